@@ -1,0 +1,347 @@
+//! What a handler can do: open streams, send frames, set timers, draw random numbers.
+
+use std::collections::VecDeque;
+
+use thiserror::Error;
+use tidegate_streams::{
+    AbortEx, BeginEx, DataFlags, Frame, FrameKind, Half, ResetEx, Role, Window,
+};
+
+use crate::binding::{BindingId, StreamId, Token};
+use crate::counters::Counters;
+use crate::random::Random;
+use crate::slot::{Opening, Slots};
+use crate::state::Transition;
+use crate::time::{Duration, Time};
+use crate::timers::{Timer, TimerId, Timers};
+
+/// A stream could not be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum OpenError {
+    /// The worker has as many streams as it may.
+    #[error("the worker already has {limit} streams, its limit")]
+    TooManyStreams {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// A frame on its way.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    pub(crate) stream: StreamId,
+    pub(crate) to: Role,
+    pub(crate) frame: Frame,
+}
+
+/// What a worker owns beside its bindings.
+pub(crate) struct Core {
+    pub(crate) now: Time,
+    pub(crate) slots: Slots,
+    pub(crate) queue: VecDeque<Envelope>,
+    pub(crate) timers: Timers,
+    pub(crate) random: Random,
+    pub(crate) counters: Counters,
+    /// The starting credit that each binding declares.
+    pub(crate) windows: Vec<u32>,
+    /// The edge that carries streams to other workers, if there is one.
+    pub(crate) relay: Option<BindingId>,
+    pub(crate) streams_max: usize,
+    pub(crate) worker: u16,
+    pub(crate) stopping: bool,
+}
+
+/// The engine, as a handler of one binding sees it.
+pub struct Context<'a> {
+    pub(crate) core: &'a mut Core,
+    pub(crate) binding: BindingId,
+    /// The request that is being worked for; 0 where the handler works for none.
+    pub(crate) trace: u64,
+}
+
+impl Context<'_> {
+    /// The time of this turn.
+    pub const fn now(&self) -> Time {
+        self.core.now
+    }
+
+    /// The binding whose handler runs.
+    pub const fn binding(&self) -> BindingId {
+        self.binding
+    }
+
+    /// Which worker this is, from 0.
+    pub const fn worker(&self) -> u16 {
+        self.core.worker
+    }
+
+    /// Whether the engine is about to stop.
+    pub const fn stopping(&self) -> bool {
+        self.core.stopping
+    }
+
+    /// Ties together what one request caused; 0 where the handler works for none.
+    pub const fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    /// Opens a stream towards `target`. The name is valid at once, frames may follow at once; the
+    /// handler of `target` runs later.
+    pub fn open(
+        &mut self,
+        target: BindingId,
+        begin: impl Into<BeginEx>,
+        token: Token,
+    ) -> Result<StreamId, OpenError> {
+        let core = &mut *self.core;
+        if core.slots.len() >= core.streams_max {
+            core.counters.refused += 1;
+            return Err(OpenError::TooManyStreams {
+                limit: core.streams_max,
+            });
+        }
+        if self.trace == 0 {
+            self.trace = core.random.next() | 1;
+        }
+        let begin = begin.into();
+        let window = |binding: BindingId| core.windows.get(binding.index()).copied().unwrap_or(0);
+        let opening = Opening {
+            protocol: begin.protocol(),
+            trace: self.trace,
+            caller: (self.binding, token),
+            callee: target,
+            initial_window: window(target),
+            reply_window: window(self.binding),
+        };
+        let stream = core.slots.insert(opening);
+        core.counters.opened += 1;
+        self.send(stream, Frame::Begin(Box::new(begin)));
+        Ok(stream)
+    }
+
+    /// Takes a stream that was opened towards this binding; its frames will bear `token`.
+    pub fn accept(&mut self, stream: StreamId, token: Token) {
+        if let Some(slot) = self.core.slots.get_mut(stream)
+            && slot.callee.binding == self.binding
+        {
+            slot.callee.token = Some(token);
+        }
+    }
+
+    /// Sends a frame on this binding's side of the stream.
+    ///
+    /// A frame for a stream that is over is dropped. A frame that breaks the rules of half-streams,
+    /// or a DATA beyond the credit, is a fault of the binding: it is counted and logged, and both
+    /// halves are ended.
+    pub fn send(&mut self, stream: StreamId, frame: Frame) {
+        let Some(slot) = self.core.slots.get_mut(stream) else {
+            self.core.counters.dropped += 1;
+            return;
+        };
+        let Some(role) = slot.role_of(self.binding) else {
+            self.core.counters.violations += 1;
+            return;
+        };
+        let kind = frame.kind();
+        let half = role.half(kind);
+        let view = slot.end(role).view(half);
+        match view.next(kind) {
+            Transition::Pass(next) => slot.end_mut(role).set_view(half, next),
+            Transition::Drop => {
+                self.core.counters.dropped += 1;
+                return;
+            }
+            Transition::Illegal => {
+                self.violation(stream, kind, "is not legal now");
+                return;
+            }
+        }
+        match &frame {
+            Frame::Data(data) if !slot.credit_mut(half).send(data.payload.len()) => {
+                self.violation(stream, kind, "exceeds the credit");
+                return;
+            }
+            Frame::Window(window) => slot.credit_mut(half).granted(*window),
+            _ => {}
+        }
+        self.core.queue.push_back(Envelope {
+            stream,
+            to: role.peer(),
+            frame,
+        });
+        self.settle(stream);
+    }
+
+    /// How many bytes of payload this binding may put into one DATA on the stream now.
+    pub fn credit(&self, stream: StreamId) -> usize {
+        self.core.slots.get(stream).map_or(0, |slot| {
+            slot.role_of(self.binding)
+                .map_or(0, |role| slot.credit(role.sends()).available())
+        })
+    }
+
+    /// Tells that this binding is done with `bytes` of what it was sent; the engine grants the
+    /// credit anew when it is worth a WINDOW.
+    pub fn acknowledge(&mut self, stream: StreamId, bytes: usize) {
+        let Some((role, slot)) = self.receiving(stream) else {
+            return;
+        };
+        if let Some(window) = slot.credit_mut(role.peer().sends()).take(bytes as u64) {
+            self.send(stream, Frame::Window(window));
+        }
+    }
+
+    /// Grants another maximum, and padding, on the half that this binding receives.
+    pub fn grant(&mut self, stream: StreamId, maximum: u32, padding: u32) {
+        let Some((role, slot)) = self.receiving(stream) else {
+            return;
+        };
+        let window: Window = slot.credit_mut(role.peer().sends()).grant(maximum, padding);
+        self.send(stream, Frame::Window(window));
+    }
+
+    /// Ends this binding's part in a stream, whatever its state: RESET of the half it receives and
+    /// ABORT of the half it sends, each only if it is not over. No frame of it will arrive any more.
+    pub fn terminate(&mut self, stream: StreamId, reset: Option<ResetEx>, abort: Option<AbortEx>) {
+        self.reset(stream, reset);
+        self.abort(stream, abort);
+    }
+
+    /// Refuses the half that this binding receives, unless it is over.
+    ///
+    /// A callee may also refuse behind the caller's END: the reason still reaches the caller.
+    pub fn reset(&mut self, stream: StreamId, reset: Option<ResetEx>) {
+        let Some((role, slot)) = self.receiving(stream) else {
+            return;
+        };
+        let end = slot.end(role);
+        let over = end.view(role.peer().sends()).is_terminal();
+        // Behind END, a refusal tells the caller why no reply will come.
+        let tells = role == Role::Callee && !end.view(Half::Reply).is_terminal();
+        if !over || (tells && reset.is_some()) {
+            self.send(stream, Frame::Reset(reset.map(Box::new)));
+        }
+    }
+
+    /// Aborts the half that this binding sends, unless it is over.
+    pub fn abort(&mut self, stream: StreamId, abort: Option<AbortEx>) {
+        let Some((role, slot)) = self.receiving(stream) else {
+            return;
+        };
+        if !slot.end(role).view(role.sends()).is_terminal() {
+            self.send(stream, Frame::Abort(abort.map(Box::new)));
+        }
+    }
+
+    /// Ends the half that this binding sends, if it is open.
+    pub fn end(&mut self, stream: StreamId, end: Frame) {
+        debug_assert_eq!(end.kind(), FrameKind::End, "only an END ends a half");
+        if self.is_sending(stream) {
+            self.send(stream, end);
+        }
+    }
+
+    /// Whether the half that this binding sends has begun and is not over.
+    pub fn is_sending(&self, stream: StreamId) -> bool {
+        self.core.slots.get(stream).is_some_and(|slot| {
+            slot.role_of(self.binding)
+                .is_some_and(|role| slot.end(role).view(role.sends()) == crate::HalfState::Open)
+        })
+    }
+
+    /// Sends a whole message in one DATA, as [`Frame::data`]; the credit must suffice.
+    pub fn send_whole(&mut self, stream: StreamId, payload: bytes::Bytes) {
+        self.send(stream, Frame::part(DataFlags::WHOLE, payload));
+    }
+
+    /// Sets a timer. `kind` tells the binding's timers apart; `reason` tells people why it is set.
+    pub fn timer(
+        &mut self,
+        after: Duration,
+        token: Token,
+        kind: u32,
+        reason: &'static str,
+    ) -> TimerId {
+        let deadline = self.core.now + after;
+        self.core.timers.set(
+            deadline,
+            Timer {
+                binding: self.binding,
+                token,
+                kind,
+                reason,
+            },
+        )
+    }
+
+    /// Cancels a timer; whether it was still set.
+    pub fn cancel(&mut self, timer: TimerId) -> bool {
+        self.core.timers.cancel(timer)
+    }
+
+    /// Fills `bytes` from the worker's random source.
+    pub fn random(&mut self, bytes: &mut [u8]) {
+        self.core.random.fill(bytes);
+    }
+
+    /// A random number below `bound` (0 for a bound of 0).
+    pub fn random_below(&mut self, bound: u64) -> u64 {
+        // The product's high half is uniform enough for jitter and for the choice of a letter.
+        ((u128::from(self.core.random.next()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// Gives a stream that is being opened towards this binding to the same binding on another
+    /// worker, which owns the state that it is about. Without a relay the stream stays: `false`.
+    pub fn hand_over(&mut self, stream: StreamId, begin: BeginEx, worker: u16) -> bool {
+        let Some(relay) = self.core.relay else {
+            return false;
+        };
+        let target = self.binding;
+        let window = self.core.windows.get(relay.index()).copied().unwrap_or(0);
+        let Some(slot) = self.core.slots.get_mut(stream) else {
+            return false;
+        };
+        if slot.callee.binding != target || slot.callee.token.is_some() {
+            return false;
+        }
+        debug_assert!(window == 0, "the relay grants what the other worker grants");
+        slot.callee.binding = relay;
+        slot.callee.token = Some(Token(u32::from(target.0) << 16 | u32::from(worker)));
+        // The view is that of a BEGIN not yet delivered: the relay receives it anew.
+        slot.callee.initial = crate::HalfState::Idle;
+        self.core.queue.push_front(Envelope {
+            stream,
+            to: Role::Callee,
+            frame: Frame::Begin(Box::new(begin)),
+        });
+        true
+    }
+
+    fn receiving(&mut self, stream: StreamId) -> Option<(Role, &mut crate::slot::Slot)> {
+        let binding = self.binding;
+        let slot = self.core.slots.get_mut(stream)?;
+        slot.role_of(binding).map(|role| (role, slot))
+    }
+
+    /// A binding broke the rules: both its halves end, so that the fault stays in this stream.
+    fn violation(&mut self, stream: StreamId, kind: FrameKind, what: &'static str) {
+        self.core.counters.violations += 1;
+        tracing::error!(
+            binding = self.binding.index(),
+            ?stream,
+            trace = format_args!("{:016x}", self.trace),
+            "a {kind} frame {what}; the stream is ended"
+        );
+        self.terminate(stream, None, None);
+    }
+
+    /// Frees the stream once both ends have seen the last of it.
+    pub(crate) fn settle(&mut self, stream: StreamId) {
+        if let Some(slot) = self.core.slots.get(stream)
+            && slot.caller.is_done()
+            && slot.callee.is_done()
+        {
+            self.core.slots.remove(stream);
+        }
+    }
+}

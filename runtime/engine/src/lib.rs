@@ -1,0 +1,39 @@
+//! The engine: a worker moves typed frames between bindings, synchronously and deterministically.
+//!
+//! A [`Worker`] owns everything on its thread: the [`Binding`]s, the streams between them, one FIFO
+//! of frames, the timers, the clock and the random source. It does no I/O and reads no clock: an
+//! *edge* (sockets, standard input, or a scenario) injects frames in a [`Worker::turn`], which
+//! drains the queue to idle, and takes what comes out with [`Worker::poll_output`]. Because time and
+//! randomness come in from outside, the same inputs always give the same frames.
+//!
+//! What the engine promises its bindings:
+//! - No frame is handled re-entrantly; frames of a half-stream arrive in the order they were sent.
+//! - The state of each half-stream is kept by the engine, in one table ([`HalfState::next`]): a
+//!   frame that is not legal is never delivered, nor is one to an end that is done with its stream.
+//! - Credit is kept by the engine: a DATA beyond it is refused and ends the stream that sent it.
+//! - A panic in a handler ends the streams of its exchange, and nothing else.
+#![forbid(unsafe_code)]
+
+mod binding;
+mod context;
+mod counters;
+mod credit;
+mod pending;
+mod random;
+mod slot;
+mod state;
+#[expect(clippy::expect_used, reason = "a rig for tests")]
+pub mod testing;
+mod time;
+mod timers;
+mod worker;
+
+pub use binding::{At, Binding, BindingId, StreamId, Token};
+pub use context::{Context, OpenError};
+pub use counters::Counters;
+pub use pending::PendingData;
+pub use state::{HalfState, Transition};
+pub use tidegate_streams as streams;
+pub use time::{Duration, Time};
+pub use timers::TimerId;
+pub use worker::{Limits, Output, Worker};

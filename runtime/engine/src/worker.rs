@@ -1,0 +1,377 @@
+//! The worker: everything that lives on one thread, and the turns it takes.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tidegate_streams::{Frame, FrameKind, Protocol, ResetEx, mcp, mqtt};
+
+use crate::binding::{At, Binding, BindingId, StreamId, Token};
+use crate::context::{Context, Core, Envelope};
+use crate::counters::Counters;
+use crate::random::Random;
+use crate::slot::Slots;
+use crate::state::Transition;
+use crate::time::Time;
+use crate::timers::Timers;
+
+/// How much a worker takes on.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Streams at a time; one more is refused. Default 65,536.
+    pub streams: usize,
+    /// Frames delivered in one turn; the rest waits for the next. Default 65,536.
+    pub frames_per_turn: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            streams: 65_536,
+            frames_per_turn: 65_536,
+        }
+    }
+}
+
+/// A frame that has reached an edge.
+#[derive(Debug)]
+pub struct Output {
+    /// Which edge.
+    pub edge: BindingId,
+    /// Where.
+    pub at: At,
+    /// What.
+    pub frame: Frame,
+}
+
+enum Place {
+    Binding(Box<dyn Binding>),
+    Edge,
+}
+
+/// One thread's share of the engine. See the crate's documentation for what it promises.
+pub struct Worker {
+    core: Core,
+    places: Vec<Place>,
+    outputs: VecDeque<Output>,
+    limits: Limits,
+}
+
+impl Worker {
+    /// A worker without bindings. `seed` decides every random number it will draw.
+    pub fn new(worker: u16, seed: [u8; 32], limits: Limits) -> Self {
+        let core = Core {
+            now: Time::START,
+            slots: Slots::default(),
+            queue: VecDeque::new(),
+            timers: Timers::default(),
+            random: Random::seeded(seed),
+            counters: Counters::default(),
+            windows: Vec::new(),
+            relay: None,
+            streams_max: limits.streams,
+            worker,
+            stopping: false,
+        };
+        Self {
+            core,
+            places: Vec::new(),
+            outputs: VecDeque::new(),
+            limits,
+        }
+    }
+
+    /// Attaches a binding. Its exits must have been attached before it.
+    pub fn attach(&mut self, binding: Box<dyn Binding>) -> BindingId {
+        let window = binding.window();
+        self.place(Place::Binding(binding), window)
+    }
+
+    /// Attaches an edge: frames for it come out of [`Worker::poll_output`]. `window` is the credit
+    /// that streams towards it start with, in bytes.
+    pub fn attach_edge(&mut self, window: u32) -> BindingId {
+        self.place(Place::Edge, window)
+    }
+
+    /// Attaches the edge that carries streams to other workers; see [`Context::hand_over`]. The
+    /// token of such a stream is the target binding's index above 16 bits of the worker's number.
+    pub fn attach_relay(&mut self) -> BindingId {
+        let relay = self.attach_edge(0);
+        self.core.relay = Some(relay);
+        relay
+    }
+
+    fn place(&mut self, place: Place, window: u32) -> BindingId {
+        // A config has far fewer bindings than 2^16: the loader limits them.
+        let id = BindingId(u16::try_from(self.places.len()).unwrap_or(u16::MAX));
+        self.places.push(place);
+        self.core.windows.push(window);
+        id
+    }
+
+    /// The binding at a place in the order of attachment, if there is one.
+    pub fn binding_at(&self, index: usize) -> Option<BindingId> {
+        (index < self.places.len()).then_some(BindingId(u16::try_from(index).ok()?))
+    }
+
+    /// Calls every binding's `on_start`, in order of attachment.
+    pub fn start(&mut self) {
+        for index in 0..self.places.len() {
+            self.dispatch(index, 0, None, |binding, cx| binding.on_start(cx));
+        }
+        self.drain();
+    }
+
+    /// Calls every binding's `on_shutdown`, those nearest to the callers first.
+    pub fn shutdown(&mut self, now: Time) {
+        self.advance(now);
+        self.core.stopping = true;
+        for index in (0..self.places.len()).rev() {
+            self.dispatch(index, 0, None, |binding, cx| binding.on_shutdown(cx));
+        }
+        self.drain();
+    }
+
+    /// One turn: the clock advances, due timers fire in order of their deadlines, `inject` sends the
+    /// edge's frames, and the queue is drained to idle, or as far as the limit of a turn allows.
+    pub fn turn<R>(
+        &mut self,
+        now: Time,
+        edge: BindingId,
+        inject: impl FnOnce(&mut Context<'_>) -> R,
+    ) -> R {
+        self.advance(now);
+        self.fire_timers();
+        let result = inject(&mut Context {
+            core: &mut self.core,
+            binding: edge,
+            trace: 0,
+        });
+        self.drain();
+        result
+    }
+
+    /// A turn without a frame: only the clock advances.
+    pub fn tick(&mut self, now: Time) {
+        self.advance(now);
+        self.fire_timers();
+        self.drain();
+    }
+
+    /// The next frame that has reached an edge.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When the next timer is due, and why; never a time that has passed after a turn that left the
+    /// worker idle.
+    pub fn next_deadline(&self) -> Option<(Time, &'static str)> {
+        self.core.timers.next()
+    }
+
+    /// Whether the last turn drained the queue; if not, another turn is due at once.
+    pub fn is_idle(&self) -> bool {
+        self.core.queue.is_empty()
+    }
+
+    /// The figures as they stand.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            streams: self.core.slots.len(),
+            timers: self.core.timers.len(),
+            ..self.core.counters
+        }
+    }
+
+    /// The streams that exist now: name, protocol and whose they are, for logs and tests.
+    pub fn streams(&self) -> impl Iterator<Item = (StreamId, Protocol, BindingId, BindingId)> {
+        self.core.slots.iter().map(|(stream, slot)| {
+            (
+                stream,
+                slot.protocol,
+                slot.caller.binding,
+                slot.callee.binding,
+            )
+        })
+    }
+
+    fn advance(&mut self, now: Time) {
+        self.core.now = self.core.now.max(now);
+    }
+
+    fn fire_timers(&mut self) {
+        let now = self.core.now;
+        while let Some(timer) = self.core.timers.pop_due(now) {
+            let token = timer.token;
+            self.dispatch(timer.binding.index(), 0, Some(token), |binding, cx| {
+                binding.on_timer(cx, token, timer.kind);
+            });
+            self.drain();
+        }
+    }
+
+    fn drain(&mut self) {
+        for _ in 0..self.limits.frames_per_turn {
+            let Some(envelope) = self.core.queue.pop_front() else {
+                return;
+            };
+            self.deliver(envelope);
+        }
+    }
+
+    fn deliver(&mut self, envelope: Envelope) {
+        let Envelope { stream, to, frame } = envelope;
+        let Some(slot) = self.core.slots.get_mut(stream) else {
+            self.core.counters.dropped += 1;
+            return;
+        };
+        let trace = slot.trace;
+        let kind = frame.kind();
+        let half = to.peer().half(kind);
+        let end = slot.end_mut(to);
+        let passes = !end.is_done();
+        match end.view(half).next(kind) {
+            Transition::Pass(next) if passes => end.set_view(half, next),
+            _ => {
+                self.core.counters.dropped += 1;
+                return;
+            }
+        }
+        let (binding, token) = (end.binding, end.token);
+        match &frame {
+            Frame::Data(data) => slot.credit_mut(half).deliver(data.payload.len()),
+            Frame::Window(window) => slot.credit_mut(half).update(*window),
+            _ => {}
+        }
+        self.core.counters.frames += 1;
+        let at = At {
+            stream,
+            role: to,
+            token: token.unwrap_or_default(),
+        };
+        match self.places.get(binding.index()) {
+            Some(Place::Edge) => self.outputs.push_back(Output {
+                edge: binding,
+                at,
+                frame,
+            }),
+            _ => self.hand_to_binding(binding, at, token, trace, frame),
+        }
+        Context {
+            core: &mut self.core,
+            binding,
+            trace,
+        }
+        .settle(stream);
+    }
+
+    fn hand_to_binding(
+        &mut self,
+        binding: BindingId,
+        at: At,
+        token: Option<Token>,
+        trace: u64,
+        frame: Frame,
+    ) {
+        let opens = frame.kind() == FrameKind::Begin && at.role == tidegate_streams::Role::Callee;
+        match frame {
+            Frame::Begin(begin) if opens => {
+                self.dispatch(binding.index(), trace, None, |binding, cx| {
+                    binding.on_begin(cx, at.stream, *begin);
+                });
+                self.refuse_unless_accepted(binding, at.stream, trace);
+            }
+            frame => self.dispatch(binding.index(), trace, token, |binding, cx| {
+                binding.on_frame(cx, at, frame);
+            }),
+        }
+    }
+
+    fn refuse_unless_accepted(&mut self, binding: BindingId, stream: StreamId, trace: u64) {
+        let refused = self.core.slots.get(stream).is_some_and(|slot| {
+            slot.callee.binding == binding && slot.callee.token.is_none() && !slot.callee.is_done()
+        });
+        if refused {
+            Context {
+                core: &mut self.core,
+                binding,
+                trace,
+            }
+            .terminate(stream, None, None);
+        }
+    }
+
+    /// Runs a handler; a panic in it ends the exchange that it worked for.
+    fn dispatch(
+        &mut self,
+        index: usize,
+        trace: u64,
+        token: Option<Token>,
+        handler: impl FnOnce(&mut dyn Binding, &mut Context<'_>),
+    ) {
+        let Some(Place::Binding(binding)) = self.places.get_mut(index) else {
+            return;
+        };
+        let id = BindingId(u16::try_from(index).unwrap_or(u16::MAX));
+        let mut cx = Context {
+            core: &mut self.core,
+            binding: id,
+            trace,
+        };
+        // A handler's state is given up below, so nothing half-changed is looked at again.
+        let run = AssertUnwindSafe(|| handler(binding.as_mut(), &mut cx));
+        if catch_unwind(run).is_err() {
+            self.fault(id, trace, token);
+        }
+    }
+
+    fn fault(&mut self, id: BindingId, trace: u64, token: Option<Token>) {
+        self.core.counters.faults += 1;
+        tracing::error!(
+            binding = id.index(),
+            trace = format_args!("{trace:016x}"),
+            "a handler panicked; its exchange is ended and the worker goes on"
+        );
+        let Some(token) = token else { return };
+        for stream in self.core.slots.of_exchange(id, token) {
+            let protocol = self.core.slots.get(stream).map(|slot| slot.protocol);
+            let mut cx = Context {
+                core: &mut self.core,
+                binding: id,
+                trace,
+            };
+            cx.terminate(stream, protocol.and_then(internal_fault), None);
+        }
+        self.core.timers.forget(id, token);
+        let Some(Place::Binding(binding)) = self.places.get_mut(id.index()) else {
+            return;
+        };
+        let mut cx = Context {
+            core: &mut self.core,
+            binding: id,
+            trace,
+        };
+        let run = AssertUnwindSafe(|| binding.on_fault(&mut cx, token));
+        if catch_unwind(run).is_err() {
+            tracing::error!(
+                binding = id.index(),
+                "the clean-up after a panic panicked too"
+            );
+        }
+    }
+}
+
+/// What a peer is told when a handler panicked, in its protocol's words.
+fn internal_fault(protocol: Protocol) -> Option<ResetEx> {
+    const WHAT: &str = "A fault inside tidegate ended this request; its log tells more.";
+    match protocol {
+        Protocol::Mcp => Some(mcp::McpReset::new(mcp::McpResetKind::Internal, WHAT).into()),
+        Protocol::Mqtt => Some(
+            mqtt::MqttReset {
+                reason: WHAT.into(),
+                ..mqtt::MqttReset::default()
+            }
+            .into(),
+        ),
+        Protocol::Http | Protocol::Line | Protocol::Bytes => None,
+    }
+}

@@ -1,0 +1,94 @@
+//! Which extension each frame can bear, over all protocols.
+
+use crate::{bytes_stream, http_stream, line, mcp, mqtt};
+
+/// The protocols whose streams bindings exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP requests and responses, between `http · server` and `mcp · server`.
+    Http,
+    /// One JSON-RPC message a line, between `stdio · server` and `mcp · server`.
+    Line,
+    /// MCP operations.
+    Mcp,
+    /// MQTT publications and subscriptions.
+    Mqtt,
+    /// A byte stream to a peer on the network.
+    Bytes,
+}
+
+impl Protocol {
+    /// The word that config, logs and scripts use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Line => "line",
+            Self::Mcp => "mcp",
+            Self::Mqtt => "mqtt",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+macro_rules! extensions {
+    ($(#[doc = $doc:literal])+ $name:ident { $($variant:ident($type:ty)),* $(,)? }) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, PartialEq)]
+        #[allow(missing_docs, reason = "a variant is named after its protocol")]
+        pub enum $name { $($variant($type)),* }
+
+        $(impl From<$type> for $name {
+            fn from(extension: $type) -> Self {
+                Self::$variant(extension)
+            }
+        })*
+    };
+}
+
+extensions! {
+    /// What a BEGIN bears.
+    BeginEx {
+        Http(http_stream::HttpBeginEx),
+        Line(line::LineBegin),
+        Mcp(mcp::McpBeginEx),
+        Mqtt(mqtt::MqttBeginEx),
+        Bytes(bytes_stream::BytesBegin),
+    }
+}
+extensions! {
+    /// What a DATA bears.
+    DataEx { Mqtt(mqtt::MqttDataEx) }
+}
+extensions! {
+    /// What an END bears.
+    EndEx { Mcp(mcp::McpEnd) }
+}
+extensions! {
+    /// What an ABORT bears.
+    AbortEx { Mcp(mcp::McpAbort), Mqtt(mqtt::MqttReset), Bytes(bytes_stream::BytesReset) }
+}
+extensions! {
+    /// What a FLUSH bears.
+    FlushEx { Line(line::LineOversized), Mcp(mcp::McpFlushEx) }
+}
+extensions! {
+    /// What a RESET bears.
+    ResetEx { Mcp(mcp::McpReset), Mqtt(mqtt::MqttReset), Bytes(bytes_stream::BytesReset) }
+}
+extensions! {
+    /// What a CHALLENGE bears.
+    ChallengeEx { Mcp(mcp::McpChallenge) }
+}
+
+impl BeginEx {
+    /// The protocol of the stream that this BEGIN opens.
+    pub const fn protocol(&self) -> Protocol {
+        match self {
+            Self::Http(_) => Protocol::Http,
+            Self::Line(_) => Protocol::Line,
+            Self::Mcp(_) => Protocol::Mcp,
+            Self::Mqtt(_) => Protocol::Mqtt,
+            Self::Bytes(_) => Protocol::Bytes,
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! MCP streams: one operation a stream, whatever revision and transport the client speaks.
+//!
+//! Initial DATA is the JSON-RPC `params` object, as received; reply DATA is the `result` object
+//! alone. JSON-RPC ids, envelopes and HTTP never cross into the stream. The initial half stays open
+//! while the caller is interested: its END means *enough* (for `resourcesSubscribe` it is the
+//! unsubscribe, for `lifecycle` the close), its ABORT *cancelled*. A refusal is a RESET of the
+//! initial half; the name or uri in BEGIN is authoritative over the one in `params`.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::{extension, flags, words};
+
+flags! {
+    /// What a client or a server can do, exchanged by `lifecycle`.
+    pub struct McpCapabilities(u16) {
+        /// The server has tools.
+        SERVER_TOOLS = 1,
+        /// The server has prompts.
+        SERVER_PROMPTS = 2,
+        /// The server has resources.
+        SERVER_RESOURCES = 4,
+        /// The server tells when its tools change.
+        SERVER_TOOLS_LIST_CHANGED = 8,
+        /// The server tells when its prompts change.
+        SERVER_PROMPTS_LIST_CHANGED = 16,
+        /// The server tells when its resources change.
+        SERVER_RESOURCES_LIST_CHANGED = 32,
+        /// The client has roots.
+        CLIENT_ROOTS = 64,
+        /// The client can sample a model.
+        CLIENT_SAMPLING = 128,
+        /// The client can ask its user.
+        CLIENT_ELICITATION = 256,
+        /// … by a form.
+        CLIENT_ELICITATION_FORM = 512,
+        /// … by a URL.
+        CLIENT_ELICITATION_URL = 1024,
+        /// Resources can be subscribed to.
+        SERVER_RESOURCES_SUBSCRIBE = 2048,
+        /// The server completes arguments.
+        SERVER_COMPLETIONS = 4096,
+    }
+}
+
+extension! {
+    /// A session. The initial BEGIN bears what the client can do; the reply BEGIN what the server
+    /// can, and the session identity that the callee minted.
+    pub struct McpLifecycle "lifecycle" {
+        /// Identity of the session on this hop, minted by the callee; absent on the initial BEGIN.
+        session_id "sessionId": Option<ByteString> = None,
+        /// What the sender can do.
+        capabilities "capabilities": McpCapabilities = McpCapabilities::NONE,
+    }
+}
+
+macro_rules! list {
+    ($(#[doc = $doc:literal])+ $type:ident $word:literal) => {
+        extension! {
+            $(#[doc = $doc])+
+            pub struct $type $word {
+                /// Identity of the session, absent where there is none.
+                session_id "sessionId": Option<ByteString> = None,
+                /// Milliseconds within which the callee must answer.
+                timeout "timeout": u64 = 0,
+            }
+        }
+    };
+}
+
+macro_rules! item {
+    ($(#[doc = $doc:literal])+ $type:ident $word:literal, $key:ident $name:literal) => {
+        extension! {
+            $(#[doc = $doc])+
+            pub struct $type $word {
+                /// Identity of the session, absent where there is none.
+                session_id "sessionId": Option<ByteString> = None,
+                /// What is meant, authoritative over the same member of `params`.
+                $key $name: ByteString = ByteString::new(),
+                /// Length of `params` in bytes, -1 where unknown.
+                content_length "contentLength": i64 = -1,
+                /// Milliseconds within which the callee must answer; 0 for no limit.
+                timeout "timeout": u64 = 0,
+            }
+        }
+    };
+}
+
+list! {
+    /// `tools/list`
+    McpToolsList "toolsList"
+}
+list! {
+    /// `prompts/list`
+    McpPromptsList "promptsList"
+}
+list! {
+    /// `resources/list`
+    McpResourcesList "resourcesList"
+}
+list! {
+    /// `resources/templates/list`
+    McpResourcesTemplatesList "resourcesTemplatesList"
+}
+item! {
+    /// `prompts/get`
+    McpPromptsGet "promptsGet", name "name"
+}
+item! {
+    /// `resources/read`
+    McpResourcesRead "resourcesRead", uri "uri"
+}
+item! {
+    /// `resources/subscribe`: open for as long as the subscription lasts. The reply BEGIN follows
+    /// once updates can no longer be missed; each update is a FLUSH of `resourcesUpdated`.
+    McpResourcesSubscribe "resourcesSubscribe", uri "uri"
+}
+
+extension! {
+    /// `tools/call`
+    pub struct McpToolsCall "toolsCall" {
+        /// Identity of the session, absent where there is none.
+        session_id "sessionId": Option<ByteString> = None,
+        /// The tool, authoritative over the same member of `params`.
+        name "name": ByteString = ByteString::new(),
+        /// Length of `params` in bytes, -1 where unknown.
+        content_length "contentLength": i64 = -1,
+        /// The values of `Mcp-Param-*` headers, by parameter name in lower case; whoever owns the
+        /// tool's schema checks them against the arguments.
+        headers "headers": Vec<McpHeader> = Vec::new(),
+        /// Milliseconds within which the callee must answer.
+        timeout "timeout": u64 = 0,
+    }
+}
+
+extension! {
+    /// One `Mcp-Param-*` header, decoded.
+    pub struct McpHeader "header" {
+        /// The name behind `Mcp-Param-`, in lower case.
+        name "name": ByteString = ByteString::new(),
+        /// The value, base64 form already decoded.
+        value "value": ByteString = ByteString::new(),
+    }
+}
+crate::record_field!(McpHeader);
+
+extension! {
+    /// `completion/complete`
+    pub struct McpCompletionComplete "completionComplete" {
+        /// Identity of the session, absent where there is none.
+        session_id "sessionId": Option<ByteString> = None,
+        /// Length of `params` in bytes, -1 where unknown.
+        content_length "contentLength": i64 = -1,
+        /// Milliseconds within which the callee must answer.
+        timeout "timeout": u64 = 0,
+    }
+}
+
+/// What a BEGIN of an mcp stream asks for; the reply BEGIN repeats the variant.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "a variant is named after its struct")]
+pub enum McpBeginEx {
+    Lifecycle(McpLifecycle),
+    ToolsList(McpToolsList),
+    ToolsCall(McpToolsCall),
+    PromptsList(McpPromptsList),
+    PromptsGet(McpPromptsGet),
+    ResourcesList(McpResourcesList),
+    ResourcesTemplatesList(McpResourcesTemplatesList),
+    ResourcesRead(McpResourcesRead),
+    ResourcesSubscribe(McpResourcesSubscribe),
+    CompletionComplete(McpCompletionComplete),
+}
+
+macro_rules! begin_variants {
+    ($($variant:ident($type:ty)),* $(,)?) => { $(
+        impl From<$type> for McpBeginEx {
+            fn from(extension: $type) -> Self {
+                Self::$variant(extension)
+            }
+        }
+
+        impl From<$type> for crate::BeginEx {
+            fn from(extension: $type) -> Self {
+                Self::Mcp(McpBeginEx::$variant(extension))
+            }
+        }
+    )*
+
+        impl McpBeginEx {
+            /// The identity of the session, where the operation belongs to one.
+            pub fn session_id(&self) -> Option<&ByteString> {
+                match self { $(Self::$variant(extension) => extension.session_id.as_ref(),)* }
+            }
+
+            /// Sets the identity of the session, as each hop has its own.
+            pub fn set_session_id(&mut self, session_id: Option<ByteString>) {
+                match self { $(Self::$variant(extension) => extension.session_id = session_id,)* }
+            }
+
+            /// The word that names the operation in scripts and logs.
+            pub const fn word(&self) -> &'static str {
+                match self { $(Self::$variant(_) => <$type as crate::Extension>::WORD,)* }
+            }
+        }
+    };
+}
+
+begin_variants! {
+    Lifecycle(McpLifecycle),
+    ToolsList(McpToolsList),
+    ToolsCall(McpToolsCall),
+    PromptsList(McpPromptsList),
+    PromptsGet(McpPromptsGet),
+    ResourcesList(McpResourcesList),
+    ResourcesTemplatesList(McpResourcesTemplatesList),
+    ResourcesRead(McpResourcesRead),
+    ResourcesSubscribe(McpResourcesSubscribe),
+    CompletionComplete(McpCompletionComplete),
+}
+
+impl McpBeginEx {
+    /// Milliseconds within which the callee must answer; 0 for no limit.
+    pub const fn timeout(&self) -> u64 {
+        match self {
+            Self::Lifecycle(_) => 0,
+            Self::ToolsList(list) => list.timeout,
+            Self::ToolsCall(call) => call.timeout,
+            Self::PromptsList(list) => list.timeout,
+            Self::PromptsGet(get) => get.timeout,
+            Self::ResourcesList(list) => list.timeout,
+            Self::ResourcesTemplatesList(list) => list.timeout,
+            Self::ResourcesRead(read) => read.timeout,
+            Self::ResourcesSubscribe(subscribe) => subscribe.timeout,
+            Self::CompletionComplete(complete) => complete.timeout,
+        }
+    }
+}
+
+words! {
+    /// How an operation came out.
+    pub enum McpOutcome {
+        /// As asked.
+        Ok "OK",
+        /// The tool failed: the result bears `isError`.
+        Error "ERROR",
+        /// The server needs something of the client first (2026-07-28).
+        InputRequired "INPUT_REQUIRED",
+    }
+}
+
+words! {
+    /// Who may share a cached result (2026-07-28, `cacheScope`).
+    pub enum McpCacheScope {
+        /// Any client.
+        Public "public",
+        /// The client that asked.
+        Private "private",
+    }
+}
+
+extension! {
+    /// END of the reply half.
+    pub struct McpEnd "mcp" {
+        /// How the operation came out.
+        outcome "outcome": McpOutcome = McpOutcome::Ok,
+        /// For how many milliseconds a list or a read stays fresh; absent: no hint.
+        ttl_ms "ttlMs": Option<u64> = None,
+        /// Who may share it; absent: the client that asked.
+        cache_scope "cacheScope": Option<McpCacheScope> = None,
+    }
+}
+
+extension! {
+    /// ABORT of either half.
+    pub struct McpAbort "mcp" {
+        /// Why, in words.
+        reason "reason": Option<ByteString> = None,
+    }
+}
+
+extension! {
+    /// How far an operation has come, on the reply half.
+    pub struct McpProgress "progress" {
+        /// How far, as a JSON number.
+        progress "progress": ByteString = ByteString::new(),
+        /// Of how much, as a JSON number.
+        total "total": Option<ByteString> = None,
+        /// What is going on.
+        message "message": Option<ByteString> = None,
+    }
+}
+extension! {
+    /// A log message of the operation, on the reply half.
+    pub struct McpLog "log" {
+        /// The notification's `params`, as JSON.
+        params "params": Bytes = Bytes::new(),
+    }
+}
+extension! {
+    /// A subscribed resource has changed.
+    pub struct McpResourcesUpdated "resourcesUpdated" {
+        /// Which.
+        uri "uri": ByteString = ByteString::new(),
+    }
+}
+extension! {
+    /// The tools have changed.
+    pub struct McpToolsListChanged "toolsListChanged" {}
+}
+extension! {
+    /// The prompts have changed.
+    pub struct McpPromptsListChanged "promptsListChanged" {}
+}
+extension! {
+    /// The resources have changed.
+    pub struct McpResourcesListChanged "resourcesListChanged" {}
+}
+extension! {
+    /// The client's answer to a [`McpChallenge`], on the initial half.
+    pub struct McpResponse "response" {
+        /// Which challenge.
+        id "id": u64 = 0,
+        /// The `result` or the `error` object, as JSON.
+        content "content": Bytes = Bytes::new(),
+        /// Whether it is an `error`.
+        error "error": bool = false,
+    }
+}
+
+/// What is said beside the payload.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "a variant is named after its struct")]
+pub enum McpFlushEx {
+    Progress(McpProgress),
+    Log(McpLog),
+    ResourcesUpdated(McpResourcesUpdated),
+    ToolsListChanged(McpToolsListChanged),
+    PromptsListChanged(McpPromptsListChanged),
+    ResourcesListChanged(McpResourcesListChanged),
+    Response(McpResponse),
+}
+
+macro_rules! flush_variants {
+    ($($variant:ident($type:ty)),* $(,)?) => { $(
+        impl From<$type> for crate::FlushEx {
+            fn from(extension: $type) -> Self {
+                Self::Mcp(McpFlushEx::$variant(extension))
+            }
+        }
+    )* };
+}
+
+flush_variants! {
+    Progress(McpProgress),
+    Log(McpLog),
+    ResourcesUpdated(McpResourcesUpdated),
+    ToolsListChanged(McpToolsListChanged),
+    PromptsListChanged(McpPromptsListChanged),
+    ResourcesListChanged(McpResourcesListChanged),
+    Response(McpResponse),
+}
+
+extension! {
+    /// A request of the server to its client (sampling, elicitation, roots), answered by a FLUSH of
+    /// [`McpResponse`] on the initial half.
+    pub struct McpChallenge "request" {
+        /// Pairs the answer with the question.
+        id "id": u64 = 0,
+        /// The JSON-RPC method.
+        method "method": ByteString = ByteString::new(),
+        /// Its `params`, as JSON.
+        params "params": Bytes = Bytes::new(),
+    }
+}
+
+words! {
+    /// Why an operation was refused. `mcp · server` alone turns a kind into the error code and HTTP
+    /// status of the caller's revision.
+    pub enum McpResetKind {
+        /// `params` are not what the operation takes.
+        Invalid "invalid",
+        /// There is no such tool, prompt or resource, or it is not to be had here.
+        NotFound "notFound",
+        /// The caller may not.
+        NotAuthorized "notAuthorized",
+        /// A `Mcp-Param-*` header contradicts the arguments.
+        HeaderMismatch "headerMismatch",
+        /// The answer did not come in time.
+        TimedOut "timedOut",
+        /// What is behind cannot be reached, or has no room.
+        Unavailable "unavailable",
+        /// A message is over a limit.
+        TooLarge "tooLarge",
+        /// The caller does not take what it asked for.
+        SlowConsumer "slowConsumer",
+        /// A fault of tidegate.
+        Internal "internal",
+        /// An error of a server behind, to be told as it came.
+        Relayed "relayed",
+    }
+}
+
+extension! {
+    /// A refusal.
+    pub struct McpReset "mcp" {
+        /// Why, for the machine.
+        kind "kind": McpResetKind = McpResetKind::Internal,
+        /// Why, for the reader: a plain sentence.
+        message "message": ByteString = ByteString::new(),
+        /// The error's `data`, as JSON.
+        data "data": Option<Bytes> = None,
+        /// The code of a relayed error.
+        code "code": Option<i64> = None,
+    }
+}
+
+impl McpReset {
+    /// A refusal of a kind with its sentence.
+    pub fn new(kind: McpResetKind, message: impl Into<ByteString>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            ..Self::default()
+        }
+    }
+}
