@@ -1,0 +1,488 @@
+//! What the engine promises about streams: order, state, credit, isolation of faults.
+
+use bytes::Bytes;
+use tidegate_engine::streams::bytes_stream::BytesBegin;
+use tidegate_engine::streams::{BeginEx, Data, DataFlags, Frame, FrameKind, Role, Window};
+use tidegate_engine::testing::Rig;
+use tidegate_engine::{At, Binding, BindingId, Context, Duration, PendingData, StreamId, Token};
+
+/// Passes every frame on to its exit and back, one stream for one stream; misbehaves on request.
+struct Relay {
+    exit: BindingId,
+    pairs: Vec<Option<Pair>>,
+}
+
+struct Pair {
+    accepted: StreamId,
+    opened: StreamId,
+    forward: PendingData,
+    back: PendingData,
+}
+
+const PANIC: &[u8] = b"panic";
+const OVERSPEND: &[u8] = b"overspend";
+const TIMER: u32 = 1;
+
+impl Binding for Relay {
+    fn window(&self) -> u32 {
+        1_000
+    }
+
+    fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
+        let token = Token::from_index(self.pairs.len());
+        cx.accept(stream, token);
+        let opened = cx.open(self.exit, begin, token).expect("below the limit");
+        self.pairs.push(Some(Pair {
+            accepted: stream,
+            opened,
+            forward: PendingData::new(),
+            back: PendingData::new(),
+        }));
+    }
+
+    fn on_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
+        let Some(Some(pair)) = self.pairs.get_mut(at.token.index()) else {
+            return;
+        };
+        let other = if at.role == Role::Callee {
+            pair.opened
+        } else {
+            pair.accepted
+        };
+        match frame {
+            Frame::Data(data) if data.payload == PANIC => panic!("asked to"),
+            Frame::Data(data) if data.payload == OVERSPEND => {
+                cx.send(other, Frame::data(Bytes::from(vec![0; 1 << 20])));
+            }
+            Frame::Data(data) => {
+                cx.acknowledge(at.stream, data.payload.len());
+                let queue = if at.role == Role::Callee {
+                    &mut pair.forward
+                } else {
+                    &mut pair.back
+                };
+                queue.send(cx, other, data);
+            }
+            Frame::Window(_) => {
+                let queue = if at.role == Role::Caller {
+                    &mut pair.forward
+                } else {
+                    &mut pair.back
+                };
+                queue.flush(cx, at.stream);
+            }
+            frame => cx.send(other, frame),
+        }
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, kind: u32) {
+        assert_eq!(kind, TIMER);
+        if let Some(Some(pair)) = self.pairs.get(token.index()) {
+            cx.terminate(pair.accepted, None, None);
+            cx.terminate(pair.opened, None, None);
+        }
+    }
+
+    fn on_fault(&mut self, _cx: &mut Context<'_>, token: Token) {
+        self.pairs[token.index()] = None;
+    }
+}
+
+struct House {
+    rig: Rig,
+    caller: BindingId,
+    exit: BindingId,
+    relay: BindingId,
+}
+
+fn house(exit_window: u32, caller_window: u32) -> House {
+    let mut rig = Rig::new();
+    let exit = rig.edge(exit_window);
+    let relay = rig.attach(Relay {
+        exit,
+        pairs: Vec::new(),
+    });
+    let caller = rig.edge(caller_window);
+    House {
+        rig,
+        caller,
+        exit,
+        relay,
+    }
+}
+
+impl House {
+    fn open(&mut self) -> (StreamId, StreamId) {
+        let accepted = self
+            .rig
+            .open(self.caller, self.relay, BytesBegin::default());
+        let begins = self.rig.outputs(self.exit);
+        assert_eq!(begins.len(), 1);
+        (accepted, begins[0].at.stream)
+    }
+
+    fn kinds(&mut self, edge: BindingId, stream: StreamId) -> Vec<FrameKind> {
+        self.rig
+            .frames(edge, stream)
+            .iter()
+            .map(Frame::kind)
+            .collect()
+    }
+}
+
+fn payload(frames: &[Frame]) -> Vec<u8> {
+    frames
+        .iter()
+        .filter_map(|frame| match frame {
+            Frame::Data(data) => Some(data.payload.to_vec()),
+            _ => None,
+        })
+        .flatten()
+        .collect()
+}
+
+#[test]
+fn a_conversation_leaves_nothing_behind() {
+    let mut house = house(1_000, 1_000);
+    let (call, onward) = house.open();
+    house
+        .rig
+        .send(house.caller, call, Frame::data(Bytes::from_static(b"ask")));
+    house.rig.send(house.caller, call, Frame::end());
+    assert_eq!(
+        house.kinds(house.exit, onward),
+        [FrameKind::Data, FrameKind::End]
+    );
+    house
+        .rig
+        .send(house.exit, onward, Frame::begin(BytesBegin::default()));
+    house.rig.send(
+        house.exit,
+        onward,
+        Frame::data(Bytes::from_static(b"answer")),
+    );
+    house.rig.send(house.exit, onward, Frame::end());
+    let answer = house.rig.frames(house.caller, call);
+    assert_eq!(payload(&answer), b"answer");
+    assert_eq!(answer.last().map(Frame::kind), Some(FrameKind::End));
+    house.rig.assert_idle();
+}
+
+#[test]
+fn a_payload_crosses_the_engine_where_it_is() {
+    let mut house = house(1 << 20, 1_000);
+    let (call, onward) = house.open();
+    let body = Bytes::from(vec![7u8; 500]);
+    let address = body.as_ptr();
+    house.rig.send(house.caller, call, Frame::data(body));
+    let frames = house.rig.frames(house.exit, onward);
+    let Some(Frame::Data(Data { payload, .. })) = frames.first() else {
+        panic!("no DATA")
+    };
+    assert_eq!(payload.as_ptr(), address);
+}
+
+#[test]
+fn a_slow_receiver_slows_the_sender_and_loses_nothing() {
+    // The exit takes 10 bytes at a time; the relay 1,000.
+    let mut house = house(10, 1_000);
+    let (call, onward) = house.open();
+    let body: Vec<u8> = (0..200).collect();
+    house
+        .rig
+        .send(house.caller, call, Frame::data(Bytes::from(body.clone())));
+    let mut received = Vec::new();
+    let mut flags = Vec::new();
+    loop {
+        let frames = house.rig.frames(house.exit, onward);
+        let part = payload(&frames);
+        assert!(part.len() <= 10, "never more than granted");
+        if part.is_empty() {
+            break;
+        }
+        flags.extend(frames.iter().filter_map(|frame| match frame {
+            Frame::Data(data) => Some(data.flags),
+            _ => None,
+        }));
+        received.extend_from_slice(&part);
+        house
+            .rig
+            .turn(house.exit, |cx| cx.acknowledge(onward, part.len()));
+    }
+    assert_eq!(received, body);
+    assert_eq!(flags.first(), Some(&DataFlags::INIT));
+    assert_eq!(flags.last(), Some(&DataFlags::FIN));
+    assert!(
+        flags[1..flags.len() - 1]
+            .iter()
+            .all(|flags| *flags == DataFlags::MIDDLE)
+    );
+}
+
+#[test]
+fn padding_is_taken_from_the_credit() {
+    let mut house = house(0, 1_000);
+    let (call, onward) = house.open();
+    house.rig.turn(house.exit, |cx| cx.grant(onward, 100, 60));
+    house
+        .rig
+        .send(house.caller, call, Frame::data(Bytes::from(vec![1; 50])));
+    assert_eq!(
+        payload(&house.rig.frames(house.exit, onward)).len(),
+        40,
+        "100 less 60 of padding"
+    );
+    house.rig.turn(house.exit, |cx| {
+        cx.send(
+            onward,
+            Frame::Window(Window {
+                acknowledge: 100,
+                maximum: 100,
+                padding: 60,
+            }),
+        );
+    });
+    assert_eq!(payload(&house.rig.frames(house.exit, onward)).len(), 10);
+}
+
+#[test]
+fn a_data_beyond_the_credit_ends_the_stream_that_sent_it() {
+    let mut house = house(100, 1_000);
+    let (call, onward) = house.open();
+    let (other_call, other_onward) = house.open();
+    house.rig.send(
+        house.caller,
+        call,
+        Frame::data(Bytes::from_static(OVERSPEND)),
+    );
+    assert_eq!(house.rig.worker.counters().violations, 1);
+    let ended = house.kinds(house.exit, onward);
+    assert!(
+        ended.contains(&FrameKind::Abort),
+        "the exit is told: {ended:?}"
+    );
+    assert!(
+        !ended.contains(&FrameKind::Data),
+        "what exceeded the credit is not delivered"
+    );
+    house.rig.send(
+        house.caller,
+        other_call,
+        Frame::data(Bytes::from_static(b"fine")),
+    );
+    assert_eq!(
+        payload(&house.rig.frames(house.exit, other_onward)),
+        b"fine"
+    );
+}
+
+#[test]
+fn a_panic_ends_its_exchange_alone() {
+    let mut house = house(1_000, 1_000);
+    let (call, onward) = house.open();
+    let (other_call, other_onward) = house.open();
+    house
+        .rig
+        .send(house.caller, call, Frame::data(Bytes::from_static(PANIC)));
+    assert_eq!(house.rig.worker.counters().faults, 1);
+    assert_eq!(
+        house.kinds(house.caller, call),
+        [FrameKind::Reset, FrameKind::Abort]
+    );
+    assert_eq!(
+        house.kinds(house.exit, onward),
+        [FrameKind::Reset, FrameKind::Abort]
+    );
+    house.rig.send(
+        house.caller,
+        other_call,
+        Frame::data(Bytes::from_static(b"fine")),
+    );
+    assert_eq!(
+        payload(&house.rig.frames(house.exit, other_onward)),
+        b"fine"
+    );
+    // Both peers answer the end, and nothing of the exchange is left.
+    for (edge, stream) in [(house.caller, call), (house.exit, onward)] {
+        house.rig.turn(edge, |cx| cx.terminate(stream, None, None));
+    }
+    assert_eq!(
+        house.rig.worker.counters().streams,
+        2,
+        "those of the other exchange"
+    );
+}
+
+#[test]
+fn a_stream_that_nobody_accepts_is_reset() {
+    struct Deaf;
+    impl Binding for Deaf {
+        fn on_begin(&mut self, _: &mut Context<'_>, _: StreamId, _: BeginEx) {}
+        fn on_frame(&mut self, _: &mut Context<'_>, at: At, frame: Frame) {
+            panic!("{at:?} was given {frame:?}");
+        }
+        fn on_fault(&mut self, _: &mut Context<'_>, _: Token) {}
+    }
+    let mut rig = Rig::new();
+    let deaf = rig.attach(Deaf);
+    let caller = rig.edge(100);
+    let stream = rig.open(caller, deaf, BytesBegin::default());
+    rig.send(
+        caller,
+        stream,
+        Frame::data(Bytes::from_static(b"crosses the reset")),
+    );
+    let kinds: Vec<FrameKind> = rig.frames(caller, stream).iter().map(Frame::kind).collect();
+    assert_eq!(kinds, [FrameKind::Reset, FrameKind::Abort]);
+    rig.assert_idle();
+}
+
+#[test]
+fn an_old_name_never_reaches_a_new_stream() {
+    let mut house = house(1_000, 1_000);
+    let (call, onward) = house.open();
+    for (edge, stream) in [(house.caller, call), (house.exit, onward)] {
+        house.rig.turn(edge, |cx| cx.terminate(stream, None, None));
+    }
+    house.rig.outputs(house.caller);
+    house.rig.outputs(house.exit);
+    assert_eq!(house.rig.worker.counters().streams, 0);
+    let (_, newer) = house.open();
+    house
+        .rig
+        .send(house.caller, call, Frame::data(Bytes::from_static(b"late")));
+    assert!(house.rig.frames(house.exit, newer).is_empty());
+}
+
+#[test]
+fn every_abort_and_reset_in_each_state_comes_to_an_end() {
+    type Act = fn(&mut Context<'_>, StreamId);
+    let acts: [Act; 4] = [
+        |cx, stream| cx.abort(stream, None),
+        |cx, stream| cx.reset(stream, None),
+        |cx, stream| cx.terminate(stream, None, None),
+        |cx, stream| cx.end(stream, Frame::end()),
+    ];
+    for first in acts {
+        for second in acts {
+            for begun in [false, true] {
+                let mut house = house(1_000, 1_000);
+                let (call, onward) = house.open();
+                if begun {
+                    house
+                        .rig
+                        .send(house.exit, onward, Frame::begin(BytesBegin::default()));
+                }
+                house.rig.turn(house.caller, |cx| first(cx, call));
+                house.rig.turn(house.exit, |cx| second(cx, onward));
+                for (edge, stream) in [(house.caller, call), (house.exit, onward)] {
+                    house.rig.turn(edge, |cx| cx.terminate(stream, None, None));
+                }
+                house.rig.outputs(house.caller);
+                house.rig.outputs(house.exit);
+                house.rig.assert_idle();
+            }
+        }
+    }
+}
+
+#[test]
+fn the_limit_of_streams_refuses_one_more() {
+    use tidegate_engine::{Limits, OpenError, Time, Worker};
+    let mut worker = Worker::new(
+        0,
+        [0; 32],
+        Limits {
+            streams: 2,
+            ..Limits::default()
+        },
+    );
+    let exit = worker.attach_edge(0);
+    let caller = worker.attach_edge(0);
+    let opened: Vec<_> = worker.turn(Time::START, caller, |cx| {
+        (0..3)
+            .map(|_| cx.open(exit, BytesBegin::default(), Token(0)))
+            .collect()
+    });
+    assert!(opened[1].is_ok());
+    assert_eq!(opened[2], Err(OpenError::TooManyStreams { limit: 2 }));
+    assert_eq!(worker.counters().refused, 1);
+}
+
+#[test]
+fn a_turn_is_bounded_and_the_rest_waits() {
+    use tidegate_engine::{Limits, Time, Worker};
+    let limits = Limits {
+        frames_per_turn: 3,
+        ..Limits::default()
+    };
+    let mut worker = Worker::new(0, [0; 32], limits);
+    let exit = worker.attach_edge(0);
+    let caller = worker.attach_edge(0);
+    worker.turn(Time::START, caller, |cx| {
+        for _ in 0..5 {
+            cx.open(exit, BytesBegin::default(), Token(0))
+                .expect("below the limit");
+        }
+    });
+    assert!(!worker.is_idle());
+    worker.tick(Time::START);
+    assert!(worker.is_idle());
+    assert_eq!(std::iter::from_fn(|| worker.poll_output()).count(), 5);
+}
+
+#[test]
+fn timers_fire_in_order_of_deadline_and_a_cancelled_one_does_not() {
+    #[derive(Default)]
+    struct Clock;
+    impl Binding for Clock {
+        fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, _: BeginEx) {
+            cx.accept(stream, Token(0));
+            cx.timer(Duration::from_millis(20), Token(2), 0, "second");
+            cx.timer(Duration::from_millis(10), Token(1), 0, "first");
+            let cancelled = cx.timer(Duration::from_millis(15), Token(9), 0, "never");
+            assert!(cx.cancel(cancelled) && !cx.cancel(cancelled));
+            cx.terminate(stream, None, None);
+        }
+        fn on_frame(&mut self, _: &mut Context<'_>, _: At, _: Frame) {}
+        fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _: u32) {
+            assert_eq!(cx.now().as_micros(), u64::from(token.0) * 10_000);
+        }
+        fn on_fault(&mut self, _: &mut Context<'_>, _: Token) {}
+    }
+    let mut rig = Rig::new();
+    let clock = rig.attach(Clock);
+    let caller = rig.edge(0);
+    let stream = rig.open(caller, clock, BytesBegin::default());
+    rig.turn(caller, |cx| cx.terminate(stream, None, None));
+    rig.outputs(caller);
+    assert_eq!(
+        rig.worker.next_deadline().map(|(_, reason)| reason),
+        Some("first")
+    );
+    rig.advance(Duration::from_millis(15));
+    assert_eq!(
+        rig.worker.next_deadline().map(|(_, reason)| reason),
+        Some("second")
+    );
+    rig.advance(Duration::from_millis(15));
+    rig.assert_idle();
+}
+
+#[test]
+fn a_timer_of_an_exchange_can_end_it() {
+    let mut house = house(100, 100);
+    let (call, onward) = house.open();
+    house.rig.turn(house.relay, |cx| {
+        cx.timer(Duration::from_secs(5), Token(0), TIMER, "test");
+    });
+    house.rig.advance(Duration::from_secs(5));
+    assert_eq!(
+        house.kinds(house.caller, call),
+        [FrameKind::Reset, FrameKind::Abort]
+    );
+    assert_eq!(
+        house.kinds(house.exit, onward),
+        [FrameKind::Reset, FrameKind::Abort]
+    );
+}
