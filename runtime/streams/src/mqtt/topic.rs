@@ -1,1 +1,270 @@
-//! Topic names and filters (MQTT 5.0, 4.7).
+//! Topic names and filters (MQTT 5.0, 4.7 and 4.8.2): what is legal, what matches, what covers.
+//!
+//! Everything here takes any UTF-8 without panicking and without recursion. Names and filters are
+//! compared byte for byte: case counts, empty levels are levels, nothing is normalised.
+
+mod patterns;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytestring::ByteString;
+use thiserror::Error;
+
+pub use patterns::TopicPatterns;
+
+/// The longest topic name or filter, in bytes of UTF-8 (MQTT 5.0, 4.7.3).
+pub const TOPIC_LENGTH_MAX: usize = 65_535;
+
+const SHARE: &str = "$share/";
+
+/// Why a text is no topic name or no topic filter. Each message is a part of a sentence that can
+/// follow `is no topic: ` and tells what to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TopicError {
+    /// Nothing at all.
+    #[error("it is empty; write at least one character")]
+    Empty,
+    /// Over 65,535 bytes.
+    #[error("it is {length} bytes long and at most 65535 are allowed; shorten it")]
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// U+0000.
+    #[error("it contains the character U+0000, which MQTT forbids; remove it")]
+    Nul,
+    /// A wildcard in a name.
+    #[error(
+        "it contains the wildcard '{0}', which only a topic filter may; name one concrete topic"
+    )]
+    WildcardInName(char),
+    /// A wildcard beside other characters of a level.
+    #[error("the wildcard '{0}' must stand alone between slashes; write it as a whole level")]
+    WildcardInLevel(char),
+    /// `#` before the last level.
+    #[error("the wildcard '#' must be the last level; remove what follows it or use '+'")]
+    RestNotLast,
+    /// `$share/` without a legal share name and a filter behind it.
+    #[error(
+        "a shared subscription is written '$share/NAME/FILTER', NAME being at least one character \
+         without '/', '+' and '#', and FILTER not being empty"
+    )]
+    Share,
+}
+
+/// Checks that `name` is a topic that a message can be published to.
+pub fn check_name(name: &str) -> Result<(), TopicError> {
+    check_text(name)?;
+    match name.chars().find(|c| matches!(c, '+' | '#')) {
+        Some(wildcard) => Err(TopicError::WildcardInName(wildcard)),
+        None => Ok(()),
+    }
+}
+
+fn check_text(text: &str) -> Result<(), TopicError> {
+    if text.is_empty() {
+        return Err(TopicError::Empty);
+    }
+    if text.len() > TOPIC_LENGTH_MAX {
+        return Err(TopicError::TooLong { length: text.len() });
+    }
+    if text.contains('\0') {
+        return Err(TopicError::Nul);
+    }
+    Ok(())
+}
+
+fn check_filter(filter: &str) -> Result<(), TopicError> {
+    let mut levels = filter.split('/');
+    while let Some(level) = levels.next() {
+        match level {
+            "#" if levels.next().is_some() => return Err(TopicError::RestNotLast),
+            "#" | "+" => {}
+            level => {
+                if let Some(wildcard) = level.chars().find(|c| matches!(c, '+' | '#')) {
+                    return Err(TopicError::WildcardInLevel(wildcard));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One level of a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level<'a> {
+    /// This text.
+    Literal(&'a str),
+    /// `+`: any text.
+    Any,
+    /// `#`: any number of levels, none included.
+    Rest,
+}
+
+impl<'a> Level<'a> {
+    fn of_filter(level: &'a str) -> Self {
+        match level {
+            "+" => Self::Any,
+            "#" => Self::Rest,
+            text => Self::Literal(text),
+        }
+    }
+
+    /// Whether a wildcard as the first level passes this first level by (MQTT 5.0, 4.7.2).
+    fn is_hidden(self) -> bool {
+        matches!(self, Self::Literal(text) if text.starts_with('$'))
+    }
+}
+
+/// A legal topic filter, shared (`$share/NAME/FILTER`) or not.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicFilter {
+    text: ByteString,
+    /// Where the filter itself starts, behind `$share/NAME/`.
+    start: usize,
+}
+
+impl TopicFilter {
+    /// Reads a filter as SUBSCRIBE bears it.
+    pub fn parse(text: impl Into<ByteString>) -> Result<Self, TopicError> {
+        let text = text.into();
+        check_text(&text)?;
+        let start = match text.strip_prefix(SHARE) {
+            None => 0,
+            Some(rest) => match rest.split_once('/') {
+                Some((name, inner))
+                    if !name.is_empty() && !name.contains(['+', '#']) && !inner.is_empty() =>
+                {
+                    text.len() - inner.len()
+                }
+                _ => return Err(TopicError::Share),
+            },
+        };
+        check_filter(text.get(start..).unwrap_or_default())?;
+        Ok(Self { text, start })
+    }
+
+    /// As written, with its share prefix.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// As written, with its share prefix; a cheap copy.
+    pub fn text(&self) -> ByteString {
+        self.text.clone()
+    }
+
+    /// The filter itself, without a share prefix.
+    pub fn inner(&self) -> &str {
+        self.text.get(self.start..).unwrap_or_default()
+    }
+
+    /// The share's name, of a shared subscription.
+    pub fn share_name(&self) -> Option<&str> {
+        self.text
+            .get(SHARE.len()..self.start.checked_sub(1)?)
+            .filter(|_| self.is_shared())
+    }
+
+    /// Whether it is a shared subscription.
+    pub const fn is_shared(&self) -> bool {
+        self.start > 0
+    }
+
+    /// Whether it holds a wildcard; without one it matches a single topic.
+    pub fn has_wildcards(&self) -> bool {
+        self.inner().contains(['+', '#'])
+    }
+
+    /// Whether a message published to `topic` is meant by this filter. `topic` is taken to be a
+    /// legal name: see [`check_name`].
+    pub fn matches(&self, topic: &str) -> bool {
+        !topic.is_empty() && covers(self.levels(), topic.split('/').map(Level::Literal))
+    }
+
+    /// Whether each topic that `other` can match is matched by this filter too. A shared
+    /// subscription stands for the filter inside.
+    pub fn covers(&self, other: &Self) -> bool {
+        covers(self.levels(), other.levels())
+    }
+
+    /// Whether some topic is matched by both. A shared subscription stands for the filter inside.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (mut left, mut right) = (self.levels(), other.levels());
+        let mut first = true;
+        loop {
+            let pair = (left.next(), right.next());
+            match pair {
+                (Some(Level::Literal(left)), Some(Level::Literal(right))) if left != right => {
+                    return false;
+                }
+                (Some(Level::Literal(_)), Some(Level::Literal(_))) => {}
+                (Some(left), Some(right)) if first && (left.is_hidden() || right.is_hidden()) => {
+                    return false;
+                }
+                (Some(Level::Rest), _) | (_, Some(Level::Rest)) | (None, None) => return true,
+                (None, Some(_)) | (Some(_), None) => return false,
+                (Some(_), Some(_)) => {}
+            }
+            first = false;
+        }
+    }
+
+    /// Its levels, in the form that says exactly what it matches: no topic is empty, so `#` means
+    /// at least one level, and `/#` two.
+    pub(crate) fn levels(&self) -> impl Iterator<Item = Level<'_>> {
+        let exact = match self.inner() {
+            "#" => "+/#",
+            "/#" => "/+/#",
+            inner => inner,
+        };
+        exact.split('/').map(Level::of_filter)
+    }
+}
+
+/// Whether each topic that the levels of `inner` match is matched by those of `outer`.
+///
+/// Level by level: texts are without limit, so no finite set of literals adds up to a wildcard, and
+/// what holds for the languages holds for each level.
+fn covers<'a>(
+    mut outer: impl Iterator<Item = Level<'a>>,
+    mut inner: impl Iterator<Item = Level<'a>>,
+) -> bool {
+    let mut first = true;
+    loop {
+        let same = match (outer.next(), inner.next()) {
+            (Some(Level::Rest), _) | (None, None) => return true,
+            (Some(Level::Literal(outer)), Some(Level::Literal(inner))) => outer == inner,
+            (Some(Level::Any), Some(Level::Literal(inner))) => !(first && inner.starts_with('$')),
+            (Some(Level::Any), Some(Level::Any)) => true,
+            _ => false,
+        };
+        if !same {
+            return false;
+        }
+        first = false;
+    }
+}
+
+impl FromStr for TopicFilter {
+    type Err = TopicError;
+
+    fn from_str(text: &str) -> Result<Self, TopicError> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for TopicFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for TopicFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}

@@ -1,0 +1,115 @@
+//! A set of filters as a policy: which topics, and which filters, it allows.
+//!
+//! The filters are kept as a tree by level, so that a question costs about the same for ten
+//! patterns and for ten thousand.
+
+use std::collections::HashMap;
+
+use super::{Level, TopicFilter};
+
+/// Filters that together say what is allowed. Shared subscriptions stand for the filter inside.
+#[derive(Debug, Clone)]
+pub struct TopicPatterns {
+    /// The root, then every other node behind its parent.
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Node {
+    literals: HashMap<Box<str>, usize>,
+    any: Option<usize>,
+    /// A pattern has `#` here.
+    rest: bool,
+    /// A pattern ends here.
+    end: bool,
+}
+
+const ROOT: usize = 0;
+
+impl Default for TopicPatterns {
+    fn default() -> Self {
+        Self {
+            nodes: vec![Node::default()],
+        }
+    }
+}
+
+impl TopicPatterns {
+    /// A set of these patterns; an empty one allows nothing.
+    pub fn new<'a>(patterns: impl IntoIterator<Item = &'a TopicFilter>) -> Self {
+        let mut set = Self::default();
+        for pattern in patterns {
+            set.insert(pattern);
+        }
+        set
+    }
+
+    /// Allows what `pattern` matches.
+    pub fn insert(&mut self, pattern: &TopicFilter) {
+        let mut at = ROOT;
+        for level in pattern.levels() {
+            let next = self.nodes.len();
+            let Some(node) = self.nodes.get_mut(at) else {
+                return;
+            };
+            at = match level {
+                Level::Rest => {
+                    node.rest = true;
+                    return;
+                }
+                Level::Any => *node.any.get_or_insert(next),
+                Level::Literal(text) => match node.literals.get(text) {
+                    Some(child) => *child,
+                    None => *node.literals.entry(text.into()).or_insert(next),
+                },
+            };
+            if at == next {
+                self.nodes.push(Node::default());
+            }
+        }
+        if let Some(node) = self.nodes.get_mut(at) {
+            node.end = true;
+        }
+    }
+
+    /// Whether a pattern matches `topic`, which is taken to be a legal name.
+    pub fn allows_topic(&self, topic: &str) -> bool {
+        !topic.is_empty() && self.covers(topic.split('/').map(Level::Literal))
+    }
+
+    /// Whether a single pattern covers `filter`: see [`TopicFilter::covers`].
+    pub fn allows_filter(&self, filter: &TopicFilter) -> bool {
+        self.covers(filter.levels())
+    }
+
+    /// All patterns at once, level by level: each node is visited once at most.
+    fn covers<'a>(&self, levels: impl Iterator<Item = Level<'a>>) -> bool {
+        let mut here = vec![ROOT];
+        let mut next = Vec::new();
+        let mut first = true;
+        for level in levels {
+            let hidden = first && level.is_hidden();
+            for node in here.drain(..).filter_map(|index| self.nodes.get(index)) {
+                if node.rest {
+                    return true;
+                }
+                match level {
+                    Level::Literal(text) => {
+                        next.extend(node.literals.get(text).copied());
+                        next.extend(node.any.filter(|_| !hidden));
+                    }
+                    Level::Any => next.extend(node.any),
+                    Level::Rest => {}
+                }
+            }
+            std::mem::swap(&mut here, &mut next);
+            first = false;
+            if here.is_empty() {
+                return false;
+            }
+        }
+        here.iter()
+            .filter_map(|index| self.nodes.get(*index))
+            .any(|node| node.end || node.rest)
+    }
+}

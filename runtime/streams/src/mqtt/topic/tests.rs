@@ -1,0 +1,217 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn filter(text: &str) -> TopicFilter {
+    TopicFilter::parse(text).expect(text)
+}
+
+#[test]
+fn names_are_checked() {
+    for name in ["a", "/", "a//b", "$SYS/x", "ä/\u{10FFFF}", " "] {
+        assert_eq!(check_name(name), Ok(()), "{name}");
+    }
+    assert_eq!(check_name(""), Err(TopicError::Empty));
+    assert_eq!(check_name("a\0"), Err(TopicError::Nul));
+    assert_eq!(check_name("a/+"), Err(TopicError::WildcardInName('+')));
+    assert_eq!(check_name("a#"), Err(TopicError::WildcardInName('#')));
+    assert_eq!(check_name(&"a".repeat(65_535)), Ok(()));
+    let length = 65_536;
+    let long = "a".repeat(length);
+    assert_eq!(check_name(&long), Err(TopicError::TooLong { length }));
+    assert_eq!(
+        TopicFilter::parse(&*long),
+        Err(TopicError::TooLong { length })
+    );
+}
+
+#[test]
+fn filters_are_checked() {
+    for text in [
+        "#", "+", "a/#", "+/+/#", "/", "//#", "$SYS/#", "$share", "a/+/b",
+    ] {
+        assert_eq!(filter(text).as_str(), text);
+        assert!(!filter(text).is_shared());
+    }
+    for (text, error) in [
+        ("", TopicError::Empty),
+        ("\0", TopicError::Nul),
+        ("a+", TopicError::WildcardInLevel('+')),
+        ("a/b#", TopicError::WildcardInLevel('#')),
+        ("##", TopicError::WildcardInLevel('#')),
+        ("#/a", TopicError::RestNotLast),
+        ("a/#/", TopicError::RestNotLast),
+        ("$share/", TopicError::Share),
+        ("$share/a", TopicError::Share),
+        ("$share/a/", TopicError::Share),
+        ("$share//b", TopicError::Share),
+        ("$share/+/b", TopicError::Share),
+        ("$share/a/b#", TopicError::WildcardInLevel('#')),
+    ] {
+        assert_eq!(TopicFilter::parse(text), Err(error), "{text}");
+    }
+}
+
+#[test]
+fn a_shared_subscription_is_its_inner_filter() {
+    let shared = filter("$share/group/a/+");
+    assert!(shared.is_shared());
+    assert_eq!(shared.share_name(), Some("group"));
+    assert_eq!(shared.inner(), "a/+");
+    assert!(shared.has_wildcards());
+    assert!(shared.matches("a/b"));
+    assert!(filter("a/#").covers(&shared));
+    assert!(!filter("b/#").covers(&shared));
+    assert_eq!(filter("a/b").share_name(), None);
+}
+
+#[test]
+fn matching_is_as_the_specification_says() {
+    for (pattern, topic) in [
+        ("sport/tennis/player1/#", "sport/tennis/player1"),
+        ("sport/tennis/player1/#", "sport/tennis/player1/ranking"),
+        ("sport/#", "sport"),
+        ("#", "sport/a"),
+        ("#", "/"),
+        ("+", "finance"),
+        ("/+", "/finance"),
+        ("+/+", "/finance"),
+        ("sport/+", "sport/"),
+        ("$SYS/#", "$SYS/x"),
+        ("$SYS/monitor/+", "$SYS/monitor/Clients"),
+        ("a/+", "a/$x"),
+    ] {
+        assert!(filter(pattern).matches(topic), "{pattern} {topic}");
+    }
+    for (pattern, topic) in [
+        ("sport/+", "sport"),
+        ("+", "/finance"),
+        ("#", "$SYS/x"),
+        ("+/monitor/Clients", "$SYS/monitor/Clients"),
+        ("a", "A"),
+        ("a", "a/"),
+        ("a", ""),
+        ("#", ""),
+        ("a/b/#", "a"),
+    ] {
+        assert!(!filter(pattern).matches(topic), "{pattern} {topic}");
+    }
+}
+
+#[test]
+fn covering_is_about_every_topic() {
+    for (outer, inner) in [
+        ("a/#", "a"),
+        ("a/#", "a/#"),
+        ("a/+", "a/b"),
+        ("a/+", "a/+"),
+        ("#", "+/b"),
+        ("+/#", "#"),
+        ("#", "+/#"),
+        ("+/#", "a"),
+        ("$SYS/#", "$SYS/+/a"),
+    ] {
+        assert!(filter(outer).covers(&filter(inner)), "{outer} {inner}");
+    }
+    for (outer, inner) in [
+        ("sensors/temperature/+", "sensors/#"),
+        ("#", "$SYS/#"),
+        ("#", "$SYS"),
+        ("+/a", "$SYS/a"),
+        ("+", "+/#"),
+        ("+/+/#", "#"),
+        ("a/+/#", "a/#"),
+        ("a/b", "a/+"),
+        ("a/#", "#"),
+        ("+", "#"),
+    ] {
+        assert!(!filter(outer).covers(&filter(inner)), "{outer} {inner}");
+    }
+}
+
+/// Every topic of up to four levels over a small alphabet. It holds a text that no filter below
+/// names as a literal, so that a wildcard is always told from a literal.
+fn topics() -> Vec<String> {
+    let mut topics: Vec<String> = Vec::new();
+    let mut last = vec![String::new()];
+    for depth in 0..4 {
+        let longer = |stem: &String| {
+            ["a", "b", "", "$x"].map(|level| match depth {
+                0 => level.to_owned(),
+                _ => format!("{stem}/{level}"),
+            })
+        };
+        last = last.iter().flat_map(longer).collect();
+        topics.extend(last.iter().filter(|topic| !topic.is_empty()).cloned());
+    }
+    topics
+}
+
+fn filters() -> impl Strategy<Value = TopicFilter> {
+    let level = prop_oneof![Just("a"), Just(""), Just("$x"), Just("+")];
+    // Filters are one level shorter than topics, so that '#' shows what it means.
+    (proptest::collection::vec(level, 0..=3), any::<bool>()).prop_filter_map(
+        "a filter is not empty",
+        |(mut levels, rest)| {
+            if rest {
+                levels.push("#");
+                if levels.len() > 3 {
+                    levels.remove(0);
+                }
+            }
+            TopicFilter::parse(levels.join("/")).ok()
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn covers_and_overlaps_are_what_the_topics_say(f in filters(), g in filters()) {
+        let topics = topics();
+        let missed = topics.iter().find(|topic| g.matches(topic) && !f.matches(topic));
+        prop_assert_eq!(f.covers(&g), missed.is_none(), "{:?} {:?} {:?}", f, g, missed);
+        let both = topics.iter().find(|topic| g.matches(topic) && f.matches(topic));
+        prop_assert_eq!(f.overlaps(&g), both.is_some(), "{:?} {:?} {:?}", f, g, both);
+        prop_assert_eq!(f.overlaps(&g), g.overlaps(&f));
+    }
+
+    #[test]
+    fn a_set_allows_what_one_of_its_patterns_does(
+        patterns in proptest::collection::vec(filters(), 0..6),
+        asked in filters(),
+    ) {
+        let set = TopicPatterns::new(&patterns);
+        let covered = patterns.iter().any(|pattern| pattern.covers(&asked));
+        prop_assert_eq!(set.allows_filter(&asked), covered);
+        for topic in topics() {
+            let matched = patterns.iter().any(|pattern| pattern.matches(&topic));
+            prop_assert_eq!(set.allows_topic(&topic), matched, "{}", topic);
+        }
+    }
+
+    #[test]
+    fn no_text_panics(text in "[a+#/$\u{0}ä€]{0,12}|\\$share/\\PC{0,8}|\\PC*") {
+        let _ = check_name(&text);
+        if let Ok(filter) = TopicFilter::parse(&*text) {
+            prop_assert_eq!(filter.as_str(), &text);
+            prop_assert!(filter.covers(&filter) && filter.overlaps(&filter));
+            let _ = (filter.matches(&text), filter.share_name());
+            prop_assert!(TopicPatterns::new([&filter]).allows_filter(&filter));
+        }
+    }
+}
+
+#[test]
+fn thousands_of_levels_and_patterns_do_no_harm() {
+    let deep = filter(&"a/".repeat(30_000));
+    assert!(filter("a/#").covers(&deep));
+    let mut patterns: Vec<_> = (0..10_000).map(|n| filter(&format!("d/{n}/+"))).collect();
+    patterns.push(deep.clone());
+    let set = TopicPatterns::new(&patterns);
+    assert!(set.allows_filter(&deep));
+    assert!(set.allows_topic("d/9999/x"));
+    assert!(!set.allows_topic("d/10000/x"));
+    assert!(!TopicPatterns::default().allows_topic("a"));
+}
