@@ -1,0 +1,13 @@
+"""The demo: the embedded broker, simulated devices, and the tour that an agent would take."""
+
+from conftest import TIDEGATE, Process
+
+
+def test_the_tour_is_walked_to_its_end():
+    demo = Process([str(TIDEGATE), "demo", "--once"])
+    code = demo.child.wait(60)
+    demo.stop()
+    assert code == 0, demo.text()
+    for step in range(1, 9):
+        demo.line(rf"^{step}  ")
+    demo.line(r"claude mcp add --transport http")
