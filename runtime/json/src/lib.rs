@@ -1,1 +1,32 @@
+//! Reads a JSON message in place, over the parts in which it came.
+//!
+//! A message from the network is a list of `Bytes`. [`Document::parse`] checks the whole of it,
+//! strictly (RFC 8259), before anybody acts on any of it; [`Value`]s are then ranges of the message,
+//! walked lazily. No tree is built and no payload is copied: [`Value::parts`] and
+//! [`Value::string_parts`] give slices of what came in, and only a string with escapes is copied,
+//! once.
+//!
+//! ```
+//! use tidegate_json::{Document, Limits, Parts};
+//! let mut message = Parts::new();
+//! message.push(bytes::Bytes::from_static(b"{\"name\":\"publ"));
+//! message.push(bytes::Bytes::from_static(b"ish\",\"n\":1}"));
+//! let document = Document::parse(message, Limits::default())?;
+//! let name = document.root().get("name")?.and_then(|name| name.string());
+//! assert_eq!(name.as_deref(), Some("publish"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
+
+mod cursor;
+mod document;
+mod error;
+mod parts;
+mod scan;
+mod value;
+pub mod write;
+
+pub use document::{Document, Limits};
+pub use error::{Duplicate, Error, Fault};
+pub use parts::Parts;
+pub use value::{Elements, Key, Kind, Members, Value};

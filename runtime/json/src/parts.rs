@@ -1,0 +1,164 @@
+//! A message as it came: a list of buffers that is read as one text.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+/// A list of buffers. The usual message is one buffer and takes no list.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    first: Bytes,
+    rest: Vec<Bytes>,
+    len: usize,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<Bytes> for Parts {
+    fn from(bytes: Bytes) -> Self {
+        Self {
+            len: bytes.len(),
+            first: bytes,
+            rest: Vec::new(),
+        }
+    }
+}
+
+impl Parts {
+    /// An empty message.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            first: Bytes::new(),
+            rest: Vec::new(),
+            len: 0,
+        }
+    }
+
+    /// Appends a buffer; an empty one is left out.
+    pub fn push(&mut self, part: Bytes) {
+        if part.is_empty() {
+            return;
+        }
+        if self.len == 0 {
+            self.len = part.len();
+            self.first = part;
+        } else {
+            self.len += part.len();
+            self.rest.push(part);
+        }
+    }
+
+    /// Length in bytes.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is nothing.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The buffers, in order; none of them is empty.
+    pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
+        std::iter::once(&self.first)
+            .chain(&self.rest)
+            .filter(|part| !part.is_empty())
+    }
+
+    /// The number of buffers.
+    pub fn count(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// The part of the message in a range, without a copy; what lies beyond the end is left out.
+    #[must_use]
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        let mut slice = Self::new();
+        let mut offset = 0;
+        for part in self.iter() {
+            let start = range.start.saturating_sub(offset).min(part.len());
+            let end = range.end.saturating_sub(offset).min(part.len());
+            if start < end {
+                slice.push(part.slice(start..end));
+            }
+            offset += part.len();
+            if offset >= range.end {
+                break;
+            }
+        }
+        slice
+    }
+
+    /// The message in one buffer: itself where it is one, a copy otherwise.
+    pub fn contiguous(&self) -> Bytes {
+        if self.rest.is_empty() {
+            return self.first.clone();
+        }
+        let mut whole = BytesMut::with_capacity(self.len);
+        for part in self.iter() {
+            whole.extend_from_slice(part);
+        }
+        whole.freeze()
+    }
+
+    /// The buffer that holds the byte at `offset`, and where in it.
+    pub(crate) fn locate(&self, offset: usize) -> (usize, usize) {
+        if offset < self.first.len() {
+            return (0, offset);
+        }
+        let mut at = offset - self.first.len();
+        for (index, part) in self.rest.iter().enumerate() {
+            if at < part.len() {
+                return (index + 1, at);
+            }
+            at -= part.len();
+        }
+        (self.rest.len() + 1, 0)
+    }
+
+    /// The buffer at an index; empty beyond the last.
+    pub(crate) fn part(&self, index: usize) -> &[u8] {
+        match index {
+            0 => &self.first,
+            _ => self.rest.get(index - 1).map_or(&[], |part| part),
+        }
+    }
+
+    /// Number of buffers including an empty first one.
+    pub(crate) const fn places(&self) -> usize {
+        self.rest.len() + 1
+    }
+}
+
+impl IntoIterator for Parts {
+    type Item = Bytes;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<Bytes>, std::vec::IntoIter<Bytes>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let first = Some(self.first).filter(|first| !first.is_empty());
+        first.into_iter().chain(self.rest)
+    }
+}
+
+impl FromIterator<Bytes> for Parts {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(buffers: I) -> Self {
+        let mut parts = Self::new();
+        for part in buffers {
+            parts.push(part);
+        }
+        parts
+    }
+}
+
+impl PartialEq for Parts {
+    /// The same bytes, however they are parted.
+    fn eq(&self, other: &Self) -> bool {
+        let bytes = |parts: &Self| parts.clone().into_iter().flatten().collect::<Vec<u8>>();
+        self.len == other.len && bytes(self) == bytes(other)
+    }
+}
