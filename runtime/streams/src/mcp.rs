@@ -128,6 +128,9 @@ extension! {
         /// The values of `Mcp-Param-*` headers, by parameter name in lower case; whoever owns the
         /// tool's schema checks them against the arguments.
         headers "headers": Vec<McpHeader> = Vec::new(),
+        /// Whether the caller's transport and revision oblige it to send a header for each
+        /// parameter that asks for one: one that is missing is then a mismatch.
+        headers_required "headersRequired": bool = false,
         /// Milliseconds within which the callee must answer.
         timeout "timeout": u64 = 0,
     }
