@@ -1,0 +1,311 @@
+//! The arguments of a call: read in place, checked, and refused with a sentence that says what to
+//! change.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use bytestring::ByteString;
+use tidegate_engine::Duration;
+use tidegate_json::{Document, Kind, Value};
+use tidegate_streams::mcp::{McpReset, McpResetKind};
+use tidegate_streams::mqtt::MqttPayloadFormat;
+use tidegate_streams::mqtt::topic::{TopicFilter, check_name};
+
+use crate::call::TopicHeader;
+use crate::message::is_utf8;
+use crate::policy::Policy;
+use crate::publish::Publication;
+use crate::result::shown;
+
+/// Bounds and defaults of arguments.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) messages_default: u64,
+    pub(crate) messages_max: u64,
+    /// In milliseconds.
+    pub(crate) timeout_default: u64,
+    /// Whether the header that mirrors `topic` is checked.
+    pub(crate) topic_header: bool,
+}
+
+/// Why a call is not made.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Refusal {
+    /// The tool's own error: a sentence for the model.
+    Tool(String),
+    /// An error of the request.
+    Reset(McpReset),
+}
+
+impl From<String> for Refusal {
+    fn from(sentence: String) -> Self {
+        Self::Tool(sentence)
+    }
+}
+
+/// What is to be received: the arguments, checked.
+#[derive(Debug)]
+pub(crate) struct Reception {
+    pub(crate) filter: TopicFilter,
+    pub(crate) limit: usize,
+    pub(crate) timeout: Duration,
+}
+
+/// The arguments of `publish`.
+pub(crate) fn publication(
+    params: Vec<Bytes>,
+    header: &TopicHeader,
+    policy: &Policy,
+    limits: &Limits,
+) -> Result<Publication, Refusal> {
+    let document = document(params)?;
+    let arguments = Arguments::of(document.as_ref())?;
+    let topic = arguments.topic(header, limits, "the topic to publish to")?;
+    check_name(&topic).map_err(|error| bad_topic("topic", &topic, error))?;
+    let payload = arguments.required("payload", "the message as a string")?;
+    let qos = arguments.qos()?;
+    let retain = arguments.retain()?;
+    let base64 = arguments.is_base64()?;
+    if !policy.allows_topic(&topic) {
+        return Err(format!(
+            "Publishing to '{}' is not allowed. {}",
+            shown(&topic),
+            policy.sentence()
+        )
+        .into());
+    }
+    let payload: Vec<Bytes> = payload
+        .string_parts()
+        .ok_or_else(|| wrong("payload", "a string", &payload))?
+        .into_iter()
+        .collect();
+    let payload = if base64 { decoded(&payload)? } else { payload };
+    let format = if !base64 || is_utf8(&payload) {
+        MqttPayloadFormat::Text
+    } else {
+        MqttPayloadFormat::Binary
+    };
+    Ok(Publication {
+        topic,
+        payload,
+        qos,
+        retain,
+        format,
+    })
+}
+
+/// The arguments of `receive`.
+pub(crate) fn reception(
+    params: Vec<Bytes>,
+    header: &TopicHeader,
+    policy: &Policy,
+    limits: &Limits,
+) -> Result<Reception, Refusal> {
+    let document = document(params)?;
+    let arguments = Arguments::of(document.as_ref())?;
+    let topic = arguments.topic(header, limits, "the topic filter to receive from")?;
+    let filter = TopicFilter::parse(topic.clone())
+        .map_err(|error| bad_topic("topic filter", &topic, error))?;
+    let limit = arguments.number("limit", limits.messages_default, limits.messages_max)?;
+    let timeout = arguments.number("timeout", limits.timeout_default, TIMEOUT_MAX)?;
+    if !policy.allows_filter(&filter) {
+        return Err(format!(
+            "Receiving from '{}' is not allowed. {}",
+            shown(&topic),
+            policy.sentence()
+        )
+        .into());
+    }
+    Ok(Reception {
+        filter,
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        timeout: Duration::from_millis(timeout),
+    })
+}
+
+/// The longest that a call may ask to wait for, in milliseconds; the caller's deadline is shorter.
+const TIMEOUT_MAX: u64 = 3_600_000;
+
+/// The params; nothing where there are none.
+fn document(params: Vec<Bytes>) -> Result<Option<Document>, Refusal> {
+    if params.iter().all(Bytes::is_empty) {
+        return Ok(None);
+    }
+    let parts = params.into_iter().collect();
+    let document = Document::parse(parts, tidegate_json::Limits::default())
+        .map_err(|error| invalid(format!("The params of the call are no JSON: {error}.")))?;
+    if document.root().kind() != Kind::Object {
+        return Err(invalid(
+            "The params of the call must be an object.".to_owned(),
+        ));
+    }
+    Ok(Some(document))
+}
+
+fn invalid(message: String) -> Refusal {
+    Refusal::Reset(McpReset::new(McpResetKind::Invalid, message))
+}
+
+fn bad_topic(what: &str, topic: &str, error: impl std::fmt::Display) -> Refusal {
+    Refusal::Tool(format!(
+        "Argument 'topic' is '{}', which is no {what}: {error}.",
+        shown(topic)
+    ))
+}
+
+fn wrong(name: &str, wanted: &str, given: &Value<'_>) -> Refusal {
+    let given = match given.kind() {
+        Kind::Object => "an object",
+        Kind::Array => "an array",
+        Kind::String => "a string",
+        Kind::Number => "a number",
+        Kind::Bool(_) => "a boolean",
+        Kind::Null => "null",
+    };
+    Refusal::Tool(format!("Argument '{name}' is {given}; write {wanted}."))
+}
+
+fn decoded(payload: &[Bytes]) -> Result<Vec<Bytes>, Refusal> {
+    let decoded = match payload {
+        [whole] => STANDARD.decode(whole),
+        parts => STANDARD.decode(parts.concat()),
+    };
+    match decoded {
+        Ok(bytes) if bytes.is_empty() => Ok(Vec::new()),
+        Ok(bytes) => Ok(vec![bytes.into()]),
+        Err(error) => Err(format!(
+            "Argument 'payload' is no base64: {error}; write it in the standard alphabet with \
+             padding, or leave 'encoding' out to send text."
+        )
+        .into()),
+    }
+}
+
+/// The members of `arguments`.
+struct Arguments<'a>(Option<Value<'a>>);
+
+impl<'a> Arguments<'a> {
+    fn of(params: Option<&'a Document>) -> Result<Self, Refusal> {
+        let Some(params) = params else {
+            return Ok(Self(None));
+        };
+        let arguments = Self(Some(params.root())).get("arguments")?;
+        match arguments {
+            Some(arguments) if arguments.kind() != Kind::Object => Err(Refusal::Tool(
+                "The arguments of the call must be an object; write {\"topic\": …}.".to_owned(),
+            )),
+            arguments => Ok(Self(arguments)),
+        }
+    }
+
+    fn get(&self, name: &str) -> Result<Option<Value<'a>>, Refusal> {
+        let Some(object) = self.0 else {
+            return Ok(None);
+        };
+        object
+            .get(name)
+            .map_err(|_| format!("Argument '{name}' is given twice; write it once.").into())
+    }
+
+    fn required(&self, name: &str, what: &str) -> Result<Value<'a>, Refusal> {
+        self.get(name)?
+            .ok_or_else(|| format!("Argument '{name}' is missing; add {what}.").into())
+    }
+
+    /// The topic, which must be the one that the header names.
+    fn topic(
+        &self,
+        header: &TopicHeader,
+        limits: &Limits,
+        what: &str,
+    ) -> Result<ByteString, Refusal> {
+        let value = self.get("topic")?;
+        let topic = value.and_then(|value| value.string());
+        if limits.topic_header {
+            let present = value.is_some_and(|value| value.kind() != Kind::Null);
+            check_header(header, topic.as_ref(), present)?;
+        }
+        match (topic, value) {
+            (Some(topic), _) => Ok(topic),
+            (None, Some(value)) => Err(wrong("topic", "a string", &value)),
+            (None, None) => Err(format!("Argument 'topic' is missing; add {what}.").into()),
+        }
+    }
+
+    fn qos(&self) -> Result<u8, Refusal> {
+        let Some(value) = self.get("qos")? else {
+            return Ok(0);
+        };
+        match value.as_u64() {
+            Some(qos @ 0..=2) => Ok(u8::try_from(qos).unwrap_or(0)),
+            Some(qos) => Err(format!("Argument 'qos' is {qos}; write 0, 1 or 2.").into()),
+            None => Err(wrong("qos", "the number 0, 1 or 2", &value)),
+        }
+    }
+
+    fn retain(&self) -> Result<bool, Refusal> {
+        match self.get("retain")? {
+            None => Ok(false),
+            Some(value) => value
+                .as_bool()
+                .ok_or_else(|| wrong("retain", "true or false", &value)),
+        }
+    }
+
+    fn is_base64(&self) -> Result<bool, Refusal> {
+        let Some(value) = self.get("encoding")? else {
+            return Ok(false);
+        };
+        match value.string().as_deref() {
+            Some("text") => Ok(false),
+            Some("base64") => Ok(true),
+            Some(other) => Err(format!(
+                "Argument 'encoding' is '{}'; write 'text' or 'base64'.",
+                shown(other)
+            )
+            .into()),
+            None => Err(wrong("encoding", "'text' or 'base64'", &value)),
+        }
+    }
+
+    /// A whole number from 1 to `max`.
+    fn number(&self, name: &str, default: u64, max: u64) -> Result<u64, Refusal> {
+        let Some(value) = self.get(name)? else {
+            return Ok(default);
+        };
+        match value.as_u64() {
+            Some(number) if (1..=max).contains(&number) => Ok(number),
+            Some(number) => Err(format!("Argument '{name}' is {number}; write 1 to {max}.").into()),
+            None => Err(wrong(
+                name,
+                &format!("a whole number from 1 to {max}"),
+                &value,
+            )),
+        }
+    }
+}
+
+fn check_header(
+    header: &TopicHeader,
+    topic: Option<&ByteString>,
+    present: bool,
+) -> Result<(), Refusal> {
+    let differs = |value: &&ByteString| Some(*value) != topic;
+    let why = match (header.values.iter().find(differs), topic) {
+        (Some(value), Some(topic)) => format!(
+            "the header Mcp-Param-Topic says '{}' and the argument 'topic' says '{}'",
+            shown(value),
+            shown(topic)
+        ),
+        (Some(_), None) => "there is a header Mcp-Param-Topic and no argument 'topic'".to_owned(),
+        (None, _) if header.required && present && header.values.is_empty() => {
+            "the header Mcp-Param-Topic, which must repeat the argument 'topic', is missing"
+                .to_owned()
+        }
+        (None, _) => return Ok(()),
+    };
+    Err(Refusal::Reset(McpReset::new(
+        McpResetKind::HeaderMismatch,
+        format!("Header mismatch: {why}."),
+    )))
+}

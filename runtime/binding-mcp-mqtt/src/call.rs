@@ -1,0 +1,131 @@
+//! `tools/call` until its `params` are complete.
+
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use tidegate_streams::Data;
+use tidegate_streams::mcp::{McpReset, McpResetKind, McpToolsCall};
+
+use crate::tools;
+
+/// Parts up to this number are kept as they came.
+const PARTS: usize = 64;
+/// Behind them, parts below this size are gathered: each part costs more than its bytes.
+const SMALL: usize = 4_096;
+
+/// Which tool is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tool {
+    Publish,
+    Receive,
+}
+
+impl Tool {
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            tools::PUBLISH => Some(Self::Publish),
+            tools::RECEIVE => Some(Self::Receive),
+            _ => None,
+        }
+    }
+}
+
+/// The headers that mirror the `topic` argument, one or none as a rule, and whether one had to come.
+#[derive(Debug, Default)]
+pub(crate) struct TopicHeader {
+    pub(crate) values: Vec<ByteString>,
+    pub(crate) required: bool,
+}
+
+/// A call whose `params` are coming in.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) tool: Tool,
+    pub(crate) header: TopicHeader,
+    parts: Vec<Bytes>,
+    gathered: BytesMut,
+    length: usize,
+    bound: usize,
+}
+
+impl Call {
+    /// A call of `tool` with `params` of up to `bound` bytes.
+    pub(crate) fn new(tool: Tool, call: McpToolsCall, bound: usize) -> Result<Self, McpReset> {
+        if usize::try_from(call.content_length).is_ok_and(|length| length > bound) {
+            return Err(too_large(bound));
+        }
+        let topics = call.headers.into_iter().filter(|h| h.name == "topic");
+        Ok(Self {
+            tool,
+            header: TopicHeader {
+                values: topics.map(|header| header.value).collect(),
+                required: call.headers_required,
+            },
+            parts: Vec::new(),
+            gathered: BytesMut::new(),
+            length: 0,
+            bound,
+        })
+    }
+
+    /// Takes a part; whether it was the last one.
+    pub(crate) fn add(&mut self, data: Data) -> Result<bool, McpReset> {
+        self.length += data.payload.len();
+        if self.length > self.bound {
+            return Err(too_large(self.bound));
+        }
+        if self.parts.len() >= PARTS && data.payload.len() < SMALL {
+            self.gathered.extend_from_slice(&data.payload);
+        } else {
+            self.gather();
+            self.parts.push(data.payload);
+        }
+        Ok(data.flags.is_fin())
+    }
+
+    /// What has come.
+    pub(crate) fn take(&mut self) -> Vec<Bytes> {
+        self.gather();
+        std::mem::take(&mut self.parts)
+    }
+
+    fn gather(&mut self) {
+        if !self.gathered.is_empty() {
+            self.parts.push(self.gathered.split().freeze());
+        }
+    }
+}
+
+fn too_large(bound: usize) -> McpReset {
+    McpReset::new(
+        McpResetKind::TooLarge,
+        format!("The params of this call are larger than {bound} bytes; send less at once."),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_streams::DataFlags;
+
+    #[test]
+    fn many_small_parts_are_gathered_and_stay_in_order() {
+        let mut call =
+            Call::new(Tool::Publish, McpToolsCall::default(), 1 << 20).expect("no length given");
+        let mut sent = Vec::new();
+        for index in 0..10_000usize {
+            let size = if index % 1_000 == 999 { SMALL } else { 3 };
+            let payload = Bytes::from(vec![u8::try_from(index % 251).unwrap(); size]);
+            sent.extend_from_slice(&payload);
+            let flags = DataFlags::of(index == 0, index == 9_999);
+            let data = Data {
+                flags,
+                payload,
+                extension: None,
+            };
+            assert_eq!(call.add(data), Ok(index == 9_999));
+        }
+        let parts = call.take();
+        assert!(parts.len() < 100);
+        assert_eq!(parts.concat(), sent);
+    }
+}

@@ -1,0 +1,307 @@
+//! One accepted mcp stream, the mqtt stream opened for it, and what is going on between them.
+
+use bytestring::ByteString;
+use tidegate_engine::{
+    BindingId, Context, Duration, OpenError, PendingData, StreamId, Time, TimerId, Token,
+};
+use tidegate_streams::mcp::McpReset;
+use tidegate_streams::{BeginEx, Data, DataFlags, Frame};
+
+use crate::result::Answer;
+use crate::work::{Step, Work};
+
+/// The binding's only kind of timer: what it means is up to what is going on.
+const DUE: u32 = 1;
+
+/// For how long streams may take to close once nothing else is awaited of them.
+const CLOSING: Duration = Duration::from_secs(10);
+
+/// What a request is given where it states no deadline.
+const USUAL: u64 = 60_000;
+
+/// A stream as this binding sees it, until both halves are over.
+#[derive(Debug, Clone, Copy)]
+struct Side {
+    stream: StreamId,
+    /// The half that this binding sends is over.
+    sent: bool,
+    /// The half that this binding receives is over.
+    received: bool,
+}
+
+impl Side {
+    const fn new(stream: StreamId) -> Self {
+        Self {
+            stream,
+            sent: false,
+            received: false,
+        }
+    }
+
+    const fn is_over(&self) -> bool {
+        self.sent && self.received
+    }
+}
+
+/// One exchange.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    token: Token,
+    caller: Option<Side>,
+    mqtt: Option<Side>,
+    /// The session that the operation belongs to.
+    pub(crate) client_id: Option<ByteString>,
+    pub(crate) work: Work,
+    /// The reply BEGIN, until it is sent.
+    begin: Option<BeginEx>,
+    reply: PendingData,
+    /// The reply END, until what is before it is sent.
+    end: Option<Frame>,
+    /// By when the operation must be answered.
+    deadline: Time,
+    timer: Option<(TimerId, Duration)>,
+}
+
+impl Exchange {
+    /// Takes a stream. `timeout` is the caller's, in milliseconds; the exchange answers a little
+    /// before it, so that the answer is this binding's.
+    pub(crate) fn accept(
+        cx: &mut Context<'_>,
+        stream: StreamId,
+        token: Token,
+        begin: BeginEx,
+        timeout: u64,
+        work: Work,
+    ) -> Self {
+        cx.accept(stream, token);
+        let timeout = if timeout == 0 { USUAL } else { timeout };
+        let allowed = (timeout - (timeout / 10).min(100)).max(1);
+        Self {
+            token,
+            caller: Some(Side::new(stream)),
+            mqtt: None,
+            client_id: None,
+            work,
+            begin: Some(begin),
+            reply: PendingData::new(),
+            end: None,
+            deadline: cx.now() + Duration::from_millis(allowed),
+            timer: None,
+        }
+    }
+
+    /// Sets the timer to the deadline, or to `within` where that is earlier.
+    pub(crate) fn expect(
+        &mut self,
+        cx: &mut Context<'_>,
+        within: Option<Duration>,
+        reason: &'static str,
+    ) {
+        let left = self.deadline.since(cx.now());
+        let after = within.map_or(left, |within| within.min(left));
+        self.set_timer(cx, after, reason);
+    }
+
+    fn set_timer(&mut self, cx: &mut Context<'_>, after: Duration, reason: &'static str) {
+        self.cancel_timer(cx);
+        self.timer = Some((cx.timer(after, self.token, DUE, reason), after));
+    }
+
+    fn cancel_timer(&mut self, cx: &mut Context<'_>) {
+        if let Some((timer, _)) = self.timer.take() {
+            cx.cancel(timer);
+        }
+    }
+
+    /// Opens the mqtt stream.
+    pub(crate) fn open(
+        &mut self,
+        cx: &mut Context<'_>,
+        exit: BindingId,
+        begin: impl Into<BeginEx>,
+    ) -> Result<(), OpenError> {
+        let stream = cx.open(exit, begin, self.token)?;
+        self.mqtt = Some(Side::new(stream));
+        self.flush_publish(cx);
+        Ok(())
+    }
+
+    /// Whether there is an mqtt stream.
+    pub(crate) const fn has_mqtt(&self) -> bool {
+        self.mqtt.is_some()
+    }
+
+    /// Sends what the mqtt stream has credit for.
+    pub(crate) fn flush_publish(&mut self, cx: &mut Context<'_>) {
+        if let (Work::Publish(publish), Some(mqtt)) = (&mut self.work, &self.mqtt)
+            && publish.flush(cx, mqtt.stream)
+        {
+            self.end_mqtt(cx);
+        }
+    }
+
+    /// Sends what the caller has credit for.
+    pub(crate) fn flush_reply(&mut self, cx: &mut Context<'_>) {
+        let Some(caller) = &mut self.caller else {
+            return;
+        };
+        if self.reply.flush(cx, caller.stream)
+            && let Some(end) = self.end.take()
+        {
+            cx.end(caller.stream, end);
+            caller.sent = true;
+        }
+    }
+
+    /// The caller has ended its half.
+    pub(crate) fn caller_ended(&mut self) {
+        if let Some(caller) = &mut self.caller {
+            caller.received = true;
+        }
+    }
+
+    /// The mqtt stream's reply half is over, in order.
+    pub(crate) fn mqtt_ended(&mut self, cx: &mut Context<'_>) {
+        if matches!(&self.work, Work::Publish(_)) && self.mqtt.is_some_and(|mqtt| !mqtt.sent) {
+            self.drop_mqtt(cx);
+            return;
+        }
+        self.end_mqtt(cx);
+        if let Some(mqtt) = &mut self.mqtt {
+            mqtt.received = true;
+        }
+        self.mqtt = self.mqtt.filter(|mqtt| !mqtt.is_over());
+    }
+
+    fn end_mqtt(&mut self, cx: &mut Context<'_>) {
+        if let Some(mqtt) = &mut self.mqtt
+            && !mqtt.sent
+        {
+            cx.end(mqtt.stream, Frame::end());
+            mqtt.sent = true;
+        }
+    }
+
+    /// Gives the mqtt stream up.
+    pub(crate) fn drop_mqtt(&mut self, cx: &mut Context<'_>) {
+        if let Some(mqtt) = self.mqtt.take() {
+            cx.terminate(mqtt.stream, None, None);
+        }
+    }
+
+    /// Does what an event leads to.
+    pub(crate) fn apply(&mut self, cx: &mut Context<'_>, step: Step) {
+        match step {
+            Step::Wait => {}
+            Step::Begin => {
+                self.cancel_timer(cx);
+                self.begin_reply(cx);
+            }
+            Step::Update(update) => {
+                if let Some(caller) = self.caller.filter(|caller| !caller.sent) {
+                    cx.send(caller.stream, Frame::flush(update));
+                }
+            }
+            Step::Answer(answer) => self.answer(cx, answer),
+            Step::Refuse(reset) => self.refuse(cx, reset),
+            Step::Leave => {
+                self.end = Some(Frame::end());
+                self.flush_reply(cx);
+            }
+            Step::Drop => self.cancel(cx),
+        }
+    }
+
+    /// The timer is due.
+    pub(crate) fn overdue(&mut self, cx: &mut Context<'_>) {
+        let Some((_, after)) = self.timer.take() else {
+            return;
+        };
+        let settled = self.work.is_settled();
+        let step = self.work.overdue(after.as_millis());
+        if !settled {
+            self.drop_mqtt(cx);
+        }
+        self.apply(cx, step);
+    }
+
+    pub(crate) fn begin_reply(&mut self, cx: &mut Context<'_>) {
+        if let (Some(caller), Some(begin)) = (&self.caller, self.begin.take()) {
+            cx.send(caller.stream, Frame::begin(begin));
+        }
+    }
+
+    pub(crate) fn answer(&mut self, cx: &mut Context<'_>, answer: Answer) {
+        self.work = Work::Answered;
+        self.end_mqtt(cx);
+        self.begin_reply(cx);
+        let last = answer.parts.len().saturating_sub(1);
+        for (index, payload) in answer.parts.into_iter().enumerate() {
+            self.reply.push(Data {
+                flags: DataFlags::of(index == 0, index == last),
+                payload,
+                extension: None,
+            });
+        }
+        self.end = Some(Frame::end_with(answer.end));
+        self.flush_reply(cx);
+        let left = self.deadline.since(cx.now());
+        self.set_timer(
+            cx,
+            left.max(CLOSING),
+            "the streams of an answered call to close",
+        );
+    }
+
+    /// Refuses the operation. An mqtt stream in order is left in order.
+    pub(crate) fn refuse(&mut self, cx: &mut Context<'_>, reset: McpReset) {
+        if self.work.is_settled() {
+            self.end_mqtt(cx);
+        } else {
+            self.drop_mqtt(cx);
+        }
+        self.work = Work::Answered;
+        if let Some(caller) = self.caller.take() {
+            cx.terminate(caller.stream, Some(reset.into()), None);
+        }
+        self.set_timer(cx, CLOSING, "the mqtt stream of a refused call to close");
+    }
+
+    /// The caller leaves in order, or is asked to: the reply half ends behind the mqtt stream.
+    pub(crate) fn leave(&mut self, cx: &mut Context<'_>) {
+        if self.begin.is_some() {
+            self.cancel(cx);
+            return;
+        }
+        self.work = Work::Leaving;
+        if self.mqtt.is_some() {
+            self.end_mqtt(cx);
+            self.set_timer(
+                cx,
+                CLOSING,
+                "the mqtt stream of a caller that left to close",
+            );
+        } else {
+            self.apply(cx, Step::Leave);
+        }
+    }
+
+    /// Nobody waits for it any more: everything is given up.
+    pub(crate) fn cancel(&mut self, cx: &mut Context<'_>) {
+        if let Some(caller) = self.caller.take() {
+            cx.terminate(caller.stream, None, None);
+        }
+        self.drop_mqtt(cx);
+    }
+
+    /// Whether both streams are over; its timer is forgotten then.
+    pub(crate) fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        self.caller = self.caller.filter(|caller| !caller.is_over());
+        self.mqtt = self.mqtt.filter(|mqtt| !mqtt.is_over());
+        let over = self.caller.is_none() && self.mqtt.is_none();
+        if over {
+            self.cancel_timer(cx);
+        }
+        over
+    }
+}

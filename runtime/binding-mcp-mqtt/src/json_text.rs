@@ -1,0 +1,168 @@
+//! Writing JSON: a text in parts, so that a large string without escapes passes as it is.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Up to this size a copy is cheaper than a part of its own.
+const COPIED: usize = 512;
+
+/// A JSON text under construction.
+#[derive(Debug, Default)]
+pub(crate) struct JsonText {
+    parts: Vec<Bytes>,
+    tail: BytesMut,
+}
+
+impl JsonText {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Text that is JSON already.
+    pub(crate) fn raw(&mut self, text: &str) {
+        self.tail.extend_from_slice(text.as_bytes());
+    }
+
+    /// Bytes that are JSON already, as a part of their own.
+    pub(crate) fn part(&mut self, bytes: Bytes) {
+        if !self.tail.is_empty() {
+            self.parts.push(self.tail.split().freeze());
+        }
+        self.parts.push(bytes);
+    }
+
+    /// The inside of a string. Its UTF-8 may be cut between calls.
+    pub(crate) fn escaped(&mut self, text: &[u8]) {
+        escape(&mut self.tail, text);
+    }
+
+    /// The inside of a string, without a copy where nothing is to be escaped.
+    pub(crate) fn escaped_part(&mut self, text: &Bytes) {
+        if text.len() <= COPIED || text.iter().any(|byte| needs_escape(*byte)) {
+            self.escaped(text);
+        } else {
+            self.part(text.clone());
+        }
+    }
+
+    /// The inside of a string that bears bytes as base64.
+    pub(crate) fn base64(&mut self, chunks: &[Bytes]) {
+        encode_base64(&mut self.tail, chunks);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.parts.iter().map(Bytes::len).sum::<usize>() + self.tail.len()
+    }
+
+    pub(crate) fn into_parts(mut self) -> Vec<Bytes> {
+        if !self.tail.is_empty() {
+            self.parts.push(self.tail.freeze());
+        }
+        self.parts
+    }
+
+    /// The text in one piece.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        if self.parts.is_empty() {
+            return self.tail.freeze();
+        }
+        Bytes::from(self.into_parts().concat())
+    }
+}
+
+const fn needs_escape(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\' | 0..=0x1f)
+}
+
+/// Appends the inside of a JSON string.
+pub(crate) fn escape(out: &mut BytesMut, mut text: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.reserve(text.len());
+    while let Some(at) = text.iter().position(|byte| needs_escape(*byte)) {
+        let (plain, rest) = text.split_at(at);
+        out.extend_from_slice(plain);
+        let Some((byte, rest)) = rest.split_first() else {
+            return;
+        };
+        text = rest;
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            byte => {
+                out.extend_from_slice(b"\\u00");
+                for nibble in [byte >> 4, byte & 0xf] {
+                    out.put_u8(HEX.get(usize::from(nibble)).copied().unwrap_or(b'0'));
+                }
+            }
+        }
+    }
+    out.extend_from_slice(text);
+}
+
+/// Appends bytes as base64 with padding, as if they came in one piece.
+pub(crate) fn encode_base64(out: &mut BytesMut, chunks: &[Bytes]) {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let joined;
+    let bytes: &[u8] = match chunks {
+        [chunk] => chunk,
+        chunks => {
+            joined = chunks.concat();
+            &joined
+        }
+    };
+    let start = out.len();
+    let length = base64::encoded_len(bytes.len(), true).unwrap_or(usize::MAX);
+    out.resize(start + length, 0);
+    if let Some(room) = out.get_mut(start..) {
+        let written = STANDARD.encode_slice(bytes, room).unwrap_or(0);
+        out.truncate(start + written);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+
+    use super::*;
+
+    #[test]
+    fn strings_are_escaped_as_a_parser_reads_them() {
+        let text = "a\"\\\n\r\t\u{0}\u{1f}ä\u{10ffff}/";
+        let mut json = JsonText::new();
+        json.raw("\"");
+        json.escaped_part(&Bytes::from(text));
+        json.raw("\"");
+        let read: String = serde_json::from_slice(&json.into_bytes()).expect("legal JSON");
+        assert_eq!(read, text);
+    }
+
+    #[test]
+    fn a_large_string_without_escapes_is_not_copied() {
+        let text = Bytes::from("x".repeat(COPIED + 1));
+        let mut json = JsonText::new();
+        json.raw("\"");
+        json.escaped_part(&text);
+        json.raw("\"");
+        assert_eq!(json.len(), COPIED + 3);
+        let parts = json.into_parts();
+        assert_eq!(parts.len(), 3);
+        assert_eq!(parts[1].as_ptr(), text.as_ptr());
+    }
+
+    #[test]
+    fn base64_of_chunks_is_base64_of_the_whole() {
+        for chunks in [&[][..], &["a"], &["a", "bc", "d"], &["ab", "", "\u{ff}"]] {
+            let chunks: Vec<Bytes> = chunks
+                .iter()
+                .map(|c| Bytes::from_static(c.as_bytes()))
+                .collect();
+            let mut out = BytesMut::from("x");
+            encode_base64(&mut out, &chunks);
+            let whole = base64::engine::general_purpose::STANDARD.encode(chunks.concat());
+            assert_eq!(out, format!("x{whole}"));
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! One MQTT message as its fragments come in.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use tidegate_streams::mqtt::{MqttDataEx, MqttSubscribeData, MqttSubscribeFlags};
+use tidegate_streams::{Data, DataEx};
+
+/// A whole message.
+#[derive(Debug, Default)]
+pub(crate) struct Message {
+    pub(crate) topic: ByteString,
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
+    pub(crate) content_type: Option<ByteString>,
+    /// The payload in the parts in which it came.
+    pub(crate) payload: Vec<Bytes>,
+}
+
+impl Message {
+    fn new(extension: MqttSubscribeData) -> Self {
+        Self {
+            topic: extension.topic,
+            qos: extension.qos,
+            retain: extension.flags.contains(MqttSubscribeFlags::RETAIN),
+            content_type: extension.content_type,
+            payload: Vec::new(),
+        }
+    }
+
+    /// Whether the payload is UTF-8, wherever it was cut.
+    pub(crate) fn is_text(&self) -> bool {
+        is_utf8(&self.payload)
+    }
+}
+
+/// What a fragment brought.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// More is to come.
+    Part,
+    /// The message is whole.
+    Whole(Message),
+    /// The message is larger than the bound. Its topic, for the reader.
+    TooLarge(ByteString),
+}
+
+/// Puts the fragments of one message after the other together, none over a bound.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    message: Option<Message>,
+    length: usize,
+    bound: usize,
+}
+
+impl Assembly {
+    /// An assembly of messages up to `bound` bytes.
+    pub(crate) const fn new(bound: usize) -> Self {
+        Self {
+            message: None,
+            length: 0,
+            bound,
+        }
+    }
+
+    pub(crate) fn add(&mut self, data: Data) -> Arrival {
+        if data.flags.is_init() {
+            let extension = match data.extension.map(|extension| *extension) {
+                Some(DataEx::Mqtt(MqttDataEx::Subscribe(extension))) => extension,
+                _ => MqttSubscribeData::default(),
+            };
+            self.message = Some(Message::new(extension));
+            self.length = 0;
+        }
+        let Some(message) = self.message.as_mut() else {
+            return Arrival::Part;
+        };
+        self.length += data.payload.len();
+        if self.length > self.bound {
+            let topic = message.topic.clone();
+            self.message = None;
+            return Arrival::TooLarge(topic);
+        }
+        if !data.payload.is_empty() {
+            message.payload.push(data.payload);
+        }
+        match self.message.take_if(|_| data.flags.is_fin()) {
+            Some(message) => Arrival::Whole(message),
+            None => Arrival::Part,
+        }
+    }
+}
+
+/// Whether chunks are UTF-8 together; a character may be cut between them.
+pub(crate) fn is_utf8(chunks: &[Bytes]) -> bool {
+    let mut cut: Vec<u8> = Vec::with_capacity(4);
+    for chunk in chunks {
+        let mut rest: &[u8] = chunk;
+        while !cut.is_empty()
+            && let Some((byte, behind)) = rest.split_first()
+        {
+            cut.push(*byte);
+            rest = behind;
+            match std::str::from_utf8(&cut) {
+                Ok(_) => cut.clear(),
+                Err(error) if error.error_len().is_none() => {}
+                Err(_) => return false,
+            }
+        }
+        match std::str::from_utf8(rest) {
+            Ok(_) => {}
+            Err(error) if error.error_len().is_none() => {
+                cut.extend_from_slice(rest.get(error.valid_up_to()..).unwrap_or_default());
+            }
+            Err(_) => return false,
+        }
+    }
+    cut.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_streams::DataFlags;
+
+    #[test]
+    fn utf8_is_recognised_wherever_it_is_cut() {
+        let samples: [&[u8]; 6] = [
+            "aä€\u{10ffff}z".as_bytes(),
+            b"",
+            b"\xff",
+            b"a\xc3",
+            b"\xe2\x82z",
+            b"\xed\xa0\x80",
+        ];
+        for bytes in samples {
+            let whole = std::str::from_utf8(bytes).is_ok();
+            for first in 0..=bytes.len() {
+                for second in first..=bytes.len() {
+                    let chunks = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+                    let chunks = chunks.map(Bytes::copy_from_slice);
+                    assert_eq!(is_utf8(&chunks), whole, "{chunks:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_over_the_bound_is_given_up_and_the_next_one_is_whole() {
+        let mut assembly = Assembly::new(4);
+        let part = |flags, bytes: &'static [u8]| Data {
+            flags,
+            payload: Bytes::from_static(bytes),
+            extension: Some(Box::new(
+                MqttSubscribeData {
+                    topic: "t".into(),
+                    ..MqttSubscribeData::default()
+                }
+                .into(),
+            )),
+        };
+        assert!(matches!(
+            assembly.add(part(DataFlags::INIT, b"abc")),
+            Arrival::Part
+        ));
+        assert!(
+            matches!(assembly.add(part(DataFlags::FIN, b"de")), Arrival::TooLarge(t) if t == "t")
+        );
+        assert!(matches!(
+            assembly.add(part(DataFlags::FIN, b"f")),
+            Arrival::Part
+        ));
+        let Arrival::Whole(message) = assembly.add(part(DataFlags::WHOLE, b"abcd")) else {
+            panic!("a whole message");
+        };
+        assert_eq!(message.payload, [Bytes::from_static(b"abcd")]);
+        let Arrival::Whole(empty) = assembly.add(part(DataFlags::WHOLE, b"")) else {
+            panic!("a whole message");
+        };
+        assert!(empty.payload.is_empty() && empty.is_text());
+    }
+}

@@ -1,0 +1,202 @@
+//! The options of the binding, as the config states them.
+//!
+//! A value that could not be worked with is refused while it is read, so that a binding can be made
+//! of any [`Options`] there are.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de};
+use tidegate_streams::mqtt::topic::TopicFilter;
+
+/// The options of `mcp_mqtt · proxy`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Options {
+    /// Topic patterns that `receive`, `resources/read` and `resources/subscribe` are limited to; each
+    /// is offered as a resource template. Absent: any topic, and no templates. Empty: none.
+    pub subscribe: Option<Vec<TopicPattern>>,
+    /// Topic patterns that `publish` is limited to. Absent: any topic. Empty: none.
+    pub publish: Option<Vec<TopicPattern>>,
+    /// For how many milliseconds `resources/read` waits for a message, from the request on.
+    pub read_timeout: Bounded<1, 3_600_000>,
+    /// For how many milliseconds `receive` waits where the call does not say, from the request on.
+    pub receive_timeout: Bounded<1, 3_600_000>,
+    /// How many messages one `receive` may ask for.
+    pub receive_limit: Bounded<1, 1_000_000>,
+    /// How large the result of one `receive` or `resources/read` may be, in bytes. At this bound a
+    /// `receive` ends with the messages it has.
+    pub receive_bytes: Bounded<1_024, 268_435_456>,
+    /// After how many seconds a published message expires where no subscriber has taken it. A
+    /// retained message never does. Absent: never.
+    pub publish_expiry: Option<Bounded<1, 4_294_967_295>>,
+    /// Whether the `topic` parameter of both tools is to be repeated in the HTTP header
+    /// `Mcp-Param-Topic`, so that gateways in front can tell topics without reading bodies.
+    pub topic_header: bool,
+    /// How large the `params` of one call may be, in bytes; larger ones are refused.
+    pub max_params: Bounded<1_024, 268_435_456>,
+    /// How many MCP sessions there may be at a time; one more is refused.
+    pub max_sessions: Bounded<1, 1_000_000>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            subscribe: None,
+            publish: None,
+            read_timeout: Bounded(5_000),
+            receive_timeout: Bounded(5_000),
+            receive_limit: Bounded(1_000),
+            receive_bytes: Bounded(1 << 20),
+            publish_expiry: None,
+            topic_header: false,
+            // A body of 4 MiB, the default limit of the http binding, and something for base64
+            // headers, batches and the like.
+            max_params: Bounded((4 << 20) + (64 << 10)),
+            max_sessions: Bounded(10_000),
+        }
+    }
+}
+
+/// A topic pattern: a topic filter that is no shared subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicPattern(TopicFilter);
+
+impl TopicPattern {
+    /// Takes a filter, unless it is a shared subscription.
+    pub fn new(filter: TopicFilter) -> Option<Self> {
+        (!filter.is_shared()).then_some(Self(filter))
+    }
+
+    /// The filter.
+    pub const fn filter(&self) -> &TopicFilter {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for TopicPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let filter = TopicFilter::parse(text.as_str())
+            .map_err(|error| de::Error::custom(format!("'{text}' is no topic filter: {error}")))?;
+        let inner = filter.inner().to_owned();
+        Self::new(filter).ok_or_else(|| {
+            de::Error::custom(format!(
+                "'{text}' is a shared subscription, and a pattern speaks of topics; write '{inner}'"
+            ))
+        })
+    }
+}
+
+impl JsonSchema for TopicPattern {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "TopicPattern".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 65_535,
+            "description": "An MQTT topic filter; '+' stands for one level, '#' for all that follow",
+        })
+    }
+}
+
+/// A whole number from `MIN` to `MAX`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounded<const MIN: u64, const MAX: u64>(u64);
+
+impl<const MIN: u64, const MAX: u64> Bounded<MIN, MAX> {
+    /// The number, if it is within the bounds.
+    pub const fn new(value: u64) -> Option<Self> {
+        if value < MIN || value > MAX {
+            return None;
+        }
+        Some(Self(value))
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Bounded<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = u64::deserialize(deserializer)?;
+        Self::new(value).ok_or_else(|| {
+            de::Error::custom(format!("{value} is out of range; write {MIN} to {MAX}"))
+        })
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> JsonSchema for Bounded<MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("From{MIN}To{MAX}").into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> serde::Serialize for Bounded<MIN, MAX> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0)
+    }
+}
+
+impl serde::Serialize for TopicPattern {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Options, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_as_specified() {
+        let options = read("{}").expect("all is optional");
+        assert!(options.subscribe.is_none() && options.publish.is_none());
+        assert_eq!(options.read_timeout.get(), 5_000);
+        assert_eq!(options.receive_timeout.get(), 5_000);
+        assert_eq!(options.receive_limit.get(), 1_000);
+        assert_eq!(options.receive_bytes.get(), 1_048_576);
+        assert!(options.publish_expiry.is_none() && !options.topic_header);
+        assert_eq!(options.max_sessions.get(), 10_000);
+    }
+
+    #[test]
+    fn what_cannot_be_worked_with_is_refused_with_what_would_be_right() {
+        for (json, told) in [
+            (
+                r#"{"subscribe":["a/#/b"]}"#,
+                "'a/#/b' is no topic filter: the wildcard '#'",
+            ),
+            (r#"{"publish":["$share/g/a/+"]}"#, "write 'a/+'"),
+            (r#"{"readTimeout":0}"#, "write 1 to 3600000"),
+            (r#"{"receiveLimit":-1}"#, "invalid value"),
+            (r#"{"receiveBytes":3}"#, "write 1024 to"),
+            (r#"{"publishExpiry":4294967296}"#, "out of range"),
+            (r#"{"routes":[]}"#, "unknown field `routes`"),
+        ] {
+            let error = read(json).expect_err(json);
+            assert!(error.contains(told), "{error}");
+        }
+    }
+}

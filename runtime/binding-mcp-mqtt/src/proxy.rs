@@ -1,0 +1,461 @@
+//! The binding: which request starts which work, and which frame goes to it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use slab::Slab;
+use tidegate_engine::{At, Binding, BindingId, Context, Duration, StreamId, Token};
+use tidegate_streams::mcp::{
+    McpBeginEx, McpReset, McpResetKind, McpResourcesList, McpResourcesRead, McpResourcesSubscribe,
+    McpResourcesTemplatesList, McpToolsCall, McpToolsList,
+};
+use tidegate_streams::mqtt::{MqttReset, MqttSession};
+use tidegate_streams::{AbortEx, BeginEx, Frame, ResetEx, Role};
+
+use crate::arguments::{Limits, Refusal, publication, reception};
+use crate::call::{Call, Tool};
+use crate::exchange::Exchange;
+use crate::lists::Lists;
+use crate::options::Options;
+use crate::policy::Policy;
+use crate::publish::Publish;
+use crate::read::Read;
+use crate::receive::Receive;
+use crate::result::{Answer, Failure, shown};
+use crate::subscribe::Subscribe;
+use crate::work::{Step, Work};
+use crate::{session, subscribe, tools, uri};
+
+/// `mcp_mqtt · proxy`.
+pub struct McpMqtt {
+    exit: BindingId,
+    settings: Settings,
+    exchanges: Slab<Exchange>,
+    /// The exchange of each session, by its identity.
+    sessions: BTreeMap<ByteString, usize>,
+}
+
+struct Settings {
+    subscribe: Policy,
+    publish: Policy,
+    lists: Lists,
+    limits: Limits,
+    read_timeout: Duration,
+    result_bound: usize,
+    params_bound: usize,
+    sessions_max: usize,
+    expiry: Option<u32>,
+}
+
+/// What a BEGIN asks for, once it is known to make sense.
+enum Request {
+    Lifecycle,
+    List(BeginEx, Bytes),
+    Call(Call),
+    Read { uri: ByteString, topic: ByteString },
+    Subscribe { uri: ByteString, filter: ByteString },
+}
+
+impl McpMqtt {
+    /// A binding that opens its mqtt streams towards `exit`.
+    pub fn new(options: &Options, exit: BindingId) -> Self {
+        let size = |bound: u64| usize::try_from(bound).unwrap_or(usize::MAX);
+        Self {
+            exit,
+            settings: Settings {
+                subscribe: Policy::new(options.subscribe.as_deref()),
+                publish: Policy::new(options.publish.as_deref()),
+                lists: Lists::new(options),
+                limits: Limits {
+                    messages_default: tools::default_limit(options),
+                    messages_max: options.receive_limit.get(),
+                    timeout_default: options.receive_timeout.get(),
+                    topic_header: options.topic_header,
+                },
+                read_timeout: Duration::from_millis(options.read_timeout.get()),
+                result_bound: size(options.receive_bytes.get()),
+                params_bound: size(options.max_params.get()),
+                sessions_max: size(options.max_sessions.get()),
+                expiry: options
+                    .publish_expiry
+                    .and_then(|seconds| u32::try_from(seconds.get()).ok()),
+            },
+            exchanges: Slab::new(),
+            sessions: BTreeMap::new(),
+        }
+    }
+
+    fn request(&self, begin: McpBeginEx) -> Result<Request, McpReset> {
+        let settings = &self.settings;
+        let lists = &settings.lists;
+        Ok(match begin {
+            McpBeginEx::Lifecycle(_) if self.sessions.len() >= settings.sessions_max => {
+                return Err(McpReset::new(
+                    McpResetKind::Unavailable,
+                    format!(
+                        "There are {} sessions already, the limit; end one first.",
+                        settings.sessions_max
+                    ),
+                ));
+            }
+            McpBeginEx::Lifecycle(_) => Request::Lifecycle,
+            McpBeginEx::ToolsList(_) => {
+                Request::List(McpToolsList::default().into(), lists.tools.clone())
+            }
+            McpBeginEx::ResourcesList(_) => {
+                Request::List(McpResourcesList::default().into(), lists.resources.clone())
+            }
+            McpBeginEx::ResourcesTemplatesList(_) => Request::List(
+                McpResourcesTemplatesList::default().into(),
+                lists.templates.clone(),
+            ),
+            McpBeginEx::ToolsCall(call) => match Tool::named(&call.name) {
+                Some(tool) => Request::Call(Call::new(tool, call, settings.params_bound)?),
+                None => {
+                    return Err(not_found(format!(
+                        "There is no tool '{}'; the tools are '{}' and '{}'.",
+                        shown(&call.name),
+                        tools::PUBLISH,
+                        tools::RECEIVE
+                    )));
+                }
+            },
+            McpBeginEx::ResourcesRead(read) => Request::Read {
+                topic: uri::topic_to_read(&settings.subscribe, &read.uri)?,
+                uri: read.uri,
+            },
+            McpBeginEx::ResourcesSubscribe(subscribe) => Request::Subscribe {
+                filter: uri::filter_to_watch(&settings.subscribe, &subscribe.uri)?,
+                uri: subscribe.uri,
+            },
+            McpBeginEx::PromptsList(_) | McpBeginEx::PromptsGet(_) => {
+                return Err(not_found("There are no prompts here."));
+            }
+            McpBeginEx::CompletionComplete(_) => {
+                return Err(not_found("There is nothing to complete here."));
+            }
+        })
+    }
+
+    /// Starts the work that a request asks for.
+    fn start(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: StreamId,
+        request: Request,
+        session: Option<ByteString>,
+        timeout: u64,
+    ) -> usize {
+        let index = self.exchanges.vacant_key();
+        let token = Token::from_index(index);
+        let mut open = None;
+        let mut within = None;
+        let mut answer = None;
+        let bound = self.settings.result_bound;
+        let (begin, work, awaited) = match request {
+            Request::Lifecycle => {
+                let identity = session::mint(cx);
+                self.sessions.insert(identity.clone(), index);
+                let begin = session::begin(identity.clone()).into();
+                (begin, Work::Session(identity), None)
+            }
+            Request::List(begin, list) => {
+                answer = Some(Answer::ok(vec![list]));
+                (begin, Work::Answered, None)
+            }
+            Request::Call(call) => (
+                McpToolsCall::default().into(),
+                Work::Call(call),
+                Some("the params of a call"),
+            ),
+            Request::Read { uri, topic } => {
+                open = Some(topic.clone());
+                within = Some(self.settings.read_timeout);
+                (
+                    McpResourcesRead::default().into(),
+                    Work::Read(Read::new(uri, topic, bound)),
+                    Some("the first message of a read"),
+                )
+            }
+            Request::Subscribe { uri, filter } => {
+                open = Some(filter);
+                (
+                    McpResourcesSubscribe::default().into(),
+                    Work::Subscribe(Subscribe::new(uri)),
+                    Some("the confirmation of a subscription"),
+                )
+            }
+        };
+        let mut exchange = Exchange::accept(cx, stream, token, begin, timeout, work);
+        exchange.client_id = session;
+        if let Some(awaited) = awaited {
+            exchange.expect(cx, within, awaited);
+        }
+        match (&exchange.work, answer) {
+            (_, Some(answer)) => exchange.answer(cx, answer),
+            (Work::Session(_), None) => exchange.begin_reply(cx),
+            _ => {}
+        }
+        self.exchanges.insert(exchange);
+        if let Some(pattern) = open {
+            self.open_subscribe(cx, index, pattern);
+        }
+        index
+    }
+
+    /// Opens the session's stream beside its first operation, so that the connection lasts as long
+    /// as the session. One that failed is opened anew with the next operation.
+    fn open_session(&mut self, cx: &mut Context<'_>, identity: Option<&ByteString>) {
+        let Some((identity, index)) = identity.and_then(|id| self.sessions.get_key_value(id))
+        else {
+            return;
+        };
+        if let Some(session) = self.exchanges.get_mut(*index)
+            && !session.has_mqtt()
+        {
+            let begin = MqttSession {
+                client_id: identity.clone(),
+                ..MqttSession::default()
+            };
+            // Without it the operation fails by itself or the connection lasts a little shorter.
+            let _ = session.open(cx, self.exit, begin);
+        }
+    }
+
+    fn open_subscribe(&mut self, cx: &mut Context<'_>, index: usize, pattern: ByteString) {
+        let client_id = self.client_id(index);
+        self.open(cx, index, subscribe::begin(client_id, pattern));
+    }
+
+    fn client_id(&self, index: usize) -> Option<ByteString> {
+        self.exchanges.get(index)?.client_id.clone()
+    }
+
+    /// Opens the mqtt stream of an exchange.
+    fn open(&mut self, cx: &mut Context<'_>, index: usize, begin: impl Into<BeginEx>) {
+        let identity = self.client_id(index);
+        self.open_session(cx, identity.as_ref());
+        if let Some(exchange) = self.exchanges.get_mut(index)
+            && let Err(error) = exchange.open(cx, self.exit, begin)
+        {
+            let step = exchange.work.failed(&Failure::new(error.to_string()));
+            exchange.apply(cx, step);
+        }
+    }
+
+    /// The params of a call are complete.
+    fn call(&mut self, cx: &mut Context<'_>, index: usize) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        let Work::Call(call) = &mut exchange.work else {
+            return;
+        };
+        let params = call.take();
+        let settings = &self.settings;
+        let refusal = match call.tool {
+            Tool::Publish => {
+                match publication(params, &call.header, &settings.publish, &settings.limits) {
+                    Ok(publication) => {
+                        let begin = publication.begin(exchange.client_id.clone());
+                        exchange.work = Work::Publish(Publish::new(publication, settings.expiry));
+                        exchange.expect(cx, None, "the acknowledgement of a message");
+                        return self.open(cx, index, begin);
+                    }
+                    Err(refusal) => refusal,
+                }
+            }
+            Tool::Receive => {
+                match reception(params, &call.header, &settings.subscribe, &settings.limits) {
+                    Ok(reception) => {
+                        let pattern = reception.filter.text();
+                        exchange.work = Work::Receive(Receive::new(
+                            pattern.clone(),
+                            reception.limit,
+                            settings.result_bound,
+                        ));
+                        exchange.expect(cx, Some(reception.timeout), "the messages to receive");
+                        return self.open_subscribe(cx, index, pattern);
+                    }
+                    Err(refusal) => refusal,
+                }
+            }
+        };
+        exchange.apply(
+            cx,
+            match refusal {
+                Refusal::Tool(sentence) => Step::Answer(Answer::tool_error(&sentence)),
+                Refusal::Reset(reset) => Step::Refuse(reset),
+            },
+        );
+    }
+
+    fn on_caller(&mut self, cx: &mut Context<'_>, stream: StreamId, index: usize, frame: Frame) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        match frame {
+            Frame::Data(data) => {
+                cx.acknowledge(stream, data.payload.len());
+                // What an operation needs of its params, beside a call, is in its BEGIN.
+                if let Work::Call(call) = &mut exchange.work {
+                    match call.add(data) {
+                        Ok(true) => self.call(cx, index),
+                        Ok(false) => {}
+                        Err(reset) => exchange.refuse(cx, reset),
+                    }
+                }
+            }
+            Frame::End(_) => {
+                exchange.caller_ended();
+                match &mut exchange.work {
+                    Work::Call(_) => self.call(cx, index),
+                    // Enough: what has come is the answer.
+                    Work::Receive(receive) => {
+                        let step = receive.finish();
+                        exchange.apply(cx, step);
+                    }
+                    Work::Subscribe(_) => exchange.leave(cx),
+                    Work::Session(identity) => {
+                        self.sessions.remove(identity);
+                        exchange.leave(cx);
+                    }
+                    Work::Publish(_) | Work::Read(_) | Work::Leaving | Work::Answered => {}
+                }
+            }
+            Frame::Abort(_) | Frame::Reset(_) => {
+                if let Work::Session(identity) = &exchange.work {
+                    self.sessions.remove(identity);
+                }
+                exchange.cancel(cx);
+            }
+            Frame::Window(_) => exchange.flush_reply(cx),
+            Frame::Begin(_) | Frame::Flush(_) | Frame::Challenge(_) => {}
+        }
+    }
+
+    fn on_mqtt(&mut self, cx: &mut Context<'_>, stream: StreamId, index: usize, frame: Frame) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        let step = match frame {
+            Frame::Begin(begin) => match *begin {
+                BeginEx::Mqtt(begin) => exchange.work.begun(&begin),
+                _ => Step::Wait,
+            },
+            Frame::Data(data) => {
+                cx.acknowledge(stream, data.payload.len());
+                exchange.work.data(data)
+            }
+            Frame::End(_) => {
+                let step = exchange.work.ended();
+                exchange.mqtt_ended(cx);
+                step
+            }
+            Frame::Reset(reset) => {
+                exchange.drop_mqtt(cx);
+                let reset = reset.and_then(|reset| reason(*reset));
+                exchange.work.failed(&Failure::from(reset))
+            }
+            Frame::Abort(abort) => {
+                exchange.drop_mqtt(cx);
+                let reset = abort.and_then(|abort| match *abort {
+                    AbortEx::Mqtt(reset) => Some(reset),
+                    _ => None,
+                });
+                exchange.work.failed(&Failure::from(reset))
+            }
+            Frame::Window(_) => {
+                exchange.flush_publish(cx);
+                Step::Wait
+            }
+            Frame::Flush(_) | Frame::Challenge(_) => Step::Wait,
+        };
+        exchange.apply(cx, step);
+    }
+
+    /// Forgets an exchange whose streams are over.
+    fn settle(&mut self, cx: &mut Context<'_>, index: usize) {
+        if self
+            .exchanges
+            .get_mut(index)
+            .is_some_and(|exchange| exchange.is_over(cx))
+        {
+            self.exchanges.remove(index);
+        }
+    }
+}
+
+fn not_found(message: impl Into<ByteString>) -> McpReset {
+    McpReset::new(McpResetKind::NotFound, message)
+}
+
+fn reason(reset: ResetEx) -> Option<MqttReset> {
+    match reset {
+        ResetEx::Mqtt(reset) => Some(reset),
+        _ => None,
+    }
+}
+
+impl Binding for McpMqtt {
+    fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
+        // A stream of another protocol is not accepted, which resets it.
+        let BeginEx::Mcp(begin) = begin else {
+            return;
+        };
+        let session = match &begin {
+            McpBeginEx::Lifecycle(_) => None,
+            begin => begin.session_id().cloned(),
+        };
+        let timeout = begin.timeout();
+        let request = if cx.stopping() {
+            let why = "tidegate is about to stop; try again later.";
+            Err(McpReset::new(McpResetKind::Unavailable, why))
+        } else {
+            self.request(begin)
+        };
+        match request {
+            Ok(request) => {
+                let index = self.start(cx, stream, request, session, timeout);
+                self.settle(cx, index);
+            }
+            Err(reset) => cx.terminate(stream, Some(reset.into()), None),
+        }
+    }
+
+    fn on_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
+        let index = at.token.index();
+        match at.role {
+            Role::Callee => self.on_caller(cx, at.stream, index, frame),
+            Role::Caller => self.on_mqtt(cx, at.stream, index, frame),
+        }
+        self.settle(cx, index);
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _kind: u32) {
+        if let Some(exchange) = self.exchanges.get_mut(token.index()) {
+            exchange.overdue(cx);
+        }
+        self.settle(cx, token.index());
+    }
+
+    fn on_fault(&mut self, _cx: &mut Context<'_>, token: Token) {
+        let index = token.index();
+        self.exchanges.try_remove(index);
+        self.sessions.retain(|_, session| *session != index);
+    }
+
+    fn on_shutdown(&mut self, cx: &mut Context<'_>) {
+        let indexes: Vec<usize> = self.exchanges.iter().map(|(index, _)| index).collect();
+        for index in indexes {
+            if let Some(exchange) = self.exchanges.get_mut(index)
+                && matches!(exchange.work, Work::Session(_) | Work::Subscribe(_))
+            {
+                exchange.leave(cx);
+            }
+            self.settle(cx, index);
+        }
+        self.sessions.clear();
+    }
+}

@@ -1,0 +1,152 @@
+//! `publish`: one message on a publish stream, answered when the stream says it is safe.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use tidegate_engine::{Context, PendingData, StreamId};
+use tidegate_streams::mqtt::{
+    MqttDelivery, MqttPayloadFormat, MqttPublish, MqttPublishData, MqttPublishFlags,
+};
+use tidegate_streams::{Data, DataFlags, Frame};
+
+use crate::result::{Answer, Failure, shown};
+use crate::work::Step;
+
+/// What is to be published: the arguments, checked.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) topic: ByteString,
+    /// The payload in parts, none of them empty.
+    pub(crate) payload: Vec<Bytes>,
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
+    pub(crate) format: MqttPayloadFormat,
+}
+
+impl Publication {
+    fn flags(&self) -> MqttPublishFlags {
+        if self.retain {
+            MqttPublishFlags::RETAIN
+        } else {
+            MqttPublishFlags::NONE
+        }
+    }
+
+    /// The BEGIN of its stream.
+    pub(crate) fn begin(&self, client_id: Option<ByteString>) -> MqttPublish {
+        MqttPublish {
+            client_id,
+            topic: self.topic.clone(),
+            flags: self.flags(),
+            qos: self.qos,
+        }
+    }
+}
+
+/// A message on its way.
+#[derive(Debug)]
+pub(crate) struct Publish {
+    topic: ByteString,
+    /// The extension of the INIT frame, until that is sent.
+    first: Option<MqttPublishData>,
+    /// What follows the INIT frame, until that is sent.
+    parts: VecDeque<Bytes>,
+    pending: PendingData,
+    sent: bool,
+}
+
+impl Publish {
+    /// A message that expires after `expiry` seconds, unless it is retained.
+    pub(crate) fn new(publication: Publication, expiry: Option<u32>) -> Self {
+        let flags = publication.flags();
+        let expiry = expiry.filter(|_| !publication.retain);
+        Self {
+            topic: publication.topic,
+            first: Some(MqttPublishData {
+                qos: publication.qos,
+                flags,
+                expiry_interval: expiry.map_or(-1, i64::from),
+                format: publication.format,
+                ..MqttPublishData::default()
+            }),
+            parts: publication.payload.into(),
+            pending: PendingData::new(),
+            sent: false,
+        }
+    }
+
+    /// Sends what the credit allows; whether all is sent and the half may END.
+    pub(crate) fn flush(&mut self, cx: &mut Context<'_>, stream: StreamId) -> bool {
+        let credit = cx.credit(stream);
+        if credit == 0 && self.parts.front().is_some_and(|head| !head.is_empty()) {
+            return false;
+        }
+        if let Some(first) = self.first.take() {
+            self.send_first(cx, stream, first, credit);
+        }
+        self.sent = self.pending.flush(cx, stream);
+        self.sent
+    }
+
+    /// Sends the INIT frame and queues the others. What is deferred is known only here, as the
+    /// credit cuts the first part.
+    fn send_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: StreamId,
+        mut extension: MqttPublishData,
+        credit: usize,
+    ) {
+        let mut head = self.parts.pop_front().unwrap_or_default();
+        if head.len() > credit {
+            self.parts.push_front(head.split_off(credit));
+        }
+        let deferred: usize = self.parts.iter().map(Bytes::len).sum();
+        extension.deferred = u32::try_from(deferred).unwrap_or(u32::MAX);
+        let flags = DataFlags::of(true, self.parts.is_empty());
+        cx.send(stream, Frame::data_with(flags, head, extension));
+        while let Some(payload) = self.parts.pop_front() {
+            self.pending.push(Data {
+                flags: DataFlags::of(false, self.parts.is_empty()),
+                payload,
+                extension: None,
+            });
+        }
+    }
+
+    /// The stream ended in order.
+    pub(crate) fn ended(&self) -> Step {
+        if self.sent {
+            Step::Answer(Answer::ok(vec![Bytes::from_static(b"{\"content\":[]}")]))
+        } else {
+            self.failed(&Failure::new("the stream to the broker ended too early"))
+        }
+    }
+
+    /// The stream failed.
+    pub(crate) fn failed(&self, failure: &Failure) -> Step {
+        let topic = shown(&self.topic);
+        let why = &failure.why;
+        // A message that was not handed over whole cannot have left.
+        let delivery = match failure.delivery {
+            _ if !self.sent => MqttDelivery::None,
+            Some(delivery) => delivery,
+            None => MqttDelivery::Possible,
+        };
+        Step::Answer(Answer::tool_error(&match delivery {
+            MqttDelivery::None => {
+                format!("The message to '{topic}' was not published: {why}. It was not delivered.")
+            }
+            MqttDelivery::Possible => format!(
+                "Publishing to '{topic}' was not confirmed: {why}. The message may have been \
+                 delivered; check before you publish it again."
+            ),
+        }))
+    }
+
+    /// The deadline passed.
+    pub(crate) fn overdue(&self) -> Step {
+        self.failed(&Failure::new("the broker did not answer in time"))
+    }
+}

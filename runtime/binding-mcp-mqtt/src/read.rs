@@ -1,0 +1,114 @@
+//! `resources/read`: the first message of a topic.
+
+use bytestring::ByteString;
+use tidegate_streams::Data;
+use tidegate_streams::mcp::{McpReset, McpResetKind};
+
+use crate::json_text::JsonText;
+use crate::message::{Arrival, Assembly, Message};
+use crate::result::{Answer, Failure, shown};
+use crate::work::Step;
+
+/// A read under way.
+#[derive(Debug)]
+pub(crate) struct Read {
+    uri: ByteString,
+    topic: ByteString,
+    assembly: Assembly,
+    bound: usize,
+    pub(crate) confirmed: bool,
+}
+
+impl Read {
+    /// A read of a message of up to `bound` bytes; `uri` is repeated as the caller gave it.
+    pub(crate) const fn new(uri: ByteString, topic: ByteString, bound: usize) -> Self {
+        Self {
+            uri,
+            topic,
+            assembly: Assembly::new(bound),
+            bound,
+            confirmed: false,
+        }
+    }
+
+    pub(crate) fn confirmed(&mut self) -> Step {
+        self.confirmed = true;
+        Step::Wait
+    }
+
+    pub(crate) fn data(&mut self, data: Data) -> Step {
+        match self.assembly.add(data) {
+            Arrival::Part => Step::Wait,
+            Arrival::Whole(message) => self.answer(&message),
+            Arrival::TooLarge(_) => self.too_large(),
+        }
+    }
+
+    fn answer(&self, message: &Message) -> Step {
+        let text = message.is_text();
+        let usual = if text {
+            "text/plain"
+        } else {
+            "application/octet-stream"
+        };
+        let mime_type = message.content_type.as_deref().unwrap_or(usual);
+        let mut json = JsonText::new();
+        json.raw("{\"contents\":[{\"uri\":\"");
+        json.escaped(self.uri.as_bytes());
+        json.raw("\",\"mimeType\":\"");
+        json.escaped(mime_type.as_bytes());
+        if text {
+            json.raw("\",\"text\":\"");
+            for chunk in &message.payload {
+                json.escaped_part(chunk);
+            }
+        } else {
+            json.raw("\",\"blob\":\"");
+            json.base64(&message.payload);
+        }
+        json.raw("\"}]}");
+        if json.len() > self.bound {
+            return self.too_large();
+        }
+        Step::Answer(Answer::read(json.into_parts()))
+    }
+
+    fn too_large(&self) -> Step {
+        Step::Refuse(McpReset::new(
+            McpResetKind::TooLarge,
+            format!(
+                "The message on topic '{}' is larger than a result may be ({} bytes).",
+                shown(&self.topic),
+                self.bound
+            ),
+        ))
+    }
+
+    pub(crate) fn ended(&self) -> Step {
+        self.failed(&Failure::new("the broker ended the subscription"))
+    }
+
+    pub(crate) fn failed(&self, failure: &Failure) -> Step {
+        Step::Refuse(McpReset::new(
+            McpResetKind::Unavailable,
+            format!(
+                "Topic '{}' could not be read: {}.",
+                shown(&self.topic),
+                failure.why
+            ),
+        ))
+    }
+
+    pub(crate) fn overdue(&self, milliseconds: u64) -> Step {
+        if !self.confirmed {
+            return self.failed(&Failure::new(format!(
+                "the broker did not confirm the subscription within {milliseconds}ms"
+            )));
+        }
+        let topic = &self.topic;
+        Step::Refuse(McpReset::new(
+            McpResetKind::TimedOut,
+            format!("No message received on topic '{topic}' within {milliseconds}ms"),
+        ))
+    }
+}

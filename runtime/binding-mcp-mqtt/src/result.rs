@@ -1,0 +1,99 @@
+//! Results and the sentences in them.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use tidegate_streams::mcp::{McpCacheScope, McpEnd, McpOutcome};
+use tidegate_streams::mqtt::{MqttDelivery, MqttReset};
+
+use crate::json_text::JsonText;
+
+/// What the reply half bears: the `result` object in parts, and its END.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) parts: Vec<Bytes>,
+    pub(crate) end: McpEnd,
+}
+
+impl Answer {
+    /// A result as asked for.
+    pub(crate) fn ok(parts: Vec<Bytes>) -> Self {
+        Self {
+            parts,
+            end: McpEnd::default(),
+        }
+    }
+
+    /// The result of a read: stale at once, and nobody else's.
+    pub(crate) fn read(parts: Vec<Bytes>) -> Self {
+        Self {
+            parts,
+            end: McpEnd {
+                ttl_ms: Some(0),
+                cache_scope: Some(McpCacheScope::Private),
+                ..McpEnd::default()
+            },
+        }
+    }
+
+    /// A tool's failure: a sentence that a model can act on.
+    pub(crate) fn tool_error(sentence: &str) -> Self {
+        let mut json = JsonText::new();
+        json.raw("{\"content\":[{\"type\":\"text\",\"text\":\"");
+        json.escaped(sentence.as_bytes());
+        json.raw("\"}],\"isError\":true}");
+        Self {
+            parts: json.into_parts(),
+            end: McpEnd {
+                outcome: McpOutcome::Error,
+                ..McpEnd::default()
+            },
+        }
+    }
+}
+
+/// A text of a caller as an error message shows it: not longer than a line.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    const CHARACTERS: usize = 100;
+    match text.char_indices().nth(CHARACTERS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
+        None => text.into(),
+    }
+}
+
+/// Why an mqtt stream failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// In words, without a full stop.
+    pub(crate) why: String,
+    /// Whether a message that was handed over may have reached the broker; absent where the stream
+    /// did not say.
+    pub(crate) delivery: Option<MqttDelivery>,
+}
+
+impl Failure {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            delivery: None,
+        }
+    }
+}
+
+impl From<Option<MqttReset>> for Failure {
+    fn from(reset: Option<MqttReset>) -> Self {
+        let Some(reset) = reset else {
+            return Self::new("the connection to the broker ended without a reason");
+        };
+        let reason = reset.reason.trim().trim_end_matches('.');
+        let why = if reason.is_empty() {
+            format!("the broker said reason code 0x{:02x}", reset.reason_code)
+        } else {
+            reason.to_owned()
+        };
+        Self {
+            why,
+            delivery: Some(reset.delivery),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! `resources/subscribe`: an update for each message, for as long as the caller likes.
+
+use bytestring::ByteString;
+use tidegate_streams::Data;
+use tidegate_streams::mcp::{McpReset, McpResetKind, McpResourcesUpdated};
+use tidegate_streams::mqtt::{MqttBeginEx, MqttSubscribe, MqttSubscribeFlags, MqttTopicFilter};
+
+use crate::result::{Failure, shown};
+use crate::work::Step;
+
+/// `AT_LEAST_ONCE`
+const QOS: u8 = 1;
+
+/// The BEGIN of a subscribe stream, as `receive` and both resource operations open it.
+pub(crate) fn begin(client_id: Option<ByteString>, pattern: ByteString) -> MqttSubscribe {
+    MqttSubscribe {
+        client_id,
+        qos: QOS,
+        filters: vec![MqttTopicFilter {
+            qos: QOS,
+            flags: MqttSubscribeFlags::NONE,
+            pattern,
+            ..MqttTopicFilter::default()
+        }],
+    }
+}
+
+/// Why a reply BEGIN is no subscription, if the broker granted none of its filters.
+pub(crate) fn refusal(begin: &MqttBeginEx) -> Option<Failure> {
+    let MqttBeginEx::Subscribe(subscribe) = begin else {
+        return None;
+    };
+    let code = subscribe.filters.first()?.reason_code;
+    let refused = |filter: &MqttTopicFilter| filter.reason_code >= 0x80;
+    subscribe.filters.iter().all(refused).then(|| {
+        Failure::new(format!(
+            "the broker refused the subscription with reason code 0x{code:02x}"
+        ))
+    })
+}
+
+/// A subscription, asked for or standing.
+#[derive(Debug)]
+pub(crate) struct Subscribe {
+    uri: ByteString,
+    pub(crate) confirmed: bool,
+}
+
+impl Subscribe {
+    /// A subscription whose updates bear `uri`, as the caller gave it.
+    pub(crate) const fn new(uri: ByteString) -> Self {
+        Self {
+            uri,
+            confirmed: false,
+        }
+    }
+
+    pub(crate) fn confirmed(&mut self) -> Step {
+        self.confirmed = true;
+        Step::Begin
+    }
+
+    /// The payload is of no use: an update tells only that there is something to read.
+    pub(crate) fn data(&self, data: &Data) -> Step {
+        if data.flags.is_fin() {
+            Step::Update(McpResourcesUpdated {
+                uri: self.uri.clone(),
+            })
+        } else {
+            Step::Wait
+        }
+    }
+
+    pub(crate) fn ended(&self) -> Step {
+        self.failed(&Failure::new("the broker ended it"))
+    }
+
+    pub(crate) fn failed(&self, failure: &Failure) -> Step {
+        Step::Refuse(McpReset::new(
+            McpResetKind::Unavailable,
+            format!(
+                "The subscription to '{}' failed: {}.",
+                shown(&self.uri),
+                failure.why
+            ),
+        ))
+    }
+
+    pub(crate) fn overdue(&self, milliseconds: u64) -> Step {
+        self.failed(&Failure::new(format!(
+            "the broker did not confirm it within {milliseconds}ms"
+        )))
+    }
+}

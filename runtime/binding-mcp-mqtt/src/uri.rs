@@ -1,0 +1,165 @@
+//! Resource URIs: `mqtt://` and a topic, byte for byte, with no percent-decoding and no parts.
+
+use bytestring::ByteString;
+use tidegate_streams::mcp::{McpReset, McpResetKind};
+use tidegate_streams::mqtt::topic::{TopicFilter, check_name};
+
+use crate::json_text::JsonText;
+use crate::policy::Policy;
+use crate::result::shown;
+
+/// What every resource URI starts with.
+pub(crate) const PREFIX: &str = "mqtt://";
+
+/// The topic that `resources/read` is to read.
+pub(crate) fn topic_to_read(policy: &Policy, uri: &ByteString) -> Result<ByteString, McpReset> {
+    let topic = behind_prefix(uri)?;
+    check_name(&topic)
+        .map_err(|error| invalid(uri, &format!("'{}' is no topic: {error}", shown(&topic))))?;
+    // As a filter it would be a shared subscription, to which no retained message is sent.
+    if TopicFilter::parse(topic.clone()).map_or(true, |filter| filter.is_shared()) {
+        let why = "a shared subscription cannot be read; use the tool 'receive'";
+        return Err(invalid(uri, why));
+    }
+    if policy.allows_topic(&topic) {
+        return Ok(topic);
+    }
+    policy
+        .in_other_case(&topic)
+        .filter(|topic| policy.allows_topic(topic))
+        .ok_or_else(|| refused(policy, uri))
+}
+
+/// The filter that `resources/subscribe` is to subscribe to.
+pub(crate) fn filter_to_watch(policy: &Policy, uri: &ByteString) -> Result<ByteString, McpReset> {
+    let text = behind_prefix(uri)?;
+    let filter = TopicFilter::parse(text.clone()).map_err(|error| {
+        let what = format!("'{}' is no topic filter: {error}", shown(&text));
+        invalid(uri, &what)
+    })?;
+    if policy.allows_filter(&filter) {
+        return Ok(text);
+    }
+    policy
+        .in_other_case(&text)
+        .and_then(|text| TopicFilter::parse(text).ok())
+        .filter(|filter| policy.allows_filter(filter))
+        .map(|filter| filter.text())
+        .ok_or_else(|| refused(policy, uri))
+}
+
+fn behind_prefix(uri: &ByteString) -> Result<ByteString, McpReset> {
+    let topic = uri.strip_prefix(PREFIX).ok_or_else(|| {
+        let what = "the URIs of this server are 'mqtt://' followed by a topic";
+        reset(McpResetKind::NotFound, uri, what)
+    })?;
+    Ok(uri.slice_ref(topic))
+}
+
+fn refused(policy: &Policy, uri: &ByteString) -> McpReset {
+    let what = format!("its topic is not offered here. {}", policy.sentence());
+    reset(McpResetKind::NotFound, uri, what.trim_end_matches('.'))
+}
+
+fn invalid(uri: &ByteString, what: &str) -> McpReset {
+    reset(McpResetKind::Invalid, uri, what)
+}
+
+fn reset(kind: McpResetKind, uri: &ByteString, what: &str) -> McpReset {
+    let mut data = JsonText::new();
+    data.raw("{\"uri\":\"");
+    data.escaped(uri.as_bytes());
+    data.raw("\"}");
+    McpReset {
+        data: Some(data.into_bytes()),
+        ..McpReset::new(
+            kind,
+            format!("There is no resource '{}': {what}.", shown(uri)),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::TopicPattern;
+
+    fn policy(patterns: &[&str]) -> Policy {
+        let pattern = |text: &&str| {
+            TopicPattern::new(TopicFilter::parse(*text).expect("a filter")).expect("not shared")
+        };
+        Policy::new(Some(&patterns.iter().map(pattern).collect::<Vec<_>>()))
+    }
+
+    fn read(policy: &Policy, uri: &str) -> Result<String, McpResetKind> {
+        topic_to_read(policy, &uri.into())
+            .map(Into::into)
+            .map_err(|reset| reset.kind)
+    }
+
+    fn watch(policy: &Policy, uri: &str) -> Result<String, McpResetKind> {
+        filter_to_watch(policy, &uri.into())
+            .map(Into::into)
+            .map_err(|reset| reset.kind)
+    }
+
+    #[test]
+    fn a_uri_names_a_topic_byte_for_byte() {
+        let open = Policy::new(None);
+        for topic in ["a/b", "/a", "a//", "a%20b", "a?b", "Ä/x", "a b", "$SYS/x"] {
+            assert_eq!(
+                read(&open, &format!("mqtt://{topic}")),
+                Ok(topic.to_owned())
+            );
+        }
+        for (uri, kind) in [
+            ("mqtt:a", McpResetKind::NotFound),
+            ("MQTT://a", McpResetKind::NotFound),
+            ("http://a", McpResetKind::NotFound),
+            ("", McpResetKind::NotFound),
+            ("mqtt://", McpResetKind::Invalid),
+            ("mqtt://a/+", McpResetKind::Invalid),
+            ("mqtt://#", McpResetKind::Invalid),
+            ("mqtt://a\0", McpResetKind::Invalid),
+            ("mqtt://$share/g/a", McpResetKind::Invalid),
+        ] {
+            assert_eq!(read(&open, uri), Err(kind), "{uri}");
+        }
+        assert_eq!(watch(&open, "mqtt://a/+"), Ok("a/+".to_owned()));
+        assert_eq!(watch(&open, "mqtt://a+"), Err(McpResetKind::Invalid));
+    }
+
+    #[test]
+    fn patterns_refuse_what_they_do_not_cover() {
+        let policy = policy(&["sensors/temperature/+"]);
+        assert!(read(&policy, "mqtt://sensors/temperature/1").is_ok());
+        for uri in ["mqtt://sensors/1", "mqtt://sensors/temperature/1/2"] {
+            assert_eq!(read(&policy, uri), Err(McpResetKind::NotFound));
+        }
+        assert!(watch(&policy, "mqtt://sensors/temperature/+").is_ok());
+        assert!(watch(&policy, "mqtt://$share/g/sensors/temperature/+").is_ok());
+        for uri in ["mqtt://sensors/#", "mqtt://#"] {
+            assert_eq!(watch(&policy, uri), Err(McpResetKind::NotFound));
+        }
+        let reset = topic_to_read(&policy, &"mqtt://a\"b".into()).expect_err("refused");
+        assert_eq!(
+            reset.data.as_deref(),
+            Some(&br#"{"uri":"mqtt://a\"b"}"#[..])
+        );
+        assert!(reset.message.contains("sensors/temperature/+"));
+    }
+
+    #[test]
+    fn a_first_level_in_lower_case_reaches_the_one_pattern_that_spells_it_otherwise() {
+        let one = policy(&["Plant/+", "Plant/x/#", "other/#"]);
+        assert_eq!(read(&one, "mqtt://plant/1"), Ok("Plant/1".to_owned()));
+        assert_eq!(watch(&one, "mqtt://plant/+"), Ok("Plant/+".to_owned()));
+        assert_eq!(read(&one, "mqtt://plant/A/b"), Err(McpResetKind::NotFound));
+        let two = policy(&["Plant/+", "PLANT/+"]);
+        assert_eq!(read(&two, "mqtt://plant/1"), Err(McpResetKind::NotFound));
+        let exact = policy(&["Plant/+", "plant/+"]);
+        assert_eq!(read(&exact, "mqtt://plant/1"), Ok("plant/1".to_owned()));
+        let wild = policy(&["+/a"]);
+        assert_eq!(read(&wild, "mqtt://plant/b"), Err(McpResetKind::NotFound));
+    }
+}

@@ -1,0 +1,125 @@
+//! What is going on in an exchange, and what each event leads to.
+
+use bytestring::ByteString;
+use tidegate_streams::Data;
+use tidegate_streams::mcp::{McpReset, McpResetKind, McpResourcesUpdated};
+use tidegate_streams::mqtt::MqttBeginEx;
+
+use crate::call::Call;
+use crate::publish::Publish;
+use crate::read::Read;
+use crate::receive::Receive;
+use crate::result::{Answer, Failure};
+use crate::subscribe::{Subscribe, refusal};
+
+/// What an event leads to.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Nothing yet.
+    Wait,
+    /// The reply half begins.
+    Begin,
+    /// The caller is told of an update.
+    Update(McpResourcesUpdated),
+    /// The operation is done.
+    Answer(Answer),
+    /// The operation is refused.
+    Refuse(McpReset),
+    /// The reply half ends as the caller asked.
+    Leave,
+    /// Whatever is left of it is given up.
+    Drop,
+}
+
+/// What is going on in an exchange.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// A call's `params` are coming in.
+    Call(Call),
+    Publish(Publish),
+    Receive(Receive),
+    Read(Read),
+    Subscribe(Subscribe),
+    /// A session of this identity.
+    Session(ByteString),
+    /// The caller has left; the reply half ends when the mqtt stream has.
+    Leaving,
+    /// Answered: the streams are to close.
+    Answered,
+}
+
+impl Work {
+    /// The mqtt stream's reply half has begun.
+    pub(crate) fn begun(&mut self, begin: &MqttBeginEx) -> Step {
+        if let Some(failure) = refusal(begin) {
+            return self.failed(&failure);
+        }
+        match self {
+            Self::Receive(receive) => receive.confirmed(),
+            Self::Read(read) => read.confirmed(),
+            Self::Subscribe(subscribe) => subscribe.confirmed(),
+            _ => Step::Wait,
+        }
+    }
+
+    /// The mqtt stream brought a message or a part of one.
+    pub(crate) fn data(&mut self, data: Data) -> Step {
+        match self {
+            Self::Receive(receive) => receive.data(data),
+            Self::Read(read) => read.data(data),
+            Self::Subscribe(subscribe) => subscribe.data(&data),
+            _ => Step::Wait,
+        }
+    }
+
+    /// The mqtt stream's reply half ended in order.
+    pub(crate) fn ended(&mut self) -> Step {
+        match self {
+            Self::Publish(publish) => publish.ended(),
+            Self::Receive(receive) => receive.finish(),
+            Self::Read(read) => read.ended(),
+            Self::Subscribe(subscribe) => subscribe.ended(),
+            Self::Leaving => Step::Leave,
+            Self::Call(_) | Self::Session(_) | Self::Answered => Step::Wait,
+        }
+    }
+
+    /// The mqtt stream failed, or there is none.
+    pub(crate) fn failed(&mut self, failure: &Failure) -> Step {
+        match self {
+            Self::Publish(publish) => publish.failed(failure),
+            Self::Receive(receive) => receive.failed(failure),
+            Self::Read(read) => read.failed(failure),
+            Self::Subscribe(subscribe) => subscribe.failed(failure),
+            Self::Leaving => Step::Leave,
+            // The next operation of a session opens another stream.
+            Self::Call(_) | Self::Session(_) | Self::Answered => Step::Wait,
+        }
+    }
+
+    /// The timer is due, `milliseconds` after it was set.
+    pub(crate) fn overdue(&mut self, milliseconds: u64) -> Step {
+        match self {
+            Self::Call(_) => Step::Refuse(McpReset::new(
+                McpResetKind::TimedOut,
+                "The params of the call did not arrive in time.",
+            )),
+            Self::Publish(publish) => publish.overdue(),
+            Self::Receive(receive) => receive.overdue(milliseconds),
+            Self::Read(read) => read.overdue(milliseconds),
+            Self::Subscribe(subscribe) => subscribe.overdue(milliseconds),
+            Self::Session(_) | Self::Leaving | Self::Answered => Step::Drop,
+        }
+    }
+
+    /// Whether the mqtt stream is in order, so that an END is the way to leave it.
+    pub(crate) const fn is_settled(&self) -> bool {
+        match self {
+            Self::Publish(_) => false,
+            Self::Receive(receive) => receive.confirmed,
+            Self::Read(read) => read.confirmed,
+            Self::Subscribe(subscribe) => subscribe.confirmed,
+            _ => true,
+        }
+    }
+}
