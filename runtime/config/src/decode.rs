@@ -1,0 +1,161 @@
+//! Typed values out of the parsed text, with all their faults and not the first alone.
+//!
+//! A type's own `Deserialize` stops at its first fault. So a fault is recorded, what caused it is
+//! taken out, and the rest is read again, until nothing is left to complain about.
+
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+use serde_yaml::Value;
+
+use crate::fault::{Findings, suggestion};
+
+/// Faults of one value that are looked for; each costs a reading.
+const ATTEMPTS: usize = 64;
+
+/// Reads a `T` at `path`, or records what is wrong.
+pub(crate) fn decode<T: DeserializeOwned>(
+    mut value: Value,
+    path: &[String],
+    from_environment: &[Vec<String>],
+    findings: &mut Findings<'_>,
+) -> Option<T> {
+    let found_before = findings.len();
+    let mut pruned: Vec<Vec<String>> = Vec::new();
+    let mut reread: Vec<Vec<String>> = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
+            Ok(decoded) => return (findings.len() == found_before).then_some(decoded),
+            Err(error) => error,
+        };
+        let mut below = steps(error.path());
+        let message = error.inner().to_string();
+        if let Some(name) = quoted_behind(&message, "missing field `") {
+            below.push(name.to_owned());
+            if !pruned.contains(&below) {
+                below.pop();
+                let message = format!("the key '{name}' is missing");
+                findings.value(&absolute(path, &below), message);
+            }
+            return None;
+        }
+        if let Some(name) = quoted_behind(&message, "unknown field `") {
+            if below.last().map(String::as_str) != Some(name) {
+                below.push(name.to_owned());
+            }
+            let help = suggestion(name, &expected_names(&message));
+            let at = absolute(path, &below);
+            findings.key(&at, format!("there is no key '{name}' here"), Some(help));
+        } else {
+            let at = absolute(path, &below);
+            if from_environment.contains(&at) && !reread.contains(&below) {
+                reread.push(below.clone());
+                if let Some(place) = find(&mut value, &below)
+                    && let Some(text) = place.as_str()
+                    && let Ok(scalar) = serde_yaml::from_str::<Value>(text)
+                    && scalar != *place
+                {
+                    *place = scalar;
+                    continue;
+                }
+            }
+            findings.value(&at, sentence(&message));
+        }
+        if !prune(&mut value, &below) {
+            return None;
+        }
+        pruned.push(below);
+    }
+    None
+}
+
+fn absolute(path: &[String], below: &[String]) -> Vec<String> {
+    path.iter().chain(below).cloned().collect()
+}
+
+fn steps(path: &serde_path_to_error::Path) -> Vec<String> {
+    path.iter()
+        .filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(index.to_string()),
+            Segment::Map { key } => Some(key.clone()),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        })
+        .collect()
+}
+
+fn quoted_behind<'m>(message: &'m str, words: &str) -> Option<&'m str> {
+    message.split_once(words)?.1.split('`').next()
+}
+
+/// The names in "…, expected one of `a`, `b`" or "…, expected `a` or `b`".
+fn expected_names(message: &str) -> Vec<&str> {
+    let Some((_, expected)) = message.split_once("`, expected ") else {
+        return Vec::new();
+    };
+    expected.split('`').skip(1).step_by(2).collect()
+}
+
+/// A message of the deserialiser as a plain sentence.
+fn sentence(message: &str) -> String {
+    for kind in ["invalid type: ", "invalid value: ", "invalid length "] {
+        if let Some(rest) = message.strip_prefix(kind)
+            && let Some((found, expected)) = rest.rsplit_once(", expected ")
+        {
+            return format!("must be {}, not {}", wanted(expected), given(found));
+        }
+    }
+    if let Some(name) = quoted_behind(message, "unknown variant `") {
+        return format!(
+            "'{name}' is not known here; {}",
+            suggestion(name, &expected_names(message))
+        );
+    }
+    message.to_owned()
+}
+
+/// What a type takes, in words.
+fn wanted(expected: &str) -> &str {
+    match expected {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number from 0 up",
+        "a nonzero u16" => "a whole number from 1 to 65535",
+        "a nonzero u32" => "a whole number from 1 to 4294967295",
+        "a nonzero u64" => "a whole number from 1 up",
+        "a sequence" => "a list",
+        "a boolean" => "true or false",
+        other if other.starts_with("struct ") => "a mapping of keys to values",
+        other => other,
+    }
+}
+
+/// What was found, in words.
+fn given(found: &str) -> String {
+    match found {
+        "sequence" => "a list".to_owned(),
+        "map" => "a mapping".to_owned(),
+        "unit value" => "nothing".to_owned(),
+        other => other.replace('`', ""),
+    }
+}
+
+fn find<'v>(value: &'v mut Value, path: &[String]) -> Option<&'v mut Value> {
+    path.iter().try_fold(value, |value, step| match value {
+        Value::Mapping(members) => members.get_mut(step.as_str()),
+        Value::Sequence(items) => items.get_mut(step.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+/// Takes out what stands at a path. An element of a list goes with its list, so that the places of
+/// the others stay what they are.
+fn prune(value: &mut Value, path: &[String]) -> bool {
+    let Some((step, above)) = path.split_last() else {
+        return false;
+    };
+    match find(value, above) {
+        Some(Value::Mapping(members)) => members.remove(step.as_str()).is_some(),
+        Some(Value::Sequence(_)) => prune(value, above),
+        _ => false,
+    }
+}

@@ -1,0 +1,191 @@
+//! Faults of a config, in the order of the text.
+
+use std::fmt;
+use std::sync::Arc;
+
+use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use thiserror::Error;
+
+use crate::locate::{Location, Target, locate};
+
+/// How many faults are reported; a file with more has another problem.
+const REPORTED: usize = 50;
+
+/// One fault.
+#[derive(Debug, Clone, Error)]
+#[error("{file}:{line}:{column}: {subject}{message}", file = document.name(), subject = subject(path))]
+pub struct Fault {
+    document: Arc<NamedSource<String>>,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1.
+    pub column: usize,
+    /// The path of the key or value, e.g. `bindings.http0.options.listen`.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What would be right.
+    pub help: Option<String>,
+}
+
+fn subject(path: &str) -> String {
+    if path.is_empty() {
+        String::new()
+    } else {
+        format!("{path}: ")
+    }
+}
+
+impl Diagnostic for Fault {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help
+            .as_ref()
+            .map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&*self.document)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let text = self.document.inner();
+        let line = text
+            .split_inclusive('\n')
+            .take(self.line - 1)
+            .map(str::len)
+            .sum::<usize>();
+        let rest = text.get(line..).unwrap_or_default();
+        let offset: usize = rest.chars().take(self.column - 1).map(char::len_utf8).sum();
+        let word = rest.get(offset..).unwrap_or_default();
+        let length = word
+            .find([' ', ',', ':', '}', ']', '\n', '\r'])
+            .unwrap_or(word.len());
+        let span = LabeledSpan::at(line + offset..line + offset + length, "here");
+        Some(Box::new(std::iter::once(span)))
+    }
+}
+
+/// Every fault of a config.
+#[derive(Debug, Clone, Error)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// The faults, in the order of the text.
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.0.iter().take(REPORTED).enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{fault}")?;
+            if let Some(help) = &fault.help {
+                write!(f, "; {help}")?;
+            }
+        }
+        if self.0.len() > REPORTED {
+            write!(f, "\nand {} more", self.0.len() - REPORTED)?;
+        }
+        Ok(())
+    }
+}
+
+/// Collects faults while a config is read.
+pub(crate) struct Findings<'t> {
+    text: &'t str,
+    document: Arc<NamedSource<String>>,
+    faults: Vec<Fault>,
+}
+
+impl<'t> Findings<'t> {
+    pub(crate) fn new(file: &str, text: &'t str) -> Self {
+        let document = Arc::new(NamedSource::new(file, text.to_owned()));
+        Self {
+            text,
+            document,
+            faults: Vec::new(),
+        }
+    }
+
+    /// Records a fault of the value at a path.
+    pub(crate) fn value(&mut self, path: &[String], message: impl Into<String>) {
+        self.record(path, Target::Value, message.into(), None);
+    }
+
+    /// Records a fault of the key at a path.
+    pub(crate) fn key(
+        &mut self,
+        path: &[String],
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
+        self.record(path, Target::Key, message.into(), help);
+    }
+
+    /// Records a fault of the value at a path, and what would be right.
+    pub(crate) fn value_with(
+        &mut self,
+        path: &[String],
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.record(path, Target::Value, message.into(), Some(help.into()));
+    }
+
+    /// Records a fault at a place.
+    pub(crate) fn at(&mut self, location: Location, message: impl Into<String>) {
+        self.push(location, &[], message.into(), None);
+    }
+
+    fn record(&mut self, path: &[String], target: Target, message: String, help: Option<String>) {
+        let location = locate(self.text, path, target);
+        self.push(location, path, message, help);
+    }
+
+    fn push(&mut self, at: Location, path: &[String], message: String, help: Option<String>) {
+        self.faults.push(Fault {
+            document: Arc::clone(&self.document),
+            line: at.line,
+            column: at.column,
+            path: path.join("."),
+            message,
+            help,
+        });
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.faults.len()
+    }
+
+    pub(crate) fn into_faults(mut self) -> Faults {
+        self.faults.sort_by_key(|fault| (fault.line, fault.column));
+        Faults(self.faults)
+    }
+}
+
+/// The nearest of the known words, if one is near.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// A suggestion, and everything that is known.
+pub(crate) fn suggestion(word: &str, known: &[&str]) -> String {
+    let list = known.join(", ");
+    match nearest(word, known.iter().copied()) {
+        Some(near) => format!("did you mean '{near}'? Known are: {list}"),
+        None => format!("known are: {list}"),
+    }
+}
