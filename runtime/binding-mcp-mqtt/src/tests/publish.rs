@@ -1,0 +1,343 @@
+//! `publish`.
+
+use tidegate_engine::Duration;
+use tidegate_streams::mcp::McpResetKind;
+use tidegate_streams::mqtt::{MqttPayloadFormat, MqttPublishFlags};
+use tidegate_streams::{Data, Window};
+
+use super::*;
+
+const OPEN: &str = "{}";
+
+#[test]
+fn a_call_becomes_one_stream_with_one_message() {
+    let mut house = house(OPEN);
+    let call = house.call("publish", r#"{"topic":"commands/1/set","payload":"on"}"#);
+    let (mqtt, begin, frames) = house.opened_publish();
+    assert_eq!(
+        begin,
+        MqttPublish {
+            client_id: Some("s-1".into()),
+            topic: "commands/1/set".into(),
+            flags: MqttPublishFlags::NONE,
+            qos: 0,
+        }
+    );
+    let extension = MqttPublishData {
+        deferred: 0,
+        qos: 0,
+        flags: MqttPublishFlags::NONE,
+        packet_id: 0,
+        expiry_interval: -1,
+        content_type: None,
+        format: MqttPayloadFormat::Text,
+        response_topic: None,
+        correlation: None,
+        properties: Vec::new(),
+    };
+    let data = Frame::data_with(DataFlags::WHOLE, Bytes::from_static(b"on"), extension);
+    assert_eq!(frames, [data, Frame::end()]);
+    // Nothing is said before the broker has spoken.
+    assert!(house.rig.frames(house.caller, call).is_empty());
+    house.reply(mqtt, Frame::begin(begin));
+    assert!(house.rig.frames(house.caller, call).is_empty());
+    house.reply(mqtt, Frame::end());
+    let frames = house.rig.frames(house.caller, call);
+    let expected = [
+        Frame::begin(McpToolsCall::default()),
+        Frame::data(Bytes::from_static(b"{\"content\":[]}")),
+        Frame::end_with(McpEnd::default()),
+    ];
+    assert_eq!(frames, expected);
+    house.say(call, Frame::end());
+    house.rig.assert_idle();
+}
+
+#[test]
+fn retain_and_qos_are_on_both_begin_and_message() {
+    let mut house = house(r#"{"publishExpiry":60}"#);
+    for (arguments, flags, qos, expiry) in [
+        (
+            r#"{"topic":"t","payload":"","qos":1,"retain":true}"#,
+            MqttPublishFlags::RETAIN,
+            1,
+            -1,
+        ),
+        (
+            r#"{"topic":"t","payload":"","qos":2e0}"#,
+            MqttPublishFlags::NONE,
+            2,
+            60,
+        ),
+        (
+            r#"{"topic":"t","payload":"","qos":0,"retain":false}"#,
+            MqttPublishFlags::NONE,
+            0,
+            60,
+        ),
+    ] {
+        let call = house.call("publish", arguments);
+        let (mqtt, begin, frames) = house.opened_publish();
+        assert_eq!((begin.flags, begin.qos), (flags, qos));
+        let extension = publish_data(&frames[0]);
+        assert_eq!((extension.flags, extension.qos), (flags, qos));
+        assert_eq!(extension.expiry_interval, expiry);
+        house.reply(mqtt, Frame::begin(begin));
+        house.reply(mqtt, Frame::end());
+        house.answer(call);
+    }
+    house.rig.assert_idle();
+}
+
+#[test]
+fn base64_is_decoded_and_its_format_is_that_of_the_bytes() {
+    let mut house = house(OPEN);
+    for (payload, bytes, format) in [
+        ("AP8=", &b"\0\xff"[..], MqttPayloadFormat::Binary),
+        ("b24=", b"on", MqttPayloadFormat::Text),
+        ("", b"", MqttPayloadFormat::Text),
+    ] {
+        let arguments = format!(r#"{{"topic":"t","payload":"{payload}","encoding":"base64"}}"#);
+        let call = house.call("publish", &arguments);
+        let (mqtt, _, frames) = house.opened_publish();
+        assert_eq!(publish_data(&frames[0]).format, format);
+        let Frame::Data(data) = &frames[0] else {
+            panic!()
+        };
+        assert_eq!(data.payload, bytes);
+        house.reply(mqtt, Frame::begin(MqttPublish::default()));
+        house.reply(mqtt, Frame::end());
+        house.answer(call);
+    }
+    house.rig.assert_idle();
+}
+
+#[test]
+fn a_refusal_names_the_broker_and_says_whether_the_message_may_have_arrived() {
+    let mut house = house(OPEN);
+    for (reset, told) in [
+        (
+            Some(lost(MqttDelivery::None)),
+            "The message to 't' was not published: broker.example:1883 said: not authorized. It was not delivered.",
+        ),
+        (
+            Some(lost(MqttDelivery::Possible)),
+            "Publishing to 't' was not confirmed: broker.example:1883 said: not authorized. The message may have been delivered; check before you publish it again.",
+        ),
+        (None, "may have been delivered"),
+        (
+            Some(MqttReset::default()),
+            "the broker said reason code 0x80. It was not delivered.",
+        ),
+    ] {
+        let call = house.call("publish", r#"{"topic":"t","payload":"on","qos":1}"#);
+        let (mqtt, _, _) = house.opened_publish();
+        house.refuse(mqtt, reset);
+        let sentence = house.answer(call).sentence();
+        assert!(sentence.contains(told), "{sentence}");
+    }
+    house.rig.assert_idle();
+}
+
+#[test]
+fn a_deadline_that_passes_leaves_the_message_in_doubt() {
+    let mut house = house(OPEN);
+    let begin = || McpToolsCall {
+        name: "publish".into(),
+        timeout: 2_000,
+        ..McpToolsCall::default()
+    };
+    let call = house.call_with(begin(), r#"{"topic":"t","payload":"on","qos":1}"#);
+    let (mqtt, publish, _) = house.opened_publish();
+    house.reply(mqtt, Frame::begin(publish));
+    house.rig.advance(Duration::from_millis(1_899));
+    assert!(house.rig.outputs(house.caller).is_empty());
+    house.rig.advance(Duration::from_millis(1));
+    house.given_up(mqtt);
+    let sentence = house.answer(call).sentence();
+    assert!(sentence.contains("did not answer in time. The message may have been delivered"));
+    house.rig.assert_idle();
+
+    // Where the params do not even come.
+    let call = house.open(begin());
+    house.rig.advance(Duration::from_millis(1_900));
+    assert_eq!(house.refusal(call).kind, McpResetKind::TimedOut);
+    // Where no deadline is stated there is one nevertheless.
+    let call = house.open(McpToolsCall {
+        name: "publish".into(),
+        ..McpToolsCall::default()
+    });
+    house.rig.advance(Duration::from_millis(59_900));
+    assert_eq!(house.refusal(call).kind, McpResetKind::TimedOut);
+    house.rig.assert_idle();
+}
+
+#[test]
+fn a_payload_waits_for_credit_and_tells_what_is_deferred() {
+    let mut house = house_of_windows(OPEN, MIB, 4);
+    let call = house.call("publish", r#"{"topic":"t","payload":"0123456789"}"#);
+    let (mqtt, begin, mut frames) = house.opened_publish();
+    assert_eq!(publish_data(&frames[0]).deferred, 6);
+    for acknowledge in [4, 8] {
+        house.reply(
+            mqtt,
+            Frame::Window(Window {
+                acknowledge,
+                maximum: 4,
+                padding: 0,
+            }),
+        );
+    }
+    frames.extend(house.rig.frames(house.exit, mqtt));
+    let parts: Vec<_> = frames
+        .iter()
+        .map(|frame| match frame {
+            Frame::Data(Data { flags, payload, .. }) => (*flags, payload.as_ref()),
+            Frame::End(None) => (DataFlags::WHOLE, &b"end"[..]),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        parts,
+        [
+            (DataFlags::INIT, &b"0123"[..]),
+            (DataFlags::MIDDLE, b"4567"),
+            (DataFlags::FIN, b"89"),
+            (DataFlags::WHOLE, b"end"),
+        ]
+    );
+    house.reply(mqtt, Frame::begin(begin));
+    house.reply(mqtt, Frame::end());
+    house.answer(call);
+    house.rig.assert_idle();
+}
+
+#[test]
+fn a_message_that_did_not_leave_whole_was_not_delivered() {
+    let mut house = house_of_windows(OPEN, MIB, 0);
+    let begin = McpToolsCall {
+        name: "publish".into(),
+        timeout: 1_000,
+        ..McpToolsCall::default()
+    };
+    let call = house.call_with(begin, r#"{"topic":"t","payload":"on"}"#);
+    let (mqtt, _, frames) = house.opened_publish();
+    assert!(frames.is_empty());
+    house.rig.advance(Duration::from_millis(1_000));
+    house.given_up(mqtt);
+    assert!(
+        house
+            .answer(call)
+            .sentence()
+            .contains("It was not delivered.")
+    );
+    // An END in answer to half a message is no success.
+    let call = house.call("publish", r#"{"topic":"t","payload":"on"}"#);
+    let (mqtt, begin, _) = house.opened_publish();
+    house.reply(mqtt, Frame::begin(begin));
+    house.reply(mqtt, Frame::end());
+    assert_eq!(house.rig.frames(house.exit, mqtt), [Frame::abort()]);
+    assert!(
+        house
+            .answer(call)
+            .sentence()
+            .contains("It was not delivered.")
+    );
+    house.rig.assert_idle();
+}
+
+#[test]
+fn an_unescaped_payload_is_a_slice_of_the_params_however_they_are_parted() {
+    let payload = "x".repeat(100_000);
+    let params = format!(r#"{{"arguments":{{"topic":"t","payload":"{payload}"}}}}"#);
+    for cuts in [vec![], vec![40_000], vec![10, 50_000, 100_030]] {
+        let mut house = house(OPEN);
+        let call = house.open(McpToolsCall {
+            name: "publish".into(),
+            ..McpToolsCall::default()
+        });
+        let whole = Bytes::from(params.clone());
+        let start = whole.as_ptr() as usize;
+        let mut from = 0;
+        for to in cuts.iter().copied().chain([whole.len()]) {
+            let flags = DataFlags::of(from == 0, to == whole.len());
+            house.send_within_credit(call, flags, whole.slice(from..to));
+            from = to;
+        }
+        let (mqtt, begin, frames) = house.opened_publish();
+        let mut at = start + params.find("xxx").expect("the payload");
+        let mut received = 0;
+        for frame in &frames {
+            if let Frame::Data(data) = frame {
+                assert_eq!(data.payload.as_ptr() as usize, at, "a copy");
+                at += data.payload.len();
+                received += data.payload.len();
+            }
+        }
+        assert_eq!(received, payload.len());
+        house.reply(mqtt, Frame::begin(begin));
+        house.reply(mqtt, Frame::end());
+        house.answer(call);
+        house.rig.assert_idle();
+    }
+}
+
+#[test]
+fn an_escaped_payload_is_copied_once_and_whole() {
+    let mut house = house(OPEN);
+    let call = house.call(
+        "publish",
+        r#"{"topic":"\u0074","payload":"a\n\"\ud83d\ude00"}"#,
+    );
+    let (mqtt, begin, frames) = house.opened_publish();
+    assert_eq!(begin.topic, "t");
+    let Frame::Data(data) = &frames[0] else {
+        panic!()
+    };
+    assert_eq!(data.payload, "a\n\"\u{1f600}".as_bytes());
+    assert!(data.flags == DataFlags::WHOLE && frames.len() == 2);
+    house.reply(mqtt, Frame::begin(begin));
+    house.reply(mqtt, Frame::end());
+    house.answer(call);
+    house.rig.assert_idle();
+}
+
+#[test]
+fn a_cancelled_call_gives_its_stream_up_and_harms_no_other() {
+    // No credit, so that it is cancelled before, while and after its message is sent.
+    for window in [0, 1, MIB] {
+        for frame in [Frame::abort(), Frame::reset()] {
+            let mut house = house_of_windows(OPEN, MIB, window);
+            let other = house.call("publish", r#"{"topic":"u","payload":""}"#);
+            let (other_mqtt, other_begin, _) = house.opened_publish();
+            let call = house.call("publish", r#"{"topic":"t","payload":"on"}"#);
+            let (mqtt, _, _) = house.opened_publish();
+            house.say(call, frame);
+            house.given_up(mqtt);
+            house.rig.frames(house.caller, call);
+            house.reply(other_mqtt, Frame::begin(other_begin));
+            house.reply(other_mqtt, Frame::end());
+            assert_eq!(house.answer(other).end.outcome, McpOutcome::Ok);
+            house.rig.assert_idle();
+        }
+    }
+    let mut house = house(OPEN);
+    let call = house.open(McpToolsCall {
+        name: "publish".into(),
+        ..McpToolsCall::default()
+    });
+    house.say(call, Frame::part(DataFlags::INIT, Bytes::from_static(b"{")));
+    house.say(call, Frame::abort());
+    assert_eq!(house.rig.frames(house.caller, call), [Frame::abort()]);
+    house.rig.assert_idle();
+}
+
+#[test]
+fn an_answered_call_whose_caller_never_closes_is_given_up_in_the_end() {
+    let mut house = house(OPEN);
+    let call = house.call("publish", "{}");
+    answer_in(&house.rig.frames(house.caller, call));
+    house.rig.advance(Duration::from_millis(60_000));
+    assert_eq!(house.rig.frames(house.caller, call), [Frame::reset()]);
+    house.rig.assert_idle();
+}
