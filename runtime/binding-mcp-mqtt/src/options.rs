@@ -199,4 +199,24 @@ mod tests {
             assert!(error.contains(told), "{error}");
         }
     }
+
+    #[test]
+    fn the_schema_tells_bounds_and_defaults() {
+        let schema = schemars::schema_for!(Options).to_value();
+        assert_eq!(schema["additionalProperties"], false);
+        let read = &schema["properties"]["readTimeout"];
+        assert_eq!(
+            (&read["minimum"], &read["default"]),
+            (&1.into(), &5_000.into())
+        );
+        assert!(
+            read["description"]
+                .as_str()
+                .is_some_and(|text| text.contains("milliseconds"))
+        );
+        assert_eq!(
+            schema["properties"]["subscribe"]["items"]["maxLength"],
+            65_535
+        );
+    }
 }
