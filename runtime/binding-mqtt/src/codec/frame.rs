@@ -1,0 +1,233 @@
+//! Cuts a stream of bytes into packets.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use super::decode::decode;
+use super::error::{DecodeError, DecodeFault};
+use super::reader::varint;
+use super::{Packet, PacketType, REMAINING_LENGTH_MAX, Version};
+
+/// Bytes of a fixed header at the most (2.1.1).
+const HEADER_MAX: usize = 5;
+
+/// Takes bytes as they are read and gives packets.
+///
+/// It holds at most one packet that is not whole, so at most the maximum packet size and what one
+/// read brought beyond it. After an error the connection is lost: there is no telling where the
+/// next packet starts.
+#[derive(Debug)]
+pub struct Decoder {
+    version: Version,
+    packet_size_max: usize,
+    parts: VecDeque<Bytes>,
+    len: usize,
+}
+
+struct FixedHeader {
+    packet: PacketType,
+    flags: u8,
+    /// Bytes of the fixed header.
+    size: usize,
+    remaining: usize,
+}
+
+impl Decoder {
+    /// A decoder for one connection; packets of more than `packet_size_max` bytes are refused from
+    /// their fixed header on.
+    pub fn new(version: Version, packet_size_max: usize) -> Self {
+        let packet_size_max = packet_size_max.min(REMAINING_LENGTH_MAX + HEADER_MAX);
+        Self {
+            version,
+            packet_size_max,
+            parts: VecDeque::new(),
+            len: 0,
+        }
+    }
+
+    /// The version from now on: a broker learns it from CONNECT.
+    pub const fn set_version(&mut self, version: Version) {
+        self.version = version;
+    }
+
+    /// Takes what was read.
+    pub fn push(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.len += bytes.len();
+            self.parts.push_back(bytes);
+        }
+    }
+
+    /// Bytes that wait for the rest of their packet.
+    pub const fn buffered(&self) -> usize {
+        self.len
+    }
+
+    /// The next packet; `None` until more is read.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "it can fail, and go on after None"
+    )]
+    pub fn next(&mut self) -> Result<Option<Packet>, DecodeError> {
+        let Some(header) = self.header()? else {
+            return Ok(None);
+        };
+        let size = header.size + header.remaining;
+        if size > self.packet_size_max {
+            let fault = DecodeFault::TooLarge {
+                size,
+                limit: self.packet_size_max,
+            };
+            return Err(DecodeError {
+                packet: Some(header.packet),
+                fault,
+            });
+        }
+        if self.len < size {
+            return Ok(None);
+        }
+        self.skip(header.size);
+        let body = self.body(&header);
+        let packet = body.and_then(|(head, payload)| {
+            decode(self.version, header.packet, header.flags, head, payload)
+        });
+        match packet {
+            Ok(packet) => Ok(Some(packet)),
+            Err(fault) => Err(DecodeError {
+                packet: Some(header.packet),
+                fault,
+            }),
+        }
+    }
+
+    /// The fixed header at the front, once it is whole.
+    fn header(&self) -> Result<Option<FixedHeader>, DecodeError> {
+        let mut bytes = [0; HEADER_MAX];
+        let mut filled = 0;
+        for (place, byte) in bytes.iter_mut().zip(self.parts.iter().flatten()) {
+            *place = *byte;
+            filled += 1;
+        }
+        let Some((first, length)) = bytes.get(..filled).and_then(<[u8]>::split_first) else {
+            return Ok(None);
+        };
+        let malformed = |packet, what| DecodeError {
+            packet,
+            fault: DecodeFault::Malformed(what),
+        };
+        let packet = PacketType::from_number(first >> 4)
+            .filter(|packet| *packet != PacketType::Auth || self.version == Version::V5)
+            .ok_or_else(|| malformed(None, "its type is reserved"))?;
+        let flags = first & 0x0F;
+        if packet != PacketType::Publish && flags != packet.reserved_flags() {
+            return Err(malformed(
+                Some(packet),
+                "its reserved flags are set otherwise",
+            ));
+        }
+        match varint(length).map_err(|fault| DecodeError {
+            packet: Some(packet),
+            fault,
+        })? {
+            Some((remaining, size)) => Ok(Some(FixedHeader {
+                packet,
+                flags,
+                size: 1 + size,
+                remaining: remaining as usize,
+            })),
+            None => Ok(None),
+        }
+    }
+
+    /// The packet behind its fixed header: what has fields in one piece, and a PUBLISH's payload in
+    /// the pieces in which it came.
+    fn body(&mut self, header: &FixedHeader) -> Result<(Bytes, Vec<Bytes>), DecodeFault> {
+        if header.packet != PacketType::Publish {
+            return Ok((self.take_whole(header.remaining), Vec::new()));
+        }
+        let head = self.publish_head(header)?;
+        let fields = self.take_whole(head);
+        Ok((fields, self.take_parts(header.remaining - head)))
+    }
+
+    /// How many bytes of a PUBLISH lie in front of its payload.
+    fn publish_head(&self, header: &FixedHeader) -> Result<usize, DecodeFault> {
+        const BEYOND: DecodeFault = DecodeFault::Malformed("a length reaches beyond its end");
+        let peek = |at: usize| {
+            self.peek(at)
+                .filter(|_| at < header.remaining)
+                .ok_or(BEYOND)
+        };
+        let topic = usize::from(u16::from_be_bytes([peek(0)?, peek(1)?]));
+        let qos = header.flags >> 1 & 0b11;
+        let mut head = 2 + topic + if qos > 0 { 2 } else { 0 };
+        if self.version == Version::V5 {
+            let mut length = [0; 4];
+            let mut filled = 0;
+            for place in &mut length {
+                let Ok(byte) = peek(head + filled) else { break };
+                *place = byte;
+                filled += 1;
+            }
+            let (properties, size) =
+                varint(length.get(..filled).unwrap_or_default())?.ok_or(BEYOND)?;
+            head += size + properties as usize;
+        }
+        if head > header.remaining {
+            Err(BEYOND)
+        } else {
+            Ok(head)
+        }
+    }
+
+    fn peek(&self, mut at: usize) -> Option<u8> {
+        for part in &self.parts {
+            if let Some(byte) = part.get(at) {
+                return Some(*byte);
+            }
+            at -= part.len();
+        }
+        None
+    }
+
+    fn skip(&mut self, length: usize) {
+        self.take_parts(length);
+    }
+
+    /// The next bytes in one piece: a slice where they lie in one, a copy otherwise.
+    fn take_whole(&mut self, length: usize) -> Bytes {
+        if let Some(front) = self.parts.front_mut()
+            && front.len() > length
+        {
+            self.len -= length;
+            return front.split_to(length);
+        }
+        let parts = self.take_parts(length);
+        if let [only] = parts.as_slice() {
+            return only.clone();
+        }
+        let mut whole = BytesMut::with_capacity(length);
+        for part in &parts {
+            whole.extend_from_slice(part);
+        }
+        whole.freeze()
+    }
+
+    /// The next bytes, without a copy.
+    fn take_parts(&mut self, mut length: usize) -> Vec<Bytes> {
+        let mut taken = Vec::new();
+        while length > 0
+            && let Some(mut front) = self.parts.pop_front()
+        {
+            let part = front.split_to(length.min(front.len()));
+            length -= part.len();
+            self.len -= part.len();
+            if !front.is_empty() {
+                self.parts.push_front(front);
+            }
+            taken.push(part);
+        }
+        taken
+    }
+}

@@ -1,0 +1,526 @@
+//! The codec against the specification's vectors, against itself and against other codecs.
+
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+
+const NO_LIMIT: usize = REMAINING_LENGTH_MAX;
+
+fn decode_one(version: Version, bytes: &[u8]) -> Result<Option<Packet>, DecodeError> {
+    let mut decoder = Decoder::new(version, NO_LIMIT);
+    decoder.push(Bytes::copy_from_slice(bytes));
+    decoder.next()
+}
+
+fn encoded(packet: &Packet, version: Version) -> Bytes {
+    let mut out = BytesMut::new();
+    encode(packet, version, NO_LIMIT, &mut out).expect("within the limits");
+    out.freeze()
+}
+
+#[test]
+fn every_vector_gets_the_specifications_verdict() {
+    let vectors = include_str!("../../tests/data/mqtt.tsv");
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for line in vectors.lines().filter(|line| !line.starts_with('#')) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let version = if fields[0] == "5" {
+            Version::V5
+        } else {
+            Version::V311
+        };
+        let digits = fields[2].as_bytes().chunks(2);
+        let bytes: Vec<u8> = digits
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect();
+        let verdict = match decode_one(version, &bytes) {
+            Ok(Some(_)) => "accept",
+            Ok(None) => "need more",
+            Err(_) => "reject",
+        };
+        if verdict != fields[1] {
+            wrong.push(format!("{line}: {verdict}"));
+        }
+        count += 1;
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(count, 59, "all vectors were looked at");
+}
+
+#[test]
+fn several_subscription_identifiers_leave_the_payload_alone() {
+    let packet = decode_one(Version::V5, b"\x30\x0b\0\x01a\x06\x0b\x01\x0b\x02\x0b\x03X");
+    let Ok(Some(Packet::Publish(publish))) = packet else {
+        panic!("{packet:?}")
+    };
+    assert_eq!(publish.properties.subscription_ids, [1, 2, 3]);
+    assert_eq!(publish.payload, ["X"]);
+}
+
+#[test]
+fn a_payload_is_a_slice_of_what_was_read_and_a_slice_of_what_is_written() {
+    let payload = Bytes::from(vec![7; 5_000]);
+    let publish = Publish {
+        topic: "a/b".into(),
+        qos: 1,
+        packet_id: 9,
+        payload: vec![payload.clone()],
+        ..Publish::default()
+    };
+    let mut head = BytesMut::new();
+    encode_publish(&publish, payload.len(), Version::V5, NO_LIMIT, &mut head).expect("encoded");
+    assert!(
+        head.len() < 20,
+        "the payload is not copied behind the header"
+    );
+
+    let whole = encoded(&Packet::Publish(publish), Version::V5);
+    let read = [
+        whole.slice(..100),
+        whole.slice(100..3_000),
+        whole.slice(3_000..),
+    ];
+    let mut parted = Decoder::new(Version::V5, NO_LIMIT);
+    for part in &read {
+        parted.push(part.clone());
+    }
+    let Ok(Some(Packet::Publish(decoded))) = parted.next() else {
+        panic!("not decoded")
+    };
+    let range = whole.as_ptr_range();
+    assert_eq!(decoded.payload.len(), 3);
+    assert!(
+        decoded
+            .payload
+            .iter()
+            .all(|part| range.contains(&part.as_ptr()))
+    );
+    assert_eq!(decoded.payload.concat(), payload);
+    assert_eq!(parted.buffered(), 0);
+}
+
+#[test]
+fn a_packet_over_the_limit_is_refused_from_its_header_on() {
+    let mut decoder = Decoder::new(Version::V5, 1_000);
+    decoder.push(Bytes::from_static(&[0x30, 0xff, 0xff, 0x03]));
+    let error = decoder.next().expect_err("too large");
+    assert_eq!(error.reason_code(), ReasonCode::PACKET_TOO_LARGE);
+    assert_eq!(error.packet, Some(PacketType::Publish));
+}
+
+#[test]
+fn what_cannot_be_expressed_is_refused_and_nothing_is_written() {
+    let long = ByteString::from("a".repeat(65_536));
+    let mut out = BytesMut::from(&b"before"[..]);
+    let publish = Publish {
+        topic: long.clone(),
+        ..Publish::default()
+    };
+    let subscribe = Subscribe {
+        packet_id: 1,
+        filters: vec![SubscribeFilter {
+            filter: long.clone(),
+            ..SubscribeFilter::default()
+        }],
+        ..Subscribe::default()
+    };
+    let connect = Connect {
+        username: Some(long),
+        ..Connect::default()
+    };
+    for packet in [
+        Packet::Publish(publish),
+        Packet::Subscribe(subscribe),
+        Packet::Connect(Box::new(connect)),
+    ] {
+        let error = encode(&packet, Version::V5, NO_LIMIT, &mut out);
+        assert_eq!(error, Err(EncodeError::FieldTooLong(65_536)));
+    }
+    let publish = Publish {
+        topic: "t".into(),
+        ..Publish::default()
+    };
+    let error = encode_publish(&publish, 100, Version::V5, 50, &mut out);
+    assert_eq!(
+        error,
+        Err(EncodeError::TooLarge {
+            size: 106,
+            limit: 50
+        })
+    );
+    let error = encode_publish(
+        &publish,
+        REMAINING_LENGTH_MAX,
+        Version::V5,
+        usize::MAX,
+        &mut out,
+    );
+    assert!(matches!(error, Err(EncodeError::TooLarge { .. })));
+    assert_eq!(&out[..], b"before");
+}
+
+#[test]
+fn credentials_of_any_kind_are_written_as_they_are() {
+    for (username, password) in [
+        (Some("u"), Some(&b"\xff\xfe"[..])),
+        (Some("u"), Some(&b""[..])),
+        (Some(""), None),
+        (None, Some(&b"token"[..])),
+    ] {
+        let connect = Connect {
+            client_id: "c".into(),
+            username: username.map(Into::into),
+            password: password.map(Bytes::from_static),
+            ..Connect::default()
+        };
+        let packet = Packet::Connect(Box::new(connect));
+        assert_eq!(
+            decode_one(Version::V5, &encoded(&packet, Version::V5)),
+            Ok(Some(packet))
+        );
+    }
+}
+
+fn text() -> impl Strategy<Value = ByteString> {
+    "[a-zA-Z0-9/äöü€😀 ]{0,20}".prop_map(ByteString::from)
+}
+
+fn topic() -> impl Strategy<Value = ByteString> {
+    "[a-z/é]{1,20}".prop_map(ByteString::from)
+}
+
+fn bytes() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 0..40).prop_map(Bytes::from)
+}
+
+fn user() -> impl Strategy<Value = Vec<UserProperty>> {
+    vec(
+        (text(), text()).prop_map(|(key, value)| UserProperty { key, value }),
+        0..3,
+    )
+}
+
+fn code(packet: PacketType) -> impl Strategy<Value = ReasonCode> {
+    any::<u8>().prop_map(ReasonCode).prop_map(move |code| {
+        if code.belongs_to(packet) {
+            code
+        } else {
+            ReasonCode::SUCCESS
+        }
+    })
+}
+
+prop_compose! {
+    fn publish_properties()(
+        payload_format in option::of(0..2u8),
+        message_expiry in option::of(any::<u32>()),
+        topic_alias in option::of(1..u16::MAX),
+        response_topic in option::of(topic()),
+        correlation in option::of(bytes()),
+        subscription_ids in vec(1..268_435_455u32, 0..4),
+        content_type in option::of(text()),
+        user in user(),
+    ) -> PublishProperties {
+        PublishProperties {
+            payload_format, message_expiry, topic_alias, response_topic, correlation,
+            subscription_ids, content_type, user,
+        }
+    }
+}
+
+prop_compose! {
+    fn publish()(
+        qos in 0..3u8, dup in any::<bool>(), retain in any::<bool>(), topic in topic(),
+        packet_id in 1..u16::MAX, properties in publish_properties(), payload in bytes(),
+    ) -> Packet {
+        Packet::Publish(Publish {
+            dup: dup && qos > 0, qos, retain, topic,
+            packet_id: if qos > 0 { packet_id } else { 0 },
+            properties,
+            payload: if payload.is_empty() { Vec::new() } else { vec![payload] },
+        })
+    }
+}
+
+prop_compose! {
+    fn connect()(
+        clean_start in any::<bool>(), keep_alive in any::<u16>(), client_id in text(),
+        session_expiry in option::of(any::<u32>()), receive_maximum in option::of(1..u16::MAX),
+        request_problem_information in option::of(any::<bool>()), user in user(),
+        will in option::of((0..3u8, any::<bool>(), topic(), bytes())),
+        username in option::of(text()), password in option::of(bytes()),
+    ) -> Packet {
+        let properties = ConnectProperties {
+            session_expiry, receive_maximum, request_problem_information, user,
+            ..ConnectProperties::default()
+        };
+        let will = will.map(|(qos, retain, topic, payload)| Will {
+            qos, retain, topic, payload, properties: WillProperties::default(),
+        });
+        Packet::Connect(Box::new(Connect {
+            version: Version::V5, clean_start, keep_alive, client_id, properties, will, username,
+            password,
+        }))
+    }
+}
+
+prop_compose! {
+    fn connack()(
+        session_present in any::<bool>(), reason in code(PacketType::Connack),
+        receive_maximum in option::of(1..u16::MAX), maximum_qos in option::of(0..2u8),
+        assigned_client_id in option::of(text()), wildcard in option::of(any::<bool>()),
+        user in user(),
+    ) -> Packet {
+        let properties = ConnackProperties {
+            receive_maximum, maximum_qos, assigned_client_id,
+            wildcard_subscription_available: wildcard, user, ..ConnackProperties::default()
+        };
+        let session_present = session_present && !reason.is_error();
+        Packet::Connack(Box::new(Connack { session_present, reason, properties }))
+    }
+}
+
+fn ack(packet: PacketType) -> impl Strategy<Value = Ack> {
+    (1..u16::MAX, code(packet), option::of(text()), user()).prop_map(
+        |(packet_id, reason, reason_string, user)| Ack {
+            packet_id,
+            reason,
+            properties: AckProperties {
+                reason_string,
+                user,
+            },
+        },
+    )
+}
+
+prop_compose! {
+    fn subscribe()(
+        packet_id in 1..u16::MAX, subscription_id in option::of(1..268_435_455u32),
+        filters in vec((text(), 0..3u8, any::<bool>(), any::<bool>(), 0..3u8), 1..4),
+    ) -> Packet {
+        let filter = |(filter, qos, no_local, retain_as_published, handling)| SubscribeFilter {
+            filter, qos, no_local, retain_as_published,
+            retain_handling: match handling {
+                0 => RetainHandling::Send,
+                1 => RetainHandling::SendIfNew,
+                _ => RetainHandling::DoNotSend,
+            },
+        };
+        Packet::Subscribe(Subscribe {
+            packet_id,
+            properties: SubscribeProperties { subscription_id, user: Vec::new() },
+            filters: filters.into_iter().map(filter).collect(),
+        })
+    }
+}
+
+fn suback() -> impl Strategy<Value = Packet> {
+    (ack(PacketType::Suback), vec(code(PacketType::Suback), 1..4)).prop_map(|(ack, reasons)| {
+        Packet::Suback(Suback {
+            packet_id: ack.packet_id,
+            properties: ack.properties,
+            reasons,
+        })
+    })
+}
+
+fn unsuback() -> impl Strategy<Value = Packet> {
+    (
+        ack(PacketType::Unsuback),
+        vec(code(PacketType::Unsuback), 1..4),
+    )
+        .prop_map(|(ack, reasons)| {
+            let Ack {
+                packet_id,
+                properties,
+                ..
+            } = ack;
+            Packet::Unsuback(Unsuback {
+                packet_id,
+                properties,
+                reasons,
+            })
+        })
+}
+
+fn any_packet() -> impl Strategy<Value = Packet> {
+    prop_oneof![
+        connect(),
+        connack(),
+        publish(),
+        publish(),
+        ack(PacketType::Puback).prop_map(Packet::Puback),
+        ack(PacketType::Pubrec).prop_map(Packet::Pubrec),
+        ack(PacketType::Pubrel).prop_map(Packet::Pubrel),
+        ack(PacketType::Pubcomp).prop_map(Packet::Pubcomp),
+        subscribe(),
+        suback(),
+        (1..u16::MAX, vec(text(), 1..4)).prop_map(|(packet_id, filters)| {
+            Packet::Unsubscribe(Unsubscribe {
+                packet_id,
+                filters,
+                ..Unsubscribe::default()
+            })
+        }),
+        unsuback(),
+        Just(Packet::Pingreq),
+        Just(Packet::Pingresp),
+        (code(PacketType::Disconnect), option::of(text())).prop_map(|(reason, reason_string)| {
+            let properties = DisconnectProperties {
+                reason_string,
+                ..Default::default()
+            };
+            Packet::Disconnect(Box::new(Disconnect { reason, properties }))
+        }),
+        (code(PacketType::Auth), option::of(bytes())).prop_map(|(reason, authentication_data)| {
+            let properties = AuthProperties {
+                authentication_data,
+                ..Default::default()
+            };
+            Packet::Auth(Box::new(Auth { reason, properties }))
+        }),
+    ]
+}
+
+/// What of a packet MQTT 3.1.1 can express.
+fn in_311(packet: Packet) -> Option<Packet> {
+    let ack = |ack: Ack| Ack {
+        packet_id: ack.packet_id,
+        ..Ack::default()
+    };
+    Some(match packet {
+        Packet::Publish(publish) => Packet::Publish(Publish {
+            properties: PublishProperties::default(),
+            ..publish
+        }),
+        Packet::Puback(puback) => Packet::Puback(ack(puback)),
+        Packet::Pubrec(pubrec) => Packet::Pubrec(ack(pubrec)),
+        Packet::Pubrel(pubrel) => Packet::Pubrel(ack(pubrel)),
+        Packet::Pubcomp(pubcomp) => Packet::Pubcomp(ack(pubcomp)),
+        Packet::Unsubscribe(unsubscribe) => Packet::Unsubscribe(unsubscribe),
+        Packet::Unsuback(Unsuback { packet_id, .. }) => Packet::Unsuback(Unsuback {
+            packet_id,
+            ..Unsuback::default()
+        }),
+        Packet::Disconnect(_) => Packet::Disconnect(Box::default()),
+        Packet::Pingreq | Packet::Pingresp => packet,
+        _ => return None,
+    })
+}
+
+fn joined(packet: Packet) -> Packet {
+    match packet {
+        Packet::Publish(mut publish) if !publish.payload.is_empty() => {
+            publish.payload = vec![Bytes::from(publish.payload.concat())];
+            Packet::Publish(publish)
+        }
+        other => other,
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_however_it_is_parted(
+        packets in vec(any_packet(), 1..5),
+        old in any::<bool>(),
+        cuts in vec(any::<usize>(), 0..10),
+    ) {
+        let version = if old { Version::V311 } else { Version::V5 };
+        let packets: Vec<Packet> = if old {
+            packets.into_iter().filter_map(in_311).collect()
+        } else {
+            packets
+        };
+        let whole: Vec<u8> = packets.iter().flat_map(|packet| encoded(packet, version)).collect();
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (whole.len() + 1)).collect();
+        cuts.push(whole.len());
+        cuts.sort_unstable();
+        let mut decoder = Decoder::new(version, NO_LIMIT);
+        let mut read = Vec::new();
+        let mut start = 0;
+        for cut in cuts {
+            decoder.push(Bytes::copy_from_slice(&whole[start..cut]));
+            start = cut;
+            while let Some(packet) = decoder.next().expect("it was written so") {
+                read.push(joined(packet));
+            }
+        }
+        prop_assert_eq!(read, packets);
+        prop_assert_eq!(decoder.buffered(), 0);
+    }
+
+    // A complete frame is either a packet or refused, and what is accepted is written the same.
+    #[test]
+    fn damage_is_refused_or_read_but_never_waited_for(
+        packet in any_packet(),
+        damage in vec((any::<usize>(), any::<u8>()), 1..4),
+    ) {
+        let mut bytes = encoded(&packet, Version::V5).to_vec();
+        for (at, byte) in damage {
+            // The length stays as it is, so that the frame is complete.
+            let first = bytes.iter().skip(1).position(|byte| byte & 0x80 == 0).unwrap_or(0) + 2;
+            if first < bytes.len() {
+                let at = first + at % (bytes.len() - first);
+                bytes[at] = byte;
+            }
+        }
+        if let Ok(decoded) = decode_one(Version::V5, &bytes) {
+            let decoded = joined(decoded.expect("a complete frame is not waited for"));
+            let again = decode_one(Version::V5, &encoded(&decoded, Version::V5));
+            prop_assert_eq!(again.map(|packet| packet.map(joined)), Ok(Some(decoded)));
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_survived(bytes in vec(any::<u8>(), 0..200), old in any::<bool>()) {
+        let version = if old { Version::V311 } else { Version::V5 };
+        let mut decoder = Decoder::new(version, 1_000);
+        decoder.push(Bytes::from(bytes));
+        while let Ok(Some(_)) = decoder.next() {}
+    }
+
+    // mqttbytes is right where there are at most one subscription identifier and no AUTH.
+    #[test]
+    fn mqttbytes_reads_our_publish_as_it_was_written(packet in publish()) {
+        let Packet::Publish(mut publish) = packet else { unreachable!() };
+        publish.properties.subscription_ids.truncate(1);
+        let mut bytes = BytesMut::from(&encoded(&Packet::Publish(publish.clone()), Version::V5)[..]);
+        let theirs = mqttbytes::v5::read(&mut bytes, NO_LIMIT).expect("it reads PUBLISH");
+        let mqttbytes::v5::Packet::Publish(theirs) = theirs else { panic!("{theirs:?}") };
+        prop_assert_eq!(theirs.topic.as_str(), &publish.topic[..]);
+        prop_assert_eq!((theirs.pkid, theirs.dup, theirs.retain), (publish.packet_id, publish.dup, publish.retain));
+        prop_assert_eq!(theirs.payload, publish.payload.concat());
+        let properties = theirs.properties.map(|properties| properties.user_properties.len());
+        prop_assert_eq!(properties.unwrap_or(0), publish.properties.user.len());
+    }
+
+    // Where both accept any bytes as a PUBLISH, they see the same message; where rmqtt-codec refuses
+    // what we accept, or the other way round, the vectors decide.
+    #[test]
+    fn rmqtt_codec_and_we_see_the_same_message(
+        packet in publish(),
+        damage in option::of((any::<usize>(), any::<u8>())),
+    ) {
+        use rmqtt_codec::v5::{Codec, Packet as Theirs};
+        use tokio_util::codec::Decoder as _;
+        let mut bytes = encoded(&packet, Version::V5).to_vec();
+        if let Some((at, byte)) = damage {
+            let at = 5.min(bytes.len() - 1) + at % bytes.len().saturating_sub(5).max(1);
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+        }
+        let ours = decode_one(Version::V5, &bytes);
+        let theirs = Codec::new(u32::MAX, u32::MAX).decode(&mut BytesMut::from(&bytes[..]));
+        if let (Ok(Some(Packet::Publish(ours))), Ok(Some((Theirs::Publish(theirs), _)))) = (ours, theirs) {
+            prop_assert_eq!(&ours.topic[..], &theirs.topic[..]);
+            prop_assert_eq!(ours.payload.concat(), &theirs.payload[..]);
+            prop_assert_eq!(ours.retain, theirs.retain);
+        }
+    }
+}
