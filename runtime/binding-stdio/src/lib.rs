@@ -1,1 +1,219 @@
+//! `stdio · server`: standard input and output as one line stream.
+//!
+//! Each line of standard input is a message towards the exit, each message back is a line of
+//! standard output, and nothing else is written there. The end of standard input ENDs the stream;
+//! when the reply half ENDs too, the engine is asked to stop.
+//!
+//! Bounds: a line longer than `maxLineSize` is read to its end, given up, and told by a FLUSH; no
+//! line is read while the previous one waits for credit.
 #![forbid(unsafe_code)]
+
+mod lines;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tidegate_driver::{Assembly, Edge, Handle, Stop};
+use tidegate_engine::{At, BindingId, PendingData, StreamId, Token};
+use tidegate_streams::line::{LineBegin, LineOversized};
+use tidegate_streams::{Data, DataFlags, Frame};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::Notify;
+
+use lines::{Line, Lines};
+
+/// Credit of the reply half, in bytes: what may wait for a client that does not read.
+const WINDOW: u32 = 256 * 1024;
+
+/// Options of `stdio · server`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Options {
+    /// The longest line taken, in bytes.
+    pub max_line_size: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_line_size: 4 * 1024 * 1024,
+        }
+    }
+}
+
+/// The edge.
+struct StdioServer {
+    id: BindingId,
+    stop: Stop,
+    stream: Cell<Option<StreamId>>,
+    input: RefCell<PendingData>,
+    output: RefCell<VecDeque<(Bytes, bool)>>,
+    /// Credit has come for what of the input waits.
+    credit: Notify,
+    /// There is something to write.
+    written: Notify,
+    /// The reply half is over.
+    over: Cell<bool>,
+}
+
+/// Attaches the edge, with the process's own standard input and output.
+pub fn attach(assembly: &mut Assembly, options: &Options, exit: BindingId) -> BindingId {
+    attach_to(
+        assembly,
+        options,
+        exit,
+        tokio::io::stdin(),
+        tokio::io::stdout(),
+    )
+}
+
+/// Attaches the edge with another input and output.
+pub fn attach_to(
+    assembly: &mut Assembly,
+    options: &Options,
+    exit: BindingId,
+    input: impl AsyncRead + Unpin + 'static,
+    output: impl AsyncWrite + Unpin + 'static,
+) -> BindingId {
+    let stop = assembly.stop();
+    let (id, edge) = assembly.attach_edge(WINDOW, |id, _| {
+        Rc::new(StdioServer {
+            id,
+            stop,
+            stream: Cell::new(None),
+            input: RefCell::default(),
+            output: RefCell::default(),
+            credit: Notify::new(),
+            written: Notify::new(),
+            over: Cell::new(false),
+        })
+    });
+    let lines = Lines::new(input, options.max_line_size);
+    assembly.spawn(read(Rc::clone(&edge), assembly.handle(), exit, lines));
+    assembly.spawn(write(edge, assembly.handle(), output));
+    id
+}
+
+impl Edge for StdioServer {
+    fn on_output(&self, _at: At, frame: Frame) {
+        match frame {
+            Frame::Data(data) => {
+                let fin = data.flags.is_fin();
+                self.output.borrow_mut().push_back((data.payload, fin));
+                self.written.notify_one();
+            }
+            Frame::Window(_) => self.credit.notify_one(),
+            Frame::End(_) | Frame::Abort(_) | Frame::Reset(_) => {
+                self.over.set(true);
+                self.credit.notify_one();
+                self.written.notify_one();
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn read<R: AsyncRead + Unpin>(
+    edge: Rc<StdioServer>,
+    handle: Handle,
+    exit: BindingId,
+    mut lines: Lines<R>,
+) {
+    let opened = handle.turn(edge.id, |cx| cx.open(exit, LineBegin {}, Token::default()));
+    let stream = match opened {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::error!(%error, "standard input cannot be served");
+            edge.stop.request();
+            return;
+        }
+    };
+    edge.stream.set(Some(stream));
+    loop {
+        match lines.next().await {
+            Ok(Some(Line::Whole(payload))) => {
+                let data = Data {
+                    flags: DataFlags::WHOLE,
+                    payload,
+                    extension: None,
+                };
+                handle.turn(edge.id, |cx| edge.input.borrow_mut().send(cx, stream, data));
+                while !edge.input.borrow().is_empty() && !edge.over.get() {
+                    edge.credit.notified().await;
+                    handle.turn(edge.id, |cx| edge.input.borrow_mut().flush(cx, stream));
+                }
+            }
+            Ok(Some(Line::Oversized(length))) => {
+                let limit = lines.limit() as u64;
+                handle.turn(edge.id, |cx| {
+                    cx.send(stream, Frame::flush(LineOversized { length, limit }));
+                });
+            }
+            Ok(None) => break,
+            Err(error) => {
+                tracing::error!(%error, "standard input cannot be read");
+                break;
+            }
+        }
+        if edge.over.get() {
+            break;
+        }
+    }
+    handle.turn(edge.id, |cx| cx.end(stream, Frame::end()));
+}
+
+async fn write<W: AsyncWrite + Unpin>(edge: Rc<StdioServer>, handle: Handle, mut output: W) {
+    loop {
+        let next = edge.output.borrow_mut().pop_front();
+        let Some((part, fin)) = next else {
+            if edge.over.get() {
+                break;
+            }
+            edge.written.notified().await;
+            continue;
+        };
+        let length = part.len();
+        if let Err(error) = write_part(&mut output, &part, fin).await {
+            tracing::debug!(%error, "standard output is closed");
+            break;
+        }
+        if let Some(stream) = edge.stream.get() {
+            handle.turn(edge.id, |cx| cx.acknowledge(stream, length));
+        }
+    }
+    if let Some(stream) = edge.stream.get() {
+        handle.turn(edge.id, |cx| cx.terminate(stream, None, None));
+    }
+    edge.stop.request();
+}
+
+async fn write_part<W: AsyncWrite + Unpin>(
+    output: &mut W,
+    part: &[u8],
+    fin: bool,
+) -> std::io::Result<()> {
+    // White space between the tokens of a message may hold line ends; within its strings there are
+    // none. A message is one line.
+    if memchr::memchr2(b'\n', b'\r', part).is_some() {
+        let space = |byte: &u8| {
+            if matches!(byte, b'\n' | b'\r') {
+                b' '
+            } else {
+                *byte
+            }
+        };
+        let line: Vec<u8> = part.iter().map(space).collect();
+        output.write_all(&line).await?;
+    } else {
+        output.write_all(part).await?;
+    }
+    if fin {
+        output.write_all(b"\n").await?;
+        output.flush().await?;
+    }
+    Ok(())
+}

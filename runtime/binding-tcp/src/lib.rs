@@ -1,1 +1,84 @@
+//! `tcp · client`: byte streams onto TCP connections.
+//!
+//! - One connection a stream; the reply BEGIN tells that it is up, a RESET why it could not be had.
+//! - What one turn of the worker sends goes out in one vectored write, in the task that caused it.
+//! - Credit is the only buffer: bytes are acknowledged when the socket has taken them, and nothing
+//!   is read while the reader grants none.
+//! - `TCP_NODELAY` always; delayed acknowledgements are switched off again after each read, because
+//!   a broker with Nagle's algorithm on would otherwise wait 40 ms for them.
 #![forbid(unsafe_code)]
+
+mod connection;
+mod options;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use tidegate_driver::{Assembly, Edge, Handle};
+use tidegate_engine::{At, BindingId, StreamId};
+use tidegate_streams::{Frame, FrameKind};
+
+use connection::Connection;
+pub use options::Options;
+
+/// Credit of a stream towards the socket, in bytes: what may wait for a slow peer.
+const WINDOW: u32 = 512 * 1024;
+
+/// The edge.
+pub struct TcpClient {
+    id: BindingId,
+    handle: Handle,
+    options: Rc<Options>,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    connections: BTreeMap<StreamId, Rc<Connection>>,
+    /// Streams that got frames since the last flush.
+    touched: BTreeSet<StreamId>,
+}
+
+/// Attaches the edge to a worker.
+pub fn attach(assembly: &mut Assembly, options: Options) -> BindingId {
+    let (id, _) = assembly.attach_edge(WINDOW, |id, handle| {
+        Rc::new(TcpClient {
+            id,
+            handle,
+            options: Rc::new(options),
+            state: RefCell::default(),
+        })
+    });
+    id
+}
+
+impl Edge for TcpClient {
+    fn on_output(&self, at: At, frame: Frame) {
+        let mut state = self.state.borrow_mut();
+        if frame.kind() == FrameKind::Begin {
+            let connection = Connection::open(at.stream, self.id, &self.handle, &self.options);
+            state.connections.insert(at.stream, connection);
+            return;
+        }
+        let Some(connection) = state.connections.get(&at.stream) else {
+            return;
+        };
+        connection.take(frame);
+        state.touched.insert(at.stream);
+    }
+
+    fn flush(&self, handle: &Handle) {
+        let touched = std::mem::take(&mut self.state.borrow_mut().touched);
+        for stream in touched {
+            let connection = self.state.borrow().connections.get(&stream).cloned();
+            if let Some(connection) = connection {
+                connection.flush(handle);
+            }
+        }
+        self.state
+            .borrow_mut()
+            .connections
+            .retain(|_, connection| !connection.is_over());
+    }
+}

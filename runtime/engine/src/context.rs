@@ -241,6 +241,11 @@ impl Context<'_> {
         }
     }
 
+    /// Whether the stream is still there, for either end.
+    pub fn is_live(&self, stream: StreamId) -> bool {
+        self.core.slots.get(stream).is_some()
+    }
+
     /// Whether the half that this binding sends has begun and is not over.
     pub fn is_sending(&self, stream: StreamId) -> bool {
         self.core.slots.get(stream).is_some_and(|slot| {

@@ -1,0 +1,157 @@
+//! One request and its response, between the connection's task and the worker.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use bytes::Bytes;
+use tidegate_driver::Handle;
+use tidegate_engine::{BindingId, Context, PendingData, StreamId};
+use tidegate_streams::http_stream::{HttpBeginEx, HttpResponse};
+use tidegate_streams::{BeginEx, Data, DataFlags, Frame};
+
+/// An exchange.
+pub(crate) struct Exchange {
+    pub(crate) stream: StreamId,
+    edge: BindingId,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each tells of an event that has come"
+)]
+struct State {
+    request: PendingData,
+    /// The request's body has been handed over; its END is due when nothing of it waits.
+    request_ended: bool,
+    credit_came: bool,
+    head: Option<HttpResponse>,
+    body: VecDeque<Bytes>,
+    /// The response is whole.
+    ended: bool,
+    /// The stream was aborted or reset.
+    broken: bool,
+    waker: Option<Waker>,
+}
+
+/// What there is of a response's body.
+pub(crate) enum Piece {
+    Data(Bytes),
+    End,
+    Broken,
+}
+
+impl Exchange {
+    pub(crate) fn new(stream: StreamId, edge: BindingId) -> Self {
+        Self {
+            stream,
+            edge,
+            state: RefCell::default(),
+        }
+    }
+
+    /// Sends the request's body, as far as there is credit.
+    pub(crate) fn send_body(&self, cx: &mut Context<'_>, parts: Vec<Bytes>) {
+        let mut state = self.state.borrow_mut();
+        let count = parts.len();
+        for (index, payload) in parts.into_iter().enumerate() {
+            let flags = DataFlags::of(index == 0, index + 1 == count);
+            state.request.send(
+                cx,
+                self.stream,
+                Data {
+                    flags,
+                    payload,
+                    extension: None,
+                },
+            );
+        }
+        state.request_ended = true;
+        self.end_request(cx, &state);
+    }
+
+    fn end_request(&self, cx: &mut Context<'_>, state: &State) {
+        if state.request_ended && state.request.is_empty() {
+            cx.end(self.stream, Frame::end());
+        }
+    }
+
+    /// Takes a frame of the stream.
+    pub(crate) fn take(&self, frame: Frame) {
+        let mut state = self.state.borrow_mut();
+        match frame {
+            Frame::Begin(begin) => {
+                if let BeginEx::Http(HttpBeginEx::Response(head)) = *begin {
+                    state.head = Some(head);
+                }
+            }
+            Frame::Data(data) if !data.payload.is_empty() => state.body.push_back(data.payload),
+            Frame::End(_) => state.ended = true,
+            Frame::Abort(_) => state.broken = true,
+            // A refusal of the rest of the request is no refusal to answer it.
+            Frame::Reset(_) => state.broken |= state.head.is_none(),
+            Frame::Window(_) => state.credit_came = true,
+            _ => {}
+        }
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Does what the frames ask of the worker; whether the exchange is over for the worker.
+    pub(crate) fn flush(&self, handle: &Handle) -> bool {
+        let mut state = self.state.borrow_mut();
+        if std::mem::take(&mut state.credit_came) {
+            handle.turn(self.edge, |cx| {
+                if state.request.flush(cx, self.stream) {
+                    self.end_request(cx, &state);
+                }
+            });
+        }
+        if state.broken {
+            handle.turn(self.edge, |cx| cx.terminate(self.stream, None, None));
+        }
+        state.ended || state.broken
+    }
+
+    /// The response's head; `None` if there will be none.
+    pub(crate) async fn head(&self) -> Option<HttpResponse> {
+        poll_fn(|task| {
+            let mut state = self.state.borrow_mut();
+            if let Some(head) = state.head.take() {
+                return Poll::Ready(Some(head));
+            }
+            if state.broken || state.ended {
+                return Poll::Ready(None);
+            }
+            state.waker = Some(task.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The next piece of the response's body.
+    pub(crate) fn poll_body(&self, task: &mut TaskContext<'_>) -> Poll<Piece> {
+        let mut state = self.state.borrow_mut();
+        if let Some(data) = state.body.pop_front() {
+            return Poll::Ready(Piece::Data(data));
+        }
+        if state.ended {
+            return Poll::Ready(Piece::End);
+        }
+        if state.broken {
+            return Poll::Ready(Piece::Broken);
+        }
+        state.waker = Some(task.waker().clone());
+        Poll::Pending
+    }
+
+    /// Whether the body is at its end.
+    pub(crate) fn is_at_end(&self) -> bool {
+        let state = self.state.borrow();
+        state.ended && state.body.is_empty()
+    }
+}

@@ -1,0 +1,110 @@
+//! The listening socket and its connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+
+use crate::HttpServer;
+use crate::request::serve;
+
+/// Bytes of a request's head at the most.
+const HEADERS_MAX: usize = 64 * 1024;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1_024;
+/// How long to wait when the process has no file left to accept with.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+
+/// Binds an address; workers of one engine share it, other processes do not.
+pub(crate) fn bind(address: SocketAddr, shares: bool) -> io::Result<std::net::TcpListener> {
+    if !shares {
+        // With SO_REUSEPORT another process of the same user could share the port unnoticed: a
+        // socket without it finds out whether the port is free.
+        let probe = socket(address)?;
+        probe.bind(&address.into())?;
+    }
+    let socket = socket(address)?;
+    #[cfg(unix)]
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+/// Accepts connections until the engine stops.
+pub(crate) async fn accept(edge: Rc<HttpServer>, listener: std::net::TcpListener) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "the listening socket cannot be used");
+            return;
+        }
+    };
+    let places = Arc::new(Semaphore::new(edge.options.max_connections));
+    let mut stopping = edge.stopping.subscribe();
+    loop {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        tokio::select! {
+            (place, accepted) = next => match (place, accepted) {
+                (Ok(place), Ok((socket, _))) => {
+                    tokio::task::spawn_local(converse(Rc::clone(&edge), socket, place));
+                }
+                (_, Err(error)) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(EXHAUSTED).await;
+                }
+                (Err(_), _) => return,
+            },
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+    }
+}
+
+/// Serves one connection, request after request.
+async fn converse(edge: Rc<HttpServer>, socket: TcpStream, _place: OwnedSemaphorePermit) {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY cannot be set");
+    }
+    let mut stopping = edge.stopping.subscribe();
+    let header_timeout = Duration::from_millis(edge.options.header_timeout);
+    let service = service_fn(move |request| serve(Rc::clone(&edge), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(HEADERS_MAX)
+        .serve_connection(TokioIo::new(socket), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopping.wait_for(|stopping| *stopping) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}

@@ -1,0 +1,75 @@
+//! A response's body, as hyper takes it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::exchange::Piece;
+use crate::request::Guard;
+
+/// A body: a sentence of the edge's own, or what comes from the stream.
+pub(crate) enum ResponseBody {
+    Text(Option<Bytes>),
+    Stream { guard: Guard, left: Option<u64> },
+}
+
+impl ResponseBody {
+    pub(crate) const fn of_text(sentence: &'static str) -> Self {
+        Self::Text(Some(Bytes::from_static(sentence.as_bytes())))
+    }
+
+    /// `length` is exact where it is known.
+    pub(crate) const fn of_stream(guard: Guard, length: Option<u64>) -> Self {
+        Self::Stream {
+            guard,
+            left: length,
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match self.get_mut() {
+            Self::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Stream { guard, left } => match guard.exchange.poll_body(task) {
+                Poll::Ready(Piece::Data(data)) => {
+                    guard.acknowledge(data.len());
+                    if let Some(left) = left {
+                        *left = left.saturating_sub(data.len() as u64);
+                    }
+                    Poll::Ready(Some(Ok(Frame::data(data))))
+                }
+                Poll::Ready(Piece::End) => Poll::Ready(None),
+                Poll::Ready(Piece::Broken) => {
+                    Poll::Ready(Some(Err(io::Error::other("the response broke off"))))
+                }
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_none(),
+            Self::Stream { guard, .. } => guard.exchange.is_at_end(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Text(text) => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
+            Self::Stream { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
+    }
+}

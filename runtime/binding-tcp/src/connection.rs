@@ -1,0 +1,296 @@
+//! One connection: its socket, its task, and what waits to be written.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use socket2::SockRef;
+use tidegate_driver::Handle;
+use tidegate_engine::{BindingId, StreamId};
+use tidegate_streams::bytes_stream::{BytesBegin, BytesReset};
+use tidegate_streams::{AbortEx, Frame, ResetEx};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use crate::options::Options;
+
+/// Bytes asked of one read.
+const READ: usize = 64 * 1024;
+/// Slices handed to one write.
+const SLICES: usize = 64;
+
+/// A connection.
+pub(crate) struct Connection {
+    stream: StreamId,
+    edge: BindingId,
+    remote: String,
+    socket: OnceCell<TcpStream>,
+    out: RefCell<VecDeque<Bytes>>,
+    /// The stream's END has come: when all is written, the sending direction is closed.
+    ending: Cell<bool>,
+    /// The sending direction is closed.
+    ended: Cell<bool>,
+    /// The socket takes no more for now.
+    blocked: Cell<bool>,
+    over: Cell<bool>,
+    /// Wakes the task: there is something to write, or credit to read.
+    wake: Notify,
+    task: OnceCell<AbortHandle>,
+}
+
+impl Connection {
+    /// Starts to connect.
+    pub(crate) fn open(
+        stream: StreamId,
+        edge: BindingId,
+        handle: &Handle,
+        options: &Rc<Options>,
+    ) -> Rc<Self> {
+        let connection = Rc::new(Self {
+            stream,
+            edge,
+            remote: options.remote(),
+            socket: OnceCell::new(),
+            out: RefCell::default(),
+            ending: Cell::new(false),
+            ended: Cell::new(false),
+            blocked: Cell::new(false),
+            over: Cell::new(false),
+            wake: Notify::new(),
+            task: OnceCell::new(),
+        });
+        let run = Rc::clone(&connection).run(handle.clone(), Rc::clone(options));
+        let task = tokio::task::spawn_local(run).abort_handle();
+        let _ = connection.task.set(task);
+        connection
+    }
+
+    /// Whether nothing will happen on it any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.get()
+    }
+
+    /// Takes a frame of the stream.
+    pub(crate) fn take(&self, frame: Frame) {
+        match frame {
+            Frame::Data(data) if !data.payload.is_empty() => {
+                self.out.borrow_mut().push_back(data.payload);
+            }
+            Frame::End(_) => self.ending.set(true),
+            Frame::Abort(_) | Frame::Reset(_) => self.close(),
+            Frame::Window(_) => self.wake.notify_one(),
+            _ => {}
+        }
+    }
+
+    /// Ends the connection at once.
+    fn close(&self) {
+        self.over.set(true);
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+
+    /// Writes what the socket takes without waiting.
+    pub(crate) fn flush(&self, handle: &Handle) {
+        if self.over.get() {
+            // The stream was aborted or reset by its caller; this is our part of its end.
+            handle.turn(self.edge, |cx| cx.terminate(self.stream, None, None));
+            return;
+        }
+        let Some(socket) = self.socket.get() else {
+            return;
+        };
+        if self.blocked.get() {
+            return;
+        }
+        match self.write(socket) {
+            Ok(written) => {
+                if written > 0 {
+                    handle.turn(self.edge, |cx| cx.acknowledge(self.stream, written));
+                }
+            }
+            Err(error) => {
+                self.lose(handle, &error);
+                self.close();
+            }
+        }
+    }
+
+    fn write(&self, socket: &TcpStream) -> io::Result<usize> {
+        let mut out = self.out.borrow_mut();
+        let mut written = 0;
+        while !out.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            for (slice, bytes) in slices.iter_mut().zip(out.iter()) {
+                *slice = IoSlice::new(bytes);
+            }
+            let used = out.len().min(SLICES);
+            match socket.try_write_vectored(slices.get(..used).unwrap_or_default()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    written += count;
+                    advance(&mut out, count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked.set(true);
+                    self.wake.notify_one();
+                    return Ok(written);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if self.ending.get() && !self.ended.replace(true) {
+            SockRef::from(socket).shutdown(std::net::Shutdown::Write)?;
+        }
+        Ok(written)
+    }
+
+    async fn run(self: Rc<Self>, handle: Handle, options: Rc<Options>) {
+        let within = Duration::from_millis(options.connect_timeout);
+        let connected = timeout(within, connect(&options))
+            .await
+            .unwrap_or_else(|_| {
+                let what = format!("no answer within {} ms", options.connect_timeout);
+                Err(io::Error::new(io::ErrorKind::TimedOut, what))
+            });
+        match connected {
+            Ok(socket) => {
+                let _ = self.socket.set(socket);
+                let remote = self.remote.clone().into();
+                handle.turn(self.edge, |cx| {
+                    cx.send(self.stream, Frame::begin(BytesBegin { remote }));
+                });
+                self.flush(&handle);
+                self.converse(&handle).await;
+            }
+            Err(error) => self.lose(&handle, &error),
+        }
+        self.over.set(true);
+    }
+
+    /// Reads and writes until the connection ends.
+    async fn converse(&self, handle: &Handle) {
+        let Some(socket) = self.socket.get() else {
+            return;
+        };
+        let mut buffer = BytesMut::with_capacity(READ);
+        let mut reading = true;
+        while reading || !self.ended.get() {
+            let credit = handle.turn(self.edge, |cx| cx.credit(self.stream));
+            tokio::select! {
+                ready = socket.readable(), if reading && credit > 0 => {
+                    match ready.and_then(|()| self.read(socket, &mut buffer, credit, handle)) {
+                        Ok(open) => reading = open,
+                        Err(error) => return self.lose(handle, &error),
+                    }
+                }
+                ready = socket.writable(), if self.blocked.get() => {
+                    if let Err(error) = ready {
+                        return self.lose(handle, &error);
+                    }
+                    self.blocked.set(false);
+                    self.flush(handle);
+                }
+                () = self.wake.notified() => {}
+            }
+            if self.over.get() {
+                return;
+            }
+        }
+    }
+
+    /// Reads what is there, up to the credit; whether the peer may send more.
+    fn read(
+        &self,
+        socket: &TcpStream,
+        buffer: &mut BytesMut,
+        credit: usize,
+        handle: &Handle,
+    ) -> io::Result<bool> {
+        buffer.reserve(READ);
+        let read = match socket.try_read_buf(&mut buffer.limit(credit.min(READ))) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        acknowledge_at_once(socket);
+        if read == 0 {
+            handle.turn(self.edge, |cx| cx.end(self.stream, Frame::end()));
+            return Ok(false);
+        }
+        let payload = buffer.split().freeze();
+        handle.turn(self.edge, |cx| cx.send(self.stream, Frame::data(payload)));
+        Ok(true)
+    }
+
+    /// Tells the stream why the connection cannot be had or was lost.
+    fn lose(&self, handle: &Handle, error: &io::Error) {
+        let told = BytesReset {
+            remote: self.remote.clone().into(),
+            reason: reason(error).into(),
+        };
+        handle.turn(self.edge, |cx| {
+            cx.terminate(
+                self.stream,
+                Some(ResetEx::Bytes(told.clone())),
+                Some(AbortEx::Bytes(told)),
+            );
+        });
+    }
+}
+
+fn advance(out: &mut VecDeque<Bytes>, mut count: usize) {
+    while let Some(front) = out.front_mut() {
+        if count < front.len() {
+            front.advance(count);
+            return;
+        }
+        count -= front.len();
+        out.pop_front();
+    }
+}
+
+/// The kernel delays acknowledgements again after each one it was asked for.
+fn acknowledge_at_once(socket: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket.set_quickack(true) {
+        tracing::debug!(%error, "TCP_QUICKACK cannot be set");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
+}
+
+async fn connect(options: &Options) -> io::Result<TcpStream> {
+    let addresses = lookup_host((options.host.as_str(), options.port)).await?;
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(socket) => {
+                socket.set_nodelay(true)?;
+                acknowledge_at_once(&socket);
+                return Ok(socket);
+            }
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// Why, without the operating system's number.
+fn reason(error: &io::Error) -> String {
+    let text = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::ConnectionReset => "the connection was reset",
+        io::ErrorKind::BrokenPipe => "the connection was closed",
+        io::ErrorKind::HostUnreachable => "the host cannot be reached",
+        io::ErrorKind::NetworkUnreachable => "the network cannot be reached",
+        _ => return error.to_string(),
+    };
+    text.to_owned()
+}

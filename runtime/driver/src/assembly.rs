@@ -1,0 +1,92 @@
+//! What one worker is put together with.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tidegate_engine::{Binding, BindingId};
+use tokio::sync::Notify;
+
+use crate::handle::{Edge, Handle};
+
+/// A worker while its bindings and edges are attached, exits first.
+pub struct Assembly {
+    handle: Handle,
+    worker: u16,
+    workers: u16,
+    stop: Stop,
+}
+
+/// Asks the engine to stop, from inside: standard input has ended.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<Notify>);
+
+impl Stop {
+    /// Asks.
+    pub fn request(&self) {
+        self.0.notify_one();
+    }
+
+    pub(crate) async fn requested(&self) {
+        self.0.notified().await;
+    }
+}
+
+impl Assembly {
+    pub(crate) const fn new(handle: Handle, worker: u16, workers: u16, stop: Stop) -> Self {
+        Self {
+            handle,
+            worker,
+            workers,
+            stop,
+        }
+    }
+
+    /// Which worker this is, from 0.
+    pub const fn worker(&self) -> u16 {
+        self.worker
+    }
+
+    /// How many workers the engine has.
+    pub const fn workers(&self) -> u16 {
+        self.workers
+    }
+
+    /// For edges: the worker's handle.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Lets an edge stop the engine.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Attaches a binding; its exits must have been attached before.
+    pub fn attach(&mut self, binding: impl Binding + 'static) -> BindingId {
+        self.handle
+            .with_worker(|worker| worker.attach(Box::new(binding)))
+    }
+
+    /// Attaches an edge. `window` is the credit, in bytes, that streams towards it start with.
+    pub fn attach_edge<E: Edge + 'static>(
+        &mut self,
+        window: u32,
+        edge: impl FnOnce(BindingId, Handle) -> Rc<E>,
+    ) -> (BindingId, Rc<E>) {
+        let id = self.handle.with_worker(|worker| worker.attach_edge(window));
+        let edge = edge(id, self.handle());
+        self.handle.place_edge(id, edge.clone());
+        (id, edge)
+    }
+
+    /// Keeps a place in the order of attachment that this worker has no use for, so that every
+    /// binding has the same name on every worker.
+    pub fn attach_nothing(&mut self) -> BindingId {
+        self.handle.with_worker(|worker| worker.attach_edge(0))
+    }
+
+    /// Runs a task on the worker's thread.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        tokio::task::spawn_local(task);
+    }
+}

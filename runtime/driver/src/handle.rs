@@ -1,0 +1,192 @@
+//! A worker and its edges, as the tasks of its thread see them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Instant;
+
+use tidegate_engine::{At, BindingId, Context, Counters, Time, Worker};
+use tidegate_streams::Frame;
+use tokio::sync::Notify;
+
+/// Real I/O, seen from the worker.
+pub trait Edge {
+    /// A frame has reached the edge. It is only taken in here: what it causes is done in
+    /// [`Edge::flush`], when the worker has come to rest.
+    fn on_output(&self, at: At, frame: Frame);
+
+    /// The worker has come to rest and this edge got frames: write what can be written at once. A
+    /// turn of the worker is allowed here; what it brings out follows in the same round.
+    fn flush(&self, _handle: &Handle) {}
+
+    /// The engine is about to stop: take nothing new in.
+    fn on_shutdown(&self) {}
+}
+
+/// A worker of this thread.
+#[derive(Clone)]
+pub struct Handle(Rc<Shared>);
+
+struct Shared {
+    worker: RefCell<Worker>,
+    edges: RefCell<Vec<Option<Rc<dyn Edge>>>>,
+    started: Instant,
+    /// Whether outputs are being handed out, further up in the stack.
+    routing: Cell<bool>,
+    /// The deadline for which the timer task sleeps.
+    armed: Cell<Option<Time>>,
+    rearm: Notify,
+    rested: Notify,
+}
+
+impl Handle {
+    pub(crate) fn new(worker: Worker) -> Self {
+        Self(Rc::new(Shared {
+            worker: RefCell::new(worker),
+            edges: RefCell::new(Vec::new()),
+            started: Instant::now(),
+            routing: Cell::new(false),
+            armed: Cell::new(None),
+            rearm: Notify::new(),
+            rested: Notify::new(),
+        }))
+    }
+
+    /// One turn in the name of an edge: `inject` sends its frames, the worker drains, and every edge
+    /// gets and writes what came out.
+    pub fn turn<R>(&self, edge: BindingId, inject: impl FnOnce(&mut Context<'_>) -> R) -> R {
+        let now = self.now();
+        let result = self.0.worker.borrow_mut().turn(now, edge, inject);
+        self.route();
+        result
+    }
+
+    /// The worker's figures.
+    pub fn counters(&self) -> Counters {
+        self.0.worker.borrow().counters()
+    }
+
+    pub(crate) fn with_worker<R>(&self, act: impl FnOnce(&mut Worker) -> R) -> R {
+        let result = act(&mut self.0.worker.borrow_mut());
+        self.route();
+        result
+    }
+
+    pub(crate) fn place_edge(&self, id: BindingId, edge: Rc<dyn Edge>) {
+        let mut edges = self.0.edges.borrow_mut();
+        if edges.len() <= id.index() {
+            edges.resize_with(id.index() + 1, || None);
+        }
+        if let Some(place) = edges.get_mut(id.index()) {
+            *place = Some(edge);
+        }
+    }
+
+    pub(crate) fn shutdown_edges(&self) {
+        let edges: Vec<_> = self.0.edges.borrow().iter().flatten().cloned().collect();
+        for edge in edges {
+            edge.on_shutdown();
+        }
+    }
+
+    /// Waits until no stream is left.
+    pub(crate) async fn rested(&self) {
+        while self.counters().streams > 0 {
+            self.0.rested.notified().await;
+        }
+    }
+
+    /// Forgets the edges, which hold handles of their own.
+    pub(crate) fn release(&self) {
+        self.0.edges.borrow_mut().clear();
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        let elapsed = self.0.started.elapsed().as_micros();
+        Time::from_micros(u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+
+    /// Hands out what came out of the worker until nothing more comes.
+    fn route(&self) {
+        if self.0.routing.replace(true) {
+            // Further up, the loop below goes on with what this turn has brought out.
+            return;
+        }
+        loop {
+            let mut touched = BTreeSet::new();
+            loop {
+                let output = self.0.worker.borrow_mut().poll_output();
+                let Some(output) = output else { break };
+                if let Some(edge) = self.edge(output.edge) {
+                    edge.on_output(output.at, output.frame);
+                    touched.insert(output.edge);
+                }
+            }
+            if touched.is_empty() {
+                break;
+            }
+            for id in touched {
+                if let Some(edge) = self.edge(id) {
+                    edge.flush(self);
+                }
+            }
+        }
+        self.0.routing.set(false);
+        self.rearm();
+    }
+
+    fn edge(&self, id: BindingId) -> Option<Rc<dyn Edge>> {
+        self.0.edges.borrow().get(id.index()).cloned().flatten()
+    }
+
+    fn rearm(&self) {
+        let worker = self.0.worker.borrow();
+        let next = worker.next_deadline().map(|(deadline, _)| deadline);
+        let sooner = match (next, self.0.armed.get()) {
+            (Some(next), Some(armed)) => next < armed,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if sooner || !worker.is_idle() {
+            self.0.rearm.notify_one();
+        }
+        if worker.counters().streams == 0 {
+            self.0.rested.notify_one();
+        }
+    }
+
+    /// Wakes the worker when a timer is due, or when a turn has left frames over.
+    pub(crate) async fn keep_time(self) {
+        loop {
+            let (idle, next) = {
+                let worker = self.0.worker.borrow();
+                (
+                    worker.is_idle(),
+                    worker.next_deadline().map(|(deadline, _)| deadline),
+                )
+            };
+            if idle {
+                self.0.armed.set(next);
+                match next {
+                    Some(deadline) => self.sleep_until(deadline).await,
+                    None => self.0.rearm.notified().await,
+                }
+            } else {
+                tokio::task::yield_now().await;
+            }
+            let now = self.now();
+            if !idle || next.is_some_and(|deadline| deadline <= now) {
+                self.0.worker.borrow_mut().tick(now);
+                self.route();
+            }
+        }
+    }
+
+    async fn sleep_until(&self, deadline: Time) {
+        let at = self.0.started + std::time::Duration::from_micros(deadline.as_micros());
+        tokio::select! {
+            () = tokio::time::sleep_until(at.into()) => {}
+            () = self.0.rearm.notified() => {}
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Carries single streams to the worker that owns the state they are about.
+//!
+//! On the worker where the stream began, the relay stands for the target binding; on the owner, it
+//! stands for the caller. Every frame but BEGIN passes as it is. Credit passes too: the relay
+//! grants nothing of its own, so what is under way between two workers is bounded by what both
+//! ends of the stream have granted, and the mailboxes with it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use tidegate_engine::{At, BindingId, StreamId, Token};
+use tidegate_streams::{BeginEx, Frame, FrameKind, Role, Window};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::handle::{Edge, Handle};
+use crate::thread::Command;
+
+/// Names a carried stream on both workers: where it began, and its name there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Carried {
+    origin: u16,
+    stream: StreamId,
+}
+
+/// What one worker tells another.
+#[derive(Debug)]
+pub(crate) enum Passed {
+    /// Opens the stream on its owner.
+    Begin {
+        carried: Carried,
+        target: usize,
+        begin: Box<BeginEx>,
+        reply_credit: u32,
+    },
+    /// A frame towards the owner.
+    Forward { carried: Carried, frame: Frame },
+    /// A frame back to where the stream began.
+    Back { carried: Carried, frame: Frame },
+}
+
+#[derive(Default)]
+struct Table {
+    /// On the owner: the stream's name here.
+    owned: BTreeMap<Carried, StreamId>,
+    /// On the owner: whose stream it is.
+    carried: BTreeMap<StreamId, Carried>,
+    /// Where it began: the owner's number.
+    owners: BTreeMap<StreamId, u16>,
+    /// What has come out and is to be passed.
+    out: Vec<(At, Frame)>,
+}
+
+pub(crate) struct Relay {
+    id: BindingId,
+    worker: u16,
+    mailboxes: Vec<UnboundedSender<Command>>,
+    table: RefCell<Table>,
+}
+
+impl Relay {
+    pub(crate) fn new(
+        id: BindingId,
+        worker: u16,
+        mailboxes: Vec<UnboundedSender<Command>>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            id,
+            worker,
+            mailboxes,
+            table: RefCell::default(),
+        })
+    }
+
+    /// Takes what another worker has passed.
+    pub(crate) fn take(&self, handle: &Handle, passed: Passed) {
+        match passed {
+            Passed::Begin {
+                carried,
+                target,
+                begin,
+                reply_credit,
+            } => {
+                self.begin(handle, carried, target, *begin, reply_credit);
+            }
+            Passed::Forward { carried, frame } => {
+                let stream = self.table.borrow().owned.get(&carried).copied();
+                if let Some(stream) = stream {
+                    self.send(handle, stream, frame);
+                }
+            }
+            Passed::Back { carried, frame } => self.send(handle, carried.stream, frame),
+        }
+    }
+
+    fn begin(
+        &self,
+        handle: &Handle,
+        carried: Carried,
+        target: usize,
+        begin: BeginEx,
+        reply_credit: u32,
+    ) {
+        let target = handle.with_worker(|worker| worker.binding_at(target));
+        let opened = target.and_then(|target| {
+            handle.turn(self.id, |cx| {
+                let stream = cx.open(target, begin, Token::default()).ok()?;
+                cx.grant(stream, reply_credit, 0);
+                let mut table = self.table.borrow_mut();
+                table.owned.insert(carried, stream);
+                table.carried.insert(stream, carried);
+                Some(u32::try_from(cx.credit(stream)).unwrap_or(u32::MAX))
+            })
+        });
+        let frame = opened.map_or(Frame::reset(), |maximum| {
+            Frame::Window(Window {
+                acknowledge: 0,
+                maximum,
+                padding: 0,
+            })
+        });
+        self.pass(carried.origin, Passed::Back { carried, frame });
+    }
+
+    fn send(&self, handle: &Handle, stream: StreamId, frame: Frame) {
+        let live = handle.turn(self.id, |cx| {
+            cx.send(stream, frame);
+            cx.is_live(stream)
+        });
+        if !live {
+            self.forget(stream);
+        }
+    }
+
+    fn forget(&self, stream: StreamId) {
+        let mut table = self.table.borrow_mut();
+        table.owners.remove(&stream);
+        if let Some(carried) = table.carried.remove(&stream) {
+            table.owned.remove(&carried);
+        }
+    }
+
+    /// Whether the other worker still takes messages.
+    fn pass(&self, worker: u16, passed: Passed) -> bool {
+        let mailbox = self.mailboxes.get(usize::from(worker));
+        mailbox.is_some_and(|mailbox| mailbox.send(Command::Passed(passed)).is_ok())
+    }
+
+    fn pass_output(&self, handle: &Handle, at: At, frame: Frame) -> bool {
+        let carried = Carried {
+            origin: self.worker,
+            stream: at.stream,
+        };
+        if at.role == Role::Caller {
+            let carried = self.table.borrow().carried.get(&at.stream).copied();
+            return carried
+                .is_none_or(|carried| self.pass(carried.origin, Passed::Back { carried, frame }));
+        }
+        if let Frame::Begin(begin) = frame {
+            let (owner, target) = (at.token.0 & 0xFFFF, (at.token.0 >> 16) as usize);
+            let owner = u16::try_from(owner).unwrap_or(u16::MAX);
+            self.table.borrow_mut().owners.insert(at.stream, owner);
+            let credit = handle.turn(self.id, |cx| cx.credit(at.stream));
+            let reply_credit = u32::try_from(credit).unwrap_or(u32::MAX);
+            return self.pass(
+                owner,
+                Passed::Begin {
+                    carried,
+                    target,
+                    begin,
+                    reply_credit,
+                },
+            );
+        }
+        let owner = self.table.borrow().owners.get(&at.stream).copied();
+        owner.is_none_or(|owner| self.pass(owner, Passed::Forward { carried, frame }))
+    }
+}
+
+impl Edge for Relay {
+    fn on_output(&self, at: At, frame: Frame) {
+        self.table.borrow_mut().out.push((at, frame));
+    }
+
+    fn flush(&self, handle: &Handle) {
+        let out = std::mem::take(&mut self.table.borrow_mut().out);
+        for (at, frame) in out {
+            let last = matches!(
+                frame.kind(),
+                FrameKind::End | FrameKind::Abort | FrameKind::Reset
+            );
+            let passed = self.pass_output(handle, at, frame);
+            if !passed {
+                handle.turn(self.id, |cx| cx.terminate(at.stream, None, None));
+            }
+            if (last || !passed) && !handle.turn(self.id, |cx| cx.is_live(at.stream)) {
+                self.forget(at.stream);
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! One worker's thread: its event loop, and the commands it takes.
+
+use std::time::Duration;
+
+use tidegate_engine::{Counters, Limits, Worker};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+use tokio::time::timeout;
+
+use crate::assembly::{Assembly, Stop};
+use crate::engine::{Build, StartError};
+use crate::handle::Handle;
+use crate::relay::{Passed, Relay};
+
+/// What a worker's thread is told from outside.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Another worker passes on a frame.
+    Passed(Passed),
+    /// Tell the figures.
+    Counters(oneshot::Sender<Counters>),
+    /// Stop within a time; tell how many streams were cut off.
+    Shutdown {
+        within: Duration,
+        cut: oneshot::Sender<usize>,
+    },
+}
+
+/// What a thread needs to run its worker.
+pub(crate) struct Seat {
+    pub(crate) worker: u16,
+    pub(crate) workers: u16,
+    pub(crate) seed: [u8; 32],
+    pub(crate) limits: Limits,
+    pub(crate) build: Build,
+    pub(crate) commands: UnboundedReceiver<Command>,
+    pub(crate) mailboxes: Vec<UnboundedSender<Command>>,
+    pub(crate) stop: Stop,
+}
+
+/// Runs a worker until it is told to stop; tells `ready` once it is put together.
+pub(crate) fn run(seat: Seat, ready: &std::sync::mpsc::Sender<Result<(), StartError>>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = ready.send(Err(StartError::Thread(error)));
+            return;
+        }
+    };
+    let local = LocalSet::new();
+    runtime.block_on(local.run_until(work(seat, ready)));
+    drop(local);
+    // A read of standard input cannot be called off; nothing waits for it.
+    runtime.shutdown_background();
+}
+
+async fn work(mut seat: Seat, ready: &std::sync::mpsc::Sender<Result<(), StartError>>) {
+    let handle = Handle::new(Worker::new(seat.worker, seat.seed, seat.limits));
+    let id = handle.with_worker(Worker::attach_relay);
+    let relay = Relay::new(id, seat.worker, std::mem::take(&mut seat.mailboxes));
+    handle.place_edge(id, relay.clone());
+    let mut assembly = Assembly::new(handle.clone(), seat.worker, seat.workers, seat.stop.clone());
+    let built = (seat.build)(&mut assembly);
+    let failed = built.is_err();
+    let _ = ready.send(built);
+    if failed {
+        handle.release();
+        return;
+    }
+    tokio::task::spawn_local(handle.clone().keep_time());
+    handle.with_worker(Worker::start);
+    while let Some(command) = seat.commands.recv().await {
+        match command {
+            Command::Passed(passed) => relay.take(&handle, passed),
+            Command::Counters(reply) => {
+                let _ = reply.send(handle.counters());
+            }
+            Command::Shutdown { within, cut } => {
+                let left = stop(&handle, &relay, &mut seat.commands, within).await;
+                let _ = cut.send(left);
+                break;
+            }
+        }
+    }
+    handle.release();
+}
+
+/// Lets what is under way come to its end; how many streams did not.
+async fn stop(
+    handle: &Handle,
+    relay: &Relay,
+    commands: &mut UnboundedReceiver<Command>,
+    within: Duration,
+) -> usize {
+    handle.shutdown_edges();
+    let now = handle.now();
+    handle.with_worker(|worker| worker.shutdown(now));
+    let passing = async {
+        while let Some(command) = commands.recv().await {
+            if let Command::Passed(passed) = command {
+                relay.take(handle, passed);
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let rested = async {
+        tokio::select! {
+            () = handle.rested() => {}
+            () = passing => {}
+        }
+    };
+    let _ = timeout(within, rested).await;
+    // What was written last reaches its sockets before the event loop ends.
+    tokio::task::yield_now().await;
+    handle.counters().streams
+}
