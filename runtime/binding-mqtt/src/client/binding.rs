@@ -1,0 +1,401 @@
+//! The binding: which connection a stream belongs to, and what reaches whom.
+
+use std::collections::BTreeMap;
+
+use bytestring::ByteString;
+use slab::Slab;
+use tidegate_engine::streams::mqtt::topic::check_name;
+use tidegate_engine::streams::mqtt::{MqttBeginEx, MqttDelivery, MqttPublish};
+use tidegate_engine::streams::{AbortEx, BeginEx, Frame, ResetEx, Role};
+use tidegate_engine::{At, Binding, BindingId, Context, StreamId, Token};
+
+use super::connection::{Connection, Phase, Shared, Work, stream_token};
+use super::failure::Failure;
+use super::options::Options;
+use super::publications::Publication;
+use super::publishing::shutting_down;
+use super::streams::{Kind, Session, Stream, Streams, Subscriber};
+use crate::codec::{ReasonCode, Version};
+
+/// `mqtt · client`: mqtt streams in, one byte stream for each connection out.
+///
+/// See the [module](super) for what it promises.
+#[derive(Debug)]
+pub struct MqttClient {
+    shared: Shared,
+    streams: Streams,
+    connections: Slab<Connection>,
+    /// The connections of each client: its own first, then those that filters need for themselves.
+    clients: BTreeMap<ByteString, Vec<usize>>,
+    /// The client of streams that name none.
+    own: ByteString,
+}
+
+impl MqttClient {
+    /// A binding that speaks MQTT 5 through `exit`, which carries bytes.
+    pub fn new(options: Options, exit: BindingId) -> Self {
+        Self {
+            shared: Shared {
+                options,
+                version: Version::V5,
+                exit,
+                slow_consumers: 0,
+            },
+            streams: Streams::default(),
+            connections: Slab::new(),
+            clients: BTreeMap::new(),
+            own: ByteString::new(),
+        }
+    }
+
+    /// How many streams were ended because they did not take their messages.
+    pub const fn slow_consumers(&self) -> u64 {
+        self.shared.slow_consumers
+    }
+
+    /// Does something with a connection, then brings it to rest.
+    fn with(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        act: impl FnOnce(&mut Connection, &mut Work<'_, '_>),
+    ) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let mut w = Work {
+            cx: &mut *cx,
+            streams: &mut self.streams,
+            shared: &mut self.shared,
+        };
+        act(connection, &mut w);
+        self.settle(cx, key);
+    }
+
+    fn settle(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let mut w = Work {
+            cx: &mut *cx,
+            streams: &mut self.streams,
+            shared: &mut self.shared,
+        };
+        let stays = connection.settle(&mut w);
+        let moving = std::mem::take(&mut connection.moving);
+        let closing = connection.phase == Phase::Closing;
+        if !stays || closing {
+            self.forget(key);
+        }
+        if !stays {
+            self.connections.try_remove(key);
+        }
+        let again = !moving.is_empty();
+        for stream in moving {
+            self.move_on(cx, key, stream);
+        }
+        if again {
+            // Without the streams that have moved, it may be due to be closed.
+            self.settle(cx, key);
+        }
+    }
+
+    /// New streams of its client do not find the connection any more.
+    fn forget(&mut self, key: usize) {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        if let Some(keys) = self.clients.get_mut(&connection.client) {
+            keys.retain(|other| *other != key);
+            if keys.is_empty() {
+                self.clients.remove(&connection.client);
+            }
+        }
+    }
+
+    /// A stream's filters cannot be on the connection `from`: it goes to the next one of its client,
+    /// or to a new one.
+    fn move_on(&mut self, cx: &mut Context<'_>, from: usize, stream: usize) {
+        let Some(client) = self.connections.get(from).map(|it| it.client.clone()) else {
+            return;
+        };
+        let keys = self.clients.get(&client).cloned().unwrap_or_default();
+        let behind = keys
+            .iter()
+            .position(|key| *key == from)
+            .map_or(0, |at| at + 1);
+        let limit = self.shared.options.max_streams.size();
+        let next = keys.iter().skip(behind).copied().find(|key| {
+            let connection = self.connections.get(*key);
+            connection.is_some_and(|it| !it.primary && it.streams.len() < limit)
+        });
+        let next = next.map_or_else(|| self.beside(client), Ok);
+        match next {
+            Ok(next) => self.with(cx, next, |connection, w| connection.add(w, stream)),
+            Err(failure) => {
+                if let Some(stream) = self.streams.remove(stream) {
+                    let reset = failure.reset(MqttDelivery::None);
+                    cx.terminate(stream.id, Some(reset), None);
+                }
+            }
+        }
+    }
+
+    /// A new connection beside those that a client has.
+    fn beside(&mut self, client: ByteString) -> Result<usize, Failure> {
+        let named = |name: &str| self.connections.iter().any(|(_, it)| it.client_id == name);
+        let mut number = 2;
+        let mut client_id = format!("{client}_{number}");
+        while named(&client_id) {
+            number += 1;
+            client_id = format!("{client}_{number}");
+        }
+        self.connection(client, client_id.into())
+    }
+
+    /// A new connection, unless there are too many.
+    fn connection(&mut self, client: ByteString, client_id: ByteString) -> Result<usize, Failure> {
+        let limit = self.shared.options.max_connections.size();
+        if self.connections.len() >= limit {
+            let reason = format!(
+                "There are {limit} connections to the broker already, the limit (maxConnections)."
+            );
+            return Err(Failure::new(ReasonCode::QUOTA_EXCEEDED, reason));
+        }
+        let key = self.connections.vacant_key();
+        let connection = Connection::new(key, client.clone(), client_id, &self.shared);
+        self.connections.insert(connection);
+        self.clients.entry(client).or_default().push(key);
+        Ok(key)
+    }
+
+    /// The connection of a client, made known if it is not.
+    fn primary(&mut self, client: &ByteString) -> Result<usize, Failure> {
+        let keys = self.clients.get(client);
+        let known = keys.and_then(|keys| {
+            let mut keys = keys.iter().copied();
+            keys.find(|key| self.connections.get(*key).is_some_and(|it| it.primary))
+        });
+        match known {
+            Some(key) => Ok(key),
+            None => self.connection(client.clone(), client.clone()),
+        }
+    }
+
+    /// Which client a stream is of, and what it is for.
+    fn read(&self, cx: &Context<'_>, begin: BeginEx) -> Result<(ByteString, Kind), Failure> {
+        if cx.stopping() {
+            return Err(shutting_down());
+        }
+        let BeginEx::Mqtt(begin) = begin else {
+            let reason = "mqtt · client takes mqtt streams alone.";
+            return Err(Failure::new(
+                ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+                reason,
+            ));
+        };
+        let own = |client: Option<ByteString>| match client {
+            Some(client) if !client.is_empty() => client,
+            _ => self.own.clone(),
+        };
+        let (client, kind) = match begin {
+            MqttBeginEx::Session(session) => (
+                own(Some(session.client_id)),
+                Kind::Session(Session { accepted: false }),
+            ),
+            MqttBeginEx::Publish(publish) => {
+                check_publish(&publish)?;
+                let publication = Publication::new(&publish, self.window());
+                (own(publish.client_id), Kind::Publish(Box::new(publication)))
+            }
+            MqttBeginEx::Subscribe(mut subscribe) => {
+                let client = own(subscribe.client_id.take());
+                (client, Kind::Subscribe(Subscriber::new(subscribe)?))
+            }
+        };
+        if super::options::Name::new(client.clone()).is_none() {
+            let reason = "A clientId has at most 65000 bytes and no U+0000.";
+            return Err(Failure::new(
+                ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
+                reason,
+            ));
+        }
+        Ok((client, kind))
+    }
+
+    fn begin(&mut self, cx: &mut Context<'_>, id: StreamId, begin: BeginEx) -> Result<(), Failure> {
+        let (client, kind) = self.read(cx, begin)?;
+        let connection = self.primary(&client)?;
+        let limit = self.shared.options.max_streams.size();
+        let there = self.connections.get(connection);
+        if there.is_some_and(|it| it.streams.len() >= limit) {
+            let reason = format!(
+                "The connection to the broker has {limit} streams already, the limit (maxStreams)."
+            );
+            return Err(Failure::new(ReasonCode::QUOTA_EXCEEDED, reason));
+        }
+        let key = self.streams.insert(Stream {
+            id,
+            connection,
+            kind,
+        });
+        cx.accept(id, stream_token(key));
+        self.with(cx, connection, |connection, w| connection.add(w, key));
+        Ok(())
+    }
+
+    fn on_stream(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
+        let key = at.token.index() >> 1;
+        let Some(stream) = self.streams.get_mut(key).filter(|it| it.id == at.stream) else {
+            return;
+        };
+        let connection = stream.connection;
+        match (frame, &mut stream.kind) {
+            (Frame::Data(data), Kind::Publish(_)) => {
+                self.with(cx, connection, |it, w| it.on_part(w, key, data));
+            }
+            (Frame::Data(data), _) => cx.acknowledge(at.stream, data.payload.len()),
+            (Frame::Window(_), Kind::Subscribe(subscriber)) => {
+                subscriber.flush(cx, at.stream);
+                self.settle(cx, connection);
+            }
+            (Frame::End(_), Kind::Publish(_)) => {
+                self.with(cx, connection, |it, w| it.on_publish_end(w, key));
+            }
+            (Frame::End(_), _) => {
+                cx.end(at.stream, Frame::end());
+                self.with(cx, connection, |it, w| it.leave(w, key, None));
+            }
+            (Frame::Abort(_) | Frame::Reset(_), _) => {
+                self.with(cx, connection, |it, w| it.leave(w, key, None));
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
+        let key = at.token.index() >> 1;
+        let there = self.connections.get(key);
+        if there.is_none_or(|connection| connection.bytes != Some(at.stream)) {
+            return;
+        }
+        self.with(cx, key, |connection, w| {
+            on_bytes_frame(connection, w, at.stream, frame);
+        });
+    }
+}
+
+fn check_publish(publish: &MqttPublish) -> Result<(), Failure> {
+    if let Err(error) = check_name(&publish.topic) {
+        let shown: String = publish.topic.chars().take(200).collect();
+        let reason = format!("'{shown}' is no topic to publish to: {error}.");
+        return Err(Failure::new(ReasonCode::TOPIC_NAME_INVALID, reason));
+    }
+    Ok(())
+}
+
+fn on_bytes_frame(
+    connection: &mut Connection,
+    w: &mut Work<'_, '_>,
+    stream: StreamId,
+    frame: Frame,
+) {
+    let told = match frame {
+        Frame::Begin(begin) => {
+            if let BeginEx::Bytes(begin) = *begin {
+                connection.remote = begin.remote;
+            }
+            return;
+        }
+        Frame::Data(data) => {
+            if connection.phase == Phase::Closing {
+                return w.cx.acknowledge(stream, data.payload.len());
+            }
+            return connection.on_bytes(w, data);
+        }
+        Frame::Window(_) => return connection.on_window(w, stream),
+        Frame::Reset(Some(reset)) => match *reset {
+            ResetEx::Bytes(reset) => Some(reset),
+            ResetEx::Mcp(_) | ResetEx::Mqtt(_) => None,
+        },
+        Frame::Abort(Some(abort)) => match *abort {
+            AbortEx::Bytes(reset) => Some(reset),
+            AbortEx::Mcp(_) | AbortEx::Mqtt(_) => None,
+        },
+        Frame::End(_) | Frame::Reset(None) | Frame::Abort(None) => None,
+        Frame::Flush(_) | Frame::Challenge(_) => return,
+    };
+    let (remote, why) = told.map_or_else(Default::default, |it| (it.remote, it.reason));
+    connection.gone(w, remote, &why);
+}
+
+impl Binding for MqttClient {
+    fn on_start(&mut self, cx: &mut Context<'_>) {
+        let name = match &self.shared.options.client_id {
+            Some(name) => name.text().to_string(),
+            None => random_name(cx),
+        };
+        self.own = match cx.worker() {
+            0 => name.into(),
+            worker => format!("{name}-{worker}").into(),
+        };
+    }
+
+    fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
+        if self.own.is_empty() {
+            self.on_start(cx);
+        }
+        if let Err(failure) = self.begin(cx, stream, begin) {
+            cx.terminate(stream, Some(failure.reset(MqttDelivery::None)), None);
+        }
+    }
+
+    fn on_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
+        match at.role {
+            Role::Callee => self.on_stream(cx, at, frame),
+            Role::Caller => self.on_connection(cx, at, frame),
+        }
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, kind: u32) {
+        self.with(cx, token.index() >> 1, |connection, w| {
+            connection.on_timer(w, kind);
+        });
+    }
+
+    fn on_fault(&mut self, cx: &mut Context<'_>, token: Token) {
+        let index = token.index() >> 1;
+        let key = match token.index() & 1 {
+            0 => Some(index),
+            _ => self.streams.get(index).map(|stream| stream.connection),
+        };
+        let Some(key) = key else { return };
+        self.forget(key);
+        if let Some(mut connection) = self.connections.try_remove(key) {
+            let mut w = Work {
+                cx,
+                streams: &mut self.streams,
+                shared: &mut self.shared,
+            };
+            connection.abandon(&mut w);
+        }
+    }
+
+    fn on_shutdown(&mut self, cx: &mut Context<'_>) {
+        let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.with(cx, key, Connection::shut_down);
+        }
+    }
+}
+
+/// `tidegate-` and eight letters or digits.
+fn random_name(cx: &mut Context<'_>) -> String {
+    const SIGNS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut name = String::from("tidegate-");
+    for _ in 0..8 {
+        let index = usize::try_from(cx.random_below(SIGNS.len() as u64)).unwrap_or(0);
+        name.push(SIGNS.get(index).copied().map_or('0', char::from));
+    }
+    name
+}

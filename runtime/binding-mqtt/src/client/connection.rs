@@ -1,0 +1,445 @@
+//! One connection to the broker: how it is made, shared by its streams, lost and closed.
+//!
+//! A connection is *down* until a stream needs it, *connecting* until CONNACK, *ready* until it is
+//! lost or closed, and *closing* while DISCONNECT is on its way out. What happens to its streams:
+//!
+//! | | connecting fails | a ready one is lost |
+//! |---|---|---|
+//! | session, not accepted | RESET | – |
+//! | session, accepted | stays | stays |
+//! | publish | RESET, delivery *none* | RESET if a message is not safe: *possible* if it was written |
+//! | subscribe, not accepted | RESET | RESET |
+//! | subscribe, accepted | stays, another attempt follows | stays, another attempt follows |
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytestring::ByteString;
+use tidegate_engine::streams::bytes_stream::BytesBegin;
+use tidegate_engine::streams::mqtt::MqttDelivery;
+use tidegate_engine::streams::{BeginEx, Frame};
+use tidegate_engine::{BindingId, Context, Duration, StreamId, TimerId, Token};
+
+use super::failure::Failure;
+use super::granted::Granted;
+use super::keep_alive::{KeepAlive, Pulse};
+use super::options::Options;
+use super::outbound::Outbound;
+use super::packet_ids::PacketIds;
+use super::packets;
+use super::reconnect::Backoff;
+use super::streams::{Kind, Stream, Streams};
+use super::subscriptions::Subscriptions;
+use super::waiting::Waiting;
+use crate::codec::{Decoder, ReasonCode, Version};
+
+/// The kinds of a connection's timers.
+pub(super) const PHASE_TIMER: u32 = 1;
+pub(super) const KEEP_ALIVE_TIMER: u32 = 2;
+
+/// What the binding lends to its connections.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) options: Options,
+    pub(super) version: Version,
+    pub(super) exit: BindingId,
+    /// Streams that were ended because they did not take their messages.
+    pub(super) slow_consumers: u64,
+}
+
+/// What a connection works with, beside itself.
+pub(super) struct Work<'a, 'e> {
+    pub(super) cx: &'a mut Context<'e>,
+    pub(super) streams: &'a mut Streams,
+    pub(super) shared: &'a mut Shared,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// There is no byte stream. With the phase timer set, it fires when the next attempt is due.
+    Down,
+    /// CONNECT is on its way; the phase timer ends the attempt.
+    Connecting,
+    /// CONNACK has come; with the phase timer set there are no streams.
+    Ready,
+    /// DISCONNECT is on its way; the phase timer ends the wait for the peer's END.
+    Closing,
+}
+
+/// A message, and whose it is. The stream's own name keeps a later stream with the same key apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
+    pub(super) key: usize,
+    pub(super) id: StreamId,
+    pub(super) number: u64,
+}
+
+/// What a packet identifier is in use for: which packet is awaited.
+#[derive(Debug)]
+pub(super) enum Pending {
+    PubAck(Origin),
+    PubRec(Origin),
+    PubComp(Origin),
+    SubAck { identifier: u32 },
+    UnsubAck,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) key: usize,
+    /// The client identifier by which streams name it.
+    pub(super) client: ByteString,
+    /// The client identifier that the broker is told.
+    pub(super) client_id: ByteString,
+    /// Not one that a filter needed for itself.
+    pub(super) primary: bool,
+    pub(super) phase: Phase,
+    pub(super) bytes: Option<StreamId>,
+    /// The broker as `host:port`, or what to say as long as that is not known.
+    pub(super) remote: ByteString,
+    pub(super) decoder: Decoder,
+    /// Bytes received and not acknowledged to the byte stream.
+    pub(super) unread: usize,
+    pub(super) outbound: Outbound,
+    pub(super) ids: PacketIds<Pending>,
+    /// Publications of `QoS` 1 and 2 that are not over.
+    pub(super) in_flight: usize,
+    /// Publications of `QoS` 0, with the position behind each.
+    pub(super) unwritten: VecDeque<(u64, Origin)>,
+    pub(super) waiting: Waiting,
+    /// Bytes of unfinished messages.
+    pub(super) gathered: usize,
+    pub(super) subscriptions: Subscriptions,
+    /// Streams whose filters need another connection.
+    pub(super) moving: Vec<usize>,
+    /// Messages of `QoS` 2 that were received and not released.
+    pub(super) received: BTreeSet<u16>,
+    pub(super) granted: Granted,
+    pub(super) keep_alive: KeepAlive,
+    pub(super) backoff: Backoff,
+    /// Why attempts are held off: the broker has refused who we are.
+    pub(super) denied: Option<Failure>,
+    pub(super) streams: BTreeSet<usize>,
+    pub(super) sessions: usize,
+    pub(super) had_session: bool,
+    phase_timer: Option<TimerId>,
+    keep_alive_timer: Option<TimerId>,
+}
+
+impl Connection {
+    pub(super) fn new(
+        key: usize,
+        client: ByteString,
+        client_id: ByteString,
+        shared: &Shared,
+    ) -> Self {
+        Self {
+            key,
+            primary: client == client_id,
+            client,
+            client_id,
+            phase: Phase::Down,
+            bytes: None,
+            remote: ByteString::new(),
+            decoder: packets::decoder(shared),
+            unread: 0,
+            outbound: Outbound::default(),
+            ids: PacketIds::default(),
+            in_flight: 0,
+            unwritten: VecDeque::new(),
+            waiting: Waiting::default(),
+            gathered: 0,
+            subscriptions: Subscriptions::default(),
+            moving: Vec::new(),
+            received: BTreeSet::new(),
+            granted: Granted::default(),
+            keep_alive: KeepAlive::default(),
+            backoff: Backoff::default(),
+            denied: None,
+            streams: BTreeSet::new(),
+            sessions: 0,
+            had_session: false,
+            phase_timer: None,
+            keep_alive_timer: None,
+        }
+    }
+
+    /// A stream of the connection was accepted or moved here: it is served now, or makes the
+    /// connection be made.
+    pub(super) fn add(&mut self, w: &mut Work<'_, '_>, key: usize) {
+        let Some(stream) = w.streams.get_mut(key) else {
+            return;
+        };
+        stream.connection = self.key;
+        self.streams.insert(key);
+        if matches!(stream.kind, Kind::Session(_)) {
+            self.sessions += 1;
+            self.had_session = true;
+        }
+        match self.phase {
+            Phase::Ready => {
+                self.clear_phase_timer(w.cx);
+                self.serve(w, key);
+            }
+            Phase::Down => self.wake(w, key),
+            Phase::Connecting | Phase::Closing => {}
+        }
+    }
+
+    /// The connection is ready, and so is this stream to be served.
+    fn serve(&mut self, w: &mut Work<'_, '_>, key: usize) {
+        match w.streams.get(key).map(|stream| &stream.kind) {
+            Some(Kind::Session(session)) if !session.accepted => self.accept_session(w, key),
+            Some(Kind::Subscribe(_)) => self.place(w, key),
+            _ => {}
+        }
+    }
+
+    fn accept_session(&mut self, w: &mut Work<'_, '_>, key: usize) {
+        let Some(Stream {
+            id,
+            kind: Kind::Session(session),
+            ..
+        }) = w.streams.get_mut(key)
+        else {
+            return;
+        };
+        session.accepted = true;
+        let begin: BeginEx = self.granted.session(self.client_id.clone()).into();
+        w.cx.send(*id, Frame::begin(begin));
+    }
+
+    /// A stream needs the connection, which is down.
+    pub(super) fn wake(&mut self, w: &mut Work<'_, '_>, key: usize) {
+        if let Some(failure) = self.denied.clone() {
+            self.fail(w, key, &failure, MqttDelivery::None);
+        } else {
+            self.connect(w);
+        }
+    }
+
+    fn connect(&mut self, w: &mut Work<'_, '_>) {
+        self.start_anew(w.shared);
+        self.clear_phase_timer(w.cx);
+        self.phase = Phase::Connecting;
+        let token = connection_token(self.key);
+        match w.cx.open(w.shared.exit, BytesBegin::default(), token) {
+            Ok(bytes) => {
+                self.bytes = Some(bytes);
+                let timeout = Duration::from_millis(w.shared.options.connect_timeout.get());
+                self.set_phase_timer(w.cx, timeout, "the broker's answer to CONNECT");
+                let connect = packets::connect(w.shared, &self.client_id);
+                self.send(w.cx, [connect]);
+            }
+            Err(error) => {
+                let reason = format!("No connection to the broker can be opened: {error}.");
+                self.lost(w, &Failure::new(ReasonCode::QUOTA_EXCEEDED, reason), None);
+            }
+        }
+    }
+
+    /// Forgets all that belongs to one byte stream.
+    pub(super) fn start_anew(&mut self, shared: &Shared) {
+        self.decoder = packets::decoder(shared);
+        self.unread = 0;
+        self.outbound = Outbound::default();
+        self.ids = PacketIds::default();
+        self.in_flight = 0;
+        self.unwritten.clear();
+        self.subscriptions = Subscriptions::default();
+        self.received.clear();
+        self.granted = Granted::default();
+    }
+
+    /// The broker has accepted the connection.
+    pub(super) fn connected(&mut self, w: &mut Work<'_, '_>, granted: Granted) {
+        self.phase = Phase::Ready;
+        self.clear_phase_timer(w.cx);
+        self.backoff.connected(w.cx.now());
+        if let Some(assigned) = &granted.client_id {
+            self.client_id = assigned.clone();
+        }
+        let interval = w.shared.options.keep_alive.get();
+        let interval = u16::try_from(interval).unwrap_or(u16::MAX);
+        let interval = granted.keep_alive.unwrap_or(interval);
+        self.granted = granted;
+        self.keep_alive = KeepAlive::start(interval, w.cx.now());
+        self.set_keep_alive_timer(w.cx, self.keep_alive.first());
+        for key in self.stream_keys() {
+            self.serve(w, key);
+        }
+    }
+
+    pub(super) fn stream_keys(&self) -> Vec<usize> {
+        self.streams.iter().copied().collect()
+    }
+
+    /// The broker, as the subject of a sentence.
+    pub(super) fn broker(&self) -> String {
+        match &*self.remote {
+            "" => "The broker".to_owned(),
+            remote => format!("The broker {remote}"),
+        }
+    }
+
+    /// Hands packets to the byte stream; the position behind them.
+    pub(super) fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: impl IntoIterator<Item = bytes::Bytes>,
+    ) -> u64 {
+        let Some(bytes) = self.bytes else {
+            return self.outbound.written();
+        };
+        self.keep_alive.sent(cx.now());
+        self.outbound.push(cx, bytes, parts)
+    }
+
+    /// There is credit on the byte stream.
+    pub(super) fn on_window(&mut self, w: &mut Work<'_, '_>, bytes: StreamId) {
+        self.outbound.flush(w.cx, bytes);
+        if self.phase == Phase::Closing {
+            self.outbound.end(w.cx, bytes);
+        } else {
+            self.keep_alive.sent(w.cx.now());
+            self.on_written(w);
+        }
+    }
+
+    /// A timer has fired.
+    pub(super) fn on_timer(&mut self, w: &mut Work<'_, '_>, kind: u32) {
+        if kind == KEEP_ALIVE_TIMER {
+            self.keep_alive_timer = None;
+            self.pulse(w);
+        } else {
+            self.phase_timer = None;
+            self.phase_over(w);
+        }
+    }
+
+    fn pulse(&mut self, w: &mut Work<'_, '_>) {
+        let deaf = self.unread > 0;
+        let next = match self.keep_alive.pulse(w.cx.now(), deaf) {
+            Pulse::Wait(next) => next,
+            Pulse::Ask(next) => {
+                self.send(w.cx, [packets::ping(w.shared)]);
+                next
+            }
+            Pulse::Dead => {
+                let reason = format!("{} does not answer any more.", self.broker());
+                let failure = Failure::new(ReasonCode::KEEP_ALIVE_TIMEOUT, reason);
+                return self.lost(w, &failure, Some(ReasonCode::KEEP_ALIVE_TIMEOUT));
+            }
+        };
+        self.set_keep_alive_timer(w.cx, Some(next));
+    }
+
+    fn phase_over(&mut self, w: &mut Work<'_, '_>) {
+        match self.phase {
+            Phase::Down => {
+                self.denied = None;
+                if self.stream_keys().iter().any(|key| needs(w.streams, *key)) {
+                    self.connect(w);
+                }
+            }
+            Phase::Connecting => {
+                let reason = format!(
+                    "{} did not answer within {} ms.",
+                    self.broker(),
+                    w.shared.options.connect_timeout.get()
+                );
+                self.lost(
+                    w,
+                    &Failure::new(ReasonCode::SERVER_UNAVAILABLE, reason),
+                    None,
+                );
+            }
+            Phase::Ready => self.close(w),
+            Phase::Closing => self.drop_bytes(w, None),
+        }
+    }
+
+    /// Brings the connection to rest after whatever happened: reads, writes and closes what is due.
+    /// Whether it is still there.
+    pub(super) fn settle(&mut self, w: &mut Work<'_, '_>) -> bool {
+        if self.phase == Phase::Ready {
+            self.read(w);
+        }
+        if self.phase == Phase::Ready {
+            self.subscribe(w);
+            self.pump(w);
+        }
+        let unwanted = !self.primary || w.cx.stopping() || self.had_session;
+        let empty = self.streams.is_empty() && self.moving.is_empty();
+        match self.phase {
+            Phase::Ready if empty && unwanted => {
+                self.clear_phase_timer(w.cx);
+                self.close(w);
+                true
+            }
+            Phase::Ready if empty => {
+                if self.phase_timer.is_none() {
+                    let idle = Duration::from_millis(w.shared.options.idle_timeout.get());
+                    self.set_phase_timer(w.cx, idle, "the end of an idle connection");
+                }
+                true
+            }
+            Phase::Connecting if empty && unwanted => {
+                self.drop_bytes(w, None);
+                false
+            }
+            Phase::Down if empty && (self.denied.is_none() || w.cx.stopping()) => {
+                self.clear_phase_timer(w.cx);
+                false
+            }
+            Phase::Closing => self.bytes.is_some(),
+            Phase::Down | Phase::Connecting | Phase::Ready => true,
+        }
+    }
+
+    pub(super) fn set_phase_timer(
+        &mut self,
+        cx: &mut Context<'_>,
+        after: Duration,
+        reason: &'static str,
+    ) {
+        self.clear_phase_timer(cx);
+        let timer = cx.timer(after, connection_token(self.key), PHASE_TIMER, reason);
+        self.phase_timer = Some(timer);
+    }
+
+    pub(super) fn clear_phase_timer(&mut self, cx: &mut Context<'_>) {
+        if let Some(timer) = self.phase_timer.take() {
+            cx.cancel(timer);
+        }
+    }
+
+    pub(super) fn set_keep_alive_timer(&mut self, cx: &mut Context<'_>, after: Option<Duration>) {
+        if let Some(timer) = self.keep_alive_timer.take() {
+            cx.cancel(timer);
+        }
+        self.keep_alive_timer = after.map(|after| {
+            let token = connection_token(self.key);
+            cx.timer(after, token, KEEP_ALIVE_TIMER, "keep-alive")
+        });
+    }
+}
+
+/// Whether a stream needs a connection that is down.
+fn needs(streams: &Streams, key: usize) -> bool {
+    streams.get(key).is_some_and(|stream| match &stream.kind {
+        Kind::Session(session) => !session.accepted,
+        Kind::Publish(publication) => publication.is_outstanding(),
+        Kind::Subscribe(_) => true,
+    })
+}
+
+/// The token of a connection's byte stream and timers.
+pub(super) const fn connection_token(key: usize) -> Token {
+    Token::from_index(key << 1)
+}
+
+/// The token of an mqtt stream.
+pub(super) const fn stream_token(key: usize) -> Token {
+    Token::from_index((key << 1) | 1)
+}

@@ -1,0 +1,198 @@
+//! How a connection ends, by accident or in order, and what that means to its streams.
+
+use bytestring::ByteString;
+use tidegate_engine::Duration;
+use tidegate_engine::streams::mqtt::MqttDelivery;
+use tidegate_engine::streams::{Frame, ResetEx};
+
+use super::connection::{Connection, Phase, Work};
+use super::failure::Failure;
+use super::packets;
+use super::publishing::shutting_down;
+use super::streams::{Kind, Session, Subscriber};
+use crate::codec::ReasonCode;
+
+impl Connection {
+    /// The broker does what it must not: it is told, and the connection given up.
+    pub(super) fn broken(&mut self, w: &mut Work<'_, '_>, code: ReasonCode, what: &str) {
+        let reason = format!("{} broke the protocol: {what}.", self.broker());
+        self.lost(w, &Failure::new(code, reason), Some(code));
+    }
+
+    /// The byte stream is over. `remote` and `why` are what its other end told, if it did.
+    pub(super) fn gone(&mut self, w: &mut Work<'_, '_>, remote: ByteString, why: &str) {
+        if !remote.is_empty() {
+            self.remote = remote;
+        }
+        let broker = self.broker();
+        let reason = match self.phase {
+            Phase::Closing => return self.drop_bytes(w, None),
+            Phase::Connecting if !why.is_empty() => format!("{broker} cannot be reached: {why}."),
+            Phase::Connecting => format!("{broker} closed the connection without an answer."),
+            _ if why.is_empty() => format!("{broker} closed the connection."),
+            _ => format!("{broker} went away: {why}."),
+        };
+        self.lost(
+            w,
+            &Failure::new(ReasonCode::SERVER_UNAVAILABLE, reason),
+            None,
+        );
+    }
+
+    /// The connection is gone or is given up. `farewell` is what the broker is told, if it can be.
+    pub(super) fn lost(
+        &mut self,
+        w: &mut Work<'_, '_>,
+        failure: &Failure,
+        farewell: Option<ReasonCode>,
+    ) {
+        let was_ready = self.phase == Phase::Ready;
+        tracing::warn!(
+            client = %self.client_id,
+            code = failure.code.0,
+            "a connection to a broker is lost: {}",
+            failure.reason
+        );
+        self.drop_bytes(w, farewell.filter(|_| was_ready));
+        self.phase = Phase::Down;
+        let wait = self
+            .backoff
+            .failed(w.cx, w.shared.options.reconnect, failure.denied);
+        self.denied = failure.denied.then(|| failure.clone());
+        let mut needed = false;
+        for key in self.stream_keys() {
+            needed |= self.survive(w, key, failure, was_ready);
+        }
+        self.start_anew(w.shared);
+        if needed {
+            self.set_phase_timer(w.cx, wait, "the next attempt to reach the broker");
+        } else if self.denied.is_some() {
+            self.set_phase_timer(w.cx, wait, "an end of the hold-off after a refusal");
+        }
+    }
+
+    pub(super) fn drop_bytes(&mut self, w: &mut Work<'_, '_>, farewell: Option<ReasonCode>) {
+        self.clear_phase_timer(w.cx);
+        self.set_keep_alive_timer(w.cx, None);
+        let Some(bytes) = self.bytes else {
+            return;
+        };
+        if let Some(code) = farewell
+            && self.outbound.is_clear(w.cx, bytes)
+        {
+            let disconnect = packets::disconnect(w.shared, code);
+            self.outbound.push(w.cx, bytes, [disconnect]);
+            self.outbound.end(w.cx, bytes);
+        }
+        self.bytes = None;
+        w.cx.terminate(bytes, None, None);
+    }
+
+    /// What the loss means to one stream; whether it needs the connection anew.
+    fn survive(
+        &mut self,
+        w: &mut Work<'_, '_>,
+        key: usize,
+        failure: &Failure,
+        was_ready: bool,
+    ) -> bool {
+        let Some(stream) = w.streams.get_mut(key) else {
+            return false;
+        };
+        let delivery = match &mut stream.kind {
+            Kind::Session(session) if session.accepted => return false,
+            Kind::Subscribe(subscriber) if subscriber.accepted => {
+                subscriber.forget_answers();
+                return true;
+            }
+            Kind::Publish(publication) if was_ready && !publication.is_outstanding() => {
+                return false;
+            }
+            Kind::Publish(publication) => publication.delivery(),
+            Kind::Session(_) | Kind::Subscribe(_) => MqttDelivery::None,
+        };
+        self.fail(w, key, failure, delivery);
+        false
+    }
+
+    /// Refuses or gives up a stream, with a reason.
+    pub(super) fn fail(
+        &mut self,
+        w: &mut Work<'_, '_>,
+        key: usize,
+        failure: &Failure,
+        delivery: MqttDelivery,
+    ) {
+        self.leave(w, key, Some(failure.reset(delivery)));
+    }
+
+    /// Is done with a stream: nothing of it stays, and what is left open of it is ended.
+    pub(super) fn leave(&mut self, w: &mut Work<'_, '_>, key: usize, reset: Option<ResetEx>) {
+        if !self.streams.remove(&key) {
+            return;
+        }
+        let Some(stream) = w.streams.remove(key) else {
+            return;
+        };
+        match &stream.kind {
+            Kind::Session(_) => self.sessions -= 1,
+            Kind::Publish(publication) => {
+                self.gathered -= publication.gathered();
+                if publication.is_outstanding() {
+                    self.waiting.remove(key);
+                }
+            }
+            Kind::Subscribe(subscriber) => self.unsubscribe(w, key, subscriber),
+        }
+        w.cx.terminate(stream.id, reset, None);
+    }
+
+    /// The engine is about to stop: what is under way may finish, all else ends.
+    pub(super) fn shut_down(&mut self, w: &mut Work<'_, '_>) {
+        for key in self.stream_keys() {
+            let Some(stream) = w.streams.get(key) else {
+                continue;
+            };
+            match &stream.kind {
+                Kind::Publish(publication) if publication.is_outstanding() => {}
+                Kind::Session(Session { accepted: true })
+                | Kind::Subscribe(Subscriber { accepted: true, .. }) => {
+                    w.cx.end(stream.id, Frame::end());
+                    self.leave(w, key, None);
+                }
+                _ => self.fail(w, key, &shutting_down(), MqttDelivery::None),
+            }
+        }
+    }
+
+    /// Says goodbye and waits for the peer's END.
+    pub(super) fn close(&mut self, w: &mut Work<'_, '_>) {
+        let Some(bytes) = self.bytes else {
+            return;
+        };
+        self.set_keep_alive_timer(w.cx, None);
+        self.phase = Phase::Closing;
+        self.send(w.cx, [packets::disconnect(w.shared, ReasonCode::SUCCESS)]);
+        self.outbound.end(w.cx, bytes);
+        let patience = Duration::from_millis(w.shared.options.connect_timeout.get());
+        self.set_phase_timer(w.cx, patience, "the broker's end of a closed connection");
+    }
+
+    /// Gives everything up at once: a handler panicked over this connection.
+    pub(super) fn abandon(&mut self, w: &mut Work<'_, '_>) {
+        let reason = "A fault inside tidegate ended this connection; its log tells more.";
+        let failure = Failure::new(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, reason);
+        for key in self.stream_keys() {
+            let Some(stream) = w.streams.remove(key) else {
+                continue;
+            };
+            let delivery = match &stream.kind {
+                Kind::Publish(publication) => publication.delivery(),
+                Kind::Session(_) | Kind::Subscribe(_) => MqttDelivery::None,
+            };
+            w.cx.terminate(stream.id, Some(failure.reset(delivery)), None);
+        }
+        self.streams.clear();
+        self.drop_bytes(w, None);
+    }
+}

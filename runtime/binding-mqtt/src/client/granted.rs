@@ -1,0 +1,106 @@
+//! What the broker grants with CONNACK (MQTT 5.0, 3.2.2.3), and what that rules out.
+
+use bytestring::ByteString;
+use tidegate_engine::streams::mqtt::MqttSession;
+use tidegate_engine::streams::mqtt::topic::TopicFilter;
+
+use super::failure::Failure;
+use super::publications::Message;
+use crate::codec::{ConnackProperties, ReasonCode, Version};
+
+/// What the broker grants.
+#[derive(Debug, Clone)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a property of CONNACK"
+)]
+pub(super) struct Granted {
+    /// How many messages of `QoS` 1 and 2 it takes at a time.
+    pub(super) receive_maximum: usize,
+    pub(super) maximum_qos: u8,
+    pub(super) retain: bool,
+    /// The largest packet it takes.
+    pub(super) packet_size: Option<usize>,
+    pub(super) wildcards: bool,
+    pub(super) shared: bool,
+    pub(super) identifiers: bool,
+    /// Seconds, where it demands them.
+    pub(super) keep_alive: Option<u16>,
+    pub(super) client_id: Option<ByteString>,
+}
+
+impl Default for Granted {
+    fn default() -> Self {
+        Self::new(Version::V5, &ConnackProperties::default())
+    }
+}
+
+impl Granted {
+    /// Reads it. MQTT 3.1.1 tells nothing, and has no identifiers; nor is its receive maximum known,
+    /// for which the one of MQTT 5 is taken.
+    pub(super) fn new(version: Version, properties: &ConnackProperties) -> Self {
+        let modern = version == Version::V5;
+        let size = properties.maximum_packet_size;
+        Self {
+            receive_maximum: usize::from(properties.receive_maximum.unwrap_or(u16::MAX)),
+            maximum_qos: properties.maximum_qos.unwrap_or(2),
+            retain: properties.retain_available.unwrap_or(true),
+            packet_size: size.map(|size| usize::try_from(size).unwrap_or(usize::MAX)),
+            wildcards: properties.wildcard_subscription_available.unwrap_or(true),
+            shared: properties.shared_subscription_available.unwrap_or(modern),
+            identifiers: modern
+                && properties
+                    .subscription_identifiers_available
+                    .unwrap_or(true),
+            keep_alive: properties.server_keep_alive,
+            client_id: properties.assigned_client_id.clone(),
+        }
+    }
+
+    /// The reply BEGIN of a session.
+    pub(super) fn session(&self, client_id: ByteString) -> MqttSession {
+        MqttSession {
+            client_id,
+            publish_qos_max: self.maximum_qos,
+            packet_size_max: self
+                .packet_size
+                .map_or(0, |size| u32::try_from(size).unwrap_or(u32::MAX)),
+            ..MqttSession::default()
+        }
+    }
+
+    /// Why a message cannot be published here.
+    pub(super) fn refuse_message(&self, broker: &str, message: &Message) -> Option<Failure> {
+        if message.qos > self.maximum_qos {
+            let (asked, most) = (message.qos, self.maximum_qos);
+            return Some(Failure::new(
+                ReasonCode::QOS_NOT_SUPPORTED,
+                format!("{broker} takes messages up to QoS {most}, and this one has QoS {asked}."),
+            ));
+        }
+        if message.retain && !self.retain {
+            return Some(Failure::new(
+                ReasonCode::RETAIN_NOT_SUPPORTED,
+                format!("{broker} does not retain messages; publish this one without it."),
+            ));
+        }
+        None
+    }
+
+    /// Why a filter cannot be subscribed to here.
+    pub(super) fn refuse_filter(&self, broker: &str, filter: &TopicFilter) -> Option<Failure> {
+        if filter.is_shared() && !self.shared {
+            return Some(Failure::new(
+                ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
+                format!("{broker} has no shared subscriptions."),
+            ));
+        }
+        if filter.has_wildcards() && !self.wildcards {
+            return Some(Failure::new(
+                ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
+                format!("{broker} takes no wildcards; subscribe to single topics."),
+            ));
+        }
+        None
+    }
+}

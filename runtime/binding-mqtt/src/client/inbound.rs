@@ -1,0 +1,111 @@
+//! Messages on their way to one subscriber.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use tidegate_engine::streams::mqtt::MqttSubscribeData;
+use tidegate_engine::streams::{DataFlags, Frame};
+use tidegate_engine::{Context, StreamId};
+
+/// What a waiting message takes beside its payload: the room for its own record.
+const OVERHEAD: usize = 64;
+
+/// A message that waits.
+#[derive(Debug)]
+struct Delivery {
+    /// Until the first part is sent.
+    extension: Option<MqttSubscribeData>,
+    parts: VecDeque<Bytes>,
+    /// Bytes of payload not sent yet.
+    left: usize,
+    weight: usize,
+}
+
+/// The messages that wait for one subscriber, in order of arrival.
+#[derive(Debug, Default)]
+pub(super) struct Deliveries {
+    queue: VecDeque<Delivery>,
+    weight: usize,
+}
+
+impl Deliveries {
+    /// Whether the bounds of the queue are reached: no further message may come.
+    pub(super) fn is_full(&self, messages: usize, bytes: usize) -> bool {
+        self.queue.len() >= messages || self.weight >= bytes
+    }
+
+    /// Appends a message. Its parts are shared, not copied.
+    pub(super) fn push(&mut self, extension: MqttSubscribeData, parts: &[Bytes]) {
+        let left = parts.iter().map(Bytes::len).sum::<usize>();
+        let weight = left + weight_of(&extension);
+        self.weight += weight;
+        self.queue.push_back(Delivery {
+            extension: Some(extension),
+            parts: parts
+                .iter()
+                .filter(|part| !part.is_empty())
+                .cloned()
+                .collect(),
+            left,
+            weight,
+        });
+    }
+
+    /// Sends what the credit allows.
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>, stream: StreamId) {
+        while let Some(front) = self.queue.front_mut() {
+            if !front.send(cx, stream) {
+                return;
+            }
+            let done = self.queue.pop_front();
+            self.weight -= done.map_or(0, |done| done.weight);
+        }
+    }
+}
+
+impl Delivery {
+    /// Whether all of it was sent.
+    fn send(&mut self, cx: &mut Context<'_>, stream: StreamId) -> bool {
+        loop {
+            let credit = cx.credit(stream);
+            let Some(part) = self.parts.front_mut() else {
+                // A message without payload takes no credit.
+                if let Some(extension) = self.extension.take() {
+                    let frame = Frame::data_with(DataFlags::WHOLE, Bytes::new(), extension);
+                    cx.send(stream, frame);
+                }
+                return true;
+            };
+            if credit == 0 {
+                return false;
+            }
+            let payload = part.split_to(part.len().min(credit));
+            if part.is_empty() {
+                self.parts.pop_front();
+            }
+            self.left -= payload.len();
+            let flags = DataFlags::of(self.extension.is_some(), self.left == 0);
+            let frame = match self.extension.take() {
+                Some(mut extension) => {
+                    extension.deferred = u32::try_from(self.left).unwrap_or(u32::MAX);
+                    Frame::data_with(flags, payload, extension)
+                }
+                None => Frame::part(flags, payload),
+            };
+            cx.send(stream, frame);
+            if self.left == 0 {
+                return true;
+            }
+        }
+    }
+}
+
+fn weight_of(extension: &MqttSubscribeData) -> usize {
+    let properties = extension.properties.iter();
+    OVERHEAD
+        + extension.topic.len()
+        + extension.correlation.as_ref().map_or(0, Bytes::len)
+        + properties
+            .map(|property| property.key.len() + property.value.len() + OVERHEAD)
+            .sum::<usize>()
+}

@@ -1,0 +1,139 @@
+//! Keep-alive (MQTT 5.0, 3.1.2.10): when to ask the broker whether it is there, and when to give it
+//! up.
+//!
+//! The broker is asked when nothing was sent for the interval, as the protocol demands, and also
+//! when nothing was received for as long: a client that only publishes at `QoS` 0 would otherwise
+//! never notice that its peer is gone. Anything that arrives answers the question.
+
+use tidegate_engine::{Duration, Time};
+
+/// What is to be done when the timer fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pulse {
+    /// Nothing yet; look again after this time.
+    Wait(Duration),
+    /// Send PINGREQ and look again after this time.
+    Ask(Duration),
+    /// The broker did not answer in time.
+    Dead,
+}
+
+/// When something was last sent and received.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct KeepAlive {
+    interval: Duration,
+    sent: Time,
+    received: Time,
+    asked: Option<Time>,
+}
+
+impl KeepAlive {
+    /// Starts now. An interval of 0 asks never.
+    pub(super) const fn start(seconds: u16, now: Time) -> Self {
+        Self {
+            interval: Duration::from_secs(seconds as u64),
+            sent: now,
+            received: now,
+            asked: None,
+        }
+    }
+
+    /// How long until the first look; nothing where the broker is never asked.
+    pub(super) fn first(&self) -> Option<Duration> {
+        (self.interval > Duration::default()).then_some(self.interval)
+    }
+
+    /// Something was handed to the byte stream.
+    pub(super) const fn sent(&mut self, now: Time) {
+        self.sent = now;
+    }
+
+    /// Something has arrived.
+    pub(super) const fn received(&mut self, now: Time) {
+        self.received = now;
+        self.asked = None;
+    }
+
+    /// The timer has fired. `deaf`: what the broker sends is being left unread on purpose, so that
+    /// its silence means nothing.
+    pub(super) fn pulse(&mut self, now: Time, deaf: bool) -> Pulse {
+        let half = Duration::from_micros(self.interval.as_micros() / 2);
+        if deaf {
+            self.asked = None;
+            self.received = now;
+        }
+        if let Some(asked) = self.asked {
+            let silence = now.since(asked);
+            return if silence >= half {
+                Pulse::Dead
+            } else {
+                Pulse::Wait(left(half, silence))
+            };
+        }
+        let idle = now.since(self.sent.min(self.received));
+        if idle < self.interval {
+            return Pulse::Wait(left(self.interval, idle));
+        }
+        self.sent = now;
+        self.asked = (!deaf).then_some(now);
+        Pulse::Ask(if deaf { self.interval } else { half })
+    }
+}
+
+const fn left(whole: Duration, gone: Duration) -> Duration {
+    Duration::from_micros(whole.as_micros().saturating_sub(gone.as_micros()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: u64) -> Time {
+        Time::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn silence_is_asked_about_and_then_means_death() {
+        let mut keep_alive = KeepAlive::start(30, at(0));
+        assert_eq!(keep_alive.first(), Some(Duration::from_secs(30)));
+        assert_eq!(
+            keep_alive.pulse(at(30), false),
+            Pulse::Ask(Duration::from_secs(15))
+        );
+        assert_eq!(
+            keep_alive.pulse(at(40), false),
+            Pulse::Wait(Duration::from_secs(5))
+        );
+        assert_eq!(keep_alive.pulse(at(45), false), Pulse::Dead);
+    }
+
+    #[test]
+    fn sending_alone_does_not_hide_a_dead_peer() {
+        let mut keep_alive = KeepAlive::start(30, at(0));
+        keep_alive.sent(at(29));
+        assert_eq!(
+            keep_alive.pulse(at(30), false),
+            Pulse::Ask(Duration::from_secs(15))
+        );
+        keep_alive.received(at(31));
+        assert_eq!(
+            keep_alive.pulse(at(45), false),
+            Pulse::Wait(Duration::from_secs(15))
+        );
+    }
+
+    #[test]
+    fn who_does_not_listen_does_not_judge_silence() {
+        let mut keep_alive = KeepAlive::start(30, at(0));
+        assert_eq!(
+            keep_alive.pulse(at(30), false),
+            Pulse::Ask(Duration::from_secs(15))
+        );
+        assert!(matches!(keep_alive.pulse(at(45), true), Pulse::Wait(_)));
+        assert_eq!(
+            keep_alive.pulse(at(60), true),
+            Pulse::Ask(Duration::from_secs(30))
+        );
+        assert_eq!(KeepAlive::start(0, at(0)).first(), None);
+    }
+}

@@ -1,0 +1,370 @@
+//! The options of `mqtt · client`, as the config states them.
+//!
+//! A value that could not be worked with is refused while it is read, so that the binding can be
+//! made of any [`Options`] there are.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use bytestring::ByteString;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// The options of `mqtt · client`.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Options {
+    /// The client identifier of the binding's own connection, for streams that name none. Two
+    /// replicas must not share it: the broker would let each throw the other off. Workers beyond the
+    /// first append their number. Absent: `tidegate-` and eight random characters.
+    pub client_id: Option<Name>,
+    /// The user name that the broker is told.
+    pub username: Option<Name>,
+    /// The password that the broker is told: text, or `{ base64: … }` for bytes that are no text.
+    pub password: Option<Password>,
+    /// After how many seconds of silence the broker is asked whether it is still there; it has half
+    /// that time to answer. 0: never. A broker that demands another time gets it.
+    pub keep_alive: Bounded<0, 65_535>,
+    /// Within how many milliseconds a connection must be made and accepted, or closed in order.
+    pub connect_timeout: Bounded<1, 600_000>,
+    /// After how many milliseconds without streams a connection is closed.
+    pub idle_timeout: Bounded<1, 86_400_000>,
+    /// How a connection that subscriptions need is made anew.
+    pub reconnect: Reconnect,
+    /// How large the payload of one message to publish may be, in bytes; larger ones are refused.
+    pub max_message_size: Bounded<1, 268_435_455>,
+    /// The largest packet that the broker may send, in bytes.
+    pub max_packet_size: Bounded<128, 268_435_460>,
+    /// How many bytes to publish may wait on one connection; a message beyond that is refused.
+    pub max_pending: Bounded<1_024, 4_294_967_295>,
+    /// How many messages of `QoS` 1 and 2 the broker may send before the first is acknowledged.
+    pub receive_maximum: Bounded<1, 65_535>,
+    /// How many messages may wait for one subscriber that does not take them; one more ends its
+    /// stream.
+    pub queue_messages: Bounded<1, 1_000_000>,
+    /// How many bytes of messages may wait for one subscriber that does not take them; one more
+    /// message ends its stream.
+    pub queue_bytes: Bounded<1_024, 1_073_741_824>,
+    /// How many connections there may be at a time on one worker; a stream that would need one
+    /// more is refused.
+    pub max_connections: Bounded<1, 65_535>,
+    /// How many streams may share one connection; one more is refused.
+    pub max_streams: Bounded<1, 65_535>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            client_id: None,
+            username: None,
+            password: None,
+            keep_alive: Bounded(30),
+            connect_timeout: Bounded(5_000),
+            idle_timeout: Bounded(60_000),
+            reconnect: Reconnect::default(),
+            max_message_size: Bounded(16 << 20),
+            max_packet_size: Bounded(16 << 20),
+            max_pending: Bounded(16 << 20),
+            receive_maximum: Bounded(1_000),
+            queue_messages: Bounded(1_000),
+            queue_bytes: Bounded(1 << 20),
+            max_connections: Bounded(10_000),
+            max_streams: Bounded(10_000),
+        }
+    }
+}
+
+/// How long to wait before a lost connection is made anew: a random time up to `min`, which doubles
+/// with each failure up to `max`.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "ReconnectFields")]
+#[schemars(with = "ReconnectFields")]
+pub struct Reconnect {
+    min: u64,
+    max: u64,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            min: 1_000,
+            max: 60_000,
+        }
+    }
+}
+
+impl Reconnect {
+    /// The longest wait after the first failure, in milliseconds.
+    pub const fn min(self) -> u64 {
+        self.min
+    }
+
+    /// The longest wait of all, in milliseconds.
+    pub const fn max(self) -> u64 {
+        self.max
+    }
+}
+
+/// How long to wait before a lost connection is made anew.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct ReconnectFields {
+    /// The longest wait after the first failure, in milliseconds.
+    min: Bounded<1, 3_600_000>,
+    /// The longest wait of all, in milliseconds.
+    max: Bounded<1, 86_400_000>,
+}
+
+impl Default for ReconnectFields {
+    fn default() -> Self {
+        let Reconnect { min, max } = Reconnect::default();
+        Self {
+            min: Bounded(min),
+            max: Bounded(max),
+        }
+    }
+}
+
+impl TryFrom<ReconnectFields> for Reconnect {
+    type Error = String;
+
+    fn try_from(fields: ReconnectFields) -> Result<Self, String> {
+        let (min, max) = (fields.min.get(), fields.max.get());
+        if min > max {
+            return Err(format!(
+                "reconnect.min ({min}) is above reconnect.max ({max}); write a min of at most {max}"
+            ));
+        }
+        Ok(Self { min, max })
+    }
+}
+
+/// A client identifier or a user name: 1 to 65,000 bytes of text without U+0000, which leaves room
+/// for a suffix in the 65,535 that MQTT can express.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name(ByteString);
+
+impl Name {
+    const MAX: usize = 65_000;
+
+    /// Takes a text, if it can be a name.
+    pub fn new(text: impl Into<ByteString>) -> Option<Self> {
+        let text = text.into();
+        (!text.is_empty() && text.len() <= Self::MAX && !text.contains('\0')).then_some(Self(text))
+    }
+
+    /// The text.
+    pub const fn text(&self) -> &ByteString {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(String::deserialize(deserializer)?).ok_or_else(|| {
+            de::Error::custom("a name is 1 to 65000 bytes of text without U+0000; or leave it out")
+        })
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl JsonSchema for Name {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "MqttName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "minLength": 1, "maxLength": 65_000 })
+    }
+}
+
+/// A password; never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Bytes);
+
+impl Password {
+    /// Takes the bytes of a password, at most 65,535.
+    pub fn new(bytes: Bytes) -> Option<Self> {
+        u16::try_from(bytes.len()).is_ok().then_some(Self(bytes))
+    }
+
+    /// Its bytes.
+    pub const fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+impl Serialize for Password {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("…")
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Base64 {
+    base64: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum PasswordText {
+    Text(String),
+    Bytes(Base64),
+}
+
+impl<'de> Deserialize<'de> for Password {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = PasswordText::deserialize(deserializer)
+            .map_err(|_| de::Error::custom("a password is a text, or { base64: … }"))?;
+        let bytes = match text {
+            PasswordText::Text(text) => text.into_bytes(),
+            PasswordText::Bytes(Base64 { base64 }) => STANDARD
+                .decode(base64)
+                .map_err(|error| de::Error::custom(format!("this is no base64: {error}")))?,
+        };
+        Self::new(bytes.into())
+            .ok_or_else(|| de::Error::custom("a password has at most 65535 bytes"))
+    }
+}
+
+impl JsonSchema for Password {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Password".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "string" },
+            {
+                "type": "object",
+                "properties": { "base64": { "type": "string" } },
+                "required": ["base64"],
+                "additionalProperties": false,
+            },
+        ] })
+    }
+}
+
+/// A whole number from `MIN` to `MAX`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Bounded<const MIN: u64, const MAX: u64>(u64);
+
+impl<const MIN: u64, const MAX: u64> Bounded<MIN, MAX> {
+    /// The number, if it is within the bounds.
+    pub const fn new(value: u64) -> Option<Self> {
+        if value < MIN || value > MAX {
+            return None;
+        }
+        Some(Self(value))
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The number as a count or a size.
+    pub(super) fn size(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Bounded<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = u64::deserialize(deserializer)?;
+        Self::new(value).ok_or_else(|| {
+            de::Error::custom(format!("{value} is out of range; write {MIN} to {MAX}"))
+        })
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> JsonSchema for Bounded<MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("From{MIN}To{MAX}").into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Options, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_as_documented() {
+        let options = read("{}").expect("all is optional");
+        assert!(options.client_id.is_none());
+        assert_eq!(options.keep_alive.get(), 30);
+        assert_eq!(options.connect_timeout.get(), 5_000);
+        assert_eq!(options.idle_timeout.get(), 60_000);
+        assert_eq!(
+            (options.reconnect.min(), options.reconnect.max()),
+            (1_000, 60_000)
+        );
+        assert_eq!(options.max_connections.get(), 10_000);
+    }
+
+    #[test]
+    fn what_cannot_be_worked_with_is_refused_with_what_would_be_right() {
+        for (json, told) in [
+            (r#"{"clientId":""}"#, "or leave it out"),
+            (r#"{"keepAlive":65536}"#, "write 0 to 65535"),
+            (r#"{"connectTimeout":0}"#, "write 1 to 600000"),
+            (
+                r#"{"reconnect":{"min":5000,"max":100}}"#,
+                "write a min of at most 100",
+            ),
+            (r#"{"reconnect":{"mean":1}}"#, "unknown field `mean`"),
+            (r#"{"password":7}"#, "a password is a text"),
+            (r#"{"password":{"base64":"%"}}"#, "this is no base64"),
+            (r#"{"host":"localhost"}"#, "unknown field `host`"),
+        ] {
+            let error = read(json).expect_err(json);
+            assert!(error.contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_may_be_bytes_and_is_never_shown() {
+        let options = read(r#"{"username":"u","password":{"base64":"AP9z"}}"#).expect("legal");
+        let password = options.password.as_ref().expect("given");
+        assert_eq!(password.bytes().as_ref(), [0, 0xff, b's']);
+        let text = read(r#"{"password":"secret"}"#).expect("legal");
+        assert!(!format!("{text:?}").contains("secret"));
+        let json = serde_json::to_string(&text).expect("serializes");
+        assert!(!json.contains("secret"), "{json}");
+    }
+}

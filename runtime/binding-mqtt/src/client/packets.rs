@@ -1,0 +1,209 @@
+//! The packets that this side sends, and what one that came is to its readers.
+
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use tidegate_engine::streams::mqtt::{
+    MqttPayloadFormat, MqttSubscribeData, MqttSubscribeFlags, MqttUserProperty,
+};
+
+use super::connection::Shared;
+use super::publications::Message;
+use super::subscriptions::Order;
+use crate::codec::{
+    Ack, Connect, ConnectProperties, Decoder, Disconnect, EncodeError, Packet, Publish,
+    PublishProperties, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscribeProperties,
+    Unsubscribe, UserProperty, encode, encode_publish,
+};
+
+/// What reads the broker's packets.
+pub(super) fn decoder(shared: &Shared) -> Decoder {
+    Decoder::new(shared.version, shared.options.max_packet_size.size())
+}
+
+fn bytes_of(shared: &Shared, packet: &Packet, limit: Option<usize>) -> Result<Bytes, EncodeError> {
+    let mut out = BytesMut::new();
+    let limit = limit.unwrap_or(usize::MAX);
+    encode(packet, shared.version, limit, &mut out)?;
+    Ok(out.freeze())
+}
+
+/// A packet of which every field was checked before, and that is smaller than any broker's limit.
+fn small(shared: &Shared, packet: &Packet) -> Bytes {
+    bytes_of(shared, packet, None).unwrap_or_else(|error| {
+        tracing::error!("a packet cannot be written: {error}");
+        Bytes::new()
+    })
+}
+
+/// CONNECT: a clean start, and a session that ends with the connection.
+pub(super) fn connect(shared: &Shared, client_id: &ByteString) -> Bytes {
+    let options = &shared.options;
+    let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    let short = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
+    let packet = Connect {
+        version: shared.version,
+        clean_start: true,
+        keep_alive: short(options.keep_alive.get()),
+        client_id: client_id.clone(),
+        properties: ConnectProperties {
+            receive_maximum: Some(short(options.receive_maximum.get())),
+            maximum_packet_size: Some(number(options.max_packet_size.get())),
+            ..ConnectProperties::default()
+        },
+        will: None,
+        username: options.username.as_ref().map(|name| name.text().clone()),
+        password: options.password.as_ref().map(|it| it.bytes().clone()),
+    };
+    small(shared, &Packet::Connect(Box::new(packet)))
+}
+
+/// PINGREQ
+pub(super) fn ping(shared: &Shared) -> Bytes {
+    small(shared, &Packet::Pingreq)
+}
+
+/// DISCONNECT
+pub(super) fn disconnect(shared: &Shared, reason: ReasonCode) -> Bytes {
+    let packet = Disconnect {
+        reason,
+        ..Disconnect::default()
+    };
+    small(shared, &Packet::Disconnect(Box::new(packet)))
+}
+
+fn ack(packet_id: u16, reason: ReasonCode) -> Ack {
+    Ack {
+        packet_id,
+        reason,
+        ..Ack::default()
+    }
+}
+
+/// PUBACK
+pub(super) fn puback(shared: &Shared, packet_id: u16) -> Bytes {
+    small(shared, &Packet::Puback(ack(packet_id, ReasonCode::SUCCESS)))
+}
+
+/// PUBREC
+pub(super) fn pubrec(shared: &Shared, packet_id: u16) -> Bytes {
+    small(shared, &Packet::Pubrec(ack(packet_id, ReasonCode::SUCCESS)))
+}
+
+/// PUBREL
+pub(super) fn pubrel(shared: &Shared, packet_id: u16, reason: ReasonCode) -> Bytes {
+    small(shared, &Packet::Pubrel(ack(packet_id, reason)))
+}
+
+/// PUBCOMP
+pub(super) fn pubcomp(shared: &Shared, packet_id: u16, reason: ReasonCode) -> Bytes {
+    small(shared, &Packet::Pubcomp(ack(packet_id, reason)))
+}
+
+/// SUBSCRIBE, unless it is larger than the broker takes.
+pub(super) fn subscribe(
+    shared: &Shared,
+    packet_id: u16,
+    order: &Order,
+    identifiers: bool,
+    limit: Option<usize>,
+) -> Result<Bytes, EncodeError> {
+    let filter = SubscribeFilter {
+        filter: order.filter.clone(),
+        qos: order.qos,
+        no_local: order.no_local,
+        retain_as_published: order.as_published,
+        retain_handling: if order.replay {
+            RetainHandling::Send
+        } else {
+            RetainHandling::DoNotSend
+        },
+    };
+    let packet = Subscribe {
+        packet_id,
+        properties: SubscribeProperties {
+            subscription_id: identifiers.then_some(order.identifier),
+            ..SubscribeProperties::default()
+        },
+        filters: vec![filter],
+    };
+    bytes_of(shared, &Packet::Subscribe(packet), limit)
+}
+
+/// UNSUBSCRIBE
+pub(super) fn unsubscribe(shared: &Shared, packet_id: u16, filter: ByteString) -> Bytes {
+    let packet = Unsubscribe {
+        packet_id,
+        filters: vec![filter],
+        ..Unsubscribe::default()
+    };
+    small(shared, &Packet::Unsubscribe(packet))
+}
+
+/// PUBLISH: its header, and its payload as it came.
+pub(super) fn publish(
+    shared: &Shared,
+    message: Message,
+    packet_id: u16,
+    limit: Option<usize>,
+) -> Result<(Bytes, Vec<Bytes>), EncodeError> {
+    let extension = message.extension;
+    let user = extension
+        .properties
+        .into_iter()
+        .map(|property| UserProperty {
+            key: property.key,
+            value: property.value,
+        });
+    let packet = Publish {
+        dup: false,
+        qos: message.qos,
+        retain: message.retain,
+        topic: message.topic,
+        packet_id,
+        properties: PublishProperties {
+            payload_format: match extension.format {
+                MqttPayloadFormat::Text => Some(1),
+                MqttPayloadFormat::Binary | MqttPayloadFormat::None => None,
+            },
+            message_expiry: u32::try_from(extension.expiry_interval).ok(),
+            topic_alias: None,
+            response_topic: extension.response_topic,
+            correlation: extension.correlation,
+            subscription_ids: Vec::new(),
+            content_type: extension.content_type,
+            user: user.collect(),
+        },
+        payload: Vec::new(),
+    };
+    let mut header = BytesMut::new();
+    let limit = limit.unwrap_or(usize::MAX);
+    encode_publish(&packet, message.length, shared.version, limit, &mut header)?;
+    Ok((header.freeze(), message.parts))
+}
+
+/// What a message from the broker is to its readers, who each add what is their own.
+pub(super) fn message(publish: &Publish) -> MqttSubscribeData {
+    let properties = &publish.properties;
+    let user = properties.user.iter().map(|property| MqttUserProperty {
+        key: property.key.clone(),
+        value: property.value.clone(),
+    });
+    MqttSubscribeData {
+        deferred: 0,
+        topic: publish.topic.clone(),
+        packet_id: publish.packet_id,
+        qos: publish.qos,
+        flags: MqttSubscribeFlags::NONE.with_if(MqttSubscribeFlags::RETAIN, publish.retain),
+        subscription_ids: Vec::new(),
+        expiry_interval: properties.message_expiry.map_or(-1, i64::from),
+        content_type: properties.content_type.clone(),
+        format: match properties.payload_format {
+            Some(1) => MqttPayloadFormat::Text,
+            Some(_) => MqttPayloadFormat::Binary,
+            None => MqttPayloadFormat::None,
+        },
+        response_topic: properties.response_topic.clone(),
+        correlation: properties.correlation.clone(),
+        properties: user.collect(),
+    }
+}

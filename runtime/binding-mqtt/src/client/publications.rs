@@ -1,0 +1,427 @@
+//! One publish stream: messages gathered until they are whole, and which of them are safe.
+//!
+//! A message leaves for the connection only when its last part is here, so that a caller that stops
+//! halfway never leaves half a packet on the wire. WINDOW's `acknowledge` moves past a message when
+//! it is as safe as its `QoS` promises, and not before; room for the parts of a large message is
+//! made by raising `maximum`.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use tidegate_engine::streams::mqtt::{
+    MqttDataEx, MqttDelivery, MqttPublish, MqttPublishData, MqttPublishFlags,
+};
+use tidegate_engine::streams::{Data, DataEx, Window};
+
+use super::failure::Failure;
+use crate::codec::ReasonCode;
+
+/// Parts up to this count are kept as they came, whatever their size.
+const PARTS: usize = 64;
+/// A part below this size is copied to its neighbours where there are many.
+const SMALL: usize = 512;
+
+/// A whole message.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) topic: ByteString,
+    pub(super) qos: u8,
+    pub(super) retain: bool,
+    pub(super) extension: MqttPublishData,
+    pub(super) parts: Vec<Bytes>,
+    pub(super) length: usize,
+}
+
+/// A message of which the last part is still to come.
+#[derive(Debug)]
+struct Gathering {
+    extension: MqttPublishData,
+    parts: Vec<Bytes>,
+    /// Where parts are many and small, the last of them in one piece: what they cost beside their
+    /// bytes stays in proportion.
+    tail: BytesMut,
+    length: usize,
+    /// As told with the first part.
+    total: Option<usize>,
+}
+
+impl Gathering {
+    fn push(&mut self, part: Bytes) {
+        self.length += part.len();
+        if part.is_empty() {
+            return;
+        }
+        if self.parts.len() >= PARTS && part.len() < SMALL {
+            self.tail.extend_from_slice(&part);
+            return;
+        }
+        self.flush_tail();
+        self.parts.push(part);
+    }
+
+    fn flush_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.parts.push(self.tail.split().freeze());
+        }
+    }
+}
+
+/// How far a message has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It waits for its turn; nothing of it was written.
+    Waiting,
+    /// At least a part of it was written.
+    Written,
+    /// It is as safe as its `QoS` promises.
+    Safe,
+}
+
+#[derive(Debug)]
+struct Outstanding {
+    length: usize,
+    stage: Stage,
+}
+
+/// One publish stream.
+#[derive(Debug)]
+pub(super) struct Publication {
+    topic: ByteString,
+    qos: u8,
+    retain: bool,
+    gathering: Option<Gathering>,
+    outstanding: VecDeque<Outstanding>,
+    /// The number of the first outstanding message.
+    first: u64,
+    received: u64,
+    acknowledged: u64,
+    base: u32,
+    maximum: u32,
+    ended: bool,
+}
+
+impl Publication {
+    /// A stream that has just begun with `window` bytes of credit.
+    pub(super) fn new(begin: &MqttPublish, window: u32) -> Self {
+        Self {
+            topic: begin.topic.clone(),
+            qos: begin.qos,
+            retain: begin.flags.contains(MqttPublishFlags::RETAIN),
+            gathering: None,
+            outstanding: VecDeque::new(),
+            first: 0,
+            received: 0,
+            acknowledged: 0,
+            base: window,
+            maximum: window,
+            ended: false,
+        }
+    }
+
+    /// A part has come; the message and its number, once it is whole. `limit` bounds its payload.
+    pub(super) fn take(
+        &mut self,
+        data: Data,
+        limit: usize,
+    ) -> Result<Option<(u64, Message)>, Failure> {
+        self.received += data.payload.len() as u64;
+        let gathering = if data.flags.is_init() {
+            if self.gathering.is_some() {
+                let reason = "A message began before the one in front of it was whole.";
+                let code = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
+                return Err(Failure::new(code, reason));
+            }
+            let extension = match data.extension.map(|extension| *extension) {
+                Some(DataEx::Mqtt(MqttDataEx::Publish(extension))) => extension,
+                _ => MqttPublishData::default(),
+            };
+            let deferred = usize::try_from(extension.deferred).unwrap_or(usize::MAX);
+            self.gathering.insert(Gathering {
+                total: (deferred > 0).then(|| deferred.saturating_add(data.payload.len())),
+                extension,
+                parts: Vec::new(),
+                tail: BytesMut::new(),
+                length: 0,
+            })
+        } else if let Some(gathering) = &mut self.gathering {
+            gathering
+        } else {
+            let reason = "The parts of a message came without their first.";
+            return Err(Failure::new(
+                ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+                reason,
+            ));
+        };
+        let length = gathering.length + data.payload.len();
+        let length = length.max(gathering.total.unwrap_or(0));
+        if length > limit {
+            return Err(Failure::new(
+                ReasonCode::PACKET_TOO_LARGE,
+                format!(
+                    "The message to '{}' has at least {length} bytes; at most {limit} are allowed \
+                     (maxMessageSize).",
+                    self.topic
+                ),
+            ));
+        }
+        gathering.push(data.payload);
+        if !data.flags.is_fin() {
+            return Ok(None);
+        }
+        Ok(self.gathering.take().map(|whole| self.complete(whole)))
+    }
+
+    fn complete(&mut self, mut whole: Gathering) -> (u64, Message) {
+        whole.flush_tail();
+        let number = self.first + self.outstanding.len() as u64;
+        self.outstanding.push_back(Outstanding {
+            length: whole.length,
+            stage: Stage::Waiting,
+        });
+        let flags = whole.extension.flags;
+        let message = Message {
+            topic: self.topic.clone(),
+            qos: self.qos.max(whole.extension.qos),
+            retain: self.retain || flags.contains(MqttPublishFlags::RETAIN),
+            extension: whole.extension,
+            parts: whole.parts,
+            length: whole.length,
+        };
+        (number, message)
+    }
+
+    /// How many bytes of an unfinished message are kept.
+    pub(super) fn gathered(&self) -> usize {
+        self.gathering.as_ref().map_or(0, |part| part.length)
+    }
+
+    /// More room, where the rest of an unfinished message needs it.
+    pub(super) fn more_room(&mut self) -> Option<Window> {
+        let gathering = self.gathering.as_ref()?;
+        let under_way = self.received - self.acknowledged;
+        let room = u64::from(self.maximum).saturating_sub(under_way);
+        let base = u64::from(self.base);
+        let wanted = match gathering.total {
+            Some(total) => total.saturating_sub(gathering.length) as u64,
+            None if room <= base / 2 => base,
+            None => 0,
+        };
+        if wanted <= room {
+            return None;
+        }
+        self.maximum = u32::try_from(under_way + wanted).unwrap_or(u32::MAX);
+        Some(self.window())
+    }
+
+    const fn window(&self) -> Window {
+        Window {
+            acknowledge: self.acknowledged,
+            maximum: self.maximum,
+            padding: 0,
+        }
+    }
+
+    /// A message has begun to be written.
+    pub(super) fn written(&mut self, number: u64) {
+        self.advance(number, Stage::Written);
+    }
+
+    /// A message is safe; the WINDOWs that tell it, one for each message with nothing unsafe before
+    /// it.
+    pub(super) fn safe(&mut self, number: u64) -> Vec<Window> {
+        self.advance(number, Stage::Safe);
+        let mut windows = Vec::new();
+        while let Some(front) = self.outstanding.front()
+            && front.stage == Stage::Safe
+        {
+            self.acknowledged += front.length as u64;
+            self.outstanding.pop_front();
+            self.first += 1;
+            if self.gathering.is_none() {
+                self.maximum = self.base;
+            }
+            windows.push(self.window());
+        }
+        windows
+    }
+
+    fn advance(&mut self, number: u64, stage: Stage) {
+        let index = number.checked_sub(self.first);
+        if let Some(message) = index
+            .and_then(|index| usize::try_from(index).ok())
+            .and_then(|index| self.outstanding.get_mut(index))
+        {
+            message.stage = stage;
+        }
+    }
+
+    /// The caller has said that nothing more comes; an unfinished message is an error.
+    pub(super) fn end(&mut self) -> Result<(), Failure> {
+        self.ended = true;
+        if self.gathering.take().is_some() {
+            let reason = "The stream ended within a message.";
+            return Err(Failure::new(
+                ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+                reason,
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the stream has ended and all its messages are safe.
+    pub(super) fn is_done(&self) -> bool {
+        self.ended && self.outstanding.is_empty()
+    }
+
+    /// Whether a whole message is not safe yet.
+    pub(super) fn is_outstanding(&self) -> bool {
+        !self.outstanding.is_empty()
+    }
+
+    /// Whether nothing of it is here, not even a part.
+    pub(super) fn is_idle(&self) -> bool {
+        self.outstanding.is_empty() && self.gathering.is_none()
+    }
+
+    /// Whether a message that is not safe may have reached the broker.
+    pub(super) fn delivery(&self) -> MqttDelivery {
+        let mut stages = self.outstanding.iter().map(|message| message.stage);
+        if stages.any(|stage| stage == Stage::Written) {
+            MqttDelivery::Possible
+        } else {
+            MqttDelivery::None
+        }
+    }
+
+    /// The same for the messages beside one that was refused.
+    pub(super) fn delivery_beside(&mut self, number: u64) -> MqttDelivery {
+        self.advance(number, Stage::Waiting);
+        self.delivery()
+    }
+
+    /// The reply's BEGIN.
+    pub(super) fn reply(&self) -> MqttPublish {
+        MqttPublish {
+            client_id: None,
+            topic: self.topic.clone(),
+            flags: MqttPublishFlags::NONE.with_if(MqttPublishFlags::RETAIN, self.retain),
+            qos: self.qos,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_engine::streams::DataFlags;
+
+    use super::*;
+
+    fn publication() -> Publication {
+        Publication::new(
+            &MqttPublish {
+                topic: "t".into(),
+                qos: 1,
+                ..MqttPublish::default()
+            },
+            1_000,
+        )
+    }
+
+    fn part(flags: DataFlags, length: usize) -> Data {
+        Data {
+            flags,
+            payload: vec![7; length].into(),
+            extension: None,
+        }
+    }
+
+    #[test]
+    fn acknowledge_moves_only_past_what_is_safe_in_order() {
+        let mut stream = publication();
+        for expected in 0..3 {
+            let whole = stream.take(part(DataFlags::WHOLE, 10), 100);
+            assert!(matches!(whole, Ok(Some((number, _))) if number == expected));
+        }
+        stream.written(0);
+        assert_eq!(stream.delivery(), MqttDelivery::Possible);
+        assert!(stream.safe(1).is_empty(), "the first is not safe yet");
+        let windows = stream.safe(0);
+        assert_eq!(
+            windows.iter().map(|w| w.acknowledge).collect::<Vec<_>>(),
+            [10, 20]
+        );
+        assert_eq!(stream.delivery(), MqttDelivery::None);
+        assert!(stream.end().is_ok() && !stream.is_done());
+        assert_eq!(stream.safe(2).len(), 1);
+        assert!(stream.is_done());
+    }
+
+    #[test]
+    fn a_large_message_is_given_room_without_being_acknowledged() {
+        let mut stream = publication();
+        let mut first = part(DataFlags::INIT, 1_000);
+        first.extension = Some(Box::new(
+            MqttPublishData {
+                deferred: 4_000,
+                ..MqttPublishData::default()
+            }
+            .into(),
+        ));
+        assert!(matches!(stream.take(first, 5_000), Ok(None)));
+        let window = stream.more_room().expect("the rest needs room");
+        assert_eq!((window.acknowledge, window.maximum), (0, 5_000));
+        let whole = stream.take(part(DataFlags::FIN, 4_000), 5_000);
+        assert!(matches!(whole, Ok(Some((0, message))) if message.length == 5_000));
+        let window = stream.safe(0)[0];
+        assert_eq!((window.acknowledge, window.maximum), (5_000, 1_000));
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_as_soon_as_it_is_known() {
+        let mut stream = publication();
+        let mut first = part(DataFlags::INIT, 10);
+        first.extension = Some(Box::new(
+            MqttPublishData {
+                deferred: 91,
+                ..MqttPublishData::default()
+            }
+            .into(),
+        ));
+        let failure = stream.take(first, 100).expect_err("101 bytes");
+        assert_eq!(failure.code, ReasonCode::PACKET_TOO_LARGE);
+        let mut stream = publication();
+        assert!(stream.take(part(DataFlags::INIT, 60), 100).is_ok());
+        assert!(stream.take(part(DataFlags::FIN, 41), 100).is_err());
+    }
+
+    #[test]
+    fn many_small_parts_take_little_more_than_their_bytes() {
+        let mut stream = publication();
+        assert!(stream.take(part(DataFlags::INIT, 1), 1 << 20).is_ok());
+        for _ in 0..10_000 {
+            assert!(stream.take(part(DataFlags::MIDDLE, 1), 1 << 20).is_ok());
+        }
+        let whole = stream.take(part(DataFlags::FIN, 600), 1 << 20);
+        let Ok(Some((_, message))) = whole else {
+            panic!("it is whole");
+        };
+        assert_eq!(message.length, 10_601);
+        assert_eq!(
+            message.parts.iter().map(Bytes::len).sum::<usize>(),
+            message.length
+        );
+        assert!(message.parts.len() <= PARTS + 2);
+    }
+
+    #[test]
+    fn an_end_within_a_message_is_an_error() {
+        let mut stream = publication();
+        assert!(stream.take(part(DataFlags::INIT, 1), 10).is_ok());
+        assert!(stream.end().is_err());
+        assert!(
+            publication().take(part(DataFlags::FIN, 1), 10).is_err(),
+            "without INIT"
+        );
+    }
+}

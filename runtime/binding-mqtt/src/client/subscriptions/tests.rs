@@ -1,0 +1,216 @@
+use super::*;
+
+fn wish(filter: &str, qos: u8, retained: bool) -> Wish {
+    Wish {
+        filter: TopicFilter::parse(filter).expect("legal"),
+        qos,
+        retained,
+        no_local: false,
+        as_published: false,
+    }
+}
+
+const fn place(stream: usize) -> Place {
+    Place { stream, index: 0 }
+}
+
+fn streams(places: &[Place]) -> Vec<usize> {
+    places.iter().map(|place| place.stream).collect()
+}
+
+#[test]
+fn a_replay_goes_to_the_newcomer_alone_and_the_rest_to_everyone() {
+    let mut table = Subscriptions::default();
+    assert_eq!(table.join(place(1), &wish("a/+", 1, true)), None);
+    let first = table.next_order().expect("the first one subscribes");
+    assert!(first.replay && first.qos == 1);
+    assert_eq!(
+        table.answered(first.identifier, ReasonCode(1)).told,
+        [(place(1), ReasonCode(1))],
+        "granted"
+    );
+
+    assert_eq!(table.join(place(2), &wish("a/+", 0, true)), None);
+    let second = table.next_order().expect("the newcomer wants the replay");
+    assert_eq!(second.qos, 1, "never lowered");
+    assert_ne!(second.identifier, first.identifier);
+
+    let by = |id: u32, retain| streams(&table.route(&[id], "a/b", retain));
+    assert_eq!(by(first.identifier, true), [1]);
+    assert_eq!(by(second.identifier, true), [2]);
+    assert_eq!(
+        by(first.identifier, false),
+        [1],
+        "the newcomer is not confirmed"
+    );
+    assert_eq!(by(second.identifier, false), [1, 2]);
+
+    assert_eq!(
+        table.answered(second.identifier, ReasonCode(1)).told,
+        [(place(2), ReasonCode(0))]
+    );
+    let by = |id: u32, retain| streams(&table.route(&[id], "a/b", retain));
+    assert_eq!(by(first.identifier, false), [1, 2]);
+    assert_eq!(by(second.identifier, true), [2]);
+}
+
+#[test]
+fn nothing_is_sent_for_a_newcomer_who_needs_nothing_new() {
+    let mut table = Subscriptions::default();
+    table.join(place(1), &wish("a", 1, false));
+    let order = table.next_order().expect("due");
+    assert!(!order.replay);
+    assert_eq!(
+        table.join(place(2), &wish("a", 1, false)),
+        None,
+        "not granted yet"
+    );
+    assert_eq!(table.next_order(), None);
+    let told = table.answered(order.identifier, ReasonCode(1)).told;
+    assert_eq!(told, [(place(1), ReasonCode(1)), (place(2), ReasonCode(1))]);
+    assert_eq!(
+        table.join(place(3), &wish("a", 0, false)),
+        Some(ReasonCode(0))
+    );
+    assert_eq!(table.join(place(4), &wish("a", 2, false)), None);
+    let raised = table.next_order().expect("a higher QoS must be asked for");
+    assert!(
+        raised.qos == 2 && !raised.replay,
+        "without a replay to the others"
+    );
+}
+
+#[test]
+fn streams_that_join_together_share_one_subscribe() {
+    let mut table = Subscriptions::default();
+    table.join(place(1), &wish("a", 0, true));
+    table.join(place(2), &wish("a", 1, true));
+    let order = table.next_order().expect("due");
+    assert_eq!((order.qos, table.next_order()), (1, None));
+    assert_eq!(
+        streams(&table.route(&[order.identifier], "a", true)),
+        [1, 2]
+    );
+}
+
+#[test]
+fn the_last_one_to_leave_unsubscribes_and_leaves_nothing_behind() {
+    let mut table = Subscriptions::default();
+    let filter = wish("a", 0, true);
+    table.join(place(1), &filter);
+    table.join(place(2), &filter);
+    let order = table.next_order().expect("due");
+    assert!(table.leave(1, [&filter].into_iter()).is_empty());
+    assert_eq!(table.leave(2, [&filter].into_iter()), ["a"]);
+    assert!(table.is_empty());
+    assert_eq!(
+        table.answered(order.identifier, ReasonCode(0)),
+        Answer::default(),
+        "too late"
+    );
+    assert!(table.route(&[order.identifier], "a", false).is_empty());
+
+    table.join(place(3), &filter);
+    assert!(
+        table.leave(3, [&filter].into_iter()).is_empty(),
+        "the broker was never told"
+    );
+    assert_eq!(table.next_order(), None);
+}
+
+#[test]
+fn a_refusal_reaches_who_waited_and_spares_the_others() {
+    let mut table = Subscriptions::default();
+    table.join(place(1), &wish("a", 0, true));
+    let first = table.next_order().expect("due");
+    table.answered(first.identifier, ReasonCode(0));
+    table.join(place(2), &wish("a", 2, true));
+    let second = table.next_order().expect("due");
+    let answer = table.answered(second.identifier, ReasonCode(0x87));
+    assert_eq!(answer.told, [(place(2), ReasonCode(0x87))]);
+    assert_eq!(answer.unsubscribe, None);
+    assert_eq!(streams(&table.route(&[first.identifier], "a", false)), [1]);
+    table.leave(1, [&wish("a", 0, true)].into_iter());
+    assert!(table.is_empty());
+}
+
+#[test]
+fn what_a_message_without_identifier_is_for_its_topic_tells() {
+    let mut table = Subscriptions::default();
+    table.join(place(1), &wish("a/+", 0, true));
+    table.join(place(2), &wish("b", 0, false));
+    while table.next_order().is_some() {}
+    assert_eq!(streams(&table.route(&[], "a/b", true)), [1]);
+    assert_eq!(streams(&table.route(&[], "b", false)), [2]);
+    assert!(table.route(&[], "b", true).is_empty());
+    assert!(
+        table.route(&[1], "b", false).is_empty(),
+        "an identifier of another filter"
+    );
+}
+
+#[test]
+fn who_can_share_a_connection() {
+    let mut table = Subscriptions::default();
+    table.join(place(1), &wish("a/+", 0, true));
+    table.join(place(2), &wish("$share/g/s/#", 0, true));
+    let no_local = Wish {
+        no_local: true,
+        ..wish("n", 0, true)
+    };
+    table.join(place(3), &no_local);
+    let as_published = |filter| Wish {
+        as_published: true,
+        ..wish(filter, 0, true)
+    };
+    for (wanted, with, without) in [
+        (wish("b", 0, true), Fit::Here, Fit::Here),
+        (wish("a/+", 0, true), Fit::Here, Fit::Elsewhere),
+        (wish("a/b", 0, true), Fit::Here, Fit::Elsewhere),
+        (
+            wish("$share/g/a/b", 0, true),
+            Fit::Elsewhere,
+            Fit::Elsewhere,
+        ),
+        (
+            wish("$share/g/s/#", 0, true),
+            Fit::Elsewhere,
+            Fit::Elsewhere,
+        ),
+        (wish("s/x", 0, true), Fit::Elsewhere, Fit::Elsewhere),
+        (as_published("a/+"), Fit::Elsewhere, Fit::Elsewhere),
+        (as_published("c"), Fit::Here, Fit::Here),
+        (wish("n", 0, true), Fit::Elsewhere, Fit::Elsewhere),
+        (no_local.clone(), Fit::Here, Fit::Elsewhere),
+        (
+            Wish {
+                no_local: true,
+                ..wish("a/+", 0, true)
+            },
+            Fit::Never,
+            Fit::Never,
+        ),
+    ] {
+        assert_eq!(table.fits(&wanted, true), with, "{wanted:?}");
+        assert_eq!(table.fits(&wanted, false), without, "{wanted:?}");
+    }
+}
+
+#[test]
+fn old_generations_are_forgotten_in_the_end() {
+    let mut table = Subscriptions::default();
+    let filter = wish("a", 0, true);
+    table.join(place(0), &filter);
+    let first = table.next_order().expect("due").identifier;
+    for stream in 1..200 {
+        table.join(place(stream), &filter);
+        let order = table.next_order().expect("due");
+        table.answered(order.identifier, ReasonCode(0));
+        table.leave(stream, [&filter].into_iter());
+    }
+    assert!(table.by_identifier.len() <= GENERATIONS + 1);
+    assert!(
+        table.by_identifier.contains_key(&first),
+        "its stream is still there"
+    );
+}

@@ -1,0 +1,8 @@
+//! The binding between a caller and a broker, both played by the test: see [`house`].
+
+mod connecting;
+mod fuzz;
+mod house;
+mod publishing;
+mod subscribing;
+mod trouble;

@@ -1,0 +1,468 @@
+//! A binding under test between a caller and a broker, both played by the test.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use tidegate_engine::streams::bytes_stream::{BytesBegin, BytesReset};
+use tidegate_engine::streams::mqtt::{
+    MqttBeginEx, MqttPublish, MqttPublishData, MqttReset, MqttSession, MqttSubscribe,
+    MqttSubscribeData, MqttTopicFilter,
+};
+use tidegate_engine::streams::{
+    AbortEx, BeginEx, DataEx, DataFlags, Frame, FrameKind, ResetEx, mqtt,
+};
+use tidegate_engine::testing::Rig;
+use tidegate_engine::{BindingId, Duration, StreamId};
+
+use super::super::{MqttClient, Options};
+use crate::codec::{
+    Ack, Connack, ConnackProperties, Connect, Decoder, Packet, Publish, PublishProperties,
+    ReasonCode, Suback, Subscribe, Unsuback, Version, encode,
+};
+
+pub(super) const REMOTE: &str = "broker.example:1883";
+
+pub(super) struct House {
+    pub(super) rig: Rig,
+    pub(super) caller: BindingId,
+    /// A caller whose streams start with ten bytes of credit.
+    pub(super) slow: BindingId,
+    pub(super) exit: BindingId,
+    pub(super) client: BindingId,
+    decoders: BTreeMap<StreamId, Decoder>,
+    /// Whether the broker reads: grants credit for what it was sent.
+    pub(super) reads: bool,
+    unread: usize,
+}
+
+/// What a caller saw on its stream.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) begin: Option<BeginEx>,
+    /// Message payloads with their extensions, put together from their parts.
+    pub(super) messages: Vec<(MqttSubscribeData, Bytes)>,
+    pub(super) windows: Vec<u64>,
+    pub(super) ended: bool,
+    pub(super) aborted: bool,
+    pub(super) reset: Option<MqttReset>,
+}
+
+impl Seen {
+    pub(super) fn payloads(&self) -> Vec<&str> {
+        self.messages
+            .iter()
+            .map(|(_, payload)| std::str::from_utf8(payload).expect("text"))
+            .collect()
+    }
+
+    pub(super) fn reset(&self) -> &MqttReset {
+        self.reset.as_ref().expect("the stream was reset")
+    }
+
+    /// A publish stream that was answered as done.
+    pub(super) fn is_done(&self) -> bool {
+        self.begin.is_some() && self.ended && self.reset.is_none()
+    }
+
+    pub(super) fn is_nothing(&self) -> bool {
+        self.begin.is_none()
+            && self.messages.is_empty()
+            && self.windows.is_empty()
+            && !self.ended
+            && !self.aborted
+            && self.reset.is_none()
+    }
+
+    /// The reason codes of a subscription that was accepted.
+    pub(super) fn granted(&self) -> Vec<u8> {
+        match &self.begin {
+            Some(BeginEx::Mqtt(MqttBeginEx::Subscribe(subscribe))) => {
+                subscribe.filters.iter().map(|it| it.reason_code).collect()
+            }
+            other => panic!("the subscription was not accepted: {other:?}"),
+        }
+    }
+}
+
+pub(super) fn options(json: &str) -> Options {
+    serde_json::from_str(json).expect("legal options")
+}
+
+impl House {
+    pub(super) fn new(json: &str) -> Self {
+        Self::with_window(json, 1 << 20)
+    }
+
+    /// `window`: the broker's credit for what it is sent.
+    pub(super) fn with_window(json: &str, window: u32) -> Self {
+        let mut rig = Rig::new();
+        let exit = rig.edge(window);
+        let client = rig.attach(MqttClient::new(options(json), exit));
+        let caller = rig.edge(1 << 20);
+        let slow = rig.edge(10);
+        rig.worker.start();
+        Self {
+            rig,
+            caller,
+            slow,
+            exit,
+            client,
+            decoders: BTreeMap::new(),
+            reads: true,
+            unread: 0,
+        }
+    }
+
+    pub(super) fn open(&mut self, begin: impl Into<BeginEx>) -> StreamId {
+        self.rig.open(self.caller, self.client, begin)
+    }
+
+    pub(super) fn session(&mut self, client_id: &str) -> StreamId {
+        self.open(MqttSession {
+            client_id: client_id.into(),
+            ..MqttSession::default()
+        })
+    }
+
+    /// Opens a publish stream of the binding's own client, publishes one message and ends it.
+    pub(super) fn publish(&mut self, topic: &str, qos: u8, payload: &str) -> StreamId {
+        let stream = self.open(publication(topic, qos));
+        self.message(stream, payload);
+        self.end(stream);
+        stream
+    }
+
+    pub(super) fn message(&mut self, stream: StreamId, payload: &str) {
+        let payload = Bytes::copy_from_slice(payload.as_bytes());
+        let frame = Frame::data_with(DataFlags::WHOLE, payload, MqttPublishData::default());
+        self.rig.send(self.caller, stream, frame);
+    }
+
+    pub(super) fn subscribe(&mut self, filters: &[(&str, u8)]) -> StreamId {
+        self.open(subscription(filters))
+    }
+
+    pub(super) fn end(&mut self, stream: StreamId) {
+        self.rig.send(self.caller, stream, Frame::end());
+    }
+
+    /// The caller gives its stream up.
+    pub(super) fn cancel(&mut self, stream: StreamId) {
+        self.rig
+            .turn(self.caller, |cx| cx.terminate(stream, None, None));
+    }
+
+    pub(super) fn seen(&mut self, stream: StreamId) -> Seen {
+        let caller = self.caller;
+        self.seen_by(caller, stream)
+    }
+
+    pub(super) fn seen_by(&mut self, edge: BindingId, stream: StreamId) -> Seen {
+        let mut seen = Seen::default();
+        let mut parts: Option<(MqttSubscribeData, BytesMut, usize)> = None;
+        for frame in self.rig.frames(edge, stream) {
+            match frame {
+                Frame::Begin(begin) => seen.begin = Some(*begin),
+                Frame::Data(data) => {
+                    if data.flags.is_init() {
+                        let extension = data.extension.as_deref();
+                        let Some(DataEx::Mqtt(mqtt::MqttDataEx::Subscribe(extension))) = extension
+                        else {
+                            panic!("a first part without its extension");
+                        };
+                        let total = data.payload.len() + extension.deferred as usize;
+                        parts = Some((extension.clone(), BytesMut::new(), total));
+                    }
+                    let (_, payload, _) = parts.as_mut().expect("INIT comes first");
+                    payload.extend_from_slice(&data.payload);
+                    if data.flags.is_fin() {
+                        let (extension, payload, total) = parts.take().expect("just seen");
+                        assert_eq!(payload.len(), total, "'deferred' tells the rest");
+                        seen.messages.push((extension, payload.freeze()));
+                    }
+                }
+                Frame::Window(window) => seen.windows.push(window.acknowledge),
+                Frame::End(_) => seen.ended = true,
+                Frame::Abort(_) => seen.aborted = true,
+                Frame::Reset(reset) => match reset.map(|reset| *reset) {
+                    Some(ResetEx::Mqtt(reset)) => seen.reset = Some(reset),
+                    None => {}
+                    other => panic!("a foreign reset: {other:?}"),
+                },
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        seen
+    }
+
+    /// The next connection that the binding opens: the broker takes it.
+    pub(super) fn accept(&mut self) -> StreamId {
+        let bytes = self.opened();
+        let begin = BytesBegin {
+            remote: REMOTE.into(),
+        };
+        self.rig.send(self.exit, bytes, Frame::begin(begin));
+        bytes
+    }
+
+    /// The next connection that the binding opens, not taken yet.
+    pub(super) fn opened(&mut self) -> StreamId {
+        let bytes = self.opened_if_any().expect("a connection is opened");
+        self.decoders
+            .insert(bytes, Decoder::new(Version::V5, 1 << 28));
+        bytes
+    }
+
+    fn opened_if_any(&mut self) -> Option<StreamId> {
+        let known = self.decoders.keys().copied().collect::<Vec<_>>();
+        let streams: Vec<StreamId> = self
+            .rig
+            .worker
+            .streams()
+            .filter(|(_, _, caller, callee)| *caller == self.client && *callee == self.exit)
+            .map(|(stream, ..)| stream)
+            .collect();
+        streams.into_iter().find(|stream| !known.contains(stream))
+    }
+
+    pub(super) fn no_connection(&mut self) {
+        assert_eq!(self.opened_if_any(), None);
+    }
+
+    /// Takes the next connection up to CONNACK.
+    pub(super) fn connect(&mut self) -> (StreamId, Connect) {
+        self.connect_with(ConnackProperties::default())
+    }
+
+    pub(super) fn connect_with(&mut self, properties: ConnackProperties) -> (StreamId, Connect) {
+        let bytes = self.accept();
+        let packets = self.packets(bytes);
+        let [Packet::Connect(connect)] = packets.as_slice() else {
+            panic!("one CONNECT, not {packets:?}");
+        };
+        let connack = Connack {
+            properties,
+            ..Connack::default()
+        };
+        self.broker(bytes, &Packet::Connack(Box::new(connack)));
+        (bytes, (**connect).clone())
+    }
+
+    /// What the broker was sent; it grants the credit anew where it reads.
+    pub(super) fn packets(&mut self, bytes: StreamId) -> Vec<Packet> {
+        let mut packets = Vec::new();
+        let mut other = Vec::new();
+        loop {
+            let frames = self.rig.frames(self.exit, bytes);
+            let decoder = self.decoders.get_mut(&bytes).expect("taken");
+            let mut length = 0;
+            for frame in frames {
+                match frame {
+                    Frame::Data(data) => {
+                        length += data.payload.len();
+                        decoder.push(data.payload);
+                    }
+                    frame => other.push(frame),
+                }
+            }
+            while let Some(packet) = decoder.next().expect("what we send is legal") {
+                packets.push(packet);
+            }
+            self.unread += length;
+            if self.unread == 0 || !self.reads {
+                break;
+            }
+            let unread = std::mem::take(&mut self.unread);
+            self.rig.turn(self.exit, |cx| cx.acknowledge(bytes, unread));
+        }
+        self.rest(bytes, &other);
+        packets
+    }
+
+    /// The peer closes its direction too, as a broker does after DISCONNECT.
+    fn rest(&mut self, bytes: StreamId, frames: &[Frame]) {
+        let ends = |frame: &Frame| {
+            matches!(
+                frame.kind(),
+                FrameKind::End | FrameKind::Reset | FrameKind::Abort
+            )
+        };
+        if frames.iter().any(ends) {
+            self.rig
+                .turn(self.exit, |cx| cx.terminate(bytes, None, None));
+        }
+    }
+
+    pub(super) fn one(&mut self, bytes: StreamId) -> Packet {
+        let mut packets = self.packets(bytes);
+        assert_eq!(packets.len(), 1, "{packets:?}");
+        packets.remove(0)
+    }
+
+    pub(super) fn quiet(&mut self, bytes: StreamId) {
+        let packets = self.packets(bytes);
+        assert!(packets.is_empty(), "{packets:?}");
+    }
+
+    /// The broker sends a packet.
+    pub(super) fn broker(&mut self, bytes: StreamId, packet: &Packet) {
+        let mut out = BytesMut::new();
+        encode(packet, Version::V5, usize::MAX, &mut out).expect("legal");
+        self.raw(bytes, out.freeze());
+    }
+
+    /// The broker sends bytes.
+    pub(super) fn raw(&mut self, bytes: StreamId, payload: impl Into<Bytes>) {
+        let payload = payload.into();
+        self.rig.turn(self.exit, |cx| {
+            assert!(cx.credit(bytes) >= payload.len(), "within the credit");
+            cx.send(bytes, Frame::data(payload));
+        });
+    }
+
+    pub(super) fn suback(&mut self, bytes: StreamId, subscribe: &Subscribe, code: u8) {
+        let suback = Suback {
+            packet_id: subscribe.packet_id,
+            reasons: vec![ReasonCode(code)],
+            ..Suback::default()
+        };
+        self.broker(bytes, &Packet::Suback(suback));
+    }
+
+    pub(super) fn unsuback(&mut self, bytes: StreamId, packet_id: u16) {
+        let unsuback = Unsuback {
+            packet_id,
+            reasons: vec![ReasonCode::SUCCESS],
+            ..Unsuback::default()
+        };
+        self.broker(bytes, &Packet::Unsuback(unsuback));
+    }
+
+    /// The next packet is a SUBSCRIBE.
+    pub(super) fn subscribed(&mut self, bytes: StreamId) -> Subscribe {
+        match self.one(bytes) {
+            Packet::Subscribe(subscribe) => subscribe,
+            other => panic!("a SUBSCRIBE, not {other:?}"),
+        }
+    }
+
+    /// The next packet is an UNSUBSCRIBE, which is acknowledged.
+    pub(super) fn unsubscribed(&mut self, bytes: StreamId) -> String {
+        match self.one(bytes) {
+            Packet::Unsubscribe(packet) => {
+                self.unsuback(bytes, packet.packet_id);
+                packet.filters[0].to_string()
+            }
+            other => panic!("an UNSUBSCRIBE, not {other:?}"),
+        }
+    }
+
+    /// The next packet is a PUBLISH.
+    pub(super) fn published(&mut self, bytes: StreamId) -> Publish {
+        match self.one(bytes) {
+            Packet::Publish(publish) => publish,
+            other => panic!("a PUBLISH, not {other:?}"),
+        }
+    }
+
+    /// The connection breaks.
+    pub(super) fn break_off(&mut self, bytes: StreamId, reason: &str) {
+        let reset = BytesReset {
+            remote: REMOTE.into(),
+            reason: reason.into(),
+        };
+        let abort = AbortEx::Bytes(reset.clone());
+        self.rig.turn(self.exit, |cx| {
+            cx.terminate(bytes, Some(reset.into()), Some(abort));
+        });
+        self.rig.frames(self.exit, bytes);
+    }
+
+    pub(super) fn advance(&mut self, milliseconds: u64) {
+        self.rig.advance(Duration::from_millis(milliseconds));
+    }
+
+    /// Time passes, and the broker answers each PINGREQ; what else it was sent.
+    pub(super) fn pass(&mut self, bytes: StreamId, seconds: u64) -> Vec<Packet> {
+        let mut other = Vec::new();
+        for _ in 0..seconds {
+            self.advance(1_000);
+            for packet in self.packets(bytes) {
+                match packet {
+                    Packet::Pingreq => self.broker(bytes, &Packet::Pingresp),
+                    packet => other.push(packet),
+                }
+            }
+        }
+        other
+    }
+
+    /// Lets the idle connection `bytes` close, and checks that nothing is left.
+    pub(super) fn finish(mut self, bytes: StreamId) {
+        let packets = self.pass(bytes, 61);
+        assert!(
+            matches!(packets.as_slice(), [Packet::Disconnect(it)] if it.reason == ReasonCode::SUCCESS),
+            "{packets:?}"
+        );
+        self.rig.outputs(self.exit);
+        self.rig.assert_idle();
+    }
+
+    /// Nothing is left, whatever the broker's side was told.
+    pub(super) fn assert_idle(&mut self) {
+        self.rig.outputs(self.exit);
+        self.rig.assert_idle();
+    }
+}
+
+pub(super) fn publication(topic: &str, qos: u8) -> MqttPublish {
+    MqttPublish {
+        topic: topic.into(),
+        qos,
+        ..MqttPublish::default()
+    }
+}
+
+pub(super) fn subscription(filters: &[(&str, u8)]) -> MqttSubscribe {
+    let filters = filters.iter().map(|(pattern, qos)| MqttTopicFilter {
+        pattern: (*pattern).into(),
+        qos: *qos,
+        ..MqttTopicFilter::default()
+    });
+    MqttSubscribe {
+        filters: filters.collect(),
+        ..MqttSubscribe::default()
+    }
+}
+
+/// A message from the broker for the subscriptions with these identifiers.
+pub(super) fn incoming(topic: &str, payload: &str, ids: &[u32]) -> Publish {
+    Publish {
+        topic: topic.into(),
+        payload: vec![Bytes::copy_from_slice(payload.as_bytes())],
+        properties: PublishProperties {
+            subscription_ids: ids.to_vec(),
+            ..PublishProperties::default()
+        },
+        ..Publish::default()
+    }
+}
+
+pub(super) fn retained(topic: &str, payload: &str, ids: &[u32]) -> Publish {
+    Publish {
+        retain: true,
+        ..incoming(topic, payload, ids)
+    }
+}
+
+pub(super) fn ack(packet_id: u16, reason: ReasonCode) -> Ack {
+    Ack {
+        packet_id,
+        reason,
+        ..Ack::default()
+    }
+}
+
+pub(super) fn id_of(subscribe: &Subscribe) -> u32 {
+    subscribe.properties.subscription_id.expect("an identifier")
+}

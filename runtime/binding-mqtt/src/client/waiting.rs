@@ -1,0 +1,74 @@
+//! Whole messages that wait for their turn on a connection.
+
+use std::collections::VecDeque;
+
+use super::publications::Message;
+
+/// A message in the queue, and whose it is.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) stream: usize,
+    pub(super) number: u64,
+    pub(super) message: Message,
+    order: u64,
+}
+
+/// The queue: in order of arrival, except that `QoS` 0 passes while the broker's receive maximum
+/// holds the others back.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    plain: VecDeque<Queued>,
+    acknowledged: VecDeque<Queued>,
+    order: u64,
+    bytes: usize,
+}
+
+impl Waiting {
+    /// Appends a message.
+    pub(super) fn push(&mut self, stream: usize, number: u64, message: Message) {
+        self.order += 1;
+        self.bytes += message.length;
+        let queue = match message.qos {
+            0 => &mut self.plain,
+            _ => &mut self.acknowledged,
+        };
+        queue.push_back(Queued {
+            stream,
+            number,
+            message,
+            order: self.order,
+        });
+    }
+
+    /// Takes the next message; `open` tells whether one that is acknowledged may go.
+    pub(super) fn next(&mut self, open: bool) -> Option<Queued> {
+        let order = |queue: &VecDeque<Queued>| queue.front().map(|front| front.order);
+        let queued = match (order(&self.plain), order(&self.acknowledged)) {
+            (Some(plain), Some(other)) if open && other < plain => self.acknowledged.pop_front(),
+            (None, Some(_)) if open => self.acknowledged.pop_front(),
+            _ => self.plain.pop_front(),
+        }?;
+        self.bytes -= queued.message.length;
+        Some(queued)
+    }
+
+    /// Forgets the messages of a stream.
+    pub(super) fn remove(&mut self, stream: usize) {
+        let mut bytes = self.bytes;
+        for queue in [&mut self.plain, &mut self.acknowledged] {
+            queue.retain(|queued| {
+                let stays = queued.stream != stream;
+                if !stays {
+                    bytes -= queued.message.length;
+                }
+                stays
+            });
+        }
+        self.bytes = bytes;
+    }
+
+    /// Bytes of payload that wait.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
