@@ -269,7 +269,7 @@ fn at_shutdown_what_is_under_way_finishes_and_the_rest_ends() {
     let sent = house.published(bytes);
     let now = house.rig.now();
     house.rig.worker.shutdown(now);
-    let _ = house.rig.advance(tidegate_engine::Duration::from_millis(0));
+    house.advance(0);
     assert!(house.seen(session).ended && house.seen(subscriber).ended);
     assert_eq!(house.seen(idle).reset().reason_code, 0x8B);
     let late = house.publish("p", 0, "late");

@@ -1,1 +1,199 @@
+use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
+use tidegate_engine::streams::{DataFlags, Frame};
 
+use super::house::*;
+use crate::codec::{Packet, Publish, ReasonCode, Suback, Unsuback, Version, encode};
+
+/// What a broker may send that understands its trade, or half of it.
+fn packet() -> impl Strategy<Value = Packet> {
+    let id = || 0u16..6;
+    let reason = || {
+        prop_oneof![
+            Just(0u8),
+            Just(1),
+            Just(0x10),
+            Just(0x80),
+            Just(0x87),
+            Just(0x92)
+        ]
+    };
+    let acknowledged = move || (id(), reason()).prop_map(|(id, code)| ack(id, ReasonCode(code)));
+    prop_oneof![
+        4 => (id(), 0u8..3, any::<bool>(), "[ab]/[ab]", "[a-z]{0,20}", prop::collection::vec(1u32..5, 0..3))
+            .prop_map(|(packet_id, qos, retain, topic, payload, ids)| {
+                Packet::Publish(Publish {
+                    qos,
+                    retain,
+                    packet_id: if qos == 0 { 0 } else { packet_id + 1 },
+                    ..incoming(&topic, &payload, &ids)
+                })
+            }),
+        2 => acknowledged().prop_map(Packet::Puback),
+        2 => acknowledged().prop_map(Packet::Pubrec),
+        2 => acknowledged().prop_map(Packet::Pubrel),
+        2 => acknowledged().prop_map(Packet::Pubcomp),
+        4 => (id(), reason()).prop_map(|(packet_id, code)| Packet::Suback(Suback {
+            packet_id,
+            reasons: vec![ReasonCode(code)],
+            ..Suback::default()
+        })),
+        2 => id().prop_map(|packet_id| Packet::Unsuback(Unsuback {
+            packet_id,
+            reasons: vec![ReasonCode::SUCCESS],
+            ..Unsuback::default()
+        })),
+        1 => Just(Packet::Pingresp),
+        1 => Just(Packet::Disconnect(Box::default())),
+        6 => Just(Packet::Connack(Box::default())),
+    ]
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Broker(Packet),
+    Raw(Vec<u8>),
+    Publish(u8, usize),
+    Part,
+    Subscribe(usize),
+    Session,
+    Cancel(usize),
+    End(usize),
+    Wait(u64),
+    Break,
+    Close,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => packet().prop_map(Step::Broker),
+        1 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Step::Raw),
+        3 => (0u8..3, 0usize..3_000).prop_map(|(qos, length)| Step::Publish(qos, length)),
+        1 => Just(Step::Part),
+        4 => (0usize..6).prop_map(Step::Subscribe),
+        1 => Just(Step::Session),
+        2 => any::<prop::sample::Index>().prop_map(|index| Step::Cancel(index.index(8))),
+        2 => any::<prop::sample::Index>().prop_map(|index| Step::End(index.index(8))),
+        2 => (0u64..40_000).prop_map(Step::Wait),
+        1 => Just(Step::Break),
+        1 => Just(Step::Close),
+    ]
+}
+
+const FILTERS: [&[(&str, u8)]; 6] = [
+    &[("a/+", 1)],
+    &[("#", 0)],
+    &[("a/b", 2), ("a/#", 0)],
+    &[("$share/g/a/#", 1)],
+    &[("b/a", 0), ("b/a", 1)],
+    &[("a/+", 2)],
+];
+
+/// The newest connection there is, taken if it was not.
+fn newest(house: &mut House) -> Option<tidegate_engine::StreamId> {
+    if house.is_opened() {
+        house.accept();
+    }
+    house.connections().last().copied()
+}
+
+fn play(steps: Vec<Step>) {
+    let mut house = House::with_window(
+        r#"{"queueMessages":4,"receiveMaximum":3,"maxStreams":12,"maxConnections":6}"#,
+        2_000,
+    );
+    let mut streams = Vec::new();
+    for step in steps {
+        let bytes = newest(&mut house);
+        match (step, bytes) {
+            (Step::Broker(packet), Some(bytes)) => {
+                let mut out = BytesMut::new();
+                if encode(&packet, Version::V5, usize::MAX, &mut out).is_ok() {
+                    house.raw_if_open(bytes, out.freeze());
+                }
+            }
+            (Step::Raw(wire), Some(bytes)) => house.raw_if_open(bytes, Bytes::from(wire)),
+            (Step::Publish(qos, length), _) => {
+                streams.push(house.publish("a/b", qos, &"x".repeat(length)));
+            }
+            (Step::Part, _) => {
+                let stream = house.open(publication("a/b", 1));
+                let part = Frame::part(DataFlags::INIT, Bytes::from_static(b"part"));
+                house.rig.send(house.caller, stream, part);
+                streams.push(stream);
+            }
+            (Step::Subscribe(which), _) => streams.push(house.subscribe(FILTERS[which])),
+            (Step::Session, _) => streams.push(house.session("")),
+            (Step::Cancel(index), _) if index < streams.len() => house.cancel(streams[index]),
+            (Step::End(index), _) if index < streams.len() => {
+                let stream = streams[index];
+                house
+                    .rig
+                    .turn(house.caller, |cx| cx.end(stream, Frame::end()));
+            }
+            (Step::Wait(milliseconds), _) => house.advance(milliseconds),
+            (Step::Break, Some(bytes)) => house.break_off(bytes, "broken"),
+            (Step::Close, Some(bytes)) => {
+                house.rig.turn(house.exit, |cx| cx.end(bytes, Frame::end()));
+            }
+            _ => {}
+        }
+        for bytes in house.connections() {
+            house.packets(bytes);
+        }
+    }
+    for stream in streams {
+        house.cancel(stream);
+    }
+    // Whatever is left comes to its end by itself.
+    for _ in 0..4 {
+        if house.is_opened() {
+            house.opened();
+        }
+        for bytes in house.connections() {
+            house.packets(bytes);
+        }
+        house.advance(70_000);
+    }
+    for bytes in house.connections() {
+        house.packets(bytes);
+    }
+    house.rig.outputs(house.caller);
+    house.assert_idle();
+    // Nor does the binding itself keep anything: all its connections are free again.
+    let sessions: Vec<_> = (0..6)
+        .map(|number| house.session(&format!("client-{number}")))
+        .collect();
+    for session in sessions {
+        assert!(
+            house.seen(session).is_nothing(),
+            "it waits for its connection"
+        );
+        house.cancel(session);
+    }
+    house.assert_idle();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn whatever_happens_nothing_panics_and_nothing_is_left(
+        steps in prop::collection::vec(step(), 0..60),
+    ) {
+        play(steps);
+    }
+
+    #[test]
+    fn whatever_a_broker_sends_nothing_panics_and_nothing_is_left(
+        wire in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..10),
+        connected in any::<bool>(),
+    ) {
+        let mut steps = vec![Step::Subscribe(2), Step::Publish(2, 10)];
+        if connected {
+            steps.push(Step::Broker(Packet::Connack(Box::default())));
+        }
+        steps.extend(wire.into_iter().map(Step::Raw));
+        play(steps);
+    }
+}

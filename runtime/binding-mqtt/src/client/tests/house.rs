@@ -225,6 +225,29 @@ impl House {
         streams.into_iter().find(|stream| !known.contains(stream))
     }
 
+    pub(super) fn is_opened(&mut self) -> bool {
+        self.opened_if_any().is_some()
+    }
+
+    /// The connections that were taken and are not over.
+    pub(super) fn connections(&self) -> Vec<StreamId> {
+        let streams = self.rig.worker.streams();
+        streams
+            .map(|(stream, ..)| stream)
+            .filter(|stream| self.decoders.contains_key(stream))
+            .collect()
+    }
+
+    /// The broker sends what its credit allows, if its side is open.
+    pub(super) fn raw_if_open(&mut self, bytes: StreamId, mut payload: Bytes) {
+        self.rig.turn(self.exit, |cx| {
+            payload.truncate(cx.credit(bytes));
+            if cx.is_sending(bytes) {
+                cx.send(bytes, Frame::data(payload));
+            }
+        });
+    }
+
     pub(super) fn no_connection(&mut self) {
         assert_eq!(self.opened_if_any(), None);
     }
