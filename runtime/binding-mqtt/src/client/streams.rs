@@ -255,7 +255,8 @@ impl Subscriber {
 
     /// Whether a message that came for the filters at `indexes` is for this stream, so that it gets
     /// it once: brokers send one copy for each subscription that matches, or one copy for all. Among
-    /// the filters that match, the first one's copy counts; a shared subscription's always does.
+    /// the filters that match, the copy for the one with the highest `QoS` counts; a shared
+    /// subscription's always does.
     /// A retained message comes only for filters that want such.
     pub(super) fn takes(&self, indexes: &[usize], topic: &str, retain: bool) -> bool {
         if self.asked.len() == 1 {
@@ -265,14 +266,16 @@ impl Subscriber {
         if named.any(|asked| asked.wish.filter.is_shared()) {
             return true;
         }
-        let first = self.asked.iter().position(|asked| {
+        let matching = self.asked.iter().enumerate().filter(|(_, asked)| {
             asked.covered_by.is_none()
                 && asked.code.is_none_or(|code| !code.is_error())
                 && !asked.wish.filter.is_shared()
                 && (!retain || asked.wish.retained || asked.wish.as_published)
                 && asked.wish.filter.matches(topic)
         });
-        first.is_some_and(|first| indexes.contains(&first))
+        // Of several with the same QoS, the last one: any will do, as long as it is always the same.
+        let chosen = matching.max_by_key(|(_, asked)| asked.wish.qos);
+        chosen.is_some_and(|(chosen, _)| indexes.contains(&chosen))
     }
 
     /// Writes what the message is to this stream: for which of its filters, and up to which `QoS`.

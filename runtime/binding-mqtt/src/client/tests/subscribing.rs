@@ -178,7 +178,7 @@ fn a_higher_qos_is_asked_for_without_a_replay() {
 
 #[test]
 fn each_stream_gets_each_message_once_whichever_way_the_broker_sends_it() {
-    let (mut house, bytes, both, subscribes) = subscribed(&[("a/+", 0), ("a/#", 0)]);
+    let (mut house, bytes, both, subscribes) = subscribed(&[("a/+", 1), ("a/#", 0)]);
     let (plus, rest) = (id_of(&subscribes[0]), id_of(&subscribes[1]));
     let narrow = house.open(flagged("a/b", MqttSubscribeFlags::RETAIN));
     let subscribe = house.subscribed(bytes);
@@ -187,10 +187,17 @@ fn each_stream_gets_each_message_once_whichever_way_the_broker_sends_it() {
     house.seen(narrow);
 
     // A copy for each subscription.
-    for id in [rest, exact, plus] {
-        send(&mut house, bytes, incoming("a/b", "copies", &[id]));
+    for (id, qos) in [(rest, 0), (exact, 0), (plus, 1)] {
+        let copy = Publish {
+            qos,
+            packet_id: u16::from(qos),
+            ..incoming("a/b", "copies", &[id])
+        };
+        send(&mut house, bytes, copy);
     }
-    assert_eq!(house.seen(both).payloads(), ["copies"]);
+    let seen = house.seen(both);
+    assert_eq!(seen.payloads(), ["copies"]);
+    assert_eq!(seen.messages[0].0.qos, 1, "the safest copy");
     assert_eq!(house.seen(narrow).payloads(), ["copies"]);
     // One copy for all.
     send(
