@@ -1,1 +1,4 @@
+//! MCP: `mcp · server`, which speaks it with clients, and `mcp · proxy`, which puts toolkits together.
 #![forbid(unsafe_code)]
+
+pub mod proxy;

@@ -246,6 +246,13 @@ impl Context<'_> {
         self.core.slots.get(stream).is_some()
     }
 
+    /// Whether this binding has seen the last of the stream: no frame of it will arrive any more.
+    pub fn is_over(&self, stream: StreamId) -> bool {
+        self.core.slots.get(stream).is_none_or(|slot| {
+            slot.role_of(self.binding).is_none_or(|role| slot.end(role).is_done())
+        })
+    }
+
     /// Whether the half that this binding sends has begun and is not over.
     pub fn is_sending(&self, stream: StreamId) -> bool {
         self.core.slots.get(stream).is_some_and(|slot| {

@@ -1,0 +1,377 @@
+//! The binding: routes, and the exchanges that are under way.
+
+use std::collections::BTreeMap;
+
+use bytestring::ByteString;
+use slab::Slab;
+use tidegate_engine::{At, Binding, BindingId, Context, Duration, StreamId, Token};
+use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
+use tidegate_streams::{BeginEx, Frame, ResetEx, Role};
+
+use super::list::{Fetch, List, Step};
+use super::names::{Kind, Prefixes, key_mut};
+use super::options::Options;
+use super::relay::Relay;
+use super::session::Session;
+use super::splice;
+
+/// Where operations go.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// The toolkit whose operations go there; absent: all, as they are.
+    pub toolkit: Option<ByteString>,
+    /// Where to.
+    pub exit: BindingId,
+}
+
+#[derive(Debug)]
+enum Exchange {
+    Relay(Relay),
+    List(List),
+    Session(Session),
+}
+
+struct Prefixed {
+    exit: BindingId,
+    toolkit: ByteString,
+    prefixes: Prefixes,
+}
+
+/// The binding.
+pub struct McpProxy {
+    options: Options,
+    /// Where everything goes, in a transparent proxy.
+    transparent: Option<BindingId>,
+    routes: Vec<Prefixed>,
+    exchanges: Slab<Exchange>,
+    /// Sessions by their identity.
+    sessions: BTreeMap<ByteString, usize>,
+}
+
+impl McpProxy {
+    /// A proxy with these routes; one without a toolkit takes everything.
+    pub fn new(options: Options, routes: Vec<Route>) -> Self {
+        let transparent = routes.iter().find(|route| route.toolkit.is_none());
+        let transparent = transparent.map(|route| route.exit);
+        let prefixed = routes.into_iter().filter_map(|route| {
+            let toolkit = route.toolkit?;
+            Some(Prefixed {
+                exit: route.exit,
+                prefixes: Prefixes::of(&toolkit),
+                toolkit,
+            })
+        });
+        Self {
+            options,
+            transparent,
+            routes: prefixed.collect(),
+            exchanges: Slab::new(),
+            sessions: BTreeMap::new(),
+        }
+    }
+
+    /// Passes a stream on to one exit.
+    fn relay(
+        &mut self,
+        cx: &mut Context<'_>,
+        accepted: StreamId,
+        exit: BindingId,
+        begin: McpBeginEx,
+        prefixes: Option<Prefixes>,
+    ) {
+        let gathers = matches!(
+            begin,
+            McpBeginEx::ToolsCall(_) | McpBeginEx::PromptsGet(_) | McpBeginEx::ResourcesRead(_)
+        );
+        let entry = self.exchanges.vacant_entry();
+        let token = Token::from_index(entry.key());
+        let Ok(opened) = cx.open(exit, BeginEx::Mcp(begin), token) else {
+            refuse(
+                cx,
+                accepted,
+                McpResetKind::Unavailable,
+                "Too many requests are under way.",
+            );
+            return;
+        };
+        cx.accept(accepted, token);
+        let result_max = self.options.max_result_size;
+        entry.insert(Exchange::Relay(Relay::new(
+            accepted, opened, prefixes, gathers, result_max,
+        )));
+    }
+
+    /// Finds the route of an operation on one tool, prompt or resource, and takes its prefix off.
+    fn item(&mut self, cx: &mut Context<'_>, accepted: StreamId, mut begin: McpBeginEx) {
+        let Some((key, kind)) = key_mut(&mut begin) else {
+            let what = format!("{} is not offered here.", begin.word());
+            refuse(cx, accepted, McpResetKind::NotFound, &what);
+            return;
+        };
+        let found = self
+            .routes
+            .iter()
+            .position(|route| key.starts_with(&**kind.prefix(&route.prefixes)));
+        let Some(index) = found else {
+            let what = self.unknown(kind, key);
+            refuse(cx, accepted, McpResetKind::NotFound, &what);
+            return;
+        };
+        let Some(route) = self.routes.get(index) else {
+            return;
+        };
+        let Some(rest) = key.strip_prefix(&**kind.prefix(&route.prefixes)) else {
+            return;
+        };
+        *key = key.slice_ref(rest);
+        let (exit, prefixes) = (route.exit, route.prefixes.clone());
+        let session_id = self.hop_identity(cx, begin.session_id().cloned(), index);
+        begin.set_session_id(session_id);
+        self.relay(cx, accepted, exit, begin, Some(prefixes));
+    }
+
+    fn unknown(&self, kind: Kind, key: &str) -> String {
+        let toolkits: Vec<&str> = self.routes.iter().map(|route| &*route.toolkit).collect();
+        format!(
+            "There is no {} '{key}'. Its name is {}, and the toolkits are: {}.",
+            kind.word(),
+            kind.shape(),
+            toolkits.join(", ")
+        )
+    }
+
+    /// The toolkit's identity of a session; a lost session with the toolkit is begun anew, and this
+    /// operation does without.
+    fn hop_identity(
+        &mut self,
+        cx: &mut Context<'_>,
+        session_id: Option<ByteString>,
+        route: usize,
+    ) -> Option<ByteString> {
+        let key = *self.sessions.get(&session_id?)?;
+        let Some(Exchange::Session(session)) = self.exchanges.get_mut(key) else {
+            return None;
+        };
+        let client = session.client;
+        let hop = session.hops.get_mut(route)?;
+        if hop.stream.is_none() {
+            let exit = self.routes.get(route)?.exit;
+            let begin = McpLifecycle {
+                session_id: None,
+                capabilities: client,
+            };
+            if let Ok(stream) = cx.open(exit, begin, Token::from_index(key)) {
+                hop.reopened(stream);
+            }
+        }
+        hop.id.clone()
+    }
+
+    fn lifecycle(&mut self, cx: &mut Context<'_>, accepted: StreamId, begin: &McpLifecycle) {
+        let client = begin.capabilities;
+        let mut session = Session::new(cx, accepted, client, self.routes.len());
+        let entry = self.exchanges.vacant_entry();
+        let token = Token::from_index(entry.key());
+        cx.accept(accepted, token);
+        for (hop, route) in session.hops.iter_mut().zip(&self.routes) {
+            let begin = McpLifecycle {
+                session_id: None,
+                capabilities: client,
+            };
+            if let Ok(stream) = cx.open(route.exit, begin, token) {
+                hop.reopened(stream);
+            }
+        }
+        let within = Duration::from_millis(self.options.list_timeout);
+        session.timer = Some(cx.timer(within, token, 0, "mcp_proxy.session"));
+        self.sessions.insert(session.id.clone(), entry.key());
+        entry.insert(Exchange::Session(session));
+    }
+
+    fn list(&mut self, cx: &mut Context<'_>, accepted: StreamId, begin: McpBeginEx) {
+        let session_id = begin.session_id().cloned();
+        let timeout = begin.timeout();
+        let fetches: Vec<Fetch> = self
+            .routes
+            .iter()
+            .enumerate()
+            .map(|(index, route)| Fetch::new(index, route.prefixes.clone()))
+            .collect();
+        let (size, pages) = (self.options.max_result_size, self.options.max_pages);
+        let mut list = List::new(accepted, begin, fetches, size, pages);
+        let within = match timeout {
+            0 => self.options.list_timeout,
+            // A tenth is left for the answer's own way.
+            timeout => self.options.list_timeout.min(timeout - timeout / 10),
+        };
+        let key = self.exchanges.vacant_key();
+        let token = Token::from_index(key);
+        cx.accept(accepted, token);
+        list.timer = Some(cx.timer(Duration::from_millis(within), token, 0, "mcp_proxy.list"));
+        for route in 0..self.routes.len() {
+            self.fetch(cx, &mut list, token, route, session_id.clone(), None);
+        }
+        let settled = matches!(list.state(), Step::Settled);
+        self.exchanges.insert(Exchange::List(list));
+        if settled {
+            self.answer_list(cx, key);
+        }
+    }
+
+    /// Asks a toolkit for a page of its list.
+    fn fetch(
+        &mut self,
+        cx: &mut Context<'_>,
+        list: &mut List,
+        token: Token,
+        route: usize,
+        session_id: Option<ByteString>,
+        params: Option<bytes::Bytes>,
+    ) {
+        let Some(exit) = self.routes.get(route).map(|route| route.exit) else {
+            return;
+        };
+        let mut begin = list.begin.clone();
+        begin.set_session_id(self.hop_identity(cx, session_id, route));
+        let opened = cx.open(exit, BeginEx::Mcp(begin), token);
+        let Some(fetch) = list.fetches.iter_mut().find(|fetch| fetch.route == route) else {
+            return;
+        };
+        match opened {
+            Ok(stream) => {
+                if let Some(params) = params {
+                    cx.send_whole(stream, params);
+                }
+                fetch.asked(stream);
+            }
+            Err(error) => fetch.fail(cx, &error.to_string()),
+        }
+    }
+
+    fn answer_list(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some(Exchange::List(list)) = self.exchanges.get_mut(key) {
+            list.answer(cx);
+            if cx.is_over(list.accepted()) {
+                self.exchanges.remove(key);
+            }
+        }
+    }
+
+    fn list_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
+        let key = at.token.index();
+        let Some(Exchange::List(list)) = self.exchanges.get_mut(key) else {
+            return;
+        };
+        if at.role == Role::Callee {
+            if list.on_caller_frame(cx, frame) {
+                self.exchanges.remove(key);
+            }
+            return;
+        }
+        match list.on_toolkit_frame(cx, at.stream, frame) {
+            Step::Wait => {}
+            Step::NextPage { route, params } => {
+                // The list is taken out while a toolkit's session is looked up beside it.
+                let Exchange::List(mut list) = self.exchanges.remove(key) else {
+                    return;
+                };
+                let session_id = list.begin.session_id().cloned();
+                self.fetch(cx, &mut list, at.token, route, session_id, Some(params));
+                let back = self.exchanges.insert(Exchange::List(list));
+                debug_assert_eq!(back, key, "the place just left is the next one taken");
+            }
+            Step::Settled => self.answer_list(cx, key),
+        }
+    }
+
+    fn session_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
+        let key = at.token.index();
+        let Some(Exchange::Session(session)) = self.exchanges.get_mut(key) else {
+            return;
+        };
+        match at.role {
+            Role::Callee => session.on_caller_frame(cx, frame),
+            Role::Caller => session.on_toolkit_frame(cx, at.stream, frame),
+        }
+        self.forget_session_if_over(cx, key);
+    }
+
+    fn forget_session_if_over(&mut self, cx: &Context<'_>, key: usize) {
+        if let Some(Exchange::Session(session)) = self.exchanges.get(key)
+            && session.is_over(cx)
+        {
+            self.sessions.remove(&session.id);
+            self.exchanges.remove(key);
+        }
+    }
+}
+
+fn refuse(cx: &mut Context<'_>, stream: StreamId, kind: McpResetKind, why: &str) {
+    let reset: ResetEx = McpReset::new(kind, why).into();
+    cx.terminate(stream, Some(reset), None);
+}
+
+impl Binding for McpProxy {
+    fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
+        let BeginEx::Mcp(begin) = begin else { return };
+        if cx.stopping() {
+            refuse(
+                cx,
+                stream,
+                McpResetKind::Unavailable,
+                "The gateway is about to stop.",
+            );
+        } else if let Some(exit) = self.transparent {
+            self.relay(cx, stream, exit, begin, None);
+        } else if let McpBeginEx::Lifecycle(lifecycle) = &begin {
+            self.lifecycle(cx, stream, lifecycle);
+        } else if splice::is_list(&begin) {
+            self.list(cx, stream, begin);
+        } else {
+            self.item(cx, stream, begin);
+        }
+    }
+
+    fn on_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
+        let key = at.token.index();
+        match self.exchanges.get_mut(key) {
+            Some(Exchange::Relay(relay)) => {
+                let over = relay.on_frame(cx, at, frame);
+                if over {
+                    self.exchanges.remove(key);
+                }
+            }
+            Some(Exchange::List(_)) => self.list_frame(cx, at, frame),
+            Some(Exchange::Session(_)) => self.session_frame(cx, at, frame),
+            None => {}
+        }
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _kind: u32) {
+        match self.exchanges.get_mut(token.index()) {
+            Some(Exchange::List(list)) => {
+                list.timer = None;
+                list.late(cx);
+                self.answer_list(cx, token.index());
+            }
+            Some(Exchange::Session(session)) => {
+                session.timer = None;
+                session.answer(cx);
+                self.forget_session_if_over(cx, token.index());
+            }
+            _ => {}
+        }
+    }
+
+    fn on_fault(&mut self, cx: &mut Context<'_>, token: Token) {
+        match self.exchanges.try_remove(token.index()) {
+            Some(Exchange::Relay(relay)) => relay.give_up(cx),
+            Some(Exchange::List(mut list)) => list.give_up(cx),
+            Some(Exchange::Session(mut session)) => {
+                self.sessions.remove(&session.id);
+                session.give_up(cx);
+            }
+            None => {}
+        }
+    }
+}

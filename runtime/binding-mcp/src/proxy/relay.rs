@@ -1,0 +1,199 @@
+//! One operation that goes to one toolkit, frame by frame.
+
+use tidegate_engine::{At, Context, PendingData, StreamId};
+use tidegate_json::Parts;
+use tidegate_streams::mcp::{McpFlushEx, McpReset, McpResetKind};
+use tidegate_streams::{AbortEx, BeginEx, Data, DataFlags, FlushEx, Frame, ResetEx, Role};
+
+use super::names::Prefixes;
+use super::splice;
+
+/// DATA on its way through, and the END behind it.
+#[derive(Debug, Default)]
+struct Direction {
+    data: PendingData,
+    end: Option<Frame>,
+}
+
+impl Direction {
+    /// Sends what the credit allows; tells how much of it was sent.
+    fn flush(&mut self, cx: &mut Context<'_>, to: StreamId) -> usize {
+        let before = self.data.len();
+        if self.data.flush(cx, to)
+            && let Some(end) = self.end.take()
+        {
+            cx.end(to, end);
+        }
+        before - self.data.len()
+    }
+}
+
+/// An operation on its way.
+#[derive(Debug)]
+pub(super) struct Relay {
+    accepted: StreamId,
+    opened: StreamId,
+    forward: Direction,
+    back: Direction,
+    /// What is put in front of names and URIs on the way back; absent in a transparent proxy.
+    prefixes: Option<Prefixes>,
+    /// The result, while it is gathered to put prefixes in.
+    gathered: Option<Parts>,
+    result_max: usize,
+}
+
+impl Relay {
+    pub(super) fn new(
+        accepted: StreamId,
+        opened: StreamId,
+        prefixes: Option<Prefixes>,
+        gathers: bool,
+        result_max: usize,
+    ) -> Self {
+        Self {
+            accepted,
+            opened,
+            forward: Direction::default(),
+            back: Direction::default(),
+            gathered: (gathers && prefixes.is_some()).then(Parts::new),
+            prefixes,
+            result_max,
+        }
+    }
+
+    /// Takes a frame of either stream; whether the operation is over.
+    pub(super) fn on_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) -> bool {
+        match at.role {
+            Role::Callee => self.on_caller_frame(cx, frame),
+            Role::Caller => self.on_toolkit_frame(cx, frame),
+        }
+        cx.is_over(self.accepted) && cx.is_over(self.opened)
+    }
+
+    fn on_caller_frame(&mut self, cx: &mut Context<'_>, frame: Frame) {
+        match frame {
+            Frame::Data(data) => {
+                let length = data.payload.len();
+                self.forward.data.push(data);
+                let sent = self.forward.flush(cx, self.opened);
+                // What waits is acknowledged when it goes: the caller feels the toolkit's pace.
+                cx.acknowledge(self.accepted, sent.min(length));
+            }
+            end @ Frame::End(_) => {
+                self.forward.end = Some(end);
+                self.forward.flush(cx, self.opened);
+            }
+            Frame::Window(_) => {
+                let sent = self.back.flush(cx, self.accepted);
+                if self.gathered.is_none() {
+                    cx.acknowledge(self.opened, sent);
+                }
+            }
+            Frame::Flush(flush) => cx.send(self.opened, Frame::Flush(flush)),
+            Frame::Abort(abort) => self.left(cx, abort.map(|abort| *abort)),
+            Frame::Reset(_) => self.left(cx, None),
+            Frame::Begin(_) | Frame::Challenge(_) => {}
+        }
+    }
+
+    /// The caller has gone.
+    fn left(&mut self, cx: &mut Context<'_>, abort: Option<AbortEx>) {
+        cx.terminate(self.opened, None, abort);
+        cx.terminate(self.accepted, None, None);
+    }
+
+    fn on_toolkit_frame(&mut self, cx: &mut Context<'_>, frame: Frame) {
+        match frame {
+            Frame::Begin(begin) => {
+                let mut begin = *begin;
+                if self.prefixes.is_some()
+                    && let BeginEx::Mcp(mcp) = &mut begin
+                {
+                    // The toolkit's identity of the session is none of the caller's.
+                    mcp.set_session_id(None);
+                }
+                cx.send(self.accepted, Frame::Begin(Box::new(begin)));
+            }
+            Frame::Data(data) => self.result(cx, data),
+            end @ Frame::End(_) => {
+                self.finish_gathering(cx);
+                self.back.end = Some(end);
+                let sent = self.back.flush(cx, self.accepted);
+                if self.prefixes.is_none() {
+                    cx.acknowledge(self.opened, sent);
+                }
+            }
+            Frame::Window(_) => {
+                let sent = self.forward.flush(cx, self.opened);
+                cx.acknowledge(self.accepted, sent);
+            }
+            Frame::Flush(mut flush) => {
+                self.prefix(&mut flush);
+                cx.send(self.accepted, Frame::Flush(flush));
+            }
+            Frame::Challenge(challenge) => cx.send(self.accepted, Frame::Challenge(challenge)),
+            Frame::Reset(reset) => {
+                cx.terminate(self.accepted, reset.map(|reset| *reset), None);
+                cx.terminate(self.opened, None, None);
+            }
+            Frame::Abort(abort) => {
+                cx.terminate(self.accepted, None, abort.map(|abort| *abort));
+                cx.terminate(self.opened, None, None);
+            }
+        }
+    }
+
+    fn result(&mut self, cx: &mut Context<'_>, data: Data) {
+        let length = data.payload.len();
+        let Some(gathered) = &mut self.gathered else {
+            self.back.data.push(data);
+            let sent = self.back.flush(cx, self.accepted);
+            cx.acknowledge(self.opened, sent);
+            return;
+        };
+        gathered.push(data.payload);
+        if gathered.len() > self.result_max {
+            let message = format!("The result is larger than {} bytes.", self.result_max);
+            let reset: ResetEx = McpReset::new(McpResetKind::TooLarge, message).into();
+            cx.terminate(self.accepted, Some(reset), None);
+            cx.terminate(self.opened, None, None);
+            return;
+        }
+        cx.acknowledge(self.opened, length);
+    }
+
+    fn finish_gathering(&mut self, cx: &mut Context<'_>) {
+        let (Some(gathered), Some(prefixes)) = (self.gathered.take(), &self.prefixes) else {
+            return;
+        };
+        // From here on nothing is gathered, and nothing is acknowledged twice.
+        self.gathered = Some(Parts::new());
+        let parts: Vec<_> = splice::prefix_uris(gathered, prefixes)
+            .into_iter()
+            .collect();
+        let count = parts.len();
+        for (index, payload) in parts.into_iter().enumerate() {
+            let flags = DataFlags::of(index == 0, index + 1 == count);
+            self.back.data.push(Data {
+                flags,
+                payload,
+                extension: None,
+            });
+        }
+        self.back.flush(cx, self.accepted);
+    }
+
+    fn prefix(&self, flush: &mut FlushEx) {
+        if let (FlushEx::Mcp(McpFlushEx::ResourcesUpdated(updated)), Some(prefixes)) =
+            (flush, &self.prefixes)
+        {
+            updated.uri = format!("{}{}", prefixes.uri, updated.uri).into();
+        }
+    }
+
+    /// Ends both streams.
+    pub(super) fn give_up(&self, cx: &mut Context<'_>) {
+        cx.terminate(self.accepted, None, None);
+        cx.terminate(self.opened, None, None);
+    }
+}

@@ -1,0 +1,196 @@
+//! One session with the caller, and one with each toolkit.
+
+use bytestring::ByteString;
+use tidegate_engine::{Context, StreamId, TimerId};
+use tidegate_streams::mcp::{McpBeginEx, McpCapabilities, McpLifecycle, McpReset, McpResetKind};
+use tidegate_streams::{BeginEx, FlushEx, Frame, ResetEx};
+
+use super::list::reason;
+
+const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// Letters of a session identity: as many as an MQTT 3.1.1 broker surely takes as a client
+/// identifier, less one.
+const IDENTITY: usize = 22;
+
+/// The session with one toolkit.
+#[derive(Debug, Default)]
+pub(super) struct Hop {
+    pub(super) stream: Option<StreamId>,
+    /// The toolkit's identity of the session, once it has answered.
+    pub(super) id: Option<ByteString>,
+    capabilities: McpCapabilities,
+    failed: Option<String>,
+}
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Session {
+    accepted: StreamId,
+    pub(super) id: ByteString,
+    pub(super) client: McpCapabilities,
+    pub(super) hops: Vec<Hop>,
+    pub(super) timer: Option<TimerId>,
+    answered: bool,
+}
+
+impl Session {
+    pub(super) fn new(
+        cx: &mut Context<'_>,
+        accepted: StreamId,
+        client: McpCapabilities,
+        routes: usize,
+    ) -> Self {
+        let hops = (0..routes).map(|_| Hop::default()).collect();
+        Self {
+            accepted,
+            id: mint(cx),
+            client,
+            hops,
+            timer: None,
+            answered: false,
+        }
+    }
+
+    /// Takes a frame of the caller; whether the session is over for it.
+    pub(super) fn on_caller_frame(&mut self, cx: &mut Context<'_>, frame: Frame) {
+        match frame {
+            Frame::Data(data) => cx.acknowledge(self.accepted, data.payload.len()),
+            Frame::End(_) => {
+                for hop in &mut self.hops {
+                    hop.id = None;
+                    if let Some(stream) = hop.stream {
+                        cx.end(stream, Frame::end());
+                    }
+                }
+                if self.answered {
+                    cx.end(self.accepted, Frame::end());
+                } else {
+                    cx.terminate(self.accepted, None, None);
+                }
+                self.disarm(cx);
+            }
+            Frame::Abort(_) | Frame::Reset(_) => self.give_up(cx),
+            _ => {}
+        }
+    }
+
+    /// Takes a frame of a toolkit.
+    pub(super) fn on_toolkit_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: StreamId,
+        frame: Frame,
+    ) {
+        let Some(hop) = self.hops.iter_mut().find(|hop| hop.stream == Some(stream)) else {
+            return;
+        };
+        match frame {
+            Frame::Begin(begin) => {
+                if let BeginEx::Mcp(McpBeginEx::Lifecycle(lifecycle)) = *begin {
+                    hop.id = lifecycle.session_id;
+                    hop.capabilities = lifecycle.capabilities;
+                }
+            }
+            Frame::Data(data) => cx.acknowledge(stream, data.payload.len()),
+            Frame::Flush(flush) if self.answered => self.pass_flush(cx, flush),
+            Frame::End(_) | Frame::Abort(_) => hop.lose(cx, "it ended the session"),
+            Frame::Reset(reset) => {
+                let why = reason(reset.as_deref());
+                hop.lose(cx, &why);
+            }
+            _ => {}
+        }
+        self.settle(cx);
+    }
+
+    fn pass_flush(&self, cx: &mut Context<'_>, flush: Box<FlushEx>) {
+        if cx.is_sending(self.accepted) {
+            cx.send(self.accepted, Frame::Flush(flush));
+        }
+    }
+
+    /// Answers once every toolkit has answered or failed.
+    pub(super) fn settle(&mut self, cx: &mut Context<'_>) {
+        let waits = |hop: &Hop| hop.stream.is_some() && hop.id.is_none() && hop.failed.is_none();
+        if !self.answered && !self.hops.iter().any(waits) {
+            self.answer(cx);
+        }
+    }
+
+    /// Answers with what the toolkits can do that have answered.
+    pub(super) fn answer(&mut self, cx: &mut Context<'_>) {
+        self.disarm(cx);
+        if self.answered || cx.is_over(self.accepted) {
+            return;
+        }
+        self.answered = true;
+        if self.hops.iter().all(|hop| hop.id.is_none()) {
+            let why = self.hops.iter().filter_map(|hop| hop.failed.as_deref());
+            let why: Vec<&str> = why.collect();
+            let message = format!("No toolkit can be reached: {}.", why.join("; "));
+            let reset: ResetEx = McpReset::new(McpResetKind::Unavailable, message).into();
+            cx.terminate(self.accepted, Some(reset), None);
+            self.give_up(cx);
+            return;
+        }
+        let none = McpCapabilities::NONE;
+        let all = self
+            .hops
+            .iter()
+            .fold(none, |all, hop| all.with(hop.capabilities));
+        let session_id = Some(self.id.clone());
+        cx.send(
+            self.accepted,
+            Frame::begin(McpLifecycle {
+                session_id,
+                capabilities: all,
+            }),
+        );
+    }
+
+    fn disarm(&mut self, cx: &mut Context<'_>) {
+        if let Some(timer) = self.timer.take() {
+            cx.cancel(timer);
+        }
+    }
+
+    /// Whether nothing of it is left.
+    pub(super) fn is_over(&self, cx: &Context<'_>) -> bool {
+        let hop_over = |hop: &Hop| hop.stream.is_none_or(|stream| cx.is_over(stream));
+        cx.is_over(self.accepted) && self.hops.iter().all(hop_over)
+    }
+
+    /// Ends every stream.
+    pub(super) fn give_up(&mut self, cx: &mut Context<'_>) {
+        self.disarm(cx);
+        for hop in &mut self.hops {
+            hop.lose(cx, "nobody waits for it");
+        }
+        cx.terminate(self.accepted, None, None);
+    }
+}
+
+impl Hop {
+    fn lose(&mut self, cx: &mut Context<'_>, why: &str) {
+        if let Some(stream) = self.stream.take() {
+            cx.terminate(stream, None, None);
+        }
+        self.id = None;
+        self.failed = Some(why.to_owned());
+    }
+
+    /// Another attempt is under way.
+    pub(super) fn reopened(&mut self, stream: StreamId) {
+        self.stream = Some(stream);
+        self.failed = None;
+    }
+}
+
+/// A session identity: 22 letters and digits.
+fn mint(cx: &mut Context<'_>) -> ByteString {
+    let letter = |cx: &mut Context<'_>| {
+        let index = usize::try_from(cx.random_below(LETTERS.len() as u64)).unwrap_or_default();
+        char::from(LETTERS.get(index).copied().unwrap_or(b'0'))
+    };
+    (0..IDENTITY).map(|_| letter(cx)).collect::<String>().into()
+}
