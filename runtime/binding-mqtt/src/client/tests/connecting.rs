@@ -106,6 +106,17 @@ fn a_configured_name_is_told_and_clients_are_apart() {
 }
 
 #[test]
+fn workers_do_not_throw_each_other_off() {
+    let mut house = House::on_worker(3);
+    let publish = house.publish("a", 0, "1");
+    let (bytes, connect) = house.connect();
+    assert_eq!(connect.client_id, "gate-3");
+    house.published(bytes);
+    assert!(house.seen(publish).is_done());
+    house.finish(bytes);
+}
+
+#[test]
 fn a_refusal_is_told_to_who_waits_and_not_asked_for_again_at_once() {
     let mut house = House::new("{}");
     let first = house.publish("a", 1, "1");

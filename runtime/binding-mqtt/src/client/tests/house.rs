@@ -12,7 +12,7 @@ use tidegate_engine::streams::{
     AbortEx, BeginEx, DataEx, DataFlags, Frame, FrameKind, ResetEx, mqtt,
 };
 use tidegate_engine::testing::Rig;
-use tidegate_engine::{BindingId, Duration, StreamId};
+use tidegate_engine::{BindingId, Duration, Limits, StreamId, Worker};
 
 use super::super::{MqttClient, Options};
 use crate::codec::{
@@ -95,7 +95,17 @@ impl House {
 
     /// `window`: the broker's credit for what it is sent.
     pub(super) fn with_window(json: &str, window: u32) -> Self {
+        Self::in_rig(Rig::new(), json, window)
+    }
+
+    /// On another worker than the first.
+    pub(super) fn on_worker(worker: u16) -> Self {
         let mut rig = Rig::new();
+        rig.worker = Worker::new(worker, [7; 32], Limits::default());
+        Self::in_rig(rig, r#"{"clientId":"gate"}"#, 1 << 20)
+    }
+
+    fn in_rig(mut rig: Rig, json: &str, window: u32) -> Self {
         let exit = rig.edge(window);
         let client = rig.attach(MqttClient::new(options(json), exit));
         let caller = rig.edge(1 << 20);
