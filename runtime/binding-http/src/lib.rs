@@ -46,14 +46,14 @@ pub(crate) struct HttpServer {
     stopping: watch::Sender<bool>,
 }
 
-/// Attaches the edge to a worker; tells where it listens. `listening` is where an earlier worker of
+/// Attaches the edge to a worker; tells its name and where it listens. `listening` is where an earlier worker of
 /// the same engine does, whose port is shared.
 pub fn attach(
     assembly: &mut Assembly,
     options: Options,
     exit: BindingId,
     listening: Option<SocketAddr>,
-) -> Result<SocketAddr, StartError> {
+) -> Result<(BindingId, SocketAddr), StartError> {
     let listen = listening.unwrap_or(options.listen.0);
     let shares = listening.is_some();
     let listener = listener::bind(listen, shares)
@@ -68,7 +68,7 @@ pub fn attach(
              listen on 127.0.0.1 unless that is what you want"
         );
     }
-    let (_, edge) = assembly.attach_edge(WINDOW, |id, handle| {
+    let (id, edge) = assembly.attach_edge(WINDOW, |id, handle| {
         Rc::new(HttpServer {
             id,
             exit,
@@ -81,7 +81,7 @@ pub fn attach(
         })
     });
     assembly.spawn(listener::accept(edge, listener));
-    Ok(listening)
+    Ok((id, listening))
 }
 
 impl Edge for HttpServer {

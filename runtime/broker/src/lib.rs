@@ -10,6 +10,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::mpsc;
 use std::thread;
 
 use mqtt5::broker::config::{StorageBackend, StorageConfig};
@@ -104,27 +105,18 @@ impl std::fmt::Debug for Stop {
 
 impl Broker {
     /// Starts a broker; returns once it listens.
+    ///
+    /// The broker has a thread and a runtime of its own, so that this can be called from within
+    /// another runtime; the caller's thread waits for as long as it takes to bind a port.
     pub fn start(options: &Options) -> Result<Self, StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
         let config = configured(options);
         let listen = options.listen;
-        let refused = |reason: String| StartError::Listen { listen, reason };
-        let mut broker = runtime
-            .block_on(MqttBroker::with_config(config))
-            .map_err(|error| refused(error.to_string()))?;
-        let local_addr = broker
-            .local_addr()
-            .ok_or_else(|| refused("it got no address".to_owned()))?;
-        let shutdown = Stop(broker.shutdown_handle());
+        let (tell, told) = mpsc::sync_channel(1);
         let thread = thread::Builder::new()
             .name("tidegate-broker".to_owned())
-            .spawn(move || {
-                if let Err(error) = runtime.block_on(broker.run()) {
-                    tracing::error!(%error, "the embedded broker stopped");
-                }
-            })?;
+            .spawn(move || run(config, listen, &tell))?;
+        let gone = || io::Error::other("its thread ended before it listened");
+        let (local_addr, shutdown) = told.recv().map_err(|_| gone())??;
         Ok(Self {
             local_addr,
             shutdown,
@@ -147,6 +139,45 @@ impl Drop for Broker {
             tracing::error!("the embedded broker's thread panicked");
         }
     }
+}
+
+type Started = Result<(SocketAddr, Stop), StartError>;
+
+/// The broker's thread: tells how it started, and runs until it is stopped.
+fn run(config: BrokerConfig, listen: SocketAddr, tell: &mpsc::SyncSender<Started>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            // Whoever started it waits for this, and is there.
+            let _ = tell.send(Err(error.into()));
+            return;
+        }
+    };
+    let refused = |reason: String| StartError::Listen { listen, reason };
+    runtime.block_on(async {
+        let started = match MqttBroker::with_config(config).await {
+            Ok(broker) => match broker.local_addr() {
+                Some(local_addr) => Ok((broker, local_addr)),
+                None => Err(refused("it got no address".to_owned())),
+            },
+            Err(error) => Err(refused(error.to_string())),
+        };
+        match started {
+            Ok((mut broker, local_addr)) => {
+                let shutdown = Stop(broker.shutdown_handle());
+                let _ = tell.send(Ok((local_addr, shutdown)));
+                if let Err(error) = broker.run().await {
+                    tracing::error!(%error, "the embedded broker stopped");
+                }
+            }
+            Err(error) => {
+                let _ = tell.send(Err(error));
+            }
+        }
+    });
 }
 
 fn configured(options: &Options) -> BrokerConfig {

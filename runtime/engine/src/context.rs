@@ -249,7 +249,8 @@ impl Context<'_> {
     /// Whether this binding has seen the last of the stream: no frame of it will arrive any more.
     pub fn is_over(&self, stream: StreamId) -> bool {
         self.core.slots.get(stream).is_none_or(|slot| {
-            slot.role_of(self.binding).is_none_or(|role| slot.end(role).is_done())
+            slot.role_of(self.binding)
+                .is_none_or(|role| slot.end(role).is_done())
         })
     }
 

@@ -66,6 +66,14 @@ impl Add<Duration> for Time {
     }
 }
 
+impl Add for Duration {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
 impl Sub for Time {
     type Output = Duration;
 

@@ -4,7 +4,7 @@ from conftest import TIDEGATE, Process
 
 
 def test_the_tour_is_walked_to_its_end():
-    demo = Process([str(TIDEGATE), "demo", "--once"])
+    demo = Process([str(TIDEGATE), "demo", "--once", "--port", "0"])
     code = demo.child.wait(60)
     demo.stop()
     assert code == 0, demo.text()

@@ -1,0 +1,38 @@
+//! `mcp · server`: MCP with clients, over http and line streams, onto mcp streams.
+//!
+//! Both eras on the same endpoint, told apart by each message:
+//!
+//! - *modern* (2026-07-28): a request stands alone; who asks, in which version, stands in its
+//!   `params._meta` and, over HTTP, in headers that must agree with it;
+//! - *legacy* (2025-11-25, 2025-06-18, 2025-03-26): `initialize` begins a session.
+//!
+//! Behind this binding nobody knows the era, nor JSON-RPC ids, nor HTTP. `params` and `result` pass
+//! as slices of what came; the envelope is written around them.
+//!
+//! Bounds: `maxMessageSize` for a message, 256 requests at a time of a session or of standard input
+//! (one more is refused), `maxSessions`, 1,000 subscriptions of a session or a `listen`; updates for
+//! a client that does not read are coalesced by URI.
+
+mod batch;
+mod binding;
+mod capabilities;
+mod envelope;
+mod era;
+mod errors;
+mod headers;
+mod http;
+mod initialize;
+mod line;
+mod listen;
+mod methods;
+mod options;
+mod output;
+mod request;
+mod result;
+mod session;
+mod subscription;
+#[cfg(test)]
+mod tests;
+
+pub use binding::McpServer;
+pub use options::Options;

@@ -1,0 +1,82 @@
+//! In which of the two ways a request is made, and what each obliges it to say.
+
+use super::envelope::Params;
+use super::errors::Refusal;
+use super::headers;
+use super::http::Caller;
+use super::methods::{Era, LEGACY, MODERN, Method};
+
+/// In which era a request is made.
+pub(super) fn of(caller: &Caller, method: &str, params: &Params) -> Result<Era, Refusal> {
+    if method == "initialize" {
+        return Ok(Era::Legacy);
+    }
+    if params.meta(VERSION)?.is_some() {
+        return Ok(Era::Modern);
+    }
+    let header = caller
+        .headers
+        .as_ref()
+        .and_then(|headers| headers::text(headers, headers::PROTOCOL_VERSION));
+    let legacy = header.is_none_or(|version| LEGACY.contains(&version));
+    if caller.session.is_some()
+        || (legacy && caller.headers.is_some() && method != "server/discover")
+    {
+        return Ok(Era::Legacy);
+    }
+    Ok(Era::Modern)
+}
+
+const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
+/// What every modern request must say of itself (2026-07-28, `_meta`).
+pub(super) fn check_modern(
+    caller: &Caller,
+    name: &str,
+    method: Option<Method>,
+    params: &Params,
+) -> Result<(), Refusal> {
+    let missing = |key: &str| {
+        Refusal::invalid_params(format!("The request's params._meta must have '{key}'."))
+    };
+    let version = params.meta(VERSION)?.and_then(|version| version.string());
+    let version = version.ok_or_else(|| missing(VERSION))?;
+    if let Some(headers) = &caller.headers {
+        headers::check(headers, &version, name, method, params)?;
+    }
+    if version != MODERN {
+        return Err(Refusal::unsupported_version(&version));
+    }
+    let capabilities = params.meta(CAPABILITIES)?;
+    let is_object = |value: &tidegate_json::Value<'_>| value.kind() == tidegate_json::Kind::Object;
+    if !capabilities.is_some_and(|told| is_object(&told)) {
+        return Err(missing(CAPABILITIES));
+    }
+    Ok(())
+}
+
+/// A legacy request but `initialize` belongs to a session, and says no other revision.
+pub(super) fn check_legacy(caller: &Caller, name: &str) -> Result<(), Refusal> {
+    if name == "initialize" {
+        return Ok(());
+    }
+    if caller.session.is_none() {
+        return Err(Refusal::invalid_request(
+            "The request belongs to no session: send 'initialize' first and its \
+             Mcp-Session-Id with every request, or speak 2026-07-28.",
+        ));
+    }
+    let header = caller
+        .headers
+        .as_ref()
+        .and_then(|headers| headers::text(headers, headers::PROTOCOL_VERSION));
+    // Clients are known to name another legacy revision than the one that was agreed on.
+    match header {
+        Some(version) if !LEGACY.contains(&version) => {
+            let what = format!("The revision '{version}' is not spoken here.");
+            Err(Refusal::invalid_request(&what))
+        }
+        _ => Ok(()),
+    }
+}

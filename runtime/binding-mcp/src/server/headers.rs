@@ -1,0 +1,127 @@
+//! The headers of a request, and what must agree with its body (2026-07-28, Streamable HTTP).
+
+use ::http::header::{ACCEPT, CONTENT_TYPE};
+use ::http::{HeaderMap, HeaderValue};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytestring::ByteString;
+use tidegate_streams::mcp::McpHeader;
+
+use super::envelope::Params;
+use super::errors::Refusal;
+use super::methods::Method;
+
+pub(super) const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+pub(super) const SESSION_ID: &str = "mcp-session-id";
+const METHOD: &str = "mcp-method";
+const NAME: &str = "mcp-name";
+const PARAM: &str = "mcp-param-";
+/// How many `Mcp-Param-*` headers are looked at.
+const PARAMS_MAX: usize = 64;
+
+/// A header's value as text.
+pub(super) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+/// Whether a body is JSON, as its type says; a client that says nothing is believed.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_none_or(|media| {
+        let media = media.to_str().unwrap_or_default();
+        let media = media.split(';').next().unwrap_or_default().trim();
+        media.eq_ignore_ascii_case("application/json")
+    })
+}
+
+/// Whether the client takes a media type; one that says nothing takes all.
+pub(super) fn accepts(headers: &HeaderMap, media: &str) -> bool {
+    let mut values = headers.get_all(ACCEPT).iter().peekable();
+    if values.peek().is_none() {
+        return true;
+    }
+    let group = media.split('/').next().unwrap_or_default();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|range| {
+            let range = range.split(';').next().unwrap_or_default().trim();
+            range == "*/*"
+                || range.eq_ignore_ascii_case(media)
+                || range
+                    .strip_suffix("/*")
+                    .is_some_and(|range| range.eq_ignore_ascii_case(group))
+        })
+}
+
+/// Checks the headers that mirror a modern request's body.
+pub(super) fn check(
+    headers: &HeaderMap,
+    version: &str,
+    method: &str,
+    served: Option<Method>,
+    params: &Params,
+) -> Result<(), Refusal> {
+    mirror(headers, "MCP-Protocol-Version", PROTOCOL_VERSION, version)?;
+    mirror(headers, "Mcp-Method", METHOD, method)?;
+    let key = match served {
+        Some(Method::ToolsCall | Method::PromptsGet) => "name",
+        Some(Method::ResourcesRead) => "uri",
+        _ => return Ok(()),
+    };
+    match params.string(key)? {
+        Some(value) => mirror(headers, "Mcp-Name", NAME, &value),
+        // That it is missing is told by whoever needs it.
+        None => Ok(()),
+    }
+}
+
+fn mirror(headers: &HeaderMap, title: &str, name: &str, value: &str) -> Result<(), Refusal> {
+    let mut all = headers.get_all(name).iter();
+    let Some(header) = all.next() else {
+        return Err(Refusal::header_mismatch(format!(
+            "The header {title} is missing."
+        )));
+    };
+    let agrees = decoded(header).is_some_and(|header| header == value);
+    if agrees && all.next().is_none() {
+        return Ok(());
+    }
+    let header = String::from_utf8_lossy(header.as_bytes()).into_owned();
+    Err(Refusal::header_mismatch(format!(
+        "Header mismatch: {title} is '{header}', and the body says '{value}'."
+    )))
+}
+
+/// A header's value: plain ASCII, or `=?base64?…?=`.
+fn decoded(value: &HeaderValue) -> Option<ByteString> {
+    let text = value.to_str().ok()?.trim_matches([' ', '\t']);
+    match text
+        .strip_prefix("=?base64?")
+        .and_then(|text| text.strip_suffix("?="))
+    {
+        Some(encoded) => ByteString::try_from(STANDARD.decode(encoded).ok()?).ok(),
+        None => Some(text.into()),
+    }
+}
+
+/// The `Mcp-Param-*` headers; a value that cannot be read is refused.
+pub(super) fn params(headers: &HeaderMap) -> Result<Vec<McpHeader>, Refusal> {
+    let mut found = Vec::new();
+    for (name, value) in headers {
+        let Some(name) = name.as_str().strip_prefix(PARAM) else {
+            continue;
+        };
+        let value = decoded(value).ok_or_else(|| {
+            Refusal::header_mismatch(format!("The header Mcp-Param-{name} cannot be read."))
+        })?;
+        if found.len() == PARAMS_MAX {
+            let what = format!("More than {PARAMS_MAX} Mcp-Param headers.");
+            return Err(Refusal::header_mismatch(what));
+        }
+        found.push(McpHeader {
+            name: name.into(),
+            value,
+        });
+    }
+    Ok(found)
+}

@@ -1,0 +1,436 @@
+//! HTTP exchanges: a POST with a message, a GET for a session's events, a DELETE of a session.
+
+use ::http::{HeaderMap, HeaderValue, Method as Verb, StatusCode};
+use bytes::Bytes;
+use bytestring::ByteString;
+use tidegate_engine::{Context, Duration, PendingData, StreamId, TimerId};
+use tidegate_json::Parts;
+use tidegate_streams::Frame;
+use tidegate_streams::http_stream::{HttpBeginEx, HttpRequest, HttpResponse};
+
+use super::binding::{Key, McpServer};
+use super::envelope::{self, Id, Incoming, Message, Params, Unreadable};
+use super::era;
+use super::errors::Refusal;
+use super::headers;
+use super::methods::{BATCHING, Era, Method};
+use super::output::{Head, Sink, event_stream, frames};
+
+/// What depends on an exchange, and is told when its client goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    None,
+    Request(usize),
+    Batch(usize),
+    Listen(usize),
+    /// The event stream of a session.
+    Events(usize),
+    /// A session that begins.
+    Initialize(usize),
+    /// A subscription that is not confirmed.
+    Subscribe(usize),
+    /// What the exit can do is asked for.
+    Discover,
+}
+
+/// An exchange.
+#[derive(Debug)]
+pub(super) struct HttpExchange {
+    stream: StreamId,
+    head: Option<HttpRequest>,
+    body: Parts,
+    pub(super) owner: Owner,
+    pub(super) out: PendingData,
+    /// The response's head has gone out.
+    begun: bool,
+    /// The response is server-sent events.
+    events: bool,
+    /// The response is whole; its END is due when nothing of it waits.
+    finished: bool,
+    keep_alive: Option<TimerId>,
+}
+
+/// Where a message came from.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) sink: Sink,
+    /// The headers that came with it, over HTTP.
+    pub(super) headers: Option<HeaderMap>,
+    /// The legacy session that it belongs to.
+    pub(super) session: Option<usize>,
+}
+
+impl Caller {
+    pub(super) fn with_sink(&self, sink: Sink) -> Self {
+        Self {
+            sink,
+            ..self.clone()
+        }
+    }
+
+    /// Whether the client takes server-sent events in answer to it.
+    pub(super) fn takes_events(&self) -> bool {
+        matches!(self.sink, Sink::Http(_))
+            && self
+                .headers
+                .as_ref()
+                .is_some_and(|headers| headers::accepts(headers, "text/event-stream"))
+    }
+}
+
+impl HttpExchange {
+    /// Whether the response is server-sent events that are under way.
+    pub(super) const fn is_streaming(&self) -> bool {
+        self.events
+    }
+
+    /// Sends the response's head.
+    pub(super) fn begin(&mut self, cx: &mut Context<'_>, response: HttpResponse) {
+        if !self.begun {
+            self.begun = true;
+            cx.send(
+                self.stream,
+                Frame::Begin(Box::new(HttpBeginEx::Response(response).into())),
+            );
+        }
+    }
+
+    /// Begins a response of server-sent events.
+    pub(super) fn begin_events(&mut self, cx: &mut Context<'_>) {
+        self.events = true;
+        self.begin(cx, event_stream());
+    }
+
+    /// Sends a piece of the response, as far as there is credit.
+    pub(super) fn push(&mut self, cx: &mut Context<'_>, piece: Parts) {
+        for data in frames(piece) {
+            self.out.send(cx, self.stream, data);
+        }
+    }
+
+    /// Ends the response behind what waits of it.
+    pub(super) fn finish(&mut self, cx: &mut Context<'_>) {
+        self.finished = true;
+        self.flush(cx);
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) {
+        if self.out.flush(cx, self.stream) && self.finished {
+            cx.end(self.stream, Frame::end());
+        }
+    }
+
+    /// Breaks the response off.
+    pub(super) fn break_off(&mut self, cx: &mut Context<'_>) {
+        cx.terminate(self.stream, None, None);
+    }
+}
+
+impl McpServer {
+    pub(super) fn on_http(&mut self, cx: &mut Context<'_>, stream: StreamId, head: HttpRequest) {
+        if let Some(worker) = Self::owner_elsewhere(cx, &head.headers)
+            && cx.hand_over(stream, HttpBeginEx::Request(head.clone()).into(), worker)
+        {
+            return;
+        }
+        let key = self.http.insert(HttpExchange {
+            stream,
+            head: Some(head),
+            body: Parts::new(),
+            owner: Owner::None,
+            out: PendingData::new(),
+            begun: false,
+            events: false,
+            finished: false,
+            keep_alive: None,
+        });
+        cx.accept(stream, Key::Http(key).token());
+    }
+
+    pub(super) fn http_frame(&mut self, cx: &mut Context<'_>, key: usize, frame: Frame) {
+        let Some(exchange) = self.http.get_mut(key) else {
+            return;
+        };
+        match frame {
+            Frame::Data(data) => {
+                let length = data.payload.len();
+                if exchange.body.len() + length <= self.options.max_message_size {
+                    exchange.body.push(data.payload);
+                    cx.acknowledge(exchange.stream, length);
+                } else {
+                    let id = Id::null();
+                    let refusal = Refusal::invalid_request("The message is too large.");
+                    cx.reset(exchange.stream, None);
+                    self.refuse(cx, Sink::Http(key), &id, &refusal);
+                }
+            }
+            Frame::End(_) => self.request_is_whole(cx, key),
+            Frame::Window(_) => {
+                exchange.flush(cx);
+                match exchange.owner {
+                    Owner::Request(request) => self.sink_drained(cx, request),
+                    Owner::Listen(listen) => self.flush_listen_updates(cx, listen),
+                    Owner::Events(session) => self.flush_session_updates(cx, session),
+                    _ => {}
+                }
+            }
+            Frame::Abort(_) | Frame::Reset(_) => self.http_left(cx, key),
+            _ => {}
+        }
+        self.forget_http_if_over(cx, key);
+    }
+
+    /// The client has gone, or will not be answered any more.
+    pub(super) fn http_left(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(exchange) = self.http.get_mut(key) else {
+            return;
+        };
+        exchange.break_off(cx);
+        if let Some(timer) = exchange.keep_alive.take() {
+            cx.cancel(timer);
+        }
+        match std::mem::replace(&mut exchange.owner, Owner::None) {
+            Owner::Request(request) => self.client_left(cx, request),
+            Owner::Listen(listen) => self.listen_left(cx, listen),
+            Owner::Batch(batch) => self.batch_left(batch, Sink::Http(key)),
+            Owner::Events(session) => self.events_left(cx, session, key),
+            Owner::Initialize(session) => self.initialize_left(cx, session, Sink::Http(key)),
+            Owner::Subscribe(subscription) => self.subscribe_left(subscription, Sink::Http(key)),
+            Owner::Discover => self.discover_left(Sink::Http(key)),
+            Owner::None => {}
+        }
+        self.http.try_remove(key);
+    }
+
+    /// Notes who is to be told when the client goes.
+    pub(super) fn own(&mut self, sink: Sink, owner: Owner) {
+        if let Sink::Http(key) = sink
+            && let Some(exchange) = self.http.get_mut(key)
+        {
+            exchange.owner = owner;
+        }
+    }
+
+    pub(super) fn forget_http_if_over(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some(exchange) = self.http.get(key)
+            && cx.is_over(exchange.stream)
+        {
+            self.http_left(cx, key);
+        }
+    }
+
+    fn request_is_whole(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(exchange) = self.http.get_mut(key) else {
+            return;
+        };
+        let Some(head) = exchange.head.take() else {
+            return;
+        };
+        let body = std::mem::take(&mut exchange.body);
+        match head.method {
+            Verb::POST => self.post(cx, key, head.headers, body),
+            Verb::GET => self.get(cx, key, &head.headers),
+            Verb::DELETE => self.delete(cx, key, &head.headers),
+            _ => self.answer_status(cx, Sink::Http(key), StatusCode::METHOD_NOT_ALLOWED),
+        }
+    }
+
+    fn post(&mut self, cx: &mut Context<'_>, key: usize, headers: HeaderMap, body: Parts) {
+        let sink = Sink::Http(key);
+        if !headers::is_json(&headers) {
+            return self.answer_status(cx, sink, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        }
+        if !headers::accepts(&headers, "application/json")
+            && !headers::accepts(&headers, "text/event-stream")
+        {
+            return self.answer_status(cx, sink, StatusCode::NOT_ACCEPTABLE);
+        }
+        let session = headers::text(&headers, headers::SESSION_ID).map(ByteString::from);
+        let found = session
+            .as_ref()
+            .and_then(|id| self.session_keys.get(id).copied());
+        let caller = Caller {
+            sink,
+            headers: Some(headers),
+            session: found,
+        };
+        let unknown_session = session.is_some() && found.is_none();
+        match envelope::read(body) {
+            // The session is the first thing that must be right: the client is to begin a new one.
+            Incoming::One(Ok(Message::Request { id, .. })) if unknown_session => {
+                self.refuse(cx, sink, &id, &Refusal::unknown_session());
+            }
+            _ if unknown_session => self.answer_status(cx, sink, StatusCode::NOT_FOUND),
+            Incoming::One(message) => self.serve(cx, &caller, message),
+            Incoming::Batch(messages) => {
+                let batches = self.session_version(found) == Some(BATCHING);
+                if batches && Self::is_batch(&messages) {
+                    self.serve_batch(cx, &caller, messages);
+                } else {
+                    let refusal = Refusal::invalid_request("Batches are not served here.");
+                    self.refuse(cx, sink, &Id::null(), &refusal);
+                }
+            }
+        }
+    }
+
+    /// Serves one message, from wherever it came.
+    pub(super) fn serve(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller,
+        message: Result<Message, Unreadable>,
+    ) {
+        match message {
+            Ok(Message::Request { id, method, params }) => {
+                if let Err(refusal) = self.serve_request(cx, caller, &id, &method, params) {
+                    self.refuse(cx, caller.sink, &id, &refusal);
+                }
+            }
+            Ok(Message::Notification { method, params }) => {
+                self.serve_notification(cx, caller, &method, &params);
+                self.answer_status(cx, caller.sink, StatusCode::ACCEPTED);
+            }
+            Ok(Message::Response) => self.answer_status(cx, caller.sink, StatusCode::ACCEPTED),
+            Err((id, refusal)) => self.refuse(cx, caller.sink, &id, &refusal),
+        }
+    }
+
+    fn serve_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller,
+        id: &Id,
+        name: &str,
+        params: Params,
+    ) -> Result<(), Refusal> {
+        if cx.stopping() {
+            return Err(Refusal::unavailable("The gateway is about to stop."));
+        }
+        let era = era::of(caller, name, &params)?;
+        let method = Method::of(name, era);
+        if era == Era::Modern {
+            era::check_modern(caller, name, method, &params)?;
+        } else {
+            era::check_legacy(caller, name)?;
+        }
+        let method = method.ok_or_else(|| Refusal::unknown_method(name, era))?;
+        if let Some(session) = caller.session {
+            self.touch_session(cx, session);
+        }
+        match method {
+            Method::Initialize => self.initialize(cx, caller, id, &params),
+            Method::Ping => {
+                self.answer_with(cx, caller.sink, id, b"");
+                Ok(())
+            }
+            Method::Discover => self.discover(cx, caller, id),
+            Method::Listen => self.listen(cx, caller, id, &params),
+            Method::ResourcesSubscribe => self.subscribe(cx, caller, id, params),
+            Method::ResourcesUnsubscribe => self.unsubscribe(cx, caller, id, &params),
+            _ => self.begin_request(cx, caller, id, era, method, params),
+        }
+    }
+
+    fn serve_notification(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller,
+        method: &str,
+        params: &Params,
+    ) {
+        if method == "notifications/cancelled"
+            && let Some(id) = envelope::request_id(params)
+        {
+            self.cancel(cx, caller, &id);
+        }
+        if let Some(session) = caller.session {
+            self.touch_session(cx, session);
+        }
+    }
+
+    /// A session's events.
+    fn get(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap) {
+        let sink = Sink::Http(key);
+        let Some(id) = headers::text(headers, headers::SESSION_ID) else {
+            // The modern era has no GET; a legacy one is of a session.
+            return self.answer_status(cx, sink, StatusCode::METHOD_NOT_ALLOWED);
+        };
+        let Some(session) = self.session_keys.get(id).copied() else {
+            return self.answer_status(cx, sink, StatusCode::NOT_FOUND);
+        };
+        if !headers::accepts(headers, "text/event-stream") {
+            return self.answer_status(cx, sink, StatusCode::NOT_ACCEPTABLE);
+        }
+        self.open_events(cx, session, key);
+    }
+
+    fn delete(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap) {
+        let sink = Sink::Http(key);
+        let Some(id) = headers::text(headers, headers::SESSION_ID) else {
+            return self.answer_status(cx, sink, StatusCode::METHOD_NOT_ALLOWED);
+        };
+        match self.session_keys.get(id).copied() {
+            Some(session) => {
+                self.retire_session(cx, session);
+                self.answer_status(cx, sink, StatusCode::OK);
+            }
+            None => self.answer_status(cx, sink, StatusCode::NOT_FOUND),
+        }
+    }
+
+    /// Keeps an event stream open while nothing happens on it.
+    pub(super) fn keep_events_alive(&mut self, cx: &mut Context<'_>, key: usize) {
+        let after = Duration::from_millis(self.options.keep_alive.max(1));
+        if let Some(exchange) = self.http.get_mut(key) {
+            let token = Key::Http(key).token();
+            exchange.keep_alive = Some(cx.timer(after, token, 0, "mcp_server.keep_alive"));
+        }
+    }
+
+    pub(super) fn events_timer(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(exchange) = self.http.get_mut(key) else {
+            return;
+        };
+        exchange.keep_alive = None;
+        if exchange.finished {
+            return;
+        }
+        // A client that does not read needs no comment to keep what it does not read.
+        if exchange.out.is_empty() {
+            exchange.push(cx, Parts::from(Bytes::from_static(b": keep-alive\n\n")));
+        }
+        self.keep_events_alive(cx, key);
+    }
+
+    /// Ends a response of server-sent events in order.
+    pub(super) fn finish_events(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some(exchange) = self.http.get_mut(key) {
+            exchange.owner = Owner::None;
+            if let Some(timer) = exchange.keep_alive.take() {
+                cx.cancel(timer);
+            }
+            exchange.finish(cx);
+            self.forget_http_if_over(cx, key);
+        }
+    }
+}
+
+impl McpServer {
+    /// The answer to `initialize`, with the session's id.
+    pub(super) fn answer_initialized(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: Sink,
+        session_id: &str,
+        message: Bytes,
+    ) {
+        let over_http = matches!(sink, Sink::Http(_));
+        let session_id = HeaderValue::from_str(session_id).ok().filter(|_| over_http);
+        let head = Head {
+            status: StatusCode::OK,
+            session_id,
+        };
+        self.answer(cx, sink, head, Parts::from(message));
+    }
+}

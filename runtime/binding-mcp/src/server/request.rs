@@ -1,0 +1,490 @@
+//! One request that is carried out behind this binding.
+
+use ::http::StatusCode;
+use bytes::{Bytes, BytesMut};
+use tidegate_engine::{Context, Duration, PendingData, StreamId, TimerId};
+use tidegate_json::write::push_string;
+use tidegate_json::{Kind, Parts};
+use tidegate_streams::http_stream::HttpResponse;
+use tidegate_streams::mcp::{McpEnd, McpFlushEx, McpProgress};
+use tidegate_streams::{BeginEx, EndEx, FlushEx, Frame, ResetEx};
+
+use super::binding::{Key, McpServer};
+use super::envelope::{Id, Params};
+use super::errors::Refusal;
+use super::headers;
+use super::http::{Caller, Owner};
+use super::line::UnderWay;
+use super::methods::{Era, Method};
+use super::output::{Head, Sink, event, frames, json_headers};
+use super::result::{Passing, prefix};
+
+/// A result up to this size is held until it is whole, so that its length can be told ahead.
+const HELD: usize = 64 * 1024;
+/// A result on a shared channel, or in a batch, is held until it is whole, up to this size.
+const HELD_MAX: usize = 16 * 1024 * 1024;
+/// How much may wait for a client before a result's sender is held back.
+const AHEAD: usize = 256 * 1024;
+/// How many requests a session, or a line, may have under way.
+pub(super) const REQUESTS_MAX: usize = 256;
+/// How long the answer's own deadline is given beyond the one that the exit was told.
+pub(super) const SLACK: Duration = Duration::from_millis(500);
+
+/// How the answer is written.
+#[derive(Debug, PartialEq, Eq)]
+enum Mode {
+    /// It is held until it is whole.
+    Holding,
+    /// It is on its way, in a response of JSON.
+    Streaming,
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub(super) struct Request {
+    sink: Sink,
+    id: Id,
+    era: Era,
+    method: Method,
+    session: Option<usize>,
+    stream: StreamId,
+    params: PendingData,
+    passing: Passing,
+    held: Parts,
+    mode: Mode,
+    /// Received and not acknowledged, since the client is slow.
+    unacknowledged: usize,
+    /// The token with which the client wants to be told of progress.
+    progress: Option<Bytes>,
+    takes_events: bool,
+    timer: Option<TimerId>,
+}
+
+impl McpServer {
+    /// Carries a request out.
+    pub(super) fn begin_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller,
+        id: &Id,
+        era: Era,
+        method: Method,
+        params: Params,
+    ) -> Result<(), Refusal> {
+        self.check_room(caller, id)?;
+        let key = match method.key() {
+            Some(name) => Some(params.string(name)?.ok_or_else(|| {
+                Refusal::invalid_params(format!("params.{name} must be a string."))
+            })?),
+            None => None,
+        };
+        let over_http = caller.headers.as_ref().filter(|_| era == Era::Modern);
+        let owed = match (method, over_http) {
+            (Method::ToolsCall, Some(headers)) => Some(headers::params(headers)?),
+            _ => None,
+        };
+        let progress = progress_token(&params)?;
+        let session_id = caller.session.and_then(|session| self.identity_of(session));
+        let parts = params.into_parts();
+        let length = i64::try_from(parts.len()).unwrap_or(-1);
+        let timeout = self.options.timeout;
+        let begin = method
+            .begin(session_id, key, length, owed, timeout)
+            .ok_or_else(Refusal::internal)?;
+        let entry = self.requests.vacant_entry();
+        let token = Key::Request(entry.key()).token();
+        let stream = cx
+            .open(self.exit, BeginEx::Mcp(begin), token)
+            .map_err(Refusal::no_room)?;
+        let within = Duration::from_millis(timeout) + SLACK;
+        let mut request = Request {
+            sink: caller.sink,
+            id: id.clone(),
+            era,
+            method,
+            session: caller.session,
+            stream,
+            params: PendingData::new(),
+            passing: Passing::default(),
+            held: Parts::new(),
+            mode: Mode::Holding,
+            unacknowledged: 0,
+            progress,
+            takes_events: caller.takes_events(),
+            timer: Some(cx.timer(within, token, 0, "mcp_server.request")),
+        };
+        for data in frames(parts) {
+            request.params.send(cx, stream, data);
+        }
+        let key = entry.key();
+        entry.insert(request);
+        self.register(caller, id, UnderWay::Request(key));
+        Ok(())
+    }
+
+    /// Whether one more request may be under way, and its id is free.
+    pub(super) fn check_room(&self, caller: &Caller, id: &Id) -> Result<(), Refusal> {
+        let under_way = match (caller.sink, caller.session) {
+            (Sink::Line(key), _) => self.lines.get(key).map(|line| &line.under_way),
+            (_, Some(key)) => self.sessions.get(key).map(|session| &session.under_way),
+            _ => None,
+        };
+        let Some(under_way) = under_way else {
+            return Ok(());
+        };
+        if under_way.contains_key(id) {
+            return Err(Refusal::invalid_request(
+                "A request with this id is under way.",
+            ));
+        }
+        if under_way.len() >= REQUESTS_MAX {
+            let what = format!("{REQUESTS_MAX} requests are under way; wait for an answer first.");
+            return Err(Refusal::unavailable(what));
+        }
+        Ok(())
+    }
+
+    /// Remembers what a client can cancel by its id.
+    pub(super) fn register(&mut self, caller: &Caller, id: &Id, under_way: UnderWay) {
+        let owner = match under_way {
+            UnderWay::Request(key) => Owner::Request(key),
+            UnderWay::Listen(key) => Owner::Listen(key),
+        };
+        self.own(caller.sink, owner);
+        if let Sink::Line(key) = caller.sink {
+            if let Some(line) = self.lines.get_mut(key) {
+                line.under_way.insert(id.clone(), under_way);
+            }
+        } else if let Some(session) = caller.session.and_then(|key| self.sessions.get_mut(key)) {
+            session.under_way.insert(id.clone(), under_way);
+        }
+    }
+
+    /// Forgets it again.
+    pub(super) fn unregister(&mut self, sink: Sink, session: Option<usize>, id: &Id) {
+        match sink {
+            Sink::Line(key) => {
+                if let Some(line) = self.lines.get_mut(key) {
+                    line.under_way.remove(id);
+                }
+            }
+            _ => self.own(sink, Owner::None),
+        }
+        if let Some(session) = session.and_then(|key| self.sessions.get_mut(key)) {
+            session.under_way.remove(id);
+        }
+    }
+
+    /// The client wants no answer any more.
+    pub(super) fn cancel(&mut self, cx: &mut Context<'_>, caller: &Caller, id: &Id) {
+        let of_line = match caller.sink {
+            Sink::Line(key) => self.lines.get(key).and_then(|line| line.under_way.get(id)),
+            _ => None,
+        };
+        let of_session = || {
+            let session = self.sessions.get(caller.session?)?;
+            session.under_way.get(id)
+        };
+        match of_line.or_else(of_session).copied() {
+            Some(UnderWay::Request(key)) => self.cancel_request(cx, key),
+            Some(UnderWay::Listen(key)) => self.cancel_listen(cx, key),
+            None => {}
+        }
+    }
+
+    pub(super) fn request_frame(&mut self, cx: &mut Context<'_>, key: usize, frame: Frame) {
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        match frame {
+            Frame::Data(data) => self.result_part(cx, key, data.payload),
+            Frame::End(end) => {
+                let end = match end.map(|end| *end) {
+                    Some(EndEx::Mcp(end)) => end,
+                    None => McpEnd::default(),
+                };
+                self.result_is_whole(cx, key, &end);
+            }
+            Frame::Window(_) => {
+                request.params.flush(cx, request.stream);
+            }
+            Frame::Flush(flush) => {
+                if let FlushEx::Mcp(flush) = *flush {
+                    self.request_flush(cx, key, &flush);
+                }
+            }
+            Frame::Reset(Some(reset)) => {
+                let refusal = match *reset {
+                    ResetEx::Mcp(reset) => Refusal::of_reset(reset, request.method, request.era),
+                    _ => Refusal::internal(),
+                };
+                self.fail_with(cx, key, &refusal);
+            }
+            Frame::Reset(None) | Frame::Abort(_) => self.fail_request(cx, key),
+            _ => {}
+        }
+    }
+
+    /// A part of the result: held, or passed on as it is.
+    fn result_part(&mut self, cx: &mut Context<'_>, key: usize, part: Bytes) {
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        let (sink, stream, length) = (request.sink, request.stream, part.len());
+        if let Some(ready) = request.passing.push(part) {
+            request.held.push(ready);
+        }
+        if request.mode == Mode::Holding {
+            let held = request.held.len();
+            let alone = matches!(sink, Sink::Http(_));
+            if held > HELD_MAX {
+                let what = format!("The result is larger than {HELD_MAX} bytes.");
+                return self.fail_with(cx, key, &Refusal::invalid_params(what));
+            }
+            if !alone || held <= HELD {
+                cx.acknowledge(stream, length);
+                return;
+            }
+            self.start_streaming(cx, key);
+        }
+        self.pass_held(cx, key);
+        let waiting = self.waiting(sink);
+        if let Some(request) = self.requests.get_mut(key) {
+            if waiting < AHEAD {
+                cx.acknowledge(stream, length);
+            } else {
+                request.unacknowledged += length;
+            }
+        }
+    }
+
+    /// The result is too large to be held: its head goes out, and what follows as it comes.
+    fn start_streaming(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        let Sink::Http(http) = request.sink else {
+            return;
+        };
+        let Some(exchange) = self.http.get_mut(http) else {
+            return;
+        };
+        request.mode = Mode::Streaming;
+        let mut head = Parts::new();
+        if exchange.is_streaming() {
+            head.push(Bytes::from_static(b"event: message\ndata: "));
+        } else {
+            let response = HttpResponse {
+                status: StatusCode::OK,
+                headers: json_headers(),
+                content_length: -1,
+            };
+            exchange.begin(cx, response);
+        }
+        head.push(prefix(&request.id));
+        exchange.push(cx, head);
+    }
+
+    fn pass_held(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        let Sink::Http(http) = request.sink else {
+            return;
+        };
+        if let Some(exchange) = self.http.get_mut(http) {
+            let held = std::mem::take(&mut request.held);
+            exchange.push(cx, held.into_iter().map(super::output::one_line).collect());
+        }
+    }
+
+    /// The client has taken something: the result's sender may go on.
+    pub(super) fn sink_drained(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(request) = self.requests.get(key) else {
+            return;
+        };
+        if self.waiting(request.sink) < AHEAD
+            && let Some(request) = self.requests.get_mut(key)
+        {
+            cx.acknowledge(request.stream, std::mem::take(&mut request.unacknowledged));
+        }
+    }
+
+    fn result_is_whole(&mut self, cx: &mut Context<'_>, key: usize, end: &McpEnd) {
+        let Some(mut request) = self.close_request(cx, key) else {
+            return;
+        };
+        cx.end(request.stream, Frame::end());
+        // The exit may still owe the end of its part; nobody waits for it.
+        cx.terminate(request.stream, None, None);
+        let tail = request.passing.finish(request.era, request.method, end);
+        if request.mode == Mode::Holding {
+            let mut message = Parts::from(prefix(&request.id));
+            request
+                .held
+                .into_iter()
+                .chain(tail)
+                .for_each(|part| message.push(part));
+            self.answer(cx, request.sink, Head::default(), message);
+        } else if let Sink::Http(http) = request.sink
+            && let Some(exchange) = self.http.get_mut(http)
+        {
+            let last: Parts = request
+                .held
+                .into_iter()
+                .chain(tail)
+                .map(super::output::one_line)
+                .collect();
+            exchange.push(cx, last);
+            if exchange.is_streaming() {
+                exchange.push(cx, Parts::from(Bytes::from_static(b"\n\n")));
+            }
+            exchange.finish(cx);
+        }
+    }
+
+    /// Progress and log messages, for a client that asked for them and can take them.
+    fn request_flush(&mut self, cx: &mut Context<'_>, key: usize, flush: &McpFlushEx) {
+        let Some(request) = self.requests.get(key) else {
+            return;
+        };
+        let notification = match (flush, &request.progress) {
+            (McpFlushEx::Progress(progress), Some(token)) => progress_notification(token, progress),
+            (McpFlushEx::Log(log), _) => {
+                let mut out = BytesMut::from(
+                    &b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":"[..],
+                );
+                out.extend_from_slice(&log.params);
+                out.extend_from_slice(b"}");
+                out.freeze()
+            }
+            _ => return,
+        };
+        let sink = request.sink;
+        match sink {
+            Sink::Line(_) => self.notify(cx, sink, notification),
+            Sink::Http(http) if request.takes_events && request.mode == Mode::Holding => {
+                if self.waiting(sink) > AHEAD {
+                    return;
+                }
+                if let Some(exchange) = self.http.get_mut(http) {
+                    exchange.begin_events(cx);
+                    exchange.push(cx, event(Parts::from(notification)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn request_timer(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some(request) = self.requests.get_mut(key) {
+            request.timer = None;
+        }
+        let refusal = Refusal::timed_out(self.options.timeout);
+        self.fail_with(cx, key, &refusal);
+    }
+
+    /// The request broke off behind this binding.
+    pub(super) fn fail_request(&mut self, cx: &mut Context<'_>, key: usize) {
+        self.fail_with(cx, key, &Refusal::internal());
+    }
+
+    fn fail_with(&mut self, cx: &mut Context<'_>, key: usize, refusal: &Refusal) {
+        let Some(request) = self.close_request(cx, key) else {
+            return;
+        };
+        cx.terminate(request.stream, None, None);
+        match request.sink {
+            // A result that is on its way cannot become an error: the client sees it break off.
+            Sink::Http(http) if request.mode == Mode::Streaming => {
+                if let Some(exchange) = self.http.get_mut(http) {
+                    exchange.break_off(cx);
+                    self.forget_http_if_over(cx, http);
+                }
+            }
+            sink => self.refuse(cx, sink, &request.id, refusal),
+        }
+    }
+
+    /// The client has gone. A modern request is cancelled by that; a legacy one is not.
+    pub(super) fn client_left(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        if request.era == Era::Modern || request.mode == Mode::Streaming {
+            self.cancel_request(cx, key);
+        } else {
+            request.sink = Sink::Nowhere;
+            cx.acknowledge(request.stream, std::mem::take(&mut request.unacknowledged));
+        }
+    }
+
+    /// Gives a request up; nothing more is said of it.
+    pub(super) fn cancel_request(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(request) = self.close_request(cx, key) else {
+            return;
+        };
+        cx.terminate(request.stream, None, None);
+        self.left_unanswered(cx, request.sink);
+    }
+
+    /// Gives a request up, and says why.
+    pub(super) fn refuse_request(&mut self, cx: &mut Context<'_>, key: usize, refusal: &Refusal) {
+        self.fail_with(cx, key, refusal);
+    }
+
+    /// A request gets no answer: who asked is not interested any more.
+    pub(super) fn left_unanswered(&mut self, cx: &mut Context<'_>, sink: Sink) {
+        match sink {
+            Sink::Http(http) => {
+                if let Some(exchange) = self.http.get_mut(http) {
+                    exchange.break_off(cx);
+                    self.forget_http_if_over(cx, http);
+                }
+            }
+            Sink::Batch(batch) => self.batch_settled(cx, batch),
+            Sink::Line(line) => self.line_settled(cx, line),
+            Sink::Nowhere => {}
+        }
+    }
+
+    fn close_request(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Request> {
+        let mut request = self.requests.try_remove(key)?;
+        if let Some(timer) = request.timer.take() {
+            cx.cancel(timer);
+        }
+        self.unregister(request.sink, request.session, &request.id);
+        if let Some(session) = request.session {
+            self.touch_session(cx, session);
+            self.retire_if_idle(cx, session);
+        }
+        Some(request)
+    }
+}
+
+/// The token with which a client wants to be told of progress, as it stands.
+fn progress_token(params: &Params) -> Result<Option<Bytes>, Refusal> {
+    let token = params.meta("progressToken")?;
+    Ok(token
+        .filter(|token| matches!(token.kind(), Kind::String | Kind::Number))
+        .map(|token| Bytes::copy_from_slice(&token.parts().contiguous())))
+}
+
+fn progress_notification(token: &Bytes, progress: &McpProgress) -> Bytes {
+    let mut out = BytesMut::from(
+        &b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progressToken\":"[..],
+    );
+    out.extend_from_slice(token);
+    out.extend_from_slice(b",\"progress\":");
+    out.extend_from_slice(progress.progress.as_bytes());
+    if let Some(total) = &progress.total {
+        out.extend_from_slice(b",\"total\":");
+        out.extend_from_slice(total.as_bytes());
+    }
+    if let Some(message) = &progress.message {
+        out.extend_from_slice(b",\"message\":");
+        push_string(&mut out, message);
+    }
+    out.extend_from_slice(b"}}");
+    out.freeze()
+}

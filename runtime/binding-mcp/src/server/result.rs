@@ -1,0 +1,166 @@
+//! The envelope around a result that passes through: what stands in front of it, and what the modern
+//! era adds before its last brace.
+
+use bytes::{Bytes, BytesMut};
+use tidegate_json::Parts;
+use tidegate_json::write::push_string;
+use tidegate_streams::mcp::{McpCacheScope, McpEnd, McpOutcome};
+
+use super::envelope::Id;
+use super::methods::{Era, Method};
+
+/// A result while it comes. Its last part is held back, since its closing brace may have to move.
+#[derive(Debug, Default)]
+pub(super) struct Passing {
+    held: Option<Bytes>,
+    place: Place,
+}
+
+/// How much of the result's beginning has been seen.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// Not its opening brace.
+    #[default]
+    Outside,
+    /// Its opening brace and no member.
+    Opened,
+    /// A member.
+    Within,
+}
+
+impl Passing {
+    /// Takes a part; gives the one that can go on.
+    pub(super) fn push(&mut self, part: Bytes) -> Option<Bytes> {
+        let mut black = part
+            .iter()
+            .filter(|byte| !byte.is_ascii_whitespace())
+            .peekable();
+        // White space between parts means nothing, and would hide the closing brace.
+        black.peek()?;
+        for byte in black {
+            match (&self.place, byte) {
+                (Place::Outside, _) => self.place = Place::Opened,
+                (Place::Opened, b'}') | (Place::Within, _) => break,
+                (Place::Opened, _) => self.place = Place::Within,
+            }
+        }
+        self.held.replace(part)
+    }
+
+    /// The last part with the additions of the era put in before the closing brace, and the end of
+    /// the envelope.
+    pub(super) fn finish(&mut self, era: Era, method: Method, end: &McpEnd) -> Parts {
+        let mut parts = Parts::new();
+        let held = self.held.take().unwrap_or_else(|| {
+            // A result is an object; where none came at all, it is an empty one.
+            self.place = Place::Opened;
+            Bytes::from_static(b"{}")
+        });
+        if era == Era::Legacy {
+            parts.push(held);
+            parts.push(Bytes::from_static(b"}"));
+            return parts;
+        }
+        let text = held.trim_ascii_end();
+        let open = text.len().saturating_sub(1);
+        parts.push(held.slice(..open));
+        let mut out = BytesMut::with_capacity(160);
+        if self.place == Place::Within {
+            out.extend_from_slice(b",");
+        }
+        additions(&mut out, method, end);
+        out.extend_from_slice(b"}}");
+        parts.push(out.freeze());
+        parts
+    }
+}
+
+/// What a modern result says of itself (2026-07-28, `Result` and `CacheableResult`).
+pub(super) fn additions(out: &mut BytesMut, method: Method, end: &McpEnd) {
+    let complete = end.outcome != McpOutcome::InputRequired;
+    out.extend_from_slice(if complete {
+        b"\"resultType\":\"complete\""
+    } else {
+        b"\"resultType\":\"input_required\""
+    });
+    if method.is_cacheable() && complete {
+        let scope = end.cache_scope.unwrap_or(McpCacheScope::Private);
+        let hints = format!(
+            ",\"ttlMs\":{},\"cacheScope\":\"{}\"",
+            end.ttl_ms.unwrap_or(0),
+            scope.word()
+        );
+        out.extend_from_slice(hints.as_bytes());
+    }
+    out.extend_from_slice(b",\"_meta\":{\"io.modelcontextprotocol/serverInfo\":");
+    server_info(out);
+    out.extend_from_slice(b"}");
+}
+
+/// Who answers.
+pub(super) fn server_info(out: &mut BytesMut) {
+    out.extend_from_slice(b"{\"name\":\"tidegate\",\"version\":");
+    push_string(out, env!("CARGO_PKG_VERSION"));
+    out.extend_from_slice(b"}");
+}
+
+/// What stands in front of a result.
+pub(super) fn prefix(id: &Id) -> Bytes {
+    let mut out = BytesMut::with_capacity(32 + id.0.len());
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    out.extend_from_slice(&id.0);
+    out.extend_from_slice(b",\"result\":");
+    out.freeze()
+}
+
+/// A whole response with a result of our own, which is the text of its members.
+pub(super) fn response(id: &Id, members: &[u8]) -> Bytes {
+    let mut out = BytesMut::from(&prefix(id)[..]);
+    out.extend_from_slice(b"{");
+    out.extend_from_slice(members);
+    out.extend_from_slice(b"}}");
+    out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed(parts: &[&'static str], era: Era) -> String {
+        let mut passing = Passing::default();
+        let mut out = prefix(&Id(Bytes::from_static(b"7"))).to_vec();
+        for part in parts {
+            let ready = passing.push(Bytes::from_static(part.as_bytes()));
+            out.extend(ready.into_iter().flatten());
+        }
+        let end = McpEnd {
+            ttl_ms: Some(5),
+            ..McpEnd::default()
+        };
+        out.extend(
+            passing
+                .finish(era, Method::ResourcesRead, &end)
+                .contiguous(),
+        );
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn additions_stand_before_the_last_brace_however_the_result_is_parted() {
+        let head = r#"{"jsonrpc":"2.0","id":7,"result":"#;
+        let tail = format!(
+            r#""resultType":"complete","ttlMs":5,"cacheScope":"private","_meta":{{"io.modelcontextprotocol/serverInfo":{{"name":"tidegate","version":"{}"}}}}}}}}"#,
+            env!("CARGO_PKG_VERSION")
+        );
+        for (parts, modern, legacy) in [
+            (&["{\"a\":1}"][..], "{\"a\":1,", "{\"a\":1}}"),
+            (&["{\"a\":1", "} \n", " "], "{\"a\":1,", "{\"a\":1} \n}"),
+            (&["{}"], "{", "{}}"),
+            (&["{", " ", "}"], "{", "{}}"),
+            (&[], "{", "{}}"),
+        ] {
+            assert_eq!(passed(parts, Era::Modern), format!("{head}{modern}{tail}"));
+            assert_eq!(passed(parts, Era::Legacy), format!("{head}{legacy}"));
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! One subscription behind this binding, and the updates that wait for a client.
+
+use std::collections::BTreeSet;
+
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use tidegate_engine::{Context, Duration, PendingData, StreamId, TimerId};
+use tidegate_json::Parts;
+use tidegate_json::write::push_string;
+use tidegate_streams::mcp::{McpFlushEx, McpReset, McpResetKind, McpResourcesSubscribe};
+use tidegate_streams::{FlushEx, Frame, ResetEx};
+
+use super::binding::{Key, McpServer};
+use super::envelope::Id;
+use super::errors::Refusal;
+use super::output::{Sink, frames};
+use super::request::SLACK;
+
+/// How many subscriptions a session, or a `listen`, may have.
+pub(super) const SUBSCRIPTIONS_MAX: usize = 1_000;
+/// How much may wait for a client before updates are coalesced.
+pub(super) const AHEAD: usize = 64 * 1024;
+
+/// For whom a subscription is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    Session(usize),
+    Listen(usize),
+}
+
+/// A subscription, asked for or standing.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) holder: Holder,
+    pub(super) uri: ByteString,
+    stream: StreamId,
+    params: PendingData,
+    /// The exit has confirmed it.
+    pub(super) stands: bool,
+    /// Who waits for the confirmation.
+    pub(super) waiting: Vec<(Sink, Id)>,
+    timer: Option<TimerId>,
+}
+
+/// Resources that have changed and whose client has not been told, since it does not read.
+#[derive(Debug, Default)]
+pub(super) struct Updates(BTreeSet<ByteString>);
+
+impl Updates {
+    /// Notes an update; one of the same resource that still waits is told once.
+    pub(super) fn note(&mut self, uri: ByteString) {
+        if self.0.len() < SUBSCRIPTIONS_MAX {
+            self.0.insert(uri);
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Option<ByteString> {
+        self.0.pop_first()
+    }
+}
+
+impl McpServer {
+    /// Asks the exit for a subscription.
+    pub(super) fn open_subscription(
+        &mut self,
+        cx: &mut Context<'_>,
+        holder: Holder,
+        session_id: Option<ByteString>,
+        uri: ByteString,
+        params: Option<Parts>,
+    ) -> Result<usize, Refusal> {
+        let params = params.unwrap_or_else(|| {
+            let mut params = BytesMut::from(&b"{\"uri\":"[..]);
+            push_string(&mut params, &uri);
+            params.extend_from_slice(b"}");
+            Parts::from(params.freeze())
+        });
+        let timeout = self.options.timeout;
+        let begin = McpResourcesSubscribe {
+            session_id,
+            uri: uri.clone(),
+            content_length: i64::try_from(params.len()).unwrap_or(-1),
+            timeout,
+        };
+        let entry = self.subscriptions.vacant_entry();
+        let token = Key::Subscription(entry.key()).token();
+        let stream = cx.open(self.exit, begin, token).map_err(Refusal::no_room)?;
+        let within = Duration::from_millis(timeout) + SLACK;
+        let mut subscription = Subscription {
+            holder,
+            uri,
+            stream,
+            params: PendingData::new(),
+            stands: false,
+            waiting: Vec::new(),
+            timer: Some(cx.timer(within, token, 0, "mcp_server.subscribe")),
+        };
+        for data in frames(params) {
+            subscription.params.send(cx, stream, data);
+        }
+        let key = entry.key();
+        entry.insert(subscription);
+        Ok(key)
+    }
+
+    pub(super) fn subscription_frame(&mut self, cx: &mut Context<'_>, key: usize, frame: Frame) {
+        let Some(subscription) = self.subscriptions.get_mut(key) else {
+            return;
+        };
+        match frame {
+            Frame::Begin(_) => self.subscription_stands(cx, key),
+            Frame::Window(_) => {
+                subscription.params.flush(cx, subscription.stream);
+            }
+            Frame::Data(data) => cx.acknowledge(subscription.stream, data.payload.len()),
+            Frame::Flush(flush) => {
+                if let FlushEx::Mcp(McpFlushEx::ResourcesUpdated(updated)) = *flush {
+                    self.resource_updated(cx, key, updated.uri);
+                }
+            }
+            Frame::Reset(Some(reset)) => match *reset {
+                ResetEx::Mcp(reset) => self.subscription_lost(cx, key, Some(reset)),
+                _ => self.subscription_lost(cx, key, None),
+            },
+            Frame::Reset(None) | Frame::Abort(_) | Frame::End(_) => {
+                self.subscription_lost(cx, key, None);
+            }
+            Frame::Challenge(_) => {}
+        }
+    }
+
+    fn subscription_stands(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(subscription) = self.subscriptions.get_mut(key) else {
+            return;
+        };
+        subscription.stands = true;
+        if let Some(timer) = subscription.timer.take() {
+            cx.cancel(timer);
+        }
+        let holder = subscription.holder;
+        for (sink, id) in std::mem::take(&mut subscription.waiting) {
+            self.answer_with(cx, sink, &id, b"");
+        }
+        if let Holder::Listen(listen) = holder {
+            self.listen_settled(cx, listen);
+        }
+    }
+
+    fn resource_updated(&mut self, cx: &mut Context<'_>, key: usize, uri: ByteString) {
+        let Some(subscription) = self.subscriptions.get(key) else {
+            return;
+        };
+        match subscription.holder {
+            Holder::Session(session) => {
+                if let Some(held) = self.sessions.get_mut(session) {
+                    held.updates.note(uri);
+                }
+                self.flush_session_updates(cx, session);
+            }
+            Holder::Listen(listen) => {
+                if let Some(held) = self.listens.get_mut(listen) {
+                    held.updates.note(uri);
+                }
+                self.flush_listen_updates(cx, listen);
+            }
+        }
+    }
+
+    pub(super) fn subscription_timer(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some(subscription) = self.subscriptions.get_mut(key) {
+            subscription.timer = None;
+        }
+        let timeout = self.options.timeout;
+        let message = format!("No confirmation came within {timeout} ms.");
+        let reset = McpReset::new(McpResetKind::TimedOut, message);
+        self.subscription_lost(cx, key, Some(reset));
+    }
+
+    /// The exit has refused the subscription, or ended it.
+    pub(super) fn subscription_lost(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        reset: Option<McpReset>,
+    ) {
+        let Some(mut subscription) = self.close_subscription(cx, key) else {
+            return;
+        };
+        let refusal = Refusal::of_subscription(reset);
+        for (sink, id) in std::mem::take(&mut subscription.waiting) {
+            self.refuse(cx, sink, &id, &refusal);
+        }
+        match subscription.holder {
+            Holder::Session(session) => {
+                if let Some(session) = self.sessions.get_mut(session) {
+                    session.subscriptions.remove(&subscription.uri);
+                }
+                if subscription.stands {
+                    // A session has no message for it; whoever runs this reads it here.
+                    tracing::warn!(uri = %subscription.uri, "a subscription of a session broke off");
+                }
+            }
+            Holder::Listen(listen) => {
+                if let Some(listen) = self.listens.get_mut(listen) {
+                    listen.subscriptions.remove(&subscription.uri);
+                }
+                if subscription.stands {
+                    self.fail_listen(cx, listen, &refusal);
+                } else {
+                    self.listen_settled(cx, listen);
+                }
+            }
+        }
+    }
+
+    /// Ends a subscription from this side. Whoever waited for it is left to the caller.
+    pub(super) fn close_subscription(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+    ) -> Option<Subscription> {
+        let mut subscription = self.subscriptions.try_remove(key)?;
+        if let Some(timer) = subscription.timer.take() {
+            cx.cancel(timer);
+        }
+        if subscription.stands {
+            cx.end(subscription.stream, Frame::end());
+        }
+        cx.terminate(subscription.stream, None, None);
+        Some(subscription)
+    }
+}
+
+/// `notifications/resources/updated`; `subscription` is the id of the `listen` that asked for it.
+pub(super) fn updated(uri: &str, subscription: Option<&Id>) -> Bytes {
+    let mut out = BytesMut::with_capacity(160 + uri.len());
+    out.extend_from_slice(
+        b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{",
+    );
+    if let Some(id) = subscription {
+        out.extend_from_slice(b"\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":");
+        out.extend_from_slice(&id.0);
+        out.extend_from_slice(b"},");
+    }
+    out.extend_from_slice(b"\"uri\":");
+    push_string(&mut out, uri);
+    out.extend_from_slice(b"}}");
+    out.freeze()
+}

@@ -1,0 +1,56 @@
+//! Why the command failed, for the person who gave it.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use thiserror::Error;
+use tidegate_config::LoadError;
+use tidegate_driver::StartError;
+
+/// The command failed.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    /// The config cannot be used.
+    #[error(transparent)]
+    Config(#[from] LoadError),
+    /// The engine cannot start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The embedded broker cannot start.
+    #[cfg(feature = "broker")]
+    #[error(transparent)]
+    Broker(#[from] tidegate_broker::StartError),
+    /// The demo's tour did not come to its end.
+    #[cfg(feature = "broker")]
+    #[error("the tour broke off: {0}")]
+    Tour(#[from] crate::demo::TourError),
+    /// The log level is none.
+    #[error("the log level is not understood: {0}")]
+    LogLevel(#[from] tracing_subscriber::filter::ParseError),
+    /// The operating system refused.
+    #[error("{0}")]
+    System(#[from] io::Error),
+    /// The schema cannot be printed.
+    #[error("the schema cannot be printed: {0}")]
+    Schema(#[from] serde_json::Error),
+}
+
+impl Failure {
+    /// Tells it on standard error: a config's faults with the lines they stand in, on a terminal.
+    pub(crate) fn report(&self) {
+        let mut out = io::stderr().lock();
+        if let Self::Config(LoadError::Faults(faults)) = self
+            && out.is_terminal()
+        {
+            for fault in faults.iter() {
+                let _ = writeln!(out, "{:?}", miette::Report::new(fault.clone()));
+            }
+            return;
+        }
+        let lead = if matches!(self, Self::Config(LoadError::Faults(_))) {
+            ""
+        } else {
+            "error: "
+        };
+        let _ = writeln!(out, "{lead}{self}");
+    }
+}

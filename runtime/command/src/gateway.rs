@@ -1,0 +1,196 @@
+//! A running gateway: workers, broker, endpoints, and the way to its end.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tidegate_config::Config;
+use tidegate_driver::Engine;
+use tidegate_engine::Limits;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::assembly::{self, Extras, Listening};
+use crate::console::say;
+use crate::failure::Failure;
+use crate::signals::Signals;
+
+/// How long a broker is waited for when the gateway tells what it can reach.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// A running gateway.
+pub(crate) struct Gateway {
+    engine: Engine,
+    config: Config,
+    listening: Listening,
+    workers: u16,
+    signals: Signals,
+    #[cfg(feature = "broker")]
+    brokers: Vec<(String, tidegate_broker::Broker)>,
+}
+
+impl Gateway {
+    /// Starts everything that a config declares.
+    pub(crate) fn start(config: &Config, extras: Extras) -> Result<Self, Failure> {
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let signals = Signals::take()?;
+        #[cfg(feature = "broker")]
+        let brokers = start_brokers(config)?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let workers = config
+            .workers
+            .unwrap_or_else(|| u16::try_from(cores).unwrap_or(u16::MAX));
+        let listening = Listening::default();
+        let (shared, declared) = (Arc::clone(&listening), config.clone());
+        let engine = Engine::start(workers, Limits::default(), move |assembly| {
+            assembly::attach(&declared, extras, &shared, assembly)
+        })?;
+        Ok(Self {
+            engine,
+            config: config.clone(),
+            listening,
+            workers,
+            signals,
+            #[cfg(feature = "broker")]
+            brokers,
+        })
+    }
+
+    /// Where a binding listens.
+    pub(crate) fn address(&self, binding: &str) -> Option<SocketAddr> {
+        let listening = self
+            .listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        listening.get(binding).copied()
+    }
+
+    /// Tells where it listens and what it can reach.
+    ///
+    /// With standard input as an entry, standard output belongs to MCP and the log tells instead.
+    pub(crate) async fn announce(&self) {
+        let on_stdio = self
+            .config
+            .bindings
+            .iter()
+            .any(|binding| binding.r#type == "stdio");
+        let tell = |line: String| {
+            if on_stdio {
+                tracing::info!("{line}");
+            } else {
+                say(line);
+            }
+        };
+        let workers = if self.workers == 1 {
+            "worker"
+        } else {
+            "workers"
+        };
+        tell(format!(
+            "tidegate {} · {} · {} {workers}",
+            env!("CARGO_PKG_VERSION"),
+            self.config.name,
+            self.workers
+        ));
+        let width = self
+            .config
+            .bindings
+            .iter()
+            .map(|binding| binding.name.len())
+            .max();
+        let width = width.unwrap_or_default();
+        for binding in &self.config.bindings {
+            let state = match (binding.r#type.as_str(), binding.kind.as_str()) {
+                ("http", "server") => self.http_endpoint(binding),
+                ("stdio", "server") => Some("listening   on standard input".to_owned()),
+                ("tcp", "client") => Some(reach(binding).await),
+                #[cfg(feature = "broker")]
+                ("mqtt", "broker") => self.broker(&binding.name),
+                _ => None,
+            };
+            if let Some(state) = state {
+                tell(format!("  {:width$}  {state}", binding.name));
+            }
+        }
+    }
+
+    fn http_endpoint(&self, binding: &tidegate_config::Binding) -> Option<String> {
+        let address = self.address(&binding.name)?;
+        let options: tidegate_binding_http::Options = binding.options().ok()?;
+        Some(format!("listening   http://{address}{}", options.path))
+    }
+
+    #[cfg(feature = "broker")]
+    fn broker(&self, name: &str) -> Option<String> {
+        let (_, broker) = self.brokers.iter().find(|(broker, _)| broker == name)?;
+        Some(format!(
+            "broker      mqtt://{} (embedded)",
+            broker.local_addr()
+        ))
+    }
+
+    /// Runs until a signal, or the end of standard input, and stops in order.
+    pub(crate) async fn run_until_stopped(mut self) {
+        let why = tokio::select! {
+            signal = self.signals.next() => signal,
+            () = self.engine.stop_requested() => "end of input",
+        };
+        self.stop(why).await;
+    }
+
+    /// Stops in order: what is under way may come to its end within `shutdownTimeout`; another
+    /// signal cuts it short.
+    pub(crate) async fn stop(mut self, why: &str) {
+        let within = Duration::from_millis(self.config.shutdown_timeout);
+        tracing::info!(why, within_ms = self.config.shutdown_timeout, "stopping");
+        tokio::select! {
+            report = self.engine.shutdown(within) => {
+                if report.streams_cut > 0 {
+                    tracing::warn!(
+                        streams_cut = report.streams_cut,
+                        "stopped; what had not come to its end in time was cut off"
+                    );
+                } else {
+                    tracing::info!(streams_cut = 0, "stopped");
+                }
+            }
+            signal = self.signals.next() => {
+                tracing::warn!(signal, "stopped at once; what was under way is cut off");
+            }
+        }
+    }
+}
+
+#[cfg(feature = "broker")]
+fn start_brokers(config: &Config) -> Result<Vec<(String, tidegate_broker::Broker)>, Failure> {
+    let mut brokers = Vec::new();
+    for binding in &config.bindings {
+        if binding.r#type == "mqtt" && binding.kind == "broker" {
+            let options: tidegate_broker::Options = binding
+                .options()
+                .map_err(tidegate_config::LoadError::from)?;
+            brokers.push((
+                binding.name.clone(),
+                tidegate_broker::Broker::start(&options)?,
+            ));
+        }
+    }
+    Ok(brokers)
+}
+
+/// Whether a peer can be reached now. A request connects when it needs to, so one that cannot is no
+/// failure.
+async fn reach(binding: &tidegate_config::Binding) -> String {
+    let Ok(options) = binding.options::<tidegate_binding_tcp::Options>() else {
+        return "broker      (options cannot be read)".to_owned();
+    };
+    let connect = TcpStream::connect((options.host.as_str(), options.port));
+    let state = match timeout(PROBE, connect).await {
+        Ok(Ok(_)) => "reachable".to_owned(),
+        Ok(Err(error)) => format!("NOT reachable now: {error}"),
+        Err(_) => format!("NOT reachable now: no answer within {PROBE:?}"),
+    };
+    format!("broker      {} {state}", options.remote())
+}
