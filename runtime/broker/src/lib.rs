@@ -14,10 +14,11 @@ use std::sync::mpsc;
 use std::thread;
 
 use mqtt5::broker::config::{StorageBackend, StorageConfig};
-use mqtt5::broker::{BrokerConfig, BrokerShutdownHandle, MqttBroker};
+use mqtt5::broker::{BrokerConfig, MqttBroker};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
+use tokio::sync::oneshot;
 
 /// The largest packet that MQTT can express, in bytes (MQTT 5.0, 2.1.4).
 const PACKET_SIZE_MAX: u32 = 268_435_455;
@@ -91,16 +92,9 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Broker {
     local_addr: SocketAddr,
-    shutdown: Stop,
+    /// Taken to stop it.
+    stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
-}
-
-struct Stop(BrokerShutdownHandle);
-
-impl std::fmt::Debug for Stop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Stop")
-    }
 }
 
 impl Broker {
@@ -116,10 +110,10 @@ impl Broker {
             .name("tidegate-broker".to_owned())
             .spawn(move || run(config, listen, &tell))?;
         let gone = || io::Error::other("its thread ended before it listened");
-        let (local_addr, shutdown) = told.recv().map_err(|_| gone())??;
+        let (local_addr, stop) = told.recv().map_err(|_| gone())??;
         Ok(Self {
             local_addr,
-            shutdown,
+            stop: Some(stop),
             thread: Some(thread),
         })
     }
@@ -132,7 +126,10 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        self.shutdown.0.shutdown();
+        // A broker that has ended by itself listens no more for this.
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -141,7 +138,7 @@ impl Drop for Broker {
     }
 }
 
-type Started = Result<(SocketAddr, Stop), StartError>;
+type Started = Result<(SocketAddr, oneshot::Sender<()>), StartError>;
 
 /// The broker's thread: tells how it started, and runs until it is stopped.
 fn run(config: BrokerConfig, listen: SocketAddr, tell: &mpsc::SyncSender<Started>) {
@@ -167,10 +164,16 @@ fn run(config: BrokerConfig, listen: SocketAddr, tell: &mpsc::SyncSender<Started
         };
         match started {
             Ok((mut broker, local_addr)) => {
-                let shutdown = Stop(broker.shutdown_handle());
-                let _ = tell.send(Ok((local_addr, shutdown)));
-                if let Err(error) = broker.run().await {
-                    tracing::error!(%error, "the embedded broker stopped");
+                // The library's own handle is deaf until the broker runs, and this one is not.
+                let (stop, stopped) = oneshot::channel();
+                let _ = tell.send(Ok((local_addr, stop)));
+                tokio::select! {
+                    ended = broker.run() => {
+                        if let Err(error) = ended {
+                            tracing::error!(%error, "the embedded broker stopped");
+                        }
+                    }
+                    _ = stopped => {}
                 }
             }
             Err(error) => {

@@ -144,7 +144,10 @@ impl Gateway {
     /// signal cuts it short.
     pub(crate) async fn stop(mut self, why: &str) {
         let within = Duration::from_millis(self.config.shutdown_timeout);
-        tracing::info!(why, within_ms = self.config.shutdown_timeout, "stopping");
+        let counters = self.engine.counters().await;
+        let streams: usize = counters.iter().map(|worker| worker.streams).sum();
+        let within_ms = self.config.shutdown_timeout;
+        tracing::info!(why, within_ms, streams, "stopping");
         tokio::select! {
             report = self.engine.shutdown(within) => {
                 if report.streams_cut > 0 {

@@ -160,7 +160,7 @@ class Gateway(Process):
 
     def stop(self) -> int:
         code = super().stop()
-        os.unlink(self.file.name)
+        Path(self.file.name).unlink(missing_ok=True)
         return code
 
     def resident_kib(self) -> int:

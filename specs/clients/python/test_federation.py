@@ -20,10 +20,12 @@ async def test_a_message_arrives_at_the_right_broker_only(transport, mode, parts
         resources = [str(resource.uri) for resource in (await client.list_resources()).resources]
         assert resources == ["a+mqtt://status/system", "b+mqtt://status/system"]
         templates = (await client.list_resource_templates()).resource_templates
-        assert {template.uri_template for template in templates} == {
+        assert [template.uri_template for template in templates] == [
             "a+mqtt://sensors/temperature/+",
+            "a+mqtt://status/system",
             "b+mqtt://sensors/temperature/+",
-        }
+            "b+mqtt://status/system",
+        ]
         for name in ports:
             arguments = {"topic": f"commands/{name}/set", "payload": name, "qos": 1}
             result = await client.call_tool(f"{name}__publish", arguments)

@@ -63,7 +63,7 @@ async def test_a_receive_ends_at_its_time_limit(transport, mode, broker):
         ("publish", {"topic": "commands/+/set", "payload": "1"}, "wildcard"),
         ("publish", {"topic": "", "payload": "1"}, "topic"),
         ("publish", {"topic": "commands/a\0b/set", "payload": "1"}, "topic"),
-        ("publish", {"topic": "commands/" + "a" * 65_530 + "/set", "payload": "1"}, "65,535"),
+        ("publish", {"topic": "commands/" + "a" * 65_530 + "/set", "payload": "1"}, "65535"),
         ("publish", {"topic": "commands/lamp/set"}, "payload"),
         ("publish", {"payload": "1"}, "topic"),
         ("publish", {"topic": "commands/lamp/set", "payload": "1", "qos": 7}, "qos"),
