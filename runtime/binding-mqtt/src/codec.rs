@@ -17,6 +17,7 @@ mod packet;
 mod properties;
 mod reader;
 mod reason;
+mod scripted;
 
 pub use encode::{encode, encode_publish};
 pub use error::{DecodeError, DecodeFault, EncodeError};

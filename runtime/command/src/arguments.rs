@@ -56,8 +56,44 @@ pub(crate) enum Command {
         #[command(flatten)]
         logging: Logging,
     },
+    /// Play scenarios: scripts that say what goes into a binding and what must come out.
+    Spec {
+        #[command(subcommand)]
+        command: Spec,
+    },
     /// Print the version.
     Version,
+}
+
+/// What to do with scenarios.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Spec {
+    /// Play scenarios and tell which of them hold.
+    #[command(after_help = "Examples:
+  tidegate spec run specs                        every scenario below a folder
+  tidegate spec run specs --seeds 20             each in 20 other orders of what concurrency leaves open
+  tidegate spec run one.spec --bless             write its reactions as they are today")]
+    Run {
+        /// Scenarios (*.spec), or folders of them.
+        #[arg(default_value = "specs")]
+        paths: Vec<PathBuf>,
+        /// Play each this many times more, every time with another seed for which ready stream goes
+        /// first.
+        #[arg(long, default_value_t = 0, value_name = "COUNT")]
+        seeds: u64,
+        /// The first of those seeds, to play a failure again.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Write the reactions of the named scenarios as they are today; patterns, captures and
+        /// comments stay. Refused where CI is set.
+        #[arg(long)]
+        bless: bool,
+    },
+    /// Draw a scenario.
+    Show {
+        /// The scenario.
+        file: PathBuf,
+    },
 }
 
 /// Which config.

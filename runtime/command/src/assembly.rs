@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
-use tidegate_binding_mcp::{proxy, server};
-use tidegate_binding_mqtt::client;
+use tidegate_binding_mcp::proxy;
 use tidegate_config::{Binding, Config};
 use tidegate_driver::{Assembly, StartError};
 use tidegate_engine::BindingId;
+
+use crate::bindings::{self, Onward};
 
 /// Where the entries of an engine listen, by the name of their binding: the first worker tells, the
 /// others share.
@@ -64,6 +65,12 @@ impl Exits<'_> {
         exit.ok_or_else(|| StartError::Edge(format!("the binding {} has no exit", binding.name)))
     }
 
+    /// The one exit, or the first of the routes'.
+    fn first(&self, binding: &Binding) -> Result<BindingId, StartError> {
+        let route = binding.routes.first().and_then(|route| self.id(route.exit));
+        route.map_or_else(|| self.only(binding), Ok)
+    }
+
     fn routes(&self, binding: &Binding) -> Vec<proxy::Route> {
         let transparent = binding.exit.map(|exit| (None, exit));
         let routes = binding
@@ -92,32 +99,19 @@ fn attach_one(
 ) -> Result<BindingId, StartError> {
     Ok(match (binding.r#type.as_str(), binding.kind.as_str()) {
         ("tcp", "client") => tidegate_binding_tcp::attach(assembly, options(binding)?),
-        ("mqtt", "client") => {
-            let exit = exits.only(binding)?;
-            assembly.attach(client::MqttClient::new(options(binding)?, exit))
-        }
-        ("mcp_mqtt", "proxy") => {
-            let exit = exits.only(binding)?;
-            assembly.attach(tidegate_binding_mcp_mqtt::McpMqtt::new(
-                &options(binding)?,
-                exit,
-            ))
-        }
-        ("mcp", "proxy") => {
-            let routes = exits.routes(binding);
-            assembly.attach(proxy::McpProxy::new(options(binding)?, routes))
-        }
-        ("mcp", "server") => {
-            let exit = exits.only(binding)?;
-            assembly.attach(server::McpServer::new(options(binding)?, exit))
-        }
         ("stdio", "server") if assembly.worker() == 0 => {
             let exit = exits.only(binding)?;
             tidegate_binding_stdio::attach(assembly, &options(binding)?, exit)
         }
         ("http", "server") => attach_http(binding, exits, listening, assembly)?,
         // The broker runs beside the workers, and standard input belongs to the first of them.
-        _ => assembly.attach_nothing(),
+        ("mqtt", "broker") | ("stdio", "server") => assembly.attach_nothing(),
+        _ => {
+            let (exit, routes) = (exits.first(binding)?, exits.routes(binding));
+            let attached = bindings::attach(binding, Onward { exit, routes }, assembly);
+            let attached = attached.map_err(|faults| StartError::Edge(faults.to_string()))?;
+            attached.unwrap_or_else(|| assembly.attach_nothing())
+        }
     })
 }
 

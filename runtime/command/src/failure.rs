@@ -1,6 +1,7 @@
 //! Why the command failed, for the person who gave it.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 
 use thiserror::Error;
 use tidegate_config::LoadError;
@@ -26,6 +27,39 @@ pub(crate) enum Failure {
     /// The log level is none.
     #[error("the log level is not understood: {0}")]
     LogLevel(#[from] tracing_subscriber::filter::ParseError),
+    /// A scenario cannot be read.
+    #[error("{0}")]
+    Script(#[from] tidegate_scenarios::ScriptError),
+    /// A file cannot be read.
+    #[error("{} cannot be read: {error}", file.display())]
+    Unreadable {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// There is no scenario where one was looked for.
+    #[error("there is no scenario (*.spec) there")]
+    NoScenarios,
+    /// Scenarios do not hold.
+    #[error("{failed} of {total} scenarios do not hold")]
+    Scenarios {
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        total: usize,
+    },
+    /// A scenario's reactions cannot be written anew.
+    #[error("{} cannot be blessed: {what}", file.display())]
+    Bless {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        what: String,
+    },
+    /// A blessing is a person's to give.
+    #[error("--bless is refused where CI is set: whoever changes a scenario reads the change")]
+    BlessedByCi,
     /// The operating system refused.
     #[error("{0}")]
     System(#[from] io::Error),

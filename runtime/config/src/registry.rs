@@ -76,6 +76,16 @@ impl Descriptor {
         format!("{} · {}", self.r#type, self.kind)
     }
 
+    /// The protocols whose streams it accepts.
+    pub const fn accepted(&self) -> &'static [Protocol] {
+        self.accepts
+    }
+
+    /// The protocol whose streams it opens.
+    pub const fn produced(&self) -> Option<Protocol> {
+        self.produces
+    }
+
     /// Whether streams enter the engine here.
     pub(crate) const fn is_entry(&self) -> bool {
         self.accepts.is_empty() && self.produces.is_some()
@@ -107,7 +117,8 @@ impl Registry {
         self.0.iter()
     }
 
-    pub(crate) fn find(&self, r#type: &str, kind: &str) -> Option<&Descriptor> {
+    /// The kind of a type and a kind.
+    pub fn find(&self, r#type: &str, kind: &str) -> Option<&Descriptor> {
         self.0
             .iter()
             .find(|descriptor| descriptor.r#type == r#type && descriptor.kind == kind)

@@ -54,6 +54,8 @@ pub struct Worker {
     places: Vec<Place>,
     outputs: VecDeque<Output>,
     limits: Limits,
+    /// Draws which stream goes first, where a test wants that.
+    order: Option<Random>,
 }
 
 impl Worker {
@@ -77,7 +79,17 @@ impl Worker {
             places: Vec::new(),
             outputs: VecDeque::new(),
             limits,
+            order: None,
         }
+    }
+
+    /// From now on it is drawn which of the streams that have frames waiting goes first, for tests
+    /// that no binding leans on an order which concurrency leaves open. The frames of one end of a
+    /// stream stay in their order.
+    pub fn reorder(&mut self, seed: u64) {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        self.order = Some(Random::seeded(bytes));
     }
 
     /// Attaches a binding. Its exits must have been attached before it.
@@ -211,11 +223,34 @@ impl Worker {
 
     fn drain(&mut self) {
         for _ in 0..self.limits.frames_per_turn {
-            let Some(envelope) = self.core.queue.pop_front() else {
+            let Some(envelope) = self.next_envelope() else {
                 return;
             };
             self.deliver(envelope);
         }
+    }
+
+    fn next_envelope(&mut self) -> Option<Envelope> {
+        let Some(order) = &mut self.order else {
+            return self.core.queue.pop_front();
+        };
+        let queue = &mut self.core.queue;
+        let mut heads: Vec<usize> = Vec::new();
+        for (index, envelope) in queue.iter().enumerate() {
+            let end = |other: &usize| {
+                queue
+                    .get(*other)
+                    .is_some_and(|other| other.stream == envelope.stream && other.to == envelope.to)
+            };
+            if !heads.iter().any(end) {
+                heads.push(index);
+            }
+        }
+        let drawn = order.next() % (heads.len().max(1) as u64);
+        let index = usize::try_from(drawn)
+            .ok()
+            .and_then(|drawn| heads.get(drawn).copied());
+        queue.remove(index.unwrap_or(0))
     }
 
     fn deliver(&mut self, envelope: Envelope) {

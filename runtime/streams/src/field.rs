@@ -79,6 +79,8 @@ pub trait Extension: Default + PartialEq {
     const FIELDS: &'static [FieldDoc];
     /// The fields that differ from their defaults, in order.
     fn fields(&self) -> Vec<(&'static str, Value)>;
+    /// A field by its specified name, be it at its default or not.
+    fn value(&self, name: &str) -> Option<Value>;
     /// Sets a field by its specified name.
     fn set(&mut self, name: &str, value: &Value) -> Result<(), FieldError>;
 }
@@ -123,6 +125,13 @@ macro_rules! extension {
                     }
                 )*
                 fields
+            }
+
+            fn value(&self, name: &str) -> Option<$crate::Value> {
+                match name {
+                    $( $name => Some($crate::Field::to_value(&self.$field)), )*
+                    _ => None,
+                }
             }
 
             #[allow(unused_variables)]

@@ -1,0 +1,53 @@
+//! Every binding that is a state machine, made from its declaration: by the assembly of a gateway, and
+//! by whoever puts one binding between sides of its own.
+
+use tidegate_binding_mcp::{proxy, server};
+use tidegate_binding_mqtt::client;
+use tidegate_config::{Binding, Faults};
+use tidegate_driver::Assembly;
+use tidegate_engine::{BindingId, Worker};
+
+/// Where a binding can be attached.
+pub(crate) trait Place {
+    fn attach(&mut self, binding: impl tidegate_engine::Binding + 'static) -> BindingId;
+}
+
+impl Place for Assembly {
+    fn attach(&mut self, binding: impl tidegate_engine::Binding + 'static) -> BindingId {
+        Self::attach(self, binding)
+    }
+}
+
+impl Place for Worker {
+    fn attach(&mut self, binding: impl tidegate_engine::Binding + 'static) -> BindingId {
+        Self::attach(self, Box::new(binding))
+    }
+}
+
+/// Where a binding's streams go.
+pub(crate) struct Onward {
+    /// The one exit; the first one where there are several.
+    pub(crate) exit: BindingId,
+    pub(crate) routes: Vec<proxy::Route>,
+}
+
+/// Attaches a binding, if its kind is a state machine.
+pub(crate) fn attach(
+    binding: &Binding,
+    onward: Onward,
+    place: &mut impl Place,
+) -> Result<Option<BindingId>, Faults> {
+    let Onward { exit, routes } = onward;
+    Ok(Some(
+        match (binding.r#type.as_str(), binding.kind.as_str()) {
+            ("mqtt", "client") => place.attach(client::MqttClient::new(binding.options()?, exit)),
+            ("mcp_mqtt", "proxy") => {
+                let options = binding.options()?;
+                place.attach(tidegate_binding_mcp_mqtt::McpMqtt::new(&options, exit))
+            }
+            ("mcp", "proxy") => place.attach(proxy::McpProxy::new(binding.options()?, routes)),
+            ("mcp", "server") => place.attach(server::McpServer::new(binding.options()?, exit)),
+            _ => return Ok(None),
+        },
+    ))
+}

@@ -1,0 +1,142 @@
+//! `tidegate spec`: plays scenarios, draws them, and writes their reactions anew on request.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use tidegate_scenarios::{Mode, Script, bless, chart, play};
+
+use crate::arguments::Spec;
+use crate::console::{faint, say};
+use crate::failure::Failure;
+use crate::house::Tidegate;
+
+/// What a scenario's file name ends in.
+const SUFFIX: &str = "spec";
+
+pub(crate) fn run(command: Spec) -> Result<(), Failure> {
+    match command {
+        Spec::Run {
+            paths,
+            seeds,
+            seed,
+            bless: false,
+        } => run_all(&paths, seed, seeds),
+        Spec::Run { paths, .. } => bless_all(&paths),
+        Spec::Show { file } => {
+            say(chart(&read(&file)?));
+            Ok(())
+        }
+    }
+}
+
+/// Plays every scenario; the table first, then what each failure has to tell.
+fn run_all(paths: &[PathBuf], seed: u64, seeds: u64) -> Result<(), Failure> {
+    let files = scenarios(paths)?;
+    let house = Tidegate::default();
+    let started = Instant::now();
+    let mut failures = Vec::new();
+    let width = files
+        .iter()
+        .map(|file| file.display().to_string().len())
+        .max();
+    let width = width.unwrap_or_default();
+    for file in &files {
+        let began = Instant::now();
+        let verdict = play_one(file, &house, seed, seeds);
+        let (word, told) = match verdict {
+            Ok(()) => ("ok", None),
+            Err(told) => ("FAILED", Some(told)),
+        };
+        let name = file.display().to_string();
+        let time = format!("{:.1} ms", began.elapsed().as_secs_f64() * 1e3);
+        say(format!("{name:width$}  {word:6}  {}", faint(&time)));
+        failures.extend(told);
+    }
+    let total = files.len();
+    let failed = failures.len();
+    for told in failures {
+        say("");
+        say(told);
+    }
+    say(format!(
+        "{} passed, {failed} failed in {:.2} s",
+        total - failed,
+        started.elapsed().as_secs_f64()
+    ));
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(Failure::Scenarios { failed, total })
+    }
+}
+
+fn play_one(file: &Path, house: &Tidegate, seed: u64, seeds: u64) -> Result<(), String> {
+    let script = read(file).map_err(|failure| failure.to_string())?;
+    play(&script, house, Mode::Ordered).map_err(|failure| failure.to_string())?;
+    for seed in seed..seed.saturating_add(seeds) {
+        play(&script, house, Mode::Seeded(seed))
+            .map_err(|failure| format!("{failure}  with --seeds 1 --seed {seed}"))?;
+    }
+    Ok(())
+}
+
+fn bless_all(paths: &[PathBuf]) -> Result<(), Failure> {
+    if std::env::var_os("CI").is_some_and(|ci| !ci.is_empty()) {
+        return Err(Failure::BlessedByCi);
+    }
+    let house = Tidegate::default();
+    for file in scenarios(paths)? {
+        let script = read(&file)?;
+        let told = bless(&script, &house).map_err(|what| Failure::Bless {
+            file: file.clone(),
+            what,
+        })?;
+        let before = std::fs::read_to_string(&file)?;
+        if told == before {
+            say(format!("{}  as it was", file.display()));
+        } else {
+            std::fs::write(&file, told)?;
+            say(format!(
+                "{}  written anew; read what has changed",
+                file.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<Script, Failure> {
+    let source = std::fs::read_to_string(file).map_err(|error| Failure::Unreadable {
+        file: file.to_owned(),
+        error,
+    })?;
+    Ok(Script::parse(file, &source)?)
+}
+
+/// The scenarios that are named, or lie below folders that are, in order of their names.
+fn scenarios(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    for path in paths {
+        find(path, true, &mut found).map_err(|error| Failure::Unreadable {
+            file: path.clone(),
+            error,
+        })?;
+    }
+    found.sort();
+    found.dedup();
+    if found.is_empty() {
+        return Err(Failure::NoScenarios);
+    }
+    Ok(found)
+}
+
+fn find(path: &Path, named: bool, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    if std::fs::metadata(path)?.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            find(&entry?.path(), false, found)?;
+        }
+    } else if named || path.extension().is_some_and(|suffix| suffix == SUFFIX) {
+        found.push(path.to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! Every scenario below specs/ is a test of its own, in the engine's order and in others.
+
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use tidegate::house::Tidegate;
+use tidegate_scenarios::{Mode, Script, play};
+
+/// In how many other orders each is played.
+const SEEDS: u64 = 8;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../specs");
+    let mut found = Vec::new();
+    find(&root, &mut found);
+    found.sort();
+    assert!(
+        !found.is_empty(),
+        "there are no scenarios below {}",
+        root.display()
+    );
+    let trials = found.into_iter().map(|file| {
+        let name = file.strip_prefix(&root).unwrap_or(&file).with_extension("");
+        Trial::test(name.display().to_string(), move || hold(&file))
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}
+
+fn hold(file: &Path) -> Result<(), Failed> {
+    let source = std::fs::read_to_string(file)?;
+    let script = Script::parse(file, &source).map_err(|error| error.to_string())?;
+    let house = Tidegate::default();
+    play(&script, &house, Mode::Ordered).map_err(|failure| failure.to_string())?;
+    for seed in 1..=SEEDS {
+        play(&script, &house, Mode::Seeded(seed))
+            .map_err(|failure| format!("with the seed {seed}: {failure}"))?;
+    }
+    Ok(())
+}
+
+fn find(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            find(&path, found);
+        } else if path.extension().is_some_and(|suffix| suffix == "spec") {
+            found.push(path);
+        }
+    }
+}

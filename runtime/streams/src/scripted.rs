@@ -1,0 +1,231 @@
+//! Frames by name: how scripts and traces speak of them without knowing their types.
+
+use crate::bytes_stream::{BytesBegin, BytesReset};
+use crate::line::{LineBegin, LineOversized};
+use crate::mcp::{
+    McpAbort, McpBeginEx, McpChallenge, McpCompletionComplete, McpEnd, McpFlushEx, McpLifecycle,
+    McpLog, McpProgress, McpPromptsGet, McpPromptsList, McpPromptsListChanged, McpReset,
+    McpResourcesList, McpResourcesListChanged, McpResourcesRead, McpResourcesSubscribe,
+    McpResourcesTemplatesList, McpResourcesUpdated, McpResponse, McpToolsCall, McpToolsList,
+    McpToolsListChanged,
+};
+use crate::mqtt::{
+    MqttBeginEx, MqttDataEx, MqttPublish, MqttPublishData, MqttReset, MqttSession, MqttSubscribe,
+    MqttSubscribeData,
+};
+use crate::{
+    AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, Extension, FieldError, FlushEx, Frame, FrameKind,
+    Protocol, ResetEx, Value,
+};
+
+/// Something with named fields, behind a reference whose type is not known.
+pub trait Scripted {
+    /// The word that names it.
+    fn word(&self) -> &'static str;
+    /// The fields that differ from their defaults, in order.
+    fn fields(&self) -> Vec<(&'static str, Value)>;
+    /// A field by its specified name.
+    fn value(&self, name: &str) -> Option<Value>;
+    /// Sets a field by its specified name.
+    fn set(&mut self, name: &str, value: &Value) -> Result<(), FieldError>;
+}
+
+impl<E: Extension> Scripted for E {
+    fn word(&self) -> &'static str {
+        E::WORD
+    }
+
+    fn fields(&self) -> Vec<(&'static str, Value)> {
+        Extension::fields(self)
+    }
+
+    fn value(&self, name: &str) -> Option<Value> {
+        Extension::value(self, name)
+    }
+
+    fn set(&mut self, name: &str, value: &Value) -> Result<(), FieldError> {
+        Extension::set(self, name, value)
+    }
+}
+
+/// `match`es an extension and gives the struct within as something with named fields.
+macro_rules! within {
+    ($frame:expr) => {
+        match $frame {
+            Frame::Begin(begin) => match &mut **begin {
+                BeginEx::Http(_) => None,
+                BeginEx::Line(line) => Some(line),
+                BeginEx::Bytes(bytes) => Some(bytes),
+                BeginEx::Mqtt(MqttBeginEx::Session(session)) => Some(session),
+                BeginEx::Mqtt(MqttBeginEx::Publish(publish)) => Some(publish),
+                BeginEx::Mqtt(MqttBeginEx::Subscribe(subscribe)) => Some(subscribe),
+                BeginEx::Mcp(begin) => Some(match begin {
+                    McpBeginEx::Lifecycle(it) => it,
+                    McpBeginEx::ToolsList(it) => it,
+                    McpBeginEx::ToolsCall(it) => it,
+                    McpBeginEx::PromptsList(it) => it,
+                    McpBeginEx::PromptsGet(it) => it,
+                    McpBeginEx::ResourcesList(it) => it,
+                    McpBeginEx::ResourcesTemplatesList(it) => it,
+                    McpBeginEx::ResourcesRead(it) => it,
+                    McpBeginEx::ResourcesSubscribe(it) => it,
+                    McpBeginEx::CompletionComplete(it) => it,
+                }),
+            },
+            Frame::Data(data) => match data.extension.as_deref_mut()? {
+                DataEx::Mqtt(MqttDataEx::Publish(publish)) => Some(publish),
+                DataEx::Mqtt(MqttDataEx::Subscribe(subscribe)) => Some(subscribe),
+            },
+            Frame::End(end) => match end.as_deref_mut()? {
+                EndEx::Mcp(end) => Some(end),
+            },
+            Frame::Abort(abort) => match abort.as_deref_mut()? {
+                AbortEx::Mcp(abort) => Some(abort),
+                AbortEx::Mqtt(abort) => Some(abort),
+                AbortEx::Bytes(abort) => Some(abort),
+            },
+            Frame::Flush(flush) => match &mut **flush {
+                FlushEx::Line(oversized) => Some(oversized),
+                FlushEx::Mcp(flush) => Some(match flush {
+                    McpFlushEx::Progress(it) => it,
+                    McpFlushEx::Log(it) => it,
+                    McpFlushEx::ResourcesUpdated(it) => it,
+                    McpFlushEx::ToolsListChanged(it) => it,
+                    McpFlushEx::PromptsListChanged(it) => it,
+                    McpFlushEx::ResourcesListChanged(it) => it,
+                    McpFlushEx::Response(it) => it,
+                }),
+            },
+            Frame::Reset(reset) => match reset.as_deref_mut()? {
+                ResetEx::Mcp(reset) => Some(reset),
+                ResetEx::Mqtt(reset) => Some(reset),
+                ResetEx::Bytes(reset) => Some(reset),
+            },
+            Frame::Challenge(challenge) => match &mut **challenge {
+                ChallengeEx::Mcp(challenge) => Some(challenge),
+            },
+            Frame::Window(_) => None,
+        }
+    };
+}
+
+impl Frame {
+    /// The frame's extension, if it has one with named fields.
+    pub fn extension(&mut self) -> Option<&mut dyn Scripted> {
+        within!(self)
+    }
+
+    /// A frame whose extension has its defaults. `word` names the extension where the protocol has
+    /// several for the frame: a BEGIN, a FLUSH, a DATA of mqtt.
+    ///
+    /// `None` where the protocol has no such extension; WINDOW has none at all.
+    pub fn blank(kind: FrameKind, protocol: Protocol, word: &str) -> Option<Self> {
+        Some(match kind {
+            FrameKind::Begin => Self::Begin(Box::new(blank_begin(protocol, word)?)),
+            FrameKind::Data => {
+                let extension = match (protocol, word) {
+                    (Protocol::Mqtt, "publish") => DataEx::from(MqttPublishData::default()),
+                    (Protocol::Mqtt, "subscribe") => MqttSubscribeData::default().into(),
+                    _ => return None,
+                };
+                Self::data_with(crate::DataFlags::WHOLE, bytes::Bytes::new(), extension)
+            }
+            FrameKind::End => match protocol {
+                Protocol::Mcp => Self::end_with(McpEnd::default()),
+                _ => return None,
+            },
+            FrameKind::Abort => match protocol {
+                Protocol::Mcp => Self::abort_with(McpAbort::default()),
+                Protocol::Mqtt => Self::abort_with(AbortEx::Mqtt(MqttReset::default())),
+                Protocol::Bytes => Self::abort_with(AbortEx::Bytes(BytesReset::default())),
+                _ => return None,
+            },
+            FrameKind::Flush => Self::Flush(Box::new(blank_flush(protocol, word)?)),
+            FrameKind::Reset => match protocol {
+                Protocol::Mcp => Self::reset_with(McpReset::default()),
+                Protocol::Mqtt => Self::reset_with(ResetEx::Mqtt(MqttReset::default())),
+                Protocol::Bytes => Self::reset_with(ResetEx::Bytes(BytesReset::default())),
+                _ => return None,
+            },
+            FrameKind::Challenge => match protocol {
+                Protocol::Mcp => Self::challenge(McpChallenge::default()),
+                _ => return None,
+            },
+            FrameKind::Window => return None,
+        })
+    }
+}
+
+/// The default of the extension that bears the word.
+macro_rules! named {
+    ($word:expr => $($type:ty),* $(,)?) => {
+        match $word {
+            $( <$type as Extension>::WORD => <$type>::default().into(), )*
+            _ => return None,
+        }
+    };
+}
+
+fn blank_begin(protocol: Protocol, word: &str) -> Option<BeginEx> {
+    Some(match protocol {
+        Protocol::Http => return None,
+        Protocol::Line => LineBegin::default().into(),
+        Protocol::Bytes => BytesBegin::default().into(),
+        Protocol::Mqtt => named!(word => MqttSession, MqttPublish, MqttSubscribe),
+        Protocol::Mcp => named!(word =>
+            McpLifecycle, McpToolsList, McpToolsCall, McpPromptsList, McpPromptsGet,
+            McpResourcesList, McpResourcesTemplatesList, McpResourcesRead, McpResourcesSubscribe,
+            McpCompletionComplete,
+        ),
+    })
+}
+
+fn blank_flush(protocol: Protocol, word: &str) -> Option<FlushEx> {
+    Some(match protocol {
+        Protocol::Line => named!(word => LineOversized),
+        Protocol::Mcp => named!(word =>
+            McpProgress, McpLog, McpResourcesUpdated, McpToolsListChanged, McpPromptsListChanged,
+            McpResourcesListChanged, McpResponse,
+        ),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_makes_a_frame_that_bears_it() {
+        for (kind, protocol, word) in [
+            (FrameKind::Begin, Protocol::Mcp, "toolsCall"),
+            (FrameKind::Begin, Protocol::Mqtt, "subscribe"),
+            (FrameKind::Flush, Protocol::Mcp, "resourcesUpdated"),
+            (FrameKind::Data, Protocol::Mqtt, "publish"),
+            (FrameKind::Begin, Protocol::Bytes, "bytes"),
+        ] {
+            let mut frame = Frame::blank(kind, protocol, word).expect("a frame");
+            assert_eq!(frame.kind(), kind);
+            assert_eq!(
+                frame.extension().map(|extension| extension.word()),
+                Some(word)
+            );
+        }
+        assert_eq!(
+            Frame::blank(FrameKind::Begin, Protocol::Mcp, "toolCall"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_field_is_set_and_read_by_its_specified_name() {
+        let mut frame =
+            Frame::blank(FrameKind::Begin, Protocol::Mcp, "toolsCall").expect("a frame");
+        let extension = frame.extension().expect("an extension");
+        let name = Value::Text("publish".into());
+        extension.set("name", &name).expect("a field");
+        assert_eq!(extension.value("name"), Some(name.clone()));
+        assert_eq!(extension.fields(), [("name", name)]);
+        assert!(extension.set("nmae", &Value::Integer(1)).is_err());
+    }
+}

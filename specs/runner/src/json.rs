@@ -1,0 +1,150 @@
+//! JSON in scripts: compared as JSON, with `_`, `$name` and `...` where something is left open.
+
+use nom::Parser;
+use nom::branch::alt;
+use nom::bytes::complete::{tag, take_while1};
+use nom::character::complete::char;
+use nom::combinator::{cut, map, not, opt, peek, recognize, value as constant};
+use nom::multi::separated_list0;
+use nom::sequence::{delimited, separated_pair, terminated};
+use serde_json::{Map, Value};
+
+use crate::captures::{Captured, Captures, Unbound};
+use crate::lexer::{Read, Trouble, blanks, capture, text, wanted, word};
+
+/// JSON with holes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum JsonPattern {
+    /// `_`
+    Any,
+    /// `$name`
+    Capture(String),
+    Scalar(Value),
+    /// Elements; with `...` behind them there may be more.
+    Array(Vec<JsonPattern>, bool),
+    /// Members; with `...` behind them there may be more.
+    Object(Vec<(String, JsonPattern)>, bool),
+}
+
+/// Reads a JSON pattern.
+pub(crate) fn json(input: &str) -> Read<'_, JsonPattern> {
+    let parsers = alt((
+        constant(JsonPattern::Any, terminated(char('_'), not(peek(word)))),
+        map(capture, JsonPattern::Capture),
+        array,
+        object,
+        map(text, |text| JsonPattern::Scalar(Value::from(&text[..]))),
+        scalar,
+    ));
+    wanted("JSON", parsers)(input)
+}
+
+fn separator(input: &str) -> Read<'_, char> {
+    delimited(blanks, char(','), blanks).parse(input)
+}
+
+/// `...`, with a comma in front of it where something stands before it.
+fn more(input: &str) -> Read<'_, bool> {
+    let open = opt((opt(separator), blanks, tag("...")));
+    map(open, |open| open.is_some()).parse(input)
+}
+
+fn array(input: &str) -> Read<'_, JsonPattern> {
+    let elements = separated_list0(separator, json);
+    let inside = (elements, more);
+    let whole = delimited(
+        (char('['), blanks),
+        inside,
+        (blanks, cut(wanted("',' or ']'", char(']')))),
+    );
+    map(whole, |(elements, open)| JsonPattern::Array(elements, open)).parse(input)
+}
+
+fn object(input: &str) -> Read<'_, JsonPattern> {
+    let name = map(text, |name| name.to_string());
+    let member = separated_pair(
+        name,
+        delimited(blanks, cut(wanted("':'", char(':'))), blanks),
+        json,
+    );
+    let inside = (separated_list0(separator, member), more);
+    let whole = delimited(
+        (char('{'), blanks),
+        inside,
+        (blanks, cut(wanted("',' or '}'", char('}')))),
+    );
+    map(whole, |(members, open)| JsonPattern::Object(members, open)).parse(input)
+}
+
+/// A number, `true`, `false` or `null`.
+fn scalar(input: &str) -> Read<'_, JsonPattern> {
+    let letters = |letter: char| letter.is_ascii_alphanumeric() || "+-.".contains(letter);
+    let (rest, found) = recognize(take_while1(letters)).parse(input)?;
+    match serde_json::from_str(found) {
+        Ok(value) => Ok((rest, JsonPattern::Scalar(value))),
+        Err(_) => Err(nom::Err::Error(Trouble {
+            rest: input,
+            wanted: "JSON",
+        })),
+    }
+}
+
+impl JsonPattern {
+    /// Whether nothing in it is left open.
+    pub(crate) fn is_plain(&self) -> bool {
+        match self {
+            Self::Any | Self::Capture(_) => false,
+            Self::Scalar(_) => true,
+            Self::Array(elements, open) => !open && elements.iter().all(Self::is_plain),
+            Self::Object(members, open) => !open && members.iter().all(|(_, it)| it.is_plain()),
+        }
+    }
+
+    /// The JSON to play.
+    pub(crate) fn resolve(&self, captures: &Captures) -> Result<Value, Unbound> {
+        Ok(match self {
+            Self::Any => return Err(Unbound("_".to_owned())),
+            Self::Capture(name) => captures.json(name)?,
+            Self::Scalar(value) => value.clone(),
+            Self::Array(elements, _) => {
+                let elements = elements.iter().map(|element| element.resolve(captures));
+                Value::Array(elements.collect::<Result<_, _>>()?)
+            }
+            Self::Object(members, _) => {
+                let member = |(name, value): &(String, Self)| -> Result<_, Unbound> {
+                    Ok((name.clone(), value.resolve(captures)?))
+                };
+                let members = members
+                    .iter()
+                    .map(member)
+                    .collect::<Result<Map<_, _>, _>>()?;
+                Value::Object(members)
+            }
+        })
+    }
+
+    /// Whether a value is meant; captures are bound on the way.
+    pub(crate) fn matches(&self, value: &Value, captures: &mut Captures) -> bool {
+        match (self, value) {
+            (Self::Any, _) => true,
+            (Self::Capture(name), value) => captures.bind(name, &Captured::Json(value.clone())),
+            (Self::Scalar(wanted), value) => wanted == value,
+            (Self::Array(wanted, open), Value::Array(values)) => {
+                (wanted.len() == values.len() || (*open && wanted.len() < values.len()))
+                    && wanted
+                        .iter()
+                        .zip(values)
+                        .all(|(it, value)| it.matches(value, captures))
+            }
+            (Self::Object(wanted, open), Value::Object(values)) => {
+                (wanted.len() == values.len() || (*open && wanted.len() < values.len()))
+                    && wanted.iter().all(|(name, it)| {
+                        values
+                            .get(name)
+                            .is_some_and(|value| it.matches(value, captures))
+                    })
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! The binding between the sides that the script plays.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use tidegate_binding_mqtt::codec::{Decoder, REMAINING_LENGTH_MAX, Version};
+use tidegate_engine::{BindingId, Duration, Limits, Output, StreamId, Time, Worker};
+use tidegate_streams::{Frame, FrameKind, Half, Protocol, Role};
+
+use super::Mode;
+use super::emitted::{Emitted, What};
+use crate::captures::Captures;
+use crate::house::House;
+use crate::print;
+use crate::script::Script;
+
+/// What a side's streams start with, where the script does not say.
+const CREDIT: u32 = 1 << 20;
+
+/// One side of the binding.
+#[derive(Debug)]
+pub(super) struct Side {
+    pub(super) name: String,
+    pub(super) edge: BindingId,
+    pub(super) protocol: Protocol,
+    /// Whether the script opens its streams.
+    pub(super) caller: bool,
+    /// Whether the script grants its credit.
+    manual: bool,
+}
+
+/// One conversation.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    pub(super) stream: StreamId,
+    /// What its BEGIN asked for: `publish`, `subscribe`.
+    pub(super) word: &'static str,
+}
+
+/// Everything on and around the stage.
+pub(super) struct Stage {
+    pub(super) worker: Worker,
+    pub(super) now: Time,
+    pub(super) sides: Vec<Side>,
+    pub(super) conversations: BTreeMap<(usize, u32), Conversation>,
+    decoders: BTreeMap<StreamId, Decoder>,
+    pub(super) pending: VecDeque<Emitted>,
+    pub(super) captures: Captures,
+    pub(super) trace: Vec<String>,
+    pub(super) seeded: bool,
+    /// How many panics the script wants.
+    faults: u64,
+    /// The binding itself.
+    pub(super) target: BindingId,
+}
+
+impl Stage {
+    /// Sets the binding between its sides.
+    pub(super) fn set(script: &Script, house: &dyn House, mode: Mode) -> Result<Self, String> {
+        let folder = script.path.parent().unwrap_or(std::path::Path::new("."));
+        let path = folder.join(&script.config);
+        let config = tidegate_config::read(&path, house.registry(), &|_| None)
+            .map_err(|error| format!("its config cannot be used: {error}"))?;
+        let declared = config
+            .bindings
+            .iter()
+            .find(|binding| binding.name == script.binding);
+        let declared = declared
+            .ok_or_else(|| format!("{} has no binding '{}'", path.display(), script.binding))?;
+        let descriptor = house
+            .registry()
+            .find(&declared.r#type, &declared.kind)
+            .ok_or_else(|| format!("'{}' is of no known kind", script.binding))?;
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&script.seed.to_le_bytes());
+        let mut worker = Worker::new(0, seed, Limits::default());
+        let seeded = match mode {
+            Mode::Seeded(seed) if !script.ordered => {
+                worker.reorder(seed);
+                true
+            }
+            _ => false,
+        };
+        let manual = |name: &str| script.manual.iter().find(|(side, _)| side == name);
+        let window = |name: &str| manual(name).map_or(CREDIT, |(_, maximum)| *maximum);
+        let mut sides = Vec::new();
+        let mut exits = BTreeMap::new();
+        let indices: Vec<usize> = declared
+            .exit
+            .into_iter()
+            .chain(declared.routes.iter().map(|route| route.exit))
+            .collect();
+        for index in indices {
+            let Some(produced) = descriptor.produced() else {
+                break;
+            };
+            let exit = config.bindings.get(index).map(|exit| exit.name.clone());
+            let same = descriptor.accepted().contains(&produced);
+            // Where both sides speak the same, an exit goes by its binding's name.
+            let name = match (produced, same) {
+                (Protocol::Bytes, false) => "net".to_owned(),
+                (_, true) => exit.unwrap_or_default(),
+                (_, false) => produced.word().to_owned(),
+            };
+            if exits.contains_key(&index) {
+                continue;
+            }
+            let edge = worker.attach_edge(window(&name));
+            exits.insert(index, edge);
+            let manual = manual(&name).is_some();
+            sides.push(Side {
+                name,
+                edge,
+                protocol: produced,
+                caller: false,
+                manual,
+            });
+        }
+        let target = house.attach(declared, &exits, &mut worker)?;
+        for protocol in descriptor.accepted() {
+            let name = protocol.word().to_owned();
+            let edge = worker.attach_edge(window(&name));
+            let manual = manual(&name).is_some();
+            sides.push(Side {
+                name,
+                edge,
+                protocol: *protocol,
+                caller: true,
+                manual,
+            });
+        }
+        if let Some((side, _)) = script
+            .manual
+            .iter()
+            .find(|(name, _)| !sides.iter().any(|side| side.name == *name))
+        {
+            return Err(format!(
+                "there is no side '{side}'; there are: {}",
+                names(&sides)
+            ));
+        }
+        let mut stage = Self {
+            worker,
+            now: Time::START,
+            sides,
+            conversations: BTreeMap::new(),
+            decoders: BTreeMap::new(),
+            pending: VecDeque::new(),
+            captures: Captures::default(),
+            trace: Vec::new(),
+            seeded,
+            faults: script.faults,
+            target,
+        };
+        stage.worker.start();
+        stage.collect();
+        Ok(stage)
+    }
+
+    pub(super) fn side(&self, name: &str) -> Result<usize, String> {
+        self.sides
+            .iter()
+            .position(|side| side.name == name)
+            .ok_or_else(|| {
+                format!(
+                    "there is no side '{name}'; there are: {}",
+                    names(&self.sides)
+                )
+            })
+    }
+
+    /// Takes what has come out, and grants credit for it where the script does not.
+    pub(super) fn collect(&mut self) {
+        loop {
+            let mut taken = Vec::new();
+            while let Some(output) = self.worker.poll_output() {
+                taken.extend(self.take(output));
+            }
+            if taken.is_empty() && self.worker.is_idle() {
+                return;
+            }
+            for (edge, stream, length) in taken {
+                self.worker
+                    .turn(self.now, edge, |cx| cx.acknowledge(stream, length));
+            }
+            self.worker.tick(self.now);
+        }
+    }
+
+    /// Takes one frame; gives what is to be acknowledged.
+    fn take(&mut self, output: Output) -> Option<(BindingId, StreamId, usize)> {
+        let Output { edge, at, frame } = output;
+        let index = self.sides.iter().position(|side| side.edge == edge)?;
+        let side = self.sides.get(index)?;
+        if frame.kind() == FrameKind::Window && !side.manual {
+            return None;
+        }
+        let reply = at.role.peer().half(frame.kind()) == Half::Reply;
+        let granted = match &frame {
+            Frame::Data(data) if !side.manual => Some((edge, at.stream, data.payload.len())),
+            _ => None,
+        };
+        let emitted = |what| Emitted {
+            side: index,
+            stream: at.stream,
+            reply,
+            what,
+        };
+        match frame {
+            Frame::Data(data) if side.protocol == Protocol::Bytes => {
+                let packets = self.decode(at.stream, data.payload);
+                self.pending.extend(packets.into_iter().map(emitted));
+            }
+            frame => self.pending.push_back(emitted(What::Frame(frame))),
+        }
+        granted.filter(|(_, _, length)| *length > 0)
+    }
+
+    fn decode(&mut self, stream: StreamId, bytes: Bytes) -> Vec<What> {
+        let fresh = || Decoder::new(Version::V5, REMAINING_LENGTH_MAX);
+        let decoder = self.decoders.entry(stream).or_insert_with(fresh);
+        decoder.push(bytes.clone());
+        let mut found = Vec::new();
+        loop {
+            match decoder.next() {
+                Ok(Some(packet)) => found.push(What::Packet(packet)),
+                Ok(None) => return found,
+                Err(error) => {
+                    found.push(What::Malformed(bytes, error.to_string()));
+                    return found;
+                }
+            }
+        }
+    }
+
+    /// Moves the clock, through each timer that is due by then.
+    pub(super) fn advance(&mut self, duration: Duration) {
+        let until = self.now + duration;
+        while let Some((deadline, reason)) = self
+            .worker
+            .next_deadline()
+            .filter(|(deadline, _)| *deadline <= until)
+        {
+            self.fire(deadline, reason);
+        }
+        self.now = until;
+        self.worker.tick(until);
+        self.collect();
+        self.trace.push(format!("# {until}"));
+    }
+
+    /// Moves the clock to the next timer.
+    pub(super) fn next(&mut self) -> Result<(), String> {
+        let (deadline, reason) = self
+            .worker
+            .next_deadline()
+            .ok_or("no timer is set, so there is no next one")?;
+        self.fire(deadline, reason);
+        Ok(())
+    }
+
+    fn fire(&mut self, deadline: Time, reason: &'static str) {
+        self.now = self.now.max(deadline);
+        self.trace.push(format!("# {} timer {reason}", self.now));
+        self.worker.tick(self.now);
+        self.collect();
+    }
+
+    pub(super) fn shutdown(&mut self) {
+        self.trace.push("+shutdown".to_owned());
+        self.worker.shutdown(self.now);
+        self.collect();
+    }
+
+    /// A stimulus may come only when every reaction was looked at.
+    pub(super) fn all_read(&self) -> Result<(), String> {
+        if self.pending.is_empty() {
+            Ok(())
+        } else {
+            Err("something came out that is not in the script".to_owned())
+        }
+    }
+
+    pub(super) fn rules_kept(&self) -> Result<(), String> {
+        let counters = self.worker.counters();
+        if counters.violations > 0 {
+            return Err("a frame broke the rules of streams, or went beyond the credit".to_owned());
+        }
+        if counters.faults > self.faults {
+            return Err("a handler panicked".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Nothing may be left.
+    pub(super) fn close(&mut self) -> Result<(), String> {
+        self.all_read()?;
+        self.rules_kept()?;
+        let counters = self.worker.counters();
+        if counters.faults < self.faults {
+            return Err(format!(
+                "{} faults are in the script, not {}",
+                self.faults, counters.faults
+            ));
+        }
+        if counters.streams > 0 {
+            let left: Vec<String> = self
+                .worker
+                .streams()
+                .map(|(stream, protocol, ..)| self.named(stream, protocol))
+                .collect();
+            return Err(format!("streams are left at the end: {}", left.join(", ")));
+        }
+        if let Some((deadline, reason)) = self.worker.next_deadline() {
+            return Err(format!(
+                "a timer is left at the end: {reason} at {deadline}"
+            ));
+        }
+        Ok(())
+    }
+
+    fn named(&self, stream: StreamId, protocol: Protocol) -> String {
+        let found = self
+            .conversations
+            .iter()
+            .find(|(_, it)| it.stream == stream);
+        match found.and_then(|((side, number), _)| Some((self.sides.get(*side)?, number))) {
+            Some((side, number)) => format!("{}.{number}", side.name),
+            None => format!("one of {}", protocol.word()),
+        }
+    }
+
+    /// What is left, as lines to paste.
+    pub(super) fn unread(&mut self) -> Vec<String> {
+        let pending = self.pending.clone();
+        pending.iter().map(|emitted| self.line(emitted)).collect()
+    }
+
+    /// Takes what is left, as lines.
+    pub(super) fn read_all(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.read_one()).collect()
+    }
+
+    /// Takes the first of what is left, as a line, and names what begins with it.
+    pub(super) fn read_one(&mut self) -> Option<String> {
+        let emitted = self.pending.pop_front()?;
+        let line = self.line(&emitted);
+        if matches!(emitted.frame(), Some(Frame::Begin(_))) && !emitted.reply {
+            let key = (emitted.side, self.number(&emitted));
+            let word = word_of(emitted.frame());
+            self.conversations.entry(key).or_insert(Conversation {
+                stream: emitted.stream,
+                word,
+            });
+        }
+        Some(line)
+    }
+
+    /// The conversation's number, or the next free one.
+    fn number(&self, emitted: &Emitted) -> u32 {
+        let own = |((side, _), it): &(&(usize, u32), &Conversation)| {
+            *side == emitted.side && it.stream == emitted.stream
+        };
+        if let Some(((_, number), _)) = self.conversations.iter().find(own) {
+            return *number;
+        }
+        let of_side = self
+            .conversations
+            .keys()
+            .filter(|(side, _)| *side == emitted.side);
+        of_side.map(|(_, number)| *number).max().unwrap_or(0) + 1
+    }
+
+    /// What came out, as a line of a script.
+    pub(super) fn line(&self, emitted: &Emitted) -> String {
+        let Some(side) = self.sides.get(emitted.side) else {
+            return String::new();
+        };
+        let said = match &emitted.what {
+            What::Frame(frame) => print::frame(&mut frame.clone(), side.protocol),
+            What::Packet(packet) => print::packet(packet),
+            What::Malformed(bytes, why) => {
+                format!("bytes {} # {why}", print::payload(bytes, Protocol::Bytes))
+            }
+        };
+        let reply = emitted.reply && matches!(emitted.what, What::Frame(_));
+        let mark = if reply { "'" } else { "" };
+        format!("< {}.{}{mark} {said}", side.name, self.number(emitted))
+    }
+}
+
+fn names(sides: &[Side]) -> String {
+    let names: Vec<&str> = sides.iter().map(|side| side.name.as_str()).collect();
+    names.join(", ")
+}
+
+pub(super) fn word_of(frame: Option<&Frame>) -> &'static str {
+    let mut frame = frame.cloned();
+    let extension = frame.as_mut().and_then(Frame::extension);
+    extension.map_or("", |extension| extension.word())
+}
+
+/// On which half a frame of the script's stands.
+pub(super) fn stands_on_reply(caller: bool, kind: FrameKind) -> bool {
+    let role = if caller { Role::Caller } else { Role::Callee };
+    role.half(kind) == Half::Reply
+}

@@ -1,0 +1,183 @@
+//! One line's content: who says what, as written.
+
+use bytes::Bytes;
+use nom::Parser;
+use nom::branch::alt;
+use nom::character::complete::{char, u32 as number};
+use nom::combinator::{consumed, map, not, opt, peek, value as constant};
+use nom::multi::many0;
+use nom::sequence::{preceded, separated_pair, terminated};
+
+use crate::captures::{Captures, Unbound};
+use crate::json::{JsonPattern, json};
+use crate::lexer::{Read, blanks, capture, hex, name, text, wanted, word};
+use crate::value::{Pattern, pattern};
+
+/// What is said on a conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Said {
+    pub(crate) side: String,
+    pub(crate) number: u32,
+    /// Whether the name bears a `'`.
+    pub(crate) reply: bool,
+    /// `begin`, `PUBLISH`, `POST`, `200`.
+    pub(crate) verb: String,
+    /// Bare words behind it.
+    pub(crate) words: Vec<String>,
+    pub(crate) fields: Vec<(String, Pattern)>,
+    pub(crate) payload: Option<Payload>,
+}
+
+/// What stands behind the fields.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Payload {
+    /// `_`
+    Any,
+    /// `$name`
+    Capture(String),
+    /// JSON, with its text as written; `exact` compares the text.
+    Json {
+        pattern: JsonPattern,
+        written: String,
+        exact: bool,
+    },
+    /// Text, or bytes in hex.
+    Bytes(Bytes),
+}
+
+enum Item {
+    Word(String),
+    Field(String, Pattern),
+    Payload(Payload),
+}
+
+/// Reads what stands behind `>` or `<`.
+pub(crate) fn said(input: &str) -> Read<'_, Said> {
+    let conversation = (
+        name,
+        wanted("'.' and a number", preceded(char('.'), number)),
+        opt(char('\'')),
+    );
+    let (rest, (side, number, reply)) = wanted("a conversation, e.g. mcp.1", conversation)(input)?;
+    let (rest, verb) = preceded(blanks, wanted("what is said, e.g. begin", word)).parse(rest)?;
+    let (rest, items) = many0(preceded(blanks, item)).parse(rest)?;
+    let mut said = Said {
+        side: side.to_owned(),
+        number,
+        reply: reply.is_some(),
+        verb: verb.to_owned(),
+        words: vec![],
+        fields: vec![],
+        payload: None,
+    };
+    for item in items {
+        match item {
+            Item::Word(word) => said.words.push(word),
+            Item::Field(name, pattern) => said.fields.push((name, pattern)),
+            Item::Payload(payload) => said.payload = Some(payload),
+        }
+    }
+    Ok((rest, said))
+}
+
+fn item(input: &str) -> Read<'_, Item> {
+    let field = separated_pair(
+        map(name, str::to_owned),
+        char('='),
+        wanted("a value", pattern),
+    );
+    let keyword = |input| terminated(word, blanks).parse(input);
+    let exact = |input| {
+        let (rest, found) = keyword(input)?;
+        match found {
+            "exact" | "json" => Ok((rest, found == "exact")),
+            _ => Err(nom::Err::Error(crate::lexer::Trouble {
+                rest: input,
+                wanted: "a word",
+            })),
+        }
+    };
+    let told = map((exact, consumed(json)), |(exact, (written, pattern))| {
+        Payload::Json {
+            pattern,
+            written: written.to_owned(),
+            exact,
+        }
+    });
+    let structured = preceded(
+        peek(alt((char('{'), char('[')))),
+        map(consumed(json), |(written, pattern)| Payload::Json {
+            pattern,
+            written: written.to_owned(),
+            exact: false,
+        }),
+    );
+    let payload = alt((
+        constant(Payload::Any, terminated(char('_'), not(peek(word)))),
+        map(capture, Payload::Capture),
+        told,
+        structured,
+        map(text, |text| Payload::Bytes(text.into_bytes())),
+        map(hex, |bytes| Payload::Bytes(Bytes::from(bytes))),
+    ));
+    alt((
+        map(field, |(name, pattern)| Item::Field(name, pattern)),
+        map(payload, Item::Payload),
+        map(word, |word| Item::Word(word.to_owned())),
+    ))
+    .parse(input)
+}
+
+impl Said {
+    pub(crate) fn has(&self, word: &str) -> bool {
+        self.words.iter().any(|other| other == word)
+    }
+
+    /// The conversation's name as written.
+    pub(crate) fn conversation(&self) -> String {
+        format!(
+            "{}.{}{}",
+            self.side,
+            self.number,
+            if self.reply { "'" } else { "" }
+        )
+    }
+}
+
+impl Payload {
+    /// The bytes to play: JSON as it is written, unless something in it stands for a capture.
+    pub(crate) fn resolve(&self, captures: &Captures) -> Result<Bytes, Unbound> {
+        Ok(match self {
+            Self::Any => return Err(Unbound("_".to_owned())),
+            Self::Capture(name) => match captures.json(name)? {
+                serde_json::Value::String(text) => Bytes::from(text),
+                other => Bytes::from(other.to_string()),
+            },
+            Self::Json {
+                pattern, written, ..
+            } if pattern.is_plain() => Bytes::copy_from_slice(written.as_bytes()),
+            Self::Json { pattern, .. } => Bytes::from(pattern.resolve(captures)?.to_string()),
+            Self::Bytes(bytes) => bytes.clone(),
+        })
+    }
+
+    /// Whether bytes are meant.
+    pub(crate) fn matches(&self, bytes: &[u8], captures: &mut Captures) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Capture(name) => {
+                let text = String::from_utf8_lossy(bytes).into_owned();
+                captures.bind(name, &crate::captures::Captured::Json(text.into()))
+            }
+            Self::Json {
+                written,
+                exact: true,
+                ..
+            } => written.as_bytes() == bytes,
+            Self::Json { pattern, .. } => {
+                serde_json::from_slice(bytes).is_ok_and(|value| pattern.matches(&value, captures))
+            }
+            Self::Bytes(wanted) => wanted == bytes,
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The file: a header, and lines that are played in their order.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use nom::Parser;
+use nom::character::complete::{char, u64 as number};
+use nom::sequence::preceded;
+use thiserror::Error;
+use tidegate_engine::Duration;
+
+use crate::lexer::{Read, Trouble, blanks, name, wanted, word};
+use crate::said::{Said, said};
+use crate::value::{Pattern, pattern};
+
+/// A scenario.
+#[derive(Debug, Clone)]
+pub struct Script {
+    pub(crate) path: PathBuf,
+    pub(crate) binding: String,
+    pub(crate) config: PathBuf,
+    pub(crate) seed: u64,
+    /// Sides whose credit the script grants, with what their streams start with.
+    pub(crate) manual: Vec<(String, u32)>,
+    /// Whether it can be played against the wire too.
+    pub(crate) live: bool,
+    /// Whether the order of its frames is what it proves, so that no seed may change it.
+    pub(crate) ordered: bool,
+    /// How many handlers are to panic.
+    pub(crate) faults: u64,
+    pub(crate) lines: Vec<Line>,
+}
+
+/// A line, which may be continued on further ones.
+#[derive(Debug, Clone)]
+pub(crate) struct Line {
+    /// From 1.
+    pub(crate) number: usize,
+    /// As written, continuations included.
+    pub(crate) text: String,
+    pub(crate) step: Option<Step>,
+}
+
+/// What a line does.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Play(Said),
+    Expect(Said),
+    Advance(Duration),
+    /// To the next timer.
+    Next,
+    /// The engine is told to stop.
+    Shutdown,
+}
+
+/// A script that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub struct ScriptError {
+    /// The file.
+    pub path: PathBuf,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in letters.
+    pub column: usize,
+    /// What is wrong.
+    pub what: String,
+    /// The line itself.
+    pub text: String,
+}
+
+impl fmt::Display for ScriptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            path,
+            line,
+            column,
+            what,
+            text,
+        } = self;
+        writeln!(f, "{}:{line}:{column}: {what}", path.display())?;
+        writeln!(f, "  {text}")?;
+        write!(f, "  {:>column$}", "^")
+    }
+}
+
+impl Script {
+    /// Reads a script; `path` names it in errors, and its folder is where its config is looked for.
+    pub fn parse(path: &Path, source: &str) -> Result<Self, ScriptError> {
+        let mut script = Self {
+            path: path.to_owned(),
+            binding: String::new(),
+            config: PathBuf::new(),
+            seed: 7,
+            manual: Vec::new(),
+            live: false,
+            ordered: false,
+            faults: 0,
+            lines: gather(source),
+        };
+        let mut lines = std::mem::take(&mut script.lines);
+        for line in &mut lines {
+            let trouble = script.read(line).err();
+            if let Some(trouble) = trouble {
+                return Err(script.error(line, trouble));
+            }
+        }
+        script.lines = lines;
+        if script.binding.is_empty() {
+            return Err(ScriptError {
+                path: script.path,
+                line: 1,
+                column: 1,
+                what: "the script names no binding; say 'binding NAME config=FILE' first"
+                    .to_owned(),
+                text: source.lines().next().unwrap_or_default().to_owned(),
+            });
+        }
+        Ok(script)
+    }
+
+    /// Where it stands.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it can be played against the wire too.
+    pub const fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// The text as it stands, with the lines that a blessing has changed.
+    pub(crate) fn source(&self) -> String {
+        let lines: Vec<&str> = self.lines.iter().map(|line| line.text.as_str()).collect();
+        lines.join("\n") + "\n"
+    }
+
+    fn read(&mut self, line: &mut Line) -> Result<(), (usize, String)> {
+        let text = line.text.clone();
+        let body = text.trim_start();
+        if body.is_empty() || body.starts_with('#') {
+            return Ok(());
+        }
+        let at = |trouble: Trouble<'_>| {
+            let what = format!("{} is wanted here", trouble.wanted);
+            (text.len() - trouble.rest.len(), what)
+        };
+        let failed = |error: nom::Err<Trouble<'_>>| match error {
+            nom::Err::Error(trouble) | nom::Err::Failure(trouble) => at(trouble),
+            nom::Err::Incomplete(_) => (text.len(), "the line ends too early".to_owned()),
+        };
+        let start = text.len() - body.len();
+        line.step = if let Some(rest) = body.strip_prefix('>') {
+            Some(Step::Play(whole(said, rest).map_err(failed)?))
+        } else if let Some(rest) = body.strip_prefix('<') {
+            Some(Step::Expect(whole(said, rest).map_err(failed)?))
+        } else if body.starts_with('+') {
+            Some(whole(time, body).map_err(failed)?)
+        } else {
+            let (keyword, items) = whole(header, body).map_err(failed)?;
+            self.header(&keyword, &items)
+                .map_err(|what| (start, what))?;
+            None
+        };
+        Ok(())
+    }
+
+    fn header(&mut self, keyword: &str, items: &[HeaderItem]) -> Result<(), String> {
+        let mut words = items.iter().filter_map(|item| match item {
+            HeaderItem::Word(word) => Some(word.clone()),
+            HeaderItem::Field(..) => None,
+        });
+        let field = |wanted: &str| {
+            items.iter().find_map(|item| match item {
+                HeaderItem::Field(name, Pattern::Exactly(value)) if name == wanted => {
+                    Some(value.clone())
+                }
+                _ => None,
+            })
+        };
+        let missing = |what: &str| format!("'{keyword}' needs {what}");
+        match keyword {
+            "binding" => {
+                self.binding = words.next().ok_or_else(|| missing("a binding's name"))?;
+                let Some(tidegate_streams::Value::Text(config)) = field("config") else {
+                    return Err(missing("config=\"FILE\""));
+                };
+                self.config = PathBuf::from(&config[..]);
+            }
+            "seed" => {
+                let seed = words.next().and_then(|word| word.parse().ok());
+                self.seed = seed.ok_or_else(|| missing("a number"))?;
+            }
+            "window" => {
+                let (manual, side) = (words.next(), words.next());
+                let (Some("manual"), Some(side)) = (manual.as_deref(), side) else {
+                    return Err("only 'window manual SIDE maximum=N' is known".to_owned());
+                };
+                let Some(tidegate_streams::Value::Integer(maximum)) = field("maximum") else {
+                    return Err(missing("maximum=N"));
+                };
+                let maximum = u32::try_from(maximum).map_err(|_| missing("maximum=N"))?;
+                self.manual.push((side, maximum));
+            }
+            "faults" => {
+                let faults = words.next().and_then(|word| word.parse().ok());
+                self.faults = faults.ok_or_else(|| missing("a number"))?;
+            }
+            "live" => self.live = true,
+            "ordered" => self.ordered = true,
+            _ => {
+                return Err(format!(
+                    "'{keyword}' is not known; a line begins with '>', '<', '+', '#', 'binding', \
+                     'seed', 'window', 'faults', 'live' or 'ordered'"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn error(&self, line: &Line, (offset, what): (usize, String)) -> ScriptError {
+        let before = line.text.get(..offset).unwrap_or(&line.text);
+        let down = before.matches('\n').count();
+        let column = before
+            .chars()
+            .rev()
+            .take_while(|letter| *letter != '\n')
+            .count()
+            + 1;
+        ScriptError {
+            path: self.path.clone(),
+            line: line.number + down,
+            column,
+            what,
+            text: line.text.lines().nth(down).unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+/// Lines with their continuations: a line that begins with a blank goes on where the one before it
+/// ended.
+fn gather(source: &str) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    for (index, text) in source.lines().enumerate() {
+        let continues = text.starts_with([' ', '\t']) && !text.trim().is_empty();
+        match lines.last_mut() {
+            Some(last)
+                if continues && !last.text.trim().is_empty() && !last.text.starts_with('#') =>
+            {
+                last.text.push('\n');
+                last.text.push_str(text);
+            }
+            _ => lines.push(Line {
+                number: index + 1,
+                text: text.to_owned(),
+                step: None,
+            }),
+        }
+    }
+    lines
+}
+
+/// A parser that must take everything up to the end, but for blanks around.
+fn whole<'a, T>(
+    parser: impl Parser<&'a str, Output = T, Error = Trouble<'a>>,
+    input: &'a str,
+) -> Result<T, nom::Err<Trouble<'a>>> {
+    let (rest, found) = preceded(blanks, parser).parse(input)?;
+    let (rest, _) = blanks(rest)?;
+    if rest.is_empty() {
+        return Ok(found);
+    }
+    Err(nom::Err::Failure(Trouble {
+        rest,
+        wanted: "a word, name=value, a payload or the line's end",
+    }))
+}
+
+fn time(input: &str) -> Read<'_, Step> {
+    let (rest, _) = char('+').parse(input)?;
+    match rest.trim_end() {
+        "next" => return Ok(("", Step::Next)),
+        "shutdown" => return Ok(("", Step::Shutdown)),
+        _ => {}
+    }
+    let (behind, count) = wanted("a time like 5s or 100ms, 'next' or 'shutdown'", number)(rest)?;
+    let (end, unit) = wanted("'s', 'ms' or 'us'", word)(behind)?;
+    let duration = match unit {
+        "s" => Duration::from_secs(count),
+        "ms" => Duration::from_millis(count),
+        "us" => Duration::from_micros(count),
+        _ => {
+            return Err(nom::Err::Failure(Trouble {
+                rest: behind,
+                wanted: "'s', 'ms' or 'us'",
+            }));
+        }
+    };
+    Ok((end, Step::Advance(duration)))
+}
+
+enum HeaderItem {
+    Word(String),
+    Field(String, Pattern),
+}
+
+fn header(input: &str) -> Read<'_, (String, Vec<HeaderItem>)> {
+    let (mut rest, keyword) = wanted("'>', '<', '+', '#' or a word like 'binding'", name)(input)?;
+    let mut items = Vec::new();
+    loop {
+        let (behind, _) = blanks(rest)?;
+        if behind.is_empty() {
+            return Ok((behind, (keyword.to_owned(), items)));
+        }
+        let field = name(behind)
+            .ok()
+            .and_then(|(at, field)| Some((at.strip_prefix('=')?, field)));
+        rest = if let Some((at, field)) = field {
+            let (rest, value) = config_value(at)?;
+            items.push(HeaderItem::Field(field.to_owned(), value));
+            rest
+        } else {
+            let (rest, word) = word(behind)?;
+            items.push(HeaderItem::Word(word.to_owned()));
+            rest
+        };
+    }
+}
+
+/// A value of the header; a file's name needs no quotes.
+fn config_value(input: &str) -> Read<'_, Pattern> {
+    let bare = input.split(char::is_whitespace).next().unwrap_or_default();
+    let is_path = bare.contains(['.', '/']) && !bare.starts_with('"');
+    if is_path {
+        let value = tidegate_streams::Value::Text(bare.to_owned().into());
+        return Ok((&input[bare.len()..], Pattern::Exactly(value)));
+    }
+    pattern(input)
+}

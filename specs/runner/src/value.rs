@@ -1,0 +1,125 @@
+//! What stands behind `name=`: a value, or a pattern of one.
+
+use bytes::Bytes;
+use nom::branch::alt;
+use nom::character::complete::{char, i64 as integer};
+use nom::combinator::{cut, map, not, peek, value as constant};
+use nom::multi::separated_list0;
+use nom::sequence::{delimited, separated_pair, terminated};
+use tidegate_streams::Value;
+
+use crate::captures::{Captured, Captures, Unbound};
+use crate::lexer::{Read, blanks, capture, hex, name, text, wanted, word};
+
+/// A value, any value, or one that is captured and compared.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Pattern {
+    /// `_`
+    Any,
+    /// `$name`
+    Capture(String),
+    Exactly(Value),
+    List(Vec<Pattern>),
+    Record(Vec<(String, Pattern)>),
+}
+
+/// Reads a pattern.
+pub(crate) fn pattern(input: &str) -> Read<'_, Pattern> {
+    let separator = || delimited(blanks, char(','), blanks);
+    let list = delimited(
+        (char('['), blanks),
+        separated_list0(separator(), pattern),
+        (blanks, cut(wanted("',' or ']'", char(']')))),
+    );
+    let field = separated_pair(map(name, str::to_owned), char('='), pattern);
+    let record = delimited(
+        (char('{'), blanks),
+        separated_list0(separator(), field),
+        (blanks, cut(wanted("',' or '}'", char('}')))),
+    );
+    let any = terminated(char('_'), not(peek(word)));
+    let number = terminated(integer, not(peek(word)));
+    let parsers = alt((
+        constant(Pattern::Any, any),
+        map(capture, Pattern::Capture),
+        map(number, |number| Pattern::Exactly(Value::Integer(number))),
+        map(text, |text| Pattern::Exactly(Value::Text(text))),
+        map(hex, |bytes| {
+            Pattern::Exactly(Value::Hex(Bytes::from(bytes)))
+        }),
+        map(list, of_list),
+        map(record, of_record),
+        map(word, |word| Pattern::Exactly(Value::Word(word.to_owned()))),
+    ));
+    wanted("a value", parsers)(input)
+}
+
+/// A list of plain values is a plain value.
+fn of_list(items: Vec<Pattern>) -> Pattern {
+    let plain = items.iter().map(|item| match item {
+        Pattern::Exactly(value) => Some(value.clone()),
+        _ => None,
+    });
+    let plain: Option<Vec<Value>> = plain.collect();
+    plain.map_or(Pattern::List(items), |values| {
+        Pattern::Exactly(Value::List(values))
+    })
+}
+
+fn of_record(fields: Vec<(String, Pattern)>) -> Pattern {
+    let plain = fields.iter().map(|(name, item)| match item {
+        Pattern::Exactly(value) => Some((name.clone(), value.clone())),
+        _ => None,
+    });
+    let plain: Option<Vec<_>> = plain.collect();
+    plain.map_or(Pattern::Record(fields), |values| {
+        Pattern::Exactly(Value::Record(values))
+    })
+}
+
+impl Pattern {
+    /// The value to play.
+    pub(crate) fn resolve(&self, captures: &Captures) -> Result<Value, Unbound> {
+        Ok(match self {
+            Self::Any => return Err(Unbound("_".to_owned())),
+            Self::Capture(name) => captures.value(name)?,
+            Self::Exactly(value) => value.clone(),
+            Self::List(items) => {
+                let items = items.iter().map(|item| item.resolve(captures));
+                Value::List(items.collect::<Result<_, _>>()?)
+            }
+            Self::Record(fields) => {
+                let fields = fields
+                    .iter()
+                    .map(|(name, item)| Ok((name.clone(), item.resolve(captures)?)));
+                Value::Record(fields.collect::<Result<_, _>>()?)
+            }
+        })
+    }
+
+    /// Whether a value is meant; captures are bound on the way.
+    pub(crate) fn matches(&self, value: &Value, captures: &mut Captures) -> bool {
+        match (self, value) {
+            (Self::Any, _) => true,
+            (Self::Capture(name), value) => captures.bind(name, &Captured::Value(value.clone())),
+            (Self::Exactly(wanted), value) => wanted == value,
+            (Self::List(items), Value::List(values)) => {
+                items.len() == values.len()
+                    && items
+                        .iter()
+                        .zip(values)
+                        .all(|(item, value)| item.matches(value, captures))
+            }
+            (Self::Record(items), Value::Record(values)) => {
+                let told = |name: &str| values.iter().find(|(other, _)| other == name);
+                let known = |name: &str| items.iter().any(|(other, _)| other == name);
+                values.iter().all(|(name, _)| known(name))
+                    && items.iter().all(|(name, item)| match told(name) {
+                        Some((_, value)) => item.matches(value, captures),
+                        None => *item == Self::Any,
+                    })
+            }
+            _ => false,
+        }
+    }
+}
