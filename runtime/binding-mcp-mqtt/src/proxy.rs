@@ -399,6 +399,10 @@ fn reason(reset: ResetEx) -> Option<MqttReset> {
 }
 
 impl Binding for McpMqtt {
+    fn exchanges(&self) -> usize {
+        self.exchanges.len() + self.sessions.len()
+    }
+
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
         // A stream of another protocol is not accepted, which resets it.
         let BeginEx::Mcp(begin) = begin else {

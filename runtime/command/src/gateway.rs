@@ -147,7 +147,8 @@ impl Gateway {
         let counters = self.engine.counters().await;
         let streams: usize = counters.iter().map(|worker| worker.streams).sum();
         let within_ms = self.config.shutdown_timeout;
-        tracing::info!(why, within_ms, streams, "stopping");
+        let exchanges: usize = counters.iter().map(|worker| worker.exchanges).sum();
+        tracing::info!(why, within_ms, streams, exchanges, "stopping");
         tokio::select! {
             report = self.engine.shutdown(within) => {
                 if report.streams_cut > 0 {

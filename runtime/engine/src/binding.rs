@@ -74,6 +74,12 @@ pub trait Binding {
         64 * 1024
     }
 
+    /// How many exchanges, sessions and connections it keeps: whatever must be gone when its streams
+    /// are.
+    fn exchanges(&self) -> usize {
+        0
+    }
+
     /// Once, before any stream.
     fn on_start(&mut self, _cx: &mut Context<'_>) {}
 

@@ -9,6 +9,8 @@ pub struct Counters {
     pub opened: u64,
     /// Streams that exist now.
     pub streams: usize,
+    /// Exchanges that the bindings keep now.
+    pub exchanges: usize,
     /// Timers that are set now.
     pub timers: usize,
     /// Streams refused because the worker had as many as it may.

@@ -128,6 +128,10 @@ impl Rig {
             "timers are left: {:?}",
             self.worker.next_deadline()
         );
+        assert_eq!(
+            counters.exchanges, 0,
+            "the binding keeps exchanges whose streams are gone"
+        );
         assert_eq!(counters.violations, 0, "the rules of streams were broken");
         assert_eq!(counters.faults, 0, "a handler panicked");
     }

@@ -190,8 +190,17 @@ impl Worker {
         Counters {
             streams: self.core.slots.len(),
             timers: self.core.timers.len(),
+            exchanges: self.exchanges(),
             ..self.core.counters
         }
+    }
+
+    fn exchanges(&self) -> usize {
+        let held = self.places.iter().map(|place| match place {
+            Place::Binding(binding) => binding.exchanges(),
+            Place::Edge => 0,
+        });
+        held.sum()
     }
 
     /// The streams that exist now: name, protocol and whose they are, for logs and tests.

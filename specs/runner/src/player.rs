@@ -2,6 +2,7 @@
 
 mod emitted;
 mod reaction;
+mod reading;
 mod stage;
 mod stimulus;
 

@@ -312,6 +312,10 @@ fn refuse(cx: &mut Context<'_>, stream: StreamId, kind: McpResetKind, why: &str)
 }
 
 impl Binding for McpProxy {
+    fn exchanges(&self) -> usize {
+        self.exchanges.len() + self.sessions.len()
+    }
+
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
         let BeginEx::Mcp(begin) = begin else { return };
         if cx.stopping() {

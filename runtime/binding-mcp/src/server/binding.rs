@@ -97,6 +97,16 @@ impl McpServer {
 }
 
 impl Binding for McpServer {
+    fn exchanges(&self) -> usize {
+        self.http.len()
+            + self.lines.len()
+            + self.batches.len()
+            + self.requests.len()
+            + self.sessions.len()
+            + self.listens.len()
+            + self.subscriptions.len()
+    }
+
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
         match begin {
             BeginEx::Http(HttpBeginEx::Request(head)) => self.on_http(cx, stream, head),

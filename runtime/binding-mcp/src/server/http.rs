@@ -109,8 +109,11 @@ impl HttpExchange {
     }
 
     /// Ends the response behind what waits of it.
-    pub(super) fn finish(&mut self, cx: &mut Context<'_>) {
+    fn finish(&mut self, cx: &mut Context<'_>) {
         self.finished = true;
+        if let Some(timer) = self.keep_alive.take() {
+            cx.cancel(timer);
+        }
         self.flush(cx);
     }
 
@@ -403,16 +406,13 @@ impl McpServer {
         self.keep_events_alive(cx, key);
     }
 
-    /// Ends a response of server-sent events in order.
-    pub(super) fn finish_events(&mut self, cx: &mut Context<'_>, key: usize) {
+    /// Ends a response in order; nobody is to be told any more when the client goes.
+    pub(super) fn finish_http(&mut self, cx: &mut Context<'_>, key: usize) {
         if let Some(exchange) = self.http.get_mut(key) {
             exchange.owner = Owner::None;
-            if let Some(timer) = exchange.keep_alive.take() {
-                cx.cancel(timer);
-            }
             exchange.finish(cx);
-            self.forget_http_if_over(cx, key);
         }
+        self.forget_http_if_over(cx, key);
     }
 }
 

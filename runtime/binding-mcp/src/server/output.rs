@@ -75,7 +75,7 @@ impl McpServer {
         if exchange.is_streaming() {
             // Server-sent events have begun: the answer is their last one.
             exchange.push(cx, event(message));
-            exchange.finish(cx);
+            self.finish_http(cx, key);
             return;
         }
         let mut headers = json_headers();
@@ -95,7 +95,7 @@ impl McpServer {
             },
         );
         exchange.push(cx, message);
-        exchange.finish(cx);
+        self.finish_http(cx, key);
     }
 
     /// Answers without a body.
@@ -112,7 +112,7 @@ impl McpServer {
                     content_length: 0,
                 },
             );
-            exchange.finish(cx);
+            self.finish_http(cx, key);
         }
     }
 

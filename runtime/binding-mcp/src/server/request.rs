@@ -339,7 +339,7 @@ impl McpServer {
             if exchange.is_streaming() {
                 exchange.push(cx, Parts::from(Bytes::from_static(b"\n\n")));
             }
-            exchange.finish(cx);
+            self.finish_http(cx, http);
         }
     }
 

@@ -235,7 +235,7 @@ impl McpServer {
             line.session = None;
         }
         if let Some(events) = session.events.take() {
-            self.finish_events(cx, events);
+            self.finish_http(cx, events);
         }
         for under_way in session.under_way.into_values() {
             if let UnderWay::Request(request) = under_way {
@@ -250,7 +250,7 @@ impl McpServer {
         if let Some(session) = self.sessions.get_mut(key)
             && let Some(events) = session.events.take()
         {
-            self.finish_events(cx, events);
+            self.finish_http(cx, events);
         }
         self.retire_if_idle(cx, key);
     }
@@ -283,7 +283,7 @@ impl McpServer {
             return;
         };
         if let Some(before) = session.events.replace(http) {
-            self.finish_events(cx, before);
+            self.finish_http(cx, before);
         }
         if let Some(exchange) = self.http.get_mut(http) {
             exchange.owner = Owner::Events(key);

@@ -330,6 +330,10 @@ fn on_bytes_frame(
 }
 
 impl Binding for MqttClient {
+    fn exchanges(&self) -> usize {
+        self.streams.len() + self.connections.len()
+    }
+
     fn on_start(&mut self, cx: &mut Context<'_>) {
         let name = match &self.shared.options.client_id {
             Some(name) => name.text().to_string(),

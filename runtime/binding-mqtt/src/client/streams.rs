@@ -45,6 +45,10 @@ pub(super) struct Session {
 pub(super) struct Streams(Slab<Stream>);
 
 impl Streams {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn insert(&mut self, stream: Stream) -> usize {
         self.0.insert(stream)
     }

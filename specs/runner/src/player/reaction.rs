@@ -13,7 +13,7 @@ use crate::said::Said;
 use crate::{compare, print};
 
 /// The headers of server-sent events.
-const EVENTS: [(&str, &str); 3] = [
+pub(super) const EVENTS: [(&str, &str); 3] = [
     ("content-type", "text/event-stream"),
     ("cache-control", "no-cache"),
     ("x-accel-buffering", "no"),
@@ -166,7 +166,9 @@ impl Stage {
                     if said.has("open") {
                         return Ok(vec![index]);
                     }
-                    self.whole_response(said, index, emitted.stream, captures)
+                    let (places, body) = self.response_body(index, emitted.stream)?;
+                    payload_is(said, &body, captures)?;
+                    Ok(places)
                 }
                 _ => Err("a request came out".to_owned()),
             },
@@ -206,7 +208,11 @@ impl Stage {
     }
 
     /// A whole message, which may have come in parts, from its first part at `index`.
-    fn message(&self, index: usize, stream: StreamId) -> Result<(Vec<usize>, Bytes), String> {
+    pub(super) fn message(
+        &self,
+        index: usize,
+        stream: StreamId,
+    ) -> Result<(Vec<usize>, Bytes), String> {
         let mut payload = BytesMut::new();
         let mut places = Vec::new();
         for (place, emitted) in self.pending.iter().enumerate().skip(index) {
@@ -233,30 +239,24 @@ impl Stage {
         Err("a part of a message came out, and not all of it".to_owned())
     }
 
-    /// A response from its head to its end.
-    fn whole_response(
+    /// The body of a response from its head at `index` to its end, and the places of all that.
+    pub(super) fn response_body(
         &self,
-        said: &Said,
         index: usize,
         stream: StreamId,
-        captures: &mut Captures,
-    ) -> Result<Vec<usize>, String> {
+    ) -> Result<(Vec<usize>, Bytes), String> {
         let mut places = vec![index];
         let mut body = BytesMut::new();
         for (place, emitted) in self.pending.iter().enumerate().skip(index + 1) {
             if emitted.stream != stream {
                 continue;
             }
+            places.push(place);
             match emitted.frame() {
                 Some(Frame::Data(data)) => body.extend_from_slice(&data.payload),
-                Some(Frame::End(_)) => {
-                    places.push(place);
-                    payload_is(said, &body.freeze(), captures)?;
-                    return Ok(places);
-                }
+                Some(Frame::End(_)) => return Ok((places, body.freeze())),
                 _ => break,
             }
-            places.push(place);
         }
         Err("the response has not come to its end".to_owned())
     }
@@ -289,23 +289,37 @@ fn payload_is(said: &Said, payload: &Bytes, captures: &mut Captures) -> Result<(
 
 /// One server-sent event, whose data is JSON, or a comment.
 fn event_is(said: &Said, payload: &Bytes, captures: &mut Captures) -> Result<(), String> {
-    let text = String::from_utf8_lossy(payload);
-    if said.verb == "comment" {
-        let comment = text.starts_with(':') && text.ends_with("\n\n");
-        return if comment {
-            Ok(())
-        } else {
-            Err("it is no comment".to_owned())
-        };
+    match event_data(payload) {
+        Some(data) if said.verb == "event" => payload_is(said, &Bytes::from(data), captures),
+        None if said.verb == "comment" && is_comment(payload) => Ok(()),
+        _ => Err(format!("it is no {}", said.verb)),
     }
+}
+
+fn is_comment(payload: &[u8]) -> bool {
+    payload.starts_with(b":") && payload.ends_with(b"\n\n")
+}
+
+/// The data of a server-sent event.
+fn event_data(payload: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(payload).ok()?.strip_suffix("\n\n")?;
     let data: Vec<&str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("data: "))
         .collect();
-    if !text.ends_with("\n\n") || data.is_empty() {
-        return Err("it is no event".to_owned());
+    (!data.is_empty()).then(|| data.concat())
+}
+
+/// How a script says it.
+pub(super) fn event_text(payload: &[u8]) -> Option<String> {
+    if is_comment(payload) {
+        return Some("comment".to_owned());
     }
-    payload_is(said, &Bytes::from(data.concat()), captures)
+    let data = Bytes::from(event_data(payload)?);
+    Some(format!(
+        "event\n  {}",
+        print::payload(&data, Protocol::Http)
+    ))
 }
 
 fn window_is(said: &Said, frame: &Frame, captures: &mut Captures) -> Result<(), String> {

@@ -11,7 +11,6 @@ use super::Mode;
 use super::emitted::{Emitted, What};
 use crate::captures::Captures;
 use crate::house::House;
-use crate::print;
 use crate::script::Script;
 
 /// What a side's streams start with, where the script does not say.
@@ -311,6 +310,12 @@ impl Stage {
                 .collect();
             return Err(format!("streams are left at the end: {}", left.join(", ")));
         }
+        if counters.exchanges > 0 {
+            return Err(format!(
+                "the binding keeps {} exchanges whose streams are gone",
+                counters.exchanges
+            ));
+        }
         if let Some((deadline, reason)) = self.worker.next_deadline() {
             return Err(format!(
                 "a timer is left at the end: {reason} at {deadline}"
@@ -328,64 +333,6 @@ impl Stage {
             Some((side, number)) => format!("{}.{number}", side.name),
             None => format!("one of {}", protocol.word()),
         }
-    }
-
-    /// What is left, as lines to paste.
-    pub(super) fn unread(&mut self) -> Vec<String> {
-        let pending = self.pending.clone();
-        pending.iter().map(|emitted| self.line(emitted)).collect()
-    }
-
-    /// Takes what is left, as lines.
-    pub(super) fn read_all(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.read_one()).collect()
-    }
-
-    /// Takes the first of what is left, as a line, and names what begins with it.
-    pub(super) fn read_one(&mut self) -> Option<String> {
-        let emitted = self.pending.pop_front()?;
-        let line = self.line(&emitted);
-        if matches!(emitted.frame(), Some(Frame::Begin(_))) && !emitted.reply {
-            let key = (emitted.side, self.number(&emitted));
-            let word = word_of(emitted.frame());
-            self.conversations.entry(key).or_insert(Conversation {
-                stream: emitted.stream,
-                word,
-            });
-        }
-        Some(line)
-    }
-
-    /// The conversation's number, or the next free one.
-    fn number(&self, emitted: &Emitted) -> u32 {
-        let own = |((side, _), it): &(&(usize, u32), &Conversation)| {
-            *side == emitted.side && it.stream == emitted.stream
-        };
-        if let Some(((_, number), _)) = self.conversations.iter().find(own) {
-            return *number;
-        }
-        let of_side = self
-            .conversations
-            .keys()
-            .filter(|(side, _)| *side == emitted.side);
-        of_side.map(|(_, number)| *number).max().unwrap_or(0) + 1
-    }
-
-    /// What came out, as a line of a script.
-    pub(super) fn line(&self, emitted: &Emitted) -> String {
-        let Some(side) = self.sides.get(emitted.side) else {
-            return String::new();
-        };
-        let said = match &emitted.what {
-            What::Frame(frame) => print::frame(&mut frame.clone(), side.protocol),
-            What::Packet(packet) => print::packet(packet),
-            What::Malformed(bytes, why) => {
-                format!("bytes {} # {why}", print::payload(bytes, Protocol::Bytes))
-            }
-        };
-        let reply = emitted.reply && matches!(emitted.what, What::Frame(_));
-        let mark = if reply { "'" } else { "" };
-        format!("< {}.{}{mark} {said}", side.name, self.number(emitted))
     }
 }
 
