@@ -73,17 +73,15 @@ fn fields(out: &mut String, scripted: &dyn Scripted) {
     }
 }
 
-/// A payload: JSON where the protocol carries JSON, text where it is text, hex else.
+/// A payload: JSON where the protocol carries JSON objects, text where it is text, hex else.
 pub(crate) fn payload(bytes: &Bytes, protocol: Protocol) -> String {
     let json = matches!(protocol, Protocol::Mcp | Protocol::Line | Protocol::Http);
-    if json && let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) {
-        let text = value.to_string();
-        let structured = text.starts_with(['{', '[']);
-        return if structured {
-            text
-        } else {
-            format!("json {text}")
-        };
+    let structured = bytes.starts_with(b"{") || bytes.starts_with(b"[");
+    if json
+        && structured
+        && let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes)
+    {
+        return value.to_string();
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => serde_json::Value::from(text).to_string(),

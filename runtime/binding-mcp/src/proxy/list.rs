@@ -271,7 +271,10 @@ fn cursor(next: &str) -> bytes::Bytes {
 /// Why a toolkit has refused.
 pub(super) fn reason(reset: Option<&ResetEx>) -> String {
     match reset {
-        Some(ResetEx::Mcp(reset)) if !reset.message.is_empty() => reset.message.to_string(),
+        // It becomes part of a sentence that has a full stop of its own.
+        Some(ResetEx::Mcp(reset)) if !reset.message.is_empty() => {
+            reset.message.trim_end_matches('.').to_owned()
+        }
         _ => "it refused".to_owned(),
     }
 }

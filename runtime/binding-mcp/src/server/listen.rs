@@ -14,7 +14,7 @@ use super::errors::Refusal;
 use super::http::Caller;
 use super::line::UnderWay;
 use super::output::{Head, Sink};
-use super::subscription::{AHEAD, Holder, SUBSCRIPTIONS_MAX, Updates, updated};
+use super::subscription::{Holder, SUBSCRIPTIONS_MAX, Updates, updated};
 
 /// A `listen` under way.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ impl McpServer {
                 return;
             };
             let sink = listen.sink;
-            if !listen.acknowledged || self.waiting(sink) > AHEAD {
+            if !listen.acknowledged || self.waiting(sink) > 0 {
                 return;
             }
             let Some(listen) = self.listens.get_mut(key) else {

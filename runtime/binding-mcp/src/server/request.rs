@@ -24,7 +24,7 @@ const HELD: usize = 64 * 1024;
 /// A result on a shared channel, or in a batch, is held until it is whole, up to this size.
 const HELD_MAX: usize = 16 * 1024 * 1024;
 /// How much may wait for a client before a result's sender is held back.
-const AHEAD: usize = 256 * 1024;
+pub(super) const AHEAD: usize = 256 * 1024;
 /// How many requests a session, or a line, may have under way.
 pub(super) const REQUESTS_MAX: usize = 256;
 /// How long the answer's own deadline is given beyond the one that the exit was told.

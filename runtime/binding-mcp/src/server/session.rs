@@ -18,8 +18,8 @@ use super::initialize;
 use super::line::UnderWay;
 use super::methods::{Era, Method};
 use super::output::Sink;
-use super::request::REQUESTS_MAX;
-use super::subscription::{AHEAD, Holder, SUBSCRIPTIONS_MAX, Updates, updated};
+use super::request::{AHEAD, REQUESTS_MAX};
+use super::subscription::{Holder, SUBSCRIPTIONS_MAX, Updates, updated};
 
 /// A session.
 #[derive(Debug)]
@@ -323,7 +323,7 @@ impl McpServer {
                 return;
             };
             let sink = session.sink();
-            if sink == Sink::Nowhere || self.waiting(sink) > AHEAD {
+            if sink == Sink::Nowhere || self.waiting(sink) > 0 {
                 return;
             }
             let next = self

@@ -18,8 +18,6 @@ use super::request::SLACK;
 
 /// How many subscriptions a session, or a `listen`, may have.
 pub(super) const SUBSCRIPTIONS_MAX: usize = 1_000;
-/// How much may wait for a client before updates are coalesced.
-pub(super) const AHEAD: usize = 64 * 1024;
 
 /// For whom a subscription is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
