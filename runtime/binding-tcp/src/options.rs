@@ -24,7 +24,7 @@ const fn mqtt_port() -> u16 {
 }
 
 const fn connect_timeout() -> u64 {
-    5_000
+    4_000
 }
 
 fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
