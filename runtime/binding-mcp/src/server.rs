@@ -25,6 +25,7 @@ mod initialize;
 mod line;
 mod listen;
 mod methods;
+mod notifications;
 mod options;
 mod output;
 mod request;

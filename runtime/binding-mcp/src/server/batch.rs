@@ -88,6 +88,10 @@ impl McpServer {
             return;
         }
         let batch = self.batches.remove(key);
+        if batch.answers.is_empty() {
+            // Every request of it was cancelled, and an empty batch is no message.
+            return self.left_unanswered(cx, batch.sink);
+        }
         let mut whole = Parts::from(Bytes::from_static(b"["));
         for (index, answer) in batch.answers.into_iter().enumerate() {
             if index > 0 {

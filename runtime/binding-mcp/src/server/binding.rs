@@ -96,6 +96,11 @@ impl McpServer {
     }
 }
 
+/// What is there now; handling one may take others away.
+fn keys<T>(slab: &Slab<T>) -> Vec<usize> {
+    slab.iter().map(|(key, _)| key).collect()
+}
+
 impl Binding for McpServer {
     fn exchanges(&self) -> usize {
         self.http.len()
@@ -151,14 +156,13 @@ impl Binding for McpServer {
     }
 
     fn on_shutdown(&mut self, cx: &mut Context<'_>) {
-        let keys = |slab: Vec<usize>| slab;
-        for key in keys(self.listens.iter().map(|(key, _)| key).collect()) {
+        for key in keys(&self.listens) {
             self.end_listen(cx, key);
         }
-        for key in keys(self.sessions.iter().map(|(key, _)| key).collect()) {
+        for key in keys(&self.sessions) {
             self.wind_up_session(cx, key);
         }
-        for key in keys(self.lines.iter().map(|(key, _)| key).collect()) {
+        for key in keys(&self.lines) {
             self.end_line_if_done(cx, key);
         }
     }

@@ -19,6 +19,9 @@ use super::result::additions;
 /// For how long an answer stays true, here and at clients.
 const FRESH: Duration = Duration::from_millis(60_000);
 
+/// How many may wait to be told.
+const WAITING_MAX: usize = 4_096;
+
 /// What is known of the exit, and who wants to know.
 #[derive(Debug, Default)]
 pub(super) struct Capabilities {
@@ -42,6 +45,11 @@ impl McpServer {
         {
             self.answer_discover(cx, caller.sink, id, capabilities);
             return Ok(());
+        }
+        if self.capabilities.waiting.len() >= WAITING_MAX {
+            return Err(Refusal::unavailable(
+                "Too many wait to be told what can be done here.",
+            ));
         }
         if self.capabilities.stream.is_none() {
             let token = Key::Capabilities.token();

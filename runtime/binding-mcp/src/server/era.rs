@@ -1,10 +1,21 @@
 //! In which of the two ways a request is made, and what each obliges it to say.
 
-use super::envelope::Params;
+use super::envelope::{Message, Params, Unreadable};
 use super::errors::Refusal;
 use super::headers;
 use super::http::Caller;
 use super::methods::{Era, LEGACY, MODERN, Method};
+use super::output::Sink;
+
+/// Whether a message says of itself that it is modern.
+pub(super) fn is_modern(message: &Result<Message, Unreadable>) -> bool {
+    match message {
+        Ok(Message::Request { params, .. } | Message::Notification { params, .. }) => {
+            params.meta(VERSION).is_ok_and(|version| version.is_some())
+        }
+        _ => false,
+    }
+}
 
 /// In which era a request is made.
 pub(super) fn of(caller: &Caller, method: &str, params: &Params) -> Result<Era, Refusal> {
@@ -14,10 +25,7 @@ pub(super) fn of(caller: &Caller, method: &str, params: &Params) -> Result<Era, 
     if params.meta(VERSION)?.is_some() {
         return Ok(Era::Modern);
     }
-    let header = caller
-        .headers
-        .as_ref()
-        .and_then(|headers| headers::text(headers, headers::PROTOCOL_VERSION));
+    let header = caller.headers.as_ref().and_then(headers::version);
     let legacy = header.is_none_or(|version| LEGACY.contains(&version));
     if caller.session.is_some()
         || (legacy && caller.headers.is_some() && method != "server/discover")
@@ -40,8 +48,20 @@ pub(super) fn check_modern(
     let missing = |key: &str| {
         Refusal::invalid_params(format!("The request's params._meta must have '{key}'."))
     };
+    if matches!(caller.sink, Sink::Batch(_)) {
+        return Err(Refusal::invalid_request(
+            "A request of 2026-07-28 cannot be part of a batch.",
+        ));
+    }
     let version = params.meta(VERSION)?.and_then(|version| version.string());
-    let version = version.ok_or_else(|| missing(VERSION))?;
+    let Some(version) = version else {
+        let header = caller.headers.as_ref().and_then(headers::version);
+        return Err(match header {
+            // What else it lacks is nothing to tell a client of another revision.
+            Some(version) if version != MODERN => Refusal::unsupported_version(version),
+            _ => missing(VERSION),
+        });
+    };
     if let Some(headers) = &caller.headers {
         headers::check(headers, &version, name, method, params)?;
     }
@@ -67,10 +87,7 @@ pub(super) fn check_legacy(caller: &Caller, name: &str) -> Result<(), Refusal> {
              Mcp-Session-Id with every request, or speak 2026-07-28.",
         ));
     }
-    let header = caller
-        .headers
-        .as_ref()
-        .and_then(|headers| headers::text(headers, headers::PROTOCOL_VERSION));
+    let header = caller.headers.as_ref().and_then(headers::version);
     // Clients are known to name another legacy revision than the one that was agreed on.
     match header {
         Some(version) if !LEGACY.contains(&version) => {

@@ -105,9 +105,9 @@ impl Refusal {
     }
 
     /// A subscription that was refused, or broke off.
-    pub(super) fn of_subscription(reset: Option<McpReset>) -> Self {
+    pub(super) fn of_subscription(reset: Option<McpReset>, era: Era) -> Self {
         reset.map_or_else(Self::internal, |reset| {
-            Self::of_reset(reset, Method::ResourcesSubscribe, Era::Legacy)
+            Self::of_reset(reset, Method::ResourcesSubscribe, era)
         })
     }
 

@@ -11,7 +11,7 @@ use super::envelope::Params;
 use super::errors::Refusal;
 use super::methods::Method;
 
-pub(super) const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 pub(super) const SESSION_ID: &str = "mcp-session-id";
 const METHOD: &str = "mcp-method";
 const NAME: &str = "mcp-name";
@@ -22,6 +22,11 @@ const PARAMS_MAX: usize = 64;
 /// A header's value as text.
 pub(super) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+/// The revision that a request's head names.
+pub(super) fn version(headers: &HeaderMap) -> Option<&str> {
+    text(headers, PROTOCOL_VERSION)
 }
 
 /// Whether a body is JSON, as its type says; a client that says nothing is believed.
@@ -61,28 +66,40 @@ pub(super) fn check(
     served: Option<Method>,
     params: &Params,
 ) -> Result<(), Refusal> {
-    mirror(headers, "MCP-Protocol-Version", PROTOCOL_VERSION, version)?;
-    mirror(headers, "Mcp-Method", METHOD, method)?;
+    mirror(
+        headers,
+        "MCP-Protocol-Version",
+        PROTOCOL_VERSION,
+        version,
+        plain,
+    )?;
+    mirror(headers, "Mcp-Method", METHOD, method, plain)?;
     let key = match served {
         Some(Method::ToolsCall | Method::PromptsGet) => "name",
         Some(Method::ResourcesRead) => "uri",
         _ => return Ok(()),
     };
     match params.string(key)? {
-        Some(value) => mirror(headers, "Mcp-Name", NAME, &value),
+        Some(value) => mirror(headers, "Mcp-Name", NAME, &value, decoded),
         // That it is missing is told by whoever needs it.
         None => Ok(()),
     }
 }
 
-fn mirror(headers: &HeaderMap, title: &str, name: &str, value: &str) -> Result<(), Refusal> {
+fn mirror(
+    headers: &HeaderMap,
+    title: &str,
+    name: &str,
+    value: &str,
+    read: fn(&HeaderValue) -> Option<ByteString>,
+) -> Result<(), Refusal> {
     let mut all = headers.get_all(name).iter();
     let Some(header) = all.next() else {
         return Err(Refusal::header_mismatch(format!(
             "The header {title} is missing."
         )));
     };
-    let agrees = decoded(header).is_some_and(|header| header == value);
+    let agrees = read(header).is_some_and(|header| header == value);
     if agrees && all.next().is_none() {
         return Ok(());
     }
@@ -92,15 +109,20 @@ fn mirror(headers: &HeaderMap, title: &str, name: &str, value: &str) -> Result<(
     )))
 }
 
-/// A header's value: plain ASCII, or `=?base64?…?=`.
+/// A header's value, which is plain ASCII.
+fn plain(value: &HeaderValue) -> Option<ByteString> {
+    Some(value.to_str().ok()?.trim_matches([' ', '\t']).into())
+}
+
+/// The value of a header that may also be written `=?base64?…?=`.
 fn decoded(value: &HeaderValue) -> Option<ByteString> {
-    let text = value.to_str().ok()?.trim_matches([' ', '\t']);
+    let text = plain(value)?;
     match text
         .strip_prefix("=?base64?")
         .and_then(|text| text.strip_suffix("?="))
     {
         Some(encoded) => ByteString::try_from(STANDARD.decode(encoded).ok()?).ok(),
-        None => Some(text.into()),
+        None => Some(text),
     }
 }
 

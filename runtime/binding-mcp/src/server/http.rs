@@ -14,7 +14,7 @@ use super::era;
 use super::errors::Refusal;
 use super::headers;
 use super::methods::{BATCHING, Era, Method};
-use super::output::{Head, Sink, event_stream, frames};
+use super::output::{Head, Sink, event_stream, frames, one_line};
 
 /// What depends on an exchange, and is told when its client goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,13 @@ impl Caller {
         }
     }
 
+    pub(super) fn without_session(&self) -> Self {
+        Self {
+            session: None,
+            ..self.clone()
+        }
+    }
+
     /// Whether the client takes server-sent events in answer to it.
     pub(super) fn takes_events(&self) -> bool {
         matches!(self.sink, Sink::Http(_))
@@ -108,6 +115,15 @@ impl HttpExchange {
         }
     }
 
+    /// Sends a piece of a result; within an event it must be one line.
+    pub(super) fn push_part(&mut self, cx: &mut Context<'_>, piece: Parts) {
+        if self.events {
+            self.push(cx, piece.into_iter().map(one_line).collect());
+        } else {
+            self.push(cx, piece);
+        }
+    }
+
     /// Ends the response behind what waits of it.
     fn finish(&mut self, cx: &mut Context<'_>) {
         self.finished = true;
@@ -124,7 +140,7 @@ impl HttpExchange {
     }
 
     /// Breaks the response off.
-    pub(super) fn break_off(&mut self, cx: &mut Context<'_>) {
+    fn break_off(&mut self, cx: &mut Context<'_>) {
         cx.terminate(self.stream, None, None);
     }
 }
@@ -161,10 +177,13 @@ impl McpServer {
                     exchange.body.push(data.payload);
                     cx.acknowledge(exchange.stream, length);
                 } else {
-                    let id = Id::null();
+                    let stream = exchange.stream;
+                    exchange.head = None;
+                    exchange.body = Parts::new();
                     let refusal = Refusal::invalid_request("The message is too large.");
-                    cx.reset(exchange.stream, None);
-                    self.refuse(cx, Sink::Http(key), &id, &refusal);
+                    // The answer first: to an edge, a request refused before it is one without an answer.
+                    self.refuse(cx, Sink::Http(key), &Id::null(), &refusal);
+                    cx.reset(stream, None);
                 }
             }
             Frame::End(_) => self.request_is_whole(cx, key),
@@ -259,6 +278,8 @@ impl McpServer {
         };
         let unknown_session = session.is_some() && found.is_none();
         match envelope::read(body) {
+            // The modern era has no sessions, and what is said of one means nothing there.
+            Incoming::One(message) if era::is_modern(&message) => self.serve(cx, &caller, message),
             // The session is the first thing that must be right: the client is to begin a new one.
             Incoming::One(Ok(Message::Request { id, .. })) if unknown_session => {
                 self.refuse(cx, sink, &id, &Refusal::unknown_session());
@@ -312,11 +333,16 @@ impl McpServer {
         }
         let era = era::of(caller, name, &params)?;
         let method = Method::of(name, era);
-        if era == Era::Modern {
+        let stateless;
+        let caller = if era == Era::Modern {
             era::check_modern(caller, name, method, &params)?;
+            // A modern request stands alone, whatever session the same client has.
+            stateless = caller.without_session();
+            &stateless
         } else {
             era::check_legacy(caller, name)?;
-        }
+            caller
+        };
         let method = method.ok_or_else(|| Refusal::unknown_method(name, era))?;
         if let Some(session) = caller.session {
             self.touch_session(cx, session);
@@ -365,6 +391,9 @@ impl McpServer {
         if !headers::accepts(headers, "text/event-stream") {
             return self.answer_status(cx, sink, StatusCode::NOT_ACCEPTABLE);
         }
+        if cx.stopping() {
+            return self.answer_status(cx, sink, StatusCode::SERVICE_UNAVAILABLE);
+        }
         self.open_events(cx, session, key);
     }
 
@@ -404,6 +433,14 @@ impl McpServer {
             exchange.push(cx, Parts::from(Bytes::from_static(b": keep-alive\n\n")));
         }
         self.keep_events_alive(cx, key);
+    }
+
+    /// Breaks a response off that cannot be brought to its end.
+    pub(super) fn break_http_off(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some(exchange) = self.http.get_mut(key) {
+            exchange.break_off(cx);
+        }
+        self.forget_http_if_over(cx, key);
     }
 
     /// Ends a response in order; nobody is to be told any more when the client goes.

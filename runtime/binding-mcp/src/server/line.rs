@@ -40,6 +40,9 @@ pub(super) enum UnderWay {
 
 impl McpServer {
     pub(super) fn on_line(&mut self, cx: &mut Context<'_>, stream: StreamId) {
+        if cx.stopping() {
+            return cx.terminate(stream, None, None);
+        }
         let key = self.lines.insert(Line {
             stream,
             message: Parts::new(),

@@ -1,12 +1,11 @@
 //! One request that is carried out behind this binding.
 
 use ::http::StatusCode;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tidegate_engine::{Context, Duration, PendingData, StreamId, TimerId};
-use tidegate_json::write::push_string;
-use tidegate_json::{Kind, Parts};
+use tidegate_json::Parts;
 use tidegate_streams::http_stream::HttpResponse;
-use tidegate_streams::mcp::{McpEnd, McpFlushEx, McpProgress};
+use tidegate_streams::mcp::McpEnd;
 use tidegate_streams::{BeginEx, EndEx, FlushEx, Frame, ResetEx};
 
 use super::binding::{Key, McpServer};
@@ -16,7 +15,8 @@ use super::headers;
 use super::http::{Caller, Owner};
 use super::line::UnderWay;
 use super::methods::{Era, Method};
-use super::output::{Head, Sink, event, frames, json_headers};
+use super::notifications::Wishes;
+use super::output::{Head, Sink, frames, json_headers};
 use super::result::{Passing, prefix};
 
 /// A result up to this size is held until it is whole, so that its length can be told ahead.
@@ -42,7 +42,7 @@ enum Mode {
 /// A request under way.
 #[derive(Debug)]
 pub(super) struct Request {
-    sink: Sink,
+    pub(super) sink: Sink,
     id: Id,
     era: Era,
     method: Method,
@@ -54,10 +54,16 @@ pub(super) struct Request {
     mode: Mode,
     /// Received and not acknowledged, since the client is slow.
     unacknowledged: usize,
-    /// The token with which the client wants to be told of progress.
-    progress: Option<Bytes>,
-    takes_events: bool,
+    /// What the client wants to be told of while it waits.
+    pub(super) wishes: Wishes,
     timer: Option<TimerId>,
+}
+
+impl Request {
+    /// Whether the result is on its way already, and nothing can be said before it any more.
+    pub(super) fn is_streaming(&self) -> bool {
+        self.mode == Mode::Streaming
+    }
 }
 
 impl McpServer {
@@ -83,7 +89,7 @@ impl McpServer {
             (Method::ToolsCall, Some(headers)) => Some(headers::params(headers)?),
             _ => None,
         };
-        let progress = progress_token(&params)?;
+        let wishes = Wishes::of(caller, era, &params)?;
         let session_id = caller.session.and_then(|session| self.identity_of(session));
         let parts = params.into_parts();
         let length = i64::try_from(parts.len()).unwrap_or(-1);
@@ -109,8 +115,7 @@ impl McpServer {
             held: Parts::new(),
             mode: Mode::Holding,
             unacknowledged: 0,
-            progress,
-            takes_events: caller.takes_events(),
+            wishes,
             timer: Some(cx.timer(within, token, 0, "mcp_server.request")),
         };
         for data in frames(parts) {
@@ -294,7 +299,7 @@ impl McpServer {
         };
         if let Some(exchange) = self.http.get_mut(http) {
             let held = std::mem::take(&mut request.held);
-            exchange.push(cx, held.into_iter().map(super::output::one_line).collect());
+            exchange.push_part(cx, held);
         }
     }
 
@@ -329,50 +334,11 @@ impl McpServer {
         } else if let Sink::Http(http) = request.sink
             && let Some(exchange) = self.http.get_mut(http)
         {
-            let last: Parts = request
-                .held
-                .into_iter()
-                .chain(tail)
-                .map(super::output::one_line)
-                .collect();
-            exchange.push(cx, last);
+            exchange.push_part(cx, request.held.into_iter().chain(tail).collect());
             if exchange.is_streaming() {
                 exchange.push(cx, Parts::from(Bytes::from_static(b"\n\n")));
             }
             self.finish_http(cx, http);
-        }
-    }
-
-    /// Progress and log messages, for a client that asked for them and can take them.
-    fn request_flush(&mut self, cx: &mut Context<'_>, key: usize, flush: &McpFlushEx) {
-        let Some(request) = self.requests.get(key) else {
-            return;
-        };
-        let notification = match (flush, &request.progress) {
-            (McpFlushEx::Progress(progress), Some(token)) => progress_notification(token, progress),
-            (McpFlushEx::Log(log), _) => {
-                let mut out = BytesMut::from(
-                    &b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":"[..],
-                );
-                out.extend_from_slice(&log.params);
-                out.extend_from_slice(b"}");
-                out.freeze()
-            }
-            _ => return,
-        };
-        let sink = request.sink;
-        match sink {
-            Sink::Line(_) => self.notify(cx, sink, notification),
-            Sink::Http(http) if request.takes_events && request.mode == Mode::Holding => {
-                if self.waiting(sink) > AHEAD {
-                    return;
-                }
-                if let Some(exchange) = self.http.get_mut(http) {
-                    exchange.begin_events(cx);
-                    exchange.push(cx, event(Parts::from(notification)));
-                }
-            }
-            _ => {}
         }
     }
 
@@ -396,12 +362,7 @@ impl McpServer {
         cx.terminate(request.stream, None, None);
         match request.sink {
             // A result that is on its way cannot become an error: the client sees it break off.
-            Sink::Http(http) if request.mode == Mode::Streaming => {
-                if let Some(exchange) = self.http.get_mut(http) {
-                    exchange.break_off(cx);
-                    self.forget_http_if_over(cx, http);
-                }
-            }
+            Sink::Http(http) if request.is_streaming() => self.break_http_off(cx, http),
             sink => self.refuse(cx, sink, &request.id, refusal),
         }
     }
@@ -411,8 +372,10 @@ impl McpServer {
         let Some(request) = self.requests.get_mut(key) else {
             return;
         };
-        if request.era == Era::Modern || request.mode == Mode::Streaming {
-            self.cancel_request(cx, key);
+        if request.era == Era::Modern || request.is_streaming() {
+            if let Some(request) = self.close_request(cx, key) {
+                cx.terminate(request.stream, None, None);
+            }
         } else {
             request.sink = Sink::Nowhere;
             cx.acknowledge(request.stream, std::mem::take(&mut request.unacknowledged));
@@ -425,7 +388,10 @@ impl McpServer {
             return;
         };
         cx.terminate(request.stream, None, None);
-        self.left_unanswered(cx, request.sink);
+        match request.sink {
+            Sink::Http(http) if request.is_streaming() => self.break_http_off(cx, http),
+            sink => self.left_unanswered(cx, sink),
+        }
     }
 
     /// Gives a request up, and says why.
@@ -436,12 +402,11 @@ impl McpServer {
     /// A request gets no answer: who asked is not interested any more.
     pub(super) fn left_unanswered(&mut self, cx: &mut Context<'_>, sink: Sink) {
         match sink {
-            Sink::Http(http) => {
-                if let Some(exchange) = self.http.get_mut(http) {
-                    exchange.break_off(cx);
-                    self.forget_http_if_over(cx, http);
-                }
-            }
+            // HTTP wants a response all the same: one without a message, or the end of the events.
+            Sink::Http(http) => match self.http.get(http) {
+                Some(exchange) if exchange.is_streaming() => self.finish_http(cx, http),
+                _ => self.answer_status(cx, sink, StatusCode::ACCEPTED),
+            },
             Sink::Batch(batch) => self.batch_settled(cx, batch),
             Sink::Line(line) => self.line_settled(cx, line),
             Sink::Nowhere => {}
@@ -460,31 +425,4 @@ impl McpServer {
         }
         Some(request)
     }
-}
-
-/// The token with which a client wants to be told of progress, as it stands.
-fn progress_token(params: &Params) -> Result<Option<Bytes>, Refusal> {
-    let token = params.meta("progressToken")?;
-    Ok(token
-        .filter(|token| matches!(token.kind(), Kind::String | Kind::Number))
-        .map(|token| Bytes::copy_from_slice(&token.parts().contiguous())))
-}
-
-fn progress_notification(token: &Bytes, progress: &McpProgress) -> Bytes {
-    let mut out = BytesMut::from(
-        &b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progressToken\":"[..],
-    );
-    out.extend_from_slice(token);
-    out.extend_from_slice(b",\"progress\":");
-    out.extend_from_slice(progress.progress.as_bytes());
-    if let Some(total) = &progress.total {
-        out.extend_from_slice(b",\"total\":");
-        out.extend_from_slice(total.as_bytes());
-    }
-    if let Some(message) = &progress.message {
-        out.extend_from_slice(b",\"message\":");
-        push_string(&mut out, message);
-    }
-    out.extend_from_slice(b"}}");
-    out.freeze()
 }

@@ -14,6 +14,29 @@ use super::methods::{Era, Method};
 pub(super) struct Passing {
     held: Option<Bytes>,
     place: Place,
+    /// Whether what has been seen ends within a string.
+    string: InString,
+}
+
+/// Where in a string a text ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum InString {
+    #[default]
+    No,
+    Yes,
+    /// Behind a backslash.
+    Escaped,
+}
+
+impl InString {
+    fn after(self, text: &[u8]) -> Self {
+        text.iter().fold(self, |at, byte| match (at, byte) {
+            (Self::No, b'"') | (Self::Escaped, _) => Self::Yes,
+            (Self::Yes, b'"') => Self::No,
+            (Self::Yes, b'\\') => Self::Escaped,
+            (at, _) => at,
+        })
+    }
 }
 
 /// How much of the result's beginning has been seen.
@@ -35,8 +58,11 @@ impl Passing {
             .iter()
             .filter(|byte| !byte.is_ascii_whitespace())
             .peekable();
-        // White space between parts means nothing, and would hide the closing brace.
-        black.peek()?;
+        // White space between tokens means nothing, and would hide the closing brace.
+        if black.peek().is_none() && self.string == InString::No {
+            return None;
+        }
+        self.string = self.string.after(&part);
         for byte in black {
             match (&self.place, byte) {
                 (Place::Outside, _) => self.place = Place::Opened,

@@ -161,6 +161,7 @@ impl McpServer {
         let session_id = session.id.clone();
         self.touch_session(cx, key);
         self.answer_initialized(cx, sink, &session_id, message);
+        self.retire_if_idle(cx, key);
     }
 
     /// What the exit has to tell, beside updates of resources.

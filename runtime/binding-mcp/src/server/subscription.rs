@@ -13,6 +13,7 @@ use tidegate_streams::{FlushEx, Frame, ResetEx};
 use super::binding::{Key, McpServer};
 use super::envelope::Id;
 use super::errors::Refusal;
+use super::methods::Era;
 use super::output::{Sink, frames};
 use super::request::SLACK;
 
@@ -184,7 +185,11 @@ impl McpServer {
         let Some(mut subscription) = self.close_subscription(cx, key) else {
             return;
         };
-        let refusal = Refusal::of_subscription(reset);
+        let era = match subscription.holder {
+            Holder::Session(_) => Era::Legacy,
+            Holder::Listen(_) => Era::Modern,
+        };
+        let refusal = Refusal::of_subscription(reset, era);
         for (sink, id) in std::mem::take(&mut subscription.waiting) {
             self.refuse(cx, sink, &id, &refusal);
         }
