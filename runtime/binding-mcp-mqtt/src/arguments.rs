@@ -174,8 +174,9 @@ fn decoded(payload: &[Bytes]) -> Result<Vec<Bytes>, Refusal> {
         Ok(bytes) if bytes.is_empty() => Ok(Vec::new()),
         Ok(bytes) => Ok(vec![bytes.into()]),
         Err(error) => Err(format!(
-            "Argument 'payload' is no base64: {error}; write it in the standard alphabet with \
-             padding, or leave 'encoding' out to send text."
+            "Argument 'payload' is no base64 ({}); write it in the standard alphabet with \
+             padding, or leave 'encoding' out to send text.",
+            error.to_string().trim_end_matches('.')
         )
         .into()),
     }

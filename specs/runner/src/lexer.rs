@@ -114,17 +114,24 @@ fn escape(input: &str) -> Read<'_, char> {
 }
 
 fn unicode(input: &str) -> Read<'_, char> {
-    let digits = |input| take_while1(|letter: char| letter.is_ascii_hexdigit())(input);
-    let braced = delimited(tag("u{"), digits, char('}'));
-    let (rest, digits) = alt((braced, four)).parse(input)?;
-    let letter = u32::from_str_radix(digits, 16)
-        .ok()
-        .and_then(char::from_u32);
+    let hex = |input| take_while1(|letter: char| letter.is_ascii_hexdigit())(input);
+    let braced = delimited(tag("u{"), hex, char('}'));
+    let number = |digits: &str| u32::from_str_radix(digits, 16).unwrap_or(u32::MAX);
+    let (mut rest, digits) = alt((braced, four)).parse(input)?;
+    let mut letter = number(digits);
+    // Letters beyond 16 bits are two escapes in JSON.
+    if (0xD800..0xDC00).contains(&letter)
+        && let Ok((behind, low)) = preceded(char('\\'), four).parse(rest)
+        && (0xDC00..0xE000).contains(&number(low))
+    {
+        letter = 0x1_0000 + ((letter - 0xD800) << 10) + (number(low) - 0xDC00);
+        rest = behind;
+    }
     let trouble = Trouble {
         rest: input,
         wanted: "a letter's number",
     };
-    letter
+    char::from_u32(letter)
         .map(|letter| (rest, letter))
         .ok_or(nom::Err::Failure(trouble))
 }
