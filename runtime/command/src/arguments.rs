@@ -89,6 +89,8 @@ pub(crate) enum Spec {
         #[arg(long)]
         bless: bool,
     },
+    /// Print every field of every stream, as scenarios name them.
+    Fields,
     /// Draw a scenario.
     Show {
         /// The scenario.

@@ -22,11 +22,24 @@ pub(crate) fn run(command: Spec) -> Result<(), Failure> {
             bless: false,
         } => run_all(&paths, seed, seeds),
         Spec::Run { paths, .. } => bless_all(&paths),
+        Spec::Fields => {
+            say(fields());
+            Ok(())
+        }
         Spec::Show { file } => {
             say(chart(&read(&file)?));
             Ok(())
         }
     }
+}
+
+/// The reference of all fields, from their one declaration.
+fn fields() -> String {
+    format!(
+        "# The fields of every stream\n\nWritten by `tidegate spec fields`; each field is declared \
+         once, in runtime/streams.\n{}",
+        tidegate_streams::reference()
+    )
 }
 
 /// Plays every scenario; the table first, then what each failure has to tell.
@@ -139,4 +152,19 @@ fn find(path: &Path, named: bool, found: &mut Vec<PathBuf>) -> std::io::Result<(
         found.push(path.to_owned());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_in_the_repository_is_what_is_printed() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/FIELDS.md");
+        let stored = std::fs::read_to_string(path).expect("specs/FIELDS.md");
+        assert!(
+            stored == fields() + "\n",
+            "write it anew: tidegate spec fields > specs/FIELDS.md"
+        );
+    }
 }

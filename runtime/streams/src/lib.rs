@@ -22,4 +22,4 @@ mod scripted;
 pub use extension::{AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, FlushEx, Protocol, ResetEx};
 pub use field::{Extension, Field, FieldDoc, FieldError, Value};
 pub use frame::{Data, DataFlags, Direction, Frame, FrameKind, Half, Role, Window};
-pub use scripted::Scripted;
+pub use scripted::{Scripted, reference};

@@ -1,5 +1,7 @@
 //! Frames by name: how scripts and traces speak of them without knowing their types.
 
+use std::fmt::Write as _;
+
 use crate::bytes_stream::{BytesBegin, BytesReset};
 use crate::line::{LineBegin, LineOversized};
 use crate::mcp::{
@@ -14,14 +16,16 @@ use crate::mqtt::{
     MqttSubscribeData,
 };
 use crate::{
-    AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, Extension, FieldError, FlushEx, Frame, FrameKind,
-    Protocol, ResetEx, Value,
+    AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, Extension, FieldDoc, FieldError, FlushEx, Frame,
+    FrameKind, Protocol, ResetEx, Value,
 };
 
 /// Something with named fields, behind a reference whose type is not known.
 pub trait Scripted {
     /// The word that names it.
     fn word(&self) -> &'static str;
+    /// Its fields, in order.
+    fn known(&self) -> &'static [FieldDoc];
     /// The fields that differ from their defaults, in order.
     fn fields(&self) -> Vec<(&'static str, Value)>;
     /// A field by its specified name.
@@ -33,6 +37,10 @@ pub trait Scripted {
 impl<E: Extension> Scripted for E {
     fn word(&self) -> &'static str {
         E::WORD
+    }
+
+    fn known(&self) -> &'static [FieldDoc] {
+        E::FIELDS
     }
 
     fn fields(&self) -> Vec<(&'static str, Value)> {
@@ -156,6 +164,74 @@ impl Frame {
     }
 }
 
+impl FrameKind {
+    /// Every extension that a frame can bear, by its protocol and its word.
+    pub const EXTENSIONS: &'static [(Self, Protocol, &'static str)] = &[
+        (Self::Begin, Protocol::Line, "line"),
+        (Self::Begin, Protocol::Bytes, "bytes"),
+        (Self::Begin, Protocol::Mqtt, "session"),
+        (Self::Begin, Protocol::Mqtt, "publish"),
+        (Self::Begin, Protocol::Mqtt, "subscribe"),
+        (Self::Begin, Protocol::Mcp, "lifecycle"),
+        (Self::Begin, Protocol::Mcp, "toolsList"),
+        (Self::Begin, Protocol::Mcp, "toolsCall"),
+        (Self::Begin, Protocol::Mcp, "promptsList"),
+        (Self::Begin, Protocol::Mcp, "promptsGet"),
+        (Self::Begin, Protocol::Mcp, "resourcesList"),
+        (Self::Begin, Protocol::Mcp, "resourcesTemplatesList"),
+        (Self::Begin, Protocol::Mcp, "resourcesRead"),
+        (Self::Begin, Protocol::Mcp, "resourcesSubscribe"),
+        (Self::Begin, Protocol::Mcp, "completionComplete"),
+        (Self::Data, Protocol::Mqtt, "publish"),
+        (Self::Data, Protocol::Mqtt, "subscribe"),
+        (Self::End, Protocol::Mcp, "mcp"),
+        (Self::Abort, Protocol::Mcp, "mcp"),
+        (Self::Abort, Protocol::Mqtt, "mqtt"),
+        (Self::Abort, Protocol::Bytes, "bytes"),
+        (Self::Flush, Protocol::Line, "oversized"),
+        (Self::Flush, Protocol::Mcp, "progress"),
+        (Self::Flush, Protocol::Mcp, "log"),
+        (Self::Flush, Protocol::Mcp, "resourcesUpdated"),
+        (Self::Flush, Protocol::Mcp, "toolsListChanged"),
+        (Self::Flush, Protocol::Mcp, "promptsListChanged"),
+        (Self::Flush, Protocol::Mcp, "resourcesListChanged"),
+        (Self::Flush, Protocol::Mcp, "response"),
+        (Self::Reset, Protocol::Mcp, "mcp"),
+        (Self::Reset, Protocol::Mqtt, "mqtt"),
+        (Self::Reset, Protocol::Bytes, "bytes"),
+        (Self::Challenge, Protocol::Mcp, "request"),
+    ];
+}
+
+/// The fields of every extension, in Markdown.
+pub fn reference() -> String {
+    let mut out = String::new();
+    for (kind, protocol, word) in FrameKind::EXTENSIONS {
+        let mut frame = Frame::blank(*kind, *protocol, word);
+        let Some(extension) = frame.as_mut().and_then(Frame::extension) else {
+            continue;
+        };
+        let told = matches!(
+            kind,
+            FrameKind::Begin | FrameKind::Flush | FrameKind::Challenge
+        );
+        let word = if told { *word } else { "" };
+        let title = format!("{} · {kind} {word}", protocol.word());
+        let _ = write!(out, "\n## {}\n\n", title.trim_end());
+        if extension.known().is_empty() {
+            out.push_str("No fields.\n");
+            continue;
+        }
+        out.push_str("| field | meaning | default |\n|---|---|---|\n");
+        for FieldDoc { name, doc } in extension.known() {
+            let default = extension.value(name).map(|value| value.to_string());
+            let default = default.unwrap_or_default();
+            let _ = writeln!(out, "| `{name}` | {} | `{default}` |", doc.trim());
+        }
+    }
+    out
+}
+
 /// The default of the extension that bears the word.
 macro_rules! named {
     ($word:expr => $($type:ty),* $(,)?) => {
@@ -197,13 +273,7 @@ mod tests {
 
     #[test]
     fn every_word_makes_a_frame_that_bears_it() {
-        for (kind, protocol, word) in [
-            (FrameKind::Begin, Protocol::Mcp, "toolsCall"),
-            (FrameKind::Begin, Protocol::Mqtt, "subscribe"),
-            (FrameKind::Flush, Protocol::Mcp, "resourcesUpdated"),
-            (FrameKind::Data, Protocol::Mqtt, "publish"),
-            (FrameKind::Begin, Protocol::Bytes, "bytes"),
-        ] {
+        for (kind, protocol, word) in FrameKind::EXTENSIONS.iter().copied() {
             let mut frame = Frame::blank(kind, protocol, word).expect("a frame");
             assert_eq!(frame.kind(), kind);
             assert_eq!(

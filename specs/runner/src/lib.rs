@@ -20,6 +20,8 @@ mod json;
 mod lexer;
 mod player;
 mod print;
+#[cfg(test)]
+mod round_trip;
 mod said;
 mod script;
 mod value;

@@ -3,7 +3,9 @@
 //! A PUBLISH's payload is no field: it stands behind them, as in a DATA.
 
 use bytes::Bytes;
-use tidegate_engine::streams::{Field, FieldError, Scripted, Value, extension, record_field};
+use tidegate_engine::streams::{
+    Field, FieldDoc, FieldError, Scripted, Value, extension, record_field,
+};
 
 use super::packet::{
     Ack, Auth, Connack, Connect, Disconnect, Packet, PacketType, Publish, RetainHandling, Suback,
@@ -113,6 +115,14 @@ macro_rules! packets {
                     vec![ $( ($name, Field::to_value(&$($place).+)) ),* ]
                 } )*
                 Packet::Pingreq | Packet::Pingresp => vec![],
+            }
+        }
+
+        /// The names are the specification's own, and say what they mean.
+        fn known(packet: &Packet) -> &'static [FieldDoc] {
+            match packet {
+                $( Packet::$variant(_) => &[ $( FieldDoc { name: $name, doc: "" } ),* ], )*
+                Packet::Pingreq | Packet::Pingresp => &[],
             }
         }
 
@@ -274,6 +284,10 @@ impl Packet {
 impl Scripted for Packet {
     fn word(&self) -> &'static str {
         PacketType::word(self.packet_type())
+    }
+
+    fn known(&self) -> &'static [FieldDoc] {
+        known(self)
     }
 
     fn fields(&self) -> Vec<(&'static str, Value)> {
