@@ -14,7 +14,7 @@ use super::errors::Refusal;
 use super::http::Caller;
 use super::line::UnderWay;
 use super::output::{Head, Sink};
-use super::subscription::{Holder, SUBSCRIPTIONS_MAX, Updates, updated};
+use super::subscription::{Holder, SUBSCRIPTIONS_MAX, Updates};
 
 /// A `listen` under way.
 #[derive(Debug)]
@@ -102,10 +102,10 @@ impl McpServer {
             let Some(listen) = self.listens.get_mut(key) else {
                 return;
             };
-            let Some(uri) = listen.updates.take() else {
+            let Some(change) = listen.updates.take() else {
                 return;
             };
-            let message = updated(&uri, Some(&listen.id));
+            let message = change.message(Some(&listen.id));
             self.notify(cx, sink, message);
         }
     }

@@ -1,6 +1,6 @@
 //! Where answers go, and how they are written there.
 
-use ::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use ::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use bytes::{Bytes, BytesMut};
 use tidegate_engine::Context;
@@ -103,7 +103,10 @@ impl McpServer {
         if let Sink::Http(key) = sink
             && let Some(exchange) = self.http.get_mut(key)
         {
-            let headers = HeaderMap::new();
+            let mut headers = HeaderMap::new();
+            if status == StatusCode::METHOD_NOT_ALLOWED {
+                headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+            }
             exchange.begin(
                 cx,
                 HttpResponse {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use ::http::HeaderMap;
-use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_engine::{Context, Duration, StreamId, TimerId};
 use tidegate_streams::mcp::{McpBeginEx, McpFlushEx, McpLifecycle, McpReset};
@@ -18,8 +17,8 @@ use super::initialize;
 use super::line::UnderWay;
 use super::methods::{Era, Method};
 use super::output::Sink;
-use super::request::{AHEAD, REQUESTS_MAX};
-use super::subscription::{Holder, SUBSCRIPTIONS_MAX, Updates, updated};
+use super::request::REQUESTS_MAX;
+use super::subscription::{Change, Holder, SUBSCRIPTIONS_MAX, Updates};
 
 /// A session.
 #[derive(Debug)]
@@ -172,15 +171,10 @@ impl McpServer {
             McpFlushEx::ResourcesListChanged(_) => "resources",
             _ => return,
         };
-        let Some(session) = self.sessions.get(key) else {
-            return;
-        };
-        let sink = session.sink();
-        if self.waiting(sink) <= AHEAD {
-            let message =
-                format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/{what}/list_changed\"}}");
-            self.notify(cx, sink, Bytes::from(message));
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.updates.note(Change::List(what));
         }
+        self.flush_session_updates(cx, key);
     }
 
     /// The exit refused the session, or ended it.
@@ -331,8 +325,8 @@ impl McpServer {
                 .sessions
                 .get_mut(key)
                 .and_then(|session| session.updates.take());
-            let Some(uri) = next else { return };
-            self.notify(cx, sink, updated(&uri, None));
+            let Some(change) = next else { return };
+            self.notify(cx, sink, change.message(None));
         }
     }
 

@@ -41,19 +41,56 @@ pub(super) struct Subscription {
     timer: Option<TimerId>,
 }
 
-/// Resources that have changed and whose client has not been told, since it does not read.
+/// Something that has changed.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Change {
+    /// A list: of `tools`, `prompts` or `resources`.
+    List(&'static str),
+    /// A resource.
+    Resource(ByteString),
+}
+
+impl Change {
+    /// The notification; `subscription` is the id of the `listen` that asked for it.
+    pub(super) fn message(&self, subscription: Option<&Id>) -> Bytes {
+        let mut out = BytesMut::from(&b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/"[..]);
+        match self {
+            Self::List(what) => {
+                out.extend_from_slice(what.as_bytes());
+                out.extend_from_slice(b"/list_changed\"");
+            }
+            Self::Resource(uri) => {
+                out.extend_from_slice(b"resources/updated\",\"params\":{");
+                if let Some(id) = subscription {
+                    out.extend_from_slice(
+                        b"\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":",
+                    );
+                    out.extend_from_slice(&id.0);
+                    out.extend_from_slice(b"},");
+                }
+                out.extend_from_slice(b"\"uri\":");
+                push_string(&mut out, uri);
+                out.extend_from_slice(b"}");
+            }
+        }
+        out.extend_from_slice(b"}");
+        out.freeze()
+    }
+}
+
+/// What has changed and the client has not been told, since it does not read or is not there.
 #[derive(Debug, Default)]
-pub(super) struct Updates(BTreeSet<ByteString>);
+pub(super) struct Updates(BTreeSet<Change>);
 
 impl Updates {
-    /// Notes an update; one of the same resource that still waits is told once.
-    pub(super) fn note(&mut self, uri: ByteString) {
-        if self.0.len() < SUBSCRIPTIONS_MAX {
-            self.0.insert(uri);
+    /// Notes a change; one of the same thing that still waits is told once.
+    pub(super) fn note(&mut self, change: Change) {
+        if self.0.len() < SUBSCRIPTIONS_MAX || matches!(change, Change::List(_)) {
+            self.0.insert(change);
         }
     }
 
-    pub(super) fn take(&mut self) -> Option<ByteString> {
+    pub(super) fn take(&mut self) -> Option<Change> {
         self.0.pop_first()
     }
 }
@@ -152,13 +189,13 @@ impl McpServer {
         match subscription.holder {
             Holder::Session(session) => {
                 if let Some(held) = self.sessions.get_mut(session) {
-                    held.updates.note(uri);
+                    held.updates.note(Change::Resource(uri));
                 }
                 self.flush_session_updates(cx, session);
             }
             Holder::Listen(listen) => {
                 if let Some(held) = self.listens.get_mut(listen) {
-                    held.updates.note(uri);
+                    held.updates.note(Change::Resource(uri));
                 }
                 self.flush_listen_updates(cx, listen);
             }
@@ -232,21 +269,4 @@ impl McpServer {
         cx.terminate(subscription.stream, None, None);
         Some(subscription)
     }
-}
-
-/// `notifications/resources/updated`; `subscription` is the id of the `listen` that asked for it.
-pub(super) fn updated(uri: &str, subscription: Option<&Id>) -> Bytes {
-    let mut out = BytesMut::with_capacity(160 + uri.len());
-    out.extend_from_slice(
-        b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{",
-    );
-    if let Some(id) = subscription {
-        out.extend_from_slice(b"\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":");
-        out.extend_from_slice(&id.0);
-        out.extend_from_slice(b"},");
-    }
-    out.extend_from_slice(b"\"uri\":");
-    push_string(&mut out, uri);
-    out.extend_from_slice(b"}}");
-    out.freeze()
 }
