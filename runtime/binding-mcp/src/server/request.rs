@@ -127,6 +127,12 @@ impl McpServer {
         Ok(())
     }
 
+    /// Whether a request belongs to a session.
+    pub(super) fn is_of_session(&self, request: usize, session: usize) -> bool {
+        let request = self.requests.get(request);
+        request.is_some_and(|request| request.session == Some(session))
+    }
+
     /// Whether one more request may be under way, and its id is free.
     pub(super) fn check_room(&self, caller: &Caller, id: &Id) -> Result<(), Refusal> {
         let under_way = match (caller.sink, caller.session) {

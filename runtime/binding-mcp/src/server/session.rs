@@ -226,14 +226,19 @@ impl McpServer {
         if let Some(timer) = session.timer.take() {
             cx.cancel(timer);
         }
+        let mut under_way: Vec<UnderWay> = session.under_way.into_values().collect();
         if let Some(line) = session.line.and_then(|line| self.lines.get_mut(line)) {
             line.session = None;
+            under_way.extend(line.under_way.values().copied());
         }
         if let Some(events) = session.events.take() {
             self.finish_http(cx, events);
         }
-        for under_way in session.under_way.into_values() {
-            if let UnderWay::Request(request) = under_way {
+        for under_way in under_way {
+            // Modern requests on the same line are not the session's.
+            if let UnderWay::Request(request) = under_way
+                && self.is_of_session(request, key)
+            {
                 self.refuse_request(cx, request, &Refusal::unknown_session());
             }
         }

@@ -173,7 +173,7 @@ fn modern_headers<'a>(method: &'a str, name: &'a str) -> Vec<(&'a str, &'a str)>
     pairs
 }
 
-fn legacy_headers<'a>(session: &'a str) -> Vec<(&'a str, &'a str)> {
+fn legacy_headers(session: &str) -> Vec<(&str, &str)> {
     vec![
         ("content-type", "application/json"),
         ("accept", BOTH),
@@ -316,7 +316,7 @@ impl House {
         );
     }
 
-    fn from_exit(&mut self, asked: &Asked, frame: Frame) {
+    fn exit_sends(&mut self, asked: &Asked, frame: Frame) {
         self.rig.send(self.exit, asked.stream, frame);
     }
 
@@ -324,8 +324,8 @@ impl House {
     fn reply(&mut self, asked: &Asked, result: &str) {
         self.begin(asked);
         let result = Bytes::copy_from_slice(result.as_bytes());
-        self.from_exit(asked, Frame::data(result));
-        self.from_exit(asked, Frame::end());
+        self.exit_sends(asked, Frame::data(result));
+        self.exit_sends(asked, Frame::end());
         assert_eq!(self.at_exit(asked), ["end"]);
     }
 
@@ -360,7 +360,7 @@ impl House {
             session_id: Some("s-1".into()),
             capabilities: McpCapabilities::SERVER_TOOLS,
         };
-        self.from_exit(lifecycle, Frame::begin(begin));
+        self.exit_sends(lifecycle, Frame::begin(begin));
     }
 
     /// A request within a session.
@@ -393,7 +393,7 @@ impl House {
     /// The exit tells of a change.
     fn update(&mut self, subscription: &Asked, uri: &str) {
         let updated = McpResourcesUpdated { uri: uri.into() };
-        self.from_exit(subscription, Frame::flush(updated));
+        self.exit_sends(subscription, Frame::flush(updated));
     }
 
     fn get(&mut self, session: &str) -> StreamId {

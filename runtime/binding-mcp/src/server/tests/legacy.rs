@@ -225,7 +225,7 @@ fn a_cancelled_request_with_events_ends_without_an_answer() {
     let stream = house.legacy(&session, &json!(1), "tools/call", &params);
     let asked = house.asked();
     house.begin(&asked);
-    house.from_exit(
+    house.exit_sends(
         &asked,
         Frame::flush(tidegate_streams::mcp::McpProgress {
             progress: "1".into(),
@@ -354,7 +354,7 @@ fn a_newer_event_stream_takes_the_place_of_an_older() {
     let older = house.get(&session);
     let newer = house.get(&session);
     assert!(house.response(older).ended);
-    house.from_exit(&lifecycle, Frame::flush(McpToolsListChanged {}));
+    house.exit_sends(&lifecycle, Frame::flush(McpToolsListChanged {}));
     let changed = json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" });
     assert_eq!(house.response(newer).events(), [changed]);
     house.end_session(&session, &lifecycle);
@@ -365,7 +365,7 @@ fn a_newer_event_stream_takes_the_place_of_an_older() {
 #[test]
 fn a_session_ends_with_what_the_exit_keeps_of_it() {
     let ways: [fn(&mut House, &Asked); 2] = [
-        |house, asked| house.from_exit(asked, Frame::end()),
+        |house, asked| house.exit_sends(asked, Frame::end()),
         |house, asked| house.refuse(asked, McpResetKind::Unavailable),
     ];
     for way in ways {
@@ -396,9 +396,9 @@ fn a_result_that_nobody_waits_for_is_taken_to_its_end() {
     house.leave(stream);
     house.begin(&asked);
     for _ in 0..200 {
-        house.from_exit(&asked, Frame::data(Bytes::from(vec![b' '; 1_024])));
+        house.exit_sends(&asked, Frame::data(Bytes::from(vec![b' '; 1_024])));
     }
-    house.from_exit(&asked, Frame::end());
+    house.exit_sends(&asked, Frame::end());
     assert_eq!(house.at_exit(&asked), ["end"]);
     house.end_session(&session, &lifecycle);
     house.done();

@@ -70,7 +70,10 @@ fn a_call_carries_its_name_its_length_and_its_parameter_headers() {
         value: value.into(),
     };
     assert_eq!(call.name, "näme");
-    assert_eq!(call.content_length, params.to_string().len() as i64);
+    assert_eq!(
+        call.content_length,
+        i64::try_from(params.to_string().len()).expect("short")
+    );
     assert!(call.headers_required);
     let mut headers = call.headers.clone();
     headers.sort_by(|a, b| a.name.cmp(&b.name));
@@ -160,8 +163,8 @@ fn a_result_says_what_it_is() {
         let stream = house.modern(&json!("x"), method, json!({ "name": "t" }));
         let asked = house.asked();
         house.begin(&asked);
-        house.from_exit(&asked, Frame::data(Bytes::from_static(b"{\"a\":[1]}")));
-        house.from_exit(&asked, end.map_or(Frame::end(), Frame::end_with));
+        house.exit_sends(&asked, Frame::data(Bytes::from_static(b"{\"a\":[1]}")));
+        house.exit_sends(&asked, end.map_or(Frame::end(), Frame::end_with));
         assert_eq!(house.at_exit(&asked), ["end"]);
         let mut result = json!({ "a": [1], "resultType": "complete", "_meta": server_info() });
         for (key, value) in added.as_object().expect("an object") {
@@ -180,7 +183,7 @@ fn a_result_that_wants_input_first_says_so_and_is_not_cached() {
     let stream = house.modern(&json!(1), "resources/read", json!({ "uri": "u" }));
     let asked = house.asked();
     house.begin(&asked);
-    house.from_exit(
+    house.exit_sends(
         &asked,
         Frame::data(Bytes::from_static(b"{\"inputRequests\":{}}")),
     );
@@ -189,7 +192,7 @@ fn a_result_that_wants_input_first_says_so_and_is_not_cached() {
         ttl_ms: Some(7),
         ..McpEnd::default()
     };
-    house.from_exit(&asked, Frame::end_with(end));
+    house.exit_sends(&asked, Frame::end_with(end));
     assert_eq!(house.at_exit(&asked), ["end"]);
     let result = json!({
         "inputRequests": {}, "resultType": "input_required", "_meta": server_info()
@@ -206,7 +209,7 @@ fn a_client_that_goes_cancels_its_request() {
         let asked = house.asked();
         if begun {
             house.begin(&asked);
-            house.from_exit(&asked, Frame::data(Bytes::from_static(b"{")));
+            house.exit_sends(&asked, Frame::data(Bytes::from_static(b"{")));
         }
         house.leave(stream);
         assert_eq!(house.at_exit(&asked), ["reset", "abort"]);
@@ -280,7 +283,7 @@ fn discovery_asks_the_exit_once_for_all_who_wait() {
             .with(McpCapabilities::SERVER_PROMPTS)
             .with(McpCapabilities::SERVER_COMPLETIONS),
     };
-    house.from_exit(&asked, Frame::begin(begin));
+    house.exit_sends(&asked, Frame::begin(begin));
     assert_eq!(house.at_exit(&asked), ["end", "reset"]);
     let result = house.response(first).json()["result"].clone();
     let expected = json!({
@@ -384,9 +387,9 @@ proptest! {
         house.begin(&asked);
         let mut result = json!({ "content": [text, { "text": text }], "text": text });
         for part in split(&Bytes::from(result.to_string())) {
-            house.from_exit(&asked, Frame::data(part));
+            house.exit_sends(&asked, Frame::data(part));
         }
-        house.from_exit(&asked, Frame::end());
+        house.exit_sends(&asked, Frame::end());
         prop_assert_eq!(house.at_exit(&asked), ["end"]);
         if modern {
             result["resultType"] = json!("complete");

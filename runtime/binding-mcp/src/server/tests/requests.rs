@@ -36,12 +36,12 @@ fn send_kib(house: &mut House, asked: &Asked, count: usize) -> usize {
 
 fn open_result(house: &mut House, asked: &Asked) {
     house.begin(asked);
-    house.from_exit(asked, Frame::data(Bytes::from_static(b"{\"t\":\"")));
+    house.exit_sends(asked, Frame::data(Bytes::from_static(b"{\"t\":\"")));
 }
 
 fn close_result(house: &mut House, asked: &Asked) {
-    house.from_exit(asked, Frame::data(Bytes::from_static(b"\"}")));
-    house.from_exit(asked, Frame::end());
+    house.exit_sends(asked, Frame::data(Bytes::from_static(b"\"}")));
+    house.exit_sends(asked, Frame::end());
     assert_eq!(house.at_exit(asked), ["end"]);
 }
 
@@ -69,8 +69,8 @@ fn a_payload_is_passed_as_a_slice_of_what_came() {
     assert!(within(&asked.params[0], &body));
     let result = Bytes::from(json!({ "content": ["y".repeat(999)] }).to_string());
     house.begin(&asked);
-    house.from_exit(&asked, Frame::data(result.clone()));
-    house.from_exit(&asked, Frame::end());
+    house.exit_sends(&asked, Frame::data(result.clone()));
+    house.exit_sends(&asked, Frame::end());
     assert_eq!(house.at_exit(&asked), ["end"]);
     let response = house.response(stream);
     let slice = response.parts.iter().find(|part| part.len() > 900);
@@ -97,10 +97,10 @@ fn a_short_result_in_parts_is_answered_with_its_length() {
         "}",
         "\n",
     ] {
-        house.from_exit(&asked, Frame::data(Bytes::from(part)));
+        house.exit_sends(&asked, Frame::data(Bytes::from(part)));
         assert_eq!(house.peek(stream).status, None);
     }
-    house.from_exit(&asked, Frame::end());
+    house.exit_sends(&asked, Frame::end());
     assert_eq!(house.at_exit(&asked), ["end"]);
     assert_eq!(house.response(stream).json()["result"]["t"], "a  b\"  ");
     house.done();
@@ -220,18 +220,18 @@ fn progress_comes_as_events_with_the_token_as_it_was_given() {
         let stream = house.modern(&json!(1), "tools/call", params);
         let asked = house.asked();
         house.begin(&asked);
-        house.from_exit(&asked, progress("1"));
+        house.exit_sends(&asked, progress("1"));
         let response = house.response(stream);
         assert_eq!(response.header("content-type"), "text/event-stream");
         let told =
             json!({ "progressToken": token, "progress": 1, "total": 3, "message": "\"half\"" });
         let told = json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": told });
         assert_eq!(response.events(), [told]);
-        house.from_exit(
+        house.exit_sends(
             &asked,
             Frame::data(Bytes::from_static(b"{\n\"a\":\r\n1}\n")),
         );
-        house.from_exit(&asked, Frame::end());
+        house.exit_sends(&asked, Frame::end());
         assert_eq!(house.at_exit(&asked), ["end"]);
         let response = house.response(stream);
         assert_eq!(response.events()[0]["result"]["a"], 1);
@@ -247,11 +247,11 @@ fn a_long_result_behind_progress_is_one_event() {
     let stream = house.modern(&json!(1), "tools/call", params);
     let asked = house.asked();
     house.begin(&asked);
-    house.from_exit(&asked, progress("1"));
-    house.from_exit(&asked, Frame::data(Bytes::from_static(b"{\n\"t\":\"")));
+    house.exit_sends(&asked, progress("1"));
+    house.exit_sends(&asked, Frame::data(Bytes::from_static(b"{\n\"t\":\"")));
     send_kib(&mut house, &asked, 100);
     // Nothing can come between any more.
-    house.from_exit(&asked, progress("2"));
+    house.exit_sends(&asked, progress("2"));
     close_result(&mut house, &asked);
     let events = house.response(stream).events();
     assert_eq!(events.len(), 2);
@@ -275,9 +275,9 @@ fn progress_that_was_not_asked_for_or_cannot_be_taken_is_not_told() {
         );
         let asked = house.asked();
         house.begin(&asked);
-        house.from_exit(&asked, progress("1"));
+        house.exit_sends(&asked, progress("1"));
         assert_eq!(house.peek(stream).status, None);
-        house.from_exit(&asked, Frame::end());
+        house.exit_sends(&asked, Frame::end());
         assert_eq!(house.at_exit(&asked), ["end"]);
         assert_eq!(house.response(stream).json()["id"], 1);
         house.done();
@@ -293,9 +293,9 @@ fn progress_for_a_client_that_does_not_read_is_not_piled_up() {
     let asked = house.asked();
     house.begin(&asked);
     for _ in 0..5_000 {
-        house.from_exit(&asked, progress("1"));
+        house.exit_sends(&asked, progress("1"));
     }
-    house.from_exit(&asked, Frame::end());
+    house.exit_sends(&asked, Frame::end());
     assert_eq!(house.at_exit(&asked), ["end"]);
     let mut got = 0;
     loop {
@@ -341,7 +341,7 @@ fn log_messages_are_told_from_the_level_that_was_asked_for() {
         let asked = house.asked();
         house.begin(&asked);
         for level in ["info", "warning", "error"] {
-            house.from_exit(&asked, logged(level));
+            house.exit_sends(&asked, logged(level));
         }
         let response = house.response(stream);
         assert_eq!(response.events().len(), told);

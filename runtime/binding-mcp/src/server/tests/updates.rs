@@ -89,7 +89,7 @@ fn changes_of_lists_wait_while_no_event_stream_is_open() {
     let mut house = house();
     let (session, lifecycle) = house.session("2025-11-25");
     for _ in 0..3 {
-        house.from_exit(&lifecycle, Frame::flush(McpToolsListChanged {}));
+        house.exit_sends(&lifecycle, Frame::flush(McpToolsListChanged {}));
     }
     let events = house.get(&session);
     let changed = json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" });
@@ -117,6 +117,50 @@ fn a_subscription_that_is_refused_or_not_confirmed_is_an_error() {
     assert_eq!(house.at_exit(&asked), ["reset", "abort"]);
     let stream = house.legacy(&session, &json!(4), "resources/subscribe", &json!({}));
     assert_eq!(house.response(stream).error(), (400, -32602));
+    house.end_session(&session, &lifecycle);
+    house.done();
+}
+
+#[test]
+fn a_session_has_1000_subscriptions() {
+    let mut house = house();
+    let (session, lifecycle) = house.session("2025-11-25");
+    for uri in 0..1_000 {
+        house.subscribe(&session, &uri.to_string());
+    }
+    let params = json!({ "uri": "one more" });
+    let stream = house.legacy(&session, &json!(1), "resources/subscribe", &params);
+    assert_eq!(house.response(stream).error(), (503, -32603));
+    house.nothing_asked();
+    house.end_session(&session, &lifecycle);
+    assert_eq!(house.rig.outputs(house.exit).len(), 2_000);
+    house.done();
+}
+
+#[test]
+fn a_subscription_of_a_session_that_is_lost_may_be_asked_for_again() {
+    let mut house = house();
+    let (session, lifecycle) = house.session("2025-11-25");
+    let subscription = house.subscribe(&session, "a");
+    house.exit_sends(&subscription, Frame::end());
+    assert_eq!(house.at_exit(&subscription), ["end"]);
+    let subscription = house.subscribe(&session, "a");
+    house.end_session(&session, &lifecycle);
+    assert_eq!(house.at_exit(&subscription), ["end", "reset"]);
+    house.done();
+}
+
+#[test]
+fn an_unsubscribe_answers_who_still_waits_for_the_subscription() {
+    let mut house = house();
+    let (session, lifecycle) = house.session("2025-11-25");
+    let params = json!({ "uri": "a" });
+    let waiting = house.legacy(&session, &json!(1), "resources/subscribe", &params);
+    let asked = house.asked();
+    let stream = house.legacy(&session, &json!(2), "resources/unsubscribe", &params);
+    assert_eq!(house.response(stream).status(), 200);
+    assert_eq!(house.response(waiting).error(), (400, -32600));
+    assert_eq!(house.at_exit(&asked), ["reset", "abort"]);
     house.end_session(&session, &lifecycle);
     house.done();
 }
