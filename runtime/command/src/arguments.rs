@@ -72,6 +72,7 @@ pub(crate) enum Spec {
     #[command(after_help = "Examples:
   tidegate spec run specs                        every scenario below a folder
   tidegate spec run specs --seeds 20             each in 20 other orders of what concurrency leaves open
+  tidegate spec run --live                       those that can, through real sockets
   tidegate spec run one.spec --bless             write its reactions as they are today")]
     Run {
         /// Scenarios (*.spec), or folders of them.
@@ -84,6 +85,10 @@ pub(crate) enum Spec {
         /// The first of those seeds, to play a failure again.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Play those that are marked `live` against the wire: their callers through a real HTTP
+        /// endpoint, their exit as a real MQTT peer, both on loopback.
+        #[arg(long)]
+        live: bool,
         /// Write the reactions of the named scenarios as they are today; patterns, captures and
         /// comments stay. Refused where CI is set.
         #[arg(long)]

@@ -1,6 +1,5 @@
 //! `tidegate demo`: a broker, simulated machines, a gateway, and a tour through it.
 
-mod client;
 mod devices;
 mod snippets;
 mod tour;

@@ -4,6 +4,7 @@
 mod arguments;
 mod assembly;
 mod bindings;
+mod client;
 mod console;
 #[cfg(feature = "broker")]
 mod demo;

@@ -1,5 +1,7 @@
 //! `tidegate spec`: plays scenarios, draws them, and writes their reactions anew on request.
 
+mod live;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,11 +18,15 @@ const SUFFIX: &str = "spec";
 pub(crate) fn run(command: Spec) -> Result<(), Failure> {
     match command {
         Spec::Run {
+            paths, live: true, ..
+        } => run_live(&paths),
+        Spec::Run {
             paths,
             seeds,
             seed,
             bless: false,
-        } => run_all(&paths, seed, seeds),
+            ..
+        } => run_all(&paths, |script, house| play_one(script, house, seed, seeds)),
         Spec::Run { paths, .. } => bless_all(&paths),
         Spec::Fields => {
             say(fields());
@@ -43,8 +49,28 @@ fn fields() -> String {
 }
 
 /// Plays every scenario; the table first, then what each failure has to tell.
-fn run_all(paths: &[PathBuf], seed: u64, seeds: u64) -> Result<(), Failure> {
-    let files = scenarios(paths)?;
+fn run_all(
+    paths: &[PathBuf],
+    hold: impl Fn(&Script, &Tidegate) -> Result<(), String>,
+) -> Result<(), Failure> {
+    run_files(&scenarios(paths)?, hold)
+}
+
+/// Plays those that are marked `live` against the wire.
+fn run_live(paths: &[PathBuf]) -> Result<(), Failure> {
+    let mut files = scenarios(paths)?;
+    let live = |file: &PathBuf| read(file).is_ok_and(|script| script.is_live());
+    files.retain(live);
+    if files.is_empty() {
+        return Err(Failure::NoScenarios);
+    }
+    run_files(&files, |script, _| live::play(script))
+}
+
+fn run_files(
+    files: &[PathBuf],
+    hold: impl Fn(&Script, &Tidegate) -> Result<(), String>,
+) -> Result<(), Failure> {
     let house = Tidegate::default();
     let started = Instant::now();
     let mut failures = Vec::new();
@@ -53,9 +79,10 @@ fn run_all(paths: &[PathBuf], seed: u64, seeds: u64) -> Result<(), Failure> {
         .map(|file| file.display().to_string().len())
         .max();
     let width = width.unwrap_or_default();
-    for file in &files {
+    for file in files {
         let began = Instant::now();
-        let verdict = play_one(file, &house, seed, seeds);
+        let script = read(file).map_err(|failure| failure.to_string());
+        let verdict = script.and_then(|script| hold(&script, &house));
         let (word, told) = match verdict {
             Ok(()) => ("ok", None),
             Err(told) => ("FAILED", Some(told)),
@@ -83,11 +110,10 @@ fn run_all(paths: &[PathBuf], seed: u64, seeds: u64) -> Result<(), Failure> {
     }
 }
 
-fn play_one(file: &Path, house: &Tidegate, seed: u64, seeds: u64) -> Result<(), String> {
-    let script = read(file).map_err(|failure| failure.to_string())?;
-    play(&script, house, Mode::Ordered).map_err(|failure| failure.to_string())?;
+fn play_one(script: &Script, house: &Tidegate, seed: u64, seeds: u64) -> Result<(), String> {
+    play(script, house, Mode::Ordered).map_err(|failure| failure.to_string())?;
     for seed in seed..seed.saturating_add(seeds) {
-        play(&script, house, Mode::Seeded(seed))
+        play(script, house, Mode::Seeded(seed))
             .map_err(|failure| format!("{failure}  with --seeds 1 --seed {seed}"))?;
     }
     Ok(())

@@ -16,11 +16,11 @@ pub(crate) enum Captured {
 /// A stimulus names what nothing has been captured for.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("'{0}' stands for nothing yet, so it cannot be played")]
-pub(crate) struct Unbound(pub(crate) String);
+pub struct Unbound(pub(crate) String);
 
 /// Everything that was captured.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Captures(BTreeMap<String, Captured>);
+pub struct Captures(BTreeMap<String, Captured>);
 
 impl Captures {
     /// Binds a name, or compares with what it stands for.

@@ -9,7 +9,7 @@ use crate::value::Pattern;
 
 /// Whether the fields agree: one that is not said is at its default. `blank` gives the defaults,
 /// and puts a value that was written into the form in which the field tells it.
-pub(crate) fn fields(
+pub fn fields(
     said: &Said,
     actual: &dyn Scripted,
     blank: &mut dyn Scripted,

@@ -14,11 +14,12 @@ use crate::lexer::{Read, Trouble, blanks, capture, text, wanted, word};
 
 /// JSON with holes.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum JsonPattern {
+pub enum JsonPattern {
     /// `_`
     Any,
     /// `$name`
     Capture(String),
+    /// A number, a text, `true`, `false` or `null`.
     Scalar(Value),
     /// Elements; with `...` behind them there may be more.
     Array(Vec<JsonPattern>, bool),
@@ -101,7 +102,7 @@ impl JsonPattern {
     }
 
     /// The JSON to play.
-    pub(crate) fn resolve(&self, captures: &Captures) -> Result<Value, Unbound> {
+    pub fn resolve(&self, captures: &Captures) -> Result<Value, Unbound> {
         Ok(match self {
             Self::Any => return Err(Unbound("_".to_owned())),
             Self::Capture(name) => captures.json(name)?,
@@ -124,7 +125,7 @@ impl JsonPattern {
     }
 
     /// Whether a value is meant; captures are bound on the way.
-    pub(crate) fn matches(&self, value: &Value, captures: &mut Captures) -> bool {
+    pub fn matches(&self, value: &Value, captures: &mut Captures) -> bool {
         match (self, value) {
             (Self::Any, _) => true,
             (Self::Capture(name), value) => captures.bind(name, &Captured::Json(value.clone())),

@@ -27,7 +27,11 @@ mod script;
 mod value;
 
 pub use bless::bless;
+pub use captures::{Captures, Unbound};
 pub use chart::chart;
+pub use compare::fields as fields_agree;
 pub use house::House;
 pub use player::{Failure, Mode, Played, play};
-pub use script::{Script, ScriptError};
+pub use said::{Payload, Said};
+pub use script::{Script, ScriptError, Step};
+pub use value::Pattern;

@@ -15,30 +15,37 @@ use crate::value::{Pattern, pattern};
 
 /// What is said on a conversation.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Said {
-    pub(crate) side: String,
-    pub(crate) number: u32,
+pub struct Said {
+    /// `mcp`
+    pub side: String,
+    /// `1`
+    pub number: u32,
     /// Whether the name bears a `'`.
-    pub(crate) reply: bool,
+    pub reply: bool,
     /// `begin`, `PUBLISH`, `POST`, `200`.
-    pub(crate) verb: String,
+    pub verb: String,
     /// Bare words behind it.
-    pub(crate) words: Vec<String>,
-    pub(crate) fields: Vec<(String, Pattern)>,
-    pub(crate) payload: Option<Payload>,
+    pub words: Vec<String>,
+    /// `name=value` behind it.
+    pub fields: Vec<(String, Pattern)>,
+    /// What stands behind the fields.
+    pub payload: Option<Payload>,
 }
 
 /// What stands behind the fields.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Payload {
+pub enum Payload {
     /// `_`
     Any,
     /// `$name`
     Capture(String),
     /// JSON, with its text as written; `exact` compares the text.
     Json {
+        /// What is meant.
         pattern: JsonPattern,
+        /// As it is written.
         written: String,
+        /// Whether it is compared letter by letter.
         exact: bool,
     },
     /// Text, or bytes in hex.
@@ -129,12 +136,13 @@ fn item(input: &str) -> Read<'_, Item> {
 }
 
 impl Said {
-    pub(crate) fn has(&self, word: &str) -> bool {
+    /// Whether a bare word is among them.
+    pub fn has(&self, word: &str) -> bool {
         self.words.iter().any(|other| other == word)
     }
 
     /// The conversation's name as written.
-    pub(crate) fn conversation(&self) -> String {
+    pub fn conversation(&self) -> String {
         format!(
             "{}.{}{}",
             self.side,
@@ -146,7 +154,7 @@ impl Said {
 
 impl Payload {
     /// The bytes to play: JSON as it is written, unless something in it stands for a capture.
-    pub(crate) fn resolve(&self, captures: &Captures) -> Result<Bytes, Unbound> {
+    pub fn resolve(&self, captures: &Captures) -> Result<Bytes, Unbound> {
         Ok(match self {
             Self::Any => return Err(Unbound("_".to_owned())),
             Self::Capture(name) => match captures.json(name)? {
@@ -162,7 +170,7 @@ impl Payload {
     }
 
     /// Whether bytes are meant.
-    pub(crate) fn matches(&self, bytes: &[u8], captures: &mut Captures) -> bool {
+    pub fn matches(&self, bytes: &[u8], captures: &mut Captures) -> bool {
         match self {
             Self::Any => true,
             Self::Capture(name) => {

@@ -43,9 +43,12 @@ pub(crate) struct Line {
 
 /// What a line does.
 #[derive(Debug, Clone)]
-pub(crate) enum Step {
+pub enum Step {
+    /// `>`
     Play(Said),
+    /// `<`
     Expect(Said),
+    /// The clock moves on.
     Advance(Duration),
     /// To the next timer.
     Next,
@@ -116,6 +119,19 @@ impl Script {
             });
         }
         Ok(script)
+    }
+
+    /// What it does, line by line: the line's number from 1, its text, and its step.
+    pub fn steps(&self) -> impl Iterator<Item = (usize, &str, &Step)> {
+        let step = |line: &'_ Line| line.step.is_some();
+        let lines = self.lines.iter().filter(move |line| step(line));
+        lines.filter_map(|line| Some((line.number, line.text.as_str(), line.step.as_ref()?)))
+    }
+
+    /// The config that it plays with.
+    pub fn config(&self) -> PathBuf {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        folder.join(&self.config)
     }
 
     /// Where it stands.

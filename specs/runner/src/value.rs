@@ -13,13 +13,16 @@ use crate::lexer::{Read, blanks, capture, hex, name, text, wanted, word};
 
 /// A value, any value, or one that is captured and compared.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Pattern {
+pub enum Pattern {
     /// `_`
     Any,
     /// `$name`
     Capture(String),
+    /// A value without holes.
     Exactly(Value),
+    /// `[a, b]`
     List(Vec<Pattern>),
+    /// `{name=value}`
     Record(Vec<(String, Pattern)>),
 }
 
@@ -79,7 +82,7 @@ fn of_record(fields: Vec<(String, Pattern)>) -> Pattern {
 
 impl Pattern {
     /// The value to play.
-    pub(crate) fn resolve(&self, captures: &Captures) -> Result<Value, Unbound> {
+    pub fn resolve(&self, captures: &Captures) -> Result<Value, Unbound> {
         Ok(match self {
             Self::Any => return Err(Unbound("_".to_owned())),
             Self::Capture(name) => captures.value(name)?,
@@ -98,7 +101,7 @@ impl Pattern {
     }
 
     /// Whether a value is meant; captures are bound on the way.
-    pub(crate) fn matches(&self, value: &Value, captures: &mut Captures) -> bool {
+    pub fn matches(&self, value: &Value, captures: &mut Captures) -> bool {
         match (self, value) {
             (Self::Any, _) => true,
             (Self::Capture(name), value) => captures.bind(name, &Captured::Value(value.clone())),

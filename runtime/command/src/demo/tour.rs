@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::time::timeout;
 
-use super::client::{Client, ClientError, Events};
+use crate::client::{Client, ClientError, Events};
 use crate::console::{faint, say, strong};
 
 /// How long a step may take before the demo gives up on it.

@@ -13,6 +13,12 @@ use crate::captures::Captures;
 use crate::house::House;
 use crate::script::Script;
 
+/// What configs of scenarios may ask of the environment: where the broker is, for those that are
+/// played against the wire too.
+fn environment(name: &str) -> Option<String> {
+    (name == "BROKER_PORT").then(|| "1883".to_owned())
+}
+
 /// What a side's streams start with, where the script does not say.
 const CREDIT: u32 = 1 << 20;
 
@@ -56,9 +62,8 @@ pub(super) struct Stage {
 impl Stage {
     /// Sets the binding between its sides.
     pub(super) fn set(script: &Script, house: &dyn House, mode: Mode) -> Result<Self, String> {
-        let folder = script.path.parent().unwrap_or(std::path::Path::new("."));
-        let path = folder.join(&script.config);
-        let config = tidegate_config::read(&path, house.registry(), &|_| None)
+        let path = script.config();
+        let config = tidegate_config::read(&path, house.registry(), &environment)
             .map_err(|error| format!("its config cannot be used: {error}"))?;
         let declared = config
             .bindings

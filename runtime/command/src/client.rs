@@ -1,5 +1,6 @@
 //! A small MCP client over HTTP (revision 2026-07-28), with which the demo walks through its own
-//! endpoint as any agent would: over a real socket, a real request at a time.
+//! endpoint, and scenarios are played against the wire, as any agent would: over a real socket, a
+//! real request at a time.
 
 use std::net::SocketAddr;
 
