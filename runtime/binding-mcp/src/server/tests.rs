@@ -2,6 +2,7 @@
 
 mod batch;
 mod errors;
+mod interleaving;
 mod legacy;
 mod line;
 mod listen;

@@ -1,0 +1,317 @@
+//! Anything at any time, delivered in any order: no rule of streams is broken, and nothing is left.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::Method;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde_json::{Value, json};
+use tidegate_engine::{Duration, StreamId};
+use tidegate_streams::line::LineBegin;
+use tidegate_streams::mcp::{
+    McpProgress, McpReset, McpResetKind, McpResourcesUpdated, McpToolsListChanged,
+};
+use tidegate_streams::{BeginEx, Frame};
+
+use super::{House, house_with, legacy_headers, notification, request, with_meta};
+use crate::server::Options;
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// A request over HTTP: which, with which id, and whether it is modern.
+    Post(usize, i64, bool),
+    /// The same on the line.
+    Say(usize, i64, bool),
+    Batch(i64),
+    Cancel(i64, bool),
+    Get,
+    Delete,
+    EndLine,
+    Leave(Index),
+    /// The client takes what it got on a stream.
+    Read(Index),
+    Begin(Index),
+    Data(Index, usize),
+    Tell(Index, usize),
+    End(Index),
+    Refuse(Index),
+    BreakOff(Index),
+    Wait(u64),
+    ShutDown,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    use Step as S;
+    let index = any::<Index>;
+    prop_oneof![
+        6 => (0usize..9, 0i64..4, any::<bool>()).prop_map(|(m, id, era)| S::Post(m, id, era)),
+        6 => (0usize..9, 0i64..4, any::<bool>()).prop_map(|(m, id, era)| S::Say(m, id, era)),
+        1 => (0i64..4).prop_map(S::Batch),
+        2 => (0i64..4, any::<bool>()).prop_map(|(id, line)| S::Cancel(id, line)),
+        2 => Just(S::Get),
+        1 => Just(S::Delete),
+        1 => Just(S::EndLine),
+        2 => index().prop_map(S::Leave),
+        3 => index().prop_map(S::Read),
+        8 => index().prop_map(S::Begin),
+        6 => (index(), 0usize..60_000).prop_map(|(at, length)| S::Data(at, length)),
+        4 => (index(), 0usize..4).prop_map(|(at, what)| S::Tell(at, what)),
+        4 => index().prop_map(S::End),
+        2 => index().prop_map(S::Refuse),
+        1 => index().prop_map(S::BreakOff),
+        2 => (1u64..70_000).prop_map(S::Wait),
+        1 => Just(S::ShutDown),
+    ]
+}
+
+struct Play {
+    house: House,
+    session: String,
+    line: Option<StreamId>,
+    /// The client's streams, and what it got on each and did not take.
+    clients: BTreeMap<StreamId, usize>,
+    exits: Vec<(StreamId, BeginEx)>,
+}
+
+const METHODS: [&str; 9] = [
+    "tools/call",
+    "tools/list",
+    "server/discover",
+    "subscriptions/listen",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "initialize",
+    "ping",
+    "no/such",
+];
+
+fn message(method: usize, id: i64, modern: bool) -> Value {
+    let params = json!({
+        "name": "t", "uri": "u", "protocolVersion": "2025-03-26",
+        "notifications": { "resourceSubscriptions": ["u", "v"] },
+        "_meta": { "progressToken": id },
+    });
+    let params = if modern { with_meta(params) } else { params };
+    request(&json!(id), METHODS[method], &params)
+}
+
+impl Play {
+    /// Takes note of what has come out.
+    fn look(&mut self) {
+        for output in self.house.rig.outputs(self.house.client) {
+            match output.frame {
+                Frame::Data(data) => {
+                    if let Some(taken) = self.clients.get_mut(&output.at.stream) {
+                        *taken += data.payload.len();
+                    }
+                }
+                Frame::Begin(begin) => {
+                    if let BeginEx::Http(tidegate_streams::http_stream::HttpBeginEx::Response(head)) =
+                        *begin
+                        && let Some(session) = head.headers.get("mcp-session-id")
+                    {
+                        session
+                            .to_str()
+                            .expect("ASCII")
+                            .clone_into(&mut self.session);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for output in self.house.rig.outputs(self.house.exit) {
+            if let Frame::Begin(begin) = output.frame {
+                self.exits.push((output.at.stream, *begin));
+            }
+        }
+    }
+
+    fn client(&self, at: Index) -> Option<StreamId> {
+        let streams: Vec<_> = self.clients.keys().copied().collect();
+        (!streams.is_empty()).then(|| *at.get(&streams))
+    }
+
+    fn post(&mut self, modern: bool, body: &Value) {
+        let method = body["method"].as_str().unwrap_or_default();
+        let name = if method == "tools/call" { "t" } else { "" };
+        let session = self.session.clone();
+        let mut pairs = if modern {
+            super::modern_headers(method, name)
+        } else {
+            legacy_headers(&session)
+        };
+        if method == "initialize" {
+            pairs.truncate(2);
+        }
+        let stream = self.house.post(&pairs, body);
+        self.clients.insert(stream, 0);
+    }
+
+    fn say(&mut self, message: &Value) {
+        let house = &mut self.house;
+        let line = *self
+            .line
+            .get_or_insert_with(|| house.rig.open(house.client, house.server, LineBegin {}));
+        self.clients.entry(line).or_default();
+        let message = Bytes::from(message.to_string());
+        house.rig.turn(house.client, |cx| {
+            if cx.is_sending(line) && cx.credit(line) >= message.len() {
+                cx.send(line, Frame::data(message));
+            }
+        });
+    }
+
+    fn at_exit(
+        &mut self,
+        at: Index,
+        act: impl FnOnce(&mut tidegate_engine::Context<'_>, StreamId),
+    ) {
+        if !self.exits.is_empty() {
+            let stream = at.get(&self.exits).0;
+            self.house.rig.turn(self.house.exit, |cx| act(cx, stream));
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Post(method, id, modern) => self.post(modern, &message(method, id, modern)),
+            Step::Say(method, id, modern) => self.say(&message(method, id, modern)),
+            Step::Batch(id) => {
+                let batch = json!([
+                    message(0, id, false),
+                    message(4, id + 1, false),
+                    message(1, id + 2, false)
+                ]);
+                self.post(false, &batch);
+                self.say(&batch);
+            }
+            Step::Cancel(id, line) => {
+                let params = json!({ "requestId": id });
+                let message = notification("notifications/cancelled", &params);
+                if line {
+                    self.say(&message);
+                } else {
+                    self.post(false, &message);
+                }
+            }
+            Step::Get | Step::Delete => {
+                let verb = match step {
+                    Step::Get => Method::GET,
+                    _ => Method::DELETE,
+                };
+                let session = self.session.clone();
+                let stream = self.house.http(verb, &legacy_headers(&session), "");
+                self.clients.insert(stream, 0);
+            }
+            Step::EndLine => {
+                if let Some(line) = self.line.take() {
+                    let client = self.house.client;
+                    self.house.rig.turn(client, |cx| cx.end(line, Frame::end()));
+                }
+            }
+            Step::Leave(at) => {
+                if let Some(stream) = self.client(at) {
+                    self.clients.remove(&stream);
+                    self.line = self.line.filter(|line| *line != stream);
+                    self.house.leave(stream);
+                }
+            }
+            Step::Read(at) => {
+                if let Some(stream) = self.client(at) {
+                    let taken = self.clients.insert(stream, 0).unwrap_or_default();
+                    let client = self.house.client;
+                    self.house
+                        .rig
+                        .turn(client, |cx| cx.acknowledge(stream, taken));
+                }
+            }
+            Step::Begin(at) => {
+                if !self.exits.is_empty() {
+                    let (stream, begin) = self.exits.swap_remove(at.index(self.exits.len()));
+                    let exit = self.house.exit;
+                    self.house.rig.turn(exit, |cx| {
+                        if !cx.is_over(stream) && !cx.is_sending(stream) {
+                            cx.send(stream, Frame::begin(begin.clone()));
+                        }
+                    });
+                    self.exits.push((stream, begin));
+                }
+            }
+            Step::Data(at, length) => self.at_exit(at, |cx, stream| {
+                if cx.is_sending(stream) && cx.credit(stream) >= length {
+                    cx.send(stream, Frame::data(Bytes::from(vec![b'x'; length])));
+                }
+            }),
+            Step::Tell(at, what) => self.at_exit(at, |cx, stream| {
+                let told = match what {
+                    0 => Frame::flush(McpToolsListChanged {}),
+                    1 => Frame::flush(McpProgress::default()),
+                    _ => Frame::flush(McpResourcesUpdated { uri: "u".into() }),
+                };
+                if cx.is_sending(stream) {
+                    cx.send(stream, told);
+                }
+            }),
+            Step::End(at) => self.at_exit(at, |cx, stream| cx.end(stream, Frame::end())),
+            Step::Refuse(at) => self.at_exit(at, |cx, stream| {
+                let reset = McpReset::new(McpResetKind::Unavailable, "Not now.");
+                cx.terminate(stream, Some(reset.into()), None);
+            }),
+            Step::BreakOff(at) => self.at_exit(at, |cx, stream| cx.abort(stream, None)),
+            Step::Wait(millis) => self.house.rig.advance(Duration::from_millis(millis)),
+            Step::ShutDown => self.house.shut_down(),
+        }
+        self.look();
+    }
+
+    /// Everybody goes, and time passes.
+    fn finish(mut self) {
+        while let Some(stream) = self.clients.pop_first() {
+            self.house.leave(stream.0);
+        }
+        self.look();
+        for (stream, _) in std::mem::take(&mut self.exits) {
+            let exit = self.house.exit;
+            self.house
+                .rig
+                .turn(exit, |cx| cx.terminate(stream, None, None));
+        }
+        self.house.rig.advance(Duration::from_millis(700_000));
+        self.look();
+        self.house.rig.assert_idle();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn nothing_is_left_of_whatever_happens(
+        steps in proptest::collection::vec(step(), 0..80),
+        order in proptest::option::of(any::<u64>()),
+        window in prop_oneof![Just(50u32), Just(100_000)],
+    ) {
+        let options = Options {
+            max_sessions: 3,
+            session_timeout: 100_000,
+            ..Options::default()
+        };
+        let mut house = house_with(options, window);
+        if let Some(seed) = order {
+            house.rig.worker.reorder(seed);
+        }
+        let mut play = Play {
+            house,
+            session: "0.none".to_owned(),
+            line: None,
+            clients: BTreeMap::new(),
+            exits: vec![],
+        };
+        play.take(Step::Post(6, 0, false));
+        for step in steps {
+            play.take(step);
+        }
+        play.finish();
+    }
+}
