@@ -262,8 +262,11 @@ impl MqttClient {
             (Frame::End(_), Kind::Publish(_)) => {
                 self.with(cx, connection, |it, w| it.on_publish_end(w, key));
             }
-            (Frame::End(_), _) => {
-                cx.end(at.stream, Frame::end());
+            (Frame::End(_), kind) => {
+                match kind {
+                    Kind::Subscribe(subscriber) => subscriber.close(cx, at.stream),
+                    _ => cx.end(at.stream, Frame::end()),
+                }
                 self.with(cx, connection, |it, w| it.leave(w, key, None));
             }
             (Frame::Abort(_) | Frame::Reset(_), _) => {

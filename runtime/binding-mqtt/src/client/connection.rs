@@ -328,7 +328,8 @@ impl Connection {
             Pulse::Dead => {
                 let reason = format!("{} does not answer any more.", self.broker());
                 let failure = Failure::new(ReasonCode::KEEP_ALIVE_TIMEOUT, reason);
-                return self.lost(w, &failure, Some(ReasonCode::KEEP_ALIVE_TIMEOUT));
+                // *Keep Alive timeout* is for the broker alone to say (3.14.2.1).
+                return self.lost(w, &failure, Some(ReasonCode::UNSPECIFIED_ERROR));
             }
         };
         self.set_keep_alive_timer(w.cx, Some(next));

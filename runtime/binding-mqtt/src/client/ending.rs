@@ -9,7 +9,7 @@ use super::connection::{Connection, Phase, Work};
 use super::failure::Failure;
 use super::packets;
 use super::publishing::shutting_down;
-use super::streams::{Kind, Session, Subscriber};
+use super::streams::{Kind, Session};
 use crate::codec::ReasonCode;
 
 impl Connection {
@@ -155,9 +155,12 @@ impl Connection {
             };
             match &stream.kind {
                 Kind::Publish(publication) if publication.is_outstanding() => {}
-                Kind::Session(Session { accepted: true })
-                | Kind::Subscribe(Subscriber { accepted: true, .. }) => {
+                Kind::Session(Session { accepted: true }) => {
                     w.cx.end(stream.id, Frame::end());
+                    self.leave(w, key, None);
+                }
+                Kind::Subscribe(subscriber) if subscriber.accepted => {
+                    subscriber.close(w.cx, stream.id);
                     self.leave(w, key, None);
                 }
                 _ => self.fail(w, key, &shutting_down(), MqttDelivery::None),

@@ -34,6 +34,13 @@ impl Deliveries {
         self.queue.len() >= messages || self.weight >= bytes
     }
 
+    /// Whether a message has been sent in part.
+    pub(super) fn is_within_a_message(&self) -> bool {
+        self.queue
+            .front()
+            .is_some_and(|front| front.extension.is_none())
+    }
+
     /// Appends a message. Its parts are shared, not copied.
     pub(super) fn push(&mut self, extension: MqttSubscribeData, parts: &[Bytes]) {
         let left = parts.iter().map(Bytes::len).sum::<usize>();

@@ -112,8 +112,14 @@ impl Connection {
             _ => ReasonCode::SERVER_UNAVAILABLE,
         };
         let told = disconnect.properties.reason_string.as_deref();
-        let why = told_with(disconnect.reason, told);
-        let reason = format!("{} closed the connection: {why}.", self.broker());
+        let reason = match (disconnect.reason, told) {
+            // Here the code of success is that of a normal disconnection (3.14.2.1).
+            (ReasonCode::SUCCESS, None) => format!("{} closed the connection.", self.broker()),
+            (reason, told) => {
+                let why = told_with(reason, told);
+                format!("{} closed the connection: {why}.", self.broker())
+            }
+        };
         self.lost(w, &Failure::new(code, reason), None);
     }
 
@@ -175,7 +181,7 @@ impl Connection {
                 continue;
             }
             let mut own = message.clone();
-            subscriber.address(&mut own);
+            subscriber.address(&mut own, &indexes);
             subscriber.deliveries.push(own, &publish.payload);
             subscriber.flush(w.cx, id);
         }

@@ -2,6 +2,7 @@
 
 use bytestring::ByteString;
 use slab::Slab;
+use tidegate_engine::streams::Frame;
 use tidegate_engine::streams::mqtt::topic::TopicFilter;
 use tidegate_engine::streams::mqtt::{
     MqttSubscribe, MqttSubscribeData, MqttSubscribeFlags, MqttTopicFilter,
@@ -282,11 +283,23 @@ impl Subscriber {
         chosen.is_some_and(|(chosen, _)| indexes.contains(&chosen))
     }
 
-    /// Writes what the message is to this stream: for which of its filters, and up to which `QoS`.
-    pub(super) fn address(&self, message: &mut MqttSubscribeData) {
+    /// Writes what the message is to this stream: for which of its filters, and up to which `QoS`. It
+    /// came for the filters at `indexes`; brokers that send one copy for each subscription name but
+    /// one of those that it is for.
+    pub(super) fn address(&self, message: &mut MqttSubscribeData, indexes: &[usize]) {
+        let shared = |asked: &Asked| asked.wish.filter.is_shared();
+        let named = indexes.iter().filter_map(|index| self.asked.get(*index));
+        let by_share = named.clone().any(shared);
+        let replayed = message.flags.contains(MqttSubscribeFlags::RETAIN);
         let mut qos = None;
-        for asked in &self.asked {
-            if asked.wish.filter.matches(&message.topic) {
+        for (index, asked) in self.asked.iter().enumerate() {
+            let wanted = !replayed || asked.wish.retained || asked.wish.as_published;
+            let for_it = if by_share {
+                indexes.contains(&index)
+            } else {
+                wanted && !shared(asked) && asked.wish.filter.matches(&message.topic)
+            };
+            if for_it {
                 qos = qos.max(Some(asked.request.qos));
                 if asked.request.subscription_id != 0 {
                     message.subscription_ids.push(asked.request.subscription_id);
@@ -294,6 +307,19 @@ impl Subscriber {
             }
         }
         message.qos = message.qos.min(qos.unwrap_or(message.qos));
+        if message.qos == 0 {
+            message.packet_id = 0;
+        }
+    }
+
+    /// Closes the reply: out of order where a message has been sent in part and its rest will not
+    /// follow.
+    pub(super) fn close(&self, cx: &mut Context<'_>, id: StreamId) {
+        if self.deliveries.is_within_a_message() {
+            cx.abort(id, None);
+        } else {
+            cx.end(id, Frame::end());
+        }
     }
 
     /// Sends what the credit allows, once the stream is accepted.

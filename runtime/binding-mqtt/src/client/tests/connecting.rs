@@ -255,7 +255,7 @@ fn silence_is_asked_about_and_ends_the_connection() {
     let packets = house.packets(bytes);
     assert!(
         matches!(packets.as_slice(), [Packet::Publish(_), Packet::Disconnect(it)]
-            if it.reason == ReasonCode::KEEP_ALIVE_TIMEOUT),
+            if it.reason == ReasonCode::UNSPECIFIED_ERROR),
         "{packets:?}"
     );
     let seen = house.seen(publish);
