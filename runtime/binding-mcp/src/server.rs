@@ -11,7 +11,8 @@
 //!
 //! Bounds: `maxMessageSize` for a message, 256 requests at a time of a session or of standard input
 //! (one more is refused), `maxSessions`, 1,000 subscriptions of a session or a `listen`; updates for
-//! a client that does not read are coalesced by URI.
+//! a client that does not read are coalesced by URI. Beyond 256 KiB that a client does not read, the
+//! sender of its result is held back, its progress is not told, and on a line it is not heard.
 
 mod batch;
 mod binding;

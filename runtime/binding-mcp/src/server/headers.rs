@@ -49,13 +49,25 @@ pub(super) fn accepts(headers: &HeaderMap, media: &str) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|range| {
-            let range = range.split(';').next().unwrap_or_default().trim();
+            let mut parts = range.split(';').map(str::trim);
+            let range = parts.next().unwrap_or_default();
+            if parts.any(is_refused) {
+                return false;
+            }
             range == "*/*"
                 || range.eq_ignore_ascii_case(media)
                 || range
                     .strip_suffix("/*")
                     .is_some_and(|range| range.eq_ignore_ascii_case(group))
         })
+}
+
+/// Whether a parameter of a media range is a weight of 0: not acceptable (RFC 9110, 12.4.2).
+fn is_refused(parameter: &str) -> bool {
+    let weight = parameter
+        .strip_prefix("q=")
+        .or_else(|| parameter.strip_prefix("Q="));
+    weight.is_some_and(|weight| weight.bytes().all(|byte| matches!(byte, b'0' | b'.')))
 }
 
 /// Checks the headers that mirror a modern request's body.

@@ -13,12 +13,15 @@ use super::errors::Refusal;
 use super::http::Caller;
 use super::methods::BATCHING;
 use super::output::{Sink, frames, one_line};
+use super::request::AHEAD;
 
 /// A line stream.
 #[derive(Debug)]
 pub(super) struct Line {
     stream: StreamId,
     message: Parts,
+    /// Received and not acknowledged, since the client does not read.
+    unacknowledged: usize,
     /// The message that comes in is larger than is taken.
     oversized: bool,
     pub(super) out: PendingData,
@@ -46,6 +49,7 @@ impl McpServer {
         let key = self.lines.insert(Line {
             stream,
             message: Parts::new(),
+            unacknowledged: 0,
             oversized: false,
             out: PendingData::new(),
             under_way: BTreeMap::new(),
@@ -64,7 +68,7 @@ impl McpServer {
         match frame {
             Frame::Data(data) => {
                 let fin = data.flags.is_fin();
-                cx.acknowledge(line.stream, data.payload.len());
+                line.unacknowledged += data.payload.len();
                 // The edge bounds a line and tells how long it was; this holds whatever is in front.
                 if line.message.len() + data.payload.len() <= self.options.max_message_size {
                     line.message.push(data.payload);
@@ -81,6 +85,7 @@ impl McpServer {
                         self.serve_line(cx, key, message);
                     }
                 }
+                self.take_more(cx, key);
             }
             Frame::Flush(flush) => {
                 if let FlushEx::Line(LineOversized { length, limit }) = *flush {
@@ -109,6 +114,7 @@ impl McpServer {
                 if let Some(session) = session {
                     self.flush_session_updates(cx, session);
                 }
+                self.take_more(cx, key);
                 self.end_line_if_done(cx, key);
             }
             Frame::End(_) => {
@@ -117,6 +123,15 @@ impl McpServer {
             }
             Frame::Abort(_) | Frame::Reset(_) => self.line_left(cx, key),
             _ => {}
+        }
+    }
+
+    /// Lets the client say more, unless too much waits that it does not read.
+    fn take_more(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some(line) = self.lines.get_mut(key)
+            && line.out.len() < AHEAD
+        {
+            cx.acknowledge(line.stream, std::mem::take(&mut line.unacknowledged));
         }
     }
 

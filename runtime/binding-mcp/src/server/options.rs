@@ -1,21 +1,25 @@
 //! Options of `mcp · server`.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Options of `mcp · server`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
     /// How long a request may take, in milliseconds; then it is given up and answered as timed out.
+    #[serde(deserialize_with = "positive")]
     pub timeout: u64,
     /// How long a legacy session may be without a request or an open event stream, in milliseconds.
+    #[serde(deserialize_with = "positive")]
     pub session_timeout: u64,
     /// How many legacy sessions a worker keeps; one more is refused.
     pub max_sessions: usize,
     /// How often an idle event stream gets a comment that keeps it open, in milliseconds.
+    #[serde(deserialize_with = "positive")]
     pub keep_alive: u64,
     /// The largest message taken, in bytes.
+    #[serde(deserialize_with = "positive")]
     pub max_message_size: usize,
     /// What clients are told about the use of this server.
     pub instructions: Option<String>,
@@ -31,5 +35,37 @@ impl Default for Options {
             max_message_size: 4 * 1024 * 1024,
             instructions: None,
         }
+    }
+}
+
+/// A number for which 0 would mean that nothing works.
+fn positive<'de, D, N>(deserializer: D) -> Result<N, D::Error>
+where
+    D: Deserializer<'de>,
+    N: Deserialize<'de> + Default + PartialEq,
+{
+    let number = N::deserialize(deserializer)?;
+    if number == N::default() {
+        return Err(serde::de::Error::custom("must be at least 1"));
+    }
+    Ok(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::Options;
+
+    #[test]
+    fn a_number_that_would_let_nothing_work_is_refused() {
+        for key in ["timeout", "sessionTimeout", "keepAlive", "maxMessageSize"] {
+            let read = |number: u64| serde_json::from_value::<Options>(json!({ key: number }));
+            let error = read(0).expect_err(key).to_string();
+            assert_eq!(error, "must be at least 1", "{key}");
+            assert!(read(1).is_ok(), "{key}");
+        }
+        let without_sessions = json!({ "maxSessions": 0 });
+        assert!(serde_json::from_value::<Options>(without_sessions).is_ok());
     }
 }

@@ -199,7 +199,7 @@ impl McpServer {
         match of_line.or_else(of_session).copied() {
             Some(UnderWay::Request(key)) => self.cancel_request(cx, key),
             Some(UnderWay::Listen(key)) => self.cancel_listen(cx, key),
-            None => {}
+            None => self.cancel_subscribe(cx, caller.session, id),
         }
     }
 

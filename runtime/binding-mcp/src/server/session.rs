@@ -388,6 +388,33 @@ impl McpServer {
         }
     }
 
+    /// Who asked for a subscription does not want it any more, if it is still waited for.
+    pub(super) fn cancel_subscribe(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: Option<usize>,
+        id: &Id,
+    ) {
+        let Some(session) = session.and_then(|key| self.sessions.get_mut(key)) else {
+            return;
+        };
+        for (uri, key) in &session.subscriptions {
+            let Some(held) = self.subscriptions.get_mut(*key) else {
+                continue;
+            };
+            let Some(at) = held.waiting.iter().position(|(_, waiting)| waiting == id) else {
+                continue;
+            };
+            let (sink, _) = held.waiting.remove(at);
+            if held.waiting.is_empty() {
+                let (uri, key) = (uri.clone(), *key);
+                session.subscriptions.remove(&uri);
+                self.close_subscription(cx, key);
+            }
+            return self.left_unanswered(cx, sink);
+        }
+    }
+
     /// `resources/unsubscribe`
     pub(super) fn unsubscribe(
         &mut self,
@@ -399,6 +426,7 @@ impl McpServer {
         let uri = uri_of(params)?;
         let session = caller.session.and_then(|key| self.sessions.get_mut(key));
         let session = session.ok_or_else(Refusal::unknown_session)?;
+        session.updates.forget(&uri);
         if let Some(subscription) = session.subscriptions.remove(&uri)
             && let Some(closed) = self.close_subscription(cx, subscription)
         {

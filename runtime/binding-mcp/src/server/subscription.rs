@@ -90,6 +90,11 @@ impl Updates {
         }
     }
 
+    /// Nobody wants to know of it any more.
+    pub(super) fn forget(&mut self, uri: &ByteString) {
+        self.0.remove(&Change::Resource(uri.clone()));
+    }
+
     pub(super) fn take(&mut self) -> Option<Change> {
         self.0.pop_first()
     }

@@ -231,6 +231,7 @@ fn media_types_that_cannot_be_served_are_refused() {
         (types("", BOTH), 415),
         (types("application/json", "text/html"), 406),
         (types("application/json", "application/xml, image/*"), 406),
+        (types("application/json", "text/html, */*; q=0.00"), 406),
     ] {
         let mut house = house();
         let stream = house.post(&pairs, &body);

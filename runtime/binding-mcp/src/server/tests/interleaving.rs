@@ -17,7 +17,7 @@ use tidegate_streams::{BeginEx, Frame};
 use super::{House, house_with, legacy_headers, notification, request, with_meta};
 use crate::server::Options;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     /// A request over HTTP: which, with which id, and whether it is modern.
     Post(usize, i64, bool),

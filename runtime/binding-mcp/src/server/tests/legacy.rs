@@ -403,3 +403,20 @@ fn a_result_that_nobody_waits_for_is_taken_to_its_end() {
     house.end_session(&session, &lifecycle);
     house.done();
 }
+
+#[test]
+fn a_request_of_a_session_on_another_worker_is_handed_over() {
+    let mut house = house();
+    let relay = house.rig.worker.attach_relay();
+    let stream = house.legacy("a.secret", &json!(1), "ping", &json!({}));
+    let outputs = house.rig.outputs(relay);
+    let kinds: Vec<_> = outputs.iter().map(|out| out.frame.kind().word()).collect();
+    assert_eq!(kinds[0], "begin");
+    let to = outputs[0].at.token.0;
+    assert_eq!((to >> 16, to & 0xffff), (1, 10), "binding and worker");
+    house.rig.turn(relay, |cx| {
+        cx.terminate(outputs[0].at.stream, None, None);
+    });
+    assert!(house.response(stream).broken);
+    house.done();
+}

@@ -391,3 +391,49 @@ fn the_exit_may_end_a_session_and_another_may_begin() {
     assert_eq!(house.at_exit(&lifecycle), ["end", "reset"]);
     house.done();
 }
+
+#[test]
+fn a_client_that_does_not_read_is_not_heard_any_more() {
+    let mut house = house_with(Options::default(), 100);
+    let line = house.line();
+    let id = json!("x".repeat(900));
+    let message = Bytes::from(request(&id, "no/such", &with_meta(json!({}))).to_string());
+    let said = |house: &mut House| {
+        let client = house.client;
+        let say = |cx: &mut tidegate_engine::Context<'_>| {
+            let room = cx.credit(line) >= message.len();
+            if room {
+                cx.send(line, Frame::data(message.clone()));
+            }
+            room
+        };
+        (0..10_000)
+            .take_while(|_| house.rig.turn(client, say))
+            .count()
+    };
+    let count = said(&mut house);
+    // What waits for it, and its own window.
+    assert!((250..400).contains(&count), "{count}");
+    assert_eq!(said(&mut house), 0);
+    let mut heard = 0;
+    loop {
+        let frames = house.rig.frames(house.client, line);
+        let lengths = frames.iter().map(|frame| match frame {
+            Frame::Data(data) => data.payload.len(),
+            _ => 0,
+        });
+        let read = lengths.sum::<usize>();
+        if read == 0 {
+            break;
+        }
+        heard += read;
+        house
+            .rig
+            .turn(house.client, |cx| cx.acknowledge(line, read));
+    }
+    assert!(heard > count * 900, "{heard}");
+    assert!(said(&mut house) > 0, "it is heard again");
+    house.leave(line);
+    house.rig.outputs(house.client);
+    house.done();
+}

@@ -164,3 +164,40 @@ fn an_unsubscribe_answers_who_still_waits_for_the_subscription() {
     house.end_session(&session, &lifecycle);
     house.done();
 }
+
+#[test]
+fn a_subscription_that_is_cancelled_before_it_stands_is_given_up() {
+    let mut house = house();
+    let (session, lifecycle) = house.session("2025-11-25");
+    let params = json!({ "uri": "a" });
+    let first = house.legacy(&session, &json!(1), "resources/subscribe", &params);
+    let second = house.legacy(&session, &json!(2), "resources/subscribe", &params);
+    let asked = house.asked();
+    for (id, stream, frames) in [(1, first, &[][..]), (2, second, &["reset", "abort"][..])] {
+        let params = json!({ "requestId": id });
+        house.tell(&session, "notifications/cancelled", &params);
+        assert_eq!(house.response(stream).status(), 202);
+        assert_eq!(house.at_exit(&asked), frames);
+    }
+    let subscription = house.subscribe(&session, "a");
+    house.end_session(&session, &lifecycle);
+    assert_eq!(house.at_exit(&subscription), ["end", "reset"]);
+    house.done();
+}
+
+#[test]
+fn an_update_that_waits_goes_with_its_subscription() {
+    let mut house = house();
+    let (session, lifecycle) = house.session("2025-11-25");
+    let subscription = house.subscribe(&session, "a");
+    house.update(&subscription, "a");
+    let params = json!({ "uri": "a" });
+    let stream = house.legacy(&session, &json!(3), "resources/unsubscribe", &params);
+    assert_eq!(house.response(stream).status(), 200);
+    assert_eq!(house.at_exit(&subscription), ["end", "reset"]);
+    let events = house.get(&session);
+    assert!(house.response(events).events().is_empty());
+    house.end_session(&session, &lifecycle);
+    assert!(house.response(events).ended);
+    house.done();
+}
