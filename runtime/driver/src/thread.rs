@@ -60,7 +60,7 @@ pub(crate) fn run(seat: Seat, ready: &std::sync::mpsc::Sender<Result<(), StartEr
 
 async fn work(mut seat: Seat, ready: &std::sync::mpsc::Sender<Result<(), StartError>>) {
     let handle = Handle::new(Worker::new(seat.worker, seat.seed, seat.limits));
-    let id = handle.with_worker(Worker::attach_relay);
+    let id = handle.with_worker(|it| it.attach_relay(seat.workers));
     let relay = Relay::new(id, seat.worker, std::mem::take(&mut seat.mailboxes));
     handle.place_edge(id, relay.clone());
     let mut assembly = Assembly::new(handle.clone(), seat.worker, seat.workers, seat.stop.clone());

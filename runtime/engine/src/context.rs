@@ -46,6 +46,8 @@ pub(crate) struct Core {
     pub(crate) windows: Vec<u32>,
     /// The edge that carries streams to other workers, if there is one.
     pub(crate) relay: Option<BindingId>,
+    /// How many workers the relay reaches, this one included.
+    pub(crate) workers: u16,
     pub(crate) streams_max: usize,
     pub(crate) worker: u16,
     pub(crate) stopping: bool,
@@ -304,9 +306,10 @@ impl Context<'_> {
     }
 
     /// Gives a stream that is being opened towards this binding to the same binding on another
-    /// worker, which owns the state that it is about. Without a relay the stream stays: `false`.
+    /// worker, which owns the state that it is about. Without a relay, or where there is no such
+    /// worker, the stream stays: `false`.
     pub fn hand_over(&mut self, stream: StreamId, begin: BeginEx, worker: u16) -> bool {
-        let Some(relay) = self.core.relay else {
+        let Some(relay) = self.core.relay.filter(|_| worker < self.core.workers) else {
             return false;
         };
         let target = self.binding;

@@ -70,6 +70,7 @@ impl Worker {
             counters: Counters::default(),
             windows: Vec::new(),
             relay: None,
+            workers: 1,
             streams_max: limits.streams,
             worker,
             stopping: false,
@@ -106,9 +107,11 @@ impl Worker {
 
     /// Attaches the edge that carries streams to other workers; see [`Context::hand_over`]. The
     /// token of such a stream is the target binding's index above 16 bits of the worker's number.
-    pub fn attach_relay(&mut self) -> BindingId {
+    /// `workers` is how many there are.
+    pub fn attach_relay(&mut self, workers: u16) -> BindingId {
         let relay = self.attach_edge(0);
         self.core.relay = Some(relay);
+        self.core.workers = workers;
         relay
     }
 

@@ -407,7 +407,7 @@ fn a_result_that_nobody_waits_for_is_taken_to_its_end() {
 #[test]
 fn a_request_of_a_session_on_another_worker_is_handed_over() {
     let mut house = house();
-    let relay = house.rig.worker.attach_relay();
+    let relay = house.rig.worker.attach_relay(16);
     let stream = house.legacy("a.secret", &json!(1), "ping", &json!({}));
     let outputs = house.rig.outputs(relay);
     let kinds: Vec<_> = outputs.iter().map(|out| out.frame.kind().word()).collect();
@@ -419,4 +419,13 @@ fn a_request_of_a_session_on_another_worker_is_handed_over() {
     });
     assert!(house.response(stream).broken);
     house.done();
+}
+
+#[test]
+fn a_session_on_a_worker_that_is_not_there_is_not_known() {
+    let mut house = house();
+    let relay = house.rig.worker.attach_relay(2);
+    let stream = house.legacy("a.secret", &json!(1), "ping", &json!({}));
+    assert!(house.rig.outputs(relay).is_empty());
+    assert_eq!(house.response(stream).status, 404);
 }
