@@ -427,5 +427,8 @@ fn a_session_on_a_worker_that_is_not_there_is_not_known() {
     let relay = house.rig.worker.attach_relay(2);
     let stream = house.legacy("a.secret", &json!(1), "ping", &json!({}));
     assert!(house.rig.outputs(relay).is_empty());
-    assert_eq!(house.response(stream).status, 404);
+    assert_eq!(
+        house.response(stream).status,
+        Some(http::StatusCode::NOT_FOUND)
+    );
 }
