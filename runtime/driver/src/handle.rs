@@ -37,6 +37,20 @@ struct Shared {
     armed: Cell<Option<Time>>,
     rearm: Notify,
     rested: Notify,
+    /// How many [`Hold`]s there are.
+    holds: Cell<usize>,
+}
+
+/// Keeps a worker that is told to stop from coming to rest, while an edge still writes what streams
+/// that are over have left it.
+pub struct Hold(Handle);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let shared = &self.0.0;
+        shared.holds.set(shared.holds.get().saturating_sub(1));
+        shared.rested.notify_one();
+    }
 }
 
 impl Handle {
@@ -49,6 +63,7 @@ impl Handle {
             armed: Cell::new(None),
             rearm: Notify::new(),
             rested: Notify::new(),
+            holds: Cell::new(0),
         }))
     }
 
@@ -89,9 +104,21 @@ impl Handle {
         }
     }
 
-    /// Waits until no stream is left.
+    /// For edges that have something to write behind the end of a stream.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        self.0.holds.set(self.0.holds.get() + 1);
+        Hold(self.clone())
+    }
+
+    /// How much is under way: streams or, where there are more of them, holds.
+    pub(crate) fn under_way(&self) -> usize {
+        self.counters().streams.max(self.0.holds.get())
+    }
+
+    /// Waits until nothing is under way.
     pub(crate) async fn rested(&self) {
-        while self.counters().streams > 0 {
+        while self.under_way() > 0 {
             self.0.rested.notified().await;
         }
     }

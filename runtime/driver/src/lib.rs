@@ -13,8 +13,10 @@ mod assembly;
 mod engine;
 mod handle;
 mod relay;
+#[expect(clippy::expect_used, reason = "a stand-in for tests")]
+pub mod testing;
 mod thread;
 
 pub use assembly::{Assembly, Stop};
 pub use engine::{Engine, ShutdownReport, StartError};
-pub use handle::{Edge, Handle};
+pub use handle::{Edge, Handle, Hold};

@@ -116,5 +116,5 @@ async fn stop(
     let _ = timeout(within, rested).await;
     // What was written last reaches its sockets before the event loop ends.
     tokio::task::yield_now().await;
-    handle.counters().streams
+    handle.under_way()
 }
