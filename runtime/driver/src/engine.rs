@@ -113,23 +113,38 @@ impl Engine {
     /// Stops: nothing new is taken, what is under way may come to its end within a time, and the
     /// rest is cut off.
     pub async fn shutdown(mut self, within: Duration) -> ShutdownReport {
-        let mut answers = Vec::new();
-        for mailbox in &self.mailboxes {
-            let (cut, answer) = oneshot::channel();
-            if mailbox.send(Command::Shutdown { within, cut }).is_ok() {
-                answers.push(answer);
-            }
-        }
         let mut report = ShutdownReport::default();
-        for answer in answers {
+        for answer in self.tell_to_stop(within) {
             report.streams_cut += answer.await.unwrap_or(0);
         }
-        self.mailboxes.clear();
+        self.join();
+        report
+    }
+
+    fn tell_to_stop(&self, within: Duration) -> Vec<oneshot::Receiver<usize>> {
+        let tell = |mailbox: &UnboundedSender<Command>| {
+            let (cut, answer) = oneshot::channel();
+            let told = mailbox.send(Command::Shutdown { within, cut });
+            told.is_ok().then_some(answer)
+        };
+        self.mailboxes.iter().filter_map(tell).collect()
+    }
+
+    fn join(&mut self) {
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a worker's thread panicked");
             }
         }
-        report
+    }
+}
+
+/// Stops at once, and waits until all threads are gone and their ports are free.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.tell_to_stop(Duration::ZERO);
+            self.join();
+        }
     }
 }

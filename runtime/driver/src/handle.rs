@@ -147,6 +147,8 @@ impl Handle {
                 if let Some(edge) = self.edge(output.edge) {
                     edge.on_output(output.at, output.frame);
                     touched.insert(output.edge);
+                } else {
+                    self.refuse(output.edge, output.at);
                 }
             }
             if touched.is_empty() {
@@ -160,6 +162,13 @@ impl Handle {
         }
         self.0.routing.set(false);
         self.rearm();
+    }
+
+    /// Ends a stream towards a place that this worker has no use for.
+    fn refuse(&self, edge: BindingId, at: At) {
+        let now = self.now();
+        let mut worker = self.0.worker.borrow_mut();
+        worker.turn(now, edge, |cx| cx.terminate(at.stream, None, None));
     }
 
     fn edge(&self, id: BindingId) -> Option<Rc<dyn Edge>> {

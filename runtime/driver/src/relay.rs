@@ -6,7 +6,7 @@
 //! ends of the stream have granted, and the mailboxes with it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use tidegate_engine::{At, BindingId, StreamId, Token};
@@ -109,29 +109,48 @@ impl Relay {
                 let mut table = self.table.borrow_mut();
                 table.owned.insert(carried, stream);
                 table.carried.insert(stream, carried);
-                Some(u32::try_from(cx.credit(stream)).unwrap_or(u32::MAX))
+                let window = Frame::Window(Window {
+                    acknowledge: 0,
+                    maximum: u32::try_from(cx.credit(stream)).unwrap_or(u32::MAX),
+                    padding: 0,
+                });
+                // Ahead of what the target grants when it gets the stream, later in this turn.
+                self.back(carried, window);
+                Some(stream)
             })
         });
-        let frame = opened.map_or(Frame::reset(), |maximum| {
-            Frame::Window(Window {
-                acknowledge: 0,
-                maximum,
-                padding: 0,
-            })
-        });
-        self.pass(carried.origin, Passed::Back { carried, frame });
+        if opened.is_none() {
+            self.refuse(carried);
+        }
+    }
+
+    /// Refuses what another worker has passed: this one has stopped.
+    pub(crate) fn decline(&self, passed: &Passed) {
+        if let Passed::Begin { carried, .. } = passed {
+            self.refuse(*carried);
+        }
+    }
+
+    fn refuse(&self, carried: Carried) {
+        self.back(carried, Frame::reset());
+        self.back(carried, Frame::abort());
+    }
+
+    fn back(&self, carried: Carried, frame: Frame) -> bool {
+        self.pass(carried.origin, Passed::Back { carried, frame })
     }
 
     fn send(&self, handle: &Handle, stream: StreamId, frame: Frame) {
-        let live = handle.turn(self.id, |cx| {
+        let over = handle.turn(self.id, |cx| {
             cx.send(stream, frame);
-            cx.is_live(stream)
+            cx.is_over(stream)
         });
-        if !live {
+        if over {
             self.forget(stream);
         }
     }
 
+    /// Forgets a stream of which no frame comes any more.
     fn forget(&self, stream: StreamId) {
         let mut table = self.table.borrow_mut();
         table.owners.remove(&stream);
@@ -153,8 +172,7 @@ impl Relay {
         };
         if at.role == Role::Caller {
             let carried = self.table.borrow().carried.get(&at.stream).copied();
-            return carried
-                .is_none_or(|carried| self.pass(carried.origin, Passed::Back { carried, frame }));
+            return carried.is_none_or(|carried| self.back(carried, frame));
         }
         if let Frame::Begin(begin) = frame {
             let (owner, target) = (at.token.0 & 0xFFFF, (at.token.0 >> 16) as usize);
@@ -184,6 +202,7 @@ impl Edge for Relay {
 
     fn flush(&self, handle: &Handle) {
         let out = std::mem::take(&mut self.table.borrow_mut().out);
+        let mut ended = BTreeSet::new();
         for (at, frame) in out {
             let last = matches!(
                 frame.kind(),
@@ -193,9 +212,18 @@ impl Edge for Relay {
             if !passed {
                 handle.turn(self.id, |cx| cx.terminate(at.stream, None, None));
             }
-            if (last || !passed) && !handle.turn(self.id, |cx| cx.is_live(at.stream)) {
-                self.forget(at.stream);
+            if last || !passed {
+                ended.insert(at.stream);
+            }
+        }
+        // A stream's last frames may have come in one turn: they have all been passed by now.
+        for stream in ended {
+            if handle.turn(self.id, |cx| cx.is_over(stream)) {
+                self.forget(stream);
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

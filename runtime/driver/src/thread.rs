@@ -114,6 +114,13 @@ async fn stop(
         }
     };
     let _ = timeout(within, rested).await;
+    // Whoever passes something from now on learns that nobody is here.
+    commands.close();
+    while let Ok(command) = commands.try_recv() {
+        if let Command::Passed(passed) = command {
+            relay.decline(&passed);
+        }
+    }
     // What was written last reaches its sockets before the event loop ends.
     tokio::task::yield_now().await;
     handle.under_way()
