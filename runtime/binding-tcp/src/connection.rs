@@ -21,6 +21,8 @@ use crate::options::Options;
 
 /// Bytes asked of one read.
 const READ: usize = 64 * 1024;
+/// Bytes that a read must have room for.
+const READ_MIN: usize = 4 * 1024;
 /// Slices handed to one write.
 const SLICES: usize = 64;
 
@@ -44,14 +46,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Starts to connect.
-    pub(crate) fn open(
-        stream: StreamId,
-        edge: BindingId,
-        handle: &Handle,
-        options: &Rc<Options>,
-    ) -> Rc<Self> {
-        let connection = Rc::new(Self {
+    /// A connection that is still to be made.
+    pub(crate) fn new(stream: StreamId, edge: BindingId, options: &Options) -> Rc<Self> {
+        Rc::new(Self {
             stream,
             edge,
             remote: options.remote(),
@@ -63,16 +60,27 @@ impl Connection {
             over: Cell::new(false),
             wake: Notify::new(),
             task: OnceCell::new(),
-        });
-        let run = Rc::clone(&connection).run(handle.clone(), Rc::clone(options));
-        let task = tokio::task::spawn_local(run).abort_handle();
-        let _ = connection.task.set(task);
-        connection
+        })
+    }
+
+    pub(crate) const fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    /// Tells of the task that [`Self::run`]s it, which is aborted when the stream is.
+    pub(crate) fn runs_in(&self, task: AbortHandle) {
+        let _ = self.task.set(task);
     }
 
     /// Whether nothing will happen on it any more.
     pub(crate) fn is_over(&self) -> bool {
         self.over.get()
+    }
+
+    /// Its socket, once it is up.
+    #[cfg(test)]
+    pub(crate) fn socket(&self) -> Option<&TcpStream> {
+        self.socket.get()
     }
 
     /// Takes a frame of the stream.
@@ -117,7 +125,8 @@ impl Connection {
             }
             Err(error) => {
                 self.lose(handle, &error);
-                self.close();
+                self.over.set(true);
+                self.wake.notify_one();
             }
         }
     }
@@ -146,12 +155,14 @@ impl Connection {
             }
         }
         if self.ending.get() && !self.ended.replace(true) {
+            self.wake.notify_one();
             SockRef::from(socket).shutdown(std::net::Shutdown::Write)?;
         }
         Ok(written)
     }
 
-    async fn run(self: Rc<Self>, handle: Handle, options: Rc<Options>) {
+    /// Connects, and reads and writes until the connection ends.
+    pub(crate) async fn run(self: Rc<Self>, handle: Handle, options: Rc<Options>) {
         let within = Duration::from_millis(options.connect_timeout);
         let connected = timeout(within, connect(&options))
             .await
@@ -213,7 +224,10 @@ impl Connection {
         credit: usize,
         handle: &Handle,
     ) -> io::Result<bool> {
-        buffer.reserve(READ);
+        // What was read is kept as slices of this block: small reads share it.
+        if buffer.capacity() - buffer.len() < READ_MIN {
+            buffer.reserve(READ);
+        }
         let read = match socket.try_read_buf(&mut buffer.limit(credit.min(READ))) {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),

@@ -30,7 +30,7 @@ pub struct TcpClient {
     id: BindingId,
     handle: Handle,
     options: Rc<Options>,
-    state: RefCell<State>,
+    state: Rc<RefCell<State>>,
 }
 
 #[derive(Default)]
@@ -42,22 +42,39 @@ struct State {
 
 /// Attaches the edge to a worker.
 pub fn attach(assembly: &mut Assembly, options: Options) -> BindingId {
-    let (id, _) = assembly.attach_edge(WINDOW, |id, handle| {
+    place(assembly, options).0
+}
+
+fn place(assembly: &mut Assembly, options: Options) -> (BindingId, Rc<TcpClient>) {
+    assembly.attach_edge(WINDOW, |id, handle| {
         Rc::new(TcpClient {
             id,
             handle,
             options: Rc::new(options),
-            state: RefCell::default(),
+            state: Rc::default(),
         })
-    });
-    id
+    })
+}
+
+impl TcpClient {
+    /// Connects, and forgets the connection as soon as it is over.
+    fn run(&self, connection: &Rc<Connection>) {
+        let (stream, state) = (connection.stream(), Rc::clone(&self.state));
+        let run = Rc::clone(connection).run(self.handle.clone(), Rc::clone(&self.options));
+        let task = tokio::task::spawn_local(async move {
+            run.await;
+            state.borrow_mut().connections.remove(&stream);
+        });
+        connection.runs_in(task.abort_handle());
+    }
 }
 
 impl Edge for TcpClient {
     fn on_output(&self, at: At, frame: Frame) {
         let mut state = self.state.borrow_mut();
         if frame.kind() == FrameKind::Begin {
-            let connection = Connection::open(at.stream, self.id, &self.handle, &self.options);
+            let connection = Connection::new(at.stream, self.id, &self.options);
+            self.run(&connection);
             state.connections.insert(at.stream, connection);
             return;
         }
@@ -82,3 +99,6 @@ impl Edge for TcpClient {
             .retain(|_, connection| !connection.is_over());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! The edge on real sockets, with a probe for the binding that calls it.
+
+mod flow;
+mod outcomes;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use socket2::SockRef;
+use tidegate_driver::testing::{Probe, probe};
+use tidegate_driver::{Assembly, Engine};
+use tidegate_engine::{Limits, StreamId};
+use tidegate_streams::Frame;
+use tidegate_streams::bytes_stream::BytesBegin;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{Options, TcpClient};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the caller starts each stream with, in bytes.
+const CALLER_WINDOW: u32 = 1024 * 1024;
+
+/// What the edge keeps.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Kept {
+    connections: usize,
+    /// How many of them have `TCP_NODELAY`.
+    undelayed: usize,
+}
+
+struct House {
+    engine: Engine,
+    probe: Probe,
+    asks: mpsc::UnboundedSender<oneshot::Sender<Kept>>,
+}
+
+impl House {
+    fn with(options: Options) -> Self {
+        let (probe, seat) = probe();
+        let (asks, asked) = mpsc::unbounded_channel();
+        let asked = Mutex::new(Some(asked));
+        let engine = Engine::start(1, Limits::default(), move |assembly| {
+            let (tcp, edge) = crate::place(assembly, options.clone());
+            seat.attach(assembly, CALLER_WINDOW, Some(tcp));
+            if let Some(asked) = asked.lock().expect("no panic").take() {
+                look(assembly, edge, asked);
+            }
+            Ok(())
+        });
+        Self {
+            engine: engine.expect("the engine starts"),
+            probe,
+            asks,
+        }
+    }
+
+    fn towards(address: SocketAddr) -> Self {
+        Self::with(options(&address.ip().to_string(), address.port()))
+    }
+
+    /// Opens a stream and accepts its connection.
+    async fn connect(&mut self, listener: &TcpListener) -> (StreamId, TcpStream) {
+        let stream = self.probe.open(BytesBegin::default()).await;
+        let (socket, _) = listener.accept().await.expect("the edge connects");
+        let (at, frame) = self.probe.next_but_window().await;
+        assert_eq!(at.stream, stream);
+        let remote = listener.local_addr().expect("it listens").to_string();
+        let remote = remote.as_str().into();
+        assert_eq!(frame, Frame::begin(BytesBegin { remote }));
+        (stream, socket)
+    }
+
+    async fn kept(&self) -> Kept {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(reply).expect("the worker is running");
+        answer.await.expect("the worker answers")
+    }
+
+    /// No connection, no stream is left, and nobody broke a rule.
+    async fn finish(self) {
+        // A connection is forgotten by its own task, when that comes to its turn.
+        let idle = async { while self.kept().await.connections > 0 {} };
+        let idle = tokio::time::timeout(PATIENCE, idle).await;
+        idle.expect("no connection is kept for long");
+        let counters = self.engine.counters().await[0];
+        assert_eq!((counters.violations, counters.faults), (0, 0));
+        assert_eq!(self.engine.shutdown(PATIENCE).await.streams_cut, 0);
+    }
+}
+
+fn options(host: &str, port: u16) -> Options {
+    Options {
+        host: host.to_owned(),
+        port,
+        connect_timeout: 10_000,
+    }
+}
+
+/// Tells what the edge keeps, whenever it is asked.
+fn look(
+    assembly: &Assembly,
+    edge: Rc<TcpClient>,
+    mut asked: mpsc::UnboundedReceiver<oneshot::Sender<Kept>>,
+) {
+    assembly.spawn(async move {
+        while let Some(reply) = asked.recv().await {
+            let state = edge.state.borrow();
+            let undelayed = |connection: &&Rc<crate::Connection>| {
+                let socket = connection.socket();
+                socket.is_some_and(|socket| SockRef::from(socket).tcp_nodelay().unwrap_or(false))
+            };
+            let kept = Kept {
+                connections: state.connections.len(),
+                undelayed: state.connections.values().filter(undelayed).count(),
+            };
+            let _ = reply.send(kept);
+        }
+    });
+}
+
+async fn listener() -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").await;
+    listener.expect("there is a free port")
+}
+
+fn payload_of(frame: Frame) -> Bytes {
+    match frame {
+        Frame::Data(data) => data.payload,
+        other => panic!("no DATA but {other:?}"),
+    }
+}
+
+/// Bytes in which each place can be told from its neighbours, even 64 KiB away.
+fn pattern(length: usize) -> Bytes {
+    let byte = |at: usize| at.wrapping_mul(31) ^ (at >> 8) ^ (at >> 16);
+    (0..length).map(|at| byte(at).to_le_bytes()[0]).collect()
+}

@@ -1,0 +1,219 @@
+//! How connections begin and end.
+
+use socket2::{Domain, Socket, Type};
+use tidegate_streams::bytes_stream::BytesReset;
+use tidegate_streams::{AbortEx, ResetEx};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::*;
+
+/// Opens a stream that is refused, and tells what the caller is told.
+async fn refused(house: &mut House) -> BytesReset {
+    house.probe.open(BytesBegin::default()).await;
+    let (first, second) = (house.probe.next().await.1, house.probe.next().await.1);
+    let Frame::Reset(Some(told)) = first else {
+        panic!("no RESET with a reason but {first:?}");
+    };
+    let ResetEx::Bytes(told) = *told else {
+        panic!("another protocol's reason: {told:?}");
+    };
+    let same = AbortEx::Bytes(told.clone());
+    assert_eq!(second, Frame::Abort(Some(Box::new(same))));
+    told
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_told_with_host_and_port() {
+    let listener = listener().await;
+    let address = listener.local_addr().expect("it listens");
+    drop(listener);
+    let mut house = House::towards(address);
+    let told = refused(&mut house).await;
+    assert_eq!(told.remote.to_string(), address.to_string());
+    assert_eq!(told.reason.to_string(), "connection refused");
+    house.finish().await;
+}
+
+#[tokio::test]
+async fn a_name_without_an_address_is_told() {
+    // Too long for any resolver to ask for.
+    let name = "x".repeat(300);
+    let mut house = House::with(options(&name, 1883));
+    let told = refused(&mut house).await;
+    assert_eq!(told.remote.to_string(), format!("{name}:1883"));
+    assert!(!told.reason.is_empty());
+    house.finish().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_peer_that_does_not_answer_is_given_up() {
+    // The kernel ignores whoever wants to connect while a listener's queue is full.
+    let full = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    full.bind(&any.into()).expect("there is a free port");
+    full.listen(0).expect("it listens");
+    let address = full.local_addr().expect("it listens");
+    let address = address.as_socket().expect("an address of IPv4");
+    let _waits = TcpStream::connect(address)
+        .await
+        .expect("the queue has one place");
+
+    let mut slow = options("127.0.0.1", address.port());
+    slow.connect_timeout = 50;
+    let mut house = House::with(slow);
+    let told = refused(&mut house).await;
+    assert_eq!(told.reason.to_string(), "no answer within 50 ms");
+    house.finish().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_while_connecting_leaves_nothing() {
+    let listener = listener().await;
+    let mut house = House::towards(listener.local_addr().expect("it listens"));
+    for _ in 0..20 {
+        let stream = house.probe.open(BytesBegin::default()).await;
+        let leave = house.probe.turn(move |cx| cx.terminate(stream, None, None));
+        leave.await;
+    }
+    house.probe.seen();
+    house.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_said_before_the_connection_is_up_is_written_then() {
+    let listener = listener().await;
+    let mut house = House::towards(listener.local_addr().expect("it listens"));
+    let stream = house.probe.open(BytesBegin::default()).await;
+    house.probe.send(stream, Frame::data("early".into())).await;
+    house.probe.send(stream, Frame::end()).await;
+    let (mut socket, _) = listener.accept().await.expect("the edge connects");
+    let mut got = String::new();
+    socket.read_to_string(&mut got).await.expect("it is open");
+    assert_eq!(got, "early");
+    drop(socket);
+    assert!(matches!(
+        house.probe.next_but_window().await.1,
+        Frame::Begin(_)
+    ));
+    assert_eq!(house.probe.next_but_window().await.1, Frame::end());
+    house.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_is_delayed() {
+    let listener = listener().await;
+    let mut house = House::towards(listener.local_addr().expect("it listens"));
+    let (stream, _socket) = house.connect(&listener).await;
+    let kept = Kept {
+        connections: 1,
+        undelayed: 1,
+    };
+    assert_eq!(house.kept().await, kept);
+    let leave = house.probe.turn(move |cx| cx.terminate(stream, None, None));
+    leave.await;
+    house.finish().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_closes_ends_the_reply_and_may_still_be_written_to() {
+    let listener = listener().await;
+    let mut house = House::towards(listener.local_addr().expect("it listens"));
+    let (stream, mut socket) = house.connect(&listener).await;
+    socket.write_all(b"last words").await.expect("it is open");
+    socket.shutdown().await.expect("it is open");
+    let payload = payload_of(house.probe.next_but_window().await.1);
+    assert_eq!(payload, "last words");
+    assert_eq!(house.probe.next_but_window().await.1, Frame::end());
+
+    house.probe.send(stream, Frame::data("answer".into())).await;
+    house.probe.send(stream, Frame::end()).await;
+    let mut got = String::new();
+    socket.read_to_string(&mut got).await.expect("it is open");
+    assert_eq!(got, "answer");
+    // Nothing is kept of a connection that both sides have closed.
+    house.finish().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_ends_closes_one_direction() {
+    let listener = listener().await;
+    let mut house = House::towards(listener.local_addr().expect("it listens"));
+    let (stream, mut socket) = house.connect(&listener).await;
+    house.probe.send(stream, Frame::end()).await;
+    assert_eq!(socket.read(&mut [0]).await.expect("it is open"), 0);
+    socket.write_all(b"still").await.expect("it is open");
+    assert_eq!(payload_of(house.probe.next_but_window().await.1), "still");
+    drop(socket);
+    assert_eq!(house.probe.next_but_window().await.1, Frame::end());
+    house.finish().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_resets_aborts_the_reply_with_the_reason() {
+    let listener = listener().await;
+    let address = listener.local_addr().expect("it listens");
+    let mut house = House::towards(address);
+    let (_, socket) = house.connect(&listener).await;
+    let now = Some(Duration::ZERO);
+    SockRef::from(&socket).set_linger(now).expect("it is open");
+    drop(socket);
+    let told = BytesReset {
+        remote: address.to_string().into(),
+        reason: "the connection was reset".into(),
+    };
+    let frames = [
+        house.probe.next_but_window().await.1,
+        house.probe.next_but_window().await.1,
+    ];
+    let both = [Frame::reset_with(told.clone()), Frame::abort_with(told)];
+    assert_eq!(frames, both);
+    house.finish().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_aborts_closes_the_socket() {
+    let listener = listener().await;
+    let mut house = House::towards(listener.local_addr().expect("it listens"));
+    for reset_only in [false, true] {
+        let (stream, mut socket) = house.connect(&listener).await;
+        let leave = house.probe.turn(move |cx| {
+            if reset_only {
+                cx.reset(stream, None);
+            } else {
+                cx.abort(stream, None);
+            }
+        });
+        leave.await;
+        let read = socket.read(&mut [0]).await;
+        assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+        let leave = house.probe.turn(move |cx| cx.terminate(stream, None, None));
+        leave.await;
+        house.probe.seen();
+    }
+    house.finish().await;
+}
+
+#[test]
+fn the_default_time_to_connect_is_shorter_than_a_session_waits() {
+    let peer: Options = serde_json::from_str(r#"{"host": "localhost"}"#).expect("valid options");
+    assert_eq!((peer.port, peer.connect_timeout), (1883, 4_000));
+    assert_eq!(peer.remote(), "localhost:1883");
+}
+
+#[test]
+fn hosts_that_are_none_are_refused_with_what_to_write() {
+    for (host, what) in [
+        ("", "the host is empty"),
+        ("mqtt://broker", "without a scheme"),
+        ("broker/path", "without a scheme or a path"),
+        ("broker:1883", "give the port in a key of its own"),
+    ] {
+        let options = serde_json::json!({ "host": host });
+        let refused = serde_json::from_value::<Options>(options).expect_err("no host");
+        assert!(refused.to_string().contains(what), "{refused}");
+    }
+    let six = serde_json::json!({ "host": "::1", "port": 1 });
+    let six: Options = serde_json::from_value(six).expect("valid options");
+    assert_eq!(six.remote(), "[::1]:1");
+}
