@@ -1,5 +1,7 @@
 //! How connections begin and end.
 
+use serde::Deserialize as _;
+use serde::de::value::MapDeserializer;
 use socket2::{Domain, Socket, Type};
 use tidegate_streams::bytes_stream::BytesReset;
 use tidegate_streams::{AbortEx, ResetEx};
@@ -194,11 +196,18 @@ async fn a_caller_that_aborts_closes_the_socket() {
     house.finish().await;
 }
 
+/// Options as they are read from a config that names the host alone.
+fn read(host: &str) -> Result<Options, serde::de::value::Error> {
+    let config = [("host", host)].into_iter();
+    Options::deserialize(MapDeserializer::new(config))
+}
+
 #[test]
 fn the_default_time_to_connect_is_shorter_than_a_session_waits() {
-    let peer: Options = serde_json::from_str(r#"{"host": "localhost"}"#).expect("valid options");
+    let peer = read("localhost").expect("valid options");
     assert_eq!((peer.port, peer.connect_timeout), (1883, 4_000));
     assert_eq!(peer.remote(), "localhost:1883");
+    assert_eq!(read("::1").expect("valid options").remote(), "[::1]:1883");
 }
 
 #[test]
@@ -209,11 +218,7 @@ fn hosts_that_are_none_are_refused_with_what_to_write() {
         ("broker/path", "without a scheme or a path"),
         ("broker:1883", "give the port in a key of its own"),
     ] {
-        let options = serde_json::json!({ "host": host });
-        let refused = serde_json::from_value::<Options>(options).expect_err("no host");
+        let refused = read(host).expect_err("no host");
         assert!(refused.to_string().contains(what), "{refused}");
     }
-    let six = serde_json::json!({ "host": "::1", "port": 1 });
-    let six: Options = serde_json::from_value(six).expect("valid options");
-    assert_eq!(six.remote(), "[::1]:1");
 }
