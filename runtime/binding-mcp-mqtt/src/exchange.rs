@@ -4,7 +4,7 @@ use bytestring::ByteString;
 use tidegate_engine::{
     BindingId, Context, Duration, OpenError, PendingData, StreamId, Time, TimerId, Token,
 };
-use tidegate_streams::mcp::McpReset;
+use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, Data, DataFlags, Frame};
 
 use crate::result::Answer;
@@ -217,6 +217,11 @@ impl Exchange {
         let Some((_, after)) = self.timer.take() else {
             return;
         };
+        let answered = matches!(self.work, Work::Answered);
+        if answered && self.caller.is_some() && !self.reply.is_empty() {
+            let why = "The result was not taken in time.";
+            return self.refuse(cx, McpReset::new(McpResetKind::SlowConsumer, why));
+        }
         let settled = self.work.is_settled();
         let step = self.work.overdue(after.as_millis());
         if !settled {

@@ -20,7 +20,7 @@ pub struct Options {
     pub publish: Option<Vec<TopicPattern>>,
     /// For how many milliseconds `resources/read` waits for a message, from the request on.
     pub read_timeout: Bounded<1, 3_600_000>,
-    /// For how many milliseconds `receive` waits where the call does not say, from the request on.
+    /// For how many milliseconds `receive` waits where the call does not say, from its params on.
     pub receive_timeout: Bounded<1, 3_600_000>,
     /// How many messages one `receive` may ask for.
     pub receive_limit: Bounded<1, 1_000_000>,

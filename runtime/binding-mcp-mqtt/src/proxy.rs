@@ -398,6 +398,12 @@ fn reason(reset: ResetEx) -> Option<MqttReset> {
     }
 }
 
+/// What is refused while the engine stops.
+fn stopping() -> McpReset {
+    let why = "tidegate is about to stop; try again later.";
+    McpReset::new(McpResetKind::Unavailable, why)
+}
+
 impl Binding for McpMqtt {
     fn exchanges(&self) -> usize {
         self.exchanges.len() + self.sessions.len()
@@ -414,8 +420,7 @@ impl Binding for McpMqtt {
         };
         let timeout = begin.timeout();
         let request = if cx.stopping() {
-            let why = "tidegate is about to stop; try again later.";
-            Err(McpReset::new(McpResetKind::Unavailable, why))
+            Err(stopping())
         } else {
             self.request(begin)
         };
@@ -453,10 +458,15 @@ impl Binding for McpMqtt {
     fn on_shutdown(&mut self, cx: &mut Context<'_>) {
         let indexes: Vec<usize> = self.exchanges.iter().map(|(index, _)| index).collect();
         for index in indexes {
-            if let Some(exchange) = self.exchanges.get_mut(index)
-                && matches!(exchange.work, Work::Session(_) | Work::Subscribe(_))
-            {
-                exchange.leave(cx);
+            if let Some(exchange) = self.exchanges.get_mut(index) {
+                match &exchange.work {
+                    Work::Subscribe(subscribe) if !subscribe.confirmed => {
+                        exchange.refuse(cx, stopping());
+                    }
+                    Work::Session(_) | Work::Subscribe(_) => exchange.leave(cx),
+                    // What comes to its end by itself may do so.
+                    _ => {}
+                }
             }
             self.settle(cx, index);
         }

@@ -101,7 +101,8 @@ impl Connection {
         };
         let delivery = match &mut stream.kind {
             Kind::Session(session) if session.accepted => return false,
-            Kind::Subscribe(subscriber) if subscriber.accepted => {
+            // While the engine stops, no connection is made again.
+            Kind::Subscribe(subscriber) if subscriber.accepted && !w.cx.stopping() => {
                 subscriber.forget_answers();
                 return true;
             }
@@ -159,10 +160,9 @@ impl Connection {
                     w.cx.end(stream.id, Frame::end());
                     self.leave(w, key, None);
                 }
-                Kind::Subscribe(subscriber) if subscriber.accepted => {
-                    subscriber.close(w.cx, stream.id);
-                    self.leave(w, key, None);
-                }
+                // Its caller knows what it waits for, and for how long.
+                Kind::Subscribe(subscriber)
+                    if subscriber.accepted && self.phase == Phase::Ready => {}
                 _ => self.fail(w, key, &shutting_down(), MqttDelivery::None),
             }
         }

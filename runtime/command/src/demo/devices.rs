@@ -35,7 +35,7 @@ struct Room {
 
 enum Exchange {
     Publication,
-    Commands { message: Vec<u8> },
+    Commands { stream: StreamId, message: Vec<u8> },
 }
 
 /// The simulated machines.
@@ -96,12 +96,17 @@ impl Devices {
             filters: vec![filter],
             ..MqttSubscribe::default()
         };
-        let key = self.exchanges.insert(Exchange::Commands {
-            message: Vec::new(),
-        });
-        if cx.open(self.exit, begin, Token::from_index(key)).is_err() {
-            self.exchanges.remove(key);
-            cx.timer(RETRY, NONE, LISTEN, "demo.listen");
+        let entry = self.exchanges.vacant_entry();
+        match cx.open(self.exit, begin, Token::from_index(entry.key())) {
+            Ok(stream) => {
+                entry.insert(Exchange::Commands {
+                    stream,
+                    message: Vec::new(),
+                });
+            }
+            Err(_) => {
+                cx.timer(RETRY, NONE, LISTEN, "demo.listen");
+            }
         }
     }
 
@@ -181,7 +186,7 @@ impl Binding for Devices {
                 cx.acknowledge(at.stream, data.payload.len());
                 let fin = data.flags.is_fin();
                 let whole = match self.exchanges.get_mut(at.token.index()) {
-                    Some(Exchange::Commands { message }) if message.len() < 1_024 => {
+                    Some(Exchange::Commands { message, .. }) if message.len() < 1_024 => {
                         if let Some(DataEx::Mqtt(MqttDataEx::Subscribe(_))) =
                             data.extension.as_deref()
                         {
@@ -190,7 +195,7 @@ impl Binding for Devices {
                         message.extend_from_slice(&data.payload);
                         fin.then(|| std::mem::take(message))
                     }
-                    Some(Exchange::Commands { message }) if fin => {
+                    Some(Exchange::Commands { message, .. }) if fin => {
                         message.clear();
                         None
                     }
@@ -219,5 +224,13 @@ impl Binding for Devices {
 
     fn on_fault(&mut self, _cx: &mut Context<'_>, token: Token) {
         self.exchanges.try_remove(token.index());
+    }
+
+    fn on_shutdown(&mut self, cx: &mut Context<'_>) {
+        for (_, exchange) in &self.exchanges {
+            if let Exchange::Commands { stream, .. } = exchange {
+                cx.end(*stream, Frame::end());
+            }
+        }
     }
 }
