@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -231,6 +232,20 @@ def test_a_stop_ends_in_order(gateway):
         gateway.child.terminate()
         end = next(line for line in lines if line.startswith("data:"))
         assert json.loads(end.removeprefix("data:"))["id"] == 1
+    assert gateway.child.wait(20) == 0, gateway.text()
+
+
+def test_a_stop_waits_for_what_is_under_way(gateway, broker):
+    arguments = {"topic": "late/#", "limit": 1, "timeout": 8000}
+    call = request("tools/call", name="receive", arguments=arguments)
+    with ThreadPoolExecutor() as threads:
+        headers = modern("tools/call", **{"mcp-name": "receive"})
+        answer = threads.submit(httpx.post, gateway.url, json=call, headers=headers, timeout=20)
+        broker.line(r"Sending SUBACK to (?!sub-)")
+        gateway.child.terminate()
+        gateway.line("stopping")
+        broker.publish("late/news", "still in time")
+        assert "still in time" in answer.result().text
     assert gateway.child.wait(20) == 0, gateway.text()
 
 

@@ -281,10 +281,13 @@ fn at_shutdown_what_is_under_way_finishes_and_the_rest_ends() {
     let now = house.rig.now();
     house.rig.worker.shutdown(now);
     house.advance(0);
-    assert!(house.seen(session).ended && house.seen(subscriber).ended);
+    assert!(house.seen(session).ended);
+    assert!(house.seen(subscriber).is_nothing(), "its caller ends it");
     assert_eq!(house.seen(idle).reset().reason_code, 0x8B);
     let late = house.publish("p", 0, "late");
     assert_eq!(house.seen(late).reset().reason_code, 0x8B);
+    house.end(subscriber);
+    assert!(house.seen(subscriber).ended);
     assert_eq!(house.unsubscribed(bytes), "a");
     assert!(house.seen(publish).is_nothing());
     house.broker(
