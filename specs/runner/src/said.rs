@@ -4,7 +4,7 @@ use bytes::Bytes;
 use nom::Parser;
 use nom::branch::alt;
 use nom::character::complete::{char, u32 as number};
-use nom::combinator::{consumed, map, not, opt, peek, value as constant};
+use nom::combinator::{consumed, cut, map, not, opt, peek, value as constant};
 use nom::multi::many0;
 use nom::sequence::{preceded, separated_pair, terminated};
 
@@ -91,7 +91,7 @@ fn item(input: &str) -> Read<'_, Item> {
     let field = separated_pair(
         map(name, str::to_owned),
         char('='),
-        wanted("a value", pattern),
+        cut(wanted("a value", pattern)),
     );
     let keyword = |input| terminated(word, blanks).parse(input);
     let exact = |input| {

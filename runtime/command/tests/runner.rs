@@ -1,0 +1,298 @@
+//! The runner itself: what it must notice, how it says it, and what a blessing leaves alone.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what it expects"
+)]
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use tidegate::house::Tidegate;
+use tidegate_scenarios::{Failure, Mode, Script, ScriptError, bless, chart, play};
+
+const HEAD: &str = "binding mcp_mqtt0 config=options.yaml\n\n";
+const PUBLISH: &str = r#"> mcp.1   begin toolsCall sessionId="s-1" name="publish"
+> mcp.1   data  {"name":"publish","arguments":{"topic":"commands/1/set","payload":"on"}}
+< mqtt.1  begin publish clientId="s-1" topic="commands/1/set"
+< mqtt.1  data  format=TEXT "on"
+< mqtt.1  end
+"#;
+const ANSWER: &str = r#"> mqtt.1' begin publish
+> mqtt.1' end
+< mcp.1'  begin toolsCall
+< mcp.1'  data  {"content":[]}
+< mcp.1'  end
+> mcp.1   end
+"#;
+
+/// A script that stands where the real ones do, beside their configs.
+fn parse(text: &str) -> Result<Script, ScriptError> {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../specs/binding-mcp-mqtt.spec/test.spec"
+    );
+    Script::parse(&PathBuf::from(path), text)
+}
+
+fn failure(text: &str) -> Failure {
+    let script = parse(text).expect("a script");
+    *play(&script, &Tidegate::default(), Mode::Ordered).expect_err("it must fail")
+}
+
+/// The whole scenario with one piece of it changed.
+fn changed(from: &str, to: &str) -> String {
+    let whole = format!("{HEAD}{PUBLISH}{ANSWER}");
+    assert!(whole.contains(from), "{from} is in the script");
+    whole.replace(from, to)
+}
+
+#[test]
+fn the_script_itself_holds_in_every_mode() {
+    let script = parse(&changed("on", "on")).expect("a script");
+    for mode in [Mode::Ordered, Mode::Seeded(1), Mode::Seeded(2)] {
+        assert!(
+            play(&script, &Tidegate::default(), mode).is_ok(),
+            "{mode:?}"
+        );
+    }
+}
+
+#[test]
+fn a_difference_is_told_with_the_line_and_with_what_came() {
+    for (from, to, line, what) in [
+        (
+            "< mqtt.1  begin publish clientId=\"s-1\"",
+            "< mqtt.1  begin publish",
+            5,
+            "clientId=\"s-1\" is not in the script",
+        ),
+        (
+            "topic=\"commands/1/set\"\n<",
+            "topic=\"commands/2/set\"\n<",
+            5,
+            "topic is \"commands/1/set\"",
+        ),
+        (
+            "format=TEXT \"on\"",
+            "format=TEXT \"off\"",
+            6,
+            "the payload is another",
+        ),
+        (
+            "< mqtt.1  begin publish",
+            "< mqtt.1  begin subscribe",
+            5,
+            "it is a begin of publish",
+        ),
+        ("< mcp.1'  data  {\"content\":[]}\n", "", 11, "it is a data"),
+        (
+            "{\"content\":[]}",
+            "{\"content\":[1]}",
+            11,
+            "the payload is another",
+        ),
+        (
+            "{\"content\":[]}",
+            "{\"content\":[],\"isError\":_}",
+            11,
+            "the payload is another",
+        ),
+        (
+            "< mcp.1'  end\n",
+            "< mcp.1'  end outcome=ERROR\n",
+            12,
+            "outcome is OK",
+        ),
+    ] {
+        let failure = failure(&changed(from, to));
+        assert_eq!(
+            (failure.line, failure.what.as_str()),
+            (line, what),
+            "{from:?} as {to:?}"
+        );
+        assert!(!failure.trace.is_empty());
+    }
+}
+
+#[test]
+fn what_came_stands_in_lines_that_can_be_pasted() {
+    let failure = failure(&changed(
+        "< mqtt.1  data  format=TEXT \"on\"\n< mqtt.1  end\n",
+        "",
+    ));
+    assert_eq!(failure.what, "something came out that is not in the script");
+    assert_eq!(
+        failure.instead,
+        ["< mqtt.1 data format=TEXT \"on\"", "< mqtt.1 end"]
+    );
+    let pasted = failure.instead.join("\n") + "\n";
+    let mended = changed(
+        "< mqtt.1  data  format=TEXT \"on\"\n< mqtt.1  end\n",
+        &pasted,
+    );
+    let script = parse(&mended).expect("a script");
+    assert!(play(&script, &Tidegate::default(), Mode::Ordered).is_ok());
+}
+
+#[test]
+fn what_is_left_at_the_end_fails() {
+    let stream = failure(&format!("{HEAD}{PUBLISH}"));
+    assert!(
+        stream.what.starts_with("streams are left at the end"),
+        "{}",
+        stream.what
+    );
+    let frame = failure(&changed(
+        "< mcp.1'  end\n> mcp.1   end\n",
+        "> mcp.1   end\n",
+    ));
+    assert_eq!(frame.what, "something came out that is not in the script");
+}
+
+#[test]
+fn a_stimulus_that_cannot_be_is_refused() {
+    for (line, what) in [
+        ("> mcp.7 end", "mcp.7 has not begun"),
+        (
+            "> plant.1 end",
+            "there is no side 'plant'; there are: mqtt, mcp",
+        ),
+        (
+            "> mcp.1' begin toolsCall",
+            "a begin of this side stands without a trailing '",
+        ),
+        ("> mcp.1 begin toolCall", "mcp has no begin 'toolCall'"),
+        (
+            "> mcp.1 begin toolsCall nmae=\"x\"",
+            "there is no field 'nmae'; the fields are: sessionId, name, contentLength, headers, headersRequired, timeout",
+        ),
+        (
+            "> mcp.1 begin toolsCall name=$n",
+            "'$n' stands for nothing yet, so it cannot be played",
+        ),
+        ("+next", "no timer is set, so there is no next one"),
+    ] {
+        assert_eq!(failure(&format!("{HEAD}{line}\n")).what, what, "{line}");
+    }
+}
+
+#[test]
+fn a_line_that_cannot_be_read_is_pointed_at() {
+    for (line, column, what) in [
+        (
+            "> mcp.1 begin toolsCall name=\"abc",
+            34,
+            "a closing '\"' is wanted here",
+        ),
+        ("> mcp.1 data {\"a\":[1,}", 21, "',' or ']' is wanted here"),
+        ("> mcp begin", 6, "'.' and a number is wanted here"),
+        (
+            "> mcp.1 begin toolsCall name=",
+            30,
+            "a value is wanted here",
+        ),
+        ("+5 parsecs", 3, "'s', 'ms' or 'us' is wanted here"),
+        (
+            "hello",
+            1,
+            "'hello' is not known; a line begins with '>', '<', '+', '#', 'binding', 'seed', 'window', 'faults', 'live' or 'ordered'",
+        ),
+    ] {
+        let error = parse(&format!("{HEAD}{line}\n")).expect_err(line);
+        assert_eq!(
+            (error.line, error.column, error.what.as_str()),
+            (3, column, what),
+            "{line}"
+        );
+        let shown = error.to_string();
+        let caret = shown
+            .lines()
+            .last()
+            .expect("a line")
+            .find('^')
+            .expect("a caret");
+        assert_eq!(caret, 2 + column - 1, "{shown}");
+    }
+}
+
+#[test]
+fn a_blessing_changes_reactions_and_nothing_else() {
+    let script = r#"# What it proves.
+binding mcp_mqtt0 config=options.yaml
+
+> mcp.1   begin toolsCall sessionId="s-1" name="publish"
+> mcp.1   data  {"name":"publish","arguments":{"topic":"commands/1/set","payload":"on"}}
+< mqtt.1  begin publish clientId=$id topic=_
+# The message itself.
+< mqtt.1  data  format=BINARY "off"
+< mqtt.1  end
+> mqtt.1' begin publish
+> mqtt.1' end
+< mcp.1'  begin toolsCall
+> mcp.1   end
+"#;
+    let blessed = bless(&parse(script).expect("a script"), &Tidegate::default());
+    let wanted = script
+        .replace("< mqtt.1  data  format=BINARY \"off\"\n", "")
+        .replace(
+            "# The message itself.\n",
+            "# The message itself.\n< mqtt.1 data format=TEXT \"on\"\n",
+        )
+        .replace(
+            "< mcp.1'  begin toolsCall\n",
+            "< mcp.1'  begin toolsCall\n< mcp.1' data {\"content\":[]}\n< mcp.1' end\n",
+        );
+    assert_eq!(blessed.as_deref(), Ok(wanted.as_str()));
+    let again = bless(&parse(&wanted).expect("a script"), &Tidegate::default());
+    assert_eq!(
+        again.as_deref(),
+        Ok(wanted.as_str()),
+        "what holds stays as it is"
+    );
+}
+
+#[test]
+fn a_capture_compares_where_it_stands_again() {
+    let twice = changed("clientId=\"s-1\"", "clientId=$id").replace(
+        "< mcp.1'  end\n",
+        "< mcp.1'  end\n> mcp.2 begin toolsCall sessionId=$id name=\"none\"\n\
+         < mcp.2 reset kind=notFound message=$why\n< mcp.2' abort\n> mcp.2 end\n\
+         > mcp.3 begin toolsCall name=\"other\"\n< mcp.3 reset kind=notFound message=$why\n",
+    );
+    let failure = failure(&twice);
+    assert!(failure.what.starts_with("message is "), "{}", failure.what);
+}
+
+#[test]
+fn a_chart_shows_who_says_what_to_whom() {
+    let drawn = chart(&parse(&changed("on", "on")).expect("a script"));
+    assert!(drawn.contains("─▶ │"), "{drawn}");
+    assert!(
+        drawn.contains("│─────────▶ mqtt.1 begin publish"),
+        "{drawn}"
+    );
+    assert!(drawn.contains("│◀───────── mqtt.1' end"), "{drawn}");
+}
+
+#[test]
+fn the_command_tells_by_its_exit_code_and_blesses_nothing_in_ci() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/engine.spec");
+    let run = |arguments: &[&str], ci: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["spec", "run"]).args(arguments).env("CI", ci);
+        command.output().expect("the command runs")
+    };
+    let held = run(&[folder], "");
+    assert!(held.status.success());
+    let told = String::from_utf8_lossy(&held.stdout).into_owned();
+    assert!(
+        told.contains("shutdown.spec") && told.contains(" 0 failed in "),
+        "{told}"
+    );
+    let refused = run(&[folder, "--bless"], "true");
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--bless is refused"));
+    assert!(!run(&["no/such/folder"], "").status.success());
+}
