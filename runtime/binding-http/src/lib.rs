@@ -1,16 +1,19 @@
 //! `http · server`: HTTP/1.1 requests into http streams.
 //!
 //! - A request becomes a stream when it is whole: a client that is slow with its headers or its body
-//!   costs a connection and nothing behind it. The body's buffers go on as they were read.
+//!   costs a connection and nothing behind it. The body's buffers go on as they were read; only where
+//!   they are very many and small are they put together.
 //! - Who may ask is decided here: the path, the `Host` and the `Origin` of a request (DNS rebinding),
 //!   its size, the number of connections.
 //! - Credit reaches the client: a response is taken from the stream as fast as the client reads it.
 //! - A client that goes away aborts its stream.
+//! - A stop closes idle connections and waits for clients that still read their answers.
 //!
 //! Bounds: `maxConnections` for each worker (more wait in the kernel's queue), `maxBodySize` (413),
 //! 64 KiB of headers (431), `headerTimeout` and `bodyTimeout` (408, or the connection is closed).
 #![forbid(unsafe_code)]
 
+mod body;
 mod exchange;
 mod listener;
 mod options;
@@ -107,3 +110,6 @@ impl Edge for HttpServer {
         self.stopping.send_replace(true);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! The listening socket and its connections.
 
+use std::cell::OnceCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -15,10 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
 use crate::HttpServer;
-use crate::request::serve;
+use crate::request::{HEAD_MAX, serve};
 
-/// Bytes of a request's head at the most.
-const HEADERS_MAX: usize = 64 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 /// How long to wait when the process has no file left to accept with.
@@ -60,7 +59,9 @@ pub(crate) async fn accept(edge: Rc<HttpServer>, listener: std::net::TcpListener
             return;
         }
     };
-    let places = Arc::new(Semaphore::new(edge.options.max_connections));
+    let places = Arc::new(Semaphore::new(
+        edge.options.max_connections.min(Semaphore::MAX_PERMITS),
+    ));
     let mut stopping = edge.stopping.subscribe();
     loop {
         let next = async {
@@ -85,16 +86,19 @@ pub(crate) async fn accept(edge: Rc<HttpServer>, listener: std::net::TcpListener
 
 /// Serves one connection, request after request.
 async fn converse(edge: Rc<HttpServer>, socket: TcpStream, _place: OwnedSemaphorePermit) {
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY cannot be set");
-    }
+    undelayed(&socket);
     let mut stopping = edge.stopping.subscribe();
     let header_timeout = Duration::from_millis(edge.options.header_timeout);
-    let service = service_fn(move |request| serve(Rc::clone(&edge), request));
+    // From its first request until all its answers are written, a connection holds a stop.
+    let hold = OnceCell::new();
+    let service = service_fn(|request| {
+        hold.get_or_init(|| edge.handle.hold());
+        serve(Rc::clone(&edge), request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
-        .max_buf_size(HEADERS_MAX)
+        .max_buf_size(HEAD_MAX)
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -106,5 +110,12 @@ async fn converse(edge: Rc<HttpServer>, socket: TcpStream, _place: OwnedSemaphor
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+/// What is written goes out at once.
+pub(crate) fn undelayed(socket: &TcpStream) {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY cannot be set");
     }
 }

@@ -18,14 +18,14 @@ pub struct Options {
     #[serde(default = "body_size")]
     pub max_body_size: usize,
     /// How many connections each worker serves at a time; more wait.
-    #[serde(default = "connections")]
+    #[serde(default = "connections", deserialize_with = "at_least_one")]
     pub max_connections: usize,
     /// How long a client may take to send a request's head, or idle between requests, in
     /// milliseconds.
-    #[serde(default = "header_timeout")]
+    #[serde(default = "header_timeout", deserialize_with = "at_least_one")]
     pub header_timeout: u64,
     /// How long a client may take to send a request's body, in milliseconds.
-    #[serde(default = "body_timeout")]
+    #[serde(default = "body_timeout", deserialize_with = "at_least_one")]
     pub body_timeout: u64,
     /// Sites whose pages may use the endpoint, as they stand in `Origin`: `https://app.example`. On a
     /// loopback address, pages from this machine may always.
@@ -65,6 +65,19 @@ fn absolute_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
     Err(serde::de::Error::custom(
         "a path starts with '/' and has no query: /mcp",
     ))
+}
+
+/// Of a limit of 0, nothing could be served.
+fn at_least_one<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + PartialEq + Default,
+{
+    let value = T::deserialize(deserializer)?;
+    if value == T::default() {
+        return Err(serde::de::Error::custom("write 1 or more"));
+    }
+    Ok(value)
 }
 
 /// An address to listen on.
@@ -120,4 +133,39 @@ pub(crate) fn is_loopback(host: &str) -> bool {
         || host
             .parse::<Ipv6Addr>()
             .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::IntoDeserializer as _;
+    use serde::de::value::{Error, U64Deserializer};
+
+    use super::*;
+
+    #[test]
+    fn addresses_have_a_port_and_no_name_but_localhost() {
+        for (text, expected) in [
+            ("127.0.0.1:7114", Some("127.0.0.1:7114")),
+            ("localhost:7114", Some("127.0.0.1:7114")),
+            ("[::1]:0", Some("[::1]:0")),
+            ("127.0.0.1", None),
+            ("localhost:70000", None),
+            ("gate.example:80", None),
+            ("", None),
+        ] {
+            let expected = expected.map(|text| text.parse().expect("an address"));
+            assert_eq!(parse(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_of_0_are_refused() {
+        let number = |value: u64| -> U64Deserializer<Error> { value.into_deserializer() };
+        assert_eq!(at_least_one(number(1)), Ok(1u64));
+        let refused = at_least_one::<_, usize>(number(0));
+        assert_eq!(
+            refused.map_err(|it| it.to_string()),
+            Err("write 1 or more".to_owned())
+        );
+    }
 }

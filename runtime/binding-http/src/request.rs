@@ -5,10 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
-use http_body::Body as _;
-use http_body_util::BodyExt as _;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::{HeaderName, HeaderValue, StatusCode};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tidegate_engine::Token;
@@ -16,12 +14,13 @@ use tidegate_streams::http_stream::HttpRequest;
 use tokio::time::timeout;
 
 use crate::HttpServer;
+use crate::body::{Refused, gather};
 use crate::exchange::Exchange;
 use crate::origin;
 use crate::response::ResponseBody;
 
-/// How much of a body that is too large is read on, so that the client gets to read the answer.
-const DISCARDED_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of a request's head at the most.
+pub(crate) const HEAD_MAX: usize = 64 * 1024;
 
 type Answer = Response<ResponseBody>;
 
@@ -40,27 +39,19 @@ pub(crate) async fn serve(
             "There is nothing at this path.",
         ));
     }
+    if head_size(&request) > HEAD_MAX {
+        return Ok(plain(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "The headers are too large.",
+        ));
+    }
     let (head, body) = request.into_parts();
+    let asks = head.headers.contains_key(EXPECT);
     let within = Duration::from_millis(edge.options.body_timeout);
-    let gathered = timeout(within, gather(body, edge.options.max_body_size)).await;
-    let parts = match gathered {
-        Ok(Ok(parts)) => parts,
-        Ok(Err(Refused::TooLarge)) => {
-            return Ok(plain(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "The body is too large.",
-            ));
-        }
-        // Nobody is there to read an answer.
-        Ok(Err(Refused::Broken)) => {
-            return Ok(plain(StatusCode::BAD_REQUEST, "The body broke off."));
-        }
-        Err(_) => {
-            return Ok(plain(
-                StatusCode::REQUEST_TIMEOUT,
-                "The body took too long.",
-            ));
-        }
+    let gathered = timeout(within, gather(body, edge.options.max_body_size, asks)).await;
+    let parts = match gathered.unwrap_or(Err(Refused::Late)) {
+        Ok(parts) => parts,
+        Err(refused) => return Ok(refused.answer()),
     };
     let length: usize = parts.iter().map(Bytes::len).sum();
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
@@ -73,36 +64,24 @@ pub(crate) async fn serve(
     Ok(exchange(&edge, begin, parts).await)
 }
 
-enum Refused {
-    TooLarge,
-    Broken,
+/// About how many bytes a request's head has.
+fn head_size(request: &Request<Incoming>) -> usize {
+    let target = request.uri().path_and_query();
+    let target = target.map_or(0, |target| target.as_str().len());
+    let headers = request.headers().iter();
+    // Beside name and value, a header takes a colon, a space and the line's end.
+    let size = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    target + headers.map(size).sum::<usize>()
 }
 
-/// The whole body, in the buffers in which it was read.
-async fn gather(mut body: Incoming, limit: usize) -> Result<Vec<Bytes>, Refused> {
-    let announced = body.size_hint().lower();
-    let mut too_large = usize::try_from(announced).map_or(true, |announced| announced > limit);
-    let mut parts = Vec::new();
-    let mut length = 0;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Refused::Broken)?.into_data() else {
-            continue;
-        };
-        length += data.len();
-        if too_large || length > limit {
-            too_large = true;
-            parts.clear();
-            if length > DISCARDED_MAX {
-                break;
-            }
-        } else if !data.is_empty() {
-            parts.push(data);
+impl Refused {
+    fn answer(&self) -> Answer {
+        match self {
+            Self::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large."),
+            Self::Late => plain(StatusCode::REQUEST_TIMEOUT, "The body took too long."),
+            // Nobody is there to read an answer.
+            Self::Broken => plain(StatusCode::BAD_REQUEST, "The body broke off."),
         }
-    }
-    if too_large {
-        Err(Refused::TooLarge)
-    } else {
-        Ok(parts)
     }
 }
 

@@ -1,0 +1,90 @@
+//! A request's body, gathered whole and in bounded memory before a stream is opened for it.
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+/// How much of a body that is too large is read on, so that the client gets to read the answer.
+const DISCARDED_MAX: usize = 64 * 1024 * 1024;
+/// After how many parts of a body the small ones are gathered.
+const PARTS_MAX: usize = 64;
+/// A part of fewer bytes is small.
+const SMALL: usize = 4 * 1024;
+/// How many bytes are gathered to one part.
+const GATHERED: usize = 64 * 1024;
+
+/// Why there is no body.
+pub(crate) enum Refused {
+    TooLarge,
+    Late,
+    Broken,
+}
+
+/// The whole body. `asks` tells that the client waits to be told to go on, before it sends it.
+pub(crate) async fn gather(
+    mut body: Incoming,
+    limit: usize,
+    asks: bool,
+) -> Result<Vec<Bytes>, Refused> {
+    let announced = body.size_hint().lower();
+    let mut too_large = usize::try_from(announced).map_or(true, |announced| announced > limit);
+    if too_large && asks {
+        return Err(Refused::TooLarge);
+    }
+    let mut parts = Parts::default();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Refused::Broken)?.into_data() else {
+            continue;
+        };
+        length += data.len();
+        if too_large || length > limit {
+            too_large = true;
+            parts = Parts::default();
+            if length > DISCARDED_MAX {
+                break;
+            }
+        } else {
+            parts.push(data);
+        }
+    }
+    if too_large {
+        Err(Refused::TooLarge)
+    } else {
+        Ok(parts.finish())
+    }
+}
+
+/// A body's parts, in the buffers in which they were read; but a body that comes in very many small
+/// ones costs no more memory than another: those are gathered.
+#[derive(Default)]
+struct Parts {
+    whole: Vec<Bytes>,
+    small: BytesMut,
+}
+
+impl Parts {
+    fn push(&mut self, part: Bytes) {
+        if self.whole.len() >= PARTS_MAX && part.len() < SMALL {
+            self.small.extend_from_slice(&part);
+            if self.small.len() >= GATHERED {
+                self.whole.push(self.small.split().freeze());
+            }
+        } else if !part.is_empty() {
+            self.settle();
+            self.whole.push(part);
+        }
+    }
+
+    fn settle(&mut self) {
+        if !self.small.is_empty() {
+            self.whole.push(self.small.split().freeze());
+        }
+    }
+
+    fn finish(mut self) -> Vec<Bytes> {
+        self.settle();
+        self.whole
+    }
+}

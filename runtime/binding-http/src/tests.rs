@@ -1,0 +1,179 @@
+//! The edge on real sockets: raw clients on one side, probes for the rest of the engine on the other.
+
+mod client;
+mod limits;
+mod requests;
+mod stopping;
+mod streaming;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::Client;
+use http::{HeaderMap, StatusCode};
+use tidegate_driver::testing::{Probe, probe};
+use tidegate_driver::{Engine, StartError};
+use tidegate_engine::{Limits, StreamId};
+use tidegate_streams::http_stream::{HttpBeginEx, HttpRequest, HttpResponse};
+use tidegate_streams::{BeginEx, Frame};
+
+use crate::Options;
+use crate::options::Listen;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the callee starts each stream with, in bytes.
+const CALLEE_WINDOW: u32 = 8 * 1024 * 1024;
+
+fn options() -> Options {
+    Options {
+        listen: Listen(([127, 0, 0, 1], 0).into()),
+        path: "/mcp".to_owned(),
+        max_body_size: 100_000,
+        max_connections: 1_000,
+        header_timeout: 10_000,
+        body_timeout: 10_000,
+        allowed_origins: Vec::new(),
+        allowed_hosts: Vec::new(),
+    }
+}
+
+/// An engine of HTTP edges alone, one for each worker and all on one port.
+struct House {
+    engine: Engine,
+    address: SocketAddr,
+    /// One for each worker.
+    probes: Vec<Probe>,
+}
+
+impl House {
+    fn new() -> Self {
+        Self::with(options(), Limits::default(), 1, CALLEE_WINDOW)
+    }
+
+    fn of(options: Options) -> Self {
+        Self::with(options, Limits::default(), 1, CALLEE_WINDOW)
+    }
+
+    fn with(options: Options, limits: Limits, workers: u16, window: u32) -> Self {
+        let (probes, seats): (Vec<_>, Vec<_>) = (0..workers).map(|_| probe()).unzip();
+        let listening = Arc::new(Mutex::new(None));
+        let found = Arc::clone(&listening);
+        let engine = Engine::start(workers, limits, move |assembly| {
+            let exit = seats[usize::from(assembly.worker())].attach(assembly, window, None);
+            let mut listening = listening.lock().expect("no panic");
+            let (_, address) = crate::attach(assembly, options.clone(), exit, *listening)?;
+            *listening = Some(address);
+            Ok(())
+        });
+        let engine = engine.expect("the engine starts");
+        let address = found.lock().expect("no panic").expect("it listens");
+        Self {
+            engine,
+            address,
+            probes,
+        }
+    }
+
+    fn probe(&mut self) -> &mut Probe {
+        &mut self.probes[0]
+    }
+
+    async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// The next request, when it is whole.
+    async fn request(&mut self) -> Request {
+        request(self.probe()).await
+    }
+
+    /// Answers a request with a body of known length.
+    async fn answer(&mut self, stream: StreamId, body: &'static str) {
+        answer(self.probe(), stream, body).await;
+    }
+
+    /// A request on a connection of its own is served.
+    async fn serves(&mut self) {
+        let mut client = self.client().await;
+        client.post("still there?").await;
+        let request = self.request().await;
+        assert_eq!(request.body, "still there?");
+        self.answer(request.stream, "yes").await;
+        assert_eq!(client.response().await.body, "yes");
+    }
+
+    /// Nothing is left, and nobody broke a rule.
+    async fn finish(self) {
+        for counters in self.engine.counters().await {
+            assert_eq!((counters.violations, counters.faults), (0, 0));
+        }
+        assert_eq!(self.engine.shutdown(PATIENCE).await.streams_cut, 0);
+    }
+}
+
+/// What reaches the callee.
+struct Request {
+    stream: StreamId,
+    head: HttpRequest,
+    body: Bytes,
+    /// In how many DATA the body came.
+    parts: usize,
+}
+
+async fn request(probe: &mut Probe) -> Request {
+    let (at, frame) = probe.next_but_window().await;
+    let Frame::Begin(begin) = frame else {
+        panic!("no BEGIN but {frame:?}");
+    };
+    let BeginEx::Http(HttpBeginEx::Request(head)) = *begin else {
+        panic!("no request but {begin:?}");
+    };
+    let (mut body, mut parts) = (Vec::new(), 0);
+    loop {
+        match probe.next_but_window().await {
+            (_, Frame::Data(data)) => {
+                body.extend_from_slice(&data.payload);
+                parts += 1;
+                let (stream, taken) = (at.stream, data.payload.len());
+                probe.turn(move |cx| cx.acknowledge(stream, taken)).await;
+            }
+            (_, frame) => {
+                assert_eq!(frame, Frame::end());
+                break;
+            }
+        }
+    }
+    Request {
+        stream: at.stream,
+        head,
+        body: body.into(),
+        parts,
+    }
+}
+
+fn head_of(status: StatusCode, content_length: i64) -> HttpResponse {
+    HttpResponse {
+        status,
+        headers: HeaderMap::new(),
+        content_length,
+    }
+}
+
+async fn answer(probe: &Probe, stream: StreamId, body: &'static str) {
+    let length = i64::try_from(body.len()).expect("a short body");
+    let send = probe.turn(move |cx| {
+        cx.send(stream, Frame::begin(head_of(StatusCode::OK, length)));
+        cx.send_whole(stream, Bytes::from_static(body.as_bytes()));
+        cx.end(stream, Frame::end());
+    });
+    send.await;
+}
+
+async fn in_time<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(PATIENCE, wait).await;
+    waited.unwrap_or_else(|_| panic!("{what} takes too long"))
+}
