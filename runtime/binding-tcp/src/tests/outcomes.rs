@@ -1,7 +1,5 @@
 //! How connections begin and end.
 
-use serde::Deserialize as _;
-use serde::de::value::MapDeserializer;
 use socket2::{Domain, Socket, Type};
 use tidegate_streams::bytes_stream::BytesReset;
 use tidegate_streams::{AbortEx, ResetEx};
@@ -194,31 +192,4 @@ async fn a_caller_that_aborts_closes_the_socket() {
         house.probe.seen();
     }
     house.finish().await;
-}
-
-/// Options as they are read from a config that names the host alone.
-fn read(host: &str) -> Result<Options, serde::de::value::Error> {
-    let config = [("host", host)].into_iter();
-    Options::deserialize(MapDeserializer::new(config))
-}
-
-#[test]
-fn the_default_time_to_connect_is_shorter_than_a_session_waits() {
-    let peer = read("localhost").expect("valid options");
-    assert_eq!((peer.port, peer.connect_timeout), (1883, 4_000));
-    assert_eq!(peer.remote(), "localhost:1883");
-    assert_eq!(read("::1").expect("valid options").remote(), "[::1]:1883");
-}
-
-#[test]
-fn hosts_that_are_none_are_refused_with_what_to_write() {
-    for (host, what) in [
-        ("", "the host is empty"),
-        ("mqtt://broker", "without a scheme"),
-        ("broker/path", "without a scheme or a path"),
-        ("broker:1883", "give the port in a key of its own"),
-    ] {
-        let refused = read(host).expect_err("no host");
-        assert!(refused.to_string().contains(what), "{refused}");
-    }
 }
