@@ -1,0 +1,42 @@
+//! JSON in place: the check of a message, and the walk to one of its members.
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    reason = "benches say what they expect"
+)]
+
+use std::hint::black_box;
+
+use bytes::Bytes;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use tidegate_benches::call;
+use tidegate_json::{Document, Limits, Parts};
+
+fn envelope(c: &mut Criterion) {
+    let mut group = c.benchmark_group("envelope");
+    for (name, size) in [("small", 100), ("10 KiB", 10 << 10), ("1 MiB", 1 << 20)] {
+        for (kind, letter) in [("plain", "x"), ("escapes", "\n")] {
+            let body = call("publish", 1, &letter.repeat(size));
+            group.throughput(Throughput::Bytes(body.len() as u64));
+            group.bench_with_input(BenchmarkId::new(kind, name), &body, |b, body| {
+                b.iter(|| topic(body));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// Checks a message and finds the topic in it, as the bindings do.
+fn topic(body: &Bytes) -> usize {
+    let document = Document::parse(Parts::from(body.clone()), Limits::default());
+    let document = document.expect("JSON");
+    let params = document.root().get("params").expect("one").expect("params");
+    let arguments = params.get("arguments").expect("one").expect("arguments");
+    let topic = arguments.get("topic").expect("one").expect("a topic");
+    let payload = arguments.get("payload").expect("one").expect("a payload");
+    let payload = payload.string_parts().expect("a string");
+    black_box(topic.string().expect("a string").len() + payload.len())
+}
+
+criterion_group!(benches, envelope);
+criterion_main!(benches);

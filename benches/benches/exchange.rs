@@ -1,0 +1,66 @@
+//! A whole exchange without sockets: from the HTTP body to the PUBLISH and back to the response.
+#![allow(missing_docs, reason = "criterion's macros make functions without any")]
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use serde_json::json;
+use tidegate_benches::{Furniture, House, arguments, call};
+
+fn publish(c: &mut Criterion) {
+    let mut group = c.benchmark_group("publish");
+    for (name, size) in [("100 B", 100), ("10 KiB", 10 << 10), ("1 MiB", 1 << 20)] {
+        for qos in [0, 1] {
+            let mut house = House::new(&Furniture::default());
+            let body = call("publish", qos, &"x".repeat(size));
+            group.throughput(Throughput::Elements(1));
+            group.bench_function(BenchmarkId::new(format!("QoS {qos}"), name), |b| {
+                b.iter(|| house.publish(&body));
+            });
+        }
+    }
+    group.finish();
+}
+
+fn receive(c: &mut Criterion) {
+    let mut group = c.benchmark_group("receive");
+    for messages in [1, 100] {
+        let mut house = House::new(&Furniture::default()).receiving();
+        let body = arguments("receive", &json!({ "topic": "a/+", "limit": messages }));
+        group.bench_function(BenchmarkId::new("messages", messages), |b| {
+            b.iter(|| house.receive(&body, messages));
+        });
+    }
+    group.finish();
+}
+
+fn proxy(c: &mut Criterion) {
+    let mut group = c.benchmark_group("routes");
+    let body = call("t0__publish", 1, "on");
+    for toolkits in [1, 10, 100] {
+        let mut house = House::new(&Furniture {
+            toolkits,
+            ..Furniture::default()
+        });
+        group.bench_function(BenchmarkId::from_parameter(toolkits), |b| {
+            b.iter(|| house.publish(&body));
+        });
+    }
+    group.finish();
+}
+
+fn patterns(c: &mut Criterion) {
+    let mut group = c.benchmark_group("patterns");
+    let body = call("publish", 1, "on");
+    for patterns in [1, 100, 10_000] {
+        let mut house = House::new(&Furniture {
+            patterns,
+            ..Furniture::default()
+        });
+        group.bench_function(BenchmarkId::from_parameter(patterns), |b| {
+            b.iter(|| house.publish(&body));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, publish, receive, proxy, patterns);
+criterion_main!(benches);

@@ -1,0 +1,270 @@
+//! A whole gateway without sockets: the edges are played, the clock stands still.
+//!
+//! One [`House::publish`] is everything that tidegate does between the HTTP request's body and the
+//! broker's PUBLISH, and back to the response; what is left out is what the kernel and hyper cost.
+//! Benches time it, and `scripts/cost` counts its instructions and allocations.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a bench that cannot go on says so"
+)]
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use tidegate_binding_mcp::proxy::{self, McpProxy};
+use tidegate_binding_mcp::server::{self, McpServer};
+use tidegate_binding_mcp_mqtt::McpMqtt;
+use tidegate_binding_mqtt::client::MqttClient;
+use tidegate_binding_mqtt::codec::{
+    Ack, Connack, Decoder, Packet, Publish, REMAINING_LENGTH_MAX, Suback, Version, encode,
+};
+use tidegate_engine::testing::Rig;
+use tidegate_engine::{BindingId, Output, StreamId};
+use tidegate_streams::Frame;
+use tidegate_streams::bytes_stream::BytesBegin;
+use tidegate_streams::http_stream::HttpRequest;
+
+/// A gateway between a played `http · server` and a played `tcp · client`.
+pub struct House {
+    rig: Rig,
+    entry: BindingId,
+    server: BindingId,
+    network: BindingId,
+    connection: Option<StreamId>,
+    decoder: Decoder,
+    headers: HeaderMap,
+}
+
+/// How the house is furnished.
+#[derive(Debug, Clone, Default)]
+pub struct Furniture {
+    /// Toolkits behind an `mcp · proxy`; none: no proxy.
+    pub toolkits: usize,
+    /// Patterns in `publish`; none: any topic is allowed.
+    pub patterns: usize,
+}
+
+impl House {
+    /// A house whose connection to the broker stands.
+    pub fn new(furniture: &Furniture) -> Self {
+        let mut rig = Rig::new();
+        let network = rig.edge(1 << 30);
+        let client = serde_json::from_str("{}").expect("defaults");
+        let client = rig.attach(MqttClient::new(client, network));
+        let patterns = (0..furniture.patterns).map(|index| format!("plant/{index}/+"));
+        let patterns: Vec<String> = patterns.chain(["a/+".to_owned()]).collect();
+        let options = match furniture.patterns {
+            0 => serde_json::json!({}),
+            _ => serde_json::json!({ "publish": patterns }),
+        };
+        let options = serde_json::from_value(options).expect("options");
+        let toolkit = rig.attach(McpMqtt::new(&options, client));
+        let exit = if furniture.toolkits == 0 {
+            toolkit
+        } else {
+            let route = |index: usize| proxy::Route {
+                toolkit: Some(format!("t{index}").into()),
+                exit: toolkit,
+            };
+            let routes = (0..furniture.toolkits).map(route).collect();
+            rig.attach(McpProxy::new(proxy::Options::default(), routes))
+        };
+        let server = rig.attach(McpServer::new(server::Options::default(), exit));
+        let entry = rig.edge(1 << 30);
+        rig.worker.start();
+        let tool = if furniture.toolkits == 0 {
+            "publish"
+        } else {
+            "t0__publish"
+        };
+        let mut house = Self {
+            rig,
+            entry,
+            server,
+            network,
+            connection: None,
+            decoder: Decoder::new(Version::V5, REMAINING_LENGTH_MAX),
+            headers: headers(tool),
+        };
+        let body = call(tool, 0, "warm up");
+        house.publish(&body);
+        house
+    }
+
+    /// The same house for calls of `receive`: the tool stands in the headers too.
+    #[must_use]
+    pub fn receiving(mut self) -> Self {
+        self.headers = headers("receive");
+        self
+    }
+
+    /// One call of `publish`, from its body to its response; the length of the response's body.
+    pub fn publish(&mut self, body: &Bytes) -> usize {
+        let request = self.post(body);
+        self.serve();
+        let frames = self.rig.frames(self.entry, request);
+        let length = frames.iter().map(|frame| match frame {
+            Frame::Data(data) => data.payload.len(),
+            _ => 0,
+        });
+        let length = length.sum();
+        assert!(length > 0, "the call was answered");
+        length
+    }
+
+    /// One call of `receive` that is satisfied by `messages` messages.
+    pub fn receive(&mut self, body: &Bytes, messages: usize) -> usize {
+        let request = self.post(body);
+        for packet in self.read() {
+            if let Packet::Subscribe(subscribe) = packet {
+                let reasons = vec![tidegate_binding_mqtt::codec::ReasonCode::GRANTED_QOS_1];
+                let packet_id = subscribe.packet_id;
+                self.write(&Packet::Suback(Suback {
+                    packet_id,
+                    reasons,
+                    ..Suback::default()
+                }));
+                for _ in 0..messages {
+                    let mut message = Publish {
+                        topic: "a/b".into(),
+                        payload: vec![Bytes::from_static(b"21.5")],
+                        ..Publish::default()
+                    };
+                    message.properties.subscription_ids =
+                        subscribe.properties.subscription_id.into_iter().collect();
+                    self.write(&Packet::Publish(message));
+                }
+            }
+        }
+        self.serve();
+        let frames = self.rig.frames(self.entry, request);
+        frames.len()
+    }
+
+    fn post(&mut self, body: &Bytes) -> StreamId {
+        let request = HttpRequest {
+            method: Method::POST,
+            path: "/mcp".into(),
+            headers: self.headers.clone(),
+            content_length: i64::try_from(body.len()).expect("a length"),
+        };
+        let (entry, server) = (self.entry, self.server);
+        let stream = self.rig.open(entry, server, request);
+        let mut body = body.clone();
+        while !body.is_empty() {
+            let credit = self.rig.turn(entry, |cx| cx.credit(stream));
+            let part = body.split_to(body.len().min(credit));
+            self.rig.send(entry, stream, Frame::data(part));
+        }
+        self.rig.send(entry, stream, Frame::end());
+        stream
+    }
+
+    /// The broker answers whatever it is sent, until there is nothing more.
+    fn serve(&mut self) {
+        loop {
+            let packets = self.read();
+            if packets.is_empty() {
+                return;
+            }
+            for packet in packets {
+                match packet {
+                    Packet::Connect(_) => self.write(&Packet::Connack(Box::<Connack>::default())),
+                    Packet::Publish(publish) if publish.qos == 1 => {
+                        let packet_id = publish.packet_id;
+                        self.write(&Packet::Puback(Ack {
+                            packet_id,
+                            ..Ack::default()
+                        }));
+                    }
+                    Packet::Unsubscribe(unsubscribe) => {
+                        self.write(&Packet::Unsuback(tidegate_binding_mqtt::codec::Unsuback {
+                            packet_id: unsubscribe.packet_id,
+                            reasons: vec![tidegate_binding_mqtt::codec::ReasonCode::SUCCESS],
+                            ..Default::default()
+                        }));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// What the broker was sent; it is told to have been read.
+    fn read(&mut self) -> Vec<Packet> {
+        let mut length = 0;
+        for Output { at, frame, .. } in self.rig.outputs(self.network) {
+            match frame {
+                Frame::Begin(_) => {
+                    self.connection = Some(at.stream);
+                    let begin = Frame::begin(BytesBegin {
+                        remote: "broker:1883".into(),
+                    });
+                    self.rig.send(self.network, at.stream, begin);
+                }
+                Frame::Data(data) => {
+                    length += data.payload.len();
+                    self.decoder.push(data.payload);
+                }
+                _ => {}
+            }
+        }
+        if let Some(connection) = self.connection.filter(|_| length > 0) {
+            self.rig
+                .turn(self.network, |cx| cx.acknowledge(connection, length));
+        }
+        let mut packets = Vec::new();
+        while let Some(packet) = self.decoder.next().expect("legal packets") {
+            packets.push(packet);
+        }
+        packets
+    }
+
+    fn write(&mut self, packet: &Packet) {
+        let mut out = BytesMut::with_capacity(64);
+        encode(packet, Version::V5, REMAINING_LENGTH_MAX, &mut out).expect("a legal packet");
+        let connection = self.connection.expect("a connection");
+        self.rig
+            .send(self.network, connection, Frame::data(out.freeze()));
+    }
+}
+
+fn headers(tool: &str) -> HeaderMap {
+    let pairs = [
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", tool),
+    ];
+    let pair = |(name, value): (&'static str, &str)| {
+        let value = HeaderValue::from_str(value).expect("a header");
+        (HeaderName::from_static(name), value)
+    };
+    pairs.into_iter().map(pair).collect()
+}
+
+/// The body of a call of `publish`, or of another tool with its arguments.
+pub fn call(tool: &str, qos: u8, payload: &str) -> Bytes {
+    arguments(
+        tool,
+        &serde_json::json!({ "topic": "a/b", "qos": qos, "payload": payload }),
+    )
+}
+
+/// The body of a call.
+pub fn arguments(tool: &str, arguments: &serde_json::Value) -> Bytes {
+    let body = serde_json::json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {
+            "name": tool, "arguments": arguments,
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientInfo": { "name": "bench", "version": "1" },
+                "io.modelcontextprotocol/clientCapabilities": {},
+            },
+        },
+    });
+    Bytes::from(body.to_string())
+}
