@@ -2,7 +2,8 @@
 //!
 //! Each line of standard input is a message towards the exit, each message back is a line of
 //! standard output, and nothing else is written there. The end of standard input ENDs the stream;
-//! when the reply half ENDs too, the engine is asked to stop.
+//! when the reply half ENDs too, the engine is asked to stop. A stop that comes from elsewhere ends
+//! the stream as the end of standard input does, and waits until the output is written.
 //!
 //! Bounds: a line longer than `maxLineSize` is read to its end, given up, and told by a FLUSH; no
 //! line is read while the previous one waits for credit.
@@ -16,7 +17,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tidegate_driver::{Assembly, Edge, Handle, Stop};
 use tidegate_engine::{At, BindingId, PendingData, StreamId, Token};
 use tidegate_streams::line::{LineBegin, LineOversized};
@@ -34,7 +35,15 @@ const WINDOW: u32 = 256 * 1024;
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
     /// The longest line taken, in bytes.
+    #[serde(deserialize_with = "at_least_one")]
     pub max_line_size: usize,
+}
+
+fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match usize::deserialize(deserializer)? {
+        0 => Err(serde::de::Error::custom("write 1 or more")),
+        value => Ok(value),
+    }
 }
 
 impl Default for Options {
@@ -58,6 +67,8 @@ struct StdioServer {
     written: Notify,
     /// The reply half is over.
     over: Cell<bool>,
+    /// The engine is about to stop.
+    stopping: Notify,
 }
 
 /// Attaches the edge, with the process's own standard input and output.
@@ -90,6 +101,7 @@ pub fn attach_to(
             credit: Notify::new(),
             written: Notify::new(),
             over: Cell::new(false),
+            stopping: Notify::new(),
         })
     });
     let lines = Lines::new(input, options.max_line_size);
@@ -107,13 +119,22 @@ impl Edge for StdioServer {
                 self.written.notify_one();
             }
             Frame::Window(_) => self.credit.notify_one(),
-            Frame::End(_) | Frame::Abort(_) | Frame::Reset(_) => {
-                self.over.set(true);
-                self.credit.notify_one();
-                self.written.notify_one();
-            }
+            Frame::End(_) | Frame::Abort(_) | Frame::Reset(_) => self.finish(),
             _ => {}
         }
+    }
+
+    fn on_shutdown(&self) {
+        self.stopping.notify_one();
+    }
+}
+
+impl StdioServer {
+    /// Nothing more is to be written than what already waits, and nothing to be read.
+    fn finish(&self) {
+        self.over.set(true);
+        self.credit.notify_one();
+        self.written.notify_one();
     }
 }
 
@@ -128,13 +149,16 @@ async fn read<R: AsyncRead + Unpin>(
         Ok(stream) => stream,
         Err(error) => {
             tracing::error!(%error, "standard input cannot be served");
-            edge.stop.request();
-            return;
+            return edge.finish();
         }
     };
     edge.stream.set(Some(stream));
     loop {
-        match lines.next().await {
+        let next = tokio::select! {
+            next = lines.next() => next,
+            () = edge.stopping.notified() => break,
+        };
+        match next {
             Ok(Some(Line::Whole(payload))) => {
                 let data = Data {
                     flags: DataFlags::WHOLE,
@@ -167,6 +191,7 @@ async fn read<R: AsyncRead + Unpin>(
 }
 
 async fn write<W: AsyncWrite + Unpin>(edge: Rc<StdioServer>, handle: Handle, mut output: W) {
+    let _hold = handle.hold();
     loop {
         let next = edge.output.borrow_mut().pop_front();
         let Some((part, fin)) = next else {
@@ -188,6 +213,7 @@ async fn write<W: AsyncWrite + Unpin>(edge: Rc<StdioServer>, handle: Handle, mut
     if let Some(stream) = edge.stream.get() {
         handle.turn(edge.id, |cx| cx.terminate(stream, None, None));
     }
+    edge.finish();
     edge.stop.request();
 }
 
@@ -217,3 +243,6 @@ async fn write_part<W: AsyncWrite + Unpin>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

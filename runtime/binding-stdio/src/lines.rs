@@ -2,11 +2,13 @@
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// Bytes asked of one read.
 const READ: usize = 64 * 1024;
+/// Bytes that a read must have room for.
+const READ_MIN: usize = 4 * 1024;
 
 /// A line without its end.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,29 +63,33 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 }
                 continue;
             }
-            self.searched = self.buffer.len();
-            if self.buffer.len() > self.limit {
-                self.given_up += self.buffer.len() as u64;
-                self.buffer.clear();
-                self.searched = 0;
+            // A line's end may have a second byte, which does not count.
+            if self.buffer.len() > self.limit.saturating_add(1) {
+                let beyond = self.buffer.len() - 1;
+                self.given_up += beyond as u64;
+                self.buffer.advance(beyond);
             }
+            self.searched = self.buffer.len();
             if self.ended {
                 let rest = self.buffer.split();
                 self.searched = 0;
                 return Ok(self.finish(rest));
             }
-            self.buffer.reserve(READ);
+            // Lines are slices of this block: small ones share it.
+            if self.buffer.capacity() - self.buffer.len() < READ_MIN {
+                self.buffer.reserve(READ);
+            }
             self.ended = self.input.read_buf(&mut self.buffer).await? == 0;
         }
     }
 
     fn finish(&mut self, mut line: BytesMut) -> Option<Line> {
+        if line.last() == Some(&b'\r') {
+            line.truncate(line.len() - 1);
+        }
         let length = self.given_up + line.len() as u64;
         if std::mem::take(&mut self.given_up) > 0 || line.len() > self.limit {
             return Some(Line::Oversized(length));
-        }
-        if line.last() == Some(&b'\r') {
-            line.truncate(line.len() - 1);
         }
         let blank = line.iter().all(|byte| matches!(byte, b' ' | b'\t'));
         (!blank).then(|| Line::Whole(line.freeze()))
@@ -134,5 +140,76 @@ mod tests {
         );
         assert_eq!(all(b"123456\n", 5).await, [Line::Oversized(6)]);
         assert_eq!(all(b"123456", 5).await, [Line::Oversized(6)]);
+        // Nor does it matter which end the line has.
+        let whole = Line::Whole(Bytes::from_static(b"12345"));
+        assert_eq!(all(b"12345\r\n", 5).await, [whole]);
+        assert_eq!(all(b"123456\r\n", 5).await, [Line::Oversized(6)]);
+    }
+
+    #[tokio::test]
+    async fn lines_are_cut_the_same_wherever_the_input_was() {
+        let (mut input, output) = tokio::io::duplex(1);
+        let text = b"one\r\n\r\ntoo long a line\n12345\r\n123456\r\nlast\r";
+        let mut lines = Lines::new(output, 5);
+        let feed = async {
+            tokio::io::AsyncWriteExt::write_all(&mut input, text)
+                .await
+                .expect("it is read");
+            drop(input);
+        };
+        let mut found = Vec::new();
+        let read = async {
+            while let Some(line) = lines.next().await.expect("a pipe can be read") {
+                found.push(line);
+            }
+        };
+        tokio::join!(feed, read);
+        assert_eq!(found, all(text, 5).await);
+        let whole = |text: &'static str| Line::Whole(Bytes::from_static(text.as_bytes()));
+        let oversized = Line::Oversized;
+        assert_eq!(
+            found,
+            [
+                whole("one"),
+                oversized(15),
+                whole("12345"),
+                oversized(6),
+                whole("last")
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn an_oversized_line_takes_no_more_memory_than_the_limit_and_a_read() {
+        let mut input = vec![b'x'; 10_000_000];
+        input.extend_from_slice(b"\nafter\n");
+        let mut lines = Lines::new(input.as_slice(), 1_000);
+        assert_eq!(
+            lines.next().await.expect("a slice"),
+            Some(Line::Oversized(10_000_000))
+        );
+        let capacity = lines.buffer.capacity();
+        assert!(capacity <= 2 * (1_000 + READ), "{capacity}");
+    }
+
+    #[tokio::test]
+    async fn small_lines_share_their_memory() {
+        let (mut input, output) = tokio::io::duplex(64);
+        let mut lines = Lines::new(output, 1_000);
+        let mut kept: Vec<Bytes> = Vec::new();
+        for _ in 0..200 {
+            let write = tokio::io::AsyncWriteExt::write_all(&mut input, b"a small line\n");
+            write.await.expect("it is read");
+            match lines.next().await.expect("a pipe can be read") {
+                Some(Line::Whole(line)) => kept.push(line),
+                other => panic!("no line but {other:?}"),
+            }
+        }
+        let places: Vec<usize> = kept.iter().map(|it| it.as_ptr() as usize).collect();
+        let blocks = places
+            .windows(2)
+            .filter(|two| two[1] != two[0] + 13)
+            .count();
+        assert!(blocks < 4, "{blocks} blocks for 3 kB");
     }
 }
