@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
 use crate::cursor::Cursor;
+use crate::document::Document;
 use crate::error::Duplicate;
 use crate::parts::Parts;
 use crate::scan;
@@ -119,6 +120,12 @@ impl<'a> Value<'a> {
         let content = self.string_parts()?.contiguous();
         // The document was checked, so this is UTF-8.
         ByteString::try_from(content).ok()
+    }
+
+    /// The value as a document of its own. A part of a text that was checked is in order, so that it
+    /// is not looked at again.
+    pub fn document(&self) -> Document {
+        Document::checked(self.parts())
     }
 
     /// The content of a string as slices of the message; one unescaped copy where it has escapes.

@@ -172,10 +172,7 @@ impl Members<'_> {
             .ok_or_else(|| refuse("The member 'method' must be a string."))?;
         let params = match self.params {
             None => Params(None),
-            Some(params) if params.kind() == Kind::Object => {
-                // A part of a message that was checked is in order.
-                Params(Document::parse(params.parts(), Limits::default()).ok())
-            }
+            Some(params) if params.kind() == Kind::Object => Params(Some(params.document())),
             Some(_) => return Err(refuse("The member 'params' must be an object.")),
         };
         Ok(match id {
