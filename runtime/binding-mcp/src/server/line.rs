@@ -41,6 +41,17 @@ pub(super) enum UnderWay {
     Listen(usize),
 }
 
+impl Line {
+    /// What the client listens to.
+    fn listens(&self) -> Vec<usize> {
+        let listen = |under_way: &UnderWay| match under_way {
+            UnderWay::Listen(listen) => Some(*listen),
+            UnderWay::Request(_) => None,
+        };
+        self.under_way.values().filter_map(listen).collect()
+    }
+}
+
 impl McpServer {
     pub(super) fn on_line(&mut self, cx: &mut Context<'_>, stream: StreamId) {
         if cx.stopping() {
@@ -100,14 +111,7 @@ impl McpServer {
             Frame::Window(_) => {
                 line.out.flush(cx, line.stream);
                 let session = line.session;
-                let listens: Vec<usize> = line
-                    .under_way
-                    .values()
-                    .filter_map(|under_way| match under_way {
-                        UnderWay::Listen(listen) => Some(*listen),
-                        UnderWay::Request(_) => None,
-                    })
-                    .collect();
+                let listens = line.listens();
                 for listen in listens {
                     self.flush_listen_updates(cx, listen);
                 }
@@ -179,14 +183,7 @@ impl McpServer {
             return;
         };
         let session = line.session;
-        let listens: Vec<usize> = line
-            .under_way
-            .values()
-            .filter_map(|under_way| match under_way {
-                UnderWay::Listen(listen) => Some(*listen),
-                UnderWay::Request(_) => None,
-            })
-            .collect();
+        let listens = line.listens();
         for listen in listens {
             self.end_listen(cx, listen);
         }
