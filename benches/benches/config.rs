@@ -12,9 +12,10 @@ use tidegate_scenarios::House as _;
 fn load(c: &mut Criterion) {
     let text = include_str!("../../config/two-brokers.yaml");
     let house = Tidegate::default();
+    let environment = |_: &str| Some("secret".to_owned());
     c.bench_function("config", |b| {
         b.iter(|| {
-            tidegate_config::load("config.yaml", text, house.registry(), &|_| None)
+            tidegate_config::load("config.yaml", text, house.registry(), &environment)
                 .expect("a config")
         });
     });
