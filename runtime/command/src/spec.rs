@@ -112,6 +112,7 @@ fn run_files(
 
 fn play_one(script: &Script, house: &Tidegate, seed: u64, seeds: u64) -> Result<(), String> {
     play(script, house, Mode::Ordered).map_err(|failure| failure.to_string())?;
+    let seeds = if script.is_ordered() { 0 } else { seeds };
     for seed in seed..seed.saturating_add(seeds) {
         play(script, house, Mode::Seeded(seed))
             .map_err(|failure| format!("{failure}  with --seeds 1 --seed {seed}"))?;

@@ -197,7 +197,7 @@ fn a_line_that_cannot_be_read_is_pointed_at() {
         (
             "hello",
             1,
-            "'hello' is not known; a line begins with '>', '<', '+', '#', 'binding', 'seed', 'window', 'faults', 'live' or 'ordered'",
+            "'hello' is not known; a line begins with '>', '<', '+', '#', 'binding', 'seed', 'window', 'faults', 'repeat', 'again', 'live' or 'ordered'",
         ),
     ] {
         let error = parse(&format!("{HEAD}{line}\n")).expect_err(line);
@@ -251,6 +251,39 @@ binding mcp_mqtt0 config=options.yaml
         Ok(wanted.as_str()),
         "what holds stays as it is"
     );
+}
+
+#[test]
+fn repeated_lines_are_played_anew_with_captures_of_their_own() {
+    let call = "> mcp.1 begin toolsCall name=\"none\"\n< mcp.1 reset kind=notFound message=_\n";
+    let counted = |body: &str| format!("{HEAD}{call}< mcp.1' abort\n> mcp.1 end\n{body}");
+    let ticks = "repeat 3\n+1s\nagain\n";
+    assert!(
+        play(
+            &parse(&counted(ticks)).expect("a script"),
+            &Tidegate::default(),
+            Mode::Ordered
+        )
+        .is_ok_and(|played| played.steps == 4 + 2 * 3 + 1)
+    );
+    let wrong = failure(&counted("repeat 3\n+next\nagain\n"));
+    assert_eq!(wrong.what, "no timer is set, so there is no next one");
+    for (body, what) in [
+        ("repeat 2\n+1s\n", "a 'repeat' is not ended by 'again'"),
+        ("again\n", "'again' ends a 'repeat', and there is none"),
+        (
+            "repeat 2\nrepeat 2\nagain\n",
+            "'repeat' stands within another one",
+        ),
+        ("repeat\nagain\n", "'repeat' needs how many times"),
+    ] {
+        assert_eq!(parse(&counted(body)).expect_err(body).what, what);
+    }
+    let blessed = bless(
+        &parse(&counted(ticks)).expect("a script"),
+        &Tidegate::default(),
+    );
+    assert!(blessed.is_err(), "{blessed:?}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub fn chart(script: &Script) -> String {
                     (false, false) => writeln!(out, "{:width$}   │{:─<MIDDLE$}▶ {text}", "", ""),
                 };
             }
-            Some(Step::Advance(_) | Step::Next | Step::Shutdown) => {
+            Some(_) => {
                 let _ = writeln!(out, "{:┄^width$}   ┼", format!(" {} ", line.text.trim()));
             }
         }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::captures::Captures;
 use crate::house::House;
 use crate::script::{Line, Script, Step};
 use stage::Stage;
@@ -91,8 +92,21 @@ pub fn play(script: &Script, house: &dyn House, mode: Mode) -> Result<Played, Bo
     };
     let mut stage = Stage::set(script, house, mode).map_err(|what| failed(None, None, what))?;
     let mut played = Played { steps: 0 };
-    for line in &script.lines {
+    let mut at = 0;
+    // Where the repeated lines begin, how often they are still to come, and what was captured then.
+    let mut repeated = (0, 0, Captures::default());
+    while let Some(line) = script.lines.get(at) {
+        at += 1;
         let Some(step) = &line.step else { continue };
+        match step {
+            Step::Repeat(times) => repeated = (at, *times, stage.captures.clone()),
+            Step::Again if repeated.1 > 1 => {
+                at = repeated.0;
+                repeated.1 -= 1;
+                stage.captures = repeated.2.clone();
+            }
+            _ => {}
+        }
         played.steps += 1;
         let done = take(&mut stage, step);
         if let Err(what) = done {
@@ -101,6 +115,7 @@ pub fn play(script: &Script, house: &dyn House, mode: Mode) -> Result<Played, Bo
         if matches!(step, Step::Play(_)) {
             stage.trace.push(line.text.clone());
         }
+        stage.forget_old_trace();
     }
     let last = script.lines.iter().rfind(|line| line.step.is_some());
     match stage.close() {
@@ -120,7 +135,7 @@ fn take(stage: &mut Stage, step: &Step) -> Result<(), String> {
         Step::Advance(duration) => stage.advance(*duration),
         Step::Next => stage.next()?,
         Step::Shutdown => stage.shutdown(),
-        Step::Expect(_) => {}
+        Step::Expect(_) | Step::Repeat(_) | Step::Again => {}
     }
     stage.rules_kept()
 }
@@ -136,6 +151,13 @@ pub(crate) enum Told {
 
 /// What the stimuli of a script bring about, in order.
 pub(crate) fn reactions(script: &Script, house: &dyn House) -> Result<Vec<Told>, String> {
+    if script
+        .lines
+        .iter()
+        .any(|line| matches!(line.step, Some(Step::Repeat(_))))
+    {
+        return Err("a script that repeats lines is written by hand".to_owned());
+    }
     let mut stage = Stage::set(script, house, Mode::Ordered)?;
     let mut told = Vec::new();
     let mut last = 0;

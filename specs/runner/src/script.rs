@@ -28,6 +28,8 @@ pub struct Script {
     pub(crate) ordered: bool,
     /// How many handlers are to panic.
     pub(crate) faults: u64,
+    /// While it is read: whether a `repeat` is open.
+    repeats: bool,
     pub(crate) lines: Vec<Line>,
 }
 
@@ -54,6 +56,11 @@ pub enum Step {
     Next,
     /// The engine is told to stop.
     Shutdown,
+    /// What follows, up to [`Step::Again`], is played so many times, each time with the captures
+    /// that there were before it.
+    Repeat(u64),
+    /// The end of what is repeated.
+    Again,
 }
 
 /// A script that cannot be read.
@@ -98,6 +105,7 @@ impl Script {
             live: false,
             ordered: false,
             faults: 0,
+            repeats: false,
             lines: gather(source),
         };
         let mut lines = std::mem::take(&mut script.lines);
@@ -108,6 +116,24 @@ impl Script {
             }
         }
         script.lines = lines;
+        if script.repeats {
+            let last = script
+                .lines
+                .iter()
+                .rfind(|line| !line.text.trim().is_empty());
+            let what = (0, "a 'repeat' is not ended by 'again'".to_owned());
+            return Err(match last {
+                Some(line) => script.error(line, what),
+                None => script.error(
+                    &Line {
+                        number: 1,
+                        text: String::new(),
+                        step: None,
+                    },
+                    what,
+                ),
+            });
+        }
         if script.binding.is_empty() {
             return Err(ScriptError {
                 path: script.path,
@@ -144,6 +170,11 @@ impl Script {
         self.live
     }
 
+    /// Whether the order of its frames is what it proves: no seed changes it.
+    pub const fn is_ordered(&self) -> bool {
+        self.ordered
+    }
+
     /// The text as it stands, with the lines that a blessing has changed.
     pub(crate) fn source(&self) -> String {
         let lines: Vec<&str> = self.lines.iter().map(|line| line.text.as_str()).collect();
@@ -174,13 +205,12 @@ impl Script {
         } else {
             let (keyword, items) = whole(header, body).map_err(failed)?;
             self.header(&keyword, &items)
-                .map_err(|what| (start, what))?;
-            None
+                .map_err(|what| (start, what))?
         };
         Ok(())
     }
 
-    fn header(&mut self, keyword: &str, items: &[HeaderItem]) -> Result<(), String> {
+    fn header(&mut self, keyword: &str, items: &[HeaderItem]) -> Result<Option<Step>, String> {
         let mut words = items.iter().filter_map(|item| match item {
             HeaderItem::Word(word) => Some(word.clone()),
             HeaderItem::Field(..) => None,
@@ -221,16 +251,30 @@ impl Script {
                 let faults = words.next().and_then(|word| word.parse().ok());
                 self.faults = faults.ok_or_else(|| missing("a number"))?;
             }
+            "repeat" => {
+                let times = words.next().and_then(|word| word.parse().ok());
+                let times = times.ok_or_else(|| missing("how many times"))?;
+                if std::mem::replace(&mut self.repeats, true) {
+                    return Err("'repeat' stands within another one".to_owned());
+                }
+                return Ok(Some(Step::Repeat(times)));
+            }
+            "again" => {
+                if !std::mem::replace(&mut self.repeats, false) {
+                    return Err("'again' ends a 'repeat', and there is none".to_owned());
+                }
+                return Ok(Some(Step::Again));
+            }
             "live" => self.live = true,
             "ordered" => self.ordered = true,
             _ => {
                 return Err(format!(
                     "'{keyword}' is not known; a line begins with '>', '<', '+', '#', 'binding', \
-                     'seed', 'window', 'faults', 'live' or 'ordered'"
+                     'seed', 'window', 'faults', 'repeat', 'again', 'live' or 'ordered'"
                 ));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn error(&self, line: &Line, (offset, what): (usize, String)) -> ScriptError {

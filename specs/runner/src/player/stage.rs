@@ -161,6 +161,13 @@ impl Stage {
         Ok(stage)
     }
 
+    /// A script may repeat its lines many times, and a failure shows the last of what went before.
+    pub(super) fn forget_old_trace(&mut self) {
+        if self.trace.len() > 512 {
+            self.trace.drain(..256);
+        }
+    }
+
     pub(super) fn side(&self, name: &str) -> Result<usize, String> {
         self.sides
             .iter()
