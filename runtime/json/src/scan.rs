@@ -298,6 +298,10 @@ pub(crate) fn skip_string(cursor: &mut Cursor<'_>) -> bool {
         }
         escaped = true;
         cursor.next();
+        // Where escapes follow one another, looking for each from anew would cost the most.
+        let pairs = cursor.chunk().chunks_exact(2);
+        let run = pairs.take_while(|pair| pair.first() == Some(&b'\\'));
+        cursor.advance(2 * run.count());
     }
 }
 
