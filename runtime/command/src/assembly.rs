@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
-use tidegate_binding_mcp::proxy;
 use tidegate_config::{Binding, Config};
 use tidegate_driver::{Assembly, StartError};
 use tidegate_engine::BindingId;
@@ -60,34 +59,9 @@ impl Exits<'_> {
             .copied()
     }
 
-    fn only(&self, binding: &Binding) -> Result<BindingId, StartError> {
-        let exit = binding.exit.and_then(|exit| self.id(exit));
-        exit.ok_or_else(|| StartError::Edge(format!("the binding {} has no exit", binding.name)))
-    }
-
-    /// The one exit, or the first of the routes'.
-    fn first(&self, binding: &Binding) -> Result<BindingId, StartError> {
-        let route = binding.routes.first().and_then(|route| self.id(route.exit));
-        route.map_or_else(|| self.only(binding), Ok)
-    }
-
-    fn routes(&self, binding: &Binding) -> Vec<proxy::Route> {
-        let transparent = binding.exit.map(|exit| (None, exit));
-        let routes = binding
-            .routes
-            .iter()
-            .map(|route| (route.toolkit.clone(), route.exit));
-        let route = |(toolkit, exit)| {
-            Some(proxy::Route {
-                toolkit: Option::<String>::map(toolkit, Into::into),
-                exit: self.id(exit)?,
-            })
-        };
-        transparent
-            .into_iter()
-            .chain(routes)
-            .filter_map(route)
-            .collect()
+    fn onward(&self, binding: &Binding) -> Result<Onward, StartError> {
+        Onward::of(binding, |index| self.id(index))
+            .ok_or_else(|| StartError::Edge(format!("the binding {} has no exit", binding.name)))
     }
 }
 
@@ -100,15 +74,14 @@ fn attach_one(
     Ok(match (binding.r#type.as_str(), binding.kind.as_str()) {
         ("tcp", "client") => tidegate_binding_tcp::attach(assembly, options(binding)?),
         ("stdio", "server") if assembly.worker() == 0 => {
-            let exit = exits.only(binding)?;
+            let exit = exits.onward(binding)?.exit;
             tidegate_binding_stdio::attach(assembly, &options(binding)?, exit)
         }
         ("http", "server") => attach_http(binding, exits, listening, assembly)?,
         // The broker runs beside the workers, and standard input belongs to the first of them.
         ("mqtt", "broker") | ("stdio", "server") => assembly.attach_nothing(),
         _ => {
-            let (exit, routes) = (exits.first(binding)?, exits.routes(binding));
-            let attached = bindings::attach(binding, Onward { exit, routes }, assembly);
+            let attached = bindings::attach(binding, exits.onward(binding)?, assembly);
             let attached = attached.map_err(|faults| StartError::Edge(faults.to_string()))?;
             attached.unwrap_or_else(|| assembly.attach_nothing())
         }
@@ -121,7 +94,7 @@ fn attach_http(
     listening: &Listening,
     assembly: &mut Assembly,
 ) -> Result<BindingId, StartError> {
-    let exit = exits.only(binding)?;
+    let exit = exits.onward(binding)?.exit;
     let mut listening = listening.lock().unwrap_or_else(PoisonError::into_inner);
     let shared = listening.get(&binding.name).copied();
     let (id, address) = tidegate_binding_http::attach(assembly, options(binding)?, exit, shared)?;

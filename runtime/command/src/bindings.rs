@@ -31,6 +31,34 @@ pub(crate) struct Onward {
     pub(crate) routes: Vec<proxy::Route>,
 }
 
+impl Onward {
+    /// Where a declared binding's streams go; `attached` gives what stands for a binding of the
+    /// config. Nothing where it goes nowhere.
+    pub(crate) fn of(
+        binding: &Binding,
+        attached: impl Fn(usize) -> Option<BindingId>,
+    ) -> Option<Self> {
+        let transparent = binding.exit.map(|exit| (None, exit));
+        let routes = binding
+            .routes
+            .iter()
+            .map(|route| (route.toolkit.clone(), route.exit));
+        let route = |(toolkit, exit): (Option<String>, usize)| {
+            Some(proxy::Route {
+                toolkit: toolkit.map(Into::into),
+                exit: attached(exit)?,
+            })
+        };
+        let routes: Vec<_> = transparent
+            .into_iter()
+            .chain(routes)
+            .filter_map(route)
+            .collect();
+        let exit = routes.first()?.exit;
+        Some(Self { exit, routes })
+    }
+}
+
 /// Attaches a binding, if its kind is a state machine.
 pub(crate) fn attach(
     binding: &Binding,

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_binding_mcp::proxy;
 use tidegate_config::{Binding, Registry};
 use tidegate_engine::{BindingId, Worker};
 use tidegate_scenarios::{House, fixtures};
@@ -39,25 +38,13 @@ impl House for Tidegate {
         worker: &mut Worker,
     ) -> Result<BindingId, String> {
         let told = |error: &dyn std::fmt::Display| error.to_string();
-        let transparent = binding.exit.map(|exit| (None, exit));
-        let routes = binding
-            .routes
-            .iter()
-            .map(|route| (route.toolkit.clone(), route.exit));
-        let all: Vec<_> = transparent.into_iter().chain(routes).collect();
-        let first = all.first().and_then(|(_, exit)| exits.get(exit).copied());
-        let exit = first.ok_or_else(|| format!("the binding {} has no exit", binding.name))?;
+        let onward = Onward::of(binding, |index| exits.get(&index).copied());
+        let onward = onward.ok_or_else(|| format!("the binding {} has no exit", binding.name))?;
         if binding.r#type == "test" {
             let options = binding.options().map_err(|faults| told(&faults))?;
-            return Ok(worker.attach(Box::new(fixtures::Relay::new(options, exit))));
+            return Ok(worker.attach(Box::new(fixtures::Relay::new(options, onward.exit))));
         }
-        let route = |(toolkit, exit): (Option<String>, usize)| {
-            let exit = *exits.get(&exit)?;
-            let toolkit = toolkit.map(Into::into);
-            Some(proxy::Route { toolkit, exit })
-        };
-        let routes = all.into_iter().filter_map(route).collect();
-        bindings::attach(binding, Onward { exit, routes }, worker)
+        bindings::attach(binding, onward, worker)
             .map_err(|faults| told(&faults))?
             .ok_or_else(|| {
                 format!(

@@ -48,5 +48,7 @@ async def test_a_thousand_calls_over_fifty_connections(broker, parts):
     stopped = [json.loads(line) for line in gateway.lines if line.startswith("{") and "stopped" in line]
     stopping = [json.loads(line) for line in gateway.lines if line.startswith("{") and "stopping" in line]
     # Nothing is left but the connections to the broker, of which each worker has one.
-    assert stopping and stopping[0]["fields"]["streams"] <= (os.cpu_count() or 1), gateway.text()
+    workers = os.cpu_count() or 1
+    assert stopping and stopping[0]["fields"]["streams"] <= workers, gateway.text()
+    assert stopping[0]["fields"]["exchanges"] <= workers, gateway.text()
     assert stopped and stopped[-1]["fields"]["streams_cut"] == 0, gateway.text()
