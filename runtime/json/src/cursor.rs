@@ -11,8 +11,8 @@ pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
     /// Which buffer.
     index: usize,
-    /// Offset in the message of the first byte of `rest`.
-    offset: usize,
+    /// Offset in the message of the end of `rest`.
+    end: usize,
 }
 
 impl<'a> Cursor<'a> {
@@ -23,41 +23,54 @@ impl<'a> Cursor<'a> {
             parts,
             rest,
             index,
-            offset,
+            end: offset + rest.len(),
         }
     }
 
+    #[inline]
     pub(crate) const fn offset(&self) -> usize {
-        self.offset
+        self.end - self.rest.len()
     }
 
     /// What is left of the current buffer, or the next one: empty at the end alone.
+    #[inline]
     pub(crate) fn chunk(&mut self) -> &'a [u8] {
-        while self.rest.is_empty() && self.index + 1 < self.parts.places() {
-            self.index += 1;
-            self.rest = self.parts.part(self.index);
+        if self.rest.is_empty() {
+            self.enter_next_buffer();
         }
         self.rest
     }
 
-    /// Moves forward within the current buffer.
-    pub(crate) fn advance(&mut self, bytes: usize) {
-        let bytes = bytes.min(self.rest.len());
-        self.rest = self.rest.get(bytes..).unwrap_or(&[]);
-        self.offset += bytes;
+    // Every byte is asked for through here, and nearly every message is one buffer.
+    #[cold]
+    fn enter_next_buffer(&mut self) {
+        while self.rest.is_empty() && self.index + 1 < self.parts.places() {
+            self.index += 1;
+            self.rest = self.parts.part(self.index);
+            self.end += self.rest.len();
+        }
     }
 
+    /// Moves forward within the current buffer.
+    #[inline]
+    pub(crate) fn advance(&mut self, bytes: usize) {
+        self.rest = self.rest.get(bytes..).unwrap_or(&[]);
+    }
+
+    #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {
         self.chunk().first().copied()
     }
 
+    #[inline]
     pub(crate) fn next(&mut self) -> Option<u8> {
-        let byte = self.peek()?;
-        self.advance(1);
-        Some(byte)
+        let (byte, rest) = self.chunk().split_first()?;
+        self.rest = rest;
+        Some(*byte)
     }
 
     /// The next byte that is no white space, which is not passed.
+    #[inline]
     pub(crate) fn skip_whitespace(&mut self) -> Option<u8> {
         loop {
             let byte = self.peek()?;
@@ -70,7 +83,7 @@ impl<'a> Cursor<'a> {
 
     pub(crate) const fn fault(&self, fault: Fault) -> Error {
         Error {
-            offset: self.offset,
+            offset: self.offset(),
             fault,
         }
     }
@@ -79,11 +92,11 @@ impl<'a> Cursor<'a> {
     pub(crate) const fn unexpected(&self, byte: Option<u8>) -> Error {
         match byte {
             Some(_) => Error {
-                offset: self.offset.saturating_sub(1),
+                offset: self.offset().saturating_sub(1),
                 fault: Fault::Unexpected,
             },
             None => Error {
-                offset: self.offset,
+                offset: self.offset(),
                 fault: Fault::Incomplete,
             },
         }

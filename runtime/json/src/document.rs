@@ -2,6 +2,7 @@
 
 use crate::cursor::Cursor;
 use crate::error::Error;
+use crate::index::Index;
 use crate::parts::Parts;
 use crate::scan;
 use crate::value::Value;
@@ -19,38 +20,67 @@ impl Default for Limits {
     }
 }
 
-/// A message that was checked as a whole.
+/// A message that was checked as a whole, or one value of it.
 #[derive(Debug, Clone)]
 pub struct Document {
     parts: Parts,
+    index: Index,
+    /// Which value.
+    root: u32,
 }
+
+/// Which value of a document, without a hold on the document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place(pub(crate) u32);
 
 impl Document {
     /// Checks a message.
     pub fn parse(parts: Parts, limits: Limits) -> Result<Self, Error> {
-        scan::check(&mut Cursor::at(&parts, 0), limits.depth)?;
-        Ok(Self { parts })
+        let mut index = Index::reused();
+        scan::check(&mut Cursor::at(&parts, 0), limits.depth, &mut index)?;
+        Ok(Self {
+            parts,
+            index,
+            root: 0,
+        })
     }
 
-    /// What is known to be one JSON value.
-    pub(crate) const fn checked(parts: Parts) -> Self {
-        Self { parts }
+    /// A part of a message that was checked, which is this one value.
+    pub(crate) const fn checked(parts: Parts, index: Index) -> Self {
+        Self {
+            parts,
+            index,
+            root: 0,
+        }
     }
 
-    /// The value that the message is.
+    /// The value.
     pub fn root(&self) -> Value<'_> {
-        let mut cursor = Cursor::at(&self.parts, 0);
-        cursor.skip_whitespace();
-        Value::starting_at(&self.parts, &mut cursor)
+        Value::at(self, self.root)
     }
 
-    /// The message.
-    pub const fn parts(&self) -> &Parts {
+    /// Another value of the same message, from now on.
+    #[must_use]
+    pub const fn at(mut self, place: Place) -> Self {
+        self.root = place.0;
+        self
+    }
+
+    /// The whole message, in which values have their ranges.
+    pub const fn message(&self) -> &Parts {
         &self.parts
     }
 
-    /// The message, given back.
+    pub(crate) const fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The text of the value; the message itself where the value is all of it.
     pub fn into_parts(self) -> Parts {
-        self.parts
+        let range = self.root().range();
+        if range == (0..self.parts.len()) {
+            return self.parts;
+        }
+        self.parts.slice(range)
     }
 }

@@ -36,6 +36,9 @@ pub enum Fault {
     /// A number that is none.
     #[error("invalid number")]
     Number,
+    /// A message of 4 GiB or more.
+    #[error("the message is too long")]
+    Size,
     /// Arrays and objects within each other beyond the limit.
     #[error("arrays and objects are nested too deep")]
     Depth,

@@ -1,8 +1,8 @@
 //! Reads a JSON message in place, over the parts in which it came.
 //!
 //! A message from the network is a list of `Bytes`. [`Document::parse`] checks the whole of it,
-//! strictly (RFC 8259), before anybody acts on any of it; [`Value`]s are then ranges of the message,
-//! walked lazily. No tree is built and no payload is copied: [`Value::parts`] and
+//! strictly (RFC 8259), before anybody acts on any of it, and writes down where its values lie; a
+//! [`Value`] is then a range of the message. No tree is built and no payload is copied: [`Value::parts`] and
 //! [`Value::string_parts`] give slices of what came in, and only a string with escapes is copied,
 //! once.
 //!
@@ -21,12 +21,13 @@
 mod cursor;
 mod document;
 mod error;
+mod index;
 mod parts;
 mod scan;
 mod value;
 pub mod write;
 
-pub use document::{Document, Limits};
+pub use document::{Document, Limits, Place};
 pub use error::{Duplicate, Error, Fault};
 pub use parts::Parts;
 pub use value::{Elements, Key, Kind, Members, Value};

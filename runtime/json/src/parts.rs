@@ -106,6 +106,23 @@ impl Parts {
         whole.freeze()
     }
 
+    /// Whether `text` stands at `offset`.
+    pub(crate) fn has_at(&self, offset: usize, text: &str) -> bool {
+        let mut text = text.as_bytes();
+        let (mut index, mut at) = self.locate(offset);
+        loop {
+            let here = self.part(index).get(at..).unwrap_or_default();
+            let Some((expected, rest)) = text.split_at_checked(here.len()) else {
+                return here.starts_with(text);
+            };
+            if here.is_empty() || expected != here {
+                return text.is_empty();
+            }
+            text = rest;
+            (index, at) = (index + 1, 0);
+        }
+    }
+
     /// The buffer that holds the byte at `offset`, and where in it.
     pub(crate) fn locate(&self, offset: usize) -> (usize, usize) {
         if offset < self.first.len() {

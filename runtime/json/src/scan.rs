@@ -1,28 +1,47 @@
-//! Two walks over a text: one that checks everything, and one that trusts what was checked.
+//! The walk over a text that checks everything and writes down where the values lie.
 
 use crate::cursor::Cursor;
 use crate::error::{Error, Fault};
+use crate::index::{Entry, Index};
+use crate::value::Kind;
 
-/// Which containers are open, as bits: an object is 1, an array 0.
+/// Which containers are open.
 #[derive(Default)]
-struct Nesting {
+struct Open {
     depth: u32,
+    /// As bits, the innermost last: an object is 1, an array 0.
     objects: u128,
+    /// The entry of the innermost; each names the one that it is in.
+    innermost: u32,
 }
 
-impl Nesting {
+impl Open {
     const MAX: u32 = u128::BITS;
 
-    const fn push(&mut self, object: bool, limit: u32) -> bool {
+    fn push(&mut self, kind: Kind, start: u32, limit: u32, index: &mut Index) -> bool {
         if self.depth >= limit || self.depth >= Self::MAX {
             return false;
         }
+        let entry = index.len();
+        index.push(Entry {
+            start,
+            end: start,
+            next: self.innermost,
+            kind,
+            escaped: false,
+        });
+        self.innermost = entry;
         self.depth += 1;
-        self.objects = (self.objects << 1) | object as u128;
+        self.objects = (self.objects << 1) | u128::from(kind == Kind::Object);
         true
     }
 
-    const fn pop(&mut self) {
+    fn pop(&mut self, end: u32, index: &mut Index) {
+        let next = index.len();
+        if let Some(entry) = index.get_mut(self.innermost) {
+            self.innermost = std::mem::replace(&mut entry.next, next);
+            entry.end = end;
+        }
         self.depth = self.depth.saturating_sub(1);
         self.objects >>= 1;
     }
@@ -32,68 +51,84 @@ impl Nesting {
     }
 }
 
-/// Checks that the text is one JSON value and nothing else.
-pub(crate) fn check(cursor: &mut Cursor<'_>, depth: u32) -> Result<(), Error> {
-    let mut nesting = Nesting::default();
+/// Checks that the text is one JSON value and nothing else, and writes down where its values lie.
+pub(crate) fn check(cursor: &mut Cursor<'_>, depth: u32, index: &mut Index) -> Result<(), Error> {
+    let mut open = Open::default();
     loop {
-        cursor.skip_whitespace();
-        let first = cursor.next();
-        let opens = match first {
-            Some(b'{') => Some(true),
-            Some(b'[') => Some(false),
+        let first = cursor.skip_whitespace();
+        let start = place(cursor)?;
+        cursor.advance(1);
+        let kind = match first {
+            Some(b'{') => Kind::Object,
+            Some(b'[') => Kind::Array,
             Some(byte) => {
-                scalar(cursor, byte)?;
-                None
-            }
-            None => return Err(cursor.fault(Fault::Incomplete)),
-        };
-        if let Some(object) = opens {
-            if !nesting.push(object, depth) {
-                return Err(cursor.fault(Fault::Depth));
-            }
-            let closing = if object { b'}' } else { b']' };
-            if cursor.skip_whitespace() == Some(closing) {
-                cursor.advance(1);
-                nesting.pop();
-            } else {
-                if object {
-                    member_name(cursor)?;
+                scalar(cursor, byte, start, index)?;
+                if behind_value(cursor, &mut open, index)? {
+                    return Ok(());
                 }
                 continue;
             }
+            None => return Err(cursor.fault(Fault::Incomplete)),
+        };
+        if !open.push(kind, start, depth, index) {
+            return Err(cursor.fault(Fault::Depth));
         }
-        if behind_value(cursor, &mut nesting)? {
+        let object = kind == Kind::Object;
+        let closing = if object { b'}' } else { b']' };
+        if cursor.skip_whitespace() != Some(closing) {
+            if object {
+                member_name(cursor, index)?;
+            }
+            continue;
+        }
+        cursor.advance(1);
+        open.pop(place(cursor)?, index);
+        if behind_value(cursor, &mut open, index)? {
             return Ok(());
         }
     }
 }
 
+/// Where the cursor is.
+fn place(cursor: &Cursor<'_>) -> Result<u32, Error> {
+    u32::try_from(cursor.offset()).map_err(|_| cursor.fault(Fault::Size))
+}
+
 /// What follows a value: the ends of containers and then a comma, or the end of the text (`true`).
-fn behind_value(cursor: &mut Cursor<'_>, nesting: &mut Nesting) -> Result<bool, Error> {
+fn behind_value(
+    cursor: &mut Cursor<'_>,
+    open: &mut Open,
+    index: &mut Index,
+) -> Result<bool, Error> {
     loop {
-        cursor.skip_whitespace();
-        if nesting.depth == 0 {
-            return match cursor.peek() {
+        let byte = cursor.skip_whitespace();
+        if open.depth == 0 {
+            return match byte {
                 None => Ok(true),
                 Some(_) => Err(cursor.fault(Fault::Trailing)),
             };
         }
-        match (cursor.next(), nesting.in_object()) {
+        cursor.advance(1);
+        match (byte, open.in_object()) {
             (Some(b','), false) => return Ok(false),
             (Some(b','), true) => {
-                member_name(cursor)?;
+                member_name(cursor, index)?;
                 return Ok(false);
             }
-            (Some(b'}'), true) | (Some(b']'), false) => nesting.pop(),
+            (Some(b'}'), true) | (Some(b']'), false) => open.pop(place(cursor)?, index),
             (byte, _) => return Err(cursor.unexpected(byte)),
         }
     }
 }
 
-fn member_name(cursor: &mut Cursor<'_>) -> Result<(), Error> {
+fn member_name(cursor: &mut Cursor<'_>, index: &mut Index) -> Result<(), Error> {
     cursor.skip_whitespace();
+    let start = place(cursor)?;
     match cursor.next() {
-        Some(b'"') => string(cursor)?,
+        Some(b'"') => {
+            let escaped = string(cursor)?;
+            leaf(cursor, Kind::String, escaped, start, index)?;
+        }
         byte => return Err(cursor.unexpected(byte)),
     }
     cursor.skip_whitespace();
@@ -103,15 +138,52 @@ fn member_name(cursor: &mut Cursor<'_>) -> Result<(), Error> {
     }
 }
 
-fn scalar(cursor: &mut Cursor<'_>, first: u8) -> Result<(), Error> {
-    match first {
-        b'"' => string(cursor),
-        b'-' | b'0'..=b'9' => number(cursor, first),
-        b't' => literal(cursor, b"rue"),
-        b'f' => literal(cursor, b"alse"),
-        b'n' => literal(cursor, b"ull"),
-        _ => Err(cursor.unexpected(Some(first))),
-    }
+fn scalar(cursor: &mut Cursor<'_>, first: u8, start: u32, index: &mut Index) -> Result<(), Error> {
+    let mut escaped = false;
+    let kind = match first {
+        b'"' => {
+            escaped = string(cursor)?;
+            Kind::String
+        }
+        b'-' | b'0'..=b'9' => {
+            number(cursor, first)?;
+            Kind::Number
+        }
+        b't' => {
+            literal(cursor, b"rue")?;
+            Kind::Bool(true)
+        }
+        b'f' => {
+            literal(cursor, b"alse")?;
+            Kind::Bool(false)
+        }
+        b'n' => {
+            literal(cursor, b"ull")?;
+            Kind::Null
+        }
+        _ => return Err(cursor.unexpected(Some(first))),
+    };
+    leaf(cursor, kind, escaped, start, index)
+}
+
+/// Writes down what has nothing in it and ends here.
+fn leaf(
+    cursor: &Cursor<'_>,
+    kind: Kind,
+    escaped: bool,
+    start: u32,
+    index: &mut Index,
+) -> Result<(), Error> {
+    let end = place(cursor)?;
+    let next = index.len() + 1;
+    index.push(Entry {
+        start,
+        end,
+        next,
+        kind,
+        escaped,
+    });
+    Ok(())
 }
 
 fn literal(cursor: &mut Cursor<'_>, rest: &[u8]) -> Result<(), Error> {
@@ -209,8 +281,58 @@ impl Cut {
     }
 }
 
-/// A string, behind its opening quote.
-fn string(cursor: &mut Cursor<'_>) -> Result<(), Error> {
+/// Whether a byte means itself in a string: ASCII without control characters, quote and backslash.
+const fn is_plain(byte: u8) -> bool {
+    matches!(byte, 0x20..=0x21 | 0x23..=0x5B | 0x5D..=0x7F)
+}
+
+/// How many bytes from the start on mean themselves.
+fn plain_run(bytes: &[u8]) -> usize {
+    const WIDTH: usize = 32;
+    let mut run = 0;
+    let mut rest = bytes;
+    // Without a way out inside a block, the compiler makes a few vector instructions of it.
+    while let Some((block, behind)) = rest.split_first_chunk::<WIDTH>() {
+        let special = block.iter().fold(0, |special, byte| {
+            let control = u8::from(*byte < 0x20);
+            let ends = u8::from(*byte == b'"') | u8::from(*byte == b'\\');
+            special | control | ends | (*byte & 0x80)
+        });
+        if special != 0 {
+            break;
+        }
+        run += WIDTH;
+        rest = behind;
+    }
+    run + rest.iter().take_while(|byte| is_plain(**byte)).count()
+}
+
+/// A string, behind its opening quote; whether it has escapes.
+fn string(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
+    let mut escaped = false;
+    loop {
+        let run = plain_run(cursor.chunk());
+        cursor.advance(run);
+        match cursor.peek() {
+            Some(b'"') => {
+                cursor.advance(1);
+                return Ok(escaped);
+            }
+            Some(b'\\') => {
+                cursor.advance(1);
+                escape(cursor)?;
+                escaped = true;
+            }
+            Some(0x80..) => beyond_ascii(cursor)?,
+            Some(0x00..=0x1F) => return Err(cursor.fault(Fault::Control)),
+            Some(_) => {}
+            None => return Err(cursor.fault(Fault::Incomplete)),
+        }
+    }
+}
+
+/// What a string holds up to its next escape or its end, where not all of it is ASCII.
+fn beyond_ascii(cursor: &mut Cursor<'_>) -> Result<(), Error> {
     let mut cut = Cut::default();
     loop {
         let chunk = cursor.chunk();
@@ -235,13 +357,10 @@ fn string(cursor: &mut Cursor<'_>) -> Result<(), Error> {
         }
         cursor.advance(run.len());
         if end.is_some() {
-            if !cut.is_empty() {
-                return Err(cursor.fault(Fault::Utf8));
-            }
-            if cursor.next() == Some(b'"') {
+            if cut.is_empty() {
                 return Ok(());
             }
-            escape(cursor)?;
+            return Err(cursor.fault(Fault::Utf8));
         }
     }
 }
@@ -277,71 +396,4 @@ pub(crate) fn hex(cursor: &mut Cursor<'_>) -> Result<u32, Error> {
         value = value * 16 + digit.ok_or_else(|| cursor.fault(Fault::Escape))?;
     }
     Ok(value)
-}
-
-/// Passes a string of a text that was checked, behind its opening quote; whether it has escapes.
-pub(crate) fn skip_string(cursor: &mut Cursor<'_>) -> bool {
-    let mut escaped = false;
-    loop {
-        let chunk = cursor.chunk();
-        let Some(end) = memchr::memchr2(b'"', b'\\', chunk) else {
-            if chunk.is_empty() {
-                return escaped;
-            }
-            cursor.advance(chunk.len());
-            continue;
-        };
-        let quote = chunk.get(end) == Some(&b'"');
-        cursor.advance(end + 1);
-        if quote {
-            return escaped;
-        }
-        escaped = true;
-        cursor.next();
-        // Where escapes follow one another, looking for each from anew would cost the most.
-        let pairs = cursor.chunk().chunks_exact(2);
-        let run = pairs.take_while(|pair| pair.first() == Some(&b'\\'));
-        cursor.advance(2 * run.count());
-    }
-}
-
-/// Passes a value of a text that was checked.
-pub(crate) fn skip_value(cursor: &mut Cursor<'_>) {
-    let mut depth = 0_usize;
-    loop {
-        match cursor.skip_whitespace() {
-            Some(b'"') => {
-                cursor.advance(1);
-                skip_string(cursor);
-            }
-            Some(b'{' | b'[') => {
-                cursor.advance(1);
-                depth += 1;
-                continue;
-            }
-            Some(b'}' | b']') => {
-                cursor.advance(1);
-                depth = depth.saturating_sub(1);
-            }
-            Some(b',' | b':') if depth > 0 => {
-                cursor.advance(1);
-                continue;
-            }
-            Some(_) => skip_word(cursor),
-            None => return,
-        }
-        if depth == 0 {
-            return;
-        }
-    }
-}
-
-/// Passes a number or a literal.
-fn skip_word(cursor: &mut Cursor<'_>) {
-    while matches!(
-        cursor.peek(),
-        Some(b'0'..=b'9' | b'.' | b'+' | b'-' | b'a'..=b'z' | b'A'..=b'Z')
-    ) {
-        cursor.advance(1);
-    }
 }

@@ -7,8 +7,9 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
 use crate::cursor::Cursor;
-use crate::document::Document;
+use crate::document::{Document, Place};
 use crate::error::Duplicate;
+use crate::index::Entry;
 use crate::parts::Parts;
 use crate::scan;
 
@@ -32,11 +33,9 @@ pub enum Kind {
 /// A value of a document.
 #[derive(Debug, Clone, Copy)]
 pub struct Value<'a> {
-    parts: &'a Parts,
-    start: usize,
-    end: usize,
-    kind: Kind,
-    escaped: bool,
+    document: &'a Document,
+    at: u32,
+    entry: Entry,
 }
 
 /// The name of a member.
@@ -44,52 +43,38 @@ pub struct Value<'a> {
 pub struct Key<'a>(Value<'a>);
 
 impl<'a> Value<'a> {
-    /// The value at the cursor, which is moved behind it.
-    pub(crate) fn starting_at(parts: &'a Parts, cursor: &mut Cursor<'a>) -> Self {
-        let start = cursor.offset();
-        let mut escaped = false;
-        let kind = match cursor.peek() {
-            Some(b'{') => Kind::Object,
-            Some(b'[') => Kind::Array,
-            Some(b'"') => Kind::String,
-            Some(b't') => Kind::Bool(true),
-            Some(b'f') => Kind::Bool(false),
-            Some(b'n') => Kind::Null,
-            _ => Kind::Number,
-        };
-        if kind == Kind::String {
-            cursor.advance(1);
-            escaped = scan::skip_string(cursor);
-        } else {
-            scan::skip_value(cursor);
-        }
+    #[inline]
+    pub(crate) fn at(document: &'a Document, at: u32) -> Self {
         Self {
-            parts,
-            start,
-            end: cursor.offset(),
-            kind,
-            escaped,
+            document,
+            at,
+            entry: document.index().get(at),
         }
     }
 
     /// What it is.
     pub const fn kind(&self) -> Kind {
-        self.kind
+        self.entry.kind
     }
 
     /// Where it lies in the message.
     pub const fn range(&self) -> Range<usize> {
-        self.start..self.end
+        self.entry.start as usize..self.entry.end as usize
+    }
+
+    /// Which value of its document it is; see [`Document::at`].
+    pub const fn place(&self) -> Place {
+        Place(self.at)
     }
 
     /// Its text, as slices of the message.
     pub fn parts(&self) -> Parts {
-        self.parts.slice(self.range())
+        self.document.message().slice(self.range())
     }
 
     /// Whether it is a string with escapes.
     pub const fn is_escaped(&self) -> bool {
-        self.escaped
+        self.entry.escaped
     }
 
     /// The members of an object, in order; nothing for another kind.
@@ -122,19 +107,30 @@ impl<'a> Value<'a> {
         ByteString::try_from(content).ok()
     }
 
+    /// Whether it is this string.
+    pub fn is(&self, text: &str) -> bool {
+        let Some(content) = self.content() else {
+            return false;
+        };
+        if self.entry.escaped {
+            return self.unescaped(content) == text.as_bytes();
+        }
+        content.len() == text.len() && self.document.message().has_at(content.start, text)
+    }
+
     /// The value as a document of its own. A part of a text that was checked is in order, so that it
     /// is not looked at again.
     pub fn document(&self) -> Document {
-        Document::checked(self.parts())
+        Document::checked(self.parts(), self.document.index().of(self.at))
     }
 
     /// The content of a string as slices of the message; one unescaped copy where it has escapes.
     pub fn string_parts(&self) -> Option<Parts> {
         let content = self.content()?;
-        if self.escaped {
+        if self.entry.escaped {
             return Some(Parts::from(self.unescaped(content)));
         }
-        Some(self.parts.slice(content))
+        Some(self.document.message().slice(content))
     }
 
     /// A number without a fraction, from 0 up. `3.0` and `1e2` are such numbers too.
@@ -158,26 +154,27 @@ impl<'a> Value<'a> {
 
     /// `true` or `false`.
     pub const fn as_bool(&self) -> Option<bool> {
-        match self.kind {
+        match self.entry.kind {
             Kind::Bool(value) => Some(value),
             _ => None,
         }
     }
 
-    fn number(&self) -> Option<String> {
-        (self.kind == Kind::Number)
-            .then(|| String::from_utf8(self.parts().contiguous().to_vec()).ok())
-            .flatten()
+    fn number(&self) -> Option<ByteString> {
+        let text = (self.entry.kind == Kind::Number).then(|| self.parts().contiguous());
+        // Its digits, and a slice of the message where it lies in one buffer.
+        ByteString::try_from(text?).ok()
     }
 
     /// Where a string's content lies.
     fn content(&self) -> Option<Range<usize>> {
-        (self.kind == Kind::String).then(|| self.start + 1..self.end.saturating_sub(1))
+        let range = self.range();
+        (self.entry.kind == Kind::String).then(|| range.start + 1..range.end.saturating_sub(1))
     }
 
     fn unescaped(&self, content: Range<usize>) -> Bytes {
         let mut text = BytesMut::with_capacity(content.len());
-        let mut cursor = Cursor::at(self.parts, content.start);
+        let mut cursor = Cursor::at(self.document.message(), content.start);
         while cursor.offset() < content.end {
             let left = content.end - cursor.offset();
             let chunk = cursor.chunk();
@@ -230,28 +227,9 @@ fn whole(text: &str) -> Option<i64> {
 
 impl Key<'_> {
     /// Whether this is the name.
+    #[inline]
     pub fn is(&self, name: &str) -> bool {
-        let Some(content) = self.0.content() else {
-            return false;
-        };
-        if self.0.escaped {
-            return self.0.unescaped(content) == name.as_bytes();
-        }
-        if content.len() != name.len() {
-            return false;
-        }
-        let mut cursor = Cursor::at(self.0.parts, content.start);
-        let mut name = name.as_bytes();
-        while !name.is_empty() {
-            let chunk = cursor.chunk();
-            let length = chunk.len().min(name.len());
-            if length == 0 || chunk.get(..length) != name.get(..length) {
-                return false;
-            }
-            cursor.advance(length);
-            name = name.get(length..).unwrap_or_default();
-        }
-        true
+        self.0.is(name)
     }
 
     /// The name.
@@ -265,32 +243,34 @@ impl Key<'_> {
 /// A walk through an object or an array.
 #[derive(Debug, Clone)]
 struct Walk<'a> {
-    parts: &'a Parts,
-    cursor: Cursor<'a>,
-    end: usize,
+    document: &'a Document,
+    next: u32,
+    end: u32,
 }
 
 impl<'a> Walk<'a> {
+    #[inline]
     fn into(value: &Value<'a>, kind: Kind) -> Self {
-        let (start, end) = if value.kind == kind {
-            (value.start + 1, value.end.saturating_sub(1))
+        let (next, end) = if value.entry.kind == kind {
+            (value.at + 1, value.entry.next)
         } else {
             (0, 0)
         };
         Self {
-            parts: value.parts,
-            cursor: Cursor::at(value.parts, start),
+            document: value.document,
+            next,
             end,
         }
     }
 
+    #[inline]
     fn value(&mut self) -> Option<Value<'a>> {
-        while matches!(self.cursor.skip_whitespace(), Some(b',' | b':'))
-            && self.cursor.offset() < self.end
-        {
-            self.cursor.advance(1);
+        if self.next >= self.end {
+            return None;
         }
-        (self.cursor.offset() < self.end).then(|| Value::starting_at(self.parts, &mut self.cursor))
+        let value = Value::at(self.document, self.next);
+        self.next = value.entry.next;
+        Some(value)
     }
 }
 
@@ -301,6 +281,7 @@ pub struct Members<'a>(Walk<'a>);
 impl<'a> Iterator for Members<'a> {
     type Item = (Key<'a>, Value<'a>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let key = self.0.value()?;
         Some((Key(key), self.0.value()?))
@@ -314,6 +295,7 @@ pub struct Elements<'a>(Walk<'a>);
 impl<'a> Iterator for Elements<'a> {
     type Item = Value<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.0.value()
     }

@@ -81,7 +81,7 @@ pub(super) fn page(list: &McpBeginEx, result: Parts, prefixes: &Prefixes) -> Opt
             elements
                 .map(|element| {
                     let places: Vec<usize> = string_start(element, array.key).into_iter().collect();
-                    insert(document.parts(), element.range(), &places, prefix)
+                    insert(document.message(), element.range(), &places, prefix)
                 })
                 .collect(),
         );

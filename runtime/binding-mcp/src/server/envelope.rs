@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use tidegate_json::{Document, Kind, Limits, Parts, Value};
+use tidegate_json::{Document, Kind, Limits, Parts, Place, Value};
 
 use super::errors::Refusal;
 
@@ -108,12 +108,39 @@ pub(super) fn read(parts: Parts) -> Incoming {
     };
     let root = document.root();
     match root.kind() {
-        Kind::Array => Incoming::Batch(root.elements().map(message).collect()),
-        _ => Incoming::One(message(root)),
+        Kind::Array => {
+            let messages = root.elements().map(|element| message(element.document()));
+            Incoming::Batch(messages.collect())
+        }
+        _ => Incoming::One(message(document)),
     }
 }
 
-fn message(value: Value<'_>) -> Result<Message, Unreadable> {
+fn message(document: Document) -> Result<Message, Unreadable> {
+    let said = members(document.root())?.read()?;
+    Ok(match said {
+        Said::Call { id, method, params } => {
+            let params = Params(params.map(|params| document.at(params)));
+            match id {
+                Some(id) => Message::Request { id, method, params },
+                None => Message::Notification { method, params },
+            }
+        }
+        Said::Answer => Message::Response,
+    })
+}
+
+/// What a message says, and where in it the params are.
+enum Said {
+    Call {
+        id: Option<Id>,
+        method: ByteString,
+        params: Option<Place>,
+    },
+    Answer,
+}
+
+fn members(value: Value<'_>) -> Result<Members<'_>, Unreadable> {
     let nobody = |what: &str| (Id::null(), Refusal::invalid_request(what));
     if value.kind() != Kind::Object {
         return Err(nobody("A message is a JSON object."));
@@ -132,7 +159,7 @@ fn message(value: Value<'_>) -> Result<Message, Unreadable> {
             return Err(nobody("A member of the message occurs twice."));
         }
     }
-    members.into_message()
+    Ok(members)
 }
 
 #[derive(Default)]
@@ -145,7 +172,7 @@ struct Members<'a> {
 }
 
 impl Members<'_> {
-    fn into_message(self) -> Result<Message, Unreadable> {
+    fn read(self) -> Result<Said, Unreadable> {
         let id = self
             .id
             .map(id)
@@ -157,13 +184,12 @@ impl Members<'_> {
                 Refusal::invalid_request(what),
             )
         };
-        let version = self.jsonrpc.and_then(|version| version.string());
-        if version.as_deref() != Some("2.0") {
+        if !self.jsonrpc.is_some_and(|version| version.is("2.0")) {
             return Err(refuse("The member 'jsonrpc' must be \"2.0\"."));
         }
         let Some(method) = self.method else {
             if self.answer.is_some() {
-                return Ok(Message::Response);
+                return Ok(Said::Answer);
             }
             return Err(refuse("The member 'method' is missing."));
         };
@@ -171,14 +197,11 @@ impl Members<'_> {
             .string()
             .ok_or_else(|| refuse("The member 'method' must be a string."))?;
         let params = match self.params {
-            None => Params(None),
-            Some(params) if params.kind() == Kind::Object => Params(Some(params.document())),
+            None => None,
+            Some(params) if params.kind() == Kind::Object => Some(params.place()),
             Some(_) => return Err(refuse("The member 'params' must be an object.")),
         };
-        Ok(match id {
-            Some(id) => Message::Request { id, method, params },
-            None => Message::Notification { method, params },
-        })
+        Ok(Said::Call { id, method, params })
     }
 }
 

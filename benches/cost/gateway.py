@@ -1,0 +1,180 @@
+"""A gateway and a broker to count the costs of, and the calls that are counted."""
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import time
+
+PATIENCE = 60
+VERSION = "2025-11-25"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def broker(directory):
+    """mosquitto, on a free port."""
+    port = free_port()
+    settings = directory / "mosquitto.conf"
+    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n")
+    process = subprocess.Popen(["mosquitto", "-c", settings], stderr=subprocess.DEVNULL)
+    try:
+        connect(port).close()
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def connect(port):
+    """A connection to a port that is about to be listened on."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection = socket.create_connection(("127.0.0.1", port))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(PATIENCE)
+            return connection
+        except ConnectionRefusedError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
+def config(port, broker_port, patterns):
+    allowed = [f"lines/{number}/set" for number in range(patterns - 1)] + ["bench/+"]
+    return {
+        "name": "cost",
+        "workers": 1,
+        "bindings": {
+            "http0": {
+                "type": "http",
+                "kind": "server",
+                "options": {"listen": f"127.0.0.1:{port}"},
+                "exit": "mcp_server0",
+            },
+            "mcp_server0": {"type": "mcp", "kind": "server", "exit": "mcp_mqtt0"},
+            "mcp_mqtt0": {
+                "type": "mcp_mqtt",
+                "kind": "proxy",
+                "options": {"publish": allowed},
+                "exit": "mqtt_client0",
+            },
+            "mqtt_client0": {"type": "mqtt", "kind": "client", "exit": "tcp_client0"},
+            "tcp_client0": {
+                "type": "tcp",
+                "kind": "client",
+                "options": {"host": "127.0.0.1", "port": broker_port},
+            },
+        },
+    }
+
+
+class Gateway:
+    """tidegate under callgrind, and one connection to it."""
+
+    def __init__(self, binary, directory, broker_port, patterns, wrapper):
+        self.port = free_port()
+        # JSON is YAML, too.
+        path = directory / "cost.yaml"
+        path.write_text(json.dumps(config(self.port, broker_port, patterns)))
+        self.command = [*wrapper, binary, "start", "--config", path]
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.connection = connect(self.port)
+        return self
+
+    def __exit__(self, *_):
+        self.connection.close()
+        self.process.send_signal(signal.SIGTERM)
+        _, said = self.process.communicate(timeout=PATIENCE)
+        if self.process.returncode != 0:
+            raise RuntimeError(f"tidegate ended with {self.process.returncode}: {said.decode()}")
+
+    def drive(self, calls, sessions):
+        """Calls publish, one call after the other, in the sessions by turns."""
+        names = [self.open_session() for _ in range(sessions)]
+        requests = [request(body(), session) for session in names] or [request(body(), None)]
+        for number in range(calls):
+            status, _, answer = self.ask(requests[number % len(requests)])
+            if status != 200 or b'"content":[]' not in answer:
+                raise RuntimeError(f"publish was answered {status}: {answer.decode()}")
+
+    def open_session(self):
+        params = {
+            "protocolVersion": VERSION,
+            "capabilities": {},
+            "clientInfo": {"name": "cost", "version": "1"},
+        }
+        said = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
+        status, head, answer = self.ask(post(json.dumps(said).encode(), []))
+        if status != 200:
+            raise RuntimeError(f"initialize was answered {status}: {answer.decode()}")
+        session = head[b"mcp-session-id"].decode()
+        self.ask(request(b'{"jsonrpc":"2.0","method":"notifications/initialized"}', session))
+        return session
+
+    def ask(self, data):
+        self.connection.sendall(data)
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += self.some()
+        head, _, answer = received.partition(b"\r\n\r\n")
+        status, *lines = head.split(b"\r\n")
+        fields = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+        while len(answer) < int(fields.get(b"content-length", 0)):
+            answer += self.some()
+        return int(status.split()[1]), fields, answer
+
+    def some(self):
+        data = self.connection.recv(65536)
+        if not data:
+            raise RuntimeError("tidegate has closed the connection")
+        return data
+
+
+def body():
+    """A publish of 100 bytes, as a client of either era says it."""
+    call = {
+        "jsonrpc": "2.0",
+        "id": 7,
+        "method": "tools/call",
+        "params": {
+            "name": "publish",
+            "arguments": {"topic": "bench/cost", "payload": "x" * 100, "qos": 1},
+        },
+    }
+    return call
+
+
+def request(said, session):
+    if isinstance(said, bytes):
+        return post(said, [f"mcp-protocol-version: {VERSION}", f"mcp-session-id: {session}"])
+    if session:
+        headers = [f"mcp-protocol-version: {VERSION}", f"mcp-session-id: {session}"]
+    else:
+        headers = ["mcp-protocol-version: 2026-07-28", "mcp-method: tools/call", "mcp-name: publish"]
+        said["params"]["_meta"] = {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }
+    return post(json.dumps(said, separators=(",", ":")).encode(), headers)
+
+
+def post(content, headers):
+    lines = [
+        "POST /mcp HTTP/1.1",
+        "host: 127.0.0.1",
+        "content-type: application/json",
+        "accept: application/json, text/event-stream",
+        f"content-length: {len(content)}",
+        *headers,
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
