@@ -18,7 +18,7 @@ fn codec(c: &mut Criterion) {
             topic: "sensors/temperature/kitchen".into(),
             qos: 1,
             packet_id: 7,
-            payload: vec![Bytes::from(vec![b'x'; size])],
+            payload: vec![Bytes::from(vec![b'x'; size])].into(),
             ..Publish::default()
         };
         let packet = Packet::Publish(publish.clone());

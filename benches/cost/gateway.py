@@ -25,15 +25,15 @@ def broker(directory):
     settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n")
     process = subprocess.Popen(["mosquitto", "-c", settings], stderr=subprocess.DEVNULL)
     try:
-        connect(port).close()
+        connect(port, process).close()
         yield port
     finally:
         process.terminate()
         process.wait()
 
 
-def connect(port):
-    """A connection to a port that is about to be listened on."""
+def connect(port, process):
+    """A connection to a port that a process is about to listen on."""
     end = time.monotonic() + PATIENCE
     while True:
         try:
@@ -42,7 +42,7 @@ def connect(port):
             connection.settimeout(PATIENCE)
             return connection
         except ConnectionRefusedError:
-            if time.monotonic() > end:
+            if time.monotonic() > end or process.poll() is not None:
                 raise
             time.sleep(0.02)
 
@@ -88,7 +88,7 @@ class Gateway:
 
     def __enter__(self):
         self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        self.connection = connect(self.port)
+        self.connection = connect(self.port, self.process)
         return self
 
     def __exit__(self, *_):

@@ -128,7 +128,7 @@ impl House {
                 for _ in 0..messages {
                     let mut message = Publish {
                         topic: "a/b".into(),
-                        payload: vec![Bytes::from_static(b"21.5")],
+                        payload: vec![Bytes::from_static(b"21.5")].into(),
                         ..Publish::default()
                     };
                     message.properties.subscription_ids =

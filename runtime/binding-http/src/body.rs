@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use smallvec::SmallVec;
 
 /// How much of a body that is too large is read on, so that the client gets to read the answer.
 const DISCARDED_MAX: usize = 64 * 1024 * 1024;
@@ -14,6 +15,9 @@ const SMALL: usize = 4 * 1024;
 /// How many bytes are gathered to one part.
 const GATHERED: usize = 64 * 1024;
 
+/// A body in parts; nearly always one or two.
+pub(crate) type Parts = SmallVec<[Bytes; 2]>;
+
 /// Why there is no body.
 pub(crate) enum Refused {
     TooLarge,
@@ -22,17 +26,13 @@ pub(crate) enum Refused {
 }
 
 /// The whole body. `asks` tells that the client waits to be told to go on, before it sends it.
-pub(crate) async fn gather(
-    mut body: Incoming,
-    limit: usize,
-    asks: bool,
-) -> Result<Vec<Bytes>, Refused> {
+pub(crate) async fn gather(mut body: Incoming, limit: usize, asks: bool) -> Result<Parts, Refused> {
     let announced = body.size_hint().lower();
     let mut too_large = usize::try_from(announced).map_or(true, |announced| announced > limit);
     if too_large && asks {
         return Err(Refused::TooLarge);
     }
-    let mut parts = Parts::default();
+    let mut parts = Gathered::default();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Refused::Broken)?.into_data() else {
@@ -41,7 +41,7 @@ pub(crate) async fn gather(
         length += data.len();
         if too_large || length > limit {
             too_large = true;
-            parts = Parts::default();
+            parts = Gathered::default();
             if length > DISCARDED_MAX {
                 break;
             }
@@ -59,12 +59,12 @@ pub(crate) async fn gather(
 /// A body's parts, in the buffers in which they were read; but a body that comes in very many small
 /// ones costs no more memory than another: those are gathered.
 #[derive(Default)]
-struct Parts {
-    whole: Vec<Bytes>,
+struct Gathered {
+    whole: Parts,
     small: BytesMut,
 }
 
-impl Parts {
+impl Gathered {
     fn push(&mut self, part: Bytes) {
         if self.whole.len() >= PARTS_MAX && part.len() < SMALL {
             self.small.extend_from_slice(&part);
@@ -83,7 +83,7 @@ impl Parts {
         }
     }
 
-    fn finish(mut self) -> Vec<Bytes> {
+    fn finish(mut self) -> Parts {
         self.settle();
         self.whole
     }

@@ -1,19 +1,21 @@
 //! One request and its response, between the connection's task and the worker.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use bytes::Bytes;
 use tidegate_driver::Handle;
-use tidegate_engine::{BindingId, Context, PendingData, StreamId};
+use tidegate_engine::{BindingId, Context, Fifo, PendingData, StreamId, Token};
 use tidegate_streams::http_stream::{HttpBeginEx, HttpResponse};
 use tidegate_streams::{BeginEx, Data, DataFlags, Frame};
+
+use crate::body::Parts;
 
 /// An exchange.
 pub(crate) struct Exchange {
     pub(crate) stream: StreamId,
+    pub(crate) token: Token,
     edge: BindingId,
     state: RefCell<State>,
 }
@@ -29,12 +31,21 @@ struct State {
     request_ended: bool,
     credit_came: bool,
     head: Option<HttpResponse>,
-    body: VecDeque<Bytes>,
+    body: Fifo<Bytes>,
     /// The response is whole.
     ended: bool,
     /// The stream was aborted or reset.
     broken: bool,
     waker: Option<Waker>,
+}
+
+impl State {
+    fn wait(&mut self, task: &TaskContext<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(task.waker()),
+            none => *none = Some(task.waker().clone()),
+        }
+    }
 }
 
 /// What there is of a response's body.
@@ -45,16 +56,17 @@ pub(crate) enum Piece {
 }
 
 impl Exchange {
-    pub(crate) fn new(stream: StreamId, edge: BindingId) -> Self {
+    pub(crate) fn new(stream: StreamId, token: Token, edge: BindingId) -> Self {
         Self {
             stream,
+            token,
             edge,
             state: RefCell::default(),
         }
     }
 
     /// Sends the request's body, as far as there is credit.
-    pub(crate) fn send_body(&self, cx: &mut Context<'_>, parts: Vec<Bytes>) {
+    pub(crate) fn send_body(&self, cx: &mut Context<'_>, parts: Parts) {
         let mut state = self.state.borrow_mut();
         let count = parts.len();
         for (index, payload) in parts.into_iter().enumerate() {
@@ -84,7 +96,7 @@ impl Exchange {
         let mut state = self.state.borrow_mut();
         match frame {
             Frame::Begin(begin) => {
-                if let BeginEx::Http(HttpBeginEx::Response(head)) = *begin {
+                if let BeginEx::Http(HttpBeginEx::Response(head)) = begin.into_inner() {
                     state.head = Some(head);
                 }
             }
@@ -127,7 +139,7 @@ impl Exchange {
             if state.broken || state.ended {
                 return Poll::Ready(None);
             }
-            state.waker = Some(task.waker().clone());
+            state.wait(task);
             Poll::Pending
         })
         .await
@@ -145,8 +157,20 @@ impl Exchange {
         if state.broken {
             return Poll::Ready(Piece::Broken);
         }
-        state.waker = Some(task.waker().clone());
+        state.wait(task);
         Poll::Pending
+    }
+
+    /// Whether all of the response has come: nobody waits for credit any more.
+    pub(crate) fn is_whole(&self) -> bool {
+        let state = self.state.borrow();
+        state.ended || state.broken
+    }
+
+    /// Whether both halves have come to their end in order.
+    pub(crate) fn is_over(&self) -> bool {
+        let state = self.state.borrow();
+        state.ended && state.request_ended && state.request.is_empty()
     }
 
     /// Whether the body is at its end.

@@ -18,14 +18,16 @@ mod exchange;
 mod listener;
 mod options;
 mod origin;
+mod quiet;
 mod request;
 mod response;
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use bytestring::ByteString;
+use slab::Slab;
 use tidegate_driver::{Assembly, Edge, Handle, StartError};
 use tidegate_engine::{At, BindingId, StreamId};
 use tidegate_streams::Frame;
@@ -44,8 +46,10 @@ pub(crate) struct HttpServer {
     handle: Handle,
     options: Options,
     listening: SocketAddr,
-    exchanges: RefCell<BTreeMap<StreamId, Rc<Exchange>>>,
-    touched: RefCell<BTreeSet<StreamId>>,
+    path: ByteString,
+    exchanges: RefCell<Slab<Rc<Exchange>>>,
+    /// Exchanges that got frames since the last flush, by their keys.
+    touched: Cell<Vec<usize>>,
     stopping: watch::Sender<bool>,
 }
 
@@ -76,10 +80,11 @@ pub fn attach(
             id,
             exit,
             handle,
+            path: options.path.as_str().into(),
             options,
             listening,
             exchanges: RefCell::default(),
-            touched: RefCell::default(),
+            touched: Cell::default(),
             stopping: watch::Sender::new(false),
         })
     });
@@ -87,23 +92,40 @@ pub fn attach(
     Ok((id, listening))
 }
 
+impl HttpServer {
+    fn forget(&self, key: usize, stream: StreamId) {
+        let mut exchanges = self.exchanges.borrow_mut();
+        if exchanges.get(key).is_some_and(|it| it.stream == stream) {
+            exchanges.remove(key);
+        }
+    }
+}
+
 impl Edge for HttpServer {
     fn on_output(&self, at: At, frame: Frame) {
-        if let Some(exchange) = self.exchanges.borrow().get(&at.stream) {
+        let key = at.token.index();
+        if let Some(exchange) = self.exchanges.borrow().get(key)
+            && exchange.stream == at.stream
+        {
             exchange.take(frame);
-            self.touched.borrow_mut().insert(at.stream);
+            let mut touched = self.touched.take();
+            if touched.last() != Some(&key) {
+                touched.push(key);
+            }
+            self.touched.set(touched);
         }
     }
 
     fn flush(&self, handle: &Handle) {
-        let touched = std::mem::take(&mut *self.touched.borrow_mut());
-        for stream in touched {
-            let exchange = self.exchanges.borrow().get(&stream).cloned();
+        let mut touched = self.touched.take();
+        for key in touched.drain(..) {
+            let exchange = self.exchanges.borrow().get(key).cloned();
             let Some(exchange) = exchange else { continue };
             if exchange.flush(handle) {
-                self.exchanges.borrow_mut().remove(&stream);
+                self.forget(key, exchange.stream);
             }
         }
+        self.touched.set(touched);
     }
 
     fn on_shutdown(&self) {

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
 use crate::HttpServer;
+use crate::quiet::Quiet;
 use crate::request::{HEAD_MAX, serve};
 
 /// Connections that wait to be accepted.
@@ -88,16 +89,16 @@ pub(crate) async fn accept(edge: Rc<HttpServer>, listener: std::net::TcpListener
 async fn converse(edge: Rc<HttpServer>, socket: TcpStream, _place: OwnedSemaphorePermit) {
     undelayed(&socket);
     let mut stopping = edge.stopping.subscribe();
-    let header_timeout = Duration::from_millis(edge.options.header_timeout);
+    let quiet = Quiet::now();
+    let patience = Duration::from_millis(edge.options.header_timeout);
     // From its first request until all its answers are written, a connection holds a stop.
     let hold = OnceCell::new();
     let service = service_fn(|request| {
         hold.get_or_init(|| edge.handle.hold());
-        serve(Rc::clone(&edge), request)
+        serve(Rc::clone(&edge), request, quiet.busy())
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        .header_read_timeout(None)
         .max_buf_size(HEAD_MAX)
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = std::pin::pin!(connection);
@@ -106,6 +107,10 @@ async fn converse(edge: Rc<HttpServer>, socket: TcpStream, _place: OwnedSemaphor
         _ = stopping.wait_for(|stopping| *stopping) => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        () = quiet.lasts(patience) => {
+            tracing::debug!("no request came within the time for its head");
+            return;
         }
     };
     if let Err(error) = ended {

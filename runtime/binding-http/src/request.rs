@@ -1,11 +1,14 @@
 //! One request: checked, gathered, and turned into a stream.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{CONTENT_TYPE, EXPECT};
 use http::{HeaderName, HeaderValue, StatusCode};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -14,9 +17,10 @@ use tidegate_streams::http_stream::HttpRequest;
 use tokio::time::timeout;
 
 use crate::HttpServer;
-use crate::body::{Refused, gather};
+use crate::body::{Parts, Refused, gather};
 use crate::exchange::Exchange;
 use crate::origin;
+use crate::quiet::Busy;
 use crate::response::ResponseBody;
 
 /// Bytes of a request's head at the most.
@@ -28,40 +32,51 @@ type Answer = Response<ResponseBody>;
 pub(crate) async fn serve(
     edge: Rc<HttpServer>,
     request: Request<Incoming>,
+    busy: Busy,
 ) -> Result<Answer, Infallible> {
+    let mut answer = answer(edge, request).await;
+    answer.body_mut().keeps(busy);
+    Ok(answer)
+}
+
+async fn answer(edge: Rc<HttpServer>, request: Request<Incoming>) -> Answer {
     let on_loopback = edge.listening.ip().is_loopback();
     if let Err(why) = origin::check(request.headers(), &edge.options, on_loopback) {
-        return Ok(plain(StatusCode::FORBIDDEN, why));
+        return plain(StatusCode::FORBIDDEN, why);
     }
     if request.uri().path() != edge.options.path {
-        return Ok(plain(
-            StatusCode::NOT_FOUND,
-            "There is nothing at this path.",
-        ));
+        return plain(StatusCode::NOT_FOUND, "There is nothing at this path.");
     }
     if head_size(&request) > HEAD_MAX {
-        return Ok(plain(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "The headers are too large.",
-        ));
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return plain(status, "The headers are too large.");
     }
     let (head, body) = request.into_parts();
     let asks = head.headers.contains_key(EXPECT);
     let within = Duration::from_millis(edge.options.body_timeout);
-    let gathered = timeout(within, gather(body, edge.options.max_body_size, asks)).await;
+    let mut gathering = pin!(gather(body, edge.options.max_body_size, asks));
+    // A small body is there with its head: only a later one needs a clock.
+    let gathered = match poll_fn(|task| Poll::Ready(gathering.as_mut().poll(task))).await {
+        Poll::Ready(gathered) => Ok(gathered),
+        Poll::Pending => timeout(within, gathering).await,
+    };
     let parts = match gathered.unwrap_or(Err(Refused::Late)) {
         Ok(parts) => parts,
-        Err(refused) => return Ok(refused.answer()),
+        Err(refused) => return refused.answer(),
     };
     let length: usize = parts.iter().map(Bytes::len).sum();
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
     let begin = HttpRequest {
         method: head.method,
-        path: path.into(),
+        path: if path == &*edge.path {
+            edge.path.clone()
+        } else {
+            path.into()
+        },
         headers: head.headers,
         content_length: i64::try_from(length).unwrap_or(-1),
     };
-    Ok(exchange(&edge, begin, parts).await)
+    exchange(&edge, begin, parts).await
 }
 
 /// About how many bytes a request's head has.
@@ -85,13 +100,14 @@ impl Refused {
     }
 }
 
-async fn exchange(edge: &Rc<HttpServer>, begin: HttpRequest, parts: Vec<Bytes>) -> Answer {
+async fn exchange(edge: &Rc<HttpServer>, begin: HttpRequest, parts: Parts) -> Answer {
     let opened = edge.handle.turn(edge.id, |cx| {
-        let stream = cx.open(edge.exit, begin, Token::default()).ok()?;
-        let exchange = Rc::new(Exchange::new(stream, edge.id));
-        edge.exchanges
-            .borrow_mut()
-            .insert(stream, Rc::clone(&exchange));
+        let mut exchanges = edge.exchanges.borrow_mut();
+        let place = exchanges.vacant_entry();
+        let token = Token::from_index(place.key());
+        let stream = cx.open(edge.exit, begin, token).ok()?;
+        let exchange = Rc::new(Exchange::new(stream, token, edge.id));
+        place.insert(Rc::clone(&exchange));
         exchange.send_body(cx, parts);
         Some(exchange)
     });
@@ -111,12 +127,8 @@ async fn exchange(edge: &Rc<HttpServer>, begin: HttpRequest, parts: Vec<Bytes>) 
             let length = u64::try_from(head.content_length).ok();
             let mut response = Response::new(ResponseBody::of_stream(guard, length));
             *response.status_mut() = head.status;
+            // The length is told by hyper, which knows it from the body.
             *response.headers_mut() = head.headers;
-            if let Some(length) = length {
-                response
-                    .headers_mut()
-                    .insert(CONTENT_LENGTH, HeaderValue::from(length));
-            }
             response
         }
         None => plain(
@@ -143,6 +155,9 @@ pub(crate) struct Guard {
 impl Guard {
     /// Tells the stream that the client has taken so many bytes.
     pub(crate) fn acknowledge(&self, bytes: usize) {
+        if self.exchange.is_whole() {
+            return;
+        }
         self.edge.handle.turn(self.edge.id, |cx| {
             cx.acknowledge(self.exchange.stream, bytes);
         });
@@ -151,10 +166,11 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.edge
-            .exchanges
-            .borrow_mut()
-            .remove(&self.exchange.stream);
+        let (key, stream) = (self.exchange.token.index(), self.exchange.stream);
+        self.edge.forget(key, stream);
+        if self.exchange.is_over() {
+            return;
+        }
         self.edge.handle.turn(self.edge.id, |cx| {
             cx.terminate(self.exchange.stream, None, None);
         });

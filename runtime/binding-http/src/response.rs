@@ -8,25 +8,44 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::exchange::Piece;
+use crate::quiet::Busy;
 use crate::request::Guard;
 
-/// A body: a sentence of the edge's own, or what comes from the stream.
-pub(crate) enum ResponseBody {
+/// A body, and the request that it answers for as long as it is written.
+pub(crate) struct ResponseBody {
+    content: Content,
+    busy: Option<Busy>,
+}
+
+/// A sentence of the edge's own, or what comes from the stream.
+enum Content {
     Text(Option<Bytes>),
     Stream { guard: Guard, left: Option<u64> },
 }
 
 impl ResponseBody {
     pub(crate) const fn of_text(sentence: &'static str) -> Self {
-        Self::Text(Some(Bytes::from_static(sentence.as_bytes())))
+        Self::of(Content::Text(Some(Bytes::from_static(sentence.as_bytes()))))
     }
 
     /// `length` is exact where it is known.
     pub(crate) const fn of_stream(guard: Guard, length: Option<u64>) -> Self {
-        Self::Stream {
+        Self::of(Content::Stream {
             guard,
             left: length,
+        })
+    }
+
+    const fn of(content: Content) -> Self {
+        Self {
+            content,
+            busy: None,
         }
+    }
+
+    /// The request is being answered until this body is dropped.
+    pub(crate) fn keeps(&mut self, busy: Busy) {
+        self.busy = Some(busy);
     }
 }
 
@@ -38,9 +57,9 @@ impl Body for ResponseBody {
         self: Pin<&mut Self>,
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        match self.get_mut() {
-            Self::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Self::Stream { guard, left } => match guard.exchange.poll_body(task) {
+        match &mut self.get_mut().content {
+            Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Content::Stream { guard, left } => match guard.exchange.poll_body(task) {
                 Poll::Ready(Piece::Data(data)) => {
                     guard.acknowledge(data.len());
                     if let Some(left) = left {
@@ -58,18 +77,20 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Text(text) => text.is_none(),
-            Self::Stream { guard, .. } => guard.exchange.is_at_end(),
+        match &self.content {
+            Content::Text(text) => text.is_none(),
+            Content::Stream { guard, .. } => guard.exchange.is_at_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Text(text) => {
+        match &self.content {
+            Content::Text(text) => {
                 SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
             }
-            Self::Stream { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Content::Stream { left, .. } => {
+                left.map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
         }
     }
 }

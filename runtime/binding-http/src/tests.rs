@@ -129,8 +129,8 @@ async fn request(probe: &mut Probe) -> Request {
     let Frame::Begin(begin) = frame else {
         panic!("no BEGIN but {frame:?}");
     };
-    let BeginEx::Http(HttpBeginEx::Request(head)) = *begin else {
-        panic!("no request but {begin:?}");
+    let BeginEx::Http(HttpBeginEx::Request(head)) = begin.into_inner() else {
+        panic!("another BEGIN than a request's");
     };
     let (mut body, mut parts) = (Vec::new(), 0);
     loop {

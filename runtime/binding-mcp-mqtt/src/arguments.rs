@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_engine::Duration;
-use tidegate_json::{Document, Kind, Value};
+use tidegate_json::{Document, Kind, Parts, Value};
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::mqtt::MqttPayloadFormat;
 use tidegate_streams::mqtt::topic::{TopicFilter, check_name};
@@ -53,7 +53,7 @@ pub(crate) struct Reception {
 
 /// The arguments of `publish`.
 pub(crate) fn publication(
-    params: Vec<Bytes>,
+    params: Parts,
     header: &TopicHeader,
     policy: &Policy,
     limits: &Limits,
@@ -74,13 +74,11 @@ pub(crate) fn publication(
         )
         .into());
     }
-    let payload: Vec<Bytes> = payload
+    let payload = payload
         .string_parts()
-        .ok_or_else(|| wrong("payload", "a string", &payload))?
-        .into_iter()
-        .collect();
+        .ok_or_else(|| wrong("payload", "a string", &payload))?;
     let payload = if base64 { decoded(&payload)? } else { payload };
-    let format = if !base64 || is_utf8(&payload) {
+    let format = if !base64 || is_utf8(payload.iter()) {
         MqttPayloadFormat::Text
     } else {
         MqttPayloadFormat::Binary
@@ -96,7 +94,7 @@ pub(crate) fn publication(
 
 /// The arguments of `receive`.
 pub(crate) fn reception(
-    params: Vec<Bytes>,
+    params: Parts,
     header: &TopicHeader,
     policy: &Policy,
     limits: &Limits,
@@ -127,12 +125,11 @@ pub(crate) fn reception(
 const TIMEOUT_MAX: u64 = 3_600_000;
 
 /// The params; nothing where there are none.
-fn document(params: Vec<Bytes>) -> Result<Option<Document>, Refusal> {
-    if params.iter().all(Bytes::is_empty) {
+fn document(params: Parts) -> Result<Option<Document>, Refusal> {
+    if params.is_empty() {
         return Ok(None);
     }
-    let parts = params.into_iter().collect();
-    let document = Document::parse(parts, tidegate_json::Limits::default())
+    let document = Document::parse(params, tidegate_json::Limits::default())
         .map_err(|error| invalid(format!("The params of the call are no JSON: {error}.")))?;
     if document.root().kind() != Kind::Object {
         return Err(invalid(
@@ -165,14 +162,9 @@ fn wrong(name: &str, wanted: &str, given: &Value<'_>) -> Refusal {
     Refusal::Tool(format!("Argument '{name}' is {given}; write {wanted}."))
 }
 
-fn decoded(payload: &[Bytes]) -> Result<Vec<Bytes>, Refusal> {
-    let decoded = match payload {
-        [whole] => STANDARD.decode(whole),
-        parts => STANDARD.decode(parts.concat()),
-    };
-    match decoded {
-        Ok(bytes) if bytes.is_empty() => Ok(Vec::new()),
-        Ok(bytes) => Ok(vec![bytes.into()]),
+fn decoded(payload: &Parts) -> Result<Parts, Refusal> {
+    match STANDARD.decode(payload.contiguous()) {
+        Ok(bytes) => Ok(Parts::from(Bytes::from(bytes))),
         Err(error) => Err(format!(
             "Argument 'payload' is no base64 ({}); write it in the standard alphabet with \
              padding, or leave 'encoding' out to send text.",

@@ -2,6 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
+use smallvec::SmallVec;
+use tidegate_json::Parts;
 use tidegate_streams::Data;
 use tidegate_streams::mcp::{McpReset, McpResetKind, McpToolsCall};
 
@@ -41,7 +43,7 @@ pub(crate) struct TopicHeader {
 pub(crate) struct Call {
     pub(crate) tool: Tool,
     pub(crate) header: TopicHeader,
-    parts: Vec<Bytes>,
+    parts: SmallVec<[Bytes; 2]>,
     gathered: BytesMut,
     length: usize,
     bound: usize,
@@ -60,7 +62,7 @@ impl Call {
                 values: topics.map(|header| header.value).collect(),
                 required: call.headers_required,
             },
-            parts: Vec::new(),
+            parts: SmallVec::new(),
             gathered: BytesMut::new(),
             length: 0,
             bound,
@@ -83,9 +85,9 @@ impl Call {
     }
 
     /// What has come.
-    pub(crate) fn take(&mut self) -> Vec<Bytes> {
+    pub(crate) fn take(&mut self) -> Parts {
         self.gather();
-        std::mem::take(&mut self.parts)
+        std::mem::take(&mut self.parts).into_iter().collect()
     }
 
     fn gather(&mut self) {
@@ -125,7 +127,7 @@ mod tests {
             assert_eq!(call.add(data), Ok(index == 9_999));
         }
         let parts = call.take();
-        assert!(parts.len() < 100);
-        assert_eq!(parts.concat(), sent);
+        assert!(parts.count() < 100);
+        assert_eq!(parts.contiguous(), sent);
     }
 }

@@ -240,7 +240,7 @@ impl Exchange {
         self.work = Work::Answered;
         self.end_mqtt(cx);
         self.begin_reply(cx);
-        let last = answer.parts.len().saturating_sub(1);
+        let last = answer.parts.count().saturating_sub(1);
         for (index, payload) in answer.parts.into_iter().enumerate() {
             self.reply.push(Data {
                 flags: DataFlags::of(index == 0, index == last),

@@ -1,6 +1,7 @@
 //! Writing JSON: a text in parts, so that a large string without escapes passes as it is.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use tidegate_json::Parts;
 
 /// Up to this size a copy is cheaper than a part of its own.
 const COPIED: usize = 512;
@@ -53,11 +54,9 @@ impl JsonText {
         self.parts.iter().map(Bytes::len).sum::<usize>() + self.tail.len()
     }
 
-    pub(crate) fn into_parts(mut self) -> Vec<Bytes> {
-        if !self.tail.is_empty() {
-            self.parts.push(self.tail.freeze());
-        }
-        self.parts
+    pub(crate) fn into_parts(self) -> Parts {
+        let tail = std::iter::once(self.tail.freeze());
+        self.parts.into_iter().chain(tail).collect()
     }
 
     /// The text in one piece.
@@ -65,7 +64,7 @@ impl JsonText {
         if self.parts.is_empty() {
             return self.tail.freeze();
         }
-        Bytes::from(self.into_parts().concat())
+        self.into_parts().contiguous()
     }
 }
 
@@ -147,7 +146,7 @@ mod tests {
         json.escaped_part(&text);
         json.raw("\"");
         assert_eq!(json.len(), COPIED + 3);
-        let parts = json.into_parts();
+        let parts: Vec<Bytes> = json.into_parts().into_iter().collect();
         assert_eq!(parts.len(), 3);
         assert_eq!(parts[1].as_ptr(), text.as_ptr());
     }

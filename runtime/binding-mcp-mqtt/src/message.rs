@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use tidegate_streams::Pooled;
 use tidegate_streams::mqtt::{MqttDataEx, MqttSubscribeData, MqttSubscribeFlags};
 use tidegate_streams::{Data, DataEx};
 
@@ -64,7 +65,7 @@ impl Assembly {
 
     pub(crate) fn add(&mut self, data: Data) -> Arrival {
         if data.flags.is_init() {
-            let extension = match data.extension.map(|extension| *extension) {
+            let extension = match data.extension.map(Pooled::into_inner) {
                 Some(DataEx::Mqtt(MqttDataEx::Subscribe(extension))) => extension,
                 _ => MqttSubscribeData::default(),
             };
@@ -91,8 +92,8 @@ impl Assembly {
 }
 
 /// Whether chunks are UTF-8 together; a character may be cut between them.
-pub(crate) fn is_utf8(chunks: &[Bytes]) -> bool {
-    let mut cut: Vec<u8> = Vec::with_capacity(4);
+pub(crate) fn is_utf8<'a>(chunks: impl IntoIterator<Item = &'a Bytes>) -> bool {
+    let mut cut: Vec<u8> = Vec::new();
     for chunk in chunks {
         let mut rest: &[u8] = chunk;
         while !cut.is_empty()
@@ -150,7 +151,7 @@ mod tests {
         let part = |flags, bytes: &'static [u8]| Data {
             flags,
             payload: Bytes::from_static(bytes),
-            extension: Some(Box::new(
+            extension: Some(Pooled::new(
                 MqttSubscribeData {
                     topic: "t".into(),
                     ..MqttSubscribeData::default()

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::{At, Binding, BindingId, Context, Duration, StreamId, Token};
+use tidegate_json::Parts;
 use tidegate_streams::mcp::{
     McpBeginEx, McpReset, McpResetKind, McpResourcesList, McpResourcesRead, McpResourcesSubscribe,
     McpResourcesTemplatesList, McpToolsCall, McpToolsList,
@@ -161,7 +162,7 @@ impl McpMqtt {
                 (begin, Work::Session(identity), None)
             }
             Request::List(begin, list) => {
-                answer = Some(Answer::ok(vec![list]));
+                answer = Some(Answer::ok(Parts::from(list)));
                 (begin, Work::Answered, None)
             }
             Request::Call(call) => (
@@ -340,7 +341,7 @@ impl McpMqtt {
             return;
         };
         let step = match frame {
-            Frame::Begin(begin) => match *begin {
+            Frame::Begin(begin) => match begin.into_inner() {
                 BeginEx::Mqtt(begin) => exchange.work.begun(&begin),
                 _ => Step::Wait,
             },

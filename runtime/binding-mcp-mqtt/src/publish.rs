@@ -1,10 +1,9 @@
 //! `publish`: one message on a publish stream, answered when the stream says it is safe.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use bytestring::ByteString;
-use tidegate_engine::{Context, PendingData, StreamId};
+use tidegate_engine::{Context, Fifo, PendingData, StreamId};
+use tidegate_json::Parts;
 use tidegate_streams::mqtt::{
     MqttDelivery, MqttPayloadFormat, MqttPublish, MqttPublishData, MqttPublishFlags,
 };
@@ -18,7 +17,7 @@ use crate::work::Step;
 pub(crate) struct Publication {
     pub(crate) topic: ByteString,
     /// The payload in parts, none of them empty.
-    pub(crate) payload: Vec<Bytes>,
+    pub(crate) payload: Parts,
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     pub(crate) format: MqttPayloadFormat,
@@ -51,7 +50,7 @@ pub(crate) struct Publish {
     /// The extension of the INIT frame, until that is sent.
     first: Option<MqttPublishData>,
     /// What follows the INIT frame, until that is sent.
-    parts: VecDeque<Bytes>,
+    parts: Fifo<Bytes>,
     pending: PendingData,
     sent: bool,
 }
@@ -61,6 +60,10 @@ impl Publish {
     pub(crate) fn new(publication: Publication, expiry: Option<u32>) -> Self {
         let flags = publication.flags();
         let expiry = expiry.filter(|_| !publication.retain);
+        let mut parts = Fifo::new();
+        for part in publication.payload {
+            parts.push_back(part);
+        }
         Self {
             topic: publication.topic,
             first: Some(MqttPublishData {
@@ -70,7 +73,7 @@ impl Publish {
                 format: publication.format,
                 ..MqttPublishData::default()
             }),
-            parts: publication.payload.into(),
+            parts,
             pending: PendingData::new(),
             sent: false,
         }
@@ -99,16 +102,16 @@ impl Publish {
         credit: usize,
     ) {
         let mut head = self.parts.pop_front().unwrap_or_default();
-        if head.len() > credit {
-            self.parts.push_front(head.split_off(credit));
-        }
-        let deferred: usize = self.parts.iter().map(Bytes::len).sum();
+        let cut = (head.len() > credit).then(|| head.split_off(credit));
+        let deferred: usize = cut.iter().chain(self.parts.iter()).map(Bytes::len).sum();
         extension.deferred = u32::try_from(deferred).unwrap_or(u32::MAX);
-        let flags = DataFlags::of(true, self.parts.is_empty());
+        let flags = DataFlags::of(true, deferred == 0);
         cx.send(stream, Frame::data_with(flags, head, extension));
-        while let Some(payload) = self.parts.pop_front() {
+        let mut next = cut.or_else(|| self.parts.pop_front());
+        while let Some(payload) = next {
+            next = self.parts.pop_front();
             self.pending.push(Data {
-                flags: DataFlags::of(false, self.parts.is_empty()),
+                flags: DataFlags::of(false, next.is_none()),
                 payload,
                 extension: None,
             });
@@ -118,7 +121,9 @@ impl Publish {
     /// The stream ended in order.
     pub(crate) fn ended(&self) -> Step {
         if self.sent {
-            Step::Answer(Answer::ok(vec![Bytes::from_static(b"{\"content\":[]}")]))
+            Step::Answer(Answer::ok(Parts::from(Bytes::from_static(
+                b"{\"content\":[]}",
+            ))))
         } else {
             self.failed(&Failure::new("the stream to the broker ended too early"))
         }

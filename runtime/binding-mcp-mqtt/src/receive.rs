@@ -1,7 +1,8 @@
 //! `receive`: the messages of a filter, until there are enough of them or the time is over.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use bytestring::ByteString;
+use tidegate_json::Parts;
 use tidegate_streams::Data;
 
 use crate::json_text::{JsonText, encode_base64, escape};
@@ -134,7 +135,7 @@ impl Messages {
         true
     }
 
-    fn into_parts(mut self) -> Vec<Bytes> {
+    fn into_parts(mut self) -> Parts {
         self.array.extend_from_slice(b"]");
         let array = self.array.freeze();
         let mut json = JsonText::new();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
+use tidegate_json::Parts;
 use tidegate_streams::mcp::{McpCacheScope, McpEnd, McpOutcome};
 use tidegate_streams::mqtt::{MqttDelivery, MqttReset};
 
@@ -11,13 +11,13 @@ use crate::json_text::JsonText;
 /// What the reply half bears: the `result` object in parts, and its END.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) parts: Vec<Bytes>,
+    pub(crate) parts: Parts,
     pub(crate) end: McpEnd,
 }
 
 impl Answer {
     /// A result as asked for.
-    pub(crate) fn ok(parts: Vec<Bytes>) -> Self {
+    pub(crate) fn ok(parts: Parts) -> Self {
         Self {
             parts,
             end: McpEnd::default(),
@@ -25,7 +25,7 @@ impl Answer {
     }
 
     /// The result of a read: stale at once, and nobody else's.
-    pub(crate) fn read(parts: Vec<Bytes>) -> Self {
+    pub(crate) fn read(parts: Parts) -> Self {
         Self {
             parts,
             end: McpEnd {

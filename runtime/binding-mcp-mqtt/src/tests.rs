@@ -137,7 +137,7 @@ impl House {
         let Frame::Begin(begin) = first.frame else {
             panic!("not a BEGIN: {first:?}");
         };
-        let BeginEx::Mqtt(begin) = *begin else {
+        let BeginEx::Mqtt(begin) = begin.into_inner() else {
             panic!("not an mqtt stream");
         };
         assert!(frames.is_empty(), "more than a BEGIN: {frames:?}");
@@ -155,7 +155,7 @@ impl House {
             })
             .collect();
         match first.frame {
-            Frame::Begin(begin) => match *begin {
+            Frame::Begin(begin) => match begin.into_inner() {
                 BeginEx::Mqtt(MqttBeginEx::Publish(publish)) => (first.at.stream, publish, frames),
                 other => panic!("{other:?}"),
             },

@@ -42,6 +42,9 @@ pub enum Version {
     V5,
 }
 
+/// Bytes in the pieces in which they came; nearly always one.
+pub type Parts = smallvec::SmallVec<[bytes::Bytes; 1]>;
+
 /// The largest remaining length that a packet can have (MQTT 5.0, 2.1.4).
 pub const REMAINING_LENGTH_MAX: usize = 268_435_455;
 

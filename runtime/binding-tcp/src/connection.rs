@@ -2,8 +2,10 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -13,7 +15,6 @@ use tidegate_engine::{BindingId, StreamId};
 use tidegate_streams::bytes_stream::{BytesBegin, BytesReset};
 use tidegate_streams::{AbortEx, Frame, ResetEx};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -25,6 +26,13 @@ const READ: usize = 64 * 1024;
 const READ_MIN: usize = 4 * 1024;
 /// Slices handed to one write.
 const SLICES: usize = 64;
+
+/// What a connection's task has to do.
+enum Ready {
+    Readable,
+    Writable,
+    Woken,
+}
 
 /// A connection.
 pub(crate) struct Connection {
@@ -40,8 +48,10 @@ pub(crate) struct Connection {
     /// The socket takes no more for now.
     blocked: Cell<bool>,
     over: Cell<bool>,
-    /// Wakes the task: there is something to write, or credit to read.
-    wake: Notify,
+    /// There is something to write, or credit to read.
+    woken: Cell<bool>,
+    /// The task that is to be told.
+    waker: Cell<Option<Waker>>,
     task: OnceCell<AbortHandle>,
 }
 
@@ -58,7 +68,8 @@ impl Connection {
             ended: Cell::new(false),
             blocked: Cell::new(false),
             over: Cell::new(false),
-            wake: Notify::new(),
+            woken: Cell::new(false),
+            waker: Cell::new(None),
             task: OnceCell::new(),
         })
     }
@@ -91,7 +102,7 @@ impl Connection {
             }
             Frame::End(_) => self.ending.set(true),
             Frame::Abort(_) | Frame::Reset(_) => self.close(),
-            Frame::Window(_) => self.wake.notify_one(),
+            Frame::Window(_) => self.wake(),
             _ => {}
         }
     }
@@ -126,7 +137,7 @@ impl Connection {
             Err(error) => {
                 self.lose(handle, &error);
                 self.over.set(true);
-                self.wake.notify_one();
+                self.wake();
             }
         }
     }
@@ -148,14 +159,14 @@ impl Connection {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked.set(true);
-                    self.wake.notify_one();
+                    self.wake();
                     return Ok(written);
                 }
                 Err(error) => return Err(error),
             }
         }
         if self.ending.get() && !self.ended.replace(true) {
-            self.wake.notify_one();
+            self.wake();
             SockRef::from(socket).shutdown(std::net::Shutdown::Write)?;
         }
         Ok(written)
@@ -193,26 +204,59 @@ impl Connection {
         let mut buffer = BytesMut::with_capacity(READ);
         let mut reading = true;
         while reading || !self.ended.get() {
-            let credit = handle.turn(self.edge, |cx| cx.credit(self.stream));
-            tokio::select! {
-                ready = socket.readable(), if reading && credit > 0 => {
-                    match ready.and_then(|()| self.read(socket, &mut buffer, credit, handle)) {
-                        Ok(open) => reading = open,
-                        Err(error) => return self.lose(handle, &error),
-                    }
-                }
-                ready = socket.writable(), if self.blocked.get() => {
-                    if let Err(error) = ready {
-                        return self.lose(handle, &error);
-                    }
+            let credit = handle.credit(self.edge, self.stream);
+            let reads = reading && credit > 0;
+            let happened = match poll_fn(|task| self.poll_socket(socket, reads, task)).await {
+                Ok(Ready::Readable) => self
+                    .read(socket, &mut buffer, credit, handle)
+                    .map(|open| reading = open),
+                Ok(Ready::Writable) => {
                     self.blocked.set(false);
                     self.flush(handle);
+                    Ok(())
                 }
-                () = self.wake.notified() => {}
+                Ok(Ready::Woken) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = happened {
+                return self.lose(handle, &error);
             }
             if self.over.get() {
                 return;
             }
+        }
+    }
+
+    /// What there is to do for the task.
+    fn poll_socket(
+        &self,
+        socket: &TcpStream,
+        reads: bool,
+        task: &mut Context<'_>,
+    ) -> Poll<io::Result<Ready>> {
+        if self.blocked.get()
+            && let Poll::Ready(ready) = socket.poll_write_ready(task)
+        {
+            return Poll::Ready(ready.map(|()| Ready::Writable));
+        }
+        if reads && let Poll::Ready(ready) = socket.poll_read_ready(task) {
+            return Poll::Ready(ready.map(|()| Ready::Readable));
+        }
+        if self.woken.replace(false) {
+            return Poll::Ready(Ok(Ready::Woken));
+        }
+        let waker = match self.waker.take() {
+            Some(waker) if waker.will_wake(task.waker()) => waker,
+            _ => task.waker().clone(),
+        };
+        self.waker.set(Some(waker));
+        Poll::Pending
+    }
+
+    fn wake(&self) {
+        self.woken.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
         }
     }
 
@@ -233,13 +277,14 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
             Err(error) => return Err(error),
         };
-        acknowledge_at_once(socket);
         if read == 0 {
             handle.turn(self.edge, |cx| cx.end(self.stream, Frame::end()));
             return Ok(false);
         }
         let payload = buffer.split().freeze();
         handle.turn(self.edge, |cx| cx.send(self.stream, Frame::data(payload)));
+        // Behind the turn: what it wrote has carried the acknowledgement already.
+        acknowledge_at_once(socket);
         Ok(true)
     }
 

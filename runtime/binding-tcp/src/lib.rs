@@ -12,7 +12,7 @@ mod connection;
 mod options;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use tidegate_driver::{Assembly, Edge, Handle};
@@ -37,7 +37,7 @@ pub struct TcpClient {
 struct State {
     connections: BTreeMap<StreamId, Rc<Connection>>,
     /// Streams that got frames since the last flush.
-    touched: BTreeSet<StreamId>,
+    touched: Vec<StreamId>,
 }
 
 /// Attaches the edge to a worker.
@@ -82,19 +82,22 @@ impl Edge for TcpClient {
             return;
         };
         connection.take(frame);
-        state.touched.insert(at.stream);
+        if state.touched.last() != Some(&at.stream) {
+            state.touched.push(at.stream);
+        }
     }
 
     fn flush(&self, handle: &Handle) {
-        let touched = std::mem::take(&mut self.state.borrow_mut().touched);
-        for stream in touched {
+        let mut touched = std::mem::take(&mut self.state.borrow_mut().touched);
+        for stream in touched.drain(..) {
             let connection = self.state.borrow().connections.get(&stream).cloned();
             if let Some(connection) = connection {
                 connection.flush(handle);
             }
         }
-        self.state
-            .borrow_mut()
+        let mut state = self.state.borrow_mut();
+        state.touched = touched;
+        state
             .connections
             .retain(|_, connection| !connection.is_over());
     }

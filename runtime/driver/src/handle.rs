@@ -1,11 +1,10 @@
 //! A worker and its edges, as the tasks of its thread see them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Instant;
 
-use tidegate_engine::{At, BindingId, Context, Counters, Time, Worker};
+use tidegate_engine::{At, BindingId, Context, Counters, StreamId, Time, Worker};
 use tidegate_streams::Frame;
 use tokio::sync::Notify;
 
@@ -33,6 +32,8 @@ struct Shared {
     started: Instant,
     /// Whether outputs are being handed out, further up in the stack.
     routing: Cell<bool>,
+    /// Edges that got frames; empty between turns, but for its memory.
+    touched: Cell<Vec<BindingId>>,
     /// The deadline for which the timer task sleeps.
     armed: Cell<Option<Time>>,
     rearm: Notify,
@@ -60,6 +61,7 @@ impl Handle {
             edges: RefCell::new(Vec::new()),
             started: Instant::now(),
             routing: Cell::new(false),
+            touched: Cell::default(),
             armed: Cell::new(None),
             rearm: Notify::new(),
             rested: Notify::new(),
@@ -74,6 +76,11 @@ impl Handle {
         let result = self.0.worker.borrow_mut().turn(now, edge, inject);
         self.route();
         result
+    }
+
+    /// How many bytes of payload an edge may put into one DATA on a stream now.
+    pub fn credit(&self, edge: BindingId, stream: StreamId) -> usize {
+        self.0.worker.borrow().credit(edge, stream)
     }
 
     /// The worker's figures.
@@ -139,14 +146,16 @@ impl Handle {
             // Further up, the loop below goes on with what this turn has brought out.
             return;
         }
+        let mut touched = self.0.touched.take();
         loop {
-            let mut touched = BTreeSet::new();
             loop {
                 let output = self.0.worker.borrow_mut().poll_output();
                 let Some(output) = output else { break };
                 if let Some(edge) = self.edge(output.edge) {
                     edge.on_output(output.at, output.frame);
-                    touched.insert(output.edge);
+                    if !touched.contains(&output.edge) {
+                        touched.push(output.edge);
+                    }
                 } else {
                     self.refuse(output.edge, output.at);
                 }
@@ -154,12 +163,13 @@ impl Handle {
             if touched.is_empty() {
                 break;
             }
-            for id in touched {
+            for id in touched.drain(..) {
                 if let Some(edge) = self.edge(id) {
                     edge.flush(self);
                 }
             }
         }
+        self.0.touched.set(touched);
         self.0.routing.set(false);
         self.rearm();
     }
@@ -186,7 +196,7 @@ impl Handle {
         if sooner || !worker.is_idle() {
             self.0.rearm.notify_one();
         }
-        if worker.counters().streams == 0 {
+        if worker.open_streams() == 0 {
             self.0.rested.notify_one();
         }
     }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use tidegate_engine::{At, BindingId, StreamId, Token};
-use tidegate_streams::{BeginEx, Frame, FrameKind, Role, Window};
+use tidegate_streams::{BeginEx, Frame, FrameKind, Pooled, Role, Window};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::handle::{Edge, Handle};
@@ -30,7 +30,7 @@ pub(crate) enum Passed {
     Begin {
         carried: Carried,
         target: usize,
-        begin: Box<BeginEx>,
+        begin: Pooled<BeginEx>,
         reply_credit: u32,
     },
     /// A frame towards the owner.
@@ -81,7 +81,7 @@ impl Relay {
                 begin,
                 reply_credit,
             } => {
-                self.begin(handle, carried, target, *begin, reply_credit);
+                self.begin(handle, carried, target, begin.into_inner(), reply_credit);
             }
             Passed::Forward { carried, frame } => {
                 let stream = self.table.borrow().owned.get(&carried).copied();

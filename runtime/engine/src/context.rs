@@ -53,6 +53,15 @@ pub(crate) struct Core {
     pub(crate) stopping: bool,
 }
 
+impl Core {
+    pub(crate) fn credit(&self, binding: BindingId, stream: StreamId) -> usize {
+        self.slots.get(stream).map_or(0, |slot| {
+            slot.role_of(binding)
+                .map_or(0, |role| slot.credit(role.sends()).available())
+        })
+    }
+}
+
 /// The engine, as a handler of one binding sees it.
 pub struct Context<'a> {
     pub(crate) core: &'a mut Core,
@@ -117,7 +126,7 @@ impl Context<'_> {
         };
         let stream = core.slots.insert(opening);
         core.counters.opened += 1;
-        self.send(stream, Frame::Begin(Box::new(begin)));
+        self.send(stream, Frame::begin(begin));
         Ok(stream)
     }
 
@@ -176,10 +185,7 @@ impl Context<'_> {
 
     /// How many bytes of payload this binding may put into one DATA on the stream now.
     pub fn credit(&self, stream: StreamId) -> usize {
-        self.core.slots.get(stream).map_or(0, |slot| {
-            slot.role_of(self.binding)
-                .map_or(0, |role| slot.credit(role.sends()).available())
-        })
+        self.core.credit(self.binding, stream)
     }
 
     /// Tells that this binding is done with `bytes` of what it was sent; the engine grants the
@@ -328,7 +334,7 @@ impl Context<'_> {
         self.core.queue.push_front(Envelope {
             stream,
             to: Role::Callee,
-            frame: Frame::Begin(Box::new(begin)),
+            frame: Frame::begin(begin),
         });
         true
     }

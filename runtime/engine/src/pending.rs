@@ -4,17 +4,16 @@
 //! each WINDOW. A part is split to fit without a copy; its flags and its extension stay with the
 //! right pieces. What may wait is bounded by whoever pushes: [`PendingData::len`] tells.
 
-use std::collections::VecDeque;
-
 use tidegate_streams::{Data, DataFlags, Frame};
 
 use crate::binding::StreamId;
 use crate::context::Context;
+use crate::fifo::Fifo;
 
 /// A queue of DATA in front of one half-stream.
 #[derive(Debug, Default)]
 pub struct PendingData {
-    queue: VecDeque<Data>,
+    queue: Fifo<Data>,
     len: usize,
 }
 
@@ -23,7 +22,7 @@ impl PendingData {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            queue: VecDeque::new(),
+            queue: Fifo::new(),
             len: 0,
         }
     }

@@ -1,15 +1,25 @@
 //! Timers of a worker: ordered by deadline, then by the order in which they were set.
+//!
+//! Nearly every timer is a deadline that is cancelled long before it is due, so that setting and
+//! cancelling are what must be cheap: a cancelled timer leaves its place in the queue behind, and the
+//! queue is cleared of such places when they are the most of it.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use slab::Slab;
 
 use crate::binding::{BindingId, Token};
 use crate::time::Time;
 
+/// So many places of cancelled timers are always tolerated.
+const STALE: usize = 256;
+
 /// Names a timer, for its cancellation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimerId {
-    deadline: Time,
     sequence: u64,
+    key: usize,
 }
 
 /// What a timer tells when it fires.
@@ -21,10 +31,13 @@ pub(crate) struct Timer {
     pub(crate) reason: &'static str,
 }
 
-/// A worker's timers. A cancelled one leaves nothing behind.
+/// A worker's timers.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    pending: BTreeMap<TimerId, Timer>,
+    /// The first in the queue is never a cancelled one.
+    queue: BinaryHeap<Reverse<(Time, TimerId)>>,
+    /// Those that are set, with their sequence number.
+    pending: Slab<(u64, Timer)>,
     sequence: u64,
 }
 
@@ -32,28 +45,39 @@ impl Timers {
     pub(crate) fn set(&mut self, deadline: Time, timer: Timer) -> TimerId {
         self.sequence += 1;
         let id = TimerId {
-            deadline,
             sequence: self.sequence,
+            key: self.pending.insert((self.sequence, timer)),
         };
-        self.pending.insert(id, timer);
+        self.queue.push(Reverse((deadline, id)));
         id
     }
 
     pub(crate) fn cancel(&mut self, id: TimerId) -> bool {
-        self.pending.remove(&id).is_some()
+        let set = is_set(&self.pending, id);
+        if set {
+            self.pending.try_remove(id.key);
+            self.clear();
+        }
+        set
     }
 
     /// Takes the first timer that is due.
     pub(crate) fn pop_due(&mut self, now: Time) -> Option<Timer> {
-        let first = self.pending.first_entry()?;
-        (first.key().deadline <= now).then(|| first.remove())
+        let Reverse((deadline, id)) = self.queue.peek()?;
+        if *deadline > now {
+            return None;
+        }
+        let timer = self.pending.try_remove(id.key);
+        self.queue.pop();
+        self.clear();
+        timer.map(|(_, timer)| timer)
     }
 
     /// When the next timer is due, and why.
     pub(crate) fn next(&self) -> Option<(Time, &'static str)> {
-        self.pending
-            .first_key_value()
-            .map(|(id, timer)| (id.deadline, timer.reason))
+        let Reverse((deadline, id)) = self.queue.peek()?;
+        let (_, timer) = self.pending.get(id.key)?;
+        Some((*deadline, timer.reason))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -63,6 +87,91 @@ impl Timers {
     /// Forgets the timers of one exchange.
     pub(crate) fn forget(&mut self, binding: BindingId, token: Token) {
         self.pending
-            .retain(|_, timer| timer.binding != binding || timer.token != token);
+            .retain(|_, (_, timer)| timer.binding != binding || timer.token != token);
+        self.clear();
+    }
+
+    /// Takes away the places of cancelled timers: those in front, and all when they are many.
+    fn clear(&mut self) {
+        let pending = &self.pending;
+        if self.queue.len() > STALE + 2 * pending.len() {
+            self.queue.retain(|Reverse((_, id))| is_set(pending, *id));
+        }
+        while let Some(Reverse((_, id))) = self.queue.peek()
+            && !is_set(pending, *id)
+        {
+            self.queue.pop();
+        }
+    }
+}
+
+fn is_set(pending: &Slab<(u64, Timer)>, id: TimerId) -> bool {
+    pending
+        .get(id.key)
+        .is_some_and(|(sequence, _)| *sequence == id.sequence)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn timer(kind: u32) -> Timer {
+        Timer {
+            binding: BindingId(0),
+            token: Token(kind % 7),
+            kind,
+            reason: "a test",
+        }
+    }
+
+    #[test]
+    fn cancelled_timers_do_not_pile_up() {
+        let mut timers = Timers::default();
+        timers.set(Time::from_micros(1), timer(0));
+        for kind in 0..100_000 {
+            let id = timers.set(Time::from_micros(u64::from(kind) + 2), timer(kind));
+            assert!(timers.cancel(id) && !timers.cancel(id));
+        }
+        assert_eq!(timers.len(), 1);
+        assert!(timers.queue.len() <= STALE + 4);
+    }
+
+    proptest! {
+        // Against a sorted map: the same timers fire in the same order, whatever is cancelled.
+        #[test]
+        fn timers_fire_by_deadline_and_then_by_age(
+            steps in proptest::collection::vec((0u8..4, 0u64..50), 1..200),
+        ) {
+            let (mut timers, mut model) = (Timers::default(), BTreeMap::new());
+            let (mut ids, mut now) = (Vec::new(), 0);
+            for (kind, (step, number)) in (0u32..).zip(steps) {
+                match step {
+                    0 | 1 => {
+                        let deadline = Time::from_micros(now + number);
+                        let id = timers.set(deadline, timer(kind));
+                        model.insert((deadline, kind), id);
+                        ids.push((id, deadline, kind));
+                    }
+                    2 if !ids.is_empty() => {
+                        let (id, deadline, kind) = ids.swap_remove(usize::try_from(number).unwrap() % ids.len());
+                        prop_assert_eq!(timers.cancel(id), model.remove(&(deadline, kind)).is_some());
+                    }
+                    _ => {
+                        now += number;
+                        while let Some(fired) = timers.pop_due(Time::from_micros(now)) {
+                            let first = model.pop_first();
+                            prop_assert_eq!(first.map(|((_, kind), _)| kind), Some(fired.kind));
+                        }
+                    }
+                }
+                prop_assert_eq!(timers.len(), model.len());
+                let next = model.keys().next().map(|(deadline, _)| *deadline);
+                prop_assert_eq!(timers.next().map(|(deadline, _)| deadline), next);
+            }
+        }
     }
 }

@@ -188,6 +188,16 @@ impl Worker {
         self.core.queue.is_empty()
     }
 
+    /// How many streams there are.
+    pub const fn open_streams(&self) -> usize {
+        self.core.slots.len()
+    }
+
+    /// How many bytes of payload an edge may put into one DATA on a stream now.
+    pub fn credit(&self, edge: BindingId, stream: StreamId) -> usize {
+        self.core.credit(edge, stream)
+    }
+
     /// The figures as they stand.
     pub fn counters(&self) -> Counters {
         Counters {
@@ -323,7 +333,7 @@ impl Worker {
         match frame {
             Frame::Begin(begin) if opens => {
                 self.dispatch(binding.index(), trace, None, |binding, cx| {
-                    binding.on_begin(cx, at.stream, *begin);
+                    binding.on_begin(cx, at.stream, begin.into_inner());
                 });
                 self.refuse_unless_accepted(binding, at.stream, trace);
             }

@@ -59,6 +59,11 @@ impl Document {
         Value::at(self, self.root)
     }
 
+    /// A value of the same message.
+    pub fn value(&self, place: Place) -> Value<'_> {
+        Value::at(self, place.0)
+    }
+
     /// Another value of the same message, from now on.
     #[must_use]
     pub const fn at(mut self, place: Place) -> Self {

@@ -109,6 +109,9 @@ impl Parts {
     /// Whether `text` stands at `offset`.
     pub(crate) fn has_at(&self, offset: usize, text: &str) -> bool {
         let mut text = text.as_bytes();
+        if let Some(here) = self.first.get(offset..offset + text.len()) {
+            return here == text;
+        }
         let (mut index, mut at) = self.locate(offset);
         loop {
             let here = self.part(index).get(at..).unwrap_or_default();

@@ -108,14 +108,26 @@ impl<'a> Value<'a> {
     }
 
     /// Whether it is this string.
+    #[inline]
     pub fn is(&self, text: &str) -> bool {
-        let Some(content) = self.content() else {
+        if self.entry.kind != Kind::String {
             return false;
-        };
-        if self.entry.escaped {
-            return self.unescaped(content) == text.as_bytes();
         }
-        content.len() == text.len() && self.document.message().has_at(content.start, text)
+        if self.entry.escaped {
+            return self.unescapes_to(text);
+        }
+        // The length decides nearly always.
+        self.range().len() == text.len() + 2
+            && self
+                .document
+                .message()
+                .has_at(self.entry.start as usize + 1, text)
+    }
+
+    #[cold]
+    fn unescapes_to(&self, text: &str) -> bool {
+        let content = self.content();
+        content.is_some_and(|content| self.unescaped(content) == text.as_bytes())
     }
 
     /// The value as a document of its own. A part of a text that was checked is in order, so that it

@@ -1,5 +1,9 @@
 //! Which extension each frame can bear, over all protocols.
 
+use std::cell::RefCell;
+use std::thread::LocalKey;
+
+use crate::pooled::{Pool, Poolable};
 use crate::{bytes_stream, http_stream, line, mcp, mqtt};
 
 /// The protocols whose streams bindings exchange.
@@ -78,6 +82,30 @@ extensions! {
 extensions! {
     /// What a CHALLENGE bears.
     ChallengeEx { Mcp(mcp::McpChallenge) }
+}
+
+macro_rules! pooled {
+    ($($name:ident: $blank:expr),* $(,)?) => {
+        $(impl Poolable for $name {
+            fn blank() -> Self {
+                $blank
+            }
+
+            fn pool() -> &'static LocalKey<Pool<Self>> {
+                thread_local! {
+                    static POOL: Pool<$name> = const { RefCell::new(Vec::new()) };
+                }
+                &POOL
+            }
+        })*
+    };
+}
+
+// Those that every call makes. A refusal can afford its box.
+pooled! {
+    BeginEx: Self::Bytes(bytes_stream::BytesBegin::default()),
+    DataEx: Self::Mqtt(mqtt::MqttDataEx::Subscribe(mqtt::MqttSubscribeData::default())),
+    EndEx: Self::Mcp(mcp::McpEnd::default()),
 }
 
 impl BeginEx {

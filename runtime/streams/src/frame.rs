@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::extension::{AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, FlushEx, ResetEx};
+use crate::pooled::Pooled;
 
 /// Which end of a stream: the one that opened it or the one that accepted it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -163,7 +164,7 @@ pub struct Data {
     /// The bytes, shared and never copied between bindings.
     pub payload: Bytes,
     /// What the protocol adds; on a fragmented message only the INIT frame needs one.
-    pub extension: Option<Box<DataEx>>,
+    pub extension: Option<Pooled<DataEx>>,
 }
 
 /// Credit for a half: its sender may have sent up to `acknowledge + maximum` bytes, each DATA
@@ -182,11 +183,11 @@ pub struct Window {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Frame {
     /// Opens a half.
-    Begin(Box<BeginEx>),
+    Begin(Pooled<BeginEx>),
     /// Payload.
     Data(Data),
     /// Orderly close of the half.
-    End(Option<Box<EndEx>>),
+    End(Option<Pooled<EndEx>>),
     /// Disorderly close of the half, by its sender.
     Abort(Option<Box<AbortEx>>),
     /// Something said beside the payload.
@@ -219,7 +220,7 @@ impl Frame {
 
     /// BEGIN with the protocol's extension.
     pub fn begin(extension: impl Into<BeginEx>) -> Self {
-        Self::Begin(Box::new(extension.into()))
+        Self::Begin(Pooled::new(extension.into()))
     }
 
     /// A whole message without an extension.
@@ -241,7 +242,7 @@ impl Frame {
         Self::Data(Data {
             flags,
             payload,
-            extension: Some(Box::new(extension.into())),
+            extension: Some(Pooled::new(extension.into())),
         })
     }
 
@@ -252,7 +253,7 @@ impl Frame {
 
     /// END with an extension.
     pub fn end_with(extension: impl Into<EndEx>) -> Self {
-        Self::End(Some(Box::new(extension.into())))
+        Self::End(Some(Pooled::new(extension.into())))
     }
 
     /// ABORT without an extension.

@@ -17,9 +17,11 @@ pub mod http_stream;
 pub mod line;
 pub mod mcp;
 pub mod mqtt;
+mod pooled;
 mod scripted;
 
 pub use extension::{AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, FlushEx, Protocol, ResetEx};
 pub use field::{Extension, Field, FieldDoc, FieldError, Value};
 pub use frame::{Data, DataFlags, Direction, Frame, FrameKind, Half, Role, Window};
+pub use pooled::{Pool, Poolable, Pooled};
 pub use scripted::{Scripted, reference};

@@ -1,5 +1,6 @@
 //! Frames by name: how scripts and traces speak of them without knowing their types.
 
+use crate::pooled::Pooled;
 use std::fmt::Write as _;
 
 use crate::bytes_stream::{BytesBegin, BytesReset};
@@ -129,7 +130,7 @@ impl Frame {
     /// `None` where the protocol has no such extension; WINDOW has none at all.
     pub fn blank(kind: FrameKind, protocol: Protocol, word: &str) -> Option<Self> {
         Some(match kind {
-            FrameKind::Begin => Self::Begin(Box::new(blank_begin(protocol, word)?)),
+            FrameKind::Begin => Self::Begin(Pooled::new(blank_begin(protocol, word)?)),
             FrameKind::Data => {
                 let extension = match (protocol, word) {
                     (Protocol::Mqtt, "publish") => DataEx::from(MqttPublishData::default()),

@@ -35,7 +35,7 @@ fn publish(house: &mut House, identity: &ByteString) -> Vec<(StreamId, MqttBegin
     let mut opened = Vec::new();
     for output in house.rig.outputs(house.exit) {
         if let Frame::Begin(begin) = output.frame {
-            let BeginEx::Mqtt(begin) = *begin else {
+            let BeginEx::Mqtt(begin) = begin.into_inner() else {
                 panic!()
             };
             opened.push((output.at.stream, begin));

@@ -2,8 +2,9 @@
 
 use tidegate_engine::{Context, PendingData, StreamId, TimerId};
 use tidegate_json::{Parts, write};
+use tidegate_streams::Pooled;
 use tidegate_streams::mcp::{McpBeginEx, McpCacheScope, McpEnd, McpReset, McpResetKind};
-use tidegate_streams::{BeginEx, Data, DataFlags, EndEx, Frame, ResetEx};
+use tidegate_streams::{Data, DataFlags, EndEx, Frame, ResetEx};
 
 use super::names::Prefixes;
 use super::splice::{self, Page};
@@ -135,7 +136,7 @@ impl List {
             Frame::End(end) => {
                 cx.end(stream, Frame::end());
                 fetch.stream = None;
-                let end = match end.map(|end| *end) {
+                let end = match end.map(Pooled::into_inner) {
                     Some(EndEx::Mcp(end)) => end,
                     None => McpEnd::default(),
                 };
@@ -229,7 +230,7 @@ impl List {
         let result = splice::merge(&self.begin, pages);
         let mut begin = self.begin.clone();
         begin.set_session_id(None);
-        cx.send(self.accepted, Frame::Begin(Box::new(BeginEx::Mcp(begin))));
+        cx.send(self.accepted, Frame::begin(begin));
         let count = result.count();
         for (index, payload) in result.into_iter().enumerate() {
             let flags = DataFlags::of(index == 0, index + 1 == count);

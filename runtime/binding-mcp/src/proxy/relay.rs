@@ -105,14 +105,14 @@ impl Relay {
     fn on_toolkit_frame(&mut self, cx: &mut Context<'_>, frame: Frame) {
         match frame {
             Frame::Begin(begin) => {
-                let mut begin = *begin;
+                let mut begin = begin.into_inner();
                 if self.prefixes.is_some()
                     && let BeginEx::Mcp(mcp) = &mut begin
                 {
                     // The toolkit's identity of the session is none of the caller's.
                     mcp.set_session_id(None);
                 }
-                cx.send(self.accepted, Frame::Begin(Box::new(begin)));
+                cx.send(self.accepted, Frame::begin(begin));
             }
             Frame::Data(data) => self.result(cx, data),
             end @ Frame::End(_) => {

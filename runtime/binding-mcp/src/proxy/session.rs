@@ -86,7 +86,7 @@ impl Session {
         };
         match frame {
             Frame::Begin(begin) => {
-                if let BeginEx::Mcp(McpBeginEx::Lifecycle(lifecycle)) = *begin {
+                if let BeginEx::Mcp(McpBeginEx::Lifecycle(lifecycle)) = begin.into_inner() {
                     hop.id = lifecycle.session_id;
                     hop.capabilities = lifecycle.capabilities;
                 }

@@ -59,8 +59,8 @@ impl House {
         let Frame::Begin(begin) = output.frame else {
             panic!("{:?}", output.frame)
         };
-        let BeginEx::Mcp(begin) = *begin else {
-            panic!("{begin:?}")
+        let BeginEx::Mcp(begin) = begin.into_inner() else {
+            panic!("another begin")
         };
         (output.at.stream, begin)
     }
@@ -87,7 +87,7 @@ impl House {
                         .turn(self.caller, |cx| cx.acknowledge(stream, length));
                 }
                 Frame::End(Some(extension)) => {
-                    let EndEx::Mcp(extension) = *extension;
+                    let EndEx::Mcp(extension) = extension.into_inner();
                     end = Some(extension);
                 }
                 Frame::Begin(_) | Frame::Window(_) | Frame::End(None) => {}

@@ -31,7 +31,7 @@ impl McpServer {
     pub(super) fn serve_batch(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller,
+        caller: &Caller<'_>,
         messages: Vec<Result<Message, Unreadable>>,
     ) {
         let answered = |message: &Result<Message, Unreadable>| {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::BytesMut;
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::{At, Binding, BindingId, Context, StreamId, Token};
@@ -32,6 +33,8 @@ pub struct McpServer {
     pub(super) listens: Slab<Listen>,
     pub(super) subscriptions: Slab<Subscription>,
     pub(super) capabilities: Capabilities,
+    /// Where envelopes are written.
+    pub(super) text: BytesMut,
 }
 
 /// What a token is the key of. Its number stands in the token's upper four bits.
@@ -92,6 +95,7 @@ impl McpServer {
             listens: Slab::new(),
             subscriptions: Slab::new(),
             capabilities: Capabilities::default(),
+            text: BytesMut::new(),
         }
     }
 }

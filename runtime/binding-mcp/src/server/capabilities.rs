@@ -36,7 +36,7 @@ impl McpServer {
     pub(super) fn discover(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller,
+        caller: &Caller<'_>,
         id: &Id,
     ) -> Result<(), Refusal> {
         let now = cx.now();
@@ -67,7 +67,7 @@ impl McpServer {
     pub(super) fn capabilities_frame(&mut self, cx: &mut Context<'_>, frame: Frame) {
         match frame {
             Frame::Begin(begin) => {
-                if let BeginEx::Mcp(McpBeginEx::Lifecycle(lifecycle)) = *begin {
+                if let BeginEx::Mcp(McpBeginEx::Lifecycle(lifecycle)) = begin.into_inner() {
                     self.capabilities_known(cx, lifecycle.capabilities);
                 }
             }

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use tidegate_json::{Document, Kind, Limits, Parts, Place, Value};
+use smallvec::SmallVec;
+use tidegate_json::{Document, Duplicate, Kind, Limits, Parts, Place, Value};
 
 use super::errors::Refusal;
 
@@ -11,12 +12,22 @@ const ID_MAX: usize = 1_024;
 
 /// A JSON-RPC id, as its JSON text: `7` or `"seven"`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Id(pub(super) Bytes);
+pub(super) struct Id(SmallVec<[u8; 22]>);
 
 impl Id {
     /// The id of an answer to what has none that could be read.
-    pub(super) const fn null() -> Self {
-        Self(Bytes::from_static(b"null"))
+    pub(super) fn null() -> Self {
+        Self::of(b"null")
+    }
+
+    /// An id of this text.
+    pub(super) fn of(text: &[u8]) -> Self {
+        Self(SmallVec::from_slice(text))
+    }
+
+    /// Its text.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -59,12 +70,25 @@ impl Incoming {
 
 /// `params`, in place.
 #[derive(Debug, Clone)]
-pub(super) struct Params(Option<Document>);
+pub(super) struct Params {
+    document: Option<Document>,
+    /// Its `_meta`, which is asked for time and again.
+    meta: Result<Option<Place>, Duplicate>,
+}
 
 impl Params {
+    fn of(document: Option<Document>) -> Self {
+        let meta = match &document {
+            Some(document) => document.root().get("_meta"),
+            None => Ok(None),
+        };
+        let meta = meta.map(|meta| meta.map(|meta| meta.place()));
+        Self { document, meta }
+    }
+
     /// The bytes as they came; `{}` where there are none.
     pub(super) fn into_parts(self) -> Parts {
-        self.0.map_or_else(
+        self.document.map_or_else(
             || Parts::from(Bytes::from_static(b"{}")),
             Document::into_parts,
         )
@@ -72,7 +96,7 @@ impl Params {
 
     /// A member of `params`; a member that is there twice is refused.
     pub(super) fn get(&self, name: &str) -> Result<Option<Value<'_>>, Refusal> {
-        let Some(document) = &self.0 else {
+        let Some(document) = &self.document else {
             return Ok(None);
         };
         document
@@ -88,11 +112,14 @@ impl Params {
 
     /// A member of `params._meta`.
     pub(super) fn meta(&self, name: &str) -> Result<Option<Value<'_>>, Refusal> {
-        match self.get("_meta")? {
-            Some(meta) => meta
+        let invalid = |error: &Duplicate| Refusal::invalid_params(format!("{error}."));
+        match (&self.document, &self.meta) {
+            (Some(document), Ok(Some(meta))) => document
+                .value(*meta)
                 .get(name)
-                .map_err(|error| Refusal::invalid_params(format!("{error}."))),
-            None => Ok(None),
+                .map_err(|error| invalid(&error)),
+            (_, Err(error)) => Err(invalid(error)),
+            _ => Ok(None),
         }
     }
 }
@@ -120,7 +147,7 @@ fn message(document: Document) -> Result<Message, Unreadable> {
     let said = members(document.root())?.read()?;
     Ok(match said {
         Said::Call { id, method, params } => {
-            let params = Params(params.map(|params| document.at(params)));
+            let params = Params::of(params.map(|params| document.at(params)));
             match id {
                 Some(id) => Message::Request { id, method, params },
                 None => Message::Notification { method, params },
@@ -223,7 +250,7 @@ fn id(value: Value<'_>) -> Result<Id, Refusal> {
         return Err(Refusal::invalid_request(&what));
     }
     // The buffer it came in is large, and need not live as long as the request does.
-    Ok(Id(Bytes::copy_from_slice(&text)))
+    Ok(Id::of(&text))
 }
 
 /// The id that a `requestId` member names.

@@ -18,14 +18,14 @@ pub(super) fn is_modern(message: &Result<Message, Unreadable>) -> bool {
 }
 
 /// In which era a request is made.
-pub(super) fn of(caller: &Caller, method: &str, params: &Params) -> Result<Era, Refusal> {
+pub(super) fn of(caller: &Caller<'_>, method: &str, params: &Params) -> Result<Era, Refusal> {
     if method == "initialize" {
         return Ok(Era::Legacy);
     }
     if params.meta(VERSION)?.is_some() {
         return Ok(Era::Modern);
     }
-    let header = caller.headers.as_ref().and_then(headers::version);
+    let header = caller.headers.and_then(headers::version);
     let legacy = header.is_none_or(|version| LEGACY.contains(&version));
     if caller.session.is_some()
         || (legacy && caller.headers.is_some() && method != "server/discover")
@@ -40,7 +40,7 @@ const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// What every modern request must say of itself (2026-07-28, `_meta`).
 pub(super) fn check_modern(
-    caller: &Caller,
+    caller: &Caller<'_>,
     name: &str,
     method: Option<Method>,
     params: &Params,
@@ -55,14 +55,14 @@ pub(super) fn check_modern(
     }
     let version = params.meta(VERSION)?.and_then(|version| version.string());
     let Some(version) = version else {
-        let header = caller.headers.as_ref().and_then(headers::version);
+        let header = caller.headers.and_then(headers::version);
         return Err(match header {
             // What else it lacks is nothing to tell a client of another revision.
             Some(version) if version != MODERN => Refusal::unsupported_version(version),
             _ => missing(VERSION),
         });
     };
-    if let Some(headers) = &caller.headers {
+    if let Some(headers) = caller.headers {
         headers::check(headers, &version, name, method, params)?;
     }
     if version != MODERN {
@@ -77,7 +77,7 @@ pub(super) fn check_modern(
 }
 
 /// A legacy request but `initialize` belongs to a session, and says no other revision.
-pub(super) fn check_legacy(caller: &Caller, name: &str) -> Result<(), Refusal> {
+pub(super) fn check_legacy(caller: &Caller<'_>, name: &str) -> Result<(), Refusal> {
     if name == "initialize" {
         return Ok(());
     }
@@ -87,7 +87,7 @@ pub(super) fn check_legacy(caller: &Caller, name: &str) -> Result<(), Refusal> {
              Mcp-Session-Id with every request, or speak 2026-07-28.",
         ));
     }
-    let header = caller.headers.as_ref().and_then(headers::version);
+    let header = caller.headers.and_then(headers::version);
     // Clients are known to name another legacy revision than the one that was agreed on.
     match header {
         Some(version) if !LEGACY.contains(&version) => {

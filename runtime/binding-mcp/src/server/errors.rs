@@ -170,7 +170,7 @@ impl Refusal {
     pub(super) fn message(&self, id: &Id) -> Bytes {
         let mut out = BytesMut::with_capacity(96 + self.message.len());
         out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-        out.extend_from_slice(&id.0);
+        out.extend_from_slice(id.text());
         out.extend_from_slice(b",\"error\":{\"code\":");
         out.extend_from_slice(self.code.to_string().as_bytes());
         out.extend_from_slice(b",\"message\":");

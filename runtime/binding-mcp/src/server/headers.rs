@@ -1,32 +1,33 @@
 //! The headers of a request, and what must agree with its body (2026-07-28, Streamable HTTP).
 
 use ::http::header::{ACCEPT, CONTENT_TYPE};
-use ::http::{HeaderMap, HeaderValue};
+use std::borrow::Cow;
+
+use ::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytestring::ByteString;
 use tidegate_streams::mcp::McpHeader;
 
 use super::envelope::Params;
 use super::errors::Refusal;
 use super::methods::Method;
 
-const PROTOCOL_VERSION: &str = "mcp-protocol-version";
-pub(super) const SESSION_ID: &str = "mcp-session-id";
-const METHOD: &str = "mcp-method";
-const NAME: &str = "mcp-name";
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const PARAM: &str = "mcp-param-";
 /// How many `Mcp-Param-*` headers are looked at.
 const PARAMS_MAX: usize = 64;
 
 /// A header's value as text.
-pub(super) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+pub(super) fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
 /// The revision that a request's head names.
 pub(super) fn version(headers: &HeaderMap) -> Option<&str> {
-    text(headers, PROTOCOL_VERSION)
+    text(headers, &PROTOCOL_VERSION)
 }
 
 /// Whether a body is JSON, as its type says; a client that says nothing is believed.
@@ -78,21 +79,16 @@ pub(super) fn check(
     served: Option<Method>,
     params: &Params,
 ) -> Result<(), Refusal> {
-    mirror(
-        headers,
-        "MCP-Protocol-Version",
-        PROTOCOL_VERSION,
-        version,
-        plain,
-    )?;
-    mirror(headers, "Mcp-Method", METHOD, method, plain)?;
+    let title = "MCP-Protocol-Version";
+    mirror(headers, title, &PROTOCOL_VERSION, version, in_ascii)?;
+    mirror(headers, "Mcp-Method", &METHOD, method, in_ascii)?;
     let key = match served {
         Some(Method::ToolsCall | Method::PromptsGet) => "name",
         Some(Method::ResourcesRead) => "uri",
         _ => return Ok(()),
     };
     match params.string(key)? {
-        Some(value) => mirror(headers, "Mcp-Name", NAME, &value, decoded),
+        Some(value) => mirror(headers, "Mcp-Name", &NAME, &value, decoded),
         // That it is missing is told by whoever needs it.
         None => Ok(()),
     }
@@ -101,9 +97,9 @@ pub(super) fn check(
 fn mirror(
     headers: &HeaderMap,
     title: &str,
-    name: &str,
+    name: &HeaderName,
     value: &str,
-    read: fn(&HeaderValue) -> Option<ByteString>,
+    read: fn(&HeaderValue) -> Option<Cow<'_, str>>,
 ) -> Result<(), Refusal> {
     let mut all = headers.get_all(name).iter();
     let Some(header) = all.next() else {
@@ -122,19 +118,26 @@ fn mirror(
 }
 
 /// A header's value, which is plain ASCII.
-fn plain(value: &HeaderValue) -> Option<ByteString> {
-    Some(value.to_str().ok()?.trim_matches([' ', '\t']).into())
+fn plain(value: &HeaderValue) -> Option<&str> {
+    Some(value.to_str().ok()?.trim_matches([' ', '\t']))
+}
+
+fn in_ascii(value: &HeaderValue) -> Option<Cow<'_, str>> {
+    plain(value).map(Cow::Borrowed)
 }
 
 /// The value of a header that may also be written `=?base64?…?=`.
-fn decoded(value: &HeaderValue) -> Option<ByteString> {
+fn decoded(value: &HeaderValue) -> Option<Cow<'_, str>> {
     let text = plain(value)?;
     match text
         .strip_prefix("=?base64?")
         .and_then(|text| text.strip_suffix("?="))
     {
-        Some(encoded) => ByteString::try_from(STANDARD.decode(encoded).ok()?).ok(),
-        None => Some(text),
+        Some(encoded) => {
+            let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+            Some(Cow::Owned(text))
+        }
+        None => Some(Cow::Borrowed(text)),
     }
 }
 
@@ -154,7 +157,7 @@ pub(super) fn params(headers: &HeaderMap) -> Result<Vec<McpHeader>, Refusal> {
         }
         found.push(McpHeader {
             name: name.into(),
-            value,
+            value: value.into_owned().into(),
         });
     }
     Ok(found)

@@ -2,7 +2,6 @@
 
 use ::http::{HeaderMap, HeaderValue, Method as Verb, StatusCode};
 use bytes::Bytes;
-use bytestring::ByteString;
 use tidegate_engine::{Context, Duration, PendingData, StreamId, TimerId};
 use tidegate_json::Parts;
 use tidegate_streams::Frame;
@@ -48,30 +47,29 @@ pub(super) struct HttpExchange {
     /// The response is whole; its END is due when nothing of it waits.
     finished: bool,
     keep_alive: Option<TimerId>,
+    /// No header fields, and room for those of the answer.
+    pub(super) blank: HeaderMap,
 }
 
 /// Where a message came from.
-#[derive(Debug, Clone)]
-pub(super) struct Caller {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller<'h> {
     pub(super) sink: Sink,
     /// The headers that came with it, over HTTP.
-    pub(super) headers: Option<HeaderMap>,
+    pub(super) headers: Option<&'h HeaderMap>,
     /// The legacy session that it belongs to.
     pub(super) session: Option<usize>,
 }
 
-impl Caller {
-    pub(super) fn with_sink(&self, sink: Sink) -> Self {
-        Self {
-            sink,
-            ..self.clone()
-        }
+impl Caller<'_> {
+    pub(super) const fn with_sink(&self, sink: Sink) -> Self {
+        Self { sink, ..*self }
     }
 
-    pub(super) fn without_session(&self) -> Self {
+    pub(super) const fn without_session(&self) -> Self {
         Self {
             session: None,
-            ..self.clone()
+            ..*self
         }
     }
 
@@ -80,7 +78,6 @@ impl Caller {
         matches!(self.sink, Sink::Http(_))
             && self
                 .headers
-                .as_ref()
                 .is_some_and(|headers| headers::accepts(headers, "text/event-stream"))
     }
 }
@@ -95,10 +92,7 @@ impl HttpExchange {
     pub(super) fn begin(&mut self, cx: &mut Context<'_>, response: HttpResponse) {
         if !self.begun {
             self.begun = true;
-            cx.send(
-                self.stream,
-                Frame::Begin(Box::new(HttpBeginEx::Response(response).into())),
-            );
+            cx.send(self.stream, Frame::begin(HttpBeginEx::Response(response)));
         }
     }
 
@@ -162,6 +156,7 @@ impl McpServer {
             events: false,
             finished: false,
             keep_alive: None,
+            blank: HeaderMap::new(),
         });
         cx.accept(stream, Key::Http(key).token());
     }
@@ -257,20 +252,27 @@ impl McpServer {
         }
     }
 
-    fn post(&mut self, cx: &mut Context<'_>, key: usize, headers: HeaderMap, body: Parts) {
+    fn post(&mut self, cx: &mut Context<'_>, key: usize, mut headers: HeaderMap, body: Parts) {
+        self.serve_post(cx, key, &headers, body);
+        // The answer's head will have its fields in the memory in which the request's were.
+        if let Some(exchange) = self.http.get_mut(key).filter(|exchange| !exchange.begun) {
+            headers.clear();
+            exchange.blank = headers;
+        }
+    }
+
+    fn serve_post(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap, body: Parts) {
         let sink = Sink::Http(key);
-        if !headers::is_json(&headers) {
+        if !headers::is_json(headers) {
             return self.answer_status(cx, sink, StatusCode::UNSUPPORTED_MEDIA_TYPE);
         }
-        if !headers::accepts(&headers, "application/json")
-            && !headers::accepts(&headers, "text/event-stream")
+        if !headers::accepts(headers, "application/json")
+            && !headers::accepts(headers, "text/event-stream")
         {
             return self.answer_status(cx, sink, StatusCode::NOT_ACCEPTABLE);
         }
-        let session = headers::text(&headers, headers::SESSION_ID).map(ByteString::from);
-        let found = session
-            .as_ref()
-            .and_then(|id| self.session_keys.get(id).copied());
+        let session = headers::text(headers, &headers::SESSION_ID);
+        let found = session.and_then(|id| self.session_keys.get(id).copied());
         let caller = Caller {
             sink,
             headers: Some(headers),
@@ -302,7 +304,7 @@ impl McpServer {
     pub(super) fn serve(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller,
+        caller: &Caller<'_>,
         message: Result<Message, Unreadable>,
     ) {
         match message {
@@ -323,7 +325,7 @@ impl McpServer {
     fn serve_request(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller,
+        caller: &Caller<'_>,
         id: &Id,
         name: &str,
         params: Params,
@@ -364,7 +366,7 @@ impl McpServer {
     fn serve_notification(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller,
+        caller: &Caller<'_>,
         method: &str,
         params: &Params,
     ) {
@@ -381,7 +383,7 @@ impl McpServer {
     /// A session's events.
     fn get(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap) {
         let sink = Sink::Http(key);
-        let Some(id) = headers::text(headers, headers::SESSION_ID) else {
+        let Some(id) = headers::text(headers, &headers::SESSION_ID) else {
             // The modern era has no GET; a legacy one is of a session.
             return self.answer_status(cx, sink, StatusCode::METHOD_NOT_ALLOWED);
         };
@@ -399,7 +401,7 @@ impl McpServer {
 
     fn delete(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap) {
         let sink = Sink::Http(key);
-        let Some(id) = headers::text(headers, headers::SESSION_ID) else {
+        let Some(id) = headers::text(headers, &headers::SESSION_ID) else {
             return self.answer_status(cx, sink, StatusCode::METHOD_NOT_ALLOWED);
         };
         match self.session_keys.get(id).copied() {

@@ -26,7 +26,7 @@ impl McpServer {
     pub(super) fn initialize(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller,
+        caller: &Caller<'_>,
         id: &Id,
         params: &Params,
     ) -> Result<(), Refusal> {

@@ -33,7 +33,7 @@ impl McpServer {
     pub(super) fn listen(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller,
+        caller: &Caller<'_>,
         id: &Id,
         params: &Params,
     ) -> Result<(), Refusal> {
@@ -123,7 +123,7 @@ impl McpServer {
             &b"\"resultType\":\"complete\",\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":"
                 [..],
         );
-        members.extend_from_slice(&listen.id.0);
+        members.extend_from_slice(listen.id.text());
         members.extend_from_slice(b"}");
         let message = super::result::response(&listen.id, &members);
         self.answer(cx, listen.sink, Head::default(), Parts::from(message));
@@ -192,7 +192,7 @@ fn acknowledged<'a>(id: &Id, uris: impl ExactSizeIterator<Item = &'a ByteString>
         &b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/subscriptions/acknowledged\",\"params\":\
            {\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":"[..],
     );
-    out.extend_from_slice(&id.0);
+    out.extend_from_slice(id.text());
     out.extend_from_slice(b"},\"notifications\":{");
     if uris.len() > 0 {
         out.extend_from_slice(b"\"resourceSubscriptions\":[");
@@ -213,7 +213,7 @@ fn cancelled(id: &Id) -> Bytes {
         &b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":"
             [..],
     );
-    out.extend_from_slice(&id.0);
+    out.extend_from_slice(id.text());
     out.extend_from_slice(b",\"reason\":\"The subscription ends here.\"}}");
     out.freeze()
 }

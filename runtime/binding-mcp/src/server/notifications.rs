@@ -37,7 +37,7 @@ pub(super) struct Wishes {
 }
 
 impl Wishes {
-    pub(super) fn of(caller: &Caller, era: Era, params: &Params) -> Result<Self, Refusal> {
+    pub(super) fn of(caller: &Caller<'_>, era: Era, params: &Params) -> Result<Self, Refusal> {
         let token = params
             .meta("progressToken")?
             .filter(|token| matches!(token.kind(), Kind::String | Kind::Number));

@@ -78,12 +78,10 @@ impl McpServer {
             self.finish_http(cx, key);
             return;
         }
-        let mut headers = json_headers();
+        let mut headers = std::mem::take(&mut exchange.blank);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(session_id) = head.session_id {
-            headers.insert(
-                HeaderName::from_static(super::headers::SESSION_ID),
-                session_id,
-            );
+            headers.insert(super::headers::SESSION_ID, session_id);
         }
         let content_length = i64::try_from(message.len()).unwrap_or(-1);
         exchange.begin(

@@ -1,9 +1,10 @@
 //! One request that is carried out behind this binding.
 
 use ::http::StatusCode;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tidegate_engine::{Context, Duration, PendingData, StreamId, TimerId};
 use tidegate_json::Parts;
+use tidegate_streams::Pooled;
 use tidegate_streams::http_stream::HttpResponse;
 use tidegate_streams::mcp::McpEnd;
 use tidegate_streams::{BeginEx, EndEx, FlushEx, Frame, ResetEx};
@@ -21,6 +22,12 @@ use super::result::{Passing, prefix};
 
 /// A result up to this size is held until it is whole, so that its length can be told ahead.
 const HELD: usize = 64 * 1024;
+/// Envelopes are written into buffers of this size,
+const TEXTS: usize = 8 * 1024;
+/// as long as there is this much room.
+const TEXT: usize = 1024;
+/// A result up to this size is written into its envelope; a larger one keeps its own buffers.
+const SMALL: usize = 256;
 /// A result on a shared channel, or in a batch, is held until it is whole, up to this size.
 const HELD_MAX: usize = 16 * 1024 * 1024;
 /// How much may wait for a client before a result's sender is held back.
@@ -71,7 +78,7 @@ impl McpServer {
     pub(super) fn begin_request(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller,
+        caller: &Caller<'_>,
         id: &Id,
         era: Era,
         method: Method,
@@ -84,7 +91,7 @@ impl McpServer {
             })?),
             None => None,
         };
-        let over_http = caller.headers.as_ref().filter(|_| era == Era::Modern);
+        let over_http = caller.headers.filter(|_| era == Era::Modern);
         let owed = match (method, over_http) {
             (Method::ToolsCall, Some(headers)) => Some(headers::params(headers)?),
             _ => None,
@@ -134,7 +141,7 @@ impl McpServer {
     }
 
     /// Whether one more request may be under way, and its id is free.
-    pub(super) fn check_room(&self, caller: &Caller, id: &Id) -> Result<(), Refusal> {
+    pub(super) fn check_room(&self, caller: &Caller<'_>, id: &Id) -> Result<(), Refusal> {
         let under_way = match (caller.sink, caller.session) {
             (Sink::Line(key), _) => self.lines.get(key).map(|line| &line.under_way),
             (_, Some(key)) => self.sessions.get(key).map(|session| &session.under_way),
@@ -156,7 +163,7 @@ impl McpServer {
     }
 
     /// Remembers what a client can cancel by its id.
-    pub(super) fn register(&mut self, caller: &Caller, id: &Id, under_way: UnderWay) {
+    pub(super) fn register(&mut self, caller: &Caller<'_>, id: &Id, under_way: UnderWay) {
         let owner = match under_way {
             UnderWay::Request(key) => Owner::Request(key),
             UnderWay::Listen(key) => Owner::Listen(key),
@@ -187,7 +194,7 @@ impl McpServer {
     }
 
     /// The client wants no answer any more.
-    pub(super) fn cancel(&mut self, cx: &mut Context<'_>, caller: &Caller, id: &Id) {
+    pub(super) fn cancel(&mut self, cx: &mut Context<'_>, caller: &Caller<'_>, id: &Id) {
         let of_line = match caller.sink {
             Sink::Line(key) => self.lines.get(key).and_then(|line| line.under_way.get(id)),
             _ => None,
@@ -210,7 +217,7 @@ impl McpServer {
         match frame {
             Frame::Data(data) => self.result_part(cx, key, data.payload),
             Frame::End(end) => {
-                let end = match end.map(|end| *end) {
+                let end = match end.map(Pooled::into_inner) {
                     Some(EndEx::Mcp(end)) => end,
                     None => McpEnd::default(),
                 };
@@ -292,7 +299,9 @@ impl McpServer {
             };
             exchange.begin(cx, response);
         }
-        head.push(prefix(&request.id));
+        let mut text = BytesMut::new();
+        prefix(&mut text, &request.id);
+        head.push(text.freeze());
         exchange.push(cx, head);
     }
 
@@ -328,24 +337,50 @@ impl McpServer {
         cx.end(request.stream, Frame::end());
         // The exit may still owe the end of its part; nobody waits for it.
         cx.terminate(request.stream, None, None);
-        let tail = request.passing.finish(request.era, request.method, end);
         if request.mode == Mode::Holding {
-            let mut message = Parts::from(prefix(&request.id));
-            request
-                .held
-                .into_iter()
-                .chain(tail)
-                .for_each(|part| message.push(part));
-            self.answer(cx, request.sink, Head::default(), message);
-        } else if let Sink::Http(http) = request.sink
+            let sink = request.sink;
+            let message = self.envelop(request, end);
+            return self.answer(cx, sink, Head::default(), message);
+        }
+        let mut tail = BytesMut::new();
+        let last = request.passing.last(request.era);
+        let (era, method) = (request.era, request.method);
+        request.passing.tail(era, method, end, &mut tail);
+        if let Sink::Http(http) = request.sink
             && let Some(exchange) = self.http.get_mut(http)
         {
-            exchange.push_part(cx, request.held.into_iter().chain(tail).collect());
+            let rest = request.held.into_iter().chain([last, tail.freeze()]);
+            exchange.push_part(cx, rest.collect());
             if exchange.is_streaming() {
                 exchange.push(cx, Parts::from(Bytes::from_static(b"\n\n")));
             }
             self.finish_http(cx, http);
         }
+    }
+
+    /// The envelope around a result that was held: in one piece where that is small, around the
+    /// result's own buffers otherwise.
+    fn envelop(&mut self, request: Request, end: &McpEnd) -> Parts {
+        let mut passing = request.passing;
+        let last = passing.last(request.era);
+        let small = request.held.len() + last.len() <= SMALL;
+        let result = request.held.into_iter().chain([last]);
+        let text = &mut self.text;
+        if text.capacity() < TEXT {
+            // Where all that was written is gone, the same memory serves again.
+            text.reserve(TEXTS);
+        }
+        let mut message = Parts::new();
+        prefix(text, &request.id);
+        if small {
+            result.for_each(|part| text.extend_from_slice(&part));
+        } else {
+            message.push(text.split().freeze());
+            result.for_each(|part| message.push(part));
+        }
+        passing.tail(request.era, request.method, end, text);
+        message.push(text.split().freeze());
+        message
     }
 
     pub(super) fn request_timer(&mut self, cx: &mut Context<'_>, key: usize) {

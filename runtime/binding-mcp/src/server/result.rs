@@ -2,8 +2,6 @@
 //! era adds before its last brace.
 
 use bytes::{Bytes, BytesMut};
-use tidegate_json::Parts;
-use tidegate_json::write::push_string;
 use tidegate_streams::mcp::{McpCacheScope, McpEnd, McpOutcome};
 
 use super::envelope::Id;
@@ -73,31 +71,29 @@ impl Passing {
         self.held.replace(part)
     }
 
-    /// The last part with the additions of the era put in before the closing brace, and the end of
-    /// the envelope.
-    pub(super) fn finish(&mut self, era: Era, method: Method, end: &McpEnd) -> Parts {
-        let mut parts = Parts::new();
+    /// The last part, as far as it stands in front of the era's additions.
+    pub(super) fn last(&mut self, era: Era) -> Bytes {
         let held = self.held.take().unwrap_or_else(|| {
             // A result is an object; where none came at all, it is an empty one.
             self.place = Place::Opened;
             Bytes::from_static(b"{}")
         });
-        if era == Era::Legacy {
-            parts.push(held);
-            parts.push(Bytes::from_static(b"}"));
-            return parts;
+        match era {
+            Era::Legacy => held,
+            Era::Modern => held.slice(..held.trim_ascii_end().len().saturating_sub(1)),
         }
-        let text = held.trim_ascii_end();
-        let open = text.len().saturating_sub(1);
-        parts.push(held.slice(..open));
-        let mut out = BytesMut::with_capacity(160);
-        if self.place == Place::Within {
-            out.extend_from_slice(b",");
+    }
+
+    /// What stands behind the last part: the additions of the era and the end of the envelope.
+    pub(super) fn tail(&self, era: Era, method: Method, end: &McpEnd, out: &mut BytesMut) {
+        if era == Era::Modern {
+            if self.place == Place::Within {
+                out.extend_from_slice(b",");
+            }
+            additions(out, method, end);
+            out.extend_from_slice(b"}");
         }
-        additions(&mut out, method, end);
-        out.extend_from_slice(b"}}");
-        parts.push(out.freeze());
-        parts
+        out.extend_from_slice(b"}");
     }
 }
 
@@ -125,23 +121,26 @@ pub(super) fn additions(out: &mut BytesMut, method: Method, end: &McpEnd) {
 
 /// Who answers.
 pub(super) fn server_info(out: &mut BytesMut) {
-    out.extend_from_slice(b"{\"name\":\"tidegate\",\"version\":");
-    push_string(out, env!("CARGO_PKG_VERSION"));
-    out.extend_from_slice(b"}");
+    // A version is digits, letters, points and signs: nothing that JSON would escape.
+    const INFO: &str = concat!(
+        "{\"name\":\"tidegate\",\"version\":\"",
+        env!("CARGO_PKG_VERSION"),
+        "\"}"
+    );
+    out.extend_from_slice(INFO.as_bytes());
 }
 
 /// What stands in front of a result.
-pub(super) fn prefix(id: &Id) -> Bytes {
-    let mut out = BytesMut::with_capacity(32 + id.0.len());
+pub(super) fn prefix(out: &mut BytesMut, id: &Id) {
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-    out.extend_from_slice(&id.0);
+    out.extend_from_slice(id.text());
     out.extend_from_slice(b",\"result\":");
-    out.freeze()
 }
 
 /// A whole response with a result of our own, which is the text of its members.
 pub(super) fn response(id: &Id, members: &[u8]) -> Bytes {
-    let mut out = BytesMut::from(&prefix(id)[..]);
+    let mut out = BytesMut::new();
+    prefix(&mut out, id);
     out.extend_from_slice(b"{");
     out.extend_from_slice(members);
     out.extend_from_slice(b"}}");
@@ -154,21 +153,19 @@ mod tests {
 
     fn passed(parts: &[&'static str], era: Era) -> String {
         let mut passing = Passing::default();
-        let mut out = prefix(&Id(Bytes::from_static(b"7"))).to_vec();
+        let mut out = BytesMut::new();
+        prefix(&mut out, &Id::of(b"7"));
         for part in parts {
             let ready = passing.push(Bytes::from_static(part.as_bytes()));
-            out.extend(ready.into_iter().flatten());
+            out.extend_from_slice(&ready.unwrap_or_default());
         }
         let end = McpEnd {
             ttl_ms: Some(5),
             ..McpEnd::default()
         };
-        out.extend(
-            passing
-                .finish(era, Method::ResourcesRead, &end)
-                .contiguous(),
-        );
-        String::from_utf8(out).expect("text")
+        out.extend_from_slice(&passing.last(era));
+        passing.tail(era, Method::ResourcesRead, &end, &mut out);
+        String::from_utf8(out.to_vec()).expect("text")
     }
 
     #[test]

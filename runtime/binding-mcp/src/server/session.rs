@@ -88,7 +88,7 @@ impl Session {
 impl McpServer {
     /// The worker that owns the session a request belongs to, if that is another one.
     pub(super) fn owner_elsewhere(cx: &Context<'_>, headers: &HeaderMap) -> Option<u16> {
-        let (worker, _) = headers::text(headers, headers::SESSION_ID)?.split_once('.')?;
+        let (worker, _) = headers::text(headers, &headers::SESSION_ID)?.split_once('.')?;
         let worker = u16::from_str_radix(worker, 16).ok()?;
         (worker != cx.worker()).then_some(worker)
     }
@@ -120,7 +120,7 @@ impl McpServer {
     pub(super) fn session_frame(&mut self, cx: &mut Context<'_>, key: usize, frame: Frame) {
         match frame {
             Frame::Begin(begin) => {
-                if let BeginEx::Mcp(McpBeginEx::Lifecycle(lifecycle)) = *begin {
+                if let BeginEx::Mcp(McpBeginEx::Lifecycle(lifecycle)) = begin.into_inner() {
                     self.session_begun(cx, key, lifecycle);
                 }
             }
@@ -339,7 +339,7 @@ impl McpServer {
     pub(super) fn subscribe(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller,
+        caller: &Caller<'_>,
         id: &Id,
         params: Params,
     ) -> Result<(), Refusal> {
@@ -419,7 +419,7 @@ impl McpServer {
     pub(super) fn unsubscribe(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller,
+        caller: &Caller<'_>,
         id: &Id,
         params: &Params,
     ) -> Result<(), Refusal> {

@@ -65,7 +65,7 @@ impl Change {
                     out.extend_from_slice(
                         b"\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":",
                     );
-                    out.extend_from_slice(&id.0);
+                    out.extend_from_slice(id.text());
                     out.extend_from_slice(b"},");
                 }
                 out.extend_from_slice(b"\"uri\":");

@@ -242,8 +242,8 @@ impl House {
         for frame in self.rig.frames(self.client, stream) {
             match frame {
                 Frame::Begin(begin) => {
-                    let BeginEx::Http(HttpBeginEx::Response(head)) = *begin else {
-                        panic!("{begin:?}")
+                    let BeginEx::Http(HttpBeginEx::Response(head)) = begin.into_inner() else {
+                        panic!("another begin")
                     };
                     response.status = Some(head.status);
                     response.headers = head.headers;
@@ -273,8 +273,8 @@ impl House {
             let stream = output.at.stream;
             match output.frame {
                 Frame::Begin(begin) => {
-                    let BeginEx::Mcp(begin) = *begin else {
-                        panic!("{begin:?}")
+                    let BeginEx::Mcp(begin) = begin.into_inner() else {
+                        panic!("another begin")
                     };
                     asked.push(Asked {
                         stream,

@@ -206,7 +206,7 @@ impl MqttClient {
             MqttBeginEx::Publish(publish) => {
                 check_publish(&publish)?;
                 let publication = Publication::new(&publish, self.window());
-                (own(publish.client_id), Kind::Publish(Box::new(publication)))
+                (own(publish.client_id), Kind::Publish(publication))
             }
             MqttBeginEx::Subscribe(mut subscribe) => {
                 let client = own(subscribe.client_id.take());
@@ -305,7 +305,7 @@ fn on_bytes_frame(
 ) {
     let told = match frame {
         Frame::Begin(begin) => {
-            if let BeginEx::Bytes(begin) = *begin {
+            if let BeginEx::Bytes(begin) = begin.into_inner() {
                 connection.remote = begin.remote;
             }
             return;

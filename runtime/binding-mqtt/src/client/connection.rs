@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use bytes::BytesMut;
 use bytestring::ByteString;
 use tidegate_engine::streams::bytes_stream::BytesBegin;
 use tidegate_engine::streams::mqtt::MqttDelivery;
@@ -101,6 +102,8 @@ pub(super) struct Connection {
     /// Bytes received and not acknowledged to the byte stream.
     pub(super) unread: usize,
     pub(super) outbound: Outbound,
+    /// Where headers of PUBLISH packets are written.
+    pub(super) headers: BytesMut,
     pub(super) ids: PacketIds<Pending>,
     /// Publications of `QoS` 1 and 2 that are not over.
     pub(super) in_flight: usize,
@@ -144,6 +147,7 @@ impl Connection {
             decoder: packets::decoder(shared),
             unread: 0,
             outbound: Outbound::default(),
+            headers: BytesMut::new(),
             ids: PacketIds::default(),
             in_flight: 0,
             unwritten: VecDeque::new(),

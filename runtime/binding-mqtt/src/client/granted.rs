@@ -70,18 +70,28 @@ impl Granted {
     }
 
     /// Why a message cannot be published here.
-    pub(super) fn refuse_message(&self, broker: &str, message: &Message) -> Option<Failure> {
+    pub(super) fn refuse_message(
+        &self,
+        message: &Message,
+        broker: impl Fn() -> String,
+    ) -> Option<Failure> {
         if message.qos > self.maximum_qos {
             let (asked, most) = (message.qos, self.maximum_qos);
             return Some(Failure::new(
                 ReasonCode::QOS_NOT_SUPPORTED,
-                format!("{broker} takes messages up to QoS {most}, and this one has QoS {asked}."),
+                format!(
+                    "{} takes messages up to QoS {most}, and this one has QoS {asked}.",
+                    broker()
+                ),
             ));
         }
         if message.retain && !self.retain {
             return Some(Failure::new(
                 ReasonCode::RETAIN_NOT_SUPPORTED,
-                format!("{broker} does not retain messages; publish this one without it."),
+                format!(
+                    "{} does not retain messages; publish this one without it.",
+                    broker()
+                ),
             ));
         }
         None

@@ -10,10 +10,15 @@ use super::connection::Shared;
 use super::publications::Message;
 use super::subscriptions::Order;
 use crate::codec::{
-    Ack, Connect, ConnectProperties, Decoder, Disconnect, EncodeError, Packet, Publish,
+    Ack, Connect, ConnectProperties, Decoder, Disconnect, EncodeError, Packet, Parts, Publish,
     PublishProperties, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscribeProperties,
     Unsubscribe, UserProperty, encode, encode_publish,
 };
+
+/// Headers of PUBLISH packets share buffers of this size.
+const HEADERS: usize = 4_096;
+/// What a header usually takes, with a topic and properties of some length.
+const HEADER: usize = 128;
 
 /// What reads the broker's packets.
 pub(super) fn decoder(shared: &Shared) -> Decoder {
@@ -139,13 +144,14 @@ pub(super) fn unsubscribe(shared: &Shared, packet_id: u16, filter: ByteString) -
     small(shared, &Packet::Unsubscribe(packet))
 }
 
-/// PUBLISH: its header, and its payload as it came.
+/// PUBLISH: its header, written into `headers`, and its payload as it came.
 pub(super) fn publish(
     shared: &Shared,
     message: Message,
     packet_id: u16,
     limit: Option<usize>,
-) -> Result<(Bytes, Vec<Bytes>), EncodeError> {
+    headers: &mut BytesMut,
+) -> Result<(Bytes, Parts), EncodeError> {
     let extension = message.extension;
     let user = extension
         .properties
@@ -173,12 +179,15 @@ pub(super) fn publish(
             content_type: extension.content_type,
             user: user.collect(),
         },
-        payload: Vec::new(),
+        payload: Parts::new(),
     };
-    let mut header = BytesMut::new();
     let limit = limit.unwrap_or(usize::MAX);
-    encode_publish(&packet, message.length, shared.version, limit, &mut header)?;
-    Ok((header.freeze(), message.parts))
+    if headers.capacity() < HEADER {
+        // Where all that was written is gone, the same memory serves again.
+        headers.reserve(HEADERS);
+    }
+    encode_publish(&packet, message.length, shared.version, limit, headers)?;
+    Ok((headers.split().freeze(), message.parts))
 }
 
 /// What a message from the broker is to its readers, who each add what is their own.

@@ -5,17 +5,17 @@
 //! it is as safe as its `QoS` promises, and not before; room for the parts of a large message is
 //! made by raising `maximum`.
 
-use std::collections::VecDeque;
-
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
+use smallvec::SmallVec;
+use tidegate_engine::Fifo;
 use tidegate_engine::streams::mqtt::{
     MqttDataEx, MqttDelivery, MqttPublish, MqttPublishData, MqttPublishFlags,
 };
-use tidegate_engine::streams::{Data, DataEx, Window};
+use tidegate_engine::streams::{Data, DataEx, Pooled, Window};
 
 use super::failure::Failure;
-use crate::codec::ReasonCode;
+use crate::codec::{Parts, ReasonCode};
 
 /// Parts up to this count are kept as they came, whatever their size.
 const PARTS: usize = 64;
@@ -29,7 +29,7 @@ pub(super) struct Message {
     pub(super) qos: u8,
     pub(super) retain: bool,
     pub(super) extension: MqttPublishData,
-    pub(super) parts: Vec<Bytes>,
+    pub(super) parts: Parts,
     pub(super) length: usize,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Message {
 #[derive(Debug)]
 struct Gathering {
     extension: MqttPublishData,
-    parts: Vec<Bytes>,
+    parts: Parts,
     /// Where parts are many and small, the last of them in one piece: what they cost beside their
     /// bytes stays in proportion.
     tail: BytesMut,
@@ -91,7 +91,7 @@ pub(super) struct Publication {
     qos: u8,
     retain: bool,
     gathering: Option<Gathering>,
-    outstanding: VecDeque<Outstanding>,
+    outstanding: Fifo<Outstanding>,
     /// The number of the first outstanding message.
     first: u64,
     received: u64,
@@ -109,7 +109,7 @@ impl Publication {
             qos: begin.qos,
             retain: begin.flags.contains(MqttPublishFlags::RETAIN),
             gathering: None,
-            outstanding: VecDeque::new(),
+            outstanding: Fifo::new(),
             first: 0,
             received: 0,
             acknowledged: 0,
@@ -132,7 +132,7 @@ impl Publication {
                 let code = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
                 return Err(Failure::new(code, reason));
             }
-            let extension = match data.extension.map(|extension| *extension) {
+            let extension = match data.extension.map(Pooled::into_inner) {
                 Some(DataEx::Mqtt(MqttDataEx::Publish(extension))) => extension,
                 _ => MqttPublishData::default(),
             };
@@ -140,7 +140,7 @@ impl Publication {
             self.gathering.insert(Gathering {
                 total: (deferred > 0).then(|| deferred.saturating_add(data.payload.len())),
                 extension,
-                parts: Vec::new(),
+                parts: Parts::new(),
                 tail: BytesMut::new(),
                 length: 0,
             })
@@ -229,9 +229,9 @@ impl Publication {
 
     /// A message is safe; the WINDOWs that tell it, one for each message with nothing unsafe before
     /// it.
-    pub(super) fn safe(&mut self, number: u64) -> Vec<Window> {
+    pub(super) fn safe(&mut self, number: u64) -> SmallVec<[Window; 2]> {
         self.advance(number, Stage::Safe);
-        let mut windows = Vec::new();
+        let mut windows = SmallVec::new();
         while let Some(front) = self.outstanding.front()
             && front.stage == Stage::Safe
         {
@@ -361,7 +361,7 @@ mod tests {
     fn a_large_message_is_given_room_without_being_acknowledged() {
         let mut stream = publication();
         let mut first = part(DataFlags::INIT, 1_000);
-        first.extension = Some(Box::new(
+        first.extension = Some(Pooled::new(
             MqttPublishData {
                 deferred: 4_000,
                 ..MqttPublishData::default()
@@ -381,7 +381,7 @@ mod tests {
     fn what_is_too_large_is_refused_as_soon_as_it_is_known() {
         let mut stream = publication();
         let mut first = part(DataFlags::INIT, 10);
-        first.extension = Some(Box::new(
+        first.extension = Some(Pooled::new(
             MqttPublishData {
                 deferred: 91,
                 ..MqttPublishData::default()

@@ -118,7 +118,7 @@ impl Connection {
             return;
         };
         let delivery = publication.delivery();
-        if let Some(failure) = self.granted.refuse_message(&self.broker(), &message) {
+        if let Some(failure) = self.granted.refuse_message(&message, || self.broker()) {
             return self.fail(w, key, &failure, delivery);
         }
         let origin = Origin { key, id, number };
@@ -128,7 +128,13 @@ impl Connection {
             _ => self.ids.allocate(Pending::PubRec(origin)),
         };
         let limit = self.granted.packet_size;
-        match packets::publish(w.shared, message, packet_id.unwrap_or(0), limit) {
+        match packets::publish(
+            w.shared,
+            message,
+            packet_id.unwrap_or(0),
+            limit,
+            &mut self.headers,
+        ) {
             Ok((header, payload)) => {
                 publication.written(number);
                 let end = self.send(w.cx, std::iter::once(header).chain(payload));

@@ -29,9 +29,13 @@ pub(super) struct Stream {
 
 /// What a stream is for.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "publications come and go, one for each call: a box for each would cost more"
+)]
 pub(super) enum Kind {
     Session(Session),
-    Publish(Box<Publication>),
+    Publish(Publication),
     Subscribe(Subscriber),
 }
 

@@ -9,7 +9,7 @@ use super::packet::{
 };
 use super::properties::{ConnackProperties, Properties};
 use super::reader::{Reader, is_topic_name};
-use super::{ReasonCode, Version};
+use super::{Parts, ReasonCode, Version};
 
 /// Reads what stands behind the fixed header; `payload` is a PUBLISH's, and empty otherwise.
 pub(super) fn decode(
@@ -17,7 +17,7 @@ pub(super) fn decode(
     packet: PacketType,
     flags: u8,
     fields: Bytes,
-    payload: Vec<Bytes>,
+    payload: Parts,
 ) -> Result<Packet, DecodeFault> {
     let mut reader = Reader::new(fields);
     let reader = &mut reader;
@@ -153,7 +153,7 @@ fn publish(
     version: Version,
     flags: u8,
     reader: &mut Reader,
-    payload: Vec<Bytes>,
+    payload: Parts,
 ) -> Result<Publish, DecodeFault> {
     let (dup, qos, retain) = (flags & 0b1000 != 0, flags >> 1 & 0b11, flags & 1 != 0);
     if qos > 2 {

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::decode::decode;
 use super::error::{DecodeError, DecodeFault};
 use super::reader::varint;
-use super::{Packet, PacketType, REMAINING_LENGTH_MAX, Version};
+use super::{Packet, PacketType, Parts, REMAINING_LENGTH_MAX, Version};
 
 /// Bytes of a fixed header at the most (2.1.1).
 const HEADER_MAX: usize = 5;
@@ -142,9 +142,9 @@ impl Decoder {
 
     /// The packet behind its fixed header: what has fields in one piece, and a PUBLISH's payload in
     /// the pieces in which it came.
-    fn body(&mut self, header: &FixedHeader) -> Result<(Bytes, Vec<Bytes>), DecodeFault> {
+    fn body(&mut self, header: &FixedHeader) -> Result<(Bytes, Parts), DecodeFault> {
         if header.packet != PacketType::Publish {
-            return Ok((self.take_whole(header.remaining), Vec::new()));
+            return Ok((self.take_whole(header.remaining), Parts::new()));
         }
         let head = self.publish_head(header)?;
         let fields = self.take_whole(head);
@@ -192,20 +192,20 @@ impl Decoder {
     }
 
     fn skip(&mut self, length: usize) {
-        self.take_parts(length);
+        match self.parts.front_mut() {
+            Some(front) if front.len() > length => {
+                front.advance(length);
+                self.len -= length;
+            }
+            _ => drop(self.take_parts(length)),
+        }
     }
 
     /// The next bytes in one piece: a slice where they lie in one, a copy otherwise.
     fn take_whole(&mut self, length: usize) -> Bytes {
-        if let Some(front) = self.parts.front_mut()
-            && front.len() > length
-        {
-            self.len -= length;
-            return front.split_to(length);
-        }
-        let parts = self.take_parts(length);
-        if let [only] = parts.as_slice() {
-            return only.clone();
+        let mut parts = self.take_parts(length);
+        if parts.len() <= 1 {
+            return parts.pop().unwrap_or_default();
         }
         let mut whole = BytesMut::with_capacity(length);
         for part in &parts {
@@ -215,17 +215,18 @@ impl Decoder {
     }
 
     /// The next bytes, without a copy.
-    fn take_parts(&mut self, mut length: usize) -> Vec<Bytes> {
-        let mut taken = Vec::new();
+    fn take_parts(&mut self, mut length: usize) -> Parts {
+        let mut taken = Parts::new();
         while length > 0
-            && let Some(mut front) = self.parts.pop_front()
+            && let Some(front) = self.parts.front_mut()
         {
-            let part = front.split_to(length.min(front.len()));
+            let part = if front.len() > length {
+                front.split_to(length)
+            } else {
+                self.parts.pop_front().unwrap_or_default()
+            };
             length -= part.len();
             self.len -= part.len();
-            if !front.is_empty() {
-                self.parts.push_front(front);
-            }
             taken.push(part);
         }
         taken

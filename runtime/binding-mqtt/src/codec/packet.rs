@@ -7,7 +7,7 @@ use super::properties::{
     AckProperties, AuthProperties, ConnackProperties, ConnectProperties, DisconnectProperties,
     PublishProperties, SubscribeProperties, UnsubscribeProperties, WillProperties,
 };
-use super::{ReasonCode, Version};
+use super::{Parts, ReasonCode, Version};
 
 /// What a packet is; the value is its number on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -189,7 +189,7 @@ pub struct Publish {
     /// MQTT 5 only.
     pub properties: PublishProperties,
     /// What, in the slices in which it came; none of them is empty.
-    pub payload: Vec<Bytes>,
+    pub payload: Parts,
 }
 
 /// PUBACK, PUBREC, PUBREL and PUBCOMP (3.4 to 3.7).

@@ -6,7 +6,7 @@ use tidegate_binding_mqtt::codec::{Packet, REMAINING_LENGTH_MAX, Version, encode
 use tidegate_engine::{StreamId, Token};
 use tidegate_streams::http_stream::HttpRequest;
 use tidegate_streams::{
-    BeginEx, Data, DataFlags, Frame, FrameKind, Protocol, Scripted, Value, Window,
+    BeginEx, Data, DataFlags, Frame, FrameKind, Pooled, Protocol, Scripted, Value, Window,
 };
 
 use super::stage::{Conversation, Stage, stands_on_reply, word_of};
@@ -94,7 +94,7 @@ impl Stage {
         self.fill(said, &mut frame)?;
         match frame {
             Frame::Begin(begin) if caller && !self.is_open(side, said.number) => {
-                self.open(side, said.number, *begin);
+                self.open(side, said.number, begin.into_inner());
                 Ok(())
             }
             frame => self.send(said, side, frame),
@@ -126,7 +126,7 @@ impl Stage {
             return;
         };
         let target = self.target;
-        let word = word_of(Some(&Frame::Begin(Box::new(begin.clone()))));
+        let word = word_of(Some(&Frame::begin(begin.clone())));
         let opened = self.worker.turn(self.now, edge, |cx| {
             cx.open(target, begin, Token::default())
         });
@@ -167,7 +167,7 @@ impl Stage {
         side: usize,
         flags: DataFlags,
         payload: Bytes,
-        extension: Option<Box<tidegate_streams::DataEx>>,
+        extension: Option<Pooled<tidegate_streams::DataEx>>,
     ) -> Result<(), String> {
         let stream = self.stream(said, side)?;
         let Some(edge) = self.sides.get(side).map(|side| side.edge) else {

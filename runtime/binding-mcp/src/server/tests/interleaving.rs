@@ -108,7 +108,7 @@ impl Play {
                 }
                 Frame::Begin(begin) => {
                     if let BeginEx::Http(tidegate_streams::http_stream::HttpBeginEx::Response(head)) =
-                        *begin
+                        begin.into_inner()
                         && let Some(session) = head.headers.get("mcp-session-id")
                     {
                         session
@@ -122,7 +122,7 @@ impl Play {
         }
         for output in self.house.rig.outputs(self.house.exit) {
             if let Frame::Begin(begin) = output.frame {
-                self.exits.push((output.at.stream, *begin));
+                self.exits.push((output.at.stream, begin.into_inner()));
             }
         }
     }

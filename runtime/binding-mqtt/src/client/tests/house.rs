@@ -172,7 +172,7 @@ impl House {
         let mut parts: Option<(MqttSubscribeData, BytesMut, usize)> = None;
         for frame in self.rig.frames(edge, stream) {
             match frame {
-                Frame::Begin(begin) => seen.begin = Some(*begin),
+                Frame::Begin(begin) => seen.begin = Some(begin.into_inner()),
                 Frame::Data(data) => {
                     if data.flags.is_init() {
                         let extension = data.extension.as_deref();
@@ -472,7 +472,7 @@ pub(super) fn subscription(filters: &[(&str, u8)]) -> MqttSubscribe {
 pub(super) fn incoming(topic: &str, payload: &str, ids: &[u32]) -> Publish {
     Publish {
         topic: topic.into(),
-        payload: vec![Bytes::copy_from_slice(payload.as_bytes())],
+        payload: vec![Bytes::copy_from_slice(payload.as_bytes())].into(),
         properties: PublishProperties {
             subscription_ids: ids.to_vec(),
             ..PublishProperties::default()

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::{Level, TopicFilter};
 
 /// Filters that together say what is allowed. Shared subscriptions stand for the filter inside.
@@ -84,8 +86,9 @@ impl TopicPatterns {
 
     /// All patterns at once, level by level: each node is visited once at most.
     fn covers<'a>(&self, levels: impl Iterator<Item = Level<'a>>) -> bool {
-        let mut here = vec![ROOT];
-        let mut next = Vec::new();
+        // With `+` in some patterns, a few nodes may fit at once.
+        let mut here: SmallVec<[usize; 8]> = smallvec![ROOT];
+        let mut next = SmallVec::new();
         let mut first = true;
         for level in levels {
             let hidden = first && level.is_hidden();
