@@ -27,6 +27,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytestring::ByteString;
+use http::header::{HOST, ORIGIN};
+use http::{HeaderMap, HeaderValue};
 use slab::Slab;
 use tidegate_driver::{Assembly, Edge, Handle, StartError};
 use tidegate_engine::{At, BindingId, StreamId};
@@ -47,6 +49,7 @@ pub(crate) struct HttpServer {
     options: Options,
     listening: SocketAddr,
     path: ByteString,
+    known_host: RefCell<Option<HeaderValue>>,
     exchanges: RefCell<Slab<Rc<Exchange>>>,
     /// Exchanges that got frames since the last flush, by their keys.
     touched: Cell<Vec<usize>>,
@@ -81,6 +84,7 @@ pub fn attach(
             exit,
             handle,
             path: options.path.as_str().into(),
+            known_host: RefCell::default(),
             options,
             listening,
             exchanges: RefCell::default(),
@@ -93,6 +97,22 @@ pub fn attach(
 }
 
 impl HttpServer {
+    /// Whether a request names no origin, and the host that the last one did that was let in.
+    fn is_known_host(&self, headers: &HeaderMap) -> bool {
+        !headers.contains_key(ORIGIN)
+            && headers
+                .get(HOST)
+                .is_some_and(|host| Some(host) == self.known_host.borrow().as_ref())
+    }
+
+    /// Remembers the host of a request that was let in.
+    fn know_host(&self, headers: &HeaderMap) {
+        *self.known_host.borrow_mut() = headers
+            .get(HOST)
+            // Its own memory: what came in is large, and need not live as long.
+            .and_then(|host| HeaderValue::from_bytes(host.as_bytes()).ok());
+    }
+
     fn forget(&self, key: usize, stream: StreamId) {
         let mut exchanges = self.exchanges.borrow_mut();
         if exchanges.get(key).is_some_and(|it| it.stream == stream) {

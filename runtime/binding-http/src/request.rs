@@ -40,9 +40,12 @@ pub(crate) async fn serve(
 }
 
 async fn answer(edge: Rc<HttpServer>, request: Request<Incoming>) -> Answer {
-    let on_loopback = edge.listening.ip().is_loopback();
-    if let Err(why) = origin::check(request.headers(), &edge.options, on_loopback) {
-        return plain(StatusCode::FORBIDDEN, why);
+    if !edge.is_known_host(request.headers()) {
+        let on_loopback = edge.listening.ip().is_loopback();
+        if let Err(why) = origin::check(request.headers(), &edge.options, on_loopback) {
+            return plain(StatusCode::FORBIDDEN, why);
+        }
+        edge.know_host(request.headers());
     }
     if request.uri().path() != edge.options.path {
         return plain(StatusCode::NOT_FOUND, "There is nothing at this path.");

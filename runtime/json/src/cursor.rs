@@ -32,6 +32,11 @@ impl<'a> Cursor<'a> {
         self.end - self.rest.len()
     }
 
+    /// Whether the message is longer than can be told.
+    pub(crate) const fn is_beyond(&self, length: u32) -> bool {
+        self.parts.len() > length as usize
+    }
+
     /// What is left of the current buffer, or the next one: empty at the end alone.
     #[inline]
     pub(crate) fn chunk(&mut self) -> &'a [u8] {

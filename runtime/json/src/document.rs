@@ -2,10 +2,10 @@
 
 use crate::cursor::Cursor;
 use crate::error::Error;
-use crate::index::Index;
+use crate::index::{Entry, Index};
 use crate::parts::Parts;
 use crate::scan;
-use crate::value::Value;
+use crate::value::{Value, unescaped};
 
 /// How much of a message is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,15 @@ impl Document {
     /// The whole message, in which values have their ranges.
     pub const fn message(&self) -> &Parts {
         &self.parts
+    }
+
+    /// Whether a string has this content.
+    pub(crate) fn is_text(&self, string: Entry, text: &str) -> bool {
+        let content = string.start as usize + 1..(string.end as usize).saturating_sub(1);
+        if string.escaped {
+            return unescaped(&self.parts, content) == text.as_bytes();
+        }
+        content.len() == text.len() && self.parts.has_at(content.start, text)
     }
 
     pub(crate) const fn index(&self) -> &Index {

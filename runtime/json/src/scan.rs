@@ -53,10 +53,13 @@ impl Open {
 
 /// Checks that the text is one JSON value and nothing else, and writes down where its values lie.
 pub(crate) fn check(cursor: &mut Cursor<'_>, depth: u32, index: &mut Index) -> Result<(), Error> {
+    if cursor.is_beyond(u32::MAX) {
+        return Err(cursor.fault(Fault::Size));
+    }
     let mut open = Open::default();
     loop {
         let first = cursor.skip_whitespace();
-        let start = place(cursor)?;
+        let start = place(cursor);
         cursor.advance(1);
         let kind = match first {
             Some(b'{') => Kind::Object,
@@ -82,16 +85,22 @@ pub(crate) fn check(cursor: &mut Cursor<'_>, depth: u32, index: &mut Index) -> R
             continue;
         }
         cursor.advance(1);
-        open.pop(place(cursor)?, index);
+        open.pop(place(cursor), index);
         if behind_value(cursor, &mut open, index)? {
             return Ok(());
         }
     }
 }
 
-/// Where the cursor is.
-fn place(cursor: &Cursor<'_>) -> Result<u32, Error> {
-    u32::try_from(cursor.offset()).map_err(|_| cursor.fault(Fault::Size))
+/// Where the cursor is, in a text of less than 4 GiB.
+#[inline]
+const fn place(cursor: &Cursor<'_>) -> u32 {
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the text's size was checked"
+    )]
+    let place = cursor.offset() as u32;
+    place
 }
 
 /// What follows a value: the ends of containers and then a comma, or the end of the text (`true`).
@@ -115,7 +124,7 @@ fn behind_value(
                 member_name(cursor, index)?;
                 return Ok(false);
             }
-            (Some(b'}'), true) | (Some(b']'), false) => open.pop(place(cursor)?, index),
+            (Some(b'}'), true) | (Some(b']'), false) => open.pop(place(cursor), index),
             (byte, _) => return Err(cursor.unexpected(byte)),
         }
     }
@@ -123,11 +132,11 @@ fn behind_value(
 
 fn member_name(cursor: &mut Cursor<'_>, index: &mut Index) -> Result<(), Error> {
     cursor.skip_whitespace();
-    let start = place(cursor)?;
+    let start = place(cursor);
     match cursor.next() {
         Some(b'"') => {
             let escaped = string(cursor)?;
-            leaf(cursor, Kind::String, escaped, start, index)?;
+            leaf(cursor, Kind::String, escaped, start, index);
         }
         byte => return Err(cursor.unexpected(byte)),
     }
@@ -163,18 +172,14 @@ fn scalar(cursor: &mut Cursor<'_>, first: u8, start: u32, index: &mut Index) -> 
         }
         _ => return Err(cursor.unexpected(Some(first))),
     };
-    leaf(cursor, kind, escaped, start, index)
+    leaf(cursor, kind, escaped, start, index);
+    Ok(())
 }
 
 /// Writes down what has nothing in it and ends here.
-fn leaf(
-    cursor: &Cursor<'_>,
-    kind: Kind,
-    escaped: bool,
-    start: u32,
-    index: &mut Index,
-) -> Result<(), Error> {
-    let end = place(cursor)?;
+#[inline]
+fn leaf(cursor: &Cursor<'_>, kind: Kind, escaped: bool, start: u32, index: &mut Index) {
+    let end = place(cursor);
     let next = index.len() + 1;
     index.push(Entry {
         start,
@@ -183,7 +188,6 @@ fn leaf(
         kind,
         escaped,
     });
-    Ok(())
 }
 
 fn literal(cursor: &mut Cursor<'_>, rest: &[u8]) -> Result<(), Error> {
@@ -286,25 +290,56 @@ const fn is_plain(byte: u8) -> bool {
     matches!(byte, 0x20..=0x21 | 0x23..=0x5B | 0x5D..=0x7F)
 }
 
+/// Which bytes of eight do not mean themselves, as their highest bits; of the bits set, the lowest is
+/// right, and those above it may not be.
+const fn special(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // A byte is zero where a subtraction of one borrows and its highest bit was not set.
+    const fn zeros(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word
+    }
+    let quotes = zeros(word ^ (ONES * b'"' as u64));
+    let backslashes = zeros(word ^ (ONES * b'\\' as u64));
+    let controls = word.wrapping_sub(ONES * 0x20) & !word;
+    (quotes | backslashes | controls | word) & (ONES * 0x80)
+}
+
 /// How many bytes from the start on mean themselves.
+#[inline]
 fn plain_run(bytes: &[u8]) -> usize {
-    const WIDTH: usize = 32;
     let mut run = 0;
     let mut rest = bytes;
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+        let special = special(u64::from_le_bytes(*word));
+        if special != 0 {
+            return run + special.trailing_zeros() as usize / 8;
+        }
+        run += 8;
+        rest = behind;
+        // Names and short texts end before it; the rest of a long one is passed in larger steps.
+        if run == 64 {
+            let blocks = plain_blocks(rest);
+            run += blocks;
+            rest = rest.get(blocks..).unwrap_or_default();
+        }
+    }
+    run + rest.iter().take_while(|byte| is_plain(**byte)).count()
+}
+
+/// How many bytes in whole blocks from the start on mean themselves.
+fn plain_blocks(bytes: &[u8]) -> usize {
+    const WIDTH: usize = 32;
     // Without a way out inside a block, the compiler makes a few vector instructions of it.
-    while let Some((block, behind)) = rest.split_first_chunk::<WIDTH>() {
+    let is_plain_block = |block: &&[u8; WIDTH]| {
         let special = block.iter().fold(0, |special, byte| {
             let control = u8::from(*byte < 0x20);
             let ends = u8::from(*byte == b'"') | u8::from(*byte == b'\\');
             special | control | ends | (*byte & 0x80)
         });
-        if special != 0 {
-            break;
-        }
-        run += WIDTH;
-        rest = behind;
-    }
-    run + rest.iter().take_while(|byte| is_plain(**byte)).count()
+        special == 0
+    };
+    let (blocks, _) = bytes.as_chunks::<WIDTH>();
+    WIDTH * blocks.iter().take_while(is_plain_block).count()
 }
 
 /// A string, behind its opening quote; whether it has escapes.

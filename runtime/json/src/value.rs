@@ -90,13 +90,22 @@ impl<'a> Value<'a> {
     /// The member of a name. An object that has it twice is refused: who checks it and who uses it
     /// might take different ones.
     pub fn get(&self, name: &str) -> Result<Option<Self>, Duplicate> {
+        if self.entry.kind != Kind::Object {
+            return Ok(None);
+        }
         let mut found = None;
-        for (key, value) in self.members() {
-            if key.is(name) && found.replace(value).is_some() {
+        let mut at = self.at + 1;
+        while at < self.entry.next {
+            let key = self.document.index().get(at);
+            let value = self.document.index().get(at + 1);
+            // The length decides nearly always.
+            let may_be = key.escaped || (key.end - key.start) as usize == name.len() + 2;
+            if may_be && self.document.is_text(key, name) && found.replace(at + 1).is_some() {
                 return Err(Duplicate(name.to_owned()));
             }
+            at = value.next;
         }
-        Ok(found)
+        Ok(found.map(|at| Value::at(self.document, at)))
     }
 
     /// The content of a string: a slice of the message where it lies in one buffer without escapes,
@@ -108,26 +117,8 @@ impl<'a> Value<'a> {
     }
 
     /// Whether it is this string.
-    #[inline]
     pub fn is(&self, text: &str) -> bool {
-        if self.entry.kind != Kind::String {
-            return false;
-        }
-        if self.entry.escaped {
-            return self.unescapes_to(text);
-        }
-        // The length decides nearly always.
-        self.range().len() == text.len() + 2
-            && self
-                .document
-                .message()
-                .has_at(self.entry.start as usize + 1, text)
-    }
-
-    #[cold]
-    fn unescapes_to(&self, text: &str) -> bool {
-        let content = self.content();
-        content.is_some_and(|content| self.unescaped(content) == text.as_bytes())
+        self.entry.kind == Kind::String && self.document.is_text(self.entry, text)
     }
 
     /// The value as a document of its own. A part of a text that was checked is in order, so that it
@@ -185,22 +176,27 @@ impl<'a> Value<'a> {
     }
 
     fn unescaped(&self, content: Range<usize>) -> Bytes {
-        let mut text = BytesMut::with_capacity(content.len());
-        let mut cursor = Cursor::at(self.document.message(), content.start);
-        while cursor.offset() < content.end {
-            let left = content.end - cursor.offset();
-            let chunk = cursor.chunk();
-            let chunk = chunk.get(..left.min(chunk.len())).unwrap_or_default();
-            let run = memchr::memchr(b'\\', chunk).unwrap_or(chunk.len());
-            text.extend_from_slice(chunk.get(..run).unwrap_or_default());
-            cursor.advance(run);
-            if run < chunk.len() {
-                cursor.advance(1);
-                unescape(&mut cursor, &mut text);
-            }
-        }
-        text.freeze()
+        unescaped(self.document.message(), content)
     }
+}
+
+/// The text of a string with escapes; `content` is where it stands.
+pub(crate) fn unescaped(message: &Parts, content: Range<usize>) -> Bytes {
+    let mut text = BytesMut::with_capacity(content.len());
+    let mut cursor = Cursor::at(message, content.start);
+    while cursor.offset() < content.end {
+        let left = content.end - cursor.offset();
+        let chunk = cursor.chunk();
+        let chunk = chunk.get(..left.min(chunk.len())).unwrap_or_default();
+        let run = memchr::memchr(b'\\', chunk).unwrap_or(chunk.len());
+        text.extend_from_slice(chunk.get(..run).unwrap_or_default());
+        cursor.advance(run);
+        if run < chunk.len() {
+            cursor.advance(1);
+            unescape(&mut cursor, &mut text);
+        }
+    }
+    text.freeze()
 }
 
 /// Appends the character of an escape that was checked, behind its backslash.

@@ -33,6 +33,9 @@ pub(super) fn version(headers: &HeaderMap) -> Option<&str> {
 /// Whether a body is JSON, as its type says; a client that says nothing is believed.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_none_or(|media| {
+        if media == "application/json" {
+            return true;
+        }
         let media = media.to_str().unwrap_or_default();
         let media = media.split(';').next().unwrap_or_default().trim();
         media.eq_ignore_ascii_case("application/json")
@@ -42,8 +45,15 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 /// Whether the client takes a media type; one that says nothing takes all.
 pub(super) fn accepts(headers: &HeaderMap, media: &str) -> bool {
     let mut values = headers.get_all(ACCEPT).iter().peekable();
-    if values.peek().is_none() {
-        return true;
+    match values.peek() {
+        None => return true,
+        // As nearly every client writes it.
+        Some(value) if *value == "application/json, text/event-stream" => {
+            if matches!(media, "application/json" | "text/event-stream") {
+                return true;
+            }
+        }
+        Some(_) => {}
     }
     let group = media.split('/').next().unwrap_or_default();
     values
@@ -107,7 +117,7 @@ fn mirror(
             "The header {title} is missing."
         )));
     };
-    let agrees = read(header).is_some_and(|header| header == value);
+    let agrees = is_verbatim(header, value) || read(header).is_some_and(|header| header == value);
     if agrees && all.next().is_none() {
         return Ok(());
     }
@@ -115,6 +125,13 @@ fn mirror(
     Err(Refusal::header_mismatch(format!(
         "Header mismatch: {title} is '{header}', and the body says '{value}'."
     )))
+}
+
+/// Whether a header repeats a text that needs no encoding there as it is.
+fn is_verbatim(header: &HeaderValue, value: &str) -> bool {
+    header.as_bytes() == value.as_bytes()
+        && !value.starts_with("=?")
+        && value.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// A header's value, which is plain ASCII.

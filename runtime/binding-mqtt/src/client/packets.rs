@@ -147,12 +147,12 @@ pub(super) fn unsubscribe(shared: &Shared, packet_id: u16, filter: ByteString) -
 /// PUBLISH: its header, written into `headers`, and its payload as it came.
 pub(super) fn publish(
     shared: &Shared,
-    message: Message,
+    mut message: Message,
     packet_id: u16,
     limit: Option<usize>,
     headers: &mut BytesMut,
 ) -> Result<(Bytes, Parts), EncodeError> {
-    let extension = message.extension;
+    let extension = message.take_extension();
     let user = extension
         .properties
         .into_iter()

@@ -28,15 +28,33 @@ pub(super) struct Message {
     pub(super) topic: ByteString,
     pub(super) qos: u8,
     pub(super) retain: bool,
-    pub(super) extension: MqttPublishData,
+    pub(super) extension: Option<Pooled<DataEx>>,
     pub(super) parts: Parts,
     pub(super) length: usize,
+}
+
+/// What a message's first part says of it.
+fn said(extension: Option<&Pooled<DataEx>>) -> Option<&MqttPublishData> {
+    match &**extension? {
+        DataEx::Mqtt(MqttDataEx::Publish(said)) => Some(said),
+        DataEx::Mqtt(MqttDataEx::Subscribe(_)) => None,
+    }
+}
+
+impl Message {
+    /// What was said of it, taken away.
+    pub(super) fn take_extension(&mut self) -> MqttPublishData {
+        match self.extension.take().map(Pooled::into_inner) {
+            Some(DataEx::Mqtt(MqttDataEx::Publish(said))) => said,
+            _ => MqttPublishData::default(),
+        }
+    }
 }
 
 /// A message of which the last part is still to come.
 #[derive(Debug)]
 struct Gathering {
-    extension: MqttPublishData,
+    extension: Option<Pooled<DataEx>>,
     parts: Parts,
     /// Where parts are many and small, the last of them in one piece: what they cost beside their
     /// bytes stays in proportion.
@@ -132,11 +150,9 @@ impl Publication {
                 let code = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
                 return Err(Failure::new(code, reason));
             }
-            let extension = match data.extension.map(Pooled::into_inner) {
-                Some(DataEx::Mqtt(MqttDataEx::Publish(extension))) => extension,
-                _ => MqttPublishData::default(),
-            };
-            let deferred = usize::try_from(extension.deferred).unwrap_or(usize::MAX);
+            let extension = data.extension;
+            let deferred = said(extension.as_ref()).map_or(0, |said| said.deferred);
+            let deferred = usize::try_from(deferred).unwrap_or(usize::MAX);
             self.gathering.insert(Gathering {
                 total: (deferred > 0).then(|| deferred.saturating_add(data.payload.len())),
                 extension,
@@ -179,11 +195,12 @@ impl Publication {
             length: whole.length,
             stage: Stage::Waiting,
         });
-        let flags = whole.extension.flags;
+        let said = said(whole.extension.as_ref());
+        let retain = said.is_some_and(|said| said.flags.contains(MqttPublishFlags::RETAIN));
         let message = Message {
             topic: self.topic.clone(),
-            qos: self.qos.max(whole.extension.qos),
-            retain: self.retain || flags.contains(MqttPublishFlags::RETAIN),
+            qos: self.qos.max(said.map_or(0, |said| said.qos)),
+            retain: self.retain || retain,
             extension: whole.extension,
             parts: whole.parts,
             length: whole.length,

@@ -49,6 +49,7 @@ fn packet() -> impl Strategy<Value = Packet> {
     ]
 }
 
+#[allow(clippy::large_enum_variant, reason = "a test makes few of them")]
 #[derive(Debug, Clone)]
 enum Step {
     Broker(Packet),
