@@ -115,17 +115,23 @@ impl Connection {
         }
     }
 
-    /// Writes what the socket takes without waiting.
-    pub(crate) fn flush(&self, handle: &Handle) {
+    /// Has what waits written, by its task: behind those that are about to run now, so that the
+    /// packets of many requests which arrived together go out in one write.
+    pub(crate) fn settle(&self, handle: &Handle) {
         if self.over.get() {
             // The stream was aborted or reset by its caller; this is our part of its end.
             handle.turn(self.edge, |cx| cx.terminate(self.stream, None, None));
-            return;
+        } else {
+            self.wake();
         }
+    }
+
+    /// Writes what the socket takes without waiting.
+    fn flush(&self, handle: &Handle) {
         let Some(socket) = self.socket.get() else {
             return;
         };
-        if self.blocked.get() {
+        if self.blocked.get() || self.over.get() {
             return;
         }
         match self.write(socket) {
@@ -215,7 +221,10 @@ impl Connection {
                     self.flush(handle);
                     Ok(())
                 }
-                Ok(Ready::Woken) => Ok(()),
+                Ok(Ready::Woken) => {
+                    self.flush(handle);
+                    Ok(())
+                }
                 Err(error) => Err(error),
             };
             if let Err(error) = happened {
@@ -239,11 +248,11 @@ impl Connection {
         {
             return Poll::Ready(ready.map(|()| Ready::Writable));
         }
-        if reads && let Poll::Ready(ready) = socket.poll_read_ready(task) {
-            return Poll::Ready(ready.map(|()| Ready::Readable));
-        }
         if self.woken.replace(false) {
             return Poll::Ready(Ok(Ready::Woken));
+        }
+        if reads && let Poll::Ready(ready) = socket.poll_read_ready(task) {
+            return Poll::Ready(ready.map(|()| Ready::Readable));
         }
         let waker = match self.waker.take() {
             Some(waker) if waker.will_wake(task.waker()) => waker,

@@ -1,7 +1,8 @@
 //! `tcp · client`: byte streams onto TCP connections.
 //!
 //! - One connection a stream; the reply BEGIN tells that it is up, a RESET why it could not be had.
-//! - What one turn of the worker sends goes out in one vectored write, in the task that caused it.
+//! - What the requests that arrived together send goes out in one vectored write, as soon as each of
+//!   them had its turn: no socket is waited for in between.
 //! - Credit is the only buffer: bytes are acknowledged when the socket has taken them, and nothing
 //!   is read while the reader grants none.
 //! - `TCP_NODELAY` always; delayed acknowledgements are switched off again after each read, because
@@ -92,7 +93,7 @@ impl Edge for TcpClient {
         for stream in touched.drain(..) {
             let connection = self.state.borrow().connections.get(&stream).cloned();
             if let Some(connection) = connection {
-                connection.flush(handle);
+                connection.settle(handle);
             }
         }
         let mut state = self.state.borrow_mut();

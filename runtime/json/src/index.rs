@@ -26,6 +26,12 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Whether a string can have this content: its length decides nearly always.
+    #[inline]
+    pub(crate) const fn may_be(&self, text: &str) -> bool {
+        self.escaped || (self.end - self.start) as usize == text.len() + 2
+    }
+
     /// A value that is not there.
     pub(crate) const NOTHING: Self = Self {
         start: 0,

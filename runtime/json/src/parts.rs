@@ -78,6 +78,9 @@ impl Parts {
     /// The part of the message in a range, without a copy; what lies beyond the end is left out.
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
+        if range.start <= range.end && range.end <= self.first.len() {
+            return Self::from(self.first.slice(range));
+        }
         let mut slice = Self::new();
         let mut offset = 0;
         for part in self.iter() {
@@ -92,6 +95,14 @@ impl Parts {
             }
         }
         slice
+    }
+
+    /// A part of the message in one buffer: a slice where it lies in one, a copy otherwise.
+    pub fn bytes(&self, range: Range<usize>) -> Bytes {
+        if range.start <= range.end && range.end <= self.first.len() {
+            return self.first.slice(range);
+        }
+        self.slice(range).contiguous()
     }
 
     /// The message in one buffer: itself where it is one, a copy otherwise.

@@ -343,7 +343,19 @@ fn plain_blocks(bytes: &[u8]) -> usize {
 }
 
 /// A string, behind its opening quote; whether it has escapes.
+#[inline]
 fn string(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
+    let chunk = cursor.chunk();
+    let run = plain_run(chunk);
+    if chunk.get(run) == Some(&b'"') {
+        cursor.advance(run + 1);
+        return Ok(false);
+    }
+    unusual_string(cursor)
+}
+
+/// A string that has more to it than ASCII in one buffer.
+fn unusual_string(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
     let mut escaped = false;
     loop {
         let run = plain_run(cursor.chunk());

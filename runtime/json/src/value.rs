@@ -72,6 +72,11 @@ impl<'a> Value<'a> {
         self.document.message().slice(self.range())
     }
 
+    /// Its text in one piece: a slice of the message where it lies in one buffer, a copy otherwise.
+    pub fn bytes(&self) -> Bytes {
+        self.document.message().bytes(self.range())
+    }
+
     /// Whether it is a string with escapes.
     pub const fn is_escaped(&self) -> bool {
         self.entry.escaped
@@ -98,9 +103,10 @@ impl<'a> Value<'a> {
         while at < self.entry.next {
             let key = self.document.index().get(at);
             let value = self.document.index().get(at + 1);
-            // The length decides nearly always.
-            let may_be = key.escaped || (key.end - key.start) as usize == name.len() + 2;
-            if may_be && self.document.is_text(key, name) && found.replace(at + 1).is_some() {
+            if key.may_be(name)
+                && self.document.is_text(key, name)
+                && found.replace(at + 1).is_some()
+            {
                 return Err(Duplicate(name.to_owned()));
             }
             at = value.next;
@@ -111,14 +117,22 @@ impl<'a> Value<'a> {
     /// The content of a string: a slice of the message where it lies in one buffer without escapes,
     /// a copy otherwise.
     pub fn string(&self) -> Option<ByteString> {
-        let content = self.string_parts()?.contiguous();
+        let content = self.content()?;
+        let content = if self.entry.escaped {
+            self.unescaped(content)
+        } else {
+            self.document.message().bytes(content)
+        };
         // The document was checked, so this is UTF-8.
         ByteString::try_from(content).ok()
     }
 
     /// Whether it is this string.
+    #[inline]
     pub fn is(&self, text: &str) -> bool {
-        self.entry.kind == Kind::String && self.document.is_text(self.entry, text)
+        self.entry.kind == Kind::String
+            && self.entry.may_be(text)
+            && self.document.is_text(self.entry, text)
     }
 
     /// The value as a document of its own. A part of a text that was checked is in order, so that it
@@ -164,7 +178,7 @@ impl<'a> Value<'a> {
     }
 
     fn number(&self) -> Option<ByteString> {
-        let text = (self.entry.kind == Kind::Number).then(|| self.parts().contiguous());
+        let text = (self.entry.kind == Kind::Number).then(|| self.bytes());
         // Its digits, and a slice of the message where it lies in one buffer.
         ByteString::try_from(text?).ok()
     }

@@ -234,7 +234,7 @@ impl Members<'_> {
 
 /// An id is a string or a whole number; it is echoed as it came.
 fn id(value: Value<'_>) -> Result<Id, Refusal> {
-    let text = value.parts().contiguous();
+    let text = value.bytes();
     let legal = match value.kind() {
         Kind::String => true,
         Kind::Number => !text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')),
