@@ -84,8 +84,9 @@ impl Broker {
     async fn answers(&mut self) -> Result<u16, LoadError> {
         let deadline = Instant::now() + START_TIMEOUT;
         let address = self.description.address.clone();
+        let client_id = format!("tidegate-bench-{}", std::process::id());
         loop {
-            let why = match Mqtt::connect(&address, "tidegate-bench").await {
+            let why = match Mqtt::connect(&address, &client_id).await {
                 Ok(mqtt) => return Ok(mqtt.receive_maximum),
                 Err(why) => why.to_string(),
             };

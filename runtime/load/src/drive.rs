@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::caller::Caller;
-use crate::measure::Tally;
+use crate::measure::{Tally, figure};
 use crate::pace::Pace;
 
 /// How long a caller waits behind a failure, so that a server that is gone is not asked a million
@@ -90,7 +90,7 @@ impl Schedule {
 
     /// When a call is to be made.
     pub(crate) fn intended(&self, call: u64) -> Instant {
-        self.start + Duration::from_secs_f64(lossy(call) / self.rate)
+        self.start + Duration::from_secs_f64(figure(call) / self.rate)
     }
 
     /// How many calls are to be made by now.
@@ -111,11 +111,6 @@ impl Schedule {
 )]
 fn whole(count: f64) -> u64 {
     count as u64
-}
-
-#[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-fn lossy(count: u64) -> f64 {
-    count as f64
 }
 
 /// Calls on a schedule, by the first caller that is free. The callers come back.
@@ -172,9 +167,9 @@ pub(crate) async fn scheduled<W: Work>(
         }
         callers.extend(joined(&mut tasks).await);
     }
-    let elapsed = (Instant::now() - schedule.start).as_secs_f64();
+    let elapsed = schedule.start.elapsed().max(duration).as_secs_f64();
     let mut tally = taken(&tally);
-    tally.rate = lossy(tally.calls()) / elapsed;
+    tally.rate = figure(tally.calls()) / elapsed;
     (callers, tally)
 }
 

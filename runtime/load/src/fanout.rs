@@ -1,7 +1,11 @@
 //! Updates: one publisher, and listeners that are each told of every message.
 //!
-//! Every message has a topic of its own, whose last level is its number: that is what an update
-//! tells. A latency is from the publication to one listener's update. Ours listen over HTTP
+//! An update tells of which resource and not of which message. So messages go to a ring of topics, and
+//! an update is that of the oldest message on its topic of which the listener has not been told; in a
+//! closed loop there is only one at a time. Updates that a server leaves out because the listener has
+//! one of the same resource before it are missing in the end, and count as failures.
+//!
+//! A latency is from the publication to one listener's update. Ours listen over HTTP
 //! (`subscriptions/listen`); the floor's are bare subscribers of the broker.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,16 +23,18 @@ use tokio::time::{Instant, timeout};
 use crate::LoadError;
 use crate::caller::CALL_TIMEOUT;
 use crate::drive::Schedule;
-use crate::measure::Tally;
-use crate::message::{Message, shown};
+use crate::measure::{Tally, figure};
+use crate::message::{Message, Ready, shown};
 use crate::mqtt::Mqtt;
 use crate::pace::Pace;
 use crate::target::UPDATES;
 use crate::targets::{MODERN, Url};
-use crate::wire::Connection;
+use crate::wire::{Connection, Head, WireError};
 
 /// How long updates that are missing at the end of a round on a schedule are waited for.
 const LATE: Duration = Duration::from_secs(2);
+/// How many topics there are for messages on a schedule, of which several may be under way.
+const RING: u64 = 16;
 /// The longest that a line of an event is.
 const LINE_MAX: usize = 1 << 20;
 
@@ -38,6 +44,7 @@ pub(crate) struct Fanout {
     payload: Bytes,
     board: Arc<Board>,
     next: u64,
+    ring: u64,
     listeners: usize,
     /// They listen until this is dropped.
     tasks: JoinSet<()>,
@@ -60,7 +67,8 @@ struct State {
 
 #[derive(Debug)]
 struct Published {
-    published: Instant,
+    at: Instant,
+    topic: u64,
     missing: BTreeSet<usize>,
 }
 
@@ -69,16 +77,19 @@ impl Board {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A listener was told of a message; being told twice is no second update.
-    fn told(&self, listener: usize, number: u64) {
+    /// A listener was told of a topic; of which nothing is new to it, that is no update.
+    fn told(&self, listener: usize, topic: u64) {
         let now = Instant::now();
         let whole = self.with(|state| {
-            let Some(message) = state.under_way.get_mut(&number) else {
+            let new = state
+                .under_way
+                .iter_mut()
+                .find(|(_, message)| message.topic == topic && message.missing.contains(&listener));
+            let Some((&number, message)) = new else {
                 return false;
             };
-            if message.missing.remove(&listener) {
-                state.tally.record(now - message.published, Ok(()));
-            }
+            message.missing.remove(&listener);
+            state.tally.record(now - message.at, Ok(()));
             let whole = message.missing.is_empty();
             if whole {
                 state.under_way.remove(&number);
@@ -103,7 +114,7 @@ impl Board {
     }
 
     /// The round's figures; updates that have not come are failures.
-    fn taken(&self, start: Instant) -> Tally {
+    fn taken(&self, start: Instant, duration: Duration) -> Tally {
         self.with(|state| {
             let mut tally = std::mem::take(&mut state.tally);
             for message in std::mem::take(&mut state.under_way).into_values() {
@@ -112,7 +123,8 @@ impl Board {
                     tally.record(Duration::ZERO, Err(why.to_owned()));
                 }
             }
-            tally.rate = crate::measure::figure(tally.calls()) / start.elapsed().as_secs_f64();
+            let elapsed = start.elapsed().max(duration).as_secs_f64();
+            tally.rate = figure(tally.calls()) / elapsed;
             tally
         })
     }
@@ -125,10 +137,13 @@ impl Fanout {
         listeners: usize,
         broker: &str,
         payload: &str,
+        rate: Option<f64>,
     ) -> Result<Self, LoadError> {
-        let mut fanout = Self::new(listeners, broker, payload).await?;
-        let uri = format!("mqtt://{UPDATES}+");
-        let params = json!({ "notifications": { "resourceSubscriptions": [uri] } });
+        let mut fanout = Self::new("http", listeners, broker, payload).await?;
+        fanout.ring = if rate.is_some() { RING } else { 1 };
+        let uris = (0..fanout.ring).map(|topic| format!("mqtt://{UPDATES}{topic}"));
+        let uris: Vec<String> = uris.collect();
+        let params = json!({ "notifications": { "resourceSubscriptions": uris } });
         let message = Message::request(MODERN, "subscriptions/listen", params);
         let ready = message.post(url, &BTreeMap::new(), None);
         let failed = |why: String| LoadError::Target {
@@ -138,7 +153,7 @@ impl Fanout {
         for listener in 0..listeners {
             let connected = Connection::connect(&url.authority).await;
             let mut connection = connected.map_err(|error| failed(error.to_string()))?;
-            let stands = listen(&mut connection, &ready.front, &ready.tail);
+            let stands = listen(&mut connection, &ready, uris.len());
             let head = match timeout(CALL_TIMEOUT, stands).await {
                 Ok(head) => head.map_err(failed)?,
                 Err(_) => return Err(failed("it was not acknowledged".to_owned())),
@@ -158,9 +173,9 @@ impl Fanout {
         broker: &str,
         payload: &str,
     ) -> Result<Self, LoadError> {
-        let mut fanout = Self::new(listeners, broker, payload).await?;
+        let mut fanout = Self::new("bare", listeners, broker, payload).await?;
         for listener in 0..listeners {
-            let id = format!("tidegate-bench-listener-{listener}");
+            let id = format!("tidegate-bench-{}-{listener}", std::process::id());
             let mut mqtt = connected(broker, &id).await?;
             let subscribed = mqtt.subscribe(&format!("{UPDATES}+")).await;
             subscribed.map_err(|error| LoadError::Broker(broker.to_owned(), error.to_string()))?;
@@ -169,8 +184,8 @@ impl Fanout {
                 loop {
                     match mqtt.next().await {
                         Ok(Packet::Publish(publish)) => {
-                            if let Some(number) = number_in(publish.topic.as_bytes()) {
-                                board.told(listener, number);
+                            if let Some(topic) = topic_in(publish.topic.as_bytes()) {
+                                board.told(listener, topic);
                             }
                         }
                         Ok(_) => {}
@@ -182,12 +197,19 @@ impl Fanout {
         Ok(fanout)
     }
 
-    async fn new(listeners: usize, broker: &str, payload: &str) -> Result<Self, LoadError> {
+    async fn new(
+        kind: &str,
+        listeners: usize,
+        broker: &str,
+        payload: &str,
+    ) -> Result<Self, LoadError> {
+        let client_id = format!("tidegate-bench-{}-{kind}", std::process::id());
         Ok(Self {
-            publisher: connected(broker, "tidegate-bench-publisher").await?,
+            publisher: connected(broker, &client_id).await?,
             payload: Bytes::copy_from_slice(payload.as_bytes()),
             board: Arc::default(),
             next: 0,
+            ring: RING,
             listeners,
             tasks: JoinSet::new(),
         })
@@ -204,7 +226,7 @@ impl Fanout {
                 break;
             }
         }
-        self.board.taken(start)
+        self.board.taken(start, duration)
     }
 
     /// Messages on a schedule.
@@ -222,18 +244,19 @@ impl Fanout {
             self.publish(intended).await;
         }
         let _ = timeout(LATE, self.board.settled()).await;
-        self.board.taken(start)
+        self.board.taken(start, duration)
     }
 
-    async fn publish(&mut self, published: Instant) {
+    async fn publish(&mut self, at: Instant) {
         self.next += 1;
         let message = Published {
-            published,
+            at,
+            topic: self.next % self.ring,
             missing: (0..self.listeners).collect(),
         };
+        let topic = format!("{UPDATES}{}", message.topic);
         self.board
             .with(|state| state.under_way.insert(self.next, message));
-        let topic = format!("{UPDATES}{}", self.next);
         if let Err(error) = self.publisher.publish(&topic, self.payload.clone()).await {
             self.board.gone(error.to_string());
         }
@@ -245,23 +268,17 @@ async fn connected(broker: &str, client_id: &str) -> Result<Mqtt, LoadError> {
     connected.map_err(|error| LoadError::Broker(broker.to_owned(), error.to_string()))
 }
 
-/// Asks, and waits for the acknowledgement that names the resource.
-async fn listen(
-    connection: &mut Connection,
-    front: &[u8],
-    tail: &[u8],
-) -> Result<crate::wire::Head, String> {
-    let told = |error: crate::wire::WireError| error.to_string();
-    connection.send(front, tail).await.map_err(told)?;
+/// Asks, and waits for the acknowledgement that names every resource.
+async fn listen(connection: &mut Connection, ready: &Ready, uris: usize) -> Result<Head, String> {
+    let told = |error: WireError| error.to_string();
+    let sent = connection.send(&ready.front, &ready.tail).await;
+    sent.map_err(told)?;
     let mut head = connection.head().await.map_err(told)?;
-    while memmem::find(&connection.body, UPDATES.as_bytes()).is_none() {
+    while memmem::find_iter(&connection.body, UPDATES).count() < uris {
         let whole = connection.some(&mut head).await.map_err(told)?;
         if whole || head.status != 200 {
-            return Err(format!(
-                "status {}: {}",
-                head.status,
-                shown(&connection.body)
-            ));
+            let body = shown(&connection.body);
+            return Err(format!("status {}: {body}", head.status));
         }
     }
     connection.body.clear();
@@ -271,7 +288,7 @@ async fn listen(
 /// Takes events until there are no more, and says why.
 async fn events(
     mut connection: Connection,
-    mut head: crate::wire::Head,
+    mut head: Head,
     listener: usize,
     board: &Board,
 ) -> String {
@@ -284,8 +301,8 @@ async fn events(
         let whole = memchr::memrchr(b'\n', &connection.body).map_or(0, |end| end + 1);
         let lines = connection.body.get(..whole).unwrap_or_default();
         for line in lines.split(|byte| *byte == b'\n') {
-            if let Some(number) = number_in(line) {
-                board.told(listener, number);
+            if let Some(topic) = topic_in(line) {
+                board.told(listener, topic);
             }
         }
         connection.body.drain(..whole);
@@ -295,8 +312,8 @@ async fn events(
     }
 }
 
-/// The number of the message of which an update tells.
-fn number_in(text: &[u8]) -> Option<u64> {
+/// The topic of which an update tells.
+fn topic_in(text: &[u8]) -> Option<u64> {
     let at = memmem::find(text, UPDATES.as_bytes())? + UPDATES.len();
     let behind = text.get(at..)?;
     let count = behind
@@ -311,30 +328,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn updates_are_told_by_the_number_in_their_topic() {
+    fn updates_tell_of_their_topic() {
         let line = format!(r#"data: {{"params":{{"uri":"mqtt://{UPDATES}17"}}}}"#);
-        assert_eq!(number_in(line.as_bytes()), Some(17));
-        assert_eq!(number_in(format!("{UPDATES}+").as_bytes()), None);
-        assert_eq!(number_in(b": keep-alive"), None);
+        assert_eq!(topic_in(line.as_bytes()), Some(17));
+        assert_eq!(topic_in(format!("{UPDATES}+").as_bytes()), None);
+        assert_eq!(topic_in(b": keep-alive"), None);
     }
 
     #[tokio::test]
     async fn each_listener_is_counted_once_and_one_that_is_missing_is_a_failure() {
         let board = Board::default();
         let start = Instant::now();
-        for number in [1, 2] {
-            let missing = (0..2).collect();
+        for (number, topic) in [(1, 7), (2, 7), (3, 8)] {
             let message = Published {
-                published: start,
-                missing,
+                at: start,
+                topic,
+                missing: (0..2).collect(),
             };
             board.with(|state| state.under_way.insert(number, message));
         }
-        for (listener, number) in [(0, 1), (0, 1), (1, 1), (0, 2), (0, 3)] {
-            board.told(listener, number);
+        // The first is told twice of topic 7 and once too often of topic 8; the second once of each.
+        for (listener, topic) in [(0, 7), (0, 7), (0, 8), (0, 8), (0, 9), (1, 7), (1, 8)] {
+            board.told(listener, topic);
         }
-        let tally = board.taken(start);
-        assert_eq!((tally.calls(), tally.errors), (3, 1));
+        let tally = board.taken(start, Duration::ZERO);
+        assert_eq!((tally.calls(), tally.errors), (5, 1));
         board.settled().await;
     }
 }

@@ -209,6 +209,14 @@ impl Check {
     }
 }
 
+/// Whether a failure stays one however often the same is asked: JSON-RPC's errors of a request that
+/// is wrong in itself.
+pub(crate) fn is_final(failure: &str) -> bool {
+    ["-32600", "-32601", "-32602"]
+        .iter()
+        .any(|code| failure.contains(code))
+}
+
 /// What a body says, cut short.
 pub(crate) fn shown(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body.get(..SHOWN).unwrap_or(body));

@@ -43,6 +43,7 @@ impl Outcome {
 pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outcome, LoadError> {
     settings.check()?;
     let cells = settings.cells();
+    // A broker that is given is the same whatever Nagle's algorithm is said to be.
     let brokers = if settings.broker.is_some() {
         settings.nagle.get(..1).unwrap_or_default()
     } else {
@@ -60,17 +61,9 @@ pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outco
             report.add(done)?;
         }
         broker.stop().await;
-        if broker_is_shared(settings) {
-            break;
-        }
     }
     progress.finish();
     Ok(report.outcome())
-}
-
-/// A broker that is given is the same whatever Nagle's algorithm is said to be.
-const fn broker_is_shared(settings: &Settings) -> bool {
-    settings.broker.is_some()
 }
 
 /// A target, what plays its turns, and what came of them.
@@ -150,7 +143,7 @@ async fn start(
             return Ok(players);
         };
         let (count, broker) = (cell.concurrency, scene.broker);
-        let fanout = Fanout::over_http(url, count, broker, scene.payload).await?;
+        let fanout = Fanout::over_http(url, count, broker, scene.payload, settings.rate).await?;
         players.push(Player::new(
             Some(ours),
             Plays::Listeners(Box::new(fanout)),
@@ -248,7 +241,8 @@ async fn retain(scene: &Scene<'_>) -> Result<(), LoadError> {
     let failed = |error: crate::mqtt::MqttError| {
         LoadError::Broker(scene.broker.to_owned(), error.to_string())
     };
-    let mut mqtt = Mqtt::connect(scene.broker, "tidegate-bench")
+    let client_id = format!("tidegate-bench-{}", std::process::id());
+    let mut mqtt = Mqtt::connect(scene.broker, &client_id)
         .await
         .map_err(failed)?;
     let payload = Bytes::copy_from_slice(scene.payload.as_bytes());

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::LoadError;
 use crate::caller::{Call, Caller, Endpoint};
 use crate::child::{Directory, Process, free_port};
-use crate::message::{Check, Message};
+use crate::message::{Check, Message, is_final};
 use crate::plan::{Cell, FLOOR, OURS, Operation, Settings};
 use crate::process;
 use crate::stdio::Pipe;
@@ -29,7 +29,7 @@ const POLL: Duration = Duration::from_millis(1);
 pub(crate) const TOPIC: &str = "bench/load/publish";
 /// Where the retained message lies.
 pub(crate) const RETAINED: &str = "bench/load/retained";
-/// What the topics of updates start with; the number of the update follows.
+/// What the topics of updates start with; a number follows.
 pub(crate) const UPDATES: &str = "bench/load/updates/";
 
 /// What a target is to the report.
@@ -222,7 +222,7 @@ impl Target {
         while let Err(why) = caller.call().await {
             let ended = process.as_mut().is_some_and(Process::has_ended);
             // What was there before is expected to answer at once.
-            if ended || began.is_none() || asked.elapsed() > START_TIMEOUT {
+            if ended || began.is_none() || is_final(&why) || asked.elapsed() > START_TIMEOUT {
                 let words = process
                     .as_mut()
                     .map(Process::last_words)
