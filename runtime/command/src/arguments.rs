@@ -242,4 +242,7 @@ pub(crate) struct BenchFloor {
     /// What it publishes.
     #[arg(long, value_name = "FILE")]
     pub(crate) payload_file: PathBuf,
+    /// Acknowledge what the broker sends at once.
+    #[arg(long)]
+    pub(crate) quickack: bool,
 }

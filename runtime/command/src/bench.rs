@@ -46,6 +46,7 @@ pub(crate) fn floor(floor: BenchFloor) -> Result<(), Failure> {
         qos: floor.qos,
         topic: floor.topic,
         payload: payload.into(),
+        quickack: floor.quickack,
     };
     Ok(run_floor(&floor, |address| say(address.to_string()))?)
 }

@@ -14,6 +14,9 @@ use tokio::time::timeout;
 
 /// How long a process may take to stop when it is asked to, before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the end of a killed process is waited for.
+const REAP_ATTEMPTS: u32 = 200;
+const REAP_STEP: Duration = Duration::from_millis(1);
 /// How much of its last words is shown.
 const LAST_WORDS: usize = 600;
 
@@ -122,9 +125,21 @@ impl Process {
             // One that has just ended cannot be told any more.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
-        if timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
-            // It is killed at once, and its end waited for by the runtime.
-            let _ = self.child.start_kill();
+        // One that has not stopped by then is killed as it is dropped.
+        let _ = timeout(STOP_TIMEOUT, self.child.wait()).await;
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // When a run is broken off there is no runtime any more that would wait for its end.
+        if matches!(self.child.try_wait(), Ok(None)) && self.child.start_kill().is_ok() {
+            for _ in 0..REAP_ATTEMPTS {
+                if !matches!(self.child.try_wait(), Ok(None)) {
+                    return;
+                }
+                std::thread::sleep(REAP_STEP);
+            }
         }
     }
 }

@@ -50,6 +50,9 @@ pub struct Floor {
     pub topic: String,
     /// What it publishes.
     pub payload: Bytes,
+    /// Whether it acknowledges what the broker sends at once (`TCP_QUICKACK`): a broker with Nagle's
+    /// algorithm holds an answer back while the last one is unacknowledged.
+    pub quickack: bool,
 }
 
 /// Runs the floor until standard input ends; `tell` is told where it listens.
@@ -72,7 +75,7 @@ pub fn run_floor(floor: &Floor, tell: impl FnOnce(SocketAddr)) -> Result<(), Loa
         tell(listener.local_addr()?);
         let (reading, writing) = mqtt.socket.into_split();
         tokio::select! {
-            ended = read(reading, &publications) => ended?,
+            ended = read(reading, &publications, floor.quickack) => ended?,
             ended = write(writing, &publications) => ended?,
             ended = accept(&listener, &publications) => ended?,
             () = end_of_input() => {}
@@ -146,12 +149,23 @@ async fn handle(
 }
 
 /// Takes what the broker acknowledges.
-async fn read(mut socket: OwnedReadHalf, publications: &Publications) -> io::Result<()> {
+async fn read(
+    mut socket: OwnedReadHalf,
+    publications: &Publications,
+    quickack: bool,
+) -> io::Result<()> {
+    #[cfg(not(target_os = "linux"))]
+    let _ = quickack;
     let mut input = BytesMut::with_capacity(64 << 10);
     loop {
         input.reserve(16 << 10);
         if socket.read_buf(&mut input).await? == 0 {
             return Err(io::Error::other("the broker closed the connection"));
+        }
+        #[cfg(target_os = "linux")]
+        if quickack {
+            // The kernel forgets it with every acknowledgement.
+            socket.as_ref().set_quickack(true)?;
         }
         while let Some(ack) = acks::next(&mut input)? {
             publications.acknowledged(ack)?;

@@ -91,6 +91,7 @@ async fn play(
         settings,
         cell,
         broker: &broker.address,
+        nagle: broker.nagle,
         payload: &payload,
     };
     progress.cell(&cell);

@@ -14,7 +14,7 @@ use crate::LoadError;
 use crate::caller::{Call, Caller, Endpoint};
 use crate::child::{Directory, Process, free_port};
 use crate::message::{Check, Message, is_final};
-use crate::plan::{Cell, FLOOR, OURS, Operation, Settings};
+use crate::plan::{Cell, FLOOR, Nagle, OURS, Operation, Settings};
 use crate::process;
 use crate::stdio::Pipe;
 use crate::targets::{MODERN, Peer, Url};
@@ -48,6 +48,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) cell: Cell,
     /// `host:port`
     pub(crate) broker: &'a str,
+    /// Of the broker, where it is known.
+    pub(crate) nagle: Option<Nagle>,
     pub(crate) payload: &'a str,
 }
 
@@ -115,7 +117,7 @@ impl Target {
             .to_string();
         let program = env::current_exe()?.display().to_string();
         let qos = scene.cell.qos.unwrap_or_default().to_string();
-        let command = [
+        let mut command = vec![
             &program,
             "bench-floor",
             "--listen",
@@ -129,8 +131,12 @@ impl Target {
             "--payload-file",
             &file,
         ];
+        // With Nagle's algorithm off nothing waits for it, and it is work.
+        if scene.nagle != Some(Nagle::Off) {
+            command.push("--quickack");
+        }
         let began = Instant::now();
-        let command = command.map(str::to_owned);
+        let command: Vec<String> = command.into_iter().map(str::to_owned).collect();
         let mut process = Process::start(&command, &BTreeMap::new(), directory, true)?;
         let mut line = String::new();
         if let Some(output) = process.child.stdout.take() {

@@ -207,6 +207,19 @@ targets:
     }
 
     #[test]
+    fn the_targets_of_the_repository_are_in_order() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/peers/targets");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).expect("benches/peers/targets") {
+            let path = entry.expect("an entry").path();
+            let text = std::fs::read_to_string(&path).expect("a targets file");
+            let peers = read_targets(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+            count += peers.len();
+        }
+        assert!(count >= 2);
+    }
+
+    #[test]
     fn a_target_that_cannot_be_is_refused() {
         for fault in [
             "{ name: a }",

@@ -87,7 +87,7 @@ impl Run {
         );
         let mut heading = format!(
             "tidegate bench {} · {} cores{} · load {} · {} rounds of {} s, interleaved, medians · \
-             {how} · {} worker(s)",
+             {how} · workers: {}",
             self.tidegate,
             machine.cores,
             machine

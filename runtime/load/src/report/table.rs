@@ -55,10 +55,11 @@ pub(crate) fn table(report: &CellReport) -> String {
     if let Some(qos) = cell.qos {
         let _ = write!(out, " · QoS {qos}");
     }
-    let who = if cell.operation == Operation::Updates {
-        "listeners"
-    } else {
-        "callers"
+    let who = match (cell.operation, cell.concurrency) {
+        (Operation::Updates, 1) => "listener",
+        (Operation::Updates, _) => "listeners",
+        (_, 1) => "caller",
+        _ => "callers",
     };
     let _ = write!(out, " · {} {who} · {}", cell.concurrency, cell.payload);
     if let Some(nagle) = report.broker.nagle {
