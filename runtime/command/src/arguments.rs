@@ -180,8 +180,8 @@ pub(crate) struct Bench {
     /// Seconds of load on each target in each cell before the first round.
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
     pub(crate) warm_up: f64,
-    /// A broker that is running; otherwise mosquitto is started where it is installed, or the
-    /// embedded one.
+    /// A broker that is running, or `embedded`; otherwise mosquitto is started where it is installed,
+    /// and the embedded one where it is not.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) broker: Option<String>,
     /// Nagle's algorithm in the mosquitto that is started (`set_tcp_nodelay false` is its default):

@@ -199,6 +199,25 @@ fn every_operation_and_qos_can_be_driven() {
 }
 
 #[test]
+#[cfg(feature = "broker")]
+fn the_embedded_broker_serves_where_there_is_no_other() {
+    let folder = Folder::new("embedded");
+    let out = folder.file("out");
+    bench(&[
+        "--broker",
+        "embedded",
+        "--concurrency",
+        "2",
+        "--output",
+        &out,
+    ]);
+    let results = folder.results();
+    assert_eq!(results["cells"][0]["broker"]["kind"], "embedded");
+    assert_eq!(names(&results["cells"][0]), ["tidegate", "floor"]);
+    assert_in_order(&results["cells"][0]);
+}
+
+#[test]
 fn a_schedule_is_kept() {
     let folder = Folder::new("schedule");
     let out = folder.file("out");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::LoadError;
@@ -15,6 +16,8 @@ use crate::plan::{Nagle, Settings};
 
 /// How long a broker may take until it answers.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How the embedded broker is asked for where mosquitto is installed too.
+const EMBEDDED: &str = "embedded";
 /// How often it is asked.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -44,34 +47,46 @@ pub(crate) struct Broker {
 impl Broker {
     /// Starts a broker, or takes the one that is given; returns once it answers.
     pub(crate) async fn start(settings: &Settings, nagle: Nagle) -> Result<Self, LoadError> {
-        let (process, address, kind, nagle, options) = if let Some(address) = &settings.broker {
-            (None, address.clone(), "given", None, Vec::new())
-        } else if let Some(program) = mosquitto() {
-            let port = free_port().await?;
+        let program = match settings.broker.as_deref() {
+            Some(EMBEDDED) => None,
+            Some(address) => {
+                return Self::answering(None, address.to_owned(), "given", None, Vec::new()).await;
+            }
+            None => mosquitto(),
+        };
+        let port = free_port().await?;
+        let address = format!("127.0.0.1:{port}");
+        let directory = Directory::new()?;
+        let none = BTreeMap::new();
+        if let Some(program) = program {
             let options = mosquitto_options(port, nagle);
-            let directory = Directory::new()?;
             let config = directory.write("mosquitto.conf", options.join("\n") + "\n")?;
             let command = [program, "-c".into(), config].map(|part| part.display().to_string());
-            let process = Process::start(&command, &BTreeMap::new(), directory, false)?;
-            let address = format!("127.0.0.1:{port}");
-            (Some(process), address, "mosquitto", Some(nagle), options)
-        } else {
-            let port = free_port().await?;
-            let directory = Directory::new()?;
-            let config = directory.write("broker.yaml", embedded(port))?;
-            let program = env::current_exe()?.display().to_string();
-            let config = config.display().to_string();
-            let command = [program, "start".into(), "--config".into(), config];
-            let process = Process::start(&command, &BTreeMap::new(), directory, false)?;
-            let address = format!("127.0.0.1:{port}");
-            (Some(process), address, "embedded", None, Vec::new())
-        };
+            let process = Process::start(&command, &none, directory, false)?;
+            return Self::answering(Some(process), address, "mosquitto", Some(nagle), options)
+                .await;
+        }
+        let config = directory.write("broker.yaml", embedded(port))?;
+        let program = env::current_exe()?.display().to_string();
+        let config = config.display().to_string();
+        let command = [program, "start".into(), "--config".into(), config];
+        let process = Process::start(&command, &none, directory, false)?;
+        Self::answering(Some(process), address, EMBEDDED, None, Vec::new()).await
+    }
+
+    async fn answering(
+        process: Option<Process>,
+        address: String,
+        kind: &'static str,
+        nagle: Option<Nagle>,
+        settings: Vec<String>,
+    ) -> Result<Self, LoadError> {
         let mut broker = Self {
             description: Description {
                 address,
                 kind,
                 nagle,
-                settings: options,
+                settings,
                 receive_maximum: 0,
             },
             process,
@@ -132,10 +147,27 @@ fn mosquitto_options(port: u16, nagle: Nagle) -> Vec<String> {
     ]
 }
 
+/// A config has an entry, so this one has an endpoint too, which nobody calls.
 fn embedded(port: u16) -> String {
-    let size = 64 << 20;
-    format!(
-        "name: bench-broker\nworkers: 1\nbindings:\n  broker0:\n    type: mqtt\n    kind: broker\n    \
-         options: {{ listen: \"127.0.0.1:{port}\", maxPacketSize: {size} }}\n"
-    )
+    let config = json!({
+        "name": "bench-broker",
+        "workers": 1,
+        "bindings": {
+            "broker0": {
+                "type": "mqtt", "kind": "broker",
+                "options": { "listen": format!("127.0.0.1:{port}"), "maxPacketSize": 128 << 20 },
+            },
+            "http0": {
+                "type": "http", "kind": "server", "exit": "mcp_server0",
+                "options": { "listen": "127.0.0.1:0" },
+            },
+            "mcp_server0": { "type": "mcp", "kind": "server", "exit": "mcp_mqtt0" },
+            "mcp_mqtt0": { "type": "mcp_mqtt", "kind": "proxy", "exit": "mqtt_client0" },
+            "mqtt_client0": { "type": "mqtt", "kind": "client", "exit": "tcp_client0" },
+            "tcp_client0": {
+                "type": "tcp", "kind": "client", "options": { "host": "127.0.0.1", "port": port },
+            },
+        },
+    });
+    config.to_string()
 }

@@ -131,7 +131,7 @@ pub struct Settings {
     pub duration: Duration,
     /// Of each target in each cell, before the first round.
     pub warm_up: Duration,
-    /// A broker that is there already, as `host:port`.
+    /// A broker that is there already, as `host:port`; or `embedded`, to start that one.
     pub broker: Option<String>,
     /// Of the broker that the driver starts; one set of cells for each.
     pub nagle: Vec<Nagle>,
