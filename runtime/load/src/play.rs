@@ -205,14 +205,14 @@ impl Player {
     /// One turn that counts.
     async fn round(&mut self, settings: &Settings, pace: &mut Fine) {
         let began = SystemTime::now();
-        let driver = process::usage(std::process::id());
+        let driver = process::own_usage();
         let server = self.target.as_ref().and_then(Target::usage);
         let tally = self.turn(settings, settings.duration, pace).await;
         let used = |before: Option<process::Usage>, after: Option<process::Usage>| {
             Some(after?.since(before?))
         };
         let server = used(server, self.target.as_ref().and_then(Target::usage));
-        let driver = used(driver, process::usage(std::process::id()));
+        let driver = used(driver, process::own_usage());
         let resident = self.target.as_ref().and_then(Target::resident);
         let figures = Figures::of(&tally, server, driver, resident);
         self.report.add(began, settings.duration, figures, tally);

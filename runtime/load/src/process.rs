@@ -45,6 +45,11 @@ pub(crate) fn usage(pid: u32) -> Option<Usage> {
     (sum.cpu > 0).then_some(sum)
 }
 
+/// What this process has used, without those that it has started.
+pub(crate) fn own_usage() -> Option<Usage> {
+    usage_of_one(std::process::id())
+}
+
 /// The resident memory of a process and its children, in bytes.
 pub(crate) fn resident(pid: u32) -> Option<u64> {
     let sum: u64 = family(pid).into_iter().filter_map(resident_of_one).sum();
@@ -127,6 +132,7 @@ mod tests {
             sum = (0..100_000).fold(sum, u64::wrapping_add);
         }
         assert!(resident(pid).expect("this process") > 100_000, "{sum}");
+        assert!(own_usage().expect("this process").cpu > before.cpu);
         assert_eq!(usage(u32::MAX), None);
     }
 }
