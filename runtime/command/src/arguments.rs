@@ -56,6 +56,20 @@ pub(crate) enum Command {
         #[command(flatten)]
         logging: Logging,
     },
+    /// Measure an MCP endpoint, the floor beneath it and its peers, in turns.
+    #[cfg(feature = "bench")]
+    #[command(after_help = "Examples:
+  tidegate bench                                           publish at QoS 1 by 1, 16, 64 callers
+  tidegate bench --qos 0,1,2 --payload 100,10KiB,1MiB      each with each
+  tidegate bench --rate 5000 --concurrency 64              on a schedule, latency from the intended start
+  tidegate bench --operation receive,read --nagle both     with and without the broker's delay
+  tidegate bench --endpoint http://127.0.0.1:7114/mcp --broker 127.0.0.1:1883
+  tidegate bench --targets peers.yaml --output results     peers in the same rounds; JSON, HDR logs, SVG")]
+    Bench(Box<Bench>),
+    /// The floor: an HTTP exchange and an MQTT exchange with nothing between them.
+    #[cfg(feature = "bench")]
+    #[command(hide = true)]
+    BenchFloor(BenchFloor),
     /// Play scenarios: scripts that say what goes into a binding and what must come out.
     Spec {
         #[command(subcommand)]
@@ -135,4 +149,100 @@ pub(crate) enum LogForm {
     Text,
     /// One JSON object a line, for collectors.
     Json,
+}
+
+/// What to measure.
+#[cfg(feature = "bench")]
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// What to drive: publish, receive, read, updates.
+    #[arg(long, value_delimiter = ',', default_value = "publish")]
+    pub(crate) operation: Vec<tidegate_load::Operation>,
+    /// At which `QoS`: 0, 1, 2. Of publish alone.
+    #[arg(long, value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u8).range(..=2))]
+    pub(crate) qos: Vec<u8>,
+    /// How many callers at a time, each with a connection; of updates, how many listeners.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
+    pub(crate) concurrency: Vec<usize>,
+    /// The size of the payload: 100, 10KiB, 1MiB.
+    #[arg(long, value_delimiter = ',', default_value = "100")]
+    pub(crate) payload: Vec<tidegate_load::Size>,
+    /// Calls a second on a schedule, with the latency from the intended start; otherwise each caller
+    /// calls again when it is answered.
+    #[arg(long, value_name = "CALLS")]
+    pub(crate) rate: Option<f64>,
+    /// Rounds of each target in each cell; medians of them are told.
+    #[arg(long, default_value_t = 11)]
+    pub(crate) rounds: usize,
+    /// Seconds of a round.
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
+    pub(crate) duration: f64,
+    /// Seconds of load on each target in each cell before the first round.
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
+    pub(crate) warm_up: f64,
+    /// A broker that is running, or `embedded`; otherwise mosquitto is started where it is installed,
+    /// and the embedded one where it is not.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) broker: Option<String>,
+    /// Nagle's algorithm in the mosquitto that is started (`set_tcp_nodelay false` is its default):
+    /// a small packet waits while another is unacknowledged.
+    #[arg(long, value_enum, default_value_t = Nagle::On)]
+    pub(crate) nagle: Nagle,
+    /// Workers of the gateway that is started; the floor has one thread.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) workers: u16,
+    /// An MCP endpoint that is running, instead of a gateway that is started.
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint: Option<tidegate_load::Url>,
+    /// The tool that is called, where it is not the operation's own.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tool: Option<String>,
+    /// Its arguments, with {{topic}}, {{payload}} and {{qos}} where they belong.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) arguments: Option<String>,
+    /// Further targets, in YAML.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) targets: Option<PathBuf>,
+    /// Leave the floor out.
+    #[arg(long)]
+    pub(crate) no_floor: bool,
+    /// Where to write results.json, an HDR log for each cell and target, and a plot for each cell.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// Nagle's algorithm.
+#[cfg(feature = "bench")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Nagle {
+    /// As mosquitto does by itself.
+    On,
+    /// Every packet at once.
+    Off,
+    /// First the one, then the other.
+    Both,
+}
+
+/// The floor of a run.
+#[cfg(feature = "bench")]
+#[derive(Debug, Args)]
+pub(crate) struct BenchFloor {
+    /// Where it listens.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// The broker.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) broker: String,
+    /// The `QoS`.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(..=2))]
+    pub(crate) qos: u8,
+    /// Where it publishes.
+    #[arg(long)]
+    pub(crate) topic: String,
+    /// What it publishes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) payload_file: PathBuf,
+    /// Acknowledge what the broker sends at once.
+    #[arg(long)]
+    pub(crate) quickack: bool,
 }

@@ -60,6 +60,23 @@ pub(crate) enum Failure {
     /// A blessing is a person's to give.
     #[error("--bless is refused where CI is set: whoever changes a scenario reads the change")]
     BlessedByCi,
+    /// A run of the load did not come to its end.
+    #[cfg(feature = "bench")]
+    #[error(transparent)]
+    Load(#[from] tidegate_load::LoadError),
+    /// What the load is told is not understood.
+    #[cfg(feature = "bench")]
+    #[error("{0}")]
+    Told(String),
+    /// The load's calls failed.
+    #[cfg(feature = "bench")]
+    #[error("{errors} of {calls} calls failed, which is more than one in a hundred")]
+    Calls {
+        /// How many.
+        errors: u64,
+        /// Of how many.
+        calls: u64,
+    },
     /// The operating system refused.
     #[error("{0}")]
     System(#[from] io::Error),

@@ -3,6 +3,8 @@
 
 mod arguments;
 mod assembly;
+#[cfg(feature = "bench")]
+mod bench;
 mod bindings;
 mod client;
 mod console;
@@ -51,6 +53,10 @@ fn run(command: Command) -> Result<(), Failure> {
             port,
             logging,
         } => demo::run(once, port, &logging),
+        #[cfg(feature = "bench")]
+        Command::Bench(bench) => bench::run(*bench),
+        #[cfg(feature = "bench")]
+        Command::BenchFloor(floor) => bench::floor(floor),
         Command::Spec { command } => spec::run(command),
         Command::Version => {
             say(concat!("tidegate ", env!("CARGO_PKG_VERSION")));

@@ -1,0 +1,103 @@
+//! `tidegate bench`: from the command line to the load driver and back.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tidegate_load::{Floor, LoadError, Nagle, Peer, Settings, read_targets, run_floor};
+
+use crate::arguments::{self, Bench, BenchFloor};
+use crate::console::say;
+use crate::failure::Failure;
+use crate::signals::Signals;
+
+/// Measures, until it is done or a signal ends it; what was started ends with it.
+pub(crate) fn run(bench: Bench) -> Result<(), Failure> {
+    let settings = settings(bench)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(async {
+        let mut signals = Signals::take()?;
+        let mut tell = |text: &str| say(text);
+        tokio::select! {
+            outcome = tidegate_load::run(&settings, &mut tell) => Ok::<_, Failure>(Some(outcome?)),
+            signal = signals.next() => {
+                say(format!("{signal}: broken off"));
+                Ok(None)
+            }
+        }
+    })?;
+    match outcome {
+        Some(outcome) if outcome.is_failure() => Err(Failure::Calls {
+            errors: outcome.errors,
+            calls: outcome.calls,
+        }),
+        Some(_) => Ok(()),
+        None => Err(Failure::Told("the run was broken off".to_owned())),
+    }
+}
+
+/// Runs the floor, and says where it listens.
+pub(crate) fn floor(floor: BenchFloor) -> Result<(), Failure> {
+    let payload = read(&floor.payload_file, |file| std::fs::read(file))?;
+    let floor = Floor {
+        listen: floor.listen,
+        broker: floor.broker,
+        qos: floor.qos,
+        topic: floor.topic,
+        payload: payload.into(),
+        quickack: floor.quickack,
+    };
+    Ok(run_floor(&floor, |address| say(address.to_string()))?)
+}
+
+fn settings(bench: Bench) -> Result<Settings, Failure> {
+    let seconds = |value: f64| {
+        Duration::try_from_secs_f64(value)
+            .map_err(|_| Failure::Told(format!("{value} is no number of seconds")))
+    };
+    let arguments = bench.arguments.as_deref().map(serde_json::from_str);
+    let arguments = arguments
+        .transpose()
+        .map_err(|error| Failure::Told(format!("--arguments is no JSON: {error}")))?;
+    Ok(Settings {
+        operations: bench.operation,
+        qos: bench.qos,
+        concurrency: bench.concurrency,
+        payload: bench.payload,
+        rate: bench.rate,
+        rounds: bench.rounds,
+        duration: seconds(bench.duration)?,
+        warm_up: seconds(bench.warm_up)?,
+        broker: bench.broker,
+        nagle: match bench.nagle {
+            arguments::Nagle::On => vec![Nagle::On],
+            arguments::Nagle::Off => vec![Nagle::Off],
+            arguments::Nagle::Both => vec![Nagle::On, Nagle::Off],
+        },
+        workers: bench.workers,
+        endpoint: bench.endpoint,
+        tool: bench.tool,
+        arguments,
+        peers: bench
+            .targets
+            .as_deref()
+            .map_or_else(|| Ok(Vec::new()), peers)?,
+        floor: !bench.no_floor,
+        output: bench.output,
+    })
+}
+
+fn peers(file: &Path) -> Result<Vec<Peer>, Failure> {
+    let text = read(file, |file| std::fs::read_to_string(file))?;
+    read_targets(&text)
+        .map_err(|error| LoadError::Settings(error).into())
+        .map_err(|failure: Failure| Failure::Told(format!("{}: {failure}", file.display())))
+}
+
+fn read<T>(file: &Path, read: impl FnOnce(&Path) -> std::io::Result<T>) -> Result<T, Failure> {
+    read(file).map_err(|error| Failure::Unreadable {
+        file: file.to_owned(),
+        error,
+    })
+}

@@ -1,0 +1,173 @@
+//! The broker that all targets share: mosquitto where it is installed, the embedded one otherwise.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::LoadError;
+use crate::child::{Directory, Process, free_port};
+use crate::mqtt::Mqtt;
+use crate::plan::{Nagle, Settings};
+
+/// How long a broker may take until it answers.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How the embedded broker is asked for where mosquitto is installed too.
+const EMBEDDED: &str = "embedded";
+/// How often it is asked.
+const POLL: Duration = Duration::from_millis(5);
+
+/// What is told of a broker.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Description {
+    /// `host:port`
+    pub(crate) address: String,
+    /// mosquitto, embedded, or given.
+    pub(crate) kind: &'static str,
+    /// Where it is known.
+    pub(crate) nagle: Option<Nagle>,
+    /// The settings with which it was started.
+    pub(crate) settings: Vec<String>,
+    /// How many publications above `QoS` 0 it takes of a connection at a time.
+    pub(crate) receive_maximum: u16,
+}
+
+/// A broker that serves.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    pub(crate) description: Description,
+    process: Option<Process>,
+}
+
+impl Broker {
+    /// Starts a broker, or takes the one that is given; returns once it answers.
+    pub(crate) async fn start(settings: &Settings, nagle: Nagle) -> Result<Self, LoadError> {
+        let program = match settings.broker.as_deref() {
+            Some(EMBEDDED) => None,
+            Some(address) => {
+                return Self::answering(None, address.to_owned(), "given", None, Vec::new()).await;
+            }
+            None => mosquitto(),
+        };
+        let port = free_port().await?;
+        let address = format!("127.0.0.1:{port}");
+        let directory = Directory::new()?;
+        let none = BTreeMap::new();
+        if let Some(program) = program {
+            let options = mosquitto_options(port, nagle);
+            let config = directory.write("mosquitto.conf", options.join("\n") + "\n")?;
+            let command = [program, "-c".into(), config].map(|part| part.display().to_string());
+            let process = Process::start(&command, &none, directory, false)?;
+            return Self::answering(Some(process), address, "mosquitto", Some(nagle), options)
+                .await;
+        }
+        let config = directory.write("broker.yaml", embedded(port))?;
+        let program = env::current_exe()?.display().to_string();
+        let config = config.display().to_string();
+        let command = [program, "start".into(), "--config".into(), config];
+        let process = Process::start(&command, &none, directory, false)?;
+        Self::answering(Some(process), address, EMBEDDED, None, Vec::new()).await
+    }
+
+    async fn answering(
+        process: Option<Process>,
+        address: String,
+        kind: &'static str,
+        nagle: Option<Nagle>,
+        settings: Vec<String>,
+    ) -> Result<Self, LoadError> {
+        let mut broker = Self {
+            description: Description {
+                address,
+                kind,
+                nagle,
+                settings,
+                receive_maximum: 0,
+            },
+            process,
+        };
+        broker.description.receive_maximum = broker.answers().await?;
+        Ok(broker)
+    }
+
+    /// Waits until it takes connections.
+    async fn answers(&mut self) -> Result<u16, LoadError> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        let address = self.description.address.clone();
+        let client_id = format!("tidegate-bench-{}", std::process::id());
+        loop {
+            let why = match Mqtt::connect(&address, &client_id).await {
+                Ok(mqtt) => return Ok(mqtt.receive_maximum),
+                Err(why) => why.to_string(),
+            };
+            let Some(process) = &mut self.process else {
+                return Err(LoadError::Broker(address, why));
+            };
+            if process.has_ended() || Instant::now() > deadline {
+                let why = format!("{why}. {}", process.last_words());
+                return Err(LoadError::Broker(address, why));
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    pub(crate) async fn stop(self) {
+        if let Some(process) = self.process {
+            process.stop().await;
+        }
+    }
+}
+
+/// Where mosquitto is; Debian puts it where a user's PATH does not reach.
+fn mosquitto() -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders =
+        env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
+    folders
+        .map(|folder| folder.join("mosquitto"))
+        .find(|program| program.is_file())
+}
+
+fn mosquitto_options(port: u16, nagle: Nagle) -> Vec<String> {
+    let nodelay = nagle == Nagle::Off;
+    vec![
+        format!("listener {port} 127.0.0.1"),
+        "allow_anonymous true".to_owned(),
+        "persistence false".to_owned(),
+        "log_type error".to_owned(),
+        // Its usual 20 would be what is measured above 20 callers.
+        "max_inflight_messages 1000".to_owned(),
+        "max_queued_messages 100000".to_owned(),
+        format!("set_tcp_nodelay {nodelay}"),
+    ]
+}
+
+/// A config has an entry, so this one has an endpoint too, which nobody calls.
+fn embedded(port: u16) -> String {
+    let config = json!({
+        "name": "bench-broker",
+        "workers": 1,
+        "bindings": {
+            "broker0": {
+                "type": "mqtt", "kind": "broker",
+                "options": { "listen": format!("127.0.0.1:{port}"), "maxPacketSize": 128 << 20 },
+            },
+            "http0": {
+                "type": "http", "kind": "server", "exit": "mcp_server0",
+                "options": { "listen": "127.0.0.1:0" },
+            },
+            "mcp_server0": { "type": "mcp", "kind": "server", "exit": "mcp_mqtt0" },
+            "mcp_mqtt0": { "type": "mcp_mqtt", "kind": "proxy", "exit": "mqtt_client0" },
+            "mqtt_client0": { "type": "mqtt", "kind": "client", "exit": "tcp_client0" },
+            "tcp_client0": {
+                "type": "tcp", "kind": "client", "options": { "host": "127.0.0.1", "port": port },
+            },
+        },
+    });
+    config.to_string()
+}

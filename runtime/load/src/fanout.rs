@@ -1,0 +1,358 @@
+//! Updates: one publisher, and listeners that are each told of every message.
+//!
+//! An update tells of which resource and not of which message. So messages go to a ring of topics, and
+//! an update is that of the oldest message on its topic of which the listener has not been told; in a
+//! closed loop there is only one at a time. Updates that a server leaves out because the listener has
+//! one of the same resource before it are missing in the end, and count as failures.
+//!
+//! A latency is from the publication to one listener's update. Ours listen over HTTP
+//! (`subscriptions/listen`); the floor's are bare subscribers of the broker.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use memchr::memmem;
+use serde_json::json;
+use tidegate_binding_mqtt::codec::Packet;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::LoadError;
+use crate::caller::CALL_TIMEOUT;
+use crate::drive::Schedule;
+use crate::measure::{Tally, figure};
+use crate::message::{Message, Ready, shown};
+use crate::mqtt::Mqtt;
+use crate::pace::Pace;
+use crate::target::UPDATES;
+use crate::targets::{MODERN, Url};
+use crate::wire::{Connection, Head, WireError};
+
+/// How long updates that are missing at the end of a round on a schedule are waited for.
+const LATE: Duration = Duration::from_secs(2);
+/// How many topics there are for messages on a schedule, of which several may be under way.
+const RING: u64 = 16;
+/// The longest that a line of an event is.
+const LINE_MAX: usize = 1 << 20;
+
+/// A publisher and its listeners.
+pub(crate) struct Fanout {
+    publisher: Mqtt,
+    payload: Bytes,
+    board: Arc<Board>,
+    next: u64,
+    ring: u64,
+    listeners: usize,
+    /// They listen until this is dropped.
+    tasks: JoinSet<()>,
+}
+
+/// What was published, and who has not been told of it.
+#[derive(Debug, Default)]
+struct Board {
+    state: Mutex<State>,
+    /// A message has reached every listener, or a listener is gone.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    under_way: BTreeMap<u64, Published>,
+    tally: Tally,
+    gone: Option<String>,
+}
+
+#[derive(Debug)]
+struct Published {
+    at: Instant,
+    topic: u64,
+    missing: BTreeSet<usize>,
+}
+
+impl Board {
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A listener was told of a topic; of which nothing is new to it, that is no update.
+    fn told(&self, listener: usize, topic: u64) {
+        let now = Instant::now();
+        let whole = self.with(|state| {
+            let new = state
+                .under_way
+                .iter_mut()
+                .find(|(_, message)| message.topic == topic && message.missing.contains(&listener));
+            let Some((&number, message)) = new else {
+                return false;
+            };
+            message.missing.remove(&listener);
+            state.tally.record(now - message.at, Ok(()));
+            let whole = message.missing.is_empty();
+            if whole {
+                state.under_way.remove(&number);
+            }
+            whole
+        });
+        if whole {
+            self.changed.notify_one();
+        }
+    }
+
+    fn gone(&self, why: String) {
+        self.with(|state| state.gone.get_or_insert(why).len());
+        self.changed.notify_one();
+    }
+
+    /// Waits until every listener has been told of everything.
+    async fn settled(&self) {
+        while !self.with(|state| state.under_way.is_empty() || state.gone.is_some()) {
+            self.changed.notified().await;
+        }
+    }
+
+    /// The round's figures; updates that have not come are failures.
+    fn taken(&self, start: Instant, duration: Duration) -> Tally {
+        self.with(|state| {
+            let mut tally = std::mem::take(&mut state.tally);
+            for message in std::mem::take(&mut state.under_way).into_values() {
+                for _ in message.missing {
+                    let why = state.gone.as_deref().unwrap_or("an update did not come");
+                    tally.record(Duration::ZERO, Err(why.to_owned()));
+                }
+            }
+            let elapsed = start.elapsed().max(duration).as_secs_f64();
+            tally.rate = figure(tally.calls()) / elapsed;
+            tally
+        })
+    }
+}
+
+impl Fanout {
+    /// Listeners at an endpoint; returns once every one of them has been acknowledged.
+    pub(crate) async fn over_http(
+        url: &Url,
+        listeners: usize,
+        broker: &str,
+        payload: &str,
+        rate: Option<f64>,
+    ) -> Result<Self, LoadError> {
+        let mut fanout = Self::new("http", listeners, broker, payload).await?;
+        fanout.ring = if rate.is_some() { RING } else { 1 };
+        let uris = (0..fanout.ring).map(|topic| format!("mqtt://{UPDATES}{topic}"));
+        let uris: Vec<String> = uris.collect();
+        let params = json!({ "notifications": { "resourceSubscriptions": uris } });
+        let message = Message::request(MODERN, "subscriptions/listen", params);
+        let ready = message.post(url, &BTreeMap::new(), None);
+        let failed = |why: String| LoadError::Target {
+            name: "a listener".to_owned(),
+            why,
+        };
+        for listener in 0..listeners {
+            let connected = Connection::connect(&url.authority).await;
+            let mut connection = connected.map_err(|error| failed(error.to_string()))?;
+            let stands = listen(&mut connection, &ready, uris.len());
+            let head = match timeout(CALL_TIMEOUT, stands).await {
+                Ok(head) => head.map_err(failed)?,
+                Err(_) => return Err(failed("it was not acknowledged".to_owned())),
+            };
+            let board = Arc::clone(&fanout.board);
+            fanout.tasks.spawn(async move {
+                let why = events(connection, head, listener, &board).await;
+                board.gone(why);
+            });
+        }
+        Ok(fanout)
+    }
+
+    /// Bare subscribers.
+    pub(crate) async fn bare(
+        listeners: usize,
+        broker: &str,
+        payload: &str,
+    ) -> Result<Self, LoadError> {
+        let mut fanout = Self::new("bare", listeners, broker, payload).await?;
+        for listener in 0..listeners {
+            let id = format!("tidegate-bench-{}-{listener}", std::process::id());
+            let mut mqtt = connected(broker, &id).await?;
+            let subscribed = mqtt.subscribe(&format!("{UPDATES}+")).await;
+            subscribed.map_err(|error| LoadError::Broker(broker.to_owned(), error.to_string()))?;
+            let board = Arc::clone(&fanout.board);
+            fanout.tasks.spawn(async move {
+                loop {
+                    match mqtt.next().await {
+                        Ok(Packet::Publish(publish)) => {
+                            if let Some(topic) = topic_in(publish.topic.as_bytes()) {
+                                board.told(listener, topic);
+                            }
+                        }
+                        Ok(_) => {}
+                        Err(error) => return board.gone(error.to_string()),
+                    }
+                }
+            });
+        }
+        Ok(fanout)
+    }
+
+    async fn new(
+        kind: &str,
+        listeners: usize,
+        broker: &str,
+        payload: &str,
+    ) -> Result<Self, LoadError> {
+        let client_id = format!("tidegate-bench-{}-{kind}", std::process::id());
+        Ok(Self {
+            publisher: connected(broker, &client_id).await?,
+            payload: Bytes::copy_from_slice(payload.as_bytes()),
+            board: Arc::default(),
+            next: 0,
+            ring: RING,
+            listeners,
+            tasks: JoinSet::new(),
+        })
+    }
+
+    /// One message behind the other, each once all listeners have been told of the last.
+    pub(crate) async fn closed(&mut self, duration: Duration) -> Tally {
+        let start = Instant::now();
+        while start.elapsed() < duration {
+            self.publish(Instant::now()).await;
+            // What does not come within the time of a call does not come.
+            let _ = timeout(CALL_TIMEOUT, self.board.settled()).await;
+            if self.board.with(|state| state.gone.is_some()) {
+                break;
+            }
+        }
+        self.board.taken(start, duration)
+    }
+
+    /// Messages on a schedule.
+    pub(crate) async fn scheduled(
+        &mut self,
+        rate: f64,
+        duration: Duration,
+        pace: &mut impl Pace,
+    ) -> Tally {
+        let start = Instant::now();
+        let schedule = Schedule::new(start, rate, duration);
+        for message in 0..schedule.total() {
+            let intended = schedule.intended(message);
+            pace.until(intended).await;
+            self.publish(intended).await;
+        }
+        let _ = timeout(LATE, self.board.settled()).await;
+        self.board.taken(start, duration)
+    }
+
+    async fn publish(&mut self, at: Instant) {
+        self.next += 1;
+        let message = Published {
+            at,
+            topic: self.next % self.ring,
+            missing: (0..self.listeners).collect(),
+        };
+        let topic = format!("{UPDATES}{}", message.topic);
+        self.board
+            .with(|state| state.under_way.insert(self.next, message));
+        if let Err(error) = self.publisher.publish(&topic, self.payload.clone()).await {
+            self.board.gone(error.to_string());
+        }
+    }
+}
+
+async fn connected(broker: &str, client_id: &str) -> Result<Mqtt, LoadError> {
+    let connected = Mqtt::connect(broker, client_id).await;
+    connected.map_err(|error| LoadError::Broker(broker.to_owned(), error.to_string()))
+}
+
+/// Asks, and waits for the acknowledgement that names every resource.
+async fn listen(connection: &mut Connection, ready: &Ready, uris: usize) -> Result<Head, String> {
+    let told = |error: WireError| error.to_string();
+    let sent = connection.send(&ready.front, &ready.tail).await;
+    sent.map_err(told)?;
+    let mut head = connection.head().await.map_err(told)?;
+    while memmem::find_iter(&connection.body, UPDATES).count() < uris {
+        let whole = connection.some(&mut head).await.map_err(told)?;
+        if whole || head.status != 200 {
+            let body = shown(&connection.body);
+            return Err(format!("status {}: {body}", head.status));
+        }
+    }
+    connection.body.clear();
+    Ok(head)
+}
+
+/// Takes events until there are no more, and says why.
+async fn events(
+    mut connection: Connection,
+    mut head: Head,
+    listener: usize,
+    board: &Board,
+) -> String {
+    loop {
+        match connection.some(&mut head).await {
+            Ok(true) => return "the server has ended a subscription".to_owned(),
+            Ok(false) => {}
+            Err(error) => return error.to_string(),
+        }
+        let whole = memchr::memrchr(b'\n', &connection.body).map_or(0, |end| end + 1);
+        let lines = connection.body.get(..whole).unwrap_or_default();
+        for line in lines.split(|byte| *byte == b'\n') {
+            if let Some(topic) = topic_in(line) {
+                board.told(listener, topic);
+            }
+        }
+        connection.body.drain(..whole);
+        if connection.body.len() > LINE_MAX {
+            return "the server sent a line that is too long".to_owned();
+        }
+    }
+}
+
+/// The topic of which an update tells.
+fn topic_in(text: &[u8]) -> Option<u64> {
+    let at = memmem::find(text, UPDATES.as_bytes())? + UPDATES.len();
+    let behind = text.get(at..)?;
+    let count = behind
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    std::str::from_utf8(behind.get(..count)?).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn updates_tell_of_their_topic() {
+        let line = format!(r#"data: {{"params":{{"uri":"mqtt://{UPDATES}17"}}}}"#);
+        assert_eq!(topic_in(line.as_bytes()), Some(17));
+        assert_eq!(topic_in(format!("{UPDATES}+").as_bytes()), None);
+        assert_eq!(topic_in(b": keep-alive"), None);
+    }
+
+    #[tokio::test]
+    async fn each_listener_is_counted_once_and_one_that_is_missing_is_a_failure() {
+        let board = Board::default();
+        let start = Instant::now();
+        for (number, topic) in [(1, 7), (2, 7), (3, 8)] {
+            let message = Published {
+                at: start,
+                topic,
+                missing: (0..2).collect(),
+            };
+            board.with(|state| state.under_way.insert(number, message));
+        }
+        // The first is told twice of topic 7 and once too often of topic 8; the second once of each.
+        for (listener, topic) in [(0, 7), (0, 7), (0, 8), (0, 8), (0, 9), (1, 7), (1, 8)] {
+            board.told(listener, topic);
+        }
+        let tally = board.taken(start, Duration::ZERO);
+        assert_eq!((tally.calls(), tally.errors), (5, 1));
+        board.settled().await;
+    }
+}

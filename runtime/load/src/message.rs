@@ -1,0 +1,344 @@
+//! The messages of MCP that the load sends, ready to be written, and the check of what comes back.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use memchr::memmem::{self, Finder};
+use serde_json::{Value, json};
+
+use crate::targets::{MODERN, Url};
+
+/// The first number that a message can have: all have as many digits, so that a message is numbered
+/// in place.
+pub(crate) const FIRST_ID: u64 = 1_000_000_000;
+/// How many digits.
+const ID_DIGITS: usize = 10;
+/// Up to here the end of a message stands in the same buffer as its front.
+const ONE_BUFFER: usize = 16 << 10;
+
+/// A message, and what HTTP needs to know of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    /// The revision of MCP.
+    version: String,
+    method: &'static str,
+    /// `Mcp-Name`.
+    name: Option<String>,
+    /// Whether it has a number, and so an answer.
+    asks: bool,
+    /// Everything behind its number.
+    tail: Bytes,
+}
+
+impl Message {
+    /// A request; in the modern era it says itself who asks.
+    pub(crate) fn request(version: &str, method: &'static str, mut params: Value) -> Self {
+        let name = params.get("name").or_else(|| params.get("uri"));
+        let name = name.and_then(Value::as_str).map(str::to_owned);
+        if version == MODERN
+            && let Some(params) = params.as_object_mut()
+        {
+            params.insert("_meta".to_owned(), meta());
+        }
+        let tail = format!(r#","method":"{method}","params":{params}}}"#);
+        Self {
+            version: version.to_owned(),
+            method,
+            name,
+            asks: true,
+            tail: tail.into(),
+        }
+    }
+
+    /// The request that opens a session of the legacy era.
+    pub(crate) fn initialize(version: &str) -> Self {
+        let client = json!({ "name": "tidegate bench", "version": env!("CARGO_PKG_VERSION") });
+        let params =
+            json!({ "protocolVersion": version, "capabilities": {}, "clientInfo": client });
+        Self {
+            name: None,
+            ..Self::request(version, "initialize", params)
+        }
+    }
+
+    /// The notification behind it.
+    pub(crate) fn initialized(version: &str) -> Self {
+        Self {
+            version: version.to_owned(),
+            method: "notifications/initialized",
+            name: None,
+            asks: false,
+            tail: Bytes::from_static(br#","method":"notifications/initialized"}"#),
+        }
+    }
+
+    /// As a line of standard input.
+    pub(crate) fn line(&self) -> Ready {
+        self.ready(Vec::new(), b"\n")
+    }
+
+    /// As a POST.
+    pub(crate) fn post(
+        &self,
+        url: &Url,
+        headers: &BTreeMap<String, String>,
+        session: Option<&str>,
+    ) -> Ready {
+        let Url { authority, path } = url;
+        let length = self.front().len() + self.tail.len();
+        let mut head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\n\
+             accept: application/json, text/event-stream\r\n"
+        );
+        let mut field = |name: &str, value: &str| {
+            for text in [name, ": ", value, "\r\n"] {
+                head.push_str(text);
+            }
+        };
+        if self.method != "initialize" {
+            field("mcp-protocol-version", &self.version);
+        }
+        if self.version == MODERN {
+            field("mcp-method", self.method);
+            if let Some(name) = &self.name {
+                field("mcp-name", name);
+            }
+        }
+        if let Some(session) = session {
+            field("mcp-session-id", session);
+        }
+        for (name, value) in headers {
+            field(name, value);
+        }
+        field("content-length", &length.to_string());
+        head.push_str("\r\n");
+        self.ready(head.into_bytes(), b"")
+    }
+
+    fn front(&self) -> String {
+        if self.asks {
+            format!(r#"{{"jsonrpc":"2.0","id":{FIRST_ID}"#)
+        } else {
+            r#"{"jsonrpc":"2.0""#.to_owned()
+        }
+    }
+
+    fn ready(&self, head: Vec<u8>, end: &[u8]) -> Ready {
+        let mut front = head;
+        front.extend_from_slice(self.front().as_bytes());
+        let id_at = self.asks.then(|| front.len() - ID_DIGITS);
+        let mut tail = self.tail.clone();
+        if tail.len() <= ONE_BUFFER || !end.is_empty() {
+            front.extend_from_slice(&tail);
+            front.extend_from_slice(end);
+            tail = Bytes::new();
+        }
+        Ready { front, tail, id_at }
+    }
+}
+
+fn meta() -> Value {
+    json!({
+        "io.modelcontextprotocol/protocolVersion": MODERN,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    })
+}
+
+/// A message as it is written: a buffer of its own, and what all callers share.
+#[derive(Debug, Clone)]
+pub(crate) struct Ready {
+    pub(crate) front: Vec<u8>,
+    pub(crate) tail: Bytes,
+    id_at: Option<usize>,
+}
+
+impl Ready {
+    /// Numbers it.
+    pub(crate) fn number(&mut self, id: u64) {
+        let Some(digits) = self
+            .id_at
+            .and_then(|at| self.front.get_mut(at..at + ID_DIGITS))
+        else {
+            return;
+        };
+        let mut left = id;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + u8::try_from(left % 10).unwrap_or_default();
+            left /= 10;
+        }
+    }
+}
+
+/// Tells a success from everything else, without reading the JSON as a whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Check {
+    result: Finder<'static>,
+    is_error: Finder<'static>,
+    expect: Option<Finder<'static>>,
+}
+
+/// How much of an answer is shown where it is no success.
+const SHOWN: usize = 300;
+
+impl Check {
+    /// Of answers that must contain `expect`.
+    pub(crate) fn new(expect: Option<&str>) -> Self {
+        Self {
+            result: Finder::new(b"\"result\"").into_owned(),
+            is_error: Finder::new(b"\"isError\"").into_owned(),
+            expect: expect.map(|expect| Finder::new(expect.as_bytes()).into_owned()),
+        }
+    }
+
+    /// Checks the answer to a request: JSON, or server-sent events.
+    pub(crate) fn answer(&self, body: &[u8]) -> Result<(), String> {
+        let what = if self.result.find(body).is_none() {
+            "answered with no result"
+        } else if self.is_error.find_iter(body).any(|at| is_true(body, at)) {
+            "answered with an error of the tool"
+        } else if self
+            .expect
+            .as_ref()
+            .is_some_and(|expect| expect.find(body).is_none())
+        {
+            "answered with something else than was expected"
+        } else {
+            return Ok(());
+        };
+        Err(format!("{what}: {}", shown(body)))
+    }
+}
+
+/// Whether a failure stays one however often the same is asked: JSON-RPC's errors of a request that
+/// is wrong in itself.
+pub(crate) fn is_final(failure: &str) -> bool {
+    ["-32600", "-32601", "-32602"]
+        .iter()
+        .any(|code| failure.contains(code))
+}
+
+/// What a body says, cut short.
+pub(crate) fn shown(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body.get(..SHOWN).unwrap_or(body));
+    text.trim().to_owned()
+}
+
+/// Whether the member whose name starts at `at` is `true`.
+fn is_true(body: &[u8], at: usize) -> bool {
+    let behind = body.get(at + "\"isError\"".len()..).unwrap_or_default();
+    let value = behind.trim_ascii_start().strip_prefix(b":");
+    value.is_some_and(|value| value.trim_ascii_start().starts_with(b"true"))
+}
+
+/// The number of the request that a line answers; `None` for anything else. A number of the load has
+/// as many digits as [`FIRST_ID`], and stands behind `"id":`.
+pub(crate) fn answered_id(line: &[u8]) -> Option<u64> {
+    memmem::find_iter(line, b"\"id\"").find_map(|at| {
+        let behind = line.get(at + "\"id\"".len()..)?.trim_ascii_start();
+        let value = behind.strip_prefix(b":")?.trim_ascii_start();
+        let digits = value.get(..ID_DIGITS)?;
+        if value.get(ID_DIGITS).is_some_and(u8::is_ascii_digit) {
+            return None;
+        }
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(ready: &Ready) -> String {
+        let mut bytes = ready.front.clone();
+        bytes.extend_from_slice(&ready.tail);
+        String::from_utf8(bytes).expect("text")
+    }
+
+    fn url() -> Url {
+        "http://a:1/mcp".parse().expect("a URL")
+    }
+
+    #[test]
+    fn a_post_is_whole_and_numbered_in_place() {
+        for size in [0, 100, ONE_BUFFER, 1 << 20] {
+            let params = json!({ "name": "publish", "arguments": { "payload": "x".repeat(size) } });
+            let message = Message::request(MODERN, "tools/call", params.clone());
+            let mut ready = message.post(&url(), &BTreeMap::new(), None);
+            ready.number(FIRST_ID + 42);
+            let text = text(&ready);
+            let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+            assert!(
+                head.contains(&format!("content-length: {}", body.len())),
+                "{head}"
+            );
+            assert!(
+                head.contains("mcp-method: tools/call\r\nmcp-name: publish"),
+                "{head}"
+            );
+            let body: Value = serde_json::from_str(body).expect("JSON");
+            assert_eq!(body["id"], FIRST_ID + 42);
+            assert_eq!(body["params"]["arguments"], params["arguments"]);
+            assert_eq!(body["params"]["_meta"], meta());
+        }
+    }
+
+    #[test]
+    fn the_legacy_era_has_a_session_and_no_meta() {
+        let version = "2025-06-18";
+        let message = Message::request(version, "tools/call", json!({ "name": "a" }));
+        let headers = BTreeMap::from([("x-api-key".to_owned(), "b".to_owned())]);
+        let text = text(&message.post(&url(), &headers, Some("s")));
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        assert!(
+            head.contains("mcp-session-id: s\r\nx-api-key: b\r\n"),
+            "{head}"
+        );
+        assert!(head.contains("mcp-protocol-version: 2025-06-18") && !head.contains("mcp-method"));
+        assert!(!body.contains("_meta"));
+        for message in [Message::initialize(version), Message::initialized(version)] {
+            let line = message.line();
+            let line = line.front.strip_suffix(b"\n").expect("a line");
+            let value: Value = serde_json::from_slice(line).expect("JSON");
+            assert_eq!(value.get("id").is_some(), value["method"] == "initialize");
+        }
+    }
+
+    #[test]
+    fn only_a_success_is_one() {
+        let check = Check::new(Some("21.5"));
+        for success in [
+            r#"{"id":1,"result":{"content":["21.5"]}}"#,
+            "event: message\ndata: {\"result\":{\"isError\":false,\"content\":[\"21.5\"]}}\n\n",
+        ] {
+            assert_eq!(check.answer(success.as_bytes()), Ok(()), "{success}");
+        }
+        for failure in [
+            "",
+            r#"{"error":{"code":1,"message":"21.5"}}"#,
+            r#"{"result":{"content":["21.5"],"isError":true}}"#,
+            r#"{"result":{"isError" : true,"content":["21.5"]}}"#,
+            r#"{"result":{"content":["21"]}}"#,
+        ] {
+            assert!(check.answer(failure.as_bytes()).is_err(), "{failure}");
+        }
+    }
+
+    #[test]
+    fn answers_are_told_by_their_number() {
+        for (line, id) in [
+            (
+                r#"{"jsonrpc":"2.0","id":1000000007,"result":{}}"#,
+                Some(1_000_000_007),
+            ),
+            (
+                r#"{"result":{"id":"x"}, "id" : 1000000007}"#,
+                Some(1_000_000_007),
+            ),
+            (r#"{"id":10000000070}"#, None),
+            (r#"{"method":"notifications/message"}"#, None),
+            (r#"{"id":7}"#, None),
+        ] {
+            assert_eq!(answered_id(line.as_bytes()), id, "{line}");
+        }
+    }
+}

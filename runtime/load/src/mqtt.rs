@@ -1,0 +1,168 @@
+//! The load's own side of MQTT: puts retained messages where they are to be read, publishes what
+//! listeners wait for, and subscribes as barely as can be.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use thiserror::Error;
+use tidegate_binding_mqtt::codec::{
+    self, Connack, Connect, Decoder, Packet, Publish, REMAINING_LENGTH_MAX, ReasonCode, Subscribe,
+    SubscribeFilter, Version,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How long the broker may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+const READ_SIZE: usize = 16 << 10;
+
+/// The broker does not do what is asked.
+#[derive(Debug, Error)]
+pub(crate) enum MqttError {
+    #[error("the connection failed: {0}")]
+    Connection(#[from] io::Error),
+    #[error("the broker closed the connection")]
+    Closed,
+    #[error("the broker did not answer within {PATIENCE:?}")]
+    Silent,
+    #[error("what the broker sends cannot be read: {0}")]
+    Unreadable(#[from] codec::DecodeError),
+    #[error("it cannot be said in MQTT: {0}")]
+    Unsayable(#[from] codec::EncodeError),
+    #[error("the broker refused {what} with reason {code:#04x}")]
+    Refused { what: &'static str, code: u8 },
+    #[error("the broker sent {0} where it is not expected")]
+    Unexpected(&'static str),
+}
+
+/// A connection to the broker.
+#[derive(Debug)]
+pub(crate) struct Mqtt {
+    pub(crate) socket: TcpStream,
+    decoder: Decoder,
+    input: BytesMut,
+    out: BytesMut,
+    /// How many publications above `QoS` 0 the broker takes at a time.
+    pub(crate) receive_maximum: u16,
+}
+
+impl Mqtt {
+    /// Connects with a session that ends with the connection.
+    pub(crate) async fn connect(broker: &str, client_id: &str) -> Result<Self, MqttError> {
+        let socket = TcpStream::connect(broker).await?;
+        socket.set_nodelay(true)?;
+        let mut mqtt = Self {
+            socket,
+            decoder: Decoder::new(Version::V5, REMAINING_LENGTH_MAX),
+            input: BytesMut::new(),
+            out: BytesMut::new(),
+            receive_maximum: u16::MAX,
+        };
+        let connect = Connect {
+            version: Version::V5,
+            clean_start: true,
+            client_id: client_id.into(),
+            ..Connect::default()
+        };
+        mqtt.send(&Packet::Connect(Box::new(connect))).await?;
+        match mqtt.answer().await? {
+            Packet::Connack(connack) => {
+                accepted("the connection", connack.reason)?;
+                let Connack { properties, .. } = *connack;
+                mqtt.receive_maximum = properties.receive_maximum.unwrap_or(u16::MAX);
+                Ok(mqtt)
+            }
+            other => Err(MqttError::Unexpected(other.packet_type().word())),
+        }
+    }
+
+    /// Puts a retained message on a topic; an empty one takes it away.
+    pub(crate) async fn retain(&mut self, topic: &str, payload: Bytes) -> Result<(), MqttError> {
+        let publish = Publish {
+            qos: 1,
+            retain: true,
+            topic: topic.into(),
+            packet_id: 1,
+            payload: if payload.is_empty() {
+                Vec::new()
+            } else {
+                vec![payload]
+            },
+            ..Publish::default()
+        };
+        self.send(&Packet::Publish(publish)).await?;
+        match self.answer().await? {
+            Packet::Puback(ack) => accepted("the message", ack.reason),
+            other => Err(MqttError::Unexpected(other.packet_type().word())),
+        }
+    }
+
+    /// Publishes at `QoS` 0.
+    pub(crate) async fn publish(&mut self, topic: &str, payload: Bytes) -> Result<(), MqttError> {
+        let publish = Publish {
+            topic: topic.into(),
+            payload: if payload.is_empty() {
+                Vec::new()
+            } else {
+                vec![payload]
+            },
+            ..Publish::default()
+        };
+        self.send(&Packet::Publish(publish)).await
+    }
+
+    /// Subscribes at `QoS` 0.
+    pub(crate) async fn subscribe(&mut self, filter: &str) -> Result<(), MqttError> {
+        let subscribe = Subscribe {
+            packet_id: 1,
+            filters: vec![SubscribeFilter {
+                filter: filter.into(),
+                ..SubscribeFilter::default()
+            }],
+            ..Subscribe::default()
+        };
+        self.send(&Packet::Subscribe(subscribe)).await?;
+        match self.answer().await? {
+            Packet::Suback(suback) => {
+                let reason = suback.reasons.first().copied().unwrap_or_default();
+                accepted("the subscription", reason)
+            }
+            other => Err(MqttError::Unexpected(other.packet_type().word())),
+        }
+    }
+
+    async fn send(&mut self, packet: &Packet) -> Result<(), MqttError> {
+        self.out.clear();
+        codec::encode(packet, Version::V5, REMAINING_LENGTH_MAX, &mut self.out)?;
+        Ok(self.socket.write_all(&self.out).await?)
+    }
+
+    async fn answer(&mut self) -> Result<Packet, MqttError> {
+        timeout(PATIENCE, self.next())
+            .await
+            .map_err(|_| MqttError::Silent)?
+    }
+
+    /// The next packet.
+    pub(crate) async fn next(&mut self) -> Result<Packet, MqttError> {
+        loop {
+            if let Some(packet) = self.decoder.next()? {
+                return Ok(packet);
+            }
+            self.input.reserve(READ_SIZE);
+            if self.socket.read_buf(&mut self.input).await? == 0 {
+                return Err(MqttError::Closed);
+            }
+            self.decoder.push(self.input.split().freeze());
+        }
+    }
+}
+
+fn accepted(what: &'static str, reason: ReasonCode) -> Result<(), MqttError> {
+    match reason.0 {
+        code @ 0x80.. => Err(MqttError::Refused { what, code }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,270 @@
+//! A run: for each cell, every target is started and warmed up, and then they take turns.
+//!
+//! The order of turns is reversed from round to round, so that whoever comes first, or behind a
+//! heavy neighbour, does so as often as the others.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use hdrhistogram::Histogram;
+
+use crate::LoadError;
+use crate::broker::{Broker, Description};
+use crate::caller::{Caller, Endpoint};
+use crate::drive;
+use crate::fanout::Fanout;
+use crate::measure::{Figures, Tally, histogram};
+use crate::mqtt::Mqtt;
+use crate::pace::Fine;
+use crate::plan::{Cell, FLOOR, OURS, Operation, Settings};
+use crate::process;
+use crate::progress::Progress;
+use crate::report::{self, CellReport, TargetReport};
+use crate::target::{RETAINED, Role, Scene, Target};
+
+/// What a run came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Calls of ours.
+    pub calls: u64,
+    /// Those of them that failed.
+    pub errors: u64,
+}
+
+impl Outcome {
+    /// Whether more than one in a hundred failed.
+    pub const fn is_failure(&self) -> bool {
+        self.errors * 100 > self.calls || self.calls == 0
+    }
+}
+
+/// Measures everything that the settings ask for. `say` is given each cell's table as it is done;
+/// results are written after each cell, so that what was measured survives a run that is broken off.
+pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outcome, LoadError> {
+    settings.check()?;
+    let cells = settings.cells();
+    // A broker that is given is the same whatever Nagle's algorithm is said to be.
+    let brokers = if settings.broker.is_some() {
+        settings.nagle.get(..1).unwrap_or_default()
+    } else {
+        &settings.nagle
+    };
+    let mut progress = Progress::new(settings, cells.len() * brokers.len());
+    let mut report = report::Report::new(settings)?;
+    say(&report.heading());
+    for nagle in brokers {
+        let broker = Broker::start(settings, *nagle).await?;
+        say(&report::broker_line(&broker.description));
+        for cell in &cells {
+            let done = play(settings, *cell, &broker.description, &mut progress).await?;
+            progress.suspend(|| say(&report::table(&done)));
+            report.add(done)?;
+        }
+        broker.stop().await;
+    }
+    progress.finish();
+    Ok(report.outcome())
+}
+
+/// A target, what plays its turns, and what came of them.
+struct Player {
+    target: Option<Target>,
+    plays: Plays,
+    rounds: usize,
+    report: TargetReport,
+}
+
+enum Plays {
+    Callers(Vec<Caller>),
+    Listeners(Box<Fanout>),
+}
+
+/// Plays a cell.
+async fn play(
+    settings: &Settings,
+    cell: Cell,
+    broker: &Description,
+    progress: &mut Progress,
+) -> Result<CellReport, LoadError> {
+    let payload = payload(cell.payload.0);
+    let scene = Scene {
+        settings,
+        cell,
+        broker: &broker.address,
+        nagle: broker.nagle,
+        payload: &payload,
+    };
+    progress.cell(&cell);
+    if cell.operation != Operation::Publish {
+        retain(&scene).await?;
+    }
+    let mut failed = Vec::new();
+    let mut players = start(&scene, progress, &mut failed).await?;
+    let mut pace = Fine::new()?;
+    for player in &mut players {
+        progress.step(&player.report.name);
+        player.turn(settings, settings.warm_up, &mut pace).await;
+    }
+    for round in 0..settings.rounds {
+        let mut order: Vec<&mut Player> = players.iter_mut().collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for player in order {
+            if round < player.rounds {
+                progress.step(&player.report.name);
+                player.round(settings, &mut pace).await;
+            }
+        }
+    }
+    let mut targets = Vec::new();
+    for player in players {
+        // Connections first: a server that is asked to stop waits for what is under way.
+        drop(player.plays);
+        if let Some(target) = player.target {
+            target.stop().await;
+        }
+        targets.push(player.report);
+    }
+    Ok(CellReport::new(cell, broker.clone(), targets, failed))
+}
+
+/// Starts every target of a cell. A peer that does not start is told of, and left out.
+async fn start(
+    scene: &Scene<'_>,
+    progress: &Progress,
+    failed: &mut Vec<(String, String)>,
+) -> Result<Vec<Player>, LoadError> {
+    let Scene { settings, cell, .. } = *scene;
+    let mut players = Vec::new();
+    progress.starting(OURS);
+    let ours = Target::ours(scene).await?;
+    if cell.operation == Operation::Updates {
+        let Endpoint::Http { url, .. } = &ours.endpoint else {
+            return Ok(players);
+        };
+        let (count, broker) = (cell.concurrency, scene.broker);
+        let fanout = Fanout::over_http(url, count, broker, scene.payload, settings.rate).await?;
+        players.push(Player::new(
+            Some(ours),
+            Plays::Listeners(Box::new(fanout)),
+            settings.rounds,
+        ));
+        if settings.floor {
+            let bare = Fanout::bare(count, broker, scene.payload).await?;
+            players.push(Player::new(
+                None,
+                Plays::Listeners(Box::new(bare)),
+                settings.rounds,
+            ));
+        }
+        return Ok(players);
+    }
+    players.push(Player::calling(ours, cell.concurrency, settings.rounds));
+    if settings.floor && cell.operation == Operation::Publish {
+        progress.starting(FLOOR);
+        let floor = Target::floor(scene).await?;
+        players.push(Player::calling(floor, cell.concurrency, settings.rounds));
+    }
+    for peer in &settings.peers {
+        let plays = peer.concurrency.as_ref();
+        let plays = plays.is_none_or(|concurrency| concurrency.contains(&cell.concurrency));
+        if !plays || peer.operation != cell.operation {
+            continue;
+        }
+        progress.starting(&peer.name);
+        let rounds = peer.rounds.unwrap_or(settings.rounds).min(settings.rounds);
+        match Target::peer(peer, scene).await {
+            Ok(target) => players.push(Player::calling(target, cell.concurrency, rounds)),
+            Err(error) => failed.push((peer.name.clone(), error.to_string())),
+        }
+    }
+    Ok(players)
+}
+
+impl Player {
+    fn new(target: Option<Target>, plays: Plays, rounds: usize) -> Self {
+        let report = match &target {
+            Some(target) => TargetReport::new(&target.name, target.role, target.start, target.idle),
+            None => TargetReport::new(FLOOR, Role::Floor, None, None),
+        };
+        Self {
+            target,
+            plays,
+            rounds,
+            report,
+        }
+    }
+
+    fn calling(target: Target, concurrency: usize, rounds: usize) -> Self {
+        let callers = (0..concurrency).map(|_| Caller::new(&target.endpoint, &target.call));
+        let plays = Plays::Callers(callers.collect());
+        Self::new(Some(target), plays, rounds)
+    }
+
+    /// One turn that counts.
+    async fn round(&mut self, settings: &Settings, pace: &mut Fine) {
+        let began = SystemTime::now();
+        let driver = process::own_usage();
+        let server = self.target.as_ref().and_then(Target::usage);
+        let tally = self.turn(settings, settings.duration, pace).await;
+        let used = |before: Option<process::Usage>, after: Option<process::Usage>| {
+            Some(after?.since(before?))
+        };
+        let server = used(server, self.target.as_ref().and_then(Target::usage));
+        let driver = used(driver, process::own_usage());
+        let resident = self.target.as_ref().and_then(Target::resident);
+        let figures = Figures::of(&tally, server, driver, resident);
+        self.report.add(began, settings.duration, figures, tally);
+    }
+
+    async fn turn(&mut self, settings: &Settings, duration: Duration, pace: &mut Fine) -> Tally {
+        match &mut self.plays {
+            Plays::Callers(callers) => {
+                let taken = std::mem::take(callers);
+                let (back, tally) = match settings.rate {
+                    Some(rate) => drive::scheduled(taken, rate, duration, pace).await,
+                    None => drive::closed(taken, duration).await,
+                };
+                *callers = back;
+                tally
+            }
+            Plays::Listeners(fanout) => match settings.rate {
+                Some(rate) => fanout.scheduled(rate, duration, pace).await,
+                None => fanout.closed(duration).await,
+            },
+        }
+    }
+}
+
+/// Puts the message where it is received and read.
+async fn retain(scene: &Scene<'_>) -> Result<(), LoadError> {
+    let failed = |error: crate::mqtt::MqttError| {
+        LoadError::Broker(scene.broker.to_owned(), error.to_string())
+    };
+    let client_id = format!("tidegate-bench-{}", std::process::id());
+    let mut mqtt = Mqtt::connect(scene.broker, &client_id)
+        .await
+        .map_err(failed)?;
+    let payload = Bytes::copy_from_slice(scene.payload.as_bytes());
+    mqtt.retain(RETAINED, payload).await.map_err(failed)
+}
+
+/// Text as sensors send it, of so many bytes, without anything that JSON escapes.
+fn payload(size: usize) -> String {
+    "temperature 21.5 humidity 48 "
+        .chars()
+        .cycle()
+        .take(size)
+        .collect()
+}
+
+/// The histograms of many rounds as one.
+pub(crate) fn merged<'a>(rounds: impl Iterator<Item = &'a Histogram<u64>>) -> Histogram<u64> {
+    let mut sum = histogram();
+    for round in rounds {
+        // All have the same bounds.
+        let _ = sum.add(round);
+    }
+    sum
+}

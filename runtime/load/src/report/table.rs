@@ -1,0 +1,182 @@
+//! Tables for people.
+
+use std::fmt::Write as _;
+
+use super::{CellReport, TargetReport};
+use crate::broker::Description;
+use crate::plan::{Nagle, Operation};
+use crate::statistics::Ratios;
+
+const HEADINGS: [&str; 12] = [
+    "target",
+    "calls/s",
+    "p50",
+    "p90",
+    "p99",
+    "p99.9",
+    "max",
+    "CPU/call",
+    "user+system",
+    "RSS",
+    "start",
+    "errors",
+];
+
+pub(crate) const fn word(nagle: Nagle) -> &'static str {
+    match nagle {
+        Nagle::On => "on",
+        Nagle::Off => "off",
+    }
+}
+
+/// Which broker, and how it is set.
+pub(crate) fn broker_line(broker: &Description) -> String {
+    let mut line = format!("broker: {} at {}", broker.kind, broker.address);
+    match broker.nagle {
+        Some(Nagle::On) => line.push_str(", Nagle on (set_tcp_nodelay false, its default)"),
+        Some(Nagle::Off) => line.push_str(", Nagle off (set_tcp_nodelay true)"),
+        None => line.push_str(", Nagle as it is set there"),
+    }
+    let _ = write!(line, ", Receive Maximum {}", broker.receive_maximum);
+    for setting in broker
+        .settings
+        .iter()
+        .filter(|setting| setting.starts_with("max_"))
+    {
+        let _ = write!(line, ", {setting}");
+    }
+    line
+}
+
+/// A cell.
+pub(crate) fn table(report: &CellReport) -> String {
+    let cell = report.cell;
+    let mut out = format!("\n{}", cell.operation.word());
+    if let Some(qos) = cell.qos {
+        let _ = write!(out, " · QoS {qos}");
+    }
+    let who = match (cell.operation, cell.concurrency) {
+        (Operation::Updates, 1) => "listener",
+        (Operation::Updates, _) => "listeners",
+        (_, 1) => "caller",
+        _ => "callers",
+    };
+    let _ = write!(out, " · {} {who} · {}", cell.concurrency, cell.payload);
+    if let Some(nagle) = report.broker.nagle {
+        let _ = write!(out, " · Nagle {}", word(nagle));
+    }
+    out.push('\n');
+    let mut rows = vec![HEADINGS.map(str::to_owned)];
+    rows.extend(report.targets.iter().map(row));
+    align(&rows, &mut out);
+    for ratios in &report.ratios {
+        out.push_str(&ratio_line(ratios));
+    }
+    for target in &report.targets {
+        if let Some(error) = &target.first_error {
+            let _ = writeln!(
+                out,
+                "  {}: {} failed; first: {error}",
+                target.name,
+                target.errors()
+            );
+        }
+    }
+    for (name, why) in &report.failed {
+        let _ = writeln!(out, "  {name} was left out: {why}");
+    }
+    out.trim_end().to_owned()
+}
+
+fn row(target: &TargetReport) -> [String; 12] {
+    let median = &target.median;
+    let user_system = median.cpu_user.zip(median.cpu_system);
+    [
+        target.name.clone(),
+        grouped(median.rate),
+        time(Some(median.p50)),
+        time(Some(median.p90)),
+        time(Some(median.p99)),
+        time(Some(median.p999)),
+        time(Some(median.max)),
+        time(median.cpu),
+        user_system.map_or_else(dash, |(user, system)| format!("{user:.1}+{system:.1}")),
+        median
+            .resident
+            .map_or_else(dash, |bytes| format!("{:.1} MiB", bytes / 1_048_576.0)),
+        target
+            .start
+            .map_or_else(dash, |millis| format!("{millis:.0} ms")),
+        format!("{:.0}", target.errors()),
+    ]
+}
+
+fn dash() -> String {
+    "–".to_owned()
+}
+
+fn ratio_line(ratios: &Ratios) -> String {
+    let mut line = format!("  ÷ {}:", ratios.to);
+    for (name, ratio) in [
+        ("rate", ratios.rate),
+        ("p50", ratios.p50),
+        ("p99", ratios.p99),
+        ("p99.9", ratios.p999),
+        ("CPU/call", ratios.cpu),
+    ] {
+        if let Some(ratio) = ratio {
+            let _ = write!(line, "  {name} {ratio:.2}");
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// The first column to the left, all others to the right.
+fn align(rows: &[[String; 12]], out: &mut String) {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
+    };
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = width(column);
+            let _ = match column {
+                0 => write!(line, "  {cell:width$}"),
+                _ => write!(line, "  {cell:>width$}"),
+            };
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+}
+
+/// A time in microseconds, in the unit that suits it.
+pub(super) fn time(micros: Option<f64>) -> String {
+    match micros {
+        None => dash(),
+        Some(micros) if micros < 1e3 => format!("{micros:.1} µs"),
+        Some(micros) if micros < 1e6 => format!("{:.2} ms", micros / 1e3),
+        Some(micros) => format!("{:.2} s", micros / 1e6),
+    }
+}
+
+/// A count, its thousands apart.
+pub(super) fn grouped(count: f64) -> String {
+    if count < 100.0 {
+        return format!("{count:.1}");
+    }
+    let digits = format!("{count:.0}");
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

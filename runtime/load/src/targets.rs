@@ -1,0 +1,264 @@
+//! The targets file: further servers that are driven beside ours.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::plan::{Operation, Unreadable};
+
+/// The revision that is spoken unless a target says otherwise: stateless, a request at a time.
+pub(crate) const MODERN: &str = "2026-07-28";
+
+/// A targets file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct File {
+    targets: Vec<Peer>,
+}
+
+/// Reads a targets file.
+pub fn read_targets(text: &str) -> Result<Vec<Peer>, Unreadable> {
+    let file: File = serde_yaml::from_str(text).map_err(|error| Unreadable(error.to_string()))?;
+    for peer in &file.targets {
+        peer.check()?;
+    }
+    Ok(file.targets)
+}
+
+/// A server to measure beside ours.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Peer {
+    /// What it is called in reports.
+    pub name: String,
+    /// A command that starts it, where it speaks HTTP.
+    #[serde(default)]
+    pub start: Vec<String>,
+    /// The environment of the command, beside ours.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Files that are written into a directory of its own, `{{directory}}`.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// Where it answers over HTTP.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// A command that speaks MCP on its standard input and output.
+    #[serde(default)]
+    pub stdio: Vec<String>,
+    /// Headers of each request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The revision of MCP that is spoken with it.
+    #[serde(default = "modern")]
+    pub version: String,
+    /// The operation in whose cells it plays.
+    #[serde(default = "publish", deserialize_with = "operation")]
+    pub operation: Operation,
+    /// The tool that is called.
+    #[serde(default)]
+    pub tool: Option<String>,
+    /// The tool's arguments, with placeholders.
+    #[serde(default)]
+    pub arguments: Option<Value>,
+    /// What each result must contain.
+    #[serde(default)]
+    pub expect: Option<String>,
+    /// The concurrencies at which it plays; absent, at all.
+    #[serde(default)]
+    pub concurrency: Option<Vec<usize>>,
+    /// The first rounds alone, where it is slow.
+    #[serde(default)]
+    pub rounds: Option<usize>,
+}
+
+fn modern() -> String {
+    MODERN.to_owned()
+}
+
+const fn publish() -> Operation {
+    Operation::Publish
+}
+
+fn operation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Operation, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    word.parse().map_err(serde::de::Error::custom)
+}
+
+impl Peer {
+    fn check(&self) -> Result<(), Unreadable> {
+        let wrong = |what: &str| Err(Unreadable(format!("target {}: {what}", self.name)));
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        if self.name.is_empty() || !self.name.chars().all(plain) {
+            return wrong("a name has letters, digits, '-', '_' and '.': it names files");
+        }
+        if self.url.is_some() != self.stdio.is_empty() {
+            return wrong("give either url or stdio");
+        }
+        if !self.start.is_empty() && self.url.is_none() {
+            return wrong("start belongs to url; with stdio, the command stands there");
+        }
+        if self.operation == Operation::Updates {
+            return wrong("updates are measured of our own endpoint alone");
+        }
+        if self
+            .files
+            .keys()
+            .any(|name| name.is_empty() || name.contains('/'))
+        {
+            return wrong("a file's name has no '/'");
+        }
+        if self.rounds == Some(0) {
+            return wrong("it plays at least one round");
+        }
+        let breaks = |text: &String| text.contains(['\r', '\n']);
+        if self
+            .headers
+            .iter()
+            .any(|(name, value)| breaks(name) || breaks(value))
+        {
+            return wrong("a header is one line");
+        }
+        Ok(())
+    }
+}
+
+/// Where an endpoint is: plain HTTP alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Url {
+    /// `host:port`, as it is connected to and as `Host` says.
+    pub authority: String,
+    /// The path, with its query.
+    pub path: String,
+}
+
+impl FromStr for Url {
+    type Err = Unreadable;
+
+    fn from_str(text: &str) -> Result<Self, Unreadable> {
+        let wrong = || {
+            Unreadable(format!(
+                "'{text}' is no endpoint; write http://127.0.0.1:7114/mcp"
+            ))
+        };
+        let rest = text.strip_prefix("http://").ok_or_else(wrong)?;
+        let (host, path) = match rest.find('/') {
+            Some(at) => rest.split_at(at),
+            None => (rest, "/"),
+        };
+        let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        if host.is_empty() || !visible(host) || !visible(path) || host.contains('@') {
+            return Err(wrong());
+        }
+        let behind_address = host.rsplit(']').next().unwrap_or_default();
+        let authority = if behind_address.contains(':') {
+            host.to_owned()
+        } else {
+            format!("{host}:80")
+        };
+        let path = path.to_owned();
+        Ok(Self { authority, path })
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.authority, self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_with_its_defaults() {
+        let peers = read_targets(
+            r#"
+targets:
+  - name: rmcp
+    start: [server, --listen, "127.0.0.1:{{port}}"]
+    url: http://127.0.0.1:{{port}}/mcp
+    version: 2025-06-18
+    tool: publish
+    arguments: { topic: "{{topic}}", qos: 1 }
+    rounds: 3
+  - name: other
+    stdio: [server]
+    files: { config.json: "{}" }
+    concurrency: [1]
+"#,
+        );
+        let peers = peers.expect("a targets file");
+        let [rmcp, other] = peers.as_slice() else {
+            panic!("{peers:?}")
+        };
+        assert_eq!(rmcp.version, "2025-06-18");
+        assert_eq!(
+            rmcp.arguments,
+            Some(serde_json::json!({ "topic": "{{topic}}", "qos": 1 }))
+        );
+        assert_eq!((rmcp.rounds, &rmcp.concurrency), (Some(3), &None));
+        assert_eq!(other.version, MODERN);
+        assert_eq!((other.stdio.len(), other.files.len()), (1, 1));
+    }
+
+    #[test]
+    fn the_targets_of_the_repository_are_in_order() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/peers/targets");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).expect("benches/peers/targets") {
+            let path = entry.expect("an entry").path();
+            let text = std::fs::read_to_string(&path).expect("a targets file");
+            let peers = read_targets(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+            count += peers.len();
+        }
+        assert!(count >= 2);
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_is_refused() {
+        for fault in [
+            "{ name: a }",
+            "{ name: a, url: 'http://b/', stdio: [c] }",
+            "{ name: a, stdio: [c], start: [d] }",
+            "{ name: 'a/b', stdio: [c] }",
+            "{ name: a, stdio: [c], files: { ../d: e } }",
+            "{ name: a, stdio: [c], rounds: 0 }",
+            "{ name: a, stdio: [c], unknown: 0 }",
+            "{ name: a, stdio: [c], operation: sing }",
+            "{ name: a, url: 'http://b/', headers: { c: \"d\\r\\ne\" } }",
+        ] {
+            let text = format!("targets: [ {fault} ]");
+            assert!(read_targets(&text).is_err(), "{fault}");
+        }
+    }
+
+    #[test]
+    fn urls_name_a_port_and_a_path() {
+        for (text, authority, path) in [
+            ("http://127.0.0.1:7114/mcp", "127.0.0.1:7114", "/mcp"),
+            ("http://localhost", "localhost:80", "/"),
+            ("http://[::1]/a?b", "[::1]:80", "/a?b"),
+            ("http://[::1]:81", "[::1]:81", "/"),
+        ] {
+            let url: Url = text.parse().expect(text);
+            assert_eq!(
+                (url.authority.as_str(), url.path.as_str()),
+                (authority, path)
+            );
+        }
+        for text in [
+            "https://a/",
+            "a:1/mcp",
+            "http://",
+            "http://a b/",
+            "http://u@h/",
+        ] {
+            assert!(text.parse::<Url>().is_err(), "{text}");
+        }
+    }
+}
