@@ -1,10 +1,12 @@
 //! The listening socket and its connections.
 
 use std::cell::OnceCell;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -16,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
 use crate::HttpServer;
-use crate::quiet::Quiet;
+use crate::quiet::{Quiet, Said, Word};
 use crate::request::{HEAD_MAX, serve};
 
 /// Connections that wait to be accepted.
@@ -88,9 +90,9 @@ pub(crate) async fn accept(edge: Rc<HttpServer>, listener: std::net::TcpListener
 /// Serves one connection, request after request.
 async fn converse(edge: Rc<HttpServer>, socket: TcpStream, _place: OwnedSemaphorePermit) {
     undelayed(&socket);
-    let mut stopping = edge.stopping.subscribe();
     let quiet = Quiet::now();
     let patience = Duration::from_millis(edge.options.header_timeout);
+    let word = Word::awaited(edge.stopping.subscribe(), quiet.clone(), patience);
     // From its first request until all its answers are written, a connection holds a stop.
     let hold = OnceCell::new();
     let service = service_fn(|request| {
@@ -102,19 +104,18 @@ async fn converse(edge: Rc<HttpServer>, socket: TcpStream, _place: OwnedSemaphor
         .max_buf_size(HEAD_MAX)
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = stopping.wait_for(|stopping| *stopping) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let ended = poll_fn(|task| {
+        match word.said(task) {
+            Some(Said::Stop) => connection.as_mut().graceful_shutdown(),
+            Some(Said::Leave) => return Poll::Ready(None),
+            None => {}
         }
-        () = quiet.lasts(patience) => {
-            tracing::debug!("no request came within the time for its head");
-            return;
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended with an error");
+        connection.as_mut().poll(task).map(Some)
+    });
+    match ended.await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(%error, "a connection ended with an error"),
+        None => tracing::debug!("no request came within the time for its head"),
     }
 }
 

@@ -1,13 +1,83 @@
-//! For how long a connection has asked for nothing.
+//! When a connection is to end: the engine stops, or nothing was asked on it for long enough.
 //!
 //! hyper would set a timer anew for each request's head; this is one timer for a connection, which is
-//! looked at when it fires.
+//! looked at when it fires. A task of its own waits for it, so that the connection's task, which every
+//! request wakes several times, looks at one cell.
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
+
+/// What a connection is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// To finish what it answers, and close.
+    Stop,
+    /// To close at once.
+    Leave,
+}
+
+/// What a connection will be told, as long as it is there to be told.
+pub(crate) struct Word {
+    told: Rc<Told>,
+    task: AbortHandle,
+}
+
+#[derive(Default)]
+struct Told {
+    said: Cell<Option<Said>>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Word {
+    /// Waits for a stop, and for a connection that is quiet for `patience`.
+    pub(crate) fn awaited(
+        mut stopping: watch::Receiver<bool>,
+        quiet: Quiet,
+        patience: Duration,
+    ) -> Self {
+        let told = Rc::<Told>::default();
+        let say = Rc::clone(&told);
+        let task = tokio::task::spawn_local(async move {
+            let said = tokio::select! {
+                _ = stopping.wait_for(|stopping| *stopping) => Said::Stop,
+                () = quiet.lasts(patience) => Said::Leave,
+            };
+            say.said.set(Some(said));
+            if let Some(waker) = say.waker.take() {
+                waker.wake();
+            }
+        });
+        Self {
+            told,
+            task: task.abort_handle(),
+        }
+    }
+
+    /// What is said, once; `task` is woken when it is.
+    pub(crate) fn said(&self, task: &Context<'_>) -> Option<Said> {
+        let said = self.told.said.take();
+        if said.is_none() {
+            let waker = match self.told.waker.take() {
+                Some(waker) if waker.will_wake(task.waker()) => waker,
+                _ => task.waker().clone(),
+            };
+            self.told.waker.set(Some(waker));
+        }
+        said
+    }
+}
+
+impl Drop for Word {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
 
 /// Since when nothing is being answered on a connection; `None` while something is.
 #[derive(Debug, Clone)]

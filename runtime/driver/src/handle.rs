@@ -30,6 +30,8 @@ struct Shared {
     worker: RefCell<Worker>,
     edges: RefCell<Vec<Option<Rc<dyn Edge>>>>,
     started: Instant,
+    /// The time of the last turn.
+    now: Cell<Time>,
     /// Whether outputs are being handed out, further up in the stack.
     routing: Cell<bool>,
     /// Edges that got frames; empty between turns, but for its memory.
@@ -60,6 +62,7 @@ impl Handle {
             worker: RefCell::new(worker),
             edges: RefCell::new(Vec::new()),
             started: Instant::now(),
+            now: Cell::default(),
             routing: Cell::new(false),
             touched: Cell::default(),
             armed: Cell::new(None),
@@ -72,7 +75,7 @@ impl Handle {
     /// One turn in the name of an edge: `inject` sends its frames, the worker drains, and every edge
     /// gets and writes what came out.
     pub fn turn<R>(&self, edge: BindingId, inject: impl FnOnce(&mut Context<'_>) -> R) -> R {
-        let now = self.now();
+        let now = self.turn_time();
         let result = self.0.worker.borrow_mut().turn(now, edge, inject);
         self.route();
         result
@@ -136,8 +139,17 @@ impl Handle {
     }
 
     pub(crate) fn now(&self) -> Time {
-        let elapsed = self.0.started.elapsed().as_micros();
-        Time::from_micros(u64::try_from(elapsed).unwrap_or(u64::MAX))
+        let elapsed = self.0.started.elapsed();
+        let micros = elapsed.as_secs().saturating_mul(1_000_000);
+        Time::from_micros(micros.saturating_add(u64::from(elapsed.subsec_micros())))
+    }
+
+    /// The time of a turn: a turn within another's round is at the same time.
+    fn turn_time(&self) -> Time {
+        if !self.0.routing.get() {
+            self.0.now.set(self.now());
+        }
+        self.0.now.get()
     }
 
     /// Hands out what came out of the worker until nothing more comes.

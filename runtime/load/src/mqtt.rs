@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tidegate_binding_mqtt::codec::{
-    self, Connack, Connect, Decoder, Packet, Publish, REMAINING_LENGTH_MAX, ReasonCode, Subscribe,
-    SubscribeFilter, Version,
+    self, Connack, Connect, Decoder, Packet, Parts, Publish, REMAINING_LENGTH_MAX, ReasonCode,
+    Subscribe, SubscribeFilter, Version,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -86,9 +86,9 @@ impl Mqtt {
             topic: topic.into(),
             packet_id: 1,
             payload: if payload.is_empty() {
-                Vec::new()
+                Parts::new()
             } else {
-                vec![payload]
+                vec![payload].into()
             },
             ..Publish::default()
         };
@@ -104,9 +104,9 @@ impl Mqtt {
         let publish = Publish {
             topic: topic.into(),
             payload: if payload.is_empty() {
-                Vec::new()
+                Parts::new()
             } else {
-                vec![payload]
+                vec![payload].into()
             },
             ..Publish::default()
         };
