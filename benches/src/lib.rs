@@ -10,6 +10,8 @@
     reason = "a bench that cannot go on says so"
 )]
 
+mod chain;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tidegate_binding_mcp::proxy::{self, McpProxy};
@@ -24,6 +26,8 @@ use tidegate_engine::{BindingId, Output, StreamId};
 use tidegate_streams::Frame;
 use tidegate_streams::bytes_stream::BytesBegin;
 use tidegate_streams::http_stream::HttpRequest;
+
+pub use chain::Chain;
 
 /// A gateway between a played `http · server` and a played `tcp · client`.
 pub struct House {
