@@ -4,16 +4,20 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::buf::Limit;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use socket2::SockRef;
 use tidegate_driver::Handle;
 use tidegate_engine::{BindingId, StreamId};
 use tidegate_streams::bytes_stream::{BytesBegin, BytesReset};
 use tidegate_streams::{AbortEx, Frame, ResetEx};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -27,10 +31,12 @@ const READ_MIN: usize = 4 * 1024;
 /// Slices handed to one write.
 const SLICES: usize = 64;
 
-/// What a connection's task has to do.
-enum Ready {
-    Readable,
+/// What a connection's task is woken for.
+enum Happened {
+    /// So many bytes have come; none at the end of all.
+    Read(usize),
     Writable,
+    /// There is something to write, or credit to read.
     Woken,
 }
 
@@ -39,7 +45,7 @@ pub(crate) struct Connection {
     stream: StreamId,
     edge: BindingId,
     remote: String,
-    socket: OnceCell<TcpStream>,
+    socket: OnceCell<OwnedWriteHalf>,
     out: RefCell<VecDeque<Bytes>>,
     /// The stream's END has come: when all is written, the sending direction is closed.
     ending: Cell<bool>,
@@ -91,7 +97,7 @@ impl Connection {
     /// Its socket, once it is up.
     #[cfg(test)]
     pub(crate) fn socket(&self) -> Option<&TcpStream> {
-        self.socket.get()
+        self.socket.get().map(AsRef::as_ref)
     }
 
     /// Takes a frame of the stream.
@@ -134,7 +140,7 @@ impl Connection {
         if self.blocked.get() || self.over.get() {
             return;
         }
-        match self.write(socket) {
+        match self.write(socket.as_ref()) {
             Ok(written) => {
                 if written > 0 {
                     handle.turn(self.edge, |cx| cx.acknowledge(self.stream, written));
@@ -189,13 +195,14 @@ impl Connection {
             });
         match connected {
             Ok(socket) => {
-                let _ = self.socket.set(socket);
+                let (reading, writing) = socket.into_split();
+                let _ = self.socket.set(writing);
                 let remote = self.remote.clone().into();
                 handle.turn(self.edge, |cx| {
                     cx.send(self.stream, Frame::begin(BytesBegin { remote }));
                 });
                 self.flush(&handle);
-                self.converse(&handle).await;
+                self.converse(&handle, reading).await;
             }
             Err(error) => self.lose(&handle, &error),
         }
@@ -203,32 +210,37 @@ impl Connection {
     }
 
     /// Reads and writes until the connection ends.
-    async fn converse(&self, handle: &Handle) {
-        let Some(socket) = self.socket.get() else {
-            return;
-        };
+    async fn converse(&self, handle: &Handle, mut socket: OwnedReadHalf) {
         let mut buffer = BytesMut::with_capacity(READ);
         let mut reading = true;
         while reading || !self.ended.get() {
             let credit = handle.credit(self.edge, self.stream);
-            let reads = reading && credit > 0;
-            let happened = match poll_fn(|task| self.poll_socket(socket, reads, task)).await {
-                Ok(Ready::Readable) => self
-                    .read(socket, &mut buffer, credit, handle)
-                    .map(|open| reading = open),
-                Ok(Ready::Writable) => {
+            let limit = if reading { credit.min(READ) } else { 0 };
+            // What was read is kept as slices of this block: small reads share it.
+            if buffer.capacity() - buffer.len() < READ_MIN {
+                buffer.reserve(READ);
+            }
+            let happened = poll_fn(|task| {
+                let mut buffer = (&mut buffer).limit(limit);
+                self.poll_socket(&mut socket, &mut buffer, task)
+            });
+            match happened.await {
+                Ok(Happened::Read(0)) => {
+                    handle.turn(self.edge, |cx| cx.end(self.stream, Frame::end()));
+                    reading = false;
+                }
+                Ok(Happened::Read(_)) => {
+                    let payload = buffer.split().freeze();
+                    handle.turn(self.edge, |cx| cx.send(self.stream, Frame::data(payload)));
+                    // Behind the turn: what it wrote has carried the acknowledgement already.
+                    acknowledge_at_once(socket.as_ref());
+                }
+                Ok(Happened::Writable) => {
                     self.blocked.set(false);
                     self.flush(handle);
-                    Ok(())
                 }
-                Ok(Ready::Woken) => {
-                    self.flush(handle);
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            };
-            if let Err(error) = happened {
-                return self.lose(handle, &error);
+                Ok(Happened::Woken) => self.flush(handle),
+                Err(error) => return self.lose(handle, &error),
             }
             if self.over.get() {
                 return;
@@ -236,23 +248,25 @@ impl Connection {
         }
     }
 
-    /// What there is to do for the task.
+    /// What there is to do for the task; reads where `buffer` has room.
     fn poll_socket(
         &self,
-        socket: &TcpStream,
-        reads: bool,
+        socket: &mut OwnedReadHalf,
+        buffer: &mut Limit<&mut BytesMut>,
         task: &mut Context<'_>,
-    ) -> Poll<io::Result<Ready>> {
+    ) -> Poll<io::Result<Happened>> {
         if self.blocked.get()
-            && let Poll::Ready(ready) = socket.poll_write_ready(task)
+            && let Poll::Ready(ready) = socket.as_ref().poll_write_ready(task)
         {
-            return Poll::Ready(ready.map(|()| Ready::Writable));
+            return Poll::Ready(ready.map(|()| Happened::Writable));
         }
         if self.woken.replace(false) {
-            return Poll::Ready(Ok(Ready::Woken));
+            return Poll::Ready(Ok(Happened::Woken));
         }
-        if reads && let Poll::Ready(ready) = socket.poll_read_ready(task) {
-            return Poll::Ready(ready.map(|()| Ready::Readable));
+        if buffer.has_remaining_mut()
+            && let Poll::Ready(read) = pin!(socket.read_buf(buffer)).poll(task)
+        {
+            return Poll::Ready(read.map(Happened::Read));
         }
         let waker = match self.waker.take() {
             Some(waker) if waker.will_wake(task.waker()) => waker,
@@ -267,34 +281,6 @@ impl Connection {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
-    }
-
-    /// Reads what is there, up to the credit; whether the peer may send more.
-    fn read(
-        &self,
-        socket: &TcpStream,
-        buffer: &mut BytesMut,
-        credit: usize,
-        handle: &Handle,
-    ) -> io::Result<bool> {
-        // What was read is kept as slices of this block: small reads share it.
-        if buffer.capacity() - buffer.len() < READ_MIN {
-            buffer.reserve(READ);
-        }
-        let read = match socket.try_read_buf(&mut buffer.limit(credit.min(READ))) {
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-            Err(error) => return Err(error),
-        };
-        if read == 0 {
-            handle.turn(self.edge, |cx| cx.end(self.stream, Frame::end()));
-            return Ok(false);
-        }
-        let payload = buffer.split().freeze();
-        handle.turn(self.edge, |cx| cx.send(self.stream, Frame::data(payload)));
-        // Behind the turn: what it wrote has carried the acknowledgement already.
-        acknowledge_at_once(socket);
-        Ok(true)
     }
 
     /// Tells the stream why the connection cannot be had or was lost.

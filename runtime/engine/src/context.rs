@@ -54,6 +54,16 @@ pub(crate) struct Core {
 }
 
 impl Core {
+    /// Frees the stream once both ends have seen the last of it.
+    pub(crate) fn settle(&mut self, stream: StreamId) {
+        if let Some(slot) = self.slots.get(stream)
+            && slot.caller.is_done()
+            && slot.callee.is_done()
+        {
+            self.slots.remove(stream);
+        }
+    }
+
     pub(crate) fn credit(&self, binding: BindingId, stream: StreamId) -> usize {
         self.slots.get(stream).map_or(0, |slot| {
             slot.role_of(binding)
@@ -156,8 +166,8 @@ impl Context<'_> {
         let kind = frame.kind();
         let half = role.half(kind);
         let view = slot.end(role).view(half);
-        match view.next(kind) {
-            Transition::Pass(next) => slot.end_mut(role).set_view(half, next),
+        let next = match view.next(kind) {
+            Transition::Pass(next) => next,
             Transition::Drop => {
                 self.core.counters.dropped += 1;
                 return;
@@ -166,7 +176,8 @@ impl Context<'_> {
                 self.violation(stream, kind, "is not legal now");
                 return;
             }
-        }
+        };
+        slot.end_mut(role).set_view(half, next);
         match &frame {
             Frame::Data(data) if !slot.credit_mut(half).send(data.payload.len()) => {
                 self.violation(stream, kind, "exceeds the credit");
@@ -180,7 +191,9 @@ impl Context<'_> {
             to: role.peer(),
             frame,
         });
-        self.settle(stream);
+        if next.is_terminal() {
+            self.core.settle(stream);
+        }
     }
 
     /// How many bytes of payload this binding may put into one DATA on the stream now.
@@ -355,15 +368,5 @@ impl Context<'_> {
             "a {kind} frame {what}; the stream is ended"
         );
         self.terminate(stream, None, None);
-    }
-
-    /// Frees the stream once both ends have seen the last of it.
-    pub(crate) fn settle(&mut self, stream: StreamId) {
-        if let Some(slot) = self.core.slots.get(stream)
-            && slot.caller.is_done()
-            && slot.callee.is_done()
-        {
-            self.core.slots.remove(stream);
-        }
     }
 }

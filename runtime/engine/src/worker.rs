@@ -286,13 +286,14 @@ impl Worker {
         let half = to.peer().half(kind);
         let end = slot.end_mut(to);
         let passes = !end.is_done();
-        match end.view(half).next(kind) {
-            Transition::Pass(next) if passes => end.set_view(half, next),
+        let next = match end.view(half).next(kind) {
+            Transition::Pass(next) if passes => next,
             _ => {
                 self.core.counters.dropped += 1;
                 return;
             }
-        }
+        };
+        end.set_view(half, next);
         let (binding, token) = (end.binding, end.token);
         match &frame {
             Frame::Data(data) => slot.credit_mut(half).deliver(data.payload.len()),
@@ -313,12 +314,9 @@ impl Worker {
             }),
             _ => self.hand_to_binding(binding, at, token, trace, frame),
         }
-        Context {
-            core: &mut self.core,
-            binding,
-            trace,
+        if next.is_terminal() {
+            self.core.settle(stream);
         }
-        .settle(stream);
     }
 
     fn hand_to_binding(

@@ -328,7 +328,7 @@ fn plain_run(bytes: &[u8]) -> usize {
 
 /// How many bytes in whole blocks from the start on mean themselves.
 fn plain_blocks(bytes: &[u8]) -> usize {
-    const WIDTH: usize = 32;
+    const WIDTH: usize = 64;
     // Without a way out inside a block, the compiler makes a few vector instructions of it.
     let is_plain_block = |block: &&[u8; WIDTH]| {
         let special = block.iter().fold(0, |special, byte| {
