@@ -92,15 +92,15 @@ impl Edge for TcpClient {
         let mut touched = std::mem::take(&mut self.state.borrow_mut().touched);
         for stream in touched.drain(..) {
             let connection = self.state.borrow().connections.get(&stream).cloned();
-            if let Some(connection) = connection {
-                connection.settle(handle);
+            let Some(connection) = connection else {
+                continue;
+            };
+            connection.settle(handle);
+            if connection.is_over() {
+                self.state.borrow_mut().connections.remove(&stream);
             }
         }
-        let mut state = self.state.borrow_mut();
-        state.touched = touched;
-        state
-            .connections
-            .retain(|_, connection| !connection.is_over());
+        self.state.borrow_mut().touched = touched;
     }
 }
 
