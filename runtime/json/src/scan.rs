@@ -1,4 +1,8 @@
 //! The walk over a text that checks everything and writes down where the values lie.
+#![allow(
+    clippy::inline_always,
+    reason = "what each value takes stays in one loop, where the place in the text is in registers"
+)]
 
 use crate::cursor::Cursor;
 use crate::error::{Error, Fault};
@@ -104,6 +108,7 @@ const fn place(cursor: &Cursor<'_>) -> u32 {
 }
 
 /// What follows a value: the ends of containers and then a comma, or the end of the text (`true`).
+#[inline(always)]
 fn behind_value(
     cursor: &mut Cursor<'_>,
     open: &mut Open,
@@ -130,6 +135,7 @@ fn behind_value(
     }
 }
 
+#[inline(always)]
 fn member_name(cursor: &mut Cursor<'_>, index: &mut Index) -> Result<(), Error> {
     cursor.skip_whitespace();
     let start = place(cursor);
@@ -177,7 +183,7 @@ fn scalar(cursor: &mut Cursor<'_>, first: u8, start: u32, index: &mut Index) -> 
 }
 
 /// Writes down what has nothing in it and ends here.
-#[inline]
+#[inline(always)]
 fn leaf(cursor: &Cursor<'_>, kind: Kind, escaped: bool, start: u32, index: &mut Index) {
     let end = place(cursor);
     let next = index.len() + 1;
@@ -305,7 +311,7 @@ const fn special(word: u64) -> u64 {
 }
 
 /// How many bytes from the start on mean themselves.
-#[inline]
+#[inline(always)]
 fn plain_run(bytes: &[u8]) -> usize {
     let mut run = 0;
     let mut rest = bytes;
@@ -343,7 +349,7 @@ fn plain_blocks(bytes: &[u8]) -> usize {
 }
 
 /// A string, behind its opening quote; whether it has escapes.
-#[inline]
+#[inline(always)]
 fn string(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
     let chunk = cursor.chunk();
     let run = plain_run(chunk);
