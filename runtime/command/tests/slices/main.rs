@@ -1,14 +1,19 @@
-//! A payload walks from the HTTP body to the socket as a slice of the body's own buffer.
+//! A payload walks from the HTTP body to the socket as a slice of the body's own buffer, and from
+//! what the socket has read to the HTTP response as slices of that.
 //!
 //! The whole house stands between two edges: one plays `http · server`, the other `tcp · client`.
-//! What arrives at the latter is what it hands to the socket's vectored write, so that its address
+//! What arrives at either is what it hands to the socket's vectored write, so that its address
 //! shows whether anyone has copied it.
 
 #![allow(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     reason = "a test says what it expects"
 )]
+
+mod back;
+mod onward;
 
 use std::ops::Range;
 
@@ -17,7 +22,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tidegate_binding_mcp::server::{self, McpServer};
 use tidegate_binding_mcp_mqtt::McpMqtt;
 use tidegate_binding_mqtt::client::MqttClient;
-use tidegate_binding_mqtt::codec::{Ack, Decoder, Packet, REMAINING_LENGTH_MAX, Version, encode};
+use tidegate_binding_mqtt::codec::{Decoder, Packet, REMAINING_LENGTH_MAX, Version, encode};
 use tidegate_engine::testing::Rig;
 use tidegate_engine::{BindingId, PendingData, StreamId};
 use tidegate_streams::bytes_stream::BytesBegin;
@@ -29,6 +34,7 @@ struct House {
     network: BindingId,
     entry: BindingId,
     server: BindingId,
+    connection: Option<StreamId>,
     decoder: Decoder,
 }
 
@@ -48,38 +54,45 @@ impl House {
             network,
             entry,
             server,
+            connection: None,
             decoder: Decoder::new(Version::V5, REMAINING_LENGTH_MAX),
         }
     }
 
-    /// Posts a body in the parts that it was read in.
-    fn post(&mut self, body: &[Bytes]) -> StreamId {
+    /// Posts a request for what is named, in the parts in which its body was read, and lets the
+    /// broker accept the connection that it asks for.
+    fn post(&mut self, method: &'static str, name: &'static str, body: &[Bytes]) -> StreamId {
         let length: usize = body.iter().map(Bytes::len).sum();
         let request = HttpRequest {
             method: Method::POST,
             path: "/mcp".into(),
-            headers: headers(),
+            headers: headers(method, name),
             content_length: i64::try_from(length).expect("a length"),
         };
         let stream = self.rig.open(self.entry, self.server, request);
-        let mut pending = PendingData::new();
-        for part in body {
-            pending.push(Data {
-                flags: DataFlags::WHOLE,
-                payload: part.clone(),
-                extension: None,
-            });
-        }
-        while !self.rig.turn(self.entry, |cx| pending.flush(cx, stream)) {}
+        self.send(self.entry, stream, body);
         self.rig.send(self.entry, stream, Frame::end());
+        let (_, packets) = self.written();
+        let seen = self.rig.frames(self.entry, stream);
+        let connection = self.connection;
+        let connection = connection.unwrap_or_else(|| panic!("no connection: {seen:?}"));
+        assert!(
+            matches!(packets.as_slice(), [Packet::Connect(_)]),
+            "{packets:?}"
+        );
+        let begin = Frame::begin(BytesBegin {
+            remote: "broker:1883".into(),
+        });
+        self.rig.send(self.network, connection, begin);
+        self.answer(&Packet::Connack(Box::default()));
         stream
     }
 
     /// Takes what the network gets, as the broker reads it: the slices and the packets in them.
-    fn written(&mut self) -> (Option<StreamId>, Vec<Bytes>, Vec<Packet>) {
-        let (mut stream, mut slices, mut packets) = (None, vec![], vec![]);
+    fn written(&mut self) -> (Vec<Bytes>, Vec<Packet>) {
+        let (mut slices, mut packets) = (vec![], vec![]);
         for output in self.rig.outputs(self.network) {
-            stream = Some(output.at.stream);
+            self.connection = Some(output.at.stream);
             if let Frame::Data(data) = output.frame {
                 slices.push(data.payload.clone());
                 self.decoder.push(data.payload);
@@ -88,24 +101,58 @@ impl House {
         while let Some(packet) = self.decoder.next().expect("legal packets") {
             packets.push(packet);
         }
-        (stream, slices, packets)
+        (slices, packets)
     }
 
-    fn answer(&mut self, stream: StreamId, packet: &Packet) {
-        let mut out = BytesMut::new();
-        encode(packet, Version::V5, REMAINING_LENGTH_MAX, &mut out).expect("a legal packet");
-        self.rig
-            .send(self.network, stream, Frame::data(out.freeze()));
+    fn answer(&mut self, packet: &Packet) {
+        self.read(&[encoded(packet)]);
+    }
+
+    /// The socket reads from the broker, into a buffer for each part.
+    fn read(&mut self, parts: &[Bytes]) {
+        let connection = self.connection.expect("a connection");
+        self.send(self.network, connection, parts);
+    }
+
+    fn send(&mut self, edge: BindingId, stream: StreamId, parts: &[Bytes]) {
+        let mut pending = PendingData::new();
+        for part in parts {
+            pending.push(Data {
+                flags: DataFlags::WHOLE,
+                payload: part.clone(),
+                extension: None,
+            });
+        }
+        while !self.rig.turn(edge, |cx| pending.flush(cx, stream)) {}
+    }
+
+    /// The body of a whole response that says that all is well, in the slices that it is written from.
+    fn response(&mut self, request: StreamId) -> Vec<Bytes> {
+        let frames = self.rig.frames(self.entry, request);
+        let status = frames.iter().find_map(|frame| match frame {
+            Frame::Begin(begin) => match &**begin {
+                BeginEx::Http(HttpBeginEx::Response(response)) => Some(response.status),
+                _ => None,
+            },
+            _ => None,
+        });
+        assert_eq!(status, Some(StatusCode::OK), "{frames:?}");
+        assert!(matches!(frames.last(), Some(Frame::End(_))), "{frames:?}");
+        let slices = frames.into_iter().filter_map(|frame| match frame {
+            Frame::Data(data) => Some(data.payload),
+            _ => None,
+        });
+        slices.collect()
     }
 }
 
-fn headers() -> HeaderMap {
+fn headers(method: &'static str, name: &'static str) -> HeaderMap {
     let pairs = [
         ("content-type", "application/json"),
         ("accept", "application/json, text/event-stream"),
         ("mcp-protocol-version", "2026-07-28"),
-        ("mcp-method", "tools/call"),
-        ("mcp-name", "publish"),
+        ("mcp-method", method),
+        ("mcp-name", name),
     ];
     let pair = |(name, value)| {
         (
@@ -116,56 +163,18 @@ fn headers() -> HeaderMap {
     pairs.into_iter().map(pair).collect()
 }
 
-/// A call of `publish`, and where in it the payload stands.
-fn call(payload: &str) -> (Bytes, Range<usize>) {
-    let head = concat!(
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"publish","_meta":{"#,
-        r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","#,
-        r#""io.modelcontextprotocol/clientCapabilities":{}},"#,
-        r#""arguments":{"topic":"a/b","qos":1,"payload":""#,
-    );
-    let body = format!("{head}{payload}\"}}}}}}");
-    (Bytes::from(body), head.len()..head.len() + payload.len())
+fn encoded(packet: &Packet) -> Bytes {
+    let mut out = BytesMut::new();
+    encode(packet, Version::V5, REMAINING_LENGTH_MAX, &mut out).expect("a legal packet");
+    out.freeze()
 }
 
-/// Publishes, and returns what the socket is to write of the PUBLISH.
-fn publish(body: &[Bytes]) -> Vec<Bytes> {
-    let mut house = House::new();
-    let request = house.post(body);
-    let (stream, _, packets) = house.written();
-    let seen = house.rig.frames(house.entry, request);
-    let stream = stream.unwrap_or_else(|| panic!("no connection is asked for: {seen:?}"));
-    assert!(
-        matches!(packets.as_slice(), [Packet::Connect(_)]),
-        "{packets:?}"
-    );
-    let begin = Frame::begin(BytesBegin {
-        remote: "broker:1883".into(),
-    });
-    house.rig.send(house.network, stream, begin);
-    house.answer(stream, &Packet::Connack(Box::default()));
-    let (_, slices, packets) = house.written();
-    let [Packet::Publish(publish)] = packets.as_slice() else {
-        panic!("one PUBLISH is expected: {packets:?}");
-    };
-    let packet_id = publish.packet_id;
-    house.answer(
-        stream,
-        &Packet::Puback(Ack {
-            packet_id,
-            ..Ack::default()
-        }),
-    );
-    let frames = house.rig.frames(house.entry, request);
-    let status = frames.iter().find_map(|frame| match frame {
-        Frame::Begin(begin) => match &**begin {
-            BeginEx::Http(HttpBeginEx::Response(response)) => Some(response.status),
-            _ => None,
-        },
-        _ => None,
-    });
-    assert_eq!(status, Some(StatusCode::OK), "{frames:?}");
-    slices
+/// A message as reads bring it: cut at these places, each part in a buffer of its own.
+fn cut(message: &Bytes, places: &[usize]) -> Vec<Bytes> {
+    let starts = std::iter::once(0).chain(places.iter().copied());
+    let ends = places.iter().copied().chain([message.len()]);
+    let part = |(start, end)| Bytes::copy_from_slice(&message.slice(start..end));
+    starts.zip(ends).map(part).collect()
 }
 
 /// The addresses of a slice's bytes.
@@ -182,37 +191,4 @@ fn within(slices: &[Bytes], buffer: &[u8]) -> usize {
         buffer.start <= slice.start && slice.end <= buffer.end
     };
     slices.iter().filter(inside).map(Bytes::len).sum()
-}
-
-#[test]
-fn a_payload_without_escapes_is_written_from_the_buffer_of_the_body() {
-    let payload = "temperature ".repeat(20_000);
-    let (body, place) = call(&payload);
-    let slices = publish(std::slice::from_ref(&body));
-    assert_eq!(within(&slices, &body[place]), payload.len());
-}
-
-#[test]
-fn a_body_that_was_read_in_several_parts_is_not_put_together() {
-    let payload = "x".repeat(100_000);
-    let (body, place) = call(&payload);
-    let parts = [
-        body.slice(..50_000),
-        body.slice(50_000..50_001),
-        body.slice(50_001..),
-    ];
-    // Each part has a buffer of its own, as the reads of a socket do.
-    let parts = parts.map(|part| Bytes::copy_from_slice(&part));
-    let slices = publish(&parts);
-    let inside: usize = parts.iter().map(|part| within(&slices, part)).sum();
-    assert_eq!(inside, payload.len());
-    assert!(slices.len() >= 3 && place.len() == payload.len());
-}
-
-#[test]
-fn a_payload_with_escapes_arrives_unescaped() {
-    let (body, _) = call("line\\nend \\u00fc");
-    let slices = publish(&[body]);
-    let written = slices.concat();
-    assert!(written.ends_with("line\nend ü".as_bytes()), "{written:?}");
 }
