@@ -7,10 +7,12 @@
 #![allow(
     clippy::expect_used,
     clippy::missing_panics_doc,
+    clippy::panic,
     reason = "a bench that cannot go on says so"
 )]
 
 mod chain;
+mod toolkit;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -28,6 +30,7 @@ use tidegate_streams::bytes_stream::BytesBegin;
 use tidegate_streams::http_stream::HttpRequest;
 
 pub use chain::Chain;
+pub use toolkit::Toolkit;
 
 /// A gateway between a played `http · server` and a played `tcp · client`.
 pub struct House {
@@ -106,18 +109,11 @@ impl House {
     /// One call of `publish`, from its body to its response; the length of the response's body.
     pub fn publish(&mut self, body: &Bytes) -> usize {
         let request = self.post(body);
-        self.serve();
-        let frames = self.rig.frames(self.entry, request);
-        let length = frames.iter().map(|frame| match frame {
-            Frame::Data(data) => data.payload.len(),
-            _ => 0,
-        });
-        let length = length.sum();
-        assert!(length > 0, "the call was answered");
-        length
+        self.answered(request)
     }
 
-    /// One call of `receive` that is satisfied by `messages` messages.
+    /// One call of `receive` that is satisfied by `messages` messages; the length of its response's
+    /// body.
     pub fn receive(&mut self, body: &Bytes, messages: usize) -> usize {
         let request = self.post(body);
         for packet in self.read() {
@@ -141,9 +137,20 @@ impl House {
                 }
             }
         }
+        self.answered(request)
+    }
+
+    /// The broker does what is left, and the call is answered; the length of its response's body.
+    fn answered(&mut self, request: StreamId) -> usize {
         self.serve();
         let frames = self.rig.frames(self.entry, request);
-        frames.len()
+        let length = frames.iter().map(|frame| match frame {
+            Frame::Data(data) => data.payload.len(),
+            _ => 0,
+        });
+        let length = length.sum();
+        assert!(length > 0, "the call was answered");
+        length
     }
 
     fn post(&mut self, body: &Bytes) -> StreamId {
