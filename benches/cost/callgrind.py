@@ -10,6 +10,12 @@ REGISTRY = re.compile(r"/registry/src/[^/]+/([A-Za-z0-9_-]+?)-\d[^/]*/")
 OURS = re.compile(r"(?:^|/)(runtime/[a-z-]+|benches|specs/[a-z]+)/src/")
 CRATE = re.compile(r"\b([a-z_][a-z0-9_]*)::")
 STANDARD = {"core", "alloc", "std"}
+OURSELVES = ("runtime/", "tidegate", "benches", "specs/")
+GROUPS = {
+    **dict.fromkeys(["hyper", "hyper_util", "http", "http_body", "http_body_util", "httparse", "httpdate", "want"], "hyper"),
+    **dict.fromkeys(["tokio", "mio", "socket2", "parking_lot", "parking_lot_core", "atomic_waker"], "tokio"),
+    **dict.fromkeys(["allocator", "memcpy and kin"], "malloc and memcpy"),
+}
 
 
 class Profile:
@@ -40,6 +46,14 @@ class Profile:
         for (owner, _), cost in self.functions.items():
             owners[owner] += cost
         return owners.most_common()
+
+    def by_group(self):
+        """The same in a few words: what is hyper's, tokio's, ours."""
+        groups = Counter()
+        for owner, cost in self.by_owner():
+            crate = owner.removesuffix(" (std)").replace("-", "_")
+            groups[GROUPS.get(crate) or ("tidegate" if crate.startswith(OURSELVES) else "the rest")] += cost
+        return groups.most_common()
 
     def by_function(self):
         return Counter(self.functions).most_common()

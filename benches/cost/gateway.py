@@ -87,7 +87,9 @@ class Gateway:
         self.command = [*wrapper, binary, "start", "--config", path]
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         self.connection = connect(self.port, self.process)
         return self
 
@@ -138,6 +140,25 @@ class Gateway:
         if not data:
             raise RuntimeError("tidegate has closed the connection")
         return data
+
+
+class Floor(Gateway):
+    """The floor under callgrind, driven with the same requests."""
+
+    def __init__(self, binary, directory, broker_port, wrapper):
+        self.port = free_port()
+        payload = directory / "payload"
+        payload.write_text("x" * 100)
+        self.command = [*wrapper, binary, "bench-floor", "--listen", f"127.0.0.1:{self.port}"]
+        self.command += ["--broker", f"127.0.0.1:{broker_port}", "--qos", "1", "--topic", "bench/cost"]
+        self.command += ["--payload-file", payload]
+
+    def __exit__(self, *_):
+        self.connection.close()
+        # It ends with its standard input.
+        _, said = self.process.communicate(timeout=PATIENCE)
+        if self.process.returncode != 0:
+            raise RuntimeError(f"the floor ended with {self.process.returncode}: {said.decode()}")
 
 
 def body():
