@@ -43,12 +43,21 @@ impl Publication {
     }
 }
 
+/// What is said of a message with its first part.
+#[derive(Debug)]
+struct First {
+    qos: u8,
+    flags: MqttPublishFlags,
+    expiry: Option<u32>,
+    format: MqttPayloadFormat,
+}
+
 /// A message on its way.
 #[derive(Debug)]
 pub(crate) struct Publish {
     topic: ByteString,
-    /// The extension of the INIT frame, until that is sent.
-    first: Option<MqttPublishData>,
+    /// What the INIT frame says of the message, until that is sent.
+    first: Option<First>,
     /// What follows the INIT frame, until that is sent.
     parts: Fifo<Bytes>,
     pending: PendingData,
@@ -66,12 +75,11 @@ impl Publish {
         }
         Self {
             topic: publication.topic,
-            first: Some(MqttPublishData {
+            first: Some(First {
                 qos: publication.qos,
                 flags,
-                expiry_interval: expiry.map_or(-1, i64::from),
+                expiry,
                 format: publication.format,
-                ..MqttPublishData::default()
             }),
             parts,
             pending: PendingData::new(),
@@ -94,17 +102,18 @@ impl Publish {
 
     /// Sends the INIT frame and queues the others. What is deferred is known only here, as the
     /// credit cuts the first part.
-    fn send_first(
-        &mut self,
-        cx: &mut Context<'_>,
-        stream: StreamId,
-        mut extension: MqttPublishData,
-        credit: usize,
-    ) {
+    fn send_first(&mut self, cx: &mut Context<'_>, stream: StreamId, first: First, credit: usize) {
         let mut head = self.parts.pop_front().unwrap_or_default();
         let cut = (head.len() > credit).then(|| head.split_off(credit));
         let deferred: usize = cut.iter().chain(self.parts.iter()).map(Bytes::len).sum();
-        extension.deferred = u32::try_from(deferred).unwrap_or(u32::MAX);
+        let extension = MqttPublishData {
+            deferred: u32::try_from(deferred).unwrap_or(u32::MAX),
+            qos: first.qos,
+            flags: first.flags,
+            expiry_interval: first.expiry.map_or(-1, i64::from),
+            format: first.format,
+            ..MqttPublishData::default()
+        };
         let flags = DataFlags::of(true, deferred == 0);
         cx.send(stream, Frame::data_with(flags, head, extension));
         let mut next = cut.or_else(|| self.parts.pop_front());
