@@ -94,7 +94,7 @@ impl Publish {
             return false;
         }
         if let Some(first) = self.first.take() {
-            self.send_first(cx, stream, first, credit);
+            self.send_first(cx, stream, &first, credit);
         }
         self.sent = self.pending.flush(cx, stream);
         self.sent
@@ -102,7 +102,7 @@ impl Publish {
 
     /// Sends the INIT frame and queues the others. What is deferred is known only here, as the
     /// credit cuts the first part.
-    fn send_first(&mut self, cx: &mut Context<'_>, stream: StreamId, first: First, credit: usize) {
+    fn send_first(&mut self, cx: &mut Context<'_>, stream: StreamId, first: &First, credit: usize) {
         let mut head = self.parts.pop_front().unwrap_or_default();
         let cut = (head.len() > credit).then(|| head.split_off(credit));
         let deferred: usize = cut.iter().chain(self.parts.iter()).map(Bytes::len).sum();
