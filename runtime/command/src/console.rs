@@ -11,6 +11,7 @@ pub(crate) fn say(line: impl AsRef<str>) {
 }
 
 /// Text in bold, where standard output is a terminal.
+#[cfg(feature = "broker")]
 pub(crate) fn strong(text: &str) -> String {
     if io::stdout().is_terminal() {
         format!("\x1b[1m{text}\x1b[0m")

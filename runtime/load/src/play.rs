@@ -167,9 +167,7 @@ async fn start(
         players.push(Player::calling(floor, cell.concurrency, settings.rounds));
     }
     for peer in &settings.peers {
-        let plays = peer.concurrency.as_ref();
-        let plays = plays.is_none_or(|concurrency| concurrency.contains(&cell.concurrency));
-        if !plays || peer.operation != cell.operation {
+        if !peer.plays(&cell) {
             continue;
         }
         progress.starting(&peer.name);
@@ -221,7 +219,10 @@ impl Player {
     async fn turn(&mut self, settings: &Settings, duration: Duration, pace: &mut Fine) -> Tally {
         match &mut self.plays {
             Plays::Callers(callers) => {
-                let taken = std::mem::take(callers);
+                let mut taken = std::mem::take(callers);
+                for caller in &mut taken {
+                    caller.prepare().await;
+                }
                 let (back, tally) = match settings.rate {
                     Some(rate) => drive::scheduled(taken, rate, duration, pace).await,
                     None => drive::closed(taken, duration).await,

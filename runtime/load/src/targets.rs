@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::plan::{Operation, Unreadable};
+use crate::plan::{Cell, Operation, Unreadable};
 
 /// The revision that is spoken unless a target says otherwise: stateless, a request at a time.
 pub(crate) const MODERN: &str = "2026-07-28";
@@ -70,6 +70,9 @@ pub struct Peer {
     /// The concurrencies at which it plays; absent, at all.
     #[serde(default)]
     pub concurrency: Option<Vec<usize>>,
+    /// The levels of `publish` at which it plays; absent, at all.
+    #[serde(default)]
+    pub qos: Option<Vec<u8>>,
     /// The first rounds alone, where it is slow.
     #[serde(default)]
     pub rounds: Option<usize>,
@@ -89,6 +92,15 @@ fn operation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Operation, D:
 }
 
 impl Peer {
+    /// Whether it plays in a cell.
+    pub(crate) fn plays(&self, cell: &Cell) -> bool {
+        let concurrency = self.concurrency.as_ref();
+        let qos = self.qos.as_ref().zip(cell.qos);
+        self.operation == cell.operation
+            && concurrency.is_none_or(|list| list.contains(&cell.concurrency))
+            && qos.is_none_or(|(list, qos)| list.contains(&qos))
+    }
+
     fn check(&self) -> Result<(), Unreadable> {
         let wrong = |what: &str| Err(Unreadable(format!("target {}: {what}", self.name)));
         let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
@@ -110,6 +122,13 @@ impl Peer {
             .any(|name| name.is_empty() || name.contains('/'))
         {
             return wrong("a file's name has no '/'");
+        }
+        let qos = self.qos.as_deref();
+        if qos.is_some_and(|list| list.is_empty() || list.iter().any(|qos| *qos > 2)) {
+            return wrong("its qos is a list of 0, 1 and 2");
+        }
+        if qos.is_some() && self.operation != Operation::Publish {
+            return wrong("publish alone has a qos");
         }
         if self.rounds == Some(0) {
             return wrong("it plays at least one round");
@@ -173,6 +192,7 @@ impl fmt::Display for Url {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Size;
 
     #[test]
     fn a_file_is_read_with_its_defaults() {
@@ -220,6 +240,27 @@ targets:
     }
 
     #[test]
+    fn a_target_plays_the_cells_that_it_names() {
+        let text = "targets: [ { name: a, stdio: [b], qos: [1], concurrency: [1, 16] } ]";
+        let peers = read_targets(text).expect("a targets file");
+        let cell = |operation, qos, concurrency| Cell {
+            operation,
+            qos,
+            concurrency,
+            payload: Size(100),
+        };
+        for (cell, plays) in [
+            (cell(Operation::Publish, Some(1), 16), true),
+            (cell(Operation::Publish, Some(1), 64), false),
+            (cell(Operation::Publish, Some(0), 16), false),
+            (cell(Operation::Publish, Some(2), 1), false),
+            (cell(Operation::Read, None, 16), false),
+        ] {
+            assert_eq!(peers[0].plays(&cell), plays, "{cell}");
+        }
+    }
+
+    #[test]
     fn a_target_that_cannot_be_is_refused() {
         for fault in [
             "{ name: a }",
@@ -228,6 +269,9 @@ targets:
             "{ name: 'a/b', stdio: [c] }",
             "{ name: a, stdio: [c], files: { ../d: e } }",
             "{ name: a, stdio: [c], rounds: 0 }",
+            "{ name: a, stdio: [c], qos: [] }",
+            "{ name: a, stdio: [c], qos: [1, 3] }",
+            "{ name: a, stdio: [c], qos: [1], operation: read }",
             "{ name: a, stdio: [c], unknown: 0 }",
             "{ name: a, stdio: [c], operation: sing }",
             "{ name: a, url: 'http://b/', headers: { c: \"d\\r\\ne\" } }",

@@ -52,6 +52,8 @@ pub(crate) struct Connection {
     input: BytesMut,
     /// The body of the answer that was read last.
     pub(crate) body: Vec<u8>,
+    /// Whether another request may follow, as the last answer said.
+    keeps: bool,
 }
 
 impl Connection {
@@ -62,7 +64,20 @@ impl Connection {
             socket,
             input: BytesMut::with_capacity(READ_SIZE),
             body: Vec::new(),
+            keeps: true,
         })
+    }
+
+    /// Whether no request may follow: the last answer said so, or the server has closed it since the last answer, or has said something unasked, as
+    /// servers do before they close. It costs no system call while there is nothing to be read.
+    pub(crate) fn is_over(&self) -> bool {
+        if !self.keeps {
+            return true;
+        }
+        match self.socket.try_read(&mut [0]) {
+            Ok(_) => true,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
     }
 
     /// Writes a request and reads the whole answer; its body stands in `body`.
@@ -76,6 +91,7 @@ impl Connection {
             }
         }
         head.keeps &= !matches!(head.framing, Framing::ToEnd);
+        self.keeps = head.keeps;
         Ok(head)
     }
 
