@@ -206,9 +206,13 @@ pub(crate) struct Bench {
     /// Leave the floor out.
     #[arg(long)]
     pub(crate) no_floor: bool,
-    /// Where to write results.json, an HDR log for each cell and target, and a plot for each cell.
+    /// Where to write results.json, an HDR log for each cell and target, a plot for each cell, and the
+    /// gateway's config.
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+    /// Print the config of the gateway that is started.
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
 }
 
 /// Nagle's algorithm.

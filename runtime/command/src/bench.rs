@@ -85,6 +85,7 @@ fn settings(bench: Bench) -> Result<Settings, Failure> {
             .map_or_else(|| Ok(Vec::new()), peers)?,
         floor: !bench.no_floor,
         output: bench.output,
+        verbose: bench.verbose,
     })
 }
 

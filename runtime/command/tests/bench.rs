@@ -126,7 +126,7 @@ fn publish_beside_stdio(version: &str) {
     ]);
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(
-        told.contains("publish · QoS 1 · 4 callers · 100B"),
+        told.contains("publish · QoS 1 · 4 callers · 100 B"),
         "{told}"
     );
     let results = folder.results();

@@ -12,6 +12,7 @@ mod child;
 mod drive;
 mod fanout;
 mod floor;
+mod gateway;
 mod measure;
 mod message;
 mod mqtt;

@@ -217,10 +217,27 @@ pub(crate) fn is_final(failure: &str) -> bool {
         .any(|code| failure.contains(code))
 }
 
-/// What a body says, cut short.
+/// What a body says, cut short: the sentence of an error where there is one.
 pub(crate) fn shown(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body.get(..SHOWN).unwrap_or(body));
-    text.trim().to_owned()
+    let text = sentence(body);
+    let text = text.unwrap_or_else(|| String::from_utf8_lossy(body).trim().to_owned());
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+/// What a JSON-RPC error or an error of a tool says, of JSON or the last server-sent event.
+fn sentence(body: &[u8]) -> Option<String> {
+    let event = memmem::rfind(body, b"data:").filter(|_| !body.starts_with(b"{"));
+    let json = event.and_then(|at| body.get(at + "data:".len()..));
+    let value: Value = serde_json::from_slice(json.unwrap_or(body).trim_ascii()).ok()?;
+    if let Some(message) = value.pointer("/error/message").and_then(Value::as_str) {
+        let code = value.pointer("/error/code").unwrap_or(&Value::Null);
+        return Some(format!("{message} (code {code})"));
+    }
+    let text = value.pointer("/result/content/0/text")?;
+    text.as_str().map(str::to_owned)
 }
 
 /// Whether the member whose name starts at `at` is `true`.
@@ -321,6 +338,33 @@ mod tests {
         ] {
             assert!(check.answer(failure.as_bytes()).is_err(), "{failure}");
         }
+    }
+
+    #[test]
+    fn an_error_is_shown_in_its_own_words() {
+        for (body, words) in [
+            (
+                r#"{"error":{"code":-32602,"message":"no"}}"#,
+                "no (code -32602)",
+            ),
+            (
+                r#"{"result":{"isError":true,"content":[{"type":"text","text":"full"}]}}"#,
+                "full",
+            ),
+            (
+                "event: message\ndata: {\"error\":{\"code\":1,\"message\":\"no\"}}\n\n",
+                "no (code 1)",
+            ),
+            (r#"{"result":{}}"#, r#"{"result":{}}"#),
+            (" Not Found\n", "Not Found"),
+            ("", ""),
+        ] {
+            assert_eq!(shown(body.as_bytes()), words);
+        }
+        assert_eq!(shown("ä".repeat(400).as_bytes()).chars().count(), SHOWN + 1);
+        assert!(is_final(&shown(
+            br#"{"error":{"code":-32602,"message":"no"}}"#
+        )));
     }
 
     #[test]

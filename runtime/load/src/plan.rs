@@ -149,6 +149,8 @@ pub struct Settings {
     pub floor: bool,
     /// Where results are written.
     pub output: Option<PathBuf>,
+    /// Whether the config of the gateway that the driver starts is told.
+    pub verbose: bool,
 }
 
 impl Settings {
@@ -251,10 +253,10 @@ impl fmt::Display for Cell {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn settings() -> Settings {
+    pub(crate) fn settings() -> Settings {
         Settings {
             operations: vec![Operation::Publish, Operation::Read],
             qos: vec![0, 1],
@@ -273,6 +275,7 @@ mod tests {
             peers: Vec::new(),
             floor: true,
             output: None,
+            verbose: false,
         }
     }
 

@@ -13,6 +13,7 @@ use crate::broker::{Broker, Description};
 use crate::caller::{Caller, Endpoint};
 use crate::drive;
 use crate::fanout::Fanout;
+use crate::gateway;
 use crate::measure::{Figures, Tally, histogram};
 use crate::mqtt::Mqtt;
 use crate::pace::Fine;
@@ -55,6 +56,17 @@ pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outco
     for nagle in brokers {
         let broker = Broker::start(settings, *nagle).await?;
         say(&report::broker_line(&broker.description));
+        if settings.endpoint.is_none() {
+            // Each cell takes a port that is free.
+            let address = &broker.description.address;
+            let config = gateway::config(settings, address, "127.0.0.1:0")?;
+            if settings.verbose {
+                say(&format!("gateway:\n{}", config.trim_end()));
+            }
+            if let Some(folder) = &settings.output {
+                gateway::write(folder, &config)?;
+            }
+        }
         for cell in &cells {
             let done = play(settings, *cell, &broker.description, &mut progress).await?;
             progress.suspend(|| say(&report::table(&done)));

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::LoadError;
 use crate::caller::{Call, Caller, Endpoint};
 use crate::child::{Directory, Process, free_port};
+use crate::gateway;
 use crate::message::{Check, Message, is_final};
 use crate::plan::{Cell, FLOOR, Nagle, OURS, Operation, Settings};
 use crate::process;
@@ -76,7 +77,8 @@ impl Target {
         } else {
             let port = free_port().await?;
             let directory = Directory::new()?;
-            let config = directory.write("bench.yaml", gateway(scene, port)?)?;
+            let config = gateway::config(settings, scene.broker, &format!("127.0.0.1:{port}"))?;
+            let config = directory.write("gateway.yaml", config)?;
             let program = env::current_exe()?.display().to_string();
             let config = config.display().to_string();
             let command = [
@@ -353,42 +355,4 @@ fn local(port: u16) -> Url {
         authority: format!("127.0.0.1:{port}"),
         path: "/mcp".to_owned(),
     }
-}
-
-/// The config of the gateway that is measured; JSON is YAML too.
-fn gateway(scene: &Scene<'_>, port: u16) -> Result<String, LoadError> {
-    let (host, broker_port) = scene
-        .broker
-        .rsplit_once(':')
-        .unwrap_or((scene.broker, "1883"));
-    let wrong = |_| LoadError::Broker(scene.broker.to_owned(), "write host:port".to_owned());
-    let broker_port: u16 = broker_port.parse().map_err(wrong)?;
-    let body = (4 << 20).max(2 * scene.payload.len() + (64 << 10));
-    let connections = (2 * scene.cell.concurrency).max(1_024);
-    let patterns = ["bench/#"];
-    let config = json!({
-        "name": "bench",
-        "workers": scene.settings.workers,
-        "bindings": {
-            "http0": {
-                "type": "http", "kind": "server", "exit": "mcp_server0",
-                "options": {
-                    "listen": format!("127.0.0.1:{port}"),
-                    "maxBodySize": body,
-                    "maxConnections": connections,
-                },
-            },
-            "mcp_server0": { "type": "mcp", "kind": "server", "exit": "mcp_mqtt0" },
-            "mcp_mqtt0": {
-                "type": "mcp_mqtt", "kind": "proxy", "exit": "mqtt_client0",
-                "options": { "publish": patterns, "subscribe": patterns },
-            },
-            "mqtt_client0": { "type": "mqtt", "kind": "client", "exit": "tcp_client0" },
-            "tcp_client0": {
-                "type": "tcp", "kind": "client",
-                "options": { "host": host.trim_matches(['[', ']']), "port": broker_port },
-            },
-        },
-    });
-    Ok(config.to_string())
 }

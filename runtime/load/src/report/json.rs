@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::CellReport;
+use super::{CellReport, table};
 use crate::plan::Settings;
 
 /// A run.
@@ -100,6 +100,7 @@ impl Run {
             self.duration,
             self.workers,
         );
+        heading = table::wrapped(&heading, "  ");
         if !machine.optimized {
             heading.push_str("\nwarning: this is a debug build; its figures tell nothing");
         }

@@ -4,22 +4,14 @@ use std::fmt::Write as _;
 
 use super::{CellReport, TargetReport};
 use crate::broker::Description;
-use crate::plan::{Nagle, Operation};
+use crate::plan::{Nagle, Operation, Size};
 use crate::statistics::Ratios;
 
-const HEADINGS: [&str; 12] = [
-    "target",
-    "calls/s",
-    "p50",
-    "p90",
-    "p99",
-    "p99.9",
-    "max",
-    "CPU/call",
-    "user+system",
-    "RSS",
-    "start",
-    "errors",
+/// What a terminal shows without breaking lines by itself.
+const WIDTH: usize = 120;
+const COLUMNS: usize = 11;
+const HEADINGS: [&str; COLUMNS] = [
+    "target", "calls/s", "p50", "p90", "p99", "p99.9", "max", "CPU/call", "RSS", "start", "errors",
 ];
 
 pub(crate) const fn word(nagle: Nagle) -> &'static str {
@@ -45,7 +37,7 @@ pub(crate) fn broker_line(broker: &Description) -> String {
     {
         let _ = write!(line, ", {setting}");
     }
-    line
+    wrapped(&line, "  ")
 }
 
 /// A cell.
@@ -61,7 +53,8 @@ pub(crate) fn table(report: &CellReport) -> String {
         (_, 1) => "caller",
         _ => "callers",
     };
-    let _ = write!(out, " · {} {who} · {}", cell.concurrency, cell.payload);
+    let payload = size(cell.payload);
+    let _ = write!(out, " · {} {who} · {payload}", cell.concurrency);
     if let Some(nagle) = report.broker.nagle {
         let _ = write!(out, " · Nagle {}", word(nagle));
     }
@@ -74,23 +67,22 @@ pub(crate) fn table(report: &CellReport) -> String {
     }
     for target in &report.targets {
         if let Some(error) = &target.first_error {
-            let _ = writeln!(
-                out,
-                "  {}: {} failed; first: {error}",
-                target.name,
-                target.errors()
-            );
+            let (name, errors) = (&target.name, grouped_whole(target.errors()));
+            let all = grouped_whole(target.errors() + target.calls());
+            let line = format!("  {name}: {errors} of {all} calls failed; the first: {error}");
+            out.push_str(&wrapped(&line, "    "));
+            out.push('\n');
         }
     }
     for (name, why) in &report.failed {
-        let _ = writeln!(out, "  {name} was left out: {why}");
+        out.push_str(&wrapped(&format!("  {name} was left out: {why}"), "    "));
+        out.push('\n');
     }
     out.trim_end().to_owned()
 }
 
-fn row(target: &TargetReport) -> [String; 12] {
+fn row(target: &TargetReport) -> [String; COLUMNS] {
     let median = &target.median;
-    let user_system = median.cpu_user.zip(median.cpu_system);
     [
         target.name.clone(),
         grouped(median.rate),
@@ -100,15 +92,21 @@ fn row(target: &TargetReport) -> [String; 12] {
         time(Some(median.p999)),
         time(Some(median.max)),
         time(median.cpu),
-        user_system.map_or_else(dash, |(user, system)| format!("{user:.1}+{system:.1}")),
         median
             .resident
             .map_or_else(dash, |bytes| format!("{:.1} MiB", bytes / 1_048_576.0)),
         target
             .start
             .map_or_else(dash, |millis| format!("{millis:.0} ms")),
-        format!("{:.0}", target.errors()),
+        grouped_whole(target.errors()),
     ]
+}
+
+/// A size as times are told, with its unit apart.
+fn size(size: Size) -> String {
+    let text = size.to_string();
+    let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    format!("{} {unit}", text.trim_end_matches(unit))
 }
 
 fn dash() -> String {
@@ -133,7 +131,7 @@ fn ratio_line(ratios: &Ratios) -> String {
 }
 
 /// The first column to the left, all others to the right.
-fn align(rows: &[[String; 12]], out: &mut String) {
+fn align(rows: &[[String; COLUMNS]], out: &mut String) {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells
@@ -155,6 +153,43 @@ fn align(rows: &[[String; 12]], out: &mut String) {
     }
 }
 
+/// A text in lines of up to [`WIDTH`] characters, all but the first behind an indent. What stands in
+/// front of the first word stays; a word that is longer has a line of its own.
+pub(super) fn wrapped(text: &str, indent: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        if !out.is_empty() {
+            out.push('\n');
+            out.push_str(indent);
+        }
+        let front = if out.is_empty() {
+            line.len() - line.trim_start().len()
+        } else {
+            0
+        };
+        out.push_str(line.get(..front).unwrap_or_default());
+        let mut column = out
+            .chars()
+            .rev()
+            .take_while(|letter| *letter != '\n')
+            .count();
+        for (index, word) in line.split_whitespace().enumerate() {
+            let width = word.chars().count();
+            if index > 0 && column + 1 + width > WIDTH {
+                out.push('\n');
+                out.push_str(indent);
+                column = indent.len();
+            } else if index > 0 {
+                out.push(' ');
+                column += 1;
+            }
+            out.push_str(word);
+            column += width;
+        }
+    }
+    out
+}
+
 /// A time in microseconds, in the unit that suits it.
 pub(super) fn time(micros: Option<f64>) -> String {
     match micros {
@@ -165,11 +200,16 @@ pub(super) fn time(micros: Option<f64>) -> String {
     }
 }
 
-/// A count, its thousands apart.
+/// A figure, its thousands apart; a small one with a decimal.
 pub(super) fn grouped(count: f64) -> String {
     if count < 100.0 {
         return format!("{count:.1}");
     }
+    grouped_whole(count)
+}
+
+/// A count, its thousands apart.
+fn grouped_whole(count: f64) -> String {
     let digits = format!("{count:.0}");
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {

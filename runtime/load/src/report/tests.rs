@@ -60,10 +60,10 @@ fn cell() -> CellReport {
 fn the_table_tells_every_target_ratio_and_failure() {
     let text = table(&cell());
     for part in [
-        "publish · QoS 1 · 16 callers · 100B · Nagle on",
+        "publish · QoS 1 · 16 callers · 100 B · Nagle on",
         "÷ floor:  rate 0.83  p50 1.1",
         "÷ peer:  rate 10.00",
-        "peer: 3 failed; first: answered with an error: <no>",
+        "peer: 3 of 3,003 calls failed; the first: answered with an error: <no>",
         "gone was left out: no such file",
         "31 ms",
     ] {
@@ -77,6 +77,41 @@ fn the_table_tells_every_target_ratio_and_failure() {
     let rates = column(lines[1], "calls/s");
     assert_eq!(column(lines[2], "4,167"), rates, "{text}");
     assert_eq!(column(lines[4], " 417"), rates, "{text}");
+}
+
+#[test]
+fn lines_are_wrapped_where_a_terminal_would_break_them() {
+    let words = "word ".repeat(60);
+    let text = table::wrapped(&format!("  {words}\nsecond {}", "x".repeat(200)), "    ");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].starts_with("  word word") && lines[1].starts_with("    word"),
+        "{text}"
+    );
+    assert_eq!(text.matches("word").count(), 60);
+    assert_eq!(
+        lines.last().map(|line| line.trim()),
+        Some("x".repeat(200).as_str())
+    );
+    let fits = |line: &str| line.chars().count() <= 120;
+    assert!(lines.iter().rev().skip(1).copied().all(fits), "{text}");
+    assert!(table(&cell()).lines().all(fits));
+}
+
+#[test]
+fn a_cell_that_fails_does_not_vanish_behind_one_that_succeeds() {
+    let mut report = Report::new(&crate::plan::tests::settings()).expect("a report");
+    report.add(cell()).expect("added");
+    assert!(!report.outcome().is_failure());
+    let mut fails = cell();
+    fails.targets[0].rounds[0].errors = 50.0;
+    report.add(fails).expect("added");
+    for _ in 0..10 {
+        report.add(cell()).expect("added");
+    }
+    let outcome = report.outcome();
+    assert_eq!((outcome.errors, outcome.calls), (50, 3_050));
+    assert!(outcome.is_failure());
 }
 
 #[test]

@@ -1,0 +1,156 @@
+//! The config of the gateway that is measured: as a person would write it, with limits that the load
+//! itself does not meet.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::LoadError;
+use crate::plan::Settings;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+/// What an envelope, a topic and a head take beside the payload.
+const AROUND: usize = 64 * KIB;
+
+/// The config for a run; the same for all its cells.
+pub(crate) fn config(settings: &Settings, broker: &str, listen: &str) -> Result<String, LoadError> {
+    let wrong = || LoadError::Broker(broker.to_owned(), "write host:port".to_owned());
+    let (host, port) = broker.rsplit_once(':').ok_or_else(wrong)?;
+    let port: u16 = port.parse().map_err(|_| wrong())?;
+    // A text in JSON is one in YAML.
+    let host = serde_json::Value::from(host.trim_matches(['[', ']']));
+    let payload = settings.payload.iter().map(|size| size.0).max();
+    let payload = payload.unwrap_or_default() + AROUND;
+    let callers = settings.concurrency.iter().max().copied();
+    let callers = callers.unwrap_or(1);
+    // Each beside what it is unless it is said.
+    let http = limits(&[
+        ("maxBodySize", payload, 4 * MIB),
+        ("maxConnections", 2 * callers, KIB),
+    ]);
+    let mcp = limits(&[("maxMessageSize", payload, 4 * MIB)]);
+    // What is received stands in a result twice, as text and as structured content.
+    let proxy = limits(&[
+        ("maxParams", payload, 4 * MIB),
+        ("receiveBytes", 2 * payload, MIB),
+    ]);
+    let mqtt = limits(&[
+        ("maxMessageSize", payload, 16 * MIB),
+        ("maxPacketSize", payload, 16 * MIB),
+        (
+            "maxPending",
+            payload.saturating_mul(callers).min(4_095 * MIB),
+            16 * MIB,
+        ),
+        ("queueBytes", 4 * payload, MIB),
+    ]);
+    let mcp = options(&mcp);
+    let mqtt = options(&mqtt);
+    let workers = settings.workers;
+    Ok(format!(
+        "name: bench
+workers: {workers}
+bindings:
+  http0:
+    type: http
+    kind: server
+    options:
+      listen: {listen}
+{http}    exit: mcp_server0
+  mcp_server0:
+    type: mcp
+    kind: server
+{mcp}    exit: mcp_mqtt0
+  mcp_mqtt0:
+    type: mcp_mqtt
+    kind: proxy
+    options:
+      publish: [\"bench/#\"]
+      subscribe: [\"bench/#\"]
+{proxy}    exit: mqtt_client0
+  mqtt_client0:
+    type: mqtt
+    kind: client
+{mqtt}    exit: tcp_client0
+  tcp_client0:
+    type: tcp
+    kind: client
+    options:
+      host: {host}
+      port: {port}
+"
+    ))
+}
+
+/// The limits that the load would meet, as lines of options.
+fn limits(limits: &[(&str, usize, usize)]) -> String {
+    let mut lines = String::new();
+    for (name, needed, usual) in limits {
+        if needed > usual {
+            let _ = writeln!(lines, "      {name}: {needed}");
+        }
+    }
+    lines
+}
+
+/// Options, where there are any.
+fn options(lines: &str) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("    options:\n{lines}")
+}
+
+/// Writes the config where results are, for whoever wants to start the same.
+pub(crate) fn write(folder: &Path, config: &str) -> Result<(), LoadError> {
+    let path = folder.join("gateway.yaml");
+    std::fs::write(&path, config)
+        .map_err(|error| LoadError::Report(format!("{}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::plan::{Size, tests::settings};
+
+    fn read(settings: &Settings, broker: &str) -> Value {
+        let config = config(settings, broker, "127.0.0.1:0").expect("a config");
+        serde_yaml::from_str(&config).expect("YAML")
+    }
+
+    #[test]
+    fn a_small_load_needs_no_limits() {
+        let config = read(&settings(), "[::1]:1883");
+        let bindings = &config["bindings"];
+        assert_eq!(
+            bindings["tcp_client0"]["options"],
+            serde_json::json!({ "host": "::1", "port": 1883 })
+        );
+        assert_eq!(bindings["mqtt_client0"].get("options"), None);
+        assert_eq!(bindings["http0"]["options"]["listen"], "127.0.0.1:0");
+        let options = bindings["http0"]["options"].as_object();
+        assert_eq!(options.map(serde_json::Map::len), Some(1));
+        assert!(config_of("broker").is_err() && config_of("a:b").is_err());
+    }
+
+    fn config_of(broker: &str) -> Result<String, LoadError> {
+        config(&settings(), broker, "127.0.0.1:0")
+    }
+
+    #[test]
+    fn limits_grow_with_the_load() {
+        let settings = Settings {
+            payload: vec![Size(100), Size(MIB)],
+            concurrency: vec![256, 1],
+            ..settings()
+        };
+        let config = read(&settings, "localhost:1");
+        let option =
+            |binding: &str, name: &str| config["bindings"][binding]["options"][name].as_u64();
+        assert_eq!(option("mcp_mqtt0", "receiveBytes"), Some(2_228_224));
+        assert_eq!(option("mqtt_client0", "maxPending"), Some(285_212_672));
+        assert_eq!(option("mcp_server0", "maxMessageSize"), None);
+    }
+}
