@@ -237,15 +237,18 @@ pub(crate) struct BenchFloor {
     /// The broker.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) broker: String,
-    /// The `QoS`.
+    /// publish, receive or read.
+    #[arg(long, default_value = "publish")]
+    pub(crate) operation: tidegate_load::Operation,
+    /// The `QoS`, of publish.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(..=2))]
     pub(crate) qos: u8,
-    /// Where it publishes.
+    /// Where it publishes, or the retained message lies.
     #[arg(long)]
     pub(crate) topic: String,
     /// What it publishes.
     #[arg(long, value_name = "FILE")]
-    pub(crate) payload_file: PathBuf,
+    pub(crate) payload_file: Option<PathBuf>,
     /// Acknowledge what the broker sends at once.
     #[arg(long)]
     pub(crate) quickack: bool,

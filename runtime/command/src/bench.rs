@@ -39,10 +39,13 @@ pub(crate) fn run(bench: Bench) -> Result<(), Failure> {
 
 /// Runs the floor, and says where it listens.
 pub(crate) fn floor(floor: BenchFloor) -> Result<(), Failure> {
-    let payload = read(&floor.payload_file, |file| std::fs::read(file))?;
+    let payload = floor.payload_file.as_deref();
+    let payload = payload.map(|file| read(file, |file| std::fs::read(file)));
+    let payload = payload.transpose()?.unwrap_or_default();
     let floor = Floor {
         listen: floor.listen,
         broker: floor.broker,
+        operation: floor.operation,
         qos: floor.qos,
         topic: floor.topic,
         payload: payload.into(),

@@ -4,9 +4,14 @@
 //! at 0 when it is written, at 1 with its PUBACK, at 2 with its PUBCOMP. No MCP, no JSON, no policy;
 //! one thread, one connection to the broker, no allocation for a publication; publications that
 //! arrive in the same turn go out in one write. It keeps to the broker's Receive Maximum.
+//!
+//! Of `receive` and `read`, it answers with the retained message of a topic, each time asked for anew
+//! (see [`retained`]).
 
 mod acks;
+mod answer;
 mod publications;
+mod retained;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -15,7 +20,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
@@ -29,9 +34,12 @@ use tokio::task::{LocalSet, spawn_local};
 
 use crate::LoadError;
 use crate::mqtt::Mqtt;
+use crate::plan::Operation;
+use answer::Answer;
 use publications::Publications;
+use retained::Retained;
 
-/// What every call is answered with: as long as ours.
+/// What every publication is answered with: as long as ours.
 const ANSWER: &[u8] =
     br#"{"jsonrpc":"2.0","id":1000000000,"result":{"resultType":"complete","content":[]}}"#;
 /// How many slices go into one write.
@@ -44,9 +52,11 @@ pub struct Floor {
     pub listen: SocketAddr,
     /// The broker, as `host:port`.
     pub broker: String,
-    /// 0, 1 or 2.
+    /// Publish, receive or read; updates have a floor without HTTP.
+    pub operation: Operation,
+    /// 0, 1 or 2; of publish alone.
     pub qos: u8,
-    /// Where it publishes.
+    /// Where it publishes, or the retained message lies.
     pub topic: String,
     /// What it publishes.
     pub payload: Bytes,
@@ -65,23 +75,56 @@ pub fn run_floor(floor: &Floor, tell: impl FnOnce(SocketAddr)) -> Result<(), Loa
         let mqtt = Mqtt::connect(&floor.broker, &client).await;
         let mqtt =
             mqtt.map_err(|error| LoadError::Broker(floor.broker.clone(), error.to_string()))?;
-        let publications = Rc::new(Publications::new(
-            packet(floor)?,
-            floor.payload.clone(),
-            floor.qos,
-            mqtt.receive_maximum,
-        ));
         let listener = TcpListener::bind(floor.listen).await?;
         tell(listener.local_addr()?);
-        let (reading, writing) = mqtt.socket.into_split();
+        let work = if floor.operation == Operation::Publish {
+            Work::Publish(Publications::new(
+                packet(floor)?,
+                floor.payload.clone(),
+                floor.qos,
+                mqtt.receive_maximum,
+            ))
+        } else {
+            Work::Retained(Retained::new(floor.topic.clone(), floor.operation))
+        };
+        let work = Rc::new(work);
         tokio::select! {
-            ended = read(reading, &publications, floor.quickack) => ended?,
-            ended = write(writing, &publications) => ended?,
-            ended = accept(&listener, &publications) => ended?,
+            ended = work.converse(mqtt.socket, floor.quickack) => ended?,
+            ended = accept(&listener, &work) => ended?,
             () = end_of_input() => {}
         }
         Ok(())
     })
+}
+
+/// What a call causes.
+enum Work {
+    Publish(Publications),
+    Retained(Retained),
+}
+
+impl Work {
+    /// The answer to a call; `None` where the broker does not do what it should.
+    async fn call(&self) -> Option<Answer> {
+        match self {
+            Self::Publish(publications) => publications.publish().await.then(|| ANSWER.into()),
+            Self::Retained(retained) => retained.receive().await,
+        }
+    }
+
+    /// Talks with the broker until that fails.
+    async fn converse(&self, socket: TcpStream, quickack: bool) -> io::Result<()> {
+        match self {
+            Self::Publish(publications) => {
+                let (reading, writing) = socket.into_split();
+                tokio::select! {
+                    ended = read(reading, publications, quickack) => ended,
+                    ended = write(writing, publications) => ended,
+                }
+            }
+            Self::Retained(retained) => retained.serve(socket, quickack).await,
+        }
+    }
 }
 
 /// The PUBLISH in front of its payload, with packet identifier 0.
@@ -111,40 +154,38 @@ async fn end_of_input() {
     while matches!(input.read(&mut bytes).await, Ok(1..)) {}
 }
 
-async fn accept(listener: &TcpListener, publications: &Rc<Publications>) -> io::Result<()> {
+async fn accept(listener: &TcpListener, work: &Rc<Work>) -> io::Result<()> {
     loop {
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;
-        spawn_local(serve(socket, Rc::clone(publications)));
+        spawn_local(serve(socket, Rc::clone(work)));
     }
 }
 
-async fn serve(socket: TcpStream, publications: Rc<Publications>) {
-    let service = service_fn(|request| handle(request, &publications));
+async fn serve(socket: TcpStream, work: Rc<Work>) {
+    let service = service_fn(|request| handle(request, &work));
     let connection =
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
     // A caller that hangs up is done.
     let _ = connection.await;
 }
 
-async fn handle(
-    request: Request<Incoming>,
-    publications: &Rc<Publications>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn handle(request: Request<Incoming>, work: &Work) -> Result<Response<Answer>, Infallible> {
     let mut body = request.into_body();
     let mut whole = true;
     while let Some(frame) = body.frame().await {
         whole &= frame.is_ok();
     }
-    let met = whole && publications.publish().await;
-    let mut response = Response::new(Full::new(Bytes::from_static(ANSWER)));
-    if met {
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(CONTENT_TYPE, json);
-    } else {
+    let answer = if whole { work.call().await } else { None };
+    let Some(answer) = answer else {
+        let refused: &[u8] = b"the broker refused it";
+        let mut response = Response::new(refused.into());
         *response.status_mut() = StatusCode::BAD_GATEWAY;
-        *response.body_mut() = Full::new(Bytes::from_static(b"the broker refused it"));
-    }
+        return Ok(response);
+    };
+    let mut response = Response::new(answer);
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
     Ok(response)
 }
 

@@ -173,7 +173,7 @@ async fn start(
         return Ok(players);
     }
     players.push(Player::calling(ours, cell.concurrency, settings.rounds));
-    if settings.floor && cell.operation == Operation::Publish {
+    if settings.floor {
         progress.starting(FLOOR);
         let floor = Target::floor(scene).await?;
         players.push(Player::calling(floor, cell.concurrency, settings.rounds));

@@ -126,10 +126,12 @@ impl Target {
             "127.0.0.1:0",
             "--broker",
             scene.broker,
+            "--operation",
+            scene.cell.operation.word(),
             "--qos",
             &qos,
             "--topic",
-            TOPIC,
+            scene.topic(),
             "--payload-file",
             &file,
         ];
@@ -285,21 +287,23 @@ async fn greeted(peer: &Peer, process: &mut Option<Process>) -> Result<Arc<Pipe>
 }
 
 impl Scene<'_> {
+    const fn topic(&self) -> &'static str {
+        match self.cell.operation {
+            Operation::Publish => TOPIC,
+            _ => RETAINED,
+        }
+    }
+
     fn placeholders(&self) -> Placeholders {
         let (host, port) = self
             .broker
             .rsplit_once(':')
             .unwrap_or((self.broker, "1883"));
-        let topic = if self.cell.operation == Operation::Publish {
-            TOPIC
-        } else {
-            RETAINED
-        };
         Placeholders::default()
             .with("broker", self.broker)
             .with("host", host.trim_matches(['[', ']']))
             .with("brokerPort", port)
-            .with("topic", topic)
+            .with("topic", self.topic())
             .with("qos", self.cell.qos.unwrap_or_default().to_string())
             .with("payload", self.payload)
     }
