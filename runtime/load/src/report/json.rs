@@ -86,8 +86,8 @@ impl Run {
             |rate| format!("{rate} calls/s on a schedule, latency from the intended start"),
         );
         let mut heading = format!(
-            "tidegate bench {} · {} cores{} · load {} · {} rounds of {} s, interleaved, medians · \
-             {how} · workers: {}",
+            "tidegate bench {} · {} cores{} · load {} · {} round{} of {} s, interleaved, medians · \
+             {how} · {} worker{}",
             self.tidegate,
             machine.cores,
             machine
@@ -97,8 +97,10 @@ impl Run {
                 .unwrap_or_default(),
             machine.load.as_deref().unwrap_or("?"),
             self.rounds,
+            if self.rounds == 1 { "" } else { "s" },
             self.duration,
             self.workers,
+            if self.workers == 1 { "" } else { "s" },
         );
         heading = table::wrapped(&heading, "  ");
         if !machine.optimized {

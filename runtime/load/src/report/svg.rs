@@ -1,7 +1,7 @@
 //! The plot of percentiles: a curve for each target, with the tail drawn out.
 //!
 //! Along the bottom stands how many calls in how many are slower (half, one in ten, …, each step
-//! ten times rarer); up the side the latency, each step ten times longer.
+//! ten times rarer); up the side the latency on a logarithmic scale.
 
 use std::fmt::Write as _;
 
@@ -108,17 +108,36 @@ fn grid(scale: &Scale, out: &mut String) {
         );
         rarity += 1.0;
     }
-    let mut value = scale.low;
-    while value <= scale.high {
-        let (y, x) = (scale.y(value), LEFT - 8.0);
-        let label = table::time(Some(10_f64.powf(value)));
-        let _ = writeln!(
-            out,
-            r##"<path d="M{LEFT} {y:.1}H{right}" stroke="#ddd"/><text x="{x}" y="{:.1}" text-anchor="end">{label}</text>"##,
-            y + 4.0
-        );
-        value += 1.0;
+    let mut decade = scale.low;
+    while decade <= scale.high {
+        for (step, colour) in [(1.0, "#ddd"), (2.0, "#eee"), (5.0, "#eee")] {
+            let value = decade + f64::log10(step);
+            if value > scale.high {
+                break;
+            }
+            let (y, x) = (scale.y(value), LEFT - 8.0);
+            let label = round_time(step * 10_f64.powf(decade));
+            let _ = writeln!(
+                out,
+                r#"<path d="M{LEFT} {y:.1}H{right}" stroke="{colour}"/><text x="{x}" y="{:.1}" text-anchor="end">{label}</text>"#,
+                y + 4.0
+            );
+        }
+        decade += 1.0;
     }
+    let middle = f64::midpoint(LEFT, right);
+    let _ = writeln!(
+        out,
+        r##"<text x="{middle}" y="{:.1}" text-anchor="middle" fill="#555">share of calls that were as fast</text>"##,
+        bottom + 40.0
+    );
+}
+
+/// A time in microseconds that has one digit: without decimals.
+fn round_time(micros: f64) -> String {
+    table::time(Some(micros))
+        .replace(".00 ", " ")
+        .replace(".0 ", " ")
 }
 
 fn line(

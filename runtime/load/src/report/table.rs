@@ -59,11 +59,15 @@ pub(crate) fn table(report: &CellReport) -> String {
         let _ = write!(out, " · Nagle {}", word(nagle));
     }
     out.push('\n');
-    let mut rows = vec![HEADINGS.map(str::to_owned)];
+    let mut headings = HEADINGS.map(str::to_owned);
+    if cell.operation == Operation::Updates {
+        headings = headings.map(|heading| heading.replace("call", "update"));
+    }
+    let mut rows = vec![headings];
     rows.extend(report.targets.iter().map(row));
     align(&rows, &mut out);
     for ratios in &report.ratios {
-        out.push_str(&ratio_line(ratios));
+        out.push_str(&ratio_line(ratios, cell.operation));
     }
     for target in &report.targets {
         if let Some(error) = &target.first_error {
@@ -97,7 +101,7 @@ fn row(target: &TargetReport) -> [String; COLUMNS] {
             .map_or_else(dash, |bytes| format!("{:.1} MiB", bytes / 1_048_576.0)),
         target
             .start
-            .map_or_else(dash, |millis| format!("{millis:.0} ms")),
+            .map_or_else(dash, |millis| format!("{} ms", grouped_whole(millis))),
         grouped_whole(target.errors()),
     ]
 }
@@ -113,21 +117,36 @@ fn dash() -> String {
     "–".to_owned()
 }
 
-fn ratio_line(ratios: &Ratios) -> String {
+fn ratio_line(ratios: &Ratios, operation: Operation) -> String {
     let mut line = format!("  ÷ {}:", ratios.to);
+    let cpu = if operation == Operation::Updates {
+        "CPU/update"
+    } else {
+        "CPU/call"
+    };
     for (name, ratio) in [
         ("rate", ratios.rate),
         ("p50", ratios.p50),
         ("p99", ratios.p99),
         ("p99.9", ratios.p999),
-        ("CPU/call", ratios.cpu),
+        (cpu, ratios.cpu),
     ] {
         if let Some(ratio) = ratio {
-            let _ = write!(line, "  {name} {ratio:.2}");
+            let _ = write!(line, "  {name} {}", times(ratio));
         }
     }
     line.push('\n');
     line
+}
+
+/// A ratio, to as many digits as tell something.
+pub(super) fn times(ratio: f64) -> String {
+    match ratio {
+        100.0.. => grouped_whole(ratio),
+        0.1.. => format!("{ratio:.2}"),
+        0.01.. => format!("{ratio:.3}"),
+        _ => format!("{ratio:.4}"),
+    }
 }
 
 /// The first column to the left, all others to the right.

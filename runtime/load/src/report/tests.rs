@@ -208,6 +208,15 @@ fn times_and_counts_are_told_in_their_unit() {
     ] {
         assert_eq!(table::time(micros), told);
     }
+    for (ratio, told) in [
+        (8_578.13, "8,578"),
+        (19.92, "19.92"),
+        (0.8, "0.80"),
+        (0.0123, "0.012"),
+        (0.00072, "0.0007"),
+    ] {
+        assert_eq!(table::times(ratio), told);
+    }
     for (count, told) in [
         (0.0, "0.0"),
         (12.34, "12.3"),
