@@ -1,7 +1,8 @@
 //! Writing JSON: a text in parts, so that a large string without escapes passes as it is.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tidegate_json::Parts;
+use tidegate_json::write::{first_to_escape, push_escaped_bytes};
 
 /// Up to this size a copy is cheaper than a part of its own.
 const COPIED: usize = 512;
@@ -33,12 +34,12 @@ impl JsonText {
 
     /// The inside of a string. Its UTF-8 may be cut between calls.
     pub(crate) fn escaped(&mut self, text: &[u8]) {
-        escape(&mut self.tail, text);
+        push_escaped_bytes(&mut self.tail, text);
     }
 
     /// The inside of a string, without a copy where nothing is to be escaped.
     pub(crate) fn escaped_part(&mut self, text: &Bytes) {
-        if text.len() <= COPIED || text.iter().any(|byte| needs_escape(*byte)) {
+        if text.len() <= COPIED || first_to_escape(text).is_some() {
             self.escaped(text);
         } else {
             self.part(text.clone());
@@ -66,38 +67,6 @@ impl JsonText {
         }
         self.into_parts().contiguous()
     }
-}
-
-const fn needs_escape(byte: u8) -> bool {
-    matches!(byte, b'"' | b'\\' | 0..=0x1f)
-}
-
-/// Appends the inside of a JSON string.
-pub(crate) fn escape(out: &mut BytesMut, mut text: &[u8]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.reserve(text.len());
-    while let Some(at) = text.iter().position(|byte| needs_escape(*byte)) {
-        let (plain, rest) = text.split_at(at);
-        out.extend_from_slice(plain);
-        let Some((byte, rest)) = rest.split_first() else {
-            return;
-        };
-        text = rest;
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            byte => {
-                out.extend_from_slice(b"\\u00");
-                for nibble in [byte >> 4, byte & 0xf] {
-                    out.put_u8(HEX.get(usize::from(nibble)).copied().unwrap_or(b'0'));
-                }
-            }
-        }
-    }
-    out.extend_from_slice(text);
 }
 
 /// Appends bytes as base64 with padding, as if they came in one piece.

@@ -3,9 +3,10 @@
 use bytes::BytesMut;
 use bytestring::ByteString;
 use tidegate_json::Parts;
+use tidegate_json::write::{push_escaped, push_escaped_bytes};
 use tidegate_streams::Data;
 
-use crate::json_text::{JsonText, encode_base64, escape};
+use crate::json_text::{JsonText, encode_base64};
 use crate::message::{Arrival, Assembly, Message};
 use crate::result::{Answer, Failure, shown};
 use crate::work::Step;
@@ -152,11 +153,11 @@ fn write(out: &mut BytesMut, behind_another: bool, message: &Message) {
     let text = message.is_text();
     out.extend_from_slice(if behind_another { b",{" } else { b"{" });
     out.extend_from_slice(b"\"topic\":\"");
-    escape(out, message.topic.as_bytes());
+    push_escaped(out, &message.topic);
     out.extend_from_slice(b"\",\"payload\":\"");
     if text {
         for chunk in &message.payload {
-            escape(out, chunk);
+            push_escaped_bytes(out, chunk);
         }
     } else {
         encode_base64(out, &message.payload);

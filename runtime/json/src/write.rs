@@ -18,8 +18,14 @@ pub fn push_string(out: &mut BytesMut, text: &str) {
 
 /// Appends a string's content, escaped, without its quotes.
 pub fn push_escaped(out: &mut BytesMut, text: &str) {
-    let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| needs_escape(*byte)) {
+    push_escaped_bytes(out, text.as_bytes());
+}
+
+/// The same for a piece of a text, whose UTF-8 may be cut at its ends.
+pub fn push_escaped_bytes(out: &mut BytesMut, text: &[u8]) {
+    out.reserve(text.len());
+    let mut rest = text;
+    while let Some(at) = first_to_escape(rest) {
         let (plain, behind) = rest.split_at(at);
         out.extend_from_slice(plain);
         if let Some((byte, behind)) = behind.split_first() {
@@ -28,6 +34,24 @@ pub fn push_escaped(out: &mut BytesMut, text: &str) {
         }
     }
     out.extend_from_slice(rest);
+}
+
+/// Where the first byte stands that cannot stand in a string as it is.
+pub fn first_to_escape(text: &[u8]) -> Option<usize> {
+    const WIDTH: usize = 64;
+    // Without a way out inside a block, the compiler makes a few vector instructions of it.
+    let is_plain = |block: &&[u8; WIDTH]| {
+        let special = block.iter().fold(0, |special, byte| {
+            let ends = u8::from(*byte == b'"') | u8::from(*byte == b'\\');
+            special | ends | u8::from(*byte < 0x20)
+        });
+        special == 0
+    };
+    let (blocks, _) = text.as_chunks::<WIDTH>();
+    let passed = WIDTH * blocks.iter().take_while(is_plain).count();
+    let rest = text.get(passed..)?;
+    let at = rest.iter().position(|byte| needs_escape(*byte))?;
+    Some(passed + at)
 }
 
 const fn needs_escape(byte: u8) -> bool {

@@ -173,7 +173,7 @@ pub(super) fn event(message: Parts) -> Parts {
 
 /// A part of a message without line ends, which can only be white space between its tokens.
 pub(super) fn one_line(part: Bytes) -> Bytes {
-    if !part.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+    if memchr::memchr2(b'\n', b'\r', &part).is_none() {
         return part;
     }
     let mut line = BytesMut::from(&part[..]);

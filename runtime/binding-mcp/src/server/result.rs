@@ -28,12 +28,24 @@ enum InString {
 
 impl InString {
     fn after(self, text: &[u8]) -> Self {
-        text.iter().fold(self, |at, byte| match (at, byte) {
-            (Self::No, b'"') | (Self::Escaped, _) => Self::Yes,
-            (Self::Yes, b'"') => Self::No,
-            (Self::Yes, b'\\') => Self::Escaped,
-            (at, _) => at,
-        })
+        let (mut at, mut rest) = (self, text);
+        loop {
+            // Behind a backslash the next byte counts, otherwise the next that means something.
+            let next = match at {
+                Self::Escaped => Some(0),
+                Self::No | Self::Yes => memchr::memchr2(b'"', b'\\', rest),
+            };
+            let behind = next.and_then(|next| rest.get(next..));
+            let Some((byte, behind)) = behind.and_then(<[u8]>::split_first) else {
+                return at;
+            };
+            rest = behind;
+            at = match (at, byte) {
+                (Self::No, b'"') | (Self::Escaped, _) => Self::Yes,
+                (Self::Yes, b'"') | (Self::No, _) => Self::No,
+                (Self::Yes, _) => Self::Escaped,
+            };
+        }
     }
 }
 
@@ -166,6 +178,25 @@ mod tests {
         out.extend_from_slice(&passing.last(era));
         passing.tail(era, Method::ResourcesRead, &end, &mut out);
         String::from_utf8(out.to_vec()).expect("text")
+    }
+
+    #[test]
+    fn whether_a_text_ends_in_a_string_is_known_however_it_is_parted() {
+        let text = br#"{"a\\":"\"x\\\"","b":[" ",""]}"#;
+        let by_bytes = |text: &[u8]| {
+            text.iter().fold(InString::No, |at, byte| match (at, byte) {
+                (InString::No, b'"') | (InString::Escaped, _) => InString::Yes,
+                (InString::Yes, b'"') => InString::No,
+                (InString::Yes, b'\\') => InString::Escaped,
+                (at, _) => at,
+            })
+        };
+        for cut in 0..=text.len() {
+            for end in cut..=text.len() {
+                let at = InString::No.after(&text[..cut]).after(&text[cut..end]);
+                assert_eq!(at, by_bytes(&text[..end]), "{cut} {end}");
+            }
+        }
     }
 
     #[test]
