@@ -46,6 +46,36 @@ impl JsonText {
         }
     }
 
+    /// Bytes that are JSON already: copied where that is cheaper than a part of their own.
+    pub(crate) fn piece(&mut self, bytes: Bytes) {
+        if bytes.len() <= COPIED {
+            self.tail.extend_from_slice(&bytes);
+        } else {
+            self.part(bytes);
+        }
+    }
+
+    /// Moves all of another text behind this one; the other is empty then.
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        for part in other.parts.drain(..) {
+            self.piece(part);
+        }
+        self.tail.extend_from_slice(&other.tail);
+        other.tail.clear();
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.parts.clear();
+        self.tail.clear();
+    }
+
+    /// What there is, piece by piece.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let parts = self.parts.iter().map(|part| &part[..]);
+        parts.chain(std::iter::once(&self.tail[..]))
+    }
+
     /// The inside of a string that bears bytes as base64.
     pub(crate) fn base64(&mut self, chunks: &[Bytes]) {
         encode_base64(&mut self.tail, chunks);

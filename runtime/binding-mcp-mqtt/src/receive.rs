@@ -1,12 +1,10 @@
 //! `receive`: the messages of a filter, until there are enough of them or the time is over.
 
-use bytes::BytesMut;
 use bytestring::ByteString;
 use tidegate_json::Parts;
-use tidegate_json::write::{push_escaped, push_escaped_bytes};
 use tidegate_streams::Data;
 
-use crate::json_text::{JsonText, encode_base64};
+use crate::json_text::JsonText;
 use crate::message::{Arrival, Assembly, Message};
 use crate::result::{Answer, Failure, shown};
 use crate::work::Step;
@@ -14,6 +12,10 @@ use crate::work::Step;
 const HEAD: &str = "{\"content\":[{\"type\":\"text\",\"text\":\"";
 const MIDDLE: &str = "\"}],\"structuredContent\":{\"messages\":";
 const TAIL: &str = "}}";
+
+/// A piece of a payload stays in the buffer in which it came from this size on. A smaller one is
+/// copied, since it waits for the other messages and would keep all of a large buffer with it.
+const KEPT: usize = 4 * 1024;
 
 /// A collection under way.
 #[derive(Debug)]
@@ -98,10 +100,13 @@ impl Receive {
     }
 }
 
-/// Messages as a JSON array that grows, never beyond what makes a result of `bound` bytes.
+/// Messages as a JSON array that grows, never beyond what makes a result of `bound` bytes. A payload
+/// of some size that needs no escape stays in the buffers in which it came.
 #[derive(Debug, Default)]
 struct Messages {
-    array: BytesMut,
+    array: JsonText,
+    /// The newest message, until it is known to have room.
+    newest: JsonText,
     /// Characters of the array that need an escape when the array is itself a string.
     quotes: usize,
     count: usize,
@@ -110,8 +115,11 @@ struct Messages {
 
 impl Messages {
     fn new(bound: usize) -> Self {
+        let mut array = JsonText::new();
+        array.raw("[");
         Self {
-            array: BytesMut::from("["),
+            array,
+            newest: JsonText::new(),
             quotes: 0,
             count: 0,
             bound,
@@ -120,59 +128,71 @@ impl Messages {
 
     /// Appends a message; whether it had room.
     fn push(&mut self, message: &Message) -> bool {
-        let start = self.array.len();
-        write(&mut self.array, self.count > 0, message);
-        let added = self.array.get(start..).unwrap_or_default();
-        let quotes = self.quotes + added.iter().filter(|b| matches!(b, b'"' | b'\\')).count();
+        write(&mut self.newest, self.count > 0, message);
+        let quotes = self.quotes + self.newest.pieces().map(quotes).sum::<usize>();
         // The array appears twice: as text, where it is escaped, and as structured content.
-        let array = self.array.len() + 1;
+        let array = self.array.len() + self.newest.len() + 1;
         let fixed = HEAD.len() + MIDDLE.len() + TAIL.len();
         if fixed + 2 * array + quotes > self.bound {
-            self.array.truncate(start);
+            self.newest.clear();
             return false;
         }
+        self.array.append(&mut self.newest);
         self.quotes = quotes;
         self.count += 1;
         true
     }
 
     fn into_parts(mut self) -> Parts {
-        self.array.extend_from_slice(b"]");
-        let array = self.array.freeze();
+        self.array.raw("]");
+        let array = self.array.into_parts();
         let mut json = JsonText::new();
         json.raw(HEAD);
-        json.escaped(&array);
+        array.iter().for_each(|part| json.escaped_part(part));
         json.raw(MIDDLE);
-        json.part(array);
+        array.into_iter().for_each(|part| json.piece(part));
         json.raw(TAIL);
         json.into_parts()
     }
 }
 
-fn write(out: &mut BytesMut, behind_another: bool, message: &Message) {
+fn quotes(text: &[u8]) -> usize {
+    text.iter()
+        .filter(|byte| matches!(byte, b'"' | b'\\'))
+        .count()
+}
+
+fn write(out: &mut JsonText, behind_another: bool, message: &Message) {
     let text = message.is_text();
-    out.extend_from_slice(if behind_another { b",{" } else { b"{" });
-    out.extend_from_slice(b"\"topic\":\"");
-    push_escaped(out, &message.topic);
-    out.extend_from_slice(b"\",\"payload\":\"");
+    out.raw(if behind_another { ",{" } else { "{" });
+    out.raw("\"topic\":\"");
+    out.escaped(message.topic.as_bytes());
+    out.raw("\",\"payload\":\"");
     if text {
         for chunk in &message.payload {
-            push_escaped_bytes(out, chunk);
+            if chunk.len() < KEPT {
+                out.escaped(chunk);
+            } else {
+                out.escaped_part(chunk);
+            }
         }
     } else {
-        encode_base64(out, &message.payload);
+        out.base64(&message.payload);
     }
-    out.extend_from_slice(b"\",\"qos\":");
-    out.extend_from_slice(match message.qos {
-        0 => b"0",
-        1 => b"1",
-        _ => b"2",
+    out.raw("\",\"qos\":");
+    out.raw(match message.qos {
+        0 => "0",
+        1 => "1",
+        _ => "2",
     });
-    out.extend_from_slice(b",\"retain\":");
-    out.extend_from_slice(if message.retain { b"true" } else { b"false" });
-    out.extend_from_slice(if text {
-        b"}"
+    out.raw(if message.retain {
+        ",\"retain\":true"
     } else {
-        b",\"encoding\":\"base64\"}"
+        ",\"retain\":false"
+    });
+    out.raw(if text {
+        "}"
+    } else {
+        ",\"encoding\":\"base64\"}"
     });
 }
