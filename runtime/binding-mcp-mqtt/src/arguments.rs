@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_engine::Duration;
-use tidegate_json::{Document, Kind, Parts, Value};
+use tidegate_json::{Document, Duplicate, Kind, Parts, Value};
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::mqtt::MqttPayloadFormat;
 use tidegate_streams::mqtt::topic::{TopicFilter, check_name};
@@ -62,7 +62,7 @@ pub(crate) fn publication(
     let arguments = Arguments::of(document.as_ref())?;
     let topic = arguments.topic(header, limits, "the topic to publish to")?;
     check_name(&topic).map_err(|error| bad_topic("topic", &topic, error))?;
-    let payload = arguments.required("payload", "the message as a string")?;
+    let payload = arguments.required(Argument::Payload, "the message as a string")?;
     let qos = arguments.qos()?;
     let retain = arguments.retain()?;
     let base64 = arguments.is_base64()?;
@@ -104,8 +104,12 @@ pub(crate) fn reception(
     let topic = arguments.topic(header, limits, "the topic filter to receive from")?;
     let filter = TopicFilter::parse(topic.clone())
         .map_err(|error| bad_topic("topic filter", &topic, error))?;
-    let limit = arguments.number("limit", limits.messages_default, limits.messages_max)?;
-    let timeout = arguments.number("timeout", limits.timeout_default, TIMEOUT_MAX)?;
+    let limit = arguments.number(
+        Argument::Limit,
+        limits.messages_default,
+        limits.messages_max,
+    )?;
+    let timeout = arguments.number(Argument::Timeout, limits.timeout_default, TIMEOUT_MAX)?;
     if !policy.allows_filter(&filter) {
         return Err(format!(
             "Receiving from '{}' is not allowed. {}",
@@ -150,6 +154,10 @@ fn bad_topic(what: &str, topic: &str, error: impl std::fmt::Display) -> Refusal 
     ))
 }
 
+fn twice(name: &str) -> Refusal {
+    format!("Argument '{name}' is given twice; write it once.").into()
+}
+
 fn wrong(name: &str, wanted: &str, given: &Value<'_>) -> Refusal {
     let given = match given.kind() {
         Kind::Object => "an object",
@@ -174,34 +182,57 @@ fn decoded(payload: &Parts) -> Result<Parts, Refusal> {
     }
 }
 
-/// The members of `arguments`.
-struct Arguments<'a>(Option<Value<'a>>);
+/// What calls may say.
+#[derive(Debug, Clone, Copy)]
+enum Argument {
+    Topic,
+    Payload,
+    Qos,
+    Retain,
+    Encoding,
+    Limit,
+    Timeout,
+}
+
+impl Argument {
+    const NAMES: [&str; 7] = [
+        "topic", "payload", "qos", "retain", "encoding", "limit", "timeout",
+    ];
+
+    fn name(self) -> &'static str {
+        Self::NAMES.get(self as usize).copied().unwrap_or_default()
+    }
+}
+
+/// The members of `arguments`; of each its value, or that it is there twice.
+struct Arguments<'a>([Result<Option<Value<'a>>, Duplicate>; Argument::NAMES.len()]);
 
 impl<'a> Arguments<'a> {
     fn of(params: Option<&'a Document>) -> Result<Self, Refusal> {
-        let Some(params) = params else {
-            return Ok(Self(None));
-        };
-        let arguments = Self(Some(params.root())).get("arguments")?;
-        match arguments {
-            Some(arguments) if arguments.kind() != Kind::Object => Err(Refusal::Tool(
+        const NAME: &str = "arguments";
+        let arguments = params.map_or(Ok(None), |params| params.root().get(NAME));
+        match arguments.map_err(|_| twice(NAME))? {
+            Some(arguments) if arguments.kind() == Kind::Object => {
+                Ok(Self(arguments.pick(Argument::NAMES)))
+            }
+            Some(_) => Err(Refusal::Tool(
                 "The arguments of the call must be an object; write {\"topic\": …}.".to_owned(),
             )),
-            arguments => Ok(Self(arguments)),
+            None => Ok(Self([const { Ok(None) }; Argument::NAMES.len()])),
         }
     }
 
-    fn get(&self, name: &str) -> Result<Option<Value<'a>>, Refusal> {
-        let Some(object) = self.0 else {
-            return Ok(None);
-        };
-        object
-            .get(name)
-            .map_err(|_| format!("Argument '{name}' is given twice; write it once.").into())
+    fn get(&self, argument: Argument) -> Result<Option<Value<'a>>, Refusal> {
+        match self.0.get(argument as usize) {
+            Some(Ok(value)) => Ok(*value),
+            Some(Err(_)) => Err(twice(argument.name())),
+            None => Ok(None),
+        }
     }
 
-    fn required(&self, name: &str, what: &str) -> Result<Value<'a>, Refusal> {
-        self.get(name)?
+    fn required(&self, argument: Argument, what: &str) -> Result<Value<'a>, Refusal> {
+        let name = argument.name();
+        self.get(argument)?
             .ok_or_else(|| format!("Argument '{name}' is missing; add {what}.").into())
     }
 
@@ -212,7 +243,7 @@ impl<'a> Arguments<'a> {
         limits: &Limits,
         what: &str,
     ) -> Result<ByteString, Refusal> {
-        let value = self.get("topic")?;
+        let value = self.get(Argument::Topic)?;
         let topic = value.and_then(|value| value.string());
         if limits.topic_header {
             let present = value.is_some_and(|value| value.kind() != Kind::Null);
@@ -226,7 +257,7 @@ impl<'a> Arguments<'a> {
     }
 
     fn qos(&self) -> Result<u8, Refusal> {
-        let Some(value) = self.get("qos")? else {
+        let Some(value) = self.get(Argument::Qos)? else {
             return Ok(0);
         };
         match value.as_u64() {
@@ -237,7 +268,7 @@ impl<'a> Arguments<'a> {
     }
 
     fn retain(&self) -> Result<bool, Refusal> {
-        match self.get("retain")? {
+        match self.get(Argument::Retain)? {
             None => Ok(false),
             Some(value) => value
                 .as_bool()
@@ -246,7 +277,7 @@ impl<'a> Arguments<'a> {
     }
 
     fn is_base64(&self) -> Result<bool, Refusal> {
-        let Some(value) = self.get("encoding")? else {
+        let Some(value) = self.get(Argument::Encoding)? else {
             return Ok(false);
         };
         match value.string().as_deref() {
@@ -262,8 +293,9 @@ impl<'a> Arguments<'a> {
     }
 
     /// A whole number from 1 to `max`.
-    fn number(&self, name: &str, default: u64, max: u64) -> Result<u64, Refusal> {
-        let Some(value) = self.get(name)? else {
+    fn number(&self, argument: Argument, default: u64, max: u64) -> Result<u64, Refusal> {
+        let name = argument.name();
+        let Some(value) = self.get(argument)? else {
             return Ok(default);
         };
         match value.as_u64() {

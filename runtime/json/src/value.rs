@@ -114,6 +114,21 @@ impl<'a> Value<'a> {
         Ok(found.map(|at| Value::at(self.document, at)))
     }
 
+    /// The members of these names, each as [`Self::get`] would tell, in one walk.
+    pub fn pick<const N: usize>(&self, names: [&str; N]) -> [Result<Option<Self>, Duplicate>; N] {
+        let mut picked = [const { Ok(None) }; N];
+        for (key, value) in self.members() {
+            let wanted = picked.iter_mut().zip(names).find(|(_, name)| key.is(name));
+            if let Some((place, name)) = wanted {
+                *place = match place {
+                    Ok(None) => Ok(Some(value)),
+                    _ => Err(Duplicate(name.to_owned())),
+                };
+            }
+        }
+        picked
+    }
+
     /// The content of a string: a slice of the message where it lies in one buffer without escapes,
     /// a copy otherwise.
     pub fn string(&self) -> Option<ByteString> {

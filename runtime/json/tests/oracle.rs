@@ -231,6 +231,23 @@ fn a_member_that_occurs_twice_is_refused() {
 }
 
 #[test]
+fn members_that_are_picked_are_those_that_are_asked_for_one_by_one() {
+    let text = Bytes::from_static(b"{\"a\":1,\"b\":[{\"a\":2}],\"\\u0063\":3,\"a\":4,\"d\":null}");
+    let document = Document::parse(Parts::from(text), Limits::default()).expect("JSON");
+    let root = document.root();
+    let names = ["a", "b", "c", "d", "e"];
+    for (name, picked) in names.into_iter().zip(root.pick(names)) {
+        let alone = root.get(name).map(|value| value.map(|value| value.range()));
+        assert_eq!(
+            picked.map(|value| value.map(|value| value.range())),
+            alone,
+            "{name}"
+        );
+    }
+    assert!(document.root().pick(["b"])[0].is_ok());
+}
+
+#[test]
 fn numbers_are_whole_where_they_have_no_fraction() {
     for (text, expected) in [
         ("3", Some(3)),

@@ -68,21 +68,61 @@ impl Incoming {
     }
 }
 
+/// What of `params._meta` is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Meta {
+    ProtocolVersion,
+    ClientCapabilities,
+    ProgressToken,
+    LogLevel,
+}
+
+impl Meta {
+    const NAMES: [&str; 4] = [
+        "io.modelcontextprotocol/protocolVersion",
+        "io.modelcontextprotocol/clientCapabilities",
+        "progressToken",
+        "io.modelcontextprotocol/logLevel",
+    ];
+
+    /// The member.
+    pub(super) fn name(self) -> &'static str {
+        Self::NAMES.get(self as usize).copied().unwrap_or_default()
+    }
+}
+
+/// Where a member of `_meta` stands.
+#[derive(Debug, Clone, Copy)]
+enum Found {
+    Nowhere,
+    At(Place),
+    Twice,
+    /// `_meta` itself is there twice.
+    InTwo,
+}
+
 /// `params`, in place.
 #[derive(Debug, Clone)]
 pub(super) struct Params {
     document: Option<Document>,
-    /// Its `_meta`, which is asked for time and again.
-    meta: Result<Option<Place>, Duplicate>,
+    /// The members of its `_meta`, which are asked for time and again.
+    meta: [Found; Meta::NAMES.len()],
 }
 
 impl Params {
     fn of(document: Option<Document>) -> Self {
-        let meta = match &document {
-            Some(document) => document.root().get("_meta"),
-            None => Ok(None),
+        let meta = document
+            .as_ref()
+            .map(|document| document.root().get("_meta"));
+        let meta = match meta {
+            Some(Ok(Some(meta))) => meta.pick(Meta::NAMES).map(|found| match found {
+                Ok(Some(value)) => Found::At(value.place()),
+                Ok(None) => Found::Nowhere,
+                Err(_) => Found::Twice,
+            }),
+            Some(Err(_)) => [Found::InTwo; Meta::NAMES.len()],
+            Some(Ok(None)) | None => [Found::Nowhere; Meta::NAMES.len()],
         };
-        let meta = meta.map(|meta| meta.map(|meta| meta.place()));
         Self { document, meta }
     }
 
@@ -111,14 +151,15 @@ impl Params {
     }
 
     /// A member of `params._meta`.
-    pub(super) fn meta(&self, name: &str) -> Result<Option<Value<'_>>, Refusal> {
-        let invalid = |error: &Duplicate| Refusal::invalid_params(format!("{error}."));
-        match (&self.document, &self.meta) {
-            (Some(document), Ok(Some(meta))) => document
-                .value(*meta)
-                .get(name)
-                .map_err(|error| invalid(&error)),
-            (_, Err(error)) => Err(invalid(error)),
+    pub(super) fn meta(&self, which: Meta) -> Result<Option<Value<'_>>, Refusal> {
+        let twice = |name: &str| {
+            let error = Duplicate(name.to_owned());
+            Refusal::invalid_params(format!("{error}."))
+        };
+        match (&self.document, self.meta.get(which as usize)) {
+            (Some(document), Some(Found::At(place))) => Ok(Some(document.value(*place))),
+            (_, Some(Found::Twice)) => Err(twice(which.name())),
+            (_, Some(Found::InTwo)) => Err(twice("_meta")),
             _ => Ok(None),
         }
     }

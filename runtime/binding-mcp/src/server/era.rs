@@ -1,6 +1,6 @@
 //! In which of the two ways a request is made, and what each obliges it to say.
 
-use super::envelope::{Message, Params, Unreadable};
+use super::envelope::{Message, Meta, Params, Unreadable};
 use super::errors::Refusal;
 use super::headers;
 use super::http::Caller;
@@ -10,9 +10,9 @@ use super::output::Sink;
 /// Whether a message says of itself that it is modern.
 pub(super) fn is_modern(message: &Result<Message, Unreadable>) -> bool {
     match message {
-        Ok(Message::Request { params, .. } | Message::Notification { params, .. }) => {
-            params.meta(VERSION).is_ok_and(|version| version.is_some())
-        }
+        Ok(Message::Request { params, .. } | Message::Notification { params, .. }) => params
+            .meta(Meta::ProtocolVersion)
+            .is_ok_and(|version| version.is_some()),
         _ => false,
     }
 }
@@ -22,7 +22,7 @@ pub(super) fn of(caller: &Caller<'_>, method: &str, params: &Params) -> Result<E
     if method == "initialize" {
         return Ok(Era::Legacy);
     }
-    if params.meta(VERSION)?.is_some() {
+    if params.meta(Meta::ProtocolVersion)?.is_some() {
         return Ok(Era::Modern);
     }
     let header = caller.headers.and_then(headers::version);
@@ -35,9 +35,6 @@ pub(super) fn of(caller: &Caller<'_>, method: &str, params: &Params) -> Result<E
     Ok(Era::Modern)
 }
 
-const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-
 /// What every modern request must say of itself (2026-07-28, `_meta`).
 pub(super) fn check_modern(
     caller: &Caller<'_>,
@@ -45,7 +42,8 @@ pub(super) fn check_modern(
     method: Option<Method>,
     params: &Params,
 ) -> Result<(), Refusal> {
-    let missing = |key: &str| {
+    let missing = |which: Meta| {
+        let key = which.name();
         Refusal::invalid_params(format!("The request's params._meta must have '{key}'."))
     };
     if matches!(caller.sink, Sink::Batch(_)) {
@@ -53,13 +51,15 @@ pub(super) fn check_modern(
             "A request of 2026-07-28 cannot be part of a batch.",
         ));
     }
-    let version = params.meta(VERSION)?.and_then(|version| version.string());
+    let version = params
+        .meta(Meta::ProtocolVersion)?
+        .and_then(|version| version.string());
     let Some(version) = version else {
         let header = caller.headers.and_then(headers::version);
         return Err(match header {
             // What else it lacks is nothing to tell a client of another revision.
             Some(version) if version != MODERN => Refusal::unsupported_version(version),
-            _ => missing(VERSION),
+            _ => missing(Meta::ProtocolVersion),
         });
     };
     if let Some(headers) = caller.headers {
@@ -68,10 +68,10 @@ pub(super) fn check_modern(
     if version != MODERN {
         return Err(Refusal::unsupported_version(&version));
     }
-    let capabilities = params.meta(CAPABILITIES)?;
+    let capabilities = params.meta(Meta::ClientCapabilities)?;
     let is_object = |value: &tidegate_json::Value<'_>| value.kind() == tidegate_json::Kind::Object;
     if !capabilities.is_some_and(|told| is_object(&told)) {
-        return Err(missing(CAPABILITIES));
+        return Err(missing(Meta::ClientCapabilities));
     }
     Ok(())
 }

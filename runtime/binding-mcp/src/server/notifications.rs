@@ -7,7 +7,7 @@ use tidegate_json::{Document, Kind, Limits, Parts};
 use tidegate_streams::mcp::{McpFlushEx, McpLog, McpProgress};
 
 use super::binding::McpServer;
-use super::envelope::Params;
+use super::envelope::{Meta, Params};
 use super::errors::Refusal;
 use super::http::Caller;
 use super::methods::Era;
@@ -39,15 +39,16 @@ pub(super) struct Wishes {
 impl Wishes {
     pub(super) fn of(caller: &Caller<'_>, era: Era, params: &Params) -> Result<Self, Refusal> {
         let token = params
-            .meta("progressToken")?
+            .meta(Meta::ProgressToken)?
             .filter(|token| matches!(token.kind(), Kind::String | Kind::Number));
-        let level = match (era, params.meta(LEVEL)?) {
+        let level = match (era, params.meta(Meta::LogLevel)?) {
             (Era::Modern, None) => None,
             (Era::Modern, Some(level)) => {
                 let level = level.string().and_then(|level| place(&level));
                 let invalid = || {
                     Refusal::invalid_params(format!(
-                        "params._meta.{LEVEL} must be one of {}.",
+                        "params._meta.{} must be one of {}.",
+                        Meta::LogLevel.name(),
                         LEVELS.join(", ")
                     ))
                 };
@@ -63,8 +64,6 @@ impl Wishes {
         })
     }
 }
-
-const LEVEL: &str = "io.modelcontextprotocol/logLevel";
 
 fn place(level: &str) -> Option<usize> {
     LEVELS.iter().position(|known| *known == level)
