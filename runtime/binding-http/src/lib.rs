@@ -21,6 +21,7 @@ mod origin;
 mod quiet;
 mod request;
 mod response;
+mod watched;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;

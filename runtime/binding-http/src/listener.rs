@@ -20,6 +20,7 @@ use tokio::time::sleep;
 use crate::HttpServer;
 use crate::quiet::{Quiet, Said, Word};
 use crate::request::{HEAD_MAX, serve};
+use crate::watched::Watched;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
@@ -102,7 +103,7 @@ async fn converse(edge: Rc<HttpServer>, socket: TcpStream, _place: OwnedSemaphor
     let connection = http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(HEAD_MAX)
-        .serve_connection(TokioIo::new(socket), service);
+        .serve_connection(TokioIo::new(Watched::new(socket, quiet.clone())), service);
     let mut connection = std::pin::pin!(connection);
     let ended = poll_fn(|task| {
         match word.said(task) {

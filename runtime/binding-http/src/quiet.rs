@@ -79,9 +79,17 @@ impl Drop for Word {
     }
 }
 
-/// Since when nothing is being answered on a connection; `None` while something is.
+/// For how long nothing has happened on a connection.
 #[derive(Debug, Clone)]
-pub(crate) struct Quiet(Rc<Cell<Option<Instant>>>);
+pub(crate) struct Quiet(Rc<Since>);
+
+#[derive(Debug)]
+struct Since {
+    /// Since when nothing is being answered; `None` while something is.
+    last: Cell<Option<Instant>>,
+    /// The client does not take what was written for it.
+    stuck: Cell<bool>,
+}
 
 /// A request that is being answered; dropped when its response is written, or given up.
 #[derive(Debug)]
@@ -90,21 +98,31 @@ pub(crate) struct Busy(Quiet);
 impl Quiet {
     /// A connection that was just made.
     pub(crate) fn now() -> Self {
-        Self(Rc::new(Cell::new(Some(Instant::now()))))
+        Self(Rc::new(Since {
+            last: Cell::new(Some(Instant::now())),
+            stuck: Cell::new(false),
+        }))
     }
 
     /// A request has come.
     pub(crate) fn busy(&self) -> Busy {
-        self.0.set(None);
+        self.0.last.set(None);
         Busy(self.clone())
+    }
+
+    /// Whether the client does not take what is written. That it took the rest is an event.
+    pub(crate) fn stuck(&self, stuck: bool) {
+        if self.0.stuck.replace(stuck) && !stuck && self.0.last.get().is_some() {
+            self.0.last.set(Some(Instant::now()));
+        }
     }
 
     /// Waits until nothing was asked for `patience`.
     pub(crate) async fn lasts(&self, patience: Duration) {
         loop {
-            let left = match self.0.get() {
-                Some(since) => patience.saturating_sub(since.elapsed()),
-                None => patience,
+            let left = match self.0.last.get() {
+                Some(last) if !self.0.stuck.get() => patience.saturating_sub(last.elapsed()),
+                _ => patience,
             };
             if left.is_zero() {
                 return;
@@ -116,6 +134,6 @@ impl Quiet {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.0.set(Some(Instant::now()));
+        self.0.0.last.set(Some(Instant::now()));
     }
 }

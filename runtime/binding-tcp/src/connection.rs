@@ -132,7 +132,7 @@ impl Connection {
         }
     }
 
-    /// Writes what the socket takes without waiting.
+    /// Writes what the socket takes without waiting; in the connection's task alone.
     fn flush(&self, handle: &Handle) {
         let Some(socket) = self.socket.get() else {
             return;
@@ -149,7 +149,6 @@ impl Connection {
             Err(error) => {
                 self.lose(handle, &error);
                 self.over.set(true);
-                self.wake();
             }
         }
     }
@@ -171,14 +170,12 @@ impl Connection {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked.set(true);
-                    self.wake();
                     return Ok(written);
                 }
                 Err(error) => return Err(error),
             }
         }
         if self.ending.get() && !self.ended.replace(true) {
-            self.wake();
             SockRef::from(socket).shutdown(std::net::Shutdown::Write)?;
         }
         Ok(written)
@@ -213,7 +210,7 @@ impl Connection {
     async fn converse(&self, handle: &Handle, mut socket: OwnedReadHalf) {
         let mut buffer = BytesMut::with_capacity(READ);
         let mut reading = true;
-        while reading || !self.ended.get() {
+        while !self.over.get() && (reading || !self.ended.get()) {
             let credit = handle.credit(self.edge, self.stream);
             let limit = if reading { credit.min(READ) } else { 0 };
             // What was read is kept as slices of this block: small reads share it.
@@ -241,9 +238,6 @@ impl Connection {
                 }
                 Ok(Happened::Woken) => self.flush(handle),
                 Err(error) => return self.lose(handle, &error),
-            }
-            if self.over.get() {
-                return;
             }
         }
     }

@@ -14,7 +14,7 @@ pub trait Edge {
     /// [`Edge::flush`], when the worker has come to rest.
     fn on_output(&self, at: At, frame: Frame);
 
-    /// The worker has come to rest and this edge got frames: write what can be written at once. A
+    /// The worker has come to rest and this edge got frames: write them, or wake the task that does. A
     /// turn of the worker is allowed here; what it brings out follows in the same round.
     fn flush(&self, _handle: &Handle) {}
 

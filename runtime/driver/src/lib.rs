@@ -2,8 +2,9 @@
 //!
 //! An edge's task reads from its socket and calls [`Handle::turn`]: the worker takes the frames in
 //! and drains its queue, what came out goes to the edges ([`Edge::on_output`]), and each edge that
-//! got something writes it ([`Edge::flush`]), all in the same task. So a call crosses every binding
-//! without a wake-up, and what one turn sends to a socket goes out in one write.
+//! got something writes it, or wakes the task of the socket that it is for ([`Edge::flush`]). So a
+//! call crosses every binding in one task, and what the turns of a moment send to a socket can go out
+//! in one write.
 //!
 //! Workers share nothing. A stream that belongs to another worker's session crosses over by the
 //! relay, frame by frame, under the credit of both sides.
