@@ -63,7 +63,7 @@ def config(port, broker_port, patterns):
             "mcp_mqtt0": {
                 "type": "mcp_mqtt",
                 "kind": "proxy",
-                "options": {"publish": allowed},
+                "options": {"publish": allowed, "subscribe": ["bench/+"]},
                 "exit": "mqtt_client0",
             },
             "mqtt_client0": {"type": "mqtt", "kind": "client", "exit": "tcp_client0"},
@@ -100,14 +100,19 @@ class Gateway:
         if self.process.returncode != 0:
             raise RuntimeError(f"tidegate ended with {self.process.returncode}: {said.decode()}")
 
-    def drive(self, calls, sessions):
-        """Calls publish, one call after the other, in the sessions by turns."""
-        names = [self.open_session() for _ in range(sessions)]
-        requests = [request(body(), session) for session in names] or [request(body(), None)]
+    def drive(self, operation, calls, sessions=0):
+        """Does one and the same, one call after the other, in the sessions by turns."""
+        names = [self.open_session() for _ in range(sessions)] or [None]
+        requests = [request(OPERATIONS[operation], session) for session in names]
+        # What receive and read ask for is a message that the broker keeps.
+        self.call(request(OPERATIONS["retain"], names[0]), b"")
         for number in range(calls):
-            status, _, answer = self.ask(requests[number % len(requests)])
-            if status != 200 or b'"content":[]' not in answer:
-                raise RuntimeError(f"publish was answered {status}: {answer.decode()}")
+            self.call(requests[number % len(requests)], EXPECTED[operation])
+
+    def call(self, asked, expected):
+        status, _, answer = self.ask(asked)
+        if status != 200 or expected not in answer:
+            raise RuntimeError(f"a call was answered {status}: {answer.decode()}")
 
     def open_session(self):
         params = {
@@ -120,7 +125,8 @@ class Gateway:
         if status != 200:
             raise RuntimeError(f"initialize was answered {status}: {answer.decode()}")
         session = head[b"mcp-session-id"].decode()
-        self.ask(request(b'{"jsonrpc":"2.0","method":"notifications/initialized"}', session))
+        headers = [f"mcp-protocol-version: {VERSION}", f"mcp-session-id: {session}"]
+        self.ask(post(b'{"jsonrpc":"2.0","method":"notifications/initialized"}', headers))
         return session
 
     def ask(self, data):
@@ -148,9 +154,9 @@ class Floor(Gateway):
     def __init__(self, binary, directory, broker_port, wrapper):
         self.port = free_port()
         payload = directory / "payload"
-        payload.write_text("x" * 100)
+        payload.write_text(PAYLOAD)
         self.command = [*wrapper, binary, "bench-floor", "--listen", f"127.0.0.1:{self.port}"]
-        self.command += ["--broker", f"127.0.0.1:{broker_port}", "--qos", "1", "--topic", "bench/cost"]
+        self.command += ["--broker", f"127.0.0.1:{broker_port}", "--qos", "1", "--topic", TOPIC]
         self.command += ["--payload-file", payload]
 
     def __exit__(self, *_):
@@ -161,31 +167,38 @@ class Floor(Gateway):
             raise RuntimeError(f"the floor ended with {self.process.returncode}: {said.decode()}")
 
 
-def body():
-    """A publish of 100 bytes, as a client of either era says it."""
-    call = {
-        "jsonrpc": "2.0",
-        "id": 7,
-        "method": "tools/call",
-        "params": {
-            "name": "publish",
-            "arguments": {"topic": "bench/cost", "payload": "x" * 100, "qos": 1},
-        },
-    }
-    return call
+PAYLOAD = "x" * 100
+TOPIC = "bench/cost"
 
 
-def request(said, session):
-    if isinstance(said, bytes):
-        return post(said, [f"mcp-protocol-version: {VERSION}", f"mcp-session-id: {session}"])
+def tool(name, **arguments):
+    return ("tools/call", name, {"name": name, "arguments": arguments})
+
+
+# Method, what `Mcp-Name` says, params.
+OPERATIONS = {
+    "publish": tool("publish", topic=TOPIC, payload=PAYLOAD, qos=1),
+    "retain": tool("publish", topic=TOPIC, payload=PAYLOAD, qos=1, retain=True),
+    "receive": tool("receive", topic=TOPIC, limit=1),
+    "read": ("resources/read", f"mqtt://{TOPIC}", {"uri": f"mqtt://{TOPIC}"}),
+}
+# What an answer has within it.
+EXPECTED = {"publish": b'"content":[]', "receive": PAYLOAD.encode(), "read": PAYLOAD.encode()}
+
+
+def request(operation, session):
+    """A call as a client of either era makes it."""
+    method, name, params = operation
     if session:
         headers = [f"mcp-protocol-version: {VERSION}", f"mcp-session-id: {session}"]
     else:
-        headers = ["mcp-protocol-version: 2026-07-28", "mcp-method: tools/call", "mcp-name: publish"]
-        said["params"]["_meta"] = {
+        headers = ["mcp-protocol-version: 2026-07-28", f"mcp-method: {method}", f"mcp-name: {name}"]
+        meta = {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientCapabilities": {},
         }
+        params = {**params, "_meta": meta}
+    said = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
     return post(json.dumps(said, separators=(",", ":")).encode(), headers)
 
 

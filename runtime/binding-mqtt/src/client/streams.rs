@@ -140,9 +140,10 @@ impl Subscriber {
             .map(|(index, asked)| (index, &asked.wish))
     }
 
-    /// Every filter that may have been asked for.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Wish> {
-        self.asked.iter().map(|asked| &asked.wish)
+    /// Every filter that may have been asked for, with its index.
+    pub(super) fn all(&self) -> impl Iterator<Item = (usize, &Wish)> {
+        let asked = self.asked.iter().enumerate();
+        asked.map(|(index, asked)| (index, &asked.wish))
     }
 
     /// Lets filters stand for those that they cover, as far as messages could not be told apart

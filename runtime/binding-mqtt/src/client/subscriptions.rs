@@ -13,6 +13,10 @@
 //! subscription, whichever of its generations it bears. Where no newcomer wants retained messages
 //! and the `QoS` suffices, nothing is sent at all.
 //!
+//! **Company.** While [`UNANSWERED`] SUBSCRIBEs for a filter are under way, newcomers to it gather, and
+//! share the next one: many who ask for the same thing at a time cost the broker few packets, and few
+//! wait for nobody.
+//!
 //! **Who cannot share.** Without identifiers a message does not tell its subscription: then filters
 //! that overlap cannot be on one connection. Nor can a shared subscription and what overlaps it,
 //! since its messages are meant for one of the sharers; nor two streams that want one filter *as
@@ -24,12 +28,11 @@ use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::streams::mqtt::topic::TopicFilter;
 
+use self::subscription::Subscription;
 use crate::codec::ReasonCode;
 
-/// How many generations of a subscription are known by their identifiers, beside those that a
-/// present stream has joined. Older ones could only be borne by messages that have waited in the
-/// broker since.
-const GENERATIONS: usize = 64;
+mod subscription;
+
 /// The largest subscription identifier (MQTT 5.0, 3.8.2.1.2).
 const IDENTIFIER_MAX: u32 = 268_435_455;
 
@@ -82,38 +85,6 @@ pub(super) struct Answer {
     pub(super) unsubscribe: Option<ByteString>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// A SUBSCRIBE is to be sent for it.
-    New,
-    /// This SUBSCRIBE has not been answered yet.
-    Awaits(u32),
-    Granted,
-}
-
-#[derive(Debug)]
-struct Member {
-    place: Place,
-    qos: u8,
-    retained: bool,
-    standing: Standing,
-    /// The generation whose replay is its own.
-    joined: Option<u32>,
-}
-
-#[derive(Debug)]
-struct Subscription {
-    filter: TopicFilter,
-    qos: u8,
-    no_local: bool,
-    as_published: bool,
-    /// Newest last.
-    generations: Vec<u32>,
-    /// What the newest answered SUBSCRIBE was granted.
-    granted: Option<ReasonCode>,
-    members: Vec<Member>,
-}
-
 /// The subscriptions of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
@@ -151,30 +122,10 @@ impl Subscriptions {
     pub(super) fn join(&mut self, place: Place, wish: &Wish) -> Option<ReasonCode> {
         let key = self.entry(wish);
         let subscription = self.table.get_mut(key)?;
-        let suffices = !subscription.generations.is_empty() && subscription.qos >= wish.qos;
-        let mut member = Member {
-            place,
-            qos: wish.qos,
-            retained: wish.retained,
-            standing: Standing::New,
-            joined: None,
-        };
-        subscription.qos = subscription.qos.max(wish.qos);
-        let mut code = None;
-        if suffices && !wish.retained {
-            match (subscription.granted, subscription.generations.last()) {
-                (Some(granted), _) => {
-                    member.standing = Standing::Granted;
-                    code = Some(granted.min(ReasonCode(wish.qos)));
-                }
-                (None, Some(newest)) => member.standing = Standing::Awaits(*newest),
-                (None, None) => {}
-            }
-        }
-        if member.standing == Standing::New {
+        let code = subscription.join(place, wish);
+        if subscription.is_due() {
             self.due.insert(key);
         }
-        subscription.members.push(member);
         code
     }
 
@@ -186,15 +137,7 @@ impl Subscriptions {
         if let Some(key) = self.by_filter.get(wish.filter.as_str()) {
             return *key;
         }
-        let key = self.table.insert(Subscription {
-            filter: wish.filter.clone(),
-            qos: wish.qos,
-            no_local: wish.no_local,
-            as_published: wish.as_published,
-            generations: Vec::new(),
-            granted: None,
-            members: Vec::new(),
-        });
+        let key = self.table.insert(Subscription::new(wish));
         self.by_filter.insert(wish.filter.text(), key);
         key
     }
@@ -203,30 +146,16 @@ impl Subscriptions {
     pub(super) fn next_order(&mut self) -> Option<Order> {
         while let Some(key) = self.due.pop_first() {
             let identifier = self.fresh_identifier();
-            let Some(subscription) = self.table.get_mut(key) else {
+            // Those for whom it was due may have left since.
+            let Some(subscription) = self.table.get_mut(key).filter(|it| it.is_due()) else {
                 continue;
             };
-            let mut replay = false;
-            for member in &mut subscription.members {
-                if member.standing == Standing::New {
-                    member.standing = Standing::Awaits(identifier);
-                    member.joined = member.retained.then_some(identifier);
-                    replay |= member.retained;
-                }
-            }
-            subscription.generations.push(identifier);
-            if let Some(forgotten) = subscription.oldest_unneeded() {
+            let (order, forgotten) = subscription.order(identifier);
+            if let Some(forgotten) = forgotten {
                 self.by_identifier.remove(&forgotten);
             }
             self.by_identifier.insert(identifier, key);
-            return Some(Order {
-                filter: subscription.filter.text(),
-                identifier,
-                qos: subscription.qos,
-                no_local: subscription.no_local,
-                as_published: subscription.as_published,
-                replay,
-            });
+            return Some(order);
         }
         None
     }
@@ -252,58 +181,37 @@ impl Subscriptions {
         let Some(subscription) = self.table.get_mut(key) else {
             return answer;
         };
-        let refused = code.is_error();
-        if !refused {
-            subscription.granted = Some(code);
-        }
-        for member in &mut subscription.members {
-            if member.standing == Standing::Awaits(identifier) {
-                let told = if refused {
-                    code
-                } else {
-                    code.min(ReasonCode(member.qos))
-                };
-                answer.told.push((member.place, told));
-                member.standing = Standing::Granted;
-            }
-        }
-        if refused {
-            let refused: BTreeSet<Place> = answer.told.iter().map(|(place, _)| *place).collect();
-            subscription
-                .members
-                .retain(|member| !refused.contains(&member.place));
-            if subscription.members.is_empty() {
-                answer.unsubscribe = self
-                    .remove(key)
-                    .filter(|gone| gone.granted.is_some())
-                    .map(|gone| gone.filter.text());
-            }
+        answer.told = subscription.answered(identifier, code);
+        if subscription.is_due() {
+            self.due.insert(key);
+        } else if subscription.is_empty() {
+            answer.unsubscribe = self
+                .remove(key)
+                .filter(Subscription::is_granted)
+                .map(|gone| gone.filter.text());
         }
         answer
     }
 
-    /// A stream leaves the subscriptions it wished for; the filters to unsubscribe from.
+    /// A stream leaves the subscriptions it wished for, each with its index; the filters to
+    /// unsubscribe from.
     pub(super) fn leave<'a>(
         &mut self,
         stream: usize,
-        wishes: impl Iterator<Item = &'a Wish>,
+        wishes: impl Iterator<Item = (usize, &'a Wish)>,
     ) -> Vec<ByteString> {
         let mut given_up = Vec::new();
-        for wish in wishes {
+        for (index, wish) in wishes {
             let Some(key) = self.by_filter.get(wish.filter.as_str()).copied() else {
                 continue;
             };
             let Some(subscription) = self.table.get_mut(key) else {
                 continue;
             };
-            let before = subscription.members.len();
-            subscription
-                .members
-                .retain(|member| member.place.stream != stream);
-            if before > 0
-                && subscription.members.is_empty()
+            if subscription.leave(Place { stream, index })
+                && subscription.is_empty()
                 && let Some(gone) = self.remove(key)
-                && !gone.generations.is_empty()
+                && gone.was_ordered()
             {
                 given_up.push(gone.filter.text());
             }
@@ -315,8 +223,8 @@ impl Subscriptions {
         let gone = self.table.try_remove(key)?;
         self.by_filter.remove(gone.filter.as_str());
         self.due.remove(&key);
-        for identifier in &gone.generations {
-            self.by_identifier.remove(identifier);
+        for identifier in gone.identifiers() {
+            self.by_identifier.remove(&identifier);
         }
         Some(gone)
     }
@@ -352,40 +260,6 @@ impl Subscriptions {
     #[cfg(test)]
     fn is_empty(&self) -> bool {
         self.table.is_empty() && self.by_filter.is_empty() && self.by_identifier.is_empty()
-    }
-}
-
-impl Subscription {
-    /// Forgets the oldest generation that is nobody's, if there are too many.
-    fn oldest_unneeded(&mut self) -> Option<u32> {
-        if self.generations.len() <= GENERATIONS {
-            return None;
-        }
-        let needed = |identifier: u32| {
-            self.members.iter().any(|member| {
-                member.joined == Some(identifier) || member.standing == Standing::Awaits(identifier)
-            })
-        };
-        let unneeded = self.generations.iter().position(|known| !needed(*known))?;
-        Some(self.generations.remove(unneeded))
-    }
-
-    fn members_for(&self, identifier: Option<u32>, retain: bool, places: &mut Vec<Place>) {
-        let replay = retain && !self.as_published;
-        let wanted = |member: &&Member| match identifier {
-            Some(identifier) if replay => member.joined == Some(identifier),
-            Some(identifier) => {
-                matches!(member.standing, Standing::Granted)
-                    || member.standing == Standing::Awaits(identifier)
-            }
-            None => member.standing != Standing::New && (!replay || member.retained),
-        };
-        places.extend(
-            self.members
-                .iter()
-                .filter(wanted)
-                .map(|member| member.place),
-        );
     }
 }
 

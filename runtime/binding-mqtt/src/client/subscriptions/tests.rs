@@ -1,3 +1,4 @@
+use super::subscription::{GENERATIONS, UNANSWERED};
 use super::*;
 
 fn wish(filter: &str, qos: u8, retained: bool) -> Wish {
@@ -100,8 +101,8 @@ fn the_last_one_to_leave_unsubscribes_and_leaves_nothing_behind() {
     table.join(place(1), &filter);
     table.join(place(2), &filter);
     let order = table.next_order().expect("due");
-    assert!(table.leave(1, [&filter].into_iter()).is_empty());
-    assert_eq!(table.leave(2, [&filter].into_iter()), ["a"]);
+    assert!(table.leave(1, [(0, &filter)].into_iter()).is_empty());
+    assert_eq!(table.leave(2, [(0, &filter)].into_iter()), ["a"]);
     assert!(table.is_empty());
     assert_eq!(
         table.answered(order.identifier, ReasonCode(0)),
@@ -112,7 +113,7 @@ fn the_last_one_to_leave_unsubscribes_and_leaves_nothing_behind() {
 
     table.join(place(3), &filter);
     assert!(
-        table.leave(3, [&filter].into_iter()).is_empty(),
+        table.leave(3, [(0, &filter)].into_iter()).is_empty(),
         "the broker was never told"
     );
     assert_eq!(table.next_order(), None);
@@ -130,7 +131,7 @@ fn a_refusal_reaches_who_waited_and_spares_the_others() {
     assert_eq!(answer.told, [(place(2), ReasonCode(0x87))]);
     assert_eq!(answer.unsubscribe, None);
     assert_eq!(streams(&table.route(&[first.identifier], "a", false)), [1]);
-    table.leave(1, [&wish("a", 0, true)].into_iter());
+    table.leave(1, [(0, &wish("a", 0, true))].into_iter());
     assert!(table.is_empty());
 }
 
@@ -206,11 +207,71 @@ fn old_generations_are_forgotten_in_the_end() {
         table.join(place(stream), &filter);
         let order = table.next_order().expect("due");
         table.answered(order.identifier, ReasonCode(0));
-        table.leave(stream, [&filter].into_iter());
+        table.leave(stream, [(0, &filter)].into_iter());
     }
     assert!(table.by_identifier.len() <= GENERATIONS + 1);
     assert!(
         table.by_identifier.contains_key(&first),
         "its stream is still there"
     );
+}
+
+#[test]
+fn who_comes_while_enough_is_asked_waits_for_company() {
+    let mut table = Subscriptions::default();
+    let filter = wish("a", 1, true);
+    let mut orders = Vec::new();
+    for stream in 0..UNANSWERED {
+        table.join(place(stream), &filter);
+        orders.push(table.next_order().expect("nobody to wait for").identifier);
+    }
+    for stream in 10..14 {
+        assert_eq!(table.join(place(stream), &filter), None);
+        assert_eq!(table.next_order(), None, "enough is asked");
+    }
+    table.leave(12, [(0, &filter)].into_iter());
+    table.join(place(20), &wish("b", 0, true));
+    let other = table.next_order().expect("another filter waits for nobody");
+    assert_eq!(other.filter, "b");
+
+    table.answered(orders[0], ReasonCode(1));
+    let shared = table.next_order().expect("there is room again");
+    assert_eq!((shared.filter.as_ref(), table.next_order()), ("a", None));
+    let replayed = table.route(&[shared.identifier], "a", true);
+    assert_eq!(streams(&replayed), [10, 11, 13]);
+    let told = table.answered(shared.identifier, ReasonCode(1)).told;
+    assert_eq!(told.len(), 3);
+}
+
+#[test]
+fn who_waits_for_company_outlives_a_refusal_and_the_departure_of_those_before() {
+    let mut table = Subscriptions::default();
+    let filter = wish("a", 1, true);
+    let mut orders = Vec::new();
+    for stream in 0..UNANSWERED {
+        table.join(place(stream), &filter);
+        orders.push(table.next_order().expect("due").identifier);
+    }
+    table.join(place(10), &filter);
+    for stream in 0..UNANSWERED {
+        assert!(table.leave(stream, [(0, &filter)].into_iter()).is_empty());
+    }
+    let answer = table.answered(orders[0], ReasonCode(0x87));
+    assert_eq!(answer, Answer::default(), "nobody waited for it any more");
+    let order = table.next_order().expect("the newcomer is asked for");
+    let answer = table.answered(order.identifier, ReasonCode(0x87));
+    assert_eq!(answer.told, [(place(10), ReasonCode(0x87))]);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_subscribe_whose_newcomers_have_left_is_not_sent() {
+    let mut table = Subscriptions::default();
+    table.join(place(1), &wish("a", 0, true));
+    let first = table.next_order().expect("due");
+    table.answered(first.identifier, ReasonCode(0));
+    let newcomer = wish("a", 0, true);
+    table.join(place(2), &newcomer);
+    table.leave(2, [(0, &newcomer)].into_iter());
+    assert_eq!(table.next_order(), None);
 }
