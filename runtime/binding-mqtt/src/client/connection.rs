@@ -13,7 +13,6 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use bytes::BytesMut;
 use bytestring::ByteString;
 use tidegate_engine::streams::bytes_stream::BytesBegin;
 use tidegate_engine::streams::mqtt::MqttDelivery;
@@ -43,6 +42,8 @@ pub(super) struct Shared {
     pub(super) options: Options,
     pub(super) version: Version,
     pub(super) exit: BindingId,
+    /// Where packets are written.
+    pub(super) packets: packets::Buffer,
     /// Streams that were ended because they did not take their messages.
     pub(super) slow_consumers: u64,
 }
@@ -102,8 +103,6 @@ pub(super) struct Connection {
     /// Bytes received and not acknowledged to the byte stream.
     pub(super) unread: usize,
     pub(super) outbound: Outbound,
-    /// Where headers of PUBLISH packets are written.
-    pub(super) headers: BytesMut,
     pub(super) ids: PacketIds<Pending>,
     /// Publications of `QoS` 1 and 2 that are not over.
     pub(super) in_flight: usize,
@@ -147,7 +146,6 @@ impl Connection {
             decoder: packets::decoder(shared),
             unread: 0,
             outbound: Outbound::default(),
-            headers: BytesMut::new(),
             ids: PacketIds::default(),
             in_flight: 0,
             unwritten: VecDeque::new(),

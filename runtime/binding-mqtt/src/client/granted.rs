@@ -98,17 +98,24 @@ impl Granted {
     }
 
     /// Why a filter cannot be subscribed to here.
-    pub(super) fn refuse_filter(&self, broker: &str, filter: &TopicFilter) -> Option<Failure> {
+    pub(super) fn refuse_filter(
+        &self,
+        filter: &TopicFilter,
+        broker: impl Fn() -> String,
+    ) -> Option<Failure> {
         if filter.is_shared() && !self.shared {
             return Some(Failure::new(
                 ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
-                format!("{broker} has no shared subscriptions."),
+                format!("{} has no shared subscriptions.", broker()),
             ));
         }
         if filter.has_wildcards() && !self.wildcards {
             return Some(Failure::new(
                 ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
-                format!("{broker} takes no wildcards; subscribe to single topics."),
+                format!(
+                    "{} takes no wildcards; subscribe to single topics.",
+                    broker()
+                ),
             ));
         }
         None

@@ -1,11 +1,9 @@
 //! Messages on their way to one subscriber.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use tidegate_engine::streams::mqtt::MqttSubscribeData;
 use tidegate_engine::streams::{DataFlags, Frame};
-use tidegate_engine::{Context, StreamId};
+use tidegate_engine::{Context, Fifo, StreamId};
 
 /// What a waiting message takes beside its payload: the room for its own record.
 const OVERHEAD: usize = 64;
@@ -15,7 +13,7 @@ const OVERHEAD: usize = 64;
 struct Delivery {
     /// Until the first part is sent.
     extension: Option<MqttSubscribeData>,
-    parts: VecDeque<Bytes>,
+    parts: Fifo<Bytes>,
     /// Bytes of payload not sent yet.
     left: usize,
     weight: usize,
@@ -24,7 +22,7 @@ struct Delivery {
 /// The messages that wait for one subscriber, in order of arrival.
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
-    queue: VecDeque<Delivery>,
+    queue: Fifo<Delivery>,
     weight: usize,
 }
 
@@ -46,13 +44,13 @@ impl Deliveries {
         let left = parts.iter().map(Bytes::len).sum::<usize>();
         let weight = left + weight_of(&extension);
         self.weight += weight;
+        let mut shared = Fifo::new();
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            shared.push_back(part.clone());
+        }
         self.queue.push_back(Delivery {
             extension: Some(extension),
-            parts: parts
-                .iter()
-                .filter(|part| !part.is_empty())
-                .cloned()
-                .collect(),
+            parts: shared,
             left,
             weight,
         });

@@ -15,25 +15,46 @@ use crate::codec::{
     Unsubscribe, UserProperty, encode, encode_publish,
 };
 
-/// Headers of PUBLISH packets share buffers of this size.
-const HEADERS: usize = 4_096;
-/// What a header usually takes, with a topic and properties of some length.
-const HEADER: usize = 128;
+/// Packets, and headers of PUBLISH packets, share buffers of this size.
+const PACKETS: usize = 4_096;
+/// What one usually takes, with a topic and properties of some length.
+const PACKET: usize = 128;
+
+/// Where packets are written.
+#[derive(Debug, Default)]
+pub(super) struct Buffer(BytesMut);
+
+impl Buffer {
+    fn room(&mut self) -> &mut BytesMut {
+        if self.0.capacity() < PACKET {
+            // Where all that was written is gone, the same memory serves again.
+            self.0.reserve(PACKETS);
+        }
+        &mut self.0
+    }
+
+    fn written(&mut self) -> Bytes {
+        self.0.split().freeze()
+    }
+}
 
 /// What reads the broker's packets.
 pub(super) fn decoder(shared: &Shared) -> Decoder {
     Decoder::new(shared.version, shared.options.max_packet_size.size())
 }
 
-fn bytes_of(shared: &Shared, packet: &Packet, limit: Option<usize>) -> Result<Bytes, EncodeError> {
-    let mut out = BytesMut::new();
+fn bytes_of(
+    shared: &mut Shared,
+    packet: &Packet,
+    limit: Option<usize>,
+) -> Result<Bytes, EncodeError> {
     let limit = limit.unwrap_or(usize::MAX);
-    encode(packet, shared.version, limit, &mut out)?;
-    Ok(out.freeze())
+    encode(packet, shared.version, limit, shared.packets.room())?;
+    Ok(shared.packets.written())
 }
 
 /// A packet of which every field was checked before, and that is smaller than any broker's limit.
-fn small(shared: &Shared, packet: &Packet) -> Bytes {
+fn small(shared: &mut Shared, packet: &Packet) -> Bytes {
     bytes_of(shared, packet, None).unwrap_or_else(|error| {
         tracing::error!("a packet cannot be written: {error}");
         Bytes::new()
@@ -41,7 +62,7 @@ fn small(shared: &Shared, packet: &Packet) -> Bytes {
 }
 
 /// CONNECT: a clean start, and a session that ends with the connection.
-pub(super) fn connect(shared: &Shared, client_id: &ByteString) -> Bytes {
+pub(super) fn connect(shared: &mut Shared, client_id: &ByteString) -> Bytes {
     let options = &shared.options;
     let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     let short = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
@@ -63,12 +84,12 @@ pub(super) fn connect(shared: &Shared, client_id: &ByteString) -> Bytes {
 }
 
 /// PINGREQ
-pub(super) fn ping(shared: &Shared) -> Bytes {
+pub(super) fn ping(shared: &mut Shared) -> Bytes {
     small(shared, &Packet::Pingreq)
 }
 
 /// DISCONNECT
-pub(super) fn disconnect(shared: &Shared, reason: ReasonCode) -> Bytes {
+pub(super) fn disconnect(shared: &mut Shared, reason: ReasonCode) -> Bytes {
     let packet = Disconnect {
         reason,
         ..Disconnect::default()
@@ -85,28 +106,28 @@ fn ack(packet_id: u16, reason: ReasonCode) -> Ack {
 }
 
 /// PUBACK
-pub(super) fn puback(shared: &Shared, packet_id: u16) -> Bytes {
+pub(super) fn puback(shared: &mut Shared, packet_id: u16) -> Bytes {
     small(shared, &Packet::Puback(ack(packet_id, ReasonCode::SUCCESS)))
 }
 
 /// PUBREC
-pub(super) fn pubrec(shared: &Shared, packet_id: u16) -> Bytes {
+pub(super) fn pubrec(shared: &mut Shared, packet_id: u16) -> Bytes {
     small(shared, &Packet::Pubrec(ack(packet_id, ReasonCode::SUCCESS)))
 }
 
 /// PUBREL
-pub(super) fn pubrel(shared: &Shared, packet_id: u16, reason: ReasonCode) -> Bytes {
+pub(super) fn pubrel(shared: &mut Shared, packet_id: u16, reason: ReasonCode) -> Bytes {
     small(shared, &Packet::Pubrel(ack(packet_id, reason)))
 }
 
 /// PUBCOMP
-pub(super) fn pubcomp(shared: &Shared, packet_id: u16, reason: ReasonCode) -> Bytes {
+pub(super) fn pubcomp(shared: &mut Shared, packet_id: u16, reason: ReasonCode) -> Bytes {
     small(shared, &Packet::Pubcomp(ack(packet_id, reason)))
 }
 
 /// SUBSCRIBE, unless it is larger than the broker takes.
 pub(super) fn subscribe(
-    shared: &Shared,
+    shared: &mut Shared,
     packet_id: u16,
     order: &Order,
     identifiers: bool,
@@ -135,7 +156,7 @@ pub(super) fn subscribe(
 }
 
 /// UNSUBSCRIBE
-pub(super) fn unsubscribe(shared: &Shared, packet_id: u16, filter: ByteString) -> Bytes {
+pub(super) fn unsubscribe(shared: &mut Shared, packet_id: u16, filter: ByteString) -> Bytes {
     let packet = Unsubscribe {
         packet_id,
         filters: vec![filter],
@@ -144,13 +165,12 @@ pub(super) fn unsubscribe(shared: &Shared, packet_id: u16, filter: ByteString) -
     small(shared, &Packet::Unsubscribe(packet))
 }
 
-/// PUBLISH: its header, written into `headers`, and its payload as it came.
+/// PUBLISH: its header, and its payload as it came.
 pub(super) fn publish(
-    shared: &Shared,
+    shared: &mut Shared,
     mut message: Message,
     packet_id: u16,
     limit: Option<usize>,
-    headers: &mut BytesMut,
 ) -> Result<(Bytes, Parts), EncodeError> {
     let extension = message.take_extension();
     let user = extension
@@ -182,12 +202,9 @@ pub(super) fn publish(
         payload: Parts::new(),
     };
     let limit = limit.unwrap_or(usize::MAX);
-    if headers.capacity() < HEADER {
-        // Where all that was written is gone, the same memory serves again.
-        headers.reserve(HEADERS);
-    }
-    encode_publish(&packet, message.length, shared.version, limit, headers)?;
-    Ok((headers.split().freeze(), message.parts))
+    let (version, out) = (shared.version, shared.packets.room());
+    encode_publish(&packet, message.length, version, limit, out)?;
+    Ok((shared.packets.written(), message.parts))
 }
 
 /// What a message from the broker is to its readers, who each add what is their own.

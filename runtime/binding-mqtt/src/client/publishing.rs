@@ -128,13 +128,7 @@ impl Connection {
             _ => self.ids.allocate(Pending::PubRec(origin)),
         };
         let limit = self.granted.packet_size;
-        match packets::publish(
-            w.shared,
-            message,
-            packet_id.unwrap_or(0),
-            limit,
-            &mut self.headers,
-        ) {
+        match packets::publish(w.shared, message, packet_id.unwrap_or(0), limit) {
             Ok((header, payload)) => {
                 publication.written(number);
                 let end = self.send(w.cx, std::iter::once(header).chain(payload));

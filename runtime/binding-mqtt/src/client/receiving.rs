@@ -5,8 +5,6 @@
 //! has the connection to itself: then reading stops, credit on the byte stream runs out, and the
 //! broker waits.
 
-use std::collections::BTreeMap;
-
 use tidegate_engine::streams::Data;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
@@ -159,21 +157,20 @@ impl Connection {
         let places = self
             .subscriptions
             .route(identifiers, &publish.topic, publish.retain);
-        let mut readers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for place in places {
-            readers.entry(place.stream).or_default().push(place.index);
-        }
-        if readers.is_empty() {
+        if places.is_empty() {
             return;
         }
         let message = packets::message(publish);
         let (messages, bytes) = bounds(w);
         let alone = self.streams.len() == self.sessions + 1;
-        for (key, indexes) in readers {
+        for places in places.chunk_by(|one, next| one.stream == next.stream) {
+            let Some(key) = places.first().map(|place| place.stream) else {
+                continue;
+            };
             let Some((id, subscriber)) = w.streams.subscriber(key) else {
                 continue;
             };
-            if !subscriber.takes(&indexes, &publish.topic, publish.retain) {
+            if !subscriber.takes(places, &publish.topic, publish.retain) {
                 continue;
             }
             if subscriber.deliveries.is_full(messages, bytes) && !(alone && subscriber.accepted) {
@@ -181,7 +178,7 @@ impl Connection {
                 continue;
             }
             let mut own = message.clone();
-            subscriber.address(&mut own, &indexes);
+            subscriber.address(&mut own, places);
             subscriber.deliveries.push(own, &publish.payload);
             subscriber.flush(w.cx, id);
         }

@@ -12,7 +12,7 @@ use tidegate_engine::{Context, StreamId};
 use super::failure::Failure;
 use super::inbound::Deliveries;
 use super::publications::Publication;
-use super::subscriptions::Wish;
+use super::subscriptions::{Place, Wish};
 use crate::codec::ReasonCode;
 
 /// How many filters one stream may have.
@@ -140,6 +140,16 @@ impl Subscriber {
             .map(|(index, asked)| (index, &asked.wish))
     }
 
+    /// Asks for each filter that is to be asked for, with its index, and notes what is answered at
+    /// once.
+    pub(super) fn ask(&mut self, mut join: impl FnMut(usize, &Wish) -> Option<ReasonCode>) {
+        for (index, asked) in self.asked.iter_mut().enumerate() {
+            if asked.covered_by.is_none() && asked.code.is_none() {
+                asked.code = join(index, &asked.wish);
+            }
+        }
+    }
+
     /// Every filter that may have been asked for, with its index.
     pub(super) fn all(&self) -> impl Iterator<Item = (usize, &Wish)> {
         let asked = self.asked.iter().enumerate();
@@ -263,16 +273,18 @@ impl Subscriber {
         }
     }
 
-    /// Whether a message that came for the filters at `indexes` is for this stream, so that it gets
+    /// Whether a message that came for the filters at `places` is for this stream, so that it gets
     /// it once: brokers send one copy for each subscription that matches, or one copy for all. Among
     /// the filters that match, the copy for the one with the highest `QoS` counts; a shared
     /// subscription's always does.
     /// A retained message comes only for filters that want such.
-    pub(super) fn takes(&self, indexes: &[usize], topic: &str, retain: bool) -> bool {
+    pub(super) fn takes(&self, places: &[Place], topic: &str, retain: bool) -> bool {
         if self.asked.len() == 1 {
             return true;
         }
-        let mut named = indexes.iter().filter_map(|index| self.asked.get(*index));
+        let mut named = places
+            .iter()
+            .filter_map(|place| self.asked.get(place.index));
         if named.any(|asked| asked.wish.filter.is_shared()) {
             return true;
         }
@@ -285,22 +297,24 @@ impl Subscriber {
         });
         // Of several with the same QoS, the last one: any will do, as long as it is always the same.
         let chosen = matching.max_by_key(|(_, asked)| asked.wish.qos);
-        chosen.is_some_and(|(chosen, _)| indexes.contains(&chosen))
+        chosen.is_some_and(|(chosen, _)| names(places, chosen))
     }
 
     /// Writes what the message is to this stream: for which of its filters, and up to which `QoS`. It
-    /// came for the filters at `indexes`; brokers that send one copy for each subscription name but
+    /// came for the filters at `places`; brokers that send one copy for each subscription name but
     /// one of those that it is for.
-    pub(super) fn address(&self, message: &mut MqttSubscribeData, indexes: &[usize]) {
+    pub(super) fn address(&self, message: &mut MqttSubscribeData, places: &[Place]) {
         let shared = |asked: &Asked| asked.wish.filter.is_shared();
-        let named = indexes.iter().filter_map(|index| self.asked.get(*index));
-        let by_share = named.clone().any(shared);
+        let mut named = places
+            .iter()
+            .filter_map(|place| self.asked.get(place.index));
+        let by_share = named.any(shared);
         let replayed = message.flags.contains(MqttSubscribeFlags::RETAIN);
         let mut qos = None;
         for (index, asked) in self.asked.iter().enumerate() {
             let wanted = !replayed || asked.wish.retained || asked.wish.as_published;
             let for_it = if by_share {
-                indexes.contains(&index)
+                names(places, index)
             } else {
                 wanted && !shared(asked) && asked.wish.filter.matches(&message.topic)
             };
@@ -333,6 +347,10 @@ impl Subscriber {
             self.deliveries.flush(cx, id);
         }
     }
+}
+
+fn names(places: &[Place], index: usize) -> bool {
+    places.iter().any(|place| place.index == index)
 }
 
 fn ask(mut request: MqttTopicFilter, floor: u8) -> Result<Asked, Failure> {

@@ -9,7 +9,7 @@ use super::connection::{Connection, Pending, Phase, Work};
 use super::failure::{Failure, told_with};
 use super::packets;
 use super::streams::Subscriber;
-use super::subscriptions::{Fit, Order, Place, Wish};
+use super::subscriptions::{Fit, Order, Place};
 use crate::codec::{EncodeError, ReasonCode, Suback};
 
 impl Connection {
@@ -25,35 +25,29 @@ impl Connection {
         }
         let refused = subscriber
             .wishes()
-            .find_map(|(_, wish)| self.granted.refuse_filter(&self.broker(), &wish.filter));
+            .find_map(|(_, wish)| self.granted.refuse_filter(&wish.filter, || self.broker()));
         if let Some(failure) = refused {
             return self.fail(w, key, &failure, MqttDelivery::None);
         }
-        let fits: Vec<Fit> = subscriber
+        let fits = subscriber
             .wishes()
-            .map(|(_, wish)| self.subscriptions.fits(wish, identifiers))
-            .collect();
-        if fits.contains(&Fit::Never) {
+            .map(|(_, wish)| self.subscriptions.fits(wish, identifiers));
+        let fit = fits.max().unwrap_or(Fit::Here);
+        if fit == Fit::Never {
             let reason = "Another stream of this client takes the client's own messages for this \
                           filter, so it cannot be subscribed to without them.";
             let failure = Failure::new(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, reason);
             return self.fail(w, key, &failure, MqttDelivery::None);
         }
-        if fits.contains(&Fit::Elsewhere) {
+        if fit == Fit::Elsewhere {
             self.streams.remove(&key);
             self.moving.push(key);
             return;
         }
-        let wishes: Vec<(usize, Wish)> = subscriber
-            .wishes()
-            .map(|(index, wish)| (index, wish.clone()))
-            .collect();
-        for (index, wish) in wishes {
+        subscriber.ask(|index, wish| {
             let place = Place { stream: key, index };
-            if let Some(code) = self.subscriptions.join(place, &wish) {
-                subscriber.answer(index, code);
-            }
-        }
+            self.subscriptions.join(place, wish)
+        });
         self.answered(w, key);
     }
 

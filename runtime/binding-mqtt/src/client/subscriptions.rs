@@ -22,7 +22,7 @@
 //! since its messages are meant for one of the sharers; nor two streams that want one filter *as
 //! published*, for which a replay could not be told from the rest. [`Subscriptions::fits`] tells.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, VecDeque};
 
 use bytestring::ByteString;
 use slab::Slab;
@@ -54,8 +54,8 @@ pub(super) struct Place {
     pub(super) index: usize,
 }
 
-/// Whether a wish can be met on a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether a wish can be met on a connection; of several wishes, the greatest is that of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fit {
     Here,
     /// On a connection of its own.
@@ -89,11 +89,12 @@ pub(super) struct Answer {
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     table: Slab<Subscription>,
-    by_filter: BTreeMap<ByteString, usize>,
-    by_identifier: BTreeMap<u32, usize>,
+    // These are looked up and never walked: their order is not anybody's.
+    by_filter: HashMap<ByteString, usize>,
+    by_identifier: HashMap<u32, usize>,
     last_identifier: u32,
-    /// Those for which a SUBSCRIBE is to be sent.
-    due: BTreeSet<usize>,
+    /// Those for which a SUBSCRIBE may be to be sent.
+    due: VecDeque<usize>,
 }
 
 impl Subscriptions {
@@ -124,7 +125,7 @@ impl Subscriptions {
         let subscription = self.table.get_mut(key)?;
         let code = subscription.join(place, wish);
         if subscription.is_due() {
-            self.due.insert(key);
+            self.due.push_back(key);
         }
         code
     }
@@ -144,10 +145,13 @@ impl Subscriptions {
 
     /// The next SUBSCRIBE that is due. Whoever has joined since the last one shares it.
     pub(super) fn next_order(&mut self) -> Option<Order> {
-        while let Some(key) = self.due.pop_first() {
+        while let Some(key) = self.due.pop_front() {
+            // It may have been sent, or nobody may wait for it any more.
+            if !self.table.get(key).is_some_and(Subscription::is_due) {
+                continue;
+            }
             let identifier = self.fresh_identifier();
-            // Those for whom it was due may have left since.
-            let Some(subscription) = self.table.get_mut(key).filter(|it| it.is_due()) else {
+            let Some(subscription) = self.table.get_mut(key) else {
                 continue;
             };
             let (order, forgotten) = subscription.order(identifier);
@@ -183,7 +187,7 @@ impl Subscriptions {
         };
         answer.told = subscription.answered(identifier, code);
         if subscription.is_due() {
-            self.due.insert(key);
+            self.due.push_back(key);
         } else if subscription.is_empty() {
             answer.unsubscribe = self
                 .remove(key)
@@ -222,7 +226,6 @@ impl Subscriptions {
     fn remove(&mut self, key: usize) -> Option<Subscription> {
         let gone = self.table.try_remove(key)?;
         self.by_filter.remove(gone.filter.as_str());
-        self.due.remove(&key);
         for identifier in gone.identifiers() {
             self.by_identifier.remove(&identifier);
         }

@@ -26,20 +26,48 @@ pub fn encode(
         }
         return Ok(());
     }
+    let start = out.len();
+    let written = encode_behind_header(packet, version, packet_size_max, out);
+    if written.is_err() {
+        out.truncate(start);
+    }
+    written
+}
+
+/// The fixed header is as long as the length it tells: nearly always two bytes, which are left free
+/// and filled once the length is known.
+fn encode_behind_header(
+    packet: &Packet,
+    version: Version,
+    packet_size_max: usize,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    const USUAL: usize = 2;
+    let start = out.len();
+    out.put_bytes(0, USUAL);
     let mut body = Body {
         version,
-        out: BytesMut::new(),
+        out,
         too_long: None,
     };
     body.packet(packet)?;
     if let Some(length) = body.too_long {
         return Err(EncodeError::FieldTooLong(length));
     }
-    check_size(body.out.len(), packet_size_max)?;
+    let length = out.len() - start - USUAL;
+    check_size(length, packet_size_max)?;
+    let header = 1 + varint_size(length);
+    out.put_bytes(0, header - USUAL);
+    let Some(room) = out.get_mut(start..) else {
+        return Ok(());
+    };
+    if header > USUAL {
+        room.copy_within(USUAL..USUAL + length, header);
+    }
     let packet = packet.packet_type();
-    out.put_u8(((packet as u8) << 4) | packet.reserved_flags());
-    put_varint(out, body.out.len());
-    out.extend_from_slice(&body.out);
+    let mut room = room;
+    room.put_u8(((packet as u8) << 4) | packet.reserved_flags());
+    put_varint(&mut room, length);
     Ok(())
 }
 
@@ -90,14 +118,14 @@ fn check_size(remaining: usize, packet_size_max: usize) -> Result<(), EncodeErro
 }
 
 /// A packet behind its fixed header, while it is written.
-struct Body {
+struct Body<'a> {
     version: Version,
-    out: BytesMut,
+    out: &'a mut BytesMut,
     /// The first field that is longer than its length can tell.
     too_long: Option<usize>,
 }
 
-impl Body {
+impl Body<'_> {
     fn packet(&mut self, packet: &Packet) -> Result<(), EncodeError> {
         match packet {
             Packet::Connect(connect) => self.connect(connect),
@@ -144,7 +172,7 @@ impl Body {
         if bytes.len() > usize::from(u16::MAX) {
             self.too_long.get_or_insert(bytes.len());
         }
-        put_field(&mut self.out, bytes);
+        put_field(self.out, bytes);
     }
 
     fn properties<P: Properties>(&mut self, properties: &P) {
@@ -153,7 +181,7 @@ impl Body {
             if longest > usize::from(u16::MAX) {
                 self.too_long.get_or_insert(longest);
             }
-            properties.write(&mut self.out);
+            properties.write(self.out);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Properties (MQTT 5.0, 2.2.2): which there are, which belong where, and how they are written.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
 use super::error::DecodeFault;
@@ -122,7 +122,7 @@ impl Property {
 }
 
 /// Appends a variable byte integer (1.5.5).
-pub(super) fn put_varint(out: &mut BytesMut, mut value: usize) {
+pub(super) fn put_varint(out: &mut impl BufMut, mut value: usize) {
     loop {
         let byte = u8::try_from(value & 0x7F).unwrap_or(0);
         value >>= 7;
