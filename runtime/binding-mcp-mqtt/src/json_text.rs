@@ -5,7 +5,7 @@ use tidegate_json::Parts;
 use tidegate_json::write::{first_to_escape, push_escaped_bytes};
 
 /// Up to this size a copy is cheaper than a part of its own.
-const COPIED: usize = 512;
+pub(crate) const COPIED: usize = 512;
 
 /// A JSON text under construction.
 #[derive(Debug, Default)]
@@ -14,9 +14,21 @@ pub(crate) struct JsonText {
     tail: BytesMut,
 }
 
+/// A place in a text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    parts: usize,
+    tail: usize,
+}
+
 impl JsonText {
     pub(crate) fn new() -> Self {
         Self::default()
+    }
+
+    /// Makes room for so many bytes ahead.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.tail.reserve(bytes);
     }
 
     /// Text that is JSON already.
@@ -55,25 +67,47 @@ impl JsonText {
         }
     }
 
-    /// Moves all of another text behind this one; the other is empty then.
-    pub(crate) fn append(&mut self, other: &mut Self) {
-        for part in other.parts.drain(..) {
+    /// The inside of a string here, and of a string within a string there: without a copy where
+    /// nothing is to be escaped and the text has `kept` bytes or more.
+    pub(crate) fn escaped_twice(&mut self, within: &mut Self, text: &Bytes, kept: usize) {
+        if first_to_escape(text).is_some() {
+            let start = self.tail.len();
+            self.escaped(text);
+            within.escaped(self.tail.get(start..).unwrap_or_default());
+        } else if text.len() < kept {
+            self.tail.extend_from_slice(text);
+            within.tail.extend_from_slice(text);
+        } else {
+            self.part(text.clone());
+            within.part(text.clone());
+        }
+    }
+
+    /// Moves all of another text behind this one.
+    pub(crate) fn append(&mut self, other: Self) {
+        for part in other.parts {
             self.piece(part);
         }
         self.tail.extend_from_slice(&other.tail);
-        other.tail.clear();
     }
 
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        self.parts.clear();
-        self.tail.clear();
+    /// Where the next byte will stand.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            parts: self.parts.len(),
+            tail: self.tail.len(),
+        }
     }
 
-    /// What there is, piece by piece.
-    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        let parts = self.parts.iter().map(|part| &part[..]);
-        parts.chain(std::iter::once(&self.tail[..]))
+    /// Forgets what was written since.
+    pub(crate) fn truncate(&mut self, mark: Mark) {
+        if let Some(front) = self.parts.drain(mark.parts..).next() {
+            // What was the tail then has become the front of this part, or all of it.
+            self.tail.clear();
+            let kept = front.get(..mark.tail).unwrap_or_default();
+            self.tail.extend_from_slice(kept);
+        }
+        self.tail.truncate(mark.tail);
     }
 
     /// The inside of a string that bears bytes as base64.
@@ -97,6 +131,12 @@ impl JsonText {
         }
         self.into_parts().contiguous()
     }
+}
+
+/// How many bytes are in chunks of less than `large`.
+pub(crate) fn small(chunks: &[Bytes], large: usize) -> usize {
+    let lengths = chunks.iter().map(Bytes::len);
+    lengths.filter(|length| *length < large).sum()
 }
 
 /// Appends bytes as base64 with padding, as if they came in one piece.
@@ -148,6 +188,51 @@ mod tests {
         let parts: Vec<Bytes> = json.into_parts().into_iter().collect();
         assert_eq!(parts.len(), 3);
         assert_eq!(parts[1].as_ptr(), text.as_ptr());
+    }
+
+    #[test]
+    fn a_text_is_taken_back_to_a_mark_whatever_came_behind_it() {
+        let long = Bytes::from("x".repeat(COPIED + 1));
+        let write: [fn(&mut JsonText, &Bytes); 4] = [
+            |_, _| {},
+            |json, _| json.raw("a"),
+            |json, long| json.piece(long.clone()),
+            |json, long| {
+                json.raw("b");
+                json.piece(long.clone());
+                json.raw("c");
+            },
+        ];
+        for before in write {
+            for behind in write {
+                let (mut json, mut expected) = (JsonText::new(), JsonText::new());
+                before(&mut json, &long);
+                before(&mut expected, &long);
+                let mark = json.mark();
+                behind(&mut json, &long);
+                json.truncate(mark);
+                json.raw("z");
+                expected.raw("z");
+                assert_eq!(json.into_bytes(), expected.into_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn a_string_within_a_string_is_read_as_it_was() {
+        for text in ["plain", "a\"\\\n\u{1}", &"y".repeat(COPIED + 1)] {
+            let (mut once, mut within) = (JsonText::new(), JsonText::new());
+            once.raw("\"");
+            within.raw("\"\\\"");
+            once.escaped_twice(&mut within, &Bytes::from(text.to_owned()), COPIED);
+            once.raw("\"");
+            within.raw("\\\"\"");
+            let read: String = serde_json::from_slice(&once.into_bytes()).expect("legal JSON");
+            assert_eq!(read, text);
+            let inner: String = serde_json::from_slice(&within.into_bytes()).expect("legal JSON");
+            let read: String = serde_json::from_str(&inner).expect("legal JSON within");
+            assert_eq!(read, text);
+        }
     }
 
     #[test]

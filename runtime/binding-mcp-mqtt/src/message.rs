@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use smallvec::SmallVec;
 use tidegate_streams::Pooled;
 use tidegate_streams::mqtt::{MqttDataEx, MqttSubscribeData, MqttSubscribeFlags};
 use tidegate_streams::{Data, DataEx};
@@ -14,7 +15,7 @@ pub(crate) struct Message {
     pub(crate) retain: bool,
     pub(crate) content_type: Option<ByteString>,
     /// The payload in the parts in which it came.
-    pub(crate) payload: Vec<Bytes>,
+    pub(crate) payload: SmallVec<[Bytes; 1]>,
 }
 
 impl Message {
@@ -24,7 +25,7 @@ impl Message {
             qos: extension.qos,
             retain: extension.flags.contains(MqttSubscribeFlags::RETAIN),
             content_type: extension.content_type,
-            payload: Vec::new(),
+            payload: SmallVec::new(),
         }
     }
 
@@ -173,7 +174,7 @@ mod tests {
         let Arrival::Whole(message) = assembly.add(part(DataFlags::WHOLE, b"abcd")) else {
             panic!("a whole message");
         };
-        assert_eq!(message.payload, [Bytes::from_static(b"abcd")]);
+        assert_eq!(message.payload[..], [Bytes::from_static(b"abcd")]);
         let Arrival::Whole(empty) = assembly.add(part(DataFlags::WHOLE, b"")) else {
             panic!("a whole message");
         };

@@ -4,10 +4,13 @@ use bytestring::ByteString;
 use tidegate_streams::Data;
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 
-use crate::json_text::JsonText;
+use crate::json_text::{COPIED, JsonText, small};
 use crate::message::{Arrival, Assembly, Message};
 use crate::result::{Answer, Failure, shown};
 use crate::work::Step;
+
+/// What a result takes beside the URI and the payload, in most cases.
+const ROOM: usize = 128;
 
 /// A read under way.
 #[derive(Debug)]
@@ -53,6 +56,7 @@ impl Read {
         };
         let mime_type = message.content_type.as_deref().unwrap_or(usual);
         let mut json = JsonText::new();
+        json.reserve(self.uri.len() + small(&message.payload, COPIED) + ROOM);
         json.raw("{\"contents\":[{\"uri\":\"");
         json.escaped(self.uri.as_bytes());
         json.raw("\",\"mimeType\":\"");

@@ -4,14 +4,18 @@ use bytestring::ByteString;
 use tidegate_json::Parts;
 use tidegate_streams::Data;
 
-use crate::json_text::JsonText;
+use crate::json_text::{JsonText, small};
 use crate::message::{Arrival, Assembly, Message};
 use crate::result::{Answer, Failure, shown};
 use crate::work::Step;
 
-const HEAD: &str = "{\"content\":[{\"type\":\"text\",\"text\":\"";
-const MIDDLE: &str = "\"}],\"structuredContent\":{\"messages\":";
-const TAIL: &str = "}}";
+const HEAD: &str = "{\"content\":[{\"type\":\"text\",\"text\":\"[";
+const MIDDLE: &str = "]\"}],\"structuredContent\":{\"messages\":[";
+const TAIL: &str = "]}}";
+/// What stands behind the messages in the text.
+const BEHIND: usize = MIDDLE.len() + TAIL.len();
+/// What a message takes beside its topic and its payload, in most cases.
+const KEYS: usize = 96;
 
 /// A piece of a payload stays in the buffer in which it came from this size on. A smaller one is
 /// copied, since it waits for the other messages and would keep all of a large buffer with it.
@@ -100,99 +104,98 @@ impl Receive {
     }
 }
 
-/// Messages as a JSON array that grows, never beyond what makes a result of `bound` bytes. A payload
-/// of some size that needs no escape stays in the buffers in which it came.
+/// Messages as a JSON array that grows, never beyond what makes a result of `bound` bytes. It is
+/// written twice, as structured content and escaped as the text of it. A payload of some size that
+/// needs no escape stays in the buffers in which it came.
 #[derive(Debug, Default)]
 struct Messages {
+    /// The result up to the end of the last message in the text.
+    text: JsonText,
     array: JsonText,
-    /// The newest message, until it is known to have room.
-    newest: JsonText,
-    /// Characters of the array that need an escape when the array is itself a string.
-    quotes: usize,
     count: usize,
     bound: usize,
 }
 
 impl Messages {
     fn new(bound: usize) -> Self {
-        let mut array = JsonText::new();
-        array.raw("[");
         Self {
-            array,
-            newest: JsonText::new(),
-            quotes: 0,
-            count: 0,
             bound,
+            ..Self::default()
         }
     }
 
     /// Appends a message; whether it had room.
     fn push(&mut self, message: &Message) -> bool {
-        write(&mut self.newest, self.count > 0, message);
-        let quotes = self.quotes + self.newest.pieces().map(quotes).sum::<usize>();
-        // The array appears twice: as text, where it is escaped, and as structured content.
-        let array = self.array.len() + self.newest.len() + 1;
-        let fixed = HEAD.len() + MIDDLE.len() + TAIL.len();
-        if fixed + 2 * array + quotes > self.bound {
-            self.newest.clear();
+        let (text, array) = (self.text.mark(), self.array.mark());
+        if self.count == 0 {
+            let room = message.topic.len() + small(&message.payload, KEPT) + KEYS;
+            self.array.reserve(room);
+            self.text.reserve(HEAD.len() + 2 * room + BEHIND);
+            self.text.raw(HEAD);
+        }
+        self.write(message);
+        if self.text.len() + self.array.len() + BEHIND > self.bound {
+            self.text.truncate(text);
+            self.array.truncate(array);
             return false;
         }
-        self.array.append(&mut self.newest);
-        self.quotes = quotes;
         self.count += 1;
         true
     }
 
-    fn into_parts(mut self) -> Parts {
-        self.array.raw("]");
-        let array = self.array.into_parts();
-        let mut json = JsonText::new();
-        json.raw(HEAD);
-        array.iter().for_each(|part| json.escaped_part(part));
+    fn write(&mut self, message: &Message) {
+        let text = message.is_text();
+        if self.count > 0 {
+            self.raw(",", ",");
+        }
+        self.raw("{\"topic\":\"", "{\\\"topic\\\":\\\"");
+        let topic = message.topic.as_bytes();
+        self.array.escaped_twice(&mut self.text, topic, usize::MAX);
+        self.raw("\",\"payload\":\"", "\\\",\\\"payload\\\":\\\"");
+        if text {
+            for chunk in &message.payload {
+                self.array.escaped_twice(&mut self.text, chunk, KEPT);
+            }
+        } else {
+            // The alphabet of base64 has nothing to escape.
+            self.array.base64(&message.payload);
+            self.text.base64(&message.payload);
+        }
+        self.raw("\",\"qos\":", "\\\",\\\"qos\\\":");
+        let qos = match message.qos {
+            0 => "0",
+            1 => "1",
+            _ => "2",
+        };
+        self.raw(qos, qos);
+        if message.retain {
+            self.raw(",\"retain\":true", ",\\\"retain\\\":true");
+        } else {
+            self.raw(",\"retain\":false", ",\\\"retain\\\":false");
+        }
+        if !text {
+            self.raw(
+                ",\"encoding\":\"base64\"",
+                ",\\\"encoding\\\":\\\"base64\\\"",
+            );
+        }
+        self.raw("}", "}");
+    }
+
+    /// JSON, and the same escaped.
+    fn raw(&mut self, json: &str, escaped: &str) {
+        self.array.raw(json);
+        self.text.raw(escaped);
+    }
+
+    fn into_parts(self) -> Parts {
+        let mut json = self.text;
+        if self.count == 0 {
+            json.raw(HEAD);
+        }
         json.raw(MIDDLE);
-        array.into_iter().for_each(|part| json.piece(part));
+        json.append(self.array);
         json.raw(TAIL);
         json.into_parts()
     }
-}
-
-fn quotes(text: &[u8]) -> usize {
-    text.iter()
-        .filter(|byte| matches!(byte, b'"' | b'\\'))
-        .count()
-}
-
-fn write(out: &mut JsonText, behind_another: bool, message: &Message) {
-    let text = message.is_text();
-    out.raw(if behind_another { ",{" } else { "{" });
-    out.raw("\"topic\":\"");
-    out.escaped(message.topic.as_bytes());
-    out.raw("\",\"payload\":\"");
-    if text {
-        for chunk in &message.payload {
-            if chunk.len() < KEPT {
-                out.escaped(chunk);
-            } else {
-                out.escaped_part(chunk);
-            }
-        }
-    } else {
-        out.base64(&message.payload);
-    }
-    out.raw("\",\"qos\":");
-    out.raw(match message.qos {
-        0 => "0",
-        1 => "1",
-        _ => "2",
-    });
-    out.raw(if message.retain {
-        ",\"retain\":true"
-    } else {
-        ",\"retain\":false"
-    });
-    out.raw(if text {
-        "}"
-    } else {
-        ",\"encoding\":\"base64\"}"
-    });
 }
