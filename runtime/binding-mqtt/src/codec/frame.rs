@@ -103,13 +103,15 @@ impl Decoder {
 
     /// The fixed header at the front, once it is whole.
     fn header(&self) -> Result<Option<FixedHeader>, DecodeError> {
-        let mut bytes = [0; HEADER_MAX];
-        let mut filled = 0;
-        for (place, byte) in bytes.iter_mut().zip(self.parts.iter().flatten()) {
-            *place = *byte;
-            filled += 1;
-        }
-        let Some((first, length)) = bytes.get(..filled).and_then(<[u8]>::split_first) else {
+        let front = self.parts.front().map(|front| &front[..]);
+        let gathered;
+        let bytes = if let Some(bytes) = front.and_then(<[u8]>::first_chunk::<HEADER_MAX>) {
+            &bytes[..]
+        } else {
+            gathered = self.gathered::<HEADER_MAX>();
+            gathered.get(..self.len).unwrap_or(&gathered)
+        };
+        let Some((first, length)) = bytes.split_first() else {
             return Ok(None);
         };
         let malformed = |packet, what| DecodeError {
@@ -138,6 +140,15 @@ impl Decoder {
             })),
             None => Ok(None),
         }
+    }
+
+    /// The first bytes, and zeros where there are fewer.
+    fn gathered<const N: usize>(&self) -> [u8; N] {
+        let mut gathered = [0; N];
+        for (place, byte) in gathered.iter_mut().zip(self.parts.iter().flatten()) {
+            *place = *byte;
+        }
+        gathered
     }
 
     /// The packet behind its fixed header: what has fields in one piece, and a PUBLISH's payload in

@@ -78,14 +78,14 @@ fn check_text(text: &str) -> Result<(), TopicError> {
 }
 
 fn check_filter(filter: &str) -> Result<(), TopicError> {
-    let mut levels = filter.split('/');
+    let mut levels = filter.as_bytes().split(|byte| *byte == b'/');
     while let Some(level) = levels.next() {
         match level {
-            "#" if levels.next().is_some() => return Err(TopicError::RestNotLast),
-            "#" | "+" => {}
+            b"#" if levels.next().is_some() => return Err(TopicError::RestNotLast),
+            b"#" | b"+" => {}
             level => {
-                if let Some(wildcard) = level.chars().find(|c| matches!(c, '+' | '#')) {
-                    return Err(TopicError::WildcardInLevel(wildcard));
+                if let Some(wildcard) = level.iter().find(|byte| matches!(byte, b'+' | b'#')) {
+                    return Err(TopicError::WildcardInLevel(char::from(*wildcard)));
                 }
             }
         }
@@ -125,6 +125,7 @@ pub struct TopicFilter {
     text: ByteString,
     /// Where the filter itself starts, behind `$share/NAME/`.
     start: usize,
+    wildcards: bool,
 }
 
 impl TopicFilter {
@@ -143,8 +144,14 @@ impl TopicFilter {
                 _ => return Err(TopicError::Share),
             },
         };
-        check_filter(text.get(start..).unwrap_or_default())?;
-        Ok(Self { text, start })
+        let inner = text.get(start..).unwrap_or_default();
+        check_filter(inner)?;
+        let wildcards = inner.bytes().any(|byte| matches!(byte, b'+' | b'#'));
+        Ok(Self {
+            text,
+            start,
+            wildcards,
+        })
     }
 
     /// As written, with its share prefix.
@@ -175,13 +182,16 @@ impl TopicFilter {
     }
 
     /// Whether it holds a wildcard; without one it matches a single topic.
-    pub fn has_wildcards(&self) -> bool {
-        self.inner().contains(['+', '#'])
+    pub const fn has_wildcards(&self) -> bool {
+        self.wildcards
     }
 
     /// Whether a message published to `topic` is meant by this filter. `topic` is taken to be a
     /// legal name: see [`check_name`].
     pub fn matches(&self, topic: &str) -> bool {
+        if !self.wildcards {
+            return self.inner() == topic;
+        }
         !topic.is_empty() && covers(self.levels(), topic.split('/').map(Level::Literal))
     }
 
