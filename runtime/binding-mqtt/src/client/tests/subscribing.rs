@@ -381,3 +381,46 @@ fn retain_as_published_is_asked_for_and_not_shared() {
     house.unsubscribed(bytes);
     house.finish(bytes);
 }
+
+#[test]
+fn many_who_ask_for_one_filter_at_a_time_share_few_subscribes() {
+    let (mut house, bytes, first, _) = subscribed(&[("a", 0)]);
+    let many: Vec<StreamId> = (0..20).map(|_| house.subscribe(&[("a", 0)])).collect();
+    let asked = house.packets(bytes);
+    assert_eq!(asked.len(), 4, "the others wait for company");
+    let mut shared = None;
+    for packet in &asked {
+        let Packet::Subscribe(subscribe) = packet else {
+            panic!("{packet:?}");
+        };
+        house.suback(bytes, subscribe, 0);
+        send(
+            &mut house,
+            bytes,
+            retained("a", "21.5", &[id_of(subscribe)]),
+        );
+        let next = house.packets(bytes);
+        if let [Packet::Subscribe(subscribe)] = &next[..] {
+            assert!(
+                shared.replace(subscribe.clone()).is_none(),
+                "one for all others"
+            );
+        }
+    }
+    let shared = shared.expect("a SUBSCRIBE for those who waited");
+    assert!(house.seen(many[19]).is_nothing());
+    house.suback(bytes, &shared, 0);
+    send(&mut house, bytes, retained("a", "21.5", &[id_of(&shared)]));
+    for stream in &many {
+        let seen = house.seen(*stream);
+        assert_eq!(seen.granted(), [0]);
+        assert_eq!(seen.payloads(), ["21.5"], "once");
+    }
+    assert!(house.seen(first).is_nothing(), "its replay was before");
+    for stream in many.into_iter().chain([first]) {
+        house.end(stream);
+        assert!(house.seen(stream).ended);
+    }
+    assert_eq!(house.unsubscribed(bytes), "a");
+    house.finish(bytes);
+}
