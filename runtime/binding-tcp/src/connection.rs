@@ -229,8 +229,13 @@ impl Connection {
                 Ok(Happened::Read(_)) => {
                     let payload = buffer.split().freeze();
                     handle.turn(self.edge, |cx| cx.send(self.stream, Frame::data(payload)));
-                    // Behind the turn: what it wrote has carried the acknowledgement already.
-                    acknowledge_at_once(socket.as_ref());
+                    if self.will_write() {
+                        // What is written carries the acknowledgement, and is in less of a hurry
+                        // than the answers that the turn may have brought others.
+                        behind_the_others().await;
+                    } else {
+                        acknowledge_at_once(socket.as_ref());
+                    }
                 }
                 Ok(Happened::Writable) => {
                     self.blocked.set(false);
@@ -277,6 +282,11 @@ impl Connection {
         }
     }
 
+    /// Whether there is something to write that the socket will probably take.
+    fn will_write(&self) -> bool {
+        !self.blocked.get() && !self.out.borrow().is_empty()
+    }
+
     /// Tells the stream why the connection cannot be had or was lost.
     fn lose(&self, handle: &Handle, error: &io::Error) {
         let told = BytesReset {
@@ -291,6 +301,19 @@ impl Connection {
             );
         });
     }
+}
+
+/// Lets the tasks run that are about to.
+async fn behind_the_others() {
+    let mut stood = false;
+    poll_fn(|task| {
+        if std::mem::replace(&mut stood, true) {
+            return Poll::Ready(());
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn advance(out: &mut VecDeque<Bytes>, mut count: usize) {
