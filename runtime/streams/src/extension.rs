@@ -85,12 +85,8 @@ extensions! {
 }
 
 macro_rules! pooled {
-    ($($name:ident: $blank:expr),* $(,)?) => {
+    ($($name:ident),* $(,)?) => {
         $(impl Poolable for $name {
-            fn blank() -> Self {
-                $blank
-            }
-
             fn pool() -> &'static LocalKey<Pool<Self>> {
                 thread_local! {
                     static POOL: Pool<$name> = const { RefCell::new(Vec::new()) };
@@ -102,11 +98,7 @@ macro_rules! pooled {
 }
 
 // Those that every call makes. A refusal can afford its box.
-pooled! {
-    BeginEx: Self::Bytes(bytes_stream::BytesBegin::default()),
-    DataEx: Self::Mqtt(mqtt::MqttDataEx::Subscribe(mqtt::MqttSubscribeData::default())),
-    EndEx: Self::Mcp(mcp::McpEnd::default()),
-}
+pooled! { BeginEx, DataEx, EndEx }
 
 impl BeginEx {
     /// The protocol of the stream that this BEGIN opens.

@@ -11,36 +11,40 @@ use std::thread::LocalKey;
 /// How many boxes of a type a thread keeps.
 const KEPT: usize = 64;
 
+const TAKEN: &str = "whoever takes the value or the box gives up the whole";
+
 /// Boxes of a thread that hold nothing now.
-pub type Pool<T> = RefCell<Vec<Box<T>>>;
+pub type Pool<T> = RefCell<Vec<Box<Option<T>>>>;
 
 /// What can be held in a [`Pooled`].
 pub trait Poolable: Sized + 'static {
-    /// A value that holds on to nothing, for boxes that wait.
-    fn blank() -> Self;
-
     /// The pool of this thread.
     fn pool() -> &'static LocalKey<Pool<Self>>;
 }
 
 /// A box whose memory comes from its thread's pool, and goes back there.
-pub struct Pooled<T: Poolable>(Option<Box<T>>);
+///
+/// The box is there until the drop, and the value in it until it is taken out.
+pub struct Pooled<T: Poolable>(Option<Box<Option<T>>>);
 
 impl<T: Poolable> Pooled<T> {
     /// Boxes a value.
     pub fn new(value: T) -> Self {
         let taken = T::pool().try_with(|pool| pool.borrow_mut().pop());
         let Ok(Some(mut taken)) = taken else {
-            return Self(Some(Box::new(value)));
+            return Self(Some(Box::new(Some(value))));
         };
-        *taken = value;
+        *taken = Some(value);
         Self(Some(taken))
     }
 
     /// The value.
     #[must_use]
     pub fn into_inner(mut self) -> T {
-        std::mem::replace(&mut *self, T::blank())
+        match self.0.as_deref_mut().and_then(Option::take) {
+            Some(value) => value,
+            None => unreachable!("{TAKEN}"),
+        }
     }
 }
 
@@ -49,7 +53,7 @@ impl<T: Poolable> Drop for Pooled<T> {
         let Some(mut left) = self.0.take() else {
             return;
         };
-        *left = T::blank();
+        *left = None;
         // Where the thread is about to end there is nothing to keep it for.
         let _ = T::pool().try_with(|pool| {
             let mut pool = pool.borrow_mut();
@@ -64,18 +68,18 @@ impl<T: Poolable> Deref for Pooled<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        match &self.0 {
-            Some(value) => value,
-            None => unreachable!("only a drop takes the box"),
+        match self.0.as_deref() {
+            Some(Some(value)) => value,
+            _ => unreachable!("{TAKEN}"),
         }
     }
 }
 
 impl<T: Poolable> DerefMut for Pooled<T> {
     fn deref_mut(&mut self) -> &mut T {
-        match &mut self.0 {
-            Some(value) => value,
-            None => unreachable!("only a drop takes the box"),
+        match self.0.as_deref_mut() {
+            Some(Some(value)) => value,
+            _ => unreachable!("{TAKEN}"),
         }
     }
 }
@@ -118,10 +122,6 @@ mod tests {
     }
 
     impl Poolable for Held {
-        fn blank() -> Self {
-            Self::default()
-        }
-
         fn pool() -> &'static LocalKey<Pool<Self>> {
             &POOL
         }
