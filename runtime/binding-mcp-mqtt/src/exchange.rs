@@ -241,12 +241,15 @@ impl Exchange {
         self.end_mqtt(cx);
         self.begin_reply(cx);
         let last = answer.parts.count().saturating_sub(1);
-        for (index, payload) in answer.parts.into_iter().enumerate() {
-            self.reply.push(Data {
-                flags: DataFlags::of(index == 0, index == last),
-                payload,
-                extension: None,
-            });
+        if let Some(caller) = &self.caller {
+            for (index, payload) in answer.parts.into_iter().enumerate() {
+                let data = Data {
+                    flags: DataFlags::of(index == 0, index == last),
+                    payload,
+                    extension: None,
+                };
+                self.reply.send(cx, caller.stream, data);
+            }
         }
         self.end = Some(Frame::end_with(answer.end));
         self.flush_reply(cx);

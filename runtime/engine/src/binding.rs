@@ -11,6 +11,11 @@ use crate::context::Context;
 pub struct BindingId(pub(crate) u16);
 
 impl BindingId {
+    /// The name of a place. A config has far fewer bindings than 2^16: the loader limits them.
+    pub(crate) fn of(index: usize) -> Self {
+        Self(u16::try_from(index).unwrap_or(u16::MAX))
+    }
+
     /// Its place in the order of attachment.
     pub const fn index(self) -> usize {
         self.0 as usize

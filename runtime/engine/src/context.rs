@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 
 use thiserror::Error;
 use tidegate_streams::{
-    AbortEx, BeginEx, DataFlags, Frame, FrameKind, Half, ResetEx, Role, Window,
+    AbortEx, BeginEx, DataFlags, Frame, FrameKind, Half, Pooled, ResetEx, Role, Window,
 };
 
 use crate::binding::{BindingId, StreamId, Token};
 use crate::counters::Counters;
 use crate::random::Random;
-use crate::slot::{Opening, Slots};
-use crate::state::Transition;
+use crate::slot::{Opening, Slot, Slots};
+use crate::state::{HalfState, Transition};
 use crate::time::{Duration, Time};
 use crate::timers::{Timer, TimerId, Timers};
 
@@ -56,10 +56,7 @@ pub(crate) struct Core {
 impl Core {
     /// Frees the stream once both ends have seen the last of it.
     pub(crate) fn settle(&mut self, stream: StreamId) {
-        if let Some(slot) = self.slots.get(stream)
-            && slot.caller.is_done()
-            && slot.callee.is_done()
-        {
+        if self.slots.get(stream).is_some_and(Slot::is_over) {
             self.slots.remove(stream);
         }
     }
@@ -124,7 +121,7 @@ impl Context<'_> {
         if self.trace == 0 {
             self.trace = core.random.next() | 1;
         }
-        let begin = begin.into();
+        let begin = Pooled::new(begin.into());
         let window = |binding: BindingId| core.windows.get(binding.index()).copied().unwrap_or(0);
         let opening = Opening {
             protocol: begin.protocol(),
@@ -134,9 +131,9 @@ impl Context<'_> {
             initial_window: window(target),
             reply_window: window(self.binding),
         };
-        let stream = core.slots.insert(opening);
+        let stream = core.slots.insert(&opening);
         core.counters.opened += 1;
-        self.send(stream, Frame::begin(begin));
+        self.send(stream, Frame::Begin(begin));
         Ok(stream)
     }
 
@@ -165,17 +162,13 @@ impl Context<'_> {
         };
         let kind = frame.kind();
         let half = role.half(kind);
-        let view = slot.end(role).view(half);
-        let next = match view.next(kind) {
-            Transition::Pass(next) => next,
-            Transition::Drop => {
-                self.core.counters.dropped += 1;
-                return;
+        let transition = slot.end(role).view(half).next(kind);
+        let Transition::Pass(next) = transition else {
+            match transition {
+                Transition::Illegal => self.violation(stream, kind, "is not legal now"),
+                _ => self.core.counters.dropped += 1,
             }
-            Transition::Illegal => {
-                self.violation(stream, kind, "is not legal now");
-                return;
-            }
+            return;
         };
         slot.end_mut(role).set_view(half, next);
         match &frame {
@@ -186,13 +179,14 @@ impl Context<'_> {
             Frame::Window(window) => slot.credit_mut(half).granted(*window),
             _ => {}
         }
+        let over = next.is_terminal() && slot.is_over();
         self.core.queue.push_back(Envelope {
             stream,
             to: role.peer(),
             frame,
         });
-        if next.is_terminal() {
-            self.core.settle(stream);
+        if over {
+            self.core.slots.remove(stream);
         }
     }
 
@@ -279,7 +273,7 @@ impl Context<'_> {
     pub fn is_sending(&self, stream: StreamId) -> bool {
         self.core.slots.get(stream).is_some_and(|slot| {
             slot.role_of(self.binding)
-                .is_some_and(|role| slot.end(role).view(role.sends()) == crate::HalfState::Open)
+                .is_some_and(|role| slot.end(role).view(role.sends()) == HalfState::Open)
         })
     }
 
@@ -343,7 +337,7 @@ impl Context<'_> {
         slot.callee.binding = relay;
         slot.callee.token = Some(Token(u32::from(target.0) << 16 | u32::from(worker)));
         // The view is that of a BEGIN not yet delivered: the relay receives it anew.
-        slot.callee.initial = crate::HalfState::Idle;
+        slot.callee.set_view(Half::Initial, HalfState::Idle);
         self.core.queue.push_front(Envelope {
             stream,
             to: Role::Callee,
@@ -352,13 +346,14 @@ impl Context<'_> {
         true
     }
 
-    fn receiving(&mut self, stream: StreamId) -> Option<(Role, &mut crate::slot::Slot)> {
+    fn receiving(&mut self, stream: StreamId) -> Option<(Role, &mut Slot)> {
         let binding = self.binding;
         let slot = self.core.slots.get_mut(stream)?;
         slot.role_of(binding).map(|role| (role, slot))
     }
 
     /// A binding broke the rules: both its halves end, so that the fault stays in this stream.
+    #[cold]
     fn violation(&mut self, stream: StreamId, kind: FrameKind, what: &'static str) {
         self.core.counters.violations += 1;
         tracing::error!(

@@ -1,10 +1,10 @@
 //! The streams of a worker: a slab whose names are never used twice.
 
-use tidegate_streams::{Half, Protocol, Role};
+use tidegate_streams::{Frame, Half, Protocol, Role};
 
 use crate::binding::{BindingId, StreamId, Token};
 use crate::credit::Credit;
-use crate::state::HalfState;
+use crate::state::{HalfState, Transition};
 
 /// One end of a stream and its view of both halves.
 #[derive(Debug, Clone, Copy)]
@@ -12,8 +12,7 @@ pub(crate) struct End {
     pub(crate) binding: BindingId,
     /// Absent until the callee has accepted.
     pub(crate) token: Option<Token>,
-    pub(crate) initial: HalfState,
-    pub(crate) reply: HalfState,
+    views: ByHalf<HalfState>,
 }
 
 impl End {
@@ -21,28 +20,37 @@ impl End {
         Self {
             binding,
             token,
-            initial: HalfState::Idle,
-            reply: HalfState::Idle,
+            views: ByHalf([HalfState::Idle; 2]),
         }
     }
 
     pub(crate) const fn view(&self, half: Half) -> HalfState {
-        match half {
-            Half::Initial => self.initial,
-            Half::Reply => self.reply,
-        }
+        *self.views.of(half)
     }
 
     pub(crate) const fn set_view(&mut self, half: Half, state: HalfState) {
-        match half {
-            Half::Initial => self.initial = state,
-            Half::Reply => self.reply = state,
-        }
+        *self.views.of_mut(half) = state;
     }
 
     /// Whether this end has seen the last of the stream.
     pub(crate) const fn is_done(&self) -> bool {
-        self.initial.is_terminal() && self.reply.is_terminal()
+        let ByHalf([initial, reply]) = self.views;
+        initial.is_terminal() && reply.is_terminal()
+    }
+}
+
+/// What each half of a stream has.
+#[derive(Debug, Clone, Copy)]
+struct ByHalf<T>([T; 2]);
+
+#[expect(clippy::indexing_slicing, reason = "there is one for each half")]
+impl<T> ByHalf<T> {
+    const fn of(&self, half: Half) -> &T {
+        &self.0[half as usize]
+    }
+
+    const fn of_mut(&mut self, half: Half) -> &mut T {
+        &mut self.0[half as usize]
     }
 }
 
@@ -54,11 +62,23 @@ pub(crate) struct Slot {
     pub(crate) trace: u64,
     pub(crate) caller: End,
     pub(crate) callee: End,
-    pub(crate) initial: Credit,
-    pub(crate) reply: Credit,
+    credit: ByHalf<Credit>,
 }
 
 impl Slot {
+    const fn new(opening: &Opening) -> Self {
+        Self {
+            protocol: opening.protocol,
+            trace: opening.trace,
+            caller: End::new(opening.caller.0, Some(opening.caller.1)),
+            callee: End::new(opening.callee, None),
+            credit: ByHalf([
+                Credit::starting(opening.initial_window),
+                Credit::starting(opening.reply_window),
+            ]),
+        }
+    }
+
     pub(crate) const fn end(&self, role: Role) -> &End {
         match role {
             Role::Caller => &self.caller,
@@ -74,17 +94,36 @@ impl Slot {
     }
 
     pub(crate) const fn credit(&self, half: Half) -> &Credit {
-        match half {
-            Half::Initial => &self.initial,
-            Half::Reply => &self.reply,
-        }
+        self.credit.of(half)
     }
 
     pub(crate) const fn credit_mut(&mut self, half: Half) -> &mut Credit {
-        match half {
-            Half::Initial => &mut self.initial,
-            Half::Reply => &mut self.reply,
+        self.credit.of_mut(half)
+    }
+
+    /// A frame reaches one end: whether it is to be handed on. If not, it was overtaken.
+    pub(crate) fn receive(&mut self, to: Role, frame: &Frame) -> bool {
+        let kind = frame.kind();
+        let half = to.peer().half(kind);
+        let end = self.end_mut(to);
+        if end.is_done() {
+            return false;
         }
+        let Transition::Pass(next) = end.view(half).next(kind) else {
+            return false;
+        };
+        end.set_view(half, next);
+        match frame {
+            Frame::Data(data) => self.credit_mut(half).deliver(data.payload.len()),
+            Frame::Window(window) => self.credit_mut(half).update(*window),
+            _ => {}
+        }
+        true
+    }
+
+    /// Whether both ends have seen the last of the stream.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.caller.is_done() && self.callee.is_done()
     }
 
     /// Which end `binding` is.
@@ -132,21 +171,13 @@ impl Slots {
         self.len
     }
 
-    pub(crate) fn insert(&mut self, opening: Opening) -> StreamId {
-        let slot = Slot {
-            protocol: opening.protocol,
-            trace: opening.trace,
-            caller: End::new(opening.caller.0, Some(opening.caller.1)),
-            callee: End::new(opening.callee, None),
-            initial: Credit::starting(opening.initial_window),
-            reply: Credit::starting(opening.reply_window),
-        };
+    pub(crate) fn insert(&mut self, opening: &Opening) -> StreamId {
         self.len += 1;
         if let Some(index) = self.free
             && let Some(place) = self.places.get_mut(index as usize)
         {
             self.free = place.next_free.take();
-            place.slot = Some(slot);
+            place.slot = Some(Slot::new(opening));
             return StreamId {
                 index,
                 generation: place.generation,
@@ -156,7 +187,7 @@ impl Slots {
         self.places.push(Place {
             generation: 0,
             next_free: None,
-            slot: Some(slot),
+            slot: Some(Slot::new(opening)),
         });
         StreamId {
             index,

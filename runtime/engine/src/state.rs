@@ -41,30 +41,32 @@ impl HalfState {
     }
 
     /// What a frame of `kind` does in this state.
-    #[allow(
-        clippy::match_same_arms,
-        reason = "one line a cell reads as the table it is"
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the table has a row for each state and a cell for each kind"
     )]
     pub const fn next(self, kind: FrameKind) -> Transition {
-        use FrameKind as F;
-        use Transition::{Drop, Illegal, Pass};
-        match (self, kind) {
-            (Self::Idle | Self::Open, F::Reset) => Pass(Self::Refused),
-            (Self::Idle | Self::Open, F::Abort) => Pass(Self::Closed),
-            (Self::Idle, F::Begin) => Pass(Self::Open),
-            (Self::Idle, F::Window) => Pass(Self::Idle),
-            (Self::Idle, F::Data | F::End | F::Flush | F::Challenge) => Illegal,
-            (Self::Open, F::Begin) => Illegal,
-            (Self::Open, F::Data | F::Flush | F::Window | F::Challenge) => Pass(Self::Open),
-            (Self::Open, F::End) => Pass(Self::Closed),
-            // A refusal may come behind the END: its reason is still of use to the sender.
-            (Self::Closed, F::Reset | F::Window) => Pass(Self::Closed),
-            (Self::Closed, F::Challenge) => Drop,
-            (Self::Closed, F::Begin | F::Data | F::End | F::Abort | F::Flush) => Illegal,
-            (Self::Refused, _) => Drop,
-        }
+        TABLE[self as usize][kind as usize]
     }
 }
+
+/// The states in the order of [`HalfState::ALL`], and the kinds in that of [`FrameKind::ALL`].
+const TABLE: [[Transition; FrameKind::ALL.len()]; HalfState::ALL.len()] = {
+    const NO: Transition = Transition::Illegal;
+    const DROP: Transition = Transition::Drop;
+    const IDLE: Transition = Transition::Pass(HalfState::Idle);
+    const OPEN: Transition = Transition::Pass(HalfState::Open);
+    const DONE: Transition = Transition::Pass(HalfState::Closed);
+    const DENY: Transition = Transition::Pass(HalfState::Refused);
+    [
+        // BEGIN DATA  END  ABORT FLUSH RESET WINDOW CHALLENGE
+        [OPEN, NO, NO, DONE, NO, DENY, IDLE, NO],
+        [NO, OPEN, DONE, DONE, OPEN, DENY, OPEN, OPEN],
+        // A refusal may come behind the END: its reason is still of use to the sender.
+        [NO, NO, NO, NO, NO, DONE, DONE, DROP],
+        [DROP; FrameKind::ALL.len()],
+    ]
+};
 
 #[cfg(test)]
 mod tests {

@@ -3,14 +3,13 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tidegate_streams::{Frame, FrameKind, Protocol, ResetEx, mcp, mqtt};
+use tidegate_streams::{Frame, FrameKind, Protocol, ResetEx, Role, mcp, mqtt};
 
 use crate::binding::{At, Binding, BindingId, StreamId, Token};
 use crate::context::{Context, Core, Envelope};
 use crate::counters::Counters;
 use crate::random::Random;
 use crate::slot::Slots;
-use crate::state::Transition;
 use crate::time::Time;
 use crate::timers::Timers;
 
@@ -116,8 +115,7 @@ impl Worker {
     }
 
     fn place(&mut self, place: Place, window: u32) -> BindingId {
-        // A config has far fewer bindings than 2^16: the loader limits them.
-        let id = BindingId(u16::try_from(self.places.len()).unwrap_or(u16::MAX));
+        let id = BindingId::of(self.places.len());
         self.places.push(place);
         self.core.windows.push(window);
         id
@@ -131,7 +129,9 @@ impl Worker {
     /// Calls every binding's `on_start`, in order of attachment.
     pub fn start(&mut self) {
         for index in 0..self.places.len() {
-            self.dispatch(index, 0, None, |binding, cx| binding.on_start(cx));
+            self.dispatch(BindingId::of(index), 0, None, |binding, cx| {
+                binding.on_start(cx);
+            });
         }
         self.drain();
     }
@@ -141,7 +141,9 @@ impl Worker {
         self.advance(now);
         self.core.stopping = true;
         for index in (0..self.places.len()).rev() {
-            self.dispatch(index, 0, None, |binding, cx| binding.on_shutdown(cx));
+            self.dispatch(BindingId::of(index), 0, None, |binding, cx| {
+                binding.on_shutdown(cx);
+            });
         }
         self.drain();
     }
@@ -163,6 +165,18 @@ impl Worker {
         });
         self.drain();
         result
+    }
+
+    /// Tells that an edge is done with `bytes` of what it was sent, as [`Context::acknowledge`];
+    /// whether that asks for a turn. Most of the time no WINDOW is due, and nothing is to be done.
+    pub fn acknowledge(&mut self, edge: BindingId, stream: StreamId, bytes: usize) -> bool {
+        let mut cx = Context {
+            core: &mut self.core,
+            binding: edge,
+            trace: 0,
+        };
+        cx.acknowledge(stream, bytes);
+        !self.is_idle()
     }
 
     /// A turn without a frame: only the clock advances.
@@ -236,7 +250,7 @@ impl Worker {
         let now = self.core.now;
         while let Some(timer) = self.core.timers.pop_due(now) {
             let token = timer.token;
-            self.dispatch(timer.binding.index(), 0, Some(token), |binding, cx| {
+            self.dispatch(timer.binding, 0, Some(token), |binding, cx| {
                 binding.on_timer(cx, token, timer.kind);
             });
             self.drain();
@@ -245,18 +259,22 @@ impl Worker {
 
     fn drain(&mut self) {
         for _ in 0..self.limits.frames_per_turn {
-            let Some(envelope) = self.next_envelope() else {
+            if self.order.is_some() {
+                self.draw();
+            }
+            if self.core.queue.is_empty() {
                 return;
-            };
-            self.deliver(envelope);
+            }
+            self.deliver();
         }
     }
 
-    fn next_envelope(&mut self) -> Option<Envelope> {
-        let Some(order) = &mut self.order else {
-            return self.core.queue.pop_front();
+    /// Puts a frame in front that is drawn among those that could be delivered next.
+    #[cold]
+    fn draw(&mut self) {
+        let (queue, Some(order)) = (&mut self.core.queue, &mut self.order) else {
+            return;
         };
-        let queue = &mut self.core.queue;
         let mut heads: Vec<usize> = Vec::new();
         for (index, envelope) in queue.iter().enumerate() {
             let end = |other: &usize| {
@@ -272,34 +290,27 @@ impl Worker {
         let index = usize::try_from(drawn)
             .ok()
             .and_then(|drawn| heads.get(drawn).copied());
-        queue.remove(index.unwrap_or(0))
+        if let Some(envelope) = index.and_then(|index| queue.remove(index)) {
+            queue.push_front(envelope);
+        }
     }
 
-    fn deliver(&mut self, envelope: Envelope) {
-        let Envelope { stream, to, frame } = envelope;
-        let Some(slot) = self.core.slots.get_mut(stream) else {
+    /// Delivers the frame in front. It lies in the queue until the one who takes it is called: moves
+    /// of frames are what this would cost most for.
+    fn deliver(&mut self) {
+        let Core { queue, slots, .. } = &mut self.core;
+        let Some(Envelope { stream, to, frame }) = queue.front() else {
+            return;
+        };
+        let (stream, to, kind) = (*stream, *to, frame.kind());
+        let slot = slots.get_mut(stream);
+        let Some(slot) = slot.and_then(|slot| slot.receive(to, frame).then_some(slot)) else {
+            queue.pop_front();
             self.core.counters.dropped += 1;
             return;
         };
-        let trace = slot.trace;
-        let kind = frame.kind();
-        let half = to.peer().half(kind);
-        let end = slot.end_mut(to);
-        let passes = !end.is_done();
-        let next = match end.view(half).next(kind) {
-            Transition::Pass(next) if passes => next,
-            _ => {
-                self.core.counters.dropped += 1;
-                return;
-            }
-        };
-        end.set_view(half, next);
-        let (binding, token) = (end.binding, end.token);
-        match &frame {
-            Frame::Data(data) => slot.credit_mut(half).deliver(data.payload.len()),
-            Frame::Window(window) => slot.credit_mut(half).update(*window),
-            _ => {}
-        }
+        let (end, trace) = (slot.end(to), slot.trace);
+        let (binding, token, last) = (end.binding, end.token, end.is_done());
         self.core.counters.frames += 1;
         let at = At {
             stream,
@@ -307,37 +318,30 @@ impl Worker {
             token: token.unwrap_or_default(),
         };
         match self.places.get(binding.index()) {
-            Some(Place::Edge) => self.outputs.push_back(Output {
-                edge: binding,
-                at,
-                frame,
-            }),
-            _ => self.hand_to_binding(binding, at, token, trace, frame),
-        }
-        if next.is_terminal() {
-            self.core.settle(stream);
-        }
-    }
-
-    fn hand_to_binding(
-        &mut self,
-        binding: BindingId,
-        at: At,
-        token: Option<Token>,
-        trace: u64,
-        frame: Frame,
-    ) {
-        let opens = frame.kind() == FrameKind::Begin && at.role == tidegate_streams::Role::Callee;
-        match frame {
-            Frame::Begin(begin) if opens => {
-                self.dispatch(binding.index(), trace, None, |binding, cx| {
-                    binding.on_begin(cx, at.stream, begin.into_inner());
+            Some(Place::Binding(_)) if kind == FrameKind::Begin && to == Role::Callee => {
+                self.dispatch(binding, trace, None, |binding, cx| {
+                    if let Some(Envelope { frame, .. }) = cx.core.queue.pop_front()
+                        && let Frame::Begin(begin) = frame
+                    {
+                        binding.on_begin(cx, stream, begin.into_inner());
+                    }
                 });
-                self.refuse_unless_accepted(binding, at.stream, trace);
+                self.refuse_unless_accepted(binding, stream, trace);
             }
-            frame => self.dispatch(binding.index(), trace, token, |binding, cx| {
-                binding.on_frame(cx, at, frame);
+            Some(Place::Binding(_)) => self.dispatch(binding, trace, token, |binding, cx| {
+                if let Some(Envelope { frame, .. }) = cx.core.queue.pop_front() {
+                    binding.on_frame(cx, at, frame);
+                }
             }),
+            _ => {
+                if let Some(Envelope { frame, .. }) = self.core.queue.pop_front() {
+                    let edge = binding;
+                    self.outputs.push_back(Output { edge, at, frame });
+                }
+            }
+        }
+        if last {
+            self.core.settle(stream);
         }
     }
 
@@ -358,15 +362,14 @@ impl Worker {
     /// Runs a handler; a panic in it ends the exchange that it worked for.
     fn dispatch(
         &mut self,
-        index: usize,
+        id: BindingId,
         trace: u64,
         token: Option<Token>,
         handler: impl FnOnce(&mut dyn Binding, &mut Context<'_>),
     ) {
-        let Some(Place::Binding(binding)) = self.places.get_mut(index) else {
+        let Some(Place::Binding(binding)) = self.places.get_mut(id.index()) else {
             return;
         };
-        let id = BindingId(u16::try_from(index).unwrap_or(u16::MAX));
         let mut cx = Context {
             core: &mut self.core,
             binding: id,

@@ -37,9 +37,13 @@ impl Role {
     /// The half on which this end's `kind` of frame travels: its own for frames that go with the
     /// flow, its peer's for frames that go against it.
     pub const fn half(self, kind: FrameKind) -> Half {
-        match kind.direction() {
-            Direction::With => self.sends(),
-            Direction::Against => self.peer().sends(),
+        // Without a branch: every frame is asked twice.
+        let callee = matches!(self, Self::Callee);
+        let against = matches!(kind.direction(), Direction::Against);
+        if callee == against {
+            Half::Initial
+        } else {
+            Half::Reply
         }
     }
 }
