@@ -81,6 +81,14 @@ impl Handle {
         result
     }
 
+    /// Tells that an edge is done with `bytes` of what it was sent; a turn only where a WINDOW is due.
+    pub fn acknowledge(&self, edge: BindingId, stream: StreamId, bytes: usize) {
+        let due = self.0.worker.borrow_mut().acknowledge(edge, stream, bytes);
+        if due {
+            self.turn(edge, |_| ());
+        }
+    }
+
     /// How many bytes of payload an edge may put into one DATA on a stream now.
     pub fn credit(&self, edge: BindingId, stream: StreamId) -> usize {
         self.0.worker.borrow().credit(edge, stream)
@@ -135,7 +143,9 @@ impl Handle {
 
     /// Forgets the edges, which hold handles of their own.
     pub(crate) fn release(&self) {
-        self.0.edges.borrow_mut().clear();
+        let edges = self.0.edges.take();
+        // What an edge does when it goes may be a turn, which looks at the edges.
+        drop(edges);
     }
 
     pub(crate) fn now(&self) -> Time {
@@ -158,12 +168,14 @@ impl Handle {
             // Further up, the loop below goes on with what this turn has brought out.
             return;
         }
+        let edges = self.0.edges.borrow();
+        let edge = |id: BindingId| edges.get(id.index()).and_then(Option::as_deref);
         let mut touched = self.0.touched.take();
         loop {
             loop {
                 let output = self.0.worker.borrow_mut().poll_output();
                 let Some(output) = output else { break };
-                if let Some(edge) = self.edge(output.edge) {
+                if let Some(edge) = edge(output.edge) {
                     edge.on_output(output.at, output.frame);
                     if !touched.contains(&output.edge) {
                         touched.push(output.edge);
@@ -176,7 +188,7 @@ impl Handle {
                 break;
             }
             for id in touched.drain(..) {
-                if let Some(edge) = self.edge(id) {
+                if let Some(edge) = edge(id) {
                     edge.flush(self);
                 }
             }
@@ -191,10 +203,6 @@ impl Handle {
         let now = self.now();
         let mut worker = self.0.worker.borrow_mut();
         worker.turn(now, edge, |cx| cx.terminate(at.stream, None, None));
-    }
-
-    fn edge(&self, id: BindingId) -> Option<Rc<dyn Edge>> {
-        self.0.edges.borrow().get(id.index()).cloned().flatten()
     }
 
     fn rearm(&self) {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use tidegate_engine::{Counters, Limits, Worker};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
-use tokio::task::LocalSet;
 use tokio::time::timeout;
 
 use crate::assembly::{Assembly, Stop};
@@ -41,9 +41,10 @@ pub(crate) struct Seat {
 
 /// Runs a worker until it is told to stop; tells `ready` once it is put together.
 pub(crate) fn run(seat: Seat, ready: &std::sync::mpsc::Sender<Result<(), StartError>>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
+    // Its tasks are the event loop's own: those of a `LocalSet` wake it from its sleep for each event.
+    let runtime = match Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(LocalOptions::default())
     {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -51,9 +52,7 @@ pub(crate) fn run(seat: Seat, ready: &std::sync::mpsc::Sender<Result<(), StartEr
             return;
         }
     };
-    let local = LocalSet::new();
-    runtime.block_on(local.run_until(work(seat, ready)));
-    drop(local);
+    runtime.block_on(work(seat, ready));
     // A read of standard input cannot be called off; nothing waits for it.
     runtime.shutdown_background();
 }

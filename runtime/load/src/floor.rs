@@ -30,7 +30,8 @@ use tidegate_binding_mqtt::codec::{Publish, REMAINING_LENGTH_MAX, Version, encod
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::runtime::LocalOptions;
+use tokio::task::spawn_local;
 
 use crate::LoadError;
 use crate::mqtt::Mqtt;
@@ -69,8 +70,8 @@ pub struct Floor {
 pub fn run_floor(floor: &Floor, tell: impl FnOnce(SocketAddr)) -> Result<(), LoadError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?;
-    LocalSet::new().block_on(&runtime, async {
+        .build_local(LocalOptions::default())?;
+    runtime.block_on(async {
         let client = format!("tidegate-floor-{}", std::process::id());
         let mqtt = Mqtt::connect(&floor.broker, &client).await;
         let mqtt =
