@@ -28,8 +28,10 @@ use crate::options::Options;
 const READ: usize = 64 * 1024;
 /// Bytes that a read must have room for.
 const READ_MIN: usize = 4 * 1024;
-/// Slices handed to one write.
+/// Slices handed to one write, at the most.
 const SLICES: usize = 64;
+/// So many is nearly all that waits: no more of them are laid out than are used.
+const FEW: usize = 8;
 
 /// What a connection's task is woken for.
 enum Happened {
@@ -143,7 +145,7 @@ impl Connection {
         match self.write(socket.as_ref()) {
             Ok(written) => {
                 if written > 0 {
-                    handle.turn(self.edge, |cx| cx.acknowledge(self.stream, written));
+                    handle.acknowledge(self.edge, self.stream, written);
                 }
             }
             Err(error) => {
@@ -157,12 +159,12 @@ impl Connection {
         let mut out = self.out.borrow_mut();
         let mut written = 0;
         while !out.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            for (slice, bytes) in slices.iter_mut().zip(out.iter()) {
-                *slice = IoSlice::new(bytes);
-            }
-            let used = out.len().min(SLICES);
-            match socket.try_write_vectored(slices.get(..used).unwrap_or_default()) {
+            let tried = if out.len() <= FEW {
+                write_some::<FEW>(socket, &out)
+            } else {
+                write_some::<SLICES>(socket, &out)
+            };
+            match tried {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     written += count;
@@ -314,6 +316,16 @@ async fn behind_the_others() {
         Poll::Pending
     })
     .await;
+}
+
+/// One write of the first `N` of what waits.
+fn write_some<const N: usize>(socket: &TcpStream, out: &VecDeque<Bytes>) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); N];
+    for (slice, bytes) in slices.iter_mut().zip(out) {
+        *slice = IoSlice::new(bytes);
+    }
+    let used = out.len().min(N);
+    socket.try_write_vectored(slices.get(..used).unwrap_or_default())
 }
 
 fn advance(out: &mut VecDeque<Bytes>, mut count: usize) {
