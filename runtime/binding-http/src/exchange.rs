@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tidegate_driver::Handle;
 use tidegate_engine::{BindingId, Context, Fifo, PendingData, StreamId, Token};
 use tidegate_streams::http_stream::{HttpBeginEx, HttpResponse};
-use tidegate_streams::{BeginEx, Data, DataFlags, Frame};
+use tidegate_streams::{BeginEx, Data, DataFlags, Frame, Pooled};
 
 use crate::body::Parts;
 
@@ -30,7 +30,8 @@ struct State {
     /// The request's body has been handed over; its END is due when nothing of it waits.
     request_ended: bool,
     credit_came: bool,
-    head: Option<HttpResponse>,
+    /// The response's BEGIN, once it has come.
+    head: Option<Pooled<BeginEx>>,
     body: Fifo<Bytes>,
     /// The response is whole.
     ended: bool,
@@ -95,11 +96,7 @@ impl Exchange {
     pub(crate) fn take(&self, frame: Frame) {
         let mut state = self.state.borrow_mut();
         match frame {
-            Frame::Begin(begin) => {
-                if let BeginEx::Http(HttpBeginEx::Response(head)) = begin.into_inner() {
-                    state.head = Some(head);
-                }
-            }
+            Frame::Begin(begin) => state.head = Some(begin),
             Frame::Data(data) if !data.payload.is_empty() => state.body.push_back(data.payload),
             Frame::End(_) => state.ended = true,
             Frame::Abort(_) => state.broken = true,
@@ -133,8 +130,11 @@ impl Exchange {
     pub(crate) async fn head(&self) -> Option<HttpResponse> {
         poll_fn(|task| {
             let mut state = self.state.borrow_mut();
-            if let Some(head) = state.head.take() {
-                return Poll::Ready(Some(head));
+            if let Some(begin) = state.head.take() {
+                return Poll::Ready(match begin.into_inner() {
+                    BeginEx::Http(HttpBeginEx::Response(head)) => Some(head),
+                    _ => None,
+                });
             }
             if state.broken || state.ended {
                 return Poll::Ready(None);

@@ -23,12 +23,12 @@ mod request;
 mod response;
 mod watched;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytestring::ByteString;
-use http::header::{HOST, ORIGIN};
+use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
 use slab::Slab;
 use tidegate_driver::{Assembly, Edge, Handle, StartError};
@@ -53,7 +53,7 @@ pub(crate) struct HttpServer {
     known_host: RefCell<Option<HeaderValue>>,
     exchanges: RefCell<Slab<Rc<Exchange>>>,
     /// Exchanges that got frames since the last flush, by their keys.
-    touched: Cell<Vec<usize>>,
+    touched: RefCell<Vec<usize>>,
     stopping: watch::Sender<bool>,
 }
 
@@ -89,7 +89,7 @@ pub fn attach(
             options,
             listening,
             exchanges: RefCell::default(),
-            touched: Cell::default(),
+            touched: RefCell::default(),
             stopping: watch::Sender::new(false),
         })
     });
@@ -98,12 +98,9 @@ pub fn attach(
 }
 
 impl HttpServer {
-    /// Whether a request names no origin, and the host that the last one did that was let in.
-    fn is_known_host(&self, headers: &HeaderMap) -> bool {
-        !headers.contains_key(ORIGIN)
-            && headers
-                .get(HOST)
-                .is_some_and(|host| Some(host) == self.known_host.borrow().as_ref())
+    /// Whether it is the host of the last request that was let in.
+    fn is_known_host(&self, host: &HeaderValue) -> bool {
+        Some(host) == self.known_host.borrow().as_ref()
     }
 
     /// Remembers the host of a request that was let in.
@@ -129,11 +126,10 @@ impl Edge for HttpServer {
             && exchange.stream == at.stream
         {
             exchange.take(frame);
-            let mut touched = self.touched.take();
+            let mut touched = self.touched.borrow_mut();
             if touched.last() != Some(&key) {
                 touched.push(key);
             }
-            self.touched.set(touched);
         }
     }
 
@@ -146,7 +142,8 @@ impl Edge for HttpServer {
                 self.forget(key, exchange.stream);
             }
         }
-        self.touched.set(touched);
+        // Nothing is touched while this runs; the memory serves again.
+        self.touched.replace(touched);
     }
 
     fn on_shutdown(&self) {

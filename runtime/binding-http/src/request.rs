@@ -8,8 +8,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, EXPECT};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::header::{CONTENT_TYPE, EXPECT, HOST, ORIGIN};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tidegate_engine::Token;
@@ -40,7 +40,9 @@ pub(crate) async fn serve(
 }
 
 async fn answer(edge: Rc<HttpServer>, request: Request<Incoming>) -> Answer {
-    if !edge.is_known_host(request.headers()) {
+    let seen = Seen::of(request.headers());
+    let known = !seen.origin && seen.host.is_some_and(|host| edge.is_known_host(host));
+    if !known {
         let on_loopback = edge.listening.ip().is_loopback();
         if let Err(why) = origin::check(request.headers(), &edge.options, on_loopback) {
             return plain(StatusCode::FORBIDDEN, why);
@@ -50,12 +52,12 @@ async fn answer(edge: Rc<HttpServer>, request: Request<Incoming>) -> Answer {
     if request.uri().path() != edge.options.path {
         return plain(StatusCode::NOT_FOUND, "There is nothing at this path.");
     }
-    if head_size(&request) > HEAD_MAX {
+    if target_size(request.uri()) + seen.size > HEAD_MAX {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return plain(status, "The headers are too large.");
     }
+    let asks = seen.expect;
     let (head, body) = request.into_parts();
-    let asks = head.headers.contains_key(EXPECT);
     let within = Duration::from_millis(edge.options.body_timeout);
     let mut gathering = pin!(gather(body, edge.options.max_body_size, asks));
     // A small body is there with its head: only a later one needs a clock.
@@ -82,14 +84,35 @@ async fn answer(edge: Rc<HttpServer>, request: Request<Incoming>) -> Answer {
     exchange(&edge, begin, parts).await
 }
 
-/// About how many bytes a request's head has.
-fn head_size(request: &Request<Incoming>) -> usize {
-    let target = request.uri().path_and_query();
-    let target = target.map_or(0, |target| target.as_str().len());
-    let headers = request.headers().iter();
-    // Beside name and value, a header takes a colon, a space and the line's end.
-    let size = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
-    target + headers.map(size).sum::<usize>()
+/// What one walk over a request's headers finds, which is less than a look-up of each name.
+#[derive(Default)]
+struct Seen<'a> {
+    host: Option<&'a HeaderValue>,
+    origin: bool,
+    expect: bool,
+    /// About how many bytes they are.
+    size: usize,
+}
+
+impl<'a> Seen<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for (name, value) in headers {
+            // Beside name and value, a header takes a colon, a space and the line's end.
+            seen.size += name.as_str().len() + value.len() + 4;
+            if name == HOST {
+                seen.host = seen.host.or(Some(value));
+            }
+            seen.origin |= name == ORIGIN;
+            seen.expect |= name == EXPECT;
+        }
+        seen
+    }
+}
+
+fn target_size(uri: &Uri) -> usize {
+    uri.path_and_query()
+        .map_or(0, |target| target.as_str().len())
 }
 
 impl Refused {
@@ -161,9 +184,8 @@ impl Guard {
         if self.exchange.is_whole() {
             return;
         }
-        self.edge.handle.turn(self.edge.id, |cx| {
-            cx.acknowledge(self.exchange.stream, bytes);
-        });
+        let (edge, stream) = (self.edge.id, self.exchange.stream);
+        self.edge.handle.acknowledge(edge, stream, bytes);
     }
 }
 
