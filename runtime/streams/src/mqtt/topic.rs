@@ -58,8 +58,8 @@ pub enum TopicError {
 /// Checks that `name` is a topic that a message can be published to.
 pub fn check_name(name: &str) -> Result<(), TopicError> {
     check_text(name)?;
-    match name.chars().find(|c| matches!(c, '+' | '#')) {
-        Some(wildcard) => Err(TopicError::WildcardInName(wildcard)),
+    match name.bytes().find(|byte| matches!(byte, b'+' | b'#')) {
+        Some(wildcard) => Err(TopicError::WildcardInName(char::from(wildcard))),
         None => Ok(()),
     }
 }

@@ -3,9 +3,9 @@
 //! The filters are kept as a tree by level, so that a question costs about the same for ten
 //! patterns and for ten thousand.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::{Level, TopicFilter};
 
@@ -18,12 +18,28 @@ pub struct TopicPatterns {
 
 #[derive(Debug, Clone, Default)]
 struct Node {
-    literals: HashMap<Box<str>, usize>,
+    /// In order, not hashed: a look-up costs a few comparisons, and no topic from outside can make it
+    /// cost more.
+    literals: BTreeMap<Box<str>, usize>,
     any: Option<usize>,
     /// A pattern has `#` here.
     rest: bool,
     /// A pattern ends here.
     end: bool,
+}
+
+impl Node {
+    /// The nodes behind a level: that of its text, and that of `+`.
+    fn fits(&self, level: Level<'_>, first: bool) -> (Option<usize>, Option<usize>) {
+        match level {
+            Level::Literal(text) => (
+                self.literals.get(text).copied(),
+                self.any.filter(|_| !(first && level.is_hidden())),
+            ),
+            Level::Any => (None, self.any),
+            Level::Rest => (None, None),
+        }
+    }
 }
 
 const ROOT: usize = 0;
@@ -85,28 +101,39 @@ impl TopicPatterns {
     }
 
     /// All patterns at once, level by level: each node is visited once at most.
-    fn covers<'a>(&self, levels: impl Iterator<Item = Level<'a>>) -> bool {
-        // With `+` in some patterns, a few nodes may fit at once.
-        let mut here: SmallVec<[usize; 8]> = smallvec![ROOT];
-        let mut next = SmallVec::new();
+    fn covers<'a>(&self, mut levels: impl Iterator<Item = Level<'a>>) -> bool {
+        let mut at = ROOT;
         let mut first = true;
+        while let Some(node) = self.nodes.get(at) {
+            let Some(level) = levels.next() else {
+                return node.end || node.rest;
+            };
+            if node.rest {
+                return true;
+            }
+            at = match node.fits(level, first) {
+                (Some(one), None) | (None, Some(one)) => one,
+                (Some(literal), Some(any)) => return self.one_covers([literal, any], levels),
+                (None, None) => return false,
+            };
+            first = false;
+        }
+        false
+    }
+
+    /// The same from a few nodes on, any of which may fit: there is a pattern with `+`.
+    fn one_covers<'a>(&self, here: [usize; 2], levels: impl Iterator<Item = Level<'a>>) -> bool {
+        let mut here: SmallVec<[usize; 8]> = SmallVec::from_slice(&here);
+        let mut next = SmallVec::new();
         for level in levels {
-            let hidden = first && level.is_hidden();
             for node in here.drain(..).filter_map(|index| self.nodes.get(index)) {
                 if node.rest {
                     return true;
                 }
-                match level {
-                    Level::Literal(text) => {
-                        next.extend(node.literals.get(text).copied());
-                        next.extend(node.any.filter(|_| !hidden));
-                    }
-                    Level::Any => next.extend(node.any),
-                    Level::Rest => {}
-                }
+                let (literal, any) = node.fits(level, false);
+                next.extend(literal.into_iter().chain(any));
             }
             std::mem::swap(&mut here, &mut next);
-            first = false;
             if here.is_empty() {
                 return false;
             }
