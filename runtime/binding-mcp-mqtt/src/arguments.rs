@@ -6,12 +6,12 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_engine::Duration;
-use tidegate_json::{Document, Duplicate, Kind, Parts, Value};
+use tidegate_json::{Document, Kind, Parts, Picked, Value};
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::mqtt::MqttPayloadFormat;
 use tidegate_streams::mqtt::topic::{TopicFilter, check_name};
 
-use crate::call::TopicHeader;
+use crate::call::{Params, TopicHeader};
 use crate::message::is_utf8;
 use crate::policy::Policy;
 use crate::publish::Publication;
@@ -53,7 +53,7 @@ pub(crate) struct Reception {
 
 /// The arguments of `publish`.
 pub(crate) fn publication(
-    params: Parts,
+    params: Params,
     header: &TopicHeader,
     policy: &Policy,
     limits: &Limits,
@@ -94,7 +94,7 @@ pub(crate) fn publication(
 
 /// The arguments of `receive`.
 pub(crate) fn reception(
-    params: Parts,
+    params: Params,
     header: &TopicHeader,
     policy: &Policy,
     limits: &Limits,
@@ -129,12 +129,13 @@ pub(crate) fn reception(
 const TIMEOUT_MAX: u64 = 3_600_000;
 
 /// The params; nothing where there are none.
-fn document(params: Parts) -> Result<Option<Document>, Refusal> {
-    if params.is_empty() {
-        return Ok(None);
-    }
-    let document = Document::parse(params, tidegate_json::Limits::default())
-        .map_err(|error| invalid(format!("The params of the call are no JSON: {error}.")))?;
+fn document(params: Params) -> Result<Option<Document>, Refusal> {
+    let document = match params {
+        Params::Read(document) => document,
+        Params::Text(text) if text.is_empty() => return Ok(None),
+        Params::Text(text) => Document::parse(text, tidegate_json::Limits::default())
+            .map_err(|error| invalid(format!("The params of the call are no JSON: {error}.")))?,
+    };
     if document.root().kind() != Kind::Object {
         return Err(invalid(
             "The params of the call must be an object.".to_owned(),
@@ -204,30 +205,34 @@ impl Argument {
     }
 }
 
-/// The members of `arguments`; of each its value, or that it is there twice.
-struct Arguments<'a>([Result<Option<Value<'a>>, Duplicate>; Argument::NAMES.len()]);
+/// The members of `arguments`.
+struct Arguments<'a> {
+    params: Option<&'a Document>,
+    members: Picked<{ Argument::NAMES.len() }>,
+}
 
 impl<'a> Arguments<'a> {
     fn of(params: Option<&'a Document>) -> Result<Self, Refusal> {
         const NAME: &str = "arguments";
         let arguments = params.map_or(Ok(None), |params| params.root().get(NAME));
-        match arguments.map_err(|_| twice(NAME))? {
-            Some(arguments) if arguments.kind() == Kind::Object => {
-                Ok(Self(arguments.pick(Argument::NAMES)))
+        let members = match arguments.map_err(|_| twice(NAME))? {
+            Some(arguments) if arguments.kind() == Kind::Object => arguments.pick(&Argument::NAMES),
+            Some(_) => {
+                return Err(Refusal::Tool(
+                    "The arguments of the call must be an object; write {\"topic\": …}.".to_owned(),
+                ));
             }
-            Some(_) => Err(Refusal::Tool(
-                "The arguments of the call must be an object; write {\"topic\": …}.".to_owned(),
-            )),
-            None => Ok(Self([const { Ok(None) }; Argument::NAMES.len()])),
-        }
+            None => Picked::none(&Argument::NAMES),
+        };
+        Ok(Self { params, members })
     }
 
     fn get(&self, argument: Argument) -> Result<Option<Value<'a>>, Refusal> {
-        match self.0.get(argument as usize) {
-            Some(Ok(value)) => Ok(*value),
-            Some(Err(_)) => Err(twice(argument.name())),
-            None => Ok(None),
-        }
+        let Some(params) = self.params else {
+            return Ok(None);
+        };
+        let value = self.members.get(params, argument as usize);
+        value.map_err(|_| twice(argument.name()))
     }
 
     fn required(&self, argument: Argument, what: &str) -> Result<Value<'a>, Refusal> {
@@ -280,7 +285,7 @@ impl<'a> Arguments<'a> {
         let Some(value) = self.get(Argument::Encoding)? else {
             return Ok(false);
         };
-        match value.string().as_deref() {
+        match value.text().as_deref() {
             Some("text") => Ok(false),
             Some("base64") => Ok(true),
             Some(other) => Err(format!(

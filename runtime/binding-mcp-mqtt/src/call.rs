@@ -3,9 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use smallvec::SmallVec;
-use tidegate_json::Parts;
-use tidegate_streams::Data;
+use tidegate_json::{Document, Parts};
 use tidegate_streams::mcp::{McpReset, McpResetKind, McpToolsCall};
+use tidegate_streams::{Data, DataEx, Pooled};
 
 use crate::tools;
 
@@ -36,6 +36,15 @@ impl Tool {
 pub(crate) struct TopicHeader {
     pub(crate) values: Vec<ByteString>,
     pub(crate) required: bool,
+}
+
+/// The params of a call.
+#[derive(Debug)]
+pub(crate) enum Params {
+    /// As they came.
+    Text(Parts),
+    /// Read already.
+    Read(Document),
 }
 
 /// A call whose `params` are coming in.
@@ -69,11 +78,20 @@ impl Call {
         })
     }
 
-    /// Takes a part; whether it was the last one.
-    pub(crate) fn add(&mut self, data: Data) -> Result<bool, McpReset> {
+    /// Takes a part; the params, if it was the last one.
+    pub(crate) fn add(&mut self, data: Data) -> Result<Option<Params>, McpReset> {
+        let first = self.length == 0;
         self.length += data.payload.len();
         if self.length > self.bound {
             return Err(too_large(self.bound));
+        }
+        let last = data.flags.is_fin();
+        if first
+            && last
+            && let Some(DataEx::Mcp(read)) = data.extension.map(Pooled::into_inner)
+            && let Some(document) = read.of(&data.payload)
+        {
+            return Ok(Some(Params::Read(document)));
         }
         if self.parts.len() >= PARTS && data.payload.len() < SMALL {
             self.gathered.extend_from_slice(&data.payload);
@@ -81,13 +99,13 @@ impl Call {
             self.gather();
             self.parts.push(data.payload);
         }
-        Ok(data.flags.is_fin())
+        Ok(last.then(|| self.take()))
     }
 
     /// What has come.
-    pub(crate) fn take(&mut self) -> Parts {
+    pub(crate) fn take(&mut self) -> Params {
         self.gather();
-        std::mem::take(&mut self.parts).into_iter().collect()
+        Params::Text(std::mem::take(&mut self.parts).into_iter().collect())
     }
 
     fn gather(&mut self) {
@@ -114,6 +132,7 @@ mod tests {
         let mut call =
             Call::new(Tool::Publish, McpToolsCall::default(), 1 << 20).expect("no length given");
         let mut sent = Vec::new();
+        let mut params = None;
         for index in 0..10_000usize {
             let size = if index % 1_000 == 999 { SMALL } else { 3 };
             let payload = Bytes::from(vec![u8::try_from(index % 251).unwrap(); size]);
@@ -124,9 +143,13 @@ mod tests {
                 payload,
                 extension: None,
             };
-            assert_eq!(call.add(data), Ok(index == 9_999));
+            let whole = call.add(data).expect("within the bound");
+            assert_eq!(whole.is_some(), index == 9_999);
+            params = whole;
         }
-        let parts = call.take();
+        let Some(Params::Text(parts)) = params else {
+            panic!("these were not read");
+        };
         assert!(parts.count() < 100);
         assert_eq!(parts.contiguous(), sent);
     }

@@ -5,7 +5,7 @@ use tidegate_engine::{
     BindingId, Context, Duration, OpenError, PendingData, StreamId, Time, TimerId, Token,
 };
 use tidegate_streams::mcp::{McpReset, McpResetKind};
-use tidegate_streams::{BeginEx, Data, DataFlags, Frame};
+use tidegate_streams::{BeginEx, Data, DataFlags, Frame, Pooled};
 
 use crate::result::Answer;
 use crate::work::{Step, Work};
@@ -53,7 +53,7 @@ pub(crate) struct Exchange {
     pub(crate) client_id: Option<ByteString>,
     pub(crate) work: Work,
     /// The reply BEGIN, until it is sent.
-    begin: Option<BeginEx>,
+    begin: Option<Pooled<BeginEx>>,
     reply: PendingData,
     /// The reply END, until what is before it is sent.
     end: Option<Frame>,
@@ -69,7 +69,7 @@ impl Exchange {
         cx: &mut Context<'_>,
         stream: StreamId,
         token: Token,
-        begin: BeginEx,
+        begin: Pooled<BeginEx>,
         timeout: u64,
         work: Work,
     ) -> Self {
@@ -232,7 +232,7 @@ impl Exchange {
 
     pub(crate) fn begin_reply(&mut self, cx: &mut Context<'_>) {
         if let (Some(caller), Some(begin)) = (&self.caller, self.begin.take()) {
-            cx.send(caller.stream, Frame::begin(begin));
+            cx.send(caller.stream, Frame::Begin(begin));
         }
     }
 

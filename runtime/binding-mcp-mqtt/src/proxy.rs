@@ -12,10 +12,10 @@ use tidegate_streams::mcp::{
     McpResourcesTemplatesList, McpToolsCall, McpToolsList,
 };
 use tidegate_streams::mqtt::{MqttReset, MqttSession};
-use tidegate_streams::{AbortEx, BeginEx, Frame, ResetEx, Role};
+use tidegate_streams::{AbortEx, BeginEx, Frame, Pooled, ResetEx, Role};
 
 use crate::arguments::{Limits, Refusal, publication, reception};
-use crate::call::{Call, Tool};
+use crate::call::{Call, Params, Tool};
 use crate::exchange::Exchange;
 use crate::lists::Lists;
 use crate::options::Options;
@@ -52,7 +52,7 @@ struct Settings {
 /// What a BEGIN asks for, once it is known to make sense.
 enum Request {
     Lifecycle,
-    List(BeginEx, Bytes),
+    List(Pooled<BeginEx>, Bytes),
     Call(Call),
     Read { uri: ByteString, topic: ByteString },
     Subscribe { uri: ByteString, filter: ByteString },
@@ -102,13 +102,13 @@ impl McpMqtt {
             }
             McpBeginEx::Lifecycle(_) => Request::Lifecycle,
             McpBeginEx::ToolsList(_) => {
-                Request::List(McpToolsList::default().into(), lists.tools.clone())
+                Request::List(reply(McpToolsList::default()), lists.tools.clone())
             }
             McpBeginEx::ResourcesList(_) => {
-                Request::List(McpResourcesList::default().into(), lists.resources.clone())
+                Request::List(reply(McpResourcesList::default()), lists.resources.clone())
             }
             McpBeginEx::ResourcesTemplatesList(_) => Request::List(
-                McpResourcesTemplatesList::default().into(),
+                reply(McpResourcesTemplatesList::default()),
                 lists.templates.clone(),
             ),
             McpBeginEx::ToolsCall(call) => match Tool::named(&call.name) {
@@ -158,7 +158,7 @@ impl McpMqtt {
             Request::Lifecycle => {
                 let identity = session::mint(cx);
                 self.sessions.insert(identity.clone(), index);
-                let begin = session::begin(identity.clone()).into();
+                let begin = reply(session::begin(identity.clone()));
                 (begin, Work::Session(identity), None)
             }
             Request::List(begin, list) => {
@@ -166,7 +166,7 @@ impl McpMqtt {
                 (begin, Work::Answered, None)
             }
             Request::Call(call) => (
-                McpToolsCall::default().into(),
+                reply(McpToolsCall::default()),
                 Work::Call(call),
                 Some("the params of a call"),
             ),
@@ -174,7 +174,7 @@ impl McpMqtt {
                 open = Some(topic.clone());
                 within = Some(self.settings.read_timeout);
                 (
-                    McpResourcesRead::default().into(),
+                    reply(McpResourcesRead::default()),
                     Work::Read(Read::new(uri, topic, bound)),
                     Some("the first message of a read"),
                 )
@@ -182,7 +182,7 @@ impl McpMqtt {
             Request::Subscribe { uri, filter } => {
                 open = Some(filter);
                 (
-                    McpResourcesSubscribe::default().into(),
+                    reply(McpResourcesSubscribe::default()),
                     Work::Subscribe(Subscribe::new(uri)),
                     Some("the confirmation of a subscription"),
                 )
@@ -246,14 +246,13 @@ impl McpMqtt {
     }
 
     /// The params of a call are complete.
-    fn call(&mut self, cx: &mut Context<'_>, index: usize) {
+    fn call(&mut self, cx: &mut Context<'_>, index: usize, params: Params) {
         let Some(exchange) = self.exchanges.get_mut(index) else {
             return;
         };
         let Work::Call(call) = &mut exchange.work else {
             return;
         };
-        let params = call.take();
         let settings = &self.settings;
         let refusal = match call.tool {
             Tool::Publish => {
@@ -271,11 +270,11 @@ impl McpMqtt {
                 match reception(params, &call.header, &settings.subscribe, &settings.limits) {
                     Ok(reception) => {
                         let pattern = reception.filter.text();
-                        exchange.work = Work::Receive(Receive::new(
+                        exchange.work = Work::Receive(Box::new(Receive::new(
                             pattern.clone(),
                             reception.limit,
                             settings.result_bound,
-                        ));
+                        )));
                         exchange.expect(cx, Some(reception.timeout), "the messages to receive");
                         return self.open_subscribe(cx, index, pattern);
                     }
@@ -302,8 +301,8 @@ impl McpMqtt {
                 // What an operation needs of its params, beside a call, is in its BEGIN.
                 if let Work::Call(call) = &mut exchange.work {
                     match call.add(data) {
-                        Ok(true) => self.call(cx, index),
-                        Ok(false) => {}
+                        Ok(Some(params)) => self.call(cx, index, params),
+                        Ok(None) => {}
                         Err(reset) => exchange.refuse(cx, reset),
                     }
                 }
@@ -311,7 +310,10 @@ impl McpMqtt {
             Frame::End(_) => {
                 exchange.caller_ended();
                 match &mut exchange.work {
-                    Work::Call(_) => self.call(cx, index),
+                    Work::Call(call) => {
+                        let params = call.take();
+                        self.call(cx, index, params);
+                    }
                     // Enough: what has come is the answer.
                     Work::Receive(receive) => {
                         let step = receive.finish();
@@ -386,6 +388,11 @@ impl McpMqtt {
             self.exchanges.remove(index);
         }
     }
+}
+
+/// A reply BEGIN.
+fn reply(begin: impl Into<BeginEx>) -> Pooled<BeginEx> {
+    Pooled::new(begin.into())
 }
 
 fn not_found(message: impl Into<ByteString>) -> McpReset {

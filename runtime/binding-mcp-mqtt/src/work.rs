@@ -37,7 +37,8 @@ pub(crate) enum Work {
     /// A call's `params` are coming in.
     Call(Call),
     Publish(Publish),
-    Receive(Receive),
+    /// Larger than the others, and far fewer.
+    Receive(Box<Receive>),
     Read(Read),
     Subscribe(Subscribe),
     /// A session of this identity.

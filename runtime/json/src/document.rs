@@ -1,6 +1,9 @@
 //! A message that is known to be JSON.
 
-use crate::cursor::Cursor;
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
 use crate::error::Error;
 use crate::index::{Entry, Index};
 use crate::parts::Parts;
@@ -37,7 +40,7 @@ impl Document {
     /// Checks a message.
     pub fn parse(parts: Parts, limits: Limits) -> Result<Self, Error> {
         let mut index = Index::reused();
-        scan::check(&mut Cursor::at(&parts, 0), limits.depth, &mut index)?;
+        scan::check(&parts, limits.depth, &mut index)?;
         Ok(Self {
             parts,
             index,
@@ -76,17 +79,37 @@ impl Document {
         &self.parts
     }
 
-    /// Whether a string has this content.
+    /// Whether a string has this content: its length decides nearly always.
+    #[inline]
     pub(crate) fn is_text(&self, string: Entry, text: &str) -> bool {
-        let content = string.start as usize + 1..(string.end as usize).saturating_sub(1);
         if string.escaped {
-            return unescaped(&self.parts, content) == text.as_bytes();
+            return self.is_escaped_text(string, text);
         }
-        content.len() == text.len() && self.parts.has_at(content.start, text)
+        (string.end - string.start) as usize == text.len() + 2
+            && self.parts.has_at(string.start as usize + 1, text)
+    }
+
+    #[cold]
+    fn is_escaped_text(&self, string: Entry, text: &str) -> bool {
+        let content = string.start as usize + 1..(string.end as usize).saturating_sub(1);
+        unescaped(&self.parts, content) == text.as_bytes()
     }
 
     pub(crate) const fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// How many values and names the message has.
+    pub fn values(&self) -> usize {
+        self.index.len() as usize
+    }
+
+    /// Whether these bytes are the value's text: not equal ones, but the very same.
+    pub fn is_of(&self, text: &Bytes) -> bool {
+        match self.parts.text(self.root().range()) {
+            Cow::Borrowed(own) => own.as_ptr_range() == text.as_ptr_range(),
+            Cow::Owned(_) => false,
+        }
     }
 
     /// The text of the value; the message itself where the value is all of it.

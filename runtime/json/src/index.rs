@@ -26,12 +26,6 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Whether a string can have this content: its length decides nearly always.
-    #[inline]
-    pub(crate) const fn may_be(&self, text: &str) -> bool {
-        self.escaped || (self.end - self.start) as usize == text.len() + 2
-    }
-
     /// A value that is not there.
     pub(crate) const NOTHING: Self = Self {
         start: 0,
@@ -61,6 +55,20 @@ impl Index {
     #[inline]
     pub(crate) fn get(&self, at: u32) -> Entry {
         self.0.get(at as usize).copied().unwrap_or(Entry::NOTHING)
+    }
+
+    /// What a value is.
+    #[inline]
+    pub(crate) fn kind(&self, at: u32) -> Kind {
+        self.0
+            .get(at as usize)
+            .map_or(Kind::Null, |entry| entry.kind)
+    }
+
+    /// The entry behind a value and all that is in it; the end of the list behind none.
+    #[inline]
+    pub(crate) fn next(&self, at: u32) -> u32 {
+        self.0.get(at as usize).map_or(u32::MAX, |entry| entry.next)
     }
 
     /// Where the next entry will be.

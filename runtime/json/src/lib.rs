@@ -30,4 +30,4 @@ pub mod write;
 pub use document::{Document, Limits, Place};
 pub use error::{Duplicate, Error, Fault};
 pub use parts::Parts;
-pub use value::{Elements, Key, Kind, Members, Value};
+pub use value::{Elements, Key, Kind, Members, Picked, Value};

@@ -1,5 +1,6 @@
 //! A message as it came: a list of buffers that is read as one text.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
@@ -105,6 +106,14 @@ impl Parts {
         self.slice(range).contiguous()
     }
 
+    /// The same without a hold on the buffer.
+    pub(crate) fn text(&self, range: Range<usize>) -> Cow<'_, [u8]> {
+        match self.first.get(range.clone()) {
+            Some(text) => Cow::Borrowed(text),
+            None => Cow::Owned(self.slice(range).contiguous().into()),
+        }
+    }
+
     /// The message in one buffer: itself where it is one, a copy otherwise.
     pub fn contiguous(&self) -> Bytes {
         if self.rest.is_empty() {
@@ -118,11 +127,17 @@ impl Parts {
     }
 
     /// Whether `text` stands at `offset`.
+    #[inline]
     pub(crate) fn has_at(&self, offset: usize, text: &str) -> bool {
-        let mut text = text.as_bytes();
-        if let Some(here) = self.first.get(offset..offset + text.len()) {
-            return here == text;
+        match self.first.get(offset..offset + text.len()) {
+            Some(here) => here == text.as_bytes(),
+            None => self.has_across(offset, text.as_bytes()),
         }
+    }
+
+    /// The same where the text is not all in the first buffer.
+    #[cold]
+    fn has_across(&self, offset: usize, mut text: &[u8]) -> bool {
         let (mut index, mut at) = self.locate(offset);
         loop {
             let here = self.part(index).get(at..).unwrap_or_default();

@@ -103,10 +103,7 @@ impl<'a> Value<'a> {
         while at < self.entry.next {
             let key = self.document.index().get(at);
             let value = self.document.index().get(at + 1);
-            if key.may_be(name)
-                && self.document.is_text(key, name)
-                && found.replace(at + 1).is_some()
-            {
+            if self.document.is_text(key, name) && found.replace(at + 1).is_some() {
                 return Err(Duplicate(name.to_owned()));
             }
             at = value.next;
@@ -114,17 +111,21 @@ impl<'a> Value<'a> {
         Ok(found.map(|at| Value::at(self.document, at)))
     }
 
-    /// The members of these names, each as [`Self::get`] would tell, in one walk.
-    pub fn pick<const N: usize>(&self, names: [&str; N]) -> [Result<Option<Self>, Duplicate>; N] {
-        let mut picked = [const { Ok(None) }; N];
-        for (key, value) in self.members() {
-            let wanted = picked.iter_mut().zip(names).find(|(_, name)| key.is(name));
-            if let Some((place, name)) = wanted {
-                *place = match place {
-                    Ok(None) => Ok(Some(value)),
-                    _ => Err(Duplicate(name.to_owned())),
-                };
+    /// Where the members of these names are, in one walk.
+    pub fn pick<const N: usize>(&self, names: &'static [&'static str; N]) -> Picked<N> {
+        let mut picked = Picked::none(names);
+        if self.entry.kind != Kind::Object {
+            return picked;
+        }
+        let index = self.document.index();
+        let mut at = self.at + 1;
+        while at < self.entry.next {
+            let key = index.get(at);
+            let mut wanted = names.iter().zip(&mut picked.places);
+            if let Some((_, place)) = wanted.find(|(name, _)| self.document.is_text(key, name)) {
+                *place = if *place == NOWHERE { at + 1 } else { TWICE };
             }
+            at = index.next(at + 1);
         }
         picked
     }
@@ -142,12 +143,27 @@ impl<'a> Value<'a> {
         ByteString::try_from(content).ok()
     }
 
+    /// The content of a string that need not be kept: where it lies in one buffer without escapes,
+    /// it is read there.
+    pub fn text(&self) -> Option<Cow<'a, str>> {
+        let content = self.content()?;
+        let text = if self.entry.escaped {
+            Cow::Owned(self.unescaped(content).into())
+        } else {
+            self.document.message().text(content)
+        };
+        utf8(text)
+    }
+
+    /// Its JSON text, which need not be kept.
+    pub fn raw(&self) -> Cow<'a, [u8]> {
+        self.document.message().text(self.range())
+    }
+
     /// Whether it is this string.
     #[inline]
     pub fn is(&self, text: &str) -> bool {
-        self.entry.kind == Kind::String
-            && self.entry.may_be(text)
-            && self.document.is_text(self.entry, text)
+        self.entry.kind == Kind::String && self.document.is_text(self.entry, text)
     }
 
     /// The value as a document of its own. A part of a text that was checked is in order, so that it
@@ -192,10 +208,9 @@ impl<'a> Value<'a> {
         }
     }
 
-    fn number(&self) -> Option<ByteString> {
-        let text = (self.entry.kind == Kind::Number).then(|| self.bytes());
-        // Its digits, and a slice of the message where it lies in one buffer.
-        ByteString::try_from(text?).ok()
+    fn number(&self) -> Option<Cow<'a, str>> {
+        let text = (self.entry.kind == Kind::Number).then(|| self.raw());
+        utf8(text?)
     }
 
     /// Where a string's content lies.
@@ -206,6 +221,14 @@ impl<'a> Value<'a> {
 
     fn unescaped(&self, content: Range<usize>) -> Bytes {
         unescaped(self.document.message(), content)
+    }
+}
+
+/// Text of a document, which was checked and is UTF-8.
+fn utf8(text: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
+    match text {
+        Cow::Borrowed(text) => std::str::from_utf8(text).ok().map(Cow::Borrowed),
+        Cow::Owned(text) => String::from_utf8(text).ok().map(Cow::Owned),
     }
 }
 
@@ -274,6 +297,55 @@ impl Key<'_> {
         self.0
             .string()
             .map_or(Cow::Borrowed(""), |name| Cow::Owned(name.to_string()))
+    }
+}
+
+/// Where no member is: the document's own value.
+const NOWHERE: u32 = 0;
+/// Where a member is that is there twice.
+const TWICE: u32 = u32::MAX;
+
+/// Where the members of some names are, without a hold on the document.
+#[derive(Debug, Clone, Copy)]
+pub struct Picked<const N: usize> {
+    names: &'static [&'static str; N],
+    places: [u32; N],
+}
+
+impl<const N: usize> Picked<N> {
+    /// None of them is there.
+    pub const fn none(names: &'static [&'static str; N]) -> Self {
+        Self {
+            names,
+            places: [NOWHERE; N],
+        }
+    }
+
+    /// The member of one of the names, by its place among them, as [`Value::get`] would tell it of
+    /// the same document.
+    #[inline]
+    pub fn get<'a>(
+        &self,
+        document: &'a Document,
+        which: usize,
+    ) -> Result<Option<Value<'a>>, Duplicate> {
+        match self.places.get(which) {
+            None | Some(&NOWHERE) => Ok(None),
+            Some(&TWICE) => Err(self.twice(which)),
+            Some(at) => Ok(Some(Value::at(document, *at))),
+        }
+    }
+
+    /// The first of the names that is there twice.
+    pub fn duplicate(&self) -> Option<Duplicate> {
+        let which = self.places.iter().position(|place| *place == TWICE)?;
+        Some(self.twice(which))
+    }
+
+    #[cold]
+    fn twice(&self, which: usize) -> Duplicate {
+        let name = self.names.get(which).copied();
+        Duplicate(name.unwrap_or_default().to_owned())
     }
 }
 

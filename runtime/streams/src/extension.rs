@@ -61,7 +61,7 @@ extensions! {
 }
 extensions! {
     /// What a DATA bears.
-    DataEx { Mqtt(mqtt::MqttDataEx) }
+    DataEx { Mqtt(mqtt::MqttDataEx), Mcp(mcp::McpParams) }
 }
 extensions! {
     /// What an END bears.

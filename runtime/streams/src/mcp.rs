@@ -8,6 +8,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use tidegate_json::Document;
 
 use crate::{extension, flags, words};
 
@@ -240,6 +241,31 @@ impl McpBeginEx {
     }
 }
 
+/// Beside the initial DATA that is all of the `params`: the same text as it was read already, so that
+/// whoever carries the operation out need not read it again. It says nothing that the payload does
+/// not say, and who sends none is understood as well.
+#[derive(Debug, Clone)]
+pub struct McpParams(Document);
+
+impl McpParams {
+    /// What was read.
+    pub const fn new(read: Document) -> Self {
+        Self(read)
+    }
+
+    /// What was read, if `payload` is its very text: one that was cut or changed on its way is not.
+    pub fn of(self, payload: &Bytes) -> Option<Document> {
+        self.0.is_of(payload).then_some(self.0)
+    }
+}
+
+impl PartialEq for McpParams {
+    /// Frames are told apart by their payload.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
 words! {
     /// How an operation came out.
     pub enum McpOutcome {
@@ -425,6 +451,36 @@ impl McpReset {
             kind,
             message: message.into(),
             ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test says what it expects"
+)]
+mod tests {
+    use tidegate_json::{Limits, Parts};
+
+    use super::*;
+
+    #[test]
+    fn what_was_read_is_given_for_its_very_text_alone() {
+        let body = Bytes::from_static(b"{\"params\":{\"name\":\"publish\"}}");
+        let document = Document::parse(Parts::from(body.clone()), Limits::default());
+        let document = document.expect("JSON");
+        let params = document.root().get("params").expect("once").expect("there");
+        let (text, place) = (params.bytes(), params.place());
+        let read = McpParams::new(document.at(place));
+        assert_eq!(text, "{\"name\":\"publish\"}");
+        let name = |read: Document| read.root().get("name").unwrap().unwrap().string();
+        let given = read.clone().of(&text).map(name);
+        assert_eq!(given, Some(Some("publish".into())));
+        let changed = Bytes::copy_from_slice(&text);
+        for other in [changed, text.slice(..4), body, Bytes::new()] {
+            assert!(read.clone().of(&other).is_none(), "{other:?}");
         }
     }
 }

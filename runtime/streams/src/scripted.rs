@@ -84,6 +84,8 @@ macro_rules! within {
             Frame::Data(data) => match data.extension.as_deref_mut()? {
                 DataEx::Mqtt(MqttDataEx::Publish(publish)) => Some(publish),
                 DataEx::Mqtt(MqttDataEx::Subscribe(subscribe)) => Some(subscribe),
+                // It says nothing that the payload does not say.
+                DataEx::Mcp(_) => return None,
             },
             Frame::End(end) => match end.as_deref_mut()? {
                 EndEx::Mcp(end) => Some(end),

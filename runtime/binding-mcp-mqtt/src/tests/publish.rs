@@ -1,7 +1,8 @@
 //! `publish`.
 
 use tidegate_engine::Duration;
-use tidegate_streams::mcp::McpResetKind;
+use tidegate_json::{Document, Limits, Parts};
+use tidegate_streams::mcp::{McpParams, McpResetKind};
 use tidegate_streams::mqtt::{MqttPayloadFormat, MqttPublishFlags};
 use tidegate_streams::{Data, Window};
 
@@ -51,6 +52,27 @@ fn a_call_becomes_one_stream_with_one_message() {
     assert_eq!(frames, expected);
     house.say(call, Frame::end());
     house.rig.assert_idle();
+}
+
+#[test]
+fn params_that_were_read_before_count_beside_their_own_text_alone() {
+    let text = Bytes::from_static(br#"{"arguments":{"topic":"a","payload":"one"}}"#);
+    let other = Bytes::from_static(br#"{"arguments":{"topic":"a","payload":"two"}}"#);
+    for (payload, expected) in [(&text, "one"), (&other, "two")] {
+        let mut house = house(OPEN);
+        let call = house.open(McpToolsCall {
+            name: "publish".into(),
+            ..McpToolsCall::default()
+        });
+        let read = Document::parse(Parts::from(text.clone()), Limits::default()).expect("JSON");
+        let data = Frame::data_with(DataFlags::WHOLE, payload.clone(), McpParams::new(read));
+        house.say(call, data);
+        let (_, _, frames) = house.opened_publish();
+        let Frame::Data(data) = &frames[0] else {
+            panic!("{frames:?}");
+        };
+        assert_eq!(data.payload, expected);
+    }
 }
 
 #[test]

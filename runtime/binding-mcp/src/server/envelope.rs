@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 use smallvec::SmallVec;
-use tidegate_json::{Document, Duplicate, Kind, Limits, Parts, Place, Value};
+use tidegate_json::{Document, Duplicate, Kind, Limits, Parts, Picked, Place, Value};
 
 use super::errors::Refusal;
 
@@ -91,47 +91,59 @@ impl Meta {
     }
 }
 
-/// Where a member of `_meta` stands.
-#[derive(Debug, Clone, Copy)]
-enum Found {
-    Nowhere,
-    At(Place),
-    Twice,
-    /// `_meta` itself is there twice.
-    InTwo,
+/// The member of `params` that says what a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    Name,
+    Uri,
 }
+
+impl Subject {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Uri => "uri",
+        }
+    }
+}
+
+/// The members of `params` that are asked for time and again: each [`Subject`], and `_meta`.
+const SAID: [&str; 3] = ["name", "uri", "_meta"];
+const META: usize = 2;
 
 /// `params`, in place.
 #[derive(Debug, Clone)]
 pub(super) struct Params {
     document: Option<Document>,
-    /// The members of its `_meta`, which are asked for time and again.
-    meta: [Found; Meta::NAMES.len()],
+    said: Picked<{ SAID.len() }>,
+    /// The members of its `_meta`.
+    meta: Picked<{ Meta::NAMES.len() }>,
 }
 
 impl Params {
     fn of(document: Option<Document>) -> Self {
-        let meta = document
-            .as_ref()
-            .map(|document| document.root().get("_meta"));
-        let meta = match meta {
-            Some(Ok(Some(meta))) => meta.pick(Meta::NAMES).map(|found| match found {
-                Ok(Some(value)) => Found::At(value.place()),
-                Ok(None) => Found::Nowhere,
-                Err(_) => Found::Twice,
-            }),
-            Some(Err(_)) => [Found::InTwo; Meta::NAMES.len()],
-            Some(Ok(None)) | None => [Found::Nowhere; Meta::NAMES.len()],
-        };
-        Self { document, meta }
+        let mut said = Picked::none(&SAID);
+        let mut meta = Picked::none(&Meta::NAMES);
+        if let Some(document) = &document {
+            said = document.root().pick(&SAID);
+            if let Ok(Some(found)) = said.get(document, META) {
+                meta = found.pick(&Meta::NAMES);
+            }
+        }
+        Self {
+            document,
+            said,
+            meta,
+        }
     }
 
-    /// The bytes as they came; `{}` where there are none.
-    pub(super) fn into_parts(self) -> Parts {
-        self.document.map_or_else(
-            || Parts::from(Bytes::from_static(b"{}")),
-            Document::into_parts,
-        )
+    /// The bytes as they came, `{}` where there are none; and what was read in them.
+    pub(super) fn into_payload(self) -> (Parts, Option<Document>) {
+        let parts = match &self.document {
+            Some(document) => document.root().parts(),
+            None => Parts::from(Bytes::from_static(b"{}")),
+        };
+        (parts, self.document)
     }
 
     /// A member of `params`; a member that is there twice is refused.
@@ -139,29 +151,41 @@ impl Params {
         let Some(document) = &self.document else {
             return Ok(None);
         };
-        document
-            .root()
-            .get(name)
-            .map_err(|error| Refusal::invalid_params(format!("{error}.")))
+        Ok(document.root().get(name)?)
     }
 
-    /// A string member.
-    pub(super) fn string(&self, name: &str) -> Result<Option<ByteString>, Refusal> {
-        Ok(self.get(name)?.and_then(|value| value.string()))
+    /// What the request is about.
+    pub(super) fn subject(&self, subject: Subject) -> Result<Option<Value<'_>>, Refusal> {
+        let Some(document) = &self.document else {
+            return Ok(None);
+        };
+        Ok(self.said.get(document, subject as usize)?)
+    }
+
+    /// The same where it must be there.
+    pub(super) fn subject_text(&self, subject: Subject) -> Result<ByteString, Refusal> {
+        let text = self.subject(subject)?.and_then(|value| value.string());
+        text.ok_or_else(|| {
+            let name = subject.name();
+            Refusal::invalid_params(format!("params.{name} must be a string."))
+        })
     }
 
     /// A member of `params._meta`.
     pub(super) fn meta(&self, which: Meta) -> Result<Option<Value<'_>>, Refusal> {
-        let twice = |name: &str| {
-            let error = Duplicate(name.to_owned());
-            Refusal::invalid_params(format!("{error}."))
+        let Some(document) = &self.document else {
+            return Ok(None);
         };
-        match (&self.document, self.meta.get(which as usize)) {
-            (Some(document), Some(Found::At(place))) => Ok(Some(document.value(*place))),
-            (_, Some(Found::Twice)) => Err(twice(which.name())),
-            (_, Some(Found::InTwo)) => Err(twice("_meta")),
-            _ => Ok(None),
-        }
+        // Where `_meta` itself is there twice, it is not clear which one is meant.
+        self.said.get(document, META)?;
+        Ok(self.meta.get(document, which as usize)?)
+    }
+}
+
+impl From<Duplicate> for Refusal {
+    /// Of the params.
+    fn from(error: Duplicate) -> Self {
+        Self::invalid_params(format!("{error}."))
     }
 }
 
@@ -185,8 +209,7 @@ pub(super) fn read(parts: Parts) -> Incoming {
 }
 
 fn message(document: Document) -> Result<Message, Unreadable> {
-    let said = members(document.root())?.read()?;
-    Ok(match said {
+    Ok(match said(&document)? {
         Said::Call { id, method, params } => {
             let params = Params::of(params.map(|params| document.at(params)));
             match id {
@@ -208,74 +231,65 @@ enum Said {
     Answer,
 }
 
-fn members(value: Value<'_>) -> Result<Members<'_>, Unreadable> {
+/// The members of a message.
+#[derive(Debug, Clone, Copy)]
+enum Member {
+    Jsonrpc,
+    Id,
+    Method,
+    Params,
+    Result,
+    Error,
+}
+
+impl Member {
+    const NAMES: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+}
+
+fn said(document: &Document) -> Result<Said, Unreadable> {
     let nobody = |what: &str| (Id::null(), Refusal::invalid_request(what));
-    if value.kind() != Kind::Object {
+    let root = document.root();
+    if root.kind() != Kind::Object {
         return Err(nobody("A message is a JSON object."));
     }
-    let mut members = Members::default();
-    for (key, member) in value.members() {
-        let place = match () {
-            () if key.is("jsonrpc") => &mut members.jsonrpc,
-            () if key.is("id") => &mut members.id,
-            () if key.is("method") => &mut members.method,
-            () if key.is("params") => &mut members.params,
-            () if key.is("result") || key.is("error") => &mut members.answer,
-            () => continue,
-        };
-        if place.replace(member).is_some() {
-            return Err(nobody("A member of the message occurs twice."));
-        }
+    let members = root.pick(&Member::NAMES);
+    let member = |which: Member| members.get(document, which as usize).ok().flatten();
+    let (result, error) = (member(Member::Result), member(Member::Error));
+    if members.duplicate().is_some() || (result.is_some() && error.is_some()) {
+        return Err(nobody("A member of the message occurs twice."));
     }
-    Ok(members)
-}
-
-#[derive(Default)]
-struct Members<'a> {
-    jsonrpc: Option<Value<'a>>,
-    id: Option<Value<'a>>,
-    method: Option<Value<'a>>,
-    params: Option<Value<'a>>,
-    answer: Option<Value<'a>>,
-}
-
-impl Members<'_> {
-    fn read(self) -> Result<Said, Unreadable> {
-        let id = self
-            .id
-            .map(id)
-            .transpose()
-            .map_err(|refusal| (Id::null(), refusal))?;
-        let refuse = |what: &str| {
-            (
-                id.clone().unwrap_or_else(Id::null),
-                Refusal::invalid_request(what),
-            )
-        };
-        if !self.jsonrpc.is_some_and(|version| version.is("2.0")) {
-            return Err(refuse("The member 'jsonrpc' must be \"2.0\"."));
-        }
-        let Some(method) = self.method else {
-            if self.answer.is_some() {
-                return Ok(Said::Answer);
-            }
-            return Err(refuse("The member 'method' is missing."));
-        };
-        let method = method
-            .string()
-            .ok_or_else(|| refuse("The member 'method' must be a string."))?;
-        let params = match self.params {
-            None => None,
-            Some(params) if params.kind() == Kind::Object => Some(params.place()),
-            Some(_) => return Err(refuse("The member 'params' must be an object.")),
-        };
-        Ok(Said::Call { id, method, params })
+    let id = match member(Member::Id) {
+        Some(value) => Some(id(value).map_err(|refusal| (Id::null(), refusal))?),
+        None => None,
+    };
+    let refuse = |what: &str| {
+        let id = id.clone().unwrap_or_else(Id::null);
+        (id, Refusal::invalid_request(what))
+    };
+    if !member(Member::Jsonrpc).is_some_and(|version| version.is("2.0")) {
+        return Err(refuse("The member 'jsonrpc' must be \"2.0\"."));
     }
+    let Some(method) = member(Member::Method) else {
+        if result.is_some() || error.is_some() {
+            return Ok(Said::Answer);
+        }
+        return Err(refuse("The member 'method' is missing."));
+    };
+    let method = method
+        .string()
+        .ok_or_else(|| refuse("The member 'method' must be a string."))?;
+    let params = match member(Member::Params) {
+        None => None,
+        Some(params) if params.kind() == Kind::Object => Some(params.place()),
+        Some(_) => return Err(refuse("The member 'params' must be an object.")),
+    };
+    Ok(Said::Call { id, method, params })
 }
 
 /// An id is a string or a whole number; it is echoed as it came.
 fn id(value: Value<'_>) -> Result<Id, Refusal> {
-    let text = value.bytes();
+    // The buffer it came in is large, and need not live as long as the request does.
+    let text = value.raw();
     let legal = match value.kind() {
         Kind::String => true,
         Kind::Number => !text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')),
@@ -290,7 +304,6 @@ fn id(value: Value<'_>) -> Result<Id, Refusal> {
         let what = format!("The member 'id' is longer than {ID_MAX} bytes.");
         return Err(Refusal::invalid_request(&what));
     }
-    // The buffer it came in is large, and need not live as long as the request does.
     Ok(Id::of(&text))
 }
 

@@ -2,7 +2,7 @@
 
 use super::envelope::{Message, Meta, Params, Unreadable};
 use super::errors::Refusal;
-use super::headers;
+use super::headers::{self, Headers};
 use super::http::Caller;
 use super::methods::{Era, LEGACY, MODERN, Method};
 use super::output::Sink;
@@ -25,7 +25,7 @@ pub(super) fn of(caller: &Caller<'_>, method: &str, params: &Params) -> Result<E
     if params.meta(Meta::ProtocolVersion)?.is_some() {
         return Ok(Era::Modern);
     }
-    let header = caller.headers.and_then(headers::version);
+    let header = caller.headers.and_then(Headers::version);
     let legacy = header.is_none_or(|version| LEGACY.contains(&version));
     if caller.session.is_some()
         || (legacy && caller.headers.is_some() && method != "server/discover")
@@ -53,9 +53,9 @@ pub(super) fn check_modern(
     }
     let version = params
         .meta(Meta::ProtocolVersion)?
-        .and_then(|version| version.string());
+        .and_then(|version| version.text());
     let Some(version) = version else {
-        let header = caller.headers.and_then(headers::version);
+        let header = caller.headers.and_then(Headers::version);
         return Err(match header {
             // What else it lacks is nothing to tell a client of another revision.
             Some(version) if version != MODERN => Refusal::unsupported_version(version),
@@ -87,7 +87,7 @@ pub(super) fn check_legacy(caller: &Caller<'_>, name: &str) -> Result<(), Refusa
              Mcp-Session-Id with every request, or speak 2026-07-28.",
         ));
     }
-    let header = caller.headers.and_then(headers::version);
+    let header = caller.headers.and_then(Headers::version);
     // Clients are known to name another legacy revision than the one that was agreed on.
     match header {
         Some(version) if !LEGACY.contains(&version) => {

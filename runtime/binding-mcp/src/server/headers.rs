@@ -1,62 +1,126 @@
 //! The headers of a request, and what must agree with its body (2026-07-28, Streamable HTTP).
 
-use ::http::header::{ACCEPT, CONTENT_TYPE};
 use std::borrow::Cow;
 
+use ::http::header::ACCEPT;
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tidegate_streams::mcp::McpHeader;
 
-use super::envelope::Params;
+use super::envelope::{Params, Subject};
 use super::errors::Refusal;
 use super::methods::Method;
 
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
+/// What the names of headers begin with that repeat a parameter.
 const PARAM: &str = "mcp-param-";
 /// How many `Mcp-Param-*` headers are looked at.
 const PARAMS_MAX: usize = 64;
 
-/// A header's value as text.
-pub(super) fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    headers.get(name)?.to_str().ok().map(str::trim)
+/// A field of a request's head.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Field<'h> {
+    value: Option<&'h HeaderValue>,
+    /// It is there more than once.
+    again: bool,
 }
 
-/// The revision that a request's head names.
-pub(super) fn version(headers: &HeaderMap) -> Option<&str> {
-    text(headers, &PROTOCOL_VERSION)
+impl<'h> Field<'h> {
+    fn push(&mut self, value: &'h HeaderValue) {
+        self.again = self.value.is_some();
+        self.value = self.value.or(Some(value));
+    }
+
+    /// Its value as text; the first, where there are several.
+    pub(super) fn text(&self) -> Option<&'h str> {
+        self.value?.to_str().ok().map(str::trim)
+    }
 }
 
-/// Whether a body is JSON, as its type says; a client that says nothing is believed.
-pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_none_or(|media| {
-        if media == "application/json" {
-            return true;
+/// The fields of a request's head that are asked for, found in one walk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Headers<'h> {
+    all: &'h HeaderMap,
+    accept: Field<'h>,
+    content_type: Field<'h>,
+    version: Field<'h>,
+    pub(super) session_id: Field<'h>,
+    method: Field<'h>,
+    name: Field<'h>,
+    /// Whether there are `Mcp-Param-*` headers.
+    params: bool,
+}
+
+impl<'h> Headers<'h> {
+    pub(super) fn of(all: &'h HeaderMap) -> Self {
+        let mut headers = Self {
+            all,
+            accept: Field::default(),
+            content_type: Field::default(),
+            version: Field::default(),
+            session_id: Field::default(),
+            method: Field::default(),
+            name: Field::default(),
+            params: false,
+        };
+        for (name, value) in all {
+            let field = match name.as_str() {
+                "accept" => &mut headers.accept,
+                "content-type" => &mut headers.content_type,
+                "mcp-protocol-version" => &mut headers.version,
+                "mcp-session-id" => &mut headers.session_id,
+                "mcp-method" => &mut headers.method,
+                "mcp-name" => &mut headers.name,
+                name => {
+                    headers.params |= name.starts_with(PARAM);
+                    continue;
+                }
+            };
+            field.push(value);
         }
-        let media = media.to_str().unwrap_or_default();
-        let media = media.split(';').next().unwrap_or_default().trim();
-        media.eq_ignore_ascii_case("application/json")
-    })
-}
+        headers
+    }
 
-/// Whether the client takes a media type; one that says nothing takes all.
-pub(super) fn accepts(headers: &HeaderMap, media: &str) -> bool {
-    let mut values = headers.get_all(ACCEPT).iter().peekable();
-    match values.peek() {
-        None => return true,
-        // As nearly every client writes it.
-        Some(value) if *value == "application/json, text/event-stream" => {
-            if matches!(media, "application/json" | "text/event-stream") {
+    /// The revision that the head names.
+    pub(super) fn version(&self) -> Option<&'h str> {
+        self.version.text()
+    }
+
+    /// Whether the body is JSON, as its type says; a client that says nothing is believed.
+    pub(super) fn is_json(&self) -> bool {
+        self.content_type.value.is_none_or(|media| {
+            if media == "application/json" {
                 return true;
             }
-        }
-        Some(_) => {}
+            let media = media.to_str().unwrap_or_default();
+            let media = media.split(';').next().unwrap_or_default().trim();
+            media.eq_ignore_ascii_case("application/json")
+        })
     }
+
+    /// Whether the client takes a media type; one that says nothing takes all.
+    pub(super) fn accepts(&self, media: &str) -> bool {
+        match self.accept.value {
+            None => true,
+            // As nearly every client writes it.
+            Some(value)
+                if value == "application/json, text/event-stream"
+                    && matches!(media, "application/json" | "text/event-stream") =>
+            {
+                true
+            }
+            Some(_) => in_ranges(self.all, media),
+        }
+    }
+}
+
+/// Whether a media type is in one of the ranges that the client takes.
+fn in_ranges(headers: &HeaderMap, media: &str) -> bool {
     let group = media.split('/').next().unwrap_or_default();
-    values
+    headers
+        .get_all(ACCEPT)
+        .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|range| {
@@ -83,42 +147,39 @@ fn is_refused(parameter: &str) -> bool {
 
 /// Checks the headers that mirror a modern request's body.
 pub(super) fn check(
-    headers: &HeaderMap,
+    headers: &Headers<'_>,
     version: &str,
     method: &str,
     served: Option<Method>,
     params: &Params,
 ) -> Result<(), Refusal> {
-    let title = "MCP-Protocol-Version";
-    mirror(headers, title, &PROTOCOL_VERSION, version, in_ascii)?;
-    mirror(headers, "Mcp-Method", &METHOD, method, in_ascii)?;
-    let key = match served {
-        Some(Method::ToolsCall | Method::PromptsGet) => "name",
-        Some(Method::ResourcesRead) => "uri",
+    mirror(headers.version, "MCP-Protocol-Version", version, in_ascii)?;
+    mirror(headers.method, "Mcp-Method", method, in_ascii)?;
+    let subject = match served {
+        Some(Method::ToolsCall | Method::PromptsGet) => Subject::Name,
+        Some(Method::ResourcesRead) => Subject::Uri,
         _ => return Ok(()),
     };
-    match params.string(key)? {
-        Some(value) => mirror(headers, "Mcp-Name", &NAME, &value, decoded),
+    match params.subject(subject)?.and_then(|value| value.text()) {
+        Some(value) => mirror(headers.name, "Mcp-Name", &value, decoded),
         // That it is missing is told by whoever needs it.
         None => Ok(()),
     }
 }
 
 fn mirror(
-    headers: &HeaderMap,
+    field: Field<'_>,
     title: &str,
-    name: &HeaderName,
     value: &str,
     read: fn(&HeaderValue) -> Option<Cow<'_, str>>,
 ) -> Result<(), Refusal> {
-    let mut all = headers.get_all(name).iter();
-    let Some(header) = all.next() else {
+    let Some(header) = field.value else {
         return Err(Refusal::header_mismatch(format!(
             "The header {title} is missing."
         )));
     };
     let agrees = is_verbatim(header, value) || read(header).is_some_and(|header| header == value);
-    if agrees && all.next().is_none() {
+    if agrees && !field.again {
         return Ok(());
     }
     let header = String::from_utf8_lossy(header.as_bytes()).into_owned();
@@ -127,11 +188,14 @@ fn mirror(
     )))
 }
 
-/// Whether a header repeats a text that needs no encoding there as it is.
+/// Whether a header repeats a text that needs no encoding there as it is: ASCII that has no white
+/// space at its ends and does not look encoded.
 fn is_verbatim(header: &HeaderValue, value: &str) -> bool {
+    let ends = [value.as_bytes().first(), value.as_bytes().last()];
     header.as_bytes() == value.as_bytes()
+        && value.is_ascii()
+        && ends.into_iter().flatten().all(u8::is_ascii_graphic)
         && !value.starts_with("=?")
-        && value.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// A header's value, which is plain ASCII.
@@ -159,9 +223,12 @@ fn decoded(value: &HeaderValue) -> Option<Cow<'_, str>> {
 }
 
 /// The `Mcp-Param-*` headers; a value that cannot be read is refused.
-pub(super) fn params(headers: &HeaderMap) -> Result<Vec<McpHeader>, Refusal> {
+pub(super) fn params(headers: &Headers<'_>) -> Result<Vec<McpHeader>, Refusal> {
     let mut found = Vec::new();
-    for (name, value) in headers {
+    if !headers.params {
+        return Ok(found);
+    }
+    for (name, value) in headers.all {
         let Some(name) = name.as_str().strip_prefix(PARAM) else {
             continue;
         };

@@ -11,7 +11,7 @@ use super::binding::{Key, McpServer};
 use super::envelope::{self, Id, Incoming, Message, Params, Unreadable};
 use super::era;
 use super::errors::Refusal;
-use super::headers;
+use super::headers::Headers;
 use super::methods::{BATCHING, Era, Method};
 use super::output::{Head, Sink, event_stream, frames, one_line};
 
@@ -56,7 +56,7 @@ pub(super) struct HttpExchange {
 pub(super) struct Caller<'h> {
     pub(super) sink: Sink,
     /// The headers that came with it, over HTTP.
-    pub(super) headers: Option<&'h HeaderMap>,
+    pub(super) headers: Option<&'h Headers<'h>>,
     /// The legacy session that it belongs to.
     pub(super) session: Option<usize>,
 }
@@ -78,7 +78,7 @@ impl Caller<'_> {
         matches!(self.sink, Sink::Http(_))
             && self
                 .headers
-                .is_some_and(|headers| headers::accepts(headers, "text/event-stream"))
+                .is_some_and(|headers| headers.accepts("text/event-stream"))
     }
 }
 
@@ -263,15 +263,14 @@ impl McpServer {
 
     fn serve_post(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap, body: Parts) {
         let sink = Sink::Http(key);
-        if !headers::is_json(headers) {
+        let headers = &Headers::of(headers);
+        if !headers.is_json() {
             return self.answer_status(cx, sink, StatusCode::UNSUPPORTED_MEDIA_TYPE);
         }
-        if !headers::accepts(headers, "application/json")
-            && !headers::accepts(headers, "text/event-stream")
-        {
+        if !headers.accepts("application/json") && !headers.accepts("text/event-stream") {
             return self.answer_status(cx, sink, StatusCode::NOT_ACCEPTABLE);
         }
-        let session = headers::text(headers, &headers::SESSION_ID);
+        let session = headers.session_id.text();
         let found = session.and_then(|id| self.session_keys.get(id).copied());
         let caller = Caller {
             sink,
@@ -383,14 +382,15 @@ impl McpServer {
     /// A session's events.
     fn get(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap) {
         let sink = Sink::Http(key);
-        let Some(id) = headers::text(headers, &headers::SESSION_ID) else {
+        let headers = Headers::of(headers);
+        let Some(id) = headers.session_id.text() else {
             // The modern era has no GET; a legacy one is of a session.
             return self.answer_status(cx, sink, StatusCode::METHOD_NOT_ALLOWED);
         };
         let Some(session) = self.session_keys.get(id).copied() else {
             return self.answer_status(cx, sink, StatusCode::NOT_FOUND);
         };
-        if !headers::accepts(headers, "text/event-stream") {
+        if !headers.accepts("text/event-stream") {
             return self.answer_status(cx, sink, StatusCode::NOT_ACCEPTABLE);
         }
         if cx.stopping() {
@@ -401,7 +401,8 @@ impl McpServer {
 
     fn delete(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap) {
         let sink = Sink::Http(key);
-        let Some(id) = headers::text(headers, &headers::SESSION_ID) else {
+        let headers = Headers::of(headers);
+        let Some(id) = headers.session_id.text() else {
             return self.answer_status(cx, sink, StatusCode::METHOD_NOT_ALLOWED);
         };
         match self.session_keys.get(id).copied() {

@@ -43,7 +43,8 @@ impl McpServer {
             return Err(Refusal::invalid_request("There is a session here already."));
         }
         let version = params
-            .string("protocolVersion")?
+            .get("protocolVersion")?
+            .and_then(|version| version.string())
             .ok_or_else(|| Refusal::invalid_params("params.protocolVersion must be a string."))?;
         if self.sessions.len() >= self.options.max_sessions {
             let what = format!(

@@ -6,6 +6,8 @@ use tidegate_streams::mcp::{
     McpResourcesRead, McpResourcesTemplatesList, McpToolsCall, McpToolsList,
 };
 
+use super::envelope::Subject;
+
 /// The modern revision.
 pub(super) const MODERN: &str = "2026-07-28";
 /// The legacy revisions, newest first.
@@ -63,11 +65,11 @@ impl Method {
     }
 
     /// The member of `params` that says what is meant, and that `Mcp-Name` repeats.
-    pub(super) const fn key(self) -> Option<&'static str> {
+    pub(super) const fn subject(self) -> Option<Subject> {
         match self {
-            Self::ToolsCall | Self::PromptsGet => Some("name"),
+            Self::ToolsCall | Self::PromptsGet => Some(Subject::Name),
             Self::ResourcesRead | Self::ResourcesSubscribe | Self::ResourcesUnsubscribe => {
-                Some("uri")
+                Some(Subject::Uri)
             }
             _ => None,
         }
@@ -90,12 +92,12 @@ impl Method {
     pub(super) fn begin(
         self,
         session_id: Option<ByteString>,
-        key: Option<ByteString>,
+        subject: Option<ByteString>,
         content_length: i64,
         headers: Option<Vec<McpHeader>>,
         timeout: u64,
     ) -> Option<McpBeginEx> {
-        let name = key.unwrap_or_default();
+        let name = subject.unwrap_or_default();
         Some(match self {
             Self::ToolsList => McpToolsList {
                 session_id,

@@ -44,7 +44,7 @@ impl Wishes {
         let level = match (era, params.meta(Meta::LogLevel)?) {
             (Era::Modern, None) => None,
             (Era::Modern, Some(level)) => {
-                let level = level.string().and_then(|level| place(&level));
+                let level = level.text().and_then(|level| place(&level));
                 let invalid = || {
                     Refusal::invalid_params(format!(
                         "params._meta.{} must be one of {}.",

@@ -6,8 +6,8 @@ use tidegate_engine::{Context, Duration, PendingData, StreamId, TimerId};
 use tidegate_json::Parts;
 use tidegate_streams::Pooled;
 use tidegate_streams::http_stream::HttpResponse;
-use tidegate_streams::mcp::McpEnd;
-use tidegate_streams::{BeginEx, EndEx, FlushEx, Frame, ResetEx};
+use tidegate_streams::mcp::{McpEnd, McpParams};
+use tidegate_streams::{BeginEx, DataEx, EndEx, FlushEx, Frame, ResetEx};
 
 use super::binding::{Key, McpServer};
 use super::envelope::{Id, Params};
@@ -28,6 +28,9 @@ const TEXTS: usize = 8 * 1024;
 const TEXT: usize = 1024;
 /// A result up to this size is written into its envelope; a larger one keeps its own buffers.
 const SMALL: usize = 256;
+/// Params of up to so many values are passed on as they were read, too: what was written down of them
+/// is held for as long as they wait.
+const PASSED_ON: usize = 512;
 /// A result on a shared channel, or in a batch, is held until it is whole, up to this size.
 const HELD_MAX: usize = 16 * 1024 * 1024;
 /// How much may wait for a client before a result's sender is held back.
@@ -85,10 +88,8 @@ impl McpServer {
         params: Params,
     ) -> Result<(), Refusal> {
         self.check_room(caller, id)?;
-        let key = match method.key() {
-            Some(name) => Some(params.string(name)?.ok_or_else(|| {
-                Refusal::invalid_params(format!("params.{name} must be a string."))
-            })?),
+        let subject = match method.subject() {
+            Some(subject) => Some(params.subject_text(subject)?),
             None => None,
         };
         let over_http = caller.headers.filter(|_| era == Era::Modern);
@@ -98,11 +99,11 @@ impl McpServer {
         };
         let wishes = Wishes::of(caller, era, &params)?;
         let session_id = caller.session.and_then(|session| self.identity_of(session));
-        let parts = params.into_parts();
+        let (parts, read) = params.into_payload();
         let length = i64::try_from(parts.len()).unwrap_or(-1);
         let timeout = self.options.timeout;
         let begin = method
-            .begin(session_id, key, length, owed, timeout)
+            .begin(session_id, subject, length, owed, timeout)
             .ok_or_else(Refusal::internal)?;
         let entry = self.requests.vacant_entry();
         let token = Key::Request(entry.key()).token();
@@ -125,7 +126,10 @@ impl McpServer {
             wishes,
             timer: Some(cx.timer(within, token, 0, "mcp_server.request")),
         };
-        for data in frames(parts) {
+        let mut read = read.filter(|read| read.values() <= PASSED_ON);
+        for mut data in frames(parts) {
+            let read = read.take().map(|read| DataEx::from(McpParams::new(read)));
+            data.extension = read.map(Pooled::new);
             request.params.send(cx, stream, data);
         }
         let key = entry.key();

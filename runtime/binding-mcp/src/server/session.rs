@@ -9,7 +9,7 @@ use tidegate_streams::mcp::{McpBeginEx, McpFlushEx, McpLifecycle, McpReset};
 use tidegate_streams::{BeginEx, FlushEx, Frame, ResetEx};
 
 use super::binding::{Key, McpServer};
-use super::envelope::{Id, Params};
+use super::envelope::{Id, Params, Subject};
 use super::errors::Refusal;
 use super::headers;
 use super::http::{Caller, Owner};
@@ -88,7 +88,8 @@ impl Session {
 impl McpServer {
     /// The worker that owns the session a request belongs to, if that is another one.
     pub(super) fn owner_elsewhere(cx: &Context<'_>, headers: &HeaderMap) -> Option<u16> {
-        let (worker, _) = headers::text(headers, &headers::SESSION_ID)?.split_once('.')?;
+        let id = headers.get(headers::SESSION_ID)?.to_str().ok()?;
+        let (worker, _) = id.trim().split_once('.')?;
         let worker = u16::from_str_radix(worker, 16).ok()?;
         (worker != cx.worker()).then_some(worker)
     }
@@ -344,7 +345,7 @@ impl McpServer {
         params: Params,
     ) -> Result<(), Refusal> {
         self.check_room(caller, id)?;
-        let uri = uri_of(&params)?;
+        let uri = params.subject_text(Subject::Uri)?;
         let key = caller.session.ok_or_else(Refusal::unknown_session)?;
         let session = self
             .sessions
@@ -358,7 +359,7 @@ impl McpServer {
                 return Err(Refusal::unavailable(what));
             }
             None => {
-                let params = Some(params.into_parts());
+                let params = Some(params.into_payload().0);
                 let holder = Holder::Session(key);
                 let opened = self.open_subscription(cx, holder, identity, uri.clone(), params)?;
                 if let Some(session) = self.sessions.get_mut(key) {
@@ -423,7 +424,7 @@ impl McpServer {
         id: &Id,
         params: &Params,
     ) -> Result<(), Refusal> {
-        let uri = uri_of(params)?;
+        let uri = params.subject_text(Subject::Uri)?;
         let session = caller.session.and_then(|key| self.sessions.get_mut(key));
         let session = session.ok_or_else(Refusal::unknown_session)?;
         session.updates.forget(&uri);
@@ -438,11 +439,6 @@ impl McpServer {
         self.answer_with(cx, caller.sink, id, b"");
         Ok(())
     }
-}
-
-fn uri_of(params: &Params) -> Result<ByteString, Refusal> {
-    let missing = || Refusal::invalid_params("params.uri must be a string.");
-    params.string("uri")?.ok_or_else(missing)
 }
 
 /// As much of a session's id as a log may tell.

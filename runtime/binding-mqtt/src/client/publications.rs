@@ -37,7 +37,7 @@ pub(super) struct Message {
 fn said(extension: Option<&Pooled<DataEx>>) -> Option<&MqttPublishData> {
     match &**extension? {
         DataEx::Mqtt(MqttDataEx::Publish(said)) => Some(said),
-        DataEx::Mqtt(MqttDataEx::Subscribe(_)) => None,
+        DataEx::Mqtt(MqttDataEx::Subscribe(_)) | DataEx::Mcp(_) => None,
     }
 }
 

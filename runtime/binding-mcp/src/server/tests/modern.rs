@@ -5,11 +5,11 @@ use http::Method;
 use proptest::prelude::*;
 use serde_json::json;
 use tidegate_engine::Duration;
-use tidegate_streams::Frame;
 use tidegate_streams::mcp::{
     McpBeginEx, McpCacheScope, McpCapabilities, McpEnd, McpHeader, McpLifecycle, McpOutcome,
     McpResetKind,
 };
+use tidegate_streams::{Data, DataEx, Frame, Pooled};
 
 use super::{House, house, house_with, modern_headers, notification, request, with_meta};
 use crate::server::Options;
@@ -50,6 +50,27 @@ fn each_method_becomes_its_stream() {
         house.reply(&asked, "{}");
         assert_eq!(house.response(stream).status(), 200, "{word}");
         house.done();
+    }
+}
+
+#[test]
+fn params_of_a_few_values_go_with_what_was_read_in_them() {
+    for (elements, few) in [(3, true), (600, false)] {
+        let mut house = house();
+        let params = json!({ "name": "t", "arguments": { "a": vec![0; elements] } });
+        house.modern(&json!(1), "tools/call", params);
+        let frames = house.rig.outputs(house.exit).into_iter();
+        let data = frames.filter_map(|output| match output.frame {
+            Frame::Data(data) => Some(data),
+            _ => None,
+        });
+        let [data] = <[Data; 1]>::try_from(data.collect::<Vec<_>>()).expect("params at once");
+        let read = match data.extension.map(Pooled::into_inner) {
+            Some(DataEx::Mcp(read)) => read.of(&data.payload),
+            _ => None,
+        };
+        let name = read.map(|read| read.root().get("name").unwrap().unwrap().string());
+        assert_eq!(name, few.then(|| Some("t".into())));
     }
 }
 
