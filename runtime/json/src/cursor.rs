@@ -1,42 +1,35 @@
 //! A place in a message that moves forward, from buffer to buffer.
-#![allow(
-    clippy::inline_always,
-    reason = "a place that is in registers cannot be referred to"
-)]
 
 use crate::error::{Error, Fault};
 use crate::parts::Parts;
 
-/// A place in a message. Whoever walks along keeps it in registers: what is not inlined takes it by
-/// value.
-#[derive(Debug, Clone, Copy)]
+/// A place in a message.
+#[derive(Debug, Clone)]
 pub(crate) struct Cursor<'a> {
     parts: &'a Parts,
-    /// The buffer.
-    text: &'a [u8],
-    /// Where in the buffer, not beyond its end.
-    at: usize,
-    /// Offset in the message of the buffer's start.
-    base: usize,
+    /// What is left of the buffer.
+    rest: &'a [u8],
     /// Which buffer.
     index: usize,
+    /// Offset in the message of the end of `rest`.
+    end: usize,
 }
 
 impl<'a> Cursor<'a> {
     pub(crate) fn at(parts: &'a Parts, offset: usize) -> Self {
         let (index, at) = parts.locate(offset);
+        let rest = parts.part(index).get(at..).unwrap_or(&[]);
         Self {
             parts,
-            text: parts.part(index),
-            at,
-            base: offset - at,
+            rest,
             index,
+            end: offset + rest.len(),
         }
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) const fn offset(&self) -> usize {
-        self.base + self.at
+        self.end - self.rest.len()
     }
 
     /// Whether the message is longer than can be told.
@@ -45,56 +38,44 @@ impl<'a> Cursor<'a> {
     }
 
     /// What is left of the current buffer, or the next one: empty at the end alone.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn chunk(&mut self) -> &'a [u8] {
-        match self.text.get(self.at..) {
-            None | Some([]) => {
-                *self = self.in_next_buffer();
-                self.text.get(self.at..).unwrap_or_default()
-            }
-            Some(rest) => rest,
+        if self.rest.is_empty() {
+            self.enter_next_buffer();
         }
+        self.rest
     }
 
     // Every byte is asked for through here, and nearly every message is one buffer.
     #[cold]
-    #[inline(never)]
-    fn in_next_buffer(mut self) -> Self {
-        while self.at >= self.text.len() && self.index + 1 < self.parts.places() {
-            self.base += self.text.len();
+    fn enter_next_buffer(&mut self) {
+        while self.rest.is_empty() && self.index + 1 < self.parts.places() {
             self.index += 1;
-            self.text = self.parts.part(self.index);
-            self.at = 0;
+            self.rest = self.parts.part(self.index);
+            self.end += self.rest.len();
         }
-        self
     }
 
     /// Moves forward within the current buffer.
-    #[inline(always)]
-    pub(crate) const fn advance(&mut self, bytes: usize) {
-        self.at += bytes;
+    #[inline]
+    pub(crate) fn advance(&mut self, bytes: usize) {
+        self.rest = self.rest.get(bytes..).unwrap_or(&[]);
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {
-        match self.text.get(self.at) {
-            None => {
-                *self = self.in_next_buffer();
-                self.text.get(self.at).copied()
-            }
-            byte => byte.copied(),
-        }
+        self.chunk().first().copied()
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn next(&mut self) -> Option<u8> {
-        let byte = self.peek()?;
-        self.advance(1);
-        Some(byte)
+        let (byte, rest) = self.chunk().split_first()?;
+        self.rest = rest;
+        Some(*byte)
     }
 
     /// The next byte that is no white space, which is not passed.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn skip_whitespace(&mut self) -> Option<u8> {
         loop {
             let byte = self.peek()?;
@@ -105,21 +86,24 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    #[cold]
-    pub(crate) const fn fault(self, fault: Fault) -> Error {
+    pub(crate) const fn fault(&self, fault: Fault) -> Error {
         Error {
             offset: self.offset(),
             fault,
         }
     }
 
-    /// The fault of the byte that is here, or of the end.
-    #[cold]
-    pub(crate) fn unexpected(mut self) -> Error {
-        let fault = match self.peek() {
-            Some(_) => Fault::Unexpected,
-            None => Fault::Incomplete,
-        };
-        self.fault(fault)
+    /// The fault of a byte that was just passed, or of the end.
+    pub(crate) const fn unexpected(&self, byte: Option<u8>) -> Error {
+        match byte {
+            Some(_) => Error {
+                offset: self.offset().saturating_sub(1),
+                fault: Fault::Unexpected,
+            },
+            None => Error {
+                offset: self.offset(),
+                fault: Fault::Incomplete,
+            },
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::index::{Entry, Index};
 use crate::parts::Parts;
@@ -40,7 +41,7 @@ impl Document {
     /// Checks a message.
     pub fn parse(parts: Parts, limits: Limits) -> Result<Self, Error> {
         let mut index = Index::reused();
-        scan::check(&parts, limits.depth, &mut index)?;
+        scan::check(&mut Cursor::at(&parts, 0), limits.depth, &mut index)?;
         Ok(Self {
             parts,
             index,

@@ -57,14 +57,6 @@ impl Index {
         self.0.get(at as usize).copied().unwrap_or(Entry::NOTHING)
     }
 
-    /// What a value is.
-    #[inline]
-    pub(crate) fn kind(&self, at: u32) -> Kind {
-        self.0
-            .get(at as usize)
-            .map_or(Kind::Null, |entry| entry.kind)
-    }
-
     /// The entry behind a value and all that is in it; the end of the list behind none.
     #[inline]
     pub(crate) fn next(&self, at: u32) -> u32 {

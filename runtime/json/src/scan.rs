@@ -7,31 +7,25 @@
 use crate::cursor::Cursor;
 use crate::error::{Error, Fault};
 use crate::index::{Entry, Index};
-use crate::parts::Parts;
 use crate::value::Kind;
 
-/// How deep containers may lie within each other, whatever the limit says.
-const DEPTH_MAX: u32 = 128;
-
 /// Which containers are open.
+#[derive(Default)]
 struct Open {
-    /// How many more may be opened.
-    left: u32,
-    /// The entry of the innermost, or [`Open::NONE`]; each names the one that it is in.
+    depth: u32,
+    /// As bits, the innermost last: an object is 1, an array 0.
+    objects: u128,
+    /// The entry of the innermost; each names the one that it is in.
     innermost: u32,
-    /// Whether the innermost is an object.
-    in_object: bool,
 }
 
 impl Open {
-    const NONE: u32 = u32::MAX;
+    const MAX: u32 = u128::BITS;
 
-    /// Opens one more; `false` if it is one too many.
-    #[inline(always)]
-    fn push(&mut self, kind: Kind, start: u32, index: &mut Index) -> bool {
-        let Some(left) = self.left.checked_sub(1) else {
+    fn push(&mut self, kind: Kind, start: u32, limit: u32, index: &mut Index) -> bool {
+        if self.depth >= limit || self.depth >= Self::MAX {
             return false;
-        };
+        }
         let entry = index.len();
         index.push(Entry {
             start,
@@ -41,77 +35,70 @@ impl Open {
             escaped: false,
         });
         self.innermost = entry;
-        self.in_object = kind == Kind::Object;
-        self.left = left;
+        self.depth += 1;
+        self.objects = (self.objects << 1) | u128::from(kind == Kind::Object);
         true
     }
 
-    #[inline(always)]
     fn pop(&mut self, end: u32, index: &mut Index) {
         let next = index.len();
         if let Some(entry) = index.get_mut(self.innermost) {
             self.innermost = std::mem::replace(&mut entry.next, next);
             entry.end = end;
         }
-        self.in_object = index.kind(self.innermost) == Kind::Object;
-        self.left += 1;
+        self.depth = self.depth.saturating_sub(1);
+        self.objects >>= 1;
+    }
+
+    const fn in_object(&self) -> bool {
+        self.objects & 1 == 1
     }
 }
 
 /// Checks that the text is one JSON value and nothing else, and writes down where its values lie.
-pub(crate) fn check(parts: &Parts, depth: u32, index: &mut Index) -> Result<(), Error> {
-    let mut cursor = Cursor::at(parts, 0);
+pub(crate) fn check(cursor: &mut Cursor<'_>, depth: u32, index: &mut Index) -> Result<(), Error> {
     if cursor.is_beyond(u32::MAX) {
         return Err(cursor.fault(Fault::Size));
     }
-    let mut open = Open {
-        left: depth.min(DEPTH_MAX),
-        innermost: Open::NONE,
-        in_object: false,
-    };
+    let mut open = Open::default();
     loop {
         let first = cursor.skip_whitespace();
         let start = place(cursor);
-        let (kind, closing) = match first {
-            Some(b'"') => {
-                string(&mut cursor, index)?;
-                if behind_value(&mut cursor, &mut open, index)? {
-                    return Ok(());
-                }
-                continue;
-            }
-            Some(b'{') => (Kind::Object, b'}'),
-            Some(b'[') => (Kind::Array, b']'),
-            _ => {
-                let kind = scalar(&mut cursor, first)?;
-                leaf(cursor, kind, false, start, index);
-                if behind_value(&mut cursor, &mut open, index)? {
-                    return Ok(());
-                }
-                continue;
-            }
-        };
         cursor.advance(1);
-        if !open.push(kind, start, index) {
+        let kind = match first {
+            Some(b'{') => Kind::Object,
+            Some(b'[') => Kind::Array,
+            Some(byte) => {
+                scalar(cursor, byte, start, index)?;
+                if behind_value(cursor, &mut open, index)? {
+                    return Ok(());
+                }
+                continue;
+            }
+            None => return Err(cursor.fault(Fault::Incomplete)),
+        };
+        if !open.push(kind, start, depth, index) {
             return Err(cursor.fault(Fault::Depth));
         }
+        let object = kind == Kind::Object;
+        let closing = if object { b'}' } else { b']' };
         if cursor.skip_whitespace() != Some(closing) {
-            if kind == Kind::Object {
-                member_name(&mut cursor, index)?;
+            if object {
+                member_name(cursor, index)?;
             }
             continue;
         }
         cursor.advance(1);
         open.pop(place(cursor), index);
-        if behind_value(&mut cursor, &mut open, index)? {
+        if behind_value(cursor, &mut open, index)? {
             return Ok(());
         }
     }
 }
 
 /// Where the cursor is, in a text of less than 4 GiB.
-#[inline(always)]
-const fn place(cursor: Cursor<'_>) -> u32 {
+#[inline]
+const fn place(cursor: &Cursor<'_>) -> u32 {
     #[allow(
         clippy::cast_possible_truncation,
         reason = "the text's size was checked"
@@ -129,69 +116,75 @@ fn behind_value(
 ) -> Result<bool, Error> {
     loop {
         let byte = cursor.skip_whitespace();
-        if open.innermost == Open::NONE {
+        if open.depth == 0 {
             return match byte {
                 None => Ok(true),
                 Some(_) => Err(cursor.fault(Fault::Trailing)),
             };
         }
-        match (byte, open.in_object) {
-            (Some(b','), in_object) => {
-                cursor.advance(1);
-                if in_object {
-                    member_name(cursor, index)?;
-                }
+        cursor.advance(1);
+        match (byte, open.in_object()) {
+            (Some(b','), false) => return Ok(false),
+            (Some(b','), true) => {
+                member_name(cursor, index)?;
                 return Ok(false);
             }
-            (Some(b'}'), true) | (Some(b']'), false) => {
-                cursor.advance(1);
-                open.pop(place(*cursor), index);
-            }
-            _ => return Err(cursor.unexpected()),
+            (Some(b'}'), true) | (Some(b']'), false) => open.pop(place(cursor), index),
+            (byte, _) => return Err(cursor.unexpected(byte)),
         }
     }
 }
 
 #[inline(always)]
 fn member_name(cursor: &mut Cursor<'_>, index: &mut Index) -> Result<(), Error> {
-    if cursor.skip_whitespace() != Some(b'"') {
-        return Err(cursor.unexpected());
+    cursor.skip_whitespace();
+    let start = place(cursor);
+    match cursor.next() {
+        Some(b'"') => {
+            let escaped = string(cursor)?;
+            leaf(cursor, Kind::String, escaped, start, index);
+        }
+        byte => return Err(cursor.unexpected(byte)),
     }
-    string(cursor, index)?;
-    if cursor.skip_whitespace() != Some(b':') {
-        return Err(cursor.unexpected());
+    cursor.skip_whitespace();
+    match cursor.next() {
+        Some(b':') => Ok(()),
+        byte => Err(cursor.unexpected(byte)),
     }
-    cursor.advance(1);
-    Ok(())
 }
 
-/// A number or a word.
-#[inline(always)]
-fn scalar(cursor: &mut Cursor<'_>, first: Option<u8>) -> Result<Kind, Error> {
-    Ok(match first {
-        Some(b'-' | b'0'..=b'9') => {
-            number(cursor)?;
+fn scalar(cursor: &mut Cursor<'_>, first: u8, start: u32, index: &mut Index) -> Result<(), Error> {
+    let mut escaped = false;
+    let kind = match first {
+        b'"' => {
+            escaped = string(cursor)?;
+            Kind::String
+        }
+        b'-' | b'0'..=b'9' => {
+            number(cursor, first)?;
             Kind::Number
         }
-        Some(b't') => {
-            literal(cursor, b"true")?;
+        b't' => {
+            literal(cursor, b"rue")?;
             Kind::Bool(true)
         }
-        Some(b'f') => {
-            literal(cursor, b"false")?;
+        b'f' => {
+            literal(cursor, b"alse")?;
             Kind::Bool(false)
         }
-        Some(b'n') => {
-            literal(cursor, b"null")?;
+        b'n' => {
+            literal(cursor, b"ull")?;
             Kind::Null
         }
-        _ => return Err(cursor.unexpected()),
-    })
+        _ => return Err(cursor.unexpected(Some(first))),
+    };
+    leaf(cursor, kind, escaped, start, index);
+    Ok(())
 }
 
 /// Writes down what has nothing in it and ends here.
 #[inline(always)]
-fn leaf(cursor: Cursor<'_>, kind: Kind, escaped: bool, start: u32, index: &mut Index) {
+fn leaf(cursor: &Cursor<'_>, kind: Kind, escaped: bool, start: u32, index: &mut Index) {
     let end = place(cursor);
     let next = index.len() + 1;
     index.push(Entry {
@@ -203,23 +196,23 @@ fn leaf(cursor: Cursor<'_>, kind: Kind, escaped: bool, start: u32, index: &mut I
     });
 }
 
-#[inline(always)]
-fn literal(cursor: &mut Cursor<'_>, word: &[u8]) -> Result<(), Error> {
-    for byte in word {
-        if cursor.peek() != Some(*byte) {
-            return Err(cursor.unexpected());
+fn literal(cursor: &mut Cursor<'_>, rest: &[u8]) -> Result<(), Error> {
+    for expected in rest {
+        match cursor.next() {
+            Some(byte) if byte == *expected => {}
+            byte => return Err(cursor.unexpected(byte)),
         }
-        cursor.advance(1);
     }
     Ok(())
 }
 
-#[inline(always)]
-fn number(cursor: &mut Cursor<'_>) -> Result<(), Error> {
-    if cursor.peek() == Some(b'-') {
-        cursor.advance(1);
-    }
-    match cursor.next() {
+fn number(cursor: &mut Cursor<'_>, first: u8) -> Result<(), Error> {
+    let first = if first == b'-' {
+        cursor.next()
+    } else {
+        Some(first)
+    };
+    match first {
         // A zero stands alone in front of the point.
         Some(b'0') => {}
         Some(b'1'..=b'9') => {
@@ -251,7 +244,6 @@ fn number(cursor: &mut Cursor<'_>) -> Result<(), Error> {
     }
 }
 
-#[inline(always)]
 fn digits(cursor: &mut Cursor<'_>) -> usize {
     let mut count = 0;
     while matches!(cursor.peek(), Some(b'0'..=b'9')) {
@@ -306,7 +298,6 @@ const fn is_plain(byte: u8) -> bool {
 
 /// Which bytes of eight do not mean themselves, as their highest bits; of the bits set, the lowest is
 /// right, and those above it may not be.
-#[inline(always)]
 const fn special(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     // A subtraction borrows from a byte's highest bit where the byte is smaller. Where that bit was
@@ -317,41 +308,26 @@ const fn special(word: u64) -> u64 {
     (quotes | backslashes | controls | word) & (ONES * 0x80)
 }
 
-/// Where the first byte stands that does not mean itself.
+/// How many bytes from the start on mean themselves.
 #[inline(always)]
-fn first_special(words: &[[u8; 8]]) -> Option<usize> {
-    let mut passed = 0;
-    for word in words {
+fn plain_run(bytes: &[u8]) -> usize {
+    let mut run = 0;
+    let mut rest = bytes;
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
         let special = special(u64::from_le_bytes(*word));
         if special != 0 {
-            return Some(passed + special.trailing_zeros() as usize / 8);
+            return run + special.trailing_zeros() as usize / 8;
         }
-        passed += 8;
+        run += 8;
+        rest = behind;
+        // Names and short texts end before it; the rest of a long one is passed in larger steps.
+        if run == 64 {
+            let blocks = plain_blocks(rest);
+            run += blocks;
+            rest = rest.get(blocks..).unwrap_or_default();
+        }
     }
-    None
-}
-
-/// How many bytes from the start on mean themselves.
-// On its own: what it compares with stays in registers.
-#[inline(never)]
-fn plain_run(bytes: &[u8]) -> usize {
-    /// Names and short texts end within.
-    const NEAR: usize = 64;
-    let (words, _) = bytes.get(..NEAR).unwrap_or(bytes).as_chunks();
-    first_special(words).unwrap_or_else(|| far_run(bytes, 8 * words.len()))
-}
-
-/// The same for a long text, whose first bytes were looked at, and for one whose buffer ends.
-#[inline(never)]
-fn far_run(bytes: &[u8], passed: usize) -> usize {
-    let rest = bytes.get(passed..).unwrap_or_default();
-    let blocks = plain_blocks(rest);
-    let (words, last) = rest.get(blocks..).unwrap_or_default().as_chunks();
-    let run = first_special(words).unwrap_or_else(|| {
-        let plain = last.iter().take_while(|byte| is_plain(**byte));
-        8 * words.len() + plain.count()
-    });
-    passed + blocks + run
+    run + rest.iter().take_while(|byte| is_plain(**byte)).count()
 }
 
 /// How many bytes in whole blocks from the start on mean themselves.
@@ -370,27 +346,20 @@ fn plain_blocks(bytes: &[u8]) -> usize {
     WIDTH * blocks.iter().take_while(is_plain_block).count()
 }
 
-/// A string, from its opening quote on.
+/// A string, behind its opening quote; whether it has escapes.
 #[inline(always)]
-fn string(cursor: &mut Cursor<'_>, index: &mut Index) -> Result<(), Error> {
-    let start = place(*cursor);
-    cursor.advance(1);
+fn string(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
     let chunk = cursor.chunk();
     let run = plain_run(chunk);
-    cursor.advance(run);
-    let mut escaped = false;
     if chunk.get(run) == Some(&b'"') {
-        cursor.advance(1);
-    } else {
-        (*cursor, escaped) = unusual_string(*cursor)?;
+        cursor.advance(run + 1);
+        return Ok(false);
     }
-    leaf(*cursor, Kind::String, escaped, start, index);
-    Ok(())
+    unusual_string(cursor)
 }
 
-/// What is left of a string that has more to it than ASCII in one buffer; whether it has escapes.
-#[inline(never)]
-fn unusual_string(mut cursor: Cursor<'_>) -> Result<(Cursor<'_>, bool), Error> {
+/// A string that has more to it than ASCII in one buffer.
+fn unusual_string(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
     let mut escaped = false;
     loop {
         let run = plain_run(cursor.chunk());
@@ -398,14 +367,14 @@ fn unusual_string(mut cursor: Cursor<'_>) -> Result<(Cursor<'_>, bool), Error> {
         match cursor.peek() {
             Some(b'"') => {
                 cursor.advance(1);
-                return Ok((cursor, escaped));
+                return Ok(escaped);
             }
             Some(b'\\') => {
                 cursor.advance(1);
-                escape(&mut cursor)?;
+                escape(cursor)?;
                 escaped = true;
             }
-            Some(0x80..) => beyond_ascii(&mut cursor)?,
+            Some(0x80..) => beyond_ascii(cursor)?,
             Some(0x00..=0x1F) => return Err(cursor.fault(Fault::Control)),
             Some(_) => {}
             None => return Err(cursor.fault(Fault::Incomplete)),
