@@ -28,7 +28,7 @@ fn compare(ours: &Value<'_>, theirs: &serde_json::Value) {
             assert_eq!(*ours.string().expect("a string"), **text);
         }
         (_, theirs) => {
-            let text = ours.message().contiguous();
+            let text = ours.raw();
             let read: Theirs = serde_json::from_slice(&text).expect("a scalar");
             assert_eq!(read, *theirs);
         }
