@@ -25,9 +25,10 @@ const HELD: usize = 64 * 1024;
 /// Envelopes are written into buffers of this size,
 const TEXTS: usize = 8 * 1024;
 /// as long as there is this much room.
-const TEXT: usize = 1024;
-/// A result up to this size is written into its envelope; a larger one keeps its own buffers.
-const SMALL: usize = 256;
+const TEXT: usize = 2 * SMALL;
+/// A result up to this size is written into its envelope, which costs less than to hand on and to
+/// write its parts; a larger one keeps its own buffers.
+const SMALL: usize = 1024;
 /// Params of up to so many values are passed on as they were read, too: what was written down of them
 /// is held for as long as they wait.
 const PASSED_ON: usize = 512;

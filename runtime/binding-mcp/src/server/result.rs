@@ -12,8 +12,11 @@ use super::methods::{Era, Method};
 pub(super) struct Passing {
     held: Option<Bytes>,
     place: Place,
-    /// Whether what has been seen ends within a string.
+    /// Whether what stands before the part that is held back ends within a string or, once there
+    /// was need to know, that part too.
     string: InString,
+    /// Whether it is that part too.
+    looked: bool,
 }
 
 /// Where in a string a text ends.
@@ -68,11 +71,15 @@ impl Passing {
             .iter()
             .filter(|byte| !byte.is_ascii_whitespace())
             .peekable();
+        // The last part, and so nearly always the only one, need not be looked through.
+        if let Some(held) = self.held.as_ref().filter(|_| !self.looked) {
+            self.string = self.string.after(held);
+            self.looked = true;
+        }
         // White space between tokens means nothing, and would hide the closing brace.
         if black.peek().is_none() && self.string == InString::No {
             return None;
         }
-        self.string = self.string.after(&part);
         for byte in black {
             match (&self.place, byte) {
                 (Place::Outside, _) => self.place = Place::Opened,
@@ -80,6 +87,7 @@ impl Passing {
                 (Place::Opened, _) => self.place = Place::Within,
             }
         }
+        self.looked = false;
         self.held.replace(part)
     }
 

@@ -67,7 +67,7 @@ fn a_payload_is_passed_as_a_slice_of_what_came() {
     let asked = house.asked();
     assert_eq!(asked.params.len(), 1);
     assert!(within(&asked.params[0], &body));
-    let result = Bytes::from(json!({ "content": ["y".repeat(999)] }).to_string());
+    let result = Bytes::from(json!({ "content": ["y".repeat(1_999)] }).to_string());
     house.begin(&asked);
     house.exit_sends(&asked, Frame::data(result.clone()));
     house.exit_sends(&asked, Frame::end());
