@@ -59,7 +59,16 @@ pub(crate) struct Exchange {
     end: Option<Frame>,
     /// By when the operation must be answered.
     deadline: Time,
-    timer: Option<(TimerId, Duration)>,
+    timer: Option<Due>,
+}
+
+/// A timer that is set.
+#[derive(Debug)]
+struct Due {
+    timer: TimerId,
+    at: Time,
+    /// Since when it is waited.
+    since: Time,
 }
 
 impl Exchange {
@@ -102,14 +111,21 @@ impl Exchange {
         self.set_timer(cx, after, reason);
     }
 
+    /// One that is due at the same time stays set, and so does what it is said to be for.
     fn set_timer(&mut self, cx: &mut Context<'_>, after: Duration, reason: &'static str) {
+        let (since, at) = (cx.now(), cx.now() + after);
+        if let Some(due) = self.timer.as_mut().filter(|due| due.at == at) {
+            due.since = since;
+            return;
+        }
         self.cancel_timer(cx);
-        self.timer = Some((cx.timer(after, self.token, DUE, reason), after));
+        let timer = cx.timer(after, self.token, DUE, reason);
+        self.timer = Some(Due { timer, at, since });
     }
 
     fn cancel_timer(&mut self, cx: &mut Context<'_>) {
-        if let Some((timer, _)) = self.timer.take() {
-            cx.cancel(timer);
+        if let Some(due) = self.timer.take() {
+            cx.cancel(due.timer);
         }
     }
 
@@ -214,7 +230,7 @@ impl Exchange {
 
     /// The timer is due.
     pub(crate) fn overdue(&mut self, cx: &mut Context<'_>) {
-        let Some((_, after)) = self.timer.take() else {
+        let Some(due) = self.timer.take() else {
             return;
         };
         let answered = matches!(self.work, Work::Answered);
@@ -223,7 +239,7 @@ impl Exchange {
             return self.refuse(cx, McpReset::new(McpResetKind::SlowConsumer, why));
         }
         let settled = self.work.is_settled();
-        let step = self.work.overdue(after.as_millis());
+        let step = self.work.overdue(due.at.since(due.since).as_millis());
         if !settled {
             self.drop_mqtt(cx);
         }
@@ -253,12 +269,11 @@ impl Exchange {
         }
         self.end = Some(Frame::end_with(answer.end));
         self.flush_reply(cx);
-        let left = self.deadline.since(cx.now());
-        self.set_timer(
-            cx,
-            left.max(CLOSING),
-            "the streams of an answered call to close",
-        );
+        if !self.is_over(cx) {
+            let left = self.deadline.since(cx.now());
+            let reason = "the streams of an answered call to close";
+            self.set_timer(cx, left.max(CLOSING), reason);
+        }
     }
 
     /// Refuses the operation. An mqtt stream in order is left in order.

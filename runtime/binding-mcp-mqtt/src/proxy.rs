@@ -168,7 +168,7 @@ impl McpMqtt {
             Request::Call(call) => (
                 reply(McpToolsCall::default()),
                 Work::Call(call),
-                Some("the params of a call"),
+                Some("a call to be answered"),
             ),
             Request::Read { uri, topic } => {
                 open = Some(topic.clone());
@@ -260,7 +260,7 @@ impl McpMqtt {
                     Ok(publication) => {
                         let begin = publication.begin(exchange.client_id.clone());
                         exchange.work = Work::Publish(Publish::new(publication, settings.expiry));
-                        exchange.expect(cx, None, "the acknowledgement of a message");
+                        exchange.expect(cx, None, "a call to be answered");
                         return self.open(cx, index, begin);
                     }
                     Err(refusal) => refusal,
