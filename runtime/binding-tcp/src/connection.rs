@@ -115,8 +115,16 @@ impl Connection {
         }
     }
 
-    /// Ends the connection at once.
+    /// Ends the connection at once, behind what the socket still takes of a half that was ended in
+    /// order: a protocol's last word.
     fn close(&self) {
+        if self.ending.get()
+            && !self.blocked.get()
+            && let Some(socket) = self.socket.get()
+        {
+            // It goes as far as it goes: nobody waits for it any more.
+            let _ = self.write(socket.as_ref());
+        }
         self.over.set(true);
         if let Some(task) = self.task.get() {
             task.abort();

@@ -101,6 +101,23 @@ async fn what_is_said_before_the_connection_is_up_is_written_then() {
 }
 
 #[tokio::test]
+async fn a_last_word_is_written_though_its_stream_is_given_up_at_once() {
+    let listener = listener().await;
+    let mut house = House::towards(listener.local_addr().expect("it listens"));
+    let (stream, mut socket) = house.connect(&listener).await;
+    let leave = house.probe.turn(move |cx| {
+        cx.send(stream, Frame::data("farewell".into()));
+        cx.end(stream, Frame::end());
+        cx.terminate(stream, None, None);
+    });
+    leave.await;
+    let mut got = String::new();
+    socket.read_to_string(&mut got).await.expect("it is open");
+    assert_eq!(got, "farewell");
+    house.finish().await;
+}
+
+#[tokio::test]
 async fn nothing_is_delayed() {
     let listener = listener().await;
     let mut house = House::towards(listener.local_addr().expect("it listens"));
