@@ -1,7 +1,5 @@
 //! A message that is known to be JSON.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
 use crate::cursor::Cursor;
@@ -107,10 +105,8 @@ impl Document {
 
     /// Whether these bytes are the value's text: not equal ones, but the very same.
     pub fn is_of(&self, text: &Bytes) -> bool {
-        match self.parts.text(self.root().range()) {
-            Cow::Borrowed(own) => own.as_ptr_range() == text.as_ptr_range(),
-            Cow::Owned(_) => false,
-        }
+        let own = self.parts.one(self.root().range());
+        own.is_some_and(|own| own.as_ptr_range() == text.as_ptr_range())
     }
 
     /// The text of the value; the message itself where the value is all of it.

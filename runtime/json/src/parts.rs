@@ -108,10 +108,19 @@ impl Parts {
 
     /// The same without a hold on the buffer.
     pub(crate) fn text(&self, range: Range<usize>) -> Cow<'_, [u8]> {
-        match self.first.get(range.clone()) {
+        match self.one(range.clone()) {
             Some(text) => Cow::Borrowed(text),
             None => Cow::Owned(self.slice(range).contiguous().into()),
         }
+    }
+
+    /// A part of the message that lies in one buffer.
+    pub(crate) fn one(&self, range: Range<usize>) -> Option<&[u8]> {
+        if let Some(text) = self.first.get(range.clone()) {
+            return Some(text);
+        }
+        let (index, at) = self.locate(range.start);
+        self.part(index).get(at..at + range.len())
     }
 
     /// The message in one buffer: itself where it is one, a copy otherwise.

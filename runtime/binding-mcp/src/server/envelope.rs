@@ -288,11 +288,11 @@ fn said(document: &Document) -> Result<Said, Unreadable> {
 
 /// An id is a string or a whole number; it is echoed as it came.
 fn id(value: Value<'_>) -> Result<Id, Refusal> {
-    // The buffer it came in is large, and need not live as long as the request does.
-    let text = value.raw();
+    let whole = |text: &[u8]| !text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+    let long = value.range().len() > ID_MAX;
     let legal = match value.kind() {
         Kind::String => true,
-        Kind::Number => !text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')),
+        Kind::Number => long || whole(&value.raw()),
         _ => false,
     };
     if !legal {
@@ -300,11 +300,12 @@ fn id(value: Value<'_>) -> Result<Id, Refusal> {
             "The member 'id' must be a string or a whole number.",
         ));
     }
-    if text.len() > ID_MAX {
+    if long {
         let what = format!("The member 'id' is longer than {ID_MAX} bytes.");
         return Err(Refusal::invalid_request(&what));
     }
-    Ok(Id::of(&text))
+    // The buffer it came in is large, and need not live as long as the request does.
+    Ok(Id::of(&value.raw()))
 }
 
 /// The id that a `requestId` member names.

@@ -371,6 +371,7 @@ impl McpServer {
         let small = request.held.len() + last.len() <= SMALL;
         let result = request.held.into_iter().chain([last]);
         let text = &mut self.text;
+        text.clear();
         if text.capacity() < TEXT {
             // Where all that was written is gone, the same memory serves again.
             text.reserve(TEXTS);
