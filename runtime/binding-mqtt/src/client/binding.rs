@@ -12,7 +12,6 @@ use tidegate_engine::{At, Binding, BindingId, Context, StreamId, Token};
 use super::connection::{Connection, Phase, Shared, Work, stream_token};
 use super::failure::Failure;
 use super::options::Options;
-use super::packets;
 use super::publications::Publication;
 use super::publishing::shutting_down;
 use super::streams::{Kind, Session, Stream, Streams, Subscriber};
@@ -40,7 +39,6 @@ impl MqttClient {
                 options,
                 version: Version::V5,
                 exit,
-                packets: packets::Buffer::default(),
                 slow_consumers: 0,
             },
             streams: Streams::default(),

@@ -42,8 +42,6 @@ pub(super) struct Shared {
     pub(super) options: Options,
     pub(super) version: Version,
     pub(super) exit: BindingId,
-    /// Where packets are written.
-    pub(super) packets: packets::Buffer,
     /// Streams that were ended because they did not take their messages.
     pub(super) slow_consumers: u64,
 }
@@ -103,6 +101,7 @@ pub(super) struct Connection {
     /// Bytes received and not acknowledged to the byte stream.
     pub(super) unread: usize,
     pub(super) outbound: Outbound,
+    pub(super) packets: packets::Buffer,
     pub(super) ids: PacketIds<Pending>,
     /// Publications of `QoS` 1 and 2 that are not over.
     pub(super) in_flight: usize,
@@ -146,6 +145,7 @@ impl Connection {
             decoder: packets::decoder(shared),
             unread: 0,
             outbound: Outbound::default(),
+            packets: packets::Buffer::default(),
             ids: PacketIds::default(),
             in_flight: 0,
             unwritten: VecDeque::new(),
@@ -230,7 +230,7 @@ impl Connection {
                 self.bytes = Some(bytes);
                 let timeout = Duration::from_millis(w.shared.options.connect_timeout.get());
                 self.set_phase_timer(w.cx, timeout, "the broker's answer to CONNECT");
-                let connect = packets::connect(w.shared, &self.client_id);
+                let connect = packets::connect(w.shared, &mut self.packets, &self.client_id);
                 self.send(w.cx, [connect]);
             }
             Err(error) => {
@@ -324,7 +324,8 @@ impl Connection {
         let next = match self.keep_alive.pulse(w.cx.now(), deaf) {
             Pulse::Wait(next) => next,
             Pulse::Ask(next) => {
-                self.send(w.cx, [packets::ping(w.shared)]);
+                let ping = packets::ping(w.shared, &mut self.packets);
+                self.send(w.cx, [ping]);
                 next
             }
             Pulse::Dead => {

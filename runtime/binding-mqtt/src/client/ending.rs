@@ -80,7 +80,7 @@ impl Connection {
         if let Some(code) = farewell
             && self.outbound.is_clear(w.cx, bytes)
         {
-            let disconnect = packets::disconnect(w.shared, code);
+            let disconnect = packets::disconnect(w.shared, &mut self.packets, code);
             self.outbound.push(w.cx, bytes, [disconnect]);
             self.outbound.end(w.cx, bytes);
         }
@@ -175,7 +175,8 @@ impl Connection {
         };
         self.set_keep_alive_timer(w.cx, None);
         self.phase = Phase::Closing;
-        self.send(w.cx, [packets::disconnect(w.shared, ReasonCode::SUCCESS)]);
+        let disconnect = packets::disconnect(w.shared, &mut self.packets, ReasonCode::SUCCESS);
+        self.send(w.cx, [disconnect]);
         self.outbound.end(w.cx, bytes);
         let patience = Duration::from_millis(w.shared.options.connect_timeout.get());
         self.set_phase_timer(w.cx, patience, "the broker's end of a closed connection");

@@ -20,12 +20,15 @@ const PACKETS: usize = 4_096;
 /// What one usually takes, with a topic and properties of some length.
 const PACKET: usize = 128;
 
-/// Where packets are written.
+/// Where the packets of one connection are written. It is not shared with others: what waits on a
+/// connection that is stuck would keep their memory too.
 #[derive(Debug, Default)]
 pub(super) struct Buffer(BytesMut);
 
 impl Buffer {
     fn room(&mut self) -> &mut BytesMut {
+        // Nothing is left here, whatever went wrong with the packet before.
+        self.0.clear();
         if self.0.capacity() < PACKET {
             // Where all that was written is gone, the same memory serves again.
             self.0.reserve(PACKETS);
@@ -44,25 +47,26 @@ pub(super) fn decoder(shared: &Shared) -> Decoder {
 }
 
 fn bytes_of(
-    shared: &mut Shared,
+    shared: &Shared,
+    out: &mut Buffer,
     packet: &Packet,
     limit: Option<usize>,
 ) -> Result<Bytes, EncodeError> {
     let limit = limit.unwrap_or(usize::MAX);
-    encode(packet, shared.version, limit, shared.packets.room())?;
-    Ok(shared.packets.written())
+    encode(packet, shared.version, limit, out.room())?;
+    Ok(out.written())
 }
 
 /// A packet of which every field was checked before, and that is smaller than any broker's limit.
-fn small(shared: &mut Shared, packet: &Packet) -> Bytes {
-    bytes_of(shared, packet, None).unwrap_or_else(|error| {
+fn small(shared: &Shared, out: &mut Buffer, packet: &Packet) -> Bytes {
+    bytes_of(shared, out, packet, None).unwrap_or_else(|error| {
         tracing::error!("a packet cannot be written: {error}");
         Bytes::new()
     })
 }
 
 /// CONNECT: a clean start, and a session that ends with the connection.
-pub(super) fn connect(shared: &mut Shared, client_id: &ByteString) -> Bytes {
+pub(super) fn connect(shared: &Shared, out: &mut Buffer, client_id: &ByteString) -> Bytes {
     let options = &shared.options;
     let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     let short = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
@@ -80,21 +84,21 @@ pub(super) fn connect(shared: &mut Shared, client_id: &ByteString) -> Bytes {
         username: options.username.as_ref().map(|name| name.text().clone()),
         password: options.password.as_ref().map(|it| it.bytes().clone()),
     };
-    small(shared, &Packet::Connect(Box::new(packet)))
+    small(shared, out, &Packet::Connect(Box::new(packet)))
 }
 
 /// PINGREQ
-pub(super) fn ping(shared: &mut Shared) -> Bytes {
-    small(shared, &Packet::Pingreq)
+pub(super) fn ping(shared: &Shared, out: &mut Buffer) -> Bytes {
+    small(shared, out, &Packet::Pingreq)
 }
 
 /// DISCONNECT
-pub(super) fn disconnect(shared: &mut Shared, reason: ReasonCode) -> Bytes {
+pub(super) fn disconnect(shared: &Shared, out: &mut Buffer, reason: ReasonCode) -> Bytes {
     let packet = Disconnect {
         reason,
         ..Disconnect::default()
     };
-    small(shared, &Packet::Disconnect(Box::new(packet)))
+    small(shared, out, &Packet::Disconnect(Box::new(packet)))
 }
 
 fn ack(packet_id: u16, reason: ReasonCode) -> Ack {
@@ -106,28 +110,47 @@ fn ack(packet_id: u16, reason: ReasonCode) -> Ack {
 }
 
 /// PUBACK
-pub(super) fn puback(shared: &mut Shared, packet_id: u16) -> Bytes {
-    small(shared, &Packet::Puback(ack(packet_id, ReasonCode::SUCCESS)))
+pub(super) fn puback(shared: &Shared, out: &mut Buffer, packet_id: u16) -> Bytes {
+    small(
+        shared,
+        out,
+        &Packet::Puback(ack(packet_id, ReasonCode::SUCCESS)),
+    )
 }
 
 /// PUBREC
-pub(super) fn pubrec(shared: &mut Shared, packet_id: u16) -> Bytes {
-    small(shared, &Packet::Pubrec(ack(packet_id, ReasonCode::SUCCESS)))
+pub(super) fn pubrec(shared: &Shared, out: &mut Buffer, packet_id: u16) -> Bytes {
+    small(
+        shared,
+        out,
+        &Packet::Pubrec(ack(packet_id, ReasonCode::SUCCESS)),
+    )
 }
 
 /// PUBREL
-pub(super) fn pubrel(shared: &mut Shared, packet_id: u16, reason: ReasonCode) -> Bytes {
-    small(shared, &Packet::Pubrel(ack(packet_id, reason)))
+pub(super) fn pubrel(
+    shared: &Shared,
+    out: &mut Buffer,
+    packet_id: u16,
+    reason: ReasonCode,
+) -> Bytes {
+    small(shared, out, &Packet::Pubrel(ack(packet_id, reason)))
 }
 
 /// PUBCOMP
-pub(super) fn pubcomp(shared: &mut Shared, packet_id: u16, reason: ReasonCode) -> Bytes {
-    small(shared, &Packet::Pubcomp(ack(packet_id, reason)))
+pub(super) fn pubcomp(
+    shared: &Shared,
+    out: &mut Buffer,
+    packet_id: u16,
+    reason: ReasonCode,
+) -> Bytes {
+    small(shared, out, &Packet::Pubcomp(ack(packet_id, reason)))
 }
 
 /// SUBSCRIBE, unless it is larger than the broker takes.
 pub(super) fn subscribe(
-    shared: &mut Shared,
+    shared: &Shared,
+    out: &mut Buffer,
     packet_id: u16,
     order: &Order,
     identifiers: bool,
@@ -152,22 +175,28 @@ pub(super) fn subscribe(
         },
         filters: vec![filter],
     };
-    bytes_of(shared, &Packet::Subscribe(packet), limit)
+    bytes_of(shared, out, &Packet::Subscribe(packet), limit)
 }
 
 /// UNSUBSCRIBE
-pub(super) fn unsubscribe(shared: &mut Shared, packet_id: u16, filter: ByteString) -> Bytes {
+pub(super) fn unsubscribe(
+    shared: &Shared,
+    out: &mut Buffer,
+    packet_id: u16,
+    filter: ByteString,
+) -> Bytes {
     let packet = Unsubscribe {
         packet_id,
         filters: vec![filter],
         ..Unsubscribe::default()
     };
-    small(shared, &Packet::Unsubscribe(packet))
+    small(shared, out, &Packet::Unsubscribe(packet))
 }
 
 /// PUBLISH: its header, and its payload as it came.
 pub(super) fn publish(
-    shared: &mut Shared,
+    shared: &Shared,
+    out: &mut Buffer,
     mut message: Message,
     packet_id: u16,
     limit: Option<usize>,
@@ -202,9 +231,8 @@ pub(super) fn publish(
         payload: Parts::new(),
     };
     let limit = limit.unwrap_or(usize::MAX);
-    let (version, out) = (shared.version, shared.packets.room());
-    encode_publish(&packet, message.length, version, limit, out)?;
-    Ok((shared.packets.written(), message.parts))
+    encode_publish(&packet, message.length, shared.version, limit, out.room())?;
+    Ok((out.written(), message.parts))
 }
 
 /// What a message from the broker is to its readers, who each add what is their own.

@@ -128,7 +128,13 @@ impl Connection {
             _ => self.ids.allocate(Pending::PubRec(origin)),
         };
         let limit = self.granted.packet_size;
-        match packets::publish(w.shared, message, packet_id.unwrap_or(0), limit) {
+        match packets::publish(
+            w.shared,
+            &mut self.packets,
+            message,
+            packet_id.unwrap_or(0),
+            limit,
+        ) {
             Ok((header, payload)) => {
                 publication.written(number);
                 let end = self.send(w.cx, std::iter::once(header).chain(payload));
@@ -257,7 +263,7 @@ impl Connection {
     }
 
     fn release(&mut self, w: &mut Work<'_, '_>, packet_id: u16, reason: ReasonCode) {
-        let pubrel = packets::pubrel(w.shared, packet_id, reason);
+        let pubrel = packets::pubrel(w.shared, &mut self.packets, packet_id, reason);
         self.send(w.cx, [pubrel]);
     }
 

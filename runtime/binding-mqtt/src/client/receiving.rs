@@ -72,7 +72,7 @@ impl Connection {
                 } else {
                     ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
                 };
-                let pubcomp = packets::pubcomp(w.shared, ack.packet_id, reason);
+                let pubcomp = packets::pubcomp(w.shared, &mut self.packets, ack.packet_id, reason);
                 self.send(w.cx, [pubcomp]);
             }
             (Phase::Ready, Packet::Suback(suback)) => self.on_suback(w, &suback),
@@ -141,11 +141,11 @@ impl Connection {
         match publish.qos {
             0 => {}
             1 => {
-                let puback = packets::puback(w.shared, packet_id);
+                let puback = packets::puback(w.shared, &mut self.packets, packet_id);
                 self.send(w.cx, [puback]);
             }
             _ => {
-                let pubrec = packets::pubrec(w.shared, packet_id);
+                let pubrec = packets::pubrec(w.shared, &mut self.packets, packet_id);
                 self.send(w.cx, [pubrec]);
             }
         }

@@ -84,7 +84,14 @@ impl Connection {
             )));
         };
         let (identifiers, limit) = (self.granted.identifiers, self.granted.packet_size);
-        match packets::subscribe(w.shared, packet_id, order, identifiers, limit) {
+        match packets::subscribe(
+            w.shared,
+            &mut self.packets,
+            packet_id,
+            order,
+            identifiers,
+            limit,
+        ) {
             Ok(packet) => {
                 self.send(w.cx, [packet]);
                 Ok(())
@@ -115,7 +122,7 @@ impl Connection {
         // Without an identifier the subscription lasts until the connection ends; what comes for it
         // finds nobody.
         if let Some(packet_id) = self.ids.allocate(Pending::UnsubAck) {
-            let packet = packets::unsubscribe(w.shared, packet_id, filter);
+            let packet = packets::unsubscribe(w.shared, &mut self.packets, packet_id, filter);
             self.send(w.cx, [packet]);
         }
     }

@@ -191,7 +191,7 @@ impl Subscriptions {
         } else if subscription.is_empty() {
             answer.unsubscribe = self
                 .remove(key)
-                .filter(Subscription::is_granted)
+                .filter(Subscription::may_stand)
                 .map(|gone| gone.filter.text());
         }
         answer

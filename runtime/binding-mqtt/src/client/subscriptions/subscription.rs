@@ -38,8 +38,17 @@ struct Member {
 #[derive(Debug)]
 struct Generation {
     identifier: u32,
+    /// What it asks for.
+    qos: u8,
     answered: bool,
     places: BTreeSet<Place>,
+}
+
+/// What the broker has granted, and what it was asked for then.
+#[derive(Debug, Clone, Copy)]
+struct Granted {
+    asked: u8,
+    code: ReasonCode,
 }
 
 /// The one subscription to a filter.
@@ -48,13 +57,14 @@ pub(super) struct Subscription {
     pub(super) filter: TopicFilter,
     pub(super) no_local: bool,
     pub(super) as_published: bool,
+    /// What the next SUBSCRIBE asks for.
     qos: u8,
     /// Newest last.
     generations: VecDeque<Generation>,
     /// How many of them are not answered.
     unanswered: usize,
-    /// What the newest answered SUBSCRIBE was granted.
-    granted: Option<ReasonCode>,
+    /// Of the newest SUBSCRIBE that was answered and not refused.
+    granted: Option<Granted>,
     members: BTreeMap<Place, Member>,
     /// Those whose standing is new.
     newcomers: BTreeSet<Place>,
@@ -85,9 +95,9 @@ impl Subscription {
         self.members.is_empty()
     }
 
-    /// Whether the broker has granted it at some time.
-    pub(super) const fn is_granted(&self) -> bool {
-        self.granted.is_some()
+    /// Whether the broker has granted it at some time, or still may.
+    pub(super) const fn may_stand(&self) -> bool {
+        self.granted.is_some() || self.unanswered > 0
     }
 
     /// Whether the broker was asked for it.
@@ -102,17 +112,21 @@ impl Subscription {
 
     /// Adds a stream; the reason code, if nothing needs to be asked of the broker.
     pub(super) fn join(&mut self, place: Place, wish: &Wish) -> Option<ReasonCode> {
-        let suffices = self.was_ordered() && self.qos >= wish.qos && !wish.retained;
         self.qos = self.qos.max(wish.qos);
-        let (standing, code) = match (self.granted, self.generations.back_mut()) {
-            (Some(granted), _) if suffices => {
-                (Standing::Granted, Some(granted.min(ReasonCode(wish.qos))))
+        let suffices = |asked: u8| !wish.retained && asked >= wish.qos;
+        let granted = self.granted.filter(|granted| suffices(granted.asked));
+        let newest = self.generations.back_mut();
+        let newest = newest.filter(|newest| !newest.answered && suffices(newest.qos));
+        let (standing, code) = match (granted, newest) {
+            (Some(granted), _) => {
+                let code = granted.code.min(ReasonCode(wish.qos));
+                (Standing::Granted, Some(code))
             }
-            (None, Some(newest)) if suffices => {
+            (None, Some(newest)) => {
                 newest.places.insert(place);
                 (Standing::Awaits(newest.identifier), None)
             }
-            _ => {
+            (None, None) => {
                 self.newcomers.insert(place);
                 (Standing::New, None)
             }
@@ -141,6 +155,7 @@ impl Subscription {
         self.unanswered += 1;
         self.generations.push_back(Generation {
             identifier,
+            qos: self.qos,
             answered: false,
             places,
         });
@@ -185,7 +200,11 @@ impl Subscription {
             self.unanswered -= 1;
         }
         if !code.is_error() {
-            self.granted = Some(code);
+            let asked = generation.qos;
+            // Answers that come out of order do not take back what was granted on top.
+            if self.granted.is_none_or(|granted| granted.asked <= asked) {
+                self.granted = Some(Granted { asked, code });
+            }
         }
         let members = &mut self.members;
         generation.places.retain(|place| {

@@ -275,3 +275,67 @@ fn a_subscribe_whose_newcomers_have_left_is_not_sent() {
     table.leave(2, [(0, &newcomer)].into_iter());
     assert_eq!(table.next_order(), None);
 }
+
+#[test]
+fn nobody_waits_for_a_subscribe_that_was_answered_already() {
+    let mut table = Subscriptions::default();
+    table.join(place(1), &wish("a", 0, false));
+    let first = table.next_order().expect("due");
+    table.join(place(2), &wish("a", 1, true));
+    let second = table.next_order().expect("due");
+    table.answered(second.identifier, ReasonCode(0x97));
+    assert_eq!(table.join(place(3), &wish("a", 0, false)), None);
+    let third = table
+        .next_order()
+        .expect("asked for, or told with the first");
+    table.answered(first.identifier, ReasonCode(0));
+    let told = table.answered(third.identifier, ReasonCode(0)).told;
+    assert_eq!(told, [(place(3), ReasonCode(0))]);
+}
+
+#[test]
+fn nobody_is_told_of_less_than_is_about_to_be_asked_for() {
+    let mut table = Subscriptions::default();
+    let mut orders = Vec::new();
+    for stream in 0..UNANSWERED {
+        table.join(place(stream), &wish("a", 0, true));
+        orders.push(table.next_order().expect("due").identifier);
+    }
+    table.join(place(10), &wish("a", 1, true));
+    assert_eq!(table.join(place(11), &wish("a", 1, false)), None);
+    for order in orders {
+        assert_eq!(table.answered(order, ReasonCode(0)).told.len(), 1);
+    }
+    assert_eq!(table.join(place(12), &wish("a", 1, false)), None);
+    let raised = table.next_order().expect("due");
+    assert_eq!(raised.qos, 1);
+    assert_eq!(
+        table.join(place(13), &wish("a", 1, false)),
+        None,
+        "waits too"
+    );
+    assert_eq!(
+        table.join(place(14), &wish("a", 0, false)),
+        Some(ReasonCode(0)),
+        "needs no more than was granted"
+    );
+    let told = table.answered(raised.identifier, ReasonCode(1)).told;
+    assert_eq!(
+        told,
+        [10, 11, 12, 13].map(|stream| (place(stream), ReasonCode(1)))
+    );
+}
+
+#[test]
+fn what_the_broker_may_still_grant_is_unsubscribed_from() {
+    let mut table = Subscriptions::default();
+    let filter = wish("a", 0, true);
+    table.join(place(1), &filter);
+    let first = table.next_order().expect("due");
+    table.join(place(2), &filter);
+    table.next_order().expect("due");
+    assert!(table.leave(2, [(0, &filter)].into_iter()).is_empty());
+    let answer = table.answered(first.identifier, ReasonCode(0x87));
+    assert_eq!(answer.unsubscribe.as_deref(), Some("a"));
+    assert!(table.is_empty());
+}
