@@ -180,6 +180,8 @@ impl Connection {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked.set(true);
+                    // What was not written does not acknowledge what was read.
+                    acknowledge_at_once(socket);
                     return Ok(written);
                 }
                 Err(error) => return Err(error),
