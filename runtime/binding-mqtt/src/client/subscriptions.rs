@@ -85,13 +85,20 @@ pub(super) struct Answer {
     pub(super) unsubscribe: Option<ByteString>,
 }
 
+/// What an identifier stands for.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    subscription: usize,
+    generation: u64,
+}
+
 /// The subscriptions of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     table: Slab<Subscription>,
     // These are looked up and never walked: their order is not anybody's.
     by_filter: HashMap<ByteString, usize>,
-    by_identifier: HashMap<u32, usize>,
+    by_identifier: HashMap<u32, Known>,
     last_identifier: u32,
     /// Those for which a SUBSCRIBE may be to be sent.
     due: VecDeque<usize>,
@@ -154,11 +161,15 @@ impl Subscriptions {
             let Some(subscription) = self.table.get_mut(key) else {
                 continue;
             };
-            let (order, forgotten) = subscription.order(identifier);
-            if let Some(forgotten) = forgotten {
+            let (order, generation) = subscription.order(identifier);
+            while let Some(forgotten) = subscription.forget() {
                 self.by_identifier.remove(&forgotten);
             }
-            self.by_identifier.insert(identifier, key);
+            let known = Known {
+                subscription: key,
+                generation,
+            };
+            self.by_identifier.insert(identifier, known);
             return Some(order);
         }
         None
@@ -179,18 +190,18 @@ impl Subscriptions {
     /// The broker has answered the SUBSCRIBE with this identifier.
     pub(super) fn answered(&mut self, identifier: u32, code: ReasonCode) -> Answer {
         let mut answer = Answer::default();
-        let Some(key) = self.by_identifier.get(&identifier).copied() else {
+        let Some(known) = self.by_identifier.get(&identifier).copied() else {
             return answer;
         };
-        let Some(subscription) = self.table.get_mut(key) else {
+        let Some(subscription) = self.table.get_mut(known.subscription) else {
             return answer;
         };
-        answer.told = subscription.answered(identifier, code);
+        answer.told = subscription.answered(known.generation, code);
         if subscription.is_due() {
-            self.due.push_back(key);
+            self.due.push_back(known.subscription);
         } else if subscription.is_empty() {
             answer.unsubscribe = self
-                .remove(key)
+                .remove(known.subscription)
                 .filter(Subscription::may_stand)
                 .map(|gone| gone.filter.text());
         }
@@ -245,13 +256,11 @@ impl Subscriptions {
             }
         }
         for identifier in identifiers {
-            if let Some(subscription) = self
-                .by_identifier
-                .get(identifier)
-                .and_then(|key| self.table.get(*key))
+            if let Some(known) = self.by_identifier.get(identifier)
+                && let Some(subscription) = self.table.get(known.subscription)
                 && subscription.filter.matches(topic)
             {
-                subscription.members_for(Some(*identifier), retain, &mut places);
+                subscription.members_for(Some(known.generation), retain, &mut places);
             }
         }
         places.sort_unstable();

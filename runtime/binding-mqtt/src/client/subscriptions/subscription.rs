@@ -19,8 +19,8 @@ pub(super) const GENERATIONS: usize = 64;
 enum Standing {
     /// A SUBSCRIBE is to be sent for it.
     New,
-    /// This SUBSCRIBE has not been answered yet.
-    Awaits(u32),
+    /// The SUBSCRIBE of this generation has not been answered yet.
+    Awaits(u64),
     Granted,
 }
 
@@ -30,7 +30,7 @@ struct Member {
     retained: bool,
     standing: Standing,
     /// The generation whose replay is its own.
-    joined: Option<u32>,
+    joined: Option<u64>,
 }
 
 /// A SUBSCRIBE that was sent, and who it was made for: those who wait for its answer, and those whose
@@ -42,6 +42,13 @@ struct Generation {
     qos: u8,
     answered: bool,
     places: BTreeSet<Place>,
+}
+
+impl Generation {
+    /// Whether it is nobody's, which it stays.
+    fn is_spare(&self) -> bool {
+        self.answered && self.places.is_empty()
+    }
 }
 
 /// What the broker has granted, and what it was asked for then.
@@ -59,9 +66,12 @@ pub(super) struct Subscription {
     pub(super) as_published: bool,
     /// What the next SUBSCRIBE asks for.
     qos: u8,
-    /// Newest last.
-    generations: VecDeque<Generation>,
-    /// How many of them are not answered.
+    /// By their numbers, in the order in which they were sent.
+    generations: BTreeMap<u64, Generation>,
+    last_generation: u64,
+    /// Those that are nobody's any more.
+    spare: VecDeque<u64>,
+    /// How many are not answered.
     unanswered: usize,
     /// Of the newest SUBSCRIBE that was answered and not refused.
     granted: Option<Granted>,
@@ -77,7 +87,9 @@ impl Subscription {
             no_local: wish.no_local,
             as_published: wish.as_published,
             qos: wish.qos,
-            generations: VecDeque::new(),
+            generations: BTreeMap::new(),
+            last_generation: 0,
+            spare: VecDeque::new(),
             unanswered: 0,
             granted: None,
             members: BTreeMap::new(),
@@ -107,7 +119,7 @@ impl Subscription {
 
     /// The identifiers that messages may bear.
     pub(super) fn identifiers(&self) -> impl Iterator<Item = u32> {
-        self.generations.iter().map(|known| known.identifier)
+        self.generations.values().map(|known| known.identifier)
     }
 
     /// Adds a stream; the reason code, if nothing needs to be asked of the broker.
@@ -115,16 +127,19 @@ impl Subscription {
         self.qos = self.qos.max(wish.qos);
         let suffices = |asked: u8| !wish.retained && asked >= wish.qos;
         let granted = self.granted.filter(|granted| suffices(granted.asked));
-        let newest = self.generations.back_mut();
-        let newest = newest.filter(|newest| !newest.answered && suffices(newest.qos));
+        let newest = self.generations.last_entry();
+        let newest = newest.filter(|newest| {
+            let newest = newest.get();
+            !newest.answered && suffices(newest.qos)
+        });
         let (standing, code) = match (granted, newest) {
             (Some(granted), _) => {
                 let code = granted.code.min(ReasonCode(wish.qos));
                 (Standing::Granted, Some(code))
             }
-            (None, Some(newest)) => {
-                newest.places.insert(place);
-                (Standing::Awaits(newest.identifier), None)
+            (None, Some(mut newest)) => {
+                newest.get_mut().places.insert(place);
+                (Standing::Awaits(*newest.key()), None)
             }
             (None, None) => {
                 self.newcomers.insert(place);
@@ -141,24 +156,27 @@ impl Subscription {
         code
     }
 
-    /// The SUBSCRIBE for the newcomers, and a generation that is forgotten over it.
-    pub(super) fn order(&mut self, identifier: u32) -> (Order, Option<u32>) {
+    /// The SUBSCRIBE for the newcomers, and the number of its generation.
+    pub(super) fn order(&mut self, identifier: u32) -> (Order, u64) {
         let places = std::mem::take(&mut self.newcomers);
+        self.last_generation += 1;
+        let number = self.last_generation;
         let mut replay = false;
         for place in &places {
             if let Some(member) = self.members.get_mut(place) {
-                member.standing = Standing::Awaits(identifier);
-                member.joined = member.retained.then_some(identifier);
+                member.standing = Standing::Awaits(number);
+                member.joined = member.retained.then_some(number);
                 replay |= member.retained;
             }
         }
         self.unanswered += 1;
-        self.generations.push_back(Generation {
+        let generation = Generation {
             identifier,
             qos: self.qos,
             answered: false,
             places,
-        });
+        };
+        self.generations.insert(number, generation);
         let order = Order {
             filter: self.filter.text(),
             identifier,
@@ -167,38 +185,29 @@ impl Subscription {
             as_published: self.as_published,
             replay,
         };
-        (order, self.forget())
+        (order, number)
     }
 
-    /// Forgets the oldest generation that is nobody's, if there are too many.
-    fn forget(&mut self) -> Option<u32> {
+    /// Forgets a generation that is nobody's, if there are too many; its identifier.
+    pub(super) fn forget(&mut self) -> Option<u32> {
         if self.generations.len() <= GENERATIONS {
             return None;
         }
-        let unneeded = self
-            .generations
-            .iter()
-            .position(|known| known.answered && known.places.is_empty())?;
-        Some(self.generations.remove(unneeded)?.identifier)
+        let number = self.spare.pop_front()?;
+        Some(self.generations.remove(&number)?.identifier)
     }
 
     /// The broker has answered; who waited for it, and the reason code for each. Where it refused,
     /// they have no part in the subscription any more.
-    pub(super) fn answered(
-        &mut self,
-        identifier: u32,
-        code: ReasonCode,
-    ) -> Vec<(Place, ReasonCode)> {
+    pub(super) fn answered(&mut self, number: u64, code: ReasonCode) -> Vec<(Place, ReasonCode)> {
         let mut told = Vec::new();
-        let Some(at) = self.place_of(identifier) else {
+        let Some(generation) = self.generations.get_mut(&number) else {
             return told;
         };
-        let Some(generation) = self.generations.get_mut(at) else {
+        if std::mem::replace(&mut generation.answered, true) {
             return told;
-        };
-        if !std::mem::replace(&mut generation.answered, true) {
-            self.unanswered -= 1;
         }
+        self.unanswered -= 1;
         if !code.is_error() {
             let asked = generation.qos;
             // Answers that come out of order do not take back what was granted on top.
@@ -211,7 +220,7 @@ impl Subscription {
             let Some(member) = members.get_mut(place) else {
                 return false;
             };
-            if member.standing == Standing::Awaits(identifier) {
+            if member.standing == Standing::Awaits(number) {
                 if code.is_error() {
                     told.push((*place, code));
                     members.remove(place);
@@ -220,8 +229,11 @@ impl Subscription {
                 told.push((*place, code.min(ReasonCode(member.qos))));
                 member.standing = Standing::Granted;
             }
-            member.joined == Some(identifier)
+            member.joined == Some(number)
         });
+        if generation.is_spare() {
+            self.spare.push_back(number);
+        }
         told
     }
 
@@ -230,53 +242,41 @@ impl Subscription {
         let Some(member) = self.members.remove(&place) else {
             return false;
         };
-        let identifier = match member.standing {
+        let number = match member.standing {
             Standing::New => {
                 self.newcomers.remove(&place);
                 return true;
             }
-            Standing::Awaits(identifier) => Some(identifier),
+            Standing::Awaits(number) => Some(number),
             Standing::Granted => member.joined,
         };
-        if let Some(identifier) = identifier
-            && let Some(at) = self.place_of(identifier)
-            && let Some(generation) = self.generations.get_mut(at)
+        if let Some(number) = number
+            && let Some(generation) = self.generations.get_mut(&number)
+            && generation.places.remove(&place)
+            && generation.is_spare()
         {
-            generation.places.remove(&place);
+            self.spare.push_back(number);
         }
         true
     }
 
-    /// Which generation bears an identifier: nearly always one of the newest.
-    fn place_of(&self, identifier: u32) -> Option<usize> {
-        self.generations
-            .iter()
-            .rposition(|known| known.identifier == identifier)
-    }
-
-    /// Whom a message is for that bears this identifier, or none.
-    pub(super) fn members_for(
-        &self,
-        identifier: Option<u32>,
-        retain: bool,
-        places: &mut Vec<Place>,
-    ) {
+    /// Whom a message is for that bears the identifier of this generation, or none.
+    pub(super) fn members_for(&self, number: Option<u64>, retain: bool, places: &mut Vec<Place>) {
         let replay = retain && !self.as_published;
-        if let Some(identifier) = identifier
+        if let Some(number) = number
             && replay
         {
-            let generation = self.place_of(identifier);
-            let generation = generation.and_then(|at| self.generations.get(at));
+            let generation = self.generations.get(&number);
             let joined = |place: &&Place| {
                 let member = self.members.get(place);
-                member.is_some_and(|member| member.joined == Some(identifier))
+                member.is_some_and(|member| member.joined == Some(number))
             };
             return places.extend(generation.iter().flat_map(|it| &it.places).filter(joined));
         }
-        let wanted = |member: &Member| match identifier {
-            Some(identifier) => {
+        let wanted = |member: &Member| match number {
+            Some(number) => {
                 matches!(member.standing, Standing::Granted)
-                    || member.standing == Standing::Awaits(identifier)
+                    || member.standing == Standing::Awaits(number)
             }
             None => member.standing != Standing::New && (!replay || member.retained),
         };

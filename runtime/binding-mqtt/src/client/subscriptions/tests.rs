@@ -339,3 +339,30 @@ fn what_the_broker_may_still_grant_is_unsubscribed_from() {
     assert_eq!(answer.unsubscribe.as_deref(), Some("a"));
     assert!(table.is_empty());
 }
+
+#[test]
+fn generations_of_many_who_stayed_and_left_are_forgotten_at_once() {
+    let mut table = Subscriptions::default();
+    let filter = wish("a", 0, true);
+    let join = |table: &mut Subscriptions, stream| {
+        table.join(place(stream), &filter);
+        let identifier = table.next_order().expect("due").identifier;
+        table.answered(identifier, ReasonCode(0));
+        identifier
+    };
+    let identifiers: Vec<u32> = (0..1_000).map(|stream| join(&mut table, stream)).collect();
+    assert_eq!(table.by_identifier.len(), 1_000, "each is somebody's");
+    for (stream, identifier) in identifiers.iter().enumerate() {
+        assert_eq!(streams(&table.route(&[*identifier], "a", true)), [stream]);
+    }
+    for stream in 1..1_000 {
+        table.leave(stream, [(0, &filter)].into_iter());
+    }
+    let newest = join(&mut table, 1_000);
+    assert!(table.by_identifier.len() <= GENERATIONS + 1);
+    assert_eq!(streams(&table.route(&[newest], "a", true)), [1_000]);
+    assert_eq!(streams(&table.route(&identifiers[..1], "a", true)), [0]);
+    table.leave(0, [(0, &filter)].into_iter());
+    assert_eq!(table.leave(1_000, [(0, &filter)].into_iter()), ["a"]);
+    assert!(table.is_empty());
+}
