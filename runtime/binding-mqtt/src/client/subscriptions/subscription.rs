@@ -254,6 +254,8 @@ impl Subscription {
             && let Some(generation) = self.generations.get_mut(&number)
             && generation.places.remove(&place)
             && generation.is_spare()
+            // The last one takes the subscription along.
+            && !self.members.is_empty()
         {
             self.spare.push_back(number);
         }
