@@ -68,8 +68,9 @@ impl Connection {
         })
     }
 
-    /// Whether no request may follow: the last answer said so, or the server has closed it since the last answer, or has said something unasked, as
-    /// servers do before they close. It costs no system call while there is nothing to be read.
+    /// Whether no request may follow: the last answer said so, or the server has closed it since, or
+    /// has said something unasked, as servers do before they close. It costs no system call while
+    /// there is nothing to be read.
     pub(crate) fn is_over(&self) -> bool {
         if !self.keeps {
             return true;

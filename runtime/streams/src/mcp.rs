@@ -479,11 +479,12 @@ mod tests {
         let given = read.clone().of(&text).map(name);
         assert_eq!(given, Some(Some("publish".into())));
         let changed = Bytes::copy_from_slice(&text);
-        let (front, behind) = (Bytes::from_static(b"{\"params\":"), body.slice(10..));
-        let parted = [front, behind.clone()].into_iter().collect::<Parts>();
+        let front = Bytes::from_static(b"{\"params\":");
+        let parted = [front, body.slice(10..)].into_iter().collect::<Parts>();
         let parted = Document::parse(parted, Limits::default()).expect("JSON");
         let params = parted.root().get("params").expect("once").expect("there");
-        let later = McpParams::new(parted.clone().at(params.place()));
+        let place = params.place();
+        let later = McpParams::new(parted.at(place));
         assert!(later.of(&text).is_some(), "wherever it lies in one piece");
         for other in [changed, text.slice(..4), body, Bytes::new()] {
             assert!(read.clone().of(&other).is_none(), "{other:?}");
