@@ -7,7 +7,6 @@
 
 use std::hint::black_box;
 
-use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tidegate_benches::call;
 use tidegate_json::{Document, Limits, Parts};
@@ -15,20 +14,36 @@ use tidegate_json::{Document, Limits, Parts};
 fn envelope(c: &mut Criterion) {
     let mut group = c.benchmark_group("envelope");
     for (name, size) in [("small", 100), ("10 KiB", 10 << 10), ("1 MiB", 1 << 20)] {
-        for (kind, letter) in [("plain", "x"), ("escapes", "\n")] {
-            let body = call("publish", 1, &letter.repeat(size));
+        for (kind, text) in [
+            ("plain", "x"),
+            ("JSON", r#"{"celsius":21.5,"ok":true,"room":"A-17"}"#),
+            ("beyond ASCII", "ж"),
+            ("escapes", "\n"),
+        ] {
+            let body = call("publish", 1, &text.repeat(size / text.len()));
             group.throughput(Throughput::Bytes(body.len() as u64));
             group.bench_with_input(BenchmarkId::new(kind, name), &body, |b, body| {
-                b.iter(|| topic(body));
+                b.iter(|| topic(Parts::from(body.clone())));
             });
         }
+        // As it is read from a socket, in buffers of 64 KiB.
+        let body = call("publish", 1, &"x".repeat(size));
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_with_input(BenchmarkId::new("in buffers", name), &body, |b, body| {
+            let mut parts = Parts::new();
+            let mut rest = body.clone();
+            while !rest.is_empty() {
+                parts.push(rest.split_to(rest.len().min(64 << 10)));
+            }
+            b.iter(|| topic(parts.clone()));
+        });
     }
     group.finish();
 }
 
 /// Checks a message and finds the topic in it, as the bindings do.
-fn topic(body: &Bytes) -> usize {
-    let document = Document::parse(Parts::from(body.clone()), Limits::default());
+fn topic(body: Parts) -> usize {
+    let document = Document::parse(body, Limits::default());
     let document = document.expect("JSON");
     let params = document.root().get("params").expect("one").expect("params");
     let arguments = params.get("arguments").expect("one").expect("arguments");

@@ -1,9 +1,13 @@
 //! A whole exchange without sockets: from the HTTP body to the PUBLISH and back to the response.
 #![allow(missing_docs, reason = "criterion's macros make functions without any")]
 
+use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::json;
 use tidegate_benches::{Furniture, House, arguments, call};
+
+/// What devices and agents write: JSON, of which every quote is to be escaped within JSON.
+const RECORD: &str = r#"{"celsius":21.5,"ok":true,"room":"A-17"}"#;
 
 fn publish(c: &mut Criterion) {
     let mut group = c.benchmark_group("publish");
@@ -16,6 +20,11 @@ fn publish(c: &mut Criterion) {
                 b.iter(|| house.publish(&body));
             });
         }
+        let mut house = House::new(&Furniture::default());
+        let body = call("publish", 1, &RECORD.repeat(size / RECORD.len()));
+        group.bench_function(BenchmarkId::new("of JSON", name), |b| {
+            b.iter(|| house.publish(&body));
+        });
     }
     group.finish();
 }
@@ -26,8 +35,18 @@ fn receive(c: &mut Criterion) {
         let mut house = House::new(&Furniture::default()).receiving();
         let body = arguments("receive", &json!({ "topic": "a/+", "limit": messages }));
         group.bench_function(BenchmarkId::new("messages", messages), |b| {
-            b.iter(|| house.receive(&body, messages));
+            b.iter(|| house.receive(&body, messages, &Bytes::from_static(b"21.5")));
         });
+    }
+    for (name, size) in [("100 B", 100), ("10 KiB", 10 << 10)] {
+        for (kind, text) in [("of text", "x"), ("of JSON", RECORD)] {
+            let mut house = House::new(&Furniture::default()).receiving();
+            let body = arguments("receive", &json!({ "topic": "a/+", "limit": 1 }));
+            let payload = Bytes::from(text.repeat(size / text.len()));
+            group.bench_function(BenchmarkId::new(kind, name), |b| {
+                b.iter(|| house.receive(&body, 1, &payload));
+            });
+        }
     }
     group.finish();
 }

@@ -112,9 +112,9 @@ impl House {
         self.answered(request)
     }
 
-    /// One call of `receive` that is satisfied by `messages` messages; the length of its response's
-    /// body.
-    pub fn receive(&mut self, body: &Bytes, messages: usize) -> usize {
+    /// One call of `receive` that is satisfied by `messages` messages of this payload; the length of
+    /// its response's body.
+    pub fn receive(&mut self, body: &Bytes, messages: usize, payload: &Bytes) -> usize {
         let request = self.post(body);
         for packet in self.read() {
             if let Packet::Subscribe(subscribe) = packet {
@@ -128,7 +128,7 @@ impl House {
                 for _ in 0..messages {
                     let mut message = Publish {
                         topic: "a/b".into(),
-                        payload: vec![Bytes::from_static(b"21.5")].into(),
+                        payload: vec![payload.clone()].into(),
                         ..Publish::default()
                     };
                     message.properties.subscription_ids =

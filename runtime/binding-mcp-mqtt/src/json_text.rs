@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use tidegate_json::Parts;
-use tidegate_json::write::{first_to_escape, push_escaped_bytes};
+use tidegate_json::write::{first_to_escape, push_escaped_bytes, push_escaped_twice};
 
 /// Up to this size a copy is cheaper than a part of its own.
 pub(crate) const COPIED: usize = 512;
@@ -71,9 +71,7 @@ impl JsonText {
     /// nothing is to be escaped and the text has `kept` bytes or more.
     pub(crate) fn escaped_twice(&mut self, within: &mut Self, text: &Bytes, kept: usize) {
         if first_to_escape(text).is_some() {
-            let start = self.tail.len();
-            self.escaped(text);
-            within.escaped(self.tail.get(start..).unwrap_or_default());
+            push_escaped_twice(&mut self.tail, &mut within.tail, text);
         } else if text.len() < kept {
             self.tail.extend_from_slice(text);
             within.tail.extend_from_slice(text);

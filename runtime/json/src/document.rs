@@ -7,7 +7,8 @@ use crate::error::Error;
 use crate::index::{Entry, Index};
 use crate::parts::Parts;
 use crate::scan;
-use crate::value::{Value, unescaped};
+use crate::unescape::unescaped;
+use crate::value::Value;
 
 /// How much of a message is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

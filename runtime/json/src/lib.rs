@@ -18,12 +18,15 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod blocks;
 mod cursor;
 mod document;
 mod error;
+mod escape;
 mod index;
 mod parts;
 mod scan;
+mod unescape;
 mod value;
 pub mod write;
 

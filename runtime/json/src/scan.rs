@@ -4,6 +4,7 @@
     reason = "what each value takes stays in one loop, where the place in the text is in registers"
 )]
 
+use crate::blocks;
 use crate::cursor::Cursor;
 use crate::error::{Error, Fault};
 use crate::index::{Entry, Index};
@@ -291,59 +292,29 @@ impl Cut {
     }
 }
 
-/// Whether a byte means itself in a string: ASCII without control characters, quote and backslash.
-const fn is_plain(byte: u8) -> bool {
-    matches!(byte, 0x20..=0x21 | 0x23..=0x5B | 0x5D..=0x7F)
-}
-
-/// Which bytes of eight do not mean themselves, as their highest bits; of the bits set, the lowest is
-/// right, and those above it may not be.
-const fn special(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // A subtraction borrows from a byte's highest bit where the byte is smaller. Where that bit was
-    // set before it, the byte is beyond ASCII and meant in any case.
-    let quotes = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
-    let backslashes = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
-    let controls = word.wrapping_sub(ONES * 0x20);
-    (quotes | backslashes | controls | word) & (ONES * 0x80)
-}
-
 /// How many bytes from the start on mean themselves.
 #[inline(always)]
 fn plain_run(bytes: &[u8]) -> usize {
     let mut run = 0;
     let mut rest = bytes;
     while let Some((word, behind)) = rest.split_first_chunk::<8>() {
-        let special = special(u64::from_le_bytes(*word));
-        if special != 0 {
-            return run + special.trailing_zeros() as usize / 8;
+        let plain = blocks::plain(*word);
+        if plain < 8 {
+            return run + plain;
         }
         run += 8;
         rest = behind;
         // Names and short texts end before it; the rest of a long one is passed in larger steps.
         if run == 64 {
-            let blocks = plain_blocks(rest);
-            run += blocks;
-            rest = rest.get(blocks..).unwrap_or_default();
+            let passed = blocks::passed(rest, |byte| !blocks::is_plain(byte));
+            run += passed;
+            rest = rest.get(passed..).unwrap_or_default();
         }
     }
-    run + rest.iter().take_while(|byte| is_plain(**byte)).count()
-}
-
-/// How many bytes in whole blocks from the start on mean themselves.
-fn plain_blocks(bytes: &[u8]) -> usize {
-    const WIDTH: usize = 64;
-    // Without a way out inside a block, the compiler makes a few vector instructions of it.
-    let is_plain_block = |block: &&[u8; WIDTH]| {
-        let special = block.iter().fold(0, |special, byte| {
-            let control = u8::from(*byte < 0x20);
-            let ends = u8::from(*byte == b'"') | u8::from(*byte == b'\\');
-            special | control | ends | (*byte & 0x80)
-        });
-        special == 0
-    };
-    let (blocks, _) = bytes.as_chunks::<WIDTH>();
-    WIDTH * blocks.iter().take_while(is_plain_block).count()
+    run + rest
+        .iter()
+        .take_while(|byte| blocks::is_plain(**byte))
+        .count()
 }
 
 /// A string, behind its opening quote; whether it has escapes.
@@ -355,15 +326,17 @@ fn string(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
         cursor.advance(run + 1);
         return Ok(false);
     }
+    cursor.advance(run);
     unusual_string(cursor)
 }
 
-/// A string that has more to it than ASCII in one buffer.
+/// The rest of a string that has more to it than ASCII in one buffer.
 fn unusual_string(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
     let mut escaped = false;
     loop {
-        let run = plain_run(cursor.chunk());
-        cursor.advance(run);
+        let (passed, has_escapes) = ordinary(cursor.chunk());
+        cursor.advance(passed);
+        escaped |= has_escapes;
         match cursor.peek() {
             Some(b'"') => {
                 cursor.advance(1);
@@ -376,10 +349,49 @@ fn unusual_string(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
             }
             Some(0x80..) => beyond_ascii(cursor)?,
             Some(0x00..=0x1F) => return Err(cursor.fault(Fault::Control)),
-            Some(_) => {}
+            Some(_) => {
+                let run = plain_run(cursor.chunk());
+                cursor.advance(run);
+            }
             None => return Err(cursor.fault(Fault::Incomplete)),
         }
     }
+}
+
+/// How many bytes from the start on mean themselves or are escapes of two bytes, and whether there are
+/// such escapes. The last few bytes of a buffer may be left.
+fn ordinary(bytes: &[u8]) -> (usize, bool) {
+    let mut escaped = false;
+    let mut plain_words = 0;
+    let mut rest = bytes;
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+        let plain = blocks::plain(*word);
+        if plain == 8 {
+            plain_words += 1;
+            rest = behind;
+            if plain_words == 8 {
+                let passed = blocks::passed(rest, |byte| !blocks::is_plain(byte));
+                rest = rest.get(passed..).unwrap_or_default();
+            }
+            continue;
+        }
+        plain_words = 0;
+        rest = rest.get(plain..).unwrap_or_default();
+        let [b'\\', byte, behind @ ..] = rest else {
+            break;
+        };
+        if !is_short_escape(*byte) {
+            break;
+        }
+        escaped = true;
+        rest = behind;
+    }
+    (bytes.len() - rest.len(), escaped)
+}
+
+/// Whether a backslash and this byte are an escape.
+const fn is_short_escape(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')
 }
 
 /// What a string holds up to its next escape or its end, where not all of it is ASCII.
@@ -399,7 +411,7 @@ fn beyond_ascii(cursor: &mut Cursor<'_>) -> Result<(), Error> {
             cursor.advance(1);
             run = rest;
         }
-        if let Some(control) = run.iter().position(|byte| *byte < 0x20) {
+        if let Some(control) = blocks::position(run, |byte| byte < 0x20) {
             cursor.advance(control);
             return Err(cursor.fault(Fault::Control));
         }
@@ -419,7 +431,7 @@ fn beyond_ascii(cursor: &mut Cursor<'_>) -> Result<(), Error> {
 /// An escape, behind its backslash.
 fn escape(cursor: &mut Cursor<'_>) -> Result<(), Error> {
     match cursor.next() {
-        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(()),
+        Some(byte) if is_short_escape(byte) => Ok(()),
         Some(b'u') => match hex(cursor)? {
             0xD800..=0xDBFF => {
                 let follows = cursor.next() == Some(b'\\') && cursor.next() == Some(b'u');

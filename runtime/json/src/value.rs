@@ -3,15 +3,14 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::cursor::Cursor;
 use crate::document::{Document, Place};
 use crate::error::Duplicate;
 use crate::index::Entry;
 use crate::parts::Parts;
-use crate::scan;
+use crate::unescape::unescaped;
 
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,49 +229,6 @@ fn utf8(text: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
         Cow::Borrowed(text) => std::str::from_utf8(text).ok().map(Cow::Borrowed),
         Cow::Owned(text) => String::from_utf8(text).ok().map(Cow::Owned),
     }
-}
-
-/// The text of a string with escapes; `content` is where it stands.
-pub(crate) fn unescaped(message: &Parts, content: Range<usize>) -> Bytes {
-    let mut text = BytesMut::with_capacity(content.len());
-    let mut cursor = Cursor::at(message, content.start);
-    while cursor.offset() < content.end {
-        let left = content.end - cursor.offset();
-        let chunk = cursor.chunk();
-        let chunk = chunk.get(..left.min(chunk.len())).unwrap_or_default();
-        let run = memchr::memchr(b'\\', chunk).unwrap_or(chunk.len());
-        text.extend_from_slice(chunk.get(..run).unwrap_or_default());
-        cursor.advance(run);
-        if run < chunk.len() {
-            cursor.advance(1);
-            unescape(&mut cursor, &mut text);
-        }
-    }
-    text.freeze()
-}
-
-/// Appends the character of an escape that was checked, behind its backslash.
-fn unescape(cursor: &mut Cursor<'_>, text: &mut BytesMut) {
-    let character = match cursor.next() {
-        Some(b'b') => '\u{8}',
-        Some(b'f') => '\u{c}',
-        Some(b'n') => '\n',
-        Some(b'r') => '\r',
-        Some(b't') => '\t',
-        Some(b'u') => {
-            let mut code = scan::hex(cursor).unwrap_or_default();
-            if (0xD800..0xDC00).contains(&code) {
-                cursor.next();
-                cursor.next();
-                let low = scan::hex(cursor).unwrap_or_default();
-                code = 0x1_0000 + ((code - 0xD800) << 10) + (low & 0x3FF);
-            }
-            char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
-        }
-        Some(byte) => char::from(byte),
-        None => return,
-    };
-    text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
 /// A number in a form with a point or an exponent, if it has no fraction and is exact.

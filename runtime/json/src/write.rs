@@ -2,6 +2,9 @@
 
 use bytes::{BufMut as _, BytesMut};
 
+use crate::blocks;
+use crate::escape::{Twice, escape};
+
 /// Appends a string in quotes, escaped as RFC 8259 (section 7) asks and no further.
 ///
 /// ```
@@ -24,57 +27,27 @@ pub fn push_escaped(out: &mut BytesMut, text: &str) {
 /// The same for a piece of a text, whose UTF-8 may be cut at its ends.
 pub fn push_escaped_bytes(out: &mut BytesMut, text: &[u8]) {
     out.reserve(text.len());
-    let mut rest = text;
-    while let Some(at) = first_to_escape(rest) {
-        let (plain, behind) = rest.split_at(at);
-        out.extend_from_slice(plain);
-        if let Some((byte, behind)) = behind.split_first() {
-            push_escape(out, *byte);
-            rest = behind;
-        }
-    }
-    out.extend_from_slice(rest);
+    escape(text, out);
+}
+
+/// Appends a text as the content of a string to `once`, and as that of a string which stands in a
+/// string to `within`.
+///
+/// ```
+/// let (mut once, mut within) = Default::default();
+/// tidegate_json::write::push_escaped_twice(&mut once, &mut within, b"a \"b\"\n");
+/// assert_eq!(&once[..], br#"a \"b\"\n"#);
+/// assert_eq!(&within[..], br#"a \\\"b\\\"\\n"#);
+/// ```
+pub fn push_escaped_twice(once: &mut BytesMut, within: &mut BytesMut, text: &[u8]) {
+    once.reserve(text.len());
+    within.reserve(text.len());
+    escape(text, &mut Twice { once, within });
 }
 
 /// Where the first byte stands that cannot stand in a string as it is.
 pub fn first_to_escape(text: &[u8]) -> Option<usize> {
-    const WIDTH: usize = 64;
-    // Without a way out inside a block, the compiler makes a few vector instructions of it.
-    let is_plain = |block: &&[u8; WIDTH]| {
-        let special = block.iter().fold(0, |special, byte| {
-            let ends = u8::from(*byte == b'"') | u8::from(*byte == b'\\');
-            special | ends | u8::from(*byte < 0x20)
-        });
-        special == 0
-    };
-    let (blocks, _) = text.as_chunks::<WIDTH>();
-    let passed = WIDTH * blocks.iter().take_while(is_plain).count();
-    let rest = text.get(passed..)?;
-    let at = rest.iter().position(|byte| needs_escape(*byte))?;
-    Some(passed + at)
-}
-
-const fn needs_escape(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
-}
-
-fn push_escape(out: &mut BytesMut, byte: u8) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let short = match byte {
-        b'"' => b'"',
-        b'\\' => b'\\',
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        0x08 => b'b',
-        0x0c => b'f',
-        _ => {
-            let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
-            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(byte >> 4), digit(byte & 15)]);
-            return;
-        }
-    };
-    out.extend_from_slice(&[b'\\', short]);
+    blocks::position(text, blocks::needs_escape)
 }
 
 /// Appends a whole number.

@@ -8,7 +8,7 @@
 
 use std::fmt::Write as _;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use serde_json::{Map, Value as Tree};
 use tidegate_json::{Document, Fault, Kind, Limits, Parts, Value, write};
@@ -97,7 +97,57 @@ fn escaped(tree: &Tree) -> String {
     }
 }
 
+/// The inside of a string: long runs, escapes in a row, and what is beyond ASCII.
+fn long_string() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        (0..200_usize).prop_map(|length| "x".repeat(length)),
+        (0..20_usize).prop_map(|length| "ж".repeat(length)),
+        (0..20_usize).prop_map(|length| r#"\""#.repeat(length)),
+        proptest::sample::select(vec![
+            r"\\",
+            r"\/",
+            r"\b",
+            r"\f",
+            r"\n",
+            r"\r",
+            r"\t",
+            r"\u0041",
+            r"\ud83d\ude00",
+            "😀",
+        ])
+        .prop_map(str::to_owned),
+    ];
+    proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
 proptest! {
+    #[test]
+    fn a_long_string_parted_anywhere_is_read_and_written_as_serde_json_does(
+        inside in long_string(),
+        cuts in proptest::collection::vec(any::<usize>(), 0..4),
+        damage in proptest::option::of((any::<usize>(), any::<u8>())),
+    ) {
+        let mut text = format!("\"{inside}\"").into_bytes();
+        if let Some((at, byte)) = damage {
+            let at = at % text.len();
+            text[at] = byte;
+        }
+        let ours = Document::parse(parted(&text, &cuts), Limits::default());
+        let theirs = serde_json::from_slice::<String>(&text);
+        prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{:?} {:?}", ours, theirs);
+        if let (Ok(ours), Ok(theirs)) = (ours, theirs) {
+            prop_assert_eq!(tree(ours.root()), Tree::String(theirs.clone()));
+            let mut out = BytesMut::new();
+            write::push_string(&mut out, &theirs);
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).expect("JSON"), &theirs[..]);
+            let (mut once, mut within, mut expected) = <(BytesMut, BytesMut, BytesMut)>::default();
+            write::push_escaped_twice(&mut once, &mut within, theirs.as_bytes());
+            prop_assert_eq!(&once, &out[1..out.len() - 1]);
+            write::push_escaped_bytes(&mut expected, &once);
+            prop_assert_eq!(&within, &expected);
+        }
+    }
+
     #[test]
     fn any_json_parted_anywhere_is_read_as_serde_json_reads_it(
         expected in any_tree(),
@@ -147,7 +197,7 @@ proptest! {
 
     #[test]
     fn a_written_string_is_read_as_it_was(text in any::<String>(), number in any::<u64>()) {
-        let mut out = bytes::BytesMut::new();
+        let mut out = BytesMut::new();
         write::push_string(&mut out, &text);
         prop_assert_eq!(serde_json::from_slice::<String>(&out).expect("JSON"), text);
         out.clear();

@@ -1,0 +1,123 @@
+//! Texts, looked through more than a byte at a time.
+
+/// How many bytes a block has.
+const WIDTH: usize = 64;
+
+/// How many bytes in whole blocks, from the start on, are not special.
+///
+/// Without a way out inside a block the compiler makes a few vector instructions of it, as long as
+/// `is_special` has none either (`|` and not `||`).
+#[inline]
+pub(crate) fn passed(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
+    let has_none = |block: &&[u8; WIDTH]| {
+        !block
+            .iter()
+            .fold(false, |found, byte| found | is_special(*byte))
+    };
+    let (blocks, _) = bytes.as_chunks::<WIDTH>();
+    WIDTH * blocks.iter().take_while(has_none).count()
+}
+
+/// Where the first special byte stands.
+#[inline]
+pub(crate) fn position(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> Option<usize> {
+    let passed = passed(bytes, &is_special);
+    let rest = bytes.get(passed..)?;
+    let at = rest.iter().position(|byte| is_special(*byte))?;
+    Some(passed + at)
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = ONES * 0x80;
+
+/// Where the first such byte of eight stands; 8 if there is none.
+#[inline]
+pub(crate) const fn first_of(word: [u8; 8], byte: u8) -> usize {
+    let word = u64::from_le_bytes(word) ^ (ONES * byte as u64);
+    // A subtraction borrows from a byte's highest bit where the byte is 0; above the first such byte
+    // the bits may be wrong.
+    let zeros = word.wrapping_sub(ONES) & !word & HIGHS;
+    zeros.trailing_zeros() as usize / 8
+}
+
+/// How many bytes of eight, from the start on, mean themselves in a string: see [`is_plain`].
+#[inline]
+pub(crate) const fn plain(word: [u8; 8]) -> usize {
+    let word = u64::from_le_bytes(word);
+    ((to_escape(word) | word) & HIGHS).trailing_zeros() as usize / 8
+}
+
+/// How many bytes of eight, from the start on, may be written in a string: see [`needs_escape`].
+#[inline]
+pub(crate) const fn writable(word: [u8; 8]) -> usize {
+    let word = u64::from_le_bytes(word);
+    (to_escape(word) & !word & HIGHS).trailing_zeros() as usize / 8
+}
+
+/// Which bytes of ASCII are control characters, quotes or backslashes, by their highest bits, of
+/// which those above the first may be wrong.
+const fn to_escape(word: u64) -> u64 {
+    let quotes = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
+    let backslashes = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
+    let controls = word.wrapping_sub(ONES * 0x20);
+    quotes | backslashes | controls
+}
+
+/// Whether a byte means itself in a string: ASCII without control characters, quote and backslash.
+#[allow(
+    clippy::needless_bitwise_bool,
+    reason = "without a way out, many are looked at together"
+)]
+#[inline]
+pub(crate) const fn is_plain(byte: u8) -> bool {
+    // As signed numbers, what is beyond ASCII lies below the control characters: one comparison.
+    (byte.cast_signed() >= 0x20) & (byte != b'"') & (byte != b'\\')
+}
+
+/// Whether a byte cannot stand in a string as it is.
+#[allow(
+    clippy::needless_bitwise_bool,
+    reason = "without a way out, many are looked at together"
+)]
+#[inline]
+pub(crate) const fn needs_escape(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_byte_of_eight_is_found() {
+        fn first(word: [u8; 8], is: impl Fn(u8) -> bool) -> usize {
+            word.into_iter().position(is).unwrap_or(8)
+        }
+        for others in 0..=255 {
+            for byte in 0..=255 {
+                for at in 0..8 {
+                    let mut word = [others; 8];
+                    word[at] = byte;
+                    assert_eq!(first_of(word, b'\\'), first(word, |byte| byte == b'\\'));
+                    assert_eq!(plain(word), first(word, |byte| !is_plain(byte)));
+                    assert_eq!(writable(word), first(word, needs_escape));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_special_is_found_wherever_it_stands() {
+        for length in [0, 1, 63, 64, 65, 127, 128, 200] {
+            let plain = vec![b'x'; length];
+            assert_eq!(position(&plain, |byte| byte == b'y'), None);
+            assert_eq!(passed(&plain, |byte| byte == b'y'), length / WIDTH * WIDTH);
+            for at in 0..length {
+                let mut text = plain.clone();
+                text[at..].fill(b'y');
+                assert_eq!(position(&text, |byte| byte == b'y'), Some(at));
+                assert_eq!(passed(&text, |byte| byte == b'y'), at / WIDTH * WIDTH);
+            }
+        }
+    }
+}
