@@ -30,37 +30,45 @@ pub(crate) fn position(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> Option<
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = ONES * 0x80;
 
-/// Where the first such byte of eight stands; 8 if there is none.
+/// Where the first such byte of eight stands.
 #[inline]
-pub(crate) const fn first_of(word: [u8; 8], byte: u8) -> usize {
+pub(crate) const fn first_of(word: [u8; 8], byte: u8) -> Option<usize> {
     let word = u64::from_le_bytes(word) ^ (ONES * byte as u64);
     // A subtraction borrows from a byte's highest bit where the byte is 0; above the first such byte
     // the bits may be wrong.
-    let zeros = word.wrapping_sub(ONES) & !word & HIGHS;
-    zeros.trailing_zeros() as usize / 8
+    first(word.wrapping_sub(ONES) & !word & HIGHS)
 }
 
-/// How many bytes of eight, from the start on, mean themselves in a string: see [`is_plain`].
+/// Where the first of eight bytes stands that does not mean itself in a string: see [`is_plain`].
 #[inline]
-pub(crate) const fn plain(word: [u8; 8]) -> usize {
+pub(crate) const fn first_special(word: [u8; 8]) -> Option<usize> {
     let word = u64::from_le_bytes(word);
-    ((to_escape(word) | word) & HIGHS).trailing_zeros() as usize / 8
+    first((to_escape(word) | word) & HIGHS)
 }
 
-/// How many bytes of eight, from the start on, may be written in a string: see [`needs_escape`].
+/// Where the first of eight bytes stands that cannot stand in a string: see [`needs_escape`].
 #[inline]
-pub(crate) const fn writable(word: [u8; 8]) -> usize {
+pub(crate) const fn first_unwritable(word: [u8; 8]) -> Option<usize> {
     let word = u64::from_le_bytes(word);
-    (to_escape(word) & !word & HIGHS).trailing_zeros() as usize / 8
+    first(to_escape(word) & !word & HIGHS)
+}
+
+/// Which byte the lowest of these highest bits is of.
+#[inline]
+const fn first(highs: u64) -> Option<usize> {
+    if highs == 0 {
+        return None;
+    }
+    Some(highs.trailing_zeros() as usize / 8)
 }
 
 /// Which bytes of ASCII are control characters, quotes or backslashes, by their highest bits, of
 /// which those above the first may be wrong.
 const fn to_escape(word: u64) -> u64 {
-    let quotes = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
+    // With its second bit turned over, a quote stands right behind the control characters.
+    let quotes_and_controls = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
     let backslashes = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
-    let controls = word.wrapping_sub(ONES * 0x20);
-    quotes | backslashes | controls
+    quotes_and_controls | backslashes
 }
 
 /// Whether a byte means itself in a string: ASCII without control characters, quote and backslash.
@@ -90,8 +98,8 @@ mod tests {
 
     #[test]
     fn the_first_byte_of_eight_is_found() {
-        fn first(word: [u8; 8], is: impl Fn(u8) -> bool) -> usize {
-            word.into_iter().position(is).unwrap_or(8)
+        fn first(word: [u8; 8], is: impl Fn(u8) -> bool) -> Option<usize> {
+            word.into_iter().position(is)
         }
         for others in 0..=255 {
             for byte in 0..=255 {
@@ -99,8 +107,8 @@ mod tests {
                     let mut word = [others; 8];
                     word[at] = byte;
                     assert_eq!(first_of(word, b'\\'), first(word, |byte| byte == b'\\'));
-                    assert_eq!(plain(word), first(word, |byte| !is_plain(byte)));
-                    assert_eq!(writable(word), first(word, needs_escape));
+                    assert_eq!(first_special(word), first(word, |byte| !is_plain(byte)));
+                    assert_eq!(first_unwritable(word), first(word, needs_escape));
                 }
             }
         }

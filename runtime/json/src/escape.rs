@@ -22,12 +22,12 @@ pub(crate) fn escape(text: &[u8], out: &mut impl Out) {
     let mut plain_words = 0;
     let mut rest = text;
     while let Some((word, behind)) = rest.split_first_chunk::<8>() {
-        let writable = blocks::writable(*word);
-        out.word(*word, writable);
-        if let Some(byte) = word.get(writable) {
+        let first = blocks::first_unwritable(*word);
+        out.word(*word, first.unwrap_or(word.len()));
+        if let Some([byte, behind @ ..]) = first.and_then(|first| rest.get(first..)) {
             out.escape(*byte);
             plain_words = 0;
-            rest = rest.get(writable + 1..).unwrap_or_default();
+            rest = behind;
             continue;
         }
         plain_words += 1;

@@ -298,9 +298,8 @@ fn plain_run(bytes: &[u8]) -> usize {
     let mut run = 0;
     let mut rest = bytes;
     while let Some((word, behind)) = rest.split_first_chunk::<8>() {
-        let plain = blocks::plain(*word);
-        if plain < 8 {
-            return run + plain;
+        if let Some(special) = blocks::first_special(*word) {
+            return run + special;
         }
         run += 8;
         rest = behind;
@@ -365,8 +364,7 @@ fn ordinary(bytes: &[u8]) -> (usize, bool) {
     let mut plain_words = 0;
     let mut rest = bytes;
     while let Some((word, behind)) = rest.split_first_chunk::<8>() {
-        let plain = blocks::plain(*word);
-        if plain == 8 {
+        let Some(special) = blocks::first_special(*word) else {
             plain_words += 1;
             rest = behind;
             if plain_words == 8 {
@@ -374,9 +372,9 @@ fn ordinary(bytes: &[u8]) -> (usize, bool) {
                 rest = rest.get(passed..).unwrap_or_default();
             }
             continue;
-        }
+        };
         plain_words = 0;
-        rest = rest.get(plain..).unwrap_or_default();
+        rest = rest.get(special..).unwrap_or_default();
         let [b'\\', byte, behind @ ..] = rest else {
             break;
         };

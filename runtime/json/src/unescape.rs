@@ -64,12 +64,12 @@ impl Text {
                 break;
             };
             room.copy_from_slice(word);
-            let backslash = blocks::first_of(*word, b'\\');
-            self.len += backslash;
-            if backslash == 8 {
+            let Some(backslash) = blocks::first_of(*word, b'\\') else {
+                self.len += word.len();
                 rest = behind;
                 continue;
-            }
+            };
+            self.len += backslash;
             rest = rest.get(backslash..).unwrap_or_default();
             let Some((byte, behind)) = rest.get(1).zip(rest.get(2..)) else {
                 break;
