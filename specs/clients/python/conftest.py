@@ -136,8 +136,8 @@ class Broker(Process):
 class Subscriber(Process):
     """A mosquitto_sub that is known to be subscribed.
 
-    With its own Receive Maximum of 20, mosquitto_sub 2.0.11 miscounts what is in flight when messages of QoS 2 come
-    fast (three `mosquitto_pub -l`, one at each QoS, are enough), and leaves the broker with a protocol error.
+    Its Receive Maximum is as high as can be: when messages of QoS 2 come fast (three `mosquitto_pub -l`, one at each
+    QoS, are enough), mosquitto 2.0.11 has more of them in flight than a subscriber allows, who then leaves it.
     """
 
     def __init__(self, broker: Broker, topic: str, *options: str):
