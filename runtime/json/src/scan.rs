@@ -8,6 +8,7 @@ use crate::blocks;
 use crate::cursor::Cursor;
 use crate::error::{Error, Fault};
 use crate::index::{Entry, Index};
+use crate::unescape::short;
 use crate::value::Kind;
 
 /// Which containers are open.
@@ -348,48 +349,25 @@ fn unusual_string(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
             }
             Some(0x80..) => beyond_ascii(cursor)?,
             Some(0x00..=0x1F) => return Err(cursor.fault(Fault::Control)),
-            Some(_) => {
-                let run = plain_run(cursor.chunk());
-                cursor.advance(run);
-            }
+            Some(_) => {}
             None => return Err(cursor.fault(Fault::Incomplete)),
         }
     }
 }
 
 /// How many bytes from the start on mean themselves or are escapes of two bytes, and whether there are
-/// such escapes. The last few bytes of a buffer may be left.
+/// such escapes.
 fn ordinary(bytes: &[u8]) -> (usize, bool) {
     let mut escaped = false;
-    let mut plain_words = 0;
     let mut rest = bytes;
-    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
-        let Some(special) = blocks::first_special(*word) else {
-            plain_words += 1;
-            rest = behind;
-            if plain_words == 8 {
-                let passed = blocks::passed(rest, |byte| !blocks::is_plain(byte));
-                rest = rest.get(passed..).unwrap_or_default();
-            }
-            continue;
-        };
-        plain_words = 0;
-        rest = rest.get(special..).unwrap_or_default();
-        let [b'\\', byte, behind @ ..] = rest else {
-            break;
-        };
-        if !is_short_escape(*byte) {
-            break;
+    loop {
+        rest = rest.get(plain_run(rest)..).unwrap_or_default();
+        match rest {
+            [b'\\', byte, behind @ ..] if short(*byte).is_some() => rest = behind,
+            _ => return (bytes.len() - rest.len(), escaped),
         }
         escaped = true;
-        rest = behind;
     }
-    (bytes.len() - rest.len(), escaped)
-}
-
-/// Whether a backslash and this byte are an escape.
-const fn is_short_escape(byte: u8) -> bool {
-    matches!(byte, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')
 }
 
 /// What a string holds up to its next escape or its end, where not all of it is ASCII.
@@ -429,7 +407,7 @@ fn beyond_ascii(cursor: &mut Cursor<'_>) -> Result<(), Error> {
 /// An escape, behind its backslash.
 fn escape(cursor: &mut Cursor<'_>) -> Result<(), Error> {
     match cursor.next() {
-        Some(byte) if is_short_escape(byte) => Ok(()),
+        Some(byte) if short(byte).is_some() => Ok(()),
         Some(b'u') => match hex(cursor)? {
             0xD800..=0xDBFF => {
                 let follows = cursor.next() == Some(b'\\') && cursor.next() == Some(b'u');

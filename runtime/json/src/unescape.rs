@@ -84,9 +84,9 @@ impl Text {
     }
 }
 
-/// What an escape of two bytes means, behind its backslash.
+/// What an escape of two bytes means, by the byte behind its backslash.
 #[inline]
-const fn short(byte: u8) -> Option<u8> {
+pub(crate) const fn short(byte: u8) -> Option<u8> {
     match byte {
         b'"' | b'\\' | b'/' => Some(byte),
         b'n' => Some(b'\n'),
