@@ -2,9 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
-use tidegate_engine::{At, BindingId, Context, Counters, StreamId, Time, Worker};
+use tidegate_engine::{At, BindingId, Context, Counters, StreamId, Time, WallTime, Worker};
 use tidegate_streams::Frame;
 use tokio::sync::Notify;
 
@@ -22,6 +22,15 @@ pub trait Edge {
     fn on_shutdown(&self) {}
 }
 
+/// How often a worker's wall clock is set, in milliseconds.
+const WALL_CLOCK_EVERY: u64 = 1_000;
+
+fn wall_clock() -> WallTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let millis = since.unwrap_or(Duration::ZERO).as_millis();
+    WallTime::from_unix_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
 /// A worker of this thread.
 #[derive(Clone)]
 pub struct Handle(Rc<Shared>);
@@ -32,6 +41,8 @@ struct Shared {
     started: Instant,
     /// The time of the last turn.
     now: Cell<Time>,
+    /// When the worker's wall clock was last set.
+    wall_set: Cell<Time>,
     /// Whether outputs are being handed out, further up in the stack.
     routing: Cell<bool>,
     /// Edges that got frames; empty between turns, but for its memory.
@@ -57,12 +68,14 @@ impl Drop for Hold {
 }
 
 impl Handle {
-    pub(crate) fn new(worker: Worker) -> Self {
+    pub(crate) fn new(mut worker: Worker) -> Self {
+        worker.set_wall_clock(Time::START, wall_clock());
         Self(Rc::new(Shared {
             worker: RefCell::new(worker),
             edges: RefCell::new(Vec::new()),
             started: Instant::now(),
             now: Cell::default(),
+            wall_set: Cell::default(),
             routing: Cell::new(false),
             touched: Cell::default(),
             armed: Cell::new(None),
@@ -157,9 +170,20 @@ impl Handle {
     /// The time of a turn: a turn within another's round is at the same time.
     fn turn_time(&self) -> Time {
         if !self.0.routing.get() {
-            self.0.now.set(self.now());
+            let now = self.now();
+            self.0.now.set(now);
+            self.keep_wall_clock(now);
         }
         self.0.now.get()
+    }
+
+    /// The machine's clock may be set while the worker runs: the worker's follows within a second.
+    fn keep_wall_clock(&self, now: Time) {
+        if now.since(self.0.wall_set.get()).as_millis() >= WALL_CLOCK_EVERY {
+            self.0.wall_set.set(now);
+            let mut worker = self.0.worker.borrow_mut();
+            worker.set_wall_clock(now, wall_clock());
+        }
     }
 
     /// Hands out what came out of the worker until nothing more comes.
@@ -241,6 +265,7 @@ impl Handle {
                 tokio::task::yield_now().await;
             }
             let now = self.now();
+            self.keep_wall_clock(now);
             if !idle || next.is_some_and(|deadline| deadline <= now) {
                 self.0.worker.borrow_mut().tick(now);
                 self.route();
@@ -249,7 +274,7 @@ impl Handle {
     }
 
     async fn sleep_until(&self, deadline: Time) {
-        let at = self.0.started + std::time::Duration::from_micros(deadline.as_micros());
+        let at = self.0.started + Duration::from_micros(deadline.as_micros());
         tokio::select! {
             () = tokio::time::sleep_until(at.into()) => {}
             () = self.0.rearm.notified() => {}

@@ -8,9 +8,10 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use tidegate_engine::{At, BindingId, StreamId, Token};
-use tidegate_streams::{BeginEx, Frame, FrameKind, Pooled, Role, Window};
+use tidegate_engine::{At, BindingId, CallContext, Context, Duration, StreamId, Token};
+use tidegate_streams::{BeginEx, Frame, FrameKind, Identity, Pooled, Role, Window};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::handle::{Edge, Handle};
@@ -32,11 +33,40 @@ pub(crate) enum Passed {
         target: usize,
         begin: Pooled<BeginEx>,
         reply_credit: u32,
+        call: PassedCall,
     },
     /// A frame towards the owner.
     Forward { carried: Carried, frame: Frame },
     /// A frame back to where the stream began.
     Back { carried: Carried, frame: Frame },
+}
+
+/// What the stream carries beside its frames. Each worker has a clock of its own, so that a deadline
+/// passes as the time that is left.
+#[derive(Debug)]
+pub(crate) struct PassedCall {
+    trace: u64,
+    identity: Option<Arc<Identity>>,
+    left: Option<Duration>,
+}
+
+impl PassedCall {
+    fn of(cx: &Context<'_>, stream: StreamId) -> Self {
+        let call = cx.call_of(stream).cloned().unwrap_or_default();
+        Self {
+            trace: call.trace,
+            identity: call.identity,
+            left: call.deadline.map(|deadline| deadline.since(cx.now())),
+        }
+    }
+
+    fn here(self, cx: &Context<'_>) -> CallContext {
+        CallContext {
+            trace: self.trace,
+            identity: self.identity,
+            deadline: self.left.map(|left| cx.now() + left),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -80,8 +110,10 @@ impl Relay {
                 target,
                 begin,
                 reply_credit,
+                call,
             } => {
-                self.begin(handle, carried, target, begin.into_inner(), reply_credit);
+                let begin = begin.into_inner();
+                self.begin(handle, carried, target, begin, reply_credit, call);
             }
             Passed::Forward { carried, frame } => {
                 let stream = self.table.borrow().owned.get(&carried).copied();
@@ -100,11 +132,14 @@ impl Relay {
         target: usize,
         begin: BeginEx,
         reply_credit: u32,
+        call: PassedCall,
     ) {
         let target = handle.with_worker(|worker| worker.binding_at(target));
         let opened = target.and_then(|target| {
             handle.turn(self.id, |cx| {
-                let stream = cx.open(target, begin, Token::default()).ok()?;
+                let call = call.here(cx);
+                let stream = cx.open_for(call, target, begin, Token::default());
+                let stream = stream.ok()?;
                 cx.grant(stream, reply_credit, 0);
                 let mut table = self.table.borrow_mut();
                 table.owned.insert(carried, stream);
@@ -178,7 +213,9 @@ impl Relay {
             let (owner, target) = (at.token.0 & 0xFFFF, (at.token.0 >> 16) as usize);
             let owner = u16::try_from(owner).unwrap_or(u16::MAX);
             self.table.borrow_mut().owners.insert(at.stream, owner);
-            let credit = handle.turn(self.id, |cx| cx.credit(at.stream));
+            let (credit, call) = handle.turn(self.id, |cx| {
+                (cx.credit(at.stream), PassedCall::of(cx, at.stream))
+            });
             let reply_credit = u32::try_from(credit).unwrap_or(u32::MAX);
             return self.pass(
                 owner,
@@ -187,6 +224,7 @@ impl Relay {
                     target,
                     begin,
                     reply_credit,
+                    call,
                 },
             );
         }

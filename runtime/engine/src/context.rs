@@ -1,18 +1,20 @@
 //! What a handler can do: open streams, send frames, set timers, draw random numbers.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use thiserror::Error;
 use tidegate_streams::{
-    AbortEx, BeginEx, DataFlags, Frame, FrameKind, Half, Pooled, ResetEx, Role, Window,
+    AbortEx, BeginEx, DataFlags, Frame, FrameKind, Half, Identity, Pooled, ResetEx, Role, Window,
 };
 
 use crate::binding::{BindingId, StreamId, Token};
+use crate::call::CallContext;
 use crate::counters::Counters;
 use crate::random::Random;
 use crate::slot::{Opening, Slot, Slots};
 use crate::state::{HalfState, Transition};
-use crate::time::{Duration, Time};
+use crate::time::{Duration, Time, WallTime};
 use crate::timers::{Timer, TimerId, Timers};
 
 /// A stream could not be opened.
@@ -37,6 +39,8 @@ pub(crate) struct Envelope {
 /// What a worker owns beside its bindings.
 pub(crate) struct Core {
     pub(crate) now: Time,
+    /// The wall clock at [`Time::START`].
+    pub(crate) epoch: WallTime,
     pub(crate) slots: Slots,
     pub(crate) queue: VecDeque<Envelope>,
     pub(crate) timers: Timers,
@@ -73,14 +77,19 @@ impl Core {
 pub struct Context<'a> {
     pub(crate) core: &'a mut Core,
     pub(crate) binding: BindingId,
-    /// The request that is being worked for; 0 where the handler works for none.
-    pub(crate) trace: u64,
+    /// The call that the handler works for; empty where it works for none.
+    pub(crate) call: CallContext,
 }
 
 impl Context<'_> {
     /// The time of this turn.
     pub const fn now(&self) -> Time {
         self.core.now
+    }
+
+    /// The wall clock of this turn.
+    pub fn wall_clock(&self) -> WallTime {
+        self.core.epoch + self.core.now.since(Time::START)
     }
 
     /// The binding whose handler runs.
@@ -100,15 +109,76 @@ impl Context<'_> {
 
     /// Ties together what one request caused; 0 where the handler works for none.
     pub const fn trace(&self) -> u64 {
-        self.trace
+        self.call.trace
     }
 
-    /// Opens a stream towards `target`. The name is valid at once, frames may follow at once; the
-    /// handler of `target` runs later.
+    /// The authenticated caller that the handler works for; `None` where it is anonymous, or where
+    /// the handler works for no call.
+    pub const fn identity(&self) -> Option<&Arc<Identity>> {
+        self.call.identity.as_ref()
+    }
+
+    /// When the caller that the handler works for gives up.
+    pub const fn deadline(&self) -> Option<Time> {
+        self.call.deadline
+    }
+
+    /// What the stream carries for which the handler runs: what [`Context::open`] passes on.
+    pub const fn call(&self) -> &CallContext {
+        &self.call
+    }
+
+    /// What a stream carries.
+    pub fn call_of(&self, stream: StreamId) -> Option<&CallContext> {
+        self.core.slots.get(stream).map(|slot| &slot.call)
+    }
+
+    /// From now on, until the handler returns, it works for the call of `stream`: a timer, or a frame
+    /// of a connection that callers share, has brought that call forward.
+    pub fn work_for(&mut self, stream: StreamId) {
+        self.call = self.call_of(stream).cloned().unwrap_or_default();
+    }
+
+    /// Opens a stream towards `target`, on behalf of the call that the handler works for. The name
+    /// is valid at once, frames may follow at once; the handler of `target` runs later.
     pub fn open(
         &mut self,
         target: BindingId,
         begin: impl Into<BeginEx>,
+        token: Token,
+    ) -> Result<StreamId, OpenError> {
+        self.trace_call();
+        self.open_stream(self.call.clone(), target, begin.into(), token)
+    }
+
+    /// Opens a stream as [`Context::open`] does, and states what it carries. Without a trace it bears
+    /// that of the call which the handler works for.
+    pub fn open_for(
+        &mut self,
+        mut call: CallContext,
+        target: BindingId,
+        begin: impl Into<BeginEx>,
+        token: Token,
+    ) -> Result<StreamId, OpenError> {
+        if call.trace == 0 {
+            self.trace_call();
+            call.trace = self.call.trace;
+        }
+        self.open_stream(call, target, begin.into(), token)
+    }
+
+    /// What the handler causes bears one trace.
+    fn trace_call(&mut self) {
+        if self.call.trace == 0 {
+            self.call.trace = self.core.random.next() | 1;
+        }
+    }
+
+    fn open_stream(
+        &mut self,
+        call: CallContext,
+        target: BindingId,
+        begin: BeginEx,
         token: Token,
     ) -> Result<StreamId, OpenError> {
         let core = &mut *self.core;
@@ -118,20 +188,17 @@ impl Context<'_> {
                 limit: core.streams_max,
             });
         }
-        if self.trace == 0 {
-            self.trace = core.random.next() | 1;
-        }
-        let begin = Pooled::new(begin.into());
+        let begin = Pooled::new(begin);
         let window = |binding: BindingId| core.windows.get(binding.index()).copied().unwrap_or(0);
         let opening = Opening {
             protocol: begin.protocol(),
-            trace: self.trace,
+            call,
             caller: (self.binding, token),
             callee: target,
             initial_window: window(target),
             reply_window: window(self.binding),
         };
-        let stream = core.slots.insert(&opening);
+        let stream = core.slots.insert(opening);
         core.counters.opened += 1;
         self.send(stream, Frame::Begin(begin));
         Ok(stream)
@@ -359,7 +426,7 @@ impl Context<'_> {
         tracing::error!(
             binding = self.binding.index(),
             ?stream,
-            trace = format_args!("{:016x}", self.trace),
+            trace = format_args!("{:016x}", self.call.trace),
             "a {kind} frame {what}; the stream is ended"
         );
         self.terminate(stream, None, None);

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod binding;
+mod call;
 mod context;
 mod counters;
 mod credit;
@@ -30,12 +31,13 @@ mod timers;
 mod worker;
 
 pub use binding::{At, Binding, BindingId, StreamId, Token};
+pub use call::CallContext;
 pub use context::{Context, OpenError};
 pub use counters::Counters;
 pub use fifo::Fifo;
 pub use pending::PendingData;
 pub use state::{HalfState, Transition};
 pub use tidegate_streams as streams;
-pub use time::{Duration, Time};
+pub use time::{Duration, Time, WallTime};
 pub use timers::TimerId;
 pub use worker::{Limits, Output, Worker};

@@ -3,6 +3,7 @@
 use tidegate_streams::{Frame, Half, Protocol, Role};
 
 use crate::binding::{BindingId, StreamId, Token};
+use crate::call::CallContext;
 use crate::credit::Credit;
 use crate::state::{HalfState, Transition};
 
@@ -58,18 +59,17 @@ impl<T> ByHalf<T> {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) protocol: Protocol,
-    /// Ties together what one request caused, across bindings and in logs.
-    pub(crate) trace: u64,
+    pub(crate) call: CallContext,
     pub(crate) caller: End,
     pub(crate) callee: End,
     credit: ByHalf<Credit>,
 }
 
 impl Slot {
-    const fn new(opening: &Opening) -> Self {
+    fn new(opening: Opening) -> Self {
         Self {
             protocol: opening.protocol,
-            trace: opening.trace,
+            call: opening.call,
             caller: End::new(opening.caller.0, Some(opening.caller.1)),
             callee: End::new(opening.callee, None),
             credit: ByHalf([
@@ -139,10 +139,10 @@ impl Slot {
 }
 
 /// Who opens a stream and towards whom.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) protocol: Protocol,
-    pub(crate) trace: u64,
+    pub(crate) call: CallContext,
     pub(crate) caller: (BindingId, Token),
     pub(crate) callee: BindingId,
     /// Credit that the callee starts the initial half with.
@@ -171,7 +171,7 @@ impl Slots {
         self.len
     }
 
-    pub(crate) fn insert(&mut self, opening: &Opening) -> StreamId {
+    pub(crate) fn insert(&mut self, opening: Opening) -> StreamId {
         self.len += 1;
         if let Some(index) = self.free
             && let Some(place) = self.places.get_mut(index as usize)

@@ -1,4 +1,5 @@
-//! Time as the engine sees it: microseconds since the worker started, told from outside.
+//! Time as the engine sees it, told from outside: the monotonic clock counts microseconds since the
+//! worker started, the wall clock milliseconds since the Unix epoch.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -8,6 +9,9 @@ use std::ops::{Add, Sub};
 pub struct Duration(u64);
 
 impl Duration {
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
+
     /// So many microseconds.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
@@ -55,6 +59,39 @@ impl Time {
     /// How long after `earlier` this is; nothing if it is before.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A point in time on the wall clock, in milliseconds since the Unix epoch. It may jump, back too: it
+/// is for time stamps and for the expiry of credentials; waits are measured by [`Time`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct WallTime(u64);
+
+impl WallTime {
+    /// So many milliseconds after the Unix epoch.
+    pub const fn from_unix_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn unix_millis(self) -> u64 {
+        self.0
+    }
+}
+
+impl Add<Duration> for WallTime {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration.as_millis()))
+    }
+}
+
+impl Sub<Duration> for Time {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(duration.0))
     }
 }
 

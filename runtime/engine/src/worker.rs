@@ -6,11 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tidegate_streams::{Frame, FrameKind, Protocol, ResetEx, Role, mcp, mqtt};
 
 use crate::binding::{At, Binding, BindingId, StreamId, Token};
+use crate::call::CallContext;
 use crate::context::{Context, Core, Envelope};
 use crate::counters::Counters;
 use crate::random::Random;
 use crate::slot::Slots;
-use crate::time::Time;
+use crate::time::{Time, WallTime};
 use crate::timers::Timers;
 
 /// How much a worker takes on.
@@ -62,6 +63,7 @@ impl Worker {
     pub fn new(worker: u16, seed: [u8; 32], limits: Limits) -> Self {
         let core = Core {
             now: Time::START,
+            epoch: WallTime::default(),
             slots: Slots::default(),
             queue: VecDeque::new(),
             timers: Timers::default(),
@@ -90,6 +92,13 @@ impl Worker {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         self.order = Some(Random::seeded(bytes));
+    }
+
+    /// Tells the wall clock, which may be set while the worker runs: `wall` is what it shows at `now`.
+    pub fn set_wall_clock(&mut self, now: Time, wall: WallTime) {
+        let since_start = now.since(Time::START).as_millis();
+        let epoch = wall.unix_millis().saturating_sub(since_start);
+        self.core.epoch = WallTime::from_unix_millis(epoch);
     }
 
     /// Attaches a binding. Its exits must have been attached before it.
@@ -129,9 +138,14 @@ impl Worker {
     /// Calls every binding's `on_start`, in order of attachment.
     pub fn start(&mut self) {
         for index in 0..self.places.len() {
-            self.dispatch(BindingId::of(index), 0, None, |binding, cx| {
-                binding.on_start(cx);
-            });
+            self.dispatch(
+                BindingId::of(index),
+                CallContext::default(),
+                None,
+                |binding, cx| {
+                    binding.on_start(cx);
+                },
+            );
         }
         self.drain();
     }
@@ -141,9 +155,14 @@ impl Worker {
         self.advance(now);
         self.core.stopping = true;
         for index in (0..self.places.len()).rev() {
-            self.dispatch(BindingId::of(index), 0, None, |binding, cx| {
-                binding.on_shutdown(cx);
-            });
+            self.dispatch(
+                BindingId::of(index),
+                CallContext::default(),
+                None,
+                |binding, cx| {
+                    binding.on_shutdown(cx);
+                },
+            );
         }
         self.drain();
     }
@@ -161,7 +180,7 @@ impl Worker {
         let result = inject(&mut Context {
             core: &mut self.core,
             binding: edge,
-            trace: 0,
+            call: CallContext::default(),
         });
         self.drain();
         result
@@ -173,7 +192,7 @@ impl Worker {
         let mut cx = Context {
             core: &mut self.core,
             binding: edge,
-            trace: 0,
+            call: CallContext::default(),
         };
         cx.acknowledge(stream, bytes);
         !self.is_idle()
@@ -250,9 +269,14 @@ impl Worker {
         let now = self.core.now;
         while let Some(timer) = self.core.timers.pop_due(now) {
             let token = timer.token;
-            self.dispatch(timer.binding, 0, Some(token), |binding, cx| {
-                binding.on_timer(cx, token, timer.kind);
-            });
+            self.dispatch(
+                timer.binding,
+                CallContext::default(),
+                Some(token),
+                |binding, cx| {
+                    binding.on_timer(cx, token, timer.kind);
+                },
+            );
             self.drain();
         }
     }
@@ -309,7 +333,7 @@ impl Worker {
             self.core.counters.dropped += 1;
             return;
         };
-        let (end, trace) = (slot.end(to), slot.trace);
+        let (end, call) = (slot.end(to), slot.call.clone());
         let (binding, token, last) = (end.binding, end.token, end.is_done());
         self.core.counters.frames += 1;
         let at = At {
@@ -319,16 +343,16 @@ impl Worker {
         };
         match self.places.get(binding.index()) {
             Some(Place::Binding(_)) if kind == FrameKind::Begin && to == Role::Callee => {
-                self.dispatch(binding, trace, None, |binding, cx| {
+                self.dispatch(binding, call, None, |binding, cx| {
                     if let Some(Envelope { frame, .. }) = cx.core.queue.pop_front()
                         && let Frame::Begin(begin) = frame
                     {
                         binding.on_begin(cx, stream, begin.into_inner());
                     }
                 });
-                self.refuse_unless_accepted(binding, stream, trace);
+                self.refuse_unless_accepted(binding, stream);
             }
-            Some(Place::Binding(_)) => self.dispatch(binding, trace, token, |binding, cx| {
+            Some(Place::Binding(_)) => self.dispatch(binding, call, token, |binding, cx| {
                 if let Some(Envelope { frame, .. }) = cx.core.queue.pop_front() {
                     binding.on_frame(cx, at, frame);
                 }
@@ -345,7 +369,7 @@ impl Worker {
         }
     }
 
-    fn refuse_unless_accepted(&mut self, binding: BindingId, stream: StreamId, trace: u64) {
+    fn refuse_unless_accepted(&mut self, binding: BindingId, stream: StreamId) {
         let refused = self.core.slots.get(stream).is_some_and(|slot| {
             slot.callee.binding == binding && slot.callee.token.is_none() && !slot.callee.is_done()
         });
@@ -353,7 +377,7 @@ impl Worker {
             Context {
                 core: &mut self.core,
                 binding,
-                trace,
+                call: CallContext::default(),
             }
             .terminate(stream, None, None);
         }
@@ -363,17 +387,18 @@ impl Worker {
     fn dispatch(
         &mut self,
         id: BindingId,
-        trace: u64,
+        call: CallContext,
         token: Option<Token>,
         handler: impl FnOnce(&mut dyn Binding, &mut Context<'_>),
     ) {
         let Some(Place::Binding(binding)) = self.places.get_mut(id.index()) else {
             return;
         };
+        let trace = call.trace;
         let mut cx = Context {
             core: &mut self.core,
             binding: id,
-            trace,
+            call,
         };
         // A handler's state is given up below, so nothing half-changed is looked at again.
         let run = AssertUnwindSafe(|| handler(binding.as_mut(), &mut cx));
@@ -382,7 +407,12 @@ impl Worker {
         }
     }
 
+    #[cold]
     fn fault(&mut self, id: BindingId, trace: u64, token: Option<Token>) {
+        let call = CallContext {
+            trace,
+            ..CallContext::default()
+        };
         self.core.counters.faults += 1;
         tracing::error!(
             binding = id.index(),
@@ -395,7 +425,7 @@ impl Worker {
             let mut cx = Context {
                 core: &mut self.core,
                 binding: id,
-                trace,
+                call: call.clone(),
             };
             cx.terminate(stream, protocol.and_then(internal_fault), None);
         }
@@ -406,7 +436,7 @@ impl Worker {
         let mut cx = Context {
             core: &mut self.core,
             binding: id,
-            trace,
+            call,
         };
         let run = AssertUnwindSafe(|| binding.on_fault(&mut cx, token));
         if catch_unwind(run).is_err() {

@@ -1,5 +1,6 @@
 //! Plays a script: stimuli in, reactions compared, the clock moved.
 
+mod call;
 mod emitted;
 mod reaction;
 mod reading;

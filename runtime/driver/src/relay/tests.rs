@@ -13,12 +13,7 @@ struct Owned {
 }
 
 impl tidegate_engine::Binding for Owned {
-    fn on_begin(
-        &mut self,
-        cx: &mut tidegate_engine::Context<'_>,
-        stream: StreamId,
-        begin: BeginEx,
-    ) {
+    fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
         if cx.worker() == 0 {
             cx.hand_over(stream, begin, 1);
         } else {
@@ -28,9 +23,9 @@ impl tidegate_engine::Binding for Owned {
         }
     }
 
-    fn on_frame(&mut self, _: &mut tidegate_engine::Context<'_>, _: At, _: Frame) {}
+    fn on_frame(&mut self, _: &mut Context<'_>, _: At, _: Frame) {}
 
-    fn on_fault(&mut self, _: &mut tidegate_engine::Context<'_>, _: Token) {}
+    fn on_fault(&mut self, _: &mut Context<'_>, _: Token) {}
 }
 
 /// Takes what comes and does nothing.
@@ -101,9 +96,14 @@ impl Two {
     }
 
     fn open(&self) -> StreamId {
+        self.open_for(|_| CallContext::default())
+    }
+
+    fn open_for(&self, call: impl FnOnce(&Context<'_>) -> CallContext) -> StreamId {
         let origin = &self.origin;
         let opened = origin.handle.turn(origin.caller, |cx| {
-            cx.open(origin.owned, LineBegin {}, Token::default())
+            let call = call(cx);
+            cx.open_for(call, origin.owned, LineBegin {}, Token::default())
         });
         opened.expect("there is room for a stream")
     }
@@ -253,4 +253,30 @@ fn frames_of_streams_that_nobody_knows_are_dropped() {
         two.origin.relay.take(&two.origin.handle, late);
     }
     assert!(two.origin.is_empty() && two.owner.is_empty());
+}
+
+#[test]
+fn identity_trace_and_what_is_left_of_the_deadline_are_carried() {
+    let mut two = Two::new();
+    let identity = Some(Arc::new(Identity {
+        subject: "alice".into(),
+        ..Identity::default()
+    }));
+    let stated = identity.clone();
+    two.open_for(|cx| CallContext {
+        trace: 7,
+        identity: stated,
+        deadline: Some(cx.now() + Duration::from_secs(3_600)),
+    });
+    two.pass();
+    let owner = &two.owner;
+    let stream = owner.streams.borrow().first().copied();
+    let stream = stream.expect("it was handed over");
+    let (call, now) = owner.handle.turn(owner.caller, |cx| {
+        let call = cx.call_of(stream).cloned();
+        (call.expect("it is open"), cx.now())
+    });
+    assert_eq!((call.trace, call.identity), (7, identity));
+    let left = call.deadline.map(|deadline| deadline.since(now));
+    assert!(left.is_some_and(|left| left > Duration::ZERO && left <= Duration::from_secs(3_600)));
 }

@@ -5,6 +5,8 @@ use tidegate_binding_mqtt::codec::Packet;
 use tidegate_engine::StreamId;
 use tidegate_streams::Frame;
 
+use super::call::Carried;
+
 /// One thing that came out.
 #[derive(Debug, Clone)]
 pub(super) struct Emitted {
@@ -12,6 +14,8 @@ pub(super) struct Emitted {
     pub(super) stream: StreamId,
     /// Whether it stands on the reply half.
     pub(super) reply: bool,
+    /// What the stream carries, where this opens it.
+    pub(super) carried: Carried,
     pub(super) what: What,
 }
 

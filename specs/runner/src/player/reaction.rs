@@ -6,6 +6,7 @@ use tidegate_engine::StreamId;
 use tidegate_streams::http_stream::HttpBeginEx;
 use tidegate_streams::{BeginEx, Data, Frame, Protocol, Scripted};
 
+use super::call::without_call;
 use super::emitted::{Emitted, What};
 use super::stage::{Conversation, Stage, word_of};
 use crate::captures::Captures;
@@ -130,7 +131,7 @@ impl Stage {
         emitted.side == side
             && !emitted.reply
             && !named
-            && compare::frame(said, &mut begin.clone(), protocol, &mut captures).is_ok()
+            && opening(said, begin, emitted, protocol, &mut captures).is_ok()
     }
 
     /// Compares; gives the places of what was used.
@@ -199,6 +200,10 @@ impl Stage {
                         payload_is(said, &payload, captures)?;
                         return Ok(places);
                     }
+                    Frame::Begin(_) => {
+                        opening(said, &frame, emitted, protocol, captures)?;
+                        return Ok(vec![index]);
+                    }
                     _ => {}
                 }
                 compare::frame(said, &mut frame, protocol, captures)?;
@@ -260,6 +265,18 @@ impl Stage {
         }
         Err("the response has not come to its end".to_owned())
     }
+}
+
+/// Whether a BEGIN, and what its stream carries, is what the script says.
+fn opening(
+    said: &Said,
+    begin: &Frame,
+    emitted: &Emitted,
+    protocol: Protocol,
+    captures: &mut Captures,
+) -> Result<(), String> {
+    emitted.carried.agrees(said, captures)?;
+    compare::frame(&without_call(said), &mut begin.clone(), protocol, captures)
 }
 
 fn packet_is(said: &Said, packet: &Packet, captures: &mut Captures) -> Result<(), String> {

@@ -110,13 +110,14 @@ impl Stage {
         let Some(side) = self.sides.get(emitted.side) else {
             return String::new();
         };
-        let said = match &emitted.what {
+        let mut said = match &emitted.what {
             What::Frame(frame) => print::frame(&mut frame.clone(), side.protocol),
             What::Packet(packet) => print::packet(packet),
             What::Malformed(bytes, why) => {
                 format!("bytes {} # {why}", print::payload(bytes, Protocol::Bytes))
             }
         };
+        emitted.carried.print(&mut said);
         format!("< {} {said}", self.conversation(emitted))
     }
 

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use tidegate_binding_mqtt::codec::{Decoder, REMAINING_LENGTH_MAX, Version};
-use tidegate_engine::{BindingId, Duration, Limits, Output, StreamId, Time, Worker};
+use tidegate_engine::{BindingId, Duration, Limits, Output, StreamId, Time, WallTime, Worker};
 use tidegate_streams::{Frame, FrameKind, Half, Protocol, Role};
 
 use super::Mode;
+use super::call::Carried;
 use super::emitted::{Emitted, What};
 use crate::captures::Captures;
 use crate::house::House;
@@ -21,6 +22,9 @@ fn environment(name: &str) -> Option<String> {
 
 /// What a side's streams start with, where the script does not say.
 const CREDIT: u32 = 1 << 20;
+
+/// What the wall clock shows when a scenario begins: 2026-01-01T00:00:00Z.
+const WALL_CLOCK: WallTime = WallTime::from_unix_millis(1_767_225_600_000);
 
 /// One side of the binding.
 #[derive(Debug)]
@@ -78,6 +82,7 @@ impl Stage {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&script.seed.to_le_bytes());
         let mut worker = Worker::new(0, seed, Limits::default());
+        worker.set_wall_clock(Time::START, WALL_CLOCK);
         let seeded = match mode {
             Mode::Seeded(seed) if !script.ordered => {
                 worker.reorder(seed);
@@ -211,10 +216,21 @@ impl Stage {
             Frame::Data(data) if !side.manual => Some((edge, at.stream, data.payload.len())),
             _ => None,
         };
+        let opens = frame.kind() == FrameKind::Begin && !reply;
+        let now = self.now;
+        let carried = if opens {
+            self.worker.turn(now, edge, |cx| {
+                let call = cx.call_of(at.stream);
+                call.map(|call| Carried::of(call, now)).unwrap_or_default()
+            })
+        } else {
+            Carried::default()
+        };
         let emitted = |what| Emitted {
             side: index,
             stream: at.stream,
             reply,
+            carried: carried.clone(),
             what,
         };
         match frame {

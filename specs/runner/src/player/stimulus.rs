@@ -9,6 +9,7 @@ use tidegate_streams::{
     BeginEx, Data, DataFlags, Frame, FrameKind, Pooled, Protocol, Scripted, Value, Window,
 };
 
+use super::call::{stated, without_call};
 use super::stage::{Conversation, Stage, stands_on_reply, word_of};
 use crate::said::Said;
 
@@ -91,14 +92,15 @@ impl Stage {
             _ => Frame::blank(kind, protocol, word)
                 .ok_or_else(|| format!("{} has no {kind} '{word}'", protocol.word()))?,
         };
-        self.fill(said, &mut frame)?;
-        match frame {
-            Frame::Begin(begin) if caller && !self.is_open(side, said.number) => {
-                self.open(side, said.number, begin.into_inner());
-                Ok(())
+        if kind == FrameKind::Begin && caller && !self.is_open(side, said.number) {
+            self.fill(&without_call(said), &mut frame)?;
+            if let Frame::Begin(begin) = frame {
+                return self.open(said, side, begin.into_inner());
             }
-            frame => self.send(said, side, frame),
+            return Ok(());
         }
+        self.fill(said, &mut frame)?;
+        self.send(said, side, frame)
     }
 
     /// Sets the fields that are said.
@@ -121,19 +123,21 @@ impl Stage {
         self.conversations.contains_key(&(side, number))
     }
 
-    fn open(&mut self, side: usize, number: u32, begin: BeginEx) {
+    fn open(&mut self, said: &Said, side: usize, begin: BeginEx) -> Result<(), String> {
         let Some(edge) = self.sides.get(side).map(|side| side.edge) else {
-            return;
+            return Ok(());
         };
+        let call = stated(said, &self.captures, self.now)?;
         let target = self.target;
         let word = word_of(Some(&Frame::begin(begin.clone())));
         let opened = self.worker.turn(self.now, edge, |cx| {
-            cx.open(target, begin, Token::default())
+            cx.open_for(call, target, begin, Token::default())
         });
         if let Ok(stream) = opened {
-            self.conversations
-                .insert((side, number), Conversation { stream, word });
+            let conversation = Conversation { stream, word };
+            self.conversations.insert((side, said.number), conversation);
         }
+        Ok(())
     }
 
     fn stream(&self, said: &Said, side: usize) -> Result<StreamId, String> {
@@ -241,7 +245,7 @@ impl Stage {
         let body = self.payload(said)?;
         let mut headers = HeaderMap::new();
         let mut path = "/mcp".to_owned();
-        for (name, pattern) in &said.fields {
+        for (name, pattern) in &without_call(said).fields {
             let value = pattern
                 .resolve(&self.captures)
                 .map_err(|error| error.to_string())?;
@@ -265,7 +269,7 @@ impl Stage {
             headers,
             content_length: if said.has("open") { -1 } else { length },
         };
-        self.open(side, said.number, request.into());
+        self.open(said, side, request.into())?;
         if !body.is_empty() {
             self.data(said, side, DataFlags::WHOLE, body, None)?;
         }

@@ -1,0 +1,50 @@
+//! What a stream carries beside its frames: which request it serves, for whom, and until when.
+//!
+//! A binding that opens a stream for the one it works for passes all of it on by doing nothing
+//! ([`Context::open`](crate::Context::open)). One that opens a stream for several callers, a shared
+//! connection or a cache, states what holds for all of them
+//! ([`Context::open_for`](crate::Context::open_for)).
+
+use std::sync::Arc;
+
+use tidegate_streams::Identity;
+
+use crate::time::Time;
+
+/// What a stream carries beside its frames.
+///
+/// **Deadlines.** Whoever opens a stream with a deadline gives the answer up when it has not come
+/// by then; whoever accepts one answers by then. Both ends hold to the same point in time, and so
+/// does everything that is opened on the way, so that no binding needs a time of its own to keep.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CallContext {
+    /// Ties together what one request caused, across bindings, workers and logs; 0 where there is no
+    /// request.
+    pub trace: u64,
+    /// The authenticated caller; `None` for an anonymous one.
+    pub identity: Option<Arc<Identity>>,
+    /// When the caller gives up; `None` where it waits for as long as it takes.
+    pub deadline: Option<Time>,
+}
+
+impl CallContext {
+    /// The context of what is done for several callers: their trace is kept, so that logs tell what
+    /// caused it, while identity and deadline are nobody's.
+    #[must_use]
+    pub const fn shared(&self) -> Self {
+        Self {
+            trace: self.trace,
+            identity: None,
+            deadline: None,
+        }
+    }
+
+    /// The same with another deadline.
+    #[must_use]
+    pub fn until(&self, deadline: Option<Time>) -> Self {
+        Self {
+            deadline,
+            ..self.clone()
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Who a call is made for, as the edge that authenticated the caller states it.
+//!
+//! No binding behind that edge parses a credential: it asks the identity that the stream carries. A
+//! stream without one is anonymous.
+
+use bytestring::ByteString;
+
+use crate::extension;
+
+extension! {
+    /// One named attribute of an identity: a claim of a token, a field of a certificate.
+    pub struct IdentityAttribute "attribute" {
+        /// The attribute's name, e.g. `department`.
+        name "name": ByteString = ByteString::new(),
+        /// Its value.
+        value "value": ByteString = ByteString::new(),
+    }
+}
+crate::record_field!(IdentityAttribute);
+
+extension! {
+    /// An authenticated caller.
+    ///
+    /// ```
+    /// use tidegate_streams::Identity;
+    /// let alice = Identity {
+    ///     subject: "alice".into(),
+    ///     roles: vec!["operator".into()],
+    ///     ..Identity::default()
+    /// };
+    /// assert!(alice.has_role("operator") && !alice.has_role("admin"));
+    /// assert!(!alice.is_expired(u64::MAX), "it states no expiry");
+    /// ```
+    pub struct Identity "identity" {
+        /// Who it is: the key's name, the token's subject, the certificate's name.
+        subject "subject": ByteString = ByteString::new(),
+        /// The guard that authenticated it, by its name in the config.
+        guard "guard": ByteString = ByteString::new(),
+        /// The roles, or scopes, that the guard grants it.
+        roles "roles": Vec<ByteString> = Vec::new(),
+        /// Whatever else the guard states of it.
+        attributes "attributes": Vec<IdentityAttribute> = Vec::new(),
+        /// When it expires, in milliseconds since the Unix epoch; 0: never.
+        expires "expires": u64 = 0,
+    }
+}
+crate::record_field!(Identity);
+
+impl Identity {
+    /// Whether the guard grants it a role.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles.iter().any(|granted| granted == role)
+    }
+
+    /// The value of an attribute.
+    pub fn attribute(&self, name: &str) -> Option<&ByteString> {
+        let named = self.attributes.iter().find(|it| it.name == name);
+        named.map(|attribute| &attribute.value)
+    }
+
+    /// Whether it has expired at a time, in milliseconds since the Unix epoch.
+    pub const fn is_expired(&self, unix_millis: u64) -> bool {
+        self.expires != 0 && self.expires <= unix_millis
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Field as _;
+
+    #[test]
+    fn an_identity_prints_and_parses_as_a_record() {
+        let identity = Identity {
+            subject: "alice".into(),
+            guard: "staff".into(),
+            roles: vec!["operator".into()],
+            attributes: vec![IdentityAttribute {
+                name: "site".into(),
+                value: "north".into(),
+            }],
+            expires: 7_000,
+        };
+        let value = identity.to_value();
+        assert_eq!(
+            value.to_string(),
+            r#"{subject="alice", guard="staff", roles=["operator"], attributes=[{name="site", value="north"}], expires=7000}"#
+        );
+        assert_eq!(Identity::from_value(&value), Ok(identity));
+    }
+
+    #[test]
+    fn roles_attributes_and_expiry_are_looked_up() {
+        let identity = Identity {
+            roles: vec!["viewer".into()],
+            attributes: vec![IdentityAttribute {
+                name: "site".into(),
+                value: "north".into(),
+            }],
+            expires: 7_000,
+            ..Identity::default()
+        };
+        assert!(identity.has_role("viewer") && !identity.has_role("view"));
+        assert_eq!(identity.attribute("site").map(|it| &**it), Some("north"));
+        assert_eq!(identity.attribute("sit"), None);
+        assert!(!identity.is_expired(6_999) && identity.is_expired(7_000));
+    }
+}
