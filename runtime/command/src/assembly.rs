@@ -37,7 +37,7 @@ pub(crate) fn attach(
             continue;
         };
         let exits = Exits { config, ids: &ids };
-        let id = attach_one(binding, &exits, listening, assembly)?;
+        let id = attach_one(binding, &exits, listening, assembly.of(&binding.name))?;
         ids.insert(binding.name.clone(), id);
     }
     if let Some(attach) = extras.attach {

@@ -9,18 +9,27 @@ use tidegate_engine::{BindingId, Worker};
 
 /// Where a binding can be attached.
 pub(crate) trait Place {
-    fn attach(&mut self, binding: impl tidegate_engine::Binding + 'static) -> BindingId;
+    fn attach(&mut self, name: &str, binding: impl tidegate_engine::Binding + 'static)
+    -> BindingId;
 }
 
 impl Place for Assembly {
-    fn attach(&mut self, binding: impl tidegate_engine::Binding + 'static) -> BindingId {
-        Self::attach(self, binding)
+    fn attach(
+        &mut self,
+        name: &str,
+        binding: impl tidegate_engine::Binding + 'static,
+    ) -> BindingId {
+        self.of(name).attach(binding)
     }
 }
 
 impl Place for Worker {
-    fn attach(&mut self, binding: impl tidegate_engine::Binding + 'static) -> BindingId {
-        Self::attach(self, Box::new(binding))
+    fn attach(
+        &mut self,
+        name: &str,
+        binding: impl tidegate_engine::Binding + 'static,
+    ) -> BindingId {
+        Self::attach(self, name, Box::new(binding))
     }
 }
 
@@ -66,15 +75,25 @@ pub(crate) fn attach(
     place: &mut impl Place,
 ) -> Result<Option<BindingId>, Faults> {
     let Onward { exit, routes } = onward;
+    let name = binding.name.as_str();
     Ok(Some(
         match (binding.r#type.as_str(), binding.kind.as_str()) {
-            ("mqtt", "client") => place.attach(client::MqttClient::new(binding.options()?, exit)),
+            ("mqtt", "client") => {
+                place.attach(name, client::MqttClient::new(binding.options()?, exit))
+            }
             ("mcp_mqtt", "proxy") => {
                 let options = binding.options()?;
-                place.attach(tidegate_binding_mcp_mqtt::McpMqtt::new(&options, exit))
+                place.attach(
+                    name,
+                    tidegate_binding_mcp_mqtt::McpMqtt::new(&options, exit),
+                )
             }
-            ("mcp", "proxy") => place.attach(proxy::McpProxy::new(binding.options()?, routes)),
-            ("mcp", "server") => place.attach(server::McpServer::new(binding.options()?, exit)),
+            ("mcp", "proxy") => {
+                place.attach(name, proxy::McpProxy::new(binding.options()?, routes))
+            }
+            ("mcp", "server") => {
+                place.attach(name, server::McpServer::new(binding.options()?, exit))
+            }
             _ => return Ok(None),
         },
     ))

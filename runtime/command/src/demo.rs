@@ -70,7 +70,7 @@ fn attach_devices(assembly: &mut Assembly, bindings: &BTreeMap<String, BindingId
     if let Some(exit) = bindings.get("mqtt_client0")
         && assembly.worker() == 0
     {
-        assembly.attach(devices::Devices::new(*exit));
+        assembly.of("devices").attach(devices::Devices::new(*exit));
     } else {
         assembly.attach_nothing();
     }

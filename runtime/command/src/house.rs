@@ -42,7 +42,10 @@ impl House for Tidegate {
         let onward = onward.ok_or_else(|| format!("the binding {} has no exit", binding.name))?;
         if binding.r#type == "test" {
             let options = binding.options().map_err(|faults| told(&faults))?;
-            return Ok(worker.attach(Box::new(fixtures::Relay::new(options, onward.exit))));
+            return Ok(worker.attach(
+                &binding.name,
+                Box::new(fixtures::Relay::new(options, onward.exit)),
+            ));
         }
         bindings::attach(binding, onward, worker)
             .map_err(|faults| told(&faults))?

@@ -14,6 +14,8 @@ pub struct Assembly {
     worker: u16,
     workers: u16,
     stop: Stop,
+    /// Whose name the next place bears.
+    name: String,
 }
 
 /// Asks the engine to stop, from inside: standard input has ended.
@@ -38,6 +40,7 @@ impl Assembly {
             worker,
             workers,
             stop,
+            name: String::new(),
         }
     }
 
@@ -61,10 +64,17 @@ impl Assembly {
         self.stop.clone()
     }
 
+    /// What is attached from now on is the binding of this name in the config.
+    pub fn of(&mut self, name: &str) -> &mut Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
     /// Attaches a binding; its exits must have been attached before.
     pub fn attach(&mut self, binding: impl Binding + 'static) -> BindingId {
+        let name = &self.name;
         self.handle
-            .with_worker(|worker| worker.attach(Box::new(binding)))
+            .with_worker(|worker| worker.attach(name, Box::new(binding)))
     }
 
     /// Attaches an edge. `window` is the credit, in bytes, that streams towards it start with.
@@ -73,7 +83,10 @@ impl Assembly {
         window: u32,
         edge: impl FnOnce(BindingId, Handle) -> Rc<E>,
     ) -> (BindingId, Rc<E>) {
-        let id = self.handle.with_worker(|worker| worker.attach_edge(window));
+        let name = &self.name;
+        let id = self
+            .handle
+            .with_worker(|worker| worker.attach_edge(name, window));
         let edge = edge(id, self.handle());
         self.handle.place_edge(id, edge.clone());
         (id, edge)
@@ -82,7 +95,9 @@ impl Assembly {
     /// Keeps a place in the order of attachment that this worker has no use for, so that every
     /// binding has the same name on every worker.
     pub fn attach_nothing(&mut self) -> BindingId {
-        self.handle.with_worker(|worker| worker.attach_edge(0))
+        let name = &self.name;
+        self.handle
+            .with_worker(|worker| worker.attach_edge(name, 0))
     }
 
     /// Runs a task on the worker's thread.

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use thiserror::Error;
-use tidegate_engine::{Counters, Limits};
+use tidegate_engine::{Counters, Limits, Measures};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::oneshot;
 
@@ -105,6 +105,20 @@ impl Engine {
                 && let Ok(counters) = answer.await
             {
                 all.push(counters);
+            }
+        }
+        all
+    }
+
+    /// What bindings and engine count and hold, of all workers together.
+    pub async fn report(&self) -> Measures {
+        let mut all = Measures::default();
+        for mailbox in &self.mailboxes {
+            let (reply, answer) = oneshot::channel();
+            if mailbox.send(Command::Report(reply)).is_ok()
+                && let Ok(measures) = answer.await
+            {
+                all.add(measures);
             }
         }
         all

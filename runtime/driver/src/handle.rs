@@ -4,9 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tidegate_engine::{At, BindingId, Context, Counters, StreamId, Time, WallTime, Worker};
+use tidegate_engine::{
+    At, BindingId, Context, Counters, Measures, Meter, StreamId, Time, WallTime, Worker,
+};
 use tidegate_streams::Frame;
 use tokio::sync::Notify;
+
+use crate::log;
 
 /// Real I/O, seen from the worker.
 pub trait Edge {
@@ -20,6 +24,9 @@ pub trait Edge {
 
     /// The engine is about to stop: take nothing new in.
     fn on_shutdown(&self) {}
+
+    /// Tells what it counts and holds, as [`Binding::report`](tidegate_engine::Binding::report).
+    fn report(&self, _meter: &mut dyn Meter) {}
 }
 
 /// How often a worker's wall clock is set, in milliseconds.
@@ -110,6 +117,20 @@ impl Handle {
     /// The worker's figures.
     pub fn counters(&self) -> Counters {
         self.0.worker.borrow().counters()
+    }
+
+    /// What bindings, engine and edges count and hold.
+    pub(crate) fn report(&self) -> Measures {
+        let mut measures = Measures::default();
+        let worker = self.0.worker.borrow();
+        worker.report(&mut measures);
+        let edges = self.0.edges.borrow();
+        for (index, edge) in edges.iter().enumerate() {
+            if let (Some(edge), Some(id)) = (edge, worker.binding_at(index)) {
+                edge.report(measures.of(worker.name(id)));
+            }
+        }
+        measures
     }
 
     pub(crate) fn with_worker<R>(&self, act: impl FnOnce(&mut Worker) -> R) -> R {
@@ -219,7 +240,16 @@ impl Handle {
         }
         self.0.touched.set(touched);
         self.0.routing.set(false);
+        self.export_events();
         self.rearm();
+    }
+
+    /// Hands the events of the turn to the log.
+    fn export_events(&self) {
+        let mut worker = self.0.worker.borrow_mut();
+        while let Some(event) = worker.poll_event() {
+            log::event(worker.name(event.binding), &event);
+        }
     }
 
     /// Ends a stream towards a place that this worker has no use for.

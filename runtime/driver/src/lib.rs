@@ -13,6 +13,7 @@
 mod assembly;
 mod engine;
 mod handle;
+mod log;
 mod relay;
 #[expect(clippy::expect_used, reason = "a stand-in for tests")]
 pub mod testing;

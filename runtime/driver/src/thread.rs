@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_engine::{Counters, Limits, Worker};
+use tidegate_engine::{Counters, Limits, Measures, Worker};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Passed(Passed),
     /// Tell the figures.
     Counters(oneshot::Sender<Counters>),
+    /// Tell what bindings and engine count and hold.
+    Report(oneshot::Sender<Measures>),
     /// Stop within a time; tell how many streams were cut off.
     Shutdown {
         within: Duration,
@@ -77,6 +79,9 @@ async fn work(mut seat: Seat, ready: &std::sync::mpsc::Sender<Result<(), StartEr
             Command::Passed(passed) => relay.take(&handle, passed),
             Command::Counters(reply) => {
                 let _ = reply.send(handle.counters());
+            }
+            Command::Report(reply) => {
+                let _ = reply.send(handle.report());
             }
             Command::Shutdown { within, cut } => {
                 let left = stop(&handle, &relay, &mut seat.commands, within).await;

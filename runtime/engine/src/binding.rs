@@ -5,6 +5,7 @@ use std::fmt;
 use tidegate_streams::{BeginEx, Frame, Role};
 
 use crate::context::Context;
+use crate::meter::Meter;
 
 /// Names a binding within a worker; the same on every worker of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,10 +81,11 @@ pub trait Binding {
     }
 
     /// How many exchanges, sessions and connections it keeps: whatever must be gone when its streams
-    /// are.
-    fn exchanges(&self) -> usize {
-        0
-    }
+    /// are. Each thing counts once.
+    fn exchanges(&self) -> usize;
+
+    /// Tells what it counts and holds, beside its exchanges, under names that stay.
+    fn report(&self, _meter: &mut dyn Meter) {}
 
     /// Once, before any stream.
     fn on_start(&mut self, _cx: &mut Context<'_>) {}

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use tidegate_streams::{
-    AbortEx, BeginEx, DataFlags, Frame, FrameKind, Half, Identity, Pooled, ResetEx, Role, Window,
+    AbortEx, BeginEx, DataFlags, Event, Frame, FrameKind, Half, Identity, Pooled, ResetEx, Role,
+    Window,
 };
 
 use crate::binding::{BindingId, StreamId, Token};
 use crate::call::CallContext;
 use crate::counters::Counters;
+use crate::event::Events;
 use crate::random::Random;
 use crate::slot::{Opening, Slot, Slots};
 use crate::state::{HalfState, Transition};
@@ -46,6 +48,9 @@ pub(crate) struct Core {
     pub(crate) timers: Timers,
     pub(crate) random: Random,
     pub(crate) counters: Counters,
+    pub(crate) events: Events,
+    /// The name of each binding in the config.
+    pub(crate) names: Vec<Box<str>>,
     /// The starting credit that each binding declares.
     pub(crate) windows: Vec<u32>,
     /// The edge that carries streams to other workers, if there is one.
@@ -63,6 +68,11 @@ impl Core {
         if self.slots.get(stream).is_some_and(Slot::is_over) {
             self.slots.remove(stream);
         }
+    }
+
+    /// The name of a binding in the config.
+    pub(crate) fn name(&self, binding: BindingId) -> &str {
+        self.names.get(binding.index()).map_or("", |name| name)
     }
 
     pub(crate) fn credit(&self, binding: BindingId, stream: StreamId) -> usize {
@@ -95,6 +105,25 @@ impl Context<'_> {
     /// The binding whose handler runs.
     pub const fn binding(&self) -> BindingId {
         self.binding
+    }
+
+    /// Its name in the config.
+    pub fn name(&self) -> &str {
+        self.core.name(self.binding)
+    }
+
+    /// Tells operators something. What it is worth is the exporters' matter.
+    pub fn event<E: Event>(&mut self, event: &E) {
+        if self.hears::<E>() {
+            let at = self.wall_clock();
+            let events = &mut self.core.events;
+            events.emit(at, self.binding, self.call.trace, event);
+        }
+    }
+
+    /// Whether anybody listens to events of this kind, for those that cost something to make.
+    pub fn hears<E: Event>(&self) -> bool {
+        E::SEVERITY >= self.core.events.from
     }
 
     /// Which worker this is, from 0.
@@ -424,7 +453,7 @@ impl Context<'_> {
     fn violation(&mut self, stream: StreamId, kind: FrameKind, what: &'static str) {
         self.core.counters.violations += 1;
         tracing::error!(
-            binding = self.binding.index(),
+            binding = self.core.name(self.binding),
             ?stream,
             trace = format_args!("{:016x}", self.call.trace),
             "a {kind} frame {what}; the stream is ended"

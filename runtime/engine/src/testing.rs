@@ -41,12 +41,12 @@ impl Rig {
 
     /// Adds an edge: a caller, or an exit. Streams towards it start with `window` bytes of credit.
     pub fn edge(&mut self, window: u32) -> BindingId {
-        self.worker.attach_edge(window)
+        self.worker.attach_edge("edge", window)
     }
 
     /// Adds the binding under test, behind its exits.
     pub fn attach(&mut self, binding: impl Binding + 'static) -> BindingId {
-        self.worker.attach(Box::new(binding))
+        self.worker.attach("binding", Box::new(binding))
     }
 
     /// Opens a stream from `edge` and drains.

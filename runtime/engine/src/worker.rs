@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tidegate_streams::{Frame, FrameKind, Protocol, ResetEx, Role, mcp, mqtt};
+use tidegate_streams::{Frame, FrameKind, Protocol, ResetEx, Role, Severity, mcp, mqtt};
 
 use crate::binding::{At, Binding, BindingId, StreamId, Token};
 use crate::call::CallContext;
 use crate::context::{Context, Core, Envelope};
 use crate::counters::Counters;
+use crate::event::{Emitted, Events};
+use crate::meter::{Measures, Meter as _};
 use crate::random::Random;
 use crate::slot::Slots;
 use crate::time::{Time, WallTime};
@@ -69,6 +71,8 @@ impl Worker {
             timers: Timers::default(),
             random: Random::seeded(seed),
             counters: Counters::default(),
+            events: Events::default(),
+            names: Vec::new(),
             windows: Vec::new(),
             relay: None,
             workers: 1,
@@ -101,33 +105,50 @@ impl Worker {
         self.core.epoch = WallTime::from_unix_millis(epoch);
     }
 
-    /// Attaches a binding. Its exits must have been attached before it.
-    pub fn attach(&mut self, binding: Box<dyn Binding>) -> BindingId {
+    /// Attaches a binding under its name in the config. Its exits must have been attached before it.
+    pub fn attach(&mut self, name: &str, binding: Box<dyn Binding>) -> BindingId {
         let window = binding.window();
-        self.place(Place::Binding(binding), window)
+        self.place(name, Place::Binding(binding), window)
     }
 
-    /// Attaches an edge: frames for it come out of [`Worker::poll_output`]. `window` is the credit
-    /// that streams towards it start with, in bytes.
-    pub fn attach_edge(&mut self, window: u32) -> BindingId {
-        self.place(Place::Edge, window)
+    /// Attaches an edge under its name in the config: frames for it come out of
+    /// [`Worker::poll_output`]. `window` is the credit that streams towards it start with, in bytes.
+    pub fn attach_edge(&mut self, name: &str, window: u32) -> BindingId {
+        self.place(name, Place::Edge, window)
     }
 
     /// Attaches the edge that carries streams to other workers; see [`Context::hand_over`]. The
     /// token of such a stream is the target binding's index above 16 bits of the worker's number.
     /// `workers` is how many there are.
     pub fn attach_relay(&mut self, workers: u16) -> BindingId {
-        let relay = self.attach_edge(0);
+        let relay = self.attach_edge("relay", 0);
         self.core.relay = Some(relay);
         self.core.workers = workers;
         relay
     }
 
-    fn place(&mut self, place: Place, window: u32) -> BindingId {
+    fn place(&mut self, name: &str, place: Place, window: u32) -> BindingId {
         let id = BindingId::of(self.places.len());
         self.places.push(place);
+        self.core.names.push(name.into());
         self.core.windows.push(window);
         id
+    }
+
+    /// The name of a binding or an edge in the config.
+    pub fn name(&self, binding: BindingId) -> &str {
+        self.core.name(binding)
+    }
+
+    /// From now on, events that are less severe are not kept. At first, those from `Info` on are.
+    pub const fn listen_from(&mut self, severity: Severity) {
+        self.core.events.from = severity;
+    }
+
+    /// The next event that a binding has emitted. They are to be taken after each turn: what waits is
+    /// bounded, and what is beyond that is dropped and counted.
+    pub fn poll_event(&mut self) -> Option<Emitted> {
+        self.core.events.take()
     }
 
     /// The binding at a place in the order of attachment, if there is one.
@@ -238,6 +259,27 @@ impl Worker {
             timers: self.core.timers.len(),
             exchanges: self.exchanges(),
             ..self.core.counters
+        }
+    }
+
+    /// What the bindings and the engine itself count and hold.
+    pub fn report(&self, measures: &mut Measures) {
+        let counters = self.counters();
+        let engine = measures.of("");
+        engine.gauge("engine.streams", counters.streams);
+        engine.gauge("engine.exchanges", counters.exchanges);
+        engine.gauge("engine.timers", counters.timers);
+        engine.counter("engine.streams.opened", counters.opened);
+        engine.counter("engine.streams.refused", counters.refused);
+        engine.counter("engine.frames", counters.frames);
+        engine.counter("engine.frames.dropped", counters.dropped);
+        engine.counter("engine.violations", counters.violations);
+        engine.counter("engine.faults", counters.faults);
+        engine.counter("engine.events.dropped", self.core.events.dropped);
+        for (place, name) in self.places.iter().zip(&self.core.names) {
+            if let Place::Binding(binding) = place {
+                binding.report(measures.of(name));
+            }
         }
     }
 
@@ -415,7 +457,7 @@ impl Worker {
         };
         self.core.counters.faults += 1;
         tracing::error!(
-            binding = id.index(),
+            binding = self.core.name(id),
             trace = format_args!("{trace:016x}"),
             "a handler panicked; its exchange is ended and the worker goes on"
         );
@@ -441,7 +483,7 @@ impl Worker {
         let run = AssertUnwindSafe(|| binding.on_fault(&mut cx, token));
         if catch_unwind(run).is_err() {
             tracing::error!(
-                binding = id.index(),
+                binding = self.core.name(id),
                 "the clean-up after a panic panicked too"
             );
         }

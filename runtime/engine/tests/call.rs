@@ -17,6 +17,10 @@ struct Opener {
 }
 
 impl Binding for Opener {
+    fn exchanges(&self) -> usize {
+        0
+    }
+
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, _: BeginEx) {
         let token = Token::from_index(self.accepted.len());
         cx.accept(stream, token);

@@ -31,6 +31,11 @@ const OVERSPEND: &[u8] = b"overspend";
 const TIMER: u32 = 1;
 
 impl Binding for Relay {
+    fn exchanges(&self) -> usize {
+        // It keeps its pairs for ever, so that a test can look at them.
+        0
+    }
+
     fn window(&self) -> u32 {
         1_000
     }
@@ -324,6 +329,10 @@ fn a_panic_ends_its_exchange_alone() {
 fn a_stream_that_nobody_accepts_is_reset() {
     struct Deaf;
     impl Binding for Deaf {
+        fn exchanges(&self) -> usize {
+            0
+        }
+
         fn on_begin(&mut self, _: &mut Context<'_>, _: StreamId, _: BeginEx) {}
         fn on_frame(&mut self, _: &mut Context<'_>, at: At, frame: Frame) {
             panic!("{at:?} was given {frame:?}");
@@ -404,8 +413,8 @@ fn the_limit_of_streams_refuses_one_more() {
             ..Limits::default()
         },
     );
-    let exit = worker.attach_edge(0);
-    let caller = worker.attach_edge(0);
+    let exit = worker.attach_edge("edge", 0);
+    let caller = worker.attach_edge("edge", 0);
     let opened: Vec<_> = worker.turn(Time::START, caller, |cx| {
         (0..3)
             .map(|_| cx.open(exit, BytesBegin::default(), Token(0)))
@@ -424,8 +433,8 @@ fn a_turn_is_bounded_and_the_rest_waits() {
         ..Limits::default()
     };
     let mut worker = Worker::new(0, [0; 32], limits);
-    let exit = worker.attach_edge(0);
-    let caller = worker.attach_edge(0);
+    let exit = worker.attach_edge("edge", 0);
+    let caller = worker.attach_edge("edge", 0);
     worker.turn(Time::START, caller, |cx| {
         for _ in 0..5 {
             cx.open(exit, BytesBegin::default(), Token(0))
@@ -443,6 +452,10 @@ fn timers_fire_in_order_of_deadline_and_a_cancelled_one_does_not() {
     #[derive(Default)]
     struct Clock;
     impl Binding for Clock {
+        fn exchanges(&self) -> usize {
+            0
+        }
+
         fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, _: BeginEx) {
             cx.accept(stream, Token(0));
             cx.timer(Duration::from_millis(20), Token(2), 0, "second");

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes_stream;
+mod event;
 mod extension;
 mod field;
 mod frame;
@@ -21,6 +22,7 @@ pub mod mqtt;
 mod pooled;
 mod scripted;
 
+pub use event::{Event, Severity};
 pub use extension::{AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, FlushEx, Protocol, ResetEx};
 pub use field::{Extension, Field, FieldDoc, FieldError, Value};
 pub use frame::{Data, DataFlags, Direction, Frame, FrameKind, Half, Role, Window};

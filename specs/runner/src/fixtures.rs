@@ -75,6 +75,10 @@ impl Relay {
 }
 
 impl Binding for Relay {
+    fn exchanges(&self) -> usize {
+        self.pairs.len()
+    }
+
     fn window(&self) -> u32 {
         self.options.window
     }

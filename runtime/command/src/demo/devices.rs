@@ -170,6 +170,10 @@ fn tenths(value: i64) -> String {
 }
 
 impl Binding for Devices {
+    fn exchanges(&self) -> usize {
+        self.exchanges.len()
+    }
+
     fn on_start(&mut self, cx: &mut Context<'_>) {
         self.publish(cx, "devices/lamp/state".to_owned(), "off".to_owned());
         self.report(cx);

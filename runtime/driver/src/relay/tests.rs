@@ -13,6 +13,10 @@ struct Owned {
 }
 
 impl tidegate_engine::Binding for Owned {
+    fn exchanges(&self) -> usize {
+        0
+    }
+
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
         if cx.worker() == 0 {
             cx.hand_over(stream, begin, 1);
@@ -54,8 +58,8 @@ impl Side {
         let owned = Box::new(Owned {
             streams: Rc::clone(&streams),
         });
-        let owned = handle.with_worker(|it| it.attach(owned));
-        let caller = handle.with_worker(|it| it.attach_edge(1_000));
+        let owned = handle.with_worker(|it| it.attach("owned", owned));
+        let caller = handle.with_worker(|it| it.attach_edge("caller", 1_000));
         handle.place_edge(caller, Rc::new(Silent));
         Self {
             handle,

@@ -18,6 +18,10 @@ pub(crate) struct Answerer {
 }
 
 impl Binding for Answerer {
+    fn exchanges(&self) -> usize {
+        0
+    }
+
     fn window(&self) -> u32 {
         WINDOW
     }
@@ -63,6 +67,10 @@ pub(crate) struct Alarm {
 }
 
 impl Binding for Alarm {
+    fn exchanges(&self) -> usize {
+        0
+    }
+
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
         self.stream = Some(stream);
         cx.accept(stream, Token(0));

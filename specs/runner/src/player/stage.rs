@@ -114,7 +114,7 @@ impl Stage {
             if exits.contains_key(&index) {
                 continue;
             }
-            let edge = worker.attach_edge(window(&name));
+            let edge = worker.attach_edge(&name, window(&name));
             exits.insert(index, edge);
             let manual = manual(&name).is_some();
             sides.push(Side {
@@ -128,7 +128,7 @@ impl Stage {
         let target = house.attach(declared, &exits, &mut worker)?;
         for protocol in descriptor.accepted() {
             let name = protocol.word().to_owned();
-            let edge = worker.attach_edge(window(&name));
+            let edge = worker.attach_edge(&name, window(&name));
             let manual = manual(&name).is_some();
             sides.push(Side {
                 name,

@@ -1,0 +1,139 @@
+//! Meters: what bindings and the engine itself count and hold, under stable names.
+//!
+//! A binding reports when it is asked to ([`Binding::report`](crate::Binding::report)): a counter costs
+//! it an addition and nothing else. Names and labels come from the code and the config alone, never from
+//! the wire, so that there are as many series as there are bindings and kinds of things.
+
+/// What a figure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MeterKind {
+    /// It only grows, from 0 at the start.
+    Counter,
+    /// It is what there is now.
+    Gauge,
+}
+
+/// A name and its value, which tell figures of one name apart.
+pub type Label = (&'static str, &'static str);
+
+/// Takes the figures that are reported.
+///
+/// Figures of the same name and labels, from several bindings of one name or from several workers, are
+/// to be added.
+pub trait Meter {
+    /// Takes one figure. `name` has lower-case words and dots, e.g. `mqtt.client.reconnects`.
+    fn record(&mut self, kind: MeterKind, name: &'static str, labels: &[Label], value: u64);
+
+    /// Takes a counter without labels.
+    fn counter(&mut self, name: &'static str, value: u64) {
+        self.record(MeterKind::Counter, name, &[], value);
+    }
+
+    /// Takes a gauge without labels.
+    fn gauge(&mut self, name: &'static str, value: usize) {
+        let value = u64::try_from(value).unwrap_or(u64::MAX);
+        self.record(MeterKind::Gauge, name, &[], value);
+    }
+}
+
+/// One figure of one binding.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Measure {
+    /// The binding's name in the config; empty for the engine's own.
+    pub binding: String,
+    /// What is counted.
+    pub name: &'static str,
+    /// Which of those of one name.
+    pub labels: Vec<Label>,
+    /// What the figure is.
+    pub kind: MeterKind,
+    /// The figure.
+    pub value: u64,
+}
+
+/// Gathers figures, and adds those that are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Measures {
+    binding: String,
+    all: Vec<Measure>,
+}
+
+impl Measures {
+    /// What is reported from now on is this binding's.
+    pub fn of(&mut self, binding: &str) -> &mut Self {
+        binding.clone_into(&mut self.binding);
+        self
+    }
+
+    /// Adds all figures of another one: those of another worker.
+    pub fn add(&mut self, other: Self) {
+        for measure in other.all {
+            self.put(measure);
+        }
+    }
+
+    /// The figures, in the order in which they were reported first.
+    pub fn iter(&self) -> impl Iterator<Item = &Measure> {
+        self.all.iter()
+    }
+
+    /// One figure, without labels; 0 where nothing of the name was reported.
+    pub fn value(&self, binding: &str, name: &str) -> u64 {
+        let found = self
+            .all
+            .iter()
+            .find(|it| it.binding == binding && it.name == name && it.labels.is_empty());
+        found.map_or(0, |measure| measure.value)
+    }
+
+    fn put(&mut self, measure: Measure) {
+        let same = |it: &&mut Measure| {
+            it.name == measure.name && it.binding == measure.binding && it.labels == measure.labels
+        };
+        match self.all.iter_mut().find(same) {
+            Some(known) => known.value = known.value.saturating_add(measure.value),
+            None => self.all.push(measure),
+        }
+    }
+}
+
+impl Meter for Measures {
+    fn record(&mut self, kind: MeterKind, name: &'static str, labels: &[Label], value: u64) {
+        self.put(Measure {
+            binding: self.binding.clone(),
+            name,
+            labels: labels.to_vec(),
+            kind,
+            value,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_figures_of_all_workers_are_added_and_labels_tell_them_apart() {
+        let report = |sent: u64| {
+            let mut worker = Measures::default();
+            worker.of("mqtt0").gauge("mqtt.client.connections", 1);
+            for (outcome, value) in [("done", sent), ("not_sent", 1)] {
+                let labels = [("outcome", outcome)];
+                worker.record(MeterKind::Counter, "mqtt.client.publishes", &labels, value);
+            }
+            worker.of("mqtt1").gauge("mqtt.client.connections", 7);
+            worker
+        };
+        let mut all = report(40);
+        all.add(report(2));
+        assert_eq!(all.value("mqtt0", "mqtt.client.connections"), 2);
+        assert_eq!(all.value("mqtt1", "mqtt.client.connections"), 14);
+        assert_eq!(all.value("mqtt0", "mqtt.client.connection"), 0);
+        let sent: Vec<(&str, u64)> = all
+            .iter()
+            .filter_map(|it| Some((it.labels.first()?.1, it.value)))
+            .collect();
+        assert_eq!(sent, [("done", 42), ("not_sent", 2)]);
+    }
+}

@@ -1,0 +1,100 @@
+//! What the engine promises about events and meters.
+#![allow(clippy::expect_used, reason = "a test that cannot go on says so")]
+
+use tidegate_engine::streams::bytes_stream::BytesBegin;
+use tidegate_engine::streams::{BeginEx, Extension as _, Field as _, Frame, Severity, event};
+use tidegate_engine::testing::Rig;
+use tidegate_engine::{At, Binding, Context, Measures, Meter, StreamId, Time, Token, WallTime};
+
+event! {
+    /// A stream has begun.
+    pub struct Begun "test.begun" Info "stream {number} has begun" {
+        /// Which, counted from 1.
+        number "number": u64 = 0,
+    }
+}
+
+event! {
+    /// Somebody looked closely.
+    pub struct Looked "test.looked" Debug "somebody looked" {}
+}
+
+/// Counts the streams that it takes, and tells of each.
+#[derive(Default)]
+struct Counting {
+    begun: u64,
+}
+
+impl Binding for Counting {
+    fn exchanges(&self) -> usize {
+        0
+    }
+
+    fn report(&self, meter: &mut dyn Meter) {
+        meter.counter("test.begun", self.begun);
+    }
+
+    fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, _: BeginEx) {
+        cx.accept(stream, Token::default());
+        self.begun += 1;
+        cx.event(&Begun { number: self.begun });
+        cx.event(&Looked {});
+    }
+
+    fn on_frame(&mut self, _: &mut Context<'_>, _: At, _: Frame) {}
+
+    fn on_fault(&mut self, _: &mut Context<'_>, _: Token) {}
+}
+
+#[test]
+fn an_event_tells_when_who_for_which_call_and_what() {
+    let mut rig = Rig::new();
+    let caller = rig.edge(0);
+    let counting = rig
+        .worker
+        .attach("counting0", Box::new(Counting::default()));
+    let wall = WallTime::from_unix_millis(1_000);
+    rig.worker.set_wall_clock(Time::START, wall);
+    let stream = rig.open(caller, counting, BytesBegin::default());
+    let trace = rig.turn(caller, |cx| cx.call_of(stream).map(|call| call.trace));
+    let event = rig.worker.poll_event().expect("it was emitted");
+    assert_eq!((event.at, event.id), (wall, Begun::WORD));
+    assert_eq!(Some(event.trace), trace);
+    assert_eq!(rig.worker.name(event.binding), "counting0");
+    assert_eq!(event.message, "stream 1 has begun");
+    assert_eq!(event.fields, [("number", 1u64.to_value())]);
+    assert_eq!(rig.worker.poll_event(), None, "nobody listens to details");
+    rig.worker.listen_from(Severity::Debug);
+    rig.open(caller, counting, BytesBegin::default());
+    assert!(
+        rig.worker
+            .poll_event()
+            .is_some_and(|it| it.id == "test.begun")
+    );
+    assert!(
+        rig.worker
+            .poll_event()
+            .is_some_and(|it| it.id == "test.looked")
+    );
+}
+
+#[test]
+fn events_that_nobody_takes_are_bounded_and_counted() {
+    let mut rig = Rig::new();
+    let caller = rig.edge(0);
+    let counting = rig
+        .worker
+        .attach("counting0", Box::new(Counting::default()));
+    for _ in 0..5_000 {
+        let stream = rig.open(caller, counting, BytesBegin::default());
+        rig.turn(caller, |cx| cx.terminate(stream, None, None));
+    }
+    let mut measures = Measures::default();
+    rig.worker.report(&mut measures);
+    assert_eq!(measures.value("counting0", "test.begun"), 5_000);
+    let dropped = measures.value("", "engine.events.dropped");
+    let kept = std::iter::from_fn(|| rig.worker.poll_event()).count();
+    assert!(dropped > 0 && kept > 0);
+    assert_eq!(dropped + kept as u64, 5_000);
+    assert_eq!(measures.value("", "engine.streams.opened"), 5_000);
+}
