@@ -31,6 +31,7 @@ pub use properties::{
     PublishProperties, SubscribeProperties, UnsubscribeProperties, UserProperty, WillProperties,
 };
 pub use reason::ReasonCode;
+pub use scripted::packet_reference;
 
 /// Which MQTT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -43,8 +43,11 @@ pub(crate) fn run(command: Spec) -> Result<(), Failure> {
 fn fields() -> String {
     format!(
         "# The fields of every stream\n\nWritten by `tidegate spec fields`; each field is declared \
-         once, in runtime/streams.\n{}",
-        tidegate_streams::reference()
+         once, in runtime/streams.\n{}\n# The fields of every packet\n\nOn the network side of \
+         `mqtt · client`; the names are those of MQTT 5.0. A PUBLISH's payload stands behind its \
+         fields. A reason code may be written as it is printed: `reason=0x87`.\n{}",
+        tidegate_streams::reference(),
+        tidegate_binding_mqtt::codec::packet_reference()
     )
 }
 
@@ -133,11 +136,16 @@ fn bless_all(paths: &[PathBuf]) -> Result<(), Failure> {
         })?;
         let before = std::fs::read_to_string(&file)?;
         if told == before {
-            say(format!("{}  as it was", file.display()));
+            say(format!("{}  unchanged", file.display()));
         } else {
             std::fs::write(&file, told)?;
+            let blessed = read(&file)?;
+            play(&blessed, &house, Mode::Ordered).map_err(|failure| Failure::Bless {
+                file: file.clone(),
+                what: format!("it was written, and still fails: {failure}"),
+            })?;
             say(format!(
-                "{}  written anew; read what has changed",
+                "{}  rewritten and passing; review the changes",
                 file.display()
             ));
         }

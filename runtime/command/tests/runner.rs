@@ -329,3 +329,31 @@ fn the_command_tells_by_its_exit_code_and_blesses_nothing_in_ci() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--bless is refused"));
     assert!(!run(&["no/such/folder"], "").status.success());
 }
+
+#[test]
+fn a_script_that_still_fails_once_it_is_blessed_is_told() {
+    let folder = std::env::temp_dir().join(format!("tidegate-bless-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let engine = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../specs/engine.spec/relay.yaml"
+    );
+    std::fs::copy(engine, folder.join("relay.yaml")).expect("the config is there");
+    // The caller's stream is never brought to its end, which no reaction can mend.
+    let open = "binding relay0 config=relay.yaml\n\n> mcp.1 begin toolsCall name=\"t\"\n";
+    let file = folder.join("open.spec");
+    std::fs::write(&file, open).expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let told = command
+        .args(["spec", "run", "--bless"])
+        .arg(&file)
+        .env_remove("CI");
+    let told = told.output().expect("the command runs");
+    std::fs::remove_dir_all(&folder).expect("the folder is there");
+    assert!(!told.status.success());
+    let error = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(
+        error.contains("still fails") && error.contains("streams are left"),
+        "{error}"
+    );
+}

@@ -1,15 +1,17 @@
 //! What stands behind `name=`: a value, or a pattern of one.
 
 use bytes::Bytes;
+use nom::Parser as _;
 use nom::branch::alt;
+use nom::bytes::complete::{tag, take_while1};
 use nom::character::complete::{char, i64 as integer};
 use nom::combinator::{cut, map, not, peek, value as constant};
 use nom::multi::separated_list0;
-use nom::sequence::{delimited, separated_pair, terminated};
+use nom::sequence::{delimited, preceded, separated_pair, terminated};
 use tidegate_streams::Value;
 
 use crate::captures::{Captured, Captures, Unbound};
-use crate::lexer::{Read, blanks, capture, hex, name, text, wanted, word};
+use crate::lexer::{Read, Trouble, blanks, capture, hex, name, text, wanted, word};
 
 /// A value, any value, or one that is captured and compared.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +43,7 @@ pub(crate) fn pattern(input: &str) -> Read<'_, Pattern> {
         (blanks, cut(wanted("',' or '}'", char('}')))),
     );
     let any = terminated(char('_'), not(peek(word)));
-    let number = terminated(integer, not(peek(word)));
+    let number = terminated(alt((reason_code, integer)), not(peek(word)));
     let parsers = alt((
         constant(Pattern::Any, any),
         map(capture, Pattern::Capture),
@@ -55,6 +57,18 @@ pub(crate) fn pattern(input: &str) -> Read<'_, Pattern> {
         map(word, |word| Pattern::Exactly(Value::Word(word.to_owned()))),
     ));
     wanted("a value", parsers)(input)
+}
+
+/// `0x87`, as sentences print the reason codes of MQTT.
+fn reason_code(input: &str) -> Read<'_, i64> {
+    let digits = take_while1(|letter: char| letter.is_ascii_hexdigit());
+    let (rest, digits) = preceded(tag("0x"), digits).parse(input)?;
+    let trouble = Trouble {
+        rest: input,
+        wanted: "at most 15 hex digits",
+    };
+    let number = i64::from_str_radix(digits, 16);
+    number.map_or(Err(nom::Err::Failure(trouble)), |number| Ok((rest, number)))
 }
 
 /// A list of plain values is a plain value.

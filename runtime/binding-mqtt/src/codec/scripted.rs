@@ -2,6 +2,8 @@
 //!
 //! A PUBLISH's payload is no field: it stands behind them, as in a DATA.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use tidegate_engine::streams::{
     Field, FieldDoc, FieldError, Scripted, Value, extension, record_field,
@@ -249,6 +251,43 @@ packets! {
     }
 }
 
+/// The words of all packets, in the order of their types (MQTT 5.0, 2.1.2).
+const WORDS: [&str; 15] = [
+    "CONNECT",
+    "CONNACK",
+    "PUBLISH",
+    "PUBACK",
+    "PUBREC",
+    "PUBREL",
+    "PUBCOMP",
+    "SUBSCRIBE",
+    "SUBACK",
+    "UNSUBSCRIBE",
+    "UNSUBACK",
+    "PINGREQ",
+    "PINGRESP",
+    "DISCONNECT",
+    "AUTH",
+];
+
+/// The fields of every packet, for the reference of scenarios.
+pub fn packet_reference() -> String {
+    let mut out = String::new();
+    for packet in WORDS.iter().filter_map(|word| Packet::blank(word)) {
+        let _ = write!(out, "\n## {}\n\n", packet.word());
+        if packet.known().is_empty() {
+            out.push_str("No fields.\n");
+            continue;
+        }
+        out.push_str("| field | default |\n|---|---|\n");
+        for FieldDoc { name, .. } in packet.known() {
+            let default = packet.value(name).map(|value| value.to_string());
+            let _ = writeln!(out, "| `{name}` | `{}` |", default.unwrap_or_default());
+        }
+    }
+    out
+}
+
 impl Packet {
     /// A packet with every field at its default; nothing for a word that names none.
     pub fn blank(word: &str) -> Option<Self> {
@@ -314,23 +353,7 @@ mod tests {
 
     #[test]
     fn every_packet_has_a_blank_of_its_word_without_fields_to_tell() {
-        for word in [
-            "CONNECT",
-            "CONNACK",
-            "PUBLISH",
-            "PUBACK",
-            "PUBREC",
-            "PUBREL",
-            "PUBCOMP",
-            "SUBSCRIBE",
-            "SUBACK",
-            "UNSUBSCRIBE",
-            "UNSUBACK",
-            "PINGREQ",
-            "PINGRESP",
-            "DISCONNECT",
-            "AUTH",
-        ] {
+        for word in WORDS {
             let packet = Packet::blank(word).expect(word);
             assert_eq!(packet.word(), word);
             assert_eq!(packet.fields(), []);
