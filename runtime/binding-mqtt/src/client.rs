@@ -31,6 +31,7 @@
 mod binding;
 mod connection;
 mod ending;
+mod expired;
 mod failure;
 mod granted;
 mod inbound;

@@ -6,7 +6,7 @@ use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::streams::mqtt::topic::check_name;
 use tidegate_engine::streams::mqtt::{MqttBeginEx, MqttDelivery, MqttPublish};
-use tidegate_engine::streams::{AbortEx, BeginEx, Frame, ResetEx, Role};
+use tidegate_engine::streams::{AbortEx, BeginEx, ChallengeEx, Frame, ResetEx, Role};
 use tidegate_engine::{At, Binding, BindingId, Context, StreamId, Token};
 
 use super::connection::{Connection, Phase, Shared, Work, stream_token};
@@ -268,6 +268,11 @@ impl MqttClient {
                     _ => cx.end(at.stream, Frame::end()),
                 }
                 self.with(cx, connection, |it, w| it.leave(w, key, None));
+            }
+            (Frame::Challenge(challenge), _) => {
+                if let ChallengeEx::Mqtt(expired) = *challenge {
+                    self.with(cx, connection, |it, w| it.expire(w, key, expired.after));
+                }
             }
             (Frame::Abort(_) | Frame::Reset(_), _) => {
                 self.with(cx, connection, |it, w| it.leave(w, key, None));
