@@ -4,5 +4,6 @@ mod connecting;
 mod fuzz;
 mod house;
 mod publishing;
+mod reconnecting;
 mod subscribing;
 mod trouble;
