@@ -43,6 +43,7 @@ mod link;
 mod options;
 mod outage;
 mod outbound;
+mod overdue;
 mod packet_ids;
 mod packets;
 mod publications;

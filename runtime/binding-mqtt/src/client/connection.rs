@@ -26,6 +26,7 @@ use super::keep_alive::{KeepAlive, Pulse};
 use super::link::{Attempt, Identity, Link};
 use super::options::Options;
 use super::outbound::Outbound;
+use super::overdue::Owed;
 use super::packet_ids::PacketIds;
 use super::packets;
 use super::streams::{Kind, Stream, Streams};
@@ -36,6 +37,7 @@ use crate::codec::{Decoder, ReasonCode, Version};
 /// The kinds of a connection's timers.
 pub(super) const PHASE_TIMER: u32 = 1;
 pub(super) const KEEP_ALIVE_TIMER: u32 = 2;
+pub(super) const OVERDUE_TIMER: u32 = 3;
 
 /// What the binding lends to its connections.
 #[derive(Debug)]
@@ -85,6 +87,19 @@ pub(super) enum Pending {
     UnsubAck,
 }
 
+impl Pending {
+    /// The packet, by name.
+    pub(super) const fn awaited(&self) -> &'static str {
+        match self {
+            Self::PubAck(_) => "PUBACK",
+            Self::PubRec(_) => "PUBREC",
+            Self::PubComp(_) => "PUBCOMP",
+            Self::SubAck { .. } => "SUBACK",
+            Self::UnsubAck => "UNSUBACK",
+        }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -119,6 +134,7 @@ pub(super) struct Connection {
     pub(super) received: BTreeSet<u16>,
     pub(super) granted: Granted,
     pub(super) keep_alive: KeepAlive,
+    pub(super) owed: Owed,
     /// The client identifier, as the link knows it.
     pub(super) identity: Identity,
     /// The attempt to connect that is under way.
@@ -164,6 +180,7 @@ impl Connection {
             received: BTreeSet::new(),
             granted: Granted::default(),
             keep_alive: KeepAlive::default(),
+            owed: Owed::default(),
             identity,
             attempt: None,
             in_line: false,
@@ -232,6 +249,7 @@ impl Connection {
         self.subscriptions = Subscriptions::default();
         self.received.clear();
         self.granted = Granted::default();
+        self.owed.start_anew();
     }
 
     pub(super) fn stream_keys(&self) -> Vec<usize> {
@@ -272,20 +290,26 @@ impl Connection {
 
     /// A timer has fired.
     pub(super) fn on_timer(&mut self, w: &mut Work<'_, '_>, kind: u32) {
-        if kind == KEEP_ALIVE_TIMER {
-            self.keep_alive_timer = None;
-            self.pulse(w);
-        } else {
-            self.phase_timer = None;
-            self.phase_over(w);
+        match kind {
+            KEEP_ALIVE_TIMER => {
+                self.keep_alive_timer = None;
+                self.pulse(w);
+            }
+            OVERDUE_TIMER => self.look_for_overdue(w),
+            _ => {
+                self.phase_timer = None;
+                self.phase_over(w);
+            }
         }
     }
 
     fn pulse(&mut self, w: &mut Work<'_, '_>) {
-        let deaf = self.unread > 0;
-        let next = match self.keep_alive.pulse(w.cx.now(), deaf) {
+        // A large packet on its way is no silence either.
+        let excused = self.unread > 0 || self.is_receiving(w);
+        let next = match self.keep_alive.pulse(w.cx.now(), excused) {
             Pulse::Wait(next) => next,
             Pulse::Ask(next) => {
+                self.expect_pong();
                 let ping = packets::ping(w.shared, &mut self.packets);
                 self.send(w.cx, [ping]);
                 next

@@ -72,6 +72,7 @@ impl Connection {
     pub(super) fn drop_bytes(&mut self, w: &mut Work<'_, '_>, farewell: Option<ReasonCode>) {
         self.clear_phase_timer(w.cx);
         self.set_keep_alive_timer(w.cx, None);
+        self.clear_overdue_timer(w.cx);
         let Some(bytes) = self.bytes else {
             return;
         };
@@ -144,6 +145,7 @@ impl Connection {
             return;
         };
         self.set_keep_alive_timer(w.cx, None);
+        self.clear_overdue_timer(w.cx);
         self.phase = Phase::Closing;
         let disconnect = packets::disconnect(w.shared, &mut self.packets, ReasonCode::SUCCESS);
         self.send(w.cx, [disconnect]);

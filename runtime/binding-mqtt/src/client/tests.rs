@@ -3,6 +3,7 @@
 mod connecting;
 mod fuzz;
 mod house;
+mod overdue;
 mod publishing;
 mod reconnecting;
 mod subscribing;
