@@ -5,9 +5,10 @@ use tidegate_engine::{
     BindingId, Context, Duration, OpenError, PendingData, StreamId, Time, TimerId, Token,
 };
 use tidegate_streams::mcp::{McpReset, McpResetKind};
+use tidegate_streams::mqtt::{MqttExpired, MqttReset};
 use tidegate_streams::{BeginEx, Data, DataFlags, Frame, Pooled};
 
-use crate::result::Answer;
+use crate::result::{Answer, Failure};
 use crate::work::{Step, Work};
 
 /// The binding's only kind of timer: what it means is up to what is going on.
@@ -15,6 +16,10 @@ const DUE: u32 = 1;
 
 /// For how long streams may take to close once nothing else is awaited of them.
 const CLOSING: Duration = Duration::from_secs(10);
+
+/// For how long an mqtt stream may take to tell how far it came, once the caller's time is over. It does
+/// so in the same turn; `mcp · server` waits a little longer than this.
+const ACCOUNT: Duration = Duration::from_millis(100);
 
 /// What a request is given where it states no deadline.
 const USUAL: u64 = 60_000;
@@ -60,6 +65,8 @@ pub(crate) struct Exchange {
     /// By when the operation must be answered.
     deadline: Time,
     timer: Option<Due>,
+    /// The time is over, after so many milliseconds, and the mqtt stream is asked how far it came.
+    expired: Option<u64>,
 }
 
 /// A timer that is set.
@@ -96,6 +103,7 @@ impl Exchange {
             end: None,
             deadline: cx.now() + Duration::from_millis(allowed),
             timer: None,
+            expired: None,
         }
     }
 
@@ -238,12 +246,29 @@ impl Exchange {
             let why = "The result was not taken in time.";
             return self.refuse(cx, McpReset::new(McpResetKind::SlowConsumer, why));
         }
-        let settled = self.work.is_settled();
-        let step = self.work.overdue(due.at.since(due.since).as_millis());
-        if !settled {
-            self.drop_mqtt(cx);
+        let waited = due.at.since(due.since).as_millis();
+        let waited = self.expired.unwrap_or(waited);
+        if self.work.is_settled() {
+            let step = self.work.overdue(waited);
+            return self.apply(cx, step);
         }
+        if let (Some(mqtt), None) = (&self.mqtt, self.expired) {
+            cx.send(mqtt.stream, Frame::challenge(MqttExpired { after: waited }));
+            self.expired = Some(waited);
+            return self.set_timer(cx, ACCOUNT, "an mqtt stream to tell how far it came");
+        }
+        let step = self.work.overdue(waited);
+        self.drop_mqtt(cx);
         self.apply(cx, step);
+    }
+
+    /// The mqtt stream was refused or lost, or tells how far it came.
+    pub(crate) fn mqtt_failed(&mut self, cx: &mut Context<'_>, reset: Option<MqttReset>) -> Step {
+        self.drop_mqtt(cx);
+        match (reset, self.expired) {
+            (None, Some(waited)) => self.work.overdue(waited),
+            (reset, _) => self.work.failed(&Failure::from(reset)),
+        }
     }
 
     pub(crate) fn begin_reply(&mut self, cx: &mut Context<'_>) {

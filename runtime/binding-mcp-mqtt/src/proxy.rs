@@ -357,17 +357,15 @@ impl McpMqtt {
                 step
             }
             Frame::Reset(reset) => {
-                exchange.drop_mqtt(cx);
                 let reset = reset.and_then(|reset| reason(*reset));
-                exchange.work.failed(&Failure::from(reset))
+                exchange.mqtt_failed(cx, reset)
             }
             Frame::Abort(abort) => {
-                exchange.drop_mqtt(cx);
                 let reset = abort.and_then(|abort| match *abort {
                     AbortEx::Mqtt(reset) => Some(reset),
                     _ => None,
                 });
-                exchange.work.failed(&Failure::from(reset))
+                exchange.mqtt_failed(cx, reset)
             }
             Frame::Window(_) => {
                 exchange.flush_publish(cx);

@@ -11,11 +11,11 @@ mod subscribe;
 use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_engine::testing::Rig;
-use tidegate_engine::{BindingId, StreamId};
+use tidegate_engine::{BindingId, Duration, StreamId};
 use tidegate_streams::mcp::{McpEnd, McpOutcome, McpReset, McpToolsCall};
 use tidegate_streams::mqtt::{
-    MqttBeginEx, MqttDataEx, MqttDelivery, MqttPublish, MqttPublishData, MqttReset, MqttSubscribe,
-    MqttSubscribeData, MqttSubscribeFlags, MqttTopicFilter,
+    MqttBeginEx, MqttDataEx, MqttDelivery, MqttExpired, MqttPublish, MqttPublishData, MqttReset,
+    MqttSubscribe, MqttSubscribeData, MqttSubscribeFlags, MqttTopicFilter,
 };
 use tidegate_streams::{BeginEx, DataEx, DataFlags, EndEx, Frame, ResetEx};
 
@@ -209,6 +209,15 @@ impl House {
     }
 
     /// The mqtt side sees that the stream was given up, after an END of the initial half or not.
+    /// The mqtt stream is asked how far it came, and does not tell.
+    fn asked_in_vain(&mut self, mqtt: StreamId, after: u64) {
+        let asked = Frame::challenge(MqttExpired { after });
+        let frames = self.rig.frames(self.exit, mqtt);
+        assert!(frames.contains(&asked), "{frames:?}");
+        self.rig.advance(Duration::from_millis(100));
+        self.given_up(mqtt);
+    }
+
     fn given_up(&mut self, mqtt: StreamId) {
         let frames = self.rig.frames(self.exit, mqtt);
         assert!(frames.contains(&Frame::reset()), "{frames:?}");

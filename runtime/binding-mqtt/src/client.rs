@@ -10,12 +10,14 @@
 //! the client identifier.
 //!
 //! **Trouble.** Whoever waits for a broker that refuses, cannot be reached, does not answer, falls
-//! silent or breaks the protocol is told so by RESET with a reason code and a sentence, within
-//! `connectTimeout`. A new attempt is made when the next stream needs one and, with exponential
-//! backoff, while accepted subscriptions do; after a refusal of the credentials, streams are refused
-//! with the same words until the wait is over. An accepted subscription survives: it is made again,
-//! its retained messages are replayed, and it is RESET only if the broker then refuses it. A publication is
-//! never sent twice: one that was written and not acknowledged fails with delivery *possible*.
+//! silent or breaks the protocol is told so by RESET with a reason code and a sentence that names it,
+//! within `connectTimeout`; whoever asks earlier, with a CHALLENGE (see `expired`), is told what is missing
+//! so far. All connections share one way to the broker (see `link`): after a failure attempts are held off
+//! with exponential backoff, whoever asks, and streams are refused meanwhile with the reason and the time
+//! of the next attempt. A connection that was healthy and is lost is opened again at once (see
+//! `reconnect`). An accepted subscription survives: it is made again, its retained messages are replayed,
+//! and it is RESET only if the broker then refuses it. A publication is never sent twice: one that was
+//! written and not acknowledged fails with delivery *possible*.
 //!
 //! **Publishing.** A message goes on the wire when it is whole, in one piece, its payload as the
 //! slices in which it came. At `QoS` 0 it is done when its last byte was handed to the byte stream,
@@ -28,15 +30,20 @@
 //! bytes that wait for a subscriber (it is RESET with 0x97 as a slow consumer; one that has its
 //! connection to itself holds the broker back instead).
 
+mod attempt;
 mod binding;
 mod connection;
 mod ending;
+mod expired;
 mod failure;
 mod granted;
 mod inbound;
 mod keep_alive;
+mod link;
 mod options;
+mod outage;
 mod outbound;
+mod overdue;
 mod packet_ids;
 mod packets;
 mod publications;

@@ -55,6 +55,8 @@ pub(crate) struct Connection {
     ended: Cell<bool>,
     /// The socket takes no more for now.
     blocked: Cell<bool>,
+    /// Why nothing can be written any more. What the peer said before is still read.
+    broken: RefCell<Option<io::Error>>,
     over: Cell<bool>,
     /// There is something to write, or credit to read.
     woken: Cell<bool>,
@@ -75,6 +77,7 @@ impl Connection {
             ending: Cell::new(false),
             ended: Cell::new(false),
             blocked: Cell::new(false),
+            broken: RefCell::default(),
             over: Cell::new(false),
             woken: Cell::new(false),
             waker: Cell::new(None),
@@ -147,7 +150,7 @@ impl Connection {
         let Some(socket) = self.socket.get() else {
             return;
         };
-        if self.blocked.get() || self.over.get() {
+        if self.blocked.get() || self.over.get() || self.broken.borrow().is_some() {
             return;
         }
         match self.write(socket.as_ref()) {
@@ -157,8 +160,7 @@ impl Connection {
                 }
             }
             Err(error) => {
-                self.lose(handle, &error);
-                self.over.set(true);
+                self.broken.replace(Some(error));
             }
         }
     }
@@ -195,6 +197,11 @@ impl Connection {
 
     /// Connects, and reads and writes until the connection ends.
     pub(crate) async fn run(self: Rc<Self>, handle: Handle, options: Rc<Options>) {
+        // Whoever waits for the connection can say for which, whatever comes of it.
+        let remote = self.remote.clone().into();
+        handle.turn(self.edge, |cx| {
+            cx.send(self.stream, Frame::begin(BytesBegin { remote }));
+        });
         let within = Duration::from_millis(options.connect_timeout);
         let connected = timeout(within, connect(&options))
             .await
@@ -206,10 +213,6 @@ impl Connection {
             Ok(socket) => {
                 let (reading, writing) = socket.into_split();
                 let _ = self.socket.set(writing);
-                let remote = self.remote.clone().into();
-                handle.turn(self.edge, |cx| {
-                    cx.send(self.stream, Frame::begin(BytesBegin { remote }));
-                });
                 self.flush(&handle);
                 self.converse(&handle, reading).await;
             }
@@ -225,6 +228,11 @@ impl Connection {
         while !self.over.get() && (reading || !self.ended.get()) {
             let credit = handle.credit(self.edge, self.stream);
             let limit = if reading { credit.min(READ) } else { 0 };
+            if limit == 0
+                && let Some(error) = self.broken.take()
+            {
+                return self.lose(handle, &error);
+            }
             // What was read is kept as slices of this block: small reads share it.
             if buffer.capacity() - buffer.len() < READ_MIN {
                 buffer.reserve(READ);
@@ -234,6 +242,7 @@ impl Connection {
                 self.poll_socket(&mut socket, &mut buffer, task)
             });
             match happened.await {
+                Ok(Happened::Read(0)) if self.broken.borrow().is_some() => reading = false,
                 Ok(Happened::Read(0)) => {
                     handle.turn(self.edge, |cx| cx.end(self.stream, Frame::end()));
                     reading = false;
@@ -254,7 +263,10 @@ impl Connection {
                     self.flush(handle);
                 }
                 Ok(Happened::Woken) => self.flush(handle),
-                Err(error) => return self.lose(handle, &error),
+                Err(error) => {
+                    let first = self.broken.take();
+                    return self.lose(handle, &first.unwrap_or(error));
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! `tcp · client`: byte streams onto TCP connections.
 //!
-//! - One connection a stream; the reply BEGIN tells that it is up, a RESET why it could not be had.
+//! - One connection a stream; the reply BEGIN tells at once where it leads, a RESET why it could not be
+//!   had or was lost. What the peer said before it was lost is passed on first.
 //! - What the requests that arrived together send goes out in one vectored write, as soon as each of
 //!   them had its turn: no socket is waited for in between.
 //! - Credit is the only buffer: bytes are acknowledged when the socket has taken them, and nothing

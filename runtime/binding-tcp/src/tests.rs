@@ -65,14 +65,29 @@ impl House {
 
     /// Opens a stream and accepts its connection.
     async fn connect(&mut self, listener: &TcpListener) -> (StreamId, TcpStream) {
-        let stream = self.probe.open(BytesBegin::default()).await;
+        let stream = self
+            .open(&listener.local_addr().expect("it listens").to_string())
+            .await;
         let (socket, _) = listener.accept().await.expect("the edge connects");
+        self.until(|kept| kept.undelayed == kept.connections).await;
+        (stream, socket)
+    }
+
+    /// Waits for what the edge keeps to be so.
+    async fn until(&self, is_so: impl Fn(&Kept) -> bool) {
+        let so = async { while !is_so(&self.kept().await) {} };
+        let so = tokio::time::timeout(PATIENCE, so).await;
+        so.expect("the edge comes to it");
+    }
+
+    /// Opens a stream, which is told at once where it leads.
+    async fn open(&mut self, remote: &str) -> StreamId {
+        let stream = self.probe.open(BytesBegin::default()).await;
         let (at, frame) = self.probe.next_but_window().await;
         assert_eq!(at.stream, stream);
-        let remote = listener.local_addr().expect("it listens").to_string();
-        let remote = remote.as_str().into();
+        let remote = remote.into();
         assert_eq!(frame, Frame::begin(BytesBegin { remote }));
-        (stream, socket)
+        stream
     }
 
     async fn kept(&self) -> Kept {
@@ -84,9 +99,7 @@ impl House {
     /// No connection, no stream is left, and nobody broke a rule.
     async fn finish(self) {
         // A connection is forgotten by its own task, when that comes to its turn.
-        let idle = async { while self.kept().await.connections > 0 {} };
-        let idle = tokio::time::timeout(PATIENCE, idle).await;
-        idle.expect("no connection is kept for long");
+        self.until(|kept| kept.connections == 0).await;
         let counters = self.engine.counters().await[0];
         assert_eq!((counters.violations, counters.faults), (0, 0));
         assert_eq!(self.engine.shutdown(PATIENCE).await.streams_cut, 0);

@@ -60,7 +60,8 @@ const TABLE: [[Transition; FrameKind::ALL.len()]; HalfState::ALL.len()] = {
     const DENY: Transition = Transition::Pass(HalfState::Refused);
     [
         // BEGIN DATA  END  ABORT FLUSH RESET WINDOW CHALLENGE
-        [OPEN, NO, NO, DONE, NO, DENY, IDLE, NO],
+        // A callee may be asked something before its reply begins.
+        [OPEN, NO, NO, DONE, NO, DENY, IDLE, IDLE],
         [NO, OPEN, DONE, DONE, OPEN, DENY, OPEN, OPEN],
         // A refusal may come behind the END: its reason is still of use to the sender.
         [NO, NO, NO, NO, NO, DONE, DONE, DROP],
@@ -94,7 +95,7 @@ mod tests {
         let matrix: Vec<&str> = matrix.lines().map(str::trim_end).collect();
         insta::assert_snapshot!(matrix.join("\n"), @r"
                     begin     data      end       abort     flush     reset     window    challenge
-        Idle        Open      illegal   illegal   Closed    illegal   Refused   Idle      illegal
+        Idle        Open      illegal   illegal   Closed    illegal   Refused   Idle      Idle
         Open        illegal   Open      Closed    Closed    Open      Refused   Open      Open
         Closed      illegal   illegal   illegal   illegal   illegal   Closed    Closed    drop
         Refused     drop      drop      drop      drop      drop      drop      drop      drop

@@ -81,7 +81,7 @@ extensions! {
 }
 extensions! {
     /// What a CHALLENGE bears.
-    ChallengeEx { Mcp(mcp::McpChallenge) }
+    ChallengeEx { Mcp(mcp::McpChallenge), Mqtt(mqtt::MqttExpired) }
 }
 
 macro_rules! pooled {

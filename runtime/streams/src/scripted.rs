@@ -13,8 +13,8 @@ use crate::mcp::{
     McpToolsListChanged,
 };
 use crate::mqtt::{
-    MqttBeginEx, MqttDataEx, MqttPublish, MqttPublishData, MqttReset, MqttSession, MqttSubscribe,
-    MqttSubscribeData,
+    MqttBeginEx, MqttDataEx, MqttExpired, MqttPublish, MqttPublishData, MqttReset, MqttSession,
+    MqttSubscribe, MqttSubscribeData,
 };
 use crate::{
     AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, Extension, FieldDoc, FieldError, FlushEx, Frame,
@@ -114,6 +114,7 @@ macro_rules! within {
             },
             Frame::Challenge(challenge) => match &mut **challenge {
                 ChallengeEx::Mcp(challenge) => Some(challenge),
+                ChallengeEx::Mqtt(expired) => Some(expired),
             },
             Frame::Window(_) => None,
         }
@@ -160,6 +161,7 @@ impl Frame {
             },
             FrameKind::Challenge => match protocol {
                 Protocol::Mcp => Self::challenge(McpChallenge::default()),
+                Protocol::Mqtt => Self::challenge(MqttExpired::default()),
                 _ => return None,
             },
             FrameKind::Window => return None,
@@ -203,6 +205,7 @@ impl FrameKind {
         (Self::Reset, Protocol::Mqtt, "mqtt"),
         (Self::Reset, Protocol::Bytes, "bytes"),
         (Self::Challenge, Protocol::Mcp, "request"),
+        (Self::Challenge, Protocol::Mqtt, "expired"),
     ];
 }
 

@@ -175,7 +175,7 @@ fn a_deadline_that_passes_leaves_the_message_in_doubt() {
     house.rig.advance(Duration::from_millis(1_899));
     assert!(house.rig.outputs(house.caller).is_empty());
     house.rig.advance(Duration::from_millis(1));
-    house.given_up(mqtt);
+    house.asked_in_vain(mqtt, 1_900);
     let sentence = house.answer(call).sentence();
     assert!(sentence.contains("did not answer in time. The message may have been delivered"));
     house.rig.assert_idle();

@@ -123,7 +123,7 @@ fn a_broker_that_cannot_be_reached_is_another_error() {
     let call = read(&mut house, "mqtt://t");
     let (mqtt, _) = house.opened_subscribe();
     house.rig.advance(Duration::from_millis(5_000));
-    house.given_up(mqtt);
+    house.asked_in_vain(mqtt, 5_000);
     let reset = house.refusal(call);
     assert_eq!(reset.kind, McpResetKind::Unavailable);
     assert!(

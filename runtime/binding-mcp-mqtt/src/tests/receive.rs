@@ -301,7 +301,7 @@ fn a_subscription_that_is_refused_or_never_confirmed_is_a_tool_error() {
     let call = house.call("receive", r#"{"topic":"t","timeout":100}"#);
     let (mqtt, _) = house.opened_subscribe();
     house.rig.advance(Duration::from_millis(100));
-    house.given_up(mqtt);
+    house.asked_in_vain(mqtt, 100);
     assert!(
         house
             .answer(call)

@@ -102,7 +102,7 @@ fn a_failure_refuses_before_and_after_the_confirmation() {
     let call = watch(&mut house, "mqtt://t");
     let (mqtt, _) = house.opened_subscribe();
     house.rig.advance(Duration::from_millis(59_900));
-    house.given_up(mqtt);
+    house.asked_in_vain(mqtt, 59_900);
     assert!(
         house
             .refusal(call)

@@ -6,11 +6,12 @@ use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::streams::mqtt::topic::check_name;
 use tidegate_engine::streams::mqtt::{MqttBeginEx, MqttDelivery, MqttPublish};
-use tidegate_engine::streams::{AbortEx, BeginEx, Frame, ResetEx, Role};
+use tidegate_engine::streams::{AbortEx, BeginEx, ChallengeEx, Frame, ResetEx, Role};
 use tidegate_engine::{At, Binding, BindingId, Context, StreamId, Token};
 
 use super::connection::{Connection, Phase, Shared, Work, stream_token};
 use super::failure::Failure;
+use super::link::{self, Link};
 use super::options::Options;
 use super::publications::Publication;
 use super::publishing::shutting_down;
@@ -40,6 +41,7 @@ impl MqttClient {
                 version: Version::V5,
                 exit,
                 slow_consumers: 0,
+                link: Link::default(),
             },
             streams: Streams::default(),
             connections: Slab::new(),
@@ -87,8 +89,13 @@ impl MqttClient {
         if !stays || closing {
             self.forget(key);
         }
-        if !stays {
-            self.connections.try_remove(key);
+        if !stays && let Some(mut gone) = self.connections.try_remove(key) {
+            let mut w = Work {
+                cx: &mut *cx,
+                streams: &mut self.streams,
+                shared: &mut self.shared,
+            };
+            gone.give_up_attempt(&mut w);
         }
         let again = !moving.is_empty();
         for stream in moving {
@@ -98,6 +105,25 @@ impl MqttClient {
             // Without the streams that have moved, it may be due to be closed.
             self.settle(cx, key);
         }
+    }
+
+    /// Lets the connections that wait for their turn go ahead, as far as may be, or tells them why not.
+    fn attend(&mut self, cx: &mut Context<'_>) {
+        if self.shared.link.is_quiet() {
+            return;
+        }
+        loop {
+            if let Some((waiting, why)) = self.shared.link.take_news(cx.now()) {
+                for key in waiting {
+                    self.with(cx, key, |connection, w| connection.put_off(w, &why));
+                }
+            } else if let Some(key) = self.shared.link.next(cx.now()) {
+                self.with(cx, key, Connection::go);
+            } else {
+                break;
+            }
+        }
+        self.shared.link.keep_time(cx);
     }
 
     /// New streams of its client do not find the connection any more.
@@ -269,6 +295,11 @@ impl MqttClient {
                 }
                 self.with(cx, connection, |it, w| it.leave(w, key, None));
             }
+            (Frame::Challenge(challenge), _) => {
+                if let ChallengeEx::Mqtt(expired) = *challenge {
+                    self.with(cx, connection, |it, w| it.expire(w, key, expired.after));
+                }
+            }
             (Frame::Abort(_) | Frame::Reset(_), _) => {
                 self.with(cx, connection, |it, w| it.leave(w, key, None));
             }
@@ -306,7 +337,7 @@ fn on_bytes_frame(
     let told = match frame {
         Frame::Begin(begin) => {
             if let BeginEx::Bytes(begin) = begin.into_inner() {
-                connection.remote = begin.remote;
+                connection.learn(w.shared, begin.remote);
             }
             return;
         }
@@ -355,6 +386,7 @@ impl Binding for MqttClient {
         if let Err(failure) = self.begin(cx, stream, begin) {
             cx.terminate(stream, Some(failure.reset(MqttDelivery::None)), None);
         }
+        self.attend(cx);
     }
 
     fn on_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
@@ -362,15 +394,25 @@ impl Binding for MqttClient {
             Role::Callee => self.on_stream(cx, at, frame),
             Role::Caller => self.on_connection(cx, at, frame),
         }
+        self.attend(cx);
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, kind: u32) {
-        self.with(cx, token.index() >> 1, |connection, w| {
-            connection.on_timer(w, kind);
-        });
+        if token == link::TOKEN {
+            self.shared.link.timer_is_over();
+        } else {
+            self.with(cx, token.index() >> 1, |connection, w| {
+                connection.on_timer(w, kind);
+            });
+        }
+        self.attend(cx);
     }
 
     fn on_fault(&mut self, cx: &mut Context<'_>, token: Token) {
+        if token == link::TOKEN {
+            self.shared.link.timer_is_over();
+            return self.attend(cx);
+        }
         let index = token.index() >> 1;
         let key = match token.index() & 1 {
             0 => Some(index),
@@ -380,12 +422,13 @@ impl Binding for MqttClient {
         self.forget(key);
         if let Some(mut connection) = self.connections.try_remove(key) {
             let mut w = Work {
-                cx,
+                cx: &mut *cx,
                 streams: &mut self.streams,
                 shared: &mut self.shared,
             };
             connection.abandon(&mut w);
         }
+        self.attend(cx);
     }
 
     fn on_shutdown(&mut self, cx: &mut Context<'_>) {
@@ -393,6 +436,7 @@ impl Binding for MqttClient {
         for key in keys {
             self.with(cx, key, Connection::shut_down);
         }
+        self.attend(cx);
     }
 }
 

@@ -1,32 +1,34 @@
 //! One connection to the broker: how it is made, shared by its streams, lost and closed.
 //!
-//! A connection is *down* until a stream needs it, *connecting* until CONNACK, *ready* until it is
-//! lost or closed, and *closing* while DISCONNECT is on its way out. What happens to its streams:
+//! A connection is *down* until a stream needs it and its turn has come (see `link`), *connecting* until
+//! CONNACK, *ready* until it is lost or closed, and *closing* while DISCONNECT is on its way out. What
+//! happens to its streams:
 //!
 //! | | connecting fails | a ready one is lost |
 //! |---|---|---|
 //! | session, not accepted | RESET | – |
 //! | session, accepted | stays | stays |
-//! | publish | RESET, delivery *none* | RESET if a message is not safe: *possible* if it was written |
+//! | publish, no message begun | RESET, delivery *none* | stays |
+//! | publish, nothing written | RESET, delivery *none* | stays if the connection is opened again at once, else RESET, delivery *none* |
+//! | publish, written and not safe | – | RESET, delivery *possible* |
 //! | subscribe, not accepted | RESET | RESET |
 //! | subscribe, accepted | stays, another attempt follows | stays, another attempt follows |
 
 use std::collections::{BTreeSet, VecDeque};
 
 use bytestring::ByteString;
-use tidegate_engine::streams::bytes_stream::BytesBegin;
-use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::streams::{BeginEx, Frame};
-use tidegate_engine::{BindingId, Context, Duration, StreamId, TimerId, Token};
+use tidegate_engine::{BindingId, Context, Duration, StreamId, Time, TimerId, Token};
 
 use super::failure::Failure;
 use super::granted::Granted;
 use super::keep_alive::{KeepAlive, Pulse};
+use super::link::{Attempt, Identity, Link};
 use super::options::Options;
 use super::outbound::Outbound;
+use super::overdue::Owed;
 use super::packet_ids::PacketIds;
 use super::packets;
-use super::reconnect::Backoff;
 use super::streams::{Kind, Stream, Streams};
 use super::subscriptions::Subscriptions;
 use super::waiting::Waiting;
@@ -35,6 +37,7 @@ use crate::codec::{Decoder, ReasonCode, Version};
 /// The kinds of a connection's timers.
 pub(super) const PHASE_TIMER: u32 = 1;
 pub(super) const KEEP_ALIVE_TIMER: u32 = 2;
+pub(super) const OVERDUE_TIMER: u32 = 3;
 
 /// What the binding lends to its connections.
 #[derive(Debug)]
@@ -44,6 +47,7 @@ pub(super) struct Shared {
     pub(super) exit: BindingId,
     /// Streams that were ended because they did not take their messages.
     pub(super) slow_consumers: u64,
+    pub(super) link: Link,
 }
 
 /// What a connection works with, beside itself.
@@ -83,6 +87,19 @@ pub(super) enum Pending {
     UnsubAck,
 }
 
+impl Pending {
+    /// The packet, by name.
+    pub(super) const fn awaited(&self) -> &'static str {
+        match self {
+            Self::PubAck(_) => "PUBACK",
+            Self::PubRec(_) => "PUBREC",
+            Self::PubComp(_) => "PUBCOMP",
+            Self::SubAck { .. } => "SUBACK",
+            Self::UnsubAck => "UNSUBACK",
+        }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -117,9 +134,15 @@ pub(super) struct Connection {
     pub(super) received: BTreeSet<u16>,
     pub(super) granted: Granted,
     pub(super) keep_alive: KeepAlive,
-    pub(super) backoff: Backoff,
-    /// Why attempts are held off: the broker has refused who we are.
-    pub(super) denied: Option<Failure>,
+    pub(super) owed: Owed,
+    /// The client identifier, as the link knows it.
+    pub(super) identity: Identity,
+    /// The attempt to connect that is under way.
+    pub(super) attempt: Option<Attempt>,
+    /// It waits for its turn to connect.
+    pub(super) in_line: bool,
+    /// When the broker accepted it.
+    pub(super) up_since: Time,
     pub(super) streams: BTreeSet<usize>,
     pub(super) sessions: usize,
     pub(super) had_session: bool,
@@ -134,6 +157,7 @@ impl Connection {
         client_id: ByteString,
         shared: &Shared,
     ) -> Self {
+        let identity = Identity::of(&client_id);
         Self {
             key,
             primary: client == client_id,
@@ -141,7 +165,7 @@ impl Connection {
             client_id,
             phase: Phase::Down,
             bytes: None,
-            remote: ByteString::new(),
+            remote: shared.link.remote.clone(),
             decoder: packets::decoder(shared),
             unread: 0,
             outbound: Outbound::default(),
@@ -156,8 +180,11 @@ impl Connection {
             received: BTreeSet::new(),
             granted: Granted::default(),
             keep_alive: KeepAlive::default(),
-            backoff: Backoff::default(),
-            denied: None,
+            owed: Owed::default(),
+            identity,
+            attempt: None,
+            in_line: false,
+            up_since: Time::START,
             streams: BTreeSet::new(),
             sessions: 0,
             had_session: false,
@@ -189,7 +216,7 @@ impl Connection {
     }
 
     /// The connection is ready, and so is this stream to be served.
-    fn serve(&mut self, w: &mut Work<'_, '_>, key: usize) {
+    pub(super) fn serve(&mut self, w: &mut Work<'_, '_>, key: usize) {
         match w.streams.get(key).map(|stream| &stream.kind) {
             Some(Kind::Session(session)) if !session.accepted => self.accept_session(w, key),
             Some(Kind::Subscribe(_)) => self.place(w, key),
@@ -211,35 +238,6 @@ impl Connection {
         w.cx.send(*id, Frame::begin(begin));
     }
 
-    /// A stream needs the connection, which is down.
-    pub(super) fn wake(&mut self, w: &mut Work<'_, '_>, key: usize) {
-        if let Some(failure) = self.denied.clone() {
-            self.fail(w, key, &failure, MqttDelivery::None);
-        } else {
-            self.connect(w);
-        }
-    }
-
-    fn connect(&mut self, w: &mut Work<'_, '_>) {
-        self.start_anew(w.shared);
-        self.clear_phase_timer(w.cx);
-        self.phase = Phase::Connecting;
-        let token = connection_token(self.key);
-        match w.cx.open(w.shared.exit, BytesBegin::default(), token) {
-            Ok(bytes) => {
-                self.bytes = Some(bytes);
-                let timeout = Duration::from_millis(w.shared.options.connect_timeout.get());
-                self.set_phase_timer(w.cx, timeout, "the broker's answer to CONNECT");
-                let connect = packets::connect(w.shared, &mut self.packets, &self.client_id);
-                self.send(w.cx, [connect]);
-            }
-            Err(error) => {
-                let reason = format!("No connection to the broker can be opened: {error}.");
-                self.lost(w, &Failure::new(ReasonCode::QUOTA_EXCEEDED, reason), None);
-            }
-        }
-    }
-
     /// Forgets all that belongs to one byte stream.
     pub(super) fn start_anew(&mut self, shared: &Shared) {
         self.decoder = packets::decoder(shared);
@@ -251,25 +249,7 @@ impl Connection {
         self.subscriptions = Subscriptions::default();
         self.received.clear();
         self.granted = Granted::default();
-    }
-
-    /// The broker has accepted the connection.
-    pub(super) fn connected(&mut self, w: &mut Work<'_, '_>, granted: Granted) {
-        self.phase = Phase::Ready;
-        self.clear_phase_timer(w.cx);
-        self.backoff.connected(w.cx.now());
-        if let Some(assigned) = &granted.client_id {
-            self.client_id = assigned.clone();
-        }
-        let interval = w.shared.options.keep_alive.get();
-        let interval = u16::try_from(interval).unwrap_or(u16::MAX);
-        let interval = granted.keep_alive.unwrap_or(interval);
-        self.granted = granted;
-        self.keep_alive = KeepAlive::start(interval, w.cx.now());
-        self.set_keep_alive_timer(w.cx, self.keep_alive.first());
-        for key in self.stream_keys() {
-            self.serve(w, key);
-        }
+        self.owed.start_anew();
     }
 
     pub(super) fn stream_keys(&self) -> Vec<usize> {
@@ -310,20 +290,26 @@ impl Connection {
 
     /// A timer has fired.
     pub(super) fn on_timer(&mut self, w: &mut Work<'_, '_>, kind: u32) {
-        if kind == KEEP_ALIVE_TIMER {
-            self.keep_alive_timer = None;
-            self.pulse(w);
-        } else {
-            self.phase_timer = None;
-            self.phase_over(w);
+        match kind {
+            KEEP_ALIVE_TIMER => {
+                self.keep_alive_timer = None;
+                self.pulse(w);
+            }
+            OVERDUE_TIMER => self.look_for_overdue(w),
+            _ => {
+                self.phase_timer = None;
+                self.phase_over(w);
+            }
         }
     }
 
     fn pulse(&mut self, w: &mut Work<'_, '_>) {
-        let deaf = self.unread > 0;
-        let next = match self.keep_alive.pulse(w.cx.now(), deaf) {
+        // A large packet on its way is no silence either.
+        let excused = self.unread > 0 || self.is_receiving(w);
+        let next = match self.keep_alive.pulse(w.cx.now(), excused) {
             Pulse::Wait(next) => next,
             Pulse::Ask(next) => {
+                self.expect_pong();
                 let ping = packets::ping(w.shared, &mut self.packets);
                 self.send(w.cx, [ping]);
                 next
@@ -340,12 +326,7 @@ impl Connection {
 
     fn phase_over(&mut self, w: &mut Work<'_, '_>) {
         match self.phase {
-            Phase::Down => {
-                self.denied = None;
-                if self.stream_keys().iter().any(|key| needs(w.streams, *key)) {
-                    self.connect(w);
-                }
-            }
+            Phase::Down => self.go(w),
             Phase::Connecting => {
                 let reason = format!(
                     "{} did not answer within {} ms.",
@@ -392,7 +373,7 @@ impl Connection {
                 self.drop_bytes(w, None);
                 false
             }
-            Phase::Down if empty && (self.denied.is_none() || w.cx.stopping()) => {
+            Phase::Down if empty => {
                 self.clear_phase_timer(w.cx);
                 false
             }
@@ -427,15 +408,6 @@ impl Connection {
             cx.timer(after, token, KEEP_ALIVE_TIMER, "keep-alive")
         });
     }
-}
-
-/// Whether a stream needs a connection that is down.
-fn needs(streams: &Streams, key: usize) -> bool {
-    streams.get(key).is_some_and(|stream| match &stream.kind {
-        Kind::Session(session) => !session.accepted,
-        Kind::Publish(publication) => publication.is_outstanding(),
-        Kind::Subscribe(_) => true,
-    })
 }
 
 /// The token of a connection's byte stream and timers.

@@ -5,7 +5,7 @@ use tidegate_engine::Duration;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::streams::{Frame, ResetEx};
 
-use super::connection::{Connection, Phase, Work};
+use super::connection::{Connection, Phase, Shared, Work};
 use super::failure::Failure;
 use super::packets;
 use super::publishing::shutting_down;
@@ -22,7 +22,7 @@ impl Connection {
     /// The byte stream is over. `remote` and `why` are what its other end told, if it did.
     pub(super) fn gone(&mut self, w: &mut Work<'_, '_>, remote: ByteString, why: &str) {
         if !remote.is_empty() {
-            self.remote = remote;
+            self.learn(w.shared, remote);
         }
         let broker = self.broker();
         let reason = match self.phase {
@@ -47,33 +47,32 @@ impl Connection {
         farewell: Option<ReasonCode>,
     ) {
         let was_ready = self.phase == Phase::Ready;
-        tracing::warn!(
-            client = %self.client_id,
-            code = failure.code.0,
-            "a connection to a broker is lost: {}",
-            failure.reason
-        );
         self.drop_bytes(w, farewell.filter(|_| was_ready));
         self.phase = Phase::Down;
-        let wait = self
-            .backoff
-            .failed(w.cx, w.shared.options.reconnect, failure.denied);
-        self.denied = failure.denied.then(|| failure.clone());
-        let mut needed = false;
+        let at_once = self.account(w, failure, was_ready);
         for key in self.stream_keys() {
-            needed |= self.survive(w, key, failure, was_ready);
+            if let Some(delivery) = lost_with(w, key, was_ready, at_once) {
+                self.fail(w, key, failure, delivery);
+            }
         }
         self.start_anew(w.shared);
-        if needed {
-            self.set_phase_timer(w.cx, wait, "the next attempt to reach the broker");
-        } else if self.denied.is_some() {
-            self.set_phase_timer(w.cx, wait, "an end of the hold-off after a refusal");
+        if self.is_needed(w.streams) {
+            self.reopen(w);
         }
+    }
+
+    /// The exit has told which broker it leads to.
+    pub(super) fn learn(&mut self, shared: &mut Shared, remote: ByteString) {
+        if shared.link.remote != remote {
+            shared.link.remote = remote.clone();
+        }
+        self.remote = remote;
     }
 
     pub(super) fn drop_bytes(&mut self, w: &mut Work<'_, '_>, farewell: Option<ReasonCode>) {
         self.clear_phase_timer(w.cx);
         self.set_keep_alive_timer(w.cx, None);
+        self.clear_overdue_timer(w.cx);
         let Some(bytes) = self.bytes else {
             return;
         };
@@ -86,34 +85,6 @@ impl Connection {
         }
         self.bytes = None;
         w.cx.terminate(bytes, None, None);
-    }
-
-    /// What the loss means to one stream; whether it needs the connection anew.
-    fn survive(
-        &mut self,
-        w: &mut Work<'_, '_>,
-        key: usize,
-        failure: &Failure,
-        was_ready: bool,
-    ) -> bool {
-        let Some(stream) = w.streams.get_mut(key) else {
-            return false;
-        };
-        let delivery = match &mut stream.kind {
-            Kind::Session(session) if session.accepted => return false,
-            // While the engine stops, no connection is made again.
-            Kind::Subscribe(subscriber) if subscriber.accepted && !w.cx.stopping() => {
-                subscriber.forget_answers();
-                return true;
-            }
-            Kind::Publish(publication) if was_ready && !publication.is_outstanding() => {
-                return false;
-            }
-            Kind::Publish(publication) => publication.delivery(),
-            Kind::Session(_) | Kind::Subscribe(_) => MqttDelivery::None,
-        };
-        self.fail(w, key, failure, delivery);
-        false
     }
 
     /// Refuses or gives up a stream, with a reason.
@@ -174,6 +145,7 @@ impl Connection {
             return;
         };
         self.set_keep_alive_timer(w.cx, None);
+        self.clear_overdue_timer(w.cx);
         self.phase = Phase::Closing;
         let disconnect = packets::disconnect(w.shared, &mut self.packets, ReasonCode::SUCCESS);
         self.send(w.cx, [disconnect]);
@@ -197,6 +169,32 @@ impl Connection {
             w.cx.terminate(stream.id, Some(failure.reset(delivery)), None);
         }
         self.streams.clear();
+        self.give_up_attempt(w);
         self.drop_bytes(w, None);
+    }
+}
+
+/// Whether a stream is given up with its connection, and what became of its message then.
+fn lost_with(
+    w: &mut Work<'_, '_>,
+    key: usize,
+    was_ready: bool,
+    at_once: bool,
+) -> Option<MqttDelivery> {
+    let stopping = w.cx.stopping();
+    match &mut w.streams.get_mut(key)?.kind {
+        Kind::Session(session) if session.accepted => None,
+        // While the engine stops, no connection is made again.
+        Kind::Subscribe(subscriber) if subscriber.accepted && !stopping => {
+            subscriber.forget_answers();
+            None
+        }
+        Kind::Publish(publication) if was_ready && !publication.is_outstanding() => None,
+        Kind::Publish(publication) => match publication.delivery() {
+            // Nothing of it was written: it goes out on the next connection.
+            MqttDelivery::None if at_once && !stopping => None,
+            delivery => Some(delivery),
+        },
+        Kind::Session(_) | Kind::Subscribe(_) => Some(MqttDelivery::None),
     }
 }

@@ -1,6 +1,7 @@
 //! Why a stream is refused or a connection was lost, in words and as a reason code.
 
 use bytestring::ByteString;
+use tidegate_engine::Duration;
 use tidegate_engine::streams::ResetEx;
 use tidegate_engine::streams::mqtt::{MqttDelivery, MqttReset};
 
@@ -13,6 +14,8 @@ pub(super) struct Failure {
     pub(super) reason: ByteString,
     /// The broker refused who we are or what we speak: asking again at once is of no use.
     pub(super) denied: bool,
+    /// It is this side that could not, and not the broker.
+    pub(super) ours: bool,
 }
 
 impl Failure {
@@ -21,6 +24,15 @@ impl Failure {
             code,
             reason: reason.into(),
             denied: false,
+            ours: false,
+        }
+    }
+
+    /// There is no room for what was to be opened here.
+    pub(super) fn our_own(reason: String) -> Self {
+        Self {
+            ours: true,
+            ..Self::new(ReasonCode::QUOTA_EXCEEDED, reason)
         }
     }
 
@@ -39,6 +51,24 @@ impl Failure {
         Self {
             denied,
             ..Self::new(code, format!("{broker} refused the connection: {why}."))
+        }
+    }
+
+    /// Whether it concerns one client identifier alone, and not whoever else connects.
+    pub(super) const fn is_of_its_identifier(&self) -> bool {
+        matches!(
+            self.code,
+            ReasonCode::CLIENT_IDENTIFIER_NOT_VALID | ReasonCode::SESSION_TAKEN_OVER
+        )
+    }
+
+    /// The same, with the time until the next attempt.
+    pub(super) fn with_next_attempt(&self, left: Duration) -> Self {
+        let seconds = left.as_micros().div_ceil(1_000_000);
+        let reason = self.reason.trim_end_matches('.');
+        Self {
+            reason: format!("{reason}; next attempt in {seconds} s.").into(),
+            ..self.clone()
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! The broker is asked when nothing was sent for the interval, as the protocol demands, and also
 //! when nothing was received for as long: a client that only publishes at `QoS` 0 would otherwise
-//! never notice that its peer is gone. Anything that arrives answers the question.
+//! never notice that its peer is gone. Any whole packet that arrives answers the question.
 
 use tidegate_engine::{Duration, Time};
 
@@ -48,17 +48,17 @@ impl KeepAlive {
         self.sent = now;
     }
 
-    /// Something has arrived.
+    /// A packet has arrived.
     pub(super) const fn received(&mut self, now: Time) {
         self.received = now;
         self.asked = None;
     }
 
-    /// The timer has fired. `deaf`: what the broker sends is being left unread on purpose, so that
-    /// its silence means nothing.
-    pub(super) fn pulse(&mut self, now: Time, deaf: bool) -> Pulse {
+    /// The timer has fired. `excused`: what the broker sends is being left unread on purpose, or a large
+    /// packet is on its way, so that its silence means nothing.
+    pub(super) fn pulse(&mut self, now: Time, excused: bool) -> Pulse {
         let half = Duration::from_micros(self.interval.as_micros() / 2);
-        if deaf {
+        if excused {
             self.asked = None;
             self.received = now;
         }
@@ -75,8 +75,8 @@ impl KeepAlive {
             return Pulse::Wait(left(self.interval, idle));
         }
         self.sent = now;
-        self.asked = (!deaf).then_some(now);
-        Pulse::Ask(if deaf { self.interval } else { half })
+        self.asked = (!excused).then_some(now);
+        Pulse::Ask(if excused { self.interval } else { half })
     }
 }
 

@@ -30,6 +30,11 @@ pub struct Options {
     pub keep_alive: Bounded<0, 65_535>,
     /// Within how many milliseconds a connection must be made and accepted, or closed in order.
     pub connect_timeout: Bounded<1, 600_000>,
+    /// Within how many milliseconds the broker must acknowledge what it was sent (PUBACK, PUBREC,
+    /// PUBCOMP, SUBACK, UNSUBACK); otherwise the connection is closed and opened again. Large packets
+    /// are given more, as if the network carried 16 KiB a second. So long may a packet of the broker
+    /// take to come, too.
+    pub acknowledge_timeout: Bounded<1, 600_000>,
     /// After how many milliseconds without streams a connection is closed.
     pub idle_timeout: Bounded<1, 86_400_000>,
     /// How a connection that subscriptions need is made anew.
@@ -63,6 +68,7 @@ impl Default for Options {
             password: None,
             keep_alive: Bounded(30),
             connect_timeout: Bounded(5_000),
+            acknowledge_timeout: Bounded(20_000),
             idle_timeout: Bounded(60_000),
             reconnect: Reconnect::default(),
             max_message_size: Bounded(16 << 20),
@@ -329,6 +335,7 @@ mod tests {
         assert!(options.client_id.is_none());
         assert_eq!(options.keep_alive.get(), 30);
         assert_eq!(options.connect_timeout.get(), 5_000);
+        assert_eq!(options.acknowledge_timeout.get(), 20_000);
         assert_eq!(options.idle_timeout.get(), 60_000);
         assert_eq!(
             (options.reconnect.min(), options.reconnect.max()),

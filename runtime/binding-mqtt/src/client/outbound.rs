@@ -40,6 +40,11 @@ impl Outbound {
         self.pending.flush(cx, stream);
     }
 
+    /// The position behind all packets so far.
+    pub(super) const fn queued(&self) -> u64 {
+        self.queued
+    }
+
     /// Up to which position bytes were handed over.
     pub(super) const fn written(&self) -> u64 {
         self.queued - self.pending.len() as u64

@@ -1,6 +1,8 @@
-//! Packet identifiers (MQTT 5.0, 2.2.1): which are in use on a connection, and for what.
+//! Packet identifiers (MQTT 5.0, 2.2.1): which are in use on a connection, for what, and since when.
 
 use std::collections::BTreeMap;
+
+use tidegate_engine::Time;
 
 /// What is under way on a connection, by packet identifier.
 ///
@@ -8,8 +10,23 @@ use std::collections::BTreeMap;
 /// in use are skipped, and 0 is none.
 #[derive(Debug)]
 pub(super) struct PacketIds<T> {
-    used: BTreeMap<u16, T>,
+    used: BTreeMap<u16, Used<T>>,
     last: u16,
+    /// The peer has read what it was sent up to this position: it has answered something behind it.
+    read: u64,
+}
+
+#[derive(Debug)]
+struct Used<T> {
+    what: T,
+    sent: Sent,
+}
+
+/// When a packet was sent that is to be answered, and at which position of the byte stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub(super) at: Time,
+    pub(super) position: u64,
 }
 
 impl<T> Default for PacketIds<T> {
@@ -17,6 +34,7 @@ impl<T> Default for PacketIds<T> {
         Self {
             used: BTreeMap::new(),
             last: 0,
+            read: 0,
         }
     }
 }
@@ -28,14 +46,14 @@ impl<T> PacketIds<T> {
     }
 
     /// Takes the next identifier for `what`; nothing while all 65,535 are in use.
-    pub(super) fn allocate(&mut self, what: T) -> Option<u16> {
+    pub(super) fn allocate(&mut self, what: T, sent: Sent) -> Option<u16> {
         if self.is_exhausted() {
             return None;
         }
         loop {
             self.last = self.last.checked_add(1).unwrap_or(1);
             if !self.used.contains_key(&self.last) {
-                self.used.insert(self.last, what);
+                self.used.insert(self.last, Used { what, sent });
                 return Some(self.last);
             }
         }
@@ -43,12 +61,43 @@ impl<T> PacketIds<T> {
 
     /// What an identifier is in use for.
     pub(super) fn get_mut(&mut self, id: u16) -> Option<&mut T> {
-        self.used.get_mut(&id)
+        self.used.get_mut(&id).map(|used| &mut used.what)
     }
 
-    /// Frees an identifier.
+    /// The identifier stays in use for another packet, which is sent now.
+    pub(super) fn renew(&mut self, id: u16, sent: Sent) {
+        if let Some(used) = self.used.get_mut(&id) {
+            self.read = self.read.max(used.sent.position);
+            used.sent = sent;
+        }
+    }
+
+    /// Frees an identifier: its packet was answered.
     pub(super) fn release(&mut self, id: u16) -> Option<T> {
-        self.used.remove(&id)
+        let used = self.used.remove(&id)?;
+        self.read(used.sent.position);
+        Some(used.what)
+    }
+
+    /// Frees an identifier whose packet was not sent.
+    pub(super) fn take_back(&mut self, id: u16) {
+        self.used.remove(&id);
+    }
+
+    /// The peer has answered what it was sent at this position.
+    pub(super) fn read(&mut self, position: u64) {
+        self.read = self.read.max(position);
+    }
+
+    /// Up to which position the peer has read what it was sent, as far as its answers show.
+    pub(super) const fn read_up_to(&self) -> u64 {
+        self.read
+    }
+
+    /// What has been under way for the longest time. It walks over all of them.
+    pub(super) fn oldest(&self) -> Option<(&T, Sent)> {
+        let oldest = self.used.values().min_by_key(|used| used.sent.at)?;
+        Some((&oldest.what, oldest.sent))
     }
 
     /// What is under way, in order of identifier.
@@ -62,17 +111,24 @@ impl<T> PacketIds<T> {
 mod tests {
     use super::*;
 
+    const fn sent(seconds: u64, position: u64) -> Sent {
+        Sent {
+            at: Time::from_micros(seconds * 1_000_000),
+            position,
+        }
+    }
+
     #[test]
     fn identifiers_wrap_and_skip_what_is_in_use() {
         let mut ids = PacketIds::default();
-        assert_eq!(ids.allocate("kept"), Some(1));
+        assert_eq!(ids.allocate("kept", sent(0, 0)), Some(1));
         for expected in 2..=u16::MAX {
-            let id = ids.allocate("short").expect("free");
+            let id = ids.allocate("short", sent(0, 0)).expect("free");
             assert_eq!(id, expected);
             ids.release(id);
         }
         assert_eq!(
-            ids.allocate("after the wrap"),
+            ids.allocate("after the wrap", sent(0, 0)),
             Some(2),
             "1 is in use, 0 is none"
         );
@@ -83,12 +139,30 @@ mod tests {
     fn when_all_are_in_use_there_is_none() {
         let mut ids = PacketIds::default();
         for _ in 0..u16::MAX {
-            assert!(ids.allocate(()).is_some());
+            assert!(ids.allocate((), sent(0, 0)).is_some());
         }
         assert!(ids.is_exhausted());
-        assert_eq!(ids.allocate(()), None);
+        assert_eq!(ids.allocate((), sent(0, 0)), None);
         ids.release(40_000);
-        assert_eq!(ids.allocate(()), Some(40_000));
+        assert_eq!(ids.allocate((), sent(0, 0)), Some(40_000));
         assert_eq!(ids.len(), usize::from(u16::MAX));
+    }
+
+    #[test]
+    fn the_oldest_is_known_and_what_the_peer_has_read() {
+        let mut ids = PacketIds::default();
+        assert_eq!(ids.oldest(), None);
+        for second in 0..3 {
+            ids.allocate("", sent(second, second * 100));
+        }
+        assert_eq!(ids.oldest(), Some((&"", sent(0, 0))));
+        ids.renew(1, sent(7, 700));
+        assert_eq!(ids.oldest(), Some((&"", sent(1, 100))));
+        assert_eq!(ids.read_up_to(), 0);
+        ids.release(3);
+        assert_eq!(ids.read_up_to(), 200);
+        ids.take_back(1);
+        ids.release(2);
+        assert_eq!((ids.read_up_to(), ids.oldest()), (200, None));
     }
 }

@@ -208,6 +208,11 @@ impl Publication {
         (number, message)
     }
 
+    /// How safely its messages are published, as the stream began.
+    pub(super) const fn qos(&self) -> u8 {
+        self.qos
+    }
+
     /// How many bytes of an unfinished message are kept.
     pub(super) fn gathered(&self) -> usize {
         self.gathering.as_ref().map_or(0, |part| part.length)

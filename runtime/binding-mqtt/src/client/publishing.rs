@@ -124,8 +124,8 @@ impl Connection {
         let origin = Origin { key, id, number };
         let packet_id = match message.qos {
             0 => None,
-            1 => self.ids.allocate(Pending::PubAck(origin)),
-            _ => self.ids.allocate(Pending::PubRec(origin)),
+            1 => self.expect(w.cx, w.shared, Pending::PubAck(origin)),
+            _ => self.expect(w.cx, w.shared, Pending::PubRec(origin)),
         };
         let limit = self.granted.packet_size;
         match packets::publish(
@@ -147,7 +147,7 @@ impl Connection {
             }
             Err(error) => {
                 if let Some(packet_id) = packet_id {
-                    self.ids.release(packet_id);
+                    self.ids.take_back(packet_id);
                 }
                 let code = match error {
                     EncodeError::TooLarge { .. } => ReasonCode::PACKET_TOO_LARGE,
@@ -245,6 +245,7 @@ impl Connection {
                     return self.refused(w, origin, ack, delivery);
                 }
                 *pending = Pending::PubComp(origin);
+                self.ids.renew(packet_id, self.sent(w.cx));
                 self.release(w, packet_id, ReasonCode::SUCCESS);
             }
             // A repetition: the answer is the same.

@@ -18,7 +18,6 @@ use crate::codec::{Connack, Disconnect, Packet, Publish, ReasonCode};
 impl Connection {
     /// Bytes have come.
     pub(super) fn on_bytes(&mut self, w: &mut Work<'_, '_>, data: Data) {
-        self.keep_alive.received(w.cx.now());
         self.unread += data.payload.len();
         self.decoder.push(data.payload);
         // What came before CONNACK is read at once; the rest when the connection settles.
@@ -31,8 +30,14 @@ impl Connection {
     pub(super) fn read(&mut self, w: &mut Work<'_, '_>) {
         while self.unread > 0 && !self.is_deaf(w) {
             match self.decoder.next() {
-                Ok(Some(packet)) => self.on_packet(w, packet),
+                // What has come in part shows nothing yet: see `overdue`.
+                Ok(Some(packet)) => {
+                    self.keep_alive.received(w.cx.now());
+                    self.note_whole();
+                    self.on_packet(w, packet);
+                }
                 Ok(None) => {
+                    self.note_partial(w);
                     let Some(bytes) = self.bytes else { return };
                     w.cx.acknowledge(bytes, self.unread);
                     self.unread = 0;
@@ -77,7 +82,7 @@ impl Connection {
             }
             (Phase::Ready, Packet::Suback(suback)) => self.on_suback(w, &suback),
             (Phase::Ready, Packet::Unsuback(unsuback)) => self.on_unsuback(w, unsuback.packet_id),
-            (Phase::Ready, Packet::Pingresp) => {}
+            (Phase::Ready, Packet::Pingresp) => self.on_pong(),
             (Phase::Ready, Packet::Disconnect(disconnect)) => self.on_disconnect(w, &disconnect),
             (phase, packet) => {
                 let when = match phase {

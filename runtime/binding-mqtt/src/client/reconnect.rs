@@ -1,50 +1,122 @@
-//! When a lost connection is made anew: exponential backoff with full jitter.
+//! When a lost connection is made anew: at once where it was healthy, after a growing wait where it was
+//! not.
+//!
+//! A wait is random (full jitter), up to `reconnect.min` after the first failure, twice that after each
+//! further one, and `reconnect.max` at the most. What fails is an attempt to connect. A connection that
+//! the broker had accepted and that is lost is opened again at once, as long as there is an allowance:
+//! [`REOPENS`] in a row, and one more for each [`EARNED_BY`] that a connection lasted. A broker that
+//! accepts and drops in turn has soon used it up, and then waits grow as for one that refuses.
 
 use tidegate_engine::{Context, Duration, Time};
 
+use super::failure::Failure;
 use super::options::Reconnect;
 
-/// How often in a row a connection has failed.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Backoff {
+/// How many connections in a row are opened again at once that did not last.
+const REOPENS: u64 = 5;
+/// For how long a connection must last to be worth another.
+const EARNED_BY: Duration = Duration::from_secs(2);
+const ALLOWANCE: Duration = Duration::from_micros(REOPENS * EARNED_BY.as_micros());
+
+/// A wait after failures in a row.
+#[derive(Debug, Clone, Default)]
+pub(super) struct HoldOff {
     failures: u32,
-    up_since: Option<Time>,
+    until: Time,
+    /// Of the newest failure.
+    why: Option<Failure>,
 }
 
-impl Backoff {
-    /// The broker has accepted the connection. Only one that lasts clears the record, so that a
-    /// broker which accepts and drops in turn is not pressed.
-    pub(super) const fn connected(&mut self, now: Time) {
-        self.up_since = Some(now);
-    }
-
-    /// The connection failed or was lost: how long to wait. After a refusal of the credentials it
-    /// is the longest wait at once.
-    pub(super) fn failed(
-        &mut self,
-        cx: &mut Context<'_>,
-        options: Reconnect,
-        denied: bool,
-    ) -> Duration {
-        let lasted = self.up_since.take().map(|since| cx.now().since(since));
-        if lasted.is_some_and(|lasted| lasted.as_millis() >= options.max()) {
-            self.failures = 0;
-        }
-        let limit = if denied {
+impl HoldOff {
+    /// One more failure: attempts are held off for a while. After a refusal of who we are it is the
+    /// longest wait at once, and half of it is certain: credentials do not change by asking.
+    pub(super) fn failed(&mut self, cx: &mut Context<'_>, options: Reconnect, why: &Failure) {
+        let limit = if why.denied {
             options.max()
         } else {
             self.limit(options)
         };
         self.failures = self.failures.saturating_add(1);
-        // Half of the longest wait is certain after a refusal: credentials do not change by asking.
-        let certain = if denied { limit / 2 } else { 0 };
-        Duration::from_millis(certain + cx.random_below(limit - certain + 1))
+        let certain = if why.denied { limit / 2 } else { 0 };
+        let wait = certain + cx.random_below(limit - certain + 1);
+        self.until = cx.now() + Duration::from_millis(wait);
+        self.why = Some(why.clone());
     }
 
-    fn limit(self, options: Reconnect) -> u64 {
+    fn limit(&self, options: Reconnect) -> u64 {
         let doubled = 1u64.checked_shl(self.failures).unwrap_or(u64::MAX);
         options.min().saturating_mul(doubled).min(options.max())
     }
+
+    /// Whether the last attempt failed.
+    pub(super) const fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// When the next attempt may be made; nothing where it may be made now.
+    pub(super) fn until(&self, now: Time) -> Option<Time> {
+        (self.until > now).then_some(self.until)
+    }
+
+    /// What is told to those who come while attempts are held off: why, and until when.
+    pub(super) fn refusal(&self, now: Time) -> Option<Failure> {
+        let left = self.until(now)?.since(now);
+        self.why.as_ref().map(|why| why.with_next_attempt(left))
+    }
+}
+
+/// What is known of the connections of one client identifier, while they are not healthy.
+#[derive(Debug, Clone)]
+pub(super) struct Record {
+    /// Of this client identifier alone.
+    pub(super) hold_off: HoldOff,
+    allowance: Duration,
+    /// When it last changed.
+    pub(super) changed: Time,
+}
+
+impl Record {
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            hold_off: HoldOff::default(),
+            allowance: ALLOWANCE,
+            changed: now,
+        }
+    }
+
+    /// Whether it tells no more than a new one would: for twice the longest wait nothing happened.
+    pub(super) fn is_over(&self, now: Time, options: Reconnect) -> bool {
+        let longest = Duration::from_millis(options.max());
+        now >= self.changed.max(self.hold_off.until) + longest + longest
+    }
+
+    /// A connection that the broker had accepted is lost, or refused for the sake of its identifier,
+    /// when it had lasted for `lasted`. Whether it may be opened again at once.
+    pub(super) fn lost(
+        &mut self,
+        cx: &mut Context<'_>,
+        options: Reconnect,
+        lasted: Duration,
+        why: &Failure,
+    ) -> bool {
+        if lasted.as_millis() >= options.max() {
+            *self = Self::new(cx.now());
+        }
+        self.changed = cx.now();
+        let earned = self.allowance + lasted;
+        self.allowance = earned.min(ALLOWANCE);
+        let again = self.allowance >= EARNED_BY && !why.is_of_its_identifier();
+        if again {
+            self.allowance = less(self.allowance, EARNED_BY);
+        } else {
+            self.hold_off.failed(cx, options, why);
+        }
+        again
+    }
+}
+
+const fn less(one: Duration, other: Duration) -> Duration {
+    Duration::from_micros(one.as_micros().saturating_sub(other.as_micros()))
 }
 
 #[cfg(test)]
@@ -52,30 +124,92 @@ mod tests {
     use tidegate_engine::testing::Rig;
 
     use super::*;
+    use crate::codec::ReasonCode;
+
+    fn failure() -> Failure {
+        Failure::new(ReasonCode::SERVER_UNAVAILABLE, "The broker is down.")
+    }
+
+    fn denied() -> Failure {
+        Failure::refused("The broker", ReasonCode::NOT_AUTHORIZED, None)
+    }
 
     #[test]
-    fn waits_grow_stay_within_bounds_and_start_anew_after_a_stable_time() {
+    fn waits_grow_and_stay_within_bounds() {
         let mut rig = Rig::new();
         let edge = rig.edge(0);
         let options = Reconnect::default();
-        let mut backoff = Backoff::default();
+        let mut hold_off = HoldOff::default();
         let mut longest = 0;
         for round in 0..70 {
             let limit = (1_000u64 << round.min(20)).min(60_000);
-            let wait = rig.turn(edge, |cx| backoff.failed(cx, options, false));
-            assert!(
-                wait.as_millis() <= limit,
-                "round {round}: {}",
-                wait.as_millis()
-            );
-            longest = longest.max(wait.as_millis());
+            let now = rig.now();
+            rig.turn(edge, |cx| hold_off.failed(cx, options, &failure()));
+            let wait = hold_off.until.since(now).as_millis();
+            assert!(wait <= limit, "round {round}: {wait}");
+            longest = longest.max(wait);
         }
         assert!(longest > 30_000, "the jitter uses its whole range");
-        rig.turn(edge, |cx| backoff.connected(cx.now()));
-        rig.advance(Duration::from_secs(61));
-        let wait = rig.turn(edge, |cx| backoff.failed(cx, options, false));
-        assert!(wait.as_millis() <= 1_000);
-        let wait = rig.turn(edge, |cx| backoff.failed(cx, options, true));
-        assert!((30_000..=60_000).contains(&wait.as_millis()));
+        let mut hold_off = HoldOff::default();
+        let now = rig.now();
+        rig.turn(edge, |cx| hold_off.failed(cx, options, &denied()));
+        let wait = hold_off.until.since(now).as_millis();
+        assert!((30_000..=60_000).contains(&wait));
+    }
+
+    #[test]
+    fn who_comes_meanwhile_is_told_why_and_until_when() {
+        let mut rig = Rig::new();
+        let edge = rig.edge(0);
+        let mut hold_off = HoldOff::default();
+        assert!(hold_off.refusal(rig.now()).is_none() && !hold_off.has_failed());
+        rig.turn(edge, |cx| {
+            hold_off.failed(cx, Reconnect::default(), &failure());
+        });
+        hold_off.until = rig.now() + Duration::from_millis(3_001);
+        let told = hold_off.refusal(rig.now()).expect("it is held off");
+        assert_eq!(told.reason, "The broker is down; next attempt in 4 s.");
+        let until = hold_off.until(rig.now()).expect("it is held off");
+        assert!(hold_off.refusal(until).is_none() && hold_off.has_failed());
+    }
+
+    #[test]
+    fn a_connection_that_lasts_is_opened_again_at_once() {
+        let mut rig = Rig::new();
+        let edge = rig.edge(0);
+        let options = Reconnect::default();
+        let mut record = Record::new(rig.now());
+        for round in 0..100 {
+            let lasted = Duration::from_secs(3);
+            let again = rig.turn(edge, |cx| record.lost(cx, options, lasted, &failure()));
+            assert!(again, "round {round}");
+        }
+    }
+
+    #[test]
+    fn one_that_is_dropped_as_soon_as_it_is_accepted_is_not_for_long() {
+        let mut rig = Rig::new();
+        let edge = rig.edge(0);
+        let options = Reconnect::default();
+        let mut record = Record::new(rig.now());
+        let mut lose = |lasted| rig.turn(edge, |cx| record.lost(cx, options, lasted, &failure()));
+        let short = Duration::from_millis(1);
+        let again = (0..20).filter(|_| lose(short)).count();
+        assert_eq!(again, 5);
+        assert!(lose(Duration::from_secs(60)), "it has lasted");
+        assert_eq!((0..20).filter(|_| lose(short)).count(), 4);
+    }
+
+    #[test]
+    fn one_that_another_took_over_is_not_taken_back_at_once() {
+        let mut rig = Rig::new();
+        let edge = rig.edge(0);
+        let taken = Failure::new(ReasonCode::SESSION_TAKEN_OVER, "Taken.");
+        let mut record = Record::new(rig.now());
+        let lasted = Duration::from_secs(3);
+        let again = rig.turn(edge, |cx| {
+            record.lost(cx, Reconnect::default(), lasted, &taken)
+        });
+        assert!(!again && record.hold_off.has_failed());
     }
 }

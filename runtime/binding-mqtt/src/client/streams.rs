@@ -39,6 +39,17 @@ pub(super) enum Kind {
     Subscribe(Subscriber),
 }
 
+impl Kind {
+    /// Whether it is a session or a subscription that the broker has granted.
+    pub(super) const fn is_accepted(&self) -> bool {
+        match self {
+            Self::Session(session) => session.accepted,
+            Self::Subscribe(subscriber) => subscriber.accepted,
+            Self::Publish(_) => false,
+        }
+    }
+}
+
 /// A session stream.
 #[derive(Debug)]
 pub(super) struct Session {

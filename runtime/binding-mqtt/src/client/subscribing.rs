@@ -77,7 +77,7 @@ impl Connection {
             let broker = self.broker();
             return Err(quota(format!("{broker} does not read what it is sent.")));
         }
-        let Some(packet_id) = self.ids.allocate(Pending::SubAck { identifier }) else {
+        let Some(packet_id) = self.expect(w.cx, w.shared, Pending::SubAck { identifier }) else {
             let broker = self.broker();
             return Err(quota(format!(
                 "{broker} owes 65535 acknowledgements; no more can be asked of it."
@@ -97,7 +97,7 @@ impl Connection {
                 Ok(())
             }
             Err(error) => {
-                self.ids.release(packet_id);
+                self.ids.take_back(packet_id);
                 let code = match error {
                     EncodeError::TooLarge { .. } => ReasonCode::PACKET_TOO_LARGE,
                     _ => ReasonCode::TOPIC_FILTER_INVALID,
@@ -121,7 +121,7 @@ impl Connection {
         }
         // Without an identifier the subscription lasts until the connection ends; what comes for it
         // finds nobody.
-        if let Some(packet_id) = self.ids.allocate(Pending::UnsubAck) {
+        if let Some(packet_id) = self.expect(w.cx, w.shared, Pending::UnsubAck) {
             let packet = packets::unsubscribe(w.shared, &mut self.packets, packet_id, filter);
             self.send(w.cx, [packet]);
         }

@@ -3,6 +3,8 @@
 mod connecting;
 mod fuzz;
 mod house;
+mod overdue;
 mod publishing;
+mod reconnecting;
 mod subscribing;
 mod trouble;

@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 
 /// Opens a stream that is refused, and tells what the caller is told.
-async fn refused(house: &mut House) -> BytesReset {
-    house.probe.open(BytesBegin::default()).await;
+async fn refused(house: &mut House, remote: &str) -> BytesReset {
+    house.open(remote).await;
     let (first, second) = (house.probe.next().await.1, house.probe.next().await.1);
     let Frame::Reset(Some(told)) = first else {
         panic!("no RESET with a reason but {first:?}");
@@ -28,7 +28,7 @@ async fn a_refused_connection_is_told_with_host_and_port() {
     let address = listener.local_addr().expect("it listens");
     drop(listener);
     let mut house = House::towards(address);
-    let told = refused(&mut house).await;
+    let told = refused(&mut house, &address.to_string()).await;
     assert_eq!(told.remote.to_string(), address.to_string());
     assert_eq!(told.reason.to_string(), "connection refused");
     house.finish().await;
@@ -39,7 +39,7 @@ async fn a_name_without_an_address_is_told() {
     // Too long for any resolver to ask for.
     let name = "x".repeat(300);
     let mut house = House::with(options(&name, 1883));
-    let told = refused(&mut house).await;
+    let told = refused(&mut house, &format!("{name}:1883")).await;
     assert_eq!(told.remote.to_string(), format!("{name}:1883"));
     assert!(!told.reason.is_empty());
     house.finish().await;
@@ -62,7 +62,7 @@ async fn a_peer_that_does_not_answer_is_given_up() {
     let mut slow = options("127.0.0.1", address.port());
     slow.connect_timeout = 50;
     let mut house = House::with(slow);
-    let told = refused(&mut house).await;
+    let told = refused(&mut house, &address.to_string()).await;
     assert_eq!(told.reason.to_string(), "no answer within 50 ms");
     house.finish().await;
 }
@@ -84,7 +84,8 @@ async fn a_caller_that_leaves_while_connecting_leaves_nothing() {
 async fn what_is_said_before_the_connection_is_up_is_written_then() {
     let listener = listener().await;
     let mut house = House::towards(listener.local_addr().expect("it listens"));
-    let stream = house.probe.open(BytesBegin::default()).await;
+    let address = listener.local_addr().expect("it listens").to_string();
+    let stream = house.open(&address).await;
     house.probe.send(stream, Frame::data("early".into())).await;
     house.probe.send(stream, Frame::end()).await;
     let (mut socket, _) = listener.accept().await.expect("the edge connects");
@@ -92,11 +93,30 @@ async fn what_is_said_before_the_connection_is_up_is_written_then() {
     socket.read_to_string(&mut got).await.expect("it is open");
     assert_eq!(got, "early");
     drop(socket);
-    assert!(matches!(
-        house.probe.next_but_window().await.1,
-        Frame::Begin(_)
-    ));
     assert_eq!(house.probe.next_but_window().await.1, Frame::end());
+    house.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_peer_says_before_it_resets_is_read_though_a_write_fails() {
+    let listener = listener().await;
+    let mut house = House::towards(listener.local_addr().expect("it listens"));
+    let (stream, socket) = house.connect(&listener).await;
+    let socket = socket.into_std().expect("it is open");
+    let last_word = house.probe.turn(move |cx| {
+        use std::io::Write as _;
+        // All of it is there before the edge's task runs again, which writes before it reads.
+        (&socket).write_all(b"farewell").expect("it is open");
+        let now = Some(Duration::ZERO);
+        SockRef::from(&socket).set_linger(now).expect("it is open");
+        drop(socket);
+        cx.send(stream, Frame::data("more".into()));
+    });
+    last_word.await;
+    let payload = payload_of(house.probe.next_but_window().await.1);
+    assert_eq!(payload, "farewell");
+    let end = house.probe.next_but_window().await.1;
+    assert!(matches!(end, Frame::Reset(Some(_))), "{end:?}");
     house.finish().await;
 }
 

@@ -150,7 +150,7 @@ fn a_refusal_is_told_to_who_waits_and_not_asked_for_again_at_once() {
 }
 
 #[test]
-fn an_unreachable_broker_is_told_by_name_and_tried_again_by_the_next_stream() {
+fn an_unreachable_broker_is_told_by_name_and_tried_again_after_a_while() {
     let mut house = House::new("{}");
     let first = house.publish("a", 0, "1");
     let bytes = house.opened();
@@ -162,6 +162,13 @@ fn an_unreachable_broker_is_told_by_name_and_tried_again_by_the_next_stream() {
         "The broker broker.example:1883 cannot be reached: connection refused."
     );
     house.assert_idle();
+    let meanwhile = house.publish("a", 0, "1");
+    house.no_connection();
+    assert_eq!(
+        house.seen(meanwhile).reset().reason,
+        "The broker broker.example:1883 cannot be reached: connection refused; next attempt in 1 s."
+    );
+    house.advance(1_000);
     let second = house.publish("a", 0, "1");
     let (bytes, _) = house.connect();
     house.published(bytes);
@@ -261,7 +268,9 @@ fn silence_is_asked_about_and_ends_the_connection() {
     let seen = house.seen(publish);
     assert_eq!(seen.reset().reason_code, 0x8D);
     assert_eq!(seen.reset().delivery, MqttDelivery::Possible);
+    let bytes = house.opened();
     house.cancel(subscriber);
+    house.break_off(bytes, "refused");
     house.assert_idle();
 }
 

@@ -142,6 +142,23 @@ impl House {
         stream
     }
 
+    /// The same of another client.
+    pub(super) fn publish_as(
+        &mut self,
+        client: &str,
+        topic: &str,
+        qos: u8,
+        payload: &str,
+    ) -> StreamId {
+        let stream = self.open(MqttPublish {
+            client_id: Some(client.into()),
+            ..publication(topic, qos)
+        });
+        self.message(stream, payload);
+        self.end(stream);
+        stream
+    }
+
     pub(super) fn message(&mut self, stream: StreamId, payload: &str) {
         let payload = Bytes::copy_from_slice(payload.as_bytes());
         let frame = Frame::data_with(DataFlags::WHOLE, payload, MqttPublishData::default());
@@ -150,6 +167,13 @@ impl House {
 
     pub(super) fn subscribe(&mut self, filters: &[(&str, u8)]) -> StreamId {
         self.open(subscription(filters))
+    }
+
+    pub(super) fn subscribe_as(&mut self, client: &str, filter: &str) -> StreamId {
+        self.open(MqttSubscribe {
+            client_id: Some(client.into()),
+            ..subscription(&[(filter, 0)])
+        })
     }
 
     pub(super) fn end(&mut self, stream: StreamId) {
@@ -279,6 +303,17 @@ impl House {
         };
         self.broker(bytes, &Packet::Connack(Box::new(connack)));
         (bytes, (**connect).clone())
+    }
+
+    /// The broker accepts a connection, whatever it was sent.
+    pub(super) fn connack(&mut self, bytes: StreamId) {
+        let begin = BytesBegin {
+            remote: REMOTE.into(),
+        };
+        self.rig.send(self.exit, bytes, Frame::begin(begin));
+        self.packets(bytes);
+        self.broker(bytes, &Packet::Connack(Box::default()));
+        self.packets(bytes);
     }
 
     /// What the broker was sent; it grants the credit anew where it reads.

@@ -345,10 +345,11 @@ fn a_stream_that_is_cancelled_before_suback_leaves_nothing() {
     let seen = house.seen(second);
     assert!(seen.payloads().is_empty() && seen.granted() == [0]);
     let third = house.subscribe(&[("a", 0)]);
-    house.subscribed(bytes);
+    let last = house.subscribed(bytes);
     house.end(third);
     assert!(house.seen(third).reset.is_none());
     house.quiet(bytes);
+    house.suback(bytes, &last, 0);
     house.cancel(second);
     house.unsubscribed(bytes);
     house.finish(bytes);

@@ -48,12 +48,11 @@ fn a_subscription_survives_the_loss_of_its_connection() {
         "The broker broker.example:1883 went away: connection reset."
     );
     assert!(house.seen(stream).is_nothing());
-    house.no_connection();
-    house.advance(1_000);
     let bytes = house.opened();
     house.break_off(bytes, "connection refused");
     assert!(house.seen(stream).is_nothing());
-    house.advance(2_000);
+    house.no_connection();
+    house.advance(1_000);
     let (bytes, _) = house.connect();
     let subscribe = house.subscribed(bytes);
     assert_eq!(subscribe.filters[0].filter, "a/#");
@@ -75,7 +74,6 @@ fn streams_that_shared_a_filter_share_it_again() {
     let second = house.subscribe(&[("a/#", 0)]);
     accepted(&mut house, bytes, second);
     house.break_off(bytes, "reset");
-    house.advance(1_000);
     let (bytes, _) = house.connect();
     let subscribe = house.subscribed(bytes);
     assert_eq!(subscribe.filters[0].qos, 2);
@@ -97,7 +95,6 @@ fn streams_that_shared_a_filter_share_it_again() {
 fn a_subscription_that_is_refused_the_second_time_is_reset() {
     let (mut house, bytes, stream, _) = subscribed("{}");
     house.break_off(bytes, "reset");
-    house.advance(1_000);
     let (bytes, _) = house.connect();
     let subscribe = house.subscribed(bytes);
     house.suback(bytes, &subscribe, 0x87);
@@ -109,7 +106,6 @@ fn a_subscription_that_is_refused_the_second_time_is_reset() {
 fn attempts_go_on_while_a_subscription_lives_and_not_hot_after_a_refusal() {
     let (mut house, bytes, stream, _) = subscribed("{}");
     house.break_off(bytes, "reset");
-    house.advance(1_000);
     let bytes = house.accept();
     house.packets(bytes);
     let connack = Connack {
@@ -131,8 +127,8 @@ fn attempts_go_on_while_a_subscription_lives_and_not_hot_after_a_refusal() {
 }
 
 #[test]
-fn a_new_stream_does_not_wait_for_the_backoff() {
-    let (mut house, bytes, stream, _) = subscribed(r#"{"reconnect":{"min":60000,"max":60000}}"#);
+fn a_new_stream_shares_the_connection_that_is_made_anew() {
+    let (mut house, bytes, stream, _) = subscribed("{}");
     house.break_off(bytes, "reset");
     let publish = house.publish("x", 0, "1");
     let (bytes, _) = house.connect();
@@ -484,6 +480,7 @@ fn an_end_of_the_byte_stream_is_a_loss_at_any_time() {
         "The broker broker.example:1883 closed the connection without an answer."
     );
     house.packets(bytes);
+    house.advance(1_000);
     let publish = house.publish("a", 1, "1");
     let (bytes, _) = house.connect_with(ConnackProperties::default());
     house.published(bytes);

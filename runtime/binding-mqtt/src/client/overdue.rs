@@ -1,0 +1,206 @@
+//! What the broker owes for too long: an acknowledgement, or the rest of a packet.
+//!
+//! A broker that answers PINGREQ may still lose acknowledgements, and each that is lost keeps a place of
+//! its receive window for as long as the connection lasts. So the connection is closed when one does not
+//! come within `acknowledgeTimeout`, and opened again. Nor is a packet life that never becomes whole.
+//!
+//! **Slow is not dead.** What needs time to cross a slow link gets it: an acknowledgement as much more as
+//! what was sent and is not known to have been read takes at [`SLOWEST`], and a packet may take so long
+//! that it comes at that speed. Acknowledgements that stand in line behind such a packet wait for it,
+//! and none is awaited while this side does not read.
+//!
+//! There is one timer for each connection, set by the first that is owed. It looks for the oldest when it
+//! fires, and is set anew for that one: a call that is answered in time costs no timer.
+
+use tidegate_engine::{Context, Duration, Time, TimerId};
+
+use super::connection::{Connection, OVERDUE_TIMER, Pending, Shared, Work, connection_token};
+use super::failure::Failure;
+use super::packet_ids::Sent;
+use crate::codec::ReasonCode;
+
+/// Bytes a second: the slowest link over which large packets are still waited for.
+const SLOWEST: u64 = 16 * 1024;
+
+/// What a connection is owed beside what its packet identifiers tell.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    timer: Option<TimerId>,
+    /// Since when a packet has come in part.
+    partial: Option<Time>,
+    /// When it was last found that this side did not read.
+    deaf: Time,
+    /// PINGREQs that are not answered, and where the last of them was sent.
+    pings: u32,
+    pinged: u64,
+}
+
+impl Owed {
+    /// What belongs to one byte stream is forgotten with it.
+    pub(super) fn start_anew(&mut self) {
+        let timer = self.timer.take();
+        *self = Self {
+            timer,
+            ..Self::default()
+        };
+    }
+}
+
+impl Connection {
+    /// A packet is about to be sent that the broker has to acknowledge: its identifier, if there is
+    /// one left.
+    pub(super) fn expect(
+        &mut self,
+        cx: &mut Context<'_>,
+        shared: &Shared,
+        what: Pending,
+    ) -> Option<u16> {
+        let id = self.ids.allocate(what, self.sent(cx))?;
+        self.watch(cx, shared);
+        Some(id)
+    }
+
+    /// Where and when the next packet is sent.
+    pub(super) fn sent(&self, cx: &Context<'_>) -> Sent {
+        Sent {
+            at: cx.now(),
+            position: self.outbound.queued(),
+        }
+    }
+
+    /// A PINGREQ is about to be sent.
+    pub(super) const fn expect_pong(&mut self) {
+        self.owed.pings = self.owed.pings.saturating_add(1);
+        self.owed.pinged = self.outbound.queued();
+    }
+
+    /// PINGRESP
+    pub(super) fn on_pong(&mut self) {
+        self.owed.pings = self.owed.pings.saturating_sub(1);
+        if self.owed.pings == 0 {
+            self.ids.read(self.owed.pinged);
+        }
+    }
+
+    /// All that was read so far is taken apart, into whole packets or a part of one.
+    pub(super) fn note_partial(&mut self, w: &mut Work<'_, '_>) {
+        if self.decoder.buffered() == 0 {
+            self.owed.partial = None;
+        } else if self.owed.partial.is_none() {
+            self.owed.partial = Some(w.cx.now());
+            self.watch(w.cx, w.shared);
+        }
+    }
+
+    /// A packet is whole; what follows belongs to the next.
+    pub(super) const fn note_whole(&mut self) {
+        self.owed.partial = None;
+    }
+
+    fn watch(&mut self, cx: &mut Context<'_>, shared: &Shared) {
+        if self.owed.timer.is_none() {
+            self.set_overdue_timer(cx, patience(shared));
+        }
+    }
+
+    fn set_overdue_timer(&mut self, cx: &mut Context<'_>, after: Duration) {
+        let token = connection_token(self.key);
+        let reason = "what the broker owes";
+        self.owed.timer = Some(cx.timer(after, token, OVERDUE_TIMER, reason));
+    }
+
+    pub(super) fn clear_overdue_timer(&mut self, cx: &mut Context<'_>) {
+        if let Some(timer) = self.owed.timer.take() {
+            cx.cancel(timer);
+        }
+    }
+
+    /// The timer has fired.
+    pub(super) fn look_for_overdue(&mut self, w: &mut Work<'_, '_>) {
+        self.owed.timer = None;
+        let now = w.cx.now();
+        if self.unread > 0 {
+            self.owed.deaf = now;
+        }
+        let partial = self.partial_due(w);
+        if let Some(due) = partial
+            && due <= now
+        {
+            return self.give_up_partial(w);
+        }
+        let mut next = partial;
+        if let Some((what, sent)) = self.ids.oldest() {
+            let due = sent.at.max(self.owed.deaf) + patience(w.shared) + self.crossing(sent);
+            // Behind a packet that was already coming it may be late without the broker's doing.
+            let behind = partial.filter(|_| self.owed.partial.is_some_and(|since| since < due));
+            let due = behind.map_or(due, |partial| due.max(partial));
+            if due <= now {
+                let what = what.awaited();
+                return self.give_up_acknowledgement(w, what);
+            }
+            next = Some(next.map_or(due, |next| next.min(due)));
+        }
+        if let Some(next) = next {
+            self.set_overdue_timer(w.cx, next.since(now));
+        }
+    }
+
+    /// Whether a packet has come in part, and not too slowly.
+    pub(super) fn is_receiving(&self, w: &Work<'_, '_>) -> bool {
+        self.partial_due(w).is_some_and(|due| due > w.cx.now())
+    }
+
+    /// By when more of a packet must have come that has come in part.
+    fn partial_due(&self, w: &Work<'_, '_>) -> Option<Time> {
+        let since = self.owed.partial?.max(self.owed.deaf);
+        let length = self.decoder.buffered() as u64;
+        Some(since + patience(w.shared) + at_slowest(length))
+    }
+
+    /// How long it may take until the broker has read a packet that was sent then.
+    fn crossing(&self, sent: Sent) -> Duration {
+        let read = self.ids.read_up_to();
+        if sent.position < read {
+            return Duration::default();
+        }
+        at_slowest(self.outbound.queued().saturating_sub(read))
+    }
+
+    fn give_up_partial(&mut self, w: &mut Work<'_, '_>) {
+        let length = self.decoder.buffered();
+        let waited = self
+            .owed
+            .partial
+            .map_or(0, |since| w.cx.now().since(since).as_millis());
+        let reason = format!(
+            "{} sent {length} bytes of a packet within {waited} ms and not the rest; the connection \
+             was closed.",
+            self.broker()
+        );
+        self.give_up_overdue(w, reason);
+    }
+
+    fn give_up_acknowledgement(&mut self, w: &mut Work<'_, '_>, what: &str) {
+        let limit = w.shared.options.acknowledge_timeout.get();
+        let reason = format!(
+            "{} did not send {what} within {limit} ms (acknowledgeTimeout); the connection was closed.",
+            self.broker()
+        );
+        self.give_up_overdue(w, reason);
+    }
+
+    fn give_up_overdue(&mut self, w: &mut Work<'_, '_>, reason: String) {
+        let code = ReasonCode::UNSPECIFIED_ERROR;
+        self.lost(w, &Failure::new(code, reason), Some(code));
+    }
+}
+
+/// How long the broker may take to acknowledge.
+fn patience(shared: &Shared) -> Duration {
+    Duration::from_millis(shared.options.acknowledge_timeout.get())
+}
+
+/// In whole seconds: what is small takes no time.
+const fn at_slowest(bytes: u64) -> Duration {
+    Duration::from_secs(bytes / SLOWEST)
+}
