@@ -9,7 +9,7 @@ use tidegate_engine::Duration;
 use tidegate_json::{Document, Kind, Parts, Picked, Value};
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::mqtt::MqttPayloadFormat;
-use tidegate_streams::mqtt::topic::{TopicFilter, check_name};
+use tidegate_streams::mqtt::topic::{TopicFilter, TopicLimits, check_name};
 
 use crate::call::{Params, TopicHeader};
 use crate::message::is_utf8;
@@ -26,6 +26,7 @@ pub(crate) struct Limits {
     pub(crate) timeout_default: u64,
     /// Whether the header that mirrors `topic` is checked.
     pub(crate) topic_header: bool,
+    pub(crate) topics: TopicLimits,
 }
 
 /// Why a call is not made.
@@ -61,7 +62,9 @@ pub(crate) fn publication(
     let document = document(params)?;
     let arguments = Arguments::of(document.as_ref())?;
     let topic = arguments.topic(header, limits, "the topic to publish to")?;
-    check_name(&topic).map_err(|error| bad_topic("topic", &topic, error))?;
+    check_name(&topic)
+        .and_then(|()| limits.topics.check(&topic))
+        .map_err(|error| bad_topic("topic", &topic, error))?;
     let payload = arguments.required(Argument::Payload, "the message as a string")?;
     let qos = arguments.qos()?;
     let retain = arguments.retain()?;
@@ -103,6 +106,7 @@ pub(crate) fn reception(
     let arguments = Arguments::of(document.as_ref())?;
     let topic = arguments.topic(header, limits, "the topic filter to receive from")?;
     let filter = TopicFilter::parse(topic.clone())
+        .and_then(|filter| limits.topics.check(&topic).map(|()| filter))
         .map_err(|error| bad_topic("topic filter", &topic, error))?;
     let limit = arguments.number(
         Argument::Limit,

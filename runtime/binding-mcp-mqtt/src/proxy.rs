@@ -73,6 +73,7 @@ impl McpMqtt {
                     messages_max: options.receive_limit.get(),
                     timeout_default: options.receive_timeout.get(),
                     topic_header: options.topic_header,
+                    topics: options.topic_limits(),
                 },
                 read_timeout: Duration::from_millis(options.read_timeout.get()),
                 result_bound: size(options.receive_bytes.get()),
@@ -123,11 +124,15 @@ impl McpMqtt {
                 }
             },
             McpBeginEx::ResourcesRead(read) => Request::Read {
-                topic: uri::topic_to_read(&settings.subscribe, &read.uri)?,
+                topic: uri::topic_to_read(&settings.subscribe, settings.limits.topics, &read.uri)?,
                 uri: read.uri,
             },
             McpBeginEx::ResourcesSubscribe(subscribe) => Request::Subscribe {
-                filter: uri::filter_to_watch(&settings.subscribe, &subscribe.uri)?,
+                filter: uri::filter_to_watch(
+                    &settings.subscribe,
+                    settings.limits.topics,
+                    &subscribe.uri,
+                )?,
                 uri: subscribe.uri,
             },
             McpBeginEx::PromptsList(_) | McpBeginEx::PromptsGet(_) => {

@@ -1,8 +1,11 @@
 //! Resource URIs: `mqtt://` and a topic, byte for byte, with no percent-decoding and no parts.
 
+use std::fmt;
+
 use bytestring::ByteString;
 use tidegate_streams::mcp::{McpReset, McpResetKind};
-use tidegate_streams::mqtt::topic::{TopicFilter, check_name};
+use tidegate_streams::mqtt::text::check_characters;
+use tidegate_streams::mqtt::topic::{TopicError, TopicFilter, TopicLimits, check_name};
 
 use crate::json_text::JsonText;
 use crate::policy::Policy;
@@ -12,10 +15,16 @@ use crate::result::shown;
 pub(crate) const PREFIX: &str = "mqtt://";
 
 /// The topic that `resources/read` is to read.
-pub(crate) fn topic_to_read(policy: &Policy, uri: &ByteString) -> Result<ByteString, McpReset> {
+pub(crate) fn topic_to_read(
+    policy: &Policy,
+    limits: TopicLimits,
+    uri: &ByteString,
+) -> Result<ByteString, McpReset> {
     let topic = behind_prefix(uri)?;
     check_name(&topic)
-        .map_err(|error| invalid(uri, &format!("'{}' is no topic: {error}", shown(&topic))))?;
+        .and_then(|()| limits.check(&topic))
+        .map_err(|error| no_topic(uri, &topic, "topic", error))?;
+    check_encoded(uri, &topic, "topic")?;
     // As a filter it would be a shared subscription, to which no retained message is sent.
     if TopicFilter::parse(topic.clone()).map_or(true, |filter| filter.is_shared()) {
         let why = "a shared subscription cannot be read; use the tool 'receive'";
@@ -31,12 +40,16 @@ pub(crate) fn topic_to_read(policy: &Policy, uri: &ByteString) -> Result<ByteStr
 }
 
 /// The filter that `resources/subscribe` is to subscribe to.
-pub(crate) fn filter_to_watch(policy: &Policy, uri: &ByteString) -> Result<ByteString, McpReset> {
+pub(crate) fn filter_to_watch(
+    policy: &Policy,
+    limits: TopicLimits,
+    uri: &ByteString,
+) -> Result<ByteString, McpReset> {
     let text = behind_prefix(uri)?;
-    let filter = TopicFilter::parse(text.clone()).map_err(|error| {
-        let what = format!("'{}' is no topic filter: {error}", shown(&text));
-        invalid(uri, &what)
-    })?;
+    let filter = TopicFilter::parse(text.clone())
+        .and_then(|filter| limits.check(&text).map(|()| filter))
+        .map_err(|error| no_topic(uri, &text, "topic filter", error))?;
+    check_encoded(uri, &text, "topic filter")?;
     if policy.allows_filter(&filter) {
         return Ok(text);
     }
@@ -54,6 +67,42 @@ fn behind_prefix(uri: &ByteString) -> Result<ByteString, McpReset> {
         reset(McpResetKind::NotFound, uri, what)
     })?;
     Ok(uri.slice_ref(topic))
+}
+
+/// A client that writes a character percent-encoded means that character, not its code in plain
+/// letters as a topic: where MQTT does not allow it, that is said.
+fn check_encoded(uri: &ByteString, text: &str, what: &str) -> Result<(), McpReset> {
+    if !text.contains('%') {
+        return Ok(());
+    }
+    let decoded = decoded(text);
+    check_characters(&decoded).map_err(|forbidden| {
+        let error = TopicError::Character(forbidden);
+        no_topic(uri, text, what, format_args!("percent-decoded, {error}"))
+    })
+}
+
+/// The text with its percent-encoded bytes as they are meant (RFC 3986, 2.1).
+fn decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let digits = part
+            .get(..2)
+            .filter(|it| it.bytes().all(|b| b.is_ascii_hexdigit()));
+        if let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            bytes.push(byte);
+            bytes.extend(part.bytes().skip(2));
+        } else {
+            bytes.push(b'%');
+            bytes.extend(part.bytes());
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn no_topic(uri: &ByteString, text: &str, what: &str, error: impl fmt::Display) -> McpReset {
+    invalid(uri, &format!("'{}' is no {what}: {error}", shown(text)))
 }
 
 fn refused(policy: &Policy, uri: &ByteString) -> McpReset {
@@ -92,13 +141,13 @@ mod tests {
     }
 
     fn read(policy: &Policy, uri: &str) -> Result<String, McpResetKind> {
-        topic_to_read(policy, &uri.into())
+        topic_to_read(policy, TopicLimits::default(), &uri.into())
             .map(Into::into)
             .map_err(|reset| reset.kind)
     }
 
     fn watch(policy: &Policy, uri: &str) -> Result<String, McpResetKind> {
-        filter_to_watch(policy, &uri.into())
+        filter_to_watch(policy, TopicLimits::default(), &uri.into())
             .map(Into::into)
             .map_err(|reset| reset.kind)
     }
@@ -106,7 +155,9 @@ mod tests {
     #[test]
     fn a_uri_names_a_topic_byte_for_byte() {
         let open = Policy::new(None);
-        for topic in ["a/b", "/a", "a//", "a%20b", "a?b", "Ä/x", "a b", "$SYS/x"] {
+        for topic in [
+            "a/b", "/a", "a//", "a%20b", "a?b", "Ä/x", "a b", "a%", "a%2", "%zz",
+        ] {
             assert_eq!(
                 read(&open, &format!("mqtt://{topic}")),
                 Ok(topic.to_owned())
@@ -121,6 +172,9 @@ mod tests {
             ("mqtt://a/+", McpResetKind::Invalid),
             ("mqtt://#", McpResetKind::Invalid),
             ("mqtt://a\0", McpResetKind::Invalid),
+            ("mqtt://a%0A", McpResetKind::Invalid),
+            ("mqtt://%c2%9f/%", McpResetKind::Invalid),
+            ("mqtt://$SYS/x", McpResetKind::NotFound),
             ("mqtt://$share/g/a", McpResetKind::Invalid),
         ] {
             assert_eq!(read(&open, uri), Err(kind), "{uri}");
@@ -141,7 +195,8 @@ mod tests {
         for uri in ["mqtt://sensors/#", "mqtt://#"] {
             assert_eq!(watch(&policy, uri), Err(McpResetKind::NotFound));
         }
-        let reset = topic_to_read(&policy, &"mqtt://a\"b".into()).expect_err("refused");
+        let reset = topic_to_read(&policy, TopicLimits::default(), &"mqtt://a\"b".into())
+            .expect_err("refused");
         assert_eq!(
             reset.data.as_deref(),
             Some(&br#"{"uri":"mqtt://a\"b"}"#[..])

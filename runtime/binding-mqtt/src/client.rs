@@ -44,6 +44,7 @@ mod publishing;
 mod receiving;
 mod reconnect;
 mod streams;
+mod strings;
 mod subscribing;
 mod subscriptions;
 #[cfg(test)]
@@ -51,4 +52,4 @@ mod tests;
 mod waiting;
 
 pub use binding::MqttClient;
-pub use options::{Bounded, Name, Options, Password, Reconnect};
+pub use options::{Bounded, Name, NameError, Options, Password, Reconnect};

@@ -7,6 +7,7 @@
 //! - *subscribe*: the reply BEGIN follows SUBACK; each message is one message of the reply half. END
 //!   of the initial half unsubscribes.
 
+pub mod text;
 pub mod topic;
 
 use bytes::Bytes;

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use bytestring::ByteString;
 use slab::Slab;
-use tidegate_engine::streams::mqtt::topic::check_name;
-use tidegate_engine::streams::mqtt::{MqttBeginEx, MqttDelivery, MqttPublish};
+use tidegate_engine::streams::mqtt::{MqttBeginEx, MqttDelivery};
 use tidegate_engine::streams::{AbortEx, BeginEx, Frame, ResetEx, Role};
 use tidegate_engine::{At, Binding, BindingId, Context, StreamId, Token};
 
@@ -15,6 +14,7 @@ use super::options::Options;
 use super::publications::Publication;
 use super::publishing::shutting_down;
 use super::streams::{Kind, Session, Stream, Streams, Subscriber};
+use super::strings::{check_client_id, check_topic};
 use crate::codec::{ReasonCode, Version};
 
 /// `mqtt · client`: mqtt streams in, one byte stream for each connection out.
@@ -204,7 +204,7 @@ impl MqttClient {
                 Kind::Session(Session { accepted: false }),
             ),
             MqttBeginEx::Publish(publish) => {
-                check_publish(&publish)?;
+                check_topic(&publish.topic)?;
                 let publication = Publication::new(&publish, self.window());
                 (own(publish.client_id), Kind::Publish(publication))
             }
@@ -213,13 +213,7 @@ impl MqttClient {
                 (client, Kind::Subscribe(Subscriber::new(subscribe)?))
             }
         };
-        if super::options::Name::new(client.clone()).is_none() {
-            let reason = "A clientId has at most 65000 bytes and no U+0000.";
-            return Err(Failure::new(
-                ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
-                reason,
-            ));
-        }
+        check_client_id(&client)?;
         Ok((client, kind))
     }
 
@@ -286,15 +280,6 @@ impl MqttClient {
             on_bytes_frame(connection, w, at.stream, frame);
         });
     }
-}
-
-fn check_publish(publish: &MqttPublish) -> Result<(), Failure> {
-    if let Err(error) = check_name(&publish.topic) {
-        let shown: String = publish.topic.chars().take(200).collect();
-        let reason = format!("'{shown}' is no topic to publish to: {error}.");
-        return Err(Failure::new(ReasonCode::TOPIC_NAME_INVALID, reason));
-    }
-    Ok(())
 }
 
 fn on_bytes_frame(
