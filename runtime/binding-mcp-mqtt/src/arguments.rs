@@ -13,7 +13,7 @@ use tidegate_streams::mqtt::topic::{TopicFilter, TopicLimits, check_name};
 
 use crate::call::{Params, TopicHeader};
 use crate::message::is_utf8;
-use crate::policy::Policy;
+use crate::policy::{Policy, SHARED};
 use crate::publish::Publication;
 use crate::result::shown;
 
@@ -27,6 +27,8 @@ pub(crate) struct Limits {
     /// Whether the header that mirrors `topic` is checked.
     pub(crate) topic_header: bool,
     pub(crate) topics: TopicLimits,
+    /// Whether shared subscriptions are allowed.
+    pub(crate) shared: bool,
 }
 
 /// Why a call is not made.
@@ -48,7 +50,7 @@ impl From<String> for Refusal {
 #[derive(Debug)]
 pub(crate) struct Reception {
     pub(crate) filter: TopicFilter,
-    pub(crate) limit: usize,
+    pub(crate) limit: u32,
     pub(crate) timeout: Duration,
 }
 
@@ -122,9 +124,18 @@ pub(crate) fn reception(
         )
         .into());
     }
+    if filter.is_shared() && !limits.shared {
+        return Err(format!(
+            "Receiving from '{}' is not allowed: {SHARED}. Receive from '{}' to get a copy of each \
+             message.",
+            shown(&topic),
+            shown(filter.inner())
+        )
+        .into());
+    }
     Ok(Reception {
         filter,
-        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        limit: u32::try_from(limit).unwrap_or(u32::MAX),
         timeout: Duration::from_millis(timeout),
     })
 }

@@ -42,6 +42,9 @@ pub struct Options {
     /// Whether the `topic` parameter of both tools is to be repeated in the HTTP header
     /// `Mcp-Param-Topic`, so that gateways in front can tell topics without reading bodies.
     pub topic_header: bool,
+    /// Whether `receive` and `resources/read` may use shared subscriptions (`$share/GROUP/FILTER`), which
+    /// take messages from the other subscribers of the group. No more are acknowledged than are given.
+    pub shared_subscriptions: bool,
     /// How many levels a topic, a topic filter or a pattern may have. Brokers close the connection for
     /// more than they take: mosquitto beyond 200 slashes, some cloud brokers beyond 7.
     pub max_topic_levels: Bounded<1, 65_535>,
@@ -64,6 +67,7 @@ impl Default for Options {
             receive_bytes: Bounded(1 << 20),
             publish_expiry: None,
             topic_header: false,
+            shared_subscriptions: false,
             max_topic_levels: Bounded(128),
             max_topic_length: Bounded(4_096),
             // A body of 4 MiB, the default limit of the http binding, and something for base64
@@ -226,6 +230,7 @@ mod tests {
         assert_eq!(options.receive_bytes.get(), 1_048_576);
         assert!(options.publish_expiry.is_none() && !options.topic_header);
         assert_eq!(options.max_sessions.get(), 10_000);
+        assert!(!options.shared_subscriptions);
         assert_eq!(options.max_topic_levels.get(), 128);
         assert_eq!(options.max_topic_length.get(), 4_096);
     }

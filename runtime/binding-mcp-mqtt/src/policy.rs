@@ -12,6 +12,10 @@ use crate::options::TopicPattern;
 const RESERVED: &str = "Topics that begin with '$' belong to the broker and need a pattern in the \
                         config that names them, such as '$SYS/#'.";
 
+/// Why a shared subscription is refused where the config does not allow them.
+pub(crate) const SHARED: &str = "a shared subscription takes messages away from the other subscribers \
+                                 of its group, which the config does not allow (sharedSubscriptions)";
+
 /// How many patterns a refusal names.
 const NAMED: usize = 10;
 

@@ -5,10 +5,11 @@ use std::fmt;
 use bytestring::ByteString;
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::mqtt::text::check_characters;
-use tidegate_streams::mqtt::topic::{TopicError, TopicFilter, TopicLimits, check_name};
+use tidegate_streams::mqtt::topic::{TopicError, TopicFilter, check_name};
 
+use crate::arguments::Limits;
 use crate::json_text::JsonText;
-use crate::policy::Policy;
+use crate::policy::{Policy, SHARED};
 use crate::result::shown;
 
 /// What every resource URI starts with.
@@ -17,48 +18,54 @@ pub(crate) const PREFIX: &str = "mqtt://";
 /// The topic that `resources/read` is to read.
 pub(crate) fn topic_to_read(
     policy: &Policy,
-    limits: TopicLimits,
+    limits: &Limits,
     uri: &ByteString,
-) -> Result<ByteString, McpReset> {
-    let topic = behind_prefix(uri)?;
-    check_name(&topic)
-        .and_then(|()| limits.check(&topic))
-        .map_err(|error| no_topic(uri, &topic, "topic", error))?;
-    check_encoded(uri, &topic, "topic")?;
-    // As a filter it would be a shared subscription, to which no retained message is sent.
-    if TopicFilter::parse(topic.clone()).map_or(true, |filter| filter.is_shared()) {
-        let why = "a shared subscription cannot be read; use the tool 'receive'";
-        return Err(invalid(uri, why));
-    }
-    if policy.allows_topic(&topic) {
+) -> Result<TopicFilter, McpReset> {
+    let text = behind_prefix(uri)?;
+    let topic = check_name(&text)
+        .and_then(|()| limits.topics.check(&text))
+        .and_then(|()| TopicFilter::parse(text.clone()))
+        .map_err(|error| no_topic(uri, &text, "topic", error))?;
+    check_encoded(uri, &text, "topic")?;
+    if policy.allows_filter(&topic) {
+        if topic.is_shared() && !limits.shared {
+            let inner = shown(topic.inner());
+            return Err(invalid(uri, &format!("{SHARED}; read '{PREFIX}{inner}'")));
+        }
         return Ok(topic);
     }
-    policy
-        .in_other_case(&topic)
-        .filter(|topic| policy.allows_topic(topic))
-        .ok_or_else(|| refused(policy, uri))
+    in_other_case(policy, &text).ok_or_else(|| refused(policy, uri))
 }
 
 /// The filter that `resources/subscribe` is to subscribe to.
 pub(crate) fn filter_to_watch(
     policy: &Policy,
-    limits: TopicLimits,
+    limits: &Limits,
     uri: &ByteString,
 ) -> Result<ByteString, McpReset> {
     let text = behind_prefix(uri)?;
     let filter = TopicFilter::parse(text.clone())
-        .and_then(|filter| limits.check(&text).map(|()| filter))
+        .and_then(|filter| limits.topics.check(&text).map(|()| filter))
         .map_err(|error| no_topic(uri, &text, "topic filter", error))?;
     check_encoded(uri, &text, "topic filter")?;
+    // An update would take a message from the group and give it to nobody.
+    if filter.is_shared() {
+        let why = "a shared subscription cannot be subscribed to, since an update does not give the \
+                   message that it takes from the group; use the tool 'receive'";
+        return Err(invalid(uri, why));
+    }
     if policy.allows_filter(&filter) {
         return Ok(text);
     }
-    policy
-        .in_other_case(&text)
-        .and_then(|text| TopicFilter::parse(text).ok())
-        .filter(|filter| policy.allows_filter(filter))
+    in_other_case(policy, &text)
         .map(|filter| filter.text())
         .ok_or_else(|| refused(policy, uri))
+}
+
+/// The filter with its first level in the case of the one pattern that it can mean.
+fn in_other_case(policy: &Policy, text: &str) -> Option<TopicFilter> {
+    let filter = TopicFilter::parse(policy.in_other_case(text)?).ok()?;
+    policy.allows_filter(&filter).then_some(filter)
 }
 
 fn behind_prefix(uri: &ByteString) -> Result<ByteString, McpReset> {
@@ -130,6 +137,8 @@ fn reset(kind: McpResetKind, uri: &ByteString, what: &str) -> McpReset {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_streams::mqtt::topic::TopicLimits;
+
     use super::*;
     use crate::options::TopicPattern;
 
@@ -140,14 +149,25 @@ mod tests {
         Policy::new(Some(&patterns.iter().map(pattern).collect::<Vec<_>>()))
     }
 
+    fn limits(shared: bool) -> Limits {
+        Limits {
+            messages_default: 10,
+            messages_max: 10,
+            timeout_default: 5_000,
+            topic_header: false,
+            topics: TopicLimits::default(),
+            shared,
+        }
+    }
+
     fn read(policy: &Policy, uri: &str) -> Result<String, McpResetKind> {
-        topic_to_read(policy, TopicLimits::default(), &uri.into())
-            .map(Into::into)
+        topic_to_read(policy, &limits(false), &uri.into())
+            .map(|topic| topic.as_str().to_owned())
             .map_err(|reset| reset.kind)
     }
 
     fn watch(policy: &Policy, uri: &str) -> Result<String, McpResetKind> {
-        filter_to_watch(policy, TopicLimits::default(), &uri.into())
+        filter_to_watch(policy, &limits(true), &uri.into())
             .map(Into::into)
             .map_err(|reset| reset.kind)
     }
@@ -191,12 +211,22 @@ mod tests {
             assert_eq!(read(&policy, uri), Err(McpResetKind::NotFound));
         }
         assert!(watch(&policy, "mqtt://sensors/temperature/+").is_ok());
-        assert!(watch(&policy, "mqtt://$share/g/sensors/temperature/+").is_ok());
+        let shared = "mqtt://$share/g/sensors/temperature/+";
+        assert_eq!(watch(&policy, shared), Err(McpResetKind::Invalid));
         for uri in ["mqtt://sensors/#", "mqtt://#"] {
             assert_eq!(watch(&policy, uri), Err(McpResetKind::NotFound));
         }
-        let reset = topic_to_read(&policy, TopicLimits::default(), &"mqtt://a\"b".into())
-            .expect_err("refused");
+        let shared = "mqtt://$share/g/sensors/temperature/1";
+        let topic = topic_to_read(&policy, &limits(true), &shared.into());
+        assert!(topic.is_ok_and(|topic| topic.is_shared()));
+        assert_eq!(read(&policy, shared), Err(McpResetKind::Invalid));
+        let other = topic_to_read(&policy, &limits(true), &"mqtt://$share/g/a".into());
+        assert_eq!(
+            other.map_err(|reset| reset.kind),
+            Err(McpResetKind::NotFound)
+        );
+        let reset =
+            topic_to_read(&policy, &limits(false), &"mqtt://a\"b".into()).expect_err("refused");
         assert_eq!(
             reset.data.as_deref(),
             Some(&br#"{"uri":"mqtt://a\"b"}"#[..])

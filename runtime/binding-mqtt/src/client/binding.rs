@@ -1,6 +1,7 @@
 //! The binding: which connection a stream belongs to, and what reaches whom.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use bytestring::ByteString;
 use slab::Slab;
@@ -9,6 +10,7 @@ use tidegate_engine::streams::{AbortEx, BeginEx, Frame, ResetEx, Role};
 use tidegate_engine::{At, Binding, BindingId, Context, StreamId, Token};
 
 use super::connection::{Connection, Phase, Shared, Work, stream_token};
+use super::counted::{Counted, taken};
 use super::failure::Failure;
 use super::options::Options;
 use super::publications::Publication;
@@ -127,7 +129,8 @@ impl MqttClient {
         let limit = self.shared.options.max_streams.size();
         let next = keys.iter().skip(behind).copied().find(|key| {
             let connection = self.connections.get(*key);
-            connection.is_some_and(|it| !it.primary && it.streams.len() < limit)
+            connection
+                .is_some_and(|it| !it.primary && it.counted.is_none() && it.streams.len() < limit)
         });
         let next = next.map_or_else(|| self.beside(client), Ok);
         match next {
@@ -151,6 +154,15 @@ impl MqttClient {
             client_id = format!("{client}_{number}");
         }
         self.connection(client, client_id.into())
+    }
+
+    /// A new connection for one stream alone, whose messages are counted.
+    fn counting(&mut self, client: ByteString, limit: NonZeroU16) -> Result<usize, Failure> {
+        let key = self.beside(client)?;
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.counted = Some(Counted::new(limit.get()));
+        }
+        Ok(key)
     }
 
     /// A new connection, unless there are too many.
@@ -210,7 +222,12 @@ impl MqttClient {
             }
             MqttBeginEx::Subscribe(mut subscribe) => {
                 let client = own(subscribe.client_id.take());
-                (client, Kind::Subscribe(Subscriber::new(subscribe)?))
+                let most = u16::try_from(self.shared.options.receive_maximum.get());
+                let most = most
+                    .ok()
+                    .and_then(NonZeroU16::new)
+                    .unwrap_or(NonZeroU16::MAX);
+                (client, Kind::Subscribe(Subscriber::new(subscribe, most)?))
             }
         };
         check_client_id(&client)?;
@@ -219,7 +236,14 @@ impl MqttClient {
 
     fn begin(&mut self, cx: &mut Context<'_>, id: StreamId, begin: BeginEx) -> Result<(), Failure> {
         let (client, kind) = self.read(cx, begin)?;
-        let connection = self.primary(&client)?;
+        let counted = match &kind {
+            Kind::Subscribe(subscriber) => subscriber.limit(),
+            Kind::Session(_) | Kind::Publish(_) => None,
+        };
+        let connection = match counted {
+            Some(limit) => self.counting(client, limit)?,
+            None => self.primary(&client)?,
+        };
         let limit = self.shared.options.max_streams.size();
         let there = self.connections.get(connection);
         if there.is_some_and(|it| it.streams.len() >= limit) {
@@ -256,12 +280,13 @@ impl MqttClient {
             (Frame::End(_), Kind::Publish(_)) => {
                 self.with(cx, connection, |it, w| it.on_publish_end(w, key));
             }
-            (Frame::End(_), kind) => {
+            (Frame::End(end), kind) => {
                 match kind {
                     Kind::Subscribe(subscriber) => subscriber.close(cx, at.stream),
                     _ => cx.end(at.stream, Frame::end()),
                 }
-                self.with(cx, connection, |it, w| it.leave(w, key, None));
+                let taken = taken(end);
+                self.with(cx, connection, |it, w| it.leave_having_taken(w, key, taken));
             }
             (Frame::Abort(_) | Frame::Reset(_), _) => {
                 self.with(cx, connection, |it, w| it.leave(w, key, None));

@@ -19,6 +19,7 @@ use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::streams::{BeginEx, Frame};
 use tidegate_engine::{BindingId, Context, Duration, StreamId, TimerId, Token};
 
+use super::counted::Counted;
 use super::failure::Failure;
 use super::granted::Granted;
 use super::keep_alive::{KeepAlive, Pulse};
@@ -111,6 +112,8 @@ pub(super) struct Connection {
     /// Bytes of unfinished messages.
     pub(super) gathered: usize,
     pub(super) subscriptions: Subscriptions,
+    /// The messages of the only stream, if that has a limit.
+    pub(super) counted: Option<Counted>,
     /// Streams whose filters need another connection.
     pub(super) moving: Vec<usize>,
     /// Messages of `QoS` 2 that were received and not released.
@@ -152,6 +155,7 @@ impl Connection {
             waiting: Waiting::default(),
             gathered: 0,
             subscriptions: Subscriptions::default(),
+            counted: None,
             moving: Vec::new(),
             received: BTreeSet::new(),
             granted: Granted::default(),
@@ -230,7 +234,9 @@ impl Connection {
                 self.bytes = Some(bytes);
                 let timeout = Duration::from_millis(w.shared.options.connect_timeout.get());
                 self.set_phase_timer(w.cx, timeout, "the broker's answer to CONNECT");
-                let connect = packets::connect(w.shared, &mut self.packets, &self.client_id);
+                let counted = self.counted.as_ref().map(Counted::limit);
+                let connect =
+                    packets::connect(w.shared, &mut self.packets, &self.client_id, counted);
                 self.send(w.cx, [connect]);
             }
             Err(error) => {
@@ -392,7 +398,10 @@ impl Connection {
                 self.drop_bytes(w, None);
                 false
             }
-            Phase::Down if empty && (self.denied.is_none() || w.cx.stopping()) => {
+            Phase::Down
+                if empty
+                    && (self.denied.is_none() || self.counted.is_some() || w.cx.stopping()) =>
+            {
                 self.clear_phase_timer(w.cx);
                 false
             }

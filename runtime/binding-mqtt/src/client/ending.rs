@@ -102,7 +102,9 @@ impl Connection {
         let delivery = match &mut stream.kind {
             Kind::Session(session) if session.accepted => return false,
             // While the engine stops, no connection is made again.
-            Kind::Subscribe(subscriber) if subscriber.accepted && !w.cx.stopping() => {
+            Kind::Subscribe(subscriber)
+                if subscriber.accepted && self.counted.is_none() && !w.cx.stopping() =>
+            {
                 subscriber.forget_answers();
                 return true;
             }
