@@ -9,11 +9,11 @@ use tidegate_engine::Duration;
 use tidegate_json::{Document, Kind, Parts, Picked, Value};
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::mqtt::MqttPayloadFormat;
-use tidegate_streams::mqtt::topic::{TopicFilter, check_name};
+use tidegate_streams::mqtt::topic::{TopicFilter, TopicLimits, check_name};
 
 use crate::call::{Params, TopicHeader};
 use crate::message::is_utf8;
-use crate::policy::Policy;
+use crate::policy::{Policy, SHARED};
 use crate::publish::Publication;
 use crate::result::shown;
 
@@ -26,6 +26,9 @@ pub(crate) struct Limits {
     pub(crate) timeout_default: u64,
     /// Whether the header that mirrors `topic` is checked.
     pub(crate) topic_header: bool,
+    pub(crate) topics: TopicLimits,
+    /// Whether shared subscriptions are allowed.
+    pub(crate) shared: bool,
 }
 
 /// Why a call is not made.
@@ -47,7 +50,7 @@ impl From<String> for Refusal {
 #[derive(Debug)]
 pub(crate) struct Reception {
     pub(crate) filter: TopicFilter,
-    pub(crate) limit: usize,
+    pub(crate) limit: u32,
     pub(crate) timeout: Duration,
 }
 
@@ -61,7 +64,9 @@ pub(crate) fn publication(
     let document = document(params)?;
     let arguments = Arguments::of(document.as_ref())?;
     let topic = arguments.topic(header, limits, "the topic to publish to")?;
-    check_name(&topic).map_err(|error| bad_topic("topic", &topic, error))?;
+    check_name(&topic)
+        .and_then(|()| limits.topics.check(&topic))
+        .map_err(|error| bad_topic("topic", &topic, error))?;
     let payload = arguments.required(Argument::Payload, "the message as a string")?;
     let qos = arguments.qos()?;
     let retain = arguments.retain()?;
@@ -103,6 +108,7 @@ pub(crate) fn reception(
     let arguments = Arguments::of(document.as_ref())?;
     let topic = arguments.topic(header, limits, "the topic filter to receive from")?;
     let filter = TopicFilter::parse(topic.clone())
+        .and_then(|filter| limits.topics.check(&topic).map(|()| filter))
         .map_err(|error| bad_topic("topic filter", &topic, error))?;
     let limit = arguments.number(
         Argument::Limit,
@@ -118,9 +124,18 @@ pub(crate) fn reception(
         )
         .into());
     }
+    if filter.is_shared() && !limits.shared {
+        return Err(format!(
+            "Receiving from '{}' is not allowed: {SHARED}. Receive from '{}' to get a copy of each \
+             message.",
+            shown(&topic),
+            shown(filter.inner())
+        )
+        .into());
+    }
     Ok(Reception {
         filter,
-        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        limit: u32::try_from(limit).unwrap_or(u32::MAX),
         timeout: Duration::from_millis(timeout),
     })
 }

@@ -5,7 +5,7 @@ use tidegate_engine::{
     BindingId, Context, Duration, OpenError, PendingData, StreamId, Time, TimerId, Token,
 };
 use tidegate_streams::mcp::{McpReset, McpResetKind};
-use tidegate_streams::mqtt::{MqttExpired, MqttReset};
+use tidegate_streams::mqtt::{MqttEnd, MqttExpired, MqttReset};
 use tidegate_streams::{BeginEx, Data, DataFlags, Frame, Pooled};
 
 use crate::result::{Answer, Failure};
@@ -62,6 +62,8 @@ pub(crate) struct Exchange {
     reply: PendingData,
     /// The reply END, until what is before it is sent.
     end: Option<Frame>,
+    /// How many messages are taken from a shared subscription when that END is sent.
+    taken: u32,
     /// By when the operation must be answered.
     deadline: Time,
     timer: Option<Due>,
@@ -101,6 +103,7 @@ impl Exchange {
             begin: Some(begin),
             reply: PendingData::new(),
             end: None,
+            taken: 0,
             deadline: cx.now() + Duration::from_millis(allowed),
             timer: None,
             expired: None,
@@ -174,6 +177,9 @@ impl Exchange {
         {
             cx.end(caller.stream, end);
             caller.sent = true;
+            if self.taken > 0 {
+                self.end_mqtt(cx);
+            }
         }
     }
 
@@ -190,7 +196,10 @@ impl Exchange {
             self.drop_mqtt(cx);
             return;
         }
-        self.end_mqtt(cx);
+        // What a receive has is answered now, and what that takes is told with the END.
+        if self.taken == 0 && !matches!(&self.work, Work::Receive(_)) {
+            self.end_mqtt(cx);
+        }
         if let Some(mqtt) = &mut self.mqtt {
             mqtt.received = true;
         }
@@ -201,7 +210,11 @@ impl Exchange {
         if let Some(mqtt) = &mut self.mqtt
             && !mqtt.sent
         {
-            cx.end(mqtt.stream, Frame::end());
+            let end = match self.taken {
+                0 => Frame::end(),
+                taken => Frame::end_with(MqttEnd { taken }),
+            };
+            cx.end(mqtt.stream, end);
             mqtt.sent = true;
         }
     }
@@ -279,7 +292,10 @@ impl Exchange {
 
     pub(crate) fn answer(&mut self, cx: &mut Context<'_>, answer: Answer) {
         self.work = Work::Answered;
-        self.end_mqtt(cx);
+        self.taken = answer.taken;
+        if self.taken == 0 {
+            self.end_mqtt(cx);
+        }
         self.begin_reply(cx);
         let last = answer.parts.count().saturating_sub(1);
         if let Some(caller) = &self.caller {
@@ -303,6 +319,7 @@ impl Exchange {
 
     /// Refuses the operation. An mqtt stream in order is left in order.
     pub(crate) fn refuse(&mut self, cx: &mut Context<'_>, reset: McpReset) {
+        self.taken = 0;
         if self.work.is_settled() {
             self.end_mqtt(cx);
         } else {

@@ -7,16 +7,25 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
-use tidegate_streams::mqtt::topic::TopicFilter;
+use tidegate_streams::mqtt::topic::{TopicFilter, TopicLimits};
+
+use crate::result::shown;
 
 /// The options of `mcp_mqtt · proxy`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "camelCase",
+    default,
+    remote = "Self"
+)]
 pub struct Options {
     /// Topic patterns that `receive`, `resources/read` and `resources/subscribe` are limited to; each
-    /// is offered as a resource template. Absent: any topic, and no templates. Empty: none.
+    /// is offered as a resource template. Absent: any topic that does not begin with `$`, and no
+    /// templates. Empty: none.
     pub subscribe: Option<Vec<TopicPattern>>,
-    /// Topic patterns that `publish` is limited to. Absent: any topic. Empty: none.
+    /// Topic patterns that `publish` is limited to. Absent: any topic that does not begin with `$`.
+    /// Empty: none.
     pub publish: Option<Vec<TopicPattern>>,
     /// For how many milliseconds `resources/read` waits for a message, from the request on.
     pub read_timeout: Bounded<1, 3_600_000>,
@@ -33,6 +42,14 @@ pub struct Options {
     /// Whether the `topic` parameter of both tools is to be repeated in the HTTP header
     /// `Mcp-Param-Topic`, so that gateways in front can tell topics without reading bodies.
     pub topic_header: bool,
+    /// Whether `receive` and `resources/read` may use shared subscriptions (`$share/GROUP/FILTER`), which
+    /// take messages from the other subscribers of the group. No more are acknowledged than are given.
+    pub shared_subscriptions: bool,
+    /// How many levels a topic, a topic filter or a pattern may have. Brokers close the connection for
+    /// more than they take: mosquitto beyond 200 slashes, some cloud brokers beyond 7.
+    pub max_topic_levels: Bounded<1, 65_535>,
+    /// How many bytes of UTF-8 a topic, a topic filter or a pattern may have.
+    pub max_topic_length: Bounded<1, 65_535>,
     /// How large the `params` of one call may be, in bytes; larger ones are refused.
     pub max_params: Bounded<1_024, 268_435_456>,
     /// How many MCP sessions there may be at a time; one more is refused.
@@ -50,11 +67,45 @@ impl Default for Options {
             receive_bytes: Bounded(1 << 20),
             publish_expiry: None,
             topic_header: false,
+            shared_subscriptions: false,
+            max_topic_levels: Bounded(128),
+            max_topic_length: Bounded(4_096),
             // A body of 4 MiB, the default limit of the http binding, and something for base64
             // headers, batches and the like.
             max_params: Bounded((4 << 20) + (64 << 10)),
             max_sessions: Bounded(10_000),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Options {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let options = Self::deserialize(deserializer)?;
+        options.check_patterns().map_err(de::Error::custom)?;
+        Ok(options)
+    }
+}
+
+impl Options {
+    /// The limits on topics, filters and patterns.
+    pub(crate) fn topic_limits(&self) -> TopicLimits {
+        let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        TopicLimits {
+            levels: size(self.max_topic_levels.get()),
+            length: size(self.max_topic_length.get()),
+        }
+    }
+
+    /// A pattern beyond the limits would allow nothing.
+    fn check_patterns(&self) -> Result<(), String> {
+        let limits = self.topic_limits();
+        let patterns = self.subscribe.iter().chain(&self.publish).flatten();
+        for pattern in patterns.map(TopicPattern::filter) {
+            limits
+                .check(pattern.as_str())
+                .map_err(|error| format!("the pattern '{}': {error}", shown(pattern.as_str())))?;
+        }
+        Ok(())
     }
 }
 
@@ -179,6 +230,9 @@ mod tests {
         assert_eq!(options.receive_bytes.get(), 1_048_576);
         assert!(options.publish_expiry.is_none() && !options.topic_header);
         assert_eq!(options.max_sessions.get(), 10_000);
+        assert!(!options.shared_subscriptions);
+        assert_eq!(options.max_topic_levels.get(), 128);
+        assert_eq!(options.max_topic_length.get(), 4_096);
     }
 
     #[test]
@@ -189,6 +243,18 @@ mod tests {
                 "'a/#/b' is no topic filter: the wildcard '#'",
             ),
             (r#"{"publish":["$share/g/a/+"]}"#, "write 'a/+'"),
+            (
+                r#"{"publish":["a\u0007/+"]}"#,
+                "is no topic filter: it contains U+0007 at character 2; MQTT allows no control",
+            ),
+            (
+                r#"{"subscribe":["a/b/#"],"maxTopicLevels":2}"#,
+                "the pattern 'a/b/#': it has 3 levels and at most 2 are allowed (maxTopicLevels)",
+            ),
+            (
+                r#"{"publish":["a","abcdef"],"maxTopicLength":5}"#,
+                "the pattern 'abcdef': it is 6 bytes long and at most 5 are allowed (maxTopicLength)",
+            ),
             (r#"{"readTimeout":0}"#, "write 1 to 3600000"),
             (r#"{"receiveLimit":-1}"#, "invalid value"),
             (r#"{"receiveBytes":3}"#, "write 1024 to"),

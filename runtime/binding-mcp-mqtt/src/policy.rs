@@ -4,14 +4,27 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use bytestring::ByteString;
-use tidegate_streams::mqtt::topic::{TopicFilter, TopicPatterns};
+use tidegate_streams::mqtt::topic::{TopicFilter, TopicPatterns, is_reserved};
 
 use crate::options::TopicPattern;
+
+/// What is refused where there are no patterns.
+const RESERVED: &str = "Topics that begin with '$' belong to the broker and need a pattern in the \
+                        config that names them, such as '$SYS/#'.";
+
+/// Why a shared subscription is refused where the config does not allow them.
+pub(crate) const SHARED: &str = "a shared subscription takes messages away from the other subscribers \
+                                 of its group, which the config does not allow (sharedSubscriptions)";
 
 /// How many patterns a refusal names.
 const NAMED: usize = 10;
 
 /// The patterns of `options.subscribe` or `options.publish`, or their absence.
+///
+/// A topic that begins with `$` is reached by a pattern that names its first level alone: no wildcard
+/// matches it, and neither does the absence of patterns. Brokers are administered through such topics
+/// (`$CONTROL`), tell about all their clients there (`$SYS`), and publish to other topics by them
+/// (`$delayed/5/a`).
 #[derive(Debug)]
 pub(crate) struct Policy {
     patterns: Option<Patterns>,
@@ -38,23 +51,23 @@ impl Policy {
 
     /// Whether a legal topic name may be reached.
     pub(crate) fn allows_topic(&self, topic: &str) -> bool {
-        self.patterns
-            .as_ref()
-            .is_none_or(|patterns| patterns.set.allows_topic(topic))
+        match &self.patterns {
+            Some(patterns) => patterns.set.allows_topic(topic),
+            None => !is_reserved(topic),
+        }
     }
 
     /// Whether everything that a filter can match may be reached.
     pub(crate) fn allows_filter(&self, filter: &TopicFilter) -> bool {
-        self.patterns
-            .as_ref()
-            .is_none_or(|patterns| patterns.set.allows_filter(filter))
+        match &self.patterns {
+            Some(patterns) => patterns.set.allows_filter(filter),
+            None => !is_reserved(filter.inner()),
+        }
     }
 
-    /// What is allowed, as a sentence.
+    /// What is allowed, as a sentence behind a refusal.
     pub(crate) fn sentence(&self) -> &str {
-        self.patterns
-            .as_ref()
-            .map_or("Any topic is allowed.", |patterns| &patterns.named)
+        self.patterns.as_ref().map_or(RESERVED, |it| &it.named)
     }
 
     /// The topic with its first level in the case of the patterns, where they spell it in exactly

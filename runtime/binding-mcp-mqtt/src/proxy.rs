@@ -11,6 +11,7 @@ use tidegate_streams::mcp::{
     McpBeginEx, McpReset, McpResetKind, McpResourcesList, McpResourcesRead, McpResourcesSubscribe,
     McpResourcesTemplatesList, McpToolsCall, McpToolsList,
 };
+use tidegate_streams::mqtt::topic::TopicFilter;
 use tidegate_streams::mqtt::{MqttReset, MqttSession};
 use tidegate_streams::{AbortEx, BeginEx, Frame, Pooled, ResetEx, Role};
 
@@ -54,7 +55,7 @@ enum Request {
     Lifecycle,
     List(Pooled<BeginEx>, Bytes),
     Call(Call),
-    Read { uri: ByteString, topic: ByteString },
+    Read { uri: ByteString, topic: TopicFilter },
     Subscribe { uri: ByteString, filter: ByteString },
 }
 
@@ -73,6 +74,8 @@ impl McpMqtt {
                     messages_max: options.receive_limit.get(),
                     timeout_default: options.receive_timeout.get(),
                     topic_header: options.topic_header,
+                    topics: options.topic_limits(),
+                    shared: options.shared_subscriptions,
                 },
                 read_timeout: Duration::from_millis(options.read_timeout.get()),
                 result_bound: size(options.receive_bytes.get()),
@@ -123,11 +126,15 @@ impl McpMqtt {
                 }
             },
             McpBeginEx::ResourcesRead(read) => Request::Read {
-                topic: uri::topic_to_read(&settings.subscribe, &read.uri)?,
+                topic: uri::topic_to_read(&settings.subscribe, &settings.limits, &read.uri)?,
                 uri: read.uri,
             },
             McpBeginEx::ResourcesSubscribe(subscribe) => Request::Subscribe {
-                filter: uri::filter_to_watch(&settings.subscribe, &subscribe.uri)?,
+                filter: uri::filter_to_watch(
+                    &settings.subscribe,
+                    &settings.limits,
+                    &subscribe.uri,
+                )?,
                 uri: subscribe.uri,
             },
             McpBeginEx::PromptsList(_) | McpBeginEx::PromptsGet(_) => {
@@ -171,16 +178,18 @@ impl McpMqtt {
                 Some("a call to be answered"),
             ),
             Request::Read { uri, topic } => {
-                open = Some(topic.clone());
+                let shared = topic.is_shared();
+                let limit = u32::from(shared);
+                open = Some(subscribe::begin(session.clone(), topic.text(), limit));
                 within = Some(self.settings.read_timeout);
                 (
                     reply(McpResourcesRead::default()),
-                    Work::Read(Read::new(uri, topic, bound)),
+                    Work::Read(Read::new(uri, topic.text(), shared, bound)),
                     Some("the first message of a read"),
                 )
             }
             Request::Subscribe { uri, filter } => {
-                open = Some(filter);
+                open = Some(subscribe::begin(session.clone(), filter, 0));
                 (
                     reply(McpResourcesSubscribe::default()),
                     Work::Subscribe(Subscribe::new(uri)),
@@ -199,8 +208,8 @@ impl McpMqtt {
             _ => {}
         }
         self.exchanges.insert(exchange);
-        if let Some(pattern) = open {
-            self.open_subscribe(cx, index, pattern);
+        if let Some(begin) = open {
+            self.open(cx, index, begin);
         }
         index
     }
@@ -222,11 +231,6 @@ impl McpMqtt {
             // Without it the operation fails by itself or the connection lasts a little shorter.
             let _ = session.open(cx, self.exit, begin);
         }
-    }
-
-    fn open_subscribe(&mut self, cx: &mut Context<'_>, index: usize, pattern: ByteString) {
-        let client_id = self.client_id(index);
-        self.open(cx, index, subscribe::begin(client_id, pattern));
     }
 
     fn client_id(&self, index: usize) -> Option<ByteString> {
@@ -269,14 +273,11 @@ impl McpMqtt {
             Tool::Receive => {
                 match reception(params, &call.header, &settings.subscribe, &settings.limits) {
                     Ok(reception) => {
-                        let pattern = reception.filter.text();
-                        exchange.work = Work::Receive(Box::new(Receive::new(
-                            pattern.clone(),
-                            reception.limit,
-                            settings.result_bound,
-                        )));
+                        let begin = reception.begin(exchange.client_id.clone());
                         exchange.expect(cx, Some(reception.timeout), "the messages to receive");
-                        return self.open_subscribe(cx, index, pattern);
+                        let receive = Receive::new(reception, settings.result_bound);
+                        exchange.work = Work::Receive(Box::new(receive));
+                        return self.open(cx, index, begin);
                     }
                     Err(refusal) => refusal,
                 }

@@ -17,6 +17,8 @@ const ROOM: usize = 128;
 pub(crate) struct Read {
     uri: ByteString,
     topic: ByteString,
+    /// The message is one that others would have got.
+    shared: bool,
     assembly: Assembly,
     bound: usize,
     pub(crate) confirmed: bool,
@@ -24,10 +26,16 @@ pub(crate) struct Read {
 
 impl Read {
     /// A read of a message of up to `bound` bytes; `uri` is repeated as the caller gave it.
-    pub(crate) const fn new(uri: ByteString, topic: ByteString, bound: usize) -> Self {
+    pub(crate) const fn new(
+        uri: ByteString,
+        topic: ByteString,
+        shared: bool,
+        bound: usize,
+    ) -> Self {
         Self {
             uri,
             topic,
+            shared,
             assembly: Assembly::new(bound),
             bound,
             confirmed: false,
@@ -74,7 +82,7 @@ impl Read {
         if json.len() > self.bound {
             return self.too_large();
         }
-        Step::Answer(Answer::read(json.into_parts()))
+        Step::Answer(Answer::read(json.into_parts()).giving(u32::from(self.shared)))
     }
 
     fn too_large(&self) -> Step {

@@ -3,10 +3,14 @@
 use bytestring::ByteString;
 use tidegate_json::Parts;
 use tidegate_streams::Data;
+use tidegate_streams::mqtt::MqttSubscribe;
+use tidegate_streams::mqtt::topic::TopicFilter;
 
+use crate::arguments::Reception;
 use crate::json_text::{JsonText, small};
 use crate::message::{Arrival, Assembly, Message};
 use crate::result::{Answer, Failure, shown};
+use crate::subscribe;
 use crate::work::Step;
 
 const HEAD: &str = "{\"content\":[{\"type\":\"text\",\"text\":\"[";
@@ -21,22 +25,34 @@ const KEYS: usize = 96;
 /// copied, since it waits for the other messages and would keep all of a large buffer with it.
 const KEPT: usize = 4 * 1024;
 
+impl Reception {
+    /// The BEGIN of its stream. Of a shared subscription no more is taken than is given.
+    pub(crate) fn begin(&self, client_id: Option<ByteString>) -> MqttSubscribe {
+        let limit = if self.filter.is_shared() {
+            self.limit
+        } else {
+            0
+        };
+        subscribe::begin(client_id, self.filter.text(), limit)
+    }
+}
+
 /// A collection under way.
 #[derive(Debug)]
 pub(crate) struct Receive {
-    filter: ByteString,
-    limit: usize,
+    filter: TopicFilter,
+    limit: u32,
     assembly: Assembly,
     messages: Messages,
     pub(crate) confirmed: bool,
 }
 
 impl Receive {
-    /// A collection of up to `limit` messages whose result has up to `bound` bytes.
-    pub(crate) fn new(filter: ByteString, limit: usize, bound: usize) -> Self {
+    /// A collection whose result has up to `bound` bytes.
+    pub(crate) fn new(reception: Reception, bound: usize) -> Self {
         Self {
-            filter,
-            limit,
+            filter: reception.filter,
+            limit: reception.limit,
             assembly: Assembly::new(bound),
             messages: Messages::new(bound),
             confirmed: false,
@@ -79,17 +95,24 @@ impl Receive {
 
     /// There is nothing more to come, or nobody waits for it.
     pub(crate) fn finish(&mut self) -> Step {
-        Step::Answer(Answer::ok(std::mem::take(&mut self.messages).into_parts()))
+        let messages = std::mem::take(&mut self.messages);
+        let taken = if self.filter.is_shared() {
+            messages.count
+        } else {
+            0
+        };
+        Step::Answer(Answer::ok(messages.into_parts()).giving(taken))
     }
 
-    /// What has come was taken from the broker and would be lost with an error.
+    /// What has come was taken from the broker and would be lost with an error. Of a shared
+    /// subscription it may come to another sharer too: better twice than never.
     pub(crate) fn failed(&mut self, failure: &Failure) -> Step {
         if self.messages.count > 0 {
             return self.finish();
         }
         Step::Answer(Answer::tool_error(&format!(
             "Receiving from '{}' failed: {}.",
-            shown(&self.filter),
+            shown(self.filter.as_str()),
             failure.why
         )))
     }
@@ -112,7 +135,7 @@ struct Messages {
     /// The result up to the end of the last message in the text.
     text: JsonText,
     array: JsonText,
-    count: usize,
+    count: u32,
     bound: usize,
 }
 

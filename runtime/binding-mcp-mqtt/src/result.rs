@@ -13,6 +13,8 @@ use crate::json_text::JsonText;
 pub(crate) struct Answer {
     pub(crate) parts: Parts,
     pub(crate) end: McpEnd,
+    /// How many messages of a shared subscription it gives: once it is the caller's, they are taken.
+    pub(crate) taken: u32,
 }
 
 impl Answer {
@@ -21,6 +23,7 @@ impl Answer {
         Self {
             parts,
             end: McpEnd::default(),
+            taken: 0,
         }
     }
 
@@ -33,7 +36,13 @@ impl Answer {
                 cache_scope: Some(McpCacheScope::Private),
                 ..McpEnd::default()
             },
+            taken: 0,
         }
+    }
+
+    /// The same, giving `taken` messages.
+    pub(crate) fn giving(self, taken: u32) -> Self {
+        Self { taken, ..self }
     }
 
     /// A tool's failure: a sentence that a model can act on.
@@ -48,6 +57,7 @@ impl Answer {
                 outcome: McpOutcome::Error,
                 ..McpEnd::default()
             },
+            taken: 0,
         }
     }
 }

@@ -8,14 +8,20 @@ use tidegate_streams::mqtt::{MqttBeginEx, MqttSubscribe, MqttSubscribeFlags, Mqt
 use crate::result::{Failure, shown};
 use crate::work::Step;
 
-/// `AT_LEAST_ONCE`
+/// `AT_LEAST_ONCE`: a message of `QoS` 0 could not be given back to a group.
 const QOS: u8 = 1;
 
-/// The BEGIN of a subscribe stream, as `receive` and both resource operations open it.
-pub(crate) fn begin(client_id: Option<ByteString>, pattern: ByteString) -> MqttSubscribe {
+/// The BEGIN of a subscribe stream, as `receive` and both resource operations open it. `limit` is how
+/// many messages of a shared subscription it takes, and 0 for others.
+pub(crate) fn begin(
+    client_id: Option<ByteString>,
+    pattern: ByteString,
+    limit: u32,
+) -> MqttSubscribe {
     MqttSubscribe {
         client_id,
         qos: QOS,
+        limit,
         filters: vec![MqttTopicFilter {
             qos: QOS,
             flags: MqttSubscribeFlags::NONE,

@@ -245,6 +245,7 @@ fn answer_in(frames: &[Frame]) -> Answered {
     let end = match frames.next() {
         Some(Frame::End(Some(end))) => match &**end {
             EndEx::Mcp(end) => end.clone(),
+            EndEx::Mqtt(end) => panic!("not of mcp: {end:?}"),
         },
         other => panic!("not the END of an answer: {other:?}"),
     };
@@ -257,6 +258,7 @@ fn subscription(client_id: &str, pattern: &str) -> MqttSubscribe {
     MqttSubscribe {
         client_id: Some(client_id.into()),
         qos: 1,
+        limit: 0,
         filters: vec![MqttTopicFilter {
             subscription_id: 0,
             qos: 1,

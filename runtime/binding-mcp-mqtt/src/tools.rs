@@ -49,7 +49,16 @@ fn receive(options: &Options) -> String {
     let limit = default_limit(options);
     let most = options.receive_limit.get();
     let timeout = options.receive_timeout.get();
+    // To take messages from those who would work on them is no mere look.
+    let (shared, hints) = if options.shared_subscriptions {
+        (
+            ", and $share/GROUP/FILTER to take messages from a group of subscribers",
+            r#""readOnlyHint":false,"destructiveHint":true"#,
+        )
+    } else {
+        ("", r#""readOnlyHint":true"#)
+    };
     format!(
-        r#"{{"name":"{RECEIVE}","title":"Receive MQTT messages","description":"Subscribe to an MQTT topic filter, retained messages included, and return the messages that come until there are as many as the limit (at most {most}) or the time is over; the list may be short or empty then.","inputSchema":{{"type":"object","properties":{{"topic":{{"type":"string","description":"MQTT topic filter — supports + and # wildcards"{header}}},"limit":{{"type":"integer","description":"Maximum number of messages to receive","default":{limit}}},"timeout":{{"type":"integer","description":"For how many milliseconds to wait for messages","default":{timeout}}}}},"required":["topic"]}},"outputSchema":{{"type":"object","properties":{{"messages":{{"type":"array","items":{{"type":"object","properties":{{"topic":{{"type":"string"}},"payload":{{"type":"string"}},"qos":{{"type":"integer","enum":[0,1,2]}},"retain":{{"type":"boolean"}},"encoding":{{"type":"string","enum":["base64"],"description":"Present where the payload is no text"}}}},"required":["topic","payload","qos","retain"]}}}}}},"required":["messages"]}},"annotations":{{"readOnlyHint":true,"openWorldHint":true}}}}"#
+        r#"{{"name":"{RECEIVE}","title":"Receive MQTT messages","description":"Subscribe to an MQTT topic filter, retained messages included, and return the messages that come until there are as many as the limit (at most {most}) or the time is over; the list may be short or empty then.","inputSchema":{{"type":"object","properties":{{"topic":{{"type":"string","description":"MQTT topic filter — supports + and # wildcards{shared}"{header}}},"limit":{{"type":"integer","description":"Maximum number of messages to receive","default":{limit}}},"timeout":{{"type":"integer","description":"For how many milliseconds to wait for messages","default":{timeout}}}}},"required":["topic"]}},"outputSchema":{{"type":"object","properties":{{"messages":{{"type":"array","items":{{"type":"object","properties":{{"topic":{{"type":"string"}},"payload":{{"type":"string"}},"qos":{{"type":"integer","enum":[0,1,2]}},"retain":{{"type":"boolean"}},"encoding":{{"type":"string","enum":["base64"],"description":"Present where the payload is no text"}}}},"required":["topic","payload","qos","retain"]}}}}}},"required":["messages"]}},"annotations":{{{hints},"openWorldHint":true}}}}"#
     )
 }

@@ -1,51 +1,71 @@
 //! Resource URIs: `mqtt://` and a topic, byte for byte, with no percent-decoding and no parts.
 
+use std::fmt;
+
 use bytestring::ByteString;
 use tidegate_streams::mcp::{McpReset, McpResetKind};
-use tidegate_streams::mqtt::topic::{TopicFilter, check_name};
+use tidegate_streams::mqtt::text::check_characters;
+use tidegate_streams::mqtt::topic::{TopicError, TopicFilter, check_name};
 
+use crate::arguments::Limits;
 use crate::json_text::JsonText;
-use crate::policy::Policy;
+use crate::policy::{Policy, SHARED};
 use crate::result::shown;
 
 /// What every resource URI starts with.
 pub(crate) const PREFIX: &str = "mqtt://";
 
 /// The topic that `resources/read` is to read.
-pub(crate) fn topic_to_read(policy: &Policy, uri: &ByteString) -> Result<ByteString, McpReset> {
-    let topic = behind_prefix(uri)?;
-    check_name(&topic)
-        .map_err(|error| invalid(uri, &format!("'{}' is no topic: {error}", shown(&topic))))?;
-    // As a filter it would be a shared subscription, to which no retained message is sent.
-    if TopicFilter::parse(topic.clone()).map_or(true, |filter| filter.is_shared()) {
-        let why = "a shared subscription cannot be read; use the tool 'receive'";
-        return Err(invalid(uri, why));
-    }
-    if policy.allows_topic(&topic) {
+pub(crate) fn topic_to_read(
+    policy: &Policy,
+    limits: &Limits,
+    uri: &ByteString,
+) -> Result<TopicFilter, McpReset> {
+    let text = behind_prefix(uri)?;
+    let topic = check_name(&text)
+        .and_then(|()| limits.topics.check(&text))
+        .and_then(|()| TopicFilter::parse(text.clone()))
+        .map_err(|error| no_topic(uri, &text, "topic", error))?;
+    check_encoded(uri, &text, "topic")?;
+    if policy.allows_filter(&topic) {
+        if topic.is_shared() && !limits.shared {
+            let inner = shown(topic.inner());
+            return Err(invalid(uri, &format!("{SHARED}; read '{PREFIX}{inner}'")));
+        }
         return Ok(topic);
     }
-    policy
-        .in_other_case(&topic)
-        .filter(|topic| policy.allows_topic(topic))
-        .ok_or_else(|| refused(policy, uri))
+    in_other_case(policy, &text).ok_or_else(|| refused(policy, uri))
 }
 
 /// The filter that `resources/subscribe` is to subscribe to.
-pub(crate) fn filter_to_watch(policy: &Policy, uri: &ByteString) -> Result<ByteString, McpReset> {
+pub(crate) fn filter_to_watch(
+    policy: &Policy,
+    limits: &Limits,
+    uri: &ByteString,
+) -> Result<ByteString, McpReset> {
     let text = behind_prefix(uri)?;
-    let filter = TopicFilter::parse(text.clone()).map_err(|error| {
-        let what = format!("'{}' is no topic filter: {error}", shown(&text));
-        invalid(uri, &what)
-    })?;
+    let filter = TopicFilter::parse(text.clone())
+        .and_then(|filter| limits.topics.check(&text).map(|()| filter))
+        .map_err(|error| no_topic(uri, &text, "topic filter", error))?;
+    check_encoded(uri, &text, "topic filter")?;
+    // An update would take a message from the group and give it to nobody.
+    if filter.is_shared() {
+        let why = "a shared subscription cannot be subscribed to, since an update does not give the \
+                   message that it takes from the group; use the tool 'receive'";
+        return Err(invalid(uri, why));
+    }
     if policy.allows_filter(&filter) {
         return Ok(text);
     }
-    policy
-        .in_other_case(&text)
-        .and_then(|text| TopicFilter::parse(text).ok())
-        .filter(|filter| policy.allows_filter(filter))
+    in_other_case(policy, &text)
         .map(|filter| filter.text())
         .ok_or_else(|| refused(policy, uri))
+}
+
+/// The filter with its first level in the case of the one pattern that it can mean.
+fn in_other_case(policy: &Policy, text: &str) -> Option<TopicFilter> {
+    let filter = TopicFilter::parse(policy.in_other_case(text)?).ok()?;
+    policy.allows_filter(&filter).then_some(filter)
 }
 
 fn behind_prefix(uri: &ByteString) -> Result<ByteString, McpReset> {
@@ -54,6 +74,42 @@ fn behind_prefix(uri: &ByteString) -> Result<ByteString, McpReset> {
         reset(McpResetKind::NotFound, uri, what)
     })?;
     Ok(uri.slice_ref(topic))
+}
+
+/// A client that writes a character percent-encoded means that character, not its code in plain
+/// letters as a topic: where MQTT does not allow it, that is said.
+fn check_encoded(uri: &ByteString, text: &str, what: &str) -> Result<(), McpReset> {
+    if !text.contains('%') {
+        return Ok(());
+    }
+    let decoded = decoded(text);
+    check_characters(&decoded).map_err(|forbidden| {
+        let error = TopicError::Character(forbidden);
+        no_topic(uri, text, what, format_args!("percent-decoded, {error}"))
+    })
+}
+
+/// The text with its percent-encoded bytes as they are meant (RFC 3986, 2.1).
+fn decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let digits = part
+            .get(..2)
+            .filter(|it| it.bytes().all(|b| b.is_ascii_hexdigit()));
+        if let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            bytes.push(byte);
+            bytes.extend(part.bytes().skip(2));
+        } else {
+            bytes.push(b'%');
+            bytes.extend(part.bytes());
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn no_topic(uri: &ByteString, text: &str, what: &str, error: impl fmt::Display) -> McpReset {
+    invalid(uri, &format!("'{}' is no {what}: {error}", shown(text)))
 }
 
 fn refused(policy: &Policy, uri: &ByteString) -> McpReset {
@@ -81,6 +137,8 @@ fn reset(kind: McpResetKind, uri: &ByteString, what: &str) -> McpReset {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_streams::mqtt::topic::TopicLimits;
+
     use super::*;
     use crate::options::TopicPattern;
 
@@ -91,14 +149,25 @@ mod tests {
         Policy::new(Some(&patterns.iter().map(pattern).collect::<Vec<_>>()))
     }
 
+    fn limits(shared: bool) -> Limits {
+        Limits {
+            messages_default: 10,
+            messages_max: 10,
+            timeout_default: 5_000,
+            topic_header: false,
+            topics: TopicLimits::default(),
+            shared,
+        }
+    }
+
     fn read(policy: &Policy, uri: &str) -> Result<String, McpResetKind> {
-        topic_to_read(policy, &uri.into())
-            .map(Into::into)
+        topic_to_read(policy, &limits(false), &uri.into())
+            .map(|topic| topic.as_str().to_owned())
             .map_err(|reset| reset.kind)
     }
 
     fn watch(policy: &Policy, uri: &str) -> Result<String, McpResetKind> {
-        filter_to_watch(policy, &uri.into())
+        filter_to_watch(policy, &limits(true), &uri.into())
             .map(Into::into)
             .map_err(|reset| reset.kind)
     }
@@ -106,7 +175,9 @@ mod tests {
     #[test]
     fn a_uri_names_a_topic_byte_for_byte() {
         let open = Policy::new(None);
-        for topic in ["a/b", "/a", "a//", "a%20b", "a?b", "Ä/x", "a b", "$SYS/x"] {
+        for topic in [
+            "a/b", "/a", "a//", "a%20b", "a?b", "Ä/x", "a b", "a%", "a%2", "%zz",
+        ] {
             assert_eq!(
                 read(&open, &format!("mqtt://{topic}")),
                 Ok(topic.to_owned())
@@ -121,6 +192,9 @@ mod tests {
             ("mqtt://a/+", McpResetKind::Invalid),
             ("mqtt://#", McpResetKind::Invalid),
             ("mqtt://a\0", McpResetKind::Invalid),
+            ("mqtt://a%0A", McpResetKind::Invalid),
+            ("mqtt://%c2%9f/%", McpResetKind::Invalid),
+            ("mqtt://$SYS/x", McpResetKind::NotFound),
             ("mqtt://$share/g/a", McpResetKind::Invalid),
         ] {
             assert_eq!(read(&open, uri), Err(kind), "{uri}");
@@ -137,11 +211,22 @@ mod tests {
             assert_eq!(read(&policy, uri), Err(McpResetKind::NotFound));
         }
         assert!(watch(&policy, "mqtt://sensors/temperature/+").is_ok());
-        assert!(watch(&policy, "mqtt://$share/g/sensors/temperature/+").is_ok());
+        let shared = "mqtt://$share/g/sensors/temperature/+";
+        assert_eq!(watch(&policy, shared), Err(McpResetKind::Invalid));
         for uri in ["mqtt://sensors/#", "mqtt://#"] {
             assert_eq!(watch(&policy, uri), Err(McpResetKind::NotFound));
         }
-        let reset = topic_to_read(&policy, &"mqtt://a\"b".into()).expect_err("refused");
+        let shared = "mqtt://$share/g/sensors/temperature/1";
+        let topic = topic_to_read(&policy, &limits(true), &shared.into());
+        assert!(topic.is_ok_and(|topic| topic.is_shared()));
+        assert_eq!(read(&policy, shared), Err(McpResetKind::Invalid));
+        let other = topic_to_read(&policy, &limits(true), &"mqtt://$share/g/a".into());
+        assert_eq!(
+            other.map_err(|reset| reset.kind),
+            Err(McpResetKind::NotFound)
+        );
+        let reset =
+            topic_to_read(&policy, &limits(false), &"mqtt://a\"b".into()).expect_err("refused");
         assert_eq!(
             reset.data.as_deref(),
             Some(&br#"{"uri":"mqtt://a\"b"}"#[..])

@@ -7,7 +7,7 @@
 //! the binding's own. It is closed once its session stream has ended and no stream is left or, where
 //! there never was one, after `idleTimeout` without streams. Cancelling one stream harms no other. A
 //! filter that cannot share a connection (see `subscriptions`) gets one of its own, with a suffix to
-//! the client identifier.
+//! the client identifier, and so does a subscription with a limit (see `counted`).
 //!
 //! **Trouble.** Whoever waits for a broker that refuses, cannot be reached, does not answer, falls
 //! silent or breaks the protocol is told so by RESET with a reason code and a sentence that names it,
@@ -33,6 +33,7 @@
 mod attempt;
 mod binding;
 mod connection;
+mod counted;
 mod ending;
 mod expired;
 mod failure;
@@ -51,6 +52,7 @@ mod publishing;
 mod receiving;
 mod reconnect;
 mod streams;
+mod strings;
 mod subscribing;
 mod subscriptions;
 #[cfg(test)]
@@ -58,4 +60,4 @@ mod tests;
 mod waiting;
 
 pub use binding::MqttClient;
-pub use options::{Bounded, Name, Options, Password, Reconnect};
+pub use options::{Bounded, Name, NameError, Options, Password, Reconnect};

@@ -65,7 +65,7 @@ extensions! {
 }
 extensions! {
     /// What an END bears.
-    EndEx { Mcp(mcp::McpEnd) }
+    EndEx { Mcp(mcp::McpEnd), Mqtt(mqtt::MqttEnd) }
 }
 extensions! {
     /// What an ABORT bears.

@@ -5,8 +5,9 @@
 //! - *publish*: each message of the initial half is published; the reply half ENDs when the last one
 //!   is as safe as its `QoS` promises, and is RESET with the reason code when it is not.
 //! - *subscribe*: the reply BEGIN follows SUBACK; each message is one message of the reply half. END
-//!   of the initial half unsubscribes.
+//!   of the initial half unsubscribes. One with a *limit* gives back what it does not take.
 
+pub mod text;
 pub mod topic;
 
 use bytes::Bytes;
@@ -121,8 +122,22 @@ extension! {
         client_id "clientId": Option<ByteString> = None,
         /// Up to which `QoS` messages are to come.
         qos "qos": u8 = 0,
+        /// How many messages it takes in all; 0: any number. A subscription with a limit has one
+        /// filter and a connection of its own, ends its reply behind the last message, and
+        /// acknowledges to the broker what the caller's END says was taken, and nothing before.
+        /// Reply: how many will come at the most.
+        limit "limit": u32 = 0,
         /// What to.
         filters "filters": Vec<MqttTopicFilter> = Vec::new(),
+    }
+}
+
+extension! {
+    /// The caller's END of a subscription with a limit.
+    pub struct MqttEnd "mqtt" {
+        /// How many of the messages the caller has taken, from the first one on. These are
+        /// acknowledged to the broker; the others are for it to give to somebody else.
+        taken "taken": u32 = 0,
     }
 }
 

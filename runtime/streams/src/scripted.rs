@@ -13,8 +13,8 @@ use crate::mcp::{
     McpToolsListChanged,
 };
 use crate::mqtt::{
-    MqttBeginEx, MqttDataEx, MqttExpired, MqttPublish, MqttPublishData, MqttReset, MqttSession,
-    MqttSubscribe, MqttSubscribeData,
+    MqttBeginEx, MqttDataEx, MqttEnd, MqttExpired, MqttPublish, MqttPublishData, MqttReset,
+    MqttSession, MqttSubscribe, MqttSubscribeData,
 };
 use crate::{
     AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, Extension, FieldDoc, FieldError, FlushEx, Frame,
@@ -89,6 +89,7 @@ macro_rules! within {
             },
             Frame::End(end) => match end.as_deref_mut()? {
                 EndEx::Mcp(end) => Some(end),
+                EndEx::Mqtt(end) => Some(end),
             },
             Frame::Abort(abort) => match abort.as_deref_mut()? {
                 AbortEx::Mcp(abort) => Some(abort),
@@ -144,6 +145,7 @@ impl Frame {
             }
             FrameKind::End => match protocol {
                 Protocol::Mcp => Self::end_with(McpEnd::default()),
+                Protocol::Mqtt => Self::end_with(MqttEnd::default()),
                 _ => return None,
             },
             FrameKind::Abort => match protocol {
@@ -190,6 +192,7 @@ impl FrameKind {
         (Self::Data, Protocol::Mqtt, "publish"),
         (Self::Data, Protocol::Mqtt, "subscribe"),
         (Self::End, Protocol::Mcp, "mcp"),
+        (Self::End, Protocol::Mqtt, "mqtt"),
         (Self::Abort, Protocol::Mcp, "mcp"),
         (Self::Abort, Protocol::Mqtt, "mqtt"),
         (Self::Abort, Protocol::Bytes, "bytes"),

@@ -122,12 +122,15 @@ class Broker(Process):
 
     def publish(self, topic: str, payload: str | bytes, *options: str) -> None:
         data = payload.encode() if isinstance(payload, str) else payload
-        subprocess.run(
-            ["mosquitto_pub", "-V", "5", "-p", str(self.port), "-t", topic, "-s", *options],
-            input=data,
-            check=True,
-            timeout=PATIENCE,
-        )
+        self._publish(data, "-t", topic, "-s", *options)
+
+    def publish_each(self, topic: str, payloads: list[str], *options: str) -> None:
+        """One message for each payload, over one connection."""
+        self._publish("".join(f"{payload}\n" for payload in payloads).encode(), "-t", topic, "-l", *options)
+
+    def _publish(self, data: bytes, *options: str) -> None:
+        command = ["mosquitto_pub", "-V", "5", "-p", str(self.port), *options]
+        subprocess.run(command, input=data, check=True, timeout=PATIENCE)
 
     def subscriber(self, topic: str, *options: str) -> "Subscriber":
         return Subscriber(self, topic, *options)

@@ -259,11 +259,17 @@ fn only_what_a_pattern_covers_is_subscribed_to() {
                 .contains("sensors/temperature/+")
         );
     }
-    for filter in [
-        "sensors/temperature/1",
-        "sensors/temperature/+",
-        "$share/g/sensors/temperature/+",
-    ] {
+    let shared = "$share/g/sensors/temperature/+";
+    let call = house.call("receive", &format!(r#"{{"topic":"{shared}"}}"#));
+    assert!(
+        house
+            .answer(call)
+            .sentence()
+            .contains("sharedSubscriptions")
+    );
+    let mut house =
+        super::house(r#"{"subscribe":["sensors/temperature/+"],"sharedSubscriptions":true}"#);
+    for filter in ["sensors/temperature/1", "sensors/temperature/+", shared] {
         let call = house.call("receive", &format!(r#"{{"topic":"{filter}","limit":1}}"#));
         let (mqtt, pattern) = house.opened_subscribe();
         assert_eq!(pattern, filter);

@@ -138,7 +138,7 @@ impl List {
                 fetch.stream = None;
                 let end = match end.map(Pooled::into_inner) {
                     Some(EndEx::Mcp(end)) => end,
-                    None => McpEnd::default(),
+                    Some(EndEx::Mqtt(_)) | None => McpEnd::default(),
                 };
                 let result = std::mem::take(&mut fetch.result);
                 match splice::page(&self.begin, result, &fetch.prefixes) {

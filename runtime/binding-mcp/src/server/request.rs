@@ -224,7 +224,7 @@ impl McpServer {
             Frame::End(end) => {
                 let end = match end.map(Pooled::into_inner) {
                     Some(EndEx::Mcp(end)) => end,
-                    None => McpEnd::default(),
+                    Some(EndEx::Mqtt(_)) | None => McpEnd::default(),
                 };
                 self.result_is_whole(cx, key, &end);
             }

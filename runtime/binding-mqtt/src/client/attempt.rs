@@ -5,6 +5,7 @@ use tidegate_engine::streams::bytes_stream::BytesBegin;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
 use super::connection::{Connection, Phase, Work, connection_token};
+use super::counted::Counted;
 use super::failure::Failure;
 use super::granted::Granted;
 use super::keep_alive::KeepAlive;
@@ -80,12 +81,19 @@ impl Connection {
             self.remote = w.shared.link.remote.clone();
         }
         let token = connection_token(self.key);
-        match w.cx.open(w.shared.exit, BytesBegin::default(), token) {
+        // Whoever wakes it, the connection is all callers'.
+        let call = w.cx.call().shared();
+        match w
+            .cx
+            .open_for(call, w.shared.exit, BytesBegin::default(), token)
+        {
             Ok(bytes) => {
                 self.bytes = Some(bytes);
                 let timeout = Duration::from_millis(w.shared.options.connect_timeout.get());
                 self.set_phase_timer(w.cx, timeout, "the broker's answer to CONNECT");
-                let connect = packets::connect(w.shared, &mut self.packets, &self.client_id);
+                let counted = self.counted.as_ref().map(Counted::limit);
+                let connect =
+                    packets::connect(w.shared, &mut self.packets, &self.client_id, counted);
                 self.send(w.cx, [connect]);
             }
             Err(error) => {

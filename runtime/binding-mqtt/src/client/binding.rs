@@ -1,21 +1,23 @@
 //! The binding: which connection a stream belongs to, and what reaches whom.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use bytestring::ByteString;
 use slab::Slab;
-use tidegate_engine::streams::mqtt::topic::check_name;
-use tidegate_engine::streams::mqtt::{MqttBeginEx, MqttDelivery, MqttPublish};
+use tidegate_engine::streams::mqtt::{MqttBeginEx, MqttDelivery};
 use tidegate_engine::streams::{AbortEx, BeginEx, ChallengeEx, Frame, ResetEx, Role};
 use tidegate_engine::{At, Binding, BindingId, Context, StreamId, Token};
 
 use super::connection::{Connection, Phase, Shared, Work, stream_token};
+use super::counted::{Counted, taken};
 use super::failure::Failure;
 use super::link::{self, Link};
 use super::options::Options;
 use super::publications::Publication;
 use super::publishing::shutting_down;
 use super::streams::{Kind, Session, Stream, Streams, Subscriber};
+use super::strings::{check_client_id, check_topic};
 use crate::codec::{ReasonCode, Version};
 
 /// `mqtt · client`: mqtt streams in, one byte stream for each connection out.
@@ -153,7 +155,8 @@ impl MqttClient {
         let limit = self.shared.options.max_streams.size();
         let next = keys.iter().skip(behind).copied().find(|key| {
             let connection = self.connections.get(*key);
-            connection.is_some_and(|it| !it.primary && it.streams.len() < limit)
+            connection
+                .is_some_and(|it| !it.primary && it.counted.is_none() && it.streams.len() < limit)
         });
         let next = next.map_or_else(|| self.beside(client), Ok);
         match next {
@@ -177,6 +180,15 @@ impl MqttClient {
             client_id = format!("{client}_{number}");
         }
         self.connection(client, client_id.into())
+    }
+
+    /// A new connection for one stream alone, whose messages are counted.
+    fn counting(&mut self, client: ByteString, limit: NonZeroU16) -> Result<usize, Failure> {
+        let key = self.beside(client)?;
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.counted = Some(Counted::new(limit.get()));
+        }
+        Ok(key)
     }
 
     /// A new connection, unless there are too many.
@@ -230,28 +242,34 @@ impl MqttClient {
                 Kind::Session(Session { accepted: false }),
             ),
             MqttBeginEx::Publish(publish) => {
-                check_publish(&publish)?;
+                check_topic(&publish.topic)?;
                 let publication = Publication::new(&publish, self.window());
                 (own(publish.client_id), Kind::Publish(publication))
             }
             MqttBeginEx::Subscribe(mut subscribe) => {
                 let client = own(subscribe.client_id.take());
-                (client, Kind::Subscribe(Subscriber::new(subscribe)?))
+                let most = u16::try_from(self.shared.options.receive_maximum.get());
+                let most = most
+                    .ok()
+                    .and_then(NonZeroU16::new)
+                    .unwrap_or(NonZeroU16::MAX);
+                (client, Kind::Subscribe(Subscriber::new(subscribe, most)?))
             }
         };
-        if super::options::Name::new(client.clone()).is_none() {
-            let reason = "A clientId has at most 65000 bytes and no U+0000.";
-            return Err(Failure::new(
-                ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
-                reason,
-            ));
-        }
+        check_client_id(&client)?;
         Ok((client, kind))
     }
 
     fn begin(&mut self, cx: &mut Context<'_>, id: StreamId, begin: BeginEx) -> Result<(), Failure> {
         let (client, kind) = self.read(cx, begin)?;
-        let connection = self.primary(&client)?;
+        let counted = match &kind {
+            Kind::Subscribe(subscriber) => subscriber.limit(),
+            Kind::Session(_) | Kind::Publish(_) => None,
+        };
+        let connection = match counted {
+            Some(limit) => self.counting(client, limit)?,
+            None => self.primary(&client)?,
+        };
         let limit = self.shared.options.max_streams.size();
         let there = self.connections.get(connection);
         if there.is_some_and(|it| it.streams.len() >= limit) {
@@ -288,12 +306,13 @@ impl MqttClient {
             (Frame::End(_), Kind::Publish(_)) => {
                 self.with(cx, connection, |it, w| it.on_publish_end(w, key));
             }
-            (Frame::End(_), kind) => {
+            (Frame::End(end), kind) => {
                 match kind {
                     Kind::Subscribe(subscriber) => subscriber.close(cx, at.stream),
                     _ => cx.end(at.stream, Frame::end()),
                 }
-                self.with(cx, connection, |it, w| it.leave(w, key, None));
+                let taken = taken(end);
+                self.with(cx, connection, |it, w| it.leave_having_taken(w, key, taken));
             }
             (Frame::Challenge(challenge), _) => {
                 if let ChallengeEx::Mqtt(expired) = *challenge {
@@ -317,15 +336,6 @@ impl MqttClient {
             on_bytes_frame(connection, w, at.stream, frame);
         });
     }
-}
-
-fn check_publish(publish: &MqttPublish) -> Result<(), Failure> {
-    if let Err(error) = check_name(&publish.topic) {
-        let shown: String = publish.topic.chars().take(200).collect();
-        let reason = format!("'{shown}' is no topic to publish to: {error}.");
-        return Err(Failure::new(ReasonCode::TOPIC_NAME_INVALID, reason));
-    }
-    Ok(())
 }
 
 fn on_bytes_frame(

@@ -20,6 +20,7 @@ use bytestring::ByteString;
 use tidegate_engine::streams::{BeginEx, Frame};
 use tidegate_engine::{BindingId, Context, Duration, StreamId, Time, TimerId, Token};
 
+use super::counted::Counted;
 use super::failure::Failure;
 use super::granted::Granted;
 use super::keep_alive::{KeepAlive, Pulse};
@@ -128,6 +129,8 @@ pub(super) struct Connection {
     /// Bytes of unfinished messages.
     pub(super) gathered: usize,
     pub(super) subscriptions: Subscriptions,
+    /// The messages of the only stream, if that has a limit.
+    pub(super) counted: Option<Counted>,
     /// Streams whose filters need another connection.
     pub(super) moving: Vec<usize>,
     /// Messages of `QoS` 2 that were received and not released.
@@ -176,6 +179,7 @@ impl Connection {
             waiting: Waiting::default(),
             gathered: 0,
             subscriptions: Subscriptions::default(),
+            counted: None,
             moving: Vec::new(),
             received: BTreeSet::new(),
             granted: Granted::default(),

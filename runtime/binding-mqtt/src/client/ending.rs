@@ -50,8 +50,9 @@ impl Connection {
         self.drop_bytes(w, farewell.filter(|_| was_ready));
         self.phase = Phase::Down;
         let at_once = self.account(w, failure, was_ready);
+        let restores = self.counted.is_none() && !w.cx.stopping();
         for key in self.stream_keys() {
-            if let Some(delivery) = lost_with(w, key, was_ready, at_once) {
+            if let Some(delivery) = lost_with(w, key, was_ready, at_once, restores) {
                 self.fail(w, key, failure, delivery);
             }
         }
@@ -180,19 +181,19 @@ fn lost_with(
     key: usize,
     was_ready: bool,
     at_once: bool,
+    restores: bool,
 ) -> Option<MqttDelivery> {
-    let stopping = w.cx.stopping();
     match &mut w.streams.get_mut(key)?.kind {
         Kind::Session(session) if session.accepted => None,
-        // While the engine stops, no connection is made again.
-        Kind::Subscribe(subscriber) if subscriber.accepted && !stopping => {
+        // While the engine stops, no connection is made again; nor is one that counts its messages.
+        Kind::Subscribe(subscriber) if subscriber.accepted && restores => {
             subscriber.forget_answers();
             None
         }
         Kind::Publish(publication) if was_ready && !publication.is_outstanding() => None,
         Kind::Publish(publication) => match publication.delivery() {
             // Nothing of it was written: it goes out on the next connection.
-            MqttDelivery::None if at_once && !stopping => None,
+            MqttDelivery::None if at_once && restores => None,
             delivery => Some(delivery),
         },
         Kind::Session(_) | Kind::Subscribe(_) => Some(MqttDelivery::None),

@@ -32,6 +32,11 @@ impl Deliveries {
         self.queue.len() >= messages || self.weight >= bytes
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Whether a message has been sent in part.
     pub(super) fn is_within_a_message(&self) -> bool {
         self.queue

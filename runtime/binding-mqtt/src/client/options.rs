@@ -12,6 +12,8 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use thiserror::Error;
+use tidegate_engine::streams::mqtt::text::{ForbiddenCharacter, check_characters};
 
 /// The options of `mqtt · client`.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -148,18 +150,38 @@ impl TryFrom<ReconnectFields> for Reconnect {
     }
 }
 
-/// A client identifier or a user name: 1 to 65,000 bytes of text without U+0000, which leaves room
-/// for a suffix in the 65,535 that MQTT can express.
+/// A client identifier or a user name: 1 to 65,000 bytes of text without control characters and
+/// noncharacters, which leaves room for a suffix in the 65,535 that MQTT can express.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(ByteString);
 
+/// Why a text is no name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NameError {
+    /// It is empty, or too long.
+    #[error("a name is 1 to {} bytes of text; or leave it out", Name::MAX)]
+    Length,
+    /// MQTT allows no such character.
+    #[error("it contains {0}; remove it")]
+    Character(ForbiddenCharacter),
+}
+
 impl Name {
-    const MAX: usize = 65_000;
+    pub(super) const MAX: usize = 65_000;
 
     /// Takes a text, if it can be a name.
-    pub fn new(text: impl Into<ByteString>) -> Option<Self> {
+    pub fn new(text: impl Into<ByteString>) -> Result<Self, NameError> {
         let text = text.into();
-        (!text.is_empty() && text.len() <= Self::MAX && !text.contains('\0')).then_some(Self(text))
+        Self::check(&text)?;
+        Ok(Self(text))
+    }
+
+    /// Whether a text can be a name.
+    pub(super) fn check(text: &str) -> Result<(), NameError> {
+        if text.is_empty() || text.len() > Self::MAX {
+            return Err(NameError::Length);
+        }
+        check_characters(text).map_err(NameError::Character)
     }
 
     /// The text.
@@ -170,9 +192,7 @@ impl Name {
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(String::deserialize(deserializer)?).ok_or_else(|| {
-            de::Error::custom("a name is 1 to 65000 bytes of text without U+0000; or leave it out")
-        })
+        Self::new(String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 
@@ -348,6 +368,14 @@ mod tests {
     fn what_cannot_be_worked_with_is_refused_with_what_would_be_right() {
         for (json, told) in [
             (r#"{"clientId":""}"#, "or leave it out"),
+            (
+                r#"{"clientId":"a\u0000"}"#,
+                "it contains U+0000 at character 2",
+            ),
+            (
+                r#"{"username":"\u0085"}"#,
+                "it contains U+0085 at character 1",
+            ),
             (r#"{"keepAlive":65536}"#, "write 0 to 65535"),
             (r#"{"connectTimeout":0}"#, "write 1 to 600000"),
             (

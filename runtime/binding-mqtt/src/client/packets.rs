@@ -65,8 +65,14 @@ fn small(shared: &Shared, out: &mut Buffer, packet: &Packet) -> Bytes {
     })
 }
 
-/// CONNECT: a clean start, and a session that ends with the connection.
-pub(super) fn connect(shared: &Shared, out: &mut Buffer, client_id: &ByteString) -> Bytes {
+/// CONNECT: a clean start, and a session that ends with the connection. `receive_maximum` is that of a
+/// connection that counts its messages.
+pub(super) fn connect(
+    shared: &Shared,
+    out: &mut Buffer,
+    client_id: &ByteString,
+    receive_maximum: Option<u16>,
+) -> Bytes {
     let options = &shared.options;
     let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     let short = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
@@ -76,7 +82,7 @@ pub(super) fn connect(shared: &Shared, out: &mut Buffer, client_id: &ByteString)
         keep_alive: short(options.keep_alive.get()),
         client_id: client_id.clone(),
         properties: ConnectProperties {
-            receive_maximum: Some(short(options.receive_maximum.get())),
+            receive_maximum: receive_maximum.or_else(|| Some(short(options.receive_maximum.get()))),
             maximum_packet_size: Some(number(options.max_packet_size.get())),
             ..ConnectProperties::default()
         },

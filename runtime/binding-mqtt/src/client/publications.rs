@@ -15,6 +15,7 @@ use tidegate_engine::streams::mqtt::{
 use tidegate_engine::streams::{Data, DataEx, Pooled, Window};
 
 use super::failure::Failure;
+use super::strings::check_properties;
 use crate::codec::{Parts, ReasonCode};
 
 /// Parts up to this count are kept as they came, whatever their size.
@@ -151,7 +152,9 @@ impl Publication {
                 return Err(Failure::new(code, reason));
             }
             let extension = data.extension;
-            let deferred = said(extension.as_ref()).map_or(0, |said| said.deferred);
+            let said = said(extension.as_ref());
+            said.map_or(Ok(()), check_properties)?;
+            let deferred = said.map_or(0, |said| said.deferred);
             let deferred = usize::try_from(deferred).unwrap_or(usize::MAX);
             self.gathering.insert(Gathering {
                 total: (deferred > 0).then(|| deferred.saturating_add(data.payload.len())),

@@ -3,7 +3,7 @@
 //! Acknowledgements go out as soon as a message is in the queues of those it is for, and so in the
 //! order of arrival (MQTT 5.0, 4.6). A queue that is full ends its stream, except where the stream
 //! has the connection to itself: then reading stops, credit on the byte stream runs out, and the
-//! broker waits.
+//! broker waits. What a stream with a limit gets is acknowledged later (see `counted`).
 
 use tidegate_engine::streams::Data;
 use tidegate_engine::streams::mqtt::MqttDelivery;
@@ -132,6 +132,9 @@ impl Connection {
             let what = "a topic alias, of which none was granted";
             return self.broken(w, ReasonCode::TOPIC_ALIAS_INVALID, what);
         }
+        if self.counted.is_some() {
+            return self.on_counted(w, publish);
+        }
         let repeated = publish.qos == 2 && self.received.contains(&packet_id);
         if publish.qos == 2 && !repeated {
             if self.received.len() >= w.shared.options.receive_maximum.size() {
@@ -156,15 +159,16 @@ impl Connection {
         }
     }
 
-    /// Hands a message to each stream that it is for.
-    fn deliver(&mut self, w: &mut Work<'_, '_>, publish: &Publish) {
+    /// Hands a message to each stream that it is for; whether there was one.
+    pub(super) fn deliver(&mut self, w: &mut Work<'_, '_>, publish: &Publish) -> bool {
         let identifiers = &publish.properties.subscription_ids;
         let places = self
             .subscriptions
             .route(identifiers, &publish.topic, publish.retain);
         if places.is_empty() {
-            return;
+            return false;
         }
+        let mut delivered = false;
         let message = packets::message(publish);
         let (messages, bytes) = bounds(w);
         let alone = self.streams.len() == self.sessions + 1;
@@ -186,7 +190,9 @@ impl Connection {
             subscriber.address(&mut own, places);
             subscriber.deliveries.push(own, &publish.payload);
             subscriber.flush(w.cx, id);
+            delivered = true;
         }
+        delivered
     }
 
     /// A stream does not take its messages: it is ended, so that the others go on.

@@ -1,5 +1,7 @@
 //! The mqtt streams of the binding, whichever connection they are on.
 
+use std::num::{NonZeroU16, NonZeroU32};
+
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::streams::Frame;
@@ -120,14 +122,18 @@ pub(super) struct Asked {
 #[derive(Debug)]
 pub(super) struct Subscriber {
     asked: Vec<Asked>,
+    /// How many messages it takes in all.
+    limit: Option<NonZeroU16>,
     /// The reply BEGIN was sent.
     pub(super) accepted: bool,
+    /// All messages of the limit are there.
+    pub(super) complete: bool,
     pub(super) deliveries: Deliveries,
 }
 
 impl Subscriber {
-    /// Reads what a caller asks for.
-    pub(super) fn new(begin: MqttSubscribe) -> Result<Self, Failure> {
+    /// Reads what a caller asks for. A limit is never above `limit_max`.
+    pub(super) fn new(begin: MqttSubscribe, limit_max: NonZeroU16) -> Result<Self, Failure> {
         let count = begin.filters.len();
         if count == 0 || count > FILTERS {
             let reason = format!("A subscription has 1 to {FILTERS} topic filters, not {count}.");
@@ -135,11 +141,24 @@ impl Subscriber {
         }
         let floor = begin.qos;
         let asked = begin.filters.into_iter().map(|filter| ask(filter, floor));
+        let asked: Vec<Asked> = asked.collect::<Result<_, _>>()?;
+        let limit = NonZeroU32::new(begin.limit)
+            .map(|limit| NonZeroU16::try_from(limit).map_or(limit_max, |it| it.min(limit_max)));
+        if limit.is_some() {
+            check_limited(&asked)?;
+        }
         Ok(Self {
-            asked: asked.collect::<Result<_, _>>()?,
+            asked,
+            limit,
             accepted: false,
+            complete: false,
             deliveries: Deliveries::default(),
         })
+    }
+
+    /// How many messages it takes in all, if it says.
+    pub(super) const fn limit(&self) -> Option<NonZeroU16> {
+        self.limit
     }
 
     /// The filters that are to be asked for, with their indexes.
@@ -280,6 +299,7 @@ impl Subscriber {
                 .map(|it| it.request.qos)
                 .max()
                 .unwrap_or(0),
+            limit: self.limit.map_or(0, |limit| u32::from(limit.get())),
             filters: self.asked.iter().map(filter).collect(),
         }
     }
@@ -352,11 +372,32 @@ impl Subscriber {
         }
     }
 
-    /// Sends what the credit allows, once the stream is accepted.
+    /// Sends what the credit allows, once the stream is accepted, and ends the reply behind the last
+    /// message of a limit.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, id: StreamId) {
         if self.accepted {
             self.deliveries.flush(cx, id);
+            if self.complete && self.deliveries.is_empty() {
+                cx.end(id, Frame::end());
+            }
         }
+    }
+}
+
+/// What a subscription with a limit may ask for.
+fn check_limited(asked: &[Asked]) -> Result<(), Failure> {
+    let [asked] = asked else {
+        let count = asked.len();
+        let reason = format!("A subscription with a limit has one topic filter, not {count}.");
+        let code = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
+        return Err(Failure::new(code, reason));
+    };
+    match asked.wish.qos {
+        0 | 1 => Ok(()),
+        qos => Err(Failure::new(
+            ReasonCode::QOS_NOT_SUPPORTED,
+            format!("A subscription with a limit has QoS 0 or 1, not {qos}."),
+        )),
     }
 }
 

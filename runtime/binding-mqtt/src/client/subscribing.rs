@@ -115,7 +115,7 @@ impl Connection {
         }
     }
 
-    fn send_unsubscribe(&mut self, w: &mut Work<'_, '_>, filter: ByteString) {
+    pub(super) fn send_unsubscribe(&mut self, w: &mut Work<'_, '_>, filter: ByteString) {
         if self.phase != Phase::Ready {
             return;
         }
@@ -190,5 +190,6 @@ impl Connection {
             w.cx.send(id, Frame::begin(reply));
         }
         subscriber.flush(w.cx, id);
+        self.complete(w);
     }
 }

@@ -1,6 +1,7 @@
 //! The binding between a caller and a broker, both played by the test: see [`house`].
 
 mod connecting;
+mod counted;
 mod fuzz;
 mod house;
 mod overdue;

@@ -3,6 +3,7 @@
 //! Everything here takes any UTF-8 without panicking and without recursion. Names and filters are
 //! compared byte for byte: case counts, empty levels are levels, nothing is normalised.
 
+mod limits;
 mod patterns;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,10 @@ use std::str::FromStr;
 use bytestring::ByteString;
 use thiserror::Error;
 
+pub use limits::TopicLimits;
 pub use patterns::TopicPatterns;
+
+use super::text::{ForbiddenCharacter, check_characters, is_printable_ascii};
 
 /// The longest topic name or filter, in bytes of UTF-8 (MQTT 5.0, 4.7.3).
 pub const TOPIC_LENGTH_MAX: usize = 65_535;
@@ -33,9 +37,27 @@ pub enum TopicError {
         /// Its length in bytes.
         length: usize,
     },
-    /// U+0000.
-    #[error("it contains the character U+0000, which MQTT forbids; remove it")]
-    Nul,
+    /// More bytes than [`TopicLimits`] allow.
+    #[error(
+        "it is {length} bytes long and at most {limit} are allowed (maxTopicLength); shorten it"
+    )]
+    OverLength {
+        /// Its length in bytes.
+        length: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// More levels than [`TopicLimits`] allow.
+    #[error("it has {levels} levels and at most {limit} are allowed (maxTopicLevels); use fewer")]
+    OverLevels {
+        /// How many it has.
+        levels: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A control character or a noncharacter.
+    #[error("it contains {0}; remove it")]
+    Character(ForbiddenCharacter),
     /// A wildcard in a name.
     #[error(
         "it contains the wildcard '{0}', which only a topic filter may; name one concrete topic"
@@ -57,24 +79,29 @@ pub enum TopicError {
 
 /// Checks that `name` is a topic that a message can be published to.
 pub fn check_name(name: &str) -> Result<(), TopicError> {
-    check_text(name)?;
+    check_length(name)?;
+    if is_printable_ascii(name, true) {
+        return Ok(());
+    }
+    check_characters(name).map_err(TopicError::Character)?;
     match name.bytes().find(|byte| matches!(byte, b'+' | b'#')) {
         Some(wildcard) => Err(TopicError::WildcardInName(char::from(wildcard))),
         None => Ok(()),
     }
 }
 
-fn check_text(text: &str) -> Result<(), TopicError> {
-    if text.is_empty() {
-        return Err(TopicError::Empty);
+/// Whether a topic or filter begins with `$`: such topics are the broker's own, and no wildcard at the
+/// first level matches them (MQTT 5.0, 4.7.2).
+pub fn is_reserved(text: &str) -> bool {
+    text.starts_with('$')
+}
+
+fn check_length(text: &str) -> Result<(), TopicError> {
+    match text.len() {
+        0 => Err(TopicError::Empty),
+        length if length > TOPIC_LENGTH_MAX => Err(TopicError::TooLong { length }),
+        _ => Ok(()),
     }
-    if text.len() > TOPIC_LENGTH_MAX {
-        return Err(TopicError::TooLong { length: text.len() });
-    }
-    if text.contains('\0') {
-        return Err(TopicError::Nul);
-    }
-    Ok(())
 }
 
 fn check_filter(filter: &str) -> Result<(), TopicError> {
@@ -115,7 +142,7 @@ impl<'a> Level<'a> {
 
     /// Whether a wildcard as the first level passes this first level by (MQTT 5.0, 4.7.2).
     fn is_hidden(self) -> bool {
-        matches!(self, Self::Literal(text) if text.starts_with('$'))
+        matches!(self, Self::Literal(text) if is_reserved(text))
     }
 }
 
@@ -132,7 +159,8 @@ impl TopicFilter {
     /// Reads a filter as SUBSCRIBE bears it.
     pub fn parse(text: impl Into<ByteString>) -> Result<Self, TopicError> {
         let text = text.into();
-        check_text(&text)?;
+        check_length(&text)?;
+        check_characters(&text).map_err(TopicError::Character)?;
         let start = match text.strip_prefix(SHARE) {
             None => 0,
             Some(rest) => match rest.split_once('/') {
@@ -248,7 +276,7 @@ fn covers<'a>(
         let same = match (outer.next(), inner.next()) {
             (Some(Level::Rest), _) | (None, None) => return true,
             (Some(Level::Literal(outer)), Some(Level::Literal(inner))) => outer == inner,
-            (Some(Level::Any), Some(Level::Literal(inner))) => !(first && inner.starts_with('$')),
+            (Some(Level::Any), Some(Level::Literal(inner))) => !(first && is_reserved(inner)),
             (Some(Level::Any), Some(Level::Any)) => true,
             _ => false,
         };

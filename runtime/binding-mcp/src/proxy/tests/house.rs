@@ -78,7 +78,9 @@ impl House {
                         .turn(self.caller, |cx| cx.acknowledge(stream, length));
                 }
                 Frame::End(Some(extension)) => {
-                    let EndEx::Mcp(extension) = extension.into_inner();
+                    let EndEx::Mcp(extension) = extension.into_inner() else {
+                        panic!("not of mcp");
+                    };
                     end = Some(extension);
                 }
                 Frame::Begin(_) | Frame::Window(_) | Frame::End(None) => {}

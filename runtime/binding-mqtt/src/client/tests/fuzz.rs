@@ -1,5 +1,6 @@
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
+use tidegate_engine::streams::mqtt::{MqttEnd, MqttSubscribe};
 use tidegate_engine::streams::{DataFlags, Frame};
 
 use super::house::*;
@@ -57,9 +58,10 @@ enum Step {
     Publish(u8, usize),
     Part,
     Subscribe(usize),
+    Limited(u32),
     Session,
     Cancel(usize),
-    End(usize),
+    End(usize, u32),
     Wait(u64),
     Break,
     Close,
@@ -72,9 +74,11 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0u8..3, 0usize..3_000).prop_map(|(qos, length)| Step::Publish(qos, length)),
         1 => Just(Step::Part),
         4 => (0usize..6).prop_map(Step::Subscribe),
+        2 => (1u32..4).prop_map(Step::Limited),
         1 => Just(Step::Session),
         2 => any::<prop::sample::Index>().prop_map(|index| Step::Cancel(index.index(8))),
-        2 => any::<prop::sample::Index>().prop_map(|index| Step::End(index.index(8))),
+        2 => (any::<prop::sample::Index>(), 0u32..4)
+            .prop_map(|(index, taken)| Step::End(index.index(8), taken)),
         2 => (0u64..40_000).prop_map(Step::Wait),
         1 => Just(Step::Break),
         1 => Just(Step::Close),
@@ -124,13 +128,16 @@ fn play(steps: Vec<Step>) {
                 streams.push(stream);
             }
             (Step::Subscribe(which), _) => streams.push(house.subscribe(FILTERS[which])),
+            (Step::Limited(limit), _) => streams.push(house.open(MqttSubscribe {
+                limit,
+                ..subscription(&[("$share/g/a/#", 1)])
+            })),
             (Step::Session, _) => streams.push(house.session("")),
             (Step::Cancel(index), _) if index < streams.len() => house.cancel(streams[index]),
-            (Step::End(index), _) if index < streams.len() => {
+            (Step::End(index, taken), _) if index < streams.len() => {
                 let stream = streams[index];
-                house
-                    .rig
-                    .turn(house.caller, |cx| cx.end(stream, Frame::end()));
+                let end = Frame::end_with(MqttEnd { taken });
+                house.rig.turn(house.caller, |cx| cx.end(stream, end));
             }
             (Step::Wait(milliseconds), _) => house.advance(milliseconds),
             (Step::Break, Some(bytes)) => house.break_off(bytes, "broken"),

@@ -8,11 +8,22 @@ fn filter(text: &str) -> TopicFilter {
 
 #[test]
 fn names_are_checked() {
-    for name in ["a", "/", "a//b", "$SYS/x", "ä/\u{10FFFF}", " "] {
+    for name in ["a", "/", "a//b", "$SYS/x", "ä/\u{10FFFD}", " "] {
         assert_eq!(check_name(name), Ok(()), "{name}");
     }
     assert_eq!(check_name(""), Err(TopicError::Empty));
-    assert_eq!(check_name("a\0"), Err(TopicError::Nul));
+    for (name, character, position) in [("a\0", '\0', 2), ("ä/\u{9f}+", '\u{9f}', 3)] {
+        let forbidden = ForbiddenCharacter {
+            character,
+            position,
+        };
+        assert_eq!(check_name(name), Err(TopicError::Character(forbidden)));
+        assert_eq!(
+            TopicFilter::parse(name),
+            Err(TopicError::Character(forbidden))
+        );
+    }
+    assert_eq!(check_name("ä+"), Err(TopicError::WildcardInName('+')));
     assert_eq!(check_name("a/+"), Err(TopicError::WildcardInName('+')));
     assert_eq!(check_name("a#"), Err(TopicError::WildcardInName('#')));
     assert_eq!(check_name(&"a".repeat(65_535)), Ok(()));
@@ -26,6 +37,30 @@ fn names_are_checked() {
 }
 
 #[test]
+fn limits_are_checked_exactly() {
+    let limits = TopicLimits {
+        levels: 3,
+        length: 6,
+    };
+    for text in ["a", "a/b/c", "//", "abcdef", "ä/b/c"] {
+        assert_eq!(limits.check(text), Ok(()), "{text}");
+    }
+    let levels = |levels| Err(TopicError::OverLevels { levels, limit: 3 });
+    assert_eq!(limits.check("///"), levels(4));
+    assert_eq!(limits.check("a/b//"), levels(4));
+    assert_eq!(limits.check("//////"), levels(7));
+    let (length, limit) = (7, 6);
+    assert_eq!(
+        limits.check("äbcdef"),
+        Err(TopicError::OverLength { length, limit })
+    );
+    assert_eq!(
+        TopicLimits::default().check(&"/".repeat(TOPIC_LENGTH_MAX)),
+        Ok(())
+    );
+}
+
+#[test]
 fn filters_are_checked() {
     for text in [
         "#", "+", "a/#", "+/+/#", "/", "//#", "$SYS/#", "$share", "a/+/b",
@@ -35,7 +70,6 @@ fn filters_are_checked() {
     }
     for (text, error) in [
         ("", TopicError::Empty),
-        ("\0", TopicError::Nul),
         ("a+", TopicError::WildcardInLevel('+')),
         ("a/b#", TopicError::WildcardInLevel('#')),
         ("##", TopicError::WildcardInLevel('#')),
@@ -188,6 +222,25 @@ proptest! {
         for topic in topics() {
             let matched = patterns.iter().any(|pattern| pattern.matches(&topic));
             prop_assert_eq!(set.allows_topic(&topic), matched, "{}", topic);
+        }
+    }
+
+    #[test]
+    fn a_name_is_legal_by_its_length_its_characters_and_its_wildcards(
+        text in "[a-c/$ ~+#ä\u{1}\u{7f}\u{85}\u{ffff}]{0,24}",
+    ) {
+        let legal = !text.is_empty()
+            && check_characters(&text).is_ok()
+            && !text.contains(['+', '#']);
+        prop_assert_eq!(check_name(&text).is_ok(), legal);
+        if legal {
+            let filter = TopicFilter::parse(&*text);
+            prop_assert!(filter.is_ok_and(|filter| !filter.has_wildcards()));
+        }
+        let levels = text.split('/').count();
+        for limit in [levels - 1, levels, levels + 1] {
+            let limits = TopicLimits { levels: limit, length: 100 };
+            prop_assert_eq!(limits.check(&text).is_ok(), levels <= limit);
         }
     }
 

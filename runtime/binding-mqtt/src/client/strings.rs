@@ -1,0 +1,62 @@
+//! The strings that callers give for packets. A broker may close the connection of all its streams for
+//! a character that MQTT does not allow (MQTT 5.0, 1.5.4), so that such a string is refused here,
+//! whoever should have done it before.
+
+use tidegate_engine::streams::mqtt::MqttPublishData;
+use tidegate_engine::streams::mqtt::text::check_characters;
+use tidegate_engine::streams::mqtt::topic::check_name;
+
+use super::failure::Failure;
+use super::options::{Name, NameError};
+use crate::codec::ReasonCode;
+
+/// How many characters of a text an error repeats.
+const SHOWN: usize = 200;
+
+/// Checks a client identifier.
+pub(super) fn check_client_id(client_id: &str) -> Result<(), Failure> {
+    let reason = match Name::check(client_id) {
+        Ok(()) => return Ok(()),
+        Err(NameError::Length) => format!("A clientId has at most {} bytes.", Name::MAX),
+        Err(NameError::Character(forbidden)) => format!("The clientId contains {forbidden}."),
+    };
+    Err(Failure::new(
+        ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
+        reason,
+    ))
+}
+
+/// Checks the topic of a message.
+pub(super) fn check_topic(topic: &str) -> Result<(), Failure> {
+    check_name(topic).map_err(|error| {
+        let shown: String = topic.chars().take(SHOWN).collect();
+        let reason = format!("'{shown}' is no topic to publish to: {error}.");
+        Failure::new(ReasonCode::TOPIC_NAME_INVALID, reason)
+    })
+}
+
+/// Checks the properties of a message.
+pub(super) fn check_properties(message: &MqttPublishData) -> Result<(), Failure> {
+    if let Some(topic) = &message.response_topic {
+        check_name(topic).map_err(|error| {
+            let shown: String = topic.chars().take(SHOWN).collect();
+            let reason = format!("'{shown}' is no topic for a response: {error}.");
+            Failure::new(ReasonCode::TOPIC_NAME_INVALID, reason)
+        })?;
+    }
+    if let Some(content_type) = &message.content_type {
+        check_string("content type", content_type)?;
+    }
+    for property in &message.properties {
+        check_string("name of a user property", &property.key)?;
+        check_string("value of a user property", &property.value)?;
+    }
+    Ok(())
+}
+
+fn check_string(what: &str, text: &str) -> Result<(), Failure> {
+    check_characters(text).map_err(|forbidden| {
+        let reason = format!("The {what} contains {forbidden}.");
+        Failure::new(ReasonCode::MALFORMED_PACKET, reason)
+    })
+}

@@ -1,0 +1,101 @@
+//! Subscriptions with a limit: what is acknowledged is what the caller has taken.
+
+use proptest::prelude::*;
+use tidegate_engine::StreamId;
+use tidegate_engine::streams::Frame;
+use tidegate_engine::streams::mqtt::{MqttEnd, MqttSubscribe};
+
+use super::house::*;
+use crate::codec::{Packet, Publish};
+
+fn limited(limit: u32) -> MqttSubscribe {
+    MqttSubscribe {
+        limit,
+        ..subscription(&[("$share/g/a", 1)])
+    }
+}
+
+/// A stream with a limit whose subscription stands; `slow` streams have little credit.
+fn standing(limit: u32, slow: bool) -> (House, StreamId, StreamId) {
+    let mut house = House::new(r#"{"clientId":"gate"}"#);
+    let edge = if slow { house.slow } else { house.caller };
+    let stream = house.rig.open(edge, house.client, limited(limit));
+    let (bytes, connect) = house.connect();
+    assert_eq!(
+        connect.properties.receive_maximum,
+        u16::try_from(limit).ok()
+    );
+    let subscribe = house.subscribed(bytes);
+    house.suback(bytes, &subscribe, 1);
+    (house, bytes, stream)
+}
+
+fn message(number: u16, qos: u8) -> Packet {
+    Packet::Publish(Publish {
+        qos,
+        packet_id: if qos == 0 { 0 } else { number },
+        ..incoming("a", &format!("message {number}"), &[1])
+    })
+}
+
+fn acknowledged(packets: &[Packet]) -> Vec<u16> {
+    let acks = packets.iter().filter_map(|packet| match packet {
+        Packet::Puback(ack) => Some(ack.packet_id),
+        _ => None,
+    });
+    acks.collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    // Whatever the broker sends, and whenever the caller ends: the first that were taken are
+    // acknowledged, in order, with the farewell behind them, and nothing was before.
+    #[test]
+    fn what_is_taken_is_acknowledged_and_nothing_else(
+        limit in 1u32..6,
+        sent in prop::collection::vec(0u8..2, 0..9),
+        taken in 0u32..9,
+        slow in any::<bool>(),
+    ) {
+        let (mut house, bytes, stream) = standing(limit, slow);
+        for (qos, number) in sent.iter().zip(1..) {
+            house.broker(bytes, &message(number, *qos));
+        }
+        let before = house.packets(bytes);
+        prop_assert_eq!(acknowledged(&before), Vec::<u16>::new());
+        let edge = if slow { house.slow } else { house.caller };
+        let given = sent.len().min(limit as usize);
+        if !slow {
+            let seen = house.seen(stream);
+            prop_assert_eq!(seen.messages.len(), given);
+            prop_assert_eq!(seen.ended, given == limit as usize);
+        }
+        let reached = given == limit as usize;
+        let asked_no_more = matches!(before.as_slice(), [Packet::Unsubscribe(_)]);
+        prop_assert_eq!((asked_no_more, before.is_empty()), (reached, !reached));
+
+        house.rig.send(edge, stream, Frame::end_with(MqttEnd { taken }));
+        let mut packets = house.packets(bytes);
+        prop_assert!(matches!(packets.pop(), Some(Packet::Disconnect(_))));
+        let first = packets.first();
+        prop_assert_eq!(matches!(first, Some(Packet::Unsubscribe(_))), !reached);
+        let expected = sent.iter().zip(1u16..).take(given).take(taken as usize);
+        let expected = expected.filter(|(qos, _)| **qos > 0).map(|(_, number)| number);
+        prop_assert_eq!(acknowledged(&packets), expected.collect::<Vec<_>>());
+        house.rig.frames(edge, stream);
+        house.assert_idle();
+    }
+
+    #[test]
+    fn a_stream_that_is_cancelled_has_taken_nothing(sent in 0u16..4) {
+        let (mut house, bytes, stream) = standing(3, false);
+        for number in 1..=sent {
+            house.broker(bytes, &message(number, 1));
+        }
+        house.cancel(stream);
+        prop_assert_eq!(acknowledged(&house.packets(bytes)), Vec::<u16>::new());
+        house.rig.frames(house.caller, stream);
+        house.assert_idle();
+    }
+}
