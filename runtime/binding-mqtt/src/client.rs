@@ -48,11 +48,13 @@ mod packet_ids;
 mod packets;
 mod publications;
 mod publishing;
+mod quarantine;
 mod receiving;
 mod reconnect;
 mod streams;
 mod subscribing;
 mod subscriptions;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod waiting;
