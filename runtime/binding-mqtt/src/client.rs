@@ -49,12 +49,14 @@ mod packet_ids;
 mod packets;
 mod publications;
 mod publishing;
+mod quarantine;
 mod receiving;
 mod reconnect;
 mod streams;
 mod strings;
 mod subscribing;
 mod subscriptions;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod waiting;

@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::streams::mqtt::{MqttBeginEx, MqttDelivery};
 use tidegate_engine::streams::{AbortEx, BeginEx, ChallengeEx, Frame, ResetEx, Role};
-use tidegate_engine::{At, Binding, BindingId, Context, StreamId, Token};
+use tidegate_engine::{At, Binding, BindingId, Context, StreamId, Time, Token};
 
 use super::connection::{Connection, Phase, Shared, Work, stream_token};
 use super::counted::{Counted, taken};
@@ -16,8 +16,10 @@ use super::link::{self, Link};
 use super::options::Options;
 use super::publications::Publication;
 use super::publishing::shutting_down;
+use super::quarantine::{Namer, Quarantine};
 use super::streams::{Kind, Session, Stream, Streams, Subscriber};
 use super::strings::{check_client_id, check_topic};
+use super::suspects::Purpose;
 use crate::codec::{ReasonCode, Version};
 
 /// `mqtt · client`: mqtt streams in, one byte stream for each connection out.
@@ -44,6 +46,7 @@ impl MqttClient {
                 exit,
                 slow_consumers: 0,
                 link: Link::default(),
+                quarantine: Quarantine::default(),
             },
             streams: Streams::default(),
             connections: Slab::new(),
@@ -144,9 +147,16 @@ impl MqttClient {
     /// A stream's filters cannot be on the connection `from`: it goes to the next one of its client,
     /// or to a new one.
     fn move_on(&mut self, cx: &mut Context<'_>, from: usize, stream: usize) {
-        let Some(client) = self.connections.get(from).map(|it| it.client.clone()) else {
+        let Some(connection) = self.connections.get(from) else {
             return;
         };
+        let client = connection.client.clone();
+        let mut w = Work {
+            cx: &mut *cx,
+            streams: &mut self.streams,
+            shared: &mut self.shared,
+        };
+        let trial = connection.is_suspect(&mut w, stream);
         let keys = self.clients.get(&client).cloned().unwrap_or_default();
         let behind = keys
             .iter()
@@ -155,10 +165,14 @@ impl MqttClient {
         let limit = self.shared.options.max_streams.size();
         let next = keys.iter().skip(behind).copied().find(|key| {
             let connection = self.connections.get(*key);
-            connection
-                .is_some_and(|it| !it.primary && it.counted.is_none() && it.streams.len() < limit)
+            let open = |it: &Connection| it.purpose == Purpose::Filters && it.streams.len() < limit;
+            connection.is_some_and(open)
         });
-        let next = next.map_or_else(|| self.beside(client), Ok);
+        let next = match next {
+            _ if trial => self.beside(client, Purpose::Trial),
+            Some(next) => Ok(next),
+            None => self.beside(client, Purpose::Filters),
+        };
         match next {
             Ok(next) => self.with(cx, next, |connection, w| connection.add(w, stream)),
             Err(failure) => {
@@ -171,7 +185,7 @@ impl MqttClient {
     }
 
     /// A new connection beside those that a client has.
-    fn beside(&mut self, client: ByteString) -> Result<usize, Failure> {
+    fn beside(&mut self, client: ByteString, purpose: Purpose) -> Result<usize, Failure> {
         let named = |name: &str| self.connections.iter().any(|(_, it)| it.client_id == name);
         let mut number = 2;
         let mut client_id = format!("{client}_{number}");
@@ -179,12 +193,12 @@ impl MqttClient {
             number += 1;
             client_id = format!("{client}_{number}");
         }
-        self.connection(client, client_id.into())
+        self.connection(client, client_id.into(), purpose)
     }
 
     /// A new connection for one stream alone, whose messages are counted.
     fn counting(&mut self, client: ByteString, limit: NonZeroU16) -> Result<usize, Failure> {
-        let key = self.beside(client)?;
+        let key = self.beside(client, Purpose::Trial)?;
         if let Some(connection) = self.connections.get_mut(key) {
             connection.counted = Some(Counted::new(limit.get()));
         }
@@ -192,7 +206,12 @@ impl MqttClient {
     }
 
     /// A new connection, unless there are too many.
-    fn connection(&mut self, client: ByteString, client_id: ByteString) -> Result<usize, Failure> {
+    fn connection(
+        &mut self,
+        client: ByteString,
+        client_id: ByteString,
+        purpose: Purpose,
+    ) -> Result<usize, Failure> {
         let limit = self.shared.options.max_connections.size();
         if self.connections.len() >= limit {
             let reason = format!(
@@ -201,22 +220,45 @@ impl MqttClient {
             return Err(Failure::new(ReasonCode::QUOTA_EXCEEDED, reason));
         }
         let key = self.connections.vacant_key();
-        let connection = Connection::new(key, client.clone(), client_id, &self.shared);
+        let connection = Connection::new(key, client.clone(), client_id, purpose, &self.shared);
         self.connections.insert(connection);
         self.clients.entry(client).or_default().push(key);
         Ok(key)
     }
 
-    /// The connection of a client, made known if it is not.
-    fn primary(&mut self, client: &ByteString) -> Result<usize, Failure> {
+    /// The connection of a client for a stream of this kind, made known if it is not.
+    fn connection_for(
+        &mut self,
+        now: Time,
+        client: &ByteString,
+        kind: &Kind,
+    ) -> Result<usize, Failure> {
+        let purpose = match kind {
+            Kind::Publish(it) if self.is_quarantined(now, client, it.topic()) => {
+                Purpose::Quarantine
+            }
+            _ => Purpose::All,
+        };
         let keys = self.clients.get(client);
         let known = keys.and_then(|keys| {
             let mut keys = keys.iter().copied();
-            keys.find(|key| self.connections.get(*key).is_some_and(|it| it.primary))
+            let fits = |it: &Connection| it.purpose == purpose;
+            keys.find(|key| self.connections.get(*key).is_some_and(fits))
         });
         match known {
             Some(key) => Ok(key),
-            None => self.connection(client.clone(), client.clone()),
+            None if purpose == Purpose::All => {
+                self.connection(client.clone(), client.clone(), purpose)
+            }
+            None => self.beside(client.clone(), purpose),
+        }
+    }
+
+    fn is_quarantined(&mut self, now: Time, client: &str, topic: &str) -> bool {
+        let quarantine = &mut self.shared.quarantine;
+        !quarantine.is_empty(now) && {
+            let namer = Namer::new(client);
+            quarantine.holds(now, &namer, namer.message(topic), topic)
         }
     }
 
@@ -268,7 +310,7 @@ impl MqttClient {
         };
         let connection = match counted {
             Some(limit) => self.counting(client, limit)?,
-            None => self.primary(&client)?,
+            None => self.connection_for(cx.now(), &client, &kind)?,
         };
         let limit = self.shared.options.max_streams.size();
         let there = self.connections.get(connection);

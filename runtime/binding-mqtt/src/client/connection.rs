@@ -30,8 +30,10 @@ use super::outbound::Outbound;
 use super::overdue::Owed;
 use super::packet_ids::PacketIds;
 use super::packets;
+use super::quarantine::{Namer, Quarantine, Suspect};
 use super::streams::{Kind, Stream, Streams};
 use super::subscriptions::Subscriptions;
+use super::suspects::{Purpose, Recent};
 use super::waiting::Waiting;
 use crate::codec::{Decoder, ReasonCode, Version};
 
@@ -49,6 +51,7 @@ pub(super) struct Shared {
     /// Streams that were ended because they did not take their messages.
     pub(super) slow_consumers: u64,
     pub(super) link: Link,
+    pub(super) quarantine: Quarantine,
 }
 
 /// What a connection works with, beside itself.
@@ -109,8 +112,7 @@ pub(super) struct Connection {
     pub(super) client: ByteString,
     /// The client identifier that the broker is told.
     pub(super) client_id: ByteString,
-    /// Not one that a filter needed for itself.
-    pub(super) primary: bool,
+    pub(super) purpose: Purpose,
     pub(super) phase: Phase,
     pub(super) bytes: Option<StreamId>,
     /// The broker as `host:port`, or what to say as long as that is not known.
@@ -146,6 +148,13 @@ pub(super) struct Connection {
     pub(super) in_line: bool,
     /// When the broker accepted it.
     pub(super) up_since: Time,
+    /// Names what belongs to its client.
+    pub(super) namer: Namer,
+    /// What it may still be closed over, beside what its streams wait for.
+    pub(super) recent: Recent,
+    /// In quarantine: the message that is under way, and whose it is where it has no acknowledgement.
+    pub(super) trial: Option<Suspect>,
+    pub(super) tried: Option<Origin>,
     pub(super) streams: BTreeSet<usize>,
     pub(super) sessions: usize,
     pub(super) had_session: bool,
@@ -158,12 +167,17 @@ impl Connection {
         key: usize,
         client: ByteString,
         client_id: ByteString,
+        purpose: Purpose,
         shared: &Shared,
     ) -> Self {
         let identity = Identity::of(&client_id);
         Self {
             key,
-            primary: client == client_id,
+            purpose,
+            namer: Namer::new(&client),
+            recent: Recent::default(),
+            trial: None,
+            tried: None,
             client,
             client_id,
             phase: Phase::Down,
@@ -254,6 +268,9 @@ impl Connection {
         self.received.clear();
         self.granted = Granted::default();
         self.owed.start_anew();
+        self.recent = Recent::default();
+        self.trial = None;
+        self.tried = None;
     }
 
     pub(super) fn stream_keys(&self) -> Vec<usize> {
@@ -313,9 +330,7 @@ impl Connection {
         let next = match self.keep_alive.pulse(w.cx.now(), excused) {
             Pulse::Wait(next) => next,
             Pulse::Ask(next) => {
-                self.expect_pong();
-                let ping = packets::ping(w.shared, &mut self.packets);
-                self.send(w.cx, [ping]);
+                self.ping(w);
                 next
             }
             Pulse::Dead => {
@@ -358,7 +373,8 @@ impl Connection {
             self.subscribe(w);
             self.pump(w);
         }
-        let unwanted = !self.primary || w.cx.stopping() || self.had_session;
+        let lasting = matches!(self.purpose, Purpose::All | Purpose::Quarantine);
+        let unwanted = !lasting || w.cx.stopping() || self.had_session;
         let empty = self.streams.is_empty() && self.moving.is_empty();
         match self.phase {
             Phase::Ready if empty && unwanted => {

@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::packets;
 use super::publishing::shutting_down;
 use super::streams::{Kind, Session};
+use super::suspects::Purpose;
 use crate::codec::ReasonCode;
 
 impl Connection {
@@ -32,6 +33,7 @@ impl Connection {
             _ if why.is_empty() => format!("{broker} closed the connection."),
             _ => format!("{broker} went away: {why}."),
         };
+        self.accuse(w, None);
         self.lost(
             w,
             &Failure::new(ReasonCode::SERVER_UNAVAILABLE, reason),
@@ -52,7 +54,8 @@ impl Connection {
         let at_once = self.account(w, failure, was_ready);
         let restores = self.counted.is_none() && !w.cx.stopping();
         for key in self.stream_keys() {
-            if let Some(delivery) = lost_with(w, key, was_ready, at_once, restores) {
+            let goes_on = at_once && !(self.purpose == Purpose::All && self.is_suspect(w, key));
+            if let Some(delivery) = lost_with(w, key, was_ready, goes_on, restores) {
                 self.fail(w, key, failure, delivery);
             }
         }
@@ -107,6 +110,7 @@ impl Connection {
         let Some(stream) = w.streams.remove(key) else {
             return;
         };
+        self.remember_stream(w.cx.now(), &stream.kind);
         match &stream.kind {
             Kind::Session(_) => self.sessions -= 1,
             Kind::Publish(publication) => {
@@ -180,7 +184,7 @@ fn lost_with(
     w: &mut Work<'_, '_>,
     key: usize,
     was_ready: bool,
-    at_once: bool,
+    goes_on: bool,
     restores: bool,
 ) -> Option<MqttDelivery> {
     match &mut w.streams.get_mut(key)?.kind {
@@ -193,7 +197,7 @@ fn lost_with(
         Kind::Publish(publication) if was_ready && !publication.is_outstanding() => None,
         Kind::Publish(publication) => match publication.delivery() {
             // Nothing of it was written: it goes out on the next connection.
-            MqttDelivery::None if at_once && restores => None,
+            MqttDelivery::None if goes_on && restores => None,
             delivery => Some(delivery),
         },
         Kind::Session(_) | Kind::Subscribe(_) => Some(MqttDelivery::None),

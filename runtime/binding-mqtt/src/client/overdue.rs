@@ -17,6 +17,7 @@ use tidegate_engine::{Context, Duration, Time, TimerId};
 use super::connection::{Connection, OVERDUE_TIMER, Pending, Shared, Work, connection_token};
 use super::failure::Failure;
 use super::packet_ids::Sent;
+use super::packets;
 use crate::codec::ReasonCode;
 
 /// Bytes a second: the slowest link over which large packets are still waited for.
@@ -30,9 +31,9 @@ pub(super) struct Owed {
     partial: Option<Time>,
     /// When it was last found that this side did not read.
     deaf: Time,
-    /// PINGREQs that are not answered, and where the last of them was sent.
+    /// PINGREQs that are not answered, and the last of them.
     pings: u32,
-    pinged: u64,
+    pinged: Sent,
 }
 
 impl Owed {
@@ -68,17 +69,27 @@ impl Connection {
         }
     }
 
-    /// A PINGREQ is about to be sent.
-    pub(super) const fn expect_pong(&mut self) {
+    /// Asks the broker whether it is there, and has read what it was sent.
+    pub(super) fn ping(&mut self, w: &mut Work<'_, '_>) {
         self.owed.pings = self.owed.pings.saturating_add(1);
-        self.owed.pinged = self.outbound.queued();
+        self.owed.pinged = self.sent(w.cx);
+        if self.tried.is_some() {
+            self.watch(w.cx, w.shared);
+        }
+        let ping = packets::ping(w.shared, &mut self.packets);
+        self.send(w.cx, [ping]);
     }
 
     /// PINGRESP
-    pub(super) fn on_pong(&mut self) {
+    pub(super) fn on_pong(&mut self, w: &mut Work<'_, '_>) {
         self.owed.pings = self.owed.pings.saturating_sub(1);
-        if self.owed.pings == 0 {
-            self.ids.read(self.owed.pinged);
+        if self.owed.pings > 0 {
+            return;
+        }
+        self.ids.read(self.owed.pinged.position);
+        if let Some(origin) = self.tried.take() {
+            self.acquit(w);
+            self.safe(w, origin);
         }
     }
 
@@ -129,13 +140,12 @@ impl Connection {
             return self.give_up_partial(w);
         }
         let mut next = partial;
-        if let Some((what, sent)) = self.ids.oldest() {
+        if let Some((what, sent)) = self.oldest() {
             let due = sent.at.max(self.owed.deaf) + patience(w.shared) + self.crossing(sent);
             // Behind a packet that was already coming it may be late without the broker's doing.
             let behind = partial.filter(|_| self.owed.partial.is_some_and(|since| since < due));
             let due = behind.map_or(due, |partial| due.max(partial));
             if due <= now {
-                let what = what.awaited();
                 return self.give_up_acknowledgement(w, what);
             }
             next = Some(next.map_or(due, |next| next.min(due)));
@@ -143,6 +153,16 @@ impl Connection {
         if let Some(next) = next {
             self.set_overdue_timer(w.cx, next.since(now));
         }
+    }
+
+    /// What the broker has owed for the longest time: an acknowledgement or, where a message in
+    /// quarantine waits for it, PINGRESP.
+    fn oldest(&self) -> Option<(&'static str, Sent)> {
+        let acknowledgement = self.ids.oldest();
+        let pong = self.tried.map(|_| ("PINGRESP", self.owed.pinged));
+        let acknowledgement = acknowledgement.map(|(what, sent)| (what.awaited(), sent));
+        let owed = acknowledgement.into_iter().chain(pong);
+        owed.min_by_key(|(_, sent)| sent.at)
     }
 
     /// Whether a packet has come in part, and not too slowly.

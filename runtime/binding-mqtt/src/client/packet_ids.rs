@@ -23,7 +23,7 @@ struct Used<T> {
 }
 
 /// When a packet was sent that is to be answered, and at which position of the byte stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sent {
     pub(super) at: Time,
     pub(super) position: u64,

@@ -211,6 +211,11 @@ impl Publication {
         (number, message)
     }
 
+    /// Where to.
+    pub(super) const fn topic(&self) -> &ByteString {
+        &self.topic
+    }
+
     /// How safely its messages are published, as the stream began.
     pub(super) const fn qos(&self) -> u8 {
         self.qos

@@ -7,6 +7,7 @@ use super::connection::{Connection, Origin, Pending, Phase, Work};
 use super::failure::{Failure, told_with};
 use super::packets;
 use super::streams::{Kind, Stream};
+use super::suspects::Purpose;
 use super::waiting::Queued;
 use crate::codec::{Ack, EncodeError, ReasonCode};
 
@@ -98,6 +99,7 @@ impl Connection {
         while self.phase == Phase::Ready
             && let Some(bytes) = self.bytes
             && self.outbound.is_clear(w.cx, bytes)
+            && !self.is_trying()
         {
             let open = self.in_flight < self.granted.receive_maximum && !self.ids.is_exhausted();
             let Some(queued) = self.waiting.next(open) else {
@@ -137,12 +139,23 @@ impl Connection {
         ) {
             Ok((header, payload)) => {
                 publication.written(number);
+                let quarantine = self.purpose == Purpose::Quarantine;
+                let suspect = (quarantine || packet_id.is_none())
+                    .then(|| self.namer.message(publication.topic()));
                 let end = self.send(w.cx, std::iter::once(header).chain(payload));
                 if packet_id.is_some() {
                     self.in_flight += 1;
-                } else {
-                    self.unwritten.push_back((end, origin));
-                    self.on_written(w);
+                }
+                match suspect {
+                    Some(suspect) if quarantine => {
+                        self.try_message(w, suspect, packet_id.is_none().then_some(origin));
+                    }
+                    Some(suspect) => {
+                        self.recent.push(suspect, w.cx.now(), end);
+                        self.unwritten.push_back((end, origin));
+                        self.on_written(w);
+                    }
+                    None => {}
                 }
             }
             Err(error) => {
@@ -171,7 +184,7 @@ impl Connection {
     }
 
     /// A message is as safe as its `QoS` promises.
-    fn safe(&mut self, w: &mut Work<'_, '_>, origin: Origin) {
+    pub(super) fn safe(&mut self, w: &mut Work<'_, '_>, origin: Origin) {
         let Some((id, publication)) = w.streams.publication(origin.key) else {
             return;
         };
@@ -215,7 +228,7 @@ impl Connection {
         match self.ids.get_mut(ack.packet_id) {
             Some(Pending::PubAck(origin)) => {
                 let origin = *origin;
-                self.over(ack.packet_id);
+                self.over(w, ack.packet_id);
                 if ack.reason.is_error() {
                     let delivery = Self::delivery_beside(w, origin);
                     self.refused(w, origin, ack, delivery);
@@ -240,7 +253,7 @@ impl Connection {
                     return;
                 };
                 if ack.reason.is_error() {
-                    self.over(packet_id);
+                    self.over(w, packet_id);
                     let delivery = Self::delivery_beside(w, origin);
                     return self.refused(w, origin, ack, delivery);
                 }
@@ -273,7 +286,7 @@ impl Connection {
         match self.ids.get_mut(ack.packet_id) {
             Some(Pending::PubComp(origin)) => {
                 let origin = *origin;
-                self.over(ack.packet_id);
+                self.over(w, ack.packet_id);
                 if ack.reason.is_error() {
                     // The broker had taken it with PUBREC, and now knows nothing of it.
                     self.refused(w, origin, ack, MqttDelivery::Possible);
@@ -293,7 +306,8 @@ impl Connection {
         }
     }
 
-    fn over(&mut self, packet_id: u16) {
+    fn over(&mut self, w: &mut Work<'_, '_>, packet_id: u16) {
+        self.acquit(w);
         self.ids.release(packet_id);
         self.in_flight -= 1;
     }

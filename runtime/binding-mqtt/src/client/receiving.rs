@@ -80,9 +80,12 @@ impl Connection {
                 let pubcomp = packets::pubcomp(w.shared, &mut self.packets, ack.packet_id, reason);
                 self.send(w.cx, [pubcomp]);
             }
-            (Phase::Ready, Packet::Suback(suback)) => self.on_suback(w, &suback),
+            (Phase::Ready, Packet::Suback(suback)) => {
+                self.acquit_filters(w);
+                self.on_suback(w, &suback);
+            }
             (Phase::Ready, Packet::Unsuback(unsuback)) => self.on_unsuback(w, unsuback.packet_id),
-            (Phase::Ready, Packet::Pingresp) => self.on_pong(),
+            (Phase::Ready, Packet::Pingresp) => self.on_pong(w),
             (Phase::Ready, Packet::Disconnect(disconnect)) => self.on_disconnect(w, &disconnect),
             (phase, packet) => {
                 let when = match phase {
@@ -114,6 +117,7 @@ impl Connection {
             reason if reason.is_error() => reason,
             _ => ReasonCode::SERVER_UNAVAILABLE,
         };
+        self.accuse(w, Some(disconnect.reason));
         let told = disconnect.properties.reason_string.as_deref();
         let reason = match (disconnect.reason, told) {
             // Here the code of success is that of a normal disconnection (3.14.2.1).

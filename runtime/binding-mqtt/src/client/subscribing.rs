@@ -10,12 +10,16 @@ use super::failure::{Failure, told_with};
 use super::packets;
 use super::streams::Subscriber;
 use super::subscriptions::{Fit, Order, Place};
+use super::suspects::Purpose;
 use crate::codec::{EncodeError, ReasonCode, Suback};
 
 impl Connection {
     /// Joins a stream to the subscriptions that it wishes for, sends it to another connection, or
     /// refuses it.
     pub(super) fn place(&mut self, w: &mut Work<'_, '_>, key: usize) {
+        if self.purpose != Purpose::Trial && self.is_suspect(w, key) {
+            return self.move_away(key);
+        }
         let identifiers = self.granted.identifiers;
         let Some((_, subscriber)) = w.streams.subscriber(key) else {
             return;
@@ -40,15 +44,19 @@ impl Connection {
             return self.fail(w, key, &failure, MqttDelivery::None);
         }
         if fit == Fit::Elsewhere {
-            self.streams.remove(&key);
-            self.moving.push(key);
-            return;
+            return self.move_away(key);
         }
         subscriber.ask(|index, wish| {
             let place = Place { stream: key, index };
             self.subscriptions.join(place, wish)
         });
         self.answered(w, key);
+    }
+
+    /// A stream goes to another connection.
+    fn move_away(&mut self, key: usize) {
+        self.streams.remove(&key);
+        self.moving.push(key);
     }
 
     /// Sends the SUBSCRIBEs that are due.

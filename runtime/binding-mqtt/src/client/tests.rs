@@ -6,6 +6,7 @@ mod fuzz;
 mod house;
 mod overdue;
 mod publishing;
+mod quarantine;
 mod reconnecting;
 mod subscribing;
 mod trouble;
