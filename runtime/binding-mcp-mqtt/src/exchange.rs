@@ -5,7 +5,7 @@ use tidegate_engine::{
     BindingId, Context, Duration, OpenError, PendingData, StreamId, Time, TimerId, Token,
 };
 use tidegate_streams::mcp::{McpReset, McpResetKind};
-use tidegate_streams::mqtt::{MqttEnd, MqttExpired, MqttReset};
+use tidegate_streams::mqtt::{MqttEnd, MqttExpired, MqttReset, MqttUnsubscribe};
 use tidegate_streams::{BeginEx, Data, DataFlags, Frame, Pooled};
 
 use crate::result::{Answer, Failure};
@@ -20,6 +20,9 @@ const CLOSING: Duration = Duration::from_secs(10);
 /// For how long an mqtt stream may take to tell how far it came, once the caller's time is over. It does
 /// so in the same turn; `mcp · server` waits a little longer than this.
 const ACCOUNT: Duration = Duration::from_millis(100);
+
+/// For how long the last messages of a shared subscription are awaited.
+const LAST: Duration = Duration::from_secs(1);
 
 /// What a request is given where it states no deadline.
 const USUAL: u64 = 60_000;
@@ -239,6 +242,7 @@ impl Exchange {
                     cx.send(caller.stream, Frame::flush(update));
                 }
             }
+            Step::Enough => self.unsubscribe(cx),
             Step::Answer(answer) => self.answer(cx, answer),
             Step::Refuse(reset) => self.refuse(cx, reset),
             Step::Leave => {
@@ -246,6 +250,22 @@ impl Exchange {
                 self.flush_reply(cx);
             }
             Step::Drop => self.cancel(cx),
+        }
+    }
+
+    /// Has the mqtt stream end behind what is on its way, as long as there is time for that.
+    fn unsubscribe(&mut self, cx: &mut Context<'_>) {
+        let left = self.deadline.since(cx.now());
+        match &self.mqtt {
+            Some(mqtt) if left.as_millis() > 0 => {
+                cx.send(mqtt.stream, Frame::flush(MqttUnsubscribe::default()));
+                let reason = "the last messages of a shared subscription";
+                self.set_timer(cx, left.min(LAST), reason);
+            }
+            _ => {
+                let step = self.work.overdue(0);
+                self.apply(cx, step);
+            }
         }
     }
 

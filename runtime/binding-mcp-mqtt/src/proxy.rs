@@ -315,9 +315,9 @@ impl McpMqtt {
                         let params = call.take();
                         self.call(cx, index, params);
                     }
-                    // Enough: what has come is the answer.
+                    // What has come is the answer.
                     Work::Receive(receive) => {
-                        let step = receive.finish();
+                        let step = receive.enough();
                         exchange.apply(cx, step);
                     }
                     Work::Subscribe(_) => exchange.leave(cx),

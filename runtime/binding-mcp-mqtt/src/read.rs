@@ -22,6 +22,8 @@ pub(crate) struct Read {
     assembly: Assembly,
     bound: usize,
     pub(crate) confirmed: bool,
+    /// After how many milliseconds the broker was asked for no more.
+    ending: Option<u64>,
 }
 
 impl Read {
@@ -39,6 +41,7 @@ impl Read {
             assembly: Assembly::new(bound),
             bound,
             confirmed: false,
+            ending: None,
         }
     }
 
@@ -97,6 +100,9 @@ impl Read {
     }
 
     pub(crate) fn ended(&self) -> Step {
+        if let Some(milliseconds) = self.ending {
+            return self.nothing_came(milliseconds);
+        }
         self.failed(&Failure::new("the broker ended the subscription"))
     }
 
@@ -111,12 +117,24 @@ impl Read {
         ))
     }
 
-    pub(crate) fn overdue(&self, milliseconds: u64) -> Step {
+    pub(crate) fn overdue(&mut self, milliseconds: u64) -> Step {
         if !self.confirmed {
             return self.failed(&Failure::new(format!(
                 "the broker did not confirm the subscription within {milliseconds}ms"
             )));
         }
+        if let Some(milliseconds) = self.ending {
+            return self.nothing_came(milliseconds);
+        }
+        if !self.shared {
+            return self.nothing_came(milliseconds);
+        }
+        // What the broker has given to this member of a group meanwhile, some give to nobody else.
+        self.ending = Some(milliseconds);
+        Step::Enough
+    }
+
+    fn nothing_came(&self, milliseconds: u64) -> Step {
         let topic = &self.topic;
         Step::Refuse(McpReset::new(
             McpResetKind::TimedOut,

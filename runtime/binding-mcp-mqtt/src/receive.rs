@@ -42,6 +42,8 @@ impl Reception {
 pub(crate) struct Receive {
     filter: TopicFilter,
     limit: u32,
+    /// The broker is asked for no more.
+    ending: bool,
     assembly: Assembly,
     messages: Messages,
     pub(crate) confirmed: bool,
@@ -53,6 +55,7 @@ impl Receive {
         Self {
             filter: reception.filter,
             limit: reception.limit,
+            ending: false,
             assembly: Assembly::new(bound),
             messages: Messages::new(bound),
             confirmed: false,
@@ -93,7 +96,17 @@ impl Receive {
         )))
     }
 
-    /// There is nothing more to come, or nobody waits for it.
+    /// The caller waits for no more. What the broker has given to this member of a group until it is
+    /// told so, some give to nobody else: it is awaited.
+    pub(crate) fn enough(&mut self) -> Step {
+        if !self.confirmed || !self.filter.is_shared() || self.ending {
+            return self.finish();
+        }
+        self.ending = true;
+        Step::Enough
+    }
+
+    /// There is nothing more to come.
     pub(crate) fn finish(&mut self) -> Step {
         let messages = std::mem::take(&mut self.messages);
         let taken = if self.filter.is_shared() {
@@ -119,7 +132,7 @@ impl Receive {
 
     pub(crate) fn overdue(&mut self, milliseconds: u64) -> Step {
         if self.confirmed {
-            return self.finish();
+            return self.enough();
         }
         self.failed(&Failure::new(format!(
             "the broker did not confirm the subscription within {milliseconds}ms"

@@ -21,6 +21,8 @@ pub(crate) enum Step {
     Begin,
     /// The caller is told of an update.
     Update(McpResourcesUpdated),
+    /// The mqtt stream is to end behind what is on its way.
+    Enough,
     /// The operation is done.
     Answer(Answer),
     /// The operation is refused.

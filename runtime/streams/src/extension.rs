@@ -73,7 +73,7 @@ extensions! {
 }
 extensions! {
     /// What a FLUSH bears.
-    FlushEx { Line(line::LineOversized), Mcp(mcp::McpFlushEx) }
+    FlushEx { Line(line::LineOversized), Mcp(mcp::McpFlushEx), Mqtt(mqtt::MqttUnsubscribe) }
 }
 extensions! {
     /// What a RESET bears.

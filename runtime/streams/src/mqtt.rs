@@ -133,6 +133,12 @@ extension! {
 }
 
 extension! {
+    /// The caller of a subscription with a limit wants no more than the broker has sent by now: it is
+    /// asked for no more, and the reply ends behind its confirmation.
+    pub struct MqttUnsubscribe "unsubscribe" {}
+}
+
+extension! {
     /// The caller's END of a subscription with a limit.
     pub struct MqttEnd "mqtt" {
         /// How many of the messages the caller has taken, from the first one on. These are

@@ -14,7 +14,7 @@ use crate::mcp::{
 };
 use crate::mqtt::{
     MqttBeginEx, MqttDataEx, MqttEnd, MqttExpired, MqttPublish, MqttPublishData, MqttReset,
-    MqttSession, MqttSubscribe, MqttSubscribeData,
+    MqttSession, MqttSubscribe, MqttSubscribeData, MqttUnsubscribe,
 };
 use crate::{
     AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, Extension, FieldDoc, FieldError, FlushEx, Frame,
@@ -98,6 +98,7 @@ macro_rules! within {
             },
             Frame::Flush(flush) => match &mut **flush {
                 FlushEx::Line(oversized) => Some(oversized),
+                FlushEx::Mqtt(unsubscribe) => Some(unsubscribe),
                 FlushEx::Mcp(flush) => Some(match flush {
                     McpFlushEx::Progress(it) => it,
                     McpFlushEx::Log(it) => it,
@@ -197,6 +198,7 @@ impl FrameKind {
         (Self::Abort, Protocol::Mqtt, "mqtt"),
         (Self::Abort, Protocol::Bytes, "bytes"),
         (Self::Flush, Protocol::Line, "oversized"),
+        (Self::Flush, Protocol::Mqtt, "unsubscribe"),
         (Self::Flush, Protocol::Mcp, "progress"),
         (Self::Flush, Protocol::Mcp, "log"),
         (Self::Flush, Protocol::Mcp, "resourcesUpdated"),
@@ -268,6 +270,7 @@ fn blank_begin(protocol: Protocol, word: &str) -> Option<BeginEx> {
 fn blank_flush(protocol: Protocol, word: &str) -> Option<FlushEx> {
     Some(match protocol {
         Protocol::Line => named!(word => LineOversized),
+        Protocol::Mqtt => named!(word => MqttUnsubscribe),
         Protocol::Mcp => named!(word =>
             McpProgress, McpLog, McpResourcesUpdated, McpToolsListChanged, McpPromptsListChanged,
             McpResourcesListChanged, McpResponse,

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import subprocess
+import time
 
 import pytest
 from conftest import PATIENCE, Gateway, connected, plain, wait_until
@@ -10,6 +12,7 @@ from sharing import SharingBroker
 
 GROUP = "$share/workers/jobs"
 ALLOWED = "subscribe: [ jobs ], sharedSubscriptions: true"
+STREAM = [str(number) for number in range(1000)]
 ALL = [str(number) for number in range(100)]
 #: The client identifier of a connection that a subscription has for itself.
 GATEWAY = r"\S+_\d+"
@@ -66,6 +69,31 @@ async def test_a_group_shares_its_messages_and_none_is_lost(transport, mode, bro
         await worker.has(90)
     assert len(taken) == 10
     assert sorted(taken + worker.messages(), key=int) == ALL
+
+
+async def test_a_member_that_comes_and_goes_loses_nothing(broker, parts):
+    """Each call ends at its time limit, while messages come all the time."""
+    worker = Worker(broker, parts)
+    async with connected("http", "2026-07-28", plain("http", broker.port, ALLOWED)) as client:
+        publishing = asyncio.create_task(asyncio.to_thread(publish_slowly, broker))
+        taken = []
+        while not publishing.done():
+            taken += payloads(await client.call_tool("receive", {"topic": GROUP, "limit": 1000, "timeout": 50}))
+        await publishing
+        await worker.has(len(STREAM) - len(taken))
+    assert taken, "the worker alone has got all"
+    assert sorted(taken + worker.messages(), key=int) == STREAM
+
+
+def publish_slowly(broker) -> None:
+    """One message after the other, over one connection."""
+    command = ["mosquitto_pub", "-V", "5", "-p", str(broker.port), "-t", "jobs", "-q", "1", "-l"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as publisher:
+        for payload in STREAM:
+            publisher.stdin.write(payload + "\n")
+            publisher.stdin.flush()
+            time.sleep(0.002)
+    assert publisher.returncode == 0
 
 
 async def test_in_a_burst_no_more_is_acknowledged_than_is_given(broker, parts):

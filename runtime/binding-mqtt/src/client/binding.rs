@@ -345,6 +345,9 @@ impl MqttClient {
                 subscriber.flush(cx, at.stream);
                 self.settle(cx, connection);
             }
+            (Frame::Flush(_), Kind::Subscribe(_)) => {
+                self.with(cx, connection, Connection::ask_no_more);
+            }
             (Frame::End(_), Kind::Publish(_)) => {
                 self.with(cx, connection, |it, w| it.on_publish_end(w, key));
             }

@@ -5,6 +5,8 @@
 //!
 //! - its Receive Maximum is the limit, and nothing is acknowledged while the stream lasts, so that the
 //!   broker sends no more messages of `QoS` 1 than that;
+//! - a caller that wants no more says so with FLUSH *unsubscribe*. Its reply ends behind UNSUBACK,
+//!   and so behind all that the broker had on its way; nothing of it comes too late to be given;
 //! - END tells how many the caller has taken. UNSUBSCRIBE, their PUBACKs and DISCONNECT go out
 //!   together: an acknowledgement that makes room is behind the end of the subscription;
 //! - the session ends with the connection, and what was not acknowledged is for the broker to give to
@@ -14,16 +16,24 @@
 //!
 //! A message of `QoS` 0 has no acknowledgement. One beyond the limit is given to nobody.
 
+use std::collections::BTreeSet;
+
+use tidegate_engine::StreamId;
 use tidegate_engine::streams::{EndEx, Pooled};
 
 use super::connection::{Connection, Work};
 use super::packets;
+use super::streams::{Streams, Subscriber};
 use crate::codec::{Publish, ReasonCode};
 
 /// The messages of the one subscription of a connection.
 #[derive(Debug)]
 pub(super) struct Counted {
     limit: u16,
+    /// UNSUBSCRIBE was sent.
+    unsubscribed: bool,
+    /// The reply ends behind what there is.
+    complete: bool,
     /// The packet identifiers of those that were handed to the stream, in order; 0 at `QoS` 0.
     delivered: Vec<u16>,
 }
@@ -32,6 +42,8 @@ impl Counted {
     pub(super) const fn new(limit: u16) -> Self {
         Self {
             limit,
+            unsubscribed: false,
+            complete: false,
             delivered: Vec::new(),
         }
     }
@@ -39,6 +51,15 @@ impl Counted {
     /// The most messages that may be unacknowledged, which is all that come.
     pub(super) const fn limit(&self) -> u16 {
         self.limit
+    }
+
+    pub(super) const fn is_unsubscribed(&self) -> bool {
+        self.unsubscribed
+    }
+
+    /// Whether what comes now is given to nobody.
+    fn is_over(&self) -> bool {
+        self.complete || self.is_full()
     }
 
     fn is_full(&self) -> bool {
@@ -61,36 +82,50 @@ impl Connection {
             let what = "a message of QoS 2 for a subscription of QoS 1";
             return self.broken(w, ReasonCode::PROTOCOL_ERROR, what);
         }
-        let full = self.counted.as_ref().is_none_or(Counted::is_full);
-        if full || !self.deliver(w, publish) {
+        let over = self.counted.as_ref().is_none_or(Counted::is_over);
+        if over || !self.deliver(w, publish) {
             return;
         }
         if let Some(counted) = &mut self.counted {
             counted.delivered.push(publish.packet_id);
-            if counted.is_full() {
-                self.complete(w);
-            }
+        }
+        self.complete_if_full(w);
+    }
+
+    /// Once the last message has come, the broker is asked for no more, and the reply ends.
+    pub(super) fn complete_if_full(&mut self, w: &mut Work<'_, '_>) {
+        if self.counted.as_ref().is_some_and(Counted::is_full) {
+            self.ask_no_more(w);
+            self.complete(w);
         }
     }
 
-    /// The last message has come: the broker is asked for no more, and the reply ends.
-    pub(super) fn complete(&mut self, w: &mut Work<'_, '_>) {
-        if self.counted.as_ref().is_none_or(|it| !it.is_full()) {
+    /// Asks the broker for no more, unless it was, or has not granted anything yet.
+    pub(super) fn ask_no_more(&mut self, w: &mut Work<'_, '_>) {
+        let (Some(counted), Some((_, subscriber))) =
+            (&mut self.counted, counting(&self.streams, w.streams))
+        else {
+            return;
+        };
+        if counted.unsubscribed || !subscriber.accepted {
             return;
         }
-        let Some(key) = self.streams.first().copied() else {
-            return;
-        };
-        let Some((id, subscriber)) = w.streams.subscriber(key) else {
-            return;
-        };
-        subscriber.complete = true;
-        // Before SUBACK there is nothing to end yet.
-        if subscriber.accepted {
+        counted.unsubscribed = true;
+        // What is on its way still has to find its stream: the subscription stays in the table.
+        let filter = subscriber.all().next().map(|(_, wish)| wish.filter.text());
+        if let Some(filter) = filter {
+            self.send_unsubscribe(w, filter);
+        }
+    }
+
+    /// Nothing more comes: the reply ends behind what there is.
+    pub(super) fn complete(&mut self, w: &mut Work<'_, '_>) {
+        if let Some(counted) = &mut self.counted
+            && let Some((id, subscriber)) = counting(&self.streams, w.streams)
+        {
+            counted.complete = true;
+            subscriber.complete = true;
             subscriber.flush(w.cx, id);
-            for filter in self.subscriptions.leave(key, subscriber.all()) {
-                self.send_unsubscribe(w, filter);
-            }
         }
     }
 
@@ -107,4 +142,12 @@ impl Connection {
             self.send(w.cx, [puback]);
         }
     }
+}
+
+/// The one stream of a connection that counts.
+fn counting<'w>(
+    keys: &BTreeSet<usize>,
+    streams: &'w mut Streams,
+) -> Option<(StreamId, &'w mut Subscriber)> {
+    streams.subscriber(*keys.first()?)
 }

@@ -6,6 +6,7 @@ use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::streams::{BeginEx, Frame};
 
 use super::connection::{Connection, Pending, Phase, Work};
+use super::counted::Counted;
 use super::failure::{Failure, told_with};
 use super::packets;
 use super::streams::Subscriber;
@@ -118,8 +119,11 @@ impl Connection {
 
     /// A stream that is gone leaves its subscriptions.
     pub(super) fn unsubscribe(&mut self, w: &mut Work<'_, '_>, key: usize, gone: &Subscriber) {
+        let asked = self.counted.as_ref().is_some_and(Counted::is_unsubscribed);
         for filter in self.subscriptions.leave(key, gone.all()) {
-            self.send_unsubscribe(w, filter);
+            if !asked {
+                self.send_unsubscribe(w, filter);
+            }
         }
     }
 
@@ -162,9 +166,10 @@ impl Connection {
     /// UNSUBACK
     pub(super) fn on_unsuback(&mut self, w: &mut Work<'_, '_>, packet_id: u16) {
         match self.ids.get_mut(packet_id) {
-            // Whatever it says: nobody is there any more to whom it would matter.
+            // Whatever it says: nobody is there any more to whom it would matter, or it is the end.
             Some(Pending::UnsubAck) => {
                 self.ids.release(packet_id);
+                self.complete(w);
             }
             _ => self.broken(
                 w,
@@ -198,6 +203,6 @@ impl Connection {
             w.cx.send(id, Frame::begin(reply));
         }
         subscriber.flush(w.cx, id);
-        self.complete(w);
+        self.complete_if_full(w);
     }
 }

@@ -1,6 +1,6 @@
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
-use tidegate_engine::streams::mqtt::{MqttEnd, MqttSubscribe};
+use tidegate_engine::streams::mqtt::{MqttEnd, MqttSubscribe, MqttUnsubscribe};
 use tidegate_engine::streams::{DataFlags, Frame};
 
 use super::house::*;
@@ -59,6 +59,7 @@ enum Step {
     Part,
     Subscribe(usize),
     Limited(u32),
+    NoMore(usize),
     Session,
     Cancel(usize),
     End(usize, u32),
@@ -75,6 +76,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Part),
         4 => (0usize..6).prop_map(Step::Subscribe),
         2 => (1u32..4).prop_map(Step::Limited),
+        2 => any::<prop::sample::Index>().prop_map(|index| Step::NoMore(index.index(8))),
         1 => Just(Step::Session),
         2 => any::<prop::sample::Index>().prop_map(|index| Step::Cancel(index.index(8))),
         2 => (any::<prop::sample::Index>(), 0u32..4)
@@ -134,6 +136,14 @@ fn play(steps: Vec<Step>) {
             })),
             (Step::Session, _) => streams.push(house.session("")),
             (Step::Cancel(index), _) if index < streams.len() => house.cancel(streams[index]),
+            (Step::NoMore(index), _) if index < streams.len() => {
+                let stream = streams[index];
+                house.rig.turn(house.caller, |cx| {
+                    if cx.is_sending(stream) {
+                        cx.send(stream, Frame::flush(MqttUnsubscribe::default()));
+                    }
+                });
+            }
             (Step::End(index, taken), _) if index < streams.len() => {
                 let stream = streams[index];
                 let end = Frame::end_with(MqttEnd { taken });
