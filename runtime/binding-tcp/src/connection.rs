@@ -299,6 +299,12 @@ impl Connection {
         !self.blocked.get() && !self.out.borrow().is_empty()
     }
 
+    /// The task that runs it has panicked.
+    pub(crate) fn fail(&self, handle: &Handle) {
+        self.over.set(true);
+        self.lose(handle, &io::Error::other("a fault inside tidegate"));
+    }
+
     /// Tells the stream why the connection cannot be had or was lost.
     fn lose(&self, handle: &Handle, error: &io::Error) {
         let told = BytesReset {

@@ -8,6 +8,8 @@ use tidegate_engine::{At, BindingId, Context, Counters, StreamId, Time, Worker};
 use tidegate_streams::Frame;
 use tokio::sync::Notify;
 
+use crate::watch::{EndReason, Watch, caught};
+
 /// Real I/O, seen from the worker.
 pub trait Edge {
     /// A frame has reached the edge. It is only taken in here: what it causes is done in
@@ -42,6 +44,22 @@ struct Shared {
     rested: Notify,
     /// How many [`Hold`]s there are.
     holds: Cell<usize>,
+    watch: Watch,
+}
+
+/// Marks that outputs are being handed out; where a panic ends that, it is reported.
+struct Routing<'a> {
+    shared: &'a Shared,
+    done: bool,
+}
+
+impl Drop for Routing<'_> {
+    fn drop(&mut self) {
+        self.shared.routing.set(false);
+        if !self.done {
+            self.shared.watch.report(EndReason::EdgePanicked);
+        }
+    }
 }
 
 /// Keeps a worker that is told to stop from coming to rest, while an edge still writes what streams
@@ -57,7 +75,7 @@ impl Drop for Hold {
 }
 
 impl Handle {
-    pub(crate) fn new(worker: Worker) -> Self {
+    pub(crate) fn new(worker: Worker, watch: Watch) -> Self {
         Self(Rc::new(Shared {
             worker: RefCell::new(worker),
             edges: RefCell::new(Vec::new()),
@@ -69,7 +87,18 @@ impl Handle {
             rearm: Notify::new(),
             rested: Notify::new(),
             holds: Cell::new(0),
+            watch,
         }))
+    }
+
+    /// Runs a task that the worker cannot do without: a panic in it is reported.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let watch = self.0.watch.clone();
+        tokio::task::spawn_local(async move {
+            if caught(task).await.is_err() {
+                watch.report(EndReason::TaskPanicked);
+            }
+        });
     }
 
     /// One turn in the name of an edge: `inject` sends its frames, the worker drains, and every edge
@@ -168,6 +197,10 @@ impl Handle {
             // Further up, the loop below goes on with what this turn has brought out.
             return;
         }
+        let mut routing = Routing {
+            shared: &self.0,
+            done: false,
+        };
         let edges = self.0.edges.borrow();
         let edge = |id: BindingId| edges.get(id.index()).and_then(Option::as_deref);
         let mut touched = self.0.touched.take();
@@ -194,7 +227,8 @@ impl Handle {
             }
         }
         self.0.touched.set(touched);
-        self.0.routing.set(false);
+        routing.done = true;
+        drop(routing);
         self.rearm();
     }
 
