@@ -64,15 +64,19 @@ pub(crate) async fn accept(edge: Rc<HttpServer>, listener: TcpListener) {
     loop {
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
+            let accepted = listener.accept().await;
+            let exhausted = edge.handle.descriptors().note(&accepted);
+            (place, accepted, exhausted)
         };
         tokio::select! {
-            (place, accepted) = next => match (place, accepted) {
+            (place, accepted, exhausted) = next => match (place, accepted) {
                 (Ok(place), Ok((socket, _))) => {
                     tokio::task::spawn_local(converse(Rc::clone(&edge), socket, place));
                 }
                 (_, Err(error)) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    if !exhausted {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                    }
                     sleep(EXHAUSTED).await;
                 }
                 (Err(_), _) => return,

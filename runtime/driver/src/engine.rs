@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::sleep;
 
 use crate::assembly::{Assembly, Stop};
+use crate::descriptors::Descriptors;
 use crate::thread::{Command, Seat, run};
 use crate::watch::{EndReason, FirstEnded, WorkerEnded};
 
@@ -81,6 +82,7 @@ impl Engine {
     ) -> Result<Self, StartError> {
         let workers = workers.max(1);
         let build: Build = Arc::new(build);
+        let descriptors = Descriptors::default();
         let (mailboxes, receivers): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let mut engine = Self {
@@ -103,6 +105,7 @@ impl Engine {
                 mailboxes: engine.mailboxes.clone(),
                 stop: engine.stop.clone(),
                 first_ended: engine.first_ended.clone(),
+                descriptors: descriptors.clone(),
             };
             // One after the other: where the first finds a port taken, no other needs to try.
             engine.seat(seat)?;

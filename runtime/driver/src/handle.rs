@@ -8,6 +8,7 @@ use tidegate_engine::{At, BindingId, Context, Counters, StreamId, Time, Worker};
 use tidegate_streams::Frame;
 use tokio::sync::Notify;
 
+use crate::descriptors::Descriptors;
 use crate::watch::{EndReason, Watch, caught};
 
 /// Real I/O, seen from the worker.
@@ -45,6 +46,7 @@ struct Shared {
     /// How many [`Hold`]s there are.
     holds: Cell<usize>,
     watch: Watch,
+    descriptors: Descriptors,
 }
 
 /// Marks that outputs are being handed out; where a panic ends that, it is reported.
@@ -75,7 +77,7 @@ impl Drop for Hold {
 }
 
 impl Handle {
-    pub(crate) fn new(worker: Worker, watch: Watch) -> Self {
+    pub(crate) fn new(worker: Worker, watch: Watch, descriptors: Descriptors) -> Self {
         Self(Rc::new(Shared {
             worker: RefCell::new(worker),
             edges: RefCell::new(Vec::new()),
@@ -88,6 +90,7 @@ impl Handle {
             rested: Notify::new(),
             holds: Cell::new(0),
             watch,
+            descriptors,
         }))
     }
 
@@ -99,6 +102,11 @@ impl Handle {
                 watch.report(EndReason::TaskPanicked);
             }
         });
+    }
+
+    /// Whether there are file descriptors left, for edges that open connections.
+    pub fn descriptors(&self) -> &Descriptors {
+        &self.0.descriptors
     }
 
     /// One turn in the name of an edge: `inject` sends its frames, the worker drains, and every edge

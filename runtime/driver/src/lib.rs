@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod assembly;
+mod descriptors;
 mod engine;
 mod handle;
 mod relay;
@@ -23,6 +24,7 @@ mod thread;
 mod watch;
 
 pub use assembly::{Assembly, Stop};
+pub use descriptors::{Descriptors, is_exhaustion};
 pub use engine::{Cut, Engine, ShutdownReport, StartError};
 pub use handle::{Edge, Handle, Hold};
 pub use watch::{EndReason, Panicked, WorkerEnded, caught};

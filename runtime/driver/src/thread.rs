@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use crate::assembly::{Assembly, Stop};
+use crate::descriptors::Descriptors;
 use crate::engine::{Build, StartError};
 use crate::handle::Handle;
 use crate::relay::{Passed, Relay};
@@ -40,6 +41,7 @@ pub(crate) struct Seat {
     pub(crate) mailboxes: Vec<UnboundedSender<Command>>,
     pub(crate) stop: Stop,
     pub(crate) first_ended: FirstEnded,
+    pub(crate) descriptors: Descriptors,
 }
 
 /// How a worker's event loop has ended.
@@ -81,7 +83,7 @@ async fn work(
     watch: &Watch,
 ) -> Ended {
     let worker = Worker::new(seat.worker, seat.seed, seat.limits);
-    let handle = Handle::new(worker, watch.clone());
+    let handle = Handle::new(worker, watch.clone(), seat.descriptors.clone());
     let id = handle.with_worker(|it| it.attach_relay(seat.workers));
     let relay = Relay::new(id, seat.worker, std::mem::take(&mut seat.mailboxes));
     handle.place_edge(id, relay.clone());
