@@ -27,8 +27,9 @@ const BACKLOG: i32 = 1_024;
 /// How long to wait when the process has no file left to accept with.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
-/// Binds an address; workers of one engine share it, other processes do not.
-pub(crate) fn bind(address: SocketAddr, shares: bool) -> io::Result<std::net::TcpListener> {
+/// Binds an address; workers of one engine share it, other processes do not. Called on the worker that
+/// accepts.
+pub(crate) fn bind(address: SocketAddr, shares: bool) -> io::Result<TcpListener> {
     if !shares {
         // With SO_REUSEPORT another process of the same user could share the port unnoticed: a
         // socket without it finds out whether the port is free.
@@ -41,7 +42,7 @@ pub(crate) fn bind(address: SocketAddr, shares: bool) -> io::Result<std::net::Tc
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    TcpListener::from_std(socket.into())
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
@@ -55,14 +56,7 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 }
 
 /// Accepts connections until the engine stops.
-pub(crate) async fn accept(edge: Rc<HttpServer>, listener: std::net::TcpListener) {
-    let listener = match TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(%error, "the listening socket cannot be used");
-            return;
-        }
-    };
+pub(crate) async fn accept(edge: Rc<HttpServer>, listener: TcpListener) {
     let places = Arc::new(Semaphore::new(
         edge.options.max_connections.min(Semaphore::MAX_PERMITS),
     ));
@@ -70,15 +64,19 @@ pub(crate) async fn accept(edge: Rc<HttpServer>, listener: std::net::TcpListener
     loop {
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
+            let accepted = listener.accept().await;
+            let exhausted = edge.handle.descriptors().note(&accepted);
+            (place, accepted, exhausted)
         };
         tokio::select! {
-            (place, accepted) = next => match (place, accepted) {
+            (place, accepted, exhausted) = next => match (place, accepted) {
                 (Ok(place), Ok((socket, _))) => {
                     tokio::task::spawn_local(converse(Rc::clone(&edge), socket, place));
                 }
                 (_, Err(error)) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    if !exhausted {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                    }
                     sleep(EXHAUSTED).await;
                 }
                 (Err(_), _) => return,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::buf::Limit;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use socket2::SockRef;
-use tidegate_driver::Handle;
+use tidegate_driver::{Handle, is_exhaustion};
 use tidegate_engine::{BindingId, StreamId};
 use tidegate_streams::bytes_stream::{BytesBegin, BytesReset};
 use tidegate_streams::{AbortEx, Frame, ResetEx};
@@ -209,6 +209,7 @@ impl Connection {
                 let what = format!("no answer within {} ms", options.connect_timeout);
                 Err(io::Error::new(io::ErrorKind::TimedOut, what))
             });
+        handle.descriptors().note(&connected);
         match connected {
             Ok(socket) => {
                 let (reading, writing) = socket.into_split();
@@ -311,6 +312,12 @@ impl Connection {
         !self.blocked.get() && !self.out.borrow().is_empty()
     }
 
+    /// The task that runs it has panicked.
+    pub(crate) fn fail(&self, handle: &Handle) {
+        self.over.set(true);
+        self.lose(handle, &io::Error::other("a fault inside tidegate"));
+    }
+
     /// Tells the stream why the connection cannot be had or was lost.
     fn lose(&self, handle: &Handle, error: &io::Error) {
         let told = BytesReset {
@@ -389,6 +396,9 @@ async fn connect(options: &Options) -> io::Result<TcpStream> {
 
 /// Why, without the operating system's number.
 fn reason(error: &io::Error) -> String {
+    if is_exhaustion(error) {
+        return "no file descriptor is left in the gateway".to_owned();
+    }
     let text = match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused",
         io::ErrorKind::ConnectionReset => "the connection was reset",

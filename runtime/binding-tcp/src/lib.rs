@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use tidegate_driver::{Assembly, Edge, Handle};
+use tidegate_driver::{Assembly, Edge, Handle, caught};
 use tidegate_engine::{At, BindingId, StreamId};
 use tidegate_streams::{Frame, FrameKind};
 
@@ -61,11 +61,14 @@ fn place(assembly: &mut Assembly, options: Options) -> (BindingId, Rc<TcpClient>
 impl TcpClient {
     /// Connects, and forgets the connection as soon as it is over.
     fn run(&self, connection: &Rc<Connection>) {
-        let (stream, state) = (connection.stream(), Rc::clone(&self.state));
-        let run = Rc::clone(connection).run(self.handle.clone(), Rc::clone(&self.options));
+        let (handle, state) = (self.handle.clone(), Rc::clone(&self.state));
+        let running = Rc::clone(connection);
+        let run = Rc::clone(connection).run(handle.clone(), Rc::clone(&self.options));
         let task = tokio::task::spawn_local(async move {
-            run.await;
-            state.borrow_mut().connections.remove(&stream);
+            if caught(run).await.is_err() {
+                running.fail(&handle);
+            }
+            state.borrow_mut().connections.remove(&running.stream());
         });
         connection.runs_in(task.abort_handle());
     }

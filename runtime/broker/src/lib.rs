@@ -181,6 +181,8 @@ fn run(config: BrokerConfig, listen: SocketAddr, tell: &mpsc::SyncSender<Started
             }
         }
     });
+    // Whoever drops the broker waits for this thread, and not for what the library still does.
+    runtime.shutdown_background();
 }
 
 fn configured(options: &Options) -> BrokerConfig {

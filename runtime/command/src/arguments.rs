@@ -23,8 +23,17 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the gateway that a config declares, until SIGTERM or SIGINT.
-    #[command(after_help = "Examples:
+    /// Run the gateway that a config declares, until SIGTERM, SIGINT or SIGHUP.
+    #[command(after_help = "Signals:
+  SIGTERM, SIGINT or SIGHUP stops the gateway: requests under way may finish within
+  shutdownTimeout. A second SIGTERM or SIGINT stops it at once.
+
+Exit codes:
+  0     stopped by a signal or by the end of standard input
+  1     cannot start, or a worker failed (the log tells which and why)
+  128+n stopped at once by a second signal n: 143 for SIGTERM, 130 for SIGINT
+
+Examples:
   tidegate start --config plant.yaml
   tidegate start --config plant.yaml --log json 2> tidegate.log
   TIDEGATE_LOG=debug tidegate start --config plant.yaml")]
@@ -125,10 +134,12 @@ pub(crate) struct ConfigFile {
     pub(crate) path: PathBuf,
 }
 
-/// How to log. Logs go to standard error.
+/// How to log. Logs go to standard error. Nothing waits for it: lines that it does not take in time are
+/// dropped, and the log tells how many.
 #[derive(Debug, Args)]
 pub(crate) struct Logging {
-    /// The form of log lines.
+    /// The form of log lines. They go to standard error; lines that are not read in time are dropped
+    /// and counted.
     #[arg(long = "log", value_name = "FORM", value_enum, default_value_t = LogForm::Text)]
     pub(crate) form: LogForm,
     /// What to log: error, warn, info, debug or trace, for all or by module

@@ -6,6 +6,7 @@ mod tour;
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::process::ExitCode;
 
 use tidegate_config::LoadError;
 use tidegate_driver::Assembly;
@@ -17,14 +18,13 @@ use crate::arguments::Logging;
 use crate::assembly::Extras;
 use crate::console::{faint, say};
 use crate::failure::Failure;
-use crate::gateway::Gateway;
-use crate::{logging, registry};
+use crate::{logging, registry, serve};
 
 /// The config that the demo runs.
 const CONFIG: &str = include_str!("demo/demo.yaml");
 
 /// Runs the demo: once, or until a signal.
-pub(crate) fn run(once: bool, port: u16, logs: &Logging) -> Result<(), Failure> {
+pub(crate) fn run(once: bool, port: u16, logs: &Logging) -> Result<ExitCode, Failure> {
     logging::start(logs)?;
     let broker_port = free_port()?;
     let environment = |name: &str| match name {
@@ -35,34 +35,23 @@ pub(crate) fn run(once: bool, port: u16, logs: &Logging) -> Result<(), Failure> 
     let registry = registry::registry();
     let config = tidegate_config::load("demo.yaml", CONFIG, &registry, &environment);
     let config = config.map_err(LoadError::from)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let gateway = Gateway::start(
-            &config,
-            Extras {
-                attach: Some(attach_devices),
-            },
-        )?;
+    let extras = Extras {
+        attach: Some(attach_devices),
+    };
+    serve(&config, extras, async |gateway| {
         gateway.announce().await;
         say("");
         if let Some(endpoint) = gateway.address("http0") {
-            if let Err(error) = tour::walk(endpoint).await {
-                gateway.stop("the tour broke off").await;
-                return Err(error.into());
-            }
+            tour::walk(endpoint).await?;
             snippets::print(endpoint);
         }
         if once {
-            gateway.stop("the tour is over").await;
-        } else {
-            say(faint(
-                "The endpoint and the simulated devices stay up; Ctrl-C ends them.",
-            ));
-            gateway.run_until_stopped().await;
+            return Ok("the tour is over");
         }
-        Ok(())
+        say(faint(
+            "The endpoint and the simulated devices stay up; Ctrl-C ends them.",
+        ));
+        std::future::pending().await
     })
 }
 

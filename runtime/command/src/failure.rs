@@ -1,11 +1,14 @@
 //! Why the command failed, for the person who gave it.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
 use thiserror::Error;
 use tidegate_config::LoadError;
 use tidegate_driver::StartError;
+
+use crate::console::complain;
 
 /// The command failed.
 #[derive(Debug, Error)]
@@ -88,20 +91,17 @@ pub(crate) enum Failure {
 impl Failure {
     /// Tells it on standard error: a config's faults with the lines they stand in, on a terminal.
     pub(crate) fn report(&self) {
-        let mut out = io::stderr().lock();
-        if let Self::Config(LoadError::Faults(faults)) = self
-            && out.is_terminal()
-        {
-            for fault in faults.iter() {
-                let _ = writeln!(out, "{:?}", miette::Report::new(fault.clone()));
+        let mut told = String::new();
+        match self {
+            Self::Config(LoadError::Faults(faults)) if io::stderr().is_terminal() => {
+                for fault in faults.iter() {
+                    // A string takes all that is written into it.
+                    let _ = writeln!(told, "{:?}", miette::Report::new(fault.clone()));
+                }
             }
-            return;
+            Self::Config(LoadError::Faults(_)) => told = format!("{self}\n"),
+            _ => told = format!("error: {self}\n"),
         }
-        let lead = if matches!(self, Self::Config(LoadError::Faults(_))) {
-            ""
-        } else {
-            "error: "
-        };
-        let _ = writeln!(out, "{lead}{self}");
+        complain(&told);
     }
 }

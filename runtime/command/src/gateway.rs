@@ -1,11 +1,13 @@
 //! A running gateway: workers, broker, endpoints, and the way to its end.
 
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::process::ExitCode;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tidegate_config::Config;
-use tidegate_driver::Engine;
+use tidegate_driver::{Engine, ShutdownReport};
 use tidegate_engine::Limits;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -13,10 +15,12 @@ use tokio::time::timeout;
 use crate::assembly::{self, Extras, Listening};
 use crate::console::say;
 use crate::failure::Failure;
-use crate::signals::Signals;
+use crate::signals::{Signal, Signals};
 
 /// How long a broker is waited for when the gateway tells what it can reach.
 const PROBE: Duration = Duration::from_secs(1);
+/// How long a stop waits for the figures of workers that may hang.
+const FIGURES: Duration = Duration::from_millis(500);
 
 /// A running gateway.
 pub(crate) struct Gateway {
@@ -24,7 +28,6 @@ pub(crate) struct Gateway {
     config: Config,
     listening: Listening,
     workers: u16,
-    signals: Signals,
     #[cfg(feature = "broker")]
     brokers: Vec<(String, tidegate_broker::Broker)>,
 }
@@ -35,7 +38,6 @@ impl Gateway {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        let signals = Signals::take()?;
         #[cfg(feature = "broker")]
         let brokers = start_brokers(config)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -52,7 +54,6 @@ impl Gateway {
             config: config.clone(),
             listening,
             workers,
-            signals,
             #[cfg(feature = "broker")]
             brokers,
         })
@@ -131,38 +132,94 @@ impl Gateway {
         ))
     }
 
-    /// Runs until a signal, or the end of standard input, and stops in order.
-    pub(crate) async fn run_until_stopped(mut self) {
+    /// Runs until `work` is done, which tells why that is the end; or until a signal, the end of
+    /// standard input, or the end of a worker. Then it stops in order.
+    pub(crate) async fn run(
+        self,
+        signals: &mut Signals,
+        work: impl AsyncFnOnce(&Self) -> Result<&'static str, Failure>,
+    ) -> Result<Stopped, Failure> {
         let why = tokio::select! {
-            signal = self.signals.next() => signal,
-            () = self.engine.stop_requested() => "end of input",
+            signal = signals.next() => Ok(signal.name()),
+            () = self.engine.stop_requested() => Ok("end of input"),
+            _ = self.engine.worker_ended() => Ok("a worker has ended"),
+            done = work(&self) => done,
         };
-        self.stop(why).await;
+        let stopped = self.stop(why.as_ref().map_or("failure", |why| why), signals);
+        let stopped = stopped.await;
+        why.map(|_| stopped)
     }
 
     /// Stops in order: what is under way may come to its end within `shutdownTimeout`; another
     /// signal cuts it short.
-    pub(crate) async fn stop(mut self, why: &str) {
-        let within = Duration::from_millis(self.config.shutdown_timeout);
-        let counters = self.engine.counters().await;
-        let streams: usize = counters.iter().map(|worker| worker.streams).sum();
+    pub(crate) async fn stop(self, why: &str, signals: &mut Signals) -> Stopped {
         let within_ms = self.config.shutdown_timeout;
+        let counters = timeout(FIGURES, self.engine.counters()).await;
+        let counters = counters.unwrap_or_default();
+        let streams: usize = counters.iter().map(|worker| worker.streams).sum();
         let exchanges: usize = counters.iter().map(|worker| worker.exchanges).sum();
         tracing::info!(why, within_ms, streams, exchanges, "stopping");
-        tokio::select! {
-            report = self.engine.shutdown(within) => {
-                if report.streams_cut > 0 {
-                    tracing::warn!(
-                        streams_cut = report.streams_cut,
-                        "stopped; what had not come to its end in time was cut off"
-                    );
-                } else {
-                    tracing::info!(streams_cut = 0, "stopped");
-                }
+        let cut = self.engine.cut();
+        let mut shutdown = pin!(self.engine.shutdown(Duration::from_millis(within_ms)));
+        let (report, cut_by) = tokio::select! {
+            report = &mut shutdown => (report, None),
+            signal = signals.next_that_cuts() => {
+                cut.now();
+                (shutdown.await, Some(signal))
             }
-            signal = self.signals.next() => {
-                tracing::warn!(signal, "stopped at once; what was under way is cut off");
-            }
+        };
+        let stopped = Stopped { report, cut_by };
+        stopped.log();
+        stopped
+    }
+}
+
+/// How a gateway has stopped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopped {
+    report: ShutdownReport,
+    cut_by: Option<Signal>,
+}
+
+impl Stopped {
+    fn log(&self) {
+        let ShutdownReport {
+            streams_cut,
+            workers_hung,
+            ..
+        } = self.report;
+        if workers_hung > 0 {
+            tracing::error!(
+                workers_hung,
+                "workers do not come back and are left behind; the process exits"
+            );
+        }
+        if let Some(signal) = self.cut_by {
+            let signal = signal.name();
+            tracing::warn!(
+                signal,
+                streams_cut,
+                "stopped at once; what was under way is cut off"
+            );
+        } else if streams_cut > 0 {
+            tracing::warn!(
+                streams_cut,
+                "stopped; what had not come to its end in time was cut off"
+            );
+        } else {
+            tracing::info!(streams_cut, "stopped");
+        }
+    }
+
+    /// 0 where the stop was asked for and in order, also where it cut something off; 128 and the
+    /// signal's number where a second signal cut it short; 1 where a worker failed or hung.
+    pub(crate) fn code(&self) -> ExitCode {
+        if let Some(signal) = self.cut_by {
+            ExitCode::from(128 + signal.number())
+        } else if self.report.workers_hung > 0 || self.report.worker_ended.is_some() {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
         }
     }
 }
@@ -198,3 +255,6 @@ async fn reach(binding: &tidegate_config::Binding) -> String {
     };
     format!("broker      {} {state}", options.remote())
 }
+
+#[cfg(test)]
+mod tests;

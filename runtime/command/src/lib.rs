@@ -14,6 +14,7 @@ mod failure;
 mod gateway;
 pub mod house;
 mod logging;
+mod outlet;
 mod registry;
 mod signals;
 mod spec;
@@ -23,14 +24,18 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use arguments::{Arguments, Command, ConfigFile, Logging};
-use console::say;
+use assembly::Extras;
+use console::{FlushAtEnd, say};
 use failure::Failure;
+use gateway::Gateway;
+use signals::Signals;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let _flush = FlushAtEnd;
     match run(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             failure.report();
             ExitCode::FAILURE
@@ -38,31 +43,28 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Start { config, logging } => start(&config, &logging),
-        Command::Validate { config } => validate(&config),
+        Command::Start { config, logging } => return start(&config, &logging),
+        Command::Validate { config } => validate(&config)?,
         Command::Schema => {
             let schema = tidegate_config::schema(&registry::registry());
             say(serde_json::to_string_pretty(&schema)?);
-            Ok(())
         }
         #[cfg(feature = "broker")]
         Command::Demo {
             once,
             port,
             logging,
-        } => demo::run(once, port, &logging),
+        } => return demo::run(once, port, &logging),
         #[cfg(feature = "bench")]
-        Command::Bench(bench) => bench::run(*bench),
+        Command::Bench(bench) => bench::run(*bench)?,
         #[cfg(feature = "bench")]
-        Command::BenchFloor(floor) => bench::floor(floor),
-        Command::Spec { command } => spec::run(command),
-        Command::Version => {
-            say(concat!("tidegate ", env!("CARGO_PKG_VERSION")));
-            Ok(())
-        }
+        Command::BenchFloor(floor) => bench::floor(floor)?,
+        Command::Spec { command } => spec::run(command)?,
+        Command::Version => say(concat!("tidegate ", env!("CARGO_PKG_VERSION"))),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn read(config: &ConfigFile) -> Result<tidegate_config::Config, Failure> {
@@ -87,16 +89,30 @@ fn validate(config: &ConfigFile) -> Result<(), Failure> {
     Ok(())
 }
 
-fn start(config: &ConfigFile, logging: &Logging) -> Result<(), Failure> {
+fn start(config: &ConfigFile, logging: &Logging) -> Result<ExitCode, Failure> {
     logging::start(logging)?;
     let config = read(config)?;
+    serve(&config, Extras::default(), async |gateway| {
+        gateway.announce().await;
+        std::future::pending().await
+    })
+}
+
+/// Runs a gateway, and what is to be done beside it, until it has stopped.
+fn serve(
+    config: &tidegate_config::Config,
+    extras: Extras,
+    work: impl AsyncFnOnce(&Gateway) -> Result<&'static str, Failure>,
+) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
-        let gateway = gateway::Gateway::start(&config, assembly::Extras::default())?;
-        gateway.announce().await;
-        gateway.run_until_stopped().await;
-        Ok(())
-    })
+    let stopped = runtime.block_on(async {
+        let mut signals = Signals::take()?;
+        let gateway = Gateway::start(config, extras)?;
+        gateway.run(&mut signals, work).await
+    });
+    // The look-up of a name cannot be called off; nothing waits for it.
+    runtime.shutdown_background();
+    stopped.map(|stopped| stopped.code())
 }

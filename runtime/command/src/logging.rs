@@ -1,24 +1,211 @@
-//! Logs: to standard error, for people or as JSON.
+//! Logs: to standard error, for people or as JSON, written by a thread that nobody waits for.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _};
+use std::panic::PanicHookInfo;
 
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::fmt::{MakeWriter, SubscriberBuilder};
 
 use crate::arguments::{LogForm, Logging};
+use crate::console;
+use crate::failure::Failure;
+use crate::outlet::{Gap, Outlet};
 
-/// Starts logging for the whole process.
-pub(crate) fn start(logging: &Logging) -> Result<(), ParseError> {
+/// Starts logging for the whole process: events, and panics.
+pub(crate) fn start(logging: &Logging) -> Result<(), Failure> {
     // The embedded broker's own chatter is of use to those who ask for it.
     let directives = format!("mqtt5=warn,{}", logging.level);
     let filter = EnvFilter::builder().parse(directives)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    match logging.form {
+    let (form, ansi) = (logging.form, io::stderr().is_terminal());
+    let outlet = console::detach(Box::new(move |gap| gap_line(gap, form, ansi)))?;
+    let builder = builder(ansi).with_env_filter(filter).with_writer(outlet);
+    match form {
         LogForm::Text => builder.with_target(false).init(),
         LogForm::Json => builder.json().init(),
     }
+    std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+fn builder(ansi: bool) -> SubscriberBuilder {
+    // What goes wrong with the log would go to standard error, by a write that blocks and may panic.
+    tracing_subscriber::fmt()
+        .with_ansi(ansi)
+        .log_internal_errors(false)
+}
+
+/// What was dropped, as a line of the log: it stands between lines that are formatted already.
+fn gap_line(gap: &Gap, form: LogForm, ansi: bool) -> String {
+    let mut timestamp = String::new();
+    // Where there is no time, there is none in the line.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    let lines = gap.lines;
+    let why = match &gap.error {
+        Some(error) => format!("standard error cannot be written: {error}"),
+        None => "they came faster than standard error was read".to_owned(),
+    };
+    let message = format!("{lines} log lines dropped: {why}");
+    match form {
+        LogForm::Text if ansi => {
+            format!("\x1b[2m{timestamp}\x1b[0m \x1b[33m WARN\x1b[0m {message}\n")
+        }
+        LogForm::Text => format!("{timestamp}  WARN {message}\n"),
+        LogForm::Json => {
+            let line = json!({
+                "timestamp": timestamp,
+                "level": "WARN",
+                "fields": { "message": message, "lines_dropped": lines },
+                "target": module_path!(),
+            });
+            format!("{line}\n")
+        }
+    }
+}
+
+/// Logs a panic, instead of writing it to standard error at once. What it has ended is logged by
+/// whoever catches it.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("(no message)");
+    let location = panic.location().map(tracing::field::display);
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("(unnamed)");
+    // Captured where RUST_BACKTRACE asks for it.
+    let backtrace = Backtrace::capture();
+    let captured = backtrace.status() == BacktraceStatus::Captured;
+    let backtrace = captured.then(|| tracing::field::display(backtrace));
+    tracing::error!(location, thread, backtrace, "panic: {message}");
+}
+
+/// Each event is one write of one whole line.
+impl<'a> MakeWriter<'a> for Outlet {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line(self)
+    }
+}
+
+/// Puts what is written into the outlet.
+pub(crate) struct Line<'a>(&'a Outlet);
+
+impl io::Write for Line<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// A log in memory.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged in a form while something runs.
+    fn logged(form: LogForm, ansi: bool, run: impl FnOnce()) -> String {
+        let log = Log::default();
+        let writer = log.clone();
+        let builder = builder(ansi).with_writer(move || writer.clone());
+        match form {
+            LogForm::Text => {
+                let subscriber = builder.with_target(false).finish();
+                tracing::subscriber::with_default(subscriber, run);
+            }
+            LogForm::Json => {
+                tracing::subscriber::with_default(builder.json().finish(), run);
+            }
+        }
+        let log = log.0.lock().expect("no panic").clone();
+        String::from_utf8(log).expect("text")
+    }
+
+    fn gap() -> Gap {
+        Gap {
+            lines: 3,
+            error: None,
+        }
+    }
+
+    const MESSAGE: &str = "3 log lines dropped: they came faster than standard error was read";
+
+    #[test]
+    fn a_gap_looks_like_any_other_line() {
+        for ansi in [false, true] {
+            let event = logged(LogForm::Text, ansi, || tracing::warn!("{MESSAGE}"));
+            let line = gap_line(&gap(), LogForm::Text, ansi);
+            // But for the digits of the time.
+            let same = |(one, other): (char, char)| {
+                one == other || one.is_ascii_digit() && other.is_ascii_digit()
+            };
+            assert_eq!(event.len(), line.len(), "{event}{line}");
+            assert!(event.chars().zip(line.chars()).all(same), "{event}{line}");
+        }
+        let event = logged(LogForm::Json, false, || {
+            tracing::warn!(lines_dropped = 3_u64, "{MESSAGE}");
+        });
+        let parsed = |line: &str| {
+            let mut line: Value = serde_json::from_str(line).expect("JSON");
+            line["timestamp"].take();
+            line
+        };
+        let (mut event, line) = (
+            parsed(&event),
+            parsed(&gap_line(&gap(), LogForm::Json, false)),
+        );
+        event["target"] = line["target"].clone();
+        assert_eq!(event, line);
+    }
+
+    #[test]
+    fn a_gap_tells_why_the_stream_refused() {
+        let gap = Gap {
+            lines: 3,
+            error: Some(io::ErrorKind::StorageFull.into()),
+        };
+        let line = gap_line(&gap, LogForm::Text, false);
+        let expected = "standard error cannot be written: no storage space\n";
+        assert!(line.ends_with(expected), "{line}");
+    }
+
+    #[test]
+    fn a_panic_is_logged_with_its_place() {
+        let former = std::panic::take_hook();
+        std::panic::set_hook(Box::new(log_panic));
+        let log = logged(LogForm::Json, false, || {
+            let caught = std::panic::catch_unwind(|| panic!("on {}", "purpose"));
+            assert!(caught.is_err());
+        });
+        std::panic::set_hook(former);
+        let line: Value = serde_json::from_str(&log).expect("one line of JSON");
+        assert_eq!(line["level"], "ERROR");
+        assert_eq!(line["fields"]["message"], "panic: on purpose");
+        let location = line["fields"]["location"].as_str().expect("a place");
+        assert!(location.contains("logging.rs:"), "{location}");
+        assert!(line["fields"]["thread"].is_string(), "{line}");
+    }
 }

@@ -100,8 +100,10 @@ impl Assembly {
             .with_worker(|worker| worker.attach_edge(name, 0))
     }
 
-    /// Runs a task on the worker's thread.
+    /// Runs a task on the worker's thread that the worker cannot do without, such as one that accepts
+    /// connections. Where it panics, the worker no longer serves, and the engine tells
+    /// ([`crate::Engine::worker_ended`]); where it returns, it is done.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        tokio::task::spawn_local(task);
+        self.handle.spawn(task);
     }
 }

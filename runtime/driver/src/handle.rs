@@ -10,7 +10,9 @@ use tidegate_engine::{
 use tidegate_streams::Frame;
 use tokio::sync::Notify;
 
+use crate::descriptors::Descriptors;
 use crate::log;
+use crate::watch::{EndReason, Watch, caught};
 
 /// Real I/O, seen from the worker.
 pub trait Edge {
@@ -60,6 +62,23 @@ struct Shared {
     rested: Notify,
     /// How many [`Hold`]s there are.
     holds: Cell<usize>,
+    watch: Watch,
+    descriptors: Descriptors,
+}
+
+/// Marks that outputs are being handed out; where a panic ends that, it is reported.
+struct Routing<'a> {
+    shared: &'a Shared,
+    done: bool,
+}
+
+impl Drop for Routing<'_> {
+    fn drop(&mut self) {
+        self.shared.routing.set(false);
+        if !self.done {
+            self.shared.watch.report(EndReason::EdgePanicked);
+        }
+    }
 }
 
 /// Keeps a worker that is told to stop from coming to rest, while an edge still writes what streams
@@ -75,7 +94,7 @@ impl Drop for Hold {
 }
 
 impl Handle {
-    pub(crate) fn new(mut worker: Worker) -> Self {
+    pub(crate) fn new(mut worker: Worker, watch: Watch, descriptors: Descriptors) -> Self {
         worker.set_wall_clock(Time::START, wall_clock());
         Self(Rc::new(Shared {
             worker: RefCell::new(worker),
@@ -89,7 +108,24 @@ impl Handle {
             rearm: Notify::new(),
             rested: Notify::new(),
             holds: Cell::new(0),
+            watch,
+            descriptors,
         }))
+    }
+
+    /// Runs a task that the worker cannot do without: a panic in it is reported.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let watch = self.0.watch.clone();
+        tokio::task::spawn_local(async move {
+            if caught(task).await.is_err() {
+                watch.report(EndReason::TaskPanicked);
+            }
+        });
+    }
+
+    /// Whether there are file descriptors left, for edges that open connections.
+    pub fn descriptors(&self) -> &Descriptors {
+        &self.0.descriptors
     }
 
     /// One turn in the name of an edge: `inject` sends its frames, the worker drains, and every edge
@@ -213,6 +249,10 @@ impl Handle {
             // Further up, the loop below goes on with what this turn has brought out.
             return;
         }
+        let mut routing = Routing {
+            shared: &self.0,
+            done: false,
+        };
         let edges = self.0.edges.borrow();
         let edge = |id: BindingId| edges.get(id.index()).and_then(Option::as_deref);
         let mut touched = self.0.touched.take();
@@ -239,7 +279,8 @@ impl Handle {
             }
         }
         self.0.touched.set(touched);
-        self.0.routing.set(false);
+        routing.done = true;
+        drop(routing);
         self.export_events();
         self.rearm();
     }

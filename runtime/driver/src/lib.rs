@@ -8,9 +8,13 @@
 //!
 //! Workers share nothing. A stream that belongs to another worker's session crosses over by the
 //! relay, frame by frame, under the credit of both sides.
+//!
+//! A worker that no longer serves is noticed ([`Engine::worker_ended`]), and a stop is bounded
+//! ([`Engine::shutdown`]): neither waits for a thread that does not come back.
 #![forbid(unsafe_code)]
 
 mod assembly;
+mod descriptors;
 mod engine;
 mod handle;
 mod log;
@@ -18,7 +22,10 @@ mod relay;
 #[expect(clippy::expect_used, reason = "a stand-in for tests")]
 pub mod testing;
 mod thread;
+mod watch;
 
 pub use assembly::{Assembly, Stop};
-pub use engine::{Engine, ShutdownReport, StartError};
+pub use descriptors::{Descriptors, is_exhaustion};
+pub use engine::{Cut, Engine, ShutdownReport, StartError};
 pub use handle::{Edge, Handle, Hold};
+pub use watch::{EndReason, Panicked, WorkerEnded, caught};

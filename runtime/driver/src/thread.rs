@@ -1,17 +1,20 @@
 //! One worker's thread: its event loop, and the commands it takes.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use tidegate_engine::{Counters, Limits, Measures, Worker};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use crate::assembly::{Assembly, Stop};
+use crate::descriptors::Descriptors;
 use crate::engine::{Build, StartError};
 use crate::handle::Handle;
 use crate::relay::{Passed, Relay};
+use crate::watch::{EndReason, FirstEnded, Panicked, Watch, caught};
 
 /// What a worker's thread is told from outside.
 #[derive(Debug)]
@@ -39,6 +42,18 @@ pub(crate) struct Seat {
     pub(crate) commands: UnboundedReceiver<Command>,
     pub(crate) mailboxes: Vec<UnboundedSender<Command>>,
     pub(crate) stop: Stop,
+    pub(crate) first_ended: FirstEnded,
+    pub(crate) descriptors: Descriptors,
+}
+
+/// How a worker's event loop has ended.
+enum Ended {
+    /// It could not be put together.
+    Unbuilt,
+    /// It was told to stop.
+    Stopped,
+    /// Nobody is left to tell it.
+    Early,
 }
 
 /// Runs a worker until it is told to stop; tells `ready` once it is put together.
@@ -54,26 +69,40 @@ pub(crate) fn run(seat: Seat, ready: &std::sync::mpsc::Sender<Result<(), StartEr
             return;
         }
     };
-    runtime.block_on(work(seat, ready));
+    let watch = Watch::new(seat.worker, seat.first_ended.clone());
+    match runtime.block_on(caught(work(seat, ready, &watch))) {
+        Ok(Ended::Unbuilt | Ended::Stopped) => {}
+        Ok(Ended::Early) => watch.report(EndReason::EventLoopReturned),
+        Err(Panicked) => watch.report(EndReason::EventLoopPanicked),
+    }
     // A read of standard input cannot be called off; nothing waits for it.
     runtime.shutdown_background();
 }
 
-async fn work(mut seat: Seat, ready: &std::sync::mpsc::Sender<Result<(), StartError>>) {
-    let handle = Handle::new(Worker::new(seat.worker, seat.seed, seat.limits));
+async fn work(
+    mut seat: Seat,
+    ready: &std::sync::mpsc::Sender<Result<(), StartError>>,
+    watch: &Watch,
+) -> Ended {
+    let worker = Worker::new(seat.worker, seat.seed, seat.limits);
+    let handle = Handle::new(worker, watch.clone(), seat.descriptors.clone());
     let id = handle.with_worker(|it| it.attach_relay(seat.workers));
     let relay = Relay::new(id, seat.worker, std::mem::take(&mut seat.mailboxes));
     handle.place_edge(id, relay.clone());
     let mut assembly = Assembly::new(handle.clone(), seat.worker, seat.workers, seat.stop.clone());
     let built = (seat.build)(&mut assembly);
     let failed = built.is_err();
+    if !failed {
+        watch.begin();
+    }
     let _ = ready.send(built);
     if failed {
         handle.release();
-        return;
+        return Ended::Unbuilt;
     }
-    tokio::task::spawn_local(handle.clone().keep_time());
+    handle.spawn(handle.clone().keep_time());
     handle.with_worker(Worker::start);
+    let mut ended = Ended::Early;
     while let Some(command) = seat.commands.recv().await {
         match command {
             Command::Passed(passed) => relay.take(&handle, passed),
@@ -86,11 +115,13 @@ async fn work(mut seat: Seat, ready: &std::sync::mpsc::Sender<Result<(), StartEr
             Command::Shutdown { within, cut } => {
                 let left = stop(&handle, &relay, &mut seat.commands, within).await;
                 let _ = cut.send(left);
+                ended = Ended::Stopped;
                 break;
             }
         }
     }
     handle.release();
+    ended
 }
 
 /// Lets what is under way come to its end; how many streams did not.
@@ -103,21 +134,7 @@ async fn stop(
     handle.shutdown_edges();
     let now = handle.now();
     handle.with_worker(|worker| worker.shutdown(now));
-    let passing = async {
-        while let Some(command) = commands.recv().await {
-            if let Command::Passed(passed) = command {
-                relay.take(handle, passed);
-            }
-        }
-        std::future::pending::<()>().await;
-    };
-    let rested = async {
-        tokio::select! {
-            () = handle.rested() => {}
-            () = passing => {}
-        }
-    };
-    let _ = timeout(within, rested).await;
+    rest(handle, relay, commands, within).await;
     // Whoever passes something from now on learns that nobody is here.
     commands.close();
     while let Ok(command) = commands.try_recv() {
@@ -128,4 +145,39 @@ async fn stop(
     // What was written last reaches its sockets before the event loop ends.
     tokio::task::yield_now().await;
     handle.under_way()
+}
+
+/// Waits until nothing is under way, or the time is over; another stop makes it shorter.
+async fn rest(
+    handle: &Handle,
+    relay: &Relay,
+    commands: &mut UnboundedReceiver<Command>,
+    within: Duration,
+) {
+    let mut over = pin!(sleep(within));
+    loop {
+        let command = tokio::select! {
+            biased;
+            () = handle.rested() => return,
+            () = &mut over => return,
+            // The relay holds this worker's own mailbox, so that there is always another command.
+            Some(command) = commands.recv() => command,
+        };
+        match command {
+            Command::Passed(passed) => relay.take(handle, passed),
+            Command::Counters(reply) => {
+                let _ = reply.send(handle.counters());
+            }
+            Command::Report(reply) => {
+                let _ = reply.send(handle.report());
+            }
+            // The first one is answered for all.
+            Command::Shutdown { within, .. } => {
+                let sooner = sleep(within);
+                if sooner.deadline() < over.deadline() {
+                    over.set(sooner);
+                }
+            }
+        }
+    }
 }

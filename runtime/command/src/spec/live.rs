@@ -16,6 +16,7 @@ use tidegate_scenarios::{Captures, Script, Step};
 use crate::assembly::Extras;
 use crate::gateway::Gateway;
 use crate::registry;
+use crate::signals::Signals;
 use broker::Broker;
 use callers::Callers;
 
@@ -42,6 +43,7 @@ async fn walk(script: &Script) -> Result<(), String> {
     let mut config = config.map_err(|error| error.to_string())?;
     // One connection to the broker, so that the script's streams meet on it.
     config.workers = Some(1);
+    let mut signals = Signals::take().map_err(|error| error.to_string())?;
     let gateway = Gateway::start(&config, Extras::default()).map_err(|error| error.to_string())?;
     let endpoint = config
         .bindings
@@ -67,7 +69,7 @@ async fn walk(script: &Script) -> Result<(), String> {
     }
     let left = stage.broker.left();
     drop(stage);
-    gateway.stop("the scenario is over").await;
+    gateway.stop("the scenario is over", &mut signals).await;
     told?;
     match left {
         Some(packet) => Err(format!(

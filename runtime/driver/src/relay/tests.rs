@@ -5,6 +5,8 @@ use tidegate_streams::line::LineBegin;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
+use crate::descriptors::Descriptors;
+use crate::watch::{FirstEnded, Watch};
 
 /// Hands every stream over to the second worker, and there accepts it and leaves the rest to the
 /// test.
@@ -50,7 +52,11 @@ struct Side {
 
 impl Side {
     fn new(worker: u16, mailboxes: Vec<UnboundedSender<Command>>) -> Self {
-        let handle = Handle::new(Worker::new(worker, [1; 32], Limits::default()));
+        let handle = Handle::new(
+            Worker::new(worker, [1; 32], Limits::default()),
+            Watch::new(worker, FirstEnded::default()),
+            Descriptors::default(),
+        );
         let id = handle.with_worker(|it| it.attach_relay(2));
         let relay = Relay::new(id, worker, mailboxes);
         handle.place_edge(id, relay.clone());

@@ -151,3 +151,25 @@ impl Binding for Owned {
 
     fn on_fault(&mut self, _cx: &mut Context<'_>, _token: Token) {}
 }
+
+/// Opens a stream when the worker starts.
+pub(crate) struct Opener {
+    pub(crate) exit: BindingId,
+}
+
+impl Binding for Opener {
+    fn exchanges(&self) -> usize {
+        0
+    }
+
+    fn on_start(&mut self, cx: &mut Context<'_>) {
+        let opened = cx.open(self.exit, LineBegin {}, Token(0));
+        opened.expect("there is room for a stream");
+    }
+
+    fn on_begin(&mut self, _cx: &mut Context<'_>, _stream: StreamId, _begin: BeginEx) {}
+
+    fn on_frame(&mut self, _cx: &mut Context<'_>, _at: At, _frame: Frame) {}
+
+    fn on_fault(&mut self, _cx: &mut Context<'_>, _token: Token) {}
+}

@@ -8,4 +8,5 @@
 
 mod bindings;
 mod carried;
+mod ending;
 mod engine;

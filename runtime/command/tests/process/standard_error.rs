@@ -1,0 +1,123 @@
+//! Logs go to a standard error that cannot be written, or that nobody reads.
+
+use std::io::ErrorKind;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::process::{Config, Lines, Process, closed_pipe, free_port, full_file, full_pipe};
+
+/// Calls that fail, which is logged, are answered as ever, and a stop is in order.
+fn works_with(errors: impl Into<Stdio>) {
+    let config = Config::http(0, free_port());
+    let arguments = ["start", "--config", config.path(), "--log-level", "debug"];
+    let mut process = Process::start(&arguments, Stdio::piped(), errors.into());
+    let mut client = process.connect();
+    for _ in 0..3 {
+        let told = client.publish();
+        assert!(told.contains("connection refused"), "{told}");
+    }
+    assert_eq!(client.tools()[0]["name"], "publish");
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended(), Some(0));
+}
+
+#[test]
+fn a_full_disk_stops_nobody() {
+    works_with(full_file());
+}
+
+#[test]
+fn a_reader_that_has_gone_stops_nobody() {
+    works_with(closed_pipe());
+}
+
+#[test]
+fn a_reader_that_does_not_read_stops_nobody() {
+    let (_unread, errors) = full_pipe();
+    works_with(errors);
+}
+
+/// A request that ends its connection with a line in the log.
+fn provoke(client: &mut Client) {
+    let written = client.write(b"this is no HTTP\r\n\r\n");
+    written.expect("it is taken");
+    match client.read_to_end() {
+        Ok(_) => {}
+        // The answer is lost; the connection has ended all the same.
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("the connection goes on: {error}"),
+    }
+}
+
+#[test]
+fn lines_that_nobody_read_are_dropped_and_counted() {
+    const PROVOKED: u64 = 4_000;
+    let (unread, errors) = full_pipe();
+    let config = Config::http(0, free_port());
+    let path = config.path();
+    let arguments = ["start", "-c", path, "--log", "json", "--log-level", "debug"];
+    let mut process = Process::start(&arguments, Stdio::piped(), errors.into());
+    let address = process.address();
+    for _ in 0..PROVOKED {
+        provoke(&mut Client::connect(address).expect("it listens"));
+    }
+    // The worker is done with the last one as well.
+    let mut client = Client::connect(address).expect("it listens");
+    assert_eq!(client.tools()[0]["name"], "publish");
+    let errors = Lines::of(unread);
+    assert!(
+        errors
+            .next()
+            .expect("what filled the pipe")
+            .starts_with('.')
+    );
+    let mut logged = 0;
+    let gap: Value = loop {
+        let line = errors.next().expect("a report of the gap");
+        let line: Value = serde_json::from_str(&line).expect("a line of JSON");
+        if line["fields"]["lines_dropped"].is_u64() {
+            break line;
+        }
+        let message = &line["fields"]["message"];
+        logged += u64::from(message == "a connection ended with an error");
+    };
+    let dropped = gap["fields"]["lines_dropped"].as_u64().expect("a count");
+    assert!(
+        logged > 0 && logged + dropped >= PROVOKED,
+        "{logged} lines, then {gap}"
+    );
+    let message = gap["fields"]["message"].as_str().expect("a message");
+    let expected = format!("{dropped} log lines dropped");
+    assert!(message.starts_with(&expected), "{message}");
+    assert_eq!(gap["level"], "WARN");
+    // Whoever reads again gets everything from here on, to the last line.
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended(), Some(0));
+    let last = errors.rest().pop().expect("a last line");
+    let last: Value = serde_json::from_str(&last).expect("a line of JSON");
+    assert_eq!(last["fields"]["message"], "stopped");
+}
+
+#[test]
+fn a_start_that_fails_ends_although_nobody_reads_why() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("its address").port();
+    let config = Config::http(port, free_port());
+    let (unread, errors) = full_pipe();
+    let arguments = ["start", "--config", config.path()];
+    let mut process = Process::start(&arguments, Stdio::null(), errors.into());
+    assert_eq!(process.ended(), Some(1));
+    drop(unread);
+
+    let mut process = Process::start(&arguments, Stdio::null(), Stdio::piped());
+    assert_eq!(process.ended(), Some(1));
+    let told = process.errors().rest();
+    let expected = format!("error: cannot listen on 127.0.0.1:{port}: ");
+    assert!(
+        matches!(told.as_slice(), [line] if line.starts_with(&expected)),
+        "{told:?}"
+    );
+}

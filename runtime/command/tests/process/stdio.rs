@@ -1,0 +1,76 @@
+//! The gateway as a child of an MCP client, on its standard streams.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::process::{Config, Process, full_pipe};
+
+fn send(process: &mut Process, message: &Value) {
+    let input = process.input.as_mut().expect("standard input is open");
+    writeln!(input, "{message}").expect("it is read");
+}
+
+fn publish() -> Value {
+    json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {
+            "name": "publish",
+            "arguments": { "topic": "a/b", "payload": "on" },
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {},
+            },
+        },
+    })
+}
+
+#[test]
+fn a_client_may_ignore_standard_error() {
+    let (_unread, errors) = full_pipe();
+    let config = Config::stdio(600_000);
+    let arguments = ["start", "--config", config.path(), "--log-level", "debug"];
+    let mut process = Process::start(&arguments, Stdio::piped(), errors.into());
+    for _ in 0..3 {
+        send(&mut process, &publish());
+        let answer = process.output().next().expect("an answer");
+        assert!(answer.contains("connection refused"), "{answer}");
+    }
+    // The end of standard input is the client's way to stop it.
+    drop(process.input.take());
+    assert_eq!(process.ended(), Some(0));
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_a_stop_up_for_its_time_alone() {
+    let (_unread, output) = full_pipe();
+    let config = Config::stdio(100);
+    let arguments = ["start", "--config", config.path()];
+    let mut process = Process::start(&arguments, output.into(), Stdio::piped());
+    process.errors().with("listening");
+    send(&mut process, &publish());
+    process.signal(Signal::TERM);
+    process
+        .errors()
+        .with("stopping why=\"SIGTERM\" within_ms=100");
+    assert_eq!(process.ended(), Some(0));
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_a_client_that_does_not_read() {
+    let (_unread, output) = full_pipe();
+    let config = Config::stdio(600_000);
+    let arguments = ["start", "--config", config.path()];
+    let mut process = Process::start(&arguments, output.into(), Stdio::piped());
+    process.errors().with("listening");
+    // Its answer waits for the client.
+    send(&mut process, &publish());
+    process.errors().with("connection refused");
+    process.signal(Signal::TERM);
+    process.errors().with("stopping");
+    process.signal(Signal::TERM);
+    process.errors().with("stopped at once");
+    assert_eq!(process.ended(), Some(128 + 15));
+}
