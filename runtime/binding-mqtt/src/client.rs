@@ -7,7 +7,9 @@
 //! the binding's own. It is closed once its session stream has ended and no stream is left or, where
 //! there never was one, after `idleTimeout` without streams. Cancelling one stream harms no other. A
 //! filter that cannot share a connection (see `subscriptions`) gets one of its own, with a suffix to
-//! the client identifier, and so does a subscription with a limit (see `counted`).
+//! the client identifier; so does a subscription with a limit (see `counted`), and what the broker may
+//! have closed a connection over (see `quarantine`), so that it does not take the neighbours along
+//! again.
 //!
 //! **Trouble.** Whoever waits for a broker that refuses, cannot be reached, does not answer, falls
 //! silent or breaks the protocol is told so by RESET with a reason code and a sentence that names it,
@@ -17,7 +19,8 @@
 //! of the next attempt. A connection that was healthy and is lost is opened again at once (see
 //! `reconnect`). An accepted subscription survives: it is made again, its retained messages are replayed,
 //! and it is RESET only if the broker then refuses it. A publication is never sent twice: one that was
-//! written and not acknowledged fails with delivery *possible*.
+//! written and not acknowledged fails with delivery *possible*. An acknowledgement that does not come in
+//! time, and a packet that never becomes whole, end the connection (see `overdue`).
 //!
 //! **Publishing.** A message goes on the wire when it is whole, in one piece, its payload as the
 //! slices in which it came. At `QoS` 0 it is done when its last byte was handed to the byte stream,
@@ -52,6 +55,7 @@ mod publishing;
 mod quarantine;
 mod receiving;
 mod reconnect;
+mod routing;
 mod streams;
 mod strings;
 mod subscribing;
