@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 from soak import faults, report
@@ -35,7 +36,12 @@ def main() -> int:
     folder = asked.keep or Path(tempfile.mkdtemp(prefix="tidegate-soak-"))
     folder.mkdir(parents=True, exist_ok=True)
     plan = Plan(asked.seconds, asked.seed, asked.load, without, asked.tidegate.resolve(), folder)
-    outcome = asyncio.run(stoppable(plan))
+    try:
+        outcome = asyncio.run(stoppable(plan))
+    except Exception:
+        traceback.print_exc()
+        print(f"soak: it failed itself; configs and logs are in {folder}", file=sys.stderr)
+        return 2
     if outcome is None:
         return 130
     print(f"\n{report.summary(outcome)}")

@@ -22,7 +22,7 @@ CLAIMS = {
     "updates": "a subscription over the untouched link is told of each message, and lasts",
     "restored": "a subscription over a faulty link lasts, and is told of messages again once the fault is over",
     "alive": "the gateway runs to the end, and no handler of it panics",
-    "memory": "resident memory does not grow once the load is steady",
+    "memory": "resident memory does not grow once the load is steady, and is bounded at any time",
     "threads": "the number of threads stays what it was at the start",
     "descriptors": "all descriptors are closed once all clients are gone",
     "log": "the log does not grow without a limit, whatever clients and brokers do",

@@ -10,7 +10,9 @@ from soak.ledger import HOSTILE, ROOT
 STEADY, CUT, MORTAL = TOOLKITS = ("steady", "cut", "mortal")
 
 #: Seconds within which a call must be answered, as the config says.
-TIMEOUT = 10.0
+TIMEOUT = 15.0
+#: Seconds that a read, and a receive that does not say, waits for a message.
+READ_TIMEOUT = 8.0
 #: Seconds after which the gateway gives up what nobody uses: sessions, connections to brokers, clients' heads.
 SESSION_TIMEOUT = 15.0
 IDLE_TIMEOUT = 2.0
@@ -51,6 +53,12 @@ def config(ports: dict[str, int]) -> str:
 def toolkit(name: str, port: int) -> dict[str, object]:
     """One way to a broker."""
     patterns = [f"{ROOT}/#", f"{HOSTILE}/#"]
+    options = {
+        "subscribe": patterns,
+        "publish": patterns,
+        "readTimeout": millis(READ_TIMEOUT),
+        "receiveTimeout": millis(READ_TIMEOUT),
+    }
     client = {
         "keepAlive": 4,
         "connectTimeout": 3_000,
@@ -61,7 +69,7 @@ def toolkit(name: str, port: int) -> dict[str, object]:
         f"mcp_mqtt_{name}": {
             "type": "mcp_mqtt",
             "kind": "proxy",
-            "options": {"subscribe": patterns, "publish": patterns, "readTimeout": 3_000, "receiveTimeout": 3_000},
+            "options": options,
             "exit": f"mqtt_{name}",
         },
         f"mqtt_{name}": {"type": "mqtt", "kind": "client", "options": client, "exit": f"tcp_{name}"},

@@ -66,8 +66,10 @@ async def disturb_link(link: Link, disturbances: Disturbances, rng: random.Rando
     async def refuse() -> None:
         await link.refuse()
         link.cut(hard=True)
-        await last()
-        await link.open()
+        try:
+            await last()
+        finally:
+            await link.open()
 
     async def turn_away() -> None:
         link.turning_away = True

@@ -27,9 +27,13 @@ class Sample:
     processor: float
 
 
+#: A run of fewer seconds ends before the allocator has come to its size.
+SHORT = 120.0
+
+
 @dataclass
-class Growth:
-    """How far resident memory may grow between two parts of a run.
+class Memory:
+    """How far resident memory may grow between two parts of a run, and how large it may ever be.
 
     The first tenth is left out: pools, tables and the allocator's arenas come to their size in it. Of the rest, the
     median of the last third is held against that of the first. Medians, since bodies of 4 MiB come and go within a
@@ -37,10 +41,15 @@ class Growth:
     MiB: glibc keeps an arena for each thread, and gives back the pages at its top alone, so that one small allocation
     behind a large body keeps some MiB for a while. A leak of 1 KiB a call at 500 calls a second comes to 180 MiB
     between the thirds of a run of ten minutes.
+
+    The most that it may ever be is what the hostile clients can make it hold at once when each body of theirs takes
+    four times its size, and as much again.
     """
 
     factor: float = 1.10
     slack: int = 12 * MIB
+    slack_of_short: int = 48 * MIB
+    most: int = 256 * MIB
 
     def judge(self, claims: Claims, samples: list[Sample]) -> tuple[float, float]:
         """Holds the claim against the samples; the two medians, in MiB."""
@@ -48,9 +57,14 @@ class Growth:
         third = max(1, len(rest) // 3)
         before = statistics.median(sample.resident for sample in rest[:third])
         after = statistics.median(sample.resident for sample in rest[-third:])
-        if after > before * self.factor + self.slack:
+        peak = max(sample.resident for sample in samples)
+        slack = self.slack if samples[-1].at - samples[0].at >= SHORT else self.slack_of_short
+        series = [round(sample.resident / MIB, 1) for sample in thinned(samples, 40)]
+        if after > before * self.factor + slack:
             told = f"resident memory grew from {before / MIB:.1f} to {after / MIB:.1f} MiB"
-            claims.broken("memory", told, series=[round(sample.resident / MIB, 1) for sample in thinned(samples, 40)])
+            claims.broken("memory", told, series=series)
+        if peak > self.most:
+            claims.broken("memory", f"resident memory came to {peak / MIB:.1f} MiB", series=series)
         return before / MIB, after / MIB
 
 

@@ -28,7 +28,7 @@ from soak.disturbances import Disturbances
 from soak.hostile import KINDS, harass
 from soak.ledger import Ledger
 from soak.link import Link
-from soak.meter import Growth, Meter, Sample
+from soak.meter import Memory, Meter, Sample
 from soak.neighbours import neighbours
 from soak.processes import Broker, Gateway
 from soak.stage import Stage
@@ -37,6 +37,8 @@ from soak.witness import Witness
 #: Seconds for what still has to come at the end: the last answers, the last messages, descriptors to be closed.
 LAST_ANSWERS, LAST_MESSAGES = 60.0, 30.0
 CLOSED = SESSION_TIMEOUT + HEADER_TIMEOUT + IDLE_TIMEOUT + 20.0
+#: After so many seconds every session that was abandoned has expired, and the connections that it had are closed.
+EXPIRED = SESSION_TIMEOUT + IDLE_TIMEOUT + 5.0
 
 
 @dataclass
@@ -158,20 +160,21 @@ async def finish(outcome: Outcome, watch: Meter, gateway: Gateway) -> None:
     claims, idle = outcome.stage.claims, outcome.idle
     assert idle is not None
     if gateway.running:
-        deadline = time.monotonic() + CLOSED
-        while (now := watch.look()).descriptors > idle.descriptors and time.monotonic() < deadline:
+        last = time.monotonic()
+        # Sessions hold no descriptors of their own.
+        while (now := watch.look()).descriptors > idle.descriptors or time.monotonic() < last + EXPIRED:
             await asyncio.sleep(0.2)
+            if time.monotonic() > last + CLOSED:
+                break
         outcome.quiet = now
         if now.descriptors > idle.descriptors:
             told = f"{now.descriptors} descriptors are open, {idle.descriptors} were at the start"
             claims.broken("descriptors", told, open=opened(gateway.pid))
-        outcome.code = await gateway.terminate(SHUTDOWN_TIMEOUT + 30)
-        read_log(outcome, gateway.log)
-        judge_stop(outcome)
-    else:
-        read_log(outcome, gateway.log)
+    outcome.code = await gateway.terminate(SHUTDOWN_TIMEOUT + 30)
+    read_log(outcome, gateway.log)
+    judge_stop(outcome)
     if len(outcome.samples) >= 10:
-        outcome.resident = Growth().judge(claims, outcome.samples)
+        outcome.resident = Memory().judge(claims, outcome.samples)
         meter.judge_log(claims, outcome.samples)
         meter.judge_threads(claims, outcome.samples)
 

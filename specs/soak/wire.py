@@ -105,6 +105,12 @@ class Connection:
         except (OSError, asyncio.IncompleteReadError) as error:
             raise Closed(str(error) or type(error).__name__) from error
 
+    def hold(self) -> None:
+        """Never reads from the socket any more, whatever comes."""
+        transport = self.writer.transport
+        assert isinstance(transport, asyncio.ReadTransport)
+        transport.pause_reading()
+
     def close(self) -> None:
         self.writer.close()
 

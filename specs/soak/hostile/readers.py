@@ -29,9 +29,8 @@ async def deaf(attacker: Attacker) -> None:
 
 async def stuff(attacker: Attacker, request: bytes, times: int) -> None:
     """Sends a request many times on one connection, for as long as the other side takes them."""
-    connection = await attacker.open(SMALL)
-    connection.reader.set_exception(ConnectionResetError())  # Nothing is read, whatever comes.
-    connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    connection = await attacker.send(b"", SMALL)
+    connection.hold()
     try:
         async with asyncio.timeout(DEAF):
             for _ in range(times):
@@ -52,8 +51,7 @@ async def streams(attacker: Attacker) -> None:
     listen = attacker.request("subscriptions/listen", {"notifications": {"resourceSubscriptions": [uri]}})
     silent = [session.events(), session.events(), *[listen] * 6]
     for data in silent:
-        connection = await attacker.send(data, SMALL)
-        connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        (await attacker.send(data, SMALL)).hold()
     await attacker.together(*(keep_busy(attacker) for _ in range(2)))
 
 

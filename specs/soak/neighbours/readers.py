@@ -12,7 +12,7 @@ from soak.mcp import Answer
 from soak.stage import Pace, Stage
 
 #: A receive asks for so many messages, or for what comes within so many milliseconds.
-LIMIT, MILLIS = 10, 3_000
+LIMIT, MILLIS = 10, 8_000
 #: Seconds between two messages for it.
 APART = 0.03
 
