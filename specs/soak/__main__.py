@@ -38,7 +38,8 @@ def main() -> int:
     plan = Plan(asked.seconds, asked.seed, asked.load, without, asked.tidegate.resolve(), folder)
     try:
         outcome = asyncio.run(stoppable(plan))
-    except Exception:
+    # Whatever it is, it is no claim that was broken.
+    except Exception:  # noqa: BLE001
         traceback.print_exc()
         print(f"soak: it failed itself; configs and logs are in {folder}", file=sys.stderr)
         return 2

@@ -21,6 +21,7 @@ CLAIMS = {
     "gapless": "a receive returns every message between its first and its last, each once",
     "updates": "a subscription over the untouched link is told of each message, and lasts",
     "restored": "a subscription over a faulty link lasts, and is told of messages again once the fault is over",
+    "patient": "a broker that turns connections away is tried at a bounded rate, however many calls come",
     "alive": "the gateway runs to the end, and no handler of it panics",
     "memory": "resident memory does not grow once the load is steady, and is bounded at any time",
     "threads": "the number of threads stays what it was at the start",

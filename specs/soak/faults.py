@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterator
 
+from soak.claims import Claims
 from soak.disturbances import RECOVERY, Disturbance, Disturbances
 from soak.link import Link
 from soak.processes import Broker
@@ -16,6 +18,9 @@ from soak.witness import Witness
 CALMS = (1.0, 3.0, 6.0, 2 * RECOVERY + 6.0)
 #: After so many seconds the gateway must know that a connection is dead of which it hears nothing more.
 FOUND_DEAD = 10.0
+#: So often a broker that turns connections away is tried at first, and in each second: one connection after the other
+#: of those that were healthy, and then as the config's `reconnect` says.
+TRIES, TRIES_A_SECOND = 50, 20
 
 
 def shuffled(rng: random.Random, kinds: list[str]) -> Iterator[str]:
@@ -24,7 +29,9 @@ def shuffled(rng: random.Random, kinds: list[str]) -> Iterator[str]:
         yield from rng.sample(kinds, len(kinds))
 
 
-async def disturb_link(link: Link, disturbances: Disturbances, rng: random.Random, without: set[str]) -> None:
+async def disturb_link(
+    link: Link, disturbances: Disturbances, rng: random.Random, without: set[str], claims: Claims
+) -> None:
     """Disturbs a link for ever."""
 
     async def last() -> None:
@@ -72,9 +79,13 @@ async def disturb_link(link: Link, disturbances: Disturbances, rng: random.Rando
             await link.open()
 
     async def turn_away() -> None:
+        before, begun = link.turned_away, time.monotonic()
         link.turning_away = True
         link.cut(hard=False)
         await last()
+        tries, seconds = link.turned_away - before, time.monotonic() - begun
+        if tries > TRIES + TRIES_A_SECOND * seconds:
+            claims.broken("patient", f"a broker that turned connections away was tried {tries} times in {seconds:.1f} s")
 
     faults: dict[str, Callable[[], Awaitable[None]]] = {
         "close": close,

@@ -28,6 +28,7 @@ class Link:
         self.splinters = False
         #: Connections that are taken and closed at once.
         self.turning_away = False
+        self.turned_away = 0
 
     async def open(self) -> None:
         """Listens; on the same port as before, if it has listened before."""
@@ -75,6 +76,7 @@ class Link:
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.turning_away:
+            self.turned_away += 1
             writer.close()
             return
         try:

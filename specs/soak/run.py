@@ -119,7 +119,7 @@ async def play(
     stage = outcome.stage
     rng = stage.rng("faults")
     disturbing: list[Coroutine[Any, Any, None]] = [
-        faults.disturb_link(link, stage.disturbances[CUT], rng, plan.without)
+        faults.disturb_link(link, stage.disturbances[CUT], rng, plan.without, stage.claims)
     ]
     if "kill" not in plan.without:
         killing = faults.kill_broker(mortal, stage.witnesses[MORTAL], stage.disturbances[MORTAL], stage.rng("kill"))

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from soak.hostile.attacker import Attacker
 from soak.hostile.bodies import batches, bodies, documents
-from soak.hostile.calls import cancels, topics
+from soak.hostile.calls import cancels, storms, topics
 from soak.hostile.heads import authorities, heads
 from soak.hostile.readers import deaf, streams
 from soak.hostile.sessions import sessions, subscriptions
@@ -26,6 +26,7 @@ KINDS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     "sessions": sessions,
     "subscriptions": subscriptions,
     "topics": topics,
+    "storms": storms,
     "cancels": cancels,
 }
 

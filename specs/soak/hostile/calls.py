@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
-from soak.config import STEADY
+from soak.config import CUT, MORTAL, STEADY, TIMEOUT
 from soak.hostile.attacker import Attacker
 
 #: Beyond the policy, or never to be published to. If one of them arrives, the witness tells.
@@ -46,6 +47,8 @@ FILTERS = [
     "$share/soak",
     "hostile/" + "+/" * 300 + "#",
 ]
+#: Seconds for which a storm lasts.
+STORM = 3.0
 
 
 async def topics(attacker: Attacker) -> None:
@@ -74,6 +77,21 @@ async def topics(attacker: Attacker) -> None:
             connection = await attacker.open()
             continue
         attacker.saw("refused" if b"error" in response.body.lower() else "taken")
+
+
+async def storms(attacker: Attacker) -> None:
+    """Publishes as fast as answers come, over the ways that fail: a refusal is answered fast."""
+    await attacker.together(*(storm(attacker, toolkit) for toolkit in (CUT, MORTAL) for _ in range(3)))
+
+
+async def storm(attacker: Attacker, toolkit: str) -> None:
+    connection = await attacker.open()
+    params = {"name": f"{toolkit}__publish", "arguments": {"topic": "hostile/storms", "payload": "x", "qos": 1}}
+    until = time.monotonic() + STORM
+    while time.monotonic() < until:
+        async with asyncio.timeout(TIMEOUT + 5):
+            response = await connection.exchange(attacker.request("tools/call", params))
+        attacker.saw("refused" if b"rror" in response.body else "taken")
 
 
 async def cancels(attacker: Attacker) -> None:
