@@ -1,0 +1,81 @@
+"""The gateway's config: three toolkits, the ways to their brokers, and timeouts short enough for a test."""
+
+from __future__ import annotations
+
+import json
+
+from soak.ledger import HOSTILE, ROOT
+
+#: How a toolkit's way to its broker is: untouched; through the link with faults; to a broker that is killed.
+STEADY, CUT, MORTAL = TOOLKITS = ("steady", "cut", "mortal")
+
+#: Seconds within which a call must be answered, as the config says.
+TIMEOUT = 15.0
+#: Seconds that a read, and a receive that does not say, waits for a message.
+READ_TIMEOUT = 8.0
+#: Seconds after which the gateway gives up what nobody uses: sessions, connections to brokers, clients' heads.
+SESSION_TIMEOUT = 15.0
+IDLE_TIMEOUT = 2.0
+HEADER_TIMEOUT = 10.0
+#: Seconds that a stop may take.
+SHUTDOWN_TIMEOUT = 10.0
+
+
+def millis(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def config(ports: dict[str, int]) -> str:
+    """The config with each toolkit's broker at its port; JSON is YAML."""
+    server = {"timeout": millis(TIMEOUT), "sessionTimeout": millis(SESSION_TIMEOUT), "keepAlive": 2_000}
+    http = {
+        "listen": "127.0.0.1:0",
+        "headerTimeout": millis(HEADER_TIMEOUT),
+        "bodyTimeout": millis(HEADER_TIMEOUT),
+    }
+    routes = [{"when": [{"toolkit": name}], "exit": f"mcp_mqtt_{name}"} for name in ports]
+    bindings: dict[str, object] = {
+        "http0": {"type": "http", "kind": "server", "options": http, "exit": "mcp_server0"},
+        "mcp_server0": {"type": "mcp", "kind": "server", "options": server, "exit": "mcp_proxy0"},
+        "mcp_proxy0": {"type": "mcp", "kind": "proxy", "routes": routes},
+    }
+    for name, port in ports.items():
+        bindings |= toolkit(name, port)
+    document = {
+        "name": "soak",
+        "workers": 2,
+        "shutdownTimeout": millis(SHUTDOWN_TIMEOUT),
+        "bindings": bindings,
+    }
+    return json.dumps(document, indent=2)
+
+
+def toolkit(name: str, port: int) -> dict[str, object]:
+    """One way to a broker."""
+    patterns = [f"{ROOT}/#", f"{HOSTILE}/#"]
+    options = {
+        "subscribe": patterns,
+        "publish": patterns,
+        "readTimeout": millis(READ_TIMEOUT),
+        "receiveTimeout": millis(READ_TIMEOUT),
+    }
+    client = {
+        "keepAlive": 4,
+        "connectTimeout": 3_000,
+        "idleTimeout": millis(IDLE_TIMEOUT),
+        "reconnect": {"min": 200, "max": 2_000},
+    }
+    return {
+        f"mcp_mqtt_{name}": {
+            "type": "mcp_mqtt",
+            "kind": "proxy",
+            "options": options,
+            "exit": f"mqtt_{name}",
+        },
+        f"mqtt_{name}": {"type": "mqtt", "kind": "client", "options": client, "exit": f"tcp_{name}"},
+        f"tcp_{name}": {
+            "type": "tcp",
+            "kind": "client",
+            "options": {"host": "127.0.0.1", "port": port, "connectTimeout": 3_000},
+        },
+    }

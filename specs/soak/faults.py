@@ -1,0 +1,146 @@
+"""What is done to the link and to the mortal broker: one fault after the other, each followed by a calm."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+
+from soak.claims import Claims
+from soak.disturbances import RECOVERY, Disturbance, Disturbances
+from soak.link import Link
+from soak.processes import Broker
+from soak.witness import Witness
+
+#: Calms between two faults, in seconds; the long ones leave time for what holds once a fault is over.
+CALMS = (1.0, 3.0, 6.0, 2 * RECOVERY + 6.0)
+#: After so many seconds the gateway must know that a connection is dead of which it hears nothing more.
+FOUND_DEAD = 10.0
+#: So often a broker that turns connections away is tried at first, and in each second: one connection after the other
+#: of those that were healthy, and then as the config's `reconnect` says.
+TRIES, TRIES_A_SECOND = 50, 20
+
+
+def shuffled(rng: random.Random, kinds: list[str]) -> Iterator[str]:
+    """All kinds in one order after the other, so that each comes early and often."""
+    while True:
+        yield from rng.sample(kinds, len(kinds))
+
+
+async def disturb_link(
+    link: Link, disturbances: Disturbances, rng: random.Random, without: set[str], claims: Claims
+) -> None:
+    """Disturbs a link for ever."""
+
+    async def last() -> None:
+        await asyncio.sleep(rng.uniform(0.3, 4.0))
+
+    async def close() -> None:
+        link.cut(hard=rng.random() < 0.5)
+
+    async def close_often() -> None:
+        for _ in range(rng.randrange(3, 12)):
+            link.cut(hard=rng.random() < 0.5)
+            await asyncio.sleep(rng.uniform(0.05, 0.5))
+
+    async def cut_within() -> None:
+        link.cut_within()
+        await last()
+
+    async def stall() -> None:
+        link.stall()
+        await last()
+
+    async def stall_and_close() -> None:
+        await stall()
+        link.cut(hard=True)
+
+    async def swallow() -> None:
+        link.swallow()
+        await asyncio.sleep(FOUND_DEAD)
+        link.cut(hard=True)
+
+    async def splinter() -> None:
+        link.splinters = True
+        await last()
+
+    async def delay() -> None:
+        link.delay = rng.uniform(0.02, 0.3)
+        await last()
+
+    async def refuse() -> None:
+        await link.refuse()
+        link.cut(hard=True)
+        try:
+            await last()
+        finally:
+            await link.open()
+
+    async def turn_away() -> None:
+        before, begun = link.turned_away, time.monotonic()
+        link.turning_away = True
+        link.cut(hard=False)
+        await last()
+        tries, seconds = link.turned_away - before, time.monotonic() - begun
+        if tries > TRIES + TRIES_A_SECOND * seconds:
+            claims.broken("patient", f"a broker that turned connections away was tried {tries} times in {seconds:.1f} s")
+
+    faults: dict[str, Callable[[], Awaitable[None]]] = {
+        "close": close,
+        "close often": close_often,
+        "cut within a packet": cut_within,
+        "stall": stall,
+        "stall and close": stall_and_close,
+        "swallow": swallow,
+        "splinter": splinter,
+        "delay": delay,
+        "refuse": refuse,
+        "turn away": turn_away,
+    }
+    kinds = [kind for kind in faults if kind not in without]
+    calms = itertools.cycle(CALMS)
+    for kind in shuffled(rng, kinds) if kinds else ():
+        await asyncio.sleep(next(calms) * rng.uniform(0.7, 1.3))
+        disturbance = disturbances.begin(kind)
+        try:
+            await faults[kind]()
+        finally:
+            link.pass_on()
+            disturbance.end()
+
+
+async def kill_broker(broker: Broker, witness: Witness, disturbances: Disturbances, rng: random.Random) -> None:
+    """Kills a broker and starts it again, for ever. It is disturbed until its witness is subscribed again."""
+    for hard in itertools.cycle([True, False]):
+        await asyncio.sleep(rng.choice(CALMS) + rng.uniform(2.0, 6.0))
+        disturbance: Disturbance = disturbances.begin("killed" if hard else "restarted")
+        try:
+            await broker.stop(hard)
+            await asyncio.sleep(rng.uniform(0.2, 3.0))
+        finally:
+            # Also when the run ends in between: what is to come needs the broker.
+            await asyncio.shield(asyncio.ensure_future(restart(broker, witness)))
+            disturbance.end()
+
+
+async def restart(broker: Broker, witness: Witness) -> None:
+    await broker.start()
+    await witness.begin()
+
+
+#: Every fault that can be left out of a run by name.
+KINDS = (
+    "close",
+    "close often",
+    "cut within a packet",
+    "stall",
+    "stall and close",
+    "swallow",
+    "splinter",
+    "delay",
+    "refuse",
+    "turn away",
+    "kill",
+)

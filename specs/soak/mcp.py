@@ -1,0 +1,128 @@
+"""Requests of MCP in each revision that the soak speaks, and what an answer means."""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from soak.wire import post
+
+MODERN, LEGACY, BATCHES = "2026-07-28", "2025-11-25", "2025-03-26"
+HEADERS = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+META = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+def encoded(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def named(method: str, params: Mapping[str, Any]) -> str | None:
+    """What the Mcp-Name header repeats of a request's params."""
+    return params.get("uri") if method == "resources/read" else params.get("name")
+
+
+class Stateless:
+    """Requests of 2026-07-28: each tells its version, and repeats in headers what it asks for."""
+
+    def request(self, call: str, method: str, params: Mapping[str, Any]) -> bytes:
+        body = {"jsonrpc": "2.0", "id": call, "method": method, "params": {**params, "_meta": META}}
+        headers = {**HEADERS, "mcp-protocol-version": MODERN, "mcp-method": method}
+        if name := named(method, params):
+            headers["mcp-name"] = name
+        return post(encoded(body), headers)
+
+
+@dataclass
+class Session:
+    """Requests within a session of an older revision."""
+
+    revision: str
+    identity: str
+
+    @staticmethod
+    def initialize(call: str, revision: str) -> bytes:
+        params = {
+            "protocolVersion": revision,
+            "capabilities": {},
+            "clientInfo": {"name": "soak", "version": "1"},
+        }
+        body = {"jsonrpc": "2.0", "id": call, "method": "initialize", "params": params}
+        return post(encoded(body), HEADERS)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {**HEADERS, "mcp-session-id": self.identity, "mcp-protocol-version": self.revision}
+
+    def request(self, call: str, method: str, params: Mapping[str, Any]) -> bytes:
+        return post(encoded({"jsonrpc": "2.0", "id": call, "method": method, "params": params}), self.headers)
+
+    def batch(self, messages: list[dict[str, Any]]) -> bytes:
+        return post(encoded(messages), self.headers)
+
+    def events(self) -> bytes:
+        """The GET that opens the session's event stream."""
+        headers = {**self.headers, "accept": "text/event-stream"}
+        return post(b"", headers, "GET").replace(b"content-length: 0\r\n", b"")
+
+    def end(self) -> bytes:
+        return post(b"", self.headers, "DELETE")
+
+
+class End(enum.Enum):
+    """How a call ended, as its answer tells."""
+
+    DONE = "done"
+    #: It was not sent to the broker.
+    UNSENT = "not sent"
+    #: It may have reached the broker.
+    UNCONFIRMED = "unconfirmed"
+    #: It failed otherwise.
+    FAILED = "failed"
+    #: No answer came, or none that can be read.
+    UNANSWERED = "unanswered"
+
+
+@dataclass
+class Answer:
+    """What a call was answered, and when."""
+
+    end: End
+    #: Every word of it that is there for people.
+    told: str
+    result: dict[str, Any]
+    begun: float
+    ended: float
+
+    @property
+    def done(self) -> bool:
+        return self.end is End.DONE
+
+
+def meaning(message: Any, call: str) -> tuple[End, str, dict[str, Any]]:
+    """What a message says of the call that it answers. ValueError if it is no answer to that call."""
+    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or message.get("id") != call:
+        raise ValueError(f"no answer to {call}")
+    if "error" in message:
+        told = message["error"]["message"]
+        return failure(told), told, {}
+    result = message["result"]
+    if not result.get("isError"):
+        return End.DONE, "", result
+    told = " ".join(str(item.get("text", "")) for item in result["content"])
+    return failure(told), told, result
+
+
+def failure(told: str) -> End:
+    """Which failure an error's sentence means: it always says what may have become of a message."""
+    lower = told.lower()
+    if "may have been" in lower:
+        return End.UNCONFIRMED
+    if "not delivered" in lower or "not sent" in lower:
+        return End.UNSENT
+    return End.FAILED

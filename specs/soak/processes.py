@@ -1,0 +1,122 @@
+"""The real parts: mosquitto and tidegate, as child processes that are ended with the run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import socket
+from pathlib import Path
+
+#: How long a start or a stop may take on a slow machine.
+PATIENCE = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Broker:
+    """A mosquitto on a port of its own, which it keeps when it is started again."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.port = free_port()
+        self._log = folder / f"{name}.log"
+        self._config = folder / f"{name}.conf"
+        # A slow witness must not make the broker drop what was delivered to it.
+        self._config.write_text(
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 0\n"
+            "log_type error\nlog_type warning\nlog_type notice\n"
+        )
+        self._child: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Starts it, and returns once it listens."""
+        mosquitto = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+        with self._log.open("ab") as log:
+            self._child = await asyncio.create_subprocess_exec(
+                mosquitto, "-c", str(self._config), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                if self._child.returncode is not None:
+                    raise RuntimeError(f"mosquitto ended with {self._child.returncode}; see {self._log}")
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                    writer.close()
+                    return
+                await asyncio.sleep(0.02)
+
+    async def stop(self, hard: bool = False) -> None:
+        child, self._child = self._child, None
+        if child is None or child.returncode is not None:
+            return
+        if hard:
+            child.kill()
+        else:
+            child.terminate()
+        await child.wait()
+
+
+class Gateway:
+    """A `tidegate start` whose log goes to a file."""
+
+    def __init__(self, binary: Path, folder: Path, config: str) -> None:
+        self._binary = binary
+        self._config = folder / "tidegate.yaml"
+        self._config.write_text(config)
+        self.log = folder / "tidegate.log"
+        self.address = ("127.0.0.1", 0)
+        self.pid = 0
+        self._stdout: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Starts it, and returns once it has told where it listens."""
+        with self.log.open("wb") as log:
+            self._child = await asyncio.create_subprocess_exec(
+                str(self._binary), "start", "--config", str(self._config), "--log", "json",
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
+                env={name: value for name, value in os.environ.items() if name != "TIDEGATE_LOG"},
+            )  # fmt: skip
+        self.pid = self._child.pid
+        told = asyncio.get_running_loop().create_future()
+        self._stdout = asyncio.create_task(self._read(told))
+        async with asyncio.timeout(PATIENCE):
+            self.address = ("127.0.0.1", int(await told))
+
+    async def _read(self, told: asyncio.Future[str]) -> None:
+        """Reads standard output to its end."""
+        stdout = self._child.stdout
+        assert stdout is not None
+        while line := await stdout.readline():
+            if not told.done() and (found := re.search(rb"http://127\.0\.0\.1:(\d+)/", line)):
+                told.set_result(found[1].decode())
+        if not told.done():
+            told.set_exception(RuntimeError(f"tidegate did not start; see {self.log}"))
+
+    @property
+    def running(self) -> bool:
+        return self._child.returncode is None
+
+    async def terminate(self, within: float) -> int | None:
+        """Asks it to stop; its exit code, or None if it had to be killed."""
+        if self.running:
+            self._child.terminate()
+        try:
+            async with asyncio.timeout(within):
+                code = await self._child.wait()
+        except TimeoutError:
+            await self.kill()
+            return None
+        if self._stdout:
+            await self._stdout
+        return code
+
+    async def kill(self) -> None:
+        if self.pid and self.running:
+            self._child.kill()
+            await self._child.wait()
