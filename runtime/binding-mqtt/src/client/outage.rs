@@ -76,7 +76,7 @@ impl Outage {
                     code,
                     connections,
                     calls,
-                    "a broker cannot be used for {seconds} s: {reason}"
+                    "the broker has not been connected for {seconds} s: {reason}"
                 );
             }
             Some(Line::Over { .. }) | None => {}

@@ -93,10 +93,11 @@ impl Connection {
     pub(super) fn accuse(&mut self, w: &mut Work<'_, '_>, code: Option<ReasonCode>) {
         let alone = matches!(self.purpose, Purpose::Quarantine | Purpose::Trial);
         let cause = match code.map_or(Some(Cause::Unknown), cause_of) {
+            _ if self.phase != Phase::Ready => return,
             // There is nothing else that it could have been.
             Some(_) if alone => Cause::Packet,
-            Some(cause) if self.phase == Phase::Ready => cause,
-            _ => return,
+            Some(cause) => cause,
+            None => return,
         };
         let suspects = self.under_way(w.cx.now(), w.streams);
         let quarantine = &mut w.shared.quarantine;

@@ -282,3 +282,26 @@ fn a_connection_in_quarantine_counts_and_is_closed_when_idle() {
     }
     house.assert_idle();
 }
+
+#[test]
+fn a_trial_that_could_not_be_made_convicts_nobody() {
+    let (mut house, _, shared) = neighbour("{}");
+    for filter in ["one/#", "two/#"] {
+        house.subscribe(&[(filter, 0)]);
+        house.subscribed(shared);
+    }
+    drop_with(&mut house, shared, ReasonCode::TOPIC_FILTER_INVALID);
+    let shared = resubscribed(&mut house);
+    house.subscribe(&[("one/#", 0)]);
+    let bytes = house.opened();
+    house.break_off(bytes, "connection refused");
+    house.advance(1_000);
+    let stream = house.subscribe(&[("one/#", 0)]);
+    let (bytes, _) = house.connect();
+    let subscribe = house.subscribed(bytes);
+    house.suback(bytes, &subscribe, 0);
+    house.seen(stream).granted();
+    house.subscribe(&[("one/#", 0)]);
+    house.no_connection();
+    assert_eq!(house.subscribed(shared).filters[0].filter, "one/#");
+}
