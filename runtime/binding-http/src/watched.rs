@@ -1,52 +1,85 @@
-//! A socket that tells when its client does not read.
+//! A socket that tells what its client sends and takes.
 //!
-//! A response is out of hyper's sight when its last piece is in hyper's buffer, and a client that is
-//! slow with that piece is not one that asks for nothing.
+//! A response is out of hyper's sight when its last piece is in hyper's buffer; only the socket knows
+//! that a client does not take it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
-use crate::quiet::Quiet;
+use crate::activity::Activity;
 
-/// The socket.
+/// A socket that can be written to without regard to its readiness.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// Writes what there is room for now.
+    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+impl Socket for TcpStream {
+    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        SockRef::from(self).send_vectored(slices)
+    }
+}
+
+/// The socket, and whom it tells.
 #[derive(Debug)]
 pub(crate) struct Watched<S> {
     socket: S,
-    quiet: Quiet,
+    activity: Activity,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
-    pub(crate) const fn new(socket: S, quiet: Quiet) -> Self {
-        Self { socket, quiet }
+impl<S: Socket> Watched<S> {
+    pub(crate) const fn new(socket: S, activity: Activity) -> Self {
+        Self { socket, activity }
     }
 
-    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.quiet.stuck(written.is_pending());
+    fn wrote(
+        &self,
+        written: Poll<io::Result<usize>>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if written.is_pending() {
+            if self.activity.retries()
+                && let Ok(count @ 1..) = self.socket.write_now(slices)
+            {
+                self.activity.wrote();
+                return Poll::Ready(Ok(count));
+            }
+            self.activity.blocked();
+        } else {
+            self.activity.wrote();
+        }
         written
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
+impl<S: Socket> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(task, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(task, buffer);
+        if let Some(bytes @ [_, ..]) = buffer.filled().get(before..) {
+            self.activity.received(bytes);
+        }
+        read
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: Socket> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(task, bytes);
-        self.wrote(written)
+        self.wrote(written, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -55,7 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(task, slices);
-        self.wrote(written)
+        self.wrote(written, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -73,30 +106,129 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::time::Duration;
 
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
     use tokio::time::timeout;
 
     use super::*;
+    use crate::activity::{Expired, Timeouts};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A pipe of few bytes; its kernel has some more room of which it does not tell.
+    struct Pipe {
+        pipe: DuplexStream,
+        untold: Cell<usize>,
+    }
+
+    impl Socket for Pipe {
+        fn write_now(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+            match self.untold.take() {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                room => Ok(room),
+            }
+        }
+    }
+
+    impl AsyncRead for Pipe {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            task: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.pipe).poll_read(task, buffer)
+        }
+    }
+
+    impl AsyncWrite for Pipe {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            task: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.pipe).poll_write(task, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.pipe).poll_flush(task)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.pipe).poll_shutdown(task)
+        }
+    }
+
+    /// A connection whose request has been answered, and its client.
+    fn answered(room: usize) -> (Watched<Pipe>, DuplexStream, Activity) {
+        let (pipe, client) = duplex(room);
+        let activity = Activity::begin(Timeouts {
+            header: SECOND,
+            idle: SECOND,
+            write: 5 * SECOND,
+        });
+        drop(activity.request());
+        let untold = Cell::new(0);
+        let socket = Watched::new(Pipe { pipe, untold }, activity.clone());
+        (socket, client, activity)
+    }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_whose_client_does_not_read_is_not_quiet() {
-        let patience = Duration::from_secs(1);
-        let (socket, mut client) = duplex(8);
-        let quiet = Quiet::now();
-        let mut socket = Watched::new(socket, quiet.clone());
+    async fn a_connection_whose_client_does_not_read_is_not_idle() {
+        let (mut socket, mut client, activity) = answered(8);
         // The response is longer than what lies between the two.
-        let writing = timeout(patience, socket.write_all(b"0123456789ab"));
+        let writing = timeout(SECOND, socket.write_all(b"0123456789ab"));
         assert!(writing.await.is_err(), "nobody reads");
-        assert!(timeout(10 * patience, quiet.lasts(patience)).await.is_err());
+        assert!(timeout(3 * SECOND, activity.expires()).await.is_err());
         let mut read = [0; 8];
         client
             .read_exact(&mut read)
             .await
             .expect("what was written");
         socket.write_all(b"89ab").await.expect("there is room");
-        let lasts = timeout(10 * patience, quiet.lasts(patience)).await;
-        assert!(lasts.is_ok(), "now nothing happens");
+        assert_eq!(activity.expires().await, Expired::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_byte_by_byte_stays_and_one_that_stops_does_not() {
+        let (mut socket, mut client, activity) = answered(8);
+        let write = socket.write_all(&[b'x'; 30]);
+        let read = async {
+            for _ in 0..10 {
+                tokio::time::sleep(4 * SECOND).await;
+                client.read_u8().await.expect("a byte");
+            }
+            std::future::pending::<()>().await;
+        };
+        let start = tokio::time::Instant::now();
+        tokio::select! {
+            _ = write => unreachable!("the client does not read all of it"),
+            () = read => unreachable!("it stays"),
+            expired = activity.expires() => assert_eq!(expired, Expired::Write),
+        }
+        assert_eq!(start.elapsed(), (10 * 4 + 5) * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_has_taken_something_where_there_is_room_though_none_is_told_of() {
+        let (mut socket, _client, activity) = answered(8);
+        let write = |socket: &mut Watched<Pipe>| {
+            let slices = [IoSlice::new(&[b'x'; 30])];
+            let mut task = Context::from_waker(std::task::Waker::noop());
+            Pin::new(socket).poll_write(&mut task, &slices[0])
+        };
+        assert!(matches!(write(&mut socket), Poll::Ready(Ok(8))));
+        assert!(write(&mut socket).is_pending());
+        assert_eq!(activity.expires().await, Expired::Write);
+        socket.socket.untold.set(3);
+        activity.retry_write();
+        assert!(matches!(write(&mut socket), Poll::Ready(Ok(3))));
+        assert!(write(&mut socket).is_pending());
+        assert!(activity.progressed());
+        assert_eq!(activity.expires().await, Expired::Write);
+        activity.retry_write();
+        assert!(write(&mut socket).is_pending());
+        assert!(!activity.progressed(), "nothing was taken");
     }
 }

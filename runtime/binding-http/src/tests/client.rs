@@ -64,11 +64,16 @@ impl Client {
     /// The next response, with a body of known length.
     pub(super) async fn response(&mut self) -> Response {
         let mut response = self.head().await;
-        let length = response.head.split("content-length: ").nth(1);
+        response.body = self.body_of(&response).await;
+        response
+    }
+
+    /// The body of known length behind a head.
+    pub(super) async fn body_of(&mut self, head: &Response) -> String {
+        let length = head.head.split("content-length: ").nth(1);
         let length = length.and_then(|it| it.split("\r\n").next()?.parse().ok());
         let body = self.exactly(length.unwrap_or(0)).await;
-        response.body = String::from_utf8(body).expect("a text");
-        response
+        String::from_utf8(body).expect("a text")
     }
 
     /// The next chunk of a body.
