@@ -11,8 +11,12 @@
     reason = "a bench that cannot go on says so"
 )]
 
+mod bodies;
 mod chain;
+mod crowd;
 mod toolkit;
+
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -25,11 +29,13 @@ use tidegate_binding_mqtt::codec::{
 };
 use tidegate_engine::testing::Rig;
 use tidegate_engine::{BindingId, Output, StreamId};
-use tidegate_streams::Frame;
 use tidegate_streams::bytes_stream::BytesBegin;
-use tidegate_streams::http_stream::HttpRequest;
+use tidegate_streams::http_stream::{HttpBeginEx, HttpRequest};
+use tidegate_streams::{BeginEx, Frame};
 
+pub use bodies::{Body, bodies};
 pub use chain::Chain;
+pub use crowd::Crowd;
 pub use toolkit::Toolkit;
 
 /// A gateway between a played `http · server` and a played `tcp · client`.
@@ -110,6 +116,64 @@ impl House {
     pub fn publish(&mut self, body: &Bytes) -> usize {
         let request = self.post(body);
         self.answered(request)
+    }
+
+    /// One body, as it is read from a socket in buffers of `part` bytes, to its response; the longest
+    /// turn of the worker that it took. Where it opens a batch, `session` is the one that takes it.
+    pub fn body(&mut self, body: &Body, part: usize, session: &str) -> Duration {
+        let headers = if body.batch {
+            legacy_headers(session)
+        } else {
+            let mut headers = self.headers.clone();
+            let method = HeaderValue::from_static(body.method);
+            headers.insert("mcp-method", method);
+            headers
+        };
+        let request = HttpRequest {
+            method: Method::POST,
+            path: "/mcp".into(),
+            headers,
+            content_length: i64::try_from(body.text.len()).expect("a length"),
+        };
+        let (entry, server) = (self.entry, self.server);
+        let stream = self.rig.open(entry, server, request);
+        let mut longest = Duration::ZERO;
+        let mut rest = body.text.clone();
+        while !rest.is_empty() && self.rig.turn(entry, |cx| cx.is_sending(stream)) {
+            let credit = self.rig.turn(entry, |cx| cx.credit(stream));
+            let part = rest.split_to(rest.len().min(part).min(credit));
+            let began = Instant::now();
+            self.rig.send(entry, stream, Frame::data(part));
+            longest = longest.max(began.elapsed());
+        }
+        let mut turn = |rig: &mut Rig, frame: Option<Frame>| {
+            let began = Instant::now();
+            rig.turn(entry, |cx| {
+                if let Some(frame) = frame.filter(|_| cx.is_sending(stream)) {
+                    cx.send(stream, frame);
+                }
+            });
+            longest = longest.max(began.elapsed());
+        };
+        turn(&mut self.rig, Some(Frame::end()));
+        // What gives way goes on in the next turns.
+        (0..100).for_each(|_| turn(&mut self.rig, None));
+        self.serve();
+        self.rig.turn(entry, |cx| cx.terminate(stream, None, None));
+        let frames = self.rig.frames(entry, stream);
+        let is_answer = |frame: &Frame| matches!(frame, Frame::Begin(_));
+        assert!(frames.iter().any(is_answer), "{} is answered", body.name);
+        longest
+    }
+
+    /// Begins a session of 2025-03-26.
+    pub fn session(&mut self) -> String {
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-03-26","capabilities":{}}}"#;
+        let headers = std::mem::replace(&mut self.headers, legacy_headers(""));
+        self.headers.remove("mcp-session-id");
+        let stream = self.post(&Bytes::from_static(body.as_bytes()));
+        self.headers = headers;
+        session_id(self.rig.frames(self.entry, stream))
     }
 
     /// One call of `receive` that is satisfied by `messages` messages of this payload; the length of
@@ -241,6 +305,30 @@ impl House {
     }
 }
 
+/// The session that a response to `initialize` names.
+fn session_id(response: Vec<Frame>) -> String {
+    let id = response.into_iter().find_map(|frame| match frame {
+        Frame::Begin(begin) => match begin.into_inner() {
+            BeginEx::Http(HttpBeginEx::Response(head)) => {
+                head.headers.get("mcp-session-id").cloned()
+            }
+            _ => None,
+        },
+        _ => None,
+    });
+    let id = id.expect("a session began");
+    id.to_str().expect("ASCII").to_owned()
+}
+
+fn legacy_headers(session: &str) -> HeaderMap {
+    let pairs = [
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-session-id", session),
+    ];
+    fields(&pairs)
+}
+
 fn headers(tool: &str) -> HeaderMap {
     let pairs = [
         ("content-type", "application/json"),
@@ -249,11 +337,15 @@ fn headers(tool: &str) -> HeaderMap {
         ("mcp-method", "tools/call"),
         ("mcp-name", tool),
     ];
-    let pair = |(name, value): (&'static str, &str)| {
+    fields(&pairs)
+}
+
+fn fields(pairs: &[(&'static str, &str)]) -> HeaderMap {
+    let field = |(name, value): &(&'static str, &str)| {
         let value = HeaderValue::from_str(value).expect("a header");
         (HeaderName::from_static(name), value)
     };
-    pairs.into_iter().map(pair).collect()
+    pairs.iter().map(field).collect()
 }
 
 /// The body of a call of `publish`, or of another tool with its arguments.

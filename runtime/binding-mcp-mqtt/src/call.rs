@@ -52,6 +52,8 @@ pub(crate) enum Params {
 pub(crate) struct Call {
     pub(crate) tool: Tool,
     pub(crate) header: TopicHeader,
+    /// What was read of the params already, which came beside their first part.
+    read: Option<Pooled<DataEx>>,
     parts: SmallVec<[Bytes; 2]>,
     gathered: BytesMut,
     length: usize,
@@ -71,6 +73,7 @@ impl Call {
                 values: topics.map(|header| header.value).collect(),
                 required: call.headers_required,
             },
+            read: None,
             parts: SmallVec::new(),
             gathered: BytesMut::new(),
             length: 0,
@@ -79,19 +82,21 @@ impl Call {
     }
 
     /// Takes a part; the params, if it was the last one.
-    pub(crate) fn add(&mut self, data: Data) -> Result<Option<Params>, McpReset> {
+    pub(crate) fn add(&mut self, mut data: Data) -> Result<Option<Params>, McpReset> {
         let first = self.length == 0;
         self.length += data.payload.len();
         if self.length > self.bound {
             return Err(too_large(self.bound));
         }
         let last = data.flags.is_fin();
-        if first
-            && last
-            && let Some(DataEx::Mcp(read)) = data.extension.map(Pooled::into_inner)
-            && let Some(document) = read.of(&data.payload)
-        {
-            return Ok(Some(Params::Read(document)));
+        if first && last {
+            if let Some(DataEx::Mcp(read)) = data.extension.map(Pooled::into_inner)
+                && let Some(document) = read.of(&data.payload)
+            {
+                return Ok(Some(Params::Read(document)));
+            }
+        } else if first {
+            self.read = data.extension.take();
         }
         if self.parts.len() >= PARTS && data.payload.len() < SMALL {
             self.gathered.extend_from_slice(&data.payload);
@@ -105,7 +110,13 @@ impl Call {
     /// What has come.
     pub(crate) fn take(&mut self) -> Params {
         self.gather();
-        Params::Text(std::mem::take(&mut self.parts).into_iter().collect())
+        let text = std::mem::take(&mut self.parts).into_iter().collect();
+        if let Some(DataEx::Mcp(read)) = self.read.take().map(Pooled::into_inner)
+            && let Some(document) = read.of_parts(&text)
+        {
+            return Params::Read(document);
+        }
+        Params::Text(text)
     }
 
     fn gather(&mut self) {

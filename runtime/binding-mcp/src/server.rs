@@ -9,10 +9,12 @@
 //! Behind this binding nobody knows the era, nor JSON-RPC ids, nor HTTP. `params` and `result` pass
 //! as slices of what came; the envelope is written around them.
 //!
-//! Bounds: `maxMessageSize` for a message, 256 requests at a time of a session or of standard input
-//! (one more is refused), `maxSessions`, 1,000 subscriptions of a session or a `listen`; updates for
-//! a client that does not read are coalesced by URI. Beyond 256 KiB that a client does not read, the
-//! sender of its result is held back, its progress is not told, and on a line it is not heard.
+//! Bounds: `maxMessageSize` for a message, 100 messages and 16 MiB of results of a batch, 256 requests
+//! at a time of a session or of standard input (one more is refused), `maxSessions`; 1,000
+//! subscriptions of a session or a `listen` with `maxSessionBytes` of URIs, and `maxSubscriptionBytes`
+//! of a worker. Updates for a client that does not read are coalesced by URI. Beyond 256 KiB that a
+//! client does not read, the sender of its result is held back, its progress is not told, and on a
+//! line it is not heard. What is kept for longer than a request is copied out of the buffer it came in.
 
 mod batch;
 mod binding;
@@ -20,6 +22,7 @@ mod capabilities;
 mod envelope;
 mod era;
 mod errors;
+mod events;
 mod headers;
 mod http;
 mod initialize;

@@ -329,6 +329,8 @@ impl Handle {
             if idle {
                 self.0.armed.set(next);
                 match next {
+                    // Work that gives way goes on once the edges have had their turn.
+                    Some(deadline) if deadline <= self.now() => tokio::task::yield_now().await,
                     Some(deadline) => self.sleep_until(deadline).await,
                     None => self.0.rearm.notified().await,
                 }

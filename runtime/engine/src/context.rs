@@ -379,6 +379,9 @@ impl Context<'_> {
     }
 
     /// Sets a timer. `kind` tells the binding's timers apart; `reason` tells people why it is set.
+    ///
+    /// It never fires in the turn in which it is set. One that is due at once fires in the next turn:
+    /// this is how long work gives way, a piece for each turn.
     pub fn timer(
         &mut self,
         after: Duration,

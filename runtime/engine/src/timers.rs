@@ -61,10 +61,16 @@ impl Timers {
         set
     }
 
-    /// Takes the first timer that is due.
-    pub(crate) fn pop_due(&mut self, now: Time) -> Option<Timer> {
+    /// Tells the timers that are set by now from those that are set later.
+    pub(crate) const fn newest(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Takes the first timer that is due, of those that were set when `newest` was the newest one.
+    pub(crate) fn pop_due(&mut self, now: Time, newest: u64) -> Option<Timer> {
         let Reverse((deadline, id)) = self.queue.peek()?;
-        if *deadline > now {
+        // A later one that is due already has no earlier one behind it.
+        if *deadline > now || id.sequence > newest {
             return None;
         }
         let timer = self.pending.try_remove(id.key);
@@ -162,7 +168,7 @@ mod tests {
                     }
                     _ => {
                         now += number;
-                        while let Some(fired) = timers.pop_due(Time::from_micros(now)) {
+                        while let Some(fired) = timers.pop_due(Time::from_micros(now), u64::MAX) {
                             let first = model.pop_first();
                             prop_assert_eq!(first.map(|((_, kind), _)| kind), Some(fired.kind));
                         }

@@ -232,7 +232,8 @@ impl Worker {
     }
 
     /// When the next timer is due, and why; never a time that has passed after a turn that left the
-    /// worker idle.
+    /// worker idle. Where it is the time of that turn, another turn is due as soon as the edges have
+    /// had theirs.
     pub fn next_deadline(&self) -> Option<(Time, &'static str)> {
         self.core.timers.next()
     }
@@ -309,7 +310,8 @@ impl Worker {
 
     fn fire_timers(&mut self) {
         let now = self.core.now;
-        while let Some(timer) = self.core.timers.pop_due(now) {
+        let newest = self.core.timers.newest();
+        while let Some(timer) = self.core.timers.pop_due(now, newest) {
             let token = timer.token;
             self.dispatch(
                 timer.binding,

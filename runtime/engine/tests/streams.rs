@@ -490,6 +490,65 @@ fn timers_fire_in_order_of_deadline_and_a_cancelled_one_does_not() {
 }
 
 #[test]
+fn work_that_gives_way_goes_on_in_the_next_turn() {
+    /// Works a piece at a time, each an update of its caller.
+    struct InPieces(Option<StreamId>);
+    impl InPieces {
+        fn work(&self, cx: &mut Context<'_>, left: u32) {
+            let Some(stream) = self.0 else { return };
+            cx.send(
+                stream,
+                Frame::part(DataFlags::WHOLE, Bytes::from_static(b"x")),
+            );
+            match left {
+                0 => cx.terminate(stream, None, None),
+                left => {
+                    cx.timer(
+                        Duration::from_millis(0),
+                        Token(left - 1),
+                        0,
+                        "the next piece",
+                    );
+                }
+            }
+        }
+    }
+    impl Binding for InPieces {
+        fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, _: BeginEx) {
+            cx.accept(stream, Token(9));
+            cx.send(stream, Frame::begin(BytesBegin::default()));
+            self.0 = Some(stream);
+            self.work(cx, 2);
+        }
+        fn on_frame(&mut self, _: &mut Context<'_>, _: At, _: Frame) {}
+        fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _: u32) {
+            self.work(cx, token.0);
+        }
+        fn on_fault(&mut self, _: &mut Context<'_>, _: Token) {}
+    }
+    let mut rig = Rig::new();
+    let worker = rig.attach(InPieces(None));
+    let caller = rig.edge(100);
+    let stream = rig.open(caller, worker, BytesBegin::default());
+    let pieces = |rig: &mut Rig| {
+        let frames = rig.frames(caller, stream);
+        let is_piece = |frame: &&Frame| matches!(frame, Frame::Data(_));
+        frames.iter().filter(is_piece).count()
+    };
+    assert_eq!(pieces(&mut rig), 1);
+    let now = rig.now();
+    assert_eq!(rig.worker.next_deadline(), Some((now, "the next piece")));
+    for _ in 0..2 {
+        // Whatever the turn is for, one piece is done in it.
+        rig.turn(caller, |_| ());
+        assert_eq!(pieces(&mut rig), 1);
+    }
+    rig.turn(caller, |cx| cx.terminate(stream, None, None));
+    rig.outputs(caller);
+    rig.assert_idle();
+}
+
+#[test]
 fn a_timer_of_an_exchange_can_end_it() {
     let mut house = house(100, 100);
     let (call, onward) = house.open();

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::index::{Entry, Index};
 use crate::parts::Parts;
 use crate::scan;
-use crate::unescape::unescaped;
+use crate::unescape;
 use crate::value::Value;
 
 /// How much of a message is read.
@@ -15,11 +15,17 @@ use crate::value::Value;
 pub struct Limits {
     /// How deep arrays and objects may lie within each other; at most 128.
     pub depth: u32,
+    /// How many elements an array may have that is the whole message. One more is refused where it
+    /// begins, and nothing behind it is read.
+    pub elements: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { depth: 128 }
+        Self {
+            depth: 128,
+            elements: u32::MAX,
+        }
     }
 }
 
@@ -29,48 +35,56 @@ pub struct Document {
     parts: Parts,
     index: Index,
     /// Which value.
-    root: u32,
+    root: Place,
 }
 
 /// Which value of a document, without a hold on the document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place(pub(crate) u32);
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Its place in the list, or [`Place::UNLISTED`].
+    pub(crate) at: u32,
+    pub(crate) entry: Entry,
+}
+
+impl Place {
+    /// Where a value is that is in an unlisted container.
+    pub(crate) const UNLISTED: u32 = u32::MAX - 1;
+
+    pub(crate) const fn unlisted(entry: Entry) -> Self {
+        Self {
+            at: Self::UNLISTED,
+            entry,
+        }
+    }
+}
 
 impl Document {
     /// Checks a message.
     pub fn parse(parts: Parts, limits: Limits) -> Result<Self, Error> {
         let mut index = Index::reused();
-        scan::check(&mut Cursor::at(&parts, 0), limits.depth, &mut index)?;
-        Ok(Self {
-            parts,
-            index,
-            root: 0,
-        })
-    }
-
-    /// A part of a message that was checked, which is this one value.
-    pub(crate) const fn checked(parts: Parts, index: Index) -> Self {
-        Self {
-            parts,
-            index,
-            root: 0,
-        }
+        scan::check(&mut Cursor::at(&parts, 0), limits, &mut index)?;
+        let root = Place {
+            at: 0,
+            entry: index.get(0),
+        };
+        Ok(Self { parts, index, root })
     }
 
     /// The value.
-    pub fn root(&self) -> Value<'_> {
+    #[inline]
+    pub const fn root(&self) -> Value<'_> {
         Value::at(self, self.root)
     }
 
     /// A value of the same message.
-    pub fn value(&self, place: Place) -> Value<'_> {
-        Value::at(self, place.0)
+    pub const fn value(&self, place: Place) -> Value<'_> {
+        Value::at(self, place)
     }
 
     /// Another value of the same message, from now on.
     #[must_use]
     pub const fn at(mut self, place: Place) -> Self {
-        self.root = place.0;
+        self.root = place;
         self
     }
 
@@ -83,7 +97,10 @@ impl Document {
     #[inline]
     pub(crate) fn is_text(&self, string: Entry, text: &str) -> bool {
         if string.escaped {
-            return self.is_escaped_text(string, text);
+            // An escape of six bytes may stand for one.
+            let content = (string.end - string.start) as usize - 2;
+            return (text.len()..=6 * text.len()).contains(&content)
+                && self.is_escaped_text(string, text);
         }
         (string.end - string.start) as usize == text.len() + 2
             && self.parts.has_at(string.start as usize + 1, text)
@@ -92,22 +109,23 @@ impl Document {
     #[cold]
     fn is_escaped_text(&self, string: Entry, text: &str) -> bool {
         let content = string.start as usize + 1..(string.end as usize).saturating_sub(1);
-        unescaped(&self.parts, content) == text.as_bytes()
+        unescape::is(&self.parts, content, text)
     }
 
     pub(crate) const fn index(&self) -> &Index {
         &self.index
     }
 
-    /// How many values and names the message has.
-    pub fn values(&self) -> usize {
-        self.index.len() as usize
-    }
-
     /// Whether these bytes are the value's text: not equal ones, but the very same.
     pub fn is_of(&self, text: &Bytes) -> bool {
         let own = self.parts.one(self.root().range());
         own.is_some_and(|own| own.as_ptr_range() == text.as_ptr_range())
+    }
+
+    /// The same of a text in several buffers, wherever each of them ends.
+    pub fn is_of_parts(&self, text: &Parts) -> bool {
+        let own = self.parts.slice(self.root().range());
+        own.is_same(text)
     }
 
     /// The text of the value; the message itself where the value is all of it.

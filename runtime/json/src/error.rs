@@ -42,6 +42,9 @@ pub enum Fault {
     /// Arrays and objects within each other beyond the limit.
     #[error("arrays and objects are nested too deep")]
     Depth,
+    /// An array that is the whole text has more elements than are read.
+    #[error("the array has too many elements")]
+    Elements,
 }
 
 /// An object has a member twice, so that it is not clear which one is meant.

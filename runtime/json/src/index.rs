@@ -1,15 +1,20 @@
 //! Where the values of a message lie: written down while it is checked, so that nobody has to look
 //! for a value's end again.
 //!
-//! One flat list in the order of the text, 16 bytes for each value and each name, whatever its size.
-//! A text of nothing but one-digit numbers takes eight times its size here, for as long as it is read.
+//! One flat list in the order of the text, 16 bytes for each value and each name, and at most
+//! [`ROOM`] of them whatever the message holds. A message that has more values does without some:
+//! the innermost container in which the list comes to its end is *unlisted*, its own entry stays and
+//! those of what is in it are taken back. What is in an unlisted container is found in the text.
 
 use std::cell::RefCell;
 
+use crate::document::Place;
 use crate::value::Kind;
 
-/// A list longer than this is not kept for the next message.
-const KEPT: usize = 512;
+/// How many entries a list may have: 8 KiB.
+pub(crate) const ROOM: usize = 512;
+/// How many entries the memory of a new list has room for.
+const FIRST_ROOM: usize = 32;
 
 /// Where one value lies.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +28,8 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
     /// A string with escapes.
     pub(crate) escaped: bool,
+    /// A container of whose content nothing is in the list.
+    pub(crate) unlisted: bool,
 }
 
 impl Entry {
@@ -33,6 +40,7 @@ impl Entry {
         next: 0,
         kind: Kind::Null,
         escaped: false,
+        unlisted: false,
     };
 }
 
@@ -57,6 +65,15 @@ impl Index {
         self.0.get(at as usize).copied().unwrap_or(Entry::NOTHING)
     }
 
+    /// An entry with its place.
+    #[inline]
+    pub(crate) fn place(&self, at: u32) -> Place {
+        Place {
+            at,
+            entry: self.get(at),
+        }
+    }
+
     /// The entry behind a value and all that is in it; the end of the list behind none.
     #[inline]
     pub(crate) fn next(&self, at: u32) -> u32 {
@@ -66,40 +83,46 @@ impl Index {
     /// Where the next entry will be.
     #[inline]
     pub(crate) fn len(&self) -> u32 {
-        // A text is shorter than 2^32 bytes, and every value takes at least one.
+        // A list has at most `ROOM` entries.
         #[allow(clippy::cast_possible_truncation)]
         let len = self.0.len() as u32;
         len
     }
 
+    /// Appends an entry; whether there was room for it.
     #[inline]
-    pub(crate) fn push(&mut self, entry: Entry) {
+    pub(crate) fn push(&mut self, entry: Entry) -> bool {
+        if self.0.len() == self.0.capacity() && !self.grow() {
+            return false;
+        }
         self.0.push(entry);
+        true
+    }
+
+    /// Makes room for more entries, up to the limit.
+    #[cold]
+    fn grow(&mut self) -> bool {
+        let room = self.0.capacity();
+        let wanted = (2 * room).clamp(FIRST_ROOM, ROOM);
+        self.0.reserve_exact(wanted.saturating_sub(room));
+        self.0.len() < ROOM
+    }
+
+    /// Takes back every entry behind this one.
+    pub(crate) fn truncate_behind(&mut self, at: u32) {
+        self.0.truncate(at as usize + 1);
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, at: u32) -> Option<&mut Entry> {
         self.0.get_mut(at as usize)
     }
-
-    /// The part of the list that is about one value, for a text that is this value alone.
-    pub(crate) fn of(&self, at: u32) -> Self {
-        let root = self.get(at);
-        let entries = self.0.get(at as usize..root.next as usize);
-        let moved = entries.unwrap_or_default().iter().map(|entry| Entry {
-            start: entry.start - root.start,
-            end: entry.end - root.start,
-            next: entry.next - at,
-            ..*entry
-        });
-        Self(moved.collect())
-    }
 }
 
 impl Drop for Index {
     fn drop(&mut self) {
         let mut list = std::mem::take(&mut self.0);
-        if list.capacity() == 0 || list.capacity() > KEPT {
+        if list.capacity() == 0 {
             return;
         }
         list.clear();

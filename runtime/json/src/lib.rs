@@ -6,6 +6,10 @@
 //! [`Value::string_parts`] give slices of what came in, and only a string with escapes is copied,
 //! once.
 //!
+//! What is written down takes at most 8 KiB, whatever the message holds: in a message of more than some
+//! 500 values, those of a large container are found in the text when they are asked for. Every look at
+//! a message takes time in proportion to its size, however it is made.
+//!
 //! ```
 //! use tidegate_json::{Document, Limits, Parts};
 //! let mut message = Parts::new();
@@ -23,14 +27,19 @@ mod cursor;
 mod document;
 mod error;
 mod escape;
+mod gather;
 mod index;
+mod listing;
 mod parts;
 mod scan;
+mod string;
 mod unescape;
+mod unlisted;
 mod value;
 pub mod write;
 
 pub use document::{Document, Limits, Place};
 pub use error::{Duplicate, Error, Fault};
-pub use parts::Parts;
+pub use gather::Gather;
+pub use parts::{Buffers, Parts};
 pub use value::{Elements, Key, Kind, Members, Picked, Value};

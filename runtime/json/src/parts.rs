@@ -9,8 +9,16 @@ use bytes::{Bytes, BytesMut};
 #[derive(Debug, Clone)]
 pub struct Parts {
     first: Bytes,
-    rest: Vec<Bytes>,
+    rest: Vec<Part>,
     len: usize,
+}
+
+/// A buffer behind the first one.
+#[derive(Debug, Clone)]
+struct Part {
+    bytes: Bytes,
+    /// Offset in the message behind its last byte.
+    end: usize,
 }
 
 impl Default for Parts {
@@ -50,7 +58,10 @@ impl Parts {
             self.first = part;
         } else {
             self.len += part.len();
-            self.rest.push(part);
+            self.rest.push(Part {
+                bytes: part,
+                end: self.len,
+            });
         }
     }
 
@@ -66,8 +77,9 @@ impl Parts {
 
     /// The buffers, in order; none of them is empty.
     pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
+        let rest = self.rest.iter().map(|part| &part.bytes);
         std::iter::once(&self.first)
-            .chain(&self.rest)
+            .chain(rest)
             .filter(|part| !part.is_empty())
     }
 
@@ -83,17 +95,15 @@ impl Parts {
             return Self::from(self.first.slice(range));
         }
         let mut slice = Self::new();
-        let mut offset = 0;
-        for part in self.iter() {
-            let start = range.start.saturating_sub(offset).min(part.len());
-            let end = range.end.saturating_sub(offset).min(part.len());
-            if start < end {
-                slice.push(part.slice(start..end));
-            }
-            offset += part.len();
-            if offset >= range.end {
-                break;
-            }
+        let (mut index, mut at) = self.locate(range.start);
+        let mut left = range.end.saturating_sub(range.start);
+        while left > 0
+            && let Some(part) = self.buffer(index)
+        {
+            let length = left.min(part.len().saturating_sub(at));
+            slice.push(part.slice(at..at + length));
+            left -= length;
+            (index, at) = (index + 1, 0);
         }
         slice
     }
@@ -121,6 +131,29 @@ impl Parts {
         }
         let (index, at) = self.locate(range.start);
         self.part(index).get(at..at + range.len())
+    }
+
+    /// Whether it is not only equal, but the very same bytes in the same places.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let (mut own, mut others) = (self.iter(), other.iter());
+        let (mut left, mut right): (&[u8], &[u8]) = (&[], &[]);
+        loop {
+            if left.is_empty() {
+                left = own.next().map_or(&[], |part| part);
+            }
+            if right.is_empty() {
+                right = others.next().map_or(&[], |part| part);
+            }
+            let length = left.len().min(right.len());
+            if length == 0 {
+                return left.is_empty() && right.is_empty();
+            }
+            if left.as_ptr() != right.as_ptr() {
+                return false;
+            }
+            left = left.get(length..).unwrap_or_default();
+            right = right.get(length..).unwrap_or_default();
+        }
     }
 
     /// The message in one buffer: itself where it is one, a copy otherwise.
@@ -166,22 +199,31 @@ impl Parts {
         if offset < self.first.len() {
             return (0, offset);
         }
-        let mut at = offset - self.first.len();
-        for (index, part) in self.rest.iter().enumerate() {
-            if at < part.len() {
-                return (index + 1, at);
-            }
-            at -= part.len();
+        let index = self.rest.partition_point(|part| part.end <= offset);
+        let start = match index
+            .checked_sub(1)
+            .and_then(|before| self.rest.get(before))
+        {
+            Some(before) => before.end,
+            None => self.first.len(),
+        };
+        match self.rest.get(index) {
+            Some(_) => (index + 1, offset - start),
+            None => (index + 1, 0),
         }
-        (self.rest.len() + 1, 0)
     }
 
-    /// The buffer at an index; empty beyond the last.
-    pub(crate) fn part(&self, index: usize) -> &[u8] {
-        match index {
-            0 => &self.first,
-            _ => self.rest.get(index - 1).map_or(&[], |part| part),
+    /// The buffer at an index.
+    fn buffer(&self, index: usize) -> Option<&Bytes> {
+        match index.checked_sub(1) {
+            None => Some(&self.first),
+            Some(behind) => self.rest.get(behind).map(|part| &part.bytes),
         }
+    }
+
+    /// The bytes of the buffer at an index; none beyond the last.
+    pub(crate) fn part(&self, index: usize) -> &[u8] {
+        self.buffer(index).map_or(&[], |part| part)
     }
 
     /// Number of buffers including an empty first one.
@@ -190,13 +232,31 @@ impl Parts {
     }
 }
 
+/// The buffers of a message, in order.
+#[derive(Debug)]
+pub struct Buffers {
+    first: Option<Bytes>,
+    rest: std::vec::IntoIter<Part>,
+}
+
+impl Iterator for Buffers {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let first = self.first.take();
+        first.or_else(|| self.rest.next().map(|part| part.bytes))
+    }
+}
+
 impl IntoIterator for Parts {
     type Item = Bytes;
-    type IntoIter = std::iter::Chain<std::option::IntoIter<Bytes>, std::vec::IntoIter<Bytes>>;
+    type IntoIter = Buffers;
 
-    fn into_iter(self) -> Self::IntoIter {
-        let first = Some(self.first).filter(|first| !first.is_empty());
-        first.into_iter().chain(self.rest)
+    fn into_iter(self) -> Buffers {
+        Buffers {
+            first: Some(self.first).filter(|first| !first.is_empty()),
+            rest: self.rest.into_iter(),
+        }
     }
 }
 

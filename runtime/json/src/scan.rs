@@ -1,4 +1,4 @@
-//! The walk over a text that checks everything and writes down where the values lie.
+//! The grammar: the walk over a text that checks everything and writes down where the values lie.
 #![allow(
     clippy::inline_always,
     reason = "what each value takes stays in one loop, where the place in the text is in registers"
@@ -6,48 +6,46 @@
 
 use crate::blocks;
 use crate::cursor::Cursor;
+use crate::document::Limits;
 use crate::error::{Error, Fault};
 use crate::index::{Entry, Index};
-use crate::unescape::short;
+use crate::listing::{Behind, List, Listing};
+use crate::string::string;
 use crate::value::Kind;
 
 /// Which containers are open.
-#[derive(Default)]
-struct Open {
-    depth: u32,
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) depth: u32,
     /// As bits, the innermost last: an object is 1, an array 0.
     objects: u128,
-    /// The entry of the innermost; each names the one that it is in.
-    innermost: u32,
+    /// How many elements of an array that is the whole text have another one behind them.
+    elements: u32,
+    limits: Limits,
 }
 
 impl Open {
-    const MAX: u32 = u128::BITS;
+    const DEPTH_MAX: u32 = u128::BITS;
 
-    fn push(&mut self, kind: Kind, start: u32, limit: u32, index: &mut Index) -> bool {
-        if self.depth >= limit || self.depth >= Self::MAX {
+    const fn within(limits: Limits) -> Self {
+        Self {
+            depth: 0,
+            objects: 0,
+            elements: 0,
+            limits,
+        }
+    }
+
+    fn push(&mut self, kind: Kind) -> bool {
+        if self.depth >= self.limits.depth || self.depth >= Self::DEPTH_MAX {
             return false;
         }
-        let entry = index.len();
-        index.push(Entry {
-            start,
-            end: start,
-            next: self.innermost,
-            kind,
-            escaped: false,
-        });
-        self.innermost = entry;
         self.depth += 1;
         self.objects = (self.objects << 1) | u128::from(kind == Kind::Object);
         true
     }
 
-    fn pop(&mut self, end: u32, index: &mut Index) {
-        let next = index.len();
-        if let Some(entry) = index.get_mut(self.innermost) {
-            self.innermost = std::mem::replace(&mut entry.next, next);
-            entry.end = end;
-        }
+    fn pop(&mut self) {
         self.depth = self.depth.saturating_sub(1);
         self.objects >>= 1;
     }
@@ -55,52 +53,125 @@ impl Open {
     const fn in_object(&self) -> bool {
         self.objects & 1 == 1
     }
+
+    /// Another element of an array follows; whether it may.
+    const fn next_element(&mut self) -> bool {
+        if self.depth > 1 {
+            return true;
+        }
+        self.elements += 1;
+        self.elements < self.limits.elements
+    }
 }
 
 /// Checks that the text is one JSON value and nothing else, and writes down where its values lie.
-pub(crate) fn check(cursor: &mut Cursor<'_>, depth: u32, index: &mut Index) -> Result<(), Error> {
+pub(crate) fn check(
+    cursor: &mut Cursor<'_>,
+    limits: Limits,
+    index: &mut Index,
+) -> Result<(), Error> {
     if cursor.is_beyond(u32::MAX) {
         return Err(cursor.fault(Fault::Size));
     }
-    let mut open = Open::default();
+    let mut open = Open::within(limits);
+    values(cursor, &mut open, &mut Listing::new(index))?;
+    match cursor.skip_whitespace() {
+        None => Ok(()),
+        Some(_) => Err(cursor.fault(Fault::Trailing)),
+    }
+}
+
+/// Goes on within a container, to the end of the one above the list's floor.
+pub(crate) fn go_on<L: List>(
+    cursor: &mut Cursor<'_>,
+    open: &mut Open,
+    list: &mut L,
+    behind: Behind,
+) -> Result<(), Error> {
+    let value_follows = match behind {
+        Behind::Value => false,
+        Behind::Name => {
+            colon(cursor)?;
+            true
+        }
+        Behind::Opening(kind) => opened(cursor, open, list, kind)?,
+    };
+    if !value_follows && behind_value(cursor, open, list)? {
+        return Ok(());
+    }
+    values(cursor, open, list)
+}
+
+/// Values, to the end of the container above the list's floor, or of the one value at it.
+#[inline(always)]
+fn values<L: List>(cursor: &mut Cursor<'_>, open: &mut Open, list: &mut L) -> Result<(), Error> {
     loop {
         let first = cursor.skip_whitespace();
         let start = place(cursor);
         cursor.advance(1);
-        let kind = match first {
-            Some(b'{') => Kind::Object,
-            Some(b'[') => Kind::Array,
+        let value_follows = match first {
+            Some(b'{') => container(cursor, open, list, Kind::Object, start)?,
+            Some(b'[') => container(cursor, open, list, Kind::Array, start)?,
             Some(byte) => {
-                scalar(cursor, byte, start, index)?;
-                if behind_value(cursor, &mut open, index)? {
-                    return Ok(());
+                let (kind, escaped) = scalar(cursor, byte)?;
+                if !list.leaf(kind, escaped, start, place(cursor)) {
+                    list.unlist(cursor, open, Behind::Value)?;
                 }
-                continue;
+                false
             }
             None => return Err(cursor.fault(Fault::Incomplete)),
         };
-        if !open.push(kind, start, depth, index) {
-            return Err(cursor.fault(Fault::Depth));
-        }
-        let object = kind == Kind::Object;
-        let closing = if object { b'}' } else { b']' };
-        if cursor.skip_whitespace() != Some(closing) {
-            if object {
-                member_name(cursor, index)?;
-            }
-            continue;
-        }
-        cursor.advance(1);
-        open.pop(place(cursor), index);
-        if behind_value(cursor, &mut open, index)? {
+        if !value_follows && behind_value(cursor, open, list)? {
             return Ok(());
         }
     }
 }
 
+/// A container, behind its opening; whether a value follows, and not what stands behind one.
+#[inline(always)]
+fn container<L: List>(
+    cursor: &mut Cursor<'_>,
+    open: &mut Open,
+    list: &mut L,
+    kind: Kind,
+    start: u32,
+) -> Result<bool, Error> {
+    if !open.push(kind) {
+        return Err(cursor.fault(Fault::Depth));
+    }
+    if !list.open(kind, start) {
+        list.unlist(cursor, open, Behind::Opening(kind))?;
+        return Ok(false);
+    }
+    opened(cursor, open, list, kind)
+}
+
+/// The same, where it has been opened.
+#[inline(always)]
+fn opened<L: List>(
+    cursor: &mut Cursor<'_>,
+    open: &mut Open,
+    list: &mut L,
+    kind: Kind,
+) -> Result<bool, Error> {
+    let object = kind == Kind::Object;
+    let closing = if object { b'}' } else { b']' };
+    if cursor.skip_whitespace() != Some(closing) {
+        return if object {
+            member_name(cursor, open, list)
+        } else {
+            Ok(true)
+        };
+    }
+    cursor.advance(1);
+    open.pop();
+    list.close(place(cursor));
+    Ok(false)
+}
+
 /// Where the cursor is, in a text of less than 4 GiB.
 #[inline]
-const fn place(cursor: &Cursor<'_>) -> u32 {
+pub(crate) const fn place(cursor: &Cursor<'_>) -> u32 {
     #[allow(
         clippy::cast_possible_truncation,
         reason = "the text's size was checked"
@@ -109,45 +180,65 @@ const fn place(cursor: &Cursor<'_>) -> u32 {
     place
 }
 
-/// What follows a value: the ends of containers and then a comma, or the end of the text (`true`).
+/// What follows a value: the ends of containers and then a comma, or the end at the list's floor (`true`).
 #[inline(always)]
-fn behind_value(
+fn behind_value<L: List>(
     cursor: &mut Cursor<'_>,
     open: &mut Open,
-    index: &mut Index,
+    list: &mut L,
 ) -> Result<bool, Error> {
     loop {
-        let byte = cursor.skip_whitespace();
-        if open.depth == 0 {
-            return match byte {
-                None => Ok(true),
-                Some(_) => Err(cursor.fault(Fault::Trailing)),
-            };
+        if open.depth == list.floor() {
+            return Ok(true);
         }
+        let byte = cursor.skip_whitespace();
         cursor.advance(1);
         match (byte, open.in_object()) {
-            (Some(b','), false) => return Ok(false),
-            (Some(b','), true) => {
-                member_name(cursor, index)?;
+            (Some(b','), false) => {
+                if !open.next_element() {
+                    return Err(cursor.fault(Fault::Elements));
+                }
                 return Ok(false);
             }
-            (Some(b'}'), true) | (Some(b']'), false) => open.pop(place(cursor), index),
+            (Some(b','), true) => {
+                if member_name(cursor, open, list)? {
+                    return Ok(false);
+                }
+            }
+            (Some(b'}'), true) | (Some(b']'), false) => {
+                open.pop();
+                list.close(place(cursor));
+            }
             (byte, _) => return Err(cursor.unexpected(byte)),
         }
     }
 }
 
+/// A name and its colon; whether the member's value follows, and not what stands behind the object.
 #[inline(always)]
-fn member_name(cursor: &mut Cursor<'_>, index: &mut Index) -> Result<(), Error> {
+fn member_name<L: List>(
+    cursor: &mut Cursor<'_>,
+    open: &mut Open,
+    list: &mut L,
+) -> Result<bool, Error> {
     cursor.skip_whitespace();
     let start = place(cursor);
     match cursor.next() {
         Some(b'"') => {
             let escaped = string(cursor)?;
-            leaf(cursor, Kind::String, escaped, start, index);
+            if !list.leaf(Kind::String, escaped, start, place(cursor)) {
+                list.unlist(cursor, open, Behind::Name)?;
+                return Ok(false);
+            }
         }
         byte => return Err(cursor.unexpected(byte)),
     }
+    colon(cursor)?;
+    Ok(true)
+}
+
+#[inline(always)]
+fn colon(cursor: &mut Cursor<'_>) -> Result<(), Error> {
     cursor.skip_whitespace();
     match cursor.next() {
         Some(b':') => Ok(()),
@@ -155,13 +246,60 @@ fn member_name(cursor: &mut Cursor<'_>, index: &mut Index) -> Result<(), Error> 
     }
 }
 
-fn scalar(cursor: &mut Cursor<'_>, first: u8, start: u32, index: &mut Index) -> Result<(), Error> {
-    let mut escaped = false;
-    let kind = match first {
-        b'"' => {
-            escaped = string(cursor)?;
-            Kind::String
+/// What a value in a text that was checked is, and where: the next one. What is in it is not looked for.
+pub(crate) fn value(cursor: &mut Cursor<'_>) -> Option<Entry> {
+    let first = cursor.skip_whitespace()?;
+    let start = place(cursor);
+    cursor.advance(1);
+    let (kind, escaped) = match first {
+        b'{' => (Kind::Object, false),
+        b'[' => (Kind::Array, false),
+        byte => scalar(cursor, byte).ok()?,
+    };
+    let unlisted = matches!(kind, Kind::Object | Kind::Array);
+    if unlisted {
+        pass(cursor)?;
+    }
+    Some(Entry {
+        start,
+        end: place(cursor),
+        next: 0,
+        kind,
+        escaped,
+        unlisted,
+    })
+}
+
+/// Passes a container of a text that was checked, behind its opening.
+fn pass(cursor: &mut Cursor<'_>) -> Option<()> {
+    let mut depth = 1_u32;
+    while depth > 0 {
+        let chunk = cursor.chunk();
+        // Square brackets differ from curly ones in one bit.
+        let is_special = |byte: u8| (byte == b'"') | matches!(byte | 0x20, b'{' | b'}');
+        let Some(at) = blocks::position(chunk, is_special) else {
+            if chunk.is_empty() {
+                return None;
+            }
+            cursor.advance(chunk.len());
+            continue;
+        };
+        cursor.advance(at);
+        match cursor.next()? {
+            b'"' => {
+                string(cursor).ok()?;
+            }
+            b'{' | b'[' => depth += 1,
+            _ => depth -= 1,
         }
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn scalar(cursor: &mut Cursor<'_>, first: u8) -> Result<(Kind, bool), Error> {
+    let kind = match first {
+        b'"' => return Ok((Kind::String, string(cursor)?)),
         b'-' | b'0'..=b'9' => {
             number(cursor, first)?;
             Kind::Number
@@ -180,22 +318,7 @@ fn scalar(cursor: &mut Cursor<'_>, first: u8, start: u32, index: &mut Index) -> 
         }
         _ => return Err(cursor.unexpected(Some(first))),
     };
-    leaf(cursor, kind, escaped, start, index);
-    Ok(())
-}
-
-/// Writes down what has nothing in it and ends here.
-#[inline(always)]
-fn leaf(cursor: &Cursor<'_>, kind: Kind, escaped: bool, start: u32, index: &mut Index) {
-    let end = place(cursor);
-    let next = index.len() + 1;
-    index.push(Entry {
-        start,
-        end,
-        next,
-        kind,
-        escaped,
-    });
+    Ok((kind, false))
 }
 
 fn literal(cursor: &mut Cursor<'_>, rest: &[u8]) -> Result<(), Error> {
@@ -208,6 +331,7 @@ fn literal(cursor: &mut Cursor<'_>, rest: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
+#[inline(always)]
 fn number(cursor: &mut Cursor<'_>, first: u8) -> Result<(), Error> {
     let first = if first == b'-' {
         cursor.next()
@@ -253,186 +377,4 @@ fn digits(cursor: &mut Cursor<'_>) -> usize {
         count += 1;
     }
     count
-}
-
-/// A character of several bytes that a buffer's end has cut.
-#[derive(Default)]
-struct Cut {
-    bytes: [u8; 4],
-    len: usize,
-}
-
-impl Cut {
-    const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Takes one more byte; `false` if the character cannot become valid.
-    fn push(&mut self, byte: u8) -> bool {
-        let Some(place) = self.bytes.get_mut(self.len) else {
-            return false;
-        };
-        *place = byte;
-        self.len += 1;
-        match std::str::from_utf8(self.bytes.get(..self.len).unwrap_or_default()) {
-            Ok(_) => {
-                self.len = 0;
-                true
-            }
-            Err(error) => error.error_len().is_none(),
-        }
-    }
-
-    /// Keeps what of `run` is the start of a character; `false` if `run` is no UTF-8.
-    fn keep(&mut self, run: &[u8]) -> bool {
-        let Err(error) = std::str::from_utf8(run) else {
-            return true;
-        };
-        let tail = run.get(error.valid_up_to()..).unwrap_or_default();
-        error.error_len().is_none() && tail.iter().all(|byte| self.push(*byte))
-    }
-}
-
-/// How many bytes from the start on mean themselves.
-#[inline(always)]
-fn plain_run(bytes: &[u8]) -> usize {
-    let mut run = 0;
-    let mut rest = bytes;
-    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
-        if let Some(special) = blocks::first_special(*word) {
-            return run + special;
-        }
-        run += 8;
-        rest = behind;
-        // Names and short texts end before it; the rest of a long one is passed in larger steps.
-        if run == 64 {
-            let passed = blocks::passed(rest, |byte| !blocks::is_plain(byte));
-            run += passed;
-            rest = rest.get(passed..).unwrap_or_default();
-        }
-    }
-    run + rest
-        .iter()
-        .take_while(|byte| blocks::is_plain(**byte))
-        .count()
-}
-
-/// A string, behind its opening quote; whether it has escapes.
-#[inline(always)]
-fn string(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
-    let chunk = cursor.chunk();
-    let run = plain_run(chunk);
-    if chunk.get(run) == Some(&b'"') {
-        cursor.advance(run + 1);
-        return Ok(false);
-    }
-    cursor.advance(run);
-    unusual_string(cursor)
-}
-
-/// The rest of a string that has more to it than ASCII in one buffer.
-fn unusual_string(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
-    let mut escaped = false;
-    loop {
-        let (passed, has_escapes) = ordinary(cursor.chunk());
-        cursor.advance(passed);
-        escaped |= has_escapes;
-        match cursor.peek() {
-            Some(b'"') => {
-                cursor.advance(1);
-                return Ok(escaped);
-            }
-            Some(b'\\') => {
-                cursor.advance(1);
-                escape(cursor)?;
-                escaped = true;
-            }
-            Some(0x80..) => beyond_ascii(cursor)?,
-            Some(0x00..=0x1F) => return Err(cursor.fault(Fault::Control)),
-            Some(_) => {}
-            None => return Err(cursor.fault(Fault::Incomplete)),
-        }
-    }
-}
-
-/// How many bytes from the start on mean themselves or are escapes of two bytes, and whether there are
-/// such escapes.
-fn ordinary(bytes: &[u8]) -> (usize, bool) {
-    let mut escaped = false;
-    let mut rest = bytes;
-    loop {
-        rest = rest.get(plain_run(rest)..).unwrap_or_default();
-        match rest {
-            [b'\\', byte, behind @ ..] if short(*byte).is_some() => rest = behind,
-            _ => return (bytes.len() - rest.len(), escaped),
-        }
-        escaped = true;
-    }
-}
-
-/// What a string holds up to its next escape or its end, where not all of it is ASCII.
-fn beyond_ascii(cursor: &mut Cursor<'_>) -> Result<(), Error> {
-    let mut cut = Cut::default();
-    loop {
-        let chunk = cursor.chunk();
-        if chunk.is_empty() {
-            return Err(cursor.fault(Fault::Incomplete));
-        }
-        let end = memchr::memchr2(b'"', b'\\', chunk);
-        let mut run = chunk.get(..end.unwrap_or(chunk.len())).unwrap_or_default();
-        while let Some((byte, rest)) = run.split_first().filter(|_| !cut.is_empty()) {
-            if !cut.push(*byte) {
-                return Err(cursor.fault(Fault::Utf8));
-            }
-            cursor.advance(1);
-            run = rest;
-        }
-        if let Some(control) = blocks::position(run, |byte| byte < 0x20) {
-            cursor.advance(control);
-            return Err(cursor.fault(Fault::Control));
-        }
-        if !cut.keep(run) {
-            return Err(cursor.fault(Fault::Utf8));
-        }
-        cursor.advance(run.len());
-        if end.is_some() {
-            if cut.is_empty() {
-                return Ok(());
-            }
-            return Err(cursor.fault(Fault::Utf8));
-        }
-    }
-}
-
-/// An escape, behind its backslash.
-fn escape(cursor: &mut Cursor<'_>) -> Result<(), Error> {
-    match cursor.next() {
-        Some(byte) if short(byte).is_some() => Ok(()),
-        Some(b'u') => match hex(cursor)? {
-            0xD800..=0xDBFF => {
-                let follows = cursor.next() == Some(b'\\') && cursor.next() == Some(b'u');
-                if follows && matches!(hex(cursor)?, 0xDC00..=0xDFFF) {
-                    return Ok(());
-                }
-                Err(cursor.fault(Fault::Escape))
-            }
-            0xDC00..=0xDFFF => Err(cursor.fault(Fault::Escape)),
-            _ => Ok(()),
-        },
-        Some(_) => Err(cursor.fault(Fault::Escape)),
-        None => Err(cursor.fault(Fault::Incomplete)),
-    }
-}
-
-/// Four hexadecimal digits.
-pub(crate) fn hex(cursor: &mut Cursor<'_>) -> Result<u32, Error> {
-    let mut value = 0;
-    for _ in 0..4 {
-        let digit = match cursor.next() {
-            Some(byte) => char::from(byte).to_digit(16),
-            None => return Err(cursor.fault(Fault::Incomplete)),
-        };
-        value = value * 16 + digit.ok_or_else(|| cursor.fault(Fault::Escape))?;
-    }
-    Ok(value)
 }

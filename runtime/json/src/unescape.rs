@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::blocks;
 use crate::cursor::Cursor;
 use crate::parts::Parts;
-use crate::scan;
+use crate::string;
 
 /// The text of a string that was checked; `content` is where it stands.
 pub(crate) fn unescaped(message: &Parts, content: Range<usize>) -> Bytes {
@@ -39,6 +39,30 @@ pub(crate) fn unescaped(message: &Parts, content: Range<usize>) -> Bytes {
     }
     text.bytes.truncate(text.len);
     Bytes::from(text.bytes)
+}
+
+/// Whether the text of a string that was checked is this one; `content` is where the string stands.
+pub(crate) fn is(message: &Parts, content: Range<usize>, text: &str) -> bool {
+    let mut cursor = Cursor::at(message, content.start);
+    let mut rest = text.as_bytes();
+    while cursor.offset() < content.end {
+        let Some(byte) = cursor.next() else {
+            return false;
+        };
+        let mut character_of = [0; 4];
+        let expected = if byte == b'\\' {
+            character(&mut cursor)
+                .encode_utf8(&mut character_of)
+                .as_bytes()
+        } else {
+            &[byte]
+        };
+        match rest.strip_prefix(expected) {
+            Some(behind) => rest = behind,
+            None => return false,
+        }
+    }
+    rest.is_empty()
 }
 
 /// A text as it grows, in room for its escaped form, which is never the shorter one.
@@ -102,11 +126,11 @@ pub(crate) const fn short(byte: u8) -> Option<u8> {
 fn character(cursor: &mut Cursor<'_>) -> char {
     match cursor.next() {
         Some(b'u') => {
-            let mut code = scan::hex(cursor).unwrap_or_default();
+            let mut code = string::hex(cursor).unwrap_or_default();
             if (0xD800..0xDC00).contains(&code) {
                 cursor.next();
                 cursor.next();
-                let low = scan::hex(cursor).unwrap_or_default();
+                let low = string::hex(cursor).unwrap_or_default();
                 code = 0x1_0000 + ((code - 0xD800) << 10) + (low & 0x3FF);
             }
             char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)

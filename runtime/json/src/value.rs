@@ -11,6 +11,7 @@ use crate::error::Duplicate;
 use crate::index::Entry;
 use crate::parts::Parts;
 use crate::unescape::unescaped;
+use crate::unlisted::Steps;
 
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy)]
 pub struct Value<'a> {
     document: &'a Document,
+    /// Its place in the document's list, if it is there.
     at: u32,
     entry: Entry,
 }
@@ -43,11 +45,12 @@ pub struct Key<'a>(Value<'a>);
 
 impl<'a> Value<'a> {
     #[inline]
-    pub(crate) fn at(document: &'a Document, at: u32) -> Self {
+    pub(crate) const fn at(document: &'a Document, place: Place) -> Self {
+        let Place { at, entry } = place;
         Self {
             document,
             at,
-            entry: document.index().get(at),
+            entry,
         }
     }
 
@@ -63,7 +66,10 @@ impl<'a> Value<'a> {
 
     /// Which value of its document it is; see [`Document::at`].
     pub const fn place(&self) -> Place {
-        Place(self.at)
+        Place {
+            at: self.at,
+            entry: self.entry,
+        }
     }
 
     /// Its text, as slices of the message.
@@ -97,23 +103,41 @@ impl<'a> Value<'a> {
         if self.entry.kind != Kind::Object {
             return Ok(None);
         }
+        if self.entry.unlisted {
+            return self.find(name);
+        }
+        let index = self.document.index();
         let mut found = None;
         let mut at = self.at + 1;
         while at < self.entry.next {
-            let key = self.document.index().get(at);
-            let value = self.document.index().get(at + 1);
+            let key = index.get(at);
+            let next = index.next(at + 1);
             if self.document.is_text(key, name) && found.replace(at + 1).is_some() {
                 return Err(Duplicate(name.to_owned()));
             }
-            at = value.next;
+            at = next;
         }
-        Ok(found.map(|at| Value::at(self.document, at)))
+        Ok(found.map(|at| Value::at(self.document, index.place(at))))
+    }
+
+    #[cold]
+    fn find(&self, name: &str) -> Result<Option<Self>, Duplicate> {
+        let mut wanted = self.members().filter(|(key, _)| key.is(name));
+        let found = wanted.next().map(|(_, value)| value);
+        match wanted.next() {
+            Some(_) => Err(Duplicate(name.to_owned())),
+            None => Ok(found),
+        }
     }
 
     /// Where the members of these names are, in one walk.
     pub fn pick<const N: usize>(&self, names: &'static [&'static str; N]) -> Picked<N> {
         let mut picked = Picked::none(names);
         if self.entry.kind != Kind::Object {
+            return picked;
+        }
+        if self.entry.unlisted {
+            self.find_all(&mut picked);
             return picked;
         }
         let index = self.document.index();
@@ -127,6 +151,20 @@ impl<'a> Value<'a> {
             at = index.next(at + 1);
         }
         picked
+    }
+
+    #[cold]
+    fn find_all<const N: usize>(&self, picked: &mut Picked<N>) {
+        let mut found = Box::new([self.place(); N]);
+        for (key, value) in self.members() {
+            let names = picked.names.iter().zip(&mut picked.places);
+            let mut wanted = names.zip(found.iter_mut());
+            if let Some(((_, place), found)) = wanted.find(|((name, _), _)| key.is(name)) {
+                *place = if *place == NOWHERE { UNLISTED } else { TWICE };
+                *found = value.place();
+            }
+        }
+        picked.unlisted = Some(found);
     }
 
     /// The content of a string: a slice of the message where it lies in one buffer without escapes,
@@ -163,12 +201,6 @@ impl<'a> Value<'a> {
     #[inline]
     pub fn is(&self, text: &str) -> bool {
         self.entry.kind == Kind::String && self.document.is_text(self.entry, text)
-    }
-
-    /// The value as a document of its own. A part of a text that was checked is in order, so that it
-    /// is not looked at again.
-    pub fn document(&self) -> Document {
-        Document::checked(self.parts(), self.document.index().of(self.at))
     }
 
     /// The content of a string as slices of the message; one unescaped copy where it has escapes.
@@ -260,12 +292,16 @@ impl Key<'_> {
 const NOWHERE: u32 = 0;
 /// Where a member is that is there twice.
 const TWICE: u32 = u32::MAX;
+/// Where a member is that is not in the list.
+const UNLISTED: u32 = Place::UNLISTED;
 
 /// Where the members of some names are, without a hold on the document.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Picked<const N: usize> {
     names: &'static [&'static str; N],
     places: [u32; N],
+    /// Those of an object that is not listed.
+    unlisted: Option<Box<[Place; N]>>,
 }
 
 impl<const N: usize> Picked<N> {
@@ -274,6 +310,7 @@ impl<const N: usize> Picked<N> {
         Self {
             names,
             places: [NOWHERE; N],
+            unlisted: None,
         }
     }
 
@@ -288,8 +325,15 @@ impl<const N: usize> Picked<N> {
         match self.places.get(which) {
             None | Some(&NOWHERE) => Ok(None),
             Some(&TWICE) => Err(self.twice(which)),
-            Some(at) => Ok(Some(Value::at(document, *at))),
+            Some(&UNLISTED) => Ok(self.beyond(document, which)),
+            Some(at) => Ok(Some(Value::at(document, document.index().place(*at)))),
         }
+    }
+
+    #[cold]
+    fn beyond<'a>(&self, document: &'a Document, which: usize) -> Option<Value<'a>> {
+        let place = self.unlisted.as_ref()?.get(which)?;
+        Some(Value::at(document, *place))
     }
 
     /// The first of the names that is there twice.
@@ -311,31 +355,38 @@ struct Walk<'a> {
     document: &'a Document,
     next: u32,
     end: u32,
+    /// Of a container that is not listed.
+    steps: Option<Steps<'a>>,
 }
 
 impl<'a> Walk<'a> {
     #[inline]
     fn into(value: &Value<'a>, kind: Kind) -> Self {
-        let (next, end) = if value.entry.kind == kind {
+        let is_kind = value.entry.kind == kind;
+        let (next, end) = if is_kind && !value.entry.unlisted {
             (value.at + 1, value.entry.next)
         } else {
             (0, 0)
         };
+        let unlisted = is_kind && value.entry.unlisted;
         Self {
             document: value.document,
             next,
             end,
+            steps: unlisted.then(|| Steps::into(value.document, value.entry)),
         }
     }
 
     #[inline]
     fn value(&mut self) -> Option<Value<'a>> {
-        if self.next >= self.end {
-            return None;
-        }
-        let value = Value::at(self.document, self.next);
-        self.next = value.entry.next;
-        Some(value)
+        let place = if self.next < self.end {
+            let place = self.document.index().place(self.next);
+            self.next = place.entry.next;
+            place
+        } else {
+            Place::unlisted(self.steps.as_mut()?.next()?)
+        };
+        Some(Value::at(self.document, place))
     }
 }
 

@@ -234,12 +234,19 @@ fn each_fault_is_named_with_its_place() {
 
 #[test]
 fn the_limit_of_depth_is_exact() {
-    let limits = Limits { depth: 3 };
+    let limits = Limits {
+        depth: 3,
+        ..Limits::default()
+    };
     let nested = |depth: usize| Parts::from(Bytes::from("[".repeat(depth) + &"]".repeat(depth)));
     assert!(Document::parse(nested(3), limits).is_ok());
     assert!(Document::parse(nested(4), limits).is_err());
-    assert!(Document::parse(nested(128), Limits { depth: 500 }).is_ok());
-    assert!(Document::parse(nested(129), Limits { depth: 500 }).is_err());
+    let beyond = Limits {
+        depth: 500,
+        ..Limits::default()
+    };
+    assert!(Document::parse(nested(128), beyond).is_ok());
+    assert!(Document::parse(nested(129), beyond).is_err());
 }
 
 #[test]

@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use tidegate_json::Document;
+use tidegate_json::{Document, Parts};
 
 use crate::{extension, flags, words};
 
@@ -241,7 +241,7 @@ impl McpBeginEx {
     }
 }
 
-/// Beside the initial DATA that is all of the `params`: the same text as it was read already, so that
+/// Beside the first DATA of the `params`: the same text, all of it, as it was read already, so that
 /// whoever carries the operation out need not read it again. It says nothing that the payload does
 /// not say, and who sends none is understood as well.
 #[derive(Debug, Clone)]
@@ -256,6 +256,11 @@ impl McpParams {
     /// What was read, if `payload` is its very text: one that was cut or changed on its way is not.
     pub fn of(self, payload: &Bytes) -> Option<Document> {
         self.0.is_of(payload).then_some(self.0)
+    }
+
+    /// The same of a payload that came in several DATA.
+    pub fn of_parts(self, payload: &Parts) -> Option<Document> {
+        self.0.is_of_parts(payload).then_some(self.0)
     }
 }
 
@@ -462,7 +467,7 @@ impl McpReset {
     reason = "a test says what it expects"
 )]
 mod tests {
-    use tidegate_json::{Limits, Parts};
+    use tidegate_json::Limits;
 
     use super::*;
 
@@ -488,6 +493,19 @@ mod tests {
         assert!(later.of(&text).is_some(), "wherever it lies in one piece");
         for other in [changed, text.slice(..4), body, Bytes::new()] {
             assert!(read.clone().of(&other).is_none(), "{other:?}");
+        }
+        // Nor does it matter where its buffers end, as long as they are the same.
+        for cut in 0..text.len() {
+            let pieces = |text: &Bytes| [text.slice(..cut), text.slice(cut..)];
+            let same = pieces(&text).into_iter().collect();
+            assert!(read.clone().of_parts(&same).is_some(), "{cut}");
+            let [front, back] = pieces(&text);
+            let copied = [front.clone(), Bytes::copy_from_slice(&back)];
+            let short = Parts::from(front.clone());
+            let long = [front, back.clone(), back].into_iter().collect();
+            for other in [copied.into_iter().collect(), short, long] {
+                assert!(read.clone().of_parts(&other).is_none(), "{cut}");
+            }
         }
     }
 }

@@ -58,15 +58,27 @@ fn a_call_becomes_one_stream_with_one_message() {
 fn params_that_were_read_before_count_beside_their_own_text_alone() {
     let text = Bytes::from_static(br#"{"arguments":{"topic":"a","payload":"one"}}"#);
     let other = Bytes::from_static(br#"{"arguments":{"topic":"a","payload":"two"}}"#);
-    for (payload, expected) in [(&text, "one"), (&other, "two")] {
+    let rows = [(&text, "one"), (&other, "two")];
+    for ((payload, expected), cut) in rows.into_iter().flat_map(|row| [(row, 0), (row, 30)]) {
         let mut house = house(OPEN);
         let call = house.open(McpToolsCall {
             name: "publish".into(),
             ..McpToolsCall::default()
         });
         let read = Document::parse(Parts::from(text.clone()), Limits::default()).expect("JSON");
-        let data = Frame::data_with(DataFlags::WHOLE, payload.clone(), McpParams::new(read));
-        house.say(call, data);
+        let read = McpParams::new(read);
+        if cut == 0 {
+            house.say(
+                call,
+                Frame::data_with(DataFlags::WHOLE, payload.clone(), read),
+            );
+        } else {
+            let first = payload.slice(..cut);
+            let flags = DataFlags::of(true, false);
+            house.say(call, Frame::data_with(flags, first, read));
+            let flags = DataFlags::of(false, true);
+            house.say(call, Frame::part(flags, payload.slice(cut..)));
+        }
         let (_, _, frames) = house.opened_publish();
         let Frame::Data(data) = &frames[0] else {
             panic!("{frames:?}");

@@ -14,6 +14,7 @@ use super::options::Options;
 use super::relay::Relay;
 use super::session::Session;
 use super::splice;
+use crate::shown::shown;
 
 /// Where operations go.
 #[derive(Debug, Clone)]
@@ -133,8 +134,9 @@ impl McpProxy {
     fn unknown(&self, kind: Kind, key: &str) -> String {
         let toolkits: Vec<&str> = self.routes.iter().map(|route| &*route.toolkit).collect();
         format!(
-            "There is no {} '{key}'. Its name is {}, and the toolkits are: {}.",
+            "There is no {} '{}'. Its name is {}, and the toolkits are: {}.",
             kind.word(),
+            shown(key),
             kind.shape(),
             toolkits.join(", ")
         )
@@ -323,7 +325,7 @@ impl Binding for McpProxy {
                 cx,
                 stream,
                 McpResetKind::Unavailable,
-                "The gateway is about to stop.",
+                "The gateway is stopping; retry later.",
             );
         } else if let Some(exit) = self.transparent {
             self.relay(cx, stream, exit, begin, None);

@@ -1,7 +1,7 @@
 //! A list of all toolkits: asked for in parallel, served without those that fail or are late.
 
 use tidegate_engine::{Context, PendingData, StreamId, TimerId};
-use tidegate_json::{Parts, write};
+use tidegate_json::{Gather, write};
 use tidegate_streams::Pooled;
 use tidegate_streams::mcp::{McpBeginEx, McpCacheScope, McpEnd, McpReset, McpResetKind};
 use tidegate_streams::{Data, DataFlags, EndEx, Frame, ResetEx};
@@ -16,18 +16,18 @@ pub(super) struct Fetch {
     pub(super) prefixes: Prefixes,
     /// The stream of the page that is under way.
     stream: Option<StreamId>,
-    result: Parts,
+    result: Gather,
     pages: Vec<Page>,
     failed: Option<String>,
 }
 
 impl Fetch {
-    pub(super) const fn new(route: usize, prefixes: Prefixes) -> Self {
+    pub(super) fn new(route: usize, prefixes: Prefixes) -> Self {
         Self {
             route,
             prefixes,
             stream: None,
-            result: Parts::new(),
+            result: Gather::new(),
             pages: Vec::new(),
             failed: None,
         }
@@ -140,9 +140,10 @@ impl List {
                     Some(EndEx::Mcp(end)) => end,
                     Some(EndEx::Mqtt(_)) | None => McpEnd::default(),
                 };
-                let result = std::mem::take(&mut fetch.result);
-                match splice::page(&self.begin, result, &fetch.prefixes) {
-                    Some(mut page) => {
+                let result = fetch.result.take();
+                match splice::page(&self.begin, result, &fetch.prefixes, self.size_left) {
+                    Ok(mut page) => {
+                        self.size_left -= page.added;
                         let next = page.next.take();
                         let more = u32::try_from(fetch.pages.len()).unwrap_or(u32::MAX) + 1;
                         fetch.pages.push(page);
@@ -157,7 +158,7 @@ impl List {
                             };
                         }
                     }
-                    None => fetch.fail(cx, "its answer is no list"),
+                    Err(why) => fetch.fail(cx, why),
                 }
             }
             Frame::Reset(reset) => {

@@ -1,7 +1,7 @@
 //! One operation that goes to one toolkit, frame by frame.
 
 use tidegate_engine::{At, Context, PendingData, StreamId};
-use tidegate_json::Parts;
+use tidegate_json::Gather;
 use tidegate_streams::mcp::{McpFlushEx, McpReset, McpResetKind};
 use tidegate_streams::{AbortEx, BeginEx, Data, DataFlags, FlushEx, Frame, ResetEx, Role};
 
@@ -38,7 +38,7 @@ pub(super) struct Relay {
     /// What is put in front of names and URIs on the way back; absent in a transparent proxy.
     prefixes: Option<Prefixes>,
     /// The result, while it is gathered to put prefixes in.
-    gathered: Option<Parts>,
+    gathered: Option<Gather>,
     result_max: usize,
 }
 
@@ -55,7 +55,7 @@ impl Relay {
             opened,
             forward: Direction::default(),
             back: Direction::default(),
-            gathered: (gathers && prefixes.is_some()).then(Parts::new),
+            gathered: (gathers && prefixes.is_some()).then(Gather::new),
             prefixes,
             result_max,
         }
@@ -153,26 +153,29 @@ impl Relay {
         };
         gathered.push(data.payload);
         if gathered.len() > self.result_max {
-            let message = format!("The result is larger than {} bytes.", self.result_max);
-            let reset: ResetEx = McpReset::new(McpResetKind::TooLarge, message).into();
-            cx.terminate(self.accepted, Some(reset), None);
-            cx.terminate(self.opened, None, None);
-            return;
+            return self.too_large(cx);
         }
         cx.acknowledge(self.opened, length);
     }
 
+    fn too_large(&mut self, cx: &mut Context<'_>) {
+        let message = format!("The result is larger than {} bytes.", self.result_max);
+        let reset: ResetEx = McpReset::new(McpResetKind::TooLarge, message).into();
+        cx.terminate(self.accepted, Some(reset), None);
+        cx.terminate(self.opened, None, None);
+    }
+
     fn finish_gathering(&mut self, cx: &mut Context<'_>) {
-        let (Some(gathered), Some(prefixes)) = (self.gathered.take(), &self.prefixes) else {
+        let (Some(gathered), Some(prefixes)) = (&mut self.gathered, &self.prefixes) else {
             return;
         };
         // From here on nothing is gathered, and nothing is acknowledged twice.
-        self.gathered = Some(Parts::new());
-        let parts: Vec<_> = splice::prefix_uris(gathered, prefixes)
-            .into_iter()
-            .collect();
-        let count = parts.len();
-        for (index, payload) in parts.into_iter().enumerate() {
+        let gathered = gathered.take();
+        let Some(result) = splice::prefix_uris(gathered, prefixes, self.result_max) else {
+            return self.too_large(cx);
+        };
+        let count = result.count();
+        for (index, payload) in result.into_iter().enumerate() {
             let flags = DataFlags::of(index == 0, index + 1 == count);
             self.back.data.push(Data {
                 flags,

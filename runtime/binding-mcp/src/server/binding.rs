@@ -32,6 +32,10 @@ pub struct McpServer {
     pub(super) session_keys: BTreeMap<ByteString, usize>,
     pub(super) listens: Slab<Listen>,
     pub(super) subscriptions: Slab<Subscription>,
+    /// Bytes of the URIs of all subscriptions.
+    pub(super) subscribed: usize,
+    /// Bytes of the results that are held until they are whole.
+    pub(super) held: usize,
     pub(super) capabilities: Capabilities,
     /// Where envelopes are written.
     pub(super) text: BytesMut,
@@ -46,6 +50,7 @@ pub(super) enum Key {
     Session(usize),
     Subscription(usize),
     Listen(usize),
+    Batch(usize),
     Capabilities,
 }
 
@@ -60,7 +65,8 @@ impl Key {
             Self::Session(index) => (3, index),
             Self::Subscription(index) => (4, index),
             Self::Listen(index) => (5, index),
-            Self::Capabilities => (6, 0),
+            Self::Batch(index) => (6, index),
+            Self::Capabilities => (7, 0),
         };
         // A worker has far fewer streams than 2^28.
         Token(kind << SHIFT | u32::try_from(index).unwrap_or(u32::MAX) & ((1 << SHIFT) - 1))
@@ -75,6 +81,7 @@ impl Key {
             3 => Self::Session(index),
             4 => Self::Subscription(index),
             5 => Self::Listen(index),
+            6 => Self::Batch(index),
             _ => Self::Capabilities,
         }
     }
@@ -94,6 +101,8 @@ impl McpServer {
             session_keys: BTreeMap::new(),
             listens: Slab::new(),
             subscriptions: Slab::new(),
+            subscribed: 0,
+            held: 0,
             capabilities: Capabilities::default(),
             text: BytesMut::new(),
         }
@@ -132,7 +141,7 @@ impl Binding for McpServer {
             Key::Session(key) => self.session_frame(cx, key, frame),
             Key::Subscription(key) => self.subscription_frame(cx, key, frame),
             Key::Capabilities => self.capabilities_frame(cx, frame),
-            Key::Listen(_) => {}
+            Key::Listen(_) | Key::Batch(_) => {}
         }
     }
 
@@ -142,6 +151,7 @@ impl Binding for McpServer {
             Key::Session(key) => self.session_timer(cx, key),
             Key::Subscription(key) => self.subscription_timer(cx, key),
             Key::Http(key) => self.events_timer(cx, key),
+            Key::Batch(key) => self.serve_step(cx, key),
             Key::Capabilities => self.capabilities_timer(cx),
             Key::Line(_) | Key::Listen(_) => {}
         }
@@ -155,6 +165,7 @@ impl Binding for McpServer {
             Key::Session(key) => self.end_session(cx, key),
             Key::Subscription(key) => self.subscription_lost(cx, key, None),
             Key::Listen(key) => self.end_listen(cx, key),
+            Key::Batch(key) => self.batch_faulted(cx, key),
             Key::Capabilities => self.capabilities_lost(cx, None),
         }
     }

@@ -3,12 +3,17 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 use smallvec::SmallVec;
-use tidegate_json::{Document, Duplicate, Kind, Limits, Parts, Picked, Place, Value};
+use tidegate_json::{Document, Duplicate, Fault, Kind, Limits, Parts, Picked, Place, Value};
 
 use super::errors::Refusal;
 
 /// The longest id that is taken, in bytes: it is kept for as long as its request runs.
-const ID_MAX: usize = 1_024;
+pub(super) const ID_MAX: usize = 1_024;
+/// The longest name or URI that a request may be about, in bytes: an MQTT topic of the greatest length,
+/// with room for a scheme and a toolkit's prefix in front of it.
+pub(super) const SUBJECT_MAX: usize = 65_535 + 1_024;
+/// How many messages a batch may have.
+const MESSAGES_MAX: u32 = 100;
 
 /// A JSON-RPC id, as its JSON text: `7` or `"seven"`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,22 +55,9 @@ pub(super) enum Message {
 /// A message that cannot be served, and the id to answer it with.
 pub(super) type Unreadable = (Id, Refusal);
 
-/// What came in: one message, or several in a batch.
-#[derive(Debug)]
-pub(super) enum Incoming {
-    One(Result<Message, Unreadable>),
-    Batch(Vec<Result<Message, Unreadable>>),
-}
-
-impl Incoming {
-    /// Whether the client waits for an answer to it.
-    pub(super) fn is_answered(&self) -> bool {
-        match self {
-            Self::One(message) => matches!(message, Ok(Message::Request { .. }) | Err(_)),
-            // A batch that is not served is answered with an error, whatever is in it.
-            Self::Batch(_) => true,
-        }
-    }
+/// Whether the sender waits for an answer to it.
+pub(super) const fn is_answered(message: &Result<Message, Unreadable>) -> bool {
+    matches!(message, Ok(Message::Request { .. }) | Err(_))
 }
 
 /// What of `params._meta` is asked for.
@@ -165,10 +157,15 @@ impl Params {
     /// The same where it must be there.
     pub(super) fn subject_text(&self, subject: Subject) -> Result<ByteString, Refusal> {
         let text = self.subject(subject)?.and_then(|value| value.string());
-        text.ok_or_else(|| {
+        let invalid = |what: &str| {
             let name = subject.name();
-            Refusal::invalid_params(format!("params.{name} must be a string."))
-        })
+            Refusal::invalid_params(format!("params.{name} {what}."))
+        };
+        let text = text.ok_or_else(|| invalid("must be a string"))?;
+        if text.len() > SUBJECT_MAX {
+            return Err(invalid(&format!("is longer than {SUBJECT_MAX} bytes")));
+        }
+        Ok(text)
     }
 
     /// A member of `params._meta`.
@@ -189,23 +186,48 @@ impl From<Duplicate> for Refusal {
     }
 }
 
-/// Reads what came in.
-pub(super) fn read(parts: Parts) -> Incoming {
-    let document = match Document::parse(parts, Limits::default()) {
-        Ok(document) => document,
-        Err(error) => {
-            let refusal = Refusal::parse(format!("This is no JSON: {error}."));
-            return Incoming::One(Err((Id::null(), refusal)));
-        }
-    };
-    let root = document.root();
-    match root.kind() {
-        Kind::Array => {
-            let messages = root.elements().map(|element| message(element.document()));
-            Incoming::Batch(messages.collect())
-        }
-        _ => Incoming::One(message(document)),
+/// Whether what came in is a batch, as its first token tells.
+pub(super) fn is_batch(parts: &Parts) -> bool {
+    let mut parts = parts.iter();
+    // Nearly every message begins with its first token, which is another one.
+    let first = parts.next();
+    if first.is_none_or(|part| part.starts_with(b"{")) {
+        return false;
     }
+    let bytes = first.into_iter().chain(parts).flat_map(|part| part.iter());
+    let mut black = bytes.filter(|byte| !byte.is_ascii_whitespace());
+    black.next() == Some(&b'[')
+}
+
+/// Reads a message.
+pub(super) fn read(parts: Parts) -> Result<Message, Unreadable> {
+    match Document::parse(parts, Limits::default()) {
+        Ok(document) => message(document),
+        Err(error) => Err((Id::null(), no_json(error))),
+    }
+}
+
+/// The messages of a batch, which are checked and not yet read. One that has too many is read no
+/// further than there.
+pub(super) fn read_batch(parts: Parts) -> Result<Vec<Parts>, Refusal> {
+    let limits = Limits {
+        elements: MESSAGES_MAX,
+        ..Limits::default()
+    };
+    let size = || Refusal::invalid_request(&format!("A batch has 1 to {MESSAGES_MAX} messages."));
+    let document = Document::parse(parts, limits).map_err(|error| match error.fault {
+        Fault::Elements => size(),
+        _ => no_json(error),
+    })?;
+    let messages: Vec<Parts> = document.root().elements().map(|it| it.parts()).collect();
+    if messages.is_empty() {
+        return Err(size());
+    }
+    Ok(messages)
+}
+
+fn no_json(error: tidegate_json::Error) -> Refusal {
+    Refusal::parse(format!("This is no JSON: {error}."))
 }
 
 fn message(document: Document) -> Result<Message, Unreadable> {

@@ -2,12 +2,13 @@
 
 use ::http::StatusCode;
 use bytes::{Bytes, BytesMut};
-use tidegate_engine::OpenError;
+use tidegate_engine::{Context, OpenError};
 use tidegate_json::write::push_string;
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 
 use super::envelope::Id;
 use super::methods::{Era, LEGACY, MODERN, Method};
+use crate::shown::shown;
 
 /// An error that is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +55,7 @@ impl Refusal {
         Self::new(
             -32601,
             status,
-            format!("There is no method '{method}' here."),
+            format!("There is no method '{}' here.", shown(method)),
         )
     }
 
@@ -73,7 +74,7 @@ impl Refusal {
             push_string(&mut data, version);
         }
         data.extend_from_slice(b"],\"requested\":");
-        push_string(&mut data, requested);
+        push_string(&mut data, &shown(requested));
         data.extend_from_slice(b"}");
         let mut refusal = Self::new(
             -32022,
@@ -84,8 +85,22 @@ impl Refusal {
         refusal
     }
 
+    /// Nothing new is taken any more. A client that is told so keeps its session, if only to end it.
+    pub(super) fn stopping() -> Self {
+        Self::unavailable("The gateway is stopping; retry later.")
+    }
+
+    /// The session is over: it was ended, or the gateway ends them all since it stops.
+    pub(super) fn session_over(cx: &Context<'_>) -> Self {
+        if cx.stopping() {
+            Self::stopping()
+        } else {
+            Self::unknown_session()
+        }
+    }
+
     /// The session is not known, or is over.
-    pub(super) fn unknown_session() -> Self {
+    fn unknown_session() -> Self {
         let message = "This session is not known here, or is over; initialize a new one.";
         Self::new(-32001, StatusCode::NOT_FOUND, message)
     }

@@ -10,7 +10,8 @@ use tidegate_streams::mcp::McpHeader;
 
 use super::envelope::{Params, Subject};
 use super::errors::Refusal;
-use super::methods::Method;
+use super::methods::{Era, Method};
+use crate::shown::shown;
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// What the names of headers begin with that repeat a parameter.
@@ -80,6 +81,11 @@ impl<'h> Headers<'h> {
             field.push(value);
         }
         headers
+    }
+
+    /// All of them.
+    pub(super) const fn all(&self) -> &'h HeaderMap {
+        self.all
     }
 
     /// The revision that the head names.
@@ -182,7 +188,8 @@ fn mirror(
     if agrees && !field.again {
         return Ok(());
     }
-    let header = String::from_utf8_lossy(header.as_bytes()).into_owned();
+    let header = String::from_utf8_lossy(header.as_bytes());
+    let (header, value) = (shown(&header), shown(value));
     Err(Refusal::header_mismatch(format!(
         "Header mismatch: {title} is '{header}', and the body says '{value}'."
     )))
@@ -222,27 +229,47 @@ fn decoded(value: &HeaderValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The `Mcp-Param-*` headers; a value that cannot be read is refused.
-pub(super) fn params(headers: &Headers<'_>) -> Result<Vec<McpHeader>, Refusal> {
-    let mut found = Vec::new();
-    if !headers.params {
-        return Ok(found);
-    }
-    for (name, value) in headers.all {
-        let Some(name) = name.as_str().strip_prefix(PARAM) else {
-            continue;
+/// The `Mcp-Param-*` headers of a call. Whoever owns the tool's schema knows which of them mirror an
+/// argument, and refuses one that contradicts it, whatever the era: somebody on the way may have
+/// gone by the header.
+#[derive(Debug, Default)]
+pub(super) struct Mirrored {
+    pub(super) headers: Vec<McpHeader>,
+    /// Whether the revision obliges the client to send those that the tool asks for.
+    pub(super) required: bool,
+}
+
+impl Mirrored {
+    /// The headers of a call; a value that cannot be read is refused.
+    pub(super) fn of(headers: &Headers<'_>, era: Era) -> Result<Self, Refusal> {
+        let mut mirrored = Self {
+            headers: Vec::new(),
+            required: era == Era::Modern,
         };
-        let value = decoded(value).ok_or_else(|| {
-            Refusal::header_mismatch(format!("The header Mcp-Param-{name} cannot be read."))
-        })?;
-        if found.len() == PARAMS_MAX {
-            let what = format!("More than {PARAMS_MAX} Mcp-Param headers.");
-            return Err(Refusal::header_mismatch(what));
+        if headers.params {
+            mirrored.read(headers.all)?;
         }
-        found.push(McpHeader {
-            name: name.into(),
-            value: value.into_owned().into(),
-        });
+        Ok(mirrored)
     }
-    Ok(found)
+
+    fn read(&mut self, headers: &HeaderMap) -> Result<(), Refusal> {
+        for (name, value) in headers {
+            let Some(name) = name.as_str().strip_prefix(PARAM) else {
+                continue;
+            };
+            let value = decoded(value).ok_or_else(|| {
+                let what = format!("The header Mcp-Param-{} cannot be read.", shown(name));
+                Refusal::header_mismatch(what)
+            })?;
+            if self.headers.len() == PARAMS_MAX {
+                let what = format!("More than {PARAMS_MAX} Mcp-Param headers.");
+                return Err(Refusal::header_mismatch(what));
+            }
+            self.headers.push(McpHeader {
+                name: name.into(),
+                value: value.into_owned().into(),
+            });
+        }
+        Ok(())
+    }
 }

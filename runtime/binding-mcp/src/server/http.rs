@@ -2,17 +2,17 @@
 
 use ::http::{HeaderMap, HeaderValue, Method as Verb, StatusCode};
 use bytes::Bytes;
-use tidegate_engine::{Context, Duration, PendingData, StreamId, TimerId};
-use tidegate_json::Parts;
+use tidegate_engine::{Context, PendingData, StreamId, TimerId};
+use tidegate_json::{Gather, Parts};
 use tidegate_streams::Frame;
 use tidegate_streams::http_stream::{HttpBeginEx, HttpRequest, HttpResponse};
 
 use super::binding::{Key, McpServer};
-use super::envelope::{self, Id, Incoming, Message, Params, Unreadable};
+use super::envelope::{self, Id, Message, Params, Unreadable};
 use super::era;
 use super::errors::Refusal;
 use super::headers::Headers;
-use super::methods::{BATCHING, Era, Method};
+use super::methods::{Era, Method};
 use super::output::{Head, Sink, event_stream, frames, one_line};
 
 /// What depends on an exchange, and is told when its client goes.
@@ -37,7 +37,7 @@ pub(super) enum Owner {
 pub(super) struct HttpExchange {
     stream: StreamId,
     head: Option<HttpRequest>,
-    body: Parts,
+    body: Gather,
     pub(super) owner: Owner,
     pub(super) out: PendingData,
     /// The response's head has gone out.
@@ -45,8 +45,9 @@ pub(super) struct HttpExchange {
     /// The response is server-sent events.
     events: bool,
     /// The response is whole; its END is due when nothing of it waits.
-    finished: bool,
-    keep_alive: Option<TimerId>,
+    pub(super) finished: bool,
+    /// When the next comment of an event stream is due.
+    pub(super) keep_alive: Option<TimerId>,
     /// No header fields, and room for those of the answer.
     pub(super) blank: HeaderMap,
 }
@@ -62,15 +63,17 @@ pub(super) struct Caller<'h> {
 }
 
 impl Caller<'_> {
-    pub(super) const fn with_sink(&self, sink: Sink) -> Self {
-        Self { sink, ..*self }
-    }
-
     pub(super) const fn without_session(&self) -> Self {
         Self {
             session: None,
             ..*self
         }
+    }
+
+    /// Whether it names a session that is not here.
+    pub(super) fn names_unknown_session(&self) -> bool {
+        let named = self.headers.and_then(|headers| headers.session_id.text());
+        named.is_some() && self.session.is_none()
     }
 
     /// Whether the client takes server-sent events in answer to it.
@@ -141,7 +144,9 @@ impl HttpExchange {
 
 impl McpServer {
     pub(super) fn on_http(&mut self, cx: &mut Context<'_>, stream: StreamId, head: HttpRequest) {
-        if let Some(worker) = Self::owner_elsewhere(cx, &head.headers)
+        // A worker that stops answers by itself: the owner may have come to rest already.
+        if !cx.stopping()
+            && let Some(worker) = Self::owner_elsewhere(cx, &head.headers)
             && cx.hand_over(stream, HttpBeginEx::Request(head.clone()).into(), worker)
         {
             return;
@@ -149,7 +154,7 @@ impl McpServer {
         let key = self.http.insert(HttpExchange {
             stream,
             head: Some(head),
-            body: Parts::new(),
+            body: Gather::new(),
             owner: Owner::None,
             out: PendingData::new(),
             begun: false,
@@ -168,17 +173,17 @@ impl McpServer {
         match frame {
             Frame::Data(data) => {
                 let length = data.payload.len();
-                if exchange.body.len() + length <= self.options.max_message_size {
+                let begins_batch = exchange.body.is_empty() && data.payload.starts_with(b"[");
+                if exchange.body.len() + length > self.options.max_message_size {
+                    let refusal = Refusal::invalid_request("The message is too large.");
+                    self.refuse(cx, Sink::Http(key), &Id::null(), &refusal);
+                    self.read_no_further(cx, key);
+                } else {
                     exchange.body.push(data.payload);
                     cx.acknowledge(exchange.stream, length);
-                } else {
-                    let stream = exchange.stream;
-                    exchange.head = None;
-                    exchange.body = Parts::new();
-                    let refusal = Refusal::invalid_request("The message is too large.");
-                    // The answer first: to an edge, a request refused before it is one without an answer.
-                    self.refuse(cx, Sink::Http(key), &Id::null(), &refusal);
-                    cx.reset(stream, None);
+                    if begins_batch {
+                        self.screen_batch(cx, key);
+                    }
                 }
             }
             Frame::End(_) => self.request_is_whole(cx, key),
@@ -243,7 +248,7 @@ impl McpServer {
         let Some(head) = exchange.head.take() else {
             return;
         };
-        let body = std::mem::take(&mut exchange.body);
+        let body = exchange.body.take();
         match head.method {
             Verb::POST => self.post(cx, key, head.headers, body),
             Verb::GET => self.get(cx, key, &head.headers),
@@ -262,40 +267,85 @@ impl McpServer {
     }
 
     fn serve_post(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap, body: Parts) {
-        let sink = Sink::Http(key);
         let headers = &Headers::of(headers);
+        let Some(caller) = self.admit(cx, key, headers) else {
+            return;
+        };
+        if envelope::is_batch(&body) {
+            if self.check_batch(cx, &caller) {
+                self.serve_batch(cx, &caller, body);
+            }
+            return;
+        }
+        let message = envelope::read(body);
+        // The modern era has no sessions, and what is said of one means nothing there. In the other
+        // one, the session is the first thing that must be right: the client is to begin a new one.
+        if !caller.names_unknown_session() || era::is_modern(&message) {
+            self.serve(cx, &caller, message);
+        } else if let Ok(Message::Request { id, .. }) = message {
+            self.refuse(cx, caller.sink, &id, &Refusal::session_over(cx));
+        } else {
+            self.answer_unknown_session(cx, caller.sink);
+        }
+    }
+
+    /// Who asks, if what is to be read and what the answer may be are of the right types.
+    fn admit<'h>(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        headers: &'h Headers<'h>,
+    ) -> Option<Caller<'h>> {
+        let sink = Sink::Http(key);
         if !headers.is_json() {
-            return self.answer_status(cx, sink, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+            self.answer_status(cx, sink, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+            return None;
         }
         if !headers.accepts("application/json") && !headers.accepts("text/event-stream") {
-            return self.answer_status(cx, sink, StatusCode::NOT_ACCEPTABLE);
+            self.answer_status(cx, sink, StatusCode::NOT_ACCEPTABLE);
+            return None;
         }
         let session = headers.session_id.text();
-        let found = session.and_then(|id| self.session_keys.get(id).copied());
-        let caller = Caller {
+        let session = session.and_then(|id| self.session_keys.get(id).copied());
+        Some(Caller {
             sink,
             headers: Some(headers),
-            session: found,
-        };
-        let unknown_session = session.is_some() && found.is_none();
-        match envelope::read(body) {
-            // The modern era has no sessions, and what is said of one means nothing there.
-            Incoming::One(message) if era::is_modern(&message) => self.serve(cx, &caller, message),
-            // The session is the first thing that must be right: the client is to begin a new one.
-            Incoming::One(Ok(Message::Request { id, .. })) if unknown_session => {
-                self.refuse(cx, sink, &id, &Refusal::unknown_session());
+            session,
+        })
+    }
+
+    /// A body begins as a batch does: where none is taken, nothing more of it is read.
+    fn screen_batch(&mut self, cx: &mut Context<'_>, key: usize) {
+        let head = self.http.get_mut(key).and_then(|it| it.head.take());
+        let Some(head) = head else { return };
+        if head.method == Verb::POST {
+            let headers = &Headers::of(&head.headers);
+            let caller = self.admit(cx, key, headers);
+            if !caller.is_some_and(|caller| self.check_batch(cx, &caller)) {
+                return self.read_no_further(cx, key);
             }
-            _ if unknown_session => self.answer_status(cx, sink, StatusCode::NOT_FOUND),
-            Incoming::One(message) => self.serve(cx, &caller, message),
-            Incoming::Batch(messages) => {
-                let batches = self.session_version(found) == Some(BATCHING);
-                if batches && Self::is_batch(&messages) {
-                    self.serve_batch(cx, &caller, messages);
-                } else {
-                    let refusal = Refusal::invalid_request("Batches are not served here.");
-                    self.refuse(cx, sink, &Id::null(), &refusal);
-                }
-            }
+        }
+        if let Some(exchange) = self.http.get_mut(key) {
+            exchange.head = Some(head);
+        }
+    }
+
+    /// A request has been answered before all of it was read. Behind the answer: to an edge, a
+    /// request that is refused before it is one without an answer.
+    fn read_no_further(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some(exchange) = self.http.get_mut(key) {
+            exchange.head = None;
+            exchange.body = Gather::new();
+            cx.reset(exchange.stream, None);
+        }
+    }
+
+    /// Answers what is no request and names a session that is not here.
+    pub(super) fn answer_unknown_session(&mut self, cx: &mut Context<'_>, sink: Sink) {
+        if cx.stopping() {
+            self.refuse(cx, sink, &Id::null(), &Refusal::stopping());
+        } else {
+            self.answer_status(cx, sink, StatusCode::NOT_FOUND);
         }
     }
 
@@ -330,7 +380,7 @@ impl McpServer {
         params: Params,
     ) -> Result<(), Refusal> {
         if cx.stopping() {
-            return Err(Refusal::unavailable("The gateway is about to stop."));
+            return Err(Refusal::stopping());
         }
         let era = era::of(caller, name, &params)?;
         let method = Method::of(name, era);
@@ -379,26 +429,6 @@ impl McpServer {
         }
     }
 
-    /// A session's events.
-    fn get(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap) {
-        let sink = Sink::Http(key);
-        let headers = Headers::of(headers);
-        let Some(id) = headers.session_id.text() else {
-            // The modern era has no GET; a legacy one is of a session.
-            return self.answer_status(cx, sink, StatusCode::METHOD_NOT_ALLOWED);
-        };
-        let Some(session) = self.session_keys.get(id).copied() else {
-            return self.answer_status(cx, sink, StatusCode::NOT_FOUND);
-        };
-        if !headers.accepts("text/event-stream") {
-            return self.answer_status(cx, sink, StatusCode::NOT_ACCEPTABLE);
-        }
-        if cx.stopping() {
-            return self.answer_status(cx, sink, StatusCode::SERVICE_UNAVAILABLE);
-        }
-        self.open_events(cx, session, key);
-    }
-
     fn delete(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap) {
         let sink = Sink::Http(key);
         let headers = Headers::of(headers);
@@ -410,32 +440,8 @@ impl McpServer {
                 self.retire_session(cx, session);
                 self.answer_status(cx, sink, StatusCode::OK);
             }
-            None => self.answer_status(cx, sink, StatusCode::NOT_FOUND),
+            None => self.answer_unknown_session(cx, sink),
         }
-    }
-
-    /// Keeps an event stream open while nothing happens on it.
-    pub(super) fn keep_events_alive(&mut self, cx: &mut Context<'_>, key: usize) {
-        let after = Duration::from_millis(self.options.keep_alive.max(1));
-        if let Some(exchange) = self.http.get_mut(key) {
-            let token = Key::Http(key).token();
-            exchange.keep_alive = Some(cx.timer(after, token, 0, "mcp_server.keep_alive"));
-        }
-    }
-
-    pub(super) fn events_timer(&mut self, cx: &mut Context<'_>, key: usize) {
-        let Some(exchange) = self.http.get_mut(key) else {
-            return;
-        };
-        exchange.keep_alive = None;
-        if exchange.finished {
-            return;
-        }
-        // A client that does not read needs no comment to keep what it does not read.
-        if exchange.out.is_empty() {
-            exchange.push(cx, Parts::from(Bytes::from_static(b": keep-alive\n\n")));
-        }
-        self.keep_events_alive(cx, key);
     }
 
     /// Breaks a response off that cannot be brought to its end.

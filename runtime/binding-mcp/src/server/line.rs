@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 
 use tidegate_engine::{Context, PendingData, StreamId};
-use tidegate_json::Parts;
+use tidegate_json::{Gather, Parts};
 use tidegate_streams::line::LineOversized;
-use tidegate_streams::{FlushEx, Frame};
+use tidegate_streams::{Data, FlushEx, Frame};
 
 use super::binding::{Key, McpServer};
-use super::envelope::{self, Id, Incoming};
+use super::envelope::{self, Id};
 use super::errors::Refusal;
 use super::http::Caller;
-use super::methods::BATCHING;
 use super::output::{Sink, frames, one_line};
 use super::request::AHEAD;
 
@@ -19,11 +18,11 @@ use super::request::AHEAD;
 #[derive(Debug)]
 pub(super) struct Line {
     stream: StreamId,
-    message: Parts,
+    message: Gather,
     /// Received and not acknowledged, since the client does not read.
     unacknowledged: usize,
-    /// The message that comes in is larger than is taken.
-    oversized: bool,
+    /// What becomes of the message that comes in.
+    fate: Fate,
     pub(super) out: PendingData,
     /// What is under way, by the client's id.
     pub(super) under_way: BTreeMap<Id, UnderWay>,
@@ -32,6 +31,17 @@ pub(super) struct Line {
     owed: usize,
     /// The client will send nothing more.
     ended: bool,
+}
+
+/// What becomes of a message that comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It will be read.
+    Read,
+    /// It is larger than is taken.
+    Oversized,
+    /// It has been refused already.
+    Refused,
 }
 
 /// What a client can cancel.
@@ -59,9 +69,9 @@ impl McpServer {
         }
         let key = self.lines.insert(Line {
             stream,
-            message: Parts::new(),
+            message: Gather::new(),
             unacknowledged: 0,
-            oversized: false,
+            fate: Fate::Read,
             out: PendingData::new(),
             under_way: BTreeMap::new(),
             session: None,
@@ -78,24 +88,8 @@ impl McpServer {
         };
         match frame {
             Frame::Data(data) => {
-                let fin = data.flags.is_fin();
                 line.unacknowledged += data.payload.len();
-                // The edge bounds a line and tells how long it was; this holds whatever is in front.
-                if line.message.len() + data.payload.len() <= self.options.max_message_size {
-                    line.message.push(data.payload);
-                } else {
-                    line.oversized = true;
-                }
-                if fin {
-                    let message = std::mem::take(&mut line.message);
-                    if std::mem::take(&mut line.oversized) {
-                        line.owed += 1;
-                        let refusal = Refusal::invalid_request("The message is too large.");
-                        self.refuse(cx, Sink::Line(key), &Id::null(), &refusal);
-                    } else {
-                        self.serve_line(cx, key, message);
-                    }
-                }
+                self.message_part(cx, key, data);
                 self.take_more(cx, key);
             }
             Frame::Flush(flush) => {
@@ -139,30 +133,81 @@ impl McpServer {
         }
     }
 
-    fn serve_line(&mut self, cx: &mut Context<'_>, key: usize, message: Parts) {
-        let session = self.lines.get(key).and_then(|line| line.session);
-        let caller = Caller {
+    fn message_part(&mut self, cx: &mut Context<'_>, key: usize, data: Data) {
+        let begins_batch = data.flags.is_init() && data.payload.starts_with(b"[");
+        if begins_batch {
+            self.screen_line(cx, key);
+        }
+        let Some(line) = self.lines.get_mut(key) else {
+            return;
+        };
+        // The edge bounds a line and tells how long it was; this holds whatever is in front.
+        if line.message.len() + data.payload.len() > self.options.max_message_size {
+            line.message = Gather::new();
+            line.fate = match line.fate {
+                Fate::Read => Fate::Oversized,
+                fate => fate,
+            };
+        }
+        if line.fate == Fate::Read {
+            line.message.push(data.payload);
+        }
+        if !data.flags.is_fin() {
+            return;
+        }
+        let message = line.message.take();
+        match std::mem::replace(&mut line.fate, Fate::Read) {
+            Fate::Read => self.serve_line(cx, key, message),
+            Fate::Oversized => {
+                line.owed += 1;
+                let refusal = Refusal::invalid_request("The message is too large.");
+                self.refuse(cx, Sink::Line(key), &Id::null(), &refusal);
+            }
+            Fate::Refused => {}
+        }
+    }
+
+    fn caller_of_line(&self, key: usize) -> Caller<'static> {
+        Caller {
             sink: Sink::Line(key),
             headers: None,
-            session,
-        };
-        let incoming = envelope::read(message);
-        if incoming.is_answered()
-            && let Some(line) = self.lines.get_mut(key)
-        {
+            session: self.lines.get(key).and_then(|line| line.session),
+        }
+    }
+
+    /// A message begins as a batch does: where none is taken, it is refused before it is read.
+    fn screen_line(&mut self, cx: &mut Context<'_>, key: usize) {
+        let caller = self.caller_of_line(key);
+        if self.takes_batches(caller.session) {
+            return;
+        }
+        if let Some(line) = self.lines.get_mut(key) {
+            line.fate = Fate::Refused;
             line.owed += 1;
         }
-        match incoming {
-            Incoming::One(message) => self.serve(cx, &caller, message),
-            Incoming::Batch(messages) => {
-                let batches = self.session_version(session) == Some(BATCHING);
-                if batches && Self::is_batch(&messages) {
-                    self.serve_batch(cx, &caller, messages);
-                } else {
-                    let refusal = Refusal::invalid_request("Batches are not served here.");
-                    self.refuse(cx, caller.sink, &Id::null(), &refusal);
-                }
+        self.check_batch(cx, &caller);
+    }
+
+    fn serve_line(&mut self, cx: &mut Context<'_>, key: usize, message: Parts) {
+        let caller = self.caller_of_line(key);
+        if envelope::is_batch(&message) {
+            self.owe(key);
+            if self.check_batch(cx, &caller) {
+                self.serve_batch(cx, &caller, message);
             }
+            return;
+        }
+        let message = envelope::read(message);
+        if envelope::is_answered(&message) {
+            self.owe(key);
+        }
+        self.serve(cx, &caller, message);
+    }
+
+    /// The client of a line is to get one more answer.
+    fn owe(&mut self, key: usize) {
+        if let Some(line) = self.lines.get_mut(key) {
+            line.owed += 1;
         }
     }
 

@@ -1,6 +1,6 @@
 //! `subscriptions/listen` (2026-07-28): one request that stays open and tells of changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
@@ -9,20 +9,20 @@ use tidegate_json::write::push_string;
 use tidegate_json::{Kind, Parts};
 
 use super::binding::McpServer;
-use super::envelope::{Id, Params};
+use super::envelope::{Id, Params, SUBJECT_MAX};
 use super::errors::Refusal;
 use super::http::Caller;
 use super::line::UnderWay;
 use super::output::{Head, Sink};
-use super::subscription::{Holder, SUBSCRIPTIONS_MAX, Updates};
+use super::subscription::{Holder, SUBSCRIPTIONS_MAX, Subscriptions, Updates};
 
 /// A `listen` under way.
 #[derive(Debug)]
 pub(super) struct Listen {
     sink: Sink,
     id: Id,
-    /// The subscriptions it has asked for and not lost, by URI.
-    pub(super) subscriptions: BTreeMap<ByteString, usize>,
+    /// The subscriptions it has asked for and not lost.
+    pub(super) subscriptions: Subscriptions,
     pub(super) updates: Updates,
     /// The client has been told what is honoured.
     acknowledged: bool,
@@ -38,7 +38,7 @@ impl McpServer {
         params: &Params,
     ) -> Result<(), Refusal> {
         self.check_room(caller, id)?;
-        let uris = resources(params)?;
+        let uris = self.resources(params)?;
         let sink = caller.sink;
         if let Sink::Http(_) = sink
             && !caller.takes_events()
@@ -50,7 +50,7 @@ impl McpServer {
         let key = self.listens.insert(Listen {
             sink,
             id: id.clone(),
-            subscriptions: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
             updates: Updates::default(),
             acknowledged: false,
         });
@@ -63,6 +63,8 @@ impl McpServer {
         }
         for uri in uris {
             let holder = Holder::Listen(key);
+            // In memory of its own: the buffer it came in is larger, and would last as long.
+            let uri = ByteString::from(&*uri);
             // One that cannot be had is missing in the acknowledgement.
             let opened = self.open_subscription(cx, holder, None, uri.clone(), None);
             if let (Ok(subscription), Some(listen)) = (opened, self.listens.get_mut(key)) {
@@ -78,12 +80,12 @@ impl McpServer {
         let Some(listen) = self.listens.get_mut(key) else {
             return;
         };
-        let stands = |key: &usize| self.subscriptions.get(*key).is_none_or(|held| held.stands);
-        if listen.acknowledged || !listen.subscriptions.values().all(stands) {
+        let stands = |key: usize| self.subscriptions.get(key).is_none_or(|held| held.stands);
+        if listen.acknowledged || !listen.subscriptions.iter().all(|(_, key)| stands(key)) {
             return;
         }
         listen.acknowledged = true;
-        let message = acknowledged(&listen.id, listen.subscriptions.keys());
+        let message = acknowledged(&listen.id, listen.subscriptions.uris());
         let sink = listen.sink;
         self.notify(cx, sink, message);
         self.flush_listen_updates(cx, key);
@@ -149,42 +151,60 @@ impl McpServer {
     }
 
     fn close_listen(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Listen> {
-        let listen = self.listens.try_remove(key)?;
-        for subscription in listen.subscriptions.values() {
-            self.close_subscription(cx, *subscription);
+        let mut listen = self.listens.try_remove(key)?;
+        for subscription in listen.subscriptions.take() {
+            self.close_subscription(cx, subscription);
         }
         self.unregister(listen.sink, None, &listen.id);
         Some(listen)
     }
 }
 
-/// The resources that `params.notifications` asks for, each once.
-fn resources(params: &Params) -> Result<BTreeSet<ByteString>, Refusal> {
-    let invalid = |what: &str| Refusal::invalid_params(format!("params.notifications{what}."));
-    let filter = params
-        .get("notifications")?
-        .filter(|value| value.kind() == Kind::Object);
-    let filter = filter.ok_or_else(|| invalid(" must be an object"))?;
-    let uris = filter
-        .get("resourceSubscriptions")
-        .map_err(|_| invalid(" names a member twice"))?;
-    let Some(uris) = uris else {
-        return Ok(BTreeSet::new());
-    };
-    if uris.kind() != Kind::Array {
-        return Err(invalid(".resourceSubscriptions must be an array of URIs"));
-    }
-    let mut found = BTreeSet::new();
-    for uri in uris.elements() {
-        let uri = uri.string();
-        let uri = uri.ok_or_else(|| invalid(".resourceSubscriptions must hold strings"))?;
-        found.insert(uri);
-        if found.len() > SUBSCRIPTIONS_MAX {
-            let what = format!(".resourceSubscriptions names over {SUBSCRIPTIONS_MAX} resources");
-            return Err(invalid(&what));
+impl McpServer {
+    /// The resources that `params.notifications` asks for, each once, if they may be so many.
+    fn resources(&self, params: &Params) -> Result<BTreeSet<ByteString>, Refusal> {
+        let invalid = |what: &str| Refusal::invalid_params(format!("params.notifications{what}."));
+        let filter = params
+            .get("notifications")?
+            .filter(|value| value.kind() == Kind::Object);
+        let filter = filter.ok_or_else(|| invalid(" must be an object"))?;
+        let uris = filter
+            .get("resourceSubscriptions")
+            .map_err(|_| invalid(" names a member twice"))?;
+        let Some(uris) = uris else {
+            return Ok(BTreeSet::new());
+        };
+        if uris.kind() != Kind::Array {
+            return Err(invalid(".resourceSubscriptions must be an array of URIs"));
         }
+        let (limit, mut bytes) = (self.options.max_session_bytes, 0);
+        let mut found = BTreeSet::new();
+        for uri in uris.elements() {
+            let uri = uri.string();
+            let uri = uri.ok_or_else(|| invalid(".resourceSubscriptions must hold strings"))?;
+            let length = uri.len();
+            if length > SUBJECT_MAX {
+                let what = format!(" asks for a URI that is longer than {SUBJECT_MAX} bytes");
+                return Err(invalid(&what));
+            }
+            if !found.insert(uri) {
+                continue;
+            }
+            bytes += length;
+            if found.len() > SUBSCRIPTIONS_MAX {
+                let what =
+                    format!(".resourceSubscriptions names over {SUBSCRIPTIONS_MAX} resources");
+                return Err(invalid(&what));
+            }
+            if bytes > limit {
+                return Err(invalid(&format!(
+                    ".resourceSubscriptions has URIs of over {limit} bytes (maxSessionBytes)"
+                )));
+            }
+        }
+        self.check_subscribed(bytes)?;
+        Ok(found)
     }
-    Ok(found)
 }
 
 fn acknowledged<'a>(id: &Id, uris: impl ExactSizeIterator<Item = &'a ByteString>) -> Bytes {

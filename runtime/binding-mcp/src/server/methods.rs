@@ -2,11 +2,12 @@
 
 use bytestring::ByteString;
 use tidegate_streams::mcp::{
-    McpBeginEx, McpCompletionComplete, McpHeader, McpPromptsGet, McpPromptsList, McpResourcesList,
+    McpBeginEx, McpCompletionComplete, McpPromptsGet, McpPromptsList, McpResourcesList,
     McpResourcesRead, McpResourcesTemplatesList, McpToolsCall, McpToolsList,
 };
 
 use super::envelope::Subject;
+use super::headers::Mirrored;
 
 /// The modern revision.
 pub(super) const MODERN: &str = "2026-07-28";
@@ -94,7 +95,7 @@ impl Method {
         session_id: Option<ByteString>,
         subject: Option<ByteString>,
         content_length: i64,
-        headers: Option<Vec<McpHeader>>,
+        mirrored: Mirrored,
         timeout: u64,
     ) -> Option<McpBeginEx> {
         let name = subject.unwrap_or_default();
@@ -123,8 +124,8 @@ impl Method {
                 session_id,
                 name,
                 content_length,
-                headers_required: headers.is_some(),
-                headers: headers.unwrap_or_default(),
+                headers: mirrored.headers,
+                headers_required: mirrored.required,
                 timeout,
             }
             .into(),

@@ -7,7 +7,7 @@ use tidegate_json::{Document, Kind, Limits, Parts};
 use tidegate_streams::mcp::{McpFlushEx, McpLog, McpProgress};
 
 use super::binding::McpServer;
-use super::envelope::{Meta, Params};
+use super::envelope::{ID_MAX, Meta, Params};
 use super::errors::Refusal;
 use super::http::Caller;
 use super::methods::Era;
@@ -41,6 +41,12 @@ impl Wishes {
         let token = params
             .meta(Meta::ProgressToken)?
             .filter(|token| matches!(token.kind(), Kind::String | Kind::Number));
+        if token.is_some_and(|token| token.range().len() > ID_MAX) {
+            let name = Meta::ProgressToken.name();
+            return Err(Refusal::invalid_params(format!(
+                "params._meta.{name} is longer than {ID_MAX} bytes."
+            )));
+        }
         let level = match (era, params.meta(Meta::LogLevel)?) {
             (Era::Modern, None) => None,
             (Era::Modern, Some(level)) => {

@@ -15,6 +15,12 @@ pub struct Options {
     pub session_timeout: u64,
     /// How many legacy sessions a worker keeps; one more is refused.
     pub max_sessions: usize,
+    /// How many bytes the URIs of a legacy session's subscriptions, or of one `subscriptions/listen`,
+    /// may have together; one more is refused.
+    pub max_session_bytes: usize,
+    /// How many bytes the URIs of all subscriptions of a worker may have together; one more is
+    /// refused.
+    pub max_subscription_bytes: usize,
     /// How often an idle event stream gets a comment that keeps it open, in milliseconds.
     #[serde(deserialize_with = "positive")]
     pub keep_alive: u64,
@@ -31,6 +37,8 @@ impl Default for Options {
             timeout: 60_000,
             session_timeout: 300_000,
             max_sessions: 10_000,
+            max_session_bytes: 256 * 1024,
+            max_subscription_bytes: 16 * 1024 * 1024,
             keep_alive: 15_000,
             max_message_size: 4 * 1024 * 1024,
             instructions: None,

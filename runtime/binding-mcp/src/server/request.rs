@@ -3,7 +3,7 @@
 use ::http::StatusCode;
 use bytes::{Bytes, BytesMut};
 use tidegate_engine::{Context, Duration, PendingData, StreamId, TimerId};
-use tidegate_json::Parts;
+use tidegate_json::{Gather, Parts};
 use tidegate_streams::Pooled;
 use tidegate_streams::http_stream::HttpResponse;
 use tidegate_streams::mcp::{McpEnd, McpParams};
@@ -12,7 +12,7 @@ use tidegate_streams::{BeginEx, DataEx, EndEx, FlushEx, Frame, ResetEx};
 use super::binding::{Key, McpServer};
 use super::envelope::{Id, Params};
 use super::errors::Refusal;
-use super::headers;
+use super::headers::Mirrored;
 use super::http::{Caller, Owner};
 use super::line::UnderWay;
 use super::methods::{Era, Method};
@@ -29,11 +29,10 @@ const TEXT: usize = 2 * SMALL;
 /// A result up to this size is written into its envelope, which costs less than to hand on and to
 /// write its parts; a larger one keeps its own buffers.
 const SMALL: usize = 1024;
-/// Params of up to so many values are passed on as they were read, too: what was written down of them
-/// is held for as long as they wait.
-const PASSED_ON: usize = 512;
-/// A result on a shared channel, or in a batch, is held until it is whole, up to this size.
+/// A result on a shared channel, or all results of a batch, are held until they are whole, up to this size;
 const HELD_MAX: usize = 16 * 1024 * 1024;
+/// and those of a worker together up to this one.
+const HELD_ALL: usize = 64 * 1024 * 1024;
 /// How much may wait for a client before a result's sender is held back.
 pub(super) const AHEAD: usize = 256 * 1024;
 /// How many requests a session, or a line, may have under way.
@@ -61,7 +60,9 @@ pub(super) struct Request {
     stream: StreamId,
     params: PendingData,
     passing: Passing,
-    held: Parts,
+    held: Gather,
+    /// Bytes of it that count as held by the worker.
+    counted: usize,
     mode: Mode,
     /// Received and not acknowledged, since the client is slow.
     unacknowledged: usize,
@@ -93,18 +94,17 @@ impl McpServer {
             Some(subject) => Some(params.subject_text(subject)?),
             None => None,
         };
-        let over_http = caller.headers.filter(|_| era == Era::Modern);
-        let owed = match (method, over_http) {
-            (Method::ToolsCall, Some(headers)) => Some(headers::params(headers)?),
-            _ => None,
+        let mirrored = match (method, caller.headers) {
+            (Method::ToolsCall, Some(headers)) => Mirrored::of(headers, era)?,
+            _ => Mirrored::default(),
         };
         let wishes = Wishes::of(caller, era, &params)?;
         let session_id = caller.session.and_then(|session| self.identity_of(session));
-        let (parts, read) = params.into_payload();
+        let (parts, mut read) = params.into_payload();
         let length = i64::try_from(parts.len()).unwrap_or(-1);
         let timeout = self.options.timeout;
         let begin = method
-            .begin(session_id, subject, length, owed, timeout)
+            .begin(session_id, subject, length, mirrored, timeout)
             .ok_or_else(Refusal::internal)?;
         let entry = self.requests.vacant_entry();
         let token = Key::Request(entry.key()).token();
@@ -121,13 +121,13 @@ impl McpServer {
             stream,
             params: PendingData::new(),
             passing: Passing::default(),
-            held: Parts::new(),
+            held: Gather::new(),
+            counted: 0,
             mode: Mode::Holding,
             unacknowledged: 0,
             wishes,
             timer: Some(cx.timer(within, token, 0, "mcp_server.request")),
         };
-        let mut read = read.filter(|read| read.values() <= PASSED_ON);
         for mut data in frames(parts) {
             let read = read.take().map(|read| DataEx::from(McpParams::new(read)));
             data.extension = read.map(Pooled::new);
@@ -254,17 +254,18 @@ impl McpServer {
             return;
         };
         let (sink, stream, length) = (request.sink, request.stream, part.len());
+        if sink == Sink::Nowhere {
+            return cx.acknowledge(stream, length);
+        }
         if let Some(ready) = request.passing.push(part) {
             request.held.push(ready);
         }
         if request.mode == Mode::Holding {
-            let held = request.held.len();
-            let alone = matches!(sink, Sink::Http(_));
-            if held > HELD_MAX {
-                let what = format!("The result is larger than {HELD_MAX} bytes.");
-                return self.fail_with(cx, key, &Refusal::invalid_params(what));
+            let (held, alone) = (request.held.len(), matches!(sink, Sink::Http(_)));
+            if !alone {
+                return self.hold_part(cx, key, length);
             }
-            if !alone || held <= HELD {
+            if held <= HELD {
                 cx.acknowledge(stream, length);
                 return;
             }
@@ -279,6 +280,28 @@ impl McpServer {
                 request.unacknowledged += length;
             }
         }
+    }
+
+    /// A part of a result that goes out when it is whole, whatever its size.
+    fn hold_part(&mut self, cx: &mut Context<'_>, key: usize, length: usize) {
+        let Some(request) = self.requests.get_mut(key) else {
+            return;
+        };
+        let (sink, stream) = (request.sink, request.stream);
+        request.counted += length;
+        self.held += length;
+        let held = match sink {
+            Sink::Batch(batch) => self.batch_received(batch, length),
+            _ => request.counted,
+        };
+        let refusal = if held > HELD_MAX {
+            Refusal::invalid_params(format!("The result is larger than {HELD_MAX} bytes."))
+        } else if self.held > HELD_ALL {
+            Refusal::unavailable("Too many large results are under way; retry later.")
+        } else {
+            return cx.acknowledge(stream, length);
+        };
+        self.fail_with(cx, key, &refusal);
     }
 
     /// The result is too large to be held: its head goes out, and what follows as it comes.
@@ -318,8 +341,7 @@ impl McpServer {
             return;
         };
         if let Some(exchange) = self.http.get_mut(http) {
-            let held = std::mem::take(&mut request.held);
-            exchange.push_part(cx, held);
+            exchange.push_part(cx, request.held.take());
         }
     }
 
@@ -354,7 +376,8 @@ impl McpServer {
         if let Sink::Http(http) = request.sink
             && let Some(exchange) = self.http.get_mut(http)
         {
-            let rest = request.held.into_iter().chain([last, tail.freeze()]);
+            let rest = request.held.take().into_iter();
+            let rest = rest.chain([last, tail.freeze()]);
             exchange.push_part(cx, rest.collect());
             if exchange.is_streaming() {
                 exchange.push(cx, Parts::from(Bytes::from_static(b"\n\n")));
@@ -365,11 +388,11 @@ impl McpServer {
 
     /// The envelope around a result that was held: in one piece where that is small, around the
     /// result's own buffers otherwise.
-    fn envelop(&mut self, request: Request, end: &McpEnd) -> Parts {
+    fn envelop(&mut self, mut request: Request, end: &McpEnd) -> Parts {
         let mut passing = request.passing;
         let last = passing.last(request.era);
         let small = request.held.len() + last.len() <= SMALL;
-        let result = request.held.into_iter().chain([last]);
+        let result = request.held.take().into_iter().chain([last]);
         let text = &mut self.text;
         text.clear();
         if text.capacity() < TEXT {
@@ -465,6 +488,7 @@ impl McpServer {
         if let Some(timer) = request.timer.take() {
             cx.cancel(timer);
         }
+        self.held = self.held.saturating_sub(request.counted);
         self.unregister(request.sink, request.session, &request.id);
         if let Some(session) = request.session {
             self.touch_session(cx, session);

@@ -18,7 +18,7 @@ use super::line::UnderWay;
 use super::methods::{Era, Method};
 use super::output::Sink;
 use super::request::REQUESTS_MAX;
-use super::subscription::{Change, Holder, SUBSCRIPTIONS_MAX, Updates};
+use super::subscription::{Holder, SUBSCRIPTIONS_MAX, Subscriptions, Updates};
 
 /// A session.
 #[derive(Debug)]
@@ -37,8 +37,7 @@ pub(super) struct Session {
     events: Option<usize>,
     /// What is under way, by the client's id.
     pub(super) under_way: BTreeMap<Id, UnderWay>,
-    /// Its subscriptions, by URI.
-    pub(super) subscriptions: BTreeMap<ByteString, usize>,
+    pub(super) subscriptions: Subscriptions,
     pub(super) updates: Updates,
     timer: Option<TimerId>,
 }
@@ -65,10 +64,20 @@ impl Session {
             line,
             events: None,
             under_way: BTreeMap::new(),
-            subscriptions: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
             updates: Updates::default(),
             timer: Some(timer),
         }
+    }
+
+    /// As the client knows it.
+    pub(super) const fn id(&self) -> &ByteString {
+        &self.id
+    }
+
+    /// The revision that was agreed on.
+    pub(super) const fn version(&self) -> &'static str {
+        self.version
     }
 
     /// Where messages of ours go.
@@ -92,10 +101,6 @@ impl McpServer {
         let (worker, _) = id.trim().split_once('.')?;
         let worker = u16::from_str_radix(worker, 16).ok()?;
         (worker != cx.worker()).then_some(worker)
-    }
-
-    pub(super) fn session_version(&self, key: Option<usize>) -> Option<&'static str> {
-        Some(self.sessions.get(key?)?.version)
     }
 
     pub(super) fn identity_of(&self, key: usize) -> Option<ByteString> {
@@ -173,7 +178,7 @@ impl McpServer {
             _ => return,
         };
         if let Some(session) = self.sessions.get_mut(key) {
-            session.updates.note(Change::List(what));
+            session.updates.note_list(what);
         }
         self.flush_session_updates(cx, key);
     }
@@ -187,6 +192,11 @@ impl McpServer {
                 Refusal::of_reset(reset, Method::Initialize, Era::Legacy)
             });
             self.refuse(cx, sink, &id, &refusal);
+        } else if cx.stopping()
+            && let Some(session) = self.sessions.get(key).filter(|it| !it.is_idle())
+        {
+            // The exit stops too, and ends its part. What is under way is still answered.
+            return cx.terminate(session.lifecycle, None, None);
         }
         self.end_session(cx, key);
     }
@@ -240,7 +250,7 @@ impl McpServer {
             if let UnderWay::Request(request) = under_way
                 && self.is_of_session(request, key)
             {
-                self.refuse_request(cx, request, &Refusal::unknown_session());
+                self.refuse_request(cx, request, &Refusal::session_over(cx));
             }
         }
     }
@@ -269,10 +279,10 @@ impl McpServer {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        for subscription in std::mem::take(&mut session.subscriptions).into_values() {
+        for subscription in session.subscriptions.take() {
             if let Some(closed) = self.close_subscription(cx, subscription) {
                 for (sink, id) in closed.waiting {
-                    self.refuse(cx, sink, &id, &Refusal::unknown_session());
+                    self.refuse(cx, sink, &id, &Refusal::session_over(cx));
                 }
             }
         }
@@ -346,21 +356,20 @@ impl McpServer {
     ) -> Result<(), Refusal> {
         self.check_room(caller, id)?;
         let uri = params.subject_text(Subject::Uri)?;
-        let key = caller.session.ok_or_else(Refusal::unknown_session)?;
+        let key = caller.session.ok_or_else(|| Refusal::session_over(cx))?;
         let session = self
             .sessions
             .get(key)
-            .ok_or_else(Refusal::unknown_session)?;
+            .ok_or_else(|| Refusal::session_over(cx))?;
         let identity = session.identity.clone();
         let subscription = match session.subscriptions.get(&uri) {
-            Some(subscription) => *subscription,
-            None if session.subscriptions.len() >= SUBSCRIPTIONS_MAX => {
-                let what = format!("The session has {SUBSCRIPTIONS_MAX} subscriptions, the limit.");
-                return Err(Refusal::unavailable(what));
-            }
+            Some(subscription) => subscription,
             None => {
+                self.check_subscriptions(session, &uri)?;
                 let params = Some(params.into_payload().0);
                 let holder = Holder::Session(key);
+                // In memory of its own: the buffer it came in is larger, and would last as long.
+                let uri = ByteString::from(&*uri);
                 let opened = self.open_subscription(cx, holder, identity, uri.clone(), params)?;
                 if let Some(session) = self.sessions.get_mut(key) {
                     session.subscriptions.insert(uri, opened);
@@ -382,6 +391,26 @@ impl McpServer {
         Ok(())
     }
 
+    /// Whether a session may have one more subscription.
+    fn check_subscriptions(&self, session: &Session, uri: &str) -> Result<(), Refusal> {
+        let held = &session.subscriptions;
+        if held.len() >= SUBSCRIPTIONS_MAX {
+            let what = format!(
+                "The session has {SUBSCRIPTIONS_MAX} subscriptions, the limit; end one first."
+            );
+            return Err(Refusal::unavailable(what));
+        }
+        let limit = self.options.max_session_bytes;
+        if held.bytes() + uri.len() > limit {
+            return Err(Refusal::unavailable(format!(
+                "The URIs of a session's subscriptions may have {limit} bytes (maxSessionBytes), and \
+                 no room is left for {}; end one first.",
+                uri.len()
+            )));
+        }
+        self.check_subscribed(uri.len())
+    }
+
     /// Who asked for a subscription has gone; the subscription itself is the session's.
     pub(super) fn subscribe_left(&mut self, key: usize, sink: Sink) {
         if let Some(subscription) = self.subscriptions.get_mut(key) {
@@ -396,24 +425,27 @@ impl McpServer {
         session: Option<usize>,
         id: &Id,
     ) {
+        let waits = |key: usize| {
+            let waiting = &self.subscriptions.get(key)?.waiting;
+            waiting.iter().position(|(_, waiting)| waiting == id)
+        };
         let Some(session) = session.and_then(|key| self.sessions.get_mut(key)) else {
             return;
         };
-        for (uri, key) in &session.subscriptions {
-            let Some(held) = self.subscriptions.get_mut(*key) else {
-                continue;
-            };
-            let Some(at) = held.waiting.iter().position(|(_, waiting)| waiting == id) else {
-                continue;
-            };
-            let (sink, _) = held.waiting.remove(at);
-            if held.waiting.is_empty() {
-                let (uri, key) = (uri.clone(), *key);
-                session.subscriptions.remove(&uri);
-                self.close_subscription(cx, key);
-            }
-            return self.left_unanswered(cx, sink);
+        let mut held = session.subscriptions.iter();
+        let Some((key, at)) = held.find_map(|(_, key)| Some((key, waits(key)?))) else {
+            return;
+        };
+        drop(held);
+        let Some(subscription) = self.subscriptions.get_mut(key) else {
+            return;
+        };
+        let (sink, _) = subscription.waiting.remove(at);
+        if subscription.waiting.is_empty() {
+            session.subscriptions.remove(&subscription.uri);
+            self.close_subscription(cx, key);
         }
+        self.left_unanswered(cx, sink);
     }
 
     /// `resources/unsubscribe`
@@ -426,7 +458,7 @@ impl McpServer {
     ) -> Result<(), Refusal> {
         let uri = params.subject_text(Subject::Uri)?;
         let session = caller.session.and_then(|key| self.sessions.get_mut(key));
-        let session = session.ok_or_else(Refusal::unknown_session)?;
+        let session = session.ok_or_else(|| Refusal::session_over(cx))?;
         session.updates.forget(&uri);
         if let Some(subscription) = session.subscriptions.remove(&uri)
             && let Some(closed) = self.close_subscription(cx, subscription)

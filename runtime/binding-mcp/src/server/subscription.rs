@@ -1,6 +1,6 @@
 //! One subscription behind this binding, and the updates that wait for a client.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
@@ -78,30 +78,112 @@ impl Change {
     }
 }
 
-/// What has changed and the client has not been told, since it does not read or is not there.
+/// What has changed and the client has not been told, since it does not read or is not there. One
+/// thing is told once, however often it changes.
 #[derive(Debug, Default)]
-pub(super) struct Updates(BTreeSet<Change>);
+pub(super) struct Updates {
+    changes: BTreeSet<Change>,
+    /// Bytes of the URIs that the exit has named and nobody has subscribed to.
+    foreign: usize,
+}
 
 impl Updates {
-    /// Notes a change; one of the same thing that still waits is told once.
-    pub(super) fn note(&mut self, change: Change) {
-        if self.0.len() < SUBSCRIPTIONS_MAX || matches!(change, Change::List(_)) {
-            self.0.insert(change);
+    /// Notes that a list has changed.
+    pub(super) fn note_list(&mut self, what: &'static str) {
+        self.changes.insert(Change::List(what));
+    }
+
+    /// Notes that a resource has changed. It may be a part of what is `subscribed`; where too many
+    /// of those wait, or more than `bytes` of their URIs, the whole is told to have changed.
+    pub(super) fn note(&mut self, subscribed: &ByteString, changed: ByteString, bytes: usize) {
+        let room = bytes.saturating_sub(self.foreign);
+        if changed == *subscribed || changed.len() > room || self.changes.len() >= SUBSCRIPTIONS_MAX
+        {
+            // In the memory of the subscription.
+            self.changes.insert(Change::Resource(subscribed.clone()));
+            return;
+        }
+        let length = changed.len();
+        if self.changes.insert(Change::Resource(changed)) {
+            self.foreign += length;
         }
     }
 
     /// Nobody wants to know of it any more.
     pub(super) fn forget(&mut self, uri: &ByteString) {
-        self.0.remove(&Change::Resource(uri.clone()));
+        self.changes.remove(&Change::Resource(uri.clone()));
     }
 
     pub(super) fn take(&mut self) -> Option<Change> {
-        self.0.pop_first()
+        let change = self.changes.pop_first();
+        if self.changes.is_empty() {
+            self.foreign = 0;
+        }
+        change
+    }
+}
+
+/// The subscriptions of a session or a `listen`, by URI.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    by_uri: BTreeMap<ByteString, usize>,
+    /// Bytes of all URIs.
+    bytes: usize,
+}
+
+impl Subscriptions {
+    pub(super) fn insert(&mut self, uri: ByteString, subscription: usize) {
+        self.bytes += uri.len();
+        self.by_uri.insert(uri, subscription);
+    }
+
+    pub(super) fn remove(&mut self, uri: &str) -> Option<usize> {
+        let removed = self.by_uri.remove(uri)?;
+        self.bytes = self.bytes.saturating_sub(uri.len());
+        Some(removed)
+    }
+
+    pub(super) fn get(&self, uri: &str) -> Option<usize> {
+        self.by_uri.get(uri).copied()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_uri.len()
+    }
+
+    /// Bytes of all URIs.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn uris(&self) -> impl ExactSizeIterator<Item = &ByteString> {
+        self.by_uri.keys()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ByteString, usize)> {
+        self.by_uri.iter().map(|(uri, key)| (uri, *key))
+    }
+
+    /// Its subscriptions, which it is rid of.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = usize> + use<> {
+        std::mem::take(self).by_uri.into_values()
     }
 }
 
 impl McpServer {
-    /// Asks the exit for a subscription.
+    /// Whether the worker has room for subscriptions with so many bytes of URIs.
+    pub(super) fn check_subscribed(&self, bytes: usize) -> Result<(), Refusal> {
+        let limit = self.options.max_subscription_bytes;
+        if self.subscribed + bytes <= limit {
+            return Ok(());
+        }
+        Err(Refusal::unavailable(format!(
+            "The URIs of all subscriptions may have {limit} bytes (maxSubscriptionBytes), and no room \
+             is left for {bytes}; retry later."
+        )))
+    }
+
+    /// Asks the exit for a subscription. `uri` is kept for as long as it stands.
     pub(super) fn open_subscription(
         &mut self,
         cx: &mut Context<'_>,
@@ -140,6 +222,7 @@ impl McpServer {
             subscription.params.send(cx, stream, data);
         }
         let key = entry.key();
+        self.subscribed += subscription.uri.len();
         entry.insert(subscription);
         Ok(key)
     }
@@ -191,16 +274,17 @@ impl McpServer {
         let Some(subscription) = self.subscriptions.get(key) else {
             return;
         };
+        let (subscribed, bytes) = (&subscription.uri, self.options.max_session_bytes);
         match subscription.holder {
             Holder::Session(session) => {
                 if let Some(held) = self.sessions.get_mut(session) {
-                    held.updates.note(Change::Resource(uri));
+                    held.updates.note(subscribed, uri, bytes);
                 }
                 self.flush_session_updates(cx, session);
             }
             Holder::Listen(listen) => {
                 if let Some(held) = self.listens.get_mut(listen) {
-                    held.updates.note(Change::Resource(uri));
+                    held.updates.note(subscribed, uri, bytes);
                 }
                 self.flush_listen_updates(cx, listen);
             }
@@ -265,6 +349,7 @@ impl McpServer {
         key: usize,
     ) -> Option<Subscription> {
         let mut subscription = self.subscriptions.try_remove(key)?;
+        self.subscribed = self.subscribed.saturating_sub(subscription.uri.len());
         if let Some(timer) = subscription.timer.take() {
             cx.cancel(timer);
         }

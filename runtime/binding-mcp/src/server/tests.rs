@@ -3,6 +3,7 @@
 mod batch;
 mod errors;
 mod interleaving;
+mod large;
 mod legacy;
 mod line;
 mod listen;

@@ -93,6 +93,43 @@ impl Binding for Alarm {
     fn on_fault(&mut self, _cx: &mut Context<'_>, _token: Token) {}
 }
 
+/// Works in pieces, between which it gives way, until it is told to end by a FLUSH.
+#[derive(Default)]
+pub(crate) struct InPieces {
+    stream: Option<StreamId>,
+    pieces: u32,
+    told: bool,
+}
+
+impl InPieces {
+    fn give_way(&mut self, cx: &mut Context<'_>) {
+        self.pieces += 1;
+        cx.timer(Duration::from_millis(0), Token(0), 0, "the next piece");
+    }
+}
+
+impl Binding for InPieces {
+    fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
+        self.stream = Some(stream);
+        cx.accept(stream, Token(0));
+        cx.send(stream, Frame::begin(begin));
+        self.give_way(cx);
+    }
+
+    fn on_frame(&mut self, _cx: &mut Context<'_>, _at: At, frame: Frame) {
+        self.told |= matches!(frame, Frame::Flush(_));
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, _token: Token, _kind: u32) {
+        match self.stream {
+            Some(stream) if self.told && self.pieces > 1_000 => cx.end(stream, Frame::end()),
+            _ => self.give_way(cx),
+        }
+    }
+
+    fn on_fault(&mut self, _cx: &mut Context<'_>, _token: Token) {}
+}
+
 /// Hands streams over to one worker, and there passes every frame between the stream and its exit.
 pub(crate) struct Owned {
     pub(crate) exit: BindingId,

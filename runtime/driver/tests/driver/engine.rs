@@ -9,7 +9,7 @@ use tidegate_engine::streams::Frame;
 use tidegate_engine::streams::line::{LineBegin, LineOversized};
 use tidegate_engine::{Limits, StreamId};
 
-use crate::bindings::{Alarm, Answerer};
+use crate::bindings::{Alarm, Answerer, InPieces};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -108,6 +108,24 @@ async fn an_edge_may_ask_for_the_stop_before_anyone_waits_for_it() {
     });
     let engine = engine.expect("the engine starts");
     engine.stop_requested().await;
+    engine.shutdown(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn work_that_gives_way_goes_on_by_itself_and_lets_others_in() {
+    let (mut probe, seat) = probe();
+    let engine = Engine::start(1, Limits::default(), move |assembly| {
+        let binding = assembly.attach(InPieces::default());
+        seat.attach(assembly, 1 << 20, Some(binding));
+        Ok(())
+    });
+    let engine = engine.expect("the engine starts");
+    let stream = opened(&mut probe).await;
+    // The probe's own task has its turns between the pieces.
+    let flush = Frame::flush(LineOversized::default());
+    probe.send(stream, flush).await;
+    assert_eq!(probe.next().await.1, Frame::end());
+    probe.send(stream, Frame::end()).await;
     engine.shutdown(PATIENCE).await;
 }
 

@@ -432,3 +432,33 @@ fn a_session_on_a_worker_that_is_not_there_is_not_known() {
         Some(http::StatusCode::NOT_FOUND)
     );
 }
+
+#[test]
+fn parameter_headers_of_a_call_go_to_whoever_owns_the_tool() {
+    let mut house = house();
+    let (session, lifecycle) = house.session("2025-06-18");
+    let body = request(&json!(1), "tools/call", &named());
+    for (value, expected) in [("a/b", "a/b"), ("=?base64?w7w=?=", "\u{fc}")] {
+        let mut pairs = legacy_headers(&session);
+        pairs.push(("mcp-param-topic", value));
+        let stream = house.post(&pairs, &body);
+        let asked = house.asked();
+        let McpBeginEx::ToolsCall(call) = &asked.begin else {
+            panic!("{asked:?}")
+        };
+        assert!(!call.headers_required, "this revision knows none");
+        assert_eq!(call.headers.len(), 1);
+        assert_eq!(
+            (&*call.headers[0].name, &*call.headers[0].value),
+            ("topic", expected)
+        );
+        house.refuse(&asked, McpResetKind::HeaderMismatch);
+        assert_eq!(house.response(stream).error(), (400, -32020));
+    }
+    let mut pairs = legacy_headers(&session);
+    pairs.push(("mcp-param-topic", "=?base64?%?="));
+    let stream = house.post(&pairs, &body);
+    assert_eq!(house.response(stream).error(), (400, -32020));
+    house.end_session(&session, &lifecycle);
+    house.done();
+}

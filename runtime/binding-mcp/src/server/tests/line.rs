@@ -348,6 +348,48 @@ fn a_result_beyond_what_is_held_is_an_error() {
 }
 
 #[test]
+fn results_that_are_held_together_are_bounded() {
+    let mut house = house();
+    let line = house.line();
+    let part = Bytes::from(vec![b'x'; 60_000]);
+    let mut held = Vec::new();
+    // Each is within its own bound, and five are beyond that of all.
+    for id in 0..5 {
+        house.say_modern(line, &json!(id), "tools/call", named());
+        let asked = house.asked();
+        house.begin(&asked);
+        house.exit_sends(&asked, Frame::data(Bytes::from_static(b"{\"a\":\"")));
+        for _ in 0..240 {
+            let exit = house.exit;
+            house.rig.turn(exit, |cx| {
+                if cx.is_sending(asked.stream) {
+                    cx.send(
+                        asked.stream,
+                        Frame::part(DataFlags::of(false, false), part.clone()),
+                    );
+                }
+            });
+        }
+        let refused = house.at_exit(&asked);
+        assert_eq!(refused.is_empty(), id < 4, "{refused:?}");
+        held.push(asked);
+    }
+    let heard = house.heard(line);
+    assert_eq!(error(&heard[0]), (json!(4), -32603));
+    for asked in &held[..4] {
+        house.refuse(asked, McpResetKind::Unavailable);
+    }
+    assert_eq!(house.heard(line).len(), 4);
+    // Nothing counts any more.
+    house.say_modern(line, &json!(9), "tools/call", named());
+    let asked = house.asked();
+    house.reply(&asked, "{}");
+    assert_eq!(house.heard(line)[0]["id"], 9);
+    house.end_line(line);
+    house.done();
+}
+
+#[test]
 fn updates_of_a_session_come_on_its_line() {
     let mut house = house();
     let line = house.line();

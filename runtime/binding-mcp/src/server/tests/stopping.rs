@@ -1,10 +1,13 @@
 //! The gateway stops: what is open ends in order, what is under way is answered, nothing begins.
 
+use http::Method;
 use serde_json::json;
 use tidegate_streams::Frame;
 use tidegate_streams::line::LineBegin;
 
 use super::{house, legacy_headers, notification, request};
+
+const STOPPING: &str = "The gateway is stopping; retry later.";
 
 #[test]
 fn requests_under_way_are_answered_and_new_ones_refused() {
@@ -53,6 +56,70 @@ fn an_idle_session_ends_at_once_and_a_busy_one_with_its_last_answer() {
     house.reply(&asked, "{}");
     assert_eq!(house.response(stream).status(), 200);
     assert_eq!(house.at_exit(&lifecycle), ["end", "reset"]);
+    house.done();
+}
+
+#[test]
+fn a_client_whose_session_has_ended_is_told_that_the_gateway_stops() {
+    let mut house = house();
+    // As if there were another worker, whose sessions they are.
+    let relay = house.rig.worker.attach_relay(2);
+    let (session, lifecycle) = house.session("2025-11-25");
+    house.shut_down();
+    assert_eq!(house.at_exit(&lifecycle), ["end", "reset"]);
+    let call = request(&json!(7), "tools/call", &json!({ "name": "t" }));
+    let told = notification("notifications/initialized", &json!({}));
+    for session in [&*session, "1.of-another-worker"] {
+        for (body, id) in [
+            (&call, json!(7)),
+            (&told, json!(null)),
+            (&json!([call]), json!(null)),
+        ] {
+            let stream = house.post(&legacy_headers(session), body);
+            let response = house.response(stream);
+            assert_eq!(response.error(), (503, -32603), "{body}");
+            assert_eq!(response.json()["error"]["message"], STOPPING);
+            assert_eq!(response.json()["id"], id);
+        }
+        let pairs = [("accept", "text/event-stream"), ("mcp-session-id", session)];
+        for verb in [Method::GET, Method::DELETE] {
+            let stream = house.http(verb, &pairs, "");
+            assert_eq!(house.response(stream).error(), (503, -32603));
+        }
+    }
+    assert!(house.rig.outputs(relay).is_empty());
+    house.done();
+}
+
+#[test]
+fn a_subscription_that_is_not_confirmed_is_answered_as_the_gateway_stops() {
+    let mut house = house();
+    let (session, lifecycle) = house.session("2025-11-25");
+    let params = json!({ "uri": "a" });
+    let stream = house.legacy(&session, &json!(1), "resources/subscribe", &params);
+    let asked = house.asked();
+    house.shut_down();
+    let response = house.response(stream);
+    assert_eq!(response.error(), (503, -32603));
+    assert_eq!(response.json()["error"]["message"], STOPPING);
+    assert_eq!(house.at_exit(&asked), ["reset", "abort"]);
+    assert_eq!(house.at_exit(&lifecycle), ["end", "reset"]);
+    house.done();
+}
+
+#[test]
+fn a_call_is_answered_though_the_exit_ends_its_session_while_it_stops() {
+    let mut house = house();
+    let (session, lifecycle) = house.session("2025-11-25");
+    let params = json!({ "name": "t" });
+    let stream = house.legacy(&session, &json!(1), "tools/call", &params);
+    let asked = house.asked();
+    house.shut_down();
+    house.exit_sends(&lifecycle, Frame::end());
+    assert_eq!(house.at_exit(&lifecycle), ["abort"]);
+    assert_eq!(house.peek(stream).status, None);
+    house.reply(&asked, "{}");
+    assert_eq!(house.response(stream).status(), 200);
     house.done();
 }
 

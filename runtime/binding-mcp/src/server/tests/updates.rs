@@ -5,7 +5,7 @@ use tidegate_engine::Duration;
 use tidegate_streams::Frame;
 use tidegate_streams::mcp::{McpResetKind, McpToolsListChanged};
 
-use super::{house, house_with};
+use super::{Asked, House, house, house_with};
 use crate::server::Options;
 
 fn told(uri: &str) -> Value {
@@ -198,6 +198,117 @@ fn an_update_that_waits_goes_with_its_subscription() {
     let events = house.get(&session);
     assert!(house.response(events).events().is_empty());
     house.end_session(&session, &lifecycle);
+    assert!(house.response(events).ended);
+    house.done();
+}
+
+/// A subscribe within a session: its response where it was refused, what was asked for otherwise.
+fn subscribed(house: &mut House, session: &str, uri: &str) -> Result<Asked, super::Response> {
+    let params = json!({ "uri": uri });
+    let stream = house.legacy(session, &json!(uri), "resources/subscribe", &params);
+    match house.all_asked().pop() {
+        Some(asked) => {
+            house.begin(&asked);
+            assert_eq!(house.response(stream).status(), 200);
+            Ok(asked)
+        }
+        None => Err(house.response(stream)),
+    }
+}
+
+fn limits(max_session_bytes: usize, max_subscription_bytes: usize) -> Options {
+    Options {
+        max_session_bytes,
+        max_subscription_bytes,
+        ..Options::default()
+    }
+}
+
+#[test]
+fn the_uris_of_a_session_are_bounded_in_bytes() {
+    let mut house = house_with(limits(100, 1_000), 1 << 20);
+    let (session, lifecycle) = house.session("2025-11-25");
+    let (a, b) = ("a".repeat(60), "b".repeat(40));
+    let first = subscribed(&mut house, &session, &a).expect("60 of 100");
+    let second = subscribed(&mut house, &session, &b).expect("100 of 100");
+    let refused = subscribed(&mut house, &session, "c").expect_err("101 of 100");
+    assert_eq!(refused.error(), (503, -32603));
+    assert_eq!(
+        refused.json()["error"]["message"],
+        "The URIs of a session's subscriptions may have 100 bytes (maxSessionBytes), and no room is \
+         left for 1; end one first."
+    );
+    // The same once more takes no room, and one that is given up makes some.
+    let params = json!({ "uri": a });
+    let again = house.legacy(&session, &json!(1), "resources/subscribe", &params);
+    assert_eq!(house.response(again).status(), 200);
+    let ended = house.legacy(&session, &json!(2), "resources/unsubscribe", &params);
+    assert_eq!(house.response(ended).status(), 200);
+    assert_eq!(house.at_exit(&first), ["end", "reset"]);
+    let third = subscribed(&mut house, &session, "c").expect("41 of 100");
+    // Another session has room of its own.
+    let (other, its) = house.session("2025-11-25");
+    let fourth = subscribed(&mut house, &other, &a).expect("60 of 100");
+    house.end_session(&session, &lifecycle);
+    house.end_session(&other, &its);
+    for asked in [&second, &third, &fourth] {
+        assert_eq!(house.at_exit(asked), ["end", "reset"]);
+    }
+    house.done();
+}
+
+#[test]
+fn the_uris_of_a_worker_are_bounded_in_bytes() {
+    let mut house = house_with(limits(100, 150), 1 << 20);
+    let (session, lifecycle) = house.session("2025-11-25");
+    let (other, its) = house.session("2025-11-25");
+    let name = "a".repeat(90);
+    let asked = subscribed(&mut house, &session, &name).expect("90 of 150");
+    let refused = subscribed(&mut house, &other, &name).expect_err("180 of 150");
+    assert_eq!(refused.error(), (503, -32603));
+    assert_eq!(
+        refused.json()["error"]["message"],
+        "The URIs of all subscriptions may have 150 bytes (maxSubscriptionBytes), and no room is \
+         left for 90; retry later."
+    );
+    let params = json!({ "notifications": { "resourceSubscriptions": [name] } });
+    let stream = house.modern(&json!(1), "subscriptions/listen", params.clone());
+    assert_eq!(house.response(stream).error(), (503, -32603));
+    house.end_session(&session, &lifecycle);
+    assert_eq!(house.at_exit(&asked), ["end", "reset"]);
+    // Now there is room.
+    let stream = house.modern(&json!(1), "subscriptions/listen", params);
+    let asked = house.asked();
+    assert!(subscribed(&mut house, &other, &name).is_err());
+    assert_eq!(house.peek(stream).status(), 200);
+    house.leave(stream);
+    assert_eq!(house.at_exit(&asked), ["reset", "abort"]);
+    let asked = subscribed(&mut house, &other, &name).expect("90 of 150");
+    house.end_session(&other, &its);
+    assert_eq!(house.at_exit(&asked), ["end", "reset"]);
+    house.done();
+}
+
+#[test]
+fn updates_of_parts_are_bounded_and_none_is_lost() {
+    let mut house = house_with(limits(10, 1_000), 1 << 20);
+    let (session, lifecycle) = house.session("2025-11-25");
+    let asked = house.subscribe(&session, "a");
+    // An exit may name the part that has changed.
+    for part in ["a/1", "a/2", "a/3", "a/4", "a/5", "a"] {
+        house.update(&asked, part);
+    }
+    let events = house.get(&session);
+    let told: Vec<Value> = ["a", "a/1", "a/2", "a/3"].map(told).into();
+    assert_eq!(house.response(events).events(), told);
+    house.update(&asked, "a/4");
+    assert_eq!(
+        house.response(events).events().len(),
+        1,
+        "there is room again"
+    );
+    house.end_session(&session, &lifecycle);
+    assert_eq!(house.at_exit(&asked), ["end", "reset"]);
     assert!(house.response(events).ended);
     house.done();
 }
