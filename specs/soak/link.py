@@ -8,6 +8,8 @@ import random
 import socket
 import struct
 
+from soak.processes import free_port
+
 #: So much is passed on at a time.
 CHUNK = 1 << 16
 
@@ -17,7 +19,7 @@ class Link:
 
     def __init__(self, target: tuple[str, int], rng: random.Random) -> None:
         self.target = target
-        self.port = 0
+        self.port = free_port()
         self._rng = rng
         self._server: asyncio.Server | None = None
         self._pairs: set[Pair] = set()
@@ -31,9 +33,8 @@ class Link:
         self.turned_away = 0
 
     async def open(self) -> None:
-        """Listens; on the same port as before, if it has listened before."""
+        """Listens, again and again on the same port."""
         self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.port, backlog=1024)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
         """Stops to listen: whoever connects is refused. Connections that are there stay."""

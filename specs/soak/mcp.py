@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -120,9 +121,8 @@ def meaning(message: Any, call: str) -> tuple[End, str, dict[str, Any]]:
 
 def failure(told: str) -> End:
     """Which failure an error's sentence means: it always says what may have become of a message."""
-    lower = told.lower()
-    if "may have been" in lower:
+    if re.search(r"may (still )?have been (delivered|sent|published)", told):
         return End.UNCONFIRMED
-    if "not delivered" in lower or "not sent" in lower:
+    if re.search(r"\bnot (delivered|sent)\b", told, re.IGNORECASE):
         return End.UNSENT
     return End.FAILED

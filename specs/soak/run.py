@@ -141,6 +141,8 @@ async def play(
         deadline = time.monotonic() + LAST_MESSAGES
         while stage.ledger.outstanding() and time.monotonic() < deadline:
             await asyncio.sleep(0.2)
+    if not stage.witnesses[STEADY].connected:
+        raise RuntimeError("the witness lost its connection to a broker that nobody disturbs")
     stage.ledger.settle()
     stage.ledger.close()
 

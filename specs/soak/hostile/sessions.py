@@ -9,8 +9,8 @@ from soak.wire import post
 
 #: Sessions of a bout. They expire by the gateway's own timeout.
 MANY = 30
-#: A topic nearly as long as a topic can be.
-LONG = 60_000
+#: Lengths of topics: what is usual, what is long, and nearly as long as a topic can be.
+LENGTHS = (40, 3_000, 60_000)
 
 
 async def sessions(attacker: Attacker) -> None:
@@ -32,14 +32,14 @@ async def sessions(attacker: Attacker) -> None:
 
 
 async def subscriptions(attacker: Attacker) -> None:
-    """Subscribes to many resources with names of sixty thousand letters, in a session and without one."""
+    """Subscribes to many resources with names of up to sixty thousand letters, in a session and without one."""
     rng = attacker.rng
     session = await attacker.begin()
     if session is None:
         return
 
     def uri(index: int) -> str:
-        return f"{STEADY}+mqtt://hostile/{index}/" + rng.choice("abc") * LONG
+        return f"{STEADY}+mqtt://hostile/{index}/" + rng.choice("abc") * rng.choice(LENGTHS)
 
     await attacker.send(session.events())
     connection = await attacker.open()

@@ -21,6 +21,7 @@ def tool_error(text: str) -> dict:
         (tool_error("The message to 't' was not published: refused. It was not delivered."), End.UNSENT),
         (tool_error("b:1883: connection refused; not sent."), End.UNSENT),
         (tool_error("Publishing to 't' was not confirmed. The message may have been delivered."), End.UNCONFIRMED),
+        (tool_error("b:1883 timed out. The message may still have been delivered, or was not sent."), End.UNCONFIRMED),
         (tool_error("'payload' must be a string."), End.FAILED),
         ({"jsonrpc": "2.0", "id": "a", "error": {"code": -32603, "message": "No answer came."}}, End.FAILED),
     ],
