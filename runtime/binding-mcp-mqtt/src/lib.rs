@@ -12,11 +12,12 @@
 //! | `resourcesSubscribe` | a subscribe stream for as long; a FLUSH for each message |
 //! | `toolsList`, `resourcesList`, `resourcesTemplatesList` | nothing: known from the options |
 //!
-//! What it promises: no mqtt stream is opened for a topic that the options do not allow; a publish
-//! is answered as done only when the mqtt stream said so, and otherwise by a sentence that says
-//! whether the message may have been delivered; a payload without JSON escapes goes to the mqtt
-//! stream as slices of the call's own buffers; every operation ends by its deadline; what an
-//! exchange holds in memory has a limit.
+//! What it promises: no mqtt stream is opened for a topic that the options do not allow, or for which
+//! a broker would close the connection; of a shared subscription, no message is acknowledged that was
+//! not given to the caller; a publish is answered as done only when the mqtt stream said so, and
+//! otherwise by a sentence that says whether the message may have been delivered; a payload without
+//! JSON escapes goes to the mqtt stream as slices of the call's own buffers; every operation ends by
+//! its deadline; what an exchange holds in memory has a limit.
 #![forbid(unsafe_code)]
 
 mod arguments;

@@ -96,16 +96,22 @@ impl Options {
         }
     }
 
-    /// A pattern beyond the limits would allow nothing.
+    /// A pattern beyond the limits would allow nothing: the first few are named.
     fn check_patterns(&self) -> Result<(), String> {
+        const NAMED: usize = 10;
         let limits = self.topic_limits();
         let patterns = self.subscribe.iter().chain(&self.publish).flatten();
-        for pattern in patterns.map(TopicPattern::filter) {
-            limits
-                .check(pattern.as_str())
-                .map_err(|error| format!("the pattern '{}': {error}", shown(pattern.as_str())))?;
+        let faults = patterns.filter_map(|pattern| {
+            let pattern = pattern.filter().as_str();
+            let error = limits.check(pattern).err()?;
+            Some(format!("the pattern '{}': {error}", shown(pattern)))
+        });
+        let faults: Vec<String> = faults.take(NAMED).collect();
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(faults.join("; "))
         }
-        Ok(())
     }
 }
 
@@ -248,8 +254,9 @@ mod tests {
                 "is no topic filter: it contains U+0007 at character 2; MQTT allows no control",
             ),
             (
-                r#"{"subscribe":["a/b/#"],"maxTopicLevels":2}"#,
-                "the pattern 'a/b/#': it has 3 levels and at most 2 are allowed (maxTopicLevels)",
+                r#"{"subscribe":["a/b/#"],"publish":["c/d/e"],"maxTopicLevels":2}"#,
+                "the pattern 'a/b/#': it has 3 levels and at most 2 are allowed (maxTopicLevels); \
+                 use fewer; the pattern 'c/d/e': it has 3 levels",
             ),
             (
                 r#"{"publish":["a","abcdef"],"maxTopicLength":5}"#,
