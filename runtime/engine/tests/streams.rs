@@ -514,6 +514,10 @@ fn work_that_gives_way_goes_on_in_the_next_turn() {
         }
     }
     impl Binding for InPieces {
+        fn exchanges(&self) -> usize {
+            0
+        }
+
         fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, _: BeginEx) {
             cx.accept(stream, Token(9));
             cx.send(stream, Frame::begin(BytesBegin::default()));

@@ -123,7 +123,9 @@ mod tests {
     fn a_few_pieces_are_not_copied() {
         let mut gather = Gather::new();
         let pieces = [Bytes::from(vec![1; 9]), Bytes::from(vec![2; 100])];
-        pieces.iter().for_each(|piece| gather.push(piece.clone()));
+        for piece in &pieces {
+            gather.push(piece.clone());
+        }
         let places = |bytes: &Bytes| bytes.as_ptr_range();
         let whole = gather.take();
         assert!(whole.iter().map(places).eq(pieces.iter().map(places)));
