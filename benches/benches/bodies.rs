@@ -31,10 +31,10 @@ fn main() {
             let held = measure(|| {
                 house.body(&body, part, &session);
             });
-            let times_its_size = 1.0 + held.bytes_max as f64 / body.text.len() as f64;
+            let percent = 100 + 100 * held.bytes_max / body.text.len().max(1) as u64;
             let millis = |time: Option<&Duration>| time.map_or(0.0, |it| it.as_secs_f64() * 1e3);
             println!(
-                "{:>7.2} ms {:>7.2} ms {times_its_size:>7.2}x  {}",
+                "{:>7.2} ms {:>7.2} ms {percent:>7} %  {}",
                 millis(times.first()),
                 millis(times.last()),
                 body.name

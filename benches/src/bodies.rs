@@ -21,6 +21,7 @@ const HEAD: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"n
 const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
 
 /// Bodies of about `size` bytes.
+#[expect(clippy::too_many_lines, reason = "a table of bodies")]
 pub fn bodies(size: usize) -> Vec<Body> {
     let fill = |piece: &str| piece.repeat((size.saturating_sub(20_000) / piece.len()).max(1));
     // All but the last comma.

@@ -52,14 +52,11 @@ fn no_body_makes_the_gateway_hold_many_times_its_size() {
             let held = measure(|| {
                 house.body(&body, part, &session);
             });
-            let times = (size + held.bytes_max) as f64 / size as f64;
-            println!(
-                "{}, in parts of {part}: {times:.2} times its size",
-                body.name
-            );
+            let percent = 100 * (size + held.bytes_max) / size;
+            println!("{}, in parts of {part}: {percent} % of its size", body.name);
             assert!(
                 held.bytes_max + size <= limit * size + BESIDE,
-                "{} makes the gateway hold {times:.2} times its size",
+                "{} makes the gateway hold {percent} % of its size",
                 body.name
             );
             let left = held.bytes_current;

@@ -5,6 +5,8 @@
     reason = "a test that cannot go on says so"
 )]
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Map, Value as Tree, json};
@@ -91,7 +93,7 @@ fn members_of_an_object_that_is_not_listed_are_found_by_name() {
     const NAMES: [&str; 4] = ["a7", "wanted", "absent", "twice"];
     let mut text = String::from("{\"twice\":1,");
     for number in 0..1_000 {
-        text += &format!("\"a{number}\" : [{number}, \"}}]\"],");
+        let _ = write!(text, "\"a{number}\" : [{number}, \"}}]\"],");
     }
     text += "\"w\\u0061nted\":{\"x\":\"y\"},\"twice\":2}";
     for size in [usize::MAX, 100, 1] {

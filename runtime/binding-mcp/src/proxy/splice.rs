@@ -77,13 +77,13 @@ pub(super) fn page(
 ) -> Result<Page, &'static str> {
     const NO_LIST: &str = "its answer is no list";
     let document = Document::parse(result, Limits::default()).map_err(|_| NO_LIST)?;
-    let root = document.root();
-    if root.kind() != Kind::Object {
+    let listed = document.root();
+    if listed.kind() != Kind::Object {
         return Err(NO_LIST);
     }
     let mut page = Page::default();
     for array in arrays(list) {
-        let found = root.get(array.name).map_err(|_| NO_LIST)?;
+        let found = listed.get(array.name).map_err(|_| NO_LIST)?;
         let prefix = if array.of_uri {
             &prefixes.uri
         } else {
@@ -106,7 +106,7 @@ pub(super) fn page(
         }
         page.elements.push(elements.take());
     }
-    let next = root.get("nextCursor").map_err(|_| NO_LIST)?;
+    let next = listed.get("nextCursor").map_err(|_| NO_LIST)?;
     page.next = next.and_then(|cursor| cursor.string());
     if page.next.as_ref().is_some_and(|it| it.len() > CURSOR_MAX) {
         return Err("its cursor is too long");

@@ -362,20 +362,19 @@ impl McpServer {
             .get(key)
             .ok_or_else(|| Refusal::session_over(cx))?;
         let identity = session.identity.clone();
-        let subscription = match session.subscriptions.get(&uri) {
-            Some(subscription) => subscription,
-            None => {
-                self.check_subscriptions(session, &uri)?;
-                let params = Some(params.into_payload().0);
-                let holder = Holder::Session(key);
-                // In memory of its own: the buffer it came in is larger, and would last as long.
-                let uri = ByteString::from(&*uri);
-                let opened = self.open_subscription(cx, holder, identity, uri.clone(), params)?;
-                if let Some(session) = self.sessions.get_mut(key) {
-                    session.subscriptions.insert(uri, opened);
-                }
-                opened
+        let subscription = if let Some(subscription) = session.subscriptions.get(&uri) {
+            subscription
+        } else {
+            self.check_subscriptions(session, &uri)?;
+            let params = Some(params.into_payload().0);
+            let holder = Holder::Session(key);
+            // In memory of its own: the buffer it came in is larger, and would last as long.
+            let uri = ByteString::from(&*uri);
+            let opened = self.open_subscription(cx, holder, identity, uri.clone(), params)?;
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.subscriptions.insert(uri, opened);
             }
+            opened
         };
         let Some(held) = self.subscriptions.get_mut(subscription) else {
             return Err(Refusal::internal());

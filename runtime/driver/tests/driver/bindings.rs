@@ -109,6 +109,10 @@ impl InPieces {
 }
 
 impl Binding for InPieces {
+    fn exchanges(&self) -> usize {
+        0
+    }
+
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
         self.stream = Some(stream);
         cx.accept(stream, Token(0));

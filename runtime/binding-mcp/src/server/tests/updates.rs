@@ -203,7 +203,7 @@ fn an_update_that_waits_goes_with_its_subscription() {
 }
 
 /// A subscribe within a session: its response where it was refused, what was asked for otherwise.
-fn subscribed(house: &mut House, session: &str, uri: &str) -> Result<Asked, super::Response> {
+fn subscribed(house: &mut House, session: &str, uri: &str) -> Result<Asked, Box<super::Response>> {
     let params = json!({ "uri": uri });
     let stream = house.legacy(session, &json!(uri), "resources/subscribe", &params);
     match house.all_asked().pop() {
@@ -212,7 +212,7 @@ fn subscribed(house: &mut House, session: &str, uri: &str) -> Result<Asked, supe
             assert_eq!(house.response(stream).status(), 200);
             Ok(asked)
         }
-        None => Err(house.response(stream)),
+        None => Err(Box::new(house.response(stream))),
     }
 }
 
