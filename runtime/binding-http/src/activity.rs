@@ -66,8 +66,6 @@ struct State {
     head: RefCell<Vec<u8>>,
     /// Since when a pending write has made no progress.
     blocked: Cell<Option<Instant>>,
-    /// The next pending write is to be tried past its readiness.
-    retry: Cell<bool>,
     /// When the timer fires; `None` if that is too far away to tell.
     fires: Cell<Option<Instant>>,
     sooner: Notify,
@@ -104,7 +102,6 @@ impl Activity {
             received: Cell::new(false),
             head: RefCell::default(),
             blocked: Cell::new(None),
-            retry: Cell::new(false),
             fires: Cell::new(None),
             sooner: Notify::new(),
         }))
@@ -156,27 +153,6 @@ impl Activity {
         }
     }
 
-    /// Asks the socket to try the write that has expired once more: a kernel may report room for it
-    /// only when a third of a large buffer is free, and so long after the client took the first bytes.
-    pub(crate) fn retry_write(&self) {
-        self.0.retry.set(true);
-    }
-
-    /// Whether a pending write is to be tried past its readiness; tells so once.
-    pub(crate) fn retries(&self) -> bool {
-        self.0.retry.take()
-    }
-
-    /// After [`Activity::retry_write`]: whether the client has taken something; the timer goes on then.
-    pub(crate) fn progressed(&self) -> bool {
-        self.0.retry.set(false);
-        let progressed = !matches!(self.left(), (left, Some(_)) if left.is_zero());
-        if progressed {
-            self.0.sooner.notify_one();
-        }
-        progressed
-    }
-
     /// Waits until a timeout has passed.
     pub(crate) async fn expires(&self) -> Expired {
         loop {
@@ -192,11 +168,6 @@ impl Activity {
                 () = self.0.sooner.notified() => {}
             }
         }
-    }
-
-    /// After [`Activity::expires`]: waits until the connection has [`progressed`](Activity::progressed).
-    pub(crate) async fn resumes(&self) {
-        self.0.sooner.notified().await;
     }
 
     /// How long it may go on as it does, and what will have expired then.

@@ -4,7 +4,6 @@
 //! several times, looks at two cells.
 
 use std::cell::{Cell, RefCell};
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
@@ -63,22 +62,18 @@ impl Raised {
     }
 
     async fn watch(self: Rc<Self>, mut stopping: watch::Receiver<bool>, activity: Activity) {
-        let mut stop = pin!(stopping.wait_for(|stopping| *stopping));
-        let mut stopped = false;
-        loop {
-            tokio::select! {
-                _ = &mut stop, if !stopped => {
-                    stopped = true;
-                    self.stopping.set(true);
-                    self.wake();
-                }
-                expired = activity.expires() => {
-                    self.expired.set(Some(expired));
-                    self.wake();
-                    activity.resumes().await;
-                }
-            }
-        }
+        let stop = async {
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+            self.stopping.set(true);
+            self.wake();
+            std::future::pending().await
+        };
+        let expired = tokio::select! {
+            never = stop => never,
+            expired = activity.expires() => expired,
+        };
+        self.expired.set(Some(expired));
+        self.wake();
     }
 }
 

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::HttpServer;
-use crate::activity::{Activity, Expired, Timeouts};
+use crate::activity::{Activity, Timeouts};
 use crate::close_signal::{Close, CloseSignal};
 use crate::request::{HEAD_MAX, serve};
 use crate::watched::Watched;
@@ -20,6 +20,7 @@ use crate::watched::Watched;
 /// Serves one connection, request after request. `_place` is what it takes up, until it ends.
 pub(crate) async fn serve_connection<P>(edge: Rc<HttpServer>, socket: TcpStream, _place: P) {
     undelayed(&socket);
+    limit_unsent(&socket);
     let activity = Activity::begin(Timeouts::of(&edge.options));
     let signal = CloseSignal::spawn(edge.stopping.subscribe(), activity.clone());
     // From its first request until all its answers are written, a connection holds a stop.
@@ -35,24 +36,14 @@ pub(crate) async fn serve_connection<P>(edge: Rc<HttpServer>, socket: TcpStream,
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
     let ended = poll_fn(|task| {
-        let mut retries = false;
         while let Some(close) = signal.take(task) {
             match close {
                 Close::Graceful => connection.as_mut().graceful_shutdown(),
-                Close::Expired(Expired::Write) => {
-                    activity.retry_write();
-                    retries = true;
-                }
-                Close::Expired(expired) => return Poll::Ready(Err(expired)),
+                Close::Expired(timeout) => return Poll::Ready(Err(timeout)),
             }
         }
         let polled = connection.as_mut().poll(task);
-        if polled.is_pending() {
-            activity.settle();
-            if retries && !activity.progressed() {
-                return Poll::Ready(Err(Expired::Write));
-            }
-        }
+        activity.settle();
         polled.map(Ok)
     });
     match ended.await {
@@ -68,3 +59,20 @@ pub(crate) fn undelayed(socket: &TcpStream) {
         tracing::debug!(%error, "TCP_NODELAY cannot be set");
     }
 }
+
+/// How much of what is written the kernel holds before it is sent, in bytes.
+#[cfg(target_os = "linux")]
+const UNSENT_MAX: u32 = 64 * 1024;
+
+/// Lets the kernel take little beyond what the client takes. It would take megabytes, and tell that
+/// there is room for more only when a third of them were gone: a client of a slow line would seem to
+/// take nothing for minutes. So it tells when half of [`UNSENT_MAX`] has been sent.
+#[cfg(target_os = "linux")]
+fn limit_unsent(socket: &TcpStream) {
+    if let Err(error) = socket2::SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_MAX) {
+        tracing::debug!(%error, "TCP_NOTSENT_LOWAT cannot be set");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn limit_unsent(_: &TcpStream) {}

@@ -7,23 +7,9 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::activity::Activity;
-
-/// A socket that can be written to without regard to its readiness.
-pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
-    /// Writes what there is room for now.
-    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
-}
-
-impl Socket for TcpStream {
-    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        SockRef::from(self).send_vectored(slices)
-    }
-}
 
 /// The socket, and whom it tells.
 #[derive(Debug)]
@@ -32,23 +18,13 @@ pub(crate) struct Watched<S> {
     activity: Activity,
 }
 
-impl<S: Socket> Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
     pub(crate) const fn new(socket: S, activity: Activity) -> Self {
         Self { socket, activity }
     }
 
-    fn wrote(
-        &self,
-        written: Poll<io::Result<usize>>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_pending() {
-            if self.activity.retries()
-                && let Ok(count @ 1..) = self.socket.write_now(slices)
-            {
-                self.activity.wrote();
-                return Poll::Ready(Ok(count));
-            }
             self.activity.blocked();
         } else {
             self.activity.wrote();
@@ -57,7 +33,7 @@ impl<S: Socket> Watched<S> {
     }
 }
 
-impl<S: Socket> AsyncRead for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
@@ -72,14 +48,14 @@ impl<S: Socket> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: Socket> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(task, bytes);
-        self.wrote(written, &[IoSlice::new(bytes)])
+        self.wrote(written)
     }
 
     fn poll_write_vectored(
@@ -88,7 +64,7 @@ impl<S: Socket> AsyncWrite for Watched<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(task, slices);
-        self.wrote(written, slices)
+        self.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -106,7 +82,6 @@ impl<S: Socket> AsyncWrite for Watched<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
@@ -117,51 +92,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A pipe of few bytes; its kernel has some more room of which it does not tell.
-    struct Pipe {
-        pipe: DuplexStream,
-        untold: Cell<usize>,
-    }
-
-    impl Socket for Pipe {
-        fn write_now(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
-            match self.untold.take() {
-                0 => Err(io::ErrorKind::WouldBlock.into()),
-                room => Ok(room),
-            }
-        }
-    }
-
-    impl AsyncRead for Pipe {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            task: &mut Context<'_>,
-            buffer: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.pipe).poll_read(task, buffer)
-        }
-    }
-
-    impl AsyncWrite for Pipe {
-        fn poll_write(
-            mut self: Pin<&mut Self>,
-            task: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.pipe).poll_write(task, bytes)
-        }
-
-        fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.pipe).poll_flush(task)
-        }
-
-        fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.pipe).poll_shutdown(task)
-        }
-    }
-
     /// A connection whose request has been answered, and its client.
-    fn answered(room: usize) -> (Watched<Pipe>, DuplexStream, Activity) {
+    fn answered(room: usize) -> (Watched<DuplexStream>, DuplexStream, Activity) {
         let (pipe, client) = duplex(room);
         let activity = Activity::begin(Timeouts {
             header: SECOND,
@@ -169,8 +101,7 @@ mod tests {
             write: 5 * SECOND,
         });
         drop(activity.request());
-        let untold = Cell::new(0);
-        let socket = Watched::new(Pipe { pipe, untold }, activity.clone());
+        let socket = Watched::new(pipe, activity.clone());
         (socket, client, activity)
     }
 
@@ -208,27 +139,5 @@ mod tests {
             expired = activity.expires() => assert_eq!(expired, Expired::Write),
         }
         assert_eq!(start.elapsed(), (10 * 4 + 5) * SECOND);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_has_taken_something_where_there_is_room_though_none_is_told_of() {
-        let (mut socket, _client, activity) = answered(8);
-        let write = |socket: &mut Watched<Pipe>| {
-            let slices = [IoSlice::new(&[b'x'; 30])];
-            let mut task = Context::from_waker(std::task::Waker::noop());
-            Pin::new(socket).poll_write(&mut task, &slices[0])
-        };
-        assert!(matches!(write(&mut socket), Poll::Ready(Ok(8))));
-        assert!(write(&mut socket).is_pending());
-        assert_eq!(activity.expires().await, Expired::Write);
-        socket.socket.untold.set(3);
-        activity.retry_write();
-        assert!(matches!(write(&mut socket), Poll::Ready(Ok(3))));
-        assert!(write(&mut socket).is_pending());
-        assert!(activity.progressed());
-        assert_eq!(activity.expires().await, Expired::Write);
-        activity.retry_write();
-        assert!(write(&mut socket).is_pending());
-        assert!(!activity.progressed(), "nothing was taken");
     }
 }

@@ -35,12 +35,7 @@ async fn a_stop_closes_idle_connections_and_finishes_requests() {
 #[tokio::test]
 async fn a_stop_waits_for_a_client_that_is_slow_to_read_its_answer() {
     let mut house = House::new();
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket
-        .set_recv_buffer_size(16 * 1024)
-        .expect("a small buffer");
-    let socket = socket.connect(house.address).await.expect("it listens");
-    let mut client = Client::over(socket);
+    let mut client = Client::of_small_buffer(house.address).await;
     client.post("much, please").await;
     let stream = house.request().await.stream;
     let mut total = 0;

@@ -16,15 +16,6 @@ fn timeouts(header: u64, idle: u64, write: u64) -> Options {
     }
 }
 
-/// A client whose kernel takes little for it.
-async fn client_of_small_buffer(house: &House) -> Client {
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket
-        .set_recv_buffer_size(16 * 1024)
-        .expect("a small buffer");
-    Client::over(socket.connect(house.address).await.expect("it listens"))
-}
-
 /// Begins a response, and sends as much as the edge takes, until the stream is reset.
 async fn send_until_reset(house: &mut House, stream: StreamId) {
     let head = Frame::begin(head_of(StatusCode::OK, -1));
@@ -50,7 +41,7 @@ async fn send_until_reset(house: &mut House, stream: StreamId) {
 async fn a_client_that_never_reads_loses_its_place_within_the_write_timeout() {
     let mut house = House::of(timeouts(LONG, LONG, 50));
     for method in ["GET", "POST"] {
-        let mut client = client_of_small_buffer(&house).await;
+        let mut client = Client::of_small_buffer(house.address).await;
         client.ask(method, "/mcp").await;
         let stream = house.request().await.stream;
         send_until_reset(&mut house, stream).await;
@@ -65,7 +56,7 @@ async fn a_client_that_never_reads_loses_its_place_within_the_write_timeout() {
 async fn pipelined_requests_of_a_client_that_never_reads_hold_no_place() {
     const LIST: &str = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nlist";
     let mut house = House::of(timeouts(LONG, LONG, 50));
-    let mut hostile = client_of_small_buffer(&house).await;
+    let mut hostile = Client::of_small_buffer(house.address).await;
     hostile.send(LIST.repeat(200)).await;
     let mut next = Client::connect(house.address).await;
     next.post("next").await;
