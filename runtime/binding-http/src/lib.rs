@@ -3,22 +3,30 @@
 //! - A request becomes a stream when it is whole: a client that is slow with its headers or its body
 //!   costs a connection and nothing behind it. The body's buffers go on as they were read; only where
 //!   they are very many and small are they put together.
-//! - Who may ask is decided here: the path, the `Host` and the `Origin` of a request (DNS rebinding),
-//!   its size, the number of connections.
+//! - Who may ask is decided here: the path, the host (of the `Host` header and of an absolute target)
+//!   and the `Origin` of a request (DNS rebinding), its framing, its size, the number of connections.
 //! - Credit reaches the client: a response is taken from the stream as fast as the client reads it.
-//! - A client that goes away aborts its stream.
-//! - A stop closes idle connections and waits for clients that still read their answers.
+//! - A client that goes away aborts its stream, and so does one that takes nothing for too long.
+//! - A stop closes idle connections and waits for clients that still read their answers. A request
+//!   whose body is not whole a second after the stop began is answered 503.
 //!
-//! Bounds: `maxConnections` for each worker (more wait in the kernel's queue), `maxBodySize` (413),
-//! 64 KiB of headers (431), `headerTimeout` and `bodyTimeout` (408, or the connection is closed).
+//! Bounds: `maxConnections` for each worker (more wait in the kernel's queue),
+//! `maxConnectionsPerAddress` (503), `maxBodySize` (413), 64 KiB of headers (431). A connection is
+//! closed after `headerTimeout` for a head, `idleTimeout` between requests, and `writeTimeout` for a
+//! write of which the client takes nothing; a body has `bodyTimeout` (408).
 #![forbid(unsafe_code)]
 
+mod activity;
 mod body;
+mod close_signal;
+mod connection;
 mod exchange;
+mod framing;
 mod listener;
 mod options;
 mod origin;
-mod quiet;
+mod peers;
+mod refusal;
 mod request;
 mod response;
 mod watched;
@@ -28,8 +36,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytestring::ByteString;
-use http::header::HOST;
-use http::{HeaderMap, HeaderValue};
 use slab::Slab;
 use tidegate_driver::{Assembly, Edge, Handle, StartError};
 use tidegate_engine::{At, BindingId, StreamId};
@@ -50,7 +56,6 @@ pub(crate) struct HttpServer {
     options: Options,
     listening: SocketAddr,
     path: ByteString,
-    known_host: RefCell<Option<HeaderValue>>,
     exchanges: RefCell<Slab<Rc<Exchange>>>,
     /// Exchanges that got frames since the last flush, by their keys.
     touched: RefCell<Vec<usize>>,
@@ -85,7 +90,6 @@ pub fn attach(
             exit,
             handle,
             path: options.path.as_str().into(),
-            known_host: RefCell::default(),
             options,
             listening,
             exchanges: RefCell::default(),
@@ -98,19 +102,6 @@ pub fn attach(
 }
 
 impl HttpServer {
-    /// Whether it is the host of the last request that was let in.
-    fn is_known_host(&self, host: &HeaderValue) -> bool {
-        Some(host) == self.known_host.borrow().as_ref()
-    }
-
-    /// Remembers the host of a request that was let in.
-    fn know_host(&self, headers: &HeaderMap) {
-        *self.known_host.borrow_mut() = headers
-            .get(HOST)
-            // Its own memory: what came in is large, and need not live as long.
-            .and_then(|host| HeaderValue::from_bytes(host.as_bytes()).ok());
-    }
-
     fn forget(&self, key: usize, stream: StreamId) {
         let mut exchanges = self.exchanges.borrow_mut();
         if exchanges.get(key).is_some_and(|it| it.stream == stream) {

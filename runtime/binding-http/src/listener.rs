@@ -1,31 +1,30 @@
-//! The listening socket and its connections.
+//! The listening socket, and which connections it lets in.
 
-use std::cell::OnceCell;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
 use crate::HttpServer;
-use crate::quiet::{Quiet, Said, Word};
-use crate::request::{HEAD_MAX, serve};
-use crate::watched::Watched;
+use crate::connection::serve_connection;
+use crate::peers::Peers;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 /// How long to wait when the process has no file left to accept with.
 const EXHAUSTED: Duration = Duration::from_millis(50);
+/// What a connection beyond `maxConnectionsPerAddress` is answered.
+const TOO_MANY_OF_ADDRESS: &str = "HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: text/plain; charset=utf-8\r\n\
+    content-length: 69\r\n\
+    connection: close\r\n\r\n\
+    Too many connections from this address; see maxConnectionsPerAddress.";
 
 /// Binds an address; workers of one engine share it, other processes do not.
 pub(crate) fn bind(address: SocketAddr, shares: bool) -> io::Result<std::net::TcpListener> {
@@ -66,6 +65,8 @@ pub(crate) async fn accept(edge: Rc<HttpServer>, listener: std::net::TcpListener
     let places = Arc::new(Semaphore::new(
         edge.options.max_connections.min(Semaphore::MAX_PERMITS),
     ));
+    let of_address = edge.options.max_connections_per_address;
+    let peers = Peers::new(of_address.unwrap_or(edge.options.max_connections));
     let mut stopping = edge.stopping.subscribe();
     loop {
         let next = async {
@@ -74,9 +75,7 @@ pub(crate) async fn accept(edge: Rc<HttpServer>, listener: std::net::TcpListener
         };
         tokio::select! {
             (place, accepted) = next => match (place, accepted) {
-                (Ok(place), Ok((socket, _))) => {
-                    tokio::task::spawn_local(converse(Rc::clone(&edge), socket, place));
-                }
+                (Ok(place), Ok(accepted)) => admit(&edge, &peers, place, accepted),
                 (_, Err(error)) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     sleep(EXHAUSTED).await;
@@ -88,41 +87,27 @@ pub(crate) async fn accept(edge: Rc<HttpServer>, listener: std::net::TcpListener
     }
 }
 
-/// Serves one connection, request after request.
-async fn converse(edge: Rc<HttpServer>, socket: TcpStream, _place: OwnedSemaphorePermit) {
-    undelayed(&socket);
-    let quiet = Quiet::now();
-    let patience = Duration::from_millis(edge.options.header_timeout);
-    let word = Word::awaited(edge.stopping.subscribe(), quiet.clone(), patience);
-    // From its first request until all its answers are written, a connection holds a stop.
-    let hold = OnceCell::new();
-    let service = service_fn(|request| {
-        hold.get_or_init(|| edge.handle.hold());
-        serve(Rc::clone(&edge), request, quiet.busy())
-    });
-    let connection = http1::Builder::new()
-        .header_read_timeout(None)
-        .max_buf_size(HEAD_MAX)
-        .serve_connection(TokioIo::new(Watched::new(socket, quiet.clone())), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = poll_fn(|task| {
-        match word.said(task) {
-            Some(Said::Stop) => connection.as_mut().graceful_shutdown(),
-            Some(Said::Leave) => return Poll::Ready(None),
-            None => {}
-        }
-        connection.as_mut().poll(task).map(Some)
-    });
-    match ended.await {
-        Some(Ok(())) => {}
-        Some(Err(error)) => tracing::debug!(%error, "a connection ended with an error"),
-        None => tracing::debug!("no request came within the time for its head"),
-    }
+/// Serves an accepted connection, unless its address has enough of them: then the place is free at
+/// once.
+fn admit(
+    edge: &Rc<HttpServer>,
+    peers: &Rc<Peers>,
+    place: OwnedSemaphorePermit,
+    (socket, address): (TcpStream, SocketAddr),
+) {
+    let Some(peer) = peers.admit(address.ip()) else {
+        peers.refused(address.ip());
+        refuse(&socket);
+        return;
+    };
+    let served = serve_connection(Rc::clone(edge), socket, (place, peer));
+    tokio::task::spawn_local(served);
 }
 
-/// What is written goes out at once.
-pub(crate) fn undelayed(socket: &TcpStream) {
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY cannot be set");
+/// Answers a connection without reading from it. Its buffer is empty: the answer fits.
+fn refuse(socket: &TcpStream) {
+    let written = SockRef::from(socket).send(TOO_MANY_OF_ADDRESS.as_bytes());
+    if let Err(error) = written {
+        tracing::debug!(%error, "a refusal cannot be written");
     }
 }

@@ -1,6 +1,6 @@
 //! Options of `http · server`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -20,19 +20,33 @@ pub struct Options {
     /// How many connections each worker serves at a time; more wait.
     #[serde(default = "connections", deserialize_with = "at_least_one")]
     pub max_connections: usize,
-    /// How long a client may take to send a request's head, or idle between requests, in
-    /// milliseconds.
+    /// The most connections of one client address that each worker serves at a time; one more is
+    /// answered 503 and closed. IPv6 clients are counted by their /64 network. Behind a reverse proxy
+    /// all clients have the proxy's address, so there is no limit of its own unless this is set.
+    #[serde(default, deserialize_with = "some_at_least_one")]
+    pub max_connections_per_address: Option<usize>,
+    /// How long a client may take to send a request's whole head, from its first byte or, for the
+    /// first request, from the connection's start, in milliseconds.
     #[serde(default = "header_timeout", deserialize_with = "at_least_one")]
     pub header_timeout: u64,
-    /// How long a client may take to send a request's body, in milliseconds.
+    /// How long a client may take to send a request's whole body, in milliseconds.
     #[serde(default = "body_timeout", deserialize_with = "at_least_one")]
     pub body_timeout: u64,
+    /// How long a connection may be idle between two requests, in milliseconds. The default is longer
+    /// than the 60 s for which common proxies keep a connection.
+    #[serde(default = "idle_timeout", deserialize_with = "at_least_one")]
+    pub idle_timeout: u64,
+    /// How long a client may take nothing of what is written to it, in milliseconds. A slow client
+    /// that takes a part within this time stays; an event stream with nothing to write does too.
+    #[serde(default = "write_timeout", deserialize_with = "at_least_one")]
+    pub write_timeout: u64,
     /// Sites whose pages may use the endpoint, as they stand in `Origin`: `https://app.example`. On a
-    /// loopback address, pages from this machine may always.
+    /// loopback address, http and https pages from this machine may always.
     #[serde(default)]
     pub allowed_origins: Vec<String>,
-    /// Names under which the endpoint may be asked for, as they stand in `Host`. On a loopback
-    /// address, this machine's loopback names always are; elsewhere an empty list takes any.
+    /// Names under which the endpoint may be asked for, as they stand in `Host` or in an absolute
+    /// target. On a loopback address, this machine's loopback names always are; elsewhere an empty
+    /// list takes any.
     #[serde(default)]
     pub allowed_hosts: Vec<String>,
 }
@@ -57,6 +71,14 @@ const fn body_timeout() -> u64 {
     30_000
 }
 
+const fn idle_timeout() -> u64 {
+    75_000
+}
+
+const fn write_timeout() -> u64 {
+    30_000
+}
+
 fn absolute_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let path = String::deserialize(deserializer)?;
     if path.starts_with('/') && !path.contains(['?', '#', ' ']) {
@@ -78,6 +100,16 @@ where
         return Err(serde::de::Error::custom("write 1 or more"));
     }
     Ok(value)
+}
+
+fn some_at_least_one<'de, D>(deserializer: D) -> Result<Option<usize>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    match Option::deserialize(deserializer)? {
+        Some(0) => Err(serde::de::Error::custom("write 1 or more")),
+        limit => Ok(limit),
+    }
 }
 
 /// An address to listen on.
@@ -121,18 +153,6 @@ fn parse(text: &str) -> Option<SocketAddr> {
     }
     let port = text.strip_prefix("localhost:")?.parse().ok()?;
     Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
-}
-
-/// Whether a host, as it stands in a URL, is this machine's loopback.
-pub(crate) fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<Ipv4Addr>()
-            .is_ok_and(|address| address.is_loopback())
-        || host
-            .parse::<Ipv6Addr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -1,53 +1,168 @@
 //! Who may ask: the protection against pages of other sites and against DNS rebinding.
+//!
+//! Every request is checked, and nothing is remembered of those before it.
 
-use http::HeaderMap;
-use http::header::{HOST, ORIGIN};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::options::{Options, is_loopback};
+use http::uri::Authority;
+use http::{HeaderValue, StatusCode, Uri, Version};
+
+use crate::options::Options;
+use crate::refusal::Refusal;
+
+/// What of a request's head tells who asks, and for which host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) version: Version,
+    pub(crate) target: &'a Uri,
+    pub(crate) host: Field<'a>,
+    pub(crate) origin: Field<'a>,
+}
+
+/// A header that may be there once.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Field<'a> {
+    #[default]
+    Absent,
+    Once(&'a HeaderValue),
+    Repeated,
+}
+
+impl<'a> Field<'a> {
+    /// One more header of this name.
+    pub(crate) fn add(&mut self, value: &'a HeaderValue) {
+        *self = match self {
+            Self::Absent => Self::Once(value),
+            Self::Once(_) | Self::Repeated => Self::Repeated,
+        };
+    }
+}
 
 /// Whether a request may be served, or why not.
 pub(crate) fn check(
-    headers: &HeaderMap,
+    asked: &Asked<'_>,
     options: &Options,
     on_loopback: bool,
-) -> Result<(), &'static str> {
-    let listed = |list: &[String], value: &str| {
-        list.iter()
-            .any(|allowed| allowed.eq_ignore_ascii_case(value))
-    };
-    if let Some(origin) = headers.get(ORIGIN) {
-        let allowed = origin.to_str().is_ok_and(|origin| {
-            listed(&options.allowed_origins, origin)
-                || (on_loopback && is_loopback(host_of_origin(origin)))
-        });
-        if !allowed {
-            return Err("This origin may not use this endpoint; see allowedOrigins.");
-        }
-    }
-    let checked = on_loopback || !options.allowed_hosts.is_empty();
-    if let Some(host) = headers.get(HOST).filter(|_| checked) {
-        let allowed = host.to_str().is_ok_and(|host| {
-            let name = without_port(host);
-            listed(&options.allowed_hosts, host)
-                || listed(&options.allowed_hosts, name)
-                || (on_loopback && is_loopback(name))
-        });
-        if !allowed {
-            return Err("This endpoint is not known under this host; see allowedHosts.");
-        }
+) -> Result<(), Refusal> {
+    check_origin(asked.origin, options, on_loopback)?;
+    if let Some(host) = host(asked)? {
+        check_host(host, options, on_loopback)?;
     }
     Ok(())
 }
 
-/// `http://localhost:8080` -> `localhost`
-fn host_of_origin(origin: &str) -> &str {
-    without_port(origin.split_once("://").map_or("", |(_, rest)| rest))
+fn check_origin(origin: Field<'_>, options: &Options, on_loopback: bool) -> Result<(), Refusal> {
+    let origin = match origin {
+        Field::Absent => return Ok(()),
+        Field::Once(origin) => origin,
+        Field::Repeated => {
+            return Err(forbidden("There is more than one Origin header; send one."));
+        }
+    };
+    let origin = origin.as_bytes();
+    let allowed = is_listed(&options.allowed_origins, origin)
+        || (on_loopback && is_loopback(host_of_origin(origin)));
+    if allowed {
+        return Ok(());
+    }
+    Err(forbidden(
+        "This origin may not use this endpoint; see allowedOrigins.",
+    ))
 }
 
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
+/// The host that a request asks for: that of an absolute target, which the header must repeat, or
+/// that of the header (RFC 9112, section 3.2). HTTP/1.0 may leave both out.
+fn host<'a>(asked: &Asked<'a>) -> Result<Option<&'a [u8]>, Refusal> {
+    let header = match asked.host {
+        Field::Once(host) => Some(host.as_bytes()),
+        Field::Absent if asked.version < Version::HTTP_11 => None,
+        Field::Absent => {
+            return Err(malformed(
+                "The Host header is missing; HTTP/1.1 requires it.",
+            ));
+        }
+        Field::Repeated => {
+            return Err(malformed("There is more than one Host header; send one."));
+        }
+    };
+    let Some(target) = asked.target.authority().map(Authority::as_str) else {
+        return Ok(header);
+    };
+    let scheme = asked.target.scheme_str();
+    if !scheme.is_none_or(|scheme| matches!(scheme, "http" | "https")) {
+        return Err(malformed(
+            "The request target has a scheme other than http and https.",
+        ));
+    }
+    if header.is_some_and(|header| !header.eq_ignore_ascii_case(target.as_bytes())) {
+        return Err(malformed(
+            "The Host header differs from the host of the request target.",
+        ));
+    }
+    Ok(Some(target.as_bytes()))
+}
+
+fn check_host(host: &[u8], options: &Options, on_loopback: bool) -> Result<(), Refusal> {
+    if !on_loopback && options.allowed_hosts.is_empty() {
+        let valid = !host.contains(&b'@') && Authority::try_from(host).is_ok();
+        return if valid {
+            Ok(())
+        } else {
+            Err(malformed(
+                "The Host header is no host with an optional port.",
+            ))
+        };
+    }
+    let name = without_port(host);
+    let allowed = (on_loopback && is_loopback(name))
+        || is_listed(&options.allowed_hosts, host)
+        || is_listed(&options.allowed_hosts, name);
+    if allowed {
+        return Ok(());
+    }
+    Err(forbidden(
+        "This endpoint is not known under this host; see allowedHosts.",
+    ))
+}
+
+const fn forbidden(sentence: &'static str) -> Refusal {
+    Refusal(StatusCode::FORBIDDEN, sentence)
+}
+
+const fn malformed(sentence: &'static str) -> Refusal {
+    Refusal(StatusCode::BAD_REQUEST, sentence)
+}
+
+fn is_listed(list: &[String], value: &[u8]) -> bool {
+    list.iter()
+        .any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(value))
+}
+
+/// `http://localhost:8080` -> `localhost`. A page of another scheme has no host that tells who made it.
+fn host_of_origin(origin: &[u8]) -> &[u8] {
+    let host = origin
+        .strip_prefix(b"http://")
+        .or_else(|| origin.strip_prefix(b"https://"));
+    without_port(host.unwrap_or_default())
+}
+
+fn without_port(host: &[u8]) -> &[u8] {
+    let digits = host.iter().rev().take_while(|byte| byte.is_ascii_digit());
+    let rest = host.len() - digits.count();
+    host.get(..rest)
+        .and_then(|rest| rest.strip_suffix(b":"))
+        .unwrap_or(host)
+}
+
+/// Whether a host, as it stands in a URL, is this machine's loopback.
+fn is_loopback(host: &[u8]) -> bool {
+    if host == b"127.0.0.1" || host.eq_ignore_ascii_case(b"localhost") {
+        return true;
+    }
+    let host = str::from_utf8(host).unwrap_or_default();
+    match host.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
+        Some(host) => host.parse().is_ok_and(|it: Ipv6Addr| it.is_loopback()),
+        None => host.parse().is_ok_and(|it: Ipv4Addr| it.is_loopback()),
     }
 }
 
@@ -62,20 +177,26 @@ mod tests {
             path: "/mcp".to_owned(),
             max_body_size: 1,
             max_connections: 1,
+            max_connections_per_address: None,
             header_timeout: 1,
             body_timeout: 1,
+            idle_timeout: 1,
+            write_timeout: 1,
             allowed_origins: vec!["https://app.example".to_owned()],
             allowed_hosts: vec![],
         }
     }
 
     fn verdict(host: &str, origin: Option<&str>, options: &Options, on_loopback: bool) -> bool {
-        let mut headers = HeaderMap::new();
-        headers.insert(HOST, host.parse().expect("a header"));
-        if let Some(origin) = origin {
-            headers.insert(ORIGIN, origin.parse().expect("a header"));
-        }
-        check(&headers, options, on_loopback).is_ok()
+        let host = host.parse().expect("a header");
+        let origin: Option<HeaderValue> = origin.map(|it| it.parse().expect("a header"));
+        let asked = Asked {
+            version: Version::HTTP_11,
+            target: &Uri::from_static("/mcp"),
+            host: Field::Once(&host),
+            origin: origin.as_ref().map_or(Field::Absent, Field::Once),
+        };
+        check(&asked, options, on_loopback).is_ok()
     }
 
     #[test]
@@ -85,6 +206,8 @@ mod tests {
             ("127.0.0.1:7114", None, true),
             ("localhost", None, true),
             ("[::1]:7114", None, true),
+            ("127.1.2.3:7114", None, true),
+            ("128.0.0.1", None, false),
             ("evil.example", None, false),
             ("localhost.evil.example:7114", None, false),
             ("localhost", Some("http://localhost:8080"), true),
@@ -94,6 +217,17 @@ mod tests {
             ("localhost", Some("https://evil.example"), false),
             ("localhost", Some("https://localhost.evil.example"), false),
             ("localhost", Some("null"), false),
+            ("localhost", Some("foo://localhost"), false),
+            ("localhost", Some("http://[localhost]"), false),
+            (
+                "localhost",
+                Some("http://localhost http://evil.example"),
+                false,
+            ),
+            ("[localhost]", None, false),
+            ("[::1", None, false),
+            ("::1", None, false),
+            ("", None, false),
         ] {
             assert_eq!(
                 verdict(host, origin, &options, true),

@@ -7,14 +7,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::activity::ActiveRequest;
 use crate::exchange::Piece;
-use crate::quiet::Busy;
 use crate::request::Guard;
 
 /// A body, and the request that it answers for as long as it is written.
 pub(crate) struct ResponseBody {
     content: Content,
-    busy: Option<Busy>,
+    _active: ActiveRequest,
 }
 
 /// A sentence of the edge's own, or what comes from the stream.
@@ -24,28 +24,26 @@ enum Content {
 }
 
 impl ResponseBody {
-    pub(crate) const fn of_text(sentence: &'static str) -> Self {
-        Self::of(Content::Text(Some(Bytes::from_static(sentence.as_bytes()))))
-    }
-
-    /// `length` is exact where it is known.
-    pub(crate) const fn of_stream(guard: Guard, length: Option<u64>) -> Self {
-        Self::of(Content::Stream {
-            guard,
-            left: length,
-        })
-    }
-
-    const fn of(content: Content) -> Self {
+    pub(crate) const fn of_text(sentence: &'static str, active: ActiveRequest) -> Self {
         Self {
-            content,
-            busy: None,
+            content: Content::Text(Some(Bytes::from_static(sentence.as_bytes()))),
+            _active: active,
         }
     }
 
-    /// The request is being answered until this body is dropped.
-    pub(crate) fn keeps(&mut self, busy: Busy) {
-        self.busy = Some(busy);
+    /// `length` is exact where it is known.
+    pub(crate) const fn of_stream(
+        guard: Guard,
+        length: Option<u64>,
+        active: ActiveRequest,
+    ) -> Self {
+        Self {
+            content: Content::Stream {
+                guard,
+                left: length,
+            },
+            _active: active,
+        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! The edge on real sockets: raw clients on one side, probes for the rest of the engine on the other.
 
 mod client;
+mod framing;
 mod limits;
+mod origins;
 mod requests;
 mod stopping;
 mod streaming;
+mod timeouts;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -34,8 +37,11 @@ fn options() -> Options {
         path: "/mcp".to_owned(),
         max_body_size: 100_000,
         max_connections: 1_000,
+        max_connections_per_address: None,
         header_timeout: 10_000,
         body_timeout: 10_000,
+        idle_timeout: 10_000,
+        write_timeout: 10_000,
         allowed_origins: Vec::new(),
         allowed_hosts: Vec::new(),
     }

@@ -1,7 +1,7 @@
-//! A socket that tells when its client does not read.
+//! A socket that tells what its client sends and takes.
 //!
-//! A response is out of hyper's sight when its last piece is in hyper's buffer, and a client that is
-//! slow with that piece is not one that asks for nothing.
+//! A response is out of hyper's sight when its last piece is in hyper's buffer; only the socket knows
+//! that a client does not take it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,22 +9,26 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::quiet::Quiet;
+use crate::activity::Activity;
 
-/// The socket.
+/// The socket, and whom it tells.
 #[derive(Debug)]
 pub(crate) struct Watched<S> {
     socket: S,
-    quiet: Quiet,
+    activity: Activity,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
-    pub(crate) const fn new(socket: S, quiet: Quiet) -> Self {
-        Self { socket, quiet }
+    pub(crate) const fn new(socket: S, activity: Activity) -> Self {
+        Self { socket, activity }
     }
 
     fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.quiet.stuck(written.is_pending());
+        if written.is_pending() {
+            self.activity.blocked();
+        } else {
+            self.activity.wrote();
+        }
         written
     }
 }
@@ -35,7 +39,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
         task: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(task, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(task, buffer);
+        if let Some(bytes @ [_, ..]) = buffer.filled().get(before..) {
+            self.activity.received(bytes);
+        }
+        read
     }
 }
 
@@ -75,28 +84,60 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 mod tests {
     use std::time::Duration;
 
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
     use tokio::time::timeout;
 
     use super::*;
+    use crate::activity::{Expired, Timeouts};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A connection whose request has been answered, and its client.
+    fn answered(room: usize) -> (Watched<DuplexStream>, DuplexStream, Activity) {
+        let (pipe, client) = duplex(room);
+        let activity = Activity::begin(Timeouts {
+            header: SECOND,
+            idle: SECOND,
+            write: 5 * SECOND,
+        });
+        drop(activity.request());
+        let socket = Watched::new(pipe, activity.clone());
+        (socket, client, activity)
+    }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_whose_client_does_not_read_is_not_quiet() {
-        let patience = Duration::from_secs(1);
-        let (socket, mut client) = duplex(8);
-        let quiet = Quiet::now();
-        let mut socket = Watched::new(socket, quiet.clone());
+    async fn a_connection_whose_client_does_not_read_is_not_idle() {
+        let (mut socket, mut client, activity) = answered(8);
         // The response is longer than what lies between the two.
-        let writing = timeout(patience, socket.write_all(b"0123456789ab"));
+        let writing = timeout(SECOND, socket.write_all(b"0123456789ab"));
         assert!(writing.await.is_err(), "nobody reads");
-        assert!(timeout(10 * patience, quiet.lasts(patience)).await.is_err());
+        assert!(timeout(3 * SECOND, activity.expires()).await.is_err());
         let mut read = [0; 8];
         client
             .read_exact(&mut read)
             .await
             .expect("what was written");
         socket.write_all(b"89ab").await.expect("there is room");
-        let lasts = timeout(10 * patience, quiet.lasts(patience)).await;
-        assert!(lasts.is_ok(), "now nothing happens");
+        assert_eq!(activity.expires().await, Expired::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_byte_by_byte_stays_and_one_that_stops_does_not() {
+        let (mut socket, mut client, activity) = answered(8);
+        let write = socket.write_all(&[b'x'; 30]);
+        let read = async {
+            for _ in 0..10 {
+                tokio::time::sleep(4 * SECOND).await;
+                client.read_u8().await.expect("a byte");
+            }
+            std::future::pending::<()>().await;
+        };
+        let start = tokio::time::Instant::now();
+        tokio::select! {
+            _ = write => unreachable!("the client does not read all of it"),
+            () = read => unreachable!("it stays"),
+            expired = activity.expires() => assert_eq!(expired, Expired::Write),
+        }
+        assert_eq!(start.elapsed(), (10 * 4 + 5) * SECOND);
     }
 }

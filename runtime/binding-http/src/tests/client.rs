@@ -1,7 +1,7 @@
 //! A client that writes what it is told, right or wrong, and reads answers as they come.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::*;
 
@@ -22,6 +22,15 @@ impl Client {
     pub(super) async fn connect(address: SocketAddr) -> Self {
         let socket = in_time("a connection", TcpStream::connect(address)).await;
         Self::over(socket.expect("the server listens"))
+    }
+
+    /// A client whose kernel takes little for it.
+    pub(super) async fn of_small_buffer(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .set_recv_buffer_size(16 * 1024)
+            .expect("a small buffer");
+        Self::over(socket.connect(address).await.expect("it listens"))
     }
 
     pub(super) const fn over(socket: TcpStream) -> Self {
@@ -64,11 +73,16 @@ impl Client {
     /// The next response, with a body of known length.
     pub(super) async fn response(&mut self) -> Response {
         let mut response = self.head().await;
-        let length = response.head.split("content-length: ").nth(1);
+        response.body = self.body_of(&response).await;
+        response
+    }
+
+    /// The body of known length behind a head.
+    pub(super) async fn body_of(&mut self, head: &Response) -> String {
+        let length = head.head.split("content-length: ").nth(1);
         let length = length.and_then(|it| it.split("\r\n").next()?.parse().ok());
         let body = self.exactly(length.unwrap_or(0)).await;
-        response.body = String::from_utf8(body).expect("a text");
-        response
+        String::from_utf8(body).expect("a text")
     }
 
     /// The next chunk of a body.

@@ -174,9 +174,55 @@ async fn connections_beyond_the_limit_wait_for_a_place() {
 }
 
 #[tokio::test]
+async fn connections_of_one_address_beyond_its_limit_are_refused_and_hold_no_place() {
+    let mut house = House::of(Options {
+        max_connections: 2,
+        max_connections_per_address: Some(1),
+        ..options()
+    });
+    let mut first = house.client().await;
+    first.post("first").await;
+    let request = house.request().await;
+    for _ in 0..5 {
+        let mut second = house.client().await;
+        let refusal = second.response().await;
+        assert_eq!(refusal.status, 503);
+        let sentence = "Too many connections from this address; see maxConnectionsPerAddress.";
+        assert_eq!(refusal.body, sentence);
+        assert!(refusal.head.contains("connection: close"));
+        assert!(second.rest().await.is_empty());
+    }
+    house.answer(request.stream, "done").await;
+    assert_eq!(first.response().await.body, "done");
+    drop(first);
+    // The address has its place again when the edge has seen the close.
+    let served = async {
+        loop {
+            let mut next = house.client().await;
+            next.post("next").await;
+            tokio::select! {
+                (at, _) = house.probes[0].next_but_window() => {
+                    answer(&house.probes[0], at.stream, "served").await;
+                    break next.response().await;
+                }
+                refused = next.rest() => {
+                    assert!(refused.is_empty() || refused.starts_with(b"HTTP/1.1 503"));
+                }
+            }
+        }
+    };
+    assert_eq!(in_time("a place", served).await.body, "served");
+    while house.probe().next_but_window().await.1 != Frame::end() {}
+    house.finish().await;
+}
+
+#[tokio::test]
 async fn a_limit_of_any_size_works() {
     let mut many = options();
     many.max_connections = usize::MAX;
+    many.max_connections_per_address = Some(usize::MAX);
+    many.idle_timeout = u64::MAX;
+    many.write_timeout = u64::MAX;
     many.max_body_size = usize::MAX;
     many.header_timeout = u64::MAX;
     many.body_timeout = u64::MAX;
@@ -213,7 +259,7 @@ async fn nothing_is_delayed() {
     socket2::SockRef::from(&socket)
         .set_tcp_nodelay(false)
         .expect("it is open");
-    crate::listener::undelayed(&socket);
+    crate::connection::undelayed(&socket);
     assert!(socket.nodelay().expect("it is open"));
     house.finish().await;
 }

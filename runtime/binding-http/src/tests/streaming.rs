@@ -128,12 +128,7 @@ async fn a_refusal_of_the_rest_of_a_body_is_no_refusal_to_answer_it() {
 async fn a_client_that_does_not_read_holds_its_own_stream_back_alone() {
     const PIECE: usize = 16 * 1024;
     let mut house = House::new();
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket
-        .set_recv_buffer_size(64 * 1024)
-        .expect("a small buffer");
-    let socket = socket.connect(house.address).await.expect("it listens");
-    let mut client = Client::over(socket);
+    let mut client = Client::of_small_buffer(house.address).await;
     let stream = events(&mut house, &mut client).await;
     let mut pieces = 0;
     loop {
@@ -170,5 +165,38 @@ async fn a_client_that_does_not_read_holds_its_own_stream_back_alone() {
         got += chunk.len();
     }
     assert_eq!(got, pieces * PIECE);
+    house.finish().await;
+}
+
+/// Else a kernel would tell of room only when a third of its megabytes are taken, and a slow client
+/// would seem not to read at all.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_client_that_takes_a_part_is_sent_more() {
+    let mut house = House::new();
+    let mut client = Client::of_small_buffer(house.address).await;
+    let stream = events(&mut house, &mut client).await;
+    loop {
+        let send = house.probe().turn(move |cx| {
+            let credit = cx.credit(stream);
+            if credit > 0 {
+                cx.send_whole(stream, Bytes::from(vec![b'x'; credit]));
+            }
+            credit
+        });
+        let count = send.await;
+        house.serves().await;
+        if count == 0 {
+            break;
+        }
+    }
+    house.probe().seen();
+    client.exactly(256 * 1024).await;
+    let (at, frame) = house.probe().next().await;
+    assert_eq!(at.stream, stream);
+    assert!(matches!(frame, Frame::Window(_)), "{frame:?}");
+    drop(client);
+    let (_, frame) = house.probe().next_but_window().await;
+    assert_eq!(frame, Frame::reset());
     house.finish().await;
 }
