@@ -17,6 +17,9 @@ READ_TIMEOUT = 8.0
 SESSION_TIMEOUT = 15.0
 IDLE_TIMEOUT = 2.0
 HEADER_TIMEOUT = 10.0
+WRITE_TIMEOUT = 5.0
+#: Connections of one address; each hostile kind has addresses of its own, all neighbours have one.
+OF_ONE_ADDRESS = 256
 #: Seconds that a stop may take.
 SHUTDOWN_TIMEOUT = 10.0
 
@@ -32,6 +35,9 @@ def config(ports: dict[str, int]) -> str:
         "listen": "127.0.0.1:0",
         "headerTimeout": millis(HEADER_TIMEOUT),
         "bodyTimeout": millis(HEADER_TIMEOUT),
+        "writeTimeout": millis(WRITE_TIMEOUT),
+        "idleTimeout": millis(HEADER_TIMEOUT),
+        "maxConnectionsPerAddress": OF_ONE_ADDRESS,
     }
     routes = [{"when": [{"toolkit": name}], "exit": f"mcp_mqtt_{name}"} for name in ports]
     bindings: dict[str, object] = {
