@@ -15,6 +15,7 @@ mod bodies;
 mod chain;
 mod crowd;
 mod toolkit;
+mod upstream;
 
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,7 @@ pub use bodies::{Body, bodies};
 pub use chain::Chain;
 pub use crowd::Crowd;
 pub use toolkit::Toolkit;
+pub use upstream::Upstream;
 
 /// A gateway between a played `http · server` and a played `tcp · client`.
 pub struct House {

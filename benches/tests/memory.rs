@@ -7,8 +7,9 @@
 )]
 
 use allocation_counter::measure;
+use bytes::Bytes;
 use serde::Deserialize;
-use tidegate_benches::{Crowd, Furniture, House, bodies};
+use tidegate_benches::{Crowd, Furniture, House, Upstream, bodies};
 
 /// The gateway takes up to four times as much by default: a debug build is slow.
 const SIZE: usize = 1024 * 1024;
@@ -61,6 +62,67 @@ fn no_body_makes_the_gateway_hold_many_times_its_size() {
             );
             let left = held.bytes_current;
             assert!(left < LEFT, "{left} bytes are left of {}", body.name);
+        }
+    }
+}
+
+#[test]
+fn no_result_of_a_toolkit_makes_the_proxy_hold_many_times_its_size() {
+    let many = |piece: &str| {
+        piece
+            .repeat(SIZE / piece.len())
+            .trim_end_matches(',')
+            .to_owned()
+    };
+    let list = |tools: String| format!("{{\"tools\":[{tools}]}}");
+    let content = |content: String| format!("{{\"content\":[{content}]}}");
+    let rows = [
+        ("numbers for tools", true, list(many("1,"))),
+        ("tools without a name", true, list(many("{},"))),
+        (
+            "tools of the shortest name",
+            true,
+            list(many("{\"name\":\"\"},")),
+        ),
+        (
+            "one tool of many values",
+            true,
+            list(format!("{{\"name\":\"a\",\"b\":[{}]}}", many("1,"))),
+        ),
+        ("numbers for content", false, content(many("1,"))),
+        (
+            "links",
+            false,
+            content(many("{\"type\":\"resource_link\",\"uri\":\"\"},")),
+        ),
+        (
+            "a text",
+            false,
+            content(format!("{{\"type\":\"text\",\"text\":\"{}\"}}", many("x"))),
+        ),
+    ];
+    let limit = limits().body.held;
+    for part in [64 * 1024, 1_000] {
+        for (name, is_list, result) in &rows {
+            let result = Bytes::from(result.clone());
+            let size = result.len() as u64;
+            let mut upstream = Upstream::default();
+            let mut given = 0;
+            let held = measure(|| {
+                given = if *is_list {
+                    upstream.list(&result, part)
+                } else {
+                    upstream.call(&result, part)
+                };
+            });
+            let percent = 100 * (size + held.bytes_max) / size;
+            println!("{name}, in parts of {part}: {percent} % of its size, {given} given");
+            assert!(given >= result.len(), "{name} passes");
+            assert!(
+                held.bytes_max + size <= limit * size + BESIDE,
+                "{name} makes the proxy hold {percent} % of its size"
+            );
+            assert!(held.bytes_current < LEFT, "{name} leaves something");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tidegate_streams::{Frame, FrameKind, Protocol, ResetEx, Role, Severity, mcp, mqtt};
+use tidegate_streams::{Frame, FrameKind, Protocol, ResetEx, Role, Severity};
 
 use crate::binding::{At, Binding, BindingId, StreamId, Token};
 use crate::call::CallContext;
@@ -471,7 +471,7 @@ impl Worker {
                 binding: id,
                 call: call.clone(),
             };
-            cx.terminate(stream, protocol.and_then(internal_fault), None);
+            cx.terminate(stream, protocol.and_then(ResetEx::internal_fault), None);
         }
         self.core.timers.forget(id, token);
         let Some(Place::Binding(binding)) = self.places.get_mut(id.index()) else {
@@ -489,21 +489,5 @@ impl Worker {
                 "the clean-up after a panic panicked too"
             );
         }
-    }
-}
-
-/// What a peer is told when a handler panicked, in its protocol's words.
-fn internal_fault(protocol: Protocol) -> Option<ResetEx> {
-    const WHAT: &str = "A fault inside tidegate ended this request; its log tells more.";
-    match protocol {
-        Protocol::Mcp => Some(mcp::McpReset::new(mcp::McpResetKind::Internal, WHAT).into()),
-        Protocol::Mqtt => Some(
-            mqtt::MqttReset {
-                reason: WHAT.into(),
-                ..mqtt::MqttReset::default()
-            }
-            .into(),
-        ),
-        Protocol::Http | Protocol::Line | Protocol::Bytes => None,
     }
 }

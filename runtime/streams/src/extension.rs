@@ -79,6 +79,25 @@ extensions! {
     /// What a RESET bears.
     ResetEx { Mcp(mcp::McpReset), Mqtt(mqtt::MqttReset), Bytes(bytes_stream::BytesReset) }
 }
+
+impl ResetEx {
+    /// What a peer is told, in its protocol's words, when a binding failed over its stream; nothing
+    /// where the protocol has no words for it.
+    pub fn internal_fault(protocol: Protocol) -> Option<Self> {
+        const WHAT: &str = "A fault inside tidegate ended this request; its log tells more.";
+        match protocol {
+            Protocol::Mcp => Some(mcp::McpReset::new(mcp::McpResetKind::Internal, WHAT).into()),
+            Protocol::Mqtt => {
+                let reset = mqtt::MqttReset {
+                    reason: WHAT.into(),
+                    ..mqtt::MqttReset::default()
+                };
+                Some(reset.into())
+            }
+            Protocol::Http | Protocol::Line | Protocol::Bytes => None,
+        }
+    }
+}
 extensions! {
     /// What a CHALLENGE bears.
     ChallengeEx { Mcp(mcp::McpChallenge), Mqtt(mqtt::MqttExpired) }

@@ -24,7 +24,7 @@ use super::counted::Counted;
 use super::failure::Failure;
 use super::granted::Granted;
 use super::keep_alive::{KeepAlive, Pulse};
-use super::link::{Attempt, Identity, Link};
+use super::link::{Attempt, ClientHash, Link};
 use super::options::Options;
 use super::outbound::Outbound;
 use super::overdue::Owed;
@@ -141,7 +141,7 @@ pub(super) struct Connection {
     pub(super) keep_alive: KeepAlive,
     pub(super) owed: Owed,
     /// The client identifier, as the link knows it.
-    pub(super) identity: Identity,
+    pub(super) identity: ClientHash,
     /// The attempt to connect that is under way.
     pub(super) attempt: Option<Attempt>,
     /// It waits for its turn to connect.
@@ -170,7 +170,7 @@ impl Connection {
         purpose: Purpose,
         shared: &Shared,
     ) -> Self {
-        let identity = Identity::of(&client_id);
+        let identity = ClientHash::of(&client_id);
         Self {
             key,
             purpose,

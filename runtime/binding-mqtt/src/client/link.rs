@@ -51,9 +51,9 @@ pub(super) enum Admission {
 
 /// A client identifier as records know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Identity(u64);
+pub(super) struct ClientHash(u64);
 
-impl Identity {
+impl ClientHash {
     pub(super) fn of(client_id: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         client_id.hash(&mut hasher);
@@ -74,13 +74,13 @@ pub(super) struct Link {
     /// An attempt has failed, and those that wait are to be told.
     news: bool,
     timer: Option<TimerId>,
-    records: BTreeMap<Identity, Record>,
+    records: BTreeMap<ClientHash, Record>,
     pub(super) outage: Outage,
 }
 
 impl Link {
     /// Whether a connection with this identifier may be made now.
-    pub(super) fn admit(&mut self, now: Time, identity: Identity) -> Admission {
+    pub(super) fn admit(&mut self, now: Time, identity: ClientHash) -> Admission {
         let record = self.records.get(&identity).map(|record| &record.hold_off);
         if let Some(hold_off) = record
             && let (Some(why), Some(until)) = (hold_off.refusal(now), hold_off.until(now))
@@ -142,7 +142,7 @@ impl Link {
         cx: &mut Context<'_>,
         options: Reconnect,
         attempt: Attempt,
-        identity: Identity,
+        identity: ClientHash,
         why: &Failure,
     ) {
         self.dropped(attempt);
@@ -164,7 +164,7 @@ impl Link {
         &mut self,
         cx: &mut Context<'_>,
         options: Reconnect,
-        identity: Identity,
+        identity: ClientHash,
         lasted: Duration,
         why: &Failure,
     ) -> bool {
@@ -172,7 +172,7 @@ impl Link {
         record.lost(cx, options, lasted, why) && self.hold_off.until(cx.now()).is_none()
     }
 
-    fn record(&mut self, now: Time, options: Reconnect, identity: Identity) -> &mut Record {
+    fn record(&mut self, now: Time, options: Reconnect, identity: ClientHash) -> &mut Record {
         if !self.records.contains_key(&identity) && self.records.len() >= RECORDS {
             self.records
                 .retain(|_, record| !record.is_over(now, options));
