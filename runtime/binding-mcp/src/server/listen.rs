@@ -179,7 +179,13 @@ impl McpServer {
         }
         let (limit, mut bytes) = (self.options.max_session_bytes, 0);
         let mut found = BTreeSet::new();
-        for uri in uris.elements() {
+        // Those that are named twice count too: a long list is not read to its end.
+        for (before, uri) in uris.elements().enumerate() {
+            if before >= SUBSCRIPTIONS_MAX {
+                let what =
+                    format!(".resourceSubscriptions names over {SUBSCRIPTIONS_MAX} resources");
+                return Err(invalid(&what));
+            }
             let uri = uri.string();
             let uri = uri.ok_or_else(|| invalid(".resourceSubscriptions must hold strings"))?;
             let length = uri.len();
@@ -191,11 +197,6 @@ impl McpServer {
                 continue;
             }
             bytes += length;
-            if found.len() > SUBSCRIPTIONS_MAX {
-                let what =
-                    format!(".resourceSubscriptions names over {SUBSCRIPTIONS_MAX} resources");
-                return Err(invalid(&what));
-            }
             if bytes > limit {
                 return Err(invalid(&format!(
                     ".resourceSubscriptions has URIs of over {limit} bytes (maxSessionBytes)"

@@ -126,12 +126,14 @@ fn a_listen_to_nothing_is_acknowledged_at_once() {
 #[test]
 fn what_is_no_filter_is_refused() {
     let many: Vec<String> = (0..1_001).map(|uri| uri.to_string()).collect();
+    let again = vec!["a"; 1_001];
     for params in [
         json!({}),
         json!({ "notifications": [] }),
         json!({ "notifications": { "resourceSubscriptions": "a" } }),
         json!({ "notifications": { "resourceSubscriptions": ["a", 1] } }),
         json!({ "notifications": { "resourceSubscriptions": many } }),
+        json!({ "notifications": { "resourceSubscriptions": again } }),
     ] {
         let mut house = house();
         let stream = house.modern(&json!(1), "subscriptions/listen", params);
