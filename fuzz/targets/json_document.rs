@@ -1,5 +1,5 @@
 //! Any bytes as JSON, in any pieces: the reader accepts what serde_json accepts, and every value of
-//! it can be walked.
+//! it can be walked; also where there are more values than are listed.
 #![no_main]
 
 use bytes::Bytes;
@@ -35,6 +35,19 @@ fn compare(ours: &Value<'_>, theirs: &serde_json::Value) {
     }
 }
 
+/// The same value more often than a list has entries.
+fn again_and_again(text: &[u8], theirs: &serde_json::Value) {
+    const TIMES: usize = 600;
+    let mut all = vec![text; TIMES].join(&b","[..]);
+    all.insert(0, b'[');
+    all.push(b']');
+    // One level deeper than before may be too deep.
+    let Ok(ours) = Document::parse(Parts::from(Bytes::from(all)), Limits::default()) else { return };
+    let elements = ours.root().elements();
+    assert_eq!(elements.clone().count(), TIMES);
+    compare(&elements.last().expect("the last one"), theirs);
+}
+
 fuzz_target!(|data: &[u8]| {
     let Some((&cut, bytes)) = data.split_first() else { return };
     let (first, second) = bytes.split_at(usize::from(cut).min(bytes.len()));
@@ -42,7 +55,12 @@ fuzz_target!(|data: &[u8]| {
     let ours = Document::parse(parts, Limits::default());
     let theirs: Result<serde_json::Value, _> = serde_json::from_slice(bytes);
     match (ours, theirs) {
-        (Ok(ours), Ok(theirs)) => compare(&ours.root(), &theirs),
+        (Ok(ours), Ok(theirs)) => {
+            compare(&ours.root(), &theirs);
+            if bytes.len() <= 64 {
+                again_and_again(bytes, &theirs);
+            }
+        }
         (Err(_), Err(_)) => {}
         // A number that fits no f64 is still JSON.
         (Ok(_), Err(error)) => assert!(error.to_string().contains("out of range"), "{error}"),

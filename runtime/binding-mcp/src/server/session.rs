@@ -361,6 +361,7 @@ impl McpServer {
             .sessions
             .get(key)
             .ok_or_else(|| Refusal::session_over(cx))?;
+        self.check_waiting(session)?;
         let identity = session.identity.clone();
         let subscription = if let Some(subscription) = session.subscriptions.get(&uri) {
             subscription
@@ -381,13 +382,26 @@ impl McpServer {
         };
         if held.stands {
             self.answer_with(cx, caller.sink, id, b"");
-        } else if held.waiting.len() < REQUESTS_MAX {
+        } else {
             held.waiting.push((caller.sink, id.clone()));
             self.own(caller.sink, Owner::Subscribe(subscription));
-        } else {
-            return Err(Refusal::unavailable("Too many wait for this subscription."));
         }
         Ok(())
+    }
+
+    /// Whether one more request of a session may wait for a subscription to be confirmed.
+    fn check_waiting(&self, session: &Session) -> Result<(), Refusal> {
+        let waiting = |key| self.subscriptions.get(key).map_or(0, |it| it.waiting.len());
+        let waiting: usize = session
+            .subscriptions
+            .iter()
+            .map(|(_, key)| waiting(key))
+            .sum();
+        if waiting < REQUESTS_MAX {
+            return Ok(());
+        }
+        let what = format!("{REQUESTS_MAX} subscriptions are waited for; wait for one first.");
+        Err(Refusal::unavailable(what))
     }
 
     /// Whether a session may have one more subscription.

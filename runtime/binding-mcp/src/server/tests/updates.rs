@@ -202,6 +202,36 @@ fn an_update_that_waits_goes_with_its_subscription() {
     house.done();
 }
 
+#[test]
+fn as_many_requests_of_a_session_may_wait_for_subscriptions_as_may_be_under_way() {
+    let mut house = house();
+    let (session, lifecycle) = house.session("2025-11-25");
+    let mut waiting = Vec::new();
+    for id in 0..256 {
+        // Two for each.
+        let params = json!({ "uri": (id / 2).to_string() });
+        waiting.push(house.legacy(&session, &json!(id), "resources/subscribe", &params));
+    }
+    let asked = house.all_asked();
+    assert_eq!(asked.len(), 128);
+    for uri in ["0", "one more"] {
+        let params = json!({ "uri": uri });
+        let stream = house.legacy(&session, &json!("n"), "resources/subscribe", &params);
+        assert_eq!(house.response(stream).error(), (503, -32603));
+    }
+    for asked in &asked {
+        house.begin(asked);
+    }
+    for stream in waiting {
+        assert_eq!(house.response(stream).status(), 200);
+    }
+    house.end_session(&session, &lifecycle);
+    for asked in &asked {
+        assert_eq!(house.at_exit(asked), ["end", "reset"]);
+    }
+    house.done();
+}
+
 /// A subscribe within a session: its response where it was refused, what was asked for otherwise.
 fn subscribed(house: &mut House, session: &str, uri: &str) -> Result<Asked, Box<super::Response>> {
     let params = json!({ "uri": uri });
