@@ -13,9 +13,9 @@ use crate::time::Time;
 
 /// What a stream carries beside its frames.
 ///
-/// **Deadlines.** Whoever opens a stream with a deadline gives the answer up when it has not come
-/// by then; whoever accepts one answers by then. Both ends hold to the same point in time, and so
-/// does everything that is opened on the way, so that no binding needs a time of its own to keep.
+/// **Deadlines.** Whoever accepts a stream with a deadline is to answer by then, and whoever opened it
+/// may give the answer up afterwards. The engine carries the deadline and sets no timer for it. The
+/// `timeout` of an mcp stream is not derived from it: a binding that states none leaves it `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CallContext {
     /// Ties together what one request caused, across bindings, workers and logs; 0 where there is no
@@ -36,15 +36,6 @@ impl CallContext {
             trace: self.trace,
             identity: None,
             deadline: None,
-        }
-    }
-
-    /// The same with another deadline.
-    #[must_use]
-    pub fn until(&self, deadline: Option<Time>) -> Self {
-        Self {
-            deadline,
-            ..self.clone()
         }
     }
 }
