@@ -87,14 +87,6 @@ impl Add<Duration> for WallTime {
     }
 }
 
-impl Sub<Duration> for Time {
-    type Output = Self;
-
-    fn sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(duration.0))
-    }
-}
-
 impl Add<Duration> for Time {
     type Output = Self;
 
