@@ -66,9 +66,10 @@ class Connection:
 
     def drop(self, reason: int | None = None) -> None:
         """Closes it, with a DISCONNECT if there is a reason."""
+        # Before the peer can know: what is published from now on is for the connection that follows.
+        self.closed = True
         if reason is not None:
             self.send(packet(DISCONNECT, bytes([reason])))
-        self.closed = True
         self.socket.shutdown(socket.SHUT_RDWR)
 
     def _exactly(self, count: int) -> bytes:
