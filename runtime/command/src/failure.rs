@@ -22,7 +22,7 @@ pub(crate) enum Failure {
     /// The embedded broker cannot start.
     #[cfg(feature = "broker")]
     #[error(transparent)]
-    Broker(#[from] tidegate_broker::StartError),
+    Broker(#[from] crate::factory::BrokerError),
     /// The demo's tour did not come to its end.
     #[cfg(feature = "broker")]
     #[error("the tour broke off: {0}")]

@@ -5,17 +5,16 @@ mod arguments;
 mod assembly;
 #[cfg(feature = "bench")]
 mod bench;
-mod bindings;
 mod client;
 mod console;
 #[cfg(feature = "broker")]
 mod demo;
+pub mod factory;
 mod failure;
 mod gateway;
-pub mod house;
 mod logging;
 mod outlet;
-mod registry;
+pub mod registry;
 mod signals;
 mod spec;
 
