@@ -176,6 +176,11 @@ impl<'t> Findings<'t> {
         self.ignored.push(path.to_vec());
     }
 
+    /// Whether there are values that are not known.
+    pub(crate) const fn ignores_some(&self) -> bool {
+        !self.ignored.is_empty()
+    }
+
     fn record(&mut self, path: &[String], target: Target, message: String, help: Option<String>) {
         if self.ignored.iter().any(|ignored| path.starts_with(ignored)) {
             return;

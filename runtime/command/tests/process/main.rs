@@ -16,3 +16,4 @@ mod signals;
 mod standard_error;
 mod standard_output;
 mod stdio;
+mod validate;
