@@ -3,6 +3,7 @@
 
 #![cfg(target_os = "linux")]
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
