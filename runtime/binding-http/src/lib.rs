@@ -73,11 +73,12 @@ pub fn attach(
 ) -> Result<(BindingId, SocketAddr), StartError> {
     let listen = listening.unwrap_or(options.listen.0);
     let shares = listening.is_some();
-    let listener = listener::bind(listen, shares)
-        .map_err(|error| StartError::Edge(format!("cannot listen on {listen}: {error}")))?;
-    let listening = listener
-        .local_addr()
-        .map_err(|error| StartError::Edge(format!("cannot listen on {listen}: {error}")))?;
+    let refused = |error| StartError::Listen {
+        address: listen,
+        error,
+    };
+    let listener = listener::bind(listen, shares).map_err(refused)?;
+    let listening = listener.local_addr().map_err(refused)?;
     if !shares && !listening.ip().is_loopback() {
         tracing::warn!(
             %listening,

@@ -70,9 +70,10 @@ Examples:
         /// Exit after the tour instead of staying up.
         #[arg(long)]
         once: bool,
-        /// The MCP endpoint's port on 127.0.0.1; 0 takes any free one.
-        #[arg(long, default_value_t = 7114)]
-        port: u16,
+        /// The MCP endpoint's port on 127.0.0.1; 0 takes any free one. Default: 7114, or any free one
+        /// with --once.
+        #[arg(long)]
+        port: Option<u16>,
         #[command(flatten)]
         logging: Logging,
     },

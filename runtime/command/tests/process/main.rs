@@ -11,6 +11,7 @@
 )]
 
 mod client;
+mod demo;
 mod descriptors;
 mod process;
 mod signals;
