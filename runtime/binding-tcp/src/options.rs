@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
+use tidegate_options::positive;
 
 /// Options of `tcp · client`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -14,7 +15,8 @@ pub struct Options {
     #[serde(default = "mqtt_port")]
     pub port: u16,
     /// How long a connection attempt may take over all of the peer's addresses, in milliseconds.
-    #[serde(default = "connect_timeout", deserialize_with = "at_least_one")]
+    #[serde(default = "connect_timeout", deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub connect_timeout: u64,
 }
 
@@ -33,8 +35,11 @@ fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     if host.is_empty() {
         return wrong("the host is empty; give a name or an address: localhost");
     }
-    if host.contains("://") || host.contains('/') {
-        return wrong("give the host alone, without a scheme or a path: localhost");
+    if let Some((scheme, rest)) = host.split_once("://") {
+        return wrong(&of_url(scheme, rest));
+    }
+    if host.contains('/') {
+        return wrong("give the host alone, without a path: localhost");
     }
     // An address of IPv6 has colons, and more than one.
     if host.matches(':').count() == 1 {
@@ -43,12 +48,33 @@ fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     Ok(host)
 }
 
-/// No connection is made within no time.
-fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    match u64::deserialize(deserializer)? {
-        0 => Err(serde::de::Error::custom("write 1 or more")),
-        value => Ok(value),
+impl tidegate_options::Options for Options {}
+
+/// What to write instead of a URL. The URL itself is not repeated, as it may contain a password.
+fn of_url(scheme: &str, rest: &str) -> String {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (user, address) = authority
+        .rsplit_once('@')
+        .map_or((None, authority), |(user, address)| (Some(user), address));
+    let (host, port) = match address.strip_prefix('[') {
+        // An address of IPv6 stands in brackets.
+        Some(bracketed) => bracketed.split_once(']').unwrap_or((bracketed, "")),
+        None => address
+            .find(':')
+            .map_or((address, ""), |at| address.split_at(at)),
+    };
+    let port = port.strip_prefix(':').filter(|port| !port.is_empty());
+    let mut told = format!(
+        "a URL is not a host; write host: {host}, port: {}",
+        port.unwrap_or("1883")
+    );
+    if user.is_some() {
+        told.push_str(", and username and password in the options of mqtt · client");
     }
+    if !matches!(scheme, "mqtt" | "tcp") {
+        told.push_str("; only plain TCP (mqtt://) is supported, so name such a port of the broker");
+    }
+    told
 }
 
 impl Options {
@@ -64,8 +90,7 @@ impl Options {
 
 #[cfg(test)]
 mod tests {
-    use serde::de::IntoDeserializer as _;
-    use serde::de::value::{Error, MapDeserializer, U64Deserializer};
+    use serde::de::value::{Error, MapDeserializer};
 
     use super::*;
 
@@ -87,19 +112,24 @@ mod tests {
     fn hosts_that_are_none_are_refused_with_what_to_write() {
         for (host, what) in [
             ("", "the host is empty"),
-            ("mqtt://broker", "without a scheme"),
-            ("broker/path", "without a scheme or a path"),
+            (
+                "mqtt://broker",
+                "a URL is not a host; write host: broker, port: 1883",
+            ),
+            ("tcp://10.0.0.7:2883/", "write host: 10.0.0.7, port: 2883"),
+            ("mqtt://[fe80::1]:1", "write host: fe80::1, port: 1"),
+            (
+                "mqtts://me:secret@broker:8883",
+                "write host: broker, port: 8883, and username and password in the options of \
+                 mqtt · client; only plain TCP (mqtt://) is supported",
+            ),
+            ("broker/path", "without a path"),
             ("broker:1883", "give the port in a key of its own"),
         ] {
             let refused = read(host).expect_err("no host");
-            assert!(refused.to_string().contains(what), "{refused}");
+            let refused = refused.to_string();
+            assert!(refused.contains(what), "{refused}");
+            assert!(!refused.contains("secret"), "{refused}");
         }
-    }
-
-    #[test]
-    fn no_time_to_connect_is_refused() {
-        let number = |value: u64| -> U64Deserializer<Error> { value.into_deserializer() };
-        assert_eq!(at_least_one(number(1)), Ok(1));
-        assert!(at_least_one(number(0)).is_err());
     }
 }

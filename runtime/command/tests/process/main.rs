@@ -3,6 +3,7 @@
 
 #![cfg(target_os = "linux")]
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
@@ -10,9 +11,11 @@
 )]
 
 mod client;
+mod demo;
 mod descriptors;
 mod process;
 mod signals;
 mod standard_error;
 mod standard_output;
 mod stdio;
+mod validate;
