@@ -25,6 +25,7 @@ use super::failure::Failure;
 use super::granted::Granted;
 use super::keep_alive::{KeepAlive, Pulse};
 use super::link::{Attempt, ClientHash, Link};
+use super::meters::Counts;
 use super::options::Options;
 use super::outbound::Outbound;
 use super::overdue::Owed;
@@ -48,8 +49,7 @@ pub(super) struct Shared {
     pub(super) options: Options,
     pub(super) version: Version,
     pub(super) exit: BindingId,
-    /// Streams that were ended because they did not take their messages.
-    pub(super) slow_consumers: u64,
+    pub(super) counts: Counts,
     pub(super) link: Link,
     pub(super) quarantine: Quarantine,
 }

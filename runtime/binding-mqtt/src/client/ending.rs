@@ -99,6 +99,9 @@ impl Connection {
         failure: &Failure,
         delivery: MqttDelivery,
     ) {
+        if w.streams.publication(key).is_some() {
+            w.shared.counts.unpublished(delivery);
+        }
         self.leave(w, key, Some(failure.reset(delivery)));
     }
 

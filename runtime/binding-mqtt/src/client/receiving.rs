@@ -9,6 +9,7 @@ use tidegate_engine::streams::Data;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
 use super::connection::{Connection, Phase, Work};
+use super::events::SlowConsumer;
 use super::failure::{Failure, told_with};
 use super::granted::Granted;
 use super::packets;
@@ -148,6 +149,7 @@ impl Connection {
             self.received.insert(packet_id);
         }
         if !repeated {
+            w.shared.counts.consumed += 1;
             self.deliver(w, publish);
         }
         match publish.qos {
@@ -201,12 +203,10 @@ impl Connection {
 
     /// A stream does not take its messages: it is ended, so that the others go on.
     fn drop_slow(&mut self, w: &mut Work<'_, '_>, key: usize, messages: usize, bytes: usize) {
-        w.shared.slow_consumers += 1;
-        tracing::warn!(
-            client = %self.client_id,
-            count = w.shared.slow_consumers,
-            "a subscriber does not take its messages and is ended as a slow consumer"
-        );
+        w.shared.counts.slow_consumers += 1;
+        w.cx.event(&SlowConsumer {
+            client: self.client_id.clone(),
+        });
         let reason = format!(
             "This subscriber is a slow consumer: more than {messages} messages or {bytes} bytes \
              waited for it (queueMessages, queueBytes)."

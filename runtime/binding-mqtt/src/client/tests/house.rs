@@ -446,6 +446,14 @@ impl House {
         self.rig.frames(self.exit, bytes);
     }
 
+    /// What operators were told since they were last asked: ids and sentences.
+    pub(super) fn told(&mut self) -> Vec<(&'static str, String)> {
+        let worker = &mut self.rig.worker;
+        std::iter::from_fn(|| worker.poll_event())
+            .map(|event| (event.id, event.message))
+            .collect()
+    }
+
     pub(super) fn advance(&mut self, milliseconds: u64) {
         self.rig.advance(Duration::from_millis(milliseconds));
     }
