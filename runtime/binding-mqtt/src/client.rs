@@ -52,6 +52,7 @@ mod outbound;
 mod overdue;
 mod packet_ids;
 mod packets;
+mod peer;
 mod publications;
 mod publishing;
 mod quarantine;

@@ -323,6 +323,7 @@ impl Connection {
         let told = BytesReset {
             remote: self.remote.clone().into(),
             reason: reason(error).into(),
+            connected: self.socket.get().is_some(),
         };
         handle.turn(self.edge, |cx| {
             cx.terminate(

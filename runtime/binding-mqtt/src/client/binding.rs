@@ -271,8 +271,7 @@ fn on_bytes_frame(
         Frame::End(_) | Frame::Reset(None) | Frame::Abort(None) => None,
         Frame::Flush(_) | Frame::Challenge(_) => return,
     };
-    let (remote, why) = told.map_or_else(Default::default, |it| (it.remote, it.reason));
-    connection.gone(w, remote, &why);
+    connection.gone(w, told.unwrap_or_default());
 }
 
 impl Binding for MqttClient {

@@ -20,9 +20,13 @@ impl Connection {
     /// Bytes have come.
     pub(super) fn on_bytes(&mut self, w: &mut Work<'_, '_>, data: Data) {
         self.unread += data.payload.len();
+        let connecting = self.phase == Phase::Connecting;
+        if connecting {
+            self.answer.push(&data.payload);
+        }
         self.decoder.push(data.payload);
         // What came before CONNACK is read at once; the rest when the connection settles.
-        if self.phase == Phase::Connecting {
+        if connecting {
             self.read(w);
         }
     }
@@ -43,7 +47,16 @@ impl Connection {
                     w.cx.acknowledge(bytes, self.unread);
                     self.unread = 0;
                 }
-                Err(error) => self.broken(w, error.reason_code(), &error.to_string()),
+                Err(error) => {
+                    let foreign = match self.phase {
+                        Phase::Connecting => self.answer.failure(&self.broker()),
+                        _ => None,
+                    };
+                    match foreign {
+                        Some(failure) => self.lost(w, &failure, None),
+                        None => self.broken(w, error.reason_code(), &error.to_string()),
+                    }
+                }
             }
         }
     }

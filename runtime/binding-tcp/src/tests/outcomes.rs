@@ -31,6 +31,7 @@ async fn a_refused_connection_is_told_with_host_and_port() {
     let told = refused(&mut house, &address.to_string()).await;
     assert_eq!(told.remote.to_string(), address.to_string());
     assert_eq!(told.reason.to_string(), "connection refused");
+    assert!(!told.connected);
     house.finish().await;
 }
 
@@ -198,6 +199,7 @@ async fn a_peer_that_resets_aborts_the_reply_with_the_reason() {
     let told = BytesReset {
         remote: address.to_string().into(),
         reason: "the connection was reset".into(),
+        connected: true,
     };
     let frames = [
         house.probe.next_but_window().await.1,

@@ -438,6 +438,7 @@ impl House {
         let reset = BytesReset {
             remote: REMOTE.into(),
             reason: reason.into(),
+            ..BytesReset::default()
         };
         let abort = AbortEx::Bytes(reset.clone());
         self.rig.turn(self.exit, |cx| {
