@@ -29,18 +29,40 @@ const fn connect_timeout() -> u64 {
 
 fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let host = String::deserialize(deserializer)?;
-    let wrong = |what: &str| Err(serde::de::Error::custom(what));
-    if host.is_empty() {
-        return wrong("the host is empty; give a name or an address: localhost");
+    match fault(&host) {
+        Some(fault) => Err(serde::de::Error::custom(fault)),
+        None => Ok(host),
     }
-    if host.contains("://") || host.contains('/') {
-        return wrong("give the host alone, without a scheme or a path: localhost");
+}
+
+/// What is wrong with a host, and what to write instead.
+fn fault(host: &str) -> Option<String> {
+    let (scheme, rest) = host.split_once("://").unwrap_or(("", host));
+    let authority = rest.split('/').next().unwrap_or_default();
+    let name = authority.rsplit('@').next().unwrap_or_default();
+    let (name, port) = match name.rsplit_once(':') {
+        // An address of IPv6 has colons, and more than one.
+        Some((name, port)) if name.starts_with('[') || !name.contains(':') => (name, port),
+        _ => (name, ""),
+    };
+    let name = name.trim_matches(['[', ']']);
+    let instead = match port {
+        "" => format!("host: {name}"),
+        port => format!("host: {name} and port: {port}"),
+    };
+    // The value itself is not repeated: a URL may hold a password.
+    match scheme {
+        _ if name.is_empty() => {
+            Some("the host is empty; write a name or an address: localhost".to_owned())
+        }
+        "mqtts" | "ssl" | "tls" | "ws" | "wss" => Some(format!(
+            "{scheme}:// is not supported; write the host of a listener for MQTT over TCP: \
+             host: {name} and port: 1883"
+        )),
+        "" if host == name => None,
+        "" => Some(format!("this is more than a host; write {instead}")),
+        _ => Some(format!("this is a URL; write {instead}")),
     }
-    // An address of IPv6 has colons, and more than one.
-    if host.matches(':').count() == 1 {
-        return wrong("give the port in a key of its own: port: 1883");
-    }
-    Ok(host)
 }
 
 /// No connection is made within no time.
@@ -85,14 +107,38 @@ mod tests {
 
     #[test]
     fn hosts_that_are_none_are_refused_with_what_to_write() {
+        let empty = "the host is empty; write a name or an address: localhost";
         for (host, what) in [
-            ("", "the host is empty"),
-            ("mqtt://broker", "without a scheme"),
-            ("broker/path", "without a scheme or a path"),
-            ("broker:1883", "give the port in a key of its own"),
+            ("", empty),
+            ("mqtt://", empty),
+            ("mqtt://broker", "this is a URL; write host: broker"),
+            (
+                "tcp://user:word@broker:1884/x",
+                "this is a URL; write host: broker and port: 1884",
+            ),
+            (
+                "mqtts://broker:8883",
+                "mqtts:// is not supported; write the host of a listener for MQTT over TCP: \
+                 host: broker and port: 1883",
+            ),
+            (
+                "broker/path",
+                "this is more than a host; write host: broker",
+            ),
+            (
+                "broker:1883",
+                "this is more than a host; write host: broker and port: 1883",
+            ),
+            (
+                "[::1]:1883",
+                "this is more than a host; write host: ::1 and port: 1883",
+            ),
         ] {
             let refused = read(host).expect_err("no host");
-            assert!(refused.to_string().contains(what), "{refused}");
+            assert_eq!(refused.to_string(), what);
+        }
+        for host in ["localhost", "::1", "2001:db8::1", "192.0.2.1"] {
+            assert!(read(host).is_ok(), "{host}");
         }
     }
 

@@ -9,16 +9,15 @@ use std::time::Duration;
 use tidegate_config::Config;
 use tidegate_driver::{Engine, ShutdownReport};
 use tidegate_engine::Limits;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::assembly::{self, Extras, Listening};
 use crate::console::say;
 use crate::failure::Failure;
+use crate::passwords;
+use crate::probe::{Answer, Probes};
 use crate::signals::{Signal, Signals};
 
-/// How long a broker is waited for when the gateway tells what it can reach.
-const PROBE: Duration = Duration::from_secs(1);
 /// How long a stop waits for the figures of workers that may hang.
 const FIGURES: Duration = Duration::from_millis(500);
 
@@ -27,6 +26,7 @@ pub(crate) struct Gateway {
     engine: Engine,
     config: Config,
     listening: Listening,
+    probes: Probes,
     workers: u16,
     #[cfg(feature = "broker")]
     brokers: Vec<(String, tidegate_broker::Broker)>,
@@ -35,7 +35,11 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts everything that a config declares.
     pub(crate) fn start(config: &Config, extras: Extras) -> Result<Self, Failure> {
-        for warning in &config.warnings {
+        for warning in config
+            .warnings
+            .iter()
+            .chain(&passwords::unprotected(config))
+        {
             tracing::warn!("{warning}");
         }
         #[cfg(feature = "broker")]
@@ -45,14 +49,19 @@ impl Gateway {
             .workers
             .unwrap_or_else(|| u16::try_from(cores).unwrap_or(u16::MAX));
         let listening = Listening::default();
+        let probes = Probes::new(config);
         let (shared, declared) = (Arc::clone(&listening), config.clone());
+        let asking = probes.clone();
         let engine = Engine::start(workers, Limits::default(), move |assembly| {
-            assembly::attach(&declared, extras, &shared, assembly)
+            assembly::attach(&declared, extras, &shared, assembly)?;
+            asking.attach(assembly);
+            Ok(())
         })?;
         Ok(Self {
             engine,
             config: config.clone(),
             listening,
+            probes,
             workers,
             #[cfg(feature = "broker")]
             brokers,
@@ -68,7 +77,7 @@ impl Gateway {
         listening.get(binding).copied()
     }
 
-    /// Tells where it listens and what it can reach.
+    /// Tells where it listens, and which brokers accept it.
     ///
     /// With standard input as an entry, standard output belongs to MCP and the log tells instead.
     pub(crate) async fn announce(&self) {
@@ -102,11 +111,15 @@ impl Gateway {
             .map(|binding| binding.name.len())
             .max();
         let width = width.unwrap_or_default();
+        let mut clients = Vec::new();
         for binding in &self.config.bindings {
             let state = match (binding.r#type.as_str(), binding.kind.as_str()) {
                 ("http", "server") => self.http_endpoint(binding),
                 ("stdio", "server") => Some("listening   on standard input".to_owned()),
-                ("tcp", "client") => Some(reach(binding).await),
+                ("mqtt", "client") => {
+                    clients.push(binding);
+                    None
+                }
                 #[cfg(feature = "broker")]
                 ("mqtt", "broker") => self.broker(&binding.name),
                 _ => None,
@@ -114,6 +127,24 @@ impl Gateway {
             if let Some(state) = state {
                 tell(format!("  {:width$}  {state}", binding.name));
             }
+        }
+        // Behind what is known at once: a broker may take its time.
+        for binding in clients {
+            let state = self.accepted_by(binding).await;
+            tell(format!("  {:width$}  broker      {state}", binding.name));
+        }
+    }
+
+    /// Whether the broker of an `mqtt · client` accepts it. A request connects when it needs to, so one
+    /// that does not is no failure.
+    async fn accepted_by(&self, client: &tidegate_config::Binding) -> String {
+        match self.probes.answer(&client.name).await {
+            Some(Answer::Accepted) => match passwords::peer(&self.config, client) {
+                Some(peer) => format!("{} connected", peer.remote()),
+                None => "connected".to_owned(),
+            },
+            Some(Answer::Refused(reason)) => format!("NOT connected: {reason}"),
+            None => "NOT connected: no answer yet".to_owned(),
         }
     }
 
@@ -239,21 +270,6 @@ fn start_brokers(config: &Config) -> Result<Vec<(String, tidegate_broker::Broker
         }
     }
     Ok(brokers)
-}
-
-/// Whether a peer can be reached now. A request connects when it needs to, so one that cannot is no
-/// failure.
-async fn reach(binding: &tidegate_config::Binding) -> String {
-    let Ok(options) = binding.options::<tidegate_binding_tcp::Options>() else {
-        return "broker      (options cannot be read)".to_owned();
-    };
-    let connect = TcpStream::connect((options.host.as_str(), options.port));
-    let state = match timeout(PROBE, connect).await {
-        Ok(Ok(_)) => "reachable".to_owned(),
-        Ok(Err(error)) => format!("NOT reachable now: {error}"),
-        Err(_) => format!("NOT reachable now: no answer within {PROBE:?}"),
-    };
-    format!("broker      {} {state}", options.remote())
 }
 
 #[cfg(test)]

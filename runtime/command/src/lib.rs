@@ -15,6 +15,8 @@ mod gateway;
 pub mod house;
 mod logging;
 mod outlet;
+mod passwords;
+mod probe;
 mod registry;
 mod signals;
 mod spec;

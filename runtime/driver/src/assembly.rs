@@ -70,6 +70,11 @@ impl Assembly {
         self
     }
 
+    /// The binding or the edge of this name, if it is attached.
+    pub fn named(&self, name: &str) -> Option<BindingId> {
+        self.handle.with_worker(|worker| worker.named(name))
+    }
+
     /// Attaches a binding; its exits must have been attached before.
     pub fn attach(&mut self, binding: impl Binding + 'static) -> BindingId {
         let name = &self.name;

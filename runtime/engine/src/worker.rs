@@ -156,6 +156,12 @@ impl Worker {
         (index < self.places.len()).then_some(BindingId(u16::try_from(index).ok()?))
     }
 
+    /// The binding or the edge of this name in the config, if there is one.
+    pub fn named(&self, name: &str) -> Option<BindingId> {
+        let index = self.core.names.iter().position(|it| &**it == name)?;
+        self.binding_at(index)
+    }
+
     /// Calls every binding's `on_start`, in order of attachment.
     pub fn start(&mut self) {
         for index in 0..self.places.len() {
