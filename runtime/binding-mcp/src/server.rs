@@ -19,6 +19,7 @@
 mod batch;
 mod binding;
 mod capabilities;
+mod deadline;
 mod envelope;
 mod era;
 mod errors;

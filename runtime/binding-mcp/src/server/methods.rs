@@ -96,57 +96,36 @@ impl Method {
         subject: Option<ByteString>,
         content_length: i64,
         mirrored: Mirrored,
-        timeout: u64,
     ) -> Option<McpBeginEx> {
         let name = subject.unwrap_or_default();
         Some(match self {
-            Self::ToolsList => McpToolsList {
-                session_id,
-                timeout,
-            }
-            .into(),
-            Self::PromptsList => McpPromptsList {
-                session_id,
-                timeout,
-            }
-            .into(),
-            Self::ResourcesList => McpResourcesList {
-                session_id,
-                timeout,
-            }
-            .into(),
-            Self::ResourcesTemplatesList => McpResourcesTemplatesList {
-                session_id,
-                timeout,
-            }
-            .into(),
+            Self::ToolsList => McpToolsList { session_id }.into(),
+            Self::PromptsList => McpPromptsList { session_id }.into(),
+            Self::ResourcesList => McpResourcesList { session_id }.into(),
+            Self::ResourcesTemplatesList => McpResourcesTemplatesList { session_id }.into(),
             Self::ToolsCall => McpToolsCall {
                 session_id,
                 name,
                 content_length,
                 headers: mirrored.headers,
                 headers_required: mirrored.required,
-                timeout,
             }
             .into(),
             Self::PromptsGet => McpPromptsGet {
                 session_id,
                 name,
                 content_length,
-                timeout,
             }
             .into(),
             Self::ResourcesRead => McpResourcesRead {
                 session_id,
                 uri: name,
                 content_length,
-                timeout,
             }
             .into(),
             Self::CompletionComplete => McpCompletionComplete {
                 session_id,
                 content_length,
-                timeout,
             }
             .into(),
             _ => return None,
