@@ -86,6 +86,15 @@ impl Measures {
         found.map_or(0, |measure| measure.value)
     }
 
+    /// One figure, by the value of its one label; 0 where nothing like it was reported.
+    pub fn labelled(&self, binding: &str, name: &str, label: &str) -> u64 {
+        let found = self.all.iter().find(|it| {
+            let labels = it.labels.first().map(|(_, value)| *value);
+            it.binding == binding && it.name == name && labels == Some(label)
+        });
+        found.map_or(0, |measure| measure.value)
+    }
+
     fn put(&mut self, measure: Measure) {
         let same = |it: &&mut Measure| {
             it.name == measure.name && it.binding == measure.binding && it.labels == measure.labels
@@ -130,10 +139,7 @@ mod tests {
         assert_eq!(all.value("mqtt0", "mqtt.client.connections"), 2);
         assert_eq!(all.value("mqtt1", "mqtt.client.connections"), 14);
         assert_eq!(all.value("mqtt0", "mqtt.client.connection"), 0);
-        let sent: Vec<(&str, u64)> = all
-            .iter()
-            .filter_map(|it| Some((it.labels.first()?.1, it.value)))
-            .collect();
-        assert_eq!(sent, [("done", 42), ("not_sent", 2)]);
+        let sent = |outcome| all.labelled("mqtt0", "mqtt.client.publishes", outcome);
+        assert_eq!((sent("done"), sent("not_sent"), sent("lost")), (42, 2, 0));
     }
 }
