@@ -206,7 +206,7 @@ impl Gateway {
 }
 
 /// How a gateway has stopped.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Stopped {
     report: ShutdownReport,
     cut_by: Option<Signal>,
@@ -217,8 +217,11 @@ impl Stopped {
         let ShutdownReport {
             streams_cut,
             workers_hung,
+            ref measures,
             ..
         } = self.report;
+        // All since the start, each once; what is 0 is left out.
+        tracing::info!("counters: {measures}");
         if workers_hung > 0 {
             tracing::error!(
                 workers_hung,

@@ -4,6 +4,8 @@
 //! it an addition and nothing else. Names and labels come from the code and the config alone, never from
 //! the wire, so that there are as many series as there are bindings and kinds of things.
 
+use std::fmt;
+
 /// What a figure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MeterKind {
@@ -52,7 +54,7 @@ pub struct Measure {
 }
 
 /// Gathers figures, and adds those that are the same.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Measures {
     binding: String,
     all: Vec<Measure>,
@@ -106,6 +108,32 @@ impl Measures {
     }
 }
 
+/// `binding/name{label=value}=figure`; the engine's own figures bear their name alone.
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.binding.is_empty() {
+            write!(f, "{}/", self.binding)?;
+        }
+        f.write_str(self.name)?;
+        for (label, value) in &self.labels {
+            write!(f, "{{{label}={value}}}")?;
+        }
+        write!(f, "={}", self.value)
+    }
+}
+
+/// The figures other than 0, on one line.
+impl fmt::Display for Measures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let figures = self.all.iter().filter(|measure| measure.value > 0);
+        for (index, measure) in figures.enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            write!(f, "{space}{measure}")?;
+        }
+        Ok(())
+    }
+}
+
 impl Meter for Measures {
     fn record(&mut self, kind: MeterKind, name: &'static str, labels: &[Label], value: u64) {
         self.put(Measure {
@@ -141,5 +169,13 @@ mod tests {
         assert_eq!(all.value("mqtt0", "mqtt.client.connection"), 0);
         let sent = |outcome| all.labelled("mqtt0", "mqtt.client.publishes", outcome);
         assert_eq!((sent("done"), sent("not_sent"), sent("lost")), (42, 2, 0));
+        all.of("").counter("engine.frames", 9);
+        all.of("").counter("engine.faults", 0);
+        assert_eq!(
+            all.to_string(),
+            "mqtt0/mqtt.client.connections=2 mqtt0/mqtt.client.publishes{outcome=done}=42 \
+             mqtt0/mqtt.client.publishes{outcome=not_sent}=2 mqtt1/mqtt.client.connections=14 \
+             engine.frames=9"
+        );
     }
 }
