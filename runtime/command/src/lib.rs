@@ -13,6 +13,7 @@ mod demo;
 mod failure;
 mod gateway;
 pub mod house;
+mod log_levels;
 mod logging;
 mod outlet;
 mod passwords;

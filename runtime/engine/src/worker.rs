@@ -150,6 +150,11 @@ impl Worker {
         self.core.events.from = severity;
     }
 
+    /// From now on, events of these ids are kept, however severe they are.
+    pub const fn listen_to(&mut self, ids: &'static [&'static str]) {
+        self.core.events.also = ids;
+    }
+
     /// The next event that a binding has emitted. They are to be taken after each turn: what waits is
     /// bounded, and what is beyond that is dropped and counted.
     pub fn poll_event(&mut self) -> Option<Emitted> {

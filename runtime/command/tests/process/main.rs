@@ -11,6 +11,7 @@
 
 mod client;
 mod descriptors;
+mod logs;
 mod process;
 mod signals;
 mod standard_error;
