@@ -46,7 +46,10 @@ pub(crate) async fn serve(
 ) -> Result<Answer, Infallible> {
     let asks = match check(&edge, &request, &active) {
         Ok(asks) => asks,
-        Err(refusal) => return Ok(refusal.answer(active)),
+        Err(refusal) => {
+            edge.counts.requests_refused.add();
+            return Ok(refusal.answer(active));
+        }
     };
     let (head, body) = request.into_parts();
     let mut gathering = pin!(gather(body, edge.options.max_body_size, asks));
@@ -58,8 +61,12 @@ pub(crate) async fn serve(
     let opened = gathered.and_then(|parts| open(&edge, head, parts).ok_or(TOO_MANY));
     let exchange = match opened {
         Ok(exchange) => exchange,
-        Err(refusal) => return Ok(refusal.answer(active)),
+        Err(refusal) => {
+            edge.counts.requests_refused.add();
+            return Ok(refusal.answer(active));
+        }
     };
+    edge.counts.requests.add();
     // From here on, dropping this future tells the stream that the client has gone away.
     let guard = Guard { edge, exchange };
     Ok(match guard.exchange.head().await {

@@ -70,6 +70,16 @@ impl Assembly {
         self
     }
 
+    /// Has events of these ids logged, one line for each call, however severe they are.
+    pub fn log_calls(&self, ids: &'static [&'static str]) {
+        self.handle.log_calls(ids);
+    }
+
+    /// The binding or the edge of this name, if it is attached.
+    pub fn named(&self, name: &str) -> Option<BindingId> {
+        self.handle.with_worker(|worker| worker.named(name))
+    }
+
     /// Attaches a binding; its exits must have been attached before.
     pub fn attach(&mut self, binding: impl Binding + 'static) -> BindingId {
         self.attach_boxed(Box::new(binding))

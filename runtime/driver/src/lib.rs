@@ -32,4 +32,5 @@ pub use assembly::{Assembly, Stop};
 pub use descriptors::{Descriptors, is_exhaustion};
 pub use engine::{Cut, Engine, ShutdownReport, StartError};
 pub use handle::{Edge, Handle, Hold};
+pub use log::CALLS;
 pub use watch::{EndReason, Panicked, WorkerEnded, caught};

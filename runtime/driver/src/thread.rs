@@ -25,11 +25,20 @@ pub(crate) enum Command {
     Counters(oneshot::Sender<Counters>),
     /// Tell what bindings and engine count and hold.
     Report(oneshot::Sender<Measures>),
-    /// Stop within a time; tell how many streams were cut off.
+    /// Stop within a time; tell how that went.
     Shutdown {
         within: Duration,
-        cut: oneshot::Sender<usize>,
+        stopped: oneshot::Sender<Stopped>,
     },
+}
+
+/// How a worker has stopped.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    /// Streams that had not come to their end in time.
+    pub(crate) streams_cut: usize,
+    /// What it has counted and holds.
+    pub(crate) measures: Measures,
 }
 
 /// What a thread needs to run its worker.
@@ -112,9 +121,13 @@ async fn work(
             Command::Report(reply) => {
                 let _ = reply.send(handle.report());
             }
-            Command::Shutdown { within, cut } => {
-                let left = stop(&handle, &relay, &mut seat.commands, within).await;
-                let _ = cut.send(left);
+            Command::Shutdown { within, stopped } => {
+                let streams_cut = stop(&handle, &relay, &mut seat.commands, within).await;
+                let measures = handle.report();
+                let _ = stopped.send(Stopped {
+                    streams_cut,
+                    measures,
+                });
                 ended = Ended::Stopped;
                 break;
             }

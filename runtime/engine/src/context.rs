@@ -124,7 +124,7 @@ impl Context<'_> {
 
     /// Whether anybody listens to events of this kind, for those that cost something to make.
     pub fn hears<E: Event>(&self) -> bool {
-        E::SEVERITY >= self.core.events.from
+        self.core.events.hears::<E>()
     }
 
     /// Which worker this is, from 0.

@@ -150,6 +150,11 @@ impl Worker {
         self.core.events.from = severity;
     }
 
+    /// From now on, events of these ids are kept, however severe they are.
+    pub const fn listen_to(&mut self, ids: &'static [&'static str]) {
+        self.core.events.also = ids;
+    }
+
     /// The next event that a binding has emitted. They are to be taken after each turn: what waits is
     /// bounded, and what is beyond that is dropped and counted.
     pub fn poll_event(&mut self) -> Option<Emitted> {
@@ -159,6 +164,12 @@ impl Worker {
     /// The binding at a place in the order of attachment, if there is one.
     pub fn binding_at(&self, index: usize) -> Option<BindingId> {
         (index < self.places.len()).then_some(BindingId(u16::try_from(index).ok()?))
+    }
+
+    /// The binding or the edge of this name in the config, if there is one.
+    pub fn named(&self, name: &str) -> Option<BindingId> {
+        let index = self.core.names.iter().position(|it| &**it == name)?;
+        self.binding_at(index)
     }
 
     /// Calls every binding's `on_start`, in order of attachment.

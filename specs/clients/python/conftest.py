@@ -171,6 +171,10 @@ class Gateway(Process):
         Path(self.file.name).unlink(missing_ok=True)
         return code
 
+    def probed(self) -> None:
+        """Waits until it has asked its one broker for a session: what comes now has connections of its own."""
+        self.line(r"^  mqtt_client0 +broker ")
+
     def resident_kib(self) -> int:
         status = Path(f"/proc/{self.child.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", status).group(1))

@@ -25,11 +25,13 @@ use super::failure::Failure;
 use super::granted::Granted;
 use super::keep_alive::{KeepAlive, Pulse};
 use super::link::{Attempt, ClientHash, Link};
+use super::meters::Counts;
 use super::options::Options;
 use super::outbound::Outbound;
 use super::overdue::Owed;
 use super::packet_ids::PacketIds;
 use super::packets;
+use super::peer::Answer;
 use super::quarantine::{Namer, Quarantine, Suspect};
 use super::streams::{Kind, Streams};
 use super::subscriptions::Subscriptions;
@@ -50,8 +52,7 @@ pub(super) struct Shared {
     pub(super) options: Options,
     pub(super) version: Version,
     pub(super) exit: BindingId,
-    /// Streams that were ended because they did not take their messages.
-    pub(super) slow_consumers: u64,
+    pub(super) counts: Counts,
     pub(super) link: Link,
     pub(super) quarantine: Quarantine,
 }
@@ -120,6 +121,8 @@ pub(super) struct Connection {
     /// The broker as `host:port`, or what to say as long as that is not known.
     pub(super) remote: ByteString,
     pub(super) decoder: Decoder,
+    /// How the broker answered CONNECT.
+    pub(super) answer: Answer,
     /// Bytes received and not acknowledged to the byte stream.
     pub(super) unread: usize,
     pub(super) outbound: Outbound,
@@ -186,6 +189,7 @@ impl Connection {
             bytes: None,
             remote: shared.link.remote.clone(),
             decoder: packets::decoder(shared),
+            answer: Answer::default(),
             unread: 0,
             outbound: Outbound::default(),
             packets: packets::Buffer::default(),
@@ -259,6 +263,7 @@ impl Connection {
     /// Forgets all that belongs to one byte stream.
     pub(super) fn start_anew(&mut self, shared: &Shared) {
         self.decoder = packets::decoder(shared);
+        self.answer = Answer::default();
         self.unread = 0;
         self.outbound = Outbound::default();
         self.ids = PacketIds::default();
@@ -347,16 +352,9 @@ impl Connection {
         match self.phase {
             Phase::Down => self.go(w),
             Phase::Connecting => {
-                let reason = format!(
-                    "{} did not answer within {} ms.",
-                    self.broker(),
-                    w.shared.options.connect_timeout.get()
-                );
-                self.lost(
-                    w,
-                    &Failure::new(ReasonCode::SERVER_UNAVAILABLE, reason),
-                    None,
-                );
+                let within = w.shared.options.connect_timeout.get();
+                let what = format!("did not answer CONNECT within {within} ms");
+                self.unanswered(w, &what);
             }
             Phase::Ready => self.close(w),
             Phase::Closing => self.drop_bytes(w, None),

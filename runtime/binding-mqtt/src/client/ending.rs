@@ -2,6 +2,7 @@
 
 use bytestring::ByteString;
 use tidegate_engine::Duration;
+use tidegate_engine::streams::bytes_stream::BytesReset;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::streams::{Frame, ResetEx};
 
@@ -20,16 +21,22 @@ impl Connection {
         self.lost(w, &Failure::new(code, reason), Some(code));
     }
 
-    /// The byte stream is over. `remote` and `why` are what its other end told, if it did.
-    pub(super) fn gone(&mut self, w: &mut Work<'_, '_>, remote: ByteString, why: &str) {
-        if !remote.is_empty() {
-            self.learn(w.shared, remote);
+    /// The byte stream is over; `told` is why, where its other end told it.
+    pub(super) fn gone(&mut self, w: &mut Work<'_, '_>, told: BytesReset) {
+        if !told.remote.is_empty() {
+            self.learn(w.shared, told.remote);
         }
         let broker = self.broker();
+        let why = told.reason;
         let reason = match self.phase {
             Phase::Closing => return self.drop_bytes(w, None),
-            Phase::Connecting if !why.is_empty() => format!("{broker} cannot be reached: {why}."),
-            Phase::Connecting => format!("{broker} closed the connection without an answer."),
+            Phase::Connecting if why.is_empty() => {
+                return self.unanswered(w, "closed the connection before CONNACK");
+            }
+            Phase::Connecting if told.connected => {
+                return self.unanswered(w, &format!("went away before CONNACK ({why})"));
+            }
+            Phase::Connecting => format!("{broker} cannot be reached: {why}."),
             _ if why.is_empty() => format!("{broker} closed the connection."),
             _ => format!("{broker} went away: {why}."),
         };
@@ -39,6 +46,16 @@ impl Connection {
             &Failure::new(ReasonCode::SERVER_UNAVAILABLE, reason),
             None,
         );
+    }
+
+    /// The peer is there, and did this instead of CONNACK.
+    pub(super) fn unanswered(&mut self, w: &mut Work<'_, '_>, what: &str) {
+        let reason = format!(
+            "{} {what}: check that this is not its port for TLS, and that it supports MQTT 5.",
+            self.broker()
+        );
+        let failure = Failure::new(ReasonCode::SERVER_UNAVAILABLE, reason);
+        self.lost(w, &failure, None);
     }
 
     /// The connection is gone or is given up. `farewell` is what the broker is told, if it can be.
@@ -99,6 +116,9 @@ impl Connection {
         failure: &Failure,
         delivery: MqttDelivery,
     ) {
+        if w.streams.publication(key).is_some() {
+            w.shared.counts.unpublished(delivery);
+        }
         self.leave(w, key, Some(failure.reset(delivery)));
     }
 

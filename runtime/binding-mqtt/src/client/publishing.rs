@@ -88,9 +88,10 @@ impl Connection {
             let reply: BeginEx = publication.reply().into();
             w.cx.send(id, Frame::begin(reply));
             w.cx.send(id, Frame::end());
+            w.shared.counts.published();
             self.leave(w, key, None);
         } else if w.cx.stopping() && publication.is_idle() {
-            self.leave(w, key, Some(shutting_down().reset(MqttDelivery::None)));
+            self.fail(w, key, &shutting_down(), MqttDelivery::None);
         }
     }
 
@@ -139,6 +140,7 @@ impl Connection {
         ) {
             Ok((header, payload)) => {
                 publication.written(number);
+                w.shared.counts.sent += 1;
                 let quarantine = self.purpose == Purpose::Quarantine;
                 let suspect = (quarantine || packet_id.is_none())
                     .then(|| self.namer.message(publication.topic()));
