@@ -19,7 +19,6 @@
 mod batch;
 mod binding;
 mod capabilities;
-mod envelope;
 mod era;
 mod errors;
 mod events;

@@ -10,12 +10,12 @@ use tidegate_engine::{Context, Duration};
 use tidegate_json::Parts;
 
 use super::binding::{Key, McpServer};
-use super::envelope::{self, Id, Message, Unreadable};
 use super::errors::Refusal;
 use super::headers::Headers;
 use super::http::{Caller, Owner};
-use super::methods::BATCHING;
 use super::output::{Head, Sink};
+use crate::jsonrpc::BATCHING;
+use crate::jsonrpc::{self as envelope, Id, Message, Unreadable};
 
 /// How many messages of a batch are served in one turn,
 const STEP_MESSAGES: usize = 16;
@@ -67,7 +67,7 @@ impl McpServer {
     pub(super) fn serve_batch(&mut self, cx: &mut Context<'_>, caller: &Caller<'_>, body: Parts) {
         let messages = match envelope::read_batch(body) {
             Ok(messages) => messages,
-            Err(refusal) => return self.refuse(cx, caller.sink, &Id::null(), &refusal),
+            Err(error) => return self.refuse(cx, caller.sink, &Id::null(), &error.into()),
         };
         let session = caller.session.and_then(|key| self.sessions.get(key));
         let batch = Batch {
@@ -121,8 +121,8 @@ impl McpServer {
         if session.is_none() {
             if let Ok(Message::Request { id, .. }) = message {
                 self.refuse(cx, sink, &id, &Refusal::session_over(cx));
-            } else if let Err((id, refusal)) = message {
-                self.refuse(cx, sink, &id, &refusal);
+            } else if let Err((id, error)) = message {
+                self.refuse(cx, sink, &id, &error.into());
             }
             return;
         }

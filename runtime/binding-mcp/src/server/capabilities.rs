@@ -9,12 +9,13 @@ use tidegate_streams::mcp::{
 use tidegate_streams::{BeginEx, Frame, ResetEx};
 
 use super::binding::{Key, McpServer};
-use super::envelope::Id;
-use super::errors::{Refusal, supported_versions};
+use super::errors::Refusal;
 use super::http::{Caller, Owner};
-use super::methods::{Era, Method};
 use super::output::Sink;
 use super::result::additions;
+use crate::jsonrpc::Id;
+use crate::jsonrpc::supported_versions;
+use crate::jsonrpc::{Era, Method};
 
 /// For how long an answer stays true, here and at clients.
 const FRESH: Duration = Duration::from_millis(60_000);
@@ -100,7 +101,7 @@ impl McpServer {
     pub(super) fn capabilities_lost(&mut self, cx: &mut Context<'_>, reset: Option<McpReset>) {
         self.close_capabilities(cx);
         let refusal = reset.map_or_else(Refusal::internal, |reset| {
-            Refusal::of_reset(reset, Method::Discover, Era::Modern)
+            Refusal::of_exit(Some(reset), Method::Discover, Era::Modern)
         });
         for (sink, id) in std::mem::take(&mut self.capabilities.waiting) {
             self.refuse(cx, sink, &id, &refusal);

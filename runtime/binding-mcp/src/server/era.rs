@@ -1,11 +1,11 @@
 //! In which of the two ways a request is made, and what each obliges it to say.
 
-use super::envelope::{Message, Meta, Params, Unreadable};
 use super::errors::Refusal;
 use super::headers::{self, Headers};
 use super::http::Caller;
-use super::methods::{Era, LEGACY, MODERN, Method};
 use super::output::Sink;
+use crate::jsonrpc::{Era, LEGACY, MODERN, Method};
+use crate::jsonrpc::{Message, Meta, Params, Unreadable};
 
 /// Whether a message says of itself that it is modern.
 pub(super) fn is_modern(message: &Result<Message, Unreadable>) -> bool {

@@ -6,10 +6,10 @@ use tidegate_engine::{Context, Duration};
 use tidegate_json::Parts;
 
 use super::binding::{Key, McpServer};
-use super::envelope::Id;
 use super::errors::Refusal;
 use super::headers::Headers;
 use super::output::Sink;
+use crate::jsonrpc::Id;
 
 impl McpServer {
     /// A session's events.

@@ -8,9 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tidegate_streams::mcp::McpHeader;
 
-use super::envelope::{Params, Subject};
 use super::errors::Refusal;
-use super::methods::{Era, Method};
+use crate::jsonrpc::{Era, Method};
+use crate::jsonrpc::{Params, Subject};
 use crate::shown::shown;
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");

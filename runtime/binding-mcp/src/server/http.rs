@@ -8,12 +8,12 @@ use tidegate_streams::Frame;
 use tidegate_streams::http_stream::{HttpBeginEx, HttpRequest, HttpResponse};
 
 use super::binding::{Key, McpServer};
-use super::envelope::{self, Id, Message, Params, Unreadable};
 use super::era;
 use super::errors::Refusal;
 use super::headers::Headers;
-use super::methods::{Era, Method};
 use super::output::{Head, Sink, event_stream, frames, one_line};
+use crate::jsonrpc::{self as envelope, Id, Message, Params, Unreadable};
+use crate::jsonrpc::{Era, Method};
 
 /// What depends on an exchange, and is told when its client goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -366,8 +366,10 @@ impl McpServer {
                 self.serve_notification(cx, caller, &method, &params);
                 self.answer_status(cx, caller.sink, StatusCode::ACCEPTED);
             }
-            Ok(Message::Response) => self.answer_status(cx, caller.sink, StatusCode::ACCEPTED),
-            Err((id, refusal)) => self.refuse(cx, caller.sink, &id, &refusal),
+            Ok(Message::Response { .. }) => {
+                self.answer_status(cx, caller.sink, StatusCode::ACCEPTED)
+            }
+            Err((id, error)) => self.refuse(cx, caller.sink, &id, &error.into()),
         }
     }
 
@@ -420,7 +422,7 @@ impl McpServer {
         params: &Params,
     ) {
         if method == "notifications/cancelled"
-            && let Some(id) = envelope::request_id(params)
+            && let Some(id) = params.request_id()
         {
             self.cancel(cx, caller, &id);
         }

@@ -9,13 +9,14 @@ use tidegate_streams::mcp::{McpCapabilities, McpLifecycle};
 
 use super::binding::{Key, McpServer};
 use super::capabilities;
-use super::envelope::{Id, Params};
 use super::errors::Refusal;
 use super::http::{Caller, Owner};
-use super::methods::LEGACY;
 use super::output::Sink;
-use super::result::{response, server_info};
+use super::result::server_info;
 use super::session::Session;
+use crate::jsonrpc::LEGACY;
+use crate::jsonrpc::response;
+use crate::jsonrpc::{Id, Params};
 
 const LETTERS: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_";
 /// Letters of the secret part of a session's id: 132 bits.

@@ -8,11 +8,11 @@ use tidegate_streams::line::LineOversized;
 use tidegate_streams::{Data, FlushEx, Frame};
 
 use super::binding::{Key, McpServer};
-use super::envelope::{self, Id};
 use super::errors::Refusal;
 use super::http::Caller;
 use super::output::{Sink, frames, one_line};
 use super::request::AHEAD;
+use crate::jsonrpc::{self as envelope, Id};
 
 /// A line stream.
 #[derive(Debug)]

@@ -9,12 +9,12 @@ use tidegate_json::write::push_string;
 use tidegate_json::{Kind, Parts};
 
 use super::binding::McpServer;
-use super::envelope::{Id, Params, SUBJECT_MAX};
 use super::errors::Refusal;
 use super::http::Caller;
 use super::line::UnderWay;
 use super::output::{Head, Sink};
 use super::subscription::{Holder, SUBSCRIPTIONS_MAX, Subscriptions, Updates};
+use crate::jsonrpc::{Id, Params, SUBJECT_MAX};
 
 /// A `listen` under way.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ impl McpServer {
         );
         members.extend_from_slice(listen.id.text());
         members.extend_from_slice(b"}");
-        let message = super::result::response(&listen.id, &members);
+        let message = crate::jsonrpc::response(&listen.id, &members);
         self.answer(cx, listen.sink, Head::default(), Parts::from(message));
     }
 

@@ -7,12 +7,12 @@ use tidegate_json::{Document, Kind, Limits, Parts};
 use tidegate_streams::mcp::{McpFlushEx, McpLog, McpProgress};
 
 use super::binding::McpServer;
-use super::envelope::{ID_MAX, Meta, Params};
 use super::errors::Refusal;
 use super::http::Caller;
-use super::methods::Era;
 use super::output::{Sink, event};
 use super::request::AHEAD;
+use crate::jsonrpc::Era;
+use crate::jsonrpc::{ID_MAX, Meta, Params};
 
 /// The severities of log messages, least first (RFC 5424).
 const LEVELS: [&str; 8] = [

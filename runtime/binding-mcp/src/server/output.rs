@@ -9,8 +9,8 @@ use tidegate_streams::http_stream::HttpResponse;
 use tidegate_streams::{Data, DataFlags};
 
 use super::binding::McpServer;
-use super::envelope::Id;
 use super::errors::Refusal;
+use crate::jsonrpc::Id;
 
 /// Where the answer to a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl McpServer {
         id: &Id,
         members: &[u8],
     ) {
-        let message = super::result::response(id, members);
+        let message = crate::jsonrpc::response(id, members);
         self.answer(cx, sink, Head::default(), Parts::from(message));
     }
 

@@ -10,15 +10,16 @@ use tidegate_streams::mcp::{McpEnd, McpParams};
 use tidegate_streams::{BeginEx, DataEx, EndEx, FlushEx, Frame, ResetEx};
 
 use super::binding::{Key, McpServer};
-use super::envelope::{Id, Params};
 use super::errors::Refusal;
 use super::headers::Mirrored;
 use super::http::{Caller, Owner};
 use super::line::UnderWay;
-use super::methods::{Era, Method};
 use super::notifications::Wishes;
 use super::output::{Head, Sink, frames, json_headers};
-use super::result::{Passing, prefix};
+use super::result::Passing;
+use crate::jsonrpc::begin_response as prefix;
+use crate::jsonrpc::{Era, Method};
+use crate::jsonrpc::{Id, Params};
 
 /// A result up to this size is held until it is whole, so that its length can be told ahead.
 const HELD: usize = 64 * 1024;
@@ -103,8 +104,7 @@ impl McpServer {
         let (parts, mut read) = params.into_payload();
         let length = i64::try_from(parts.len()).unwrap_or(-1);
         let timeout = self.options.timeout;
-        let begin = method
-            .begin(session_id, subject, length, mirrored, timeout)
+        let begin = super::methods::begin(method, session_id, subject, length, mirrored, timeout)
             .ok_or_else(Refusal::internal)?;
         let entry = self.requests.vacant_entry();
         let token = Key::Request(entry.key()).token();
@@ -238,7 +238,9 @@ impl McpServer {
             }
             Frame::Reset(Some(reset)) => {
                 let refusal = match *reset {
-                    ResetEx::Mcp(reset) => Refusal::of_reset(reset, request.method, request.era),
+                    ResetEx::Mcp(reset) => {
+                        Refusal::of_exit(Some(reset), request.method, request.era)
+                    }
                     _ => Refusal::internal(),
                 };
                 self.fail_with(cx, key, &refusal);

@@ -9,16 +9,16 @@ use tidegate_streams::mcp::{McpBeginEx, McpFlushEx, McpLifecycle, McpReset};
 use tidegate_streams::{BeginEx, FlushEx, Frame, ResetEx};
 
 use super::binding::{Key, McpServer};
-use super::envelope::{Id, Params, Subject};
 use super::errors::Refusal;
 use super::headers;
 use super::http::{Caller, Owner};
 use super::initialize;
 use super::line::UnderWay;
-use super::methods::{Era, Method};
 use super::output::Sink;
 use super::request::REQUESTS_MAX;
 use super::subscription::{Holder, SUBSCRIPTIONS_MAX, Subscriptions, Updates};
+use crate::jsonrpc::{Era, Method};
+use crate::jsonrpc::{Id, Params, Subject};
 
 /// A session.
 #[derive(Debug)]
@@ -189,7 +189,7 @@ impl McpServer {
             && let Some((sink, id)) = session.initializing.take()
         {
             let refusal = reset.map_or_else(Refusal::internal, |reset| {
-                Refusal::of_reset(reset, Method::Initialize, Era::Legacy)
+                Refusal::of_exit(Some(reset), Method::Initialize, Era::Legacy)
             });
             self.refuse(cx, sink, &id, &refusal);
         } else if cx.stopping()

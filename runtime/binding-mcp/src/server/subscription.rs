@@ -11,11 +11,11 @@ use tidegate_streams::mcp::{McpFlushEx, McpReset, McpResetKind, McpResourcesSubs
 use tidegate_streams::{FlushEx, Frame, ResetEx};
 
 use super::binding::{Key, McpServer};
-use super::envelope::Id;
 use super::errors::Refusal;
-use super::methods::Era;
 use super::output::{Sink, frames};
 use super::request::SLACK;
+use crate::jsonrpc::Era;
+use crate::jsonrpc::Id;
 
 /// How many subscriptions a session, or a `listen`, may have.
 pub(super) const SUBSCRIPTIONS_MAX: usize = 1_000;
@@ -315,7 +315,7 @@ impl McpServer {
             Holder::Session(_) => Era::Legacy,
             Holder::Listen(_) => Era::Modern,
         };
-        let refusal = Refusal::of_subscription(reset, era);
+        let refusal = Refusal::of_exit(reset, crate::jsonrpc::Method::ResourcesSubscribe, era);
         for (sink, id) in std::mem::take(&mut subscription.waiting) {
             self.refuse(cx, sink, &id, &refusal);
         }
