@@ -2,10 +2,11 @@
 
 use bytestring::ByteString;
 use tidegate_engine::{
-    BindingId, Context, Duration, OpenError, PendingData, StreamId, Time, TimerId, Token,
+    BindingId, CallContext, Context, Duration, OpenError, PendingData, StreamId, Time, TimerId,
+    Token,
 };
 use tidegate_streams::mcp::{McpReset, McpResetKind};
-use tidegate_streams::mqtt::{MqttEnd, MqttExpired, MqttReset, MqttUnsubscribe};
+use tidegate_streams::mqtt::{MqttEnd, MqttReset, MqttUnsubscribe};
 use tidegate_streams::{BeginEx, Data, DataFlags, Frame, Pooled};
 
 use crate::result::{Answer, Failure};
@@ -17,15 +18,8 @@ const DUE: u32 = 1;
 /// For how long streams may take to close once nothing else is awaited of them.
 const CLOSING: Duration = Duration::from_secs(10);
 
-/// For how long an mqtt stream may take to tell how far it came, once the caller's time is over. It does
-/// so in the same turn; `mcp · server` waits a little longer than this.
-const ACCOUNT: Duration = Duration::from_millis(100);
-
 /// For how long the last messages of a shared subscription are awaited.
 const LAST: Duration = Duration::from_secs(1);
-
-/// What a request is given where it states no deadline.
-const USUAL: u64 = 60_000;
 
 /// A stream as this binding sees it, until both halves are over.
 #[derive(Debug, Clone, Copy)]
@@ -68,10 +62,8 @@ pub(crate) struct Exchange {
     /// How many messages are taken from a shared subscription when that END is sent.
     taken: u32,
     /// By when the operation must be answered.
-    deadline: Time,
+    deadline: Option<Time>,
     timer: Option<Due>,
-    /// The time is over, after so many milliseconds, and the mqtt stream is asked how far it came.
-    expired: Option<u64>,
 }
 
 /// A timer that is set.
@@ -79,24 +71,20 @@ pub(crate) struct Exchange {
 struct Due {
     timer: TimerId,
     at: Time,
-    /// Since when it is waited.
+    /// Since when the binding waits.
     since: Time,
 }
 
 impl Exchange {
-    /// Takes a stream. `timeout` is the caller's, in milliseconds; the exchange answers a little
-    /// before it, so that the answer is this binding's.
+    /// Takes a stream, with its deadline.
     pub(crate) fn accept(
         cx: &mut Context<'_>,
         stream: StreamId,
         token: Token,
         begin: Pooled<BeginEx>,
-        timeout: u64,
         work: Work,
     ) -> Self {
         cx.accept(stream, token);
-        let timeout = if timeout == 0 { USUAL } else { timeout };
-        let allowed = (timeout - (timeout / 10).min(100)).max(1);
         Self {
             token,
             caller: Some(Side::new(stream)),
@@ -107,22 +95,20 @@ impl Exchange {
             reply: PendingData::new(),
             end: None,
             taken: 0,
-            deadline: cx.now() + Duration::from_millis(allowed),
+            deadline: cx.deadline(),
             timer: None,
-            expired: None,
         }
     }
 
-    /// Sets the timer to the deadline, or to `within` where that is earlier.
-    pub(crate) fn expect(
-        &mut self,
-        cx: &mut Context<'_>,
-        within: Option<Duration>,
-        reason: &'static str,
-    ) {
-        let left = self.deadline.since(cx.now());
-        let after = within.map_or(left, |within| within.min(left));
+    /// Waits for messages for so long, or until the deadline where that is earlier.
+    pub(crate) fn wait(&mut self, cx: &mut Context<'_>, within: Duration, reason: &'static str) {
+        let after = self.left(cx).map_or(within, |left| within.min(left));
         self.set_timer(cx, after, reason);
+    }
+
+    /// How long it is until the deadline.
+    fn left(&self, cx: &Context<'_>) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.since(cx.now()))
     }
 
     /// One that is due at the same time stays set, and so does what it is said to be for.
@@ -143,14 +129,19 @@ impl Exchange {
         }
     }
 
-    /// Opens the mqtt stream.
+    /// Opens the mqtt stream. It is to be answered when the messages are no longer waited for, or by
+    /// the deadline of the operation.
     pub(crate) fn open(
         &mut self,
         cx: &mut Context<'_>,
         exit: BindingId,
         begin: impl Into<BeginEx>,
     ) -> Result<(), OpenError> {
-        let stream = cx.open(exit, begin, self.token)?;
+        let call = CallContext {
+            deadline: self.timer.as_ref().map(|due| due.at).or(self.deadline),
+            ..cx.call().clone()
+        };
+        let stream = cx.open_for(call, exit, begin, self.token)?;
         self.mqtt = Some(Side::new(stream));
         self.flush_publish(cx);
         Ok(())
@@ -255,12 +246,12 @@ impl Exchange {
 
     /// Has the mqtt stream end behind what is on its way, as long as there is time for that.
     fn unsubscribe(&mut self, cx: &mut Context<'_>) {
-        let left = self.deadline.since(cx.now());
+        let left = self.left(cx).map_or(LAST, |left| left.min(LAST));
         match &self.mqtt {
             Some(mqtt) if left.as_millis() > 0 => {
                 cx.send(mqtt.stream, Frame::flush(MqttUnsubscribe::default()));
                 let reason = "the last messages of a shared subscription";
-                self.set_timer(cx, left.min(LAST), reason);
+                self.set_timer(cx, left, reason);
             }
             _ => {
                 let step = self.work.overdue(0);
@@ -280,33 +271,23 @@ impl Exchange {
             return self.refuse(cx, McpReset::new(McpResetKind::SlowConsumer, why));
         }
         let waited = due.at.since(due.since).as_millis();
-        let waited = self.expired.unwrap_or(waited);
-        if self.work.is_settled() {
-            let step = self.work.overdue(waited);
-            return self.apply(cx, step);
-        }
-        if let (Some(mqtt), None) = (&self.mqtt, self.expired) {
-            cx.send(mqtt.stream, Frame::challenge(MqttExpired { after: waited }));
-            self.expired = Some(waited);
-            return self.set_timer(cx, ACCOUNT, "an mqtt stream to tell how far it came");
-        }
         let step = self.work.overdue(waited);
-        self.drop_mqtt(cx);
         self.apply(cx, step);
     }
 
-    /// The mqtt stream was refused or lost, or tells how far it came.
+    /// The mqtt stream was refused or lost.
     pub(crate) fn mqtt_failed(&mut self, cx: &mut Context<'_>, reset: Option<MqttReset>) -> Step {
         self.drop_mqtt(cx);
-        match (reset, self.expired) {
-            (None, Some(waited)) => self.work.overdue(waited),
-            (reset, _) => self.work.failed(&Failure::from(reset)),
-        }
+        self.work.failed(&Failure::from(reset))
     }
 
     pub(crate) fn begin_reply(&mut self, cx: &mut Context<'_>) {
         if let (Some(caller), Some(begin)) = (&self.caller, self.begin.take()) {
             cx.send(caller.stream, Frame::Begin(begin));
+        }
+        if matches!(self.work, Work::Session(_)) {
+            // That was the answer: what is opened later for the session is not due by then.
+            self.deadline = None;
         }
     }
 
@@ -330,10 +311,12 @@ impl Exchange {
         }
         self.end = Some(Frame::end_with(answer.end));
         self.flush_reply(cx);
-        if !self.is_over(cx) {
-            let left = self.deadline.since(cx.now());
+        if self.mqtt.is_some() || !self.reply.is_empty() {
+            let left = self.left(cx).map_or(CLOSING, |left| left.max(CLOSING));
             let reason = "the streams of an answered call to close";
-            self.set_timer(cx, left.max(CLOSING), reason);
+            self.set_timer(cx, left, reason);
+        } else {
+            self.cancel_timer(cx);
         }
     }
 

@@ -153,7 +153,6 @@ impl McpMqtt {
         stream: StreamId,
         request: Request,
         session: Option<ByteString>,
-        timeout: u64,
     ) -> usize {
         let index = self.exchanges.vacant_key();
         let token = Token::from_index(index);
@@ -161,22 +160,18 @@ impl McpMqtt {
         let mut within = None;
         let mut answer = None;
         let bound = self.settings.result_bound;
-        let (begin, work, awaited) = match request {
+        let (begin, work) = match request {
             Request::Lifecycle => {
                 let identity = session::mint(cx);
                 self.sessions.insert(identity.clone(), index);
                 let begin = reply(session::begin(identity.clone()));
-                (begin, Work::Session(identity), None)
+                (begin, Work::Session(identity))
             }
             Request::List(begin, list) => {
                 answer = Some(Answer::ok(Parts::from(list)));
-                (begin, Work::Answered, None)
+                (begin, Work::Answered)
             }
-            Request::Call(call) => (
-                reply(McpToolsCall::default()),
-                Work::Call(call),
-                Some("a call to be answered"),
-            ),
+            Request::Call(call) => (reply(McpToolsCall::default()), Work::Call(call)),
             Request::Read { uri, topic } => {
                 let shared = topic.is_shared();
                 let limit = u32::from(shared);
@@ -185,7 +180,6 @@ impl McpMqtt {
                 (
                     reply(McpResourcesRead::default()),
                     Work::Read(Read::new(uri, topic.text(), shared, bound)),
-                    Some("the first message of a read"),
                 )
             }
             Request::Subscribe { uri, filter } => {
@@ -193,14 +187,13 @@ impl McpMqtt {
                 (
                     reply(McpResourcesSubscribe::default()),
                     Work::Subscribe(Subscribe::new(uri)),
-                    Some("the confirmation of a subscription"),
                 )
             }
         };
-        let mut exchange = Exchange::accept(cx, stream, token, begin, timeout, work);
+        let mut exchange = Exchange::accept(cx, stream, token, begin, work);
         exchange.client_id = session;
-        if let Some(awaited) = awaited {
-            exchange.expect(cx, within, awaited);
+        if let Some(within) = within {
+            exchange.wait(cx, within, "the first message of a read");
         }
         match (&exchange.work, answer) {
             (_, Some(answer)) => exchange.answer(cx, answer),
@@ -264,7 +257,6 @@ impl McpMqtt {
                     Ok(publication) => {
                         let begin = publication.begin(exchange.client_id.clone());
                         exchange.work = Work::Publish(Publish::new(publication, settings.expiry));
-                        exchange.expect(cx, None, "a call to be answered");
                         return self.open(cx, index, begin);
                     }
                     Err(refusal) => refusal,
@@ -274,7 +266,7 @@ impl McpMqtt {
                 match reception(params, &call.header, &settings.subscribe, &settings.limits) {
                     Ok(reception) => {
                         let begin = reception.begin(exchange.client_id.clone());
-                        exchange.expect(cx, Some(reception.timeout), "the messages to receive");
+                        exchange.wait(cx, reception.timeout, "the messages to receive");
                         let receive = Receive::new(reception, settings.result_bound);
                         exchange.work = Work::Receive(Box::new(receive));
                         return self.open(cx, index, begin);
@@ -425,7 +417,6 @@ impl Binding for McpMqtt {
             McpBeginEx::Lifecycle(_) => None,
             begin => begin.session_id().cloned(),
         };
-        let timeout = begin.timeout();
         let request = if cx.stopping() {
             Err(stopping())
         } else {
@@ -433,7 +424,7 @@ impl Binding for McpMqtt {
         };
         match request {
             Ok(request) => {
-                let index = self.start(cx, stream, request, session, timeout);
+                let index = self.start(cx, stream, request, session);
                 self.settle(cx, index);
             }
             Err(reset) => cx.terminate(stream, Some(reset.into()), None),

@@ -158,9 +158,4 @@ impl Publish {
             ),
         }))
     }
-
-    /// The deadline passed.
-    pub(crate) fn overdue(&self) -> Step {
-        self.failed(&Failure::new("the broker did not answer in time"))
-    }
 }

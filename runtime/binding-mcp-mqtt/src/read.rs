@@ -119,9 +119,7 @@ impl Read {
 
     pub(crate) fn overdue(&mut self, milliseconds: u64) -> Step {
         if !self.confirmed {
-            return self.failed(&Failure::new(format!(
-                "the broker did not confirm the subscription within {milliseconds}ms"
-            )));
+            return Step::Wait;
         }
         if let Some(milliseconds) = self.ending {
             return self.nothing_came(milliseconds);

@@ -130,13 +130,12 @@ impl Receive {
         )))
     }
 
-    pub(crate) fn overdue(&mut self, milliseconds: u64) -> Step {
+    pub(crate) fn overdue(&mut self) -> Step {
         if self.confirmed {
-            return self.enough();
+            self.enough()
+        } else {
+            Step::Wait
         }
-        self.failed(&Failure::new(format!(
-            "the broker did not confirm the subscription within {milliseconds}ms"
-        )))
     }
 }
 

@@ -91,10 +91,4 @@ impl Subscribe {
             ),
         ))
     }
-
-    pub(crate) fn overdue(&self, milliseconds: u64) -> Step {
-        self.failed(&Failure::new(format!(
-            "the broker did not confirm it within {milliseconds}ms"
-        )))
-    }
 }

@@ -2,7 +2,7 @@
 
 use bytestring::ByteString;
 use tidegate_streams::Data;
-use tidegate_streams::mcp::{McpReset, McpResetKind, McpResourcesUpdated};
+use tidegate_streams::mcp::{McpReset, McpResourcesUpdated};
 use tidegate_streams::mqtt::MqttBeginEx;
 
 use crate::call::Call;
@@ -100,17 +100,15 @@ impl Work {
         }
     }
 
-    /// The timer is due, `milliseconds` after it was set.
+    /// The messages have been waited for long enough, `milliseconds` of it. Where their stream is not
+    /// confirmed yet, its own deadline has passed, and the reason is about to come from there.
     pub(crate) fn overdue(&mut self, milliseconds: u64) -> Step {
         match self {
-            Self::Call(_) => Step::Refuse(McpReset::new(
-                McpResetKind::TimedOut,
-                "The params of the call did not arrive in time.",
-            )),
-            Self::Publish(publish) => publish.overdue(),
-            Self::Receive(receive) => receive.overdue(milliseconds),
+            Self::Receive(receive) => receive.overdue(),
             Self::Read(read) => read.overdue(milliseconds),
-            Self::Subscribe(subscribe) => subscribe.overdue(milliseconds),
+            // Whoever opened the stream keeps the time of what it sends, and the mqtt stream that of
+            // what the broker does.
+            Self::Call(_) | Self::Publish(_) | Self::Subscribe(_) => Step::Wait,
             Self::Session(_) | Self::Leaving | Self::Answered => Step::Drop,
         }
     }

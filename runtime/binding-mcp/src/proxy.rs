@@ -17,6 +17,7 @@ mod binding;
 mod list;
 mod names;
 mod options;
+mod patience;
 mod relay;
 mod session;
 mod splice;

@@ -19,6 +19,7 @@
 mod batch;
 mod binding;
 mod capabilities;
+mod deadline;
 mod era;
 mod errors;
 mod events;

@@ -166,7 +166,7 @@ fn a_stimulus_that_cannot_be_is_refused() {
         ("> mcp.1 begin toolCall", "mcp has no begin 'toolCall'"),
         (
             "> mcp.1 begin toolsCall nmae=\"x\"",
-            "there is no field 'nmae'; the fields are: sessionId, name, contentLength, headers, headersRequired, timeout",
+            "there is no field 'nmae'; the fields are: sessionId, name, contentLength, headers, headersRequired",
         ),
         (
             "> mcp.1 begin toolsCall name=$n",

@@ -140,6 +140,11 @@ impl Worker {
         self.core.name(binding)
     }
 
+    /// What a stream carries beside its frames.
+    pub fn call_of(&self, stream: StreamId) -> Option<&CallContext> {
+        self.core.slots.get(stream).map(|slot| &slot.call)
+    }
+
     /// From now on, events that are less severe are not kept. At first, those from `Info` on are.
     pub const fn listen_from(&mut self, severity: Severity) {
         self.core.events.from = severity;

@@ -62,8 +62,6 @@ macro_rules! list {
             pub struct $type $word {
                 /// Identity of the session, absent where there is none.
                 session_id "sessionId": Option<ByteString> = None,
-                /// Milliseconds within which the callee must answer.
-                timeout "timeout": u64 = 0,
             }
         }
     };
@@ -80,8 +78,6 @@ macro_rules! item {
                 $key $name: ByteString = ByteString::new(),
                 /// Length of `params` in bytes, -1 where unknown.
                 content_length "contentLength": i64 = -1,
-                /// Milliseconds within which the callee must answer; 0 for no limit.
-                timeout "timeout": u64 = 0,
             }
         }
     };
@@ -132,8 +128,6 @@ extension! {
         /// Whether the caller's transport and revision oblige it to send a header for each
         /// parameter that asks for one: one that is missing is then a mismatch.
         headers_required "headersRequired": bool = false,
-        /// Milliseconds within which the callee must answer.
-        timeout "timeout": u64 = 0,
     }
 }
 
@@ -155,8 +149,6 @@ extension! {
         session_id "sessionId": Option<ByteString> = None,
         /// Length of `params` in bytes, -1 where unknown.
         content_length "contentLength": i64 = -1,
-        /// Milliseconds within which the callee must answer.
-        timeout "timeout": u64 = 0,
     }
 }
 
@@ -221,24 +213,6 @@ begin_variants! {
     ResourcesRead(McpResourcesRead),
     ResourcesSubscribe(McpResourcesSubscribe),
     CompletionComplete(McpCompletionComplete),
-}
-
-impl McpBeginEx {
-    /// Milliseconds within which the callee must answer; 0 for no limit.
-    pub const fn timeout(&self) -> u64 {
-        match self {
-            Self::Lifecycle(_) => 0,
-            Self::ToolsList(list) => list.timeout,
-            Self::ToolsCall(call) => call.timeout,
-            Self::PromptsList(list) => list.timeout,
-            Self::PromptsGet(get) => get.timeout,
-            Self::ResourcesList(list) => list.timeout,
-            Self::ResourcesTemplatesList(list) => list.timeout,
-            Self::ResourcesRead(read) => read.timeout,
-            Self::ResourcesSubscribe(subscribe) => subscribe.timeout,
-            Self::CompletionComplete(complete) => complete.timeout,
-        }
-    }
 }
 
 /// Beside the first DATA of the `params`: the same text, all of it, as it was read already, so that

@@ -13,8 +13,8 @@ use crate::mcp::{
     McpToolsListChanged,
 };
 use crate::mqtt::{
-    MqttBeginEx, MqttDataEx, MqttEnd, MqttExpired, MqttPublish, MqttPublishData, MqttReset,
-    MqttSession, MqttSubscribe, MqttSubscribeData, MqttUnsubscribe,
+    MqttBeginEx, MqttDataEx, MqttEnd, MqttPublish, MqttPublishData, MqttReset, MqttSession,
+    MqttSubscribe, MqttSubscribeData, MqttUnsubscribe,
 };
 use crate::{
     AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, Extension, FieldDoc, FieldError, FlushEx, Frame,
@@ -116,7 +116,6 @@ macro_rules! within {
             },
             Frame::Challenge(challenge) => match &mut **challenge {
                 ChallengeEx::Mcp(challenge) => Some(challenge),
-                ChallengeEx::Mqtt(expired) => Some(expired),
             },
             Frame::Window(_) => None,
         }
@@ -164,7 +163,6 @@ impl Frame {
             },
             FrameKind::Challenge => match protocol {
                 Protocol::Mcp => Self::challenge(McpChallenge::default()),
-                Protocol::Mqtt => Self::challenge(MqttExpired::default()),
                 _ => return None,
             },
             FrameKind::Window => return None,
@@ -210,7 +208,6 @@ impl FrameKind {
         (Self::Reset, Protocol::Mqtt, "mqtt"),
         (Self::Reset, Protocol::Bytes, "bytes"),
         (Self::Challenge, Protocol::Mcp, "request"),
-        (Self::Challenge, Protocol::Mqtt, "expired"),
     ];
 }
 

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use bytestring::ByteString;
 use slab::Slab;
-use tidegate_engine::{At, Binding, BindingId, Context, Duration, StreamId, Token};
+use tidegate_engine::{At, Binding, BindingId, Context, StreamId, Token};
 use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, Frame, ResetEx, Role};
 
 use super::list::{Fetch, List, Step};
 use super::names::{Kind, Prefixes, key_mut};
 use super::options::Options;
+use super::patience::Patience;
 use super::relay::Relay;
 use super::session::Session;
 use super::splice;
@@ -175,24 +176,24 @@ impl McpProxy {
         let entry = self.exchanges.vacant_entry();
         let token = Token::from_index(entry.key());
         cx.accept(accepted, token);
+        let patience = Patience::new(cx, self.options.list_timeout);
         for (hop, route) in session.hops.iter_mut().zip(&self.routes) {
             let begin = McpLifecycle {
                 session_id: None,
                 capabilities: client,
             };
-            if let Ok(stream) = cx.open(route.exit, begin, token) {
+            let call = patience.call(cx);
+            if let Ok(stream) = cx.open_for(call, route.exit, begin, token) {
                 hop.reopened(stream);
             }
         }
-        let within = Duration::from_millis(self.options.list_timeout);
-        session.timer = Some(cx.timer(within, token, 0, "mcp_proxy.session"));
+        session.timer = Some(cx.timer(patience.left(cx), token, 0, "mcp_proxy.session"));
         self.sessions.insert(session.id.clone(), entry.key());
         entry.insert(Exchange::Session(session));
     }
 
     fn list(&mut self, cx: &mut Context<'_>, accepted: StreamId, begin: McpBeginEx) {
         let session_id = begin.session_id().cloned();
-        let timeout = begin.timeout();
         let fetches: Vec<Fetch> = self
             .routes
             .iter()
@@ -200,16 +201,12 @@ impl McpProxy {
             .map(|(index, route)| Fetch::new(index, route.prefixes.clone()))
             .collect();
         let (size, pages) = (self.options.max_result_size, self.options.max_pages);
-        let mut list = List::new(accepted, begin, fetches, size, pages);
-        let within = match timeout {
-            0 => self.options.list_timeout,
-            // A tenth is left for the answer's own way.
-            timeout => self.options.list_timeout.min(timeout - timeout / 10),
-        };
+        let patience = Patience::new(cx, self.options.list_timeout);
+        let mut list = List::new(accepted, begin, fetches, patience, size, pages);
         let key = self.exchanges.vacant_key();
         let token = Token::from_index(key);
         cx.accept(accepted, token);
-        list.timer = Some(cx.timer(Duration::from_millis(within), token, 0, "mcp_proxy.list"));
+        list.timer = Some(cx.timer(patience.left(cx), token, 0, "mcp_proxy.list"));
         for route in 0..self.routes.len() {
             self.fetch(cx, &mut list, token, route, session_id.clone(), None);
         }
@@ -235,7 +232,7 @@ impl McpProxy {
         };
         let mut begin = list.begin.clone();
         begin.set_session_id(self.hop_identity(cx, session_id, route));
-        let opened = cx.open(exit, BeginEx::Mcp(begin), token);
+        let opened = cx.open_for(list.patience.call(cx), exit, BeginEx::Mcp(begin), token);
         let Some(fetch) = list.fetches.iter_mut().find(|fetch| fetch.route == route) else {
             return;
         };

@@ -7,6 +7,7 @@ use tidegate_streams::mcp::{McpBeginEx, McpCacheScope, McpEnd, McpReset, McpRese
 use tidegate_streams::{Data, DataFlags, EndEx, Frame, ResetEx};
 
 use super::names::Prefixes;
+use super::patience::Patience;
 use super::splice::{self, Page};
 
 /// What is asked of one toolkit.
@@ -61,6 +62,7 @@ pub(super) struct List {
     accepted: StreamId,
     pub(super) begin: McpBeginEx,
     pub(super) fetches: Vec<Fetch>,
+    pub(super) patience: Patience,
     pub(super) timer: Option<TimerId>,
     answer: PendingData,
     end: McpEnd,
@@ -74,6 +76,7 @@ impl List {
         accepted: StreamId,
         begin: McpBeginEx,
         fetches: Vec<Fetch>,
+        patience: Patience,
         size_max: usize,
         pages_max: u32,
     ) -> Self {
@@ -81,6 +84,7 @@ impl List {
             accepted,
             begin,
             fetches,
+            patience,
             timer: None,
             answer: PendingData::new(),
             end: McpEnd::default(),

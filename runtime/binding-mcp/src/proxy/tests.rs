@@ -23,7 +23,6 @@ mod sessions;
 fn call(name: &str) -> McpToolsCall {
     McpToolsCall {
         name: name.into(),
-        timeout: 1_000,
         ..McpToolsCall::default()
     }
 }
@@ -82,7 +81,8 @@ fn a_prefix_decides_the_toolkit_and_comes_off() {
     let McpBeginEx::ToolsCall(seen) = begin else {
         panic!("{begin:?}")
     };
-    assert_eq!((&*seen.name, seen.timeout), ("pub__lish", 1_000));
+    assert_eq!(&*seen.name, "pub__lish");
+    assert_eq!(house.left(onward), Some(1_000));
     house.reply(
         1,
         onward,
@@ -170,10 +170,7 @@ fn uris_of_results_and_updates_get_the_prefix() {
 #[test]
 fn a_list_is_put_together_in_the_order_of_the_routes() {
     let mut house = house(&[Some("a"), Some("b")]);
-    let stream = house.open(McpToolsList {
-        timeout: 1_000,
-        ..McpToolsList::default()
-    });
+    let stream = house.open(McpToolsList::default());
     let (first, _) = house.opened(0);
     let (second, _) = house.opened(1);
     // The second toolkit answers first, with members of its own and white space.
@@ -229,14 +226,12 @@ fn resources_and_templates_are_both_merged() {
 #[test]
 fn a_toolkit_that_fails_or_is_late_is_left_out() {
     let mut house = house(&[Some("a"), Some("b"), Some("c"), Some("d")]);
-    let stream = house.open(McpToolsList {
-        timeout: 1_000,
-        ..McpToolsList::default()
-    });
+    let stream = house.open(McpToolsList::default());
     let (refusing, _) = house.opened(0);
     let (talking, _) = house.opened(1);
     let (good, _) = house.opened(2);
-    let _late = house.opened(3);
+    let (late, _) = house.opened(3);
+    assert_eq!(house.left(late), Some(900));
     house
         .rig
         .turn(house.kits[0], |cx| cx.terminate(refusing, None, None));
@@ -248,7 +243,9 @@ fn a_toolkit_that_fails_or_is_late_is_left_out() {
         &json!({ "tools": [{ "name": "x" }] }),
     );
     assert!(house.rig.frames(house.caller, stream).is_empty());
-    house.rig.advance(Duration::from_millis(900));
+    house.rig.advance(Duration::from_millis(999));
+    assert!(house.rig.frames(house.caller, stream).is_empty());
+    house.rig.advance(Duration::from_millis(1));
     assert_eq!(
         house.result(stream).0,
         json!({ "tools": [{ "name": "c__x" }] })

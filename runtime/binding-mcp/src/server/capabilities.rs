@@ -1,7 +1,7 @@
 //! What the exit can do: asked for with a short session, and kept for a minute.
 
 use bytes::{BufMut, BytesMut};
-use tidegate_engine::{Context, Duration, StreamId, Time, TimerId};
+use tidegate_engine::{CallContext, Context, Duration, StreamId, Time, TimerId};
 use tidegate_json::write::push_string;
 use tidegate_streams::mcp::{
     McpBeginEx, McpCapabilities, McpEnd, McpLifecycle, McpReset, McpResetKind,
@@ -9,6 +9,7 @@ use tidegate_streams::mcp::{
 use tidegate_streams::{BeginEx, Frame, ResetEx};
 
 use super::binding::{Key, McpServer};
+use super::deadline::{self, SLACK};
 use super::errors::Refusal;
 use super::http::{Caller, Owner};
 use super::output::Sink;
@@ -54,10 +55,15 @@ impl McpServer {
         }
         if self.capabilities.stream.is_none() {
             let token = Key::Capabilities.token();
-            let opened = cx.open(self.exit, McpLifecycle::default(), token);
+            let timeout = Duration::from_millis(self.options.timeout);
+            // Whoever asks meanwhile is answered with the same.
+            let call = CallContext {
+                identity: None,
+                ..deadline::within(cx, timeout)
+            };
+            let opened = cx.open_for(call, self.exit, McpLifecycle::default(), token);
             self.capabilities.stream = Some(opened.map_err(Refusal::no_room)?);
-            let within = Duration::from_millis(self.options.timeout);
-            let timer = cx.timer(within, token, 0, "mcp_server.capabilities");
+            let timer = cx.timer(timeout + SLACK, token, 0, "mcp_server.capabilities");
             self.capabilities.timer = Some(timer);
         }
         self.capabilities.waiting.push((caller.sink, id.clone()));

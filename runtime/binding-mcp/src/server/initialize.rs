@@ -9,6 +9,7 @@ use tidegate_streams::mcp::{McpCapabilities, McpLifecycle};
 
 use super::binding::{Key, McpServer};
 use super::capabilities;
+use super::deadline::{self, SLACK};
 use super::errors::Refusal;
 use super::http::{Caller, Owner};
 use super::output::Sink;
@@ -62,10 +63,11 @@ impl McpServer {
             session_id: None,
             capabilities,
         };
-        let lifecycle = cx.open(self.exit, begin, token).map_err(Refusal::no_room)?;
-        let within = Duration::from_millis(self.options.timeout);
+        let timeout = Duration::from_millis(self.options.timeout);
+        let opened = cx.open_for(deadline::within(cx, timeout), self.exit, begin, token);
+        let lifecycle = opened.map_err(Refusal::no_room)?;
         let session_id: ByteString = format!("{:x}.{secret}", cx.worker()).into();
-        let timer = cx.timer(within, token, 0, "mcp_server.initialize");
+        let timer = cx.timer(timeout + SLACK, token, 0, "mcp_server.initialize");
         let version = LEGACY.into_iter().find(|known| version == *known);
         entry.insert(Session::new(
             session_id.clone(),

@@ -16,57 +16,36 @@ pub(super) fn begin(
     subject: Option<ByteString>,
     content_length: i64,
     mirrored: Mirrored,
-    timeout: u64,
 ) -> Option<McpBeginEx> {
     let name = subject.unwrap_or_default();
     Some(match method {
-        Method::ToolsList => McpToolsList {
-            session_id,
-            timeout,
-        }
-        .into(),
-        Method::PromptsList => McpPromptsList {
-            session_id,
-            timeout,
-        }
-        .into(),
-        Method::ResourcesList => McpResourcesList {
-            session_id,
-            timeout,
-        }
-        .into(),
-        Method::ResourcesTemplatesList => McpResourcesTemplatesList {
-            session_id,
-            timeout,
-        }
-        .into(),
+        Method::ToolsList => McpToolsList { session_id }.into(),
+        Method::PromptsList => McpPromptsList { session_id }.into(),
+        Method::ResourcesList => McpResourcesList { session_id }.into(),
+        Method::ResourcesTemplatesList => McpResourcesTemplatesList { session_id }.into(),
         Method::ToolsCall => McpToolsCall {
             session_id,
             name,
             content_length,
             headers: mirrored.headers,
             headers_required: mirrored.required,
-            timeout,
         }
         .into(),
         Method::PromptsGet => McpPromptsGet {
             session_id,
             name,
             content_length,
-            timeout,
         }
         .into(),
         Method::ResourcesRead => McpResourcesRead {
             session_id,
             uri: name,
             content_length,
-            timeout,
         }
         .into(),
         Method::CompletionComplete => McpCompletionComplete {
             session_id,
             content_length,
-            timeout,
         }
         .into(),
         _ => return None,

@@ -10,6 +10,7 @@ use tidegate_streams::mcp::{McpEnd, McpParams};
 use tidegate_streams::{BeginEx, DataEx, EndEx, FlushEx, Frame, ResetEx};
 
 use super::binding::{Key, McpServer};
+use super::deadline::{self, SLACK};
 use super::errors::Refusal;
 use super::headers::Mirrored;
 use super::http::{Caller, Owner};
@@ -38,8 +39,6 @@ const HELD_ALL: usize = 64 * 1024 * 1024;
 pub(super) const AHEAD: usize = 256 * 1024;
 /// How many requests a session, or a line, may have under way.
 pub(super) const REQUESTS_MAX: usize = 256;
-/// How long the answer's own deadline is given beyond the one that the exit was told.
-pub(super) const SLACK: Duration = Duration::from_millis(500);
 
 /// How the answer is written.
 #[derive(Debug, PartialEq, Eq)]
@@ -103,15 +102,19 @@ impl McpServer {
         let session_id = caller.session.and_then(|session| self.identity_of(session));
         let (parts, mut read) = params.into_payload();
         let length = i64::try_from(parts.len()).unwrap_or(-1);
-        let timeout = self.options.timeout;
-        let begin = super::methods::begin(method, session_id, subject, length, mirrored, timeout)
+        let begin = super::methods::begin(method, session_id, subject, length, mirrored)
             .ok_or_else(Refusal::internal)?;
         let entry = self.requests.vacant_entry();
         let token = Key::Request(entry.key()).token();
+        let timeout = Duration::from_millis(self.options.timeout);
         let stream = cx
-            .open(self.exit, BeginEx::Mcp(begin), token)
+            .open_for(
+                deadline::within(cx, timeout),
+                self.exit,
+                BeginEx::Mcp(begin),
+                token,
+            )
             .map_err(Refusal::no_room)?;
-        let within = Duration::from_millis(timeout) + SLACK;
         let mut request = Request {
             sink: caller.sink,
             id: id.clone(),
@@ -126,7 +129,7 @@ impl McpServer {
             mode: Mode::Holding,
             unacknowledged: 0,
             wishes,
-            timer: Some(cx.timer(within, token, 0, "mcp_server.request")),
+            timer: Some(cx.timer(timeout + SLACK, token, 0, "mcp_server.request")),
         };
         for mut data in frames(parts) {
             let read = read.take().map(|read| DataEx::from(McpParams::new(read)));

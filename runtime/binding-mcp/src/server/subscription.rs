@@ -11,9 +11,9 @@ use tidegate_streams::mcp::{McpFlushEx, McpReset, McpResetKind, McpResourcesSubs
 use tidegate_streams::{FlushEx, Frame, ResetEx};
 
 use super::binding::{Key, McpServer};
+use super::deadline::{self, SLACK};
 use super::errors::Refusal;
 use super::output::{Sink, frames};
-use super::request::SLACK;
 use crate::jsonrpc::Era;
 use crate::jsonrpc::Id;
 
@@ -198,17 +198,16 @@ impl McpServer {
             params.extend_from_slice(b"}");
             Parts::from(params.freeze())
         });
-        let timeout = self.options.timeout;
         let begin = McpResourcesSubscribe {
             session_id,
             uri: uri.clone(),
             content_length: i64::try_from(params.len()).unwrap_or(-1),
-            timeout,
         };
         let entry = self.subscriptions.vacant_entry();
         let token = Key::Subscription(entry.key()).token();
-        let stream = cx.open(self.exit, begin, token).map_err(Refusal::no_room)?;
-        let within = Duration::from_millis(timeout) + SLACK;
+        let timeout = Duration::from_millis(self.options.timeout);
+        let opened = cx.open_for(deadline::within(cx, timeout), self.exit, begin, token);
+        let stream = opened.map_err(Refusal::no_room)?;
         let mut subscription = Subscription {
             holder,
             uri,
@@ -216,7 +215,7 @@ impl McpServer {
             params: PendingData::new(),
             stands: false,
             waiting: Vec::new(),
-            timer: Some(cx.timer(within, token, 0, "mcp_server.subscribe")),
+            timer: Some(cx.timer(timeout + SLACK, token, 0, "mcp_server.subscribe")),
         };
         for data in frames(params) {
             subscription.params.send(cx, stream, data);

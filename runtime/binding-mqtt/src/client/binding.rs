@@ -6,10 +6,10 @@ use std::num::NonZeroU16;
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::streams::mqtt::{MqttBeginEx, MqttDelivery};
-use tidegate_engine::streams::{AbortEx, BeginEx, ChallengeEx, Frame, ResetEx, Role};
+use tidegate_engine::streams::{AbortEx, BeginEx, Frame, ResetEx, Role};
 use tidegate_engine::{At, Binding, BindingId, Context, StreamId, Token};
 
-use super::connection::{Connection, Phase, Shared, Work, stream_token};
+use super::connection::{Connection, DEADLINE_TIMER, Phase, Shared, Work, stream_token};
 use super::counted::taken;
 use super::failure::Failure;
 use super::link::{self, Link};
@@ -181,12 +181,21 @@ impl MqttClient {
             );
             return Err(Failure::new(ReasonCode::QUOTA_EXCEEDED, reason));
         }
-        let key = self.streams.insert(Stream {
+        let (now, until) = (cx.now(), cx.deadline());
+        let key = self.streams.vacant_key();
+        let token = stream_token(key);
+        let deadline = until.map(|until| {
+            let reason = "the deadline of an mqtt stream";
+            cx.timer(until.since(now), token, DEADLINE_TIMER, reason)
+        });
+        self.streams.insert(Stream {
             id,
             connection,
             kind,
+            opened: now,
+            deadline,
         });
-        cx.accept(id, stream_token(key));
+        cx.accept(id, token);
         self.with(cx, connection, |connection, w| connection.add(w, key));
         Ok(())
     }
@@ -220,16 +229,21 @@ impl MqttClient {
                 let taken = taken(end);
                 self.with(cx, connection, |it, w| it.leave_having_taken(w, key, taken));
             }
-            (Frame::Challenge(challenge), _) => {
-                if let ChallengeEx::Mqtt(expired) = *challenge {
-                    self.with(cx, connection, |it, w| it.expire(w, key, expired.after));
-                }
-            }
             (Frame::Abort(_) | Frame::Reset(_), _) => {
                 self.with(cx, connection, |it, w| it.leave(w, key, None));
             }
             _ => {}
         }
+    }
+
+    fn on_deadline(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        stream.deadline = None;
+        let (id, connection) = (stream.id, stream.connection);
+        cx.work_for(id);
+        self.with(cx, connection, |it, w| it.expire(w, key));
     }
 
     fn on_connection(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
@@ -316,6 +330,8 @@ impl Binding for MqttClient {
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, kind: u32) {
         if token == link::TOKEN {
             self.shared.link.timer_is_over();
+        } else if kind == DEADLINE_TIMER {
+            self.on_deadline(cx, token.index() >> 1);
         } else {
             self.with(cx, token.index() >> 1, |connection, w| {
                 connection.on_timer(w, kind);

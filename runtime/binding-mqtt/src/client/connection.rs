@@ -31,7 +31,7 @@ use super::overdue::Owed;
 use super::packet_ids::PacketIds;
 use super::packets;
 use super::quarantine::{Namer, Quarantine, Suspect};
-use super::streams::{Kind, Stream, Streams};
+use super::streams::{Kind, Streams};
 use super::subscriptions::Subscriptions;
 use super::suspects::{Purpose, Recent};
 use super::waiting::Waiting;
@@ -41,6 +41,8 @@ use crate::codec::{Decoder, ReasonCode, Version};
 pub(super) const PHASE_TIMER: u32 = 1;
 pub(super) const KEEP_ALIVE_TIMER: u32 = 2;
 pub(super) const OVERDUE_TIMER: u32 = 3;
+/// The timer of a stream.
+pub(super) const DEADLINE_TIMER: u32 = 4;
 
 /// What the binding lends to its connections.
 #[derive(Debug)]
@@ -243,17 +245,15 @@ impl Connection {
     }
 
     fn accept_session(&mut self, w: &mut Work<'_, '_>, key: usize) {
-        let Some(Stream {
-            id,
-            kind: Kind::Session(session),
-            ..
-        }) = w.streams.get_mut(key)
-        else {
+        let Some(stream) = w.streams.get_mut(key) else {
             return;
         };
-        session.accepted = true;
-        let begin: BeginEx = self.granted.session(self.client_id.clone()).into();
-        w.cx.send(*id, Frame::begin(begin));
+        if let Kind::Session(session) = &mut stream.kind {
+            session.accepted = true;
+            stream.clear_deadline(w.cx);
+            let begin: BeginEx = self.granted.session(self.client_id.clone()).into();
+            w.cx.send(stream.id, Frame::begin(begin));
+        }
     }
 
     /// Forgets all that belongs to one byte stream.

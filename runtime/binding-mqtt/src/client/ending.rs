@@ -107,9 +107,10 @@ impl Connection {
         if !self.streams.remove(&key) {
             return;
         }
-        let Some(stream) = w.streams.remove(key) else {
+        let Some(mut stream) = w.streams.remove(key) else {
             return;
         };
+        stream.clear_deadline(w.cx);
         self.remember_stream(w.cx.now(), &stream.kind);
         match &stream.kind {
             Kind::Session(_) => self.sessions -= 1,
@@ -164,9 +165,10 @@ impl Connection {
         let reason = "A fault inside tidegate ended this connection; its log tells more.";
         let failure = Failure::new(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, reason);
         for key in self.stream_keys() {
-            let Some(stream) = w.streams.remove(key) else {
+            let Some(mut stream) = w.streams.remove(key) else {
                 continue;
             };
+            stream.clear_deadline(w.cx);
             let delivery = match &stream.kind {
                 Kind::Publish(publication) => publication.delivery(),
                 Kind::Session(_) | Kind::Subscribe(_) => MqttDelivery::None,

@@ -61,7 +61,8 @@ impl MqttClient {
         match next {
             Ok(next) => self.with(cx, next, |connection, w| connection.add(w, stream)),
             Err(failure) => {
-                if let Some(stream) = self.streams.remove(stream) {
+                if let Some(mut stream) = self.streams.remove(stream) {
+                    stream.clear_deadline(cx);
                     let reset = failure.reset(MqttDelivery::None);
                     cx.terminate(stream.id, Some(reset), None);
                 }
