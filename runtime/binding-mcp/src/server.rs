@@ -30,7 +30,6 @@ mod initialize;
 mod key;
 mod line;
 mod listen;
-mod methods;
 mod options;
 mod payload;
 mod request;

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_json::{Document, Parts, Picked, Value};
+use tidegate_streams::mcp::McpSubject as Subject;
 
 use super::error::Error;
 use super::id::Id;
-use super::method::Subject;
 
 /// The longest name or URI that a request may be about, in bytes: an MQTT topic of the greatest length,
 /// with room for a scheme and a toolkit's prefix in front of it.

@@ -1,4 +1,4 @@
-//! The revisions of MCP, and the two ways of speaking it.
+//! The revisions of MCP.
 
 /// The modern revision.
 pub const MODERN: &str = "2026-07-28";
@@ -6,15 +6,6 @@ pub const MODERN: &str = "2026-07-28";
 pub const LEGACY: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
 /// The legacy revision that has batches.
 pub const BATCHING: &str = "2025-03-26";
-
-/// Which of the two ways of speaking MCP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Era {
-    /// A request stands alone (2026-07-28).
-    Modern,
-    /// `initialize` begins a session.
-    Legacy,
-}
 
 /// Every supported revision, newest first.
 pub fn supported_versions() -> impl Iterator<Item = &'static str> {

@@ -2,6 +2,7 @@
 
 use bytestring::ByteString;
 use tidegate_engine::Context;
+use tidegate_streams::mcp::McpBeginEx;
 
 use super::McpServer;
 use crate::jsonrpc::{Era, Id, Method, Params, Subject};
@@ -9,12 +10,12 @@ use crate::server::caller::Caller;
 use crate::server::capabilities::discovered;
 use crate::server::errors::Refusal;
 use crate::server::headers::Mirrored;
+use crate::server::initialize;
 use crate::server::line::LineWork;
 use crate::server::request::Order;
 use crate::server::sink::{Owner, Sink};
 use crate::server::subscription::Holder;
 use crate::server::wishes::Wishes;
-use crate::server::{initialize, methods};
 
 impl McpServer {
     /// Carries a request out behind this binding.
@@ -29,8 +30,8 @@ impl McpServer {
     ) -> Result<(), Refusal> {
         self.check_room(caller, id)?;
         let subject = match method.subject() {
-            Some(subject) => Some(params.subject_text(subject)?),
-            None => None,
+            Some(subject) => params.subject_text(subject)?,
+            None => ByteString::new(),
         };
         let mirrored = match (method, caller.headers) {
             (Method::ToolsCall, Some(headers)) => Mirrored::of(headers, era)?,
@@ -41,8 +42,12 @@ impl McpServer {
         let identity = session.and_then(|session| self.sessions.identity(session));
         let (params, read) = params.into_payload();
         let length = i64::try_from(params.len()).unwrap_or(-1);
-        let begin = methods::begin(method, identity, subject, length, mirrored)
-            .ok_or_else(Refusal::internal)?;
+        let begin = McpBeginEx::of_method(method, identity, subject, length);
+        let mut begin = begin.ok_or_else(Refusal::internal)?;
+        if let McpBeginEx::ToolsCall(call) = &mut begin {
+            call.headers = mirrored.headers;
+            call.headers_required = mirrored.required;
+        }
         let order = Order {
             sink: caller.sink,
             id: id.clone(),
