@@ -19,11 +19,13 @@
 mod batch;
 mod binding;
 mod caller;
+mod calls;
 mod capabilities;
 mod challenge;
 mod deadline;
 mod era;
 mod errors;
+pub mod events;
 mod headers;
 mod http;
 mod initialize;

@@ -1,5 +1,7 @@
 //! Errors as JSON-RPC has them.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use tidegate_json::write::push_string;
 use tidegate_json::{Duplicate, Kind, Value};
@@ -74,7 +76,7 @@ impl Error {
         let message = member("message").and_then(|message| message.text());
         Self {
             code: code.unwrap_or(code::INTERNAL_ERROR),
-            message: message.map_or_else(String::new, |message| message.into_owned()),
+            message: message.map_or_else(String::new, Cow::into_owned),
             data: member("data")
                 .filter(|data| data.kind() != Kind::Null)
                 .map(|data| data.bytes()),

@@ -17,7 +17,7 @@ mod messages;
 mod methods;
 mod outcomes;
 
-use tidegate_engine::{At, Binding, BindingId, Context, StreamId, Token};
+use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 use tidegate_streams::http_stream::HttpBeginEx;
 use tidegate_streams::{BeginEx, Frame};
 
@@ -29,7 +29,7 @@ use super::line::Lines;
 use super::listen::Listens;
 use super::options::Options;
 use super::request::Requests;
-use super::session::Sessions;
+use super::session::{EndedBy, Sessions};
 use super::session_id;
 use super::sink::{Owner, Sink};
 use super::subscription::Subscriptions;
@@ -47,6 +47,8 @@ pub struct McpServer {
     listens: Listens,
     /// Sessions whose line has ended in the handler that runs. They end behind it.
     lineless: Vec<usize>,
+    /// Messages that were refused before anything was done for them.
+    rejected: u64,
 }
 
 impl McpServer {
@@ -62,6 +64,7 @@ impl McpServer {
             sessions: Sessions::new(exit, &options),
             listens: Listens::new(&options),
             lineless: Vec::new(),
+            rejected: 0,
             instructions: options.instructions,
         }
     }
@@ -76,6 +79,16 @@ impl Binding for McpServer {
             + self.sessions.len()
             + self.listens.len()
             + self.subscriptions.len()
+    }
+
+    fn report(&self, meter: &mut dyn Meter) {
+        meter.gauge("mcp.server.lines", self.lines.len());
+        meter.gauge("mcp.server.batches", self.batches.len());
+        meter.gauge("mcp.server.listens", self.listens.len());
+        meter.counter("mcp.server.requests.refused", self.rejected);
+        self.requests.report(meter);
+        self.subscriptions.report(meter);
+        self.sessions.report(meter);
     }
 
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
@@ -171,7 +184,7 @@ impl Binding for McpServer {
                 self.batch_done(cx, done);
             }
             Key::Request(key) => self.fail_request(cx, key),
-            Key::Session(key) => self.end_session(cx, key, false),
+            Key::Session(key) => self.end_session(cx, key, EndedBy::Exit),
             Key::Subscription(key) => {
                 let event = self.subscriptions.lose(cx, key, None);
                 self.subscription_event(cx, event);

@@ -15,6 +15,8 @@ pub(super) struct Refusal {
     error: Error,
     /// The status over HTTP.
     status: StatusCode,
+    /// It was not answered in time.
+    timeout: bool,
 }
 
 impl From<Error> for Refusal {
@@ -23,6 +25,7 @@ impl From<Error> for Refusal {
         Self {
             error,
             status: StatusCode::BAD_REQUEST,
+            timeout: false,
         }
     }
 }
@@ -32,6 +35,7 @@ impl Refusal {
         Self {
             error: Error::new(code, message),
             status,
+            timeout: false,
         }
     }
 
@@ -108,7 +112,10 @@ impl Refusal {
     /// No answer came in time.
     pub(super) fn timed_out(millis: u64) -> Self {
         let message = format!("No answer came within {millis} ms.");
-        Self::new(code::INTERNAL_ERROR, StatusCode::OK, message)
+        Self {
+            timeout: true,
+            ..Self::new(code::INTERNAL_ERROR, StatusCode::OK, message)
+        }
     }
 
     /// A fault of ours.
@@ -122,6 +129,7 @@ impl Refusal {
         let Some(reset) = reset else {
             return Self::internal();
         };
+        let timeout = reset.kind == McpResetKind::TimedOut;
         let (code, status) = match reset.kind {
             McpResetKind::Invalid | McpResetKind::TooLarge => {
                 (code::INVALID_PARAMS, StatusCode::OK)
@@ -144,7 +152,16 @@ impl Refusal {
             McpResetKind::Relayed => (reset.code.unwrap_or(code::INTERNAL_ERROR), StatusCode::OK),
         };
         let error = Error::new(code, reset.message.to_string()).with_data(reset.data);
-        Self { error, status }
+        Self {
+            error,
+            status,
+            timeout,
+        }
+    }
+
+    /// Whether there was no answer in time.
+    pub(super) const fn is_timeout(&self) -> bool {
+        self.timeout
     }
 
     /// The status over HTTP.

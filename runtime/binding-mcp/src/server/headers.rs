@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use tidegate_streams::mcp::McpHeader;
 
 use super::errors::Refusal;
-use crate::jsonrpc::{Era, Method};
 use crate::jsonrpc::Params;
+use crate::jsonrpc::{Era, Method};
 use crate::shown::shown;
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");

@@ -1,6 +1,7 @@
 //! `initialize`: what it asks for, and its answer.
 
 use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
 use tidegate_json::write::push_string;
 use tidegate_json::{Kind, Value};
 use tidegate_streams::mcp::McpCapabilities;
@@ -9,6 +10,7 @@ use super::capabilities;
 use super::errors::Refusal;
 use super::result::server_info;
 use crate::jsonrpc::{Id, LEGACY, Params, response};
+use crate::shown::shown;
 
 /// What `initialize` asks for.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub(super) struct Requested {
     pub(super) version: &'static str,
     /// What the client can do.
     pub(super) capabilities: McpCapabilities,
+    /// The client's name, as far as a log shows it.
+    pub(super) client: ByteString,
 }
 
 /// Reads the `params` of `initialize`.
@@ -29,6 +33,10 @@ pub(super) fn requested(params: &Params) -> Result<Requested, Refusal> {
     Ok(Requested {
         version: known.unwrap_or(LEGACY[0]),
         capabilities: client_capabilities(params)?,
+        // In memory of its own: it is kept for as long as the session lasts.
+        client: params
+            .client_name()
+            .map_or_else(ByteString::new, |name| ByteString::from(&*shown(&name))),
     })
 }
 

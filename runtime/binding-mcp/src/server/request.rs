@@ -6,14 +6,16 @@
 
 use bytes::{Bytes, BytesMut};
 use slab::Slab;
-use tidegate_engine::{BindingId, Context, Duration, PendingData, StreamId, TimerId};
+use tidegate_engine::{BindingId, Context, Duration, Meter, PendingData, StreamId, TimerId};
 use tidegate_json::{Document, Gather, Parts};
-use tidegate_streams::mcp::{McpBeginEx, McpEnd, McpFlushEx, McpParams};
+use tidegate_streams::mcp::{McpBeginEx, McpEnd, McpFlushEx, McpOutcome, McpParams};
 use tidegate_streams::{BeginEx, DataEx, EndEx, FlushEx, Frame, Pooled, ResetEx};
 
+use super::calls::{Call, Calls};
 use super::challenge;
 use super::deadline::{self, SLACK};
 use super::errors::Refusal;
+use super::events::CallOutcome;
 use super::key::Key;
 use super::options::Options;
 use super::payload::frames;
@@ -49,6 +51,7 @@ pub(super) struct Order {
     /// `params` as they were read.
     pub(super) read: Option<Document>,
     pub(super) wishes: Wishes,
+    pub(super) call: Call,
 }
 
 /// What comes of a request.
@@ -105,6 +108,7 @@ pub(super) struct Requests {
     held: usize,
     /// Where envelopes are written.
     envelopes: BytesMut,
+    calls: Calls,
 }
 
 #[derive(Debug)]
@@ -127,6 +131,7 @@ struct Request {
     /// What the client wants to be told of while it waits.
     wishes: Wishes,
     timer: Option<TimerId>,
+    call: Call,
 }
 
 impl Requests {
@@ -137,6 +142,7 @@ impl Requests {
             all: Slab::new(),
             held: 0,
             envelopes: BytesMut::new(),
+            calls: Calls::default(),
         }
     }
 
@@ -144,9 +150,10 @@ impl Requests {
         self.all.len()
     }
 
-    /// Bytes of the results that are held until they are whole.
-    pub(super) const fn held(&self) -> usize {
-        self.held
+    pub(super) fn report(&self, meter: &mut dyn Meter) {
+        meter.gauge("mcp.server.requests", self.all.len());
+        meter.gauge("mcp.server.results.held.bytes", self.held);
+        self.calls.report(meter);
     }
 
     fn get_mut(&mut self, key: usize) -> Option<&mut Request> {
@@ -177,6 +184,7 @@ impl Requests {
             streaming: false,
             unacknowledged: 0,
             wishes: order.wishes,
+            call: order.call,
             timer: Some(cx.timer(self.timeout + SLACK, token, 0, "mcp_server.request")),
         };
         let mut read = order.read;
@@ -240,7 +248,9 @@ impl Requests {
 
     /// No answer came in time.
     pub(super) fn on_timer(&mut self, cx: &mut Context<'_>, key: usize) -> Option<RequestEvent> {
-        self.get_mut(key)?.timer = None;
+        let request = self.get_mut(key)?;
+        request.timer = None;
+        cx.work_for(request.stream);
         let refusal = Refusal::timed_out(self.timeout.as_millis());
         self.fail(cx, key, refusal)
     }
@@ -252,7 +262,15 @@ impl Requests {
         key: usize,
         refusal: Refusal,
     ) -> Option<RequestEvent> {
-        let closed = self.cancel(cx, key)?;
+        let code = refusal.error().code();
+        let outcome = if refusal.is_timeout() {
+            CallOutcome::TimedOut
+        } else {
+            CallOutcome::Error
+        };
+        let request = self.remove(cx, key)?;
+        cx.terminate(request.stream, None, None);
+        let closed = self.close(cx, request, outcome, Some(code));
         Some(RequestEvent::Failed(closed, refusal))
     }
 
@@ -260,7 +278,7 @@ impl Requests {
     pub(super) fn cancel(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Closed> {
         let request = self.remove(cx, key)?;
         cx.terminate(request.stream, None, None);
-        Some(request.closed())
+        Some(self.close(cx, request, CallOutcome::Cancelled, None))
     }
 
     /// The client has gone. A modern request is cancelled by that; a legacy one is not.
@@ -364,9 +382,15 @@ impl Requests {
         cx.end(request.stream, Frame::end());
         // The exit may still owe the end of its part; nobody waits for it.
         cx.terminate(request.stream, None, None);
+        let outcome = match end.outcome {
+            McpOutcome::Ok => CallOutcome::Ok,
+            McpOutcome::Error => CallOutcome::ToolError,
+            McpOutcome::InputRequired => CallOutcome::InputRequired,
+        };
         if !request.streaming {
             let message = self.envelop(&mut request, end);
-            return Some(RequestEvent::Answered(request.closed(), message));
+            let closed = self.close(cx, request, outcome, None);
+            return Some(RequestEvent::Answered(closed, message));
         }
         let mut tail = BytesMut::new();
         let last = request.passing.last(request.era);
@@ -375,7 +399,8 @@ impl Requests {
             .tail(request.era, request.method, end, &mut tail);
         let rest = request.result.take().into_iter();
         let rest = rest.chain([last, tail.freeze()]).collect();
-        Some(RequestEvent::LastPart(request.closed(), rest))
+        let closed = self.close(cx, request, outcome, None);
+        Some(RequestEvent::LastPart(closed, rest))
     }
 
     /// The envelope around a result that was held: in one piece where that is small, around the
@@ -403,6 +428,24 @@ impl Requests {
         message
     }
 
+    /// What is told of a request that is over, and removed.
+    fn close(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: Request,
+        outcome: CallOutcome,
+        code: Option<i64>,
+    ) -> Closed {
+        self.calls
+            .complete(cx, request.method, request.call, outcome, code);
+        Closed {
+            sink: request.sink,
+            id: request.id,
+            session: request.session,
+            streaming: request.streaming,
+        }
+    }
+
     fn remove(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Request> {
         let mut request = self.all.try_remove(key)?;
         if let Some(timer) = request.timer.take() {
@@ -414,15 +457,6 @@ impl Requests {
 }
 
 impl Request {
-    fn closed(self) -> Closed {
-        Closed {
-            sink: self.sink,
-            id: self.id,
-            session: self.session,
-            streaming: self.streaming,
-        }
-    }
-
     /// Progress and log messages, for a client that asked for them and can take them.
     fn notification(&self, flush: &McpFlushEx) -> Option<RequestEvent> {
         let takes = match self.sink {

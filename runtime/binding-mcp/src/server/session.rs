@@ -3,68 +3,32 @@
 //! Owns the sessions, the stream that each keeps open towards the exit, its ids (the client's and the
 //! exit's), its idle time, which subscriptions and requests belong to it, and the updates that wait for
 //! its client. What comes of a session is told as a [`SessionEvent`]. A session is ended in three steps,
-//! since what belongs to it ends in between: [`Sessions::end_lifecycle`] where it ends in order,
+//! since what belongs to it ends in between: [`Sessions::end_lifecycle`],
 //! [`Sessions::take_subscriptions`], and [`Sessions::remove`], which tells the rest as [`Ended`].
+
+mod event;
 
 use std::collections::BTreeMap;
 
 use bytestring::ByteString;
 use slab::Slab;
-use tidegate_engine::{BindingId, Context, Duration, StreamId, TimerId};
-use tidegate_streams::mcp::{McpBeginEx, McpCapabilities, McpLifecycle, McpReset, McpResetKind};
+use tidegate_engine::{BindingId, Context, Duration, Meter, StreamId, TimerId};
+use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, FlushEx, Frame, ResetEx};
 
 use super::challenge;
 use super::deadline::{self, SLACK};
 use super::errors::Refusal;
+use super::events::{SessionBegun, SessionEnded, SessionExpired};
+use super::initialize::Requested;
 use super::key::Key;
 use super::options::Options;
-use super::session_id;
+use super::session_id::{self, shown};
 use super::sink::Sink;
 use super::under_way::UnderWay;
 use super::updates::{Change, List, SUBSCRIPTIONS_MAX, Subscribed, Updates};
 use crate::jsonrpc::{BATCHING, Id};
-
-/// What comes of a session.
-#[derive(Debug)]
-pub(super) enum SessionEvent {
-    /// The exit has begun its part: `initialize` is to be answered.
-    Begun(Begun),
-    /// A list has changed.
-    Changed,
-    /// The exit refused the session, or did not answer in time, and `initialize` is to be answered so.
-    /// The session is to be ended.
-    Refused(Sink, Id, McpReset),
-    /// The exit has ended the session, or its stream broke off. The session is to be ended.
-    Lost(Option<(Sink, Id)>),
-    /// It was idle for too long. The session is to be ended.
-    Expired,
-}
-
-/// A session that has begun.
-#[derive(Debug)]
-pub(super) struct Begun {
-    /// Where the answer goes, and its id.
-    pub(super) sink: Sink,
-    pub(super) id: Id,
-    /// As the client is to know it.
-    pub(super) session_id: ByteString,
-    pub(super) version: &'static str,
-    /// What the exit can do.
-    pub(super) capabilities: McpCapabilities,
-}
-
-/// A session that is over, and removed. What belonged to it is to be ended.
-#[derive(Debug)]
-#[must_use]
-pub(super) struct Ended {
-    /// The exchange with its event stream.
-    pub(super) events: Option<usize>,
-    /// The line that it was of.
-    pub(super) line: Option<usize>,
-    /// The requests that were under way in it; those on a line are known there.
-    pub(super) requests: Vec<usize>,
-}
+pub(super) use event::{Begun, Ended, EndedBy, SessionEvent};
 
 /// The legacy sessions of a worker.
 #[derive(Debug)]
@@ -77,6 +41,10 @@ pub(super) struct Sessions {
     all: Slab<Session>,
     /// By the id that clients know.
     by_id: BTreeMap<ByteString, usize>,
+    /// How many have begun,
+    begun: u64,
+    /// and how many have expired.
+    expired: u64,
 }
 
 #[derive(Debug)]
@@ -84,8 +52,12 @@ struct Session {
     /// As the client knows it.
     id: ByteString,
     version: &'static str,
+    /// The client's name, as far as a log shows it.
+    client: ByteString,
     lifecycle: StreamId,
-    /// As the exit knows it, once it has answered.
+    /// The exit has begun its part.
+    begun: bool,
+    /// As the exit knows it, from then on.
     identity: Option<ByteString>,
     /// Where the answer to `initialize` goes, until then.
     initializing: Option<(Sink, Id)>,
@@ -131,11 +103,19 @@ impl Sessions {
             max_bytes: options.max_session_bytes,
             all: Slab::new(),
             by_id: BTreeMap::new(),
+            begun: 0,
+            expired: 0,
         }
     }
 
     pub(super) fn len(&self) -> usize {
         self.all.len()
+    }
+
+    pub(super) fn report(&self, meter: &mut dyn Meter) {
+        meter.gauge("mcp.server.sessions", self.all.len());
+        meter.counter("mcp.server.sessions.begun", self.begun);
+        meter.counter("mcp.server.sessions.expired", self.expired);
     }
 
     /// Those there are now; handling one may remove it.
@@ -161,8 +141,7 @@ impl Sessions {
         cx: &mut Context<'_>,
         sink: Sink,
         id: Id,
-        version: &'static str,
-        capabilities: McpCapabilities,
+        requested: Requested,
     ) -> Result<usize, Refusal> {
         if self.all.len() >= self.max {
             let what = format!(
@@ -176,15 +155,17 @@ impl Sessions {
         let (key, token) = (entry.key(), Key::Session(entry.key()).token());
         let begin = McpLifecycle {
             session_id: None,
-            capabilities,
+            capabilities: requested.capabilities,
         };
         let opened = cx.open_for(deadline::within(cx, self.timeout), self.exit, begin, token);
         let lifecycle = opened.map_err(Refusal::no_room)?;
         let within = self.timeout + SLACK;
         entry.insert(Session {
             id: session_id.clone(),
-            version,
+            version: requested.version,
+            client: requested.client,
             lifecycle,
+            begun: false,
             identity: None,
             line: match sink {
                 Sink::Line(line) => Some(line),
@@ -209,6 +190,11 @@ impl Sessions {
     /// As the client knows it.
     pub(super) fn id(&self, key: usize) -> Option<&ByteString> {
         self.get(key).map(|session| &session.id)
+    }
+
+    /// The client's name, as far as a log shows it.
+    pub(super) fn client(&self, key: usize) -> Option<ByteString> {
+        self.get(key).map(|session| session.client.clone())
     }
 
     /// As the exit knows it.
@@ -247,7 +233,7 @@ impl Sessions {
         let session = self.get_mut(key)?;
         match frame {
             Frame::Begin(begin) => match begin.into_inner() {
-                BeginEx::Mcp(McpBeginEx::Lifecycle(begun)) => self.begin(cx, key, begun),
+                BeginEx::Mcp(McpBeginEx::Lifecycle(lifecycle)) => self.begin(cx, key, lifecycle),
                 _ => None,
             },
             Frame::Flush(flush) => {
@@ -277,12 +263,21 @@ impl Sessions {
         begun: McpLifecycle,
     ) -> Option<SessionEvent> {
         let session = self.get_mut(key)?;
+        session.begun = true;
         session.identity = begun.session_id;
         if let Some(timer) = session.timer.take() {
             cx.cancel(timer);
         }
         let (sink, id) = session.initializing.take()?;
         let (session_id, version) = (session.id.clone(), session.version);
+        if cx.hears::<SessionBegun>() {
+            cx.event(&SessionBegun {
+                session: shown(&session.id),
+                version: ByteString::from_static(version),
+                client: session.client.clone(),
+            });
+        }
+        self.begun += 1;
         self.touch(cx, key);
         Some(SessionEvent::Begun(Begun {
             sink,
@@ -324,11 +319,37 @@ impl Sessions {
 
 /// The end of a session.
 impl Sessions {
-    /// Tells the exit that the session ends in order.
-    pub(super) fn end_lifecycle(&self, cx: &mut Context<'_>, key: usize) {
-        if let Some(session) = self.get(key) {
+    /// Its end begins. The exit is told, where it has not ended the session itself.
+    pub(super) fn end_lifecycle(&mut self, cx: &mut Context<'_>, key: usize, by: EndedBy) {
+        let Some(session) = self.get(key) else {
+            return;
+        };
+        if by.in_order() {
             cx.end(session.lifecycle, Frame::end());
         }
+        if !session.begun {
+            return;
+        }
+        let (name, client) = (shown(&session.id), session.client.clone());
+        let by = match by {
+            EndedBy::Time => {
+                cx.event(&SessionExpired {
+                    session: name,
+                    client,
+                    idle: self.idle_timeout.as_millis(),
+                });
+                self.expired += 1;
+                return;
+            }
+            EndedBy::Client => "client",
+            EndedBy::Exit => "exit",
+            EndedBy::Gateway => "gateway",
+        };
+        cx.event(&SessionEnded {
+            session: name,
+            client,
+            by: ByteString::from_static(by),
+        });
     }
 
     /// Its subscriptions, which it is rid of.

@@ -28,6 +28,6 @@ pub(super) fn owner_elsewhere(cx: &Context<'_>, headers: &HeaderMap) -> Option<u
 }
 
 /// As much of an id as a log may tell.
-pub(super) fn shown(id: &str) -> &str {
-    id.get(..6).unwrap_or(id)
+pub(super) fn shown(id: &str) -> ByteString {
+    id.get(..6).unwrap_or(id).into()
 }

@@ -7,7 +7,7 @@
 use bytes::BytesMut;
 use bytestring::ByteString;
 use slab::Slab;
-use tidegate_engine::{BindingId, Context, Duration, PendingData, StreamId, TimerId};
+use tidegate_engine::{BindingId, Context, Duration, Meter, PendingData, StreamId, TimerId};
 use tidegate_json::Parts;
 use tidegate_json::write::push_string;
 use tidegate_streams::mcp::{McpFlushEx, McpReset, McpResetKind, McpResourcesSubscribe};
@@ -111,9 +111,9 @@ impl Subscriptions {
         self.all.len()
     }
 
-    /// Bytes of the URIs of all subscriptions.
-    pub(super) const fn bytes(&self) -> usize {
-        self.bytes
+    pub(super) fn report(&self, meter: &mut dyn Meter) {
+        meter.gauge("mcp.server.subscriptions", self.all.len());
+        meter.gauge("mcp.server.subscriptions.bytes", self.bytes);
     }
 
     fn get_mut(&mut self, key: usize) -> Option<&mut Subscription> {

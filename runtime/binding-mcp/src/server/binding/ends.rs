@@ -8,6 +8,7 @@ use crate::server::errors::Refusal;
 use crate::server::line::{Gone, Kept, LineWork};
 use crate::server::listen;
 use crate::server::request::RequestEvent;
+use crate::server::session::EndedBy;
 use crate::server::sink::{Owner, Sink};
 
 /// Clients that read on, or go.
@@ -43,7 +44,7 @@ impl McpServer {
             }
             Owner::Initialize(session) => {
                 if self.sessions.is_awaited_by(session, sink) {
-                    self.end_session(cx, session, false);
+                    self.end_session(cx, session, EndedBy::Exit);
                 }
             }
             Owner::Subscribe(subscription) => {
@@ -96,7 +97,7 @@ impl McpServer {
                 self.subscriptions.client_gone(subscription, sink);
             }
             self.sessions.detach_line(session);
-            self.end_session(cx, session, true);
+            self.end_session(cx, session, EndedBy::Client);
         }
     }
 
@@ -110,14 +111,12 @@ impl McpServer {
 
 /// Sessions that end.
 impl McpServer {
-    /// Ends a session and everything in it; `in_order` where the exit has not ended it before.
-    pub(super) fn end_session(&mut self, cx: &mut Context<'_>, key: usize, in_order: bool) {
+    /// Ends a session and everything in it.
+    pub(super) fn end_session(&mut self, cx: &mut Context<'_>, key: usize, by: EndedBy) {
         if !self.sessions.contains(key) {
             return;
         }
-        if in_order {
-            self.sessions.end_lifecycle(cx, key);
-        }
+        self.sessions.end_lifecycle(cx, key, by);
         self.end_subscriptions(cx, key);
         let Some(ended) = self.sessions.remove(cx, key) else {
             return;
@@ -153,7 +152,7 @@ impl McpServer {
     /// Sessions whose line has ended in the handler that ran.
     pub(super) fn end_lineless(&mut self, cx: &mut Context<'_>) {
         while let Some(session) = self.lineless.pop() {
-            self.end_session(cx, session, true);
+            self.end_session(cx, session, EndedBy::Client);
         }
     }
 
@@ -169,7 +168,7 @@ impl McpServer {
     /// While the engine stops, a session goes with the last thing that was under way in it.
     pub(super) fn end_session_if_idle(&mut self, cx: &mut Context<'_>, key: usize) {
         if cx.stopping() && self.sessions.is_idle(key) {
-            self.end_session(cx, key, true);
+            self.end_session(cx, key, EndedBy::Gateway);
         }
     }
 }

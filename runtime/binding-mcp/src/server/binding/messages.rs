@@ -14,9 +14,11 @@ use crate::server::batch::Item;
 use crate::server::caller::Caller;
 use crate::server::era::{self, Claim};
 use crate::server::errors::Refusal;
+use crate::server::events::RequestRefused;
 use crate::server::headers::Headers;
 use crate::server::http::HttpEvent;
 use crate::server::line::LineEvent;
+use crate::server::session::EndedBy;
 use crate::server::sink::{Owner, Sink};
 
 /// HTTP.
@@ -28,7 +30,7 @@ impl McpServer {
             Some(HttpEvent::BatchBegins(head)) => self.screen_batch(cx, key, head),
             Some(HttpEvent::TooLarge) => {
                 let refusal = Refusal::invalid_request("The message is too large.");
-                self.refuse(cx, Sink::Http(key), &Id::null(), &refusal);
+                self.reject(cx, Sink::Http(key), &Id::null(), &refusal);
                 self.http.read_no_further(cx, key);
             }
             Some(HttpEvent::Drained(owner)) => self.http_drained(cx, key, owner),
@@ -64,7 +66,7 @@ impl McpServer {
         if !caller.names_unknown_session() || era::is_modern(&message) {
             self.serve(cx, &caller, message);
         } else if let Ok(Message::Request { id, .. }) = message {
-            self.refuse(cx, caller.sink, &id, &Refusal::session_over(cx));
+            self.reject(cx, caller.sink, &id, &Refusal::session_over(cx));
         } else {
             self.answer_unknown_session(cx, caller.sink);
         }
@@ -110,7 +112,7 @@ impl McpServer {
     /// Answers what is no request and names a session that is not here.
     fn answer_unknown_session(&mut self, cx: &mut Context<'_>, sink: Sink) {
         if cx.stopping() {
-            self.refuse(cx, sink, &Id::null(), &Refusal::stopping());
+            self.reject(cx, sink, &Id::null(), &Refusal::stopping());
         } else {
             self.answer_status(cx, sink, StatusCode::NOT_FOUND);
         }
@@ -125,7 +127,7 @@ impl McpServer {
             return self.http.respond_status(cx, key, status);
         };
         if cx.stopping() {
-            return self.refuse(cx, Sink::Http(key), &Id::null(), &Refusal::stopping());
+            return self.reject(cx, Sink::Http(key), &Id::null(), &Refusal::stopping());
         }
         let Some(session) = self.sessions.find(id) else {
             return self.http.respond_status(cx, key, StatusCode::NOT_FOUND);
@@ -153,7 +155,7 @@ impl McpServer {
         };
         match self.sessions.find(id) {
             Some(session) => {
-                self.end_session(cx, session, true);
+                self.end_session(cx, session, EndedBy::Client);
                 self.http.respond_status(cx, key, StatusCode::OK);
             }
             None => self.answer_unknown_session(cx, Sink::Http(key)),
@@ -169,7 +171,7 @@ impl McpServer {
             Some(LineEvent::Message(message)) => self.serve_line(cx, key, message),
             Some(LineEvent::BatchRefused) => self.refuse_batch(cx, Sink::Line(key)),
             Some(LineEvent::Refused(refusal)) => {
-                self.refuse(cx, Sink::Line(key), &Id::null(), &refusal);
+                self.reject(cx, Sink::Line(key), &Id::null(), &refusal);
             }
             Some(LineEvent::Drained(kept)) => self.line_drained(cx, key, kept),
             Some(LineEvent::InputEnded(kept)) => self.line_input_ended(cx, key, kept),
@@ -216,7 +218,7 @@ impl McpServer {
         let refusal = Refusal::invalid_request(format!(
             "Batches are only supported in sessions of {BATCHING}; send one message at a time."
         ));
-        self.refuse(cx, sink, &Id::null(), &refusal);
+        self.reject(cx, sink, &Id::null(), &refusal);
     }
 
     /// Serves every message of a batch, if it is taken.
@@ -230,7 +232,7 @@ impl McpServer {
         };
         let messages = match read_batch(body) {
             Ok(messages) => messages,
-            Err(error) => return self.refuse(cx, caller.sink, &Id::null(), &error.into()),
+            Err(error) => return self.reject(cx, caller.sink, &Id::null(), &error.into()),
         };
         let headers = caller.headers.map(|headers| headers.all().clone());
         let key = self.batches.begin(caller.sink, messages, headers, session);
@@ -261,7 +263,7 @@ impl McpServer {
         match message {
             // The session has ended meanwhile.
             Ok(Message::Request { id, .. }) if caller.session.is_none() => {
-                self.refuse(cx, caller.sink, &id, &Refusal::session_over(cx));
+                self.reject(cx, caller.sink, &id, &Refusal::session_over(cx));
             }
             Ok(_) if caller.session.is_none() => {}
             message => self.serve(cx, &caller, message),
@@ -271,6 +273,18 @@ impl McpServer {
 
 /// Messages.
 impl McpServer {
+    /// Refuses a message before anything is done for it.
+    fn reject(&mut self, cx: &mut Context<'_>, sink: Sink, id: &Id, refusal: &Refusal) {
+        self.rejected += 1;
+        if cx.hears::<RequestRefused>() {
+            cx.event(&RequestRefused {
+                code: refusal.error().code(),
+                reason: refusal.error().message().into(),
+            });
+        }
+        self.refuse(cx, sink, id, refusal);
+    }
+
     /// Serves one message, from wherever it came.
     fn serve(
         &mut self,
@@ -281,7 +295,7 @@ impl McpServer {
         match message {
             Ok(Message::Request { id, method, params }) => {
                 if let Err(refusal) = self.serve_request(cx, caller, &id, &method, params) {
-                    self.refuse(cx, caller.sink, &id, &refusal);
+                    self.reject(cx, caller.sink, &id, &refusal);
                 }
             }
             Ok(Message::Notification { method, params }) => {
@@ -291,7 +305,7 @@ impl McpServer {
             Ok(Message::Response { .. }) => {
                 self.answer_status(cx, caller.sink, StatusCode::ACCEPTED);
             }
-            Err((id, error)) => self.refuse(cx, caller.sink, &id, &error.into()),
+            Err((id, error)) => self.reject(cx, caller.sink, &id, &error.into()),
         }
     }
 

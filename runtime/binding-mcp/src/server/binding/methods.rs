@@ -7,6 +7,7 @@ use tidegate_streams::mcp::McpBeginEx;
 use super::McpServer;
 use crate::jsonrpc::{Era, Id, Method, Params, Subject};
 use crate::server::caller::Caller;
+use crate::server::calls::Call;
 use crate::server::capabilities::discovered;
 use crate::server::errors::Refusal;
 use crate::server::headers::Mirrored;
@@ -40,6 +41,13 @@ impl McpServer {
         let wishes = Wishes::of(caller.takes_events(), era, &params)?;
         let session = caller.session;
         let identity = session.and_then(|session| self.sessions.identity(session));
+        let call = Call::begin(cx, || {
+            let client = match session {
+                Some(session) => self.sessions.client(session),
+                None => params.client_name(),
+            };
+            (method.subject().map(|_| subject.clone()), client)
+        });
         let (params, read) = params.into_payload();
         let length = i64::try_from(params.len()).unwrap_or(-1);
         let begin = McpBeginEx::of_method(method, identity, subject, length);
@@ -58,6 +66,7 @@ impl McpServer {
             params,
             read,
             wishes,
+            call,
         };
         let key = self.requests.open(cx, order)?;
         self.set_owner(caller.sink, Owner::Request(key));
@@ -132,10 +141,7 @@ impl McpServer {
             return Err(Refusal::invalid_request("There is a session here already."));
         }
         let requested = initialize::requested(params)?;
-        let (version, capabilities) = (requested.version, requested.capabilities);
-        let key = self
-            .sessions
-            .open(cx, sink, id.clone(), version, capabilities)?;
+        let key = self.sessions.open(cx, sink, id.clone(), requested)?;
         if let Sink::Line(line) = sink {
             let takes_batches = self.sessions.takes_batches(key);
             self.lines.begin_session(line, key, takes_batches);

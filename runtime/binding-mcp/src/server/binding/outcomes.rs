@@ -1,6 +1,7 @@
 //! What comes of requests, sessions and subscriptions behind this binding.
 
 use ::http::HeaderValue;
+use bytes::Bytes;
 use tidegate_engine::Context;
 use tidegate_json::Parts;
 
@@ -8,10 +9,12 @@ use super::McpServer;
 use crate::jsonrpc::{Era, Id, Method};
 use crate::server::capabilities::{CapabilitiesEvent, discovered};
 use crate::server::errors::Refusal;
+use crate::server::events::SubscriptionLost;
 use crate::server::initialize;
 use crate::server::listen::Told;
 use crate::server::request::{Closed, RequestEvent, ResultPart};
-use crate::server::session::{Begun, SessionEvent};
+use crate::server::session::{Begun, EndedBy, SessionEvent};
+use crate::server::session_id::shown;
 use crate::server::sink::{AHEAD, Head, Owner, Sink};
 use crate::server::subscription::{Holder, Lost, SubscriptionEvent};
 
@@ -43,15 +46,20 @@ impl McpServer {
             }
             Some(RequestEvent::Held { sink, length }) => self.hold_part(cx, key, sink, length),
             Some(RequestEvent::Notification(sink, message)) => {
-                // What a client does not read is not piled up: it misses some of it.
-                if self.waiting(sink) <= AHEAD {
-                    if let Sink::Http(http) = sink {
-                        self.http.begin_events(cx, http);
-                    }
-                    self.notify(cx, sink, message);
-                }
+                self.pass_notification(cx, sink, message);
             }
         }
+    }
+
+    fn pass_notification(&mut self, cx: &mut Context<'_>, sink: Sink, message: Bytes) {
+        // What a client does not read is not piled up: it misses some of it.
+        if self.waiting(sink) > AHEAD {
+            return;
+        }
+        if let Sink::Http(http) = sink {
+            self.http.begin_events(cx, http);
+        }
+        self.notify(cx, sink, message);
     }
 
     fn pass_part(&mut self, cx: &mut Context<'_>, key: usize, part: ResultPart) {
@@ -143,24 +151,24 @@ impl McpServer {
     ) {
         match event {
             None => {}
-            Some(SessionEvent::Begun(begun)) => self.session_begun(cx, key, begun),
+            Some(SessionEvent::Begun(begun)) => self.session_begun(cx, key, &begun),
             Some(SessionEvent::Changed) => self.tell_session(cx, key),
             Some(SessionEvent::Refused(sink, id, reset)) => {
                 let refusal = Refusal::of_exit(Some(reset), Method::Initialize, Era::Legacy);
                 self.refuse(cx, sink, &id, &refusal);
-                self.end_session(cx, key, false);
+                self.end_session(cx, key, EndedBy::Exit);
             }
             Some(SessionEvent::Lost(initializing)) => {
                 if let Some((sink, id)) = initializing {
                     self.refuse(cx, sink, &id, &Refusal::internal());
                 }
-                self.end_session(cx, key, false);
+                self.end_session(cx, key, EndedBy::Exit);
             }
-            Some(SessionEvent::Expired) => self.end_session(cx, key, true),
+            Some(SessionEvent::Expired) => self.end_session(cx, key, EndedBy::Time),
         }
     }
 
-    fn session_begun(&mut self, cx: &mut Context<'_>, key: usize, begun: Begun) {
+    fn session_begun(&mut self, cx: &mut Context<'_>, key: usize, begun: &Begun) {
         let message = initialize::answer(
             &begun.id,
             begun.version,
@@ -256,8 +264,12 @@ impl McpServer {
                 self.sessions.subscription_gone(session, &lost.uri);
                 self.refuse_all(cx, lost.waiting, &refusal);
                 if lost.confirmed {
-                    // A session has no message for it; whoever runs this reads it here.
-                    tracing::warn!(uri = %lost.uri, "a subscription of a session broke off");
+                    let session = self.sessions.id(session);
+                    cx.event(&SubscriptionLost {
+                        uri: lost.uri,
+                        session: session.map(|id| shown(id)).unwrap_or_default(),
+                        reason: refusal.error().message().into(),
+                    });
                 }
             }
             Holder::Listen(listen) if lost.confirmed => {
