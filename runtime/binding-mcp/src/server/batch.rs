@@ -225,3 +225,6 @@ fn array(answers: Vec<Parts>) -> Option<Parts> {
     whole.push(Bytes::from_static(b"]"));
     Some(whole)
 }
+
+#[cfg(test)]
+mod tests;

@@ -217,3 +217,6 @@ pub(super) fn write(out: &mut BytesMut, capabilities: McpCapabilities) {
         .collect();
     out.put_slice(format!("{{{}}}", objects.join(",")).as_bytes());
 }
+
+#[cfg(test)]
+mod tests;

@@ -394,3 +394,6 @@ fn event_stream() -> HttpResponse {
         content_length: -1,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -344,3 +344,6 @@ impl Lines {
         Some(Ended { session })
     }
 }
+
+#[cfg(test)]
+mod tests;

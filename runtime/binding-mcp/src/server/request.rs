@@ -469,3 +469,6 @@ impl Request {
         Some(RequestEvent::Notification(self.sink, notification))
     }
 }
+
+#[cfg(test)]
+mod tests;

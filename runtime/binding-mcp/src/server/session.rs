@@ -513,3 +513,6 @@ impl Sessions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

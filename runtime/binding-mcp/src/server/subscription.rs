@@ -324,3 +324,6 @@ fn params_of(uri: &str) -> Parts {
     params.extend_from_slice(b"}");
     Parts::from(params.freeze())
 }
+
+#[cfg(test)]
+mod tests;
