@@ -52,7 +52,7 @@ pub struct Options {
     /// Sites whose pages may use the endpoint, as their browsers send them in `Origin`. On a loopback
     /// address, pages from this machine always may.
     #[serde(default)]
-    #[schemars(example = ["https://app.example.com"])]
+    #[schemars(extend("examples" = [["https://app.example.com"]]))]
     pub allowed_origins: Vec<String>,
     /// Host names of the endpoint, as clients send them in `Host`. On a loopback address, the loopback
     /// names of this machine are always allowed; elsewhere an empty list allows any.

@@ -24,11 +24,11 @@ pub struct Options {
     /// Topic filters that clients may read: with `receive`, `resources/read` and
     /// `resources/subscribe`. Each is offered as a resource template. Empty: none. Absent: every topic
     /// that does not begin with `$`, and no templates.
-    #[schemars(example = ["sensors/temperature/+", "sensors/humidity/#"])]
+    #[schemars(extend("examples" = [["sensors/temperature/+", "sensors/humidity/#"]]))]
     pub subscribe: Option<Vec<TopicPattern>>,
     /// Topic filters that clients may publish to. Empty: none. Absent: every topic that does not begin
     /// with `$`.
-    #[schemars(example = ["commands/+/set"])]
+    #[schemars(extend("examples" = [["commands/+/set"]]))]
     pub publish: Option<Vec<TopicPattern>>,
     /// Time that `resources/read` waits for a message, in milliseconds.
     pub read_timeout: Bounded<1, 3_600_000>,
