@@ -37,7 +37,7 @@ const WINDOW: u32 = 256 * 1024;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
-    /// The longest line taken, in bytes.
+    /// Longest line that is accepted, in bytes.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_line_size: usize,

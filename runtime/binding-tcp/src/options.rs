@@ -8,13 +8,15 @@ use tidegate_options::positive;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Options {
-    /// The peer's name or address.
+    /// Host name or IP address to connect to.
     #[serde(deserialize_with = "host")]
+    #[schemars(example = &"broker.example.com")]
     pub host: String,
-    /// The peer's port.
-    #[serde(default = "mqtt_port")]
+    /// Port to connect to.
+    #[serde(default = "mqtt_port", deserialize_with = "positive")]
+    #[schemars(range(min = 1), example = 1883_u16)]
     pub port: u16,
-    /// How long a connection attempt may take over all of the peer's addresses, in milliseconds.
+    /// Time to open a connection, over all addresses of the host, in milliseconds.
     #[serde(default = "connect_timeout", deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub connect_timeout: u64,

@@ -3,7 +3,7 @@
 use tidegate_streams::mcp::{
     McpBeginEx, McpCapabilities, McpLifecycle, McpResetKind, McpResourcesSubscribe,
 };
-use tidegate_streams::mqtt::{MqttSession, MqttSessionFlags};
+use tidegate_streams::mqtt::MqttSession;
 
 use super::*;
 
@@ -75,8 +75,6 @@ fn the_mqtt_session_is_opened_beside_the_first_operation_and_ends_with_the_sessi
         panic!("{opened:?}");
     };
     let expected = MqttSession {
-        flags: MqttSessionFlags::CLEAN_START,
-        expiry: 0,
         client_id: identity.clone(),
         ..MqttSession::default()
     };

@@ -295,7 +295,7 @@ impl Stage {
         if self.pending.is_empty() {
             Ok(())
         } else {
-            Err("something came out that is not in the script".to_owned())
+            Err("unexpected frame before this line".to_owned())
         }
     }
 
