@@ -16,7 +16,7 @@ use tidegate_streams::{Data, Frame};
 use super::headers::SESSION_ID;
 use super::key::Key;
 use super::options::Options;
-use super::payload::{EVENT_BEGINS, EVENT_ENDS, event, frames, one_line};
+use super::payload::{EVENT_BEGINS, EVENT_ENDS, event, one_line};
 use super::sink::{Head, Owner};
 
 /// What an exchange has to tell.
@@ -90,7 +90,7 @@ impl Exchange {
 
     /// Sends a piece of the response, as far as there is credit.
     fn push(&mut self, cx: &mut Context<'_>, piece: Parts) {
-        for data in frames(piece) {
+        for data in Data::of_message(piece) {
             self.out.send(cx, self.stream, data);
         }
     }

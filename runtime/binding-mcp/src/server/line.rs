@@ -14,7 +14,7 @@ use tidegate_streams::{Data, FlushEx, Frame};
 use super::errors::Refusal;
 use super::key::Key;
 use super::options::Options;
-use super::payload::{frames, one_line};
+use super::payload::one_line;
 use super::sink::AHEAD;
 use super::under_way::UnderWay;
 use crate::jsonrpc::Id;
@@ -309,7 +309,7 @@ impl Lines {
     pub(super) fn write(&mut self, cx: &mut Context<'_>, key: usize, message: Parts) {
         if let Some(line) = self.get_mut(key) {
             let message: Parts = message.into_iter().map(one_line).collect();
-            for data in frames(message) {
+            for data in Data::of_message(message) {
                 line.out.send(cx, line.stream, data);
             }
         }

@@ -9,7 +9,7 @@ use slab::Slab;
 use tidegate_engine::{BindingId, Context, Duration, Meter, PendingData, StreamId, TimerId};
 use tidegate_json::{Document, Gather, Parts};
 use tidegate_streams::mcp::{McpBeginEx, McpEnd, McpFlushEx, McpOutcome, McpParams};
-use tidegate_streams::{BeginEx, DataEx, EndEx, FlushEx, Frame, Pooled, ResetEx};
+use tidegate_streams::{BeginEx, Data, DataEx, EndEx, FlushEx, Frame, Pooled, ResetEx};
 
 use super::calls::{Call, Calls};
 use super::challenge;
@@ -18,7 +18,6 @@ use super::errors::Refusal;
 use super::events::CallOutcome;
 use super::key::Key;
 use super::options::Options;
-use super::payload::frames;
 use super::result::Passing;
 use super::sink::{AHEAD, Sink};
 use super::wishes::Wishes;
@@ -188,7 +187,7 @@ impl Requests {
             timer: Some(cx.timer(self.timeout + SLACK, token, 0, "mcp_server.request")),
         };
         let mut read = order.read;
-        for mut data in frames(order.params) {
+        for mut data in Data::of_message(order.params) {
             let read = read.take().map(|read| DataEx::from(McpParams::new(read)));
             data.extension = read.map(Pooled::new);
             request.params.send(cx, stream, data);
