@@ -211,3 +211,6 @@ impl Binding for McpServer {
         self.end_lineless(cx);
     }
 }
+
+#[cfg(test)]
+mod tests;
