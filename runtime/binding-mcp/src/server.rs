@@ -32,6 +32,7 @@ mod initialize;
 mod key;
 mod line;
 mod listen;
+mod notifications;
 mod options;
 mod payload;
 mod request;
@@ -44,7 +45,6 @@ mod subscription;
 mod tests;
 mod under_way;
 mod updates;
-mod wishes;
 
 pub use binding::McpServer;
 pub use options::Options;

@@ -156,7 +156,7 @@ impl Batches {
     }
 
     /// One of its messages is to be answered.
-    pub(super) fn owe(&mut self, key: usize) {
+    pub(super) fn expect_answer(&mut self, key: usize) {
         if let Some(batch) = self.get_mut(key) {
             batch.waiting += 1;
         }

@@ -191,7 +191,7 @@ impl Subscriptions {
     }
 
     /// Who waited for a subscription has gone; the subscription itself is the session's.
-    pub(super) fn client_gone(&mut self, key: usize, sink: Sink) {
+    pub(super) fn client_disconnected(&mut self, key: usize, sink: Sink) {
         if let Some(subscription) = self.get_mut(key) {
             subscription.waiting.retain(|(waiting, _)| *waiting != sink);
         }
