@@ -2,7 +2,10 @@
 //! to the others.
 //!
 //! Each part keeps its state to itself and calls no other one: it returns events, which are matched on
-//! here. Clients' side: [`Exchanges`], [`Lines`], [`Batches`]. The exit's side: [`Requests`],
+//! here. No function of the binding comes back to itself through others; what would, a session that ends
+//! with the last answer on its line, waits until the handler is done (`sessions_to_end`).
+//!
+//! Clients' side: [`Exchanges`], [`Lines`], [`Batches`]. The exit's side: [`Requests`],
 //! [`Subscriptions`], [`Capabilities`]. What lasts longer than a request: [`Sessions`], [`Listens`].
 //!
 //! - `messages`: what clients send, up to the method;

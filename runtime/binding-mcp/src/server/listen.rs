@@ -129,7 +129,9 @@ impl Listens {
 
     /// Where its updates go, once they may.
     pub(super) fn sink(&self, key: usize) -> Option<Sink> {
-        let listen = self.all.get(key)?;
+        let listen = self.all.get(key);
+        debug_assert!(listen.is_some(), "no listen {key}");
+        let listen = listen?;
         (listen.unconfirmed == 0).then_some(listen.sink)
     }
 

@@ -275,6 +275,7 @@ impl Requests {
 
     /// The same without a reason: nobody is to be told.
     pub(super) fn cancel(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Closed> {
+        debug_assert!(self.all.contains(key), "no request {key}");
         let request = self.remove(cx, key)?;
         cx.terminate(request.stream, None, None);
         Some(self.close(cx, request, CallOutcome::Cancelled, None))
