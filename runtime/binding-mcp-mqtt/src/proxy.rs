@@ -462,8 +462,10 @@ impl Binding for McpMqtt {
                         exchange.refuse(cx, stopping());
                     }
                     Work::Session(_) | Work::Subscribe(_) => exchange.leave(cx),
-                    // What comes to its end by itself may do so.
-                    _ => {}
+                    _ => {
+                        let step = exchange.work.stopping();
+                        exchange.apply(cx, step);
+                    }
                 }
             }
             self.settle(cx, index);

@@ -113,6 +113,16 @@ impl Work {
         }
     }
 
+    /// The engine stops: what waits for messages waits no longer. What waits for the broker is answered
+    /// when the broker does, or when `mqtt · client` gives that up.
+    pub(crate) fn stopping(&mut self) -> Step {
+        match self {
+            Self::Receive(receive) if receive.confirmed => receive.enough(),
+            Self::Read(read) if read.confirmed => read.stopping(),
+            _ => Step::Wait,
+        }
+    }
+
     /// Whether the mqtt stream is in order, so that an END is the way to leave it.
     pub(crate) const fn is_settled(&self) -> bool {
         match self {

@@ -146,7 +146,9 @@ async fn stop(
 ) -> usize {
     handle.shutdown_edges();
     let now = handle.now();
-    handle.with_worker(|worker| worker.shutdown(now));
+    let micros = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
+    let limit = tidegate_engine::Duration::from_micros(micros);
+    handle.with_worker(|worker| worker.shutdown_within(now, limit));
     rest(handle, relay, commands, within).await;
     // Whoever passes something from now on learns that nobody is here.
     commands.close();

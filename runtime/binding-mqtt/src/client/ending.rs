@@ -152,7 +152,9 @@ impl Connection {
                 continue;
             };
             match &stream.kind {
-                Kind::Publish(publication) if publication.is_outstanding() => {}
+                Kind::Publish(publication) if publication.is_outstanding() => {
+                    w.hasten(key);
+                }
                 Kind::Session(Session { accepted: true }) => {
                     w.cx.end(stream.id, Frame::end());
                     self.leave(w, key, None);
