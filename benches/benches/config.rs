@@ -6,17 +6,15 @@
 )]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use tidegate::house::Tidegate;
-use tidegate_scenarios::House as _;
+use tidegate::registry::registry;
 
 fn load(c: &mut Criterion) {
     let text = include_str!("../../config/two-brokers.yaml");
-    let house = Tidegate::default();
+    let registry = registry();
     let environment = |_: &str| Some("secret".to_owned());
     c.bench_function("config", |b| {
         b.iter(|| {
-            tidegate_config::load("config.yaml", text, house.registry(), &environment)
-                .expect("a config")
+            tidegate_config::load("config.yaml", text, &registry, &environment).expect("a config")
         });
     });
 }

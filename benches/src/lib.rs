@@ -5,6 +5,7 @@
 //! Benches time it, and `scripts/cost` counts its instructions and allocations.
 #![forbid(unsafe_code)]
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::missing_panics_doc,
     clippy::panic,

@@ -3,22 +3,23 @@
 
 use libfuzzer_sys::fuzz_target;
 use tidegate_binding_mcp::{proxy, server};
-use tidegate_config::{Descriptor, Onward, Protocol, Registry};
+use tidegate_config::{Descriptor, Protocol, Registry};
 
-fn registry() -> Registry {
+fn registry() -> Registry<()> {
     Registry::new(vec![
         Descriptor::of::<server::Options>("mcp", "server", "")
             .accepts(&[Protocol::Http])
-            .produces(Protocol::Mcp, Onward::Exit),
+            .exit(Protocol::Mcp),
         Descriptor::of::<proxy::Options>("mcp", "proxy", "")
             .accepts(&[Protocol::Mcp])
-            .produces(Protocol::Mcp, Onward::ExitOrRoutes),
+            .exit(Protocol::Mcp)
+            .routes::<proxy::Condition>(),
         Descriptor::of::<tidegate_binding_mcp_mqtt::Options>("mcp_mqtt", "proxy", "")
             .accepts(&[Protocol::Mcp])
-            .produces(Protocol::Mqtt, Onward::Exit),
+            .exit(Protocol::Mqtt),
         Descriptor::of::<tidegate_binding_mqtt::client::Options>("mqtt", "client", "")
             .accepts(&[Protocol::Mqtt])
-            .produces(Protocol::Bytes, Onward::Exit),
+            .exit(Protocol::Bytes),
     ])
 }
 

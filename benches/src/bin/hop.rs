@@ -3,7 +3,11 @@
 //! `hop N` lets a frame hop N times and ends, so that the difference of two runs is that of their
 //! hops; `hop --time` prints what one takes in nanoseconds, in the fastest of many rounds.
 
-#![allow(clippy::print_stdout, reason = "its output is the figure")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "it measures time, and its output is the figure"
+)]
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

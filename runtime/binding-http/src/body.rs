@@ -3,12 +3,11 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use smallvec::SmallVec;
+use tidegate_json::{Gather, Parts};
 use tokio::time::sleep;
 
 use crate::HttpServer;
@@ -16,15 +15,6 @@ use crate::refusal::Refusal;
 
 /// How much of a body that is too large is read on, so that the client gets to read the answer.
 const DISCARDED_MAX: usize = 64 * 1024 * 1024;
-/// After how many parts of a body the small ones are gathered.
-const PARTS_MAX: usize = 64;
-/// A part of fewer bytes is small.
-const SMALL: usize = 4 * 1024;
-/// How many bytes are gathered to one part.
-const GATHERED: usize = 64 * 1024;
-
-/// A body in parts; nearly always one or two.
-pub(crate) type Parts = SmallVec<[Bytes; 2]>;
 
 /// How long a body may still take when the engine stops: a client that is sending it gets its answer,
 /// and one that is silent does not hold the stop.
@@ -65,7 +55,7 @@ pub(crate) async fn gather(mut body: Incoming, limit: usize, asks: bool) -> Resu
     if too_large && asks {
         return Err(TOO_LARGE);
     }
-    let mut parts = Gathered::default();
+    let mut parts = Gather::new();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BROKEN)?.into_data() else {
@@ -74,7 +64,7 @@ pub(crate) async fn gather(mut body: Incoming, limit: usize, asks: bool) -> Resu
         length += data.len();
         if too_large || length > limit {
             too_large = true;
-            parts = Gathered::default();
+            parts = Gather::new();
             if length > DISCARDED_MAX {
                 break;
             }
@@ -85,39 +75,6 @@ pub(crate) async fn gather(mut body: Incoming, limit: usize, asks: bool) -> Resu
     if too_large {
         Err(TOO_LARGE)
     } else {
-        Ok(parts.finish())
-    }
-}
-
-/// A body's parts, in the buffers in which they were read; but a body that comes in very many small
-/// ones costs no more memory than another: those are gathered.
-#[derive(Default)]
-struct Gathered {
-    whole: Parts,
-    small: BytesMut,
-}
-
-impl Gathered {
-    fn push(&mut self, part: Bytes) {
-        if self.whole.len() >= PARTS_MAX && part.len() < SMALL {
-            self.small.extend_from_slice(&part);
-            if self.small.len() >= GATHERED {
-                self.whole.push(self.small.split().freeze());
-            }
-        } else if !part.is_empty() {
-            self.settle();
-            self.whole.push(part);
-        }
-    }
-
-    fn settle(&mut self) {
-        if !self.small.is_empty() {
-            self.whole.push(self.small.split().freeze());
-        }
-    }
-
-    fn finish(mut self) -> Parts {
-        self.settle();
-        self.whole
+        Ok(parts.take())
     }
 }

@@ -7,10 +7,9 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use bytes::Bytes;
 use tidegate_driver::Handle;
 use tidegate_engine::{BindingId, Context, Fifo, PendingData, StreamId, Token};
+use tidegate_json::Parts;
 use tidegate_streams::http_stream::{HttpBeginEx, HttpResponse};
-use tidegate_streams::{BeginEx, Data, DataFlags, Frame, Pooled};
-
-use crate::body::Parts;
+use tidegate_streams::{BeginEx, Data, Frame, Pooled};
 
 /// An exchange.
 pub(crate) struct Exchange {
@@ -69,18 +68,8 @@ impl Exchange {
     /// Sends the request's body, as far as there is credit.
     pub(crate) fn send_body(&self, cx: &mut Context<'_>, parts: Parts) {
         let mut state = self.state.borrow_mut();
-        let count = parts.len();
-        for (index, payload) in parts.into_iter().enumerate() {
-            let flags = DataFlags::of(index == 0, index + 1 == count);
-            state.request.send(
-                cx,
-                self.stream,
-                Data {
-                    flags,
-                    payload,
-                    extension: None,
-                },
-            );
+        for data in Data::of_message(parts) {
+            state.request.send(cx, self.stream, data);
         }
         state.request_ended = true;
         self.end_request(cx, &state);

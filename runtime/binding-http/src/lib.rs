@@ -15,6 +15,7 @@
 //! closed after `headerTimeout` for a head, `idleTimeout` between requests, and `writeTimeout` for a
 //! write of which the client takes nothing; a body has `bodyTimeout` (408).
 #![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "an edge works in real time")]
 
 mod activity;
 mod body;
@@ -75,11 +76,12 @@ pub fn attach(
 ) -> Result<(BindingId, SocketAddr), StartError> {
     let listen = listening.unwrap_or(options.listen.0);
     let shares = listening.is_some();
-    let listener = listener::bind(listen, shares)
-        .map_err(|error| StartError::Edge(format!("cannot listen on {listen}: {error}")))?;
-    let listening = listener
-        .local_addr()
-        .map_err(|error| StartError::Edge(format!("cannot listen on {listen}: {error}")))?;
+    let refused = |error| StartError::Listen {
+        address: listen,
+        error,
+    };
+    let listener = listener::bind(listen, shares).map_err(refused)?;
+    let listening = listener.local_addr().map_err(refused)?;
     if !shares && !listening.ip().is_loopback() {
         tracing::warn!(
             %listening,

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tidegate_options::{positive, positive_or_absent};
 
 /// Options of `http · server`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -18,27 +19,33 @@ pub struct Options {
     #[serde(default = "body_size")]
     pub max_body_size: usize,
     /// How many connections each worker serves at a time; more wait.
-    #[serde(default = "connections", deserialize_with = "at_least_one")]
+    #[serde(default = "connections", deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub max_connections: usize,
     /// The most connections of one client address that each worker serves at a time; one more is
     /// answered 503 and closed. IPv6 clients are counted by their /64 network. Behind a reverse proxy
     /// all clients have the proxy's address, so there is no limit of its own unless this is set.
-    #[serde(default, deserialize_with = "some_at_least_one")]
+    #[serde(default, deserialize_with = "positive_or_absent")]
+    #[schemars(range(min = 1))]
     pub max_connections_per_address: Option<usize>,
     /// How long a client may take to send a request's whole head, from its first byte or, for the
     /// first request, from the connection's start, in milliseconds.
-    #[serde(default = "header_timeout", deserialize_with = "at_least_one")]
+    #[serde(default = "header_timeout", deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub header_timeout: u64,
     /// How long a client may take to send a request's whole body, in milliseconds.
-    #[serde(default = "body_timeout", deserialize_with = "at_least_one")]
+    #[serde(default = "body_timeout", deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub body_timeout: u64,
     /// How long a connection may be idle between two requests, in milliseconds. The default is longer
     /// than the 60 s for which common proxies keep a connection.
-    #[serde(default = "idle_timeout", deserialize_with = "at_least_one")]
+    #[serde(default = "idle_timeout", deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub idle_timeout: u64,
     /// How long a client may take nothing of what is written to it, in milliseconds. A slow client
     /// that takes a part within this time stays; an event stream with nothing to write does too.
-    #[serde(default = "write_timeout", deserialize_with = "at_least_one")]
+    #[serde(default = "write_timeout", deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub write_timeout: u64,
     /// Sites whose pages may use the endpoint, as they stand in `Origin`: `https://app.example`. On a
     /// loopback address, http and https pages from this machine may always.
@@ -50,6 +57,8 @@ pub struct Options {
     #[serde(default)]
     pub allowed_hosts: Vec<String>,
 }
+
+impl tidegate_options::Options for Options {}
 
 fn path() -> String {
     "/mcp".to_owned()
@@ -87,29 +96,6 @@ fn absolute_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
     Err(serde::de::Error::custom(
         "a path starts with '/' and has no query: /mcp",
     ))
-}
-
-/// Of a limit of 0, nothing could be served.
-fn at_least_one<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de> + PartialEq + Default,
-{
-    let value = T::deserialize(deserializer)?;
-    if value == T::default() {
-        return Err(serde::de::Error::custom("write 1 or more"));
-    }
-    Ok(value)
-}
-
-fn some_at_least_one<'de, D>(deserializer: D) -> Result<Option<usize>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    match Option::deserialize(deserializer)? {
-        Some(0) => Err(serde::de::Error::custom("write 1 or more")),
-        limit => Ok(limit),
-    }
 }
 
 /// An address to listen on.
@@ -157,9 +143,6 @@ fn parse(text: &str) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use serde::de::IntoDeserializer as _;
-    use serde::de::value::{Error, U64Deserializer};
-
     use super::*;
 
     #[test]
@@ -176,16 +159,5 @@ mod tests {
             let expected = expected.map(|text| text.parse().expect("an address"));
             assert_eq!(parse(text), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn limits_of_0_are_refused() {
-        let number = |value: u64| -> U64Deserializer<Error> { value.into_deserializer() };
-        assert_eq!(at_least_one(number(1)), Ok(1u64));
-        let refused = at_least_one::<_, usize>(number(0));
-        assert_eq!(
-            refused.map_err(|it| it.to_string()),
-            Err("write 1 or more".to_owned())
-        );
     }
 }

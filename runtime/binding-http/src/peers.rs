@@ -3,8 +3,8 @@
 //! Bounded by the connections there are: an address without one is not kept.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const LOG_INTERVAL: Duration = Duration::from_mins(1);
 /// The connections of all addresses.
 pub(crate) struct Peers {
     limit: usize,
-    connections: RefCell<HashMap<IpAddr, usize>>,
+    connections: RefCell<BTreeMap<IpAddr, usize>>,
     refused: Cell<u64>,
     logged: Cell<Option<Instant>>,
 }

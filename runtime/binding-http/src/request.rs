@@ -12,11 +12,12 @@ use http::{HeaderMap, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tidegate_engine::Token;
+use tidegate_json::Parts;
 use tidegate_streams::http_stream::{HttpRequest, HttpResponse};
 
 use crate::HttpServer;
 use crate::activity::ActiveRequest;
-use crate::body::{Parts, gather, within_its_time};
+use crate::body::{gather, within_its_time};
 use crate::exchange::Exchange;
 use crate::framing;
 use crate::origin::{self, Asked, Field};

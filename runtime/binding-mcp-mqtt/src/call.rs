@@ -1,18 +1,11 @@
 //! `tools/call` until its `params` are complete.
 
-use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
-use smallvec::SmallVec;
-use tidegate_json::{Document, Parts};
+use tidegate_json::{Document, Gather, Parts};
 use tidegate_streams::mcp::{McpReset, McpResetKind, McpToolsCall};
 use tidegate_streams::{Data, DataEx, Pooled};
 
 use crate::tools;
-
-/// Parts up to this number are kept as they came.
-const PARTS: usize = 64;
-/// Behind them, parts below this size are gathered: each part costs more than its bytes.
-const SMALL: usize = 4_096;
 
 /// Which tool is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,9 +47,7 @@ pub(crate) struct Call {
     pub(crate) header: TopicHeader,
     /// What was read of the params already, which came beside their first part.
     read: Option<Pooled<DataEx>>,
-    parts: SmallVec<[Bytes; 2]>,
-    gathered: BytesMut,
-    length: usize,
+    text: Gather,
     bound: usize,
 }
 
@@ -74,18 +65,15 @@ impl Call {
                 required: call.headers_required,
             },
             read: None,
-            parts: SmallVec::new(),
-            gathered: BytesMut::new(),
-            length: 0,
+            text: Gather::new(),
             bound,
         })
     }
 
     /// Takes a part; the params, if it was the last one.
     pub(crate) fn add(&mut self, mut data: Data) -> Result<Option<Params>, McpReset> {
-        let first = self.length == 0;
-        self.length += data.payload.len();
-        if self.length > self.bound {
+        let first = self.text.is_empty();
+        if self.text.len() + data.payload.len() > self.bound {
             return Err(too_large(self.bound));
         }
         let last = data.flags.is_fin();
@@ -98,31 +86,19 @@ impl Call {
         } else if first {
             self.read = data.extension.take();
         }
-        if self.parts.len() >= PARTS && data.payload.len() < SMALL {
-            self.gathered.extend_from_slice(&data.payload);
-        } else {
-            self.gather();
-            self.parts.push(data.payload);
-        }
+        self.text.push(data.payload);
         Ok(last.then(|| self.take()))
     }
 
     /// What has come.
     pub(crate) fn take(&mut self) -> Params {
-        self.gather();
-        let text = std::mem::take(&mut self.parts).into_iter().collect();
+        let text = self.text.take();
         if let Some(DataEx::Mcp(read)) = self.read.take().map(Pooled::into_inner)
             && let Some(document) = read.of_parts(&text)
         {
             return Params::Read(document);
         }
         Params::Text(text)
-    }
-
-    fn gather(&mut self) {
-        if !self.gathered.is_empty() {
-            self.parts.push(self.gathered.split().freeze());
-        }
     }
 }
 
@@ -136,6 +112,7 @@ fn too_large(bound: usize) -> McpReset {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use tidegate_streams::DataFlags;
 
     #[test]
@@ -145,7 +122,7 @@ mod tests {
         let mut sent = Vec::new();
         let mut params = None;
         for index in 0..10_000usize {
-            let size = if index % 1_000 == 999 { SMALL } else { 3 };
+            let size = if index % 1_000 == 999 { 4_096 } else { 3 };
             let payload = Bytes::from(vec![u8::try_from(index % 251).unwrap(); size]);
             sent.extend_from_slice(&payload);
             let flags = DataFlags::of(index == 0, index == 9_999);

@@ -7,7 +7,7 @@ use tidegate_engine::{
 };
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::mqtt::{MqttEnd, MqttReset, MqttUnsubscribe};
-use tidegate_streams::{BeginEx, Data, DataFlags, Frame, Pooled};
+use tidegate_streams::{BeginEx, Data, Frame, Pooled};
 
 use crate::result::{Answer, Failure};
 use crate::work::{Step, Work};
@@ -298,14 +298,8 @@ impl Exchange {
             self.end_mqtt(cx);
         }
         self.begin_reply(cx);
-        let last = answer.parts.count().saturating_sub(1);
         if let Some(caller) = &self.caller {
-            for (index, payload) in answer.parts.into_iter().enumerate() {
-                let data = Data {
-                    flags: DataFlags::of(index == 0, index == last),
-                    payload,
-                    extension: None,
-                };
+            for data in Data::of_message(answer.parts) {
                 self.reply.send(cx, caller.stream, data);
             }
         }

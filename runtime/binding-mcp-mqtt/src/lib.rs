@@ -41,5 +41,5 @@ mod tools;
 mod uri;
 mod work;
 
-pub use options::{Bounded, Options, TopicPattern};
+pub use options::{Options, TopicPattern};
 pub use proxy::McpMqtt;

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
+use tidegate_options::{Bounded, OptionWarning};
 use tidegate_streams::mqtt::topic::{TopicFilter, TopicLimits};
 
 use crate::result::shown;
@@ -61,19 +62,19 @@ impl Default for Options {
         Self {
             subscribe: None,
             publish: None,
-            read_timeout: Bounded(5_000),
-            receive_timeout: Bounded(5_000),
-            receive_limit: Bounded(1_000),
-            receive_bytes: Bounded(1 << 20),
+            read_timeout: Bounded::of(5_000),
+            receive_timeout: Bounded::of(5_000),
+            receive_limit: Bounded::of(1_000),
+            receive_bytes: Bounded::of(1 << 20),
             publish_expiry: None,
             topic_header: false,
             shared_subscriptions: false,
-            max_topic_levels: Bounded(128),
-            max_topic_length: Bounded(4_096),
+            max_topic_levels: Bounded::of(128),
+            max_topic_length: Bounded::of(4_096),
             // A body of 4 MiB, the default limit of the http binding, and something for base64
             // headers, batches and the like.
-            max_params: Bounded((4 << 20) + (64 << 10)),
-            max_sessions: Bounded(10_000),
+            max_params: Bounded::of((4 << 20) + (64 << 10)),
+            max_sessions: Bounded::of(10_000),
         }
     }
 }
@@ -83,6 +84,26 @@ impl<'de> Deserialize<'de> for Options {
         let options = Self::deserialize(deserializer)?;
         options.check_patterns().map_err(de::Error::custom)?;
         Ok(options)
+    }
+}
+
+impl tidegate_options::Options for Options {
+    fn warnings(&self) -> Vec<OptionWarning> {
+        let open = |key: &'static str, what: &str| OptionWarning {
+            key,
+            message: format!("'{key}' is not set, so clients can {what}"),
+            help: format!(
+                "list the topic filters that they need, e.g. {key}: [ plant/# ], or '#' for all"
+            ),
+        };
+        let mut warnings = Vec::new();
+        if self.subscribe.is_none() {
+            warnings.push(open("subscribe", "read every topic on the broker"));
+        }
+        if self.publish.is_none() {
+            warnings.push(open("publish", "publish to every topic on the broker"));
+        }
+        warnings
     }
 }
 
@@ -164,54 +185,6 @@ impl JsonSchema for TopicPattern {
     }
 }
 
-/// A whole number from `MIN` to `MAX`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounded<const MIN: u64, const MAX: u64>(u64);
-
-impl<const MIN: u64, const MAX: u64> Bounded<MIN, MAX> {
-    /// The number, if it is within the bounds.
-    pub const fn new(value: u64) -> Option<Self> {
-        if value < MIN || value > MAX {
-            return None;
-        }
-        Some(Self(value))
-    }
-
-    /// The number.
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-}
-
-impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Bounded<MIN, MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = u64::deserialize(deserializer)?;
-        Self::new(value).ok_or_else(|| {
-            de::Error::custom(format!("{value} is out of range; write {MIN} to {MAX}"))
-        })
-    }
-}
-
-impl<const MIN: u64, const MAX: u64> JsonSchema for Bounded<MIN, MAX> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        format!("From{MIN}To{MAX}").into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
-    }
-}
-
-impl<const MIN: u64, const MAX: u64> serde::Serialize for Bounded<MIN, MAX> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(self.0)
-    }
-}
-
 impl serde::Serialize for TopicPattern {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0.as_str())
@@ -242,6 +215,18 @@ mod tests {
     }
 
     #[test]
+    fn an_option_that_leaves_everything_open_is_warned_of() {
+        use tidegate_options::Options as _;
+        let keys = |json: &str| -> Vec<&str> {
+            let warnings = read(json).expect("valid options").warnings();
+            warnings.iter().map(|warning| warning.key).collect()
+        };
+        assert_eq!(keys("{}"), ["subscribe", "publish"]);
+        assert_eq!(keys(r#"{"subscribe":["a/+"]}"#), ["publish"]);
+        assert!(keys(r##"{"subscribe":["#"],"publish":[]}"##).is_empty());
+    }
+
+    #[test]
     fn what_cannot_be_worked_with_is_refused_with_what_would_be_right() {
         for (json, told) in [
             (
@@ -262,9 +247,9 @@ mod tests {
                 r#"{"publish":["a","abcdef"],"maxTopicLength":5}"#,
                 "the pattern 'abcdef': it is 6 bytes long and at most 5 are allowed (maxTopicLength)",
             ),
-            (r#"{"readTimeout":0}"#, "write 1 to 3600000"),
-            (r#"{"receiveLimit":-1}"#, "invalid value"),
-            (r#"{"receiveBytes":3}"#, "write 1024 to"),
+            (r#"{"readTimeout":0}"#, "use 1 to 3600000"),
+            (r#"{"receiveLimit":-1}"#, "-1 is out of range"),
+            (r#"{"receiveBytes":3}"#, "use 1024 to"),
             (r#"{"publishExpiry":4294967296}"#, "out of range"),
             (r#"{"routes":[]}"#, "unknown field `routes`"),
         ] {

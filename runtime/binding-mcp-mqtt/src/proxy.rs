@@ -162,7 +162,7 @@ impl McpMqtt {
         let bound = self.settings.result_bound;
         let (begin, work) = match request {
             Request::Lifecycle => {
-                let identity = session::mint(cx);
+                let identity = cx.mint_identity();
                 self.sessions.insert(identity.clone(), index);
                 let begin = reply(session::begin(identity.clone()));
                 (begin, Work::Session(identity))

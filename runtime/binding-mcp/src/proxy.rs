@@ -14,6 +14,7 @@
 //!   whose URIs get a prefix are gathered first, up to `maxResultSize`.
 
 mod binding;
+mod condition;
 mod list;
 mod names;
 mod options;
@@ -25,4 +26,5 @@ mod splice;
 mod tests;
 
 pub use binding::{McpProxy, Route};
+pub use condition::{Condition, Toolkit};
 pub use options::Options;

@@ -18,27 +18,33 @@
 
 mod batch;
 mod binding;
+mod caller;
+mod calls;
 mod capabilities;
+mod challenge;
 mod deadline;
-mod envelope;
 mod era;
 mod errors;
-mod events;
+pub mod events;
 mod headers;
 mod http;
 mod initialize;
+mod key;
 mod line;
 mod listen;
-mod methods;
-mod notifications;
 mod options;
-mod output;
+mod payload;
 mod request;
 mod result;
 mod session;
+mod session_id;
+mod sink;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod under_way;
+mod updates;
+mod wishes;
 
 pub use binding::McpServer;
 pub use options::Options;

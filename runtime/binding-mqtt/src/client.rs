@@ -68,4 +68,4 @@ mod tests;
 mod waiting;
 
 pub use binding::MqttClient;
-pub use options::{Bounded, Name, NameError, Options, Password, Reconnect};
+pub use options::{Name, NameError, Options, Password, Reconnect};

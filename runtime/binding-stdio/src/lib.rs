@@ -17,10 +17,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use tidegate_driver::{Assembly, Edge, Handle, Stop};
 use tidegate_engine::MeterKind::Counter;
 use tidegate_engine::{At, BindingId, Meter, PendingData, StreamId, Token};
+use tidegate_options::positive;
 use tidegate_streams::line::{LineBegin, LineOversized};
 use tidegate_streams::{Data, DataFlags, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -36,16 +37,12 @@ const WINDOW: u32 = 256 * 1024;
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
     /// The longest line taken, in bytes.
-    #[serde(deserialize_with = "at_least_one")]
+    #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub max_line_size: usize,
 }
 
-fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    match usize::deserialize(deserializer)? {
-        0 => Err(serde::de::Error::custom("write 1 or more")),
-        value => Ok(value),
-    }
-}
+impl tidegate_options::Options for Options {}
 
 impl Default for Options {
     fn default() -> Self {

@@ -289,7 +289,7 @@ fn a_limit_of_0_is_refused() {
         Options::deserialize(serde::de::value::MapDeserializer::new(config))
     };
     assert_eq!(read(1).map(|options| options.max_line_size), Ok(1));
-    assert!(read(0).is_err_and(|error| error.to_string() == "write 1 or more"));
+    assert!(read(0).is_err_and(|error| error.to_string() == "must be at least 1"));
 }
 
 /// An input that cannot be read.

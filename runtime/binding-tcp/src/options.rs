@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
+use tidegate_options::positive;
 
 /// Options of `tcp · client`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -14,7 +15,8 @@ pub struct Options {
     #[serde(default = "mqtt_port")]
     pub port: u16,
     /// How long a connection attempt may take over all of the peer's addresses, in milliseconds.
-    #[serde(default = "connect_timeout", deserialize_with = "at_least_one")]
+    #[serde(default = "connect_timeout", deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub connect_timeout: u64,
 }
 
@@ -46,10 +48,13 @@ fn fault(host: &str) -> Option<String> {
         _ => (name, ""),
     };
     let name = name.trim_matches(['[', ']']);
-    let instead = match port {
+    let mut instead = match port {
         "" => format!("host: {name}"),
         port => format!("host: {name} and port: {port}"),
     };
+    if authority.contains('@') {
+        instead.push_str(", and username and password in the options of mqtt · client");
+    }
     // The value itself is not repeated: a URL may hold a password.
     match scheme {
         _ if name.is_empty() => {
@@ -65,13 +70,7 @@ fn fault(host: &str) -> Option<String> {
     }
 }
 
-/// No connection is made within no time.
-fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    match u64::deserialize(deserializer)? {
-        0 => Err(serde::de::Error::custom("write 1 or more")),
-        value => Ok(value),
-    }
-}
+impl tidegate_options::Options for Options {}
 
 impl Options {
     /// The peer as `host:port`, as errors name it.
@@ -86,8 +85,7 @@ impl Options {
 
 #[cfg(test)]
 mod tests {
-    use serde::de::IntoDeserializer as _;
-    use serde::de::value::{Error, MapDeserializer, U64Deserializer};
+    use serde::de::value::{Error, MapDeserializer};
 
     use super::*;
 
@@ -114,7 +112,8 @@ mod tests {
             ("mqtt://broker", "this is a URL; write host: broker"),
             (
                 "tcp://user:word@broker:1884/x",
-                "this is a URL; write host: broker and port: 1884",
+                "this is a URL; write host: broker and port: 1884, and username and password in the \
+                 options of mqtt · client",
             ),
             (
                 "mqtts://broker:8883",
@@ -140,12 +139,5 @@ mod tests {
         for host in ["localhost", "::1", "2001:db8::1", "192.0.2.1"] {
             assert!(read(host).is_ok(), "{host}");
         }
-    }
-
-    #[test]
-    fn no_time_to_connect_is_refused() {
-        let number = |value: u64| -> U64Deserializer<Error> { value.into_deserializer() };
-        assert_eq!(at_least_one(number(1)), Ok(1));
-        assert!(at_least_one(number(0)).is_err());
     }
 }

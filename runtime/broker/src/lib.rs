@@ -18,10 +18,11 @@ use mqtt5::broker::{BrokerConfig, MqttBroker};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
+use tidegate_options::{Bounded, positive};
 use tokio::sync::oneshot;
 
 /// The largest packet that MQTT can express, in bytes (MQTT 5.0, 2.1.4).
-const PACKET_SIZE_MAX: u32 = 268_435_455;
+const PACKET_SIZE_MAX: u64 = 268_435_455;
 
 /// Options of `mqtt · broker`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -31,11 +32,14 @@ pub struct Options {
     #[serde(deserialize_with = "loopback")]
     pub listen: SocketAddr,
     /// The largest packet taken, in bytes.
-    #[serde(deserialize_with = "packet_size")]
-    pub max_packet_size: u32,
+    pub max_packet_size: Bounded<1_024, PACKET_SIZE_MAX>,
     /// How many clients may be connected at a time.
+    #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub max_clients: u16,
     /// How many retained messages are kept.
+    #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub max_retained: u32,
 }
 
@@ -43,7 +47,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
-            max_packet_size: 8 * 1024 * 1024,
+            max_packet_size: Bounded::of(8 * 1024 * 1024),
             max_clients: 1_000,
             max_retained: 10_000,
         }
@@ -62,15 +66,7 @@ fn loopback<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D:
     )))
 }
 
-fn packet_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    let size = u32::deserialize(deserializer)?;
-    if (1_024..=PACKET_SIZE_MAX).contains(&size) {
-        return Ok(size);
-    }
-    Err(serde::de::Error::custom(format!(
-        "a packet's size is 1024 to {PACKET_SIZE_MAX} bytes, not {size}"
-    )))
-}
+impl tidegate_options::Options for Options {}
 
 /// The broker could not be started.
 #[derive(Debug, Error)]
@@ -195,7 +191,7 @@ fn configured(options: &Options) -> BrokerConfig {
     BrokerConfig {
         bind_addresses: vec![options.listen],
         max_clients: usize::from(options.max_clients),
-        max_packet_size: options.max_packet_size as usize,
+        max_packet_size: options.max_packet_size.size(),
         max_subscriptions_per_client: 1_000,
         max_retained_messages: options.max_retained as usize,
         storage_config: storage,

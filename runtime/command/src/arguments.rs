@@ -45,10 +45,21 @@ Examples:
         #[command(flatten)]
         logging: Logging,
     },
-    /// Check a config and report every fault in it.
+    /// Check a config and report every fault in it, with line and column.
+    #[command(after_help = "Exit codes:
+  0     the config is valid; warnings may have been printed
+  1     the config has faults, or cannot be read
+
+Examples:
+  tidegate validate --config plant.yaml
+  tidegate validate --config plant.yaml --allow-missing-env    in CI, without its secrets")]
     Validate {
         #[command(flatten)]
         config: ConfigFile,
+        /// Warn of environment variables that are not set, and do not check the values that they
+        /// stand for.
+        #[arg(long)]
+        allow_missing_env: bool,
     },
     /// Print the JSON Schema of the config.
     Schema,
@@ -61,9 +72,10 @@ Examples:
         /// Exit after the tour instead of staying up.
         #[arg(long)]
         once: bool,
-        /// The MCP endpoint's port on 127.0.0.1; 0 takes any free one.
-        #[arg(long, default_value_t = 7114)]
-        port: u16,
+        /// The MCP endpoint's port on 127.0.0.1; 0 takes any free one. Default: 7114, or any free one
+        /// with --once.
+        #[arg(long)]
+        port: Option<u16>,
         #[command(flatten)]
         logging: Logging,
     },

@@ -5,11 +5,12 @@ mod snippets;
 mod tour;
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use tidegate_broker::Broker;
 use tidegate_config::LoadError;
-use tidegate_driver::Assembly;
+use tidegate_driver::{Assembly, StartError};
 use tidegate_engine::BindingId;
 
 pub(crate) use tour::TourError;
@@ -17,16 +18,24 @@ pub(crate) use tour::TourError;
 use crate::arguments::Logging;
 use crate::assembly::Extras;
 use crate::console::{faint, say};
+use crate::factory::BrokerError;
 use crate::failure::Failure;
 use crate::{logging, registry, serve};
 
 /// The config that the demo runs.
 const CONFIG: &str = include_str!("demo/demo.yaml");
 
+/// Where the endpoint of a demo that stays up listens, unless told otherwise.
+const PORT: u16 = 7114;
+
 /// Runs the demo: once, or until a signal.
-pub(crate) fn run(once: bool, port: u16, logs: &Logging) -> Result<ExitCode, Failure> {
+pub(crate) fn run(once: bool, port: Option<u16>, logs: &Logging) -> Result<ExitCode, Failure> {
     logging::start(logs)?;
-    let broker_port = free_port()?;
+    let port = port.unwrap_or(if once { 0 } else { PORT });
+    // It listens before the config names its port, so nobody else can take the port in between. It
+    // stops when the gateway has.
+    let broker = start_broker()?;
+    let broker_port = broker.local_addr().port();
     let environment = |name: &str| match name {
         "TIDEGATE_DEMO_PORT" => Some(port.to_string()),
         "TIDEGATE_DEMO_BROKER_PORT" => Some(broker_port.to_string()),
@@ -38,21 +47,51 @@ pub(crate) fn run(once: bool, port: u16, logs: &Logging) -> Result<ExitCode, Fai
     let extras = Extras {
         attach: Some(attach_devices),
     };
-    serve(&config, extras, async |gateway| {
-        gateway.announce().await;
-        say("");
-        if let Some(endpoint) = gateway.address("http0") {
+    let served = serve(&config, extras, async |gateway| {
+        let endpoint = gateway.address("http0");
+        announce(broker.local_addr(), endpoint.filter(|_| !once));
+        if let Some(endpoint) = endpoint {
             tour::walk(endpoint).await?;
-            snippets::print(endpoint);
+            if !once {
+                snippets::print(endpoint);
+            }
         }
         if once {
+            say("");
+            say(
+                "The tour is over. `tidegate demo` takes it and stays up for an MCP client of yours.",
+            );
             return Ok("the tour is over");
         }
         say(faint(
             "The endpoint and the simulated devices stay up; Ctrl-C ends them.",
         ));
         std::future::pending().await
+    });
+    served.map_err(|failure| match failure {
+        Failure::Start(StartError::Listen { address, error }) => {
+            Failure::DemoPort { address, error }
+        }
+        failure => failure,
     })
+}
+
+fn start_broker() -> Result<Broker, BrokerError> {
+    let options = tidegate_broker::Options {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        ..tidegate_broker::Options::default()
+    };
+    Ok(Broker::start(&options)?)
+}
+
+/// Tells what is up. The endpoint of a demo that exits behind its tour is nobody's to use.
+fn announce(broker: SocketAddr, endpoint: Option<SocketAddr>) {
+    say(concat!("tidegate ", env!("CARGO_PKG_VERSION"), " · demo"));
+    say(format!("  broker      mqtt://{broker} (embedded)"));
+    if let Some(endpoint) = endpoint {
+        say(format!("  listening   http://{endpoint}/mcp"));
+    }
+    say("");
 }
 
 fn attach_devices(assembly: &mut Assembly, bindings: &BTreeMap<String, BindingId>) {
@@ -65,7 +104,16 @@ fn attach_devices(assembly: &mut Assembly, bindings: &BTreeMap<String, BindingId
     }
 }
 
-/// A port that nobody listens on, so that the demo runs beside a broker that is there already.
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_broker_listens_on_the_port_that_the_config_is_given() {
+        let broker = start_broker().expect("a free port");
+        let port = broker.local_addr().port();
+        assert_ne!(port, 0);
+        let connected = std::net::TcpStream::connect(("127.0.0.1", port));
+        assert!(connected.is_ok(), "{connected:?}");
+    }
 }

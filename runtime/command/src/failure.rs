@@ -22,7 +22,19 @@ pub(crate) enum Failure {
     /// The embedded broker cannot start.
     #[cfg(feature = "broker")]
     #[error(transparent)]
-    Broker(#[from] tidegate_broker::StartError),
+    Broker(#[from] crate::factory::BrokerError),
+    /// The demo's endpoint cannot listen.
+    #[cfg(feature = "broker")]
+    #[error(
+        "cannot listen on {address}: {error}; use another port with --port, or any free one with \
+         --port 0"
+    )]
+    DemoPort {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
     /// The demo's tour did not come to its end.
     #[cfg(feature = "broker")]
     #[error("the tour broke off: {0}")]

@@ -3,19 +3,25 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::process::ExitCode;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tidegate_config::Config;
+#[cfg(feature = "broker")]
+use tidegate_config::Descriptor;
 use tidegate_driver::{Engine, ShutdownReport};
 use tidegate_engine::Limits;
 use tokio::time::timeout;
 
-use crate::assembly::{self, Extras, Listening};
+use crate::assembly::{self, Extras};
 use crate::console::say;
+#[cfg(feature = "broker")]
+use crate::factory::Factory;
+use crate::factory::Listening;
 use crate::failure::Failure;
 use crate::passwords;
 use crate::probe::{Answer, Probes};
+#[cfg(feature = "broker")]
+use crate::registry::registry;
 use crate::signals::{Signal, Signals};
 
 /// How long a stop waits for the figures of workers that may hang.
@@ -35,11 +41,10 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts everything that a config declares.
     pub(crate) fn start(config: &Config, extras: Extras) -> Result<Self, Failure> {
-        for warning in config
-            .warnings
-            .iter()
-            .chain(&passwords::unprotected(config))
-        {
+        for warning in &config.warnings {
+            tracing::warn!("{}", warning.with_help());
+        }
+        for warning in passwords::unprotected(config) {
             tracing::warn!("{warning}");
         }
         #[cfg(feature = "broker")]
@@ -50,7 +55,7 @@ impl Gateway {
             .unwrap_or_else(|| u16::try_from(cores).unwrap_or(u16::MAX));
         let listening = Listening::default();
         let probes = Probes::new(config);
-        let (shared, declared) = (Arc::clone(&listening), config.clone());
+        let (shared, declared) = (listening.clone(), config.clone());
         let asking = probes.clone();
         let engine = Engine::start(workers, Limits::default(), move |assembly| {
             assembly::attach(&declared, extras, &shared, assembly)?;
@@ -70,11 +75,7 @@ impl Gateway {
 
     /// Where a binding listens.
     pub(crate) fn address(&self, binding: &str) -> Option<SocketAddr> {
-        let listening = self
-            .listening
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        listening.get(binding).copied()
+        self.listening.address(binding)
     }
 
     /// Tells where it listens, and which brokers accept it.
@@ -260,16 +261,12 @@ impl Stopped {
 
 #[cfg(feature = "broker")]
 fn start_brokers(config: &Config) -> Result<Vec<(String, tidegate_broker::Broker)>, Failure> {
+    let registry = registry();
     let mut brokers = Vec::new();
     for binding in &config.bindings {
-        if binding.r#type == "mqtt" && binding.kind == "broker" {
-            let options: tidegate_broker::Options = binding
-                .options()
-                .map_err(tidegate_config::LoadError::from)?;
-            brokers.push((
-                binding.name.clone(),
-                tidegate_broker::Broker::start(&options)?,
-            ));
+        let kind = registry.find(&binding.r#type, &binding.kind);
+        if let Some(Factory::Broker(start)) = kind.map(Descriptor::factory) {
+            brokers.push((binding.name.clone(), start(binding)?));
         }
     }
     Ok(brokers)

@@ -1,24 +1,24 @@
 //! The `tidegate` command: a gateway between AI agents (MCP) and machines (MQTT).
 #![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "the command runs in real time")]
 
 mod arguments;
 mod assembly;
 #[cfg(feature = "bench")]
 mod bench;
-mod bindings;
 mod client;
 mod console;
 #[cfg(feature = "broker")]
 mod demo;
+pub mod factory;
 mod failure;
 mod gateway;
-pub mod house;
 mod log_levels;
 mod logging;
 mod outlet;
 mod passwords;
 mod probe;
-mod registry;
+pub mod registry;
 mod signals;
 mod spec;
 
@@ -32,6 +32,7 @@ use console::{FlushAtEnd, say};
 use failure::Failure;
 use gateway::Gateway;
 use signals::Signals;
+use tidegate_config::MissingVariables;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
@@ -49,7 +50,10 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Start { config, logging } => return start(&config, &logging),
-        Command::Validate { config } => validate(&config)?,
+        Command::Validate {
+            config,
+            allow_missing_env,
+        } => validate(&config, allow_missing_env)?,
         Command::Schema => {
             let schema = tidegate_config::schema(&registry::registry());
             say(serde_json::to_string_pretty(&schema)?);
@@ -79,16 +83,24 @@ fn read(config: &ConfigFile) -> Result<tidegate_config::Config, Failure> {
     )?)
 }
 
-fn validate(config: &ConfigFile) -> Result<(), Failure> {
-    let read = read(config)?;
-    for warning in &read.warnings {
-        say(format!("warning: {warning}"));
+fn validate(config: &ConfigFile, allow_missing_env: bool) -> Result<(), Failure> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let missing = if allow_missing_env {
+        MissingVariables::Allowed
+    } else {
+        MissingVariables::Refused
+    };
+    let registry = registry::registry();
+    let valid = tidegate_config::validate(&config.path, &registry, &environment, missing)?;
+    for warning in &valid.warnings {
+        say(format!("warning: {}", warning.with_help()));
     }
-    say(format!(
-        "{} is in order: {} bindings",
-        config.path.display(),
-        read.bindings.len()
-    ));
+    let (file, bindings) = (config.path.display(), valid.bindings);
+    say(match valid.warnings.len() {
+        0 => format!("{file} is valid: {bindings} bindings"),
+        1 => format!("{file} is valid: {bindings} bindings, 1 warning"),
+        warnings => format!("{file} is valid: {bindings} bindings, {warnings} warnings"),
+    });
     Ok(())
 }
 

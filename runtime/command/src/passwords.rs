@@ -26,7 +26,7 @@ pub(crate) fn unprotected(config: &Config) -> Vec<String> {
 
 /// What a binding reaches without anything between, where its exit is `tcp · client`.
 pub(crate) fn peer(config: &Config, binding: &Binding) -> Option<tcp::Options> {
-    let exit = config.bindings.get(binding.exit?)?;
+    let exit = config.bindings.get(binding.exits.first()?.binding)?;
     (exit.r#type == "tcp").then(|| exit.options().ok())?
 }
 

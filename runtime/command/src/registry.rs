@@ -1,65 +1,160 @@
-//! Every kind of binding, as the config sees it. A new binding has one entry here and one in
-//! [`crate::assembly`].
+//! Every kind of binding. A new one has one entry here: what a config may say of it, and the factory
+//! that makes it for gateways and scenarios alike.
 
 use tidegate_binding_mcp::{proxy, server};
 use tidegate_binding_mqtt::client;
-use tidegate_config::{Descriptor, Onward, Protocol, Registry};
+use tidegate_config::{Descriptor, Protocol, Registry};
+use tidegate_scenarios::fixtures;
 
-/// The registry.
-pub(crate) fn registry() -> Registry {
-    let mut kinds = vec![
-        Descriptor::of::<tidegate_binding_http::Options>(
-            "http",
-            "server",
-            "Takes HTTP requests in, for an mcp · server.",
-        )
-        .produces(Protocol::Http, Onward::Exit),
-        Descriptor::of::<tidegate_binding_stdio::Options>(
-            "stdio",
-            "server",
-            "Takes lines of standard input in, for an mcp · server.",
-        )
-        .produces(Protocol::Line, Onward::Exit),
-        Descriptor::of::<server::Options>(
-            "mcp",
-            "server",
-            "Speaks MCP with clients, in its modern and its legacy revisions.",
-        )
-        .accepts(&[Protocol::Http, Protocol::Line])
-        .produces(Protocol::Mcp, Onward::Exit),
-        Descriptor::of::<proxy::Options>(
-            "mcp",
-            "proxy",
-            "Puts several toolkits together, each under its own prefix.",
-        )
-        .accepts(&[Protocol::Mcp])
-        .produces(Protocol::Mcp, Onward::ExitOrRoutes),
-        Descriptor::of::<tidegate_binding_mcp_mqtt::Options>(
-            "mcp_mqtt",
-            "proxy",
-            "Maps MCP tools and resources onto MQTT publications and subscriptions.",
-        )
-        .accepts(&[Protocol::Mcp])
-        .produces(Protocol::Mqtt, Onward::Exit),
-        Descriptor::of::<client::Options>("mqtt", "client", "Speaks MQTT with a broker.")
-            .accepts(&[Protocol::Mqtt])
-            .produces(Protocol::Bytes, Onward::Exit),
+use crate::factory::Factory;
+
+/// The kinds that a gateway's config may name.
+pub fn registry() -> Registry<Factory> {
+    let kinds = vec![
+        http_server(),
+        stdio_server(),
+        mcp_server(),
+        mcp_proxy(),
+        mcp_mqtt_proxy(),
+        mqtt_client(),
+        #[cfg(feature = "broker")]
+        mqtt_broker(),
+        tcp_client(),
     ];
-    #[cfg(feature = "broker")]
-    kinds.push(Descriptor::of::<tidegate_broker::Options>(
+    Registry::new(kinds)
+}
+
+/// The kinds that a scenario's config may name: those of gateways, and those that scenarios of the
+/// engine play with.
+pub fn for_scenarios() -> Registry<Factory> {
+    registry().with(fixtures::relay().made_by(Factory::Machine(|declared| {
+        let (options, exit) = (declared.options()?, declared.exit()?);
+        Ok(Box::new(fixtures::Relay::new(options, exit)))
+    })))
+}
+
+fn http_server() -> Descriptor<Factory> {
+    Descriptor::of::<tidegate_binding_http::Options>(
+        "http",
+        "server",
+        "Accepts HTTP requests for an mcp · server.",
+    )
+    .exit(Protocol::Http)
+    .made_by(Factory::Edge(|declared, site| {
+        let (options, exit) = (declared.options()?, declared.exit()?);
+        let id = site.listening.listen(declared.name(), |shared| {
+            tidegate_binding_http::attach(site.assembly, options, exit, shared)
+        })?;
+        Ok(id)
+    }))
+}
+
+fn stdio_server() -> Descriptor<Factory> {
+    Descriptor::of::<tidegate_binding_stdio::Options>(
+        "stdio",
+        "server",
+        "Accepts messages on standard input, one a line, for an mcp · server.",
+    )
+    .exit(Protocol::Line)
+    .made_by(Factory::Edge(|declared, site| {
+        // Standard input belongs to the first worker.
+        if site.assembly.worker() > 0 {
+            return Ok(site.assembly.attach_nothing());
+        }
+        let (options, exit) = (declared.options()?, declared.exit()?);
+        Ok(tidegate_binding_stdio::attach(
+            site.assembly,
+            &options,
+            exit,
+        ))
+    }))
+}
+
+fn mcp_server() -> Descriptor<Factory> {
+    Descriptor::of::<server::Options>(
+        "mcp",
+        "server",
+        "Serves MCP clients of both eras: revision 2026-07-28, and 2025-03-26 to 2025-11-25.",
+    )
+    .accepts(&[Protocol::Http, Protocol::Line])
+    .exit(Protocol::Mcp)
+    .made_by(Factory::Machine(|declared| {
+        let (options, exit) = (declared.options()?, declared.exit()?);
+        Ok(Box::new(server::McpServer::new(options, exit)))
+    }))
+}
+
+fn mcp_proxy() -> Descriptor<Factory> {
+    Descriptor::of::<proxy::Options>(
+        "mcp",
+        "proxy",
+        "Offers several toolkits as one, each under its own prefix.",
+    )
+    .accepts(&[Protocol::Mcp])
+    .exit(Protocol::Mcp)
+    .routes::<proxy::Condition>()
+    .made_by(Factory::Machine(|declared| {
+        let routes = declared.routes::<proxy::Condition>()?.into_iter();
+        let routes = routes.map(|(when, exit)| proxy::Route {
+            toolkit: when
+                .first()
+                .map(|condition| condition.toolkit.name().clone()),
+            exit,
+        });
+        let proxy = proxy::McpProxy::new(declared.options()?, routes.collect());
+        Ok(Box::new(proxy))
+    }))
+}
+
+fn mcp_mqtt_proxy() -> Descriptor<Factory> {
+    Descriptor::of::<tidegate_binding_mcp_mqtt::Options>(
+        "mcp_mqtt",
+        "proxy",
+        "Offers MQTT topics as MCP tools and resources.",
+    )
+    .accepts(&[Protocol::Mcp])
+    .exit(Protocol::Mqtt)
+    .made_by(Factory::Machine(|declared| {
+        let options = declared.options()?;
+        let exit = declared.exit()?;
+        let proxy = tidegate_binding_mcp_mqtt::McpMqtt::new(&options, exit);
+        Ok(Box::new(proxy))
+    }))
+}
+
+fn mqtt_client() -> Descriptor<Factory> {
+    Descriptor::of::<client::Options>("mqtt", "client", "Connects to an MQTT 5 broker.")
+        .accepts(&[Protocol::Mqtt])
+        .exit(Protocol::Bytes)
+        .made_by(Factory::Machine(|declared| {
+            let (options, exit) = (declared.options()?, declared.exit()?);
+            Ok(Box::new(client::MqttClient::new(options, exit)))
+        }))
+}
+
+#[cfg(feature = "broker")]
+fn mqtt_broker() -> Descriptor<Factory> {
+    Descriptor::of::<tidegate_broker::Options>(
         "mqtt",
         "broker",
-        "An MQTT broker inside this process: in memory, on a loopback address.",
-    ));
-    kinds.push(
-        Descriptor::of::<tidegate_binding_tcp::Options>(
-            "tcp",
-            "client",
-            "Connects to a peer over TCP.",
-        )
-        .accepts(&[Protocol::Bytes]),
-    );
-    Registry::new(kinds)
+        "An MQTT 5 broker inside this process: in memory, on a loopback address.",
+    )
+    .made_by(Factory::Broker(|binding| {
+        Ok(tidegate_broker::Broker::start(&binding.options()?)?)
+    }))
+}
+
+fn tcp_client() -> Descriptor<Factory> {
+    Descriptor::of::<tidegate_binding_tcp::Options>(
+        "tcp",
+        "client",
+        "Opens TCP connections to a host.",
+    )
+    .accepts(&[Protocol::Bytes])
+    .made_by(Factory::Edge(|declared, site| {
+        let options = declared.options()?;
+        Ok(tidegate_binding_tcp::attach(site.assembly, options))
+    }))
 }
 
 #[cfg(test)]
@@ -81,6 +176,16 @@ mod tests {
             stored == printed,
             "run: cargo run -- schema > config/tidegate.schema.json"
         );
+    }
+
+    #[test]
+    fn each_kind_is_declared_once() {
+        let registry = registry();
+        let mut titles: Vec<String> = registry.iter().map(Descriptor::title).collect();
+        let all = titles.len();
+        titles.sort();
+        titles.dedup();
+        assert_eq!(titles.len(), all, "{titles:?}");
     }
 
     #[test]

@@ -5,12 +5,14 @@ mod live;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use tidegate_config::Registry;
 use tidegate_scenarios::{Mode, Script, bless, chart, play};
 
 use crate::arguments::Spec;
 use crate::console::{faint, say};
+use crate::factory::Factory;
 use crate::failure::Failure;
-use crate::house::Tidegate;
+use crate::registry::for_scenarios;
 
 /// What a scenario's file name ends in.
 const SUFFIX: &str = "spec";
@@ -26,7 +28,9 @@ pub(crate) fn run(command: Spec) -> Result<(), Failure> {
             seed,
             bless: false,
             ..
-        } => run_all(&paths, |script, house| play_one(script, house, seed, seeds)),
+        } => run_all(&paths, |script, registry| {
+            play_one(script, registry, seed, seeds)
+        }),
         Spec::Run { paths, .. } => bless_all(&paths),
         Spec::Fields => {
             say(fields());
@@ -54,7 +58,7 @@ fn fields() -> String {
 /// Plays every scenario; the table first, then what each failure has to tell.
 fn run_all(
     paths: &[PathBuf],
-    hold: impl Fn(&Script, &Tidegate) -> Result<(), String>,
+    hold: impl Fn(&Script, &Registry<Factory>) -> Result<(), String>,
 ) -> Result<(), Failure> {
     run_files(&scenarios(paths)?, hold)
 }
@@ -72,9 +76,9 @@ fn run_live(paths: &[PathBuf]) -> Result<(), Failure> {
 
 fn run_files(
     files: &[PathBuf],
-    hold: impl Fn(&Script, &Tidegate) -> Result<(), String>,
+    hold: impl Fn(&Script, &Registry<Factory>) -> Result<(), String>,
 ) -> Result<(), Failure> {
-    let house = Tidegate::default();
+    let registry = for_scenarios();
     let started = Instant::now();
     let mut failures = Vec::new();
     let width = files
@@ -85,7 +89,7 @@ fn run_files(
     for file in files {
         let began = Instant::now();
         let script = read(file).map_err(|failure| failure.to_string());
-        let verdict = script.and_then(|script| hold(&script, &house));
+        let verdict = script.and_then(|script| hold(&script, &registry));
         let (word, told) = match verdict {
             Ok(()) => ("ok", None),
             Err(told) => ("FAILED", Some(told)),
@@ -113,11 +117,16 @@ fn run_files(
     }
 }
 
-fn play_one(script: &Script, house: &Tidegate, seed: u64, seeds: u64) -> Result<(), String> {
-    play(script, house, Mode::Ordered).map_err(|failure| failure.to_string())?;
+fn play_one(
+    script: &Script,
+    registry: &Registry<Factory>,
+    seed: u64,
+    seeds: u64,
+) -> Result<(), String> {
+    play(script, registry, Mode::Ordered).map_err(|failure| failure.to_string())?;
     let seeds = if script.is_ordered() { 0 } else { seeds };
     for seed in seed..seed.saturating_add(seeds) {
-        play(script, house, Mode::Seeded(seed))
+        play(script, registry, Mode::Seeded(seed))
             .map_err(|failure| format!("{failure}  with --seeds 1 --seed {seed}"))?;
     }
     Ok(())
@@ -127,10 +136,10 @@ fn bless_all(paths: &[PathBuf]) -> Result<(), Failure> {
     if std::env::var_os("CI").is_some_and(|ci| !ci.is_empty()) {
         return Err(Failure::BlessedByCi);
     }
-    let house = Tidegate::default();
+    let registry = for_scenarios();
     for file in scenarios(paths)? {
         let script = read(&file)?;
-        let told = bless(&script, &house).map_err(|what| Failure::Bless {
+        let told = bless(&script, &registry).map_err(|what| Failure::Bless {
             file: file.clone(),
             what,
         })?;
@@ -140,7 +149,7 @@ fn bless_all(paths: &[PathBuf]) -> Result<(), Failure> {
         } else {
             std::fs::write(&file, told)?;
             let blessed = read(&file)?;
-            play(&blessed, &house, Mode::Ordered).map_err(|failure| Failure::Bless {
+            play(&blessed, &registry, Mode::Ordered).map_err(|failure| Failure::Bless {
                 file: file.clone(),
                 what: format!("it was written, and still fails: {failure}"),
             })?;

@@ -9,7 +9,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use tidegate::house::Tidegate;
+use tidegate::registry::for_scenarios;
 use tidegate_scenarios::{Failure, Mode, Script, ScriptError, bless, chart, play};
 
 const HEAD: &str = "binding mcp_mqtt0 config=options.yaml\n\n";
@@ -38,7 +38,7 @@ fn parse(text: &str) -> Result<Script, ScriptError> {
 
 fn failure(text: &str) -> Failure {
     let script = parse(text).expect("a script");
-    *play(&script, &Tidegate::default(), Mode::Ordered).expect_err("it must fail")
+    *play(&script, &for_scenarios(), Mode::Ordered).expect_err("it must fail")
 }
 
 /// The whole scenario with one piece of it changed.
@@ -52,10 +52,7 @@ fn changed(from: &str, to: &str) -> String {
 fn the_script_itself_holds_in_every_mode() {
     let script = parse(&changed("on", "on")).expect("a script");
     for mode in [Mode::Ordered, Mode::Seeded(1), Mode::Seeded(2)] {
-        assert!(
-            play(&script, &Tidegate::default(), mode).is_ok(),
-            "{mode:?}"
-        );
+        assert!(play(&script, &for_scenarios(), mode).is_ok(), "{mode:?}");
     }
 }
 
@@ -133,7 +130,7 @@ fn what_came_stands_in_lines_that_can_be_pasted() {
         &pasted,
     );
     let script = parse(&mended).expect("a script");
-    assert!(play(&script, &Tidegate::default(), Mode::Ordered).is_ok());
+    assert!(play(&script, &for_scenarios(), Mode::Ordered).is_ok());
 }
 
 #[test]
@@ -233,7 +230,7 @@ binding mcp_mqtt0 config=options.yaml
 < mcp.1'  begin toolsCall
 > mcp.1   end
 "#;
-    let blessed = bless(&parse(script).expect("a script"), &Tidegate::default());
+    let blessed = bless(&parse(script).expect("a script"), &for_scenarios());
     let wanted = script
         .replace("< mqtt.1  data  format=BINARY \"off\"\n", "")
         .replace(
@@ -245,7 +242,7 @@ binding mcp_mqtt0 config=options.yaml
             "< mcp.1'  begin toolsCall\n< mcp.1' data {\"content\":[]}\n< mcp.1' end\n",
         );
     assert_eq!(blessed.as_deref(), Ok(wanted.as_str()));
-    let again = bless(&parse(&wanted).expect("a script"), &Tidegate::default());
+    let again = bless(&parse(&wanted).expect("a script"), &for_scenarios());
     assert_eq!(
         again.as_deref(),
         Ok(wanted.as_str()),
@@ -261,7 +258,7 @@ fn repeated_lines_are_played_anew_with_captures_of_their_own() {
     assert!(
         play(
             &parse(&counted(ticks)).expect("a script"),
-            &Tidegate::default(),
+            &for_scenarios(),
             Mode::Ordered
         )
         .is_ok_and(|played| played.steps == 4 + 2 * 3 + 1)
@@ -279,10 +276,7 @@ fn repeated_lines_are_played_anew_with_captures_of_their_own() {
     ] {
         assert_eq!(parse(&counted(body)).expect_err(body).what, what);
     }
-    let blessed = bless(
-        &parse(&counted(ticks)).expect("a script"),
-        &Tidegate::default(),
-    );
+    let blessed = bless(&parse(&counted(ticks)).expect("a script"), &for_scenarios());
     assert!(blessed.is_err(), "{blessed:?}");
 }
 

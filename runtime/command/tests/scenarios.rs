@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use tidegate::house::Tidegate;
+use tidegate::registry::for_scenarios;
 use tidegate_scenarios::{Mode, Script, play};
 
 /// In how many other orders each is played.
@@ -30,11 +30,11 @@ fn main() {
 fn hold(file: &Path) -> Result<(), Failed> {
     let source = std::fs::read_to_string(file)?;
     let script = Script::parse(file, &source).map_err(|error| error.to_string())?;
-    let house = Tidegate::default();
-    play(&script, &house, Mode::Ordered).map_err(|failure| failure.to_string())?;
+    let registry = for_scenarios();
+    play(&script, &registry, Mode::Ordered).map_err(|failure| failure.to_string())?;
     let seeds = if script.is_ordered() { 0 } else { SEEDS };
     for seed in 1..=seeds {
-        play(&script, &house, Mode::Seeded(seed))
+        play(&script, &registry, Mode::Seeded(seed))
             .map_err(|failure| format!("with the seed {seed}: {failure}"))?;
     }
     Ok(())

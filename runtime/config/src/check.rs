@@ -1,25 +1,36 @@
 //! How the bindings fit together.
 
 use serde_yaml::Value;
+use tidegate_streams::Protocol;
 
+use crate::expression::Expressions;
 use crate::fault::{Findings, suggestion};
-use crate::load::index_of;
-use crate::model::{Binding, Route};
-use crate::registry::Descriptor;
+use crate::load::{index_of, path};
+use crate::model::{Binding, Exit, Route};
+use crate::registry::{Kinds, Shape};
 
 /// A binding whose exits are still names.
 pub(crate) struct Draft<'r> {
     pub(crate) name: String,
-    /// Absent where the binding itself is faulty, which has been told.
-    pub(crate) descriptor: Option<&'r Descriptor>,
-    pub(crate) exit: Option<String>,
+    /// Absent where its kind is not known, which was recorded.
+    pub(crate) shape: Option<&'r Shape>,
+    pub(crate) exits: Vec<DraftExit>,
     pub(crate) routes: Vec<DraftRoute>,
     pub(crate) options: Value,
-    pub(crate) from_environment: Vec<Vec<String>>,
+    pub(crate) expressions: Expressions,
+}
+
+/// An exit of a kind of binding, and the binding that is named for it.
+pub(crate) struct DraftExit {
+    pub(crate) name: &'static str,
+    pub(crate) protocol: Protocol,
+    /// Where the name stands, below the binding.
+    pub(crate) at: Vec<&'static str>,
+    pub(crate) binding: String,
 }
 
 pub(crate) struct DraftRoute {
-    pub(crate) toolkit: Option<String>,
+    pub(crate) when: Vec<Value>,
     pub(crate) exit: String,
 }
 
@@ -27,133 +38,97 @@ impl Draft<'_> {
     pub(crate) fn unusable(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            descriptor: None,
-            exit: None,
+            shape: None,
+            exits: Vec::new(),
             routes: Vec::new(),
             options: Value::Null,
-            from_environment: Vec::new(),
+            expressions: Expressions::default(),
         }
     }
 
-    /// Each exit with its place in the text.
-    fn exits(&self) -> Vec<(&str, Vec<String>)> {
+    /// The binding that each exit names, where the name stands, and which streams go there.
+    fn targets(&self) -> Vec<(&str, Vec<String>, Option<Protocol>)> {
         let place = |steps: &[&str]| {
             let above = ["bindings", &self.name];
-            above
-                .iter()
-                .chain(steps)
-                .map(|step| (*step).to_owned())
-                .collect::<Vec<String>>()
+            path(&[&above[..], steps].concat())
         };
-        let mut exits: Vec<_> = self
-            .exit
-            .iter()
-            .map(|exit| (exit.as_str(), place(&["exit"])))
+        let exits = self.exits.iter();
+        let mut targets: Vec<_> = exits
+            .map(|exit| (exit.binding.as_str(), place(&exit.at), Some(exit.protocol)))
             .collect();
+        // Routes lead where the only exit of the kind would.
+        let protocol = self.shape.and_then(|shape| shape.exits.iter().next());
+        let protocol = protocol.map(|(_, protocol)| protocol);
         for (index, route) in self.routes.iter().enumerate() {
             let at = place(&["routes", &index.to_string(), "exit"]);
-            exits.push((route.exit.as_str(), at));
+            targets.push((route.exit.as_str(), at, protocol));
         }
-        exits
+        targets
+    }
+
+    fn accepts(&self, protocol: Protocol) -> bool {
+        self.shape
+            .is_some_and(|shape| shape.accepts.contains(&protocol))
     }
 }
 
 /// Resolves the exits and checks that protocols fit, that nothing runs in a circle and that streams
-/// can enter. Also tells what is odd but no fault.
+/// can enter. Also warns of bindings that no stream reaches.
 pub(crate) fn connect(
     drafts: Vec<Draft<'_>>,
+    kinds: &Kinds,
     findings: &mut Findings<'_>,
-) -> (Vec<Binding>, Vec<String>) {
+) -> Vec<Binding> {
     let edges: Vec<Vec<usize>> = drafts
         .iter()
         .map(|draft| resolve(draft, &drafts, findings))
         .collect();
-    for draft in &drafts {
-        check_toolkits(draft, findings);
-    }
     check_circles(&drafts, &edges, findings);
-    let usable = drafts.iter().all(|draft| draft.descriptor.is_some());
-    let enters = |draft: &Draft<'_>| draft.descriptor.is_some_and(Descriptor::is_entry);
+    let usable = drafts.iter().all(|draft| draft.shape.is_some());
+    let enters = |draft: &Draft<'_>| draft.shape.is_some_and(Shape::is_entry);
     if usable && !drafts.iter().any(enters) {
-        let at = ["bindings".to_owned()];
-        findings.value_with(
-            &at,
-            "nothing enters here",
-            "add a binding of type http or stdio, kind server",
-        );
+        let help = format!("add one of: {}", kinds.entries().join(", "));
+        findings.value_with(&path(&["bindings"]), "no entry binding", help);
     }
-    let warnings = unreached(&drafts, &edges);
-    (bindings(drafts), warnings)
+    warn_of_unreached(&drafts, &edges, findings);
+    bindings(drafts)
 }
 
 fn resolve(draft: &Draft<'_>, drafts: &[Draft<'_>], findings: &mut Findings<'_>) -> Vec<usize> {
     let index = index_of(drafts);
     let mut edges = Vec::new();
-    for (exit, at) in draft.exits() {
+    for (exit, at, protocol) in draft.targets() {
         let Some(&target) = index.get(exit) else {
             let known: Vec<&str> = drafts.iter().map(|draft| draft.name.as_str()).collect();
-            let message = format!("there is no binding '{exit}'");
+            let message = format!("unknown binding '{exit}'");
             findings.value_with(&at, message, suggestion(exit, &known));
             continue;
         };
         edges.push(target);
-        let descriptor = drafts.get(target).and_then(|target| target.descriptor);
-        let (Some(ours), Some(theirs)) = (draft.descriptor, descriptor) else {
-            continue;
-        };
-        let Some(protocol) = ours.produces else {
+        let theirs = drafts.get(target).and_then(|target| target.shape);
+        let (Some(theirs), Some(protocol)) = (theirs, protocol) else {
             continue;
         };
         if !theirs.accepts.contains(&protocol) {
-            let fits = |draft: &&Draft<'_>| {
-                draft
-                    .descriptor
-                    .is_some_and(|descriptor| descriptor.accepts.contains(&protocol))
-            };
-            let fitting: Vec<&str> = drafts
-                .iter()
-                .filter(fits)
-                .map(|draft| draft.name.as_str())
-                .collect();
+            let fitting = drafts.iter().filter(|draft| draft.accepts(protocol));
+            let fitting: Vec<&str> = fitting.map(|draft| draft.name.as_str()).collect();
+            let word = protocol.word();
             let help = if fitting.is_empty() {
-                format!("add a binding that accepts {} streams", protocol.word())
+                format!("add a binding that accepts {word} streams")
             } else {
-                format!("it can be: {}", fitting.join(", "))
+                format!("valid exits: {}", fitting.join(", "))
             };
-            let message = format!(
-                "'{exit}' is {} and takes no {} streams, which {} opens",
-                theirs.title(),
-                protocol.word(),
-                ours.title()
-            );
+            let title = theirs.title();
+            let message = format!("exit '{exit}' ({title}) does not accept {word} streams");
             findings.value_with(&at, message, help);
         }
     }
     edges
 }
 
-fn check_toolkits(draft: &Draft<'_>, findings: &mut Findings<'_>) {
-    for (index, route) in draft.routes.iter().enumerate() {
-        let step = index.to_string();
-        let at = ["bindings", &draft.name, "routes", &step].map(str::to_owned);
-        let earlier = || draft.routes.iter().take(index);
-        match &route.toolkit {
-            Some(toolkit) if earlier().any(|other| other.toolkit.as_ref() == Some(toolkit)) => {
-                findings.value(&at, format!("the toolkit '{toolkit}' has a route already"));
-            }
-            None if draft.routes.len() > 1 => findings.value_with(
-                &at,
-                "this route takes everything, so it must be the only one",
-                "give it a toolkit: when: [{ toolkit: plant }]",
-            ),
-            _ => {}
-        }
-    }
-}
-
 fn check_circles(drafts: &[Draft<'_>], edges: &[Vec<usize>], findings: &mut Findings<'_>) {
     for start in 0..drafts.len() {
-        // Told once for each circle: by its first binding.
+        // Recorded once for each circle: at its first binding.
         let reached = reach(edges, edges.get(start).cloned().unwrap_or_default());
         let first = (0..start).any(|earlier| {
             reached.contains(&earlier)
@@ -163,7 +138,7 @@ fn check_circles(drafts: &[Draft<'_>], edges: &[Vec<usize>], findings: &mut Find
             && !first
             && let Some(draft) = drafts.get(start)
         {
-            let at = ["bindings".to_owned(), draft.name.clone()];
+            let at = path(&["bindings", &draft.name]);
             findings.key(&at, "the exits lead in a circle back to this binding", None);
         }
     }
@@ -180,23 +155,22 @@ fn reach(edges: &[Vec<usize>], mut open: Vec<usize>) -> Vec<usize> {
     reached
 }
 
-fn unreached(drafts: &[Draft<'_>], edges: &[Vec<usize>]) -> Vec<String> {
-    let takes = |draft: &Draft<'_>| {
-        draft
-            .descriptor
-            .is_some_and(|descriptor| !descriptor.accepts.is_empty())
-    };
-    drafts
-        .iter()
-        .enumerate()
-        .filter(|(index, draft)| takes(draft) && !edges.iter().flatten().any(|to| to == index))
-        .map(|(_, draft)| {
-            format!(
-                "no binding has '{}' as its exit; it does nothing",
+fn warn_of_unreached(drafts: &[Draft<'_>], edges: &[Vec<usize>], findings: &mut Findings<'_>) {
+    // A value that is not known may name any of them.
+    if findings.ignores_some() {
+        return;
+    }
+    for (index, draft) in drafts.iter().enumerate() {
+        let accepts = draft.shape.is_some_and(|shape| !shape.accepts.is_empty());
+        if accepts && !edges.iter().flatten().any(|to| *to == index) {
+            let message = format!(
+                "no binding has '{}' as its exit, so it is not used",
                 draft.name
-            )
-        })
-        .collect()
+            );
+            let at = path(&["bindings", &draft.name]);
+            findings.warn(&at, message, "remove it, or name it as an exit");
+        }
+    }
 }
 
 fn bindings(drafts: Vec<Draft<'_>>) -> Vec<Binding> {
@@ -204,23 +178,29 @@ fn bindings(drafts: Vec<Draft<'_>>) -> Vec<Binding> {
     let find = |name: &str| names.iter().position(|other| other == name);
     let mut bindings = Vec::new();
     for draft in drafts {
-        let Some(descriptor) = draft.descriptor else {
+        let Some(shape) = draft.shape else {
             continue;
         };
-        let route = |route: DraftRoute| {
+        let exits = draft.exits.iter().filter_map(|exit| {
+            Some(Exit {
+                name: exit.name,
+                binding: find(&exit.binding)?,
+            })
+        });
+        let routes = draft.routes.into_iter().filter_map(|route| {
             Some(Route {
                 exit: find(&route.exit)?,
-                toolkit: route.toolkit,
+                when: route.when,
             })
-        };
+        });
         bindings.push(Binding {
-            r#type: descriptor.r#type.to_owned(),
-            kind: descriptor.kind.to_owned(),
-            exit: draft.exit.as_deref().and_then(find),
-            routes: draft.routes.into_iter().filter_map(route).collect(),
+            r#type: shape.r#type.to_owned(),
+            kind: shape.kind.to_owned(),
+            exits: exits.collect(),
+            routes: routes.collect(),
             name: draft.name,
             options: draft.options,
-            from_environment: draft.from_environment,
+            expressions: draft.expressions,
         });
     }
     bindings

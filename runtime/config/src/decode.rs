@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use serde_yaml::Value;
 
+use crate::expression::Expressions;
 use crate::fault::{Findings, suggestion};
 
 /// Faults of one value that are looked for; each costs a reading.
@@ -14,17 +15,28 @@ const ATTEMPTS: usize = 64;
 
 /// Reads a `T` at `path`, or records what is wrong.
 pub(crate) fn decode<T: DeserializeOwned>(
-    mut value: Value,
+    value: Value,
     path: &[String],
-    from_environment: &[Vec<String>],
+    expressions: &Expressions,
     findings: &mut Findings<'_>,
 ) -> Option<T> {
     let found_before = findings.len();
+    let decoded = decode_sound_part(value, path, expressions, findings);
+    decoded.filter(|_| findings.len() == found_before)
+}
+
+/// Reads a `T` at `path` of what is sound there, and records what is wrong with the rest.
+pub(crate) fn decode_sound_part<T: DeserializeOwned>(
+    mut value: Value,
+    path: &[String],
+    expressions: &Expressions,
+    findings: &mut Findings<'_>,
+) -> Option<T> {
     let mut pruned: Vec<Vec<String>> = Vec::new();
     let mut reread: Vec<Vec<String>> = Vec::new();
     for _ in 0..ATTEMPTS {
         let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
-            Ok(decoded) => return (findings.len() == found_before).then_some(decoded),
+            Ok(decoded) => return Some(decoded),
             Err(error) => error,
         };
         let mut below = steps(error.path());
@@ -44,10 +56,11 @@ pub(crate) fn decode<T: DeserializeOwned>(
             }
             let help = suggestion(name, &expected_names(&message));
             let at = absolute(path, &below);
-            findings.key(&at, format!("there is no key '{name}' here"), Some(help));
+            findings.key(&at, format!("unknown key '{name}'"), Some(help));
         } else {
             let at = absolute(path, &below);
-            if from_environment.contains(&at) && !reread.contains(&below) {
+            let expression = expressions.alone_at(&at);
+            if expression.is_some() && !reread.contains(&below) {
                 reread.push(below.clone());
                 if let Some(place) = find(&mut value, &below)
                     && let Some(text) = place.as_str()
@@ -58,7 +71,7 @@ pub(crate) fn decode<T: DeserializeOwned>(
                     continue;
                 }
             }
-            findings.value(&at, sentence(&message));
+            findings.value(&at, sentence(&message, expression));
         }
         if !prune(&mut value, &below) {
             return None;
@@ -94,20 +107,27 @@ fn expected_names(message: &str) -> Vec<&str> {
     expected.split('`').skip(1).step_by(2).collect()
 }
 
-/// A message of the deserialiser as a plain sentence.
-fn sentence(message: &str) -> String {
+/// A message of the deserialiser as a plain sentence. What an expression stands for is not quoted: it
+/// may be a secret.
+fn sentence(message: &str, expression: Option<&str>) -> String {
     for kind in ["invalid type: ", "invalid value: ", "invalid length "] {
         if let Some(rest) = message.strip_prefix(kind)
             && let Some((found, expected)) = rest.rsplit_once(", expected ")
         {
-            return format!("must be {}, not {}", wanted(expected), given(found));
+            return match expression {
+                Some(expression) => {
+                    format!(
+                        "must be {}, and the value of {expression} is not",
+                        wanted(expected)
+                    )
+                }
+                None => format!("must be {}, not {}", wanted(expected), given(found)),
+            };
         }
     }
     if let Some(name) = quoted_behind(message, "unknown variant `") {
-        return format!(
-            "'{name}' is not known here; {}",
-            suggestion(name, &expected_names(message))
-        );
+        let help = suggestion(name, &expected_names(message));
+        return format!("unknown value '{name}'; {help}");
     }
     message.to_owned()
 }

@@ -1,4 +1,4 @@
-//! Faults of a config, in the order of the text.
+//! Faults and warnings of a config, in the order of the text.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::locate::{Location, Target, locate};
 /// How many faults are reported; a file with more has another problem.
 const REPORTED: usize = 50;
 
-/// One fault.
+/// One fault, or one warning. It prints itself without [`Fault::help`].
 #[derive(Debug, Clone, Error)]
 #[error("{file}:{line}:{column}: {subject}{message}", file = document.name(), subject = subject(path))]
 pub struct Fault {
@@ -33,6 +33,16 @@ fn subject(path: &str) -> String {
         String::new()
     } else {
         format!("{path}: ")
+    }
+}
+
+impl Fault {
+    /// The fault and what would be right, in one line.
+    pub fn with_help(&self) -> String {
+        match &self.help {
+            Some(help) => format!("{self}; {help}"),
+            None => self.to_string(),
+        }
     }
 }
 
@@ -82,10 +92,7 @@ impl fmt::Display for Faults {
             if index > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{fault}")?;
-            if let Some(help) = &fault.help {
-                write!(f, "; {help}")?;
-            }
+            f.write_str(&fault.with_help())?;
         }
         if self.0.len() > REPORTED {
             write!(f, "\nand {} more", self.0.len() - REPORTED)?;
@@ -99,6 +106,9 @@ pub(crate) struct Findings<'t> {
     text: &'t str,
     document: Arc<NamedSource<String>>,
     faults: Vec<Fault>,
+    warnings: Vec<Fault>,
+    /// Nothing is recorded of what lies at or below these paths.
+    ignored: Vec<Vec<String>>,
 }
 
 impl<'t> Findings<'t> {
@@ -108,6 +118,8 @@ impl<'t> Findings<'t> {
             text,
             document,
             faults: Vec::new(),
+            warnings: Vec::new(),
+            ignored: Vec::new(),
         }
     }
 
@@ -137,24 +149,56 @@ impl<'t> Findings<'t> {
     }
 
     /// Records a fault at a place.
-    pub(crate) fn at(&mut self, location: Location, message: impl Into<String>) {
-        self.push(location, &[], message.into(), None);
+    pub(crate) fn at(
+        &mut self,
+        location: Location,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
+        let fault = self.fault(location, &[], message.into(), help);
+        self.faults.push(fault);
+    }
+
+    /// Records a warning about the value at a path, or, where there is none, about what is above it.
+    pub(crate) fn warn(
+        &mut self,
+        path: &[String],
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let location = locate(self.text, path, Target::Value);
+        let warning = self.fault(location, path, message.into(), Some(help.into()));
+        self.warnings.push(warning);
+    }
+
+    /// Records no more faults of what lies at or below a path: its value is not known.
+    pub(crate) fn ignore_below(&mut self, path: &[String]) {
+        self.ignored.push(path.to_vec());
+    }
+
+    /// Whether there are values that are not known.
+    pub(crate) const fn ignores_some(&self) -> bool {
+        !self.ignored.is_empty()
     }
 
     fn record(&mut self, path: &[String], target: Target, message: String, help: Option<String>) {
+        if self.ignored.iter().any(|ignored| path.starts_with(ignored)) {
+            return;
+        }
         let location = locate(self.text, path, target);
-        self.push(location, path, message, help);
+        let fault = self.fault(location, path, message, help);
+        self.faults.push(fault);
     }
 
-    fn push(&mut self, at: Location, path: &[String], message: String, help: Option<String>) {
-        self.faults.push(Fault {
+    fn fault(&self, at: Location, path: &[String], message: String, help: Option<String>) -> Fault {
+        Fault {
             document: Arc::clone(&self.document),
             line: at.line,
             column: at.column,
             path: path.join("."),
             message,
             help,
-        });
+        }
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
@@ -165,10 +209,24 @@ impl<'t> Findings<'t> {
         self.faults.len()
     }
 
-    pub(crate) fn into_faults(mut self) -> Faults {
-        self.faults.sort_by_key(|fault| (fault.line, fault.column));
-        Faults(self.faults)
+    pub(crate) fn into_faults(self) -> Faults {
+        Faults(sorted(self.faults))
     }
+
+    /// The warnings, where there are no faults.
+    pub(crate) fn into_warnings(self) -> Result<Vec<Fault>, Faults> {
+        if self.faults.is_empty() {
+            Ok(sorted(self.warnings))
+        } else {
+            Err(self.into_faults())
+        }
+    }
+}
+
+/// In the order of the text.
+fn sorted(mut faults: Vec<Fault>) -> Vec<Fault> {
+    faults.sort_by_key(|fault| (fault.line, fault.column));
+    faults
 }
 
 /// The nearest of the known words, if one is near.
@@ -181,11 +239,11 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// A suggestion, and everything that is known.
+/// The nearest word, if one is near, and every word that is valid.
 pub(crate) fn suggestion(word: &str, known: &[&str]) -> String {
     let list = known.join(", ");
     match nearest(word, known.iter().copied()) {
-        Some(near) => format!("did you mean '{near}'? Known are: {list}"),
-        None => format!("known are: {list}"),
+        Some(near) => format!("did you mean '{near}'? Valid: {list}"),
+        None => format!("valid: {list}"),
     }
 }

@@ -1,13 +1,16 @@
 //! The config: YAML in, a checked model out, or every fault in it at once, each with its place.
 //!
-//! This crate knows no binding. The command hands it a [`Registry`] that tells, for each type and
-//! kind, what it accepts, what it produces and what options it takes; [`load`] holds the text
-//! against that. The same registry gives the config's JSON Schema.
+//! This crate knows no binding and no engine. The command hands it a [`Registry`] of [`Descriptor`]s,
+//! one for each kind: which streams it accepts, its exits, its options, the conditions of its routes,
+//! and the factory that makes it. [`load`] checks a text against that, [`schema`] is the JSON Schema
+//! of it, and a factory is handed a [`Declared`] binding.
 #![forbid(unsafe_code)]
 
 mod check;
+mod declared;
 mod decode;
-mod environment;
+mod draft;
+mod expression;
 mod fault;
 mod load;
 mod locate;
@@ -15,9 +18,11 @@ mod model;
 mod registry;
 mod schema;
 
+pub use declared::{Declared, MakeError};
+pub use expression::MissingVariables;
 pub use fault::{Fault, Faults};
-pub use load::{LoadError, load, read};
-pub use model::{Binding, Config, Route};
-pub use registry::{Descriptor, Onward, Registry};
+pub use load::{LoadError, Validated, load, read, validate};
+pub use model::{Binding, Config, Exit, Route};
+pub use registry::{Descriptor, Registry};
 pub use schema::schema;
 pub use tidegate_streams::Protocol;

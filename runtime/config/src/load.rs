@@ -10,13 +10,14 @@ use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
 use thiserror::Error;
 
-use crate::check::{Draft, DraftRoute, connect};
+use crate::check::{Draft, connect};
 use crate::decode::decode;
-use crate::environment::substitute;
-use crate::fault::{Faults, Findings, suggestion};
+use crate::draft::draft;
+use crate::expression::{Expressions, MissingVariables, Sources, substitute, unquoted};
+use crate::fault::{Fault, Faults, Findings};
 use crate::locate::Location;
 use crate::model::Config;
-use crate::registry::{Onward, Registry};
+use crate::registry::{Kinds, Registry};
 
 /// The largest config that is read, in bytes.
 const SIZE_MAX: u64 = 1024 * 1024;
@@ -47,11 +48,43 @@ pub enum LoadError {
     Faults(#[from] Faults),
 }
 
-/// Reads and checks a config file.
-pub fn read(
+/// Reads and checks a config file. `environment` looks variables up.
+pub fn read<F>(
     path: &Path,
-    registry: &Registry,
+    registry: &Registry<F>,
     environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, LoadError> {
+    read_with(path, registry, environment, MissingVariables::Refused)
+}
+
+/// What there is to say about a config without faults.
+#[derive(Debug, Clone)]
+pub struct Validated {
+    /// How many bindings it has.
+    pub bindings: usize,
+    /// What is valid and yet likely to be a mistake, in the order of the text.
+    pub warnings: Vec<Fault>,
+}
+
+/// Checks a config file that is not to be run here: environment variables may be missing.
+pub fn validate<F>(
+    path: &Path,
+    registry: &Registry<F>,
+    environment: &dyn Fn(&str) -> Option<String>,
+    missing: MissingVariables,
+) -> Result<Validated, LoadError> {
+    let config = read_with(path, registry, environment, missing)?;
+    Ok(Validated {
+        bindings: config.bindings.len(),
+        warnings: config.warnings,
+    })
+}
+
+fn read_with<F>(
+    path: &Path,
+    registry: &Registry<F>,
+    environment: &dyn Fn(&str) -> Option<String>,
+    missing: MissingVariables,
 ) -> Result<Config, LoadError> {
     let file = path.display().to_string();
     let unreadable = |error| LoadError::Unreadable {
@@ -67,7 +100,12 @@ pub fn read(
     if text.len() as u64 > SIZE_MAX {
         return Err(LoadError::TooLarge { file });
     }
-    Ok(load(&file, &text, registry, environment)?)
+    let sources = Sources {
+        environment,
+        folder: path.parent().unwrap_or_else(|| Path::new("")),
+        missing,
+    };
+    Ok(load_with(&file, &text, &registry.kinds(), &sources)?)
 }
 
 #[derive(Deserialize)]
@@ -81,35 +119,27 @@ struct Top {
     _bindings: Mapping,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawBinding {
-    r#type: String,
-    kind: String,
-    options: Option<Value>,
-    routes: Option<Vec<RawRoute>>,
-    exit: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRoute {
-    when: Option<Vec<RawCondition>>,
-    exit: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawCondition {
-    toolkit: String,
-}
-
-/// Checks a config's text. `file` names it in messages; `environment` looks variables up.
-pub fn load(
+/// Checks a config's text. `file` names it in messages, and paths of files in it are relative to the
+/// folder of that; `environment` looks variables up.
+pub fn load<F>(
     file: &str,
     text: &str,
-    registry: &Registry,
+    registry: &Registry<F>,
     environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Faults> {
+    let sources = Sources {
+        environment,
+        folder: Path::new(file).parent().unwrap_or_else(|| Path::new("")),
+        missing: MissingVariables::Refused,
+    };
+    load_with(file, text, &registry.kinds(), &sources)
+}
+
+fn load_with(
+    file: &str,
+    text: &str,
+    kinds: &Kinds,
+    sources: &Sources<'_>,
 ) -> Result<Config, Faults> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut findings = Findings::new(file, text);
@@ -122,45 +152,44 @@ pub fn load(
                     line: location.line(),
                     column: location.column(),
                 });
-            findings.at(location, format!("this is no YAML: {error}"));
+            let help = unquoted(text, location)
+                .map(|expression| format!("put the expression in quotes: \"{expression}\""));
+            findings.at(location, format!("invalid YAML: {error}"), help);
             return Err(findings.into_faults());
         }
     };
-    let from_environment = substitute(&mut value, environment, &mut findings);
+    let expressions = substitute(&mut value, sources, &mut findings);
     // The bindings are looked at even where something at the top is wrong.
     let bindings = value
         .get("bindings")
         .and_then(Value::as_mapping)
         .cloned()
         .unwrap_or_default();
-    let top = decode::<Top>(value, &[], &from_environment, &mut findings);
-    let drafts = drafts(&bindings, registry, &from_environment, &mut findings);
-    let (bindings, warnings) = connect(drafts, &mut findings);
-    match top {
-        Some(top) if findings.is_empty() => Ok(Config {
-            name: top.name,
-            workers: top.workers.map(NonZeroU16::get),
-            shutdown_timeout: top.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT),
-            bindings,
-            warnings,
-        }),
-        _ => {
-            if findings.is_empty() {
-                findings.at(Location::START, "this is no config");
-            }
-            Err(findings.into_faults())
-        }
+    let top = decode::<Top>(value, &[], &expressions, &mut findings);
+    let drafts = drafts(&bindings, kinds, &expressions, &mut findings);
+    let bindings = connect(drafts, kinds, &mut findings);
+    if top.is_none() && findings.is_empty() {
+        findings.at(Location::START, "the config is empty", None);
     }
+    let warnings = findings.into_warnings()?;
+    Ok(top.map_or_else(Config::default, |top| Config {
+        name: top.name,
+        workers: top.workers.map(NonZeroU16::get),
+        shutdown_timeout: top.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT),
+        bindings,
+        warnings,
+    }))
 }
 
-fn path(steps: &[&str]) -> Vec<String> {
+/// A path of steps.
+pub(crate) fn path(steps: &[&str]) -> Vec<String> {
     steps.iter().map(|step| (*step).to_owned()).collect()
 }
 
 fn drafts<'r>(
     bindings: &Mapping,
-    registry: &'r Registry,
-    from_environment: &[Vec<String>],
+    kinds: &'r Kinds,
+    expressions: &Expressions,
     findings: &mut Findings<'_>,
 ) -> Vec<Draft<'r>> {
     if bindings.len() > BINDINGS_MAX {
@@ -179,16 +208,14 @@ fn drafts<'r>(
             );
             continue;
         };
-        let at = path(&["bindings", name]);
         if !is_name(name) {
             findings.key(
-                &at,
+                &path(&["bindings", name]),
                 "a binding's name is letters, digits, '_' and '-', a letter first",
                 None,
             );
         }
-        let raw = decode::<RawBinding>(value.clone(), &at, from_environment, findings);
-        drafts.push(draft(name, raw, registry, from_environment, findings));
+        drafts.push(draft(name, value, kinds, expressions, findings));
     }
     drafts
 }
@@ -198,148 +225,6 @@ fn is_name(name: &str) -> bool {
         && name
             .chars()
             .all(|each| each.is_ascii_alphanumeric() || matches!(each, '_' | '-'))
-}
-
-fn draft<'r>(
-    name: &str,
-    raw: Option<RawBinding>,
-    registry: &'r Registry,
-    from_environment: &[Vec<String>],
-    findings: &mut Findings<'_>,
-) -> Draft<'r> {
-    let Some(raw) = raw else {
-        return Draft::unusable(name);
-    };
-    let Some(descriptor) = registry.find(&raw.r#type, &raw.kind) else {
-        unknown_kind(name, &raw, registry, findings);
-        return Draft::unusable(name);
-    };
-    let at = path(&["bindings", name, "options"]);
-    let options = raw.options.filter(|options| !options.is_null());
-    let options = options.unwrap_or_else(|| Value::Mapping(Mapping::new()));
-    descriptor.check_options(options.clone(), &at, from_environment, findings);
-    let of_binding = from_environment
-        .iter()
-        .filter_map(|path| path.strip_prefix(&at[..]));
-    let routes = raw.routes.map(|routes| {
-        let routes = routes.into_iter().enumerate();
-        routes
-            .map(|(index, route)| draft_route(name, index, route, findings))
-            .collect()
-    });
-    presence(
-        name,
-        descriptor.onward,
-        raw.exit.is_some(),
-        routes.is_some(),
-        findings,
-    );
-    Draft {
-        name: name.to_owned(),
-        descriptor: Some(descriptor),
-        exit: raw.exit,
-        routes: routes.unwrap_or_default(),
-        options,
-        from_environment: of_binding.map(<[String]>::to_vec).collect(),
-    }
-}
-
-fn unknown_kind(name: &str, raw: &RawBinding, registry: &Registry, findings: &mut Findings<'_>) {
-    let kinds = registry.kinds(&raw.r#type);
-    let (key, word, known) = if kinds.is_empty() {
-        ("type", &raw.r#type, registry.types())
-    } else {
-        ("kind", &raw.kind, kinds)
-    };
-    let message = format!("there is no {key} '{word}' of bindings");
-    findings.value_with(
-        &path(&["bindings", name, key]),
-        message,
-        suggestion(word, &known),
-    );
-}
-
-fn presence(name: &str, onward: Onward, exit: bool, routes: bool, findings: &mut Findings<'_>) {
-    let key = |key: &str| path(&["bindings", name, key]);
-    let missing = "the key 'exit' is missing: it names the binding that takes the streams";
-    match (onward, exit, routes) {
-        (Onward::Nowhere, _, _) => {
-            for (there, word) in [(exit, "exit"), (routes, "routes")] {
-                if there {
-                    let message = format!("this binding opens no streams, so it has no {word}");
-                    findings.key(&key(word), message, None);
-                }
-            }
-        }
-        (Onward::Exit, exit, routes) => {
-            if routes {
-                let message = "this binding has a single exit and no routes";
-                let help = "aggregate several behind an mcp · proxy in front of it".to_owned();
-                findings.key(&key("routes"), message, Some(help));
-            }
-            if !exit {
-                findings.value(&path(&["bindings", name]), missing);
-            }
-        }
-        (Onward::ExitOrRoutes, false, false) => {
-            findings.value(
-                &path(&["bindings", name]),
-                format!("{missing}, or give 'routes'"),
-            );
-        }
-        (Onward::ExitOrRoutes, true, true) => {
-            findings.key(
-                &key("exit"),
-                "give either 'exit' or 'routes', not both",
-                None,
-            );
-        }
-        (Onward::ExitOrRoutes, _, _) => {}
-    }
-}
-
-fn draft_route(
-    name: &str,
-    index: usize,
-    route: RawRoute,
-    findings: &mut Findings<'_>,
-) -> DraftRoute {
-    let index = index.to_string();
-    let at = path(&["bindings", name, "routes", &index, "when"]);
-    let conditions = route.when.unwrap_or_default();
-    if conditions.len() > 1 {
-        findings.value(
-            &at,
-            "a route takes one toolkit; give each toolkit a route of its own",
-        );
-    }
-    let toolkit = conditions
-        .into_iter()
-        .next()
-        .map(|condition| condition.toolkit);
-    if let Some(toolkit) = &toolkit
-        && !is_toolkit(toolkit)
-    {
-        let at = path(&["bindings", name, "routes", &index, "when", "0", "toolkit"]);
-        let message = format!("'{toolkit}' is no name of a toolkit");
-        findings.value_with(
-            &at,
-            message,
-            "it is a-z, 0-9 and '-', a letter first: plant-1",
-        );
-    }
-    DraftRoute {
-        toolkit,
-        exit: route.exit,
-    }
-}
-
-/// `[a-z][a-z0-9-]*`, so that it can stand in a tool's name and in front of a URI.
-fn is_toolkit(toolkit: &str) -> bool {
-    toolkit.starts_with(|first: char| first.is_ascii_lowercase())
-        && toolkit
-            .chars()
-            .all(|each| each.is_ascii_lowercase() || each.is_ascii_digit() || each == '-')
 }
 
 /// An index of names, for exits.

@@ -102,10 +102,13 @@ impl<'de> Visitor<'de> for Probe<'_> {
             stops: of_key,
         })? {
             if found {
-                return map.next_value_seed(Probe {
+                map.next_value_seed(Probe {
                     path: below,
                     target: self.target,
-                });
+                })?;
+                // It is not there. What is left is read, or the parser would fail at this mapping.
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                return Ok(());
             }
             map.next_value::<IgnoredAny>()?;
         }
@@ -123,6 +126,7 @@ impl<'de> Visitor<'de> for Probe<'_> {
             path: below,
             target: self.target,
         })?;
+        while items.next_element::<IgnoredAny>()?.is_some() {}
         Ok(())
     }
 }

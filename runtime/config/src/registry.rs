@@ -1,140 +1,290 @@
-//! What the config needs to know of each kind of binding.
+//! The kinds of bindings: what a config may say of each, and what makes it.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::DeserializeOwned;
+use schemars::{Schema, SchemaGenerator};
 use serde_yaml::Value;
+use tidegate_options::{Condition, Options};
 use tidegate_streams::Protocol;
 
 use crate::decode::decode;
+use crate::expression::Expressions;
 use crate::fault::Findings;
 
-/// Where a binding sends its streams.
+/// Where a kind of binding opens streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Onward {
-    /// Nowhere: `exit` and `routes` are faults.
-    Nowhere,
-    /// To one `exit`; `routes` are a fault.
-    Exit,
-    /// To one `exit`, or to `routes`.
-    ExitOrRoutes,
+pub(crate) enum Exits {
+    /// Nowhere.
+    None,
+    /// To the binding that `exit` names.
+    One(Protocol),
+    /// To the bindings that `exits` names, each by its own key.
+    Named(&'static [(&'static str, Protocol)]),
 }
 
-/// One kind of binding.
+impl Exits {
+    /// The name of the only exit of a kind.
+    pub(crate) const ONLY: &'static str = "exit";
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, Protocol)> {
+        let (one, named): (_, &[(&'static str, Protocol)]) = match *self {
+            Self::None => (None, &[]),
+            Self::One(protocol) => (Some((Self::ONLY, protocol)), &[]),
+            Self::Named(exits) => (None, exits),
+        };
+        one.into_iter().chain(named.iter().copied())
+    }
+}
+
+/// How the routes of a kind are read.
 #[derive(Debug, Clone, Copy)]
-pub struct Descriptor {
+pub(crate) struct Routing {
+    /// How many conditions a route may have.
+    pub(crate) max: usize,
+    /// The schema of one condition.
+    pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Checks the conditions of each route, and of all together.
+    pub(crate) check: fn(&[Vec<Value>], &[String], &Expressions, &mut Findings<'_>),
+}
+
+/// What a config may say of a kind of binding.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
     pub(crate) r#type: &'static str,
     pub(crate) kind: &'static str,
     pub(crate) about: &'static str,
     pub(crate) accepts: &'static [Protocol],
-    pub(crate) produces: Option<Protocol>,
-    pub(crate) onward: Onward,
+    pub(crate) exits: Exits,
+    pub(crate) routing: Option<Routing>,
+    /// The schema of its options.
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
-    check: Check,
+    /// Checks its options.
+    pub(crate) check: fn(Value, &[String], &Expressions, &mut Findings<'_>),
 }
 
-type Check = fn(Value, &[String], &[Vec<String>], &mut Findings<'_>);
+impl Shape {
+    /// How people call it: `mcp · server`.
+    pub(crate) fn title(&self) -> String {
+        format!("{} · {}", self.r#type, self.kind)
+    }
 
-impl Descriptor {
-    /// A kind of binding whose options are `T`. It accepts and produces nothing yet.
-    pub const fn of<T: DeserializeOwned + JsonSchema>(
+    /// Whether streams enter the engine here.
+    pub(crate) fn is_entry(&self) -> bool {
+        self.accepts.is_empty() && self.exits != Exits::None
+    }
+}
+
+/// A kind of binding: what a config may say of it, and the factory that makes it.
+///
+/// The config carries the factory and never looks at it, so it knows neither the engine nor any
+/// binding. A registry takes descriptors that have one: a kind that cannot be made does not compile.
+#[derive(Debug, Clone, Copy)]
+pub struct Descriptor<F> {
+    shape: Shape,
+    factory: F,
+}
+
+impl Descriptor<()> {
+    /// A kind of binding whose options are `T`. It accepts and opens no streams yet.
+    pub const fn of<T: Options>(
         r#type: &'static str,
         kind: &'static str,
         about: &'static str,
     ) -> Self {
         Self {
-            r#type,
-            kind,
-            about,
-            accepts: &[],
-            produces: None,
-            onward: Onward::Nowhere,
-            schema: |generator| generator.subschema_for::<T>(),
-            check: |value, path, environment, findings| {
-                decode::<T>(value, path, environment, findings);
+            shape: Shape {
+                r#type,
+                kind,
+                about,
+                accepts: &[],
+                exits: Exits::None,
+                routing: None,
+                schema: |generator| generator.subschema_for::<T>(),
+                check: check_options::<T>,
             },
+            factory: (),
         }
     }
 
+    /// What makes a binding of this kind.
+    pub fn made_by<F>(self, factory: F) -> Descriptor<F> {
+        Descriptor {
+            shape: self.shape,
+            factory,
+        }
+    }
+}
+
+impl<F> Descriptor<F> {
     /// It accepts streams of these protocols.
     #[must_use]
-    pub const fn accepts(self, accepts: &'static [Protocol]) -> Self {
-        Self { accepts, ..self }
+    pub const fn accepts(mut self, protocols: &'static [Protocol]) -> Self {
+        self.shape.accepts = protocols;
+        self
     }
 
-    /// It opens streams of this protocol.
+    /// It opens streams of this protocol towards its `exit`.
     #[must_use]
-    pub const fn produces(self, produces: Protocol, onward: Onward) -> Self {
-        Self {
-            produces: Some(produces),
-            onward,
-            ..self
-        }
+    pub const fn exit(mut self, protocol: Protocol) -> Self {
+        self.shape.exits = Exits::One(protocol);
+        self
+    }
+
+    /// It opens streams towards several exits, each with a name of its own: its `exits`.
+    #[must_use]
+    pub const fn exits(mut self, exits: &'static [(&'static str, Protocol)]) -> Self {
+        self.shape.exits = Exits::Named(exits);
+        self
+    }
+
+    /// It takes `routes` instead of an `exit`, with these conditions.
+    #[must_use]
+    pub const fn routes<C: Condition>(mut self) -> Self {
+        self.shape.routing = Some(Routing {
+            max: C::MAX,
+            schema: |generator| generator.subschema_for::<C>(),
+            check: check_routes::<C>,
+        });
+        self
     }
 
     /// How people call it: `mcp · server`.
     pub fn title(&self) -> String {
-        format!("{} · {}", self.r#type, self.kind)
+        self.shape.title()
+    }
+
+    /// What makes a binding of this kind.
+    pub const fn factory(&self) -> &F {
+        &self.factory
     }
 
     /// The protocols whose streams it accepts.
     pub const fn accepted(&self) -> &'static [Protocol] {
-        self.accepts
+        self.shape.accepts
     }
 
-    /// The protocol whose streams it opens.
-    pub const fn produced(&self) -> Option<Protocol> {
-        self.produces
+    /// The exits towards which it opens streams, by name, and the protocol of each.
+    pub fn opened(&self) -> impl Iterator<Item = (&'static str, Protocol)> {
+        self.shape.exits.iter()
     }
+}
 
-    /// Whether streams enter the engine here.
-    pub(crate) const fn is_entry(&self) -> bool {
-        self.accepts.is_empty() && self.produces.is_some()
+fn check_options<T: Options>(
+    value: Value,
+    path: &[String],
+    expressions: &Expressions,
+    findings: &mut Findings<'_>,
+) {
+    let Some(options) = decode::<T>(value, path, expressions, findings) else {
+        return;
+    };
+    for warning in options.warnings() {
+        let at: Vec<String> = path
+            .iter()
+            .cloned()
+            .chain([warning.key.to_owned()])
+            .collect();
+        findings.warn(&at, warning.message, warning.help);
     }
+}
 
-    pub(crate) fn check_options(
-        &self,
-        value: Value,
-        path: &[String],
-        from_environment: &[Vec<String>],
-        findings: &mut Findings<'_>,
-    ) {
-        (self.check)(value, path, from_environment, findings);
+fn check_routes<C: Condition>(
+    routes: &[Vec<Value>],
+    path: &[String],
+    expressions: &Expressions,
+    findings: &mut Findings<'_>,
+) {
+    let below = |steps: &[&str]| -> Vec<String> {
+        let steps = steps.iter().map(|step| (*step).to_owned());
+        path.iter().cloned().chain(steps).collect()
+    };
+    let mut read: Vec<Vec<C>> = Vec::with_capacity(routes.len());
+    let mut complete = true;
+    for (route, conditions) in routes.iter().enumerate() {
+        let route = route.to_string();
+        let mut of_route = Vec::with_capacity(conditions.len());
+        for (index, condition) in conditions.iter().enumerate() {
+            let at = below(&[&route, "when", &index.to_string()]);
+            match decode::<C>(condition.clone(), &at, expressions, findings) {
+                Some(condition) => of_route.push(condition),
+                None => complete = false,
+            }
+        }
+        read.push(of_route);
+    }
+    if !complete {
+        return;
+    }
+    for fault in C::check(&read) {
+        findings.value_with(
+            &below(&[&fault.route.to_string()]),
+            fault.message,
+            fault.help,
+        );
     }
 }
 
 /// Every kind of binding there is.
-#[derive(Debug, Clone, Default)]
-pub struct Registry(Vec<Descriptor>);
+#[derive(Debug, Clone)]
+pub struct Registry<F>(Vec<Descriptor<F>>);
 
-impl Registry {
+impl<F> Registry<F> {
     /// A registry of these kinds.
-    pub const fn new(descriptors: Vec<Descriptor>) -> Self {
+    pub const fn new(descriptors: Vec<Descriptor<F>>) -> Self {
         Self(descriptors)
     }
 
+    /// The same registry with one more kind.
+    #[must_use]
+    pub fn with(mut self, descriptor: Descriptor<F>) -> Self {
+        self.0.push(descriptor);
+        self
+    }
+
     /// The kinds, in the order given.
-    pub fn iter(&self) -> impl Iterator<Item = &Descriptor> {
+    pub fn iter(&self) -> impl Iterator<Item = &Descriptor<F>> {
         self.0.iter()
     }
 
     /// The kind of a type and a kind.
-    pub fn find(&self, r#type: &str, kind: &str) -> Option<&Descriptor> {
-        self.0
-            .iter()
-            .find(|descriptor| descriptor.r#type == r#type && descriptor.kind == kind)
+    pub fn find(&self, r#type: &str, kind: &str) -> Option<&Descriptor<F>> {
+        let is = |shape: &Shape| shape.r#type == r#type && shape.kind == kind;
+        self.0.iter().find(|descriptor| is(&descriptor.shape))
+    }
+
+    /// What a config may say of each kind.
+    pub(crate) fn kinds(&self) -> Kinds {
+        Kinds(self.0.iter().map(|descriptor| descriptor.shape).collect())
+    }
+}
+
+/// What a config may say of each kind of binding.
+#[derive(Debug)]
+pub(crate) struct Kinds(Vec<Shape>);
+
+impl Kinds {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Shape> {
+        self.0.iter()
+    }
+
+    pub(crate) fn find(&self, r#type: &str, kind: &str) -> Option<&Shape> {
+        self.iter()
+            .find(|shape| shape.r#type == r#type && shape.kind == kind)
     }
 
     pub(crate) fn types(&self) -> Vec<&'static str> {
-        let mut types: Vec<_> = self.0.iter().map(|descriptor| descriptor.r#type).collect();
+        let mut types: Vec<_> = self.iter().map(|shape| shape.r#type).collect();
+        types.sort_unstable();
         types.dedup();
         types
     }
 
-    pub(crate) fn kinds(&self, r#type: &str) -> Vec<&'static str> {
-        let of_type = self
-            .0
-            .iter()
-            .filter(|descriptor| descriptor.r#type == r#type);
-        of_type.map(|descriptor| descriptor.kind).collect()
+    pub(crate) fn kinds_of(&self, r#type: &str) -> Vec<&'static str> {
+        let of_type = self.iter().filter(|shape| shape.r#type == r#type);
+        of_type.map(|shape| shape.kind).collect()
+    }
+
+    /// The kinds at which streams enter the engine.
+    pub(crate) fn entries(&self) -> Vec<String> {
+        let entries = self.iter().filter(|shape| shape.is_entry());
+        entries.map(Shape::title).collect()
     }
 }

@@ -4,14 +4,15 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::registry::{Descriptor, Onward, Registry};
+use crate::registry::{Exits, Registry, Routing, Shape};
 
 /// The schema of a config with the bindings of a registry (draft 2020-12).
-pub fn schema(registry: &Registry) -> Value {
+pub fn schema<F>(registry: &Registry<F>) -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let kinds: Vec<Value> = registry
+        .kinds()
         .iter()
-        .map(|descriptor| one_of(descriptor, &mut generator))
+        .map(|shape| one_of(shape, &mut generator))
         .collect();
     let definitions: Map<String, Value> = generator.take_definitions(true);
     json!({
@@ -41,53 +42,70 @@ pub fn schema(registry: &Registry) -> Value {
     })
 }
 
-fn one_of(descriptor: &Descriptor, generator: &mut SchemaGenerator) -> Value {
-    let options = (descriptor.schema)(generator);
+fn one_of(shape: &Shape, generator: &mut SchemaGenerator) -> Value {
+    let options = (shape.schema)(generator);
     let exit = json!({ "type": "string", "description": "The binding that takes the streams." });
     let mut properties = Map::new();
-    properties.insert("type".to_owned(), json!({ "const": descriptor.r#type }));
-    properties.insert("kind".to_owned(), json!({ "const": descriptor.kind }));
+    properties.insert("type".to_owned(), json!({ "const": shape.r#type }));
+    properties.insert("kind".to_owned(), json!({ "const": shape.kind }));
     properties.insert("options".to_owned(), options.to_value());
     let mut rule = Map::new();
     let mut say = |key: &str, value: Value| rule.insert(key.to_owned(), value);
-    say("title", json!(descriptor.title()));
-    say("description", json!(descriptor.about));
+    say("title", json!(shape.title()));
+    say("description", json!(shape.about));
     say("type", json!("object"));
     say("additionalProperties", json!(false));
-    say("required", json!(["type", "kind"]));
-    match descriptor.onward {
-        Onward::Nowhere => {}
-        Onward::Exit => {
+    let mut required = vec!["type", "kind"];
+    match shape.exits {
+        Exits::None => {}
+        Exits::One(_) => {
+            if let Some(routing) = shape.routing {
+                properties.insert("routes".to_owned(), routes(routing, &exit, generator));
+                say(
+                    "oneOf",
+                    json!([{ "required": ["exit"] }, { "required": ["routes"] }]),
+                );
+            } else {
+                required.push("exit");
+            }
             properties.insert("exit".to_owned(), exit);
-            say("required", json!(["type", "kind", "exit"]));
         }
-        Onward::ExitOrRoutes => {
-            properties.insert("routes".to_owned(), routes(&exit));
-            properties.insert("exit".to_owned(), exit);
-            say(
-                "oneOf",
-                json!([{ "required": ["exit"] }, { "required": ["routes"] }]),
-            );
+        Exits::Named(_) => {
+            properties.insert("exits".to_owned(), named(shape));
+            required.push("exits");
         }
     }
+    say("required", json!(required));
     say("properties", Value::Object(properties));
     Value::Object(rule)
 }
 
-fn routes(exit: &Value) -> Value {
-    let toolkit = json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]*$" });
-    let condition = json!({
-        "type": "object", "required": ["toolkit"], "additionalProperties": false,
-        "properties": { "toolkit": toolkit },
+fn named(shape: &Shape) -> Value {
+    let names: Vec<&str> = shape.exits.iter().map(|(name, _)| name).collect();
+    let exits = shape.exits.iter().map(|(name, protocol)| {
+        let description = format!("The binding that takes the {} streams.", protocol.word());
+        let exit = json!({ "type": "string", "description": description });
+        (name.to_owned(), exit)
     });
+    json!({
+        "type": "object", "required": names, "additionalProperties": false,
+        "properties": exits.collect::<Map<String, Value>>(),
+    })
+}
+
+fn routes(routing: Routing, exit: &Value, generator: &mut SchemaGenerator) -> Value {
+    let condition = (routing.schema)(generator).to_value();
+    let mut when = json!({ "type": "array", "items": condition });
+    if routing.max != usize::MAX
+        && let Some(when) = when.as_object_mut()
+    {
+        when.insert("maxItems".to_owned(), json!(routing.max));
+    }
     json!({
         "type": "array",
         "items": {
             "type": "object", "required": ["exit"], "additionalProperties": false,
-            "properties": {
-                "when": { "type": "array", "maxItems": 1, "items": condition },
-                "exit": exit,
-            },
+            "properties": { "when": when, "exit": exit },
         },
     })
 }

@@ -3,7 +3,8 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
-use tidegate_config::{Config, Descriptor, Faults, Onward, Protocol, Registry, load, schema};
+use tidegate_config::{Config, Descriptor, Fault, Faults, Protocol, Registry, load, schema};
+use tidegate_options::{Condition, OptionWarning, Options, RouteFault};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -34,13 +35,65 @@ fn even<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     }
 }
 
-fn registry() -> Registry {
+impl Options for Door {}
+
+impl Options for Gate {
+    fn warnings(&self) -> Vec<OptionWarning> {
+        let warning = OptionWarning {
+            key: "readTimeout",
+            message: "'readTimeout' is 2".to_owned(),
+            help: "use 4".to_owned(),
+        };
+        std::iter::repeat_n(warning, usize::from(self.read_timeout == 2)).collect()
+    }
+}
+
+/// Which of the gate's routes: the kind says how many conditions a route has, and which go together.
+#[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Lane {
+    lane: u8,
+}
+
+impl Condition for Lane {
+    const MAX: usize = 1;
+
+    fn check(routes: &[Vec<Self>]) -> Vec<RouteFault> {
+        let twice = |(route, lanes): (usize, &Vec<Self>)| {
+            routes
+                .iter()
+                .take(route)
+                .any(|earlier| earlier == lanes)
+                .then(|| RouteFault {
+                    route,
+                    message: "this lane has a route".to_owned(),
+                    help: "use another lane".to_owned(),
+                })
+        };
+        routes.iter().enumerate().filter_map(twice).collect()
+    }
+}
+
+/// What would make the binding: the config only carries it.
+#[derive(Debug, PartialEq)]
+struct Factory(&'static str);
+
+fn registry() -> Registry<Factory> {
     Registry::new(vec![
-        Descriptor::of::<Door>("door", "server", "A door.").produces(Protocol::Http, Onward::Exit),
+        Descriptor::of::<Door>("door", "server", "A door.")
+            .exit(Protocol::Http)
+            .made_by(Factory("door")),
         Descriptor::of::<Gate>("gate", "proxy", "A gate.")
             .accepts(&[Protocol::Http, Protocol::Mcp])
-            .produces(Protocol::Mcp, Onward::ExitOrRoutes),
-        Descriptor::of::<Gate>("gate", "end", "The end.").accepts(&[Protocol::Mcp]),
+            .exit(Protocol::Mcp)
+            .routes::<Lane>()
+            .made_by(Factory("gate")),
+        Descriptor::of::<Gate>("gate", "end", "The end.")
+            .accepts(&[Protocol::Mcp])
+            .made_by(Factory("end")),
+        Descriptor::of::<Gate>("fork", "server", "Two ways.")
+            .exits(&[("in", Protocol::Http), ("out", Protocol::Mcp)])
+            .made_by(Factory("fork")),
     ])
 }
 
@@ -48,6 +101,7 @@ fn environment(name: &str) -> Option<String> {
     match name {
         "PORT" => Some("1883".to_owned()),
         "SECRET" => Some("0123".to_owned()),
+        "LANE" => Some("2".to_owned()),
         "HOST" => Some("example".to_owned()),
         _ => None,
     }
@@ -62,6 +116,11 @@ fn faults(text: &str) -> Vec<String> {
     faults.to_string().lines().map(str::to_owned).collect()
 }
 
+fn warnings(text: &str) -> Vec<String> {
+    let warnings = loaded(text).expect("no fault").warnings;
+    warnings.iter().map(Fault::with_help).collect()
+}
+
 const GOOD: &str = "name: good
 bindings:
   door0: { type: door, kind: server, options: { listen: a }, exit: gate0 }
@@ -69,8 +128,8 @@ bindings:
     type: gate
     kind: proxy
     routes:
-      - { when: [{ toolkit: plant }], exit: end0 }
-      - { when: [{ toolkit: depot-2 }], exit: end0 }
+      - { when: [{ lane: 1 }], exit: end0 }
+      - { when: [{ lane: \"${{env.LANE}}\" }], exit: end0 }
   end0: { type: gate, kind: end, options: { port: \"${{env.PORT}}\", password: \"${{env.SECRET}}\" } }
 ";
 
@@ -89,8 +148,8 @@ fn a_good_config_is_read() {
     };
     assert_eq!(names(config.exits_first()), ["end0", "gate0", "door0"]);
     assert_eq!(
-        config.bindings[1].routes[1].toolkit.as_deref(),
-        Some("depot-2")
+        config.bindings[1].when::<Lane>(1).expect("checked"),
+        [Lane { lane: 2 }]
     );
     let end: Gate = config.bindings[2].options().expect("checked");
     // A variable stands for a number where one is wanted, and stays text where text is.
@@ -119,26 +178,25 @@ bindings:
     kind: proxy
     options: { readTimeout: 3, patterns: [a, 5], port: 70000 }
     routes:
-      - { when: [{ toolkit: Plant }], exit: end0 }
+      - { when: [{ lane: many }], exit: end0 }
   end0: { type: gate, kind: ende }
 ";
     assert_eq!(
         faults(text),
         [
             "a.yaml:1:7: name: must be a string, not a list",
-            "a.yaml:7:7: bindings.door0.options.lisen: there is no key 'lisen' here; \
-             did you mean 'listen'? Known are: listen, maxConnections",
+            "a.yaml:7:7: bindings.door0.options.lisen: unknown key 'lisen'; \
+             did you mean 'listen'? Valid: listen, maxConnections",
             "a.yaml:7:7: bindings.door0.options: the key 'listen' is missing",
             "a.yaml:8:23: bindings.door0.options.maxConnections: must be a whole number from 0 to 65535, not string \"many\"",
-            "a.yaml:9:11: bindings.door0.exit: there is no binding 'gate9'; \
-             did you mean 'gate0'? Known are: door0, gate0, end0",
+            "a.yaml:9:11: bindings.door0.exit: unknown binding 'gate9'; \
+             did you mean 'gate0'? Valid: door0, gate0, end0",
             "a.yaml:13:29: bindings.gate0.options.readTimeout: must be even",
             "a.yaml:13:46: bindings.gate0.options.patterns.1: must be a string, not integer 5",
             "a.yaml:13:56: bindings.gate0.options.port: must be a whole number from 0 to 65535, not integer 70000",
-            "a.yaml:15:29: bindings.gate0.routes.0.when.0.toolkit: 'Plant' is no name of a toolkit; \
-             it is a-z, 0-9 and '-', a letter first: plant-1",
-            "a.yaml:16:29: bindings.end0.kind: there is no kind 'ende' of bindings; \
-             did you mean 'end'? Known are: proxy, end",
+            "a.yaml:15:26: bindings.gate0.routes.0.when.0.lane: must be a whole number from 0 to 255, not string \"many\"",
+            "a.yaml:16:29: bindings.end0.kind: unknown binding kind 'ende'; \
+             did you mean 'end'? Valid: proxy, end",
         ]
     );
 }
@@ -154,54 +212,63 @@ fn each_fault_has_its_sentence() {
         (
             "type: door",
             "type: dor",
-            "a.yaml:3:18: bindings.door0.type: there is no type 'dor' of bindings; did you mean 'door'?",
+            "a.yaml:3:18: bindings.door0.type: unknown binding type 'dor'; did you mean 'door'? Valid: door, fork, gate",
         ),
         (
             "exit: gate0 }",
             "exit: end0 }",
-            "'end0' is gate · end and takes no http streams, which door · server opens; it can be: gate0",
+            "exit 'end0' (gate · end) does not accept http streams; valid exits: gate0",
         ),
         (
             ", exit: gate0 }",
             " }",
-            "the key 'exit' is missing: it names the binding that takes the streams",
+            "the key 'exit' is missing; name the binding that takes the streams",
         ),
         (
             "kind: end,",
             "kind: end, exit: door0,",
-            "this binding opens no streams, so it has no exit",
+            "gate · end has no 'exit'; remove it: gate · end opens no streams",
         ),
         (
             "exit: gate0 }",
             "exit: gate0, routes: [] }",
-            "this binding has a single exit and no routes",
+            "door · server has no 'routes'; name one 'exit'",
         ),
         (
             "    routes:\n",
             "    exit: end0\n    routes:\n",
-            "give either 'exit' or 'routes', not both",
+            "both 'exit' and 'routes' are given; remove one of them",
         ),
         (
-            "depot-2",
-            "plant",
-            "the toolkit 'plant' has a route already",
+            "\"${{env.LANE}}\"",
+            "1",
+            "a.yaml:9:9: bindings.gate0.routes.1: this lane has a route; use another lane",
         ),
         (
-            "when: [{ toolkit: depot-2 }], ",
-            "",
-            "this route takes everything, so it must be the only one",
+            "[{ lane: 1 }]",
+            "[{ lane: 1 }, { lane: 3 }]",
+            "routes.0.when: more than 1 conditions in one route; give each a route of its own",
+        ),
+        (
+            "lane: 1",
+            "land: 1",
+            "routes.0.when.0.land: unknown key 'land'; did you mean 'lane'?",
         ),
         (
             "env.PORT",
             "env.NOWHERE",
             "the environment variable NOWHERE is not set",
         ),
-        ("env.PORT", "user.name", "an expression is ${{env.NAME}}"),
+        (
+            "env.PORT",
+            "user.name",
+            "unknown expression 'user.name'; write ${{env.NAME}} for an environment variable",
+        ),
         ("env.PORT}}", "env.PORT", "must end with }}"),
         (
             "env.PORT",
             "env.HOST",
-            "must be a whole number from 0 to 65535, not string \"example\"",
+            "must be a whole number from 0 to 65535, and the value of ${{env.HOST}} is not",
         ),
         ("  end0:", "  9end:", "a binding's name is letters"),
         (
@@ -212,13 +279,125 @@ fn each_fault_has_its_sentence() {
         (
             "name: good",
             "name: good\nworker: 2",
-            "there is no key 'worker' here; did you mean 'workers'?",
+            "unknown key 'worker'; did you mean 'workers'?",
         ),
-        ("name: good", "name: good\n\tx", "this is no YAML"),
+        ("name: good", "name: good\n\tx", "invalid YAML"),
     ] {
         let told = in_good(from, to);
         assert!(told.contains(expected), "{from:?} -> {to:?}: {told}");
     }
+}
+
+#[test]
+fn a_fault_of_a_binding_hides_none_in_its_options() {
+    let text = "name: x
+bindings:
+  door0:
+    type: door
+    kind: server
+    exitt: gate0
+    exit: [gate0]
+    options: { lissen: a, maxConnections: many }
+  gate0: { type: gate, kind: proxy, exit: end0, options: { port: x }, routes: y }
+  end0: { type: gate, kind: end }
+";
+    let told = faults(text);
+    for expected in [
+        "a.yaml:6:5: bindings.door0.exitt: unknown key 'exitt'; did you mean 'exit'?",
+        "a.yaml:7:11: bindings.door0.exit: must be a string, not a list",
+        "bindings.door0.options.lissen: unknown key 'lissen'; did you mean 'listen'?",
+        "bindings.door0.options: the key 'listen' is missing",
+        "bindings.door0.options.maxConnections: must be",
+        "bindings.gate0.options.port: must be",
+        "bindings.gate0.routes: must be",
+        "bindings.gate0.exit: both 'exit' and 'routes' are given",
+    ] {
+        let found = told.iter().filter(|line| line.contains(expected)).count();
+        assert_eq!(found, 1, "{expected}: {told:#?}");
+    }
+    assert_eq!(told.len(), 8, "{told:#?}");
+}
+
+#[test]
+fn several_exits_have_names() {
+    let with = |exits: &str| {
+        format!(
+            "name: x\nbindings:\n  fork0: {{ type: fork, kind: server{exits} }}\n  \
+             gate0: {{ type: gate, kind: proxy, exit: end0 }}\n  end0: {{ type: gate, kind: end }}\n"
+        )
+    };
+    let config = loaded(&with(", exits: { in: gate0, out: end0 }")).expect("good");
+    let exits: Vec<_> = config.bindings[0].exits.iter().collect();
+    assert_eq!(
+        exits.iter().map(|exit| exit.name).collect::<Vec<_>>(),
+        ["in", "out"]
+    );
+    assert_eq!(
+        exits.iter().map(|exit| exit.binding).collect::<Vec<_>>(),
+        [1, 2]
+    );
+    let entry = registry()
+        .find("fork", "server")
+        .map(|kind| kind.factory().0);
+    assert_eq!(entry, Some("fork"));
+    for (exits, expected) in [
+        (
+            "",
+            "the key 'exits' is missing; name the bindings that take the streams: in (http streams), out (mcp streams)",
+        ),
+        (
+            ", exit: gate0",
+            "fork · server has no 'exit'; name them in 'exits': in (http streams), out",
+        ),
+        (
+            ", exits: { in: gate0 }",
+            "bindings.fork0.exits: the exit 'out' is missing; each exit must be named",
+        ),
+        (
+            ", exits: { in: end0, out: end0 }",
+            "a.yaml:3:51: bindings.fork0.exits.in: exit 'end0' (gate · end) does not accept http streams; valid exits: gate0",
+        ),
+        (
+            ", exits: { in: gate0, out: end0, outt: end0 }",
+            "bindings.fork0.exits.outt: unknown exit 'outt'; did you mean 'out'?",
+        ),
+        (
+            ", exits: { in: gate0, out: end1 }",
+            "bindings.fork0.exits.out: unknown binding 'end1'; did you mean 'end0'?",
+        ),
+    ] {
+        let told = faults(&with(exits)).join("\n");
+        assert!(told.contains(expected), "{exits}: {told}");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_located_at_what_is_above_it() {
+    let text = "name: x
+bindings:
+  door0: { type: door, kind: server, options: { maxConnections: 1 }, exit: gate0 }
+  gate0: { type: gate, kind: proxy }
+  gate1: { type: gate, kind: proxy, routes: [{ when: [] }, { exit: end0 }] }
+  end0: { type: gate, kind: end }
+";
+    let told = faults(text);
+    for (line, expected) in told.iter().zip([
+        "a.yaml:3:47: bindings.door0.options: the key 'listen' is missing",
+        "a.yaml:4:10: bindings.gate0: the key 'exit' is missing",
+        "a.yaml:5:46: bindings.gate1.routes.0: the key 'exit' is missing",
+    ]) {
+        assert!(line.starts_with(expected), "{line}");
+    }
+    assert_eq!(told.len(), 3, "{told:#?}");
+}
+
+#[test]
+fn an_option_is_warned_of_where_it_stands() {
+    let text = GOOD.replace("options: { port:", "options: { readTimeout: 2, port:");
+    assert_eq!(
+        warnings(&text),
+        ["a.yaml:10:58: bindings.end0.options.readTimeout: 'readTimeout' is 2; use 4"]
+    );
 }
 
 #[test]
@@ -239,15 +418,17 @@ bindings:
 fn a_config_into_which_nothing_enters_is_a_fault_and_an_unreached_binding_a_warning() {
     let text = "name: x\nbindings:\n  end0: { type: gate, kind: end }\n";
     assert!(
-        faults(text)[0].contains("nothing enters here"),
+        faults(text)[0].contains("no entry binding; add one of: door · server, fork · server"),
         "{:?}",
         faults(text)
     );
     let text = format!("{GOOD}  lost: {{ type: gate, kind: end }}\n");
-    let warnings = loaded(&text).expect("no fault").warnings;
     assert_eq!(
-        warnings,
-        ["no binding has 'lost' as its exit; it does nothing"]
+        warnings(&text),
+        [
+            "a.yaml:11:9: bindings.lost: no binding has 'lost' as its exit, so it is not used; \
+          remove it, or name it as an exit"
+        ]
     );
 }
 
@@ -272,10 +453,18 @@ fn the_schema_knows_every_kind_and_option() {
     let kinds = kinds
         .and_then(serde_json::Value::as_array)
         .expect("an array");
-    assert_eq!(kinds.len(), 3);
+    assert_eq!(kinds.len(), 4);
     assert_eq!(
         kinds[0]["required"],
         serde_json::json!(["type", "kind", "exit"])
     );
     assert!(schema.to_string().contains("Where to listen."));
+    let routes = &kinds[1]["properties"]["routes"]["items"]["properties"];
+    assert_eq!(routes["when"]["maxItems"], 1);
+    assert_eq!(routes["when"]["items"]["$ref"], "#/$defs/Lane");
+    assert!(schema["$defs"]["Lane"].to_string().contains("lane"));
+    assert_eq!(
+        kinds[3]["properties"]["exits"]["required"],
+        serde_json::json!(["in", "out"])
+    );
 }

@@ -82,9 +82,14 @@ impl Assembly {
 
     /// Attaches a binding; its exits must have been attached before.
     pub fn attach(&mut self, binding: impl Binding + 'static) -> BindingId {
+        self.attach_boxed(Box::new(binding))
+    }
+
+    /// Attaches a binding as [`Assembly::attach`] does, where its type is not known.
+    pub fn attach_boxed(&mut self, binding: Box<dyn Binding>) -> BindingId {
         let name = &self.name;
         self.handle
-            .with_worker(|worker| worker.attach(name, Box::new(binding)))
+            .with_worker(|worker| worker.attach(name, binding))
     }
 
     /// Attaches an edge. `window` is the credit, in bytes, that streams towards it start with.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -30,7 +31,15 @@ pub enum StartError {
     /// There is no thread, event loop or entropy to be had.
     #[error("a worker cannot be started: {0}")]
     Thread(#[source] io::Error),
-    /// An edge cannot take its place in the world: a port is taken.
+    /// An address cannot be listened on: another process does.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// An edge or a binding cannot be attached.
     #[error("{0}")]
     Edge(String),
     /// A worker's thread ended before it was ready.

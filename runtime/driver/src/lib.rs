@@ -12,6 +12,10 @@
 //! A worker that no longer serves is noticed ([`Engine::worker_ended`]), and a stop is bounded
 //! ([`Engine::shutdown`]): neither waits for a thread that does not come back.
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the driver runs workers in real time"
+)]
 
 mod assembly;
 mod descriptors;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytestring::ByteString;
 use thiserror::Error;
 use tidegate_streams::{
     AbortEx, BeginEx, DataFlags, Event, Frame, FrameKind, Half, Identity, Pooled, ResetEx, Role,
@@ -423,6 +424,27 @@ impl Context<'_> {
     pub fn random_below(&mut self, bound: u64) -> u64 {
         // The product's high half is uniform enough for jitter and for the choice of a letter.
         ((u128::from(self.core.random.next()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// Appends `count` random letters and digits to `text`.
+    pub fn random_letters(&mut self, text: &mut String, count: usize) {
+        const LETTERS: &[u8; 62] =
+            b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        for _ in 0..count {
+            let index = usize::try_from(self.random_below(62)).unwrap_or(0);
+            text.push(char::from(LETTERS.get(index).copied().unwrap_or(b'0')));
+        }
+    }
+
+    /// A new session identity: 22 letters and digits, which hold 128 bits.
+    ///
+    /// An MQTT broker takes it as a client identifier: MQTT 3.1.1 promises 23 characters of this
+    /// alphabet. It is an identity and no secret.
+    pub fn mint_identity(&mut self) -> ByteString {
+        const LENGTH: usize = 22;
+        let mut identity = String::with_capacity(LENGTH);
+        self.random_letters(&mut identity, LENGTH);
+        identity.into()
     }
 
     /// Gives a stream that is being opened towards this binding to the same binding on another

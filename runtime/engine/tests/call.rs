@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytestring::ByteString;
 use tidegate_engine::streams::bytes_stream::BytesBegin;
 use tidegate_engine::streams::{BeginEx, Frame, Identity};
 use tidegate_engine::testing::Rig;
@@ -128,6 +129,29 @@ fn the_wall_clock_goes_with_the_turns_and_may_be_set() {
     assert_eq!(shown(&mut rig), 400_000, "it was set back");
     rig.advance(Duration::from_secs(1));
     assert_eq!(shown(&mut rig), 401_000);
+}
+
+fn mint(cx: &mut Context<'_>) -> ByteString {
+    cx.mint_identity()
+}
+
+#[test]
+fn identities_are_client_identifiers_that_differ() {
+    let mut rig = Rig::new();
+    let edge = rig.edge(0);
+    let identities: Vec<_> = (0..100).map(|_| rig.turn(edge, mint)).collect();
+    for (index, identity) in identities.iter().enumerate() {
+        assert_eq!(identity.len(), 22, "{identity}");
+        assert!(
+            identity.chars().all(|each| each.is_ascii_alphanumeric()),
+            "{identity}"
+        );
+        assert!(!identities[..index].contains(identity), "{identity}");
+    }
+    // The same seed gives the same identities.
+    let mut again = Rig::new();
+    let edge = again.edge(0);
+    assert_eq!(again.turn(edge, mint), identities[0]);
 }
 
 /// Tells by when it is to answer as the engine stops.

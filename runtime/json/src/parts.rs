@@ -246,7 +246,14 @@ impl Iterator for Buffers {
         let first = self.first.take();
         first.or_else(|| self.rest.next().map(|part| part.bytes))
     }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = usize::from(self.first.is_some()) + self.rest.len();
+        (left, Some(left))
+    }
 }
+
+impl ExactSizeIterator for Buffers {}
 
 impl IntoIterator for Parts {
     type Item = Bytes;

@@ -5,6 +5,7 @@
 //! causes. The floor is those two and nothing else; ratios of ours to the floor's are taken within a
 //! round, where the machine is in one mood, and the median of the rounds is reported.
 #![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "it measures time")]
 
 mod broker;
 mod caller;

@@ -171,6 +171,31 @@ pub struct Data {
     pub extension: Option<Pooled<DataEx>>,
 }
 
+impl Data {
+    /// A part of a message without an extension.
+    pub const fn part(flags: DataFlags, payload: Bytes) -> Self {
+        Self {
+            flags,
+            payload,
+            extension: None,
+        }
+    }
+
+    /// The parts of one message, in order; none where there are no parts.
+    pub fn of_message<P>(parts: P) -> impl Iterator<Item = Self>
+    where
+        P: IntoIterator<Item = Bytes, IntoIter: ExactSizeIterator>,
+    {
+        let mut parts = parts.into_iter();
+        let mut first = true;
+        std::iter::from_fn(move || {
+            let payload = parts.next()?;
+            let flags = DataFlags::of(std::mem::take(&mut first), parts.len() == 0);
+            Some(Self::part(flags, payload))
+        })
+    }
+}
+
 /// Credit for a half: its sender may have sent up to `acknowledge + maximum` bytes, each DATA
 /// counting `padding` more than its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -234,11 +259,7 @@ impl Frame {
 
     /// A part of a message without an extension.
     pub const fn part(flags: DataFlags, payload: Bytes) -> Self {
-        Self::Data(Data {
-            flags,
-            payload,
-            extension: None,
-        })
+        Self::Data(Data::part(flags, payload))
     }
 
     /// A part of a message with an extension.
@@ -288,5 +309,22 @@ impl Frame {
     /// CHALLENGE.
     pub fn challenge(extension: impl Into<ChallengeEx>) -> Self {
         Self::Challenge(Box::new(extension.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_message_say_which_they_are() {
+        let flags = |count: usize| -> Vec<DataFlags> {
+            let parts = vec![Bytes::from_static(b"part"); count];
+            Data::of_message(parts).map(|data| data.flags).collect()
+        };
+        assert_eq!(flags(0), []);
+        assert_eq!(flags(1), [DataFlags::WHOLE]);
+        let three = [DataFlags::INIT, DataFlags::MIDDLE, DataFlags::FIN];
+        assert_eq!(flags(3), three);
     }
 }

@@ -1,13 +1,15 @@
 //! Writes the reactions of a script anew: what still holds stays as it is written, with its patterns
 //! and captures; comments and stimuli stay where they are.
 
-use crate::house::House;
+use tidegate_config::Registry;
+
+use crate::factory::Factory;
 use crate::player::{Told, reactions};
 use crate::script::{Line, Script, Step};
 
 /// The script's text with the reactions that the binding shows today.
-pub fn bless(script: &Script, house: &dyn House) -> Result<String, String> {
-    let told = reactions(script, house)?;
+pub fn bless<F: Factory>(script: &Script, registry: &Registry<F>) -> Result<String, String> {
+    let told = reactions(script, registry)?;
     let mut lines: Vec<Line> = Vec::new();
     for (index, line) in script.lines.iter().enumerate() {
         let holds = told.iter().find_map(|told| match told {

@@ -1,12 +1,12 @@
 //! Bindings that are nothing but the engine's rules: scenarios of the engine play with them.
 //!
-//! - `test · relay` passes every frame on, both ways, and credit with it;
-//! - `test · panic` panics where the tool's name says so, to show that a fault stays in its exchange.
+//! `test · relay` passes every frame on, both ways, and credit with it. It panics where the tool's name
+//! or a payload asks for it, to show that a fault stays in its exchange.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use slab::Slab;
-use tidegate_config::{Descriptor, Onward, Protocol};
+use tidegate_config::{Descriptor, Protocol};
 use tidegate_engine::{At, Binding, BindingId, Context, PendingData, StreamId, Token};
 use tidegate_streams::mcp::McpBeginEx;
 use tidegate_streams::{BeginEx, Frame};
@@ -30,13 +30,13 @@ impl Default for Options {
     }
 }
 
-/// The kinds, for the registry of a house.
-pub fn descriptors() -> Vec<Descriptor> {
-    vec![
-        Descriptor::of::<Options>("test", "relay", "Passes every frame on.")
-            .accepts(&[Protocol::Mcp])
-            .produces(Protocol::Mcp, Onward::Exit),
-    ]
+impl tidegate_options::Options for Options {}
+
+/// What a config may say of `test · relay`.
+pub const fn relay() -> Descriptor<()> {
+    Descriptor::of::<Options>("test", "relay", "Passes every frame on.")
+        .accepts(&[Protocol::Mcp])
+        .exit(Protocol::Mcp)
 }
 
 /// `test · relay`

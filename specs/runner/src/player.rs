@@ -11,9 +11,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use thiserror::Error;
+use tidegate_config::Registry;
 
 use crate::captures::Captures;
-use crate::house::House;
+use crate::factory::Factory;
 use crate::script::{Line, Script, Step};
 use stage::Stage;
 
@@ -76,7 +77,11 @@ impl fmt::Display for Failure {
 }
 
 /// Plays a script.
-pub fn play(script: &Script, house: &dyn House, mode: Mode) -> Result<Played, Box<Failure>> {
+pub fn play<F: Factory>(
+    script: &Script,
+    registry: &Registry<F>,
+    mode: Mode,
+) -> Result<Played, Box<Failure>> {
     let failed = |stage: Option<&mut Stage>, line: Option<&Line>, what: String| {
         let (trace, instead) = match stage {
             Some(stage) => (std::mem::take(&mut stage.trace), stage.unread()),
@@ -91,7 +96,7 @@ pub fn play(script: &Script, house: &dyn House, mode: Mode) -> Result<Played, Bo
             instead,
         })
     };
-    let mut stage = Stage::set(script, house, mode).map_err(|what| failed(None, None, what))?;
+    let mut stage = Stage::set(script, registry, mode).map_err(|what| failed(None, None, what))?;
     let mut played = Played { steps: 0 };
     let mut at = 0;
     // Where the repeated lines begin, how often they are still to come, and what was captured then.
@@ -151,7 +156,10 @@ pub(crate) enum Told {
 }
 
 /// What the stimuli of a script bring about, in order.
-pub(crate) fn reactions(script: &Script, house: &dyn House) -> Result<Vec<Told>, String> {
+pub(crate) fn reactions<F: Factory>(
+    script: &Script,
+    registry: &Registry<F>,
+) -> Result<Vec<Told>, String> {
     if script
         .lines
         .iter()
@@ -159,7 +167,7 @@ pub(crate) fn reactions(script: &Script, house: &dyn House) -> Result<Vec<Told>,
     {
         return Err("a script that repeats lines is written by hand".to_owned());
     }
-    let mut stage = Stage::set(script, house, Mode::Ordered)?;
+    let mut stage = Stage::set(script, registry, Mode::Ordered)?;
     let mut told = Vec::new();
     let mut last = 0;
     for (index, line) in script.lines.iter().enumerate() {

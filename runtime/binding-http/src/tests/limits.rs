@@ -253,7 +253,7 @@ async fn a_port_that_is_taken_is_a_clear_error() {
             crate::attach(assembly, options.clone(), exit, None).map(|_| ())
         });
         let error = second.err().expect("the port is taken");
-        assert!(matches!(error, StartError::Edge(_)));
+        assert!(matches!(error, StartError::Listen { .. }));
         let told = error.to_string();
         let expected = format!("cannot listen on {address}: Address already in use");
         assert!(told.starts_with(&expected), "{told}");

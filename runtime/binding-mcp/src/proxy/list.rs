@@ -4,7 +4,7 @@ use tidegate_engine::{Context, PendingData, StreamId, TimerId};
 use tidegate_json::{Gather, write};
 use tidegate_streams::Pooled;
 use tidegate_streams::mcp::{McpBeginEx, McpCacheScope, McpEnd, McpReset, McpResetKind};
-use tidegate_streams::{Data, DataFlags, EndEx, Frame, ResetEx};
+use tidegate_streams::{Data, EndEx, Frame, ResetEx};
 
 use super::names::Prefixes;
 use super::patience::Patience;
@@ -236,14 +236,8 @@ impl List {
         let mut begin = self.begin.clone();
         begin.set_session_id(None);
         cx.send(self.accepted, Frame::begin(begin));
-        let count = result.count();
-        for (index, payload) in result.into_iter().enumerate() {
-            let flags = DataFlags::of(index == 0, index + 1 == count);
-            self.answer.push(Data {
-                flags,
-                payload,
-                extension: None,
-            });
+        for data in Data::of_message(result) {
+            self.answer.push(data);
         }
         self.flush(cx);
     }

@@ -2,16 +2,23 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tidegate_options::positive;
 
 /// Options of `mcp · proxy`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
     /// How long a list or a new session waits for a toolkit, in milliseconds.
+    #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub list_timeout: u64,
     /// The largest result that is gathered from a toolkit, for a list or to rewrite it, in bytes.
+    #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub max_result_size: usize,
     /// How many pages of a toolkit's list are asked for.
+    #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub max_pages: u32,
 }
 
@@ -21,6 +28,25 @@ impl Default for Options {
             list_timeout: 10_000,
             max_result_size: 16 * 1024 * 1024,
             max_pages: 100,
+        }
+    }
+}
+
+impl tidegate_options::Options for Options {}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::Options;
+
+    #[test]
+    fn a_number_that_would_let_nothing_work_is_refused() {
+        for key in ["listTimeout", "maxResultSize", "maxPages"] {
+            let read = |number: u64| serde_json::from_value::<Options>(json!({ key: number }));
+            let error = read(0).expect_err(key).to_string();
+            assert_eq!(error, "must be at least 1", "{key}");
+            assert!(read(1).is_ok(), "{key}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use tidegate_engine::{At, Context, PendingData, StreamId};
 use tidegate_json::Gather;
 use tidegate_streams::mcp::{McpFlushEx, McpReset, McpResetKind};
-use tidegate_streams::{AbortEx, BeginEx, Data, DataFlags, FlushEx, Frame, ResetEx, Role};
+use tidegate_streams::{AbortEx, BeginEx, Data, FlushEx, Frame, ResetEx, Role};
 
 use super::names::Prefixes;
 use super::splice;
@@ -174,14 +174,8 @@ impl Relay {
         let Some(result) = splice::prefix_uris(gathered, prefixes, self.result_max) else {
             return self.too_large(cx);
         };
-        let count = result.count();
-        for (index, payload) in result.into_iter().enumerate() {
-            let flags = DataFlags::of(index == 0, index + 1 == count);
-            self.back.data.push(Data {
-                flags,
-                payload,
-                extension: None,
-            });
+        for data in Data::of_message(result) {
+            self.back.data.push(data);
         }
         self.back.flush(cx, self.accepted);
     }

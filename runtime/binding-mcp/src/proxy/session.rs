@@ -7,11 +7,6 @@ use tidegate_streams::{BeginEx, FlushEx, Frame, ResetEx};
 
 use super::list::reason;
 
-const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// Letters of a session identity: as many as an MQTT 3.1.1 broker surely takes as a client
-/// identifier, less one.
-const IDENTITY: usize = 22;
-
 /// The session with one toolkit.
 #[derive(Debug, Default)]
 pub(super) struct Hop {
@@ -43,7 +38,7 @@ impl Session {
         let hops = (0..routes).map(|_| Hop::default()).collect();
         Self {
             accepted,
-            id: mint(cx),
+            id: cx.mint_identity(),
             client,
             hops,
             timer: None,
@@ -184,13 +179,4 @@ impl Hop {
         self.stream = Some(stream);
         self.failed = None;
     }
-}
-
-/// A session identity: 22 letters and digits.
-fn mint(cx: &mut Context<'_>) -> ByteString {
-    let letter = |cx: &mut Context<'_>| {
-        let index = usize::try_from(cx.random_below(LETTERS.len() as u64)).unwrap_or_default();
-        char::from(LETTERS.get(index).copied().unwrap_or(b'0'))
-    };
-    (0..IDENTITY).map(|_| letter(cx)).collect::<String>().into()
 }

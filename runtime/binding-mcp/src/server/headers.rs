@@ -8,9 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tidegate_streams::mcp::McpHeader;
 
-use super::envelope::{Params, Subject};
 use super::errors::Refusal;
-use super::methods::{Era, Method};
+use crate::jsonrpc::Params;
+use crate::jsonrpc::{Era, Method};
 use crate::shown::shown;
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -161,10 +161,9 @@ pub(super) fn check(
 ) -> Result<(), Refusal> {
     mirror(headers.version, "MCP-Protocol-Version", version, in_ascii)?;
     mirror(headers.method, "Mcp-Method", method, in_ascii)?;
-    let subject = match served {
-        Some(Method::ToolsCall | Method::PromptsGet) => Subject::Name,
-        Some(Method::ResourcesRead) => Subject::Uri,
-        _ => return Ok(()),
+    // A subject is repeated where it names what the method is about; the legacy era alone has others.
+    let Some(subject) = served.and_then(Method::subject) else {
+        return Ok(());
     };
     match params.subject(subject)?.and_then(|value| value.text()) {
         Some(value) => mirror(headers.name, "Mcp-Name", &value, decoded),

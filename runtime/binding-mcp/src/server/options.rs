@@ -1,7 +1,8 @@
 //! Options of `mcp · server`.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
+use tidegate_options::positive;
 
 /// Options of `mcp · server`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -9,9 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub struct Options {
     /// How long a request may take, in milliseconds; then it is given up and answered as timed out.
     #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub timeout: u64,
     /// How long a legacy session may be without a request or an open event stream, in milliseconds.
     #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub session_timeout: u64,
     /// How many legacy sessions a worker keeps; one more is refused.
     pub max_sessions: usize,
@@ -23,9 +26,11 @@ pub struct Options {
     pub max_subscription_bytes: usize,
     /// How often an idle event stream gets a comment that keeps it open, in milliseconds.
     #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub keep_alive: u64,
     /// The largest message taken, in bytes.
     #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub max_message_size: usize,
     /// What clients are told about the use of this server.
     pub instructions: Option<String>,
@@ -46,18 +51,7 @@ impl Default for Options {
     }
 }
 
-/// A number for which 0 would mean that nothing works.
-fn positive<'de, D, N>(deserializer: D) -> Result<N, D::Error>
-where
-    D: Deserializer<'de>,
-    N: Deserialize<'de> + Default + PartialEq,
-{
-    let number = N::deserialize(deserializer)?;
-    if number == N::default() {
-        return Err(serde::de::Error::custom("must be at least 1"));
-    }
-    Ok(number)
-}
+impl tidegate_options::Options for Options {}
 
 #[cfg(test)]
 mod tests {

@@ -4,8 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use tidegate_streams::mcp::{McpCacheScope, McpEnd, McpOutcome};
 
-use super::envelope::Id;
-use super::methods::{Era, Method};
+use crate::jsonrpc::{Era, Method};
 
 /// A result while it comes. Its last part is held back, since its closing brace may have to move.
 #[derive(Debug, Default)]
@@ -150,31 +149,15 @@ pub(super) fn server_info(out: &mut BytesMut) {
     out.extend_from_slice(INFO.as_bytes());
 }
 
-/// What stands in front of a result.
-pub(super) fn prefix(out: &mut BytesMut, id: &Id) {
-    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-    out.extend_from_slice(id.text());
-    out.extend_from_slice(b",\"result\":");
-}
-
-/// A whole response with a result of our own, which is the text of its members.
-pub(super) fn response(id: &Id, members: &[u8]) -> Bytes {
-    let mut out = BytesMut::new();
-    prefix(&mut out, id);
-    out.extend_from_slice(b"{");
-    out.extend_from_slice(members);
-    out.extend_from_slice(b"}}");
-    out.freeze()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jsonrpc::{Id, begin_response};
 
     fn passed(parts: &[&'static str], era: Era) -> String {
         let mut passing = Passing::default();
         let mut out = BytesMut::new();
-        prefix(&mut out, &Id::of(b"7"));
+        begin_response(&mut out, &Id::number(7));
         for part in parts {
             let ready = passing.push(Bytes::from_static(part.as_bytes()));
             out.extend_from_slice(&ready.unwrap_or_default());

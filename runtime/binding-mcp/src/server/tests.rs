@@ -2,12 +2,14 @@
 
 mod batch;
 mod errors;
+mod events;
 mod interleaving;
 mod large;
 mod legacy;
 mod line;
 mod listen;
 mod modern;
+pub(in crate::server) mod part;
 mod requests;
 mod stopping;
 mod updates;

@@ -373,11 +373,7 @@ impl Binding for MqttClient {
 
 /// `tidegate-` and eight letters or digits.
 fn random_name(cx: &mut Context<'_>) -> String {
-    const SIGNS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut name = String::from("tidegate-");
-    for _ in 0..8 {
-        let index = usize::try_from(cx.random_below(SIGNS.len() as u64)).unwrap_or(0);
-        name.push(SIGNS.get(index).copied().map_or('0', char::from));
-    }
+    cx.random_letters(&mut name, 8);
     name
 }

@@ -14,6 +14,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 use tidegate_engine::streams::mqtt::text::{ForbiddenCharacter, check_characters};
+use tidegate_options::Bounded;
 
 /// The options of `mqtt · client`.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -68,22 +69,24 @@ impl Default for Options {
             client_id: None,
             username: None,
             password: None,
-            keep_alive: Bounded(30),
-            connect_timeout: Bounded(5_000),
-            acknowledge_timeout: Bounded(20_000),
-            idle_timeout: Bounded(60_000),
+            keep_alive: Bounded::of(30),
+            connect_timeout: Bounded::of(5_000),
+            acknowledge_timeout: Bounded::of(20_000),
+            idle_timeout: Bounded::of(60_000),
             reconnect: Reconnect::default(),
-            max_message_size: Bounded(16 << 20),
-            max_packet_size: Bounded(16 << 20),
-            max_pending: Bounded(16 << 20),
-            receive_maximum: Bounded(1_000),
-            queue_messages: Bounded(1_000),
-            queue_bytes: Bounded(1 << 20),
-            max_connections: Bounded(10_000),
-            max_streams: Bounded(10_000),
+            max_message_size: Bounded::of(16 << 20),
+            max_packet_size: Bounded::of(16 << 20),
+            max_pending: Bounded::of(16 << 20),
+            receive_maximum: Bounded::of(1_000),
+            queue_messages: Bounded::of(1_000),
+            queue_bytes: Bounded::of(1 << 20),
+            max_connections: Bounded::of(10_000),
+            max_streams: Bounded::of(10_000),
         }
     }
 }
+
+impl tidegate_options::Options for Options {}
 
 /// How long to wait before a lost connection is made anew: a random time up to `min`, which doubles
 /// with each failure up to `max`.
@@ -130,8 +133,8 @@ impl Default for ReconnectFields {
     fn default() -> Self {
         let Reconnect { min, max } = Reconnect::default();
         Self {
-            min: Bounded(min),
-            max: Bounded(max),
+            min: Bounded::of(min),
+            max: Bounded::of(max),
         }
     }
 }
@@ -294,53 +297,6 @@ impl JsonSchema for Password {
     }
 }
 
-/// A whole number from `MIN` to `MAX`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Bounded<const MIN: u64, const MAX: u64>(u64);
-
-impl<const MIN: u64, const MAX: u64> Bounded<MIN, MAX> {
-    /// The number, if it is within the bounds.
-    pub const fn new(value: u64) -> Option<Self> {
-        if value < MIN || value > MAX {
-            return None;
-        }
-        Some(Self(value))
-    }
-
-    /// The number.
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-
-    /// The number as a count or a size.
-    pub(super) fn size(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-}
-
-impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Bounded<MIN, MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = u64::deserialize(deserializer)?;
-        Self::new(value).ok_or_else(|| {
-            de::Error::custom(format!("{value} is out of range; write {MIN} to {MAX}"))
-        })
-    }
-}
-
-impl<const MIN: u64, const MAX: u64> JsonSchema for Bounded<MIN, MAX> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        format!("From{MIN}To{MAX}").into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -376,8 +332,8 @@ mod tests {
                 r#"{"username":"\u0085"}"#,
                 "it contains U+0085 at character 1",
             ),
-            (r#"{"keepAlive":65536}"#, "write 0 to 65535"),
-            (r#"{"connectTimeout":0}"#, "write 1 to 600000"),
+            (r#"{"keepAlive":65536}"#, "use 0 to 65535"),
+            (r#"{"connectTimeout":0}"#, "use 1 to 600000"),
             (
                 r#"{"reconnect":{"min":5000,"max":100}}"#,
                 "write a min of at most 100",

@@ -22,7 +22,7 @@
 //! since its messages are meant for one of the sharers; nor two streams that want one filter *as
 //! published*, for which a replay could not be told from the rest. [`Subscriptions::fits`] tells.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytestring::ByteString;
 use slab::Slab;
@@ -97,8 +97,8 @@ struct Known {
 pub(super) struct Subscriptions {
     table: Slab<Subscription>,
     // These are looked up and never walked: their order is not anybody's.
-    by_filter: HashMap<ByteString, usize>,
-    by_identifier: HashMap<u32, Known>,
+    by_filter: BTreeMap<ByteString, usize>,
+    by_identifier: BTreeMap<u32, Known>,
     last_identifier: u32,
     /// Those for which a SUBSCRIBE may be to be sent.
     due: VecDeque<usize>,

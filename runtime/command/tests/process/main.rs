@@ -3,6 +3,7 @@
 
 #![cfg(target_os = "linux")]
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
@@ -10,6 +11,7 @@
 )]
 
 mod client;
+mod demo;
 mod descriptors;
 mod logs;
 mod process;
@@ -17,3 +19,4 @@ mod signals;
 mod standard_error;
 mod standard_output;
 mod stdio;
+mod validate;

@@ -74,7 +74,11 @@ fn behind(server: &str, broker: u16) -> String {
     format!(
         "  {server}:
     {{ type: mcp, kind: server, options: {{ timeout: 600000 }}, exit: mcp_mqtt0 }}
-  mcp_mqtt0: {{ type: mcp_mqtt, kind: proxy, exit: mqtt_client0 }}
+  mcp_mqtt0:
+    type: mcp_mqtt
+    kind: proxy
+    options: {{ subscribe: [ \"#\" ], publish: [ \"#\" ] }}
+    exit: mqtt_client0
   mqtt_client0:
     type: mqtt
     kind: client

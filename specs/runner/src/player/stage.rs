@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use tidegate_binding_mqtt::codec::{Decoder, REMAINING_LENGTH_MAX, Version};
+use tidegate_config::{Binding, Config, Declared, Descriptor, Registry};
 use tidegate_engine::{BindingId, Duration, Limits, Output, StreamId, Time, WallTime, Worker};
 use tidegate_streams::{Frame, FrameKind, Half, Protocol, Role};
 
@@ -11,7 +12,7 @@ use super::Mode;
 use super::call::Carried;
 use super::emitted::{Emitted, What};
 use crate::captures::Captures;
-use crate::house::House;
+use crate::factory::Factory;
 use crate::script::Script;
 
 /// What configs of scenarios may ask of the environment: where the broker is, for those that are
@@ -68,9 +69,13 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Sets the binding between its sides.
-    pub(super) fn set(script: &Script, house: &dyn House, mode: Mode) -> Result<Self, String> {
+    pub(super) fn set<F: Factory>(
+        script: &Script,
+        registry: &Registry<F>,
+        mode: Mode,
+    ) -> Result<Self, String> {
         let path = script.config();
-        let config = tidegate_config::read(&path, house.registry(), &environment)
+        let config = tidegate_config::read(&path, registry, &environment)
             .map_err(|error| format!("its config cannot be used: {error}"))?;
         let declared = config
             .bindings
@@ -78,8 +83,7 @@ impl Stage {
             .find(|binding| binding.name == script.binding);
         let declared = declared
             .ok_or_else(|| format!("{} has no binding '{}'", path.display(), script.binding))?;
-        let descriptor = house
-            .registry()
+        let descriptor = registry
             .find(&declared.r#type, &declared.kind)
             .ok_or_else(|| format!("'{}' is of no known kind", script.binding))?;
         let mut seed = [0; 32];
@@ -97,23 +101,7 @@ impl Stage {
         let window = |name: &str| manual(name).map_or(CREDIT, |(_, maximum)| *maximum);
         let mut sides = Vec::new();
         let mut exits = BTreeMap::new();
-        let indices: Vec<usize> = declared
-            .exit
-            .into_iter()
-            .chain(declared.routes.iter().map(|route| route.exit))
-            .collect();
-        for index in indices {
-            let Some(produced) = descriptor.produced() else {
-                break;
-            };
-            let exit = config.bindings.get(index).map(|exit| exit.name.clone());
-            let same = descriptor.accepted().contains(&produced);
-            // Where both sides speak the same, an exit goes by its binding's name.
-            let name = match (produced, same) {
-                (Protocol::Bytes, false) => "net".to_owned(),
-                (_, true) => exit.unwrap_or_default(),
-                (_, false) => produced.word().to_owned(),
-            };
+        for (index, name, protocol) in sides_behind(declared, descriptor, &config) {
             if exits.contains_key(&index) {
                 continue;
             }
@@ -123,12 +111,15 @@ impl Stage {
             sides.push(Side {
                 name,
                 edge,
-                protocol: produced,
+                protocol,
                 caller: false,
                 manual,
             });
         }
-        let target = house.attach(declared, &exits, &mut worker)?;
+        let attached = |index| exits.get(&index).copied();
+        let binding = descriptor.factory();
+        let binding = binding.make(&Declared::new(declared, &attached))?;
+        let target = worker.attach(&declared.name, binding);
         for protocol in descriptor.accepted() {
             let name = protocol.word().to_owned();
             let edge = worker.attach_edge(&name, window(&name));
@@ -365,6 +356,41 @@ impl Stage {
             None => format!("one of {}", protocol.word()),
         }
     }
+}
+
+/// The sides behind the binding: which binding of the config each stands for, its name, and the
+/// protocol of its streams.
+fn sides_behind<F>(
+    declared: &Binding,
+    descriptor: &Descriptor<F>,
+    config: &Config,
+) -> Vec<(usize, String, Protocol)> {
+    let opened: Vec<(&str, Protocol)> = descriptor.opened().collect();
+    let of_exits = declared.exits.iter().filter_map(|exit| {
+        let (_, protocol) = opened.iter().find(|(name, _)| *name == exit.name)?;
+        Some((exit.binding, *protocol))
+    });
+    // Routes lead where the only exit would.
+    let of_routes = declared.routes.iter().filter_map(|route| {
+        let (_, protocol) = opened.first()?;
+        Some((route.exit, *protocol))
+    });
+    let behind = of_exits.chain(of_routes);
+    let named = behind.map(|(index, protocol)| {
+        let same = descriptor.accepted().contains(&protocol);
+        // Where both sides speak the same, an exit goes by its binding's name.
+        let name = match (protocol, same) {
+            (Protocol::Bytes, false) => "net".to_owned(),
+            (_, true) => config
+                .bindings
+                .get(index)
+                .map(|exit| exit.name.clone())
+                .unwrap_or_default(),
+            (_, false) => protocol.word().to_owned(),
+        };
+        (index, name, protocol)
+    });
+    named.collect()
 }
 
 fn names(sides: &[Side]) -> String {

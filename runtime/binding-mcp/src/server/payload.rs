@@ -1,0 +1,71 @@
+//! The forms that a message takes on its way out.
+
+use bytes::{Bytes, BytesMut};
+use tidegate_json::Parts;
+use tidegate_streams::{Data, DataFlags};
+
+/// How a server-sent event begins,
+pub(super) const EVENT_BEGINS: Bytes = Bytes::from_static(b"event: message\ndata: ");
+/// and how it ends.
+pub(super) const EVENT_ENDS: Bytes = Bytes::from_static(b"\n\n");
+
+/// A message as one server-sent event.
+pub(super) fn event(message: Parts) -> Parts {
+    let mut event = Parts::from(EVENT_BEGINS);
+    for part in message {
+        event.push(one_line(part));
+    }
+    event.push(EVENT_ENDS);
+    event
+}
+
+/// A part of a message without line ends, which can only be white space between its tokens.
+pub(super) fn one_line(part: Bytes) -> Bytes {
+    if memchr::memchr2(b'\n', b'\r', &part).is_none() {
+        return part;
+    }
+    let mut line = BytesMut::from(&part[..]);
+    for byte in line.iter_mut() {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+    line.freeze()
+}
+
+/// The parts of a message as DATA.
+pub(super) fn frames(message: Parts) -> impl Iterator<Item = Data> {
+    let count = message.count();
+    message
+        .into_iter()
+        .enumerate()
+        .map(move |(index, payload)| Data {
+            flags: DataFlags::of(index == 0, index + 1 == count),
+            payload,
+            extension: None,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_whatever_white_space_the_message_has() {
+        let parts = ["{\"a\":\r\n", "1}"].map(|part| Bytes::from_static(part.as_bytes()));
+        let event = event(parts.into_iter().collect()).contiguous();
+        assert_eq!(event, "event: message\ndata: {\"a\":  1}\n\n");
+    }
+
+    #[test]
+    fn the_first_and_the_last_frame_are_marked() {
+        let parts = ["a", "b", "c"].map(|part| Bytes::from_static(part.as_bytes()));
+        let flags = |count: usize| -> Vec<(bool, bool)> {
+            frames(parts.iter().take(count).cloned().collect())
+                .map(|data| (data.flags.is_init(), data.flags.is_fin()))
+                .collect()
+        };
+        assert_eq!(flags(1), [(true, true)]);
+        assert_eq!(flags(3), [(true, false), (false, false), (false, true)]);
+    }
+}

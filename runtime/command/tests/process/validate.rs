@@ -1,0 +1,86 @@
+//! `tidegate validate`: what is wrong with a config, what is odd about it, and the exit code.
+
+use std::process::Stdio;
+
+use crate::process::{Config, Process};
+
+/// The exit code, the lines of standard output, and those of standard error.
+fn validate(config: &Config, more: &[&str]) -> (Option<i32>, Vec<String>, Vec<String>) {
+    let arguments = [&["validate", "--config", config.path()], more].concat();
+    let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
+    let code = process.ended();
+    (code, process.output().rest(), process.errors().rest())
+}
+
+fn config(options: &str, host: &str) -> Config {
+    Config::new(&format!(
+        "name: validated
+bindings:
+  http0: {{ type: http, kind: server, options: {{ listen: 127.0.0.1:0 }}, exit: mcp_server0 }}
+  mcp_server0: {{ type: mcp, kind: server, exit: mcp_mqtt0 }}
+  mcp_mqtt0: {{ type: mcp_mqtt, kind: proxy, {options}exit: mqtt_client0 }}
+  mqtt_client0: {{ type: mqtt, kind: client, exit: tcp_client0 }}
+  tcp_client0: {{ type: tcp, kind: client, options: {{ host: {host} }} }}
+"
+    ))
+}
+
+const CLOSED: &str = "options: { subscribe: [ a/+ ], publish: [] }, ";
+
+#[test]
+fn a_valid_config_is_valid() {
+    let config = config(CLOSED, "localhost");
+    let (code, output, errors) = validate(&config, &[]);
+    assert_eq!((code, errors.len()), (Some(0), 0), "{errors:?}");
+    let expected = format!("{} is valid: 5 bindings", config.path());
+    assert_eq!(output, [expected]);
+}
+
+#[test]
+fn topics_that_are_left_open_are_a_warning() {
+    let config = config("", "localhost");
+    let path = config.path().to_owned();
+    let (code, output, _) = validate(&config, &[]);
+    assert_eq!(code, Some(0));
+    let warning = |key: &str| format!("warning: {path}:5:14: bindings.mcp_mqtt0.options.{key}: ");
+    assert_eq!(output.len(), 3, "{output:#?}");
+    assert!(
+        output[0].starts_with(&warning("subscribe")),
+        "{}",
+        output[0]
+    );
+    assert!(output[1].starts_with(&warning("publish")), "{}", output[1]);
+    assert_eq!(
+        output[2],
+        format!("{path} is valid: 5 bindings, 2 warnings")
+    );
+}
+
+#[test]
+fn a_missing_variable_is_a_fault_unless_it_may_be_missing() {
+    let config = config(CLOSED, "\"${{env.TIDEGATE_TEST_UNSET}}\"");
+    let (code, _, errors) = validate(&config, &[]);
+    assert_eq!(code, Some(1));
+    let expected = "bindings.tcp_client0.options.host: the environment variable \
+                    TIDEGATE_TEST_UNSET is not set";
+    assert!(errors[0].contains(expected), "{errors:?}");
+    assert!(errors[0].contains("--allow-missing-env"), "{errors:?}");
+
+    let (code, output, errors) = validate(&config, &["--allow-missing-env"]);
+    assert_eq!((code, errors.len()), (Some(0), 0), "{errors:?}");
+    assert!(output[0].starts_with("warning: "), "{output:?}");
+    assert!(output[0].contains(expected), "{output:?}");
+}
+
+#[test]
+fn a_url_as_a_host_is_met_with_what_to_write() {
+    let config = config(CLOSED, "\"mqtt://broker.example:1884\"");
+    let (code, _, errors) = validate(&config, &[]);
+    assert_eq!(code, Some(1));
+    let expected = format!(
+        "{}:7:60: bindings.tcp_client0.options.host: a URL is not a host; \
+         write host: broker.example, port: 1884",
+        config.path()
+    );
+    assert_eq!(errors, [expected]);
+}

@@ -1,0 +1,222 @@
+//! One binding: from its value in the text to a draft whose exits are still names.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_yaml::{Mapping, Value};
+
+use crate::check::{Draft, DraftExit, DraftRoute};
+use crate::decode::decode_sound_part;
+use crate::expression::Expressions;
+use crate::fault::{Findings, suggestion};
+use crate::load::path;
+use crate::registry::{Exits, Kinds, Routing, Shape};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBinding {
+    r#type: String,
+    kind: String,
+    options: Option<Value>,
+    routes: Option<Vec<RawRoute>>,
+    exit: Option<String>,
+    exits: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRoute {
+    #[serde(default)]
+    when: Vec<Value>,
+    exit: String,
+}
+
+/// Reads a binding. A fault in one part of it hides no fault in another.
+pub(crate) fn draft<'r>(
+    name: &str,
+    value: &Value,
+    kinds: &'r Kinds,
+    expressions: &Expressions,
+    findings: &mut Findings<'_>,
+) -> Draft<'r> {
+    let at = path(&["bindings", name]);
+    let raw = decode_sound_part::<RawBinding>(value.clone(), &at, expressions, findings);
+    let Some(raw) = raw else {
+        return Draft::unusable(name);
+    };
+    let Some(shape) = kinds.find(&raw.r#type, &raw.kind) else {
+        unknown_kind(name, &raw, kinds, findings);
+        return Draft::unusable(name);
+    };
+    let options = raw.options.filter(|options| !options.is_null());
+    let options = options.unwrap_or_else(|| Value::Mapping(Mapping::new()));
+    let at_options = path(&["bindings", name, "options"]);
+    (shape.check)(options.clone(), &at_options, expressions, findings);
+    // What is there and could not be read is not missing.
+    let given = |key: &str| value.get(key).is_some();
+    presence(name, shape, &given, findings);
+    let exits = match shape.exits {
+        Exits::None => Vec::new(),
+        Exits::One(protocol) => {
+            let exit = raw.exit.map(|binding| DraftExit {
+                name: Exits::ONLY,
+                protocol,
+                at: vec![Exits::ONLY],
+                binding,
+            });
+            exit.into_iter().collect()
+        }
+        Exits::Named(_) => named(name, shape, raw.exits.unwrap_or_default(), findings),
+    };
+    let routes = raw.routes.unwrap_or_default();
+    if let Some(routing) = shape.routing {
+        check_routes(name, routing, &routes, expressions, findings);
+    }
+    let routes = routes.into_iter().map(|route| DraftRoute {
+        when: route.when,
+        exit: route.exit,
+    });
+    Draft {
+        name: name.to_owned(),
+        shape: Some(shape),
+        exits,
+        routes: routes.collect(),
+        options,
+        expressions: expressions.below(&at),
+    }
+}
+
+fn unknown_kind(name: &str, raw: &RawBinding, kinds: &Kinds, findings: &mut Findings<'_>) {
+    let of_type = kinds.kinds_of(&raw.r#type);
+    let (key, word, known) = if of_type.is_empty() {
+        ("type", &raw.r#type, kinds.types())
+    } else {
+        ("kind", &raw.kind, of_type)
+    };
+    findings.value_with(
+        &path(&["bindings", name, key]),
+        format!("unknown binding {key} '{word}'"),
+        suggestion(word, &known),
+    );
+}
+
+/// Which of `exit`, `exits` and `routes` are given, and which this kind of binding has.
+fn presence(name: &str, shape: &Shape, given: &dyn Fn(&str) -> bool, findings: &mut Findings<'_>) {
+    let title = shape.title();
+    let refused: &[&str] = match (shape.exits, shape.routing) {
+        (Exits::None, _) => &["exit", "exits", "routes"],
+        (Exits::One(_), None) => &["exits", "routes"],
+        (Exits::One(_), Some(_)) => &["exits"],
+        (Exits::Named(_), None) => &["exit", "routes"],
+        (Exits::Named(_), Some(_)) => &["exit"],
+    };
+    for key in refused.iter().filter(|key| given(key)) {
+        let help = match shape.exits {
+            Exits::None => format!("remove it: {title} opens no streams"),
+            Exits::One(_) if *key == "routes" => {
+                "name one 'exit'; an mcp · proxy in front of it can lead to several".to_owned()
+            }
+            Exits::One(_) => "name one 'exit'".to_owned(),
+            Exits::Named(_) => format!("name them in 'exits': {}", names(shape)),
+        };
+        let at = path(&["bindings", name, key]);
+        findings.key(&at, format!("{title} has no '{key}'"), Some(help));
+    }
+    let at = path(&["bindings", name]);
+    let missing = |key: &str| format!("the key '{key}' is missing");
+    match shape.exits {
+        Exits::One(_) if shape.routing.is_some() => match (given("exit"), given("routes")) {
+            (false, false) => findings.value_with(
+                &at,
+                missing("exit"),
+                "name the binding that takes the streams, or give 'routes'",
+            ),
+            (true, true) => findings.key(
+                &path(&["bindings", name, "exit"]),
+                "both 'exit' and 'routes' are given",
+                Some("remove one of them".to_owned()),
+            ),
+            _ => {}
+        },
+        Exits::One(_) if !given("exit") => findings.value_with(
+            &at,
+            missing("exit"),
+            "name the binding that takes the streams",
+        ),
+        Exits::Named(_) if !given("exits") => findings.value_with(
+            &at,
+            missing("exits"),
+            format!("name the bindings that take the streams: {}", names(shape)),
+        ),
+        _ => {}
+    }
+}
+
+/// What each of the named exits takes.
+fn names(shape: &Shape) -> String {
+    let exits = shape.exits.iter();
+    let exits: Vec<String> = exits
+        .map(|(name, protocol)| format!("{name} ({} streams)", protocol.word()))
+        .collect();
+    exits.join(", ")
+}
+
+fn named(
+    name: &str,
+    shape: &Shape,
+    mut given: BTreeMap<String, String>,
+    findings: &mut Findings<'_>,
+) -> Vec<DraftExit> {
+    let at = path(&["bindings", name, "exits"]);
+    let mut exits = Vec::new();
+    let mut missing = Vec::new();
+    for (exit, protocol) in shape.exits.iter() {
+        match given.remove(exit) {
+            Some(binding) => exits.push(DraftExit {
+                name: exit,
+                protocol,
+                at: vec!["exits", exit],
+                binding,
+            }),
+            None => missing.push(exit),
+        }
+    }
+    let known: Vec<&str> = shape.exits.iter().map(|(exit, _)| exit).collect();
+    for key in given.keys() {
+        let at = path(&["bindings", name, "exits", key]);
+        findings.key(
+            &at,
+            format!("unknown exit '{key}'"),
+            Some(suggestion(key, &known)),
+        );
+    }
+    // Without any it is the key 'exits' that is missing.
+    if !exits.is_empty() || !given.is_empty() {
+        for exit in missing {
+            let help = format!("each exit must be named: {}", names(shape));
+            findings.value_with(&at, format!("the exit '{exit}' is missing"), help);
+        }
+    }
+    exits
+}
+
+fn check_routes(
+    name: &str,
+    routing: Routing,
+    routes: &[RawRoute],
+    expressions: &Expressions,
+    findings: &mut Findings<'_>,
+) {
+    for (index, route) in routes.iter().enumerate() {
+        if route.when.len() > routing.max {
+            findings.value_with(
+                &path(&["bindings", name, "routes", &index.to_string(), "when"]),
+                format!("more than {} conditions in one route", routing.max),
+                "give each a route of its own",
+            );
+        }
+    }
+    let conditions: Vec<Vec<Value>> = routes.iter().map(|route| route.when.clone()).collect();
+    let at = path(&["bindings", name, "routes"]);
+    (routing.check)(&conditions, &at, expressions, findings);
+}

@@ -1,0 +1,233 @@
+//! Expressions in a config's strings: `${{env.NAME}}` is the value of an environment variable, and
+//! `${{file.PATH}}` what a file contains, for secrets.
+//!
+//! A value that came from outside is never part of a message, since it may be a secret.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+
+use serde_yaml::Value;
+
+use crate::fault::Findings;
+use crate::locate::Location;
+
+/// The largest file that an expression reads, in bytes.
+const FILE_MAX: u64 = 64 * 1024;
+
+/// What becomes of an environment variable that is not set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MissingVariables {
+    /// It is a fault.
+    #[default]
+    Refused,
+    /// It is a warning, and the value that it stands for is not checked.
+    Allowed,
+}
+
+/// Where the values of expressions come from.
+pub(crate) struct Sources<'a> {
+    pub(crate) environment: &'a dyn Fn(&str) -> Option<String>,
+    /// What the path of a file is relative to: the folder of the config.
+    pub(crate) folder: &'a Path,
+    pub(crate) missing: MissingVariables,
+}
+
+/// A string that had expressions in it.
+#[derive(Debug, Clone)]
+struct Expanded {
+    path: Vec<String>,
+    /// The text before.
+    source: String,
+    /// It was one expression and nothing else, so it may stand for a number.
+    alone: bool,
+}
+
+/// The strings of a config, or of a part of it, that had expressions in them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Expressions(Vec<Expanded>);
+
+impl Expressions {
+    /// The text of the expression at a path, where the value is nothing else.
+    pub(crate) fn alone_at(&self, path: &[String]) -> Option<&str> {
+        let found = self.0.iter().find(|it| it.alone && it.path == path);
+        found.map(|it| it.source.as_str())
+    }
+
+    /// Those below a path, with paths that begin there.
+    pub(crate) fn below(&self, path: &[String]) -> Self {
+        let below = self.0.iter().filter_map(|it| {
+            let path = it.path.strip_prefix(path)?.to_vec();
+            Some(Expanded { path, ..it.clone() })
+        });
+        Self(below.collect())
+    }
+}
+
+/// Replaces the expressions in every string below `value`.
+pub(crate) fn substitute(
+    value: &mut Value,
+    sources: &Sources<'_>,
+    findings: &mut Findings<'_>,
+) -> Expressions {
+    let mut expressions = Expressions::default();
+    walk(value, &mut Vec::new(), sources, findings, &mut expressions);
+    expressions
+}
+
+fn walk(
+    value: &mut Value,
+    path: &mut Vec<String>,
+    sources: &Sources<'_>,
+    findings: &mut Findings<'_>,
+    expressions: &mut Expressions,
+) {
+    match value {
+        Value::String(text) if text.contains("${{") => match expand(text, sources) {
+            Ok((expanded, alone)) => {
+                let source = std::mem::replace(text, expanded);
+                expressions.0.push(Expanded {
+                    path: path.clone(),
+                    source,
+                    alone,
+                });
+            }
+            Err(Refusal::Unset(name)) if sources.missing == MissingVariables::Allowed => {
+                let message = format!("the environment variable {name} is not set");
+                findings.warn(path, message, "set it before the gateway starts");
+                findings.ignore_below(path);
+            }
+            Err(refusal) => {
+                let (message, help) = refusal.told();
+                findings.value_with(path, message, help);
+                // What it would have stood for cannot be judged.
+                findings.ignore_below(path);
+            }
+        },
+        Value::Sequence(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                path.push(index.to_string());
+                walk(item, path, sources, findings, expressions);
+                path.pop();
+            }
+        }
+        Value::Mapping(members) => {
+            for (key, member) in members.iter_mut() {
+                path.push(key.as_str().unwrap_or_default().to_owned());
+                walk(member, path, sources, findings, expressions);
+                path.pop();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// An expression that has no value.
+enum Refusal {
+    Unterminated,
+    Unknown(String),
+    Unset(String),
+    File { path: String, why: String },
+}
+
+impl Refusal {
+    /// What is wrong, and what would be right.
+    fn told(self) -> (String, String) {
+        match self {
+            Self::Unterminated => (
+                "an expression that begins with ${{ must end with }}".to_owned(),
+                "write ${{env.NAME}}".to_owned(),
+            ),
+            Self::Unknown(expression) => (
+                format!("unknown expression '{expression}'"),
+                "write ${{env.NAME}} for an environment variable, ${{file.PATH}} for the content \
+                 of a file"
+                    .to_owned(),
+            ),
+            Self::Unset(name) => (
+                format!("the environment variable {name} is not set"),
+                format!("set {name}, or check the config without it: validate --allow-missing-env"),
+            ),
+            Self::File { path, why } => (
+                format!("cannot read the file '{path}': {why}"),
+                "name a file of text, by its absolute path or relative to the config's folder"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+/// The text with its expressions replaced, and whether it was one expression alone.
+fn expand(text: &str, sources: &Sources<'_>) -> Result<(String, bool), Refusal> {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut alone = false;
+    while let Some((before, behind)) = rest.split_once("${{") {
+        let (expression, after) = behind.split_once("}}").ok_or(Refusal::Unterminated)?;
+        let value = evaluate(expression.trim(), sources)?;
+        alone = before.is_empty() && after.is_empty() && expanded.is_empty();
+        expanded.push_str(before);
+        expanded.push_str(&value);
+        rest = after;
+    }
+    expanded.push_str(rest);
+    Ok((expanded, alone))
+}
+
+fn evaluate(expression: &str, sources: &Sources<'_>) -> Result<String, Refusal> {
+    if let Some(name) = expression.strip_prefix("env.") {
+        return (sources.environment)(name).ok_or_else(|| Refusal::Unset(name.to_owned()));
+    }
+    let Some(path) = expression.strip_prefix("file.") else {
+        return Err(Refusal::Unknown(expression.to_owned()));
+    };
+    let path = sources.folder.join(path);
+    read_secret(&path).map_err(|why| Refusal::File {
+        path: path.display().to_string(),
+        why,
+    })
+}
+
+/// What a file contains, without the line end that editors and `echo` put behind it.
+fn read_secret(path: &Path) -> Result<String, String> {
+    let file = fs::metadata(path).map_err(|error| error.to_string())?;
+    // Others may never end, or wait for somebody who writes.
+    if !file.is_file() {
+        return Err("it is not a regular file".to_owned());
+    }
+    let file = fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(FILE_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(format!("it is larger than {FILE_MAX} bytes"));
+    }
+    let mut text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok(text)
+}
+
+/// The expression without quotes that has made a text invalid YAML, if that is what has: within
+/// `{ }` and `[ ]` its braces are taken for a mapping.
+pub(crate) fn unquoted(text: &str, at: Location) -> Option<&str> {
+    // The parser may notice it in the line behind.
+    let mut lines = text.lines().skip(at.line.saturating_sub(2)).take(2);
+    lines.find_map(|line| {
+        line.match_indices("${{").find_map(|(start, _)| {
+            let before = line.get(..start)?;
+            let within_quotes = |quote: char| before.matches(quote).count() % 2 == 1;
+            if within_quotes('"') || within_quotes('\'') {
+                return None;
+            }
+            let rest = line.get(start..)?;
+            let end = rest.find("}}")? + 2;
+            rest.get(..end)
+        })
+    })
+}
