@@ -16,7 +16,7 @@ const ROOM: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Read {
     uri: ByteString,
-    topic: ByteString,
+    pub(crate) topic: ByteString,
     /// The message is one that others would have got.
     shared: bool,
     assembly: Assembly,

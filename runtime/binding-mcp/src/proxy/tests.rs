@@ -5,7 +5,7 @@ use bytestring::ByteString;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidegate_engine::testing::Rig;
-use tidegate_engine::{BindingId, Duration, StreamId};
+use tidegate_engine::{BindingId, Duration, Measures, StreamId};
 use tidegate_streams::mcp::{
     McpBeginEx, McpCapabilities, McpEnd, McpFlushEx, McpLifecycle, McpOutcome, McpReset,
     McpResetKind, McpResourcesList, McpResourcesRead, McpResourcesSubscribe, McpResourcesUpdated,
@@ -250,6 +250,12 @@ fn a_toolkit_that_fails_or_is_late_is_left_out() {
         house.result(stream).0,
         json!({ "tools": [{ "name": "c__x" }] })
     );
+    let mut measures = Measures::default();
+    house.rig.worker.report(&mut measures);
+    let figure = |name| measures.value("binding", name);
+    assert_eq!(figure("mcp.proxy.lists"), 1);
+    assert_eq!(figure("mcp.proxy.lists.incomplete"), 1);
+    assert_eq!(figure("mcp.proxy.operations"), 0);
     house.finish(stream);
 }
 

@@ -7,6 +7,7 @@ use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::streams::{Frame, ResetEx};
 
 use super::connection::{Connection, Phase, Shared, Work};
+use super::events::StreamReset;
 use super::failure::Failure;
 use super::packets;
 use super::publishing::shutting_down;
@@ -118,6 +119,17 @@ impl Connection {
     ) {
         if w.streams.publication(key).is_some() {
             w.shared.counts.unpublished(delivery);
+        }
+        if w.cx.hears::<StreamReset>()
+            && let Some(stream) = w.streams.get(key)
+        {
+            w.cx.work_for(stream.id);
+            w.cx.event(&StreamReset {
+                client: self.client_id.clone(),
+                code: failure.code.0,
+                reason: failure.reason.clone(),
+                delivery,
+            });
         }
         self.leave(w, key, Some(failure.reset(delivery)));
     }

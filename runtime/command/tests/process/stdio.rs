@@ -62,12 +62,12 @@ fn a_client_that_does_not_read_holds_a_stop_up_for_its_time_alone() {
 fn a_second_signal_does_not_wait_for_a_client_that_does_not_read() {
     let (_unread, output) = full_pipe();
     let config = Config::stdio(600_000);
-    let arguments = ["start", "--config", config.path()];
+    let arguments = ["start", "--config", config.path(), "--log-calls"];
     let mut process = Process::start(&arguments, output.into(), Stdio::piped());
     process.errors().with("listening");
     // Its answer waits for the client.
     send(&mut process, &publish());
-    process.errors().with("connection refused");
+    process.errors().with("binding.mcp_mqtt.call.completed");
     process.signal(Signal::TERM);
     process.errors().with("stopping");
     process.signal(Signal::TERM);
