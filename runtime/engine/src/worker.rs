@@ -146,6 +146,11 @@ impl Worker {
         self.core.slots.get(stream).map(|slot| &slot.call)
     }
 
+    /// Which worker this is, from 0.
+    pub const fn number(&self) -> u16 {
+        self.core.worker
+    }
+
     /// From now on, events that are less severe are not kept. At first, those from `Info` on are.
     pub const fn listen_from(&mut self, severity: Severity) {
         self.core.events.from = severity;

@@ -389,6 +389,21 @@ impl Binding for McpProxy {
         }
     }
 
+    /// Lists that wait for toolkits are answered in time, without those that are late. What is passed on
+    /// is answered from behind.
+    fn on_shutdown(&mut self, cx: &mut Context<'_>) {
+        for (key, exchange) in &mut self.exchanges {
+            if let Exchange::List(list) = exchange
+                && let Some(timer) = list.timer.take()
+            {
+                cx.cancel(timer);
+                list.patience.hasten(cx);
+                let left = list.patience.left(cx);
+                list.timer = Some(cx.timer(left, Token::from_index(key), 0, "mcp_proxy.list"));
+            }
+        }
+    }
+
     fn on_fault(&mut self, cx: &mut Context<'_>, token: Token) {
         match self.exchanges.try_remove(token.index()) {
             Some(Exchange::Relay(relay)) => relay.give_up(cx),

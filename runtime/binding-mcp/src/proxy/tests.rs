@@ -412,3 +412,25 @@ proptest! {
         house.finish(stream);
     }
 }
+
+#[test]
+fn as_the_engine_stops_a_list_is_answered_in_time_without_those_that_are_late() {
+    let mut house = house(&[Some("a"), Some("b")]);
+    let list = McpToolsList::default();
+    let stream = house.rig.open(house.caller, house.proxy, list);
+    let (good, _) = house.opened(0);
+    let (_late, _) = house.opened(1);
+    let tools = json!({ "tools": [{ "name": "x" }] });
+    house.reply(0, good, McpToolsList::default(), &tools);
+    let now = house.rig.now();
+    house
+        .rig
+        .worker
+        .shutdown_within(now, Duration::from_secs(5));
+    house.rig.advance(Duration::from_millis(4_499));
+    assert!(house.rig.frames(house.caller, stream).is_empty());
+    house.rig.advance(Duration::from_millis(1));
+    let merged = json!({ "tools": [{ "name": "a__x" }] });
+    assert_eq!(house.result(stream).0, merged);
+    house.finish(stream);
+}

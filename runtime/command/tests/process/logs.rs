@@ -119,8 +119,10 @@ fn calls_are_logged_on_demand_and_can_be_followed_by_their_trace() {
     let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
     let mut client = process.connect();
     assert!(client.publish().contains("connection refused"));
+    let opened = process.errors().with("binding.http.request.opened");
     let inner = process.errors().with("binding.mcp_mqtt.call.completed");
     assert!(inner.contains("DEBUG tidegate::event: "), "{inner}");
+    assert_eq!(trace_of(&opened), trace_of(&inner));
     process.signal(Signal::TERM);
     assert_eq!(process.ended(), Some(0));
 }
