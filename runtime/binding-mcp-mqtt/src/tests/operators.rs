@@ -75,11 +75,11 @@ fn how_operations_come_out_is_counted_and_told() {
         house.figures(),
         [
             "requests.refused=1",
-            "operations{operation=publish}{outcome=ok}=1",
-            "operations{operation=publish}{outcome=error}=2",
-            "operations{operation=publish}{outcome=unconfirmed}=1",
-            "operations{operation=publish}{outcome=cancelled}=1",
-            "operations{operation=list}{outcome=ok}=1",
+            "operations{operation=publish,outcome=ok}=1",
+            "operations{operation=publish,outcome=error}=2",
+            "operations{operation=publish,outcome=unconfirmed}=1",
+            "operations{operation=publish,outcome=cancelled}=1",
+            "operations{operation=list,outcome=ok}=1",
         ],
         "the read waits for the mqtt stream"
     );
@@ -111,7 +111,7 @@ fn a_timer_works_for_its_call() {
     assert_eq!(house.events(), ["receive 't': ok in 1000 ms"]);
     assert_eq!(
         house.figures(),
-        ["operations{operation=receive}{outcome=ok}=1"]
+        ["operations{operation=receive,outcome=ok}=1"]
     );
     house.rig.assert_idle();
 }
