@@ -14,6 +14,7 @@ use crate::descriptors::Descriptors;
 use crate::engine::{Build, StartError};
 use crate::handle::Handle;
 use crate::relay::{Passed, Relay};
+use crate::reports::Reports;
 use crate::watch::{EndReason, FirstEnded, Panicked, Watch, caught};
 
 /// What a worker's thread is told from outside.
@@ -96,9 +97,16 @@ async fn work(
     let worker = Worker::new(seat.worker, seat.seed, seat.limits);
     let handle = Handle::new(worker, watch.clone(), seat.descriptors.clone());
     let id = handle.with_worker(|it| it.attach_relay(seat.workers));
+    let reports = Reports::of(seat.mailboxes.clone());
     let relay = Relay::new(id, seat.worker, std::mem::take(&mut seat.mailboxes));
     handle.place_edge(id, relay.clone());
-    let mut assembly = Assembly::new(handle.clone(), seat.worker, seat.workers, seat.stop.clone());
+    let mut assembly = Assembly::new(
+        handle.clone(),
+        seat.worker,
+        seat.workers,
+        seat.stop.clone(),
+        reports,
+    );
     let built = (seat.build)(&mut assembly);
     let failed = built.is_err();
     if !failed {
