@@ -100,10 +100,10 @@ impl tidegate_options::Options for Options {
         };
         let mut warnings = Vec::new();
         if self.subscribe.is_none() {
-            warnings.push(open("subscribe", "read every topic on the broker"));
+            warnings.push(open("subscribe", "read every topic"));
         }
         if self.publish.is_none() {
-            warnings.push(open("publish", "publish to every topic on the broker"));
+            warnings.push(open("publish", "publish to every topic"));
         }
         warnings
     }
