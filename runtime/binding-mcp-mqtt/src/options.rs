@@ -9,8 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use tidegate_options::{Bounded, OptionWarning};
 use tidegate_streams::mqtt::topic::{TopicFilter, TopicLimits};
-
-use crate::result::shown;
+use tidegate_streams::shown;
 
 /// The options of `mcp_mqtt · proxy`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
