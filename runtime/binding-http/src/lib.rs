@@ -21,6 +21,7 @@ mod activity;
 mod body;
 mod close_signal;
 mod connection;
+mod events;
 mod exchange;
 mod framing;
 mod listener;

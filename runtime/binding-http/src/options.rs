@@ -10,50 +10,52 @@ use tidegate_options::{positive, positive_or_absent};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Options {
-    /// Where clients connect: `127.0.0.1:7114`. Port 0 takes any free one.
+    /// Address and port to listen on. Port 0 takes any free port.
     pub listen: Listen,
-    /// The path of the endpoint; any other is answered 404.
+    /// Path of the MCP endpoint. A request for another path is answered with 404.
     #[serde(default = "path", deserialize_with = "absolute_path")]
     pub path: String,
-    /// The largest body taken, in bytes; a larger one is answered 413.
-    #[serde(default = "body_size")]
+    /// Largest request body, in bytes. A larger one is answered with 413.
+    #[serde(default = "body_size", deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
     pub max_body_size: usize,
-    /// How many connections each worker serves at a time; more wait.
+    /// Number of connections that each worker serves at a time. Further ones wait.
     #[serde(default = "connections", deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_connections: usize,
-    /// The most connections of one client address that each worker serves at a time; one more is
-    /// answered 503 and closed. IPv6 clients are counted by their /64 network. Behind a reverse proxy
-    /// all clients have the proxy's address, so there is no limit of its own unless this is set.
+    /// Number of connections from one client address that each worker serves at a time. A further one
+    /// is answered with 503 and closed. IPv6 clients are counted by /64 network. Absent: no limit,
+    /// since all clients behind a reverse proxy share its address.
     #[serde(default, deserialize_with = "positive_or_absent")]
     #[schemars(range(min = 1))]
     pub max_connections_per_address: Option<usize>,
-    /// How long a client may take to send a request's whole head, from its first byte or, for the
-    /// first request, from the connection's start, in milliseconds.
+    /// Time for a client to send the head of a request, in milliseconds, from its first byte; for the
+    /// first request, from the start of the connection.
     #[serde(default = "header_timeout", deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub header_timeout: u64,
-    /// How long a client may take to send a request's whole body, in milliseconds.
+    /// Time for a client to send the body of a request, in milliseconds.
     #[serde(default = "body_timeout", deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub body_timeout: u64,
-    /// How long a connection may be idle between two requests, in milliseconds. The default is longer
-    /// than the 60 s for which common proxies keep a connection.
+    /// Time that a connection may be idle between two requests, in milliseconds. The default is longer
+    /// than the 60 s for which common reverse proxies keep a connection.
     #[serde(default = "idle_timeout", deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub idle_timeout: u64,
-    /// How long a client may take nothing of what is written to it, in milliseconds. A slow client
-    /// that takes a part within this time stays; an event stream with nothing to write does too.
+    /// Time that a client may read nothing of a response that waits for it, in milliseconds. A slow
+    /// client that reads a part within this time stays connected, as does an event stream with nothing
+    /// to write.
     #[serde(default = "write_timeout", deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub write_timeout: u64,
-    /// Sites whose pages may use the endpoint, as they stand in `Origin`: `https://app.example`. On a
-    /// loopback address, http and https pages from this machine may always.
+    /// Sites whose pages may use the endpoint, as their browsers send them in `Origin`. On a loopback
+    /// address, pages from this machine always may.
     #[serde(default)]
+    #[schemars(extend("examples" = [["https://app.example.com"]]))]
     pub allowed_origins: Vec<String>,
-    /// Names under which the endpoint may be asked for, as they stand in `Host` or in an absolute
-    /// target. On a loopback address, this machine's loopback names always are; elsewhere an empty
-    /// list takes any.
+    /// Host names of the endpoint, as clients send them in `Host`. On a loopback address, the loopback
+    /// names of this machine are always allowed; elsewhere an empty list allows any.
     #[serde(default)]
     pub allowed_hosts: Vec<String>,
 }
@@ -94,7 +96,7 @@ fn absolute_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
         return Ok(path);
     }
     Err(serde::de::Error::custom(
-        "a path starts with '/' and has no query: /mcp",
+        "the path must begin with '/' and have no query: /mcp",
     ))
 }
 
@@ -106,7 +108,8 @@ impl<'de> Deserialize<'de> for Listen {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         parse(&text).map(Self).ok_or_else(|| {
-            let what = format!("'{text}' is no address and port; give one like 127.0.0.1:7114");
+            let what =
+                format!("'{text}' is not an address and port; write one like 127.0.0.1:7114");
             serde::de::Error::custom(what)
         })
     }
@@ -126,7 +129,7 @@ impl JsonSchema for Listen {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         schemars::json_schema!({
             "type": "string",
-            "description": "An address and a port.",
+            "description": "Address and port.",
             "examples": ["127.0.0.1:7114", "localhost:7114", "[::1]:7114"],
         })
     }

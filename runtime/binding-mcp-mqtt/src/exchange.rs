@@ -9,6 +9,7 @@ use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::mqtt::{MqttEnd, MqttReset, MqttUnsubscribe};
 use tidegate_streams::{BeginEx, Data, Frame, Pooled};
 
+use crate::operation::{CallCompleted, Operation, Outcome};
 use crate::result::{Answer, Failure};
 use crate::work::{Step, Work};
 
@@ -61,6 +62,12 @@ pub(crate) struct Exchange {
     end: Option<Frame>,
     /// How many messages are taken from a shared subscription when that END is sent.
     taken: u32,
+    pub(crate) operation: Operation,
+    accepted: Time,
+    /// How it came out, until that is counted.
+    outcome: Option<Outcome>,
+    /// It came out somehow.
+    completed: bool,
     /// By when the operation must be answered.
     deadline: Option<Time>,
     timer: Option<Due>,
@@ -82,6 +89,7 @@ impl Exchange {
         stream: StreamId,
         token: Token,
         begin: Pooled<BeginEx>,
+        operation: Operation,
         work: Work,
     ) -> Self {
         cx.accept(stream, token);
@@ -95,6 +103,10 @@ impl Exchange {
             reply: PendingData::new(),
             end: None,
             taken: 0,
+            operation,
+            accepted: cx.now(),
+            outcome: None,
+            completed: false,
             deadline: cx.deadline(),
             timer: None,
         }
@@ -220,11 +232,36 @@ impl Exchange {
         }
     }
 
+    /// It has come out somehow: operators are told of it once.
+    fn complete(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
+        if std::mem::replace(&mut self.completed, true) {
+            return;
+        }
+        self.outcome = Some(outcome);
+        let is_call = !matches!(self.operation, Operation::List | Operation::Session);
+        if is_call && cx.hears::<CallCompleted>() {
+            let (topic, qos) = self.work.subject();
+            cx.event(&CallCompleted {
+                operation: self.operation.word().into(),
+                topic,
+                qos,
+                outcome: outcome.word().into(),
+                duration: cx.now().since(self.accepted).as_millis(),
+            });
+        }
+    }
+
+    /// How it came out, when that is news.
+    pub(crate) const fn take_outcome(&mut self) -> Option<Outcome> {
+        self.outcome.take()
+    }
+
     /// Does what an event leads to.
     pub(crate) fn apply(&mut self, cx: &mut Context<'_>, step: Step) {
         match step {
             Step::Wait => {}
             Step::Begin => {
+                self.complete(cx, Outcome::Ok);
                 self.cancel_timer(cx);
                 self.begin_reply(cx);
             }
@@ -265,6 +302,9 @@ impl Exchange {
         let Some(due) = self.timer.take() else {
             return;
         };
+        if let Some(caller) = &self.caller {
+            cx.work_for(caller.stream);
+        }
         let answered = matches!(self.work, Work::Answered);
         if answered && self.caller.is_some() && !self.reply.is_empty() {
             let why = "The result was not taken in time.";
@@ -286,12 +326,14 @@ impl Exchange {
             cx.send(caller.stream, Frame::Begin(begin));
         }
         if matches!(self.work, Work::Session(_)) {
+            self.complete(cx, Outcome::Ok);
             // That was the answer: what is opened later for the session is not due by then.
             self.deadline = None;
         }
     }
 
     pub(crate) fn answer(&mut self, cx: &mut Context<'_>, answer: Answer) {
+        self.complete(cx, answer.outcome);
         self.work = Work::Answered;
         self.taken = answer.taken;
         if self.taken == 0 {
@@ -316,6 +358,7 @@ impl Exchange {
 
     /// Refuses the operation. An mqtt stream in order is left in order.
     pub(crate) fn refuse(&mut self, cx: &mut Context<'_>, reset: McpReset) {
+        self.complete(cx, Outcome::Error);
         self.taken = 0;
         if self.work.is_settled() {
             self.end_mqtt(cx);
@@ -350,6 +393,7 @@ impl Exchange {
 
     /// Nobody waits for it any more: everything is given up.
     pub(crate) fn cancel(&mut self, cx: &mut Context<'_>) {
+        self.complete(cx, Outcome::Cancelled);
         if let Some(caller) = self.caller.take() {
             cx.terminate(caller.stream, None, None);
         }

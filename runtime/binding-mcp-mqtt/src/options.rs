@@ -21,39 +21,41 @@ use crate::result::shown;
     remote = "Self"
 )]
 pub struct Options {
-    /// Topic patterns that `receive`, `resources/read` and `resources/subscribe` are limited to; each
-    /// is offered as a resource template. Absent: any topic that does not begin with `$`, and no
-    /// templates. Empty: none.
+    /// Topic filters that clients may read: with `receive`, `resources/read` and
+    /// `resources/subscribe`. Each is offered as a resource template. Empty: none. Absent: every topic
+    /// that does not begin with `$`, and no templates.
+    #[schemars(extend("examples" = [["sensors/temperature/+", "sensors/humidity/#"]]))]
     pub subscribe: Option<Vec<TopicPattern>>,
-    /// Topic patterns that `publish` is limited to. Absent: any topic that does not begin with `$`.
-    /// Empty: none.
+    /// Topic filters that clients may publish to. Empty: none. Absent: every topic that does not begin
+    /// with `$`.
+    #[schemars(extend("examples" = [["commands/+/set"]]))]
     pub publish: Option<Vec<TopicPattern>>,
-    /// For how many milliseconds `resources/read` waits for a message, from the request on.
+    /// Time that `resources/read` waits for a message, in milliseconds.
     pub read_timeout: Bounded<1, 3_600_000>,
-    /// For how many milliseconds `receive` waits where the call does not say, from its params on.
+    /// Time that `receive` waits for messages, in milliseconds, where the call does not set `timeout`.
     pub receive_timeout: Bounded<1, 3_600_000>,
-    /// How many messages one `receive` may ask for.
+    /// Largest `limit` of `receive`, in messages.
     pub receive_limit: Bounded<1, 1_000_000>,
-    /// How large the result of one `receive` or `resources/read` may be, in bytes. At this bound a
-    /// `receive` ends with the messages it has.
+    /// Largest result of `receive` or `resources/read`, in bytes. A `receive` that reaches it returns
+    /// the messages it has.
     pub receive_bytes: Bounded<1_024, 268_435_456>,
-    /// After how many seconds a published message expires where no subscriber has taken it. A
-    /// retained message never does. Absent: never.
+    /// Time after which the broker drops a published message that a subscriber has not taken, in
+    /// seconds. It does not apply to retained messages. Absent: never.
     pub publish_expiry: Option<Bounded<1, 4_294_967_295>>,
-    /// Whether the `topic` parameter of both tools is to be repeated in the HTTP header
-    /// `Mcp-Param-Topic`, so that gateways in front can tell topics without reading bodies.
+    /// Whether clients must repeat the `topic` argument in the HTTP header `Mcp-Param-Topic`, so that
+    /// gateways in front can route by topic without reading bodies.
     pub topic_header: bool,
-    /// Whether `receive` and `resources/read` may use shared subscriptions (`$share/GROUP/FILTER`), which
-    /// take messages from the other subscribers of the group. No more are acknowledged than are given.
+    /// Whether `receive` and `resources/read` may use shared subscriptions (`$share/GROUP/FILTER`),
+    /// which take messages from the other subscribers of the group.
     pub shared_subscriptions: bool,
-    /// How many levels a topic, a topic filter or a pattern may have. Brokers close the connection for
-    /// more than they take: mosquitto beyond 200 slashes, some cloud brokers beyond 7.
+    /// Number of levels of a topic or topic filter. Brokers close the connection over more than they
+    /// accept: mosquitto over 200 slashes, some cloud brokers over 7.
     pub max_topic_levels: Bounded<1, 65_535>,
-    /// How many bytes of UTF-8 a topic, a topic filter or a pattern may have.
+    /// Length of a topic or topic filter, in bytes of UTF-8.
     pub max_topic_length: Bounded<1, 65_535>,
-    /// How large the `params` of one call may be, in bytes; larger ones are refused.
+    /// Largest `params` of a call, in bytes. Larger ones are refused.
     pub max_params: Bounded<1_024, 268_435_456>,
-    /// How many MCP sessions there may be at a time; one more is refused.
+    /// Number of MCP sessions of a worker. A further one is refused.
     pub max_sessions: Bounded<1, 1_000_000>,
 }
 
@@ -155,12 +157,13 @@ impl TopicPattern {
 impl<'de> Deserialize<'de> for TopicPattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let filter = TopicFilter::parse(text.as_str())
-            .map_err(|error| de::Error::custom(format!("'{text}' is no topic filter: {error}")))?;
+        let filter = TopicFilter::parse(text.as_str()).map_err(|error| {
+            de::Error::custom(format!("invalid topic filter '{text}': {error}"))
+        })?;
         let inner = filter.inner().to_owned();
         Self::new(filter).ok_or_else(|| {
             de::Error::custom(format!(
-                "'{text}' is a shared subscription, and a pattern speaks of topics; write '{inner}'"
+                "'{text}' is a shared subscription; write the topic filter alone: '{inner}'"
             ))
         })
     }
@@ -180,7 +183,7 @@ impl JsonSchema for TopicPattern {
             "type": "string",
             "minLength": 1,
             "maxLength": 65_535,
-            "description": "An MQTT topic filter; '+' stands for one level, '#' for all that follow",
+            "description": "An MQTT topic filter: '+' matches one level, '#' all that follow.",
         })
     }
 }
@@ -231,12 +234,15 @@ mod tests {
         for (json, told) in [
             (
                 r#"{"subscribe":["a/#/b"]}"#,
-                "'a/#/b' is no topic filter: the wildcard '#'",
+                "invalid topic filter 'a/#/b': the wildcard '#'",
             ),
-            (r#"{"publish":["$share/g/a/+"]}"#, "write 'a/+'"),
+            (
+                r#"{"publish":["$share/g/a/+"]}"#,
+                "write the topic filter alone: 'a/+'",
+            ),
             (
                 r#"{"publish":["a\u0007/+"]}"#,
-                "is no topic filter: it contains U+0007 at character 2; MQTT allows no control",
+                "invalid topic filter 'a\u{7}/+': it contains U+0007 at character 2; MQTT allows no control",
             ),
             (
                 r#"{"subscribe":["a/b/#"],"publish":["c/d/e"],"maxTopicLevels":2}"#,

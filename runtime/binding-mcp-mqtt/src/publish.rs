@@ -55,7 +55,8 @@ struct First {
 /// A message on its way.
 #[derive(Debug)]
 pub(crate) struct Publish {
-    topic: ByteString,
+    pub(crate) topic: ByteString,
+    pub(crate) qos: u8,
     /// What the INIT frame says of the message, until that is sent.
     first: Option<First>,
     /// What follows the INIT frame, until that is sent.
@@ -75,6 +76,7 @@ impl Publish {
         }
         Self {
             topic: publication.topic,
+            qos: publication.qos,
             first: Some(First {
                 qos: publication.qos,
                 flags,
@@ -148,14 +150,15 @@ impl Publish {
             Some(delivery) => delivery,
             None => MqttDelivery::Possible,
         };
-        Step::Answer(Answer::tool_error(&match delivery {
-            MqttDelivery::None => {
-                format!("The message to '{topic}' was not published: {why}. It was not delivered.")
-            }
-            MqttDelivery::Possible => format!(
+        Step::Answer(match delivery {
+            MqttDelivery::None => Answer::tool_error(&format!(
+                "The message to '{topic}' was not published: {why}. It was not delivered."
+            )),
+            MqttDelivery::Possible => Answer::tool_error(&format!(
                 "Publishing to '{topic}' was not confirmed: {why}. The message may have been \
                  delivered; check before you publish it again."
-            ),
-        }))
+            ))
+            .unconfirmed(),
+        })
     }
 }

@@ -16,7 +16,7 @@ const ROOM: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Read {
     uri: ByteString,
-    topic: ByteString,
+    pub(crate) topic: ByteString,
     /// The message is one that others would have got.
     shared: bool,
     assembly: Assembly,
@@ -24,6 +24,8 @@ pub(crate) struct Read {
     pub(crate) confirmed: bool,
     /// After how many milliseconds the broker was asked for no more.
     ending: Option<u64>,
+    /// The engine stops.
+    stopping: bool,
 }
 
 impl Read {
@@ -42,6 +44,7 @@ impl Read {
             bound,
             confirmed: false,
             ending: None,
+            stopping: false,
         }
     }
 
@@ -124,6 +127,20 @@ impl Read {
         if let Some(milliseconds) = self.ending {
             return self.nothing_came(milliseconds);
         }
+        self.enough(milliseconds)
+    }
+
+    /// The engine stops. A message of which a part has come is awaited.
+    pub(crate) fn stopping(&mut self) -> Step {
+        if self.assembly.is_within_a_message() || self.ending.is_some() {
+            return Step::Wait;
+        }
+        self.stopping = true;
+        self.enough(0)
+    }
+
+    /// No message is waited for any longer.
+    fn enough(&mut self, milliseconds: u64) -> Step {
         if !self.shared {
             return self.nothing_came(milliseconds);
         }
@@ -133,6 +150,9 @@ impl Read {
     }
 
     fn nothing_came(&self, milliseconds: u64) -> Step {
+        if self.stopping {
+            return self.failed(&Failure::new("the gateway is stopping"));
+        }
         let topic = &self.topic;
         Step::Refuse(McpReset::new(
             McpResetKind::TimedOut,

@@ -40,7 +40,7 @@ impl Reception {
 /// A collection under way.
 #[derive(Debug)]
 pub(crate) struct Receive {
-    filter: TopicFilter,
+    pub(crate) filter: TopicFilter,
     limit: u32,
     /// The broker is asked for no more.
     ending: bool,

@@ -9,7 +9,7 @@ use crate::result::{Failure, shown};
 use crate::work::Step;
 
 /// `AT_LEAST_ONCE`: a message of `QoS` 0 could not be given back to a group.
-const QOS: u8 = 1;
+pub(crate) const QOS: u8 = 1;
 
 /// The BEGIN of a subscribe stream, as `receive` and both resource operations open it. `limit` is how
 /// many messages of a shared subscription it takes, and 0 for others.
@@ -48,7 +48,7 @@ pub(crate) fn refusal(begin: &MqttBeginEx) -> Option<Failure> {
 /// A subscription, asked for or standing.
 #[derive(Debug)]
 pub(crate) struct Subscribe {
-    uri: ByteString,
+    pub(crate) uri: ByteString,
     pub(crate) confirmed: bool,
 }
 

@@ -1,6 +1,7 @@
 //! The binding between two edges: every mapping, refusal, limit and way out.
 
 mod lists;
+mod operators;
 mod publish;
 mod read;
 mod receive;

@@ -10,7 +10,7 @@ use crate::publish::Publish;
 use crate::read::Read;
 use crate::receive::Receive;
 use crate::result::{Answer, Failure};
-use crate::subscribe::{Subscribe, refusal};
+use crate::subscribe::{self, Subscribe, refusal};
 
 /// What an event leads to.
 #[derive(Debug)]
@@ -110,6 +110,27 @@ impl Work {
             // what the broker does.
             Self::Call(_) | Self::Publish(_) | Self::Subscribe(_) => Step::Wait,
             Self::Session(_) | Self::Leaving | Self::Answered => Step::Drop,
+        }
+    }
+
+    /// The engine stops: what waits for messages waits no longer. What waits for the broker is answered
+    /// when the broker does, or when `mqtt · client` gives that up.
+    pub(crate) fn stopping(&mut self) -> Step {
+        match self {
+            Self::Receive(receive) if receive.confirmed => receive.enough(),
+            Self::Read(read) if read.confirmed => read.stopping(),
+            _ => Step::Wait,
+        }
+    }
+
+    /// Which topic, topic filter or resource it is about, and at which `QoS`.
+    pub(crate) fn subject(&self) -> (ByteString, u8) {
+        match self {
+            Self::Publish(publish) => (publish.topic.clone(), publish.qos),
+            Self::Receive(receive) => (receive.filter.text(), subscribe::QOS),
+            Self::Read(read) => (read.topic.clone(), subscribe::QOS),
+            Self::Subscribe(subscribe) => (subscribe.uri.clone(), subscribe::QOS),
+            _ => (ByteString::new(), 0),
         }
     }
 

@@ -13,12 +13,13 @@ mod lines;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tidegate_driver::{Assembly, Edge, Handle, Stop};
+use tidegate_driver::{Assembly, Edge, Handle, StartError, Stop};
 use tidegate_engine::MeterKind::Counter;
 use tidegate_engine::{At, BindingId, Meter, PendingData, StreamId, Token};
 use tidegate_options::positive;
@@ -36,7 +37,7 @@ const WINDOW: u32 = 256 * 1024;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
-    /// The longest line taken, in bytes.
+    /// Longest line that is accepted, in bytes.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_line_size: usize,
@@ -83,14 +84,23 @@ fn count(figure: &Cell<u64>) {
 }
 
 /// Attaches the edge, with the process's own standard input and output.
-pub fn attach(assembly: &mut Assembly, options: &Options, exit: BindingId) -> BindingId {
-    attach_to(
-        assembly,
-        options,
-        exit,
-        tokio::io::stdin(),
-        tokio::io::stdout(),
-    )
+///
+/// # Errors
+///
+/// The process has no standard output, or no descriptor is left for it.
+pub fn attach(
+    assembly: &mut Assembly,
+    options: &Options,
+    exit: BindingId,
+) -> Result<BindingId, StartError> {
+    // A descriptor of its own: the standard library writes what its own stream still buffers when the
+    // process ends, and waits for a client that does not read.
+    let output = std::io::stdout().as_fd().try_clone_to_owned();
+    let output = output
+        .map_err(|error| StartError::Edge(format!("standard output is not open: {error}")))?;
+    let output = tokio::fs::File::from_std(output.into());
+    let input = tokio::io::stdin();
+    Ok(attach_to(assembly, options, exit, input, output))
 }
 
 /// Attaches the edge with another input and output.

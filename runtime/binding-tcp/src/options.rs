@@ -8,13 +8,15 @@ use tidegate_options::positive;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Options {
-    /// The peer's name or address.
+    /// Host name or IP address to connect to.
     #[serde(deserialize_with = "host")]
+    #[schemars(example = &"broker.example.com")]
     pub host: String,
-    /// The peer's port.
-    #[serde(default = "mqtt_port")]
+    /// Port to connect to.
+    #[serde(default = "mqtt_port", deserialize_with = "positive")]
+    #[schemars(range(min = 1), example = 1883_u16)]
     pub port: u16,
-    /// How long a connection attempt may take over all of the peer's addresses, in milliseconds.
+    /// Time to open a connection, over all addresses of the host, in milliseconds.
     #[serde(default = "connect_timeout", deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub connect_timeout: u64,
@@ -42,12 +44,13 @@ fn fault(host: &str) -> Option<String> {
     let (scheme, rest) = host.split_once("://").unwrap_or(("", host));
     let authority = rest.split('/').next().unwrap_or_default();
     let name = authority.rsplit('@').next().unwrap_or_default();
-    let (name, port) = match name.rsplit_once(':') {
+    let bracketed = name.strip_prefix('[').and_then(|it| it.split_once(']'));
+    let (name, port) = match (bracketed, name.split_once(':')) {
+        (Some((name, port)), _) => (name, port.trim_start_matches(':')),
         // An address of IPv6 has colons, and more than one.
-        Some((name, port)) if name.starts_with('[') || !name.contains(':') => (name, port),
-        _ => (name, ""),
+        (None, Some((name, port))) if !port.contains(':') => (name, port),
+        (None, _) => (name, ""),
     };
-    let name = name.trim_matches(['[', ']']);
     let mut instead = match port {
         "" => format!("host: {name}"),
         port => format!("host: {name} and port: {port}"),
@@ -132,6 +135,7 @@ mod tests {
                 "[::1]:1883",
                 "this is more than a host; write host: ::1 and port: 1883",
             ),
+            ("[::1]", "this is more than a host; write host: ::1"),
         ] {
             let refused = read(host).expect_err("no host");
             assert_eq!(refused.to_string(), what);

@@ -28,16 +28,16 @@ const PACKET_SIZE_MAX: u64 = 268_435_455;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
-    /// Where clients connect: a loopback address and a port.
+    /// Loopback address and port to listen on. Port 0 takes any free port.
     #[serde(deserialize_with = "loopback")]
     pub listen: SocketAddr,
-    /// The largest packet taken, in bytes.
+    /// Largest packet that is accepted, in bytes.
     pub max_packet_size: Bounded<1_024, PACKET_SIZE_MAX>,
-    /// How many clients may be connected at a time.
+    /// Number of clients that may be connected at a time.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_clients: u16,
-    /// How many retained messages are kept.
+    /// Number of retained messages that are kept.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_retained: u32,

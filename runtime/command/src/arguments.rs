@@ -62,7 +62,11 @@ Examples:
         allow_missing_env: bool,
     },
     /// Print the JSON Schema of the config.
-    Schema,
+    Schema {
+        /// Print a reference of every option in Markdown instead.
+        #[arg(long)]
+        markdown: bool,
+    },
     /// Run a broker, simulated devices and a gateway, and walk through it as an agent would.
     #[cfg(feature = "broker")]
     #[command(after_help = "Examples:

@@ -9,10 +9,10 @@ use tidegate_engine::BindingId;
 use crate::factory::{AttachError, Factory, Listening, Site};
 use crate::registry::registry;
 
-/// Attaches what no config declares, behind all bindings, which are told by name.
+/// Attaches bindings that no config declares, after all others, which it finds by their names.
 pub(crate) type Attach = fn(&mut Assembly, &BTreeMap<String, BindingId>);
 
-/// What a gateway has beside its config.
+/// What a gateway runs beside the bindings of its config.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Extras {
     pub(crate) attach: Option<Attach>,

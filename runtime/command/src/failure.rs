@@ -35,9 +35,9 @@ pub(crate) enum Failure {
         /// Why.
         error: io::Error,
     },
-    /// The demo's tour did not come to its end.
+    /// A step of the demo's tour failed.
     #[cfg(feature = "broker")]
-    #[error("the tour broke off: {0}")]
+    #[error("the tour failed: {0}")]
     Tour(#[from] crate::demo::TourError),
     /// A scenario cannot be read.
     #[error("{0}")]
@@ -50,11 +50,11 @@ pub(crate) enum Failure {
         /// Why.
         error: io::Error,
     },
-    /// There is no scenario where one was looked for.
-    #[error("there is no scenario (*.spec) there")]
+    /// The paths that were named contain no scenario.
+    #[error("no scenarios (*.spec) found")]
     NoScenarios,
-    /// Scenarios do not hold.
-    #[error("{failed} of {total} scenarios do not hold")]
+    /// Scenarios failed.
+    #[error("{failed} of {total} scenarios failed")]
     Scenarios {
         /// How many.
         failed: usize,

@@ -10,6 +10,7 @@ use tidegate_config::Config;
 use tidegate_config::Descriptor;
 use tidegate_driver::{Engine, ShutdownReport};
 use tidegate_engine::Limits;
+use tidegate_engine::streams::Extension as _;
 use tokio::time::timeout;
 
 use crate::assembly::{self, Extras};
@@ -26,6 +27,12 @@ use crate::signals::{Signal, Signals};
 
 /// How long a stop waits for the figures of workers that may hang.
 const FIGURES: Duration = Duration::from_millis(500);
+
+/// The events that tell of a call: what a client asked for, and what it came to at the broker.
+const CALLS: &[&str] = &[
+    tidegate_binding_mcp::server::events::CallCompleted::WORD,
+    tidegate_binding_mcp_mqtt::CallCompleted::WORD,
+];
 
 /// A running gateway.
 pub(crate) struct Gateway {
@@ -60,6 +67,9 @@ impl Gateway {
         let engine = Engine::start(workers, Limits::default(), move |assembly| {
             assembly::attach(&declared, extras, &shared, assembly)?;
             asking.attach(assembly);
+            if tracing::enabled!(target: tidegate_driver::CALLS, tracing::Level::INFO) {
+                assembly.log_calls(CALLS);
+            }
             Ok(())
         })?;
         Ok(Self {

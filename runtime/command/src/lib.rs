@@ -54,7 +54,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             config,
             allow_missing_env,
         } => validate(&config, allow_missing_env)?,
-        Command::Schema => {
+        Command::Schema { markdown: true } => {
+            say(tidegate_config::reference(&registry::registry()).trim_end());
+        }
+        Command::Schema { markdown: false } => {
             let schema = tidegate_config::schema(&registry::registry());
             say(serde_json::to_string_pretty(&schema)?);
         }

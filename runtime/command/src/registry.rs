@@ -63,11 +63,8 @@ fn stdio_server() -> Descriptor<Factory> {
             return Ok(site.assembly.attach_nothing());
         }
         let (options, exit) = (declared.options()?, declared.exit()?);
-        Ok(tidegate_binding_stdio::attach(
-            site.assembly,
-            &options,
-            exit,
-        ))
+        let id = tidegate_binding_stdio::attach(site.assembly, &options, exit)?;
+        Ok(id)
     }))
 }
 
@@ -175,6 +172,8 @@ fn tcp_client() -> Descriptor<Factory> {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_config::Fault;
+
     use super::*;
 
     // The schema is a file so that editors find it; `tidegate schema` prints what it must be.
@@ -192,6 +191,45 @@ mod tests {
             stored == printed,
             "run: cargo run -- schema > config/tidegate.schema.json"
         );
+    }
+
+    // The reference is a file so that people find it; `tidegate schema --markdown` prints what it must be.
+    #[test]
+    #[cfg(feature = "broker")]
+    fn the_reference_in_the_repository_is_the_registrys() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference.md");
+        let stored = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            stored == tidegate_config::reference(&registry()),
+            "run: cargo run -- schema --markdown > docs/reference.md"
+        );
+    }
+
+    // What the reference shows of each kind can be copied: it is valid, all of it together.
+    #[test]
+    fn the_examples_of_the_reference_are_a_valid_config() {
+        let registry = registry();
+        let example = tidegate_config::example(&registry);
+        let environment = |_: &str| Some("secret".to_owned());
+        let loaded = tidegate_config::load("example.yaml", &example, &registry, &environment);
+        let config = loaded.unwrap_or_else(|faults| panic!("{example}\n{faults}"));
+        assert_eq!(config.bindings.len(), registry.iter().count());
+        let warnings: Vec<String> = config.warnings.iter().map(Fault::with_help).collect();
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+
+    #[test]
+    fn every_option_is_described() {
+        let reference = tidegate_config::reference(&registry());
+        let rows = reference.lines().filter(|line| line.starts_with("| `"));
+        let mut count = 0;
+        for row in rows {
+            let cells: Vec<&str> = row.split(" | ").collect();
+            assert_eq!(cells.len(), 4, "{row}");
+            assert!(cells[3].trim_end_matches(" |").ends_with('.'), "{row}");
+            count += 1;
+        }
+        assert!(count > 50, "{count}");
     }
 
     #[test]

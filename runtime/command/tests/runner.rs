@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     reason = "a test says what it expects"
 )]
@@ -75,7 +76,7 @@ fn a_difference_is_told_with_the_line_and_with_what_came() {
             "format=TEXT \"on\"",
             "format=TEXT \"off\"",
             6,
-            "the payload is another",
+            "the payload differs",
         ),
         (
             "< mqtt.1  begin publish",
@@ -88,13 +89,13 @@ fn a_difference_is_told_with_the_line_and_with_what_came() {
             "{\"content\":[]}",
             "{\"content\":[1]}",
             11,
-            "the payload is another",
+            "/content has 0 elements, not 1",
         ),
         (
             "{\"content\":[]}",
             "{\"content\":[],\"isError\":_}",
             11,
-            "the payload is another",
+            "/isError is missing",
         ),
         (
             "< mcp.1'  end\n",
@@ -114,12 +115,57 @@ fn a_difference_is_told_with_the_line_and_with_what_came() {
 }
 
 #[test]
+fn a_difference_is_marked_in_the_line_in_which_it_is() {
+    for (from, to, line, marked) in [
+        (
+            "begin publish clientId=\"s-1\" topic",
+            "begin publish\n  clientId=\"s-2\"\n  topic",
+            6,
+            "clientId=\"s-2\"",
+        ),
+        ("format=TEXT \"on\"", "format=TEXT\n\t\"off\"", 7, "\"off\""),
+        (
+            "< mcp.1'  data  {",
+            "< mcp.1'  data  json\n {\"more\":1,",
+            11,
+            "json",
+        ),
+        (
+            "> mcp.1   begin toolsCall sessionId",
+            "> mcp.1   begin toolsCall\n  nmae=7 sessionId",
+            4,
+            "nmae=7 sessionId=\"s-1\" name=\"publish\"",
+        ),
+    ] {
+        let failure = failure(&changed(from, to));
+        assert_eq!(failure.line, line, "{failure}");
+        let shown = failure.to_string();
+        let lines: Vec<&str> = shown.lines().collect();
+        let caret = lines.iter().position(|line| line.trim() == "^");
+        let caret = caret.unwrap_or_else(|| panic!("{shown}"));
+        let column = lines[caret].find('^').expect("a caret");
+        assert!(lines[caret - 1][column..].starts_with(marked), "{shown}");
+    }
+    // Where no field and no payload differs, the line itself is marked.
+    let other = failure(&changed(
+        "begin publish clientId",
+        "begin subscribe clientId",
+    ));
+    assert!(
+        other.place.is_none()
+            && other
+                .to_string()
+                .contains("  !   < mqtt.1  begin subscribe")
+    );
+}
+
+#[test]
 fn what_came_stands_in_lines_that_can_be_pasted() {
     let failure = failure(&changed(
         "< mqtt.1  data  format=TEXT \"on\"\n< mqtt.1  end\n",
         "",
     ));
-    assert_eq!(failure.what, "something came out that is not in the script");
+    assert_eq!(failure.what, "unexpected frame before this line");
     assert_eq!(
         failure.instead,
         ["< mqtt.1 data format=TEXT \"on\"", "< mqtt.1 end"]
@@ -145,7 +191,7 @@ fn what_is_left_at_the_end_fails() {
         "< mcp.1'  end\n> mcp.1   end\n",
         "> mcp.1   end\n",
     ));
-    assert_eq!(frame.what, "something came out that is not in the script");
+    assert_eq!(frame.what, "unexpected frame before this line");
 }
 
 #[test]
@@ -163,7 +209,7 @@ fn a_stimulus_that_cannot_be_is_refused() {
         ("> mcp.1 begin toolCall", "mcp has no begin 'toolCall'"),
         (
             "> mcp.1 begin toolsCall nmae=\"x\"",
-            "there is no field 'nmae'; the fields are: sessionId, name, contentLength, headers, headersRequired",
+            "unknown field 'nmae'; valid: sessionId, name, contentLength, headers, headersRequired",
         ),
         (
             "> mcp.1 begin toolsCall name=$n",

@@ -27,7 +27,7 @@ pub enum MakeError {
         /// Why.
         faults: Faults,
     },
-    /// There is no such exit.
+    /// The binding has no exit of this name, or what it names is not attached.
     #[error("the binding '{binding}' has no exit '{exit}'")]
     NoExit {
         /// Which binding.

@@ -98,7 +98,7 @@ fn walk(
                 findings.ignore_below(path);
             }
             Err(refusal) => {
-                let (message, help) = refusal.told();
+                let (message, help) = refusal.into_message();
                 findings.value_with(path, message, help);
                 // What it would have stood for cannot be judged.
                 findings.ignore_below(path);
@@ -131,8 +131,8 @@ enum Refusal {
 }
 
 impl Refusal {
-    /// What is wrong, and what would be right.
-    fn told(self) -> (String, String) {
+    /// What is wrong, and how to mend it.
+    fn into_message(self) -> (String, String) {
         match self {
             Self::Unterminated => (
                 "an expression that begins with ${{ must end with }}".to_owned(),

@@ -15,6 +15,7 @@ mod fault;
 mod load;
 mod locate;
 mod model;
+mod reference;
 mod registry;
 mod schema;
 
@@ -23,6 +24,7 @@ pub use expression::MissingVariables;
 pub use fault::{Fault, Faults};
 pub use load::{LoadError, Validated, load, read, validate};
 pub use model::{Binding, Config, Exit, Route};
+pub use reference::{example, reference};
 pub use registry::{Descriptor, Registry};
 pub use schema::schema;
 pub use tidegate_streams::Protocol;

@@ -22,18 +22,18 @@ pub fn schema<F>(registry: &Registry<F>) -> Value {
         "required": ["name", "bindings"],
         "additionalProperties": false,
         "properties": {
-            "name": { "type": "string", "description": "What the deployment is called." },
+            "name": { "type": "string", "description": "Name of the deployment, shown in logs." },
             "workers": {
                 "type": "integer", "minimum": 1, "maximum": u16::MAX,
-                "description": "How many workers; one for each core unless given.",
+                "description": "Number of workers, each a thread with its own event loop. Absent: one for each core.",
             },
             "shutdownTimeout": {
                 "type": "integer", "minimum": 0, "default": 10000,
-                "description": "How long a stop waits for what is under way, in milliseconds.",
+                "description": "How long a stop waits for requests under way, in milliseconds. Then they are cut off.",
             },
             "bindings": {
                 "type": "object",
-                "description": "The bindings, by name.",
+                "description": "The bindings by name. A name has letters, digits, `_` and `-`, and starts with a letter.",
                 "propertyNames": { "pattern": "^[A-Za-z][A-Za-z0-9_-]*$" },
                 "additionalProperties": { "oneOf": kinds },
             },
@@ -44,7 +44,8 @@ pub fn schema<F>(registry: &Registry<F>) -> Value {
 
 fn one_of(shape: &Shape, generator: &mut SchemaGenerator) -> Value {
     let options = (shape.schema)(generator);
-    let exit = json!({ "type": "string", "description": "The binding that takes the streams." });
+    let exit =
+        json!({ "type": "string", "description": "Name of the binding that accepts the streams." });
     let mut properties = Map::new();
     properties.insert("type".to_owned(), json!({ "const": shape.r#type }));
     properties.insert("kind".to_owned(), json!({ "const": shape.kind }));

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use crate::assembly::{Assembly, Stop};
 use crate::descriptors::Descriptors;
+use crate::reports::Reports;
 use crate::thread::{Command, Seat, Stopped, run};
 use crate::watch::{EndReason, FirstEnded, WorkerEnded};
 
@@ -174,18 +175,9 @@ impl Engine {
         all
     }
 
-    /// What bindings and engine count and hold, of all workers together.
+    /// What bindings, engine and edges count and hold, of all workers together.
     pub async fn report(&self) -> Measures {
-        let mut all = Measures::default();
-        for mailbox in &self.mailboxes {
-            let (reply, answer) = oneshot::channel();
-            if mailbox.send(Command::Report(reply)).is_ok()
-                && let Ok(measures) = answer.await
-            {
-                all.add(measures);
-            }
-        }
-        all
+        Reports::of(self.mailboxes.clone()).all().await
     }
 
     /// For cutting a shutdown short, which takes the engine.

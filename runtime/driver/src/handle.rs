@@ -300,7 +300,8 @@ impl Handle {
         let mut worker = self.0.worker.borrow_mut();
         while let Some(event) = worker.poll_event() {
             let is_call = self.0.calls.get().contains(&event.id);
-            log::event(worker.name(event.binding), &event, is_call);
+            let binding = worker.name(event.binding);
+            log::event(worker.number(), binding, &event, is_call);
         }
     }
 

@@ -50,13 +50,13 @@ pub(crate) fn severity() -> Severity {
 
 /// Logs an event of a binding: its sentence, and its fields for whoever searches. A call that was
 /// asked for is logged at `info`.
-pub(crate) fn event(binding: &str, event: &Emitted, is_call: bool) {
+pub(crate) fn event(worker: u16, binding: &str, event: &Emitted, is_call: bool) {
     let fields = Fields(event);
     let message = &event.message;
     let trace = (event.trace != 0).then(|| tracing::field::display(Trace(event.trace)));
     macro_rules! log {
         ($target:expr, $level:ident) => {
-            tracing::$level!(target: $target, event = event.id, binding, trace, %fields, "{message}")
+            tracing::$level!(target: $target, event = event.id, binding, worker, trace, %fields, "{message}")
         };
     }
     match event.severity {

@@ -108,17 +108,19 @@ impl Measures {
     }
 }
 
-/// `binding/name{label=value}=figure`; the engine's own figures bear their name alone.
+/// `binding/name{label=value,…}=figure`; the engine's own figures bear their name alone.
 impl fmt::Display for Measure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.binding.is_empty() {
             write!(f, "{}/", self.binding)?;
         }
         f.write_str(self.name)?;
-        for (label, value) in &self.labels {
-            write!(f, "{{{label}={value}}}")?;
+        for (index, (label, value)) in self.labels.iter().enumerate() {
+            let before = if index == 0 { '{' } else { ',' };
+            write!(f, "{before}{label}={value}")?;
         }
-        write!(f, "={}", self.value)
+        let behind = if self.labels.is_empty() { "" } else { "}" };
+        write!(f, "{behind}={}", self.value)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::event::{Emitted, Events};
 use crate::meter::{Measures, Meter as _};
 use crate::random::Random;
 use crate::slot::Slots;
-use crate::time::{Time, WallTime};
+use crate::time::{Duration, Time, WallTime};
 use crate::timers::Timers;
 
 /// How much a worker takes on.
@@ -79,6 +79,7 @@ impl Worker {
             streams_max: limits.streams,
             worker,
             stopping: false,
+            stop_deadline: None,
         };
         Self {
             core,
@@ -145,6 +146,11 @@ impl Worker {
         self.core.slots.get(stream).map(|slot| &slot.call)
     }
 
+    /// Which worker this is, from 0.
+    pub const fn number(&self) -> u16 {
+        self.core.worker
+    }
+
     /// From now on, events that are less severe are not kept. At first, those from `Info` on are.
     pub const fn listen_from(&mut self, severity: Severity) {
         self.core.events.from = severity;
@@ -185,6 +191,14 @@ impl Worker {
             );
         }
         self.drain();
+    }
+
+    /// Stops as [`Worker::shutdown`] does, within a time: what is under way is to be answered before its
+    /// last tenth, in which answers are written.
+    pub fn shutdown_within(&mut self, now: Time, within: Duration) {
+        let answers = Duration::from_micros(within.as_micros() / 10 * 9);
+        self.core.stop_deadline = Some(now + answers);
+        self.shutdown(now);
     }
 
     /// Calls every binding's `on_shutdown`, those nearest to the callers first.

@@ -28,7 +28,7 @@ pub enum Value {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FieldError {
     /// The extension has no field of this name.
-    #[error("there is no field '{name}'; the fields are: {known}")]
+    #[error("unknown field '{name}'; valid: {known}")]
     Unknown {
         /// The name as given.
         name: String,

@@ -38,14 +38,6 @@ flags! {
     }
 }
 
-flags! {
-    /// How a session begins (MQTT 5.0, 3.1.2.4).
-    pub struct MqttSessionFlags(u8) {
-        /// Without what an earlier connection of this client left.
-        CLEAN_START = 2,
-    }
-}
-
 words! {
     /// What a payload is (MQTT 5.0, 3.3.2.3.2).
     pub enum MqttPayloadFormat {
@@ -69,12 +61,9 @@ words! {
 }
 
 extension! {
-    /// A session. The reply BEGIN tells what the broker grants.
+    /// A session. It starts clean and ends with its connection. The reply BEGIN tells what the broker
+    /// grants.
     pub struct MqttSession "session" {
-        /// How it begins.
-        flags "flags": MqttSessionFlags = MqttSessionFlags::CLEAN_START,
-        /// For how many seconds the broker keeps it once the connection is gone.
-        expiry "expiry": u32 = 0,
         /// Whose session.
         client_id "clientId": ByteString = ByteString::new(),
         /// Reply: the highest `QoS` that the broker takes.

@@ -164,7 +164,7 @@ class Gateway(Process):
         self.file.write(config)
         self.file.close()
         super().__init__([str(TIDEGATE), "start", "--config", self.file.name, *arguments], env=env)
-        self.url = self.line(r"http://127\.0\.0\.1:\d+/\S*").group(0)
+        self.url = self.line(r"http://127\.0\.0\.1:\d+/[\w/]*").group(0)
 
     def stop(self) -> int:
         code = super().stop()

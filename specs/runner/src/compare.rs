@@ -4,6 +4,7 @@ use http::HeaderMap;
 use tidegate_streams::{Frame, FrameKind, Protocol, Scripted, Value};
 
 use crate::captures::Captures;
+use crate::difference::Difference;
 use crate::said::Said;
 use crate::value::Pattern;
 
@@ -14,18 +15,20 @@ pub fn fields(
     actual: &dyn Scripted,
     blank: &mut dyn Scripted,
     captures: &mut Captures,
-) -> Result<(), String> {
+) -> Result<(), Difference> {
     for (name, value) in actual.fields() {
         if !said.fields.iter().any(|(known, _)| known == name) {
-            return Err(format!("{name}={value} is not in the script"));
+            return Err(format!("{name}={value} is not in the script").into());
         }
     }
     for (name, pattern) in &said.fields {
         let Some(value) = actual.value(name) else {
-            return Err(format!("there is no field '{name}'"));
+            let known: Vec<&str> = actual.fields().iter().map(|(name, _)| *name).collect();
+            let what = format!("unknown field '{name}'; given are: {}", known.join(", "));
+            return Err(Difference::of_field(name, what));
         };
         if !field(name, pattern, &value, blank, captures)? {
-            return Err(format!("{name} is {value}"));
+            return Err(Difference::of_field(name, format!("{name} is {value}")));
         }
     }
     Ok(())
@@ -37,9 +40,11 @@ fn field(
     value: &Value,
     blank: &mut dyn Scripted,
     captures: &mut Captures,
-) -> Result<bool, String> {
+) -> Result<bool, Difference> {
     if let Pattern::Exactly(wanted) = pattern {
-        blank.set(name, wanted).map_err(|error| error.to_string())?;
+        blank
+            .set(name, wanted)
+            .map_err(|error| Difference::of_field(name, error.to_string()))?;
         return Ok(blank.value(name).as_ref() == Some(value));
     }
     Ok(pattern.matches(value, captures))
@@ -52,7 +57,7 @@ pub(crate) fn frame(
     frame: &mut Frame,
     protocol: Protocol,
     captures: &mut Captures,
-) -> Result<(), String> {
+) -> Result<(), Difference> {
     let kind = frame.kind();
     let Some(actual) = frame.extension() else {
         return bare(said);
@@ -63,7 +68,7 @@ pub(crate) fn frame(
         FrameKind::Begin | FrameKind::Flush | FrameKind::Challenge
     );
     if told && said.words.first().map(String::as_str) != Some(word) {
-        return Err(format!("it is a {kind} of {word}"));
+        return Err(format!("it is a {kind} of {word}").into());
     }
     let mut blank = Frame::blank(kind, protocol, word);
     match blank.as_mut().and_then(Frame::extension) {
@@ -73,13 +78,16 @@ pub(crate) fn frame(
 }
 
 /// Nothing with fields came, so that none may be wanted but at its default.
-fn bare(said: &Said) -> Result<(), String> {
+fn bare(said: &Said) -> Result<(), Difference> {
     let named = said
         .fields
         .iter()
         .find(|(_, pattern)| *pattern != Pattern::Any);
     match named {
-        Some((name, _)) => Err(format!("it has no field '{name}'")),
+        Some((name, _)) => Err(Difference::of_field(
+            name,
+            format!("it has no field '{name}'"),
+        )),
         None => Ok(()),
     }
 }
@@ -90,7 +98,7 @@ pub(crate) fn headers(
     actual: &HeaderMap,
     implied: &[(&str, &str)],
     captures: &mut Captures,
-) -> Result<(), String> {
+) -> Result<(), Difference> {
     for (name, value) in actual {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         let pattern = said
@@ -102,7 +110,8 @@ pub(crate) fn headers(
             None => implied.contains(&(name.as_str(), value.as_str())),
         };
         if !agrees {
-            return Err(format!("{name}={value:?} is not in the script"));
+            let what = format!("{name}={value:?} is not in the script");
+            return Err(Difference::of_field(name.as_str(), what));
         }
     }
     let missing = said
@@ -110,7 +119,10 @@ pub(crate) fn headers(
         .iter()
         .find(|(name, _)| !actual.contains_key(name.as_str()));
     match missing {
-        Some((name, _)) => Err(format!("there is no header '{name}'")),
+        Some((name, _)) => Err(Difference::of_field(
+            name,
+            format!("there is no header '{name}'"),
+        )),
         None => Ok(()),
     }
 }

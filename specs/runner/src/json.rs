@@ -126,26 +126,82 @@ impl JsonPattern {
 
     /// Whether a value is meant; captures are bound on the way.
     pub fn matches(&self, value: &Value, captures: &mut Captures) -> bool {
-        match (self, value) {
+        self.difference("", value, captures).is_none()
+    }
+
+    /// How a value first differs, which stands at `at`, a JSON pointer; captures are bound on the way.
+    pub(crate) fn difference(
+        &self,
+        at: &str,
+        value: &Value,
+        captures: &mut Captures,
+    ) -> Option<String> {
+        let place = if at.is_empty() { "the payload" } else { at };
+        let agrees = match (self, value) {
             (Self::Any, _) => true,
             (Self::Capture(name), value) => captures.bind(name, &Captured::Json(value.clone())),
             (Self::Scalar(wanted), value) => wanted == value,
             (Self::Array(wanted, open), Value::Array(values)) => {
-                (wanted.len() == values.len() || (*open && wanted.len() < values.len()))
-                    && wanted
-                        .iter()
-                        .zip(values)
-                        .all(|(it, value)| it.matches(value, captures))
+                let (count, most) = (values.len(), wanted.len());
+                if count < most || (!open && count > most) {
+                    return Some(format!("{place} has {count} elements, not {most}"));
+                }
+                let mut both = wanted.iter().zip(values).enumerate();
+                return both.find_map(|(index, (wanted, value))| {
+                    wanted.difference(&format!("{at}/{index}"), value, captures)
+                });
             }
             (Self::Object(wanted, open), Value::Object(values)) => {
-                (wanted.len() == values.len() || (*open && wanted.len() < values.len()))
-                    && wanted.iter().all(|(name, it)| {
-                        values
-                            .get(name)
-                            .is_some_and(|value| it.matches(value, captures))
-                    })
+                let is_wanted = |name: &String| wanted.iter().any(|(known, _)| known == name);
+                if let Some(name) = values.keys().find(|name| !open && !is_wanted(name)) {
+                    return Some(format!("{at}/{name} is not in the script"));
+                }
+                return wanted.iter().find_map(|(name, wanted)| {
+                    let at = format!("{at}/{name}");
+                    match values.get(name) {
+                        Some(value) => wanted.difference(&at, value, captures),
+                        None => Some(format!("{at} is missing")),
+                    }
+                });
             }
             _ => false,
+        };
+        (!agrees).then(|| format!("{place} is {value}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_first_difference_is_named_by_its_place() {
+        let text = r#"{"a": [1, {"b": _}, ...], "c": $x, "d": $x}"#;
+        let (_, pattern) = json(text).expect("a pattern");
+        let difference = |value: Value| pattern.difference("", &value, &mut Captures::default());
+        let sound = json!({"a": [1, {"b": 2}, 3], "c": 4, "d": 4});
+        assert_eq!(difference(sound), None);
+        for (value, expected) in [
+            (json!([]), "the payload is []"),
+            (
+                json!({"a": [1], "c": 4, "d": 4}),
+                "/a has 1 elements, not 2",
+            ),
+            (json!({"a": [2, {"b": 2}], "c": 4, "d": 4}), "/a/0 is 2"),
+            (json!({"a": [1, {}], "c": 4, "d": 4}), "/a/1/b is missing"),
+            (json!({"a": [1, {"b": 2}], "c": 4, "d": 5}), "/d is 5"),
+            (
+                json!({"a": [1, {"b": 2}], "c": 4, "d": 4, "e": 6}),
+                "/e is not in the script",
+            ),
+        ] {
+            assert_eq!(
+                difference(value.clone()).as_deref(),
+                Some(expected),
+                "{value}"
+            );
         }
     }
 }

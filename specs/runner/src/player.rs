@@ -14,6 +14,7 @@ use thiserror::Error;
 use tidegate_config::Registry;
 
 use crate::captures::Captures;
+use crate::difference::Difference;
 use crate::factory::Factory;
 use crate::script::{Line, Script, Step};
 use stage::Stage;
@@ -41,10 +42,13 @@ pub struct Played {
 pub struct Failure {
     /// The script.
     pub path: PathBuf,
-    /// The line that failed, from 1; 0 where no line is to blame.
+    /// The line that failed, from 1; 0 where no line is to blame. Of a line that goes on in others, the
+    /// one in which the difference is.
     pub line: usize,
-    /// That line.
+    /// That line, with those in which it goes on.
     pub text: String,
+    /// Where in the text the difference is, in bytes, if it is at a field or at the payload.
+    pub place: Option<usize>,
     /// What is wrong.
     pub what: String,
     /// What happened before, the newest last.
@@ -64,7 +68,7 @@ impl fmt::Display for Failure {
             writeln!(f, "      {line}")?;
         }
         if !self.text.is_empty() {
-            writeln!(f, "  !   {}", self.text.replace('\n', "\n      "))?;
+            self.mark(f)?;
         }
         if !self.instead.is_empty() {
             writeln!(f, "  what came:")?;
@@ -76,27 +80,54 @@ impl fmt::Display for Failure {
     }
 }
 
+impl Failure {
+    /// The line, and a `^` beneath what differs.
+    fn mark(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut margin = "  !   ";
+        let mut start = 0;
+        for line in self.text.split('\n') {
+            writeln!(f, "{margin}{line}")?;
+            margin = "      ";
+            let within = self.place.and_then(|place| place.checked_sub(start));
+            if let Some(before) = within.and_then(|at| line.get(..at)) {
+                let width = before.chars().count();
+                writeln!(f, "{margin}{:width$}^", "")?;
+            }
+            start += line.len() + 1;
+        }
+        Ok(())
+    }
+}
+
 /// Plays a script.
 pub fn play<F: Factory>(
     script: &Script,
     registry: &Registry<F>,
     mode: Mode,
 ) -> Result<Played, Box<Failure>> {
-    let failed = |stage: Option<&mut Stage>, line: Option<&Line>, what: String| {
+    let failed = |stage: Option<&mut Stage>, line: Option<&Line>, difference: Difference| {
         let (trace, instead) = match stage {
             Some(stage) => (std::mem::take(&mut stage.trace), stage.unread()),
             None => Default::default(),
         };
+        let text = line.map(|line| line.text.clone()).unwrap_or_default();
+        let place = difference.offset_in(&text);
+        let before = place
+            .and_then(|place| text.get(..place))
+            .unwrap_or_default();
+        let line = line.map_or(0, |line| line.number + before.matches('\n').count());
         Box::new(Failure {
             path: script.path.clone(),
-            line: line.map_or(0, |line| line.number),
-            text: line.map(|line| line.text.clone()).unwrap_or_default(),
-            what,
+            line,
+            text,
+            place,
+            what: difference.to_string(),
             trace,
             instead,
         })
     };
-    let mut stage = Stage::set(script, registry, mode).map_err(|what| failed(None, None, what))?;
+    let mut stage =
+        Stage::set(script, registry, mode).map_err(|what| failed(None, None, what.into()))?;
     let mut played = Played { steps: 0 };
     let mut at = 0;
     // Where the repeated lines begin, how often they are still to come, and what was captured then.
@@ -115,8 +146,8 @@ pub fn play<F: Factory>(
         }
         played.steps += 1;
         let done = take(&mut stage, step);
-        if let Err(what) = done {
-            return Err(failed(Some(&mut stage), Some(line), what));
+        if let Err(difference) = done {
+            return Err(failed(Some(&mut stage), Some(line), difference));
         }
         if matches!(step, Step::Play(_)) {
             stage.trace.push(line.text.clone());
@@ -126,12 +157,12 @@ pub fn play<F: Factory>(
     let last = script.lines.iter().rfind(|line| line.step.is_some());
     match stage.close() {
         Ok(()) => Ok(played),
-        Err(what) => Err(failed(Some(&mut stage), last, what)),
+        Err(what) => Err(failed(Some(&mut stage), last, what.into())),
     }
 }
 
 /// Takes one step.
-fn take(stage: &mut Stage, step: &Step) -> Result<(), String> {
+fn take(stage: &mut Stage, step: &Step) -> Result<(), Difference> {
     if let Step::Expect(said) = step {
         return stage.expect(said);
     }
@@ -143,7 +174,7 @@ fn take(stage: &mut Stage, step: &Step) -> Result<(), String> {
         Step::Shutdown => stage.shutdown(),
         Step::Expect(_) | Step::Repeat(_) | Step::Again => {}
     }
-    stage.rules_kept()
+    Ok(stage.rules_kept()?)
 }
 
 /// What becomes of a reaction when a script is blessed.

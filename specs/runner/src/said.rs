@@ -52,14 +52,18 @@ pub enum Payload {
     Bytes(Bytes),
 }
 
-enum Item {
+/// One of the things behind the verb.
+pub(crate) enum Item {
     Word(String),
     Field(String, Pattern),
     Payload(Payload),
 }
 
-/// Reads what stands behind `>` or `<`.
-pub(crate) fn said(input: &str) -> Read<'_, Said> {
+/// Who says it, and what: all in front of the items.
+pub(crate) type Head<'a> = (&'a str, u32, bool, &'a str);
+
+pub(crate) fn head(input: &str) -> Read<'_, Head<'_>> {
+    let (input, _) = blanks(input)?;
     let conversation = (
         name,
         wanted("'.' and a number", preceded(char('.'), number)),
@@ -67,11 +71,17 @@ pub(crate) fn said(input: &str) -> Read<'_, Said> {
     );
     let (rest, (side, number, reply)) = wanted("a conversation, e.g. mcp.1", conversation)(input)?;
     let (rest, verb) = preceded(blanks, wanted("what is said, e.g. begin", word)).parse(rest)?;
+    Ok((rest, (side, number, reply.is_some(), verb)))
+}
+
+/// Reads what stands behind `>` or `<`.
+pub(crate) fn said(input: &str) -> Read<'_, Said> {
+    let (rest, (side, number, reply, verb)) = head(input)?;
     let (rest, items) = many0(preceded(blanks, item)).parse(rest)?;
     let mut said = Said {
         side: side.to_owned(),
         number,
-        reply: reply.is_some(),
+        reply,
         verb: verb.to_owned(),
         words: vec![],
         fields: vec![],
@@ -87,7 +97,7 @@ pub(crate) fn said(input: &str) -> Read<'_, Said> {
     Ok((rest, said))
 }
 
-fn item(input: &str) -> Read<'_, Item> {
+pub(crate) fn item(input: &str) -> Read<'_, Item> {
     let field = separated_pair(
         map(name, str::to_owned),
         char('='),
@@ -171,7 +181,12 @@ impl Payload {
 
     /// Whether bytes are meant.
     pub fn matches(&self, bytes: &[u8], captures: &mut Captures) -> bool {
-        match self {
+        self.difference(bytes, captures).is_none()
+    }
+
+    /// How bytes differ from what is meant, if they do.
+    pub(crate) fn difference(&self, bytes: &[u8], captures: &mut Captures) -> Option<String> {
+        let agrees = match self {
             Self::Any => true,
             Self::Capture(name) => {
                 let text = String::from_utf8_lossy(bytes).into_owned();
@@ -182,10 +197,12 @@ impl Payload {
                 exact: true,
                 ..
             } => written.as_bytes() == bytes,
-            Self::Json { pattern, .. } => {
-                serde_json::from_slice(bytes).is_ok_and(|value| pattern.matches(&value, captures))
-            }
+            Self::Json { pattern, .. } => match serde_json::from_slice(bytes) {
+                Ok(value) => return pattern.difference("", &value, captures),
+                Err(error) => return Some(format!("the payload is not JSON: {error}")),
+            },
             Self::Bytes(wanted) => wanted == bytes,
-        }
+        };
+        (!agrees).then(|| "the payload differs".to_owned())
     }
 }

@@ -3,7 +3,7 @@
 use tidegate_streams::mcp::{
     McpBeginEx, McpCapabilities, McpLifecycle, McpResetKind, McpResourcesSubscribe,
 };
-use tidegate_streams::mqtt::{MqttSession, MqttSessionFlags};
+use tidegate_streams::mqtt::MqttSession;
 
 use super::*;
 
@@ -75,8 +75,6 @@ fn the_mqtt_session_is_opened_beside_the_first_operation_and_ends_with_the_sessi
         panic!("{opened:?}");
     };
     let expected = MqttSession {
-        flags: MqttSessionFlags::CLEAN_START,
-        expiry: 0,
         client_id: identity.clone(),
         ..MqttSession::default()
     };
@@ -200,8 +198,7 @@ fn a_shutdown_ends_what_stands_and_refuses_what_comes() {
     }
     let late = house.open(McpLifecycle::default());
     assert_eq!(house.refusal(late).kind, McpResetKind::Unavailable);
-    // What was under way comes to its end.
-    house.reply(mqtt, message("t", "x"));
+    // What waited for messages is answered with those that there are.
     house.ended(mqtt);
     assert_eq!(house.answer(call).end.outcome, McpOutcome::Ok);
     house.rig.assert_idle();

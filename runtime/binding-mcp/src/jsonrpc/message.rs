@@ -61,7 +61,7 @@ pub fn read(parts: Parts) -> Result<Message, Unreadable> {
 }
 
 pub(super) fn not_json(error: tidegate_json::Error) -> Error {
-    Error::parse(format!("This is no JSON: {error}."))
+    Error::parse(format!("Invalid JSON: {error}."))
 }
 
 /// What kind of message it is, and where in it the payload lies.
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_message_is_told() {
         for (text, code, what) in [
-            ("{", code::PARSE_ERROR, "no JSON"),
+            ("{", code::PARSE_ERROR, "Invalid JSON"),
             ("7", code::INVALID_REQUEST, "JSON object"),
             (r#"{"id":1,"id":2}"#, code::INVALID_REQUEST, "twice"),
             (

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytestring::ByteString;
 use slab::Slab;
-use tidegate_engine::{At, Binding, BindingId, Context, StreamId, Token};
+use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, Frame, ResetEx, Role};
 
@@ -48,6 +48,18 @@ pub struct McpProxy {
     exchanges: Slab<Exchange>,
     /// Sessions by their identity.
     sessions: BTreeMap<ByteString, usize>,
+    counts: Counts,
+}
+
+/// What has happened so far.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Operations that were passed on to one toolkit.
+    relayed: u64,
+    /// Lists of all toolkits.
+    lists: u64,
+    /// Those from which a toolkit was left out.
+    lists_incomplete: u64,
 }
 
 impl McpProxy {
@@ -69,6 +81,7 @@ impl McpProxy {
             routes: prefixed.collect(),
             exchanges: Slab::new(),
             sessions: BTreeMap::new(),
+            counts: Counts::default(),
         }
     }
 
@@ -96,6 +109,7 @@ impl McpProxy {
             );
             return;
         };
+        self.counts.relayed += 1;
         cx.accept(accepted, token);
         let result_max = self.options.max_result_size;
         entry.insert(Exchange::Relay(Relay::new(
@@ -250,6 +264,8 @@ impl McpProxy {
     fn answer_list(&mut self, cx: &mut Context<'_>, key: usize) {
         if let Some(Exchange::List(list)) = self.exchanges.get_mut(key) {
             list.answer(cx);
+            self.counts.lists += 1;
+            self.counts.lists_incomplete += u64::from(list.is_incomplete());
             if cx.is_over(list.accepted()) {
                 self.exchanges.remove(key);
             }
@@ -315,6 +331,13 @@ impl Binding for McpProxy {
         self.exchanges.len() + self.sessions.len()
     }
 
+    fn report(&self, meter: &mut dyn Meter) {
+        meter.gauge("mcp.proxy.sessions", self.sessions.len());
+        meter.counter("mcp.proxy.operations", self.counts.relayed);
+        meter.counter("mcp.proxy.lists", self.counts.lists);
+        meter.counter("mcp.proxy.lists.incomplete", self.counts.lists_incomplete);
+    }
+
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
         let BeginEx::Mcp(begin) = begin else { return };
         if cx.stopping() {
@@ -363,6 +386,21 @@ impl Binding for McpProxy {
                 self.forget_session_if_over(cx, token.index());
             }
             _ => {}
+        }
+    }
+
+    /// Lists that wait for toolkits are answered in time, without those that are late. What is passed on
+    /// is answered from behind.
+    fn on_shutdown(&mut self, cx: &mut Context<'_>) {
+        for (key, exchange) in &mut self.exchanges {
+            if let Exchange::List(list) = exchange
+                && let Some(timer) = list.timer.take()
+            {
+                cx.cancel(timer);
+                list.patience.hasten(cx);
+                let left = list.patience.left(cx);
+                list.timer = Some(cx.timer(left, Token::from_index(key), 0, "mcp_proxy.list"));
+            }
         }
     }
 

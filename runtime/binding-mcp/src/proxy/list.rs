@@ -206,6 +206,11 @@ impl List {
         }
     }
 
+    /// Whether a toolkit is left out.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.fetches.iter().any(|fetch| fetch.failed.is_some())
+    }
+
     /// Answers with what the toolkits gave; refuses if none gave anything.
     pub(super) fn answer(&mut self, cx: &mut Context<'_>) {
         self.answered = true;

@@ -8,15 +8,16 @@ use tidegate_options::positive;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
-    /// How long a list or a new session waits for a toolkit, in milliseconds.
+    /// Time that a list, or a new session, waits for a toolkit, in milliseconds. Then it goes on
+    /// without that toolkit.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub list_timeout: u64,
-    /// The largest result that is gathered from a toolkit, for a list or to rewrite it, in bytes.
+    /// Largest list, or result that needs prefixes, of a toolkit, in bytes. A larger one is refused.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_result_size: usize,
-    /// How many pages of a toolkit's list are asked for.
+    /// Number of pages that are read of a toolkit's list.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_pages: u32,

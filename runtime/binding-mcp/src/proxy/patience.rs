@@ -25,6 +25,16 @@ impl Patience {
         }
     }
 
+    /// The engine stops: no longer than until what is under way is to be answered.
+    pub(super) fn hasten(&mut self, cx: &Context<'_>) {
+        if let Some(stop) = cx.stop_deadline()
+            && stop < self.deadline
+        {
+            self.deadline = stop;
+            self.grace = Duration::default();
+        }
+    }
+
     /// What a stream towards a toolkit carries.
     pub(super) fn call(self, cx: &Context<'_>) -> CallContext {
         CallContext {

@@ -5,7 +5,7 @@ use bytestring::ByteString;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidegate_engine::testing::Rig;
-use tidegate_engine::{BindingId, Duration, StreamId};
+use tidegate_engine::{BindingId, Duration, Measures, StreamId};
 use tidegate_streams::mcp::{
     McpBeginEx, McpCapabilities, McpEnd, McpFlushEx, McpLifecycle, McpOutcome, McpReset,
     McpResetKind, McpResourcesList, McpResourcesRead, McpResourcesSubscribe, McpResourcesUpdated,
@@ -250,6 +250,12 @@ fn a_toolkit_that_fails_or_is_late_is_left_out() {
         house.result(stream).0,
         json!({ "tools": [{ "name": "c__x" }] })
     );
+    let mut measures = Measures::default();
+    house.rig.worker.report(&mut measures);
+    let figure = |name| measures.value("binding", name);
+    assert_eq!(figure("mcp.proxy.lists"), 1);
+    assert_eq!(figure("mcp.proxy.lists.incomplete"), 1);
+    assert_eq!(figure("mcp.proxy.operations"), 0);
     house.finish(stream);
 }
 
@@ -405,4 +411,26 @@ proptest! {
         }
         house.finish(stream);
     }
+}
+
+#[test]
+fn as_the_engine_stops_a_list_is_answered_in_time_without_those_that_are_late() {
+    let mut house = house(&[Some("a"), Some("b")]);
+    let list = McpToolsList::default();
+    let stream = house.rig.open(house.caller, house.proxy, list);
+    let (good, _) = house.opened(0);
+    let (_late, _) = house.opened(1);
+    let tools = json!({ "tools": [{ "name": "x" }] });
+    house.reply(0, good, McpToolsList::default(), &tools);
+    let now = house.rig.now();
+    house
+        .rig
+        .worker
+        .shutdown_within(now, Duration::from_secs(5));
+    house.rig.advance(Duration::from_millis(4_499));
+    assert!(house.rig.frames(house.caller, stream).is_empty());
+    house.rig.advance(Duration::from_millis(1));
+    let merged = json!({ "tools": [{ "name": "a__x" }] });
+    assert_eq!(house.result(stream).0, merged);
+    house.finish(stream);
 }

@@ -113,7 +113,9 @@ impl Batches {
 
     /// Where the answers go.
     pub(super) fn sink(&self, key: usize) -> Sink {
-        self.all.get(key).map_or(Sink::Nowhere, |batch| batch.sink)
+        let batch = self.all.get(key);
+        debug_assert!(batch.is_some(), "no batch {key}");
+        batch.map_or(Sink::Nowhere, |batch| batch.sink)
     }
 
     /// The next message of this turn. Behind the last one, [`Batches::end_step`] is to follow.
@@ -156,7 +158,7 @@ impl Batches {
     }
 
     /// One of its messages is to be answered.
-    pub(super) fn owe(&mut self, key: usize) {
+    pub(super) fn expect_answer(&mut self, key: usize) {
         if let Some(batch) = self.get_mut(key) {
             batch.waiting += 1;
         }

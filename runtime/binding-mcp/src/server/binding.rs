@@ -2,7 +2,10 @@
 //! to the others.
 //!
 //! Each part keeps its state to itself and calls no other one: it returns events, which are matched on
-//! here. Clients' side: [`Exchanges`], [`Lines`], [`Batches`]. The exit's side: [`Requests`],
+//! here. No function of the binding comes back to itself through others; what would, a session that ends
+//! with the last answer on its line, waits until the handler is done (`sessions_to_end`).
+//!
+//! Clients' side: [`Exchanges`], [`Lines`], [`Batches`]. The exit's side: [`Requests`],
 //! [`Subscriptions`], [`Capabilities`]. What lasts longer than a request: [`Sessions`], [`Listens`].
 //!
 //! - `messages`: what clients send, up to the method;
@@ -46,9 +49,9 @@ pub struct McpServer {
     sessions: Sessions,
     listens: Listens,
     /// Sessions whose line has ended in the handler that runs. They end behind it.
-    lineless: Vec<usize>,
+    sessions_to_end: Vec<usize>,
     /// Messages that were refused before anything was done for them.
-    rejected: u64,
+    refused_messages: u64,
 }
 
 impl McpServer {
@@ -63,8 +66,8 @@ impl McpServer {
             capabilities: Capabilities::new(exit, &options),
             sessions: Sessions::new(exit, &options),
             listens: Listens::new(&options),
-            lineless: Vec::new(),
-            rejected: 0,
+            sessions_to_end: Vec::new(),
+            refused_messages: 0,
             instructions: options.instructions,
         }
     }
@@ -85,7 +88,7 @@ impl Binding for McpServer {
         meter.gauge("mcp.server.lines", self.lines.len());
         meter.gauge("mcp.server.batches", self.batches.len());
         meter.gauge("mcp.server.listens", self.listens.len());
-        meter.counter("mcp.server.requests.refused", self.rejected);
+        meter.counter("mcp.server.requests.refused", self.refused_messages);
         self.requests.report(meter);
         self.subscriptions.report(meter);
         self.sessions.report(meter);
@@ -131,7 +134,7 @@ impl Binding for McpServer {
             }
             Key::Batch(_) => debug_assert!(false, "a batch has no stream"),
         }
-        self.end_lineless(cx);
+        self.end_sessions(cx);
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _kind: u32) {
@@ -161,22 +164,22 @@ impl Binding for McpServer {
             }
             Key::Line(_) => debug_assert!(false, "a line has no timer"),
         }
-        self.end_lineless(cx);
+        self.end_sessions(cx);
     }
 
     fn on_fault(&mut self, cx: &mut Context<'_>, token: Token) {
         match Key::of(token) {
             Key::Http(key) => match self.http.abort(cx, key) {
                 Some(Owner::Batch(batch)) => self.cut_batch_short(cx, batch),
-                Some(owner) => self.http_gone(cx, key, owner),
+                Some(owner) => self.http_disconnected(cx, key, owner),
                 None => {}
             },
             Key::Line(key) => {
                 for batch in self.batches.of(Sink::Line(key)) {
                     self.cut_batch_short(cx, batch);
                 }
-                if let Some(gone) = self.lines.abort(cx, key) {
-                    self.line_gone(cx, key, gone);
+                if let Some(left) = self.lines.abort(cx, key) {
+                    self.line_disconnected(cx, key, left);
                 }
             }
             Key::Batch(key) => {
@@ -194,7 +197,7 @@ impl Binding for McpServer {
                 self.capabilities_event(cx, Some(event));
             }
         }
-        self.end_lineless(cx);
+        self.end_sessions(cx);
     }
 
     fn on_shutdown(&mut self, cx: &mut Context<'_>) {
@@ -202,12 +205,15 @@ impl Binding for McpServer {
             self.end_listen(cx, key);
         }
         for key in self.sessions.keys() {
-            self.wind_up_session(cx, key);
+            self.stop_session(cx, key);
         }
         for key in self.lines.keys() {
             let ended = self.lines.end_if_done(cx, key);
             self.line_ended(ended);
         }
-        self.end_lineless(cx);
+        self.end_sessions(cx);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,7 @@ impl Caller<'_> {
 
     /// Whether it names a session that is not here.
     pub(super) fn names_unknown_session(&self) -> bool {
-        let named = self.headers.and_then(|headers| headers.session_id.text());
+        let named = self.headers.and_then(Headers::session_id);
         named.is_some() && self.session.is_none()
     }
 

@@ -11,36 +11,36 @@ use crate::shown::shown;
 #[derive(Debug, Default)]
 pub(super) struct Calls([u64; CallOutcome::ALL.len()]);
 
-/// What will be told of a call.
+/// What a call is, until it is over.
 #[derive(Debug)]
 pub(super) struct Call {
     began: Time,
-    /// Kept where somebody listens.
-    told: Option<Box<Told>>,
+    /// Only there while somebody listens.
+    subject: Option<Box<Subject>>,
 }
 
 #[derive(Debug)]
-struct Told {
+struct Subject {
     target: ByteString,
     client: ByteString,
 }
 
 impl Call {
-    /// A call that begins now. `told` says what it is about and who asks, if somebody listens.
+    /// A call that begins now. `subject` says its target and its client, if somebody listens.
     pub(super) fn begin(
         cx: &Context<'_>,
-        told: impl FnOnce() -> (Option<ByteString>, Option<ByteString>),
+        subject: impl FnOnce() -> (Option<ByteString>, Option<ByteString>),
     ) -> Self {
-        let kept = |text: Option<ByteString>| {
+        let bounded = |text: Option<ByteString>| {
             text.map_or_else(ByteString::new, |text| ByteString::from(&*shown(&text)))
         };
         Self {
             began: cx.now(),
-            told: cx.hears::<CallCompleted>().then(|| {
-                let (target, client) = told();
-                Box::new(Told {
-                    target: kept(target),
-                    client: kept(client),
+            subject: cx.hears::<CallCompleted>().then(|| {
+                let (target, client) = subject();
+                Box::new(Subject {
+                    target: bounded(target),
+                    client: bounded(client),
                 })
             }),
         }
@@ -60,12 +60,12 @@ impl Calls {
         if let Some(count) = self.0.get_mut(outcome as usize) {
             *count += 1;
         }
-        if let Some(told) = call.told {
+        if let Some(subject) = call.subject {
             let duration = cx.now().since(call.began).as_millis();
             cx.event(&CallCompleted {
                 method: ByteString::from_static(method.name()),
-                target: told.target,
-                client: told.client,
+                target: subject.target,
+                client: subject.client,
                 outcome: ByteString::from_static(outcome.word()),
                 code: code.unwrap_or_default(),
                 duration,

@@ -70,7 +70,7 @@ impl Capabilities {
         }
         if self.waiting.len() >= WAITING_MAX {
             return Err(Refusal::unavailable(
-                "Too many wait to be told what can be done here.",
+                "Too many pending server/discover requests; retry later.",
             ));
         }
         if self.stream.is_none() {
@@ -134,7 +134,7 @@ impl Capabilities {
     }
 
     /// Who asked has gone.
-    pub(super) fn client_gone(&mut self, sink: Sink) {
+    pub(super) fn client_disconnected(&mut self, sink: Sink) {
         self.waiting.retain(|(waiting, _)| *waiting != sink);
     }
 

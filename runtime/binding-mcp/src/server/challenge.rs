@@ -12,7 +12,7 @@ use crate::shown::shown;
 pub(super) fn refuse(cx: &mut Context<'_>, stream: StreamId, challenge: &ChallengeEx) {
     let ChallengeEx::Mcp(asked) = challenge;
     let message = format!(
-        "The gateway does not pass '{}' on to clients; answer without it.",
+        "Not supported: the gateway does not pass '{}' on to clients.",
         shown(&asked.method)
     );
     let mut content = BytesMut::with_capacity(128);

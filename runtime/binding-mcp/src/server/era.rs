@@ -104,15 +104,15 @@ pub(super) fn check_legacy(caller: &Caller<'_>, name: &str) -> Result<(), Refusa
     }
     if caller.session.is_none() {
         return Err(Refusal::invalid_request(
-            "The request belongs to no session: send 'initialize' first and its \
-             Mcp-Session-Id with every request, or speak 2026-07-28.",
+            "No session: send 'initialize' first and its Mcp-Session-Id with every request, or use \
+             protocol version 2026-07-28.",
         ));
     }
     let header = caller.headers.and_then(Headers::version);
     // Clients are known to name another legacy revision than the one that was agreed on.
     match header {
         Some(version) if !LEGACY.contains(&version) => {
-            let what = format!("The revision '{version}' is not spoken here.");
+            let what = format!("Unsupported protocol version '{version}'.");
             Err(Refusal::invalid_request(what))
         }
         _ => Ok(()),

@@ -51,7 +51,7 @@ impl Refusal {
 
     /// There is no such method; the modern era has a status for it.
     pub(super) fn unknown_method(method: &str, era: Era) -> Self {
-        let message = format!("There is no method '{}' here.", shown(method));
+        let message = format!("Method not found: '{}'.", shown(method));
         Self::new(code::METHOD_NOT_FOUND, method_not_found(era), message)
     }
 
@@ -90,7 +90,7 @@ impl Refusal {
         if cx.stopping() {
             return Self::stopping();
         }
-        let message = "This session is not known here, or is over; initialize a new one.";
+        let message = "Unknown or ended session; send 'initialize' to begin a new one.";
         Self::new(code::SESSION_NOT_FOUND, StatusCode::NOT_FOUND, message)
     }
 
@@ -101,12 +101,8 @@ impl Refusal {
     }
 
     /// The worker has as many streams as it may.
-    #[allow(
-        clippy::needless_pass_by_value,
-        reason = "it stands where errors are mapped"
-    )]
-    pub(super) fn no_room(error: OpenError) -> Self {
-        Self::unavailable(format!("Too much is under way here: {error}."))
+    pub(super) fn no_room(_: OpenError) -> Self {
+        Self::unavailable("Stream limit reached; retry later.")
     }
 
     /// No answer came in time.
@@ -120,7 +116,7 @@ impl Refusal {
 
     /// A fault of ours.
     pub(super) fn internal() -> Self {
-        let message = "The request broke off inside the gateway; its log tells more.";
+        let message = "Internal error in the gateway; see its log.";
         Self::new(code::INTERNAL_ERROR, StatusCode::OK, message)
     }
 

@@ -21,7 +21,7 @@ const PARAMS_MAX: usize = 64;
 
 /// A field of a request's head.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Field<'h> {
+struct Field<'h> {
     value: Option<&'h HeaderValue>,
     /// It is there more than once.
     again: bool,
@@ -34,7 +34,7 @@ impl<'h> Field<'h> {
     }
 
     /// Its value as text; the first, where there are several.
-    pub(super) fn text(&self) -> Option<&'h str> {
+    fn text(&self) -> Option<&'h str> {
         self.value?.to_str().ok().map(str::trim)
     }
 }
@@ -46,7 +46,7 @@ pub(super) struct Headers<'h> {
     accept: Field<'h>,
     content_type: Field<'h>,
     version: Field<'h>,
-    pub(super) session_id: Field<'h>,
+    session_id: Field<'h>,
     method: Field<'h>,
     name: Field<'h>,
     /// Whether there are `Mcp-Param-*` headers.
@@ -86,6 +86,11 @@ impl<'h> Headers<'h> {
     /// All of them.
     pub(super) const fn all(&self) -> &'h HeaderMap {
         self.all
+    }
+
+    /// The session that the head names.
+    pub(super) fn session_id(&self) -> Option<&'h str> {
+        self.session_id.text()
     }
 
     /// The revision that the head names.

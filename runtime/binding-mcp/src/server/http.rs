@@ -16,7 +16,7 @@ use tidegate_streams::{Data, Frame};
 use super::headers::SESSION_ID;
 use super::key::Key;
 use super::options::Options;
-use super::payload::{EVENT_BEGINS, EVENT_ENDS, event, frames, one_line};
+use super::payload::{EVENT_BEGINS, EVENT_ENDS, event, one_line};
 use super::sink::{Head, Owner};
 
 /// What an exchange has to tell.
@@ -32,7 +32,7 @@ pub(super) enum HttpEvent {
     /// The client has taken something of the response.
     Drained(Owner),
     /// The client has gone. The exchange is removed.
-    Gone(Owner),
+    Disconnected(Owner),
 }
 
 /// The HTTP exchanges of a worker.
@@ -90,7 +90,7 @@ impl Exchange {
 
     /// Sends a piece of the response, as far as there is credit.
     fn push(&mut self, cx: &mut Context<'_>, piece: Parts) {
-        for data in frames(piece) {
+        for data in Data::of_message(piece) {
             self.out.send(cx, self.stream, data);
         }
     }
@@ -166,7 +166,7 @@ impl Exchanges {
                 self.remove_if_over(cx, key);
                 (owner != Owner::None).then_some(HttpEvent::Drained(owner))
             }
-            Frame::Abort(_) | Frame::Reset(_) => self.abort(cx, key).map(HttpEvent::Gone),
+            Frame::Abort(_) | Frame::Reset(_) => self.abort(cx, key).map(HttpEvent::Disconnected),
             _ => None,
         }
     }
@@ -285,7 +285,7 @@ impl Exchanges {
     }
 
     /// Responds without a message: 202, or the end of the events that have begun.
-    pub(super) fn respond_nothing(&mut self, cx: &mut Context<'_>, key: usize) {
+    pub(super) fn respond_empty(&mut self, cx: &mut Context<'_>, key: usize) {
         match self.get_mut(key) {
             Some(exchange) if exchange.events => self.finish(cx, key),
             Some(_) => self.respond_status(cx, key, StatusCode::ACCEPTED),

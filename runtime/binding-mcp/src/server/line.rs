@@ -14,8 +14,8 @@ use tidegate_streams::{Data, FlushEx, Frame};
 use super::errors::Refusal;
 use super::key::Key;
 use super::options::Options;
-use super::payload::{frames, one_line};
-use super::sink::AHEAD;
+use super::payload::one_line;
+use super::sink::UNSENT_MAX;
 use super::under_way::UnderWay;
 use crate::jsonrpc::Id;
 
@@ -29,23 +29,23 @@ pub(super) enum LineEvent {
     /// A message is refused unread.
     Refused(Refusal),
     /// The client has taken something.
-    Drained(Kept),
+    Drained(Dependents),
     /// The client will send nothing more.
-    InputEnded(Kept),
+    InputEnded(Dependents),
     /// The channel broke. The line is removed.
-    Gone(Gone),
+    Disconnected(Disconnected),
 }
 
-/// What is kept open for the client of a line.
+/// What is open for the client of a line.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct Dependents {
     pub(super) session: Option<usize>,
     pub(super) listens: Vec<usize>,
 }
 
-/// What a line that is gone leaves behind.
+/// What a line that is removed leaves behind.
 #[derive(Debug)]
-pub(super) struct Gone {
+pub(super) struct Disconnected {
     pub(super) session: Option<usize>,
     pub(super) under_way: Vec<LineWork>,
 }
@@ -86,7 +86,7 @@ struct Line {
     /// Whether that session takes batches.
     takes_batches: bool,
     /// How many answers the client is still to get.
-    owed: usize,
+    unanswered: usize,
     /// The client will send nothing more.
     ended: bool,
 }
@@ -109,7 +109,7 @@ impl Line {
         let mut event = None;
         if data.flags.is_init() && data.payload.starts_with(b"[") && !self.takes_batches {
             self.fate = Fate::Refused;
-            self.owed += 1;
+            self.unanswered += 1;
             event = Some(LineEvent::BatchRefused);
         }
         // The edge bounds a line and tells how long it was; this holds whatever is in front.
@@ -133,16 +133,16 @@ impl Line {
 
     /// Refuses a message unread, which is an answer all the same.
     fn refuse(&mut self, what: String) -> LineEvent {
-        self.owed += 1;
+        self.unanswered += 1;
         LineEvent::Refused(Refusal::invalid_request(what))
     }
 
-    fn kept(&self) -> Kept {
+    fn dependents(&self) -> Dependents {
         let listen = |work: LineWork| match work {
             LineWork::Listen(listen) => Some(listen),
             LineWork::Request(_) => None,
         };
-        Kept {
+        Dependents {
             session: self.session,
             listens: self.under_way.iter().filter_map(listen).collect(),
         }
@@ -188,7 +188,7 @@ impl Lines {
             under_way: UnderWay::new(),
             session: None,
             takes_batches: false,
-            owed: 0,
+            unanswered: 0,
             ended: false,
         });
         cx.accept(stream, Key::Line(key).token());
@@ -207,28 +207,28 @@ impl Lines {
             Frame::Data(data) => line.receive(data, limit),
             Frame::Flush(flush) => match *flush {
                 FlushEx::Line(LineOversized { length, limit }) => Some(line.refuse(format!(
-                    "A message of {length} bytes is too large; at most {limit} are taken."
+                    "Message of {length} bytes is too large; the limit is {limit}."
                 ))),
                 _ => None,
             },
             Frame::Window(_) => {
                 line.out.flush(cx, line.stream);
-                Some(LineEvent::Drained(line.kept()))
+                Some(LineEvent::Drained(line.dependents()))
             }
             Frame::End(_) => {
                 line.ended = true;
-                Some(LineEvent::InputEnded(line.kept()))
+                Some(LineEvent::InputEnded(line.dependents()))
             }
-            Frame::Abort(_) | Frame::Reset(_) => self.abort(cx, key).map(LineEvent::Gone),
+            Frame::Abort(_) | Frame::Reset(_) => self.abort(cx, key).map(LineEvent::Disconnected),
             _ => None,
         }
     }
 
     /// Removes a line, whatever its state.
-    pub(super) fn abort(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Gone> {
+    pub(super) fn abort(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Disconnected> {
         let line = self.all.try_remove(key)?;
         cx.terminate(line.stream, None, None);
-        Some(Gone {
+        Some(Disconnected {
             session: line.session,
             under_way: line.under_way.iter().collect(),
         })
@@ -238,7 +238,7 @@ impl Lines {
     /// answer has ended takes nothing more.
     pub(super) fn take_more(&mut self, cx: &mut Context<'_>, key: usize) {
         if let Some(line) = self.all.get_mut(key)
-            && line.out.len() < AHEAD
+            && line.out.len() < UNSENT_MAX
         {
             cx.acknowledge(line.stream, std::mem::take(&mut line.unacknowledged));
         }
@@ -299,9 +299,9 @@ impl Lines {
     }
 
     /// The client of the line is to get one more answer.
-    pub(super) fn owe(&mut self, key: usize) {
+    pub(super) fn expect_answer(&mut self, key: usize) {
         if let Some(line) = self.get_mut(key) {
-            line.owed += 1;
+            line.unanswered += 1;
         }
     }
 
@@ -309,7 +309,7 @@ impl Lines {
     pub(super) fn write(&mut self, cx: &mut Context<'_>, key: usize, message: Parts) {
         if let Some(line) = self.get_mut(key) {
             let message: Parts = message.into_iter().map(one_line).collect();
-            for data in frames(message) {
+            for data in Data::of_message(message) {
                 line.out.send(cx, line.stream, data);
             }
         }
@@ -323,8 +323,8 @@ impl Lines {
     /// One message of the client is answered, or will not be.
     pub(super) fn settle(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Ended> {
         let line = self.get_mut(key)?;
-        debug_assert!(line.owed > 0, "no answer is owed on line {key}");
-        line.owed = line.owed.saturating_sub(1);
+        debug_assert!(line.unanswered > 0, "nothing is unanswered on line {key}");
+        line.unanswered = line.unanswered.saturating_sub(1);
         self.end_if_done(cx, key)
     }
 
@@ -332,7 +332,7 @@ impl Lines {
     pub(super) fn end_if_done(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Ended> {
         // It may have ended already, with its last answer.
         let line = self.all.get(key)?;
-        if !(line.ended || cx.stopping()) || line.owed > 0 || !line.out.is_empty() {
+        if !(line.ended || cx.stopping()) || line.unanswered > 0 || !line.out.is_empty() {
             return None;
         }
         cx.end(line.stream, Frame::end());

@@ -19,7 +19,7 @@ use super::updates::{SUBSCRIPTIONS_MAX, Subscribed, Updates};
 use crate::jsonrpc::{Id, Params, SUBJECT_MAX, begin_notification};
 
 /// A message for the client of a `listen`.
-pub(super) type Told = (Sink, Bytes);
+pub(super) type Acknowledgement = (Sink, Bytes);
 
 /// A `listen` that is over, and removed.
 #[derive(Debug)]
@@ -94,19 +94,19 @@ impl Listens {
 
     /// Every subscription has been asked for: the acknowledgement, if none is waited for.
     #[must_use]
-    pub(super) fn asked(&mut self, key: usize) -> Option<Told> {
+    pub(super) fn asked(&mut self, key: usize) -> Option<Acknowledgement> {
         self.get_mut(key)?.settle()
     }
 
     /// A subscription is confirmed: the acknowledgement, if it was the last.
     #[must_use]
-    pub(super) fn confirmed(&mut self, key: usize) -> Option<Told> {
+    pub(super) fn confirmed(&mut self, key: usize) -> Option<Acknowledgement> {
         self.get_mut(key)?.settle()
     }
 
     /// A subscription is refused, and will be missing in the acknowledgement: that, if it was the last.
     #[must_use]
-    pub(super) fn refused(&mut self, key: usize, uri: &str) -> Option<Told> {
+    pub(super) fn refused(&mut self, key: usize, uri: &str) -> Option<Acknowledgement> {
         let listen = self.get_mut(key)?;
         listen.subscribed.remove(uri);
         listen.settle()
@@ -129,7 +129,9 @@ impl Listens {
 
     /// Where its updates go, once they may.
     pub(super) fn sink(&self, key: usize) -> Option<Sink> {
-        let listen = self.all.get(key)?;
+        let listen = self.all.get(key);
+        debug_assert!(listen.is_some(), "no listen {key}");
+        let listen = listen?;
         (listen.unconfirmed == 0).then_some(listen.sink)
     }
 
@@ -198,7 +200,7 @@ impl Listens {
 
 impl Listen {
     /// One less is waited for: the acknowledgement, if none is.
-    fn settle(&mut self) -> Option<Told> {
+    fn settle(&mut self) -> Option<Acknowledgement> {
         debug_assert!(self.unconfirmed > 0, "nothing is waited for");
         self.unconfirmed = self.unconfirmed.saturating_sub(1);
         let due = self.unconfirmed == 0;
@@ -230,7 +232,7 @@ pub(super) fn cancelled(id: &Id) -> Bytes {
     let mut out = begin_notification("notifications/cancelled");
     out.extend_from_slice(b"{\"requestId\":");
     out.extend_from_slice(id.text());
-    out.extend_from_slice(b",\"reason\":\"The subscription ends here.\"}}");
+    out.extend_from_slice(b",\"reason\":\"The subscription has ended.\"}}");
     out.freeze()
 }
 
@@ -253,7 +255,7 @@ mod tests {
         Listens::new(&Options::default())
     }
 
-    fn text(told: Option<Told>) -> String {
+    fn text(told: Option<Acknowledgement>) -> String {
         let (_, message) = told.expect("the acknowledgement is due");
         String::from_utf8(message.to_vec()).expect("text")
     }

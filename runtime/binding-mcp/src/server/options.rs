@@ -8,31 +8,33 @@ use tidegate_options::positive;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
-    /// How long a request may take, in milliseconds; then it is given up and answered as timed out.
+    /// Time for a request, in milliseconds. Then it is cancelled and answered as timed out.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub timeout: u64,
-    /// How long a legacy session may be without a request or an open event stream, in milliseconds.
+    /// Time after which a legacy session without a request or an open event stream expires, in
+    /// milliseconds.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub session_timeout: u64,
-    /// How many legacy sessions a worker keeps; one more is refused.
+    /// Number of legacy sessions of a worker. A further one is refused.
     pub max_sessions: usize,
-    /// How many bytes the URIs of a legacy session's subscriptions, or of one `subscriptions/listen`,
-    /// may have together; one more is refused.
+    /// Length of all URIs that a legacy session, or one `subscriptions/listen`, is subscribed to, in
+    /// bytes. A further subscription is refused.
     pub max_session_bytes: usize,
-    /// How many bytes the URIs of all subscriptions of a worker may have together; one more is
-    /// refused.
+    /// Length of all URIs that the clients of a worker are subscribed to, in bytes. A further
+    /// subscription is refused.
     pub max_subscription_bytes: usize,
-    /// How often an idle event stream gets a comment that keeps it open, in milliseconds.
+    /// Interval of the comments that keep an idle event stream open, in milliseconds.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub keep_alive: u64,
-    /// The largest message taken, in bytes.
+    /// Largest message of a client, in bytes. A larger one is refused.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_message_size: usize,
-    /// What clients are told about the use of this server.
+    /// Instructions for language models on the use of this server; sent to each client.
+    #[schemars(example = &"Lamps listen on commands/NAME/set.")]
     pub instructions: Option<String>,
 }
 

@@ -2,7 +2,6 @@
 
 use bytes::{Bytes, BytesMut};
 use tidegate_json::Parts;
-use tidegate_streams::{Data, DataFlags};
 
 /// How a server-sent event begins,
 pub(super) const EVENT_BEGINS: Bytes = Bytes::from_static(b"event: message\ndata: ");
@@ -33,19 +32,6 @@ pub(super) fn one_line(part: Bytes) -> Bytes {
     line.freeze()
 }
 
-/// The parts of a message as DATA.
-pub(super) fn frames(message: Parts) -> impl Iterator<Item = Data> {
-    let count = message.count();
-    message
-        .into_iter()
-        .enumerate()
-        .map(move |(index, payload)| Data {
-            flags: DataFlags::of(index == 0, index + 1 == count),
-            payload,
-            extension: None,
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,17 +41,5 @@ mod tests {
         let parts = ["{\"a\":\r\n", "1}"].map(|part| Bytes::from_static(part.as_bytes()));
         let event = event(parts.into_iter().collect()).contiguous();
         assert_eq!(event, "event: message\ndata: {\"a\":  1}\n\n");
-    }
-
-    #[test]
-    fn the_first_and_the_last_frame_are_marked() {
-        let parts = ["a", "b", "c"].map(|part| Bytes::from_static(part.as_bytes()));
-        let flags = |count: usize| -> Vec<(bool, bool)> {
-            frames(parts.iter().take(count).cloned().collect())
-                .map(|data| (data.flags.is_init(), data.flags.is_fin()))
-                .collect()
-        };
-        assert_eq!(flags(1), [(true, true)]);
-        assert_eq!(flags(3), [(true, false), (false, false), (false, true)]);
     }
 }

@@ -9,7 +9,7 @@ use slab::Slab;
 use tidegate_engine::{BindingId, Context, Duration, Meter, PendingData, StreamId, TimerId};
 use tidegate_json::{Document, Gather, Parts};
 use tidegate_streams::mcp::{McpBeginEx, McpEnd, McpFlushEx, McpOutcome, McpParams};
-use tidegate_streams::{BeginEx, DataEx, EndEx, FlushEx, Frame, Pooled, ResetEx};
+use tidegate_streams::{BeginEx, Data, DataEx, EndEx, FlushEx, Frame, Pooled, ResetEx};
 
 use super::calls::{Call, Calls};
 use super::challenge;
@@ -17,30 +17,29 @@ use super::deadline::{self, SLACK};
 use super::errors::Refusal;
 use super::events::CallOutcome;
 use super::key::Key;
+use super::notifications::Notifications;
 use super::options::Options;
-use super::payload::frames;
 use super::result::Passing;
-use super::sink::{AHEAD, Sink};
-use super::wishes::Wishes;
+use super::sink::{Sink, UNSENT_MAX};
 use crate::jsonrpc::{Era, Id, Method, begin_response};
 
 /// A result up to this size is held until it is whole, so that its length can be told ahead.
-const HELD: usize = 64 * 1024;
+const HELD_HTTP_MAX: usize = 64 * 1024;
 /// Capacity of the buffer that envelopes are written into,
 const ENVELOPE_BUFFER: usize = 8 * 1024;
 /// which is replaced where less than this is left.
-const ENVELOPE_ROOM: usize = 2 * SMALL;
+const ENVELOPE_ROOM: usize = 2 * COPIED_MAX;
 /// A result up to this size is written into its envelope, which costs less than to hand on and to
 /// write its parts; a larger one keeps its own buffers.
-const SMALL: usize = 1024;
+const COPIED_MAX: usize = 1024;
 /// A result on a shared channel, or all results of a batch, are held until they are whole, up to this size;
-const HELD_MAX: usize = 16 * 1024 * 1024;
+const HELD_RESULT_MAX: usize = 16 * 1024 * 1024;
 /// and those of a worker together up to this one.
-const HELD_ALL: usize = 64 * 1024 * 1024;
+const HELD_WORKER_MAX: usize = 64 * 1024 * 1024;
 
 /// A request as it is asked for.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct NewRequest {
     pub(super) sink: Sink,
     pub(super) id: Id,
     pub(super) era: Era,
@@ -50,7 +49,7 @@ pub(super) struct Order {
     pub(super) params: Parts,
     /// `params` as they were read.
     pub(super) read: Option<Document>,
-    pub(super) wishes: Wishes,
+    pub(super) notifications: Notifications,
     pub(super) call: Call,
 }
 
@@ -129,7 +128,7 @@ struct Request {
     /// Received and not acknowledged, since the client is slow.
     unacknowledged: usize,
     /// What the client wants to be told of while it waits.
-    wishes: Wishes,
+    notifications: Notifications,
     timer: Option<TimerId>,
     call: Call,
 }
@@ -163,19 +162,19 @@ impl Requests {
     }
 
     /// Opens the stream of a request.
-    pub(super) fn open(&mut self, cx: &mut Context<'_>, order: Order) -> Result<usize, Refusal> {
+    pub(super) fn open(&mut self, cx: &mut Context<'_>, new: NewRequest) -> Result<usize, Refusal> {
         let entry = self.all.vacant_entry();
         let (key, token) = (entry.key(), Key::Request(entry.key()).token());
         let call = deadline::within(cx, self.timeout);
         let stream = cx
-            .open_for(call, self.exit, BeginEx::Mcp(order.begin), token)
+            .open_for(call, self.exit, BeginEx::Mcp(new.begin), token)
             .map_err(Refusal::no_room)?;
         let mut request = Request {
-            sink: order.sink,
-            id: order.id,
-            era: order.era,
-            method: order.method,
-            session: order.session,
+            sink: new.sink,
+            id: new.id,
+            era: new.era,
+            method: new.method,
+            session: new.session,
             stream,
             params: PendingData::new(),
             passing: Passing::default(),
@@ -183,12 +182,12 @@ impl Requests {
             counted: 0,
             streaming: false,
             unacknowledged: 0,
-            wishes: order.wishes,
-            call: order.call,
+            notifications: new.notifications,
+            call: new.call,
             timer: Some(cx.timer(self.timeout + SLACK, token, 0, "mcp_server.request")),
         };
-        let mut read = order.read;
-        for mut data in frames(order.params) {
+        let mut read = new.read;
+        for mut data in Data::of_message(new.params) {
             let read = read.take().map(|read| DataEx::from(McpParams::new(read)));
             data.extension = read.map(Pooled::new);
             request.params.send(cx, stream, data);
@@ -276,13 +275,18 @@ impl Requests {
 
     /// The same without a reason: nobody is to be told.
     pub(super) fn cancel(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Closed> {
+        debug_assert!(self.all.contains(key), "no request {key}");
         let request = self.remove(cx, key)?;
         cx.terminate(request.stream, None, None);
         Some(self.close(cx, request, CallOutcome::Cancelled, None))
     }
 
     /// The client has gone. A modern request is cancelled by that; a legacy one is not.
-    pub(super) fn client_gone(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Closed> {
+    pub(super) fn client_disconnected(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+    ) -> Option<Closed> {
         let request = self.get_mut(key)?;
         let ends = request.era == Era::Modern || request.streaming;
         request.sink = Sink::Nowhere;
@@ -312,7 +316,7 @@ impl Requests {
         };
         let mut head = None;
         if !request.streaming {
-            if request.result.len() <= HELD {
+            if request.result.len() <= HELD_HTTP_MAX {
                 cx.acknowledge(request.stream, length);
                 return None;
             }
@@ -342,9 +346,11 @@ impl Requests {
     ) -> Option<RequestEvent> {
         let all = self.held + elsewhere;
         let request = self.get_mut(key)?;
-        let refusal = if of_batch.unwrap_or(request.counted) > HELD_MAX {
-            Refusal::invalid_params(format!("The result is larger than {HELD_MAX} bytes."))
-        } else if all > HELD_ALL {
+        let refusal = if of_batch.unwrap_or(request.counted) > HELD_RESULT_MAX {
+            Refusal::invalid_params(format!(
+                "The result is larger than {HELD_RESULT_MAX} bytes."
+            ))
+        } else if all > HELD_WORKER_MAX {
             Refusal::unavailable("Too many large results are under way; retry later.")
         } else {
             cx.acknowledge(request.stream, length);
@@ -370,7 +376,7 @@ impl Requests {
     /// The client reads on, and so much waits for it still: the sender of its result may go on.
     pub(super) fn drained(&mut self, cx: &mut Context<'_>, key: usize, waiting: usize) {
         if let Some(request) = self.get_mut(key)
-            && waiting < AHEAD
+            && waiting < UNSENT_MAX
         {
             let unacknowledged = std::mem::take(&mut request.unacknowledged);
             cx.acknowledge(request.stream, unacknowledged);
@@ -407,7 +413,7 @@ impl Requests {
     /// result's own buffers otherwise.
     fn envelop(&mut self, request: &mut Request, end: &McpEnd) -> Parts {
         let last = request.passing.last(request.era);
-        let small = request.result.len() + last.len() <= SMALL;
+        let small = request.result.len() + last.len() <= COPIED_MAX;
         let result = request.result.take().into_iter().chain([last]);
         let text = &mut self.envelopes;
         text.clear();
@@ -462,10 +468,10 @@ impl Request {
         let takes = match self.sink {
             Sink::Line(_) => true,
             // Nothing can be said before a result that is on its way already.
-            Sink::Http(_) => self.wishes.takes_events() && !self.streaming,
+            Sink::Http(_) => self.notifications.takes_events() && !self.streaming,
             Sink::Batch(_) | Sink::Nowhere => false,
         };
-        let notification = takes.then(|| self.wishes.notification(flush))??;
+        let notification = takes.then(|| self.notifications.notification(flush))??;
         Some(RequestEvent::Notification(self.sink, notification))
     }
 }

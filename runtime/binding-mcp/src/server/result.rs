@@ -10,7 +10,7 @@ use crate::jsonrpc::{Era, Method};
 #[derive(Debug, Default)]
 pub(super) struct Passing {
     held: Option<Bytes>,
-    place: Place,
+    seen: Seen,
     /// Whether what stands before the part that is held back ends within a string or, once there
     /// was need to know, that part too.
     string: InString,
@@ -53,14 +53,14 @@ impl InString {
 
 /// How much of the result's beginning has been seen.
 #[derive(Debug, Default, PartialEq, Eq)]
-enum Place {
+enum Seen {
     /// Not its opening brace.
     #[default]
-    Outside,
+    Nothing,
     /// Its opening brace and no member.
-    Opened,
+    Brace,
     /// A member.
-    Within,
+    Member,
 }
 
 impl Passing {
@@ -80,10 +80,10 @@ impl Passing {
             return None;
         }
         for byte in black {
-            match (&self.place, byte) {
-                (Place::Outside, _) => self.place = Place::Opened,
-                (Place::Opened, b'}') | (Place::Within, _) => break,
-                (Place::Opened, _) => self.place = Place::Within,
+            match (&self.seen, byte) {
+                (Seen::Nothing, _) => self.seen = Seen::Brace,
+                (Seen::Brace, b'}') | (Seen::Member, _) => break,
+                (Seen::Brace, _) => self.seen = Seen::Member,
             }
         }
         self.looked = false;
@@ -94,7 +94,7 @@ impl Passing {
     pub(super) fn last(&mut self, era: Era) -> Bytes {
         let held = self.held.take().unwrap_or_else(|| {
             // A result is an object; where none came at all, it is an empty one.
-            self.place = Place::Opened;
+            self.seen = Seen::Brace;
             Bytes::from_static(b"{}")
         });
         match era {
@@ -106,7 +106,7 @@ impl Passing {
     /// What stands behind the last part: the additions of the era and the end of the envelope.
     pub(super) fn tail(&self, era: Era, method: Method, end: &McpEnd, out: &mut BytesMut) {
         if era == Era::Modern {
-            if self.place == Place::Within {
+            if self.seen == Seen::Member {
                 out.extend_from_slice(b",");
             }
             additions(out, method, end);

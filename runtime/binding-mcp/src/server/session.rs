@@ -426,7 +426,7 @@ impl Sessions {
     }
 
     /// An event stream broke; whether it was the session's.
-    pub(super) fn events_gone(&mut self, key: usize, http: usize) -> bool {
+    pub(super) fn end_events(&mut self, key: usize, http: usize) -> bool {
         self.get_mut(key).is_some_and(|session| {
             let current = session.events == Some(http);
             if current {
@@ -507,7 +507,7 @@ impl Sessions {
     }
 
     /// A subscription is gone; what it has told still goes out.
-    pub(super) fn subscription_gone(&mut self, key: usize, uri: &str) {
+    pub(super) fn remove_subscription(&mut self, key: usize, uri: &str) {
         if let Some(session) = self.get_mut(key) {
             session.subscribed.remove(uri);
         }

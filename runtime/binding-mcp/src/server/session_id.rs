@@ -6,17 +6,14 @@ use tidegate_engine::Context;
 
 use super::headers::SESSION_ID;
 
-const LETTERS: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_";
-/// Letters of the secret: 132 bits.
+/// Letters and digits of the secret, which hold 130 bits.
 const SECRET: usize = 22;
 
 /// A new id.
 pub(super) fn mint(cx: &mut Context<'_>) -> ByteString {
-    let mut bytes = [0; SECRET];
-    cx.random(&mut bytes);
-    let letter = |byte: &u8| LETTERS.get(usize::from(byte & 63)).copied().unwrap_or(b'0');
-    let secret: String = bytes.iter().map(letter).map(char::from).collect();
-    format!("{:x}.{secret}", cx.worker()).into()
+    let mut id = format!("{:x}.", cx.worker());
+    cx.random_letters(&mut id, SECRET);
+    id.into()
 }
 
 /// The worker that owns the session a request belongs to, if that is another one.

@@ -41,4 +41,4 @@ pub(super) enum Owner {
 }
 
 /// How much may wait for a client before a result's sender is held back.
-pub(super) const AHEAD: usize = 256 * 1024;
+pub(super) const UNSENT_MAX: usize = 256 * 1024;

@@ -11,14 +11,13 @@ use tidegate_engine::{BindingId, Context, Duration, Meter, PendingData, StreamId
 use tidegate_json::Parts;
 use tidegate_json::write::push_string;
 use tidegate_streams::mcp::{McpFlushEx, McpReset, McpResetKind, McpResourcesSubscribe};
-use tidegate_streams::{FlushEx, Frame, ResetEx};
+use tidegate_streams::{Data, FlushEx, Frame, ResetEx};
 
 use super::challenge;
 use super::deadline::{self, SLACK};
 use super::errors::Refusal;
 use super::key::Key;
 use super::options::Options;
-use super::payload::frames;
 use super::sink::Sink;
 use super::under_way::REQUESTS_MAX;
 use crate::jsonrpc::Id;
@@ -172,7 +171,7 @@ impl Subscriptions {
             waiting: Vec::new(),
             timer: Some(cx.timer(self.timeout + SLACK, token, 0, "mcp_server.subscribe")),
         };
-        for data in frames(params) {
+        for data in Data::of_message(params) {
             subscription.params.send(cx, stream, data);
         }
         self.bytes += subscription.uri.len();
@@ -192,7 +191,7 @@ impl Subscriptions {
     }
 
     /// Who waited for a subscription has gone; the subscription itself is the session's.
-    pub(super) fn client_gone(&mut self, key: usize, sink: Sink) {
+    pub(super) fn client_disconnected(&mut self, key: usize, sink: Sink) {
         if let Some(subscription) = self.get_mut(key) {
             subscription.waiting.retain(|(waiting, _)| *waiting != sink);
         }

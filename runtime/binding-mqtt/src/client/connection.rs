@@ -64,6 +64,26 @@ pub(super) struct Work<'a, 'e> {
     pub(super) shared: &'a mut Shared,
 }
 
+impl Work<'_, '_> {
+    /// The engine stops: a stream is to be answered by then, if its own deadline is not earlier.
+    pub(super) fn hasten(&mut self, key: usize) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        let own = self.cx.call_of(stream.id).and_then(|call| call.deadline);
+        let Some(stop) = self.cx.stop_deadline() else {
+            return;
+        };
+        if own.is_none_or(|own| stop < own) {
+            stream.clear_deadline(self.cx);
+            let left = stop.since(self.cx.now());
+            let reason = "the stop of the gateway";
+            let token = stream_token(key);
+            stream.deadline = Some(self.cx.timer(left, token, DEADLINE_TIMER, reason));
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// There is no byte stream. With the phase timer set, it fires when the next attempt is due.

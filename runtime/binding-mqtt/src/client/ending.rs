@@ -7,6 +7,7 @@ use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::streams::{Frame, ResetEx};
 
 use super::connection::{Connection, Phase, Shared, Work};
+use super::events::StreamReset;
 use super::failure::Failure;
 use super::packets;
 use super::publishing::shutting_down;
@@ -119,6 +120,17 @@ impl Connection {
         if w.streams.publication(key).is_some() {
             w.shared.counts.unpublished(delivery);
         }
+        if w.cx.hears::<StreamReset>()
+            && let Some(stream) = w.streams.get(key)
+        {
+            w.cx.work_for(stream.id);
+            w.cx.event(&StreamReset {
+                client: self.client_id.clone(),
+                code: failure.code.0,
+                reason: failure.reason.clone(),
+                delivery,
+            });
+        }
         self.leave(w, key, Some(failure.reset(delivery)));
     }
 
@@ -152,7 +164,9 @@ impl Connection {
                 continue;
             };
             match &stream.kind {
-                Kind::Publish(publication) if publication.is_outstanding() => {}
+                Kind::Publish(publication) if publication.is_outstanding() => {
+                    w.hasten(key);
+                }
                 Kind::Session(Session { accepted: true }) => {
                     w.cx.end(stream.id, Frame::end());
                     self.leave(w, key, None);

@@ -2,6 +2,7 @@
 
 use bytestring::ByteString;
 use tidegate_engine::streams::event;
+use tidegate_engine::streams::mqtt::MqttDelivery;
 
 event! {
     /// A connection to the broker was lost or could not be made, and none has failed since the last
@@ -88,5 +89,35 @@ event! {
     {
         /// The client identifier of its connection.
         client "client": ByteString = ByteString::new(),
+    }
+}
+
+event! {
+    /// A publish stream is done: its messages are as safe as their `QoS` promises.
+    pub struct Published "binding.mqtt.published" Debug
+        "published to '{topic}' at QoS {qos} as client '{client}'"
+    {
+        /// The topic.
+        topic "topic": ByteString = ByteString::new(),
+        /// The highest `QoS` of its messages.
+        qos "qos": u8 = 0,
+        /// The client identifier of its connection.
+        client "client": ByteString = ByteString::new(),
+    }
+}
+
+event! {
+    /// A stream was refused or given up.
+    pub struct StreamReset "binding.mqtt.stream.reset" Debug
+        "stream of client '{client}' reset: {reason}"
+    {
+        /// The client identifier of its connection.
+        client "client": ByteString = ByteString::new(),
+        /// The MQTT reason code.
+        code "code": u8 = 0,
+        /// Why, as a sentence.
+        reason "reason": ByteString = ByteString::new(),
+        /// Whether a message may have been delivered nevertheless.
+        delivery "delivery": MqttDelivery = MqttDelivery::None,
     }
 }

@@ -65,7 +65,6 @@ impl Granted {
             packet_size_max: self
                 .packet_size
                 .map_or(0, |size| u32::try_from(size).unwrap_or(u32::MAX)),
-            ..MqttSession::default()
         }
     }
 

@@ -20,46 +20,47 @@ use tidegate_options::Bounded;
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
-    /// The client identifier of the binding's own connection, for streams that name none. Two
-    /// replicas must not share it: the broker would let each throw the other off. Workers beyond the
-    /// first append their number. Absent: `tidegate-` and eight random characters.
+    /// Client identifier of the connection that requests without a session share. Give each replica
+    /// another one, or the broker closes the connection of the other. Workers beyond the first append
+    /// their number. Absent: `tidegate-` and eight random letters or digits.
     pub client_id: Option<Name>,
-    /// The user name that the broker is told.
+    /// User name for the broker.
+    #[schemars(example = &"gateway")]
     pub username: Option<Name>,
-    /// The password that the broker is told: text, or `{ base64: … }` for bytes that are no text.
+    /// Password for the broker: text, or `{ base64: … }` for bytes that are not text.
+    #[schemars(example = &"${{env.MQTT_PASSWORD}}")]
     pub password: Option<Password>,
-    /// After how many seconds of silence the broker is asked whether it is still there; it has half
-    /// that time to answer. 0: never. A broker that demands another time gets it.
+    /// Time without a packet after which the client sends PINGREQ, in seconds; the broker has half of
+    /// it to answer. 0: never. A broker may demand another value in CONNACK.
     pub keep_alive: Bounded<0, 65_535>,
-    /// Within how many milliseconds a connection must be made and accepted, or closed in order.
+    /// Time to open a connection, until CONNACK, and to close one, in milliseconds.
     pub connect_timeout: Bounded<1, 600_000>,
-    /// Within how many milliseconds the broker must acknowledge what it was sent (PUBACK, PUBREC,
-    /// PUBCOMP, SUBACK, UNSUBACK); otherwise the connection is closed and opened again. Large packets
-    /// are given more, as if the network carried 16 KiB a second. So long may a packet of the broker
-    /// take to come, too.
+    /// Time for the broker to acknowledge a packet, and to send a whole packet, in milliseconds. Then
+    /// the connection is closed and opened again. Large packets get more, as for 16 KiB a second.
     pub acknowledge_timeout: Bounded<1, 600_000>,
-    /// After how many milliseconds without streams a connection is closed.
+    /// Time after which a connection that no stream uses is closed, in milliseconds.
     pub idle_timeout: Bounded<1, 86_400_000>,
-    /// How a connection that subscriptions need is made anew.
+    /// Time to wait before a lost connection is opened again.
     pub reconnect: Reconnect,
-    /// How large the payload of one message to publish may be, in bytes; larger ones are refused.
+    /// Largest payload to publish, in bytes. A larger one is refused.
     pub max_message_size: Bounded<1, 268_435_455>,
-    /// The largest packet that the broker may send, in bytes.
+    /// Largest packet that the broker may send, in bytes.
     pub max_packet_size: Bounded<128, 268_435_460>,
-    /// How many bytes to publish may wait on one connection; a message beyond that is refused.
+    /// Size of all messages that wait to be published on one connection, in bytes. A further message
+    /// is refused.
     pub max_pending: Bounded<1_024, 4_294_967_295>,
-    /// How many messages of `QoS` 1 and 2 the broker may send before the first is acknowledged.
+    /// Receive Maximum: number of `QoS` 1 and 2 messages that the broker may send before the first is
+    /// acknowledged.
     pub receive_maximum: Bounded<1, 65_535>,
-    /// How many messages may wait for one subscriber that does not take them; one more ends its
-    /// stream.
+    /// Number of messages that wait for a subscriber that does not read them. A further one ends its
+    /// subscription.
     pub queue_messages: Bounded<1, 1_000_000>,
-    /// How many bytes of messages may wait for one subscriber that does not take them; one more
-    /// message ends its stream.
+    /// Size of the messages that wait for a subscriber that does not read them, in bytes. A further
+    /// one ends its subscription.
     pub queue_bytes: Bounded<1_024, 1_073_741_824>,
-    /// How many connections there may be at a time on one worker; a stream that would need one
-    /// more is refused.
+    /// Number of connections of a worker. A stream that needs a further one is refused.
     pub max_connections: Bounded<1, 65_535>,
-    /// How many streams may share one connection; one more is refused.
+    /// Number of streams that share a connection. A further one is refused.
     pub max_streams: Bounded<1, 65_535>,
 }
 
@@ -88,8 +89,8 @@ impl Default for Options {
 
 impl tidegate_options::Options for Options {}
 
-/// How long to wait before a lost connection is made anew: a random time up to `min`, which doubles
-/// with each failure up to `max`.
+/// Time to wait before a lost connection is opened again: a random time of up to `min`, which doubles
+/// with each failure, up to `max`.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "ReconnectFields")]
 #[schemars(with = "ReconnectFields")]
@@ -119,13 +120,14 @@ impl Reconnect {
     }
 }
 
-/// How long to wait before a lost connection is made anew.
+/// Time to wait before a lost connection is opened again: a random time of up to `min`, which doubles
+/// with each failure, up to `max`.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 struct ReconnectFields {
-    /// The longest wait after the first failure, in milliseconds.
+    /// Longest wait after the first failure, in milliseconds.
     min: Bounded<1, 3_600_000>,
-    /// The longest wait of all, in milliseconds.
+    /// Longest wait after any failure, in milliseconds.
     max: Bounded<1, 86_400_000>,
 }
 
@@ -162,7 +164,7 @@ pub struct Name(ByteString);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NameError {
     /// It is empty, or too long.
-    #[error("a name is 1 to {} bytes of text; or leave it out", Name::MAX)]
+    #[error("it must be 1 to {} bytes of text; or leave it out", Name::MAX)]
     Length,
     /// MQTT allows no such character.
     #[error("it contains {0}; remove it")]
@@ -268,7 +270,7 @@ impl<'de> Deserialize<'de> for Password {
             PasswordText::Text(text) => text.into_bytes(),
             PasswordText::Bytes(Base64 { base64 }) => STANDARD
                 .decode(base64)
-                .map_err(|error| de::Error::custom(format!("this is no base64: {error}")))?,
+                .map_err(|error| de::Error::custom(format!("invalid base64: {error}")))?,
         };
         Self::new(bytes.into())
             .ok_or_else(|| de::Error::custom("a password has at most 65535 bytes"))
@@ -340,7 +342,7 @@ mod tests {
             ),
             (r#"{"reconnect":{"mean":1}}"#, "unknown field `mean`"),
             (r#"{"password":7}"#, "a password is a text"),
-            (r#"{"password":{"base64":"%"}}"#, "this is no base64"),
+            (r#"{"password":{"base64":"%"}}"#, "invalid base64"),
             (r#"{"host":"localhost"}"#, "unknown field `host`"),
         ] {
             let error = read(json).expect_err(json);

@@ -114,7 +114,7 @@ impl Devices {
         let state = match command {
             b"on" | b"off" => String::from_utf8_lossy(command).into_owned(),
             _ => {
-                tracing::info!("the lamp knows 'on' and 'off' and ignores what else it is told");
+                tracing::info!("the lamp ignores a command other than 'on' and 'off'");
                 return;
             }
         };
@@ -149,7 +149,7 @@ impl Devices {
         cx.send(stream, Frame::end());
     }
 
-    /// A stream is over: a publication is forgotten, the lamp's ears are opened again.
+    /// A stream is over. If it was the lamp's subscription, that is opened again after a while.
     fn over(&mut self, cx: &mut Context<'_>, at: At) {
         cx.terminate(at.stream, None, None);
         if let Some(Exchange::Commands { .. }) = self.exchanges.try_remove(at.token.index())

@@ -66,3 +66,63 @@ fn a_stop_tells_what_was_counted() {
     }
     assert_eq!(process.ended(), Some(0));
 }
+
+#[test]
+fn calls_are_logged_on_demand_and_can_be_followed_by_their_trace() {
+    let trace_of = |line: &str| {
+        let (_, behind) = line.split_once("trace=").expect("a trace");
+        behind.split(' ').next().expect("a trace").to_owned()
+    };
+    let config = Config::http(0, free_port());
+    let start = ["start", "--config", config.path()];
+    // Whatever else is logged.
+    let arguments = [&start[..], &["--log-calls", "--log-level", "error"]].concat();
+    let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
+    let mut client = process.connect();
+    let mut traces = Vec::new();
+    for _ in 0..2 {
+        assert!(client.publish().contains("connection refused"));
+        let inner = process.errors().with("binding.mcp_mqtt.call.completed");
+        assert!(
+            inner.contains("INFO tidegate::call: publish 'a/b': error"),
+            "{inner}"
+        );
+        let outer = process.errors().with("binding.mcp.call.completed");
+        assert!(
+            outer.contains("tools/call 'publish': tool_error"),
+            "{outer}"
+        );
+        assert_eq!(trace_of(&inner), trace_of(&outer));
+        traces.push(trace_of(&outer));
+    }
+    assert_ne!(traces.first(), traces.last());
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended(), Some(0));
+
+    let mut process = Process::start(&start, Stdio::piped(), Stdio::piped());
+    let mut client = process.connect();
+    assert!(client.publish().contains("connection refused"));
+    process.signal(Signal::TERM);
+    let rest = process.errors().rest();
+    assert!(
+        rest.iter()
+            .any(|line| line.contains("binding.mqtt.connection.lost"))
+    );
+    assert!(
+        !rest.iter().any(|line| line.contains("call.completed")),
+        "{rest:?}"
+    );
+    assert_eq!(process.ended(), Some(0));
+
+    // Those who look for a fault see the whole way.
+    let arguments = [&start[..], &["--log-level", "debug"]].concat();
+    let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
+    let mut client = process.connect();
+    assert!(client.publish().contains("connection refused"));
+    let opened = process.errors().with("binding.http.request.opened");
+    let inner = process.errors().with("binding.mcp_mqtt.call.completed");
+    assert!(inner.contains("DEBUG tidegate::event: "), "{inner}");
+    assert_eq!(trace_of(&opened), trace_of(&inner));
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended(), Some(0));
+}

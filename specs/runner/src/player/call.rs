@@ -8,6 +8,7 @@ use tidegate_engine::{CallContext, Duration, Time};
 use tidegate_streams::{Field as _, Identity, Value};
 
 use crate::captures::Captures;
+use crate::difference::Difference;
 use crate::said::Said;
 
 const IDENTITY: &str = "identity";
@@ -54,19 +55,22 @@ impl Carried {
     }
 
     /// Whether it is what the script says: what is not said is not there.
-    pub(super) fn agrees(&self, said: &Said, captures: &mut Captures) -> Result<(), String> {
+    pub(super) fn agrees(&self, said: &Said, captures: &mut Captures) -> Result<(), Difference> {
         for name in [IDENTITY, DEADLINE] {
             let pattern = said.fields.iter().find(|(known, _)| known == name);
             let value = self.0.iter().find(|(known, _)| *known == name);
             match (pattern, value) {
                 (None, None) => {}
                 (None, Some((_, value))) => {
-                    return Err(format!("{name}={value} is not in the script"));
+                    return Err(format!("{name}={value} is not in the script").into());
                 }
-                (Some(_), None) => return Err(format!("the stream carries no {name}")),
+                (Some(_), None) => {
+                    let what = format!("the stream carries no {name}");
+                    return Err(Difference::of_field(name, what));
+                }
                 (Some((_, pattern)), Some((_, value))) => {
                     if !pattern.matches(value, captures) {
-                        return Err(format!("{name} is {value}"));
+                        return Err(Difference::of_field(name, format!("{name} is {value}")));
                     }
                 }
             }

@@ -10,6 +10,7 @@ use super::call::without_call;
 use super::emitted::{Emitted, What};
 use super::stage::{Conversation, Stage, word_of};
 use crate::captures::Captures;
+use crate::difference::Difference;
 use crate::said::Said;
 use crate::{compare, print};
 
@@ -29,7 +30,7 @@ impl Said {
 
 impl Stage {
     /// Compares one reaction.
-    pub(super) fn expect(&mut self, said: &Said) -> Result<(), String> {
+    pub(super) fn expect(&mut self, said: &Said) -> Result<(), Difference> {
         let index = self.candidate(said, self.side(&said.side)?)?;
         self.expect_at(said, index)
     }
@@ -42,7 +43,7 @@ impl Stage {
     }
 
     /// Compares one reaction with what came out at a place.
-    fn expect_at(&mut self, said: &Said, index: usize) -> Result<(), String> {
+    fn expect_at(&mut self, said: &Said, index: usize) -> Result<(), Difference> {
         let side = self.side(&said.side)?;
         let emitted = self.pending.get(index).ok_or("nothing came out")?.clone();
         let known = self
@@ -53,11 +54,11 @@ impl Stage {
         let is_packet = matches!(emitted.what, What::Packet(_) | What::Malformed(..));
         let same = emitted.side == side && (is_packet || emitted.reply == said.reply);
         if !same || known.is_some_and(|stream| stream != emitted.stream) {
-            return Err("something else came out".to_owned());
+            return Err("something else came out".into());
         }
         let opens = begins && !emitted.reply && self.sides.get(side).is_some_and(|it| !it.caller);
         if known.is_none() && !opens {
-            return Err(format!("{} has not begun", said.conversation()));
+            return Err(format!("{} has not begun", said.conversation()).into());
         }
         if known.is_none()
             && self
@@ -65,7 +66,7 @@ impl Stage {
                 .values()
                 .any(|it| it.stream == emitted.stream)
         {
-            return Err("something else came out".to_owned());
+            return Err("something else came out".into());
         }
         let mut captures = self.captures.clone();
         let used = self.compare(said, index, &emitted, &mut captures)?;
@@ -141,7 +142,7 @@ impl Stage {
         index: usize,
         emitted: &Emitted,
         captures: &mut Captures,
-    ) -> Result<Vec<usize>, String> {
+    ) -> Result<Vec<usize>, Difference> {
         let protocol = self
             .sides
             .get(emitted.side)
@@ -151,11 +152,13 @@ impl Stage {
                 packet_is(said, packet, captures)?;
                 Ok(vec![index])
             }
-            What::Malformed(_, why) => Err(format!("bytes came out that are no packet: {why}")),
+            What::Malformed(_, why) => {
+                Err(format!("bytes came out that are no packet: {why}").into())
+            }
             What::Frame(Frame::Begin(begin)) if protocol == Protocol::Http => match &**begin {
                 BeginEx::Http(HttpBeginEx::Response(response)) => {
                     if said.verb != response.status.as_u16().to_string() {
-                        return Err(format!("the status is {}", response.status));
+                        return Err(format!("the status is {}", response.status).into());
                     }
                     let json = matches!(said.payload, Some(crate::said::Payload::Json { .. }));
                     let implied: &[(&str, &str)] = match (said.has("open"), json) {
@@ -171,7 +174,7 @@ impl Stage {
                     payload_is(said, &body, captures)?;
                     Ok(places)
                 }
-                _ => Err("a request came out".to_owned()),
+                _ => Err("a request came out".into()),
             },
             What::Frame(frame) => {
                 let mut frame = frame.clone();
@@ -181,7 +184,7 @@ impl Stage {
                     return Ok(places);
                 }
                 if frame.kind().word() != said.verb {
-                    return Err(format!("it is a {}", frame.kind()));
+                    return Err(format!("it is a {}", frame.kind()).into());
                 }
                 match &frame {
                     Frame::Window(_) => {
@@ -193,7 +196,7 @@ impl Stage {
                         let fragment = ["init", "mid", "fin"].iter().find(|it| said.has(it));
                         let (places, payload) = match fragment {
                             Some(wanted) if *wanted == part => (vec![index], data.payload.clone()),
-                            Some(_) => return Err(format!("it is the part '{part}'")),
+                            Some(_) => return Err(format!("it is the part '{part}'").into()),
                             None => self.message(index, emitted.stream)?,
                         };
                         compare::frame(said, &mut frame, protocol, captures)?;
@@ -274,14 +277,14 @@ fn opening(
     emitted: &Emitted,
     protocol: Protocol,
     captures: &mut Captures,
-) -> Result<(), String> {
+) -> Result<(), Difference> {
     emitted.carried.agrees(said, captures)?;
     compare::frame(&without_call(said), &mut begin.clone(), protocol, captures)
 }
 
-fn packet_is(said: &Said, packet: &Packet, captures: &mut Captures) -> Result<(), String> {
+fn packet_is(said: &Said, packet: &Packet, captures: &mut Captures) -> Result<(), Difference> {
     if packet.word() != said.verb {
-        return Err(format!("it is a {}", packet.word()));
+        return Err(format!("it is a {}", packet.word()).into());
     }
     if let Some(mut blank) = Packet::blank(packet.word()) {
         compare::fields(said, packet, &mut blank, captures)?;
@@ -292,24 +295,21 @@ fn packet_is(said: &Said, packet: &Packet, captures: &mut Captures) -> Result<()
     }
 }
 
-fn payload_is(said: &Said, payload: &Bytes, captures: &mut Captures) -> Result<(), String> {
-    let agrees = match &said.payload {
-        Some(wanted) => wanted.matches(payload, captures),
-        None => payload.is_empty(),
+fn payload_is(said: &Said, payload: &Bytes, captures: &mut Captures) -> Result<(), Difference> {
+    let difference = match &said.payload {
+        Some(wanted) => wanted.difference(payload, captures),
+        None if payload.is_empty() => None,
+        None => return Err("it has a payload, which is not in the script".into()),
     };
-    if agrees {
-        Ok(())
-    } else {
-        Err("the payload is another".to_owned())
-    }
+    difference.map_or(Ok(()), |what| Err(Difference::of_payload(what)))
 }
 
 /// One server-sent event, whose data is JSON, or a comment.
-fn event_is(said: &Said, payload: &Bytes, captures: &mut Captures) -> Result<(), String> {
+fn event_is(said: &Said, payload: &Bytes, captures: &mut Captures) -> Result<(), Difference> {
     match event_data(payload) {
         Some(data) if said.verb == "event" => payload_is(said, &Bytes::from(data), captures),
         None if said.verb == "comment" && is_comment(payload) => Ok(()),
-        _ => Err(format!("it is no {}", said.verb)),
+        _ => Err(format!("it is no {}", said.verb).into()),
     }
 }
 
@@ -339,9 +339,9 @@ pub(super) fn event_text(payload: &[u8]) -> Option<String> {
     ))
 }
 
-fn window_is(said: &Said, frame: &Frame, captures: &mut Captures) -> Result<(), String> {
+fn window_is(said: &Said, frame: &Frame, captures: &mut Captures) -> Result<(), Difference> {
     let Frame::Window(window) = frame else {
-        return Err("it is no window".to_owned());
+        return Err("it is no window".into());
     };
     let told = [
         (
@@ -358,7 +358,7 @@ fn window_is(said: &Said, frame: &Frame, captures: &mut Captures) -> Result<(), 
             None => number == 0,
         };
         if !agrees {
-            return Err(format!("{name} is {number}"));
+            return Err(Difference::of_field(name, format!("{name} is {number}")));
         }
     }
     Ok(())

@@ -11,11 +11,12 @@ use tidegate_streams::{
 
 use super::call::{stated, without_call};
 use super::stage::{Conversation, Stage, stands_on_reply, word_of};
+use crate::difference::Difference;
 use crate::said::Said;
 
 impl Stage {
     /// Plays one stimulus and takes what comes of it.
-    pub(super) fn stimulate(&mut self, said: &Said) -> Result<(), String> {
+    pub(super) fn stimulate(&mut self, said: &Said) -> Result<(), Difference> {
         let side = self.side(&said.side)?;
         let protocol = self
             .sides
@@ -41,7 +42,7 @@ impl Stage {
         Ok(())
     }
 
-    fn frame(&mut self, said: &Said, side: usize, protocol: Protocol) -> Result<(), String> {
+    fn frame(&mut self, said: &Said, side: usize, protocol: Protocol) -> Result<(), Difference> {
         let kind = FrameKind::ALL
             .into_iter()
             .find(|kind| kind.word() == said.verb);
@@ -49,7 +50,7 @@ impl Stage {
         let caller = self.sides.get(side).is_some_and(|side| side.caller);
         if stands_on_reply(caller, kind) != said.reply {
             let mark = if said.reply { "without" } else { "with" };
-            return Err(format!("a {kind} of this side stands {mark} a trailing '"));
+            return Err(format!("a {kind} of this side stands {mark} a trailing '").into());
         }
         if kind == FrameKind::Window {
             return self.window(said, side);
@@ -104,17 +105,17 @@ impl Stage {
     }
 
     /// Sets the fields that are said.
-    fn fill(&self, said: &Said, frame: &mut Frame) -> Result<(), String> {
+    fn fill(&self, said: &Said, frame: &mut Frame) -> Result<(), Difference> {
         let Some(extension) = frame.extension() else {
             return Ok(());
         };
         for (name, pattern) in &said.fields {
-            let value = pattern
-                .resolve(&self.captures)
-                .map_err(|error| error.to_string())?;
-            extension
-                .set(name, &value)
-                .map_err(|error| error.to_string())?;
+            let refused =
+                |error: &dyn std::fmt::Display| Difference::of_field(name, error.to_string());
+            let value = pattern.resolve(&self.captures);
+            let value = value.map_err(|error| refused(&error))?;
+            let set = extension.set(name, &value);
+            set.map_err(|error| refused(&error))?;
         }
         Ok(())
     }
@@ -123,7 +124,7 @@ impl Stage {
         self.conversations.contains_key(&(side, number))
     }
 
-    fn open(&mut self, said: &Said, side: usize, begin: BeginEx) -> Result<(), String> {
+    fn open(&mut self, said: &Said, side: usize, begin: BeginEx) -> Result<(), Difference> {
         let Some(edge) = self.sides.get(side).map(|side| side.edge) else {
             return Ok(());
         };
@@ -147,7 +148,7 @@ impl Stage {
         Ok(conversation.stream)
     }
 
-    fn send(&mut self, said: &Said, side: usize, frame: Frame) -> Result<(), String> {
+    fn send(&mut self, said: &Said, side: usize, frame: Frame) -> Result<(), Difference> {
         let stream = self.stream(said, side)?;
         if let Some(side) = self.sides.get(side) {
             self.worker
@@ -172,7 +173,7 @@ impl Stage {
         flags: DataFlags,
         payload: Bytes,
         extension: Option<Pooled<tidegate_streams::DataEx>>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Difference> {
         let stream = self.stream(said, side)?;
         let Some(edge) = self.sides.get(side).map(|side| side.edge) else {
             return Ok(());
@@ -183,7 +184,8 @@ impl Stage {
             return Err(format!(
                 "the binding has granted {credit} bytes, not {}",
                 payload.len()
-            ));
+            )
+            .into());
         }
         let frame = Frame::Data(Data {
             flags,
@@ -193,14 +195,14 @@ impl Stage {
         self.send(said, side, frame)
     }
 
-    fn packet(&self, said: &Said, mut packet: Packet) -> Result<Bytes, String> {
+    fn packet(&self, said: &Said, mut packet: Packet) -> Result<Bytes, Difference> {
         for (name, pattern) in &said.fields {
-            let value = pattern
-                .resolve(&self.captures)
-                .map_err(|error| error.to_string())?;
-            packet
-                .set(name, &value)
-                .map_err(|error| error.to_string())?;
+            let refused =
+                |error: &dyn std::fmt::Display| Difference::of_field(name, error.to_string());
+            let value = pattern.resolve(&self.captures);
+            let value = value.map_err(|error| refused(&error))?;
+            let set = packet.set(name, &value);
+            set.map_err(|error| refused(&error))?;
         }
         if let Packet::Publish(publish) = &mut packet {
             let payload = self.payload(said)?;
@@ -214,7 +216,7 @@ impl Stage {
         Ok(out.freeze())
     }
 
-    fn window(&mut self, said: &Said, side: usize) -> Result<(), String> {
+    fn window(&mut self, said: &Said, side: usize) -> Result<(), Difference> {
         let number = |name: &str| -> Result<u64, String> {
             let Some((_, pattern)) = said.fields.iter().find(|(known, _)| known == name) else {
                 return Ok(0);
@@ -241,7 +243,7 @@ impl Stage {
     }
 
     /// A request: its head, its body if it has one, and its end unless it stays open.
-    fn request(&mut self, said: &Said, side: usize) -> Result<(), String> {
+    fn request(&mut self, said: &Said, side: usize) -> Result<(), Difference> {
         let body = self.payload(said)?;
         let mut headers = HeaderMap::new();
         let mut path = "/mcp".to_owned();
@@ -250,7 +252,7 @@ impl Stage {
                 .resolve(&self.captures)
                 .map_err(|error| error.to_string())?;
             let Value::Text(text) = value else {
-                return Err(format!("the header {name} must be a quoted text"));
+                return Err(format!("the header {name} must be a quoted text").into());
             };
             if name == "path" {
                 path = text.to_string();

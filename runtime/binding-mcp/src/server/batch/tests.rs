@@ -21,7 +21,7 @@ fn answers_are_gathered_in_the_order_in_which_they_come() {
     let mut bench = Bench::new();
     let mut batches = Batches::default();
     let key = begun(&mut batches, 2);
-    (0..2).for_each(|_| batches.owe(key));
+    (0..2).for_each(|_| batches.expect_answer(key));
     let (served, done) = step(&mut bench, &mut batches, key);
     assert_eq!((served, done.is_none()), (2, true));
     assert!(batches.answer(key, text("\"b\"")).is_none());
@@ -37,7 +37,7 @@ fn one_without_an_answer_is_not_an_empty_array() {
     let mut bench = Bench::new();
     let mut batches = Batches::default();
     let key = begun(&mut batches, 1);
-    batches.owe(key);
+    batches.expect_answer(key);
     assert!(
         batches.settle(key).is_none(),
         "cancelled while it is served"

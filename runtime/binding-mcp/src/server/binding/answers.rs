@@ -63,12 +63,12 @@ impl McpServer {
     }
 
     /// A request gets no answer: who asked is not interested any more.
-    pub(super) fn leave_unanswered(&mut self, cx: &mut Context<'_>, sink: Sink) {
+    pub(super) fn answer_nothing(&mut self, cx: &mut Context<'_>, sink: Sink) {
         if let Sink::Batch(key) = sink {
             let done = self.batches.settle(key);
             self.batch_done(cx, done);
         } else {
-            self.leave_client_unanswered(cx, sink);
+            self.answer_client_nothing(cx, sink);
         }
     }
 
@@ -79,7 +79,7 @@ impl McpServer {
         };
         match answers {
             Some(answers) => self.answer_client(cx, sink, Head::default(), answers),
-            None => self.leave_client_unanswered(cx, sink),
+            None => self.answer_client_nothing(cx, sink),
         }
     }
 
@@ -96,10 +96,10 @@ impl McpServer {
         }
     }
 
-    fn leave_client_unanswered(&mut self, cx: &mut Context<'_>, sink: Sink) {
+    fn answer_client_nothing(&mut self, cx: &mut Context<'_>, sink: Sink) {
         match sink {
             // HTTP wants a response all the same.
-            Sink::Http(key) => self.http.respond_nothing(cx, key),
+            Sink::Http(key) => self.http.respond_empty(cx, key),
             Sink::Line(key) => {
                 let ended = self.lines.settle(cx, key);
                 self.line_ended(ended);
@@ -113,7 +113,7 @@ impl McpServer {
     pub(super) fn line_ended(&mut self, ended: Option<line::Ended>) {
         if let Some(session) = ended.and_then(|ended| ended.session) {
             self.sessions.detach_line(session);
-            self.lineless.push(session);
+            self.sessions_to_end.push(session);
         }
     }
 

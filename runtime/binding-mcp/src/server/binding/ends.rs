@@ -5,7 +5,7 @@ use tidegate_engine::Context;
 use super::McpServer;
 use crate::jsonrpc::Id;
 use crate::server::errors::Refusal;
-use crate::server::line::{Gone, Kept, LineWork};
+use crate::server::line::{Dependents, Disconnected, LineWork};
 use crate::server::listen;
 use crate::server::request::RequestEvent;
 use crate::server::session::EndedBy;
@@ -27,18 +27,18 @@ impl McpServer {
     }
 
     /// The client of an exchange has gone, with what depended on it.
-    pub(super) fn http_gone(&mut self, cx: &mut Context<'_>, key: usize, owner: Owner) {
+    pub(super) fn http_disconnected(&mut self, cx: &mut Context<'_>, key: usize, owner: Owner) {
         let sink = Sink::Http(key);
         match owner {
             Owner::Request(request) => {
-                if let Some(closed) = self.requests.client_gone(cx, request) {
+                if let Some(closed) = self.requests.client_disconnected(cx, request) {
                     self.request_closed(cx, &closed);
                 }
             }
             Owner::Batch(batch) => self.batches.detach(batch),
-            Owner::Listen(listen) => self.listen_gone(cx, listen),
+            Owner::Listen(listen) => self.drop_listen(cx, listen),
             Owner::Events(session) => {
-                if self.sessions.events_gone(session, key) {
+                if self.sessions.end_events(session, key) {
                     self.sessions.touch(cx, session);
                 }
             }
@@ -48,19 +48,24 @@ impl McpServer {
                 }
             }
             Owner::Subscribe(subscription) => {
-                self.subscriptions.client_gone(subscription, sink);
+                self.subscriptions.client_disconnected(subscription, sink);
             }
-            Owner::Discover => self.capabilities.client_gone(sink),
+            Owner::Discover => self.capabilities.client_disconnected(sink),
             Owner::None => {}
         }
     }
 
     /// The client of a line has taken something.
-    pub(super) fn line_drained(&mut self, cx: &mut Context<'_>, key: usize, kept: Kept) {
-        for listen in kept.listens {
+    pub(super) fn line_drained(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        dependents: Dependents,
+    ) {
+        for listen in dependents.listens {
             self.tell_listen(cx, listen);
         }
-        if let Some(session) = kept.session {
+        if let Some(session) = dependents.session {
             self.tell_session(cx, session);
         }
         let ended = self.lines.end_if_done(cx, key);
@@ -68,11 +73,16 @@ impl McpServer {
     }
 
     /// Nothing more comes on a line: what was asked for is still answered, and nothing is listened to.
-    pub(super) fn line_input_ended(&mut self, cx: &mut Context<'_>, key: usize, kept: Kept) {
-        for listen in kept.listens {
+    pub(super) fn line_input_ended(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        dependents: Dependents,
+    ) {
+        for listen in dependents.listens {
             self.end_listen(cx, listen);
         }
-        if let Some(session) = kept.session {
+        if let Some(session) = dependents.session {
             self.end_subscriptions(cx, session);
         }
         let ended = self.lines.end_if_done(cx, key);
@@ -80,21 +90,26 @@ impl McpServer {
     }
 
     /// A line broke, with everything on it.
-    pub(super) fn line_gone(&mut self, cx: &mut Context<'_>, key: usize, gone: Gone) {
+    pub(super) fn line_disconnected(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        disconnected: Disconnected,
+    ) {
         let sink = Sink::Line(key);
-        self.capabilities.client_gone(sink);
+        self.capabilities.client_disconnected(sink);
         for batch in self.batches.of(sink) {
             self.batches.detach(batch);
         }
-        for work in gone.under_way {
+        for work in disconnected.under_way {
             match work {
                 LineWork::Request(request) => drop(self.requests.cancel(cx, request)),
-                LineWork::Listen(listen) => self.listen_gone(cx, listen),
+                LineWork::Listen(listen) => self.drop_listen(cx, listen),
             }
         }
-        if let Some(session) = gone.session {
+        if let Some(session) = disconnected.session {
             for subscription in self.sessions.subscriptions(session) {
-                self.subscriptions.client_gone(subscription, sink);
+                self.subscriptions.client_disconnected(subscription, sink);
             }
             self.sessions.detach_line(session);
             self.end_session(cx, session, EndedBy::Client);
@@ -150,14 +165,14 @@ impl McpServer {
     }
 
     /// Sessions whose line has ended in the handler that ran.
-    pub(super) fn end_lineless(&mut self, cx: &mut Context<'_>) {
-        while let Some(session) = self.lineless.pop() {
+    pub(super) fn end_sessions(&mut self, cx: &mut Context<'_>) {
+        while let Some(session) = self.sessions_to_end.pop() {
             self.end_session(cx, session, EndedBy::Client);
         }
     }
 
     /// When the engine stops: what is open ends, and what is in flight is finished first.
-    pub(super) fn wind_up_session(&mut self, cx: &mut Context<'_>, key: usize) {
+    pub(super) fn stop_session(&mut self, cx: &mut Context<'_>, key: usize) {
         self.end_subscriptions(cx, key);
         if let Some(events) = self.sessions.take_events(key) {
             self.http.finish(cx, events);
@@ -197,12 +212,12 @@ impl McpServer {
     /// The client listens no more, as it said.
     pub(super) fn cancel_listen(&mut self, cx: &mut Context<'_>, key: usize) {
         if let Some((sink, _)) = self.close_listen(cx, key) {
-            self.leave_unanswered(cx, sink);
+            self.answer_nothing(cx, sink);
         }
     }
 
-    /// Its client has gone.
-    fn listen_gone(&mut self, cx: &mut Context<'_>, key: usize) {
+    /// Its client has disconnected.
+    fn drop_listen(&mut self, cx: &mut Context<'_>, key: usize) {
         if let Some(closed) = self.listens.close(key) {
             self.close_subscriptions(cx, closed.subscriptions);
         }

@@ -30,11 +30,11 @@ impl McpServer {
             Some(HttpEvent::BatchBegins(head)) => self.screen_batch(cx, key, head),
             Some(HttpEvent::TooLarge) => {
                 let refusal = Refusal::invalid_request("The message is too large.");
-                self.reject(cx, Sink::Http(key), &Id::null(), &refusal);
+                self.refuse_message(cx, Sink::Http(key), &Id::null(), &refusal);
                 self.http.read_no_further(cx, key);
             }
             Some(HttpEvent::Drained(owner)) => self.http_drained(cx, key, owner),
-            Some(HttpEvent::Gone(owner)) => self.http_gone(cx, key, owner),
+            Some(HttpEvent::Disconnected(owner)) => self.http_disconnected(cx, key, owner),
         }
     }
 
@@ -66,7 +66,7 @@ impl McpServer {
         if !caller.names_unknown_session() || era::is_modern(&message) {
             self.serve(cx, &caller, message);
         } else if let Ok(Message::Request { id, .. }) = message {
-            self.reject(cx, caller.sink, &id, &Refusal::session_over(cx));
+            self.refuse_message(cx, caller.sink, &id, &Refusal::session_over(cx));
         } else {
             self.answer_unknown_session(cx, caller.sink);
         }
@@ -89,7 +89,7 @@ impl McpServer {
             self.http.respond_status(cx, key, status);
             return None;
         }
-        let session = headers.session_id.text();
+        let session = headers.session_id();
         Some(Caller {
             sink: Sink::Http(key),
             headers: Some(headers),
@@ -112,7 +112,7 @@ impl McpServer {
     /// Answers what is no request and names a session that is not here.
     fn answer_unknown_session(&mut self, cx: &mut Context<'_>, sink: Sink) {
         if cx.stopping() {
-            self.reject(cx, sink, &Id::null(), &Refusal::stopping());
+            self.refuse_message(cx, sink, &Id::null(), &Refusal::stopping());
         } else {
             self.answer_status(cx, sink, StatusCode::NOT_FOUND);
         }
@@ -121,13 +121,13 @@ impl McpServer {
     /// GET: a client opens the event stream of its session; a newer one takes the place of an older.
     fn open_events(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap) {
         let headers = Headers::of(headers);
-        let Some(id) = headers.session_id.text() else {
+        let Some(id) = headers.session_id() else {
             // The modern era has no GET; a legacy one is of a session.
             let status = StatusCode::METHOD_NOT_ALLOWED;
             return self.http.respond_status(cx, key, status);
         };
         if cx.stopping() {
-            return self.reject(cx, Sink::Http(key), &Id::null(), &Refusal::stopping());
+            return self.refuse_message(cx, Sink::Http(key), &Id::null(), &Refusal::stopping());
         }
         let Some(session) = self.sessions.find(id) else {
             return self.http.respond_status(cx, key, StatusCode::NOT_FOUND);
@@ -149,7 +149,7 @@ impl McpServer {
     /// DELETE: a client ends its session.
     fn delete_session(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap) {
         let headers = Headers::of(headers);
-        let Some(id) = headers.session_id.text() else {
+        let Some(id) = headers.session_id() else {
             let status = StatusCode::METHOD_NOT_ALLOWED;
             return self.http.respond_status(cx, key, status);
         };
@@ -171,11 +171,13 @@ impl McpServer {
             Some(LineEvent::Message(message)) => self.serve_line(cx, key, message),
             Some(LineEvent::BatchRefused) => self.refuse_batch(cx, Sink::Line(key)),
             Some(LineEvent::Refused(refusal)) => {
-                self.reject(cx, Sink::Line(key), &Id::null(), &refusal);
+                self.refuse_message(cx, Sink::Line(key), &Id::null(), &refusal);
             }
-            Some(LineEvent::Drained(kept)) => self.line_drained(cx, key, kept),
-            Some(LineEvent::InputEnded(kept)) => self.line_input_ended(cx, key, kept),
-            Some(LineEvent::Gone(gone)) => return self.line_gone(cx, key, gone),
+            Some(LineEvent::Drained(dependents)) => self.line_drained(cx, key, dependents),
+            Some(LineEvent::InputEnded(dependents)) => {
+                self.line_input_ended(cx, key, dependents);
+            }
+            Some(LineEvent::Disconnected(left)) => return self.line_disconnected(cx, key, left),
         }
         self.lines.take_more(cx, key);
     }
@@ -187,12 +189,12 @@ impl McpServer {
             session: self.lines.session(key),
         };
         if is_batch(&message) {
-            self.lines.owe(key);
+            self.lines.expect_answer(key);
             return self.serve_batch(cx, &caller, message);
         }
         let message = read(message);
         if is_answered(&message) {
-            self.lines.owe(key);
+            self.lines.expect_answer(key);
         }
         self.serve(cx, &caller, message);
     }
@@ -218,7 +220,7 @@ impl McpServer {
         let refusal = Refusal::invalid_request(format!(
             "Batches are only supported in sessions of {BATCHING}; send one message at a time."
         ));
-        self.reject(cx, sink, &Id::null(), &refusal);
+        self.refuse_message(cx, sink, &Id::null(), &refusal);
     }
 
     /// Serves every message of a batch, if it is taken.
@@ -228,11 +230,11 @@ impl McpServer {
         }
         let session = caller.session.and_then(|key| self.sessions.id(key));
         let Some(session) = session.cloned() else {
-            return;
+            return debug_assert!(false, "a batch is taken in a session");
         };
         let messages = match read_batch(body) {
             Ok(messages) => messages,
-            Err(error) => return self.reject(cx, caller.sink, &Id::null(), &error.into()),
+            Err(error) => return self.refuse_message(cx, caller.sink, &Id::null(), &error.into()),
         };
         let headers = caller.headers.map(|headers| headers.all().clone());
         let key = self.batches.begin(caller.sink, messages, headers, session);
@@ -252,7 +254,7 @@ impl McpServer {
     fn serve_item(&mut self, cx: &mut Context<'_>, key: usize, item: Item) {
         let message = read(item.message);
         if is_answered(&message) {
-            self.batches.owe(key);
+            self.batches.expect_answer(key);
         }
         let headers = item.headers.as_deref().map(Headers::of);
         let caller = Caller {
@@ -263,7 +265,7 @@ impl McpServer {
         match message {
             // The session has ended meanwhile.
             Ok(Message::Request { id, .. }) if caller.session.is_none() => {
-                self.reject(cx, caller.sink, &id, &Refusal::session_over(cx));
+                self.refuse_message(cx, caller.sink, &id, &Refusal::session_over(cx));
             }
             Ok(_) if caller.session.is_none() => {}
             message => self.serve(cx, &caller, message),
@@ -274,8 +276,8 @@ impl McpServer {
 /// Messages.
 impl McpServer {
     /// Refuses a message before anything is done for it.
-    fn reject(&mut self, cx: &mut Context<'_>, sink: Sink, id: &Id, refusal: &Refusal) {
-        self.rejected += 1;
+    fn refuse_message(&mut self, cx: &mut Context<'_>, sink: Sink, id: &Id, refusal: &Refusal) {
+        self.refused_messages += 1;
         if cx.hears::<RequestRefused>() {
             cx.event(&RequestRefused {
                 code: refusal.error().code(),
@@ -295,7 +297,7 @@ impl McpServer {
         match message {
             Ok(Message::Request { id, method, params }) => {
                 if let Err(refusal) = self.serve_request(cx, caller, &id, &method, params) {
-                    self.reject(cx, caller.sink, &id, &refusal);
+                    self.refuse_message(cx, caller.sink, &id, &refusal);
                 }
             }
             Ok(Message::Notification { method, params }) => {
@@ -305,7 +307,7 @@ impl McpServer {
             Ok(Message::Response { .. }) => {
                 self.answer_status(cx, caller.sink, StatusCode::ACCEPTED);
             }
-            Err((id, error)) => self.reject(cx, caller.sink, &id, &error.into()),
+            Err((id, error)) => self.refuse_message(cx, caller.sink, &id, &error.into()),
         }
     }
 

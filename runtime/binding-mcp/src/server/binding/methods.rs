@@ -13,10 +13,10 @@ use crate::server::errors::Refusal;
 use crate::server::headers::Mirrored;
 use crate::server::initialize;
 use crate::server::line::LineWork;
-use crate::server::request::Order;
+use crate::server::notifications::Notifications;
+use crate::server::request::NewRequest;
 use crate::server::sink::{Owner, Sink};
 use crate::server::subscription::Holder;
-use crate::server::wishes::Wishes;
 
 impl McpServer {
     /// Carries a request out behind this binding.
@@ -38,7 +38,7 @@ impl McpServer {
             (Method::ToolsCall, Some(headers)) => Mirrored::of(headers, era)?,
             _ => Mirrored::default(),
         };
-        let wishes = Wishes::of(caller.takes_events(), era, &params)?;
+        let notifications = Notifications::of(caller.takes_events(), era, &params)?;
         let session = caller.session;
         let identity = session.and_then(|session| self.sessions.identity(session));
         let call = Call::begin(cx, || {
@@ -56,7 +56,7 @@ impl McpServer {
             call.headers = mirrored.headers;
             call.headers_required = mirrored.required;
         }
-        let order = Order {
+        let order = NewRequest {
             sink: caller.sink,
             id: id.clone(),
             era,
@@ -65,7 +65,7 @@ impl McpServer {
             begin,
             params,
             read,
-            wishes,
+            notifications,
             call,
         };
         let key = self.requests.open(cx, order)?;
@@ -116,11 +116,11 @@ impl McpServer {
             return;
         };
         if let Some(uri) = cancelled.abandoned {
-            self.sessions.subscription_gone(session, &uri);
+            self.sessions.remove_subscription(session, &uri);
             let waiting = self.subscriptions.close(cx, key);
             debug_assert!(waiting.is_empty(), "nobody else waits for it");
         }
-        self.leave_unanswered(cx, cancelled.sink);
+        self.answer_nothing(cx, cancelled.sink);
     }
 
     /// `initialize`: answered once the exit has begun its part of the session.
@@ -138,7 +138,9 @@ impl McpServer {
             ));
         }
         if matches!(sink, Sink::Line(_)) && caller.session.is_some() {
-            return Err(Refusal::invalid_request("There is a session here already."));
+            return Err(Refusal::invalid_request(
+                "A session is already open on this connection.",
+            ));
         }
         let requested = initialize::requested(params)?;
         let key = self.sessions.open(cx, sink, id.clone(), requested)?;

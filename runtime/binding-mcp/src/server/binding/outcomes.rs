@@ -11,11 +11,11 @@ use crate::server::capabilities::{CapabilitiesEvent, discovered};
 use crate::server::errors::Refusal;
 use crate::server::events::SubscriptionLost;
 use crate::server::initialize;
-use crate::server::listen::Told;
+use crate::server::listen::Acknowledgement;
 use crate::server::request::{Closed, RequestEvent, ResultPart};
 use crate::server::session::{Begun, EndedBy, SessionEvent};
 use crate::server::session_id::shown;
-use crate::server::sink::{AHEAD, Head, Owner, Sink};
+use crate::server::sink::{Head, Owner, Sink, UNSENT_MAX};
 use crate::server::subscription::{Holder, Lost, SubscriptionEvent};
 
 /// Requests.
@@ -53,7 +53,7 @@ impl McpServer {
 
     fn pass_notification(&mut self, cx: &mut Context<'_>, sink: Sink, message: Bytes) {
         // What a client does not read is not piled up: it misses some of it.
-        if self.waiting(sink) > AHEAD {
+        if self.waiting(sink) > UNSENT_MAX {
             return;
         }
         if let Sink::Http(http) = sink {
@@ -136,7 +136,7 @@ impl McpServer {
             Sink::Http(http) if closed.streaming => {
                 self.http.abort(cx, http);
             }
-            sink => self.leave_unanswered(cx, sink),
+            sink => self.answer_nothing(cx, sink),
         }
     }
 }
@@ -261,7 +261,7 @@ impl McpServer {
         let refusal = Refusal::of_exit(lost.reset, Method::ResourcesSubscribe, era);
         match lost.holder {
             Holder::Session(session) => {
-                self.sessions.subscription_gone(session, &lost.uri);
+                self.sessions.remove_subscription(session, &lost.uri);
                 self.refuse_all(cx, lost.waiting, &refusal);
                 if lost.confirmed {
                     let session = self.sessions.id(session);
@@ -288,7 +288,7 @@ impl McpServer {
         &mut self,
         cx: &mut Context<'_>,
         key: usize,
-        acknowledgement: Option<Told>,
+        acknowledgement: Option<Acknowledgement>,
     ) {
         if let Some((sink, message)) = acknowledgement {
             self.notify(cx, sink, message);

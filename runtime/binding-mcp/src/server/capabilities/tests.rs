@@ -40,7 +40,7 @@ fn a_failure_is_told_to_who_waits_still_and_is_not_kept() {
     let mut capabilities = Capabilities::new(bench.exit, &Options::default());
     assert_eq!(ask(&mut bench, &mut capabilities, 1), None);
     let (stream, _) = bench.at_exit();
-    capabilities.client_gone(Sink::Http(1));
+    capabilities.client_disconnected(Sink::Http(1));
     let id = Id::number(2);
     let known = bench.act(|cx| capabilities.known_or_wait(cx, Sink::Line(0), &id));
     assert_eq!(known.expect("room"), None);

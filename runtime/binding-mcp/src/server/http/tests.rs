@@ -107,7 +107,10 @@ fn the_owner_is_told_when_the_client_reads_on_or_goes() {
     bench.rig.turn(client, |cx| cx.abort(stream, None));
     let (_, _, frame) = bench.next();
     let event = bench.act(|cx| exchanges.on_frame(cx, KEY, frame));
-    assert!(matches!(event, Some(HttpEvent::Gone(Owner::Request(9)))));
+    assert!(matches!(
+        event,
+        Some(HttpEvent::Disconnected(Owner::Request(9)))
+    ));
     assert_eq!(exchanges.len(), 0);
 }
 

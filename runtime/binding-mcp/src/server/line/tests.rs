@@ -28,7 +28,7 @@ fn a_line_ends_once_its_input_has_ended_and_every_answer_is_given() {
     lines.begin_session(KEY, 3, false);
     let event = told(&mut bench, &mut lines, stream, message("{}"));
     assert!(matches!(event, Some(LineEvent::Message(_))), "{event:?}");
-    lines.owe(KEY);
+    lines.expect_answer(KEY);
     let event = told(&mut bench, &mut lines, stream, Frame::end());
     let Some(LineEvent::InputEnded(kept)) = event else {
         panic!("{event:?}")
@@ -91,7 +91,7 @@ fn what_is_under_way_is_left_behind_by_a_line_that_breaks() {
         .turn(client, |cx| cx.terminate(stream, None, None));
     let frame = bench.rig.outputs(bench.own).remove(0).frame;
     let event = bench.act(|cx| lines.on_frame(cx, KEY, frame));
-    let Some(LineEvent::Gone(gone)) = event else {
+    let Some(LineEvent::Disconnected(gone)) = event else {
         panic!("{event:?}")
     };
     assert_eq!(gone.session, Some(3));

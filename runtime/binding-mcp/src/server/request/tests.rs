@@ -8,9 +8,9 @@ fn requests(bench: &Bench) -> Requests {
     Requests::new(bench.exit, &Options::default())
 }
 
-fn order(bench: &mut Bench, sink: Sink, era: Era) -> Order {
-    let wishes = Wishes::of(true, era, &Params::of(None)).expect("no wishes");
-    Order {
+fn order(bench: &mut Bench, sink: Sink, era: Era) -> NewRequest {
+    let notifications = Notifications::of(true, era, &Params::of(None)).expect("no notifications");
+    NewRequest {
         sink,
         id: Id::number(7),
         era,
@@ -19,7 +19,7 @@ fn order(bench: &mut Bench, sink: Sink, era: Era) -> Order {
         begin: McpBeginEx::from(McpToolsCall::default()),
         params: Parts::from(Bytes::from_static(b"{}")),
         read: None,
-        wishes,
+        notifications,
         call: bench.act(|cx| Call::begin(cx, || (None, None))),
     }
 }
@@ -77,7 +77,7 @@ fn a_large_result_over_http_is_told_as_it_comes() {
     let mut requests = requests(&bench);
     let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Legacy);
     assert!(told(&mut bench, &mut requests, key, stream, begin()).is_none());
-    let part = |byte: u8| Frame::data(Bytes::from(vec![byte; HELD]));
+    let part = |byte: u8| Frame::data(Bytes::from(vec![byte; HELD_HTTP_MAX]));
     // The last part is held back, since its brace may have to move.
     assert!(told(&mut bench, &mut requests, key, stream, part(b'1')).is_none());
     assert!(told(&mut bench, &mut requests, key, stream, part(b'2')).is_none());
@@ -98,7 +98,7 @@ fn a_large_result_over_http_is_told_as_it_comes() {
     assert!(closed.streaming);
     assert_eq!(
         rest.len(),
-        HELD + 1,
+        HELD_HTTP_MAX + 1,
         "the last part, and the envelope's brace"
     );
 }
@@ -118,22 +118,22 @@ fn the_sender_is_held_back_while_the_client_does_not_read() {
     while taken < all {
         let part = Frame::data(Bytes::from(vec![b'1'; 1 << 20]));
         if let Some(RequestEvent::Part(part)) = told(&mut bench, &mut requests, key, stream, part) {
-            bench.act(|cx| requests.passed(cx, key, part.length, AHEAD));
+            bench.act(|cx| requests.passed(cx, key, part.length, UNSENT_MAX));
         }
         taken += 1 << 20;
     }
     assert_eq!(credit(&mut bench), 0);
-    bench.act(|cx| requests.drained(cx, key, AHEAD));
+    bench.act(|cx| requests.drained(cx, key, UNSENT_MAX));
     assert_eq!(credit(&mut bench), 0, "too much waits still");
-    bench.act(|cx| requests.drained(cx, key, AHEAD - 1));
+    bench.act(|cx| requests.drained(cx, key, UNSENT_MAX - 1));
     assert!(credit(&mut bench) > 0);
 }
 
 #[test]
 fn what_is_held_for_a_shared_channel_is_bounded() {
     for (of_batch, elsewhere, why) in [
-        (Some(HELD_MAX + 1), 0, "The result is larger than"),
-        (None, HELD_ALL, "Too many large results"),
+        (Some(HELD_RESULT_MAX + 1), 0, "The result is larger than"),
+        (None, HELD_WORKER_MAX, "Too many large results"),
     ] {
         let mut bench = Bench::new();
         let mut requests = requests(&bench);
@@ -161,12 +161,16 @@ fn a_modern_request_ends_with_its_client_and_a_legacy_one_goes_on() {
     let mut bench = Bench::new();
     let mut requests = requests(&bench);
     let (key, _) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Modern);
-    let closed = bench.act(|cx| requests.client_gone(cx, key));
+    let closed = bench.act(|cx| requests.client_disconnected(cx, key));
     assert_eq!(closed.expect("it is over").sink, Sink::Nowhere);
     assert_eq!(bench.kinds_at_exit(), ["reset", "abort"]);
 
     let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Legacy);
-    assert!(bench.act(|cx| requests.client_gone(cx, key)).is_none());
+    assert!(
+        bench
+            .act(|cx| requests.client_disconnected(cx, key))
+            .is_none()
+    );
     assert!(told(&mut bench, &mut requests, key, stream, begin()).is_none());
     let event = told(&mut bench, &mut requests, key, stream, Frame::end());
     let Some(RequestEvent::Answered(closed, _)) = event else {

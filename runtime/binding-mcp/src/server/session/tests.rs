@@ -115,8 +115,8 @@ fn it_expires_only_while_nothing_is_under_way_in_it() {
     sessions.unregister(key, &Id::number(4));
     assert!(sessions.open_events(key, 5).is_none());
     assert!(bench.act(|cx| sessions.on_timer(cx, key)).is_none());
-    assert!(!sessions.events_gone(key, 4), "another one");
-    assert!(sessions.events_gone(key, 5));
+    assert!(!sessions.end_events(key, 4), "another one");
+    assert!(sessions.end_events(key, 5));
     let event = bench.act(|cx| sessions.on_timer(cx, key));
     assert!(matches!(event, Some(SessionEvent::Expired)), "{event:?}");
 }
@@ -159,7 +159,7 @@ fn the_uris_of_its_subscriptions_are_bounded_and_an_update_goes_with_an_unsubscr
     assert_eq!(sessions.next_update(key), None);
     sessions.subscribe(key, "abc".into(), 8);
     sessions.note(key, &"abc".into(), "abc".into());
-    sessions.subscription_gone(key, "abc");
+    sessions.remove_subscription(key, "abc");
     assert!(sessions.next_update(key).is_some(), "what it told goes out");
     assert_eq!(sessions.take_subscriptions(key), Vec::<usize>::new());
 }

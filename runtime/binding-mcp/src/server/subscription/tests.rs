@@ -43,7 +43,7 @@ fn who_waits_is_told_of_with_the_confirmation_and_later_ones_do_not_wait() {
     let (key, stream) = opened(&mut bench, &mut subscriptions);
     assert!(!subscriptions.confirmed_or_wait(key, Sink::Http(1), &Id::number(1)));
     assert!(!subscriptions.confirmed_or_wait(key, Sink::Http(2), &Id::number(2)));
-    subscriptions.client_gone(key, Sink::Http(1));
+    subscriptions.client_disconnected(key, Sink::Http(1));
     let event = told(&mut bench, &mut subscriptions, key, stream, begin());
     let Some(SubscriptionEvent::Confirmed { holder, waiting }) = event else {
         panic!("{event:?}")

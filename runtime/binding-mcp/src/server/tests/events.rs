@@ -106,7 +106,7 @@ fn a_message_that_is_refused_is_told_with_its_reason() {
         panic!("{events:?}")
     };
     assert!(
-        message.starts_with("request refused with -32600: The request belongs to no session"),
+        message.starts_with("request refused with -32600: No session: send 'initialize'"),
         "{message}"
     );
     let measures = house.measures();

@@ -16,10 +16,15 @@ pub(in crate::server) struct Bench {
 
 impl Bench {
     pub(in crate::server) fn new() -> Self {
+        Self::with_window(1 << 10)
+    }
+
+    /// The client's streams start with so much credit.
+    pub(in crate::server) fn with_window(window: u32) -> Self {
         let mut rig = Rig::new();
         let exit = rig.edge(1 << 24);
         let own = rig.edge(1 << 24);
-        let client = rig.edge(1 << 10);
+        let client = rig.edge(window);
         Self {
             rig,
             own,

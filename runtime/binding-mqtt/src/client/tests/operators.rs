@@ -1,5 +1,6 @@
 //! What operators are told.
 
+use tidegate_engine::streams::Severity;
 use tidegate_engine::{Measures, MeterKind};
 
 use super::house::{House, REMOTE, ack, incoming};
@@ -181,5 +182,48 @@ fn what_happens_is_counted_once() {
             "mqtt.client.publications unconfirmed 1",
             "mqtt.client.streams.refused  1",
         ]
+    );
+}
+
+#[test]
+fn a_call_can_be_followed_by_its_trace() {
+    let mut house = House::new("{}");
+    house.rig.worker.listen_from(Severity::Debug);
+    let trace_of = |house: &mut House, stream| {
+        let call = house
+            .rig
+            .turn(house.caller, |cx| cx.call_of(stream).cloned());
+        call.expect("it is open").trace
+    };
+    let done = house.publish("a", 1, "1");
+    let lost = house.publish("b", 1, "1");
+    let traces = [trace_of(&mut house, done), trace_of(&mut house, lost)];
+    let (bytes, connect) = house.connect();
+    let packets = house.packets(bytes);
+    let [Packet::Publish(first), Packet::Publish(_)] = packets.as_slice() else {
+        panic!("{packets:?}");
+    };
+    let puback = ack(first.packet_id, ReasonCode::SUCCESS);
+    house.broker(bytes, &Packet::Puback(puback));
+    house.seen(done);
+    house.break_off(bytes, "the connection was reset");
+    house.seen(lost);
+    let worker = &mut house.rig.worker;
+    let events: Vec<_> = std::iter::from_fn(|| worker.poll_event()).collect();
+    let mut told = events.iter().filter(|it| it.severity == Severity::Debug);
+    let (published, reset) = (told.next().expect("one"), told.next().expect("another"));
+    assert_eq!([published.trace, reset.trace], traces);
+    let client = connect.client_id;
+    assert_eq!(
+        published.message,
+        format!("published to 'a' at QoS 1 as client '{client}'")
+    );
+    assert_eq!(reset.id, "binding.mqtt.stream.reset");
+    assert!(
+        reset
+            .message
+            .contains("went away: the connection was reset"),
+        "{}",
+        reset.message
     );
 }

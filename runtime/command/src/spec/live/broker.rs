@@ -127,7 +127,8 @@ impl Broker {
         if let (Some(mut told), Some(mut blank)) = (told, blank())
             && let (Some(told), Some(blank)) = (told.extension(), blank.extension())
         {
-            tidegate_scenarios::fields_agree(&as_on_the_wire(said), told, blank, captures)?;
+            tidegate_scenarios::fields_agree(&as_on_the_wire(said), told, blank, captures)
+                .map_err(|difference| difference.to_string())?;
         }
         let payload = publish.payload.concat();
         let agrees = said.payload.as_ref().map_or(payload.is_empty(), |wanted| {

@@ -22,7 +22,7 @@ const LEVELS: [&str; 8] = [
 
 /// What a client wants to be told of, and can take.
 #[derive(Debug)]
-pub(super) struct Wishes {
+pub(super) struct Notifications {
     /// The token with which it wants to be told of progress, as it stands.
     progress: Option<Bytes>,
     /// The least severity of the log messages that it wants, as a place in [`LEVELS`].
@@ -30,7 +30,7 @@ pub(super) struct Wishes {
     takes_events: bool,
 }
 
-impl Wishes {
+impl Notifications {
     pub(super) fn of(takes_events: bool, era: Era, params: &Params) -> Result<Self, Refusal> {
         let token = params
             .meta(Meta::ProgressToken)?
