@@ -12,6 +12,7 @@ use crate::names::Names;
 pub struct Options {
     /// Tools to rename: each key is a tool of the exit, its value the name that callers see. Other
     /// tools keep their names.
+    #[schemars(extend("examples" = [{ "publish": "send_command" }]))]
     pub tools: Names,
     /// Largest list of tools that is rewritten, in bytes. A larger one is refused.
     #[serde(deserialize_with = "positive")]
