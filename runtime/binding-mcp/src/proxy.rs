@@ -15,6 +15,7 @@
 
 mod binding;
 mod condition;
+mod events;
 mod list;
 mod names;
 mod options;

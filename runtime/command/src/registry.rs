@@ -16,6 +16,7 @@ pub fn registry() -> Registry<Factory> {
         mcp_server(),
         mcp_proxy(),
         mcp_mqtt_proxy(),
+        mcp_rename_proxy(),
         mqtt_client(),
         #[cfg(feature = "broker")]
         mqtt_broker(),
@@ -115,6 +116,21 @@ fn mcp_mqtt_proxy() -> Descriptor<Factory> {
         let options = declared.options()?;
         let exit = declared.exit()?;
         let proxy = tidegate_binding_mcp_mqtt::McpMqtt::new(&options, exit);
+        Ok(Box::new(proxy))
+    }))
+}
+
+fn mcp_rename_proxy() -> Descriptor<Factory> {
+    Descriptor::of::<tidegate_binding_mcp_rename::Options>(
+        "mcp_rename",
+        "proxy",
+        "Offers tools under other names.",
+    )
+    .accepts(&[Protocol::Mcp])
+    .exit(Protocol::Mcp)
+    .made_by(Factory::Machine(|declared| {
+        let (options, exit) = (declared.options()?, declared.exit()?);
+        let proxy = tidegate_binding_mcp_rename::McpRename::new(options, exit);
         Ok(Box::new(proxy))
     }))
 }

@@ -207,7 +207,6 @@ impl McpProxy {
     }
 
     fn list(&mut self, cx: &mut Context<'_>, accepted: StreamId, begin: McpBeginEx) {
-        let session_id = begin.session_id().cloned();
         let fetches: Vec<Fetch> = self
             .routes
             .iter()
@@ -221,32 +220,37 @@ impl McpProxy {
         let token = Token::from_index(key);
         cx.accept(accepted, token);
         list.timer = Some(cx.timer(patience.left(cx), token, 0, "mcp_proxy.list"));
-        for route in 0..self.routes.len() {
-            self.fetch(cx, &mut list, token, route, session_id.clone(), None);
-        }
-        let settled = matches!(list.state(), Step::Settled);
         self.exchanges.insert(Exchange::List(list));
-        if settled {
+        for route in 0..self.routes.len() {
+            self.fetch(cx, key, route, None);
+        }
+        if let Some(Exchange::List(list)) = self.exchanges.get(key)
+            && matches!(list.state(), Step::Settled)
+        {
             self.answer_list(cx, key);
         }
     }
 
-    /// Asks a toolkit for a page of its list.
+    /// Asks a toolkit for a page of a list.
     fn fetch(
         &mut self,
         cx: &mut Context<'_>,
-        list: &mut List,
-        token: Token,
+        key: usize,
         route: usize,
-        session_id: Option<ByteString>,
         params: Option<bytes::Bytes>,
     ) {
-        let Some(exit) = self.routes.get(route).map(|route| route.exit) else {
+        let (Some(Exchange::List(list)), Some(exit)) =
+            (self.exchanges.get(key), self.routes.get(route))
+        else {
+            debug_assert!(false, "a list asks the toolkits that there are");
             return;
         };
-        let mut begin = list.begin.clone();
-        begin.set_session_id(self.hop_identity(cx, session_id, route));
-        let opened = cx.open_for(list.patience.call(cx), exit, BeginEx::Mcp(begin), token);
+        let (exit, call, mut begin) = (exit.exit, list.patience.call(cx), list.begin.clone());
+        begin.set_session_id(self.hop_identity(cx, begin.session_id().cloned(), route));
+        let opened = cx.open_for(call, exit, BeginEx::Mcp(begin), Token::from_index(key));
+        let Some(Exchange::List(list)) = self.exchanges.get_mut(key) else {
+            return;
+        };
         let Some(fetch) = list.fetches.iter_mut().find(|fetch| fetch.route == route) else {
             return;
         };
@@ -286,14 +290,13 @@ impl McpProxy {
         match list.on_toolkit_frame(cx, at.stream, frame) {
             Step::Wait => {}
             Step::NextPage { route, params } => {
-                // The list is taken out while a toolkit's session is looked up beside it.
-                let Exchange::List(mut list) = self.exchanges.remove(key) else {
-                    return;
-                };
-                let session_id = list.begin.session_id().cloned();
-                self.fetch(cx, &mut list, at.token, route, session_id, Some(params));
-                let back = self.exchanges.insert(Exchange::List(list));
-                debug_assert_eq!(back, key, "the place just left is the next one taken");
+                self.fetch(cx, key, route, Some(params));
+                // A page that could not be asked for was the last one that was waited for.
+                if let Some(Exchange::List(list)) = self.exchanges.get(key)
+                    && matches!(list.state(), Step::Settled)
+                {
+                    self.answer_list(cx, key);
+                }
             }
             Step::Settled => self.answer_list(cx, key),
         }

@@ -256,6 +256,46 @@ fn a_toolkit_that_fails_or_is_late_is_left_out() {
     assert_eq!(figure("mcp.proxy.lists"), 1);
     assert_eq!(figure("mcp.proxy.lists.incomplete"), 1);
     assert_eq!(figure("mcp.proxy.operations"), 0);
+    let told = std::iter::from_fn(|| house.rig.worker.poll_event());
+    let told: Vec<String> = told.map(|event| event.message).collect();
+    assert_eq!(
+        told,
+        [
+            "toolkit 'a' is left out of toolsList: it refused",
+            "toolkit 'b' is left out of toolsList: its answer is no list",
+            "toolkit 'd' is left out of toolsList: it did not answer in time",
+        ]
+    );
+    house.finish(stream);
+}
+
+#[test]
+fn a_list_of_too_many_pages_is_cut_and_operators_are_told() {
+    let options = Options {
+        max_pages: 2,
+        ..Options::default()
+    };
+    let mut house = house_with(&[Some("a")], options, 1 << 20);
+    let stream = house.open(McpToolsList::default());
+    for page in 1..=2 {
+        let outputs = house.rig.outputs(house.kits[0]);
+        let onward = outputs.last().expect("a page is asked for").at.stream;
+        let tools = json!({ "tools": [{ "name": page.to_string() }], "nextCursor": "more" });
+        house.reply(0, onward, McpToolsList::default(), &tools);
+    }
+    let (result, end) = house.result(stream);
+    let expected = json!({ "tools": [{ "name": "a__1" }, { "name": "a__2" }] });
+    assert_eq!(result, expected);
+    assert_eq!(end.expect("an end").ttl_ms, Some(0));
+    let event = house.rig.worker.poll_event().expect("an event");
+    assert_eq!(event.id, "binding.mcp.list.cut");
+    assert_eq!(
+        event.message,
+        "toolsList of toolkit 'a' is cut after 2 pages (maxPages)"
+    );
+    let mut measures = Measures::default();
+    house.rig.worker.report(&mut measures);
+    assert_eq!(measures.value("binding", "mcp.proxy.lists.incomplete"), 1);
     house.finish(stream);
 }
 
