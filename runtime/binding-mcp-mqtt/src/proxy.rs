@@ -392,7 +392,7 @@ fn reason(reset: ResetEx) -> Option<MqttReset> {
 
 /// The error for requests during a shutdown.
 fn stopping() -> McpReset {
-    let why = "The gateway is shutting down; retry later.";
+    let why = "The gateway is stopping; retry later.";
     McpReset::new(McpResetKind::Unavailable, why)
 }
 

@@ -153,7 +153,7 @@ impl Read {
 
     fn no_message(&self, milliseconds: u64) -> Step {
         if self.stopping {
-            return self.failed(&Failure::new("the gateway is shutting down"));
+            return self.failed(&Failure::new("the gateway is stopping"));
         }
         let topic = &self.topic;
         let why = if self.shared {

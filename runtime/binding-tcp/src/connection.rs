@@ -215,7 +215,10 @@ impl Connection {
         let connected = timeout(within, connect(&options))
             .await
             .unwrap_or_else(|_| {
-                let what = format!("no answer within {} ms", options.connect_timeout);
+                let what = format!(
+                    "no answer within {} ms (connectTimeout)",
+                    options.connect_timeout
+                );
                 Err(io::Error::new(io::ErrorKind::TimedOut, what))
             });
         handle.descriptors().note(&connected);
@@ -329,7 +332,7 @@ impl Connection {
     /// The task that runs it has panicked.
     pub(crate) fn fail(&self, handle: &Handle) {
         self.over.set(true);
-        self.lose(handle, &io::Error::other("a fault inside tidegate"));
+        self.lose(handle, &io::Error::other("internal error in tidegate"));
     }
 
     /// Tells the stream why the connection cannot be had or was lost.
@@ -395,7 +398,7 @@ fn acknowledge_at_once(socket: &TcpStream) {
 
 async fn connect(options: &Options) -> io::Result<TcpStream> {
     let addresses = lookup_host((options.host.as_str(), options.port)).await?;
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(socket) => {
@@ -412,14 +415,14 @@ async fn connect(options: &Options) -> io::Result<TcpStream> {
 /// Why, without the operating system's number.
 fn reason(error: &io::Error) -> String {
     if is_exhaustion(error) {
-        return "no file descriptor is left in the gateway".to_owned();
+        return "the gateway has no free file descriptor".to_owned();
     }
     let text = match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused",
-        io::ErrorKind::ConnectionReset => "the connection was reset",
-        io::ErrorKind::BrokenPipe => "the connection was closed",
-        io::ErrorKind::HostUnreachable => "the host cannot be reached",
-        io::ErrorKind::NetworkUnreachable => "the network cannot be reached",
+        io::ErrorKind::ConnectionReset => "connection reset",
+        io::ErrorKind::BrokenPipe => "connection closed",
+        io::ErrorKind::HostUnreachable => "host unreachable",
+        io::ErrorKind::NetworkUnreachable => "network unreachable",
         _ => return error.to_string(),
     };
     text.to_owned()

@@ -32,7 +32,7 @@ def test_a_receive_is_answered_with_what_it_has_and_a_read_with_a_sentence(broke
         messages = received.result()["structuredContent"]["messages"]
         assert messages[0]["payload"] == "first"
         error = reading.result()["error"]["message"]
-        assert error == "Topic 'silent' could not be read: the gateway is shutting down."
+        assert error == "Topic 'silent' could not be read: the gateway is stopping."
     # It stops long before `shutdownTimeout`: nothing waits for messages that do not come.
     assert gateway.child.wait(PATIENCE) == 0, gateway.text()
     gateway.line(r"stopped streams_cut=0")

@@ -98,7 +98,7 @@ impl Connection {
                 self.send(w.cx, [connect]);
             }
             Err(error) => {
-                let reason = format!("No connection to the broker can be opened: {error}.");
+                let reason = format!("Cannot open a connection to the broker: {error}.");
                 self.lost(w, &Failure::our_own(reason), None);
             }
         }

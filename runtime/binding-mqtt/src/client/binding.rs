@@ -132,7 +132,7 @@ impl MqttClient {
             return Err(shutting_down());
         }
         let BeginEx::Mqtt(begin) = begin else {
-            let reason = "mqtt · client takes mqtt streams alone.";
+            let reason = "mqtt · client accepts only mqtt streams.";
             return Err(Failure::new(
                 ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
                 reason,
@@ -173,7 +173,7 @@ impl MqttClient {
         let there = self.connections.get(connection);
         if there.is_some_and(|it| it.streams.len() >= limit) {
             let reason = format!(
-                "The connection to the broker has {limit} streams already, the limit (maxStreams)."
+                "Stream limit reached: the connection to the broker has {limit} streams (maxStreams)."
             );
             return Err(Failure::new(ReasonCode::QUOTA_EXCEEDED, reason));
         }

@@ -359,7 +359,10 @@ impl Connection {
                 next
             }
             Pulse::Dead => {
-                let reason = format!("{} does not answer any more.", self.broker());
+                let reason = format!(
+                    "{} stopped responding: no answer to PINGREQ (keepAlive).",
+                    self.broker()
+                );
                 let failure = Failure::new(ReasonCode::KEEP_ALIVE_TIMEOUT, reason);
                 // *Keep Alive timeout* is for the broker alone to say (3.14.2.1).
                 return self.lost(w, &failure, Some(ReasonCode::UNSPECIFIED_ERROR));

@@ -79,7 +79,7 @@ impl Connection {
     /// A message for the stream that counts.
     pub(super) fn on_counted(&mut self, w: &mut Work<'_, '_>, publish: &Publish) {
         if publish.qos == 2 {
-            let what = "a message of QoS 2 for a subscription of QoS 1";
+            let what = "PUBLISH with QoS 2 for a subscription with QoS 1";
             return self.broken(w, ReasonCode::PROTOCOL_ERROR, what);
         }
         let over = self.counted.as_ref().is_none_or(Counted::is_over);

@@ -18,7 +18,7 @@ use crate::codec::ReasonCode;
 impl Connection {
     /// The broker does what it must not: it is told, and the connection given up.
     pub(super) fn broken(&mut self, w: &mut Work<'_, '_>, code: ReasonCode, what: &str) {
-        let reason = format!("{} broke the protocol: {what}.", self.broker());
+        let reason = format!("{} violated the MQTT protocol: {what}.", self.broker());
         self.lost(w, &Failure::new(code, reason), Some(code));
     }
 
@@ -35,11 +35,12 @@ impl Connection {
                 return self.unanswered(w, "closed the connection before CONNACK");
             }
             Phase::Connecting if told.connected => {
-                return self.unanswered(w, &format!("went away before CONNACK ({why})"));
+                return self
+                    .unanswered(w, &format!("dropped the connection before CONNACK ({why})"));
             }
             Phase::Connecting => format!("{broker} cannot be reached: {why}."),
             _ if why.is_empty() => format!("{broker} closed the connection."),
-            _ => format!("{broker} went away: {why}."),
+            _ => format!("{broker} dropped the connection: {why}."),
         };
         self.accuse(w, None);
         self.lost(
@@ -52,7 +53,7 @@ impl Connection {
     /// The peer is there, and did this instead of CONNACK.
     pub(super) fn unanswered(&mut self, w: &mut Work<'_, '_>, what: &str) {
         let reason = format!(
-            "{} {what}: check that this is not its port for TLS, and that it supports MQTT 5.",
+            "{} {what}; check that the port is not a TLS port and that the broker supports MQTT 5.",
             self.broker()
         );
         let failure = Failure::new(ReasonCode::SERVER_UNAVAILABLE, reason);
@@ -196,7 +197,7 @@ impl Connection {
 
     /// Gives everything up at once: a handler panicked over this connection.
     pub(super) fn abandon(&mut self, w: &mut Work<'_, '_>) {
-        let reason = "A fault inside tidegate ended this connection; its log tells more.";
+        let reason = "An internal error in tidegate closed this connection; see its log.";
         let failure = Failure::new(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, reason);
         for key in self.stream_keys() {
             let Some(mut stream) = w.streams.remove(key) else {

@@ -26,7 +26,7 @@ event! {
 event! {
     /// The broker has not been connected for a while.
     pub struct ConnectionDown "binding.mqtt.connection.down" Warn
-        "broker still not connected after {seconds} s, {attempts} connections failed and {refused} calls refused: {reason}"
+        "broker still not connected after {seconds} s; {attempts} connections failed, {refused} calls refused: {reason}"
     {
         /// The broker as `host:port`.
         broker "broker": ByteString = ByteString::new(),
@@ -48,7 +48,7 @@ event! {
 event! {
     /// The broker is connected again.
     pub struct ConnectionRestored "binding.mqtt.connection.restored" Info
-        "broker {broker} connected again after {seconds} s, {attempts} connections failed and {refused} calls refused"
+        "broker {broker} connected again after {seconds} s; {attempts} connections failed, {refused} calls refused"
     {
         /// The broker as `host:port`.
         broker "broker": ByteString = ByteString::new(),
@@ -64,7 +64,7 @@ event! {
 event! {
     /// The broker closed a connection over something, which has a connection of its own from now on.
     pub struct Quarantined "binding.mqtt.quarantine.convicted" Warn
-        "'{topic}' goes over a connection of its own: the broker closed a connection over it, or over something like it"
+        "'{topic}' now uses a separate connection: the broker closed a connection because of it or of a similar packet"
     {
         /// The topic of publications, or the filter of subscriptions.
         topic "topic": ByteString = ByteString::new(),
@@ -75,7 +75,7 @@ event! {
     /// Something was under way when a connection was closed, and is tried once on a connection of its
     /// own.
     pub struct Suspected "binding.mqtt.quarantine.suspected" Debug
-        "'{topic}' goes over a connection of its own: it was under way when connections were closed"
+        "'{topic}' now uses a separate connection: it was in flight when the broker closed connections"
     {
         /// The topic of publications, or the filter of subscriptions.
         topic "topic": ByteString = ByteString::new(),
@@ -85,7 +85,7 @@ event! {
 event! {
     /// A subscriber did not take its messages, and was ended.
     pub struct SlowConsumer "binding.mqtt.subscriber.slow" Warn
-        "slow consumer: a subscriber of client '{client}' did not take its messages and was reset"
+        "slow consumer: a subscriber of client '{client}' did not read its messages and was reset"
     {
         /// The client identifier of its connection.
         client "client": ByteString = ByteString::new(),

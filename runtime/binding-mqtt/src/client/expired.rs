@@ -51,10 +51,9 @@ impl Connection {
                 if self.phase == Phase::Ready && self.in_flight >= self.granted.receive_maximum =>
             {
                 let most = self.granted.receive_maximum;
-                format!("did not acknowledge the messages sent before (Receive Maximum {most})")
-                    .into()
+                format!("did not acknowledge the earlier messages (Receive Maximum {most})").into()
             }
-            _ => self.missing("take the message"),
+            _ => self.missing("accept the message"),
         }
     }
 }

@@ -79,7 +79,7 @@ impl Granted {
             return Some(Failure::new(
                 ReasonCode::QOS_NOT_SUPPORTED,
                 format!(
-                    "{} takes messages up to QoS {most}, and this one has QoS {asked}.",
+                    "{} supports up to QoS {most}, but the message has QoS {asked}.",
                     broker()
                 ),
             ));
@@ -88,7 +88,7 @@ impl Granted {
             return Some(Failure::new(
                 ReasonCode::RETAIN_NOT_SUPPORTED,
                 format!(
-                    "{} does not retain messages; publish this one without it.",
+                    "{} does not support retained messages; publish without 'retain'.",
                     broker()
                 ),
             ));
@@ -105,14 +105,14 @@ impl Granted {
         if filter.is_shared() && !self.shared {
             return Some(Failure::new(
                 ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
-                format!("{} has no shared subscriptions.", broker()),
+                format!("{} does not support shared subscriptions.", broker()),
             ));
         }
         if filter.has_wildcards() && !self.wildcards {
             return Some(Failure::new(
                 ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
                 format!(
-                    "{} takes no wildcards; subscribe to single topics.",
+                    "{} does not support wildcard subscriptions; subscribe to single topics.",
                     broker()
                 ),
             ));

@@ -193,8 +193,8 @@ impl Connection {
             .partial
             .map_or(0, |since| w.cx.now().since(since).as_millis());
         let reason = format!(
-            "{} sent {length} bytes of a packet within {waited} ms and not the rest; the connection \
-             was closed.",
+            "{} sent only {length} bytes of a packet within {waited} ms; the connection was \
+             closed.",
             self.broker()
         );
         self.give_up_overdue(w, reason);

@@ -60,7 +60,7 @@ fn bytes_of(
 /// A packet of which every field was checked before, and that is smaller than any broker's limit.
 fn small(shared: &Shared, out: &mut Buffer, packet: &Packet) -> Bytes {
     bytes_of(shared, out, packet, None).unwrap_or_else(|error| {
-        tracing::error!("a packet cannot be written: {error}");
+        tracing::error!("cannot encode a packet: {error}");
         Bytes::new()
     })
 }

@@ -39,17 +39,17 @@ impl Answer {
         let (code, what) = match self.peer()? {
             Peer::Tls => (
                 ReasonCode::SERVER_UNAVAILABLE,
-                "answers with TLS, which tidegate does not support: use its port without TLS \
+                "answered with TLS, which tidegate does not support; use the port without TLS \
                  (usually 1883).",
             ),
             Peer::Http => (
                 ReasonCode::SERVER_UNAVAILABLE,
-                "answers with HTTP: use its port for MQTT over TCP (usually 1883).",
+                "answered with HTTP; use the port for MQTT over TCP (usually 1883).",
             ),
             Peer::Mqtt311 => (
                 ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
-                "supports only MQTT 3.1.1, and tidegate needs MQTT 5: enable MQTT 5 in it, or use \
-                 a broker that has it.",
+                "supports only MQTT 3.1.1, but tidegate requires MQTT 5; enable MQTT 5 in the broker \
+                 or use another broker.",
             ),
         };
         Some(Failure {

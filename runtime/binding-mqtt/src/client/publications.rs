@@ -147,7 +147,7 @@ impl Publication {
         self.received += data.payload.len() as u64;
         let gathering = if data.flags.is_init() {
             if self.gathering.is_some() {
-                let reason = "A message began before the one in front of it was whole.";
+                let reason = "A message began before the previous one was complete.";
                 let code = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
                 return Err(Failure::new(code, reason));
             }
@@ -166,7 +166,7 @@ impl Publication {
         } else if let Some(gathering) = &mut self.gathering {
             gathering
         } else {
-            let reason = "The parts of a message came without their first.";
+            let reason = "A part of a message was received without its first part.";
             return Err(Failure::new(
                 ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
                 reason,

@@ -53,8 +53,8 @@ impl Connection {
         };
         let delivery = publication.delivery();
         let reason = format!(
-            "{} takes messages slower than they are published: {limit} bytes already wait \
-             (maxPending).",
+            "{} reads messages slower than they are published: more than {limit} bytes are \
+             pending (maxPending).",
             self.broker()
         );
         self.fail(
@@ -251,7 +251,7 @@ impl Connection {
             _ => self.broken(
                 w,
                 ReasonCode::PROTOCOL_ERROR,
-                "a PUBACK for no message of QoS 1",
+                "PUBACK without a matching PUBLISH of QoS 1",
             ),
         }
     }
@@ -282,7 +282,7 @@ impl Connection {
                 self.broken(
                     w,
                     ReasonCode::PROTOCOL_ERROR,
-                    "a PUBREC for no message of QoS 2",
+                    "PUBREC without a matching PUBLISH of QoS 2",
                 );
             }
         }
@@ -312,7 +312,7 @@ impl Connection {
                 self.broken(
                     w,
                     ReasonCode::PROTOCOL_ERROR,
-                    "a PUBCOMP for no released message",
+                    "PUBCOMP without a matching PUBREL",
                 );
             }
         }
@@ -327,6 +327,6 @@ impl Connection {
 
 /// The engine is about to stop.
 pub(super) fn shutting_down() -> Failure {
-    let reason = "tidegate is shutting down.";
+    let reason = "The gateway is stopping.";
     Failure::new(ReasonCode::SERVER_SHUTTING_DOWN, reason)
 }

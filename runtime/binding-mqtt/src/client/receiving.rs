@@ -102,11 +102,11 @@ impl Connection {
             (Phase::Ready, Packet::Pingresp) => self.on_pong(w),
             (Phase::Ready, Packet::Disconnect(disconnect)) => self.on_disconnect(w, &disconnect),
             (phase, packet) => {
-                let when = match phase {
-                    Phase::Ready => "which a broker does not send now",
-                    _ => "before CONNACK",
+                let word = packet.packet_type().word();
+                let what = match phase {
+                    Phase::Ready => format!("unexpected {word}"),
+                    _ => format!("{word} before CONNACK"),
                 };
-                let what = format!("{} {when}", packet.packet_type().word());
                 self.broken(w, ReasonCode::PROTOCOL_ERROR, &what);
             }
         }
@@ -119,7 +119,7 @@ impl Connection {
             return self.lost(w, &failure, None);
         }
         if connack.session_present {
-            let what = "a session was resumed where a new one was asked for";
+            let what = "CONNACK with session present after a clean start";
             return self.broken(w, ReasonCode::PROTOCOL_ERROR, what);
         }
         let granted = Granted::new(w.shared.version, &connack.properties);
@@ -147,7 +147,7 @@ impl Connection {
     fn on_publish(&mut self, w: &mut Work<'_, '_>, publish: &Publish) {
         let packet_id = publish.packet_id;
         if publish.topic.is_empty() || publish.properties.topic_alias.is_some() {
-            let what = "a topic alias, of which none was granted";
+            let what = "PUBLISH with a topic alias, although Topic Alias Maximum is 0";
             return self.broken(w, ReasonCode::TOPIC_ALIAS_INVALID, what);
         }
         if self.counted.is_some() {
@@ -156,7 +156,7 @@ impl Connection {
         let repeated = publish.qos == 2 && self.received.contains(&packet_id);
         if publish.qos == 2 && !repeated {
             if self.received.len() >= w.shared.options.receive_maximum.size() {
-                let what = "more messages of QoS 2 than the receive maximum";
+                let what = "more unreleased QoS 2 messages than Receive Maximum";
                 return self.broken(w, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED, what);
             }
             self.received.insert(packet_id);
@@ -221,8 +221,8 @@ impl Connection {
             client: self.client_id.clone(),
         });
         let reason = format!(
-            "This subscriber is a slow consumer: more than {messages} messages or {bytes} bytes \
-             waited for it (queueMessages, queueBytes)."
+            "Slow consumer: the subscription was ended because {messages} messages or {bytes} bytes \
+             were waiting for it (queueMessages, queueBytes)."
         );
         let failure = Failure::new(ReasonCode::QUOTA_EXCEEDED, reason);
         self.fail(w, key, &failure, MqttDelivery::None);

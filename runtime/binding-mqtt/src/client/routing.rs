@@ -101,7 +101,7 @@ impl MqttClient {
         let limit = self.shared.options.max_connections.size();
         if self.connections.len() >= limit {
             let reason = format!(
-                "There are {limit} connections to the broker already, the limit (maxConnections)."
+                "Connection limit reached: {limit} connections to the broker (maxConnections)."
             );
             return Err(Failure::new(ReasonCode::QUOTA_EXCEEDED, reason));
         }

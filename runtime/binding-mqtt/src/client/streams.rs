@@ -153,7 +153,8 @@ impl Subscriber {
     pub(super) fn new(begin: MqttSubscribe, limit_max: NonZeroU16) -> Result<Self, Failure> {
         let count = begin.filters.len();
         if count == 0 || count > FILTERS {
-            let reason = format!("A subscription has 1 to {FILTERS} topic filters, not {count}.");
+            let reason =
+                format!("Invalid subscription: it has {count} topic filters; use 1 to {FILTERS}.");
             return Err(Failure::new(ReasonCode::QUOTA_EXCEEDED, reason));
         }
         let floor = begin.qos;
@@ -226,8 +227,8 @@ impl Subscriber {
             let filter = &one.wish.filter;
             if let Some(other) = kept.clone().find(|it| filter.overlaps(&it.wish.filter)) {
                 let reason = format!(
-                    "The broker grants no subscription identifiers, so the filters '{filter}' and \
-                     '{}' cannot be in one subscription; subscribe to them apart.",
+                    "The topic filters '{filter}' and '{}' overlap, which needs subscription identifiers, and \
+                     the broker does not support them; use a separate subscription for each.",
                     other.wish.filter
                 );
                 return Err(Failure::new(
@@ -405,7 +406,9 @@ impl Subscriber {
 fn check_limited(asked: &[Asked]) -> Result<(), Failure> {
     let [asked] = asked else {
         let count = asked.len();
-        let reason = format!("A subscription with a limit has one topic filter, not {count}.");
+        let reason = format!(
+            "Invalid subscription: a limit requires exactly one topic filter, not {count}."
+        );
         let code = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
         return Err(Failure::new(code, reason));
     };
@@ -413,7 +416,7 @@ fn check_limited(asked: &[Asked]) -> Result<(), Failure> {
         0 | 1 => Ok(()),
         qos => Err(Failure::new(
             ReasonCode::QOS_NOT_SUPPORTED,
-            format!("A subscription with a limit has QoS 0 or 1, not {qos}."),
+            format!("Invalid subscription: a limit requires QoS 0 or 1, not {qos}."),
         )),
     }
 }
@@ -429,18 +432,20 @@ fn ask(mut request: MqttTopicFilter, floor: u8) -> Result<Asked, Failure> {
         Ok(filter) => filter,
         Err(error) => {
             let shown: String = request.pattern.chars().take(200).collect();
-            let reason = format!("'{shown}' is no topic filter: {error}.");
+            let reason = format!("Invalid topic filter '{shown}': {error}.");
             return refused(ReasonCode::TOPIC_FILTER_INVALID, reason);
         }
     };
     if request.qos > 2 {
-        let reason = format!("There is no QoS {}; ask for 0, 1 or 2.", request.qos);
+        let reason = format!("Invalid QoS {}; use 0, 1 or 2.", request.qos);
         return refused(ReasonCode::QOS_NOT_SUPPORTED, reason);
     }
     let flags = request.flags;
     let no_local = flags.contains(MqttSubscribeFlags::NO_LOCAL);
     if no_local && filter.is_shared() {
-        let reason = format!("'{filter}' is a shared subscription, which cannot be 'no local'.");
+        let reason = format!(
+            "Invalid topic filter '{filter}': 'no local' is not allowed for a shared subscription."
+        );
         return refused(ReasonCode::PROTOCOL_ERROR, reason);
     }
     let wish = Wish {

@@ -17,8 +17,10 @@ const SHOWN: usize = 200;
 pub(super) fn check_client_id(client_id: &str) -> Result<(), Failure> {
     let reason = match Name::check(client_id) {
         Ok(()) => return Ok(()),
-        Err(NameError::Length) => format!("A clientId has at most {} bytes.", Name::MAX),
-        Err(NameError::Character(forbidden)) => format!("The clientId contains {forbidden}."),
+        Err(NameError::Length) => format!("Invalid clientId: use 1 to {} bytes.", Name::MAX),
+        Err(NameError::Character(forbidden)) => {
+            format!("Invalid clientId: it contains {forbidden}.")
+        }
     };
     Err(Failure::new(
         ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
@@ -30,7 +32,7 @@ pub(super) fn check_client_id(client_id: &str) -> Result<(), Failure> {
 pub(super) fn check_topic(topic: &str) -> Result<(), Failure> {
     check_name(topic).map_err(|error| {
         let shown: String = topic.chars().take(SHOWN).collect();
-        let reason = format!("'{shown}' is no topic to publish to: {error}.");
+        let reason = format!("Invalid topic '{shown}': {error}.");
         Failure::new(ReasonCode::TOPIC_NAME_INVALID, reason)
     })
 }
@@ -40,7 +42,7 @@ pub(super) fn check_properties(message: &MqttPublishData) -> Result<(), Failure>
     if let Some(topic) = &message.response_topic {
         check_name(topic).map_err(|error| {
             let shown: String = topic.chars().take(SHOWN).collect();
-            let reason = format!("'{shown}' is no topic for a response: {error}.");
+            let reason = format!("Invalid response topic '{shown}': {error}.");
             Failure::new(ReasonCode::TOPIC_NAME_INVALID, reason)
         })?;
     }

@@ -39,8 +39,8 @@ impl Connection {
             .map(|(_, wish)| self.subscriptions.fits(wish, identifiers));
         let fit = fits.max().unwrap_or(Fit::Here);
         if fit == Fit::Never {
-            let reason = "Another stream of this client takes the client's own messages for this \
-                          filter, so it cannot be subscribed to without them.";
+            let reason = "Another stream of this client has subscribed to this filter without \
+                          'no local', so it cannot be set here.";
             let failure = Failure::new(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, reason);
             return self.fail(w, key, &failure, MqttDelivery::None);
         }
@@ -84,12 +84,14 @@ impl Connection {
         let quota = |reason: String| Failure::new(ReasonCode::QUOTA_EXCEEDED, reason);
         if self.outbound.len() > limit {
             let broker = self.broker();
-            return Err(quota(format!("{broker} does not read what it is sent.")));
+            return Err(quota(format!(
+                "{broker} does not read from the connection (maxPending)."
+            )));
         }
         let Some(packet_id) = self.expect(w.cx, w.shared, Pending::SubAck { identifier }) else {
             let broker = self.broker();
             return Err(quota(format!(
-                "{broker} owes 65535 acknowledgements; no more can be asked of it."
+                "All packet identifiers are in use: {broker} has not acknowledged 65535 packets."
             )));
         };
         let (identifiers, limit) = (self.granted.identifiers, self.granted.packet_size);
@@ -142,11 +144,15 @@ impl Connection {
     /// SUBACK
     pub(super) fn on_suback(&mut self, w: &mut Work<'_, '_>, suback: &Suback) {
         let Some(Pending::SubAck { identifier }) = self.ids.get_mut(suback.packet_id) else {
-            return self.broken(w, ReasonCode::PROTOCOL_ERROR, "a SUBACK for no SUBSCRIBE");
+            return self.broken(
+                w,
+                ReasonCode::PROTOCOL_ERROR,
+                "SUBACK without a matching SUBSCRIBE",
+            );
         };
         let identifier = *identifier;
         let [reason] = suback.reasons.as_slice() else {
-            let what = "a SUBACK with another number of reason codes than filters";
+            let what = "SUBACK with a different number of reason codes than topic filters";
             return self.broken(w, ReasonCode::PROTOCOL_ERROR, what);
         };
         self.ids.release(suback.packet_id);
@@ -174,7 +180,7 @@ impl Connection {
             _ => self.broken(
                 w,
                 ReasonCode::PROTOCOL_ERROR,
-                "an UNSUBACK for no UNSUBSCRIBE",
+                "UNSUBACK without a matching UNSUBSCRIBE",
             ),
         }
     }

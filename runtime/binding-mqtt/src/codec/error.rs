@@ -24,7 +24,7 @@ pub enum DecodeFault {
     #[error("{0}")]
     Protocol(&'static str),
     /// It is larger than is taken.
-    #[error("it is {size} bytes long and at most {limit} are taken")]
+    #[error("packet size {size} exceeds the limit of {limit} bytes")]
     TooLarge {
         /// Its size in bytes.
         size: usize,
@@ -48,10 +48,10 @@ impl DecodeError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EncodeError {
     /// A string or binary field is longer than its length can tell.
-    #[error("a field of {0} bytes is longer than the 65,535 that MQTT can express")]
+    #[error("a field of {0} bytes exceeds the MQTT limit of 65,535 bytes")]
     FieldTooLong(usize),
     /// The packet is larger than the peer takes, or than MQTT can express.
-    #[error("the packet is {size} bytes long and at most {limit} are taken")]
+    #[error("packet size {size} exceeds the limit of {limit} bytes")]
     TooLarge {
         /// Its size in bytes.
         size: usize,

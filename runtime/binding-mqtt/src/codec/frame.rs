@@ -120,13 +120,10 @@ impl Decoder {
         };
         let packet = PacketType::from_number(first >> 4)
             .filter(|packet| *packet != PacketType::Auth || self.version == Version::V5)
-            .ok_or_else(|| malformed(None, "its type is reserved"))?;
+            .ok_or_else(|| malformed(None, "reserved packet type"))?;
         let flags = first & 0x0F;
         if packet != PacketType::Publish && flags != packet.reserved_flags() {
-            return Err(malformed(
-                Some(packet),
-                "its reserved flags are set otherwise",
-            ));
+            return Err(malformed(Some(packet), "invalid flags in the fixed header"));
         }
         match varint(length).map_err(|fault| DecodeError {
             packet: Some(packet),
@@ -164,7 +161,7 @@ impl Decoder {
 
     /// How many bytes of a PUBLISH lie in front of its payload.
     fn publish_head(&self, header: &FixedHeader) -> Result<usize, DecodeFault> {
-        const BEYOND: DecodeFault = DecodeFault::Malformed("a length reaches beyond its end");
+        const BEYOND: DecodeFault = DecodeFault::Malformed("a length exceeds the packet");
         let peek = |at: usize| {
             self.peek(at)
                 .filter(|_| at < header.remaining)

@@ -46,9 +46,7 @@ impl Property {
                 })
             }
             _ => {
-                return Err(DecodeFault::Malformed(
-                    "there is no property of this number",
-                ));
+                return Err(DecodeFault::Malformed("unknown property identifier"));
             }
         })
     }
@@ -56,12 +54,16 @@ impl Property {
     /// Ranges that hold for a property wherever it occurs.
     fn check(&self) -> Result<(), DecodeFault> {
         let wrong = match self {
-            Self::Byte(_, value) if *value > 1 => "a property that is 0 or 1 is something else",
+            Self::Byte(_, value) if *value > 1 => {
+                "a property that must be 0 or 1 has another value"
+            }
             Self::Two(0x21, 0) => "a Receive Maximum of 0",
             Self::Two(0x23, 0) => "a Topic Alias of 0",
             Self::Four(0x27, 0) => "a Maximum Packet Size of 0",
             Self::Varint(_, 0) => "a Subscription Identifier of 0",
-            Self::Text(0x08, topic) if !is_topic_name(topic) => "a Response Topic with a wildcard",
+            Self::Text(0x08, topic) if !is_topic_name(topic) => {
+                "Response Topic contains a wildcard"
+            }
             _ => return Ok(()),
         };
         Err(DecodeFault::Protocol(wrong))
@@ -155,8 +157,8 @@ pub(super) trait Properties: Default {
             let property = Property::read(&mut block)?;
             property.check()?;
             properties.take(property).map_err(|refused| match refused {
-                Refused::Foreign => DecodeFault::Malformed("a property that does not belong here"),
-                Refused::Twice => DecodeFault::Protocol("a property that occurs twice"),
+                Refused::Foreign => DecodeFault::Malformed("property not allowed in this packet"),
+                Refused::Twice => DecodeFault::Protocol("duplicate property"),
             })?;
         }
         Ok(properties)

@@ -5,7 +5,7 @@ use bytestring::ByteString;
 
 use super::error::DecodeFault;
 
-const SHORT: DecodeFault = DecodeFault::Malformed("it ends in the middle of a field");
+const SHORT: DecodeFault = DecodeFault::Malformed("the packet ends within a field");
 
 /// What is left of a packet.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ impl Reader {
     /// The next bytes as a packet of their own.
     pub(super) fn take(&mut self, length: usize) -> Result<Self, DecodeFault> {
         if length > self.0.len() {
-            return Err(DecodeFault::Malformed("a length reaches beyond its end"));
+            return Err(DecodeFault::Malformed("a length exceeds the packet"));
         }
         Ok(Self(self.0.split_to(length)))
     }
@@ -81,7 +81,7 @@ impl Reader {
             Ok(())
         } else {
             Err(DecodeFault::Malformed(
-                "more bytes than the packet has fields",
+                "trailing bytes after the last field",
             ))
         }
     }
@@ -95,13 +95,15 @@ pub(super) fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeFault> 
         if byte & 0x80 == 0 {
             if index > 0 && *byte == 0 {
                 return Err(DecodeFault::Malformed(
-                    "a length in a longer form than it needs",
+                    "a variable byte integer is not in its shortest form",
                 ));
             }
             return Ok(Some((value, index + 1)));
         }
         if index == 3 {
-            return Err(DecodeFault::Malformed("a length of more than four bytes"));
+            return Err(DecodeFault::Malformed(
+                "a variable byte integer exceeds four bytes",
+            ));
         }
     }
     Ok(None)

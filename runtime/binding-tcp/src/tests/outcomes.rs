@@ -67,7 +67,10 @@ async fn a_peer_that_does_not_answer_is_given_up() {
     slow.connect_timeout = 50;
     let mut house = House::with(slow);
     let told = refused(&mut house, &address.to_string()).await;
-    assert_eq!(told.reason.to_string(), "no answer within 50 ms");
+    assert_eq!(
+        told.reason.to_string(),
+        "no answer within 50 ms (connectTimeout)"
+    );
     house.finish().await;
 }
 
@@ -206,7 +209,7 @@ async fn a_peer_that_resets_aborts_the_reply_with_the_reason() {
     drop(socket);
     let told = BytesReset {
         remote: address.to_string().into(),
-        reason: "the connection was reset".into(),
+        reason: "connection reset".into(),
         connected: true,
     };
     let frames = [

@@ -36,7 +36,7 @@ fn exhaustion_is_logged_when_it_begins_and_when_it_is_over() {
     // The broker cannot be reached now, and that is told, but not logged as another exhaustion.
     // (The first calls may still hear of the attempt at the start.)
     let mut told = std::iter::repeat_with(|| client.publish());
-    let exhausted = |told: &String| told.contains("no file descriptor is left");
+    let exhausted = |told: &String| told.contains("no free file descriptor");
     assert!(told.any(|told| exhausted(&told)));
     for told in told.take(3) {
         assert!(exhausted(&told), "{told}");

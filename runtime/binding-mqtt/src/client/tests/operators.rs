@@ -91,7 +91,7 @@ fn links_that_are_cut_are_no_reason_to_warn_of_packets() {
             house.connections()[0]
         };
         house.published(bytes);
-        house.break_off(bytes, "the connection was reset");
+        house.break_off(bytes, "connection reset");
         house.seen(publish);
         house.advance(5_000);
     }
@@ -159,7 +159,7 @@ fn what_happens_is_counted_once() {
     );
     house.cancel(subscriber);
     house.unsubscribed(bytes);
-    house.break_off(bytes, "the connection was reset");
+    house.break_off(bytes, "connection reset");
     house.seen(unconfirmed);
     let late = house.publish("c", 1, "1");
     let bytes = house.opened();
@@ -206,7 +206,7 @@ fn a_call_can_be_followed_by_its_trace() {
     let puback = ack(first.packet_id, ReasonCode::SUCCESS);
     house.broker(bytes, &Packet::Puback(puback));
     house.seen(done);
-    house.break_off(bytes, "the connection was reset");
+    house.break_off(bytes, "connection reset");
     house.seen(lost);
     let worker = &mut house.rig.worker;
     let events: Vec<_> = std::iter::from_fn(|| worker.poll_event()).collect();
@@ -222,7 +222,7 @@ fn a_call_can_be_followed_by_its_trace() {
     assert!(
         reset
             .message
-            .contains("went away: the connection was reset"),
+            .contains("dropped the connection: connection reset"),
         "{}",
         reset.message
     );
