@@ -28,7 +28,7 @@ use super::link::{Attempt, ClientHash, Link};
 use super::meters::Counts;
 use super::options::Options;
 use super::outbound::Outbound;
-use super::overdue::Owed;
+use super::overdue::Watchdog;
 use super::packet_ids::PacketIds;
 use super::packets;
 use super::peer::Answer;
@@ -58,15 +58,15 @@ pub(super) struct Shared {
 }
 
 /// What a connection works with, beside itself.
-pub(super) struct Work<'a, 'e> {
+pub(super) struct Env<'a, 'e> {
     pub(super) cx: &'a mut Context<'e>,
     pub(super) streams: &'a mut Streams,
     pub(super) shared: &'a mut Shared,
 }
 
-impl Work<'_, '_> {
+impl Env<'_, '_> {
     /// The engine stops: a stream is to be answered by then, if its own deadline is not earlier.
-    pub(super) fn hasten(&mut self, key: usize) {
+    pub(super) fn cap_deadline(&mut self, key: usize) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
         };
@@ -164,13 +164,13 @@ pub(super) struct Connection {
     pub(super) received: BTreeSet<u16>,
     pub(super) granted: Granted,
     pub(super) keep_alive: KeepAlive,
-    pub(super) owed: Owed,
+    pub(super) watchdog: Watchdog,
     /// The client identifier, as the link knows it.
     pub(super) identity: ClientHash,
     /// The attempt to connect that is under way.
     pub(super) attempt: Option<Attempt>,
     /// It waits for its turn to connect.
-    pub(super) in_line: bool,
+    pub(super) queued: bool,
     /// When the broker accepted it.
     pub(super) up_since: Time,
     /// Names what belongs to its client.
@@ -224,10 +224,10 @@ impl Connection {
             received: BTreeSet::new(),
             granted: Granted::default(),
             keep_alive: KeepAlive::default(),
-            owed: Owed::default(),
+            watchdog: Watchdog::default(),
             identity,
             attempt: None,
-            in_line: false,
+            queued: false,
             up_since: Time::START,
             streams: BTreeSet::new(),
             sessions: 0,
@@ -239,8 +239,8 @@ impl Connection {
 
     /// A stream of the connection was accepted or moved here: it is served now, or makes the
     /// connection be made.
-    pub(super) fn add(&mut self, w: &mut Work<'_, '_>, key: usize) {
-        let Some(stream) = w.streams.get_mut(key) else {
+    pub(super) fn add(&mut self, env: &mut Env<'_, '_>, key: usize) {
+        let Some(stream) = env.streams.get_mut(key) else {
             return;
         };
         stream.connection = self.key;
@@ -251,37 +251,37 @@ impl Connection {
         }
         match self.phase {
             Phase::Ready => {
-                self.clear_phase_timer(w.cx);
-                self.serve(w, key);
+                self.clear_phase_timer(env.cx);
+                self.serve(env, key);
             }
-            Phase::Down => self.wake(w, key),
+            Phase::Down => self.wake(env, key),
             Phase::Connecting | Phase::Closing => {}
         }
     }
 
     /// The connection is ready, and so is this stream to be served.
-    pub(super) fn serve(&mut self, w: &mut Work<'_, '_>, key: usize) {
-        match w.streams.get(key).map(|stream| &stream.kind) {
-            Some(Kind::Session(session)) if !session.accepted => self.accept_session(w, key),
-            Some(Kind::Subscribe(_)) => self.place(w, key),
+    pub(super) fn serve(&mut self, env: &mut Env<'_, '_>, key: usize) {
+        match env.streams.get(key).map(|stream| &stream.kind) {
+            Some(Kind::Session(session)) if !session.accepted => self.accept_session(env, key),
+            Some(Kind::Subscribe(_)) => self.place(env, key),
             _ => {}
         }
     }
 
-    fn accept_session(&mut self, w: &mut Work<'_, '_>, key: usize) {
-        let Some(stream) = w.streams.get_mut(key) else {
+    fn accept_session(&mut self, env: &mut Env<'_, '_>, key: usize) {
+        let Some(stream) = env.streams.get_mut(key) else {
             return;
         };
         if let Kind::Session(session) = &mut stream.kind {
             session.accepted = true;
-            stream.clear_deadline(w.cx);
+            stream.clear_deadline(env.cx);
             let begin: BeginEx = self.granted.session(self.client_id.clone()).into();
-            w.cx.send(stream.id, Frame::begin(begin));
+            env.cx.send(stream.id, Frame::begin(begin));
         }
     }
 
     /// Forgets all that belongs to one byte stream.
-    pub(super) fn start_anew(&mut self, shared: &Shared) {
+    pub(super) fn reset_state(&mut self, shared: &Shared) {
         self.decoder = packets::decoder(shared);
         self.answer = Answer::default();
         self.unread = 0;
@@ -292,7 +292,7 @@ impl Connection {
         self.subscriptions = Subscriptions::default();
         self.received.clear();
         self.granted = Granted::default();
-        self.owed.start_anew();
+        self.watchdog.reset_state();
         self.recent = Recent::default();
         self.trial = None;
         self.tried = None;
@@ -324,38 +324,38 @@ impl Connection {
     }
 
     /// There is credit on the byte stream.
-    pub(super) fn on_window(&mut self, w: &mut Work<'_, '_>, bytes: StreamId) {
-        self.outbound.flush(w.cx, bytes);
+    pub(super) fn on_window(&mut self, env: &mut Env<'_, '_>, bytes: StreamId) {
+        self.outbound.flush(env.cx, bytes);
         if self.phase == Phase::Closing {
-            self.outbound.end(w.cx, bytes);
+            self.outbound.end(env.cx, bytes);
         } else {
-            self.keep_alive.sent(w.cx.now());
-            self.on_written(w);
+            self.keep_alive.sent(env.cx.now());
+            self.on_written(env);
         }
     }
 
     /// A timer has fired.
-    pub(super) fn on_timer(&mut self, w: &mut Work<'_, '_>, kind: u32) {
+    pub(super) fn on_timer(&mut self, env: &mut Env<'_, '_>, kind: u32) {
         match kind {
             KEEP_ALIVE_TIMER => {
                 self.keep_alive_timer = None;
-                self.pulse(w);
+                self.pulse(env);
             }
-            OVERDUE_TIMER => self.look_for_overdue(w),
+            OVERDUE_TIMER => self.check_overdue(env),
             _ => {
                 self.phase_timer = None;
-                self.phase_over(w);
+                self.phase_timer_fired(env);
             }
         }
     }
 
-    fn pulse(&mut self, w: &mut Work<'_, '_>) {
+    fn pulse(&mut self, env: &mut Env<'_, '_>) {
         // A large packet on its way is no silence either.
-        let excused = self.unread > 0 || self.is_receiving(w);
-        let next = match self.keep_alive.pulse(w.cx.now(), excused) {
+        let excused = self.unread > 0 || self.is_receiving(env);
+        let next = match self.keep_alive.pulse(env.cx.now(), excused) {
             Pulse::Wait(next) => next,
             Pulse::Ask(next) => {
-                self.ping(w);
+                self.ping(env);
                 next
             }
             Pulse::Dead => {
@@ -365,57 +365,57 @@ impl Connection {
                 );
                 let failure = Failure::new(ReasonCode::KEEP_ALIVE_TIMEOUT, reason);
                 // *Keep Alive timeout* is for the broker alone to say (3.14.2.1).
-                return self.lost(w, &failure, Some(ReasonCode::UNSPECIFIED_ERROR));
+                return self.lost(env, &failure, Some(ReasonCode::UNSPECIFIED_ERROR));
             }
         };
-        self.set_keep_alive_timer(w.cx, Some(next));
+        self.set_keep_alive_timer(env.cx, Some(next));
     }
 
-    fn phase_over(&mut self, w: &mut Work<'_, '_>) {
+    fn phase_timer_fired(&mut self, env: &mut Env<'_, '_>) {
         match self.phase {
-            Phase::Down => self.go(w),
+            Phase::Down => self.on_turn(env),
             Phase::Connecting => {
-                let within = w.shared.options.connect_timeout.get();
+                let within = env.shared.options.connect_timeout.get();
                 let what = format!("did not answer CONNECT within {within} ms");
-                self.unanswered(w, &what);
+                self.unanswered(env, &what);
             }
-            Phase::Ready => self.close(w),
-            Phase::Closing => self.drop_bytes(w, None),
+            Phase::Ready => self.close(env),
+            Phase::Closing => self.close_bytes(env, None),
         }
     }
 
     /// Brings the connection to rest after whatever happened: reads, writes and closes what is due.
     /// Whether it is still there.
-    pub(super) fn settle(&mut self, w: &mut Work<'_, '_>) -> bool {
+    pub(super) fn settle(&mut self, env: &mut Env<'_, '_>) -> bool {
         if self.phase == Phase::Ready {
-            self.read(w);
+            self.read(env);
         }
         if self.phase == Phase::Ready {
-            self.subscribe(w);
-            self.pump(w);
+            self.subscribe(env);
+            self.publish_waiting(env);
         }
         let lasting = matches!(self.purpose, Purpose::All | Purpose::Quarantine);
-        let unwanted = !lasting || w.cx.stopping() || self.had_session;
+        let unwanted = !lasting || env.cx.stopping() || self.had_session;
         let empty = self.streams.is_empty() && self.moving.is_empty();
         match self.phase {
             Phase::Ready if empty && unwanted => {
-                self.clear_phase_timer(w.cx);
-                self.close(w);
+                self.clear_phase_timer(env.cx);
+                self.close(env);
                 true
             }
             Phase::Ready if empty => {
                 if self.phase_timer.is_none() {
-                    let idle = Duration::from_millis(w.shared.options.idle_timeout.get());
-                    self.set_phase_timer(w.cx, idle, "the end of an idle connection");
+                    let idle = Duration::from_millis(env.shared.options.idle_timeout.get());
+                    self.set_phase_timer(env.cx, idle, "the end of an idle connection");
                 }
                 true
             }
             Phase::Connecting if empty && unwanted => {
-                self.drop_bytes(w, None);
+                self.close_bytes(env, None);
                 false
             }
             Phase::Down if empty => {
-                self.clear_phase_timer(w.cx);
+                self.clear_phase_timer(env.cx);
                 false
             }
             Phase::Closing => self.bytes.is_some(),

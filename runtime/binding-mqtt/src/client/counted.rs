@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use tidegate_engine::StreamId;
 use tidegate_engine::streams::{EndEx, Pooled};
 
-use super::connection::{Connection, Work};
+use super::connection::{Connection, Env};
 use super::packets;
 use super::streams::{Streams, Subscriber};
 use crate::codec::{Publish, ReasonCode};
@@ -77,34 +77,34 @@ pub(super) fn taken(end: Option<Pooled<EndEx>>) -> usize {
 
 impl Connection {
     /// A message for the stream that counts.
-    pub(super) fn on_counted(&mut self, w: &mut Work<'_, '_>, publish: &Publish) {
+    pub(super) fn on_counted(&mut self, env: &mut Env<'_, '_>, publish: &Publish) {
         if publish.qos == 2 {
             let what = "PUBLISH with QoS 2 for a subscription with QoS 1";
-            return self.broken(w, ReasonCode::PROTOCOL_ERROR, what);
+            return self.protocol_error(env, ReasonCode::PROTOCOL_ERROR, what);
         }
         let over = self.counted.as_ref().is_none_or(Counted::is_over);
-        if over || !self.deliver(w, publish) {
+        if over || !self.deliver(env, publish) {
             return;
         }
-        w.shared.counts.consumed += 1;
+        env.shared.counts.consumed += 1;
         if let Some(counted) = &mut self.counted {
             counted.delivered.push(publish.packet_id);
         }
-        self.complete_if_full(w);
+        self.complete_if_full(env);
     }
 
     /// Once the last message has come, the broker is asked for no more, and the reply ends.
-    pub(super) fn complete_if_full(&mut self, w: &mut Work<'_, '_>) {
+    pub(super) fn complete_if_full(&mut self, env: &mut Env<'_, '_>) {
         if self.counted.as_ref().is_some_and(Counted::is_full) {
-            self.ask_no_more(w);
-            self.complete(w);
+            self.request_unsubscribe(env);
+            self.complete(env);
         }
     }
 
     /// Asks the broker for no more, unless it was, or has not granted anything yet.
-    pub(super) fn ask_no_more(&mut self, w: &mut Work<'_, '_>) {
+    pub(super) fn request_unsubscribe(&mut self, env: &mut Env<'_, '_>) {
         let (Some(counted), Some((_, subscriber))) =
-            (&mut self.counted, counting(&self.streams, w.streams))
+            (&mut self.counted, counting(&self.streams, env.streams))
         else {
             return;
         };
@@ -113,34 +113,37 @@ impl Connection {
         }
         counted.unsubscribed = true;
         // What is on its way still has to find its stream: the subscription stays in the table.
-        let filter = subscriber.all().next().map(|(_, wish)| wish.filter.text());
+        let filter = subscriber
+            .all()
+            .next()
+            .map(|(_, request)| request.filter.text());
         if let Some(filter) = filter {
-            self.send_unsubscribe(w, filter);
+            self.send_unsubscribe(env, filter);
         }
     }
 
     /// Nothing more comes: the reply ends behind what there is.
-    pub(super) fn complete(&mut self, w: &mut Work<'_, '_>) {
+    pub(super) fn complete(&mut self, env: &mut Env<'_, '_>) {
         if let Some(counted) = &mut self.counted
-            && let Some((id, subscriber)) = counting(&self.streams, w.streams)
+            && let Some((id, subscriber)) = counting(&self.streams, env.streams)
         {
             counted.complete = true;
             subscriber.complete = true;
-            subscriber.flush(w.cx, id);
+            subscriber.flush(env.cx, id);
         }
     }
 
     /// The caller of a subscription ends it, having taken the first `taken` messages.
-    pub(super) fn leave_having_taken(&mut self, w: &mut Work<'_, '_>, key: usize, taken: usize) {
-        self.leave(w, key, None);
+    pub(super) fn end_subscription(&mut self, env: &mut Env<'_, '_>, key: usize, taken: usize) {
+        self.remove_stream(env, key, None);
         let Some(counted) = &mut self.counted else {
             return;
         };
         let delivered = std::mem::take(&mut counted.delivered);
         let acknowledged = delivered.into_iter().take(taken).filter(|id| *id != 0);
         for packet_id in acknowledged {
-            let puback = packets::puback(w.shared, &mut self.packets, packet_id);
-            self.send(w.cx, [puback]);
+            let puback = packets::puback(env.shared, &mut self.packets, packet_id);
+            self.send(env.cx, [puback]);
         }
     }
 }

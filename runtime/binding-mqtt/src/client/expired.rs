@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
-use super::connection::{Connection, Phase, Work};
+use super::connection::{Connection, Env, Phase};
 use super::failure::Failure;
 use super::publications::Publication;
 use super::streams::Kind;
@@ -16,11 +16,11 @@ use crate::codec::ReasonCode;
 
 impl Connection {
     /// The stream's deadline has passed. It has none any more once it is accepted.
-    pub(super) fn expire(&mut self, w: &mut Work<'_, '_>, key: usize) {
-        let Some(stream) = w.streams.get(key) else {
+    pub(super) fn expire(&mut self, env: &mut Env<'_, '_>, key: usize) {
+        let Some(stream) = env.streams.get(key) else {
             return;
         };
-        let after = w.cx.now().since(stream.opened).as_millis();
+        let after = env.cx.now().since(stream.opened).as_millis();
         let (missing, delivery) = match &stream.kind {
             Kind::Session(_) => (self.missing("open the session"), MqttDelivery::None),
             Kind::Subscribe(_) => {
@@ -31,7 +31,7 @@ impl Connection {
         };
         let reason = format!("{} {missing} within {after} ms.", self.broker());
         let failure = Failure::new(ReasonCode::UNSPECIFIED_ERROR, reason);
-        self.fail(w, key, &failure, delivery);
+        self.fail(env, key, &failure, delivery);
     }
 
     /// What the broker has not done.

@@ -15,7 +15,7 @@ pub(super) struct Failure {
     /// The broker refused who we are or what we speak: asking again at once is of no use.
     pub(super) denied: bool,
     /// It is this side that could not, and not the broker.
-    pub(super) ours: bool,
+    pub(super) is_local: bool,
 }
 
 impl Failure {
@@ -24,21 +24,21 @@ impl Failure {
             code,
             reason: reason.into(),
             denied: false,
-            ours: false,
+            is_local: false,
         }
     }
 
     /// There is no room for what was to be opened here.
-    pub(super) fn our_own(reason: String) -> Self {
+    pub(super) fn local(reason: String) -> Self {
         Self {
-            ours: true,
+            is_local: true,
             ..Self::new(ReasonCode::QUOTA_EXCEEDED, reason)
         }
     }
 
     /// The broker refused CONNECT.
-    pub(super) fn refused(broker: &str, code: ReasonCode, told: Option<&str>) -> Self {
-        let why = told_with(code, told);
+    pub(super) fn refused(broker: &str, code: ReasonCode, reason_string: Option<&str>) -> Self {
+        let why = describe_reason(code, reason_string);
         let denied = matches!(
             code,
             ReasonCode::UNSUPPORTED_PROTOCOL_VERSION
@@ -64,7 +64,7 @@ impl Failure {
     }
 
     /// Whether it concerns one client identifier alone, and not whoever else connects.
-    pub(super) const fn is_of_its_identifier(&self) -> bool {
+    pub(super) const fn concerns_client_id(&self) -> bool {
         matches!(
             self.code,
             ReasonCode::CLIENT_IDENTIFIER_NOT_VALID | ReasonCode::SESSION_TAKEN_OVER
@@ -81,7 +81,7 @@ impl Failure {
         }
     }
 
-    /// What the stream is told.
+    /// What the stream is reason_string.
     pub(super) fn reset(&self, delivery: MqttDelivery) -> ResetEx {
         MqttReset {
             reason_code: self.code.0,
@@ -93,13 +93,17 @@ impl Failure {
 }
 
 /// A reason code in words, with what the broker has to say about it.
-pub(super) fn told_with(code: ReasonCode, told: Option<&str>) -> String {
+pub(super) fn describe_reason(code: ReasonCode, reason_string: Option<&str>) -> String {
     let ReasonCode(number) = code;
-    match told {
-        Some(told) if !told.is_empty() => {
+    match reason_string {
+        Some(reason_string) if !reason_string.is_empty() => {
             // What a broker says ends up in front of people and models: no more than a sentence.
-            let told: String = told.chars().filter(|c| !c.is_control()).take(300).collect();
-            format!("{code} (0x{number:02X}, \"{told}\")")
+            let reason_string: String = reason_string
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(300)
+                .collect();
+            format!("{code} (0x{number:02X}, \"{reason_string}\")")
         }
         _ => format!("{code} (0x{number:02X})"),
     }

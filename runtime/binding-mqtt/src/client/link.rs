@@ -40,13 +40,13 @@ pub(super) struct Attempt {
 /// Whether a connection may be made now.
 #[derive(Debug)]
 pub(super) enum Admission {
-    Go(Attempt),
+    Connect(Attempt),
     /// Others are being made; it waits for its turn.
-    Wait,
+    Queue,
     /// All attempts are held off.
-    Held(Failure),
+    HeldOff(Failure),
     /// Attempts with this client identifier are held off until then.
-    Kept(Failure, Time),
+    ClientHeldOff(Failure, Time),
 }
 
 /// A client identifier as records know it.
@@ -68,11 +68,11 @@ pub(super) struct Link {
     pub(super) remote: ByteString,
     hold_off: HoldOff,
     round: u64,
-    under_way: usize,
+    in_progress: usize,
     /// The connections that wait for their turn.
     queue: VecDeque<usize>,
     /// An attempt has failed, and those that wait are to be told.
-    news: bool,
+    failure_pending: bool,
     timer: Option<TimerId>,
     records: BTreeMap<ClientHash, Record>,
     outage: Outage,
@@ -85,19 +85,19 @@ impl Link {
         if let Some(hold_off) = record
             && let (Some(why), Some(until)) = (hold_off.refusal(now), hold_off.until(now))
         {
-            return Admission::Kept(why, until);
+            return Admission::ClientHeldOff(why, until);
         }
         if let Some(why) = self.hold_off.refusal(now) {
-            return Admission::Held(why);
+            return Admission::HeldOff(why);
         }
-        if self.under_way >= self.room() {
-            return Admission::Wait;
+        if self.in_progress >= self.capacity() {
+            return Admission::Queue;
         }
-        self.under_way += 1;
-        Admission::Go(Attempt { round: self.round })
+        self.in_progress += 1;
+        Admission::Connect(Attempt { round: self.round })
     }
 
-    const fn room(&self) -> usize {
+    const fn capacity(&self) -> usize {
         if self.hold_off.has_failed() {
             1
         } else {
@@ -107,7 +107,7 @@ impl Link {
 
     /// The broker has accepted a connection.
     pub(super) fn connected(&mut self, cx: &mut Context<'_>, attempt: Attempt) {
-        self.dropped(attempt);
+        self.finish_attempt(attempt);
         self.reached();
         self.outage.over(cx, &self.remote);
     }
@@ -127,11 +127,11 @@ impl Link {
         why: &Failure,
     ) {
         let round = attempt.round;
-        self.dropped(attempt);
+        self.finish_attempt(attempt);
         if round == self.round {
             self.round += 1;
             self.hold_off.failed(cx, options, why);
-            self.news = true;
+            self.failure_pending = true;
         }
     }
 
@@ -145,8 +145,8 @@ impl Link {
         identity: ClientHash,
         why: &Failure,
     ) {
-        self.dropped(attempt);
-        if why.is_of_its_identifier() {
+        self.finish_attempt(attempt);
+        if why.concerns_client_id() {
             self.reached();
         }
         let record = self.record(cx.now(), options, identity);
@@ -156,7 +156,7 @@ impl Link {
 
     /// A connection with so many streams is lost, or could not be made: operators are told where it
     /// is news.
-    pub(super) fn tell_lost(&mut self, cx: &mut Context<'_>, why: &Failure, streams: usize) {
+    pub(super) fn report_lost(&mut self, cx: &mut Context<'_>, why: &Failure, streams: usize) {
         let loss = Loss {
             broker: &self.remote,
             why,
@@ -177,7 +177,7 @@ impl Link {
     }
 
     /// A stream was refused because attempts are held off.
-    pub(super) fn tell_refused(&mut self, cx: &mut Context<'_>, why: &Failure) {
+    pub(super) fn report_refused(&mut self, cx: &mut Context<'_>, why: &Failure) {
         let last = Loss {
             broker: &self.remote,
             why,
@@ -188,8 +188,8 @@ impl Link {
     }
 
     /// An attempt was given up before anything became of it.
-    pub(super) fn dropped(&mut self, _attempt: Attempt) {
-        self.under_way = self.under_way.saturating_sub(1);
+    pub(super) fn finish_attempt(&mut self, _attempt: Attempt) {
+        self.in_progress = self.in_progress.saturating_sub(1);
     }
 
     /// A connection that the broker had accepted is lost; whether it may be opened again at once.
@@ -225,23 +225,23 @@ impl Link {
     }
 
     /// A connection waits for its turn, or for the end of the hold-off.
-    pub(super) fn line_up(&mut self, key: usize) {
+    pub(super) fn enqueue(&mut self, key: usize) {
         self.queue.push_back(key);
     }
 
     /// A connection that waited does so no more.
-    pub(super) fn step_out(&mut self, key: usize) {
+    pub(super) fn dequeue(&mut self, key: usize) {
         self.queue.retain(|other| *other != key);
     }
 
     /// Whether nobody waits and nothing is to be told.
     pub(super) fn is_quiet(&self) -> bool {
-        self.queue.is_empty() && !self.news && self.timer.is_none()
+        self.queue.is_empty() && !self.failure_pending && self.timer.is_none()
     }
 
     /// Those that wait, if they are to be told of a failure: they may line up anew.
-    pub(super) fn take_news(&mut self, now: Time) -> Option<(VecDeque<usize>, Failure)> {
-        if !std::mem::take(&mut self.news) {
+    pub(super) fn take_failure(&mut self, now: Time) -> Option<(VecDeque<usize>, Failure)> {
+        if !std::mem::take(&mut self.failure_pending) {
             return None;
         }
         let why = self.hold_off.refusal(now)?;
@@ -250,14 +250,14 @@ impl Link {
 
     /// The next connection that waits, if it may be made.
     pub(super) fn next(&mut self, now: Time) -> Option<usize> {
-        if self.hold_off.until(now).is_some() || self.under_way >= self.room() {
+        if self.hold_off.until(now).is_some() || self.in_progress >= self.capacity() {
             return None;
         }
         self.queue.pop_front()
     }
 
     /// Sets the timer to the end of the hold-off, where somebody waits for it.
-    pub(super) fn keep_time(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn update_timer(&mut self, cx: &mut Context<'_>) {
         let until = self.hold_off.until(cx.now());
         let due = until.filter(|_| !self.queue.is_empty());
         match (due, self.timer) {
@@ -275,7 +275,7 @@ impl Link {
     }
 
     /// The timer has fired, or was forgotten by the engine.
-    pub(super) const fn timer_is_over(&mut self) {
+    pub(super) const fn timer_fired(&mut self) {
         self.timer = None;
     }
 }

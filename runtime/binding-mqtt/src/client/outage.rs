@@ -1,8 +1,8 @@
-//! When operators are told of a broker that is not connected: when an outage begins, rarely while it
+//! When operators are reported of a broker that is not connected: when an outage begins, rarely while it
 //! lasts, and when it is over; not once for each attempt and each call that fails.
 //!
 //! An outage begins with a connection that is lost or cannot be made, and is over when the broker
-//! accepts one. Whoever was told of its beginning is told of its end. Outages that follow each other
+//! accepts one. Whoever was reported of its beginning is reported of its end. Outages that follow each other
 //! within [`QUIET`] are counted, and the next event tells how many there were.
 
 use tidegate_engine::{Context, Duration, Time};
@@ -10,16 +10,16 @@ use tidegate_engine::{Context, Duration, Time};
 use super::events::{ConnectionDown, ConnectionLost, ConnectionRestored};
 use super::failure::Failure;
 
-/// How often operators are told of it at the most.
+/// How often operators are reported of it at the most.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// The broker's outages.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     current: Option<Current>,
-    /// When somebody was last told of one.
-    told: Option<Time>,
-    /// Those that began since and were not told.
+    /// When somebody was last reported of one.
+    reported: Option<Time>,
+    /// Those that began since and were not reported.
     untold: u32,
     /// All of them.
     begun: u64,
@@ -28,7 +28,7 @@ pub(super) struct Outage {
 #[derive(Debug)]
 struct Current {
     since: Time,
-    told: bool,
+    reported: bool,
     tally: Tally,
 }
 
@@ -42,10 +42,10 @@ struct Tally {
     refused: u32,
 }
 
-/// What is to be told of it.
+/// What is to be reported of it.
 #[derive(Debug, PartialEq, Eq)]
 enum Transition {
-    /// An outage has begun, and so many before it that were not told.
+    /// An outage has begun, and so many before it that were not reported.
     Lost { untold: u32 },
     /// It lasts.
     Down(Tally),
@@ -112,16 +112,16 @@ impl Outage {
             return self.note_lasting(now).map(Transition::Down);
         }
         self.begun += 1;
-        let told = self.may_tell(now);
+        let reported = self.may_report(now);
         self.current = Some(Current {
             since: now,
-            told,
+            reported,
             tally: Tally {
                 attempts: 1,
                 ..Tally::default()
             },
         });
-        if !told {
+        if !reported {
             self.untold = self.untold.saturating_add(1);
             return None;
         }
@@ -136,24 +136,26 @@ impl Outage {
     }
 
     fn note_lasting(&mut self, now: Time) -> Option<Tally> {
-        if !self.may_tell(now) {
+        if !self.may_report(now) {
             return None;
         }
         let current = self.current.as_mut()?;
-        current.told = true;
+        current.reported = true;
         Some(current.tally_at(now))
     }
 
     fn end(&mut self, now: Time) -> Option<Tally> {
         let current = self.current.take()?;
-        current.told.then(|| current.tally_at(now))
+        current.reported.then(|| current.tally_at(now))
     }
 
-    /// Whether nobody was told for a while; then somebody is now.
-    fn may_tell(&mut self, now: Time) -> bool {
-        let may = self.told.is_none_or(|told| now.since(told) >= QUIET);
+    /// Whether nobody was reported for a while; then somebody is now.
+    fn may_report(&mut self, now: Time) -> bool {
+        let may = self
+            .reported
+            .is_none_or(|reported| now.since(reported) >= QUIET);
         if may {
-            self.told = Some(now);
+            self.reported = Some(now);
         }
         may
     }
@@ -199,15 +201,15 @@ mod tests {
     #[test]
     fn an_outage_is_told_when_it_begins_rarely_while_it_lasts_and_when_it_is_over() {
         let mut outage = Outage::default();
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         // An attempt and ten calls a second, for a little more than two minutes.
         for second in 0..125 {
-            told.extend(outage.note_lost(at(second)));
+            reported.extend(outage.note_lost(at(second)));
             (0..10).for_each(|_| assert_eq!(outage.note_refused(at(second)), None));
         }
         assert!(outage.lasts());
         assert_eq!(
-            told,
+            reported,
             [
                 Transition::Lost { untold: 0 },
                 Transition::Down(tally(60, 61, 600)),

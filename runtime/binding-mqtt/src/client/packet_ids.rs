@@ -80,7 +80,7 @@ impl<T> PacketIds<T> {
     }
 
     /// Frees an identifier whose packet was not sent.
-    pub(super) fn take_back(&mut self, id: u16) {
+    pub(super) fn release_unsent(&mut self, id: u16) {
         self.used.remove(&id);
     }
 
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(ids.read_up_to(), 0);
         ids.release(3);
         assert_eq!(ids.read_up_to(), 200);
-        ids.take_back(1);
+        ids.release_unsent(1);
         ids.release(2);
         assert_eq!((ids.read_up_to(), ids.oldest()), (200, None));
     }

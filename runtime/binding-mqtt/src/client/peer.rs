@@ -27,9 +27,9 @@ enum Peer {
 impl Answer {
     /// Takes what has come.
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        let places = self.bytes.iter_mut().skip(self.length);
-        for (place, byte) in places.zip(bytes) {
-            *place = *byte;
+        let recipients = self.bytes.iter_mut().skip(self.length);
+        for (recipient, byte) in recipients.zip(bytes) {
+            *recipient = *byte;
             self.length += 1;
         }
     }

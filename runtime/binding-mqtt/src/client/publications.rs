@@ -35,18 +35,18 @@ pub(super) struct Message {
 }
 
 /// What a message's first part says of it.
-fn said(extension: Option<&Pooled<DataEx>>) -> Option<&MqttPublishData> {
+fn metadata(extension: Option<&Pooled<DataEx>>) -> Option<&MqttPublishData> {
     match &**extension? {
-        DataEx::Mqtt(MqttDataEx::Publish(said)) => Some(said),
+        DataEx::Mqtt(MqttDataEx::Publish(metadata)) => Some(metadata),
         DataEx::Mqtt(MqttDataEx::Subscribe(_)) | DataEx::Mcp(_) => None,
     }
 }
 
 impl Message {
-    /// What was said of it, taken away.
+    /// What was metadata of it, taken away.
     pub(super) fn take_extension(&mut self) -> MqttPublishData {
         match self.extension.take().map(Pooled::into_inner) {
-            Some(DataEx::Mqtt(MqttDataEx::Publish(said))) => said,
+            Some(DataEx::Mqtt(MqttDataEx::Publish(metadata))) => metadata,
             _ => MqttPublishData::default(),
         }
     }
@@ -152,9 +152,9 @@ impl Publication {
                 return Err(Failure::new(code, reason));
             }
             let extension = data.extension;
-            let said = said(extension.as_ref());
-            said.map_or(Ok(()), check_properties)?;
-            let deferred = said.map_or(0, |said| said.deferred);
+            let metadata = metadata(extension.as_ref());
+            metadata.map_or(Ok(()), check_properties)?;
+            let deferred = metadata.map_or(0, |metadata| metadata.deferred);
             let deferred = usize::try_from(deferred).unwrap_or(usize::MAX);
             self.gathering.insert(Gathering {
                 total: (deferred > 0).then(|| deferred.saturating_add(data.payload.len())),
@@ -198,11 +198,12 @@ impl Publication {
             length: whole.length,
             stage: Stage::Waiting,
         });
-        let said = said(whole.extension.as_ref());
-        let retain = said.is_some_and(|said| said.flags.contains(MqttPublishFlags::RETAIN));
+        let metadata = metadata(whole.extension.as_ref());
+        let retain =
+            metadata.is_some_and(|metadata| metadata.flags.contains(MqttPublishFlags::RETAIN));
         let message = Message {
             topic: self.topic.clone(),
-            qos: self.qos.max(said.map_or(0, |said| said.qos)),
+            qos: self.qos.max(metadata.map_or(0, |metadata| metadata.qos)),
             retain: self.retain || retain,
             extension: whole.extension,
             parts: whole.parts,
@@ -286,7 +287,7 @@ impl Publication {
         }
     }
 
-    /// The caller has said that nothing more comes; an unfinished message is an error.
+    /// The caller has metadata that nothing more comes; an unfinished message is an error.
     pub(super) fn end(&mut self) -> Result<(), Failure> {
         self.ended = true;
         if self.gathering.take().is_some() {
@@ -378,7 +379,10 @@ mod tests {
         assert!(stream.safe(1).is_empty(), "the first is not safe yet");
         let windows = stream.safe(0);
         assert_eq!(
-            windows.iter().map(|w| w.acknowledge).collect::<Vec<_>>(),
+            windows
+                .iter()
+                .map(|env| env.acknowledge)
+                .collect::<Vec<_>>(),
             [10, 20]
         );
         assert_eq!(stream.delivery(), MqttDelivery::None);

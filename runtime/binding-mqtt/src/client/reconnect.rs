@@ -110,7 +110,7 @@ impl Record {
         self.changed = cx.now();
         let earned = self.allowance + lasted;
         self.allowance = earned.min(ALLOWANCE);
-        let again = self.allowance >= EARNED_BY && !why.is_of_its_identifier();
+        let again = self.allowance >= EARNED_BY && !why.concerns_client_id();
         if again {
             self.allowance = less(self.allowance, EARNED_BY);
         } else {

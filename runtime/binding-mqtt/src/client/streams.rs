@@ -14,7 +14,7 @@ use tidegate_engine::{Context, StreamId, Time, TimerId};
 use super::failure::Failure;
 use super::inbound::Deliveries;
 use super::publications::Publication;
-use super::subscriptions::{Place, Wish};
+use super::subscriptions::{FilterRequest, Recipient};
 use crate::codec::ReasonCode;
 
 /// How many filters one stream may have.
@@ -125,10 +125,10 @@ impl Streams {
 
 /// One filter of a stream.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct RequestedFilter {
     /// As the caller asked.
-    request: MqttTopicFilter,
-    pub(super) wish: Wish,
+    original: MqttTopicFilter,
+    pub(super) request: FilterRequest,
     /// Another filter of the same stream stands for this one.
     covered_by: Option<usize>,
     /// What the broker said.
@@ -138,7 +138,7 @@ pub(super) struct Asked {
 /// A subscribe stream.
 #[derive(Debug)]
 pub(super) struct Subscriber {
-    asked: Vec<Asked>,
+    filters: Vec<RequestedFilter>,
     /// How many messages it takes in all.
     limit: Option<NonZeroU16>,
     /// The reply BEGIN was sent.
@@ -159,14 +159,14 @@ impl Subscriber {
         }
         let floor = begin.qos;
         let asked = begin.filters.into_iter().map(|filter| ask(filter, floor));
-        let asked: Vec<Asked> = asked.collect::<Result<_, _>>()?;
+        let asked: Vec<RequestedFilter> = asked.collect::<Result<_, _>>()?;
         let limit = NonZeroU32::new(begin.limit)
             .map(|limit| NonZeroU16::try_from(limit).map_or(limit_max, |it| it.min(limit_max)));
         if limit.is_some() {
             check_limited(&asked)?;
         }
         Ok(Self {
-            asked,
+            filters: asked,
             limit,
             accepted: false,
             complete: false,
@@ -180,56 +180,62 @@ impl Subscriber {
     }
 
     /// The filters that are to be asked for, with their indexes.
-    pub(super) fn wishes(&self) -> impl Iterator<Item = (usize, &Wish)> {
-        self.asked
+    pub(super) fn pending_requests(&self) -> impl Iterator<Item = (usize, &FilterRequest)> {
+        self.filters
             .iter()
             .enumerate()
             .filter(|(_, asked)| asked.covered_by.is_none() && asked.code.is_none())
-            .map(|(index, asked)| (index, &asked.wish))
+            .map(|(index, asked)| (index, &asked.request))
     }
 
     /// Asks for each filter that is to be asked for, with its index, and notes what is answered at
     /// once.
-    pub(super) fn ask(&mut self, mut join: impl FnMut(usize, &Wish) -> Option<ReasonCode>) {
-        for (index, asked) in self.asked.iter_mut().enumerate() {
+    pub(super) fn ask(
+        &mut self,
+        mut join: impl FnMut(usize, &FilterRequest) -> Option<ReasonCode>,
+    ) {
+        for (index, asked) in self.filters.iter_mut().enumerate() {
             if asked.covered_by.is_none() && asked.code.is_none() {
-                asked.code = join(index, &asked.wish);
+                asked.code = join(index, &asked.request);
             }
         }
     }
 
     /// Every filter that may have been asked for, with its index.
-    pub(super) fn all(&self) -> impl Iterator<Item = (usize, &Wish)> {
-        let asked = self.asked.iter().enumerate();
-        asked.map(|(index, asked)| (index, &asked.wish))
+    pub(super) fn all(&self) -> impl Iterator<Item = (usize, &FilterRequest)> {
+        let asked = self.filters.iter().enumerate();
+        asked.map(|(index, asked)| (index, &asked.request))
     }
 
     /// Lets filters stand for those that they cover, as far as messages could not be told apart
     /// otherwise; an error where some still overlap.
     pub(super) fn cover(&mut self, identifiers: bool) -> Result<(), Failure> {
-        for index in 0..self.asked.len() {
+        for index in 0..self.filters.len() {
             let by = self.coverer(index, identifiers);
-            let Some(asked) = self.asked.get_mut(index) else {
+            let Some(asked) = self.filters.get_mut(index) else {
                 continue;
             };
             asked.covered_by = by;
-            let (qos, retained) = (asked.wish.qos, asked.wish.retained);
-            if let Some(other) = by.and_then(|by| self.asked.get_mut(by)) {
-                other.wish.qos = other.wish.qos.max(qos);
-                other.wish.retained |= retained;
+            let (qos, retained) = (asked.request.qos, asked.request.retained);
+            if let Some(other) = by.and_then(|by| self.filters.get_mut(by)) {
+                other.request.qos = other.request.qos.max(qos);
+                other.request.retained |= retained;
             }
         }
         if identifiers {
             return Ok(());
         }
-        let mut kept = self.asked.iter().filter(|asked| asked.covered_by.is_none());
+        let mut kept = self
+            .filters
+            .iter()
+            .filter(|asked| asked.covered_by.is_none());
         while let Some(one) = kept.next() {
-            let filter = &one.wish.filter;
-            if let Some(other) = kept.clone().find(|it| filter.overlaps(&it.wish.filter)) {
+            let filter = &one.request.filter;
+            if let Some(other) = kept.clone().find(|it| filter.overlaps(&it.request.filter)) {
                 let reason = format!(
                     "The topic filters '{filter}' and '{}' overlap, which needs subscription identifiers, and \
                      the broker does not support them; use a separate subscription for each.",
-                    other.wish.filter
+                    other.request.filter
                 );
                 return Err(Failure::new(
                     ReasonCode::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
@@ -242,9 +248,9 @@ impl Subscriber {
 
     /// Which filter stands for the one at `index`: an equal one before it, or one that covers it.
     fn coverer(&self, index: usize, identifiers: bool) -> Option<usize> {
-        let this = &self.asked.get(index)?.wish.filter;
-        self.asked.iter().enumerate().position(|(at, other)| {
-            let filter = &other.wish.filter;
+        let this = &self.filters.get(index)?.request.filter;
+        self.filters.iter().enumerate().position(|(at, other)| {
+            let filter = &other.request.filter;
             if at == index || other.covered_by.is_some() {
                 return false;
             }
@@ -257,39 +263,39 @@ impl Subscriber {
 
     /// The broker has answered for one filter.
     pub(super) fn answer(&mut self, index: usize, code: ReasonCode) {
-        if let Some(asked) = self.asked.get_mut(index) {
+        if let Some(asked) = self.filters.get_mut(index) {
             asked.code = Some(code);
         }
     }
 
     /// Whether the broker has answered for all.
     pub(super) fn is_answered(&self) -> bool {
-        self.wishes().next().is_none()
+        self.pending_requests().next().is_none()
     }
 
     /// Why the stream is refused, when all is answered: no filter was granted or, of a stream that
     /// was accepted before, not all of those that it had.
     pub(super) fn refusal(&self) -> Option<(ReasonCode, &TopicFilter)> {
-        let refused = |asked: &&Asked| asked.code.is_some_and(ReasonCode::is_error);
-        let mut asked = self.asked.iter().filter(|it| it.covered_by.is_none());
+        let refused = |asked: &&RequestedFilter| asked.code.is_some_and(ReasonCode::is_error);
+        let mut asked = self.filters.iter().filter(|it| it.covered_by.is_none());
         let first = asked.clone().find(refused)?;
         let fails = self.accepted || asked.all(|it| refused(&it));
         fails.then(|| {
             (
                 first.code.unwrap_or(ReasonCode::UNSPECIFIED_ERROR),
-                &first.wish.filter,
+                &first.request.filter,
             )
         })
     }
 
     /// The connection is lost: what was granted is to be asked for again. What was refused before
     /// stays so.
-    pub(super) fn forget_answers(&mut self) {
-        let refused = |asked: &Asked| asked.code.is_some_and(ReasonCode::is_error);
+    pub(super) fn clear_answers(&mut self) {
+        let refused = |asked: &RequestedFilter| asked.code.is_some_and(ReasonCode::is_error);
         if self.accepted {
-            self.asked.retain(|asked| !refused(asked));
+            self.filters.retain(|asked| !refused(asked));
         }
-        for asked in &mut self.asked {
+        for asked in &mut self.filters {
             asked.code = None;
             asked.covered_by = None;
         }
@@ -297,80 +303,82 @@ impl Subscriber {
 
     /// The reply's BEGIN: what was asked for, with the broker's reason codes.
     pub(super) fn reply(&self, client_id: Option<ByteString>) -> MqttSubscribe {
-        let filter = |asked: &Asked| {
+        let filter = |asked: &RequestedFilter| {
             let mut by = asked;
-            while let Some(other) = by.covered_by.and_then(|by| self.asked.get(by)) {
+            while let Some(other) = by.covered_by.and_then(|by| self.filters.get(by)) {
                 by = other;
             }
             let code = by.code.unwrap_or(ReasonCode::UNSPECIFIED_ERROR);
-            let granted = code.0.min(asked.request.qos);
+            let granted = code.0.min(asked.original.qos);
             MqttTopicFilter {
                 reason_code: if code.is_error() { code.0 } else { granted },
-                ..asked.request.clone()
+                ..asked.original.clone()
             }
         };
         MqttSubscribe {
             client_id,
             qos: self
-                .asked
+                .filters
                 .iter()
-                .map(|it| it.request.qos)
+                .map(|it| it.original.qos)
                 .max()
                 .unwrap_or(0),
             limit: self.limit.map_or(0, |limit| u32::from(limit.get())),
-            filters: self.asked.iter().map(filter).collect(),
+            filters: self.filters.iter().map(filter).collect(),
         }
     }
 
-    /// Whether a message that came for the filters at `places` is for this stream, so that it gets
+    /// Whether a message that came for the filters at `recipients` is for this stream, so that it gets
     /// it once: brokers send one copy for each subscription that matches, or one copy for all. Among
     /// the filters that match, the copy for the one with the highest `QoS` counts; a shared
     /// subscription's always does.
     /// A retained message comes only for filters that want such.
-    pub(super) fn takes(&self, places: &[Place], topic: &str, retain: bool) -> bool {
-        if self.asked.len() == 1 {
+    pub(super) fn takes(&self, recipients: &[Recipient], topic: &str, retain: bool) -> bool {
+        if self.filters.len() == 1 {
             return true;
         }
-        let mut named = places
+        let mut named = recipients
             .iter()
-            .filter_map(|place| self.asked.get(place.index));
-        if named.any(|asked| asked.wish.filter.is_shared()) {
+            .filter_map(|recipient| self.filters.get(recipient.index));
+        if named.any(|asked| asked.request.filter.is_shared()) {
             return true;
         }
-        let matching = self.asked.iter().enumerate().filter(|(_, asked)| {
+        let matching = self.filters.iter().enumerate().filter(|(_, asked)| {
             asked.covered_by.is_none()
                 && asked.code.is_none_or(|code| !code.is_error())
-                && !asked.wish.filter.is_shared()
-                && (!retain || asked.wish.retained || asked.wish.as_published)
-                && asked.wish.filter.matches(topic)
+                && !asked.request.filter.is_shared()
+                && (!retain || asked.request.retained || asked.request.as_published)
+                && asked.request.filter.matches(topic)
         });
         // Of several with the same QoS, the last one: any will do, as long as it is always the same.
-        let chosen = matching.max_by_key(|(_, asked)| asked.wish.qos);
-        chosen.is_some_and(|(chosen, _)| names(places, chosen))
+        let chosen = matching.max_by_key(|(_, asked)| asked.request.qos);
+        chosen.is_some_and(|(chosen, _)| names(recipients, chosen))
     }
 
     /// Writes what the message is to this stream: for which of its filters, and up to which `QoS`. It
-    /// came for the filters at `places`; brokers that send one copy for each subscription name but
+    /// came for the filters at `recipients`; brokers that send one copy for each subscription name but
     /// one of those that it is for.
-    pub(super) fn address(&self, message: &mut MqttSubscribeData, places: &[Place]) {
-        let shared = |asked: &Asked| asked.wish.filter.is_shared();
-        let mut named = places
+    pub(super) fn address(&self, message: &mut MqttSubscribeData, recipients: &[Recipient]) {
+        let shared = |asked: &RequestedFilter| asked.request.filter.is_shared();
+        let mut named = recipients
             .iter()
-            .filter_map(|place| self.asked.get(place.index));
+            .filter_map(|recipient| self.filters.get(recipient.index));
         let by_share = named.any(shared);
         let replayed = message.flags.contains(MqttSubscribeFlags::RETAIN);
         let mut qos = None;
-        for (index, asked) in self.asked.iter().enumerate() {
-            let wanted = !replayed || asked.wish.retained || asked.wish.as_published;
+        for (index, asked) in self.filters.iter().enumerate() {
+            let wanted = !replayed || asked.request.retained || asked.request.as_published;
             let for_it = if by_share {
-                names(places, index)
+                names(recipients, index)
             } else {
-                wanted && !shared(asked) && asked.wish.filter.matches(&message.topic)
+                wanted && !shared(asked) && asked.request.filter.matches(&message.topic)
             };
             if for_it {
-                qos = qos.max(Some(asked.request.qos));
-                if asked.request.subscription_id != 0 {
-                    message.subscription_ids.push(asked.request.subscription_id);
+                qos = qos.max(Some(asked.original.qos));
+                if asked.original.subscription_id != 0 {
+                    message
+                        .subscription_ids
+                        .push(asked.original.subscription_id);
                 }
             }
         }
@@ -403,7 +411,7 @@ impl Subscriber {
 }
 
 /// What a subscription with a limit may ask for.
-fn check_limited(asked: &[Asked]) -> Result<(), Failure> {
+fn check_limited(asked: &[RequestedFilter]) -> Result<(), Failure> {
     let [asked] = asked else {
         let count = asked.len();
         let reason = format!(
@@ -412,7 +420,7 @@ fn check_limited(asked: &[Asked]) -> Result<(), Failure> {
         let code = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
         return Err(Failure::new(code, reason));
     };
-    match asked.wish.qos {
+    match asked.request.qos {
         0 | 1 => Ok(()),
         qos => Err(Failure::new(
             ReasonCode::QOS_NOT_SUPPORTED,
@@ -421,26 +429,26 @@ fn check_limited(asked: &[Asked]) -> Result<(), Failure> {
     }
 }
 
-fn names(places: &[Place], index: usize) -> bool {
-    places.iter().any(|place| place.index == index)
+fn names(recipients: &[Recipient], index: usize) -> bool {
+    recipients.iter().any(|recipient| recipient.index == index)
 }
 
-fn ask(mut request: MqttTopicFilter, floor: u8) -> Result<Asked, Failure> {
-    request.qos = request.qos.max(floor);
+fn ask(mut original: MqttTopicFilter, floor: u8) -> Result<RequestedFilter, Failure> {
+    original.qos = original.qos.max(floor);
     let refused = |code: ReasonCode, reason: String| Err(Failure::new(code, reason));
-    let filter = match TopicFilter::parse(request.pattern.clone()) {
+    let filter = match TopicFilter::parse(original.pattern.clone()) {
         Ok(filter) => filter,
         Err(error) => {
-            let shown: String = request.pattern.chars().take(200).collect();
+            let shown: String = original.pattern.chars().take(200).collect();
             let reason = format!("Invalid topic filter '{shown}': {error}.");
             return refused(ReasonCode::TOPIC_FILTER_INVALID, reason);
         }
     };
-    if request.qos > 2 {
-        let reason = format!("Invalid QoS {}; use 0, 1 or 2.", request.qos);
+    if original.qos > 2 {
+        let reason = format!("Invalid QoS {}; use 0, 1 or 2.", original.qos);
         return refused(ReasonCode::QOS_NOT_SUPPORTED, reason);
     }
-    let flags = request.flags;
+    let flags = original.flags;
     let no_local = flags.contains(MqttSubscribeFlags::NO_LOCAL);
     if no_local && filter.is_shared() {
         let reason = format!(
@@ -448,17 +456,17 @@ fn ask(mut request: MqttTopicFilter, floor: u8) -> Result<Asked, Failure> {
         );
         return refused(ReasonCode::PROTOCOL_ERROR, reason);
     }
-    let wish = Wish {
-        qos: request.qos,
+    let request = FilterRequest {
+        qos: original.qos,
         retained: flags == MqttSubscribeFlags::NONE
             || flags.contains(MqttSubscribeFlags::SEND_RETAINED),
         no_local,
         as_published: flags.contains(MqttSubscribeFlags::RETAIN_AS_PUBLISHED),
         filter,
     };
-    Ok(Asked {
+    Ok(RequestedFilter {
+        original,
         request,
-        wish,
         covered_by: None,
         code: None,
     })

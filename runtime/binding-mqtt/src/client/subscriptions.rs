@@ -38,7 +38,7 @@ const IDENTIFIER_MAX: u32 = 268_435_455;
 
 /// What a stream wants of one filter.
 #[derive(Debug, Clone)]
-pub(super) struct Wish {
+pub(super) struct FilterRequest {
     pub(super) filter: TopicFilter,
     pub(super) qos: u8,
     /// Retained messages are to be replayed.
@@ -49,12 +49,12 @@ pub(super) struct Wish {
 
 /// A stream, and which of its filters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Recipient {
     pub(super) stream: usize,
     pub(super) index: usize,
 }
 
-/// Whether a wish can be met on a connection; of several wishes, the greatest is that of all.
+/// Whether a request can be met on a connection; of several requests, the greatest is that of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fit {
     Here,
@@ -80,7 +80,7 @@ pub(super) struct Order {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Answer {
     /// Who waited for it, and the reason code for each.
-    pub(super) told: Vec<(Place, ReasonCode)>,
+    pub(super) recipients: Vec<(Recipient, ReasonCode)>,
     /// A subscription that nobody wants any more.
     pub(super) unsubscribe: Option<ByteString>,
 }
@@ -105,12 +105,12 @@ pub(super) struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Whether a wish can be met here, `identifiers` telling whether the broker grants them.
-    pub(super) fn fits(&self, wish: &Wish, identifiers: bool) -> Fit {
-        let filter = &wish.filter;
+    /// Whether a request can be met here, `identifiers` telling whether the broker grants them.
+    pub(super) fn fits(&self, request: &FilterRequest, identifiers: bool) -> Fit {
+        let filter = &request.filter;
         if let Some(there) = self.named(filter.as_str()) {
-            let alone = filter.is_shared() || wish.as_published || there.as_published;
-            return match (wish.no_local, there.no_local) {
+            let alone = filter.is_shared() || request.as_published || there.as_published;
+            return match (request.no_local, there.no_local) {
                 (true, false) => Fit::Never,
                 (wanted, given) if !alone && identifiers && wanted == given => Fit::Here,
                 _ => Fit::Elsewhere,
@@ -125,12 +125,16 @@ impl Subscriptions {
         Fit::Here
     }
 
-    /// Adds a stream to the subscription that it wishes for; the reason code, if nothing needs to be
+    /// Adds a stream to the subscription that it requests for; the reason code, if nothing needs to be
     /// asked of the broker.
-    pub(super) fn join(&mut self, place: Place, wish: &Wish) -> Option<ReasonCode> {
-        let key = self.entry(wish);
+    pub(super) fn join(
+        &mut self,
+        recipient: Recipient,
+        request: &FilterRequest,
+    ) -> Option<ReasonCode> {
+        let key = self.entry(request);
         let subscription = self.table.get_mut(key)?;
-        let code = subscription.join(place, wish);
+        let code = subscription.join(recipient, request);
         if subscription.is_due() {
             self.due.push_back(key);
         }
@@ -141,12 +145,12 @@ impl Subscriptions {
         self.table.get(*self.by_filter.get(filter)?)
     }
 
-    fn entry(&mut self, wish: &Wish) -> usize {
-        if let Some(key) = self.by_filter.get(wish.filter.as_str()) {
+    fn entry(&mut self, request: &FilterRequest) -> usize {
+        if let Some(key) = self.by_filter.get(request.filter.as_str()) {
             return *key;
         }
-        let key = self.table.insert(Subscription::new(wish));
-        self.by_filter.insert(wish.filter.text(), key);
+        let key = self.table.insert(Subscription::new(request));
+        self.by_filter.insert(request.filter.text(), key);
         key
     }
 
@@ -196,7 +200,7 @@ impl Subscriptions {
         let Some(subscription) = self.table.get_mut(known.subscription) else {
             return answer;
         };
-        answer.told = subscription.answered(known.generation, code);
+        answer.recipients = subscription.answered(known.generation, code);
         if subscription.is_due() {
             self.due.push_back(known.subscription);
         } else if subscription.is_empty() {
@@ -210,28 +214,28 @@ impl Subscriptions {
 
     /// A stream leaves the subscriptions it wished for, each with its index; the filters to
     /// unsubscribe from.
-    pub(super) fn leave<'a>(
+    pub(super) fn remove_stream<'a>(
         &mut self,
         stream: usize,
-        wishes: impl Iterator<Item = (usize, &'a Wish)>,
+        requests: impl Iterator<Item = (usize, &'a FilterRequest)>,
     ) -> Vec<ByteString> {
-        let mut given_up = Vec::new();
-        for (index, wish) in wishes {
-            let Some(key) = self.by_filter.get(wish.filter.as_str()).copied() else {
+        let mut unsubscribed = Vec::new();
+        for (index, request) in requests {
+            let Some(key) = self.by_filter.get(request.filter.as_str()).copied() else {
                 continue;
             };
             let Some(subscription) = self.table.get_mut(key) else {
                 continue;
             };
-            if subscription.leave(Place { stream, index })
+            if subscription.remove_member(Recipient { stream, index })
                 && subscription.is_empty()
                 && let Some(gone) = self.remove(key)
                 && gone.was_ordered()
             {
-                given_up.push(gone.filter.text());
+                unsubscribed.push(gone.filter.text());
             }
         }
-        given_up
+        unsubscribed
     }
 
     fn remove(&mut self, key: usize) -> Option<Subscription> {
@@ -246,12 +250,12 @@ impl Subscriptions {
     /// Whom a message is for, as far as its subscriptions tell; a stream with filters that overlap
     /// may be named more than once. `identifiers` is what the message bears; where it bears none, its
     /// topic decides.
-    pub(super) fn route(&self, identifiers: &[u32], topic: &str, retain: bool) -> Vec<Place> {
-        let mut places = Vec::new();
+    pub(super) fn route(&self, identifiers: &[u32], topic: &str, retain: bool) -> Vec<Recipient> {
+        let mut recipients = Vec::new();
         if identifiers.is_empty() {
             for (_, subscription) in &self.table {
                 if subscription.filter.matches(topic) {
-                    subscription.members_for(None, retain, &mut places);
+                    subscription.members_for(None, retain, &mut recipients);
                 }
             }
         }
@@ -260,12 +264,12 @@ impl Subscriptions {
                 && let Some(subscription) = self.table.get(known.subscription)
                 && subscription.filter.matches(topic)
             {
-                subscription.members_for(Some(known.generation), retain, &mut places);
+                subscription.members_for(Some(known.generation), retain, &mut recipients);
             }
         }
-        places.sort_unstable();
-        places.dedup();
-        places
+        recipients.sort_unstable();
+        recipients.dedup();
+        recipients
     }
 
     /// Whether nobody is subscribed to anything.

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::{Duration, Time};
 
-use super::connection::{Connection, Origin, Phase, Work};
+use super::connection::{Connection, Env, Origin, Phase};
 use super::quarantine::{Cause, Suspect};
 use super::streams::{Kind, Streams, Subscriber};
 use crate::codec::ReasonCode;
@@ -34,10 +34,10 @@ pub(super) enum Purpose {
 
 /// What nobody waits for any more, and the broker may still close the connection over.
 #[derive(Debug, Default)]
-pub(super) struct Recent(VecDeque<Left>);
+pub(super) struct Recent(VecDeque<RecentPacket>);
 
 #[derive(Debug)]
-struct Left {
+struct RecentPacket {
     suspect: Suspect,
     at: Time,
     /// Behind it, in the byte stream.
@@ -50,12 +50,12 @@ impl Recent {
         if self.0.len() >= REMEMBERED {
             self.0.pop_front();
         }
-        self.0.push_back(Left { suspect, at, end });
+        self.0.push_back(RecentPacket { suspect, at, end });
     }
 
     /// What is behind this position, and no older than a moment.
     fn unread(&self, now: Time, read: u64) -> impl Iterator<Item = Suspect> {
-        let unread = move |left: &&Left| left.end > read && now.since(left.at) <= MOMENT;
+        let unread = move |left: &&RecentPacket| left.end > read && now.since(left.at) <= MOMENT;
         self.0.iter().filter(unread).map(|left| left.suspect)
     }
 }
@@ -82,15 +82,15 @@ impl Connection {
     }
 
     fn filters_of(&self, subscriber: &Subscriber) -> Vec<Suspect> {
-        let filters = subscriber.wishes().take(REMEMBERED);
+        let filters = subscriber.pending_requests().take(REMEMBERED);
         filters
-            .map(|(_, wish)| self.namer.filter(wish.filter.as_str()))
+            .map(|(_, request)| self.namer.filter(request.filter.as_str()))
             .collect()
     }
 
     /// The broker has closed the connection, with a reason code if it gave one: what was under way is
     /// remembered.
-    pub(super) fn accuse(&mut self, w: &mut Work<'_, '_>, code: Option<ReasonCode>) {
+    pub(super) fn accuse(&mut self, env: &mut Env<'_, '_>, code: Option<ReasonCode>) {
         let alone = matches!(self.purpose, Purpose::Quarantine | Purpose::Trial);
         let cause = match code.map_or(Some(Cause::Unknown), cause_of) {
             _ if self.phase != Phase::Ready => return,
@@ -99,9 +99,9 @@ impl Connection {
             Some(cause) => cause,
             None => return,
         };
-        let suspects = self.under_way(w.cx.now(), w.streams);
-        let quarantine = &mut w.shared.quarantine;
-        quarantine.accuse(w.cx.now(), &self.namer, &suspects, cause);
+        let suspects = self.under_way(env.cx.now(), env.streams);
+        let quarantine = &mut env.shared.quarantine;
+        quarantine.accuse(env.cx.now(), &self.namer, &suspects, cause);
     }
 
     fn under_way(&self, now: Time, streams: &Streams) -> Vec<Suspect> {
@@ -130,20 +130,22 @@ impl Connection {
     }
 
     /// Whether a publication or a subscription is to go over a connection of its own.
-    pub(super) fn is_suspect(&self, w: &mut Work<'_, '_>, key: usize) -> bool {
-        let quarantine = &mut w.shared.quarantine;
-        if quarantine.is_empty(w.cx.now()) {
+    pub(super) fn is_suspect(&self, env: &mut Env<'_, '_>, key: usize) -> bool {
+        let quarantine = &mut env.shared.quarantine;
+        if quarantine.is_empty(env.cx.now()) {
             return false;
         }
-        let mut holds = |name: &str, suspect| quarantine.holds(w.cx, &self.namer, suspect, name);
-        match w.streams.get(key).map(|stream| &stream.kind) {
+        let mut holds = |name: &str, suspect| quarantine.holds(env.cx, &self.namer, suspect, name);
+        match env.streams.get(key).map(|stream| &stream.kind) {
             Some(Kind::Publish(publication)) => {
                 let topic = publication.topic();
                 holds(topic, self.namer.message(topic))
             }
             Some(Kind::Subscribe(subscriber)) if !subscriber.accepted => {
-                let mut wishes = subscriber.wishes().map(|(_, wish)| wish.filter.as_str());
-                wishes.any(|filter| holds(filter, self.namer.filter(filter)))
+                let mut requests = subscriber
+                    .pending_requests()
+                    .map(|(_, request)| request.filter.as_str());
+                requests.any(|filter| holds(filter, self.namer.filter(filter)))
             }
             _ => false,
         }
@@ -158,34 +160,34 @@ impl Connection {
     /// PINGREQ behind it.
     pub(super) fn try_message(
         &mut self,
-        w: &mut Work<'_, '_>,
+        env: &mut Env<'_, '_>,
         suspect: Suspect,
         plain: Option<Origin>,
     ) {
         self.trial = Some(suspect);
         self.tried = plain;
         if plain.is_some() {
-            self.ping(w);
+            self.ping(env);
         }
     }
 
     /// The broker has answered in quarantine, whatever it said.
-    pub(super) fn acquit(&mut self, w: &mut Work<'_, '_>) {
+    pub(super) fn acquit(&mut self, env: &mut Env<'_, '_>) {
         if let Some(suspect) = self.trial.take() {
-            w.shared.quarantine.acquit(suspect);
+            env.shared.quarantine.acquit(suspect);
         }
     }
 
     /// The broker has answered a subscription in quarantine.
-    pub(super) fn acquit_filters(&self, w: &mut Work<'_, '_>) {
+    pub(super) fn acquit_filters(&self, env: &mut Env<'_, '_>) {
         if self.purpose != Purpose::Trial {
             return;
         }
         for key in &self.streams {
-            if let Some((_, subscriber)) = w.streams.subscriber(*key) {
-                for (_, wish) in subscriber.all() {
-                    let suspect = self.namer.filter(wish.filter.as_str());
-                    w.shared.quarantine.acquit(suspect);
+            if let Some((_, subscriber)) = env.streams.subscriber(*key) {
+                for (_, request) in subscriber.all() {
+                    let suspect = self.namer.filter(request.filter.as_str());
+                    env.shared.quarantine.acquit(suspect);
                 }
             }
         }

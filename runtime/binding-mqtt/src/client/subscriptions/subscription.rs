@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidegate_engine::streams::mqtt::topic::TopicFilter;
 
-use super::{Order, Place, Wish};
+use super::{FilterRequest, Order, Recipient};
 use crate::codec::ReasonCode;
 
 /// How many SUBSCRIBEs for one filter may be unanswered before newcomers wait for each other.
@@ -16,7 +16,7 @@ pub(super) const GENERATIONS: usize = 64;
 
 /// What a stream has of the subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum MemberState {
     /// A SUBSCRIBE is to be sent for it.
     New,
     /// The SUBSCRIBE of this generation has not been answered yet.
@@ -28,7 +28,7 @@ enum Standing {
 struct Member {
     qos: u8,
     retained: bool,
-    standing: Standing,
+    state: MemberState,
     /// The generation whose replay is its own.
     joined: Option<u64>,
 }
@@ -41,13 +41,13 @@ struct Generation {
     /// What it asks for.
     qos: u8,
     answered: bool,
-    places: BTreeSet<Place>,
+    recipients: BTreeSet<Recipient>,
 }
 
 impl Generation {
     /// Whether it is nobody's, which it stays.
     fn is_spare(&self) -> bool {
-        self.answered && self.places.is_empty()
+        self.answered && self.recipients.is_empty()
     }
 }
 
@@ -75,18 +75,18 @@ pub(super) struct Subscription {
     unanswered: usize,
     /// Of the newest SUBSCRIBE that was answered and not refused.
     granted: Option<Granted>,
-    members: BTreeMap<Place, Member>,
-    /// Those whose standing is new.
-    newcomers: BTreeSet<Place>,
+    members: BTreeMap<Recipient, Member>,
+    /// Those whose state is new.
+    newcomers: BTreeSet<Recipient>,
 }
 
 impl Subscription {
-    pub(super) fn new(wish: &Wish) -> Self {
+    pub(super) fn new(request: &FilterRequest) -> Self {
         Self {
-            filter: wish.filter.clone(),
-            no_local: wish.no_local,
-            as_published: wish.as_published,
-            qos: wish.qos,
+            filter: request.filter.clone(),
+            no_local: request.no_local,
+            as_published: request.as_published,
+            qos: request.qos,
             generations: BTreeMap::new(),
             last_generation: 0,
             spare: VecDeque::new(),
@@ -123,48 +123,52 @@ impl Subscription {
     }
 
     /// Adds a stream; the reason code, if nothing needs to be asked of the broker.
-    pub(super) fn join(&mut self, place: Place, wish: &Wish) -> Option<ReasonCode> {
-        self.qos = self.qos.max(wish.qos);
-        let suffices = |asked: u8| !wish.retained && asked >= wish.qos;
+    pub(super) fn join(
+        &mut self,
+        recipient: Recipient,
+        request: &FilterRequest,
+    ) -> Option<ReasonCode> {
+        self.qos = self.qos.max(request.qos);
+        let suffices = |asked: u8| !request.retained && asked >= request.qos;
         let granted = self.granted.filter(|granted| suffices(granted.asked));
         let newest = self.generations.last_entry();
         let newest = newest.filter(|newest| {
             let newest = newest.get();
             !newest.answered && suffices(newest.qos)
         });
-        let (standing, code) = match (granted, newest) {
+        let (state, code) = match (granted, newest) {
             (Some(granted), _) => {
-                let code = granted.code.min(ReasonCode(wish.qos));
-                (Standing::Granted, Some(code))
+                let code = granted.code.min(ReasonCode(request.qos));
+                (MemberState::Granted, Some(code))
             }
             (None, Some(mut newest)) => {
-                newest.get_mut().places.insert(place);
-                (Standing::Awaits(*newest.key()), None)
+                newest.get_mut().recipients.insert(recipient);
+                (MemberState::Awaits(*newest.key()), None)
             }
             (None, None) => {
-                self.newcomers.insert(place);
-                (Standing::New, None)
+                self.newcomers.insert(recipient);
+                (MemberState::New, None)
             }
         };
         let member = Member {
-            qos: wish.qos,
-            retained: wish.retained,
-            standing,
+            qos: request.qos,
+            retained: request.retained,
+            state,
             joined: None,
         };
-        self.members.insert(place, member);
+        self.members.insert(recipient, member);
         code
     }
 
     /// The SUBSCRIBE for the newcomers, and the number of its generation.
     pub(super) fn order(&mut self, identifier: u32) -> (Order, u64) {
-        let places = std::mem::take(&mut self.newcomers);
+        let recipients = std::mem::take(&mut self.newcomers);
         self.last_generation += 1;
         let number = self.last_generation;
         let mut replay = false;
-        for place in &places {
-            if let Some(member) = self.members.get_mut(place) {
-                member.standing = Standing::Awaits(number);
+        for recipient in &recipients {
+            if let Some(member) = self.members.get_mut(recipient) {
+                member.state = MemberState::Awaits(number);
                 member.joined = member.retained.then_some(number);
                 replay |= member.retained;
             }
@@ -174,7 +178,7 @@ impl Subscription {
             identifier,
             qos: self.qos,
             answered: false,
-            places,
+            recipients,
         };
         self.generations.insert(number, generation);
         let order = Order {
@@ -199,13 +203,17 @@ impl Subscription {
 
     /// The broker has answered; who waited for it, and the reason code for each. Where it refused,
     /// they have no part in the subscription any more.
-    pub(super) fn answered(&mut self, number: u64, code: ReasonCode) -> Vec<(Place, ReasonCode)> {
-        let mut told = Vec::new();
+    pub(super) fn answered(
+        &mut self,
+        number: u64,
+        code: ReasonCode,
+    ) -> Vec<(Recipient, ReasonCode)> {
+        let mut answers = Vec::new();
         let Some(generation) = self.generations.get_mut(&number) else {
-            return told;
+            return answers;
         };
         if std::mem::replace(&mut generation.answered, true) {
-            return told;
+            return answers;
         }
         self.unanswered -= 1;
         if !code.is_error() {
@@ -216,43 +224,43 @@ impl Subscription {
             }
         }
         let members = &mut self.members;
-        generation.places.retain(|place| {
-            let Some(member) = members.get_mut(place) else {
+        generation.recipients.retain(|recipient| {
+            let Some(member) = members.get_mut(recipient) else {
                 return false;
             };
-            if member.standing == Standing::Awaits(number) {
+            if member.state == MemberState::Awaits(number) {
                 if code.is_error() {
-                    told.push((*place, code));
-                    members.remove(place);
+                    answers.push((*recipient, code));
+                    members.remove(recipient);
                     return false;
                 }
-                told.push((*place, code.min(ReasonCode(member.qos))));
-                member.standing = Standing::Granted;
+                answers.push((*recipient, code.min(ReasonCode(member.qos))));
+                member.state = MemberState::Granted;
             }
             member.joined == Some(number)
         });
         if generation.is_spare() {
             self.spare.push_back(number);
         }
-        told
+        answers
     }
 
     /// A stream leaves; whether it had a part.
-    pub(super) fn leave(&mut self, place: Place) -> bool {
-        let Some(member) = self.members.remove(&place) else {
+    pub(super) fn remove_member(&mut self, recipient: Recipient) -> bool {
+        let Some(member) = self.members.remove(&recipient) else {
             return false;
         };
-        let number = match member.standing {
-            Standing::New => {
-                self.newcomers.remove(&place);
+        let number = match member.state {
+            MemberState::New => {
+                self.newcomers.remove(&recipient);
                 return true;
             }
-            Standing::Awaits(number) => Some(number),
-            Standing::Granted => member.joined,
+            MemberState::Awaits(number) => Some(number),
+            MemberState::Granted => member.joined,
         };
         if let Some(number) = number
             && let Some(generation) = self.generations.get_mut(&number)
-            && generation.places.remove(&place)
+            && generation.recipients.remove(&recipient)
             && generation.is_spare()
             // The last one takes the subscription along.
             && !self.members.is_empty()
@@ -263,30 +271,40 @@ impl Subscription {
     }
 
     /// Whom a message is for that bears the identifier of this generation, or none.
-    pub(super) fn members_for(&self, number: Option<u64>, retain: bool, places: &mut Vec<Place>) {
+    pub(super) fn members_for(
+        &self,
+        number: Option<u64>,
+        retain: bool,
+        recipients: &mut Vec<Recipient>,
+    ) {
         let replay = retain && !self.as_published;
         if let Some(number) = number
             && replay
         {
             let generation = self.generations.get(&number);
-            let joined = |place: &&Place| {
-                let member = self.members.get(place);
+            let joined = |recipient: &&Recipient| {
+                let member = self.members.get(recipient);
                 member.is_some_and(|member| member.joined == Some(number))
             };
-            return places.extend(generation.iter().flat_map(|it| &it.places).filter(joined));
+            return recipients.extend(
+                generation
+                    .iter()
+                    .flat_map(|it| &it.recipients)
+                    .filter(joined),
+            );
         }
         let wanted = |member: &Member| match number {
             Some(number) => {
-                matches!(member.standing, Standing::Granted)
-                    || member.standing == Standing::Awaits(number)
+                matches!(member.state, MemberState::Granted)
+                    || member.state == MemberState::Awaits(number)
             }
-            None => member.standing != Standing::New && (!replay || member.retained),
+            None => member.state != MemberState::New && (!replay || member.retained),
         };
         let members = self.members.iter();
-        places.extend(
+        recipients.extend(
             members
                 .filter(|(_, member)| wanted(member))
-                .map(|(place, _)| *place),
+                .map(|(recipient, _)| *recipient),
         );
     }
 }

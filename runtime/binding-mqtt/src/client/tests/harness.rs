@@ -22,7 +22,7 @@ use crate::codec::{
 
 pub(super) const REMOTE: &str = "broker.example:1883";
 
-pub(super) struct House {
+pub(super) struct Harness {
     pub(super) rig: Rig,
     pub(super) caller: BindingId,
     /// A caller whose streams start with ten bytes of credit.
@@ -88,7 +88,7 @@ pub(super) fn options(json: &str) -> Options {
     serde_json::from_str(json).expect("legal options")
 }
 
-impl House {
+impl Harness {
     pub(super) fn new(json: &str) -> Self {
         Self::with_window(json, 1 << 20)
     }
