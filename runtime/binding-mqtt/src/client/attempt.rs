@@ -1,4 +1,4 @@
-//! How a connection is made: when its turn comes, what it asks for, and what the broker answers.
+//! Connection attempts: when one may start, the CONNECT it sends, and how its outcome is recorded.
 
 use tidegate_engine::Duration;
 use tidegate_engine::streams::bytes_stream::BytesBegin;
@@ -14,8 +14,8 @@ use super::packets;
 use super::streams::{Kind, Streams};
 
 impl Connection {
-    /// A stream needs the connection, which is down. It is refused at once while attempts are held
-    /// off, and otherwise waits for the connection.
+    /// A stream needs the connection, which is down. The stream is refused at once while attempts
+    /// are held off; otherwise it waits for the connection.
     pub(super) fn wake(&mut self, env: &mut Env<'_, '_>, key: usize) {
         match env.shared.link.admit(env.cx.now(), self.identity) {
             Admission::Connect(attempt) => self.connect(env, attempt),
@@ -28,7 +28,7 @@ impl Connection {
         }
     }
 
-    /// Streams that survive need the connection, which is down: it is made as soon as may be.
+    /// Accepted streams need the connection, which is down: opens it as soon as possible.
     pub(super) fn reopen(&mut self, env: &mut Env<'_, '_>) {
         match env.shared.link.admit(env.cx.now(), self.identity) {
             Admission::Connect(attempt) => self.connect(env, attempt),
@@ -46,7 +46,7 @@ impl Connection {
         }
     }
 
-    /// Its turn has come.
+    /// It is this connection's turn to connect.
     pub(super) fn on_turn(&mut self, env: &mut Env<'_, '_>) {
         self.queued = false;
         if self.phase == Phase::Down && self.is_needed(env.streams) {
@@ -54,8 +54,8 @@ impl Connection {
         }
     }
 
-    /// An attempt of another connection has failed, for which this one waited: its streams are told,
-    /// and accepted subscriptions wait for the next.
+    /// The attempt that this connection waited for has failed: its streams are refused, except
+    /// accepted subscriptions, which wait for the next attempt.
     pub(super) fn attempt_failed(&mut self, env: &mut Env<'_, '_>, why: &Failure) {
         self.queued = false;
         for key in self.stream_keys() {
@@ -82,7 +82,7 @@ impl Connection {
             self.remote = env.shared.link.remote.clone();
         }
         let token = connection_token(self.key);
-        // Whoever wakes it, the connection is all callers'.
+        // The connection is shared, so the attempt must not inherit the call context of one caller.
         let call = env.cx.call().shared();
         match env
             .cx
@@ -104,7 +104,7 @@ impl Connection {
         }
     }
 
-    /// The broker has accepted the connection.
+    /// The broker accepted the connection.
     pub(super) fn connected(&mut self, env: &mut Env<'_, '_>, granted: Granted) {
         self.phase = Phase::Ready;
         self.clear_phase_timer(env.cx);
@@ -127,8 +127,8 @@ impl Connection {
         }
     }
 
-    /// The attempt failed, or the connection is lost, as far as it concerns further attempts. Whether
-    /// the connection may be opened again at once.
+    /// Records that the attempt failed or the connection was lost. Returns whether the connection
+    /// may be opened again at once.
     pub(super) fn record_failure(
         &mut self,
         env: &mut Env<'_, '_>,
@@ -161,7 +161,7 @@ impl Connection {
         at_once
     }
 
-    /// Nobody waits for the attempt any more, or for its turn.
+    /// Cancels the attempt, or leaves the queue for one.
     pub(super) fn cancel_attempt(&mut self, env: &mut Env<'_, '_>) {
         if let Some(attempt) = self.attempt.take() {
             env.shared.link.finish_attempt(attempt);
@@ -172,7 +172,7 @@ impl Connection {
     }
 }
 
-/// Whether a stream needs a connection that is down.
+/// Whether a stream needs the connection while it is down.
 fn needs(streams: &Streams, key: usize) -> bool {
     streams.get(key).is_some_and(|stream| match &stream.kind {
         Kind::Session(session) => !session.accepted,

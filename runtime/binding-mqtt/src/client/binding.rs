@@ -1,4 +1,4 @@
-//! The binding: which connection a stream belongs to, and what reaches whom.
+//! The binding: assigns streams to connections and routes frames.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -22,22 +22,22 @@ use super::streams::{Kind, Session, Stream, Streams, Subscriber};
 use super::strings::{check_client_id, check_topic};
 use crate::codec::{ReasonCode, Version};
 
-/// `mqtt · client`: mqtt streams in, one byte stream for each connection out.
+/// The binding `mqtt · client`: accepts mqtt streams and opens one byte stream per connection.
 ///
-/// See the [module](super) for what it promises.
+/// See the [module](super) for its guarantees.
 #[derive(Debug)]
 pub struct MqttClient {
     pub(super) shared: Shared,
     pub(super) streams: Streams,
     pub(super) connections: Slab<Connection>,
-    /// The connections of each client: its own first, then those that filters need for themselves.
+    /// The connections of each client: the shared one first, then those opened for single filters.
     pub(super) clients: BTreeMap<ByteString, Vec<usize>>,
-    /// The client of streams that name none.
+    /// The client identifier of streams that do not set one.
     own: ByteString,
 }
 
 impl MqttClient {
-    /// A binding that speaks MQTT 5 through `exit`, which carries bytes.
+    /// Creates a binding that sends MQTT 5 to `exit`, which carries bytes.
     pub fn new(options: Options, exit: BindingId) -> Self {
         Self {
             shared: Shared {
@@ -55,7 +55,7 @@ impl MqttClient {
         }
     }
 
-    /// Does something with a connection, then brings it to rest.
+    /// Calls `act` with a connection, then settles the connection.
     pub(super) fn with(
         &mut self,
         cx: &mut Context<'_>,
@@ -102,12 +102,12 @@ impl MqttClient {
             self.move_stream(cx, key, stream);
         }
         if again {
-            // Without the streams that have moved, it may be due to be closed.
+            // Without the streams that were moved away, it may be due to be closed.
             self.settle(cx, key);
         }
     }
 
-    /// Lets the connections that wait for their turn go ahead, as far as may be, or tells them why not.
+    /// Starts the attempts of queued connections as far as allowed, or reports a failure to them.
     fn run_queue(&mut self, cx: &mut Context<'_>) {
         if self.shared.link.is_quiet() {
             return;
@@ -128,7 +128,7 @@ impl MqttClient {
         self.shared.link.update_timer(cx);
     }
 
-    /// Which client a stream is of, and what it is for.
+    /// The client identifier and the kind of a stream.
     fn read(&self, cx: &Context<'_>, begin: BeginEx) -> Result<(ByteString, Kind), Failure> {
         if cx.stopping() {
             return Err(shutting_down());
@@ -375,7 +375,7 @@ impl Binding for MqttClient {
     }
 }
 
-/// `tidegate-` and eight letters or digits.
+/// `tidegate-` and eight random letters or digits.
 fn random_name(cx: &mut Context<'_>) -> String {
     let mut name = String::from("tidegate-");
     cx.random_letters(&mut name, 8);

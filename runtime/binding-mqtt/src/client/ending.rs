@@ -1,4 +1,4 @@
-//! How a connection ends, by accident or in order, and what that means to its streams.
+//! How connections end, on an error or in order, and what happens to their streams.
 
 use bytestring::ByteString;
 use tidegate_engine::Duration;
@@ -16,13 +16,13 @@ use super::suspects::Purpose;
 use crate::codec::ReasonCode;
 
 impl Connection {
-    /// The broker does what it must not: it is told, and the connection given up.
+    /// The broker violated the protocol: sends DISCONNECT with `code` and closes the connection.
     pub(super) fn protocol_error(&mut self, env: &mut Env<'_, '_>, code: ReasonCode, what: &str) {
         let reason = format!("{} violated the MQTT protocol: {what}.", self.broker());
         self.lost(env, &Failure::new(code, reason), Some(code));
     }
 
-    /// The byte stream is over; `told` is why, where its other end told it.
+    /// The byte stream ended; `told` is the reason that its other end gave, if any.
     pub(super) fn bytes_closed(&mut self, env: &mut Env<'_, '_>, told: BytesReset) {
         if !told.remote.is_empty() {
             self.set_remote(env.shared, told.remote);
@@ -52,7 +52,7 @@ impl Connection {
         );
     }
 
-    /// The peer is there, and did this instead of CONNACK.
+    /// The peer did `what` instead of sending CONNACK.
     pub(super) fn unanswered(&mut self, env: &mut Env<'_, '_>, what: &str) {
         let reason = format!(
             "{} {what}; check that the port is not a TLS port and that the broker supports MQTT 5.",
@@ -62,7 +62,8 @@ impl Connection {
         self.lost(env, &failure, None);
     }
 
-    /// The connection is gone or is given up. `farewell` is what the broker is told, if it can be.
+    /// The connection was lost or is being closed. `farewell` is the reason code of the DISCONNECT,
+    /// which is sent if the byte stream has credit.
     pub(super) fn lost(
         &mut self,
         env: &mut Env<'_, '_>,
@@ -86,7 +87,7 @@ impl Connection {
         }
     }
 
-    /// The exit has told which broker it leads to.
+    /// The exit reported which broker it leads to.
     pub(super) fn set_remote(&mut self, shared: &mut Shared, remote: ByteString) {
         if shared.link.remote != remote {
             shared.link.remote = remote.clone();
@@ -112,7 +113,7 @@ impl Connection {
         env.cx.terminate(bytes, None, None);
     }
 
-    /// Refuses or gives up a stream, with a reason.
+    /// Resets a stream with a reason.
     pub(super) fn fail(
         &mut self,
         env: &mut Env<'_, '_>,
@@ -137,7 +138,7 @@ impl Connection {
         self.remove_stream(env, key, Some(failure.reset(delivery)));
     }
 
-    /// Is done with a stream: nothing of it stays, and what is left open of it is ended.
+    /// Removes a stream, and terminates what is still open of it.
     pub(super) fn remove_stream(
         &mut self,
         env: &mut Env<'_, '_>,
@@ -165,7 +166,7 @@ impl Connection {
         env.cx.terminate(stream.id, reset, None);
     }
 
-    /// The engine is about to stop: what is under way may finish, all else ends.
+    /// The engine is shutting down: publications in flight may finish, other streams end.
     pub(super) fn shut_down(&mut self, env: &mut Env<'_, '_>) {
         for key in self.stream_keys() {
             let Some(stream) = env.streams.get(key) else {
@@ -179,7 +180,7 @@ impl Connection {
                     env.cx.end(stream.id, Frame::end());
                     self.remove_stream(env, key, None);
                 }
-                // Its caller knows what it waits for, and for how long.
+                // Its caller decides how long to wait for messages.
                 Kind::Subscribe(subscriber)
                     if subscriber.accepted && self.phase == Phase::Ready => {}
                 _ => self.fail(env, key, &shutting_down(), MqttDelivery::None),
@@ -187,7 +188,7 @@ impl Connection {
         }
     }
 
-    /// Says goodbye and waits for the peer's END.
+    /// Sends DISCONNECT and waits for the peer's END.
     pub(super) fn close(&mut self, env: &mut Env<'_, '_>) {
         let Some(bytes) = self.bytes else {
             return;
@@ -202,7 +203,7 @@ impl Connection {
         self.set_phase_timer(env.cx, patience, "the broker's end of a closed connection");
     }
 
-    /// Gives everything up at once: a handler panicked over this connection.
+    /// Resets all streams at once, after a handler of this connection panicked.
     pub(super) fn reset_streams(&mut self, env: &mut Env<'_, '_>) {
         let reason = "An internal error in tidegate closed this connection; see its log.";
         let failure = Failure::new(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, reason);
@@ -224,7 +225,8 @@ impl Connection {
     }
 }
 
-/// Whether a stream is given up with its connection, and what became of its message then.
+/// Whether a stream is reset with its connection; if so, whether its message may have been
+/// delivered.
 fn lost_with(
     env: &mut Env<'_, '_>,
     key: usize,
@@ -234,14 +236,14 @@ fn lost_with(
 ) -> Option<MqttDelivery> {
     match &mut env.streams.get_mut(key)?.kind {
         Kind::Session(session) if session.accepted => None,
-        // While the engine stops, no connection is made again; nor is one that counts its messages.
+        // During a shutdown, and for a counted subscription, the connection is not opened again.
         Kind::Subscribe(subscriber) if subscriber.accepted && restores => {
             subscriber.clear_answers();
             None
         }
         Kind::Publish(publication) if was_ready && !publication.is_outstanding() => None,
         Kind::Publish(publication) => match publication.delivery() {
-            // Nothing of it was written: it goes out on the next connection.
+            // Nothing of it was written: it is sent on the next connection.
             MqttDelivery::None if reopens && restores => None,
             delivery => Some(delivery),
         },

@@ -1,8 +1,8 @@
-//! The deadline of a stream: its caller is told who keeps it waiting, what is missing, and whether its
-//! message may have been delivered.
+//! Deadlines of streams: the error says what the broker has not done, and whether the message may
+//! have been delivered.
 //!
-//! Only this binding knows: to its caller, a publication that waits for the broker's receive window
-//! looks like one that was written and is not acknowledged.
+//! Only this binding knows: a caller cannot tell a publication that waits for the broker's receive
+//! window from one that was written and not acknowledged.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use super::streams::Kind;
 use crate::codec::ReasonCode;
 
 impl Connection {
-    /// The stream's deadline has passed. It has none any more once it is accepted.
+    /// The deadline of a stream expired. Accepted streams have none.
     pub(super) fn expire(&mut self, env: &mut Env<'_, '_>, key: usize) {
         let Some(stream) = env.streams.get(key) else {
             return;

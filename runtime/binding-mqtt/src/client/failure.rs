@@ -1,4 +1,4 @@
-//! Why a stream is refused or a connection was lost, in words and as a reason code.
+//! The reason why a stream is reset or a connection was lost.
 
 use bytestring::ByteString;
 use tidegate_engine::Duration;
@@ -7,14 +7,14 @@ use tidegate_engine::streams::mqtt::{MqttDelivery, MqttReset};
 
 use crate::codec::ReasonCode;
 
-/// Why, as a sentence and a reason code.
+/// A reason, as a sentence and an MQTT reason code.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub(super) code: ReasonCode,
     pub(super) reason: ByteString,
-    /// The broker refused who we are or what we speak: asking again at once is of no use.
+    /// The broker refused the credentials or the protocol version, so retrying soon does not help.
     pub(super) denied: bool,
-    /// It is this side that could not, and not the broker.
+    /// The cause is on this side, not in the broker.
     pub(super) is_local: bool,
 }
 
@@ -28,7 +28,7 @@ impl Failure {
         }
     }
 
-    /// There is no room for what was to be opened here.
+    /// A local failure, such as an exhausted quota.
     pub(super) fn local(reason: String) -> Self {
         Self {
             is_local: true,
@@ -63,7 +63,7 @@ impl Failure {
         }
     }
 
-    /// Whether it concerns one client identifier alone, and not whoever else connects.
+    /// Whether the failure concerns only this client identifier.
     pub(super) const fn concerns_client_id(&self) -> bool {
         matches!(
             self.code,
@@ -71,7 +71,7 @@ impl Failure {
         )
     }
 
-    /// The same, with the time until the next attempt.
+    /// The same reason, with the time until the next attempt.
     pub(super) fn with_next_attempt(&self, left: Duration) -> Self {
         let seconds = left.as_micros().div_ceil(1_000_000);
         let reason = self.reason.trim_end_matches('.');
@@ -81,7 +81,7 @@ impl Failure {
         }
     }
 
-    /// What the stream is reason_string.
+    /// The RESET of a stream.
     pub(super) fn reset(&self, delivery: MqttDelivery) -> ResetEx {
         MqttReset {
             reason_code: self.code.0,
@@ -92,12 +92,12 @@ impl Failure {
     }
 }
 
-/// A reason code in words, with what the broker has to say about it.
+/// Describes a reason code, with the Reason String of the broker.
 pub(super) fn describe_reason(code: ReasonCode, reason_string: Option<&str>) -> String {
     let ReasonCode(number) = code;
     match reason_string {
         Some(reason_string) if !reason_string.is_empty() => {
-            // What a broker says ends up in front of people and models: no more than a sentence.
+            // People and models read this, so at most one sentence of the Reason String is kept.
             let reason_string: String = reason_string
                 .chars()
                 .filter(|c| !c.is_control())

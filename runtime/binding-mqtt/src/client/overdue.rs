@@ -1,16 +1,16 @@
-//! What the broker owes for too long: an acknowledgement, or the rest of a packet.
+//! Detects what the broker has not sent in time: an acknowledgement, or the rest of a packet.
 //!
-//! A broker that answers PINGREQ may still lose acknowledgements, and each that is lost keeps a place of
-//! its receive window for as long as the connection lasts. So the connection is closed when one does not
-//! come within `acknowledgeTimeout`, and opened again. Nor is a packet life that never becomes whole.
+//! A broker that answers PINGREQ may still lose acknowledgements, and each lost one occupies its
+//! receive window until the connection ends. So the connection is closed and opened again if an
+//! acknowledgement or the rest of a packet does not arrive within `acknowledgeTimeout`.
 //!
-//! **Slow is not dead.** What needs time to cross a slow link gets it: an acknowledgement as much more as
-//! what was sent and is not known to have been read takes at [`SLOWEST`], and a packet may take so long
-//! that it comes at that speed. Acknowledgements that stand in line behind such a packet wait for it,
-//! and none is awaited while this side does not read.
+//! **Slow links.** The time is extended for large packets: an acknowledgement gets the time that
+//! the unread bytes sent before it need at [`SLOWEST`], and a packet the time that it needs at that
+//! speed. Acknowledgements that follow such a packet wait for it, and the time does not run while
+//! this side pauses reading.
 //!
-//! There is one timer for each connection, set by the first that is watchdog. It looks for the oldest when it
-//! fires, and is set anew for that one: a call that is answered in time costs no timer.
+//! Each connection has at most one timer, set by the first pending acknowledgement. When it fires,
+//! it is set again for the oldest one, so a call that is answered in time costs no timer.
 
 use tidegate_engine::{Context, Duration, Time, TimerId};
 
@@ -20,24 +20,24 @@ use super::packet_ids::Sent;
 use super::packets;
 use crate::codec::ReasonCode;
 
-/// Bytes a second: the slowest link over which large packets are still waited for.
+/// Lowest supported speed of a link, in bytes per second.
 const SLOWEST: u64 = 16 * 1024;
 
-/// What a connection is owed beside what its packet identifiers tell.
+/// What a connection waits for, besides the packet identifiers in use.
 #[derive(Debug, Default)]
 pub(super) struct Watchdog {
     timer: Option<TimerId>,
-    /// Since when a packet has come in part.
+    /// Since when a packet is incomplete.
     partial: Option<Time>,
-    /// When it was last found that this side did not read.
+    /// When reading was last found to be paused.
     paused: Time,
-    /// PINGREQs that are not answered, and the last of them.
+    /// Number of unanswered PINGREQs, and when the last one was sent.
     pings: u32,
     pinged: Sent,
 }
 
 impl Watchdog {
-    /// What belongs to one byte stream is forgotten with it.
+    /// Resets everything that belongs to a single byte stream, except the timer.
     pub(super) fn reset_state(&mut self) {
         let timer = self.timer.take();
         *self = Self {
@@ -48,8 +48,8 @@ impl Watchdog {
 }
 
 impl Connection {
-    /// A packet is about to be sent that the broker has to acknowledge: its identifier, if there is
-    /// one left.
+    /// Allocates the identifier of a packet that the broker must acknowledge; `None` if all are in
+    /// use.
     pub(super) fn expect(
         &mut self,
         cx: &mut Context<'_>,
@@ -61,7 +61,7 @@ impl Connection {
         Some(id)
     }
 
-    /// Where and when the next packet is sent.
+    /// The time and stream position of the next packet.
     pub(super) fn sent(&self, cx: &Context<'_>) -> Sent {
         Sent {
             at: cx.now(),
@@ -69,7 +69,7 @@ impl Connection {
         }
     }
 
-    /// Asks the broker whether it is there, and has read what it was sent.
+    /// Sends PINGREQ, to check that the broker is alive and has read everything before it.
     pub(super) fn ping(&mut self, env: &mut Env<'_, '_>) {
         self.watchdog.pings = self.watchdog.pings.saturating_add(1);
         self.watchdog.pinged = self.sent(env.cx);
@@ -93,7 +93,7 @@ impl Connection {
         }
     }
 
-    /// All that was read so far is taken apart, into whole packets or a part of one.
+    /// All received bytes are decoded, except for an incomplete packet.
     pub(super) fn note_partial(&mut self, env: &mut Env<'_, '_>) {
         if self.decoder.buffered() == 0 {
             self.watchdog.partial = None;
@@ -103,7 +103,7 @@ impl Connection {
         }
     }
 
-    /// A packet is whole; what follows belongs to the next.
+    /// A packet is complete; further bytes belong to the next one.
     pub(super) const fn note_whole(&mut self) {
         self.watchdog.partial = None;
     }
@@ -126,7 +126,7 @@ impl Connection {
         }
     }
 
-    /// The timer has fired.
+    /// The timer fired.
     pub(super) fn check_overdue(&mut self, env: &mut Env<'_, '_>) {
         self.watchdog.timer = None;
         let now = env.cx.now();
@@ -143,7 +143,7 @@ impl Connection {
         if let Some((what, sent)) = self.oldest() {
             let due =
                 sent.at.max(self.watchdog.paused) + patience(env.shared) + self.crossing(sent);
-            // Behind a packet that was already coming it may be late without the broker's doing.
+            // After an incomplete packet, an acknowledgement may be late without being lost.
             let behind = partial.filter(|_| self.watchdog.partial.is_some_and(|since| since < due));
             let due = behind.map_or(due, |partial| due.max(partial));
             if due <= now {
@@ -156,8 +156,8 @@ impl Connection {
         }
     }
 
-    /// What the broker has owed for the longest time: an acknowledgement or, where a message in
-    /// quarantine waits for it, PINGRESP.
+    /// What is pending for the longest time: an acknowledgement or, if a message in quarantine
+    /// waits for it, PINGRESP.
     fn oldest(&self) -> Option<(&'static str, Sent)> {
         let acknowledgement = self.ids.oldest();
         let pong = self.tried.map(|_| ("PINGRESP", self.watchdog.pinged));
@@ -166,19 +166,19 @@ impl Connection {
         pending.min_by_key(|(_, sent)| sent.at)
     }
 
-    /// Whether a packet has come in part, and not too slowly.
+    /// Whether a packet is being received, and fast enough.
     pub(super) fn is_receiving(&self, env: &Env<'_, '_>) -> bool {
         self.partial_due(env).is_some_and(|due| due > env.cx.now())
     }
 
-    /// By when more of a packet must have come that has come in part.
+    /// When the rest of the incomplete packet must have arrived.
     fn partial_due(&self, env: &Env<'_, '_>) -> Option<Time> {
         let since = self.watchdog.partial?.max(self.watchdog.paused);
         let length = self.decoder.buffered() as u64;
         Some(since + patience(env.shared) + at_slowest(length))
     }
 
-    /// How long it may take until the broker has read a packet that was sent then.
+    /// Time that the broker may need to read everything up to that packet.
     fn crossing(&self, sent: Sent) -> Duration {
         let read = self.ids.read_up_to();
         if sent.position < read {
@@ -216,12 +216,12 @@ impl Connection {
     }
 }
 
-/// How long the broker may take to acknowledge.
+/// Time for the broker to acknowledge.
 fn patience(shared: &Shared) -> Duration {
     Duration::from_millis(shared.options.acknowledge_timeout.get())
 }
 
-/// In whole seconds: what is small takes no time.
+/// Rounded down to whole seconds, so small packets get no extra time.
 const fn at_slowest(bytes: u64) -> Duration {
     Duration::from_secs(bytes / SLOWEST)
 }

@@ -1,12 +1,12 @@
-//! What it is that answers CONNECT with something other than MQTT 5, by the first bytes of the answer.
+//! Identifies a peer that answers CONNECT with something other than MQTT 5, by its first bytes.
 //!
-//! A wrong port and a broker of an older version are the mistakes of the first hour: whoever waits is
-//! told what answers there, and what to do.
+//! Wrong ports and old brokers are the most common mistakes, so the error says what answered and
+//! what to do.
 
 use super::failure::Failure;
 use crate::codec::ReasonCode;
 
-/// How many bytes tell: a CONNACK of MQTT 3.1.1 has no more.
+/// Number of bytes needed to identify a peer: a CONNACK of MQTT 3.1.1 has four.
 const ENOUGH: usize = 4;
 
 /// The first bytes of the broker's answer to CONNECT.
@@ -16,7 +16,7 @@ pub(super) struct Answer {
     length: usize,
 }
 
-/// What answers, other than a broker of MQTT 5.
+/// Peers other than an MQTT 5 broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Peer {
     Tls,
@@ -25,7 +25,7 @@ enum Peer {
 }
 
 impl Answer {
-    /// Takes what has come.
+    /// Adds received bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         let recipients = self.bytes.iter_mut().skip(self.length);
         for (recipient, byte) in recipients.zip(bytes) {
@@ -34,7 +34,7 @@ impl Answer {
         }
     }
 
-    /// Why an answer that is none of MQTT 5 came, where it shows.
+    /// The failure, if the answer is not MQTT 5.
     pub(super) fn failure(&self, broker: &str) -> Option<Failure> {
         let (code, what) = match self.peer()? {
             Peer::Tls => (
@@ -60,7 +60,8 @@ impl Answer {
 
     fn peer(&self) -> Option<Peer> {
         match self.bytes.get(..self.length)? {
-            // Records of TLS: an alert, a handshake. No packet that a broker sends begins like that.
+            // TLS records: an alert or a handshake. No packet from a broker starts with these
+            // bytes.
             [0x15 | 0x16, ..] => Some(Peer::Tls),
             [b'H', ..] => Some(Peer::Http),
             // A CONNACK without properties (MQTT 3.1.1, 3.2).

@@ -1,4 +1,4 @@
-//! How a connection publishes (MQTT 5.0, 4.3): what goes out, and which answer makes it safe.
+//! How a connection publishes (MQTT 5.0, 4.3): what is sent, and which answer makes a message safe.
 
 use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::streams::{BeginEx, Data, Frame};
@@ -13,7 +13,7 @@ use super::waiting::Queued;
 use crate::codec::{Ack, EncodeError, ReasonCode};
 
 impl Connection {
-    /// A publish stream brings a part of a message.
+    /// A publish stream sent a part of a message.
     pub(super) fn on_part(&mut self, env: &mut Env<'_, '_>, key: usize, data: Data) {
         let limit = env.shared.options.max_message_size.size();
         let Some((id, publication)) = env.streams.publication(key) else {
@@ -42,7 +42,7 @@ impl Connection {
         self.bound(env, key);
     }
 
-    /// What waits has a limit; the stream that passes it is refused.
+    /// Resets the stream if the pending messages exceed their limit.
     fn bound(&mut self, env: &mut Env<'_, '_>, key: usize) {
         let limit = env.shared.options.max_pending.size();
         if self.gathered + self.waiting.bytes() + self.outbound.len() <= limit {
@@ -65,7 +65,7 @@ impl Connection {
         );
     }
 
-    /// The caller publishes nothing more.
+    /// The caller ended its half.
     pub(super) fn on_publish_end(&mut self, env: &mut Env<'_, '_>, key: usize) {
         let Some((_, publication)) = env.streams.publication(key) else {
             return;
@@ -80,7 +80,7 @@ impl Connection {
         }
     }
 
-    /// Ends the reply once all is safe.
+    /// Ends the reply once all messages are safe.
     fn finish(&mut self, env: &mut Env<'_, '_>, key: usize) {
         let Some((id, publication)) = env.streams.publication(key) else {
             return;
@@ -105,7 +105,7 @@ impl Connection {
         }
     }
 
-    /// Writes what may be written.
+    /// Sends queued messages as far as the broker's limits and the credit allow.
     pub(super) fn publish_waiting(&mut self, env: &mut Env<'_, '_>) {
         while self.phase == Phase::Ready
             && let Some(bytes) = self.bytes
@@ -184,7 +184,7 @@ impl Connection {
         }
     }
 
-    /// More has been written: what of `QoS` 0 is complete is done.
+    /// More bytes were written: `QoS` 0 messages that are written completely are done.
     pub(super) fn on_written(&mut self, env: &mut Env<'_, '_>) {
         let written = self.outbound.written();
         while let Some((end, origin)) = self.unwritten.front().copied()
@@ -195,7 +195,7 @@ impl Connection {
         }
     }
 
-    /// A message is as safe as its `QoS` promises.
+    /// A message is acknowledged as its `QoS` requires.
     pub(super) fn safe(&mut self, env: &mut Env<'_, '_>, origin: Origin) {
         let Some((id, publication)) = env.streams.publication(origin.key) else {
             return;
@@ -212,7 +212,7 @@ impl Connection {
         self.finish(env, origin.key);
     }
 
-    /// The broker has refused a message.
+    /// The broker refused a message.
     fn refused(
         &mut self,
         env: &mut Env<'_, '_>,
@@ -229,7 +229,7 @@ impl Connection {
         self.fail(env, origin.key, &Failure::new(ack.reason, reason), delivery);
     }
 
-    /// What others of a stream's messages may have become, when one is refused.
+    /// Whether other messages of the stream may have been delivered when one is refused.
     fn delivery_beside(env: &mut Env<'_, '_>, origin: Origin) -> MqttDelivery {
         match env.streams.get_mut(origin.key) {
             Some(Stream {
@@ -279,7 +279,7 @@ impl Connection {
                 self.ids.renew(packet_id, self.sent(env.cx));
                 self.release(env, packet_id, ReasonCode::SUCCESS);
             }
-            // A repetition: the answer is the same.
+            // A duplicate gets the same answer.
             Some(Pending::PubComp(_)) if !ack.reason.is_error() => {
                 self.release(env, packet_id, ReasonCode::SUCCESS);
             }
@@ -306,13 +306,14 @@ impl Connection {
                 let origin = *origin;
                 self.over(env, ack.packet_id);
                 if ack.reason.is_error() {
-                    // The broker had taken it with PUBREC, and now knows nothing of it.
+                    // The broker had accepted the message with PUBREC, so it may have been
+                    // delivered.
                     self.refused(env, origin, ack, MqttDelivery::Possible);
                 } else {
                     self.safe(env, origin);
                 }
             }
-            // The answer to a PUBREL for a message that was not known.
+            // Answers a PUBREL for an unknown message.
             None => {}
             Some(_) => {
                 self.protocol_error(
@@ -331,7 +332,7 @@ impl Connection {
     }
 }
 
-/// The engine is about to stop.
+/// The failure of streams during a shutdown.
 pub(super) fn shutting_down() -> Failure {
     let reason = "The gateway is stopping.";
     Failure::new(ReasonCode::SERVER_SHUTTING_DOWN, reason)

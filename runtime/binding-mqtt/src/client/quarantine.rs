@@ -1,22 +1,24 @@
-//! Which publications and subscriptions may be what a broker closes connections over.
+//! Isolates publications and subscriptions over which a broker may close connections.
 //!
-//! One connection serves many callers, and a broker that does not like one packet closes it for all of
-//! them. So whatever was under way at that moment is remembered, and the next of its kind goes over a
-//! connection of its own, one at a time: whoever it is that the broker does not like, it then drops
-//! nobody else.
+//! One connection serves many callers, and a broker that rejects one packet closes it for all of
+//! them. So the packets in flight at that moment are recorded, and later packets of the same kind
+//! use a separate connection, one at a time: if the broker closes that one, no other stream is
+//! affected.
 //!
-//! - Alone under way when the broker said that it disliked a packet: **convicted**, for [`CONVICTED`].
-//! - One of several: **suspected**. It is tried once, and acquitted when the broker answers.
-//! - Under way when the connection was closed without a word, which the network may have done: **noted**,
+//! - A single packet in flight, and the broker's reason code blames a packet: **convicted**, for
+//!   [`CONVICTED`].
+//! - One of several packets in flight: **suspected**. It is tried once, and acquitted when the
+//!   broker answers.
+//! - In flight when the connection was closed without a reason, possibly by the network: **noted**,
 //!   and suspected the second time within [`NOTED`].
 //!
-//! What is of a kind: publications of a client with the same topic, subscriptions of a client with the
-//! same filter. A caller who changes the topic each time is reported by its first level: the smallest of
-//! topic, first level, and all that a client publishes that holds everything under way has a *drop*
-//! counted against it, and with so many of them ([`LEVEL_DROPS`], [`CLIENT_DROPS`]) it is convicted as
-//! a whole.
+//! Publications of a client with the same topic are of one kind, and so are subscriptions of a
+//! client with the same filter. A caller that uses a new topic each time is recognised by the first
+//! level: a *drop* is counted for the narrowest scope that contains all packets in flight (topic,
+//! first level, or all publications of the client), and after enough drops ([`LEVEL_DROPS`],
+//! [`CLIENT_DROPS`]) the whole scope is convicted.
 //!
-//! Names are kept as hashes. Two that share one share its fate, which costs them a connection.
+//! Names are stored as hashes. A collision only costs a separate connection.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher as _};
@@ -25,31 +27,31 @@ use tidegate_engine::{Context, Duration, Time};
 
 use super::events::{Quarantined, Suspected};
 
-/// For how long something convicted keeps a connection of its own.
+/// How long a conviction lasts.
 const CONVICTED: Duration = Duration::from_secs(600);
-/// For how long something suspected is waited for, to be tried.
+/// How long a suspicion lasts if the packet is not tried.
 const SUSPECTED: Duration = Duration::from_secs(600);
-/// For how long a connection that was closed without a word is remembered.
+/// How long a connection closed without a reason is remembered.
 const NOTED: Duration = Duration::from_secs(60);
-/// After how many drops a first level is convicted, with all its topics.
+/// Number of drops after which a first level is convicted.
 const LEVEL_DROPS: u8 = 3;
-/// After how many drops whatever a client publishes is convicted.
+/// Number of drops after which all publications of a client are convicted.
 const CLIENT_DROPS: u8 = 6;
-/// How many entries there are at the most; beyond that, those that expire first make way.
+/// Maximum number of entries. Beyond it, the entry that expires first is removed.
 const ENTRIES: usize = 1_024;
-/// How many characters of a topic are shown to operators.
+/// Maximum number of characters of a topic in an event.
 const SHOWN: usize = 200;
 
-/// The name of a kind.
+/// The hash of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key(u64);
 
-/// Names what belongs to one client.
+/// Hashes the topics and filters of one client.
 #[derive(Debug, Clone)]
 pub(super) struct Namer(DefaultHasher);
 
 impl Namer {
-    /// For the client of this name.
+    /// `client` is the name that the streams use.
     pub(super) fn new(client: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         hasher.write(client.as_bytes());
@@ -63,7 +65,7 @@ impl Namer {
         Key(hasher.finish())
     }
 
-    /// A publication.
+    /// The kind of a publication.
     pub(super) fn message(&self, topic: &str) -> Suspect {
         let level = topic.split('/').next().unwrap_or_default();
         Suspect {
@@ -72,7 +74,7 @@ impl Namer {
         }
     }
 
-    /// A subscription.
+    /// The kind of a subscription.
     pub(super) fn filter(&self, filter: &str) -> Suspect {
         Suspect {
             name: self.key(2, filter),
@@ -85,28 +87,28 @@ impl Namer {
     }
 }
 
-/// What may be the cause.
+/// A packet over which the broker may have closed the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Suspect {
     name: Key,
-    /// Of a publication.
+    /// The first level of the topic; `None` for a subscription.
     level: Option<Key>,
 }
 
-/// What the broker let know when it closed the connection.
+/// What the end of the connection says about its cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// It disliked a packet.
+    /// The reason code blames a packet.
     Packet,
-    /// Nothing, but only one packet was under way.
+    /// No reason, but only one packet was in flight.
     Alone,
-    /// Nothing, or nothing of use.
+    /// No reason, or one that does not help.
     Unknown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
-    /// Drops are counted against it.
+    /// Number of drops counted so far.
     Counted(u8),
     Noted,
     Suspected,
@@ -117,39 +119,39 @@ enum Status {
 struct Entry {
     status: Status,
     until: Time,
-    /// The broker said that it dislikes it.
+    /// The broker's reason code blamed it.
     blamed: bool,
-    /// What operators were reported of it.
+    /// The verdict in the last event about it.
     reported: Option<Verdict>,
 }
 
-/// Why something goes over a connection of its own.
+/// Why a separate connection is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    /// It may be what the broker closes connections over, or the network may have done it.
+    /// It may be the cause, but so may the network.
     Suspected,
-    /// The broker said that it dislikes it.
+    /// The broker blamed it.
     Convicted,
 }
 
-/// Something goes over a connection of its own.
+/// The decision to use a separate connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Decision {
     verdict: Verdict,
-    /// Operators were not reported of it yet.
+    /// No event was emitted for this verdict yet.
     unreported: bool,
 }
 
-/// All that is remembered.
+/// All entries.
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
     entries: BTreeMap<Key, Entry>,
-    /// When the last of them expires.
+    /// When the last entry expires.
     until: Time,
 }
 
 impl Quarantine {
-    /// Whether nothing is remembered, as nearly always.
+    /// Whether there are no entries, which is the normal case.
     pub(super) fn is_empty(&mut self, now: Time) -> bool {
         if !self.entries.is_empty() && self.until <= now {
             self.entries.clear();
@@ -157,8 +159,8 @@ impl Quarantine {
         self.entries.is_empty()
     }
 
-    /// Whether something is to go over a connection of its own; operators are reported of it once, under
-    /// this name.
+    /// Whether a packet must use a separate connection. Emits an event with `name` if the verdict
+    /// is new.
     pub(super) fn holds(
         &mut self,
         cx: &mut Context<'_>,
@@ -198,7 +200,7 @@ impl Quarantine {
         None
     }
 
-    /// The broker has closed a connection while these were under way.
+    /// The broker closed a connection while `suspects` were in flight.
     pub(super) fn accuse(&mut self, now: Time, namer: &Namer, suspects: &[Suspect], cause: Cause) {
         match (cause, suspects) {
             (_, []) => {}
@@ -235,7 +237,7 @@ impl Quarantine {
         }
     }
 
-    /// The broker itself said so, also of what holds everything that was under way.
+    /// Marks entries, and the wider scopes that contain them, as blamed by the broker.
     fn blame(&mut self, namer: &Namer, suspects: &[Suspect]) {
         let kinds = suspects.iter().flat_map(|it| [Some(it.name), it.level]);
         for name in kinds.flatten().chain([namer.client()]) {
@@ -245,7 +247,7 @@ impl Quarantine {
         }
     }
 
-    /// The broker has answered: one that was only suspected is no longer.
+    /// The broker answered: a suspicion is removed.
     pub(super) fn acquit(&mut self, suspect: Suspect) {
         let status = self.entries.get(&suspect.name).map(|entry| entry.status);
         if status == Some(Status::Suspected) {
@@ -258,7 +260,7 @@ impl Quarantine {
         entry.is_some_and(|entry| entry.status == Status::Convicted)
     }
 
-    /// Something of this first level made the broker drop a connection.
+    /// Counts a drop for a first level.
     fn drop_in_level(&mut self, now: Time, namer: &Namer, level: Key) {
         let known = self.is_convicted(now, level);
         self.count(now, level, LEVEL_DROPS);
@@ -283,7 +285,7 @@ impl Quarantine {
         self.set(now, name, status, CONVICTED);
     }
 
-    /// A connection was closed without a word.
+    /// A connection was closed without a reason.
     fn note(&mut self, now: Time, name: Key) {
         let entry = self.entries.get(&name).filter(|entry| entry.until > now);
         match entry.map(|entry| entry.status) {
@@ -320,7 +322,7 @@ impl Quarantine {
     }
 }
 
-/// Tells operators that something goes over a connection of its own.
+/// Emits the event of a verdict.
 fn report(cx: &mut Context<'_>, verdict: Verdict, name: &str) {
     let topic = || name.chars().take(SHOWN).collect::<String>().into();
     match verdict {
@@ -416,7 +418,7 @@ mod tests {
             harness.accuse(drop, &[&format!("ok/{drop}")], Cause::Packet);
         }
         assert!(harness.holds(3, "ok/next") && !harness.holds(3, "other/next"));
-        // The same one again and again is no reason to convict its neighbours.
+        // Repeated drops of one topic do not convict its neighbours.
         for second in 10..20 {
             harness.accuse(second, &["mine/same"], Cause::Packet);
         }
@@ -449,7 +451,7 @@ mod tests {
                 unreported,
             })
         };
-        // A link that is cut again and again, at last with nothing else under way.
+        // The link is cut repeatedly, the last time with only one packet in flight.
         harness.accuse(0, &["a", "b"], Cause::Unknown);
         harness.accuse(1, &["a", "b"], Cause::Unknown);
         assert_eq!(harness.held(2, "a"), held(Verdict::Suspected, true));
@@ -459,7 +461,7 @@ mod tests {
         harness.accuse(5, &["a"], Cause::Packet);
         assert_eq!(harness.held(6, "a"), held(Verdict::Convicted, true));
         assert_eq!(harness.held(6, "a"), held(Verdict::Convicted, false));
-        // Longer after, it begins anew.
+        // After the entries have expired, counting starts again.
         harness.accuse(700, &["a", "b"], Cause::Unknown);
         assert_eq!(harness.held(701, "a"), None);
     }

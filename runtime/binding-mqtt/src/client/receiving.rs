@@ -1,9 +1,9 @@
-//! What comes from the broker: packets out of bytes, and each to where it belongs.
+//! How a connection receives: decodes packets from the broker and dispatches them.
 //!
-//! Acknowledgements go out as soon as a message is in the queues of those it is for, and so in the
-//! order of arrival (MQTT 5.0, 4.6). A queue that is full ends its stream, except where the stream
-//! has the connection to itself: then reading stops, credit on the byte stream runs out, and the
-//! broker waits. What a stream with a limit gets is acknowledged later (see `counted`).
+//! A message is acknowledged as soon as it is in the queues of its subscribers, and so in the order of
+//! arrival (MQTT 5.0, 4.6). A full queue ends its subscription, unless the subscriber is the only
+//! stream of the connection: then reading pauses, the credit of the byte stream runs out, and the
+//! broker waits. Messages of a subscription with a limit are acknowledged later (see `counted`).
 
 use tidegate_engine::streams::Data;
 use tidegate_engine::streams::mqtt::MqttDelivery;
@@ -17,7 +17,7 @@ use super::streams::Kind;
 use crate::codec::{Connack, Disconnect, Packet, Publish, ReasonCode};
 
 impl Connection {
-    /// Bytes have come.
+    /// The byte stream delivered data.
     pub(super) fn on_bytes(&mut self, env: &mut Env<'_, '_>, data: Data) {
         self.unread += data.payload.len();
         let connecting = self.phase == Phase::Connecting;
@@ -25,17 +25,17 @@ impl Connection {
             self.answer.push(&data.payload);
         }
         self.decoder.push(data.payload);
-        // What came before CONNACK is read at once; the rest when the connection settles.
+        // Answers to CONNECT are decoded at once; later packets when the connection settles.
         if connecting {
             self.read(env);
         }
     }
 
-    /// Reads the packets that are whole, unless nobody can take what they bring.
+    /// Handles complete packets, unless reading is paused.
     pub(super) fn read(&mut self, env: &mut Env<'_, '_>) {
         while self.unread > 0 && !self.is_reading_paused(env) {
             match self.decoder.next() {
-                // What has come in part shows nothing yet: see `overdue`.
+                // An incomplete packet does not count as an answer: see `overdue`.
                 Ok(Some(packet)) => {
                     self.keep_alive.received(env.cx.now());
                     self.note_whole();
@@ -61,7 +61,7 @@ impl Connection {
         }
     }
 
-    /// Whether reading must wait: for the broker to read, or for the one stream there is.
+    /// Whether reading is paused: until the broker reads, or until the only subscriber reads.
     fn is_reading_paused(&self, env: &Env<'_, '_>) -> bool {
         if self.outbound.len() > env.shared.options.max_pending.size() {
             return true;
@@ -135,7 +135,7 @@ impl Connection {
         self.accuse(env, Some(disconnect.reason));
         let told = disconnect.properties.reason_string.as_deref();
         let reason = match (disconnect.reason, told) {
-            // Here the code of success is that of a normal disconnection (3.14.2.1).
+            // In DISCONNECT, code 0 means normal disconnection (3.14.2.1).
             (ReasonCode::SUCCESS, None) => format!("{} closed the connection.", self.broker()),
             (reason, told) => {
                 let why = describe_reason(reason, told);
@@ -179,7 +179,7 @@ impl Connection {
         }
     }
 
-    /// Hands a message to each stream that it is for; whether there was one.
+    /// Delivers a message to each matching stream. Returns whether there was one.
     pub(super) fn deliver(&mut self, env: &mut Env<'_, '_>, publish: &Publish) -> bool {
         let identifiers = &publish.properties.subscription_ids;
         let recipients = self
@@ -215,7 +215,7 @@ impl Connection {
         delivered
     }
 
-    /// A stream does not take its messages: it is ended, so that the others go on.
+    /// Ends a subscription that does not read its messages, so that the others can continue.
     fn drop_slow(&mut self, env: &mut Env<'_, '_>, key: usize, messages: usize, bytes: usize) {
         env.shared.counts.slow_consumers += 1;
         env.cx.event(&SlowConsumer {
@@ -230,7 +230,7 @@ impl Connection {
     }
 }
 
-/// How many messages and bytes may wait for one subscriber.
+/// The maximum number of messages and bytes queued for one subscriber.
 fn bounds(env: &Env<'_, '_>) -> (usize, usize) {
     let options = &env.shared.options;
     (options.queue_messages.size(), options.queue_bytes.size())

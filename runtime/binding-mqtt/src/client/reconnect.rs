@@ -1,35 +1,36 @@
-//! When a lost connection is made anew: at once where it was healthy, after a growing wait where it was
-//! not.
+//! When a lost connection is opened again: at once if it was healthy, otherwise after a growing
+//! backoff.
 //!
-//! A wait is random (full jitter), up to `reconnect.min` after the first failure, twice that after each
-//! further one, and `reconnect.max` at the most. What fails is an attempt to connect. A connection that
-//! the broker had accepted and that is lost is opened again at once, as long as there is an allowance:
-//! [`REOPENS`] in a row, and one more for each [`EARNED_BY`] that a connection lasted. A broker that
-//! accepts and drops in turn has soon used it up, and then waits grow as for one that refuses.
+//! The backoff is random (full jitter): up to `reconnect.min` after the first failed attempt,
+//! doubled with each further one, and at most `reconnect.max`. An accepted connection that is lost
+//! is opened again at once while an allowance lasts: [`REOPENS`] times in a row, and once more for
+//! each [`EARNED_BY`] that a connection lasted. A broker that accepts connections and drops them
+//! soon exhausts it, and the backoff then grows as for a broker that refuses.
 
 use tidegate_engine::{Context, Duration, Time};
 
 use super::failure::Failure;
 use super::options::Reconnect;
 
-/// How many connections in a row are opened again at once that did not last.
+/// How many short-lived connections in a row are opened again at once.
 const REOPENS: u64 = 5;
-/// For how long a connection must last to be worth another.
+/// How long a connection must last to earn another reopening.
 const EARNED_BY: Duration = Duration::from_secs(2);
 const ALLOWANCE: Duration = Duration::from_micros(REOPENS * EARNED_BY.as_micros());
 
-/// A wait after failures in a row.
+/// The backoff after consecutive failures.
 #[derive(Debug, Clone, Default)]
 pub(super) struct HoldOff {
     failures: u32,
     until: Time,
-    /// Of the newest failure.
+    /// The reason of the last failure.
     why: Option<Failure>,
 }
 
 impl HoldOff {
-    /// One more failure: attempts are held off for a while. After a refusal of who we are it is the
-    /// longest wait at once, and half of it is certain: credentials do not change by asking.
+    /// Records a failure: attempts are held off. If the broker refused the credentials, the longest
+    /// backoff applies at once and at least half of it is certain, because retrying does not change
+    /// them.
     pub(super) fn failed(&mut self, cx: &mut Context<'_>, options: Reconnect, why: &Failure) {
         let limit = if why.denied {
             options.max()
@@ -53,27 +54,28 @@ impl HoldOff {
         self.failures > 0
     }
 
-    /// When the next attempt may be made; nothing where it may be made now.
+    /// When the next attempt may start; `None` if it may start now.
     pub(super) fn until(&self, now: Time) -> Option<Time> {
         (self.until > now).then_some(self.until)
     }
 
-    /// For how long attempts are held off from now on.
+    /// How long attempts are held off from `now`.
     pub(super) fn left(&self, now: Time) -> Duration {
         self.until.max(now).since(now)
     }
 
-    /// What is told to those who come while attempts are held off: why, and until when.
+    /// The failure for streams that arrive while attempts are held off, with the time of the next
+    /// attempt.
     pub(super) fn refusal(&self, now: Time) -> Option<Failure> {
         let left = self.until(now)?.since(now);
         self.why.as_ref().map(|why| why.with_next_attempt(left))
     }
 }
 
-/// What is known of the connections of one client identifier, while they are not healthy.
+/// The history of the connections of one client identifier, while they are not healthy.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
-    /// Of this client identifier alone.
+    /// The backoff of this client identifier alone.
     pub(super) hold_off: HoldOff,
     allowance: Duration,
     /// When it last changed.
@@ -89,14 +91,14 @@ impl Record {
         }
     }
 
-    /// Whether it tells no more than a new one would: for twice the longest wait nothing happened.
+    /// Whether nothing happened for twice the longest backoff, so that it equals a new record.
     pub(super) fn is_over(&self, now: Time, options: Reconnect) -> bool {
         let longest = Duration::from_millis(options.max());
         now >= self.changed.max(self.hold_off.until) + longest + longest
     }
 
-    /// A connection that the broker had accepted is lost, or refused for the sake of its identifier,
-    /// when it had lasted for `lasted`. Whether it may be opened again at once.
+    /// An accepted connection was lost after `lasted`, or was refused because of its client
+    /// identifier. Returns whether it may be opened again at once.
     pub(super) fn lost(
         &mut self,
         cx: &mut Context<'_>,

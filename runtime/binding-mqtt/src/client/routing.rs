@@ -1,4 +1,4 @@
-//! Which connection a stream is on, and which are made for it.
+//! Assigns streams to connections and creates connections.
 
 use std::num::NonZeroU16;
 
@@ -16,7 +16,7 @@ use super::suspects::Purpose;
 use crate::codec::ReasonCode;
 
 impl MqttClient {
-    /// New streams of its client do not find the connection any more.
+    /// Removes a connection from the table of its client, so that new streams do not use it.
     pub(super) fn unregister(&mut self, key: usize) {
         let Some(connection) = self.connections.get(key) else {
             return;
@@ -29,8 +29,8 @@ impl MqttClient {
         }
     }
 
-    /// A stream's filters cannot be on the connection `from`: it goes to the next one of its client,
-    /// or to a new one.
+    /// Moves a stream, whose filters cannot share the connection `from`, to the client's next
+    /// connection, or to a new one.
     pub(super) fn move_stream(&mut self, cx: &mut Context<'_>, from: usize, stream: usize) {
         let Some(connection) = self.connections.get(from) else {
             return;
@@ -70,7 +70,7 @@ impl MqttClient {
         }
     }
 
-    /// A new connection beside those that a client has.
+    /// Creates a further connection of a client, with a suffix to the client identifier.
     fn additional_connection(
         &mut self,
         client: ByteString,
@@ -86,7 +86,7 @@ impl MqttClient {
         self.connection(client, client_id.into(), purpose)
     }
 
-    /// A new connection for one stream alone, whose messages are counted.
+    /// Creates a connection for a single counted subscription.
     fn counted_connection(
         &mut self,
         client: ByteString,
@@ -99,7 +99,7 @@ impl MqttClient {
         Ok(key)
     }
 
-    /// A new connection, unless there are too many.
+    /// Creates a connection, unless the limit is reached.
     fn connection(
         &mut self,
         client: ByteString,
@@ -120,7 +120,7 @@ impl MqttClient {
         Ok(key)
     }
 
-    /// The connection of a client for a stream of this kind, made known if it is not.
+    /// The connection of a client for a stream of this kind; created if there is none.
     pub(super) fn connection_for(
         &mut self,
         cx: &mut Context<'_>,

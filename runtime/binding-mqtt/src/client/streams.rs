@@ -1,4 +1,4 @@
-//! The mqtt streams of the binding, whichever connection they are on.
+//! The mqtt streams of the binding, on all connections.
 
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -17,10 +17,10 @@ use super::publications::Publication;
 use super::subscriptions::{FilterRequest, Recipient};
 use crate::codec::ReasonCode;
 
-/// How many filters one stream may have.
+/// Maximum number of filters of a stream.
 const FILTERS: usize = 1_000;
 
-/// One stream.
+/// An mqtt stream. It is removed when both halves have ended.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) id: StreamId,
@@ -28,12 +28,12 @@ pub(super) struct Stream {
     pub(super) connection: usize,
     pub(super) kind: Kind,
     pub(super) opened: Time,
-    /// Its deadline, until it is done or accepted.
+    /// The deadline, until the stream is done or accepted.
     pub(super) deadline: Option<TimerId>,
 }
 
 impl Stream {
-    /// It is done or accepted: its deadline means nothing any more.
+    /// Cancels the deadline: the stream is done or accepted.
     pub(super) fn clear_deadline(&mut self, cx: &mut Context<'_>) {
         if let Some(timer) = self.deadline.take() {
             cx.cancel(timer);
@@ -41,7 +41,7 @@ impl Stream {
     }
 }
 
-/// What a stream is for.
+/// The kind of a stream and its state.
 #[derive(Debug)]
 #[allow(
     clippy::large_enum_variant,
@@ -54,7 +54,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Whether it is a session or a subscription that the broker has granted.
+    /// Whether it is an accepted session or a granted subscription.
     pub(super) const fn is_accepted(&self) -> bool {
         match self {
             Self::Session(session) => session.accepted,
@@ -64,13 +64,12 @@ impl Kind {
     }
 }
 
-/// A session stream.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) accepted: bool,
 }
 
-/// All streams, by the keys that their tokens bear.
+/// All streams, by the keys in their tokens.
 #[derive(Debug, Default)]
 pub(super) struct Streams(Slab<Stream>);
 
@@ -123,15 +122,15 @@ impl Streams {
     }
 }
 
-/// One filter of a stream.
+/// A topic filter that a stream requests.
 #[derive(Debug)]
 pub(super) struct RequestedFilter {
-    /// As the caller asked.
+    /// As the caller sent it.
     original: MqttTopicFilter,
     pub(super) request: FilterRequest,
-    /// Another filter of the same stream stands for this one.
+    /// Index of another filter of the same stream that is subscribed to instead.
     covered_by: Option<usize>,
-    /// What the broker said.
+    /// The broker's answer.
     code: Option<ReasonCode>,
 }
 
@@ -139,17 +138,17 @@ pub(super) struct RequestedFilter {
 #[derive(Debug)]
 pub(super) struct Subscriber {
     filters: Vec<RequestedFilter>,
-    /// How many messages it takes in all.
+    /// Maximum number of messages of the whole subscription.
     limit: Option<NonZeroU16>,
     /// The reply BEGIN was sent.
     pub(super) accepted: bool,
-    /// All messages of the limit are there.
+    /// The limit is reached.
     pub(super) complete: bool,
     pub(super) deliveries: Deliveries,
 }
 
 impl Subscriber {
-    /// Reads what a caller asks for. A limit is never above `limit_max`.
+    /// Checks the request of a caller. A limit is capped at `limit_max`.
     pub(super) fn new(begin: MqttSubscribe, limit_max: NonZeroU16) -> Result<Self, Failure> {
         let count = begin.filters.len();
         if count == 0 || count > FILTERS {
@@ -174,12 +173,12 @@ impl Subscriber {
         })
     }
 
-    /// How many messages it takes in all, if it says.
+    /// Maximum number of messages of the whole subscription, if it has a limit.
     pub(super) const fn limit(&self) -> Option<NonZeroU16> {
         self.limit
     }
 
-    /// The filters that are to be asked for, with their indexes.
+    /// The filters that still need an answer of the broker, with their indexes.
     pub(super) fn pending_requests(&self) -> impl Iterator<Item = (usize, &FilterRequest)> {
         self.filters
             .iter()
@@ -188,8 +187,8 @@ impl Subscriber {
             .map(|(index, asked)| (index, &asked.request))
     }
 
-    /// Asks for each filter that is to be asked for, with its index, and notes what is answered at
-    /// once.
+    /// Calls `join` for each filter that still needs an answer, with its index, and stores
+    /// immediate answers.
     pub(super) fn ask(
         &mut self,
         mut join: impl FnMut(usize, &FilterRequest) -> Option<ReasonCode>,
@@ -201,14 +200,14 @@ impl Subscriber {
         }
     }
 
-    /// Every filter that may have been asked for, with its index.
+    /// All filters, with their indexes.
     pub(super) fn all(&self) -> impl Iterator<Item = (usize, &FilterRequest)> {
         let asked = self.filters.iter().enumerate();
         asked.map(|(index, asked)| (index, &asked.request))
     }
 
-    /// Lets filters stand for those that they cover, as far as messages could not be told apart
-    /// otherwise; an error where some still overlap.
+    /// Replaces filters by others of the stream that cover them, if their messages could not be
+    /// told apart otherwise. An error if filters still overlap.
     pub(super) fn cover(&mut self, identifiers: bool) -> Result<(), Failure> {
         for index in 0..self.filters.len() {
             let by = self.coverer(index, identifiers);
@@ -246,7 +245,8 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Which filter stands for the one at `index`: an equal one before it, or one that covers it.
+    /// The index of the filter that replaces the one at `index`: an equal one before it, or one
+    /// that covers it.
     fn coverer(&self, index: usize, identifiers: bool) -> Option<usize> {
         let this = &self.filters.get(index)?.request.filter;
         self.filters.iter().enumerate().position(|(at, other)| {
@@ -261,20 +261,20 @@ impl Subscriber {
         })
     }
 
-    /// The broker has answered for one filter.
+    /// The broker answered for one filter.
     pub(super) fn answer(&mut self, index: usize, code: ReasonCode) {
         if let Some(asked) = self.filters.get_mut(index) {
             asked.code = Some(code);
         }
     }
 
-    /// Whether the broker has answered for all.
+    /// Whether the broker has answered for all filters.
     pub(super) fn is_answered(&self) -> bool {
         self.pending_requests().next().is_none()
     }
 
-    /// Why the stream is refused, when all is answered: no filter was granted or, of a stream that
-    /// was accepted before, not all of those that it had.
+    /// Why the stream is reset after all answers: no filter was granted or, if it was accepted
+    /// before, one of its granted filters is refused now.
     pub(super) fn refusal(&self) -> Option<(ReasonCode, &TopicFilter)> {
         let refused = |asked: &&RequestedFilter| asked.code.is_some_and(ReasonCode::is_error);
         let mut asked = self.filters.iter().filter(|it| it.covered_by.is_none());
@@ -288,8 +288,7 @@ impl Subscriber {
         })
     }
 
-    /// The connection is lost: what was granted is to be asked for again. What was refused before
-    /// stays so.
+    /// The connection was lost: granted filters must be requested again. Refused ones stay refused.
     pub(super) fn clear_answers(&mut self) {
         let refused = |asked: &RequestedFilter| asked.code.is_some_and(ReasonCode::is_error);
         if self.accepted {
@@ -301,7 +300,7 @@ impl Subscriber {
         }
     }
 
-    /// The reply's BEGIN: what was asked for, with the broker's reason codes.
+    /// The reply BEGIN: the requested filters with the broker's reason codes.
     pub(super) fn reply(&self, client_id: Option<ByteString>) -> MqttSubscribe {
         let filter = |asked: &RequestedFilter| {
             let mut by = asked;
@@ -328,11 +327,11 @@ impl Subscriber {
         }
     }
 
-    /// Whether a message that came for the filters at `recipients` is for this stream, so that it gets
-    /// it once: brokers send one copy for each subscription that matches, or one copy for all. Among
-    /// the filters that match, the copy for the one with the highest `QoS` counts; a shared
-    /// subscription's always does.
-    /// A retained message comes only for filters that want such.
+    /// Whether this stream takes a message that arrived for the filters at `recipients`. Brokers
+    /// send one copy per matching subscription, or one copy for all; the stream must get the
+    /// message once. Among matching filters, the copy for the one with the highest `QoS` counts;
+    /// the copy of a shared subscription always does. A retained message is taken only for filters
+    /// that request retained messages.
     pub(super) fn takes(&self, recipients: &[Recipient], topic: &str, retain: bool) -> bool {
         if self.filters.len() == 1 {
             return true;
@@ -350,14 +349,14 @@ impl Subscriber {
                 && (!retain || asked.request.retained || asked.request.as_published)
                 && asked.request.filter.matches(topic)
         });
-        // Of several with the same QoS, the last one: any will do, as long as it is always the same.
+        // Of several with the same QoS, the last one: the choice must only be deterministic.
         let chosen = matching.max_by_key(|(_, asked)| asked.request.qos);
         chosen.is_some_and(|(chosen, _)| names(recipients, chosen))
     }
 
-    /// Writes what the message is to this stream: for which of its filters, and up to which `QoS`. It
-    /// came for the filters at `recipients`; brokers that send one copy for each subscription name but
-    /// one of those that it is for.
+    /// Adapts a message to this stream: the subscription identifiers of its filters and the `QoS`.
+    /// Brokers that send one copy per subscription name only one of the matching filters in
+    /// `recipients`.
     pub(super) fn address(&self, message: &mut MqttSubscribeData, recipients: &[Recipient]) {
         let shared = |asked: &RequestedFilter| asked.request.filter.is_shared();
         let mut named = recipients
@@ -388,8 +387,7 @@ impl Subscriber {
         }
     }
 
-    /// Closes the reply: out of order where a message has been sent in part and its rest will not
-    /// follow.
+    /// Ends the reply, or aborts it if a message was sent in part and the rest will not follow.
     pub(super) fn close(&self, cx: &mut Context<'_>, id: StreamId) {
         if self.deliveries.is_within_a_message() {
             cx.abort(id, None);
@@ -398,8 +396,8 @@ impl Subscriber {
         }
     }
 
-    /// Sends what the credit allows, once the stream is accepted, and ends the reply behind the last
-    /// message of a limit.
+    /// Sends as much as the credit allows, once the stream is accepted. Ends the reply after the
+    /// last message of a limit.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, id: StreamId) {
         if self.accepted {
             self.deliveries.flush(cx, id);
@@ -410,7 +408,7 @@ impl Subscriber {
     }
 }
 
-/// What a subscription with a limit may ask for.
+/// Checks a subscription with a limit.
 fn check_limited(asked: &[RequestedFilter]) -> Result<(), Failure> {
     let [asked] = asked else {
         let count = asked.len();

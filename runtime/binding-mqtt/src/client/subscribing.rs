@@ -1,5 +1,5 @@
-//! How a connection subscribes (MQTT 5.0, 3.8 to 3.11): where a stream's filters go, and what the
-//! broker's answers mean to it.
+//! How a connection subscribes (MQTT 5.0, 3.8 to 3.11): where a stream's filters are placed, and
+//! how the broker's answers are handled.
 
 use bytestring::ByteString;
 use tidegate_engine::streams::mqtt::MqttDelivery;
@@ -15,7 +15,7 @@ use super::suspects::Purpose;
 use crate::codec::{EncodeError, ReasonCode, Suback};
 
 impl Connection {
-    /// Joins a stream to the subscriptions that it requests for, sends it to another connection, or
+    /// Adds a stream to the subscriptions that it requests, moves it to another connection, or
     /// refuses it.
     pub(super) fn place(&mut self, env: &mut Env<'_, '_>, key: usize) {
         if self.purpose != Purpose::Trial && self.is_suspect(env, key) {
@@ -55,7 +55,7 @@ impl Connection {
         self.answered(env, key);
     }
 
-    /// A stream goes to another connection.
+    /// Schedules a stream to be moved to another connection.
     fn move_away(&mut self, key: usize) {
         self.streams.remove(&key);
         self.moving.push(key);
@@ -121,7 +121,7 @@ impl Connection {
         }
     }
 
-    /// A stream that is gone leaves its subscriptions.
+    /// Removes a stream from its subscriptions.
     pub(super) fn unsubscribe(&mut self, env: &mut Env<'_, '_>, key: usize, gone: &Subscriber) {
         let asked = self.counted.as_ref().is_some_and(Counted::is_unsubscribed);
         for filter in self.subscriptions.remove_stream(key, gone.all()) {
@@ -135,8 +135,8 @@ impl Connection {
         if self.phase != Phase::Ready {
             return;
         }
-        // Without an identifier the subscription lasts until the connection ends; what comes for it
-        // finds nobody.
+        // Without a free identifier, the subscription lasts until the connection ends; its messages
+        // are dropped.
         if let Some(packet_id) = self.expect(env.cx, env.shared, Pending::UnsubAck) {
             let packet = packets::unsubscribe(env.shared, &mut self.packets, packet_id, filter);
             self.send(env.cx, [packet]);
@@ -174,7 +174,7 @@ impl Connection {
     /// UNSUBACK
     pub(super) fn on_unsuback(&mut self, env: &mut Env<'_, '_>, packet_id: u16) {
         match self.ids.get_mut(packet_id) {
-            // Whatever it says: nobody is there any more to whom it would matter, or it is the end.
+            // The reason code does not matter: no stream uses the subscription, or it ends now.
             Some(Pending::UnsubAck) => {
                 self.ids.release(packet_id);
                 self.complete(env);
@@ -191,7 +191,7 @@ impl Connection {
         self.answered_with(env, key, None);
     }
 
-    /// Accepts or refuses a stream, once the broker has answered for each of its filters.
+    /// Accepts or refuses a stream once the broker has answered for each of its filters.
     fn answered_with(&mut self, env: &mut Env<'_, '_>, key: usize, told: Option<&str>) {
         let Some((id, subscriber)) = env.streams.subscriber(key) else {
             return;

@@ -1,4 +1,4 @@
-//! One subscription: who shares it, and which SUBSCRIBE was made for whom.
+//! A subscription: its members, and the SUBSCRIBE that was sent for each of them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -7,17 +7,16 @@ use tidegate_engine::streams::mqtt::topic::TopicFilter;
 use super::{FilterRequest, Order, Recipient};
 use crate::codec::ReasonCode;
 
-/// How many SUBSCRIBEs for one filter may be unanswered before newcomers wait for each other.
+/// Maximum number of unanswered SUBSCRIBEs for one filter; further members wait and share the next.
 pub(super) const UNANSWERED: usize = 4;
-/// How many generations of a subscription are known by their identifiers, beside those that a
-/// present stream has joined. Older ones could only be borne by messages that have waited in the
-/// broker since.
+/// Number of generations whose identifiers are kept, besides those that a current member has
+/// joined. Older identifiers could occur only in messages that the broker has delayed since.
 pub(super) const GENERATIONS: usize = 64;
 
-/// What a stream has of the subscription.
+/// The state of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MemberState {
-    /// A SUBSCRIBE is to be sent for it.
+    /// A SUBSCRIBE must be sent for it.
     New,
     /// The SUBSCRIBE of this generation has not been answered yet.
     Awaits(u64),
@@ -29,54 +28,53 @@ struct Member {
     qos: u8,
     retained: bool,
     state: MemberState,
-    /// The generation whose replay is its own.
+    /// The generation whose replay of retained messages it receives.
     joined: Option<u64>,
 }
 
-/// A SUBSCRIBE that was sent, and who it was made for: those who wait for its answer, and those whose
-/// replay it brings.
+/// A SUBSCRIBE that was sent, with the members that wait for its answer or receive its replay.
 #[derive(Debug)]
 struct Generation {
     identifier: u32,
-    /// What it asks for.
+    /// The requested `QoS`.
     qos: u8,
     answered: bool,
     recipients: BTreeSet<Recipient>,
 }
 
 impl Generation {
-    /// Whether it is nobody's, which it stays.
+    /// Whether it is answered and has no members; it stays so.
     fn is_spare(&self) -> bool {
         self.answered && self.recipients.is_empty()
     }
 }
 
-/// What the broker has granted, and what it was asked for then.
+/// What the broker granted, and the `QoS` requested for it.
 #[derive(Debug, Clone, Copy)]
 struct Granted {
     asked: u8,
     code: ReasonCode,
 }
 
-/// The one subscription to a filter.
+/// The subscription to one filter.
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) filter: TopicFilter,
     pub(super) no_local: bool,
     pub(super) as_published: bool,
-    /// What the next SUBSCRIBE asks for.
+    /// The `QoS` of the next SUBSCRIBE.
     qos: u8,
-    /// By their numbers, in the order in which they were sent.
+    /// By number, in the order in which they were sent.
     generations: BTreeMap<u64, Generation>,
     last_generation: u64,
-    /// Those that are nobody's any more.
+    /// Numbers of the spare generations, oldest first.
     spare: VecDeque<u64>,
-    /// How many are not answered.
+    /// Number of unanswered generations.
     unanswered: usize,
-    /// Of the newest SUBSCRIBE that was answered and not refused.
+    /// The grant of the newest successful SUBSCRIBE.
     granted: Option<Granted>,
     members: BTreeMap<Recipient, Member>,
-    /// Those whose state is new.
+    /// Members in the state `New`.
     newcomers: BTreeSet<Recipient>,
 }
 
@@ -97,32 +95,32 @@ impl Subscription {
         }
     }
 
-    /// Whether a SUBSCRIBE is to be sent now.
+    /// Whether a SUBSCRIBE must be sent now.
     pub(super) fn is_due(&self) -> bool {
         !self.newcomers.is_empty() && self.unanswered < UNANSWERED
     }
 
-    /// Whether nobody has a part in it.
+    /// Whether it has no members.
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
-    /// Whether the broker has granted it at some time, or still may.
+    /// Whether the broker has granted it, or may still do so.
     pub(super) const fn may_stand(&self) -> bool {
         self.granted.is_some() || self.unanswered > 0
     }
 
-    /// Whether the broker was asked for it.
+    /// Whether a SUBSCRIBE was sent.
     pub(super) fn was_ordered(&self) -> bool {
         !self.generations.is_empty()
     }
 
-    /// The identifiers that messages may bear.
+    /// The identifiers that messages may have.
     pub(super) fn identifiers(&self) -> impl Iterator<Item = u32> {
         self.generations.values().map(|known| known.identifier)
     }
 
-    /// Adds a stream; the reason code, if nothing needs to be asked of the broker.
+    /// Adds a stream. Returns the reason code if no SUBSCRIBE is needed.
     pub(super) fn join(
         &mut self,
         recipient: Recipient,
@@ -160,7 +158,7 @@ impl Subscription {
         code
     }
 
-    /// The SUBSCRIBE for the newcomers, and the number of its generation.
+    /// Creates the SUBSCRIBE for the new members. Returns it with the number of its generation.
     pub(super) fn order(&mut self, identifier: u32) -> (Order, u64) {
         let recipients = std::mem::take(&mut self.newcomers);
         self.last_generation += 1;
@@ -192,7 +190,7 @@ impl Subscription {
         (order, number)
     }
 
-    /// Forgets a generation that is nobody's, if there are too many; its identifier.
+    /// Removes a spare generation if there are too many. Returns its identifier.
     pub(super) fn forget(&mut self) -> Option<u32> {
         if self.generations.len() <= GENERATIONS {
             return None;
@@ -201,8 +199,8 @@ impl Subscription {
         Some(self.generations.remove(&number)?.identifier)
     }
 
-    /// The broker has answered; who waited for it, and the reason code for each. Where it refused,
-    /// they have no part in the subscription any more.
+    /// The broker answered. Returns the members that waited, with the reason code of each. On an
+    /// error, these members are removed.
     pub(super) fn answered(
         &mut self,
         number: u64,
@@ -218,7 +216,7 @@ impl Subscription {
         self.unanswered -= 1;
         if !code.is_error() {
             let asked = generation.qos;
-            // Answers that come out of order do not take back what was granted on top.
+            // An answer that arrives out of order does not lower what was granted.
             if self.granted.is_none_or(|granted| granted.asked <= asked) {
                 self.granted = Some(Granted { asked, code });
             }
@@ -245,7 +243,7 @@ impl Subscription {
         answers
     }
 
-    /// A stream leaves; whether it had a part.
+    /// Removes a stream. Returns whether it was a member.
     pub(super) fn remove_member(&mut self, recipient: Recipient) -> bool {
         let Some(member) = self.members.remove(&recipient) else {
             return false;
@@ -262,7 +260,7 @@ impl Subscription {
             && let Some(generation) = self.generations.get_mut(&number)
             && generation.recipients.remove(&recipient)
             && generation.is_spare()
-            // The last one takes the subscription along.
+            // After the last member, the whole subscription is removed.
             && !self.members.is_empty()
         {
             self.spare.push_back(number);
@@ -270,7 +268,8 @@ impl Subscription {
         true
     }
 
-    /// Whom a message is for that bears the identifier of this generation, or none.
+    /// Adds the recipients of a message that has the identifier of this generation, or no
+    /// identifier.
     pub(super) fn members_for(
         &self,
         number: Option<u64>,
