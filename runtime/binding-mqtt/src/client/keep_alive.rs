@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_asked_about_and_then_means_death() {
+    fn silence_leads_to_pingreq_and_then_to_a_dead_peer() {
         let mut keep_alive = KeepAlive::start(30, at(0));
         assert_eq!(keep_alive.first(), Some(Duration::from_secs(30)));
         assert_eq!(
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_listen_does_not_judge_silence() {
+    fn silence_is_ignored_while_reading_is_paused() {
         let mut keep_alive = KeepAlive::start(30, at(0));
         assert_eq!(
             keep_alive.pulse(at(30), false),

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_told_when_it_begins_rarely_while_it_lasts_and_when_it_is_over() {
+    fn an_outage_is_reported_at_its_start_rarely_while_it_lasts_and_at_its_end() {
         let mut outage = Outage::default();
         let mut reported = Vec::new();
         // One attempt and ten calls per second, for a little over two minutes.
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_told_that_it_begins_is_told_that_it_is_over() {
+    fn the_end_of_a_reported_outage_is_reported() {
         let mut outage = Outage::default();
         let begins = Some(Transition::Lost { untold: 0 });
         assert_eq!(outage.note_lost(at(5)), begins);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_alone_bring_it_back_to_mind() {
+    fn refused_calls_alone_lead_to_a_report() {
         let mut outage = Outage::default();
         outage.note_lost(at(0));
         assert_eq!(outage.note_refused(at(59)), None);

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_wrap_and_skip_what_is_in_use() {
+    fn identifiers_wrap_and_skip_those_in_use() {
         let mut ids = PacketIds::default();
         assert_eq!(ids.allocate("kept", sent(0, 0)), Some(1));
         for expected in 2..=u16::MAX {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn when_all_are_in_use_there_is_none() {
+    fn allocation_fails_while_all_identifiers_are_in_use() {
         let mut ids = PacketIds::default();
         for _ in 0..u16::MAX {
             assert!(ids.allocate((), sent(0, 0)).is_some());
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_is_known_and_what_the_peer_has_read() {
+    fn the_oldest_identifier_and_the_read_position_are_known() {
         let mut ids = PacketIds::default();
         assert_eq!(ids.oldest(), None);
         for second in 0..3 {

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_bytes_tell_however_they_come() {
+    fn a_peer_is_identified_by_its_first_bytes_in_any_number_of_parts() {
         assert_eq!(peer(&[]), None);
         assert_eq!(peer(&[&[0x15]]), Some(Peer::Tls));
         assert_eq!(peer(&[&[0x16, 3, 3, 0, 70, 2]]), Some(Peer::Tls));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broker_of_mqtt_5_sends_is_left_to_the_codec() {
+    fn mqtt_5_answers_are_left_to_the_codec() {
         assert_eq!(peer(&[&[0x20, 2, 0]]), None, "not whole yet");
         assert_eq!(peer(&[&[0x20, 3, 0, 0x84, 0]]), None);
         assert_eq!(peer(&[&[0xe0, 0]]), None);

@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn acknowledge_moves_only_past_what_is_safe_in_order() {
+    fn acknowledge_advances_only_over_safe_messages_in_order() {
         let mut stream = publication();
         for expected in 0..3 {
             let whole = stream.take(part(DataFlags::WHOLE, 10), 100);
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_refused_as_soon_as_it_is_known() {
+    fn a_message_that_is_too_large_is_refused_as_early_as_possible() {
         let mut stream = publication();
         let mut first = part(DataFlags::INIT, 10);
         first.extension = Some(Pooled::new(
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn many_small_parts_take_little_more_than_their_bytes() {
+    fn many_small_parts_have_little_overhead() {
         let mut stream = publication();
         assert!(stream.take(part(DataFlags::INIT, 1), 1 << 20).is_ok());
         for _ in 0..10_000 {

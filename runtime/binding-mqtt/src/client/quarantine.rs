@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn alone_it_is_convicted_and_no_success_acquits_it() {
+    fn a_single_suspect_is_convicted_and_not_acquitted_by_a_success() {
         let mut harness = harness();
         harness.accuse(0, &["a/b"], Cause::Packet);
         assert!(harness.holds(1, "a/b") && !harness.holds(1, "a/c"));
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_each_is_tried_once() {
+    fn each_of_several_suspects_is_tried_once() {
         let mut harness = harness();
         harness.accuse(0, &["a/b", "c/d"], Cause::Packet);
         assert!(harness.holds(1, "a/b") && harness.holds(1, "c/d"));
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_network_may_have_done_counts_the_second_time() {
+    fn an_unexplained_close_counts_the_second_time() {
         let mut harness = harness();
         harness.accuse(0, &["a"], Cause::Unknown);
         assert!(!harness.holds(1, "a"));
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_who_changes_the_topic_is_told_by_its_first_level() {
+    fn a_caller_that_changes_the_topic_is_recognised_by_its_first_level() {
         let mut harness = harness();
         for drop in 0..3 {
             assert!(!harness.holds(drop, "ok/next"), "after {drop} drops");
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn who_changes_the_first_level_too_has_all_that_the_client_publishes_convicted() {
+    fn changing_the_first_level_too_convicts_all_publications_of_the_client() {
         let mut harness = harness();
         for drop in 0..6 {
             assert!(!harness.holds(drop, "any"), "after {drop} drops");
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_broker_said_is_a_conviction_and_each_is_news_once() {
+    fn only_a_blame_by_the_broker_is_reported_as_a_conviction_and_each_verdict_once() {
         let mut harness = harness();
         let held = |verdict, unreported| {
             Some(Decision {

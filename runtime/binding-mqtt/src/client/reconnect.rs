@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_meanwhile_is_told_why_and_until_when() {
+    fn streams_during_a_hold_off_get_the_reason_and_the_next_attempt() {
         let mut rig = Rig::new();
         let edge = rig.edge(0);
         let mut hold_off = HoldOff::default();
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_dropped_as_soon_as_it_is_accepted_is_not_for_long() {
+    fn short_connections_exhaust_the_allowance() {
         let mut rig = Rig::new();
         let edge = rig.edge(0);
         let options = Reconnect::default();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_another_took_over_is_not_taken_back_at_once() {
+    fn a_connection_that_was_taken_over_is_not_reopened_at_once() {
         let mut rig = Rig::new();
         let edge = rig.edge(0);
         let taken = Failure::new(ReasonCode::SESSION_TAKEN_OVER, "Taken.");

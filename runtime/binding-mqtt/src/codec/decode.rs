@@ -1,4 +1,4 @@
-//! From a packet's bytes to the packet.
+//! Decodes packets.
 
 use bytes::Bytes;
 
@@ -11,7 +11,8 @@ use super::properties::{ConnackProperties, Properties};
 use super::reader::{Reader, is_topic_name};
 use super::{Parts, ReasonCode, Version};
 
-/// Reads what stands behind the fixed header; `payload` is a PUBLISH's, and empty otherwise.
+/// Decodes what follows the fixed header; `payload` is that of a PUBLISH, and empty for other
+/// packets.
 pub(super) fn decode(
     version: Version,
     packet: PacketType,
@@ -181,7 +182,7 @@ fn publish(
     })
 }
 
-/// 3.4 to 3.7: reason code and properties may be left out where they say nothing.
+/// 3.4 to 3.7: a reason code of 0 and empty properties may be omitted.
 fn ack(version: Version, packet: PacketType, reader: &mut Reader) -> Result<Ack, DecodeFault> {
     let mut ack = Ack {
         packet_id: reader.packet_id()?,

@@ -1,4 +1,4 @@
-//! Reads fields out of one packet's bytes, as slices.
+//! Reads the fields of a packet as slices.
 
 use bytes::{Buf as _, Bytes};
 use bytestring::ByteString;
@@ -7,7 +7,7 @@ use super::error::DecodeFault;
 
 const SHORT: DecodeFault = DecodeFault::Malformed("the packet ends within a field");
 
-/// What is left of a packet.
+/// The unread bytes of a packet.
 #[derive(Debug, Clone)]
 pub(super) struct Reader(Bytes);
 
@@ -43,7 +43,7 @@ impl Reader {
         }
     }
 
-    /// The next bytes as a packet of their own.
+    /// The next bytes as a separate reader.
     pub(super) fn take(&mut self, length: usize) -> Result<Self, DecodeFault> {
         if length > self.0.len() {
             return Err(DecodeFault::Malformed("a length exceeds the packet"));
@@ -75,7 +75,7 @@ impl Reader {
         }
     }
 
-    /// Checks that nothing is left.
+    /// Checks that all bytes were read.
     pub(super) fn finish(self) -> Result<(), DecodeFault> {
         if self.0.is_empty() {
             Ok(())
@@ -87,7 +87,7 @@ impl Reader {
     }
 }
 
-/// The variable byte integer at the front, and its size; `None` if more bytes are needed.
+/// The variable byte integer at the start, and its size; `None` if more bytes are needed.
 pub(super) fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeFault> {
     let mut value = 0;
     for (index, byte) in bytes.iter().take(4).enumerate() {
@@ -109,7 +109,7 @@ pub(super) fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeFault> 
     Ok(None)
 }
 
-/// How many bytes a variable byte integer takes.
+/// Encoded size of a variable byte integer.
 pub(super) const fn varint_size(value: usize) -> usize {
     match value {
         0..=0x7F => 1,
@@ -119,7 +119,7 @@ pub(super) const fn varint_size(value: usize) -> usize {
     }
 }
 
-/// Whether a text may be the topic of a message: no wildcards (4.7.1).
+/// Whether a text has no wildcards, so that a message can have it as its topic (4.7.1).
 pub(super) fn is_topic_name(text: &str) -> bool {
     memchr::memchr2(b'+', b'#', text.as_bytes()).is_none()
 }

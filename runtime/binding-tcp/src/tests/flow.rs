@@ -31,7 +31,7 @@ async fn send_some(probe: &Probe, stream: StreamId, mut left: Bytes) -> Bytes {
 }
 
 #[tokio::test]
-async fn eight_mebibytes_come_back_as_they_went() {
+async fn eight_mebibytes_are_echoed_unchanged() {
     let listener = listener().await;
     let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
     let (stream, socket) = harness.connect(&listener).await;
@@ -66,7 +66,7 @@ async fn eight_mebibytes_come_back_as_they_went() {
 }
 
 #[tokio::test]
-async fn a_caller_that_takes_nothing_holds_its_peer_back() {
+async fn backpressure_of_the_caller_reaches_the_peer() {
     let listener = listener().await;
     let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
     let (stream, mut socket) = harness.connect(&listener).await;
@@ -112,7 +112,7 @@ async fn a_caller_that_takes_nothing_holds_its_peer_back() {
 }
 
 #[tokio::test]
-async fn a_peer_that_reads_nothing_holds_the_caller_back() {
+async fn backpressure_of_the_peer_reaches_the_caller() {
     let listener = listener().await;
     SockRef::from(&listener)
         .set_recv_buffer_size(64 * 1024)

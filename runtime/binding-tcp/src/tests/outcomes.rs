@@ -23,7 +23,7 @@ async fn refused(harness: &mut Harness, remote: &str) -> BytesReset {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_told_with_host_and_port() {
+async fn a_refused_connection_is_reported_with_host_and_port() {
     let listener = listener().await;
     let address = listener.local_addr().expect("it listens");
     drop(listener);
@@ -39,7 +39,7 @@ async fn a_refused_connection_is_told_with_host_and_port() {
 }
 
 #[tokio::test]
-async fn a_name_without_an_address_is_told() {
+async fn an_unresolvable_name_is_reported() {
     // Too long for any resolver.
     let name = "x".repeat(300);
     let mut harness = Harness::with(options(&name, 1883));
@@ -51,7 +51,7 @@ async fn a_name_without_an_address_is_told() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_peer_that_does_not_answer_is_given_up() {
+async fn a_connect_timeout_is_reported() {
     // The kernel ignores new connections while the queue of a listener is full.
     let full = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
@@ -75,7 +75,7 @@ async fn a_peer_that_does_not_answer_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_while_connecting_leaves_nothing() {
+async fn a_stream_cancelled_while_connecting_is_removed() {
     let listener = listener().await;
     let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
     for _ in 0..20 {
@@ -90,7 +90,7 @@ async fn a_caller_that_leaves_while_connecting_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_said_before_the_connection_is_up_is_written_then() {
+async fn data_sent_while_connecting_is_written_once_connected() {
     let listener = listener().await;
     let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
     let address = listener.local_addr().expect("it listens").to_string();
@@ -110,7 +110,7 @@ async fn what_is_said_before_the_connection_is_up_is_written_then() {
 }
 
 #[tokio::test]
-async fn what_a_peer_says_before_it_resets_is_read_though_a_write_fails() {
+async fn data_received_before_a_reset_is_delivered_although_a_write_fails() {
     let listener = listener().await;
     let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
     let (stream, socket) = harness.connect(&listener).await;
@@ -133,7 +133,7 @@ async fn what_a_peer_says_before_it_resets_is_read_though_a_write_fails() {
 }
 
 #[tokio::test]
-async fn a_last_word_is_written_though_its_stream_is_given_up_at_once() {
+async fn data_sent_before_end_is_written_although_the_stream_is_aborted_at_once() {
     let listener = listener().await;
     let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
     let (stream, mut socket) = harness.connect(&listener).await;
@@ -150,7 +150,7 @@ async fn a_last_word_is_written_though_its_stream_is_given_up_at_once() {
 }
 
 #[tokio::test]
-async fn nothing_is_delayed() {
+async fn nagle_and_delayed_acknowledgements_are_off() {
     let listener = listener().await;
     let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
     let (stream, _socket) = harness.connect(&listener).await;

@@ -23,7 +23,7 @@ fn streams(recipients: &[Recipient]) -> Vec<usize> {
 }
 
 #[test]
-fn a_replay_goes_to_the_newcomer_alone_and_the_rest_to_everyone() {
+fn a_replay_goes_to_the_new_member_and_other_messages_to_all() {
     let mut table = Subscriptions::default();
     assert_eq!(table.join(recipient(1), &request("a/+", 1, true)), None);
     let first = table.next_order().expect("the first one subscribes");
@@ -59,7 +59,7 @@ fn a_replay_goes_to_the_newcomer_alone_and_the_rest_to_everyone() {
 }
 
 #[test]
-fn nothing_is_sent_for_a_newcomer_who_needs_nothing_new() {
+fn no_subscribe_is_sent_if_the_grant_suffices() {
     let mut table = Subscriptions::default();
     table.join(recipient(1), &request("a", 1, false));
     let order = table.next_order().expect("due");
@@ -101,7 +101,7 @@ fn streams_that_join_together_share_one_subscribe() {
 }
 
 #[test]
-fn the_last_one_to_leave_unsubscribes_and_leaves_nothing_behind() {
+fn removing_the_last_member_unsubscribes() {
     let mut table = Subscriptions::default();
     let filter = request("a", 0, true);
     table.join(recipient(1), &filter);
@@ -132,7 +132,7 @@ fn the_last_one_to_leave_unsubscribes_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_refusal_reaches_who_waited_and_spares_the_others() {
+fn a_refusal_reaches_only_the_waiting_members() {
     let mut table = Subscriptions::default();
     table.join(recipient(1), &request("a", 0, true));
     let first = table.next_order().expect("due");
@@ -148,7 +148,7 @@ fn a_refusal_reaches_who_waited_and_spares_the_others() {
 }
 
 #[test]
-fn what_a_message_without_identifier_is_for_its_topic_tells() {
+fn a_message_without_an_identifier_is_routed_by_its_topic() {
     let mut table = Subscriptions::default();
     table.join(recipient(1), &request("a/+", 0, true));
     table.join(recipient(2), &request("b", 0, false));
@@ -163,7 +163,7 @@ fn what_a_message_without_identifier_is_for_its_topic_tells() {
 }
 
 #[test]
-fn who_can_share_a_connection() {
+fn filters_that_can_share_a_connection() {
     let mut table = Subscriptions::default();
     table.join(recipient(1), &request("a/+", 0, true));
     table.join(recipient(2), &request("$share/g/s/#", 0, true));
@@ -210,7 +210,7 @@ fn who_can_share_a_connection() {
 }
 
 #[test]
-fn old_generations_are_forgotten_in_the_end() {
+fn old_generations_are_removed() {
     let mut table = Subscriptions::default();
     let filter = request("a", 0, true);
     table.join(recipient(0), &filter);
@@ -229,7 +229,7 @@ fn old_generations_are_forgotten_in_the_end() {
 }
 
 #[test]
-fn who_comes_while_enough_is_asked_waits_for_company() {
+fn new_members_wait_while_the_limit_of_unanswered_subscribes_is_reached() {
     let mut table = Subscriptions::default();
     let filter = request("a", 1, true);
     let mut orders = Vec::new();
@@ -256,7 +256,7 @@ fn who_comes_while_enough_is_asked_waits_for_company() {
 }
 
 #[test]
-fn who_waits_for_company_outlives_a_refusal_and_the_departure_of_those_before() {
+fn waiting_members_are_not_affected_by_a_refusal_or_removal_of_earlier_ones() {
     let mut table = Subscriptions::default();
     let filter = request("a", 1, true);
     let mut orders = Vec::new();
@@ -281,7 +281,7 @@ fn who_waits_for_company_outlives_a_refusal_and_the_departure_of_those_before() 
 }
 
 #[test]
-fn a_subscribe_whose_newcomers_have_left_is_not_sent() {
+fn a_subscribe_without_members_is_not_sent() {
     let mut table = Subscriptions::default();
     table.join(recipient(1), &request("a", 0, true));
     let first = table.next_order().expect("due");
@@ -293,7 +293,7 @@ fn a_subscribe_whose_newcomers_have_left_is_not_sent() {
 }
 
 #[test]
-fn nobody_waits_for_a_subscribe_that_was_answered_already() {
+fn a_new_member_does_not_wait_for_an_answered_subscribe() {
     let mut table = Subscriptions::default();
     table.join(recipient(1), &request("a", 0, false));
     let first = table.next_order().expect("due");
@@ -310,7 +310,7 @@ fn nobody_waits_for_a_subscribe_that_was_answered_already() {
 }
 
 #[test]
-fn nobody_is_told_of_less_than_is_about_to_be_asked_for() {
+fn a_member_is_not_granted_less_than_a_pending_subscribe_requests() {
     let mut table = Subscriptions::default();
     let mut orders = Vec::new();
     for stream in 0..UNANSWERED {
@@ -343,7 +343,7 @@ fn nobody_is_told_of_less_than_is_about_to_be_asked_for() {
 }
 
 #[test]
-fn what_the_broker_may_still_grant_is_unsubscribed_from() {
+fn a_subscription_that_may_still_be_granted_is_unsubscribed() {
     let mut table = Subscriptions::default();
     let filter = request("a", 0, true);
     table.join(recipient(1), &filter);
@@ -361,7 +361,7 @@ fn what_the_broker_may_still_grant_is_unsubscribed_from() {
 }
 
 #[test]
-fn generations_of_many_who_stayed_and_left_are_forgotten_at_once() {
+fn unused_generations_are_removed_at_once() {
     let mut table = Subscriptions::default();
     let filter = request("a", 0, true);
     let join = |table: &mut Subscriptions, stream| {

@@ -1,4 +1,4 @@
-//! Subscriptions with a limit: what is acknowledged is what the caller has taken.
+//! Subscriptions with a limit: only messages that the caller has taken are acknowledged.
 
 use proptest::prelude::*;
 use tidegate_engine::StreamId;
@@ -15,7 +15,7 @@ fn limited(limit: u32) -> MqttSubscribe {
     }
 }
 
-/// A stream with a limit whose subscription stands; `slow` streams have little credit.
+/// An accepted subscription with a limit; `slow` streams have little credit.
 fn standing(limit: u32, slow: bool) -> (Harness, StreamId, StreamId) {
     let mut harness = Harness::new(r#"{"clientId":"gate"}"#);
     let edge = if slow { harness.slow } else { harness.caller };
@@ -49,8 +49,8 @@ fn acknowledged(packets: &[Packet]) -> Vec<u16> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    // Whatever the broker sends, and whenever the caller ends: the first that were taken are
-    // acknowledged, in order, with the farewell behind them, and nothing was before.
+    // Whatever the broker sends and whenever the caller ends: the taken messages are acknowledged
+    // in order, before DISCONNECT, and none earlier.
     #[test]
     fn what_is_taken_is_acknowledged_and_nothing_else(
         limit in 1u32..6,

@@ -6,7 +6,7 @@ use tidegate_engine::streams::{DataFlags, Frame};
 use super::harness::*;
 use crate::codec::{Packet, Publish, ReasonCode, Suback, Unsuback, Version, encode};
 
-/// What a broker may send that understands its trade, or half of it.
+/// Packets from a broker: valid ones, and plausible invalid ones.
 fn packet() -> impl Strategy<Value = Packet> {
     let id = || 0u16..6;
     let reason = || {
@@ -96,7 +96,7 @@ const FILTERS: [&[(&str, u8)]; 6] = [
     &[("a/+", 2)],
 ];
 
-/// The newest connection there is, taken if it was not.
+/// The newest connection, accepted if necessary.
 fn newest(harness: &mut Harness) -> Option<tidegate_engine::StreamId> {
     if harness.is_opened() {
         harness.accept();
@@ -165,7 +165,7 @@ fn play(steps: Vec<Step>) {
     for stream in streams {
         harness.cancel(stream);
     }
-    // Whatever is left comes to its end by itself.
+    // Everything ends by itself.
     for _ in 0..4 {
         if harness.is_opened() {
             harness.opened();
@@ -180,7 +180,7 @@ fn play(steps: Vec<Step>) {
     }
     harness.rig.outputs(harness.caller);
     harness.assert_idle();
-    // Nor does the binding itself keep anything: all its connections are free again.
+    // The binding has removed all its connections.
     let sessions: Vec<_> = (0..6)
         .map(|number| harness.session(&format!("client-{number}")))
         .collect();

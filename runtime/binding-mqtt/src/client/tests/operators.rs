@@ -1,4 +1,4 @@
-//! What operators are told.
+//! Events and metrics.
 
 use tidegate_engine::streams::Severity;
 use tidegate_engine::{Measures, MeterKind};
@@ -6,7 +6,7 @@ use tidegate_engine::{Measures, MeterKind};
 use super::harness::{Harness, REMOTE, ack, incoming};
 use crate::codec::{Connack, Packet, ReasonCode};
 
-/// The figures other than 0, with the value of their label.
+/// The metrics that are not 0, with the values of their labels.
 fn figures(harness: &Harness) -> Vec<String> {
     let mut measures = Measures::default();
     harness.rig.worker.report(&mut measures);
@@ -38,8 +38,8 @@ fn an_outage_is_three_events_however_many_calls_fail() {
     let lost = format!(
         "broker connection failed: The broker {REMOTE} cannot be reached: connection refused."
     );
-    assert_eq!(harness.told(), [("binding.mqtt.connection.lost", lost)]);
-    // Whoever asks, for a minute and a half.
+    assert_eq!(harness.events(), [("binding.mqtt.connection.lost", lost)]);
+    // Calls for a minute and a half.
     let mut told = Vec::new();
     for _ in 0..90 {
         for _ in 0..10 {
@@ -50,7 +50,7 @@ fn an_outage_is_three_events_however_many_calls_fail() {
             harness.break_off(bytes, "connection refused");
         }
         harness.rig.outputs(harness.caller);
-        told.extend(harness.told());
+        told.extend(harness.events());
         harness.advance(1_000);
     }
     let [("binding.mqtt.connection.down", down)] = told.as_slice() else {
@@ -69,7 +69,7 @@ fn an_outage_is_three_events_however_many_calls_fail() {
     let (bytes, _) = harness.connect();
     harness.published(bytes);
     harness.seen(back);
-    let told = harness.told();
+    let told = harness.events();
     let [("binding.mqtt.connection.restored", restored)] = told.as_slice() else {
         panic!("{told:?}");
     };
@@ -95,7 +95,7 @@ fn links_that_are_cut_are_no_reason_to_warn_of_packets() {
         harness.seen(publish);
         harness.advance(5_000);
     }
-    let told = harness.told();
+    let told = harness.events();
     let quarantine = |(id, _): &&(&str, String)| id.contains("quarantine");
     assert_eq!(told.iter().find(quarantine), None);
     assert_eq!(told[0].0, "binding.mqtt.connection.lost");
@@ -114,7 +114,7 @@ fn a_refusal_is_an_outage_too() {
     };
     harness.broker(bytes, &Packet::Connack(Box::new(connack)));
     harness.seen(publish);
-    let told = harness.told();
+    let told = harness.events();
     let [("binding.mqtt.connection.lost", lost)] = told.as_slice() else {
         panic!("{told:?}");
     };

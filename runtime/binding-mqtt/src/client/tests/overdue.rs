@@ -1,4 +1,5 @@
-//! What a broker owes: how long it is waited for, and what a slow network is granted.
+//! Missing acknowledgements and incomplete packets: how long they are waited for, and the extra
+//! time for slow links.
 
 use bytes::{Bytes, BytesMut};
 use tidegate_engine::StreamId;
@@ -7,7 +8,7 @@ use tidegate_engine::streams::mqtt::MqttDelivery;
 use super::harness::*;
 use crate::codec::{Packet, Publish, ReasonCode, Version, encode};
 
-/// A message of a broker, as it comes over the wire.
+/// A message from a broker, encoded.
 fn wire(length: usize) -> Bytes {
     let mut out = BytesMut::new();
     let packet = Packet::Publish(incoming("a", &"x".repeat(length), &[1]));
@@ -29,7 +30,7 @@ fn puback(publish: &Publish) -> Packet {
     Packet::Puback(ack(publish.packet_id, ReasonCode::SUCCESS))
 }
 
-/// The connection was given up, with a DISCONNECT.
+/// Checks that the connection was closed with DISCONNECT.
 fn given_up(harness: &mut Harness, bytes: StreamId) {
     let packets = harness.packets(bytes);
     assert!(
@@ -87,7 +88,7 @@ fn a_large_message_over_a_slow_network_is_granted_its_time() {
     assert!(harness.seen(large).is_nothing(), "three seconds more");
     harness.broker(bytes, &puback(&publish));
     assert!(harness.seen(large).is_done());
-    // What was answered behind it shows that it was read.
+    // The answer to a later packet shows that it was read.
     let large = harness.publish("t", 1, &"x".repeat(48 * 1024));
     harness.published(bytes);
     let small = harness.publish("t", 1, "m");
@@ -144,7 +145,7 @@ fn a_packet_that_began_when_the_acknowledgement_was_overdue_is_no_excuse() {
     let (mut harness, bytes, _) = subscribed(r#"{"acknowledgeTimeout":1000,"keepAlive":0}"#);
     let publish = harness.publish("t", 1, "m");
     harness.published(bytes);
-    // Large packets without a pause between them, each in time.
+    // Large packets without a pause, each in time.
     for _ in 0..3 {
         let mut packet = wire(1_000);
         let rest = packet.split_off(500);
@@ -177,7 +178,7 @@ fn nothing_is_owed_to_who_does_not_read() {
         };
         harness.broker(bytes, &Packet::Publish(publish));
     }
-    // It has its connection to itself, and takes nothing: the broker is not read.
+    // The only stream of its connection does not read, so reading from the broker pauses.
     harness.packets(bytes);
     let packets = harness.pass(bytes, 20);
     assert!(packets.is_empty(), "{packets:?}");

@@ -9,7 +9,7 @@ use tidegate_engine::StreamId;
 use super::harness::*;
 use crate::codec::{ConnackProperties, Packet, ReasonCode};
 
-/// A connection that is ready and has no stream.
+/// A ready connection without streams.
 fn ready(json: &str) -> (Harness, StreamId) {
     let mut harness = Harness::new(json);
     let first = harness.publish("warm/up", 0, "");
@@ -237,7 +237,7 @@ fn what_is_too_large_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn what_the_broker_does_not_grant_is_refused_here() {
+fn features_that_the_broker_does_not_grant_are_refused() {
     let mut harness = Harness::new("{}");
     let qos = harness.publish("a", 2, "1");
     let mut begin = publication("a", 0);
@@ -419,7 +419,7 @@ fn packet_identifiers_wrap_on_one_connection() {
 }
 
 #[test]
-fn what_waits_is_bounded() {
+fn pending_messages_are_bounded() {
     let mut harness = Harness::new(r#"{"maxPending":2000}"#);
     let kept = harness.publish("a", 0, &"x".repeat(1_500));
     let refused = harness.publish("a", 0, &"x".repeat(600));

@@ -1,4 +1,5 @@
-//! What the broker closes connections over goes over one of its own: whose, and for how long.
+//! Packets over which the broker closes connections use a separate connection: which ones, and for
+//! how long.
 
 use tidegate_engine::StreamId;
 use tidegate_engine::streams::mqtt::MqttDelivery;
@@ -10,7 +11,7 @@ fn success(packet_id: u16) -> Packet {
     Packet::Puback(ack(packet_id, ReasonCode::SUCCESS))
 }
 
-/// A connection with a subscription of somebody who publishes nothing.
+/// A connection with a subscription of a client that publishes nothing.
 fn neighbour(json: &str) -> (Harness, StreamId, StreamId) {
     let mut harness = Harness::new(json);
     let stream = harness.subscribe(&[("n", 0)]);
@@ -19,7 +20,7 @@ fn neighbour(json: &str) -> (Harness, StreamId, StreamId) {
     (harness, stream, bytes)
 }
 
-/// Takes the next connection, on which the neighbour's subscription is made.
+/// Accepts the next connection and restores the subscription on it.
 fn resubscribed(harness: &mut Harness) -> StreamId {
     let (bytes, connect) = harness.connect();
     assert!(connect.client_id.starts_with("tidegate-"));
@@ -37,7 +38,7 @@ fn drop_with(harness: &mut Harness, bytes: StreamId, reason: ReasonCode) {
     harness.packets(bytes);
 }
 
-/// Which connection a publication goes over: one of its own, if the binding makes one.
+/// The connection of a publication: a separate one, if the binding opens one.
 fn goes_apart(harness: &mut Harness, stream: StreamId, shared: StreamId) -> bool {
     if harness.is_opened() {
         let (bytes, _) = harness.connect();
@@ -58,18 +59,18 @@ fn goes_apart(harness: &mut Harness, stream: StreamId, shared: StreamId) -> bool
     false
 }
 
-/// What became of a message that the broker closes each connection over.
+/// The outcome of a message over which the broker closes each connection.
 #[derive(Debug, PartialEq, Eq)]
 enum Became {
-    /// It took the neighbour's connection along, which is made again.
+    /// The shared connection was closed; it is open again.
     Shared(StreamId),
-    /// It took one of its own along.
+    /// A separate connection was closed.
     Apart,
-    /// Its own is not made again yet.
+    /// It was refused during the hold-off.
     Refused,
 }
 
-/// Somebody publishes what the broker closes the connection over.
+/// Publishes a message over which the broker closes the connection.
 fn publish_bad(harness: &mut Harness, topic: &str, shared: StreamId) -> Became {
     let stream = harness.publish(topic, 0, "x");
     if harness.is_opened() {
@@ -93,8 +94,8 @@ fn publish_bad(harness: &mut Harness, topic: &str, shared: StreamId) -> Became {
     Became::Shared(resubscribed(harness))
 }
 
-/// Every three seconds, for as long as there are topics: how often the neighbour's connection was lost,
-/// one of its own was, and neither.
+/// Publishes every three seconds. Returns how often the shared connection was lost, how often a
+/// separate one, and how often neither.
 fn publish_all_bad<'a>(
     topics: impl IntoIterator<Item = &'a str>,
 ) -> (Harness, StreamId, [usize; 3]) {
@@ -118,7 +119,7 @@ fn publish_all_bad<'a>(
 }
 
 #[test]
-fn a_neighbour_loses_its_connection_once_however_often_the_caller_tries() {
+fn another_stream_loses_its_connection_only_once() {
     let (mut harness, shared, [lost, apart, refused]) = publish_all_bad(["bad"; 20]);
     assert!(
         lost == 1 && apart >= 5 && apart + refused == 19,
@@ -128,7 +129,7 @@ fn a_neighbour_loses_its_connection_once_however_often_the_caller_tries() {
 }
 
 #[test]
-fn a_caller_who_changes_the_topic_each_time_is_found_by_its_first_level() {
+fn a_caller_that_changes_the_topic_is_convicted_by_its_first_level() {
     let topics: Vec<_> = (0..20).map(|round| format!("ok/{round}")).collect();
     let topics = topics.iter().map(String::as_str);
     let (mut harness, shared, [lost, apart, _]) = publish_all_bad(topics);
@@ -138,7 +139,7 @@ fn a_caller_who_changes_the_topic_each_time_is_found_by_its_first_level() {
 }
 
 #[test]
-fn who_leaves_before_the_broker_answers_is_remembered() {
+fn a_stream_cancelled_before_the_answer_is_still_a_suspect() {
     let (mut harness, _, shared) = neighbour("{}");
     let stream = harness.publish("bad", 1, "x");
     harness.published(shared);
@@ -161,20 +162,20 @@ fn who_leaves_before_the_broker_answers_is_remembered() {
 }
 
 #[test]
-fn what_the_broker_has_answered_or_had_time_to_is_no_suspect() {
+fn an_answered_or_old_packet_is_not_a_suspect() {
     let (mut harness, _, shared) = neighbour("{}");
     // Answered.
     let stream = harness.publish("acknowledged", 1, "x");
     let publish = harness.published(shared);
     harness.broker(shared, &success(publish.packet_id));
     assert!(harness.seen(stream).is_done());
-    // Read, as the answer to what was sent behind it shows.
+    // Read, since a later packet was answered.
     harness.publish("read", 0, "x");
     harness.published(shared);
     harness.publish("behind", 1, "x");
     let publish = harness.published(shared);
     harness.broker(shared, &success(publish.packet_id));
-    // Long ago.
+    // Too old.
     harness.publish("old", 0, "x");
     harness.published(shared);
     harness.advance(5_001);
@@ -187,7 +188,7 @@ fn what_the_broker_has_answered_or_had_time_to_is_no_suspect() {
 }
 
 #[test]
-fn a_close_that_has_to_do_with_no_packet_makes_no_suspects() {
+fn a_close_without_a_packet_error_makes_no_suspects() {
     for reason in [
         ReasonCode::SERVER_SHUTTING_DOWN,
         ReasonCode::SERVER_BUSY,
@@ -207,7 +208,7 @@ fn a_close_that_has_to_do_with_no_packet_makes_no_suspects() {
 }
 
 #[test]
-fn clients_are_not_suspected_for_each_other() {
+fn clients_are_suspected_independently() {
     let mut harness = Harness::new("{}");
     harness.publish_as("one", "t", 1, "x");
     let (bytes, _) = harness.connect();
@@ -222,7 +223,7 @@ fn clients_are_not_suspected_for_each_other() {
 }
 
 #[test]
-fn a_message_of_qos_0_is_done_with_the_answer_to_the_ping_behind_it() {
+fn a_qos_0_message_in_quarantine_is_done_with_pingresp() {
     let (mut harness, _, shared) = neighbour("{}");
     harness.publish("bad", 0, "x");
     harness.published(shared);
@@ -242,7 +243,7 @@ fn a_message_of_qos_0_is_done_with_the_answer_to_the_ping_behind_it() {
     let publish = harness.published(bytes);
     harness.broker(bytes, &success(publish.packet_id));
     assert!(harness.seen(second).is_done());
-    // Where no answer comes, the message may have been delivered.
+    // Without an answer, the message may have been delivered.
     let third = harness.publish("bad", 0, "3");
     harness.packets(bytes);
     harness.advance(20_000);
@@ -289,7 +290,7 @@ fn a_connection_in_quarantine_counts_and_is_closed_when_idle() {
 }
 
 #[test]
-fn a_trial_that_could_not_be_made_convicts_nobody() {
+fn a_failed_attempt_for_a_trial_convicts_nothing() {
     let (mut harness, _, shared) = neighbour("{}");
     for filter in ["one/#", "two/#"] {
         harness.subscribe(&[(filter, 0)]);

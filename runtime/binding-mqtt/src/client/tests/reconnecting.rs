@@ -1,4 +1,4 @@
-//! One way to the broker, whoever asks: how often it is tried, who goes first, and who is told.
+//! Connection attempts: how often they are made, in which order, and with which errors.
 
 use tidegate_engine::StreamId;
 
@@ -18,7 +18,7 @@ fn refuse(harness: &mut Harness, code: ReasonCode) {
     harness.packets(bytes);
 }
 
-/// Opens and breaks every connection that the binding tries to make; how many there were.
+/// Accepts and closes every connection that the binding opens. Returns their number.
 fn break_all(harness: &mut Harness) -> usize {
     let mut count = 0;
     while harness.is_opened() {
@@ -29,7 +29,7 @@ fn break_all(harness: &mut Harness) -> usize {
     count
 }
 
-/// A subscription that is accepted, each of a client of its own.
+/// Accepted subscriptions, each of a different client.
 fn subscribers(harness: &mut Harness, count: usize) -> Vec<(StreamId, StreamId)> {
     let mut all = Vec::new();
     for number in 0..count {
@@ -44,10 +44,10 @@ fn subscribers(harness: &mut Harness, count: usize) -> Vec<(StreamId, StreamId)>
 }
 
 #[test]
-fn a_broker_that_closes_at_once_is_not_stormed_whoever_calls() {
+fn a_broker_that_closes_at_once_is_retried_with_backoff() {
     let mut harness = Harness::new("{}");
     let mut connects = 0;
-    // A hundred calls a second of many clients, for a minute.
+    // A hundred calls per second of many clients, for a minute.
     for round in 0..6_000 {
         let client = format!("client-{}", round % 50);
         let stream = harness.publish_as(&client, "a", 0, "1");
@@ -61,7 +61,7 @@ fn a_broker_that_closes_at_once_is_not_stormed_whoever_calls() {
 }
 
 #[test]
-fn a_broker_that_accepts_and_drops_is_not_stormed_either() {
+fn a_broker_that_accepts_and_drops_is_retried_with_backoff() {
     let mut harness = Harness::new("{}");
     let mut connects = 0;
     for _ in 0..6_000 {
@@ -80,7 +80,7 @@ fn a_broker_that_accepts_and_drops_is_not_stormed_either() {
 }
 
 #[test]
-fn at_first_connections_are_made_side_by_side_up_to_a_bound() {
+fn concurrent_attempts_are_bounded() {
     let mut harness = Harness::new("{}");
     let streams: Vec<_> = (0..20)
         .map(|number| harness.publish_as(&format!("client-{number}"), "a", 0, "1"))
@@ -107,13 +107,13 @@ fn at_first_connections_are_made_side_by_side_up_to_a_bound() {
 }
 
 #[test]
-fn after_a_failure_one_tries_and_the_others_follow_it() {
+fn after_a_failure_one_connection_tries_and_the_others_wait_for_it() {
     let mut harness = Harness::new("{}");
     let all = subscribers(&mut harness, 20);
     for (_, bytes) in &all {
         harness.break_off(*bytes, "reset");
     }
-    // The connections were healthy, so that they are opened again at once, as many as may be.
+    // The connections were healthy, so they are opened again at once, up to the limit.
     assert_eq!(break_all(&mut harness), 16);
     harness.advance(1_000);
     let probe = harness.opened();
@@ -151,7 +151,7 @@ fn after_a_failure_one_tries_and_the_others_follow_it() {
 }
 
 #[test]
-fn a_probe_that_nobody_needs_any_more_makes_way() {
+fn a_cancelled_attempt_lets_the_next_connection_try() {
     let mut harness = Harness::new("{}");
     let all = subscribers(&mut harness, 2);
     for (_, bytes) in &all {
@@ -162,7 +162,7 @@ fn a_probe_that_nobody_needs_any_more_makes_way() {
     let session = harness.session("short");
     let probe = harness.opened();
     harness.no_connection();
-    // Whichever of them tries, it gives up.
+    // Whichever of them tries is cancelled.
     harness.cancel(session);
     harness.break_off(probe, "connection refused");
     harness.advance(2_000);
@@ -175,7 +175,7 @@ fn a_probe_that_nobody_needs_any_more_makes_way() {
 }
 
 #[test]
-fn refused_credentials_hold_off_everybody_and_an_identifier_itself_alone() {
+fn refused_credentials_hold_off_all_clients_and_a_refused_identifier_only_itself() {
     let mut harness = Harness::new("{}");
     let first = harness.publish_as("one", "a", 0, "1");
     refuse(&mut harness, ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
@@ -198,7 +198,7 @@ fn refused_credentials_hold_off_everybody_and_an_identifier_itself_alone() {
 }
 
 #[test]
-fn one_that_was_taken_over_is_held_off_and_the_others_are_not() {
+fn a_client_that_was_taken_over_is_held_off_and_others_are_not() {
     let mut harness = Harness::new("{}");
     let all = subscribers(&mut harness, 2);
     let taken = crate::codec::Disconnect {
@@ -228,7 +228,7 @@ fn one_that_was_taken_over_is_held_off_and_the_others_are_not() {
 }
 
 #[test]
-fn at_shutdown_nobody_waits_for_another_attempt() {
+fn a_shutdown_refuses_streams_that_wait_for_an_attempt() {
     let mut harness = Harness::new("{}");
     let all = subscribers(&mut harness, 3);
     for (_, bytes) in &all {

@@ -47,7 +47,7 @@ fn send(harness: &mut Harness, bytes: StreamId, publish: Publish) {
 }
 
 #[test]
-fn the_reply_follows_suback_and_nothing_before_it_is_lost() {
+fn the_reply_follows_suback_and_earlier_messages_are_kept() {
     let mut harness = Harness::new("{}");
     let mut begin = subscription(&[("a/+", 1)]);
     begin.filters[0].subscription_id = 42;
@@ -117,7 +117,7 @@ fn a_subscription_that_the_broker_refuses_is_an_error() {
 }
 
 #[test]
-fn one_filter_is_one_subscription_and_a_replay_is_the_newcomers_alone() {
+fn streams_share_a_subscription_and_a_replay_goes_only_to_the_new_stream() {
     let (mut harness, bytes, first, subscribes) = subscribed(&[("a/+", 1)]);
     let old = id_of(&subscribes[0]);
     let second = harness.subscribe(&[("a/+", 0)]);
@@ -159,7 +159,7 @@ fn one_filter_is_one_subscription_and_a_replay_is_the_newcomers_alone() {
 }
 
 #[test]
-fn a_higher_qos_is_asked_for_without_a_replay() {
+fn a_higher_qos_is_requested_without_a_replay() {
     let (mut harness, bytes, first, _) = subscribed(&[("a", 0)]);
     let mut begin = flagged("a", MqttSubscribeFlags::RETAIN);
     begin.qos = 2;
@@ -177,7 +177,7 @@ fn a_higher_qos_is_asked_for_without_a_replay() {
 }
 
 #[test]
-fn each_stream_gets_each_message_once_whichever_way_the_broker_sends_it() {
+fn each_stream_gets_each_message_once() {
     let (mut harness, bytes, both, subscribes) = subscribed(&[("a/+", 1), ("a/#", 0)]);
     let (plus, rest) = (id_of(&subscribes[0]), id_of(&subscribes[1]));
     let narrow = harness.open(flagged("a/b", MqttSubscribeFlags::RETAIN));
@@ -186,7 +186,7 @@ fn each_stream_gets_each_message_once_whichever_way_the_broker_sends_it() {
     let exact = id_of(&subscribe);
     harness.seen(narrow);
 
-    // A copy for each subscription.
+    // One copy per subscription.
     for (id, qos) in [(rest, 0), (exact, 0), (plus, 1)] {
         let copy = Publish {
             qos,
@@ -207,7 +207,7 @@ fn each_stream_gets_each_message_once_whichever_way_the_broker_sends_it() {
     );
     assert_eq!(harness.seen(both).payloads(), ["one"]);
     assert_eq!(harness.seen(narrow).payloads(), ["one"]);
-    // What one of the filters matches alone.
+    // A message that only one filter matches.
     send(&mut harness, bytes, incoming("a/b/c", "deep", &[rest]));
     assert_eq!(harness.seen(both).payloads(), ["deep"]);
     assert!(harness.seen(narrow).is_nothing());
@@ -219,7 +219,7 @@ fn each_stream_gets_each_message_once_whichever_way_the_broker_sends_it() {
 }
 
 #[test]
-fn without_identifiers_filters_that_overlap_are_on_connections_of_their_own() {
+fn without_identifiers_overlapping_filters_use_separate_connections() {
     let mut harness = Harness::new(r#"{"clientId":"gate"}"#);
     let first = harness.subscribe(&[("a/+", 0), ("a/b", 1), ("c", 0)]);
     let (bytes, _) = harness.connect_with(no_identifiers());
@@ -273,7 +273,7 @@ fn without_identifiers_filters_that_overlap_are_on_connections_of_their_own() {
 }
 
 #[test]
-fn shared_subscriptions_do_not_share_with_what_overlaps_them() {
+fn shared_subscriptions_and_overlapping_filters_use_separate_connections() {
     let (mut harness, bytes, plain, _) = subscribed(&[("a/#", 0)]);
     let shared = harness.subscribe(&[("$share/g/a/b", 0)]);
     let (own, _) = harness.connect();
@@ -302,7 +302,7 @@ fn shared_subscriptions_do_not_share_with_what_overlaps_them() {
 }
 
 #[test]
-fn what_the_broker_does_not_grant_is_refused_here() {
+fn features_that_the_broker_does_not_grant_are_refused() {
     let mut harness = Harness::new("{}");
     let wildcard = harness.subscribe(&[("a/+", 0)]);
     let shared = harness.subscribe(&[("$share/g/a", 0)]);
@@ -356,7 +356,7 @@ fn a_stream_that_is_cancelled_before_suback_leaves_nothing() {
 }
 
 #[test]
-fn retain_as_published_is_asked_for_and_not_shared() {
+fn retain_as_published_is_requested_and_not_shared() {
     let mut harness = Harness::new("{}");
     let flags = MqttSubscribeFlags::RETAIN_AS_PUBLISHED.with(MqttSubscribeFlags::SEND_RETAINED);
     let first = harness.open(flagged("a", flags));
@@ -384,7 +384,7 @@ fn retain_as_published_is_asked_for_and_not_shared() {
 }
 
 #[test]
-fn many_who_ask_for_one_filter_at_a_time_share_few_subscribes() {
+fn concurrent_requests_for_a_filter_share_few_subscribes() {
     let (mut harness, bytes, first, _) = subscribed(&[("a", 0)]);
     let many: Vec<StreamId> = (0..20).map(|_| harness.subscribe(&[("a", 0)])).collect();
     let asked = harness.packets(bytes);

@@ -37,7 +37,7 @@ fn numbered(qos: u8, packet_id: u16, payload: &str, id: u32) -> Publish {
 }
 
 #[test]
-fn a_subscription_survives_the_loss_of_its_connection() {
+fn a_subscription_is_restored_after_the_loss_of_its_connection() {
     let (mut harness, bytes, stream, old) = subscribed("{}");
     let waiting = harness.subscribe(&[("b", 0)]);
     harness.packets(bytes);
@@ -92,7 +92,7 @@ fn streams_that_shared_a_filter_share_it_again() {
 }
 
 #[test]
-fn a_subscription_that_is_refused_the_second_time_is_reset() {
+fn a_subscription_that_is_refused_after_a_loss_is_reset() {
     let (mut harness, bytes, stream, _) = subscribed("{}");
     harness.break_off(bytes, "reset");
     let (bytes, _) = harness.connect();
@@ -103,7 +103,7 @@ fn a_subscription_that_is_refused_the_second_time_is_reset() {
 }
 
 #[test]
-fn attempts_go_on_while_a_subscription_lives_and_not_hot_after_a_refusal() {
+fn attempts_continue_with_backoff_while_a_subscription_is_open() {
     let (mut harness, bytes, stream, _) = subscribed("{}");
     harness.break_off(bytes, "reset");
     let bytes = harness.accept();
@@ -127,7 +127,7 @@ fn attempts_go_on_while_a_subscription_lives_and_not_hot_after_a_refusal() {
 }
 
 #[test]
-fn a_new_stream_shares_the_connection_that_is_made_anew() {
+fn a_new_stream_shares_the_reopened_connection() {
     let (mut harness, bytes, stream, _) = subscribed("{}");
     harness.break_off(bytes, "reset");
     let publish = harness.publish("x", 0, "1");
@@ -150,7 +150,7 @@ fn a_new_stream_shares_the_connection_that_is_made_anew() {
 }
 
 #[test]
-fn a_session_outlives_a_connection_and_is_taken_up_by_the_next_stream() {
+fn a_session_stays_open_after_a_loss_and_the_next_stream_reconnects() {
     let mut harness = Harness::new("{}");
     let session = harness.session("");
     let (bytes, _) = harness.connect();
@@ -170,7 +170,7 @@ fn a_session_outlives_a_connection_and_is_taken_up_by_the_next_stream() {
 }
 
 #[test]
-fn messages_are_acknowledged_in_order_of_arrival_and_repetitions_dropped() {
+fn messages_are_acknowledged_in_order_and_duplicates_dropped() {
     let (mut harness, bytes, stream, id) = subscribed("{}");
     send(&mut harness, bytes, numbered(1, 7, "one", id));
     send(&mut harness, bytes, numbered(2, 8, "two", id));
@@ -205,7 +205,7 @@ fn messages_are_acknowledged_in_order_of_arrival_and_repetitions_dropped() {
 }
 
 #[test]
-fn a_message_crosses_uncopied_to_each_reader() {
+fn a_message_is_delivered_to_each_subscriber_without_a_copy() {
     let (mut harness, bytes, first, _) = subscribed("{}");
     let second = harness.subscribe(&[("a/#", 0)]);
     let id = accepted(&mut harness, bytes, second);
@@ -238,7 +238,7 @@ fn a_message_crosses_uncopied_to_each_reader() {
 }
 
 #[test]
-fn a_slow_consumer_is_ended_and_the_others_go_on() {
+fn a_slow_consumer_is_reset_and_the_others_continue() {
     let mut harness = Harness::new(r#"{"queueMessages":3}"#);
     let slow = harness.slow;
     let client = harness.client;
@@ -268,7 +268,7 @@ fn a_slow_consumer_is_ended_and_the_others_go_on() {
 }
 
 #[test]
-fn a_stream_that_has_its_connection_to_itself_holds_the_broker_back() {
+fn the_only_subscriber_of_a_connection_pauses_reading() {
     let mut harness = Harness::new(r#"{"queueMessages":2}"#);
     let (slow, client) = (harness.slow, harness.client);
     let lazy = harness.rig.open(slow, client, subscription(&[("a/#", 1)]));
@@ -287,7 +287,7 @@ fn a_stream_that_has_its_connection_to_itself_holds_the_broker_back() {
     );
     let credit = harness.rig.turn(harness.exit, |cx| cx.credit(bytes));
     assert!(credit < 64 * 1024, "its credit runs out");
-    // Silence is not judged while nobody listens.
+    // Silence is ignored while reading is paused.
     let packets = harness.pass(bytes, 100);
     assert!(packets.is_empty(), "{packets:?}");
     for _ in 0..20 {
@@ -302,7 +302,7 @@ fn a_stream_that_has_its_connection_to_itself_holds_the_broker_back() {
 }
 
 #[test]
-fn a_second_stream_frees_a_connection_that_was_held_back() {
+fn a_second_stream_resumes_reading() {
     let mut harness = Harness::new(r#"{"queueMessages":2}"#);
     let (slow, client) = (harness.slow, harness.client);
     let lazy = harness.rig.open(slow, client, subscription(&[("a/#", 0)]));
@@ -345,7 +345,7 @@ fn a_second_stream_frees_a_connection_that_was_held_back() {
 }
 
 #[test]
-fn large_messages_come_in_parts_as_credit_allows() {
+fn large_messages_are_delivered_in_parts_as_credit_allows() {
     let mut harness = Harness::new("{}");
     let (slow, client) = (harness.slow, harness.client);
     let lazy = harness.rig.open(slow, client, subscription(&[("a", 0)]));
@@ -369,7 +369,7 @@ fn large_messages_come_in_parts_as_credit_allows() {
 }
 
 #[test]
-fn a_broker_that_breaks_the_protocol_is_told_and_left() {
+fn a_protocol_violation_is_answered_with_disconnect() {
     let alias = Publish {
         properties: PublishProperties {
             topic_alias: Some(1),
@@ -427,7 +427,7 @@ fn a_broker_that_breaks_the_protocol_is_told_and_left() {
 }
 
 #[test]
-fn bytes_that_are_no_packet_end_the_connection() {
+fn malformed_packets_close_the_connection() {
     for (wire, code) in [
         (&[0x00, 0x00][..], 0x81),
         (&[0x40, 0x01, 0x00][..], 0x81),
@@ -446,7 +446,7 @@ fn bytes_that_are_no_packet_end_the_connection() {
 }
 
 #[test]
-fn what_is_not_connack_does_not_open_a_connection() {
+fn a_connection_opens_only_with_connack() {
     let cases = [
         Packet::Pingresp,
         Packet::Auth(Box::new(Auth {
@@ -473,7 +473,7 @@ fn what_is_not_connack_does_not_open_a_connection() {
 }
 
 #[test]
-fn an_end_of_the_byte_stream_is_a_loss_at_any_time() {
+fn an_end_of_the_byte_stream_is_a_lost_connection() {
     let mut harness = Harness::new("{}");
     let publish = harness.publish("a", 1, "1");
     let bytes = harness.accept();
