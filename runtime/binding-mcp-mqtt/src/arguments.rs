@@ -10,12 +10,12 @@ use tidegate_json::{Document, Kind, Parts, Picked, Value};
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::mqtt::MqttPayloadFormat;
 use tidegate_streams::mqtt::topic::{TopicFilter, TopicLimits, check_name};
+use tidegate_streams::shown;
 
 use crate::call::{Params, TopicHeader};
 use crate::message::is_utf8;
 use crate::policy::{Policy, SHARED};
 use crate::publish::Publication;
-use crate::result::shown;
 
 /// Bounds and defaults of arguments.
 #[derive(Debug)]

@@ -9,8 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use tidegate_options::{Bounded, OptionWarning};
 use tidegate_streams::mqtt::topic::{TopicFilter, TopicLimits};
-
-use crate::result::shown;
+use tidegate_streams::shown;
 
 /// The options of `mcp_mqtt · proxy`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -100,10 +99,10 @@ impl tidegate_options::Options for Options {
         };
         let mut warnings = Vec::new();
         if self.subscribe.is_none() {
-            warnings.push(open("subscribe", "read every topic on the broker"));
+            warnings.push(open("subscribe", "read every topic"));
         }
         if self.publish.is_none() {
-            warnings.push(open("publish", "publish to every topic on the broker"));
+            warnings.push(open("publish", "publish to every topic"));
         }
         warnings
     }

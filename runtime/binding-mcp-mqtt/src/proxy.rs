@@ -13,6 +13,7 @@ use tidegate_streams::mcp::{
 };
 use tidegate_streams::mqtt::topic::TopicFilter;
 use tidegate_streams::mqtt::{MqttReset, MqttSession};
+use tidegate_streams::shown;
 use tidegate_streams::{AbortEx, BeginEx, Frame, Pooled, ResetEx, Role};
 
 use crate::arguments::{Refusal, publication, reception};
@@ -23,7 +24,7 @@ use crate::options::Options;
 use crate::publish::Publish;
 use crate::read::Read;
 use crate::receive::Receive;
-use crate::result::{Answer, Failure, shown};
+use crate::result::{Answer, Failure};
 use crate::settings::Settings;
 use crate::subscribe::Subscribe;
 use crate::work::{Step, Work};

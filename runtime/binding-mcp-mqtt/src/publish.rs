@@ -7,9 +7,10 @@ use tidegate_json::Parts;
 use tidegate_streams::mqtt::{
     MqttDelivery, MqttPayloadFormat, MqttPublish, MqttPublishData, MqttPublishFlags,
 };
+use tidegate_streams::shown;
 use tidegate_streams::{Data, DataFlags, Frame};
 
-use crate::result::{Answer, Failure, shown};
+use crate::result::{Answer, Failure};
 use crate::work::Step;
 
 /// What is to be published: the arguments, checked.

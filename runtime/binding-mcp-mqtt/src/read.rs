@@ -3,10 +3,11 @@
 use bytestring::ByteString;
 use tidegate_streams::Data;
 use tidegate_streams::mcp::{McpReset, McpResetKind};
+use tidegate_streams::shown;
 
 use crate::json_text::{COPIED, JsonText, small};
 use crate::message::{Arrival, Assembly, Message};
-use crate::result::{Answer, Failure, shown};
+use crate::result::{Answer, Failure};
 use crate::work::Step;
 
 /// What a result takes beside the URI and the payload, in most cases.

@@ -5,11 +5,12 @@ use tidegate_json::Parts;
 use tidegate_streams::Data;
 use tidegate_streams::mqtt::MqttSubscribe;
 use tidegate_streams::mqtt::topic::TopicFilter;
+use tidegate_streams::shown;
 
 use crate::arguments::Reception;
 use crate::json_text::{JsonText, small};
 use crate::message::{Arrival, Assembly, Message};
-use crate::result::{Answer, Failure, shown};
+use crate::result::{Answer, Failure};
 use crate::subscribe;
 use crate::work::Step;
 

@@ -1,7 +1,5 @@
 //! Results and the sentences in them.
 
-use std::borrow::Cow;
-
 use tidegate_json::Parts;
 use tidegate_streams::mcp::{McpCacheScope, McpEnd, McpOutcome};
 use tidegate_streams::mqtt::{MqttDelivery, MqttReset};
@@ -72,15 +70,6 @@ impl Answer {
             taken: 0,
             outcome: Outcome::Error,
         }
-    }
-}
-
-/// A text of a caller as an error message shows it: not longer than a line.
-pub(crate) fn shown(text: &str) -> Cow<'_, str> {
-    const CHARACTERS: usize = 100;
-    match text.char_indices().nth(CHARACTERS) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
-        None => text.into(),
     }
 }
 

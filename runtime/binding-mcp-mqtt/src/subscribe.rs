@@ -4,8 +4,9 @@ use bytestring::ByteString;
 use tidegate_streams::Data;
 use tidegate_streams::mcp::{McpReset, McpResetKind, McpResourcesUpdated};
 use tidegate_streams::mqtt::{MqttBeginEx, MqttSubscribe, MqttSubscribeFlags, MqttTopicFilter};
+use tidegate_streams::shown;
 
-use crate::result::{Failure, shown};
+use crate::result::Failure;
 use crate::work::Step;
 
 /// `AT_LEAST_ONCE`: a message of `QoS` 0 could not be given back to a group.

@@ -6,11 +6,11 @@ use bytestring::ByteString;
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::mqtt::text::check_characters;
 use tidegate_streams::mqtt::topic::{TopicError, TopicFilter, check_name};
+use tidegate_streams::shown;
 
 use crate::arguments::Limits;
 use crate::json_text::JsonText;
 use crate::policy::{Policy, SHARED};
-use crate::result::shown;
 
 /// What every resource URI starts with.
 pub(crate) const PREFIX: &str = "mqtt://";

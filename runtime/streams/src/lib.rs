@@ -21,6 +21,7 @@ pub mod mcp;
 pub mod mqtt;
 mod pooled;
 mod scripted;
+mod shown;
 
 pub use event::{Event, Severity};
 pub use extension::{AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, FlushEx, Protocol, ResetEx};
@@ -29,3 +30,4 @@ pub use frame::{Data, DataFlags, Direction, Frame, FrameKind, Half, Role, Window
 pub use identity::{Identity, IdentityAttribute};
 pub use pooled::{Pool, Poolable, Pooled};
 pub use scripted::{Scripted, reference};
+pub use shown::shown;

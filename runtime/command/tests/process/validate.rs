@@ -2,6 +2,8 @@
 
 use std::process::Stdio;
 
+use rustix::process::Signal;
+
 use crate::process::{Config, Process};
 
 /// The exit code, the lines of standard output, and those of standard error.
@@ -83,4 +85,20 @@ fn a_url_as_a_host_is_met_with_what_to_write() {
         config.path()
     );
     assert_eq!(errors, [expected]);
+}
+
+#[test]
+fn a_start_logs_the_warnings_too() {
+    let config = config("", "localhost");
+    let arguments = ["start", "--config", config.path()];
+    let mut process = Process::start(&arguments, Stdio::null(), Stdio::piped());
+    for key in ["subscribe", "publish"] {
+        let line = process.errors().with(&format!("'{key}' is not set"));
+        assert!(
+            line.contains(" WARN ") && line.contains(":5:14: "),
+            "{line}"
+        );
+    }
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended(), Some(0));
 }
