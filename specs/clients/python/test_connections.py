@@ -56,6 +56,5 @@ def test_half_a_body_does_not_hold_a_stop(broker, parts):
     answer = half.recv(4096).decode()
     assert answer.startswith("HTTP/1.1 503") and "The gateway is stopping" in answer
     # A second signal would cut the stop short.
-    assert gateway.child.wait(PATIENCE) == 0
-    gateway.stop()
+    assert gateway.child.wait(PATIENCE) == 0, gateway.text()
     half.close()
