@@ -49,7 +49,10 @@ pub(crate) async fn serve_connection<P>(edge: Rc<HttpServer>, socket: TcpStream,
     match ended.await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a connection ended with an error"),
-        Err(timeout) => tracing::debug!(?timeout, "a connection timed out"),
+        Err(timeout) => {
+            edge.counts.timed_out(timeout);
+            tracing::debug!(?timeout, "a connection timed out");
+        }
     }
 }
 

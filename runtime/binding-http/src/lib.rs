@@ -21,9 +21,11 @@ mod activity;
 mod body;
 mod close_signal;
 mod connection;
+mod events;
 mod exchange;
 mod framing;
 mod listener;
+mod meters;
 mod options;
 mod origin;
 mod peers;
@@ -39,11 +41,12 @@ use std::rc::Rc;
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_driver::{Assembly, Edge, Handle, StartError};
-use tidegate_engine::{At, BindingId, StreamId};
+use tidegate_engine::{At, BindingId, Meter, StreamId};
 use tidegate_streams::Frame;
 use tokio::sync::watch;
 
 use exchange::Exchange;
+use meters::Counts;
 pub use options::Options;
 
 /// Credit of a response towards the client, in bytes.
@@ -61,6 +64,7 @@ pub(crate) struct HttpServer {
     /// Exchanges that got frames since the last flush, by their keys.
     touched: RefCell<Vec<usize>>,
     stopping: watch::Sender<bool>,
+    counts: Counts,
 }
 
 /// Attaches the edge to a worker; tells its name and where it listens. `listening` is where an earlier worker of
@@ -97,6 +101,7 @@ pub fn attach(
             exchanges: RefCell::default(),
             touched: RefCell::default(),
             stopping: watch::Sender::new(false),
+            counts: Counts::default(),
         })
     });
     assembly.spawn(listener::accept(edge, listener));
@@ -141,6 +146,10 @@ impl Edge for HttpServer {
 
     fn on_shutdown(&self) {
         self.stopping.send_replace(true);
+    }
+
+    fn report(&self, meter: &mut dyn Meter) {
+        self.counts.report(self.exchanges.borrow().len(), meter);
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use crate::HttpServer;
 use crate::connection::serve_connection;
+use crate::meters::Served;
 use crate::peers::Peers;
 
 /// Connections that wait to be accepted.
@@ -95,10 +96,11 @@ fn admit(
 ) {
     let Some(peer) = peers.admit(address.ip()) else {
         peers.refused(address.ip());
+        edge.counts.refused.add();
         refuse(&socket);
         return;
     };
-    let served = serve_connection(Rc::clone(edge), socket, (place, peer));
+    let served = serve_connection(Rc::clone(edge), socket, (place, peer, Served::begin(edge)));
     tokio::task::spawn_local(served);
 }
 

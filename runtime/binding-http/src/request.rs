@@ -18,6 +18,7 @@ use tidegate_streams::http_stream::{HttpRequest, HttpResponse};
 use crate::HttpServer;
 use crate::activity::ActiveRequest;
 use crate::body::{gather, within_its_time};
+use crate::events::RequestOpened;
 use crate::exchange::Exchange;
 use crate::framing;
 use crate::origin::{self, Asked, Field};
@@ -46,7 +47,10 @@ pub(crate) async fn serve(
 ) -> Result<Answer, Infallible> {
     let asks = match check(&edge, &request, &active) {
         Ok(asks) => asks,
-        Err(refusal) => return Ok(refusal.answer(active)),
+        Err(refusal) => {
+            edge.counts.requests_refused.add();
+            return Ok(refusal.answer(active));
+        }
     };
     let (head, body) = request.into_parts();
     let mut gathering = pin!(gather(body, edge.options.max_body_size, asks));
@@ -58,8 +62,12 @@ pub(crate) async fn serve(
     let opened = gathered.and_then(|parts| open(&edge, head, parts).ok_or(TOO_MANY));
     let exchange = match opened {
         Ok(exchange) => exchange,
-        Err(refusal) => return Ok(refusal.answer(active)),
+        Err(refusal) => {
+            edge.counts.requests_refused.add();
+            return Ok(refusal.answer(active));
+        }
     };
+    edge.counts.requests.add();
     // From here on, dropping this future tells the stream that the client has gone away.
     let guard = Guard { edge, exchange };
     Ok(match guard.exchange.head().await {
@@ -152,7 +160,15 @@ fn open(edge: &HttpServer, head: http::request::Parts, parts: Parts) -> Option<R
         let mut exchanges = edge.exchanges.borrow_mut();
         let place = exchanges.vacant_entry();
         let token = Token::from_index(place.key());
+        let opened = cx.hears::<RequestOpened>().then(|| RequestOpened {
+            method: begin.method.as_str().into(),
+            path: begin.path.clone(),
+            length: u64::try_from(length).unwrap_or(u64::MAX),
+        });
         let stream = cx.open(edge.exit, begin, token).ok()?;
+        if let Some(opened) = opened {
+            cx.event(&opened);
+        }
         let exchange = Rc::new(Exchange::new(stream, token, edge.id));
         place.insert(Rc::clone(&exchange));
         exchange.send_body(cx, parts);

@@ -2,12 +2,14 @@
 
 use bytestring::ByteString;
 use tidegate_engine::{
-    BindingId, Context, Duration, OpenError, PendingData, StreamId, Time, TimerId, Token,
+    BindingId, CallContext, Context, Duration, OpenError, PendingData, StreamId, Time, TimerId,
+    Token,
 };
 use tidegate_streams::mcp::{McpReset, McpResetKind};
-use tidegate_streams::mqtt::{MqttEnd, MqttExpired, MqttReset, MqttUnsubscribe};
+use tidegate_streams::mqtt::{MqttEnd, MqttReset, MqttUnsubscribe};
 use tidegate_streams::{BeginEx, Data, Frame, Pooled};
 
+use crate::operation::{CallCompleted, Operation, Outcome};
 use crate::result::{Answer, Failure};
 use crate::work::{Step, Work};
 
@@ -17,15 +19,8 @@ const DUE: u32 = 1;
 /// For how long streams may take to close once nothing else is awaited of them.
 const CLOSING: Duration = Duration::from_secs(10);
 
-/// For how long an mqtt stream may take to tell how far it came, once the caller's time is over. It does
-/// so in the same turn; `mcp · server` waits a little longer than this.
-const ACCOUNT: Duration = Duration::from_millis(100);
-
 /// For how long the last messages of a shared subscription are awaited.
 const LAST: Duration = Duration::from_secs(1);
-
-/// What a request is given where it states no deadline.
-const USUAL: u64 = 60_000;
 
 /// A stream as this binding sees it, until both halves are over.
 #[derive(Debug, Clone, Copy)]
@@ -67,11 +62,15 @@ pub(crate) struct Exchange {
     end: Option<Frame>,
     /// How many messages are taken from a shared subscription when that END is sent.
     taken: u32,
+    pub(crate) operation: Operation,
+    accepted: Time,
+    /// How it came out, until that is counted.
+    outcome: Option<Outcome>,
+    /// It came out somehow.
+    completed: bool,
     /// By when the operation must be answered.
-    deadline: Time,
+    deadline: Option<Time>,
     timer: Option<Due>,
-    /// The time is over, after so many milliseconds, and the mqtt stream is asked how far it came.
-    expired: Option<u64>,
 }
 
 /// A timer that is set.
@@ -79,24 +78,21 @@ pub(crate) struct Exchange {
 struct Due {
     timer: TimerId,
     at: Time,
-    /// Since when it is waited.
+    /// Since when the binding waits.
     since: Time,
 }
 
 impl Exchange {
-    /// Takes a stream. `timeout` is the caller's, in milliseconds; the exchange answers a little
-    /// before it, so that the answer is this binding's.
+    /// Takes a stream, with its deadline.
     pub(crate) fn accept(
         cx: &mut Context<'_>,
         stream: StreamId,
         token: Token,
         begin: Pooled<BeginEx>,
-        timeout: u64,
+        operation: Operation,
         work: Work,
     ) -> Self {
         cx.accept(stream, token);
-        let timeout = if timeout == 0 { USUAL } else { timeout };
-        let allowed = (timeout - (timeout / 10).min(100)).max(1);
         Self {
             token,
             caller: Some(Side::new(stream)),
@@ -107,22 +103,24 @@ impl Exchange {
             reply: PendingData::new(),
             end: None,
             taken: 0,
-            deadline: cx.now() + Duration::from_millis(allowed),
+            operation,
+            accepted: cx.now(),
+            outcome: None,
+            completed: false,
+            deadline: cx.deadline(),
             timer: None,
-            expired: None,
         }
     }
 
-    /// Sets the timer to the deadline, or to `within` where that is earlier.
-    pub(crate) fn expect(
-        &mut self,
-        cx: &mut Context<'_>,
-        within: Option<Duration>,
-        reason: &'static str,
-    ) {
-        let left = self.deadline.since(cx.now());
-        let after = within.map_or(left, |within| within.min(left));
+    /// Waits for messages for so long, or until the deadline where that is earlier.
+    pub(crate) fn wait(&mut self, cx: &mut Context<'_>, within: Duration, reason: &'static str) {
+        let after = self.left(cx).map_or(within, |left| within.min(left));
         self.set_timer(cx, after, reason);
+    }
+
+    /// How long it is until the deadline.
+    fn left(&self, cx: &Context<'_>) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.since(cx.now()))
     }
 
     /// One that is due at the same time stays set, and so does what it is said to be for.
@@ -143,14 +141,19 @@ impl Exchange {
         }
     }
 
-    /// Opens the mqtt stream.
+    /// Opens the mqtt stream. It is to be answered when the messages are no longer waited for, or by
+    /// the deadline of the operation.
     pub(crate) fn open(
         &mut self,
         cx: &mut Context<'_>,
         exit: BindingId,
         begin: impl Into<BeginEx>,
     ) -> Result<(), OpenError> {
-        let stream = cx.open(exit, begin, self.token)?;
+        let call = CallContext {
+            deadline: self.timer.as_ref().map(|due| due.at).or(self.deadline),
+            ..cx.call().clone()
+        };
+        let stream = cx.open_for(call, exit, begin, self.token)?;
         self.mqtt = Some(Side::new(stream));
         self.flush_publish(cx);
         Ok(())
@@ -229,11 +232,36 @@ impl Exchange {
         }
     }
 
+    /// It has come out somehow: operators are told of it once.
+    fn complete(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
+        if std::mem::replace(&mut self.completed, true) {
+            return;
+        }
+        self.outcome = Some(outcome);
+        let is_call = !matches!(self.operation, Operation::List | Operation::Session);
+        if is_call && cx.hears::<CallCompleted>() {
+            let (topic, qos) = self.work.subject();
+            cx.event(&CallCompleted {
+                operation: self.operation.word().into(),
+                topic,
+                qos,
+                outcome: outcome.word().into(),
+                duration: cx.now().since(self.accepted).as_millis(),
+            });
+        }
+    }
+
+    /// How it came out, when that is news.
+    pub(crate) const fn take_outcome(&mut self) -> Option<Outcome> {
+        self.outcome.take()
+    }
+
     /// Does what an event leads to.
     pub(crate) fn apply(&mut self, cx: &mut Context<'_>, step: Step) {
         match step {
             Step::Wait => {}
             Step::Begin => {
+                self.complete(cx, Outcome::Ok);
                 self.cancel_timer(cx);
                 self.begin_reply(cx);
             }
@@ -255,12 +283,12 @@ impl Exchange {
 
     /// Has the mqtt stream end behind what is on its way, as long as there is time for that.
     fn unsubscribe(&mut self, cx: &mut Context<'_>) {
-        let left = self.deadline.since(cx.now());
+        let left = self.left(cx).map_or(LAST, |left| left.min(LAST));
         match &self.mqtt {
             Some(mqtt) if left.as_millis() > 0 => {
                 cx.send(mqtt.stream, Frame::flush(MqttUnsubscribe::default()));
                 let reason = "the last messages of a shared subscription";
-                self.set_timer(cx, left.min(LAST), reason);
+                self.set_timer(cx, left, reason);
             }
             _ => {
                 let step = self.work.overdue(0);
@@ -274,43 +302,38 @@ impl Exchange {
         let Some(due) = self.timer.take() else {
             return;
         };
+        if let Some(caller) = &self.caller {
+            cx.work_for(caller.stream);
+        }
         let answered = matches!(self.work, Work::Answered);
         if answered && self.caller.is_some() && !self.reply.is_empty() {
             let why = "The result was not taken in time.";
             return self.refuse(cx, McpReset::new(McpResetKind::SlowConsumer, why));
         }
         let waited = due.at.since(due.since).as_millis();
-        let waited = self.expired.unwrap_or(waited);
-        if self.work.is_settled() {
-            let step = self.work.overdue(waited);
-            return self.apply(cx, step);
-        }
-        if let (Some(mqtt), None) = (&self.mqtt, self.expired) {
-            cx.send(mqtt.stream, Frame::challenge(MqttExpired { after: waited }));
-            self.expired = Some(waited);
-            return self.set_timer(cx, ACCOUNT, "an mqtt stream to tell how far it came");
-        }
         let step = self.work.overdue(waited);
-        self.drop_mqtt(cx);
         self.apply(cx, step);
     }
 
-    /// The mqtt stream was refused or lost, or tells how far it came.
+    /// The mqtt stream was refused or lost.
     pub(crate) fn mqtt_failed(&mut self, cx: &mut Context<'_>, reset: Option<MqttReset>) -> Step {
         self.drop_mqtt(cx);
-        match (reset, self.expired) {
-            (None, Some(waited)) => self.work.overdue(waited),
-            (reset, _) => self.work.failed(&Failure::from(reset)),
-        }
+        self.work.failed(&Failure::from(reset))
     }
 
     pub(crate) fn begin_reply(&mut self, cx: &mut Context<'_>) {
         if let (Some(caller), Some(begin)) = (&self.caller, self.begin.take()) {
             cx.send(caller.stream, Frame::Begin(begin));
         }
+        if matches!(self.work, Work::Session(_)) {
+            self.complete(cx, Outcome::Ok);
+            // That was the answer: what is opened later for the session is not due by then.
+            self.deadline = None;
+        }
     }
 
     pub(crate) fn answer(&mut self, cx: &mut Context<'_>, answer: Answer) {
+        self.complete(cx, answer.outcome);
         self.work = Work::Answered;
         self.taken = answer.taken;
         if self.taken == 0 {
@@ -324,15 +347,18 @@ impl Exchange {
         }
         self.end = Some(Frame::end_with(answer.end));
         self.flush_reply(cx);
-        if !self.is_over(cx) {
-            let left = self.deadline.since(cx.now());
+        if self.mqtt.is_some() || !self.reply.is_empty() {
+            let left = self.left(cx).map_or(CLOSING, |left| left.max(CLOSING));
             let reason = "the streams of an answered call to close";
-            self.set_timer(cx, left.max(CLOSING), reason);
+            self.set_timer(cx, left, reason);
+        } else {
+            self.cancel_timer(cx);
         }
     }
 
     /// Refuses the operation. An mqtt stream in order is left in order.
     pub(crate) fn refuse(&mut self, cx: &mut Context<'_>, reset: McpReset) {
+        self.complete(cx, Outcome::Error);
         self.taken = 0;
         if self.work.is_settled() {
             self.end_mqtt(cx);
@@ -367,6 +393,7 @@ impl Exchange {
 
     /// Nobody waits for it any more: everything is given up.
     pub(crate) fn cancel(&mut self, cx: &mut Context<'_>) {
+        self.complete(cx, Outcome::Cancelled);
         if let Some(caller) = self.caller.take() {
             cx.terminate(caller.stream, None, None);
         }

@@ -26,6 +26,7 @@ mod exchange;
 mod json_text;
 mod lists;
 mod message;
+mod operation;
 mod options;
 mod policy;
 mod proxy;
@@ -34,6 +35,7 @@ mod read;
 mod receive;
 mod result;
 mod session;
+mod settings;
 mod subscribe;
 #[cfg(test)]
 mod tests;
@@ -41,5 +43,6 @@ mod tools;
 mod uri;
 mod work;
 
+pub use operation::CallCompleted;
 pub use options::{Options, TopicPattern};
 pub use proxy::McpMqtt;

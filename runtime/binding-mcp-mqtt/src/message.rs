@@ -64,6 +64,11 @@ impl Assembly {
         }
     }
 
+    /// Whether a message has come in part.
+    pub(crate) const fn is_within_a_message(&self) -> bool {
+        self.message.is_some()
+    }
+
     pub(crate) fn add(&mut self, data: Data) -> Arrival {
         if data.flags.is_init() {
             let extension = match data.extension.map(Pooled::into_inner) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use bytestring::ByteString;
 use slab::Slab;
-use tidegate_engine::{At, Binding, BindingId, Context, Duration, StreamId, Token};
+use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 use tidegate_json::Parts;
 use tidegate_streams::mcp::{
     McpBeginEx, McpReset, McpResetKind, McpResourcesList, McpResourcesRead, McpResourcesSubscribe,
@@ -16,16 +16,16 @@ use tidegate_streams::mqtt::{MqttReset, MqttSession};
 use tidegate_streams::shown;
 use tidegate_streams::{AbortEx, BeginEx, Frame, Pooled, ResetEx, Role};
 
-use crate::arguments::{Limits, Refusal, publication, reception};
+use crate::arguments::{Refusal, publication, reception};
 use crate::call::{Call, Params, Tool};
 use crate::exchange::Exchange;
-use crate::lists::Lists;
+use crate::operation::{Counts, Operation};
 use crate::options::Options;
-use crate::policy::Policy;
 use crate::publish::Publish;
 use crate::read::Read;
 use crate::receive::Receive;
 use crate::result::{Answer, Failure};
+use crate::settings::Settings;
 use crate::subscribe::Subscribe;
 use crate::work::{Step, Work};
 use crate::{session, subscribe, tools, uri};
@@ -37,18 +37,9 @@ pub struct McpMqtt {
     exchanges: Slab<Exchange>,
     /// The exchange of each session, by its identity.
     sessions: BTreeMap<ByteString, usize>,
-}
-
-struct Settings {
-    subscribe: Policy,
-    publish: Policy,
-    lists: Lists,
-    limits: Limits,
-    read_timeout: Duration,
-    result_bound: usize,
-    params_bound: usize,
-    sessions_max: usize,
-    expiry: Option<u32>,
+    counts: Counts,
+    /// Requests that were refused at once.
+    refused: u64,
 }
 
 /// What a BEGIN asks for, once it is known to make sense.
@@ -60,34 +51,31 @@ enum Request {
     Subscribe { uri: ByteString, filter: ByteString },
 }
 
+impl Request {
+    const fn operation(&self) -> Operation {
+        match self {
+            Self::Lifecycle => Operation::Session,
+            Self::List(..) => Operation::List,
+            Self::Call(call) => match call.tool {
+                Tool::Publish => Operation::Publish,
+                Tool::Receive => Operation::Receive,
+            },
+            Self::Read { .. } => Operation::Read,
+            Self::Subscribe { .. } => Operation::Subscribe,
+        }
+    }
+}
+
 impl McpMqtt {
     /// A binding that opens its mqtt streams towards `exit`.
     pub fn new(options: &Options, exit: BindingId) -> Self {
-        let size = |bound: u64| usize::try_from(bound).unwrap_or(usize::MAX);
         Self {
             exit,
-            settings: Settings {
-                subscribe: Policy::new(options.subscribe.as_deref()),
-                publish: Policy::new(options.publish.as_deref()),
-                lists: Lists::new(options),
-                limits: Limits {
-                    messages_default: tools::default_limit(options),
-                    messages_max: options.receive_limit.get(),
-                    timeout_default: options.receive_timeout.get(),
-                    topic_header: options.topic_header,
-                    topics: options.topic_limits(),
-                    shared: options.shared_subscriptions,
-                },
-                read_timeout: Duration::from_millis(options.read_timeout.get()),
-                result_bound: size(options.receive_bytes.get()),
-                params_bound: size(options.max_params.get()),
-                sessions_max: size(options.max_sessions.get()),
-                expiry: options
-                    .publish_expiry
-                    .and_then(|seconds| u32::try_from(seconds.get()).ok()),
-            },
+            settings: Settings::new(options),
             exchanges: Slab::new(),
             sessions: BTreeMap::new(),
+            counts: Counts::default(),
+            refused: 0,
         }
     }
 
@@ -154,7 +142,6 @@ impl McpMqtt {
         stream: StreamId,
         request: Request,
         session: Option<ByteString>,
-        timeout: u64,
     ) -> usize {
         let index = self.exchanges.vacant_key();
         let token = Token::from_index(index);
@@ -162,22 +149,19 @@ impl McpMqtt {
         let mut within = None;
         let mut answer = None;
         let bound = self.settings.result_bound;
-        let (begin, work, awaited) = match request {
+        let operation = request.operation();
+        let (begin, work) = match request {
             Request::Lifecycle => {
                 let identity = cx.mint_identity();
                 self.sessions.insert(identity.clone(), index);
                 let begin = reply(session::begin(identity.clone()));
-                (begin, Work::Session(identity), None)
+                (begin, Work::Session(identity))
             }
             Request::List(begin, list) => {
                 answer = Some(Answer::ok(Parts::from(list)));
-                (begin, Work::Answered, None)
+                (begin, Work::Answered)
             }
-            Request::Call(call) => (
-                reply(McpToolsCall::default()),
-                Work::Call(call),
-                Some("a call to be answered"),
-            ),
+            Request::Call(call) => (reply(McpToolsCall::default()), Work::Call(call)),
             Request::Read { uri, topic } => {
                 let shared = topic.is_shared();
                 let limit = u32::from(shared);
@@ -186,7 +170,6 @@ impl McpMqtt {
                 (
                     reply(McpResourcesRead::default()),
                     Work::Read(Read::new(uri, topic.text(), shared, bound)),
-                    Some("the first message of a read"),
                 )
             }
             Request::Subscribe { uri, filter } => {
@@ -194,14 +177,13 @@ impl McpMqtt {
                 (
                     reply(McpResourcesSubscribe::default()),
                     Work::Subscribe(Subscribe::new(uri)),
-                    Some("the confirmation of a subscription"),
                 )
             }
         };
-        let mut exchange = Exchange::accept(cx, stream, token, begin, timeout, work);
+        let mut exchange = Exchange::accept(cx, stream, token, begin, operation, work);
         exchange.client_id = session;
-        if let Some(awaited) = awaited {
-            exchange.expect(cx, within, awaited);
+        if let Some(within) = within {
+            exchange.wait(cx, within, "the first message of a read");
         }
         match (&exchange.work, answer) {
             (_, Some(answer)) => exchange.answer(cx, answer),
@@ -265,7 +247,6 @@ impl McpMqtt {
                     Ok(publication) => {
                         let begin = publication.begin(exchange.client_id.clone());
                         exchange.work = Work::Publish(Publish::new(publication, settings.expiry));
-                        exchange.expect(cx, None, "a call to be answered");
                         return self.open(cx, index, begin);
                     }
                     Err(refusal) => refusal,
@@ -275,7 +256,7 @@ impl McpMqtt {
                 match reception(params, &call.header, &settings.subscribe, &settings.limits) {
                     Ok(reception) => {
                         let begin = reception.begin(exchange.client_id.clone());
-                        exchange.expect(cx, Some(reception.timeout), "the messages to receive");
+                        exchange.wait(cx, reception.timeout, "the messages to receive");
                         let receive = Receive::new(reception, settings.result_bound);
                         exchange.work = Work::Receive(Box::new(receive));
                         return self.open(cx, index, begin);
@@ -378,13 +359,15 @@ impl McpMqtt {
         exchange.apply(cx, step);
     }
 
-    /// Forgets an exchange whose streams are over.
+    /// Counts how an exchange has come out, and forgets it when its streams are over.
     fn settle(&mut self, cx: &mut Context<'_>, index: usize) {
-        if self
-            .exchanges
-            .get_mut(index)
-            .is_some_and(|exchange| exchange.is_over(cx))
-        {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        if let Some(outcome) = exchange.take_outcome() {
+            self.counts.add(exchange.operation, outcome);
+        }
+        if exchange.is_over(cx) {
             self.exchanges.remove(index);
         }
     }
@@ -417,6 +400,12 @@ impl Binding for McpMqtt {
         self.exchanges.len() + self.sessions.len()
     }
 
+    fn report(&self, meter: &mut dyn Meter) {
+        meter.gauge("mcp_mqtt.sessions", self.sessions.len());
+        meter.counter("mcp_mqtt.requests.refused", self.refused);
+        self.counts.report(meter);
+    }
+
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
         // A stream of another protocol is not accepted, which resets it.
         let BeginEx::Mcp(begin) = begin else {
@@ -426,7 +415,6 @@ impl Binding for McpMqtt {
             McpBeginEx::Lifecycle(_) => None,
             begin => begin.session_id().cloned(),
         };
-        let timeout = begin.timeout();
         let request = if cx.stopping() {
             Err(stopping())
         } else {
@@ -434,10 +422,13 @@ impl Binding for McpMqtt {
         };
         match request {
             Ok(request) => {
-                let index = self.start(cx, stream, request, session, timeout);
+                let index = self.start(cx, stream, request, session);
                 self.settle(cx, index);
             }
-            Err(reset) => cx.terminate(stream, Some(reset.into()), None),
+            Err(reset) => {
+                self.refused += 1;
+                cx.terminate(stream, Some(reset.into()), None);
+            }
         }
     }
 
@@ -472,8 +463,10 @@ impl Binding for McpMqtt {
                         exchange.refuse(cx, stopping());
                     }
                     Work::Session(_) | Work::Subscribe(_) => exchange.leave(cx),
-                    // What comes to its end by itself may do so.
-                    _ => {}
+                    _ => {
+                        let step = exchange.work.stopping();
+                        exchange.apply(cx, step);
+                    }
                 }
             }
             self.settle(cx, index);

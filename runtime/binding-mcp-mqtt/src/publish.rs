@@ -56,7 +56,8 @@ struct First {
 /// A message on its way.
 #[derive(Debug)]
 pub(crate) struct Publish {
-    topic: ByteString,
+    pub(crate) topic: ByteString,
+    pub(crate) qos: u8,
     /// What the INIT frame says of the message, until that is sent.
     first: Option<First>,
     /// What follows the INIT frame, until that is sent.
@@ -76,6 +77,7 @@ impl Publish {
         }
         Self {
             topic: publication.topic,
+            qos: publication.qos,
             first: Some(First {
                 qos: publication.qos,
                 flags,
@@ -149,19 +151,15 @@ impl Publish {
             Some(delivery) => delivery,
             None => MqttDelivery::Possible,
         };
-        Step::Answer(Answer::tool_error(&match delivery {
-            MqttDelivery::None => {
-                format!("The message to '{topic}' was not published: {why}. It was not delivered.")
-            }
-            MqttDelivery::Possible => format!(
+        Step::Answer(match delivery {
+            MqttDelivery::None => Answer::tool_error(&format!(
+                "The message to '{topic}' was not published: {why}. It was not delivered."
+            )),
+            MqttDelivery::Possible => Answer::tool_error(&format!(
                 "Publishing to '{topic}' was not confirmed: {why}. The message may have been \
                  delivered; check before you publish it again."
-            ),
-        }))
-    }
-
-    /// The deadline passed.
-    pub(crate) fn overdue(&self) -> Step {
-        self.failed(&Failure::new("the broker did not answer in time"))
+            ))
+            .unconfirmed(),
+        })
     }
 }

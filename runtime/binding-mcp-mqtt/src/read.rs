@@ -17,7 +17,7 @@ const ROOM: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Read {
     uri: ByteString,
-    topic: ByteString,
+    pub(crate) topic: ByteString,
     /// The message is one that others would have got.
     shared: bool,
     assembly: Assembly,
@@ -25,6 +25,8 @@ pub(crate) struct Read {
     pub(crate) confirmed: bool,
     /// After how many milliseconds the broker was asked for no more.
     ending: Option<u64>,
+    /// The engine stops.
+    stopping: bool,
 }
 
 impl Read {
@@ -43,6 +45,7 @@ impl Read {
             bound,
             confirmed: false,
             ending: None,
+            stopping: false,
         }
     }
 
@@ -120,13 +123,25 @@ impl Read {
 
     pub(crate) fn overdue(&mut self, milliseconds: u64) -> Step {
         if !self.confirmed {
-            return self.failed(&Failure::new(format!(
-                "the broker did not confirm the subscription within {milliseconds}ms"
-            )));
+            return Step::Wait;
         }
         if let Some(milliseconds) = self.ending {
             return self.nothing_came(milliseconds);
         }
+        self.enough(milliseconds)
+    }
+
+    /// The engine stops. A message of which a part has come is awaited.
+    pub(crate) fn stopping(&mut self) -> Step {
+        if self.assembly.is_within_a_message() || self.ending.is_some() {
+            return Step::Wait;
+        }
+        self.stopping = true;
+        self.enough(0)
+    }
+
+    /// No message is waited for any longer.
+    fn enough(&mut self, milliseconds: u64) -> Step {
         if !self.shared {
             return self.nothing_came(milliseconds);
         }
@@ -136,6 +151,9 @@ impl Read {
     }
 
     fn nothing_came(&self, milliseconds: u64) -> Step {
+        if self.stopping {
+            return self.failed(&Failure::new("the gateway is stopping"));
+        }
         let topic = &self.topic;
         Step::Refuse(McpReset::new(
             McpResetKind::TimedOut,

@@ -41,7 +41,7 @@ impl Reception {
 /// A collection under way.
 #[derive(Debug)]
 pub(crate) struct Receive {
-    filter: TopicFilter,
+    pub(crate) filter: TopicFilter,
     limit: u32,
     /// The broker is asked for no more.
     ending: bool,
@@ -131,13 +131,12 @@ impl Receive {
         )))
     }
 
-    pub(crate) fn overdue(&mut self, milliseconds: u64) -> Step {
+    pub(crate) fn overdue(&mut self) -> Step {
         if self.confirmed {
-            return self.enough();
+            self.enough()
+        } else {
+            Step::Wait
         }
-        self.failed(&Failure::new(format!(
-            "the broker did not confirm the subscription within {milliseconds}ms"
-        )))
     }
 }
 

@@ -5,6 +5,7 @@ use tidegate_streams::mcp::{McpCacheScope, McpEnd, McpOutcome};
 use tidegate_streams::mqtt::{MqttDelivery, MqttReset};
 
 use crate::json_text::JsonText;
+use crate::operation::Outcome;
 
 /// What the reply half bears: the `result` object in parts, and its END.
 #[derive(Debug)]
@@ -13,6 +14,7 @@ pub(crate) struct Answer {
     pub(crate) end: McpEnd,
     /// How many messages of a shared subscription it gives: once it is the caller's, they are taken.
     pub(crate) taken: u32,
+    pub(crate) outcome: Outcome,
 }
 
 impl Answer {
@@ -22,6 +24,7 @@ impl Answer {
             parts,
             end: McpEnd::default(),
             taken: 0,
+            outcome: Outcome::Ok,
         }
     }
 
@@ -35,12 +38,21 @@ impl Answer {
                 ..McpEnd::default()
             },
             taken: 0,
+            outcome: Outcome::Ok,
         }
     }
 
     /// The same, giving `taken` messages.
     pub(crate) fn giving(self, taken: u32) -> Self {
         Self { taken, ..self }
+    }
+
+    /// The same, of a message that may have been delivered.
+    pub(crate) fn unconfirmed(self) -> Self {
+        Self {
+            outcome: Outcome::Unconfirmed,
+            ..self
+        }
     }
 
     /// A tool's failure: a sentence that a model can act on.
@@ -56,6 +68,7 @@ impl Answer {
                 ..McpEnd::default()
             },
             taken: 0,
+            outcome: Outcome::Error,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::result::Failure;
 use crate::work::Step;
 
 /// `AT_LEAST_ONCE`: a message of `QoS` 0 could not be given back to a group.
-const QOS: u8 = 1;
+pub(crate) const QOS: u8 = 1;
 
 /// The BEGIN of a subscribe stream, as `receive` and both resource operations open it. `limit` is how
 /// many messages of a shared subscription it takes, and 0 for others.
@@ -49,7 +49,7 @@ pub(crate) fn refusal(begin: &MqttBeginEx) -> Option<Failure> {
 /// A subscription, asked for or standing.
 #[derive(Debug)]
 pub(crate) struct Subscribe {
-    uri: ByteString,
+    pub(crate) uri: ByteString,
     pub(crate) confirmed: bool,
 }
 
@@ -91,11 +91,5 @@ impl Subscribe {
                 failure.why
             ),
         ))
-    }
-
-    pub(crate) fn overdue(&self, milliseconds: u64) -> Step {
-        self.failed(&Failure::new(format!(
-            "the broker did not confirm it within {milliseconds}ms"
-        )))
     }
 }

@@ -1,6 +1,7 @@
 //! The binding between two edges: every mapping, refusal, limit and way out.
 
 mod lists;
+mod operators;
 mod publish;
 mod read;
 mod receive;
@@ -14,8 +15,8 @@ use tidegate_engine::testing::Rig;
 use tidegate_engine::{BindingId, Duration, StreamId};
 use tidegate_streams::mcp::{McpEnd, McpOutcome, McpReset, McpToolsCall};
 use tidegate_streams::mqtt::{
-    MqttBeginEx, MqttDataEx, MqttDelivery, MqttExpired, MqttPublish, MqttPublishData, MqttReset,
-    MqttSubscribe, MqttSubscribeData, MqttSubscribeFlags, MqttTopicFilter,
+    MqttBeginEx, MqttDataEx, MqttDelivery, MqttPublish, MqttPublishData, MqttReset, MqttSubscribe,
+    MqttSubscribeData, MqttSubscribeFlags, MqttTopicFilter,
 };
 use tidegate_streams::{BeginEx, DataEx, DataFlags, EndEx, Frame, ResetEx};
 
@@ -70,7 +71,8 @@ impl Answered {
 
 impl House {
     fn open(&mut self, begin: impl Into<BeginEx>) -> StreamId {
-        self.rig.open(self.caller, self.proxy, begin)
+        let within = Duration::from_secs(60);
+        self.rig.open_within(self.caller, self.proxy, begin, within)
     }
 
     /// Calls a tool with arguments as JSON.
@@ -208,16 +210,24 @@ impl House {
         self.reply(mqtt, Frame::end());
     }
 
-    /// The mqtt side sees that the stream was given up, after an END of the initial half or not.
-    /// The mqtt stream is asked how far it came, and does not tell.
-    fn asked_in_vain(&mut self, mqtt: StreamId, after: u64) {
-        let asked = Frame::challenge(MqttExpired { after });
-        let frames = self.rig.frames(self.exit, mqtt);
-        assert!(frames.contains(&asked), "{frames:?}");
-        self.rig.advance(Duration::from_millis(100));
-        self.given_up(mqtt);
+    /// The mqtt stream is to be answered within so long. It is refused at that very time, and the
+    /// caller was told nothing until then.
+    fn expire(&mut self, mqtt: StreamId, within: u64, delivery: MqttDelivery) {
+        let within = Duration::from_millis(within);
+        assert_eq!(self.rig.left(mqtt), Some(within));
+        self.rig.advance(within);
+        assert!(self.rig.outputs(self.caller).is_empty());
+        self.refuse(
+            mqtt,
+            MqttReset {
+                reason: "broker.example:1883 took too long.".into(),
+                delivery,
+                ..MqttReset::default()
+            },
+        );
     }
 
+    /// The mqtt side sees that the stream was given up, after an END of the initial half or not.
     fn given_up(&mut self, mqtt: StreamId) {
         let frames = self.rig.frames(self.exit, mqtt);
         assert!(frames.contains(&Frame::reset()), "{frames:?}");

@@ -2,7 +2,7 @@
 
 use bytestring::ByteString;
 use tidegate_streams::Data;
-use tidegate_streams::mcp::{McpReset, McpResetKind, McpResourcesUpdated};
+use tidegate_streams::mcp::{McpReset, McpResourcesUpdated};
 use tidegate_streams::mqtt::MqttBeginEx;
 
 use crate::call::Call;
@@ -10,7 +10,7 @@ use crate::publish::Publish;
 use crate::read::Read;
 use crate::receive::Receive;
 use crate::result::{Answer, Failure};
-use crate::subscribe::{Subscribe, refusal};
+use crate::subscribe::{self, Subscribe, refusal};
 
 /// What an event leads to.
 #[derive(Debug)]
@@ -100,18 +100,37 @@ impl Work {
         }
     }
 
-    /// The timer is due, `milliseconds` after it was set.
+    /// The messages have been waited for long enough, `milliseconds` of it. Where their stream is not
+    /// confirmed yet, its own deadline has passed, and the reason is about to come from there.
     pub(crate) fn overdue(&mut self, milliseconds: u64) -> Step {
         match self {
-            Self::Call(_) => Step::Refuse(McpReset::new(
-                McpResetKind::TimedOut,
-                "The params of the call did not arrive in time.",
-            )),
-            Self::Publish(publish) => publish.overdue(),
-            Self::Receive(receive) => receive.overdue(milliseconds),
+            Self::Receive(receive) => receive.overdue(),
             Self::Read(read) => read.overdue(milliseconds),
-            Self::Subscribe(subscribe) => subscribe.overdue(milliseconds),
+            // Whoever opened the stream keeps the time of what it sends, and the mqtt stream that of
+            // what the broker does.
+            Self::Call(_) | Self::Publish(_) | Self::Subscribe(_) => Step::Wait,
             Self::Session(_) | Self::Leaving | Self::Answered => Step::Drop,
+        }
+    }
+
+    /// The engine stops: what waits for messages waits no longer. What waits for the broker is answered
+    /// when the broker does, or when `mqtt · client` gives that up.
+    pub(crate) fn stopping(&mut self) -> Step {
+        match self {
+            Self::Receive(receive) if receive.confirmed => receive.enough(),
+            Self::Read(read) if read.confirmed => read.stopping(),
+            _ => Step::Wait,
+        }
+    }
+
+    /// Which topic, topic filter or resource it is about, and at which `QoS`.
+    pub(crate) fn subject(&self) -> (ByteString, u8) {
+        match self {
+            Self::Publish(publish) => (publish.topic.clone(), publish.qos),
+            Self::Receive(receive) => (receive.filter.text(), subscribe::QOS),
+            Self::Read(read) => (read.topic.clone(), subscribe::QOS),
+            Self::Subscribe(subscribe) => (subscribe.uri.clone(), subscribe::QOS),
+            _ => (ByteString::new(), 0),
         }
     }
 

@@ -15,9 +15,11 @@
 
 mod binding;
 mod condition;
+mod events;
 mod list;
 mod names;
 mod options;
+mod patience;
 mod relay;
 mod session;
 mod splice;

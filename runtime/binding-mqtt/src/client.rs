@@ -13,8 +13,7 @@
 //!
 //! **Trouble.** Whoever waits for a broker that refuses, cannot be reached, does not answer, falls
 //! silent or breaks the protocol is told so by RESET with a reason code and a sentence that names it,
-//! within `connectTimeout`; whoever asks earlier, with a CHALLENGE (see `expired`), is told what is missing
-//! so far. All connections share one way to the broker (see `link`): after a failure attempts are held off
+//! within `connectTimeout`, or by the deadline of its stream (see `expired`). All connections share one way to the broker (see `link`): after a failure attempts are held off
 //! with exponential backoff, whoever asks, and streams are refused meanwhile with the reason and the time
 //! of the next attempt. A connection that was healthy and is lost is opened again at once (see
 //! `reconnect`). An accepted subscription survives: it is made again, its retained messages are replayed,
@@ -38,18 +37,21 @@ mod binding;
 mod connection;
 mod counted;
 mod ending;
+mod events;
 mod expired;
 mod failure;
 mod granted;
 mod inbound;
 mod keep_alive;
 mod link;
+mod meters;
 mod options;
 mod outage;
 mod outbound;
 mod overdue;
 mod packet_ids;
 mod packets;
+mod peer;
 mod publications;
 mod publishing;
 mod quarantine;

@@ -13,13 +13,15 @@ mod lines;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tidegate_driver::{Assembly, Edge, Handle, Stop};
-use tidegate_engine::{At, BindingId, PendingData, StreamId, Token};
+use tidegate_driver::{Assembly, Edge, Handle, StartError, Stop};
+use tidegate_engine::MeterKind::Counter;
+use tidegate_engine::{At, BindingId, Meter, PendingData, StreamId, Token};
 use tidegate_options::positive;
 use tidegate_streams::line::{LineBegin, LineOversized};
 use tidegate_streams::{Data, DataFlags, Frame};
@@ -66,17 +68,39 @@ struct StdioServer {
     over: Cell<bool>,
     /// The engine is about to stop.
     stopping: Notify,
+    lines: Counts,
+}
+
+/// How many lines there were.
+#[derive(Default)]
+struct Counts {
+    received: Cell<u64>,
+    oversized: Cell<u64>,
+    sent: Cell<u64>,
+}
+
+fn count(figure: &Cell<u64>) {
+    figure.set(figure.get() + 1);
 }
 
 /// Attaches the edge, with the process's own standard input and output.
-pub fn attach(assembly: &mut Assembly, options: &Options, exit: BindingId) -> BindingId {
-    attach_to(
-        assembly,
-        options,
-        exit,
-        tokio::io::stdin(),
-        tokio::io::stdout(),
-    )
+///
+/// # Errors
+///
+/// The process has no standard output, or no descriptor is left for it.
+pub fn attach(
+    assembly: &mut Assembly,
+    options: &Options,
+    exit: BindingId,
+) -> Result<BindingId, StartError> {
+    // A descriptor of its own: the standard library writes what its own stream still buffers when the
+    // process ends, and waits for a client that does not read.
+    let output = std::io::stdout().as_fd().try_clone_to_owned();
+    let output = output
+        .map_err(|error| StartError::Edge(format!("standard output is not open: {error}")))?;
+    let output = tokio::fs::File::from_std(output.into());
+    let input = tokio::io::stdin();
+    Ok(attach_to(assembly, options, exit, input, output))
 }
 
 /// Attaches the edge with another input and output.
@@ -99,6 +123,7 @@ pub fn attach_to(
             written: Notify::new(),
             over: Cell::new(false),
             stopping: Notify::new(),
+            lines: Counts::default(),
         })
     });
     let lines = Lines::new(input, options.max_line_size);
@@ -123,6 +148,17 @@ impl Edge for StdioServer {
 
     fn on_shutdown(&self) {
         self.stopping.notify_one();
+    }
+
+    fn report(&self, meter: &mut dyn Meter) {
+        for (kind, lines) in [
+            ("received", &self.lines.received),
+            ("oversized", &self.lines.oversized),
+            ("sent", &self.lines.sent),
+        ] {
+            let labels = [("kind", kind)];
+            meter.record(Counter, "stdio.server.lines", &labels, lines.get());
+        }
     }
 }
 
@@ -157,6 +193,7 @@ async fn read<R: AsyncRead + Unpin>(
         };
         match next {
             Ok(Some(Line::Whole(payload))) => {
+                count(&edge.lines.received);
                 let data = Data {
                     flags: DataFlags::WHOLE,
                     payload,
@@ -169,6 +206,7 @@ async fn read<R: AsyncRead + Unpin>(
                 }
             }
             Ok(Some(Line::Oversized(length))) => {
+                count(&edge.lines.oversized);
                 let limit = lines.limit() as u64;
                 handle.turn(edge.id, |cx| {
                     cx.send(stream, Frame::flush(LineOversized { length, limit }));
@@ -202,6 +240,9 @@ async fn write<W: AsyncWrite + Unpin>(edge: Rc<StdioServer>, handle: Handle, mut
         if let Err(error) = write_part(&mut output, &part, fin).await {
             tracing::debug!(%error, "standard output is closed");
             break;
+        }
+        if fin {
+            count(&edge.lines.sent);
         }
         if let Some(stream) = edge.stream.get() {
             handle.turn(edge.id, |cx| cx.acknowledge(stream, length));

@@ -123,6 +123,10 @@ async fn each_line_is_a_message_and_each_message_a_line() {
     house.say(Frame::flush(LineOversized::default())).await;
     house.say(Frame::end()).await;
     assert_eq!(all(output).await, "one\ntwo\n{   \"pretty\":    3 }\n");
+    let report = house.engine.report().await;
+    let lines = |kind| report.labelled("", "stdio.server.lines", kind);
+    assert_eq!((lines("received"), lines("sent")), (3, 3));
+    assert_eq!(lines("oversized"), 0);
     house.finish().await;
 }
 

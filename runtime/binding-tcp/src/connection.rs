@@ -22,6 +22,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use crate::meters::Counts;
 use crate::options::Options;
 
 /// Bytes asked of one read.
@@ -47,6 +48,7 @@ pub(crate) struct Connection {
     stream: StreamId,
     edge: BindingId,
     remote: String,
+    counts: Rc<Counts>,
     socket: OnceCell<OwnedWriteHalf>,
     out: RefCell<VecDeque<Bytes>>,
     /// The stream's END has come: when all is written, the sending direction is closed.
@@ -67,11 +69,17 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection that is still to be made.
-    pub(crate) fn new(stream: StreamId, edge: BindingId, options: &Options) -> Rc<Self> {
+    pub(crate) fn new(
+        stream: StreamId,
+        edge: BindingId,
+        options: &Options,
+        counts: &Rc<Counts>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             stream,
             edge,
             remote: options.remote(),
+            counts: Rc::clone(counts),
             socket: OnceCell::new(),
             out: RefCell::default(),
             ending: Cell::new(false),
@@ -178,6 +186,7 @@ impl Connection {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     written += count;
+                    self.counts.sent.add(count);
                     advance(&mut out, count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -212,12 +221,16 @@ impl Connection {
         handle.descriptors().note(&connected);
         match connected {
             Ok(socket) => {
+                self.counts.connected.add(1);
                 let (reading, writing) = socket.into_split();
                 let _ = self.socket.set(writing);
                 self.flush(&handle);
                 self.converse(&handle, reading).await;
             }
-            Err(error) => self.lose(&handle, &error),
+            Err(error) => {
+                self.counts.failed.add(1);
+                self.lose(&handle, &error);
+            }
         }
         self.over.set(true);
     }
@@ -250,6 +263,7 @@ impl Connection {
                 }
                 Ok(Happened::Read(_)) => {
                     let payload = buffer.split().freeze();
+                    self.counts.received.add(payload.len());
                     handle.turn(self.edge, |cx| cx.send(self.stream, Frame::data(payload)));
                     if self.will_write() {
                         // What is written carries the acknowledgement, and is in less of a hurry
@@ -323,6 +337,7 @@ impl Connection {
         let told = BytesReset {
             remote: self.remote.clone().into(),
             reason: reason(error).into(),
+            connected: self.socket.get().is_some(),
         };
         handle.turn(self.edge, |cx| {
             cx.terminate(

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod connection;
+mod meters;
 mod options;
 
 use std::cell::RefCell;
@@ -18,10 +19,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use tidegate_driver::{Assembly, Edge, Handle, caught};
-use tidegate_engine::{At, BindingId, StreamId};
+use tidegate_engine::{At, BindingId, Meter, StreamId};
 use tidegate_streams::{Frame, FrameKind};
 
 use connection::Connection;
+use meters::Counts;
 pub use options::Options;
 
 /// Credit of a stream towards the socket, in bytes: what may wait for a slow peer.
@@ -33,6 +35,7 @@ pub struct TcpClient {
     handle: Handle,
     options: Rc<Options>,
     state: Rc<RefCell<State>>,
+    counts: Rc<Counts>,
 }
 
 #[derive(Default)]
@@ -54,6 +57,7 @@ fn place(assembly: &mut Assembly, options: Options) -> (BindingId, Rc<TcpClient>
             handle,
             options: Rc::new(options),
             state: Rc::default(),
+            counts: Rc::default(),
         })
     })
 }
@@ -78,7 +82,7 @@ impl Edge for TcpClient {
     fn on_output(&self, at: At, frame: Frame) {
         let mut state = self.state.borrow_mut();
         if frame.kind() == FrameKind::Begin {
-            let connection = Connection::new(at.stream, self.id, &self.options);
+            let connection = Connection::new(at.stream, self.id, &self.options, &self.counts);
             self.run(&connection);
             state.connections.insert(at.stream, connection);
             return;
@@ -105,6 +109,11 @@ impl Edge for TcpClient {
             }
         }
         self.state.borrow_mut().touched = touched;
+    }
+
+    fn report(&self, meter: &mut dyn Meter) {
+        self.counts
+            .report(self.state.borrow().connections.len(), meter);
     }
 }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::log_levels::LogLevels;
+
 /// A gateway between AI agents (MCP) and machines (MQTT).
 #[derive(Debug, Parser)]
 #[command(
@@ -155,10 +157,10 @@ pub(crate) struct ConfigFile {
 #[derive(Debug, Args)]
 pub(crate) struct Logging {
     /// The form of log lines. They go to standard error; lines that are not read in time are dropped
-    /// and counted.
+    /// and counted. With `json`, what would be printed on standard output is logged as well.
     #[arg(long = "log", value_name = "FORM", value_enum, default_value_t = LogForm::Text)]
     pub(crate) form: LogForm,
-    /// What to log: error, warn, info, debug or trace, for all or by module
+    /// What to log: off, error, warn, info, debug or trace, for all or by module
     /// (`info,tidegate_binding_mqtt=debug`).
     #[arg(
         long = "log-level",
@@ -166,7 +168,10 @@ pub(crate) struct Logging {
         env = "TIDEGATE_LOG",
         default_value = "info"
     )]
-    pub(crate) level: String,
+    pub(crate) levels: LogLevels,
+    /// Log a line for each call: its trace, client, tool, topic, outcome and duration.
+    #[arg(long = "log-calls")]
+    pub(crate) calls: bool,
 }
 
 /// The form of log lines.

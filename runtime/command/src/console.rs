@@ -7,6 +7,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::outlet::{Gap, Outlet, Report};
@@ -21,6 +22,17 @@ struct Detached {
 }
 
 static DETACHED: OnceLock<Detached> = OnceLock::new();
+/// What is said goes to the log.
+static IN_THE_LOG: AtomicBool = AtomicBool::new(false);
+
+/// From now on, what is said is logged instead: nothing but the log's own form reaches a collector.
+pub(crate) fn say_in_the_log() {
+    IN_THE_LOG.store(true, Ordering::Relaxed);
+}
+
+fn is_in_the_log() -> bool {
+    IN_THE_LOG.load(Ordering::Relaxed)
+}
 
 /// Has standard output and standard error written by threads of their own; standard error, where logs
 /// go as well. `report` puts a gap in the log into words.
@@ -41,6 +53,13 @@ fn silence(gap: &Gap) -> String {
 
 /// Prints a line on standard output.
 pub(crate) fn say(line: impl AsRef<str>) {
+    if is_in_the_log() {
+        let line = line.as_ref().trim();
+        if !line.is_empty() {
+            tracing::info!("{line}");
+        }
+        return;
+    }
     let line = format!("{}\n", line.as_ref());
     if let Some(detached) = DETACHED.get() {
         detached.output.push(line.as_bytes());
@@ -72,10 +91,14 @@ impl Drop for FlushAtEnd {
     }
 }
 
+fn is_styled() -> bool {
+    io::stdout().is_terminal() && !is_in_the_log()
+}
+
 /// Text in bold, where standard output is a terminal.
 #[cfg(feature = "broker")]
 pub(crate) fn strong(text: &str) -> String {
-    if io::stdout().is_terminal() {
+    if is_styled() {
         format!("\x1b[1m{text}\x1b[0m")
     } else {
         text.to_owned()
@@ -84,7 +107,7 @@ pub(crate) fn strong(text: &str) -> String {
 
 /// Text that steps back, where standard output is a terminal.
 pub(crate) fn faint(text: &str) -> String {
-    if io::stdout().is_terminal() {
+    if is_styled() {
         format!("\x1b[2m{text}\x1b[0m")
     } else {
         text.to_owned()

@@ -39,9 +39,6 @@ pub(crate) enum Failure {
     #[cfg(feature = "broker")]
     #[error("the tour failed: {0}")]
     Tour(#[from] crate::demo::TourError),
-    /// The log level is none.
-    #[error("the log level is not understood: {0}")]
-    LogLevel(#[from] tracing_subscriber::filter::ParseError),
     /// A scenario cannot be read.
     #[error("{0}")]
     Script(#[from] tidegate_scenarios::ScriptError),

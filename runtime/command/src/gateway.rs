@@ -10,7 +10,7 @@ use tidegate_config::Config;
 use tidegate_config::Descriptor;
 use tidegate_driver::{Engine, ShutdownReport};
 use tidegate_engine::Limits;
-use tokio::net::TcpStream;
+use tidegate_engine::streams::Extension as _;
 use tokio::time::timeout;
 
 use crate::assembly::{self, Extras};
@@ -19,20 +19,27 @@ use crate::console::say;
 use crate::factory::Factory;
 use crate::factory::Listening;
 use crate::failure::Failure;
+use crate::passwords;
+use crate::probe::{Answer, Probes};
 #[cfg(feature = "broker")]
 use crate::registry::registry;
 use crate::signals::{Signal, Signals};
 
-/// How long a broker is waited for when the gateway tells what it can reach.
-const PROBE: Duration = Duration::from_secs(1);
 /// How long a stop waits for the figures of workers that may hang.
 const FIGURES: Duration = Duration::from_millis(500);
+
+/// The events that tell of a call: what a client asked for, and what it came to at the broker.
+const CALLS: &[&str] = &[
+    tidegate_binding_mcp::server::events::CallCompleted::WORD,
+    tidegate_binding_mcp_mqtt::CallCompleted::WORD,
+];
 
 /// A running gateway.
 pub(crate) struct Gateway {
     engine: Engine,
     config: Config,
     listening: Listening,
+    probes: Probes,
     workers: u16,
     #[cfg(feature = "broker")]
     brokers: Vec<(String, tidegate_broker::Broker)>,
@@ -44,6 +51,9 @@ impl Gateway {
         for warning in &config.warnings {
             tracing::warn!("{}", warning.with_help());
         }
+        for warning in passwords::unprotected(config) {
+            tracing::warn!("{warning}");
+        }
         #[cfg(feature = "broker")]
         let brokers = start_brokers(config)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -51,14 +61,22 @@ impl Gateway {
             .workers
             .unwrap_or_else(|| u16::try_from(cores).unwrap_or(u16::MAX));
         let listening = Listening::default();
+        let probes = Probes::new(config);
         let (shared, declared) = (listening.clone(), config.clone());
+        let asking = probes.clone();
         let engine = Engine::start(workers, Limits::default(), move |assembly| {
-            assembly::attach(&declared, extras, &shared, assembly)
+            assembly::attach(&declared, extras, &shared, assembly)?;
+            asking.attach(assembly);
+            if tracing::enabled!(target: tidegate_driver::CALLS, tracing::Level::INFO) {
+                assembly.log_calls(CALLS);
+            }
+            Ok(())
         })?;
         Ok(Self {
             engine,
             config: config.clone(),
             listening,
+            probes,
             workers,
             #[cfg(feature = "broker")]
             brokers,
@@ -70,7 +88,7 @@ impl Gateway {
         self.listening.address(binding)
     }
 
-    /// Tells where it listens and what it can reach.
+    /// Tells where it listens, and which brokers accept it.
     ///
     /// With standard input as an entry, standard output belongs to MCP and the log tells instead.
     pub(crate) async fn announce(&self) {
@@ -104,11 +122,15 @@ impl Gateway {
             .map(|binding| binding.name.len())
             .max();
         let width = width.unwrap_or_default();
+        let mut clients = Vec::new();
         for binding in &self.config.bindings {
             let state = match (binding.r#type.as_str(), binding.kind.as_str()) {
                 ("http", "server") => self.http_endpoint(binding),
                 ("stdio", "server") => Some("listening   on standard input".to_owned()),
-                ("tcp", "client") => Some(reach(binding).await),
+                ("mqtt", "client") => {
+                    clients.push(binding);
+                    None
+                }
                 #[cfg(feature = "broker")]
                 ("mqtt", "broker") => self.broker(&binding.name),
                 _ => None,
@@ -116,6 +138,24 @@ impl Gateway {
             if let Some(state) = state {
                 tell(format!("  {:width$}  {state}", binding.name));
             }
+        }
+        // Behind what is known at once: a broker may take its time.
+        for binding in clients {
+            let state = self.accepted_by(binding).await;
+            tell(format!("  {:width$}  broker      {state}", binding.name));
+        }
+    }
+
+    /// Whether the broker of an `mqtt · client` accepts it. A request connects when it needs to, so one
+    /// that does not is no failure.
+    async fn accepted_by(&self, client: &tidegate_config::Binding) -> String {
+        match self.probes.answer(&client.name).await {
+            Some(Answer::Accepted) => match passwords::peer(&self.config, client) {
+                Some(peer) => format!("{} connected", peer.remote()),
+                None => "connected".to_owned(),
+            },
+            Some(Answer::Refused(reason)) => format!("NOT connected: {reason}"),
+            None => "NOT connected: no answer yet".to_owned(),
         }
     }
 
@@ -177,7 +217,7 @@ impl Gateway {
 }
 
 /// How a gateway has stopped.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Stopped {
     report: ShutdownReport,
     cut_by: Option<Signal>,
@@ -188,8 +228,11 @@ impl Stopped {
         let ShutdownReport {
             streams_cut,
             workers_hung,
+            ref measures,
             ..
         } = self.report;
+        // All since the start, each once; what is 0 is left out.
+        tracing::info!("counters: {measures}");
         if workers_hung > 0 {
             tracing::error!(
                 workers_hung,
@@ -237,21 +280,6 @@ fn start_brokers(config: &Config) -> Result<Vec<(String, tidegate_broker::Broker
         }
     }
     Ok(brokers)
-}
-
-/// Whether a peer can be reached now. A request connects when it needs to, so one that cannot is no
-/// failure.
-async fn reach(binding: &tidegate_config::Binding) -> String {
-    let Ok(options) = binding.options::<tidegate_binding_tcp::Options>() else {
-        return "broker      (options cannot be read)".to_owned();
-    };
-    let connect = TcpStream::connect((options.host.as_str(), options.port));
-    let state = match timeout(PROBE, connect).await {
-        Ok(Ok(_)) => "reachable".to_owned(),
-        Ok(Err(error)) => format!("NOT reachable now: {error}"),
-        Err(_) => format!("NOT reachable now: no answer within {PROBE:?}"),
-    };
-    format!("broker      {} {state}", options.remote())
 }
 
 #[cfg(test)]

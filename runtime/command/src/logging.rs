@@ -5,10 +5,12 @@ use std::io::{self, IsTerminal as _};
 use std::panic::PanicHookInfo;
 
 use serde_json::json;
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
-use tracing_subscriber::fmt::{MakeWriter, SubscriberBuilder};
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::arguments::{LogForm, Logging};
 use crate::console;
@@ -17,25 +19,43 @@ use crate::outlet::{Gap, Outlet};
 
 /// Starts logging for the whole process: events, and panics.
 pub(crate) fn start(logging: &Logging) -> Result<(), Failure> {
-    // The embedded broker's own chatter is of use to those who ask for it.
-    let directives = format!("mqtt5=warn,{}", logging.level);
-    let filter = EnvFilter::builder().parse(directives)?;
+    let levels = logging.levels.clone();
+    let levels = if logging.calls {
+        levels.with_calls()
+    } else {
+        levels
+    };
     let (form, ansi) = (logging.form, io::stderr().is_terminal());
     let outlet = console::detach(Box::new(move |gap| gap_line(gap, form, ansi)))?;
-    let builder = builder(ansi).with_env_filter(filter).with_writer(outlet);
-    match form {
-        LogForm::Text => builder.with_target(false).init(),
-        LogForm::Json => builder.json().init(),
+    let subscriber = subscriber(form, ansi, levels.into_targets(), outlet);
+    // A process that logs already goes on as it does.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    if form == LogForm::Json {
+        console::say_in_the_log();
     }
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
 }
 
-fn builder(ansi: bool) -> SubscriberBuilder {
+fn subscriber<W>(
+    form: LogForm,
+    ansi: bool,
+    levels: Targets,
+    writer: W,
+) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     // What goes wrong with the log would go to standard error, by a write that blocks and may panic.
-    tracing_subscriber::fmt()
+    let lines = fmt::layer()
         .with_ansi(ansi)
         .log_internal_errors(false)
+        .with_writer(writer);
+    let registry = tracing_subscriber::registry().with(levels);
+    match form {
+        LogForm::Text => Box::new(registry.with(lines)),
+        LogForm::Json => Box::new(registry.with(lines.json())),
+    }
 }
 
 /// What was dropped, as a line of the log: it stands between lines that are formatted already.
@@ -51,9 +71,13 @@ fn gap_line(gap: &Gap, form: LogForm, ansi: bool) -> String {
     let message = format!("{lines} log lines dropped: {why}");
     match form {
         LogForm::Text if ansi => {
-            format!("\x1b[2m{timestamp}\x1b[0m \x1b[33m WARN\x1b[0m {message}\n")
+            let target = module_path!();
+            format!(
+                "\x1b[2m{timestamp}\x1b[0m \x1b[33m WARN\x1b[0m \x1b[2m{target}\x1b[0m\x1b[2m:\x1b[0m \
+                 {message}\n"
+            )
         }
-        LogForm::Text => format!("{timestamp}  WARN {message}\n"),
+        LogForm::Text => format!("{timestamp}  WARN {}: {message}\n", module_path!()),
         LogForm::Json => {
             let line = json!({
                 "timestamp": timestamp,
@@ -108,6 +132,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use serde_json::Value;
+    use tracing::Level;
 
     use super::*;
 
@@ -130,16 +155,9 @@ mod tests {
     fn logged(form: LogForm, ansi: bool, run: impl FnOnce()) -> String {
         let log = Log::default();
         let writer = log.clone();
-        let builder = builder(ansi).with_writer(move || writer.clone());
-        match form {
-            LogForm::Text => {
-                let subscriber = builder.with_target(false).finish();
-                tracing::subscriber::with_default(subscriber, run);
-            }
-            LogForm::Json => {
-                tracing::subscriber::with_default(builder.json().finish(), run);
-            }
-        }
+        let all = Targets::new().with_default(Level::TRACE);
+        let subscriber = subscriber(form, ansi, all, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, run);
         let log = log.0.lock().expect("no panic").clone();
         String::from_utf8(log).expect("text")
     }
@@ -156,7 +174,13 @@ mod tests {
     #[test]
     fn a_gap_looks_like_any_other_line() {
         for ansi in [false, true] {
-            let event = logged(LogForm::Text, ansi, || tracing::warn!("{MESSAGE}"));
+            let target = "tidegate::logging";
+            let event = logged(
+                LogForm::Text,
+                ansi,
+                || tracing::warn!(target: "tidegate::logging", "{MESSAGE}"),
+            );
+            assert!(event.contains(target), "{event}");
             let line = gap_line(&gap(), LogForm::Text, ansi);
             // But for the digits of the time.
             let same = |(one, other): (char, char)| {

@@ -62,11 +62,8 @@ fn stdio_server() -> Descriptor<Factory> {
             return Ok(site.assembly.attach_nothing());
         }
         let (options, exit) = (declared.options()?, declared.exit()?);
-        Ok(tidegate_binding_stdio::attach(
-            site.assembly,
-            &options,
-            exit,
-        ))
+        let id = tidegate_binding_stdio::attach(site.assembly, &options, exit)?;
+        Ok(id)
     }))
 }
 

@@ -209,7 +209,7 @@ fn a_stimulus_that_cannot_be_is_refused() {
         ("> mcp.1 begin toolCall", "mcp has no begin 'toolCall'"),
         (
             "> mcp.1 begin toolsCall nmae=\"x\"",
-            "unknown field 'nmae'; valid: sessionId, name, contentLength, headers, headersRequired, timeout",
+            "unknown field 'nmae'; valid: sessionId, name, contentLength, headers, headersRequired",
         ),
         (
             "> mcp.1 begin toolsCall name=$n",

@@ -7,6 +7,7 @@ use tidegate_engine::{Binding, BindingId};
 use tokio::sync::Notify;
 
 use crate::handle::{Edge, Handle};
+use crate::reports::Reports;
 
 /// A worker while its bindings and edges are attached, exits first.
 pub struct Assembly {
@@ -14,6 +15,7 @@ pub struct Assembly {
     worker: u16,
     workers: u16,
     stop: Stop,
+    reports: Reports,
     /// Whose name the next place bears.
     name: String,
 }
@@ -34,12 +36,19 @@ impl Stop {
 }
 
 impl Assembly {
-    pub(crate) const fn new(handle: Handle, worker: u16, workers: u16, stop: Stop) -> Self {
+    pub(crate) const fn new(
+        handle: Handle,
+        worker: u16,
+        workers: u16,
+        stop: Stop,
+        reports: Reports,
+    ) -> Self {
         Self {
             handle,
             worker,
             workers,
             stop,
+            reports,
             name: String::new(),
         }
     }
@@ -47,6 +56,11 @@ impl Assembly {
     /// Which worker this is, from 0.
     pub const fn worker(&self) -> u16 {
         self.worker
+    }
+
+    /// For edges that export what all workers count and hold.
+    pub fn reports(&self) -> Reports {
+        self.reports.clone()
     }
 
     /// How many workers the engine has.
@@ -68,6 +82,16 @@ impl Assembly {
     pub fn of(&mut self, name: &str) -> &mut Self {
         name.clone_into(&mut self.name);
         self
+    }
+
+    /// Has events of these ids logged, one line for each call, however severe they are.
+    pub fn log_calls(&self, ids: &'static [&'static str]) {
+        self.handle.log_calls(ids);
+    }
+
+    /// The binding or the edge of this name, if it is attached.
+    pub fn named(&self, name: &str) -> Option<BindingId> {
+        self.handle.with_worker(|worker| worker.named(name))
     }
 
     /// Attaches a binding; its exits must have been attached before.

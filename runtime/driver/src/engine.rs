@@ -16,7 +16,8 @@ use tokio::time::sleep;
 
 use crate::assembly::{Assembly, Stop};
 use crate::descriptors::Descriptors;
-use crate::thread::{Command, Seat, run};
+use crate::reports::Reports;
+use crate::thread::{Command, Seat, Stopped, run};
 use crate::watch::{EndReason, FirstEnded, WorkerEnded};
 
 /// How long a worker may take to end when its time is over, before it is left behind.
@@ -48,7 +49,7 @@ pub enum StartError {
 }
 
 /// How a stop went.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ShutdownReport {
     /// Streams that had not come to their end in time.
     pub streams_cut: usize,
@@ -56,6 +57,8 @@ pub struct ShutdownReport {
     pub workers_hung: usize,
     /// The first worker that no longer served, before the stop or during it.
     pub worker_ended: Option<WorkerEnded>,
+    /// What bindings, engine and edges had counted and held at the end, without the workers that hung.
+    pub measures: Measures,
 }
 
 /// The running workers.
@@ -172,18 +175,9 @@ impl Engine {
         all
     }
 
-    /// What bindings and engine count and hold, of all workers together.
+    /// What bindings, engine and edges count and hold, of all workers together.
     pub async fn report(&self) -> Measures {
-        let mut all = Measures::default();
-        for mailbox in &self.mailboxes {
-            let (reply, answer) = oneshot::channel();
-            if mailbox.send(Command::Report(reply)).is_ok()
-                && let Ok(measures) = answer.await
-            {
-                all.add(measures);
-            }
-        }
-        all
+        Reports::of(self.mailboxes.clone()).all().await
     }
 
     /// For cutting a shutdown short, which takes the engine.
@@ -205,21 +199,23 @@ impl Engine {
             () = sleep(within.saturating_add(GRACE)) => {}
             () = async { cut.notified().await; sleep(GRACE).await } => {}
         }
-        // Who has stopped has answered.
-        let cut_off = |mut answer: oneshot::Receiver<usize>| answer.try_recv().unwrap_or(0);
-        let streams_cut = answers.into_iter().map(cut_off).sum();
-        let workers_hung = self.join(Instant::now());
-        ShutdownReport {
-            streams_cut,
-            workers_hung,
-            worker_ended: self.first_ended.get(),
+        let mut report = ShutdownReport::default();
+        for mut answer in answers {
+            // Who has stopped has answered.
+            if let Ok(stopped) = answer.try_recv() {
+                report.streams_cut += stopped.streams_cut;
+                report.measures.add(stopped.measures);
+            }
         }
+        report.workers_hung = self.join(Instant::now());
+        report.worker_ended = self.first_ended.get();
+        report
     }
 
-    fn tell_to_stop(&self, within: Duration) -> Vec<oneshot::Receiver<usize>> {
+    fn tell_to_stop(&self, within: Duration) -> Vec<oneshot::Receiver<Stopped>> {
         let tell = |mailbox: &UnboundedSender<Command>| {
-            let (cut, answer) = oneshot::channel();
-            let told = mailbox.send(Command::Shutdown { within, cut });
+            let (stopped, answer) = oneshot::channel();
+            let told = mailbox.send(Command::Shutdown { within, stopped });
             told.is_ok().then_some(answer)
         };
         self.mailboxes.iter().filter_map(tell).collect()
@@ -273,11 +269,11 @@ impl Cut {
     /// do not come back.
     pub fn now(&self) {
         for mailbox in &self.mailboxes {
-            let (cut, _) = oneshot::channel();
+            let (stopped, _) = oneshot::channel();
             // One that has ended needs no telling.
             let _ = mailbox.send(Command::Shutdown {
                 within: Duration::ZERO,
-                cut,
+                stopped,
             });
         }
         self.asked.notify_one();

@@ -64,6 +64,8 @@ struct Shared {
     holds: Cell<usize>,
     watch: Watch,
     descriptors: Descriptors,
+    /// The events that tell of calls, by id.
+    calls: Cell<&'static [&'static str]>,
 }
 
 /// Marks that outputs are being handed out; where a panic ends that, it is reported.
@@ -96,6 +98,7 @@ impl Drop for Hold {
 impl Handle {
     pub(crate) fn new(mut worker: Worker, watch: Watch, descriptors: Descriptors) -> Self {
         worker.set_wall_clock(Time::START, wall_clock());
+        worker.listen_from(log::severity());
         Self(Rc::new(Shared {
             worker: RefCell::new(worker),
             edges: RefCell::new(Vec::new()),
@@ -110,6 +113,7 @@ impl Handle {
             holds: Cell::new(0),
             watch,
             descriptors,
+            calls: Cell::default(),
         }))
     }
 
@@ -183,6 +187,12 @@ impl Handle {
         if let Some(place) = edges.get_mut(id.index()) {
             *place = Some(edge);
         }
+    }
+
+    /// Has these events logged as calls, however severe they are.
+    pub(crate) fn log_calls(&self, ids: &'static [&'static str]) {
+        self.0.calls.set(ids);
+        self.0.worker.borrow_mut().listen_to(ids);
     }
 
     pub(crate) fn shutdown_edges(&self) {
@@ -289,7 +299,9 @@ impl Handle {
     fn export_events(&self) {
         let mut worker = self.0.worker.borrow_mut();
         while let Some(event) = worker.poll_event() {
-            log::event(worker.name(event.binding), &event);
+            let is_call = self.0.calls.get().contains(&event.id);
+            let binding = worker.name(event.binding);
+            log::event(worker.number(), binding, &event, is_call);
         }
     }
 

@@ -23,6 +23,7 @@ mod engine;
 mod handle;
 mod log;
 mod relay;
+mod reports;
 #[expect(clippy::expect_used, reason = "a stand-in for tests")]
 pub mod testing;
 mod thread;
@@ -32,4 +33,6 @@ pub use assembly::{Assembly, Stop};
 pub use descriptors::{Descriptors, is_exhaustion};
 pub use engine::{Cut, Engine, ShutdownReport, StartError};
 pub use handle::{Edge, Handle, Hold};
+pub use log::CALLS;
+pub use reports::Reports;
 pub use watch::{EndReason, Panicked, WorkerEnded, caught};

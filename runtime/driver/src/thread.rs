@@ -14,6 +14,7 @@ use crate::descriptors::Descriptors;
 use crate::engine::{Build, StartError};
 use crate::handle::Handle;
 use crate::relay::{Passed, Relay};
+use crate::reports::Reports;
 use crate::watch::{EndReason, FirstEnded, Panicked, Watch, caught};
 
 /// What a worker's thread is told from outside.
@@ -25,11 +26,20 @@ pub(crate) enum Command {
     Counters(oneshot::Sender<Counters>),
     /// Tell what bindings and engine count and hold.
     Report(oneshot::Sender<Measures>),
-    /// Stop within a time; tell how many streams were cut off.
+    /// Stop within a time; tell how that went.
     Shutdown {
         within: Duration,
-        cut: oneshot::Sender<usize>,
+        stopped: oneshot::Sender<Stopped>,
     },
+}
+
+/// How a worker has stopped.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    /// Streams that had not come to their end in time.
+    pub(crate) streams_cut: usize,
+    /// What it has counted and holds.
+    pub(crate) measures: Measures,
 }
 
 /// What a thread needs to run its worker.
@@ -87,9 +97,16 @@ async fn work(
     let worker = Worker::new(seat.worker, seat.seed, seat.limits);
     let handle = Handle::new(worker, watch.clone(), seat.descriptors.clone());
     let id = handle.with_worker(|it| it.attach_relay(seat.workers));
+    let reports = Reports::of(seat.mailboxes.clone());
     let relay = Relay::new(id, seat.worker, std::mem::take(&mut seat.mailboxes));
     handle.place_edge(id, relay.clone());
-    let mut assembly = Assembly::new(handle.clone(), seat.worker, seat.workers, seat.stop.clone());
+    let mut assembly = Assembly::new(
+        handle.clone(),
+        seat.worker,
+        seat.workers,
+        seat.stop.clone(),
+        reports,
+    );
     let built = (seat.build)(&mut assembly);
     let failed = built.is_err();
     if !failed {
@@ -112,9 +129,13 @@ async fn work(
             Command::Report(reply) => {
                 let _ = reply.send(handle.report());
             }
-            Command::Shutdown { within, cut } => {
-                let left = stop(&handle, &relay, &mut seat.commands, within).await;
-                let _ = cut.send(left);
+            Command::Shutdown { within, stopped } => {
+                let streams_cut = stop(&handle, &relay, &mut seat.commands, within).await;
+                let measures = handle.report();
+                let _ = stopped.send(Stopped {
+                    streams_cut,
+                    measures,
+                });
                 ended = Ended::Stopped;
                 break;
             }
@@ -133,7 +154,9 @@ async fn stop(
 ) -> usize {
     handle.shutdown_edges();
     let now = handle.now();
-    handle.with_worker(|worker| worker.shutdown(now));
+    let micros = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
+    let limit = tidegate_engine::Duration::from_micros(micros);
+    handle.with_worker(|worker| worker.shutdown_within(now, limit));
     rest(handle, relay, commands, within).await;
     // Whoever passes something from now on learns that nobody is here.
     commands.close();

@@ -13,9 +13,12 @@ use crate::time::Time;
 
 /// What a stream carries beside its frames.
 ///
-/// **Deadlines.** Whoever accepts a stream with a deadline is to answer by then, and whoever opened it
-/// may give the answer up afterwards. The engine carries the deadline and sets no timer for it. The
-/// `timeout` of an mcp stream is not derived from it: a binding that states none leaves it `None`.
+/// **Deadlines.** Whoever accepts a stream that carries one answers by then: a request, a publication
+/// or a call with its result or a refusal, a session or a subscription with its reply BEGIN, after
+/// which the deadline means nothing any more. Who waits for the outside world sets a timer for it, and
+/// can tell what is missing. Who only passes a call on sets none: the answer comes from behind it. Who
+/// *states* a deadline, at the edge of the gateway or for a wait of its own, gives the stream up a
+/// little later, so that a better reason can arrive, and whatever goes wrong behind it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CallContext {
     /// Ties together what one request caused, across bindings, workers and logs; 0 where there is no

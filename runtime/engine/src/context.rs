@@ -61,6 +61,8 @@ pub(crate) struct Core {
     pub(crate) streams_max: usize,
     pub(crate) worker: u16,
     pub(crate) stopping: bool,
+    /// By when, while it stops.
+    pub(crate) stop_deadline: Option<Time>,
 }
 
 impl Core {
@@ -124,7 +126,7 @@ impl Context<'_> {
 
     /// Whether anybody listens to events of this kind, for those that cost something to make.
     pub fn hears<E: Event>(&self) -> bool {
-        E::SEVERITY >= self.core.events.from
+        self.core.events.hears::<E>()
     }
 
     /// Which worker this is, from 0.
@@ -135,6 +137,12 @@ impl Context<'_> {
     /// Whether the engine is about to stop.
     pub const fn stopping(&self) -> bool {
         self.core.stopping
+    }
+
+    /// While the engine stops: by when what is under way is to be answered, so that the answer can still
+    /// be written. `None` where there is no limit.
+    pub const fn stop_deadline(&self) -> Option<Time> {
+        self.core.stop_deadline
     }
 
     /// Ties together what one request caused; 0 where the handler works for none.

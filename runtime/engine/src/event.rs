@@ -33,8 +33,10 @@ pub struct Emitted {
 #[derive(Debug)]
 pub(crate) struct Events {
     queue: VecDeque<Emitted>,
-    /// Less severe ones are not kept.
+    /// Less severe ones are not kept,
     pub(crate) from: Severity,
+    /// except these, by id.
+    pub(crate) also: &'static [&'static str],
     pub(crate) dropped: u64,
 }
 
@@ -43,12 +45,18 @@ impl Default for Events {
         Self {
             queue: VecDeque::new(),
             from: Severity::Info,
+            also: &[],
             dropped: 0,
         }
     }
 }
 
 impl Events {
+    /// Whether events of this kind are kept.
+    pub(crate) fn hears<E: Event>(&self) -> bool {
+        E::SEVERITY >= self.from || self.also.contains(&E::WORD)
+    }
+
     pub(crate) fn emit<E: Event>(
         &mut self,
         at: WallTime,

@@ -4,6 +4,8 @@
 //! it an addition and nothing else. Names and labels come from the code and the config alone, never from
 //! the wire, so that there are as many series as there are bindings and kinds of things.
 
+use std::fmt;
+
 /// What a figure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MeterKind {
@@ -52,7 +54,7 @@ pub struct Measure {
 }
 
 /// Gathers figures, and adds those that are the same.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Measures {
     binding: String,
     all: Vec<Measure>,
@@ -86,6 +88,15 @@ impl Measures {
         found.map_or(0, |measure| measure.value)
     }
 
+    /// One figure, by the value of its one label; 0 where nothing like it was reported.
+    pub fn labelled(&self, binding: &str, name: &str, label: &str) -> u64 {
+        let found = self.all.iter().find(|it| {
+            let labels = it.labels.first().map(|(_, value)| *value);
+            it.binding == binding && it.name == name && labels == Some(label)
+        });
+        found.map_or(0, |measure| measure.value)
+    }
+
     fn put(&mut self, measure: Measure) {
         let same = |it: &&mut Measure| {
             it.name == measure.name && it.binding == measure.binding && it.labels == measure.labels
@@ -94,6 +105,34 @@ impl Measures {
             Some(known) => known.value = known.value.saturating_add(measure.value),
             None => self.all.push(measure),
         }
+    }
+}
+
+/// `binding/name{label=value,…}=figure`; the engine's own figures bear their name alone.
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.binding.is_empty() {
+            write!(f, "{}/", self.binding)?;
+        }
+        f.write_str(self.name)?;
+        for (index, (label, value)) in self.labels.iter().enumerate() {
+            let before = if index == 0 { '{' } else { ',' };
+            write!(f, "{before}{label}={value}")?;
+        }
+        let behind = if self.labels.is_empty() { "" } else { "}" };
+        write!(f, "{behind}={}", self.value)
+    }
+}
+
+/// The figures other than 0, on one line.
+impl fmt::Display for Measures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let figures = self.all.iter().filter(|measure| measure.value > 0);
+        for (index, measure) in figures.enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            write!(f, "{space}{measure}")?;
+        }
+        Ok(())
     }
 }
 
@@ -130,10 +169,15 @@ mod tests {
         assert_eq!(all.value("mqtt0", "mqtt.client.connections"), 2);
         assert_eq!(all.value("mqtt1", "mqtt.client.connections"), 14);
         assert_eq!(all.value("mqtt0", "mqtt.client.connection"), 0);
-        let sent: Vec<(&str, u64)> = all
-            .iter()
-            .filter_map(|it| Some((it.labels.first()?.1, it.value)))
-            .collect();
-        assert_eq!(sent, [("done", 42), ("not_sent", 2)]);
+        let sent = |outcome| all.labelled("mqtt0", "mqtt.client.publishes", outcome);
+        assert_eq!((sent("done"), sent("not_sent"), sent("lost")), (42, 2, 0));
+        all.of("").counter("engine.frames", 9);
+        all.of("").counter("engine.faults", 0);
+        assert_eq!(
+            all.to_string(),
+            "mqtt0/mqtt.client.connections=2 mqtt0/mqtt.client.publishes{outcome=done}=42 \
+             mqtt0/mqtt.client.publishes{outcome=not_sent}=2 mqtt1/mqtt.client.connections=14 \
+             engine.frames=9"
+        );
     }
 }

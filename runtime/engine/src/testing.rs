@@ -11,6 +11,7 @@
 use tidegate_streams::{BeginEx, Frame};
 
 use crate::binding::{Binding, BindingId, StreamId, Token};
+use crate::call::CallContext;
 use crate::context::Context;
 use crate::time::{Duration, Time};
 use crate::worker::{Limits, Output, Worker};
@@ -58,6 +59,30 @@ impl Rig {
     ) -> StreamId {
         let stream = self.turn(edge, |cx| cx.open(target, begin, Token::default()));
         stream.expect("the rig is below the limit of streams")
+    }
+
+    /// Opens a stream from `edge` that is to be answered within so long, and drains.
+    pub fn open_within(
+        &mut self,
+        edge: BindingId,
+        target: BindingId,
+        begin: impl Into<BeginEx>,
+        within: Duration,
+    ) -> StreamId {
+        let call = CallContext {
+            deadline: Some(self.now + within),
+            ..CallContext::default()
+        };
+        let stream = self.turn(edge, |cx| {
+            cx.open_for(call, target, begin, Token::default())
+        });
+        stream.expect("the rig is below the limit of streams")
+    }
+
+    /// How long it is until the deadline that a stream carries.
+    pub fn left(&self, stream: StreamId) -> Option<Duration> {
+        let deadline = self.worker.call_of(stream)?.deadline?;
+        Some(deadline.since(self.now))
     }
 
     /// Sends a frame from `edge` and drains.

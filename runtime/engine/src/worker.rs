@@ -13,7 +13,7 @@ use crate::event::{Emitted, Events};
 use crate::meter::{Measures, Meter as _};
 use crate::random::Random;
 use crate::slot::Slots;
-use crate::time::{Time, WallTime};
+use crate::time::{Duration, Time, WallTime};
 use crate::timers::Timers;
 
 /// How much a worker takes on.
@@ -79,6 +79,7 @@ impl Worker {
             streams_max: limits.streams,
             worker,
             stopping: false,
+            stop_deadline: None,
         };
         Self {
             core,
@@ -140,9 +141,24 @@ impl Worker {
         self.core.name(binding)
     }
 
+    /// What a stream carries beside its frames.
+    pub fn call_of(&self, stream: StreamId) -> Option<&CallContext> {
+        self.core.slots.get(stream).map(|slot| &slot.call)
+    }
+
+    /// Which worker this is, from 0.
+    pub const fn number(&self) -> u16 {
+        self.core.worker
+    }
+
     /// From now on, events that are less severe are not kept. At first, those from `Info` on are.
     pub const fn listen_from(&mut self, severity: Severity) {
         self.core.events.from = severity;
+    }
+
+    /// From now on, events of these ids are kept, however severe they are.
+    pub const fn listen_to(&mut self, ids: &'static [&'static str]) {
+        self.core.events.also = ids;
     }
 
     /// The next event that a binding has emitted. They are to be taken after each turn: what waits is
@@ -154,6 +170,12 @@ impl Worker {
     /// The binding at a place in the order of attachment, if there is one.
     pub fn binding_at(&self, index: usize) -> Option<BindingId> {
         (index < self.places.len()).then_some(BindingId(u16::try_from(index).ok()?))
+    }
+
+    /// The binding or the edge of this name in the config, if there is one.
+    pub fn named(&self, name: &str) -> Option<BindingId> {
+        let index = self.core.names.iter().position(|it| &**it == name)?;
+        self.binding_at(index)
     }
 
     /// Calls every binding's `on_start`, in order of attachment.
@@ -169,6 +191,14 @@ impl Worker {
             );
         }
         self.drain();
+    }
+
+    /// Stops as [`Worker::shutdown`] does, within a time: what is under way is to be answered before its
+    /// last tenth, in which answers are written.
+    pub fn shutdown_within(&mut self, now: Time, within: Duration) {
+        let answers = Duration::from_micros(within.as_micros() / 10 * 9);
+        self.core.stop_deadline = Some(now + answers);
+        self.shutdown(now);
     }
 
     /// Calls every binding's `on_shutdown`, those nearest to the callers first.

@@ -153,3 +153,46 @@ fn identities_are_client_identifiers_that_differ() {
     let edge = again.edge(0);
     assert_eq!(again.turn(edge, mint), identities[0]);
 }
+
+/// Tells by when it is to answer as the engine stops.
+struct Stopping;
+
+impl Binding for Stopping {
+    fn exchanges(&self) -> usize {
+        0
+    }
+
+    fn on_begin(&mut self, _: &mut Context<'_>, _: StreamId, _: BeginEx) {}
+
+    fn on_frame(&mut self, _: &mut Context<'_>, _: At, _: Frame) {}
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, _: Token, _: u32) {
+        assert_eq!(cx.now(), Time::START + Duration::from_secs(95));
+    }
+
+    fn on_fault(&mut self, _: &mut Context<'_>, _: Token) {}
+
+    fn on_shutdown(&mut self, cx: &mut Context<'_>) {
+        assert!(cx.stopping());
+        if let Some(deadline) = cx.stop_deadline() {
+            let left = deadline.since(cx.now());
+            cx.timer(left, Token::default(), 0, "the stop");
+        }
+    }
+}
+
+#[test]
+fn a_stop_tells_by_when_to_answer_with_a_tenth_left_to_write() {
+    for (within, timers) in [(Some(Duration::from_secs(100)), 1), (None, 0)] {
+        let mut rig = Rig::new();
+        rig.attach(Stopping);
+        rig.advance(Duration::from_secs(5));
+        match within {
+            Some(within) => rig.worker.shutdown_within(rig.now(), within),
+            None => rig.worker.shutdown(rig.now()),
+        }
+        assert_eq!(rig.worker.counters().timers, timers);
+        rig.advance(Duration::from_secs(100));
+        rig.assert_idle();
+    }
+}

@@ -64,6 +64,15 @@ fn an_event_tells_when_who_for_which_call_and_what() {
     assert_eq!(event.message, "stream 1 has begun");
     assert_eq!(event.fields, [("number", 1u64.to_value())]);
     assert_eq!(rig.worker.poll_event(), None, "nobody listens to details");
+    rig.worker.listen_from(Severity::Warn);
+    rig.worker.listen_to(&[Looked::WORD]);
+    rig.open(caller, counting, BytesBegin::default());
+    let looked = rig.worker.poll_event().map(|event| event.id);
+    assert_eq!(
+        (looked, rig.worker.poll_event()),
+        (Some(Looked::WORD), None)
+    );
+    rig.worker.listen_to(&[]);
     rig.worker.listen_from(Severity::Debug);
     rig.open(caller, counting, BytesBegin::default());
     assert!(

@@ -24,5 +24,7 @@ extension! {
         remote "remote": ByteString = ByteString::new(),
         /// Why, in words: `connection refused`.
         reason "reason": ByteString = ByteString::new(),
+        /// Whether the connection was up.
+        connected "connected": bool = false,
     }
 }

@@ -100,7 +100,7 @@ impl ResetEx {
 }
 extensions! {
     /// What a CHALLENGE bears.
-    ChallengeEx { Mcp(mcp::McpChallenge), Mqtt(mqtt::MqttExpired) }
+    ChallengeEx { Mcp(mcp::McpChallenge) }
 }
 
 macro_rules! pooled {

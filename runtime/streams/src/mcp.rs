@@ -10,7 +10,15 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_json::{Document, Parts};
 
-use crate::{extension, flags, words};
+mod operation;
+
+use crate::scripted::Scripted;
+use crate::{Extension, extension, flags, words};
+pub use operation::{
+    McpBeginEx, McpCompletionComplete, McpEra, McpHeader, McpLifecycle, McpMethod, McpPromptsGet,
+    McpPromptsList, McpResourcesList, McpResourcesRead, McpResourcesSubscribe,
+    McpResourcesTemplatesList, McpSubject, McpToolsCall, McpToolsList,
+};
 
 flags! {
     /// What a client or a server can do, exchanged by `lifecycle`.
@@ -41,203 +49,6 @@ flags! {
         SERVER_RESOURCES_SUBSCRIBE = 2048,
         /// The server completes arguments.
         SERVER_COMPLETIONS = 4096,
-    }
-}
-
-extension! {
-    /// A session. The initial BEGIN bears what the client can do; the reply BEGIN what the server
-    /// can, and the session identity that the callee minted.
-    pub struct McpLifecycle "lifecycle" {
-        /// Identity of the session on this hop, minted by the callee; absent on the initial BEGIN.
-        session_id "sessionId": Option<ByteString> = None,
-        /// What the sender can do.
-        capabilities "capabilities": McpCapabilities = McpCapabilities::NONE,
-    }
-}
-
-macro_rules! list {
-    ($(#[doc = $doc:literal])+ $type:ident $word:literal) => {
-        extension! {
-            $(#[doc = $doc])+
-            pub struct $type $word {
-                /// Identity of the session, absent where there is none.
-                session_id "sessionId": Option<ByteString> = None,
-                /// Milliseconds within which the callee must answer.
-                timeout "timeout": u64 = 0,
-            }
-        }
-    };
-}
-
-macro_rules! item {
-    ($(#[doc = $doc:literal])+ $type:ident $word:literal, $key:ident $name:literal) => {
-        extension! {
-            $(#[doc = $doc])+
-            pub struct $type $word {
-                /// Identity of the session, absent where there is none.
-                session_id "sessionId": Option<ByteString> = None,
-                /// What is meant, authoritative over the same member of `params`.
-                $key $name: ByteString = ByteString::new(),
-                /// Length of `params` in bytes, -1 where unknown.
-                content_length "contentLength": i64 = -1,
-                /// Milliseconds within which the callee must answer; 0 for no limit.
-                timeout "timeout": u64 = 0,
-            }
-        }
-    };
-}
-
-list! {
-    /// `tools/list`
-    McpToolsList "toolsList"
-}
-list! {
-    /// `prompts/list`
-    McpPromptsList "promptsList"
-}
-list! {
-    /// `resources/list`
-    McpResourcesList "resourcesList"
-}
-list! {
-    /// `resources/templates/list`
-    McpResourcesTemplatesList "resourcesTemplatesList"
-}
-item! {
-    /// `prompts/get`
-    McpPromptsGet "promptsGet", name "name"
-}
-item! {
-    /// `resources/read`
-    McpResourcesRead "resourcesRead", uri "uri"
-}
-item! {
-    /// `resources/subscribe`: open for as long as the subscription lasts. The reply BEGIN follows
-    /// once updates can no longer be missed; each update is a FLUSH of `resourcesUpdated`.
-    McpResourcesSubscribe "resourcesSubscribe", uri "uri"
-}
-
-extension! {
-    /// `tools/call`
-    pub struct McpToolsCall "toolsCall" {
-        /// Identity of the session, absent where there is none.
-        session_id "sessionId": Option<ByteString> = None,
-        /// The tool, authoritative over the same member of `params`.
-        name "name": ByteString = ByteString::new(),
-        /// Length of `params` in bytes, -1 where unknown.
-        content_length "contentLength": i64 = -1,
-        /// The values of `Mcp-Param-*` headers, by parameter name in lower case; whoever owns the
-        /// tool's schema checks them against the arguments.
-        headers "headers": Vec<McpHeader> = Vec::new(),
-        /// Whether the caller's transport and revision oblige it to send a header for each
-        /// parameter that asks for one: one that is missing is then a mismatch.
-        headers_required "headersRequired": bool = false,
-        /// Milliseconds within which the callee must answer.
-        timeout "timeout": u64 = 0,
-    }
-}
-
-extension! {
-    /// One `Mcp-Param-*` header, decoded.
-    pub struct McpHeader "header" {
-        /// The name behind `Mcp-Param-`, in lower case.
-        name "name": ByteString = ByteString::new(),
-        /// The value, base64 form already decoded.
-        value "value": ByteString = ByteString::new(),
-    }
-}
-crate::record_field!(McpHeader);
-
-extension! {
-    /// `completion/complete`
-    pub struct McpCompletionComplete "completionComplete" {
-        /// Identity of the session, absent where there is none.
-        session_id "sessionId": Option<ByteString> = None,
-        /// Length of `params` in bytes, -1 where unknown.
-        content_length "contentLength": i64 = -1,
-        /// Milliseconds within which the callee must answer.
-        timeout "timeout": u64 = 0,
-    }
-}
-
-/// What a BEGIN of an mcp stream asks for; the reply BEGIN repeats the variant.
-#[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs, reason = "a variant is named after its struct")]
-pub enum McpBeginEx {
-    Lifecycle(McpLifecycle),
-    ToolsList(McpToolsList),
-    ToolsCall(McpToolsCall),
-    PromptsList(McpPromptsList),
-    PromptsGet(McpPromptsGet),
-    ResourcesList(McpResourcesList),
-    ResourcesTemplatesList(McpResourcesTemplatesList),
-    ResourcesRead(McpResourcesRead),
-    ResourcesSubscribe(McpResourcesSubscribe),
-    CompletionComplete(McpCompletionComplete),
-}
-
-macro_rules! begin_variants {
-    ($($variant:ident($type:ty)),* $(,)?) => { $(
-        impl From<$type> for McpBeginEx {
-            fn from(extension: $type) -> Self {
-                Self::$variant(extension)
-            }
-        }
-
-        impl From<$type> for crate::BeginEx {
-            fn from(extension: $type) -> Self {
-                Self::Mcp(McpBeginEx::$variant(extension))
-            }
-        }
-    )*
-
-        impl McpBeginEx {
-            /// The identity of the session, where the operation belongs to one.
-            pub fn session_id(&self) -> Option<&ByteString> {
-                match self { $(Self::$variant(extension) => extension.session_id.as_ref(),)* }
-            }
-
-            /// Sets the identity of the session, as each hop has its own.
-            pub fn set_session_id(&mut self, session_id: Option<ByteString>) {
-                match self { $(Self::$variant(extension) => extension.session_id = session_id,)* }
-            }
-
-            /// The word that names the operation in scripts and logs.
-            pub const fn word(&self) -> &'static str {
-                match self { $(Self::$variant(_) => <$type as crate::Extension>::WORD,)* }
-            }
-        }
-    };
-}
-
-begin_variants! {
-    Lifecycle(McpLifecycle),
-    ToolsList(McpToolsList),
-    ToolsCall(McpToolsCall),
-    PromptsList(McpPromptsList),
-    PromptsGet(McpPromptsGet),
-    ResourcesList(McpResourcesList),
-    ResourcesTemplatesList(McpResourcesTemplatesList),
-    ResourcesRead(McpResourcesRead),
-    ResourcesSubscribe(McpResourcesSubscribe),
-    CompletionComplete(McpCompletionComplete),
-}
-
-impl McpBeginEx {
-    /// Milliseconds within which the callee must answer; 0 for no limit.
-    pub const fn timeout(&self) -> u64 {
-        match self {
-            Self::Lifecycle(_) => 0,
-            Self::ToolsList(list) => list.timeout,
-            Self::ToolsCall(call) => call.timeout,
-            Self::PromptsList(list) => list.timeout,
-            Self::PromptsGet(get) => get.timeout,
-            Self::ResourcesList(list) => list.timeout,
-            Self::ResourcesTemplatesList(list) => list.timeout,
-            Self::ResourcesRead(read) => read.timeout,
-            Self::ResourcesSubscribe(subscribe) => subscribe.timeout,
-            Self::CompletionComplete(complete) => complete.timeout,
-        }
     }
 }
 
@@ -362,30 +173,43 @@ extension! {
     }
 }
 
-/// What is said beside the payload.
-#[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs, reason = "a variant is named after its struct")]
-pub enum McpFlushEx {
-    Progress(McpProgress),
-    Log(McpLog),
-    ResourcesUpdated(McpResourcesUpdated),
-    ToolsListChanged(McpToolsListChanged),
-    PromptsListChanged(McpPromptsListChanged),
-    ResourcesListChanged(McpResourcesListChanged),
-    Response(McpResponse),
-}
+macro_rules! flushes {
+    ($($variant:ident($type:ident)),* $(,)?) => {
+        /// What is said beside the payload.
+        #[derive(Debug, Clone, PartialEq)]
+        #[allow(missing_docs, reason = "a variant is named after its struct")]
+        pub enum McpFlushEx {
+            $( $variant($type), )*
+        }
 
-macro_rules! flush_variants {
-    ($($variant:ident($type:ty)),* $(,)?) => { $(
-        impl From<$type> for crate::FlushEx {
+        impl McpFlushEx {
+            /// The words that name them in scripts, in order.
+            pub const WORDS: &'static [&'static str] = &[$(<$type as Extension>::WORD),*];
+
+            /// The one of a word, with every field at its default.
+            pub fn blank(word: &str) -> Option<Self> {
+                match word {
+                    $( <$type as Extension>::WORD => Some(Self::$variant($type::default())), )*
+                    _ => None,
+                }
+            }
+
+            pub(crate) fn scripted(&mut self) -> &mut dyn Scripted {
+                match self {
+                    $( Self::$variant(it) => it, )*
+                }
+            }
+        }
+
+        $(impl From<$type> for crate::FlushEx {
             fn from(extension: $type) -> Self {
                 Self::Mcp(McpFlushEx::$variant(extension))
             }
-        }
-    )* };
+        })*
+    };
 }
 
-flush_variants! {
+flushes! {
     Progress(McpProgress),
     Log(McpLog),
     ResourcesUpdated(McpResourcesUpdated),

@@ -232,16 +232,6 @@ extension! {
     }
 }
 
-extension! {
-    /// CHALLENGE of the reply half, before or behind its BEGIN: the caller's time is over. Whoever has
-    /// not done what was asked for answers with a RESET that tells what is missing, and whether the
-    /// message may have been delivered; it does nothing more for the stream.
-    pub struct MqttExpired "expired" {
-        /// How long the caller waited, in milliseconds.
-        after "after": u64 = 0,
-    }
-}
-
 macro_rules! into_extension {
     ($($type:ty => $frame:ident, $enum:ident :: $variant:ident);* $(;)?) => { $(
         impl From<$type> for crate::$frame {

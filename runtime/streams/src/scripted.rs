@@ -5,16 +5,10 @@ use std::fmt::Write as _;
 
 use crate::bytes_stream::{BytesBegin, BytesReset};
 use crate::line::{LineBegin, LineOversized};
-use crate::mcp::{
-    McpAbort, McpBeginEx, McpChallenge, McpCompletionComplete, McpEnd, McpFlushEx, McpLifecycle,
-    McpLog, McpProgress, McpPromptsGet, McpPromptsList, McpPromptsListChanged, McpReset,
-    McpResourcesList, McpResourcesListChanged, McpResourcesRead, McpResourcesSubscribe,
-    McpResourcesTemplatesList, McpResourcesUpdated, McpResponse, McpToolsCall, McpToolsList,
-    McpToolsListChanged,
-};
+use crate::mcp::{McpAbort, McpBeginEx, McpChallenge, McpEnd, McpFlushEx, McpReset};
 use crate::mqtt::{
-    MqttBeginEx, MqttDataEx, MqttEnd, MqttExpired, MqttPublish, MqttPublishData, MqttReset,
-    MqttSession, MqttSubscribe, MqttSubscribeData, MqttUnsubscribe,
+    MqttBeginEx, MqttDataEx, MqttEnd, MqttPublish, MqttPublishData, MqttReset, MqttSession,
+    MqttSubscribe, MqttSubscribeData, MqttUnsubscribe,
 };
 use crate::{
     AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, Extension, FieldDoc, FieldError, FlushEx, Frame,
@@ -68,18 +62,7 @@ macro_rules! within {
                 BeginEx::Mqtt(MqttBeginEx::Session(session)) => Some(session),
                 BeginEx::Mqtt(MqttBeginEx::Publish(publish)) => Some(publish),
                 BeginEx::Mqtt(MqttBeginEx::Subscribe(subscribe)) => Some(subscribe),
-                BeginEx::Mcp(begin) => Some(match begin {
-                    McpBeginEx::Lifecycle(it) => it,
-                    McpBeginEx::ToolsList(it) => it,
-                    McpBeginEx::ToolsCall(it) => it,
-                    McpBeginEx::PromptsList(it) => it,
-                    McpBeginEx::PromptsGet(it) => it,
-                    McpBeginEx::ResourcesList(it) => it,
-                    McpBeginEx::ResourcesTemplatesList(it) => it,
-                    McpBeginEx::ResourcesRead(it) => it,
-                    McpBeginEx::ResourcesSubscribe(it) => it,
-                    McpBeginEx::CompletionComplete(it) => it,
-                }),
+                BeginEx::Mcp(begin) => Some(begin.scripted()),
             },
             Frame::Data(data) => match data.extension.as_deref_mut()? {
                 DataEx::Mqtt(MqttDataEx::Publish(publish)) => Some(publish),
@@ -99,15 +82,7 @@ macro_rules! within {
             Frame::Flush(flush) => match &mut **flush {
                 FlushEx::Line(oversized) => Some(oversized),
                 FlushEx::Mqtt(unsubscribe) => Some(unsubscribe),
-                FlushEx::Mcp(flush) => Some(match flush {
-                    McpFlushEx::Progress(it) => it,
-                    McpFlushEx::Log(it) => it,
-                    McpFlushEx::ResourcesUpdated(it) => it,
-                    McpFlushEx::ToolsListChanged(it) => it,
-                    McpFlushEx::PromptsListChanged(it) => it,
-                    McpFlushEx::ResourcesListChanged(it) => it,
-                    McpFlushEx::Response(it) => it,
-                }),
+                FlushEx::Mcp(flush) => Some(flush.scripted()),
             },
             Frame::Reset(reset) => match reset.as_deref_mut()? {
                 ResetEx::Mcp(reset) => Some(reset),
@@ -116,7 +91,6 @@ macro_rules! within {
             },
             Frame::Challenge(challenge) => match &mut **challenge {
                 ChallengeEx::Mcp(challenge) => Some(challenge),
-                ChallengeEx::Mqtt(expired) => Some(expired),
             },
             Frame::Window(_) => None,
         }
@@ -164,7 +138,6 @@ impl Frame {
             },
             FrameKind::Challenge => match protocol {
                 Protocol::Mcp => Self::challenge(McpChallenge::default()),
-                Protocol::Mqtt => Self::challenge(MqttExpired::default()),
                 _ => return None,
             },
             FrameKind::Window => return None,
@@ -174,51 +147,47 @@ impl Frame {
 
 impl FrameKind {
     /// Every extension that a frame can bear, by its protocol and its word.
-    pub const EXTENSIONS: &'static [(Self, Protocol, &'static str)] = &[
-        (Self::Begin, Protocol::Line, "line"),
-        (Self::Begin, Protocol::Bytes, "bytes"),
-        (Self::Begin, Protocol::Mqtt, "session"),
-        (Self::Begin, Protocol::Mqtt, "publish"),
-        (Self::Begin, Protocol::Mqtt, "subscribe"),
-        (Self::Begin, Protocol::Mcp, "lifecycle"),
-        (Self::Begin, Protocol::Mcp, "toolsList"),
-        (Self::Begin, Protocol::Mcp, "toolsCall"),
-        (Self::Begin, Protocol::Mcp, "promptsList"),
-        (Self::Begin, Protocol::Mcp, "promptsGet"),
-        (Self::Begin, Protocol::Mcp, "resourcesList"),
-        (Self::Begin, Protocol::Mcp, "resourcesTemplatesList"),
-        (Self::Begin, Protocol::Mcp, "resourcesRead"),
-        (Self::Begin, Protocol::Mcp, "resourcesSubscribe"),
-        (Self::Begin, Protocol::Mcp, "completionComplete"),
-        (Self::Data, Protocol::Mqtt, "publish"),
-        (Self::Data, Protocol::Mqtt, "subscribe"),
-        (Self::End, Protocol::Mcp, "mcp"),
-        (Self::End, Protocol::Mqtt, "mqtt"),
-        (Self::Abort, Protocol::Mcp, "mcp"),
-        (Self::Abort, Protocol::Mqtt, "mqtt"),
-        (Self::Abort, Protocol::Bytes, "bytes"),
-        (Self::Flush, Protocol::Line, "oversized"),
-        (Self::Flush, Protocol::Mqtt, "unsubscribe"),
-        (Self::Flush, Protocol::Mcp, "progress"),
-        (Self::Flush, Protocol::Mcp, "log"),
-        (Self::Flush, Protocol::Mcp, "resourcesUpdated"),
-        (Self::Flush, Protocol::Mcp, "toolsListChanged"),
-        (Self::Flush, Protocol::Mcp, "promptsListChanged"),
-        (Self::Flush, Protocol::Mcp, "resourcesListChanged"),
-        (Self::Flush, Protocol::Mcp, "response"),
-        (Self::Reset, Protocol::Mcp, "mcp"),
-        (Self::Reset, Protocol::Mqtt, "mqtt"),
-        (Self::Reset, Protocol::Bytes, "bytes"),
-        (Self::Challenge, Protocol::Mcp, "request"),
-        (Self::Challenge, Protocol::Mqtt, "expired"),
-    ];
+    pub fn extensions() -> impl Iterator<Item = (Self, Protocol, &'static str)> {
+        const FRONT: [(FrameKind, Protocol, &str); 5] = [
+            (FrameKind::Begin, Protocol::Line, "line"),
+            (FrameKind::Begin, Protocol::Bytes, "bytes"),
+            (FrameKind::Begin, Protocol::Mqtt, "session"),
+            (FrameKind::Begin, Protocol::Mqtt, "publish"),
+            (FrameKind::Begin, Protocol::Mqtt, "subscribe"),
+        ];
+        const MIDDLE: [(FrameKind, Protocol, &str); 9] = [
+            (FrameKind::Data, Protocol::Mqtt, "publish"),
+            (FrameKind::Data, Protocol::Mqtt, "subscribe"),
+            (FrameKind::End, Protocol::Mcp, "mcp"),
+            (FrameKind::End, Protocol::Mqtt, "mqtt"),
+            (FrameKind::Abort, Protocol::Mcp, "mcp"),
+            (FrameKind::Abort, Protocol::Mqtt, "mqtt"),
+            (FrameKind::Abort, Protocol::Bytes, "bytes"),
+            (FrameKind::Flush, Protocol::Line, "oversized"),
+            (FrameKind::Flush, Protocol::Mqtt, "unsubscribe"),
+        ];
+        const BACK: [(FrameKind, Protocol, &str); 4] = [
+            (FrameKind::Reset, Protocol::Mcp, "mcp"),
+            (FrameKind::Reset, Protocol::Mqtt, "mqtt"),
+            (FrameKind::Reset, Protocol::Bytes, "bytes"),
+            (FrameKind::Challenge, Protocol::Mcp, "request"),
+        ];
+        let begins = McpBeginEx::WORDS.iter();
+        let flushes = McpFlushEx::WORDS.iter();
+        FRONT
+            .into_iter()
+            .chain(begins.map(|word| (Self::Begin, Protocol::Mcp, *word)))
+            .chain(MIDDLE)
+            .chain(flushes.map(|word| (Self::Flush, Protocol::Mcp, *word)))
+            .chain(BACK)
+    }
 }
 
 /// The fields of every extension, in Markdown.
 pub fn reference() -> String {
     let mut out = String::new();
-    for (kind, protocol, word) in FrameKind::EXTENSIONS {
-        let mut frame = Frame::blank(*kind, *protocol, word);
+    for (kind, protocol, word) in FrameKind::extensions() {
+        let mut frame = Frame::blank(kind, protocol, word);
         let Some(extension) = frame.as_mut().and_then(Frame::extension) else {
             continue;
         };
@@ -226,7 +195,7 @@ pub fn reference() -> String {
             kind,
             FrameKind::Begin | FrameKind::Flush | FrameKind::Challenge
         );
-        let word = if told { *word } else { "" };
+        let word = if told { word } else { "" };
         let title = format!("{} · {kind} {word}", protocol.word());
         let _ = write!(out, "\n## {}\n\n", title.trim_end());
         if extension.known().is_empty() {
@@ -259,11 +228,7 @@ fn blank_begin(protocol: Protocol, word: &str) -> Option<BeginEx> {
         Protocol::Line => LineBegin::default().into(),
         Protocol::Bytes => BytesBegin::default().into(),
         Protocol::Mqtt => named!(word => MqttSession, MqttPublish, MqttSubscribe),
-        Protocol::Mcp => named!(word =>
-            McpLifecycle, McpToolsList, McpToolsCall, McpPromptsList, McpPromptsGet,
-            McpResourcesList, McpResourcesTemplatesList, McpResourcesRead, McpResourcesSubscribe,
-            McpCompletionComplete,
-        ),
+        Protocol::Mcp => McpBeginEx::blank(word)?.into(),
     })
 }
 
@@ -271,10 +236,7 @@ fn blank_flush(protocol: Protocol, word: &str) -> Option<FlushEx> {
     Some(match protocol {
         Protocol::Line => named!(word => LineOversized),
         Protocol::Mqtt => named!(word => MqttUnsubscribe),
-        Protocol::Mcp => named!(word =>
-            McpProgress, McpLog, McpResourcesUpdated, McpToolsListChanged, McpPromptsListChanged,
-            McpResourcesListChanged, McpResponse,
-        ),
+        Protocol::Mcp => McpFlushEx::blank(word)?.into(),
         _ => return None,
     })
 }
@@ -285,7 +247,7 @@ mod tests {
 
     #[test]
     fn every_word_makes_a_frame_that_bears_it() {
-        for (kind, protocol, word) in FrameKind::EXTENSIONS.iter().copied() {
+        for (kind, protocol, word) in FrameKind::extensions() {
             let mut frame = Frame::blank(kind, protocol, word).expect("a frame");
             assert_eq!(frame.kind(), kind);
             assert_eq!(

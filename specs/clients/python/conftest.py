@@ -164,12 +164,16 @@ class Gateway(Process):
         self.file.write(config)
         self.file.close()
         super().__init__([str(TIDEGATE), "start", "--config", self.file.name, *arguments], env=env)
-        self.url = self.line(r"http://127\.0\.0\.1:\d+/\S*").group(0)
+        self.url = self.line(r"http://127\.0\.0\.1:\d+/[\w/]*").group(0)
 
     def stop(self) -> int:
         code = super().stop()
         Path(self.file.name).unlink(missing_ok=True)
         return code
+
+    def probed(self) -> None:
+        """Waits until it has asked its one broker for a session: what comes now has connections of its own."""
+        self.line(r"^  mqtt_client0 +broker ")
 
     def resident_kib(self) -> int:
         status = Path(f"/proc/{self.child.pid}/status").read_text()

@@ -51,7 +51,7 @@ fn value() -> impl Strategy<Value = Value> {
 /// A frame with some of its fields at values that they take.
 fn frame() -> impl Strategy<Value = (Frame, Protocol)> {
     let values = prop::collection::vec(value(), 40);
-    let which = prop::sample::select(FrameKind::EXTENSIONS);
+    let which = prop::sample::select(FrameKind::extensions().collect::<Vec<_>>());
     let payload = any::<Vec<u8>>();
     (which, values, payload).prop_filter_map(
         "a frame",

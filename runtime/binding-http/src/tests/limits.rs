@@ -20,6 +20,9 @@ async fn a_body_of_the_largest_size_is_taken_and_one_byte_more_is_not() {
     assert_eq!(response.status, 413);
     assert_eq!(response.body, "The body is too large.");
     assert!(house.probe().seen().is_empty());
+    let report = house.engine.report().await;
+    let requests = |outcome| report.labelled("", "http.server.requests", outcome);
+    assert_eq!((requests("opened"), requests("refused")), (1, 1));
     house.finish().await;
 }
 
@@ -192,6 +195,12 @@ async fn connections_of_one_address_beyond_its_limit_are_refused_and_hold_no_pla
         assert!(refusal.head.contains("connection: close"));
         assert!(second.rest().await.is_empty());
     }
+    let report = house.engine.report().await;
+    let figure = |name| report.value("", name);
+    assert_eq!(figure("http.server.connections"), 1);
+    assert_eq!(figure("http.server.active_requests"), 1);
+    assert_eq!(figure("http.server.connections.accepted"), 1);
+    assert_eq!(figure("http.server.connections.refused"), 5);
     house.answer(request.stream, "done").await;
     assert_eq!(first.response().await.body, "done");
     drop(first);

@@ -2,7 +2,7 @@
 
 use tidegate_engine::Duration;
 use tidegate_json::{Document, Limits, Parts};
-use tidegate_streams::mcp::{McpParams, McpResetKind};
+use tidegate_streams::mcp::McpParams;
 use tidegate_streams::mqtt::{MqttPayloadFormat, MqttPublishFlags};
 use tidegate_streams::{Data, Window};
 
@@ -176,33 +176,12 @@ fn a_refusal_names_the_broker_and_says_whether_the_message_may_have_arrived() {
 #[test]
 fn a_deadline_that_passes_leaves_the_message_in_doubt() {
     let mut house = house(OPEN);
-    let begin = || McpToolsCall {
-        name: "publish".into(),
-        timeout: 2_000,
-        ..McpToolsCall::default()
-    };
-    let call = house.call_with(begin(), r#"{"topic":"t","payload":"on","qos":1}"#);
+    let call = house.call("publish", r#"{"topic":"t","payload":"on","qos":1}"#);
     let (mqtt, publish, _) = house.opened_publish();
     house.reply(mqtt, Frame::begin(publish));
-    house.rig.advance(Duration::from_millis(1_899));
-    assert!(house.rig.outputs(house.caller).is_empty());
-    house.rig.advance(Duration::from_millis(1));
-    house.asked_in_vain(mqtt, 1_900);
+    house.expire(mqtt, 60_000, MqttDelivery::Possible);
     let sentence = house.answer(call).sentence();
-    assert!(sentence.contains("did not answer in time. The message may have been delivered"));
-    house.rig.assert_idle();
-
-    // Where the params do not even come.
-    let call = house.open(begin());
-    house.rig.advance(Duration::from_millis(1_900));
-    assert_eq!(house.refusal(call).kind, McpResetKind::TimedOut);
-    // Where no deadline is stated there is one nevertheless.
-    let call = house.open(McpToolsCall {
-        name: "publish".into(),
-        ..McpToolsCall::default()
-    });
-    house.rig.advance(Duration::from_millis(59_900));
-    assert_eq!(house.refusal(call).kind, McpResetKind::TimedOut);
+    assert!(sentence.contains("took too long. The message may have been delivered"));
     house.rig.assert_idle();
 }
 
@@ -249,16 +228,11 @@ fn a_payload_waits_for_credit_and_tells_what_is_deferred() {
 #[test]
 fn a_message_that_did_not_leave_whole_was_not_delivered() {
     let mut house = house_of_windows(OPEN, MIB, 0);
-    let begin = McpToolsCall {
-        name: "publish".into(),
-        timeout: 1_000,
-        ..McpToolsCall::default()
-    };
-    let call = house.call_with(begin, r#"{"topic":"t","payload":"on"}"#);
+    let call = house.call("publish", r#"{"topic":"t","payload":"on"}"#);
     let (mqtt, _, frames) = house.opened_publish();
     assert!(frames.is_empty());
-    house.rig.advance(Duration::from_millis(1_000));
-    house.given_up(mqtt);
+    // Whatever its stream says.
+    house.expire(mqtt, 60_000, MqttDelivery::Possible);
     assert!(
         house
             .answer(call)
@@ -367,11 +341,11 @@ fn a_cancelled_call_gives_its_stream_up_and_harms_no_other() {
 }
 
 #[test]
-fn an_answered_call_whose_caller_never_closes_is_given_up_in_the_end() {
+fn an_answered_call_is_over_when_its_caller_ends_it_however_late() {
     let mut house = house(OPEN);
     let call = house.call("publish", "{}");
     answer_in(&house.rig.frames(house.caller, call));
-    house.rig.advance(Duration::from_millis(60_000));
-    assert_eq!(house.rig.frames(house.caller, call), [Frame::reset()]);
+    house.rig.advance(Duration::from_secs(3_600));
+    house.say(call, Frame::end());
     house.rig.assert_idle();
 }

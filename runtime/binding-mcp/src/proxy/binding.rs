@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use bytestring::ByteString;
 use slab::Slab;
-use tidegate_engine::{At, Binding, BindingId, Context, Duration, StreamId, Token};
+use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, Frame, ResetEx, Role};
 
 use super::list::{Fetch, List, Step};
 use super::names::{Kind, Prefixes, key_mut};
 use super::options::Options;
+use super::patience::Patience;
 use super::relay::Relay;
 use super::session::Session;
 use super::splice;
@@ -47,6 +48,18 @@ pub struct McpProxy {
     exchanges: Slab<Exchange>,
     /// Sessions by their identity.
     sessions: BTreeMap<ByteString, usize>,
+    counts: Counts,
+}
+
+/// What has happened so far.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Operations that were passed on to one toolkit.
+    relayed: u64,
+    /// Lists of all toolkits.
+    lists: u64,
+    /// Those from which a toolkit was left out.
+    lists_incomplete: u64,
 }
 
 impl McpProxy {
@@ -68,6 +81,7 @@ impl McpProxy {
             routes: prefixed.collect(),
             exchanges: Slab::new(),
             sessions: BTreeMap::new(),
+            counts: Counts::default(),
         }
     }
 
@@ -95,6 +109,7 @@ impl McpProxy {
             );
             return;
         };
+        self.counts.relayed += 1;
         cx.accept(accepted, token);
         let result_max = self.options.max_result_size;
         entry.insert(Exchange::Relay(Relay::new(
@@ -175,24 +190,23 @@ impl McpProxy {
         let entry = self.exchanges.vacant_entry();
         let token = Token::from_index(entry.key());
         cx.accept(accepted, token);
+        let patience = Patience::new(cx, self.options.list_timeout);
         for (hop, route) in session.hops.iter_mut().zip(&self.routes) {
             let begin = McpLifecycle {
                 session_id: None,
                 capabilities: client,
             };
-            if let Ok(stream) = cx.open(route.exit, begin, token) {
+            let call = patience.call(cx);
+            if let Ok(stream) = cx.open_for(call, route.exit, begin, token) {
                 hop.reopened(stream);
             }
         }
-        let within = Duration::from_millis(self.options.list_timeout);
-        session.timer = Some(cx.timer(within, token, 0, "mcp_proxy.session"));
+        session.timer = Some(cx.timer(patience.left(cx), token, 0, "mcp_proxy.session"));
         self.sessions.insert(session.id.clone(), entry.key());
         entry.insert(Exchange::Session(session));
     }
 
     fn list(&mut self, cx: &mut Context<'_>, accepted: StreamId, begin: McpBeginEx) {
-        let session_id = begin.session_id().cloned();
-        let timeout = begin.timeout();
         let fetches: Vec<Fetch> = self
             .routes
             .iter()
@@ -200,42 +214,43 @@ impl McpProxy {
             .map(|(index, route)| Fetch::new(index, route.prefixes.clone()))
             .collect();
         let (size, pages) = (self.options.max_result_size, self.options.max_pages);
-        let mut list = List::new(accepted, begin, fetches, size, pages);
-        let within = match timeout {
-            0 => self.options.list_timeout,
-            // A tenth is left for the answer's own way.
-            timeout => self.options.list_timeout.min(timeout - timeout / 10),
-        };
+        let patience = Patience::new(cx, self.options.list_timeout);
+        let mut list = List::new(accepted, begin, fetches, patience, size, pages);
         let key = self.exchanges.vacant_key();
         let token = Token::from_index(key);
         cx.accept(accepted, token);
-        list.timer = Some(cx.timer(Duration::from_millis(within), token, 0, "mcp_proxy.list"));
-        for route in 0..self.routes.len() {
-            self.fetch(cx, &mut list, token, route, session_id.clone(), None);
-        }
-        let settled = matches!(list.state(), Step::Settled);
+        list.timer = Some(cx.timer(patience.left(cx), token, 0, "mcp_proxy.list"));
         self.exchanges.insert(Exchange::List(list));
-        if settled {
+        for route in 0..self.routes.len() {
+            self.fetch(cx, key, route, None);
+        }
+        if let Some(Exchange::List(list)) = self.exchanges.get(key)
+            && matches!(list.state(), Step::Settled)
+        {
             self.answer_list(cx, key);
         }
     }
 
-    /// Asks a toolkit for a page of its list.
+    /// Asks a toolkit for a page of a list.
     fn fetch(
         &mut self,
         cx: &mut Context<'_>,
-        list: &mut List,
-        token: Token,
+        key: usize,
         route: usize,
-        session_id: Option<ByteString>,
         params: Option<bytes::Bytes>,
     ) {
-        let Some(exit) = self.routes.get(route).map(|route| route.exit) else {
+        let (Some(Exchange::List(list)), Some(exit)) =
+            (self.exchanges.get(key), self.routes.get(route))
+        else {
+            debug_assert!(false, "a list asks the toolkits that there are");
             return;
         };
-        let mut begin = list.begin.clone();
-        begin.set_session_id(self.hop_identity(cx, session_id, route));
-        let opened = cx.open(exit, BeginEx::Mcp(begin), token);
+        let (exit, call, mut begin) = (exit.exit, list.patience.call(cx), list.begin.clone());
+        begin.set_session_id(self.hop_identity(cx, begin.session_id().cloned(), route));
+        let opened = cx.open_for(call, exit, BeginEx::Mcp(begin), Token::from_index(key));
+        let Some(Exchange::List(list)) = self.exchanges.get_mut(key) else {
+            return;
+        };
         let Some(fetch) = list.fetches.iter_mut().find(|fetch| fetch.route == route) else {
             return;
         };
@@ -253,6 +268,8 @@ impl McpProxy {
     fn answer_list(&mut self, cx: &mut Context<'_>, key: usize) {
         if let Some(Exchange::List(list)) = self.exchanges.get_mut(key) {
             list.answer(cx);
+            self.counts.lists += 1;
+            self.counts.lists_incomplete += u64::from(list.is_incomplete());
             if cx.is_over(list.accepted()) {
                 self.exchanges.remove(key);
             }
@@ -273,14 +290,13 @@ impl McpProxy {
         match list.on_toolkit_frame(cx, at.stream, frame) {
             Step::Wait => {}
             Step::NextPage { route, params } => {
-                // The list is taken out while a toolkit's session is looked up beside it.
-                let Exchange::List(mut list) = self.exchanges.remove(key) else {
-                    return;
-                };
-                let session_id = list.begin.session_id().cloned();
-                self.fetch(cx, &mut list, at.token, route, session_id, Some(params));
-                let back = self.exchanges.insert(Exchange::List(list));
-                debug_assert_eq!(back, key, "the place just left is the next one taken");
+                self.fetch(cx, key, route, Some(params));
+                // A page that could not be asked for was the last one that was waited for.
+                if let Some(Exchange::List(list)) = self.exchanges.get(key)
+                    && matches!(list.state(), Step::Settled)
+                {
+                    self.answer_list(cx, key);
+                }
             }
             Step::Settled => self.answer_list(cx, key),
         }
@@ -316,6 +332,13 @@ fn refuse(cx: &mut Context<'_>, stream: StreamId, kind: McpResetKind, why: &str)
 impl Binding for McpProxy {
     fn exchanges(&self) -> usize {
         self.exchanges.len() + self.sessions.len()
+    }
+
+    fn report(&self, meter: &mut dyn Meter) {
+        meter.gauge("mcp.proxy.sessions", self.sessions.len());
+        meter.counter("mcp.proxy.operations", self.counts.relayed);
+        meter.counter("mcp.proxy.lists", self.counts.lists);
+        meter.counter("mcp.proxy.lists.incomplete", self.counts.lists_incomplete);
     }
 
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
@@ -366,6 +389,21 @@ impl Binding for McpProxy {
                 self.forget_session_if_over(cx, token.index());
             }
             _ => {}
+        }
+    }
+
+    /// Lists that wait for toolkits are answered in time, without those that are late. What is passed on
+    /// is answered from behind.
+    fn on_shutdown(&mut self, cx: &mut Context<'_>) {
+        for (key, exchange) in &mut self.exchanges {
+            if let Exchange::List(list) = exchange
+                && let Some(timer) = list.timer.take()
+            {
+                cx.cancel(timer);
+                list.patience.hasten(cx);
+                let left = list.patience.left(cx);
+                list.timer = Some(cx.timer(left, Token::from_index(key), 0, "mcp_proxy.list"));
+            }
         }
     }
 

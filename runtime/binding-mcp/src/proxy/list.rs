@@ -6,7 +6,9 @@ use tidegate_streams::Pooled;
 use tidegate_streams::mcp::{McpBeginEx, McpCacheScope, McpEnd, McpReset, McpResetKind};
 use tidegate_streams::{Data, EndEx, Frame, ResetEx};
 
+use super::events::{ListCut, ToolkitLeftOut};
 use super::names::Prefixes;
+use super::patience::Patience;
 use super::splice::{self, Page};
 
 /// What is asked of one toolkit.
@@ -18,6 +20,8 @@ pub(super) struct Fetch {
     stream: Option<StreamId>,
     result: Gather,
     pages: Vec<Page>,
+    /// It has more pages than were asked for.
+    cut: bool,
     failed: Option<String>,
 }
 
@@ -29,8 +33,13 @@ impl Fetch {
             stream: None,
             result: Gather::new(),
             pages: Vec::new(),
+            cut: false,
             failed: None,
         }
+    }
+
+    fn toolkit(&self) -> &str {
+        self.prefixes.uri.trim_end_matches('+')
     }
 
     pub(super) const fn asked(&mut self, stream: StreamId) {
@@ -61,6 +70,7 @@ pub(super) struct List {
     accepted: StreamId,
     pub(super) begin: McpBeginEx,
     pub(super) fetches: Vec<Fetch>,
+    pub(super) patience: Patience,
     pub(super) timer: Option<TimerId>,
     answer: PendingData,
     end: McpEnd,
@@ -74,6 +84,7 @@ impl List {
         accepted: StreamId,
         begin: McpBeginEx,
         fetches: Vec<Fetch>,
+        patience: Patience,
         size_max: usize,
         pages_max: u32,
     ) -> Self {
@@ -81,6 +92,7 @@ impl List {
             accepted,
             begin,
             fetches,
+            patience,
             timer: None,
             answer: PendingData::new(),
             end: McpEnd::default(),
@@ -147,11 +159,10 @@ impl List {
                         let next = page.next.take();
                         let more = u32::try_from(fetch.pages.len()).unwrap_or(u32::MAX) + 1;
                         fetch.pages.push(page);
+                        fetch.cut = next.is_some() && more >= self.pages_max;
                         let route = fetch.route;
                         self.combine(&end);
-                        if let Some(next) = next
-                            && more < self.pages_max
-                        {
+                        if let Some(next) = next.filter(|_| more < self.pages_max) {
                             return Step::NextPage {
                                 route,
                                 params: cursor(&next),
@@ -180,14 +191,14 @@ impl List {
         }
     }
 
-    /// The list stays fresh as long as its freshest part, and is as private as its most private one.
+    /// The list is fresh for as long as the part that is so for the shortest time, and private if one of
+    /// its parts is. A part that gives no hint is not fresh, and private.
     fn combine(&mut self, end: &McpEnd) {
-        self.end.ttl_ms = match (self.end.ttl_ms, end.ttl_ms) {
-            (Some(all), Some(one)) => Some(all.min(one)),
-            (all, one) => all.or(one),
-        };
+        let ttl_ms = end.ttl_ms.unwrap_or(0);
+        let scope = end.cache_scope.unwrap_or(McpCacheScope::Private);
+        self.end.ttl_ms = Some(self.end.ttl_ms.map_or(ttl_ms, |all| all.min(ttl_ms)));
         if self.end.cache_scope != Some(McpCacheScope::Private) {
-            self.end.cache_scope = end.cache_scope.or(self.end.cache_scope);
+            self.end.cache_scope = Some(scope);
         }
     }
 
@@ -202,23 +213,41 @@ impl List {
         }
     }
 
+    /// Whether a toolkit, or a part of its list, is left out.
+    pub(super) fn is_incomplete(&self) -> bool {
+        let incomplete = |fetch: &Fetch| fetch.failed.is_some() || fetch.cut;
+        self.fetches.iter().any(incomplete)
+    }
+
     /// Answers with what the toolkits gave; refuses if none gave anything.
     pub(super) fn answer(&mut self, cx: &mut Context<'_>) {
         self.answered = true;
         if let Some(timer) = self.timer.take() {
             cx.cancel(timer);
         }
-        let failed = |fetch: &Fetch| {
-            let toolkit = fetch.prefixes.uri.trim_end_matches('+').to_owned();
-            fetch.failed.as_ref().map(|why| format!("{toolkit}: {why}"))
-        };
-        let failures: Vec<String> = self.fetches.iter().filter_map(failed).collect();
-        for failure in &failures {
-            tracing::warn!(
-                list = self.begin.word(),
-                trace = format_args!("{:016x}", cx.trace()),
-                "a toolkit is left out of a list: {failure}"
-            );
+        let mut failures = Vec::new();
+        for fetch in &self.fetches {
+            let (toolkit, list) = (fetch.toolkit(), self.begin.word().into());
+            if let Some(reason) = &fetch.failed {
+                failures.push(format!("{toolkit}: {reason}"));
+                cx.event(&ToolkitLeftOut {
+                    toolkit: toolkit.into(),
+                    list,
+                    reason: reason.as_str().into(),
+                });
+            } else if fetch.cut {
+                let pages = self.pages_max;
+                let toolkit = toolkit.into();
+                cx.event(&ListCut {
+                    toolkit,
+                    list,
+                    pages,
+                });
+            }
+        }
+        if !failures.is_empty() {
+            // The next one may be whole.
+            self.end.ttl_ms = Some(0);
         }
         if failures.len() == self.fetches.len() {
             let message = format!("No toolkit has answered: {}.", failures.join("; "));

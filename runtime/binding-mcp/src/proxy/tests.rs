@@ -5,7 +5,7 @@ use bytestring::ByteString;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidegate_engine::testing::Rig;
-use tidegate_engine::{BindingId, Duration, StreamId};
+use tidegate_engine::{BindingId, Duration, Measures, StreamId};
 use tidegate_streams::mcp::{
     McpBeginEx, McpCapabilities, McpEnd, McpFlushEx, McpLifecycle, McpOutcome, McpReset,
     McpResetKind, McpResourcesList, McpResourcesRead, McpResourcesSubscribe, McpResourcesUpdated,
@@ -23,7 +23,6 @@ mod sessions;
 fn call(name: &str) -> McpToolsCall {
     McpToolsCall {
         name: name.into(),
-        timeout: 1_000,
         ..McpToolsCall::default()
     }
 }
@@ -82,7 +81,8 @@ fn a_prefix_decides_the_toolkit_and_comes_off() {
     let McpBeginEx::ToolsCall(seen) = begin else {
         panic!("{begin:?}")
     };
-    assert_eq!((&*seen.name, seen.timeout), ("pub__lish", 1_000));
+    assert_eq!(&*seen.name, "pub__lish");
+    assert_eq!(house.left(onward), Some(1_000));
     house.reply(
         1,
         onward,
@@ -170,10 +170,7 @@ fn uris_of_results_and_updates_get_the_prefix() {
 #[test]
 fn a_list_is_put_together_in_the_order_of_the_routes() {
     let mut house = house(&[Some("a"), Some("b")]);
-    let stream = house.open(McpToolsList {
-        timeout: 1_000,
-        ..McpToolsList::default()
-    });
+    let stream = house.open(McpToolsList::default());
     let (first, _) = house.opened(0);
     let (second, _) = house.opened(1);
     // The second toolkit answers first, with members of its own and white space.
@@ -229,14 +226,12 @@ fn resources_and_templates_are_both_merged() {
 #[test]
 fn a_toolkit_that_fails_or_is_late_is_left_out() {
     let mut house = house(&[Some("a"), Some("b"), Some("c"), Some("d")]);
-    let stream = house.open(McpToolsList {
-        timeout: 1_000,
-        ..McpToolsList::default()
-    });
+    let stream = house.open(McpToolsList::default());
     let (refusing, _) = house.opened(0);
     let (talking, _) = house.opened(1);
     let (good, _) = house.opened(2);
-    let _late = house.opened(3);
+    let (late, _) = house.opened(3);
+    assert_eq!(house.left(late), Some(900));
     house
         .rig
         .turn(house.kits[0], |cx| cx.terminate(refusing, None, None));
@@ -248,11 +243,59 @@ fn a_toolkit_that_fails_or_is_late_is_left_out() {
         &json!({ "tools": [{ "name": "x" }] }),
     );
     assert!(house.rig.frames(house.caller, stream).is_empty());
-    house.rig.advance(Duration::from_millis(900));
+    house.rig.advance(Duration::from_millis(999));
+    assert!(house.rig.frames(house.caller, stream).is_empty());
+    house.rig.advance(Duration::from_millis(1));
     assert_eq!(
         house.result(stream).0,
         json!({ "tools": [{ "name": "c__x" }] })
     );
+    let mut measures = Measures::default();
+    house.rig.worker.report(&mut measures);
+    let figure = |name| measures.value("binding", name);
+    assert_eq!(figure("mcp.proxy.lists"), 1);
+    assert_eq!(figure("mcp.proxy.lists.incomplete"), 1);
+    assert_eq!(figure("mcp.proxy.operations"), 0);
+    let told = std::iter::from_fn(|| house.rig.worker.poll_event());
+    let told: Vec<String> = told.map(|event| event.message).collect();
+    assert_eq!(
+        told,
+        [
+            "toolkit 'a' is left out of toolsList: it refused",
+            "toolkit 'b' is left out of toolsList: its answer is no list",
+            "toolkit 'd' is left out of toolsList: it did not answer in time",
+        ]
+    );
+    house.finish(stream);
+}
+
+#[test]
+fn a_list_of_too_many_pages_is_cut_and_operators_are_told() {
+    let options = Options {
+        max_pages: 2,
+        ..Options::default()
+    };
+    let mut house = house_with(&[Some("a")], options, 1 << 20);
+    let stream = house.open(McpToolsList::default());
+    for page in 1..=2 {
+        let outputs = house.rig.outputs(house.kits[0]);
+        let onward = outputs.last().expect("a page is asked for").at.stream;
+        let tools = json!({ "tools": [{ "name": page.to_string() }], "nextCursor": "more" });
+        house.reply(0, onward, McpToolsList::default(), &tools);
+    }
+    let (result, end) = house.result(stream);
+    let expected = json!({ "tools": [{ "name": "a__1" }, { "name": "a__2" }] });
+    assert_eq!(result, expected);
+    assert_eq!(end.expect("an end").ttl_ms, Some(0));
+    let event = house.rig.worker.poll_event().expect("an event");
+    assert_eq!(event.id, "binding.mcp.list.cut");
+    assert_eq!(
+        event.message,
+        "toolsList of toolkit 'a' is cut after 2 pages (maxPages)"
+    );
+    let mut measures = Measures::default();
+    house.rig.worker.report(&mut measures);
+    assert_eq!(measures.value("binding", "mcp.proxy.lists.incomplete"), 1);
     house.finish(stream);
 }
 
@@ -408,4 +451,26 @@ proptest! {
         }
         house.finish(stream);
     }
+}
+
+#[test]
+fn as_the_engine_stops_a_list_is_answered_in_time_without_those_that_are_late() {
+    let mut house = house(&[Some("a"), Some("b")]);
+    let list = McpToolsList::default();
+    let stream = house.rig.open(house.caller, house.proxy, list);
+    let (good, _) = house.opened(0);
+    let (_late, _) = house.opened(1);
+    let tools = json!({ "tools": [{ "name": "x" }] });
+    house.reply(0, good, McpToolsList::default(), &tools);
+    let now = house.rig.now();
+    house
+        .rig
+        .worker
+        .shutdown_within(now, Duration::from_secs(5));
+    house.rig.advance(Duration::from_millis(4_499));
+    assert!(house.rig.frames(house.caller, stream).is_empty());
+    house.rig.advance(Duration::from_millis(1));
+    let merged = json!({ "tools": [{ "name": "a__x" }] });
+    assert_eq!(house.result(stream).0, merged);
+    house.finish(stream);
 }

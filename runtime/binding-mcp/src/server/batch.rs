@@ -1,37 +1,66 @@
 //! Batches (2025-03-26): several messages in, their answers together out.
 //!
-//! A batch is checked as a whole before any of it is served. It is served a step for each turn of
-//! the worker, so that it holds up nobody else; what of it waits is text, a slice of what came.
+//! Owns the batches that are served: the messages that are not read yet, and the answers that are
+//! gathered. A batch was checked as a whole before. It is served a step for each turn of the worker, so
+//! that it holds up nobody else; what of it waits is text, a slice of what came. When its last answer is
+//! there it is removed and told as [`Done`].
+
+use std::sync::Arc;
 
 use ::http::HeaderMap;
 use bytes::Bytes;
 use bytestring::ByteString;
-use tidegate_engine::{Context, Duration};
+use slab::Slab;
+use tidegate_engine::{Context, Duration, TimerId};
 use tidegate_json::Parts;
 
-use super::binding::{Key, McpServer};
-use super::envelope::{self, Id, Message, Unreadable};
-use super::errors::Refusal;
-use super::headers::Headers;
-use super::http::{Caller, Owner};
-use super::methods::BATCHING;
-use super::output::{Head, Sink};
+use super::key::Key;
+use super::sink::Sink;
 
 /// How many messages of a batch are served in one turn,
 const STEP_MESSAGES: usize = 16;
 /// and after how many bytes of them no more is.
 const STEP_BYTES: usize = 64 * 1024;
 
-/// A batch that is served, and whose answers are gathered.
+/// A batch that is answered.
 #[derive(Debug)]
-pub(super) struct Batch {
+#[must_use]
+pub(super) struct Done {
+    pub(super) sink: Sink,
+    /// The array of all answers; `None` where it had no request, or every one of it was cancelled: an
+    /// empty batch is no message.
+    pub(super) answers: Option<Parts>,
+}
+
+/// One message of a batch, and what came with the batch.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) message: Parts,
+    /// The headers, over HTTP.
+    pub(super) headers: Option<Arc<HeaderMap>>,
+    /// The session that it belongs to, as the client knows it: it may end before all is served.
+    pub(super) session: ByteString,
+}
+
+/// The batches of a worker.
+#[derive(Debug, Default)]
+pub(super) struct Batches {
+    all: Slab<Batch>,
+    /// Bytes of the answers that are gathered.
+    held: usize,
+}
+
+#[derive(Debug)]
+struct Batch {
     sink: Sink,
     /// What is not served yet.
     rest: std::vec::IntoIter<Parts>,
-    /// The headers that came with it, over HTTP.
-    headers: Option<HeaderMap>,
-    /// The session that it belongs to, as the client knows it: it may end before all is served.
-    session: Option<ByteString>,
+    headers: Option<Arc<HeaderMap>>,
+    session: ByteString,
+    /// What has been served of it in this turn.
+    step: Step,
+    /// When the next step is due.
+    timer: Option<TimerId>,
     /// How many answers are still to come, and one more until all is served.
     waiting: usize,
     answers: Vec<Parts>,
@@ -39,164 +68,165 @@ pub(super) struct Batch {
     received: usize,
 }
 
-impl McpServer {
-    /// Whether batches are taken in a session: in one of the one revision that has them.
-    pub(super) fn takes_batches(&self, session: Option<usize>) -> bool {
-        let session = session.and_then(|key| self.sessions.get(key));
-        session.is_some_and(|session| session.version() == BATCHING)
+#[derive(Debug, Default)]
+struct Step {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Batches {
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
     }
 
-    /// Whether a batch is taken here; one that is not is refused, whatever is in it.
-    pub(super) fn check_batch(&mut self, cx: &mut Context<'_>, caller: &Caller<'_>) -> bool {
-        if caller.names_unknown_session() {
-            self.answer_unknown_session(cx, caller.sink);
-            return false;
-        }
-        if self.takes_batches(caller.session) {
-            return true;
-        }
-        let what = format!(
-            "Batches are only supported in sessions of {BATCHING}; send one message at a time."
-        );
-        let refusal = Refusal::invalid_request(&what);
-        self.refuse(cx, caller.sink, &Id::null(), &refusal);
-        false
+    /// Bytes of the answers that are gathered.
+    pub(super) const fn held(&self) -> usize {
+        self.held
     }
 
-    /// Serves every message of a batch that is taken.
-    pub(super) fn serve_batch(&mut self, cx: &mut Context<'_>, caller: &Caller<'_>, body: Parts) {
-        let messages = match envelope::read_batch(body) {
-            Ok(messages) => messages,
-            Err(refusal) => return self.refuse(cx, caller.sink, &Id::null(), &refusal),
-        };
-        let session = caller.session.and_then(|key| self.sessions.get(key));
-        let batch = Batch {
-            sink: caller.sink,
+    fn get_mut(&mut self, key: usize) -> Option<&mut Batch> {
+        let batch = self.all.get_mut(key);
+        debug_assert!(batch.is_some(), "no batch {key}");
+        batch
+    }
+
+    /// Begins to serve a batch.
+    pub(super) fn begin(
+        &mut self,
+        sink: Sink,
+        messages: Vec<Parts>,
+        headers: Option<HeaderMap>,
+        session: ByteString,
+    ) -> usize {
+        self.all.insert(Batch {
+            sink,
             rest: messages.into_iter(),
-            headers: caller.headers.map(|headers| headers.all().clone()),
-            session: session.map(|session| session.id().clone()),
+            headers: headers.map(Arc::new),
+            session,
+            step: Step::default(),
+            timer: None,
             waiting: 1,
             answers: Vec::new(),
             received: 0,
-        };
-        let key = self.batches.insert(batch);
-        self.own(caller.sink, Owner::Batch(key));
-        self.serve_step(cx, key);
+        })
     }
 
-    /// Serves as much of a batch as one turn is given, and gives way.
-    pub(super) fn serve_step(&mut self, cx: &mut Context<'_>, key: usize) {
-        let (mut messages, mut bytes) = (0, 0);
-        while messages < STEP_MESSAGES && bytes < STEP_BYTES {
-            let Some(message) = self.batches.get_mut(key).and_then(|it| it.rest.next()) else {
-                break;
-            };
-            messages += 1;
-            bytes += message.len();
-            self.serve_in_batch(cx, key, envelope::read(message));
+    /// Where the answers go.
+    pub(super) fn sink(&self, key: usize) -> Sink {
+        let batch = self.all.get(key);
+        debug_assert!(batch.is_some(), "no batch {key}");
+        batch.map_or(Sink::Nowhere, |batch| batch.sink)
+    }
+
+    /// The next message of this turn. Behind the last one, [`Batches::end_step`] is to follow.
+    pub(super) fn next(&mut self, key: usize) -> Option<Item> {
+        let batch = self.get_mut(key)?;
+        if batch.step.messages >= STEP_MESSAGES || batch.step.bytes >= STEP_BYTES {
+            return None;
         }
-        let Some(batch) = self.batches.get(key) else {
-            return;
-        };
+        let message = batch.rest.next()?;
+        batch.step.messages += 1;
+        batch.step.bytes += message.len();
+        Some(Item {
+            message,
+            headers: batch.headers.clone(),
+            session: batch.session.clone(),
+        })
+    }
+
+    /// Gives way; what is left of the batch is served in the next turn.
+    pub(super) fn end_step(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Done> {
+        let batch = self.get_mut(key)?;
+        batch.step = Step::default();
+        batch.timer = None;
         if batch.rest.as_slice().is_empty() {
-            return self.batch_settled(cx, key);
+            return self.settle(key);
         }
         let token = Key::Batch(key).token();
-        cx.timer(Duration::from_millis(0), token, 0, "mcp_server.batch");
+        batch.timer = Some(cx.timer(Duration::from_millis(0), token, 0, "mcp_server.batch"));
+        None
     }
 
-    fn serve_in_batch(
-        &mut self,
-        cx: &mut Context<'_>,
-        key: usize,
-        message: Result<Message, Unreadable>,
-    ) {
-        let Some(batch) = self.batches.get_mut(key) else {
-            return;
-        };
-        batch.waiting += usize::from(envelope::is_answered(&message));
-        let session = batch.session.as_ref();
-        let session = session.and_then(|id| self.session_keys.get(id).copied());
-        let sink = Sink::Batch(key);
-        if session.is_none() {
-            if let Ok(Message::Request { id, .. }) = message {
-                self.refuse(cx, sink, &id, &Refusal::session_over(cx));
-            } else if let Err((id, refusal)) = message {
-                self.refuse(cx, sink, &id, &refusal);
-            }
-            return;
+    /// Nothing more of it is served: a handler panicked over it.
+    pub(super) fn cut_short(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Done> {
+        let batch = self.all.get_mut(key)?;
+        if let Some(timer) = batch.timer.take() {
+            cx.cancel(timer);
         }
-        let fields = batch.headers.take();
-        let headers = fields.as_ref().map(Headers::of);
-        let caller = Caller {
-            sink,
-            headers: headers.as_ref(),
-            session,
-        };
-        self.serve(cx, &caller, message);
-        if let Some(batch) = self.batches.get_mut(key) {
-            batch.headers = fields;
+        batch.rest = Vec::new().into_iter();
+        self.settle(key)
+    }
+
+    /// One of its messages is to be answered.
+    pub(super) fn expect_answer(&mut self, key: usize) {
+        if let Some(batch) = self.get_mut(key) {
+            batch.waiting += 1;
         }
     }
 
-    /// The handler of a step panicked: what was served is answered, and nothing more is.
-    pub(super) fn batch_faulted(&mut self, cx: &mut Context<'_>, key: usize) {
-        if let Some(batch) = self.batches.get_mut(key) {
-            batch.rest = Vec::new().into_iter();
-            self.batch_settled(cx, key);
-        }
-    }
-
-    pub(super) fn answer_in_batch(&mut self, cx: &mut Context<'_>, key: usize, message: Parts) {
-        let Some(batch) = self.batches.get_mut(key) else {
-            return;
-        };
-        self.held += message.len();
+    /// Takes an answer.
+    pub(super) fn answer(&mut self, key: usize, message: Parts) -> Option<Done> {
+        let batch = self.get_mut(key)?;
+        let length = message.len();
         batch.answers.push(message);
-        self.batch_settled(cx, key);
+        self.held += length;
+        self.settle(key)
     }
 
     /// A part of a result has come for it; how many bytes of results have.
-    pub(super) fn batch_received(&mut self, key: usize, bytes: usize) -> usize {
-        self.batches.get_mut(key).map_or(0, |batch| {
+    pub(super) fn received(&mut self, key: usize, bytes: usize) -> usize {
+        self.get_mut(key).map_or(0, |batch| {
             batch.received += bytes;
             batch.received
         })
     }
 
     /// Nobody waits for the answers any more.
-    pub(super) fn batch_left(&mut self, key: usize, sink: Sink) {
-        if let Some(batch) = self.batches.get_mut(key)
-            && batch.sink == sink
-        {
+    pub(super) fn detach(&mut self, key: usize) {
+        if let Some(batch) = self.get_mut(key) {
             batch.sink = Sink::Nowhere;
         }
     }
 
+    /// The batches whose answers go to a sink.
+    pub(super) fn of(&self, sink: Sink) -> Vec<usize> {
+        let all = self.all.iter().filter(|(_, batch)| batch.sink == sink);
+        all.map(|(key, _)| key).collect()
+    }
+
     /// One message of a batch is answered, or will not be; or all of it is served.
-    pub(super) fn batch_settled(&mut self, cx: &mut Context<'_>, key: usize) {
-        let Some(batch) = self.batches.get_mut(key) else {
-            return;
-        };
+    pub(super) fn settle(&mut self, key: usize) -> Option<Done> {
+        let batch = self.get_mut(key)?;
+        debug_assert!(batch.waiting > 0, "batch {key} waits for nothing");
         batch.waiting = batch.waiting.saturating_sub(1);
         if batch.waiting > 0 {
-            return;
+            return None;
         }
-        let batch = self.batches.remove(key);
+        let batch = self.all.remove(key);
         let size: usize = batch.answers.iter().map(Parts::len).sum();
         self.held = self.held.saturating_sub(size);
-        if batch.answers.is_empty() {
-            // It had no request, or every one of it was cancelled; and an empty batch is no message.
-            return self.left_unanswered(cx, batch.sink);
-        }
-        let mut whole = Parts::from(Bytes::from_static(b"["));
-        for (index, answer) in batch.answers.into_iter().enumerate() {
-            if index > 0 {
-                whole.push(Bytes::from_static(b","));
-            }
-            answer.into_iter().for_each(|part| whole.push(part));
-        }
-        whole.push(Bytes::from_static(b"]"));
-        self.answer(cx, batch.sink, Head::default(), whole);
+        Some(Done {
+            sink: batch.sink,
+            answers: array(batch.answers),
+        })
     }
 }
+
+/// The answers as one array.
+fn array(answers: Vec<Parts>) -> Option<Parts> {
+    if answers.is_empty() {
+        return None;
+    }
+    let mut whole = Parts::from(Bytes::from_static(b"["));
+    for (index, answer) in answers.into_iter().enumerate() {
+        if index > 0 {
+            whole.push(Bytes::from_static(b","));
+        }
+        answer.into_iter().for_each(|part| whole.push(part));
+    }
+    whole.push(Bytes::from_static(b"]"));
+    Some(whole)
+}
+
+#[cfg(test)]
+mod tests;

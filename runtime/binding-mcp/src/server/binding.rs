@@ -1,117 +1,76 @@
-//! The binding: what is under way, and which part of it a frame is for.
+//! The binding: it hands frames and timers to the part that they are for, and carries what a part tells
+//! to the others.
+//!
+//! Each part keeps its state to itself and calls no other one: it returns events, which are matched on
+//! here. No function of the binding comes back to itself through others; what would, a session that ends
+//! with the last answer on its line, waits until the handler is done (`sessions_to_end`).
+//!
+//! Clients' side: [`Exchanges`], [`Lines`], [`Batches`]. The exit's side: [`Requests`],
+//! [`Subscriptions`], [`Capabilities`]. What lasts longer than a request: [`Sessions`], [`Listens`].
+//!
+//! - `messages`: what clients send, up to the method;
+//! - `methods`: what each method sets going;
+//! - `outcomes`: what comes of it behind this binding;
+//! - `ends`: clients that go, sessions that end;
+//! - `answers`: the way back to the client.
 
-use std::collections::BTreeMap;
+mod answers;
+mod ends;
+mod messages;
+mod methods;
+mod outcomes;
 
-use bytes::BytesMut;
-use bytestring::ByteString;
-use slab::Slab;
-use tidegate_engine::{At, Binding, BindingId, Context, StreamId, Token};
+use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 use tidegate_streams::http_stream::HttpBeginEx;
 use tidegate_streams::{BeginEx, Frame};
 
-use super::batch::Batch;
+use super::batch::Batches;
 use super::capabilities::Capabilities;
-use super::http::HttpExchange;
-use super::line::Line;
-use super::listen::Listen;
+use super::http::Exchanges;
+use super::key::Key;
+use super::line::Lines;
+use super::listen::Listens;
 use super::options::Options;
-use super::request::Request;
-use super::session::Session;
-use super::subscription::Subscription;
+use super::request::Requests;
+use super::session::{EndedBy, Sessions};
+use super::session_id;
+use super::sink::{Owner, Sink};
+use super::subscription::Subscriptions;
 
-/// The binding.
+/// `mcp · server`.
 pub struct McpServer {
-    pub(super) options: Options,
-    pub(super) exit: BindingId,
-    pub(super) http: Slab<HttpExchange>,
-    pub(super) lines: Slab<Line>,
-    pub(super) batches: Slab<Batch>,
-    pub(super) requests: Slab<Request>,
-    pub(super) sessions: Slab<Session>,
-    /// Sessions by the id that clients know.
-    pub(super) session_keys: BTreeMap<ByteString, usize>,
-    pub(super) listens: Slab<Listen>,
-    pub(super) subscriptions: Slab<Subscription>,
-    /// Bytes of the URIs of all subscriptions.
-    pub(super) subscribed: usize,
-    /// Bytes of the results that are held until they are whole.
-    pub(super) held: usize,
-    pub(super) capabilities: Capabilities,
-    /// Where envelopes are written.
-    pub(super) text: BytesMut,
-}
-
-/// What a token is the key of. Its number stands in the token's upper four bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Key {
-    Http(usize),
-    Line(usize),
-    Request(usize),
-    Session(usize),
-    Subscription(usize),
-    Listen(usize),
-    Batch(usize),
-    Capabilities,
-}
-
-const SHIFT: u32 = 28;
-
-impl Key {
-    pub(super) fn token(self) -> Token {
-        let (kind, index) = match self {
-            Self::Http(index) => (0, index),
-            Self::Line(index) => (1, index),
-            Self::Request(index) => (2, index),
-            Self::Session(index) => (3, index),
-            Self::Subscription(index) => (4, index),
-            Self::Listen(index) => (5, index),
-            Self::Batch(index) => (6, index),
-            Self::Capabilities => (7, 0),
-        };
-        // A worker has far fewer streams than 2^28.
-        Token(kind << SHIFT | u32::try_from(index).unwrap_or(u32::MAX) & ((1 << SHIFT) - 1))
-    }
-
-    fn of(token: Token) -> Self {
-        let index = (token.0 & ((1 << SHIFT) - 1)) as usize;
-        match token.0 >> SHIFT {
-            0 => Self::Http(index),
-            1 => Self::Line(index),
-            2 => Self::Request(index),
-            3 => Self::Session(index),
-            4 => Self::Subscription(index),
-            5 => Self::Listen(index),
-            6 => Self::Batch(index),
-            _ => Self::Capabilities,
-        }
-    }
+    instructions: Option<String>,
+    http: Exchanges,
+    lines: Lines,
+    batches: Batches,
+    requests: Requests,
+    subscriptions: Subscriptions,
+    capabilities: Capabilities,
+    sessions: Sessions,
+    listens: Listens,
+    /// Sessions whose line has ended in the handler that runs. They end behind it.
+    sessions_to_end: Vec<usize>,
+    /// Messages that were refused before anything was done for them.
+    refused_messages: u64,
 }
 
 impl McpServer {
     /// A server whose operations are carried out by `exit`.
     pub fn new(options: Options, exit: BindingId) -> Self {
         Self {
-            options,
-            exit,
-            http: Slab::new(),
-            lines: Slab::new(),
-            batches: Slab::new(),
-            requests: Slab::new(),
-            sessions: Slab::new(),
-            session_keys: BTreeMap::new(),
-            listens: Slab::new(),
-            subscriptions: Slab::new(),
-            subscribed: 0,
-            held: 0,
-            capabilities: Capabilities::default(),
-            text: BytesMut::new(),
+            http: Exchanges::new(&options),
+            lines: Lines::new(&options),
+            batches: Batches::default(),
+            requests: Requests::new(exit, &options),
+            subscriptions: Subscriptions::new(exit, &options),
+            capabilities: Capabilities::new(exit, &options),
+            sessions: Sessions::new(exit, &options),
+            listens: Listens::new(&options),
+            sessions_to_end: Vec::new(),
+            refused_messages: 0,
+            instructions: options.instructions,
         }
     }
-}
-
-/// What is there now; handling one may take others away.
-fn keys<T>(slab: &Slab<T>) -> Vec<usize> {
-    slab.iter().map(|(key, _)| key).collect()
 }
 
 impl Binding for McpServer {
@@ -125,10 +84,30 @@ impl Binding for McpServer {
             + self.subscriptions.len()
     }
 
+    fn report(&self, meter: &mut dyn Meter) {
+        meter.gauge("mcp.server.lines", self.lines.len());
+        meter.gauge("mcp.server.batches", self.batches.len());
+        meter.gauge("mcp.server.listens", self.listens.len());
+        meter.counter("mcp.server.requests.refused", self.refused_messages);
+        self.requests.report(meter);
+        self.subscriptions.report(meter);
+        self.sessions.report(meter);
+    }
+
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
         match begin {
-            BeginEx::Http(HttpBeginEx::Request(head)) => self.on_http(cx, stream, head),
-            BeginEx::Line(_) => self.on_line(cx, stream),
+            BeginEx::Http(HttpBeginEx::Request(head)) => {
+                // A worker that stops answers by itself: the owner may have come to rest already.
+                if !cx.stopping()
+                    && let Some(worker) = session_id::owner_elsewhere(cx, &head.headers)
+                    && cx.hand_over(stream, HttpBeginEx::Request(head.clone()).into(), worker)
+                {
+                    return;
+                }
+                self.http.accept(cx, stream, head);
+            }
+            BeginEx::Line(_) if cx.stopping() => cx.terminate(stream, None, None),
+            BeginEx::Line(_) => self.lines.accept(cx, stream),
             _ => {}
         }
     }
@@ -137,48 +116,104 @@ impl Binding for McpServer {
         match Key::of(at.token) {
             Key::Http(key) => self.http_frame(cx, key, frame),
             Key::Line(key) => self.line_frame(cx, key, frame),
-            Key::Request(key) => self.request_frame(cx, key, frame),
-            Key::Session(key) => self.session_frame(cx, key, frame),
-            Key::Subscription(key) => self.subscription_frame(cx, key, frame),
-            Key::Capabilities => self.capabilities_frame(cx, frame),
-            Key::Listen(_) | Key::Batch(_) => {}
+            Key::Request(key) => {
+                let event = self.requests.on_frame(cx, key, frame);
+                self.request_event(cx, key, event);
+            }
+            Key::Session(key) => {
+                let event = self.sessions.on_frame(cx, key, frame);
+                self.session_event(cx, key, event);
+            }
+            Key::Subscription(key) => {
+                let event = self.subscriptions.on_frame(cx, key, frame);
+                self.subscription_event(cx, event);
+            }
+            Key::Capabilities => {
+                let event = self.capabilities.on_frame(cx, frame);
+                self.capabilities_event(cx, event);
+            }
+            Key::Batch(_) => debug_assert!(false, "a batch has no stream"),
         }
+        self.end_sessions(cx);
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _kind: u32) {
         match Key::of(token) {
-            Key::Request(key) => self.request_timer(cx, key),
-            Key::Session(key) => self.session_timer(cx, key),
-            Key::Subscription(key) => self.subscription_timer(cx, key),
-            Key::Http(key) => self.events_timer(cx, key),
-            Key::Batch(key) => self.serve_step(cx, key),
-            Key::Capabilities => self.capabilities_timer(cx),
-            Key::Line(_) | Key::Listen(_) => {}
+            Key::Http(key) => self.http.on_timer(cx, key),
+            Key::Batch(key) => {
+                if let Some(stream) = self.stream_of(self.batches.sink(key)) {
+                    cx.work_for(stream);
+                }
+                self.serve_step(cx, key);
+            }
+            Key::Request(key) => {
+                let event = self.requests.on_timer(cx, key);
+                self.request_event(cx, key, event);
+            }
+            Key::Session(key) => {
+                let event = self.sessions.on_timer(cx, key);
+                self.session_event(cx, key, event);
+            }
+            Key::Subscription(key) => {
+                let event = self.subscriptions.on_timer(cx, key);
+                self.subscription_event(cx, event);
+            }
+            Key::Capabilities => {
+                let event = self.capabilities.on_timer(cx);
+                self.capabilities_event(cx, Some(event));
+            }
+            Key::Line(_) => debug_assert!(false, "a line has no timer"),
         }
+        self.end_sessions(cx);
     }
 
     fn on_fault(&mut self, cx: &mut Context<'_>, token: Token) {
         match Key::of(token) {
-            Key::Http(key) => self.http_left(cx, key),
-            Key::Line(key) => self.line_left(cx, key),
+            Key::Http(key) => match self.http.abort(cx, key) {
+                Some(Owner::Batch(batch)) => self.cut_batch_short(cx, batch),
+                Some(owner) => self.http_disconnected(cx, key, owner),
+                None => {}
+            },
+            Key::Line(key) => {
+                for batch in self.batches.of(Sink::Line(key)) {
+                    self.cut_batch_short(cx, batch);
+                }
+                if let Some(left) = self.lines.abort(cx, key) {
+                    self.line_disconnected(cx, key, left);
+                }
+            }
+            Key::Batch(key) => {
+                let done = self.batches.cut_short(cx, key);
+                self.batch_done(cx, done);
+            }
             Key::Request(key) => self.fail_request(cx, key),
-            Key::Session(key) => self.end_session(cx, key),
-            Key::Subscription(key) => self.subscription_lost(cx, key, None),
-            Key::Listen(key) => self.end_listen(cx, key),
-            Key::Batch(key) => self.batch_faulted(cx, key),
-            Key::Capabilities => self.capabilities_lost(cx, None),
+            Key::Session(key) => self.end_session(cx, key, EndedBy::Exit),
+            Key::Subscription(key) => {
+                let event = self.subscriptions.lose(cx, key, None);
+                self.subscription_event(cx, event);
+            }
+            Key::Capabilities => {
+                let event = self.capabilities.lose(cx, None);
+                self.capabilities_event(cx, Some(event));
+            }
         }
+        self.end_sessions(cx);
     }
 
     fn on_shutdown(&mut self, cx: &mut Context<'_>) {
-        for key in keys(&self.listens) {
+        for key in self.listens.keys() {
             self.end_listen(cx, key);
         }
-        for key in keys(&self.sessions) {
-            self.wind_up_session(cx, key);
+        for key in self.sessions.keys() {
+            self.stop_session(cx, key);
         }
-        for key in keys(&self.lines) {
-            self.end_line_if_done(cx, key);
+        for key in self.lines.keys() {
+            let ended = self.lines.end_if_done(cx, key);
+            self.line_ended(ended);
         }
+        self.end_sessions(cx);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,159 +1,179 @@
 //! What the exit can do: asked for with a short session, and kept for a minute.
+//!
+//! Owns what is known, the stream that asks, and who waits for it. What comes of asking is told as a
+//! [`CapabilitiesEvent`].
 
 use bytes::{BufMut, BytesMut};
-use tidegate_engine::{Context, Duration, StreamId, Time, TimerId};
+use tidegate_engine::{BindingId, CallContext, Context, Duration, StreamId, Time, TimerId};
 use tidegate_json::write::push_string;
 use tidegate_streams::mcp::{
     McpBeginEx, McpCapabilities, McpEnd, McpLifecycle, McpReset, McpResetKind,
 };
 use tidegate_streams::{BeginEx, Frame, ResetEx};
 
-use super::binding::{Key, McpServer};
-use super::envelope::Id;
-use super::errors::{Refusal, supported_versions};
-use super::http::{Caller, Owner};
-use super::methods::{Era, Method};
-use super::output::Sink;
+use super::challenge;
+use super::deadline::SLACK;
+use super::errors::Refusal;
+use super::key::Key;
+use super::options::Options;
 use super::result::additions;
+use super::sink::Sink;
+use crate::jsonrpc::{Id, Method, supported_versions};
 
 /// For how long an answer stays true, here and at clients.
 const FRESH: Duration = Duration::from_millis(60_000);
-
 /// How many may wait to be told.
 const WAITING_MAX: usize = 4_096;
 
+/// What comes of asking the exit. Who waited is told where the answer goes, and the request's id.
+#[derive(Debug)]
+pub(super) enum CapabilitiesEvent {
+    Known(McpCapabilities, Vec<(Sink, Id)>),
+    /// It did not say; why, if it said that.
+    Lost(Option<McpReset>, Vec<(Sink, Id)>),
+}
+
 /// What is known of the exit, and who wants to know.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Capabilities {
+    exit: BindingId,
+    timeout: Duration,
     known: Option<(McpCapabilities, Time)>,
     stream: Option<StreamId>,
     timer: Option<TimerId>,
     waiting: Vec<(Sink, Id)>,
 }
 
-impl McpServer {
-    /// `server/discover`
-    pub(super) fn discover(
-        &mut self,
-        cx: &mut Context<'_>,
-        caller: &Caller<'_>,
-        id: &Id,
-    ) -> Result<(), Refusal> {
-        let now = cx.now();
-        if let Some((capabilities, until)) = self.capabilities.known
-            && now < until
-        {
-            self.answer_discover(cx, caller.sink, id, capabilities);
-            return Ok(());
-        }
-        if self.capabilities.waiting.len() >= WAITING_MAX {
-            return Err(Refusal::unavailable(
-                "Too many wait to be told what can be done here.",
-            ));
-        }
-        if self.capabilities.stream.is_none() {
-            let token = Key::Capabilities.token();
-            let opened = cx.open(self.exit, McpLifecycle::default(), token);
-            self.capabilities.stream = Some(opened.map_err(Refusal::no_room)?);
-            let within = Duration::from_millis(self.options.timeout);
-            let timer = cx.timer(within, token, 0, "mcp_server.capabilities");
-            self.capabilities.timer = Some(timer);
-        }
-        self.capabilities.waiting.push((caller.sink, id.clone()));
-        self.own(caller.sink, Owner::Discover);
-        Ok(())
-    }
-
-    pub(super) fn capabilities_frame(&mut self, cx: &mut Context<'_>, frame: Frame) {
-        match frame {
-            Frame::Begin(begin) => {
-                if let BeginEx::Mcp(McpBeginEx::Lifecycle(lifecycle)) = begin.into_inner() {
-                    self.capabilities_known(cx, lifecycle.capabilities);
-                }
-            }
-            Frame::Reset(Some(reset)) => match *reset {
-                ResetEx::Mcp(reset) => self.capabilities_lost(cx, Some(reset)),
-                _ => self.capabilities_lost(cx, None),
-            },
-            Frame::Reset(None) | Frame::Abort(_) | Frame::End(_) => {
-                self.capabilities_lost(cx, None);
-            }
-            _ => {}
+impl Capabilities {
+    pub(super) fn new(exit: BindingId, options: &Options) -> Self {
+        Self {
+            exit,
+            timeout: Duration::from_millis(options.timeout),
+            known: None,
+            stream: None,
+            timer: None,
+            waiting: Vec::new(),
         }
     }
 
-    fn capabilities_known(&mut self, cx: &mut Context<'_>, capabilities: McpCapabilities) {
-        self.close_capabilities(cx);
-        self.capabilities.known = Some((capabilities, cx.now() + FRESH));
-        for (sink, id) in std::mem::take(&mut self.capabilities.waiting) {
-            self.answer_discover(cx, sink, &id, capabilities);
-        }
-    }
-
-    pub(super) fn capabilities_timer(&mut self, cx: &mut Context<'_>) {
-        self.capabilities.timer = None;
-        let message = format!("No answer came within {} ms.", self.options.timeout);
-        self.capabilities_lost(cx, Some(McpReset::new(McpResetKind::TimedOut, message)));
-    }
-
-    /// The exit did not say what it can do.
-    pub(super) fn capabilities_lost(&mut self, cx: &mut Context<'_>, reset: Option<McpReset>) {
-        self.close_capabilities(cx);
-        let refusal = reset.map_or_else(Refusal::internal, |reset| {
-            Refusal::of_reset(reset, Method::Discover, Era::Modern)
-        });
-        for (sink, id) in std::mem::take(&mut self.capabilities.waiting) {
-            self.refuse(cx, sink, &id, &refusal);
-        }
-    }
-
-    /// Who asked has gone.
-    pub(super) fn discover_left(&mut self, sink: Sink) {
-        self.capabilities
-            .waiting
-            .retain(|(waiting, _)| *waiting != sink);
-    }
-
-    fn close_capabilities(&mut self, cx: &mut Context<'_>) {
-        if let Some(timer) = self.capabilities.timer.take() {
-            cx.cancel(timer);
-        }
-        if let Some(stream) = self.capabilities.stream.take() {
-            cx.end(stream, Frame::end());
-            cx.terminate(stream, None, None);
-        }
-    }
-
-    fn answer_discover(
+    /// What the exit can do, where it is known; otherwise `sink` waits for it from now on.
+    pub(super) fn known_or_wait(
         &mut self,
         cx: &mut Context<'_>,
         sink: Sink,
         id: &Id,
-        capabilities: McpCapabilities,
-    ) {
-        let mut members = BytesMut::with_capacity(512);
-        members.put_slice(b"\"supportedVersions\":[");
-        for (index, version) in supported_versions().enumerate() {
-            if index > 0 {
-                members.put_u8(b',');
-            }
-            push_string(&mut members, version);
+    ) -> Result<Option<McpCapabilities>, Refusal> {
+        if let Some((capabilities, until)) = self.known
+            && cx.now() < until
+        {
+            return Ok(Some(capabilities));
         }
-        members.put_slice(b"],\"capabilities\":");
-        write(&mut members, capabilities);
-        members.put_u8(b',');
-        if let Some(instructions) = &self.options.instructions {
-            members.put_slice(b"\"instructions\":");
-            push_string(&mut members, instructions);
+        if self.waiting.len() >= WAITING_MAX {
+            return Err(Refusal::unavailable(
+                "Too many pending server/discover requests; retry later.",
+            ));
+        }
+        if self.stream.is_none() {
+            let token = Key::Capabilities.token();
+            // Whoever asks meanwhile is answered with the same.
+            let call = CallContext {
+                deadline: Some(cx.now() + self.timeout),
+                ..cx.call().shared()
+            };
+            let opened = cx.open_for(call, self.exit, McpLifecycle::default(), token);
+            self.stream = Some(opened.map_err(Refusal::no_room)?);
+            let within = self.timeout + SLACK;
+            self.timer = Some(cx.timer(within, token, 0, "mcp_server.capabilities"));
+        }
+        self.waiting.push((sink, id.clone()));
+        Ok(None)
+    }
+
+    pub(super) fn on_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        frame: Frame,
+    ) -> Option<CapabilitiesEvent> {
+        match frame {
+            Frame::Begin(begin) => match begin.into_inner() {
+                BeginEx::Mcp(McpBeginEx::Lifecycle(lifecycle)) => {
+                    let capabilities = lifecycle.capabilities;
+                    self.known = Some((capabilities, cx.now() + FRESH));
+                    let waiting = self.close(cx);
+                    Some(CapabilitiesEvent::Known(capabilities, waiting))
+                }
+                _ => None,
+            },
+            Frame::Reset(reset) => match reset.map(|reset| *reset) {
+                Some(ResetEx::Mcp(reset)) => Some(self.lose(cx, Some(reset))),
+                _ => Some(self.lose(cx, None)),
+            },
+            Frame::Abort(_) | Frame::End(_) => Some(self.lose(cx, None)),
+            Frame::Challenge(challenge) => {
+                challenge::refuse(cx, self.stream?, &challenge);
+                None
+            }
+            Frame::Data(_) | Frame::Flush(_) | Frame::Window(_) => None,
+        }
+    }
+
+    /// No answer came in time.
+    pub(super) fn on_timer(&mut self, cx: &mut Context<'_>) -> CapabilitiesEvent {
+        self.timer = None;
+        let message = format!("No answer came within {} ms.", self.timeout.as_millis());
+        self.lose(cx, Some(McpReset::new(McpResetKind::TimedOut, message)))
+    }
+
+    /// The exit did not say what it can do.
+    pub(super) fn lose(
+        &mut self,
+        cx: &mut Context<'_>,
+        reset: Option<McpReset>,
+    ) -> CapabilitiesEvent {
+        CapabilitiesEvent::Lost(reset, self.close(cx))
+    }
+
+    /// Who asked has gone.
+    pub(super) fn client_disconnected(&mut self, sink: Sink) {
+        self.waiting.retain(|(waiting, _)| *waiting != sink);
+    }
+
+    fn close(&mut self, cx: &mut Context<'_>) -> Vec<(Sink, Id)> {
+        if let Some(timer) = self.timer.take() {
+            cx.cancel(timer);
+        }
+        if let Some(stream) = self.stream.take() {
+            cx.end(stream, Frame::end());
+            cx.terminate(stream, None, None);
+        }
+        std::mem::take(&mut self.waiting)
+    }
+}
+
+/// The members of the answer to `server/discover`.
+pub(super) fn discovered(capabilities: McpCapabilities, instructions: Option<&str>) -> BytesMut {
+    let mut members = BytesMut::with_capacity(512);
+    members.put_slice(b"\"supportedVersions\":[");
+    for (index, version) in supported_versions().enumerate() {
+        if index > 0 {
             members.put_u8(b',');
         }
-        let end = McpEnd {
-            ttl_ms: Some(FRESH.as_millis()),
-            ..McpEnd::default()
-        };
-        additions(&mut members, Method::Discover, &end);
-        self.answer_with(cx, sink, id, &members);
+        push_string(&mut members, version);
     }
+    members.put_slice(b"],\"capabilities\":");
+    write(&mut members, capabilities);
+    members.put_u8(b',');
+    if let Some(instructions) = instructions {
+        members.put_slice(b"\"instructions\":");
+        push_string(&mut members, instructions);
+        members.put_u8(b',');
+    }
+    let end = McpEnd {
+        ttl_ms: Some(FRESH.as_millis()),
+        ..McpEnd::default()
+    };
+    additions(&mut members, Method::Discover, &end);
+    members
 }
 
 /// The `capabilities` object of a server.
@@ -197,3 +217,6 @@ pub(super) fn write(out: &mut BytesMut, capabilities: McpCapabilities) {
         .collect();
     out.put_slice(format!("{{{}}}", objects.join(",")).as_bytes());
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,31 @@
 //! In which of the two ways a request is made, and what each obliges it to say.
 
-use super::envelope::{Message, Meta, Params, Unreadable};
+use std::borrow::Cow;
+
+use tidegate_json::Kind;
+
+use super::caller::Caller;
 use super::errors::Refusal;
 use super::headers::{self, Headers};
-use super::http::Caller;
-use super::methods::{Era, LEGACY, MODERN, Method};
-use super::output::Sink;
+use super::sink::Sink;
+use crate::jsonrpc::{Era, LEGACY, MODERN, Message, Meta, Method, Params, Unreadable};
+
+/// How a request is made.
+#[derive(Debug)]
+pub(super) enum Claim<'p> {
+    /// In the modern way, with the revision that its `_meta` names, if it does.
+    Modern(Option<Cow<'p, str>>),
+    Legacy,
+}
+
+impl Claim<'_> {
+    pub(super) const fn era(&self) -> Era {
+        match self {
+            Self::Modern(_) => Era::Modern,
+            Self::Legacy => Era::Legacy,
+        }
+    }
+}
 
 /// Whether a message says of itself that it is modern.
 pub(super) fn is_modern(message: &Result<Message, Unreadable>) -> bool {
@@ -17,22 +37,26 @@ pub(super) fn is_modern(message: &Result<Message, Unreadable>) -> bool {
     }
 }
 
-/// In which era a request is made.
-pub(super) fn of(caller: &Caller<'_>, method: &str, params: &Params) -> Result<Era, Refusal> {
+/// How a request is made.
+pub(super) fn of<'p>(
+    caller: &Caller<'_>,
+    method: &str,
+    params: &'p Params,
+) -> Result<Claim<'p>, Refusal> {
     if method == "initialize" {
-        return Ok(Era::Legacy);
+        return Ok(Claim::Legacy);
     }
-    if params.meta(Meta::ProtocolVersion)?.is_some() {
-        return Ok(Era::Modern);
+    if let Some(version) = params.meta(Meta::ProtocolVersion)? {
+        return Ok(Claim::Modern(version.text()));
     }
     let header = caller.headers.and_then(Headers::version);
     let legacy = header.is_none_or(|version| LEGACY.contains(&version));
     if caller.session.is_some()
         || (legacy && caller.headers.is_some() && method != "server/discover")
     {
-        return Ok(Era::Legacy);
+        return Ok(Claim::Legacy);
     }
-    Ok(Era::Modern)
+    Ok(Claim::Modern(None))
 }
 
 /// What every modern request must say of itself (2026-07-28, `_meta`).
@@ -40,6 +64,7 @@ pub(super) fn check_modern(
     caller: &Caller<'_>,
     name: &str,
     method: Option<Method>,
+    version: Option<&str>,
     params: &Params,
 ) -> Result<(), Refusal> {
     let missing = |which: Meta| {
@@ -51,9 +76,6 @@ pub(super) fn check_modern(
             "A request of 2026-07-28 cannot be part of a batch.",
         ));
     }
-    let version = params
-        .meta(Meta::ProtocolVersion)?
-        .and_then(|version| version.text());
     let Some(version) = version else {
         let header = caller.headers.and_then(Headers::version);
         return Err(match header {
@@ -63,14 +85,13 @@ pub(super) fn check_modern(
         });
     };
     if let Some(headers) = caller.headers {
-        headers::check(headers, &version, name, method, params)?;
+        headers::check(headers, version, name, method, params)?;
     }
     if version != MODERN {
-        return Err(Refusal::unsupported_version(&version));
+        return Err(Refusal::unsupported_version(version));
     }
     let capabilities = params.meta(Meta::ClientCapabilities)?;
-    let is_object = |value: &tidegate_json::Value<'_>| value.kind() == tidegate_json::Kind::Object;
-    if !capabilities.is_some_and(|told| is_object(&told)) {
+    if !capabilities.is_some_and(|told| told.kind() == Kind::Object) {
         return Err(missing(Meta::ClientCapabilities));
     }
     Ok(())
@@ -83,16 +104,16 @@ pub(super) fn check_legacy(caller: &Caller<'_>, name: &str) -> Result<(), Refusa
     }
     if caller.session.is_none() {
         return Err(Refusal::invalid_request(
-            "The request belongs to no session: send 'initialize' first and its \
-             Mcp-Session-Id with every request, or speak 2026-07-28.",
+            "No session: send 'initialize' first and its Mcp-Session-Id with every request, or use \
+             protocol version 2026-07-28.",
         ));
     }
     let header = caller.headers.and_then(Headers::version);
     // Clients are known to name another legacy revision than the one that was agreed on.
     match header {
         Some(version) if !LEGACY.contains(&version) => {
-            let what = format!("The revision '{version}' is not spoken here.");
-            Err(Refusal::invalid_request(&what))
+            let what = format!("Unsupported protocol version '{version}'.");
+            Err(Refusal::invalid_request(what))
         }
         _ => Ok(()),
     }

@@ -6,65 +6,61 @@ use tidegate_engine::{Context, OpenError};
 use tidegate_json::write::push_string;
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 
-use super::envelope::Id;
-use super::methods::{Era, LEGACY, MODERN, Method};
+use crate::jsonrpc::{Era, Error, Id, Method, code, error_response, supported_versions};
 use crate::shown::shown;
 
 /// An error that is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
-    code: i64,
-    message: String,
-    data: Option<Bytes>,
+    error: Error,
     /// The status over HTTP.
     status: StatusCode,
+    /// It was not answered in time.
+    timeout: bool,
+}
+
+impl From<Error> for Refusal {
+    /// A message that is not as it must be.
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            status: StatusCode::BAD_REQUEST,
+            timeout: false,
+        }
+    }
 }
 
 impl Refusal {
     fn new(code: i64, status: StatusCode, message: impl Into<String>) -> Self {
         Self {
-            code,
-            message: message.into(),
-            data: None,
+            error: Error::new(code, message),
             status,
+            timeout: false,
         }
     }
 
-    /// The message is no JSON.
-    pub(super) fn parse(message: impl Into<String>) -> Self {
-        Self::new(-32700, StatusCode::BAD_REQUEST, message)
-    }
-
-    /// The message is no JSON-RPC.
-    pub(super) fn invalid_request(message: &str) -> Self {
-        Self::new(-32600, StatusCode::BAD_REQUEST, message)
+    /// The message is not JSON-RPC, or may not be sent here.
+    pub(super) fn invalid_request(message: impl Into<String>) -> Self {
+        Error::invalid_request(message).into()
     }
 
     /// `params` are not what the method takes.
     pub(super) fn invalid_params(message: impl Into<String>) -> Self {
-        Self::new(-32602, StatusCode::BAD_REQUEST, message)
+        Error::invalid_params(message).into()
     }
 
     /// There is no such method; the modern era has a status for it.
     pub(super) fn unknown_method(method: &str, era: Era) -> Self {
-        let status = if era == Era::Modern {
-            StatusCode::NOT_FOUND
-        } else {
-            StatusCode::OK
-        };
-        Self::new(
-            -32601,
-            status,
-            format!("There is no method '{}' here.", shown(method)),
-        )
+        let message = format!("Method not found: '{}'.", shown(method));
+        Self::new(code::METHOD_NOT_FOUND, method_not_found(era), message)
     }
 
     /// A header contradicts the body (2026-07-28).
     pub(super) fn header_mismatch(message: impl Into<String>) -> Self {
-        Self::new(-32020, StatusCode::BAD_REQUEST, message)
+        Error::new(code::HEADER_MISMATCH, message).into()
     }
 
-    /// The revision is not spoken here.
+    /// The revision is not supported.
     pub(super) fn unsupported_version(requested: &str) -> Self {
         let mut data = BytesMut::from(&b"{\"supported\":["[..]);
         for (index, version) in supported_versions().enumerate() {
@@ -76,13 +72,12 @@ impl Refusal {
         data.extend_from_slice(b"],\"requested\":");
         push_string(&mut data, &shown(requested));
         data.extend_from_slice(b"}");
-        let mut refusal = Self::new(
-            -32022,
-            StatusCode::BAD_REQUEST,
+        Error::new(
+            code::UNSUPPORTED_PROTOCOL_VERSION,
             "Unsupported protocol version",
-        );
-        refusal.data = Some(data.freeze());
-        refusal
+        )
+        .with_data(Some(data.freeze()))
+        .into()
     }
 
     /// Nothing new is taken any more. A client that is told so keeps its session, if only to end it.
@@ -93,87 +88,76 @@ impl Refusal {
     /// The session is over: it was ended, or the gateway ends them all since it stops.
     pub(super) fn session_over(cx: &Context<'_>) -> Self {
         if cx.stopping() {
-            Self::stopping()
-        } else {
-            Self::unknown_session()
+            return Self::stopping();
         }
-    }
-
-    /// The session is not known, or is over.
-    fn unknown_session() -> Self {
-        let message = "This session is not known here, or is over; initialize a new one.";
-        Self::new(-32001, StatusCode::NOT_FOUND, message)
+        let message = "Unknown or ended session; send 'initialize' to begin a new one.";
+        Self::new(code::SESSION_NOT_FOUND, StatusCode::NOT_FOUND, message)
     }
 
     /// There is no room, or no time any more.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(-32603, StatusCode::SERVICE_UNAVAILABLE, message)
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(code::INTERNAL_ERROR, status, message)
     }
 
     /// The worker has as many streams as it may.
-    #[allow(
-        clippy::needless_pass_by_value,
-        reason = "it stands where errors are mapped"
-    )]
-    pub(super) fn no_room(error: OpenError) -> Self {
-        Self::unavailable(format!("Too much is under way here: {error}."))
-    }
-
-    /// A subscription that was refused, or broke off.
-    pub(super) fn of_subscription(reset: Option<McpReset>, era: Era) -> Self {
-        reset.map_or_else(Self::internal, |reset| {
-            Self::of_reset(reset, Method::ResourcesSubscribe, era)
-        })
+    pub(super) fn no_room(_: OpenError) -> Self {
+        Self::unavailable("Stream limit reached; retry later.")
     }
 
     /// No answer came in time.
     pub(super) fn timed_out(millis: u64) -> Self {
-        Self::new(
-            -32603,
-            StatusCode::OK,
-            format!("No answer came within {millis} ms."),
-        )
+        let message = format!("No answer came within {millis} ms.");
+        Self {
+            timeout: true,
+            ..Self::new(code::INTERNAL_ERROR, StatusCode::OK, message)
+        }
     }
 
     /// A fault of ours.
     pub(super) fn internal() -> Self {
-        let message = "The request broke off inside the gateway; its log tells more.";
-        Self::new(-32603, StatusCode::OK, message)
+        let message = "Internal error in the gateway; see its log.";
+        Self::new(code::INTERNAL_ERROR, StatusCode::OK, message)
     }
 
-    /// What a refusal behind this binding means to the client.
-    pub(super) fn of_reset(reset: McpReset, method: Method, era: Era) -> Self {
-        let legacy = era == Era::Legacy;
+    /// What a refusal behind this binding means to the client; without one, the stream broke off.
+    pub(super) fn of_exit(reset: Option<McpReset>, method: Method, era: Era) -> Self {
+        let Some(reset) = reset else {
+            return Self::internal();
+        };
+        let timeout = reset.kind == McpResetKind::TimedOut;
         let (code, status) = match reset.kind {
-            McpResetKind::Invalid | McpResetKind::TooLarge => (-32602, StatusCode::OK),
+            McpResetKind::Invalid | McpResetKind::TooLarge => {
+                (code::INVALID_PARAMS, StatusCode::OK)
+            }
             McpResetKind::NotFound => match method {
                 Method::PromptsList | Method::CompletionComplete => {
-                    let status = if legacy {
-                        StatusCode::OK
-                    } else {
-                        StatusCode::NOT_FOUND
-                    };
-                    (-32601, status)
+                    (code::METHOD_NOT_FOUND, method_not_found(era))
                 }
-                Method::ResourcesRead | Method::ResourcesSubscribe if legacy => {
-                    (-32002, StatusCode::OK)
+                Method::ResourcesRead | Method::ResourcesSubscribe if era == Era::Legacy => {
+                    (code::RESOURCE_NOT_FOUND, StatusCode::OK)
                 }
-                _ => (-32602, StatusCode::OK),
+                _ => (code::INVALID_PARAMS, StatusCode::OK),
             },
-            McpResetKind::NotAuthorized => (-32603, StatusCode::FORBIDDEN),
-            McpResetKind::HeaderMismatch => (-32020, StatusCode::BAD_REQUEST),
+            McpResetKind::NotAuthorized => (code::INTERNAL_ERROR, StatusCode::FORBIDDEN),
+            McpResetKind::HeaderMismatch => (code::HEADER_MISMATCH, StatusCode::BAD_REQUEST),
             McpResetKind::TimedOut
             | McpResetKind::Unavailable
             | McpResetKind::SlowConsumer
-            | McpResetKind::Internal => (-32603, StatusCode::OK),
-            McpResetKind::Relayed => (reset.code.unwrap_or(-32603), StatusCode::OK),
+            | McpResetKind::Internal => (code::INTERNAL_ERROR, StatusCode::OK),
+            McpResetKind::Relayed => (reset.code.unwrap_or(code::INTERNAL_ERROR), StatusCode::OK),
         };
+        let error = Error::new(code, reset.message.to_string()).with_data(reset.data);
         Self {
-            code,
-            message: reset.message.to_string(),
-            data: reset.data,
+            error,
             status,
+            timeout,
         }
+    }
+
+    /// Whether there was no answer in time.
+    pub(super) const fn is_timeout(&self) -> bool {
+        self.timeout
     }
 
     /// The status over HTTP.
@@ -181,25 +165,21 @@ impl Refusal {
         self.status
     }
 
+    /// What is wrong.
+    pub(super) const fn error(&self) -> &Error {
+        &self.error
+    }
+
     /// The whole message.
     pub(super) fn message(&self, id: &Id) -> Bytes {
-        let mut out = BytesMut::with_capacity(96 + self.message.len());
-        out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-        out.extend_from_slice(id.text());
-        out.extend_from_slice(b",\"error\":{\"code\":");
-        out.extend_from_slice(self.code.to_string().as_bytes());
-        out.extend_from_slice(b",\"message\":");
-        push_string(&mut out, &self.message);
-        if let Some(data) = &self.data {
-            out.extend_from_slice(b",\"data\":");
-            out.extend_from_slice(data);
-        }
-        out.extend_from_slice(b"}}");
-        out.freeze()
+        error_response(id, &self.error)
     }
 }
 
-/// Every revision that is spoken, newest first.
-pub(super) fn supported_versions() -> impl Iterator<Item = &'static str> {
-    std::iter::once(MODERN).chain(LEGACY)
+/// The status that goes with an unknown method.
+const fn method_not_found(era: Era) -> StatusCode {
+    match era {
+        Era::Modern => StatusCode::NOT_FOUND,
+        Era::Legacy => StatusCode::OK,
+    }
 }

@@ -8,9 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tidegate_streams::mcp::McpHeader;
 
-use super::envelope::{Params, Subject};
 use super::errors::Refusal;
-use super::methods::{Era, Method};
+use crate::jsonrpc::Params;
+use crate::jsonrpc::{Era, Method};
 use crate::shown::shown;
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -21,7 +21,7 @@ const PARAMS_MAX: usize = 64;
 
 /// A field of a request's head.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Field<'h> {
+struct Field<'h> {
     value: Option<&'h HeaderValue>,
     /// It is there more than once.
     again: bool,
@@ -34,7 +34,7 @@ impl<'h> Field<'h> {
     }
 
     /// Its value as text; the first, where there are several.
-    pub(super) fn text(&self) -> Option<&'h str> {
+    fn text(&self) -> Option<&'h str> {
         self.value?.to_str().ok().map(str::trim)
     }
 }
@@ -46,7 +46,7 @@ pub(super) struct Headers<'h> {
     accept: Field<'h>,
     content_type: Field<'h>,
     version: Field<'h>,
-    pub(super) session_id: Field<'h>,
+    session_id: Field<'h>,
     method: Field<'h>,
     name: Field<'h>,
     /// Whether there are `Mcp-Param-*` headers.
@@ -86,6 +86,11 @@ impl<'h> Headers<'h> {
     /// All of them.
     pub(super) const fn all(&self) -> &'h HeaderMap {
         self.all
+    }
+
+    /// The session that the head names.
+    pub(super) fn session_id(&self) -> Option<&'h str> {
+        self.session_id.text()
     }
 
     /// The revision that the head names.
@@ -161,10 +166,9 @@ pub(super) fn check(
 ) -> Result<(), Refusal> {
     mirror(headers.version, "MCP-Protocol-Version", version, in_ascii)?;
     mirror(headers.method, "Mcp-Method", method, in_ascii)?;
-    let subject = match served {
-        Some(Method::ToolsCall | Method::PromptsGet) => Subject::Name,
-        Some(Method::ResourcesRead) => Subject::Uri,
-        _ => return Ok(()),
+    // A subject is repeated where it names what the method is about; the legacy era alone has others.
+    let Some(subject) = served.and_then(Method::subject) else {
+        return Ok(());
     };
     match params.subject(subject)?.and_then(|value| value.text()) {
         Some(value) => mirror(headers.name, "Mcp-Name", &value, decoded),

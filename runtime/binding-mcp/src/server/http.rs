@@ -1,133 +1,98 @@
-//! HTTP exchanges: a POST with a message, a GET for a session's events, a DELETE of a session.
+//! HTTP exchanges: a request as it comes in, and its response as it goes out.
+//!
+//! Owns the http streams and what waits to be written to each. What a request asks for is told as an
+//! [`HttpEvent`]; what depends on an exchange is noted as its [`Owner`], which comes back with the events
+//! that concern it. An exchange is removed once both halves of its stream are over.
 
-use ::http::{HeaderMap, HeaderValue, Method as Verb, StatusCode};
+use ::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use bytes::Bytes;
-use tidegate_engine::{Context, PendingData, StreamId, TimerId};
+use slab::Slab;
+use tidegate_engine::{Context, Duration, PendingData, StreamId, TimerId};
 use tidegate_json::{Gather, Parts};
-use tidegate_streams::Frame;
 use tidegate_streams::http_stream::{HttpBeginEx, HttpRequest, HttpResponse};
+use tidegate_streams::{Data, Frame};
 
-use super::binding::{Key, McpServer};
-use super::envelope::{self, Id, Message, Params, Unreadable};
-use super::era;
-use super::errors::Refusal;
-use super::headers::Headers;
-use super::methods::{Era, Method};
-use super::output::{Head, Sink, event_stream, frames, one_line};
+use super::headers::SESSION_ID;
+use super::key::Key;
+use super::options::Options;
+use super::payload::{EVENT_BEGINS, EVENT_ENDS, event, one_line};
+use super::sink::{Head, Owner};
 
-/// What depends on an exchange, and is told when its client goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Owner {
-    None,
-    Request(usize),
-    Batch(usize),
-    Listen(usize),
-    /// The event stream of a session.
-    Events(usize),
-    /// A session that begins.
-    Initialize(usize),
-    /// A subscription that is not confirmed.
-    Subscribe(usize),
-    /// What the exit can do is asked for.
-    Discover,
+/// What an exchange has to tell.
+#[derive(Debug)]
+pub(super) enum HttpEvent {
+    /// The body begins as a batch does. Either [`Exchanges::read_on`] or
+    /// [`Exchanges::read_no_further`] is to follow.
+    BatchBegins(HttpRequest),
+    /// The body is larger than is taken. [`Exchanges::read_no_further`] is to follow the answer.
+    TooLarge,
+    /// The request is whole.
+    Request(HttpRequest, Parts),
+    /// The client has taken something of the response.
+    Drained(Owner),
+    /// The client has gone. The exchange is removed.
+    Disconnected(Owner),
 }
 
-/// An exchange.
+/// The HTTP exchanges of a worker.
 #[derive(Debug)]
-pub(super) struct HttpExchange {
+pub(super) struct Exchanges {
+    all: Slab<Exchange>,
+    max_message_size: usize,
+    keep_alive: Duration,
+}
+
+#[derive(Debug)]
+struct Exchange {
     stream: StreamId,
+    /// Until the request is whole.
     head: Option<HttpRequest>,
     body: Gather,
-    pub(super) owner: Owner,
-    pub(super) out: PendingData,
+    owner: Owner,
+    out: PendingData,
     /// The response's head has gone out.
     begun: bool,
     /// The response is server-sent events.
     events: bool,
     /// The response is whole; its END is due when nothing of it waits.
-    pub(super) finished: bool,
+    finished: bool,
     /// When the next comment of an event stream is due.
-    pub(super) keep_alive: Option<TimerId>,
+    keep_alive: Option<TimerId>,
     /// No header fields, and room for those of the answer.
-    pub(super) blank: HeaderMap,
+    blank: HeaderMap,
 }
 
-/// Where a message came from.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Caller<'h> {
-    pub(super) sink: Sink,
-    /// The headers that came with it, over HTTP.
-    pub(super) headers: Option<&'h Headers<'h>>,
-    /// The legacy session that it belongs to.
-    pub(super) session: Option<usize>,
-}
-
-impl Caller<'_> {
-    pub(super) const fn without_session(&self) -> Self {
-        Self {
-            session: None,
-            ..*self
+impl Exchange {
+    fn receive(&mut self, cx: &mut Context<'_>, data: Data, limit: usize) -> Option<HttpEvent> {
+        // The rest of a request that has been answered already.
+        self.head.as_ref()?;
+        let length = data.payload.len();
+        let begins_batch = self.body.is_empty() && data.payload.starts_with(b"[");
+        if self.body.len() + length > limit {
+            return Some(HttpEvent::TooLarge);
         }
-    }
-
-    /// Whether it names a session that is not here.
-    pub(super) fn names_unknown_session(&self) -> bool {
-        let named = self.headers.and_then(|headers| headers.session_id.text());
-        named.is_some() && self.session.is_none()
-    }
-
-    /// Whether the client takes server-sent events in answer to it.
-    pub(super) fn takes_events(&self) -> bool {
-        matches!(self.sink, Sink::Http(_))
-            && self
-                .headers
-                .is_some_and(|headers| headers.accepts("text/event-stream"))
-    }
-}
-
-impl HttpExchange {
-    /// Whether the response is server-sent events that are under way.
-    pub(super) const fn is_streaming(&self) -> bool {
-        self.events
+        self.body.push(data.payload);
+        cx.acknowledge(self.stream, length);
+        if begins_batch {
+            return self.head.take().map(HttpEvent::BatchBegins);
+        }
+        None
     }
 
     /// Sends the response's head.
-    pub(super) fn begin(&mut self, cx: &mut Context<'_>, response: HttpResponse) {
+    fn begin(&mut self, cx: &mut Context<'_>, response: HttpResponse) {
         if !self.begun {
             self.begun = true;
             cx.send(self.stream, Frame::begin(HttpBeginEx::Response(response)));
         }
     }
 
-    /// Begins a response of server-sent events.
-    pub(super) fn begin_events(&mut self, cx: &mut Context<'_>) {
-        self.events = true;
-        self.begin(cx, event_stream());
-    }
-
     /// Sends a piece of the response, as far as there is credit.
-    pub(super) fn push(&mut self, cx: &mut Context<'_>, piece: Parts) {
-        for data in frames(piece) {
+    fn push(&mut self, cx: &mut Context<'_>, piece: Parts) {
+        for data in Data::of_message(piece) {
             self.out.send(cx, self.stream, data);
         }
-    }
-
-    /// Sends a piece of a result; within an event it must be one line.
-    pub(super) fn push_part(&mut self, cx: &mut Context<'_>, piece: Parts) {
-        if self.events {
-            self.push(cx, piece.into_iter().map(one_line).collect());
-        } else {
-            self.push(cx, piece);
-        }
-    }
-
-    /// Ends the response behind what waits of it.
-    fn finish(&mut self, cx: &mut Context<'_>) {
-        self.finished = true;
-        if let Some(timer) = self.keep_alive.take() {
-            cx.cancel(timer);
-        }
-        self.flush(cx);
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) {
@@ -136,22 +101,35 @@ impl HttpExchange {
         }
     }
 
-    /// Breaks the response off.
-    fn break_off(&mut self, cx: &mut Context<'_>) {
-        cx.terminate(self.stream, None, None);
+    /// The head of a response of JSON, in the memory of the request's.
+    fn json_headers(&mut self) -> HeaderMap {
+        let mut headers = std::mem::take(&mut self.blank);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers
     }
 }
 
-impl McpServer {
-    pub(super) fn on_http(&mut self, cx: &mut Context<'_>, stream: StreamId, head: HttpRequest) {
-        // A worker that stops answers by itself: the owner may have come to rest already.
-        if !cx.stopping()
-            && let Some(worker) = Self::owner_elsewhere(cx, &head.headers)
-            && cx.hand_over(stream, HttpBeginEx::Request(head.clone()).into(), worker)
-        {
-            return;
+impl Exchanges {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            all: Slab::new(),
+            max_message_size: options.max_message_size,
+            keep_alive: Duration::from_millis(options.keep_alive.max(1)),
         }
-        let key = self.http.insert(HttpExchange {
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    fn get_mut(&mut self, key: usize) -> Option<&mut Exchange> {
+        let exchange = self.all.get_mut(key);
+        debug_assert!(exchange.is_some(), "no exchange {key}");
+        exchange
+    }
+
+    pub(super) fn accept(&mut self, cx: &mut Context<'_>, stream: StreamId, head: HttpRequest) {
+        let key = self.all.insert(Exchange {
             stream,
             head: Some(head),
             body: Gather::new(),
@@ -166,317 +144,256 @@ impl McpServer {
         cx.accept(stream, Key::Http(key).token());
     }
 
-    pub(super) fn http_frame(&mut self, cx: &mut Context<'_>, key: usize, frame: Frame) {
-        let Some(exchange) = self.http.get_mut(key) else {
-            return;
-        };
+    pub(super) fn on_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        frame: Frame,
+    ) -> Option<HttpEvent> {
+        let limit = self.max_message_size;
+        let exchange = self.get_mut(key)?;
         match frame {
-            Frame::Data(data) => {
-                let length = data.payload.len();
-                let begins_batch = exchange.body.is_empty() && data.payload.starts_with(b"[");
-                if exchange.body.len() + length > self.options.max_message_size {
-                    let refusal = Refusal::invalid_request("The message is too large.");
-                    self.refuse(cx, Sink::Http(key), &Id::null(), &refusal);
-                    self.read_no_further(cx, key);
-                } else {
-                    exchange.body.push(data.payload);
-                    cx.acknowledge(exchange.stream, length);
-                    if begins_batch {
-                        self.screen_batch(cx, key);
-                    }
-                }
+            Frame::Data(data) => exchange.receive(cx, data, limit),
+            Frame::End(_) => {
+                let head = exchange.head.take();
+                let request = head.map(|head| HttpEvent::Request(head, exchange.body.take()));
+                self.remove_if_over(cx, key);
+                request
             }
-            Frame::End(_) => self.request_is_whole(cx, key),
             Frame::Window(_) => {
                 exchange.flush(cx);
-                match exchange.owner {
-                    Owner::Request(request) => self.sink_drained(cx, request),
-                    Owner::Listen(listen) => self.flush_listen_updates(cx, listen),
-                    Owner::Events(session) => self.flush_session_updates(cx, session),
-                    _ => {}
-                }
+                let owner = exchange.owner;
+                self.remove_if_over(cx, key);
+                (owner != Owner::None).then_some(HttpEvent::Drained(owner))
             }
-            Frame::Abort(_) | Frame::Reset(_) => self.http_left(cx, key),
-            _ => {}
+            Frame::Abort(_) | Frame::Reset(_) => self.abort(cx, key).map(HttpEvent::Disconnected),
+            _ => None,
         }
-        self.forget_http_if_over(cx, key);
     }
 
-    /// The client has gone, or will not be answered any more.
-    pub(super) fn http_left(&mut self, cx: &mut Context<'_>, key: usize) {
-        let Some(exchange) = self.http.get_mut(key) else {
+    /// A comment keeps an event stream open while nothing happens on it.
+    pub(super) fn on_timer(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(exchange) = self.get_mut(key) else {
             return;
         };
-        exchange.break_off(cx);
+        exchange.keep_alive = None;
+        if exchange.finished {
+            return;
+        }
+        // A client that does not read needs no comment to keep what it does not read.
+        if exchange.out.is_empty() {
+            exchange.push(cx, Parts::from(Bytes::from_static(b": keep-alive\n\n")));
+        }
+        self.keep_open(cx, key);
+    }
+
+    /// Removes an exchange, whatever its state: what depended on it.
+    pub(super) fn abort(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Owner> {
+        let mut exchange = self.all.try_remove(key)?;
+        cx.terminate(exchange.stream, None, None);
         if let Some(timer) = exchange.keep_alive.take() {
             cx.cancel(timer);
         }
-        match std::mem::replace(&mut exchange.owner, Owner::None) {
-            Owner::Request(request) => self.client_left(cx, request),
-            Owner::Listen(listen) => self.listen_left(cx, listen),
-            Owner::Batch(batch) => self.batch_left(batch, Sink::Http(key)),
-            Owner::Events(session) => self.events_left(cx, session, key),
-            Owner::Initialize(session) => self.initialize_left(cx, session, Sink::Http(key)),
-            Owner::Subscribe(subscription) => self.subscribe_left(subscription, Sink::Http(key)),
-            Owner::Discover => self.discover_left(Sink::Http(key)),
-            Owner::None => {}
-        }
-        self.http.try_remove(key);
+        Some(exchange.owner)
     }
 
-    /// Notes who is to be told when the client goes.
-    pub(super) fn own(&mut self, sink: Sink, owner: Owner) {
-        if let Sink::Http(key) = sink
-            && let Some(exchange) = self.http.get_mut(key)
+    fn remove_if_over(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some(exchange) = self.all.get(key)
+            && cx.is_over(exchange.stream)
         {
+            self.abort(cx, key);
+        }
+    }
+
+    /// What the exchange is for.
+    pub(super) fn stream(&self, key: usize) -> Option<StreamId> {
+        self.all.get(key).map(|exchange| exchange.stream)
+    }
+
+    /// Notes what depends on an exchange.
+    pub(super) fn set_owner(&mut self, key: usize, owner: Owner) {
+        if let Some(exchange) = self.get_mut(key) {
             exchange.owner = owner;
         }
     }
 
-    pub(super) fn forget_http_if_over(&mut self, cx: &mut Context<'_>, key: usize) {
-        if let Some(exchange) = self.http.get(key)
-            && cx.is_over(exchange.stream)
-        {
-            self.http_left(cx, key);
+    /// The batch is taken: the rest of the body may come.
+    pub(super) fn read_on(&mut self, key: usize, head: HttpRequest) {
+        if let Some(exchange) = self.get_mut(key) {
+            exchange.head = Some(head);
         }
     }
 
-    fn request_is_whole(&mut self, cx: &mut Context<'_>, key: usize) {
-        let Some(exchange) = self.http.get_mut(key) else {
-            return;
-        };
-        let Some(head) = exchange.head.take() else {
-            return;
-        };
-        let body = exchange.body.take();
-        match head.method {
-            Verb::POST => self.post(cx, key, head.headers, body),
-            Verb::GET => self.get(cx, key, &head.headers),
-            Verb::DELETE => self.delete(cx, key, &head.headers),
-            _ => self.answer_status(cx, Sink::Http(key), StatusCode::METHOD_NOT_ALLOWED),
+    /// The request has been answered before all of it was read. To follow the answer: to an edge, a
+    /// request that is refused before it is one without an answer.
+    pub(super) fn read_no_further(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some(exchange) = self.get_mut(key) {
+            exchange.head = None;
+            exchange.body = Gather::new();
+            cx.reset(exchange.stream, None);
         }
+        self.remove_if_over(cx, key);
     }
 
-    fn post(&mut self, cx: &mut Context<'_>, key: usize, mut headers: HeaderMap, body: Parts) {
-        self.serve_post(cx, key, &headers, body);
-        // The answer's head will have its fields in the memory in which the request's were.
-        if let Some(exchange) = self.http.get_mut(key).filter(|exchange| !exchange.begun) {
+    /// The answer will have its header fields in the memory of the request's, unless it has gone out.
+    pub(super) fn reuse(&mut self, key: usize, mut headers: HeaderMap) {
+        if let Some(exchange) = self.all.get_mut(key).filter(|exchange| !exchange.begun) {
             headers.clear();
             exchange.blank = headers;
         }
     }
 
-    fn serve_post(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap, body: Parts) {
-        let headers = &Headers::of(headers);
-        let Some(caller) = self.admit(cx, key, headers) else {
+    /// Responds with a whole message. Where events have begun, it is the last one.
+    pub(super) fn respond(&mut self, cx: &mut Context<'_>, key: usize, head: Head, message: Parts) {
+        let Some(exchange) = self.get_mut(key) else {
             return;
         };
-        if envelope::is_batch(&body) {
-            if self.check_batch(cx, &caller) {
-                self.serve_batch(cx, &caller, body);
-            }
-            return;
+        if exchange.events {
+            exchange.push(cx, event(message));
+            return self.finish(cx, key);
         }
-        let message = envelope::read(body);
-        // The modern era has no sessions, and what is said of one means nothing there. In the other
-        // one, the session is the first thing that must be right: the client is to begin a new one.
-        if !caller.names_unknown_session() || era::is_modern(&message) {
-            self.serve(cx, &caller, message);
-        } else if let Ok(Message::Request { id, .. }) = message {
-            self.refuse(cx, caller.sink, &id, &Refusal::session_over(cx));
-        } else {
-            self.answer_unknown_session(cx, caller.sink);
+        let mut headers = exchange.json_headers();
+        if let Some(session_id) = head.session_id {
+            headers.insert(SESSION_ID, session_id);
         }
-    }
-
-    /// Who asks, if what is to be read and what the answer may be are of the right types.
-    fn admit<'h>(
-        &mut self,
-        cx: &mut Context<'_>,
-        key: usize,
-        headers: &'h Headers<'h>,
-    ) -> Option<Caller<'h>> {
-        let sink = Sink::Http(key);
-        if !headers.is_json() {
-            self.answer_status(cx, sink, StatusCode::UNSUPPORTED_MEDIA_TYPE);
-            return None;
-        }
-        if !headers.accepts("application/json") && !headers.accepts("text/event-stream") {
-            self.answer_status(cx, sink, StatusCode::NOT_ACCEPTABLE);
-            return None;
-        }
-        let session = headers.session_id.text();
-        let session = session.and_then(|id| self.session_keys.get(id).copied());
-        Some(Caller {
-            sink,
-            headers: Some(headers),
-            session,
-        })
-    }
-
-    /// A body begins as a batch does: where none is taken, nothing more of it is read.
-    fn screen_batch(&mut self, cx: &mut Context<'_>, key: usize) {
-        let head = self.http.get_mut(key).and_then(|it| it.head.take());
-        let Some(head) = head else { return };
-        if head.method == Verb::POST {
-            let headers = &Headers::of(&head.headers);
-            let caller = self.admit(cx, key, headers);
-            if !caller.is_some_and(|caller| self.check_batch(cx, &caller)) {
-                return self.read_no_further(cx, key);
-            }
-        }
-        if let Some(exchange) = self.http.get_mut(key) {
-            exchange.head = Some(head);
-        }
-    }
-
-    /// A request has been answered before all of it was read. Behind the answer: to an edge, a
-    /// request that is refused before it is one without an answer.
-    fn read_no_further(&mut self, cx: &mut Context<'_>, key: usize) {
-        if let Some(exchange) = self.http.get_mut(key) {
-            exchange.head = None;
-            exchange.body = Gather::new();
-            cx.reset(exchange.stream, None);
-        }
-    }
-
-    /// Answers what is no request and names a session that is not here.
-    pub(super) fn answer_unknown_session(&mut self, cx: &mut Context<'_>, sink: Sink) {
-        if cx.stopping() {
-            self.refuse(cx, sink, &Id::null(), &Refusal::stopping());
-        } else {
-            self.answer_status(cx, sink, StatusCode::NOT_FOUND);
-        }
-    }
-
-    /// Serves one message, from wherever it came.
-    pub(super) fn serve(
-        &mut self,
-        cx: &mut Context<'_>,
-        caller: &Caller<'_>,
-        message: Result<Message, Unreadable>,
-    ) {
-        match message {
-            Ok(Message::Request { id, method, params }) => {
-                if let Err(refusal) = self.serve_request(cx, caller, &id, &method, params) {
-                    self.refuse(cx, caller.sink, &id, &refusal);
-                }
-            }
-            Ok(Message::Notification { method, params }) => {
-                self.serve_notification(cx, caller, &method, &params);
-                self.answer_status(cx, caller.sink, StatusCode::ACCEPTED);
-            }
-            Ok(Message::Response) => self.answer_status(cx, caller.sink, StatusCode::ACCEPTED),
-            Err((id, refusal)) => self.refuse(cx, caller.sink, &id, &refusal),
-        }
-    }
-
-    fn serve_request(
-        &mut self,
-        cx: &mut Context<'_>,
-        caller: &Caller<'_>,
-        id: &Id,
-        name: &str,
-        params: Params,
-    ) -> Result<(), Refusal> {
-        if cx.stopping() {
-            return Err(Refusal::stopping());
-        }
-        let era = era::of(caller, name, &params)?;
-        let method = Method::of(name, era);
-        let stateless;
-        let caller = if era == Era::Modern {
-            era::check_modern(caller, name, method, &params)?;
-            // A modern request stands alone, whatever session the same client has.
-            stateless = caller.without_session();
-            &stateless
-        } else {
-            era::check_legacy(caller, name)?;
-            caller
+        let response = HttpResponse {
+            status: head.status,
+            headers,
+            content_length: i64::try_from(message.len()).unwrap_or(-1),
         };
-        let method = method.ok_or_else(|| Refusal::unknown_method(name, era))?;
-        if let Some(session) = caller.session {
-            self.touch_session(cx, session);
+        exchange.begin(cx, response);
+        exchange.push(cx, message);
+        self.finish(cx, key);
+    }
+
+    /// Responds without a body.
+    pub(super) fn respond_status(&mut self, cx: &mut Context<'_>, key: usize, status: StatusCode) {
+        let Some(exchange) = self.get_mut(key) else {
+            return;
+        };
+        let mut headers = HeaderMap::new();
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
         }
-        match method {
-            Method::Initialize => self.initialize(cx, caller, id, &params),
-            Method::Ping => {
-                self.answer_with(cx, caller.sink, id, b"");
-                Ok(())
-            }
-            Method::Discover => self.discover(cx, caller, id),
-            Method::Listen => self.listen(cx, caller, id, &params),
-            Method::ResourcesSubscribe => self.subscribe(cx, caller, id, params),
-            Method::ResourcesUnsubscribe => self.unsubscribe(cx, caller, id, &params),
-            _ => self.begin_request(cx, caller, id, era, method, params),
+        let response = HttpResponse {
+            status,
+            headers,
+            content_length: 0,
+        };
+        exchange.begin(cx, response);
+        self.finish(cx, key);
+    }
+
+    /// Responds without a message: 202, or the end of the events that have begun.
+    pub(super) fn respond_empty(&mut self, cx: &mut Context<'_>, key: usize) {
+        match self.get_mut(key) {
+            Some(exchange) if exchange.events => self.finish(cx, key),
+            Some(_) => self.respond_status(cx, key, StatusCode::ACCEPTED),
+            None => {}
         }
     }
 
-    fn serve_notification(
-        &mut self,
-        cx: &mut Context<'_>,
-        caller: &Caller<'_>,
-        method: &str,
-        params: &Params,
-    ) {
-        if method == "notifications/cancelled"
-            && let Some(id) = envelope::request_id(params)
+    /// Begins a response of server-sent events.
+    pub(super) fn begin_events(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some(exchange) = self.get_mut(key) {
+            exchange.events = true;
+            exchange.begin(cx, event_stream());
+        }
+    }
+
+    /// Keeps an event stream open while nothing happens on it.
+    pub(super) fn keep_open(&mut self, cx: &mut Context<'_>, key: usize) {
+        let after = self.keep_alive;
+        if let Some(exchange) = self.get_mut(key) {
+            let token = Key::Http(key).token();
+            exchange.keep_alive = Some(cx.timer(after, token, 0, "mcp_server.keep_alive"));
+        }
+    }
+
+    /// Sends a message as an event.
+    pub(super) fn push_event(&mut self, cx: &mut Context<'_>, key: usize, message: Bytes) {
+        if let Some(exchange) = self.get_mut(key) {
+            exchange.push(cx, event(Parts::from(message)));
+        }
+    }
+
+    /// Begins a response whose length is not known, or an event where events have begun. `head` stands
+    /// in front of the result.
+    pub(super) fn begin_result(&mut self, cx: &mut Context<'_>, key: usize, head: Bytes) {
+        let Some(exchange) = self.get_mut(key) else {
+            return;
+        };
+        let mut front = Parts::new();
+        if exchange.events {
+            front.push(EVENT_BEGINS);
+        } else {
+            let response = HttpResponse {
+                status: StatusCode::OK,
+                headers: exchange.json_headers(),
+                content_length: -1,
+            };
+            exchange.begin(cx, response);
+        }
+        front.push(head);
+        exchange.push(cx, front);
+    }
+
+    /// Sends a piece of the result; within an event it must be one line.
+    pub(super) fn push_result(&mut self, cx: &mut Context<'_>, key: usize, piece: Parts) {
+        let Some(exchange) = self.get_mut(key) else {
+            return;
+        };
+        if exchange.events {
+            exchange.push(cx, piece.into_iter().map(one_line).collect());
+        } else {
+            exchange.push(cx, piece);
+        }
+    }
+
+    /// The result is whole.
+    pub(super) fn end_result(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some(exchange) = self.get_mut(key)
+            && exchange.events
         {
-            self.cancel(cx, caller, &id);
+            exchange.push(cx, Parts::from(EVENT_ENDS));
         }
-        if let Some(session) = caller.session {
-            self.touch_session(cx, session);
-        }
+        self.finish(cx, key);
     }
 
-    fn delete(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap) {
-        let sink = Sink::Http(key);
-        let headers = Headers::of(headers);
-        let Some(id) = headers.session_id.text() else {
-            return self.answer_status(cx, sink, StatusCode::METHOD_NOT_ALLOWED);
-        };
-        match self.session_keys.get(id).copied() {
-            Some(session) => {
-                self.retire_session(cx, session);
-                self.answer_status(cx, sink, StatusCode::OK);
-            }
-            None => self.answer_unknown_session(cx, sink),
-        }
-    }
-
-    /// Breaks a response off that cannot be brought to its end.
-    pub(super) fn break_http_off(&mut self, cx: &mut Context<'_>, key: usize) {
-        if let Some(exchange) = self.http.get_mut(key) {
-            exchange.break_off(cx);
-        }
-        self.forget_http_if_over(cx, key);
-    }
-
-    /// Ends a response in order; nobody is to be told any more when the client goes.
-    pub(super) fn finish_http(&mut self, cx: &mut Context<'_>, key: usize) {
-        if let Some(exchange) = self.http.get_mut(key) {
+    /// Ends the response behind what waits of it; nobody is to be told any more when the client goes.
+    pub(super) fn finish(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some(exchange) = self.get_mut(key) {
             exchange.owner = Owner::None;
-            exchange.finish(cx);
+            exchange.finished = true;
+            if let Some(timer) = exchange.keep_alive.take() {
+                cx.cancel(timer);
+            }
+            exchange.flush(cx);
         }
-        self.forget_http_if_over(cx, key);
+        self.remove_if_over(cx, key);
+    }
+
+    /// Bytes that wait to be written.
+    pub(super) fn waiting(&self, key: usize) -> usize {
+        let exchange = self.all.get(key);
+        debug_assert!(exchange.is_some(), "no exchange {key}");
+        exchange.map_or(0, |exchange| exchange.out.len())
     }
 }
 
-impl McpServer {
-    /// The answer to `initialize`, with the session's id.
-    pub(super) fn answer_initialized(
-        &mut self,
-        cx: &mut Context<'_>,
-        sink: Sink,
-        session_id: &str,
-        message: Bytes,
-    ) {
-        let over_http = matches!(sink, Sink::Http(_));
-        let session_id = HeaderValue::from_str(session_id).ok().filter(|_| over_http);
-        let head = Head {
-            status: StatusCode::OK,
-            session_id,
-        };
-        self.answer(cx, sink, head, Parts::from(message));
+/// The head of a response of server-sent events.
+fn event_stream() -> HttpResponse {
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let buffering = HeaderName::from_static("x-accel-buffering");
+    headers.insert(buffering, HeaderValue::from_static("no"));
+    HttpResponse {
+        status: StatusCode::OK,
+        headers,
+        content_length: -1,
     }
 }
+
+#[cfg(test)]
+mod tests;

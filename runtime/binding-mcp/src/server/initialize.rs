@@ -1,93 +1,43 @@
-//! `initialize`, which begins a legacy session, and its answer.
+//! `initialize`: what it asks for, and its answer.
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
-use tidegate_engine::{Context, Duration};
 use tidegate_json::write::push_string;
 use tidegate_json::{Kind, Value};
-use tidegate_streams::mcp::{McpCapabilities, McpLifecycle};
+use tidegate_streams::mcp::McpCapabilities;
 
-use super::binding::{Key, McpServer};
 use super::capabilities;
-use super::envelope::{Id, Params};
 use super::errors::Refusal;
-use super::http::{Caller, Owner};
-use super::methods::LEGACY;
-use super::output::Sink;
-use super::result::{response, server_info};
-use super::session::Session;
+use super::result::server_info;
+use crate::jsonrpc::{Id, LEGACY, Params, response};
+use crate::shown::shown;
 
-const LETTERS: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_";
-/// Letters of the secret part of a session's id: 132 bits.
-const SECRET: usize = 22;
-
-impl McpServer {
-    /// `initialize`: answered once the exit has begun its part of the session.
-    pub(super) fn initialize(
-        &mut self,
-        cx: &mut Context<'_>,
-        caller: &Caller<'_>,
-        id: &Id,
-        params: &Params,
-    ) -> Result<(), Refusal> {
-        let line = match caller.sink {
-            Sink::Line(line) => Some(line),
-            Sink::Http(_) | Sink::Nowhere => None,
-            Sink::Batch(_) => {
-                return Err(Refusal::invalid_request(
-                    "'initialize' cannot be part of a batch.",
-                ));
-            }
-        };
-        if line.is_some() && caller.session.is_some() {
-            return Err(Refusal::invalid_request("There is a session here already."));
-        }
-        let version = params
-            .get("protocolVersion")?
-            .and_then(|version| version.string())
-            .ok_or_else(|| Refusal::invalid_params("params.protocolVersion must be a string."))?;
-        if self.sessions.len() >= self.options.max_sessions {
-            let what = format!(
-                "There are {} sessions already, the limit; end one first.",
-                self.options.max_sessions
-            );
-            return Err(Refusal::unavailable(what));
-        }
-        let capabilities = client_capabilities(params)?;
-        let secret = mint(cx);
-        let entry = self.sessions.vacant_entry();
-        let (key, token) = (entry.key(), Key::Session(entry.key()).token());
-        let begin = McpLifecycle {
-            session_id: None,
-            capabilities,
-        };
-        let lifecycle = cx.open(self.exit, begin, token).map_err(Refusal::no_room)?;
-        let within = Duration::from_millis(self.options.timeout);
-        let session_id: ByteString = format!("{:x}.{secret}", cx.worker()).into();
-        let timer = cx.timer(within, token, 0, "mcp_server.initialize");
-        let version = LEGACY.into_iter().find(|known| version == *known);
-        entry.insert(Session::new(
-            session_id.clone(),
-            version.unwrap_or(LEGACY[0]),
-            lifecycle,
-            (caller.sink, id.clone()),
-            timer,
-        ));
-        self.session_keys.insert(session_id, key);
-        if let Some(line) = line.and_then(|line| self.lines.get_mut(line)) {
-            line.session = Some(key);
-        }
-        self.own(caller.sink, Owner::Initialize(key));
-        Ok(())
-    }
+/// What `initialize` asks for.
+#[derive(Debug)]
+pub(super) struct Requested {
+    /// The revision that is agreed on.
+    pub(super) version: &'static str,
+    /// What the client can do.
+    pub(super) capabilities: McpCapabilities,
+    /// The client's name, as far as a log shows it.
+    pub(super) client: ByteString,
 }
 
-/// A secret that nobody guesses.
-fn mint(cx: &mut Context<'_>) -> String {
-    let mut bytes = [0; SECRET];
-    cx.random(&mut bytes);
-    let letter = |byte: &u8| LETTERS.get(usize::from(byte & 63)).copied().unwrap_or(b'0');
-    bytes.iter().map(letter).map(char::from).collect()
+/// Reads the `params` of `initialize`.
+pub(super) fn requested(params: &Params) -> Result<Requested, Refusal> {
+    let version = params
+        .get("protocolVersion")?
+        .and_then(|version| version.string())
+        .ok_or_else(|| Refusal::invalid_params("params.protocolVersion must be a string."))?;
+    let known = LEGACY.into_iter().find(|known| version == *known);
+    Ok(Requested {
+        version: known.unwrap_or(LEGACY[0]),
+        capabilities: client_capabilities(params)?,
+        // In memory of its own: it is kept for as long as the session lasts.
+        client: params
+            .client_name()
+            .map_or_else(ByteString::new, |name| ByteString::from(&*shown(&name))),
+    })
 }
 
 /// What the client says it can do.

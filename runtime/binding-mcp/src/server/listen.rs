@@ -1,168 +1,159 @@
-//! `subscriptions/listen` (2026-07-28): one request that stays open and tells of changes.
+//! `subscriptions/listen` (2026-07-28): requests that stay open and tell of changes.
+//!
+//! Owns the `listen`s that are open: which subscriptions each holds, how many of them are not confirmed,
+//! and the updates that wait for its client. The acknowledgement is told when it is due, once each
+//! resource is confirmed or refused; from then on updates may go out.
 
 use std::collections::BTreeSet;
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
-use tidegate_engine::Context;
+use slab::Slab;
+use tidegate_json::Kind;
 use tidegate_json::write::push_string;
-use tidegate_json::{Kind, Parts};
 
-use super::binding::McpServer;
-use super::envelope::{Id, Params, SUBJECT_MAX};
 use super::errors::Refusal;
-use super::http::Caller;
-use super::line::UnderWay;
-use super::output::{Head, Sink};
-use super::subscription::{Holder, SUBSCRIPTIONS_MAX, Subscriptions, Updates};
+use super::options::Options;
+use super::sink::Sink;
+use super::updates::{SUBSCRIPTIONS_MAX, Subscribed, Updates};
+use crate::jsonrpc::{Id, Params, SUBJECT_MAX, begin_notification};
 
-/// A `listen` under way.
+/// A message for the client of a `listen`.
+pub(super) type Acknowledgement = (Sink, Bytes);
+
+/// A `listen` that is over, and removed.
 #[derive(Debug)]
-pub(super) struct Listen {
+#[must_use]
+pub(super) struct Closed {
+    pub(super) sink: Sink,
+    pub(super) id: Id,
+    /// The subscriptions that it held.
+    pub(super) subscriptions: Vec<usize>,
+}
+
+/// The open `listen`s of a worker.
+#[derive(Debug)]
+pub(super) struct Listens {
+    all: Slab<Listen>,
+    /// How many bytes of URIs one may have.
+    max_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Listen {
     sink: Sink,
     id: Id,
     /// The subscriptions it has asked for and not lost.
-    pub(super) subscriptions: Subscriptions,
-    pub(super) updates: Updates,
-    /// The client has been told what is honoured.
-    acknowledged: bool,
+    subscribed: Subscribed,
+    /// How many of them are not confirmed, and one more until all are asked for.
+    unconfirmed: usize,
+    updates: Updates,
 }
 
-impl McpServer {
-    /// Begins to listen. The acknowledgement follows once each resource is confirmed or refused.
-    pub(super) fn listen(
-        &mut self,
-        cx: &mut Context<'_>,
-        caller: &Caller<'_>,
-        id: &Id,
-        params: &Params,
-    ) -> Result<(), Refusal> {
-        self.check_room(caller, id)?;
-        let uris = self.resources(params)?;
-        let sink = caller.sink;
-        if let Sink::Http(_) = sink
-            && !caller.takes_events()
-        {
-            return Err(Refusal::invalid_request(
-                "subscriptions/listen is answered by an event stream; accept text/event-stream.",
-            ));
+impl Listens {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            all: Slab::new(),
+            max_bytes: options.max_session_bytes,
         }
-        let key = self.listens.insert(Listen {
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Those there are now.
+    pub(super) fn keys(&self) -> Vec<usize> {
+        self.all.iter().map(|(key, _)| key).collect()
+    }
+
+    fn get_mut(&mut self, key: usize) -> Option<&mut Listen> {
+        let listen = self.all.get_mut(key);
+        debug_assert!(listen.is_some(), "no listen {key}");
+        listen
+    }
+
+    /// Begins one. Its subscriptions are to be inserted, and [`Listens::asked`] to follow.
+    pub(super) fn begin(&mut self, sink: Sink, id: Id) -> usize {
+        self.all.insert(Listen {
             sink,
-            id: id.clone(),
-            subscriptions: Subscriptions::default(),
+            id,
+            subscribed: Subscribed::default(),
+            unconfirmed: 1,
             updates: Updates::default(),
-            acknowledged: false,
-        });
-        self.register(caller, id, UnderWay::Listen(key));
-        if let Sink::Http(http) = sink {
-            if let Some(exchange) = self.http.get_mut(http) {
-                exchange.begin_events(cx);
-            }
-            self.keep_events_alive(cx, http);
-        }
-        for uri in uris {
-            let holder = Holder::Listen(key);
-            // In memory of its own: the buffer it came in is larger, and would last as long.
-            let uri = ByteString::from(&*uri);
-            // One that cannot be had is missing in the acknowledgement.
-            let opened = self.open_subscription(cx, holder, None, uri.clone(), None);
-            if let (Ok(subscription), Some(listen)) = (opened, self.listens.get_mut(key)) {
-                listen.subscriptions.insert(uri, subscription);
-            }
-        }
-        self.listen_settled(cx, key);
-        Ok(())
+        })
     }
 
-    /// Acknowledges, once no resource is waited for.
-    pub(super) fn listen_settled(&mut self, cx: &mut Context<'_>, key: usize) {
-        let Some(listen) = self.listens.get_mut(key) else {
-            return;
-        };
-        let stands = |key: usize| self.subscriptions.get(key).is_none_or(|held| held.stands);
-        if listen.acknowledged || !listen.subscriptions.iter().all(|(_, key)| stands(key)) {
-            return;
-        }
-        listen.acknowledged = true;
-        let message = acknowledged(&listen.id, listen.subscriptions.uris());
-        let sink = listen.sink;
-        self.notify(cx, sink, message);
-        self.flush_listen_updates(cx, key);
-    }
-
-    /// Tells of changes, as far as the client reads.
-    pub(super) fn flush_listen_updates(&mut self, cx: &mut Context<'_>, key: usize) {
-        loop {
-            let Some(listen) = self.listens.get(key) else {
-                return;
-            };
-            let sink = listen.sink;
-            if !listen.acknowledged || self.waiting(sink) > 0 {
-                return;
-            }
-            let Some(listen) = self.listens.get_mut(key) else {
-                return;
-            };
-            let Some(change) = listen.updates.take() else {
-                return;
-            };
-            let message = change.message(Some(&listen.id));
-            self.notify(cx, sink, message);
+    /// A subscription has been asked for.
+    pub(super) fn insert(&mut self, key: usize, uri: ByteString, subscription: usize) {
+        if let Some(listen) = self.get_mut(key) {
+            listen.subscribed.insert(uri, subscription);
+            listen.unconfirmed += 1;
         }
     }
 
-    /// Ends it in order, from this side.
-    pub(super) fn end_listen(&mut self, cx: &mut Context<'_>, key: usize) {
-        let Some(listen) = self.close_listen(cx, key) else {
-            return;
-        };
-        if let Sink::Line(_) = listen.sink {
-            // On a shared channel nothing else would show that the subscription is torn down.
-            self.notify(cx, listen.sink, cancelled(&listen.id));
-        }
-        let mut members = BytesMut::from(
-            &b"\"resultType\":\"complete\",\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":"
-                [..],
-        );
-        members.extend_from_slice(listen.id.text());
-        members.extend_from_slice(b"}");
-        let message = super::result::response(&listen.id, &members);
-        self.answer(cx, listen.sink, Head::default(), Parts::from(message));
+    /// Every subscription has been asked for: the acknowledgement, if none is waited for.
+    #[must_use]
+    pub(super) fn asked(&mut self, key: usize) -> Option<Acknowledgement> {
+        self.get_mut(key)?.settle()
     }
 
-    /// Ends it because a resource of it cannot be told of any more.
-    pub(super) fn fail_listen(&mut self, cx: &mut Context<'_>, key: usize, refusal: &Refusal) {
-        if let Some(listen) = self.close_listen(cx, key) {
-            self.refuse(cx, listen.sink, &listen.id, refusal);
-        }
+    /// A subscription is confirmed: the acknowledgement, if it was the last.
+    #[must_use]
+    pub(super) fn confirmed(&mut self, key: usize) -> Option<Acknowledgement> {
+        self.get_mut(key)?.settle()
     }
 
-    /// The client listens no more, as it said.
-    pub(super) fn cancel_listen(&mut self, cx: &mut Context<'_>, key: usize) {
-        if let Some(listen) = self.close_listen(cx, key) {
-            self.left_unanswered(cx, listen.sink);
+    /// A subscription is refused, and will be missing in the acknowledgement: that, if it was the last.
+    #[must_use]
+    pub(super) fn refused(&mut self, key: usize, uri: &str) -> Option<Acknowledgement> {
+        let listen = self.get_mut(key)?;
+        listen.subscribed.remove(uri);
+        listen.settle()
+    }
+
+    /// A subscription that was confirmed is gone.
+    pub(super) fn lost(&mut self, key: usize, uri: &str) {
+        if let Some(listen) = self.get_mut(key) {
+            listen.subscribed.remove(uri);
         }
     }
 
-    /// The client has gone.
-    pub(super) fn listen_left(&mut self, cx: &mut Context<'_>, key: usize) {
-        self.close_listen(cx, key);
-    }
-
-    fn close_listen(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Listen> {
-        let mut listen = self.listens.try_remove(key)?;
-        for subscription in listen.subscriptions.take() {
-            self.close_subscription(cx, subscription);
+    /// Notes that a resource has changed.
+    pub(super) fn note(&mut self, key: usize, subscribed: &ByteString, changed: ByteString) {
+        let bytes = self.max_bytes;
+        if let Some(listen) = self.get_mut(key) {
+            listen.updates.note(subscribed, changed, bytes);
         }
-        self.unregister(listen.sink, None, &listen.id);
-        Some(listen)
     }
-}
 
-impl McpServer {
+    /// Where its updates go, once they may.
+    pub(super) fn sink(&self, key: usize) -> Option<Sink> {
+        let listen = self.all.get(key);
+        debug_assert!(listen.is_some(), "no listen {key}");
+        let listen = listen?;
+        (listen.unconfirmed == 0).then_some(listen.sink)
+    }
+
+    /// The next update.
+    pub(super) fn next_update(&mut self, key: usize) -> Option<Bytes> {
+        let listen = self.get_mut(key)?;
+        let change = listen.updates.take()?;
+        Some(change.message(Some(&listen.id)))
+    }
+
+    /// Removes one, if it is still there.
+    pub(super) fn close(&mut self, key: usize) -> Option<Closed> {
+        let mut listen = self.all.try_remove(key)?;
+        Some(Closed {
+            sink: listen.sink,
+            id: listen.id,
+            subscriptions: listen.subscribed.take().collect(),
+        })
+    }
+
     /// The resources that `params.notifications` asks for, each once, if they may be so many.
-    fn resources(&self, params: &Params) -> Result<BTreeSet<ByteString>, Refusal> {
+    pub(super) fn resources(&self, params: &Params) -> Result<BTreeSet<ByteString>, Refusal> {
         let invalid = |what: &str| Refusal::invalid_params(format!("params.notifications{what}."));
         let filter = params
             .get("notifications")?
@@ -177,7 +168,7 @@ impl McpServer {
         if uris.kind() != Kind::Array {
             return Err(invalid(".resourceSubscriptions must be an array of URIs"));
         }
-        let (limit, mut bytes) = (self.options.max_session_bytes, 0);
+        let (limit, mut bytes) = (self.max_bytes, 0);
         let mut found = BTreeSet::new();
         // Those that are named twice count too: a long list is not read to its end.
         for (before, uri) in uris.elements().enumerate() {
@@ -203,16 +194,23 @@ impl McpServer {
                 )));
             }
         }
-        self.check_subscribed(bytes)?;
         Ok(found)
     }
 }
 
+impl Listen {
+    /// One less is waited for: the acknowledgement, if none is.
+    fn settle(&mut self) -> Option<Acknowledgement> {
+        debug_assert!(self.unconfirmed > 0, "nothing is waited for");
+        self.unconfirmed = self.unconfirmed.saturating_sub(1);
+        let due = self.unconfirmed == 0;
+        due.then(|| (self.sink, acknowledged(&self.id, self.subscribed.uris())))
+    }
+}
+
 fn acknowledged<'a>(id: &Id, uris: impl ExactSizeIterator<Item = &'a ByteString>) -> Bytes {
-    let mut out = BytesMut::from(
-        &b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/subscriptions/acknowledged\",\"params\":\
-           {\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":"[..],
-    );
+    let mut out = begin_notification("notifications/subscriptions/acknowledged");
+    out.extend_from_slice(b"{\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":");
     out.extend_from_slice(id.text());
     out.extend_from_slice(b"},\"notifications\":{");
     if uris.len() > 0 {
@@ -229,12 +227,66 @@ fn acknowledged<'a>(id: &Id, uris: impl ExactSizeIterator<Item = &'a ByteString>
     out.freeze()
 }
 
-fn cancelled(id: &Id) -> Bytes {
-    let mut out = BytesMut::from(
-        &b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":"
-            [..],
-    );
+/// What tells that a `listen` ends, where nothing else shows it.
+pub(super) fn cancelled(id: &Id) -> Bytes {
+    let mut out = begin_notification("notifications/cancelled");
+    out.extend_from_slice(b"{\"requestId\":");
     out.extend_from_slice(id.text());
-    out.extend_from_slice(b",\"reason\":\"The subscription ends here.\"}}");
+    out.extend_from_slice(b",\"reason\":\"The subscription has ended.\"}}");
     out.freeze()
+}
+
+/// The members of the answer to a `listen` that ends in order.
+pub(super) fn ended(id: &Id) -> BytesMut {
+    let mut members = BytesMut::with_capacity(128);
+    members.extend_from_slice(
+        b"\"resultType\":\"complete\",\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":",
+    );
+    members.extend_from_slice(id.text());
+    members.extend_from_slice(b"}");
+    members
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listens() -> Listens {
+        Listens::new(&Options::default())
+    }
+
+    fn text(told: Option<Acknowledgement>) -> String {
+        let (_, message) = told.expect("the acknowledgement is due");
+        String::from_utf8(message.to_vec()).expect("text")
+    }
+
+    #[test]
+    fn it_is_acknowledged_once_each_resource_is_confirmed_or_refused() {
+        let mut listens = listens();
+        let key = listens.begin(Sink::Http(0), Id::number(1));
+        for (subscription, uri) in ["a", "b"].into_iter().enumerate() {
+            listens.insert(key, uri.into(), subscription);
+        }
+        assert!(listens.asked(key).is_none());
+        listens.note(key, &"a".into(), "a".into());
+        assert_eq!(listens.sink(key), None, "no update before it");
+        assert!(listens.refused(key, "a").is_none());
+        let told = text(listens.confirmed(key));
+        assert!(told.contains("\"resourceSubscriptions\":[\"b\"]"), "{told}");
+        assert_eq!(listens.sink(key), Some(Sink::Http(0)));
+        assert!(listens.next_update(key).is_some());
+        assert!(listens.next_update(key).is_none());
+        let closed = listens.close(key).expect("it is there");
+        assert_eq!(closed.subscriptions, [1]);
+        assert!(listens.close(key).is_none());
+        assert_eq!(listens.len(), 0);
+    }
+
+    #[test]
+    fn one_that_asks_for_nothing_is_acknowledged_at_once() {
+        let mut listens = listens();
+        let key = listens.begin(Sink::Line(0), Id::number(1));
+        let told = text(listens.asked(key));
+        assert!(told.ends_with("\"notifications\":{}}}"), "{told}");
+    }
 }

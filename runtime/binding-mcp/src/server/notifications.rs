@@ -1,18 +1,12 @@
 //! What a client is told while its request is under way: progress and log messages.
 
-use bytes::{Bytes, BytesMut};
-use tidegate_engine::Context;
+use bytes::Bytes;
 use tidegate_json::write::push_string;
 use tidegate_json::{Document, Kind, Limits, Parts};
 use tidegate_streams::mcp::{McpFlushEx, McpLog, McpProgress};
 
-use super::binding::McpServer;
-use super::envelope::{ID_MAX, Meta, Params};
 use super::errors::Refusal;
-use super::http::Caller;
-use super::methods::Era;
-use super::output::{Sink, event};
-use super::request::AHEAD;
+use crate::jsonrpc::{Era, ID_MAX, Meta, Params, begin_notification};
 
 /// The severities of log messages, least first (RFC 5424).
 const LEVELS: [&str; 8] = [
@@ -28,7 +22,7 @@ const LEVELS: [&str; 8] = [
 
 /// What a client wants to be told of, and can take.
 #[derive(Debug)]
-pub(super) struct Wishes {
+pub(super) struct Notifications {
     /// The token with which it wants to be told of progress, as it stands.
     progress: Option<Bytes>,
     /// The least severity of the log messages that it wants, as a place in [`LEVELS`].
@@ -36,8 +30,8 @@ pub(super) struct Wishes {
     takes_events: bool,
 }
 
-impl Wishes {
-    pub(super) fn of(caller: &Caller<'_>, era: Era, params: &Params) -> Result<Self, Refusal> {
+impl Notifications {
+    pub(super) fn of(takes_events: bool, era: Era, params: &Params) -> Result<Self, Refusal> {
         let token = params
             .meta(Meta::ProgressToken)?
             .filter(|token| matches!(token.kind(), Kind::String | Kind::Number));
@@ -66,42 +60,27 @@ impl Wishes {
         Ok(Self {
             progress: token.map(|token| Bytes::copy_from_slice(&token.parts().contiguous())),
             level,
-            takes_events: caller.takes_events(),
+            takes_events,
         })
+    }
+
+    /// Whether it takes server-sent events.
+    pub(super) const fn takes_events(&self) -> bool {
+        self.takes_events
+    }
+
+    /// The notification of what the exit tells, if the client wants it.
+    pub(super) fn notification(&self, flush: &McpFlushEx) -> Option<Bytes> {
+        match (flush, &self.progress, self.level) {
+            (McpFlushEx::Progress(told), Some(token), _) => Some(progress(token, told)),
+            (McpFlushEx::Log(told), _, Some(least)) if severity(told) >= least => Some(log(told)),
+            _ => None,
+        }
     }
 }
 
 fn place(level: &str) -> Option<usize> {
     LEVELS.iter().position(|known| *known == level)
-}
-
-impl McpServer {
-    /// Progress and log messages, for a client that asked for them and can take them. What a client
-    /// does not read is not piled up: it misses some of them.
-    pub(super) fn request_flush(&mut self, cx: &mut Context<'_>, key: usize, flush: &McpFlushEx) {
-        let Some(request) = self.requests.get(key) else {
-            return;
-        };
-        let (sink, wishes) = (request.sink, &request.wishes);
-        let notification = match (flush, &wishes.progress, wishes.level) {
-            (McpFlushEx::Progress(told), Some(token), _) => progress(token, told),
-            (McpFlushEx::Log(told), _, Some(least)) if severity(told) >= least => log(told),
-            _ => return,
-        };
-        if self.waiting(sink) > AHEAD {
-            return;
-        }
-        match sink {
-            Sink::Line(_) => self.notify(cx, sink, notification),
-            Sink::Http(http) if wishes.takes_events && !request.is_streaming() => {
-                if let Some(exchange) = self.http.get_mut(http) {
-                    exchange.begin_events(cx);
-                    exchange.push(cx, event(Parts::from(notification)));
-                }
-            }
-            _ => {}
-        }
-    }
 }
 
 /// How severe a log message is; one that does not say is not held back.
@@ -113,18 +92,15 @@ fn severity(log: &McpLog) -> usize {
 }
 
 fn log(log: &McpLog) -> Bytes {
-    let mut out = BytesMut::from(
-        &b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":"[..],
-    );
+    let mut out = begin_notification("notifications/message");
     out.extend_from_slice(&log.params);
     out.extend_from_slice(b"}");
     out.freeze()
 }
 
 fn progress(token: &Bytes, progress: &McpProgress) -> Bytes {
-    let mut out = BytesMut::from(
-        &b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progressToken\":"[..],
-    );
+    let mut out = begin_notification("notifications/progress");
+    out.extend_from_slice(b"{\"progressToken\":");
     out.extend_from_slice(token);
     out.extend_from_slice(b",\"progress\":");
     out.extend_from_slice(progress.progress.as_bytes());

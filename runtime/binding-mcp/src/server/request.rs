@@ -1,58 +1,118 @@
-//! One request that is carried out behind this binding.
+//! Requests that are carried out behind this binding, a stream towards the exit for each.
+//!
+//! Owns the streams of the requests, their deadlines, and the results that are held until they are
+//! whole. What comes of a request is told as a [`RequestEvent`]; one that is over is removed, and told
+//! with [`Closed`], which says to whom it belonged.
 
-use ::http::StatusCode;
 use bytes::{Bytes, BytesMut};
-use tidegate_engine::{Context, Duration, PendingData, StreamId, TimerId};
-use tidegate_json::{Gather, Parts};
-use tidegate_streams::Pooled;
-use tidegate_streams::http_stream::HttpResponse;
-use tidegate_streams::mcp::{McpEnd, McpParams};
-use tidegate_streams::{BeginEx, DataEx, EndEx, FlushEx, Frame, ResetEx};
+use slab::Slab;
+use tidegate_engine::{BindingId, Context, Duration, Meter, PendingData, StreamId, TimerId};
+use tidegate_json::{Document, Gather, Parts};
+use tidegate_streams::mcp::{McpBeginEx, McpEnd, McpFlushEx, McpOutcome, McpParams};
+use tidegate_streams::{BeginEx, Data, DataEx, EndEx, FlushEx, Frame, Pooled, ResetEx};
 
-use super::binding::{Key, McpServer};
-use super::envelope::{Id, Params};
+use super::calls::{Call, Calls};
+use super::challenge;
+use super::deadline::{self, SLACK};
 use super::errors::Refusal;
-use super::headers::Mirrored;
-use super::http::{Caller, Owner};
-use super::line::UnderWay;
-use super::methods::{Era, Method};
-use super::notifications::Wishes;
-use super::output::{Head, Sink, frames, json_headers};
-use super::result::{Passing, prefix};
+use super::events::CallOutcome;
+use super::key::Key;
+use super::notifications::Notifications;
+use super::options::Options;
+use super::result::Passing;
+use super::sink::{Sink, UNSENT_MAX};
+use crate::jsonrpc::{Era, Id, Method, begin_response};
 
 /// A result up to this size is held until it is whole, so that its length can be told ahead.
-const HELD: usize = 64 * 1024;
-/// Envelopes are written into buffers of this size,
-const TEXTS: usize = 8 * 1024;
-/// as long as there is this much room.
-const TEXT: usize = 2 * SMALL;
+const HELD_HTTP_MAX: usize = 64 * 1024;
+/// Capacity of the buffer that envelopes are written into,
+const ENVELOPE_BUFFER: usize = 8 * 1024;
+/// which is replaced where less than this is left.
+const ENVELOPE_ROOM: usize = 2 * COPIED_MAX;
 /// A result up to this size is written into its envelope, which costs less than to hand on and to
 /// write its parts; a larger one keeps its own buffers.
-const SMALL: usize = 1024;
+const COPIED_MAX: usize = 1024;
 /// A result on a shared channel, or all results of a batch, are held until they are whole, up to this size;
-const HELD_MAX: usize = 16 * 1024 * 1024;
+const HELD_RESULT_MAX: usize = 16 * 1024 * 1024;
 /// and those of a worker together up to this one.
-const HELD_ALL: usize = 64 * 1024 * 1024;
-/// How much may wait for a client before a result's sender is held back.
-pub(super) const AHEAD: usize = 256 * 1024;
-/// How many requests a session, or a line, may have under way.
-pub(super) const REQUESTS_MAX: usize = 256;
-/// How long the answer's own deadline is given beyond the one that the exit was told.
-pub(super) const SLACK: Duration = Duration::from_millis(500);
+const HELD_WORKER_MAX: usize = 64 * 1024 * 1024;
 
-/// How the answer is written.
-#[derive(Debug, PartialEq, Eq)]
-enum Mode {
-    /// It is held until it is whole.
-    Holding,
-    /// It is on its way, in a response of JSON.
-    Streaming,
+/// A request as it is asked for.
+#[derive(Debug)]
+pub(super) struct NewRequest {
+    pub(super) sink: Sink,
+    pub(super) id: Id,
+    pub(super) era: Era,
+    pub(super) method: Method,
+    pub(super) session: Option<usize>,
+    pub(super) begin: McpBeginEx,
+    pub(super) params: Parts,
+    /// `params` as they were read.
+    pub(super) read: Option<Document>,
+    pub(super) notifications: Notifications,
+    pub(super) call: Call,
 }
 
-/// A request under way.
+/// What comes of a request.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) enum RequestEvent {
+    /// The whole message that answers it.
+    Answered(Closed, Parts),
+    /// It is over without a result.
+    Failed(Closed, Refusal),
+    /// Something of a result that is written as it comes.
+    Part(ResultPart),
+    /// The rest of such a result.
+    LastPart(Closed, Parts),
+    /// A part of a result that is held, whatever its size. [`Requests::hold`] is to follow.
+    Held {
+        sink: Sink,
+        /// Bytes of the part.
+        length: usize,
+    },
+    /// A notification for a client that wants it.
+    Notification(Sink, Bytes),
+}
+
+/// Something of a result on its way to a client over HTTP. [`Requests::passed`] is to follow.
+#[derive(Debug)]
+pub(super) struct ResultPart {
+    /// The client's exchange.
+    pub(super) http: usize,
+    /// With the first part, what stands in front of it.
+    pub(super) head: Option<Bytes>,
+    pub(super) parts: Parts,
+    /// Bytes that were received for it.
+    pub(super) length: usize,
+}
+
+/// A request that is over, and removed.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Closed {
     pub(super) sink: Sink,
+    pub(super) id: Id,
+    pub(super) session: Option<usize>,
+    /// A part of the result has gone out already.
+    pub(super) streaming: bool,
+}
+
+/// The requests of a worker.
+#[derive(Debug)]
+pub(super) struct Requests {
+    exit: BindingId,
+    timeout: Duration,
+    all: Slab<Request>,
+    /// Bytes of the results that are held until they are whole.
+    held: usize,
+    /// Where envelopes are written.
+    envelopes: BytesMut,
+    calls: Calls,
+}
+
+#[derive(Debug)]
+struct Request {
+    sink: Sink,
     id: Id,
     era: Era,
     method: Method,
@@ -60,440 +120,361 @@ pub(super) struct Request {
     stream: StreamId,
     params: PendingData,
     passing: Passing,
-    held: Gather,
+    result: Gather,
     /// Bytes of it that count as held by the worker.
     counted: usize,
-    mode: Mode,
+    /// A part of the result has gone out.
+    streaming: bool,
     /// Received and not acknowledged, since the client is slow.
     unacknowledged: usize,
     /// What the client wants to be told of while it waits.
-    pub(super) wishes: Wishes,
+    notifications: Notifications,
     timer: Option<TimerId>,
+    call: Call,
 }
 
-impl Request {
-    /// Whether the result is on its way already, and nothing can be said before it any more.
-    pub(super) fn is_streaming(&self) -> bool {
-        self.mode == Mode::Streaming
+impl Requests {
+    pub(super) fn new(exit: BindingId, options: &Options) -> Self {
+        Self {
+            exit,
+            timeout: Duration::from_millis(options.timeout),
+            all: Slab::new(),
+            held: 0,
+            envelopes: BytesMut::new(),
+            calls: Calls::default(),
+        }
     }
-}
 
-impl McpServer {
-    /// Carries a request out.
-    pub(super) fn begin_request(
-        &mut self,
-        cx: &mut Context<'_>,
-        caller: &Caller<'_>,
-        id: &Id,
-        era: Era,
-        method: Method,
-        params: Params,
-    ) -> Result<(), Refusal> {
-        self.check_room(caller, id)?;
-        let subject = match method.subject() {
-            Some(subject) => Some(params.subject_text(subject)?),
-            None => None,
-        };
-        let mirrored = match (method, caller.headers) {
-            (Method::ToolsCall, Some(headers)) => Mirrored::of(headers, era)?,
-            _ => Mirrored::default(),
-        };
-        let wishes = Wishes::of(caller, era, &params)?;
-        let session_id = caller.session.and_then(|session| self.identity_of(session));
-        let (parts, mut read) = params.into_payload();
-        let length = i64::try_from(parts.len()).unwrap_or(-1);
-        let timeout = self.options.timeout;
-        let begin = method
-            .begin(session_id, subject, length, mirrored, timeout)
-            .ok_or_else(Refusal::internal)?;
-        let entry = self.requests.vacant_entry();
-        let token = Key::Request(entry.key()).token();
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn report(&self, meter: &mut dyn Meter) {
+        meter.gauge("mcp.server.requests", self.all.len());
+        meter.gauge("mcp.server.results.held.bytes", self.held);
+        self.calls.report(meter);
+    }
+
+    fn get_mut(&mut self, key: usize) -> Option<&mut Request> {
+        let request = self.all.get_mut(key);
+        debug_assert!(request.is_some(), "no request {key}");
+        request
+    }
+
+    /// Opens the stream of a request.
+    pub(super) fn open(&mut self, cx: &mut Context<'_>, new: NewRequest) -> Result<usize, Refusal> {
+        let entry = self.all.vacant_entry();
+        let (key, token) = (entry.key(), Key::Request(entry.key()).token());
+        let call = deadline::within(cx, self.timeout);
         let stream = cx
-            .open(self.exit, BeginEx::Mcp(begin), token)
+            .open_for(call, self.exit, BeginEx::Mcp(new.begin), token)
             .map_err(Refusal::no_room)?;
-        let within = Duration::from_millis(timeout) + SLACK;
         let mut request = Request {
-            sink: caller.sink,
-            id: id.clone(),
-            era,
-            method,
-            session: caller.session,
+            sink: new.sink,
+            id: new.id,
+            era: new.era,
+            method: new.method,
+            session: new.session,
             stream,
             params: PendingData::new(),
             passing: Passing::default(),
-            held: Gather::new(),
+            result: Gather::new(),
             counted: 0,
-            mode: Mode::Holding,
+            streaming: false,
             unacknowledged: 0,
-            wishes,
-            timer: Some(cx.timer(within, token, 0, "mcp_server.request")),
+            notifications: new.notifications,
+            call: new.call,
+            timer: Some(cx.timer(self.timeout + SLACK, token, 0, "mcp_server.request")),
         };
-        for mut data in frames(parts) {
+        let mut read = new.read;
+        for mut data in Data::of_message(new.params) {
             let read = read.take().map(|read| DataEx::from(McpParams::new(read)));
             data.extension = read.map(Pooled::new);
             request.params.send(cx, stream, data);
         }
-        let key = entry.key();
         entry.insert(request);
-        self.register(caller, id, UnderWay::Request(key));
-        Ok(())
+        Ok(key)
     }
 
     /// Whether a request belongs to a session.
-    pub(super) fn is_of_session(&self, request: usize, session: usize) -> bool {
-        let request = self.requests.get(request);
+    pub(super) fn is_of_session(&self, key: usize, session: usize) -> bool {
+        let request = self.all.get(key);
         request.is_some_and(|request| request.session == Some(session))
     }
 
-    /// Whether one more request may be under way, and its id is free.
-    pub(super) fn check_room(&self, caller: &Caller<'_>, id: &Id) -> Result<(), Refusal> {
-        let under_way = match (caller.sink, caller.session) {
-            (Sink::Line(key), _) => self.lines.get(key).map(|line| &line.under_way),
-            (_, Some(key)) => self.sessions.get(key).map(|session| &session.under_way),
-            _ => None,
-        };
-        let Some(under_way) = under_way else {
-            return Ok(());
-        };
-        if under_way.contains_key(id) {
-            return Err(Refusal::invalid_request(
-                "A request with this id is under way.",
-            ));
-        }
-        if under_way.len() >= REQUESTS_MAX {
-            let what = format!("{REQUESTS_MAX} requests are under way; wait for an answer first.");
-            return Err(Refusal::unavailable(what));
-        }
-        Ok(())
-    }
-
-    /// Remembers what a client can cancel by its id.
-    pub(super) fn register(&mut self, caller: &Caller<'_>, id: &Id, under_way: UnderWay) {
-        let owner = match under_way {
-            UnderWay::Request(key) => Owner::Request(key),
-            UnderWay::Listen(key) => Owner::Listen(key),
-        };
-        self.own(caller.sink, owner);
-        if let Sink::Line(key) = caller.sink {
-            if let Some(line) = self.lines.get_mut(key) {
-                line.under_way.insert(id.clone(), under_way);
-            }
-        } else if let Some(session) = caller.session.and_then(|key| self.sessions.get_mut(key)) {
-            session.under_way.insert(id.clone(), under_way);
-        }
-    }
-
-    /// Forgets it again.
-    pub(super) fn unregister(&mut self, sink: Sink, session: Option<usize>, id: &Id) {
-        match sink {
-            Sink::Line(key) => {
-                if let Some(line) = self.lines.get_mut(key) {
-                    line.under_way.remove(id);
-                }
-            }
-            _ => self.own(sink, Owner::None),
-        }
-        if let Some(session) = session.and_then(|key| self.sessions.get_mut(key)) {
-            session.under_way.remove(id);
-        }
-    }
-
-    /// The client wants no answer any more.
-    pub(super) fn cancel(&mut self, cx: &mut Context<'_>, caller: &Caller<'_>, id: &Id) {
-        let of_line = match caller.sink {
-            Sink::Line(key) => self.lines.get(key).and_then(|line| line.under_way.get(id)),
-            _ => None,
-        };
-        let of_session = || {
-            let session = self.sessions.get(caller.session?)?;
-            session.under_way.get(id)
-        };
-        match of_line.or_else(of_session).copied() {
-            Some(UnderWay::Request(key)) => self.cancel_request(cx, key),
-            Some(UnderWay::Listen(key)) => self.cancel_listen(cx, key),
-            None => self.cancel_subscribe(cx, caller.session, id),
-        }
-    }
-
-    pub(super) fn request_frame(&mut self, cx: &mut Context<'_>, key: usize, frame: Frame) {
-        let Some(request) = self.requests.get_mut(key) else {
-            return;
-        };
+    pub(super) fn on_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        frame: Frame,
+    ) -> Option<RequestEvent> {
         match frame {
-            Frame::Data(data) => self.result_part(cx, key, data.payload),
+            Frame::Data(data) => self.receive(cx, key, data.payload),
             Frame::End(end) => {
                 let end = match end.map(Pooled::into_inner) {
                     Some(EndEx::Mcp(end)) => end,
                     Some(EndEx::Mqtt(_)) | None => McpEnd::default(),
                 };
-                self.result_is_whole(cx, key, &end);
+                self.finish(cx, key, &end)
             }
             Frame::Window(_) => {
+                let request = self.get_mut(key)?;
                 request.params.flush(cx, request.stream);
+                None
             }
-            Frame::Flush(flush) => {
-                if let FlushEx::Mcp(flush) = *flush {
-                    self.request_flush(cx, key, &flush);
-                }
+            Frame::Flush(flush) => match *flush {
+                FlushEx::Mcp(flush) => self.get_mut(key)?.notification(&flush),
+                _ => None,
+            },
+            Frame::Challenge(challenge) => {
+                challenge::refuse(cx, self.get_mut(key)?.stream, &challenge);
+                None
             }
-            Frame::Reset(Some(reset)) => {
-                let refusal = match *reset {
-                    ResetEx::Mcp(reset) => Refusal::of_reset(reset, request.method, request.era),
+            Frame::Reset(reset) => {
+                let request = self.get_mut(key)?;
+                let refusal = match reset.map(|reset| *reset) {
+                    Some(ResetEx::Mcp(reset)) => {
+                        Refusal::of_exit(Some(reset), request.method, request.era)
+                    }
                     _ => Refusal::internal(),
                 };
-                self.fail_with(cx, key, &refusal);
+                self.fail(cx, key, refusal)
             }
-            Frame::Reset(None) | Frame::Abort(_) => self.fail_request(cx, key),
-            _ => {}
+            Frame::Abort(_) => self.fail(cx, key, Refusal::internal()),
+            Frame::Begin(_) => None,
         }
+    }
+
+    /// No answer came in time.
+    pub(super) fn on_timer(&mut self, cx: &mut Context<'_>, key: usize) -> Option<RequestEvent> {
+        let request = self.get_mut(key)?;
+        request.timer = None;
+        cx.work_for(request.stream);
+        let refusal = Refusal::timed_out(self.timeout.as_millis());
+        self.fail(cx, key, refusal)
+    }
+
+    /// Gives a request up, if it is still under way.
+    pub(super) fn fail(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        refusal: Refusal,
+    ) -> Option<RequestEvent> {
+        let code = refusal.error().code();
+        let outcome = if refusal.is_timeout() {
+            CallOutcome::TimedOut
+        } else {
+            CallOutcome::Error
+        };
+        let request = self.remove(cx, key)?;
+        cx.terminate(request.stream, None, None);
+        let closed = self.close(cx, request, outcome, Some(code));
+        Some(RequestEvent::Failed(closed, refusal))
+    }
+
+    /// The same without a reason: nobody is to be told.
+    pub(super) fn cancel(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Closed> {
+        debug_assert!(self.all.contains(key), "no request {key}");
+        let request = self.remove(cx, key)?;
+        cx.terminate(request.stream, None, None);
+        Some(self.close(cx, request, CallOutcome::Cancelled, None))
+    }
+
+    /// The client has gone. A modern request is cancelled by that; a legacy one is not.
+    pub(super) fn client_disconnected(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+    ) -> Option<Closed> {
+        let request = self.get_mut(key)?;
+        let ends = request.era == Era::Modern || request.streaming;
+        request.sink = Sink::Nowhere;
+        if ends {
+            return self.cancel(cx, key);
+        }
+        let unacknowledged = std::mem::take(&mut request.unacknowledged);
+        cx.acknowledge(request.stream, unacknowledged);
+        None
     }
 
     /// A part of the result: held, or passed on as it is.
-    fn result_part(&mut self, cx: &mut Context<'_>, key: usize, part: Bytes) {
-        let Some(request) = self.requests.get_mut(key) else {
-            return;
-        };
-        let (sink, stream, length) = (request.sink, request.stream, part.len());
+    fn receive(&mut self, cx: &mut Context<'_>, key: usize, part: Bytes) -> Option<RequestEvent> {
+        let request = self.get_mut(key)?;
+        let (sink, length) = (request.sink, part.len());
         if sink == Sink::Nowhere {
-            return cx.acknowledge(stream, length);
+            cx.acknowledge(request.stream, length);
+            return None;
         }
         if let Some(ready) = request.passing.push(part) {
-            request.held.push(ready);
+            request.result.push(ready);
         }
-        if request.mode == Mode::Holding {
-            let (held, alone) = (request.held.len(), matches!(sink, Sink::Http(_)));
-            if !alone {
-                return self.hold_part(cx, key, length);
+        let Sink::Http(http) = sink else {
+            request.counted += length;
+            self.held += length;
+            return Some(RequestEvent::Held { sink, length });
+        };
+        let mut head = None;
+        if !request.streaming {
+            if request.result.len() <= HELD_HTTP_MAX {
+                cx.acknowledge(request.stream, length);
+                return None;
             }
-            if held <= HELD {
-                cx.acknowledge(stream, length);
-                return;
-            }
-            self.start_streaming(cx, key);
+            // Too large to be held: its head goes out, and what follows as it comes.
+            request.streaming = true;
+            let mut text = BytesMut::new();
+            begin_response(&mut text, &request.id);
+            head = Some(text.freeze());
         }
-        self.pass_held(cx, key);
-        let waiting = self.waiting(sink);
-        if let Some(request) = self.requests.get_mut(key) {
-            if waiting < AHEAD {
-                cx.acknowledge(stream, length);
-            } else {
-                request.unacknowledged += length;
-            }
-        }
+        Some(RequestEvent::Part(ResultPart {
+            http,
+            head,
+            parts: request.result.take(),
+            length,
+        }))
     }
 
-    /// A part of a result that goes out when it is whole, whatever its size.
-    fn hold_part(&mut self, cx: &mut Context<'_>, key: usize, length: usize) {
-        let Some(request) = self.requests.get_mut(key) else {
-            return;
-        };
-        let (sink, stream) = (request.sink, request.stream);
-        request.counted += length;
-        self.held += length;
-        let held = match sink {
-            Sink::Batch(batch) => self.batch_received(batch, length),
-            _ => request.counted,
-        };
-        let refusal = if held > HELD_MAX {
-            Refusal::invalid_params(format!("The result is larger than {HELD_MAX} bytes."))
-        } else if self.held > HELD_ALL {
+    /// A part that is held has been counted: `of_batch` is what its batch has received, where it is of
+    /// one, and `elsewhere` what the worker holds beside these results.
+    pub(super) fn hold(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        length: usize,
+        of_batch: Option<usize>,
+        elsewhere: usize,
+    ) -> Option<RequestEvent> {
+        let all = self.held + elsewhere;
+        let request = self.get_mut(key)?;
+        let refusal = if of_batch.unwrap_or(request.counted) > HELD_RESULT_MAX {
+            Refusal::invalid_params(format!(
+                "The result is larger than {HELD_RESULT_MAX} bytes."
+            ))
+        } else if all > HELD_WORKER_MAX {
             Refusal::unavailable("Too many large results are under way; retry later.")
         } else {
-            return cx.acknowledge(stream, length);
+            cx.acknowledge(request.stream, length);
+            return None;
         };
-        self.fail_with(cx, key, &refusal);
+        self.fail(cx, key, refusal)
     }
 
-    /// The result is too large to be held: its head goes out, and what follows as it comes.
-    fn start_streaming(&mut self, cx: &mut Context<'_>, key: usize) {
-        let Some(request) = self.requests.get_mut(key) else {
-            return;
-        };
-        let Sink::Http(http) = request.sink else {
-            return;
-        };
-        let Some(exchange) = self.http.get_mut(http) else {
-            return;
-        };
-        request.mode = Mode::Streaming;
-        let mut head = Parts::new();
-        if exchange.is_streaming() {
-            head.push(Bytes::from_static(b"event: message\ndata: "));
-        } else {
-            let response = HttpResponse {
-                status: StatusCode::OK,
-                headers: json_headers(),
-                content_length: -1,
-            };
-            exchange.begin(cx, response);
+    /// A part has been passed on, and so much waits for the client now.
+    pub(super) fn passed(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        length: usize,
+        waiting: usize,
+    ) {
+        if let Some(request) = self.get_mut(key) {
+            request.unacknowledged += length;
         }
-        let mut text = BytesMut::new();
-        prefix(&mut text, &request.id);
-        head.push(text.freeze());
-        exchange.push(cx, head);
+        self.drained(cx, key, waiting);
     }
 
-    fn pass_held(&mut self, cx: &mut Context<'_>, key: usize) {
-        let Some(request) = self.requests.get_mut(key) else {
-            return;
-        };
-        let Sink::Http(http) = request.sink else {
-            return;
-        };
-        if let Some(exchange) = self.http.get_mut(http) {
-            exchange.push_part(cx, request.held.take());
-        }
-    }
-
-    /// The client has taken something: the result's sender may go on.
-    pub(super) fn sink_drained(&mut self, cx: &mut Context<'_>, key: usize) {
-        let Some(request) = self.requests.get(key) else {
-            return;
-        };
-        if self.waiting(request.sink) < AHEAD
-            && let Some(request) = self.requests.get_mut(key)
+    /// The client reads on, and so much waits for it still: the sender of its result may go on.
+    pub(super) fn drained(&mut self, cx: &mut Context<'_>, key: usize, waiting: usize) {
+        if let Some(request) = self.get_mut(key)
+            && waiting < UNSENT_MAX
         {
-            cx.acknowledge(request.stream, std::mem::take(&mut request.unacknowledged));
+            let unacknowledged = std::mem::take(&mut request.unacknowledged);
+            cx.acknowledge(request.stream, unacknowledged);
         }
     }
 
-    fn result_is_whole(&mut self, cx: &mut Context<'_>, key: usize, end: &McpEnd) {
-        let Some(mut request) = self.close_request(cx, key) else {
-            return;
-        };
+    fn finish(&mut self, cx: &mut Context<'_>, key: usize, end: &McpEnd) -> Option<RequestEvent> {
+        let mut request = self.remove(cx, key)?;
         cx.end(request.stream, Frame::end());
         // The exit may still owe the end of its part; nobody waits for it.
         cx.terminate(request.stream, None, None);
-        if request.mode == Mode::Holding {
-            let sink = request.sink;
-            let message = self.envelop(request, end);
-            return self.answer(cx, sink, Head::default(), message);
+        let outcome = match end.outcome {
+            McpOutcome::Ok => CallOutcome::Ok,
+            McpOutcome::Error => CallOutcome::ToolError,
+            McpOutcome::InputRequired => CallOutcome::InputRequired,
+        };
+        if !request.streaming {
+            let message = self.envelop(&mut request, end);
+            let closed = self.close(cx, request, outcome, None);
+            return Some(RequestEvent::Answered(closed, message));
         }
         let mut tail = BytesMut::new();
         let last = request.passing.last(request.era);
-        let (era, method) = (request.era, request.method);
-        request.passing.tail(era, method, end, &mut tail);
-        if let Sink::Http(http) = request.sink
-            && let Some(exchange) = self.http.get_mut(http)
-        {
-            let rest = request.held.take().into_iter();
-            let rest = rest.chain([last, tail.freeze()]);
-            exchange.push_part(cx, rest.collect());
-            if exchange.is_streaming() {
-                exchange.push(cx, Parts::from(Bytes::from_static(b"\n\n")));
-            }
-            self.finish_http(cx, http);
-        }
+        request
+            .passing
+            .tail(request.era, request.method, end, &mut tail);
+        let rest = request.result.take().into_iter();
+        let rest = rest.chain([last, tail.freeze()]).collect();
+        let closed = self.close(cx, request, outcome, None);
+        Some(RequestEvent::LastPart(closed, rest))
     }
 
     /// The envelope around a result that was held: in one piece where that is small, around the
     /// result's own buffers otherwise.
-    fn envelop(&mut self, mut request: Request, end: &McpEnd) -> Parts {
-        let mut passing = request.passing;
-        let last = passing.last(request.era);
-        let small = request.held.len() + last.len() <= SMALL;
-        let result = request.held.take().into_iter().chain([last]);
-        let text = &mut self.text;
+    fn envelop(&mut self, request: &mut Request, end: &McpEnd) -> Parts {
+        let last = request.passing.last(request.era);
+        let small = request.result.len() + last.len() <= COPIED_MAX;
+        let result = request.result.take().into_iter().chain([last]);
+        let text = &mut self.envelopes;
         text.clear();
-        if text.capacity() < TEXT {
+        if text.capacity() < ENVELOPE_ROOM {
             // Where all that was written is gone, the same memory serves again.
-            text.reserve(TEXTS);
+            text.reserve(ENVELOPE_BUFFER);
         }
         let mut message = Parts::new();
-        prefix(text, &request.id);
+        begin_response(text, &request.id);
         if small {
             result.for_each(|part| text.extend_from_slice(&part));
         } else {
             message.push(text.split().freeze());
             result.for_each(|part| message.push(part));
         }
-        passing.tail(request.era, request.method, end, text);
+        request.passing.tail(request.era, request.method, end, text);
         message.push(text.split().freeze());
         message
     }
 
-    pub(super) fn request_timer(&mut self, cx: &mut Context<'_>, key: usize) {
-        if let Some(request) = self.requests.get_mut(key) {
-            request.timer = None;
-        }
-        let refusal = Refusal::timed_out(self.options.timeout);
-        self.fail_with(cx, key, &refusal);
-    }
-
-    /// The request broke off behind this binding.
-    pub(super) fn fail_request(&mut self, cx: &mut Context<'_>, key: usize) {
-        self.fail_with(cx, key, &Refusal::internal());
-    }
-
-    fn fail_with(&mut self, cx: &mut Context<'_>, key: usize, refusal: &Refusal) {
-        let Some(request) = self.close_request(cx, key) else {
-            return;
-        };
-        cx.terminate(request.stream, None, None);
-        match request.sink {
-            // A result that is on its way cannot become an error: the client sees it break off.
-            Sink::Http(http) if request.is_streaming() => self.break_http_off(cx, http),
-            sink => self.refuse(cx, sink, &request.id, refusal),
+    /// What is told of a request that is over, and removed.
+    fn close(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: Request,
+        outcome: CallOutcome,
+        code: Option<i64>,
+    ) -> Closed {
+        self.calls
+            .complete(cx, request.method, request.call, outcome, code);
+        Closed {
+            sink: request.sink,
+            id: request.id,
+            session: request.session,
+            streaming: request.streaming,
         }
     }
 
-    /// The client has gone. A modern request is cancelled by that; a legacy one is not.
-    pub(super) fn client_left(&mut self, cx: &mut Context<'_>, key: usize) {
-        let Some(request) = self.requests.get_mut(key) else {
-            return;
-        };
-        if request.era == Era::Modern || request.is_streaming() {
-            if let Some(request) = self.close_request(cx, key) {
-                cx.terminate(request.stream, None, None);
-            }
-        } else {
-            request.sink = Sink::Nowhere;
-            cx.acknowledge(request.stream, std::mem::take(&mut request.unacknowledged));
-        }
-    }
-
-    /// Gives a request up; nothing more is said of it.
-    pub(super) fn cancel_request(&mut self, cx: &mut Context<'_>, key: usize) {
-        let Some(request) = self.close_request(cx, key) else {
-            return;
-        };
-        cx.terminate(request.stream, None, None);
-        match request.sink {
-            Sink::Http(http) if request.is_streaming() => self.break_http_off(cx, http),
-            sink => self.left_unanswered(cx, sink),
-        }
-    }
-
-    /// Gives a request up, and says why.
-    pub(super) fn refuse_request(&mut self, cx: &mut Context<'_>, key: usize, refusal: &Refusal) {
-        self.fail_with(cx, key, refusal);
-    }
-
-    /// A request gets no answer: who asked is not interested any more.
-    pub(super) fn left_unanswered(&mut self, cx: &mut Context<'_>, sink: Sink) {
-        match sink {
-            // HTTP wants a response all the same: one without a message, or the end of the events.
-            Sink::Http(http) => match self.http.get(http) {
-                Some(exchange) if exchange.is_streaming() => self.finish_http(cx, http),
-                _ => self.answer_status(cx, sink, StatusCode::ACCEPTED),
-            },
-            Sink::Batch(batch) => self.batch_settled(cx, batch),
-            Sink::Line(line) => self.line_settled(cx, line),
-            Sink::Nowhere => {}
-        }
-    }
-
-    fn close_request(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Request> {
-        let mut request = self.requests.try_remove(key)?;
+    fn remove(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Request> {
+        let mut request = self.all.try_remove(key)?;
         if let Some(timer) = request.timer.take() {
             cx.cancel(timer);
         }
         self.held = self.held.saturating_sub(request.counted);
-        self.unregister(request.sink, request.session, &request.id);
-        if let Some(session) = request.session {
-            self.touch_session(cx, session);
-            self.retire_if_idle(cx, session);
-        }
         Some(request)
     }
 }
+
+impl Request {
+    /// Progress and log messages, for a client that asked for them and can take them.
+    fn notification(&self, flush: &McpFlushEx) -> Option<RequestEvent> {
+        let takes = match self.sink {
+            Sink::Line(_) => true,
+            // Nothing can be said before a result that is on its way already.
+            Sink::Http(_) => self.notifications.takes_events() && !self.streaming,
+            Sink::Batch(_) | Sink::Nowhere => false,
+        };
+        let notification = takes.then(|| self.notifications.notification(flush))??;
+        Some(RequestEvent::Notification(self.sink, notification))
+    }
+}
+
+#[cfg(test)]
+mod tests;

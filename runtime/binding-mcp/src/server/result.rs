@@ -4,14 +4,13 @@
 use bytes::{Bytes, BytesMut};
 use tidegate_streams::mcp::{McpCacheScope, McpEnd, McpOutcome};
 
-use super::envelope::Id;
-use super::methods::{Era, Method};
+use crate::jsonrpc::{Era, Method};
 
 /// A result while it comes. Its last part is held back, since its closing brace may have to move.
 #[derive(Debug, Default)]
 pub(super) struct Passing {
     held: Option<Bytes>,
-    place: Place,
+    seen: Seen,
     /// Whether what stands before the part that is held back ends within a string or, once there
     /// was need to know, that part too.
     string: InString,
@@ -54,14 +53,14 @@ impl InString {
 
 /// How much of the result's beginning has been seen.
 #[derive(Debug, Default, PartialEq, Eq)]
-enum Place {
+enum Seen {
     /// Not its opening brace.
     #[default]
-    Outside,
+    Nothing,
     /// Its opening brace and no member.
-    Opened,
+    Brace,
     /// A member.
-    Within,
+    Member,
 }
 
 impl Passing {
@@ -81,10 +80,10 @@ impl Passing {
             return None;
         }
         for byte in black {
-            match (&self.place, byte) {
-                (Place::Outside, _) => self.place = Place::Opened,
-                (Place::Opened, b'}') | (Place::Within, _) => break,
-                (Place::Opened, _) => self.place = Place::Within,
+            match (&self.seen, byte) {
+                (Seen::Nothing, _) => self.seen = Seen::Brace,
+                (Seen::Brace, b'}') | (Seen::Member, _) => break,
+                (Seen::Brace, _) => self.seen = Seen::Member,
             }
         }
         self.looked = false;
@@ -95,7 +94,7 @@ impl Passing {
     pub(super) fn last(&mut self, era: Era) -> Bytes {
         let held = self.held.take().unwrap_or_else(|| {
             // A result is an object; where none came at all, it is an empty one.
-            self.place = Place::Opened;
+            self.seen = Seen::Brace;
             Bytes::from_static(b"{}")
         });
         match era {
@@ -107,7 +106,7 @@ impl Passing {
     /// What stands behind the last part: the additions of the era and the end of the envelope.
     pub(super) fn tail(&self, era: Era, method: Method, end: &McpEnd, out: &mut BytesMut) {
         if era == Era::Modern {
-            if self.place == Place::Within {
+            if self.seen == Seen::Member {
                 out.extend_from_slice(b",");
             }
             additions(out, method, end);
@@ -150,31 +149,15 @@ pub(super) fn server_info(out: &mut BytesMut) {
     out.extend_from_slice(INFO.as_bytes());
 }
 
-/// What stands in front of a result.
-pub(super) fn prefix(out: &mut BytesMut, id: &Id) {
-    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-    out.extend_from_slice(id.text());
-    out.extend_from_slice(b",\"result\":");
-}
-
-/// A whole response with a result of our own, which is the text of its members.
-pub(super) fn response(id: &Id, members: &[u8]) -> Bytes {
-    let mut out = BytesMut::new();
-    prefix(&mut out, id);
-    out.extend_from_slice(b"{");
-    out.extend_from_slice(members);
-    out.extend_from_slice(b"}}");
-    out.freeze()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jsonrpc::{Id, begin_response};
 
     fn passed(parts: &[&'static str], era: Era) -> String {
         let mut passing = Passing::default();
         let mut out = BytesMut::new();
-        prefix(&mut out, &Id::of(b"7"));
+        begin_response(&mut out, &Id::number(7));
         for part in parts {
             let ready = passing.push(Bytes::from_static(part.as_bytes()));
             out.extend_from_slice(&ready.unwrap_or_default());

@@ -1,116 +1,217 @@
-//! Legacy sessions: what happens within one, and its end.
+//! Legacy sessions: from `initialize` to their end.
+//!
+//! Owns the sessions, the stream that each keeps open towards the exit, its ids (the client's and the
+//! exit's), its idle time, which subscriptions and requests belong to it, and the updates that wait for
+//! its client. What comes of a session is told as a [`SessionEvent`]. A session is ended in three steps,
+//! since what belongs to it ends in between: [`Sessions::end_lifecycle`],
+//! [`Sessions::take_subscriptions`], and [`Sessions::remove`], which tells the rest as [`Ended`].
+
+mod event;
 
 use std::collections::BTreeMap;
 
-use ::http::HeaderMap;
 use bytestring::ByteString;
-use tidegate_engine::{Context, Duration, StreamId, TimerId};
-use tidegate_streams::mcp::{McpBeginEx, McpFlushEx, McpLifecycle, McpReset};
+use slab::Slab;
+use tidegate_engine::{BindingId, Context, Duration, Meter, StreamId, TimerId};
+use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, FlushEx, Frame, ResetEx};
 
-use super::binding::{Key, McpServer};
-use super::envelope::{Id, Params, Subject};
+use super::challenge;
+use super::deadline::{self, SLACK};
 use super::errors::Refusal;
-use super::headers;
-use super::http::{Caller, Owner};
-use super::initialize;
-use super::line::UnderWay;
-use super::methods::{Era, Method};
-use super::output::Sink;
-use super::request::REQUESTS_MAX;
-use super::subscription::{Holder, SUBSCRIPTIONS_MAX, Subscriptions, Updates};
+use super::events::{SessionBegun, SessionEnded, SessionExpired};
+use super::initialize::Requested;
+use super::key::Key;
+use super::options::Options;
+use super::session_id::{self, shown};
+use super::sink::Sink;
+use super::under_way::UnderWay;
+use super::updates::{Change, List, SUBSCRIPTIONS_MAX, Subscribed, Updates};
+use crate::jsonrpc::{BATCHING, Id};
+pub(super) use event::{Begun, Ended, EndedBy, SessionEvent};
 
-/// A session.
+/// The legacy sessions of a worker.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct Sessions {
+    exit: BindingId,
+    timeout: Duration,
+    idle_timeout: Duration,
+    max: usize,
+    max_bytes: usize,
+    all: Slab<Session>,
+    /// By the id that clients know.
+    by_id: BTreeMap<ByteString, usize>,
+    /// How many have begun,
+    begun: u64,
+    /// and how many have expired.
+    expired: u64,
+}
+
+#[derive(Debug)]
+struct Session {
     /// As the client knows it.
     id: ByteString,
     version: &'static str,
+    /// The client's name, as far as a log shows it.
+    client: ByteString,
     lifecycle: StreamId,
-    /// As the exit knows it, once it has answered.
+    /// The exit has begun its part.
+    begun: bool,
+    /// As the exit knows it, from then on.
     identity: Option<ByteString>,
-    /// Where the answer to `initialize` goes.
+    /// Where the answer to `initialize` goes, until then.
     initializing: Option<(Sink, Id)>,
     /// The line that it is of, if it is not of HTTP.
     line: Option<usize>,
     /// The exchange with its event stream.
     events: Option<usize>,
-    /// What is under way, by the client's id.
-    pub(super) under_way: BTreeMap<Id, UnderWay>,
-    pub(super) subscriptions: Subscriptions,
-    pub(super) updates: Updates,
+    /// The requests that are under way over HTTP and in batches.
+    under_way: UnderWay<usize>,
+    subscribed: Subscribed,
+    updates: Updates,
     timer: Option<TimerId>,
 }
 
 impl Session {
-    /// A session that is asked for by `initializing`, and given up at `timer`.
-    pub(super) fn new(
-        id: ByteString,
-        version: &'static str,
-        lifecycle: StreamId,
-        initializing: (Sink, Id),
-        timer: TimerId,
-    ) -> Self {
-        let line = match initializing.0 {
-            Sink::Line(line) => Some(line),
-            _ => None,
-        };
-        Self {
-            id,
-            version,
-            lifecycle,
-            identity: None,
-            initializing: Some(initializing),
-            line,
-            events: None,
-            under_way: BTreeMap::new(),
-            subscriptions: Subscriptions::default(),
-            updates: Updates::default(),
-            timer: Some(timer),
-        }
-    }
-
-    /// As the client knows it.
-    pub(super) const fn id(&self) -> &ByteString {
-        &self.id
-    }
-
-    /// The revision that was agreed on.
-    pub(super) const fn version(&self) -> &'static str {
-        self.version
-    }
-
-    /// Where messages of ours go.
-    fn sink(&self) -> Sink {
-        match (self.line, self.events) {
-            (Some(line), _) => Sink::Line(line),
-            (None, Some(events)) => Sink::Http(events),
-            (None, None) => Sink::Nowhere,
-        }
-    }
-
     fn is_idle(&self) -> bool {
         self.under_way.is_empty() && self.events.is_none() && self.line.is_none()
     }
+
+    fn lose(&mut self, cx: &mut Context<'_>, reset: Option<McpReset>) -> Option<SessionEvent> {
+        if let Some((sink, id)) = self.initializing.take() {
+            return Some(match reset {
+                Some(reset) => SessionEvent::Refused(sink, id, reset),
+                None => SessionEvent::Lost(Some((sink, id))),
+            });
+        }
+        if cx.stopping() && !self.is_idle() {
+            // The exit stops too, and ends its part. What is under way is still answered.
+            cx.terminate(self.lifecycle, None, None);
+            return None;
+        }
+        Some(SessionEvent::Lost(None))
+    }
 }
 
-impl McpServer {
-    /// The worker that owns the session a request belongs to, if that is another one.
-    pub(super) fn owner_elsewhere(cx: &Context<'_>, headers: &HeaderMap) -> Option<u16> {
-        let id = headers.get(headers::SESSION_ID)?.to_str().ok()?;
-        let (worker, _) = id.trim().split_once('.')?;
-        let worker = u16::from_str_radix(worker, 16).ok()?;
-        (worker != cx.worker()).then_some(worker)
+impl Sessions {
+    pub(super) fn new(exit: BindingId, options: &Options) -> Self {
+        Self {
+            exit,
+            timeout: Duration::from_millis(options.timeout),
+            idle_timeout: Duration::from_millis(options.session_timeout.max(1)),
+            max: options.max_sessions,
+            max_bytes: options.max_session_bytes,
+            all: Slab::new(),
+            by_id: BTreeMap::new(),
+            begun: 0,
+            expired: 0,
+        }
     }
 
-    pub(super) fn identity_of(&self, key: usize) -> Option<ByteString> {
-        self.sessions.get(key)?.identity.clone()
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn report(&self, meter: &mut dyn Meter) {
+        meter.gauge("mcp.server.sessions", self.all.len());
+        meter.counter("mcp.server.sessions.begun", self.begun);
+        meter.counter("mcp.server.sessions.expired", self.expired);
+    }
+
+    /// Those there are now; handling one may remove it.
+    pub(super) fn keys(&self) -> Vec<usize> {
+        self.all.iter().map(|(key, _)| key).collect()
+    }
+
+    fn get(&self, key: usize) -> Option<&Session> {
+        let session = self.all.get(key);
+        debug_assert!(session.is_some(), "no session {key}");
+        session
+    }
+
+    fn get_mut(&mut self, key: usize) -> Option<&mut Session> {
+        let session = self.all.get_mut(key);
+        debug_assert!(session.is_some(), "no session {key}");
+        session
+    }
+
+    /// Asks the exit for a session. `sink` waits for it.
+    pub(super) fn open(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: Sink,
+        id: Id,
+        requested: Requested,
+    ) -> Result<usize, Refusal> {
+        if self.all.len() >= self.max {
+            let what = format!(
+                "There are {} sessions already, the limit; end one first.",
+                self.max
+            );
+            return Err(Refusal::unavailable(what));
+        }
+        let session_id = session_id::mint(cx);
+        let entry = self.all.vacant_entry();
+        let (key, token) = (entry.key(), Key::Session(entry.key()).token());
+        let begin = McpLifecycle {
+            session_id: None,
+            capabilities: requested.capabilities,
+        };
+        let opened = cx.open_for(deadline::within(cx, self.timeout), self.exit, begin, token);
+        let lifecycle = opened.map_err(Refusal::no_room)?;
+        let within = self.timeout + SLACK;
+        entry.insert(Session {
+            id: session_id.clone(),
+            version: requested.version,
+            client: requested.client,
+            lifecycle,
+            begun: false,
+            identity: None,
+            line: match sink {
+                Sink::Line(line) => Some(line),
+                _ => None,
+            },
+            initializing: Some((sink, id)),
+            events: None,
+            under_way: UnderWay::new(),
+            subscribed: Subscribed::default(),
+            updates: Updates::default(),
+            timer: Some(cx.timer(within, token, 0, "mcp_server.initialize")),
+        });
+        self.by_id.insert(session_id, key);
+        Ok(key)
+    }
+
+    /// The session that a client knows by this id.
+    pub(super) fn find(&self, id: &str) -> Option<usize> {
+        self.by_id.get(id).copied()
+    }
+
+    /// As the client knows it.
+    pub(super) fn id(&self, key: usize) -> Option<&ByteString> {
+        self.get(key).map(|session| &session.id)
+    }
+
+    /// The client's name, as far as a log shows it.
+    pub(super) fn client(&self, key: usize) -> Option<ByteString> {
+        self.get(key).map(|session| session.client.clone())
+    }
+
+    /// As the exit knows it.
+    pub(super) fn identity(&self, key: usize) -> Option<ByteString> {
+        self.get(key)?.identity.clone()
+    }
+
+    /// Whether batches are taken in it: in a session of the one revision that has them.
+    pub(super) fn takes_batches(&self, key: usize) -> bool {
+        self.get(key)
+            .is_some_and(|session| session.version == BATCHING)
     }
 
     /// Something happened in a session: its time begins anew.
-    pub(super) fn touch_session(&mut self, cx: &mut Context<'_>, key: usize) {
-        let after = Duration::from_millis(self.options.session_timeout.max(1));
-        let Some(session) = self.sessions.get_mut(key) else {
+    pub(super) fn touch(&mut self, cx: &mut Context<'_>, key: usize) {
+        let after = self.idle_timeout;
+        let Some(session) = self.get_mut(key) else {
             return;
         };
         if session.line.is_some() || session.initializing.is_some() {
@@ -123,297 +224,264 @@ impl McpServer {
         session.timer = Some(cx.timer(after, token, 0, "mcp_server.session"));
     }
 
-    pub(super) fn session_frame(&mut self, cx: &mut Context<'_>, key: usize, frame: Frame) {
+    pub(super) fn on_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        frame: Frame,
+    ) -> Option<SessionEvent> {
+        let session = self.get_mut(key)?;
         match frame {
-            Frame::Begin(begin) => {
-                if let BeginEx::Mcp(McpBeginEx::Lifecycle(lifecycle)) = begin.into_inner() {
-                    self.session_begun(cx, key, lifecycle);
-                }
-            }
-            Frame::Flush(flush) => {
-                if let FlushEx::Mcp(flush) = *flush {
-                    self.session_flush(cx, key, &flush);
-                }
-            }
-            Frame::Reset(Some(reset)) => match *reset {
-                ResetEx::Mcp(reset) => self.session_lost(cx, key, Some(reset)),
-                _ => self.session_lost(cx, key, None),
+            Frame::Begin(begin) => match begin.into_inner() {
+                BeginEx::Mcp(McpBeginEx::Lifecycle(lifecycle)) => self.begin(cx, key, lifecycle),
+                _ => None,
             },
-            Frame::Reset(None) | Frame::Abort(_) | Frame::End(_) => {
-                self.session_lost(cx, key, None);
+            Frame::Flush(flush) => {
+                let FlushEx::Mcp(flush) = *flush else {
+                    return None;
+                };
+                session.updates.note_list(List::changed(&flush)?);
+                Some(SessionEvent::Changed)
             }
-            _ => {}
+            Frame::Challenge(challenge) => {
+                challenge::refuse(cx, session.lifecycle, &challenge);
+                None
+            }
+            Frame::Reset(reset) => match reset.map(|reset| *reset) {
+                Some(ResetEx::Mcp(reset)) => session.lose(cx, Some(reset)),
+                _ => session.lose(cx, None),
+            },
+            Frame::Abort(_) | Frame::End(_) => session.lose(cx, None),
+            Frame::Data(_) | Frame::Window(_) => None,
         }
     }
 
-    fn session_begun(&mut self, cx: &mut Context<'_>, key: usize, begun: McpLifecycle) {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
+    fn begin(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        begun: McpLifecycle,
+    ) -> Option<SessionEvent> {
+        let session = self.get_mut(key)?;
+        session.begun = true;
         session.identity = begun.session_id;
         if let Some(timer) = session.timer.take() {
             cx.cancel(timer);
         }
-        let Some((sink, id)) = session.initializing.take() else {
-            return;
-        };
-        let message = initialize::answer(
-            &id,
-            session.version,
-            begun.capabilities,
-            self.options.instructions.as_deref(),
-        );
-        let session_id = session.id.clone();
-        self.touch_session(cx, key);
-        self.answer_initialized(cx, sink, &session_id, message);
-        self.retire_if_idle(cx, key);
-    }
-
-    /// What the exit has to tell, beside updates of resources.
-    fn session_flush(&mut self, cx: &mut Context<'_>, key: usize, flush: &McpFlushEx) {
-        let what = match flush {
-            McpFlushEx::ToolsListChanged(_) => "tools",
-            McpFlushEx::PromptsListChanged(_) => "prompts",
-            McpFlushEx::ResourcesListChanged(_) => "resources",
-            _ => return,
-        };
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.updates.note_list(what);
-        }
-        self.flush_session_updates(cx, key);
-    }
-
-    /// The exit refused the session, or ended it.
-    fn session_lost(&mut self, cx: &mut Context<'_>, key: usize, reset: Option<McpReset>) {
-        if let Some(session) = self.sessions.get_mut(key)
-            && let Some((sink, id)) = session.initializing.take()
-        {
-            let refusal = reset.map_or_else(Refusal::internal, |reset| {
-                Refusal::of_reset(reset, Method::Initialize, Era::Legacy)
+        let (sink, id) = session.initializing.take()?;
+        let (session_id, version) = (session.id.clone(), session.version);
+        if cx.hears::<SessionBegun>() {
+            cx.event(&SessionBegun {
+                session: shown(&session.id),
+                version: ByteString::from_static(version),
+                client: session.client.clone(),
             });
-            self.refuse(cx, sink, &id, &refusal);
-        } else if cx.stopping()
-            && let Some(session) = self.sessions.get(key).filter(|it| !it.is_idle())
-        {
-            // The exit stops too, and ends its part. What is under way is still answered.
-            return cx.terminate(session.lifecycle, None, None);
         }
-        self.end_session(cx, key);
+        self.begun += 1;
+        self.touch(cx, key);
+        Some(SessionEvent::Begun(Begun {
+            sink,
+            id,
+            session_id,
+            version,
+            capabilities: begun.capabilities,
+        }))
     }
 
-    pub(super) fn session_timer(&mut self, cx: &mut Context<'_>, key: usize) {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
+    pub(super) fn on_timer(&mut self, cx: &mut Context<'_>, key: usize) -> Option<SessionEvent> {
+        let timeout = self.timeout;
+        let session = self.get_mut(key)?;
         session.timer = None;
         if let Some((sink, id)) = session.initializing.take() {
-            let refusal = Refusal::timed_out(self.options.timeout);
-            self.refuse(cx, sink, &id, &refusal);
-            self.end_session(cx, key);
-        } else if session.is_idle() {
-            tracing::info!(session = %shown(&session.id), "a session was idle for too long and ends");
-            self.retire_session(cx, key);
-        } else {
-            self.touch_session(cx, key);
+            let message = format!("No answer came within {} ms.", timeout.as_millis());
+            let reset = McpReset::new(McpResetKind::TimedOut, message);
+            return Some(SessionEvent::Refused(sink, id, reset));
         }
+        if session.is_idle() {
+            return Some(SessionEvent::Expired);
+        }
+        self.touch(cx, key);
+        None
     }
 
-    /// Ends a session in order.
-    pub(super) fn retire_session(&mut self, cx: &mut Context<'_>, key: usize) {
-        if let Some(session) = self.sessions.get(key) {
-            cx.end(session.lifecycle, Frame::end());
-        }
-        self.end_session(cx, key);
+    /// Whether it is `sink` that waits for the session to begin.
+    pub(super) fn is_awaited_by(&self, key: usize, sink: Sink) -> bool {
+        let initializing = self.get(key).and_then(|it| it.initializing.as_ref());
+        initializing.is_some_and(|(waiting, _)| *waiting == sink)
     }
 
-    /// Ends a session and everything in it.
-    pub(super) fn end_session(&mut self, cx: &mut Context<'_>, key: usize) {
-        self.end_subscriptions(cx, key);
-        let Some(mut session) = self.sessions.try_remove(key) else {
+    /// Whether a session has nothing under way and nobody that waits for it.
+    pub(super) fn is_idle(&self, key: usize) -> bool {
+        self.get(key)
+            .is_some_and(|session| session.is_idle() && session.initializing.is_none())
+    }
+}
+
+/// The end of a session.
+impl Sessions {
+    /// Its end begins. The exit is told, where it has not ended the session itself.
+    pub(super) fn end_lifecycle(&mut self, cx: &mut Context<'_>, key: usize, by: EndedBy) {
+        let Some(session) = self.get(key) else {
             return;
         };
-        self.session_keys.remove(&session.id);
+        if by.in_order() {
+            cx.end(session.lifecycle, Frame::end());
+        }
+        if !session.begun {
+            return;
+        }
+        let (name, client) = (shown(&session.id), session.client.clone());
+        let by = match by {
+            EndedBy::Time => {
+                cx.event(&SessionExpired {
+                    session: name,
+                    client,
+                    idle: self.idle_timeout.as_millis(),
+                });
+                self.expired += 1;
+                return;
+            }
+            EndedBy::Client => "client",
+            EndedBy::Exit => "exit",
+            EndedBy::Gateway => "gateway",
+        };
+        cx.event(&SessionEnded {
+            session: name,
+            client,
+            by: ByteString::from_static(by),
+        });
+    }
+
+    /// Its subscriptions, which it is rid of.
+    pub(super) fn take_subscriptions(&mut self, key: usize) -> Vec<usize> {
+        self.get_mut(key)
+            .map_or_else(Vec::new, |session| session.subscribed.take().collect())
+    }
+
+    /// Removes it, if it is still there.
+    pub(super) fn remove(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Ended> {
+        let mut session = self.all.try_remove(key)?;
+        debug_assert_eq!(session.subscribed.len(), 0, "its subscriptions are taken");
+        self.by_id.remove(&session.id);
         cx.terminate(session.lifecycle, None, None);
         if let Some(timer) = session.timer.take() {
             cx.cancel(timer);
         }
-        let mut under_way: Vec<UnderWay> = session.under_way.into_values().collect();
-        if let Some(line) = session.line.and_then(|line| self.lines.get_mut(line)) {
-            line.session = None;
-            under_way.extend(line.under_way.values().copied());
+        Some(Ended {
+            events: session.events,
+            line: session.line,
+            requests: session.under_way.iter().collect(),
+        })
+    }
+
+    /// Whether it is still there: a session may end with the last answer that it gave.
+    pub(super) fn contains(&self, key: usize) -> bool {
+        self.all.contains(key)
+    }
+
+    /// Its line is over.
+    pub(super) fn detach_line(&mut self, key: usize) {
+        if let Some(session) = self.get_mut(key) {
+            session.line = None;
         }
-        if let Some(events) = session.events.take() {
-            self.finish_http(cx, events);
+    }
+}
+
+/// The requests that are under way in a session.
+impl Sessions {
+    /// Whether one more may be, and its id is free.
+    pub(super) fn check_room(&self, key: usize, id: &Id) -> Result<(), Refusal> {
+        self.get(key)
+            .map_or(Ok(()), |session| session.under_way.check_room(id))
+    }
+
+    pub(super) fn register(&mut self, key: usize, id: Id, request: usize) {
+        if let Some(session) = self.get_mut(key) {
+            session.under_way.insert(id, request);
         }
-        for under_way in under_way {
-            // Modern requests on the same line are not the session's.
-            if let UnderWay::Request(request) = under_way
-                && self.is_of_session(request, key)
-            {
-                self.refuse_request(cx, request, &Refusal::session_over(cx));
+    }
+
+    pub(super) fn unregister(&mut self, key: usize, id: &Id) {
+        if let Some(session) = self.get_mut(key) {
+            session.under_way.remove(id);
+        }
+    }
+
+    /// The request that is under way with an id.
+    pub(super) fn request(&self, key: usize, id: &Id) -> Option<usize> {
+        self.get(key)?.under_way.get(id)
+    }
+}
+
+/// What a client is told of changes.
+impl Sessions {
+    /// The client opens the event stream of its session; the one whose place it takes.
+    pub(super) fn open_events(&mut self, key: usize, http: usize) -> Option<usize> {
+        self.get_mut(key)?.events.replace(http)
+    }
+
+    /// Its event stream ends, as the engine stops.
+    pub(super) fn take_events(&mut self, key: usize) -> Option<usize> {
+        self.get_mut(key)?.events.take()
+    }
+
+    /// An event stream broke; whether it was the session's.
+    pub(super) fn end_events(&mut self, key: usize, http: usize) -> bool {
+        self.get_mut(key).is_some_and(|session| {
+            let current = session.events == Some(http);
+            if current {
+                session.events = None;
             }
+            current
+        })
+    }
+
+    /// Where its updates go.
+    pub(super) fn sink(&self, key: usize) -> Sink {
+        match self.get(key).map(|session| (session.line, session.events)) {
+            Some((Some(line), _)) => Sink::Line(line),
+            Some((None, Some(events))) => Sink::Http(events),
+            Some((None, None)) | None => Sink::Nowhere,
         }
     }
 
-    /// When the engine stops: what is open ends, and what is in flight is finished first.
-    pub(super) fn wind_up_session(&mut self, cx: &mut Context<'_>, key: usize) {
-        self.end_subscriptions(cx, key);
-        if let Some(session) = self.sessions.get_mut(key)
-            && let Some(events) = session.events.take()
-        {
-            self.finish_http(cx, events);
-        }
-        self.retire_if_idle(cx, key);
-    }
-
-    /// While the engine stops, a session goes with the last thing that was under way in it.
-    pub(super) fn retire_if_idle(&mut self, cx: &mut Context<'_>, key: usize) {
-        let idle = |session: &Session| session.is_idle() && session.initializing.is_none();
-        if cx.stopping() && self.sessions.get(key).is_some_and(idle) {
-            self.retire_session(cx, key);
+    /// Notes that a resource has changed.
+    pub(super) fn note(&mut self, key: usize, subscribed: &ByteString, changed: ByteString) {
+        let bytes = self.max_bytes;
+        if let Some(session) = self.get_mut(key) {
+            session.updates.note(subscribed, changed, bytes);
         }
     }
 
-    /// Ends every subscription of a session.
-    pub(super) fn end_subscriptions(&mut self, cx: &mut Context<'_>, key: usize) {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
-        for subscription in session.subscriptions.take() {
-            if let Some(closed) = self.close_subscription(cx, subscription) {
-                for (sink, id) in closed.waiting {
-                    self.refuse(cx, sink, &id, &Refusal::session_over(cx));
-                }
-            }
-        }
+    /// The next update.
+    pub(super) fn next_update(&mut self, key: usize) -> Option<Change> {
+        self.get_mut(key)?.updates.take()
     }
 
-    /// A client opens the event stream of its session; a newer one takes the place of an older.
-    pub(super) fn open_events(&mut self, cx: &mut Context<'_>, key: usize, http: usize) {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
-        if let Some(before) = session.events.replace(http) {
-            self.finish_http(cx, before);
-        }
-        if let Some(exchange) = self.http.get_mut(http) {
-            exchange.owner = Owner::Events(key);
-            exchange.begin_events(cx);
-        }
-        self.keep_events_alive(cx, http);
-        self.touch_session(cx, key);
-        self.flush_session_updates(cx, key);
+    /// The subscription to a resource.
+    pub(super) fn subscription(&self, key: usize, uri: &str) -> Option<usize> {
+        self.get(key)?.subscribed.get(uri)
     }
 
-    /// The event stream of a session broke.
-    pub(super) fn events_left(&mut self, cx: &mut Context<'_>, key: usize, http: usize) {
-        if let Some(session) = self.sessions.get_mut(key)
-            && session.events == Some(http)
-        {
-            session.events = None;
-            self.touch_session(cx, key);
-        }
+    /// All its subscriptions.
+    pub(super) fn subscriptions(&self, key: usize) -> impl Iterator<Item = usize> {
+        let session = self.get(key).into_iter();
+        session.flat_map(|session| session.subscribed.keys())
     }
 
-    /// Who began a session has gone before it was answered.
-    pub(super) fn initialize_left(&mut self, cx: &mut Context<'_>, key: usize, sink: Sink) {
-        if let Some(session) = self.sessions.get(key)
-            && session
-                .initializing
-                .as_ref()
-                .is_some_and(|(waiting, _)| *waiting == sink)
-        {
-            self.end_session(cx, key);
-        }
-    }
-
-    /// Tells of changes, as far as the client reads.
-    pub(super) fn flush_session_updates(&mut self, cx: &mut Context<'_>, key: usize) {
-        loop {
-            let Some(session) = self.sessions.get(key) else {
-                return;
-            };
-            let sink = session.sink();
-            if sink == Sink::Nowhere || self.waiting(sink) > 0 {
-                return;
-            }
-            let next = self
-                .sessions
-                .get_mut(key)
-                .and_then(|session| session.updates.take());
-            let Some(change) = next else { return };
-            self.notify(cx, sink, change.message(None));
-        }
-    }
-
-    /// `resources/subscribe`: answered once updates can no longer be missed.
-    pub(super) fn subscribe(
-        &mut self,
-        cx: &mut Context<'_>,
-        caller: &Caller<'_>,
-        id: &Id,
-        params: Params,
-    ) -> Result<(), Refusal> {
-        self.check_room(caller, id)?;
-        let uri = params.subject_text(Subject::Uri)?;
-        let key = caller.session.ok_or_else(|| Refusal::session_over(cx))?;
-        let session = self
-            .sessions
-            .get(key)
-            .ok_or_else(|| Refusal::session_over(cx))?;
-        self.check_waiting(session)?;
-        let identity = session.identity.clone();
-        let subscription = if let Some(subscription) = session.subscriptions.get(&uri) {
-            subscription
-        } else {
-            self.check_subscriptions(session, &uri)?;
-            let params = Some(params.into_payload().0);
-            let holder = Holder::Session(key);
-            // In memory of its own: the buffer it came in is larger, and would last as long.
-            let uri = ByteString::from(&*uri);
-            let opened = self.open_subscription(cx, holder, identity, uri.clone(), params)?;
-            if let Some(session) = self.sessions.get_mut(key) {
-                session.subscriptions.insert(uri, opened);
-            }
-            opened
-        };
-        let Some(held) = self.subscriptions.get_mut(subscription) else {
+    /// Whether it may have one more subscription.
+    pub(super) fn check_subscription(&self, key: usize, uri: &str) -> Result<(), Refusal> {
+        let Some(session) = self.get(key) else {
             return Err(Refusal::internal());
         };
-        if held.stands {
-            self.answer_with(cx, caller.sink, id, b"");
-        } else {
-            held.waiting.push((caller.sink, id.clone()));
-            self.own(caller.sink, Owner::Subscribe(subscription));
-        }
-        Ok(())
-    }
-
-    /// Whether one more request of a session may wait for a subscription to be confirmed.
-    fn check_waiting(&self, session: &Session) -> Result<(), Refusal> {
-        let waiting = |key| self.subscriptions.get(key).map_or(0, |it| it.waiting.len());
-        let waiting: usize = session
-            .subscriptions
-            .iter()
-            .map(|(_, key)| waiting(key))
-            .sum();
-        if waiting < REQUESTS_MAX {
-            return Ok(());
-        }
-        let what = format!("{REQUESTS_MAX} subscriptions are waited for; wait for one first.");
-        Err(Refusal::unavailable(what))
-    }
-
-    /// Whether a session may have one more subscription.
-    fn check_subscriptions(&self, session: &Session, uri: &str) -> Result<(), Refusal> {
-        let held = &session.subscriptions;
+        let held = &session.subscribed;
         if held.len() >= SUBSCRIPTIONS_MAX {
             let what = format!(
                 "The session has {SUBSCRIPTIONS_MAX} subscriptions, the limit; end one first."
             );
             return Err(Refusal::unavailable(what));
         }
-        let limit = self.options.max_session_bytes;
+        let limit = self.max_bytes;
         if held.bytes() + uri.len() > limit {
             return Err(Refusal::unavailable(format!(
                 "The URIs of a session's subscriptions may have {limit} bytes (maxSessionBytes), and \
@@ -421,72 +489,30 @@ impl McpServer {
                 uri.len()
             )));
         }
-        self.check_subscribed(uri.len())
-    }
-
-    /// Who asked for a subscription has gone; the subscription itself is the session's.
-    pub(super) fn subscribe_left(&mut self, key: usize, sink: Sink) {
-        if let Some(subscription) = self.subscriptions.get_mut(key) {
-            subscription.waiting.retain(|(waiting, _)| *waiting != sink);
-        }
-    }
-
-    /// Who asked for a subscription does not want it any more, if it is still waited for.
-    pub(super) fn cancel_subscribe(
-        &mut self,
-        cx: &mut Context<'_>,
-        session: Option<usize>,
-        id: &Id,
-    ) {
-        let waits = |key: usize| {
-            let waiting = &self.subscriptions.get(key)?.waiting;
-            waiting.iter().position(|(_, waiting)| waiting == id)
-        };
-        let Some(session) = session.and_then(|key| self.sessions.get_mut(key)) else {
-            return;
-        };
-        let mut held = session.subscriptions.iter();
-        let Some((key, at)) = held.find_map(|(_, key)| Some((key, waits(key)?))) else {
-            return;
-        };
-        drop(held);
-        let Some(subscription) = self.subscriptions.get_mut(key) else {
-            return;
-        };
-        let (sink, _) = subscription.waiting.remove(at);
-        if subscription.waiting.is_empty() {
-            session.subscriptions.remove(&subscription.uri);
-            self.close_subscription(cx, key);
-        }
-        self.left_unanswered(cx, sink);
-    }
-
-    /// `resources/unsubscribe`
-    pub(super) fn unsubscribe(
-        &mut self,
-        cx: &mut Context<'_>,
-        caller: &Caller<'_>,
-        id: &Id,
-        params: &Params,
-    ) -> Result<(), Refusal> {
-        let uri = params.subject_text(Subject::Uri)?;
-        let session = caller.session.and_then(|key| self.sessions.get_mut(key));
-        let session = session.ok_or_else(|| Refusal::session_over(cx))?;
-        session.updates.forget(&uri);
-        if let Some(subscription) = session.subscriptions.remove(&uri)
-            && let Some(closed) = self.close_subscription(cx, subscription)
-        {
-            let refusal = Refusal::invalid_request("The subscription was ended meanwhile.");
-            for (sink, id) in closed.waiting {
-                self.refuse(cx, sink, &id, &refusal);
-            }
-        }
-        self.answer_with(cx, caller.sink, id, b"");
         Ok(())
     }
+
+    /// A subscription has been asked for.
+    pub(super) fn subscribe(&mut self, key: usize, uri: ByteString, subscription: usize) {
+        if let Some(session) = self.get_mut(key) {
+            session.subscribed.insert(uri, subscription);
+        }
+    }
+
+    /// A subscription is ended: which, and its updates are not told any more.
+    pub(super) fn unsubscribe(&mut self, key: usize, uri: &ByteString) -> Option<usize> {
+        let session = self.get_mut(key)?;
+        session.updates.remove(uri);
+        session.subscribed.remove(uri)
+    }
+
+    /// A subscription is gone; what it has told still goes out.
+    pub(super) fn remove_subscription(&mut self, key: usize, uri: &str) {
+        if let Some(session) = self.get_mut(key) {
+            session.subscribed.remove(uri);
+        }
+    }
 }
 
-/// As much of a session's id as a log may tell.
-fn shown(id: &str) -> &str {
-    id.get(..6).unwrap_or(id)
-}
+#[cfg(test)]
+mod tests;

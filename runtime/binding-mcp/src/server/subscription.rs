@@ -1,24 +1,26 @@
-//! One subscription behind this binding, and the updates that wait for a client.
+//! Subscriptions to resources behind this binding, a stream towards the exit for each.
+//!
+//! Owns the streams, who waits for a confirmation, and how many bytes of URIs the worker keeps for them.
+//! What comes of a subscription is told as a [`SubscriptionEvent`]; whoever holds it is named by its
+//! [`Holder`], and keeps its key. One that is lost or closed is removed.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use bytestring::ByteString;
-use tidegate_engine::{Context, Duration, PendingData, StreamId, TimerId};
+use slab::Slab;
+use tidegate_engine::{BindingId, Context, Duration, Meter, PendingData, StreamId, TimerId};
 use tidegate_json::Parts;
 use tidegate_json::write::push_string;
 use tidegate_streams::mcp::{McpFlushEx, McpReset, McpResetKind, McpResourcesSubscribe};
-use tidegate_streams::{FlushEx, Frame, ResetEx};
+use tidegate_streams::{Data, FlushEx, Frame, ResetEx};
 
-use super::binding::{Key, McpServer};
-use super::envelope::Id;
+use super::challenge;
+use super::deadline::{self, SLACK};
 use super::errors::Refusal;
-use super::methods::Era;
-use super::output::{Sink, frames};
-use super::request::SLACK;
-
-/// How many subscriptions a session, or a `listen`, may have.
-pub(super) const SUBSCRIPTIONS_MAX: usize = 1_000;
+use super::key::Key;
+use super::options::Options;
+use super::sink::Sink;
+use super::under_way::REQUESTS_MAX;
+use crate::jsonrpc::Id;
 
 /// For whom a subscription is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,154 +29,102 @@ pub(super) enum Holder {
     Listen(usize),
 }
 
-/// A subscription, asked for or standing.
+/// What comes of a subscription.
 #[derive(Debug)]
-pub(super) struct Subscription {
+pub(super) enum SubscriptionEvent {
+    /// Updates can no longer be missed.
+    Confirmed {
+        holder: Holder,
+        /// Who waited for it.
+        waiting: Waiting,
+    },
+    /// A resource has changed: the one that was subscribed to, or a part of it.
+    Updated {
+        holder: Holder,
+        subscribed: ByteString,
+        changed: ByteString,
+    },
+    /// The exit has refused the subscription, or ended it. It is removed.
+    Lost(Lost),
+}
+
+/// A subscription that the exit has refused, or ended.
+#[derive(Debug)]
+pub(super) struct Lost {
     pub(super) holder: Holder,
     pub(super) uri: ByteString,
-    stream: StreamId,
-    params: PendingData,
-    /// The exit has confirmed it.
-    pub(super) stands: bool,
-    /// Who waits for the confirmation.
-    pub(super) waiting: Vec<(Sink, Id)>,
-    timer: Option<TimerId>,
+    /// It had been confirmed.
+    pub(super) confirmed: bool,
+    /// Who waited for the confirmation.
+    pub(super) waiting: Waiting,
+    /// Why; `None` where the stream broke off.
+    pub(super) reset: Option<McpReset>,
 }
 
-/// Something that has changed.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Change {
-    /// A list: of `tools`, `prompts` or `resources`.
-    List(&'static str),
-    /// A resource.
-    Resource(ByteString),
+/// Who waits for a confirmation: where the answer goes, and the id of the request.
+pub(super) type Waiting = Vec<(Sink, Id)>;
+
+/// A request for a subscription that is not waited for any more.
+#[derive(Debug)]
+pub(super) struct Cancelled {
+    pub(super) sink: Sink,
+    /// The resource, where nobody else waits for that subscription.
+    pub(super) abandoned: Option<ByteString>,
 }
 
-impl Change {
-    /// The notification; `subscription` is the id of the `listen` that asked for it.
-    pub(super) fn message(&self, subscription: Option<&Id>) -> Bytes {
-        let mut out = BytesMut::from(&b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/"[..]);
-        match self {
-            Self::List(what) => {
-                out.extend_from_slice(what.as_bytes());
-                out.extend_from_slice(b"/list_changed\"");
-            }
-            Self::Resource(uri) => {
-                out.extend_from_slice(b"resources/updated\",\"params\":{");
-                if let Some(id) = subscription {
-                    out.extend_from_slice(
-                        b"\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":",
-                    );
-                    out.extend_from_slice(id.text());
-                    out.extend_from_slice(b"},");
-                }
-                out.extend_from_slice(b"\"uri\":");
-                push_string(&mut out, uri);
-                out.extend_from_slice(b"}");
-            }
-        }
-        out.extend_from_slice(b"}");
-        out.freeze()
-    }
-}
-
-/// What has changed and the client has not been told, since it does not read or is not there. One
-/// thing is told once, however often it changes.
-#[derive(Debug, Default)]
-pub(super) struct Updates {
-    changes: BTreeSet<Change>,
-    /// Bytes of the URIs that the exit has named and nobody has subscribed to.
-    foreign: usize,
-}
-
-impl Updates {
-    /// Notes that a list has changed.
-    pub(super) fn note_list(&mut self, what: &'static str) {
-        self.changes.insert(Change::List(what));
-    }
-
-    /// Notes that a resource has changed. It may be a part of what is `subscribed`; where too many
-    /// of those wait, or more than `bytes` of their URIs, the whole is told to have changed.
-    pub(super) fn note(&mut self, subscribed: &ByteString, changed: ByteString, bytes: usize) {
-        let room = bytes.saturating_sub(self.foreign);
-        if changed == *subscribed || changed.len() > room || self.changes.len() >= SUBSCRIPTIONS_MAX
-        {
-            // In the memory of the subscription.
-            self.changes.insert(Change::Resource(subscribed.clone()));
-            return;
-        }
-        let length = changed.len();
-        if self.changes.insert(Change::Resource(changed)) {
-            self.foreign += length;
-        }
-    }
-
-    /// Nobody wants to know of it any more.
-    pub(super) fn forget(&mut self, uri: &ByteString) {
-        self.changes.remove(&Change::Resource(uri.clone()));
-    }
-
-    pub(super) fn take(&mut self) -> Option<Change> {
-        let change = self.changes.pop_first();
-        if self.changes.is_empty() {
-            self.foreign = 0;
-        }
-        change
-    }
-}
-
-/// The subscriptions of a session or a `listen`, by URI.
-#[derive(Debug, Default)]
+/// The subscriptions of a worker.
+#[derive(Debug)]
 pub(super) struct Subscriptions {
-    by_uri: BTreeMap<ByteString, usize>,
-    /// Bytes of all URIs.
+    exit: BindingId,
+    timeout: Duration,
+    max_bytes: usize,
+    all: Slab<Subscription>,
+    /// Bytes of the URIs of all subscriptions.
     bytes: usize,
 }
 
+#[derive(Debug)]
+struct Subscription {
+    holder: Holder,
+    uri: ByteString,
+    stream: StreamId,
+    params: PendingData,
+    /// The exit has confirmed it.
+    confirmed: bool,
+    waiting: Waiting,
+    timer: Option<TimerId>,
+}
+
 impl Subscriptions {
-    pub(super) fn insert(&mut self, uri: ByteString, subscription: usize) {
-        self.bytes += uri.len();
-        self.by_uri.insert(uri, subscription);
-    }
-
-    pub(super) fn remove(&mut self, uri: &str) -> Option<usize> {
-        let removed = self.by_uri.remove(uri)?;
-        self.bytes = self.bytes.saturating_sub(uri.len());
-        Some(removed)
-    }
-
-    pub(super) fn get(&self, uri: &str) -> Option<usize> {
-        self.by_uri.get(uri).copied()
+    pub(super) fn new(exit: BindingId, options: &Options) -> Self {
+        Self {
+            exit,
+            timeout: Duration::from_millis(options.timeout),
+            max_bytes: options.max_subscription_bytes,
+            all: Slab::new(),
+            bytes: 0,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.by_uri.len()
+        self.all.len()
     }
 
-    /// Bytes of all URIs.
-    pub(super) const fn bytes(&self) -> usize {
-        self.bytes
+    pub(super) fn report(&self, meter: &mut dyn Meter) {
+        meter.gauge("mcp.server.subscriptions", self.all.len());
+        meter.gauge("mcp.server.subscriptions.bytes", self.bytes);
     }
 
-    pub(super) fn uris(&self) -> impl ExactSizeIterator<Item = &ByteString> {
-        self.by_uri.keys()
+    fn get_mut(&mut self, key: usize) -> Option<&mut Subscription> {
+        let subscription = self.all.get_mut(key);
+        debug_assert!(subscription.is_some(), "no subscription {key}");
+        subscription
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&ByteString, usize)> {
-        self.by_uri.iter().map(|(uri, key)| (uri, *key))
-    }
-
-    /// Its subscriptions, which it is rid of.
-    pub(super) fn take(&mut self) -> impl Iterator<Item = usize> + use<> {
-        std::mem::take(self).by_uri.into_values()
-    }
-}
-
-impl McpServer {
     /// Whether the worker has room for subscriptions with so many bytes of URIs.
-    pub(super) fn check_subscribed(&self, bytes: usize) -> Result<(), Refusal> {
-        let limit = self.options.max_subscription_bytes;
-        if self.subscribed + bytes <= limit {
+    pub(super) fn check_room(&self, bytes: usize) -> Result<(), Refusal> {
+        let limit = self.max_bytes;
+        if self.bytes + bytes <= limit {
             return Ok(());
         }
         Err(Refusal::unavailable(format!(
@@ -183,8 +133,18 @@ impl McpServer {
         )))
     }
 
-    /// Asks the exit for a subscription. `uri` is kept for as long as it stands.
-    pub(super) fn open_subscription(
+    /// Whether one more request may wait for one of these subscriptions, those of a session.
+    pub(super) fn check_waiting(&self, keys: impl Iterator<Item = usize>) -> Result<(), Refusal> {
+        let waiting = |key| self.all.get(key).map_or(0, |it| it.waiting.len());
+        if keys.map(waiting).sum::<usize>() < REQUESTS_MAX {
+            return Ok(());
+        }
+        let what = format!("{REQUESTS_MAX} subscriptions are waited for; wait for one first.");
+        Err(Refusal::unavailable(what))
+    }
+
+    /// Asks the exit for a subscription. `uri` is kept for as long as it lasts.
+    pub(super) fn open(
         &mut self,
         cx: &mut Context<'_>,
         holder: Holder,
@@ -192,171 +152,177 @@ impl McpServer {
         uri: ByteString,
         params: Option<Parts>,
     ) -> Result<usize, Refusal> {
-        let params = params.unwrap_or_else(|| {
-            let mut params = BytesMut::from(&b"{\"uri\":"[..]);
-            push_string(&mut params, &uri);
-            params.extend_from_slice(b"}");
-            Parts::from(params.freeze())
-        });
-        let timeout = self.options.timeout;
+        let params = params.unwrap_or_else(|| params_of(&uri));
         let begin = McpResourcesSubscribe {
             session_id,
             uri: uri.clone(),
             content_length: i64::try_from(params.len()).unwrap_or(-1),
-            timeout,
         };
-        let entry = self.subscriptions.vacant_entry();
-        let token = Key::Subscription(entry.key()).token();
-        let stream = cx.open(self.exit, begin, token).map_err(Refusal::no_room)?;
-        let within = Duration::from_millis(timeout) + SLACK;
+        let entry = self.all.vacant_entry();
+        let (key, token) = (entry.key(), Key::Subscription(entry.key()).token());
+        let opened = cx.open_for(deadline::within(cx, self.timeout), self.exit, begin, token);
+        let stream = opened.map_err(Refusal::no_room)?;
         let mut subscription = Subscription {
             holder,
             uri,
             stream,
             params: PendingData::new(),
-            stands: false,
+            confirmed: false,
             waiting: Vec::new(),
-            timer: Some(cx.timer(within, token, 0, "mcp_server.subscribe")),
+            timer: Some(cx.timer(self.timeout + SLACK, token, 0, "mcp_server.subscribe")),
         };
-        for data in frames(params) {
+        for data in Data::of_message(params) {
             subscription.params.send(cx, stream, data);
         }
-        let key = entry.key();
-        self.subscribed += subscription.uri.len();
+        self.bytes += subscription.uri.len();
         entry.insert(subscription);
         Ok(key)
     }
 
-    pub(super) fn subscription_frame(&mut self, cx: &mut Context<'_>, key: usize, frame: Frame) {
-        let Some(subscription) = self.subscriptions.get_mut(key) else {
-            return;
+    /// Whether a subscription is confirmed; where it is not, `sink` waits for it from now on.
+    pub(super) fn confirmed_or_wait(&mut self, key: usize, sink: Sink, id: &Id) -> bool {
+        let Some(subscription) = self.get_mut(key) else {
+            return false;
         };
+        if !subscription.confirmed {
+            subscription.waiting.push((sink, id.clone()));
+        }
+        subscription.confirmed
+    }
+
+    /// Who waited for a subscription has gone; the subscription itself is the session's.
+    pub(super) fn client_disconnected(&mut self, key: usize, sink: Sink) {
+        if let Some(subscription) = self.get_mut(key) {
+            subscription.waiting.retain(|(waiting, _)| *waiting != sink);
+        }
+    }
+
+    /// A request for a subscription is cancelled, if it waits for this one.
+    pub(super) fn cancel_wait(&mut self, key: usize, id: &Id) -> Option<Cancelled> {
+        let subscription = self.get_mut(key)?;
+        let waiting = &mut subscription.waiting;
+        let at = waiting.iter().position(|(_, waiting)| waiting == id)?;
+        let (sink, _) = waiting.remove(at);
+        let last = waiting.is_empty();
+        Some(Cancelled {
+            sink,
+            abandoned: last.then(|| subscription.uri.clone()),
+        })
+    }
+
+    pub(super) fn on_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        frame: Frame,
+    ) -> Option<SubscriptionEvent> {
+        let subscription = self.get_mut(key)?;
         match frame {
-            Frame::Begin(_) => self.subscription_stands(cx, key),
+            Frame::Begin(_) => Some(subscription.confirm(cx)),
             Frame::Window(_) => {
                 subscription.params.flush(cx, subscription.stream);
+                None
             }
-            Frame::Data(data) => cx.acknowledge(subscription.stream, data.payload.len()),
-            Frame::Flush(flush) => {
-                if let FlushEx::Mcp(McpFlushEx::ResourcesUpdated(updated)) = *flush {
-                    self.resource_updated(cx, key, updated.uri);
+            Frame::Data(data) => {
+                cx.acknowledge(subscription.stream, data.payload.len());
+                None
+            }
+            Frame::Flush(flush) => match *flush {
+                FlushEx::Mcp(McpFlushEx::ResourcesUpdated(updated)) => {
+                    Some(SubscriptionEvent::Updated {
+                        holder: subscription.holder,
+                        subscribed: subscription.uri.clone(),
+                        changed: updated.uri,
+                    })
                 }
-            }
-            Frame::Reset(Some(reset)) => match *reset {
-                ResetEx::Mcp(reset) => self.subscription_lost(cx, key, Some(reset)),
-                _ => self.subscription_lost(cx, key, None),
+                _ => None,
             },
-            Frame::Reset(None) | Frame::Abort(_) | Frame::End(_) => {
-                self.subscription_lost(cx, key, None);
+            Frame::Challenge(challenge) => {
+                challenge::refuse(cx, subscription.stream, &challenge);
+                None
             }
-            Frame::Challenge(_) => {}
+            Frame::Reset(reset) => match reset.map(|reset| *reset) {
+                Some(ResetEx::Mcp(reset)) => self.lose(cx, key, Some(reset)),
+                _ => self.lose(cx, key, None),
+            },
+            Frame::Abort(_) | Frame::End(_) => self.lose(cx, key, None),
         }
     }
 
-    fn subscription_stands(&mut self, cx: &mut Context<'_>, key: usize) {
-        let Some(subscription) = self.subscriptions.get_mut(key) else {
-            return;
-        };
-        subscription.stands = true;
-        if let Some(timer) = subscription.timer.take() {
-            cx.cancel(timer);
-        }
-        let holder = subscription.holder;
-        for (sink, id) in std::mem::take(&mut subscription.waiting) {
-            self.answer_with(cx, sink, &id, b"");
-        }
-        if let Holder::Listen(listen) = holder {
-            self.listen_settled(cx, listen);
-        }
-    }
-
-    fn resource_updated(&mut self, cx: &mut Context<'_>, key: usize, uri: ByteString) {
-        let Some(subscription) = self.subscriptions.get(key) else {
-            return;
-        };
-        let (subscribed, bytes) = (&subscription.uri, self.options.max_session_bytes);
-        match subscription.holder {
-            Holder::Session(session) => {
-                if let Some(held) = self.sessions.get_mut(session) {
-                    held.updates.note(subscribed, uri, bytes);
-                }
-                self.flush_session_updates(cx, session);
-            }
-            Holder::Listen(listen) => {
-                if let Some(held) = self.listens.get_mut(listen) {
-                    held.updates.note(subscribed, uri, bytes);
-                }
-                self.flush_listen_updates(cx, listen);
-            }
-        }
-    }
-
-    pub(super) fn subscription_timer(&mut self, cx: &mut Context<'_>, key: usize) {
-        if let Some(subscription) = self.subscriptions.get_mut(key) {
-            subscription.timer = None;
-        }
-        let timeout = self.options.timeout;
-        let message = format!("No confirmation came within {timeout} ms.");
+    /// No confirmation came in time.
+    pub(super) fn on_timer(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+    ) -> Option<SubscriptionEvent> {
+        self.get_mut(key)?.timer = None;
+        let message = format!(
+            "No confirmation came within {} ms.",
+            self.timeout.as_millis()
+        );
         let reset = McpReset::new(McpResetKind::TimedOut, message);
-        self.subscription_lost(cx, key, Some(reset));
+        self.lose(cx, key, Some(reset))
     }
 
-    /// The exit has refused the subscription, or ended it.
-    pub(super) fn subscription_lost(
+    /// Gives a subscription up that is lost, if it is still there.
+    pub(super) fn lose(
         &mut self,
         cx: &mut Context<'_>,
         key: usize,
         reset: Option<McpReset>,
-    ) {
-        let Some(mut subscription) = self.close_subscription(cx, key) else {
-            return;
-        };
-        let era = match subscription.holder {
-            Holder::Session(_) => Era::Legacy,
-            Holder::Listen(_) => Era::Modern,
-        };
-        let refusal = Refusal::of_subscription(reset, era);
-        for (sink, id) in std::mem::take(&mut subscription.waiting) {
-            self.refuse(cx, sink, &id, &refusal);
-        }
-        match subscription.holder {
-            Holder::Session(session) => {
-                if let Some(session) = self.sessions.get_mut(session) {
-                    session.subscriptions.remove(&subscription.uri);
-                }
-                if subscription.stands {
-                    // A session has no message for it; whoever runs this reads it here.
-                    tracing::warn!(uri = %subscription.uri, "a subscription of a session broke off");
-                }
-            }
-            Holder::Listen(listen) => {
-                if let Some(listen) = self.listens.get_mut(listen) {
-                    listen.subscriptions.remove(&subscription.uri);
-                }
-                if subscription.stands {
-                    self.fail_listen(cx, listen, &refusal);
-                } else {
-                    self.listen_settled(cx, listen);
-                }
-            }
-        }
+    ) -> Option<SubscriptionEvent> {
+        let subscription = self.remove(cx, key)?;
+        Some(SubscriptionEvent::Lost(Lost {
+            holder: subscription.holder,
+            uri: subscription.uri,
+            confirmed: subscription.confirmed,
+            waiting: subscription.waiting,
+            reset,
+        }))
     }
 
-    /// Ends a subscription from this side. Whoever waited for it is left to the caller.
-    pub(super) fn close_subscription(
-        &mut self,
-        cx: &mut Context<'_>,
-        key: usize,
-    ) -> Option<Subscription> {
-        let mut subscription = self.subscriptions.try_remove(key)?;
-        self.subscribed = self.subscribed.saturating_sub(subscription.uri.len());
+    /// Ends a subscription from this side: who still waited for it.
+    #[must_use]
+    pub(super) fn close(&mut self, cx: &mut Context<'_>, key: usize) -> Waiting {
+        debug_assert!(self.all.contains(key), "no subscription {key}");
+        let closed = self.remove(cx, key);
+        closed.map_or_else(Vec::new, |subscription| subscription.waiting)
+    }
+
+    fn remove(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Subscription> {
+        let mut subscription = self.all.try_remove(key)?;
+        self.bytes = self.bytes.saturating_sub(subscription.uri.len());
         if let Some(timer) = subscription.timer.take() {
             cx.cancel(timer);
         }
-        if subscription.stands {
+        if subscription.confirmed {
             cx.end(subscription.stream, Frame::end());
         }
         cx.terminate(subscription.stream, None, None);
         Some(subscription)
     }
 }
+
+impl Subscription {
+    fn confirm(&mut self, cx: &mut Context<'_>) -> SubscriptionEvent {
+        self.confirmed = true;
+        if let Some(timer) = self.timer.take() {
+            cx.cancel(timer);
+        }
+        SubscriptionEvent::Confirmed {
+            holder: self.holder,
+            waiting: std::mem::take(&mut self.waiting),
+        }
+    }
+}
+
+fn params_of(uri: &str) -> Parts {
+    let mut params = BytesMut::with_capacity(16 + uri.len());
+    params.extend_from_slice(b"{\"uri\":");
+    push_string(&mut params, uri);
+    params.extend_from_slice(b"}");
+    Parts::from(params.freeze())
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,12 +2,14 @@
 
 mod batch;
 mod errors;
+mod events;
 mod interleaving;
 mod large;
 mod legacy;
 mod line;
 mod listen;
 mod modern;
+pub(in crate::server) mod part;
 mod requests;
 mod stopping;
 mod updates;
@@ -16,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 use tidegate_engine::testing::Rig;
-use tidegate_engine::{BindingId, StreamId};
+use tidegate_engine::{BindingId, Duration, StreamId};
 use tidegate_streams::http_stream::{HttpBeginEx, HttpRequest};
 use tidegate_streams::line::LineBegin;
 use tidegate_streams::mcp::{
@@ -43,6 +45,8 @@ struct Asked {
     stream: StreamId,
     begin: McpBeginEx,
     params: Vec<Bytes>,
+    /// Within how many milliseconds it is to be answered.
+    within: Option<u64>,
     /// The params are whole.
     whole: bool,
 }
@@ -274,6 +278,7 @@ impl House {
             let stream = output.at.stream;
             match output.frame {
                 Frame::Begin(begin) => {
+                    let within = self.rig.left(stream);
                     let BeginEx::Mcp(begin) = begin.into_inner() else {
                         panic!("another begin")
                     };
@@ -281,6 +286,7 @@ impl House {
                         stream,
                         begin,
                         params: vec![],
+                        within: within.map(Duration::as_millis),
                         whole: false,
                     });
                 }

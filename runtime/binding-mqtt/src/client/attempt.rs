@@ -21,7 +21,8 @@ impl Connection {
             Admission::Go(attempt) => self.connect(w, attempt),
             Admission::Wait => self.line_up(w),
             Admission::Held(why) | Admission::Kept(why, _) => {
-                w.shared.link.outage.refused();
+                w.shared.counts.refused += 1;
+                w.shared.link.tell_refused(w.cx, &why);
                 self.fail(w, key, &why, MqttDelivery::None);
             }
         }
@@ -109,7 +110,8 @@ impl Connection {
         self.clear_phase_timer(w.cx);
         self.up_since = w.cx.now();
         if let Some(attempt) = self.attempt.take() {
-            w.shared.link.connected(self.up_since, attempt);
+            w.shared.counts.accepted += 1;
+            w.shared.link.connected(w.cx, attempt);
         }
         if let Some(assigned) = &granted.client_id {
             self.client_id = assigned.clone();
@@ -133,19 +135,30 @@ impl Connection {
         failure: &Failure,
         was_ready: bool,
     ) -> bool {
-        let (now, options) = (w.cx.now(), w.shared.options.reconnect);
-        let link = &mut w.shared.link;
-        link.outage.lost(now, failure, self.streams.len());
-        let Some(attempt) = self.attempt.take() else {
-            let lasted = now.since(self.up_since);
-            return was_ready && link.lost(w.cx, options, self.identity, lasted, failure);
-        };
-        if failure.is_of_its_identifier() || failure.ours {
-            link.refused(w.cx, options, attempt, self.identity, failure);
+        let options = w.shared.options.reconnect;
+        let counts = &mut w.shared.counts;
+        if self.attempt.is_some() {
+            counts.failed += 1;
         } else {
-            link.failed(w.cx, options, attempt, failure);
+            counts.lost += 1;
         }
-        false
+        let link = &mut w.shared.link;
+        let at_once = match self.attempt.take() {
+            None => {
+                let lasted = w.cx.now().since(self.up_since);
+                was_ready && link.lost(w.cx, options, self.identity, lasted, failure)
+            }
+            Some(attempt) if failure.is_of_its_identifier() || failure.ours => {
+                link.refused(w.cx, options, attempt, self.identity, failure);
+                false
+            }
+            Some(attempt) => {
+                link.failed(w.cx, options, attempt, failure);
+                false
+            }
+        };
+        link.tell_lost(w.cx, failure, self.streams.len());
+        at_once
     }
 
     /// Nobody waits for the attempt any more, or for its turn.

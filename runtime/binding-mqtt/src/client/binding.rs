@@ -6,13 +6,14 @@ use std::num::NonZeroU16;
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::streams::mqtt::{MqttBeginEx, MqttDelivery};
-use tidegate_engine::streams::{AbortEx, BeginEx, ChallengeEx, Frame, ResetEx, Role};
-use tidegate_engine::{At, Binding, BindingId, Context, StreamId, Token};
+use tidegate_engine::streams::{AbortEx, BeginEx, Frame, ResetEx, Role};
+use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 
-use super::connection::{Connection, Phase, Shared, Work, stream_token};
+use super::connection::{Connection, DEADLINE_TIMER, Phase, Shared, Work, stream_token};
 use super::counted::taken;
 use super::failure::Failure;
 use super::link::{self, Link};
+use super::meters::Counts;
 use super::options::Options;
 use super::publications::Publication;
 use super::publishing::shutting_down;
@@ -43,7 +44,7 @@ impl MqttClient {
                 options,
                 version: Version::V5,
                 exit,
-                slow_consumers: 0,
+                counts: Counts::default(),
                 link: Link::default(),
                 quarantine: Quarantine::default(),
             },
@@ -52,11 +53,6 @@ impl MqttClient {
             clients: BTreeMap::new(),
             own: ByteString::new(),
         }
-    }
-
-    /// How many streams were ended because they did not take their messages.
-    pub const fn slow_consumers(&self) -> u64 {
-        self.shared.slow_consumers
     }
 
     /// Does something with a connection, then brings it to rest.
@@ -172,7 +168,7 @@ impl MqttClient {
 
     fn begin(&mut self, cx: &mut Context<'_>, id: StreamId, begin: BeginEx) -> Result<(), Failure> {
         let (client, kind) = self.read(cx, begin)?;
-        let connection = self.connection_for(cx.now(), &client, &kind)?;
+        let connection = self.connection_for(cx, &client, &kind)?;
         let limit = self.shared.options.max_streams.size();
         let there = self.connections.get(connection);
         if there.is_some_and(|it| it.streams.len() >= limit) {
@@ -181,12 +177,21 @@ impl MqttClient {
             );
             return Err(Failure::new(ReasonCode::QUOTA_EXCEEDED, reason));
         }
-        let key = self.streams.insert(Stream {
+        let (now, until) = (cx.now(), cx.deadline());
+        let key = self.streams.vacant_key();
+        let token = stream_token(key);
+        let deadline = until.map(|until| {
+            let reason = "the deadline of an mqtt stream";
+            cx.timer(until.since(now), token, DEADLINE_TIMER, reason)
+        });
+        self.streams.insert(Stream {
             id,
             connection,
             kind,
+            opened: now,
+            deadline,
         });
-        cx.accept(id, stream_token(key));
+        cx.accept(id, token);
         self.with(cx, connection, |connection, w| connection.add(w, key));
         Ok(())
     }
@@ -220,16 +225,21 @@ impl MqttClient {
                 let taken = taken(end);
                 self.with(cx, connection, |it, w| it.leave_having_taken(w, key, taken));
             }
-            (Frame::Challenge(challenge), _) => {
-                if let ChallengeEx::Mqtt(expired) = *challenge {
-                    self.with(cx, connection, |it, w| it.expire(w, key, expired.after));
-                }
-            }
             (Frame::Abort(_) | Frame::Reset(_), _) => {
                 self.with(cx, connection, |it, w| it.leave(w, key, None));
             }
             _ => {}
         }
+    }
+
+    fn on_deadline(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        stream.deadline = None;
+        let (id, connection) = (stream.id, stream.connection);
+        cx.work_for(id);
+        self.with(cx, connection, |it, w| it.expire(w, key));
     }
 
     fn on_connection(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
@@ -275,13 +285,16 @@ fn on_bytes_frame(
         Frame::End(_) | Frame::Reset(None) | Frame::Abort(None) => None,
         Frame::Flush(_) | Frame::Challenge(_) => return,
     };
-    let (remote, why) = told.map_or_else(Default::default, |it| (it.remote, it.reason));
-    connection.gone(w, remote, &why);
+    connection.gone(w, told.unwrap_or_default());
 }
 
 impl Binding for MqttClient {
     fn exchanges(&self) -> usize {
         self.streams.len() + self.connections.len()
+    }
+
+    fn report(&self, meter: &mut dyn Meter) {
+        self.measure(meter);
     }
 
     fn on_start(&mut self, cx: &mut Context<'_>) {
@@ -316,6 +329,8 @@ impl Binding for MqttClient {
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, kind: u32) {
         if token == link::TOKEN {
             self.shared.link.timer_is_over();
+        } else if kind == DEADLINE_TIMER {
+            self.on_deadline(cx, token.index() >> 1);
         } else {
             self.with(cx, token.index() >> 1, |connection, w| {
                 connection.on_timer(w, kind);

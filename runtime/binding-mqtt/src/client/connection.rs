@@ -25,13 +25,15 @@ use super::failure::Failure;
 use super::granted::Granted;
 use super::keep_alive::{KeepAlive, Pulse};
 use super::link::{Attempt, ClientHash, Link};
+use super::meters::Counts;
 use super::options::Options;
 use super::outbound::Outbound;
 use super::overdue::Owed;
 use super::packet_ids::PacketIds;
 use super::packets;
+use super::peer::Answer;
 use super::quarantine::{Namer, Quarantine, Suspect};
-use super::streams::{Kind, Stream, Streams};
+use super::streams::{Kind, Streams};
 use super::subscriptions::Subscriptions;
 use super::suspects::{Purpose, Recent};
 use super::waiting::Waiting;
@@ -41,6 +43,8 @@ use crate::codec::{Decoder, ReasonCode, Version};
 pub(super) const PHASE_TIMER: u32 = 1;
 pub(super) const KEEP_ALIVE_TIMER: u32 = 2;
 pub(super) const OVERDUE_TIMER: u32 = 3;
+/// The timer of a stream.
+pub(super) const DEADLINE_TIMER: u32 = 4;
 
 /// What the binding lends to its connections.
 #[derive(Debug)]
@@ -48,8 +52,7 @@ pub(super) struct Shared {
     pub(super) options: Options,
     pub(super) version: Version,
     pub(super) exit: BindingId,
-    /// Streams that were ended because they did not take their messages.
-    pub(super) slow_consumers: u64,
+    pub(super) counts: Counts,
     pub(super) link: Link,
     pub(super) quarantine: Quarantine,
 }
@@ -59,6 +62,26 @@ pub(super) struct Work<'a, 'e> {
     pub(super) cx: &'a mut Context<'e>,
     pub(super) streams: &'a mut Streams,
     pub(super) shared: &'a mut Shared,
+}
+
+impl Work<'_, '_> {
+    /// The engine stops: a stream is to be answered by then, if its own deadline is not earlier.
+    pub(super) fn hasten(&mut self, key: usize) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        let own = self.cx.call_of(stream.id).and_then(|call| call.deadline);
+        let Some(stop) = self.cx.stop_deadline() else {
+            return;
+        };
+        if own.is_none_or(|own| stop < own) {
+            stream.clear_deadline(self.cx);
+            let left = stop.since(self.cx.now());
+            let reason = "the stop of the gateway";
+            let token = stream_token(key);
+            stream.deadline = Some(self.cx.timer(left, token, DEADLINE_TIMER, reason));
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +141,8 @@ pub(super) struct Connection {
     /// The broker as `host:port`, or what to say as long as that is not known.
     pub(super) remote: ByteString,
     pub(super) decoder: Decoder,
+    /// How the broker answered CONNECT.
+    pub(super) answer: Answer,
     /// Bytes received and not acknowledged to the byte stream.
     pub(super) unread: usize,
     pub(super) outbound: Outbound,
@@ -184,6 +209,7 @@ impl Connection {
             bytes: None,
             remote: shared.link.remote.clone(),
             decoder: packets::decoder(shared),
+            answer: Answer::default(),
             unread: 0,
             outbound: Outbound::default(),
             packets: packets::Buffer::default(),
@@ -243,22 +269,21 @@ impl Connection {
     }
 
     fn accept_session(&mut self, w: &mut Work<'_, '_>, key: usize) {
-        let Some(Stream {
-            id,
-            kind: Kind::Session(session),
-            ..
-        }) = w.streams.get_mut(key)
-        else {
+        let Some(stream) = w.streams.get_mut(key) else {
             return;
         };
-        session.accepted = true;
-        let begin: BeginEx = self.granted.session(self.client_id.clone()).into();
-        w.cx.send(*id, Frame::begin(begin));
+        if let Kind::Session(session) = &mut stream.kind {
+            session.accepted = true;
+            stream.clear_deadline(w.cx);
+            let begin: BeginEx = self.granted.session(self.client_id.clone()).into();
+            w.cx.send(stream.id, Frame::begin(begin));
+        }
     }
 
     /// Forgets all that belongs to one byte stream.
     pub(super) fn start_anew(&mut self, shared: &Shared) {
         self.decoder = packets::decoder(shared);
+        self.answer = Answer::default();
         self.unread = 0;
         self.outbound = Outbound::default();
         self.ids = PacketIds::default();
@@ -347,16 +372,9 @@ impl Connection {
         match self.phase {
             Phase::Down => self.go(w),
             Phase::Connecting => {
-                let reason = format!(
-                    "{} did not answer within {} ms.",
-                    self.broker(),
-                    w.shared.options.connect_timeout.get()
-                );
-                self.lost(
-                    w,
-                    &Failure::new(ReasonCode::SERVER_UNAVAILABLE, reason),
-                    None,
-                );
+                let within = w.shared.options.connect_timeout.get();
+                let what = format!("did not answer CONNECT within {within} ms");
+                self.unanswered(w, &what);
             }
             Phase::Ready => self.close(w),
             Phase::Closing => self.drop_bytes(w, None),

@@ -86,6 +86,7 @@ impl Connection {
         if over || !self.deliver(w, publish) {
             return;
         }
+        w.shared.counts.consumed += 1;
         if let Some(counted) = &mut self.counted {
             counted.delivered.push(publish.packet_id);
         }

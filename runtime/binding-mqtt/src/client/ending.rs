@@ -2,10 +2,12 @@
 
 use bytestring::ByteString;
 use tidegate_engine::Duration;
+use tidegate_engine::streams::bytes_stream::BytesReset;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::streams::{Frame, ResetEx};
 
 use super::connection::{Connection, Phase, Shared, Work};
+use super::events::StreamReset;
 use super::failure::Failure;
 use super::packets;
 use super::publishing::shutting_down;
@@ -20,16 +22,22 @@ impl Connection {
         self.lost(w, &Failure::new(code, reason), Some(code));
     }
 
-    /// The byte stream is over. `remote` and `why` are what its other end told, if it did.
-    pub(super) fn gone(&mut self, w: &mut Work<'_, '_>, remote: ByteString, why: &str) {
-        if !remote.is_empty() {
-            self.learn(w.shared, remote);
+    /// The byte stream is over; `told` is why, where its other end told it.
+    pub(super) fn gone(&mut self, w: &mut Work<'_, '_>, told: BytesReset) {
+        if !told.remote.is_empty() {
+            self.learn(w.shared, told.remote);
         }
         let broker = self.broker();
+        let why = told.reason;
         let reason = match self.phase {
             Phase::Closing => return self.drop_bytes(w, None),
-            Phase::Connecting if !why.is_empty() => format!("{broker} cannot be reached: {why}."),
-            Phase::Connecting => format!("{broker} closed the connection without an answer."),
+            Phase::Connecting if why.is_empty() => {
+                return self.unanswered(w, "closed the connection before CONNACK");
+            }
+            Phase::Connecting if told.connected => {
+                return self.unanswered(w, &format!("went away before CONNACK ({why})"));
+            }
+            Phase::Connecting => format!("{broker} cannot be reached: {why}."),
             _ if why.is_empty() => format!("{broker} closed the connection."),
             _ => format!("{broker} went away: {why}."),
         };
@@ -39,6 +47,16 @@ impl Connection {
             &Failure::new(ReasonCode::SERVER_UNAVAILABLE, reason),
             None,
         );
+    }
+
+    /// The peer is there, and did this instead of CONNACK.
+    pub(super) fn unanswered(&mut self, w: &mut Work<'_, '_>, what: &str) {
+        let reason = format!(
+            "{} {what}: check that this is not its port for TLS, and that it supports MQTT 5.",
+            self.broker()
+        );
+        let failure = Failure::new(ReasonCode::SERVER_UNAVAILABLE, reason);
+        self.lost(w, &failure, None);
     }
 
     /// The connection is gone or is given up. `farewell` is what the broker is told, if it can be.
@@ -99,6 +117,20 @@ impl Connection {
         failure: &Failure,
         delivery: MqttDelivery,
     ) {
+        if w.streams.publication(key).is_some() {
+            w.shared.counts.unpublished(delivery);
+        }
+        if w.cx.hears::<StreamReset>()
+            && let Some(stream) = w.streams.get(key)
+        {
+            w.cx.work_for(stream.id);
+            w.cx.event(&StreamReset {
+                client: self.client_id.clone(),
+                code: failure.code.0,
+                reason: failure.reason.clone(),
+                delivery,
+            });
+        }
         self.leave(w, key, Some(failure.reset(delivery)));
     }
 
@@ -107,9 +139,10 @@ impl Connection {
         if !self.streams.remove(&key) {
             return;
         }
-        let Some(stream) = w.streams.remove(key) else {
+        let Some(mut stream) = w.streams.remove(key) else {
             return;
         };
+        stream.clear_deadline(w.cx);
         self.remember_stream(w.cx.now(), &stream.kind);
         match &stream.kind {
             Kind::Session(_) => self.sessions -= 1,
@@ -131,7 +164,9 @@ impl Connection {
                 continue;
             };
             match &stream.kind {
-                Kind::Publish(publication) if publication.is_outstanding() => {}
+                Kind::Publish(publication) if publication.is_outstanding() => {
+                    w.hasten(key);
+                }
                 Kind::Session(Session { accepted: true }) => {
                     w.cx.end(stream.id, Frame::end());
                     self.leave(w, key, None);
@@ -164,9 +199,10 @@ impl Connection {
         let reason = "A fault inside tidegate ended this connection; its log tells more.";
         let failure = Failure::new(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, reason);
         for key in self.stream_keys() {
-            let Some(stream) = w.streams.remove(key) else {
+            let Some(mut stream) = w.streams.remove(key) else {
                 continue;
             };
+            stream.clear_deadline(w.cx);
             let delivery = match &stream.kind {
                 Kind::Publish(publication) => publication.delivery(),
                 Kind::Session(_) | Kind::Subscribe(_) => MqttDelivery::None,

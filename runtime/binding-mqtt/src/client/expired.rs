@@ -1,9 +1,8 @@
-//! What a caller is told whose time is over: who keeps it waiting, what is missing, and whether its
+//! The deadline of a stream: its caller is told who keeps it waiting, what is missing, and whether its
 //! message may have been delivered.
 //!
-//! The caller cannot know: a publication that waits for the broker's receive window looks to it like
-//! one that was written and is not acknowledged. So it asks, with a CHALLENGE, and nothing needs to be
-//! told of those that are done in time.
+//! Only this binding knows: to its caller, a publication that waits for the broker's receive window
+//! looks like one that was written and is not acknowledged.
 
 use std::borrow::Cow;
 
@@ -16,15 +15,13 @@ use super::streams::Kind;
 use crate::codec::ReasonCode;
 
 impl Connection {
-    /// The caller's time is over, after so many milliseconds: what is not done is given up. A
-    /// subscription or a session that was accepted meanwhile stays.
-    pub(super) fn expire(&mut self, w: &mut Work<'_, '_>, key: usize, after: u64) {
+    /// The stream's deadline has passed. It has none any more once it is accepted.
+    pub(super) fn expire(&mut self, w: &mut Work<'_, '_>, key: usize) {
         let Some(stream) = w.streams.get(key) else {
             return;
         };
+        let after = w.cx.now().since(stream.opened).as_millis();
         let (missing, delivery) = match &stream.kind {
-            Kind::Session(session) if session.accepted => return,
-            Kind::Subscribe(subscriber) if subscriber.accepted => return,
             Kind::Session(_) => (self.missing("open the session"), MqttDelivery::None),
             Kind::Subscribe(_) => {
                 let what = "confirm the subscription (SUBACK)";

@@ -48,9 +48,18 @@ impl Failure {
                 | ReasonCode::BANNED
                 | ReasonCode::BAD_AUTHENTICATION_METHOD
         );
+        let hint = match code {
+            ReasonCode::UNSUPPORTED_PROTOCOL_VERSION => {
+                " It supports only MQTT 3.1.1, and tidegate needs MQTT 5."
+            }
+            _ => "",
+        };
         Self {
             denied,
-            ..Self::new(code, format!("{broker} refused the connection: {why}."))
+            ..Self::new(
+                code,
+                format!("{broker} refused the connection: {why}.{hint}"),
+            )
         }
     }
 

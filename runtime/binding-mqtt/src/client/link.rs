@@ -20,7 +20,7 @@ use tidegate_engine::{Context, Duration, Time, TimerId, Token};
 
 use super::failure::Failure;
 use super::options::Reconnect;
-use super::outage::Outage;
+use super::outage::{Loss, Outage};
 use super::reconnect::{HoldOff, Record};
 
 /// How many connections may be made at a time.
@@ -75,7 +75,7 @@ pub(super) struct Link {
     news: bool,
     timer: Option<TimerId>,
     records: BTreeMap<ClientHash, Record>,
-    pub(super) outage: Outage,
+    outage: Outage,
 }
 
 impl Link {
@@ -106,10 +106,10 @@ impl Link {
     }
 
     /// The broker has accepted a connection.
-    pub(super) fn connected(&mut self, now: Time, attempt: Attempt) {
+    pub(super) fn connected(&mut self, cx: &mut Context<'_>, attempt: Attempt) {
         self.dropped(attempt);
         self.reached();
-        self.outage.over(now, &self.remote);
+        self.outage.over(cx, &self.remote);
     }
 
     /// The broker is there: who waits may go ahead.
@@ -152,6 +152,39 @@ impl Link {
         let record = self.record(cx.now(), options, identity);
         record.hold_off.failed(cx, options, why);
         record.changed = cx.now();
+    }
+
+    /// A connection with so many streams is lost, or could not be made: operators are told where it
+    /// is news.
+    pub(super) fn tell_lost(&mut self, cx: &mut Context<'_>, why: &Failure, streams: usize) {
+        let loss = Loss {
+            broker: &self.remote,
+            why,
+            streams,
+            backoff: self.hold_off.left(cx.now()),
+        };
+        self.outage.lost(cx, &loss);
+    }
+
+    /// Whether the broker is not connected, as far as is known.
+    pub(super) const fn is_down(&self) -> bool {
+        self.outage.lasts()
+    }
+
+    /// How many outages there were.
+    pub(super) const fn outages(&self) -> u64 {
+        self.outage.begun()
+    }
+
+    /// A stream was refused because attempts are held off.
+    pub(super) fn tell_refused(&mut self, cx: &mut Context<'_>, why: &Failure) {
+        let last = Loss {
+            broker: &self.remote,
+            why,
+            streams: 0,
+            backoff: self.hold_off.left(cx.now()),
+        };
+        self.outage.refused(cx, &last);
     }
 
     /// An attempt was given up before anything became of it.

@@ -1,153 +1,183 @@
-//! What the log says of a broker that is lost: when an outage begins, rarely while it lasts, and when it
-//! is over; not once for each attempt and each call that fails.
+//! When operators are told of a broker that is not connected: when an outage begins, rarely while it
+//! lasts, and when it is over; not once for each attempt and each call that fails.
 //!
 //! An outage begins with a connection that is lost or cannot be made, and is over when the broker
-//! accepts one. Outages that follow each other within [`QUIET`] are counted, and the next line tells how
-//! many there were.
+//! accepts one. Whoever was told of its beginning is told of its end. Outages that follow each other
+//! within [`QUIET`] are counted, and the next event tells how many there were.
 
-use tidegate_engine::{Duration, Time};
+use tidegate_engine::{Context, Duration, Time};
 
+use super::events::{ConnectionDown, ConnectionLost, ConnectionRestored};
 use super::failure::Failure;
 
-/// How often the log tells of it at the most.
+/// How often operators are told of it at the most.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// The broker's outages.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     current: Option<Current>,
-    /// When the log was last told of one.
+    /// When somebody was last told of one.
     told: Option<Time>,
-    /// Those that began since, of which the log knows nothing.
+    /// Those that began since and were not told.
     untold: u32,
+    /// All of them.
+    begun: u64,
 }
 
 #[derive(Debug)]
 struct Current {
     since: Time,
     told: bool,
-    /// Connections that were lost or could not be made.
-    connections: u32,
-    /// Calls that were refused without an attempt.
-    calls: u32,
+    tally: Tally,
 }
 
-/// A line for the log.
+/// What an outage has cost so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Tally {
+    seconds: u64,
+    /// Connections that were lost or could not be made.
+    attempts: u32,
+    /// Streams that were refused without an attempt.
+    refused: u32,
+}
+
+/// What is to be told of it.
 #[derive(Debug, PartialEq, Eq)]
-enum Line {
-    /// An outage has begun, and so many before it that the log does not know of.
-    Begun { untold: u32 },
+enum Transition {
+    /// An outage has begun, and so many before it that were not told.
+    Lost { untold: u32 },
     /// It lasts.
-    Lasts {
-        seconds: u64,
-        connections: u32,
-        calls: u32,
-    },
-    /// It is over.
-    Over {
-        seconds: u64,
-        connections: u32,
-        calls: u32,
-    },
+    Down(Tally),
+}
+
+/// A connection that is lost, or could not be made.
+pub(super) struct Loss<'a> {
+    pub(super) broker: &'a str,
+    pub(super) why: &'a Failure,
+    /// How many streams it had.
+    pub(super) streams: usize,
+    /// For how long attempts are held off.
+    pub(super) backoff: Duration,
 }
 
 impl Outage {
-    /// A connection with so many streams is lost, or could not be made.
-    pub(super) fn lost(&mut self, now: Time, failure: &Failure, streams: usize) {
-        let (code, reason) = (failure.code.0, &failure.reason);
-        match self.note(now) {
-            Some(Line::Begun { untold: 0 }) => {
-                tracing::warn!(code, streams, "a connection to a broker is lost: {reason}");
-            }
-            Some(Line::Begun { untold }) => {
-                tracing::warn!(
-                    code,
-                    streams,
-                    untold,
-                    "a connection to a broker is lost again: {reason}"
-                );
-            }
-            Some(Line::Lasts {
-                seconds,
-                connections,
-                calls,
-            }) => {
-                tracing::warn!(
-                    code,
-                    connections,
-                    calls,
-                    "the broker has not been connected for {seconds} s: {reason}"
-                );
-            }
-            Some(Line::Over { .. }) | None => {}
+    /// A connection is lost, or could not be made.
+    pub(super) fn lost(&mut self, cx: &mut Context<'_>, loss: &Loss<'_>) {
+        match self.note_lost(cx.now()) {
+            Some(Transition::Lost { untold }) => cx.event(&ConnectionLost {
+                broker: loss.broker.into(),
+                code: loss.why.code.0,
+                reason: loss.why.reason.clone(),
+                streams: u64::try_from(loss.streams).unwrap_or(u64::MAX),
+                untold,
+            }),
+            Some(Transition::Down(tally)) => down(cx, loss, tally),
+            None => {}
         }
     }
 
-    /// A call was refused without an attempt.
-    pub(super) const fn refused(&mut self) {
-        if let Some(current) = &mut self.current {
-            current.calls = current.calls.saturating_add(1);
+    /// A stream was refused without an attempt, for the sake of the last one that failed.
+    pub(super) fn refused(&mut self, cx: &mut Context<'_>, last: &Loss<'_>) {
+        if let Some(tally) = self.note_refused(cx.now()) {
+            down(cx, last, tally);
         }
     }
 
     /// The broker has accepted a connection.
-    pub(super) fn over(&mut self, now: Time, remote: &str) {
-        if let Some(Line::Over {
-            seconds,
-            connections,
-            calls,
-        }) = self.end(now)
-        {
-            tracing::info!(
-                connections,
-                calls,
-                "the broker {remote} is connected again, {seconds} s after it was lost"
-            );
+    pub(super) fn over(&mut self, cx: &mut Context<'_>, broker: &str) {
+        if let Some(tally) = self.end(cx.now()) {
+            cx.event(&ConnectionRestored {
+                broker: broker.into(),
+                seconds: tally.seconds,
+                attempts: tally.attempts,
+                refused: tally.refused,
+            });
         }
     }
 
-    fn note(&mut self, now: Time) -> Option<Line> {
-        let loud = self.told.is_none_or(|told| now.since(told) >= QUIET);
-        let Some(current) = &mut self.current else {
-            self.current = Some(Current {
-                since: now,
-                told: loud,
-                connections: 1,
-                calls: 0,
-            });
-            if !loud {
-                self.untold = self.untold.saturating_add(1);
-                return None;
-            }
-            self.told = Some(now);
-            let untold = std::mem::take(&mut self.untold);
-            return Some(Line::Begun { untold });
-        };
-        current.connections = current.connections.saturating_add(1);
-        if !loud {
+    /// Whether there is one now.
+    pub(super) const fn lasts(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// How many have begun.
+    pub(super) const fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    fn note_lost(&mut self, now: Time) -> Option<Transition> {
+        if let Some(current) = &mut self.current {
+            current.tally.attempts = current.tally.attempts.saturating_add(1);
+            return self.note_lasting(now).map(Transition::Down);
+        }
+        self.begun += 1;
+        let told = self.may_tell(now);
+        self.current = Some(Current {
+            since: now,
+            told,
+            tally: Tally {
+                attempts: 1,
+                ..Tally::default()
+            },
+        });
+        if !told {
+            self.untold = self.untold.saturating_add(1);
             return None;
         }
-        self.told = Some(now);
-        current.told = true;
-        Some(Line::Lasts {
-            seconds: seconds(now.since(current.since)),
-            connections: current.connections,
-            calls: current.calls,
-        })
+        let untold = std::mem::take(&mut self.untold);
+        Some(Transition::Lost { untold })
     }
 
-    fn end(&mut self, now: Time) -> Option<Line> {
+    fn note_refused(&mut self, now: Time) -> Option<Tally> {
+        let current = self.current.as_mut()?;
+        current.tally.refused = current.tally.refused.saturating_add(1);
+        self.note_lasting(now)
+    }
+
+    fn note_lasting(&mut self, now: Time) -> Option<Tally> {
+        if !self.may_tell(now) {
+            return None;
+        }
+        let current = self.current.as_mut()?;
+        current.told = true;
+        Some(current.tally_at(now))
+    }
+
+    fn end(&mut self, now: Time) -> Option<Tally> {
         let current = self.current.take()?;
-        current.told.then(|| Line::Over {
-            seconds: seconds(now.since(current.since)),
-            connections: current.connections,
-            calls: current.calls,
-        })
+        current.told.then(|| current.tally_at(now))
+    }
+
+    /// Whether nobody was told for a while; then somebody is now.
+    fn may_tell(&mut self, now: Time) -> bool {
+        let may = self.told.is_none_or(|told| now.since(told) >= QUIET);
+        if may {
+            self.told = Some(now);
+        }
+        may
     }
 }
 
-const fn seconds(duration: Duration) -> u64 {
-    duration.as_micros().div_ceil(1_000_000)
+impl Current {
+    const fn tally_at(&self, now: Time) -> Tally {
+        Tally {
+            seconds: now.since(self.since).as_micros().div_ceil(1_000_000),
+            ..self.tally
+        }
+    }
+}
+
+fn down(cx: &mut Context<'_>, loss: &Loss<'_>, tally: Tally) {
+    cx.event(&ConnectionDown {
+        broker: loss.broker.into(),
+        code: loss.why.code.0,
+        reason: loss.why.reason.clone(),
+        seconds: tally.seconds,
+        attempts: tally.attempts,
+        refused: tally.refused,
+        backoff: loss.backoff.as_millis(),
+    });
 }
 
 #[cfg(test)]
@@ -158,46 +188,67 @@ mod tests {
         Time::from_micros(seconds * 1_000_000)
     }
 
+    const fn tally(seconds: u64, attempts: u32, refused: u32) -> Tally {
+        Tally {
+            seconds,
+            attempts,
+            refused,
+        }
+    }
+
     #[test]
     fn an_outage_is_told_when_it_begins_rarely_while_it_lasts_and_when_it_is_over() {
         let mut outage = Outage::default();
-        let mut lines = Vec::new();
+        let mut told = Vec::new();
         // An attempt and ten calls a second, for a little more than two minutes.
         for second in 0..125 {
-            lines.extend(outage.note(at(second)));
-            (0..10).for_each(|_| outage.refused());
+            told.extend(outage.note_lost(at(second)));
+            (0..10).for_each(|_| assert_eq!(outage.note_refused(at(second)), None));
         }
-        lines.extend(outage.end(at(125)));
-        let lasts = |seconds, connections, calls| Line::Lasts {
-            seconds,
-            connections,
-            calls,
-        };
+        assert!(outage.lasts());
         assert_eq!(
-            lines,
+            told,
             [
-                Line::Begun { untold: 0 },
-                lasts(60, 61, 600),
-                lasts(120, 121, 1_200),
-                Line::Over {
-                    seconds: 125,
-                    connections: 125,
-                    calls: 1_250
-                },
+                Transition::Lost { untold: 0 },
+                Transition::Down(tally(60, 61, 600)),
+                Transition::Down(tally(120, 121, 1_200)),
             ]
         );
+        assert_eq!(outage.end(at(125)), Some(tally(125, 125, 1_250)));
+        assert!(!outage.lasts() && outage.begun() == 1);
         assert_eq!(outage.end(at(126)), None);
+    }
+
+    #[test]
+    fn who_is_told_that_it_begins_is_told_that_it_is_over() {
+        let mut outage = Outage::default();
+        let begins = Some(Transition::Lost { untold: 0 });
+        assert_eq!(outage.note_lost(at(5)), begins);
+        assert_eq!(outage.end(at(6)), Some(tally(1, 1, 0)));
+    }
+
+    #[test]
+    fn calls_alone_bring_it_back_to_mind() {
+        let mut outage = Outage::default();
+        outage.note_lost(at(0));
+        assert_eq!(outage.note_refused(at(59)), None);
+        assert_eq!(outage.note_refused(at(60)), Some(tally(60, 1, 2)));
+        assert_eq!(outage.note_refused(at(61)), None);
+        outage.end(at(62));
+        assert_eq!(outage.note_refused(at(200)), None, "there is none");
     }
 
     #[test]
     fn outages_that_follow_each_other_are_counted() {
         let mut outage = Outage::default();
-        let mut lines = Vec::new();
+        let mut begun = Vec::new();
+        let mut over = 0;
         for round in 0..25 {
-            lines.extend(outage.note(at(3 * round)));
-            lines.extend(outage.end(at(3 * round)));
+            begun.extend(outage.note_lost(at(3 * round)));
+            over += u32::from(outage.end(at(3 * round)).is_some());
         }
-        assert_eq!(lines.len(), 4, "{lines:?}");
-        assert_eq!(lines.get(2), Some(&Line::Begun { untold: 19 }));
+        let lost = |untold| Transition::Lost { untold };
+        assert_eq!((begun, over), (vec![lost(0), lost(19)], 2));
+        assert_eq!(outage.begun(), 25);
     }
 }

@@ -4,6 +4,7 @@ use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::streams::{BeginEx, Data, Frame};
 
 use super::connection::{Connection, Origin, Pending, Phase, Work};
+use super::events::Published;
 use super::failure::{Failure, told_with};
 use super::packets;
 use super::streams::{Kind, Stream};
@@ -88,9 +89,19 @@ impl Connection {
             let reply: BeginEx = publication.reply().into();
             w.cx.send(id, Frame::begin(reply));
             w.cx.send(id, Frame::end());
+            if w.cx.hears::<Published>() {
+                let event = Published {
+                    topic: publication.topic().clone(),
+                    qos: publication.qos(),
+                    client: self.client_id.clone(),
+                };
+                w.cx.work_for(id);
+                w.cx.event(&event);
+            }
+            w.shared.counts.published();
             self.leave(w, key, None);
         } else if w.cx.stopping() && publication.is_idle() {
-            self.leave(w, key, Some(shutting_down().reset(MqttDelivery::None)));
+            self.fail(w, key, &shutting_down(), MqttDelivery::None);
         }
     }
 
@@ -139,6 +150,7 @@ impl Connection {
         ) {
             Ok((header, payload)) => {
                 publication.written(number);
+                w.shared.counts.sent += 1;
                 let quarantine = self.purpose == Purpose::Quarantine;
                 let suspect = (quarantine || packet_id.is_none())
                     .then(|| self.namer.message(publication.topic()));

@@ -21,7 +21,9 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher as _};
 
-use tidegate_engine::{Duration, Time};
+use tidegate_engine::{Context, Duration, Time};
+
+use super::events::{Quarantined, Suspected};
 
 /// For how long something convicted keeps a connection of its own.
 const CONVICTED: Duration = Duration::from_secs(600);
@@ -35,6 +37,8 @@ const LEVEL_DROPS: u8 = 3;
 const CLIENT_DROPS: u8 = 6;
 /// How many entries there are at the most; beyond that, those that expire first make way.
 const ENTRIES: usize = 1_024;
+/// How many characters of a topic are shown to operators.
+const SHOWN: usize = 200;
 
 /// The name of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,6 +98,8 @@ pub(super) struct Suspect {
 pub(super) enum Cause {
     /// It disliked a packet.
     Packet,
+    /// Nothing, but only one packet was under way.
+    Alone,
     /// Nothing, or nothing of use.
     Unknown,
 }
@@ -111,8 +117,27 @@ enum Standing {
 struct Entry {
     standing: Standing,
     until: Time,
-    /// The log knows of it.
-    told: bool,
+    /// The broker said that it dislikes it.
+    blamed: bool,
+    /// What operators were told of it.
+    told: Option<Verdict>,
+}
+
+/// Why something goes over a connection of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It may be what the broker closes connections over, or the network may have done it.
+    Suspected,
+    /// The broker said that it dislikes it.
+    Convicted,
+}
+
+/// Something goes over a connection of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Held {
+    verdict: Verdict,
+    /// Operators were not told of it yet.
+    is_news: bool,
 }
 
 /// All that is remembered.
@@ -132,14 +157,25 @@ impl Quarantine {
         self.entries.is_empty()
     }
 
-    /// Whether something is to go over a connection of its own. `shown` is what the log calls it.
+    /// Whether something is to go over a connection of its own; operators are told of it once, under
+    /// this name.
     pub(super) fn holds(
         &mut self,
-        now: Time,
+        cx: &mut Context<'_>,
         namer: &Namer,
         suspect: Suspect,
-        shown: &str,
+        name: &str,
     ) -> bool {
+        let Some(held) = self.held(cx.now(), namer, suspect) else {
+            return false;
+        };
+        if held.is_news {
+            tell(cx, held.verdict, name);
+        }
+        true
+    }
+
+    fn held(&mut self, now: Time, namer: &Namer, suspect: Suspect) -> Option<Held> {
         let client = suspect.level.map(|_| namer.client());
         let kinds = [Some(suspect.name), suspect.level, client];
         for (wide, name) in kinds.into_iter().enumerate() {
@@ -148,18 +184,18 @@ impl Quarantine {
             };
             let suspected = wide == 0 && entry.standing == Standing::Suspected;
             if entry.until > now && (suspected || entry.standing == Standing::Convicted) {
-                if !std::mem::replace(&mut entry.told, true) {
-                    let shown: String = shown.chars().take(200).collect();
-                    tracing::warn!(
-                        topic = ?shown,
-                        "goes over a connection of its own: the broker closed a connection when it, or \
-                         something like it, was under way"
-                    );
-                }
-                return true;
+                let verdict = match entry.standing {
+                    Standing::Convicted if entry.blamed => Verdict::Convicted,
+                    _ => Verdict::Suspected,
+                };
+                let told = entry.told.replace(verdict);
+                return Some(Held {
+                    verdict,
+                    is_news: told != Some(verdict),
+                });
             }
         }
-        false
+        None
     }
 
     /// The broker has closed a connection while these were under way.
@@ -171,14 +207,14 @@ impl Quarantine {
                     self.note(now, suspect.name);
                 }
             }
-            (Cause::Packet, [alone]) => {
+            (Cause::Packet | Cause::Alone, [alone]) => {
                 let known = self.is_convicted(now, alone.name);
                 self.set(now, alone.name, Standing::Convicted, CONVICTED);
                 if let (Some(level), false) = (alone.level, known) {
                     self.drop_in_level(now, namer, level);
                 }
             }
-            (Cause::Packet, [first, others @ ..]) => {
+            (Cause::Packet | Cause::Alone, [first, others @ ..]) => {
                 for suspect in suspects {
                     if !self.is_convicted(now, suspect.name) {
                         self.set(now, suspect.name, Standing::Suspected, SUSPECTED);
@@ -192,6 +228,19 @@ impl Quarantine {
                     Some(_) if publications => self.count(now, namer.client(), CLIENT_DROPS),
                     _ => {}
                 }
+            }
+        }
+        if cause == Cause::Packet {
+            self.blame(namer, suspects);
+        }
+    }
+
+    /// The broker itself said so, also of what holds everything that was under way.
+    fn blame(&mut self, namer: &Namer, suspects: &[Suspect]) {
+        let kinds = suspects.iter().flat_map(|it| [Some(it.name), it.level]);
+        for name in kinds.flatten().chain([namer.client()]) {
+            if let Some(entry) = self.entries.get_mut(&name) {
+                entry.blamed = true;
             }
         }
     }
@@ -259,13 +308,25 @@ impl Quarantine {
         let entry = self.entries.entry(name).or_insert(Entry {
             standing,
             until,
-            told: false,
+            blamed: false,
+            told: None,
         });
         if entry.until <= now {
-            entry.told = false;
+            entry.blamed = false;
+            entry.told = None;
         }
         entry.standing = standing;
         entry.until = until;
+    }
+}
+
+/// Tells operators that something goes over a connection of its own.
+fn tell(cx: &mut Context<'_>, verdict: Verdict, name: &str) {
+    let topic = || name.chars().take(SHOWN).collect::<String>().into();
+    match verdict {
+        Verdict::Convicted => cx.event(&Quarantined { topic: topic() }),
+        Verdict::Suspected if cx.hears::<Suspected>() => cx.event(&Suspected { topic: topic() }),
+        Verdict::Suspected => {}
     }
 }
 
@@ -291,9 +352,12 @@ mod tests {
 
     impl House {
         fn holds(&mut self, second: u64, topic: &str) -> bool {
+            self.held(second, topic).is_some()
+        }
+
+        fn held(&mut self, second: u64, topic: &str) -> Option<Held> {
             let suspect = self.namer.message(topic);
-            self.quarantine
-                .holds(at(second), &self.namer, suspect, topic)
+            self.quarantine.held(at(second), &self.namer, suspect)
         }
 
         fn accuse(&mut self, second: u64, topics: &[&str], cause: Cause) {
@@ -315,7 +379,8 @@ mod tests {
         assert!(house.holds(1_198, "a/b") && !house.holds(1_199, "a/b"));
         let other = Namer::new("other");
         let suspect = other.message("a/b");
-        assert!(!house.quarantine.holds(at(600), &other, suspect, "a/b"));
+        let held = house.quarantine.held(at(600), &other, suspect);
+        assert_eq!(held, None, "of another client");
     }
 
     #[test]
@@ -371,8 +436,27 @@ mod tests {
         }
         assert!(house.holds(6, "any"));
         let filter = house.namer.filter("any");
-        let held = house.quarantine.holds(at(6), &house.namer, filter, "any");
-        assert!(!held, "a subscription is not a publication");
+        let held = house.quarantine.held(at(6), &house.namer, filter);
+        assert_eq!(held, None, "a subscription is not a publication");
+    }
+
+    #[test]
+    fn only_what_the_broker_said_is_a_conviction_and_each_is_news_once() {
+        let mut house = house();
+        let held = |verdict, is_news| Some(Held { verdict, is_news });
+        // A link that is cut again and again, at last with nothing else under way.
+        house.accuse(0, &["a", "b"], Cause::Unknown);
+        house.accuse(1, &["a", "b"], Cause::Unknown);
+        assert_eq!(house.held(2, "a"), held(Verdict::Suspected, true));
+        assert_eq!(house.held(2, "a"), held(Verdict::Suspected, false));
+        house.accuse(3, &["a"], Cause::Alone);
+        assert_eq!(house.held(4, "a"), held(Verdict::Suspected, false));
+        house.accuse(5, &["a"], Cause::Packet);
+        assert_eq!(house.held(6, "a"), held(Verdict::Convicted, true));
+        assert_eq!(house.held(6, "a"), held(Verdict::Convicted, false));
+        // Longer after, it begins anew.
+        house.accuse(700, &["a", "b"], Cause::Unknown);
+        assert_eq!(house.held(701, "a"), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tidegate_engine::streams::Data;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
 use super::connection::{Connection, Phase, Work};
+use super::events::SlowConsumer;
 use super::failure::{Failure, told_with};
 use super::granted::Granted;
 use super::packets;
@@ -19,9 +20,13 @@ impl Connection {
     /// Bytes have come.
     pub(super) fn on_bytes(&mut self, w: &mut Work<'_, '_>, data: Data) {
         self.unread += data.payload.len();
+        let connecting = self.phase == Phase::Connecting;
+        if connecting {
+            self.answer.push(&data.payload);
+        }
         self.decoder.push(data.payload);
         // What came before CONNACK is read at once; the rest when the connection settles.
-        if self.phase == Phase::Connecting {
+        if connecting {
             self.read(w);
         }
     }
@@ -42,7 +47,16 @@ impl Connection {
                     w.cx.acknowledge(bytes, self.unread);
                     self.unread = 0;
                 }
-                Err(error) => self.broken(w, error.reason_code(), &error.to_string()),
+                Err(error) => {
+                    let foreign = match self.phase {
+                        Phase::Connecting => self.answer.failure(&self.broker()),
+                        _ => None,
+                    };
+                    match foreign {
+                        Some(failure) => self.lost(w, &failure, None),
+                        None => self.broken(w, error.reason_code(), &error.to_string()),
+                    }
+                }
             }
         }
     }
@@ -148,6 +162,7 @@ impl Connection {
             self.received.insert(packet_id);
         }
         if !repeated {
+            w.shared.counts.consumed += 1;
             self.deliver(w, publish);
         }
         match publish.qos {
@@ -201,12 +216,10 @@ impl Connection {
 
     /// A stream does not take its messages: it is ended, so that the others go on.
     fn drop_slow(&mut self, w: &mut Work<'_, '_>, key: usize, messages: usize, bytes: usize) {
-        w.shared.slow_consumers += 1;
-        tracing::warn!(
-            client = %self.client_id,
-            count = w.shared.slow_consumers,
-            "a subscriber does not take its messages and is ended as a slow consumer"
-        );
+        w.shared.counts.slow_consumers += 1;
+        w.cx.event(&SlowConsumer {
+            client: self.client_id.clone(),
+        });
         let reason = format!(
             "This subscriber is a slow consumer: more than {messages} messages or {bytes} bytes \
              waited for it (queueMessages, queueBytes)."

@@ -58,6 +58,11 @@ impl HoldOff {
         (self.until > now).then_some(self.until)
     }
 
+    /// For how long attempts are held off from now on.
+    pub(super) fn left(&self, now: Time) -> Duration {
+        self.until.max(now).since(now)
+    }
+
     /// What is told to those who come while attempts are held off: why, and until when.
     pub(super) fn refusal(&self, now: Time) -> Option<Failure> {
         let left = self.until(now)?.since(now);

@@ -3,8 +3,8 @@
 use std::num::NonZeroU16;
 
 use bytestring::ByteString;
+use tidegate_engine::Context;
 use tidegate_engine::streams::mqtt::MqttDelivery;
-use tidegate_engine::{Context, Time};
 
 use super::binding::MqttClient;
 use super::connection::{Connection, Work};
@@ -61,7 +61,8 @@ impl MqttClient {
         match next {
             Ok(next) => self.with(cx, next, |connection, w| connection.add(w, stream)),
             Err(failure) => {
-                if let Some(stream) = self.streams.remove(stream) {
+                if let Some(mut stream) = self.streams.remove(stream) {
+                    stream.clear_deadline(cx);
                     let reset = failure.reset(MqttDelivery::None);
                     cx.terminate(stream.id, Some(reset), None);
                 }
@@ -114,7 +115,7 @@ impl MqttClient {
     /// The connection of a client for a stream of this kind, made known if it is not.
     pub(super) fn connection_for(
         &mut self,
-        now: Time,
+        cx: &mut Context<'_>,
         client: &ByteString,
         kind: &Kind,
     ) -> Result<usize, Failure> {
@@ -122,9 +123,7 @@ impl MqttClient {
             Kind::Subscribe(subscriber) if let Some(limit) = subscriber.limit() => {
                 return self.counting(client.clone(), limit);
             }
-            Kind::Publish(it) if self.is_quarantined(now, client, it.topic()) => {
-                Purpose::Quarantine
-            }
+            Kind::Publish(it) if self.is_quarantined(cx, client, it.topic()) => Purpose::Quarantine,
             _ => Purpose::All,
         };
         let keys = self.clients.get(client);
@@ -142,11 +141,11 @@ impl MqttClient {
         }
     }
 
-    fn is_quarantined(&mut self, now: Time, client: &str, topic: &str) -> bool {
+    fn is_quarantined(&mut self, cx: &mut Context<'_>, client: &str, topic: &str) -> bool {
         let quarantine = &mut self.shared.quarantine;
-        !quarantine.is_empty(now) && {
+        !quarantine.is_empty(cx.now()) && {
             let namer = Namer::new(client);
-            quarantine.holds(now, &namer, namer.message(topic), topic)
+            quarantine.holds(cx, &namer, namer.message(topic), topic)
         }
     }
 }

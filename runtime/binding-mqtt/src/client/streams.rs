@@ -9,7 +9,7 @@ use tidegate_engine::streams::mqtt::topic::TopicFilter;
 use tidegate_engine::streams::mqtt::{
     MqttSubscribe, MqttSubscribeData, MqttSubscribeFlags, MqttTopicFilter,
 };
-use tidegate_engine::{Context, StreamId};
+use tidegate_engine::{Context, StreamId, Time, TimerId};
 
 use super::failure::Failure;
 use super::inbound::Deliveries;
@@ -27,6 +27,18 @@ pub(super) struct Stream {
     /// The key of its connection.
     pub(super) connection: usize,
     pub(super) kind: Kind,
+    pub(super) opened: Time,
+    /// Its deadline, until it is done or accepted.
+    pub(super) deadline: Option<TimerId>,
+}
+
+impl Stream {
+    /// It is done or accepted: its deadline means nothing any more.
+    pub(super) fn clear_deadline(&mut self, cx: &mut Context<'_>) {
+        if let Some(timer) = self.deadline.take() {
+            cx.cancel(timer);
+        }
+    }
 }
 
 /// What a stream is for.
@@ -65,6 +77,11 @@ pub(super) struct Streams(Slab<Stream>);
 impl Streams {
     pub(super) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// The key that the next stream will have.
+    pub(super) fn vacant_key(&self) -> usize {
+        self.0.vacant_key()
     }
 
     pub(super) fn insert(&mut self, stream: Stream) -> usize {

@@ -203,6 +203,9 @@ impl Connection {
             w.cx.send(id, Frame::begin(reply));
         }
         subscriber.flush(w.cx, id);
+        if let Some(stream) = w.streams.get_mut(key) {
+            stream.clear_deadline(w.cx);
+        }
         self.complete_if_full(w);
     }
 }

@@ -95,7 +95,7 @@ impl Connection {
         let cause = match code.map_or(Some(Cause::Unknown), cause_of) {
             _ if self.phase != Phase::Ready => return,
             // There is nothing else that it could have been.
-            Some(_) if alone => Cause::Packet,
+            Some(Cause::Unknown) if alone => Cause::Alone,
             Some(cause) => cause,
             None => return,
         };
@@ -132,21 +132,18 @@ impl Connection {
     /// Whether a publication or a subscription is to go over a connection of its own.
     pub(super) fn is_suspect(&self, w: &mut Work<'_, '_>, key: usize) -> bool {
         let quarantine = &mut w.shared.quarantine;
-        let now = w.cx.now();
-        if quarantine.is_empty(now) {
+        if quarantine.is_empty(w.cx.now()) {
             return false;
         }
+        let mut holds = |name: &str, suspect| quarantine.holds(w.cx, &self.namer, suspect, name);
         match w.streams.get(key).map(|stream| &stream.kind) {
             Some(Kind::Publish(publication)) => {
                 let topic = publication.topic();
-                quarantine.holds(now, &self.namer, self.namer.message(topic), topic)
+                holds(topic, self.namer.message(topic))
             }
             Some(Kind::Subscribe(subscriber)) if !subscriber.accepted => {
-                let held = |filter: &str| {
-                    quarantine.holds(now, &self.namer, self.namer.filter(filter), filter)
-                };
                 let mut wishes = subscriber.wishes().map(|(_, wish)| wish.filter.as_str());
-                wishes.any(held)
+                wishes.any(|filter| holds(filter, self.namer.filter(filter)))
             }
             _ => false,
         }

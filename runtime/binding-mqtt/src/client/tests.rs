@@ -4,6 +4,7 @@ mod connecting;
 mod counted;
 mod fuzz;
 mod house;
+mod operators;
 mod overdue;
 mod publishing;
 mod quarantine;

@@ -31,6 +31,10 @@ async fn a_refused_connection_is_told_with_host_and_port() {
     let told = refused(&mut house, &address.to_string()).await;
     assert_eq!(told.remote.to_string(), address.to_string());
     assert_eq!(told.reason.to_string(), "connection refused");
+    assert!(!told.connected);
+    let report = house.engine.report().await;
+    assert_eq!(report.labelled("", "tcp.client.connects", "failed"), 1);
+    assert_eq!(report.labelled("", "tcp.client.connects", "connected"), 0);
     house.finish().await;
 }
 
@@ -168,6 +172,8 @@ async fn a_peer_that_closes_ends_the_reply_and_may_still_be_written_to() {
     let mut got = String::new();
     socket.read_to_string(&mut got).await.expect("it is open");
     assert_eq!(got, "answer");
+    let report = house.engine.report().await;
+    assert_eq!(report.labelled("", "tcp.client.bytes", "sent"), 6);
     // Nothing is kept of a connection that both sides have closed.
     house.finish().await;
 }
@@ -183,6 +189,9 @@ async fn a_caller_that_ends_closes_one_direction() {
     assert_eq!(payload_of(house.probe.next_but_window().await.1), "still");
     drop(socket);
     assert_eq!(house.probe.next_but_window().await.1, Frame::end());
+    let report = house.engine.report().await;
+    assert_eq!(report.labelled("", "tcp.client.connects", "connected"), 1);
+    assert_eq!(report.labelled("", "tcp.client.bytes", "received"), 5);
     house.finish().await;
 }
 
@@ -198,6 +207,7 @@ async fn a_peer_that_resets_aborts_the_reply_with_the_reason() {
     let told = BytesReset {
         remote: address.to_string().into(),
         reason: "the connection was reset".into(),
+        connected: true,
     };
     let frames = [
         house.probe.next_but_window().await.1,

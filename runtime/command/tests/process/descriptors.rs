@@ -34,9 +34,12 @@ fn exhaustion_is_logged_when_it_begins_and_when_it_is_over() {
         .collect();
     process.errors().with("file descriptors exhausted");
     // The broker cannot be reached now, and that is told, but not logged as another exhaustion.
-    for _ in 0..3 {
-        let told = client.publish();
-        assert!(told.contains("no file descriptor is left"), "{told}");
+    // (The first calls may still hear of the attempt at the start.)
+    let mut told = std::iter::repeat_with(|| client.publish());
+    let exhausted = |told: &String| told.contains("no file descriptor is left");
+    assert!(told.any(|told| exhausted(&told)));
+    for told in told.take(3) {
+        assert!(exhausted(&told), "{told}");
     }
     drop(fillers);
     // Those that waited are accepted, and so is the next.

@@ -13,6 +13,7 @@
 mod client;
 mod demo;
 mod descriptors;
+mod logs;
 mod process;
 mod signals;
 mod standard_error;

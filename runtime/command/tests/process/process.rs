@@ -80,7 +80,10 @@ fn behind(server: &str, broker: u16) -> String {
     options: {{ subscribe: [ \"#\" ], publish: [ \"#\" ] }}
     exit: mqtt_client0
   mqtt_client0:
-    {{ type: mqtt, kind: client, options: {{ connectTimeout: 600000 }}, exit: tcp_client0 }}
+    type: mqtt
+    kind: client
+    options: {{ connectTimeout: 600000, reconnect: {{ min: 1, max: 1 }} }}
+    exit: tcp_client0
   tcp_client0: {{ type: tcp, kind: client, options: {{ host: 127.0.0.1, port: {broker} }} }}
 "
     )

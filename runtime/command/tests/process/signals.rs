@@ -13,8 +13,12 @@ fn with_a_call_under_way() -> (Process, Client, SilentBroker, Config) {
     let config = Config::http(0, broker.port());
     let arguments = ["start", "--config", config.path()];
     let process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
-    let mut client = process.connect();
+    let address = process.address();
+    let mut client = Client::connect(address).expect("it listens");
     client.send_publish();
+    // Whoever asks behind it is answered behind it: it is under way.
+    let mut other = Client::connect(address).expect("it listens");
+    assert_eq!(other.tools()[0]["name"], "publish");
     (process, client, broker, config)
 }
 

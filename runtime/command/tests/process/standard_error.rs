@@ -1,13 +1,16 @@
 //! Logs go to a standard error that cannot be written, or that nobody reads.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::process::Stdio;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::client::Client;
-use crate::process::{Config, Lines, Process, closed_pipe, free_port, full_file, full_pipe};
+use crate::process::{
+    Config, Lines, Process, closed_pipe, connect_once_it_listens, free_port, full_file, full_pipe,
+};
 
 /// Calls that fail, which is logged, are answered as ever, and a stop is in order.
 fn works_with(errors: impl Into<Stdio>) {
@@ -56,11 +59,13 @@ fn provoke(client: &mut Client) {
 fn lines_that_nobody_read_are_dropped_and_counted() {
     const PROVOKED: u64 = 4_000;
     let (unread, errors) = full_pipe();
-    let config = Config::http(0, free_port());
+    let port = free_port();
+    let config = Config::http(port, free_port());
     let path = config.path();
     let arguments = ["start", "-c", path, "--log", "json", "--log-level", "debug"];
-    let mut process = Process::start(&arguments, Stdio::piped(), errors.into());
-    let address = process.address();
+    let mut process = Process::start(&arguments, Stdio::null(), errors.into());
+    drop(connect_once_it_listens(port));
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
     for _ in 0..PROVOKED {
         provoke(&mut Client::connect(address).expect("it listens"));
     }

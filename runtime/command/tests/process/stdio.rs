@@ -27,6 +27,9 @@ fn publish() -> Value {
     })
 }
 
+/// The event that tells of an answer that is on its way to the client.
+const ANSWERED: &str = "tools/call 'publish'";
+
 #[test]
 fn a_client_may_ignore_standard_error() {
     let (_unread, errors) = full_pipe();
@@ -47,10 +50,11 @@ fn a_client_may_ignore_standard_error() {
 fn a_client_that_does_not_read_holds_a_stop_up_for_its_time_alone() {
     let (_unread, output) = full_pipe();
     let config = Config::stdio(100);
-    let arguments = ["start", "--config", config.path()];
+    let arguments = ["start", "--config", config.path(), "--log-level", "debug"];
     let mut process = Process::start(&arguments, output.into(), Stdio::piped());
     process.errors().with("listening");
     send(&mut process, &publish());
+    process.errors().with(ANSWERED);
     process.signal(Signal::TERM);
     process
         .errors()
@@ -62,12 +66,12 @@ fn a_client_that_does_not_read_holds_a_stop_up_for_its_time_alone() {
 fn a_second_signal_does_not_wait_for_a_client_that_does_not_read() {
     let (_unread, output) = full_pipe();
     let config = Config::stdio(600_000);
-    let arguments = ["start", "--config", config.path()];
+    let arguments = ["start", "--config", config.path(), "--log-level", "debug"];
     let mut process = Process::start(&arguments, output.into(), Stdio::piped());
     process.errors().with("listening");
     // Its answer waits for the client.
     send(&mut process, &publish());
-    process.errors().with("connection refused");
+    process.errors().with(ANSWERED);
     process.signal(Signal::TERM);
     process.errors().with("stopping");
     process.signal(Signal::TERM);

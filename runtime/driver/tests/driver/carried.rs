@@ -70,6 +70,7 @@ fn told() -> BytesReset {
     BytesReset {
         remote: "host:1".into(),
         reason: "so that it can be told apart".into(),
+        connected: true,
     }
 }
 

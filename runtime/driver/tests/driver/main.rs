@@ -10,3 +10,4 @@ mod bindings;
 mod carried;
 mod ending;
 mod engine;
+mod reports;

@@ -27,6 +27,9 @@ const CREDIT: u32 = 1 << 20;
 /// What the wall clock shows when a scenario begins: 2026-01-01T00:00:00Z.
 const WALL_CLOCK: WallTime = WallTime::from_unix_millis(1_767_225_600_000);
 
+/// Within what time the engine stops: the default of `shutdownTimeout`.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// One side of the binding.
 #[derive(Debug)]
 pub(super) struct Side {
@@ -286,7 +289,7 @@ impl Stage {
 
     pub(super) fn shutdown(&mut self) {
         self.trace.push("+shutdown".to_owned());
-        self.worker.shutdown(self.now);
+        self.worker.shutdown_within(self.now, SHUTDOWN_TIMEOUT);
         self.collect();
     }
 

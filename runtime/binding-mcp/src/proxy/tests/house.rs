@@ -33,7 +33,13 @@ pub(super) fn house_with(toolkits: &[Option<&str>], options: Options, caller_win
 
 impl House {
     pub(super) fn open(&mut self, begin: impl Into<BeginEx>) -> StreamId {
-        self.rig.open(self.caller, self.proxy, begin)
+        let within = Duration::from_secs(1);
+        self.rig.open_within(self.caller, self.proxy, begin, within)
+    }
+
+    /// Within how many milliseconds a toolkit's stream is to be answered.
+    pub(super) fn left(&self, stream: StreamId) -> Option<u64> {
+        self.rig.left(stream).map(Duration::as_millis)
     }
 
     /// The one stream that was opened towards a toolkit.

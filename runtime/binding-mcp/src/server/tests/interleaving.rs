@@ -7,10 +7,11 @@ use http::Method;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
+use tidegate_engine::streams::Severity;
 use tidegate_engine::{Duration, StreamId};
 use tidegate_streams::line::LineBegin;
 use tidegate_streams::mcp::{
-    McpProgress, McpReset, McpResetKind, McpResourcesUpdated, McpToolsListChanged,
+    McpChallenge, McpProgress, McpReset, McpResetKind, McpResourcesUpdated, McpToolsListChanged,
 };
 use tidegate_streams::{BeginEx, Frame};
 
@@ -23,7 +24,8 @@ enum Step {
     Post(usize, i64, bool),
     /// The same on the line.
     Say(usize, i64, bool),
-    Batch(i64),
+    /// A batch, with so many pings in front of it.
+    Batch(i64, usize),
     Cancel(i64, bool),
     Get,
     Delete,
@@ -41,13 +43,18 @@ enum Step {
     ShutDown,
 }
 
+/// None, or more than are served in one turn.
+fn pings() -> impl Strategy<Value = usize> {
+    prop_oneof![5 => Just(0), 1 => Just(17)]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     use Step as S;
     let index = any::<Index>;
     prop_oneof![
         6 => (0usize..9, 0i64..4, any::<bool>()).prop_map(|(m, id, era)| S::Post(m, id, era)),
         6 => (0usize..9, 0i64..4, any::<bool>()).prop_map(|(m, id, era)| S::Say(m, id, era)),
-        1 => (0i64..4).prop_map(S::Batch),
+        1 => (0i64..4, pings()).prop_map(|(id, pings)| S::Batch(id, pings)),
         2 => (0i64..4, any::<bool>()).prop_map(|(id, line)| S::Cancel(id, line)),
         2 => Just(S::Get),
         1 => Just(S::Delete),
@@ -56,7 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => index().prop_map(S::Read),
         8 => index().prop_map(S::Begin),
         6 => (index(), 0usize..60_000).prop_map(|(at, length)| S::Data(at, length)),
-        4 => (index(), 0usize..4).prop_map(|(at, what)| S::Tell(at, what)),
+        4 => (index(), 0usize..5).prop_map(|(at, what)| S::Tell(at, what)),
         4 => index().prop_map(S::End),
         2 => index().prop_map(S::Refuse),
         1 => index().prop_map(S::BreakOff),
@@ -177,12 +184,15 @@ impl Play {
         match step {
             Step::Post(method, id, modern) => self.post(modern, &message(method, id, modern)),
             Step::Say(method, id, modern) => self.say(&message(method, id, modern)),
-            Step::Batch(id) => {
-                let batch = json!([
-                    message(0, id, false),
-                    message(4, id + 1, false),
-                    message(1, id + 2, false)
-                ]);
+            Step::Batch(id, pings) => {
+                let mut batch = vec![message(7, id + 3, false); pings];
+                batch.extend(
+                    [0, 4, 1]
+                        .into_iter()
+                        .zip(id..)
+                        .map(|(method, id)| message(method, id, false)),
+                );
+                let batch = json!(batch);
                 self.post(false, &batch);
                 self.say(&batch);
             }
@@ -247,6 +257,7 @@ impl Play {
                 let told = match what {
                     0 => Frame::flush(McpToolsListChanged {}),
                     1 => Frame::flush(McpProgress::default()),
+                    2 => Frame::challenge(McpChallenge::default()),
                     _ => Frame::flush(McpResourcesUpdated { uri: "u".into() }),
                 };
                 if cx.is_sending(stream) {
@@ -290,6 +301,7 @@ proptest! {
     fn nothing_is_left_of_whatever_happens(
         steps in proptest::collection::vec(step(), 0..80),
         order in proptest::option::of(any::<u64>()),
+        listened in any::<bool>(),
         window in prop_oneof![Just(50u32), Just(100_000)],
     ) {
         let options = Options {
@@ -298,6 +310,9 @@ proptest! {
             ..Options::default()
         };
         let mut house = house_with(options, window);
+        if listened {
+            house.rig.worker.listen_from(Severity::Debug);
+        }
         if let Some(seed) = order {
             house.rig.worker.reorder(seed);
         }

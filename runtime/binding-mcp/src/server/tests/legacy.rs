@@ -95,7 +95,8 @@ fn initialize_that_is_not_answered_in_time_leaves_no_session() {
     let mut house = house();
     let stream = initialize(&mut house, &json!({ "protocolVersion": "2025-11-25" }));
     let lifecycle = house.asked();
-    house.rig.advance(minutes(1));
+    assert_eq!(lifecycle.within, Some(60_000));
+    house.rig.advance(Duration::from_millis(60_500));
     assert_eq!(house.response(stream).error(), (200, -32603));
     assert_eq!(house.at_exit(&lifecycle), ["reset", "abort"]);
     house.done();

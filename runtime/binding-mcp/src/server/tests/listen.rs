@@ -272,7 +272,7 @@ fn several_on_a_line_are_told_apart_and_cancelled_by_their_ids() {
         } else {
             // The end of input ends what is still listened to.
             house.rig.send(house.client, line, Frame::end());
-            let params = json!({ "requestId": id, "reason": "The subscription ends here." });
+            let params = json!({ "requestId": id, "reason": "The subscription has ended." });
             let cancelled = notification("notifications/cancelled", &params);
             assert_eq!(house.heard_last(line), (vec![cancelled, ended(id)], true));
         }

@@ -44,7 +44,7 @@ fn each_method_becomes_its_stream() {
         let asked = house.asked();
         assert_eq!(asked.begin.word(), word);
         assert_eq!(asked.begin.session_id(), None, "{word}");
-        assert_eq!(asked.begin.timeout(), 60_000, "{word}");
+        assert_eq!(asked.within, Some(60_000), "{word}");
         assert!(asked.whole);
         assert_eq!(asked.params(), with_meta(params));
         house.reply(&asked, "{}");
@@ -354,7 +354,8 @@ fn a_discovery_that_is_refused_or_not_answered_is_an_error_and_is_not_kept() {
     assert_eq!(house.response(stream).error(), (200, -32603));
     let stream = house.modern(&json!(1), "server/discover", json!({}));
     let asked = house.asked();
-    house.rig.advance(Duration::from_millis(60_000));
+    assert_eq!(asked.within, Some(60_000));
+    house.rig.advance(Duration::from_millis(60_500));
     assert_eq!(house.response(stream).error(), (200, -32603));
     assert_eq!(house.at_exit(&asked), ["end", "reset"]);
     discovered(&mut house);

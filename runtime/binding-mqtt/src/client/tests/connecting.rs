@@ -190,7 +190,7 @@ fn a_broker_that_does_not_answer_is_given_up_in_time() {
         let seen = house.seen(stream);
         assert_eq!(
             seen.reset().reason,
-            "The broker broker.example:1883 did not answer within 5000 ms."
+            "The broker broker.example:1883 did not answer CONNECT within 5000 ms: check that this is not its port for TLS, and that it supports MQTT 5."
         );
         assert_eq!(seen.reset().delivery, MqttDelivery::None);
     }

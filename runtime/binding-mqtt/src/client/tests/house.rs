@@ -438,12 +438,21 @@ impl House {
         let reset = BytesReset {
             remote: REMOTE.into(),
             reason: reason.into(),
+            ..BytesReset::default()
         };
         let abort = AbortEx::Bytes(reset.clone());
         self.rig.turn(self.exit, |cx| {
             cx.terminate(bytes, Some(reset.into()), Some(abort));
         });
         self.rig.frames(self.exit, bytes);
+    }
+
+    /// What operators were told since they were last asked: ids and sentences.
+    pub(super) fn told(&mut self) -> Vec<(&'static str, String)> {
+        let worker = &mut self.rig.worker;
+        std::iter::from_fn(|| worker.poll_event())
+            .map(|event| (event.id, event.message))
+            .collect()
     }
 
     pub(super) fn advance(&mut self, milliseconds: u64) {

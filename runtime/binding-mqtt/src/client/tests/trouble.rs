@@ -477,7 +477,7 @@ fn an_end_of_the_byte_stream_is_a_loss_at_any_time() {
     house.rig.send(house.exit, bytes, Frame::end());
     assert_eq!(
         house.seen(publish).reset().reason,
-        "The broker broker.example:1883 closed the connection without an answer."
+        "The broker broker.example:1883 closed the connection before CONNACK: check that this is not its port for TLS, and that it supports MQTT 5."
     );
     house.packets(bytes);
     house.advance(1_000);

@@ -1,0 +1,244 @@
+//! The envelope, taken off a message in place; its members may stand in any order.
+
+use bytestring::ByteString;
+use tidegate_json::{Document, Kind, Limits, Parts, Place};
+
+use super::error::Error;
+use super::id::Id;
+use super::params::Params;
+
+/// A message that was read.
+#[derive(Debug)]
+pub enum Message {
+    /// It asks for an answer.
+    Request {
+        /// The id that the answer is to have.
+        id: Id,
+        /// What is to be done.
+        method: ByteString,
+        /// With what.
+        params: Params,
+    },
+    /// It asks for none.
+    Notification {
+        /// What is told.
+        method: ByteString,
+        /// The details.
+        params: Params,
+    },
+    /// It answers a request of the reader.
+    Response {
+        /// The id of that request. `None` where the sender could not tell it: it has an error then.
+        id: Option<Id>,
+        /// What came of it.
+        outcome: Outcome,
+    },
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The root of the document is the result.
+    Result(Document),
+    /// It failed.
+    Error(Error),
+}
+
+/// A message that cannot be served: the id to answer it with, and the error.
+pub type Unreadable = (Id, Error);
+
+/// Whether the sender waits for an answer to a message.
+pub const fn is_answered(message: &Result<Message, Unreadable>) -> bool {
+    matches!(message, Ok(Message::Request { .. }) | Err(_))
+}
+
+/// Reads a message.
+pub fn read(parts: Parts) -> Result<Message, Unreadable> {
+    match Document::parse(parts, Limits::default()) {
+        Ok(document) => message(document),
+        Err(error) => Err((Id::null(), not_json(error))),
+    }
+}
+
+pub(super) fn not_json(error: tidegate_json::Error) -> Error {
+    Error::parse(format!("Invalid JSON: {error}."))
+}
+
+/// What kind of message it is, and where in it the payload lies.
+enum Shape {
+    Call {
+        id: Option<Id>,
+        method: ByteString,
+        params: Option<Place>,
+    },
+    Result(Option<Id>, Place),
+    Error(Option<Id>, Error),
+}
+
+fn message(document: Document) -> Result<Message, Unreadable> {
+    Ok(match shape(&document)? {
+        Shape::Call { id, method, params } => {
+            let params = Params::of(params.map(|params| document.at(params)));
+            match id {
+                Some(id) => Message::Request { id, method, params },
+                None => Message::Notification { method, params },
+            }
+        }
+        Shape::Result(id, place) => Message::Response {
+            id,
+            outcome: Outcome::Result(document.at(place)),
+        },
+        Shape::Error(id, error) => Message::Response {
+            id,
+            outcome: Outcome::Error(error),
+        },
+    })
+}
+
+/// The members of a message.
+#[derive(Debug, Clone, Copy)]
+enum Member {
+    Jsonrpc,
+    Id,
+    Method,
+    Params,
+    Result,
+    Error,
+}
+
+impl Member {
+    const NAMES: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+}
+
+fn shape(document: &Document) -> Result<Shape, Unreadable> {
+    let without_id = |what: &str| (Id::null(), Error::invalid_request(what));
+    let root = document.root();
+    if root.kind() != Kind::Object {
+        return Err(without_id("A message is a JSON object."));
+    }
+    let members = root.pick(&Member::NAMES);
+    if members.duplicate().is_some() {
+        return Err(without_id("A member of the message occurs twice."));
+    }
+    let member = |which: Member| members.get(document, which as usize).ok().flatten();
+    let (result, error) = (member(Member::Result), member(Member::Error));
+    if result.is_some() && error.is_some() {
+        return Err(without_id(
+            "A response has either 'result' or 'error', not both.",
+        ));
+    }
+    let id = match member(Member::Id) {
+        // An error about a message whose id could not be read.
+        Some(value) if value.kind() == Kind::Null && error.is_some() => None,
+        Some(value) => Some(Id::read(&value).map_err(|error| (Id::null(), error))?),
+        None => None,
+    };
+    let refuse = |what: &str| {
+        let id = id.clone().unwrap_or_else(Id::null);
+        (id, Error::invalid_request(what))
+    };
+    if !member(Member::Jsonrpc).is_some_and(|version| version.is("2.0")) {
+        return Err(refuse("The member 'jsonrpc' must be \"2.0\"."));
+    }
+    let Some(method) = member(Member::Method) else {
+        return match (result, error) {
+            (Some(result), _) => Ok(Shape::Result(id, result.place())),
+            (None, Some(error)) => Ok(Shape::Error(id, Error::read(&error))),
+            (None, None) => Err(refuse("The member 'method' is missing.")),
+        };
+    };
+    let method = method
+        .string()
+        .ok_or_else(|| refuse("The member 'method' must be a string."))?;
+    let params = match member(Member::Params) {
+        None => None,
+        Some(params) if params.kind() == Kind::Object => Some(params.place()),
+        Some(_) => return Err(refuse("The member 'params' must be an object.")),
+    };
+    Ok(Shape::Call { id, method, params })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::jsonrpc::code;
+
+    fn of(text: &'static str) -> Result<Message, Unreadable> {
+        read(Parts::from(Bytes::from_static(text.as_bytes())))
+    }
+
+    #[test]
+    fn members_stand_in_any_order() {
+        let message = of(r#"{"params":{"a":1},"method":"m","id":"x","jsonrpc":"2.0"}"#);
+        assert!(is_answered(&message));
+        let Ok(Message::Request { id, method, .. }) = message else {
+            panic!("{message:?}")
+        };
+        assert_eq!((id.text(), &*method), (&b"\"x\""[..], "m"));
+        let message = of(r#"{"jsonrpc":"2.0","method":"m"}"#);
+        assert!(matches!(message, Ok(Message::Notification { .. })));
+        assert!(!is_answered(&message));
+    }
+
+    #[test]
+    fn a_response_has_a_result_or_an_error() {
+        let message = of(r#"{"jsonrpc":"2.0","id":3,"result":{"a":1}}"#);
+        let Ok(Message::Response { id, outcome }) = message else {
+            panic!("{message:?}")
+        };
+        assert_eq!(id.expect("an id").text(), b"3");
+        assert!(matches!(outcome, Outcome::Result(result) if result.root().bytes() == "{\"a\":1}"));
+
+        let message = of(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"?"}}"#);
+        let Ok(Message::Response { id, outcome }) = message else {
+            panic!("{message:?}")
+        };
+        assert_eq!(id, None);
+        assert!(matches!(outcome, Outcome::Error(error) if error.code() == code::PARSE_ERROR));
+
+        let message = of(r#"{"jsonrpc":"2.0","id":3,"error":7}"#);
+        let Ok(Message::Response { outcome, .. }) = message else {
+            panic!("{message:?}")
+        };
+        assert!(matches!(outcome, Outcome::Error(error) if error.code() == code::INTERNAL_ERROR));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_message_is_told() {
+        for (text, code, what) in [
+            ("{", code::PARSE_ERROR, "Invalid JSON"),
+            ("7", code::INVALID_REQUEST, "JSON object"),
+            (r#"{"id":1,"id":2}"#, code::INVALID_REQUEST, "twice"),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#,
+                code::INVALID_REQUEST,
+                "either 'result' or 'error'",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":null,"method":"m"}"#,
+                code::INVALID_REQUEST,
+                "'id' must be",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1.5,"method":"m"}"#,
+                code::INVALID_REQUEST,
+                "'id' must be",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1}"#,
+                code::INVALID_REQUEST,
+                "missing",
+            ),
+        ] {
+            let (_, error) = of(text).expect_err(text);
+            assert_eq!(error.code(), code, "{text}");
+            assert!(
+                error.message().contains(what),
+                "{text}: {}",
+                error.message()
+            );
+        }
+    }
+}

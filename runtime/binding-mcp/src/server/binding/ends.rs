@@ -1,0 +1,243 @@
+//! What goes with a client, a session or a `listen` that comes to its end.
+
+use tidegate_engine::Context;
+
+use super::McpServer;
+use crate::jsonrpc::Id;
+use crate::server::errors::Refusal;
+use crate::server::line::{Dependents, Disconnected, LineWork};
+use crate::server::listen;
+use crate::server::request::RequestEvent;
+use crate::server::session::EndedBy;
+use crate::server::sink::{Owner, Sink};
+
+/// Clients that read on, or go.
+impl McpServer {
+    /// The client of an exchange has taken something.
+    pub(super) fn http_drained(&mut self, cx: &mut Context<'_>, key: usize, owner: Owner) {
+        match owner {
+            Owner::Request(request) => {
+                let waiting = self.http.waiting(key);
+                self.requests.drained(cx, request, waiting);
+            }
+            Owner::Listen(listen) => self.tell_listen(cx, listen),
+            Owner::Events(session) => self.tell_session(cx, session),
+            _ => {}
+        }
+    }
+
+    /// The client of an exchange has gone, with what depended on it.
+    pub(super) fn http_disconnected(&mut self, cx: &mut Context<'_>, key: usize, owner: Owner) {
+        let sink = Sink::Http(key);
+        match owner {
+            Owner::Request(request) => {
+                if let Some(closed) = self.requests.client_disconnected(cx, request) {
+                    self.request_closed(cx, &closed);
+                }
+            }
+            Owner::Batch(batch) => self.batches.detach(batch),
+            Owner::Listen(listen) => self.drop_listen(cx, listen),
+            Owner::Events(session) => {
+                if self.sessions.end_events(session, key) {
+                    self.sessions.touch(cx, session);
+                }
+            }
+            Owner::Initialize(session) => {
+                if self.sessions.is_awaited_by(session, sink) {
+                    self.end_session(cx, session, EndedBy::Exit);
+                }
+            }
+            Owner::Subscribe(subscription) => {
+                self.subscriptions.client_disconnected(subscription, sink);
+            }
+            Owner::Discover => self.capabilities.client_disconnected(sink),
+            Owner::None => {}
+        }
+    }
+
+    /// The client of a line has taken something.
+    pub(super) fn line_drained(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        dependents: Dependents,
+    ) {
+        for listen in dependents.listens {
+            self.tell_listen(cx, listen);
+        }
+        if let Some(session) = dependents.session {
+            self.tell_session(cx, session);
+        }
+        let ended = self.lines.end_if_done(cx, key);
+        self.line_ended(ended);
+    }
+
+    /// Nothing more comes on a line: what was asked for is still answered, and nothing is listened to.
+    pub(super) fn line_input_ended(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        dependents: Dependents,
+    ) {
+        for listen in dependents.listens {
+            self.end_listen(cx, listen);
+        }
+        if let Some(session) = dependents.session {
+            self.end_subscriptions(cx, session);
+        }
+        let ended = self.lines.end_if_done(cx, key);
+        self.line_ended(ended);
+    }
+
+    /// A line broke, with everything on it.
+    pub(super) fn line_disconnected(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        disconnected: Disconnected,
+    ) {
+        let sink = Sink::Line(key);
+        self.capabilities.client_disconnected(sink);
+        for batch in self.batches.of(sink) {
+            self.batches.detach(batch);
+        }
+        for work in disconnected.under_way {
+            match work {
+                LineWork::Request(request) => drop(self.requests.cancel(cx, request)),
+                LineWork::Listen(listen) => self.drop_listen(cx, listen),
+            }
+        }
+        if let Some(session) = disconnected.session {
+            for subscription in self.sessions.subscriptions(session) {
+                self.subscriptions.client_disconnected(subscription, sink);
+            }
+            self.sessions.detach_line(session);
+            self.end_session(cx, session, EndedBy::Client);
+        }
+    }
+
+    /// A handler panicked over what came from a client: nothing more of its batch is served.
+    pub(super) fn cut_batch_short(&mut self, cx: &mut Context<'_>, batch: usize) {
+        self.batches.detach(batch);
+        let done = self.batches.cut_short(cx, batch);
+        self.batch_done(cx, done);
+    }
+}
+
+/// Sessions that end.
+impl McpServer {
+    /// Ends a session and everything in it.
+    pub(super) fn end_session(&mut self, cx: &mut Context<'_>, key: usize, by: EndedBy) {
+        if !self.sessions.contains(key) {
+            return;
+        }
+        self.sessions.end_lifecycle(cx, key, by);
+        self.end_subscriptions(cx, key);
+        let Some(ended) = self.sessions.remove(cx, key) else {
+            return;
+        };
+        if let Some(events) = ended.events {
+            self.http.finish(cx, events);
+        }
+        let mut requests = ended.requests;
+        if let Some(line) = ended.line {
+            let all = self.lines.end_session(line).into_iter();
+            // Modern requests on the same line are not the session's.
+            requests.extend(all.filter(|request| self.requests.is_of_session(*request, key)));
+        }
+        for request in requests {
+            let failed = self.requests.fail(cx, request, Refusal::session_over(cx));
+            if let Some(RequestEvent::Failed(closed, refusal)) = failed {
+                self.release_client(&closed);
+                self.answer_failed(cx, &closed, &refusal);
+            }
+        }
+    }
+
+    /// Ends every subscription of a session.
+    fn end_subscriptions(&mut self, cx: &mut Context<'_>, key: usize) {
+        for subscription in self.sessions.take_subscriptions(key) {
+            let waiting = self.subscriptions.close(cx, subscription);
+            if !waiting.is_empty() {
+                self.refuse_all(cx, waiting, &Refusal::session_over(cx));
+            }
+        }
+    }
+
+    /// Sessions whose line has ended in the handler that ran.
+    pub(super) fn end_sessions(&mut self, cx: &mut Context<'_>) {
+        while let Some(session) = self.sessions_to_end.pop() {
+            self.end_session(cx, session, EndedBy::Client);
+        }
+    }
+
+    /// When the engine stops: what is open ends, and what is in flight is finished first.
+    pub(super) fn stop_session(&mut self, cx: &mut Context<'_>, key: usize) {
+        self.end_subscriptions(cx, key);
+        if let Some(events) = self.sessions.take_events(key) {
+            self.http.finish(cx, events);
+        }
+        self.end_session_if_idle(cx, key);
+    }
+
+    /// While the engine stops, a session goes with the last thing that was under way in it.
+    pub(super) fn end_session_if_idle(&mut self, cx: &mut Context<'_>, key: usize) {
+        if cx.stopping() && self.sessions.is_idle(key) {
+            self.end_session(cx, key, EndedBy::Gateway);
+        }
+    }
+}
+
+/// `listen`s that end.
+impl McpServer {
+    /// Ends it in order, from this side.
+    pub(super) fn end_listen(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some((sink, id)) = self.close_listen(cx, key) else {
+            return;
+        };
+        if let Sink::Line(_) = sink {
+            // On a shared channel nothing else would show that the subscription is torn down.
+            self.notify(cx, sink, listen::cancelled(&id));
+        }
+        self.answer_with(cx, sink, &id, &listen::ended(&id));
+    }
+
+    /// Ends it because a resource of it cannot be told of any more.
+    pub(super) fn fail_listen(&mut self, cx: &mut Context<'_>, key: usize, refusal: &Refusal) {
+        if let Some((sink, id)) = self.close_listen(cx, key) {
+            self.refuse(cx, sink, &id, refusal);
+        }
+    }
+
+    /// The client listens no more, as it said.
+    pub(super) fn cancel_listen(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some((sink, _)) = self.close_listen(cx, key) {
+            self.answer_nothing(cx, sink);
+        }
+    }
+
+    /// Its client has disconnected.
+    fn drop_listen(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some(closed) = self.listens.close(key) {
+            self.close_subscriptions(cx, closed.subscriptions);
+        }
+    }
+
+    fn close_listen(&mut self, cx: &mut Context<'_>, key: usize) -> Option<(Sink, Id)> {
+        let closed = self.listens.close(key)?;
+        self.close_subscriptions(cx, closed.subscriptions);
+        match closed.sink {
+            Sink::Line(line) => self.lines.unregister(line, &closed.id),
+            sink => self.set_owner(sink, Owner::None),
+        }
+        Some((closed.sink, closed.id))
+    }
+
+    /// Ends the subscriptions of a `listen`, which waits for them itself.
+    fn close_subscriptions(&mut self, cx: &mut Context<'_>, subscriptions: Vec<usize>) {
+        for subscription in subscriptions {
+            let waiting = self.subscriptions.close(cx, subscription);
+            debug_assert!(waiting.is_empty(), "nobody waits for it");
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! What clients send, from frames up to the method that is asked for.
+
+use ::http::{HeaderMap, Method as Verb, StatusCode};
+use tidegate_engine::Context;
+use tidegate_json::Parts;
+use tidegate_streams::Frame;
+use tidegate_streams::http_stream::HttpRequest;
+
+use super::McpServer;
+use crate::jsonrpc::{
+    BATCHING, Id, Message, Method, Params, Unreadable, is_answered, is_batch, read, read_batch,
+};
+use crate::server::batch::Item;
+use crate::server::caller::Caller;
+use crate::server::era::{self, Claim};
+use crate::server::errors::Refusal;
+use crate::server::events::RequestRefused;
+use crate::server::headers::Headers;
+use crate::server::http::HttpEvent;
+use crate::server::line::LineEvent;
+use crate::server::session::EndedBy;
+use crate::server::sink::{Owner, Sink};
+
+/// HTTP.
+impl McpServer {
+    pub(super) fn http_frame(&mut self, cx: &mut Context<'_>, key: usize, frame: Frame) {
+        match self.http.on_frame(cx, key, frame) {
+            None => {}
+            Some(HttpEvent::Request(head, body)) => self.serve_http(cx, key, head, body),
+            Some(HttpEvent::BatchBegins(head)) => self.screen_batch(cx, key, head),
+            Some(HttpEvent::TooLarge) => {
+                let refusal = Refusal::invalid_request("The message is too large.");
+                self.refuse_message(cx, Sink::Http(key), &Id::null(), &refusal);
+                self.http.read_no_further(cx, key);
+            }
+            Some(HttpEvent::Drained(owner)) => self.http_drained(cx, key, owner),
+            Some(HttpEvent::Disconnected(owner)) => self.http_disconnected(cx, key, owner),
+        }
+    }
+
+    fn serve_http(&mut self, cx: &mut Context<'_>, key: usize, head: HttpRequest, body: Parts) {
+        match head.method {
+            Verb::POST => {
+                self.serve_post(cx, key, &head.headers, body);
+                self.http.reuse(key, head.headers);
+            }
+            Verb::GET => self.open_events(cx, key, &head.headers),
+            Verb::DELETE => self.delete_session(cx, key, &head.headers),
+            _ => self
+                .http
+                .respond_status(cx, key, StatusCode::METHOD_NOT_ALLOWED),
+        }
+    }
+
+    fn serve_post(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap, body: Parts) {
+        let headers = &Headers::of(headers);
+        let Some(caller) = self.admit(cx, key, headers) else {
+            return;
+        };
+        if is_batch(&body) {
+            return self.serve_batch(cx, &caller, body);
+        }
+        let message = read(body);
+        // The modern era has no sessions, and what is said of one means nothing there. In the other
+        // one, the session is the first thing that must be right: the client is to begin a new one.
+        if !caller.names_unknown_session() || era::is_modern(&message) {
+            self.serve(cx, &caller, message);
+        } else if let Ok(Message::Request { id, .. }) = message {
+            self.refuse_message(cx, caller.sink, &id, &Refusal::session_over(cx));
+        } else {
+            self.answer_unknown_session(cx, caller.sink);
+        }
+    }
+
+    /// Who asks, if what is to be read and what the answer may be are of the right types.
+    fn admit<'h>(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        headers: &'h Headers<'h>,
+    ) -> Option<Caller<'h>> {
+        if !headers.is_json() {
+            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            self.http.respond_status(cx, key, status);
+            return None;
+        }
+        if !headers.accepts("application/json") && !headers.accepts("text/event-stream") {
+            let status = StatusCode::NOT_ACCEPTABLE;
+            self.http.respond_status(cx, key, status);
+            return None;
+        }
+        let session = headers.session_id();
+        Some(Caller {
+            sink: Sink::Http(key),
+            headers: Some(headers),
+            session: session.and_then(|id| self.sessions.find(id)),
+        })
+    }
+
+    /// A body begins as a batch does: where none is taken, nothing more of it is read.
+    fn screen_batch(&mut self, cx: &mut Context<'_>, key: usize, head: HttpRequest) {
+        if head.method == Verb::POST {
+            let headers = &Headers::of(&head.headers);
+            let caller = self.admit(cx, key, headers);
+            if !caller.is_some_and(|caller| self.check_batch(cx, &caller)) {
+                return self.http.read_no_further(cx, key);
+            }
+        }
+        self.http.read_on(key, head);
+    }
+
+    /// Answers what is no request and names a session that is not here.
+    fn answer_unknown_session(&mut self, cx: &mut Context<'_>, sink: Sink) {
+        if cx.stopping() {
+            self.refuse_message(cx, sink, &Id::null(), &Refusal::stopping());
+        } else {
+            self.answer_status(cx, sink, StatusCode::NOT_FOUND);
+        }
+    }
+
+    /// GET: a client opens the event stream of its session; a newer one takes the place of an older.
+    fn open_events(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap) {
+        let headers = Headers::of(headers);
+        let Some(id) = headers.session_id() else {
+            // The modern era has no GET; a legacy one is of a session.
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            return self.http.respond_status(cx, key, status);
+        };
+        if cx.stopping() {
+            return self.refuse_message(cx, Sink::Http(key), &Id::null(), &Refusal::stopping());
+        }
+        let Some(session) = self.sessions.find(id) else {
+            return self.http.respond_status(cx, key, StatusCode::NOT_FOUND);
+        };
+        if !headers.accepts("text/event-stream") {
+            let status = StatusCode::NOT_ACCEPTABLE;
+            return self.http.respond_status(cx, key, status);
+        }
+        if let Some(before) = self.sessions.open_events(session, key) {
+            self.http.finish(cx, before);
+        }
+        self.http.set_owner(key, Owner::Events(session));
+        self.http.begin_events(cx, key);
+        self.http.keep_open(cx, key);
+        self.sessions.touch(cx, session);
+        self.tell_session(cx, session);
+    }
+
+    /// DELETE: a client ends its session.
+    fn delete_session(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap) {
+        let headers = Headers::of(headers);
+        let Some(id) = headers.session_id() else {
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            return self.http.respond_status(cx, key, status);
+        };
+        match self.sessions.find(id) {
+            Some(session) => {
+                self.end_session(cx, session, EndedBy::Client);
+                self.http.respond_status(cx, key, StatusCode::OK);
+            }
+            None => self.answer_unknown_session(cx, Sink::Http(key)),
+        }
+    }
+}
+
+/// Lines.
+impl McpServer {
+    pub(super) fn line_frame(&mut self, cx: &mut Context<'_>, key: usize, frame: Frame) {
+        match self.lines.on_frame(cx, key, frame) {
+            None => {}
+            Some(LineEvent::Message(message)) => self.serve_line(cx, key, message),
+            Some(LineEvent::BatchRefused) => self.refuse_batch(cx, Sink::Line(key)),
+            Some(LineEvent::Refused(refusal)) => {
+                self.refuse_message(cx, Sink::Line(key), &Id::null(), &refusal);
+            }
+            Some(LineEvent::Drained(dependents)) => self.line_drained(cx, key, dependents),
+            Some(LineEvent::InputEnded(dependents)) => {
+                self.line_input_ended(cx, key, dependents);
+            }
+            Some(LineEvent::Disconnected(left)) => return self.line_disconnected(cx, key, left),
+        }
+        self.lines.take_more(cx, key);
+    }
+
+    fn serve_line(&mut self, cx: &mut Context<'_>, key: usize, message: Parts) {
+        let caller = Caller {
+            sink: Sink::Line(key),
+            headers: None,
+            session: self.lines.session(key),
+        };
+        if is_batch(&message) {
+            self.lines.expect_answer(key);
+            return self.serve_batch(cx, &caller, message);
+        }
+        let message = read(message);
+        if is_answered(&message) {
+            self.lines.expect_answer(key);
+        }
+        self.serve(cx, &caller, message);
+    }
+}
+
+/// Batches.
+impl McpServer {
+    /// Whether a batch is taken here; one that is not is refused, whatever is in it.
+    fn check_batch(&mut self, cx: &mut Context<'_>, caller: &Caller<'_>) -> bool {
+        if caller.names_unknown_session() {
+            self.answer_unknown_session(cx, caller.sink);
+            return false;
+        }
+        let session = caller.session;
+        if session.is_some_and(|session| self.sessions.takes_batches(session)) {
+            return true;
+        }
+        self.refuse_batch(cx, caller.sink);
+        false
+    }
+
+    fn refuse_batch(&mut self, cx: &mut Context<'_>, sink: Sink) {
+        let refusal = Refusal::invalid_request(format!(
+            "Batches are only supported in sessions of {BATCHING}; send one message at a time."
+        ));
+        self.refuse_message(cx, sink, &Id::null(), &refusal);
+    }
+
+    /// Serves every message of a batch, if it is taken.
+    fn serve_batch(&mut self, cx: &mut Context<'_>, caller: &Caller<'_>, body: Parts) {
+        if !self.check_batch(cx, caller) {
+            return;
+        }
+        let session = caller.session.and_then(|key| self.sessions.id(key));
+        let Some(session) = session.cloned() else {
+            return debug_assert!(false, "a batch is taken in a session");
+        };
+        let messages = match read_batch(body) {
+            Ok(messages) => messages,
+            Err(error) => return self.refuse_message(cx, caller.sink, &Id::null(), &error.into()),
+        };
+        let headers = caller.headers.map(|headers| headers.all().clone());
+        let key = self.batches.begin(caller.sink, messages, headers, session);
+        self.set_owner(caller.sink, Owner::Batch(key));
+        self.serve_step(cx, key);
+    }
+
+    /// Serves as much of a batch as one turn is given, and gives way.
+    pub(super) fn serve_step(&mut self, cx: &mut Context<'_>, key: usize) {
+        while let Some(item) = self.batches.next(key) {
+            self.serve_item(cx, key, item);
+        }
+        let done = self.batches.end_step(cx, key);
+        self.batch_done(cx, done);
+    }
+
+    fn serve_item(&mut self, cx: &mut Context<'_>, key: usize, item: Item) {
+        let message = read(item.message);
+        if is_answered(&message) {
+            self.batches.expect_answer(key);
+        }
+        let headers = item.headers.as_deref().map(Headers::of);
+        let caller = Caller {
+            sink: Sink::Batch(key),
+            headers: headers.as_ref(),
+            session: self.sessions.find(&item.session),
+        };
+        match message {
+            // The session has ended meanwhile.
+            Ok(Message::Request { id, .. }) if caller.session.is_none() => {
+                self.refuse_message(cx, caller.sink, &id, &Refusal::session_over(cx));
+            }
+            Ok(_) if caller.session.is_none() => {}
+            message => self.serve(cx, &caller, message),
+        }
+    }
+}
+
+/// Messages.
+impl McpServer {
+    /// Refuses a message before anything is done for it.
+    fn refuse_message(&mut self, cx: &mut Context<'_>, sink: Sink, id: &Id, refusal: &Refusal) {
+        self.refused_messages += 1;
+        if cx.hears::<RequestRefused>() {
+            cx.event(&RequestRefused {
+                code: refusal.error().code(),
+                reason: refusal.error().message().into(),
+            });
+        }
+        self.refuse(cx, sink, id, refusal);
+    }
+
+    /// Serves one message, from wherever it came.
+    fn serve(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller<'_>,
+        message: Result<Message, Unreadable>,
+    ) {
+        match message {
+            Ok(Message::Request { id, method, params }) => {
+                if let Err(refusal) = self.serve_request(cx, caller, &id, &method, params) {
+                    self.refuse_message(cx, caller.sink, &id, &refusal);
+                }
+            }
+            Ok(Message::Notification { method, params }) => {
+                self.serve_notification(cx, caller, &method, &params);
+                self.answer_status(cx, caller.sink, StatusCode::ACCEPTED);
+            }
+            Ok(Message::Response { .. }) => {
+                self.answer_status(cx, caller.sink, StatusCode::ACCEPTED);
+            }
+            Err((id, error)) => self.refuse_message(cx, caller.sink, &id, &error.into()),
+        }
+    }
+
+    fn serve_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller<'_>,
+        id: &Id,
+        name: &str,
+        params: Params,
+    ) -> Result<(), Refusal> {
+        if cx.stopping() {
+            return Err(Refusal::stopping());
+        }
+        let claim = era::of(caller, name, &params)?;
+        let era = claim.era();
+        let method = Method::of(name, era);
+        let stateless;
+        let caller = match claim {
+            Claim::Modern(version) => {
+                era::check_modern(caller, name, method, version.as_deref(), &params)?;
+                // A modern request stands alone, whatever session the same client has.
+                stateless = caller.without_session();
+                &stateless
+            }
+            Claim::Legacy => {
+                era::check_legacy(caller, name)?;
+                caller
+            }
+        };
+        let method = method.ok_or_else(|| Refusal::unknown_method(name, era))?;
+        if let Some(session) = caller.session {
+            self.sessions.touch(cx, session);
+        }
+        match method {
+            Method::Initialize => self.initialize(cx, caller, id, &params),
+            Method::Ping => {
+                self.answer_with(cx, caller.sink, id, b"");
+                Ok(())
+            }
+            Method::Discover => self.discover(cx, caller, id),
+            Method::Listen => self.listen(cx, caller, id, &params),
+            Method::ResourcesSubscribe => self.subscribe(cx, caller, id, params),
+            Method::ResourcesUnsubscribe => self.unsubscribe(cx, caller, id, &params),
+            _ => self.begin_request(cx, caller, id, era, method, params),
+        }
+    }
+
+    fn serve_notification(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller<'_>,
+        method: &str,
+        params: &Params,
+    ) {
+        if method == "notifications/cancelled"
+            && let Some(id) = params.request_id()
+        {
+            self.cancel(cx, caller, &id);
+        }
+        if let Some(session) = caller.session
+            && self.sessions.contains(session)
+        {
+            self.sessions.touch(cx, session);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What each method sets going.
+
+use bytestring::ByteString;
+use tidegate_engine::Context;
+use tidegate_streams::mcp::McpBeginEx;
+
+use super::McpServer;
+use crate::jsonrpc::{Era, Id, Method, Params, Subject};
+use crate::server::caller::Caller;
+use crate::server::calls::Call;
+use crate::server::capabilities::discovered;
+use crate::server::errors::Refusal;
+use crate::server::headers::Mirrored;
+use crate::server::initialize;
+use crate::server::line::LineWork;
+use crate::server::notifications::Notifications;
+use crate::server::request::NewRequest;
+use crate::server::sink::{Owner, Sink};
+use crate::server::subscription::Holder;
+
+impl McpServer {
+    /// Carries a request out behind this binding.
+    pub(super) fn begin_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller<'_>,
+        id: &Id,
+        era: Era,
+        method: Method,
+        params: Params,
+    ) -> Result<(), Refusal> {
+        self.check_room(caller, id)?;
+        let subject = match method.subject() {
+            Some(subject) => params.subject_text(subject)?,
+            None => ByteString::new(),
+        };
+        let mirrored = match (method, caller.headers) {
+            (Method::ToolsCall, Some(headers)) => Mirrored::of(headers, era)?,
+            _ => Mirrored::default(),
+        };
+        let notifications = Notifications::of(caller.takes_events(), era, &params)?;
+        let session = caller.session;
+        let identity = session.and_then(|session| self.sessions.identity(session));
+        let call = Call::begin(cx, || {
+            let client = match session {
+                Some(session) => self.sessions.client(session),
+                None => params.client_name(),
+            };
+            (method.subject().map(|_| subject.clone()), client)
+        });
+        let (params, read) = params.into_payload();
+        let length = i64::try_from(params.len()).unwrap_or(-1);
+        let begin = McpBeginEx::of_method(method, identity, subject, length);
+        let mut begin = begin.ok_or_else(Refusal::internal)?;
+        if let McpBeginEx::ToolsCall(call) = &mut begin {
+            call.headers = mirrored.headers;
+            call.headers_required = mirrored.required;
+        }
+        let order = NewRequest {
+            sink: caller.sink,
+            id: id.clone(),
+            era,
+            method,
+            session,
+            begin,
+            params,
+            read,
+            notifications,
+            call,
+        };
+        let key = self.requests.open(cx, order)?;
+        self.set_owner(caller.sink, Owner::Request(key));
+        match (caller.sink, session) {
+            (Sink::Line(line), _) => {
+                self.lines
+                    .register(line, id.clone(), LineWork::Request(key));
+            }
+            (_, Some(session)) => self.sessions.register(session, id.clone(), key),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether one more request may be under way, and its id is free.
+    fn check_room(&self, caller: &Caller<'_>, id: &Id) -> Result<(), Refusal> {
+        match (caller.sink, caller.session) {
+            (Sink::Line(line), _) => self.lines.check_room(line, id),
+            (_, Some(session)) => self.sessions.check_room(session, id),
+            _ => Ok(()),
+        }
+    }
+
+    /// `notifications/cancelled`: the client wants no answer any more.
+    pub(super) fn cancel(&mut self, cx: &mut Context<'_>, caller: &Caller<'_>, id: &Id) {
+        if let Sink::Line(line) = caller.sink {
+            match self.lines.work(line, id) {
+                Some(LineWork::Request(request)) => return self.cancel_request(cx, request),
+                Some(LineWork::Listen(listen)) => return self.cancel_listen(cx, listen),
+                None => {}
+            }
+        }
+        let Some(session) = caller.session else {
+            return;
+        };
+        if let Some(request) = self.sessions.request(session, id) {
+            return self.cancel_request(cx, request);
+        }
+        // It may wait for a subscription to be confirmed.
+        let mut subscriptions = self.sessions.subscriptions(session);
+        let found = subscriptions.find_map(|key| {
+            let cancelled = self.subscriptions.cancel_wait(key, id)?;
+            Some((key, cancelled))
+        });
+        drop(subscriptions);
+        let Some((key, cancelled)) = found else {
+            return;
+        };
+        if let Some(uri) = cancelled.abandoned {
+            self.sessions.remove_subscription(session, &uri);
+            let waiting = self.subscriptions.close(cx, key);
+            debug_assert!(waiting.is_empty(), "nobody else waits for it");
+        }
+        self.answer_nothing(cx, cancelled.sink);
+    }
+
+    /// `initialize`: answered once the exit has begun its part of the session.
+    pub(super) fn initialize(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller<'_>,
+        id: &Id,
+        params: &Params,
+    ) -> Result<(), Refusal> {
+        let sink = caller.sink;
+        if matches!(sink, Sink::Batch(_)) {
+            return Err(Refusal::invalid_request(
+                "'initialize' cannot be part of a batch.",
+            ));
+        }
+        if matches!(sink, Sink::Line(_)) && caller.session.is_some() {
+            return Err(Refusal::invalid_request(
+                "A session is already open on this connection.",
+            ));
+        }
+        let requested = initialize::requested(params)?;
+        let key = self.sessions.open(cx, sink, id.clone(), requested)?;
+        if let Sink::Line(line) = sink {
+            let takes_batches = self.sessions.takes_batches(key);
+            self.lines.begin_session(line, key, takes_batches);
+        }
+        self.set_owner(sink, Owner::Initialize(key));
+        Ok(())
+    }
+
+    /// `server/discover`
+    pub(super) fn discover(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller<'_>,
+        id: &Id,
+    ) -> Result<(), Refusal> {
+        match self.capabilities.known_or_wait(cx, caller.sink, id)? {
+            Some(capabilities) => {
+                let members = discovered(capabilities, self.instructions.as_deref());
+                self.answer_with(cx, caller.sink, id, &members);
+            }
+            None => self.set_owner(caller.sink, Owner::Discover),
+        }
+        Ok(())
+    }
+
+    /// `resources/subscribe`: answered once updates can no longer be missed.
+    pub(super) fn subscribe(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller<'_>,
+        id: &Id,
+        params: Params,
+    ) -> Result<(), Refusal> {
+        self.check_room(caller, id)?;
+        let uri = params.subject_text(Subject::Uri)?;
+        let session = caller.session.ok_or_else(|| Refusal::session_over(cx))?;
+        self.subscriptions
+            .check_waiting(self.sessions.subscriptions(session))?;
+        let key = match self.sessions.subscription(session, &uri) {
+            Some(key) => key,
+            None => self.open_subscription(cx, session, &uri, params)?,
+        };
+        if self.subscriptions.confirmed_or_wait(key, caller.sink, id) {
+            self.answer_with(cx, caller.sink, id, b"");
+        } else {
+            self.set_owner(caller.sink, Owner::Subscribe(key));
+        }
+        Ok(())
+    }
+
+    fn open_subscription(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: usize,
+        uri: &str,
+        params: Params,
+    ) -> Result<usize, Refusal> {
+        self.sessions.check_subscription(session, uri)?;
+        self.subscriptions.check_room(uri.len())?;
+        let params = Some(params.into_payload().0);
+        let identity = self.sessions.identity(session);
+        // In memory of its own: the buffer it came in is larger, and would last as long.
+        let uri = ByteString::from(uri);
+        let holder = Holder::Session(session);
+        let key = self
+            .subscriptions
+            .open(cx, holder, identity, uri.clone(), params)?;
+        self.sessions.subscribe(session, uri, key);
+        Ok(key)
+    }
+
+    /// `resources/unsubscribe`
+    pub(super) fn unsubscribe(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller<'_>,
+        id: &Id,
+        params: &Params,
+    ) -> Result<(), Refusal> {
+        let uri = params.subject_text(Subject::Uri)?;
+        let session = caller.session.ok_or_else(|| Refusal::session_over(cx))?;
+        if let Some(subscription) = self.sessions.unsubscribe(session, &uri) {
+            let waiting = self.subscriptions.close(cx, subscription);
+            let refusal = Refusal::invalid_request("The subscription was ended meanwhile.");
+            self.refuse_all(cx, waiting, &refusal);
+        }
+        self.answer_with(cx, caller.sink, id, b"");
+        Ok(())
+    }
+
+    /// `subscriptions/listen`: acknowledged once each resource is confirmed or refused.
+    pub(super) fn listen(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller<'_>,
+        id: &Id,
+        params: &Params,
+    ) -> Result<(), Refusal> {
+        self.check_room(caller, id)?;
+        let uris = self.listens.resources(params)?;
+        self.subscriptions
+            .check_room(uris.iter().map(|uri| uri.len()).sum())?;
+        let sink = caller.sink;
+        if matches!(sink, Sink::Http(_)) && !caller.takes_events() {
+            return Err(Refusal::invalid_request(
+                "subscriptions/listen is answered by an event stream; accept text/event-stream.",
+            ));
+        }
+        let key = self.listens.begin(sink, id.clone());
+        match sink {
+            Sink::Http(http) => {
+                self.http.set_owner(http, Owner::Listen(key));
+                self.http.begin_events(cx, http);
+                self.http.keep_open(cx, http);
+            }
+            Sink::Line(line) => self.lines.register(line, id.clone(), LineWork::Listen(key)),
+            Sink::Batch(_) | Sink::Nowhere => {}
+        }
+        for uri in uris {
+            let holder = Holder::Listen(key);
+            // In memory of its own: the buffer it came in is larger, and would last as long.
+            let uri = ByteString::from(&*uri);
+            // One that cannot be had is missing in the acknowledgement.
+            let opened = self.subscriptions.open(cx, holder, None, uri.clone(), None);
+            if let Ok(subscription) = opened {
+                self.listens.insert(key, uri, subscription);
+            }
+        }
+        let acknowledgement = self.listens.asked(key);
+        self.acknowledge_listen(cx, key, acknowledgement);
+        Ok(())
+    }
+}

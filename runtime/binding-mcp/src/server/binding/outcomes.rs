@@ -1,0 +1,322 @@
+//! What comes of requests, sessions and subscriptions behind this binding.
+
+use ::http::HeaderValue;
+use bytes::Bytes;
+use tidegate_engine::Context;
+use tidegate_json::Parts;
+
+use super::McpServer;
+use crate::jsonrpc::{Era, Id, Method};
+use crate::server::capabilities::{CapabilitiesEvent, discovered};
+use crate::server::errors::Refusal;
+use crate::server::events::SubscriptionLost;
+use crate::server::initialize;
+use crate::server::listen::Acknowledgement;
+use crate::server::request::{Closed, RequestEvent, ResultPart};
+use crate::server::session::{Begun, EndedBy, SessionEvent};
+use crate::server::session_id::shown;
+use crate::server::sink::{Head, Owner, Sink, UNSENT_MAX};
+use crate::server::subscription::{Holder, Lost, SubscriptionEvent};
+
+/// Requests.
+impl McpServer {
+    pub(super) fn request_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        event: Option<RequestEvent>,
+    ) {
+        match event {
+            None => {}
+            Some(RequestEvent::Answered(closed, message)) => {
+                self.request_closed(cx, &closed);
+                self.answer(cx, closed.sink, Head::default(), message);
+            }
+            Some(RequestEvent::Failed(closed, refusal)) => {
+                self.request_closed(cx, &closed);
+                self.answer_failed(cx, &closed, &refusal);
+            }
+            Some(RequestEvent::Part(part)) => self.pass_part(cx, key, part),
+            Some(RequestEvent::LastPart(closed, rest)) => {
+                self.request_closed(cx, &closed);
+                if let Sink::Http(http) = closed.sink {
+                    self.http.push_result(cx, http, rest);
+                    self.http.end_result(cx, http);
+                }
+            }
+            Some(RequestEvent::Held { sink, length }) => self.hold_part(cx, key, sink, length),
+            Some(RequestEvent::Notification(sink, message)) => {
+                self.pass_notification(cx, sink, message);
+            }
+        }
+    }
+
+    fn pass_notification(&mut self, cx: &mut Context<'_>, sink: Sink, message: Bytes) {
+        // What a client does not read is not piled up: it misses some of it.
+        if self.waiting(sink) > UNSENT_MAX {
+            return;
+        }
+        if let Sink::Http(http) = sink {
+            self.http.begin_events(cx, http);
+        }
+        self.notify(cx, sink, message);
+    }
+
+    fn pass_part(&mut self, cx: &mut Context<'_>, key: usize, part: ResultPart) {
+        if let Some(head) = part.head {
+            self.http.begin_result(cx, part.http, head);
+        }
+        self.http.push_result(cx, part.http, part.parts);
+        let waiting = self.http.waiting(part.http);
+        self.requests.passed(cx, key, part.length, waiting);
+    }
+
+    fn hold_part(&mut self, cx: &mut Context<'_>, key: usize, sink: Sink, length: usize) {
+        let of_batch = match sink {
+            Sink::Batch(batch) => Some(self.batches.received(batch, length)),
+            _ => None,
+        };
+        let elsewhere = self.batches.held();
+        let failed = self.requests.hold(cx, key, length, of_batch, elsewhere);
+        if let Some(RequestEvent::Failed(closed, refusal)) = failed {
+            self.request_closed(cx, &closed);
+            self.answer_failed(cx, &closed, &refusal);
+        }
+    }
+
+    /// A request is over: its id is free, and its session lives on.
+    pub(super) fn request_closed(&mut self, cx: &mut Context<'_>, closed: &Closed) {
+        self.release_client(closed);
+        let Some(session) = closed.session else {
+            return;
+        };
+        if !matches!(closed.sink, Sink::Line(_)) {
+            self.sessions.unregister(session, &closed.id);
+        }
+        self.sessions.touch(cx, session);
+        self.end_session_if_idle(cx, session);
+    }
+
+    /// Nothing of a client depends on the request any more.
+    pub(super) fn release_client(&mut self, closed: &Closed) {
+        match closed.sink {
+            Sink::Line(line) => self.lines.unregister(line, &closed.id),
+            sink => self.set_owner(sink, Owner::None),
+        }
+    }
+
+    pub(super) fn answer_failed(
+        &mut self,
+        cx: &mut Context<'_>,
+        closed: &Closed,
+        refusal: &Refusal,
+    ) {
+        match closed.sink {
+            // A result that is on its way cannot become an error: the client sees it break off.
+            Sink::Http(http) if closed.streaming => {
+                self.http.abort(cx, http);
+            }
+            sink => self.refuse(cx, sink, &closed.id, refusal),
+        }
+    }
+
+    /// A request broke off.
+    pub(super) fn fail_request(&mut self, cx: &mut Context<'_>, key: usize) {
+        let failed = self.requests.fail(cx, key, Refusal::internal());
+        self.request_event(cx, key, failed);
+    }
+
+    /// Gives a request up that the client has cancelled; nothing more is said of it.
+    pub(super) fn cancel_request(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(closed) = self.requests.cancel(cx, key) else {
+            return;
+        };
+        self.request_closed(cx, &closed);
+        match closed.sink {
+            Sink::Http(http) if closed.streaming => {
+                self.http.abort(cx, http);
+            }
+            sink => self.answer_nothing(cx, sink),
+        }
+    }
+}
+
+/// Sessions, and what the exit can do.
+impl McpServer {
+    pub(super) fn session_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        event: Option<SessionEvent>,
+    ) {
+        match event {
+            None => {}
+            Some(SessionEvent::Begun(begun)) => self.session_begun(cx, key, &begun),
+            Some(SessionEvent::Changed) => self.tell_session(cx, key),
+            Some(SessionEvent::Refused(sink, id, reset)) => {
+                let refusal = Refusal::of_exit(Some(reset), Method::Initialize, Era::Legacy);
+                self.refuse(cx, sink, &id, &refusal);
+                self.end_session(cx, key, EndedBy::Exit);
+            }
+            Some(SessionEvent::Lost(initializing)) => {
+                if let Some((sink, id)) = initializing {
+                    self.refuse(cx, sink, &id, &Refusal::internal());
+                }
+                self.end_session(cx, key, EndedBy::Exit);
+            }
+            Some(SessionEvent::Expired) => self.end_session(cx, key, EndedBy::Time),
+        }
+    }
+
+    fn session_begun(&mut self, cx: &mut Context<'_>, key: usize, begun: &Begun) {
+        let message = initialize::answer(
+            &begun.id,
+            begun.version,
+            begun.capabilities,
+            self.instructions.as_deref(),
+        );
+        let over_http = matches!(begun.sink, Sink::Http(_));
+        let session_id = HeaderValue::from_str(&begun.session_id).ok();
+        let head = Head {
+            session_id: session_id.filter(|_| over_http),
+            ..Head::default()
+        };
+        self.answer(cx, begun.sink, head, Parts::from(message));
+        self.end_session_if_idle(cx, key);
+    }
+
+    pub(super) fn capabilities_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        event: Option<CapabilitiesEvent>,
+    ) {
+        match event {
+            None => {}
+            Some(CapabilitiesEvent::Known(capabilities, waiting)) => {
+                let members = discovered(capabilities, self.instructions.as_deref());
+                for (sink, id) in waiting {
+                    self.answer_with(cx, sink, &id, &members);
+                }
+            }
+            Some(CapabilitiesEvent::Lost(reset, waiting)) => {
+                let refusal = Refusal::of_exit(reset, Method::Discover, Era::Modern);
+                self.refuse_all(cx, waiting, &refusal);
+            }
+        }
+    }
+}
+
+/// Subscriptions, and what is told of changes.
+impl McpServer {
+    pub(super) fn subscription_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        event: Option<SubscriptionEvent>,
+    ) {
+        match event {
+            None => {}
+            Some(SubscriptionEvent::Confirmed { holder, waiting }) => {
+                self.subscription_confirmed(cx, holder, waiting);
+            }
+            Some(SubscriptionEvent::Updated {
+                holder: Holder::Session(session),
+                subscribed,
+                changed,
+            }) => {
+                self.sessions.note(session, &subscribed, changed);
+                self.tell_session(cx, session);
+            }
+            Some(SubscriptionEvent::Updated {
+                holder: Holder::Listen(listen),
+                subscribed,
+                changed,
+            }) => {
+                self.listens.note(listen, &subscribed, changed);
+                self.tell_listen(cx, listen);
+            }
+            Some(SubscriptionEvent::Lost(lost)) => self.subscription_lost(cx, lost),
+        }
+    }
+
+    fn subscription_confirmed(
+        &mut self,
+        cx: &mut Context<'_>,
+        holder: Holder,
+        waiting: Vec<(Sink, Id)>,
+    ) {
+        for (sink, id) in waiting {
+            self.answer_with(cx, sink, &id, b"");
+        }
+        if let Holder::Listen(listen) = holder {
+            let acknowledgement = self.listens.confirmed(listen);
+            self.acknowledge_listen(cx, listen, acknowledgement);
+        }
+    }
+
+    fn subscription_lost(&mut self, cx: &mut Context<'_>, lost: Lost) {
+        let era = match lost.holder {
+            Holder::Session(_) => Era::Legacy,
+            Holder::Listen(_) => Era::Modern,
+        };
+        let refusal = Refusal::of_exit(lost.reset, Method::ResourcesSubscribe, era);
+        match lost.holder {
+            Holder::Session(session) => {
+                self.sessions.remove_subscription(session, &lost.uri);
+                self.refuse_all(cx, lost.waiting, &refusal);
+                if lost.confirmed {
+                    let session = self.sessions.id(session);
+                    cx.event(&SubscriptionLost {
+                        uri: lost.uri,
+                        session: session.map(|id| shown(id)).unwrap_or_default(),
+                        reason: refusal.error().message().into(),
+                    });
+                }
+            }
+            Holder::Listen(listen) if lost.confirmed => {
+                self.listens.lost(listen, &lost.uri);
+                self.fail_listen(cx, listen, &refusal);
+            }
+            Holder::Listen(listen) => {
+                let acknowledgement = self.listens.refused(listen, &lost.uri);
+                self.acknowledge_listen(cx, listen, acknowledgement);
+            }
+        }
+    }
+
+    /// Tells what a `listen` has got, once that is known.
+    pub(super) fn acknowledge_listen(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        acknowledgement: Option<Acknowledgement>,
+    ) {
+        if let Some((sink, message)) = acknowledgement {
+            self.notify(cx, sink, message);
+            self.tell_listen(cx, key);
+        }
+    }
+
+    /// Tells the client of a session of changes, as far as it reads.
+    pub(super) fn tell_session(&mut self, cx: &mut Context<'_>, key: usize) {
+        let sink = self.sessions.sink(key);
+        while sink != Sink::Nowhere && self.waiting(sink) == 0 {
+            let Some(change) = self.sessions.next_update(key) else {
+                return;
+            };
+            self.notify(cx, sink, change.message(None));
+        }
+    }
+
+    /// The same for a `listen`.
+    pub(super) fn tell_listen(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(sink) = self.listens.sink(key) else {
+            return;
+        };
+        while self.waiting(sink) == 0 {
+            let Some(message) = self.listens.next_update(key) else {
+                return;
+            };
+            self.notify(cx, sink, message);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The forms that a message takes on its way out.
+
+use bytes::{Bytes, BytesMut};
+use tidegate_json::Parts;
+
+/// How a server-sent event begins,
+pub(super) const EVENT_BEGINS: Bytes = Bytes::from_static(b"event: message\ndata: ");
+/// and how it ends.
+pub(super) const EVENT_ENDS: Bytes = Bytes::from_static(b"\n\n");
+
+/// A message as one server-sent event.
+pub(super) fn event(message: Parts) -> Parts {
+    let mut event = Parts::from(EVENT_BEGINS);
+    for part in message {
+        event.push(one_line(part));
+    }
+    event.push(EVENT_ENDS);
+    event
+}
+
+/// A part of a message without line ends, which can only be white space between its tokens.
+pub(super) fn one_line(part: Bytes) -> Bytes {
+    if memchr::memchr2(b'\n', b'\r', &part).is_none() {
+        return part;
+    }
+    let mut line = BytesMut::from(&part[..]);
+    for byte in line.iter_mut() {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+    line.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_whatever_white_space_the_message_has() {
+        let parts = ["{\"a\":\r\n", "1}"].map(|part| Bytes::from_static(part.as_bytes()));
+        let event = event(parts.into_iter().collect()).contiguous();
+        assert_eq!(event, "event: message\ndata: {\"a\":  1}\n\n");
+    }
+}

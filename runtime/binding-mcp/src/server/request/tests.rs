@@ -1,0 +1,222 @@
+use tidegate_streams::mcp::{McpChallenge, McpResetKind, McpToolsCall};
+
+use super::*;
+use crate::jsonrpc::Params;
+use crate::server::tests::part::Bench;
+
+fn requests(bench: &Bench) -> Requests {
+    Requests::new(bench.exit, &Options::default())
+}
+
+fn order(bench: &mut Bench, sink: Sink, era: Era) -> NewRequest {
+    let notifications = Notifications::of(true, era, &Params::of(None)).expect("no notifications");
+    NewRequest {
+        sink,
+        id: Id::number(7),
+        era,
+        method: Method::ToolsCall,
+        session: Some(3),
+        begin: McpBeginEx::from(McpToolsCall::default()),
+        params: Parts::from(Bytes::from_static(b"{}")),
+        read: None,
+        notifications,
+        call: bench.act(|cx| Call::begin(cx, || (None, None))),
+    }
+}
+
+/// A request that is under way, and its stream.
+fn opened(bench: &mut Bench, requests: &mut Requests, sink: Sink, era: Era) -> (usize, StreamId) {
+    let order = order(bench, sink, era);
+    let key = bench.act(|cx| requests.open(cx, order)).expect("room");
+    let (stream, frames) = bench.at_exit();
+    assert!(matches!(frames[..], [Frame::Begin(_), Frame::Data(_)]));
+    (key, stream)
+}
+
+/// What the part tells when the exit sends a frame.
+fn told(
+    bench: &mut Bench,
+    requests: &mut Requests,
+    key: usize,
+    stream: StreamId,
+    frame: Frame,
+) -> Option<RequestEvent> {
+    let frame = bench.exit_sends(stream, frame);
+    bench.act(|cx| requests.on_frame(cx, key, frame))
+}
+
+fn begin() -> Frame {
+    Frame::begin(BeginEx::from(McpToolsCall::default()))
+}
+
+#[test]
+fn a_result_is_told_whole_with_whom_it_belongs_to() {
+    let mut bench = Bench::new();
+    let mut requests = requests(&bench);
+    let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Legacy);
+    assert!(requests.is_of_session(key, 3) && !requests.is_of_session(key, 4));
+    let result = Frame::data(Bytes::from_static(b"{\"content\":[]}"));
+    for frame in [begin(), result] {
+        assert!(told(&mut bench, &mut requests, key, stream, frame).is_none());
+    }
+    let event = told(&mut bench, &mut requests, key, stream, Frame::end());
+    let Some(RequestEvent::Answered(closed, message)) = event else {
+        panic!("{event:?}")
+    };
+    assert_eq!((closed.sink, closed.session), (Sink::Http(5), Some(3)));
+    let answer = "{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{\"content\":[]}}";
+    assert_eq!(message.contiguous(), answer);
+    assert_eq!(bench.kinds_at_exit(), ["end"]);
+    assert_eq!(requests.len(), 0);
+    bench.rig.assert_idle();
+}
+
+#[test]
+fn a_large_result_over_http_is_told_as_it_comes() {
+    let mut bench = Bench::new();
+    let mut requests = requests(&bench);
+    let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Legacy);
+    assert!(told(&mut bench, &mut requests, key, stream, begin()).is_none());
+    let part = |byte: u8| Frame::data(Bytes::from(vec![byte; HELD_HTTP_MAX]));
+    // The last part is held back, since its brace may have to move.
+    assert!(told(&mut bench, &mut requests, key, stream, part(b'1')).is_none());
+    assert!(told(&mut bench, &mut requests, key, stream, part(b'2')).is_none());
+    let mut heads = vec![];
+    for byte in [b'3', b'4'] {
+        let event = told(&mut bench, &mut requests, key, stream, part(byte));
+        let Some(RequestEvent::Part(part)) = event else {
+            panic!("{event:?}")
+        };
+        heads.push(part.head.is_some());
+        bench.act(|cx| requests.passed(cx, key, part.length, 0));
+    }
+    assert_eq!(heads, [true, false]);
+    let event = told(&mut bench, &mut requests, key, stream, Frame::end());
+    let Some(RequestEvent::LastPart(closed, rest)) = event else {
+        panic!("{event:?}")
+    };
+    assert!(closed.streaming);
+    assert_eq!(
+        rest.len(),
+        HELD_HTTP_MAX + 1,
+        "the last part, and the envelope's brace"
+    );
+}
+
+#[test]
+fn the_sender_is_held_back_while_the_client_does_not_read() {
+    let mut bench = Bench::new();
+    let mut requests = requests(&bench);
+    let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Legacy);
+    assert!(told(&mut bench, &mut requests, key, stream, begin()).is_none());
+    let credit = |bench: &mut Bench| {
+        let exit = bench.exit;
+        bench.rig.turn(exit, |cx| cx.credit(stream))
+    };
+    let all = credit(&mut bench);
+    let mut taken = 0;
+    while taken < all {
+        let part = Frame::data(Bytes::from(vec![b'1'; 1 << 20]));
+        if let Some(RequestEvent::Part(part)) = told(&mut bench, &mut requests, key, stream, part) {
+            bench.act(|cx| requests.passed(cx, key, part.length, UNSENT_MAX));
+        }
+        taken += 1 << 20;
+    }
+    assert_eq!(credit(&mut bench), 0);
+    bench.act(|cx| requests.drained(cx, key, UNSENT_MAX));
+    assert_eq!(credit(&mut bench), 0, "too much waits still");
+    bench.act(|cx| requests.drained(cx, key, UNSENT_MAX - 1));
+    assert!(credit(&mut bench) > 0);
+}
+
+#[test]
+fn what_is_held_for_a_shared_channel_is_bounded() {
+    for (of_batch, elsewhere, why) in [
+        (Some(HELD_RESULT_MAX + 1), 0, "The result is larger than"),
+        (None, HELD_WORKER_MAX, "Too many large results"),
+    ] {
+        let mut bench = Bench::new();
+        let mut requests = requests(&bench);
+        let (key, stream) = opened(&mut bench, &mut requests, Sink::Line(0), Era::Modern);
+        assert!(told(&mut bench, &mut requests, key, stream, begin()).is_none());
+        let part = Frame::data(Bytes::from_static(b"{\"a\""));
+        let event = told(&mut bench, &mut requests, key, stream, part);
+        let Some(RequestEvent::Held { sink, length }) = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!((sink, length), (Sink::Line(0), 4));
+        let held = bench.act(|cx| requests.hold(cx, key, length, None, 0));
+        assert!(held.is_none(), "there is room");
+        let event = bench.act(|cx| requests.hold(cx, key, length, of_batch, elsewhere));
+        let Some(RequestEvent::Failed(_, refusal)) = event else {
+            panic!("{event:?}")
+        };
+        assert!(refusal.error().message().starts_with(why), "{refusal:?}");
+        assert_eq!((requests.len(), requests.held), (0, 0));
+    }
+}
+
+#[test]
+fn a_modern_request_ends_with_its_client_and_a_legacy_one_goes_on() {
+    let mut bench = Bench::new();
+    let mut requests = requests(&bench);
+    let (key, _) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Modern);
+    let closed = bench.act(|cx| requests.client_disconnected(cx, key));
+    assert_eq!(closed.expect("it is over").sink, Sink::Nowhere);
+    assert_eq!(bench.kinds_at_exit(), ["reset", "abort"]);
+
+    let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Legacy);
+    assert!(
+        bench
+            .act(|cx| requests.client_disconnected(cx, key))
+            .is_none()
+    );
+    assert!(told(&mut bench, &mut requests, key, stream, begin()).is_none());
+    let event = told(&mut bench, &mut requests, key, stream, Frame::end());
+    let Some(RequestEvent::Answered(closed, _)) = event else {
+        panic!("{event:?}")
+    };
+    assert_eq!(closed.sink, Sink::Nowhere);
+}
+
+#[test]
+fn a_request_that_is_not_answered_in_time_has_failed() {
+    let mut bench = Bench::new();
+    let mut requests = requests(&bench);
+    let (key, _) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Modern);
+    let event = bench.act(|cx| requests.on_timer(cx, key));
+    let Some(RequestEvent::Failed(_, refusal)) = event else {
+        panic!("{event:?}")
+    };
+    assert!(refusal.is_timeout());
+    assert_eq!(bench.kinds_at_exit(), ["reset", "abort"]);
+    assert!(
+        bench.act(|cx| requests.fail(cx, key, refusal)).is_none(),
+        "once"
+    );
+}
+
+#[test]
+fn a_refusal_of_the_exit_is_told_in_the_words_of_the_era() {
+    let mut bench = Bench::new();
+    let mut requests = requests(&bench);
+    let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Modern);
+    let frame = bench.exit_refuses(stream, McpResetKind::NotAuthorized);
+    let event = bench.act(|cx| requests.on_frame(cx, key, frame));
+    let Some(RequestEvent::Failed(closed, refusal)) = event else {
+        panic!("{event:?}")
+    };
+    assert_eq!(refusal.status(), 403);
+    assert_eq!(closed.id, Id::number(7));
+}
+
+#[test]
+fn what_the_exit_asks_of_the_client_is_refused() {
+    let mut bench = Bench::new();
+    let mut requests = requests(&bench);
+    let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Modern);
+    let asked = Frame::challenge(McpChallenge::default());
+    assert!(told(&mut bench, &mut requests, key, stream, asked).is_none());
+    assert_eq!(bench.kinds_at_exit(), ["flush"]);
+    bench.rig.advance(Duration::from_millis(1));
+}

@@ -1,0 +1,87 @@
+//! What the binding counts and holds, under names that stay.
+//!
+//! Names are OpenTelemetry's where it has them (`messaging.client.…`).
+
+use tidegate_engine::Meter;
+use tidegate_engine::MeterKind::{Counter, Gauge};
+use tidegate_engine::streams::mqtt::MqttDelivery;
+
+use super::binding::MqttClient;
+use super::connection::Phase;
+
+/// What has happened so far.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// Connections that the broker accepted.
+    pub(super) accepted: u64,
+    /// Connections that could not be made.
+    pub(super) failed: u64,
+    /// Connections that were lost after the broker had accepted them.
+    pub(super) lost: u64,
+    /// Streams that were refused without an attempt to connect.
+    pub(super) refused: u64,
+    /// Messages written.
+    pub(super) sent: u64,
+    /// Messages that came, without repetitions.
+    pub(super) consumed: u64,
+    /// Streams that were ended because they did not take their messages.
+    pub(super) slow_consumers: u64,
+    published: u64,
+    not_sent: u64,
+    unconfirmed: u64,
+}
+
+impl Counts {
+    /// A publish stream was answered: all of its messages are safe.
+    pub(super) const fn published(&mut self) {
+        self.published += 1;
+    }
+
+    /// A publish stream was reset.
+    pub(super) const fn unpublished(&mut self, delivery: MqttDelivery) {
+        match delivery {
+            MqttDelivery::None => self.not_sent += 1,
+            MqttDelivery::Possible => self.unconfirmed += 1,
+        }
+    }
+}
+
+impl MqttClient {
+    pub(super) fn measure(&self, meter: &mut dyn Meter) {
+        let in_phases = |phases: &[Phase]| {
+            let connections = self.connections.iter();
+            let count = connections.filter(|(_, it)| phases.contains(&it.phase));
+            u64::try_from(count.count()).unwrap_or(u64::MAX)
+        };
+        for (state, phases) in [
+            ("connecting", &[Phase::Down, Phase::Connecting][..]),
+            ("connected", &[Phase::Ready]),
+            ("closing", &[Phase::Closing]),
+        ] {
+            let labels = [("state", state)];
+            meter.record(Gauge, "mqtt.client.connections", &labels, in_phases(phases));
+        }
+        meter.gauge("mqtt.client.streams", self.streams.len());
+        let link = &self.shared.link;
+        meter.gauge("mqtt.client.down", usize::from(link.is_down()));
+        meter.counter("mqtt.client.outages", link.outages());
+        let counts = &self.shared.counts;
+        for (outcome, value) in [("accepted", counts.accepted), ("failed", counts.failed)] {
+            let labels = [("outcome", outcome)];
+            meter.record(Counter, "mqtt.client.connects", &labels, value);
+        }
+        meter.counter("mqtt.client.connections.lost", counts.lost);
+        meter.counter("mqtt.client.streams.refused", counts.refused);
+        meter.counter("mqtt.client.slow_consumers", counts.slow_consumers);
+        for (outcome, value) in [
+            ("done", counts.published),
+            ("not_sent", counts.not_sent),
+            ("unconfirmed", counts.unconfirmed),
+        ] {
+            let labels = [("outcome", outcome)];
+            meter.record(Counter, "mqtt.client.publications", &labels, value);
+        }
+        meter.counter("messaging.client.sent.messages", counts.sent);
+        meter.counter("messaging.client.consumed.messages", counts.consumed);
+    }
+}

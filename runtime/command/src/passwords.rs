@@ -1,0 +1,95 @@
+//! Passwords that go to a broker as plain text, across a network.
+
+use std::net::IpAddr;
+
+use tidegate_binding_mqtt::client;
+use tidegate_binding_tcp as tcp;
+use tidegate_config::{Binding, Config};
+
+/// A warning for each `mqtt · client` that sends its password to another host without TLS.
+pub(crate) fn unprotected(config: &Config) -> Vec<String> {
+    let warning = |binding: &Binding| {
+        if (binding.r#type.as_str(), binding.kind.as_str()) != ("mqtt", "client") {
+            return None;
+        }
+        binding.options::<client::Options>().ok()?.password?;
+        let peer = peer(config, binding).filter(|peer| !is_loopback(&peer.host))?;
+        Some(format!(
+            "{}: the password goes to {} as plain text, and whoever is on the way can read it; connect \
+             to a broker on this host, or through a tunnel with TLS",
+            binding.name,
+            peer.remote()
+        ))
+    };
+    config.bindings.iter().filter_map(warning).collect()
+}
+
+/// What a binding reaches without anything between, where its exit is `tcp · client`.
+pub(crate) fn peer(config: &Config, binding: &Binding) -> Option<tcp::Options> {
+    let exit = config.bindings.get(binding.exits.first()?.binding)?;
+    (exit.r#type == "tcp").then(|| exit.options().ok())?
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry;
+
+    fn config(host: &str, client: &str) -> Config {
+        let text = format!(
+            "
+name: test
+bindings:
+  http0: {{ type: http, kind: server, options: {{ listen: \"127.0.0.1:0\" }}, exit: mcp_server0 }}
+  mcp_server0: {{ type: mcp, kind: server, exit: mcp_mqtt0 }}
+  mcp_mqtt0: {{ type: mcp_mqtt, kind: proxy, exit: mqtt_client0 }}
+  mqtt_client0: {{ type: mqtt, kind: client, options: {{ {client} }}, exit: tcp_client0 }}
+  tcp_client0: {{ type: tcp, kind: client, options: {{ host: \"{host}\" }} }}
+"
+        );
+        let config = tidegate_config::load("test.yaml", &text, &registry::registry(), &|_| None);
+        config.expect("a sound config")
+    }
+
+    #[test]
+    fn a_password_to_another_host_is_warned_of() {
+        let credentials = "username: gate, password: secret";
+        for host in [
+            "broker.example",
+            "192.0.2.1",
+            "2001:db8::1",
+            "localhost.example",
+        ] {
+            let warnings = unprotected(&config(host, credentials));
+            let [warning] = warnings.as_slice() else {
+                panic!("{host}: {warnings:?}");
+            };
+            assert!(
+                warning.starts_with("mqtt_client0: the password goes to "),
+                "{warning}"
+            );
+            assert!(
+                warning.contains(host) && !warning.contains("secret"),
+                "{warning}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_that_stays_on_this_host_is_not_nor_is_a_client_without_one() {
+        for host in ["localhost", "LOCALHOST.", "127.0.0.1", "127.1.2.3", "::1"] {
+            let warnings = unprotected(&config(host, "username: gate, password: secret"));
+            assert!(warnings.is_empty(), "{host}: {warnings:?}");
+        }
+        assert!(unprotected(&config("broker.example", "username: gate")).is_empty());
+    }
+}

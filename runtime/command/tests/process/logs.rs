@@ -1,0 +1,128 @@
+//! What the log tells, and what it refuses.
+
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::process::{Config, Process, connect_once_it_listens, free_port};
+
+#[test]
+fn a_level_that_is_not_known_is_refused() {
+    let config = Config::http(0, free_port());
+    for (levels, told) in [
+        ("verbose", "unknown level 'verbose'"),
+        (
+            "info,tidegate_bindings=debug",
+            "unknown module 'tidegate_bindings'",
+        ),
+    ] {
+        let arguments = ["start", "--config", config.path(), "--log-level", levels];
+        let mut process = Process::start(&arguments, Stdio::null(), Stdio::piped());
+        assert_eq!(process.ended(), Some(2));
+        let errors = process.errors().rest().join("\n");
+        assert!(errors.contains(told), "{errors}");
+    }
+}
+
+#[test]
+fn with_json_nothing_else_is_written_anywhere() {
+    let port = free_port();
+    let config = Config::http(port, free_port());
+    let arguments = ["start", "--config", config.path(), "--log", "json"];
+    let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
+    let mut client = connect_once_it_listens(port);
+    assert_eq!(client.tools()[0]["name"], "publish");
+    process.errors().with("NOT connected");
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended(), Some(0));
+    assert_eq!(process.output().rest(), Vec::<String>::new());
+    for line in process.errors().rest() {
+        let line: Value = serde_json::from_str(&line).expect("a line of JSON");
+        assert!(line["target"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn a_stop_tells_what_was_counted() {
+    let config = Config::http(0, free_port());
+    let arguments = ["start", "--config", config.path()];
+    let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
+    let mut client = process.connect();
+    for _ in 0..3 {
+        assert_eq!(client.tools()[0]["name"], "publish");
+    }
+    process.signal(Signal::TERM);
+    let line = process.errors().with("counters: ");
+    assert!(line.contains("tidegate::gateway: "), "{line}");
+    for figure in [
+        "engine.frames=",
+        "http0/http.server.requests{outcome=opened}=3",
+        "http0/http.server.connections.accepted=1",
+        "mqtt_client0/mqtt.client.connects{outcome=failed}=",
+        "tcp_client0/tcp.client.connects{outcome=failed}=",
+    ] {
+        assert!(line.contains(figure), "{figure} in {line}");
+    }
+    assert_eq!(process.ended(), Some(0));
+}
+
+#[test]
+fn calls_are_logged_on_demand_and_can_be_followed_by_their_trace() {
+    let trace_of = |line: &str| {
+        let (_, behind) = line.split_once("trace=").expect("a trace");
+        behind.split(' ').next().expect("a trace").to_owned()
+    };
+    let config = Config::http(0, free_port());
+    let start = ["start", "--config", config.path()];
+    // Whatever else is logged.
+    let arguments = [&start[..], &["--log-calls", "--log-level", "error"]].concat();
+    let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
+    let mut client = process.connect();
+    let mut traces = Vec::new();
+    for _ in 0..2 {
+        assert!(client.publish().contains("connection refused"));
+        let inner = process.errors().with("binding.mcp_mqtt.call.completed");
+        assert!(
+            inner.contains("INFO tidegate::call: publish 'a/b': error"),
+            "{inner}"
+        );
+        let outer = process.errors().with("binding.mcp.call.completed");
+        assert!(
+            outer.contains("tools/call 'publish': tool_error"),
+            "{outer}"
+        );
+        assert_eq!(trace_of(&inner), trace_of(&outer));
+        traces.push(trace_of(&outer));
+    }
+    assert_ne!(traces.first(), traces.last());
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended(), Some(0));
+
+    let mut process = Process::start(&start, Stdio::piped(), Stdio::piped());
+    let mut client = process.connect();
+    assert!(client.publish().contains("connection refused"));
+    process.signal(Signal::TERM);
+    let rest = process.errors().rest();
+    assert!(
+        rest.iter()
+            .any(|line| line.contains("binding.mqtt.connection.lost"))
+    );
+    assert!(
+        !rest.iter().any(|line| line.contains("call.completed")),
+        "{rest:?}"
+    );
+    assert_eq!(process.ended(), Some(0));
+
+    // Those who look for a fault see the whole way.
+    let arguments = [&start[..], &["--log-level", "debug"]].concat();
+    let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
+    let mut client = process.connect();
+    assert!(client.publish().contains("connection refused"));
+    let opened = process.errors().with("binding.http.request.opened");
+    let inner = process.errors().with("binding.mcp_mqtt.call.completed");
+    assert!(inner.contains("DEBUG tidegate::event: "), "{inner}");
+    assert_eq!(trace_of(&opened), trace_of(&inner));
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended(), Some(0));
+}

@@ -1,0 +1,453 @@
+//! The operations of MCP: one table, from which follow the BEGIN of each, how scripts name it, and the
+//! JSON-RPC method that asks for it.
+
+use bytestring::ByteString;
+
+use super::McpCapabilities;
+use crate::scripted::Scripted;
+use crate::{Extension, extension};
+
+extension! {
+    /// A session. The initial BEGIN bears what the client can do; the reply BEGIN what the server
+    /// can, and the session identity that the callee minted.
+    pub struct McpLifecycle "lifecycle" {
+        /// Identity of the session on this hop, minted by the callee; absent on the initial BEGIN.
+        session_id "sessionId": Option<ByteString> = None,
+        /// What the sender can do.
+        capabilities "capabilities": McpCapabilities = McpCapabilities::NONE,
+    }
+}
+
+extension! {
+    /// `tools/call`
+    pub struct McpToolsCall "toolsCall" {
+        /// Identity of the session, absent where there is none.
+        session_id "sessionId": Option<ByteString> = None,
+        /// The tool, authoritative over the same member of `params`.
+        name "name": ByteString = ByteString::new(),
+        /// Length of `params` in bytes, -1 where unknown.
+        content_length "contentLength": i64 = -1,
+        /// The values of `Mcp-Param-*` headers, by parameter name in lower case; whoever owns the
+        /// tool's schema checks them against the arguments.
+        headers "headers": Vec<McpHeader> = Vec::new(),
+        /// Whether the caller's transport and revision oblige it to send a header for each
+        /// parameter that asks for one: one that is missing is then a mismatch.
+        headers_required "headersRequired": bool = false,
+    }
+}
+
+extension! {
+    /// One `Mcp-Param-*` header, decoded.
+    pub struct McpHeader "header" {
+        /// The name behind `Mcp-Param-`, in lower case.
+        name "name": ByteString = ByteString::new(),
+        /// The value, base64 form already decoded.
+        value "value": ByteString = ByteString::new(),
+    }
+}
+crate::record_field!(McpHeader);
+
+extension! {
+    /// `completion/complete`
+    pub struct McpCompletionComplete "completionComplete" {
+        /// Identity of the session, absent where there is none.
+        session_id "sessionId": Option<ByteString> = None,
+        /// Length of `params` in bytes, -1 where unknown.
+        content_length "contentLength": i64 = -1,
+    }
+}
+
+/// Which of the two ways of speaking MCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum McpEra {
+    /// A request stands alone (2026-07-28).
+    Modern,
+    /// `initialize` begins a session.
+    Legacy,
+}
+
+/// The member of `params` that says what an operation is about, and that `Mcp-Name` repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum McpSubject {
+    /// `name`
+    Name,
+    /// `uri`
+    Uri,
+}
+
+impl McpSubject {
+    /// The name of the member.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Uri => "uri",
+        }
+    }
+}
+
+/// Who knows a method.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Eras {
+    Both,
+    Modern,
+    Legacy,
+}
+
+impl Eras {
+    const fn include(self, era: McpEra) -> bool {
+        matches!(
+            (self, era),
+            (Self::Both, _) | (Self::Modern, McpEra::Modern) | (Self::Legacy, McpEra::Legacy)
+        )
+    }
+}
+
+/// Declares what the BEGIN of an operation bears, unless it has fields of its own.
+macro_rules! declare {
+    ([own $subject:ident] $(#[doc = $doc:literal])+ $type:ident $word:literal) => {};
+    ([list] $(#[doc = $doc:literal])+ $type:ident $word:literal) => {
+        extension! {
+            $(#[doc = $doc])+
+            pub struct $type $word {
+                /// Identity of the session, absent where there is none.
+                session_id "sessionId": Option<ByteString> = None,
+            }
+        }
+    };
+    ([item name] $(#[doc = $doc:literal])+ $type:ident $word:literal) => {
+        declare! { @item name "name" $(#[doc = $doc])+ $type $word }
+    };
+    ([item uri] $(#[doc = $doc:literal])+ $type:ident $word:literal) => {
+        declare! { @item uri "uri" $(#[doc = $doc])+ $type $word }
+    };
+    (@item $key:ident $name:literal $(#[doc = $doc:literal])+ $type:ident $word:literal) => {
+        extension! {
+            $(#[doc = $doc])+
+            pub struct $type $word {
+                /// Identity of the session, absent where there is none.
+                session_id "sessionId": Option<ByteString> = None,
+                /// What is meant, authoritative over the same member of `params`.
+                $key $name: ByteString = ByteString::new(),
+                /// Length of `params` in bytes, -1 where unknown.
+                content_length "contentLength": i64 = -1,
+            }
+        }
+    };
+}
+
+/// Fills the fields that every operation of a shape has.
+macro_rules! fill {
+    ([list] $type:ident, $session_id:ident, $subject:ident, $length:ident) => {
+        $type {
+            session_id: $session_id,
+        }
+    };
+    ([item $key:ident] $type:ident, $session_id:ident, $subject:ident, $length:ident) => {
+        $type {
+            session_id: $session_id,
+            $key: $subject,
+            content_length: $length,
+        }
+    };
+    ([own none] $type:ident, $session_id:ident, $subject:ident, $length:ident) => {
+        $type {
+            session_id: $session_id,
+            content_length: $length,
+        }
+    };
+    ([own $key:ident] $type:ident, $session_id:ident, $subject:ident, $length:ident) => {
+        $type {
+            session_id: $session_id,
+            $key: $subject,
+            content_length: $length,
+            ..$type::default()
+        }
+    };
+}
+
+/// The subject that a shape has.
+macro_rules! subject {
+    ([list]) => {
+        None
+    };
+    ([$shape:ident none]) => {
+        None
+    };
+    ([$shape:ident name]) => {
+        Some(McpSubject::Name)
+    };
+    ([$shape:ident uri]) => {
+        Some(McpSubject::Uri)
+    };
+    ([list] $it:ident) => {
+        None
+    };
+    ([$shape:ident none] $it:ident) => {
+        None
+    };
+    ([$shape:ident $key:ident] $it:ident) => {
+        Some(&mut $it.$key)
+    };
+}
+
+macro_rules! operations {
+    (
+        session { $session:ident($session_type:ident) $session_word:literal }
+        streams { $(
+            $(#[doc = $doc:literal])+
+            $variant:ident($type:ident) $word:literal [$($shape:ident)+]
+                = $method:literal $era:ident, cacheable: $cacheable:literal, paged: $paged:literal;
+        )* }
+        methods { $(
+            $(#[doc = $other_doc:literal])+
+            $other:ident = $other_method:literal $other_era:ident [$($other_shape:ident)+],
+                cacheable: $other_cacheable:literal;
+        )* }
+    ) => {
+        $( declare! { [$($shape)+] $(#[doc = $doc])+ $type $word } )*
+
+        /// What a BEGIN of an mcp stream asks for; the reply BEGIN repeats the variant.
+        #[derive(Debug, Clone, PartialEq)]
+        #[allow(missing_docs, reason = "a variant is named after its struct")]
+        pub enum McpBeginEx {
+            $session($session_type),
+            $( $variant($type), )*
+        }
+
+        operations! { @from $session($session_type) $( $variant($type) )* }
+
+        impl McpBeginEx {
+            /// The words that name the operations in scripts, in order.
+            pub const WORDS: &'static [&'static str] = &[$session_word, $($word),*];
+
+            /// The operation of a word, with every field at its default.
+            pub fn blank(word: &str) -> Option<Self> {
+                match word {
+                    $session_word => Some($session_type::default().into()),
+                    $( $word => Some($type::default().into()), )*
+                    _ => None,
+                }
+            }
+
+            /// The operation that a method asks for; `None` for a method that has no stream of its own.
+            pub fn of_method(
+                method: McpMethod,
+                session_id: Option<ByteString>,
+                subject: ByteString,
+                content_length: i64,
+            ) -> Option<Self> {
+                match method {
+                    $( McpMethod::$variant => Some(Self::$variant(
+                        fill!([$($shape)+] $type, session_id, subject, content_length)
+                    )), )*
+                    $( McpMethod::$other => None, )*
+                }
+            }
+
+            /// The method that asks for the operation; `None` for a session, for which there are
+            /// several.
+            pub const fn method(&self) -> Option<McpMethod> {
+                match self {
+                    Self::$session(_) => None,
+                    $( Self::$variant(_) => Some(McpMethod::$variant), )*
+                }
+            }
+
+            /// The identity of the session, where the operation belongs to one.
+            pub fn session_id(&self) -> Option<&ByteString> {
+                match self {
+                    Self::$session(it) => it.session_id.as_ref(),
+                    $( Self::$variant(it) => it.session_id.as_ref(), )*
+                }
+            }
+
+            /// Sets the identity of the session, as each hop has its own.
+            pub fn set_session_id(&mut self, session_id: Option<ByteString>) {
+                match self {
+                    Self::$session(it) => it.session_id = session_id,
+                    $( Self::$variant(it) => it.session_id = session_id, )*
+                }
+            }
+
+            /// The name or URI that the operation is about, where it has one.
+            #[allow(unused_variables, reason = "a list is about nothing")]
+            pub fn subject_mut(&mut self) -> Option<&mut ByteString> {
+                match self {
+                    Self::$session(_) => None,
+                    $( Self::$variant(it) => subject!([$($shape)+] it), )*
+                }
+            }
+
+            /// The word that names the operation in scripts and logs.
+            pub const fn word(&self) -> &'static str {
+                match self {
+                    Self::$session(_) => <$session_type as Extension>::WORD,
+                    $( Self::$variant(_) => <$type as Extension>::WORD, )*
+                }
+            }
+
+            pub(crate) fn scripted(&mut self) -> &mut dyn Scripted {
+                match self {
+                    Self::$session(it) => it,
+                    $( Self::$variant(it) => it, )*
+                }
+            }
+        }
+
+        /// The JSON-RPC methods of requests.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum McpMethod {
+            $( $(#[doc = $doc])+ $variant, )*
+            $( $(#[doc = $other_doc])+ $other, )*
+        }
+
+        impl McpMethod {
+            /// Every method.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)* $(Self::$other),*];
+
+            /// The method of a name, if the era has it.
+            pub fn of(name: &str, era: McpEra) -> Option<Self> {
+                match name {
+                    $( $method => Eras::$era.include(era).then_some(Self::$variant), )*
+                    $( $other_method => Eras::$other_era.include(era).then_some(Self::$other), )*
+                    _ => None,
+                }
+            }
+
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $( Self::$variant => $method, )*
+                    $( Self::$other => $other_method, )*
+                }
+            }
+
+            /// What its `params` say it is about.
+            pub const fn subject(self) -> Option<McpSubject> {
+                match self {
+                    $( Self::$variant => subject!([$($shape)+]), )*
+                    $( Self::$other => subject!([$($other_shape)+]), )*
+                }
+            }
+
+            /// Whether its results bear `ttlMs` and `cacheScope` in the modern era.
+            pub const fn is_cacheable(self) -> bool {
+                match self {
+                    $( Self::$variant => $cacheable, )*
+                    $( Self::$other => $other_cacheable, )*
+                }
+            }
+
+            /// Whether its results come in pages, with `cursor` and `nextCursor`.
+            pub const fn is_paged(self) -> bool {
+                match self {
+                    $( Self::$variant => $paged, )*
+                    $( Self::$other => false, )*
+                }
+            }
+        }
+    };
+    (@from $($variant:ident($type:ident))*) => { $(
+        impl From<$type> for McpBeginEx {
+            fn from(extension: $type) -> Self {
+                Self::$variant(extension)
+            }
+        }
+
+        impl From<$type> for crate::BeginEx {
+            fn from(extension: $type) -> Self {
+                Self::Mcp(McpBeginEx::$variant(extension))
+            }
+        }
+    )* };
+}
+
+// `list`: the BEGIN bears the session alone. `item`: also its subject and the length of the params.
+// `own`: it has fields of its own, declared above.
+operations! {
+    session { Lifecycle(McpLifecycle) "lifecycle" }
+    streams {
+        /// `tools/list`
+        ToolsList(McpToolsList) "toolsList" [list]
+            = "tools/list" Both, cacheable: true, paged: true;
+        /// `tools/call`
+        ToolsCall(McpToolsCall) "toolsCall" [own name]
+            = "tools/call" Both, cacheable: false, paged: false;
+        /// `prompts/list`
+        PromptsList(McpPromptsList) "promptsList" [list]
+            = "prompts/list" Both, cacheable: true, paged: true;
+        /// `prompts/get`
+        PromptsGet(McpPromptsGet) "promptsGet" [item name]
+            = "prompts/get" Both, cacheable: false, paged: false;
+        /// `resources/list`
+        ResourcesList(McpResourcesList) "resourcesList" [list]
+            = "resources/list" Both, cacheable: true, paged: true;
+        /// `resources/templates/list`
+        ResourcesTemplatesList(McpResourcesTemplatesList) "resourcesTemplatesList" [list]
+            = "resources/templates/list" Both, cacheable: true, paged: true;
+        /// `resources/read`
+        ResourcesRead(McpResourcesRead) "resourcesRead" [item uri]
+            = "resources/read" Both, cacheable: true, paged: false;
+        /// `resources/subscribe`: open for as long as the subscription lasts. The reply BEGIN follows
+        /// once updates can no longer be missed; each update is a FLUSH of `resourcesUpdated`.
+        ResourcesSubscribe(McpResourcesSubscribe) "resourcesSubscribe" [item uri]
+            = "resources/subscribe" Legacy, cacheable: false, paged: false;
+        /// `completion/complete`
+        CompletionComplete(McpCompletionComplete) "completionComplete" [own none]
+            = "completion/complete" Both, cacheable: false, paged: false;
+    }
+    methods {
+        /// `initialize`: opens a session.
+        Initialize = "initialize" Legacy [own none], cacheable: false;
+        /// `ping`
+        Ping = "ping" Legacy [own none], cacheable: false;
+        /// `server/discover`: what a session would tell.
+        Discover = "server/discover" Modern [own none], cacheable: true;
+        /// `subscriptions/listen`: several subscriptions at once.
+        Listen = "subscriptions/listen" Modern [own none], cacheable: false;
+        /// `resources/unsubscribe`: ends a subscription.
+        ResourcesUnsubscribe = "resources/unsubscribe" Legacy [item uri], cacheable: false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_of_an_era_is_found_by_its_name_alone() {
+        for method in McpMethod::ALL {
+            let found = |era| McpMethod::of(method.name(), era) == Some(*method);
+            assert!(found(McpEra::Modern) || found(McpEra::Legacy), "{method:?}");
+            assert!(!method.is_paged() || method.is_cacheable(), "{method:?}");
+        }
+        assert_eq!(McpMethod::of("ping", McpEra::Modern), None);
+        assert_eq!(McpMethod::of("server/discover", McpEra::Legacy), None);
+        assert_eq!(McpMethod::of("tools/call ", McpEra::Modern), None);
+    }
+
+    #[test]
+    fn an_operation_and_its_method_are_two_ways_to_say_the_same() {
+        let mut streams = 0;
+        for method in McpMethod::ALL {
+            let session = Some(ByteString::from("s"));
+            let begin = McpBeginEx::of_method(*method, session.clone(), "x".into(), 7);
+            let Some(mut begin) = begin else { continue };
+            streams += 1;
+            assert_eq!(begin.method(), Some(*method));
+            assert_eq!(begin.session_id(), session.as_ref());
+            let subject = begin.subject_mut().map(|subject| subject.to_string());
+            assert_eq!(subject.is_some(), method.subject().is_some(), "{method:?}");
+            assert!(subject.is_none_or(|subject| subject == "x"));
+        }
+        assert_eq!(streams + 1, McpBeginEx::WORDS.len(), "and the session");
+    }
+
+    #[test]
+    fn a_word_makes_the_operation_that_it_names() {
+        for word in McpBeginEx::WORDS {
+            assert_eq!(McpBeginEx::blank(word).expect("known").word(), *word);
+        }
+        assert_eq!(McpBeginEx::blank("toolCall"), None);
+    }
+}

@@ -1,0 +1,118 @@
+"""What the gateway says of its brokers: at the start, of an outage, and of passwords that anyone can read."""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from conftest import Broker, Gateway, free_port, plain
+from lying import CONNECT, Lying
+from test_faults import call_publish
+
+CHECK = "check that this is not its port for TLS, and that it supports MQTT 5"
+
+
+@pytest.fixture
+def started(parts):
+    """Starts gateways, with a worker, and stops them."""
+
+    def start(config: str) -> Gateway:
+        gateway = Gateway("workers: 1\n" + config)
+        parts.callback(gateway.stop)
+        return gateway
+
+    return start
+
+
+def state(gateway: Gateway) -> str:
+    return gateway.line(r"^  mqtt_client0 +broker +(.*)$").group(1)
+
+
+def test_a_broker_that_accepts_is_connected(broker, started):
+    gateway = started(plain("http", broker.port))
+    assert state(gateway) == f"127.0.0.1:{broker.port} connected"
+    broker.line(r"Received DISCONNECT from tidegate-")
+    assert "binding.mqtt" not in gateway.text()
+
+
+def test_a_wrong_password_is_told_at_the_start(parts, started):
+    broker = Broker(password=("gate", "right"))
+    parts.callback(broker.stop)
+    gateway = started(plain("http", broker.port, client="username: gate, password: wrong"))
+    refused = f"The broker 127.0.0.1:{broker.port} refused the connection: Not authorized (0x87)."
+    assert state(gateway) == f"NOT connected: {refused}"
+    gateway.line(r"WARN .*binding\.mqtt\.connection\.lost")
+    right = started(plain("http", broker.port, client="username: gate, password: right"))
+    assert state(right) == f"127.0.0.1:{broker.port} connected"
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_a_port_for_tls_is_told_at_the_start(parts, started):
+    # mosquitto gives up root before it reads them.
+    folder = Path(parts.enter_context(tempfile.TemporaryDirectory()))
+    folder.chmod(0o755)
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+    subprocess.run([*request, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    key.chmod(0o644)
+    broker = Broker(settings=f"certfile {certificate}\nkeyfile {key}")
+    parts.callback(broker.stop)
+    told = state(started(plain("http", broker.port)))
+    assert told.startswith(f"NOT connected: The broker 127.0.0.1:{broker.port} "), told
+    assert CHECK in told or "answers with TLS" in told
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (bytes.fromhex("15030300020246"), "answers with TLS, which tidegate does not support"),
+        (bytes.fromhex("20020001"), "supports only MQTT 3.1.1, and tidegate needs MQTT 5"),
+        (bytes.fromhex("20020000"), "supports only MQTT 3.1.1, and tidegate needs MQTT 5"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "answers with HTTP"),
+        (b"", CHECK),
+    ],
+    ids=["TLS alert", "3.1.1 refuses", "3.1.1 accepts", "HTTP", "closed at once"],
+)
+def test_what_answers_without_being_mqtt_5_is_named(parts, started, answer, told):
+    def reply(connection, received):
+        if received.kind == CONNECT:
+            connection.send(answer)
+            connection.drop()
+        return True
+
+    broker = Lying(reply)
+    parts.callback(broker.stop)
+    assert told in state(started(plain("http", broker.port)))
+
+
+def test_silence_is_told_at_the_start(parts, started):
+    broker = Lying(lambda connection, received: True)
+    parts.callback(broker.stop)
+    told = state(started(plain("http", broker.port, client="connectTimeout: 200")))
+    assert f"did not answer CONNECT within 200 ms: {CHECK}" in told
+
+
+def test_an_outage_is_told_when_it_begins_and_when_it_is_over(parts, started):
+    port = free_port()
+    gateway = started(plain("http", port, client="reconnect: { min: 1, max: 1 }"))
+    assert "connection refused" in state(gateway)
+    for _ in range(50):
+        assert "connection refused" in call_publish(gateway).text
+    broker = Broker(port=port)
+    parts.callback(broker.stop)
+    while "connection refused" in call_publish(gateway).text:
+        pass
+    gateway.line(rf"INFO .*broker 127\.0\.0\.1:{port} connected again after")
+    told = [line for line in gateway.lines if "binding.mqtt." in line]
+    assert len(told) == 2, gateway.text()
+    assert "binding.mqtt.connection.lost" in told[0] and "WARN" in told[0]
+    assert "binding.mqtt.connection.restored" in told[1]
+
+
+def test_a_password_that_crosses_a_network_as_plain_text_is_warned_of(started):
+    config = plain("http", 1883, client="username: gate, password: secret, connectTimeout: 1")
+    gateway = started(config.replace("host: 127.0.0.1", "host: broker.invalid"))
+    gateway.line(r"WARN .*mqtt_client0: the password goes to broker\.invalid:1883 as plain text")
+    assert "NOT connected" in state(gateway)
+    assert "secret" not in gateway.text()
