@@ -3,7 +3,7 @@
 use bytestring::ByteString;
 use tidegate_engine::{Context, Meter, MeterKind, Time};
 
-use super::events::{CallCompleted, CallOutcome};
+use super::events::{CallCompleted, CallOutcome, caller};
 use crate::jsonrpc::Method;
 use crate::shown::shown;
 
@@ -66,6 +66,7 @@ impl Calls {
                 method: ByteString::from_static(method.name()),
                 target: subject.target,
                 client: subject.client,
+                identity: caller(cx),
                 outcome: ByteString::from_static(outcome.word()),
                 code: code.unwrap_or_default(),
                 duration,

@@ -1,7 +1,14 @@
 //! What `mcp · server` tells operators.
 
 use bytestring::ByteString;
+use tidegate_engine::Context;
 use tidegate_streams::{event, words};
+
+/// Who a handler works for, as events name it.
+pub(super) fn caller(cx: &Context<'_>) -> ByteString {
+    let identity = cx.identity();
+    identity.map_or_else(ByteString::new, |identity| identity.subject.clone())
+}
 
 event! {
     /// A legacy session has begun: the exit has answered `initialize`.
@@ -64,6 +71,8 @@ event! {
     pub struct RequestRefused "binding.mcp.request.refused" Debug
         "request refused with {code}: {reason}"
     {
+        /// The authenticated caller; empty for an anonymous one.
+        identity "identity": ByteString = ByteString::new(),
         /// The code of the JSON-RPC error.
         code "code": i64 = 0,
         /// The sentence that the client is told.
@@ -82,6 +91,8 @@ event! {
         target "target": ByteString = ByteString::new(),
         /// The client's name, as it says in `clientInfo`; empty where it does not.
         client "client": ByteString = ByteString::new(),
+        /// The authenticated caller; empty for an anonymous one.
+        identity "identity": ByteString = ByteString::new(),
         /// `ok`, `tool_error`, `input_required`, `error`, `timed_out` or `cancelled`.
         outcome "outcome": ByteString = ByteString::new(),
         /// The code of the JSON-RPC error, where it is one.

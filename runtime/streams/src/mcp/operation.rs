@@ -200,8 +200,8 @@ macro_rules! operations {
         )* }
         methods { $(
             $(#[doc = $other_doc:literal])+
-            $other:ident = $other_method:literal $other_era:ident [$($other_shape:ident)+],
-                cacheable: $other_cacheable:literal;
+            $other:ident = $other_method:literal $other_era:ident,
+                subject: $other_subject:ident, cacheable: $other_cacheable:literal;
         )* }
     ) => {
         $( declare! { [$($shape)+] $(#[doc = $doc])+ $type $word } )*
@@ -326,7 +326,7 @@ macro_rules! operations {
             pub const fn subject(self) -> Option<McpSubject> {
                 match self {
                     $( Self::$variant => subject!([$($shape)+]), )*
-                    $( Self::$other => subject!([$($other_shape)+]), )*
+                    $( Self::$other => subject!([own $other_subject]), )*
                 }
             }
 
@@ -398,15 +398,15 @@ operations! {
     }
     methods {
         /// `initialize`: opens a session.
-        Initialize = "initialize" Legacy [own none], cacheable: false;
+        Initialize = "initialize" Legacy, subject: none, cacheable: false;
         /// `ping`
-        Ping = "ping" Legacy [own none], cacheable: false;
+        Ping = "ping" Legacy, subject: none, cacheable: false;
         /// `server/discover`: what a session would tell.
-        Discover = "server/discover" Modern [own none], cacheable: true;
+        Discover = "server/discover" Modern, subject: none, cacheable: true;
         /// `subscriptions/listen`: several subscriptions at once.
-        Listen = "subscriptions/listen" Modern [own none], cacheable: false;
+        Listen = "subscriptions/listen" Modern, subject: none, cacheable: false;
         /// `resources/unsubscribe`: ends a subscription.
-        ResourcesUnsubscribe = "resources/unsubscribe" Legacy [item uri], cacheable: false;
+        ResourcesUnsubscribe = "resources/unsubscribe" Legacy, subject: uri, cacheable: false;
     }
 }
 

@@ -14,7 +14,7 @@ use crate::server::batch::Item;
 use crate::server::caller::Caller;
 use crate::server::era::{self, Claim};
 use crate::server::errors::Refusal;
-use crate::server::events::RequestRefused;
+use crate::server::events::{RequestRefused, caller};
 use crate::server::headers::Headers;
 use crate::server::http::HttpEvent;
 use crate::server::line::LineEvent;
@@ -280,6 +280,7 @@ impl McpServer {
         self.refused_messages += 1;
         if cx.hears::<RequestRefused>() {
             cx.event(&RequestRefused {
+                identity: caller(cx),
                 code: refusal.error().code(),
                 reason: refusal.error().message().into(),
             });

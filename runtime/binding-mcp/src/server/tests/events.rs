@@ -1,17 +1,41 @@
 //! What operators are told, and what is counted.
 
-use serde_json::json;
-use tidegate_engine::streams::Severity;
-use tidegate_engine::{Duration, Measures};
-use tidegate_streams::Frame;
-use tidegate_streams::mcp::{McpEnd, McpOutcome, McpResetKind};
+use std::sync::Arc;
 
-use super::{House, house, legacy_headers, request};
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Value, json};
+use tidegate_engine::streams::Severity;
+use tidegate_engine::{CallContext, Duration, Measures, StreamId, Token};
+use tidegate_streams::http_stream::HttpRequest;
+use tidegate_streams::mcp::{McpEnd, McpOutcome, McpResetKind};
+use tidegate_streams::{Frame, Identity};
+
+use super::{House, headers, house, legacy_headers, modern_headers, request, with_meta};
 
 impl House {
     fn events(&mut self) -> Vec<(&'static str, String)> {
         let events = std::iter::from_fn(|| self.rig.worker.poll_event());
         events.map(|event| (event.id, event.message)).collect()
+    }
+
+    /// A request on behalf of a caller.
+    fn http_for(&mut self, call: CallContext, pairs: &[(&str, &str)], body: &Value) -> StreamId {
+        let head = HttpRequest {
+            method: Method::POST,
+            path: "/mcp".into(),
+            headers: headers(pairs),
+            content_length: -1,
+        };
+        let server = self.server;
+        let opened = self.rig.turn(self.client, |cx| {
+            cx.open_for(call, server, head, Token::default())
+        });
+        let stream = opened.expect("room");
+        for frame in [Frame::data(Bytes::from(body.to_string())), Frame::end()] {
+            self.rig.send(self.client, stream, frame);
+        }
+        stream
     }
 
     fn measures(&mut self) -> Measures {
@@ -81,6 +105,33 @@ fn a_call_that_is_refused_late_or_cancelled_is_told_too() {
     for ((id, message), told) in events.iter().zip(told) {
         assert_eq!((*id, &**message), ("binding.mcp.call.completed", told));
     }
+    house.done();
+}
+
+#[test]
+fn a_call_is_told_with_the_identity_of_its_caller() {
+    let mut house = listening();
+    let identity = Identity {
+        subject: "alice".into(),
+        ..Identity::default()
+    };
+    let call = CallContext {
+        identity: Some(Arc::new(identity)),
+        ..CallContext::default()
+    };
+    let params = with_meta(json!({ "name": "t" }));
+    let stream = house.http_for(
+        call,
+        &modern_headers("tools/call", "t"),
+        &request(&json!(1), "tools/call", &params),
+    );
+    let asked = house.asked();
+    house.reply(&asked, "{}");
+    assert!(house.response(stream).ended);
+    let event = house.rig.worker.poll_event().expect("the call");
+    let identity = event.fields.iter().find(|(name, _)| *name == "identity");
+    let (_, value) = identity.expect("an identity");
+    assert_eq!(value.to_string(), "\"alice\"");
     house.done();
 }
 
