@@ -24,7 +24,7 @@
 //!
 //! **Publishing.** A message is written when it is complete, in one packet, without copying its
 //! payload. At `QoS` 0 it is done when its last byte was sent to the byte stream, at 1 with PUBACK,
-//! at 2 with PUBCOMP. The limits of the broker are respected: Receive Maximum, Maximum QoS, Retain
+//! at 2 with PUBCOMP. The limits of the broker are respected: Receive Maximum, Maximum `QoS`, Retain
 //! Available, Maximum Packet Size.
 //!
 //! **Bounds.** Each is an option with a default, see [`Options`]: the number of connections and of

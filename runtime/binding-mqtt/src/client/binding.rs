@@ -116,7 +116,7 @@ impl MqttClient {
             if let Some((waiting, why)) = self.shared.link.take_failure(cx.now()) {
                 for key in waiting {
                     self.with(cx, key, |connection, env| {
-                        connection.attempt_failed(env, &why)
+                        connection.attempt_failed(env, &why);
                     });
                 }
             } else if let Some(key) = self.shared.link.next(cx.now()) {
@@ -226,7 +226,7 @@ impl MqttClient {
                 }
                 let taken = taken(end);
                 self.with(cx, connection, |it, env| {
-                    it.end_subscription(env, key, taken)
+                    it.end_subscription(env, key, taken);
                 });
             }
             (Frame::Abort(_) | Frame::Reset(_), _) => {
