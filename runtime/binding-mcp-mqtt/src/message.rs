@@ -104,10 +104,10 @@ pub(crate) fn is_utf8<'a>(chunks: impl IntoIterator<Item = &'a Bytes>) -> bool {
     for chunk in chunks {
         let mut rest: &[u8] = chunk;
         while !cut.is_empty()
-            && let Some((byte, behind)) = rest.split_first()
+            && let Some((byte, tail)) = rest.split_first()
         {
             cut.push(*byte);
-            rest = behind;
+            rest = tail;
             match std::str::from_utf8(&cut) {
                 Ok(_) => cut.clear(),
                 Err(error) if error.error_len().is_none() => {}

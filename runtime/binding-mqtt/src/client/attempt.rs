@@ -161,7 +161,7 @@ impl Connection {
         at_once
     }
 
-    /// Cancels the attempt, or leaves the queue for one.
+    /// Cancels the attempt, or removes it from the queue.
     pub(super) fn cancel_attempt(&mut self, env: &mut Env<'_, '_>) {
         if let Some(attempt) = self.attempt.take() {
             env.shared.link.finish_attempt(attempt);

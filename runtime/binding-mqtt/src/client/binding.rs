@@ -89,13 +89,13 @@ impl MqttClient {
         if !stays || closing {
             self.unregister(key);
         }
-        if !stays && let Some(mut gone) = self.connections.try_remove(key) {
+        if !stays && let Some(mut removed) = self.connections.try_remove(key) {
             let mut env = Env {
                 cx: &mut *cx,
                 streams: &mut self.streams,
                 shared: &mut self.shared,
             };
-            gone.cancel_attempt(&mut env);
+            removed.cancel_attempt(&mut env);
         }
         let again = !moving.is_empty();
         for stream in moving {
@@ -264,7 +264,7 @@ fn on_bytes_frame(
     stream: StreamId,
     frame: Frame,
 ) {
-    let told = match frame {
+    let reason = match frame {
         Frame::Begin(begin) => {
             if let BeginEx::Bytes(begin) = begin.into_inner() {
                 connection.set_remote(env.shared, begin.remote);
@@ -289,7 +289,7 @@ fn on_bytes_frame(
         Frame::End(_) | Frame::Reset(None) | Frame::Abort(None) => None,
         Frame::Flush(_) | Frame::Challenge(_) => return,
     };
-    connection.bytes_closed(env, told.unwrap_or_default());
+    connection.bytes_closed(env, reason.unwrap_or_default());
 }
 
 impl Binding for MqttClient {

@@ -77,7 +77,7 @@ impl Env<'_, '_> {
         if own.is_none_or(|own| stop < own) {
             stream.clear_deadline(self.cx);
             let left = stop.since(self.cx.now());
-            let reason = "the stop of the gateway";
+            let reason = "the end of the shutdown";
             let token = stream_token(key);
             stream.deadline = Some(self.cx.timer(left, token, DEADLINE_TIMER, reason));
         }
@@ -116,7 +116,7 @@ pub(super) enum Pending {
 
 impl Pending {
     /// The name of the packet.
-    pub(super) const fn awaited(&self) -> &'static str {
+    pub(super) const fn packet_name(&self) -> &'static str {
         match self {
             Self::PubAck(_) => "PUBACK",
             Self::PubRec(_) => "PUBREC",

@@ -22,19 +22,19 @@ impl Connection {
         self.lost(env, &Failure::new(code, reason), Some(code));
     }
 
-    /// The byte stream ended; `told` is the reason that its other end gave, if any.
-    pub(super) fn bytes_closed(&mut self, env: &mut Env<'_, '_>, told: BytesReset) {
-        if !told.remote.is_empty() {
-            self.set_remote(env.shared, told.remote);
+    /// The byte stream ended; `reset` is the reason that its other end gave, if any.
+    pub(super) fn bytes_closed(&mut self, env: &mut Env<'_, '_>, reset: BytesReset) {
+        if !reset.remote.is_empty() {
+            self.set_remote(env.shared, reset.remote);
         }
         let broker = self.broker();
-        let why = told.reason;
+        let why = reset.reason;
         let reason = match self.phase {
             Phase::Closing => return self.close_bytes(env, None),
             Phase::Connecting if why.is_empty() => {
                 return self.unanswered(env, "closed the connection before CONNACK");
             }
-            Phase::Connecting if told.connected => {
+            Phase::Connecting if reset.connected => {
                 return self.unanswered(
                     env,
                     &format!("dropped the connection before CONNACK ({why})"),
@@ -200,7 +200,7 @@ impl Connection {
         self.send(env.cx, [disconnect]);
         self.outbound.end(env.cx, bytes);
         let patience = Duration::from_millis(env.shared.options.connect_timeout.get());
-        self.set_phase_timer(env.cx, patience, "the broker's end of a closed connection");
+        self.set_phase_timer(env.cx, patience, "the broker's END of a closing connection");
     }
 
     /// Resets all streams at once, after a handler of this connection panicked.

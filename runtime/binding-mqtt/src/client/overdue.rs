@@ -116,7 +116,7 @@ impl Connection {
 
     fn set_overdue_timer(&mut self, cx: &mut Context<'_>, after: Duration) {
         let token = connection_token(self.key);
-        let reason = "what the broker owes";
+        let reason = "an acknowledgement or the rest of a packet";
         self.watchdog.timer = Some(cx.timer(after, token, OVERDUE_TIMER, reason));
     }
 
@@ -161,7 +161,7 @@ impl Connection {
     fn oldest(&self) -> Option<(&'static str, Sent)> {
         let acknowledgement = self.ids.oldest();
         let pong = self.tried.map(|_| ("PINGRESP", self.watchdog.pinged));
-        let acknowledgement = acknowledgement.map(|(what, sent)| (what.awaited(), sent));
+        let acknowledgement = acknowledgement.map(|(what, sent)| (what.packet_name(), sent));
         let pending = acknowledgement.into_iter().chain(pong);
         pending.min_by_key(|(_, sent)| sent.at)
     }

@@ -405,7 +405,7 @@ mod tests {
         harness.accuse(0, &["a"], Cause::Unknown);
         assert!(!harness.holds(1, "a"));
         harness.accuse(61, &["a"], Cause::Unknown);
-        assert!(!harness.holds(62, "a"), "the first is forgotten");
+        assert!(!harness.holds(62, "a"), "the first entry has expired");
         harness.accuse(70, &["a"], Cause::Unknown);
         assert!(harness.holds(71, "a"));
     }

@@ -115,8 +115,8 @@ impl Connection {
 
     fn on_connack(&mut self, env: &mut Env<'_, '_>, connack: &Connack) {
         if connack.reason.is_error() {
-            let told = connack.properties.reason_string.as_deref();
-            let failure = Failure::refused(&self.broker(), connack.reason, told);
+            let reason_string = connack.properties.reason_string.as_deref();
+            let failure = Failure::refused(&self.broker(), connack.reason, reason_string);
             return self.lost(env, &failure, None);
         }
         if connack.session_present {
@@ -133,12 +133,12 @@ impl Connection {
             _ => ReasonCode::SERVER_UNAVAILABLE,
         };
         self.accuse(env, Some(disconnect.reason));
-        let told = disconnect.properties.reason_string.as_deref();
-        let reason = match (disconnect.reason, told) {
+        let reason_string = disconnect.properties.reason_string.as_deref();
+        let reason = match (disconnect.reason, reason_string) {
             // In DISCONNECT, code 0 means normal disconnection (3.14.2.1).
             (ReasonCode::SUCCESS, None) => format!("{} closed the connection.", self.broker()),
-            (reason, told) => {
-                let why = describe_reason(reason, told);
+            (reason, reason_string) => {
+                let why = describe_reason(reason, reason_string);
                 format!("{} closed the connection: {why}.", self.broker())
             }
         };

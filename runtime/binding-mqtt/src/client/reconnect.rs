@@ -174,8 +174,8 @@ mod tests {
             hold_off.failed(cx, Reconnect::default(), &failure());
         });
         hold_off.until = rig.now() + Duration::from_millis(3_001);
-        let told = hold_off.refusal(rig.now()).expect("it is held off");
-        assert_eq!(told.reason, "The broker is down; next attempt in 4 s.");
+        let failure = hold_off.refusal(rig.now()).expect("it is held off");
+        assert_eq!(failure.reason, "The broker is down; next attempt in 4 s.");
         let until = hold_off.until(rig.now()).expect("it is held off");
         assert!(hold_off.refusal(until).is_none() && hold_off.has_failed());
     }

@@ -122,9 +122,9 @@ impl Connection {
     }
 
     /// Removes a stream from its subscriptions.
-    pub(super) fn unsubscribe(&mut self, env: &mut Env<'_, '_>, key: usize, gone: &Subscriber) {
+    pub(super) fn unsubscribe(&mut self, env: &mut Env<'_, '_>, key: usize, removed: &Subscriber) {
         let asked = self.counted.as_ref().is_some_and(Counted::is_unsubscribed);
-        for filter in self.subscriptions.remove_stream(key, gone.all()) {
+        for filter in self.subscriptions.remove_stream(key, removed.all()) {
             if !asked {
                 self.send_unsubscribe(env, filter);
             }
@@ -163,8 +163,8 @@ impl Connection {
             if let Some((_, subscriber)) = env.streams.subscriber(recipient.stream) {
                 subscriber.answer(recipient.index, code);
             }
-            let told = suback.properties.reason_string.as_deref();
-            self.answered_with(env, recipient.stream, told);
+            let reason_string = suback.properties.reason_string.as_deref();
+            self.answered_with(env, recipient.stream, reason_string);
         }
         if let Some(filter) = answer.unsubscribe {
             self.send_unsubscribe(env, filter);
@@ -192,7 +192,7 @@ impl Connection {
     }
 
     /// Accepts or refuses a stream once the broker has answered for each of its filters.
-    fn answered_with(&mut self, env: &mut Env<'_, '_>, key: usize, told: Option<&str>) {
+    fn answered_with(&mut self, env: &mut Env<'_, '_>, key: usize, reason_string: Option<&str>) {
         let Some((id, subscriber)) = env.streams.subscriber(key) else {
             return;
         };
@@ -200,7 +200,7 @@ impl Connection {
             return;
         }
         if let Some((code, filter)) = subscriber.refusal() {
-            let why = describe_reason(code, told);
+            let why = describe_reason(code, reason_string);
             let broker = self.broker();
             let reason = format!("{broker} refused the subscription to '{filter}': {why}.");
             return self.fail(env, key, &Failure::new(code, reason), MqttDelivery::None);

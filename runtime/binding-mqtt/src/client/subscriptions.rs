@@ -170,8 +170,8 @@ impl Subscriptions {
                 continue;
             };
             let (order, generation) = subscription.order(identifier);
-            while let Some(forgotten) = subscription.forget() {
-                self.by_identifier.remove(&forgotten);
+            while let Some(identifier) = subscription.remove_spare_generation() {
+                self.by_identifier.remove(&identifier);
             }
             let known = Known {
                 subscription: key,
@@ -210,8 +210,8 @@ impl Subscriptions {
         } else if subscription.is_empty() {
             answer.unsubscribe = self
                 .remove(known.subscription)
-                .filter(Subscription::may_stand)
-                .map(|gone| gone.filter.text());
+                .filter(Subscription::may_be_granted)
+                .map(|removed| removed.filter.text());
         }
         answer
     }
@@ -232,22 +232,22 @@ impl Subscriptions {
             };
             if subscription.remove_member(Recipient { stream, index })
                 && subscription.is_empty()
-                && let Some(gone) = self.remove(key)
-                && gone.was_ordered()
+                && let Some(removed) = self.remove(key)
+                && removed.was_requested()
             {
-                unsubscribed.push(gone.filter.text());
+                unsubscribed.push(removed.filter.text());
             }
         }
         unsubscribed
     }
 
     fn remove(&mut self, key: usize) -> Option<Subscription> {
-        let gone = self.table.try_remove(key)?;
-        self.by_filter.remove(gone.filter.as_str());
-        for identifier in gone.identifiers() {
+        let removed = self.table.try_remove(key)?;
+        self.by_filter.remove(removed.filter.as_str());
+        for identifier in removed.identifiers() {
             self.by_identifier.remove(&identifier);
         }
-        Some(gone)
+        Some(removed)
     }
 
     /// The recipients of a message; a stream with overlapping filters may occur more than once.

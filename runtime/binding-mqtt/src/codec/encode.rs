@@ -27,7 +27,7 @@ pub fn encode(
         return Ok(());
     }
     let start = out.len();
-    let written = encode_behind_header(packet, version, packet_size_max, out);
+    let written = encode_after_header(packet, version, packet_size_max, out);
     if written.is_err() {
         out.truncate(start);
     }
@@ -36,7 +36,7 @@ pub fn encode(
 
 /// The size of the fixed header depends on the length it contains: it is nearly always two bytes,
 /// which are reserved and filled in once the length is known.
-fn encode_behind_header(
+fn encode_after_header(
     packet: &Packet,
     version: Version,
     packet_size_max: usize,

@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_set_by_name_and_told_when_it_differs() {
+    fn a_field_is_set_by_name_and_listed_if_it_differs() {
         let mut packet = Packet::blank("SUBSCRIBE").expect("a packet");
         let filter = Value::Record(vec![("filter".to_owned(), Value::Text("a/+".into()))]);
         let filters = Value::List(vec![filter]);

@@ -79,7 +79,7 @@ fn payloads_are_decoded_and_encoded_without_a_copy() {
     encode_publish(&publish, payload.len(), Version::V5, NO_LIMIT, &mut head).expect("encoded");
     assert!(
         head.len() < 20,
-        "the payload is not copied behind the header"
+        "the payload is not copied after the header"
     );
 
     let whole = encoded(&Packet::Publish(publish), Version::V5);
@@ -279,7 +279,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_survived(bytes in vec(any::<u8>(), 0..200), old in any::<bool>()) {
+    fn any_bytes_are_decoded_or_rejected(bytes in vec(any::<u8>(), 0..200), old in any::<bool>()) {
         let version = if old { Version::V311 } else { Version::V5 };
         let mut decoder = Decoder::new(version, 1_000);
         decoder.push(Bytes::from(bytes));

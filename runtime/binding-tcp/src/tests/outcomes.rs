@@ -11,15 +11,15 @@ use super::*;
 async fn refused(harness: &mut Harness, remote: &str) -> BytesReset {
     harness.open(remote).await;
     let (first, second) = (harness.probe.next().await.1, harness.probe.next().await.1);
-    let Frame::Reset(Some(told)) = first else {
+    let Frame::Reset(Some(reset)) = first else {
         panic!("no RESET with a reason but {first:?}");
     };
-    let ResetEx::Bytes(told) = *told else {
-        panic!("another protocol's reason: {told:?}");
+    let ResetEx::Bytes(reset) = *reset else {
+        panic!("another protocol's reason: {reset:?}");
     };
-    let same = AbortEx::Bytes(told.clone());
+    let same = AbortEx::Bytes(reset.clone());
     assert_eq!(second, Frame::Abort(Some(Box::new(same))));
-    told
+    reset
 }
 
 #[tokio::test]
@@ -28,10 +28,10 @@ async fn a_refused_connection_is_reported_with_host_and_port() {
     let address = listener.local_addr().expect("it listens");
     drop(listener);
     let mut harness = Harness::towards(address);
-    let told = refused(&mut harness, &address.to_string()).await;
-    assert_eq!(told.remote.to_string(), address.to_string());
-    assert_eq!(told.reason.to_string(), "connection refused");
-    assert!(!told.connected);
+    let reset = refused(&mut harness, &address.to_string()).await;
+    assert_eq!(reset.remote.to_string(), address.to_string());
+    assert_eq!(reset.reason.to_string(), "connection refused");
+    assert!(!reset.connected);
     let report = harness.engine.report().await;
     assert_eq!(report.labelled("", "tcp.client.connects", "failed"), 1);
     assert_eq!(report.labelled("", "tcp.client.connects", "connected"), 0);
@@ -43,9 +43,9 @@ async fn an_unresolvable_name_is_reported() {
     // Too long for any resolver.
     let name = "x".repeat(300);
     let mut harness = Harness::with(options(&name, 1883));
-    let told = refused(&mut harness, &format!("{name}:1883")).await;
-    assert_eq!(told.remote.to_string(), format!("{name}:1883"));
-    assert!(!told.reason.is_empty());
+    let reset = refused(&mut harness, &format!("{name}:1883")).await;
+    assert_eq!(reset.remote.to_string(), format!("{name}:1883"));
+    assert!(!reset.reason.is_empty());
     harness.finish().await;
 }
 
@@ -66,9 +66,9 @@ async fn a_connect_timeout_is_reported() {
     let mut slow = options("127.0.0.1", address.port());
     slow.connect_timeout = 50;
     let mut harness = Harness::with(slow);
-    let told = refused(&mut harness, &address.to_string()).await;
+    let reset = refused(&mut harness, &address.to_string()).await;
     assert_eq!(
-        told.reason.to_string(),
+        reset.reason.to_string(),
         "no answer within 50 ms (connectTimeout)"
     );
     harness.finish().await;
@@ -217,7 +217,7 @@ async fn a_peer_that_resets_aborts_the_reply_with_the_reason() {
     let now = Some(Duration::ZERO);
     SockRef::from(&socket).set_linger(now).expect("it is open");
     drop(socket);
-    let told = BytesReset {
+    let reset = BytesReset {
         remote: address.to_string().into(),
         reason: "connection reset".into(),
         connected: true,
@@ -226,7 +226,7 @@ async fn a_peer_that_resets_aborts_the_reply_with_the_reason() {
         harness.probe.next_but_window().await.1,
         harness.probe.next_but_window().await.1,
     ];
-    let both = [Frame::reset_with(told.clone()), Frame::abort_with(told)];
+    let both = [Frame::reset_with(reset.clone()), Frame::abort_with(reset)];
     assert_eq!(frames, both);
     harness.finish().await;
 }

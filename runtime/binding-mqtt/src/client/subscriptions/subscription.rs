@@ -106,12 +106,12 @@ impl Subscription {
     }
 
     /// Whether the broker has granted it, or may still do so.
-    pub(super) const fn may_stand(&self) -> bool {
+    pub(super) const fn may_be_granted(&self) -> bool {
         self.granted.is_some() || self.unanswered > 0
     }
 
     /// Whether a SUBSCRIBE was sent.
-    pub(super) fn was_ordered(&self) -> bool {
+    pub(super) fn was_requested(&self) -> bool {
         !self.generations.is_empty()
     }
 
@@ -191,7 +191,7 @@ impl Subscription {
     }
 
     /// Removes a spare generation if there are too many. Returns its identifier.
-    pub(super) fn forget(&mut self) -> Option<u32> {
+    pub(super) fn remove_spare_generation(&mut self) -> Option<u32> {
         if self.generations.len() <= GENERATIONS {
             return None;
         }

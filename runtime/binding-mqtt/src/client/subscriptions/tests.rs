@@ -70,9 +70,9 @@ fn no_subscribe_is_sent_if_the_grant_suffices() {
         "not granted yet"
     );
     assert_eq!(table.next_order(), None);
-    let told = table.answered(order.identifier, ReasonCode(1)).recipients;
+    let answers = table.answered(order.identifier, ReasonCode(1)).recipients;
     assert_eq!(
-        told,
+        answers,
         [(recipient(1), ReasonCode(1)), (recipient(2), ReasonCode(1))]
     );
     assert_eq!(
@@ -126,7 +126,7 @@ fn removing_the_last_member_unsubscribes() {
         table
             .remove_stream(3, [(0, &filter)].into_iter())
             .is_empty(),
-        "the broker was never told"
+        "no SUBSCRIBE was sent"
     );
     assert_eq!(table.next_order(), None);
 }
@@ -251,8 +251,8 @@ fn new_members_wait_while_the_limit_of_unanswered_subscribes_is_reached() {
     assert_eq!((shared.filter.as_ref(), table.next_order()), ("a", None));
     let replayed = table.route(&[shared.identifier], "a", true);
     assert_eq!(streams(&replayed), [10, 11, 13]);
-    let told = table.answered(shared.identifier, ReasonCode(1)).recipients;
-    assert_eq!(told.len(), 3);
+    let answers = table.answered(shared.identifier, ReasonCode(1)).recipients;
+    assert_eq!(answers.len(), 3);
 }
 
 #[test]
@@ -303,10 +303,10 @@ fn a_new_member_does_not_wait_for_an_answered_subscribe() {
     assert_eq!(table.join(recipient(3), &request("a", 0, false)), None);
     let third = table
         .next_order()
-        .expect("asked for, or told with the first");
+        .expect("requested, or answered with the first");
     table.answered(first.identifier, ReasonCode(0));
-    let told = table.answered(third.identifier, ReasonCode(0)).recipients;
-    assert_eq!(told, [(recipient(3), ReasonCode(0))]);
+    let answers = table.answered(third.identifier, ReasonCode(0)).recipients;
+    assert_eq!(answers, [(recipient(3), ReasonCode(0))]);
 }
 
 #[test]
@@ -335,9 +335,9 @@ fn a_member_is_not_granted_less_than_a_pending_subscribe_requests() {
         Some(ReasonCode(0)),
         "needs no more than was granted"
     );
-    let told = table.answered(raised.identifier, ReasonCode(1)).recipients;
+    let answers = table.answered(raised.identifier, ReasonCode(1)).recipients;
     assert_eq!(
-        told,
+        answers,
         [10, 11, 12, 13].map(|stream| (recipient(stream), ReasonCode(1)))
     );
 }

@@ -91,7 +91,7 @@ fn streams_without_a_client_share_one_connection_that_closes_when_idle() {
 }
 
 #[test]
-fn a_configured_name_is_told_and_clients_are_apart() {
+fn a_configured_client_id_is_sent_and_clients_have_separate_connections() {
     let mut harness = Harness::new(r#"{"clientId":"gate"}"#);
     let own = harness.subscribe(&[("a", 0)]);
     let (first, connect) = harness.connect();
@@ -112,7 +112,7 @@ fn a_configured_name_is_told_and_clients_are_apart() {
 }
 
 #[test]
-fn workers_do_not_throw_each_other_off() {
+fn workers_have_different_client_ids() {
     let mut harness = Harness::on_worker(3);
     let publish = harness.publish("a", 0, "1");
     let (bytes, connect) = harness.connect();
@@ -123,7 +123,7 @@ fn workers_do_not_throw_each_other_off() {
 }
 
 #[test]
-fn a_refusal_is_told_to_who_waits_and_not_asked_for_again_at_once() {
+fn a_refusal_resets_waiting_streams_and_holds_off_attempts() {
     let mut harness = Harness::new("{}");
     let first = harness.publish("a", 1, "1");
     let second = harness.subscribe(&[("a", 0)]);
@@ -156,7 +156,7 @@ fn a_refusal_is_told_to_who_waits_and_not_asked_for_again_at_once() {
 }
 
 #[test]
-fn an_unreachable_broker_is_told_by_name_and_tried_again_after_a_while() {
+fn an_unreachable_broker_is_named_and_retried_with_backoff() {
     let mut harness = Harness::new("{}");
     let first = harness.publish("a", 0, "1");
     let bytes = harness.opened();
@@ -183,7 +183,7 @@ fn an_unreachable_broker_is_told_by_name_and_tried_again_after_a_while() {
 }
 
 #[test]
-fn a_broker_that_does_not_answer_is_given_up_in_time() {
+fn a_connect_timeout_resets_waiting_streams() {
     let mut harness = Harness::new("{}");
     let first = harness.publish("a", 2, "1");
     let bytes = harness.accept();
@@ -205,7 +205,7 @@ fn a_broker_that_does_not_answer_is_given_up_in_time() {
 }
 
 #[test]
-fn what_is_cancelled_while_connecting_harms_no_other() {
+fn cancelling_while_connecting_does_not_affect_other_streams() {
     let mut harness = Harness::new("{}");
     let cancelled = harness.publish("a", 1, "never");
     let subscriber = harness.subscribe(&[("a", 0)]);
@@ -246,7 +246,7 @@ fn connections_and_streams_are_bounded() {
 }
 
 #[test]
-fn silence_is_asked_about_and_ends_the_connection() {
+fn silence_leads_to_pingreq_and_closes_the_connection() {
     let mut harness = Harness::new("{}");
     let subscriber = harness.subscribe(&[("a", 0)]);
     let (bytes, _) = harness.connect_with(ConnackProperties {
@@ -281,7 +281,7 @@ fn silence_is_asked_about_and_ends_the_connection() {
 }
 
 #[test]
-fn at_shutdown_what_is_under_way_finishes_and_the_rest_ends() {
+fn at_shutdown_publications_complete_and_other_streams_end() {
     let mut harness = Harness::new("{}");
     let session = harness.session("");
     let subscriber = harness.subscribe(&[("a", 0)]);
@@ -315,7 +315,7 @@ fn at_shutdown_what_is_under_way_finishes_and_the_rest_ends() {
 }
 
 #[test]
-fn an_orderly_close_does_not_wait_for_ever() {
+fn a_close_waits_for_the_broker_for_a_limited_time() {
     let mut harness = Harness::new("{}");
     let session = harness.session("a");
     let (bytes, _) = harness.connect();
@@ -337,7 +337,7 @@ fn an_orderly_close_does_not_wait_for_ever() {
 }
 
 #[test]
-fn a_broker_may_say_goodbye_with_a_reason() {
+fn a_disconnect_of_the_broker_is_reported_with_its_reason() {
     let mut harness = Harness::new("{}");
     let publish = harness.publish("a", 1, "1");
     let (bytes, _) = harness.connect();

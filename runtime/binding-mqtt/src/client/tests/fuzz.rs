@@ -198,14 +198,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn whatever_happens_nothing_panics_and_nothing_is_left(
+    fn nothing_panics_and_nothing_remains_after_any_events(
         steps in prop::collection::vec(step(), 0..60),
     ) {
         play(steps);
     }
 
     #[test]
-    fn whatever_a_broker_sends_nothing_panics_and_nothing_is_left(
+    fn nothing_panics_and_nothing_remains_after_any_packets(
         wire in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..10),
         connected in any::<bool>(),
     ) {

@@ -40,7 +40,7 @@ fn an_outage_is_three_events_however_many_calls_fail() {
     );
     assert_eq!(harness.events(), [("binding.mqtt.connection.lost", lost)]);
     // Calls for a minute and a half.
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     for _ in 0..90 {
         for _ in 0..10 {
             harness.publish("a", 0, "1");
@@ -50,11 +50,11 @@ fn an_outage_is_three_events_however_many_calls_fail() {
             harness.break_off(bytes, "connection refused");
         }
         harness.rig.outputs(harness.caller);
-        told.extend(harness.events());
+        events.extend(harness.events());
         harness.advance(1_000);
     }
-    let [("binding.mqtt.connection.down", down)] = told.as_slice() else {
-        panic!("{told:?}");
+    let [("binding.mqtt.connection.down", down)] = events.as_slice() else {
+        panic!("{events:?}");
     };
     assert!(
         down.starts_with("broker still not connected after 6"),
@@ -69,9 +69,9 @@ fn an_outage_is_three_events_however_many_calls_fail() {
     let (bytes, _) = harness.connect();
     harness.published(bytes);
     harness.seen(back);
-    let told = harness.events();
-    let [("binding.mqtt.connection.restored", restored)] = told.as_slice() else {
-        panic!("{told:?}");
+    let events = harness.events();
+    let [("binding.mqtt.connection.restored", restored)] = events.as_slice() else {
+        panic!("{events:?}");
     };
     assert!(
         restored.contains("connected again after 95 s"),
@@ -81,7 +81,7 @@ fn an_outage_is_three_events_however_many_calls_fail() {
 }
 
 #[test]
-fn links_that_are_cut_are_no_reason_to_warn_of_packets() {
+fn unexplained_closes_do_not_warn_about_packets() {
     let mut harness = Harness::new("{}");
     for _ in 0..6 {
         let publish = harness.publish("a", 1, "1");
@@ -95,10 +95,10 @@ fn links_that_are_cut_are_no_reason_to_warn_of_packets() {
         harness.seen(publish);
         harness.advance(5_000);
     }
-    let told = harness.events();
+    let events = harness.events();
     let quarantine = |(id, _): &&(&str, String)| id.contains("quarantine");
-    assert_eq!(told.iter().find(quarantine), None);
-    assert_eq!(told[0].0, "binding.mqtt.connection.lost");
+    assert_eq!(events.iter().find(quarantine), None);
+    assert_eq!(events[0].0, "binding.mqtt.connection.lost");
     harness.assert_idle();
 }
 
@@ -114,16 +114,16 @@ fn a_refusal_is_an_outage_too() {
     };
     harness.broker(bytes, &Packet::Connack(Box::new(connack)));
     harness.seen(publish);
-    let told = harness.events();
-    let [("binding.mqtt.connection.lost", lost)] = told.as_slice() else {
-        panic!("{told:?}");
+    let events = harness.events();
+    let [("binding.mqtt.connection.lost", lost)] = events.as_slice() else {
+        panic!("{events:?}");
     };
     assert!(lost.contains("Bad User Name or Password (0x86)"), "{lost}");
     harness.assert_idle();
 }
 
 #[test]
-fn what_happens_is_counted_once() {
+fn everything_is_counted_once() {
     let mut harness = Harness::new("{}");
     let done = harness.publish("a", 1, "1");
     let unconfirmed = harness.publish("b", 1, "1");
@@ -186,7 +186,7 @@ fn what_happens_is_counted_once() {
 }
 
 #[test]
-fn a_call_can_be_followed_by_its_trace() {
+fn events_have_the_trace_of_their_call() {
     let mut harness = Harness::new("{}");
     harness.rig.worker.listen_from(Severity::Debug);
     let trace_of = |harness: &mut Harness, stream| {
@@ -210,8 +210,8 @@ fn a_call_can_be_followed_by_its_trace() {
     harness.seen(lost);
     let worker = &mut harness.rig.worker;
     let events: Vec<_> = std::iter::from_fn(|| worker.poll_event()).collect();
-    let mut told = events.iter().filter(|it| it.severity == Severity::Debug);
-    let (published, reset) = (told.next().expect("one"), told.next().expect("another"));
+    let mut events = events.iter().filter(|it| it.severity == Severity::Debug);
+    let (published, reset) = (events.next().expect("one"), events.next().expect("another"));
     assert_eq!([published.trace, reset.trace], traces);
     let client = connect.client_id;
     assert_eq!(

@@ -40,7 +40,7 @@ fn given_up(harness: &mut Harness, bytes: StreamId) {
 }
 
 #[test]
-fn each_acknowledgement_has_its_own_time_whatever_else_is_answered() {
+fn each_acknowledgement_has_its_own_timeout() {
     let (mut harness, bytes, _) = subscribed(r#"{"acknowledgeTimeout":1000}"#);
     let lost = harness.publish("t", 1, "lost");
     let never = harness.published(bytes);
@@ -80,7 +80,7 @@ fn calls_that_are_answered_share_one_timer() {
 }
 
 #[test]
-fn a_large_message_over_a_slow_network_is_granted_its_time() {
+fn a_large_message_gets_extra_time() {
     let (mut harness, bytes, _) = subscribed(r#"{"acknowledgeTimeout":1000,"keepAlive":0}"#);
     let large = harness.publish("t", 1, &"x".repeat(48 * 1024));
     let publish = harness.published(bytes);
@@ -101,7 +101,7 @@ fn a_large_message_over_a_slow_network_is_granted_its_time() {
 }
 
 #[test]
-fn a_large_packet_may_come_slowly_and_what_is_behind_it_waits() {
+fn a_large_packet_gets_extra_time_and_later_acknowledgements_wait() {
     let (mut harness, bytes, stream) = subscribed(r#"{"acknowledgeTimeout":1000,"keepAlive":1}"#);
     let publish = harness.publish("t", 1, "m");
     let sent = harness.published(bytes);
@@ -122,7 +122,7 @@ fn a_large_packet_may_come_slowly_and_what_is_behind_it_waits() {
 }
 
 #[test]
-fn a_packet_that_comes_too_slowly_is_not_waited_for() {
+fn a_packet_that_arrives_too_slowly_closes_the_connection() {
     for keep_alive in [0, 1, 30] {
         let json = format!(r#"{{"acknowledgeTimeout":1000,"keepAlive":{keep_alive}}}"#);
         let (mut harness, bytes, stream) = subscribed(&json);
@@ -141,7 +141,7 @@ fn a_packet_that_comes_too_slowly_is_not_waited_for() {
 }
 
 #[test]
-fn a_packet_that_began_when_the_acknowledgement_was_overdue_is_no_excuse() {
+fn a_packet_that_begins_after_the_timeout_does_not_extend_it() {
     let (mut harness, bytes, _) = subscribed(r#"{"acknowledgeTimeout":1000,"keepAlive":0}"#);
     let publish = harness.publish("t", 1, "m");
     harness.published(bytes);
@@ -161,7 +161,7 @@ fn a_packet_that_began_when_the_acknowledgement_was_overdue_is_no_excuse() {
 }
 
 #[test]
-fn nothing_is_owed_to_who_does_not_read() {
+fn timeouts_pause_while_reading_is_paused() {
     let mut harness = Harness::new(r#"{"queueMessages":2,"acknowledgeTimeout":1000}"#);
     let (slow, client) = (harness.slow, harness.client);
     let lazy = harness.rig.open(slow, client, subscription(&[("a", 1)]));

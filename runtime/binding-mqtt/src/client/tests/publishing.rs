@@ -24,7 +24,7 @@ fn puback(packet_id: u16, reason: ReasonCode) -> Packet {
 }
 
 #[test]
-fn a_message_is_sent_as_it_was_given_and_done_with_its_acknowledgement() {
+fn a_message_is_published_unchanged_and_done_with_its_acknowledgement() {
     let (mut harness, bytes) = ready("{}");
     let stream = harness.open(publication("a/b", 0));
     let extension = MqttPublishData {
@@ -83,7 +83,7 @@ fn a_message_that_the_broker_refuses_is_an_error() {
 }
 
 #[test]
-fn exactly_once_takes_four_packets() {
+fn qos_2_takes_four_packets() {
     let (mut harness, bytes) = ready("{}");
     let stream = harness.publish("a", 2, "1");
     let id = harness.published(bytes).packet_id;
@@ -156,7 +156,7 @@ fn each_message_of_a_longer_stream_is_acknowledged() {
 }
 
 #[test]
-fn a_message_in_parts_goes_out_whole_and_uncopied() {
+fn a_message_in_parts_is_written_in_one_packet_without_a_copy() {
     let (mut harness, bytes) = ready("{}");
     let other = harness.open(publication("other", 0));
     let stream = harness.open(publication("big", 1));
@@ -210,7 +210,7 @@ fn a_message_in_parts_goes_out_whole_and_uncopied() {
 }
 
 #[test]
-fn what_is_too_large_is_refused_before_anything_is_written() {
+fn a_message_that_is_too_large_is_refused_before_it_is_written() {
     let mut harness = Harness::new(r#"{"maxMessageSize":1000}"#);
     let early = harness.open(publication("a", 0));
     let extension = MqttPublishData {
@@ -260,7 +260,7 @@ fn features_that_the_broker_does_not_grant_are_refused() {
 }
 
 #[test]
-fn the_receive_maximum_holds_back_what_is_acknowledged_and_nothing_else() {
+fn receive_maximum_limits_only_qos_1_and_2() {
     let mut harness = Harness::new("{}");
     let streams = [1, 2, 1].map(|qos| harness.publish("acknowledged", qos, "1"));
     let plain = harness.publish("plain", 0, "1");
@@ -293,7 +293,7 @@ fn the_receive_maximum_holds_back_what_is_acknowledged_and_nothing_else() {
 }
 
 #[test]
-fn a_lost_connection_tells_what_may_have_been_delivered() {
+fn after_a_loss_the_reset_says_whether_the_message_may_have_been_delivered() {
     let mut harness = Harness::new("{}");
     let streams = [1, 1].map(|qos| harness.publish("a", qos, "1"));
     let (bytes, _) = harness.connect_with(ConnackProperties {
@@ -378,7 +378,7 @@ fn a_message_that_was_written_in_part_may_have_been_delivered() {
 }
 
 #[test]
-fn cancelling_a_message_on_its_way_harms_no_other() {
+fn cancelling_a_written_message_does_not_affect_others() {
     let (mut harness, bytes) = ready("{}");
     let cancelled = harness.publish("a", 1, "1");
     let id = harness.published(bytes).packet_id;

@@ -122,10 +122,10 @@ fn after_a_failure_one_connection_tries_and_the_others_wait_for_it() {
     harness.no_connection();
     assert!(harness.seen(waits).is_nothing());
     harness.break_off(probe, "connection refused");
-    let told = harness.seen(waits).reset().reason.clone();
+    let reason = harness.seen(waits).reset().reason.clone();
     assert!(
-        told.starts_with(FAILED) && told.contains("next attempt in"),
-        "{told}"
+        reason.starts_with(FAILED) && reason.contains("next attempt in"),
+        "{reason}"
     );
     harness.advance(2_000);
     let probe = harness.opened();
