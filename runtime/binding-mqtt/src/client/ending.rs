@@ -62,16 +62,16 @@ impl Connection {
         self.lost(env, &failure, None);
     }
 
-    /// The connection was lost or is being closed. `farewell` is the reason code of the DISCONNECT,
+    /// The connection was lost or is being closed. `disconnect` is the reason code of the DISCONNECT,
     /// which is sent if the byte stream has credit.
     pub(super) fn lost(
         &mut self,
         env: &mut Env<'_, '_>,
         failure: &Failure,
-        farewell: Option<ReasonCode>,
+        disconnect: Option<ReasonCode>,
     ) {
         let was_ready = self.phase == Phase::Ready;
-        self.close_bytes(env, farewell.filter(|_| was_ready));
+        self.close_bytes(env, disconnect.filter(|_| was_ready));
         self.phase = Phase::Down;
         let at_once = self.record_failure(env, failure, was_ready);
         let restores = self.counted.is_none() && !env.cx.stopping();
@@ -95,14 +95,14 @@ impl Connection {
         self.remote = remote;
     }
 
-    pub(super) fn close_bytes(&mut self, env: &mut Env<'_, '_>, farewell: Option<ReasonCode>) {
+    pub(super) fn close_bytes(&mut self, env: &mut Env<'_, '_>, disconnect: Option<ReasonCode>) {
         self.clear_phase_timer(env.cx);
         self.set_keep_alive_timer(env.cx, None);
         self.clear_overdue_timer(env.cx);
         let Some(bytes) = self.bytes else {
             return;
         };
-        if let Some(code) = farewell
+        if let Some(code) = disconnect
             && self.outbound.is_clear(env.cx, bytes)
         {
             let disconnect = packets::disconnect(env.shared, &mut self.packets, code);
