@@ -65,11 +65,11 @@ impl House {
     }
 
     fn with(options: Options, limits: Limits, workers: u16, window: u32) -> Self {
-        let (probes, seats): (Vec<_>, Vec<_>) = (0..workers).map(|_| probe()).unzip();
+        let (probes, edges): (Vec<_>, Vec<_>) = (0..workers).map(|_| probe()).unzip();
         let listening = Arc::new(Mutex::new(None));
         let found = Arc::clone(&listening);
         let engine = Engine::start(workers, limits, move |assembly| {
-            let exit = seats[usize::from(assembly.worker())].attach(assembly, window, None);
+            let exit = edges[usize::from(assembly.worker())].attach(assembly, window, None);
             let mut listening = listening.lock().expect("no panic");
             let (_, address) = crate::attach(assembly, options.clone(), exit, *listening)?;
             *listening = Some(address);

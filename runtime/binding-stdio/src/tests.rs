@@ -33,10 +33,10 @@ impl House {
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let (mut probe, seat) = probe();
+        let (mut probe, edge) = probe();
         let pipes = Mutex::new(Some((input, output)));
         let engine = Engine::start(1, Limits::default(), move |assembly| {
-            let exit = seat.attach(assembly, CALLEE_WINDOW, None);
+            let exit = edge.attach(assembly, CALLEE_WINDOW, None);
             let pipes = pipes.lock().expect("no panic").take();
             let (input, output) = pipes.expect("one worker has them");
             attach_to(assembly, &Options { max_line_size }, exit, input, output);

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use crate::assembly::{Assembly, Stop};
 use crate::descriptors::Descriptors;
 use crate::reports::Reports;
-use crate::thread::{Command, Seat, Stopped, run};
+use crate::thread::{Command, Stopped, WorkerSetup, run};
 use crate::watch::{EndReason, FirstEnded, WorkerEnded};
 
 /// How long a worker may take to end when its time is over, before it is left behind.
@@ -107,7 +107,7 @@ impl Engine {
         for (worker, commands) in (0..workers).zip(receivers) {
             let mut seed = [0; 32];
             getrandom::fill(&mut seed).map_err(|error| StartError::Thread(error.into()))?;
-            let seat = Seat {
+            let setup = WorkerSetup {
                 worker,
                 workers,
                 seed,
@@ -120,12 +120,12 @@ impl Engine {
                 descriptors: descriptors.clone(),
             };
             // One after the other: where the first finds a port taken, no other needs to try.
-            engine.seat(seat)?;
+            engine.spawn_worker(setup)?;
         }
         Ok(engine)
     }
 
-    fn seat(&mut self, seat: Seat) -> Result<(), StartError> {
+    fn spawn_worker(&mut self, setup: WorkerSetup) -> Result<(), StartError> {
         let (ready, is_ready) = channel();
         let (tell, ended) = oneshot::channel();
         let (tell_sync, ended_sync) = channel();
@@ -133,13 +133,13 @@ impl Engine {
             _ended_sync: tell_sync,
             _ended: tell,
         };
-        let name = format!("tidegate-{}", seat.worker);
+        let name = format!("tidegate-{}", setup.worker);
         let handle = std::thread::Builder::new()
             .name(name)
             .spawn(move || {
                 // Dropped last, also where the thread ends by a panic.
                 let _alive = alive;
-                run(seat, &ready);
+                run(setup, &ready);
             })
             .map_err(StartError::Thread)?;
         self.threads.push(Thread {

@@ -4,9 +4,9 @@
 //!
 //! ```
 //! use tidegate_driver::{Engine, testing};
-//! let (_probe, seat) = testing::probe();
+//! let (_probe, edge) = testing::probe();
 //! let engine = Engine::start(1, Default::default(), move |assembly| {
-//!     seat.attach(assembly, 1024, None);
+//!     edge.attach(assembly, 1024, None);
 //!     Ok(())
 //! });
 //! assert!(engine.is_ok());
@@ -37,23 +37,23 @@ pub struct Probe {
 }
 
 /// The edge before it has its place on a worker.
-pub struct Seat {
+pub struct ProbeEdge {
     seen: UnboundedSender<(At, Frame)>,
     acts: Mutex<Option<UnboundedReceiver<Act>>>,
 }
 
 /// A probe and its place, which is to be attached to one worker.
-pub fn probe() -> (Probe, Seat) {
+pub fn probe() -> (Probe, ProbeEdge) {
     let (show, seen) = unbounded_channel();
     let (acts, ask) = unbounded_channel();
-    let seat = Seat {
+    let edge = ProbeEdge {
         seen: show,
         acts: Mutex::new(Some(ask)),
     };
-    (Probe { seen, acts }, seat)
+    (Probe { seen, acts }, edge)
 }
 
-impl Seat {
+impl ProbeEdge {
     /// Attaches the edge; [`Probe::open`] opens streams towards `exit`.
     pub fn attach(
         &self,

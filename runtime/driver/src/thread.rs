@@ -43,7 +43,7 @@ pub(crate) struct Stopped {
 }
 
 /// What a thread needs to run its worker.
-pub(crate) struct Seat {
+pub(crate) struct WorkerSetup {
     pub(crate) worker: u16,
     pub(crate) workers: u16,
     pub(crate) seed: [u8; 32],
@@ -67,7 +67,7 @@ enum Ended {
 }
 
 /// Runs a worker until it is told to stop; tells `ready` once it is put together.
-pub(crate) fn run(seat: Seat, ready: &std::sync::mpsc::Sender<Result<(), StartError>>) {
+pub(crate) fn run(setup: WorkerSetup, ready: &std::sync::mpsc::Sender<Result<(), StartError>>) {
     // Its tasks are the event loop's own: those of a `LocalSet` wake it from its sleep for each event.
     let runtime = match Builder::new_current_thread()
         .enable_all()
@@ -79,8 +79,8 @@ pub(crate) fn run(seat: Seat, ready: &std::sync::mpsc::Sender<Result<(), StartEr
             return;
         }
     };
-    let watch = Watch::new(seat.worker, seat.first_ended.clone());
-    match runtime.block_on(caught(work(seat, ready, &watch))) {
+    let watch = Watch::new(setup.worker, setup.first_ended.clone());
+    match runtime.block_on(caught(work(setup, ready, &watch))) {
         Ok(Ended::Unbuilt | Ended::Stopped) => {}
         Ok(Ended::Early) => watch.report(EndReason::EventLoopReturned),
         Err(Panicked) => watch.report(EndReason::EventLoopPanicked),
@@ -90,24 +90,24 @@ pub(crate) fn run(seat: Seat, ready: &std::sync::mpsc::Sender<Result<(), StartEr
 }
 
 async fn work(
-    mut seat: Seat,
+    mut setup: WorkerSetup,
     ready: &std::sync::mpsc::Sender<Result<(), StartError>>,
     watch: &Watch,
 ) -> Ended {
-    let worker = Worker::new(seat.worker, seat.seed, seat.limits);
-    let handle = Handle::new(worker, watch.clone(), seat.descriptors.clone());
-    let id = handle.with_worker(|it| it.attach_relay(seat.workers));
-    let reports = Reports::of(seat.mailboxes.clone());
-    let relay = Relay::new(id, seat.worker, std::mem::take(&mut seat.mailboxes));
+    let worker = Worker::new(setup.worker, setup.seed, setup.limits);
+    let handle = Handle::new(worker, watch.clone(), setup.descriptors.clone());
+    let id = handle.with_worker(|it| it.attach_relay(setup.workers));
+    let reports = Reports::of(setup.mailboxes.clone());
+    let relay = Relay::new(id, setup.worker, std::mem::take(&mut setup.mailboxes));
     handle.place_edge(id, relay.clone());
     let mut assembly = Assembly::new(
         handle.clone(),
-        seat.worker,
-        seat.workers,
-        seat.stop.clone(),
+        setup.worker,
+        setup.workers,
+        setup.stop.clone(),
         reports,
     );
-    let built = (seat.build)(&mut assembly);
+    let built = (setup.build)(&mut assembly);
     let failed = built.is_err();
     if !failed {
         watch.begin();
@@ -120,7 +120,7 @@ async fn work(
     handle.spawn(handle.clone().keep_time());
     handle.with_worker(Worker::start);
     let mut ended = Ended::Early;
-    while let Some(command) = seat.commands.recv().await {
+    while let Some(command) = setup.commands.recv().await {
         match command {
             Command::Passed(passed) => relay.take(&handle, passed),
             Command::Counters(reply) => {
@@ -130,7 +130,7 @@ async fn work(
                 let _ = reply.send(handle.report());
             }
             Command::Shutdown { within, stopped } => {
-                let streams_cut = stop(&handle, &relay, &mut seat.commands, within).await;
+                let streams_cut = stop(&handle, &relay, &mut setup.commands, within).await;
                 let measures = handle.report();
                 let _ = stopped.send(Stopped {
                     streams_cut,

@@ -35,18 +35,18 @@ pub struct Document {
     parts: Parts,
     index: Index,
     /// Which value.
-    root: Place,
+    root: ValueId,
 }
 
 /// Which value of a document, without a hold on the document.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
-    /// Its place in the list, or [`Place::UNLISTED`].
+pub struct ValueId {
+    /// Its place in the list, or [`ValueId::UNLISTED`].
     pub(crate) at: u32,
     pub(crate) entry: Entry,
 }
 
-impl Place {
+impl ValueId {
     /// Where a value is that is in an unlisted container.
     pub(crate) const UNLISTED: u32 = u32::MAX - 1;
 
@@ -63,7 +63,7 @@ impl Document {
     pub fn parse(parts: Parts, limits: Limits) -> Result<Self, Error> {
         let mut index = Index::reused();
         scan::check(&mut Cursor::at(&parts, 0), limits, &mut index)?;
-        let root = Place {
+        let root = ValueId {
             at: 0,
             entry: index.get(0),
         };
@@ -77,14 +77,14 @@ impl Document {
     }
 
     /// A value of the same message.
-    pub const fn value(&self, place: Place) -> Value<'_> {
-        Value::at(self, place)
+    pub const fn value(&self, id: ValueId) -> Value<'_> {
+        Value::at(self, id)
     }
 
     /// Another value of the same message, from now on.
     #[must_use]
-    pub const fn at(mut self, place: Place) -> Self {
-        self.root = place;
+    pub const fn at(mut self, id: ValueId) -> Self {
+        self.root = id;
         self
     }
 

@@ -8,7 +8,7 @@
 
 use std::cell::RefCell;
 
-use crate::document::Place;
+use crate::document::ValueId;
 use crate::value::Kind;
 
 /// How many entries a list may have: 8 KiB.
@@ -67,8 +67,8 @@ impl Index {
 
     /// An entry with its place.
     #[inline]
-    pub(crate) fn place(&self, at: u32) -> Place {
-        Place {
+    pub(crate) fn id(&self, at: u32) -> ValueId {
+        ValueId {
             at,
             entry: self.get(at),
         }

@@ -38,7 +38,7 @@ mod unlisted;
 mod value;
 pub mod write;
 
-pub use document::{Document, Limits, Place};
+pub use document::{Document, Limits, ValueId};
 pub use error::{Duplicate, Error, Fault};
 pub use gather::Gather;
 pub use parts::{Buffers, Parts};

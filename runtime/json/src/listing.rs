@@ -119,7 +119,7 @@ impl List for Listing<'_> {
             entry.unlisted = true;
         }
         scan::go_on(cursor, open, &mut rest, behind)?;
-        self.close(scan::place(cursor));
+        self.close(scan::position(cursor));
         Ok(())
     }
 }

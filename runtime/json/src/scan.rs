@@ -107,14 +107,14 @@ pub(crate) fn go_on<L: List>(
 fn values<L: List>(cursor: &mut Cursor<'_>, open: &mut Open, list: &mut L) -> Result<(), Error> {
     loop {
         let first = cursor.skip_whitespace();
-        let start = place(cursor);
+        let start = position(cursor);
         cursor.advance(1);
         let value_follows = match first {
             Some(b'{') => container(cursor, open, list, Kind::Object, start)?,
             Some(b'[') => container(cursor, open, list, Kind::Array, start)?,
             Some(byte) => {
                 let (kind, escaped) = scalar(cursor, byte)?;
-                if !list.leaf(kind, escaped, start, place(cursor)) {
+                if !list.leaf(kind, escaped, start, position(cursor)) {
                     list.unlist(cursor, open, Behind::Value)?;
                 }
                 false
@@ -165,19 +165,19 @@ fn opened<L: List>(
     }
     cursor.advance(1);
     open.pop();
-    list.close(place(cursor));
+    list.close(position(cursor));
     Ok(false)
 }
 
 /// Where the cursor is, in a text of less than 4 GiB.
 #[inline]
-pub(crate) const fn place(cursor: &Cursor<'_>) -> u32 {
+pub(crate) const fn position(cursor: &Cursor<'_>) -> u32 {
     #[allow(
         clippy::cast_possible_truncation,
         reason = "the text's size was checked"
     )]
-    let place = cursor.offset() as u32;
-    place
+    let position = cursor.offset() as u32;
+    position
 }
 
 /// What follows a value: the ends of containers and then a comma, or the end at the list's floor (`true`).
@@ -207,7 +207,7 @@ fn behind_value<L: List>(
             }
             (Some(b'}'), true) | (Some(b']'), false) => {
                 open.pop();
-                list.close(place(cursor));
+                list.close(position(cursor));
             }
             (byte, _) => return Err(cursor.unexpected(byte)),
         }
@@ -222,11 +222,11 @@ fn member_name<L: List>(
     list: &mut L,
 ) -> Result<bool, Error> {
     cursor.skip_whitespace();
-    let start = place(cursor);
+    let start = position(cursor);
     match cursor.next() {
         Some(b'"') => {
             let escaped = string(cursor)?;
-            if !list.leaf(Kind::String, escaped, start, place(cursor)) {
+            if !list.leaf(Kind::String, escaped, start, position(cursor)) {
                 list.unlist(cursor, open, Behind::Name)?;
                 return Ok(false);
             }
@@ -249,7 +249,7 @@ fn colon(cursor: &mut Cursor<'_>) -> Result<(), Error> {
 /// What a value in a text that was checked is, and where: the next one. What is in it is not looked for.
 pub(crate) fn value(cursor: &mut Cursor<'_>) -> Option<Entry> {
     let first = cursor.skip_whitespace()?;
-    let start = place(cursor);
+    let start = position(cursor);
     cursor.advance(1);
     let (kind, escaped) = match first {
         b'{' => (Kind::Object, false),
@@ -262,7 +262,7 @@ pub(crate) fn value(cursor: &mut Cursor<'_>) -> Option<Entry> {
     }
     Some(Entry {
         start,
-        end: place(cursor),
+        end: position(cursor),
         next: 0,
         kind,
         escaped,

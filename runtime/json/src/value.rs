@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::document::{Document, Place};
+use crate::document::{Document, ValueId};
 use crate::error::Duplicate;
 use crate::index::Entry;
 use crate::parts::Parts;
@@ -45,8 +45,8 @@ pub struct Key<'a>(Value<'a>);
 
 impl<'a> Value<'a> {
     #[inline]
-    pub(crate) const fn at(document: &'a Document, place: Place) -> Self {
-        let Place { at, entry } = place;
+    pub(crate) const fn at(document: &'a Document, id: ValueId) -> Self {
+        let ValueId { at, entry } = id;
         Self {
             document,
             at,
@@ -65,8 +65,8 @@ impl<'a> Value<'a> {
     }
 
     /// Which value of its document it is; see [`Document::at`].
-    pub const fn place(&self) -> Place {
-        Place {
+    pub const fn id(&self) -> ValueId {
+        ValueId {
             at: self.at,
             entry: self.entry,
         }
@@ -117,7 +117,7 @@ impl<'a> Value<'a> {
             }
             at = next;
         }
-        Ok(found.map(|at| Value::at(self.document, index.place(at))))
+        Ok(found.map(|at| Value::at(self.document, index.id(at))))
     }
 
     #[cold]
@@ -155,13 +155,13 @@ impl<'a> Value<'a> {
 
     #[cold]
     fn find_all<const N: usize>(&self, picked: &mut Picked<N>) {
-        let mut found = Box::new([self.place(); N]);
+        let mut found = Box::new([self.id(); N]);
         for (key, value) in self.members() {
             let names = picked.names.iter().zip(&mut picked.places);
             let mut wanted = names.zip(found.iter_mut());
             if let Some(((_, place), found)) = wanted.find(|((name, _), _)| key.is(name)) {
                 *place = if *place == NOWHERE { UNLISTED } else { TWICE };
-                *found = value.place();
+                *found = value.id();
             }
         }
         picked.unlisted = Some(found);
@@ -293,7 +293,7 @@ const NOWHERE: u32 = 0;
 /// Where a member is that is there twice.
 const TWICE: u32 = u32::MAX;
 /// Where a member is that is not in the list.
-const UNLISTED: u32 = Place::UNLISTED;
+const UNLISTED: u32 = ValueId::UNLISTED;
 
 /// Where the members of some names are, without a hold on the document.
 #[derive(Debug, Clone)]
@@ -301,7 +301,7 @@ pub struct Picked<const N: usize> {
     names: &'static [&'static str; N],
     places: [u32; N],
     /// Those of an object that is not listed.
-    unlisted: Option<Box<[Place; N]>>,
+    unlisted: Option<Box<[ValueId; N]>>,
 }
 
 impl<const N: usize> Picked<N> {
@@ -326,14 +326,14 @@ impl<const N: usize> Picked<N> {
             None | Some(&NOWHERE) => Ok(None),
             Some(&TWICE) => Err(self.twice(which)),
             Some(&UNLISTED) => Ok(self.beyond(document, which)),
-            Some(at) => Ok(Some(Value::at(document, document.index().place(*at)))),
+            Some(at) => Ok(Some(Value::at(document, document.index().id(*at)))),
         }
     }
 
     #[cold]
     fn beyond<'a>(&self, document: &'a Document, which: usize) -> Option<Value<'a>> {
-        let place = self.unlisted.as_ref()?.get(which)?;
-        Some(Value::at(document, *place))
+        let id = self.unlisted.as_ref()?.get(which)?;
+        Some(Value::at(document, *id))
     }
 
     /// The first of the names that is there twice.
@@ -379,14 +379,14 @@ impl<'a> Walk<'a> {
 
     #[inline]
     fn value(&mut self) -> Option<Value<'a>> {
-        let place = if self.next < self.end {
-            let place = self.document.index().place(self.next);
-            self.next = place.entry.next;
-            place
+        let id = if self.next < self.end {
+            let id = self.document.index().id(self.next);
+            self.next = id.entry.next;
+            id
         } else {
-            Place::unlisted(self.steps.as_mut()?.next()?)
+            ValueId::unlisted(self.steps.as_mut()?.next()?)
         };
-        Some(Value::at(self.document, place))
+        Some(Value::at(self.document, id))
     }
 }
 

@@ -301,7 +301,7 @@ mod tests {
         let document = Document::parse(Parts::from(body.clone()), Limits::default());
         let document = document.expect("JSON");
         let params = document.root().get("params").expect("once").expect("there");
-        let (text, place) = (params.bytes(), params.place());
+        let (text, place) = (params.bytes(), params.id());
         let read = McpParams::new(document.at(place));
         assert_eq!(text, "{\"name\":\"publish\"}");
         let name = |read: Document| read.root().get("name").unwrap().unwrap().string();
@@ -312,7 +312,7 @@ mod tests {
         let parted = [front, body.slice(10..)].into_iter().collect::<Parts>();
         let parted = Document::parse(parted, Limits::default()).expect("JSON");
         let params = parted.root().get("params").expect("once").expect("there");
-        let place = params.place();
+        let place = params.id();
         let later = McpParams::new(parted.at(place));
         assert!(later.of(&text).is_some(), "wherever it lies in one piece");
         for other in [changed, text.slice(..4), body, Bytes::new()] {

@@ -247,9 +247,9 @@ async fn a_port_that_is_taken_is_a_clear_error() {
     for address in [taken.local_addr().expect("it listens"), first.address] {
         let mut options = options();
         options.listen = Listen(address);
-        let (_probe, seat) = probe();
+        let (_probe, edge) = probe();
         let second = Engine::start(2, Limits::default(), move |assembly| {
-            let exit = seat.attach(assembly, 0, None);
+            let exit = edge.attach(assembly, 0, None);
             crate::attach(assembly, options.clone(), exit, None).map(|_| ())
         });
         let error = second.err().expect("the port is taken");

@@ -1,7 +1,7 @@
 //! The envelope, taken off a message in place; its members may stand in any order.
 
 use bytestring::ByteString;
-use tidegate_json::{Document, Kind, Limits, Parts, Place};
+use tidegate_json::{Document, Kind, Limits, Parts, ValueId};
 
 use super::error::Error;
 use super::id::Id;
@@ -69,9 +69,9 @@ enum Shape {
     Call {
         id: Option<Id>,
         method: ByteString,
-        params: Option<Place>,
+        params: Option<ValueId>,
     },
-    Result(Option<Id>, Place),
+    Result(Option<Id>, ValueId),
     Error(Option<Id>, Error),
 }
 
@@ -84,9 +84,9 @@ fn message(document: Document) -> Result<Message, Unreadable> {
                 None => Message::Notification { method, params },
             }
         }
-        Shape::Result(id, place) => Message::Response {
+        Shape::Result(id, result) => Message::Response {
             id,
-            outcome: Outcome::Result(document.at(place)),
+            outcome: Outcome::Result(document.at(result)),
         },
         Shape::Error(id, error) => Message::Response {
             id,
@@ -142,7 +142,7 @@ fn shape(document: &Document) -> Result<Shape, Unreadable> {
     }
     let Some(method) = member(Member::Method) else {
         return match (result, error) {
-            (Some(result), _) => Ok(Shape::Result(id, result.place())),
+            (Some(result), _) => Ok(Shape::Result(id, result.id())),
             (None, Some(error)) => Ok(Shape::Error(id, Error::read(&error))),
             (None, None) => Err(refuse("The member 'method' is missing.")),
         };
@@ -152,7 +152,7 @@ fn shape(document: &Document) -> Result<Shape, Unreadable> {
         .ok_or_else(|| refuse("The member 'method' must be a string."))?;
     let params = match member(Member::Params) {
         None => None,
-        Some(params) if params.kind() == Kind::Object => Some(params.place()),
+        Some(params) if params.kind() == Kind::Object => Some(params.id()),
         Some(_) => return Err(refuse("The member 'params' must be an object.")),
     };
     Ok(Shape::Call { id, method, params })

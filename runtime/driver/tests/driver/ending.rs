@@ -18,11 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// An engine of two workers, the second one of which gets what `ruin` attaches. On the first one, a
 /// probe calls an [`Answerer`].
 fn ruined(ruin: impl Fn(&mut Assembly) + Send + Sync + 'static) -> (Engine, Probe) {
-    let (probe, seat) = probe();
+    let (probe, edge) = probe();
     let engine = Engine::start(2, Limits::default(), move |assembly| {
         if assembly.worker() == 0 {
             let answerer = assembly.attach(Answerer::default());
-            seat.attach(assembly, 1 << 20, Some(answerer));
+            edge.attach(assembly, 1 << 20, Some(answerer));
         } else {
             ruin(assembly);
         }
@@ -116,7 +116,7 @@ async fn an_edge_that_panics_is_noticed_and_its_worker_stops_in_order() {
 
 #[tokio::test]
 async fn a_stop_that_is_cut_short_ends_at_once() {
-    let (probe, seat) = probe();
+    let (probe, edge) = probe();
     let (tell, mut told) = oneshot::channel::<()>();
     let tell = std::sync::Mutex::new(Some(tell));
     let engine = Engine::start(2, Limits::default(), move |assembly| {
@@ -130,7 +130,7 @@ async fn a_stop_that_is_cut_short_ends_at_once() {
             drop((hold, tell));
         });
         if assembly.worker() == 0 {
-            seat.attach(assembly, 0, None);
+            edge.attach(assembly, 0, None);
         }
         Ok(())
     });

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tidegate_driver::testing::{Probe, Seat, probe};
+use tidegate_driver::testing::{Probe, ProbeEdge, probe};
 use tidegate_driver::{Engine, StartError};
 use tidegate_engine::streams::Frame;
 use tidegate_engine::streams::line::{LineBegin, LineOversized};
@@ -15,10 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One worker on which a probe calls an [`Answerer`].
 fn answered(limits: Limits) -> (Engine, Probe) {
-    let (probe, seat) = probe();
+    let (probe, edge) = probe();
     let engine = Engine::start(1, limits, move |assembly| {
         let answerer = assembly.attach(Answerer::default());
-        seat.attach(assembly, 1 << 20, Some(answerer));
+        edge.attach(assembly, 1 << 20, Some(answerer));
         Ok(())
     });
     (engine.expect("the engine starts"), probe)
@@ -113,10 +113,10 @@ async fn an_edge_may_ask_for_the_stop_before_anyone_waits_for_it() {
 
 #[tokio::test]
 async fn work_that_gives_way_goes_on_by_itself_and_lets_others_in() {
-    let (mut probe, seat) = probe();
+    let (mut probe, edge) = probe();
     let engine = Engine::start(1, Limits::default(), move |assembly| {
         let binding = assembly.attach(InPieces::default());
-        seat.attach(assembly, 1 << 20, Some(binding));
+        edge.attach(assembly, 1 << 20, Some(binding));
         Ok(())
     });
     let engine = engine.expect("the engine starts");
@@ -155,11 +155,11 @@ async fn a_stop_tells_what_it_cut_off() {
 
 #[tokio::test]
 async fn a_stop_waits_for_what_an_edge_still_writes() {
-    let (probe, seat) = probe();
+    let (probe, edge) = probe();
     let (release, released) = tokio::sync::oneshot::channel::<()>();
     let released = std::sync::Mutex::new(Some(released));
     let engine = Engine::start(1, Limits::default(), move |assembly| {
-        seat.attach(assembly, 0, None);
+        edge.attach(assembly, 0, None);
         let hold = assembly.handle().hold();
         let released = released.lock().expect("no panic").take();
         assembly.spawn(async move {
@@ -247,10 +247,10 @@ async fn what_happens_is_counted() {
 
 #[tokio::test]
 async fn timers_fire_without_any_traffic() {
-    let (mut probe, seat) = probe();
+    let (mut probe, edge) = probe();
     let engine = Engine::start(1, Limits::default(), move |assembly| {
         let alarm = assembly.attach(Alarm::default());
-        seat.attach(assembly, 0, Some(alarm));
+        edge.attach(assembly, 0, Some(alarm));
         Ok(())
     });
     let engine = engine.expect("the engine starts");
@@ -291,7 +291,7 @@ async fn more_frames_than_a_turn_delivers_follow_in_the_next() {
 }
 
 #[test]
-fn a_seat_can_be_shared_by_what_builds_the_workers() {
+fn a_probe_edge_can_be_shared_by_what_builds_the_workers() {
     fn shared<T: Send + Sync>() {}
-    shared::<Seat>();
+    shared::<ProbeEdge>();
 }
