@@ -198,7 +198,7 @@ fn a_batch_of_too_many_messages_is_read_no_further() {
     let stream = house.http(Method::POST, &legacy_headers(&session), text);
     let response = house.response(stream);
     assert_eq!(response.error(), (400, -32600));
-    let sentence = "A batch has 1 to 100 messages.";
+    let sentence = "A batch must contain 1 to 100 messages.";
     assert_eq!(response.json()["error"]["message"], sentence);
     house.end_session(&session, &lifecycle);
     house.done();

@@ -39,7 +39,7 @@ fn a_uri_that_no_topic_can_be_as_long_as_is_refused() {
         let stream = post(&mut house, &legacy_headers(&session), &body);
         let response = house.response(stream);
         assert_eq!(response.error(), (400, -32602), "{method}");
-        let sentence = "params.uri is longer than 66559 bytes.";
+        let sentence = "params.uri exceeds 66559 bytes.";
         assert_eq!(response.json()["error"]["message"], sentence);
     }
     let filter = json!({ "notifications": { "resourceSubscriptions": [uri] } });
