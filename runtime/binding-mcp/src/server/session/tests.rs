@@ -80,7 +80,7 @@ fn a_session_is_found_by_its_id_until_it_is_removed() {
 }
 
 #[test]
-fn one_that_the_exit_refuses_or_does_not_begin_in_time_is_told_to_who_waits() {
+fn a_refused_or_unanswered_session_answers_initialize() {
     let mut bench = Bench::new();
     let mut sessions = sessions(&bench);
     let (key, stream) = opened(&mut bench, &mut sessions, Sink::Http(1));
@@ -106,7 +106,7 @@ fn one_that_the_exit_refuses_or_does_not_begin_in_time_is_told_to_who_waits() {
 }
 
 #[test]
-fn it_expires_only_while_nothing_is_under_way_in_it() {
+fn a_session_expires_only_without_running_requests() {
     let mut bench = Bench::new();
     let mut sessions = sessions(&bench);
     let (key, _) = begun(&mut bench, &mut sessions, Sink::Http(1));
