@@ -120,7 +120,7 @@ impl Capabilities {
     /// The timeout has expired.
     pub(super) fn on_timer(&mut self, cx: &mut Context<'_>) -> CapabilitiesEvent {
         self.timer = None;
-        let message = format!("No answer came within {} ms.", self.timeout.as_millis());
+        let message = format!("No response within {} ms.", self.timeout.as_millis());
         self.lose(cx, Some(McpReset::new(McpResetKind::TimedOut, message)))
     }
 
