@@ -9,9 +9,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use crate::options::Options;
+
+/// Turns of the event loop after which a socket with pending data has been read.
+const TURNS: usize = 2;
 
 /// Bytes of a request head that are kept.
 const HEAD_KEPT: usize = 4 * 1024;
@@ -155,11 +159,22 @@ impl Activity {
 
     /// Waits until a timeout expires.
     pub(crate) async fn expires(&self) -> Expired {
+        let mut rechecked = false;
         loop {
             let (left, expired) = self.remaining();
             if let Some(expired) = expired.filter(|_| left.is_zero()) {
-                return expired;
+                if rechecked {
+                    return expired;
+                }
+                // After the process was suspended, the timer may be due before pending data has been
+                // read: let the socket run first.
+                rechecked = true;
+                for _ in 0..TURNS {
+                    yield_now().await;
+                }
+                continue;
             }
+            rechecked = false;
             // Requests do not wake this task, so it must wake in time for a connection that becomes
             // idle.
             let left = left.min(self.0.timeouts.idle);
@@ -197,6 +212,9 @@ impl Activity {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
     use tokio::time::{advance, timeout};
 
     use super::*;
@@ -225,6 +243,22 @@ mod tests {
         activity.received(b"x");
         activity.settle();
         assert_eq!(expiry(&activity).await, Some((Expired::Header, 6)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn data_received_while_the_process_was_stopped_is_read_before_a_timeout() {
+        let activity = activity();
+        drop(activity.request());
+        let mut expires = pin!(activity.expires());
+        let mut task = Context::from_waker(Waker::noop());
+        assert!(expires.as_mut().poll(&mut task).is_pending());
+        advance(200 * SECOND).await;
+        assert!(expires.as_mut().poll(&mut task).is_pending());
+        activity.received(b"x");
+        activity.settle();
+        let start = Instant::now();
+        assert_eq!(expires.await, Expired::Header);
+        assert_eq!(start.elapsed().as_secs(), 10);
     }
 
     #[tokio::test(start_paused = true)]

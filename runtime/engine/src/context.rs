@@ -261,11 +261,11 @@ impl Context<'_> {
             self.core.counters.dropped += 1;
             return;
         };
+        let kind = frame.kind();
         let Some(role) = slot.role_of(self.binding) else {
-            self.core.counters.violations += 1;
+            self.foreign(stream, kind);
             return;
         };
-        let kind = frame.kind();
         let half = role.half(kind);
         let transition = slot.end(role).view(half).next(kind);
         let Transition::Pass(next) = transition else {
@@ -482,6 +482,18 @@ impl Context<'_> {
         let binding = self.binding;
         let slot = self.core.slots.get_mut(stream)?;
         slot.role_of(binding).map(|role| (role, slot))
+    }
+
+    /// A binding used a stale id of a stream between other bindings: drop the frame.
+    #[cold]
+    fn foreign(&mut self, stream: StreamId, kind: FrameKind) {
+        self.core.counters.violations += 1;
+        tracing::error!(
+            binding = self.core.name(self.binding),
+            ?stream,
+            trace = format_args!("{:016x}", self.call.trace),
+            "{kind} frame sent on a stream of other bindings; it was dropped"
+        );
     }
 
     /// The binding sent an illegal frame: end both halves, so that the fault stays within this
