@@ -44,7 +44,7 @@ pub(super) fn requested(params: &Params) -> Result<Requested, Refusal> {
 fn client_capabilities(params: &Params) -> Result<McpCapabilities, Refusal> {
     type C = McpCapabilities;
     let refuse = |_| Refusal::invalid_params("params.capabilities has a duplicate member.");
-    let Some(told) = params.get("capabilities")? else {
+    let Some(capabilities) = params.get("capabilities")? else {
         return Ok(C::NONE);
     };
     let has = |value: &Value<'_>, name: &str| -> Result<Option<()>, Refusal> {
@@ -59,11 +59,11 @@ fn client_capabilities(params: &Params) -> Result<McpCapabilities, Refusal> {
         ("sampling", C::CLIENT_SAMPLING),
         ("elicitation", C::CLIENT_ELICITATION),
     ] {
-        if has(&told, name)?.is_some() {
+        if has(&capabilities, name)?.is_some() {
             all = all.with(flag);
         }
     }
-    if let Some(elicitation) = told.get("elicitation").map_err(refuse)? {
+    if let Some(elicitation) = capabilities.get("elicitation").map_err(refuse)? {
         for (name, flag) in [
             ("form", C::CLIENT_ELICITATION_FORM),
             ("url", C::CLIENT_ELICITATION_URL),

@@ -73,7 +73,7 @@ impl Listens {
         listen
     }
 
-    /// Creates a `listen`. Insert its subscriptions, then call [`Listens::asked`].
+    /// Creates a `listen`. Insert its subscriptions, then call [`Listens::all_requested`].
     pub(super) fn begin(&mut self, sink: Sink, id: Id) -> usize {
         self.all.insert(Listen {
             sink,
@@ -94,7 +94,7 @@ impl Listens {
 
     /// All subscriptions have been requested; returns the acknowledgement, if none is unconfirmed.
     #[must_use]
-    pub(super) fn asked(&mut self, key: usize) -> Option<Acknowledgement> {
+    pub(super) fn all_requested(&mut self, key: usize) -> Option<Acknowledgement> {
         self.get_mut(key)?.settle()
     }
 
@@ -269,7 +269,7 @@ mod tests {
         for (subscription, uri) in ["a", "b"].into_iter().enumerate() {
             listens.insert(key, uri.into(), subscription);
         }
-        assert!(listens.asked(key).is_none());
+        assert!(listens.all_requested(key).is_none());
         listens.note(key, &"a".into(), "a".into());
         assert_eq!(listens.sink(key), None, "no update before it");
         assert!(listens.refused(key, "a").is_none());
@@ -288,7 +288,7 @@ mod tests {
     fn one_that_asks_for_nothing_is_acknowledged_at_once() {
         let mut listens = listens();
         let key = listens.begin(Sink::Line(0), Id::number(1));
-        let told = text(listens.asked(key));
+        let told = text(listens.all_requested(key));
         assert!(told.ends_with("\"notifications\":{}}}"), "{told}");
     }
 }

@@ -266,13 +266,13 @@ impl Harness {
     }
 
     /// The client disconnects.
-    fn leave(&mut self, stream: StreamId) {
+    fn disconnect(&mut self, stream: StreamId) {
         self.rig
             .turn(self.client, |cx| cx.terminate(stream, None, None));
     }
 
     /// The streams opened to the exit since the last call, with their params.
-    fn all_asked(&mut self) -> Vec<ExitStream> {
+    fn exit_streams(&mut self) -> Vec<ExitStream> {
         let mut asked: Vec<ExitStream> = Vec::new();
         for output in self.rig.outputs(self.exit) {
             let stream = output.at.stream;
@@ -304,13 +304,13 @@ impl Harness {
     }
 
     /// The only stream opened to the exit since the last call.
-    fn asked(&mut self) -> ExitStream {
-        let mut asked = self.all_asked();
+    fn exit_stream(&mut self) -> ExitStream {
+        let mut asked = self.exit_streams();
         assert_eq!(asked.len(), 1, "{asked:?}");
         asked.remove(0)
     }
 
-    fn nothing_asked(&mut self) {
+    fn assert_no_exit_stream(&mut self) {
         let outputs = self.rig.outputs(self.exit);
         assert!(outputs.is_empty(), "{outputs:?}");
     }
@@ -356,7 +356,7 @@ impl Harness {
         let params = json!({ "protocolVersion": version, "capabilities": {} });
         let body = request(&json!(0), "initialize", &params);
         let stream = self.post(&legacy_headers("")[..2], &body);
-        let lifecycle = self.asked();
+        let lifecycle = self.exit_stream();
         self.lifecycle_begun(&lifecycle);
         let response = self.response(stream);
         assert_eq!(response.json()["result"]["protocolVersion"], version);
@@ -376,7 +376,7 @@ impl Harness {
         self.post(&legacy_headers(session), &request(id, method, params))
     }
 
-    fn tell(&mut self, session: &str, method: &str, params: &Value) -> Response {
+    fn notify(&mut self, session: &str, method: &str, params: &Value) -> Response {
         let stream = self.post(&legacy_headers(session), &notification(method, params));
         self.response(stream)
     }
@@ -385,7 +385,7 @@ impl Harness {
     fn subscribe(&mut self, session: &str, uri: &str) -> ExitStream {
         let params = json!({ "uri": uri });
         let stream = self.legacy(session, &json!(uri), "resources/subscribe", &params);
-        let asked = self.asked();
+        let asked = self.exit_stream();
         let McpBeginEx::ResourcesSubscribe(begin) = &asked.begin else {
             panic!("{asked:?}")
         };
@@ -423,24 +423,24 @@ impl Harness {
         stream
     }
 
-    fn say(&mut self, line: StreamId, message: &Value) {
+    fn send_line(&mut self, line: StreamId, message: &Value) {
         let message = Bytes::from(message.to_string());
         self.rig.send(self.client, line, Frame::data(message));
     }
 
-    fn say_modern(&mut self, line: StreamId, id: &Value, method: &str, params: Value) {
-        self.say(line, &request(id, method, &with_meta(params)));
+    fn send_modern_line(&mut self, line: StreamId, id: &Value, method: &str, params: Value) {
+        self.send_line(line, &request(id, method, &with_meta(params)));
     }
 
     /// The complete messages written to a line, which are acknowledged.
-    fn heard(&mut self, line: StreamId) -> Vec<Value> {
-        let (messages, ended) = self.heard_last(line);
+    fn line_messages(&mut self, line: StreamId) -> Vec<Value> {
+        let (messages, ended) = self.last_line_messages(line);
         assert!(!ended, "{messages:?}");
         messages
     }
 
     /// The complete messages written to a line, and whether it has ended.
-    fn heard_last(&mut self, line: StreamId) -> (Vec<Value>, bool) {
+    fn last_line_messages(&mut self, line: StreamId) -> (Vec<Value>, bool) {
         let (mut messages, mut message, mut ended) = (vec![], vec![], false);
         for frame in self.rig.frames(self.client, line) {
             match frame {
@@ -467,17 +467,17 @@ impl Harness {
     /// Begins a session on a line.
     fn line_session(&mut self, line: StreamId, version: &str) -> ExitStream {
         let params = json!({ "protocolVersion": version, "capabilities": {} });
-        self.say(line, &request(&json!("init"), "initialize", &params));
-        let lifecycle = self.asked();
+        self.send_line(line, &request(&json!("init"), "initialize", &params));
+        let lifecycle = self.exit_stream();
         self.lifecycle_begun(&lifecycle);
-        assert_eq!(self.heard(line)[0]["id"], "init");
+        assert_eq!(self.line_messages(line)[0]["id"], "init");
         lifecycle
     }
 
     /// The client of a line ends its input, and the line ends.
     fn end_line(&mut self, line: StreamId) {
         self.rig.send(self.client, line, Frame::end());
-        assert_eq!(self.heard_last(line), (vec![], true));
+        assert_eq!(self.last_line_messages(line), (vec![], true));
     }
 
     fn shut_down(&mut self) {
@@ -488,7 +488,7 @@ impl Harness {
     }
 
     /// Asserts that nothing remains, and that all output other than WINDOW was taken.
-    fn done(mut self) {
+    fn finish(mut self) {
         for edge in [self.client, self.exit] {
             let left = self.rig.outputs(edge);
             let left: Vec<_> = left

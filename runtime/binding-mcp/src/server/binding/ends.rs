@@ -20,8 +20,8 @@ impl McpServer {
                 let waiting = self.http.waiting(key);
                 self.requests.drained(cx, request, waiting);
             }
-            Owner::Listen(listen) => self.tell_listen(cx, listen),
-            Owner::Events(session) => self.tell_session(cx, session),
+            Owner::Listen(listen) => self.send_listen_updates(cx, listen),
+            Owner::Events(session) => self.send_session_updates(cx, session),
             _ => {}
         }
     }
@@ -63,10 +63,10 @@ impl McpServer {
         dependents: Dependents,
     ) {
         for listen in dependents.listens {
-            self.tell_listen(cx, listen);
+            self.send_listen_updates(cx, listen);
         }
         if let Some(session) = dependents.session {
-            self.tell_session(cx, session);
+            self.send_session_updates(cx, session);
         }
         let ended = self.lines.end_if_done(cx, key);
         self.line_ended(ended);

@@ -143,7 +143,7 @@ impl McpServer {
         self.http.begin_events(cx, key);
         self.http.keep_open(cx, key);
         self.sessions.touch(cx, session);
-        self.tell_session(cx, session);
+        self.send_session_updates(cx, session);
     }
 
     /// DELETE: the client ends its session.

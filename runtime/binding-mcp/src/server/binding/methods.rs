@@ -272,7 +272,7 @@ impl McpServer {
                 self.listens.insert(key, uri, subscription);
             }
         }
-        let acknowledgement = self.listens.asked(key);
+        let acknowledgement = self.listens.all_requested(key);
         self.acknowledge_listen(cx, key, acknowledgement);
         Ok(())
     }

@@ -153,7 +153,7 @@ impl McpServer {
         match event {
             None => {}
             Some(SessionEvent::Begun(begun)) => self.session_begun(cx, key, &begun),
-            Some(SessionEvent::Changed) => self.tell_session(cx, key),
+            Some(SessionEvent::Changed) => self.send_session_updates(cx, key),
             Some(SessionEvent::Refused(sink, id, reset)) => {
                 let refusal = Refusal::of_exit(Some(reset), Method::Initialize, Era::Legacy);
                 self.refuse(cx, sink, &id, &refusal);
@@ -225,7 +225,7 @@ impl McpServer {
                 changed,
             }) => {
                 self.sessions.note(session, &subscribed, changed);
-                self.tell_session(cx, session);
+                self.send_session_updates(cx, session);
             }
             Some(SubscriptionEvent::Updated {
                 holder: Holder::Listen(listen),
@@ -233,7 +233,7 @@ impl McpServer {
                 changed,
             }) => {
                 self.listens.note(listen, &subscribed, changed);
-                self.tell_listen(cx, listen);
+                self.send_listen_updates(cx, listen);
             }
             Some(SubscriptionEvent::Lost(lost)) => self.subscription_lost(cx, lost),
         }
@@ -293,12 +293,12 @@ impl McpServer {
     ) {
         if let Some((sink, message)) = acknowledgement {
             self.notify(cx, sink, message);
-            self.tell_listen(cx, key);
+            self.send_listen_updates(cx, key);
         }
     }
 
     /// Sends pending updates to the client of a session, as far as it reads.
-    pub(super) fn tell_session(&mut self, cx: &mut Context<'_>, key: usize) {
+    pub(super) fn send_session_updates(&mut self, cx: &mut Context<'_>, key: usize) {
         let sink = self.sessions.sink(key);
         while sink != Sink::Nowhere && self.waiting(sink) == 0 {
             let Some(change) = self.sessions.next_update(key) else {
@@ -309,7 +309,7 @@ impl McpServer {
     }
 
     /// Sends pending updates to the client of a `listen`, as far as it reads.
-    pub(super) fn tell_listen(&mut self, cx: &mut Context<'_>, key: usize) {
+    pub(super) fn send_listen_updates(&mut self, cx: &mut Context<'_>, key: usize) {
         let Some(sink) = self.listens.sink(key) else {
             return;
         };

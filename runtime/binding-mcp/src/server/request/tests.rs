@@ -34,7 +34,7 @@ fn opened(bench: &mut Bench, requests: &mut Requests, sink: Sink, era: Era) -> (
 }
 
 /// The event returned for a frame of the exit.
-fn told(
+fn handle(
     bench: &mut Bench,
     requests: &mut Requests,
     key: usize,
@@ -57,9 +57,9 @@ fn a_complete_result_is_returned_with_its_client() {
     assert!(requests.is_of_session(key, 3) && !requests.is_of_session(key, 4));
     let result = Frame::data(Bytes::from_static(b"{\"content\":[]}"));
     for frame in [begin(), result] {
-        assert!(told(&mut bench, &mut requests, key, stream, frame).is_none());
+        assert!(handle(&mut bench, &mut requests, key, stream, frame).is_none());
     }
-    let event = told(&mut bench, &mut requests, key, stream, Frame::end());
+    let event = handle(&mut bench, &mut requests, key, stream, Frame::end());
     let Some(RequestEvent::Answered(closed, message)) = event else {
         panic!("{event:?}")
     };
@@ -76,14 +76,14 @@ fn a_large_result_over_http_is_passed_on_as_it_arrives() {
     let mut bench = Bench::new();
     let mut requests = requests(&bench);
     let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Legacy);
-    assert!(told(&mut bench, &mut requests, key, stream, begin()).is_none());
+    assert!(handle(&mut bench, &mut requests, key, stream, begin()).is_none());
     let part = |byte: u8| Frame::data(Bytes::from(vec![byte; HELD_HTTP_MAX]));
     // The last part is held back, because members may be added before its brace.
-    assert!(told(&mut bench, &mut requests, key, stream, part(b'1')).is_none());
-    assert!(told(&mut bench, &mut requests, key, stream, part(b'2')).is_none());
+    assert!(handle(&mut bench, &mut requests, key, stream, part(b'1')).is_none());
+    assert!(handle(&mut bench, &mut requests, key, stream, part(b'2')).is_none());
     let mut heads = vec![];
     for byte in [b'3', b'4'] {
-        let event = told(&mut bench, &mut requests, key, stream, part(byte));
+        let event = handle(&mut bench, &mut requests, key, stream, part(byte));
         let Some(RequestEvent::Part(part)) = event else {
             panic!("{event:?}")
         };
@@ -91,7 +91,7 @@ fn a_large_result_over_http_is_passed_on_as_it_arrives() {
         bench.act(|cx| requests.passed(cx, key, part.length, 0));
     }
     assert_eq!(heads, [true, false]);
-    let event = told(&mut bench, &mut requests, key, stream, Frame::end());
+    let event = handle(&mut bench, &mut requests, key, stream, Frame::end());
     let Some(RequestEvent::LastPart(closed, rest)) = event else {
         panic!("{event:?}")
     };
@@ -108,7 +108,7 @@ fn the_exit_is_not_acknowledged_while_the_client_does_not_read() {
     let mut bench = Bench::new();
     let mut requests = requests(&bench);
     let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Legacy);
-    assert!(told(&mut bench, &mut requests, key, stream, begin()).is_none());
+    assert!(handle(&mut bench, &mut requests, key, stream, begin()).is_none());
     let credit = |bench: &mut Bench| {
         let exit = bench.exit;
         bench.rig.turn(exit, |cx| cx.credit(stream))
@@ -117,7 +117,8 @@ fn the_exit_is_not_acknowledged_while_the_client_does_not_read() {
     let mut taken = 0;
     while taken < all {
         let part = Frame::data(Bytes::from(vec![b'1'; 1 << 20]));
-        if let Some(RequestEvent::Part(part)) = told(&mut bench, &mut requests, key, stream, part) {
+        if let Some(RequestEvent::Part(part)) = handle(&mut bench, &mut requests, key, stream, part)
+        {
             bench.act(|cx| requests.passed(cx, key, part.length, UNSENT_MAX));
         }
         taken += 1 << 20;
@@ -138,9 +139,9 @@ fn buffered_results_for_a_shared_channel_are_bounded() {
         let mut bench = Bench::new();
         let mut requests = requests(&bench);
         let (key, stream) = opened(&mut bench, &mut requests, Sink::Line(0), Era::Modern);
-        assert!(told(&mut bench, &mut requests, key, stream, begin()).is_none());
+        assert!(handle(&mut bench, &mut requests, key, stream, begin()).is_none());
         let part = Frame::data(Bytes::from_static(b"{\"a\""));
-        let event = told(&mut bench, &mut requests, key, stream, part);
+        let event = handle(&mut bench, &mut requests, key, stream, part);
         let Some(RequestEvent::Held { sink, length }) = event else {
             panic!("{event:?}")
         };
@@ -171,8 +172,8 @@ fn a_disconnect_cancels_a_modern_request_but_not_a_legacy_one() {
             .act(|cx| requests.client_disconnected(cx, key))
             .is_none()
     );
-    assert!(told(&mut bench, &mut requests, key, stream, begin()).is_none());
-    let event = told(&mut bench, &mut requests, key, stream, Frame::end());
+    assert!(handle(&mut bench, &mut requests, key, stream, begin()).is_none());
+    let event = handle(&mut bench, &mut requests, key, stream, Frame::end());
     let Some(RequestEvent::Answered(closed, _)) = event else {
         panic!("{event:?}")
     };
@@ -216,7 +217,7 @@ fn requests_of_the_exit_to_the_client_are_refused() {
     let mut requests = requests(&bench);
     let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Modern);
     let asked = Frame::challenge(McpChallenge::default());
-    assert!(told(&mut bench, &mut requests, key, stream, asked).is_none());
+    assert!(handle(&mut bench, &mut requests, key, stream, asked).is_none());
     assert_eq!(bench.kinds_at_exit(), ["flush"]);
     bench.rig.advance(Duration::from_millis(1));
 }

@@ -44,8 +44,8 @@ fn a_batch_is_refused_outside_a_session_with_batches() {
         assert_eq!(harness.response(stream).error(), (400, -32600));
         harness.end_session(&session, &lifecycle);
     }
-    harness.nothing_asked();
-    harness.done();
+    harness.assert_no_exit_stream();
+    harness.finish();
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn an_unsupported_batch_is_refused_at_its_start() {
         assert_eq!(harness.response(stream).status(), status);
     }
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -98,36 +98,36 @@ fn an_unsupported_batch_on_a_line_is_refused_at_its_start() {
     harness
         .rig
         .send(harness.client, line, part(true, false, b"[1,"));
-    let heard = harness.heard(line);
-    assert_eq!(heard[0]["error"]["code"], -32600);
-    assert_eq!((&heard[0]["id"], heard.len()), (&json!(null), 1));
+    let messages = harness.line_messages(line);
+    assert_eq!(messages[0]["error"]["code"], -32600);
+    assert_eq!((&messages[0]["id"], messages.len()), (&json!(null), 1));
     harness
         .rig
         .send(harness.client, line, part(false, false, b"1,"));
     harness
         .rig
         .send(harness.client, line, part(false, true, b"1]"));
-    assert_eq!(harness.heard(line), [] as [Value; 0]);
-    harness.say(line, &request(&json!(2), "ping", &json!({})));
-    assert_eq!(harness.heard(line)[0]["id"], 2);
+    assert_eq!(harness.line_messages(line), [] as [Value; 0]);
+    harness.send_line(line, &request(&json!(2), "ping", &json!({})));
+    assert_eq!(harness.line_messages(line)[0]["id"], 2);
     harness.end_line(line);
     assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn a_batch_is_processed_one_step_per_turn() {
     let batch: Vec<Value> = (0..40).map(call).collect();
     let (mut harness, session, lifecycle, stream) = batched(&json!(batch));
-    let mut asked = harness.all_asked();
+    let mut asked = harness.exit_streams();
     assert_eq!(asked.len(), 16);
     // Other requests are processed in between.
     let ping = harness.legacy(&session, &json!("p"), "ping", &json!({}));
     assert_eq!(harness.response(ping).json()["id"], "p");
-    asked.extend(harness.all_asked());
+    asked.extend(harness.exit_streams());
     while asked.len() < 40 {
         harness.rig.turn(harness.client, |_| ());
-        let step = harness.all_asked();
+        let step = harness.exit_streams();
         assert!((1..=16).contains(&step.len()), "{}", step.len());
         asked.extend(step);
     }
@@ -141,7 +141,7 @@ fn a_batch_is_processed_one_step_per_turn() {
     }
     assert_eq!(ids(&harness.response(stream).json()).len(), 40);
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -154,10 +154,10 @@ fn a_step_of_a_batch_is_bounded_in_bytes() {
     let mut harness = harness();
     let (session, lifecycle) = harness.session("2025-03-26");
     let stream = post(&mut harness, &legacy_headers(&session), &json!(batch));
-    let mut steps = vec![harness.all_asked()];
+    let mut steps = vec![harness.exit_streams()];
     for _ in 0..2 {
         harness.rig.turn(harness.client, |_| ());
-        steps.push(harness.all_asked());
+        steps.push(harness.exit_streams());
     }
     assert_eq!(steps.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
     for asked in steps.iter().flatten() {
@@ -165,7 +165,7 @@ fn a_step_of_a_batch_is_bounded_in_bytes() {
     }
     assert_eq!(ids(&harness.response(stream).json()).len(), 5);
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -185,13 +185,13 @@ fn a_session_that_ends_during_its_batch_ends_the_batch() {
     for _ in 0..7 {
         harness.rig.turn(harness.client, |_| ());
     }
-    harness.nothing_asked();
+    harness.assert_no_exit_stream();
     let answers = harness.response(stream).json();
     assert_eq!(ids(&answers).len(), 100);
     let mut codes = answers.as_array().expect("a batch").iter();
     assert!(codes.all(|it| it["error"]["code"] == -32001));
     harness.end_session(&other, &next);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_batch_with_too_many_messages_is_not_read_to_its_end() {
     let sentence = "A batch must contain 1 to 100 messages.";
     assert_eq!(response.json()["error"]["message"], sentence);
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn responses_are_collected_as_they_arrive() {
         request(&json!(3), "no/such", &json!({})),
     ]);
     let (mut harness, session, lifecycle, stream) = batched(&batch);
-    let [first, second] = <[_; 2]>::try_from(harness.all_asked()).expect("two");
+    let [first, second] = <[_; 2]>::try_from(harness.exit_streams()).expect("two");
     harness.reply(&second, "{\"n\":2}");
     assert_eq!(harness.peek(stream).status, None);
     harness.reply(&first, "{\"n\":1}");
@@ -233,7 +233,7 @@ fn responses_are_collected_as_they_arrive() {
     assert_eq!(answers[2]["error"]["code"], -32601);
     assert_eq!(answers[4]["result"], json!({ "n": 1 }));
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn a_batch_without_a_request_is_accepted() {
     let response = harness.response(stream);
     assert_eq!((response.status(), response.parts.len()), (202, 0));
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -255,9 +255,9 @@ fn an_empty_batch_and_one_of_over_100_are_refused() {
     for batch in [json!([]), json!(many)] {
         let (mut harness, session, lifecycle, stream) = batched(&batch);
         assert_eq!(harness.response(stream).error(), (400, -32600));
-        harness.nothing_asked();
+        harness.assert_no_exit_stream();
         harness.end_session(&session, &lifecycle);
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -276,15 +276,15 @@ fn some_requests_cannot_be_part_of_a_batch() {
     let answers = harness.response(stream).json();
     assert_eq!(answers[0]["error"]["code"], -32600);
     assert_eq!(answers[1]["error"]["code"], -32600);
-    harness.nothing_asked();
+    harness.assert_no_exit_stream();
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn a_cancelled_request_has_no_response_in_the_batch() {
     let (mut harness, session, lifecycle, stream) = batched(&json!([call(1), call(2), call(3)]));
-    let asked = harness.all_asked();
+    let asked = harness.exit_streams();
     harness.post(
         &legacy_headers(&session),
         &json!([cancelled(1), cancelled(3)]),
@@ -296,16 +296,16 @@ fn a_cancelled_request_has_no_response_in_the_batch() {
     assert_eq!(ids(&answers), [&json!(2)]);
     harness.rig.outputs(harness.client);
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn a_batch_with_only_cancelled_requests_has_no_response() {
     let (mut harness, session, lifecycle, stream) = batched(&json!([call(1), call(2)]));
-    let asked = harness.all_asked();
+    let asked = harness.exit_streams();
     for id in [1, 2] {
         let params = json!({ "requestId": id });
-        let told = harness.tell(&session, "notifications/cancelled", &params);
+        let told = harness.notify(&session, "notifications/cancelled", &params);
         assert_eq!(told.status(), 202);
     }
     for asked in &asked {
@@ -314,27 +314,27 @@ fn a_batch_with_only_cancelled_requests_has_no_response() {
     let response = harness.response(stream);
     assert_eq!((response.status(), response.parts.len()), (202, 0));
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn a_disconnect_does_not_cancel_a_batch() {
     let (mut harness, session, lifecycle, stream) = batched(&json!([call(1), call(2)]));
-    let asked = harness.all_asked();
-    harness.leave(stream);
+    let asked = harness.exit_streams();
+    harness.disconnect(stream);
     for asked in &asked {
         assert!(harness.at_exit(asked).is_empty());
         harness.reply(asked, "{}");
     }
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn the_end_of_the_session_or_of_time_answers_the_batch() {
     for late in [false, true] {
         let (mut harness, session, lifecycle, stream) = batched(&json!([call(1), call(2)]));
-        let asked = harness.all_asked();
+        let asked = harness.exit_streams();
         if late {
             harness.rig.advance(Duration::from_millis(60_500));
         } else {
@@ -353,7 +353,7 @@ fn the_end_of_the_session_or_of_time_answers_the_batch() {
         if late {
             harness.end_session(&session, &lifecycle);
         }
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -362,18 +362,18 @@ fn a_batch_on_a_line_is_answered_on_one_line_before_the_end() {
     let mut harness = harness();
     let line = harness.line();
     let lifecycle = harness.line_session(line, "2025-03-26");
-    harness.say(
+    harness.send_line(
         line,
         &json!([call(1), request(&json!(2), "ping", &json!({}))]),
     );
-    let asked = harness.asked();
-    harness.say(line, &json!([cancelled(9)]));
+    let asked = harness.exit_stream();
+    harness.send_line(line, &json!([cancelled(9)]));
     harness.rig.send(harness.client, line, Frame::end());
-    assert_eq!(harness.heard(line), [] as [Value; 0]);
+    assert_eq!(harness.line_messages(line), [] as [Value; 0]);
     harness.reply(&asked, "{\n}");
-    let (heard, ended) = harness.heard_last(line);
-    assert_eq!(ids(&heard[0]), [&json!(2), &json!(1)]);
-    assert_eq!((heard.len(), ended), (1, true));
+    let (messages, ended) = harness.last_line_messages(line);
+    assert_eq!(ids(&messages[0]), [&json!(2), &json!(1)]);
+    assert_eq!((messages.len(), ended), (1, true));
     assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }

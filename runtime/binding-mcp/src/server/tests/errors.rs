@@ -24,7 +24,7 @@ fn invalid_json_is_a_parse_error() {
         let response = posted(&mut harness, body);
         assert_eq!(response.error(), (400, -32700), "{body:?}");
         assert_eq!(response.json()["id"], Value::Null);
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -55,7 +55,7 @@ fn invalid_json_rpc_is_an_invalid_request() {
         let response = posted(&mut harness, body);
         assert_eq!(response.error(), (400, -32600), "{body}");
         assert_eq!(response.json()["id"], id, "{body}");
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -68,7 +68,7 @@ fn an_invalid_id_is_refused() {
         let response = posted(&mut harness, body);
         assert_eq!(response.error(), (400, -32600), "{id}");
         assert_eq!(response.json()["id"], Value::Null, "{id}");
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -87,8 +87,8 @@ fn a_duplicate_member_is_refused() {
         let mut harness = harness();
         let stream = harness.http(Method::POST, &modern_headers("tools/call", "t"), body);
         assert_eq!(harness.response(stream).error(), (400, code));
-        harness.nothing_asked();
-        harness.done();
+        harness.assert_no_exit_stream();
+        harness.finish();
     }
 }
 
@@ -123,8 +123,8 @@ fn a_missing_or_contradicting_header_is_a_mismatch() {
         let mut harness = harness();
         let stream = harness.post(&pairs, &body);
         assert_eq!(harness.response(stream).error(), (400, -32020), "{pairs:?}");
-        harness.nothing_asked();
-        harness.done();
+        harness.assert_no_exit_stream();
+        harness.finish();
     }
 }
 
@@ -136,8 +136,8 @@ fn a_parameter_header_that_cannot_be_read_is_a_mismatch() {
     let mut harness = harness();
     let stream = harness.post(&pairs, &body);
     assert_eq!(harness.response(stream).error(), (400, -32020));
-    harness.nothing_asked();
-    harness.done();
+    harness.assert_no_exit_stream();
+    harness.finish();
 }
 
 #[test]
@@ -159,8 +159,8 @@ fn a_modern_request_without_client_metadata_is_refused() {
         let pairs = modern_headers("tools/list", "");
         let stream = harness.post(&pairs, &request(&json!(1), "tools/list", &params));
         assert_eq!(harness.response(stream).error(), (400, -32602), "{params}");
-        harness.nothing_asked();
-        harness.done();
+        harness.assert_no_exit_stream();
+        harness.finish();
     }
 }
 
@@ -182,7 +182,7 @@ fn an_unsupported_version_is_answered_with_the_supported_ones() {
             response.json()["error"]["data"],
             json!({ "supported": supported, "requested": "1900-01-01" })
         );
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -198,7 +198,7 @@ fn an_unknown_method_is_not_found_in_the_modern_era_and_an_error_in_the_legacy_o
     let stream = harness.legacy(&session, &json!(1), "no/such", &json!({}));
     assert_eq!(harness.response(stream).error(), (200, -32601));
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -212,8 +212,8 @@ fn a_request_without_its_subject_is_refused() {
         let mut harness = harness();
         let stream = harness.modern(&json!(1), method, params);
         assert_eq!(harness.response(stream).error(), (400, -32602), "{method}");
-        harness.nothing_asked();
-        harness.done();
+        harness.assert_no_exit_stream();
+        harness.finish();
     }
 }
 
@@ -237,8 +237,8 @@ fn unsupported_media_types_are_refused() {
         let stream = harness.post(&pairs, &body);
         let response = harness.response(stream);
         assert_eq!((response.status(), response.ended), (status, true));
-        harness.nothing_asked();
-        harness.done();
+        harness.assert_no_exit_stream();
+        harness.finish();
     }
     for pairs in [
         types("application/json; charset=utf-8", "*/*"),
@@ -248,10 +248,10 @@ fn unsupported_media_types_are_refused() {
     ] {
         let mut harness = harness();
         let stream = harness.post(&pairs, &body);
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         harness.reply(&asked, "{\"tools\":[]}");
         assert_eq!(harness.response(stream).status(), 200, "{pairs:?}");
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -263,7 +263,7 @@ fn other_http_methods_are_answered_with_the_allowed_ones() {
         let response = harness.response(stream);
         assert_eq!((response.status(), response.ended), (405, true));
         assert_eq!(response.header("allow"), "POST, GET, DELETE");
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -282,7 +282,7 @@ fn an_oversized_message_is_answered_before_the_rest_is_reset() {
     let response = harness.response(stream);
     assert_eq!(response.error(), (400, -32600));
     assert_eq!(response.reset_behind_head, Some(true));
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -307,14 +307,14 @@ fn each_kind_of_refusal_has_its_code_in_each_era() {
     ] {
         let mut harness = harness();
         let stream = harness.modern(&json!(1), method, params.clone());
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         harness.refuse(&asked, kind);
         let response = harness.response(stream);
         assert_eq!(response.error(), modern, "{kind:?} {method}");
         assert_eq!(response.json()["error"]["message"], "So it is.");
         let (session, lifecycle) = harness.session("2025-11-25");
         let stream = harness.legacy(&session, &json!(1), method, params);
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         harness.refuse(&asked, kind);
         assert_eq!(
             harness.response(stream).error(),
@@ -322,7 +322,7 @@ fn each_kind_of_refusal_has_its_code_in_each_era() {
             "{kind:?} {method}"
         );
         harness.end_session(&session, &lifecycle);
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -330,7 +330,7 @@ fn each_kind_of_refusal_has_its_code_in_each_era() {
 fn a_relayed_error_keeps_its_code_and_data() {
     let mut harness = harness();
     let stream = harness.call(1);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     let reset = McpReset {
         code: Some(-7),
         data: Some(Bytes::from_static(b"{\"a\":[1]}")),
@@ -344,7 +344,7 @@ fn a_relayed_error_keeps_its_code_and_data() {
         json!({ "jsonrpc": "2.0", "id": 1,
             "error": { "code": -7, "message": "\"No\"\n", "data": { "a": [1] } } })
     );
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn an_abort_by_the_exit_is_an_internal_error() {
     for begun in [false, true] {
         let mut harness = harness();
         let stream = harness.call(1);
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         if begun {
             harness.begin(&asked);
         }
@@ -360,7 +360,7 @@ fn an_abort_by_the_exit_is_an_internal_error() {
             cx.terminate(asked.stream, None, None);
         });
         assert_eq!(harness.response(stream).error(), (200, -32603));
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -396,7 +396,7 @@ proptest! {
             harness.rig.send(harness.client, stream, Frame::data(part));
         }
         harness.rig.send(harness.client, stream, Frame::end());
-        for asked in harness.all_asked() {
+        for asked in harness.exit_streams() {
             harness.refuse(&asked, McpResetKind::Unavailable);
         }
         let response = harness.response(stream);
@@ -404,6 +404,6 @@ proptest! {
         if !response.parts.is_empty() {
             prop_assert_eq!(&response.json()["jsonrpc"], "2.0");
         }
-        harness.done();
+        harness.finish();
     }
 }

@@ -62,7 +62,7 @@ fn each_call_emits_one_event_when_it_has_ended() {
         (McpOutcome::InputRequired, "input_required"),
     ] {
         let stream = harness.modern(&json!(1), "tools/call", params.clone());
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         harness.begin(&asked);
         harness.rig.advance(Duration::from_millis(40));
         assert_eq!(harness.events(), [], "not before it has ended");
@@ -76,24 +76,24 @@ fn each_call_emits_one_event_when_it_has_ended() {
         let message = format!("tools/call 'publish': {told} in 40 ms (client 'inspector')");
         assert_eq!(harness.events(), [("binding.mcp.call.completed", message)]);
     }
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn a_refused_late_or_cancelled_call_emits_an_event() {
     let mut harness = listening();
     let stream = harness.modern(&json!(1), "tools/list", json!({}));
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.refuse(&asked, McpResetKind::NotFound);
     assert_eq!(harness.response(stream).error(), (200, -32602));
     let stream = harness.modern(&json!(1), "resources/read", json!({ "uri": "u" }));
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.rig.advance(Duration::from_millis(60_500));
     assert_eq!(harness.response(stream).error(), (200, -32603));
     assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
     let stream = harness.call(1);
-    let asked = harness.asked();
-    harness.leave(stream);
+    let asked = harness.exit_stream();
+    harness.disconnect(stream);
     assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
     let told = [
         "tools/list '': error in 0 ms (client '')",
@@ -105,7 +105,7 @@ fn a_refused_late_or_cancelled_call_emits_an_event() {
     for ((id, message), told) in events.iter().zip(told) {
         assert_eq!((*id, &**message), ("binding.mcp.call.completed", told));
     }
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -125,25 +125,25 @@ fn a_call_event_has_the_callers_identity() {
         &modern_headers("tools/call", "t"),
         &request(&json!(1), "tools/call", &params),
     );
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.reply(&asked, "{}");
     assert!(harness.response(stream).ended);
     let event = harness.rig.worker.poll_event().expect("the call");
     let identity = event.fields.iter().find(|(name, _)| *name == "identity");
     let (_, value) = identity.expect("an identity");
     assert_eq!(value.to_string(), "\"alice\"");
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn call_events_are_not_created_when_disabled() {
     let mut harness = harness();
     let stream = harness.call(1);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.reply(&asked, "{}");
     assert!(harness.response(stream).ended);
     assert_eq!(harness.events(), []);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_refused_message_emits_an_event_with_the_reason() {
     );
     let measures = harness.measures();
     assert_eq!(measures.value("binding", "mcp.server.requests.refused"), 1);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_session_emits_events_when_it_begins_and_ends() {
     assert_eq!(measures.value("binding", "mcp.server.sessions"), 0);
     assert_eq!(measures.value("binding", "mcp.server.sessions.begun"), 2);
     assert_eq!(measures.value("binding", "mcp.server.sessions.expired"), 1);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn calls_are_counted_by_their_outcome() {
     let mut harness = harness();
     for _ in 0..2 {
         let stream = harness.call(1);
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         let measures = harness.measures();
         assert_eq!(measures.value("binding", "mcp.server.requests"), 1);
         harness.reply(&asked, "{}");
@@ -212,7 +212,7 @@ fn calls_are_counted_by_their_outcome() {
         .collect();
     assert_eq!(counts[..2], [("ok", 2), ("tool_error", 0)]);
     assert_eq!(counts.len(), 6, "an outcome that has not happened is 0");
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -235,5 +235,5 @@ fn a_lost_subscription_of_a_session_emits_an_event() {
         "the exit has ended it"
     );
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }

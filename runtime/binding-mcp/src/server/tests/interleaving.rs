@@ -155,7 +155,7 @@ impl Play {
         self.clients.insert(stream, 0);
     }
 
-    fn say(&mut self, message: &Value) {
+    fn send_line(&mut self, message: &Value) {
         let harness = &mut self.harness;
         let line = *self.line.get_or_insert_with(|| {
             harness
@@ -187,7 +187,7 @@ impl Play {
     fn take(&mut self, step: Step) {
         match step {
             Step::Post(method, id, modern) => self.post(modern, &message(method, id, modern)),
-            Step::Say(method, id, modern) => self.say(&message(method, id, modern)),
+            Step::Say(method, id, modern) => self.send_line(&message(method, id, modern)),
             Step::Batch(id, pings) => {
                 let mut batch = vec![message(7, id + 3, false); pings];
                 batch.extend(
@@ -198,13 +198,13 @@ impl Play {
                 );
                 let batch = json!(batch);
                 self.post(false, &batch);
-                self.say(&batch);
+                self.send_line(&batch);
             }
             Step::Cancel(id, line) => {
                 let params = json!({ "requestId": id });
                 let message = notification("notifications/cancelled", &params);
                 if line {
-                    self.say(&message);
+                    self.send_line(&message);
                 } else {
                     self.post(false, &message);
                 }
@@ -230,7 +230,7 @@ impl Play {
                 if let Some(stream) = self.client(at) {
                     self.clients.remove(&stream);
                     self.line = self.line.filter(|line| *line != stream);
-                    self.harness.leave(stream);
+                    self.harness.disconnect(stream);
                 }
             }
             Step::Read(at) => {
@@ -285,7 +285,7 @@ impl Play {
     /// Every client and the exit disconnect, and time passes.
     fn finish(mut self) {
         while let Some(stream) = self.clients.pop_first() {
-            self.harness.leave(stream.0);
+            self.harness.disconnect(stream.0);
         }
         self.look();
         for (stream, _) in std::mem::take(&mut self.exits) {

@@ -47,9 +47,9 @@ fn a_uri_longer_than_any_topic_is_refused() {
     let pairs = modern_headers("subscriptions/listen", "");
     let stream = post(&mut harness, &pairs, &body);
     assert_eq!(harness.response(stream).error(), (400, -32602));
-    harness.nothing_asked();
+    harness.assert_no_exit_stream();
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -84,8 +84,8 @@ fn long_client_texts_are_shortened_in_errors() {
     let token = json!({ "name": "t", "_meta": { "progressToken": "x".repeat(1_025) } });
     let stream = harness.modern(&json!(1), "tools/call", token);
     assert_eq!(harness.response(stream).error(), (400, -32602));
-    harness.nothing_asked();
-    harness.done();
+    harness.assert_no_exit_stream();
+    harness.finish();
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn small_pieces_of_a_message_are_merged() {
     let body = request(&json!(1), "tools/call", &params);
     let pairs = modern_headers("tools/call", "t");
     let stream = post_in(&mut harness, &pairs, &body, 1);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     assert_eq!(asked.params(), params);
     assert!(asked.params.len() < 100, "{}", asked.params.len());
     harness.reply(&asked, "{}");
@@ -110,7 +110,7 @@ fn small_pieces_of_a_message_are_merged() {
             .rig
             .send(harness.client, line, Frame::part(flags, part));
     }
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     assert_eq!(asked.params(), params);
     assert!(asked.params.len() < 100, "{}", asked.params.len());
     harness.begin(&asked);
@@ -132,5 +132,5 @@ fn small_pieces_of_a_message_are_merged() {
     assert!(frames.len() < 100, "{}", frames.len());
     assert_eq!(harness.at_exit(&asked), ["end"]);
     harness.end_line(line);
-    harness.done();
+    harness.finish();
 }

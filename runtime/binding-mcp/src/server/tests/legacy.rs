@@ -33,7 +33,7 @@ fn a_revision_is_agreed_on() {
     ] {
         let mut harness = harness();
         let stream = initialize(&mut harness, &json!({ "protocolVersion": asked }));
-        let lifecycle = harness.asked();
+        let lifecycle = harness.exit_stream();
         harness.lifecycle_begun(&lifecycle);
         let response = harness.response(stream);
         let info = json!({ "name": "tidegate", "version": env!("CARGO_PKG_VERSION") });
@@ -46,7 +46,7 @@ fn a_revision_is_agreed_on() {
         let session = response.header("mcp-session-id").to_owned();
         assert!(session.is_ascii() && session.len() >= 22, "{session}");
         harness.end_session(&session, &lifecycle);
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -70,14 +70,14 @@ fn client_capabilities_are_passed_to_the_exit() {
         let mut harness = harness();
         let params = json!({ "protocolVersion": "2025-11-25", "capabilities": told });
         let stream = initialize(&mut harness, &params);
-        let lifecycle = harness.asked();
+        let lifecycle = harness.exit_stream();
         let McpBeginEx::Lifecycle(begin) = &lifecycle.begin else {
             panic!("{lifecycle:?}")
         };
         assert_eq!((begin.capabilities, &begin.session_id), (known, &None));
         harness.refuse(&lifecycle, McpResetKind::Unavailable);
         assert_eq!(harness.response(stream).error(), (200, -32603));
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -86,30 +86,30 @@ fn initialize_without_a_revision_is_refused() {
     let mut harness = harness();
     let stream = initialize(&mut harness, &json!({ "protocolVersion": 7 }));
     assert_eq!(harness.response(stream).error(), (400, -32602));
-    harness.nothing_asked();
-    harness.done();
+    harness.assert_no_exit_stream();
+    harness.finish();
 }
 
 #[test]
 fn an_unanswered_initialize_removes_the_session() {
     let mut harness = harness();
     let stream = initialize(&mut harness, &json!({ "protocolVersion": "2025-11-25" }));
-    let lifecycle = harness.asked();
+    let lifecycle = harness.exit_stream();
     assert_eq!(lifecycle.within, Some(60_000));
     harness.rig.advance(Duration::from_millis(60_500));
     assert_eq!(harness.response(stream).error(), (200, -32603));
     assert_eq!(harness.at_exit(&lifecycle), ["reset", "abort"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn a_disconnect_before_initialize_is_answered_removes_the_session() {
     let mut harness = harness();
     let stream = initialize(&mut harness, &json!({ "protocolVersion": "2025-11-25" }));
-    let lifecycle = harness.asked();
-    harness.leave(stream);
+    let lifecycle = harness.exit_stream();
+    harness.disconnect(stream);
     assert_eq!(harness.at_exit(&lifecycle), ["reset", "abort"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_session_beyond_the_limit_is_refused() {
     harness.end_session(&session, &lifecycle);
     let (session, lifecycle) = harness.session("2025-11-25");
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn an_unknown_session_is_not_found() {
     for session in ["0.unknown", "7.other-worker", "nonsense"] {
         let stream = harness.legacy(session, &json!(1), "tools/list", &json!({}));
         assert_eq!(harness.response(stream).error(), (404, -32001));
-        let response = harness.tell(session, "notifications/initialized", &json!({}));
+        let response = harness.notify(session, "notifications/initialized", &json!({}));
         assert_eq!(response.status(), 404);
         let stream = harness.get(session);
         assert_eq!(harness.response(stream).status(), 404);
@@ -142,8 +142,8 @@ fn an_unknown_session_is_not_found() {
         let stream = harness.http(http::Method::DELETE, &pairs, "");
         assert_eq!(harness.response(stream).status(), 404);
     }
-    harness.nothing_asked();
-    harness.done();
+    harness.assert_no_exit_stream();
+    harness.finish();
 }
 
 #[test]
@@ -165,17 +165,17 @@ fn a_legacy_request_needs_a_session_and_a_legacy_revision() {
         assert_eq!(harness.response(stream).status(), status, "{version}");
     }
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn a_legacy_result_is_passed_on_unchanged() {
     let mut harness = harness();
     let (session, lifecycle) = harness.session("2025-06-18");
-    let ready = harness.tell(&session, "notifications/initialized", &json!({}));
+    let ready = harness.notify(&session, "notifications/initialized", &json!({}));
     assert_eq!((ready.status(), ready.parts.len()), (202, 0));
     let stream = harness.legacy(&session, &json!(1), "tools/call", &named());
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     assert_eq!(asked.begin.session_id().map(|id| &**id), Some("s-1"));
     let McpBeginEx::ToolsCall(call) = &asked.begin else {
         panic!("{asked:?}")
@@ -190,7 +190,7 @@ fn a_legacy_result_is_passed_on_unchanged() {
     let pong = json!({ "jsonrpc": "2.0", "id": 2, "result": {} });
     assert_eq!(harness.response(stream).json(), pong);
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -199,15 +199,15 @@ fn a_request_is_cancelled_by_its_id_and_only_within_its_session() {
     let (one, first) = harness.session("2025-11-25");
     let (other, second) = harness.session("2025-11-25");
     let stream = harness.legacy(&one, &json!(1), "tools/call", &named());
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     for (session, id) in [(&other, json!(1)), (&one, json!("1")), (&one, json!(2))] {
         let params = json!({ "requestId": id });
-        let told = harness.tell(session, "notifications/cancelled", &params);
+        let told = harness.notify(session, "notifications/cancelled", &params);
         assert_eq!(told.status(), 202);
         assert!(harness.at_exit(&asked).is_empty());
     }
     let params = json!({ "requestId": 1 });
-    harness.tell(&one, "notifications/cancelled", &params);
+    harness.notify(&one, "notifications/cancelled", &params);
     assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
     // HTTP requires a response, without a message.
     let response = harness.response(stream);
@@ -215,7 +215,7 @@ fn a_request_is_cancelled_by_its_id_and_only_within_its_session() {
     assert!(response.parts.is_empty());
     harness.end_session(&one, &first);
     harness.end_session(&other, &second);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_cancelled_request_with_events_ends_without_an_answer() {
     let (session, lifecycle) = harness.session("2025-11-25");
     let params = json!({ "name": "t", "_meta": { "progressToken": 1 } });
     let stream = harness.legacy(&session, &json!(1), "tools/call", &params);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.begin(&asked);
     harness.exit_sends(
         &asked,
@@ -233,7 +233,7 @@ fn a_cancelled_request_with_events_ends_without_an_answer() {
             ..Default::default()
         }),
     );
-    harness.tell(
+    harness.notify(
         &session,
         "notifications/cancelled",
         &json!({ "requestId": 1 }),
@@ -242,7 +242,7 @@ fn a_cancelled_request_with_events_ends_without_an_answer() {
     let response = harness.response(stream);
     assert!(response.ended && response.events().len() == 1);
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -250,12 +250,12 @@ fn a_disconnect_does_not_cancel_a_legacy_request() {
     let mut harness = harness();
     let (session, lifecycle) = harness.session("2025-11-25");
     let stream = harness.legacy(&session, &json!(1), "tools/call", &named());
-    let asked = harness.asked();
-    harness.leave(stream);
+    let asked = harness.exit_stream();
+    harness.disconnect(stream);
     assert!(harness.at_exit(&asked).is_empty());
     harness.reply(&asked, "{}");
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -263,17 +263,17 @@ fn an_id_is_used_by_one_request_at_a_time() {
     let mut harness = harness();
     let (session, lifecycle) = harness.session("2025-11-25");
     let first = harness.legacy(&session, &json!(1), "tools/call", &named());
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     let second = harness.legacy(&session, &json!(1), "tools/list", &json!({}));
     assert_eq!(harness.response(second).error(), (400, -32600));
     harness.reply(&asked, "{}");
     assert_eq!(harness.response(first).status(), 200);
     let again = harness.legacy(&session, &json!(1), "tools/list", &json!({}));
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.reply(&asked, "{}");
     assert_eq!(harness.response(again).status(), 200);
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn a_session_has_256_requests_at_a_time() {
     let streams: Vec<StreamId> = (0..256)
         .map(|id| harness.legacy(&session, &json!(id), "tools/call", &named()))
         .collect();
-    assert_eq!(harness.all_asked().len(), 256);
+    assert_eq!(harness.exit_streams().len(), 256);
     let one_more = harness.legacy(&session, &json!(256), "tools/call", &named());
     assert_eq!(harness.response(one_more).error(), (503, -32603));
     // The end of the session answers them all.
@@ -294,7 +294,7 @@ fn a_session_has_256_requests_at_a_time() {
         assert_eq!(harness.response(stream).error(), (404, -32001));
     }
     assert_eq!(harness.rig.outputs(harness.exit).len(), 512);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -311,7 +311,7 @@ fn an_idle_session_expires() {
     assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
     let stream = harness.legacy(&session, &json!(1), "ping", &json!({}));
     assert_eq!(harness.response(stream).error(), (404, -32001));
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -326,12 +326,12 @@ fn an_open_event_stream_keeps_its_session_and_is_kept_open() {
     assert_eq!(response.header("x-accel-buffering"), "no");
     // Four a minute.
     assert_eq!(response.text(), ": keep-alive\n\n".repeat(240));
-    harness.leave(events);
+    harness.disconnect(events);
     harness.rig.advance(minutes(4));
     assert!(harness.at_exit(&lifecycle).is_empty());
     harness.rig.advance(minutes(1));
     assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn an_event_stream_must_be_acceptable() {
     let stream = harness.http(http::Method::GET, &pairs, "");
     assert_eq!(harness.response(stream).status(), 406);
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn a_new_event_stream_replaces_the_previous_one() {
     assert_eq!(harness.response(newer).events(), [changed]);
     harness.end_session(&session, &lifecycle);
     assert!(harness.response(newer).ended);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -375,7 +375,7 @@ fn ending_a_session_ends_it_at_the_exit() {
         let events = harness.get(&session);
         let subscription = harness.subscribe(&session, "a");
         let call = harness.legacy(&session, &json!(1), "tools/call", &named());
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         way(&mut harness, &lifecycle);
         assert!(harness.response(events).ended);
         assert_eq!(harness.response(call).error(), (404, -32001));
@@ -384,7 +384,7 @@ fn ending_a_session_ends_it_at_the_exit() {
         harness.rig.frames(harness.exit, lifecycle.stream);
         let stream = harness.legacy(&session, &json!(1), "ping", &json!({}));
         assert_eq!(harness.response(stream).error(), (404, -32001));
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -393,8 +393,8 @@ fn a_result_without_a_client_is_read_to_its_end() {
     let mut harness = harness();
     let (session, lifecycle) = harness.session("2025-11-25");
     let stream = harness.legacy(&session, &json!(1), "tools/call", &named());
-    let asked = harness.asked();
-    harness.leave(stream);
+    let asked = harness.exit_stream();
+    harness.disconnect(stream);
     harness.begin(&asked);
     for _ in 0..200 {
         harness.exit_sends(&asked, Frame::data(Bytes::from(vec![b' '; 1_024])));
@@ -402,7 +402,7 @@ fn a_result_without_a_client_is_read_to_its_end() {
     harness.exit_sends(&asked, Frame::end());
     assert_eq!(harness.at_exit(&asked), ["end"]);
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -419,7 +419,7 @@ fn a_request_of_a_session_on_another_worker_is_handed_over() {
         cx.terminate(outputs[0].at.stream, None, None);
     });
     assert!(harness.response(stream).broken);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -443,7 +443,7 @@ fn parameter_headers_are_passed_to_the_exit() {
         let mut pairs = legacy_headers(&session);
         pairs.push(("mcp-param-topic", value));
         let stream = harness.post(&pairs, &body);
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         let McpBeginEx::ToolsCall(call) = &asked.begin else {
             panic!("{asked:?}")
         };
@@ -461,5 +461,5 @@ fn parameter_headers_are_passed_to_the_exit() {
     let stream = harness.post(&pairs, &body);
     assert_eq!(harness.response(stream).error(), (400, -32020));
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }

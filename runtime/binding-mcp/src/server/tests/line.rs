@@ -26,38 +26,38 @@ fn error(message: &Value) -> (Value, i64) {
 fn modern_requests_are_answered_in_order_of_completion() {
     let mut harness = harness();
     let line = harness.line();
-    harness.say_modern(line, &json!(1), "tools/call", named());
-    harness.say_modern(line, &json!("b"), "resources/read", json!({ "uri": "u" }));
-    let [first, second] = <[_; 2]>::try_from(harness.all_asked()).expect("two");
+    harness.send_modern_line(line, &json!(1), "tools/call", named());
+    harness.send_modern_line(line, &json!("b"), "resources/read", json!({ "uri": "u" }));
+    let [first, second] = <[_; 2]>::try_from(harness.exit_streams()).expect("two");
     assert_eq!(first.params(), with_meta(named()));
     assert_eq!(first.begin.session_id(), None);
     harness.reply(&second, "{\n\"contents\":\r\n[]}");
     harness.reply(&first, "{\"content\":[]}");
-    let heard = harness.heard(line);
-    assert_eq!(heard[0]["id"], "b");
-    assert_eq!(heard[0]["result"]["ttlMs"], 0);
-    assert_eq!(heard[1]["id"], 1);
-    assert_eq!(heard[1]["result"]["resultType"], "complete");
+    let messages = harness.line_messages(line);
+    assert_eq!(messages[0]["id"], "b");
+    assert_eq!(messages[0]["result"]["ttlMs"], 0);
+    assert_eq!(messages[1]["id"], 1);
+    assert_eq!(messages[1]["result"]["resultType"], "complete");
     harness.end_line(line);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn a_modern_request_must_have_client_metadata() {
     let mut harness = harness();
     let line = harness.line();
-    harness.say(line, &request(&json!(1), "tools/list", &json!({})));
+    harness.send_line(line, &request(&json!(1), "tools/list", &json!({})));
     let mut params = with_meta(json!({}));
     params["_meta"][super::VERSION] = json!("1900-01-01");
-    harness.say(line, &request(&json!(2), "tools/list", &params));
-    harness.say_modern(line, &json!(3), "no/such", json!({}));
-    let codes: Vec<_> = harness.heard(line).iter().map(error).collect();
+    harness.send_line(line, &request(&json!(2), "tools/list", &params));
+    harness.send_modern_line(line, &json!(3), "no/such", json!({}));
+    let codes: Vec<_> = harness.line_messages(line).iter().map(error).collect();
     assert_eq!(
         codes,
         [(json!(1), -32602), (json!(2), -32022), (json!(3), -32601)]
     );
     harness.end_line(line);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -65,14 +65,14 @@ fn a_legacy_session_lasts_as_long_as_its_line() {
     let mut harness = harness();
     let line = harness.line();
     let lifecycle = harness.line_session(line, "2025-11-25");
-    harness.say(line, &notification("notifications/initialized", &json!({})));
-    harness.say(line, &request(&json!(1), "tools/call", &named()));
-    let asked = harness.asked();
+    harness.send_line(line, &notification("notifications/initialized", &json!({})));
+    harness.send_line(line, &request(&json!(1), "tools/call", &named()));
+    let asked = harness.exit_stream();
     assert_eq!(asked.begin.session_id().map(|id| &**id), Some("s-1"));
     harness.reply(&asked, "{\"content\":[]}");
     let result = json!({ "content": [] });
     assert_eq!(
-        harness.heard(line),
+        harness.line_messages(line),
         [json!({ "jsonrpc": "2.0", "id": 1, "result": result })]
     );
     // There is no idle timeout on a line.
@@ -80,7 +80,7 @@ fn a_legacy_session_lasts_as_long_as_its_line() {
     assert!(harness.at_exit(&lifecycle).is_empty());
     harness.end_line(line);
     assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -89,18 +89,21 @@ fn a_line_has_one_session() {
     let line = harness.line();
     let lifecycle = harness.line_session(line, "2025-11-25");
     let params = json!({ "protocolVersion": "2025-11-25" });
-    harness.say(line, &request(&json!(1), "initialize", &params));
-    assert_eq!(error(&harness.heard(line)[0]), (json!(1), -32600));
-    harness.nothing_asked();
+    harness.send_line(line, &request(&json!(1), "initialize", &params));
+    assert_eq!(error(&harness.line_messages(line)[0]), (json!(1), -32600));
+    harness.assert_no_exit_stream();
     // A modern request beside it is not part of it.
-    harness.say_modern(line, &json!(2), "tools/call", named());
-    let asked = harness.asked();
+    harness.send_modern_line(line, &json!(2), "tools/call", named());
+    let asked = harness.exit_stream();
     assert_eq!(asked.begin.session_id(), None);
     harness.reply(&asked, "{}");
-    assert_eq!(harness.heard(line)[0]["result"]["resultType"], "complete");
+    assert_eq!(
+        harness.line_messages(line)[0]["result"]["resultType"],
+        "complete"
+    );
     harness.end_line(line);
     assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -108,14 +111,14 @@ fn a_refused_session_can_be_requested_again() {
     let mut harness = harness();
     let line = harness.line();
     let params = json!({ "protocolVersion": "2025-11-25" });
-    harness.say(line, &request(&json!(1), "initialize", &params));
-    let asked = harness.asked();
+    harness.send_line(line, &request(&json!(1), "initialize", &params));
+    let asked = harness.exit_stream();
     harness.refuse(&asked, McpResetKind::Unavailable);
-    assert_eq!(error(&harness.heard(line)[0]), (json!(1), -32603));
+    assert_eq!(error(&harness.line_messages(line)[0]), (json!(1), -32603));
     let lifecycle = harness.line_session(line, "2025-11-25");
     harness.end_line(line);
     assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -125,11 +128,11 @@ fn a_request_is_cancelled_by_its_id() {
         let line = harness.line();
         let lifecycle = legacy.then(|| harness.line_session(line, "2025-11-25"));
         let params = if legacy { named() } else { with_meta(named()) };
-        harness.say(line, &request(&json!("7"), "tools/call", &params));
-        let asked = harness.asked();
+        harness.send_line(line, &request(&json!("7"), "tools/call", &params));
+        let asked = harness.exit_stream();
         for (id, frames) in [(json!(7), &[][..]), (json!("7"), &["reset", "abort"][..])] {
             let params = json!({ "requestId": id, "reason": "enough" });
-            harness.say(line, &notification("notifications/cancelled", &params));
+            harness.send_line(line, &notification("notifications/cancelled", &params));
             assert_eq!(harness.at_exit(&asked), frames, "{id}");
         }
         for params in [
@@ -137,13 +140,13 @@ fn a_request_is_cancelled_by_its_id() {
             json!({}),
             json!({ "requestId": [] }),
         ] {
-            harness.say(line, &notification("notifications/cancelled", &params));
+            harness.send_line(line, &notification("notifications/cancelled", &params));
         }
         harness.end_line(line);
         if let Some(lifecycle) = lifecycle {
             assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
         }
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -153,8 +156,8 @@ fn progress_and_log_messages_come_before_the_answer() {
     let line = harness.line();
     let meta = json!({ "progressToken": "p", "io.modelcontextprotocol/logLevel": "info" });
     let params = json!({ "name": "t", "_meta": meta });
-    harness.say_modern(line, &json!(1), "tools/call", params);
-    let asked = harness.asked();
+    harness.send_modern_line(line, &json!(1), "tools/call", params);
+    let asked = harness.exit_stream();
     harness.begin(&asked);
     harness.exit_sends(
         &asked,
@@ -171,32 +174,35 @@ fn progress_and_log_messages_come_before_the_answer() {
     );
     harness.exit_sends(&asked, Frame::end());
     assert_eq!(harness.at_exit(&asked), ["end"]);
-    let heard = harness.heard(line);
+    let messages = harness.line_messages(line);
     let progress = json!({ "progressToken": "p", "progress": 0.5 });
-    assert_eq!(heard[0], notification("notifications/progress", &progress));
+    assert_eq!(
+        messages[0],
+        notification("notifications/progress", &progress)
+    );
     let log = json!({ "level": "info", "data": 1 });
-    assert_eq!(heard[1], notification("notifications/message", &log));
-    assert_eq!(heard[2]["id"], 1);
+    assert_eq!(messages[1], notification("notifications/message", &log));
+    assert_eq!(messages[2]["id"], 1);
     harness.end_line(line);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn running_requests_are_answered_after_the_end_of_input() {
     let mut harness = harness();
     let line = harness.line();
-    harness.say_modern(line, &json!(1), "tools/call", named());
-    harness.say_modern(line, &json!(2), "server/discover", json!({}));
-    let [call, discover] = <[_; 2]>::try_from(harness.all_asked()).expect("two");
+    harness.send_modern_line(line, &json!(1), "tools/call", named());
+    harness.send_modern_line(line, &json!(2), "server/discover", json!({}));
+    let [call, discover] = <[_; 2]>::try_from(harness.exit_streams()).expect("two");
     harness.rig.send(harness.client, line, Frame::end());
-    assert_eq!(harness.heard(line), [] as [Value; 0]);
+    assert_eq!(harness.line_messages(line), [] as [Value; 0]);
     harness.reply(&call, "{}");
-    assert_eq!(harness.heard(line)[0]["id"], 1);
+    assert_eq!(harness.line_messages(line)[0]["id"], 1);
     harness.lifecycle_begun(&discover);
     assert_eq!(harness.at_exit(&discover), ["end", "reset"]);
-    let (heard, ended) = harness.heard_last(line);
-    assert_eq!((&heard[0]["id"], ended), (&json!(2), true));
-    harness.done();
+    let (messages, ended) = harness.last_line_messages(line);
+    assert_eq!((&messages[0]["id"], ended), (&json!(2), true));
+    harness.finish();
 }
 
 #[test]
@@ -204,21 +210,21 @@ fn initialize_is_answered_after_the_end_of_input() {
     let mut harness = harness();
     let line = harness.line();
     let params = json!({ "protocolVersion": "2025-11-25" });
-    harness.say(line, &request(&json!(1), "initialize", &params));
-    let lifecycle = harness.asked();
+    harness.send_line(line, &request(&json!(1), "initialize", &params));
+    let lifecycle = harness.exit_stream();
     harness.rig.send(harness.client, line, Frame::end());
     harness.lifecycle_begun(&lifecycle);
-    let (heard, ended) = harness.heard_last(line);
-    assert_eq!((&heard[0]["id"], ended), (&json!(1), true));
+    let (messages, ended) = harness.last_line_messages(line);
+    assert_eq!((&messages[0]["id"], ended), (&json!(1), true));
     assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn a_slow_client_receives_everything_before_the_end() {
     let mut harness = harness_with(Options::default(), 10);
     let line = harness.line();
-    harness.say(line, &json!({}));
+    harness.send_line(line, &json!({}));
     harness.rig.send(harness.client, line, Frame::end());
     let (mut text, mut ended) = (Vec::new(), false);
     while !ended {
@@ -238,7 +244,7 @@ fn a_slow_client_receives_everything_before_the_end() {
     }
     let message: Value = serde_json::from_slice(&text).expect("JSON");
     assert_eq!(error(&message), (Value::Null, -32600));
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -246,20 +252,20 @@ fn an_aborted_line_cancels_its_requests() {
     let mut harness = harness();
     let line = harness.line();
     let lifecycle = harness.line_session(line, "2025-03-26");
-    harness.say(line, &request(&json!(1), "tools/call", &named()));
+    harness.send_line(line, &request(&json!(1), "tools/call", &named()));
     let batch = json!([request(&json!(2), "tools/call", &named())]);
-    harness.say(line, &batch);
-    harness.say_modern(line, &json!(3), "server/discover", json!({}));
-    let asked = harness.all_asked();
+    harness.send_line(line, &batch);
+    harness.send_modern_line(line, &json!(3), "server/discover", json!({}));
+    let asked = harness.exit_streams();
     assert_eq!(asked.len(), 3);
-    harness.leave(line);
+    harness.disconnect(line);
     assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
     assert_eq!(harness.at_exit(&asked[0]), ["reset", "abort"]);
     assert_eq!(harness.at_exit(&asked[1]), ["reset", "abort"]);
     // The capabilities of the exit are cached nevertheless.
     harness.lifecycle_begun(&asked[2]);
     assert_eq!(harness.at_exit(&asked[2]), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -289,21 +295,21 @@ fn an_unreadable_message_is_answered_and_the_line_continues() {
     harness
         .rig
         .send(harness.client, line, Frame::flush(oversized));
-    let codes: Vec<_> = harness.heard(line).iter().map(error).collect();
+    let codes: Vec<_> = harness.line_messages(line).iter().map(error).collect();
     let null = |code: i64| (Value::Null, code);
     assert_eq!(codes, [-32700, -32700, -32600, -32600, -32600].map(null));
     harness.end_line(line);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn a_response_of_the_client_is_accepted() {
     let mut harness = harness();
     let line = harness.line();
-    harness.say(line, &json!({ "jsonrpc": "2.0", "id": 1, "result": {} }));
-    harness.say(line, &notification("notifications/whatever", &json!({})));
+    harness.send_line(line, &json!({ "jsonrpc": "2.0", "id": 1, "result": {} }));
+    harness.send_line(line, &notification("notifications/whatever", &json!({})));
     harness.end_line(line);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -311,30 +317,30 @@ fn a_line_has_256_requests_at_a_time_and_each_id_once() {
     let mut harness = harness();
     let line = harness.line();
     for id in 0..256 {
-        harness.say_modern(line, &json!(id), "tools/call", named());
+        harness.send_modern_line(line, &json!(id), "tools/call", named());
     }
-    let asked = harness.all_asked();
+    let asked = harness.exit_streams();
     assert_eq!(asked.len(), 256);
-    harness.say_modern(line, &json!(256), "tools/call", named());
-    assert_eq!(error(&harness.heard(line)[0]), (json!(256), -32603));
+    harness.send_modern_line(line, &json!(256), "tools/call", named());
+    assert_eq!(error(&harness.line_messages(line)[0]), (json!(256), -32603));
     for asked in &asked[1..] {
         harness.reply(asked, "{}");
     }
-    assert_eq!(harness.heard(line).len(), 255);
-    harness.say_modern(line, &json!(0), "tools/call", named());
-    assert_eq!(error(&harness.heard(line)[0]), (json!(0), -32600));
+    assert_eq!(harness.line_messages(line).len(), 255);
+    harness.send_modern_line(line, &json!(0), "tools/call", named());
+    assert_eq!(error(&harness.line_messages(line)[0]), (json!(0), -32600));
     harness.reply(&asked[0], "{}");
-    assert_eq!(harness.heard(line)[0]["id"], 0);
+    assert_eq!(harness.line_messages(line)[0]["id"], 0);
     harness.end_line(line);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn a_result_beyond_the_buffer_limit_is_an_error() {
     let mut harness = harness();
     let line = harness.line();
-    harness.say_modern(line, &json!(1), "tools/call", named());
-    let asked = harness.asked();
+    harness.send_modern_line(line, &json!(1), "tools/call", named());
+    let asked = harness.exit_stream();
     harness.begin(&asked);
     for _ in 0..300 {
         let part = Bytes::from(vec![b'x'; 60_000]);
@@ -345,10 +351,10 @@ fn a_result_beyond_the_buffer_limit_is_an_error() {
             }
         });
     }
-    assert_eq!(error(&harness.heard(line)[0]), (json!(1), -32602));
+    assert_eq!(error(&harness.line_messages(line)[0]), (json!(1), -32602));
     assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
     harness.end_line(line);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -359,8 +365,8 @@ fn buffered_results_of_a_worker_are_bounded() {
     let mut held = Vec::new();
     // Each is below its own limit, and five exceed the limit of the worker.
     for id in 0..5 {
-        harness.say_modern(line, &json!(id), "tools/call", named());
-        let asked = harness.asked();
+        harness.send_modern_line(line, &json!(id), "tools/call", named());
+        let asked = harness.exit_stream();
         harness.begin(&asked);
         harness.exit_sends(&asked, Frame::data(Bytes::from_static(b"{\"a\":\"")));
         for _ in 0..240 {
@@ -378,19 +384,19 @@ fn buffered_results_of_a_worker_are_bounded() {
         assert_eq!(refused.is_empty(), id < 4, "{refused:?}");
         held.push(asked);
     }
-    let heard = harness.heard(line);
-    assert_eq!(error(&heard[0]), (json!(4), -32603));
+    let messages = harness.line_messages(line);
+    assert_eq!(error(&messages[0]), (json!(4), -32603));
     for asked in &held[..4] {
         harness.refuse(asked, McpResetKind::Unavailable);
     }
-    assert_eq!(harness.heard(line).len(), 4);
+    assert_eq!(harness.line_messages(line).len(), 4);
     // Nothing counts any more.
-    harness.say_modern(line, &json!(9), "tools/call", named());
-    let asked = harness.asked();
+    harness.send_modern_line(line, &json!(9), "tools/call", named());
+    let asked = harness.exit_stream();
     harness.reply(&asked, "{}");
-    assert_eq!(harness.heard(line)[0]["id"], 9);
+    assert_eq!(harness.line_messages(line)[0]["id"], 9);
     harness.end_line(line);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -399,22 +405,22 @@ fn updates_of_a_session_come_on_its_line() {
     let line = harness.line();
     let lifecycle = harness.line_session(line, "2025-11-25");
     let params = json!({ "uri": "a" });
-    harness.say(line, &request(&json!(1), "resources/subscribe", &params));
-    let subscription = harness.asked();
-    assert_eq!(harness.heard(line), [] as [Value; 0]);
+    harness.send_line(line, &request(&json!(1), "resources/subscribe", &params));
+    let subscription = harness.exit_stream();
+    assert_eq!(harness.line_messages(line), [] as [Value; 0]);
     harness.begin(&subscription);
     harness.update(&subscription, "a/b");
-    let heard = harness.heard(line);
-    assert_eq!(heard[0]["id"], 1);
+    let messages = harness.line_messages(line);
+    assert_eq!(messages[0]["id"], 1);
     let told = json!({ "uri": "a/b" });
     assert_eq!(
-        heard[1],
+        messages[1],
         notification("notifications/resources/updated", &told)
     );
     harness.end_line(line);
     assert_eq!(harness.at_exit(&subscription), ["end", "reset"]);
     assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -422,20 +428,20 @@ fn the_exit_may_end_a_session_and_another_may_begin() {
     let mut harness = harness();
     let line = harness.line();
     let lifecycle = harness.line_session(line, "2025-11-25");
-    harness.say(line, &request(&json!(1), "tools/call", &named()));
-    let call = harness.asked();
-    harness.say_modern(line, &json!(2), "tools/call", named());
-    let modern = harness.asked();
+    harness.send_line(line, &request(&json!(1), "tools/call", &named()));
+    let call = harness.exit_stream();
+    harness.send_modern_line(line, &json!(2), "tools/call", named());
+    let modern = harness.exit_stream();
     harness.exit_sends(&lifecycle, Frame::end());
     assert_eq!(harness.at_exit(&call), ["reset", "abort"]);
-    assert_eq!(error(&harness.heard(line)[0]), (json!(1), -32001));
+    assert_eq!(error(&harness.line_messages(line)[0]), (json!(1), -32001));
     harness.rig.frames(harness.exit, lifecycle.stream);
     harness.reply(&modern, "{}");
-    assert_eq!(harness.heard(line)[0]["id"], 2);
+    assert_eq!(harness.line_messages(line)[0]["id"], 2);
     let lifecycle = harness.line_session(line, "2025-11-25");
     harness.end_line(line);
     assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -461,7 +467,7 @@ fn input_is_not_read_from_a_client_that_does_not_read() {
     // The queued data, and its own window.
     assert!((250..400).contains(&count), "{count}");
     assert_eq!(said(&mut harness), 0);
-    let mut heard = 0;
+    let mut messages = 0;
     loop {
         let frames = harness.rig.frames(harness.client, line);
         let lengths = frames.iter().map(|frame| match frame {
@@ -472,14 +478,14 @@ fn input_is_not_read_from_a_client_that_does_not_read() {
         if read == 0 {
             break;
         }
-        heard += read;
+        messages += read;
         harness
             .rig
             .turn(harness.client, |cx| cx.acknowledge(line, read));
     }
-    assert!(heard > count * 900, "{heard}");
-    assert!(said(&mut harness) > 0, "it is heard again");
-    harness.leave(line);
+    assert!(messages > count * 900, "{messages}");
+    assert!(said(&mut harness) > 0, "it is messages again");
+    harness.disconnect(line);
     harness.rig.outputs(harness.client);
-    harness.done();
+    harness.finish();
 }

@@ -42,7 +42,7 @@ fn ended(id: &Value) -> Value {
 /// A confirmed `listen` to `uris`.
 fn listening(harness: &mut Harness, id: &Value, uris: &[&str]) -> (StreamId, Vec<ExitStream>) {
     let stream = harness.modern(id, "subscriptions/listen", params(uris));
-    let asked = harness.all_asked();
+    let asked = harness.exit_streams();
     for asked in &asked {
         harness.begin(asked);
     }
@@ -56,7 +56,7 @@ fn the_acknowledgement_follows_the_last_confirmation() {
         let mut harness = harness();
         let listen = params(&["b", "a", "b"]);
         let stream = harness.modern(&id, "subscriptions/listen", listen);
-        let asked = harness.all_asked();
+        let asked = harness.exit_streams();
         assert_eq!(asked.len(), 2);
         for (asked, uri) in asked.iter().zip(["a", "b"]) {
             let McpBeginEx::ResourcesSubscribe(begin) = &asked.begin else {
@@ -80,10 +80,10 @@ fn the_acknowledgement_follows_the_last_confirmation() {
                 updated(&id, "a/x")
             ]
         );
-        harness.leave(stream);
+        harness.disconnect(stream);
         assert_eq!(harness.at_exit(&asked[0]), ["end", "reset"]);
         assert_eq!(harness.at_exit(&asked[1]), ["end", "reset"]);
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -92,7 +92,7 @@ fn a_refused_resource_is_missing_in_the_acknowledgement() {
     let mut harness = harness();
     let id = json!(1);
     let stream = harness.modern(&id, "subscriptions/listen", params(&["a", "b", "c"]));
-    let asked = harness.all_asked();
+    let asked = harness.exit_streams();
     harness.refuse(&asked[0], McpResetKind::NotFound);
     harness.begin(&asked[2]);
     assert_eq!(harness.response(stream).events(), [] as [Value; 0]);
@@ -101,9 +101,9 @@ fn a_refused_resource_is_missing_in_the_acknowledgement() {
     let events = harness.response(stream).events();
     assert_eq!(events, [acknowledged(&id, &["c"])]);
     assert_eq!(harness.at_exit(&asked[1]), ["reset", "abort"]);
-    harness.leave(stream);
+    harness.disconnect(stream);
     assert_eq!(harness.at_exit(&asked[2]), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -118,9 +118,9 @@ fn a_listen_to_nothing_is_acknowledged_at_once() {
         let params = json!({ "notifications": notifications });
         let stream = harness.modern(&id, "subscriptions/listen", params);
         assert_eq!(harness.response(stream).events(), [acknowledged(&id, &[])]);
-        harness.nothing_asked();
-        harness.leave(stream);
-        harness.done();
+        harness.assert_no_exit_stream();
+        harness.disconnect(stream);
+        harness.finish();
     }
 }
 
@@ -139,8 +139,8 @@ fn an_invalid_filter_is_refused() {
         let mut harness = harness();
         let stream = harness.modern(&json!(1), "subscriptions/listen", params);
         assert_eq!(harness.response(stream).error(), (400, -32602));
-        harness.nothing_asked();
-        harness.done();
+        harness.assert_no_exit_stream();
+        harness.finish();
     }
     let mut harness = harness();
     let mut pairs = modern_headers("subscriptions/listen", "");
@@ -152,7 +152,7 @@ fn an_invalid_filter_is_refused() {
     );
     let stream = harness.post(&pairs, &body);
     assert_eq!(harness.response(stream).error(), (400, -32600));
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -178,9 +178,9 @@ fn updates_for_a_client_that_does_not_read_are_coalesced() {
         told[told.len() - 2..],
         [updated(&id, "a"), updated(&id, "a/b")]
     );
-    harness.leave(stream);
+    harness.disconnect(stream);
     assert_eq!(harness.at_exit(&asked[0]), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -192,22 +192,22 @@ fn it_is_kept_open_by_comments() {
         harness.response(stream).text(),
         ": keep-alive\n\n".repeat(3)
     );
-    harness.leave(stream);
+    harness.disconnect(stream);
     assert_eq!(harness.at_exit(&asked[0]), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn a_disconnect_before_the_acknowledgement_removes_the_listen() {
     let mut harness = harness();
     let stream = harness.modern(&json!(1), "subscriptions/listen", params(&["a", "b"]));
-    let asked = harness.all_asked();
+    let asked = harness.exit_streams();
     harness.begin(&asked[0]);
     assert_eq!(harness.peek(stream).events(), [] as [Value; 0]);
-    harness.leave(stream);
+    harness.disconnect(stream);
     assert_eq!(harness.at_exit(&asked[0]), ["end", "reset"]);
     assert_eq!(harness.at_exit(&asked[1]), ["reset", "abort"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn a_lost_subscription_ends_a_listen_with_an_error() {
         );
         assert_eq!(harness.at_exit(&asked[1]), ["end", "reset"]);
         harness.rig.frames(harness.exit, asked[0].stream);
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -257,7 +257,7 @@ fn it_ends_in_order_when_the_gateway_stops() {
         (vec![ended(&id)], true)
     );
     assert_eq!(harness.at_exit(&asked[0]), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -266,37 +266,40 @@ fn listens_on_a_line_are_identified_and_cancelled_by_id() {
     let line = harness.line();
     let (one, two) = (json!(1), json!("1"));
     for id in [&one, &two] {
-        harness.say_modern(line, id, "subscriptions/listen", params(&["a"]));
-        let asked = harness.asked();
+        harness.send_modern_line(line, id, "subscriptions/listen", params(&["a"]));
+        let asked = harness.exit_stream();
         harness.begin(&asked);
-        assert_eq!(harness.heard(line), [acknowledged(id, &["a"])]);
+        assert_eq!(harness.line_messages(line), [acknowledged(id, &["a"])]);
         harness.update(&asked, "a");
-        assert_eq!(harness.heard(line), [updated(id, "a")]);
+        assert_eq!(harness.line_messages(line), [updated(id, "a")]);
         if *id == one {
             let params = json!({ "requestId": id });
-            harness.say(line, &notification("notifications/cancelled", &params));
-            assert_eq!(harness.heard(line), [] as [Value; 0]);
+            harness.send_line(line, &notification("notifications/cancelled", &params));
+            assert_eq!(harness.line_messages(line), [] as [Value; 0]);
         } else {
             // The end of input ends subscriptions.
             harness.rig.send(harness.client, line, Frame::end());
             let params = json!({ "requestId": id, "reason": "The subscription has ended." });
             let cancelled = notification("notifications/cancelled", &params);
-            assert_eq!(harness.heard_last(line), (vec![cancelled, ended(id)], true));
+            assert_eq!(
+                harness.last_line_messages(line),
+                (vec![cancelled, ended(id)], true)
+            );
         }
         assert_eq!(harness.at_exit(&asked), ["end", "reset"]);
     }
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn an_id_on_a_line_is_used_by_one_request_at_a_time() {
     let mut harness = harness();
     let line = harness.line();
-    harness.say_modern(line, &json!(1), "subscriptions/listen", params(&["a"]));
-    let asked = harness.asked();
-    harness.say_modern(line, &json!(1), "subscriptions/listen", params(&["b"]));
-    assert_eq!(harness.heard(line)[0]["error"]["code"], -32600);
-    harness.leave(line);
+    harness.send_modern_line(line, &json!(1), "subscriptions/listen", params(&["a"]));
+    let asked = harness.exit_stream();
+    harness.send_modern_line(line, &json!(1), "subscriptions/listen", params(&["b"]));
+    assert_eq!(harness.line_messages(line)[0]["error"]["code"], -32600);
+    harness.disconnect(line);
     assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
-    harness.done();
+    harness.finish();
 }

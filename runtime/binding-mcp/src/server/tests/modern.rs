@@ -41,7 +41,7 @@ fn each_method_becomes_its_stream() {
     ] {
         let mut harness = harness();
         let stream = harness.modern(&json!(1), method, params.clone());
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         assert_eq!(asked.begin.word(), word);
         assert_eq!(asked.begin.session_id(), None, "{word}");
         assert_eq!(asked.within, Some(60_000), "{word}");
@@ -49,7 +49,7 @@ fn each_method_becomes_its_stream() {
         assert_eq!(asked.params(), with_meta(params));
         harness.reply(&asked, "{}");
         assert_eq!(harness.response(stream).status(), 200, "{word}");
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -85,7 +85,7 @@ fn a_call_carries_its_name_its_length_and_its_parameter_headers() {
     pairs.push(("Mcp-Param-Region", "us-west1"));
     pairs.push(("mcp-param-greeting", "=?base64?SGVsbG8sIOS4lueVjA==?="));
     let stream = harness.post(&pairs, &request(&json!(1), "tools/call", &params));
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     let McpBeginEx::ToolsCall(call) = &asked.begin else {
         panic!("{asked:?}")
     };
@@ -110,7 +110,7 @@ fn a_call_carries_its_name_its_length_and_its_parameter_headers() {
     );
     harness.reply(&asked, "{}");
     assert!(harness.response(stream).ended);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -129,12 +129,12 @@ fn an_id_is_echoed_as_it_came() {
             "{{\"jsonrpc\":\"2.0\",\"id\": {id} ,\"method\":\"tools/call\",\"params\":{params}}}"
         );
         let stream = harness.http(Method::POST, &modern_headers("tools/call", "t"), body);
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         harness.reply(&asked, "{}");
         let text = harness.response(stream).text();
         let head = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":");
         assert!(text.starts_with(&head), "{text}");
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -154,11 +154,11 @@ fn members_may_come_in_any_order() {
         let mut harness = harness();
         let body = format!("\n {{ {} }} \n", order.join(" ,\r\n"));
         let stream = harness.http(Method::POST, &modern_headers("tools/call", "t"), body);
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         assert_eq!(asked.params.concat(), params.as_bytes());
         harness.reply(&asked, "{}");
         assert_eq!(harness.response(stream).json()["id"], 1);
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -185,7 +185,7 @@ fn a_result_says_what_it_is() {
     ] {
         let mut harness = harness();
         let stream = harness.modern(&json!("x"), method, json!({ "name": "t" }));
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         harness.begin(&asked);
         harness.exit_sends(&asked, Frame::data(Bytes::from_static(b"{\"a\":[1]}")));
         harness.exit_sends(&asked, end.map_or(Frame::end(), Frame::end_with));
@@ -197,7 +197,7 @@ fn a_result_says_what_it_is() {
         let response = harness.response(stream);
         let message = json!({ "jsonrpc": "2.0", "id": "x", "result": result });
         assert_eq!(response.json(), message, "{method}");
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -205,7 +205,7 @@ fn a_result_says_what_it_is() {
 fn an_input_required_result_is_marked_and_not_cached() {
     let mut harness = harness();
     let stream = harness.modern(&json!(1), "resources/read", json!({ "uri": "u" }));
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.begin(&asked);
     harness.exit_sends(
         &asked,
@@ -222,7 +222,7 @@ fn an_input_required_result_is_marked_and_not_cached() {
         "inputRequests": {}, "resultType": "input_required", "_meta": server_info()
     });
     assert_eq!(harness.response(stream).json()["result"], result);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -230,14 +230,14 @@ fn a_disconnect_cancels_a_request() {
     for begun in [false, true] {
         let mut harness = harness();
         let stream = harness.call(1);
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         if begun {
             harness.begin(&asked);
             harness.exit_sends(&asked, Frame::data(Bytes::from_static(b"{")));
         }
-        harness.leave(stream);
+        harness.disconnect(stream);
         assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -247,9 +247,9 @@ fn a_disconnect_before_the_request_is_complete_removes_the_exchange() {
     let stream = harness.http_open(Method::POST, &modern_headers("tools/list", ""));
     let body = Bytes::from_static(b"{\"jsonrpc\"");
     harness.rig.send(harness.client, stream, Frame::data(body));
-    harness.leave(stream);
-    harness.nothing_asked();
-    harness.done();
+    harness.disconnect(stream);
+    harness.assert_no_exit_stream();
+    harness.finish();
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn notifications_and_responses_are_accepted() {
         let response = harness.response(stream);
         assert_eq!((response.status(), response.ended), (202, true), "{body}");
         assert!(response.parts.is_empty());
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -278,7 +278,7 @@ fn a_modern_request_ignores_the_session_header() {
         pairs.push(("mcp-session-id", id));
         let body = request(&json!(1), "tools/list", &with_meta(json!({})));
         let streams = [harness.post(&pairs, &body), harness.post(&pairs, &body)];
-        for (stream, asked) in streams.into_iter().zip(harness.all_asked()) {
+        for (stream, asked) in streams.into_iter().zip(harness.exit_streams()) {
             assert_eq!(asked.begin.session_id(), None);
             harness.reply(&asked, "{}");
             let response = harness.response(stream);
@@ -287,7 +287,7 @@ fn a_modern_request_ignores_the_session_header() {
         }
     }
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -296,8 +296,8 @@ fn concurrent_discoveries_send_one_request_to_the_exit() {
     let first = harness.modern(&json!(1), "server/discover", json!({}));
     let second = harness.modern(&json!("2"), "server/discover", json!({}));
     let gone = harness.modern(&json!(3), "server/discover", json!({}));
-    harness.leave(gone);
-    let asked = harness.asked();
+    harness.disconnect(gone);
+    let asked = harness.exit_stream();
     let begin = McpLifecycle {
         session_id: Some("s".into()),
         capabilities: McpCapabilities::SERVER_RESOURCES
@@ -321,12 +321,12 @@ fn concurrent_discoveries_send_one_request_to_the_exit() {
     });
     assert_eq!(result, expected);
     assert_eq!(harness.response(second).json()["id"], "2");
-    harness.done();
+    harness.finish();
 }
 
 fn discovered(harness: &mut Harness) {
     let stream = harness.modern(&json!(1), "server/discover", json!({}));
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.lifecycle_begun(&asked);
     assert_eq!(harness.at_exit(&asked), ["end", "reset"]);
     assert_eq!(harness.response(stream).status(), 200);
@@ -338,28 +338,28 @@ fn capabilities_are_cached_for_a_minute() {
     discovered(&mut harness);
     harness.rig.advance(Duration::from_millis(59_999));
     let stream = harness.modern(&json!(1), "server/discover", json!({}));
-    harness.nothing_asked();
+    harness.assert_no_exit_stream();
     assert_eq!(harness.response(stream).status(), 200);
     harness.rig.advance(Duration::from_millis(1));
     discovered(&mut harness);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn a_failed_discovery_is_an_error_and_is_not_cached() {
     let mut harness = harness();
     let stream = harness.modern(&json!(1), "server/discover", json!({}));
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.refuse(&asked, McpResetKind::Unavailable);
     assert_eq!(harness.response(stream).error(), (200, -32603));
     let stream = harness.modern(&json!(1), "server/discover", json!({}));
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     assert_eq!(asked.within, Some(60_000));
     harness.rig.advance(Duration::from_millis(60_500));
     assert_eq!(harness.response(stream).error(), (200, -32603));
     assert_eq!(harness.at_exit(&asked), ["end", "reset"]);
     discovered(&mut harness);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -370,12 +370,12 @@ fn discovery_returns_the_instructions() {
     };
     let mut harness = harness_with(options, 1 << 20);
     let stream = harness.modern(&json!(1), "server/discover", json!({}));
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.lifecycle_begun(&asked);
     assert_eq!(harness.at_exit(&asked), ["end", "reset"]);
     let response = harness.response(stream).json();
     assert_eq!(response["result"]["instructions"], "Be \"kind\".");
-    harness.done();
+    harness.finish();
 }
 
 proptest! {
@@ -407,7 +407,7 @@ proptest! {
             harness.rig.send(harness.client, stream, Frame::data(part));
         }
         harness.rig.send(harness.client, stream, Frame::end());
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         prop_assert_eq!(asked.params.concat(), params.to_string().into_bytes());
         harness.begin(&asked);
         let mut result = json!({ "content": [text, { "text": text }], "text": text });
@@ -422,6 +422,6 @@ proptest! {
         }
         prop_assert_eq!(&harness.response(stream).json()["result"], &result);
         harness.end_session(&session, &lifecycle);
-        harness.done();
+        harness.finish();
     }
 }

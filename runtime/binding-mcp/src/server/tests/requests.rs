@@ -48,7 +48,7 @@ fn close_result(harness: &mut Harness, asked: &ExitStream) {
 fn long_call(window: u32) -> (Harness, StreamId, ExitStream) {
     let mut harness = harness_with(Options::default(), window);
     let stream = harness.call(1);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     open_result(&mut harness, &asked);
     (harness, stream, asked)
 }
@@ -63,7 +63,7 @@ fn a_payload_is_passed_on_without_a_copy() {
         &modern_headers("tools/call", "t"),
         body.clone(),
     );
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     assert_eq!(asked.params.len(), 1);
     assert!(within(&asked.params[0], &body));
     let result = Bytes::from(json!({ "content": ["y".repeat(1_999)] }).to_string());
@@ -74,14 +74,14 @@ fn a_payload_is_passed_on_without_a_copy() {
     let response = harness.response(stream);
     let slice = response.parts.iter().find(|part| part.len() > 900);
     assert!(within(slice.expect("the result"), &result));
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn a_short_result_in_parts_is_answered_with_its_length() {
     let mut harness = harness();
     let stream = harness.call(1);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.begin(&asked);
     for part in [
         "  {",
@@ -102,7 +102,7 @@ fn a_short_result_in_parts_is_answered_with_its_length() {
     harness.exit_sends(&asked, Frame::end());
     assert_eq!(harness.at_exit(&asked), ["end"]);
     assert_eq!(harness.response(stream).json()["result"]["t"], "a  b\"  ");
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_long_result_is_streamed() {
     let result = &response.json()["result"];
     assert_eq!(result["t"], "x".repeat(265 * KIB));
     assert_eq!(result["resultType"], "complete");
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn an_unread_result_stops_the_exit() {
     }
     let message: Value = serde_json::from_slice(&body).expect("JSON");
     assert_eq!(message["result"]["t"], "x".repeat((sent + more) * KIB));
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn an_aborted_result_aborts_the_response() {
         .turn(harness.exit, |cx| cx.terminate(asked.stream, None, None));
     let response = harness.response(stream);
     assert!(response.broken && !response.ended);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -168,20 +168,20 @@ fn a_disconnect_during_a_result_cancels_the_request() {
     let (mut harness, stream, asked) = long_call(1_000);
     send_kib(&mut harness, &asked, 100);
     assert!(harness.peek(stream).status.is_some());
-    harness.leave(stream);
+    harness.disconnect(stream);
     assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
 fn a_disconnect_with_a_queued_response_removes_the_exchange() {
     let mut harness = harness_with(Options::default(), 10);
     let stream = harness.call(1);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.reply(&asked, "{\"content\":[]}");
     assert!(!harness.peek(stream).ended);
-    harness.leave(stream);
-    harness.done();
+    harness.disconnect(stream);
+    harness.finish();
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn an_unanswered_request_is_aborted_and_answered() {
     };
     let mut harness = harness_with(options, 1 << 20);
     let stream = harness.call(1);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     assert_eq!(asked.within, Some(1_000));
     // The exit gets time to answer itself.
     harness.rig.advance(Duration::from_millis(1_499));
@@ -200,7 +200,7 @@ fn an_unanswered_request_is_aborted_and_answered() {
     harness.rig.advance(Duration::from_millis(1));
     assert_eq!(harness.response(stream).error(), (200, -32603));
     assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
-    harness.done();
+    harness.finish();
 }
 
 fn progress(of: &str) -> Frame {
@@ -217,7 +217,7 @@ fn progress_events_have_the_clients_token() {
         let mut harness = harness();
         let params = json!({ "name": "t", "_meta": { "progressToken": token } });
         let stream = harness.modern(&json!(1), "tools/call", params);
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         harness.begin(&asked);
         harness.exit_sends(&asked, progress("1"));
         let response = harness.response(stream);
@@ -235,7 +235,7 @@ fn progress_events_have_the_clients_token() {
         let response = harness.response(stream);
         assert_eq!(response.events()[0]["result"]["a"], 1);
         assert!(response.ended);
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -244,7 +244,7 @@ fn a_long_result_after_progress_is_one_event() {
     let mut harness = harness();
     let params = json!({ "name": "t", "_meta": { "progressToken": 1 } });
     let stream = harness.modern(&json!(1), "tools/call", params);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.begin(&asked);
     harness.exit_sends(&asked, progress("1"));
     harness.exit_sends(&asked, Frame::data(Bytes::from_static(b"{\n\"t\":\"")));
@@ -255,7 +255,7 @@ fn a_long_result_after_progress_is_one_event() {
     let events = harness.response(stream).events();
     assert_eq!(events.len(), 2);
     assert_eq!(events[1]["result"]["t"], "x".repeat(100 * KIB));
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -272,14 +272,14 @@ fn unrequested_or_unacceptable_progress_is_not_sent() {
             &pairs,
             &request(&json!(1), "tools/call", &with_meta(params)),
         );
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         harness.begin(&asked);
         harness.exit_sends(&asked, progress("1"));
         assert_eq!(harness.peek(stream).status, None);
         harness.exit_sends(&asked, Frame::end());
         assert_eq!(harness.at_exit(&asked), ["end"]);
         assert_eq!(harness.response(stream).json()["id"], 1);
-        harness.done();
+        harness.finish();
     }
 }
 
@@ -288,8 +288,8 @@ fn progress_for_a_client_that_does_not_read_is_dropped() {
     let mut harness = harness_with(Options::default(), 100);
     let line = harness.line();
     let params = json!({ "name": "t", "_meta": { "progressToken": 1 } });
-    harness.say_modern(line, &json!(1), "tools/call", params);
-    let asked = harness.asked();
+    harness.send_modern_line(line, &json!(1), "tools/call", params);
+    let asked = harness.exit_stream();
     harness.begin(&asked);
     for _ in 0..5_000 {
         harness.exit_sends(&asked, progress("1"));
@@ -316,7 +316,7 @@ fn progress_for_a_client_that_does_not_read_is_dropped() {
     }
     assert!((256 * KIB..258 * KIB).contains(&got), "{got}");
     harness.end_line(line);
-    harness.done();
+    harness.finish();
 }
 
 fn logged(level: &str) -> Frame {
@@ -337,22 +337,22 @@ fn log_messages_are_sent_from_the_requested_level() {
         let mut harness = harness();
         let params = json!({ "name": "t", "_meta": meta });
         let stream = harness.modern(&json!(1), "tools/call", params);
-        let asked = harness.asked();
+        let asked = harness.exit_stream();
         harness.begin(&asked);
         for level in ["info", "warning", "error"] {
             harness.exit_sends(&asked, logged(level));
         }
         let response = harness.response(stream);
         assert_eq!(response.events().len(), told);
-        harness.leave(stream);
+        harness.disconnect(stream);
         assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
-        harness.done();
+        harness.finish();
     }
     let mut harness = harness();
     let params = json!({ "name": "t", "_meta": { LEVEL: "loud" } });
     let stream = harness.modern(&json!(1), "tools/call", params);
     assert_eq!(harness.response(stream).error(), (400, -32602));
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -378,5 +378,5 @@ fn a_request_beyond_the_streams_of_a_worker_is_answered_as_unavailable() {
         let stream = harness.modern(&json!(1), method, params);
         assert_eq!(harness.response(stream).error(), (503, -32603), "{method}");
     }
-    harness.done();
+    harness.finish();
 }

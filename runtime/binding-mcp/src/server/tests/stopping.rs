@@ -14,7 +14,7 @@ const STOPPING: &str = "The gateway is stopping; retry later.";
 fn running_requests_are_answered_and_new_ones_refused() {
     let mut harness = harness();
     let stream = harness.call(1);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.shut_down();
     assert_eq!(harness.peek(stream).status, None);
     for (method, params) in [
@@ -31,7 +31,7 @@ fn running_requests_are_answered_and_new_ones_refused() {
     assert_eq!(harness.response(refused).error(), (503, -32603));
     harness.reply(&asked, "{}");
     assert_eq!(harness.response(stream).status(), 200);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -43,13 +43,13 @@ fn an_idle_session_ends_at_once_and_a_busy_one_with_its_last_answer() {
     let subscription = harness.subscribe(&busy, "a");
     let params = json!({ "name": "t" });
     let stream = harness.legacy(&busy, &json!(1), "tools/call", &params);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.shut_down();
     assert_eq!(harness.at_exit(&idle), ["end", "reset"]);
     assert_eq!(harness.at_exit(&subscription), ["end", "reset"]);
     assert!(harness.response(events).ended);
     assert!(harness.at_exit(&lifecycle).is_empty());
-    let told = harness.tell(&busy, "notifications/whatever", &json!({}));
+    let told = harness.notify(&busy, "notifications/whatever", &json!({}));
     assert_eq!(told.status(), 202);
     // An event stream would keep the session open.
     let again = harness.get(&busy);
@@ -57,7 +57,7 @@ fn an_idle_session_ends_at_once_and_a_busy_one_with_its_last_answer() {
     harness.reply(&asked, "{}");
     assert_eq!(harness.response(stream).status(), 200);
     assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_client_of_an_ended_session_is_answered_that_the_gateway_is_stopping() {
         }
     }
     assert!(harness.rig.outputs(relay).is_empty());
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -98,14 +98,14 @@ fn an_unconfirmed_subscription_is_answered_during_a_stop() {
     let (session, lifecycle) = harness.session("2025-11-25");
     let params = json!({ "uri": "a" });
     let stream = harness.legacy(&session, &json!(1), "resources/subscribe", &params);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.shut_down();
     let response = harness.response(stream);
     assert_eq!(response.error(), (503, -32603));
     assert_eq!(response.json()["error"]["message"], STOPPING);
     assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
     assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -114,14 +114,14 @@ fn a_call_is_answered_after_the_exit_ends_its_session_during_a_stop() {
     let (session, lifecycle) = harness.session("2025-11-25");
     let params = json!({ "name": "t" });
     let stream = harness.legacy(&session, &json!(1), "tools/call", &params);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.shut_down();
     harness.exit_sends(&lifecycle, Frame::end());
     assert_eq!(harness.at_exit(&lifecycle), ["abort"]);
     assert_eq!(harness.peek(stream).status, None);
     harness.reply(&asked, "{}");
     assert_eq!(harness.response(stream).status(), 200);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -130,12 +130,12 @@ fn a_session_begun_during_a_stop_is_answered_and_ended() {
     let params = json!({ "protocolVersion": "2025-11-25" });
     let body = request(&json!(0), "initialize", &params);
     let stream = harness.post(&legacy_headers("")[..2], &body);
-    let lifecycle = harness.asked();
+    let lifecycle = harness.exit_stream();
     harness.shut_down();
     harness.lifecycle_begun(&lifecycle);
     assert_eq!(harness.response(stream).status(), 200);
     assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -145,18 +145,18 @@ fn a_line_ends_with_its_last_answer() {
     let line = harness.line();
     let lifecycle = harness.line_session(line, "2025-11-25");
     let params = json!({ "name": "t" });
-    harness.say(line, &request(&json!(1), "tools/call", &params));
-    let asked = harness.asked();
+    harness.send_line(line, &request(&json!(1), "tools/call", &params));
+    let asked = harness.exit_stream();
     harness.shut_down();
-    assert_eq!(harness.heard_last(idle), (vec![], true));
-    harness.say(line, &request(&json!(2), "tools/call", &params));
-    assert_eq!(harness.heard(line)[0]["error"]["code"], -32603);
-    harness.say(line, &notification("notifications/whatever", &json!({})));
+    assert_eq!(harness.last_line_messages(idle), (vec![], true));
+    harness.send_line(line, &request(&json!(2), "tools/call", &params));
+    assert_eq!(harness.line_messages(line)[0]["error"]["code"], -32603);
+    harness.send_line(line, &notification("notifications/whatever", &json!({})));
     harness.reply(&asked, "{}");
-    let (heard, ended) = harness.heard_last(line);
-    assert_eq!((&heard[0]["id"], ended), (&json!(1), true));
+    let (messages, ended) = harness.last_line_messages(line);
+    assert_eq!((&messages[0]["id"], ended), (&json!(1), true));
     assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_line_opened_during_a_stop_is_refused() {
         .open(harness.client, harness.server, LineBegin {});
     let frames = harness.rig.frames(harness.client, line);
     assert_eq!(frames, [Frame::reset(), Frame::abort()]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -176,15 +176,15 @@ fn a_listen_on_a_line_is_ended_with_a_notification_and_a_response() {
     let mut harness = harness();
     let line = harness.line();
     let params = json!({ "notifications": { "resourceSubscriptions": ["a"] } });
-    harness.say_modern(line, &json!("l"), "subscriptions/listen", params);
-    let asked = harness.asked();
+    harness.send_modern_line(line, &json!("l"), "subscriptions/listen", params);
+    let asked = harness.exit_stream();
     harness.begin(&asked);
-    harness.heard(line);
+    harness.line_messages(line);
     harness.shut_down();
-    let (heard, ended) = harness.heard_last(line);
-    assert_eq!(heard[0]["method"], "notifications/cancelled");
-    assert_eq!(heard[0]["params"]["requestId"], "l");
-    assert_eq!((&heard[1]["id"], ended), (&json!("l"), true));
+    let (messages, ended) = harness.last_line_messages(line);
+    assert_eq!(messages[0]["method"], "notifications/cancelled");
+    assert_eq!(messages[0]["params"]["requestId"], "l");
+    assert_eq!((&messages[1]["id"], ended), (&json!("l"), true));
     assert_eq!(harness.at_exit(&asked), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }

@@ -8,7 +8,7 @@ use tidegate_streams::mcp::{McpResetKind, McpToolsListChanged};
 use super::{ExitStream, Harness, harness, harness_with};
 use crate::server::Options;
 
-fn told(uri: &str) -> Value {
+fn updated(uri: &str) -> Value {
     json!({ "jsonrpc": "2.0", "method": "notifications/resources/updated", "params": { "uri": uri } })
 }
 
@@ -20,7 +20,10 @@ fn updates_are_sent_on_the_event_stream_until_unsubscribed() {
     let subscription = harness.subscribe(&session, "a");
     harness.update(&subscription, "a");
     harness.update(&subscription, "a");
-    assert_eq!(harness.response(events).events(), [told("a"), told("a")]);
+    assert_eq!(
+        harness.response(events).events(),
+        [updated("a"), updated("a")]
+    );
     // Subscribing again returns the same subscription.
     let again = harness.legacy(
         &session,
@@ -29,7 +32,7 @@ fn updates_are_sent_on_the_event_stream_until_unsubscribed() {
         &json!({ "uri": "a" }),
     );
     assert_eq!(harness.response(again).status(), 200);
-    harness.nothing_asked();
+    harness.assert_no_exit_stream();
     for _ in 0..2 {
         let params = json!({ "uri": "a" });
         let stream = harness.legacy(&session, &json!(3), "resources/unsubscribe", &params);
@@ -38,7 +41,7 @@ fn updates_are_sent_on_the_event_stream_until_unsubscribed() {
     assert_eq!(harness.at_exit(&subscription), ["end", "reset"]);
     harness.end_session(&session, &lifecycle);
     assert!(harness.response(events).ended);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -50,13 +53,16 @@ fn updates_are_queued_and_coalesced_without_an_event_stream() {
         harness.update(&subscription, uri);
     }
     let events = harness.get(&session);
-    assert_eq!(harness.response(events).events(), [told("a"), told("a/b")]);
+    assert_eq!(
+        harness.response(events).events(),
+        [updated("a"), updated("a/b")]
+    );
     let delete = harness.http(http::Method::DELETE, &[("mcp-session-id", &session)], "");
     assert_eq!(harness.response(delete).status(), 200);
     assert_eq!(harness.at_exit(&subscription), ["end", "reset"]);
     assert_eq!(harness.at_exit(&lifecycle), ["end", "reset"]);
     assert!(harness.response(events).ended);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -78,10 +84,10 @@ fn updates_for_a_client_that_does_not_read_are_coalesced() {
     }
     let count = super::events(&text).len();
     assert!((2..20).contains(&count), "{count}");
-    harness.leave(events);
+    harness.disconnect(events);
     harness.end_session(&session, &lifecycle);
     assert_eq!(harness.at_exit(&subscription), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -96,7 +102,7 @@ fn changes_of_lists_wait_while_no_event_stream_is_open() {
     assert_eq!(harness.response(events).events(), [changed]);
     harness.end_session(&session, &lifecycle);
     assert!(harness.response(events).ended);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -106,19 +112,19 @@ fn a_subscription_that_is_refused_or_not_confirmed_is_an_error() {
     let params = json!({ "uri": "a" });
     let stream = harness.legacy(&session, &json!(1), "resources/subscribe", &params);
     let gone = harness.legacy(&session, &json!(2), "resources/subscribe", &params);
-    let asked = harness.asked();
-    harness.leave(gone);
+    let asked = harness.exit_stream();
+    harness.disconnect(gone);
     harness.refuse(&asked, McpResetKind::NotFound);
     assert_eq!(harness.response(stream).error(), (200, -32002));
     let stream = harness.legacy(&session, &json!(3), "resources/subscribe", &params);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     harness.rig.advance(Duration::from_millis(60_500));
     assert_eq!(harness.response(stream).error(), (200, -32603));
     assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
     let stream = harness.legacy(&session, &json!(4), "resources/subscribe", &json!({}));
     assert_eq!(harness.response(stream).error(), (400, -32602));
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -131,10 +137,10 @@ fn a_session_has_1000_subscriptions() {
     let params = json!({ "uri": "one more" });
     let stream = harness.legacy(&session, &json!(1), "resources/subscribe", &params);
     assert_eq!(harness.response(stream).error(), (503, -32603));
-    harness.nothing_asked();
+    harness.assert_no_exit_stream();
     harness.end_session(&session, &lifecycle);
     assert_eq!(harness.rig.outputs(harness.exit).len(), 2_000);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -147,7 +153,7 @@ fn a_lost_subscription_can_be_requested_again() {
     let subscription = harness.subscribe(&session, "a");
     harness.end_session(&session, &lifecycle);
     assert_eq!(harness.at_exit(&subscription), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -156,13 +162,13 @@ fn an_unsubscribe_answers_pending_subscribes() {
     let (session, lifecycle) = harness.session("2025-11-25");
     let params = json!({ "uri": "a" });
     let waiting = harness.legacy(&session, &json!(1), "resources/subscribe", &params);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     let stream = harness.legacy(&session, &json!(2), "resources/unsubscribe", &params);
     assert_eq!(harness.response(stream).status(), 200);
     assert_eq!(harness.response(waiting).error(), (400, -32600));
     assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
     harness.end_session(&session, &lifecycle);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -172,17 +178,17 @@ fn a_subscription_cancelled_before_confirmation_is_aborted() {
     let params = json!({ "uri": "a" });
     let first = harness.legacy(&session, &json!(1), "resources/subscribe", &params);
     let second = harness.legacy(&session, &json!(2), "resources/subscribe", &params);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     for (id, stream, frames) in [(1, first, &[][..]), (2, second, &["reset", "abort"][..])] {
         let params = json!({ "requestId": id });
-        harness.tell(&session, "notifications/cancelled", &params);
+        harness.notify(&session, "notifications/cancelled", &params);
         assert_eq!(harness.response(stream).status(), 202);
         assert_eq!(harness.at_exit(&asked), frames);
     }
     let subscription = harness.subscribe(&session, "a");
     harness.end_session(&session, &lifecycle);
     assert_eq!(harness.at_exit(&subscription), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -199,7 +205,7 @@ fn a_queued_update_is_removed_with_its_subscription() {
     assert!(harness.response(events).events().is_empty());
     harness.end_session(&session, &lifecycle);
     assert!(harness.response(events).ended);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -212,7 +218,7 @@ fn pending_subscription_requests_of_a_session_are_limited() {
         let params = json!({ "uri": (id / 2).to_string() });
         waiting.push(harness.legacy(&session, &json!(id), "resources/subscribe", &params));
     }
-    let asked = harness.all_asked();
+    let asked = harness.exit_streams();
     assert_eq!(asked.len(), 128);
     for uri in ["0", "one more"] {
         let params = json!({ "uri": uri });
@@ -229,7 +235,7 @@ fn pending_subscription_requests_of_a_session_are_limited() {
     for asked in &asked {
         assert_eq!(harness.at_exit(asked), ["end", "reset"]);
     }
-    harness.done();
+    harness.finish();
 }
 
 /// A subscribe within a session: the response if it was refused, the exit's stream otherwise.
@@ -240,7 +246,7 @@ fn subscribed(
 ) -> Result<ExitStream, Box<super::Response>> {
     let params = json!({ "uri": uri });
     let stream = harness.legacy(session, &json!(uri), "resources/subscribe", &params);
-    match harness.all_asked().pop() {
+    match harness.exit_streams().pop() {
         Some(asked) => {
             harness.begin(&asked);
             assert_eq!(harness.response(stream).status(), 200);
@@ -288,7 +294,7 @@ fn the_uris_of_a_session_are_bounded_in_bytes() {
     for asked in [&second, &third, &fourth] {
         assert_eq!(harness.at_exit(asked), ["end", "reset"]);
     }
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -312,15 +318,15 @@ fn the_uris_of_a_worker_are_bounded_in_bytes() {
     assert_eq!(harness.at_exit(&asked), ["end", "reset"]);
     // Now there is space.
     let stream = harness.modern(&json!(1), "subscriptions/listen", params);
-    let asked = harness.asked();
+    let asked = harness.exit_stream();
     assert!(subscribed(&mut harness, &other, &name).is_err());
     assert_eq!(harness.peek(stream).status(), 200);
-    harness.leave(stream);
+    harness.disconnect(stream);
     assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
     let asked = subscribed(&mut harness, &other, &name).expect("90 of 150");
     harness.end_session(&other, &its);
     assert_eq!(harness.at_exit(&asked), ["end", "reset"]);
-    harness.done();
+    harness.finish();
 }
 
 #[test]
@@ -333,8 +339,8 @@ fn updates_of_parts_are_bounded_and_none_is_lost() {
         harness.update(&asked, part);
     }
     let events = harness.get(&session);
-    let told: Vec<Value> = ["a", "a/1", "a/2", "a/3"].map(told).into();
-    assert_eq!(harness.response(events).events(), told);
+    let expected: Vec<Value> = ["a", "a/1", "a/2", "a/3"].map(updated).into();
+    assert_eq!(harness.response(events).events(), expected);
     harness.update(&asked, "a/4");
     assert_eq!(
         harness.response(events).events().len(),
@@ -344,5 +350,5 @@ fn updates_of_parts_are_bounded_and_none_is_lost() {
     harness.end_session(&session, &lifecycle);
     assert_eq!(harness.at_exit(&asked), ["end", "reset"]);
     assert!(harness.response(events).ended);
-    harness.done();
+    harness.finish();
 }
