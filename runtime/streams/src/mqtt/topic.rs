@@ -60,7 +60,7 @@ pub enum TopicError {
     Character(ForbiddenCharacter),
     /// A wildcard in a topic name.
     #[error(
-        "it contains the wildcard '{0}', which only a topic filter may; name one concrete topic"
+        "the wildcard '{0}' is only allowed in a topic filter; name one concrete topic"
     )]
     WildcardInName(char),
     /// A wildcard next to other characters in a level.
