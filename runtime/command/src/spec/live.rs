@@ -43,7 +43,7 @@ async fn walk(script: &Script) -> Result<(), String> {
     let mut config = config.map_err(|error| error.to_string())?;
     // One connection to the broker, so that the script's streams meet on it.
     config.workers = Some(1);
-    let mut signals = Signals::take().map_err(|error| error.to_string())?;
+    let mut signals = Signals::install().map_err(|error| error.to_string())?;
     let gateway = Gateway::start(&config, Extras::default()).map_err(|error| error.to_string())?;
     let endpoint = config
         .bindings
