@@ -35,7 +35,7 @@ fn hold(file: &Path) -> Result<(), Failed> {
     let seeds = if script.is_ordered() { 0 } else { SEEDS };
     for seed in 1..=seeds {
         play(&script, &registry, Mode::Seeded(seed))
-            .map_err(|failure| format!("with the seed {seed}: {failure}"))?;
+            .map_err(|failure| format!("reproduce with --seeds 1 --seed {seed}: {failure}"))?;
     }
     Ok(())
 }
