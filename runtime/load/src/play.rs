@@ -1,7 +1,7 @@
-//! A run: for each cell, every target is started and warmed up, and then they take turns.
+//! A run: for each cell, all targets are started and warmed up, and then measured in turns.
 //!
-//! The order of turns is reversed from round to round, so that whoever comes first, or behind a
-//! heavy neighbour, does so as often as the others.
+//! The order of turns is reversed in each round, so that no target always comes first or after a
+//! resource-intensive one.
 
 use std::time::{Duration, SystemTime};
 
@@ -23,28 +23,28 @@ use crate::progress::Progress;
 use crate::report::{self, CellReport, TargetReport};
 use crate::target::{RETAINED, Role, Scene, Target};
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// Calls of ours.
+    /// Number of calls of tidegate.
     pub calls: u64,
-    /// Those of them that failed.
+    /// Number of failed calls.
     pub errors: u64,
 }
 
 impl Outcome {
-    /// Whether more than one in a hundred failed.
+    /// Whether more than 1 % failed.
     pub const fn is_failure(&self) -> bool {
         self.errors * 100 > self.calls || self.calls == 0
     }
 }
 
-/// Measures everything that the settings ask for. `say` is given each cell's table as it is done;
-/// results are written after each cell, so that what was measured survives a run that is broken off.
+/// Runs all cells. `say` receives the table of each cell when it is done; results are written after each
+/// cell, so that they are kept if the run is interrupted.
 pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outcome, LoadError> {
     settings.check()?;
     let cells = settings.cells();
-    // A broker that is given is the same whatever Nagle's algorithm is said to be.
+    // A given broker cannot be reconfigured, so one pass is enough.
     let brokers = if settings.broker.is_some() {
         settings.nagle.get(..1).unwrap_or_default()
     } else {
@@ -57,7 +57,7 @@ pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outco
         let broker = Broker::start(settings, *nagle).await?;
         say(&report::broker_line(&broker.description));
         if settings.endpoint.is_none() {
-            // Each cell takes a port that is free.
+            // Each cell uses another free port.
             let address = &broker.description.address;
             let config = gateway::config(settings, address, "127.0.0.1:0")?;
             if settings.verbose {
@@ -78,7 +78,7 @@ pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outco
     Ok(report.outcome())
 }
 
-/// A target, what plays its turns, and what came of them.
+/// A target, its callers, and its results.
 struct Player {
     target: Option<Target>,
     plays: Plays,
@@ -91,7 +91,7 @@ enum Plays {
     Listeners(Box<Fanout>),
 }
 
-/// Plays a cell.
+/// Measures a cell.
 async fn play(
     settings: &Settings,
     cell: Cell,
@@ -131,7 +131,7 @@ async fn play(
     }
     let mut targets = Vec::new();
     for player in players {
-        // Connections first: a server that is asked to stop waits for what is under way.
+        // Close connections first: a stopping server waits for open requests.
         drop(player.plays);
         if let Some(target) = player.target {
             target.stop().await;
@@ -141,7 +141,7 @@ async fn play(
     Ok(CellReport::new(cell, broker.clone(), targets, failed))
 }
 
-/// Starts every target of a cell. A peer that does not start is told of, and left out.
+/// Starts all targets of a cell. A peer that does not start is reported and omitted.
 async fn start(
     scene: &Scene<'_>,
     progress: &Progress,
@@ -179,7 +179,7 @@ async fn start(
         players.push(Player::calling(floor, cell.concurrency, settings.rounds));
     }
     for peer in &settings.peers {
-        if !peer.plays(&cell) {
+        if !peer.is_measured_in(&cell) {
             continue;
         }
         progress.starting(&peer.name);
@@ -212,7 +212,7 @@ impl Player {
         Self::new(Some(target), plays, rounds)
     }
 
-    /// One turn that counts.
+    /// One measured turn.
     async fn round(&mut self, settings: &Settings, pace: &mut Fine) {
         let began = SystemTime::now();
         let driver = process::own_usage();
@@ -250,7 +250,7 @@ impl Player {
     }
 }
 
-/// Puts the message where it is received and read.
+/// Publishes the retained message that is received and read.
 async fn retain(scene: &Scene<'_>) -> Result<(), LoadError> {
     let failed = |error: crate::mqtt::MqttError| {
         LoadError::Broker(scene.broker.to_owned(), error.to_string())
@@ -263,7 +263,7 @@ async fn retain(scene: &Scene<'_>) -> Result<(), LoadError> {
     mqtt.retain(RETAINED, payload).await.map_err(failed)
 }
 
-/// Text as sensors send it, of so many bytes, without anything that JSON escapes.
+/// Sample text of `size` bytes, without characters that JSON escapes.
 fn payload(size: usize) -> String {
     "temperature 21.5 humidity 48 "
         .chars()
@@ -272,11 +272,11 @@ fn payload(size: usize) -> String {
         .collect()
 }
 
-/// The histograms of many rounds as one.
+/// Merges the histograms of several rounds.
 pub(crate) fn merged<'a>(rounds: impl Iterator<Item = &'a Histogram<u64>>) -> Histogram<u64> {
     let mut sum = histogram();
     for round in rounds {
-        // All have the same bounds.
+        // All histograms have the same bounds.
         let _ = sum.add(round);
     }
     sum

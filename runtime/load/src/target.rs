@@ -151,7 +151,7 @@ impl Target {
         let url = format!("http://{}/mcp", line.trim());
         let url = url
             .parse()
-            .map_err(|_| LoadError::Floor(process.last_words()))?;
+            .map_err(|_| LoadError::Floor(process.diagnosis()))?;
         let endpoint = Endpoint::Http {
             url,
             headers: Arc::default(),
@@ -233,10 +233,7 @@ impl Target {
             let ended = process.as_mut().is_some_and(Process::has_ended);
             // What was there before is expected to answer at once.
             if ended || began.is_none() || is_final(&why) || asked.elapsed() > START_TIMEOUT {
-                let words = process
-                    .as_mut()
-                    .map(Process::last_words)
-                    .unwrap_or_default();
+                let words = process.as_mut().map(Process::diagnosis).unwrap_or_default();
                 return Err(LoadError::Target {
                     name: name.to_owned(),
                     why: format!("{why}\n{words}").trim_end().to_owned(),
@@ -281,8 +278,8 @@ async fn greeted(peer: &Peer, process: &mut Option<Process>) -> Result<Arc<Pipe>
     let (input, output) = input.zip(output).ok_or("it has no standard input")?;
     match timeout(START_TIMEOUT, Pipe::open(input, output, &peer.version)).await {
         Ok(Ok(pipe)) => Ok(pipe),
-        Ok(Err(why)) => Err(format!("{why}. {}", process.last_words())),
-        Err(_) => Err(format!("no greeting. {}", process.last_words())),
+        Ok(Err(why)) => Err(format!("{why}. {}", process.diagnosis())),
+        Err(_) => Err(format!("no greeting. {}", process.diagnosis())),
     }
 }
 
