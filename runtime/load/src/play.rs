@@ -21,7 +21,7 @@ use crate::plan::{Cell, FLOOR, OURS, Operation, Settings};
 use crate::process;
 use crate::progress::Progress;
 use crate::report::{self, CellReport, TargetReport};
-use crate::target::{RETAINED, Role, Scene, Target};
+use crate::target::{CellContext, RETAINED, Role, Target};
 
 /// The result of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +99,7 @@ async fn play(
     progress: &mut Progress,
 ) -> Result<CellReport, LoadError> {
     let payload = payload(cell.payload.0);
-    let scene = Scene {
+    let context = CellContext {
         settings,
         cell,
         broker: &broker.address,
@@ -108,10 +108,10 @@ async fn play(
     };
     progress.cell(&cell);
     if cell.operation != Operation::Publish {
-        retain(&scene).await?;
+        retain(&context).await?;
     }
     let mut failed = Vec::new();
-    let mut players = start(&scene, progress, &mut failed).await?;
+    let mut players = start(&context, progress, &mut failed).await?;
     let mut pace = Fine::new()?;
     for player in &mut players {
         progress.step(&player.report.name);
@@ -143,27 +143,27 @@ async fn play(
 
 /// Starts all targets of a cell. A peer that does not start is reported and omitted.
 async fn start(
-    scene: &Scene<'_>,
+    context: &CellContext<'_>,
     progress: &Progress,
     failed: &mut Vec<(String, String)>,
 ) -> Result<Vec<Player>, LoadError> {
-    let Scene { settings, cell, .. } = *scene;
+    let CellContext { settings, cell, .. } = *context;
     let mut players = Vec::new();
     progress.starting(OURS);
-    let ours = Target::ours(scene).await?;
+    let ours = Target::ours(context).await?;
     if cell.operation == Operation::Updates {
         let Endpoint::Http { url, .. } = &ours.endpoint else {
             return Ok(players);
         };
-        let (count, broker) = (cell.concurrency, scene.broker);
-        let fanout = Fanout::over_http(url, count, broker, scene.payload, settings.rate).await?;
+        let (count, broker) = (cell.concurrency, context.broker);
+        let fanout = Fanout::over_http(url, count, broker, context.payload, settings.rate).await?;
         players.push(Player::new(
             Some(ours),
             Plays::Listeners(Box::new(fanout)),
             settings.rounds,
         ));
         if settings.floor {
-            let bare = Fanout::bare(count, broker, scene.payload).await?;
+            let bare = Fanout::bare(count, broker, context.payload).await?;
             players.push(Player::new(
                 None,
                 Plays::Listeners(Box::new(bare)),
@@ -175,7 +175,7 @@ async fn start(
     players.push(Player::calling(ours, cell.concurrency, settings.rounds));
     if settings.floor {
         progress.starting(FLOOR);
-        let floor = Target::floor(scene).await?;
+        let floor = Target::floor(context).await?;
         players.push(Player::calling(floor, cell.concurrency, settings.rounds));
     }
     for peer in &settings.peers {
@@ -184,7 +184,7 @@ async fn start(
         }
         progress.starting(&peer.name);
         let rounds = peer.rounds.unwrap_or(settings.rounds).min(settings.rounds);
-        match Target::peer(peer, scene).await {
+        match Target::peer(peer, context).await {
             Ok(target) => players.push(Player::calling(target, cell.concurrency, rounds)),
             Err(error) => failed.push((peer.name.clone(), error.to_string())),
         }
@@ -251,15 +251,15 @@ impl Player {
 }
 
 /// Publishes the retained message that is received and read.
-async fn retain(scene: &Scene<'_>) -> Result<(), LoadError> {
+async fn retain(context: &CellContext<'_>) -> Result<(), LoadError> {
     let failed = |error: crate::mqtt::MqttError| {
-        LoadError::Broker(scene.broker.to_owned(), error.to_string())
+        LoadError::Broker(context.broker.to_owned(), error.to_string())
     };
     let client_id = format!("tidegate-bench-{}", std::process::id());
-    let mut mqtt = Mqtt::connect(scene.broker, &client_id)
+    let mut mqtt = Mqtt::connect(context.broker, &client_id)
         .await
         .map_err(failed)?;
-    let payload = Bytes::copy_from_slice(scene.payload.as_bytes());
+    let payload = Bytes::copy_from_slice(context.payload.as_bytes());
     mqtt.retain(RETAINED, payload).await.map_err(failed)
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Pipe {
 struct Shared {
     out: BytesMut,
     next_id: u64,
-    /// Waiting callers by id; at most one for each callers, at the most; one that was given up leaves with its answer.
+    /// Waiting callers by id; at most one for each caller. A request that timed out is removed with its response.
     waiting: BTreeMap<u64, oneshot::Sender<Vec<u8>>>,
     ended: Option<&'static str>,
 }

@@ -113,6 +113,6 @@ def test_an_outage_is_told_when_it_begins_and_when_it_is_over(parts, started):
 def test_a_password_that_crosses_a_network_as_plain_text_is_warned_of(started):
     config = plain("http", 1883, client="username: gate, password: secret, connectTimeout: 1")
     gateway = started(config.replace("host: 127.0.0.1", "host: broker.invalid"))
-    gateway.line(r"WARN .*mqtt_client0: the password goes to broker\.invalid:1883 as plain text")
+    gateway.line(r"WARN .*mqtt_client0: the password is sent to broker\.invalid:1883 in plain text")
     assert "NOT connected" in state(gateway)
     assert "secret" not in gateway.text()

@@ -10,4 +10,4 @@ def test_the_tour_is_walked_to_its_end():
     assert code == 0, demo.text()
     for step in range(1, 9):
         demo.line(rf"^{step}  ")
-    demo.line(r"^The tour is over\.")
+    demo.line(r"^Tour complete\.")
