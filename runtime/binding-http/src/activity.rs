@@ -9,9 +9,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use crate::options::Options;
+
+/// After so many turns of the event loop, a socket that has something to read has been read.
+const TURNS: usize = 2;
 
 /// How much of a head is kept as it came.
 const HEAD_KEPT: usize = 4 * 1024;
@@ -155,11 +159,22 @@ impl Activity {
 
     /// Waits until a timeout has passed.
     pub(crate) async fn expires(&self) -> Expired {
+        let mut looked = false;
         loop {
             let (left, expired) = self.left();
             if let Some(expired) = expired.filter(|_| left.is_zero()) {
-                return expired;
+                if looked {
+                    return expired;
+                }
+                // A process that was stopped for a while finds the timer due before it has read what
+                // came meanwhile: the socket has its turn first.
+                looked = true;
+                for _ in 0..TURNS {
+                    yield_now().await;
+                }
+                continue;
             }
+            looked = false;
             // No request wakes this task: none may become idle, and remain so, while it sleeps.
             let left = left.min(self.0.timeouts.idle);
             self.0.fires.set(Instant::now().checked_add(left));
@@ -196,6 +211,9 @@ impl Activity {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
     use tokio::time::{advance, timeout};
 
     use super::*;
@@ -224,6 +242,22 @@ mod tests {
         activity.received(b"x");
         activity.settle();
         assert_eq!(expiry(&activity).await, Some((Expired::Header, 6)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_while_the_process_was_stopped_is_read_before_the_timeout_counts() {
+        let activity = activity();
+        drop(activity.request());
+        let mut expires = pin!(activity.expires());
+        let mut task = Context::from_waker(Waker::noop());
+        assert!(expires.as_mut().poll(&mut task).is_pending());
+        advance(200 * SECOND).await;
+        assert!(expires.as_mut().poll(&mut task).is_pending());
+        activity.received(b"x");
+        activity.settle();
+        let start = Instant::now();
+        assert_eq!(expires.await, Expired::Header);
+        assert_eq!(start.elapsed().as_secs(), 10);
     }
 
     #[tokio::test(start_paused = true)]

@@ -52,7 +52,7 @@ pub(crate) fn floor(floor: BenchFloor) -> Result<(), Failure> {
         quickack: floor.quickack,
     };
     Ok(run_floor(&floor, |address| {
-        print_line(address.to_string())
+        print_line(address.to_string());
     })?)
 }
 

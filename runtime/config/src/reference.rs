@@ -158,7 +158,11 @@ impl Page<'_> {
             Some("integer") => bounds(resolved),
             Some("array") => {
                 let items = resolved.get("items").map(|items| self.kind_of_value(items));
-                format!("list of {}", items.unwrap_or_default())
+                match items.as_deref() {
+                    None => "list".to_owned(),
+                    Some("string") => "list of strings".to_owned(),
+                    Some(items) => format!("list of {items}"),
+                }
             }
             Some("object") => match resolved.get("properties").and_then(Value::as_object) {
                 Some(properties) if property.get("default").is_none() => {

@@ -84,7 +84,7 @@ fn it_says_what_the_schema_and_the_registry_say() {
         "The end. It accepts mcp streams.\n",
         "| `wait` | integer, 1 to 600000 | `5000` (5 s) | Time to wait, in milliseconds. |\n",
         "| `maxSize` | integer, at least 0 | `65536` (64 KiB) | Largest message, in bytes. |\n",
-        "| `words` | list of string | none | Either `a` \\| `b`. |\n",
+        "| `words` | list of strings | none | Either `a` \\| `b`. |\n",
         "| `on` | true or false | `false` | Whether it is on. |\n",
         "| `retry` | mapping |  | How it tries again. |\n",
         "| `retry.times` | integer, 0 to 255 | `0` | How often. |\n",

@@ -261,11 +261,11 @@ impl Context<'_> {
             self.core.counters.dropped += 1;
             return;
         };
+        let kind = frame.kind();
         let Some(role) = slot.role_of(self.binding) else {
-            self.core.counters.violations += 1;
+            self.foreign(stream, kind);
             return;
         };
-        let kind = frame.kind();
         let half = role.half(kind);
         let transition = slot.end(role).view(half).next(kind);
         let Transition::Pass(next) = transition else {
@@ -479,6 +479,18 @@ impl Context<'_> {
         let binding = self.binding;
         let slot = self.core.slots.get_mut(stream)?;
         slot.role_of(binding).map(|role| (role, slot))
+    }
+
+    /// A binding sent on a stream of others, by a key that was stale: they do not notice.
+    #[cold]
+    fn foreign(&mut self, stream: StreamId, kind: FrameKind) {
+        self.core.counters.violations += 1;
+        tracing::error!(
+            binding = self.core.name(self.binding),
+            ?stream,
+            trace = format_args!("{:016x}", self.call.trace),
+            "a {kind} frame was sent on a stream of other bindings; it is dropped"
+        );
     }
 
     /// A binding broke the rules: both its halves end, so that the fault stays in this stream.

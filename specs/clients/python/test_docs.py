@@ -29,8 +29,7 @@ NOT_RUN = {
     "scripts/release": "CI runs it; a quarter of an hour",
     "scripts/bench-peers": "downloads other servers, and takes long",
     "cargo install --path runtime/command": "a release build",
-    "cargo build --profile demo -p tidegate --no-default-features --features broker --timings": "a build from nothing",
-    "git clone . target/fresh && cd target/fresh": "a build from nothing",
+    "git clone . target/fresh && cd target/fresh && time cargo demo --once": "a build from nothing",
     "git diff specs": "shows what a change has done to a checkout",
     "claude mcp add --transport http plant http://127.0.0.1:7114/mcp": "needs Claude Code",
     "npx @modelcontextprotocol/inspector --cli http://127.0.0.1:7114/mcp --transport http --method tools/list": (

@@ -34,6 +34,7 @@ def test_a_receive_is_answered_with_what_it_has_and_a_read_with_a_sentence(broke
         error = reading.result()["error"]["message"]
         assert error == "Topic 'silent' could not be read: the gateway is stopping."
     # It stops long before `shutdownTimeout`: nothing waits for messages that do not come.
+    # A second signal would cut the stop short.
     assert gateway.child.wait(PATIENCE) == 0, gateway.text()
     gateway.line(r"stopped streams_cut=0")
 
@@ -48,5 +49,6 @@ def test_a_publish_that_the_broker_does_not_acknowledge_is_answered_in_time(part
         gateway.child.send_signal(signal.SIGTERM)
         text = sentence(call.result())
     assert "did not acknowledge the message (PUBACK)" in text and "may have been delivered" in text
+    # A second signal would cut the stop short.
     assert gateway.child.wait(PATIENCE) == 0, gateway.text()
     gateway.line(r"stopped streams_cut=0")
