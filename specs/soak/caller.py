@@ -1,4 +1,4 @@
-"""A well-behaved client: one call after the other on a connection of its own, each judged by its answer."""
+"""A well-behaved client: sequential calls on its own connection, each response checked."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from soak.mcp import BATCHES, LEGACY, MODERN, Answer, End, Session, Stateless, m
 from soak.stage import Stage
 from soak.wire import Closed, Connection
 
-#: So much longer than the gateway may take a call waits for its answer: both may be short of processors.
+#: Additional time to wait for a response beyond the timeout of the gateway, for slow machines.
 GRACE = 15.0
-#: A connection that was idle for so many seconds is not used any more: the gateway may be about to close it.
+#: Idle seconds after which a connection is not reused: the gateway may be about to close it.
 STALE = HEADER_TIMEOUT / 2
-#: What a read says whose topic has no retained message. It is about the topic, not about the broker.
+#: Error of a read without a retained message. It concerns the topic, not the broker.
 NO_MESSAGE = "No message received"
 
 
 class Caller:
-    """A client of one revision. Its session and its connection are made anew where they are lost."""
+    """A client of one protocol version. Lost sessions and connections are replaced."""
 
     def __init__(self, stage: Stage, name: str, revision: str) -> None:
         self.stage = stage
@@ -41,7 +41,7 @@ class Caller:
     async def call(
         self, toolkit: str, operation: str, method: str, params: Mapping[str, Any], call: str = "", local: bool = False
     ) -> Answer:
-        """Makes a call. A `local` one needs no broker, so that it never fails."""
+        """Makes a call. A `local` call needs no broker and must never fail."""
         call = call or self.identify()
         requests = await self._requests(toolkit)
         if requests is None:
@@ -54,7 +54,7 @@ class Caller:
         return answer
 
     async def publish(self, topic: Topic, payload: str, qos: int, retain: bool = False) -> Answer:
-        """Publishes the next message of a topic, whose number `payload` tells."""
+        """Publishes the next message of a topic; `payload` contains its number."""
         call = self.identify()
         count = self.stage.ledger.called(topic, qos, call)
         params = publication(topic, payload, qos, retain)
@@ -63,7 +63,7 @@ class Caller:
         return answer
 
     async def batch(self, topic: Topic, messages: list[tuple[str, int]]) -> None:
-        """Publishes several messages in one batch, with a ping among them."""
+        """Publishes several messages and a ping in one batch."""
         session = await self._requests(topic.toolkit)
         if not isinstance(session, Session):
             return
@@ -101,7 +101,7 @@ class Caller:
             self._connection = None
 
     async def _requests(self, toolkit: str) -> Stateless | Session | None:
-        """How this client writes its requests; a session is begun where there is none."""
+        """The request format of this client; begins a session if necessary."""
         if self.revision == MODERN:
             return Stateless()
         if self.session:
@@ -158,7 +158,7 @@ class Caller:
         answer.result |= result
 
     def _judge(self, toolkit: str, operation: str, call: str, answer: Answer, local: bool) -> None:
-        """Notes a call, and the claims that its answer breaks."""
+        """Records a call and the claims that its response violates."""
         stage = self.stage
         stage.tally.add(toolkit, operation, answer.end.value, answer.ended - answer.begun)
         if answer.done:

@@ -1,4 +1,4 @@
-"""The demo: the embedded broker, simulated devices, and the tour that an agent would take."""
+"""The demo: embedded broker, simulated devices, and tour."""
 
 from conftest import TIDEGATE, Process
 
