@@ -59,7 +59,7 @@ class Caller:
         count = self.stage.ledger.called(topic, qos, call)
         params = publication(topic, payload, qos, retain)
         answer = await self.call(topic.toolkit, f"publish {qos}", "tools/call", params, call)
-        self.stage.ledger.answered(topic, count, answer.end, answer.told)
+        self.stage.ledger.answered(topic, count, answer.end, answer.description)
         return answer
 
     async def batch(self, topic: Topic, messages: list[tuple[str, int]]) -> None:
@@ -78,14 +78,14 @@ class Caller:
         message, whole = await self._ask(session.batch(requests), ping)
         members = {item.get("id"): item for item in message} if isinstance(message, list) else {}
         if message is not None and set(members) != {request["id"] for request in requests}:
-            told = f"a batch of {self.name} was answered with {str(message)[:300]}"
-            self.stage.claims.broken("formed", told, call=ping)
+            description = f"a batch of {self.name} was answered with {str(message)[:300]}"
+            self.stage.claims.broken("formed", description, call=ping)
         for (call, _, qos), count in zip(calls, counts, strict=True):
-            answer = Answer(whole.end, whole.told, {}, whole.begun, whole.ended)
+            answer = Answer(whole.end, whole.description, {}, whole.begun, whole.ended)
             if call in members:
                 self._understand(members[call], call, answer)
             self._judge(topic.toolkit, f"publish {qos} batched", call, answer, False)
-            self.stage.ledger.answered(topic, count, answer.end, answer.told)
+            self.stage.ledger.answered(topic, count, answer.end, answer.description)
 
     async def end(self) -> None:
         """Ends the session, and closes the connection."""
@@ -137,11 +137,11 @@ class Caller:
             if session := response.headers.get("mcp-session-id"):
                 answer.result["mcp-session-id"] = session
         except TimeoutError:
-            answer.told = f"no answer within {TIMEOUT + GRACE} s"
+            answer.description = f"no answer within {TIMEOUT + GRACE} s"
         except (Closed, OSError) as error:
-            answer.told = f"the connection ended: {error}"
+            answer.description = f"the connection ended: {error}"
         except ValueError:
-            answer.told = f"answered {response.status}: {response.body[:300]!r}"
+            answer.description = f"answered {response.status}: {response.body[:300]!r}"
         if message is None:
             self.drop()
         answer.ended = time.monotonic()
@@ -149,12 +149,12 @@ class Caller:
 
     def _understand(self, message: Any, call: str, answer: Answer) -> None:
         try:
-            end, told, result = meaning(message, call)
+            end, description, result = meaning(message, call)
         except (ValueError, KeyError, AttributeError):
-            answer.told = f"answered {str(message)[:300]}"
-            self.stage.claims.broken("formed", f"{call}: {answer.told}")
+            answer.description = f"answered {str(message)[:300]}"
+            self.stage.claims.broken("formed", f"{call}: {answer.description}")
             return
-        answer.end, answer.told = end, told
+        answer.end, answer.description = end, description
         answer.result |= result
 
     def _judge(self, toolkit: str, operation: str, call: str, answer: Answer, local: bool) -> None:
@@ -170,21 +170,21 @@ class Caller:
             "begun": second(answer.begun),
             "ended": second(answer.ended),
             "answer": answer.end.value,
-            "told": answer.told[:300],
+            "description": answer.description[:300],
             "faults": [f"{fault.kind} {second(fault.begun)} to {second(fault.ended)}" for fault in faults],
         }
         what = f"{operation} over {toolkit}"
         if answer.end is End.UNANSWERED:
-            stage.claims.broken("answered", f"{what}: {answer.told}", **trace)
+            stage.claims.broken("answered", f"{what}: {answer.description}", **trace)
             return
         session_lost = self.revision != MODERN and self.session is None
         if toolkit == STEADY or local or session_lost:
-            stage.claims.broken("untouched", f"{what}: {answer.told}", **trace)
+            stage.claims.broken("untouched", f"{what}: {answer.description}", **trace)
             return
         if stage.disturbances[toolkit].calm(answer.begun, answer.ended):
-            stage.claims.broken("recovered", f"{what}: {answer.told}", **trace)
-        if "127.0.0.1:" not in answer.told and not answer.told.startswith(NO_MESSAGE):
-            stage.claims.broken("named", f"{what}: {answer.told}", **trace)
+            stage.claims.broken("recovered", f"{what}: {answer.description}", **trace)
+        if "127.0.0.1:" not in answer.description and not answer.description.startswith(NO_MESSAGE):
+            stage.claims.broken("named", f"{what}: {answer.description}", **trace)
 
 
 def publication(topic: Topic, payload: str, qos: int, retain: bool) -> dict[str, Any]:

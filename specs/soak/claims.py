@@ -36,11 +36,11 @@ KEPT = 25
 
 
 @dataclass
-class Broken:
+class Violation:
     """One violation: second of the run, description, and trace."""
 
     at: float
-    told: str
+    description: str
     trace: dict
 
 
@@ -50,16 +50,16 @@ class Claims:
 
     begun: float = field(default_factory=time.monotonic)
     counts: dict[str, int] = field(default_factory=dict)
-    cases: dict[str, list[Broken]] = field(default_factory=dict)
+    cases: dict[str, list[Violation]] = field(default_factory=dict)
 
-    def broken(self, claim: str, told: str, /, **trace: object) -> None:
+    def broken(self, claim: str, description: str, /, **trace: object) -> None:
         """Records a violation of a claim."""
         if claim not in CLAIMS:
             raise KeyError(claim)
         self.counts[claim] = self.counts.get(claim, 0) + 1
         cases = self.cases.setdefault(claim, [])
         if len(cases) < KEPT:
-            cases.append(Broken(self.second(), told, trace))
+            cases.append(Violation(self.second(), description, trace))
 
     def second(self, moment: float | None = None) -> float:
         """Converts a monotonic time to seconds since the start of the run."""

@@ -34,7 +34,7 @@ class Entry:
     qos: int
     called: float
     end: End | None = None
-    told: str = ""
+    description: str = ""
     answered: float = 0.0
     arrivals: int = 0
 
@@ -74,10 +74,10 @@ class Ledger:
         topic.open[topic.last] = Entry(call, qos, time.monotonic())
         return topic.last
 
-    def answered(self, topic: Topic, count: int, end: End, told: str) -> None:
+    def answered(self, topic: Topic, count: int, end: End, description: str) -> None:
         """Records the response of the call."""
         entry = topic.open[count]
-        entry.end, entry.told, entry.answered = end, told, time.monotonic()
+        entry.end, entry.description, entry.answered = end, description, time.monotonic()
         if end is End.UNSENT and entry.arrivals:
             self._unsent(topic, count, entry)
 
@@ -155,8 +155,8 @@ class Ledger:
 
     def _lost(self, topic: Topic, count: int, entry: Entry) -> None:
         if self._due(topic, entry):
-            told = f"message {count} on {topic.name} was answered as done and has not arrived"
-            self.claims.broken("arrived", told, **self._trace(topic, entry))
+            description = f"message {count} on {topic.name} was answered as done and has not arrived"
+            self.claims.broken("arrived", description, **self._trace(topic, entry))
         elif entry.qos:
             self.lost_with_broker += 1
         else:
@@ -169,8 +169,8 @@ class Ledger:
             self.claims.broken("once", f"message {count} on {topic.name} arrived again at QoS {qos}", **trace)
 
     def _unsent(self, topic: Topic, count: int, entry: Entry) -> None:
-        told = f"message {count} on {topic.name} arrived, and its call was answered as not sent"
-        self.claims.broken("unsent", told, **self._trace(topic, entry))
+        description = f"message {count} on {topic.name} arrived, and its call was answered as not sent"
+        self.claims.broken("unsent", description, **self._trace(topic, entry))
 
     def _trace(self, topic: Topic, entry: Entry) -> dict[str, object]:
         second = self.claims.second
@@ -181,7 +181,7 @@ class Ledger:
             "qos": entry.qos,
             "called": second(entry.called),
             "answer": entry.end.value if entry.end else "none yet",
-            "told": entry.told[:300],
+            "description": entry.description[:300],
             "answered": second(entry.answered) if entry.answered else None,
             "arrivals": entry.arrivals,
             "faults": [f"{fault.kind} from {second(fault.begun)}" for fault in faults],

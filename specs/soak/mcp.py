@@ -95,7 +95,7 @@ class Answer:
 
     end: End
     #: The human-readable text.
-    told: str
+    description: str
     result: dict[str, Any]
     begun: float
     ended: float
@@ -110,19 +110,19 @@ def meaning(message: Any, call: str) -> tuple[End, str, dict[str, Any]]:
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or message.get("id") != call:
         raise ValueError(f"no answer to {call}")
     if "error" in message:
-        told = message["error"]["message"]
-        return failure(told), told, {}
+        description = message["error"]["message"]
+        return failure(description), description, {}
     result = message["result"]
     if not result.get("isError"):
         return End.DONE, "", result
-    told = " ".join(str(item.get("text", "")) for item in result["content"])
-    return failure(told), told, result
+    description = " ".join(str(item.get("text", "")) for item in result["content"])
+    return failure(description), description, result
 
 
-def failure(told: str) -> End:
+def failure(description: str) -> End:
     """The outcome for an error message, which always states whether a message may have been delivered."""
-    if re.search(r"may (still )?have been (delivered|sent|published)", told):
+    if re.search(r"may (still )?have been (delivered|sent|published)", description):
         return End.UNCONFIRMED
-    if re.search(r"\bnot (delivered|sent)\b", told, re.IGNORECASE):
+    if re.search(r"\bnot (delivered|sent)\b", description, re.IGNORECASE):
         return End.UNSENT
     return End.FAILED

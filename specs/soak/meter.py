@@ -61,8 +61,8 @@ class Memory:
         slack = self.slack if samples[-1].at - samples[0].at >= SHORT else self.slack_of_short
         series = [round(sample.resident / MIB, 1) for sample in thinned(samples, 40)]
         if after > before * self.factor + slack:
-            told = f"resident memory grew from {before / MIB:.1f} to {after / MIB:.1f} MiB"
-            claims.broken("memory", told, series=series)
+            description = f"resident memory grew from {before / MIB:.1f} to {after / MIB:.1f} MiB"
+            claims.broken("memory", description, series=series)
         if peak > self.most:
             claims.broken("memory", f"resident memory came to {peak / MIB:.1f} MiB", series=series)
         return before / MIB, after / MIB
@@ -77,8 +77,8 @@ def judge_log(claims: Claims, samples: list[Sample]) -> None:
     first, last = samples[0], samples[-1]
     allowed = LOG_BURST + LOG_RATE * (last.at - first.at)
     if last.log - first.log > allowed:
-        told = f"the log grew by {(last.log - first.log) / MIB:.1f} MiB in {last.at - first.at:.0f} s"
-        claims.broken("log", told, allowed=f"{allowed / MIB:.1f} MiB")
+        description = f"the log grew by {(last.log - first.log) / MIB:.1f} MiB in {last.at - first.at:.0f} s"
+        claims.broken("log", description, allowed=f"{allowed / MIB:.1f} MiB")
 
 
 def judge_threads(claims: Claims, samples: list[Sample]) -> None:

@@ -88,20 +88,20 @@ class Gateway:
                 env={name: value for name, value in os.environ.items() if name != "TIDEGATE_LOG"},
             )  # fmt: skip
         self.pid = self._child.pid
-        told = asyncio.get_running_loop().create_future()
-        self._stdout = asyncio.create_task(self._read(told))
+        description = asyncio.get_running_loop().create_future()
+        self._stdout = asyncio.create_task(self._read(description))
         async with asyncio.timeout(PATIENCE):
-            self.address = ("127.0.0.1", int(await told))
+            self.address = ("127.0.0.1", int(await description))
 
-    async def _read(self, told: asyncio.Future[str]) -> None:
+    async def _read(self, description: asyncio.Future[str]) -> None:
         """Reads standard output to its end."""
         stdout = self._child.stdout
         assert stdout is not None
         while line := await stdout.readline():
-            if not told.done() and (found := re.search(rb"http://127\.0\.0\.1:(\d+)/", line)):
-                told.set_result(found[1].decode())
-        if not told.done():
-            told.set_exception(RuntimeError(f"tidegate did not start; see {self.log}"))
+            if not description.done() and (found := re.search(rb"http://127\.0\.0\.1:(\d+)/", line)):
+                description.set_result(found[1].decode())
+        if not description.done():
+            description.set_exception(RuntimeError(f"tidegate did not start; see {self.log}"))
 
     @property
     def running(self) -> bool:

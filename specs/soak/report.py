@@ -105,7 +105,7 @@ def claims(outcome: Outcome) -> list[str]:
         count = found.counts.get(claim, 0)
         lines.append(f"{'VIOLATED' if count else 'holds':8} {claim:12} {sentence}{f' ({count} cases)' if count else ''}")
         for case in found.cases.get(claim, [])[:PRINTED]:
-            lines.append(f"          at {case.at} s: {case.told[:400]}")
+            lines.append(f"          at {case.at} s: {case.description[:400]}")
             lines += [f"             {name}: {str(value)[:300]}" for name, value in case.trace.items()]
     return lines
 

@@ -170,8 +170,8 @@ async def finish(outcome: Outcome, watch: Meter, gateway: Gateway) -> None:
                 break
         outcome.quiet = now
         if now.descriptors > idle.descriptors:
-            told = f"{now.descriptors} descriptors are open, {idle.descriptors} were at the start"
-            claims.broken("descriptors", told, open=opened(gateway.pid))
+            description = f"{now.descriptors} descriptors are open, {idle.descriptors} were at the start"
+            claims.broken("descriptors", description, open=opened(gateway.pid))
     outcome.code = await gateway.terminate(SHUTDOWN_TIMEOUT + 30)
     read_log(outcome, gateway.log)
     judge_stop(outcome)

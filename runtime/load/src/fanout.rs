@@ -270,12 +270,12 @@ async fn connected(broker: &str, client_id: &str) -> Result<Mqtt, LoadError> {
 
 /// Subscribes, and waits for the acknowledgement with all resources.
 async fn listen(connection: &mut Connection, ready: &Ready, uris: usize) -> Result<Head, String> {
-    let told = |error: WireError| error.to_string();
+    let describe = |error: WireError| error.to_string();
     let sent = connection.send(&ready.front, &ready.tail).await;
-    sent.map_err(told)?;
-    let mut head = connection.head().await.map_err(told)?;
+    sent.map_err(describe)?;
+    let mut head = connection.head().await.map_err(describe)?;
     while memmem::find_iter(&connection.body, UPDATES).count() < uris {
-        let whole = connection.some(&mut head).await.map_err(told)?;
+        let whole = connection.some(&mut head).await.map_err(describe)?;
         if whole || head.status != 200 {
             let body = shown(&connection.body);
             return Err(format!("HTTP status {}: {body}", head.status));

@@ -97,7 +97,7 @@ pub(crate) struct Figures {
 
 #[allow(
     clippy::cast_precision_loss,
-    reason = "figures are told to a few digits"
+    reason = "figures are printed with a few digits"
 )]
 pub(crate) const fn figure(count: u64) -> f64 {
     count as f64

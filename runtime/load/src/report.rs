@@ -204,12 +204,12 @@ impl Report {
         });
         let (failed, passed): (Vec<_>, Vec<_>) = cells.partition(Outcome::is_failure);
         // A failing cell with few calls must not be hidden by a successful one with many.
-        let told = if failed.is_empty() { passed } else { failed };
+        let cells = if failed.is_empty() { passed } else { failed };
         let none = Outcome {
             calls: 0,
             errors: 0,
         };
-        told.iter().fold(none, |sum, cell| Outcome {
+        cells.iter().fold(none, |sum, cell| Outcome {
             calls: sum.calls + cell.calls,
             errors: sum.errors + cell.errors,
         })

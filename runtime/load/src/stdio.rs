@@ -63,19 +63,19 @@ impl Pipe {
 
     /// Sends a request and waits for its response.
     pub(crate) async fn call(&self, ready: &mut Ready, check: &Check) -> Result<(), String> {
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let ended = self.with(|shared| {
             shared.next_id += 1;
             ready.number(shared.next_id);
             shared.out.extend_from_slice(&ready.front);
-            shared.waiting.insert(shared.next_id, tell);
+            shared.waiting.insert(shared.next_id, sender);
             shared.ended
         });
         if let Some(why) = ended {
             return Err(why.to_owned());
         }
         self.written.notify_one();
-        match told.await {
+        match receiver.await {
             Ok(line) => check.answer(&line),
             Err(_) => Err(self
                 .with(|shared| shared.ended.unwrap_or("cancelled"))
@@ -98,9 +98,9 @@ impl Pipe {
     fn answer(&self, line: &[u8]) {
         let waiting =
             answered_id(line).and_then(|id| self.with(|shared| shared.waiting.remove(&id)));
-        if let Some(tell) = waiting {
+        if let Some(sender) = waiting {
             // The caller may have timed out.
-            let _ = tell.send(line.to_vec());
+            let _ = sender.send(line.to_vec());
         }
     }
 }

@@ -22,7 +22,7 @@ async def lister(stage: Stage, name: str, toolkit: str, revision: str, rate: flo
             if method == "tools/list" and answer.done:
                 tools = {tool["name"] for tool in answer.result["tools"]}
                 if tools != TOOLS:
-                    stage.claims.broken("untouched", f"{name} was told of the tools {sorted(tools)} alone")
+                    stage.claims.broken("untouched", f"{name} was description of the tools {sorted(tools)} alone")
     await caller.end()
 
 

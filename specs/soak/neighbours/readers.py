@@ -34,11 +34,11 @@ async def reader(stage: Stage, name: str, toolkit: str, revision: str, rate: flo
             count = number_of(text.encode())
             # Over a faulty link an older message may still have been in transit.
             if count != topic.last and (calm or count is None or count > topic.last):
-                told = f"a read of {topic.name} returned message {count}, not {topic.last}"
-                stage.claims.broken("fresh", told, text=text[:200], begun=stage.claims.second(answer.begun))
-        elif calm and answer.told.startswith(NO_MESSAGE):
-            told = f"a read of {topic.name} found no message, and message {topic.last} is retained"
-            stage.claims.broken("fresh", told, begun=stage.claims.second(answer.begun))
+                description = f"a read of {topic.name} returned message {count}, not {topic.last}"
+                stage.claims.broken("fresh", description, text=text[:200], begun=stage.claims.second(answer.begun))
+        elif calm and answer.description.startswith(NO_MESSAGE):
+            description = f"a read of {topic.name} found no message, and message {topic.last} is retained"
+            stage.claims.broken("fresh", description, begun=stage.claims.second(answer.begun))
     await caller.end()
 
 

@@ -44,8 +44,8 @@ class Subscription:
         self._told += 1
         self._news.set()
         if self._told > self._published:
-            told = f"{self.name} was told of {self._told} updates, of {self._published} messages"
-            self.stage.claims.broken("invented", told)
+            description = f"{self.name} was description of {self._told} updates, of {self._published} messages"
+            self.stage.claims.broken("invented", description)
 
     async def turn(self) -> bool:
         """Publishes, bypassing the gateway, until an update arrives; returns whether one arrived."""
@@ -78,15 +78,15 @@ class Subscription:
 
 async def follow(subscription: Subscription, events: AsyncIterator[Any], began: asyncio.Future[Any]) -> None:
     """Reads the events of a stream until it ends, which must not happen by itself."""
-    told = "its event stream ended"
+    description = "its event stream ended"
     try:
         async for event in events:
             if not began.done():
                 began.set_result(event)
             subscription.updated(event)
     except Closed as error:
-        told = f"its event stream broke: {error}"
-    subscription.broken(told)
+        description = f"its event stream broke: {error}"
+    subscription.broken(description)
     if not began.done():
         began.set_result(None)
 

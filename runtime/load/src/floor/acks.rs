@@ -83,12 +83,12 @@ mod tests {
             input.extend_from_slice(&[byte]);
             seen.extend(next(&mut input).expect("legal"));
         }
-        let told: Vec<_> = seen
+        let outcomes: Vec<_> = seen
             .iter()
             .map(|ack| (ack.kind, ack.packet_id, ack.reason))
             .collect();
         assert_eq!(
-            told,
+            outcomes,
             [
                 (AckKind::Puback, 1, 0),
                 (AckKind::Pubrec, 0x1234, 0x97),

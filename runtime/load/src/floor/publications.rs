@@ -62,7 +62,7 @@ impl Drop for Entry<'_> {
         let mut state = self.0.state.borrow_mut();
         match state.under_way.get_mut(self.1) {
             Some(publication) if publication.met.is_none() => publication.left = true,
-            Some(_) => self.0.forget(&mut state, self.1),
+            Some(_) => self.0.remove(&mut state, self.1),
             None => {}
         }
     }
@@ -200,14 +200,14 @@ impl Publications {
         };
         publication.met = Some(met);
         if publication.left {
-            self.forget(state, key);
+            self.remove(state, key);
         } else if let Some(caller) = publication.caller.take() {
             caller.wake();
         }
     }
 
     /// Wakes as many waiting callers as Receive Maximum allows; some may have closed their connection.
-    fn forget(&self, state: &mut State, key: usize) {
+    fn remove(&self, state: &mut State, key: usize) {
         state.under_way.remove(key);
         for _ in state.under_way.len()..self.window {
             let Some(caller) = state.waiting.pop_front() else {

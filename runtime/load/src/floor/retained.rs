@@ -77,15 +77,15 @@ impl Retained {
 
     /// The response with the message; `None` if the connection fails.
     pub(super) async fn receive(&self) -> Option<Answer> {
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         {
             let mut state = self.state.borrow_mut();
-            state.new.push(tell);
+            state.new.push(sender);
             if let Some(writer) = state.writer.take() {
                 writer.wake();
             }
         }
-        Some(self.answer(&told.await.ok()?))
+        Some(self.answer(&receiver.await.ok()?))
     }
 
     fn answer(&self, payload: &codec::Parts) -> Answer {
@@ -132,7 +132,7 @@ impl Retained {
                     }
                     decoder.push(input.split().freeze());
                     while let Some(packet) = decoder.next().map_err(io::Error::other)? {
-                        self.told(packet, &mut out)?;
+                        self.handle(packet, &mut out)?;
                     }
                 }
             }
@@ -183,7 +183,7 @@ impl Retained {
     }
 
     /// Handles a packet of the broker.
-    fn told(&self, packet: Packet, out: &mut BytesMut) -> io::Result<()> {
+    fn handle(&self, packet: Packet, out: &mut BytesMut) -> io::Result<()> {
         match packet {
             Packet::Publish(publish) => self.arrived(&publish, out),
             Packet::Suback(suback) if suback.reasons.iter().any(|reason| reason.is_error()) => {
@@ -285,15 +285,19 @@ mod tests {
         let mut out = BytesMut::new();
         let calls = async {
             tokio::join!(retained.receive(), retained.receive(), async {
-                retained.subscribe(&mut out).expect("said");
+                retained.subscribe(&mut out).expect("encodes");
                 assert_eq!(shown(&mut out), [("SUBSCRIBE", 1)]);
                 let (later, ()) = tokio::join!(retained.receive(), async {
-                    retained.subscribe(&mut out).expect("said");
+                    retained.subscribe(&mut out).expect("encodes");
                     assert_eq!(shown(&mut out), [("SUBSCRIBE", 2)]);
                     // The first message is that of the first two.
-                    retained.told(message(1, b"21.5"), &mut out).expect("legal");
+                    retained
+                        .handle(message(1, b"21.5"), &mut out)
+                        .expect("legal");
                     assert_eq!(shown(&mut out), [("PUBACK", 7)]);
-                    retained.told(message(2, b"21.5"), &mut out).expect("legal");
+                    retained
+                        .handle(message(2, b"21.5"), &mut out)
+                        .expect("legal");
                     assert_eq!(shown(&mut out), [("PUBACK", 7), ("UNSUBSCRIBE", 3)]);
                 });
                 later

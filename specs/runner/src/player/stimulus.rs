@@ -297,7 +297,7 @@ impl Harness {
     }
 }
 
-/// The error for a verb that is no frame and, on the network side, no packet.
+/// The error for a verb that is neither a frame nor, on the network side, a packet.
 fn unknown(verb: &str, protocol: Protocol) -> String {
     let frames = FrameKind::ALL.map(FrameKind::word).join(", ");
     match protocol {
