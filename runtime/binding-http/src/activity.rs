@@ -1,8 +1,8 @@
-//! What a connection is doing, and how long it may go on.
+//! Activity of a connection, and its timeouts.
 //!
-//! A connection has one timer, whatever it does: hyper would set one for each request's head. What
-//! every request changes is one cell, which is looked at when the timer fires; what is rare wakes the
-//! timer's task where it would fire too late.
+//! A connection has a single timer; hyper alone would set one for each request head. Per-request
+//! updates only change a cell, which is read when the timer fires. Rare updates wake the timer task
+//! if it would fire too late.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
@@ -14,13 +14,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::options::Options;
 
-/// After so many turns of the event loop, a socket that has something to read has been read.
+/// Turns of the event loop after which a socket with pending data has been read.
 const TURNS: usize = 2;
 
-/// How much of a head is kept as it came.
+/// Bytes of a request head that are kept.
 const HEAD_KEPT: usize = 4 * 1024;
 
-/// How long a connection may stay in a phase, or with a write that makes no progress.
+/// Timeouts for the phases of a connection, and for a write without progress.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
     pub(crate) header: Duration,
@@ -38,7 +38,7 @@ impl Timeouts {
     }
 }
 
-/// Which of the [`Timeouts`] has passed.
+/// The timeout that has expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expired {
     Header,
@@ -48,11 +48,11 @@ pub(crate) enum Expired {
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    /// A request's head is awaited, or has come in part.
+    /// Waiting for a request head, or for the rest of one.
     Head { since: Instant },
-    /// Nothing of another request has come.
+    /// Waiting for the first byte of the next request.
     Idle { since: Instant },
-    /// A request is read, served and answered; that has limits of its own.
+    /// A request is being received or answered, which has its own timeouts.
     Request,
 }
 
@@ -64,23 +64,23 @@ pub(crate) struct Activity(Rc<State>);
 struct State {
     timeouts: Timeouts,
     phase: Cell<Phase>,
-    /// Something was read since the last [`Activity::settle`].
+    /// Bytes were received since the last [`Activity::settle`].
     received: Cell<bool>,
-    /// What has come of a request's head, as it came; a part of the body may follow.
+    /// The received part of a request head; a part of the body may follow.
     head: RefCell<Vec<u8>>,
-    /// Since when a pending write has made no progress.
+    /// When the pending write last made progress.
     blocked: Cell<Option<Instant>>,
-    /// When the timer fires; `None` if that is too far away to tell.
+    /// When the timer fires; `None` if that is too far in the future.
     fires: Cell<Option<Instant>>,
     sooner: Notify,
 }
 
-/// A request that is being answered; dropped when its response is written, or given up.
+/// A request being answered; dropped when its response is written or aborted.
 #[derive(Debug)]
 pub(crate) struct ActiveRequest(Activity);
 
 impl ActiveRequest {
-    /// The request's head as it came, and maybe more, as far as it is known: not of a pipelined request.
+    /// The received head, possibly followed by other bytes; empty for a pipelined request.
     pub(crate) fn head(&self) -> Ref<'_, Vec<u8>> {
         self.0.0.head.borrow()
     }
@@ -97,7 +97,7 @@ impl Drop for ActiveRequest {
 }
 
 impl Activity {
-    /// A connection that was just accepted: its first head is due.
+    /// A new connection, waiting for its first head.
     pub(crate) fn begin(timeouts: Timeouts) -> Self {
         let since = Instant::now();
         Self(Rc::new(State {
@@ -111,13 +111,13 @@ impl Activity {
         }))
     }
 
-    /// A request's head has come.
+    /// A request head is complete.
     pub(crate) fn request(&self) -> ActiveRequest {
         self.0.phase.set(Phase::Request);
         ActiveRequest(self.clone())
     }
 
-    /// Bytes were read.
+    /// Bytes were received.
     pub(crate) fn received(&self, bytes: &[u8]) {
         self.0.received.set(true);
         if !matches!(self.0.phase.get(), Phase::Request) {
@@ -127,7 +127,7 @@ impl Activity {
         }
     }
 
-    /// hyper has done what it can for now: what was read and made no request is a part of a head.
+    /// hyper is idle: received bytes that have not become a request are a part of a head.
     pub(crate) fn settle(&self) {
         if self.0.received.replace(false)
             && let Phase::Idle { .. } = self.0.phase.get()
@@ -138,7 +138,7 @@ impl Activity {
         }
     }
 
-    /// A write has to wait for the client.
+    /// A write is blocked on the client.
     pub(crate) fn blocked(&self) {
         if self.0.blocked.get().is_none() {
             let since = Instant::now();
@@ -147,7 +147,7 @@ impl Activity {
         }
     }
 
-    /// The client has taken something. A connection is not idle before it has taken all.
+    /// The client has received data. A connection with a pending write is not idle.
     pub(crate) fn wrote(&self) {
         if self.0.blocked.take().is_some()
             && let Phase::Idle { .. } = self.0.phase.get()
@@ -157,25 +157,26 @@ impl Activity {
         }
     }
 
-    /// Waits until a timeout has passed.
+    /// Waits until a timeout expires.
     pub(crate) async fn expires(&self) -> Expired {
-        let mut looked = false;
+        let mut rechecked = false;
         loop {
-            let (left, expired) = self.left();
+            let (left, expired) = self.remaining();
             if let Some(expired) = expired.filter(|_| left.is_zero()) {
-                if looked {
+                if rechecked {
                     return expired;
                 }
-                // A process that was stopped for a while finds the timer due before it has read what
-                // came meanwhile: the socket has its turn first.
-                looked = true;
+                // After the process was suspended, the timer may be due before pending data has been
+                // read: let the socket run first.
+                rechecked = true;
                 for _ in 0..TURNS {
                     yield_now().await;
                 }
                 continue;
             }
-            looked = false;
-            // No request wakes this task: none may become idle, and remain so, while it sleeps.
+            rechecked = false;
+            // Requests do not wake this task, so it must wake in time for a connection that becomes
+            // idle.
             let left = left.min(self.0.timeouts.idle);
             self.0.fires.set(Instant::now().checked_add(left));
             tokio::select! {
@@ -185,8 +186,8 @@ impl Activity {
         }
     }
 
-    /// How long it may go on as it does, and what will have expired then.
-    fn left(&self) -> (Duration, Option<Expired>) {
+    /// Time until the next timeout of the current state, and that timeout.
+    fn remaining(&self) -> (Duration, Option<Expired>) {
         let Timeouts {
             header,
             idle,
@@ -228,7 +229,7 @@ mod tests {
         })
     }
 
-    /// What expires within a time, and after how many seconds.
+    /// The timeout that expires within a limit, and after how many seconds.
     async fn expiry(activity: &Activity) -> Option<(Expired, u64)> {
         let start = Instant::now();
         let expired = timeout(1_000 * SECOND, activity.expires()).await.ok()?;
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_head_is_due_from_the_connections_start() {
+    async fn the_first_head_times_out_from_the_start_of_the_connection() {
         let activity = activity();
         advance(4 * SECOND).await;
         activity.received(b"x");
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_came_while_the_process_was_stopped_is_read_before_the_timeout_counts() {
+    async fn data_received_while_the_process_was_stopped_is_read_before_a_timeout() {
         let activity = activity();
         drop(activity.request());
         let mut expires = pin!(activity.expires());
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_takes_as_long_as_it_takes() {
+    async fn a_request_being_answered_has_no_timeout() {
         let activity = activity();
         let request = activity.request();
         activity.received(b"x");
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_later_head_is_due_from_its_first_byte() {
+    async fn a_later_head_times_out_from_its_first_byte() {
         let activity = activity();
         drop(activity.request());
         let watched = activity.clone();
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_read_of_a_request_is_no_part_of_the_next_head() {
+    async fn request_bytes_do_not_count_as_the_next_head() {
         let activity = activity();
         let request = activity.request();
         activity.received(b"x");
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_a_little_in_time_stays_and_is_idle_when_it_has_all() {
+    async fn slow_reads_keep_a_connection_open_until_it_is_idle() {
         let activity = activity();
         drop(activity.request());
         let watched = activity.clone();

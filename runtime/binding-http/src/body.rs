@@ -1,4 +1,4 @@
-//! A request's body, gathered whole and in bounded memory before a stream is opened for it.
+//! Buffers a whole request body, with a size limit, before a stream is opened for it.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -13,25 +13,32 @@ use tokio::time::sleep;
 use crate::HttpServer;
 use crate::refusal::Refusal;
 
-/// How much of a body that is too large is read on, so that the client gets to read the answer.
+/// Bytes of an oversized body that are still read and discarded, so that the client reads the
+/// response.
 const DISCARDED_MAX: usize = 64 * 1024 * 1024;
 
-/// How long a body may still take when the engine stops: a client that is sending it gets its answer,
-/// and one that is silent does not hold the stop.
+/// Time a body may still take when the engine stops: enough for a client that is sending, without
+/// blocking the stop for one that is silent.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
-const TOO_LARGE: Refusal = Refusal(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.");
-const LATE: Refusal = Refusal(StatusCode::REQUEST_TIMEOUT, "The body took too long.");
-/// Nobody is there to read it.
-const BROKEN: Refusal = Refusal(StatusCode::BAD_REQUEST, "The body broke off.");
+const TOO_LARGE: Refusal = Refusal(
+    StatusCode::PAYLOAD_TOO_LARGE,
+    "Body too large (maxBodySize).",
+);
+const TIMED_OUT: Refusal = Refusal(
+    StatusCode::REQUEST_TIMEOUT,
+    "Timeout while receiving the body (bodyTimeout).",
+);
+/// The client has disconnected and will not receive this.
+const INCOMPLETE: Refusal = Refusal(StatusCode::BAD_REQUEST, "Incomplete body.");
 const STOPPING: Refusal = Refusal(
     StatusCode::SERVICE_UNAVAILABLE,
-    "The gateway is stopping, and the body had not come; send the request again.",
+    "The gateway is stopping and the body was incomplete; retry the request.",
 );
 
-/// A body that did not come with its head: it has `bodyTimeout` as a whole, and little time where the
-/// engine stops.
-pub(crate) async fn within_its_time(
+/// Applies the time limits to a body that did not arrive with its head: `bodyTimeout` in total, and
+/// [`STOP_GRACE`] when the engine stops.
+pub(crate) async fn with_timeout(
     edge: &HttpServer,
     gathering: Pin<&mut impl Future<Output = Result<Parts, Refusal>>>,
 ) -> Result<Parts, Refusal> {
@@ -43,22 +50,26 @@ pub(crate) async fn within_its_time(
     tokio::select! {
         biased;
         gathered = gathering => gathered,
-        () = sleep(Duration::from_millis(edge.options.body_timeout)) => Err(LATE),
+        () = sleep(Duration::from_millis(edge.options.body_timeout)) => Err(TIMED_OUT),
         () = stop => Err(STOPPING),
     }
 }
 
-/// The whole body. `asks` tells that the client waits to be told to go on, before it sends it.
-pub(crate) async fn gather(mut body: Incoming, limit: usize, asks: bool) -> Result<Parts, Refusal> {
+/// Reads the whole body. `expects_continue`: the client waits for `100 Continue` before sending it.
+pub(crate) async fn gather(
+    mut body: Incoming,
+    limit: usize,
+    expects_continue: bool,
+) -> Result<Parts, Refusal> {
     let announced = body.size_hint().lower();
     let mut too_large = usize::try_from(announced).map_or(true, |announced| announced > limit);
-    if too_large && asks {
+    if too_large && expects_continue {
         return Err(TOO_LARGE);
     }
     let mut parts = Gather::new();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| BROKEN)?.into_data() else {
+        let Ok(data) = frame.map_err(|_| INCOMPLETE)?.into_data() else {
             continue;
         };
         length += data.len();

@@ -1,7 +1,7 @@
-//! Tells a connection to close: the engine stops, or the connection has taken too long.
+//! Signals a connection to close, because the engine stops or a timeout has expired.
 //!
-//! A task of its own waits for either, so that the connection's task, which every request wakes
-//! several times, looks at two cells.
+//! A separate task waits for both, so that the connection's task, which every request wakes several
+//! times, only reads two cells.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,16 +12,16 @@ use tokio::task::AbortHandle;
 
 use crate::activity::{Activity, Expired};
 
-/// Why a connection is to close.
+/// Why a connection must close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Close {
-    /// The engine stops: what is being answered is finished.
+    /// The engine stops: finish the response being sent.
     Graceful,
-    /// A timeout has passed.
+    /// A timeout has expired.
     Expired(Expired),
 }
 
-/// The signals to one connection, for as long as that exists.
+/// The close signals of one connection, while it exists.
 pub(crate) struct CloseSignal {
     raised: Rc<Raised>,
     task: AbortHandle,
@@ -29,7 +29,7 @@ pub(crate) struct CloseSignal {
 
 #[derive(Default)]
 struct Raised {
-    /// One of the next two is.
+    /// Whether one of the next two is set.
     any: Cell<bool>,
     stopping: Cell<bool>,
     expired: Cell<Option<Expired>>,
@@ -52,7 +52,7 @@ impl Raised {
         self.expired.take().map(Close::Expired)
     }
 
-    /// Remembers whom to wake, which is nearly always known.
+    /// Sets the task to wake; usually it is already set.
     fn register(&self, waker: &Waker) {
         let mut registered = self.waker.borrow_mut();
         match &mut *registered {
@@ -78,7 +78,7 @@ impl Raised {
 }
 
 impl CloseSignal {
-    /// Waits for a stop and for timeouts.
+    /// Starts waiting for a stop and for timeouts.
     pub(crate) fn spawn(stopping: watch::Receiver<bool>, activity: Activity) -> Self {
         let raised = Rc::<Raised>::default();
         let watch = Rc::clone(&raised).watch(stopping, activity);
@@ -88,7 +88,7 @@ impl CloseSignal {
         }
     }
 
-    /// Takes a signal that was raised, each once; `task` is woken by the next.
+    /// Takes the next signal, each once; `task` is woken by the next one.
     pub(crate) fn take(&self, task: &Context<'_>) -> Option<Close> {
         self.raised.register(task.waker());
         if self.raised.any.get() {

@@ -1,4 +1,4 @@
-//! One connection: its requests, its timeouts, its end.
+//! Serves one connection.
 
 use std::cell::OnceCell;
 use std::future::poll_fn;
@@ -17,13 +17,13 @@ use crate::close_signal::{Close, CloseSignal};
 use crate::request::{HEAD_MAX, serve};
 use crate::watched::Watched;
 
-/// Serves one connection, request after request. `_place` is what it takes up, until it ends.
-pub(crate) async fn serve_connection<P>(edge: Rc<HttpServer>, socket: TcpStream, _place: P) {
-    undelayed(&socket);
+/// Serves the requests of one connection. `_permit` counts it until it ends.
+pub(crate) async fn serve_connection<P>(edge: Rc<HttpServer>, socket: TcpStream, _permit: P) {
+    set_nodelay(&socket);
     limit_unsent(&socket);
     let activity = Activity::begin(Timeouts::of(&edge.options));
     let signal = CloseSignal::spawn(edge.stopping.subscribe(), activity.clone());
-    // From its first request until all its answers are written, a connection holds a stop.
+    // A connection delays the shutdown from its first request until all responses are written.
     let hold = OnceCell::new();
     let service = service_fn(|request| {
         hold.get_or_init(|| edge.handle.hold());
@@ -48,32 +48,33 @@ pub(crate) async fn serve_connection<P>(edge: Rc<HttpServer>, socket: TcpStream,
     });
     match ended.await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a connection ended with an error"),
+        Ok(Err(error)) => tracing::debug!(%error, "connection failed"),
         Err(timeout) => {
             edge.counts.timed_out(timeout);
-            tracing::debug!(?timeout, "a connection timed out");
+            tracing::debug!(?timeout, "connection timed out");
         }
     }
 }
 
-/// What is written goes out at once.
-pub(crate) fn undelayed(socket: &TcpStream) {
+/// Disables Nagle's algorithm.
+pub(crate) fn set_nodelay(socket: &TcpStream) {
     if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY cannot be set");
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
 }
 
-/// How much of what is written the kernel holds before it is sent, in bytes.
+/// Unsent bytes the kernel may buffer for a connection.
 #[cfg(target_os = "linux")]
 const UNSENT_MAX: u32 = 64 * 1024;
 
-/// Lets the kernel take little beyond what the client takes. It would take megabytes, and tell that
-/// there is room for more only when a third of them were gone: a client of a slow line would seem to
-/// take nothing for minutes. So it tells when half of [`UNSENT_MAX`] has been sent.
+/// Limits the kernel's send buffer to little more than the client receives. Otherwise the kernel
+/// would buffer megabytes and report space only when a third of them had been sent, so a client on
+/// a slow line would appear not to read for minutes. With this limit it reports space when half of
+/// [`UNSENT_MAX`] has been sent.
 #[cfg(target_os = "linux")]
 fn limit_unsent(socket: &TcpStream) {
     if let Err(error) = socket2::SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_MAX) {
-        tracing::debug!(%error, "TCP_NOTSENT_LOWAT cannot be set");
+        tracing::debug!(%error, "cannot set TCP_NOTSENT_LOWAT");
     }
 }
 

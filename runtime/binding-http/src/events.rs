@@ -1,10 +1,10 @@
-//! What the edge tells operators.
+//! The events of `http · server`.
 
 use bytestring::ByteString;
 use tidegate_streams::event;
 
 event! {
-    /// A request became a stream, and the trace of what it causes begins.
+    /// A stream was opened for a request, which starts a trace.
     pub struct RequestOpened "binding.http.request.opened" Debug
         "{method} {path}, {length} bytes"
     {
@@ -12,7 +12,7 @@ event! {
         method "method": ByteString = ByteString::new(),
         /// The path.
         path "path": ByteString = ByteString::new(),
-        /// The length of the body in bytes.
+        /// Body length in bytes.
         length "length": u64 = 0,
     }
 }

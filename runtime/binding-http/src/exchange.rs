@@ -1,4 +1,4 @@
-//! One request and its response, between the connection's task and the worker.
+//! A request and its response, shared by the connection's task and the worker.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -11,7 +11,7 @@ use tidegate_json::Parts;
 use tidegate_streams::http_stream::{HttpBeginEx, HttpResponse};
 use tidegate_streams::{BeginEx, Data, Frame, Pooled};
 
-/// An exchange.
+/// The state of one http stream. It is removed when both halves have ended.
 pub(crate) struct Exchange {
     pub(crate) stream: StreamId,
     pub(crate) token: Token,
@@ -26,13 +26,13 @@ pub(crate) struct Exchange {
 )]
 struct State {
     request: PendingData,
-    /// The request's body has been handed over; its END is due when nothing of it waits.
+    /// The body has been queued completely; END follows when the queue is empty.
     request_ended: bool,
     credit_came: bool,
-    /// The response's BEGIN, once it has come.
+    /// The response's BEGIN, once received.
     head: Option<Pooled<BeginEx>>,
     body: Fifo<Bytes>,
-    /// The response is whole.
+    /// The response is complete.
     ended: bool,
     /// The stream was aborted or reset.
     broken: bool,
@@ -48,11 +48,11 @@ impl State {
     }
 }
 
-/// What there is of a response's body.
+/// The next part of a response body.
 pub(crate) enum Piece {
     Data(Bytes),
     End,
-    Broken,
+    Aborted,
 }
 
 impl Exchange {
@@ -65,7 +65,7 @@ impl Exchange {
         }
     }
 
-    /// Sends the request's body, as far as there is credit.
+    /// Sends the request body, as far as the credit allows.
     pub(crate) fn send_body(&self, cx: &mut Context<'_>, parts: Parts) {
         let mut state = self.state.borrow_mut();
         for data in Data::of_message(parts) {
@@ -81,7 +81,7 @@ impl Exchange {
         }
     }
 
-    /// Takes a frame of the stream.
+    /// Handles a frame of the stream.
     pub(crate) fn take(&self, frame: Frame) {
         let mut state = self.state.borrow_mut();
         match frame {
@@ -89,7 +89,7 @@ impl Exchange {
             Frame::Data(data) if !data.payload.is_empty() => state.body.push_back(data.payload),
             Frame::End(_) => state.ended = true,
             Frame::Abort(_) => state.broken = true,
-            // A refusal of the rest of the request is no refusal to answer it.
+            // A reset of the rest of the request does not mean that no response will come.
             Frame::Reset(_) => state.broken |= state.head.is_none(),
             Frame::Window(_) => state.credit_came = true,
             _ => {}
@@ -99,7 +99,7 @@ impl Exchange {
         }
     }
 
-    /// Does what the frames ask of the worker; whether the exchange is over for the worker.
+    /// Acts on received frames; returns whether the exchange has ended on the worker's side.
     pub(crate) fn flush(&self, handle: &Handle) -> bool {
         let mut state = self.state.borrow_mut();
         if std::mem::take(&mut state.credit_came) {
@@ -115,7 +115,7 @@ impl Exchange {
         state.ended || state.broken
     }
 
-    /// The response's head; `None` if there will be none.
+    /// Waits for the response head; `None` if there will be none.
     pub(crate) async fn head(&self) -> Option<HttpResponse> {
         poll_fn(|task| {
             let mut state = self.state.borrow_mut();
@@ -134,7 +134,7 @@ impl Exchange {
         .await
     }
 
-    /// The next piece of the response's body.
+    /// The next piece of the response body.
     pub(crate) fn poll_body(&self, task: &mut TaskContext<'_>) -> Poll<Piece> {
         let mut state = self.state.borrow_mut();
         if let Some(data) = state.body.pop_front() {
@@ -144,25 +144,25 @@ impl Exchange {
             return Poll::Ready(Piece::End);
         }
         if state.broken {
-            return Poll::Ready(Piece::Broken);
+            return Poll::Ready(Piece::Aborted);
         }
         state.wait(task);
         Poll::Pending
     }
 
-    /// Whether all of the response has come: nobody waits for credit any more.
+    /// Whether the whole response has been received: no more credit is needed.
     pub(crate) fn is_whole(&self) -> bool {
         let state = self.state.borrow();
         state.ended || state.broken
     }
 
-    /// Whether both halves have come to their end in order.
+    /// Whether both halves have ended in order.
     pub(crate) fn is_over(&self) -> bool {
         let state = self.state.borrow();
         state.ended && state.request_ended && state.request.is_empty()
     }
 
-    /// Whether the body is at its end.
+    /// Whether the whole body has been taken.
     pub(crate) fn is_at_end(&self) -> bool {
         let state = self.state.borrow();
         state.ended && state.body.is_empty()

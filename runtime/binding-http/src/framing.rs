@@ -1,17 +1,18 @@
-//! How a request tells where its body ends (RFC 9112, section 6).
+//! Checks the message framing of a request (RFC 9112, section 6).
 //!
-//! hyper refuses, with a bare 400, a `Transfer-Encoding` that does not end in `chunked` or comes with
-//! HTTP/1.0, and a `Content-Length` that is not one number. What it would let through is refused here.
-//! Beside `Transfer-Encoding` it drops `Content-Length`, so that this is looked for in the head as it
-//! came; where that is not known, hyper closes the connection after the answer, as it must be.
+//! hyper refuses, with a bare 400, a `Transfer-Encoding` that does not end in `chunked` or comes
+//! with HTTP/1.0, and a `Content-Length` that is not one number. This refuses what hyper would
+//! accept. hyper drops `Content-Length` when there is a `Transfer-Encoding`, so it is searched in
+//! the received head; if that is not available, hyper closes the connection after the response, as
+//! required.
 
 use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, StatusCode};
 
 use crate::refusal::Refusal;
 
-/// Checks a request that has a `Transfer-Encoding`: nothing but `chunked`, and that once. `head` is the
-/// request's head as it came, as far as it is known.
+/// Checks a request with `Transfer-Encoding`: only a single `chunked` is allowed. `head` is the
+/// received head, as far as it is available.
 pub(crate) fn check(headers: &HeaderMap, head: &[u8]) -> Result<(), Refusal> {
     let mut count = 0;
     for field in headers.get_all(TRANSFER_ENCODING) {
@@ -19,7 +20,7 @@ pub(crate) fn check(headers: &HeaderMap, head: &[u8]) -> Result<(), Refusal> {
             if !coding.trim_ascii().eq_ignore_ascii_case(b"chunked") {
                 return Err(Refusal(
                     StatusCode::NOT_IMPLEMENTED,
-                    "Only the transfer coding 'chunked' is supported.",
+                    "Unsupported transfer coding; only 'chunked' is supported.",
                 ));
             }
             count += 1;
@@ -34,7 +35,7 @@ pub(crate) fn check(headers: &HeaderMap, head: &[u8]) -> Result<(), Refusal> {
     if has_content_length(head) {
         return Err(Refusal(
             StatusCode::BAD_REQUEST,
-            "There are both Transfer-Encoding and Content-Length; send one.",
+            "Both Transfer-Encoding and Content-Length are present; send one of them.",
         ));
     }
     Ok(())

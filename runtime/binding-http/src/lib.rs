@@ -1,19 +1,19 @@
-//! `http · server`: HTTP/1.1 requests into http streams.
+//! `http · server`: turns HTTP/1.1 requests into http streams.
 //!
-//! - A request becomes a stream when it is whole: a client that is slow with its headers or its body
-//!   costs a connection and nothing behind it. The body's buffers go on as they were read; only where
-//!   they are very many and small are they put together.
-//! - Who may ask is decided here: the path, the host (of the `Host` header and of an absolute target)
-//!   and the `Origin` of a request (DNS rebinding), its framing, its size, the number of connections.
-//! - Credit reaches the client: a response is taken from the stream as fast as the client reads it.
-//! - A client that goes away aborts its stream, and so does one that takes nothing for too long.
-//! - A stop closes idle connections and waits for clients that still read their answers. A request
-//!   whose body is not whole a second after the stop began is answered 503.
+//! - A stream is opened when the request is complete, so a client that sends its head or body
+//!   slowly uses a connection and nothing behind it. The body is passed on in the buffers it was
+//!   read into; only very many small buffers are merged.
+//! - Access checks happen here: path, host (the `Host` header and an absolute target) and `Origin`
+//!   (against DNS rebinding), message framing, size, and number of connections.
+//! - Backpressure reaches the stream: a response is consumed as fast as the client reads it.
+//! - The stream is aborted when the client disconnects, or reads nothing within `writeTimeout`.
+//! - A stop closes idle connections and waits for clients that are still reading. A request whose
+//!   body is incomplete one second after the stop began is answered 503.
 //!
-//! Bounds: `maxConnections` for each worker (more wait in the kernel's queue),
+//! Bounds: `maxConnections` per worker (further ones wait in the kernel's queue),
 //! `maxConnectionsPerAddress` (503), `maxBodySize` (413), 64 KiB of headers (431). A connection is
-//! closed after `headerTimeout` for a head, `idleTimeout` between requests, and `writeTimeout` for a
-//! write of which the client takes nothing; a body has `bodyTimeout` (408).
+//! closed after `headerTimeout` for a head, `idleTimeout` between requests, and `writeTimeout` for
+//! a write of which the client reads nothing. A body must be complete within `bodyTimeout` (408).
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "an edge works in real time")]
 
@@ -49,10 +49,10 @@ use exchange::Exchange;
 use meters::Counts;
 pub use options::Options;
 
-/// Credit of a response towards the client, in bytes.
+/// Initial credit of a response, in bytes.
 const WINDOW: u32 = 256 * 1024;
 
-/// The edge.
+/// State of the edge on one worker.
 pub(crate) struct HttpServer {
     id: BindingId,
     exit: BindingId,
@@ -61,14 +61,14 @@ pub(crate) struct HttpServer {
     listening: SocketAddr,
     path: ByteString,
     exchanges: RefCell<Slab<Rc<Exchange>>>,
-    /// Exchanges that got frames since the last flush, by their keys.
+    /// Keys of the exchanges that received frames since the last flush.
     touched: RefCell<Vec<usize>>,
     stopping: watch::Sender<bool>,
     counts: Counts,
 }
 
-/// Attaches the edge to a worker; tells its name and where it listens. `listening` is where an earlier worker of
-/// the same engine does, whose port is shared.
+/// Attaches the edge to a worker; returns its id and the address it listens on. `listening` is the
+/// address of an earlier worker of the same engine, whose port is shared.
 pub fn attach(
     assembly: &mut Assembly,
     options: Options,
@@ -86,8 +86,8 @@ pub fn attach(
     if !shares && !listening.ip().is_loopback() {
         tracing::warn!(
             %listening,
-            "NOTHING GUARDS THIS ENDPOINT: whoever reaches this address can use every tool; \
-             listen on 127.0.0.1 unless that is what you want"
+            "no authentication: anyone who can reach this address can use every tool; \
+             listen on 127.0.0.1 unless this is intended"
         );
     }
     let (id, edge) = assembly.attach_edge(WINDOW, |id, handle| {
@@ -109,7 +109,7 @@ pub fn attach(
 }
 
 impl HttpServer {
-    fn forget(&self, key: usize, stream: StreamId) {
+    fn remove(&self, key: usize, stream: StreamId) {
         let mut exchanges = self.exchanges.borrow_mut();
         if exchanges.get(key).is_some_and(|it| it.stream == stream) {
             exchanges.remove(key);
@@ -137,10 +137,10 @@ impl Edge for HttpServer {
             let exchange = self.exchanges.borrow().get(key).cloned();
             let Some(exchange) = exchange else { continue };
             if exchange.flush(handle) {
-                self.forget(key, exchange.stream);
+                self.remove(key, exchange.stream);
             }
         }
-        // Nothing is touched while this runs; the memory serves again.
+        // The vector is not used while this runs; its memory is reused.
         self.touched.replace(touched);
     }
 

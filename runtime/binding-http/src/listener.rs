@@ -1,4 +1,4 @@
-//! The listening socket, and which connections it lets in.
+//! The listening socket, and admission of connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,23 +16,23 @@ use crate::connection::serve_connection;
 use crate::meters::Served;
 use crate::peers::Peers;
 
-/// Connections that wait to be accepted.
+/// Length of the kernel's accept queue.
 const BACKLOG: i32 = 1_024;
-/// How long to wait when the process has no file left to accept with.
+/// Delay before the next accept when no file descriptor is available.
 const EXHAUSTED: Duration = Duration::from_millis(50);
-/// What a connection beyond `maxConnectionsPerAddress` is answered.
+/// Response to a connection beyond `maxConnectionsPerAddress`.
 const TOO_MANY_OF_ADDRESS: &str = "HTTP/1.1 503 Service Unavailable\r\n\
     content-type: text/plain; charset=utf-8\r\n\
     content-length: 69\r\n\
     connection: close\r\n\r\n\
     Too many connections from this address; see maxConnectionsPerAddress.";
 
-/// Binds an address; workers of one engine share it, other processes do not. Called on the worker that
-/// accepts.
+/// Binds an address. Workers of one engine share it; other processes cannot. Must be called on the
+/// worker that accepts.
 pub(crate) fn bind(address: SocketAddr, shares: bool) -> io::Result<TcpListener> {
     if !shares {
-        // With SO_REUSEPORT another process of the same user could share the port unnoticed: a
-        // socket without it finds out whether the port is free.
+        // With SO_REUSEPORT, another process of the same user could share the port unnoticed.
+        // Binding a socket without it checks that the port is free.
         let probe = socket(address)?;
         probe.bind(&address.into())?;
     }
@@ -75,7 +75,7 @@ pub(crate) async fn accept(edge: Rc<HttpServer>, listener: TcpListener) {
                 (Ok(place), Ok(accepted)) => admit(&edge, &peers, place, accepted),
                 (_, Err(error)) => {
                     if !exhausted {
-                        tracing::warn!(%error, "a connection could not be accepted");
+                        tracing::warn!(%error, "cannot accept a connection");
                     }
                     sleep(EXHAUSTED).await;
                 }
@@ -86,8 +86,8 @@ pub(crate) async fn accept(edge: Rc<HttpServer>, listener: TcpListener) {
     }
 }
 
-/// Serves an accepted connection, unless its address has enough of them: then the place is free at
-/// once.
+/// Serves an accepted connection. If its address has too many connections, it is refused and its
+/// permit is released at once.
 fn admit(
     edge: &Rc<HttpServer>,
     peers: &Rc<Peers>,
@@ -104,10 +104,10 @@ fn admit(
     tokio::task::spawn_local(served);
 }
 
-/// Answers a connection without reading from it. Its buffer is empty: the answer fits.
+/// Answers a connection without reading from it. Its send buffer is empty, so the response fits.
 fn refuse(socket: &TcpStream) {
     let written = SockRef::from(socket).send(TOO_MANY_OF_ADDRESS.as_bytes());
     if let Err(error) = written {
-        tracing::debug!(%error, "a refusal cannot be written");
+        tracing::debug!(%error, "cannot write a refusal");
     }
 }

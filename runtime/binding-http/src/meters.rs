@@ -1,6 +1,6 @@
-//! What the edge counts and holds, under names that stay.
+//! Metrics of the edge, under stable names.
 //!
-//! Names are OpenTelemetry's where it has them (`http.server.active_requests`).
+//! OpenTelemetry names are used where they exist (`http.server.active_requests`).
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use tidegate_engine::MeterKind::Counter;
 use crate::HttpServer;
 use crate::activity::Expired;
 
-/// A figure that only grows.
+/// A counter.
 #[derive(Debug, Default)]
 pub(crate) struct Count(Cell<u64>);
 
@@ -21,26 +21,26 @@ impl Count {
     }
 }
 
-/// What has happened so far on a worker.
+/// Counters of a worker since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    /// Connections that are served now.
+    /// Open connections.
     open: Cell<usize>,
-    /// Connections that were taken.
+    /// Accepted connections.
     accepted: Count,
-    /// Connections that were refused because their address has too many.
+    /// Connections refused because their address has too many.
     pub(crate) refused: Count,
     header_timeouts: Count,
     idle_timeouts: Count,
     write_timeouts: Count,
-    /// Requests that became streams.
+    /// Requests turned into streams.
     pub(crate) requests: Count,
-    /// Requests that the edge itself has answered.
+    /// Requests answered by the edge itself.
     pub(crate) requests_refused: Count,
 }
 
 impl Counts {
-    /// A connection is closed because something took too long.
+    /// Counts a connection closed by a timeout.
     pub(crate) fn timed_out(&self, expired: Expired) {
         match expired {
             Expired::Header => &self.header_timeouts,
@@ -81,7 +81,7 @@ impl Counts {
     }
 }
 
-/// A connection that is served, until this is dropped.
+/// Counts an open connection until it is dropped.
 pub(crate) struct Served(Rc<HttpServer>);
 
 impl Served {

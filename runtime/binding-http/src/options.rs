@@ -10,52 +10,52 @@ use tidegate_options::{positive, positive_or_absent};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Options {
-    /// Address and port to listen on. Port 0 takes any free port.
+    /// Address and port to listen on. Port 0 selects any free port.
     pub listen: Listen,
     /// Path of the MCP endpoint. A request for another path is answered with 404.
     #[serde(default = "path", deserialize_with = "absolute_path")]
     pub path: String,
-    /// Largest request body, in bytes. A larger one is answered with 413.
+    /// Maximum size of a request body, in bytes. A larger one is answered with 413.
     #[serde(default = "body_size", deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_body_size: usize,
-    /// Number of connections that each worker serves at a time. Further ones wait.
+    /// Maximum number of open connections of each worker. Further ones wait in the kernel's queue.
     #[serde(default = "connections", deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_connections: usize,
-    /// Number of connections from one client address that each worker serves at a time. A further one
-    /// is answered with 503 and closed. IPv6 clients are counted by /64 network. Absent: no limit,
-    /// since all clients behind a reverse proxy share its address.
+    /// Maximum number of open connections from one client address on each worker. A further one is
+    /// answered with 503 and closed. IPv6 clients are counted by /64 network. Absent: no limit,
+    /// because all clients behind a reverse proxy share its address.
     #[serde(default, deserialize_with = "positive_or_absent")]
     #[schemars(range(min = 1))]
     pub max_connections_per_address: Option<usize>,
-    /// Time for a client to send the head of a request, in milliseconds, from its first byte; for the
-    /// first request, from the start of the connection.
+    /// Timeout for the head of a request, in milliseconds, from its first byte; for the first
+    /// request, from the start of the connection.
     #[serde(default = "header_timeout", deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub header_timeout: u64,
-    /// Time for a client to send the body of a request, in milliseconds.
+    /// Timeout for the body of a request, in milliseconds.
     #[serde(default = "body_timeout", deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub body_timeout: u64,
-    /// Time that a connection may be idle between two requests, in milliseconds. The default is longer
-    /// than the 60 s for which common reverse proxies keep a connection.
+    /// Timeout for an idle connection between two requests, in milliseconds. The default is longer
+    /// than the 60 s for which common reverse proxies keep a connection open.
     #[serde(default = "idle_timeout", deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub idle_timeout: u64,
-    /// Time that a client may read nothing of a response that waits for it, in milliseconds. A slow
-    /// client that reads a part within this time stays connected, as does an event stream with nothing
-    /// to write.
+    /// Timeout for a client that does not read a pending response, in milliseconds. A slow client
+    /// that reads some of it within this time stays connected, as does an event stream with nothing
+    /// to send.
     #[serde(default = "write_timeout", deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub write_timeout: u64,
-    /// Sites whose pages may use the endpoint, as their browsers send them in `Origin`. On a loopback
-    /// address, pages from this machine always may.
+    /// Sites whose pages may use the endpoint, as browsers send them in `Origin`. On a loopback
+    /// address, pages from this machine are always allowed.
     #[serde(default)]
     #[schemars(extend("examples" = [["https://app.example.com"]]))]
     pub allowed_origins: Vec<String>,
-    /// Host names of the endpoint, as clients send them in `Host`. On a loopback address, the loopback
-    /// names of this machine are always allowed; elsewhere an empty list allows any.
+    /// Host names of the endpoint, as clients send them in `Host`. On a loopback address, the
+    /// loopback names of this machine are always allowed; elsewhere an empty list allows any host.
     #[serde(default)]
     pub allowed_hosts: Vec<String>,
 }
@@ -96,7 +96,7 @@ fn absolute_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
         return Ok(path);
     }
     Err(serde::de::Error::custom(
-        "the path must begin with '/' and have no query: /mcp",
+        "invalid path; it must begin with '/' and have no query, as in /mcp",
     ))
 }
 
@@ -108,8 +108,9 @@ impl<'de> Deserialize<'de> for Listen {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         parse(&text).map(Self).ok_or_else(|| {
-            let what =
-                format!("'{text}' is not an address and port; write one like 127.0.0.1:7114");
+            let what = format!(
+                "invalid address '{text}'; use an IP address and port, as in 127.0.0.1:7114"
+            );
             serde::de::Error::custom(what)
         })
     }
@@ -135,7 +136,7 @@ impl JsonSchema for Listen {
     }
 }
 
-/// Names other than `localhost` would have to be looked up, and could change.
+/// Other names than `localhost` would need DNS, and their addresses could change.
 fn parse(text: &str) -> Option<SocketAddr> {
     if let Ok(address) = text.parse() {
         return Some(address);
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_have_a_port_and_no_name_but_localhost() {
+    fn an_address_has_a_port_and_localhost_is_the_only_name() {
         for (text, expected) in [
             ("127.0.0.1:7114", Some("127.0.0.1:7114")),
             ("localhost:7114", Some("127.0.0.1:7114")),

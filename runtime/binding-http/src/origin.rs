@@ -1,6 +1,6 @@
-//! Who may ask: the protection against pages of other sites and against DNS rebinding.
+//! Access checks against pages of other sites and DNS rebinding.
 //!
-//! Every request is checked, and nothing is remembered of those before it.
+//! Every request is checked independently.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -10,16 +10,16 @@ use http::{HeaderValue, StatusCode, Uri, Version};
 use crate::options::Options;
 use crate::refusal::Refusal;
 
-/// What of a request's head tells who asks, and for which host.
+/// The parts of a request head that identify the requested host and the requesting site.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct RequestHost<'a> {
     pub(crate) version: Version,
     pub(crate) target: &'a Uri,
     pub(crate) host: Field<'a>,
     pub(crate) origin: Field<'a>,
 }
 
-/// A header that may be there once.
+/// A header that may occur once.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) enum Field<'a> {
     #[default]
@@ -29,7 +29,7 @@ pub(crate) enum Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// One more header of this name.
+    /// Records another occurrence.
     pub(crate) fn add(&mut self, value: &'a HeaderValue) {
         *self = match self {
             Self::Absent => Self::Once(value),
@@ -38,14 +38,14 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Whether a request may be served, or why not.
+/// Checks whether a request may be served.
 pub(crate) fn check(
-    asked: &Asked<'_>,
+    request: &RequestHost<'_>,
     options: &Options,
     on_loopback: bool,
 ) -> Result<(), Refusal> {
-    check_origin(asked.origin, options, on_loopback)?;
-    if let Some(host) = host(asked)? {
+    check_origin(request.origin, options, on_loopback)?;
+    if let Some(host) = host(request)? {
         check_host(host, options, on_loopback)?;
     }
     Ok(())
@@ -56,7 +56,7 @@ fn check_origin(origin: Field<'_>, options: &Options, on_loopback: bool) -> Resu
         Field::Absent => return Ok(()),
         Field::Once(origin) => origin,
         Field::Repeated => {
-            return Err(forbidden("There is more than one Origin header; send one."));
+            return Err(forbidden("Duplicate Origin header."));
         }
     };
     let origin = origin.as_bytes();
@@ -65,38 +65,34 @@ fn check_origin(origin: Field<'_>, options: &Options, on_loopback: bool) -> Resu
     if allowed {
         return Ok(());
     }
-    Err(forbidden(
-        "This origin may not use this endpoint; see allowedOrigins.",
-    ))
+    Err(forbidden("Origin not allowed; see allowedOrigins."))
 }
 
-/// The host that a request asks for: that of an absolute target, which the header must repeat, or
-/// that of the header (RFC 9112, section 3.2). HTTP/1.0 may leave both out.
-fn host<'a>(asked: &Asked<'a>) -> Result<Option<&'a [u8]>, Refusal> {
-    let header = match asked.host {
+/// The requested host: from an absolute target, which the header must match, or from the header
+/// (RFC 9112, section 3.2). HTTP/1.0 may omit both.
+fn host<'a>(request: &RequestHost<'a>) -> Result<Option<&'a [u8]>, Refusal> {
+    let header = match request.host {
         Field::Once(host) => Some(host.as_bytes()),
-        Field::Absent if asked.version < Version::HTTP_11 => None,
+        Field::Absent if request.version < Version::HTTP_11 => None,
         Field::Absent => {
-            return Err(malformed(
-                "The Host header is missing; HTTP/1.1 requires it.",
-            ));
+            return Err(malformed("Missing Host header."));
         }
         Field::Repeated => {
-            return Err(malformed("There is more than one Host header; send one."));
+            return Err(malformed("Duplicate Host header."));
         }
     };
-    let Some(target) = asked.target.authority().map(Authority::as_str) else {
+    let Some(target) = request.target.authority().map(Authority::as_str) else {
         return Ok(header);
     };
-    let scheme = asked.target.scheme_str();
+    let scheme = request.target.scheme_str();
     if !scheme.is_none_or(|scheme| matches!(scheme, "http" | "https")) {
         return Err(malformed(
-            "The request target has a scheme other than http and https.",
+            "Unsupported scheme in the request target; use http or https.",
         ));
     }
     if header.is_some_and(|header| !header.eq_ignore_ascii_case(target.as_bytes())) {
         return Err(malformed(
-            "The Host header differs from the host of the request target.",
+            "Host header and request target name different hosts.",
         ));
     }
     Ok(Some(target.as_bytes()))
@@ -109,7 +105,7 @@ fn check_host(host: &[u8], options: &Options, on_loopback: bool) -> Result<(), R
             Ok(())
         } else {
             Err(malformed(
-                "The Host header is no host with an optional port.",
+                "Invalid Host header; use a host with an optional port.",
             ))
         };
     }
@@ -120,9 +116,7 @@ fn check_host(host: &[u8], options: &Options, on_loopback: bool) -> Result<(), R
     if allowed {
         return Ok(());
     }
-    Err(forbidden(
-        "This endpoint is not known under this host; see allowedHosts.",
-    ))
+    Err(forbidden("Host not allowed; see allowedHosts."))
 }
 
 const fn forbidden(sentence: &'static str) -> Refusal {
@@ -138,7 +132,8 @@ fn is_listed(list: &[String], value: &[u8]) -> bool {
         .any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(value))
 }
 
-/// `http://localhost:8080` -> `localhost`. A page of another scheme has no host that tells who made it.
+/// `http://localhost:8080` -> `localhost`. Empty for schemes other than http and https, whose host
+/// does not identify the site.
 fn host_of_origin(origin: &[u8]) -> &[u8] {
     let host = origin
         .strip_prefix(b"http://")
@@ -154,7 +149,7 @@ fn without_port(host: &[u8]) -> &[u8] {
         .unwrap_or(host)
 }
 
-/// Whether a host, as it stands in a URL, is this machine's loopback.
+/// Whether a host, as written in a URL, is a loopback address of this machine.
 fn is_loopback(host: &[u8]) -> bool {
     if host == b"127.0.0.1" || host.eq_ignore_ascii_case(b"localhost") {
         return true;
@@ -190,17 +185,17 @@ mod tests {
     fn verdict(host: &str, origin: Option<&str>, options: &Options, on_loopback: bool) -> bool {
         let host = host.parse().expect("a header");
         let origin: Option<HeaderValue> = origin.map(|it| it.parse().expect("a header"));
-        let asked = Asked {
+        let request = RequestHost {
             version: Version::HTTP_11,
             target: &Uri::from_static("/mcp"),
             host: Field::Once(&host),
             origin: origin.as_ref().map_or(Field::Absent, Field::Once),
         };
-        check(&asked, options, on_loopback).is_ok()
+        check(&request, options, on_loopback).is_ok()
     }
 
     #[test]
-    fn pages_of_other_sites_and_other_names_are_refused() {
+    fn other_origins_and_hosts_are_refused() {
         let options = options();
         for (host, origin, expected) in [
             ("127.0.0.1:7114", None, true),
@@ -238,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn elsewhere_than_on_loopback_the_lists_decide() {
+    fn off_loopback_only_the_lists_apply() {
         let mut options = options();
         assert!(verdict("any.example", None, &options, false));
         assert!(!verdict(

@@ -1,6 +1,6 @@
-//! How many connections each client address has.
+//! Counts the connections of each client address.
 //!
-//! Bounded by the connections there are: an address without one is not kept.
+//! Bounded by the number of open connections: addresses without one are removed.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Refused connections are logged at most once in this time, with their number.
+/// Interval at which refused connections are logged, with their number.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The connections of all addresses.
+/// The connection counts of all addresses.
 pub(crate) struct Peers {
     limit: usize,
     connections: RefCell<BTreeMap<IpAddr, usize>>,
@@ -22,7 +22,7 @@ pub(crate) struct Peers {
     logged: Cell<Option<Instant>>,
 }
 
-/// A connection that is counted until this is dropped.
+/// Counts a connection until it is dropped.
 pub(crate) struct Peer {
     peers: Rc<Peers>,
     network: IpAddr,
@@ -38,7 +38,7 @@ impl Peers {
         })
     }
 
-    /// Counts one more connection; `None` where the address has as many as it may.
+    /// Counts another connection; `None` if the address has reached the limit.
     pub(crate) fn admit(self: &Rc<Self>, address: IpAddr) -> Option<Peer> {
         let network = network(address);
         let mut connections = self.connections.borrow_mut();
@@ -53,7 +53,7 @@ impl Peers {
         })
     }
 
-    /// Logs that a connection was refused, but not each of them.
+    /// Records a refused connection, and logs at most once per [`LOG_INTERVAL`].
     pub(crate) fn refused(&self, address: IpAddr) {
         if let Some(refused) = self.to_log() {
             tracing::warn!(
@@ -65,7 +65,7 @@ impl Peers {
         }
     }
 
-    /// How many were refused since it was logged; `None` where that is not yet to be logged again.
+    /// Number of refusals to log now; `None` within [`LOG_INTERVAL`] of the last log line.
     fn to_log(&self) -> Option<u64> {
         self.refused.set(self.refused.get().saturating_add(1));
         let due = |logged: Instant| logged.elapsed() >= LOG_INTERVAL;
@@ -88,7 +88,7 @@ impl Drop for Peer {
     }
 }
 
-/// A single IPv6 client has a /64 network of addresses.
+/// A single IPv6 client usually has a /64 network.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(((address.to_bits() >> 64) << 64).into()),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_has_its_own_limit_and_none_is_kept_without_a_connection() {
+    fn each_address_has_its_own_limit_and_is_removed_with_its_last_connection() {
         let peers = Peers::new(2);
         let first = admit(&peers, "192.0.2.1");
         let second = admit(&peers, "::ffff:192.0.2.1");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refusals_are_logged_with_their_number_and_not_one_by_one() {
+    async fn refusals_are_logged_in_aggregate() {
         let peers = Peers::new(1);
         assert_eq!(peers.to_log(), Some(1));
         for _ in 0..100 {

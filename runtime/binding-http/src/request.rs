@@ -1,4 +1,4 @@
-//! One request: checked, received, and turned into a stream.
+//! A request: checked, received, and turned into a stream.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -17,26 +17,26 @@ use tidegate_streams::http_stream::{HttpRequest, HttpResponse};
 
 use crate::HttpServer;
 use crate::activity::ActiveRequest;
-use crate::body::{gather, within_its_time};
+use crate::body::{gather, with_timeout};
 use crate::events::RequestOpened;
 use crate::exchange::Exchange;
 use crate::framing;
-use crate::origin::{self, Asked, Field};
+use crate::origin::{self, Field, RequestHost};
 use crate::refusal::Refusal;
 use crate::response::ResponseBody;
 
-/// Bytes of a request's head at the most.
+/// Maximum size of a request head, in bytes.
 pub(crate) const HEAD_MAX: usize = 64 * 1024;
 
 type Answer = Response<ResponseBody>;
 
 const TOO_MANY: Refusal = Refusal(
     StatusCode::SERVICE_UNAVAILABLE,
-    "Too many requests are under way.",
+    "Stream limit reached; retry later.",
 );
 const UNANSWERED: Refusal = Refusal(
     StatusCode::INTERNAL_SERVER_ERROR,
-    "The request could not be answered.",
+    "Internal error; the request was not answered.",
 );
 
 /// Serves one request.
@@ -45,19 +45,19 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
     active: ActiveRequest,
 ) -> Result<Answer, Infallible> {
-    let asks = match check(&edge, &request, &active) {
-        Ok(asks) => asks,
+    let expects_continue = match check(&edge, &request, &active) {
+        Ok(expects) => expects,
         Err(refusal) => {
             edge.counts.requests_refused.add();
             return Ok(refusal.answer(active));
         }
     };
     let (head, body) = request.into_parts();
-    let mut gathering = pin!(gather(body, edge.options.max_body_size, asks));
-    // A small body is there with its head: only a later one needs a clock.
+    let mut gathering = pin!(gather(body, edge.options.max_body_size, expects_continue));
+    // A small body arrives with its head; only a later one needs a timer.
     let gathered = match poll_fn(|task| Poll::Ready(gathering.as_mut().poll(task))).await {
         Poll::Ready(gathered) => gathered,
-        Poll::Pending => within_its_time(&edge, gathering).await,
+        Poll::Pending => with_timeout(&edge, gathering).await,
     };
     let opened = gathered.and_then(|parts| open(&edge, head, parts).ok_or(TOO_MANY));
     let exchange = match opened {
@@ -68,7 +68,7 @@ pub(crate) async fn serve(
         }
     };
     edge.counts.requests.add();
-    // From here on, dropping this future tells the stream that the client has gone away.
+    // From here on, dropping this future aborts the stream.
     let guard = Guard { edge, exchange };
     Ok(match guard.exchange.head().await {
         Some(head) => respond(head, guard, active),
@@ -76,46 +76,47 @@ pub(crate) async fn serve(
     })
 }
 
-/// Whether a request's head is in order; tells whether the client waits to be told to send the body.
+/// Checks a request head; returns whether the client waits for `100 Continue`.
 fn check(
     edge: &HttpServer,
     request: &Request<Incoming>,
     active: &ActiveRequest,
 ) -> Result<bool, Refusal> {
     let seen = Seen::of(request.headers());
-    let asked = Asked {
+    let request_host = RequestHost {
         version: request.version(),
         target: request.uri(),
         host: seen.host,
         origin: seen.origin,
     };
-    origin::check(&asked, &edge.options, edge.listening.ip().is_loopback())?;
+    origin::check(
+        &request_host,
+        &edge.options,
+        edge.listening.ip().is_loopback(),
+    )?;
     if seen.coded {
         framing::check(request.headers(), &active.head())?;
     }
     if request.uri().path() != edge.options.path {
-        return Err(Refusal(
-            StatusCode::NOT_FOUND,
-            "There is nothing at this path.",
-        ));
+        return Err(Refusal(StatusCode::NOT_FOUND, "Unknown path."));
     }
     if target_size(request.uri()) + seen.size > HEAD_MAX {
         return Err(Refusal(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "The headers are too large.",
+            "Headers too large.",
         ));
     }
     Ok(seen.expect)
 }
 
-/// What one walk over a request's headers finds, which is less than a look-up of each name.
+/// The headers needed here, found in one pass, which is cheaper than separate lookups.
 #[derive(Default)]
 struct Seen<'a> {
     host: Field<'a>,
     origin: Field<'a>,
     coded: bool,
     expect: bool,
-    /// About how many bytes they are.
+    /// Approximate size of the headers, in bytes.
     size: usize,
 }
 
@@ -123,7 +124,7 @@ impl<'a> Seen<'a> {
     fn of(headers: &'a HeaderMap) -> Self {
         let mut seen = Self::default();
         for (name, value) in headers {
-            // Beside name and value, a header takes a colon, a space and the line's end.
+            // Each header also has a colon, a space and a line end.
             seen.size += name.as_str().len() + value.len() + 4;
             match *name {
                 HOST => seen.host.add(value),
@@ -142,7 +143,7 @@ fn target_size(uri: &Uri) -> usize {
         .map_or(0, |target| target.as_str().len())
 }
 
-/// Opens the stream of a whole request; `None` where the worker takes no more.
+/// Opens the stream of a complete request; `None` at the worker's stream limit.
 fn open(edge: &HttpServer, head: http::request::Parts, parts: Parts) -> Option<Rc<Exchange>> {
     let length: usize = parts.iter().map(Bytes::len).sum();
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
@@ -180,19 +181,19 @@ fn respond(head: HttpResponse, guard: Guard, active: ActiveRequest) -> Answer {
     let length = u64::try_from(head.content_length).ok();
     let mut response = Response::new(ResponseBody::of_stream(guard, length, active));
     *response.status_mut() = head.status;
-    // The length is told by hyper, which knows it from the body.
+    // hyper sets the length, which it takes from the body.
     *response.headers_mut() = head.headers;
     response
 }
 
-/// Ends an exchange that its client has left.
+/// Ends an exchange when the client disconnects.
 pub(crate) struct Guard {
     edge: Rc<HttpServer>,
     pub(crate) exchange: Rc<Exchange>,
 }
 
 impl Guard {
-    /// Tells the stream that the client has taken so many bytes.
+    /// Marks bytes of the response as sent to the client.
     pub(crate) fn acknowledge(&self, bytes: usize) {
         if self.exchange.is_whole() {
             return;
@@ -205,7 +206,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let (key, stream) = (self.exchange.token.index(), self.exchange.stream);
-        self.edge.forget(key, stream);
+        self.edge.remove(key, stream);
         if self.exchange.is_over() {
             return;
         }

@@ -1,4 +1,4 @@
-//! A response's body, as hyper takes it.
+//! A response body in the form that hyper needs.
 
 use std::io;
 use std::pin::Pin;
@@ -11,13 +11,13 @@ use crate::activity::ActiveRequest;
 use crate::exchange::Piece;
 use crate::request::Guard;
 
-/// A body, and the request that it answers for as long as it is written.
+/// A body, and the request it answers, until it is written.
 pub(crate) struct ResponseBody {
     content: Content,
     _active: ActiveRequest,
 }
 
-/// A sentence of the edge's own, or what comes from the stream.
+/// A text of the edge, or data from the stream.
 enum Content {
     Text(Option<Bytes>),
     Stream { guard: Guard, left: Option<u64> },
@@ -31,7 +31,7 @@ impl ResponseBody {
         }
     }
 
-    /// `length` is exact where it is known.
+    /// `length` is exact if it is known.
     pub(crate) const fn of_stream(
         guard: Guard,
         length: Option<u64>,
@@ -66,8 +66,8 @@ impl Body for ResponseBody {
                     Poll::Ready(Some(Ok(Frame::data(data))))
                 }
                 Poll::Ready(Piece::End) => Poll::Ready(None),
-                Poll::Ready(Piece::Broken) => {
-                    Poll::Ready(Some(Err(io::Error::other("the response broke off"))))
+                Poll::Ready(Piece::Aborted) => {
+                    Poll::Ready(Some(Err(io::Error::other("response aborted"))))
                 }
                 Poll::Pending => Poll::Pending,
             },

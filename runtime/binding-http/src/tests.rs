@@ -1,4 +1,4 @@
-//! The edge on real sockets: raw clients on one side, probes for the rest of the engine on the other.
+//! The edge on real sockets: raw clients on one side, probes in place of the engine on the other.
 
 mod client;
 mod framing;
@@ -26,9 +26,9 @@ use tidegate_streams::{BeginEx, Frame};
 use crate::Options;
 use crate::options::Listen;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What the callee starts each stream with, in bytes.
+/// Initial credit of the callee's streams, in bytes.
 const CALLEE_WINDOW: u32 = 8 * 1024 * 1024;
 
 fn options() -> Options {
@@ -47,15 +47,15 @@ fn options() -> Options {
     }
 }
 
-/// An engine of HTTP edges alone, one for each worker and all on one port.
-struct House {
+/// An engine with only HTTP edges, one per worker, on one port.
+struct Harness {
     engine: Engine,
     address: SocketAddr,
-    /// One for each worker.
+    /// One per worker.
     probes: Vec<Probe>,
 }
 
-impl House {
+impl Harness {
     fn new() -> Self {
         Self::with(options(), Limits::default(), 1, CALLEE_WINDOW)
     }
@@ -65,11 +65,11 @@ impl House {
     }
 
     fn with(options: Options, limits: Limits, workers: u16, window: u32) -> Self {
-        let (probes, seats): (Vec<_>, Vec<_>) = (0..workers).map(|_| probe()).unzip();
+        let (probes, edges): (Vec<_>, Vec<_>) = (0..workers).map(|_| probe()).unzip();
         let listening = Arc::new(Mutex::new(None));
         let found = Arc::clone(&listening);
         let engine = Engine::start(workers, limits, move |assembly| {
-            let exit = seats[usize::from(assembly.worker())].attach(assembly, window, None);
+            let exit = edges[usize::from(assembly.worker())].attach(assembly, window, None);
             let mut listening = listening.lock().expect("no panic");
             let (_, address) = crate::attach(assembly, options.clone(), exit, *listening)?;
             *listening = Some(address);
@@ -92,7 +92,7 @@ impl House {
         Client::connect(self.address).await
     }
 
-    /// The next request, when it is whole.
+    /// Waits for the next complete request.
     async fn request(&mut self) -> Request {
         request(self.probe()).await
     }
@@ -102,7 +102,7 @@ impl House {
         answer(self.probe(), stream, body).await;
     }
 
-    /// A request on a connection of its own is served.
+    /// Checks that a request on a new connection is served.
     async fn serves(&mut self) {
         let mut client = self.client().await;
         client.post("still there?").await;
@@ -112,21 +112,21 @@ impl House {
         assert_eq!(client.response().await.body, "yes");
     }
 
-    /// Nothing is left, and nobody broke a rule.
+    /// Asserts that nothing remains and no rule was violated.
     async fn finish(self) {
         for counters in self.engine.counters().await {
             assert_eq!((counters.violations, counters.faults), (0, 0));
         }
-        assert_eq!(self.engine.shutdown(PATIENCE).await.streams_cut, 0);
+        assert_eq!(self.engine.shutdown(TIMEOUT).await.streams_cut, 0);
     }
 }
 
-/// What reaches the callee.
+/// A request as received by the callee.
 struct Request {
     stream: StreamId,
     head: HttpRequest,
     body: Bytes,
-    /// In how many DATA the body came.
+    /// Number of DATA frames of the body.
     parts: usize,
 }
 
@@ -180,6 +180,6 @@ async fn answer(probe: &Probe, stream: StreamId, body: &'static str) {
 }
 
 async fn in_time<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    let waited = tokio::time::timeout(PATIENCE, wait).await;
+    let waited = tokio::time::timeout(TIMEOUT, wait).await;
     waited.unwrap_or_else(|_| panic!("{what} takes too long"))
 }

@@ -1,7 +1,7 @@
-//! A socket that tells what its client sends and takes.
+//! A socket that reports received and sent bytes.
 //!
-//! A response is out of hyper's sight when its last piece is in hyper's buffer; only the socket knows
-//! that a client does not take it.
+//! Once the last piece of a response is in hyper's buffer, only the socket shows whether the client
+//! reads it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::activity::Activity;
 
-/// The socket, and whom it tells.
+/// A socket, and the activity it reports to.
 #[derive(Debug)]
 pub(crate) struct Watched<S> {
     socket: S,
@@ -108,7 +108,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_whose_client_does_not_read_is_not_idle() {
         let (mut socket, mut client, activity) = answered(8);
-        // The response is longer than what lies between the two.
+        // The response is longer than the buffer between the two.
         let writing = timeout(SECOND, socket.write_all(b"0123456789ab"));
         assert!(writing.await.is_err(), "nobody reads");
         assert!(timeout(3 * SECOND, activity.expires()).await.is_err());
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_reads_byte_by_byte_stays_and_one_that_stops_does_not() {
+    async fn slow_reads_keep_a_connection_open_and_a_stopped_read_does_not() {
         let (mut socket, mut client, activity) = answered(8);
         let write = socket.write_all(&[b'x'; 30]);
         let read = async {

@@ -1,5 +1,4 @@
-//! The arguments of a call: read in place, checked, and refused with a sentence that says what to
-//! change.
+//! The arguments of a call: read in place and checked. An error says what to change.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +14,7 @@ use tidegate_streams::shown;
 use crate::call::{Params, TopicHeader};
 use crate::message::is_utf8;
 use crate::policy::{Policy, SHARED};
-use crate::publish::Publication;
+use crate::publish::PublishArguments;
 
 /// Bounds and defaults of arguments.
 #[derive(Debug)]
@@ -31,12 +30,12 @@ pub(crate) struct Limits {
     pub(crate) shared: bool,
 }
 
-/// Why a call is not made.
+/// Why a call is refused.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Refusal {
-    /// The tool's own error: a sentence for the model.
+    /// A tool error: a sentence for the model.
     Tool(String),
-    /// An error of the request.
+    /// A protocol error of the request.
     Reset(McpReset),
 }
 
@@ -46,21 +45,21 @@ impl From<String> for Refusal {
     }
 }
 
-/// What is to be received: the arguments, checked.
+/// The checked arguments of `receive`.
 #[derive(Debug)]
-pub(crate) struct Reception {
+pub(crate) struct ReceiveArguments {
     pub(crate) filter: TopicFilter,
     pub(crate) limit: u32,
     pub(crate) timeout: Duration,
 }
 
-/// The arguments of `publish`.
-pub(crate) fn publication(
+/// Reads and checks the arguments of `publish`.
+pub(crate) fn publish_arguments(
     params: Params,
     header: &TopicHeader,
     policy: &Policy,
     limits: &Limits,
-) -> Result<Publication, Refusal> {
+) -> Result<PublishArguments, Refusal> {
     let document = document(params)?;
     let arguments = Arguments::of(document.as_ref())?;
     let topic = arguments.topic(header, limits, "the topic to publish to")?;
@@ -81,14 +80,14 @@ pub(crate) fn publication(
     }
     let payload = payload
         .string_parts()
-        .ok_or_else(|| wrong("payload", "a string", &payload))?;
+        .ok_or_else(|| payload_not_string(&payload))?;
     let payload = if base64 { decoded(&payload)? } else { payload };
     let format = if !base64 || is_utf8(payload.iter()) {
         MqttPayloadFormat::Text
     } else {
         MqttPayloadFormat::Binary
     };
-    Ok(Publication {
+    Ok(PublishArguments {
         topic,
         payload,
         qos,
@@ -97,13 +96,13 @@ pub(crate) fn publication(
     })
 }
 
-/// The arguments of `receive`.
-pub(crate) fn reception(
+/// Reads and checks the arguments of `receive`.
+pub(crate) fn receive_arguments(
     params: Params,
     header: &TopicHeader,
     policy: &Policy,
     limits: &Limits,
-) -> Result<Reception, Refusal> {
+) -> Result<ReceiveArguments, Refusal> {
     let document = document(params)?;
     let arguments = Arguments::of(document.as_ref())?;
     let topic = arguments.topic(header, limits, "the topic filter to receive from")?;
@@ -133,28 +132,26 @@ pub(crate) fn reception(
         )
         .into());
     }
-    Ok(Reception {
+    Ok(ReceiveArguments {
         filter,
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
         timeout: Duration::from_millis(timeout),
     })
 }
 
-/// The longest that a call may ask to wait for, in milliseconds; the caller's deadline is shorter.
+/// Largest `timeout` of a call, in milliseconds. In practice the caller's deadline is shorter.
 const TIMEOUT_MAX: u64 = 3_600_000;
 
-/// The params; nothing where there are none.
+/// The parsed params; `None` if they are empty.
 fn document(params: Params) -> Result<Option<Document>, Refusal> {
     let document = match params {
         Params::Read(document) => document,
         Params::Text(text) if text.is_empty() => return Ok(None),
         Params::Text(text) => Document::parse(text, tidegate_json::Limits::default())
-            .map_err(|error| invalid(format!("The params of the call are no JSON: {error}.")))?,
+            .map_err(|error| invalid(format!("Invalid JSON in 'params': {error}.")))?,
     };
     if document.root().kind() != Kind::Object {
-        return Err(invalid(
-            "The params of the call must be an object.".to_owned(),
-        ));
+        return Err(invalid("'params' must be an object.".to_owned()));
     }
     Ok(Some(document))
 }
@@ -164,14 +161,11 @@ fn invalid(message: String) -> Refusal {
 }
 
 fn bad_topic(what: &str, topic: &str, error: impl std::fmt::Display) -> Refusal {
-    Refusal::Tool(format!(
-        "Argument 'topic' is '{}', which is no {what}: {error}.",
-        shown(topic)
-    ))
+    Refusal::Tool(format!("Invalid {what} '{}': {error}.", shown(topic)))
 }
 
 fn twice(name: &str) -> Refusal {
-    format!("Argument '{name}' is given twice; write it once.").into()
+    format!("'{name}' is given twice; send it once.").into()
 }
 
 fn wrong(name: &str, wanted: &str, given: &Value<'_>) -> Refusal {
@@ -183,22 +177,37 @@ fn wrong(name: &str, wanted: &str, given: &Value<'_>) -> Refusal {
         Kind::Bool(_) => "a boolean",
         Kind::Null => "null",
     };
-    Refusal::Tool(format!("Argument '{name}' is {given}; write {wanted}."))
+    Refusal::Tool(format!("'{name}' must be {wanted}, not {given}."))
+}
+
+fn payload_not_string(payload: &Value<'_>) -> Refusal {
+    match (wrong("payload", "a string", payload), payload.kind()) {
+        (Refusal::Tool(sentence), Kind::Object | Kind::Array) => Refusal::Tool(format!(
+            "{sentence} Send JSON as text: \"{{\\\"state\\\":\\\"on\\\"}}\"."
+        )),
+        (refusal, _) => refusal,
+    }
+}
+
+fn out_of_range(name: &str, number: &Value<'_>, allowed: &str) -> Refusal {
+    let number = number.raw();
+    let number = String::from_utf8_lossy(&number);
+    format!("'{name}' is {}; use {allowed}.", shown(&number)).into()
 }
 
 fn decoded(payload: &Parts) -> Result<Parts, Refusal> {
     match STANDARD.decode(payload.contiguous()) {
         Ok(bytes) => Ok(Parts::from(Bytes::from(bytes))),
         Err(error) => Err(format!(
-            "Argument 'payload' is no base64 ({}); write it in the standard alphabet with \
-             padding, or leave 'encoding' out to send text.",
+            "'payload' is not valid base64 ({}); use the standard alphabet with padding, or omit \
+             'encoding' to send text.",
             error.to_string().trim_end_matches('.')
         )
         .into()),
     }
 }
 
-/// What calls may say.
+/// The arguments that a call can have.
 #[derive(Debug, Clone, Copy)]
 enum Argument {
     Topic,
@@ -234,7 +243,7 @@ impl<'a> Arguments<'a> {
             Some(arguments) if arguments.kind() == Kind::Object => arguments.pick(&Argument::NAMES),
             Some(_) => {
                 return Err(Refusal::Tool(
-                    "The arguments of the call must be an object; write {\"topic\": …}.".to_owned(),
+                    "'arguments' must be an object, e.g. {\"topic\": \"a/b\"}.".to_owned(),
                 ));
             }
             None => Picked::none(&Argument::NAMES),
@@ -253,10 +262,10 @@ impl<'a> Arguments<'a> {
     fn required(&self, argument: Argument, what: &str) -> Result<Value<'a>, Refusal> {
         let name = argument.name();
         self.get(argument)?
-            .ok_or_else(|| format!("Argument '{name}' is missing; add {what}.").into())
+            .ok_or_else(|| format!("'{name}' is missing; add {what}.").into())
     }
 
-    /// The topic, which must be the one that the header names.
+    /// The topic, which must equal the header if that is checked.
     fn topic(
         &self,
         header: &TopicHeader,
@@ -272,7 +281,7 @@ impl<'a> Arguments<'a> {
         match (topic, value) {
             (Some(topic), _) => Ok(topic),
             (None, Some(value)) => Err(wrong("topic", "a string", &value)),
-            (None, None) => Err(format!("Argument 'topic' is missing; add {what}.").into()),
+            (None, None) => Err(format!("'topic' is missing; add {what}.").into()),
         }
     }
 
@@ -282,8 +291,8 @@ impl<'a> Arguments<'a> {
         };
         match value.as_u64() {
             Some(qos @ 0..=2) => Ok(u8::try_from(qos).unwrap_or(0)),
-            Some(qos) => Err(format!("Argument 'qos' is {qos}; write 0, 1 or 2.").into()),
-            None => Err(wrong("qos", "the number 0, 1 or 2", &value)),
+            _ if value.kind() == Kind::Number => Err(out_of_range("qos", &value, "0, 1 or 2")),
+            _ => Err(wrong("qos", "0, 1 or 2", &value)),
         }
     }
 
@@ -303,11 +312,9 @@ impl<'a> Arguments<'a> {
         match value.text().as_deref() {
             Some("text") => Ok(false),
             Some("base64") => Ok(true),
-            Some(other) => Err(format!(
-                "Argument 'encoding' is '{}'; write 'text' or 'base64'.",
-                shown(other)
-            )
-            .into()),
+            Some(other) => {
+                Err(format!("'encoding' is '{}'; use 'text' or 'base64'.", shown(other)).into())
+            }
             None => Err(wrong("encoding", "'text' or 'base64'", &value)),
         }
     }
@@ -318,14 +325,12 @@ impl<'a> Arguments<'a> {
         let Some(value) = self.get(argument)? else {
             return Ok(default);
         };
-        match value.as_u64() {
-            Some(number) if (1..=max).contains(&number) => Ok(number),
-            Some(number) => Err(format!("Argument '{name}' is {number}; write 1 to {max}.").into()),
-            None => Err(wrong(
-                name,
-                &format!("a whole number from 1 to {max}"),
-                &value,
-            )),
+        let number = value.as_u64().filter(|number| (1..=max).contains(number));
+        let allowed = || format!("a whole number from 1 to {max}");
+        match number {
+            Some(number) => Ok(number),
+            _ if value.kind() == Kind::Number => Err(out_of_range(name, &value, &allowed())),
+            _ => Err(wrong(name, &allowed(), &value)),
         }
     }
 }
@@ -338,14 +343,15 @@ fn check_header(
     let differs = |value: &&ByteString| Some(*value) != topic;
     let why = match (header.values.iter().find(differs), topic) {
         (Some(value), Some(topic)) => format!(
-            "the header Mcp-Param-Topic says '{}' and the argument 'topic' says '{}'",
+            "Mcp-Param-Topic is '{}', but the argument 'topic' is '{}'",
             shown(value),
             shown(topic)
         ),
-        (Some(_), None) => "there is a header Mcp-Param-Topic and no argument 'topic'".to_owned(),
+        (Some(_), None) => {
+            "Mcp-Param-Topic is present, but the argument 'topic' is missing".to_owned()
+        }
         (None, _) if header.required && present && header.values.is_empty() => {
-            "the header Mcp-Param-Topic, which must repeat the argument 'topic', is missing"
-                .to_owned()
+            "Mcp-Param-Topic is missing; it must repeat the argument 'topic'".to_owned()
         }
         (None, _) => return Ok(()),
     };

@@ -1,4 +1,4 @@
-//! `tools/call` until its `params` are complete.
+//! `tools/call`: collects the `params` of a call until they are complete.
 
 use bytestring::ByteString;
 use tidegate_json::{Document, Gather, Parts};
@@ -7,7 +7,7 @@ use tidegate_streams::{Data, DataEx, Pooled};
 
 use crate::tools;
 
-/// Which tool is called.
+/// The tool that is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tool {
     Publish,
@@ -24,28 +24,28 @@ impl Tool {
     }
 }
 
-/// The headers that mirror the `topic` argument, one or none as a rule, and whether one had to come.
+/// The headers that mirror the `topic` argument (usually one or none), and whether one is required.
 #[derive(Debug, Default)]
 pub(crate) struct TopicHeader {
     pub(crate) values: Vec<ByteString>,
     pub(crate) required: bool,
 }
 
-/// The params of a call.
+/// The complete params of a call.
 #[derive(Debug)]
 pub(crate) enum Params {
-    /// As they came.
+    /// Unparsed, in the parts in which they were received.
     Text(Parts),
-    /// Read already.
+    /// Parsed by the binding that opened the stream.
     Read(Document),
 }
 
-/// A call whose `params` are coming in.
+/// A call whose `params` are being received.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) tool: Tool,
     pub(crate) header: TopicHeader,
-    /// What was read of the params already, which came beside their first part.
+    /// The parsed params, which are sent with the first part.
     read: Option<Pooled<DataEx>>,
     text: Gather,
     bound: usize,
@@ -70,7 +70,7 @@ impl Call {
         })
     }
 
-    /// Takes a part; the params, if it was the last one.
+    /// Adds a part. Returns the params if it was the last one.
     pub(crate) fn add(&mut self, mut data: Data) -> Result<Option<Params>, McpReset> {
         let first = self.text.is_empty();
         if self.text.len() + data.payload.len() > self.bound {
@@ -90,7 +90,7 @@ impl Call {
         Ok(last.then(|| self.take()))
     }
 
-    /// What has come.
+    /// The params received so far.
     pub(crate) fn take(&mut self) -> Params {
         let text = self.text.take();
         if let Some(DataEx::Mcp(read)) = self.read.take().map(Pooled::into_inner)
@@ -105,7 +105,7 @@ impl Call {
 fn too_large(bound: usize) -> McpReset {
     McpReset::new(
         McpResetKind::TooLarge,
-        format!("The params of this call are larger than {bound} bytes; send less at once."),
+        format!("'params' exceeds {bound} bytes (maxParams); send a smaller payload."),
     )
 }
 

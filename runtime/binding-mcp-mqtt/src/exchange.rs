@@ -1,4 +1,4 @@
-//! One accepted mcp stream, the mqtt stream opened for it, and what is going on between them.
+//! An exchange: one accepted mcp stream, the mqtt stream opened for it, and the state between them.
 
 use bytestring::ByteString;
 use tidegate_engine::{
@@ -11,28 +11,28 @@ use tidegate_streams::{BeginEx, Data, Frame, Pooled};
 
 use crate::operation::{CallCompleted, Operation, Outcome};
 use crate::result::{Answer, Failure};
-use crate::work::{Step, Work};
+use crate::state::{State, Step};
 
-/// The binding's only kind of timer: what it means is up to what is going on.
+/// The binding's only kind of timer. Its meaning depends on the state of the exchange.
 const DUE: u32 = 1;
 
-/// For how long streams may take to close once nothing else is awaited of them.
+/// Time for the streams of an answered exchange to end before they are terminated.
 const CLOSING: Duration = Duration::from_secs(10);
 
-/// For how long the last messages of a shared subscription are awaited.
-const LAST: Duration = Duration::from_secs(1);
+/// Time for the last messages of a shared subscription to arrive after UNSUBSCRIBE.
+const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
-/// A stream as this binding sees it, until both halves are over.
+/// A stream, and which of its halves have ended.
 #[derive(Debug, Clone, Copy)]
-struct Side {
+struct TrackedStream {
     stream: StreamId,
-    /// The half that this binding sends is over.
+    /// The half that this binding sends has ended.
     sent: bool,
-    /// The half that this binding receives is over.
+    /// The half that this binding receives has ended.
     received: bool,
 }
 
-impl Side {
+impl TrackedStream {
     const fn new(stream: StreamId) -> Self {
         Self {
             stream,
@@ -46,59 +46,59 @@ impl Side {
     }
 }
 
-/// One exchange.
+/// An exchange. It is removed when both of its streams have ended.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     token: Token,
-    caller: Option<Side>,
-    mqtt: Option<Side>,
+    caller: Option<TrackedStream>,
+    mqtt: Option<TrackedStream>,
     /// The session that the operation belongs to.
     pub(crate) client_id: Option<ByteString>,
-    pub(crate) work: Work,
+    pub(crate) state: State,
     /// The reply BEGIN, until it is sent.
     begin: Option<Pooled<BeginEx>>,
     reply: PendingData,
-    /// The reply END, until what is before it is sent.
+    /// The reply END, until all DATA before it is sent.
     end: Option<Frame>,
-    /// How many messages are taken from a shared subscription when that END is sent.
+    /// Number of messages to report as taken from a shared subscription when that END is sent.
     taken: u32,
     pub(crate) operation: Operation,
     accepted: Time,
-    /// How it came out, until that is counted.
+    /// The outcome, until it is counted.
     outcome: Option<Outcome>,
-    /// It came out somehow.
+    /// An outcome was recorded; later ones are ignored.
     completed: bool,
-    /// By when the operation must be answered.
+    /// When the operation must be answered.
     deadline: Option<Time>,
-    timer: Option<Due>,
+    timer: Option<ArmedTimer>,
 }
 
 /// A timer that is set.
 #[derive(Debug)]
-struct Due {
+struct ArmedTimer {
     timer: TimerId,
     at: Time,
-    /// Since when the binding waits.
+    /// When the wait began.
     since: Time,
 }
 
 impl Exchange {
-    /// Takes a stream, with its deadline.
+    /// Accepts a stream, with the deadline of its caller.
     pub(crate) fn accept(
         cx: &mut Context<'_>,
         stream: StreamId,
         token: Token,
         begin: Pooled<BeginEx>,
         operation: Operation,
-        work: Work,
+        state: State,
     ) -> Self {
         cx.accept(stream, token);
         Self {
             token,
-            caller: Some(Side::new(stream)),
+            caller: Some(TrackedStream::new(stream)),
             mqtt: None,
             client_id: None,
-            work,
+            state,
             begin: Some(begin),
             reply: PendingData::new(),
             end: None,
@@ -112,37 +112,37 @@ impl Exchange {
         }
     }
 
-    /// Waits for messages for so long, or until the deadline where that is earlier.
+    /// Waits for messages for `within`, or until the deadline if that is earlier.
     pub(crate) fn wait(&mut self, cx: &mut Context<'_>, within: Duration, reason: &'static str) {
-        let after = self.left(cx).map_or(within, |left| within.min(left));
+        let after = self.time_left(cx).map_or(within, |left| within.min(left));
         self.set_timer(cx, after, reason);
     }
 
-    /// How long it is until the deadline.
-    fn left(&self, cx: &Context<'_>) -> Option<Duration> {
+    /// Time until the deadline.
+    fn time_left(&self, cx: &Context<'_>) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.since(cx.now()))
     }
 
-    /// One that is due at the same time stays set, and so does what it is said to be for.
+    /// Sets the timer. One that is due at the same time stays set, with its reason.
     fn set_timer(&mut self, cx: &mut Context<'_>, after: Duration, reason: &'static str) {
         let (since, at) = (cx.now(), cx.now() + after);
-        if let Some(due) = self.timer.as_mut().filter(|due| due.at == at) {
-            due.since = since;
+        if let Some(armed) = self.timer.as_mut().filter(|armed| armed.at == at) {
+            armed.since = since;
             return;
         }
         self.cancel_timer(cx);
         let timer = cx.timer(after, self.token, DUE, reason);
-        self.timer = Some(Due { timer, at, since });
+        self.timer = Some(ArmedTimer { timer, at, since });
     }
 
     fn cancel_timer(&mut self, cx: &mut Context<'_>) {
-        if let Some(due) = self.timer.take() {
-            cx.cancel(due.timer);
+        if let Some(armed) = self.timer.take() {
+            cx.cancel(armed.timer);
         }
     }
 
-    /// Opens the mqtt stream. It is to be answered when the messages are no longer waited for, or by
-    /// the deadline of the operation.
+    /// Opens the mqtt stream. Its deadline is the end of the wait for messages, or else the deadline of
+    /// the operation.
     pub(crate) fn open(
         &mut self,
         cx: &mut Context<'_>,
@@ -150,11 +150,11 @@ impl Exchange {
         begin: impl Into<BeginEx>,
     ) -> Result<(), OpenError> {
         let call = CallContext {
-            deadline: self.timer.as_ref().map(|due| due.at).or(self.deadline),
+            deadline: self.timer.as_ref().map(|armed| armed.at).or(self.deadline),
             ..cx.call().clone()
         };
         let stream = cx.open_for(call, exit, begin, self.token)?;
-        self.mqtt = Some(Side::new(stream));
+        self.mqtt = Some(TrackedStream::new(stream));
         self.flush_publish(cx);
         Ok(())
     }
@@ -164,16 +164,16 @@ impl Exchange {
         self.mqtt.is_some()
     }
 
-    /// Sends what the mqtt stream has credit for.
+    /// Sends as much of the message as the mqtt stream has credit for.
     pub(crate) fn flush_publish(&mut self, cx: &mut Context<'_>) {
-        if let (Work::Publish(publish), Some(mqtt)) = (&mut self.work, &self.mqtt)
+        if let (State::Publish(publish), Some(mqtt)) = (&mut self.state, &self.mqtt)
             && publish.flush(cx, mqtt.stream)
         {
             self.end_mqtt(cx);
         }
     }
 
-    /// Sends what the caller has credit for.
+    /// Sends as much of the reply as the caller has credit for.
     pub(crate) fn flush_reply(&mut self, cx: &mut Context<'_>) {
         let Some(caller) = &mut self.caller else {
             return;
@@ -196,14 +196,14 @@ impl Exchange {
         }
     }
 
-    /// The mqtt stream's reply half is over, in order.
+    /// The mqtt stream's reply half ended (END).
     pub(crate) fn mqtt_ended(&mut self, cx: &mut Context<'_>) {
-        if matches!(&self.work, Work::Publish(_)) && self.mqtt.is_some_and(|mqtt| !mqtt.sent) {
+        if matches!(&self.state, State::Publish(_)) && self.mqtt.is_some_and(|mqtt| !mqtt.sent) {
             self.drop_mqtt(cx);
             return;
         }
-        // What a receive has is answered now, and what that takes is told with the END.
-        if self.taken == 0 && !matches!(&self.work, Work::Receive(_)) {
+        // A receive is answered now; its END to the mqtt stream reports how many messages it took.
+        if self.taken == 0 && !matches!(&self.state, State::Receive(_)) {
             self.end_mqtt(cx);
         }
         if let Some(mqtt) = &mut self.mqtt {
@@ -225,14 +225,14 @@ impl Exchange {
         }
     }
 
-    /// Gives the mqtt stream up.
+    /// Terminates the mqtt stream.
     pub(crate) fn drop_mqtt(&mut self, cx: &mut Context<'_>) {
         if let Some(mqtt) = self.mqtt.take() {
             cx.terminate(mqtt.stream, None, None);
         }
     }
 
-    /// It has come out somehow: operators are told of it once.
+    /// Records the outcome and emits the event, once.
     fn complete(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
         if std::mem::replace(&mut self.completed, true) {
             return;
@@ -240,7 +240,7 @@ impl Exchange {
         self.outcome = Some(outcome);
         let is_call = !matches!(self.operation, Operation::List | Operation::Session);
         if is_call && cx.hears::<CallCompleted>() {
-            let (topic, qos) = self.work.subject();
+            let (topic, qos) = self.state.subject();
             cx.event(&CallCompleted {
                 operation: self.operation.word().into(),
                 topic,
@@ -251,12 +251,12 @@ impl Exchange {
         }
     }
 
-    /// How it came out, when that is news.
+    /// The outcome, if it is not counted yet.
     pub(crate) const fn take_outcome(&mut self) -> Option<Outcome> {
         self.outcome.take()
     }
 
-    /// Does what an event leads to.
+    /// Performs a step.
     pub(crate) fn apply(&mut self, cx: &mut Context<'_>, step: Step) {
         match step {
             Step::Wait => {}
@@ -270,20 +270,22 @@ impl Exchange {
                     cx.send(caller.stream, Frame::flush(update));
                 }
             }
-            Step::Enough => self.unsubscribe(cx),
+            Step::Unsubscribe => self.unsubscribe(cx),
             Step::Answer(answer) => self.answer(cx, answer),
             Step::Refuse(reset) => self.refuse(cx, reset),
-            Step::Leave => {
+            Step::EndReply => {
                 self.end = Some(Frame::end());
                 self.flush_reply(cx);
             }
-            Step::Drop => self.cancel(cx),
+            Step::Abort => self.cancel(cx),
         }
     }
 
-    /// Has the mqtt stream end behind what is on its way, as long as there is time for that.
+    /// Asks the mqtt stream to end after the messages in flight, if there is time left to wait for them.
     fn unsubscribe(&mut self, cx: &mut Context<'_>) {
-        let left = self.left(cx).map_or(LAST, |left| left.min(LAST));
+        let left = self
+            .time_left(cx)
+            .map_or(LAST_MESSAGES, |left| left.min(LAST_MESSAGES));
         match &self.mqtt {
             Some(mqtt) if left.as_millis() > 0 => {
                 cx.send(mqtt.stream, Frame::flush(MqttUnsubscribe::default()));
@@ -291,50 +293,51 @@ impl Exchange {
                 self.set_timer(cx, left, reason);
             }
             _ => {
-                let step = self.work.overdue(0);
+                let step = self.state.expired(0);
                 self.apply(cx, step);
             }
         }
     }
 
     /// The timer is due.
-    pub(crate) fn overdue(&mut self, cx: &mut Context<'_>) {
-        let Some(due) = self.timer.take() else {
+    pub(crate) fn timer_expired(&mut self, cx: &mut Context<'_>) {
+        let Some(armed) = self.timer.take() else {
             return;
         };
         if let Some(caller) = &self.caller {
             cx.work_for(caller.stream);
         }
-        let answered = matches!(self.work, Work::Answered);
+        let answered = matches!(self.state, State::Answered);
         if answered && self.caller.is_some() && !self.reply.is_empty() {
-            let why = "The result was not taken in time.";
+            let why = "The client did not read the result in time.";
             return self.refuse(cx, McpReset::new(McpResetKind::SlowConsumer, why));
         }
-        let waited = due.at.since(due.since).as_millis();
-        let step = self.work.overdue(waited);
+        let waited = armed.at.since(armed.since).as_millis();
+        let step = self.state.expired(waited);
         self.apply(cx, step);
     }
 
-    /// The mqtt stream was refused or lost.
+    /// The mqtt stream was reset or aborted.
     pub(crate) fn mqtt_failed(&mut self, cx: &mut Context<'_>, reset: Option<MqttReset>) -> Step {
         self.drop_mqtt(cx);
-        self.work.failed(&Failure::from(reset))
+        self.state.failed(&Failure::from(reset))
     }
 
     pub(crate) fn begin_reply(&mut self, cx: &mut Context<'_>) {
         if let (Some(caller), Some(begin)) = (&self.caller, self.begin.take()) {
             cx.send(caller.stream, Frame::Begin(begin));
         }
-        if matches!(self.work, Work::Session(_)) {
+        if matches!(self.state, State::Session(_)) {
             self.complete(cx, Outcome::Ok);
-            // That was the answer: what is opened later for the session is not due by then.
+            // The reply BEGIN answers the request, so its deadline does not apply to streams that
+            // are opened later for the session.
             self.deadline = None;
         }
     }
 
     pub(crate) fn answer(&mut self, cx: &mut Context<'_>, answer: Answer) {
         self.complete(cx, answer.outcome);
-        self.work = Work::Answered;
+        self.state = State::Answered;
         self.taken = answer.taken;
         if self.taken == 0 {
             self.end_mqtt(cx);
@@ -348,7 +351,7 @@ impl Exchange {
         self.end = Some(Frame::end_with(answer.end));
         self.flush_reply(cx);
         if self.mqtt.is_some() || !self.reply.is_empty() {
-            let left = self.left(cx).map_or(CLOSING, |left| left.max(CLOSING));
+            let left = self.time_left(cx).map_or(CLOSING, |left| left.max(CLOSING));
             let reason = "the streams of an answered call to close";
             self.set_timer(cx, left, reason);
         } else {
@@ -356,42 +359,43 @@ impl Exchange {
         }
     }
 
-    /// Refuses the operation. An mqtt stream in order is left in order.
+    /// Refuses the operation. A confirmed mqtt stream is ended, another one terminated.
     pub(crate) fn refuse(&mut self, cx: &mut Context<'_>, reset: McpReset) {
         self.complete(cx, Outcome::Error);
         self.taken = 0;
-        if self.work.is_settled() {
+        if self.state.is_confirmed() {
             self.end_mqtt(cx);
         } else {
             self.drop_mqtt(cx);
         }
-        self.work = Work::Answered;
+        self.state = State::Answered;
         if let Some(caller) = self.caller.take() {
             cx.terminate(caller.stream, Some(reset.into()), None);
         }
         self.set_timer(cx, CLOSING, "the mqtt stream of a refused call to close");
     }
 
-    /// The caller leaves in order, or is asked to: the reply half ends behind the mqtt stream.
-    pub(crate) fn leave(&mut self, cx: &mut Context<'_>) {
+    /// The caller ended the stream, or the engine is shutting down: the reply half ends after the mqtt
+    /// stream.
+    pub(crate) fn close(&mut self, cx: &mut Context<'_>) {
         if self.begin.is_some() {
             self.cancel(cx);
             return;
         }
-        self.work = Work::Leaving;
+        self.state = State::Closing;
         if self.mqtt.is_some() {
             self.end_mqtt(cx);
             self.set_timer(
                 cx,
                 CLOSING,
-                "the mqtt stream of a caller that left to close",
+                "the mqtt stream of an ended subscription or session to close",
             );
         } else {
-            self.apply(cx, Step::Leave);
+            self.apply(cx, Step::EndReply);
         }
     }
 
-    /// Nobody waits for it any more: everything is given up.
+    /// Cancels the operation: terminates both streams.
     pub(crate) fn cancel(&mut self, cx: &mut Context<'_>) {
         self.complete(cx, Outcome::Cancelled);
         if let Some(caller) = self.caller.take() {
@@ -400,7 +404,7 @@ impl Exchange {
         self.drop_mqtt(cx);
     }
 
-    /// Whether both streams are over; its timer is forgotten then.
+    /// Whether both streams have ended. Cancels the timer if so.
     pub(crate) fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         self.caller = self.caller.filter(|caller| !caller.is_over());
         self.mqtt = self.mqtt.filter(|mqtt| !mqtt.is_over());

@@ -1,20 +1,20 @@
-//! Writing JSON: a text in parts, so that a large string without escapes passes as it is.
+//! Writes JSON as a list of parts, so that a large string without escapes is not copied.
 
 use bytes::{Bytes, BytesMut};
 use tidegate_json::Parts;
 use tidegate_json::write::{first_to_escape, push_escaped_bytes, push_escaped_twice};
 
-/// Up to this size a copy is cheaper than a part of its own.
+/// Up to this size in bytes, a copy is cheaper than a separate part.
 pub(crate) const COPIED: usize = 512;
 
-/// A JSON text under construction.
+/// Builds a JSON text.
 #[derive(Debug, Default)]
 pub(crate) struct JsonText {
     parts: Vec<Bytes>,
     tail: BytesMut,
 }
 
-/// A place in a text.
+/// A position in a [`JsonText`], to truncate it to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mark {
     parts: usize,
@@ -26,17 +26,17 @@ impl JsonText {
         Self::default()
     }
 
-    /// Makes room for so many bytes ahead.
+    /// Reserves capacity for `bytes` more bytes.
     pub(crate) fn reserve(&mut self, bytes: usize) {
         self.tail.reserve(bytes);
     }
 
-    /// Text that is JSON already.
+    /// Appends text that is already JSON.
     pub(crate) fn raw(&mut self, text: &str) {
         self.tail.extend_from_slice(text.as_bytes());
     }
 
-    /// Bytes that are JSON already, as a part of their own.
+    /// Appends bytes that are already JSON as a separate part.
     pub(crate) fn part(&mut self, bytes: Bytes) {
         if !self.tail.is_empty() {
             self.parts.push(self.tail.split().freeze());
@@ -44,12 +44,12 @@ impl JsonText {
         self.parts.push(bytes);
     }
 
-    /// The inside of a string. Its UTF-8 may be cut between calls.
+    /// Appends the escaped content of a string. A UTF-8 character may be split between calls.
     pub(crate) fn escaped(&mut self, text: &[u8]) {
         push_escaped_bytes(&mut self.tail, text);
     }
 
-    /// The inside of a string, without a copy where nothing is to be escaped.
+    /// Appends the escaped content of a string; a large one that needs no escaping is not copied.
     pub(crate) fn escaped_part(&mut self, text: &Bytes) {
         if text.len() <= COPIED || first_to_escape(text).is_some() {
             self.escaped(text);
@@ -58,7 +58,7 @@ impl JsonText {
         }
     }
 
-    /// Bytes that are JSON already: copied where that is cheaper than a part of their own.
+    /// Appends bytes that are already JSON, copied if that is cheaper than a separate part.
     pub(crate) fn piece(&mut self, bytes: Bytes) {
         if bytes.len() <= COPIED {
             self.tail.extend_from_slice(&bytes);
@@ -67,12 +67,12 @@ impl JsonText {
         }
     }
 
-    /// The inside of a string here, and of a string within a string there: without a copy where
-    /// nothing is to be escaped and the text has `kept` bytes or more.
-    pub(crate) fn escaped_twice(&mut self, within: &mut Self, text: &Bytes, kept: usize) {
+    /// Appends the content of a string: escaped here, and escaped twice to `within`, which is a string
+    /// that contains JSON. Text of at least `uncopied` bytes that needs no escaping is not copied.
+    pub(crate) fn escaped_twice(&mut self, within: &mut Self, text: &Bytes, uncopied: usize) {
         if first_to_escape(text).is_some() {
             push_escaped_twice(&mut self.tail, &mut within.tail, text);
-        } else if text.len() < kept {
+        } else if text.len() < uncopied {
             self.tail.extend_from_slice(text);
             within.tail.extend_from_slice(text);
         } else {
@@ -81,7 +81,7 @@ impl JsonText {
         }
     }
 
-    /// Moves all of another text behind this one.
+    /// Appends another text.
     pub(crate) fn append(&mut self, other: Self) {
         for part in other.parts {
             self.piece(part);
@@ -89,7 +89,7 @@ impl JsonText {
         self.tail.extend_from_slice(&other.tail);
     }
 
-    /// Where the next byte will stand.
+    /// The position of the next byte.
     pub(crate) fn mark(&self) -> Mark {
         Mark {
             parts: self.parts.len(),
@@ -97,10 +97,10 @@ impl JsonText {
         }
     }
 
-    /// Forgets what was written since.
+    /// Removes everything that was written after `mark`.
     pub(crate) fn truncate(&mut self, mark: Mark) {
         if let Some(front) = self.parts.drain(mark.parts..).next() {
-            // What was the tail then has become the front of this part, or all of it.
+            // The tail at the time of the mark is now the start of this part, or all of it.
             self.tail.clear();
             let kept = front.get(..mark.tail).unwrap_or_default();
             self.tail.extend_from_slice(kept);
@@ -108,7 +108,7 @@ impl JsonText {
         self.tail.truncate(mark.tail);
     }
 
-    /// The inside of a string that bears bytes as base64.
+    /// Appends bytes as base64, as the content of a string.
     pub(crate) fn base64(&mut self, chunks: &[Bytes]) {
         encode_base64(&mut self.tail, chunks);
     }
@@ -131,13 +131,13 @@ impl JsonText {
     }
 }
 
-/// How many bytes are in chunks of less than `large`.
+/// Total size of the chunks that are smaller than `large` bytes.
 pub(crate) fn small(chunks: &[Bytes], large: usize) -> usize {
     let lengths = chunks.iter().map(Bytes::len);
     lengths.filter(|length| *length < large).sum()
 }
 
-/// Appends bytes as base64 with padding, as if they came in one piece.
+/// Appends the concatenated chunks as base64 with padding.
 pub(crate) fn encode_base64(out: &mut BytesMut, chunks: &[Bytes]) {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strings_are_escaped_as_a_parser_reads_them() {
+    fn escaped_strings_parse_to_the_original() {
         let text = "a\"\\\n\r\t\u{0}\u{1f}ä\u{10ffff}/";
         let mut json = JsonText::new();
         json.raw("\"");
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_taken_back_to_a_mark_whatever_came_behind_it() {
+    fn truncating_to_a_mark_removes_what_was_written_after_it() {
         let long = Bytes::from("x".repeat(COPIED + 1));
         let write: [fn(&mut JsonText, &Bytes); 4] = [
             |_, _| {},
@@ -202,12 +202,12 @@ mod tests {
             },
         ];
         for before in write {
-            for behind in write {
+            for after in write {
                 let (mut json, mut expected) = (JsonText::new(), JsonText::new());
                 before(&mut json, &long);
                 before(&mut expected, &long);
                 let mark = json.mark();
-                behind(&mut json, &long);
+                after(&mut json, &long);
                 json.truncate(mark);
                 json.raw("z");
                 expected.raw("z");
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_within_a_string_is_read_as_it_was() {
+    fn a_string_within_a_string_parses_to_the_original() {
         for text in ["plain", "a\"\\\n\u{1}", &"y".repeat(COPIED + 1)] {
             let (mut once, mut within) = (JsonText::new(), JsonText::new());
             once.raw("\"");

@@ -1,23 +1,26 @@
 //! `mcp_mqtt · proxy`: MQTT topics as MCP tools and resources.
 //!
-//! Accepts mcp streams and opens mqtt streams towards its single exit. Each accepted stream is one
+//! Accepts mcp streams and opens mqtt streams to its single exit. Each accepted stream is one
 //! exchange, which owns the mqtt stream that it opens:
 //!
 //! | mcp | mqtt |
 //! |---|---|
-//! | `lifecycle` | a session stream, opened beside the first operation of the session |
+//! | `lifecycle` | a session stream, opened with the first operation of the session |
 //! | `toolsCall publish` | a publish stream with one message |
-//! | `toolsCall receive` | a subscribe stream until the limit of messages, bytes or time |
+//! | `toolsCall receive` | a subscribe stream until the limit on messages, bytes or time is reached |
 //! | `resourcesRead` | a subscribe stream until the first message |
-//! | `resourcesSubscribe` | a subscribe stream for as long; a FLUSH for each message |
-//! | `toolsList`, `resourcesList`, `resourcesTemplatesList` | nothing: known from the options |
+//! | `resourcesSubscribe` | a subscribe stream for the whole subscription; one FLUSH per message |
+//! | `toolsList`, `resourcesList`, `resourcesTemplatesList` | none: the options determine the result |
 //!
-//! What it promises: no mqtt stream is opened for a topic that the options do not allow, or for which
-//! a broker would close the connection; of a shared subscription, no message is acknowledged that was
-//! not given to the caller; a publish is answered as done only when the mqtt stream said so, and
-//! otherwise by a sentence that says whether the message may have been delivered; a payload without
-//! JSON escapes goes to the mqtt stream as slices of the call's own buffers; every operation ends by
-//! its deadline; what an exchange holds in memory has a limit.
+//! Guarantees:
+//! - no mqtt stream is opened for a topic that the options do not allow, or over which a broker would
+//!   close the connection;
+//! - a message of a shared subscription is acknowledged only after it was delivered to the caller;
+//! - a publish succeeds only after the mqtt stream has confirmed it; otherwise the error says whether
+//!   the message may have been delivered;
+//! - a payload without JSON escapes is passed to the mqtt stream as slices of the call's own buffers;
+//! - every operation ends by its deadline;
+//! - the memory of an exchange is bounded.
 #![forbid(unsafe_code)]
 
 mod arguments;
@@ -36,12 +39,12 @@ mod receive;
 mod result;
 mod session;
 mod settings;
+mod state;
 mod subscribe;
 #[cfg(test)]
 mod tests;
 mod tools;
 mod uri;
-mod work;
 
 pub use operation::CallCompleted;
 pub use options::{Options, TopicPattern};

@@ -1,4 +1,4 @@
-//! What is known from the options alone: the results of the list operations, written once.
+//! The results of the list operations. They depend on the options alone, so they are built once.
 
 use bytes::Bytes;
 
@@ -7,12 +7,12 @@ use crate::options::{Options, TopicPattern};
 use crate::tools;
 use crate::uri::PREFIX;
 
-/// The results of the list operations.
+/// The JSON results of the list operations.
 #[derive(Debug)]
 pub(crate) struct Lists {
     /// `tools/list`
     pub(crate) tools: Bytes,
-    /// `resources/list`: the topics among the patterns, and all templates.
+    /// `resources/list`: the patterns without wildcards as resources, and all templates.
     pub(crate) resources: Bytes,
     /// `resources/templates/list`
     pub(crate) templates: Bytes,
@@ -47,7 +47,8 @@ fn resources(json: &mut JsonText, patterns: &[TopicPattern]) {
     for (index, topic) in topics.enumerate() {
         json.raw(if index > 0 { "," } else { "" });
         member(json, "uri", topic);
-        json.raw(",\"description\":\"The MQTT topic of this name\"}");
+        latest_value(json, topic);
+        json.raw("}");
     }
     json.raw("]");
 }
@@ -57,13 +58,22 @@ fn templates(json: &mut JsonText, patterns: &[TopicPattern]) {
     for (index, pattern) in patterns.iter().enumerate() {
         json.raw(if index > 0 { "," } else { "" });
         member(json, "uriTemplate", pattern);
-        json.raw(if pattern.filter().has_wildcards() {
-            ",\"description\":\"MQTT topics: put one level for each '+' and any levels for '#'\"}"
+        if pattern.filter().has_wildcards() {
+            json.raw(
+                ",\"description\":\"Replace '+' with one topic level and '#' with any number of levels.\"",
+            );
         } else {
-            ",\"description\":\"The MQTT topic of this name\"}"
-        });
+            latest_value(json, pattern);
+        }
+        json.raw("}");
     }
     json.raw("]");
+}
+
+fn latest_value(json: &mut JsonText, topic: &TopicPattern) {
+    json.raw(",\"description\":\"Latest value of ");
+    json.escaped(topic.filter().as_str().as_bytes());
+    json.raw("\"");
 }
 
 fn member(json: &mut JsonText, key: &str, pattern: &TopicPattern) {

@@ -1,4 +1,4 @@
-//! One MQTT message as its fragments come in.
+//! Reassembles an MQTT message from its fragments.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -14,7 +14,7 @@ pub(crate) struct Message {
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     pub(crate) content_type: Option<ByteString>,
-    /// The payload in the parts in which it came.
+    /// The payload, in the parts in which it was received.
     pub(crate) payload: SmallVec<[Bytes; 1]>,
 }
 
@@ -29,24 +29,25 @@ impl Message {
         }
     }
 
-    /// Whether the payload is UTF-8, wherever it was cut.
+    /// Whether the payload is UTF-8; a character may be split between parts.
     pub(crate) fn is_text(&self) -> bool {
         is_utf8(&self.payload)
     }
 }
 
-/// What a fragment brought.
+/// The result of adding a fragment.
 #[derive(Debug)]
-pub(crate) enum Arrival {
-    /// More is to come.
-    Part,
-    /// The message is whole.
-    Whole(Message),
-    /// The message is larger than the bound. Its topic, for the reader.
+pub(crate) enum Assembled {
+    /// More fragments follow.
+    Incomplete,
+    /// The message is complete.
+    Complete(Message),
+    /// The message is larger than the bound; with its topic, for the error.
     TooLarge(ByteString),
 }
 
-/// Puts the fragments of one message after the other together, none over a bound.
+/// Reassembles messages, one after the other. It drops a message that is larger than the bound, with
+/// the rest of its fragments.
 #[derive(Debug)]
 pub(crate) struct Assembly {
     message: Option<Message>,
@@ -55,7 +56,7 @@ pub(crate) struct Assembly {
 }
 
 impl Assembly {
-    /// An assembly of messages up to `bound` bytes.
+    /// Accepts payloads of up to `bound` bytes.
     pub(crate) const fn new(bound: usize) -> Self {
         Self {
             message: None,
@@ -64,12 +65,12 @@ impl Assembly {
         }
     }
 
-    /// Whether a message has come in part.
+    /// Whether a message is incomplete.
     pub(crate) const fn is_within_a_message(&self) -> bool {
         self.message.is_some()
     }
 
-    pub(crate) fn add(&mut self, data: Data) -> Arrival {
+    pub(crate) fn add(&mut self, data: Data) -> Assembled {
         if data.flags.is_init() {
             let extension = match data.extension.map(Pooled::into_inner) {
                 Some(DataEx::Mqtt(MqttDataEx::Subscribe(extension))) => extension,
@@ -79,34 +80,34 @@ impl Assembly {
             self.length = 0;
         }
         let Some(message) = self.message.as_mut() else {
-            return Arrival::Part;
+            return Assembled::Incomplete;
         };
         self.length += data.payload.len();
         if self.length > self.bound {
             let topic = message.topic.clone();
             self.message = None;
-            return Arrival::TooLarge(topic);
+            return Assembled::TooLarge(topic);
         }
         if !data.payload.is_empty() {
             message.payload.push(data.payload);
         }
         match self.message.take_if(|_| data.flags.is_fin()) {
-            Some(message) => Arrival::Whole(message),
-            None => Arrival::Part,
+            Some(message) => Assembled::Complete(message),
+            None => Assembled::Incomplete,
         }
     }
 }
 
-/// Whether chunks are UTF-8 together; a character may be cut between them.
+/// Whether the concatenated chunks are UTF-8; a character may be split between them.
 pub(crate) fn is_utf8<'a>(chunks: impl IntoIterator<Item = &'a Bytes>) -> bool {
     let mut cut: Vec<u8> = Vec::new();
     for chunk in chunks {
         let mut rest: &[u8] = chunk;
         while !cut.is_empty()
-            && let Some((byte, behind)) = rest.split_first()
+            && let Some((byte, tail)) = rest.split_first()
         {
             cut.push(*byte);
-            rest = behind;
+            rest = tail;
             match std::str::from_utf8(&cut) {
                 Ok(_) => cut.clear(),
                 Err(error) if error.error_len().is_none() => {}
@@ -130,7 +131,7 @@ mod tests {
     use tidegate_streams::DataFlags;
 
     #[test]
-    fn utf8_is_recognised_wherever_it_is_cut() {
+    fn utf8_is_recognised_wherever_it_is_split() {
         let samples: [&[u8]; 6] = [
             "aä€\u{10ffff}z".as_bytes(),
             b"",
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_over_the_bound_is_given_up_and_the_next_one_is_whole() {
+    fn a_message_over_the_bound_is_dropped_and_the_next_one_is_complete() {
         let mut assembly = Assembly::new(4);
         let part = |flags, bytes: &'static [u8]| Data {
             flags,
@@ -167,20 +168,20 @@ mod tests {
         };
         assert!(matches!(
             assembly.add(part(DataFlags::INIT, b"abc")),
-            Arrival::Part
+            Assembled::Incomplete
         ));
         assert!(
-            matches!(assembly.add(part(DataFlags::FIN, b"de")), Arrival::TooLarge(t) if t == "t")
+            matches!(assembly.add(part(DataFlags::FIN, b"de")), Assembled::TooLarge(t) if t == "t")
         );
         assert!(matches!(
             assembly.add(part(DataFlags::FIN, b"f")),
-            Arrival::Part
+            Assembled::Incomplete
         ));
-        let Arrival::Whole(message) = assembly.add(part(DataFlags::WHOLE, b"abcd")) else {
+        let Assembled::Complete(message) = assembly.add(part(DataFlags::WHOLE, b"abcd")) else {
             panic!("a whole message");
         };
         assert_eq!(message.payload[..], [Bytes::from_static(b"abcd")]);
-        let Arrival::Whole(empty) = assembly.add(part(DataFlags::WHOLE, b"")) else {
+        let Assembled::Complete(empty) = assembly.add(part(DataFlags::WHOLE, b"")) else {
             panic!("a whole message");
         };
         assert!(empty.payload.is_empty() && empty.is_text());

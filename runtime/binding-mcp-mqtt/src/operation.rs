@@ -1,5 +1,4 @@
-//! What an exchange is for and how it came out, for operators: as a figure, and as an event for those
-//! who look at single calls.
+//! Operations and their outcomes, as counters and as an event for each call.
 
 use bytestring::ByteString;
 use tidegate_engine::Meter;
@@ -7,25 +6,25 @@ use tidegate_engine::MeterKind::Counter;
 use tidegate_streams::{event, words};
 
 event! {
-    /// A tool was called, or a resource read or subscribed to: it is answered, refused or cancelled.
+    /// A tool call, a resource read or a subscription was answered, refused or cancelled.
     pub struct CallCompleted "binding.mcp_mqtt.call.completed" Debug
         "{operation} '{topic}': {outcome} in {duration} ms"
     {
-        /// What was done: `publish`, `receive`, `read` or `subscribe`.
+        /// The operation: `publish`, `receive`, `read` or `subscribe`.
         operation "operation": ByteString = ByteString::new(),
-        /// The topic, topic filter or resource; empty where the arguments name none that is allowed.
+        /// The topic, topic filter or resource; empty if the arguments contain none that is allowed.
         topic "topic": ByteString = ByteString::new(),
-        /// The `QoS` at which it was published, or asked for.
+        /// The `QoS` of the message, or the requested `QoS` of the subscription.
         qos "qos": u8 = 0,
-        /// How it came out: `ok`, `error`, `unconfirmed` or `cancelled`.
+        /// The outcome: `ok`, `error`, `unconfirmed` or `cancelled`.
         outcome "outcome": ByteString = ByteString::new(),
-        /// From the BEGIN of the call to its answer, in milliseconds.
+        /// Time from the BEGIN of the call to its answer, in milliseconds.
         duration "duration": u64 = 0,
     }
 }
 
 words! {
-    /// What an exchange is for.
+    /// The operation of an exchange.
     pub enum Operation {
         /// Publishes a message.
         Publish "publish",
@@ -37,26 +36,26 @@ words! {
         Subscribe "subscribe",
         /// Lists tools, resources or templates.
         List "list",
-        /// Is a session.
+        /// A session.
         Session "session",
     }
 }
 
 words! {
-    /// How an operation came out.
+    /// The outcome of an operation.
     pub enum Outcome {
-        /// As asked for.
+        /// Succeeded.
         Ok "ok",
-        /// Refused or failed: nothing was done.
+        /// Refused or failed, with no effect.
         Error "error",
         /// The message was sent and not confirmed: it may have been delivered.
         Unconfirmed "unconfirmed",
-        /// The caller did not wait for it.
+        /// The caller cancelled it.
         Cancelled "cancelled",
     }
 }
 
-/// How many operations came out how.
+/// Number of operations by operation and outcome.
 #[derive(Debug, Default)]
 pub(crate) struct Counts([[u64; Outcome::ALL.len()]; Operation::ALL.len()]);
 

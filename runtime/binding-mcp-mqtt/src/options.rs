@@ -1,7 +1,6 @@
-//! The options of the binding, as the config states them.
+//! The options of `mcp_mqtt · proxy`.
 //!
-//! A value that could not be worked with is refused while it is read, so that a binding can be made
-//! of any [`Options`] there are.
+//! Deserializing rejects invalid values, so a binding can be created from any [`Options`].
 
 use std::borrow::Cow;
 
@@ -31,7 +30,7 @@ pub struct Options {
     pub publish: Option<Vec<TopicPattern>>,
     /// Time that `resources/read` waits for a message, in milliseconds.
     pub read_timeout: Bounded<1, 3_600_000>,
-    /// Time that `receive` waits for messages, in milliseconds, where the call does not set `timeout`.
+    /// Time that `receive` waits for messages, in milliseconds, if the call does not set `timeout`.
     pub receive_timeout: Bounded<1, 3_600_000>,
     /// Largest `limit` of `receive`, in messages.
     pub receive_limit: Bounded<1, 1_000_000>,
@@ -47,14 +46,14 @@ pub struct Options {
     /// Whether `receive` and `resources/read` may use shared subscriptions (`$share/GROUP/FILTER`),
     /// which take messages from the other subscribers of the group.
     pub shared_subscriptions: bool,
-    /// Number of levels of a topic or topic filter. Brokers close the connection over more than they
+    /// Maximum number of levels of a topic or topic filter. Brokers close the connection over more than they
     /// accept: mosquitto over 200 slashes, some cloud brokers over 7.
     pub max_topic_levels: Bounded<1, 65_535>,
-    /// Length of a topic or topic filter, in bytes of UTF-8.
+    /// Maximum length of a topic or topic filter, in bytes of UTF-8.
     pub max_topic_length: Bounded<1, 65_535>,
     /// Largest `params` of a call, in bytes. Larger ones are refused.
     pub max_params: Bounded<1_024, 268_435_456>,
-    /// Number of MCP sessions of a worker. A further one is refused.
+    /// Maximum number of MCP sessions of a worker. Further sessions are refused.
     pub max_sessions: Bounded<1, 1_000_000>,
 }
 
@@ -118,7 +117,8 @@ impl Options {
         }
     }
 
-    /// A pattern beyond the limits would allow nothing: the first few are named.
+    /// Rejects patterns beyond the topic limits, which could never match. The error lists the first
+    /// few.
     fn check_patterns(&self) -> Result<(), String> {
         const NAMED: usize = 10;
         let limits = self.topic_limits();
@@ -126,7 +126,10 @@ impl Options {
         let faults = patterns.filter_map(|pattern| {
             let pattern = pattern.filter().as_str();
             let error = limits.check(pattern).err()?;
-            Some(format!("the pattern '{}': {error}", shown(pattern)))
+            Some(format!(
+                "invalid topic filter '{}': {error}",
+                shown(pattern)
+            ))
         });
         let faults: Vec<String> = faults.take(NAMED).collect();
         if faults.is_empty() {
@@ -137,12 +140,12 @@ impl Options {
     }
 }
 
-/// A topic pattern: a topic filter that is no shared subscription.
+/// A topic pattern: a topic filter that is not a shared subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicPattern(TopicFilter);
 
 impl TopicPattern {
-    /// Takes a filter, unless it is a shared subscription.
+    /// Returns `None` if `filter` is a shared subscription.
     pub fn new(filter: TopicFilter) -> Option<Self> {
         (!filter.is_shared()).then_some(Self(filter))
     }
@@ -162,7 +165,7 @@ impl<'de> Deserialize<'de> for TopicPattern {
         let inner = filter.inner().to_owned();
         Self::new(filter).ok_or_else(|| {
             de::Error::custom(format!(
-                "'{text}' is a shared subscription; write the topic filter alone: '{inner}'"
+                "invalid topic filter '{text}': shared subscriptions are not allowed here; use '{inner}'"
             ))
         })
     }
@@ -182,7 +185,7 @@ impl JsonSchema for TopicPattern {
             "type": "string",
             "minLength": 1,
             "maxLength": 65_535,
-            "description": "An MQTT topic filter: '+' matches one level, '#' all that follow.",
+            "description": "An MQTT topic filter: '+' matches one level, '#' all following levels.",
         })
     }
 }
@@ -217,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_that_leaves_everything_open_is_warned_of() {
+    fn an_absent_pattern_option_gives_a_warning() {
         use tidegate_options::Options as _;
         let keys = |json: &str| -> Vec<&str> {
             let warnings = read(json).expect("valid options").warnings();
@@ -229,15 +232,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_worked_with_is_refused_with_what_would_be_right() {
-        for (json, told) in [
+    fn invalid_values_are_rejected_with_a_hint() {
+        for (json, expected) in [
             (
                 r#"{"subscribe":["a/#/b"]}"#,
                 "invalid topic filter 'a/#/b': the wildcard '#'",
             ),
             (
                 r#"{"publish":["$share/g/a/+"]}"#,
-                "write the topic filter alone: 'a/+'",
+                "shared subscriptions are not allowed here; use 'a/+'",
             ),
             (
                 r#"{"publish":["a\u0007/+"]}"#,
@@ -245,12 +248,12 @@ mod tests {
             ),
             (
                 r#"{"subscribe":["a/b/#"],"publish":["c/d/e"],"maxTopicLevels":2}"#,
-                "the pattern 'a/b/#': it has 3 levels and at most 2 are allowed (maxTopicLevels); \
-                 use fewer; the pattern 'c/d/e': it has 3 levels",
+                "invalid topic filter 'a/b/#': it has 3 levels and at most 2 are allowed \
+                 (maxTopicLevels); use fewer; invalid topic filter 'c/d/e': it has 3 levels",
             ),
             (
                 r#"{"publish":["a","abcdef"],"maxTopicLength":5}"#,
-                "the pattern 'abcdef': it is 6 bytes long and at most 5 are allowed (maxTopicLength)",
+                "invalid topic filter 'abcdef': it is 6 bytes long and at most 5 are allowed (maxTopicLength)",
             ),
             (r#"{"readTimeout":0}"#, "use 1 to 3600000"),
             (r#"{"receiveLimit":-1}"#, "-1 is out of range"),
@@ -259,12 +262,12 @@ mod tests {
             (r#"{"routes":[]}"#, "unknown field `routes`"),
         ] {
             let error = read(json).expect_err(json);
-            assert!(error.contains(told), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 
     #[test]
-    fn the_schema_tells_bounds_and_defaults() {
+    fn the_schema_contains_bounds_and_defaults() {
         let schema = schemars::schema_for!(Options).to_value();
         assert_eq!(schema["additionalProperties"], false);
         let read = &schema["properties"]["readTimeout"];

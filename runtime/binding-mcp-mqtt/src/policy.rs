@@ -1,4 +1,4 @@
-//! Which topics an operation may reach: the patterns of one option.
+//! Which topics an operation may access: the patterns of one option.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,23 +8,23 @@ use tidegate_streams::mqtt::topic::{TopicFilter, TopicPatterns, is_reserved};
 
 use crate::options::TopicPattern;
 
-/// What is refused where there are no patterns.
-const RESERVED: &str = "Topics that begin with '$' belong to the broker and need a pattern in the \
-                        config that names them, such as '$SYS/#'.";
+/// Added to a refusal if no patterns are configured.
+const RESERVED: &str = "Topics that begin with '$' are reserved for the broker; only a pattern in the \
+                        config that starts with the same level, such as '$SYS/#', allows them.";
 
-/// Why a shared subscription is refused where the config does not allow them.
-pub(crate) const SHARED: &str = "a shared subscription takes messages away from the other subscribers \
-                                 of its group, which the config does not allow (sharedSubscriptions)";
+/// Why a shared subscription is refused if the config does not allow them.
+pub(crate) const SHARED: &str = "shared subscriptions are disabled (sharedSubscriptions), because they \
+                                 take messages from the other subscribers of the group";
 
-/// How many patterns a refusal names.
+/// Number of patterns that a refusal lists.
 const NAMED: usize = 10;
 
 /// The patterns of `options.subscribe` or `options.publish`, or their absence.
 ///
-/// A topic that begins with `$` is reached by a pattern that names its first level alone: no wildcard
-/// matches it, and neither does the absence of patterns. Brokers are administered through such topics
-/// (`$CONTROL`), tell about all their clients there (`$SYS`), and publish to other topics by them
-/// (`$delayed/5/a`).
+/// A topic that begins with `$` is allowed only by a pattern that names its first level: no wildcard
+/// matches it, and the absence of patterns does not allow it. Brokers are administered through such
+/// topics (`$CONTROL`), report on all their clients there (`$SYS`), and use them to publish to other
+/// topics (`$delayed/5/a`).
 #[derive(Debug)]
 pub(crate) struct Policy {
     patterns: Option<Patterns>,
@@ -33,9 +33,9 @@ pub(crate) struct Policy {
 #[derive(Debug)]
 struct Patterns {
     set: TopicPatterns,
-    /// The patterns a refusal names.
+    /// The allowed patterns, as a sentence for refusals.
     named: String,
-    /// First levels that are no wildcards, by their lower-case form.
+    /// First levels without wildcards, by their lower-case form.
     first_levels: BTreeMap<String, Vec<Box<str>>>,
 }
 
@@ -49,7 +49,7 @@ impl Policy {
         Self { patterns }
     }
 
-    /// Whether a legal topic name may be reached.
+    /// Whether a valid topic name is allowed.
     pub(crate) fn allows_topic(&self, topic: &str) -> bool {
         match &self.patterns {
             Some(patterns) => patterns.set.allows_topic(topic),
@@ -57,7 +57,7 @@ impl Policy {
         }
     }
 
-    /// Whether everything that a filter can match may be reached.
+    /// Whether every topic that a filter can match is allowed.
     pub(crate) fn allows_filter(&self, filter: &TopicFilter) -> bool {
         match &self.patterns {
             Some(patterns) => patterns.set.allows_filter(filter),
@@ -65,13 +65,13 @@ impl Policy {
         }
     }
 
-    /// What is allowed, as a sentence behind a refusal.
+    /// What is allowed, as a sentence to append to a refusal.
     pub(crate) fn sentence(&self) -> &str {
         self.patterns.as_ref().map_or(RESERVED, |it| &it.named)
     }
 
-    /// The topic with its first level in the case of the patterns, where they spell it in exactly
-    /// one other case: clients' URL types take that level for a host and may lower-case it.
+    /// The topic with its first level in the case that the patterns use, if they use exactly one other
+    /// case: clients' URL types take that level for a host and may lower-case it.
     pub(crate) fn in_other_case(&self, topic: &str) -> Option<ByteString> {
         let patterns = self.patterns.as_ref()?;
         let (first, rest) = match topic.find('/') {
@@ -92,9 +92,9 @@ impl Policy {
 
 fn named(patterns: &[TopicPattern]) -> String {
     if patterns.is_empty() {
-        return "No topic is allowed.".to_owned();
+        return "No topics are allowed.".to_owned();
     }
-    let mut sentence = "Allowed is what these patterns match: ".to_owned();
+    let mut sentence = "Allowed topics: ".to_owned();
     for (index, pattern) in patterns.iter().take(NAMED).enumerate() {
         let comma = if index > 0 { ", " } else { "" };
         let _ = write!(sentence, "{comma}{}", pattern.filter());

@@ -1,4 +1,4 @@
-//! The binding: which request starts which work, and which frame goes to it.
+//! The binding: creates the exchange of each request and routes frames to it.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use tidegate_streams::mqtt::{MqttReset, MqttSession};
 use tidegate_streams::shown;
 use tidegate_streams::{AbortEx, BeginEx, Frame, Pooled, ResetEx, Role};
 
-use crate::arguments::{Refusal, publication, reception};
+use crate::arguments::{Refusal, publish_arguments, receive_arguments};
 use crate::call::{Call, Params, Tool};
 use crate::exchange::Exchange;
 use crate::operation::{Counts, Operation};
@@ -26,23 +26,23 @@ use crate::read::Read;
 use crate::receive::Receive;
 use crate::result::{Answer, Failure};
 use crate::settings::Settings;
+use crate::state::{State, Step};
 use crate::subscribe::Subscribe;
-use crate::work::{Step, Work};
 use crate::{session, subscribe, tools, uri};
 
-/// `mcp_mqtt · proxy`.
+/// The binding `mcp_mqtt · proxy`.
 pub struct McpMqtt {
     exit: BindingId,
     settings: Settings,
     exchanges: Slab<Exchange>,
-    /// The exchange of each session, by its identity.
+    /// Index of the exchange of each session, by session identifier.
     sessions: BTreeMap<ByteString, usize>,
     counts: Counts,
-    /// Requests that were refused at once.
+    /// Number of requests refused before an exchange was created.
     refused: u64,
 }
 
-/// What a BEGIN asks for, once it is known to make sense.
+/// A validated request.
 enum Request {
     Lifecycle,
     List(Pooled<BeginEx>, Bytes),
@@ -67,7 +67,7 @@ impl Request {
 }
 
 impl McpMqtt {
-    /// A binding that opens its mqtt streams towards `exit`.
+    /// Creates a binding that opens its mqtt streams to `exit`.
     pub fn new(options: &Options, exit: BindingId) -> Self {
         Self {
             exit,
@@ -87,7 +87,7 @@ impl McpMqtt {
                 return Err(McpReset::new(
                     McpResetKind::Unavailable,
                     format!(
-                        "There are {} sessions already, the limit; end one first.",
+                        "Session limit reached ({}, maxSessions); end a session or retry later.",
                         settings.sessions_max
                     ),
                 ));
@@ -107,7 +107,7 @@ impl McpMqtt {
                 Some(tool) => Request::Call(Call::new(tool, call, settings.params_bound)?),
                 None => {
                     return Err(not_found(format!(
-                        "There is no tool '{}'; the tools are '{}' and '{}'.",
+                        "Unknown tool '{}'; available tools: '{}', '{}'.",
                         shown(&call.name),
                         tools::PUBLISH,
                         tools::RECEIVE
@@ -119,7 +119,7 @@ impl McpMqtt {
                 uri: read.uri,
             },
             McpBeginEx::ResourcesSubscribe(subscribe) => Request::Subscribe {
-                filter: uri::filter_to_watch(
+                filter: uri::filter_to_subscribe(
                     &settings.subscribe,
                     &settings.limits,
                     &subscribe.uri,
@@ -127,15 +127,15 @@ impl McpMqtt {
                 uri: subscribe.uri,
             },
             McpBeginEx::PromptsList(_) | McpBeginEx::PromptsGet(_) => {
-                return Err(not_found("There are no prompts here."));
+                return Err(not_found("Prompts are not supported."));
             }
             McpBeginEx::CompletionComplete(_) => {
-                return Err(not_found("There is nothing to complete here."));
+                return Err(not_found("Completion is not supported."));
             }
         })
     }
 
-    /// Starts the work that a request asks for.
+    /// Creates the exchange of a request.
     fn start(
         &mut self,
         cx: &mut Context<'_>,
@@ -150,18 +150,18 @@ impl McpMqtt {
         let mut answer = None;
         let bound = self.settings.result_bound;
         let operation = request.operation();
-        let (begin, work) = match request {
+        let (begin, state) = match request {
             Request::Lifecycle => {
                 let identity = cx.mint_identity();
                 self.sessions.insert(identity.clone(), index);
                 let begin = reply(session::begin(identity.clone()));
-                (begin, Work::Session(identity))
+                (begin, State::Session(identity))
             }
             Request::List(begin, list) => {
                 answer = Some(Answer::ok(Parts::from(list)));
-                (begin, Work::Answered)
+                (begin, State::Answered)
             }
-            Request::Call(call) => (reply(McpToolsCall::default()), Work::Call(call)),
+            Request::Call(call) => (reply(McpToolsCall::default()), State::Call(call)),
             Request::Read { uri, topic } => {
                 let shared = topic.is_shared();
                 let limit = u32::from(shared);
@@ -169,25 +169,25 @@ impl McpMqtt {
                 within = Some(self.settings.read_timeout);
                 (
                     reply(McpResourcesRead::default()),
-                    Work::Read(Read::new(uri, topic.text(), shared, bound)),
+                    State::Read(Read::new(uri, topic.text(), shared, bound)),
                 )
             }
             Request::Subscribe { uri, filter } => {
                 open = Some(subscribe::begin(session.clone(), filter, 0));
                 (
                     reply(McpResourcesSubscribe::default()),
-                    Work::Subscribe(Subscribe::new(uri)),
+                    State::Subscribe(Subscribe::new(uri)),
                 )
             }
         };
-        let mut exchange = Exchange::accept(cx, stream, token, begin, operation, work);
+        let mut exchange = Exchange::accept(cx, stream, token, begin, operation, state);
         exchange.client_id = session;
         if let Some(within) = within {
             exchange.wait(cx, within, "the first message of a read");
         }
-        match (&exchange.work, answer) {
+        match (&exchange.state, answer) {
             (_, Some(answer)) => exchange.answer(cx, answer),
-            (Work::Session(_), None) => exchange.begin_reply(cx),
+            (State::Session(_), None) => exchange.begin_reply(cx),
             _ => {}
         }
         self.exchanges.insert(exchange);
@@ -197,8 +197,8 @@ impl McpMqtt {
         index
     }
 
-    /// Opens the session's stream beside its first operation, so that the connection lasts as long
-    /// as the session. One that failed is opened anew with the next operation.
+    /// Opens the session's stream with its first operation, so that the connection stays open as long
+    /// as the session. If it failed, the next operation opens it again.
     fn open_session(&mut self, cx: &mut Context<'_>, identity: Option<&ByteString>) {
         let Some((identity, index)) = identity.and_then(|id| self.sessions.get_key_value(id))
         else {
@@ -211,7 +211,7 @@ impl McpMqtt {
                 client_id: identity.clone(),
                 ..MqttSession::default()
             };
-            // Without it the operation fails by itself or the connection lasts a little shorter.
+            // If this fails, the operation reports its own error, or the connection closes earlier.
             let _ = session.open(cx, self.exit, begin);
         }
     }
@@ -227,7 +227,7 @@ impl McpMqtt {
         if let Some(exchange) = self.exchanges.get_mut(index)
             && let Err(error) = exchange.open(cx, self.exit, begin)
         {
-            let step = exchange.work.failed(&Failure::new(error.to_string()));
+            let step = exchange.state.failed(&Failure::new(error.to_string()));
             exchange.apply(cx, step);
         }
     }
@@ -237,28 +237,29 @@ impl McpMqtt {
         let Some(exchange) = self.exchanges.get_mut(index) else {
             return;
         };
-        let Work::Call(call) = &mut exchange.work else {
+        let State::Call(call) = &mut exchange.state else {
             return;
         };
         let settings = &self.settings;
         let refusal = match call.tool {
             Tool::Publish => {
-                match publication(params, &call.header, &settings.publish, &settings.limits) {
-                    Ok(publication) => {
-                        let begin = publication.begin(exchange.client_id.clone());
-                        exchange.work = Work::Publish(Publish::new(publication, settings.expiry));
+                match publish_arguments(params, &call.header, &settings.publish, &settings.limits) {
+                    Ok(arguments) => {
+                        let begin = arguments.begin(exchange.client_id.clone());
+                        exchange.state = State::Publish(Publish::new(arguments, settings.expiry));
                         return self.open(cx, index, begin);
                     }
                     Err(refusal) => refusal,
                 }
             }
             Tool::Receive => {
-                match reception(params, &call.header, &settings.subscribe, &settings.limits) {
-                    Ok(reception) => {
-                        let begin = reception.begin(exchange.client_id.clone());
-                        exchange.wait(cx, reception.timeout, "the messages to receive");
-                        let receive = Receive::new(reception, settings.result_bound);
-                        exchange.work = Work::Receive(Box::new(receive));
+                match receive_arguments(params, &call.header, &settings.subscribe, &settings.limits)
+                {
+                    Ok(arguments) => {
+                        let begin = arguments.begin(exchange.client_id.clone());
+                        exchange.wait(cx, arguments.timeout, "the messages to receive");
+                        let receive = Receive::new(arguments, settings.result_bound);
+                        exchange.state = State::Receive(Box::new(receive));
                         return self.open(cx, index, begin);
                     }
                     Err(refusal) => refusal,
@@ -281,8 +282,8 @@ impl McpMqtt {
         match frame {
             Frame::Data(data) => {
                 cx.acknowledge(stream, data.payload.len());
-                // What an operation needs of its params, beside a call, is in its BEGIN.
-                if let Work::Call(call) = &mut exchange.work {
+                // Only a call reads its params; of other operations, the BEGIN has all arguments.
+                if let State::Call(call) = &mut exchange.state {
                     match call.add(data) {
                         Ok(Some(params)) => self.call(cx, index, params),
                         Ok(None) => {}
@@ -292,26 +293,26 @@ impl McpMqtt {
             }
             Frame::End(_) => {
                 exchange.caller_ended();
-                match &mut exchange.work {
-                    Work::Call(call) => {
+                match &mut exchange.state {
+                    State::Call(call) => {
                         let params = call.take();
                         self.call(cx, index, params);
                     }
-                    // What has come is the answer.
-                    Work::Receive(receive) => {
-                        let step = receive.enough();
+                    // The caller wants no more: the result is what was received so far.
+                    State::Receive(receive) => {
+                        let step = receive.stop();
                         exchange.apply(cx, step);
                     }
-                    Work::Subscribe(_) => exchange.leave(cx),
-                    Work::Session(identity) => {
+                    State::Subscribe(_) => exchange.close(cx),
+                    State::Session(identity) => {
                         self.sessions.remove(identity);
-                        exchange.leave(cx);
+                        exchange.close(cx);
                     }
-                    Work::Publish(_) | Work::Read(_) | Work::Leaving | Work::Answered => {}
+                    State::Publish(_) | State::Read(_) | State::Closing | State::Answered => {}
                 }
             }
             Frame::Abort(_) | Frame::Reset(_) => {
-                if let Work::Session(identity) = &exchange.work {
+                if let State::Session(identity) = &exchange.state {
                     self.sessions.remove(identity);
                 }
                 exchange.cancel(cx);
@@ -327,15 +328,15 @@ impl McpMqtt {
         };
         let step = match frame {
             Frame::Begin(begin) => match begin.into_inner() {
-                BeginEx::Mqtt(begin) => exchange.work.begun(&begin),
+                BeginEx::Mqtt(begin) => exchange.state.begun(&begin),
                 _ => Step::Wait,
             },
             Frame::Data(data) => {
                 cx.acknowledge(stream, data.payload.len());
-                exchange.work.data(data)
+                exchange.state.data(data)
             }
             Frame::End(_) => {
-                let step = exchange.work.ended();
+                let step = exchange.state.ended();
                 exchange.mqtt_ended(cx);
                 step
             }
@@ -359,7 +360,7 @@ impl McpMqtt {
         exchange.apply(cx, step);
     }
 
-    /// Counts how an exchange has come out, and forgets it when its streams are over.
+    /// Counts the outcome of an exchange, and removes it when its streams have ended.
     fn settle(&mut self, cx: &mut Context<'_>, index: usize) {
         let Some(exchange) = self.exchanges.get_mut(index) else {
             return;
@@ -389,9 +390,9 @@ fn reason(reset: ResetEx) -> Option<MqttReset> {
     }
 }
 
-/// What is refused while the engine stops.
+/// The error for requests during a shutdown.
 fn stopping() -> McpReset {
-    let why = "tidegate is about to stop; try again later.";
+    let why = "The gateway is stopping; retry later.";
     McpReset::new(McpResetKind::Unavailable, why)
 }
 
@@ -407,7 +408,7 @@ impl Binding for McpMqtt {
     }
 
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
-        // A stream of another protocol is not accepted, which resets it.
+        // A stream of another protocol is not accepted; the engine resets it.
         let BeginEx::Mcp(begin) = begin else {
             return;
         };
@@ -443,7 +444,7 @@ impl Binding for McpMqtt {
 
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _kind: u32) {
         if let Some(exchange) = self.exchanges.get_mut(token.index()) {
-            exchange.overdue(cx);
+            exchange.timer_expired(cx);
         }
         self.settle(cx, token.index());
     }
@@ -458,13 +459,13 @@ impl Binding for McpMqtt {
         let indexes: Vec<usize> = self.exchanges.iter().map(|(index, _)| index).collect();
         for index in indexes {
             if let Some(exchange) = self.exchanges.get_mut(index) {
-                match &exchange.work {
-                    Work::Subscribe(subscribe) if !subscribe.confirmed => {
+                match &exchange.state {
+                    State::Subscribe(subscribe) if !subscribe.confirmed => {
                         exchange.refuse(cx, stopping());
                     }
-                    Work::Session(_) | Work::Subscribe(_) => exchange.leave(cx),
+                    State::Session(_) | State::Subscribe(_) => exchange.close(cx),
                     _ => {
-                        let step = exchange.work.stopping();
+                        let step = exchange.state.stopping();
                         exchange.apply(cx, step);
                     }
                 }

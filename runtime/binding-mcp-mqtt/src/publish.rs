@@ -1,4 +1,4 @@
-//! `publish`: one message on a publish stream, answered when the stream says it is safe.
+//! `publish`: one message on a publish stream, answered when the stream confirms it.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -11,11 +11,11 @@ use tidegate_streams::shown;
 use tidegate_streams::{Data, DataFlags, Frame};
 
 use crate::result::{Answer, Failure};
-use crate::work::Step;
+use crate::state::Step;
 
-/// What is to be published: the arguments, checked.
+/// The checked arguments of `publish`.
 #[derive(Debug)]
-pub(crate) struct Publication {
+pub(crate) struct PublishArguments {
     pub(crate) topic: ByteString,
     /// The payload in parts, none of them empty.
     pub(crate) payload: Parts,
@@ -24,7 +24,7 @@ pub(crate) struct Publication {
     pub(crate) format: MqttPayloadFormat,
 }
 
-impl Publication {
+impl PublishArguments {
     fn flags(&self) -> MqttPublishFlags {
         if self.retain {
             MqttPublishFlags::RETAIN
@@ -33,7 +33,7 @@ impl Publication {
         }
     }
 
-    /// The BEGIN of its stream.
+    /// The BEGIN of the publish stream.
     pub(crate) fn begin(&self, client_id: Option<ByteString>) -> MqttPublish {
         MqttPublish {
             client_id,
@@ -44,45 +44,45 @@ impl Publication {
     }
 }
 
-/// What is said of a message with its first part.
+/// The metadata that the first part of a message carries.
 #[derive(Debug)]
-struct First {
+struct FirstPart {
     qos: u8,
     flags: MqttPublishFlags,
     expiry: Option<u32>,
     format: MqttPayloadFormat,
 }
 
-/// A message on its way.
+/// A message that is being published.
 #[derive(Debug)]
 pub(crate) struct Publish {
     pub(crate) topic: ByteString,
     pub(crate) qos: u8,
-    /// What the INIT frame says of the message, until that is sent.
-    first: Option<First>,
-    /// What follows the INIT frame, until that is sent.
+    /// The metadata of the INIT frame, until that frame is sent.
+    first: Option<FirstPart>,
+    /// The payload that is not in a frame yet.
     parts: Fifo<Bytes>,
     pending: PendingData,
     sent: bool,
 }
 
 impl Publish {
-    /// A message that expires after `expiry` seconds, unless it is retained.
-    pub(crate) fn new(publication: Publication, expiry: Option<u32>) -> Self {
-        let flags = publication.flags();
-        let expiry = expiry.filter(|_| !publication.retain);
+    /// `expiry` is the Message Expiry Interval in seconds; it does not apply to a retained message.
+    pub(crate) fn new(arguments: PublishArguments, expiry: Option<u32>) -> Self {
+        let flags = arguments.flags();
+        let expiry = expiry.filter(|_| !arguments.retain);
         let mut parts = Fifo::new();
-        for part in publication.payload {
+        for part in arguments.payload {
             parts.push_back(part);
         }
         Self {
-            topic: publication.topic,
-            qos: publication.qos,
-            first: Some(First {
-                qos: publication.qos,
+            topic: arguments.topic,
+            qos: arguments.qos,
+            first: Some(FirstPart {
+                qos: arguments.qos,
                 flags,
                 expiry,
-                format: publication.format,
+                format: arguments.format,
             }),
             parts,
             pending: PendingData::new(),
@@ -90,7 +90,7 @@ impl Publish {
         }
     }
 
-    /// Sends what the credit allows; whether all is sent and the half may END.
+    /// Sends as much as the credit allows. Returns whether the whole message is sent.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>, stream: StreamId) -> bool {
         let credit = cx.credit(stream);
         if credit == 0 && self.parts.front().is_some_and(|head| !head.is_empty()) {
@@ -103,9 +103,15 @@ impl Publish {
         self.sent
     }
 
-    /// Sends the INIT frame and queues the others. What is deferred is known only here, as the
-    /// credit cuts the first part.
-    fn send_first(&mut self, cx: &mut Context<'_>, stream: StreamId, first: &First, credit: usize) {
+    /// Sends the INIT frame and queues the others. The credit determines the size of the first part,
+    /// so the deferred length is known only here.
+    fn send_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: StreamId,
+        first: &FirstPart,
+        credit: usize,
+    ) {
         let mut head = self.parts.pop_front().unwrap_or_default();
         let cut = (head.len() > credit).then(|| head.split_off(credit));
         let deferred: usize = cut.iter().chain(self.parts.iter()).map(Bytes::len).sum();
@@ -130,22 +136,24 @@ impl Publish {
         }
     }
 
-    /// The stream ended in order.
+    /// The stream ended (END).
     pub(crate) fn ended(&self) -> Step {
         if self.sent {
             Step::Answer(Answer::ok(Parts::from(Bytes::from_static(
                 b"{\"content\":[]}",
             ))))
         } else {
-            self.failed(&Failure::new("the stream to the broker ended too early"))
+            self.failed(&Failure::new(
+                "the stream to the broker ended before the message was sent",
+            ))
         }
     }
 
-    /// The stream failed.
+    /// The stream was reset, aborted or not opened.
     pub(crate) fn failed(&self, failure: &Failure) -> Step {
         let topic = shown(&self.topic);
         let why = &failure.why;
-        // A message that was not handed over whole cannot have left.
+        // `mqtt · client` does not deliver a message of which the stream did not send all parts.
         let delivery = match failure.delivery {
             _ if !self.sent => MqttDelivery::None,
             Some(delivery) => delivery,
@@ -157,7 +165,7 @@ impl Publish {
             )),
             MqttDelivery::Possible => Answer::tool_error(&format!(
                 "Publishing to '{topic}' was not confirmed: {why}. The message may have been \
-                 delivered; check before you publish it again."
+                 delivered; check before publishing it again."
             ))
             .unconfirmed(),
         })

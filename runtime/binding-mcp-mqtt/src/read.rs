@@ -6,31 +6,31 @@ use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::shown;
 
 use crate::json_text::{COPIED, JsonText, small};
-use crate::message::{Arrival, Assembly, Message};
+use crate::message::{Assembled, Assembly, Message};
 use crate::result::{Answer, Failure};
-use crate::work::Step;
+use crate::state::Step;
 
-/// What a result takes beside the URI and the payload, in most cases.
-const ROOM: usize = 128;
+/// Typical size of a result without the URI and the payload, in bytes.
+const OVERHEAD: usize = 128;
 
-/// A read under way.
+/// A read in progress.
 #[derive(Debug)]
 pub(crate) struct Read {
     uri: ByteString,
     pub(crate) topic: ByteString,
-    /// The message is one that others would have got.
+    /// The subscription is shared: the message is taken from its other subscribers.
     shared: bool,
     assembly: Assembly,
     bound: usize,
     pub(crate) confirmed: bool,
-    /// After how many milliseconds the broker was asked for no more.
+    /// How long the read had waited, in milliseconds, when it unsubscribed; `None` before that.
     ending: Option<u64>,
-    /// The engine stops.
+    /// The engine is shutting down.
     stopping: bool,
 }
 
 impl Read {
-    /// A read of a message of up to `bound` bytes; `uri` is repeated as the caller gave it.
+    /// Reads a message of up to `bound` bytes. The result repeats `uri` as the caller wrote it.
     pub(crate) const fn new(
         uri: ByteString,
         topic: ByteString,
@@ -56,22 +56,22 @@ impl Read {
 
     pub(crate) fn data(&mut self, data: Data) -> Step {
         match self.assembly.add(data) {
-            Arrival::Part => Step::Wait,
-            Arrival::Whole(message) => self.answer(&message),
-            Arrival::TooLarge(_) => self.too_large(),
+            Assembled::Incomplete => Step::Wait,
+            Assembled::Complete(message) => self.answer(&message),
+            Assembled::TooLarge(_) => self.too_large(),
         }
     }
 
     fn answer(&self, message: &Message) -> Step {
         let text = message.is_text();
-        let usual = if text {
+        let default = if text {
             "text/plain"
         } else {
             "application/octet-stream"
         };
-        let mime_type = message.content_type.as_deref().unwrap_or(usual);
+        let mime_type = message.content_type.as_deref().unwrap_or(default);
         let mut json = JsonText::new();
-        json.reserve(self.uri.len() + small(&message.payload, COPIED) + ROOM);
+        json.reserve(self.uri.len() + small(&message.payload, COPIED) + OVERHEAD);
         json.raw("{\"contents\":[{\"uri\":\"");
         json.escaped(self.uri.as_bytes());
         json.raw("\",\"mimeType\":\"");
@@ -89,14 +89,14 @@ impl Read {
         if json.len() > self.bound {
             return self.too_large();
         }
-        Step::Answer(Answer::read(json.into_parts()).giving(u32::from(self.shared)))
+        Step::Answer(Answer::read(json.into_parts()).taking(u32::from(self.shared)))
     }
 
     fn too_large(&self) -> Step {
         Step::Refuse(McpReset::new(
             McpResetKind::TooLarge,
             format!(
-                "The message on topic '{}' is larger than a result may be ({} bytes).",
+                "The message on topic '{}' exceeds the result limit of {} bytes (receiveBytes).",
                 shown(&self.topic),
                 self.bound
             ),
@@ -105,7 +105,7 @@ impl Read {
 
     pub(crate) fn ended(&self) -> Step {
         if let Some(milliseconds) = self.ending {
-            return self.nothing_came(milliseconds);
+            return self.no_message(milliseconds);
         }
         self.failed(&Failure::new("the broker ended the subscription"))
     }
@@ -121,43 +121,52 @@ impl Read {
         ))
     }
 
-    pub(crate) fn overdue(&mut self, milliseconds: u64) -> Step {
+    pub(crate) fn expired(&mut self, milliseconds: u64) -> Step {
         if !self.confirmed {
             return Step::Wait;
         }
         if let Some(milliseconds) = self.ending {
-            return self.nothing_came(milliseconds);
+            return self.no_message(milliseconds);
         }
-        self.enough(milliseconds)
+        self.stop(milliseconds)
     }
 
-    /// The engine stops. A message of which a part has come is awaited.
+    /// The engine is shutting down. Waits for the rest of a message that was received in part.
     pub(crate) fn stopping(&mut self) -> Step {
         if self.assembly.is_within_a_message() || self.ending.is_some() {
             return Step::Wait;
         }
         self.stopping = true;
-        self.enough(0)
+        self.stop(0)
     }
 
-    /// No message is waited for any longer.
-    fn enough(&mut self, milliseconds: u64) -> Step {
+    /// Stops waiting for a message.
+    fn stop(&mut self, milliseconds: u64) -> Step {
         if !self.shared {
-            return self.nothing_came(milliseconds);
+            return self.no_message(milliseconds);
         }
-        // What the broker has given to this member of a group meanwhile, some give to nobody else.
+        // A message that the broker has already sent to this member of the group may not be sent to
+        // another one: wait for it.
         self.ending = Some(milliseconds);
-        Step::Enough
+        Step::Unsubscribe
     }
 
-    fn nothing_came(&self, milliseconds: u64) -> Step {
+    fn no_message(&self, milliseconds: u64) -> Step {
         if self.stopping {
             return self.failed(&Failure::new("the gateway is stopping"));
         }
         let topic = &self.topic;
+        let why = if self.shared {
+            "no message was delivered to this member of the group"
+        } else {
+            "it has no retained message and nothing was published"
+        };
         Step::Refuse(McpReset::new(
             McpResetKind::TimedOut,
-            format!("No message received on topic '{topic}' within {milliseconds}ms"),
+            format!(
+                "No message received on topic '{topic}' within {milliseconds}ms: {why}. To wait \
+                 longer, use the tool 'receive' with a longer 'timeout'."
+            ),
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! `receive`: the messages of a filter, until there are enough of them or the time is over.
+//! `receive`: collects the messages of a filter until the limit on messages, bytes or time is reached.
 
 use bytestring::ByteString;
 use tidegate_json::Parts;
@@ -7,27 +7,28 @@ use tidegate_streams::mqtt::MqttSubscribe;
 use tidegate_streams::mqtt::topic::TopicFilter;
 use tidegate_streams::shown;
 
-use crate::arguments::Reception;
+use crate::arguments::ReceiveArguments;
 use crate::json_text::{JsonText, small};
-use crate::message::{Arrival, Assembly, Message};
+use crate::message::{Assembled, Assembly, Message};
 use crate::result::{Answer, Failure};
+use crate::state::Step;
 use crate::subscribe;
-use crate::work::Step;
 
 const HEAD: &str = "{\"content\":[{\"type\":\"text\",\"text\":\"[";
 const MIDDLE: &str = "]\"}],\"structuredContent\":{\"messages\":[";
 const TAIL: &str = "]}}";
-/// What stands behind the messages in the text.
-const BEHIND: usize = MIDDLE.len() + TAIL.len();
-/// What a message takes beside its topic and its payload, in most cases.
-const KEYS: usize = 96;
+/// Size of the result after the messages in the text, in bytes.
+const AFTER_TEXT: usize = MIDDLE.len() + TAIL.len();
+/// Typical size of a message without its topic and payload, in bytes.
+const OVERHEAD: usize = 96;
 
-/// A piece of a payload stays in the buffer in which it came from this size on. A smaller one is
-/// copied, since it waits for the other messages and would keep all of a large buffer with it.
-const KEPT: usize = 4 * 1024;
+/// A part of a payload of this size or larger stays in its receive buffer. A smaller part is copied,
+/// because it would keep a whole receive buffer in memory until the other messages arrive.
+const UNCOPIED: usize = 4 * 1024;
 
-impl Reception {
-    /// The BEGIN of its stream. Of a shared subscription no more is taken than is given.
+impl ReceiveArguments {
+    /// The BEGIN of the subscribe stream. A shared subscription takes no more messages than the result
+    /// can hold.
     pub(crate) fn begin(&self, client_id: Option<ByteString>) -> MqttSubscribe {
         let limit = if self.filter.is_shared() {
             self.limit
@@ -38,12 +39,12 @@ impl Reception {
     }
 }
 
-/// A collection under way.
+/// A receive in progress.
 #[derive(Debug)]
 pub(crate) struct Receive {
     pub(crate) filter: TopicFilter,
     limit: u32,
-    /// The broker is asked for no more.
+    /// UNSUBSCRIBE was requested; the last messages may still arrive.
     ending: bool,
     assembly: Assembly,
     messages: Messages,
@@ -51,11 +52,11 @@ pub(crate) struct Receive {
 }
 
 impl Receive {
-    /// A collection whose result has up to `bound` bytes.
-    pub(crate) fn new(reception: Reception, bound: usize) -> Self {
+    /// `bound` is the maximum size of the result, in bytes.
+    pub(crate) fn new(arguments: ReceiveArguments, bound: usize) -> Self {
         Self {
-            filter: reception.filter,
-            limit: reception.limit,
+            filter: arguments.filter,
+            limit: arguments.limit,
             ending: false,
             assembly: Assembly::new(bound),
             messages: Messages::new(bound),
@@ -70,9 +71,9 @@ impl Receive {
 
     pub(crate) fn data(&mut self, data: Data) -> Step {
         match self.assembly.add(data) {
-            Arrival::Part => Step::Wait,
-            Arrival::TooLarge(topic) => self.full(&topic),
-            Arrival::Whole(message) => {
+            Assembled::Incomplete => Step::Wait,
+            Assembled::TooLarge(topic) => self.full(&topic),
+            Assembled::Complete(message) => {
                 if !self.messages.push(&message) {
                     return self.full(&message.topic);
                 }
@@ -84,30 +85,30 @@ impl Receive {
         }
     }
 
-    /// The next message has no room in the result.
+    /// The message does not fit into the result.
     fn full(&mut self, topic: &str) -> Step {
         if self.messages.count > 0 {
             return self.finish();
         }
         let bound = self.messages.bound;
         Step::Answer(Answer::tool_error(&format!(
-            "A message on topic '{}' is larger than a result may be ({bound} bytes); receive from a \
-             topic with smaller messages.",
+            "A message on topic '{}' exceeds the result limit of {bound} bytes (receiveBytes); receive \
+             from a topic with smaller messages.",
             shown(topic)
         )))
     }
 
-    /// The caller waits for no more. What the broker has given to this member of a group until it is
-    /// told so, some give to nobody else: it is awaited.
-    pub(crate) fn enough(&mut self) -> Step {
+    /// Stops receiving. A message that the broker has already sent to this member of a group may not
+    /// be sent to another one, so a shared subscription waits for the messages in flight.
+    pub(crate) fn stop(&mut self) -> Step {
         if !self.confirmed || !self.filter.is_shared() || self.ending {
             return self.finish();
         }
         self.ending = true;
-        Step::Enough
+        Step::Unsubscribe
     }
 
-    /// There is nothing more to come.
+    /// Answers with the messages received so far.
     pub(crate) fn finish(&mut self) -> Step {
         let messages = std::mem::take(&mut self.messages);
         let taken = if self.filter.is_shared() {
@@ -115,11 +116,11 @@ impl Receive {
         } else {
             0
         };
-        Step::Answer(Answer::ok(messages.into_parts()).giving(taken))
+        Step::Answer(Answer::ok(messages.into_parts()).taking(taken))
     }
 
-    /// What has come was taken from the broker and would be lost with an error. Of a shared
-    /// subscription it may come to another sharer too: better twice than never.
+    /// The stream failed. Messages that were received are returned, because an error would lose them.
+    /// The broker may send those of a shared subscription to another subscriber too.
     pub(crate) fn failed(&mut self, failure: &Failure) -> Step {
         if self.messages.count > 0 {
             return self.finish();
@@ -131,18 +132,18 @@ impl Receive {
         )))
     }
 
-    pub(crate) fn overdue(&mut self) -> Step {
+    pub(crate) fn expired(&mut self) -> Step {
         if self.confirmed {
-            self.enough()
+            self.stop()
         } else {
             Step::Wait
         }
     }
 }
 
-/// Messages as a JSON array that grows, never beyond what makes a result of `bound` bytes. It is
-/// written twice, as structured content and escaped as the text of it. A payload of some size that
-/// needs no escape stays in the buffers in which it came.
+/// The messages of a result of at most `bound` bytes, as a JSON array that is written twice: as
+/// structured content, and escaped as text content. A payload of at least `UNCOPIED` bytes that needs
+/// no escaping is not copied.
 #[derive(Debug, Default)]
 struct Messages {
     /// The result up to the end of the last message in the text.
@@ -160,17 +161,17 @@ impl Messages {
         }
     }
 
-    /// Appends a message; whether it had room.
+    /// Appends a message. Returns `false` if it does not fit.
     fn push(&mut self, message: &Message) -> bool {
         let (text, array) = (self.text.mark(), self.array.mark());
         if self.count == 0 {
-            let room = message.topic.len() + small(&message.payload, KEPT) + KEYS;
+            let room = message.topic.len() + small(&message.payload, UNCOPIED) + OVERHEAD;
             self.array.reserve(room);
-            self.text.reserve(HEAD.len() + 2 * room + BEHIND);
+            self.text.reserve(HEAD.len() + 2 * room + AFTER_TEXT);
             self.text.raw(HEAD);
         }
         self.write(message);
-        if self.text.len() + self.array.len() + BEHIND > self.bound {
+        if self.text.len() + self.array.len() + AFTER_TEXT > self.bound {
             self.text.truncate(text);
             self.array.truncate(array);
             return false;
@@ -190,10 +191,10 @@ impl Messages {
         self.raw("\",\"payload\":\"", "\\\",\\\"payload\\\":\\\"");
         if text {
             for chunk in &message.payload {
-                self.array.escaped_twice(&mut self.text, chunk, KEPT);
+                self.array.escaped_twice(&mut self.text, chunk, UNCOPIED);
             }
         } else {
-            // The alphabet of base64 has nothing to escape.
+            // Base64 needs no escaping.
             self.array.base64(&message.payload);
             self.text.base64(&message.payload);
         }
@@ -218,7 +219,7 @@ impl Messages {
         self.raw("}", "}");
     }
 
-    /// JSON, and the same escaped.
+    /// Appends `json` to the array, and `escaped`, its escaped form, to the text.
     fn raw(&mut self, json: &str, escaped: &str) {
         self.array.raw(json);
         self.text.raw(escaped);

@@ -1,4 +1,4 @@
-//! Results and the sentences in them.
+//! Results of operations, and the sentences of tool errors.
 
 use tidegate_json::Parts;
 use tidegate_streams::mcp::{McpCacheScope, McpEnd, McpOutcome};
@@ -7,18 +7,19 @@ use tidegate_streams::mqtt::{MqttDelivery, MqttReset};
 use crate::json_text::JsonText;
 use crate::operation::Outcome;
 
-/// What the reply half bears: the `result` object in parts, and its END.
+/// The content of the reply half: the `result` object in parts, and its END.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) parts: Parts,
     pub(crate) end: McpEnd,
-    /// How many messages of a shared subscription it gives: once it is the caller's, they are taken.
+    /// Number of messages of a shared subscription in the result. They count as taken once the
+    /// result is sent.
     pub(crate) taken: u32,
     pub(crate) outcome: Outcome,
 }
 
 impl Answer {
-    /// A result as asked for.
+    /// A successful result.
     pub(crate) fn ok(parts: Parts) -> Self {
         Self {
             parts,
@@ -28,7 +29,7 @@ impl Answer {
         }
     }
 
-    /// The result of a read: stale at once, and nobody else's.
+    /// The result of a read: not cacheable (TTL 0) and private to the caller.
     pub(crate) fn read(parts: Parts) -> Self {
         Self {
             parts,
@@ -42,12 +43,12 @@ impl Answer {
         }
     }
 
-    /// The same, giving `taken` messages.
-    pub(crate) fn giving(self, taken: u32) -> Self {
+    /// The same, with `taken` messages of a shared subscription.
+    pub(crate) fn taking(self, taken: u32) -> Self {
         Self { taken, ..self }
     }
 
-    /// The same, of a message that may have been delivered.
+    /// The same, for a message that may have been delivered.
     pub(crate) fn unconfirmed(self) -> Self {
         Self {
             outcome: Outcome::Unconfirmed,
@@ -55,7 +56,7 @@ impl Answer {
         }
     }
 
-    /// A tool's failure: a sentence that a model can act on.
+    /// A tool error (`isError`) with a sentence that a model can act on.
     pub(crate) fn tool_error(sentence: &str) -> Self {
         let mut json = JsonText::new();
         json.raw("{\"content\":[{\"type\":\"text\",\"text\":\"");
@@ -76,10 +77,10 @@ impl Answer {
 /// Why an mqtt stream failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// In words, without a full stop.
+    /// The reason, without a full stop.
     pub(crate) why: String,
-    /// Whether a message that was handed over may have reached the broker; absent where the stream
-    /// did not say.
+    /// Whether a message that was sent to the stream may have reached the broker; `None` if the
+    /// stream did not report it.
     pub(crate) delivery: Option<MqttDelivery>,
 }
 
@@ -95,11 +96,14 @@ impl Failure {
 impl From<Option<MqttReset>> for Failure {
     fn from(reset: Option<MqttReset>) -> Self {
         let Some(reset) = reset else {
-            return Self::new("the connection to the broker ended without a reason");
+            return Self::new("the broker connection was closed without a reason");
         };
         let reason = reset.reason.trim().trim_end_matches('.');
         let why = if reason.is_empty() {
-            format!("the broker said reason code 0x{:02x}", reset.reason_code)
+            format!(
+                "the broker answered with reason code 0x{:02x}",
+                reset.reason_code
+            )
         } else {
             reason.to_owned()
         };

@@ -1,9 +1,9 @@
-//! `lifecycle`: sessions and their identities.
+//! `lifecycle`: sessions and their identifiers.
 
 use bytestring::ByteString;
 use tidegate_streams::mcp::{McpCapabilities, McpLifecycle};
 
-/// What the reply BEGIN of a session says.
+/// The reply BEGIN of a session: its identifier and the capabilities of this server.
 pub(crate) fn begin(identity: ByteString) -> McpLifecycle {
     McpLifecycle {
         session_id: Some(identity),

@@ -1,4 +1,4 @@
-//! The options, as the binding looks at them.
+//! The options in the form that the binding uses at runtime.
 
 use tidegate_engine::Duration;
 
@@ -8,7 +8,7 @@ use crate::options::Options;
 use crate::policy::Policy;
 use crate::tools;
 
-/// What does not change while the binding runs.
+/// Constant while the binding runs.
 pub(crate) struct Settings {
     pub(crate) subscribe: Policy,
     pub(crate) publish: Policy,

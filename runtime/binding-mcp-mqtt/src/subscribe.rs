@@ -1,4 +1,4 @@
-//! `resources/subscribe`: an update for each message, for as long as the caller likes.
+//! `resources/subscribe`: one update per message, until the caller ends the subscription.
 
 use bytestring::ByteString;
 use tidegate_streams::Data;
@@ -7,13 +7,14 @@ use tidegate_streams::mqtt::{MqttBeginEx, MqttSubscribe, MqttSubscribeFlags, Mqt
 use tidegate_streams::shown;
 
 use crate::result::Failure;
-use crate::work::Step;
+use crate::state::Step;
 
-/// `AT_LEAST_ONCE`: a message of `QoS` 0 could not be given back to a group.
+/// At least once: with `QoS` 0, a message could not be returned to the group of a shared
+/// subscription.
 pub(crate) const QOS: u8 = 1;
 
-/// The BEGIN of a subscribe stream, as `receive` and both resource operations open it. `limit` is how
-/// many messages of a shared subscription it takes, and 0 for others.
+/// The BEGIN of a subscribe stream, for `receive` and both resource operations. `limit` is the number
+/// of messages to take from a shared subscription, and 0 for other subscriptions.
 pub(crate) fn begin(
     client_id: Option<ByteString>,
     pattern: ByteString,
@@ -32,7 +33,7 @@ pub(crate) fn begin(
     }
 }
 
-/// Why a reply BEGIN is no subscription, if the broker granted none of its filters.
+/// The failure of a reply BEGIN if the broker refused all of its filters.
 pub(crate) fn refusal(begin: &MqttBeginEx) -> Option<Failure> {
     let MqttBeginEx::Subscribe(subscribe) = begin else {
         return None;
@@ -46,7 +47,7 @@ pub(crate) fn refusal(begin: &MqttBeginEx) -> Option<Failure> {
     })
 }
 
-/// A subscription, asked for or standing.
+/// A subscription that is requested or confirmed.
 #[derive(Debug)]
 pub(crate) struct Subscribe {
     pub(crate) uri: ByteString,
@@ -54,7 +55,7 @@ pub(crate) struct Subscribe {
 }
 
 impl Subscribe {
-    /// A subscription whose updates bear `uri`, as the caller gave it.
+    /// The updates carry `uri` as the caller wrote it.
     pub(crate) const fn new(uri: ByteString) -> Self {
         Self {
             uri,
@@ -67,7 +68,7 @@ impl Subscribe {
         Step::Begin
     }
 
-    /// The payload is of no use: an update tells only that there is something to read.
+    /// The payload is dropped: an update only says that there is something to read.
     pub(crate) fn data(&self, data: &Data) -> Step {
         if data.flags.is_fin() {
             Step::Update(McpResourcesUpdated {
@@ -79,7 +80,7 @@ impl Subscribe {
     }
 
     pub(crate) fn ended(&self) -> Step {
-        self.failed(&Failure::new("the broker ended it"))
+        self.failed(&Failure::new("the broker ended the subscription"))
     }
 
     pub(crate) fn failed(&self, failure: &Failure) -> Step {

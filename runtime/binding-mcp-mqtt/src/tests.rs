@@ -1,4 +1,4 @@
-//! The binding between two edges: every mapping, refusal, limit and way out.
+//! The binding between two edges: every mapping, refusal, limit and end of a stream.
 
 mod lists;
 mod operators;
@@ -25,24 +25,24 @@ use crate::{McpMqtt, Options};
 const MIB: u32 = 1 << 20;
 
 /// The binding between a caller of mcp streams and a callee of mqtt streams.
-struct House {
+struct Harness {
     rig: Rig,
     caller: BindingId,
     exit: BindingId,
     proxy: BindingId,
 }
 
-fn house(options: &str) -> House {
-    house_of_windows(options, MIB, MIB)
+fn harness(options: &str) -> Harness {
+    harness_with_windows(options, MIB, MIB)
 }
 
-fn house_of_windows(options: &str, caller_window: u32, exit_window: u32) -> House {
+fn harness_with_windows(options: &str, caller_window: u32, exit_window: u32) -> Harness {
     let options: Options = serde_json::from_str(options).expect("legal options");
     let mut rig = Rig::new();
     let exit = rig.edge(exit_window);
     let proxy = rig.attach(McpMqtt::new(&options, exit));
     let caller = rig.edge(caller_window);
-    House {
+    Harness {
         rig,
         caller,
         exit,
@@ -50,7 +50,7 @@ fn house_of_windows(options: &str, caller_window: u32, exit_window: u32) -> Hous
     }
 }
 
-/// What an answer was.
+/// A complete answer.
 #[derive(Debug, PartialEq)]
 struct Answered {
     json: serde_json::Value,
@@ -69,7 +69,7 @@ impl Answered {
     }
 }
 
-impl House {
+impl Harness {
     fn open(&mut self, begin: impl Into<BeginEx>) -> StreamId {
         let within = Duration::from_secs(60);
         self.rig.open_within(self.caller, self.proxy, begin, within)
@@ -102,25 +102,25 @@ impl House {
             assert!(credit > 0, "the binding acknowledges what it has read");
             let part = bytes.split_to(credit.min(bytes.len()));
             let last = flags.is_fin() && bytes.is_empty();
-            self.say(stream, Frame::part(DataFlags::of(first, last), part));
+            self.send(stream, Frame::part(DataFlags::of(first, last), part));
             first = false;
         }
     }
 
-    /// What the caller was told, beside credit.
-    fn told(&mut self, stream: StreamId) -> Vec<Frame> {
+    /// The frames that the caller received, without WINDOW.
+    fn received(&mut self, stream: StreamId) -> Vec<Frame> {
         let frames = self.rig.frames(self.caller, stream).into_iter();
         frames
             .filter(|frame| !matches!(frame, Frame::Window(_)))
             .collect()
     }
 
-    /// A frame from the caller.
-    fn say(&mut self, stream: StreamId, frame: Frame) {
+    /// Sends a frame from the caller.
+    fn send(&mut self, stream: StreamId, frame: Frame) {
         self.rig.send(self.caller, stream, frame);
     }
 
-    /// A frame from the mqtt side.
+    /// Sends a frame from the mqtt side.
     fn reply(&mut self, stream: StreamId, frame: Frame) {
         self.rig.send(self.exit, stream, frame);
     }
@@ -132,7 +132,7 @@ impl House {
             .turn(self.exit, |cx| cx.terminate(stream, reset, None));
     }
 
-    /// The mqtt stream that was opened, alone and with nothing but its BEGIN.
+    /// The only mqtt stream that was opened, of which only the BEGIN was sent.
     fn opened(&mut self) -> (StreamId, MqttBeginEx) {
         let mut frames = self.rig.outputs(self.exit);
         let first = frames.remove(0);
@@ -182,17 +182,17 @@ impl House {
         mqtt
     }
 
-    /// What the caller got: a whole answer, which it then closes.
+    /// The complete answer that the caller received. Ends the caller's half.
     fn answer(&mut self, stream: StreamId) -> Answered {
-        let frames = self.told(stream);
+        let frames = self.received(stream);
         let answered = answer_in(&frames);
-        self.say(stream, Frame::end());
+        self.send(stream, Frame::end());
         answered
     }
 
-    /// What the caller got: a refusal.
+    /// The reset that the caller received.
     fn refusal(&mut self, stream: StreamId) -> McpReset {
-        let mut frames = self.told(stream).into_iter();
+        let mut frames = self.received(stream).into_iter();
         let reset = match frames.next() {
             Some(Frame::Reset(Some(reset))) => match *reset {
                 ResetEx::Mcp(reset) => reset,
@@ -204,14 +204,14 @@ impl House {
         reset
     }
 
-    /// The mqtt side sees an END alone, and answers it.
+    /// The mqtt side receives only an END, and answers it.
     fn ended(&mut self, mqtt: StreamId) {
         assert_eq!(self.rig.frames(self.exit, mqtt), [Frame::end()]);
         self.reply(mqtt, Frame::end());
     }
 
-    /// The mqtt stream is to be answered within so long. It is refused at that very time, and the
-    /// caller was told nothing until then.
+    /// The mqtt stream has the deadline `within`. Refuses it at that time, and checks that the caller
+    /// received nothing before.
     fn expire(&mut self, mqtt: StreamId, within: u64, delivery: MqttDelivery) {
         let within = Duration::from_millis(within);
         assert_eq!(self.rig.left(mqtt), Some(within));
@@ -227,7 +227,7 @@ impl House {
         );
     }
 
-    /// The mqtt side sees that the stream was given up, after an END of the initial half or not.
+    /// The mqtt side sees that the stream was terminated, after an END of the initial half or not.
     fn given_up(&mut self, mqtt: StreamId) {
         let frames = self.rig.frames(self.exit, mqtt);
         assert!(frames.contains(&Frame::reset()), "{frames:?}");

@@ -5,15 +5,15 @@ use bytes::Bytes;
 use crate::json_text::JsonText;
 use crate::options::Options;
 
-/// The name of the tool that publishes.
+/// Name of the tool that publishes a message.
 pub(crate) const PUBLISH: &str = "publish";
-/// The name of the tool that receives.
+/// Name of the tool that receives messages.
 pub(crate) const RECEIVE: &str = "receive";
 
-/// How many messages `receive` collects where the call does not say.
+/// Default of the argument `limit` of `receive`, unless `receiveLimit` is lower.
 const LIMIT: u64 = 10;
 
-/// The default of `limit`, which is never above the highest one.
+/// The default of the argument `limit`: never above `receiveLimit`.
 pub(crate) fn default_limit(options: &Options) -> u64 {
     LIMIT.min(options.receive_limit.get())
 }
@@ -40,7 +40,7 @@ fn header(options: &Options) -> &'static str {
 fn publish(options: &Options) -> String {
     let header = header(options);
     format!(
-        r#"{{"name":"{PUBLISH}","title":"Publish an MQTT message","description":"Publish a message to an MQTT topic. Done means that the broker has acknowledged it as far as its QoS asks for; an error says whether the message may have been delivered nevertheless.","inputSchema":{{"type":"object","properties":{{"topic":{{"type":"string","description":"MQTT topic to publish to"{header}}},"payload":{{"type":"string","description":"Message payload"}},"qos":{{"type":"integer","enum":[0,1,2],"default":0}},"retain":{{"type":"boolean","default":false}},"encoding":{{"type":"string","enum":["text","base64"],"default":"text","description":"How the payload is written here; base64 for bytes that are no text"}}}},"required":["topic","payload"]}},"annotations":{{"readOnlyHint":false,"destructiveHint":true,"idempotentHint":false,"openWorldHint":true}}}}"#
+        r#"{{"name":"{PUBLISH}","title":"Publish an MQTT message","description":"Publish a message to an MQTT topic. Success means acknowledged by the broker (QoS 1, 2) or sent (QoS 0). An error says whether the message may still have been delivered.","inputSchema":{{"type":"object","properties":{{"topic":{{"type":"string","description":"MQTT topic to publish to"{header}}},"payload":{{"type":"string","description":"Message payload"}},"qos":{{"type":"integer","enum":[0,1,2],"default":0}},"retain":{{"type":"boolean","default":false}},"encoding":{{"type":"string","enum":["text","base64"],"default":"text","description":"Encoding of `payload`; use base64 for binary data"}}}},"required":["topic","payload"]}},"annotations":{{"readOnlyHint":false,"destructiveHint":true,"idempotentHint":false,"openWorldHint":true}}}}"#
     )
 }
 
@@ -49,16 +49,16 @@ fn receive(options: &Options) -> String {
     let limit = default_limit(options);
     let most = options.receive_limit.get();
     let timeout = options.receive_timeout.get();
-    // To take messages from those who would work on them is no mere look.
+    // A shared subscription takes messages from the other subscribers, so it is not read-only.
     let (shared, hints) = if options.shared_subscriptions {
         (
-            ", and $share/GROUP/FILTER to take messages from a group of subscribers",
+            ", and shared subscriptions ($share/GROUP/FILTER), which take messages from the other subscribers of the group",
             r#""readOnlyHint":false,"destructiveHint":true"#,
         )
     } else {
         ("", r#""readOnlyHint":true"#)
     };
     format!(
-        r#"{{"name":"{RECEIVE}","title":"Receive MQTT messages","description":"Subscribe to an MQTT topic filter, retained messages included, and return the messages that come until there are as many as the limit (at most {most}) or the time is over; the list may be short or empty then.","inputSchema":{{"type":"object","properties":{{"topic":{{"type":"string","description":"MQTT topic filter — supports + and # wildcards{shared}"{header}}},"limit":{{"type":"integer","description":"Maximum number of messages to receive","default":{limit}}},"timeout":{{"type":"integer","description":"For how many milliseconds to wait for messages","default":{timeout}}}}},"required":["topic"]}},"outputSchema":{{"type":"object","properties":{{"messages":{{"type":"array","items":{{"type":"object","properties":{{"topic":{{"type":"string"}},"payload":{{"type":"string"}},"qos":{{"type":"integer","enum":[0,1,2]}},"retain":{{"type":"boolean"}},"encoding":{{"type":"string","enum":["base64"],"description":"Present where the payload is no text"}}}},"required":["topic","payload","qos","retain"]}}}}}},"required":["messages"]}},"annotations":{{{hints},"openWorldHint":true}}}}"#
+        r#"{{"name":"{RECEIVE}","title":"Receive MQTT messages","description":"Subscribe to an MQTT topic filter and return up to `limit` messages (max {most}), retained messages included, or fewer when `timeout` expires.","inputSchema":{{"type":"object","properties":{{"topic":{{"type":"string","description":"MQTT topic filter — supports + and # wildcards{shared}"{header}}},"limit":{{"type":"integer","description":"Maximum number of messages to receive","default":{limit}}},"timeout":{{"type":"integer","description":"Time to wait for messages, in milliseconds","default":{timeout}}}}},"required":["topic"]}},"outputSchema":{{"type":"object","properties":{{"messages":{{"type":"array","items":{{"type":"object","properties":{{"topic":{{"type":"string"}},"payload":{{"type":"string"}},"qos":{{"type":"integer","enum":[0,1,2]}},"retain":{{"type":"boolean"}},"encoding":{{"type":"string","enum":["base64"],"description":"base64 if the payload is binary; absent if it is text"}}}},"required":["topic","payload","qos","retain"]}}}}}},"required":["messages"]}},"annotations":{{{hints},"openWorldHint":true}}}}"#
     )
 }

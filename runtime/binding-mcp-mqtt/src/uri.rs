@@ -1,4 +1,5 @@
-//! Resource URIs: `mqtt://` and a topic, byte for byte, with no percent-decoding and no parts.
+//! Resource URIs: `mqtt://` followed by a topic, byte for byte: not percent-decoded, and not split
+//! into URI components.
 
 use std::fmt;
 
@@ -12,20 +13,20 @@ use crate::arguments::Limits;
 use crate::json_text::JsonText;
 use crate::policy::{Policy, SHARED};
 
-/// What every resource URI starts with.
+/// The prefix of every resource URI.
 pub(crate) const PREFIX: &str = "mqtt://";
 
-/// The topic that `resources/read` is to read.
+/// Checks the URI of `resources/read` and returns its topic.
 pub(crate) fn topic_to_read(
     policy: &Policy,
     limits: &Limits,
     uri: &ByteString,
 ) -> Result<TopicFilter, McpReset> {
-    let text = behind_prefix(uri)?;
+    let text = after_prefix(uri)?;
     let topic = check_name(&text)
         .and_then(|()| limits.topics.check(&text))
         .and_then(|()| TopicFilter::parse(text.clone()))
-        .map_err(|error| no_topic(uri, &text, "topic", error))?;
+        .map_err(|error| invalid_topic(uri, &text, "topic", error))?;
     check_encoded(uri, &text, "topic")?;
     if policy.allows_filter(&topic) {
         if topic.is_shared() && !limits.shared {
@@ -37,21 +38,21 @@ pub(crate) fn topic_to_read(
     in_other_case(policy, &text).ok_or_else(|| refused(policy, uri))
 }
 
-/// The filter that `resources/subscribe` is to subscribe to.
-pub(crate) fn filter_to_watch(
+/// Checks the URI of `resources/subscribe` and returns its topic filter.
+pub(crate) fn filter_to_subscribe(
     policy: &Policy,
     limits: &Limits,
     uri: &ByteString,
 ) -> Result<ByteString, McpReset> {
-    let text = behind_prefix(uri)?;
+    let text = after_prefix(uri)?;
     let filter = TopicFilter::parse(text.clone())
         .and_then(|filter| limits.topics.check(&text).map(|()| filter))
-        .map_err(|error| no_topic(uri, &text, "topic filter", error))?;
+        .map_err(|error| invalid_topic(uri, &text, "topic filter", error))?;
     check_encoded(uri, &text, "topic filter")?;
-    // An update would take a message from the group and give it to nobody.
+    // An update would take a message from the group without delivering it to anyone.
     if filter.is_shared() {
-        let why = "a shared subscription cannot be subscribed to, since an update does not give the \
-                   message that it takes from the group; use the tool 'receive'";
+        let why = "'resources/subscribe' does not support shared subscriptions, because an update does \
+                   not contain the message that it takes from the group; use the tool 'receive'";
         return Err(invalid(uri, why));
     }
     if policy.allows_filter(&filter) {
@@ -62,22 +63,22 @@ pub(crate) fn filter_to_watch(
         .ok_or_else(|| refused(policy, uri))
 }
 
-/// The filter with its first level in the case of the one pattern that it can mean.
+/// The filter with its first level in the case of the only pattern that matches it otherwise.
 fn in_other_case(policy: &Policy, text: &str) -> Option<TopicFilter> {
     let filter = TopicFilter::parse(policy.in_other_case(text)?).ok()?;
     policy.allows_filter(&filter).then_some(filter)
 }
 
-fn behind_prefix(uri: &ByteString) -> Result<ByteString, McpReset> {
+fn after_prefix(uri: &ByteString) -> Result<ByteString, McpReset> {
     let topic = uri.strip_prefix(PREFIX).ok_or_else(|| {
-        let what = "the URIs of this server are 'mqtt://' followed by a topic";
-        reset(McpResetKind::NotFound, uri, what)
+        let why = "resource URIs are 'mqtt://' followed by a topic";
+        not_found(uri, why)
     })?;
     Ok(uri.slice_ref(topic))
 }
 
-/// A client that writes a character percent-encoded means that character, not its code in plain
-/// letters as a topic: where MQTT does not allow it, that is said.
+/// A client that percent-encodes a character most likely means that character, so one that MQTT does
+/// not allow is refused, although the URI is used undecoded.
 fn check_encoded(uri: &ByteString, text: &str, what: &str) -> Result<(), McpReset> {
     if !text.contains('%') {
         return Ok(());
@@ -85,11 +86,16 @@ fn check_encoded(uri: &ByteString, text: &str, what: &str) -> Result<(), McpRese
     let decoded = decoded(text);
     check_characters(&decoded).map_err(|forbidden| {
         let error = TopicError::Character(forbidden);
-        no_topic(uri, text, what, format_args!("percent-decoded, {error}"))
+        invalid_topic(
+            uri,
+            text,
+            what,
+            format_args!("after percent-decoding, {error}"),
+        )
     })
 }
 
-/// The text with its percent-encoded bytes as they are meant (RFC 3986, 2.1).
+/// The text, percent-decoded (RFC 3986, 2.1).
 fn decoded(text: &str) -> String {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
@@ -108,30 +114,33 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn no_topic(uri: &ByteString, text: &str, what: &str, error: impl fmt::Display) -> McpReset {
-    invalid(uri, &format!("'{}' is no {what}: {error}", shown(text)))
+fn invalid_topic(uri: &ByteString, text: &str, what: &str, error: impl fmt::Display) -> McpReset {
+    invalid(uri, &format!("invalid {what} '{}': {error}", shown(text)))
 }
 
 fn refused(policy: &Policy, uri: &ByteString) -> McpReset {
-    let what = format!("its topic is not offered here. {}", policy.sentence());
-    reset(McpResetKind::NotFound, uri, what.trim_end_matches('.'))
+    let why = format!("the topic is not allowed. {}", policy.sentence());
+    not_found(uri, why.trim_end_matches('.'))
 }
 
-fn invalid(uri: &ByteString, what: &str) -> McpReset {
-    reset(McpResetKind::Invalid, uri, what)
+fn invalid(uri: &ByteString, why: &str) -> McpReset {
+    let message = format!("Invalid resource URI '{}': {why}.", shown(uri));
+    reset(McpResetKind::Invalid, uri, message)
 }
 
-fn reset(kind: McpResetKind, uri: &ByteString, what: &str) -> McpReset {
+fn not_found(uri: &ByteString, why: &str) -> McpReset {
+    let message = format!("Resource not found: '{}': {why}.", shown(uri));
+    reset(McpResetKind::NotFound, uri, message)
+}
+
+fn reset(kind: McpResetKind, uri: &ByteString, message: String) -> McpReset {
     let mut data = JsonText::new();
     data.raw("{\"uri\":\"");
     data.escaped(uri.as_bytes());
     data.raw("\"}");
     McpReset {
         data: Some(data.into_bytes()),
-        ..McpReset::new(
-            kind,
-            format!("There is no resource '{}': {what}.", shown(uri)),
-        )
+        ..McpReset::new(kind, message)
     }
 }
 
@@ -167,7 +176,7 @@ mod tests {
     }
 
     fn watch(policy: &Policy, uri: &str) -> Result<String, McpResetKind> {
-        filter_to_watch(policy, &limits(true), &uri.into())
+        filter_to_subscribe(policy, &limits(true), &uri.into())
             .map(Into::into)
             .map_err(|reset| reset.kind)
     }

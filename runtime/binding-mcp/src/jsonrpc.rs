@@ -1,11 +1,11 @@
-//! JSON-RPC 2.0 as MCP uses it: messages read in place and envelopes written, for whoever speaks it on
-//! the wire, be it as a server or as a client.
+//! JSON-RPC 2.0 as used by MCP: parses messages in place and writes envelopes, for servers and
+//! clients.
 //!
-//! [`read`] takes the envelope off one message, [`read_batch`] parts a batch. `params` and results stay
-//! slices of what came ([`Params`], [`Outcome`]); around what is sent, the functions of this module write
-//! the envelope. Nothing here keeps state, and nothing here knows HTTP.
+//! [`read`] parses the envelope of a message, [`read_batch`] splits a batch. `params` and results
+//! remain slices of the received data ([`Params`], [`Outcome`]); the write functions add envelopes
+//! around them. The module is stateless and independent of HTTP.
 //!
-//! Methods, and which era has them, stand in the vocabulary's table of operations.
+//! Methods and their eras are in the operations table of the vocabulary.
 //!
 //! Bounds: ids of [`ID_MAX`] bytes, names and URIs of [`SUBJECT_MAX`] bytes, batches of
 //! [`BATCH_MAX`] messages.

@@ -1,4 +1,4 @@
-//! MCP: `mcp · server`, which speaks it with clients, and `mcp · proxy`, which puts toolkits together.
+//! MCP bindings: `mcp · server`, which serves clients, and `mcp · proxy`, which combines toolkits.
 #![forbid(unsafe_code)]
 
 pub mod jsonrpc;

@@ -1,45 +1,51 @@
-//! `mcp · server`: MCP with clients, over http and line streams, onto mcp streams.
+//! `mcp · server`: serves MCP clients over http and line streams, and forwards their operations as
+//! mcp streams.
 //!
-//! Both eras on the same endpoint, told apart by each message:
+//! One endpoint serves both eras; each message determines its own:
 //!
-//! - *modern* (2026-07-28): a request stands alone; who asks, in which version, stands in its
+//! - *modern* (2026-07-28): a request stands alone. Its client and protocol version are in
 //!   `params._meta` and, over HTTP, in headers that must agree with it;
 //! - *legacy* (2025-11-25, 2025-06-18, 2025-03-26): `initialize` begins a session.
 //!
-//! Behind this binding nobody knows the era, nor JSON-RPC ids, nor HTTP. `params` and `result` pass
-//! as slices of what came; the envelope is written around them.
+//! Streams to the exit do not depend on the era, JSON-RPC ids or HTTP. `params` and `result` are
+//! passed on as slices of the received data; the envelope is written around them.
 //!
 //! # Parts
 //!
-//! Each part owns its state and calls no other one; it returns events, on which `binding` acts.
+//! Each part has private state and does not call other parts. It returns events, on which `binding`
+//! acts.
 //!
-//! | part | owns | tells |
+//! | part | owns | returns |
 //! |---|---|---|
-//! | `http` | http streams: requests as they come, responses as they go out | `HttpEvent` |
-//! | `line` | line streams, and what their clients have under way | `LineEvent`, `Ended` |
-//! | `batch` | batches: messages that wait, answers that are gathered | `Done` |
-//! | `request` | streams of requests, and results until they are whole | `RequestEvent` |
-//! | `subscription` | streams of subscriptions, and who waits for them | `SubscriptionEvent` |
-//! | `capabilities` | what the exit can do, and who waits for that | `CapabilitiesEvent` |
+//! | `http` | http streams: incoming requests, outgoing responses | `HttpEvent` |
+//! | `line` | line streams, and their clients' running requests | `LineEvent`, `Ended` |
+//! | `batch` | batches: unprocessed messages, collected responses | `Done` |
+//! | `request` | streams of requests, and results until they are complete | `RequestEvent` |
+//! | `subscription` | streams of subscriptions, and requests waiting for them | `SubscriptionEvent`
+//! |
+//! | `capabilities` | capabilities of the exit, and requests waiting for them | `CapabilitiesEvent`
+//! |
 //! | `session` | legacy sessions, and what belongs to each | `SessionEvent`, `Ended` |
 //! | `listen` | open `subscriptions/listen` requests | `Acknowledgement`, `Closed` |
 //!
-//! The other files have no state: `era`, `headers` and `initialize` check what a request says, `errors`
-//! knows the code and the status of each refusal, `result` and `payload` write, `events` and `calls` say
-//! what operators are told. JSON-RPC itself is [`crate::jsonrpc`].
+//! The other files are stateless: `era`, `headers` and `initialize` validate requests, `errors`
+//! maps refusals to codes and statuses, `result` and `payload` write messages, `events` and `calls`
+//! report to operators. JSON-RPC itself is in [`crate::jsonrpc`].
 //!
 //! # Bounds
 //!
-//! `maxMessageSize` for a message, 100 messages and 16 MiB of results of a batch, 256 requests
-//! at a time of a session or of standard input (one more is refused), `maxSessions`; 1,000
-//! subscriptions of a session or a `listen` with `maxSessionBytes` of URIs, and `maxSubscriptionBytes`
-//! of a worker. Updates for a client that does not read are coalesced by URI. Beyond 256 KiB that a
-//! client does not read, the sender of its result is held back, its progress is not told, and on a
-//! line it is not heard. What is kept for longer than a request is copied out of the buffer it came in.
+//! - `maxMessageSize` for each message; 100 messages and 16 MiB of results for each batch.
+//! - 256 running requests for each session or standard input; a further one is refused.
+//!   `maxSessions`.
+//! - 1,000 subscriptions and `maxSessionBytes` of URIs for each session or `listen`;
+//!   `maxSubscriptionBytes` for each worker.
+//! - Updates for a client that does not read are coalesced by URI. Above 256 KiB of unread data,
+//!   the exit's data is not acknowledged, progress is dropped, and input on a line is not read.
+//!
+//! Data kept for longer than a request is copied out of its receive buffer.
 
 mod batch;
 mod binding;
-mod caller;
 mod calls;
 mod capabilities;
 mod challenge;
@@ -58,13 +64,14 @@ mod options;
 mod payload;
 mod request;
 mod result;
+mod running;
 mod session;
 mod session_id;
 mod sink;
+mod source;
 mod subscription;
 #[cfg(test)]
 mod tests;
-mod under_way;
 mod updates;
 
 pub use binding::McpServer;

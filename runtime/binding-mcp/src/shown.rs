@@ -1,3 +1,3 @@
-//! Texts of others in sentences of ours.
+//! Shortens texts from clients and peers for use in messages.
 
 pub(crate) use tidegate_streams::shown;

@@ -1,36 +1,38 @@
 //! `mqtt · client`: many mqtt streams over few connections to a broker.
 //!
-//! It accepts mqtt streams (see [`tidegate_engine::streams::mqtt`]) and opens one `bytes` stream for
-//! each connection towards its exit. It does no I/O itself.
+//! It accepts mqtt streams (see [`tidegate_engine::streams::mqtt`]) and opens one `bytes` stream
+//! per connection to its exit. It does no I/O itself.
 //!
-//! **Connections.** One for each `clientId`, made by its first stream; streams that name none share
-//! the binding's own. It is closed once its session stream has ended and no stream is left or, where
-//! there never was one, after `idleTimeout` without streams. Cancelling one stream harms no other. A
-//! filter that cannot share a connection (see `subscriptions`) gets one of its own, with a suffix to
-//! the client identifier; so does a subscription with a limit (see `counted`), and what the broker may
-//! have closed a connection over (see `quarantine`), so that it does not take the neighbours along
-//! again.
+//! **Connections.** One per `clientId`, opened by its first stream; streams without a `clientId`
+//! share the binding's own connection. A connection is closed when its session stream and all other
+//! streams have ended or, if it never had a session stream, after `idleTimeout` without streams.
+//! Cancelling one stream does not affect the others. A filter that cannot share a connection (see
+//! `subscriptions`) gets a separate one, with a suffix to the client identifier. So do a
+//! subscription with a limit (see `counted`), and a topic or filter over which the broker may have
+//! closed a connection (see `quarantine`), so that it cannot affect other streams again.
 //!
-//! **Trouble.** Whoever waits for a broker that refuses, cannot be reached, does not answer, falls
-//! silent or breaks the protocol is told so by RESET with a reason code and a sentence that names it,
-//! within `connectTimeout`, or by the deadline of its stream (see `expired`). All connections share one way to the broker (see `link`): after a failure attempts are held off
-//! with exponential backoff, whoever asks, and streams are refused meanwhile with the reason and the time
-//! of the next attempt. A connection that was healthy and is lost is opened again at once (see
-//! `reconnect`). An accepted subscription survives: it is made again, its retained messages are replayed,
-//! and it is RESET only if the broker then refuses it. A publication is never sent twice: one that was
-//! written and not acknowledged fails with delivery *possible*. An acknowledgement that does not come in
-//! time, and a packet that never becomes whole, end the connection (see `overdue`).
+//! **Errors.** If the broker refuses, is unreachable, does not answer or violates the protocol, the
+//! waiting streams are RESET with a reason code and a sentence that names the broker, within
+//! `connectTimeout` or at the deadline of the stream (see `expired`). All connections share one
+//! state of the broker (see `link`): after a failure, attempts are held off with exponential
+//! backoff, and streams are refused meanwhile with the reason and the time of the next attempt. A
+//! healthy connection that is lost is opened again at once (see `reconnect`). An accepted
+//! subscription is restored on the new connection: retained messages are replayed, and the stream
+//! is RESET only if the broker then refuses it. A publication is never sent twice: one that was
+//! written and not acknowledged fails with delivery *possible*. A missing acknowledgement, and a
+//! packet that stays incomplete, close the connection (see `overdue`).
 //!
-//! **Publishing.** A message goes on the wire when it is whole, in one piece, its payload as the
-//! slices in which it came. At `QoS` 0 it is done when its last byte was handed to the byte stream,
-//! at 1 with PUBACK, at 2 with PUBCOMP. What the broker grants is kept: receive maximum, maximum
-//! `QoS`, retain, maximum packet size.
+//! **Publishing.** A message is written when it is complete, in one packet, without copying its
+//! payload. At `QoS` 0 it is done when its last byte was sent to the byte stream, at 1 with PUBACK,
+//! at 2 with PUBCOMP. The limits of the broker are respected: Receive Maximum, Maximum `QoS`, Retain
+//! Available, Maximum Packet Size.
 //!
-//! **Bounds.** Each in [`Options`], each with a default: connections and streams of a connection (one
-//! more is refused with 0x97 *quota exceeded*), the size of a message and what waits to be published
-//! (0x95, 0x97), the size of a packet from the broker (the connection is closed), the messages and
-//! bytes that wait for a subscriber (it is RESET with 0x97 as a slow consumer; one that has its
-//! connection to itself holds the broker back instead).
+//! **Bounds.** Each is an option with a default, see [`Options`]: the number of connections and of
+//! streams per connection (further ones are refused with 0x97 *quota exceeded*), the size of a
+//! message and of all messages that wait to be published (0x95, 0x97), the size of a packet from
+//! the broker (the connection is closed), and the messages and bytes queued for a subscriber (it is
+//! RESET with 0x97 as a slow consumer; if it is the only stream of its connection, reading from the
+//! broker pauses instead).
 
 mod attempt;
 mod binding;

@@ -1,13 +1,13 @@
-//! MQTT on the wire: packets in and out of bytes, for MQTT 5.0 and 3.1.1.
+//! The MQTT wire format: encodes and decodes packets of MQTT 5.0 and 3.1.1.
 //!
-//! - **Strict.** What the specification forbids is refused with its reason: reserved flags, variable
-//!   integers that are longer than needed, text that is no UTF-8, properties where they do not
-//!   belong, trailing bytes. A complete packet is never answered with "need more".
-//! - **In place.** Topics, properties and payloads are slices of what was read; a PUBLISH that came
-//!   in several reads keeps its payload in several slices. A PUBLISH is written as one small header
-//!   in front of its payload's slices.
-//! - **One code for both versions**: [`Version`] is a parameter.
-//! - **Both directions** of every packet, so that tests can play the broker.
+//! - **Strict.** Everything that the specification forbids is rejected with a reason: reserved
+//!   flags, variable byte integers that are longer than needed, invalid UTF-8, misplaced
+//!   properties, trailing bytes. A complete packet never yields "need more".
+//! - **Zero-copy.** Topics, properties and payloads are slices of the received bytes; a PUBLISH
+//!   received in several reads keeps its payload in several slices. A PUBLISH is encoded as a small
+//!   header before the slices of its payload.
+//! - **One implementation for both versions**: [`Version`] is a parameter.
+//! - **Both directions** of every packet, so that tests can act as the broker.
 
 mod decode;
 mod encode;
@@ -33,7 +33,7 @@ pub use properties::{
 pub use reason::ReasonCode;
 pub use scripted::packet_reference;
 
-/// Which MQTT.
+/// The protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Version {
     /// MQTT 3.1.1
@@ -43,10 +43,10 @@ pub enum Version {
     V5,
 }
 
-/// Bytes in the pieces in which they came; nearly always one.
+/// Bytes in the parts in which they were received; nearly always one.
 pub type Parts = smallvec::SmallVec<[bytes::Bytes; 1]>;
 
-/// The largest remaining length that a packet can have (MQTT 5.0, 2.1.4).
+/// The maximum Remaining Length (MQTT 5.0, 2.1.4).
 pub const REMAINING_LENGTH_MAX: usize = 268_435_455;
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! `stdio · server`: standard input and output as one line stream.
 //!
-//! Each line of standard input is a message towards the exit, each message back is a line of
+//! Each line of standard input is a message to the exit; each message from the exit is a line of
 //! standard output, and nothing else is written there. The end of standard input ENDs the stream;
-//! when the reply half ENDs too, the engine is asked to stop. A stop that comes from elsewhere ends
-//! the stream as the end of standard input does, and waits until the output is written.
+//! when the reply half also ENDs, the engine is requested to stop. A stop from elsewhere ends the
+//! stream like the end of standard input does, and waits until the output is written.
 //!
-//! Bounds: a line longer than `maxLineSize` is read to its end, given up, and told by a FLUSH; no
-//! line is read while the previous one waits for credit.
+//! Bounds: a line longer than `maxLineSize` is skipped and reported by a FLUSH. No line is read
+//! while the previous one waits for credit.
 #![forbid(unsafe_code)]
 
 mod lines;
@@ -30,14 +30,14 @@ use tokio::sync::Notify;
 
 use lines::{Line, Lines};
 
-/// Credit of the reply half, in bytes: what may wait for a client that does not read.
+/// Credit of the reply half, in bytes: the output that may wait for a client that does not read.
 const WINDOW: u32 = 256 * 1024;
 
 /// Options of `stdio · server`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
-    /// Longest line that is accepted, in bytes.
+    /// Maximum length of a line, in bytes.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_line_size: usize,
@@ -53,25 +53,25 @@ impl Default for Options {
     }
 }
 
-/// The edge.
+/// State of the edge.
 struct StdioServer {
     id: BindingId,
     stop: Stop,
     stream: Cell<Option<StreamId>>,
     input: RefCell<PendingData>,
     output: RefCell<VecDeque<(Bytes, bool)>>,
-    /// Credit has come for what of the input waits.
+    /// Credit has arrived for queued input.
     credit: Notify,
-    /// There is something to write.
+    /// Output is queued.
     written: Notify,
-    /// The reply half is over.
+    /// The reply half has ended.
     over: Cell<bool>,
-    /// The engine is about to stop.
+    /// The engine is stopping.
     stopping: Notify,
     lines: Counts,
 }
 
-/// How many lines there were.
+/// Number of lines.
 #[derive(Default)]
 struct Counts {
     received: Cell<u64>,
@@ -83,27 +83,27 @@ fn count(figure: &Cell<u64>) {
     figure.set(figure.get() + 1);
 }
 
-/// Attaches the edge, with the process's own standard input and output.
+/// Attaches the edge to the process's standard input and output.
 ///
 /// # Errors
 ///
-/// The process has no standard output, or no descriptor is left for it.
+/// Standard output is closed, or no file descriptor is left to duplicate it.
 pub fn attach(
     assembly: &mut Assembly,
     options: &Options,
     exit: BindingId,
 ) -> Result<BindingId, StartError> {
-    // A descriptor of its own: the standard library writes what its own stream still buffers when the
-    // process ends, and waits for a client that does not read.
+    // Use a duplicated descriptor: at exit, the standard library flushes its own stream, and waits
+    // for a client that does not read.
     let output = std::io::stdout().as_fd().try_clone_to_owned();
     let output = output
-        .map_err(|error| StartError::Edge(format!("standard output is not open: {error}")))?;
+        .map_err(|error| StartError::Edge(format!("cannot open standard output: {error}")))?;
     let output = tokio::fs::File::from_std(output.into());
     let input = tokio::io::stdin();
     Ok(attach_to(assembly, options, exit, input, output))
 }
 
-/// Attaches the edge with another input and output.
+/// Attaches the edge to another input and output.
 pub fn attach_to(
     assembly: &mut Assembly,
     options: &Options,
@@ -163,7 +163,7 @@ impl Edge for StdioServer {
 }
 
 impl StdioServer {
-    /// Nothing more is to be written than what already waits, and nothing to be read.
+    /// Ends input and output: only queued output is still written.
     fn finish(&self) {
         self.over.set(true);
         self.credit.notify_one();
@@ -181,7 +181,7 @@ async fn read<R: AsyncRead + Unpin>(
     let stream = match opened {
         Ok(stream) => stream,
         Err(error) => {
-            tracing::error!(%error, "standard input cannot be served");
+            tracing::error!(%error, "cannot open a stream for standard input");
             return edge.finish();
         }
     };
@@ -214,7 +214,7 @@ async fn read<R: AsyncRead + Unpin>(
             }
             Ok(None) => break,
             Err(error) => {
-                tracing::error!(%error, "standard input cannot be read");
+                tracing::error!(%error, "cannot read standard input");
                 break;
             }
         }
@@ -260,8 +260,8 @@ async fn write_part<W: AsyncWrite + Unpin>(
     part: &[u8],
     fin: bool,
 ) -> std::io::Result<()> {
-    // White space between the tokens of a message may hold line ends; within its strings there are
-    // none. A message is one line.
+    // Replace line ends by spaces: they only occur as white space between the tokens of a message,
+    // never within strings.
     if memchr::memchr2(b'\n', b'\r', part).is_some() {
         let space = |byte: &u8| {
             if matches!(byte, b'\n' | b'\r') {

@@ -1,13 +1,13 @@
-//! Cuts an input into lines, in bounded memory.
+//! Splits an input into lines, in bounded memory.
 
 use std::io;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// Bytes asked of one read.
+/// Capacity of a read buffer, in bytes.
 const READ: usize = 64 * 1024;
-/// Bytes that a read must have room for.
+/// Minimum space for a read, in bytes.
 const READ_MIN: usize = 4 * 1024;
 
 /// A line without its end.
@@ -15,18 +15,18 @@ const READ_MIN: usize = 4 * 1024;
 pub(crate) enum Line {
     /// A line within the limit.
     Whole(Bytes),
-    /// A line beyond it, which was given up; its length in bytes.
+    /// A skipped line that exceeds the limit; its length in bytes.
     Oversized(u64),
 }
 
-/// An input and what of it was read ahead.
+/// An input and the bytes read ahead.
 pub(crate) struct Lines<R> {
     input: R,
     limit: usize,
     buffer: BytesMut,
-    /// How much of the buffer is known to hold no line end.
+    /// Length of the buffered prefix without a line end.
     searched: usize,
-    /// Bytes of an oversized line that were given up already.
+    /// Bytes of an oversized line that were skipped.
     given_up: u64,
     ended: bool,
 }
@@ -44,13 +44,13 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         }
     }
 
-    /// The longest line that is taken, in bytes.
+    /// Maximum length of a line, in bytes.
     pub(crate) const fn limit(&self) -> usize {
         self.limit
     }
 
-    /// The next line that is not empty; `None` at the end of the input. A last line without an end
-    /// is a line.
+    /// The next non-empty line; `None` at the end of the input. A last line without a line end
+    /// counts.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
@@ -63,7 +63,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 }
                 continue;
             }
-            // A line's end may have a second byte, which does not count.
+            // The optional carriage return does not count.
             if self.buffer.len() > self.limit.saturating_add(1) {
                 let beyond = self.buffer.len() - 1;
                 self.given_up += beyond as u64;
@@ -75,7 +75,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 self.searched = 0;
                 return Ok(self.finish(rest));
             }
-            // Lines are slices of this block: small ones share it.
+            // Lines are slices of this block, which small lines share.
             if self.buffer.capacity() - self.buffer.len() < READ_MIN {
                 self.buffer.reserve(READ);
             }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_come_without_their_ends_and_empty_ones_not_at_all() {
+    async fn line_ends_are_removed_and_empty_lines_skipped() {
         let whole = |text: &'static str| Line::Whole(Bytes::from_static(text.as_bytes()));
         assert_eq!(
             all(b"one\r\n\n  \ntwo\nthree", 100).await,
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_over_the_limit_is_told_and_the_next_one_is_read() {
+    async fn an_oversized_line_is_reported_and_the_next_one_is_read() {
         let mut input = vec![b'x'; 1_000_000];
         input.extend_from_slice(b"\nafter\n");
         assert_eq!(
@@ -140,14 +140,14 @@ mod tests {
         );
         assert_eq!(all(b"123456\n", 5).await, [Line::Oversized(6)]);
         assert_eq!(all(b"123456", 5).await, [Line::Oversized(6)]);
-        // Nor does it matter which end the line has.
+        // With either line end.
         let whole = Line::Whole(Bytes::from_static(b"12345"));
         assert_eq!(all(b"12345\r\n", 5).await, [whole]);
         assert_eq!(all(b"123456\r\n", 5).await, [Line::Oversized(6)]);
     }
 
     #[tokio::test]
-    async fn lines_are_cut_the_same_wherever_the_input_was() {
+    async fn lines_do_not_depend_on_read_boundaries() {
         let (mut input, output) = tokio::io::duplex(1);
         let text = b"one\r\n\r\ntoo long a line\n12345\r\n123456\r\nlast\r";
         let mut lines = Lines::new(output, 5);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_oversized_line_takes_no_more_memory_than_the_limit_and_a_read() {
+    async fn an_oversized_line_uses_bounded_memory() {
         let mut input = vec![b'x'; 10_000_000];
         input.extend_from_slice(b"\nafter\n");
         let mut lines = Lines::new(input.as_slice(), 1_000);

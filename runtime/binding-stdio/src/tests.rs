@@ -1,4 +1,4 @@
-//! The edge on pipes in memory, with a probe for the rest of the engine.
+//! The edge on in-memory pipes, with a probe in place of the engine.
 
 use std::pin::Pin;
 use std::sync::Mutex;
@@ -12,31 +12,31 @@ use tokio::io::{AsyncReadExt as _, DuplexStream, ReadBuf, duplex};
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a pipe holds, in bytes.
+/// Capacity of a pipe, in bytes.
 const PIPE: usize = 1024;
 
-/// What the callee starts with, in bytes.
+/// Initial credit of the callee, in bytes.
 const CALLEE_WINDOW: u32 = 100;
 
-struct House {
+struct Harness {
     engine: Engine,
     probe: Probe,
     stream: StreamId,
 }
 
-impl House {
-    /// An engine that serves `input` and `output`; the stream has begun.
+impl Harness {
+    /// An engine that serves `input` and `output`, with its stream open.
     async fn new<R, W>(max_line_size: usize, input: R, output: W) -> Self
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let (mut probe, seat) = probe();
+        let (mut probe, edge) = probe();
         let pipes = Mutex::new(Some((input, output)));
         let engine = Engine::start(1, Limits::default(), move |assembly| {
-            let exit = seat.attach(assembly, CALLEE_WINDOW, None);
+            let exit = edge.attach(assembly, CALLEE_WINDOW, None);
             let pipes = pipes.lock().expect("no panic").take();
             let (input, output) = pipes.expect("one worker has them");
             attach_to(assembly, &Options { max_line_size }, exit, input, output);
@@ -53,7 +53,7 @@ impl House {
         }
     }
 
-    /// The next message, or what else comes instead, with its credit given back.
+    /// The next message, or another frame; acknowledges it.
     async fn next(&mut self) -> Result<Vec<u8>, Frame> {
         let (stream, mut message) = (self.stream, Vec::new());
         loop {
@@ -71,21 +71,21 @@ impl House {
         }
     }
 
-    async fn say(&self, frame: Frame) {
+    async fn send(&self, frame: Frame) {
         self.probe.send(self.stream, frame).await;
     }
 
-    /// The engine is asked to stop, and nothing is left.
+    /// Waits for the stop request, and asserts that nothing remains.
     async fn finish(self) {
-        let stop = tokio::time::timeout(PATIENCE, self.engine.stop_requested()).await;
-        stop.expect("the engine is asked to stop");
+        let stop = tokio::time::timeout(TIMEOUT, self.engine.stop_requested()).await;
+        stop.expect("a stop is requested");
         let counters = self.engine.counters().await[0];
         assert_eq!((counters.violations, counters.faults), (0, 0));
-        assert_eq!(self.engine.shutdown(PATIENCE).await.streams_cut, 0);
+        assert_eq!(self.engine.shutdown(TIMEOUT).await.streams_cut, 0);
     }
 }
 
-/// Writes all of it and closes.
+/// Writes everything and closes.
 fn feed(mut pipe: DuplexStream, what: Vec<u8>) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         pipe.write_all(&what).await.expect("the edge reads");
@@ -98,7 +98,7 @@ fn data(text: &'static str) -> Frame {
 
 async fn all(mut pipe: DuplexStream) -> String {
     let mut text = String::new();
-    let read = tokio::time::timeout(PATIENCE, pipe.read_to_string(&mut text)).await;
+    let read = tokio::time::timeout(TIMEOUT, pipe.read_to_string(&mut text)).await;
     read.expect("the output ends in time").expect("a text");
     text
 }
@@ -107,48 +107,55 @@ async fn all(mut pipe: DuplexStream) -> String {
 async fn each_line_is_a_message_and_each_message_a_line() {
     let (input, theirs) = duplex(PIPE);
     let (output, ours) = duplex(PIPE);
-    let mut house = House::new(1_000, theirs, ours).await;
+    let mut harness = Harness::new(1_000, theirs, ours).await;
     let written = feed(input, b"{\"a\":1}\n\n{\"b\":2}\r\n \t\r\nlast".to_vec());
     for expected in ["{\"a\":1}", "{\"b\":2}", "last"] {
-        assert_eq!(house.next().await.expect("a message"), expected.as_bytes());
+        assert_eq!(
+            harness.next().await.expect("a message"),
+            expected.as_bytes()
+        );
     }
-    assert_eq!(house.next().await, Err(Frame::end()));
+    assert_eq!(harness.next().await, Err(Frame::end()));
     written.await.expect("all is written");
 
-    house.say(data("one")).await;
-    house.say(Frame::part(DataFlags::INIT, "tw".into())).await;
-    house.say(Frame::part(DataFlags::MIDDLE, "".into())).await;
-    house.say(Frame::part(DataFlags::FIN, "o".into())).await;
-    house.say(data("{\n  \"pretty\":\r\n  3\n}")).await;
-    house.say(Frame::flush(LineOversized::default())).await;
-    house.say(Frame::end()).await;
+    harness.send(data("one")).await;
+    harness
+        .send(Frame::part(DataFlags::INIT, "tw".into()))
+        .await;
+    harness
+        .send(Frame::part(DataFlags::MIDDLE, "".into()))
+        .await;
+    harness.send(Frame::part(DataFlags::FIN, "o".into())).await;
+    harness.send(data("{\n  \"pretty\":\r\n  3\n}")).await;
+    harness.send(Frame::flush(LineOversized::default())).await;
+    harness.send(Frame::end()).await;
     assert_eq!(all(output).await, "one\ntwo\n{   \"pretty\":    3 }\n");
-    let report = house.engine.report().await;
+    let report = harness.engine.report().await;
     let lines = |kind| report.labelled("", "stdio.server.lines", kind);
     assert_eq!((lines("received"), lines("sent")), (3, 3));
     assert_eq!(lines("oversized"), 0);
-    house.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_pass_as_they_are() {
+async fn invalid_utf_8_is_passed_on_unchanged() {
     let (input, theirs) = duplex(PIPE);
     let (_output, ours) = duplex(PIPE);
-    let mut house = House::new(1_000, theirs, ours).await;
+    let mut harness = Harness::new(1_000, theirs, ours).await;
     feed(input, b"\xff\xfe{}\0\n".to_vec());
-    assert_eq!(house.next().await.expect("a message"), b"\xff\xfe{}\0");
-    assert_eq!(house.next().await, Err(Frame::end()));
-    house.say(Frame::end()).await;
-    house.finish().await;
+    assert_eq!(harness.next().await.expect("a message"), b"\xff\xfe{}\0");
+    assert_eq!(harness.next().await, Err(Frame::end()));
+    harness.send(Frame::end()).await;
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn a_line_of_100_megabytes_is_skipped_and_told() {
+async fn a_line_of_100_megabytes_is_skipped_and_reported() {
     const LENGTH: u64 = 100_000_000;
     const LIMIT: usize = 64 * 1024;
     let (mut input, theirs) = duplex(LIMIT);
     let (_output, ours) = duplex(PIPE);
-    let mut house = House::new(LIMIT, theirs, ours).await;
+    let mut harness = Harness::new(LIMIT, theirs, ours).await;
     let written = tokio::spawn(async move {
         let part = vec![b'x'; 100_000];
         for _ in 0..1_000 {
@@ -160,29 +167,29 @@ async fn a_line_of_100_megabytes_is_skipped_and_told() {
         length: LENGTH,
         limit: LIMIT as u64,
     };
-    assert_eq!(house.next().await, Err(Frame::flush(told)));
-    assert_eq!(house.next().await.expect("a message"), b"next");
+    assert_eq!(harness.next().await, Err(Frame::flush(told)));
+    assert_eq!(harness.next().await.expect("a message"), b"next");
     written.await.expect("all is written");
-    assert_eq!(house.next().await, Err(Frame::end()));
-    house.say(Frame::end()).await;
-    house.finish().await;
+    assert_eq!(harness.next().await, Err(Frame::end()));
+    harness.send(Frame::end()).await;
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn a_callee_that_takes_nothing_stops_the_reading() {
+async fn input_is_not_read_without_credit() {
     let (input, theirs) = duplex(PIPE);
     let (_output, ours) = duplex(PIPE);
-    let mut house = House::new(1_000, theirs, ours).await;
+    let mut harness = Harness::new(1_000, theirs, ours).await;
     let line = [&[b'x'; 200][..], b"\n"].concat();
     let written = feed(input, line.repeat(10_000));
-    // The first part is all that the credit allows.
-    let (at, frame) = house.probe.next().await;
+    // The first part uses all of the credit.
+    let (at, frame) = harness.probe.next().await;
     let Frame::Data(first) = frame else {
         panic!("no DATA but {frame:?}");
     };
     assert_eq!(first.payload.len(), CALLEE_WINDOW as usize);
-    let over = house.probe.turn(move |cx| cx.is_over(at.stream)).await;
-    assert!(!over && house.probe.seen().is_empty());
+    let over = harness.probe.turn(move |cx| cx.is_over(at.stream)).await;
+    assert!(!over && harness.probe.seen().is_empty());
     assert!(
         !written.is_finished(),
         "most of it waits in front of the edge"
@@ -190,27 +197,27 @@ async fn a_callee_that_takes_nothing_stops_the_reading() {
 
     let stream = at.stream;
     let taken = first.payload.len();
-    let taken = house.probe.turn(move |cx| cx.acknowledge(stream, taken));
+    let taken = harness.probe.turn(move |cx| cx.acknowledge(stream, taken));
     taken.await;
-    let rest = house.next().await.expect("the rest of the first");
+    let rest = harness.next().await.expect("the rest of the first");
     assert_eq!(rest.len(), 100);
     for _ in 1..10_000 {
-        assert_eq!(house.next().await.expect("a message").len(), 200);
+        assert_eq!(harness.next().await.expect("a message").len(), 200);
     }
-    assert_eq!(house.next().await, Err(Frame::end()));
-    house.say(Frame::end()).await;
-    house.finish().await;
+    assert_eq!(harness.next().await, Err(Frame::end()));
+    harness.send(Frame::end()).await;
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_gets_no_more_than_fits() {
+async fn output_for_a_client_that_does_not_read_is_bounded() {
     let (input, theirs) = duplex(PIPE);
     let (output, ours) = duplex(PIPE);
-    let mut house = House::new(1_000, theirs, ours).await;
-    let stream = house.stream;
+    let mut harness = Harness::new(1_000, theirs, ours).await;
+    let stream = harness.stream;
     let mut total = 0;
     loop {
-        let send = house.probe.turn(move |cx| {
+        let send = harness.probe.turn(move |cx| {
             let room = cx.credit(stream).min(10_000);
             if room > 0 {
                 cx.send_whole(stream, vec![b'x'; room].into());
@@ -224,59 +231,59 @@ async fn a_client_that_does_not_read_gets_no_more_than_fits() {
         total += count;
         assert!(total <= WINDOW as usize + PIPE);
     }
-    // Its requests are heard all the same.
+    // Its requests are still read.
     let fed = feed(input, b"hello\n".to_vec());
-    assert_eq!(house.next().await.expect("a message"), b"hello");
+    assert_eq!(harness.next().await.expect("a message"), b"hello");
     fed.await.expect("all is written");
-    house.say(Frame::end()).await;
+    harness.send(Frame::end()).await;
     let text = all(output).await;
     assert_eq!(text.bytes().filter(|byte| *byte == b'x').count(), total);
-    house.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn a_client_that_closes_its_end_stops_the_engine() {
+async fn closing_the_output_stops_the_engine() {
     let (_input, theirs) = duplex(PIPE);
     let (output, ours) = duplex(PIPE);
-    let mut house = House::new(1_000, theirs, ours).await;
+    let mut harness = Harness::new(1_000, theirs, ours).await;
     drop(output);
-    house.say(data("nobody reads this")).await;
+    harness.send(data("nobody reads this")).await;
     let frames = [
-        house.next().await.expect_err("no message"),
-        house.next().await.expect_err("no message"),
+        harness.next().await.expect_err("no message"),
+        harness.next().await.expect_err("no message"),
     ];
     assert_eq!(frames, [Frame::reset(), Frame::abort()]);
-    house.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn a_callee_that_refuses_stops_the_engine_behind_its_last_line() {
+async fn a_reset_stops_the_engine_after_the_last_line() {
     let (_input, theirs) = duplex(PIPE);
     let (output, ours) = duplex(PIPE);
-    let house = House::new(1_000, theirs, ours).await;
-    let stream = house.stream;
-    let refuse = house.probe.turn(move |cx| {
+    let harness = Harness::new(1_000, theirs, ours).await;
+    let stream = harness.stream;
+    let refuse = harness.probe.turn(move |cx| {
         cx.send_whole(stream, "last".into());
         cx.terminate(stream, None, None);
     });
     refuse.await;
     assert_eq!(all(output).await, "last\n");
-    house.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
 async fn a_stop_ends_the_input_and_waits_for_the_output() {
     let (_input, theirs) = duplex(PIPE);
     let (output, ours) = duplex(1);
-    let mut house = House::new(1_000, theirs, ours).await;
-    let stopping = tokio::spawn(house.engine.shutdown(PATIENCE));
-    let end = house.probe.next_but_window().await.1;
+    let mut harness = Harness::new(1_000, theirs, ours).await;
+    let stopping = tokio::spawn(harness.engine.shutdown(TIMEOUT));
+    let end = harness.probe.next_but_window().await.1;
     assert_eq!(end, Frame::end(), "as if standard input had ended");
-    house
+    harness
         .probe
-        .send(house.stream, data("an answer that was under way"))
+        .send(harness.stream, data("an answer that was under way"))
         .await;
-    house.probe.send(house.stream, Frame::end()).await;
+    harness.probe.send(harness.stream, Frame::end()).await;
     assert_eq!(all(output).await, "an answer that was under way\n");
     let report = stopping.await.expect("it stops");
     assert_eq!(report.streams_cut, 0);
@@ -292,10 +299,10 @@ fn a_limit_of_0_is_refused() {
     assert!(read(0).is_err_and(|error| error.to_string() == "must be at least 1"));
 }
 
-/// An input that cannot be read.
-struct Broken;
+/// An input that fails.
+struct FailingInput;
 
-impl AsyncRead for Broken {
+impl AsyncRead for FailingInput {
     fn poll_read(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -306,12 +313,12 @@ impl AsyncRead for Broken {
 }
 
 #[tokio::test]
-async fn an_input_that_breaks_ends_like_one_that_is_over() {
+async fn a_failing_input_ends_the_stream() {
     let (output, ours) = duplex(PIPE);
-    let mut house = House::new(1_000, Broken, ours).await;
-    assert_eq!(house.next().await, Err(Frame::end()));
-    house.say(data("bye")).await;
-    house.say(Frame::end()).await;
+    let mut harness = Harness::new(1_000, FailingInput, ours).await;
+    assert_eq!(harness.next().await, Err(Frame::end()));
+    harness.send(data("bye")).await;
+    harness.send(Frame::end()).await;
     assert_eq!(all(output).await, "bye\n");
-    house.finish().await;
+    harness.finish().await;
 }

@@ -1,4 +1,4 @@
-//! One connection: its socket, its task, and what waits to be written.
+//! A TCP connection: its socket, its task, and the queue of bytes to write.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -25,25 +25,25 @@ use tokio::time::timeout;
 use crate::meters::Counts;
 use crate::options::Options;
 
-/// Bytes asked of one read.
+/// Maximum size of a read, in bytes.
 const READ: usize = 64 * 1024;
-/// Bytes that a read must have room for.
+/// Minimum free capacity for a read, in bytes.
 const READ_MIN: usize = 4 * 1024;
-/// Slices handed to one write, at the most.
+/// Maximum number of slices of a write.
 const SLICES: usize = 64;
-/// So many is nearly all that waits: no more of them are laid out than are used.
-const FEW: usize = 8;
+/// Most writes need at most this many slices, so only this many are initialised.
+const FEW_SLICES: usize = 8;
 
-/// What a connection's task is woken for.
-enum Happened {
-    /// So many bytes have come; none at the end of all.
+/// Why the task of a connection was woken.
+enum SocketEvent {
+    /// Number of bytes read; 0 at the end of the stream.
     Read(usize),
     Writable,
-    /// There is something to write, or credit to read.
+    /// There is data to write, or credit to read.
     Woken,
 }
 
-/// A connection.
+/// A connection, from the BEGIN of its stream until both halves have ended.
 pub(crate) struct Connection {
     stream: StreamId,
     edge: BindingId,
@@ -51,24 +51,24 @@ pub(crate) struct Connection {
     counts: Rc<Counts>,
     socket: OnceCell<OwnedWriteHalf>,
     out: RefCell<VecDeque<Bytes>>,
-    /// The stream's END has come: when all is written, the sending direction is closed.
+    /// END was received: the sending direction is closed once everything is written.
     ending: Cell<bool>,
     /// The sending direction is closed.
     ended: Cell<bool>,
-    /// The socket takes no more for now.
+    /// The last write returned `WouldBlock`.
     blocked: Cell<bool>,
-    /// Why nothing can be written any more. What the peer said before is still read.
-    broken: RefCell<Option<io::Error>>,
+    /// The error of a failed write. Data from the peer is still read first.
+    write_error: RefCell<Option<io::Error>>,
     over: Cell<bool>,
-    /// There is something to write, or credit to read.
+    /// There is data to write, or credit to read.
     woken: Cell<bool>,
-    /// The task that is to be told.
+    /// Wakes the task.
     waker: Cell<Option<Waker>>,
     task: OnceCell<AbortHandle>,
 }
 
 impl Connection {
-    /// A connection that is still to be made.
+    /// Creates a connection that is not open yet.
     pub(crate) fn new(
         stream: StreamId,
         edge: BindingId,
@@ -85,7 +85,7 @@ impl Connection {
             ending: Cell::new(false),
             ended: Cell::new(false),
             blocked: Cell::new(false),
-            broken: RefCell::default(),
+            write_error: RefCell::default(),
             over: Cell::new(false),
             woken: Cell::new(false),
             waker: Cell::new(None),
@@ -97,23 +97,23 @@ impl Connection {
         self.stream
     }
 
-    /// Tells of the task that [`Self::run`]s it, which is aborted when the stream is.
-    pub(crate) fn runs_in(&self, task: AbortHandle) {
+    /// Sets the task that runs [`Self::run`]; it is aborted when the stream is.
+    pub(crate) fn set_task(&self, task: AbortHandle) {
         let _ = self.task.set(task);
     }
 
-    /// Whether nothing will happen on it any more.
+    /// Whether the connection is closed.
     pub(crate) fn is_over(&self) -> bool {
         self.over.get()
     }
 
-    /// Its socket, once it is up.
+    /// The socket, once connected.
     #[cfg(test)]
     pub(crate) fn socket(&self) -> Option<&TcpStream> {
         self.socket.get().map(AsRef::as_ref)
     }
 
-    /// Takes a frame of the stream.
+    /// Handles a frame of the stream.
     pub(crate) fn take(&self, frame: Frame) {
         match frame {
             Frame::Data(data) if !data.payload.is_empty() => {
@@ -126,14 +126,14 @@ impl Connection {
         }
     }
 
-    /// Ends the connection at once, behind what the socket still takes of a half that was ended in
-    /// order: a protocol's last word.
+    /// Closes the connection at once. If the sending half was ended, writes what the socket accepts
+    /// first, e.g. a DISCONNECT.
     fn close(&self) {
         if self.ending.get()
             && !self.blocked.get()
             && let Some(socket) = self.socket.get()
         {
-            // It goes as far as it goes: nobody waits for it any more.
+            // An error does not matter: the stream is already closed.
             let _ = self.write(socket.as_ref());
         }
         self.over.set(true);
@@ -142,23 +142,23 @@ impl Connection {
         }
     }
 
-    /// Has what waits written, by its task: behind those that are about to run now, so that the
-    /// packets of many requests which arrived together go out in one write.
+    /// Wakes the task to write the queue. It runs after the tasks that are already ready, so that
+    /// packets of many concurrent requests go out in one write.
     pub(crate) fn settle(&self, handle: &Handle) {
         if self.over.get() {
-            // The stream was aborted or reset by its caller; this is our part of its end.
+            // The caller aborted or reset the stream; end our half too.
             handle.turn(self.edge, |cx| cx.terminate(self.stream, None, None));
         } else {
             self.wake();
         }
     }
 
-    /// Writes what the socket takes without waiting; in the connection's task alone.
+    /// Writes what the socket accepts without waiting. Only called in the connection's task.
     fn flush(&self, handle: &Handle) {
         let Some(socket) = self.socket.get() else {
             return;
         };
-        if self.blocked.get() || self.over.get() || self.broken.borrow().is_some() {
+        if self.blocked.get() || self.over.get() || self.write_error.borrow().is_some() {
             return;
         }
         match self.write(socket.as_ref()) {
@@ -168,7 +168,7 @@ impl Connection {
                 }
             }
             Err(error) => {
-                self.broken.replace(Some(error));
+                self.write_error.replace(Some(error));
             }
         }
     }
@@ -177,8 +177,8 @@ impl Connection {
         let mut out = self.out.borrow_mut();
         let mut written = 0;
         while !out.is_empty() {
-            let tried = if out.len() <= FEW {
-                write_some::<FEW>(socket, &out)
+            let tried = if out.len() <= FEW_SLICES {
+                write_some::<FEW_SLICES>(socket, &out)
             } else {
                 write_some::<SLICES>(socket, &out)
             };
@@ -191,8 +191,9 @@ impl Connection {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked.set(true);
-                    // What was not written does not acknowledge what was read.
-                    acknowledge_at_once(socket);
+                    // Data that was not written does not carry the TCP acknowledgement of what was
+                    // read.
+                    set_quickack(socket);
                     return Ok(written);
                 }
                 Err(error) => return Err(error),
@@ -204,9 +205,9 @@ impl Connection {
         Ok(written)
     }
 
-    /// Connects, and reads and writes until the connection ends.
+    /// Connects, then reads and writes until the connection ends.
     pub(crate) async fn run(self: Rc<Self>, handle: Handle, options: Rc<Options>) {
-        // Whoever waits for the connection can say for which, whatever comes of it.
+        // Sent first, so that errors can name the peer.
         let remote = self.remote.clone().into();
         handle.turn(self.edge, |cx| {
             cx.send(self.stream, Frame::begin(BytesBegin { remote }));
@@ -215,7 +216,10 @@ impl Connection {
         let connected = timeout(within, connect(&options))
             .await
             .unwrap_or_else(|_| {
-                let what = format!("no answer within {} ms", options.connect_timeout);
+                let what = format!(
+                    "no answer within {} ms (connectTimeout)",
+                    options.connect_timeout
+                );
                 Err(io::Error::new(io::ErrorKind::TimedOut, what))
             });
         handle.descriptors().note(&connected);
@@ -225,86 +229,86 @@ impl Connection {
                 let (reading, writing) = socket.into_split();
                 let _ = self.socket.set(writing);
                 self.flush(&handle);
-                self.converse(&handle, reading).await;
+                self.transfer(&handle, reading).await;
             }
             Err(error) => {
                 self.counts.failed.add(1);
-                self.lose(&handle, &error);
+                self.report_failure(&handle, &error);
             }
         }
         self.over.set(true);
     }
 
     /// Reads and writes until the connection ends.
-    async fn converse(&self, handle: &Handle, mut socket: OwnedReadHalf) {
+    async fn transfer(&self, handle: &Handle, mut socket: OwnedReadHalf) {
         let mut buffer = BytesMut::with_capacity(READ);
         let mut reading = true;
         while !self.over.get() && (reading || !self.ended.get()) {
             let credit = handle.credit(self.edge, self.stream);
             let limit = if reading { credit.min(READ) } else { 0 };
             if limit == 0
-                && let Some(error) = self.broken.take()
+                && let Some(error) = self.write_error.take()
             {
-                return self.lose(handle, &error);
+                return self.report_failure(handle, &error);
             }
-            // What was read is kept as slices of this block: small reads share it.
+            // Received data is sliced from this block, so small reads share it.
             if buffer.capacity() - buffer.len() < READ_MIN {
                 buffer.reserve(READ);
             }
-            let happened = poll_fn(|task| {
+            let event = poll_fn(|task| {
                 let mut buffer = (&mut buffer).limit(limit);
                 self.poll_socket(&mut socket, &mut buffer, task)
             });
-            match happened.await {
-                Ok(Happened::Read(0)) if self.broken.borrow().is_some() => reading = false,
-                Ok(Happened::Read(0)) => {
+            match event.await {
+                Ok(SocketEvent::Read(0)) if self.write_error.borrow().is_some() => reading = false,
+                Ok(SocketEvent::Read(0)) => {
                     handle.turn(self.edge, |cx| cx.end(self.stream, Frame::end()));
                     reading = false;
                 }
-                Ok(Happened::Read(_)) => {
+                Ok(SocketEvent::Read(_)) => {
                     let payload = buffer.split().freeze();
                     self.counts.received.add(payload.len());
                     handle.turn(self.edge, |cx| cx.send(self.stream, Frame::data(payload)));
                     if self.will_write() {
-                        // What is written carries the acknowledgement, and is in less of a hurry
-                        // than the answers that the turn may have brought others.
-                        behind_the_others().await;
+                        // The written data carries the TCP acknowledgement. It can wait until tasks
+                        // that the turn has made ready have run.
+                        yield_to_ready_tasks().await;
                     } else {
-                        acknowledge_at_once(socket.as_ref());
+                        set_quickack(socket.as_ref());
                     }
                 }
-                Ok(Happened::Writable) => {
+                Ok(SocketEvent::Writable) => {
                     self.blocked.set(false);
                     self.flush(handle);
                 }
-                Ok(Happened::Woken) => self.flush(handle),
+                Ok(SocketEvent::Woken) => self.flush(handle),
                 Err(error) => {
-                    let first = self.broken.take();
-                    return self.lose(handle, &first.unwrap_or(error));
+                    let first = self.write_error.take();
+                    return self.report_failure(handle, &first.unwrap_or(error));
                 }
             }
         }
     }
 
-    /// What there is to do for the task; reads where `buffer` has room.
+    /// Polls for the next event; reads if `buffer` has room.
     fn poll_socket(
         &self,
         socket: &mut OwnedReadHalf,
         buffer: &mut Limit<&mut BytesMut>,
         task: &mut Context<'_>,
-    ) -> Poll<io::Result<Happened>> {
+    ) -> Poll<io::Result<SocketEvent>> {
         if self.blocked.get()
             && let Poll::Ready(ready) = socket.as_ref().poll_write_ready(task)
         {
-            return Poll::Ready(ready.map(|()| Happened::Writable));
+            return Poll::Ready(ready.map(|()| SocketEvent::Writable));
         }
         if self.woken.replace(false) {
-            return Poll::Ready(Ok(Happened::Woken));
+            return Poll::Ready(Ok(SocketEvent::Woken));
         }
         if buffer.has_remaining_mut()
             && let Poll::Ready(read) = pin!(socket.read_buf(buffer)).poll(task)
         {
-            return Poll::Ready(read.map(Happened::Read));
+            return Poll::Ready(read.map(SocketEvent::Read));
         }
         let waker = match self.waker.take() {
             Some(waker) if waker.will_wake(task.waker()) => waker,
@@ -321,20 +325,20 @@ impl Connection {
         }
     }
 
-    /// Whether there is something to write that the socket will probably take.
+    /// Whether there is data to write that the socket will probably accept.
     fn will_write(&self) -> bool {
         !self.blocked.get() && !self.out.borrow().is_empty()
     }
 
-    /// The task that runs it has panicked.
+    /// The task panicked.
     pub(crate) fn fail(&self, handle: &Handle) {
         self.over.set(true);
-        self.lose(handle, &io::Error::other("a fault inside tidegate"));
+        self.report_failure(handle, &io::Error::other("internal error in tidegate"));
     }
 
-    /// Tells the stream why the connection cannot be had or was lost.
-    fn lose(&self, handle: &Handle, error: &io::Error) {
-        let told = BytesReset {
+    /// Terminates the stream with the reason.
+    fn report_failure(&self, handle: &Handle, error: &io::Error) {
+        let reset = BytesReset {
             remote: self.remote.clone().into(),
             reason: reason(error).into(),
             connected: self.socket.get().is_some(),
@@ -342,18 +346,18 @@ impl Connection {
         handle.turn(self.edge, |cx| {
             cx.terminate(
                 self.stream,
-                Some(ResetEx::Bytes(told.clone())),
-                Some(AbortEx::Bytes(told)),
+                Some(ResetEx::Bytes(reset.clone())),
+                Some(AbortEx::Bytes(reset)),
             );
         });
     }
 }
 
-/// Lets the tasks run that are about to.
-async fn behind_the_others() {
-    let mut stood = false;
+/// Yields to the tasks that are ready.
+async fn yield_to_ready_tasks() {
+    let mut yielded = false;
     poll_fn(|task| {
-        if std::mem::replace(&mut stood, true) {
+        if std::mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }
         task.waker().wake_by_ref();
@@ -362,7 +366,7 @@ async fn behind_the_others() {
     .await;
 }
 
-/// One write of the first `N` of what waits.
+/// Writes the first `N` slices of the queue.
 fn write_some<const N: usize>(socket: &TcpStream, out: &VecDeque<Bytes>) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); N];
     for (slice, bytes) in slices.iter_mut().zip(out) {
@@ -383,8 +387,8 @@ fn advance(out: &mut VecDeque<Bytes>, mut count: usize) {
     }
 }
 
-/// The kernel delays acknowledgements again after each one it was asked for.
-fn acknowledge_at_once(socket: &TcpStream) {
+/// The kernel reverts to delayed acknowledgements after each read, so this is repeated.
+fn set_quickack(socket: &TcpStream) {
     #[cfg(target_os = "linux")]
     if let Err(error) = socket.set_quickack(true) {
         tracing::debug!(%error, "TCP_QUICKACK cannot be set");
@@ -395,12 +399,12 @@ fn acknowledge_at_once(socket: &TcpStream) {
 
 async fn connect(options: &Options) -> io::Result<TcpStream> {
     let addresses = lookup_host((options.host.as_str(), options.port)).await?;
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(socket) => {
                 socket.set_nodelay(true)?;
-                acknowledge_at_once(&socket);
+                set_quickack(&socket);
                 return Ok(socket);
             }
             Err(error) => failed = error,
@@ -409,17 +413,17 @@ async fn connect(options: &Options) -> io::Result<TcpStream> {
     Err(failed)
 }
 
-/// Why, without the operating system's number.
+/// The reason, without the number of the operating system.
 fn reason(error: &io::Error) -> String {
     if is_exhaustion(error) {
-        return "no file descriptor is left in the gateway".to_owned();
+        return "the gateway has no free file descriptor".to_owned();
     }
     let text = match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused",
-        io::ErrorKind::ConnectionReset => "the connection was reset",
-        io::ErrorKind::BrokenPipe => "the connection was closed",
-        io::ErrorKind::HostUnreachable => "the host cannot be reached",
-        io::ErrorKind::NetworkUnreachable => "the network cannot be reached",
+        io::ErrorKind::ConnectionReset => "connection reset",
+        io::ErrorKind::BrokenPipe => "connection closed",
+        io::ErrorKind::HostUnreachable => "host unreachable",
+        io::ErrorKind::NetworkUnreachable => "network unreachable",
         _ => return error.to_string(),
     };
     text.to_owned()

@@ -1,13 +1,13 @@
-//! `tcp · client`: byte streams onto TCP connections.
+//! `tcp · client`: connects byte streams to TCP connections.
 //!
-//! - One connection a stream; the reply BEGIN tells at once where it leads, a RESET why it could not be
-//!   had or was lost. What the peer said before it was lost is passed on first.
-//! - What the requests that arrived together send goes out in one vectored write, as soon as each of
-//!   them had its turn: no socket is waited for in between.
-//! - Credit is the only buffer: bytes are acknowledged when the socket has taken them, and nothing
-//!   is read while the reader grants none.
-//! - `TCP_NODELAY` always; delayed acknowledgements are switched off again after each read, because
-//!   a broker with Nagle's algorithm on would otherwise wait 40 ms for them.
+//! - One connection per stream. The reply BEGIN names the peer at once; a RESET says why the
+//!   connection failed or was lost. Data received before the loss is delivered first.
+//! - Data that several requests send in one turn is written with one vectored write after the turn,
+//!   without waiting for a socket in between.
+//! - Credit is the only buffer: bytes are acknowledged when the socket has accepted them, and
+//!   nothing is read while the reader grants no credit.
+//! - `TCP_NODELAY` is always set. Delayed acknowledgements are disabled again after each read,
+//!   because a broker with Nagle's algorithm would otherwise wait 40 ms for them.
 #![forbid(unsafe_code)]
 
 mod connection;
@@ -26,10 +26,10 @@ use connection::Connection;
 use meters::Counts;
 pub use options::Options;
 
-/// Credit of a stream towards the socket, in bytes: what may wait for a slow peer.
+/// Credit of a stream to the socket, in bytes: the most that can be queued for a slow peer.
 const WINDOW: u32 = 512 * 1024;
 
-/// The edge.
+/// The edge `tcp · client`.
 pub struct TcpClient {
     id: BindingId,
     handle: Handle,
@@ -41,7 +41,7 @@ pub struct TcpClient {
 #[derive(Default)]
 struct State {
     connections: BTreeMap<StreamId, Rc<Connection>>,
-    /// Streams that got frames since the last flush.
+    /// Streams that received frames since the last flush.
     touched: Vec<StreamId>,
 }
 
@@ -63,7 +63,7 @@ fn place(assembly: &mut Assembly, options: Options) -> (BindingId, Rc<TcpClient>
 }
 
 impl TcpClient {
-    /// Connects, and forgets the connection as soon as it is over.
+    /// Runs a connection in a task, and removes it when the task ends.
     fn run(&self, connection: &Rc<Connection>) {
         let (handle, state) = (self.handle.clone(), Rc::clone(&self.state));
         let running = Rc::clone(connection);
@@ -74,7 +74,7 @@ impl TcpClient {
             }
             state.borrow_mut().connections.remove(&running.stream());
         });
-        connection.runs_in(task.abort_handle());
+        connection.set_task(task.abort_handle());
     }
 }
 

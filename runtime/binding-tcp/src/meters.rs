@@ -1,11 +1,11 @@
-//! What the edge counts and holds, under names that stay.
+//! The metrics of the edge, under stable names.
 
 use std::cell::Cell;
 
 use tidegate_engine::Meter;
 use tidegate_engine::MeterKind::Counter;
 
-/// A figure that only grows.
+/// A counter.
 #[derive(Debug, Default)]
 pub(crate) struct Count(Cell<u64>);
 
@@ -16,16 +16,16 @@ impl Count {
     }
 }
 
-/// What has happened so far on a worker.
+/// Totals of a worker since its start.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    /// Connections that came up.
+    /// Connections opened.
     pub(crate) connected: Count,
-    /// Connections that could not be had.
+    /// Connections that could not be opened.
     pub(crate) failed: Count,
-    /// Bytes.
+    /// Bytes written.
     pub(crate) sent: Count,
-    /// Bytes.
+    /// Bytes read.
     pub(crate) received: Count,
 }
 

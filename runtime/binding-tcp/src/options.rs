@@ -1,10 +1,10 @@
-//! Options of `tcp · client`.
+//! The options of `tcp · client`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use tidegate_options::positive;
 
-/// Options of `tcp · client`.
+/// The options of `tcp · client`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Options {
@@ -39,7 +39,7 @@ fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     }
 }
 
-/// What is wrong with a host, and what to write instead.
+/// The error of an invalid host, with what to use instead; `None` if the host is valid.
 fn fault(host: &str) -> Option<String> {
     let (scheme, rest) = host.split_once("://").unwrap_or(("", host));
     let authority = rest.split('/').next().unwrap_or_default();
@@ -47,7 +47,7 @@ fn fault(host: &str) -> Option<String> {
     let bracketed = name.strip_prefix('[').and_then(|it| it.split_once(']'));
     let (name, port) = match (bracketed, name.split_once(':')) {
         (Some((name, port)), _) => (name, port.trim_start_matches(':')),
-        // An address of IPv6 has colons, and more than one.
+        // An IPv6 address has more than one colon.
         (None, Some((name, port))) if !port.contains(':') => (name, port),
         (None, _) => (name, ""),
     };
@@ -58,25 +58,25 @@ fn fault(host: &str) -> Option<String> {
     if authority.contains('@') {
         instead.push_str(", and username and password in the options of mqtt · client");
     }
-    // The value itself is not repeated: a URL may hold a password.
+    // The error does not repeat the value, because a URL may contain a password.
     match scheme {
         _ if name.is_empty() => {
-            Some("the host is empty; write a name or an address: localhost".to_owned())
+            Some("the host is empty; use a host name or an IP address, e.g. localhost".to_owned())
         }
         "mqtts" | "ssl" | "tls" | "ws" | "wss" => Some(format!(
-            "{scheme}:// is not supported; write the host of a listener for MQTT over TCP: \
+            "{scheme}:// is not supported; use a listener for MQTT over TCP, e.g. \
              host: {name} and port: 1883"
         )),
         "" if host == name => None,
-        "" => Some(format!("this is more than a host; write {instead}")),
-        _ => Some(format!("this is a URL; write {instead}")),
+        "" => Some(format!("not a host name or IP address; use {instead}")),
+        _ => Some(format!("not a host name but a URL; use {instead}")),
     }
 }
 
 impl tidegate_options::Options for Options {}
 
 impl Options {
-    /// The peer as `host:port`, as errors name it.
+    /// The peer as `host:port`, for errors.
     pub fn remote(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    /// Options as they are read from a config that names the host alone.
+    /// Deserializes options that set only the host.
     fn read(host: &str) -> Result<Options, Error> {
         let config = [("host", host)].into_iter();
         Options::deserialize(MapDeserializer::new(config))
@@ -107,35 +107,38 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_are_none_are_refused_with_what_to_write() {
-        let empty = "the host is empty; write a name or an address: localhost";
+    fn invalid_hosts_are_rejected_with_a_hint() {
+        let empty = "the host is empty; use a host name or an IP address, e.g. localhost";
         for (host, what) in [
             ("", empty),
             ("mqtt://", empty),
-            ("mqtt://broker", "this is a URL; write host: broker"),
+            (
+                "mqtt://broker",
+                "not a host name but a URL; use host: broker",
+            ),
             (
                 "tcp://user:word@broker:1884/x",
-                "this is a URL; write host: broker and port: 1884, and username and password in the \
+                "not a host name but a URL; use host: broker and port: 1884, and username and password in the \
                  options of mqtt · client",
             ),
             (
                 "mqtts://broker:8883",
-                "mqtts:// is not supported; write the host of a listener for MQTT over TCP: \
+                "mqtts:// is not supported; use a listener for MQTT over TCP, e.g. \
                  host: broker and port: 1883",
             ),
             (
                 "broker/path",
-                "this is more than a host; write host: broker",
+                "not a host name or IP address; use host: broker",
             ),
             (
                 "broker:1883",
-                "this is more than a host; write host: broker and port: 1883",
+                "not a host name or IP address; use host: broker and port: 1883",
             ),
             (
                 "[::1]:1883",
-                "this is more than a host; write host: ::1 and port: 1883",
+                "not a host name or IP address; use host: ::1 and port: 1883",
             ),
-            ("[::1]", "this is more than a host; write host: ::1"),
+            ("[::1]", "not a host name or IP address; use host: ::1"),
         ] {
             let refused = read(host).expect_err("no host");
             assert_eq!(refused.to_string(), what);

@@ -22,24 +22,24 @@ use crate::{Options, TcpClient};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the caller starts each stream with, in bytes.
+/// Initial credit of the caller's half, in bytes.
 const CALLER_WINDOW: u32 = 1024 * 1024;
 
-/// What the edge keeps.
+/// What the edge holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Kept {
     connections: usize,
-    /// How many of them have `TCP_NODELAY`.
+    /// Number of connections with `TCP_NODELAY`.
     undelayed: usize,
 }
 
-struct House {
+struct Harness {
     engine: Engine,
     probe: Probe,
     asks: mpsc::UnboundedSender<oneshot::Sender<Kept>>,
 }
 
-impl House {
+impl Harness {
     fn with(options: Options) -> Self {
         let (probe, seat) = probe();
         let (asks, asked) = mpsc::unbounded_channel();
@@ -73,14 +73,14 @@ impl House {
         (stream, socket)
     }
 
-    /// Waits for what the edge keeps to be so.
+    /// Waits until the edge's state satisfies `is_so`.
     async fn until(&self, is_so: impl Fn(&Kept) -> bool) {
         let so = async { while !is_so(&self.kept().await) {} };
         let so = tokio::time::timeout(PATIENCE, so).await;
         so.expect("the edge comes to it");
     }
 
-    /// Opens a stream, which is told at once where it leads.
+    /// Opens a stream, and checks that its BEGIN names the peer at once.
     async fn open(&mut self, remote: &str) -> StreamId {
         let stream = self.probe.open(BytesBegin::default()).await;
         let (at, frame) = self.probe.next_but_window().await;
@@ -96,9 +96,9 @@ impl House {
         answer.await.expect("the worker answers")
     }
 
-    /// No connection, no stream is left, and nobody broke a rule.
+    /// Checks that no connection or stream remains and no stream rule was violated.
     async fn finish(self) {
-        // A connection is forgotten by its own task, when that comes to its turn.
+        // The connection is removed by its own task, when that runs.
         self.until(|kept| kept.connections == 0).await;
         let counters = self.engine.counters().await[0];
         assert_eq!((counters.violations, counters.faults), (0, 0));
@@ -114,7 +114,7 @@ fn options(host: &str, port: u16) -> Options {
     }
 }
 
-/// Tells what the edge keeps, whenever it is asked.
+/// Reports the edge's state on request.
 fn look(
     assembly: &Assembly,
     edge: Rc<TcpClient>,
@@ -148,7 +148,7 @@ fn payload_of(frame: Frame) -> Bytes {
     }
 }
 
-/// Bytes in which each place can be told from its neighbours, even 64 KiB away.
+/// Bytes in which each position differs from those around it, even 64 KiB away.
 fn pattern(length: usize) -> Bytes {
     let byte = |at: usize| at.wrapping_mul(31) ^ (at >> 8) ^ (at >> 16);
     (0..length).map(|at| byte(at).to_le_bytes()[0]).collect()

@@ -1,11 +1,11 @@
-//! `mqtt · broker`: an MQTT broker inside tidegate, so that nothing needs to be installed.
+//! `mqtt · broker`: an embedded MQTT broker, for use without an installed one.
 //!
-//! It is the broker of the `mqtt5` crate on a thread of its own: MQTT 5, in memory, without
-//! passwords, and therefore on loopback addresses alone. For anything that must survive a restart,
-//! or be reached from elsewhere, point `tcp · client` at a real broker.
+//! It runs the broker of the `mqtt5` crate on its own thread: MQTT 5, in memory, without passwords,
+//! and therefore only on loopback addresses. For messages that must survive a restart, or a broker
+//! reachable from elsewhere, point `tcp · client` at another broker.
 //!
-//! Bounds: clients, packet size, subscriptions of a client, retained messages and what waits for a
-//! slow client are all limited; beyond a limit the broker refuses or disconnects that client.
+//! Bounds: clients, packet size, subscriptions per client, retained messages and queued data for a
+//! slow client are limited. Beyond a limit the broker refuses or disconnects the client.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -21,23 +21,23 @@ use thiserror::Error;
 use tidegate_options::{Bounded, positive};
 use tokio::sync::oneshot;
 
-/// The largest packet that MQTT can express, in bytes (MQTT 5.0, 2.1.4).
+/// Maximum packet size of MQTT, in bytes (MQTT 5.0, 2.1.4).
 const PACKET_SIZE_MAX: u64 = 268_435_455;
 
 /// Options of `mqtt · broker`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
-    /// Loopback address and port to listen on. Port 0 takes any free port.
+    /// Loopback address and port to listen on. Port 0 selects any free port.
     #[serde(deserialize_with = "loopback")]
     pub listen: SocketAddr,
-    /// Largest packet that is accepted, in bytes.
+    /// Maximum packet size, in bytes.
     pub max_packet_size: Bounded<1_024, PACKET_SIZE_MAX>,
-    /// Number of clients that may be connected at a time.
+    /// Maximum number of connected clients.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_clients: u16,
-    /// Number of retained messages that are kept.
+    /// Maximum number of retained messages.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_retained: u32,
@@ -68,27 +68,27 @@ fn loopback<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D:
 
 impl tidegate_options::Options for Options {}
 
-/// The broker could not be started.
+/// Error returned when the broker cannot be started.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The address is taken, or not this machine's.
-    #[error("the embedded broker cannot listen on {listen}: {reason}")]
+    /// The address is in use, or not an address of this machine.
+    #[error("embedded broker cannot listen on {listen}: {reason}")]
     Listen {
-        /// Where it was to listen.
+        /// The address.
         listen: SocketAddr,
-        /// Why it cannot.
+        /// Reason.
         reason: String,
     },
-    /// There is no thread or no event loop to be had.
-    #[error("the embedded broker cannot have a thread of its own: {0}")]
+    /// A thread or an event loop is not available.
+    #[error("cannot start the thread of the embedded broker: {0}")]
     Thread(#[from] io::Error),
 }
 
-/// A running broker; it stops when this is dropped.
+/// A running broker; it stops on drop.
 #[derive(Debug)]
 pub struct Broker {
     local_addr: SocketAddr,
-    /// Taken to stop it.
+    /// Sending stops the broker.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -96,17 +96,17 @@ pub struct Broker {
 impl Broker {
     /// Starts a broker; returns once it listens.
     ///
-    /// The broker has a thread and a runtime of its own, so that this can be called from within
-    /// another runtime; the caller's thread waits for as long as it takes to bind a port.
+    /// The broker has its own thread and runtime, so this can be called from within another
+    /// runtime. It blocks the caller until the port is bound.
     pub fn start(options: &Options) -> Result<Self, StartError> {
         let config = configured(options);
         let listen = options.listen;
-        let (tell, told) = mpsc::sync_channel(1);
+        let (ready, started) = mpsc::sync_channel(1);
         let thread = thread::Builder::new()
             .name("tidegate-broker".to_owned())
-            .spawn(move || run(config, listen, &tell))?;
-        let gone = || io::Error::other("its thread ended before it listened");
-        let (local_addr, stop) = told.recv().map_err(|_| gone())??;
+            .spawn(move || run(config, listen, &ready))?;
+        let ended = || io::Error::other("the thread ended before the broker was listening");
+        let (local_addr, stop) = started.recv().map_err(|_| ended())??;
         Ok(Self {
             local_addr,
             stop: Some(stop),
@@ -114,7 +114,7 @@ impl Broker {
         })
     }
 
-    /// Where it listens; the port is the real one where 0 was asked for.
+    /// The address it listens on, with the actual port if 0 was requested.
     pub const fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
@@ -122,30 +122,30 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // A broker that has ended by itself listens no more for this.
+        // Fails if the broker has already ended, which is fine.
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the embedded broker's thread panicked");
+            tracing::error!("embedded broker thread panicked");
         }
     }
 }
 
 type Started = Result<(SocketAddr, oneshot::Sender<()>), StartError>;
 
-/// The broker's thread: tells how it started, and runs until it is stopped.
-fn run(config: BrokerConfig, listen: SocketAddr, tell: &mpsc::SyncSender<Started>) {
+/// The broker's thread: reports the result of the start, and runs until it is stopped.
+fn run(config: BrokerConfig, listen: SocketAddr, ready: &mpsc::SyncSender<Started>) {
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            // Whoever started it waits for this, and is there.
-            let _ = tell.send(Err(error.into()));
+            // The thread that starts the broker waits for this.
+            let _ = ready.send(Err(error.into()));
             return;
         }
     };
@@ -154,30 +154,30 @@ fn run(config: BrokerConfig, listen: SocketAddr, tell: &mpsc::SyncSender<Started
         let started = match MqttBroker::with_config(config).await {
             Ok(broker) => match broker.local_addr() {
                 Some(local_addr) => Ok((broker, local_addr)),
-                None => Err(refused("it got no address".to_owned())),
+                None => Err(refused("it has no local address".to_owned())),
             },
             Err(error) => Err(refused(error.to_string())),
         };
         match started {
             Ok((mut broker, local_addr)) => {
-                // The library's own handle is deaf until the broker runs, and this one is not.
+                // The library's own handle has no effect before the broker runs; this one does.
                 let (stop, stopped) = oneshot::channel();
-                let _ = tell.send(Ok((local_addr, stop)));
+                let _ = ready.send(Ok((local_addr, stop)));
                 tokio::select! {
                     ended = broker.run() => {
                         if let Err(error) = ended {
-                            tracing::error!(%error, "the embedded broker stopped");
+                            tracing::error!(%error, "embedded broker failed");
                         }
                     }
                     _ = stopped => {}
                 }
             }
             Err(error) => {
-                let _ = tell.send(Err(error));
+                let _ = ready.send(Err(error));
             }
         }
     });
-    // Whoever drops the broker waits for this thread, and not for what the library still does.
+    // Dropping the broker waits for this thread, but not for the library's remaining tasks.
     runtime.shutdown_background();
 }
 
@@ -233,14 +233,11 @@ mod tests {
         );
         drop(client);
         drop(broker);
-        assert!(
-            TcpStream::connect(address).is_err(),
-            "nobody listens any more"
-        );
+        assert!(TcpStream::connect(address).is_err(), "the port is closed");
     }
 
     #[test]
-    fn a_port_that_is_taken_is_named() {
+    fn a_port_in_use_is_reported() {
         let first = Broker::start(&on_a_free_port()).expect("a free port");
         let options = Options {
             listen: first.local_addr(),

@@ -1,4 +1,4 @@
-//! What one worker is put together with.
+//! Builder of a worker: attaches its bindings and edges.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use tokio::sync::Notify;
 use crate::handle::{Edge, Handle};
 use crate::reports::Reports;
 
-/// A worker while its bindings and edges are attached, exits first.
+/// A worker under construction. Attach exits before the bindings that open streams to them.
 pub struct Assembly {
     handle: Handle,
     worker: u16,
     workers: u16,
     stop: Stop,
     reports: Reports,
-    /// Whose name the next place bears.
+    /// Config name of the next binding or edge to attach.
     name: String,
 }
 
-/// Asks the engine to stop, from inside: standard input has ended.
+/// Lets an edge stop the engine, e.g. at the end of standard input.
 #[derive(Clone, Default)]
 pub struct Stop(Arc<Notify>);
 
 impl Stop {
-    /// Asks.
+    /// Requests the stop.
     pub fn request(&self) {
         self.0.notify_one();
     }
@@ -53,22 +53,22 @@ impl Assembly {
         }
     }
 
-    /// Which worker this is, from 0.
+    /// Number of this worker, from 0.
     pub const fn worker(&self) -> u16 {
         self.worker
     }
 
-    /// For edges that export what all workers count and hold.
+    /// For edges that export the metrics of all workers.
     pub fn reports(&self) -> Reports {
         self.reports.clone()
     }
 
-    /// How many workers the engine has.
+    /// Number of workers in the engine.
     pub const fn workers(&self) -> u16 {
         self.workers
     }
 
-    /// For edges: the worker's handle.
+    /// The worker's handle, for edges.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
@@ -78,35 +78,35 @@ impl Assembly {
         self.stop.clone()
     }
 
-    /// What is attached from now on is the binding of this name in the config.
+    /// Sets the config name of the bindings and edges attached next.
     pub fn of(&mut self, name: &str) -> &mut Self {
         name.clone_into(&mut self.name);
         self
     }
 
-    /// Has events of these ids logged, one line for each call, however severe they are.
+    /// Logs events with these ids as calls, one line for each call, at any severity.
     pub fn log_calls(&self, ids: &'static [&'static str]) {
         self.handle.log_calls(ids);
     }
 
-    /// The binding or the edge of this name, if it is attached.
+    /// The binding or edge with this name, if attached.
     pub fn named(&self, name: &str) -> Option<BindingId> {
         self.handle.with_worker(|worker| worker.named(name))
     }
 
-    /// Attaches a binding; its exits must have been attached before.
+    /// Attaches a binding. Attach its exits first.
     pub fn attach(&mut self, binding: impl Binding + 'static) -> BindingId {
         self.attach_boxed(Box::new(binding))
     }
 
-    /// Attaches a binding as [`Assembly::attach`] does, where its type is not known.
+    /// Like [`Assembly::attach`], for a binding of unknown type.
     pub fn attach_boxed(&mut self, binding: Box<dyn Binding>) -> BindingId {
         let name = &self.name;
         self.handle
             .with_worker(|worker| worker.attach(name, binding))
     }
 
-    /// Attaches an edge. `window` is the credit, in bytes, that streams towards it start with.
+    /// Attaches an edge. `window` is the initial credit, in bytes, of streams towards it.
     pub fn attach_edge<E: Edge + 'static>(
         &mut self,
         window: u32,
@@ -121,17 +121,17 @@ impl Assembly {
         (id, edge)
     }
 
-    /// Keeps a place in the order of attachment that this worker has no use for, so that every
-    /// binding has the same name on every worker.
+    /// Reserves an index in the order of attachment for a binding that this worker does not run, so
+    /// that every binding has the same id on every worker.
     pub fn attach_nothing(&mut self) -> BindingId {
         let name = &self.name;
         self.handle
             .with_worker(|worker| worker.attach_edge(name, 0))
     }
 
-    /// Runs a task on the worker's thread that the worker cannot do without, such as one that accepts
-    /// connections. Where it panics, the worker no longer serves, and the engine tells
-    /// ([`crate::Engine::worker_ended`]); where it returns, it is done.
+    /// Spawns a task the worker cannot do without, such as one that accepts connections. If it
+    /// panics, the engine reports that the worker has failed ([`crate::Engine::worker_ended`]). The
+    /// task may return.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.handle.spawn(task);
     }

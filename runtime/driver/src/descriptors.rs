@@ -1,7 +1,8 @@
-//! File descriptors that run out, which every edge of the process meets at the same time.
+//! Detects exhausted file descriptors, which affect every edge of the process.
 //!
-//! The exhaustion is logged once when it begins, and once when it is over: a descriptor was had again
-//! and no attempt has failed for [`CALM`]. In between, attempts are counted, however often edges try.
+//! The exhaustion is logged once when it begins and once when it ends. It ends when a descriptor
+//! was allocated and no attempt has failed for [`CALM`]. Failed attempts in between are only
+//! counted.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,27 +12,27 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::time::{Instant, sleep_until};
 
-/// How long no attempt may fail before the exhaustion is over.
+/// Time without a failed attempt after which the exhaustion ends.
 const CALM: Duration = Duration::from_secs(1);
 
-/// Whether there are descriptors left, as the edges of an engine find out.
+/// Availability of file descriptors, shared by the edges of an engine.
 #[derive(Clone, Default)]
 pub struct Descriptors(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    /// Whether there is an episode, for those who pass without a lock.
+    /// Whether there is an episode; read without taking the lock.
     exhausted: AtomicBool,
     episode: Mutex<Option<Episode>>,
 }
 
-/// An exhaustion that is not over.
+/// An exhaustion that has not ended.
 struct Episode {
     failed_attempts: u64,
     last_failure: Instant,
-    /// A descriptor was had since the last failure.
+    /// A descriptor was allocated since the last failure.
     recovers: bool,
-    /// A task waits for the end.
+    /// A task is waiting for the end.
     awaited: bool,
 }
 
@@ -57,13 +58,13 @@ impl Episode {
 }
 
 impl Descriptors {
-    /// Takes note of how an attempt went that needs a descriptor; whether it failed for want of one.
-    /// Called in a task of a worker.
+    /// Records the result of an attempt that needs a descriptor; returns whether it failed because
+    /// none was available. Must be called in a task of a worker.
     pub fn note<T>(&self, attempt: &io::Result<T>) -> bool {
         match attempt {
             Ok(_) => {
                 if self.0.exhausted.load(Ordering::Relaxed) {
-                    self.had();
+                    self.succeeded();
                 }
                 false
             }
@@ -71,7 +72,7 @@ impl Descriptors {
                 self.failed(error);
                 true
             }
-            // It may have failed before it needed a descriptor.
+            // The attempt may have failed before it needed a descriptor.
             Err(_) => false,
         }
     }
@@ -89,7 +90,7 @@ impl Descriptors {
         episode.get_or_insert_with(Episode::began).fail();
     }
 
-    fn had(&self) {
+    fn succeeded(&self) {
         let mut episode = self.episode();
         if let Some(episode) = episode.as_mut() {
             episode.recovers = true;
@@ -99,14 +100,14 @@ impl Descriptors {
         }
     }
 
-    /// Waits for the end of the episode, or until it is known that it goes on.
+    /// Waits until the episode ends, or is known to continue.
     async fn wait(self) {
         while let Some(end) = self.end() {
             sleep_until(end).await;
         }
     }
 
-    /// When the episode may end, if it recovers and is not over now.
+    /// When the episode may end, if it recovers and has not ended.
     fn end(&self) -> Option<Instant> {
         let mut current = self.episode();
         let episode = current.as_mut()?;
@@ -133,7 +134,7 @@ impl Descriptors {
     }
 }
 
-/// Whether there was no descriptor left, in the process (EMFILE) or in the system (ENFILE).
+/// Whether the error means that the process (EMFILE) or the system (ENFILE) has no descriptor left.
 pub fn is_exhaustion(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
@@ -152,7 +153,7 @@ mod tests {
         Err(Errno::MFILE.into())
     }
 
-    /// How many attempts the current episode counts; `None` where there is none.
+    /// Failed attempts of the current episode; `None` without one.
     fn counted(descriptors: &Descriptors) -> Option<u64> {
         let episode = descriptors.episode();
         episode.as_ref().map(|episode| episode.failed_attempts)
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn other_results_are_no_exhaustion() {
+    fn other_errors_are_not_exhaustion() {
         let descriptors = Descriptors::default();
         assert!(!descriptors.note(&Ok(())));
         let refused: io::Result<()> = Err(io::ErrorKind::ConnectionRefused.into());
@@ -182,14 +183,14 @@ mod tests {
                 assert!(descriptors.note(&failure()));
                 assert_eq!(counted(&descriptors), Some(count));
             }
-            // One that is had in between is not the end.
+            // One allocated descriptor in between does not end it.
             for count in 6..=8 {
                 descriptors.note(&Ok(()));
                 sleep(CALM / 2).await;
                 descriptors.note(&failure());
                 assert_eq!(counted(&descriptors), Some(count));
             }
-            // Nor is it the end that nobody tries any more.
+            // Neither does the absence of attempts.
             advance(CALM * 10).await;
             assert_eq!(counted(&descriptors), Some(8));
             descriptors.note(&Ok(()));

@@ -1,4 +1,4 @@
-//! All workers together: start, figures, stop.
+//! All workers together: start, metrics and shutdown.
 
 use std::convert::Infallible;
 use std::io;
@@ -17,47 +17,47 @@ use tokio::time::sleep;
 use crate::assembly::{Assembly, Stop};
 use crate::descriptors::Descriptors;
 use crate::reports::Reports;
-use crate::thread::{Command, Seat, Stopped, run};
+use crate::thread::{Command, Stopped, WorkerSetup, run};
 use crate::watch::{EndReason, FirstEnded, WorkerEnded};
 
-/// How long a worker may take to end when its time is over, before it is left behind.
+/// Extra time for worker threads to exit after the shutdown timeout; then they are abandoned.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Puts one worker together.
+/// Attaches the bindings and edges of one worker.
 pub(crate) type Build = Arc<dyn Fn(&mut Assembly) -> Result<(), StartError> + Send + Sync>;
 
-/// The engine could not be started.
+/// Error returned when the engine cannot be started.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// There is no thread, event loop or entropy to be had.
-    #[error("a worker cannot be started: {0}")]
+    /// A thread, an event loop or entropy is not available.
+    #[error("cannot start a worker: {0}")]
     Thread(#[source] io::Error),
-    /// An address cannot be listened on: another process does.
+    /// An address cannot be listened on, e.g. because it is in use.
     #[error("cannot listen on {address}: {error}")]
     Listen {
-        /// Which.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The operating system's error.
         error: io::Error,
     },
-    /// An edge or a binding cannot be attached.
+    /// An edge or a binding could not be attached.
     #[error("{0}")]
     Edge(String),
-    /// A worker's thread ended before it was ready.
-    #[error("a worker ended while it was put together; the log tells more")]
+    /// A worker's thread panicked while its bindings were attached.
+    #[error("a worker panicked during startup; see the log")]
     Ended,
 }
 
-/// How a stop went.
+/// Result of a shutdown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ShutdownReport {
-    /// Streams that had not come to their end in time.
+    /// Streams that had not ended when the time was over.
     pub streams_cut: usize,
-    /// Workers whose threads did not end when their time was over; they are left behind.
+    /// Worker threads that did not exit in time and were abandoned.
     pub workers_hung: usize,
-    /// The first worker that no longer served, before the stop or during it.
+    /// The first worker that failed, before or during the shutdown.
     pub worker_ended: Option<WorkerEnded>,
-    /// What bindings, engine and edges had counted and held at the end, without the workers that hung.
+    /// Final metrics of bindings, engine and edges, without the workers that hung.
     pub measures: Measures,
 }
 
@@ -70,23 +70,22 @@ pub struct Engine {
     first_ended: FirstEnded,
 }
 
-/// A worker's thread. The two receivers tell of its end, which a join alone would wait for without a
-/// limit.
+/// A worker's thread. The two receivers signal its exit; a join alone would wait without a limit.
 struct Thread {
     handle: JoinHandle<()>,
     ended: oneshot::Receiver<Infallible>,
     ended_sync: Receiver<Infallible>,
 }
 
-/// What a thread holds for as long as it runs. The fields are dropped in this order: where the first
-/// receiver of [`Thread`] tells of the end, the second one does.
+/// Held by a thread while it runs. The fields are dropped in this order, so when the first receiver
+/// of [`Thread`] signals the exit, the second one follows.
 struct Alive {
     _ended_sync: Sender<Infallible>,
     _ended: oneshot::Sender<Infallible>,
 }
 
 impl Engine {
-    /// Starts `workers` threads, each put together by `build`; returns when all of them are ready.
+    /// Starts `workers` threads and calls `build` on each; returns when all are ready.
     pub fn start(
         workers: u16,
         limits: Limits,
@@ -107,7 +106,7 @@ impl Engine {
         for (worker, commands) in (0..workers).zip(receivers) {
             let mut seed = [0; 32];
             getrandom::fill(&mut seed).map_err(|error| StartError::Thread(error.into()))?;
-            let seat = Seat {
+            let setup = WorkerSetup {
                 worker,
                 workers,
                 seed,
@@ -119,13 +118,13 @@ impl Engine {
                 first_ended: engine.first_ended.clone(),
                 descriptors: descriptors.clone(),
             };
-            // One after the other: where the first finds a port taken, no other needs to try.
-            engine.seat(seat)?;
+            // One after the other: if the first finds a port in use, no other needs to try.
+            engine.spawn_worker(setup)?;
         }
         Ok(engine)
     }
 
-    fn seat(&mut self, seat: Seat) -> Result<(), StartError> {
+    fn spawn_worker(&mut self, setup: WorkerSetup) -> Result<(), StartError> {
         let (ready, is_ready) = channel();
         let (tell, ended) = oneshot::channel();
         let (tell_sync, ended_sync) = channel();
@@ -133,13 +132,13 @@ impl Engine {
             _ended_sync: tell_sync,
             _ended: tell,
         };
-        let name = format!("tidegate-{}", seat.worker);
+        let name = format!("tidegate-{}", setup.worker);
         let handle = std::thread::Builder::new()
             .name(name)
             .spawn(move || {
-                // Dropped last, also where the thread ends by a panic.
+                // Dropped last, also if the thread panics.
                 let _alive = alive;
-                run(seat, &ready);
+                run(setup, &ready);
             })
             .map_err(StartError::Thread)?;
         self.threads.push(Thread {
@@ -150,18 +149,18 @@ impl Engine {
         is_ready.recv().unwrap_or(Err(StartError::Ended))
     }
 
-    /// Waits until an edge asks the engine to stop.
+    /// Waits until an edge requests a stop.
     pub async fn stop_requested(&self) {
         self.stop.requested().await;
     }
 
-    /// Waits until a worker no longer serves. What is under way on the others is not touched: stop
-    /// them in order ([`Self::shutdown`]).
+    /// Waits until a worker fails. The other workers continue: shut them down in order with
+    /// [`Self::shutdown`].
     pub async fn worker_ended(&self) -> WorkerEnded {
         self.first_ended.wait().await
     }
 
-    /// The figures of each worker that runs.
+    /// Counters of each running worker.
     pub async fn counters(&self) -> Vec<Counters> {
         let mut all = Vec::new();
         for mailbox in &self.mailboxes {
@@ -175,12 +174,12 @@ impl Engine {
         all
     }
 
-    /// What bindings, engine and edges count and hold, of all workers together.
+    /// Metrics of bindings, engine and edges, summed over all workers.
     pub async fn report(&self) -> Measures {
         Reports::of(self.mailboxes.clone()).all().await
     }
 
-    /// For cutting a shutdown short, which takes the engine.
+    /// Allows to end a running shutdown early; [`Self::shutdown`] takes the engine.
     pub fn cut(&self) -> Cut {
         Cut {
             mailboxes: self.mailboxes.clone(),
@@ -188,11 +187,10 @@ impl Engine {
         }
     }
 
-    /// Stops: nothing new is taken, what is under way may come to its end within a time, and the
-    /// rest is cut off. A worker that does not come back, such as one in an endless loop, is left
-    /// behind 2 s after that time.
+    /// Shuts down: refuses new streams, lets running ones end within a time, and then aborts the
+    /// rest. A worker that hangs, e.g. in an endless loop, is abandoned 2 s after that time.
     pub async fn shutdown(mut self, within: Duration) -> ShutdownReport {
-        let answers = self.tell_to_stop(within);
+        let answers = self.send_shutdown(within);
         let cut = Arc::clone(&self.cut);
         tokio::select! {
             () = self.all_ended() => {}
@@ -201,7 +199,7 @@ impl Engine {
         }
         let mut report = ShutdownReport::default();
         for mut answer in answers {
-            // Who has stopped has answered.
+            // A worker that has stopped has answered.
             if let Ok(stopped) = answer.try_recv() {
                 report.streams_cut += stopped.streams_cut;
                 report.measures.add(stopped.measures);
@@ -212,23 +210,23 @@ impl Engine {
         report
     }
 
-    fn tell_to_stop(&self, within: Duration) -> Vec<oneshot::Receiver<Stopped>> {
+    fn send_shutdown(&self, within: Duration) -> Vec<oneshot::Receiver<Stopped>> {
         let tell = |mailbox: &UnboundedSender<Command>| {
             let (stopped, answer) = oneshot::channel();
-            let told = mailbox.send(Command::Shutdown { within, stopped });
-            told.is_ok().then_some(answer)
+            let sent = mailbox.send(Command::Shutdown { within, stopped });
+            sent.is_ok().then_some(answer)
         };
         self.mailboxes.iter().filter_map(tell).collect()
     }
 
     async fn all_ended(&mut self) {
         for thread in &mut self.threads {
-            // Nothing is ever sent: the end of the sender is the message.
+            // Nothing is ever sent: dropping the sender is the signal.
             let _ = (&mut thread.ended).await;
         }
     }
 
-    /// Joins the threads that end before `deadline`; how many do not.
+    /// Joins the threads that exit before `deadline`; returns the number of the others.
     fn join(&mut self, deadline: Instant) -> usize {
         let mut hung = 0;
         for (worker, thread) in (0..).zip(std::mem::take(&mut self.threads)) {
@@ -246,18 +244,18 @@ impl Engine {
     }
 }
 
-/// Stops at once, and waits until all threads are gone and their ports are free; for 2 s where one
-/// does not come back.
+/// Stops at once, and waits until all threads have exited and their ports are free, for at most 2
+/// s.
 impl Drop for Engine {
     fn drop(&mut self) {
         if !self.threads.is_empty() {
-            self.tell_to_stop(Duration::ZERO);
+            self.send_shutdown(Duration::ZERO);
             self.join(Instant::now() + GRACE);
         }
     }
 }
 
-/// Cuts a shutdown short: what is under way is cut off now.
+/// Ends a shutdown early: running streams are aborted now.
 #[derive(Clone)]
 pub struct Cut {
     mailboxes: Vec<UnboundedSender<Command>>,
@@ -265,12 +263,12 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// Cuts. The shutdown returns as soon as the workers have ended, or 2 s later without those that
-    /// do not come back.
+    /// Aborts all streams. The shutdown returns as soon as the workers have exited, or after 2 s
+    /// without those that hang.
     pub fn now(&self) {
         for mailbox in &self.mailboxes {
             let (stopped, _) = oneshot::channel();
-            // One that has ended needs no telling.
+            // A worker that has exited needs no command.
             let _ = mailbox.send(Command::Shutdown {
                 within: Duration::ZERO,
                 stopped,

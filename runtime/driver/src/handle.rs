@@ -1,4 +1,4 @@
-//! A worker and its edges, as the tasks of its thread see them.
+//! A worker and its edges, as used by the tasks of its thread.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,20 +14,20 @@ use crate::descriptors::Descriptors;
 use crate::log;
 use crate::watch::{EndReason, Watch, caught};
 
-/// Real I/O, seen from the worker.
+/// Performs the I/O of an edge.
 pub trait Edge {
-    /// A frame has reached the edge. It is only taken in here: what it causes is done in
-    /// [`Edge::flush`], when the worker has come to rest.
+    /// A frame is delivered to the edge. Only store it here; act on it in [`Edge::flush`], when the
+    /// worker is idle.
     fn on_output(&self, at: At, frame: Frame);
 
-    /// The worker has come to rest and this edge got frames: write them, or wake the task that does. A
-    /// turn of the worker is allowed here; what it brings out follows in the same round.
+    /// The worker is idle and this edge received frames: write them, or wake the task that does.
+    /// The edge may run a turn of the worker; resulting frames are delivered in the same round.
     fn flush(&self, _handle: &Handle) {}
 
-    /// The engine is about to stop: take nothing new in.
+    /// The engine is stopping: accept nothing new.
     fn on_shutdown(&self) {}
 
-    /// Tells what it counts and holds, as [`Binding::report`](tidegate_engine::Binding::report).
+    /// Reports counters and gauges, like [`Binding::report`](tidegate_engine::Binding::report).
     fn report(&self, _meter: &mut dyn Meter) {}
 }
 
@@ -40,7 +40,7 @@ fn wall_clock() -> WallTime {
     WallTime::from_unix_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
-/// A worker of this thread.
+/// Handle to the worker of this thread.
 #[derive(Clone)]
 pub struct Handle(Rc<Shared>);
 
@@ -52,23 +52,23 @@ struct Shared {
     now: Cell<Time>,
     /// When the worker's wall clock was last set.
     wall_set: Cell<Time>,
-    /// Whether outputs are being handed out, further up in the stack.
+    /// Whether outputs are being delivered further up the stack.
     routing: Cell<bool>,
-    /// Edges that got frames; empty between turns, but for its memory.
+    /// Edges that received frames; empty between turns, kept for its memory.
     touched: Cell<Vec<BindingId>>,
-    /// The deadline for which the timer task sleeps.
+    /// The deadline the timer task is sleeping for.
     armed: Cell<Option<Time>>,
     rearm: Notify,
     rested: Notify,
-    /// How many [`Hold`]s there are.
+    /// Number of [`Hold`]s.
     holds: Cell<usize>,
     watch: Watch,
     descriptors: Descriptors,
-    /// The events that tell of calls, by id.
+    /// Ids of the events that are logged as calls.
     calls: Cell<&'static [&'static str]>,
 }
 
-/// Marks that outputs are being handed out; where a panic ends that, it is reported.
+/// Guard that is alive while outputs are delivered; reports a panic during that.
 struct Routing<'a> {
     shared: &'a Shared,
     done: bool,
@@ -83,8 +83,7 @@ impl Drop for Routing<'_> {
     }
 }
 
-/// Keeps a worker that is told to stop from coming to rest, while an edge still writes what streams
-/// that are over have left it.
+/// Keeps a stopping worker running while an edge still writes the data of streams that have ended.
 pub struct Hold(Handle);
 
 impl Drop for Hold {
@@ -117,7 +116,7 @@ impl Handle {
         }))
     }
 
-    /// Runs a task that the worker cannot do without: a panic in it is reported.
+    /// Spawns a task that the worker cannot do without: a panic in it is reported.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let watch = self.0.watch.clone();
         tokio::task::spawn_local(async move {
@@ -127,13 +126,13 @@ impl Handle {
         });
     }
 
-    /// Whether there are file descriptors left, for edges that open connections.
+    /// Availability of file descriptors, for edges that open connections.
     pub fn descriptors(&self) -> &Descriptors {
         &self.0.descriptors
     }
 
-    /// One turn in the name of an edge: `inject` sends its frames, the worker drains, and every edge
-    /// gets and writes what came out.
+    /// Runs one turn for an edge: `inject` sends its frames, the worker drains its queue, and every
+    /// edge receives and writes its output.
     pub fn turn<R>(&self, edge: BindingId, inject: impl FnOnce(&mut Context<'_>) -> R) -> R {
         let now = self.turn_time();
         let result = self.0.worker.borrow_mut().turn(now, edge, inject);
@@ -141,7 +140,7 @@ impl Handle {
         result
     }
 
-    /// Tells that an edge is done with `bytes` of what it was sent; a turn only where a WINDOW is due.
+    /// Marks `bytes` received by an edge as consumed; runs a turn only if a WINDOW is due.
     pub fn acknowledge(&self, edge: BindingId, stream: StreamId, bytes: usize) {
         let due = self.0.worker.borrow_mut().acknowledge(edge, stream, bytes);
         if due {
@@ -149,17 +148,17 @@ impl Handle {
         }
     }
 
-    /// How many bytes of payload an edge may put into one DATA on a stream now.
+    /// Payload bytes an edge may put into one DATA on a stream now.
     pub fn credit(&self, edge: BindingId, stream: StreamId) -> usize {
         self.0.worker.borrow().credit(edge, stream)
     }
 
-    /// The worker's figures.
+    /// The worker's counters.
     pub fn counters(&self) -> Counters {
         self.0.worker.borrow().counters()
     }
 
-    /// What bindings, engine and edges count and hold.
+    /// Metrics of bindings, engine and edges.
     pub(crate) fn report(&self) -> Measures {
         let mut measures = Measures::default();
         let worker = self.0.worker.borrow();
@@ -189,7 +188,7 @@ impl Handle {
         }
     }
 
-    /// Has these events logged as calls, however severe they are.
+    /// Logs events with these ids as calls, at any severity.
     pub(crate) fn log_calls(&self, ids: &'static [&'static str]) {
         self.0.calls.set(ids);
         self.0.worker.borrow_mut().listen_to(ids);
@@ -202,29 +201,29 @@ impl Handle {
         }
     }
 
-    /// For edges that have something to write behind the end of a stream.
+    /// Keeps the worker running while the edge has data to write after the end of a stream.
     #[must_use]
     pub fn hold(&self) -> Hold {
         self.0.holds.set(self.0.holds.get() + 1);
         Hold(self.clone())
     }
 
-    /// How much is under way: streams or, where there are more of them, holds.
+    /// Number of open streams or of holds, whichever is larger.
     pub(crate) fn under_way(&self) -> usize {
         self.counters().streams.max(self.0.holds.get())
     }
 
-    /// Waits until nothing is under way.
+    /// Waits until no stream is open and no hold remains.
     pub(crate) async fn rested(&self) {
         while self.under_way() > 0 {
             self.0.rested.notified().await;
         }
     }
 
-    /// Forgets the edges, which hold handles of their own.
+    /// Drops the edges, which hold handles themselves.
     pub(crate) fn release(&self) {
         let edges = self.0.edges.take();
-        // What an edge does when it goes may be a turn, which looks at the edges.
+        // Dropping an edge may run a turn, which accesses the edges.
         drop(edges);
     }
 
@@ -234,7 +233,7 @@ impl Handle {
         Time::from_micros(micros.saturating_add(u64::from(elapsed.subsec_micros())))
     }
 
-    /// The time of a turn: a turn within another's round is at the same time.
+    /// The time of a turn; a turn within another's round has the same time.
     fn turn_time(&self) -> Time {
         if !self.0.routing.get() {
             let now = self.now();
@@ -244,7 +243,8 @@ impl Handle {
         self.0.now.get()
     }
 
-    /// The machine's clock may be set while the worker runs: the worker's follows within a second.
+    /// The system clock may be set while the worker runs; the worker's wall clock follows within a
+    /// second.
     fn keep_wall_clock(&self, now: Time) {
         if now.since(self.0.wall_set.get()).as_millis() >= WALL_CLOCK_EVERY {
             self.0.wall_set.set(now);
@@ -253,10 +253,10 @@ impl Handle {
         }
     }
 
-    /// Hands out what came out of the worker until nothing more comes.
+    /// Delivers the worker's output until there is none.
     fn route(&self) {
         if self.0.routing.replace(true) {
-            // Further up, the loop below goes on with what this turn has brought out.
+            // The loop further up the stack also delivers the output of this turn.
             return;
         }
         let mut routing = Routing {
@@ -295,7 +295,7 @@ impl Handle {
         self.rearm();
     }
 
-    /// Hands the events of the turn to the log.
+    /// Logs the events of the turn.
     fn export_events(&self) {
         let mut worker = self.0.worker.borrow_mut();
         while let Some(event) = worker.poll_event() {
@@ -305,7 +305,7 @@ impl Handle {
         }
     }
 
-    /// Ends a stream towards a place that this worker has no use for.
+    /// Resets a stream towards a binding that this worker does not run.
     fn refuse(&self, edge: BindingId, at: At) {
         let now = self.now();
         let mut worker = self.0.worker.borrow_mut();
@@ -328,7 +328,7 @@ impl Handle {
         }
     }
 
-    /// Wakes the worker when a timer is due, or when a turn has left frames over.
+    /// Runs a turn when a timer is due, or when a turn has left frames queued.
     pub(crate) async fn keep_time(self) {
         loop {
             let (idle, next) = {
@@ -341,7 +341,7 @@ impl Handle {
             if idle {
                 self.0.armed.set(next);
                 match next {
-                    // Work that gives way goes on once the edges have had their turn.
+                    // Work split into steps continues after the edges have run.
                     Some(deadline) if deadline <= self.now() => tokio::task::yield_now().await,
                     Some(deadline) => self.sleep_until(deadline).await,
                     None => self.0.rearm.notified().await,

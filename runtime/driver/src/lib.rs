@@ -1,16 +1,15 @@
-//! Runs workers: one thread each, with an event loop of its own, and edges that do the I/O.
+//! Runs workers: one thread each, with its own event loop, and edges that do the I/O.
 //!
-//! An edge's task reads from its socket and calls [`Handle::turn`]: the worker takes the frames in
-//! and drains its queue, what came out goes to the edges ([`Edge::on_output`]), and each edge that
-//! got something writes it, or wakes the task of the socket that it is for ([`Edge::flush`]). So a
-//! call crosses every binding in one task, and what the turns of a moment send to a socket can go out
-//! in one write.
+//! An edge's task reads from its socket and calls [`Handle::turn`]: the worker takes the frames and
+//! drains its queue, the output is delivered to the edges ([`Edge::on_output`]), and each edge that
+//! received frames writes them or wakes the task of the socket ([`Edge::flush`]). So a call crosses
+//! every binding in one task, and the output of several turns can go to a socket in one write.
 //!
-//! Workers share nothing. A stream that belongs to another worker's session crosses over by the
-//! relay, frame by frame, under the credit of both sides.
+//! Workers share no state. A stream that belongs to a session of another worker is carried over by
+//! the relay, frame by frame, under the credit of both sides.
 //!
-//! A worker that no longer serves is noticed ([`Engine::worker_ended`]), and a stop is bounded
-//! ([`Engine::shutdown`]): neither waits for a thread that does not come back.
+//! A failed worker is detected ([`Engine::worker_ended`]), and shutdown takes a bounded time
+//! ([`Engine::shutdown`]): neither waits for a thread that hangs.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::disallowed_methods,

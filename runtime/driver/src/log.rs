@@ -1,4 +1,4 @@
-//! Events as log lines.
+//! Writes events as log lines.
 
 use std::fmt;
 
@@ -6,15 +6,15 @@ use tidegate_engine::Emitted;
 use tidegate_streams::{Severity, Value};
 use tracing::Level;
 
-/// The target of lines about events of bindings.
+/// Log target of binding events.
 pub(crate) const EVENTS: &str = "tidegate::event";
-/// The target of lines about calls, which are logged on demand.
+/// Log target of calls, which are logged on request.
 pub const CALLS: &str = "tidegate::call";
 
-/// A text that is longer and stands in the sentence is not told twice.
+/// A longer text that occurs in the message is not repeated as a field.
 const REPEATED: usize = 24;
 
-/// The fields of an event as `name=value`, for logs.
+/// Formats the fields of an event as `name=value`.
 struct Fields<'a>(&'a Emitted);
 
 impl Fields<'_> {
@@ -39,7 +39,7 @@ impl fmt::Display for Fields<'_> {
     }
 }
 
-/// From which severity on events are logged.
+/// The minimum severity of events to log.
 pub(crate) fn severity() -> Severity {
     if tracing::enabled!(target: EVENTS, Level::DEBUG) {
         Severity::Debug
@@ -48,8 +48,8 @@ pub(crate) fn severity() -> Severity {
     }
 }
 
-/// Logs an event of a binding: its sentence, and its fields for whoever searches. A call that was
-/// asked for is logged at `info`.
+/// Logs an event of a binding: its message, and its fields for searching. Calls that were requested
+/// are logged at `info`.
 pub(crate) fn event(worker: u16, binding: &str, event: &Emitted, is_call: bool) {
     let fields = Fields(event);
     let message = &event.message;
@@ -68,7 +68,7 @@ pub(crate) fn event(worker: u16, binding: &str, event: &Emitted, is_call: bool) 
     }
 }
 
-/// A trace as logs show it.
+/// Formats a trace for logs.
 struct Trace(u64);
 
 impl fmt::Display for Trace {

@@ -1,9 +1,9 @@
-//! Carries single streams to the worker that owns the state they are about.
+//! Carries single streams to the worker that owns the state they refer to.
 //!
-//! On the worker where the stream began, the relay stands for the target binding; on the owner, it
-//! stands for the caller. Every frame but BEGIN passes as it is. Credit passes too: the relay
-//! grants nothing of its own, so what is under way between two workers is bounded by what both
-//! ends of the stream have granted, and the mailboxes with it.
+//! On the worker where the stream began, the relay takes the place of the target binding; on the
+//! owner, that of the caller. Every frame except BEGIN is passed on unchanged, including WINDOW:
+//! the relay grants no credit of its own. So the data in flight between two workers, and their
+//! mailboxes, are bounded by the credit that both ends have granted.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,14 +17,14 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::handle::{Edge, Handle};
 use crate::thread::Command;
 
-/// Names a carried stream on both workers: where it began, and its name there.
+/// Identifies a carried stream on both workers: the worker where it began, and its id there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Carried {
     origin: u16,
     stream: StreamId,
 }
 
-/// What one worker tells another.
+/// A message from one worker to another.
 #[derive(Debug)]
 pub(crate) enum Passed {
     /// Opens the stream on its owner.
@@ -35,14 +35,14 @@ pub(crate) enum Passed {
         reply_credit: u32,
         call: PassedCall,
     },
-    /// A frame towards the owner.
+    /// A frame from the origin to the owner.
     Forward { carried: Carried, frame: Frame },
-    /// A frame back to where the stream began.
+    /// A frame from the owner to the origin.
     Back { carried: Carried, frame: Frame },
 }
 
-/// What the stream carries beside its frames. Each worker has a clock of its own, so that a deadline
-/// passes as the time that is left.
+/// The call context of a stream. Each worker has its own clock, so the deadline is passed as the
+/// remaining time.
 #[derive(Debug)]
 pub(crate) struct PassedCall {
     trace: u64,
@@ -71,13 +71,13 @@ impl PassedCall {
 
 #[derive(Default)]
 struct Table {
-    /// On the owner: the stream's name here.
+    /// On the owner: the local id of the stream.
     owned: BTreeMap<Carried, StreamId>,
-    /// On the owner: whose stream it is.
+    /// On the owner: the carried stream of a local id.
     carried: BTreeMap<StreamId, Carried>,
-    /// Where it began: the owner's number.
+    /// On the origin: the number of the owner.
     owners: BTreeMap<StreamId, u16>,
-    /// What has come out and is to be passed.
+    /// Frames to pass on.
     out: Vec<(At, Frame)>,
 }
 
@@ -102,7 +102,7 @@ impl Relay {
         })
     }
 
-    /// Takes what another worker has passed.
+    /// Handles a message from another worker.
     pub(crate) fn take(&self, handle: &Handle, passed: Passed) {
         match passed {
             Passed::Begin {
@@ -149,7 +149,8 @@ impl Relay {
                     maximum: u32::try_from(cx.credit(stream)).unwrap_or(u32::MAX),
                     padding: 0,
                 });
-                // Ahead of what the target grants when it gets the stream, later in this turn.
+                // Before the credit that the target grants when it accepts the stream, later in
+                // this turn.
                 self.back(carried, window);
                 Some(stream)
             })
@@ -159,8 +160,8 @@ impl Relay {
         }
     }
 
-    /// Refuses what another worker has passed: this one has stopped.
-    pub(crate) fn decline(&self, passed: &Passed) {
+    /// Rejects a message from another worker: this worker has stopped.
+    pub(crate) fn reject(&self, passed: &Passed) {
         if let Passed::Begin { carried, .. } = passed {
             self.refuse(*carried);
         }
@@ -181,12 +182,12 @@ impl Relay {
             cx.is_over(stream)
         });
         if over {
-            self.forget(stream);
+            self.remove(stream);
         }
     }
 
-    /// Forgets a stream of which no frame comes any more.
-    fn forget(&self, stream: StreamId) {
+    /// Removes a stream that has no further frames.
+    fn remove(&self, stream: StreamId) {
         let mut table = self.table.borrow_mut();
         table.owners.remove(&stream);
         if let Some(carried) = table.carried.remove(&stream) {
@@ -194,7 +195,7 @@ impl Relay {
         }
     }
 
-    /// Whether the other worker still takes messages.
+    /// Passes a message to another worker; returns whether that worker still receives messages.
     fn pass(&self, worker: u16, passed: Passed) -> bool {
         let mailbox = self.mailboxes.get(usize::from(worker));
         mailbox.is_some_and(|mailbox| mailbox.send(Command::Passed(passed)).is_ok())
@@ -254,10 +255,10 @@ impl Edge for Relay {
                 ended.insert(at.stream);
             }
         }
-        // A stream's last frames may have come in one turn: they have all been passed by now.
+        // The last frames of a stream may come in one turn; all of them have been passed on by now.
         for stream in ended {
             if handle.turn(self.id, |cx| cx.is_over(stream)) {
-                self.forget(stream);
+                self.remove(stream);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What all workers count and hold, for whoever exports it.
+//! Metrics of all workers, for exporters.
 
 use tidegate_engine::Measures;
 use tokio::sync::mpsc::UnboundedSender;
@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::thread::Command;
 
-/// Asks the workers for their figures: from outside, or from an edge of one of them.
+/// Requests metrics from the workers, from outside or from one of their edges.
 #[derive(Clone)]
 pub struct Reports(Vec<UnboundedSender<Command>>);
 
@@ -15,7 +15,7 @@ impl Reports {
         Self(mailboxes)
     }
 
-    /// What bindings, engine and edges count and hold, of all workers that run together.
+    /// Metrics of bindings, engine and edges, summed over all running workers.
     pub async fn all(&self) -> Measures {
         let ask = |mailbox: &UnboundedSender<Command>| {
             let (reply, answer) = oneshot::channel();
@@ -24,7 +24,7 @@ impl Reports {
                 .is_ok()
                 .then_some(answer)
         };
-        // All are asked before the first one answers.
+        // All workers are asked before the first one answers.
         let answers: Vec<_> = self.0.iter().filter_map(ask).collect();
         let mut all = Measures::default();
         for answer in answers {

@@ -1,12 +1,12 @@
-//! An edge that a test plays from outside: it shows every frame that reaches it, and does on the
-//! worker's thread what the test asks for. It stands for callers, for exits, or for the whole rest
-//! of the engine, with nothing in between but the real driver.
+//! A probe: an edge controlled by a test. It shows every frame delivered to it, and runs the test's
+//! closures on the worker's thread. It takes the place of callers, of exits, or of the rest of the
+//! engine, on top of the real driver.
 //!
 //! ```
 //! use tidegate_driver::{Engine, testing};
-//! let (_probe, seat) = testing::probe();
+//! let (_probe, edge) = testing::probe();
 //! let engine = Engine::start(1, Default::default(), move |assembly| {
-//!     seat.attach(assembly, 1024, None);
+//!     edge.attach(assembly, 1024, None);
 //!     Ok(())
 //! });
 //! assert!(engine.is_ok());
@@ -25,8 +25,8 @@ use tokio::time::timeout;
 use crate::assembly::Assembly;
 use crate::handle::Edge;
 
-/// How long a test waits for something that must come.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout for an event that a test expects.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 type Act = Box<dyn FnOnce(&mut Context<'_>, Option<BindingId>) + Send>;
 
@@ -36,24 +36,24 @@ pub struct Probe {
     acts: UnboundedSender<Act>,
 }
 
-/// The edge before it has its place on a worker.
-pub struct Seat {
+/// The probe's edge before it is attached to a worker.
+pub struct ProbeEdge {
     seen: UnboundedSender<(At, Frame)>,
     acts: Mutex<Option<UnboundedReceiver<Act>>>,
 }
 
-/// A probe and its place, which is to be attached to one worker.
-pub fn probe() -> (Probe, Seat) {
+/// Creates a probe and its edge, which must be attached to one worker.
+pub fn probe() -> (Probe, ProbeEdge) {
     let (show, seen) = unbounded_channel();
     let (acts, ask) = unbounded_channel();
-    let seat = Seat {
+    let edge = ProbeEdge {
         seen: show,
         acts: Mutex::new(Some(ask)),
     };
-    (Probe { seen, acts }, seat)
+    (Probe { seen, acts }, edge)
 }
 
-impl Seat {
+impl ProbeEdge {
     /// Attaches the edge; [`Probe::open`] opens streams towards `exit`.
     pub fn attach(
         &self,
@@ -79,13 +79,13 @@ struct Shown(UnboundedSender<(At, Frame)>);
 
 impl Edge for Shown {
     fn on_output(&self, at: At, frame: Frame) {
-        // A test that has seen enough does not listen any more.
+        // A test that has finished may have dropped the receiver.
         let _ = self.0.send((at, frame));
     }
 }
 
 impl Probe {
-    /// One turn of the worker in the name of this edge.
+    /// Runs one turn of the worker for this edge.
     pub async fn turn<R: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Context<'_>) -> R + Send + 'static,
@@ -93,13 +93,13 @@ impl Probe {
         self.act(|cx, _| act(cx)).await
     }
 
-    /// Opens a stream towards the exit.
+    /// Opens a stream to the exit.
     pub async fn open(&self, begin: impl Into<BeginEx>) -> StreamId {
         let begin = begin.into();
         self.act(move |cx, exit| {
             let exit = exit.expect("the probe has an exit");
             cx.open(exit, begin, Token::default())
-                .expect("the worker takes one more stream")
+                .expect("the worker is below the stream limit")
         })
         .await
     }
@@ -109,14 +109,14 @@ impl Probe {
         self.turn(move |cx| cx.send(stream, frame)).await;
     }
 
-    /// The next frame that reaches the edge.
+    /// Waits for the next frame.
     pub async fn next(&mut self) -> (At, Frame) {
-        let next = timeout(PATIENCE, self.seen.recv()).await;
+        let next = timeout(TIMEOUT, self.seen.recv()).await;
         next.expect("a frame arrives in time")
             .expect("the worker is running")
     }
 
-    /// The next frame that reaches the edge and is no WINDOW.
+    /// Waits for the next frame other than WINDOW.
     pub async fn next_but_window(&mut self) -> (At, Frame) {
         loop {
             let (at, frame) = self.next().await;
@@ -126,7 +126,7 @@ impl Probe {
         }
     }
 
-    /// What has reached the edge and was not looked at yet.
+    /// Takes the frames that have arrived.
     pub fn seen(&mut self) -> Vec<Frame> {
         std::iter::from_fn(|| self.seen.try_recv().ok())
             .map(|(_, frame)| frame)
@@ -141,9 +141,9 @@ impl Probe {
         let act: Act = Box::new(move |cx, exit| {
             let _ = reply.send(act(cx, exit));
         });
-        // Where the worker is gone, the answer says so.
+        // If the worker has stopped, the answer fails.
         let _ = self.acts.send(act);
-        let answer = timeout(PATIENCE, answer).await;
+        let answer = timeout(TIMEOUT, answer).await;
         answer
             .expect("the worker answers in time")
             .expect("the worker is running")

@@ -1,4 +1,4 @@
-//! One worker's thread: its event loop, and the commands it takes.
+//! The thread of one worker: its event loop and the commands it handles.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -17,33 +17,33 @@ use crate::relay::{Passed, Relay};
 use crate::reports::Reports;
 use crate::watch::{EndReason, FirstEnded, Panicked, Watch, caught};
 
-/// What a worker's thread is told from outside.
+/// A command to a worker's thread.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Another worker passes on a frame.
+    /// A message of another worker's relay.
     Passed(Passed),
-    /// Tell the figures.
+    /// Report the counters.
     Counters(oneshot::Sender<Counters>),
-    /// Tell what bindings and engine count and hold.
+    /// Report the metrics of bindings, engine and edges.
     Report(oneshot::Sender<Measures>),
-    /// Stop within a time; tell how that went.
+    /// Shut down within a time; report the result.
     Shutdown {
         within: Duration,
         stopped: oneshot::Sender<Stopped>,
     },
 }
 
-/// How a worker has stopped.
+/// Result of a worker's shutdown.
 #[derive(Debug)]
 pub(crate) struct Stopped {
-    /// Streams that had not come to their end in time.
+    /// Streams that had not ended when the time was over.
     pub(crate) streams_cut: usize,
-    /// What it has counted and holds.
+    /// Final metrics.
     pub(crate) measures: Measures,
 }
 
 /// What a thread needs to run its worker.
-pub(crate) struct Seat {
+pub(crate) struct WorkerSetup {
     pub(crate) worker: u16,
     pub(crate) workers: u16,
     pub(crate) seed: [u8; 32],
@@ -58,17 +58,18 @@ pub(crate) struct Seat {
 
 /// How a worker's event loop has ended.
 enum Ended {
-    /// It could not be put together.
+    /// Attaching bindings or edges failed.
     Unbuilt,
-    /// It was told to stop.
+    /// Shut down by command.
     Stopped,
-    /// Nobody is left to tell it.
+    /// All command senders were dropped.
     Early,
 }
 
-/// Runs a worker until it is told to stop; tells `ready` once it is put together.
-pub(crate) fn run(seat: Seat, ready: &std::sync::mpsc::Sender<Result<(), StartError>>) {
-    // Its tasks are the event loop's own: those of a `LocalSet` wake it from its sleep for each event.
+/// Runs a worker until it is shut down; signals `ready` once everything is attached.
+pub(crate) fn run(setup: WorkerSetup, ready: &std::sync::mpsc::Sender<Result<(), StartError>>) {
+    // Uses the event loop's own local tasks: those of a `LocalSet` would wake the thread for each
+    // event.
     let runtime = match Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
@@ -79,35 +80,35 @@ pub(crate) fn run(seat: Seat, ready: &std::sync::mpsc::Sender<Result<(), StartEr
             return;
         }
     };
-    let watch = Watch::new(seat.worker, seat.first_ended.clone());
-    match runtime.block_on(caught(work(seat, ready, &watch))) {
+    let watch = Watch::new(setup.worker, setup.first_ended.clone());
+    match runtime.block_on(caught(work(setup, ready, &watch))) {
         Ok(Ended::Unbuilt | Ended::Stopped) => {}
         Ok(Ended::Early) => watch.report(EndReason::EventLoopReturned),
         Err(Panicked) => watch.report(EndReason::EventLoopPanicked),
     }
-    // A read of standard input cannot be called off; nothing waits for it.
+    // A read of standard input cannot be cancelled; do not wait for it.
     runtime.shutdown_background();
 }
 
 async fn work(
-    mut seat: Seat,
+    mut setup: WorkerSetup,
     ready: &std::sync::mpsc::Sender<Result<(), StartError>>,
     watch: &Watch,
 ) -> Ended {
-    let worker = Worker::new(seat.worker, seat.seed, seat.limits);
-    let handle = Handle::new(worker, watch.clone(), seat.descriptors.clone());
-    let id = handle.with_worker(|it| it.attach_relay(seat.workers));
-    let reports = Reports::of(seat.mailboxes.clone());
-    let relay = Relay::new(id, seat.worker, std::mem::take(&mut seat.mailboxes));
+    let worker = Worker::new(setup.worker, setup.seed, setup.limits);
+    let handle = Handle::new(worker, watch.clone(), setup.descriptors.clone());
+    let id = handle.with_worker(|it| it.attach_relay(setup.workers));
+    let reports = Reports::of(setup.mailboxes.clone());
+    let relay = Relay::new(id, setup.worker, std::mem::take(&mut setup.mailboxes));
     handle.place_edge(id, relay.clone());
     let mut assembly = Assembly::new(
         handle.clone(),
-        seat.worker,
-        seat.workers,
-        seat.stop.clone(),
+        setup.worker,
+        setup.workers,
+        setup.stop.clone(),
         reports,
     );
-    let built = (seat.build)(&mut assembly);
+    let built = (setup.build)(&mut assembly);
     let failed = built.is_err();
     if !failed {
         watch.begin();
@@ -120,7 +121,7 @@ async fn work(
     handle.spawn(handle.clone().keep_time());
     handle.with_worker(Worker::start);
     let mut ended = Ended::Early;
-    while let Some(command) = seat.commands.recv().await {
+    while let Some(command) = setup.commands.recv().await {
         match command {
             Command::Passed(passed) => relay.take(&handle, passed),
             Command::Counters(reply) => {
@@ -130,7 +131,7 @@ async fn work(
                 let _ = reply.send(handle.report());
             }
             Command::Shutdown { within, stopped } => {
-                let streams_cut = stop(&handle, &relay, &mut seat.commands, within).await;
+                let streams_cut = stop(&handle, &relay, &mut setup.commands, within).await;
                 let measures = handle.report();
                 let _ = stopped.send(Stopped {
                     streams_cut,
@@ -145,7 +146,7 @@ async fn work(
     ended
 }
 
-/// Lets what is under way come to its end; how many streams did not.
+/// Shuts the worker down; returns the number of streams that had not ended.
 async fn stop(
     handle: &Handle,
     relay: &Relay,
@@ -158,19 +159,19 @@ async fn stop(
     let limit = tidegate_engine::Duration::from_micros(micros);
     handle.with_worker(|worker| worker.shutdown_within(now, limit));
     rest(handle, relay, commands, within).await;
-    // Whoever passes something from now on learns that nobody is here.
+    // From here on, other workers' messages to this one fail.
     commands.close();
     while let Ok(command) = commands.try_recv() {
         if let Command::Passed(passed) = command {
-            relay.decline(&passed);
+            relay.reject(&passed);
         }
     }
-    // What was written last reaches its sockets before the event loop ends.
+    // Lets sockets write the last output before the event loop ends.
     tokio::task::yield_now().await;
     handle.under_way()
 }
 
-/// Waits until nothing is under way, or the time is over; another stop makes it shorter.
+/// Waits until nothing is running or the time is over; a further stop command may shorten it.
 async fn rest(
     handle: &Handle,
     relay: &Relay,
@@ -183,7 +184,7 @@ async fn rest(
             biased;
             () = handle.rested() => return,
             () = &mut over => return,
-            // The relay holds this worker's own mailbox, so that there is always another command.
+            // The relay holds a sender to this worker's own mailbox, so it never closes.
             Some(command) = commands.recv() => command,
         };
         match command {
@@ -194,7 +195,7 @@ async fn rest(
             Command::Report(reply) => {
                 let _ = reply.send(handle.report());
             }
-            // The first one is answered for all.
+            // The first shutdown command is answered on behalf of all.
             Command::Shutdown { within, .. } => {
                 let sooner = sleep(within);
                 if sooner.deadline() < over.deadline() {

@@ -1,9 +1,9 @@
-//! Notices that a worker no longer serves.
+//! Detects failed workers.
 //!
-//! A worker serves as long as its event loop runs, the tasks of its edges run, and what comes out of it
-//! reaches its edges. Where one of these breaks, its thread may well live on, and its port accept
-//! connections that nobody answers: so it is logged, and the engine tells
-//! ([`crate::Engine::worker_ended`]) whoever can stop the rest in order.
+//! A worker serves as long as its event loop runs, the tasks of its edges run, and its output is
+//! delivered to its edges. If one of these fails, its thread may still run and its port still
+//! accept connections that nobody answers. So the failure is logged and reported
+//! ([`crate::Engine::worker_ended`]), and the engine can be shut down in order.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,34 +14,34 @@ use std::task::Poll;
 use thiserror::Error;
 use tokio::sync::watch;
 
-/// A worker no longer serves.
+/// A worker has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("worker {worker} no longer serves: {reason}")]
+#[error("worker {worker} failed: {reason}")]
 pub struct WorkerEnded {
-    /// Which, from 0.
+    /// Number of the worker, from 0.
     pub worker: u16,
-    /// Why.
+    /// Reason.
     pub reason: EndReason,
 }
 
-/// Why a worker no longer serves. A panic's message and place are for the panic hook to report.
+/// Why a worker failed. The panic hook reports a panic's message and location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EndReason {
-    /// Its thread has ended by a panic.
+    /// Its event loop panicked.
     #[error("its event loop panicked")]
     EventLoopPanicked,
-    /// Its thread has ended.
-    #[error("its event loop returned before it was told to stop")]
+    /// Its event loop returned.
+    #[error("its event loop returned before shutdown")]
     EventLoopReturned,
-    /// A task that must run as long as the worker ([`crate::Assembly::spawn`]) has ended by a panic.
+    /// A task spawned with [`crate::Assembly::spawn`] panicked.
     #[error("a task of an edge panicked")]
     TaskPanicked,
-    /// An edge panicked over frames that came out of the worker.
-    #[error("an edge panicked over its frames")]
+    /// An edge panicked while handling frames.
+    #[error("an edge panicked while handling frames")]
     EdgePanicked,
 }
 
-/// The first worker of an engine that no longer serves.
+/// The first worker of an engine that failed.
 #[derive(Clone)]
 pub(crate) struct FirstEnded(watch::Sender<Option<WorkerEnded>>);
 
@@ -56,7 +56,7 @@ impl FirstEnded {
         let mut receiver = self.0.subscribe();
         match receiver.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(ended)) => *ended,
-            // The sender is `self`, and what was waited for is there.
+            // The sender is `self`, and the awaited value is present.
             _ => std::future::pending().await,
         }
     }
@@ -77,14 +77,14 @@ impl FirstEnded {
     }
 }
 
-/// One worker's part of the watch.
+/// Reports failures of one worker.
 #[derive(Clone)]
 pub(crate) struct Watch(Rc<Watched>);
 
 struct Watched {
     worker: u16,
     first: FirstEnded,
-    /// The worker is put together, and was not reported.
+    /// The worker has started, and no failure was reported.
     serves: Cell<bool>,
 }
 
@@ -97,12 +97,13 @@ impl Watch {
         }))
     }
 
-    /// The worker is put together. What ends it before is an error of the start.
+    /// The worker has started. Failures before this are errors of the start.
     pub(crate) fn begin(&self) {
         self.0.serves.set(true);
     }
 
-    /// The worker no longer serves. One panic may be noticed in several places: the first one counts.
+    /// Reports a failure. One panic may be detected in several places; only the first report
+    /// counts.
     pub(crate) fn report(&self, reason: EndReason) {
         if self.0.serves.replace(false) {
             let worker = self.0.worker;
@@ -115,9 +116,9 @@ impl Watch {
 #[derive(Debug)]
 pub struct Panicked;
 
-/// Runs a future, and takes a panic in it for its end.
+/// Runs a future; a panic in it becomes an error.
 ///
-/// The future is not polled again; what it shares with others must bear that it stopped halfway.
+/// The future is not polled again. The state it shares must tolerate that it stopped halfway.
 pub async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
     let mut future = pin!(future);
     std::future::poll_fn(|task| {

@@ -1,4 +1,4 @@
-//! What a binding is to the engine: a state machine that is handed frames and timers.
+//! The [`Binding`] trait: a state machine driven by frames and timers.
 
 use std::fmt;
 
@@ -7,17 +7,18 @@ use tidegate_streams::{BeginEx, Frame, Role};
 use crate::context::Context;
 use crate::meter::Meter;
 
-/// Names a binding within a worker; the same on every worker of an engine.
+/// Identifies a binding within a worker; the same on every worker of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BindingId(pub(crate) u16);
 
 impl BindingId {
-    /// The name of a place. A config has far fewer bindings than 2^16: the loader limits them.
+    /// The id of the binding at `index` in the order of attachment. The config loader keeps the
+    /// number of bindings far below 2^16.
     pub(crate) fn of(index: usize) -> Self {
         Self(u16::try_from(index).unwrap_or(u16::MAX))
     }
 
-    /// Its place in the order of attachment.
+    /// Index in the order of attachment.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -28,12 +29,12 @@ impl BindingId {
 pub struct Token(pub u32);
 
 impl Token {
-    /// The key as an index of a slab.
+    /// The key as a slab index.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 
-    /// The key for an index of a slab. Streams are bounded far below 2^32.
+    /// The key for a slab index. The stream limit keeps indices far below 2^32.
     #[allow(
         clippy::cast_possible_truncation,
         reason = "a worker has far fewer exchanges"
@@ -43,7 +44,7 @@ impl Token {
     }
 }
 
-/// Names a stream. A name is never used again for another stream.
+/// Identifies a stream. Ids are never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId {
     pub(crate) index: u32,
@@ -56,56 +57,56 @@ impl fmt::Debug for StreamId {
     }
 }
 
-/// Where a frame arrives: the stream, which end of it this binding is, and the binding's key for the
-/// exchange it belongs to.
+/// Destination of a delivered frame: the stream, this binding's end of it, and the binding's key
+/// for the exchange that the stream belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct At {
     /// The stream.
     pub stream: StreamId,
-    /// Which end of it this binding is.
+    /// Which end of the stream this binding is.
     pub role: Role,
-    /// The binding's key, as given to [`Context::accept`] or [`Context::open`].
+    /// The key given to [`Context::accept`] or [`Context::open`].
     pub token: Token,
 }
 
 /// A state machine between streams.
 ///
-/// A handler takes what it is given, changes its own state and sends frames through the context. It
-/// never blocks, reads no clock and draws no random number but through the context.
+/// Handlers change the binding's own state and send frames through the [`Context`]. They never
+/// block, and get the time and random numbers from the context only.
 pub trait Binding {
-    /// Credit that every stream towards this binding starts with, on the half that this binding
-    /// receives, in bytes: it spares the first WINDOW. More is granted by [`Context::acknowledge`]
-    /// and [`Context::grant`].
+    /// Initial credit, in bytes, of every stream opened towards this binding, on the half that the
+    /// binding receives. It saves the first WINDOW. [`Context::acknowledge`] and [`Context::grant`]
+    /// extend it.
     fn window(&self) -> u32 {
         64 * 1024
     }
 
-    /// How many exchanges, sessions and connections it keeps: whatever must be gone when its streams
-    /// are. Each thing counts once.
+    /// Number of exchanges, sessions and connections the binding holds: everything that must be
+    /// dropped once its streams have ended. Count each item once.
     fn exchanges(&self) -> usize;
 
-    /// Tells what it counts and holds, beside its exchanges, under names that stay.
+    /// Reports the binding's counters and gauges, apart from its exchanges, under stable names.
     fn report(&self, _meter: &mut dyn Meter) {}
 
-    /// Once, before any stream.
+    /// Called once, before any stream is opened.
     fn on_start(&mut self, _cx: &mut Context<'_>) {}
 
-    /// A stream is opened towards this binding. To take it, call [`Context::accept`]; a stream that
-    /// is neither accepted nor terminated when this returns is reset.
+    /// A stream is opened towards this binding. Call [`Context::accept`] to accept it. A stream
+    /// that is neither accepted nor terminated when this returns is reset.
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx);
 
-    /// A frame has arrived.
+    /// A frame is delivered.
     fn on_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame);
 
-    /// A timer is due. `kind` is what was given to [`Context::timer`].
+    /// A timer is due. `kind` is the value given to [`Context::timer`].
     fn on_timer(&mut self, _cx: &mut Context<'_>, _token: Token, _kind: u32) {}
 
-    /// A handler has panicked while it worked for `token`. Its streams have been ended and its
-    /// timers forgotten; the binding must forget the exchange, and give up the session or connection
-    /// whose state the handler was changing.
+    /// A handler panicked while working for `token`. The engine has already ended the exchange's
+    /// streams and cancelled its timers. The binding must remove the exchange, and close the
+    /// session or connection whose state the handler was changing.
     fn on_fault(&mut self, cx: &mut Context<'_>, token: Token);
 
-    /// The engine is about to stop: end what would stay open for ever, take nothing new, and let
-    /// what is under way come to its end.
+    /// The engine is stopping: end the streams that would stay open indefinitely, refuse new ones,
+    /// and let running exchanges finish.
     fn on_shutdown(&mut self, _cx: &mut Context<'_>) {}
 }

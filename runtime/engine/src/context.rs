@@ -1,4 +1,4 @@
-//! What a handler can do: open streams, send frames, set timers, draw random numbers.
+//! The engine API available to handlers: streams, frames, timers, events and random numbers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,18 +20,18 @@ use crate::state::{HalfState, Transition};
 use crate::time::{Duration, Time, WallTime};
 use crate::timers::{Timer, TimerId, Timers};
 
-/// A stream could not be opened.
+/// Error returned when a stream cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum OpenError {
-    /// The worker has as many streams as it may.
-    #[error("the worker already has {limit} streams, its limit")]
+    /// The worker's stream limit is reached.
+    #[error("stream limit of the worker reached ({limit})")]
     TooManyStreams {
         /// The limit.
         limit: usize,
     },
 }
 
-/// A frame on its way.
+/// A queued frame.
 #[derive(Debug)]
 pub(crate) struct Envelope {
     pub(crate) stream: StreamId,
@@ -39,10 +39,10 @@ pub(crate) struct Envelope {
     pub(crate) frame: Frame,
 }
 
-/// What a worker owns beside its bindings.
+/// Worker state shared with handlers: everything except the bindings themselves.
 pub(crate) struct Core {
     pub(crate) now: Time,
-    /// The wall clock at [`Time::START`].
+    /// The wall-clock time at [`Time::START`].
     pub(crate) epoch: WallTime,
     pub(crate) slots: Slots,
     pub(crate) queue: VecDeque<Envelope>,
@@ -52,21 +52,21 @@ pub(crate) struct Core {
     pub(crate) events: Events,
     /// The name of each binding in the config.
     pub(crate) names: Vec<Box<str>>,
-    /// The starting credit that each binding declares.
+    /// The initial credit that each binding declares.
     pub(crate) windows: Vec<u32>,
-    /// The edge that carries streams to other workers, if there is one.
+    /// The edge that carries streams to other workers, if any.
     pub(crate) relay: Option<BindingId>,
-    /// How many workers the relay reaches, this one included.
+    /// Number of workers the relay reaches, including this one.
     pub(crate) workers: u16,
     pub(crate) streams_max: usize,
     pub(crate) worker: u16,
     pub(crate) stopping: bool,
-    /// By when, while it stops.
+    /// While stopping: the time by which running calls must be answered.
     pub(crate) stop_deadline: Option<Time>,
 }
 
 impl Core {
-    /// Frees the stream once both ends have seen the last of it.
+    /// Removes the stream once both ends are done with it.
     pub(crate) fn settle(&mut self, stream: StreamId) {
         if self.slots.get(stream).is_some_and(Slot::is_over) {
             self.slots.remove(stream);
@@ -86,36 +86,36 @@ impl Core {
     }
 }
 
-/// The engine, as a handler of one binding sees it.
+/// The engine as seen by a handler of one binding.
 pub struct Context<'a> {
     pub(crate) core: &'a mut Core,
     pub(crate) binding: BindingId,
-    /// The call that the handler works for; empty where it works for none.
+    /// The call the handler is working for; the default context if none.
     pub(crate) call: CallContext,
 }
 
 impl Context<'_> {
-    /// The time of this turn.
+    /// The time of the current turn.
     pub const fn now(&self) -> Time {
         self.core.now
     }
 
-    /// The wall clock of this turn.
+    /// The wall-clock time of the current turn.
     pub fn wall_clock(&self) -> WallTime {
         self.core.epoch + self.core.now.since(Time::START)
     }
 
-    /// The binding whose handler runs.
+    /// The binding whose handler is running.
     pub const fn binding(&self) -> BindingId {
         self.binding
     }
 
-    /// Its name in the config.
+    /// The binding's name in the config.
     pub fn name(&self) -> &str {
         self.core.name(self.binding)
     }
 
-    /// Tells operators something. What it is worth is the exporters' matter.
+    /// Emits an event for operators. It is recorded if its severity or its id is enabled.
     pub fn event<E: Event>(&mut self, event: &E) {
         if self.hears::<E>() {
             let at = self.wall_clock();
@@ -124,61 +124,61 @@ impl Context<'_> {
         }
     }
 
-    /// Whether anybody listens to events of this kind, for those that cost something to make.
+    /// Whether events of this type are recorded. Check it before computing an expensive event.
     pub fn hears<E: Event>(&self) -> bool {
         self.core.events.hears::<E>()
     }
 
-    /// Which worker this is, from 0.
+    /// Number of this worker, from 0.
     pub const fn worker(&self) -> u16 {
         self.core.worker
     }
 
-    /// Whether the engine is about to stop.
+    /// Whether the engine is stopping.
     pub const fn stopping(&self) -> bool {
         self.core.stopping
     }
 
-    /// While the engine stops: by when what is under way is to be answered, so that the answer can still
-    /// be written. `None` where there is no limit.
+    /// While the engine is stopping: the time by which running calls must be answered, so that the
+    /// answer can still be written. `None` without a limit.
     pub const fn stop_deadline(&self) -> Option<Time> {
         self.core.stop_deadline
     }
 
-    /// Ties together what one request caused; 0 where the handler works for none.
+    /// Trace of the call the handler is working for; 0 if none.
     pub const fn trace(&self) -> u64 {
         self.call.trace
     }
 
-    /// The authenticated caller that the handler works for; `None` where it is anonymous, or where
-    /// the handler works for no call.
+    /// Authenticated caller the handler is working for; `None` if the caller is anonymous or the
+    /// handler works for no call.
     pub const fn identity(&self) -> Option<&Arc<Identity>> {
         self.call.identity.as_ref()
     }
 
-    /// When the caller that the handler works for gives up.
+    /// Deadline of the call the handler is working for.
     pub const fn deadline(&self) -> Option<Time> {
         self.call.deadline
     }
 
-    /// What the stream carries for which the handler runs: what [`Context::open`] passes on.
+    /// Call context the handler is running with; [`Context::open`] passes it on.
     pub const fn call(&self) -> &CallContext {
         &self.call
     }
 
-    /// What a stream carries.
+    /// Call context of a stream; `None` if the stream has ended.
     pub fn call_of(&self, stream: StreamId) -> Option<&CallContext> {
         self.core.slots.get(stream).map(|slot| &slot.call)
     }
 
-    /// From now on, until the handler returns, it works for the call of `stream`: a timer, or a frame
-    /// of a connection that callers share, has brought that call forward.
+    /// Makes the handler work for the call of `stream` until it returns. Use it when a timer, or a
+    /// frame on a connection shared by several callers, belongs to one particular call.
     pub fn work_for(&mut self, stream: StreamId) {
         self.call = self.call_of(stream).cloned().unwrap_or_default();
     }
 
-    /// Opens a stream towards `target`, on behalf of the call that the handler works for. The name
-    /// is valid at once, frames may follow at once; the handler of `target` runs later.
+    /// Opens a stream towards `target`, with the call context of this handler. The id is valid at
+    /// once and frames may follow at once; the handler of `target` runs later.
     pub fn open(
         &mut self,
         target: BindingId,
@@ -189,8 +189,8 @@ impl Context<'_> {
         self.open_stream(self.call.clone(), target, begin.into(), token)
     }
 
-    /// Opens a stream as [`Context::open`] does, and states what it carries. Without a trace it bears
-    /// that of the call which the handler works for.
+    /// Opens a stream with an explicit call context. A context without a trace gets the trace of
+    /// the call the handler is working for.
     pub fn open_for(
         &mut self,
         mut call: CallContext,
@@ -205,7 +205,7 @@ impl Context<'_> {
         self.open_stream(call, target, begin.into(), token)
     }
 
-    /// What the handler causes bears one trace.
+    /// Assigns a trace, so that everything the handler causes shares one.
     fn trace_call(&mut self) {
         if self.call.trace == 0 {
             self.call.trace = self.core.random.next() | 1;
@@ -242,7 +242,7 @@ impl Context<'_> {
         Ok(stream)
     }
 
-    /// Takes a stream that was opened towards this binding; its frames will bear `token`.
+    /// Accepts a stream opened towards this binding. Its frames will be delivered with `token`.
     pub fn accept(&mut self, stream: StreamId, token: Token) {
         if let Some(slot) = self.core.slots.get_mut(stream)
             && slot.callee.binding == self.binding
@@ -253,7 +253,7 @@ impl Context<'_> {
 
     /// Sends a frame on this binding's side of the stream.
     ///
-    /// A frame for a stream that is over is dropped. A frame that breaks the rules of half-streams,
+    /// A frame for a stream that has ended is dropped. A frame that is illegal in the half's state,
     /// or a DATA beyond the credit, is a fault of the binding: it is counted and logged, and both
     /// halves are ended.
     pub fn send(&mut self, stream: StreamId, frame: Frame) {
@@ -295,13 +295,13 @@ impl Context<'_> {
         }
     }
 
-    /// How many bytes of payload this binding may put into one DATA on the stream now.
+    /// Payload bytes this binding may put into one DATA on the stream now.
     pub fn credit(&self, stream: StreamId) -> usize {
         self.core.credit(self.binding, stream)
     }
 
-    /// Tells that this binding is done with `bytes` of what it was sent; the engine grants the
-    /// credit anew when it is worth a WINDOW.
+    /// Marks `bytes` of received payload as consumed. The engine sends a WINDOW once enough has
+    /// been consumed to be worth a frame.
     pub fn acknowledge(&mut self, stream: StreamId, bytes: usize) {
         let Some((role, slot)) = self.receiving(stream) else {
             return;
@@ -311,7 +311,7 @@ impl Context<'_> {
         }
     }
 
-    /// Grants another maximum, and padding, on the half that this binding receives.
+    /// Grants a new maximum and padding on the half this binding receives.
     pub fn grant(&mut self, stream: StreamId, maximum: u32, padding: u32) {
         let Some((role, slot)) = self.receiving(stream) else {
             return;
@@ -320,30 +320,31 @@ impl Context<'_> {
         self.send(stream, Frame::Window(window));
     }
 
-    /// Ends this binding's part in a stream, whatever its state: RESET of the half it receives and
-    /// ABORT of the half it sends, each only if it is not over. No frame of it will arrive any more.
+    /// Ends this binding's part in a stream in any state: RESET for the half it receives and ABORT
+    /// for the half it sends, unless that half has ended. No further frame of the stream is
+    /// delivered to it.
     pub fn terminate(&mut self, stream: StreamId, reset: Option<ResetEx>, abort: Option<AbortEx>) {
         self.reset(stream, reset);
         self.abort(stream, abort);
     }
 
-    /// Refuses the half that this binding receives, unless it is over.
+    /// Resets the half this binding receives, unless it has ended.
     ///
-    /// A callee may also refuse behind the caller's END: the reason still reaches the caller.
+    /// A callee may also reset after the caller's END; the reason still reaches the caller.
     pub fn reset(&mut self, stream: StreamId, reset: Option<ResetEx>) {
         let Some((role, slot)) = self.receiving(stream) else {
             return;
         };
         let end = slot.end(role);
         let over = end.view(role.peer().sends()).is_terminal();
-        // Behind END, a refusal tells the caller why no reply will come.
+        // After END, a RESET tells the caller why no reply will come.
         let tells = role == Role::Callee && !end.view(Half::Reply).is_terminal();
         if !over || (tells && reset.is_some()) {
             self.send(stream, Frame::Reset(reset.map(Box::new)));
         }
     }
 
-    /// Aborts the half that this binding sends, unless it is over.
+    /// Aborts the half this binding sends, unless it has ended.
     pub fn abort(&mut self, stream: StreamId, abort: Option<AbortEx>) {
         let Some((role, slot)) = self.receiving(stream) else {
             return;
@@ -353,7 +354,7 @@ impl Context<'_> {
         }
     }
 
-    /// Ends the half that this binding sends, if it is open.
+    /// Ends the half this binding sends, if it is open.
     pub fn end(&mut self, stream: StreamId, end: Frame) {
         debug_assert_eq!(end.kind(), FrameKind::End, "only an END ends a half");
         if self.is_sending(stream) {
@@ -361,12 +362,12 @@ impl Context<'_> {
         }
     }
 
-    /// Whether the stream is still there, for either end.
+    /// Whether the stream exists for either end.
     pub fn is_live(&self, stream: StreamId) -> bool {
         self.core.slots.get(stream).is_some()
     }
 
-    /// Whether this binding has seen the last of the stream: no frame of it will arrive any more.
+    /// Whether this binding is done with the stream: no further frame of it will be delivered.
     pub fn is_over(&self, stream: StreamId) -> bool {
         self.core.slots.get(stream).is_none_or(|slot| {
             slot.role_of(self.binding)
@@ -374,7 +375,7 @@ impl Context<'_> {
         })
     }
 
-    /// Whether the half that this binding sends has begun and is not over.
+    /// Whether the half this binding sends is open.
     pub fn is_sending(&self, stream: StreamId) -> bool {
         self.core.slots.get(stream).is_some_and(|slot| {
             slot.role_of(self.binding)
@@ -382,14 +383,16 @@ impl Context<'_> {
         })
     }
 
-    /// Sends a whole message in one DATA, as [`Frame::data`]; the credit must suffice.
+    /// Sends a whole message in one DATA, like [`Frame::data`]; the credit must cover it.
     pub fn send_whole(&mut self, stream: StreamId, payload: bytes::Bytes) {
         self.send(stream, Frame::part(DataFlags::WHOLE, payload));
     }
 
-    /// Sets a timer. `kind` tells the binding's timers apart; `reason` tells people why it is set.
+    /// Sets a timer. `kind` distinguishes the binding's timers; `reason` describes the timer in
+    /// logs and tests.
     ///
-    /// It never fires in the turn in which it is set. One that is due at once fires in the next turn:
+    /// A timer never fires in the turn in which it is set; one that is due at once fires in the
+    /// next turn. Use this to split long work into one step per turn.
     /// this is how long work gives way, a piece for each turn.
     pub fn timer(
         &mut self,
@@ -410,7 +413,7 @@ impl Context<'_> {
         )
     }
 
-    /// Cancels a timer; whether it was still set.
+    /// Cancels a timer; returns whether it was still set.
     pub fn cancel(&mut self, timer: TimerId) -> bool {
         self.core.timers.cancel(timer)
     }
@@ -422,7 +425,7 @@ impl Context<'_> {
 
     /// A random number below `bound` (0 for a bound of 0).
     pub fn random_below(&mut self, bound: u64) -> u64 {
-        // The product's high half is uniform enough for jitter and for the choice of a letter.
+        // The product's high half is uniform enough for jitter and for picking letters.
         ((u128::from(self.core.random.next()) * u128::from(bound)) >> 64) as u64
     }
 
@@ -436,10 +439,10 @@ impl Context<'_> {
         }
     }
 
-    /// A new session identity: 22 letters and digits, which hold 128 bits.
+    /// Generates a session identity: 22 random letters and digits, which hold 128 bits.
     ///
-    /// An MQTT broker takes it as a client identifier: MQTT 3.1.1 promises 23 characters of this
-    /// alphabet. It is an identity and no secret.
+    /// It is a valid MQTT client identifier: MQTT 3.1.1 requires servers to accept 23 characters of
+    /// this alphabet. It is an identifier, not a secret.
     pub fn mint_identity(&mut self) -> ByteString {
         const LENGTH: usize = 22;
         let mut identity = String::with_capacity(LENGTH);
@@ -447,9 +450,9 @@ impl Context<'_> {
         identity.into()
     }
 
-    /// Gives a stream that is being opened towards this binding to the same binding on another
-    /// worker, which owns the state that it is about. Without a relay, or where there is no such
-    /// worker, the stream stays: `false`.
+    /// Hands a stream that is being opened towards this binding over to the same binding on another
+    /// worker, which owns the state it refers to. Returns `false`, and the stream stays here,
+    /// without a relay or if that worker does not exist.
     pub fn hand_over(&mut self, stream: StreamId, begin: BeginEx, worker: u16) -> bool {
         let Some(relay) = self.core.relay.filter(|_| worker < self.core.workers) else {
             return false;
@@ -465,7 +468,7 @@ impl Context<'_> {
         debug_assert!(window == 0, "the relay grants what the other worker grants");
         slot.callee.binding = relay;
         slot.callee.token = Some(Token(u32::from(target.0) << 16 | u32::from(worker)));
-        // The view is that of a BEGIN not yet delivered: the relay receives it anew.
+        // Restore the view of an undelivered BEGIN: the relay receives it again.
         slot.callee.set_view(Half::Initial, HalfState::Idle);
         self.core.queue.push_front(Envelope {
             stream,
@@ -481,7 +484,7 @@ impl Context<'_> {
         slot.role_of(binding).map(|role| (role, slot))
     }
 
-    /// A binding sent on a stream of others, by a key that was stale: they do not notice.
+    /// A binding used a stale id of a stream between other bindings: drop the frame.
     #[cold]
     fn foreign(&mut self, stream: StreamId, kind: FrameKind) {
         self.core.counters.violations += 1;
@@ -489,11 +492,12 @@ impl Context<'_> {
             binding = self.core.name(self.binding),
             ?stream,
             trace = format_args!("{:016x}", self.call.trace),
-            "a {kind} frame was sent on a stream of other bindings; it is dropped"
+            "{kind} frame sent on a stream of other bindings; it was dropped"
         );
     }
 
-    /// A binding broke the rules: both its halves end, so that the fault stays in this stream.
+    /// The binding sent an illegal frame: end both halves, so that the fault stays within this
+    /// stream.
     #[cold]
     fn violation(&mut self, stream: StreamId, kind: FrameKind, what: &'static str) {
         self.core.counters.violations += 1;

@@ -1,23 +1,23 @@
-//! What a worker counts.
+//! Counters of a worker.
 
-/// Figures of one worker since it started, and what it holds now.
+/// Counters since the worker started, and gauges of its current state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Frames delivered.
     pub frames: u64,
     /// Streams opened.
     pub opened: u64,
-    /// Streams that exist now.
+    /// Streams that are open now.
     pub streams: usize,
-    /// Exchanges that the bindings keep now.
+    /// Exchanges the bindings hold now.
     pub exchanges: usize,
-    /// Timers that are set now.
+    /// Timers set now.
     pub timers: usize,
-    /// Streams refused because the worker had as many as it may.
+    /// Streams refused because of the worker's stream limit.
     pub refused: u64,
-    /// Frames that came too late for their stream and were dropped.
+    /// Frames dropped because their half or stream had already ended.
     pub dropped: u64,
-    /// Frames that broke the rules of streams or of credit: a fault in a binding.
+    /// Frames that were illegal or exceeded the credit: bugs of a binding.
     pub violations: u64,
     /// Handlers that panicked.
     pub faults: u64,

@@ -1,24 +1,24 @@
-//! Credit of one half-stream: how much its sender may have under way.
+//! Credit of one half-stream: how many bytes its sender may have in flight.
 
 use tidegate_streams::Window;
 
-/// Both ends' accounts of one half.
+/// The credit account of one half, for both ends.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Credit {
-    /// Sender: bytes sent since the half began, padding included.
+    /// Sender: bytes sent since the half began, including padding.
     sequence: u64,
-    /// Sender: the newest WINDOW that has reached it.
+    /// Sender: the latest WINDOW received.
     window: Window,
-    /// Receiver: bytes delivered to it, padding included.
+    /// Receiver: bytes delivered, including padding.
     delivered: u64,
-    /// Receiver: bytes it is done with.
+    /// Receiver: bytes consumed.
     taken: u64,
-    /// Receiver: the newest WINDOW it has sent.
+    /// Receiver: the latest WINDOW sent.
     granted: Window,
 }
 
 impl Credit {
-    /// Credit that starts at `maximum`, as declared by the receiver ahead of the stream.
+    /// Initial credit of `maximum` bytes, declared by the receiver before the stream is opened.
     pub(crate) const fn starting(maximum: u32) -> Self {
         let window = Window {
             acknowledge: 0,
@@ -34,20 +34,20 @@ impl Credit {
         }
     }
 
-    /// How many bytes of payload the sender may put into one DATA now.
+    /// Payload bytes the sender may put into one DATA now.
     pub(crate) const fn available(&self) -> usize {
         let under_way = self.sequence.saturating_sub(self.window.acknowledge);
         let room = (self.window.maximum as u64).saturating_sub(under_way);
         let room = room.saturating_sub(self.window.padding as u64);
-        // A window is 32 bits wide, and so is what is left of it.
+        // A window has 32 bits, so the remainder fits into 32 bits too.
         #[allow(clippy::cast_possible_truncation)]
         let room = room as usize;
         room
     }
 
-    /// Books a DATA of `length` bytes on its way; whether it was within the credit.
+    /// Records that a DATA of `length` bytes is sent; returns whether the credit covers it.
     pub(crate) const fn send(&mut self, length: usize) -> bool {
-        // An empty DATA marks a message without payload: it takes no credit to say so.
+        // An empty DATA marks a message without payload and uses no credit.
         if length == 0 {
             return true;
         }
@@ -58,25 +58,25 @@ impl Credit {
         true
     }
 
-    /// Books a DATA of `length` bytes as delivered.
+    /// Records that a DATA of `length` bytes is delivered.
     pub(crate) const fn deliver(&mut self, length: usize) {
         if length > 0 {
             self.delivered += length as u64 + self.granted.padding as u64;
         }
     }
 
-    /// Books `bytes` of payload as done with; the WINDOW to send, once it is worth a frame.
+    /// Records that `bytes` of payload are consumed; returns a WINDOW once it is worth a frame.
     pub(crate) fn take(&mut self, bytes: u64) -> Option<Window> {
         self.taken = (self.taken + bytes).min(self.delivered);
         let unannounced = self.taken - self.granted.acknowledge;
-        // Half a window: often enough that the sender never runs dry, seldom enough to cost little.
+        // Half a window: often enough that the sender never stalls, rarely enough to be cheap.
         (unannounced > 0 && unannounced >= u64::from(self.granted.maximum / 2)).then(|| {
             self.granted.acknowledge = self.taken;
             self.granted
         })
     }
 
-    /// A new maximum and padding for the half; the WINDOW to send.
+    /// Sets a new maximum and padding for the half; returns the WINDOW to send.
     pub(crate) const fn grant(&mut self, maximum: u32, padding: u32) -> Window {
         self.granted = Window {
             acknowledge: self.taken,
@@ -86,13 +86,13 @@ impl Credit {
         self.granted
     }
 
-    /// Books a WINDOW that the receiver sends as it stands.
+    /// Records a WINDOW that the receiver sends unchanged.
     pub(crate) fn granted(&mut self, window: Window) {
         self.taken = self.taken.max(window.acknowledge);
         self.granted = window;
     }
 
-    /// Books a WINDOW that has reached the sender.
+    /// Records a WINDOW that the sender has received.
     pub(crate) const fn update(&mut self, window: Window) {
         self.window = window;
     }
@@ -105,11 +105,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_data_beyond_the_credit_is_refused_and_not_booked() {
+    fn data_beyond_the_credit_is_refused_and_not_recorded() {
         let mut credit = Credit::starting(10);
         assert!(credit.send(10));
         assert!(!credit.send(1));
-        assert!(credit.send(0), "an empty DATA takes no credit");
+        assert!(credit.send(0), "an empty DATA uses no credit");
         credit.update(Window {
             acknowledge: 4,
             maximum: 10,
@@ -133,7 +133,7 @@ mod tests {
     }
 
     proptest! {
-        // Whatever is sent, taken and granted: never more under way than was granted.
+        // For any sequence of send, take and grant: never more in flight than granted.
         #[test]
         fn the_sender_never_exceeds_what_the_receiver_granted(
             maximum in 0u32..2_000,

@@ -1,4 +1,4 @@
-//! Events on their way from bindings to whoever exports them.
+//! Events between the bindings that emit them and the exporter that takes them.
 
 use std::collections::VecDeque;
 
@@ -7,35 +7,36 @@ use tidegate_streams::{Event, Severity, Value};
 use crate::binding::BindingId;
 use crate::time::WallTime;
 
-/// How many events wait to be taken; one more is counted and dropped. They are taken after each turn.
+/// Capacity of the event queue; further events are dropped and counted. The exporter takes events
+/// after each turn.
 const EVENTS: usize = 4_096;
 
 /// An event that a binding has emitted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Emitted {
-    /// When.
+    /// Wall-clock time of the turn.
     pub at: WallTime,
-    /// By which binding.
+    /// The binding that emitted it.
     pub binding: BindingId,
-    /// The request that it belongs to; 0 where it belongs to none.
+    /// Trace of the request it belongs to; 0 if none.
     pub trace: u64,
-    /// Which event, e.g. `mqtt.client.connection.lost`.
+    /// Event id, e.g. `mqtt.client.connection.lost`.
     pub id: &'static str,
-    /// How much it matters.
+    /// Severity.
     pub severity: Severity,
-    /// It as a sentence.
+    /// Message for people.
     pub message: String,
-    /// The fields that differ from their defaults.
+    /// Fields that differ from their defaults.
     pub fields: Vec<(&'static str, Value)>,
 }
 
-/// The events of a worker that nobody has taken yet.
+/// Events of a worker that have not been taken.
 #[derive(Debug)]
 pub(crate) struct Events {
     queue: VecDeque<Emitted>,
-    /// Less severe ones are not kept,
+    /// Minimum severity that is recorded,
     pub(crate) from: Severity,
-    /// except these, by id.
+    /// plus these ids at any severity.
     pub(crate) also: &'static [&'static str],
     pub(crate) dropped: u64,
 }
@@ -52,7 +53,7 @@ impl Default for Events {
 }
 
 impl Events {
-    /// Whether events of this kind are kept.
+    /// Whether events of this type are recorded.
     pub(crate) fn hears<E: Event>(&self) -> bool {
         E::SEVERITY >= self.from || self.also.contains(&E::WORD)
     }

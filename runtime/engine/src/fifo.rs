@@ -1,8 +1,8 @@
-//! A queue that nearly always holds one thing at a time.
+//! A queue optimised for holding at most one element.
 
 use std::collections::VecDeque;
 
-/// A queue whose first element lies in the queue itself: only a second one takes an allocation.
+/// A queue that stores its first element inline and allocates only for further ones.
 #[derive(Debug, Clone)]
 pub struct Fifo<T> {
     first: Option<T>,
@@ -25,12 +25,12 @@ impl<T> Fifo<T> {
         }
     }
 
-    /// How many elements there are.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         usize::from(self.first.is_some()) + self.rest.len()
     }
 
-    /// Whether there is none.
+    /// Whether the queue is empty.
     pub const fn is_empty(&self) -> bool {
         self.first.is_none()
     }
@@ -44,7 +44,7 @@ impl<T> Fifo<T> {
         }
     }
 
-    /// Takes the first element.
+    /// Removes and returns the first element.
     pub fn pop_front(&mut self) -> Option<T> {
         let first = self.first.take()?;
         self.first = self.rest.pop_front();
@@ -56,12 +56,12 @@ impl<T> Fifo<T> {
         self.first.as_ref()
     }
 
-    /// The first element, to be changed.
+    /// The first element, mutable.
     pub const fn front_mut(&mut self) -> Option<&mut T> {
         self.first.as_mut()
     }
 
-    /// The element at a place in the queue, to be changed.
+    /// The element at `index`, mutable.
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         match index.checked_sub(1) {
             None => self.first.as_mut(),
@@ -69,12 +69,12 @@ impl<T> Fifo<T> {
         }
     }
 
-    /// The elements in their order.
+    /// The elements in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.first.iter().chain(&self.rest)
     }
 
-    /// Forgets all elements.
+    /// Removes all elements.
     pub fn clear(&mut self) {
         self.first = None;
         self.rest.clear();

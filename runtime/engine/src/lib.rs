@@ -1,16 +1,16 @@
 //! The engine: a worker moves typed frames between bindings, synchronously and deterministically.
 //!
 //! A [`Worker`] owns everything on its thread: the [`Binding`]s, the streams between them, one FIFO
-//! of frames, the timers, the clock and the random source. It does no I/O and reads no clock: an
+//! of frames, the timers, the clock and the random source. It does no I/O and reads no clock. An
 //! *edge* (sockets, standard input, or a scenario) injects frames in a [`Worker::turn`], which
-//! drains the queue to idle, and takes what comes out with [`Worker::poll_output`]. Because time and
-//! randomness come in from outside, the same inputs always give the same frames.
+//! drains the queue, and takes the resulting frames with [`Worker::poll_output`]. Time and
+//! randomness come from outside, so the same inputs always give the same frames.
 //!
-//! What the engine promises its bindings:
+//! Guarantees to bindings:
 //! - No frame is handled re-entrantly; frames of a half-stream arrive in the order they were sent.
-//! - The state of each half-stream is kept by the engine, in one table ([`HalfState::next`]): a
-//!   frame that is not legal is never delivered, nor is one to an end that is done with its stream.
-//! - Credit is kept by the engine: a DATA beyond it is refused and ends the stream that sent it.
+//! - The engine keeps the state of each half-stream in one table ([`HalfState::next`]). An illegal
+//!   frame is never delivered, and neither is a frame to an end that is done with its stream.
+//! - The engine keeps credit: a DATA beyond the credit is refused and ends the stream.
 //! - A panic in a handler ends the streams of its exchange, and nothing else.
 #![forbid(unsafe_code)]
 
@@ -26,7 +26,7 @@ mod pending;
 mod random;
 mod slot;
 mod state;
-#[expect(clippy::expect_used, reason = "a rig for tests")]
+#[expect(clippy::expect_used, reason = "test support")]
 pub mod testing;
 mod time;
 mod timers;

@@ -1,59 +1,60 @@
-//! Meters: what bindings and the engine itself count and hold, under stable names.
+//! Metrics of bindings and of the engine, under stable names.
 //!
-//! A binding reports when it is asked to ([`Binding::report`](crate::Binding::report)): a counter costs
-//! it an addition and nothing else. Names and labels come from the code and the config alone, never from
-//! the wire, so that there are as many series as there are bindings and kinds of things.
+//! A binding reports on request ([`Binding::report`](crate::Binding::report)), so a counter costs
+//! it one addition. Names and labels come from the code and the config, never from the wire; this
+//! bounds the number of series.
 
 use std::fmt;
 
-/// What a figure is.
+/// Kind of metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MeterKind {
-    /// It only grows, from 0 at the start.
+    /// Only increases, from 0 at the start.
     Counter,
-    /// It is what there is now.
+    /// The current value.
     Gauge,
 }
 
-/// A name and its value, which tell figures of one name apart.
+/// Label name and value, distinguishing metrics of the same name.
 pub type Label = (&'static str, &'static str);
 
-/// Takes the figures that are reported.
+/// Receives reported metrics.
 ///
-/// Figures of the same name and labels, from several bindings of one name or from several workers, are
+/// Metrics of the same name and labels, from several workers or from bindings of the same name, are
 /// to be added.
 pub trait Meter {
-    /// Takes one figure. `name` has lower-case words and dots, e.g. `mqtt.client.reconnects`.
+    /// Records one metric. `name` consists of lower-case words and dots, e.g.
+    /// `mqtt.client.reconnects`.
     fn record(&mut self, kind: MeterKind, name: &'static str, labels: &[Label], value: u64);
 
-    /// Takes a counter without labels.
+    /// Records a counter without labels.
     fn counter(&mut self, name: &'static str, value: u64) {
         self.record(MeterKind::Counter, name, &[], value);
     }
 
-    /// Takes a gauge without labels.
+    /// Records a gauge without labels.
     fn gauge(&mut self, name: &'static str, value: usize) {
         let value = u64::try_from(value).unwrap_or(u64::MAX);
         self.record(MeterKind::Gauge, name, &[], value);
     }
 }
 
-/// One figure of one binding.
+/// One metric of one binding.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Measure {
-    /// The binding's name in the config; empty for the engine's own.
+    /// The binding's name in the config; empty for the engine.
     pub binding: String,
-    /// What is counted.
+    /// Metric name.
     pub name: &'static str,
-    /// Which of those of one name.
+    /// Labels.
     pub labels: Vec<Label>,
-    /// What the figure is.
+    /// Counter or gauge.
     pub kind: MeterKind,
-    /// The figure.
+    /// Current value.
     pub value: u64,
 }
 
-/// Gathers figures, and adds those that are the same.
+/// Collects metrics and adds those with the same binding, name and labels.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Measures {
     binding: String,
@@ -61,25 +62,25 @@ pub struct Measures {
 }
 
 impl Measures {
-    /// What is reported from now on is this binding's.
+    /// Attributes the following metrics to `binding`.
     pub fn of(&mut self, binding: &str) -> &mut Self {
         binding.clone_into(&mut self.binding);
         self
     }
 
-    /// Adds all figures of another one: those of another worker.
+    /// Adds all metrics of `other`, e.g. those of another worker.
     pub fn add(&mut self, other: Self) {
         for measure in other.all {
             self.put(measure);
         }
     }
 
-    /// The figures, in the order in which they were reported first.
+    /// The metrics, in the order they were first reported.
     pub fn iter(&self) -> impl Iterator<Item = &Measure> {
         self.all.iter()
     }
 
-    /// One figure, without labels; 0 where nothing of the name was reported.
+    /// Value of a metric without labels; 0 if it was not reported.
     pub fn value(&self, binding: &str, name: &str) -> u64 {
         let found = self
             .all
@@ -88,7 +89,7 @@ impl Measures {
         found.map_or(0, |measure| measure.value)
     }
 
-    /// One figure, by the value of its one label; 0 where nothing like it was reported.
+    /// Value of a metric selected by the value of its only label; 0 if it was not reported.
     pub fn labelled(&self, binding: &str, name: &str, label: &str) -> u64 {
         let found = self.all.iter().find(|it| {
             let labels = it.labels.first().map(|(_, value)| *value);
@@ -108,7 +109,7 @@ impl Measures {
     }
 }
 
-/// `binding/name{label=value,…}=figure`; the engine's own figures bear their name alone.
+/// Formats as `binding/name{label=value,…}=value`; engine metrics have no `binding/` prefix.
 impl fmt::Display for Measure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.binding.is_empty() {
@@ -124,7 +125,7 @@ impl fmt::Display for Measure {
     }
 }
 
-/// The figures other than 0, on one line.
+/// Formats the metrics other than 0 on one line.
 impl fmt::Display for Measures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let figures = self.all.iter().filter(|measure| measure.value > 0);
@@ -153,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_figures_of_all_workers_are_added_and_labels_tell_them_apart() {
+    fn metrics_of_all_workers_are_added_and_labels_keep_them_apart() {
         let report = |sent: u64| {
             let mut worker = Measures::default();
             worker.of("mqtt0").gauge("mqtt.client.connections", 1);

@@ -1,8 +1,8 @@
-//! Payload that waits for credit.
+//! Payload waiting for credit.
 //!
-//! A binding that has a message to send puts it here and sends what the credit allows, now and at
-//! each WINDOW. A part is split to fit without a copy; its flags and its extension stay with the
-//! right pieces. What may wait is bounded by whoever pushes: [`PendingData::len`] tells.
+//! A binding pushes a message here and sends as much as the credit allows, now and at each WINDOW.
+//! A part that does not fit is split without a copy; flags and extension stay with the right
+//! pieces. The caller bounds the queue: see [`PendingData::len`].
 
 use std::collections::VecDeque;
 
@@ -11,27 +11,28 @@ use tidegate_streams::{Data, DataFlags, Frame};
 use crate::binding::StreamId;
 use crate::context::Context;
 
-/// A queue of DATA in front of one half-stream.
+/// A queue of DATA for one half-stream.
 ///
-/// Every exchange has some, and hardly anything ever waits in one: its room is made when something does.
+/// Every exchange has several and they are nearly always empty, so storage is allocated only when
+/// something is queued.
 #[derive(Debug, Default)]
-pub struct PendingData(Option<Box<Waiting>>);
+pub struct PendingData(Option<Box<Queue>>);
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct Queue {
     queue: VecDeque<Data>,
     /// Bytes in the queue.
     len: usize,
 }
 
 impl PendingData {
-    /// Nothing waits.
+    /// An empty queue.
     #[must_use]
     pub const fn new() -> Self {
         Self(None)
     }
 
-    /// Bytes that wait.
+    /// Queued bytes.
     pub const fn len(&self) -> usize {
         match &self.0 {
             Some(waiting) => waiting.len,
@@ -39,7 +40,7 @@ impl PendingData {
         }
     }
 
-    /// Whether nothing waits, not even an empty message.
+    /// Whether the queue is empty; an empty message counts as queued.
     pub fn is_empty(&self) -> bool {
         self.0
             .as_ref()
@@ -53,12 +54,12 @@ impl PendingData {
         waiting.queue.push_back(data);
     }
 
-    /// Forgets what waits.
+    /// Removes all parts.
     pub fn clear(&mut self) {
         self.0 = None;
     }
 
-    /// Sends `data` at once where nothing waits and the credit suffices; queues it otherwise.
+    /// Sends `data` at once if the queue is empty and the credit covers it; queues it otherwise.
     pub fn send(&mut self, cx: &mut Context<'_>, stream: StreamId, data: Data) {
         if self.is_empty() && data.payload.len() <= cx.credit(stream) {
             cx.send(stream, Frame::Data(data));
@@ -68,7 +69,7 @@ impl PendingData {
         }
     }
 
-    /// Sends what the credit allows; whether nothing waits any more.
+    /// Sends what the credit allows; returns whether the queue is empty.
     pub fn flush(&mut self, cx: &mut Context<'_>, stream: StreamId) -> bool {
         let Some(waiting) = &mut self.0 else {
             return true;

@@ -1,4 +1,4 @@
-//! The worker's random source: cryptographically strong, and the same for the same seed.
+//! The worker's random source: cryptographically strong and reproducible from its seed.
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};

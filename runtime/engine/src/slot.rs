@@ -1,4 +1,4 @@
-//! The streams of a worker: a slab whose names are never used twice.
+//! The streams of a worker: a slab with ids that are never reused.
 
 use tidegate_streams::{Frame, Half, Protocol, Role};
 
@@ -7,11 +7,11 @@ use crate::call::CallContext;
 use crate::credit::Credit;
 use crate::state::{HalfState, Transition};
 
-/// One end of a stream and its view of both halves.
+/// One end of a stream, with its view of both halves.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct End {
     pub(crate) binding: BindingId,
-    /// Absent until the callee has accepted.
+    /// `None` until the callee accepts.
     pub(crate) token: Option<Token>,
     views: ByHalf<HalfState>,
 }
@@ -33,14 +33,14 @@ impl End {
         *self.views.of_mut(half) = state;
     }
 
-    /// Whether this end has seen the last of the stream.
+    /// Whether this end is done with the stream.
     pub(crate) const fn is_done(&self) -> bool {
         let ByHalf([initial, reply]) = self.views;
         initial.is_terminal() && reply.is_terminal()
     }
 }
 
-/// What each half of a stream has.
+/// A value for each half of a stream.
 #[derive(Debug, Clone, Copy)]
 struct ByHalf<T>([T; 2]);
 
@@ -101,7 +101,8 @@ impl Slot {
         self.credit.of_mut(half)
     }
 
-    /// A frame reaches one end: whether it is to be handed on. If not, it was overtaken.
+    /// Updates the state of one end for an arriving frame; returns whether to deliver it. A frame
+    /// overtaken by the end of its half is not delivered.
     pub(crate) fn receive(&mut self, to: Role, frame: &Frame) -> bool {
         let kind = frame.kind();
         let half = to.peer().half(kind);
@@ -121,12 +122,12 @@ impl Slot {
         true
     }
 
-    /// Whether both ends have seen the last of the stream.
+    /// Whether both ends are done with the stream.
     pub(crate) const fn is_over(&self) -> bool {
         self.caller.is_done() && self.callee.is_done()
     }
 
-    /// Which end `binding` is.
+    /// The role of `binding` in this stream, if it has one.
     pub(crate) fn role_of(&self, binding: BindingId) -> Option<Role> {
         if self.caller.binding == binding {
             Some(Role::Caller)
@@ -138,21 +139,21 @@ impl Slot {
     }
 }
 
-/// Who opens a stream and towards whom.
+/// Parameters of a stream to open.
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) protocol: Protocol,
     pub(crate) call: CallContext,
     pub(crate) caller: (BindingId, Token),
     pub(crate) callee: BindingId,
-    /// Credit that the callee starts the initial half with.
+    /// Initial credit of the initial half, declared by the callee.
     pub(crate) initial_window: u32,
-    /// Credit that the caller starts the reply half with.
+    /// Initial credit of the reply half, declared by the caller.
     pub(crate) reply_window: u32,
 }
 
 #[derive(Debug)]
-struct Place {
+struct Entry {
     generation: u32,
     next_free: Option<u32>,
     slot: Option<Slot>,
@@ -161,7 +162,7 @@ struct Place {
 /// All streams of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
-    places: Vec<Place>,
+    entries: Vec<Entry>,
     free: Option<u32>,
     len: usize,
 }
@@ -174,17 +175,17 @@ impl Slots {
     pub(crate) fn insert(&mut self, opening: Opening) -> StreamId {
         self.len += 1;
         if let Some(index) = self.free
-            && let Some(place) = self.places.get_mut(index as usize)
+            && let Some(entry) = self.entries.get_mut(index as usize)
         {
-            self.free = place.next_free.take();
-            place.slot = Some(Slot::new(opening));
+            self.free = entry.next_free.take();
+            entry.slot = Some(Slot::new(opening));
             return StreamId {
                 index,
-                generation: place.generation,
+                generation: entry.generation,
             };
         }
-        let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
-        self.places.push(Place {
+        let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        self.entries.push(Entry {
             generation: 0,
             next_free: None,
             slot: Some(Slot::new(opening)),
@@ -196,33 +197,33 @@ impl Slots {
     }
 
     pub(crate) fn get(&self, stream: StreamId) -> Option<&Slot> {
-        let place = self.places.get(stream.index as usize)?;
-        place
+        let entry = self.entries.get(stream.index as usize)?;
+        entry
             .slot
             .as_ref()
-            .filter(|_| place.generation == stream.generation)
+            .filter(|_| entry.generation == stream.generation)
     }
 
     pub(crate) fn get_mut(&mut self, stream: StreamId) -> Option<&mut Slot> {
-        let place = self.places.get_mut(stream.index as usize)?;
-        place
+        let entry = self.entries.get_mut(stream.index as usize)?;
+        entry
             .slot
             .as_mut()
-            .filter(|_| place.generation == stream.generation)
+            .filter(|_| entry.generation == stream.generation)
     }
 
     pub(crate) fn remove(&mut self, stream: StreamId) {
-        if let Some(place) = self.places.get_mut(stream.index as usize)
-            && place.generation == stream.generation
-            && place.slot.take().is_some()
+        if let Some(entry) = self.entries.get_mut(stream.index as usize)
+            && entry.generation == stream.generation
+            && entry.slot.take().is_some()
         {
-            place.generation = place.generation.wrapping_add(1);
-            place.next_free = self.free.replace(stream.index);
+            entry.generation = entry.generation.wrapping_add(1);
+            entry.next_free = self.free.replace(stream.index);
             self.len -= 1;
         }
     }
 
-    /// The streams of one exchange, by the end that is `binding` with `token`.
+    /// The streams of the exchange that `binding` keeps under `token`.
     pub(crate) fn of_exchange(&self, binding: BindingId, token: Token) -> Vec<StreamId> {
         let belongs = |end: &End| end.binding == binding && end.token == Some(token);
         self.iter()
@@ -232,16 +233,19 @@ impl Slots {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (StreamId, &Slot)> {
-        self.places.iter().enumerate().filter_map(|(index, place)| {
-            let index = u32::try_from(index).unwrap_or(u32::MAX);
-            let slot = place.slot.as_ref()?;
-            Some((
-                StreamId {
-                    index,
-                    generation: place.generation,
-                },
-                slot,
-            ))
-        })
+        self.entries
+            .iter()
+            .enumerate()
+            .filter_map(|(index, entry)| {
+                let index = u32::try_from(index).unwrap_or(u32::MAX);
+                let slot = entry.slot.as_ref()?;
+                Some((
+                    StreamId {
+                        index,
+                        generation: entry.generation,
+                    },
+                    slot,
+                ))
+            })
     }
 }

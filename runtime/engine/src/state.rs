@@ -1,31 +1,31 @@
-//! The state of a half-stream: which frame is legal when.
+//! State of a half-stream: which frame is legal when.
 //!
-//! Each end keeps its own view of both halves, since a frame that one end has sent may still be
-//! under way to the other. The same table is applied when a frame is sent, with the sender's view,
-//! and when it is delivered, with the receiver's: what was legal to send and has been overtaken is
-//! dropped on delivery, silently.
+//! Each end keeps its own view of both halves, because a frame sent by one end may not have reached
+//! the other. The same table applies to sending, with the sender's view, and to delivery, with the
+//! receiver's view. A frame that was legal when sent but has been overtaken by the end of its half
+//! is silently dropped on delivery.
 
 use tidegate_streams::FrameKind;
 
-/// How far a half-stream has come, as one end sees it.
+/// State of a half-stream as seen by one end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HalfState {
     /// Its BEGIN has not been sent.
     Idle,
-    /// Between BEGIN and its close.
+    /// Between BEGIN and its end.
     Open,
-    /// Its sender has closed it, by END or ABORT.
+    /// Ended by its sender, with END or ABORT.
     Closed,
-    /// Its receiver has refused it, by RESET.
+    /// Reset by its receiver.
     Refused,
 }
 
-/// What a frame does to a half-stream.
+/// Effect of a frame on a half-stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
-    /// The frame passes and the half is in this state.
+    /// The frame passes; the half enters this state.
     Pass(HalfState),
-    /// The frame was overtaken by the half's end; nobody needs it.
+    /// The frame was overtaken by the end of the half and is dropped.
     Drop,
     /// The frame breaks the protocol.
     Illegal,
@@ -35,12 +35,12 @@ impl HalfState {
     /// Every state.
     pub const ALL: [Self; 4] = [Self::Idle, Self::Open, Self::Closed, Self::Refused];
 
-    /// Whether nothing more can come on this half.
+    /// Whether no further frame can arrive on this half.
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Closed | Self::Refused)
     }
 
-    /// What a frame of `kind` does in this state.
+    /// The effect of a frame of `kind` in this state.
     #[expect(
         clippy::indexing_slicing,
         reason = "the table has a row for each state and a cell for each kind"
@@ -50,7 +50,7 @@ impl HalfState {
     }
 }
 
-/// The states in the order of [`HalfState::ALL`], and the kinds in that of [`FrameKind::ALL`].
+/// States in the order of [`HalfState::ALL`], kinds in the order of [`FrameKind::ALL`].
 const TABLE: [[Transition; FrameKind::ALL.len()]; HalfState::ALL.len()] = {
     const NO: Transition = Transition::Illegal;
     const DROP: Transition = Transition::Drop;
@@ -60,10 +60,10 @@ const TABLE: [[Transition; FrameKind::ALL.len()]; HalfState::ALL.len()] = {
     const DENY: Transition = Transition::Pass(HalfState::Refused);
     [
         // BEGIN DATA  END  ABORT FLUSH RESET WINDOW CHALLENGE
-        // A callee may be asked something before its reply begins.
+        // A callee may be challenged before its reply begins.
         [OPEN, NO, NO, DONE, NO, DENY, IDLE, IDLE],
         [NO, OPEN, DONE, DONE, OPEN, DENY, OPEN, OPEN],
-        // A refusal may come behind the END: its reason is still of use to the sender.
+        // A RESET may follow the END: its reason is still useful to the sender.
         [NO, NO, NO, NO, NO, DONE, DONE, DROP],
         [DROP; FrameKind::ALL.len()],
     ]

@@ -1,5 +1,5 @@
-//! A rig for tests of one binding: edges stand where its callers and its exit would be, and the
-//! clock moves when the test says so.
+//! A test rig for a single binding: edges take the place of its callers and exits, and the test
+//! moves the clock.
 //!
 //! ```
 //! use tidegate_engine::testing::Rig;
@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::time::{Duration, Time};
 use crate::worker::{Limits, Output, Worker};
 
-/// One worker, its clock, and the frames that have come out and were not yet looked at.
+/// One worker, its clock, and the output frames that the test has not taken.
 pub struct Rig {
     /// The worker under test.
     pub worker: Worker,
@@ -31,7 +31,7 @@ impl Default for Rig {
 }
 
 impl Rig {
-    /// A rig whose random numbers are always the same.
+    /// A rig with a fixed random seed.
     pub fn new() -> Self {
         Self {
             worker: Worker::new(0, [7; 32], Limits::default()),
@@ -40,17 +40,18 @@ impl Rig {
         }
     }
 
-    /// Adds an edge: a caller, or an exit. Streams towards it start with `window` bytes of credit.
+    /// Adds an edge: a caller or an exit. `window` is the initial credit of streams towards it, in
+    /// bytes.
     pub fn edge(&mut self, window: u32) -> BindingId {
         self.worker.attach_edge("edge", window)
     }
 
-    /// Adds the binding under test, behind its exits.
+    /// Adds the binding under test. Add its exits first.
     pub fn attach(&mut self, binding: impl Binding + 'static) -> BindingId {
         self.worker.attach("binding", Box::new(binding))
     }
 
-    /// Opens a stream from `edge` and drains.
+    /// Opens a stream from `edge` and drains the queue.
     pub fn open(
         &mut self,
         edge: BindingId,
@@ -58,10 +59,10 @@ impl Rig {
         begin: impl Into<BeginEx>,
     ) -> StreamId {
         let stream = self.turn(edge, |cx| cx.open(target, begin, Token::default()));
-        stream.expect("the rig is below the limit of streams")
+        stream.expect("the rig is below the stream limit")
     }
 
-    /// Opens a stream from `edge` that is to be answered within so long, and drains.
+    /// Opens a stream from `edge` with a deadline `within` from now, and drains the queue.
     pub fn open_within(
         &mut self,
         edge: BindingId,
@@ -76,28 +77,28 @@ impl Rig {
         let stream = self.turn(edge, |cx| {
             cx.open_for(call, target, begin, Token::default())
         });
-        stream.expect("the rig is below the limit of streams")
+        stream.expect("the rig is below the stream limit")
     }
 
-    /// How long it is until the deadline that a stream carries.
+    /// Time left until the deadline of a stream; `None` without a deadline.
     pub fn left(&self, stream: StreamId) -> Option<Duration> {
         let deadline = self.worker.call_of(stream)?.deadline?;
         Some(deadline.since(self.now))
     }
 
-    /// Sends a frame from `edge` and drains.
+    /// Sends a frame from `edge` and drains the queue.
     pub fn send(&mut self, edge: BindingId, stream: StreamId, frame: Frame) {
         self.turn(edge, |cx| cx.send(stream, frame));
     }
 
-    /// One turn in the name of `edge`.
+    /// Runs one turn for `edge`.
     pub fn turn<R>(&mut self, edge: BindingId, inject: impl FnOnce(&mut Context<'_>) -> R) -> R {
         let result = self.worker.turn(self.now, edge, inject);
         self.collect();
         result
     }
 
-    /// Moves the clock through each timer that is due by then.
+    /// Advances the clock, stopping at each timer that is due.
     pub fn advance(&mut self, duration: Duration) {
         let until = self.now + duration;
         while let Some((deadline, _)) = self.worker.next_deadline().filter(|(at, _)| *at <= until) {
@@ -110,19 +111,19 @@ impl Rig {
         self.collect();
     }
 
-    /// The time of the rig's clock.
+    /// Current time of the rig's clock.
     pub const fn now(&self) -> Time {
         self.now
     }
 
-    /// Takes the frames that have come out at `edge`, in order.
+    /// Takes the frames delivered to `edge`, in order.
     pub fn outputs(&mut self, edge: BindingId) -> Vec<Output> {
         let (taken, kept) = self.out.drain(..).partition(|output| output.edge == edge);
         self.out = kept;
         taken
     }
 
-    /// Takes the frames that have come out at `edge` on one stream, in order.
+    /// Takes the frames delivered to `edge` on one stream, in order.
     pub fn frames(&mut self, edge: BindingId, stream: StreamId) -> Vec<Frame> {
         let (taken, kept): (Vec<_>, Vec<_>) = self
             .out
@@ -132,32 +133,33 @@ impl Rig {
         taken.into_iter().map(|output| output.frame).collect()
     }
 
-    /// Checks that nothing is left: no frame unseen, no stream, no timer, no broken rule.
+    /// Asserts that all output was taken, no stream, timer or exchange remains, and no rule was
+    /// violated.
     pub fn assert_idle(&mut self) {
         let left: Vec<String> = self
             .out
             .drain(..)
             .map(|out| format!("{:?} {:?}", out.at, out.frame))
             .collect();
-        assert!(left.is_empty(), "frames were not looked at: {left:#?}");
+        assert!(left.is_empty(), "output frames not taken: {left:#?}");
         let counters = self.worker.counters();
         assert_eq!(
             counters.streams,
             0,
-            "streams are left: {:?}",
+            "streams still open: {:?}",
             self.worker.streams().collect::<Vec<_>>()
         );
         assert_eq!(
             counters.timers,
             0,
-            "timers are left: {:?}",
+            "timers still set: {:?}",
             self.worker.next_deadline()
         );
         assert_eq!(
             counters.exchanges, 0,
-            "the binding keeps exchanges whose streams are gone"
+            "the binding holds exchanges whose streams have ended"
         );
-        assert_eq!(counters.violations, 0, "the rules of streams were broken");
+        assert_eq!(counters.violations, 0, "a binding sent illegal frames");
         assert_eq!(counters.faults, 0, "a handler panicked");
     }
 

@@ -1,44 +1,44 @@
-//! Time as the engine sees it, told from outside: the monotonic clock counts microseconds since the
-//! worker started, the wall clock milliseconds since the Unix epoch.
+//! Time, supplied from outside: the monotonic clock counts microseconds since the worker started,
+//! the wall clock counts milliseconds since the Unix epoch.
 
 use std::fmt;
 use std::ops::{Add, Sub};
 
-/// A length of time. Timers are set in milliseconds; the clock counts microseconds.
+/// A duration in microseconds. Timers are set in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Duration(u64);
 
 impl Duration {
-    /// No time at all.
+    /// Zero.
     pub const ZERO: Self = Self(0);
 
-    /// So many microseconds.
+    /// Creates a duration from microseconds.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// So many milliseconds.
+    /// Creates a duration from milliseconds.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis.saturating_mul(1_000))
     }
 
-    /// So many seconds.
+    /// Creates a duration from seconds.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds.saturating_mul(1_000_000))
     }
 
-    /// In microseconds.
+    /// The duration in microseconds.
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 
-    /// In whole milliseconds.
+    /// The duration in whole milliseconds.
     pub const fn as_millis(self) -> u64 {
         self.0 / 1_000
     }
 }
 
-/// A point in time, in microseconds since the worker started.
+/// A point on the monotonic clock, in microseconds since the worker started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(u64);
 
@@ -46,7 +46,7 @@ impl Time {
     /// When the worker started.
     pub const START: Self = Self(0);
 
-    /// So many microseconds after the start.
+    /// The time `micros` microseconds after the start.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
@@ -56,19 +56,19 @@ impl Time {
         self.0
     }
 
-    /// How long after `earlier` this is; nothing if it is before.
+    /// Time elapsed since `earlier`; zero if `earlier` is later than this.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A point in time on the wall clock, in milliseconds since the Unix epoch. It may jump, back too: it
-/// is for time stamps and for the expiry of credentials; waits are measured by [`Time`].
+/// A point on the wall clock, in milliseconds since the Unix epoch. The wall clock may jump, also
+/// backwards: use it for timestamps and credential expiry, and [`Time`] for waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct WallTime(u64);
 
 impl WallTime {
-    /// So many milliseconds after the Unix epoch.
+    /// The time `millis` milliseconds after the Unix epoch.
     pub const fn from_unix_millis(millis: u64) -> Self {
         Self(millis)
     }

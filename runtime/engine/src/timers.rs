@@ -1,8 +1,8 @@
-//! Timers of a worker: ordered by deadline, then by the order in which they were set.
+//! Timers of a worker, ordered by deadline and then by the order in which they were set.
 //!
-//! Nearly every timer is a deadline that is cancelled long before it is due, so that setting and
-//! cancelling are what must be cheap: a cancelled timer leaves its place in the queue behind, and the
-//! queue is cleared of such places when they are the most of it.
+//! Nearly every timer is a deadline that is cancelled long before it is due, so setting and
+//! cancelling must be cheap. A cancelled timer stays in the queue as a stale entry; the queue is
+//! compacted when most of its entries are stale.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,17 +12,17 @@ use slab::Slab;
 use crate::binding::{BindingId, Token};
 use crate::time::Time;
 
-/// So many places of cancelled timers are always tolerated.
+/// Number of stale entries that never trigger a compaction.
 const STALE: usize = 256;
 
-/// Names a timer, for its cancellation.
+/// Identifies a timer for cancellation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimerId {
     sequence: u64,
     key: usize,
 }
 
-/// What a timer tells when it fires.
+/// The data of a timer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timer {
     pub(crate) binding: BindingId,
@@ -31,12 +31,12 @@ pub(crate) struct Timer {
     pub(crate) reason: &'static str,
 }
 
-/// A worker's timers.
+/// The timers of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    /// The first in the queue is never a cancelled one.
+    /// The first entry of the queue is never stale.
     queue: BinaryHeap<Reverse<(Time, TimerId)>>,
-    /// Those that are set, with their sequence number.
+    /// The set timers, with their sequence numbers.
     pending: Slab<(u64, Timer)>,
     sequence: u64,
 }
@@ -61,15 +61,15 @@ impl Timers {
         set
     }
 
-    /// Tells the timers that are set by now from those that are set later.
+    /// Sequence number of the latest timer, separating timers set so far from later ones.
     pub(crate) const fn newest(&self) -> u64 {
         self.sequence
     }
 
-    /// Takes the first timer that is due, of those that were set when `newest` was the newest one.
+    /// Removes the first due timer, among those set up to `newest`.
     pub(crate) fn pop_due(&mut self, now: Time, newest: u64) -> Option<Timer> {
         let Reverse((deadline, id)) = self.queue.peek()?;
-        // A later one that is due already has no earlier one behind it.
+        // Timers are ordered, so a due timer set later has no earlier one behind it.
         if *deadline > now || id.sequence > newest {
             return None;
         }
@@ -79,7 +79,7 @@ impl Timers {
         timer.map(|(_, timer)| timer)
     }
 
-    /// When the next timer is due, and why.
+    /// Deadline and reason of the next timer.
     pub(crate) fn next(&self) -> Option<(Time, &'static str)> {
         let Reverse((deadline, id)) = self.queue.peek()?;
         let (_, timer) = self.pending.get(id.key)?;
@@ -90,14 +90,14 @@ impl Timers {
         self.pending.len()
     }
 
-    /// Forgets the timers of one exchange.
-    pub(crate) fn forget(&mut self, binding: BindingId, token: Token) {
+    /// Removes the timers of one exchange.
+    pub(crate) fn remove_exchange(&mut self, binding: BindingId, token: Token) {
         self.pending
             .retain(|_, (_, timer)| timer.binding != binding || timer.token != token);
         self.clear();
     }
 
-    /// Takes away the places of cancelled timers: those in front, and all when they are many.
+    /// Removes stale entries: those at the front, and all of them when they are many.
     fn clear(&mut self) {
         let pending = &self.pending;
         if self.queue.len() > STALE + 2 * pending.len() {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelled_timers_do_not_pile_up() {
+    fn cancelled_timers_do_not_accumulate() {
         let mut timers = Timers::default();
         timers.set(Time::from_micros(1), timer(0));
         for kind in 0..100_000 {
@@ -147,7 +147,8 @@ mod tests {
     }
 
     proptest! {
-        // Against a sorted map: the same timers fire in the same order, whatever is cancelled.
+        // Compared with a sorted map: the same timers fire in the same order, whatever is
+        // cancelled.
         #[test]
         fn timers_fire_by_deadline_and_then_by_age(
             steps in proptest::collection::vec((0u8..4, 0u64..50), 1..200),

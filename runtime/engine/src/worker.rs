@@ -1,4 +1,4 @@
-//! The worker: everything that lives on one thread, and the turns it takes.
+//! The worker: all state of one thread, and its turns.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,12 +16,12 @@ use crate::slot::Slots;
 use crate::time::{Duration, Time, WallTime};
 use crate::timers::Timers;
 
-/// How much a worker takes on.
+/// Limits of a worker.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Streams at a time; one more is refused. Default 65,536.
+    /// Streams open at a time; a further one is refused. Default 65,536.
     pub streams: usize,
-    /// Frames delivered in one turn; the rest waits for the next. Default 65,536.
+    /// Frames delivered per turn; the rest waits for the next turn. Default 65,536.
     pub frames_per_turn: usize,
 }
 
@@ -34,34 +34,34 @@ impl Default for Limits {
     }
 }
 
-/// A frame that has reached an edge.
+/// A frame delivered to an edge.
 #[derive(Debug)]
 pub struct Output {
-    /// Which edge.
+    /// The edge.
     pub edge: BindingId,
-    /// Where.
+    /// Stream, role and token.
     pub at: At,
-    /// What.
+    /// The frame.
     pub frame: Frame,
 }
 
-enum Place {
+enum Node {
     Binding(Box<dyn Binding>),
     Edge,
 }
 
-/// One thread's share of the engine. See the crate's documentation for what it promises.
+/// The part of the engine that runs on one thread. See the crate documentation for its guarantees.
 pub struct Worker {
     core: Core,
-    places: Vec<Place>,
+    nodes: Vec<Node>,
     outputs: VecDeque<Output>,
     limits: Limits,
-    /// Draws which stream goes first, where a test wants that.
+    /// Randomises the delivery order, if a test enables it.
     order: Option<Random>,
 }
 
 impl Worker {
-    /// A worker without bindings. `seed` decides every random number it will draw.
+    /// Creates a worker without bindings. All random numbers follow from `seed`.
     pub fn new(worker: u16, seed: [u8; 32], limits: Limits) -> Self {
         let core = Core {
             now: Time::START,
@@ -83,44 +83,43 @@ impl Worker {
         };
         Self {
             core,
-            places: Vec::new(),
+            nodes: Vec::new(),
             outputs: VecDeque::new(),
             limits,
             order: None,
         }
     }
 
-    /// From now on it is drawn which of the streams that have frames waiting goes first, for tests
-    /// that no binding leans on an order which concurrency leaves open. The frames of one end of a
-    /// stream stay in their order.
+    /// Randomises which stream's frames are delivered next, for tests that no binding relies on an
+    /// order which concurrency leaves undefined. Frames to one end of a stream keep their order.
     pub fn reorder(&mut self, seed: u64) {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         self.order = Some(Random::seeded(bytes));
     }
 
-    /// Tells the wall clock, which may be set while the worker runs: `wall` is what it shows at `now`.
+    /// Sets the wall clock, which may change while the worker runs: it shows `wall` at `now`.
     pub fn set_wall_clock(&mut self, now: Time, wall: WallTime) {
         let since_start = now.since(Time::START).as_millis();
         let epoch = wall.unix_millis().saturating_sub(since_start);
         self.core.epoch = WallTime::from_unix_millis(epoch);
     }
 
-    /// Attaches a binding under its name in the config. Its exits must have been attached before it.
+    /// Attaches a binding under its name in the config. Attach its exits first.
     pub fn attach(&mut self, name: &str, binding: Box<dyn Binding>) -> BindingId {
         let window = binding.window();
-        self.place(name, Place::Binding(binding), window)
+        self.attach_node(name, Node::Binding(binding), window)
     }
 
-    /// Attaches an edge under its name in the config: frames for it come out of
-    /// [`Worker::poll_output`]. `window` is the credit that streams towards it start with, in bytes.
+    /// Attaches an edge under its name in the config; its frames come out of
+    /// [`Worker::poll_output`]. `window` is the initial credit of streams towards it, in bytes.
     pub fn attach_edge(&mut self, name: &str, window: u32) -> BindingId {
-        self.place(name, Place::Edge, window)
+        self.attach_node(name, Node::Edge, window)
     }
 
     /// Attaches the edge that carries streams to other workers; see [`Context::hand_over`]. The
-    /// token of such a stream is the target binding's index above 16 bits of the worker's number.
-    /// `workers` is how many there are.
+    /// token of such a stream holds the target binding's index above 16 bits of worker number.
+    /// `workers` is the number of workers.
     pub fn attach_relay(&mut self, workers: u16) -> BindingId {
         let relay = self.attach_edge("relay", 0);
         self.core.relay = Some(relay);
@@ -128,59 +127,59 @@ impl Worker {
         relay
     }
 
-    fn place(&mut self, name: &str, place: Place, window: u32) -> BindingId {
-        let id = BindingId::of(self.places.len());
-        self.places.push(place);
+    fn attach_node(&mut self, name: &str, node: Node, window: u32) -> BindingId {
+        let id = BindingId::of(self.nodes.len());
+        self.nodes.push(node);
         self.core.names.push(name.into());
         self.core.windows.push(window);
         id
     }
 
-    /// The name of a binding or an edge in the config.
+    /// Name of a binding or an edge in the config.
     pub fn name(&self, binding: BindingId) -> &str {
         self.core.name(binding)
     }
 
-    /// What a stream carries beside its frames.
+    /// Call context of a stream; `None` if the stream has ended.
     pub fn call_of(&self, stream: StreamId) -> Option<&CallContext> {
         self.core.slots.get(stream).map(|slot| &slot.call)
     }
 
-    /// Which worker this is, from 0.
+    /// Number of this worker, from 0.
     pub const fn number(&self) -> u16 {
         self.core.worker
     }
 
-    /// From now on, events that are less severe are not kept. At first, those from `Info` on are.
+    /// Records only events of at least this severity. Default `Info`.
     pub const fn listen_from(&mut self, severity: Severity) {
         self.core.events.from = severity;
     }
 
-    /// From now on, events of these ids are kept, however severe they are.
+    /// Also records events with these ids, at any severity.
     pub const fn listen_to(&mut self, ids: &'static [&'static str]) {
         self.core.events.also = ids;
     }
 
-    /// The next event that a binding has emitted. They are to be taken after each turn: what waits is
-    /// bounded, and what is beyond that is dropped and counted.
+    /// Takes the next recorded event. Call it after each turn: the queue is bounded, and events
+    /// beyond the limit are dropped and counted.
     pub fn poll_event(&mut self) -> Option<Emitted> {
         self.core.events.take()
     }
 
-    /// The binding at a place in the order of attachment, if there is one.
+    /// The binding at an index in the order of attachment, if any.
     pub fn binding_at(&self, index: usize) -> Option<BindingId> {
-        (index < self.places.len()).then_some(BindingId(u16::try_from(index).ok()?))
+        (index < self.nodes.len()).then_some(BindingId(u16::try_from(index).ok()?))
     }
 
-    /// The binding or the edge of this name in the config, if there is one.
+    /// The binding or edge with this name in the config, if any.
     pub fn named(&self, name: &str) -> Option<BindingId> {
         let index = self.core.names.iter().position(|it| &**it == name)?;
         self.binding_at(index)
     }
 
-    /// Calls every binding's `on_start`, in order of attachment.
+    /// Calls `on_start` of every binding, in order of attachment.
     pub fn start(&mut self) {
-        for index in 0..self.places.len() {
+        for index in 0..self.nodes.len() {
             self.dispatch(
                 BindingId::of(index),
                 CallContext::default(),
@@ -193,19 +192,19 @@ impl Worker {
         self.drain();
     }
 
-    /// Stops as [`Worker::shutdown`] does, within a time: what is under way is to be answered before its
-    /// last tenth, in which answers are written.
+    /// Stops like [`Worker::shutdown`], with a time limit. Running calls must be answered within
+    /// nine tenths of it; the last tenth is for writing the answers.
     pub fn shutdown_within(&mut self, now: Time, within: Duration) {
         let answers = Duration::from_micros(within.as_micros() / 10 * 9);
         self.core.stop_deadline = Some(now + answers);
         self.shutdown(now);
     }
 
-    /// Calls every binding's `on_shutdown`, those nearest to the callers first.
+    /// Calls `on_shutdown` of every binding, those nearest to the callers first.
     pub fn shutdown(&mut self, now: Time) {
         self.advance(now);
         self.core.stopping = true;
-        for index in (0..self.places.len()).rev() {
+        for index in (0..self.nodes.len()).rev() {
             self.dispatch(
                 BindingId::of(index),
                 CallContext::default(),
@@ -218,8 +217,8 @@ impl Worker {
         self.drain();
     }
 
-    /// One turn: the clock advances, due timers fire in order of their deadlines, `inject` sends the
-    /// edge's frames, and the queue is drained to idle, or as far as the limit of a turn allows.
+    /// Runs one turn: advances the clock, fires due timers in order of deadline, lets `inject` send
+    /// the edge's frames, and drains the queue, up to [`Limits::frames_per_turn`].
     pub fn turn<R>(
         &mut self,
         now: Time,
@@ -237,8 +236,8 @@ impl Worker {
         result
     }
 
-    /// Tells that an edge is done with `bytes` of what it was sent, as [`Context::acknowledge`];
-    /// whether that asks for a turn. Most of the time no WINDOW is due, and nothing is to be done.
+    /// Marks `bytes` received by an edge as consumed, like [`Context::acknowledge`]. Returns
+    /// whether a turn is needed: most of the time no WINDOW is due.
     pub fn acknowledge(&mut self, edge: BindingId, stream: StreamId, bytes: usize) -> bool {
         let mut cx = Context {
             core: &mut self.core,
@@ -249,41 +248,40 @@ impl Worker {
         !self.is_idle()
     }
 
-    /// A turn without a frame: only the clock advances.
+    /// Runs a turn without a frame: only the clock advances.
     pub fn tick(&mut self, now: Time) {
         self.advance(now);
         self.fire_timers();
         self.drain();
     }
 
-    /// The next frame that has reached an edge.
+    /// Takes the next frame delivered to an edge.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// When the next timer is due, and why; never a time that has passed after a turn that left the
-    /// worker idle. Where it is the time of that turn, another turn is due as soon as the edges have
-    /// had theirs.
+    /// Time and reason of the next timer. After a turn that left the worker idle it is never in the
+    /// past; if it is the time of that turn, another turn is due as soon as the edges have run.
     pub fn next_deadline(&self) -> Option<(Time, &'static str)> {
         self.core.timers.next()
     }
 
-    /// Whether the last turn drained the queue; if not, another turn is due at once.
+    /// Whether the last turn drained the queue; if not, run another turn at once.
     pub fn is_idle(&self) -> bool {
         self.core.queue.is_empty()
     }
 
-    /// How many streams there are.
+    /// Number of open streams.
     pub const fn open_streams(&self) -> usize {
         self.core.slots.len()
     }
 
-    /// How many bytes of payload an edge may put into one DATA on a stream now.
+    /// Payload bytes an edge may put into one DATA on a stream now.
     pub fn credit(&self, edge: BindingId, stream: StreamId) -> usize {
         self.core.credit(edge, stream)
     }
 
-    /// The figures as they stand.
+    /// Current counters.
     pub fn counters(&self) -> Counters {
         Counters {
             streams: self.core.slots.len(),
@@ -293,7 +291,7 @@ impl Worker {
         }
     }
 
-    /// What the bindings and the engine itself count and hold.
+    /// Reports the metrics of the bindings and the engine.
     pub fn report(&self, measures: &mut Measures) {
         let counters = self.counters();
         let engine = measures.of("");
@@ -307,22 +305,22 @@ impl Worker {
         engine.counter("engine.violations", counters.violations);
         engine.counter("engine.faults", counters.faults);
         engine.counter("engine.events.dropped", self.core.events.dropped);
-        for (place, name) in self.places.iter().zip(&self.core.names) {
-            if let Place::Binding(binding) = place {
+        for (node, name) in self.nodes.iter().zip(&self.core.names) {
+            if let Node::Binding(binding) = node {
                 binding.report(measures.of(name));
             }
         }
     }
 
     fn exchanges(&self) -> usize {
-        let held = self.places.iter().map(|place| match place {
-            Place::Binding(binding) => binding.exchanges(),
-            Place::Edge => 0,
+        let held = self.nodes.iter().map(|node| match node {
+            Node::Binding(binding) => binding.exchanges(),
+            Node::Edge => 0,
         });
         held.sum()
     }
 
-    /// The streams that exist now: name, protocol and whose they are, for logs and tests.
+    /// The open streams: id, protocol, caller and callee. For logs and tests.
     pub fn streams(&self) -> impl Iterator<Item = (StreamId, Protocol, BindingId, BindingId)> {
         self.core.slots.iter().map(|(stream, slot)| {
             (
@@ -367,7 +365,7 @@ impl Worker {
         }
     }
 
-    /// Puts a frame in front that is drawn among those that could be delivered next.
+    /// Moves a randomly chosen deliverable frame to the front.
     #[cold]
     fn draw(&mut self) {
         let (queue, Some(order)) = (&mut self.core.queue, &mut self.order) else {
@@ -393,8 +391,8 @@ impl Worker {
         }
     }
 
-    /// Delivers the frame in front. It lies in the queue until the one who takes it is called: moves
-    /// of frames are what this would cost most for.
+    /// Delivers the first frame. The frame stays in the queue until its receiver is called, because
+    /// moving frames would be the main cost here.
     fn deliver(&mut self) {
         let Core { queue, slots, .. } = &mut self.core;
         let Some(Envelope { stream, to, frame }) = queue.front() else {
@@ -415,8 +413,8 @@ impl Worker {
             role: to,
             token: token.unwrap_or_default(),
         };
-        match self.places.get(binding.index()) {
-            Some(Place::Binding(_)) if kind == FrameKind::Begin && to == Role::Callee => {
+        match self.nodes.get(binding.index()) {
+            Some(Node::Binding(_)) if kind == FrameKind::Begin && to == Role::Callee => {
                 self.dispatch(binding, call, None, |binding, cx| {
                     if let Some(Envelope { frame, .. }) = cx.core.queue.pop_front()
                         && let Frame::Begin(begin) = frame
@@ -426,7 +424,7 @@ impl Worker {
                 });
                 self.refuse_unless_accepted(binding, stream);
             }
-            Some(Place::Binding(_)) => self.dispatch(binding, call, token, |binding, cx| {
+            Some(Node::Binding(_)) => self.dispatch(binding, call, token, |binding, cx| {
                 if let Some(Envelope { frame, .. }) = cx.core.queue.pop_front() {
                     binding.on_frame(cx, at, frame);
                 }
@@ -457,7 +455,7 @@ impl Worker {
         }
     }
 
-    /// Runs a handler; a panic in it ends the exchange that it worked for.
+    /// Runs a handler; a panic in it ends the exchange it was working for.
     fn dispatch(
         &mut self,
         id: BindingId,
@@ -465,7 +463,7 @@ impl Worker {
         token: Option<Token>,
         handler: impl FnOnce(&mut dyn Binding, &mut Context<'_>),
     ) {
-        let Some(Place::Binding(binding)) = self.places.get_mut(id.index()) else {
+        let Some(Node::Binding(binding)) = self.nodes.get_mut(id.index()) else {
             return;
         };
         let trace = call.trace;
@@ -474,7 +472,8 @@ impl Worker {
             binding: id,
             call,
         };
-        // A handler's state is given up below, so nothing half-changed is looked at again.
+        // The state of the faulted exchange is dropped below, so nothing half-changed is read
+        // again.
         let run = AssertUnwindSafe(|| handler(binding.as_mut(), &mut cx));
         if catch_unwind(run).is_err() {
             self.fault(id, trace, token);
@@ -491,7 +490,7 @@ impl Worker {
         tracing::error!(
             binding = self.core.name(id),
             trace = format_args!("{trace:016x}"),
-            "a handler panicked; its exchange is ended and the worker goes on"
+            "handler panicked; its exchange was ended and the worker continues"
         );
         let Some(token) = token else { return };
         for stream in self.core.slots.of_exchange(id, token) {
@@ -503,8 +502,8 @@ impl Worker {
             };
             cx.terminate(stream, protocol.and_then(ResetEx::internal_fault), None);
         }
-        self.core.timers.forget(id, token);
-        let Some(Place::Binding(binding)) = self.places.get_mut(id.index()) else {
+        self.core.timers.remove_exchange(id, token);
+        let Some(Node::Binding(binding)) = self.nodes.get_mut(id.index()) else {
             return;
         };
         let mut cx = Context {
@@ -514,10 +513,7 @@ impl Worker {
         };
         let run = AssertUnwindSafe(|| binding.on_fault(&mut cx, token));
         if catch_unwind(run).is_err() {
-            tracing::error!(
-                binding = self.core.name(id),
-                "the clean-up after a panic panicked too"
-            );
+            tracing::error!(binding = self.core.name(id), "on_fault handler panicked");
         }
     }
 }

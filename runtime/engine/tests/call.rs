@@ -1,4 +1,4 @@
-//! What the engine promises about what a stream carries beside its frames, and about the wall clock.
+//! Guarantees about call contexts and the wall clock.
 #![allow(clippy::expect_used, reason = "a test that cannot go on says so")]
 
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use tidegate_engine::{
     At, Binding, BindingId, CallContext, Context, Duration, StreamId, Time, Token, WallTime,
 };
 
-/// For each stream it opens three: one as it comes, one for all callers, and one when a timer fires.
+/// Opens three streams for each stream it accepts: with the caller's context, with a shared
+/// context, and from a timer.
 struct Opener {
     exit: BindingId,
     accepted: Vec<StreamId>,
@@ -49,7 +50,7 @@ impl Binding for Opener {
     fn on_fault(&mut self, _: &mut Context<'_>, _: Token) {}
 }
 
-/// What the streams carry that have reached an edge since the last look.
+/// Call contexts of the streams opened towards an edge since the last call.
 fn carried(rig: &mut Rig, edge: BindingId) -> Vec<CallContext> {
     let begun = rig.outputs(edge);
     rig.turn(edge, |cx| {
@@ -66,7 +67,7 @@ fn alice() -> Arc<Identity> {
 }
 
 #[test]
-fn identity_deadline_and_trace_go_along_with_what_is_opened() {
+fn identity_deadline_and_trace_are_passed_to_opened_streams() {
     let mut rig = Rig::new();
     let (caller, exit) = (rig.edge(0), rig.edge(0));
     let under_test = rig.attach(Opener {
@@ -97,7 +98,7 @@ fn identity_deadline_and_trace_go_along_with_what_is_opened() {
 }
 
 #[test]
-fn each_call_has_a_trace_of_its_own_and_what_it_causes_bears_it() {
+fn each_call_has_its_own_trace_shared_by_the_streams_it_opens() {
     let mut rig = Rig::new();
     let (caller, exit) = (rig.edge(0), rig.edge(0));
     let under_test = rig.attach(Opener {
@@ -115,7 +116,7 @@ fn each_call_has_a_trace_of_its_own_and_what_it_causes_bears_it() {
 }
 
 #[test]
-fn the_wall_clock_goes_with_the_turns_and_may_be_set() {
+fn the_wall_clock_advances_with_turns_and_can_be_set() {
     let mut rig = Rig::new();
     let edge = rig.edge(0);
     let shown = |rig: &mut Rig| rig.turn(edge, |cx| cx.wall_clock().unix_millis());
@@ -136,7 +137,7 @@ fn mint(cx: &mut Context<'_>) -> ByteString {
 }
 
 #[test]
-fn identities_are_client_identifiers_that_differ() {
+fn identities_are_unique_valid_client_identifiers() {
     let mut rig = Rig::new();
     let edge = rig.edge(0);
     let identities: Vec<_> = (0..100).map(|_| rig.turn(edge, mint)).collect();
@@ -154,7 +155,7 @@ fn identities_are_client_identifiers_that_differ() {
     assert_eq!(again.turn(edge, mint), identities[0]);
 }
 
-/// Tells by when it is to answer as the engine stops.
+/// Reports the stop deadline when the engine stops.
 struct Stopping;
 
 impl Binding for Stopping {
@@ -182,7 +183,7 @@ impl Binding for Stopping {
 }
 
 #[test]
-fn a_stop_tells_by_when_to_answer_with_a_tenth_left_to_write() {
+fn the_stop_deadline_leaves_a_tenth_for_writing_answers() {
     for (within, timers) in [(Some(Duration::from_secs(100)), 1), (None, 0)] {
         let mut rig = Rig::new();
         rig.attach(Stopping);

@@ -1,5 +1,5 @@
-//! A binding that uses the name of a stream which is not its own: the mistake is counted, and those whose
-//! stream it is do not notice.
+//! A binding that uses the id of a stream between other bindings: the frame is counted and dropped,
+//! and the stream is not affected.
 
 use bytes::Bytes;
 use tidegate_engine::Token;
@@ -8,7 +8,7 @@ use tidegate_engine::streams::bytes_stream::BytesBegin;
 use tidegate_engine::testing::Rig;
 
 #[test]
-fn a_frame_on_a_stream_of_others_is_counted_and_dropped() {
+fn a_frame_on_a_stream_of_other_bindings_is_counted_and_dropped() {
     let mut rig = Rig::new();
     let (caller, exit, stranger) = (rig.edge(100), rig.edge(100), rig.edge(100));
     let stream = rig.open(caller, exit, BytesBegin::default());
@@ -28,7 +28,7 @@ fn a_frame_on_a_stream_of_others_is_counted_and_dropped() {
         assert_eq!(cx.call_of(stream).and_then(|call| call.deadline), None);
     });
     assert_eq!(rig.worker.counters().violations, 3);
-    assert_eq!(rig.frames(exit, stream).len(), 1, "BEGIN alone");
+    assert_eq!(rig.frames(exit, stream).len(), 1, "only BEGIN");
     rig.send(caller, stream, Frame::data(Bytes::from_static(b"on")));
     assert_eq!(rig.frames(exit, stream).len(), 1);
 }

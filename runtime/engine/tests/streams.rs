@@ -1,4 +1,4 @@
-//! What the engine promises about streams: order, state, credit, isolation of faults.
+//! Guarantees about streams: order, state, credit and isolation of faults.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -13,7 +13,7 @@ use tidegate_engine::streams::{BeginEx, Data, DataFlags, Frame, FrameKind, Role,
 use tidegate_engine::testing::Rig;
 use tidegate_engine::{At, Binding, BindingId, Context, Duration, PendingData, StreamId, Token};
 
-/// Passes every frame on to its exit and back, one stream for one stream; misbehaves on request.
+/// Relays every frame between a stream and one it opens to its exit; misbehaves on request.
 struct Relay {
     exit: BindingId,
     pairs: Vec<Option<Pair>>,
@@ -32,7 +32,7 @@ const TIMER: u32 = 1;
 
 impl Binding for Relay {
     fn exchanges(&self) -> usize {
-        // It keeps its pairs for ever, so that a test can look at them.
+        // Keeps its pairs for ever, so that tests can inspect them.
         0
     }
 
@@ -100,14 +100,14 @@ impl Binding for Relay {
     }
 }
 
-struct House {
+struct Harness {
     rig: Rig,
     caller: BindingId,
     exit: BindingId,
     relay: BindingId,
 }
 
-fn house(exit_window: u32, caller_window: u32) -> House {
+fn harness(exit_window: u32, caller_window: u32) -> Harness {
     let mut rig = Rig::new();
     let exit = rig.edge(exit_window);
     let relay = rig.attach(Relay {
@@ -115,7 +115,7 @@ fn house(exit_window: u32, caller_window: u32) -> House {
         pairs: Vec::new(),
     });
     let caller = rig.edge(caller_window);
-    House {
+    Harness {
         rig,
         caller,
         exit,
@@ -123,7 +123,7 @@ fn house(exit_window: u32, caller_window: u32) -> House {
     }
 }
 
-impl House {
+impl Harness {
     fn open(&mut self) -> (StreamId, StreamId) {
         let accepted = self
             .rig
@@ -154,40 +154,42 @@ fn payload(frames: &[Frame]) -> Vec<u8> {
 }
 
 #[test]
-fn a_conversation_leaves_nothing_behind() {
-    let mut house = house(1_000, 1_000);
-    let (call, onward) = house.open();
-    house
-        .rig
-        .send(house.caller, call, Frame::data(Bytes::from_static(b"ask")));
-    house.rig.send(house.caller, call, Frame::end());
+fn an_ended_stream_is_removed() {
+    let mut harness = harness(1_000, 1_000);
+    let (call, onward) = harness.open();
+    harness.rig.send(
+        harness.caller,
+        call,
+        Frame::data(Bytes::from_static(b"ask")),
+    );
+    harness.rig.send(harness.caller, call, Frame::end());
     assert_eq!(
-        house.kinds(house.exit, onward),
+        harness.kinds(harness.exit, onward),
         [FrameKind::Data, FrameKind::End]
     );
-    house
+    harness
         .rig
-        .send(house.exit, onward, Frame::begin(BytesBegin::default()));
-    house.rig.send(
-        house.exit,
+        .send(harness.exit, onward, Frame::begin(BytesBegin::default()));
+    harness.rig.send(
+        harness.exit,
         onward,
         Frame::data(Bytes::from_static(b"answer")),
     );
-    house.rig.send(house.exit, onward, Frame::end());
-    let answer = house.rig.frames(house.caller, call);
+    harness.rig.send(harness.exit, onward, Frame::end());
+    let answer = harness.rig.frames(harness.caller, call);
     assert_eq!(payload(&answer), b"answer");
     assert_eq!(answer.last().map(Frame::kind), Some(FrameKind::End));
-    house.rig.assert_idle();
+    harness.rig.assert_idle();
 }
 
 #[test]
-fn a_payload_crosses_the_engine_where_it_is() {
-    let mut house = house(1 << 20, 1_000);
-    let (call, onward) = house.open();
+fn a_payload_is_not_copied() {
+    let mut harness = harness(1 << 20, 1_000);
+    let (call, onward) = harness.open();
     let body = Bytes::from(vec![7u8; 500]);
     let address = body.as_ptr();
-    house.rig.send(house.caller, call, Frame::data(body));
-    let frames = house.rig.frames(house.exit, onward);
+    harness.rig.send(harness.caller, call, Frame::data(body));
+    let frames = harness.rig.frames(harness.exit, onward);
     let Some(Frame::Data(Data { payload, .. })) = frames.first() else {
         panic!("no DATA")
     };
@@ -195,18 +197,18 @@ fn a_payload_crosses_the_engine_where_it_is() {
 }
 
 #[test]
-fn a_slow_receiver_slows_the_sender_and_loses_nothing() {
-    // The exit takes 10 bytes at a time; the relay 1,000.
-    let mut house = house(10, 1_000);
-    let (call, onward) = house.open();
+fn a_slow_receiver_slows_the_sender_without_loss() {
+    // The exit receives 10 bytes at a time; the relay 1,000.
+    let mut harness = harness(10, 1_000);
+    let (call, onward) = harness.open();
     let body: Vec<u8> = (0..200).collect();
-    house
+    harness
         .rig
-        .send(house.caller, call, Frame::data(Bytes::from(body.clone())));
+        .send(harness.caller, call, Frame::data(Bytes::from(body.clone())));
     let mut received = Vec::new();
     let mut flags = Vec::new();
     loop {
-        let frames = house.rig.frames(house.exit, onward);
+        let frames = harness.rig.frames(harness.exit, onward);
         let part = payload(&frames);
         assert!(part.len() <= 10, "never more than granted");
         if part.is_empty() {
@@ -217,9 +219,9 @@ fn a_slow_receiver_slows_the_sender_and_loses_nothing() {
             _ => None,
         }));
         received.extend_from_slice(&part);
-        house
+        harness
             .rig
-            .turn(house.exit, |cx| cx.acknowledge(onward, part.len()));
+            .turn(harness.exit, |cx| cx.acknowledge(onward, part.len()));
     }
     assert_eq!(received, body);
     assert_eq!(flags.first(), Some(&DataFlags::INIT));
@@ -232,19 +234,21 @@ fn a_slow_receiver_slows_the_sender_and_loses_nothing() {
 }
 
 #[test]
-fn padding_is_taken_from_the_credit() {
-    let mut house = house(0, 1_000);
-    let (call, onward) = house.open();
-    house.rig.turn(house.exit, |cx| cx.grant(onward, 100, 60));
-    house
+fn padding_uses_credit() {
+    let mut harness = harness(0, 1_000);
+    let (call, onward) = harness.open();
+    harness
         .rig
-        .send(house.caller, call, Frame::data(Bytes::from(vec![1; 50])));
+        .turn(harness.exit, |cx| cx.grant(onward, 100, 60));
+    harness
+        .rig
+        .send(harness.caller, call, Frame::data(Bytes::from(vec![1; 50])));
     assert_eq!(
-        payload(&house.rig.frames(house.exit, onward)).len(),
+        payload(&harness.rig.frames(harness.exit, onward)).len(),
         40,
         "100 less 60 of padding"
     );
-    house.rig.turn(house.exit, |cx| {
+    harness.rig.turn(harness.exit, |cx| {
         cx.send(
             onward,
             Frame::Window(Window {
@@ -254,72 +258,74 @@ fn padding_is_taken_from_the_credit() {
             }),
         );
     });
-    assert_eq!(payload(&house.rig.frames(house.exit, onward)).len(), 10);
+    assert_eq!(payload(&harness.rig.frames(harness.exit, onward)).len(), 10);
 }
 
 #[test]
-fn a_data_beyond_the_credit_ends_the_stream_that_sent_it() {
-    let mut house = house(100, 1_000);
-    let (call, onward) = house.open();
-    let (other_call, other_onward) = house.open();
-    house.rig.send(
-        house.caller,
+fn data_beyond_the_credit_ends_its_stream() {
+    let mut harness = harness(100, 1_000);
+    let (call, onward) = harness.open();
+    let (other_call, other_onward) = harness.open();
+    harness.rig.send(
+        harness.caller,
         call,
         Frame::data(Bytes::from_static(OVERSPEND)),
     );
-    assert_eq!(house.rig.worker.counters().violations, 1);
-    let ended = house.kinds(house.exit, onward);
+    assert_eq!(harness.rig.worker.counters().violations, 1);
+    let ended = harness.kinds(harness.exit, onward);
     assert!(
         ended.contains(&FrameKind::Abort),
-        "the exit is told: {ended:?}"
+        "the exit is notified: {ended:?}"
     );
     assert!(
         !ended.contains(&FrameKind::Data),
         "what exceeded the credit is not delivered"
     );
-    house.rig.send(
-        house.caller,
+    harness.rig.send(
+        harness.caller,
         other_call,
         Frame::data(Bytes::from_static(b"fine")),
     );
     assert_eq!(
-        payload(&house.rig.frames(house.exit, other_onward)),
+        payload(&harness.rig.frames(harness.exit, other_onward)),
         b"fine"
     );
 }
 
 #[test]
-fn a_panic_ends_its_exchange_alone() {
-    let mut house = house(1_000, 1_000);
-    let (call, onward) = house.open();
-    let (other_call, other_onward) = house.open();
-    house
+fn a_panic_ends_only_its_exchange() {
+    let mut harness = harness(1_000, 1_000);
+    let (call, onward) = harness.open();
+    let (other_call, other_onward) = harness.open();
+    harness
         .rig
-        .send(house.caller, call, Frame::data(Bytes::from_static(PANIC)));
-    assert_eq!(house.rig.worker.counters().faults, 1);
+        .send(harness.caller, call, Frame::data(Bytes::from_static(PANIC)));
+    assert_eq!(harness.rig.worker.counters().faults, 1);
     assert_eq!(
-        house.kinds(house.caller, call),
+        harness.kinds(harness.caller, call),
         [FrameKind::Reset, FrameKind::Abort]
     );
     assert_eq!(
-        house.kinds(house.exit, onward),
+        harness.kinds(harness.exit, onward),
         [FrameKind::Reset, FrameKind::Abort]
     );
-    house.rig.send(
-        house.caller,
+    harness.rig.send(
+        harness.caller,
         other_call,
         Frame::data(Bytes::from_static(b"fine")),
     );
     assert_eq!(
-        payload(&house.rig.frames(house.exit, other_onward)),
+        payload(&harness.rig.frames(harness.exit, other_onward)),
         b"fine"
     );
-    // Both peers answer the end, and nothing of the exchange is left.
-    for (edge, stream) in [(house.caller, call), (house.exit, onward)] {
-        house.rig.turn(edge, |cx| cx.terminate(stream, None, None));
+    // Both peers acknowledge the end, and nothing of the exchange remains.
+    for (edge, stream) in [(harness.caller, call), (harness.exit, onward)] {
+        harness
+            .rig
+            .turn(edge, |cx| cx.terminate(stream, None, None));
     }
     assert_eq!(
-        house.rig.worker.counters().streams,
+        harness.rig.worker.counters().streams,
         2,
         "those of the other exchange"
     );
@@ -354,24 +360,28 @@ fn a_stream_that_nobody_accepts_is_reset() {
 }
 
 #[test]
-fn an_old_name_never_reaches_a_new_stream() {
-    let mut house = house(1_000, 1_000);
-    let (call, onward) = house.open();
-    for (edge, stream) in [(house.caller, call), (house.exit, onward)] {
-        house.rig.turn(edge, |cx| cx.terminate(stream, None, None));
+fn a_stale_id_never_reaches_a_new_stream() {
+    let mut harness = harness(1_000, 1_000);
+    let (call, onward) = harness.open();
+    for (edge, stream) in [(harness.caller, call), (harness.exit, onward)] {
+        harness
+            .rig
+            .turn(edge, |cx| cx.terminate(stream, None, None));
     }
-    house.rig.outputs(house.caller);
-    house.rig.outputs(house.exit);
-    assert_eq!(house.rig.worker.counters().streams, 0);
-    let (_, newer) = house.open();
-    house
-        .rig
-        .send(house.caller, call, Frame::data(Bytes::from_static(b"late")));
-    assert!(house.rig.frames(house.exit, newer).is_empty());
+    harness.rig.outputs(harness.caller);
+    harness.rig.outputs(harness.exit);
+    assert_eq!(harness.rig.worker.counters().streams, 0);
+    let (_, newer) = harness.open();
+    harness.rig.send(
+        harness.caller,
+        call,
+        Frame::data(Bytes::from_static(b"late")),
+    );
+    assert!(harness.rig.frames(harness.exit, newer).is_empty());
 }
 
 #[test]
-fn every_abort_and_reset_in_each_state_comes_to_an_end() {
+fn abort_and_reset_end_the_stream_in_every_state() {
     type Act = fn(&mut Context<'_>, StreamId);
     let acts: [Act; 4] = [
         |cx, stream| cx.abort(stream, None),
@@ -382,28 +392,30 @@ fn every_abort_and_reset_in_each_state_comes_to_an_end() {
     for first in acts {
         for second in acts {
             for begun in [false, true] {
-                let mut house = house(1_000, 1_000);
-                let (call, onward) = house.open();
+                let mut harness = harness(1_000, 1_000);
+                let (call, onward) = harness.open();
                 if begun {
-                    house
+                    harness
                         .rig
-                        .send(house.exit, onward, Frame::begin(BytesBegin::default()));
+                        .send(harness.exit, onward, Frame::begin(BytesBegin::default()));
                 }
-                house.rig.turn(house.caller, |cx| first(cx, call));
-                house.rig.turn(house.exit, |cx| second(cx, onward));
-                for (edge, stream) in [(house.caller, call), (house.exit, onward)] {
-                    house.rig.turn(edge, |cx| cx.terminate(stream, None, None));
+                harness.rig.turn(harness.caller, |cx| first(cx, call));
+                harness.rig.turn(harness.exit, |cx| second(cx, onward));
+                for (edge, stream) in [(harness.caller, call), (harness.exit, onward)] {
+                    harness
+                        .rig
+                        .turn(edge, |cx| cx.terminate(stream, None, None));
                 }
-                house.rig.outputs(house.caller);
-                house.rig.outputs(house.exit);
-                house.rig.assert_idle();
+                harness.rig.outputs(harness.caller);
+                harness.rig.outputs(harness.exit);
+                harness.rig.assert_idle();
             }
         }
     }
 }
 
 #[test]
-fn the_limit_of_streams_refuses_one_more() {
+fn a_stream_beyond_the_limit_is_refused() {
     use tidegate_engine::{Limits, OpenError, Time, Worker};
     let mut worker = Worker::new(
         0,
@@ -426,7 +438,7 @@ fn the_limit_of_streams_refuses_one_more() {
 }
 
 #[test]
-fn a_turn_is_bounded_and_the_rest_waits() {
+fn a_turn_delivers_a_bounded_number_of_frames() {
     use tidegate_engine::{Limits, Time, Worker};
     let limits = Limits {
         frames_per_turn: 3,
@@ -490,8 +502,8 @@ fn timers_fire_in_order_of_deadline_and_a_cancelled_one_does_not() {
 }
 
 #[test]
-fn work_that_gives_way_goes_on_in_the_next_turn() {
-    /// Works a piece at a time, each an update of its caller.
+fn work_split_by_timers_continues_in_the_next_turn() {
+    /// Works in steps, and sends a FLUSH to its caller in each.
     struct InPieces(Option<StreamId>);
     impl InPieces {
         fn work(&self, cx: &mut Context<'_>, left: u32) {
@@ -543,7 +555,7 @@ fn work_that_gives_way_goes_on_in_the_next_turn() {
     let now = rig.now();
     assert_eq!(rig.worker.next_deadline(), Some((now, "the next piece")));
     for _ in 0..2 {
-        // Whatever the turn is for, one piece is done in it.
+        // Each turn runs one step, whatever the turn is for.
         rig.turn(caller, |_| ());
         assert_eq!(pieces(&mut rig), 1);
     }
@@ -554,18 +566,18 @@ fn work_that_gives_way_goes_on_in_the_next_turn() {
 
 #[test]
 fn a_timer_of_an_exchange_can_end_it() {
-    let mut house = house(100, 100);
-    let (call, onward) = house.open();
-    house.rig.turn(house.relay, |cx| {
+    let mut harness = harness(100, 100);
+    let (call, onward) = harness.open();
+    harness.rig.turn(harness.relay, |cx| {
         cx.timer(Duration::from_secs(5), Token(0), TIMER, "test");
     });
-    house.rig.advance(Duration::from_secs(5));
+    harness.rig.advance(Duration::from_secs(5));
     assert_eq!(
-        house.kinds(house.caller, call),
+        harness.kinds(harness.caller, call),
         [FrameKind::Reset, FrameKind::Abort]
     );
     assert_eq!(
-        house.kinds(house.exit, onward),
+        harness.kinds(harness.exit, onward),
         [FrameKind::Reset, FrameKind::Abort]
     );
 }

@@ -1,12 +1,12 @@
-//! Texts, looked through more than a byte at a time.
+//! Searching text in blocks and words instead of byte by byte.
 
-/// How many bytes a block has.
+/// Block size in bytes.
 const WIDTH: usize = 64;
 
-/// How many bytes in whole blocks, from the start on, are not special.
+/// Length of the prefix, in whole blocks, that contains no special byte.
 ///
-/// Without a way out inside a block the compiler makes a few vector instructions of it, as long as
-/// `is_special` has none either (`|` and not `||`).
+/// The loop over a block has no early exit, so the compiler vectorises it, provided `is_special`
+/// has none either (use `|`, not `||`).
 #[inline]
 pub(crate) fn passed(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
     let has_none = |block: &&[u8; WIDTH]| {
@@ -18,7 +18,7 @@ pub(crate) fn passed(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
     WIDTH * blocks.iter().take_while(has_none).count()
 }
 
-/// Where the first special byte stands.
+/// Position of the first special byte.
 #[inline]
 pub(crate) fn position(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> Option<usize> {
     let passed = passed(bytes, &is_special);
@@ -30,30 +30,30 @@ pub(crate) fn position(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> Option<
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = ONES * 0x80;
 
-/// Where the first such byte of eight stands.
+/// Position of the first occurrence of `byte` in eight bytes.
 #[inline]
 pub(crate) const fn first_of(word: [u8; 8], byte: u8) -> Option<usize> {
     let word = u64::from_le_bytes(word) ^ (ONES * byte as u64);
-    // A subtraction borrows from a byte's highest bit where the byte is 0; above the first such byte
-    // the bits may be wrong.
+    // The subtraction borrows from the high bit of each zero byte. Bits above the first zero byte
+    // may be wrong.
     first(word.wrapping_sub(ONES) & !word & HIGHS)
 }
 
-/// Where the first of eight bytes stands that does not mean itself in a string: see [`is_plain`].
+/// Position of the first of eight bytes that is not plain: see [`is_plain`].
 #[inline]
 pub(crate) const fn first_special(word: [u8; 8]) -> Option<usize> {
     let word = u64::from_le_bytes(word);
     first((to_escape(word) | word) & HIGHS)
 }
 
-/// Where the first of eight bytes stands that cannot stand in a string: see [`needs_escape`].
+/// Position of the first of eight bytes that must be escaped: see [`needs_escape`].
 #[inline]
 pub(crate) const fn first_unwritable(word: [u8; 8]) -> Option<usize> {
     let word = u64::from_le_bytes(word);
     first(to_escape(word) & !word & HIGHS)
 }
 
-/// Which byte the lowest of these highest bits is of.
+/// Index of the byte that holds the lowest set high bit.
 #[inline]
 const fn first(highs: u64) -> Option<usize> {
     if highs == 0 {
@@ -62,30 +62,32 @@ const fn first(highs: u64) -> Option<usize> {
     Some(highs.trailing_zeros() as usize / 8)
 }
 
-/// Which bytes of ASCII are control characters, quotes or backslashes, by their highest bits, of
-/// which those above the first may be wrong.
+/// High bits of the ASCII bytes that are control characters, quotes or backslashes. Bits above the
+/// lowest set one may be wrong.
 const fn to_escape(word: u64) -> u64 {
-    // With its second bit turned over, a quote stands right behind the control characters.
+    // Flipping the second bit places the quote right after the control characters.
     let quotes_and_controls = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
     let backslashes = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
     quotes_and_controls | backslashes
 }
 
-/// Whether a byte means itself in a string: ASCII without control characters, quote and backslash.
+/// Whether a byte represents itself in a string: ASCII except control characters, quote and
+/// backslash.
 #[allow(
     clippy::needless_bitwise_bool,
-    reason = "without a way out, many are looked at together"
+    reason = "no early exit, so that the loop is vectorised"
 )]
 #[inline]
 pub(crate) const fn is_plain(byte: u8) -> bool {
-    // As signed numbers, what is beyond ASCII lies below the control characters: one comparison.
+    // As signed numbers, bytes beyond ASCII are below the control characters, so one comparison
+    // covers both.
     (byte.cast_signed() >= 0x20) & (byte != b'"') & (byte != b'\\')
 }
 
-/// Whether a byte cannot stand in a string as it is.
+/// Whether a byte must be escaped in a string.
 #[allow(
     clippy::needless_bitwise_bool,
-    reason = "without a way out, many are looked at together"
+    reason = "no early exit, so that the loop is vectorised"
 )]
 #[inline]
 pub(crate) const fn needs_escape(byte: u8) -> bool {
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_special_is_found_wherever_it_stands() {
+    fn a_special_byte_is_found_at_any_position() {
         for length in [0, 1, 63, 64, 65, 127, 128, 200] {
             let plain = vec![b'x'; length];
             assert_eq!(position(&plain, |byte| byte == b'y'), None);

@@ -1,15 +1,15 @@
-//! A place in a message that moves forward, from buffer to buffer.
+//! A forward-moving position in a message, across buffers.
 
 use crate::error::{Error, Fault};
 use crate::parts::Parts;
 
-/// A place in a message.
+/// A position in a message.
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor<'a> {
     parts: &'a Parts,
-    /// What is left of the buffer.
+    /// The unread rest of the buffer.
     rest: &'a [u8],
-    /// Which buffer.
+    /// Index of the buffer.
     index: usize,
     /// Offset in the message of the end of `rest`.
     end: usize,
@@ -32,12 +32,12 @@ impl<'a> Cursor<'a> {
         self.end - self.rest.len()
     }
 
-    /// Whether the message is longer than can be told.
+    /// Whether the message is longer than `length` can express.
     pub(crate) const fn is_beyond(&self, length: u32) -> bool {
         self.parts.len() > length as usize
     }
 
-    /// What is left of the current buffer, or the next one: empty at the end alone.
+    /// The rest of the current buffer, or the next buffer; empty only at the end.
     #[inline]
     pub(crate) fn chunk(&mut self) -> &'a [u8] {
         if self.rest.is_empty() {
@@ -46,10 +46,10 @@ impl<'a> Cursor<'a> {
         self.rest
     }
 
-    // Every byte is asked for through here, and nearly every message is one buffer.
+    // Called for every byte; nearly every message is a single buffer.
     #[cold]
     fn enter_next_buffer(&mut self) {
-        while self.rest.is_empty() && self.index + 1 < self.parts.places() {
+        while self.rest.is_empty() && self.index + 1 < self.parts.slots() {
             self.index += 1;
             self.rest = self.parts.part(self.index);
             self.end += self.rest.len();
@@ -74,7 +74,7 @@ impl<'a> Cursor<'a> {
         Some(*byte)
     }
 
-    /// The next byte that is no white space, which is not passed.
+    /// Skips white space and returns the next byte without consuming it.
     #[inline]
     pub(crate) fn skip_whitespace(&mut self) -> Option<u8> {
         loop {
@@ -93,7 +93,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The fault of a byte that was just passed, or of the end.
+    /// The error for a byte that was just consumed, or for the end of the message.
     pub(crate) const fn unexpected(&self, byte: Option<u8>) -> Error {
         match byte {
             Some(_) => Error {

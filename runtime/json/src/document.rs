@@ -1,4 +1,4 @@
-//! A message that is known to be JSON.
+//! A validated JSON message.
 
 use bytes::Bytes;
 
@@ -10,13 +10,13 @@ use crate::scan;
 use crate::unescape;
 use crate::value::Value;
 
-/// How much of a message is read.
+/// Limits on a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How deep arrays and objects may lie within each other; at most 128.
+    /// Maximum nesting depth of arrays and objects; at most 128.
     pub depth: u32,
-    /// How many elements an array may have that is the whole message. One more is refused where it
-    /// begins, and nothing behind it is read.
+    /// Maximum number of elements of an array that is the whole message. A further element is
+    /// refused where it begins, and the rest is not read.
     pub elements: u32,
 }
 
@@ -29,25 +29,25 @@ impl Default for Limits {
     }
 }
 
-/// A message that was checked as a whole, or one value of it.
+/// A validated message, or one value of it.
 #[derive(Debug, Clone)]
 pub struct Document {
     parts: Parts,
     index: Index,
-    /// Which value.
-    root: Place,
+    /// The value.
+    root: ValueId,
 }
 
-/// Which value of a document, without a hold on the document.
+/// Identifies a value of a document without borrowing the document.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
-    /// Its place in the list, or [`Place::UNLISTED`].
+pub struct ValueId {
+    /// Index in the list of values, or [`ValueId::UNLISTED`].
     pub(crate) at: u32,
     pub(crate) entry: Entry,
 }
 
-impl Place {
-    /// Where a value is that is in an unlisted container.
+impl ValueId {
+    /// Marks a value inside an unlisted container.
     pub(crate) const UNLISTED: u32 = u32::MAX - 1;
 
     pub(crate) const fn unlisted(entry: Entry) -> Self {
@@ -59,45 +59,45 @@ impl Place {
 }
 
 impl Document {
-    /// Checks a message.
+    /// Validates a message.
     pub fn parse(parts: Parts, limits: Limits) -> Result<Self, Error> {
         let mut index = Index::reused();
         scan::check(&mut Cursor::at(&parts, 0), limits, &mut index)?;
-        let root = Place {
+        let root = ValueId {
             at: 0,
             entry: index.get(0),
         };
         Ok(Self { parts, index, root })
     }
 
-    /// The value.
+    /// The value this document refers to.
     #[inline]
     pub const fn root(&self) -> Value<'_> {
         Value::at(self, self.root)
     }
 
-    /// A value of the same message.
-    pub const fn value(&self, place: Place) -> Value<'_> {
-        Value::at(self, place)
+    /// Another value of the same message.
+    pub const fn value(&self, id: ValueId) -> Value<'_> {
+        Value::at(self, id)
     }
 
-    /// Another value of the same message, from now on.
+    /// Makes the document refer to another value of the same message.
     #[must_use]
-    pub const fn at(mut self, place: Place) -> Self {
-        self.root = place;
+    pub const fn at(mut self, id: ValueId) -> Self {
+        self.root = id;
         self
     }
 
-    /// The whole message, in which values have their ranges.
+    /// The whole message; the ranges of values refer to it.
     pub const fn message(&self) -> &Parts {
         &self.parts
     }
 
-    /// Whether a string has this content: its length decides nearly always.
+    /// Whether a string has this content. Comparing lengths first decides nearly always.
     #[inline]
     pub(crate) fn is_text(&self, string: Entry, text: &str) -> bool {
         if string.escaped {
-            // An escape of six bytes may stand for one.
+            // A six-byte escape may represent a single byte.
             let content = (string.end - string.start) as usize - 2;
             return (text.len()..=6 * text.len()).contains(&content)
                 && self.is_escaped_text(string, text);
@@ -116,19 +116,19 @@ impl Document {
         &self.index
     }
 
-    /// Whether these bytes are the value's text: not equal ones, but the very same.
+    /// Whether `text` is the value's own memory. Equal bytes elsewhere do not count.
     pub fn is_of(&self, text: &Bytes) -> bool {
         let own = self.parts.one(self.root().range());
         own.is_some_and(|own| own.as_ptr_range() == text.as_ptr_range())
     }
 
-    /// The same of a text in several buffers, wherever each of them ends.
+    /// Like [`Self::is_of`], for a text in several buffers with any boundaries.
     pub fn is_of_parts(&self, text: &Parts) -> bool {
         let own = self.parts.slice(self.root().range());
         own.is_same(text)
     }
 
-    /// The text of the value; the message itself where the value is all of it.
+    /// The text of the value; the message itself if the value is the whole message.
     pub fn into_parts(self) -> Parts {
         let range = self.root().range();
         if range == (0..self.parts.len()) {

@@ -1,53 +1,53 @@
-//! What can be wrong with a message.
+//! Errors found in a message.
 
 use thiserror::Error;
 
-/// A message that is no JSON, or more than is read.
+/// The message is not valid JSON, or exceeds a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{fault} at byte {offset}")]
 pub struct Error {
-    /// Where, in bytes from the start of the message.
+    /// Offset in bytes from the start of the message.
     pub offset: usize,
-    /// What.
+    /// The kind of error.
     pub fault: Fault,
 }
 
-/// What is wrong at a place.
+/// The kind of error at a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Fault {
     /// The message ends too early.
     #[error("the JSON text ends too early")]
     Incomplete,
-    /// A character that cannot stand there.
+    /// A character that is not allowed at this position.
     #[error("unexpected character")]
     Unexpected,
-    /// Something follows the value.
-    #[error("more text behind the JSON value")]
+    /// More text follows the value.
+    #[error("unexpected text after the JSON value")]
     Trailing,
-    /// A control character in a string.
+    /// An unescaped control character in a string.
     #[error("a control character in a string must be escaped")]
     Control,
-    /// A backslash in front of something that is no escape, or half a surrogate pair.
+    /// An invalid escape, or half of a surrogate pair.
     #[error("invalid escape in a string")]
     Escape,
-    /// A string that is no UTF-8.
+    /// A string that is not valid UTF-8.
     #[error("a string is not valid UTF-8")]
     Utf8,
-    /// A number that is none.
+    /// An invalid number.
     #[error("invalid number")]
     Number,
     /// A message of 4 GiB or more.
-    #[error("the message is too long")]
+    #[error("the message is 4 GiB or longer")]
     Size,
-    /// Arrays and objects within each other beyond the limit.
-    #[error("arrays and objects are nested too deep")]
+    /// Nesting exceeds the limit.
+    #[error("arrays and objects are nested too deeply")]
     Depth,
-    /// An array that is the whole text has more elements than are read.
+    /// An array that is the whole message exceeds the element limit.
     #[error("the array has too many elements")]
     Elements,
 }
 
-/// An object has a member twice, so that it is not clear which one is meant.
+/// An object has the same member twice, so the member is ambiguous.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the member '{0}' occurs twice")]
 pub struct Duplicate(pub String);

@@ -1,23 +1,23 @@
-//! The inside of a string, escaped as RFC 8259 (section 7) asks and no further.
+//! Escapes string content as RFC 8259 (section 7) requires, and nothing more.
 //!
-//! Payloads that are JSON themselves have something to escape every few bytes, so what lies between
-//! is copied in words of a fixed size, of which only the bytes in front of the next escape count.
+//! Payloads that are themselves JSON need an escape every few bytes. The text between escapes is
+//! therefore copied in words of fixed size, of which only the bytes before the next escape count.
 
 use bytes::{BufMut as _, BytesMut};
 
 use crate::blocks;
 
-/// Where an escaped text is written.
+/// Destination of escaped text.
 pub(crate) trait Out {
-    /// Appends bytes that mean themselves.
+    /// Appends bytes that need no escape.
     fn plain(&mut self, bytes: &[u8]);
-    /// Appends those in front of `count`.
+    /// Appends the first `count` bytes of `word`.
     fn word(&mut self, word: [u8; 8], count: usize);
-    /// Appends a byte that cannot stand for itself.
+    /// Appends a byte as an escape.
     fn escape(&mut self, byte: u8);
 }
 
-/// Writes a text, or a piece of one whose UTF-8 may be cut at its ends.
+/// Escapes a text, or a fragment of one with UTF-8 sequences cut at its ends.
 pub(crate) fn escape(text: &[u8], out: &mut impl Out) {
     let mut plain_words = 0;
     let mut rest = text;
@@ -70,7 +70,7 @@ impl Out for BytesMut {
     }
 }
 
-/// A text in a string, and the same text in a string that stands in a string.
+/// Writes a text escaped once to one destination and escaped twice to another.
 pub(crate) struct Twice<'a> {
     pub(crate) once: &'a mut BytesMut,
     pub(crate) within: &'a mut BytesMut,
@@ -101,10 +101,10 @@ impl Out for Twice<'_> {
     }
 }
 
-/// How a byte is escaped, behind the backslash.
+/// How a byte is escaped, after the backslash.
 enum Escape {
     Short(u8),
-    /// `u00` and two digits.
+    /// `u00` and two hexadecimal digits.
     Code(u8, u8),
 }
 

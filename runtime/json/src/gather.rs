@@ -1,27 +1,27 @@
-//! A message that comes in pieces, in memory of about its size however small the pieces are.
+//! Assembles a message from pieces, using about as much memory as the message has bytes.
 
 use bytes::{Bytes, BytesMut};
 
 use crate::parts::Parts;
 
-/// So many pieces are kept as they came.
+/// Number of pieces kept as separate buffers.
 const KEPT: usize = 64;
-/// Behind them, a piece of fewer bytes is copied to others: as a buffer of its own it would cost more
+/// After those, a smaller piece is copied into a shared block: a buffer of its own would cost more
 /// than its bytes.
 const SMALL: usize = 4 * 1024;
-/// How many bytes are copied to one buffer.
+/// Size of a shared block, in bytes.
 const BLOCK: usize = 64 * 1024;
 
-/// A message as it grows.
+/// A message being assembled.
 #[derive(Debug, Default)]
 pub struct Gather {
     whole: Parts,
-    /// Where small pieces are copied, and their block's room for more.
+    /// Copied pieces, and the free rest of their block.
     small: Option<Box<BytesMut>>,
 }
 
 impl Gather {
-    /// Nothing yet.
+    /// An empty message.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -30,7 +30,7 @@ impl Gather {
     /// Appends a piece.
     #[inline]
     pub fn push(&mut self, piece: Bytes) {
-        if self.whole.places() < KEPT {
+        if self.whole.slots() < KEPT {
             self.whole.push(piece);
         } else {
             self.push_late(piece);
@@ -54,7 +54,7 @@ impl Gather {
         }
     }
 
-    /// What was copied becomes a part; the rest of its block is for what is copied next.
+    /// Turns the copied bytes into a part; the rest of the block is kept for later pieces.
     fn settle(&mut self) {
         if let Some(small) = &mut self.small {
             self.whole.push(small.split().freeze());
@@ -66,12 +66,12 @@ impl Gather {
         self.whole.len() + self.small.as_deref().map_or(0, BytesMut::len)
     }
 
-    /// Whether there is nothing.
+    /// Whether the message is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The message; what comes from now on is another one.
+    /// Takes the message and starts a new one.
     #[must_use]
     pub fn take(&mut self) -> Parts {
         self.settle();
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_small_pieces_are_few_buffers_and_stay_in_order() {
+    fn many_small_pieces_are_merged_into_few_buffers_in_order() {
         let mut gather = Gather::new();
         let mut sent = Vec::new();
         for index in 0..100_000_usize {

@@ -1,39 +1,40 @@
-//! Where the values of a message lie: written down while it is checked, so that nobody has to look
-//! for a value's end again.
+//! The positions of a message's values, recorded during validation so that no value's end must be
+//! searched for again.
 //!
-//! One flat list in the order of the text, 16 bytes for each value and each name, and at most
-//! [`ROOM`] of them whatever the message holds. A message that has more values does without some:
-//! the innermost container in which the list comes to its end is *unlisted*, its own entry stays and
-//! those of what is in it are taken back. What is in an unlisted container is found in the text.
+//! The list is flat and in text order, with 16 bytes for each value and each name, and at most
+//! [`ROOM`] entries. If a message has more values, the innermost container in which the list gets
+//! full becomes *unlisted*: its own entry stays and the entries of its content are removed. Values
+//! in an unlisted container are found by scanning the text.
 
 use std::cell::RefCell;
 
-use crate::document::Place;
+use crate::document::ValueId;
 use crate::value::Kind;
 
-/// How many entries a list may have: 8 KiB.
+/// Maximum number of entries: 8 KiB.
 pub(crate) const ROOM: usize = 512;
-/// How many entries the memory of a new list has room for.
+/// Initial capacity of a new list, in entries.
 const FIRST_ROOM: usize = 32;
 
-/// Where one value lies.
+/// The position of one value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry {
     /// Offset of its first byte.
     pub(crate) start: u32,
-    /// Offset behind its last byte.
+    /// Offset after its last byte.
     pub(crate) end: u32,
-    /// The entry behind it and all that is in it. While a container is open: the one that it is in.
+    /// Index of the entry after it and its content. While a container is open: the index of the
+    /// container around it.
     pub(crate) next: u32,
     pub(crate) kind: Kind,
-    /// A string with escapes.
+    /// The value is a string with escapes.
     pub(crate) escaped: bool,
-    /// A container of whose content nothing is in the list.
+    /// The value is a container whose content is not listed.
     pub(crate) unlisted: bool,
 }
 
 impl Entry {
-    /// A value that is not there.
+    /// A value that does not exist.
     pub(crate) const NOTHING: Self = Self {
         start: 0,
         end: 0,
@@ -44,17 +45,17 @@ impl Entry {
     };
 }
 
-/// The list.
+/// The list of entries.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Index(Vec<Entry>);
 
 thread_local! {
-    /// The list of the last message, whose memory serves the next.
+    /// The memory of the last list, reused for the next.
     static SPARE: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Index {
-    /// An empty list, in memory that has served before where there is some.
+    /// An empty list, in reused memory if there is some.
     pub(crate) fn reused() -> Self {
         let spare = SPARE.try_with(|spare| std::mem::take(&mut *spare.borrow_mut()));
         Self(spare.unwrap_or_default())
@@ -65,22 +66,22 @@ impl Index {
         self.0.get(at as usize).copied().unwrap_or(Entry::NOTHING)
     }
 
-    /// An entry with its place.
+    /// The id of the value at an index.
     #[inline]
-    pub(crate) fn place(&self, at: u32) -> Place {
-        Place {
+    pub(crate) fn id(&self, at: u32) -> ValueId {
+        ValueId {
             at,
             entry: self.get(at),
         }
     }
 
-    /// The entry behind a value and all that is in it; the end of the list behind none.
+    /// Index of the entry after a value and its content; the list's length after the last value.
     #[inline]
     pub(crate) fn next(&self, at: u32) -> u32 {
         self.0.get(at as usize).map_or(u32::MAX, |entry| entry.next)
     }
 
-    /// Where the next entry will be.
+    /// Index of the next entry to be pushed.
     #[inline]
     pub(crate) fn len(&self) -> u32 {
         // A list has at most `ROOM` entries.
@@ -89,7 +90,7 @@ impl Index {
         len
     }
 
-    /// Appends an entry; whether there was room for it.
+    /// Appends an entry; returns whether there was room.
     #[inline]
     pub(crate) fn push(&mut self, entry: Entry) -> bool {
         if self.0.len() == self.0.capacity() && !self.grow() {
@@ -99,7 +100,7 @@ impl Index {
         true
     }
 
-    /// Makes room for more entries, up to the limit.
+    /// Grows the list, up to the limit; returns whether there is room.
     #[cold]
     fn grow(&mut self) -> bool {
         let room = self.0.capacity();
@@ -108,7 +109,7 @@ impl Index {
         self.0.len() < ROOM
     }
 
-    /// Takes back every entry behind this one.
+    /// Removes every entry after `at`.
     pub(crate) fn truncate_behind(&mut self, at: u32) {
         self.0.truncate(at as usize + 1);
     }
@@ -126,7 +127,7 @@ impl Drop for Index {
             return;
         }
         list.clear();
-        // Where the thread is about to end there is nothing to keep it for.
+        // While the thread is exiting, the spare may be gone.
         let _ = SPARE.try_with(|spare| {
             if let Ok(mut spare) = spare.try_borrow_mut() {
                 *spare = list;

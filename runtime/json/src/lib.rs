@@ -1,14 +1,13 @@
-//! Reads a JSON message in place, over the parts in which it came.
+//! Reads JSON messages in place, across the buffers in which they were received.
 //!
-//! A message from the network is a list of `Bytes`. [`Document::parse`] checks the whole of it,
-//! strictly (RFC 8259), before anybody acts on any of it, and writes down where its values lie; a
-//! [`Value`] is then a range of the message. No tree is built and no payload is copied: [`Value::parts`] and
-//! [`Value::string_parts`] give slices of what came in, and only a string with escapes is copied,
-//! once.
+//! A message from the network is a list of `Bytes`. [`Document::parse`] validates all of it,
+//! strictly (RFC 8259), and records the positions of its values; a [`Value`] is then a range of the
+//! message. No tree is built and no payload is copied: [`Value::parts`] and [`Value::string_parts`]
+//! return slices of the received buffers, and only a string with escapes is copied, once.
 //!
-//! What is written down takes at most 8 KiB, whatever the message holds: in a message of more than some
-//! 500 values, those of a large container are found in the text when they are asked for. Every look at
-//! a message takes time in proportion to its size, however it is made.
+//! The recorded positions take at most 8 KiB, whatever the message holds. In a message of more than
+//! about 500 values, those of a large container are found by scanning the text. Every access takes
+//! at most time linear in the message size.
 //!
 //! ```
 //! use tidegate_json::{Document, Limits, Parts};
@@ -38,7 +37,7 @@ mod unlisted;
 mod value;
 pub mod write;
 
-pub use document::{Document, Limits, Place};
+pub use document::{Document, Limits, ValueId};
 pub use error::{Duplicate, Error, Fault};
 pub use gather::Gather;
 pub use parts::{Buffers, Parts};

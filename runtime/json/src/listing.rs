@@ -1,5 +1,5 @@
-//! Writes the list of a message's values while its text is checked, and does without some where there
-//! are too many.
+//! Records the values of a message during validation, and unlists containers when there are too
+//! many.
 
 use crate::cursor::Cursor;
 use crate::error::Error;
@@ -7,32 +7,32 @@ use crate::index::{Entry, Index};
 use crate::scan::{self, Open};
 use crate::value::Kind;
 
-/// Behind what in a container the text is to be read on.
+/// What was read last in a container, before reading continues.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Behind {
     Value,
-    /// A name whose colon follows.
+    /// A name; its colon follows.
     Name,
-    /// The opening of a container in it.
+    /// The opening of a nested container.
     Opening(Kind),
 }
 
-/// What is written down of a text.
+/// Receives the values found in a text.
 pub(crate) trait List {
-    /// How many containers are open around what is read.
+    /// Number of containers already open when reading began.
     fn floor(&self) -> u32;
 
-    /// A value or a name that has nothing in it; whether there was room for it.
+    /// Records a scalar or a name; returns whether there was room.
     fn leaf(&mut self, kind: Kind, escaped: bool, start: u32, end: u32) -> bool;
 
-    /// A container opens; whether there was room for it.
+    /// A container opens; returns whether there was room.
     fn open(&mut self, kind: Kind, start: u32) -> bool;
 
     /// The innermost container closes.
     fn close(&mut self, end: u32);
 
-    /// There was no room: reads on to the end of the innermost container in the list, of whose
-    /// content nothing stays there.
+    /// Called when there was no room: reads to the end of the innermost listed container and
+    /// removes its content from the list.
     fn unlist(
         &mut self,
         cursor: &mut Cursor<'_>,
@@ -41,10 +41,10 @@ pub(crate) trait List {
     ) -> Result<(), Error>;
 }
 
-/// Everything, as long as there is room.
+/// Records every value, while there is room.
 pub(crate) struct Listing<'i> {
     index: &'i mut Index,
-    /// The entry of the innermost container; each names the one that it is in.
+    /// Index of the innermost container; each container refers to the one around it.
     innermost: u32,
 }
 
@@ -109,7 +109,8 @@ impl List for Listing<'_> {
         open: &mut Open,
         behind: Behind,
     ) -> Result<(), Error> {
-        // One that has just opened is in the innermost of the list, and not in the list.
+        // A container that has just opened is not listed itself, but is inside the innermost listed
+        // one.
         let beyond = u32::from(matches!(behind, Behind::Opening(_)));
         let mut rest = Unlisted {
             floor: open.depth.saturating_sub(beyond + 1),
@@ -119,12 +120,12 @@ impl List for Listing<'_> {
             entry.unlisted = true;
         }
         scan::go_on(cursor, open, &mut rest, behind)?;
-        self.close(scan::place(cursor));
+        self.close(scan::position(cursor));
         Ok(())
     }
 }
 
-/// Nothing: the text is only checked.
+/// Records nothing: the text is only validated.
 struct Unlisted {
     floor: u32,
 }

@@ -1,11 +1,11 @@
-//! A message as it came: a list of buffers that is read as one text.
+//! A message as received: a list of buffers read as one text.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-/// A list of buffers. The usual message is one buffer and takes no list.
+/// A list of buffers. A message in one buffer needs no list.
 #[derive(Debug, Clone)]
 pub struct Parts {
     first: Bytes,
@@ -13,11 +13,11 @@ pub struct Parts {
     len: usize,
 }
 
-/// A buffer behind the first one.
+/// A buffer after the first.
 #[derive(Debug, Clone)]
 struct Part {
     bytes: Bytes,
-    /// Offset in the message behind its last byte.
+    /// Offset in the message after its last byte.
     end: usize,
 }
 
@@ -48,7 +48,7 @@ impl Parts {
         }
     }
 
-    /// Appends a buffer; an empty one is left out.
+    /// Appends a buffer; an empty one is skipped.
     pub fn push(&mut self, part: Bytes) {
         if part.is_empty() {
             return;
@@ -70,12 +70,12 @@ impl Parts {
         self.len
     }
 
-    /// Whether there is nothing.
+    /// Whether the message is empty.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The buffers, in order; none of them is empty.
+    /// The buffers in order; none of them is empty.
     pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
         let rest = self.rest.iter().map(|part| &part.bytes);
         std::iter::once(&self.first)
@@ -88,7 +88,7 @@ impl Parts {
         self.iter().count()
     }
 
-    /// The part of the message in a range, without a copy; what lies beyond the end is left out.
+    /// A range of the message, without a copy. The part of the range beyond the end is ignored.
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
         if range.start <= range.end && range.end <= self.first.len() {
@@ -108,7 +108,7 @@ impl Parts {
         slice
     }
 
-    /// A part of the message in one buffer: a slice where it lies in one, a copy otherwise.
+    /// A range of the message in one buffer: a slice if it lies in one buffer, a copy otherwise.
     pub fn bytes(&self, range: Range<usize>) -> Bytes {
         if range.start <= range.end && range.end <= self.first.len() {
             return self.first.slice(range);
@@ -116,7 +116,7 @@ impl Parts {
         self.slice(range).contiguous()
     }
 
-    /// The same without a hold on the buffer.
+    /// Like [`Self::bytes`], borrowing instead of sharing the buffer.
     pub(crate) fn text(&self, range: Range<usize>) -> Cow<'_, [u8]> {
         match self.one(range.clone()) {
             Some(text) => Cow::Borrowed(text),
@@ -124,7 +124,7 @@ impl Parts {
         }
     }
 
-    /// A part of the message that lies in one buffer.
+    /// A range of the message, if it lies in one buffer.
     pub(crate) fn one(&self, range: Range<usize>) -> Option<&[u8]> {
         if let Some(text) = self.first.get(range.clone()) {
             return Some(text);
@@ -133,7 +133,7 @@ impl Parts {
         self.part(index).get(at..at + range.len())
     }
 
-    /// Whether it is not only equal, but the very same bytes in the same places.
+    /// Whether both are the same memory, not only equal.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let (mut own, mut others) = (self.iter(), other.iter());
         let (mut left, mut right): (&[u8], &[u8]) = (&[], &[]);
@@ -156,7 +156,7 @@ impl Parts {
         }
     }
 
-    /// The message in one buffer: itself where it is one, a copy otherwise.
+    /// The message in one buffer: itself if it has only one, a copy otherwise.
     pub fn contiguous(&self) -> Bytes {
         if self.rest.is_empty() {
             return self.first.clone();
@@ -168,7 +168,7 @@ impl Parts {
         whole.freeze()
     }
 
-    /// Whether `text` stands at `offset`.
+    /// Whether the message contains `text` at `offset`.
     #[inline]
     pub(crate) fn has_at(&self, offset: usize, text: &str) -> bool {
         match self.first.get(offset..offset + text.len()) {
@@ -177,7 +177,7 @@ impl Parts {
         }
     }
 
-    /// The same where the text is not all in the first buffer.
+    /// Like `has_at`, if the text is not entirely in the first buffer.
     #[cold]
     fn has_across(&self, offset: usize, mut text: &[u8]) -> bool {
         let (mut index, mut at) = self.locate(offset);
@@ -194,7 +194,7 @@ impl Parts {
         }
     }
 
-    /// The buffer that holds the byte at `offset`, and where in it.
+    /// Index of the buffer that holds the byte at `offset`, and the position in it.
     pub(crate) fn locate(&self, offset: usize) -> (usize, usize) {
         if offset < self.first.len() {
             return (0, offset);
@@ -221,13 +221,13 @@ impl Parts {
         }
     }
 
-    /// The bytes of the buffer at an index; none beyond the last.
+    /// The bytes of the buffer at an index; empty beyond the last.
     pub(crate) fn part(&self, index: usize) -> &[u8] {
         self.buffer(index).map_or(&[], |part| part)
     }
 
-    /// Number of buffers including an empty first one.
-    pub(crate) const fn places(&self) -> usize {
+    /// Number of buffer slots, including an empty first one.
+    pub(crate) const fn slots(&self) -> usize {
         self.rest.len() + 1
     }
 }
@@ -278,7 +278,7 @@ impl FromIterator<Bytes> for Parts {
 }
 
 impl PartialEq for Parts {
-    /// The same bytes, however they are parted.
+    /// Compares bytes, independent of buffer boundaries.
     fn eq(&self, other: &Self) -> bool {
         let bytes = |parts: &Self| parts.clone().into_iter().flatten().collect::<Vec<u8>>();
         self.len == other.len && bytes(self) == bytes(other)

@@ -1,7 +1,7 @@
-//! The grammar: the walk over a text that checks everything and writes down where the values lie.
+//! The grammar: validates a text and records the positions of its values.
 #![allow(
     clippy::inline_always,
-    reason = "what each value takes stays in one loop, where the place in the text is in registers"
+    reason = "one loop keeps the text position in registers"
 )]
 
 use crate::blocks;
@@ -13,13 +13,13 @@ use crate::listing::{Behind, List, Listing};
 use crate::string::string;
 use crate::value::Kind;
 
-/// Which containers are open.
+/// The open containers.
 #[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) depth: u32,
-    /// As bits, the innermost last: an object is 1, an array 0.
+    /// As bits, the innermost last: 1 is an object, 0 an array.
     objects: u128,
-    /// How many elements of an array that is the whole text have another one behind them.
+    /// Number of elements followed by another one, of an array that is the whole text.
     elements: u32,
     limits: Limits,
 }
@@ -54,7 +54,7 @@ impl Open {
         self.objects & 1 == 1
     }
 
-    /// Another element of an array follows; whether it may.
+    /// Counts a further element of an array; returns whether it is within the limit.
     const fn next_element(&mut self) -> bool {
         if self.depth > 1 {
             return true;
@@ -64,7 +64,7 @@ impl Open {
     }
 }
 
-/// Checks that the text is one JSON value and nothing else, and writes down where its values lie.
+/// Validates that the text is exactly one JSON value, and records its values.
 pub(crate) fn check(
     cursor: &mut Cursor<'_>,
     limits: Limits,
@@ -81,7 +81,7 @@ pub(crate) fn check(
     }
 }
 
-/// Goes on within a container, to the end of the one above the list's floor.
+/// Continues inside a container, up to the end of the container above the list's floor.
 pub(crate) fn go_on<L: List>(
     cursor: &mut Cursor<'_>,
     open: &mut Open,
@@ -102,19 +102,19 @@ pub(crate) fn go_on<L: List>(
     values(cursor, open, list)
 }
 
-/// Values, to the end of the container above the list's floor, or of the one value at it.
+/// Reads values up to the end of the container above the list's floor, or the single value at it.
 #[inline(always)]
 fn values<L: List>(cursor: &mut Cursor<'_>, open: &mut Open, list: &mut L) -> Result<(), Error> {
     loop {
         let first = cursor.skip_whitespace();
-        let start = place(cursor);
+        let start = position(cursor);
         cursor.advance(1);
         let value_follows = match first {
             Some(b'{') => container(cursor, open, list, Kind::Object, start)?,
             Some(b'[') => container(cursor, open, list, Kind::Array, start)?,
             Some(byte) => {
                 let (kind, escaped) = scalar(cursor, byte)?;
-                if !list.leaf(kind, escaped, start, place(cursor)) {
+                if !list.leaf(kind, escaped, start, position(cursor)) {
                     list.unlist(cursor, open, Behind::Value)?;
                 }
                 false
@@ -127,7 +127,8 @@ fn values<L: List>(cursor: &mut Cursor<'_>, open: &mut Open, list: &mut L) -> Re
     }
 }
 
-/// A container, behind its opening; whether a value follows, and not what stands behind one.
+/// Reads a container after its opening; returns whether a value follows, as opposed to the text
+/// after a value.
 #[inline(always)]
 fn container<L: List>(
     cursor: &mut Cursor<'_>,
@@ -146,7 +147,7 @@ fn container<L: List>(
     opened(cursor, open, list, kind)
 }
 
-/// The same, where it has been opened.
+/// Like `container`, once it has been recorded.
 #[inline(always)]
 fn opened<L: List>(
     cursor: &mut Cursor<'_>,
@@ -165,22 +166,23 @@ fn opened<L: List>(
     }
     cursor.advance(1);
     open.pop();
-    list.close(place(cursor));
+    list.close(position(cursor));
     Ok(false)
 }
 
-/// Where the cursor is, in a text of less than 4 GiB.
+/// Position of the cursor, in a text of less than 4 GiB.
 #[inline]
-pub(crate) const fn place(cursor: &Cursor<'_>) -> u32 {
+pub(crate) const fn position(cursor: &Cursor<'_>) -> u32 {
     #[allow(
         clippy::cast_possible_truncation,
         reason = "the text's size was checked"
     )]
-    let place = cursor.offset() as u32;
-    place
+    let position = cursor.offset() as u32;
+    position
 }
 
-/// What follows a value: the ends of containers and then a comma, or the end at the list's floor (`true`).
+/// Reads what follows a value: ends of containers and then a comma. Returns `true` at the end at
+/// the list's floor.
 #[inline(always)]
 fn behind_value<L: List>(
     cursor: &mut Cursor<'_>,
@@ -207,14 +209,15 @@ fn behind_value<L: List>(
             }
             (Some(b'}'), true) | (Some(b']'), false) => {
                 open.pop();
-                list.close(place(cursor));
+                list.close(position(cursor));
             }
             (byte, _) => return Err(cursor.unexpected(byte)),
         }
     }
 }
 
-/// A name and its colon; whether the member's value follows, and not what stands behind the object.
+/// Reads a name and its colon; returns whether the member's value follows, as opposed to the text
+/// after the object.
 #[inline(always)]
 fn member_name<L: List>(
     cursor: &mut Cursor<'_>,
@@ -222,11 +225,11 @@ fn member_name<L: List>(
     list: &mut L,
 ) -> Result<bool, Error> {
     cursor.skip_whitespace();
-    let start = place(cursor);
+    let start = position(cursor);
     match cursor.next() {
         Some(b'"') => {
             let escaped = string(cursor)?;
-            if !list.leaf(Kind::String, escaped, start, place(cursor)) {
+            if !list.leaf(Kind::String, escaped, start, position(cursor)) {
                 list.unlist(cursor, open, Behind::Name)?;
                 return Ok(false);
             }
@@ -246,10 +249,10 @@ fn colon(cursor: &mut Cursor<'_>) -> Result<(), Error> {
     }
 }
 
-/// What a value in a text that was checked is, and where: the next one. What is in it is not looked for.
+/// The kind and range of the next value in a validated text, without looking into it.
 pub(crate) fn value(cursor: &mut Cursor<'_>) -> Option<Entry> {
     let first = cursor.skip_whitespace()?;
-    let start = place(cursor);
+    let start = position(cursor);
     cursor.advance(1);
     let (kind, escaped) = match first {
         b'{' => (Kind::Object, false),
@@ -262,7 +265,7 @@ pub(crate) fn value(cursor: &mut Cursor<'_>) -> Option<Entry> {
     }
     Some(Entry {
         start,
-        end: place(cursor),
+        end: position(cursor),
         next: 0,
         kind,
         escaped,
@@ -270,12 +273,12 @@ pub(crate) fn value(cursor: &mut Cursor<'_>) -> Option<Entry> {
     })
 }
 
-/// Passes a container of a text that was checked, behind its opening.
+/// Skips a container of a validated text, after its opening.
 fn pass(cursor: &mut Cursor<'_>) -> Option<()> {
     let mut depth = 1_u32;
     while depth > 0 {
         let chunk = cursor.chunk();
-        // Square brackets differ from curly ones in one bit.
+        // Square and curly brackets differ in one bit.
         let is_special = |byte: u8| (byte == b'"') | matches!(byte | 0x20, b'{' | b'}');
         let Some(at) = blocks::position(chunk, is_special) else {
             if chunk.is_empty() {
@@ -339,7 +342,7 @@ fn number(cursor: &mut Cursor<'_>, first: u8) -> Result<(), Error> {
         Some(first)
     };
     match first {
-        // A zero stands alone in front of the point.
+        // A zero is not followed by further digits before the point.
         Some(b'0') => {}
         Some(b'1'..=b'9') => {
             digits(cursor);
@@ -361,7 +364,7 @@ fn number(cursor: &mut Cursor<'_>, first: u8) -> Result<(), Error> {
             return Err(cursor.fault(Fault::Number));
         }
     }
-    // `01` and `1x` are told here and not as whatever would follow a number.
+    // Report `01` and `1x` as invalid numbers, not as unexpected text after a number.
     match cursor.peek() {
         Some(b'0'..=b'9' | b'.' | b'+' | b'-' | b'a'..=b'z' | b'A'..=b'Z') => {
             Err(cursor.fault(Fault::Number))

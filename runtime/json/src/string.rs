@@ -1,7 +1,8 @@
-//! Strings, checked: escapes, control characters and UTF-8, also where a buffer's end cuts them.
+//! Validates strings: escapes, control characters and UTF-8, including sequences cut at the end of
+//! a buffer.
 #![allow(
     clippy::inline_always,
-    reason = "a plain string is passed where the place in the text is in registers"
+    reason = "inlined so that a plain string is scanned with the position in registers"
 )]
 
 use crate::blocks;
@@ -9,7 +10,7 @@ use crate::cursor::Cursor;
 use crate::error::{Error, Fault};
 use crate::unescape::short;
 
-/// A character of several bytes that a buffer's end has cut.
+/// A multi-byte character cut at the end of a buffer.
 #[derive(Default)]
 struct Cut {
     bytes: [u8; 4],
@@ -21,7 +22,7 @@ impl Cut {
         self.len == 0
     }
 
-    /// Takes one more byte; `false` if the character cannot become valid.
+    /// Appends one byte; `false` if the character cannot become valid.
     fn push(&mut self, byte: u8) -> bool {
         let Some(place) = self.bytes.get_mut(self.len) else {
             return false;
@@ -37,7 +38,7 @@ impl Cut {
         }
     }
 
-    /// Keeps what of `run` is the start of a character; `false` if `run` is no UTF-8.
+    /// Keeps an incomplete character at the end of `run`; `false` if `run` is not valid UTF-8.
     fn keep(&mut self, run: &[u8]) -> bool {
         let Err(error) = std::str::from_utf8(run) else {
             return true;
@@ -47,7 +48,7 @@ impl Cut {
     }
 }
 
-/// How many bytes from the start on mean themselves.
+/// Length of the prefix of plain bytes.
 #[inline(always)]
 fn plain_run(bytes: &[u8]) -> usize {
     let mut run = 0;
@@ -58,7 +59,8 @@ fn plain_run(bytes: &[u8]) -> usize {
         }
         run += 8;
         rest = behind;
-        // Names and short texts end before it; the rest of a long one is passed in larger steps.
+        // Names and short texts end before this; the rest of a long text is scanned in larger
+        // steps.
         if run == 64 {
             let passed = blocks::passed(rest, |byte| !blocks::is_plain(byte));
             run += passed;
@@ -71,7 +73,7 @@ fn plain_run(bytes: &[u8]) -> usize {
         .count()
 }
 
-/// A string, behind its opening quote; whether it has escapes.
+/// Reads a string after its opening quote; returns whether it has escapes.
 #[inline(always)]
 pub(crate) fn string(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
     let chunk = cursor.chunk();
@@ -84,7 +86,7 @@ pub(crate) fn string(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
     unusual_string(cursor)
 }
 
-/// The rest of a string that has more to it than ASCII in one buffer.
+/// Reads the rest of a string that is not plain ASCII in one buffer.
 fn unusual_string(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
     let mut escaped = false;
     loop {
@@ -109,8 +111,8 @@ fn unusual_string(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
     }
 }
 
-/// How many bytes from the start on mean themselves or are escapes of two bytes, and whether there are
-/// such escapes.
+/// Length of the prefix that consists of plain bytes and two-byte escapes, and whether it has such
+/// escapes.
 fn ordinary(bytes: &[u8]) -> (usize, bool) {
     let mut escaped = false;
     let mut rest = bytes;
@@ -124,7 +126,7 @@ fn ordinary(bytes: &[u8]) -> (usize, bool) {
     }
 }
 
-/// What a string holds up to its next escape or its end, where not all of it is ASCII.
+/// Reads a part of a string that is not only ASCII, up to its next escape or its end.
 fn beyond_ascii(cursor: &mut Cursor<'_>) -> Result<(), Error> {
     let mut cut = Cut::default();
     loop {
@@ -158,7 +160,7 @@ fn beyond_ascii(cursor: &mut Cursor<'_>) -> Result<(), Error> {
     }
 }
 
-/// An escape, behind its backslash.
+/// Reads an escape after its backslash.
 fn escape(cursor: &mut Cursor<'_>) -> Result<(), Error> {
     match cursor.next() {
         Some(byte) if short(byte).is_some() => Ok(()),
@@ -178,7 +180,7 @@ fn escape(cursor: &mut Cursor<'_>) -> Result<(), Error> {
     }
 }
 
-/// Four hexadecimal digits.
+/// Reads four hexadecimal digits.
 pub(crate) fn hex(cursor: &mut Cursor<'_>) -> Result<u32, Error> {
     let mut value = 0;
     for _ in 0..4 {

@@ -1,7 +1,8 @@
-//! The text of a string with escapes.
+//! Decodes strings with escapes.
 //!
-//! Payloads that are JSON themselves have an escape every few bytes, so what lies between two is
-//! copied in words of a fixed size, of which only the bytes in front of the next backslash count.
+//! Payloads that are themselves JSON have an escape every few bytes. The text between escapes is
+//! therefore copied in words of fixed size, of which only the bytes before the next backslash
+//! count.
 
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ use crate::cursor::Cursor;
 use crate::parts::Parts;
 use crate::string;
 
-/// The text of a string that was checked; `content` is where it stands.
+/// The text of a validated string; `content` is its range without the quotes.
 pub(crate) fn unescaped(message: &Parts, content: Range<usize>) -> Bytes {
     let mut text = Text {
         bytes: vec![0; content.len()],
@@ -27,7 +28,7 @@ pub(crate) fn unescaped(message: &Parts, content: Range<usize>) -> Bytes {
         if cursor.offset() >= content.end {
             break;
         }
-        // The last bytes of a buffer, or an escape that is longer than two.
+        // The last bytes of a buffer, or an escape longer than two bytes.
         match cursor.next() {
             Some(b'\\') => {
                 let character = character(&mut cursor);
@@ -41,7 +42,7 @@ pub(crate) fn unescaped(message: &Parts, content: Range<usize>) -> Bytes {
     Bytes::from(text.bytes)
 }
 
-/// Whether the text of a string that was checked is this one; `content` is where the string stands.
+/// Whether a validated string has this text; `content` is its range without the quotes.
 pub(crate) fn is(message: &Parts, content: Range<usize>, text: &str) -> bool {
     let mut cursor = Cursor::at(message, content.start);
     let mut rest = text.as_bytes();
@@ -65,7 +66,7 @@ pub(crate) fn is(message: &Parts, content: Range<usize>, text: &str) -> bool {
     rest.is_empty()
 }
 
-/// A text as it grows, in room for its escaped form, which is never the shorter one.
+/// The decoded text. Its capacity is the length of the escaped form, which is never shorter.
 struct Text {
     bytes: Vec<u8>,
     len: usize,
@@ -79,8 +80,8 @@ impl Text {
         }
     }
 
-    /// Appends what whole words of a buffer mean, up to an escape that is longer than two bytes; how
-    /// much of the buffer that was.
+    /// Decodes a buffer word by word, up to an escape longer than two bytes; returns how many bytes
+    /// were consumed.
     fn take(&mut self, chunk: &[u8]) -> usize {
         let mut rest = chunk;
         while let Some((word, behind)) = rest.split_first_chunk::<8>() {
@@ -108,7 +109,7 @@ impl Text {
     }
 }
 
-/// What an escape of two bytes means, by the byte behind its backslash.
+/// The character of a two-byte escape, by the byte after its backslash.
 #[inline]
 pub(crate) const fn short(byte: u8) -> Option<u8> {
     match byte {
@@ -122,7 +123,7 @@ pub(crate) const fn short(byte: u8) -> Option<u8> {
     }
 }
 
-/// The character of an escape, behind its backslash.
+/// The character of an escape, after its backslash.
 fn character(cursor: &mut Cursor<'_>) -> char {
     match cursor.next() {
         Some(b'u') => {

@@ -1,11 +1,11 @@
-//! What is in a container of which nothing is in the list: found in the text, which was checked.
+//! Iterates over the content of an unlisted container by scanning the validated text.
 
 use crate::cursor::Cursor;
 use crate::document::Document;
 use crate::index::Entry;
 use crate::scan;
 
-/// A walk over the values of a container; the name of a member is one too.
+/// Iterator over the values of a container; the names of members are included.
 #[derive(Debug, Clone)]
 pub(crate) struct Steps<'a>(Cursor<'a>);
 

@@ -1,4 +1,4 @@
-//! Values as ranges of a message that was checked.
+//! Values as ranges of a validated message.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -6,14 +6,14 @@ use std::ops::Range;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::document::{Document, Place};
+use crate::document::{Document, ValueId};
 use crate::error::Duplicate;
 use crate::index::Entry;
 use crate::parts::Parts;
 use crate::unescape::unescaped;
 use crate::unlisted::Steps;
 
-/// What a value is.
+/// The kind of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `{…}`
@@ -34,7 +34,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy)]
 pub struct Value<'a> {
     document: &'a Document,
-    /// Its place in the document's list, if it is there.
+    /// Index in the document's list, or [`UNLISTED`].
     at: u32,
     entry: Entry,
 }
@@ -45,8 +45,8 @@ pub struct Key<'a>(Value<'a>);
 
 impl<'a> Value<'a> {
     #[inline]
-    pub(crate) const fn at(document: &'a Document, place: Place) -> Self {
-        let Place { at, entry } = place;
+    pub(crate) const fn at(document: &'a Document, id: ValueId) -> Self {
+        let ValueId { at, entry } = id;
         Self {
             document,
             at,
@@ -54,51 +54,52 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// What it is.
+    /// The kind of the value.
     pub const fn kind(&self) -> Kind {
         self.entry.kind
     }
 
-    /// Where it lies in the message.
+    /// The range of the value in the message.
     pub const fn range(&self) -> Range<usize> {
         self.entry.start as usize..self.entry.end as usize
     }
 
-    /// Which value of its document it is; see [`Document::at`].
-    pub const fn place(&self) -> Place {
-        Place {
+    /// The id of the value within its document; see [`Document::at`].
+    pub const fn id(&self) -> ValueId {
+        ValueId {
             at: self.at,
             entry: self.entry,
         }
     }
 
-    /// Its text, as slices of the message.
+    /// The JSON text, as slices of the message.
     pub fn parts(&self) -> Parts {
         self.document.message().slice(self.range())
     }
 
-    /// Its text in one piece: a slice of the message where it lies in one buffer, a copy otherwise.
+    /// The JSON text in one piece: a slice of the message if it lies in one buffer, a copy
+    /// otherwise.
     pub fn bytes(&self) -> Bytes {
         self.document.message().bytes(self.range())
     }
 
-    /// Whether it is a string with escapes.
+    /// Whether the value is a string with escapes.
     pub const fn is_escaped(&self) -> bool {
         self.entry.escaped
     }
 
-    /// The members of an object, in order; nothing for another kind.
+    /// The members of an object, in order; empty for any other kind.
     pub fn members(&self) -> Members<'a> {
         Members(Walk::into(self, Kind::Object))
     }
 
-    /// The elements of an array, in order; nothing for another kind.
+    /// The elements of an array, in order; empty for any other kind.
     pub fn elements(&self) -> Elements<'a> {
         Elements(Walk::into(self, Kind::Array))
     }
 
-    /// The member of a name. An object that has it twice is refused: who checks it and who uses it
-    /// might take different ones.
+    /// The member called `name`. A duplicate member is an error: the code that checks the object
+    /// and the code that uses it might read different ones.
     pub fn get(&self, name: &str) -> Result<Option<Self>, Duplicate> {
         if self.entry.kind != Kind::Object {
             return Ok(None);
@@ -117,7 +118,7 @@ impl<'a> Value<'a> {
             }
             at = next;
         }
-        Ok(found.map(|at| Value::at(self.document, index.place(at))))
+        Ok(found.map(|at| Value::at(self.document, index.id(at))))
     }
 
     #[cold]
@@ -130,7 +131,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Where the members of these names are, in one walk.
+    /// Finds the members with these names, in one pass.
     pub fn pick<const N: usize>(&self, names: &'static [&'static str; N]) -> Picked<N> {
         let mut picked = Picked::none(names);
         if self.entry.kind != Kind::Object {
@@ -155,20 +156,20 @@ impl<'a> Value<'a> {
 
     #[cold]
     fn find_all<const N: usize>(&self, picked: &mut Picked<N>) {
-        let mut found = Box::new([self.place(); N]);
+        let mut found = Box::new([self.id(); N]);
         for (key, value) in self.members() {
             let names = picked.names.iter().zip(&mut picked.places);
             let mut wanted = names.zip(found.iter_mut());
             if let Some(((_, place), found)) = wanted.find(|((name, _), _)| key.is(name)) {
                 *place = if *place == NOWHERE { UNLISTED } else { TWICE };
-                *found = value.place();
+                *found = value.id();
             }
         }
         picked.unlisted = Some(found);
     }
 
-    /// The content of a string: a slice of the message where it lies in one buffer without escapes,
-    /// a copy otherwise.
+    /// The content of a string: a slice of the message if it lies in one buffer without escapes, a
+    /// copy otherwise.
     pub fn string(&self) -> Option<ByteString> {
         let content = self.content()?;
         let content = if self.entry.escaped {
@@ -176,12 +177,11 @@ impl<'a> Value<'a> {
         } else {
             self.document.message().bytes(content)
         };
-        // The document was checked, so this is UTF-8.
+        // The document was validated, so this is UTF-8.
         ByteString::try_from(content).ok()
     }
 
-    /// The content of a string that need not be kept: where it lies in one buffer without escapes,
-    /// it is read there.
+    /// The content of a string, borrowed from the message if it lies in one buffer without escapes.
     pub fn text(&self) -> Option<Cow<'a, str>> {
         let content = self.content()?;
         let text = if self.entry.escaped {
@@ -192,18 +192,18 @@ impl<'a> Value<'a> {
         utf8(text)
     }
 
-    /// Its JSON text, which need not be kept.
+    /// The JSON text, borrowed from the message if it lies in one buffer.
     pub fn raw(&self) -> Cow<'a, [u8]> {
         self.document.message().text(self.range())
     }
 
-    /// Whether it is this string.
+    /// Whether the value is a string with this content.
     #[inline]
     pub fn is(&self, text: &str) -> bool {
         self.entry.kind == Kind::String && self.document.is_text(self.entry, text)
     }
 
-    /// The content of a string as slices of the message; one unescaped copy where it has escapes.
+    /// The content of a string as slices of the message; one decoded copy if it has escapes.
     pub fn string_parts(&self) -> Option<Parts> {
         let content = self.content()?;
         if self.entry.escaped {
@@ -212,7 +212,7 @@ impl<'a> Value<'a> {
         Some(self.document.message().slice(content))
     }
 
-    /// A number without a fraction, from 0 up. `3.0` and `1e2` are such numbers too.
+    /// The value as a non-negative integer. `3.0` and `1e2` are integers too.
     pub fn as_u64(&self) -> Option<u64> {
         let text = self.number()?;
         text.parse()
@@ -220,18 +220,18 @@ impl<'a> Value<'a> {
             .or_else(|| whole(&text).and_then(|number| u64::try_from(number).ok()))
     }
 
-    /// A number without a fraction.
+    /// The value as an integer.
     pub fn as_i64(&self) -> Option<i64> {
         let text = self.number()?;
         text.parse().ok().or_else(|| whole(&text))
     }
 
-    /// A number.
+    /// The value as a floating-point number.
     pub fn as_f64(&self) -> Option<f64> {
         self.number()?.parse().ok()
     }
 
-    /// `true` or `false`.
+    /// The value as a boolean.
     pub const fn as_bool(&self) -> Option<bool> {
         match self.entry.kind {
             Kind::Bool(value) => Some(value),
@@ -244,7 +244,7 @@ impl<'a> Value<'a> {
         utf8(text?)
     }
 
-    /// Where a string's content lies.
+    /// Range of a string's content, without the quotes.
     fn content(&self) -> Option<Range<usize>> {
         let range = self.range();
         (self.entry.kind == Kind::String).then(|| range.start + 1..range.end.saturating_sub(1))
@@ -255,7 +255,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Text of a document, which was checked and is UTF-8.
+/// Text of a validated document as UTF-8.
 fn utf8(text: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
     match text {
         Cow::Borrowed(text) => std::str::from_utf8(text).ok().map(Cow::Borrowed),
@@ -263,12 +263,12 @@ fn utf8(text: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// A number in a form with a point or an exponent, if it has no fraction and is exact.
+/// A number written with a point or an exponent, as an integer if that is exact.
 fn whole(text: &str) -> Option<i64> {
-    /// Up to here every whole number has a floating-point number of its own.
+    /// Up to this bound every integer is exactly representable as `f64`.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let number: f64 = text.parse().ok()?;
-    // Within the range checked here the cast is exact.
+    // The cast is exact within the range checked here.
     #[allow(clippy::cast_possible_truncation)]
     (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
@@ -288,24 +288,24 @@ impl Key<'_> {
     }
 }
 
-/// Where no member is: the document's own value.
+/// Marks a member that is absent: entry 0 is the document's own value.
 const NOWHERE: u32 = 0;
-/// Where a member is that is there twice.
+/// Marks a member that occurs twice.
 const TWICE: u32 = u32::MAX;
-/// Where a member is that is not in the list.
-const UNLISTED: u32 = Place::UNLISTED;
+/// Marks a member that is not in the list.
+const UNLISTED: u32 = ValueId::UNLISTED;
 
-/// Where the members of some names are, without a hold on the document.
+/// The positions of some members, found in one pass, without borrowing the document.
 #[derive(Debug, Clone)]
 pub struct Picked<const N: usize> {
     names: &'static [&'static str; N],
     places: [u32; N],
-    /// Those of an object that is not listed.
-    unlisted: Option<Box<[Place; N]>>,
+    /// Ids of the members of an unlisted object.
+    unlisted: Option<Box<[ValueId; N]>>,
 }
 
 impl<const N: usize> Picked<N> {
-    /// None of them is there.
+    /// The result of a pass that found none of the names.
     pub const fn none(names: &'static [&'static str; N]) -> Self {
         Self {
             names,
@@ -314,8 +314,8 @@ impl<const N: usize> Picked<N> {
         }
     }
 
-    /// The member of one of the names, by its place among them, as [`Value::get`] would tell it of
-    /// the same document.
+    /// The member with the name at index `which`; same result as [`Value::get`] on the same
+    /// document.
     #[inline]
     pub fn get<'a>(
         &self,
@@ -326,17 +326,17 @@ impl<const N: usize> Picked<N> {
             None | Some(&NOWHERE) => Ok(None),
             Some(&TWICE) => Err(self.twice(which)),
             Some(&UNLISTED) => Ok(self.beyond(document, which)),
-            Some(at) => Ok(Some(Value::at(document, document.index().place(*at)))),
+            Some(at) => Ok(Some(Value::at(document, document.index().id(*at)))),
         }
     }
 
     #[cold]
     fn beyond<'a>(&self, document: &'a Document, which: usize) -> Option<Value<'a>> {
-        let place = self.unlisted.as_ref()?.get(which)?;
-        Some(Value::at(document, *place))
+        let id = self.unlisted.as_ref()?.get(which)?;
+        Some(Value::at(document, *id))
     }
 
-    /// The first of the names that is there twice.
+    /// The first of the names that occurs twice.
     pub fn duplicate(&self) -> Option<Duplicate> {
         let which = self.places.iter().position(|place| *place == TWICE)?;
         Some(self.twice(which))
@@ -349,13 +349,13 @@ impl<const N: usize> Picked<N> {
     }
 }
 
-/// A walk through an object or an array.
+/// A pass over the content of an object or an array.
 #[derive(Debug, Clone)]
 struct Walk<'a> {
     document: &'a Document,
     next: u32,
     end: u32,
-    /// Of a container that is not listed.
+    /// For an unlisted container.
     steps: Option<Steps<'a>>,
 }
 
@@ -379,18 +379,18 @@ impl<'a> Walk<'a> {
 
     #[inline]
     fn value(&mut self) -> Option<Value<'a>> {
-        let place = if self.next < self.end {
-            let place = self.document.index().place(self.next);
-            self.next = place.entry.next;
-            place
+        let id = if self.next < self.end {
+            let id = self.document.index().id(self.next);
+            self.next = id.entry.next;
+            id
         } else {
-            Place::unlisted(self.steps.as_mut()?.next()?)
+            ValueId::unlisted(self.steps.as_mut()?.next()?)
         };
-        Some(Value::at(self.document, place))
+        Some(Value::at(self.document, id))
     }
 }
 
-/// The members of an object.
+/// Iterator over the members of an object.
 #[derive(Debug, Clone)]
 pub struct Members<'a>(Walk<'a>);
 
@@ -404,7 +404,7 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// The elements of an array.
+/// Iterator over the elements of an array.
 #[derive(Debug, Clone)]
 pub struct Elements<'a>(Walk<'a>);
 

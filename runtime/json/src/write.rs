@@ -1,11 +1,11 @@
-//! Writes JSON text, for the few bytes that tidegate adds around what it passes on.
+//! Writes JSON text: the few bytes that tidegate adds around the messages it passes on.
 
 use bytes::{BufMut as _, BytesMut};
 
 use crate::blocks;
 use crate::escape::{Twice, escape};
 
-/// Appends a string in quotes, escaped as RFC 8259 (section 7) asks and no further.
+/// Appends a string in quotes, escaped as RFC 8259 (section 7) requires.
 ///
 /// ```
 /// let mut out = bytes::BytesMut::new();
@@ -19,19 +19,19 @@ pub fn push_string(out: &mut BytesMut, text: &str) {
     out.put_u8(b'"');
 }
 
-/// Appends a string's content, escaped, without its quotes.
+/// Appends the escaped content of a string, without quotes.
 pub fn push_escaped(out: &mut BytesMut, text: &str) {
     push_escaped_bytes(out, text.as_bytes());
 }
 
-/// The same for a piece of a text, whose UTF-8 may be cut at its ends.
+/// Like [`push_escaped`], for a fragment whose ends may cut UTF-8 sequences.
 pub fn push_escaped_bytes(out: &mut BytesMut, text: &[u8]) {
     out.reserve(text.len());
     escape(text, out);
 }
 
-/// Appends a text as the content of a string to `once`, and as that of a string which stands in a
-/// string to `within`.
+/// Appends a text escaped once to `once`, as the content of a string, and escaped twice to
+/// `within`, as the content of a string nested in a string.
 ///
 /// ```
 /// let (mut once, mut within) = Default::default();
@@ -45,12 +45,12 @@ pub fn push_escaped_twice(once: &mut BytesMut, within: &mut BytesMut, text: &[u8
     escape(text, &mut Twice { once, within });
 }
 
-/// Where the first byte stands that cannot stand in a string as it is.
+/// Position of the first byte that must be escaped.
 pub fn first_to_escape(text: &[u8]) -> Option<usize> {
     blocks::position(text, blocks::needs_escape)
 }
 
-/// Appends a whole number.
+/// Appends an unsigned integer.
 pub fn push_number(out: &mut BytesMut, number: u64) {
     let mut digits = [0; 20];
     let mut left = number;

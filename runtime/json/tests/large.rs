@@ -1,8 +1,8 @@
-//! Messages of more values than are listed: what is in them is found all the same.
+//! Messages with more values than the list holds: all values are still found.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "a test that cannot go on says so"
+    reason = "a failed expectation fails the test"
 )]
 
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value as Tree, json};
 use tidegate_json::{Document, Fault, Kind, Limits, Parts, Value};
 
-/// The text in buffers of about this size.
+/// The text in buffers of about `size` bytes.
 fn parted(text: &str, size: usize) -> Parts {
     let pieces = text.as_bytes().chunks(size.max(1));
     pieces.map(Bytes::copy_from_slice).collect()
@@ -75,7 +75,7 @@ fn large() -> Vec<Tree> {
 }
 
 #[test]
-fn every_value_of_a_large_message_is_found_however_it_is_parted() {
+fn every_value_of_a_large_message_is_found_for_any_buffer_size() {
     for expected in large() {
         for text in [
             expected.to_string(),
@@ -107,9 +107,9 @@ fn members_of_an_object_that_is_not_listed_are_found_by_name() {
         }
         assert_eq!(root.get("twice").err(), picked.duplicate());
         let wanted = root.get("wanted").expect("once").expect("there");
-        let place = wanted.place();
-        assert_eq!(tree(document.value(place)), json!({ "x": "y" }));
-        let wanted = document.at(place);
+        let id = wanted.id();
+        assert_eq!(tree(document.value(id)), json!({ "x": "y" }));
+        let wanted = document.at(id);
         let x = wanted.root().get("x").expect("once").expect("there");
         assert!(x.is("y") && !x.is("z"));
         assert_eq!(wanted.into_parts().contiguous(), "{\"x\":\"y\"}");
@@ -117,7 +117,7 @@ fn members_of_an_object_that_is_not_listed_are_found_by_name() {
 }
 
 #[test]
-fn a_fault_is_found_wherever_the_list_has_ended() {
+fn an_error_is_found_wherever_the_list_is_full() {
     let ones = "1,".repeat(600);
     for (text, fault) in [
         (format!("[{ones}"), Fault::Incomplete),
@@ -138,7 +138,7 @@ fn a_fault_is_found_wherever_the_list_has_ended() {
 }
 
 #[test]
-fn the_limit_of_elements_is_exact_and_ends_the_reading() {
+fn the_element_limit_is_exact_and_stops_the_parser() {
     let limits = Limits {
         elements: 3,
         ..Limits::default()
@@ -155,7 +155,7 @@ fn the_limit_of_elements_is_exact_and_ends_the_reading() {
     assert!(parse(&format!("[[{many}],2,3,4]")).is_err());
 }
 
-/// A tree that is wide here and there.
+/// A JSON tree that is wide in some places.
 fn any_wide_tree() -> impl Strategy<Value = Tree> {
     let leaf = prop_oneof![
         Just(Tree::Null),
@@ -178,7 +178,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_wide_tree_is_read_as_it_was_written(
+    fn any_wide_tree_is_read_as_written(
         expected in any_wide_tree().prop_filter("not too large", |it| it.to_string().len() < 200_000),
         size in 1..3_000_usize,
     ) {

@@ -1,9 +1,9 @@
-//! The reader against `serde_json`: the same verdict and the same values, however a text is parted.
+//! Compares the parser with `serde_json`: same verdict and same values for any buffer boundaries.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::unwrap_used,
-    reason = "a test that cannot go on says so"
+    reason = "a failed expectation fails the test"
 )]
 
 use std::fmt::Write as _;
@@ -68,7 +68,7 @@ fn any_tree() -> impl Strategy<Value = Tree> {
     })
 }
 
-/// Text in other words: every character escaped, white space everywhere.
+/// An equivalent text: every character escaped, and white space everywhere.
 fn escaped(tree: &Tree) -> String {
     let quoted = |text: &str| {
         let mut units = String::new();
@@ -97,7 +97,7 @@ fn escaped(tree: &Tree) -> String {
     }
 }
 
-/// The inside of a string: long runs, escapes in a row, and what is beyond ASCII.
+/// String content: long runs, consecutive escapes, and characters beyond ASCII.
 fn long_string() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         (0..200_usize).prop_map(|length| "x".repeat(length)),
@@ -122,7 +122,7 @@ fn long_string() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn a_long_string_parted_anywhere_is_read_and_written_as_serde_json_does(
+    fn a_long_string_in_any_buffers_is_read_and_written_as_by_serde_json(
         inside in long_string(),
         cuts in proptest::collection::vec(any::<usize>(), 0..4),
         damage in proptest::option::of((any::<usize>(), any::<u8>())),
@@ -149,14 +149,15 @@ proptest! {
     }
 
     #[test]
-    fn any_json_parted_anywhere_is_read_as_serde_json_reads_it(
+    fn any_json_in_any_buffers_is_read_as_by_serde_json(
         expected in any_tree(),
         cuts in proptest::collection::vec(any::<usize>(), 0..8),
     ) {
         for text in [expected.to_string(), escaped(&expected)] {
             let document = Document::parse(parted(text.as_bytes(), &cuts), Limits::default());
             let document = document.expect("serde_json wrote it");
-            // serde_json reads a fraction with the last digit free; so do both sides here.
+            // serde_json may differ in the last digit of a fraction, so both sides are parsed by
+            // it.
             let read: Tree = serde_json::from_str(&text).expect("it wrote it");
             prop_assert_eq!(tree(document.root()), read);
         }
@@ -178,9 +179,9 @@ proptest! {
             }
         }
         let ours = Document::parse(parted(&text, &cuts), Limits::default());
-        // A raw value, since a tree would also refuse numbers that are out of its range.
+        // A raw value, since a tree would also refuse numbers out of its range.
         let theirs = serde_json::from_slice::<Box<serde_json::value::RawValue>>(&text);
-        // The raw value of serde_json does not look at halves of surrogate pairs.
+        // The raw value of serde_json does not check surrogate pairs.
         let halves = matches!(&ours, Err(error) if error.fault == Fault::Escape);
         prop_assert!(
             ours.is_ok() == theirs.is_ok() || halves,
@@ -189,7 +190,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_survived(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_handled_without_panic(text in proptest::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(document) = Document::parse(Parts::from(Bytes::from(text)), Limits::default()) {
             tree(document.root());
         }
@@ -216,7 +217,7 @@ fn fault(text: &str) -> (usize, Fault) {
 }
 
 #[test]
-fn each_fault_is_named_with_its_place() {
+fn each_error_is_reported_with_its_offset() {
     assert_eq!(fault(""), (0, Fault::Incomplete));
     assert_eq!(fault("{\"a\":"), (5, Fault::Incomplete));
     assert_eq!(fault("[1,]"), (3, Fault::Unexpected));
@@ -233,7 +234,7 @@ fn each_fault_is_named_with_its_place() {
 }
 
 #[test]
-fn the_limit_of_depth_is_exact() {
+fn the_depth_limit_is_exact() {
     let limits = Limits {
         depth: 3,
         ..Limits::default()
@@ -250,7 +251,7 @@ fn the_limit_of_depth_is_exact() {
 }
 
 #[test]
-fn a_payload_without_escapes_is_a_slice_of_what_came_in() {
+fn a_payload_without_escapes_is_a_slice_of_the_input() {
     let text = Bytes::from(format!("{{\"payload\":\"{}\"}}", "x".repeat(1_000)));
     let whole = text.as_ptr_range();
     let mut parts = Parts::new();
@@ -288,7 +289,7 @@ fn a_member_that_occurs_twice_is_refused() {
 }
 
 #[test]
-fn members_that_are_picked_are_those_that_are_asked_for_one_by_one() {
+fn picked_members_equal_members_read_one_by_one() {
     const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
     let text = Bytes::from_static(b"{\"a\":1,\"b\":[{\"a\":2}],\"\\u0063\":3,\"a\":4,\"d\":null}");
     let document = Document::parse(Parts::from(text), Limits::default()).expect("JSON");
@@ -304,7 +305,7 @@ fn members_that_are_picked_are_those_that_are_asked_for_one_by_one() {
 }
 
 #[test]
-fn numbers_are_whole_where_they_have_no_fraction() {
+fn numbers_without_a_fraction_are_integers() {
     for (text, expected) in [
         ("3", Some(3)),
         ("3.0", Some(3)),

@@ -1,45 +1,45 @@
-//! Events: what a binding tells operators, apart from its streams.
+//! Events for operators.
 //!
-//! An event is declared once, with [`event!`]: its id, its severity, its fields with their meaning, and
-//! the sentence in which a log tells it. Exporters turn it into a log line, an audit record or a metric;
-//! bindings know none of them.
+//! An event is declared once, with [`event!`]: its id, severity, message and documented fields.
+//! Exporters turn it into a log line, an audit record or a metric; bindings do not know the
+//! exporters.
 
 use crate::field::Extension;
 
-/// How much an event matters.
+/// Severity of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// Of use to whoever looks for a fault.
+    /// Details for debugging.
     Debug,
-    /// What an operator may want to know.
+    /// Normal operation.
     Info,
-    /// What an operator should look at.
+    /// Needs attention.
     Warn,
-    /// What does not work.
+    /// A failure.
     Error,
 }
 
 /// A typed event. Its id is [`Extension::WORD`], e.g. `mqtt.client.connection.lost`.
 pub trait Event: Extension {
-    /// How much it matters.
+    /// Severity of all events of this type.
     const SEVERITY: Severity;
-    /// What it means.
+    /// Description, from the doc comment.
     const HELP: &'static str;
-    /// It as a sentence, for people.
+    /// The message for people, with the field values filled in.
     fn message(&self) -> String;
 }
 
-/// Declares an event: its struct, id, severity, sentence and fields.
+/// Declares an event: struct, id, severity, message and fields.
 ///
 /// ```
 /// use tidegate_streams::{Event, Extension, Severity, event};
 ///
 /// event! {
-///     /// A session was closed because nothing was asked in it for too long.
+///     /// A session expired because it was idle for too long.
 ///     pub struct SessionExpired "mcp.server.session.expired" Info
 ///         "session expired after {idle} ms without a request"
 ///     {
-///         /// For how long nothing was asked, in milliseconds.
+///         /// Time since the last request, in milliseconds.
 ///         idle "idle": u64 = 0,
 ///     }
 /// }

@@ -1,4 +1,4 @@
-//! Which extension each frame can bear, over all protocols.
+//! The extensions each frame can carry, over all protocols.
 
 use std::cell::RefCell;
 use std::thread::LocalKey;
@@ -22,7 +22,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The word that config, logs and scripts use.
+    /// The word used in configs, logs and scripts.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -50,7 +50,7 @@ macro_rules! extensions {
 }
 
 extensions! {
-    /// What a BEGIN bears.
+    /// Extension of BEGIN.
     BeginEx {
         Http(http_stream::HttpBeginEx),
         Line(line::LineBegin),
@@ -60,31 +60,32 @@ extensions! {
     }
 }
 extensions! {
-    /// What a DATA bears.
+    /// Extension of DATA.
     DataEx { Mqtt(mqtt::MqttDataEx), Mcp(mcp::McpParams) }
 }
 extensions! {
-    /// What an END bears.
+    /// Extension of END.
     EndEx { Mcp(mcp::McpEnd), Mqtt(mqtt::MqttEnd) }
 }
 extensions! {
-    /// What an ABORT bears.
+    /// Extension of ABORT.
     AbortEx { Mcp(mcp::McpAbort), Mqtt(mqtt::MqttReset), Bytes(bytes_stream::BytesReset) }
 }
 extensions! {
-    /// What a FLUSH bears.
+    /// Extension of FLUSH.
     FlushEx { Line(line::LineOversized), Mcp(mcp::McpFlushEx), Mqtt(mqtt::MqttUnsubscribe) }
 }
 extensions! {
-    /// What a RESET bears.
+    /// Extension of RESET.
     ResetEx { Mcp(mcp::McpReset), Mqtt(mqtt::MqttReset), Bytes(bytes_stream::BytesReset) }
 }
 
 impl ResetEx {
-    /// What a peer is told, in its protocol's words, when a binding failed over its stream; nothing
-    /// where the protocol has no words for it.
+    /// The reset sent to a peer when a handler panicked, in the terms of its protocol; `None` for a
+    /// protocol without one.
     pub fn internal_fault(protocol: Protocol) -> Option<Self> {
-        const WHAT: &str = "A fault inside tidegate ended this request; its log tells more.";
+        const WHAT: &str =
+            "Internal error in tidegate; the request was ended. See the tidegate log.";
         match protocol {
             Protocol::Mcp => Some(mcp::McpReset::new(mcp::McpResetKind::Internal, WHAT).into()),
             Protocol::Mqtt => {
@@ -99,7 +100,7 @@ impl ResetEx {
     }
 }
 extensions! {
-    /// What a CHALLENGE bears.
+    /// Extension of CHALLENGE.
     ChallengeEx { Mcp(mcp::McpChallenge) }
 }
 
@@ -116,11 +117,11 @@ macro_rules! pooled {
     };
 }
 
-// Those that every call makes. A refusal can afford its box.
+// Extensions that every call uses are pooled. Resets and aborts are rare enough to be allocated.
 pooled! { BeginEx, DataEx, EndEx }
 
 impl BeginEx {
-    /// The protocol of the stream that this BEGIN opens.
+    /// The protocol of the stream this BEGIN opens.
     pub const fn protocol(&self) -> Protocol {
         match self {
             Self::Http(_) => Protocol::Http,

@@ -1,5 +1,5 @@
-//! How an extension's fields print and parse: one declaration gives the struct, its script form and
-//! its documentation.
+//! How extension fields print and parse: one declaration gives the struct, its script form and its
+//! documentation.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use thiserror::Error;
 
-/// The script form of a field: what a scenario writes behind `name=`.
+/// Script form of a field: what a scenario writes after `name=`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// A bare word: an enumeration's or a flag's name, `true`, `false`, `null`.
@@ -16,7 +16,7 @@ pub enum Value {
     Integer(i64),
     /// A quoted string.
     Text(ByteString),
-    /// Bytes that are no text.
+    /// Bytes that are not valid UTF-8.
     Hex(Bytes),
     /// `[a, b]`
     List(Vec<Value>),
@@ -24,7 +24,7 @@ pub enum Value {
     Record(Vec<(String, Value)>),
 }
 
-/// A field that was given a value it cannot take.
+/// Error returned when setting a field.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FieldError {
     /// The extension has no field of this name.
@@ -32,15 +32,15 @@ pub enum FieldError {
     Unknown {
         /// The name as given.
         name: String,
-        /// The names there are.
+        /// The valid names.
         known: String,
     },
-    /// The value is of the wrong shape.
-    #[error("'{given}' is no {wanted}")]
+    /// The value has the wrong type or range.
+    #[error("expected {wanted}, found '{given}'")]
     Mismatch {
         /// The value as printed.
         given: String,
-        /// What the field takes.
+        /// What the field accepts.
         wanted: &'static str,
     },
 }
@@ -54,38 +54,38 @@ impl FieldError {
     }
 }
 
-/// A type that can be a field of an extension.
+/// A type usable as a field of an extension.
 pub trait Field: Sized + PartialEq {
-    /// Its script form.
+    /// Converts to the script form.
     fn to_value(&self) -> Value;
-    /// Reads its script form.
+    /// Parses the script form.
     fn from_value(value: &Value) -> Result<Self, FieldError>;
 }
 
-/// A field's name and meaning.
+/// Name and description of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FieldDoc {
-    /// The name as specified, e.g. `sessionId`.
+    /// The specified name, e.g. `sessionId`.
     pub name: &'static str,
-    /// What it means.
+    /// Description, from the doc comment.
     pub doc: &'static str,
 }
 
-/// A typed extension whose fields can be listed, printed and set by name.
+/// A typed extension with fields that can be listed, printed and set by name.
 pub trait Extension: Default + PartialEq {
-    /// The word that names it in scripts, e.g. `toolsCall`.
+    /// The word that identifies it in scripts, e.g. `toolsCall`.
     const WORD: &'static str;
     /// Its fields, in order.
     const FIELDS: &'static [FieldDoc];
     /// The fields that differ from their defaults, in order.
     fn fields(&self) -> Vec<(&'static str, Value)>;
-    /// A field by its specified name, be it at its default or not.
+    /// A field by its specified name, also if it has its default value.
     fn value(&self, name: &str) -> Option<Value>;
     /// Sets a field by its specified name.
     fn set(&mut self, name: &str, value: &Value) -> Result<(), FieldError>;
 }
 
-/// Declares an extension: its struct, defaults, field documentation, printer and parser.
+/// Declares an extension: struct, defaults, field documentation, printer and parser.
 #[macro_export]
 macro_rules! extension {
     (
@@ -151,7 +151,7 @@ macro_rules! extension {
     };
 }
 
-/// Declares an enumeration whose script form is its specified name.
+/// Declares an enumeration whose script form is the specified name.
 #[macro_export]
 macro_rules! words {
     (
@@ -170,7 +170,7 @@ macro_rules! words {
             /// Every value, in order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The word as specified.
+            /// The specified word.
             pub const fn word(self) -> &'static str {
                 match self { $( Self::$variant => $word, )* }
             }
@@ -186,7 +186,7 @@ macro_rules! words {
                     $( $crate::Value::Word(word) if word == $word => Ok(Self::$variant), )*
                     _ => Err($crate::FieldError::Mismatch {
                         given: value.to_string(),
-                        wanted: concat!("word of: ", $($word, " "),*),
+                        wanted: concat!("one of: ", $($word, " "),*),
                     }),
                 }
             }
@@ -194,7 +194,7 @@ macro_rules! words {
     };
 }
 
-/// Declares a set of flags whose script form is their names joined by `|`, or `0`.
+/// Declares a set of flags. Its script form is the flag names joined by `|`, or `0`.
 #[macro_export]
 macro_rules! flags {
     (
@@ -212,13 +212,13 @@ macro_rules! flags {
             pub const NONE: Self = Self(0);
             $( $(#[doc = $flag_doc])+ pub const $flag: Self = Self($value); )*
 
-            /// The flags of either.
+            /// The union of both sets.
             #[must_use]
             pub const fn with(self, other: Self) -> Self {
                 Self(self.0 | other.0)
             }
 
-            /// `self` with `other` where `on`.
+            /// The union with `other` if `on`, else `self`.
             #[must_use]
             pub const fn with_if(self, other: Self, on: bool) -> Self {
                 if on { self.with(other) } else { self }
@@ -229,7 +229,7 @@ macro_rules! flags {
                 self.0 & other.0 == other.0
             }
 
-            /// The number that stands for the set.
+            /// The set as a bit mask.
             pub const fn bits(self) -> $bits {
                 self.0
             }
@@ -259,7 +259,7 @@ macro_rules! flags {
                                 $( stringify!($flag) => Self::$flag, )*
                                 _ => return Err($crate::FieldError::Mismatch {
                                     given: word.to_owned(),
-                                    wanted: concat!("flag of: ", $(stringify!($flag), " "),*),
+                                    wanted: concat!("flags out of: ", $(stringify!($flag), " "),*),
                                 }),
                             });
                         }
@@ -403,7 +403,7 @@ impl<T: Field> Field for Vec<T> {
     }
 }
 
-/// Makes an extension usable as a field of another one, in its record form.
+/// Makes an extension usable as a field of another extension, in record form.
 #[macro_export]
 macro_rules! record_field {
     ($type:ty) => {

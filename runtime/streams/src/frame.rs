@@ -1,4 +1,4 @@
-//! Frames: the eight things that one end of a stream can say to the other.
+//! Frames: the eight kinds of message that the two ends of a stream exchange.
 
 use std::fmt;
 
@@ -34,10 +34,10 @@ impl Role {
         }
     }
 
-    /// The half on which this end's `kind` of frame travels: its own for frames that go with the
-    /// flow, its peer's for frames that go against it.
+    /// The half a frame of `kind` sent by this end travels on: its own half for frames with the
+    /// flow, its peer's half for frames against it.
     pub const fn half(self, kind: FrameKind) -> Half {
-        // Without a branch: every frame is asked twice.
+        // Branchless, because this is evaluated twice per frame.
         let callee = matches!(self, Self::Callee);
         let against = matches!(kind.direction(), Direction::Against);
         if callee == against {
@@ -48,7 +48,7 @@ impl Role {
     }
 }
 
-/// One direction of a stream.
+/// A half-stream: one direction of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Half {
     /// Caller to callee.
@@ -66,29 +66,29 @@ pub enum Direction {
     Against,
 }
 
-/// What a frame is, without its content.
+/// The kind of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FrameKind {
-    /// Opens the half.
+    /// Begins the half.
     Begin,
-    /// Carries payload, under credit.
+    /// Carries payload, subject to credit.
     Data,
-    /// Closes the half in order.
+    /// Ends the half in order.
     End,
-    /// Closes the half out of order: what was sent is to be given up.
+    /// The sender ends the half early; the receiver discards what it received.
     Abort,
-    /// Tells something beside the payload, without credit.
+    /// A notice beside the payload, not subject to credit.
     Flush,
-    /// The receiver wants no more of the half.
+    /// The receiver ends the half early.
     Reset,
     /// The receiver grants credit.
     Window,
-    /// The receiver asks the sender something.
+    /// The receiver asks the sender a question.
     Challenge,
 }
 
 impl FrameKind {
-    /// Every kind, in the order of the documentation.
+    /// Every kind, in documentation order.
     pub const ALL: [Self; 8] = [
         Self::Begin,
         Self::Data,
@@ -108,7 +108,7 @@ impl FrameKind {
         }
     }
 
-    /// The word scripts and traces use.
+    /// The word used in scripts and traces.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Begin => "begin",
@@ -129,8 +129,8 @@ impl fmt::Display for FrameKind {
     }
 }
 
-/// Which part of a message a DATA frame is: both flags for a whole message, INIT for its first
-/// part, FIN for its last, neither for one between.
+/// Position of a DATA frame within its message: both flags for a whole message, INIT for the first
+/// part, FIN for the last, neither for a middle part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataFlags(u8);
 
@@ -144,7 +144,7 @@ impl DataFlags {
     /// A whole message.
     pub const WHOLE: Self = Self(3);
 
-    /// The flags of a part that is the first and/or the last one.
+    /// The flags of a part, given whether it is the first and whether it is the last.
     pub const fn of(first: bool, last: bool) -> Self {
         Self(((first as u8) << 1) | last as u8)
     }
@@ -160,14 +160,14 @@ impl DataFlags {
     }
 }
 
-/// Payload under credit. A hop moves the frame; the payload's bytes stay where they are.
+/// Payload, subject to credit. The bytes are shared between bindings, not copied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Data {
-    /// Which part of the message this is.
+    /// Position within the message.
     pub flags: DataFlags,
-    /// The bytes, shared and never copied between bindings.
+    /// The payload.
     pub payload: Bytes,
-    /// What the protocol adds; on a fragmented message only the INIT frame needs one.
+    /// Protocol-specific extension; only the INIT frame of a message needs one.
     pub extension: Option<Pooled<DataEx>>,
 }
 
@@ -181,7 +181,7 @@ impl Data {
         }
     }
 
-    /// The parts of one message, in order; none where there are no parts.
+    /// Splits a message into DATA frames, in order. Yields nothing without parts.
     pub fn of_message<P>(parts: P) -> impl Iterator<Item = Self>
     where
         P: IntoIterator<Item = Bytes, IntoIter: ExactSizeIterator>,
@@ -196,44 +196,44 @@ impl Data {
     }
 }
 
-/// Credit for a half: its sender may have sent up to `acknowledge + maximum` bytes, each DATA
-/// counting `padding` more than its payload.
+/// Credit of a half: the sender may have sent up to `acknowledge + maximum` bytes. Each DATA counts
+/// its payload plus `padding`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Window {
-    /// Bytes that the receiver is done with since the half began, padding included.
+    /// Bytes consumed by the receiver since the half began, including padding.
     pub acknowledge: u64,
-    /// Bytes that may be under way beyond `acknowledge`.
+    /// Bytes that may be in flight beyond `acknowledge`.
     pub maximum: u32,
-    /// Bytes that the receiver adds to each DATA on its way onward.
+    /// Bytes the receiver adds to each DATA when passing it on.
     pub padding: u32,
 }
 
 /// One frame. Extensions are boxed so that moving a frame stays cheap.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Frame {
-    /// Opens a half.
+    /// Begins a half.
     Begin(Pooled<BeginEx>),
     /// Payload.
     Data(Data),
-    /// Orderly close of the half.
+    /// Ends the half in order.
     End(Option<Pooled<EndEx>>),
-    /// Disorderly close of the half, by its sender.
+    /// Ends the half early, sent by its sender.
     Abort(Option<Box<AbortEx>>),
-    /// Something said beside the payload.
+    /// A notice beside the payload.
     Flush(Box<FlushEx>),
-    /// Refusal of the half, by its receiver.
+    /// Ends the half early, sent by its receiver.
     Reset(Option<Box<ResetEx>>),
-    /// Credit.
+    /// Grants credit.
     Window(Window),
     /// A question from the receiver to the sender.
     Challenge(Box<ChallengeEx>),
 }
 
-// A hop moves a frame through a queue: its size is the cost of the hop.
+// Frames are moved through the queue at each hop, so their size is the cost of a hop.
 const _: () = assert!(size_of::<Frame>() <= 64);
 
 impl Frame {
-    /// What the frame is.
+    /// The kind of the frame.
     pub const fn kind(&self) -> FrameKind {
         match self {
             Self::Begin(_) => FrameKind::Begin,
@@ -247,7 +247,7 @@ impl Frame {
         }
     }
 
-    /// BEGIN with the protocol's extension.
+    /// BEGIN with a protocol extension.
     pub fn begin(extension: impl Into<BeginEx>) -> Self {
         Self::Begin(Pooled::new(extension.into()))
     }
@@ -317,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parts_of_a_message_say_which_they_are() {
+    fn parts_of_a_message_carry_init_and_fin_flags() {
         let flags = |count: usize| -> Vec<DataFlags> {
             let parts = vec![Bytes::from_static(b"part"); count];
             Data::of_message(parts).map(|data| data.flags).collect()

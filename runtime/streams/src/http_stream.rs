@@ -1,13 +1,13 @@
 //! HTTP streams: one request and its response, between `http · server` and `mcp · server`.
 //!
-//! DATA on the initial half is the request's body, END its end; DATA on the reply half is the
-//! response's body. ABORT on the initial half is a client that went away; RESET of the initial half
-//! without a reply BEGIN is answered 500 by the edge.
+//! Initial DATA is the request body and END its end; reply DATA is the response body. ABORT of the
+//! initial half means that the client closed the connection. If the initial half is reset before
+//! the reply BEGIN, the edge answers 500.
 
 use bytestring::ByteString;
 use http::{HeaderMap, Method, StatusCode};
 
-/// The head of a request (initial BEGIN) or of a response (reply BEGIN).
+/// Head of a request (initial BEGIN) or of a response (reply BEGIN).
 #[derive(Debug, Clone, PartialEq)]
 pub enum HttpBeginEx {
     /// A request.
@@ -16,7 +16,7 @@ pub enum HttpBeginEx {
     Response(HttpResponse),
 }
 
-/// The head of a request.
+/// Head of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HttpRequest {
     /// The method.
@@ -25,18 +25,18 @@ pub struct HttpRequest {
     pub path: ByteString,
     /// The headers, moved from the edge.
     pub headers: HeaderMap,
-    /// The body's length in bytes, -1 where unknown.
+    /// Body length in bytes; -1 if unknown.
     pub content_length: i64,
 }
 
-/// The head of a response.
+/// Head of a response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HttpResponse {
     /// The status.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body's length in bytes, -1 where it is not known ahead (the edge then uses chunks).
+    /// Body length in bytes; -1 if unknown (the edge then uses chunked encoding).
     pub content_length: i64,
 }
 

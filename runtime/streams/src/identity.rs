@@ -1,18 +1,18 @@
-//! Who a call is made for, as the edge that authenticated the caller states it.
+//! The identity of an authenticated caller, as stated by the edge that authenticated it.
 //!
-//! No binding behind that edge parses a credential: it asks the identity that the stream carries. A
-//! stream without one is anonymous.
+//! Only that edge parses credentials; bindings behind it read the identity that the stream carries.
+//! A stream without an identity is anonymous.
 
 use bytestring::ByteString;
 
 use crate::extension;
 
 extension! {
-    /// One named attribute of an identity: a claim of a token, a field of a certificate.
+    /// One attribute of an identity: a token claim or a certificate field.
     pub struct IdentityAttribute "attribute" {
-        /// The attribute's name, e.g. `department`.
+        /// Attribute name, e.g. `department`.
         name "name": ByteString = ByteString::new(),
-        /// Its value.
+        /// Attribute value.
         value "value": ByteString = ByteString::new(),
     }
 }
@@ -32,33 +32,33 @@ extension! {
     /// assert!(!alice.is_expired(u64::MAX), "it states no expiry");
     /// ```
     pub struct Identity "identity" {
-        /// Who it is: the key's name, the token's subject, the certificate's name.
+        /// Subject: the key's name, the token's subject or the certificate's name.
         subject "subject": ByteString = ByteString::new(),
-        /// The guard that authenticated it, by its name in the config.
+        /// Name in the config of the guard that authenticated the caller.
         guard "guard": ByteString = ByteString::new(),
-        /// The roles, or scopes, that the guard grants it.
+        /// Roles or scopes granted by the guard.
         roles "roles": Vec<ByteString> = Vec::new(),
-        /// Whatever else the guard states of it.
+        /// Further attributes stated by the guard.
         attributes "attributes": Vec<IdentityAttribute> = Vec::new(),
-        /// When it expires, in milliseconds since the Unix epoch; 0: never.
+        /// Expiry, in milliseconds since the Unix epoch; 0: never.
         expires "expires": u64 = 0,
     }
 }
 crate::record_field!(Identity);
 
 impl Identity {
-    /// Whether the guard grants it a role.
+    /// Whether the guard grants `role`.
     pub fn has_role(&self, role: &str) -> bool {
         self.roles.iter().any(|granted| granted == role)
     }
 
-    /// The value of an attribute.
+    /// Value of an attribute, if present.
     pub fn attribute(&self, name: &str) -> Option<&ByteString> {
         let named = self.attributes.iter().find(|it| it.name == name);
         named.map(|attribute| &attribute.value)
     }
 
-    /// Whether it has expired at a time, in milliseconds since the Unix epoch.
+    /// Whether the identity has expired at a time given in milliseconds since the Unix epoch.
     pub const fn is_expired(&self, unix_millis: u64) -> bool {
         self.expires != 0 && self.expires <= unix_millis
     }

@@ -1,12 +1,12 @@
-//! The stream vocabulary: what the bindings say to each other, as plain Rust types.
+//! The stream vocabulary: the frames and extensions that bindings exchange, as plain Rust types.
 //!
-//! A stream is a pair of half-streams, *initial* (caller to callee) and *reply* (back). Frames travel
-//! on a half: BEGIN, DATA, END, ABORT and FLUSH with its flow; RESET, WINDOW and CHALLENGE against
-//! it. Each protocol adds typed *extensions* to the frames; every extension is declared once, with
-//! [`extension!`], and its struct, its printed form and its parsed form all come from that.
+//! A stream is a pair of half-streams, *initial* (caller to callee) and *reply* (back). BEGIN,
+//! DATA, END, ABORT and FLUSH travel with the flow of a half; RESET, WINDOW and CHALLENGE travel
+//! against it. Each protocol adds typed *extensions* to the frames. An extension is declared once,
+//! with [`extension!`], which generates its struct, printer and parser.
 //!
-//! This crate holds no behaviour beyond the vocabulary's own rules (topic matching among them): the
-//! engine moves frames, the bindings give them meaning.
+//! This crate contains only the vocabulary and its own rules, such as topic matching. The engine
+//! moves frames and the bindings interpret them.
 #![forbid(unsafe_code)]
 
 pub mod bytes_stream;

@@ -1,10 +1,10 @@
-//! MCP streams: one operation a stream, whatever revision and transport the client speaks.
+//! MCP streams: one operation per stream, independent of the client's revision and transport.
 //!
-//! Initial DATA is the JSON-RPC `params` object, as received; reply DATA is the `result` object
-//! alone. JSON-RPC ids, envelopes and HTTP never cross into the stream. The initial half stays open
-//! while the caller is interested: its END means *enough* (for `resourcesSubscribe` it is the
-//! unsubscribe, for `lifecycle` the close), its ABORT *cancelled*. A refusal is a RESET of the
-//! initial half; the name or uri in BEGIN is authoritative over the one in `params`.
+//! Initial DATA is the JSON-RPC `params` object, as received; reply DATA is the `result` object.
+//! JSON-RPC ids, envelopes and HTTP are not part of the stream. The initial half stays open while
+//! the caller is interested: END means *done* (it unsubscribes a `resourcesSubscribe` and closes a
+//! `lifecycle`), ABORT means *cancelled*. A refusal is a RESET of the initial half. The name or URI
+//! in BEGIN takes precedence over the one in `params`.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -21,7 +21,7 @@ pub use operation::{
 };
 
 flags! {
-    /// What a client or a server can do, exchanged by `lifecycle`.
+    /// Capabilities of a client or a server, exchanged by `lifecycle`.
     pub struct McpCapabilities(u16) {
         /// The server has tools.
         SERVER_TOOLS = 1,
@@ -29,77 +29,78 @@ flags! {
         SERVER_PROMPTS = 2,
         /// The server has resources.
         SERVER_RESOURCES = 4,
-        /// The server tells when its tools change.
+        /// The server sends notifications when its tools change.
         SERVER_TOOLS_LIST_CHANGED = 8,
-        /// The server tells when its prompts change.
+        /// The server sends notifications when its prompts change.
         SERVER_PROMPTS_LIST_CHANGED = 16,
-        /// The server tells when its resources change.
+        /// The server sends notifications when its resources change.
         SERVER_RESOURCES_LIST_CHANGED = 32,
         /// The client has roots.
         CLIENT_ROOTS = 64,
-        /// The client can sample a model.
+        /// The client supports sampling.
         CLIENT_SAMPLING = 128,
-        /// The client can ask its user.
+        /// The client supports elicitation.
         CLIENT_ELICITATION = 256,
-        /// … by a form.
+        /// The client supports form elicitation.
         CLIENT_ELICITATION_FORM = 512,
-        /// … by a URL.
+        /// The client supports URL elicitation.
         CLIENT_ELICITATION_URL = 1024,
         /// Resources can be subscribed to.
         SERVER_RESOURCES_SUBSCRIBE = 2048,
-        /// The server completes arguments.
+        /// The server supports argument completion.
         SERVER_COMPLETIONS = 4096,
     }
 }
 
-/// Beside the first DATA of the `params`: the same text, all of it, as it was read already, so that
-/// whoever carries the operation out need not read it again. It says nothing that the payload does
-/// not say, and who sends none is understood as well.
+/// Extension of the first DATA of `params`: the parsed document of the whole text, so that the
+/// binding that executes the operation need not parse it again. It adds no information to the
+/// payload and is optional.
 #[derive(Debug, Clone)]
 pub struct McpParams(Document);
 
 impl McpParams {
-    /// What was read.
+    /// Wraps a parsed document.
     pub const fn new(read: Document) -> Self {
         Self(read)
     }
 
-    /// What was read, if `payload` is its very text: one that was cut or changed on its way is not.
+    /// The document, if `payload` is the very memory it was parsed from; `None` if the payload was
+    /// cut or changed on the way.
     pub fn of(self, payload: &Bytes) -> Option<Document> {
         self.0.is_of(payload).then_some(self.0)
     }
 
-    /// The same of a payload that came in several DATA.
+    /// Like [`Self::of`], for a payload received in several DATA frames.
     pub fn of_parts(self, payload: &Parts) -> Option<Document> {
         self.0.is_of_parts(payload).then_some(self.0)
     }
 }
 
 impl PartialEq for McpParams {
-    /// Frames are told apart by their payload.
+    /// Frames are compared by their payload.
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
 words! {
-    /// How an operation came out.
+    /// Outcome of an operation.
     pub enum McpOutcome {
-        /// As asked.
+        /// Success.
         Ok "OK",
-        /// The tool failed: the result bears `isError`.
+        /// The tool failed: the result has `isError`.
         Error "ERROR",
-        /// The server needs something of the client first (2026-07-28).
+        /// The server needs input from the client first (2026-07-28).
         InputRequired "INPUT_REQUIRED",
     }
 }
 
 words! {
-    /// Who may share a cached result (2026-07-28, `cacheScope`).
+    /// Which clients may share a cached result (2026-07-28, `cacheScope`).
     pub enum McpCacheScope {
         /// Any client.
         Public "public",
-        /// The client that asked.
+        /// Only the requesting client.
         Private "private",
     }
 }
@@ -107,11 +108,11 @@ words! {
 extension! {
     /// END of the reply half.
     pub struct McpEnd "mcp" {
-        /// How the operation came out.
+        /// Outcome of the operation.
         outcome "outcome": McpOutcome = McpOutcome::Ok,
-        /// For how many milliseconds a list or a read stays fresh; absent: no hint.
+        /// How long a list or read result stays fresh, in milliseconds; absent: no hint.
         ttl_ms "ttlMs": Option<u64> = None,
-        /// Who may share it; absent: the client that asked.
+        /// Which clients may share it; absent: only the requesting client.
         cache_scope "cacheScope": Option<McpCacheScope> = None,
     }
 }
@@ -119,19 +120,19 @@ extension! {
 extension! {
     /// ABORT of either half.
     pub struct McpAbort "mcp" {
-        /// Why, in words.
+        /// Reason in words.
         reason "reason": Option<ByteString> = None,
     }
 }
 
 extension! {
-    /// How far an operation has come, on the reply half.
+    /// Progress of an operation, on the reply half.
     pub struct McpProgress "progress" {
-        /// How far, as a JSON number.
+        /// Progress so far, as a JSON number.
         progress "progress": ByteString = ByteString::new(),
-        /// Of how much, as a JSON number.
+        /// Total, as a JSON number.
         total "total": Option<ByteString> = None,
-        /// What is going on.
+        /// Description of the current step.
         message "message": Option<ByteString> = None,
     }
 }
@@ -143,28 +144,28 @@ extension! {
     }
 }
 extension! {
-    /// A subscribed resource has changed.
+    /// A subscribed resource was updated.
     pub struct McpResourcesUpdated "resourcesUpdated" {
-        /// Which.
+        /// URI of the resource.
         uri "uri": ByteString = ByteString::new(),
     }
 }
 extension! {
-    /// The tools have changed.
+    /// The list of tools changed.
     pub struct McpToolsListChanged "toolsListChanged" {}
 }
 extension! {
-    /// The prompts have changed.
+    /// The list of prompts changed.
     pub struct McpPromptsListChanged "promptsListChanged" {}
 }
 extension! {
-    /// The resources have changed.
+    /// The list of resources changed.
     pub struct McpResourcesListChanged "resourcesListChanged" {}
 }
 extension! {
     /// The client's answer to a [`McpChallenge`], on the initial half.
     pub struct McpResponse "response" {
-        /// Which challenge.
+        /// Id of the challenge.
         id "id": u64 = 0,
         /// The `result` or the `error` object, as JSON.
         content "content": Bytes = Bytes::new(),
@@ -175,7 +176,7 @@ extension! {
 
 macro_rules! flushes {
     ($($variant:ident($type:ident)),* $(,)?) => {
-        /// What is said beside the payload.
+        /// FLUSH extensions of mcp streams.
         #[derive(Debug, Clone, PartialEq)]
         #[allow(missing_docs, reason = "a variant is named after its struct")]
         pub enum McpFlushEx {
@@ -183,10 +184,10 @@ macro_rules! flushes {
         }
 
         impl McpFlushEx {
-            /// The words that name them in scripts, in order.
+            /// The words that identify them in scripts, in order.
             pub const WORDS: &'static [&'static str] = &[$(<$type as Extension>::WORD),*];
 
-            /// The one of a word, with every field at its default.
+            /// The extension identified by `word`, with default fields.
             pub fn blank(word: &str) -> Option<Self> {
                 match word {
                     $( <$type as Extension>::WORD => Some(Self::$variant($type::default())), )*
@@ -220,10 +221,10 @@ flushes! {
 }
 
 extension! {
-    /// A request of the server to its client (sampling, elicitation, roots), answered by a FLUSH of
-    /// [`McpResponse`] on the initial half.
+    /// A request of the server to its client (sampling, elicitation, roots). The answer is a FLUSH
+    /// with [`McpResponse`] on the initial half.
     pub struct McpChallenge "request" {
-        /// Pairs the answer with the question.
+        /// Correlates the answer with this request.
         id "id": u64 = 0,
         /// The JSON-RPC method.
         method "method": ByteString = ByteString::new(),
@@ -233,48 +234,48 @@ extension! {
 }
 
 words! {
-    /// Why an operation was refused. `mcp · server` alone turns a kind into the error code and HTTP
-    /// status of the caller's revision.
+    /// Reason of a refusal. `mcp · server` alone maps it to the error code and HTTP status of the
+    /// client's revision.
     pub enum McpResetKind {
-        /// `params` are not what the operation takes.
+        /// `params` are invalid for the operation.
         Invalid "invalid",
-        /// There is no such tool, prompt or resource, or it is not to be had here.
+        /// The tool, prompt or resource does not exist or is not allowed.
         NotFound "notFound",
-        /// The caller may not.
+        /// The caller is not authorised.
         NotAuthorized "notAuthorized",
         /// A `Mcp-Param-*` header contradicts the arguments.
         HeaderMismatch "headerMismatch",
-        /// The answer did not come in time.
+        /// No answer within the deadline.
         TimedOut "timedOut",
-        /// What is behind cannot be reached, or has no room.
+        /// The upstream cannot be reached or has no capacity.
         Unavailable "unavailable",
-        /// A message is over a limit.
+        /// A message exceeds a limit.
         TooLarge "tooLarge",
-        /// The caller does not take what it asked for.
+        /// The caller did not consume its result.
         SlowConsumer "slowConsumer",
-        /// A fault of tidegate.
+        /// An internal error in tidegate.
         Internal "internal",
-        /// An error of a server behind, to be told as it came.
+        /// An error of an upstream server, to be passed on unchanged.
         Relayed "relayed",
     }
 }
 
 extension! {
-    /// A refusal.
+    /// RESET: the operation is refused.
     pub struct McpReset "mcp" {
-        /// Why, for the machine.
+        /// Reason, for programs.
         kind "kind": McpResetKind = McpResetKind::Internal,
-        /// Why, for the reader: a plain sentence.
+        /// Reason, for people: a plain sentence.
         message "message": ByteString = ByteString::new(),
         /// The error's `data`, as JSON.
         data "data": Option<Bytes> = None,
-        /// The code of a relayed error.
+        /// Error code of a passed-on error.
         code "code": Option<i64> = None,
     }
 }
 
 impl McpReset {
-    /// A refusal of a kind with its sentence.
+    /// A refusal with a kind and a message.
     pub fn new(kind: McpResetKind, message: impl Into<ByteString>) -> Self {
         Self {
             kind,
@@ -296,12 +297,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_read_is_given_for_its_very_text_alone() {
+    fn the_document_is_returned_only_for_the_text_it_was_parsed_from() {
         let body = Bytes::from_static(b"{\"params\":{\"name\":\"publish\"}}");
         let document = Document::parse(Parts::from(body.clone()), Limits::default());
         let document = document.expect("JSON");
         let params = document.root().get("params").expect("once").expect("there");
-        let (text, place) = (params.bytes(), params.place());
+        let (text, place) = (params.bytes(), params.id());
         let read = McpParams::new(document.at(place));
         assert_eq!(text, "{\"name\":\"publish\"}");
         let name = |read: Document| read.root().get("name").unwrap().unwrap().string();
@@ -312,7 +313,7 @@ mod tests {
         let parted = [front, body.slice(10..)].into_iter().collect::<Parts>();
         let parted = Document::parse(parted, Limits::default()).expect("JSON");
         let params = parted.root().get("params").expect("once").expect("there");
-        let place = params.place();
+        let place = params.id();
         let later = McpParams::new(parted.at(place));
         assert!(later.of(&text).is_some(), "wherever it lies in one piece");
         for other in [changed, text.slice(..4), body, Bytes::new()] {

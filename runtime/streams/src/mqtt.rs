@@ -1,11 +1,12 @@
 //! MQTT streams: sessions, publications and subscriptions, without packets.
 //!
-//! - *session*: keeps the connection of a `clientId` open; the reply BEGIN tells what the broker
-//!   grants.
-//! - *publish*: each message of the initial half is published; the reply half ENDs when the last one
-//!   is as safe as its `QoS` promises, and is RESET with the reason code when it is not.
-//! - *subscribe*: the reply BEGIN follows SUBACK; each message is one message of the reply half. END
-//!   of the initial half unsubscribes. One with a *limit* gives back what it does not take.
+//! - *session*: keeps the connection of a `clientId` open; the reply BEGIN carries the broker's
+//!   limits.
+//! - *publish*: each message of the initial half is published. The reply half ENDs once the last
+//!   message is acknowledged as its `QoS` requires, and is RESET with the reason code otherwise.
+//! - *subscribe*: the reply BEGIN follows SUBACK; each received message is one message of the reply
+//!   half. END of the initial half unsubscribes. A subscription with a *limit* returns the messages
+//!   it does not take to the broker.
 
 pub mod text;
 pub mod topic;
@@ -16,22 +17,22 @@ use bytestring::ByteString;
 use crate::{extension, flags, words};
 
 flags! {
-    /// How a message is published.
+    /// Flags of a publication.
     pub struct MqttPublishFlags(u8) {
-        /// The broker keeps it for later subscribers (MQTT 5.0, 3.3.1.3).
+        /// The broker retains the message for later subscribers (MQTT 5.0, 3.3.1.3).
         RETAIN = 1,
     }
 }
 
 flags! {
-    /// How a subscription is made, and how one of its messages came (MQTT 5.0, 3.8.3.1).
+    /// Flags of a subscription's filter, and of a message received for it (MQTT 5.0, 3.8.3.1).
     pub struct MqttSubscribeFlags(u8) {
-        /// Filter: retained messages are wanted at subscription. It is the default of a filter
-        /// without flags too.
+        /// Filter: send retained messages at subscription. Also the default for a filter without
+        /// flags.
         SEND_RETAINED = 1,
-        /// Filter: keep the retain flag as the publisher set it.
+        /// Filter: keep the retain flag as published.
         RETAIN_AS_PUBLISHED = 2,
-        /// Filter: messages of this very client are not wanted.
+        /// Filter: do not send messages published by this client.
         NO_LOCAL = 4,
         /// Message: it was retained.
         RETAIN = 8,
@@ -39,104 +40,104 @@ flags! {
 }
 
 words! {
-    /// What a payload is (MQTT 5.0, 3.3.2.3.2).
+    /// Payload format indicator (MQTT 5.0, 3.3.2.3.2).
     pub enum MqttPayloadFormat {
         /// Bytes.
         Binary "BINARY",
         /// UTF-8 text.
         Text "TEXT",
-        /// Not told.
+        /// Not specified.
         None "NONE",
     }
 }
 
 words! {
-    /// Whether a message that was not confirmed may still have reached the broker.
+    /// Whether an unacknowledged message may have reached the broker.
     pub enum MqttDelivery {
-        /// It was not sent, or the broker refused it.
+        /// Not sent, or refused by the broker.
         None "none",
-        /// It was sent, and whether it arrived is not known.
+        /// Sent, but not acknowledged.
         Possible "possible",
     }
 }
 
 extension! {
-    /// A session. It starts clean and ends with its connection. The reply BEGIN tells what the broker
-    /// grants.
+    /// A session. It starts clean and ends with its connection. The reply BEGIN carries the
+    /// broker's limits.
     pub struct MqttSession "session" {
-        /// Whose session.
+        /// Client identifier.
         client_id "clientId": ByteString = ByteString::new(),
-        /// Reply: the highest `QoS` that the broker takes.
+        /// Reply: maximum `QoS` of the broker.
         publish_qos_max "publishQosMax": u8 = 2,
-        /// Reply: the largest packet that the broker takes, in bytes; 0 for no limit.
+        /// Reply: maximum packet size of the broker, in bytes; 0: no limit.
         packet_size_max "packetSizeMax": u32 = 0,
     }
 }
 
 extension! {
-    /// A publication.
+    /// Opens a publication.
     pub struct MqttPublish "publish" {
-        /// Whose connection; absent: the binding's own.
+        /// Client identifier; absent: the binding's own.
         client_id "clientId": Option<ByteString> = None,
-        /// Where to.
+        /// Topic name.
         topic "topic": ByteString = ByteString::new(),
-        /// How.
+        /// Flags.
         flags "flags": MqttPublishFlags = MqttPublishFlags::NONE,
-        /// How safely.
+        /// `QoS`.
         qos "qos": u8 = 0,
     }
 }
 
 extension! {
-    /// One filter of a subscription.
+    /// A topic filter of a subscription.
     pub struct MqttTopicFilter "filter" {
-        /// The caller's number for it, repeated on its messages; 0 for none.
+        /// Number chosen by the caller and repeated on the filter's messages; 0: none.
         subscription_id "subscriptionId": u32 = 0,
-        /// Up to which `QoS` messages are to come.
+        /// Maximum `QoS`.
         qos "qos": u8 = 0,
-        /// How.
+        /// Flags.
         flags "flags": MqttSubscribeFlags = MqttSubscribeFlags::NONE,
         /// The topic filter.
         pattern "pattern": ByteString = ByteString::new(),
-        /// Reply: what the broker said (SUBACK).
+        /// Reply: reason code of the SUBACK.
         reason_code "reasonCode": u8 = 0,
     }
 }
 crate::record_field!(MqttTopicFilter);
 
 extension! {
-    /// A subscription. The reply BEGIN repeats it with the broker's reason codes.
+    /// Opens a subscription. The reply BEGIN repeats it with the broker's reason codes.
     pub struct MqttSubscribe "subscribe" {
-        /// Whose connection; absent: the binding's own.
+        /// Client identifier; absent: the binding's own.
         client_id "clientId": Option<ByteString> = None,
-        /// Up to which `QoS` messages are to come.
+        /// Maximum `QoS`.
         qos "qos": u8 = 0,
-        /// How many messages it takes in all; 0: any number. A subscription with a limit has one
-        /// filter and a connection of its own, ends its reply behind the last message, and
-        /// acknowledges to the broker what the caller's END says was taken, and nothing before.
-        /// Reply: how many will come at the most.
+        /// Maximum number of messages; 0: unlimited. A subscription with a limit has one filter and
+        /// its own connection, and its reply ends after the last message. Only the messages that
+        /// the caller's END reports as taken are acknowledged to the broker. Reply: the number of
+        /// messages that will be sent at most.
         limit "limit": u32 = 0,
-        /// What to.
+        /// Topic filters.
         filters "filters": Vec<MqttTopicFilter> = Vec::new(),
     }
 }
 
 extension! {
-    /// The caller of a subscription with a limit wants no more than the broker has sent by now: it is
-    /// asked for no more, and the reply ends behind its confirmation.
+    /// FLUSH of a caller with a limit: it wants no messages beyond those the broker has already
+    /// sent. The subscription is ended and the reply ENDs after the broker's confirmation.
     pub struct MqttUnsubscribe "unsubscribe" {}
 }
 
 extension! {
-    /// The caller's END of a subscription with a limit.
+    /// END of the caller of a subscription with a limit.
     pub struct MqttEnd "mqtt" {
-        /// How many of the messages the caller has taken, from the first one on. These are
-        /// acknowledged to the broker; the others are for it to give to somebody else.
+        /// Number of messages taken, counted from the first. They are acknowledged to the broker;
+        /// it may deliver the others to another subscriber.
         taken "taken": u32 = 0,
     }
 }
 
-/// What a BEGIN of an mqtt stream asks for.
+/// BEGIN extension of mqtt streams.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "a variant is named after its struct")]
 pub enum MqttBeginEx {
@@ -148,71 +149,71 @@ pub enum MqttBeginEx {
 extension! {
     /// A user property.
     pub struct MqttUserProperty "property" {
-        /// Its name.
+        /// Property name.
         key "key": ByteString = ByteString::new(),
-        /// Its value.
+        /// Property value.
         value "value": ByteString = ByteString::new(),
     }
 }
 crate::record_field!(MqttUserProperty);
 
 extension! {
-    /// A message to publish, on its INIT frame.
+    /// Properties of a message to publish, on its INIT frame.
     pub struct MqttPublishData "publish" {
-        /// How many bytes of payload follow in further frames.
+        /// Payload bytes that follow in further frames.
         deferred "deferred": u32 = 0,
-        /// How safely.
+        /// `QoS`.
         qos "qos": u8 = 0,
-        /// How.
+        /// Flags.
         flags "flags": MqttPublishFlags = MqttPublishFlags::NONE,
-        /// The packet identifier, where the caller has one.
+        /// Packet identifier chosen by the caller, if any.
         packet_id "packetId": u16 = 0,
-        /// After how many seconds the message is worth nothing; -1 for never.
+        /// Message expiry interval, in seconds; -1: none.
         expiry_interval "expiryInterval": i64 = -1,
-        /// The payload's media type.
+        /// Content type.
         content_type "contentType": Option<ByteString> = None,
-        /// What the payload is.
+        /// Payload format indicator.
         format "format": MqttPayloadFormat = MqttPayloadFormat::None,
-        /// Where an answer is awaited.
+        /// Response topic.
         response_topic "responseTopic": Option<ByteString> = None,
-        /// What pairs an answer with its question.
+        /// Correlation data.
         correlation "correlation": Option<Bytes> = None,
-        /// The user properties.
+        /// User properties.
         properties "properties": Vec<MqttUserProperty> = Vec::new(),
     }
 }
 
 extension! {
-    /// A message received, on its INIT frame.
+    /// Properties of a received message, on its INIT frame.
     pub struct MqttSubscribeData "subscribe" {
-        /// How many bytes of payload follow in further frames.
+        /// Payload bytes that follow in further frames.
         deferred "deferred": u32 = 0,
-        /// Where it was published.
+        /// Topic name.
         topic "topic": ByteString = ByteString::new(),
-        /// The packet identifier under which it came; 0 at `QoS` 0.
+        /// Packet identifier; 0 at `QoS` 0.
         packet_id "packetId": u16 = 0,
-        /// How safely it came.
+        /// `QoS` of the delivery.
         qos "qos": u8 = 0,
-        /// How it came.
+        /// Flags.
         flags "flags": MqttSubscribeFlags = MqttSubscribeFlags::NONE,
-        /// Which of the stream's filters it came for, by the caller's numbers.
+        /// Ids of the stream's filters that match.
         subscription_ids "subscriptionIds": Vec<u32> = Vec::new(),
-        /// After how many seconds the message is worth nothing; -1 for never.
+        /// Message expiry interval, in seconds; -1: none.
         expiry_interval "expiryInterval": i64 = -1,
-        /// The payload's media type.
+        /// Content type.
         content_type "contentType": Option<ByteString> = None,
-        /// What the payload is.
+        /// Payload format indicator.
         format "format": MqttPayloadFormat = MqttPayloadFormat::None,
-        /// Where an answer is awaited.
+        /// Response topic.
         response_topic "responseTopic": Option<ByteString> = None,
-        /// What pairs an answer with its question.
+        /// Correlation data.
         correlation "correlation": Option<Bytes> = None,
-        /// The user properties.
+        /// User properties.
         properties "properties": Vec<MqttUserProperty> = Vec::new(),
     }
 }
 
-/// What a DATA of an mqtt stream bears.
+/// DATA extension of mqtt streams.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "a variant is named after its struct")]
 pub enum MqttDataEx {
@@ -223,11 +224,11 @@ pub enum MqttDataEx {
 extension! {
     /// Why a stream was refused or lost.
     pub struct MqttReset "mqtt" {
-        /// The MQTT 5.0 reason code (2.4); 0x80 *unspecified error* where the broker gave none.
+        /// MQTT 5.0 reason code (2.4); 0x80 *Unspecified error* if the broker gave none.
         reason_code "reasonCode": u8 = 0x80,
-        /// Why, in words, with the broker as `host:port`.
+        /// Reason in words, with the broker as `host:port`.
         reason "reason": ByteString = ByteString::new(),
-        /// Publish: whether the message may have reached the broker nevertheless.
+        /// Publish: whether the message may still have reached the broker.
         delivery "delivery": MqttDelivery = MqttDelivery::None,
     }
 }

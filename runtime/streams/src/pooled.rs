@@ -1,30 +1,30 @@
-//! Boxes that serve again.
+//! Boxes from a per-thread pool.
 //!
-//! An extension is boxed so that its frame stays small, and every call makes several of them. Their
-//! memory goes from one to the next on the same thread instead of back to the allocator.
+//! Extensions are boxed to keep frames small, and every call creates several. Their memory is
+//! reused on the same thread instead of being returned to the allocator.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::thread::LocalKey;
 
-/// How many boxes of a type a thread keeps.
+/// Boxes of a type that a thread's pool keeps.
 const KEPT: usize = 64;
 
-const TAKEN: &str = "whoever takes the value or the box gives up the whole";
+const TAKEN: &str = "pooled value already taken";
 
-/// Boxes of a thread that hold nothing now.
+/// The unused boxes of a thread.
 pub type Pool<T> = RefCell<Vec<Box<Option<T>>>>;
 
-/// What can be held in a [`Pooled`].
+/// A type with a per-thread pool.
 pub trait Poolable: Sized + 'static {
     /// The pool of this thread.
     fn pool() -> &'static LocalKey<Pool<Self>>;
 }
 
-/// A box whose memory comes from its thread's pool, and goes back there.
+/// A box allocated from the thread's pool and returned to it on drop.
 ///
-/// The box is there until the drop, and the value in it until it is taken out.
+/// The outer `Option` is `Some` until drop, the inner one until the value is taken out.
 pub struct Pooled<T: Poolable>(Option<Box<Option<T>>>);
 
 impl<T: Poolable> Pooled<T> {
@@ -54,7 +54,7 @@ impl<T: Poolable> Drop for Pooled<T> {
             return;
         };
         *left = None;
-        // Where the thread is about to end there is nothing to keep it for.
+        // While the thread is exiting, the pool may be gone.
         let _ = T::pool().try_with(|pool| {
             let mut pool = pool.borrow_mut();
             if pool.len() < KEPT {
@@ -127,29 +127,29 @@ mod tests {
         }
     }
 
-    fn waiting() -> usize {
+    fn pooled() -> usize {
         POOL.with_borrow(Vec::len)
     }
 
     #[test]
-    fn the_memory_serves_again_and_the_value_does_not_linger() {
+    fn memory_is_reused_and_the_value_is_dropped_at_once() {
         let value = Rc::new(());
         let first = Pooled::new(Held(Some(Rc::clone(&value))));
         let at = std::ptr::from_ref(&*first);
         drop(first);
-        assert_eq!((Rc::strong_count(&value), waiting()), (1, 1));
+        assert_eq!((Rc::strong_count(&value), pooled()), (1, 1));
         let second = Pooled::new(Held(Some(Rc::clone(&value))));
-        assert_eq!((std::ptr::from_ref(&*second), waiting()), (at, 0));
+        assert_eq!((std::ptr::from_ref(&*second), pooled()), (at, 0));
         assert!(second.into_inner().0.is_some());
-        assert_eq!(waiting(), 1);
+        assert_eq!(pooled(), 1);
     }
 
     #[test]
-    fn a_thread_keeps_so_many_and_no_more() {
+    fn the_pool_of_a_thread_is_bounded() {
         let many: Vec<_> = (0..2 * KEPT)
             .map(|_| Pooled::new(Held::default()))
             .collect();
         drop(many);
-        assert_eq!(waiting(), KEPT);
+        assert_eq!(pooled(), KEPT);
     }
 }

@@ -1,4 +1,4 @@
-//! Frames by name: how scripts and traces speak of them without knowing their types.
+//! Access to frames by name, for scripts and traces that do not know their types.
 
 use crate::pooled::Pooled;
 use std::fmt::Write as _;
@@ -15,9 +15,9 @@ use crate::{
     FrameKind, Protocol, ResetEx, Value,
 };
 
-/// Something with named fields, behind a reference whose type is not known.
+/// An extension as a trait object with named fields.
 pub trait Scripted {
-    /// The word that names it.
+    /// The word that identifies it.
     fn word(&self) -> &'static str;
     /// Its fields, in order.
     fn known(&self) -> &'static [FieldDoc];
@@ -51,7 +51,7 @@ impl<E: Extension> Scripted for E {
     }
 }
 
-/// `match`es an extension and gives the struct within as something with named fields.
+/// `match`es the extension of a frame and returns its struct as [`Scripted`].
 macro_rules! within {
     ($frame:expr) => {
         match $frame {
@@ -67,7 +67,7 @@ macro_rules! within {
             Frame::Data(data) => match data.extension.as_deref_mut()? {
                 DataEx::Mqtt(MqttDataEx::Publish(publish)) => Some(publish),
                 DataEx::Mqtt(MqttDataEx::Subscribe(subscribe)) => Some(subscribe),
-                // It says nothing that the payload does not say.
+                // Nothing to show beyond the payload.
                 DataEx::Mcp(_) => return None,
             },
             Frame::End(end) => match end.as_deref_mut()? {
@@ -103,10 +103,10 @@ impl Frame {
         within!(self)
     }
 
-    /// A frame whose extension has its defaults. `word` names the extension where the protocol has
-    /// several for the frame: a BEGIN, a FLUSH, a DATA of mqtt.
+    /// A frame with a default extension. `word` selects the extension if the protocol has several
+    /// for the frame: BEGIN, FLUSH, and DATA of mqtt.
     ///
-    /// `None` where the protocol has no such extension; WINDOW has none at all.
+    /// `None` if the protocol has no such extension; WINDOW has none.
     pub fn blank(kind: FrameKind, protocol: Protocol, word: &str) -> Option<Self> {
         Some(match kind {
             FrameKind::Begin => Self::Begin(Pooled::new(blank_begin(protocol, word)?)),
@@ -146,7 +146,7 @@ impl Frame {
 }
 
 impl FrameKind {
-    /// Every extension that a frame can bear, by its protocol and its word.
+    /// Every extension, as frame kind, protocol and word.
     pub fn extensions() -> impl Iterator<Item = (Self, Protocol, &'static str)> {
         const FRONT: [(FrameKind, Protocol, &str); 5] = [
             (FrameKind::Begin, Protocol::Line, "line"),
@@ -183,7 +183,7 @@ impl FrameKind {
     }
 }
 
-/// The fields of every extension, in Markdown.
+/// Documentation of the fields of every extension, in Markdown.
 pub fn reference() -> String {
     let mut out = String::new();
     for (kind, protocol, word) in FrameKind::extensions() {
@@ -191,11 +191,11 @@ pub fn reference() -> String {
         let Some(extension) = frame.as_mut().and_then(Frame::extension) else {
             continue;
         };
-        let told = matches!(
+        let has_word = matches!(
             kind,
             FrameKind::Begin | FrameKind::Flush | FrameKind::Challenge
         );
-        let word = if told { word } else { "" };
+        let word = if has_word { word } else { "" };
         let title = format!("{} · {kind} {word}", protocol.word());
         let _ = write!(out, "\n## {}\n\n", title.trim_end());
         if extension.known().is_empty() {
@@ -212,7 +212,7 @@ pub fn reference() -> String {
     out
 }
 
-/// The default of the extension that bears the word.
+/// The default of the extension identified by the word.
 macro_rules! named {
     ($word:expr => $($type:ty),* $(,)?) => {
         match $word {
@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_makes_a_frame_that_bears_it() {
+    fn each_word_creates_a_frame_with_that_word() {
         for (kind, protocol, word) in FrameKind::extensions() {
             let mut frame = Frame::blank(kind, protocol, word).expect("a frame");
             assert_eq!(frame.kind(), kind);

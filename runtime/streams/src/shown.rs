@@ -1,8 +1,8 @@
-//! Texts of callers and peers in sentences of ours.
+//! Shortens texts from clients and peers for use in messages.
 
 use std::borrow::Cow;
 
-/// A text as a message shows it: not longer than a line, since it may be as long as a body.
+/// The text, cut after 100 characters: it may be as long as a whole body.
 pub fn shown(text: &str) -> Cow<'_, str> {
     const CHARACTERS: usize = 100;
     match text.char_indices().nth(CHARACTERS) {

@@ -1,4 +1,4 @@
-//! A client that writes what it is told, right or wrong, and reads answers as they come.
+//! A raw HTTP client: writes any bytes and reads responses as they arrive.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -24,8 +24,8 @@ impl Client {
         Self::over(socket.expect("the server listens"))
     }
 
-    /// A client whose kernel takes little for it.
-    pub(super) async fn of_small_buffer(address: SocketAddr) -> Self {
+    /// A client with a small receive buffer.
+    pub(super) async fn with_small_buffer(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket
             .set_recv_buffer_size(16 * 1024)
@@ -38,7 +38,7 @@ impl Client {
         Self { socket, read }
     }
 
-    /// Writes; a server that has closed does not matter.
+    /// Writes bytes; a closed connection is ignored.
     pub(super) async fn send(&mut self, what: impl AsRef<[u8]>) {
         let _ = in_time("writing", self.socket.write_all(what.as_ref())).await;
     }
@@ -77,7 +77,7 @@ impl Client {
         response
     }
 
-    /// The body of known length behind a head.
+    /// The body of known length after a head.
     pub(super) async fn body_of(&mut self, head: &Response) -> String {
         let length = head.head.split("content-length: ").nth(1);
         let length = length.and_then(|it| it.split("\r\n").next()?.parse().ok());
@@ -93,9 +93,9 @@ impl Client {
         String::from_utf8_lossy(&chunk[..length]).into_owned()
     }
 
-    /// What still comes until the server closes.
+    /// Everything until the server closes.
     pub(super) async fn rest(&mut self) -> Vec<u8> {
-        // A reset is an end too.
+        // A reset also ends the response.
         while self.more().await {}
         std::mem::take(&mut self.read)
     }

@@ -1,15 +1,15 @@
-//! Under which names and from which pages the endpoint may be asked.
+//! Host and Origin checks.
 
 use super::*;
 
-/// What a request is answered; 200 is for what reaches the callee. The connection is closed.
-async fn answered(house: &mut House, head: &str) -> (u16, String) {
-    let mut client = house.client().await;
+/// The response to a request; 200 if it reaches the callee. The connection is closed.
+async fn answered(harness: &mut Harness, head: &str) -> (u16, String) {
+    let mut client = harness.client().await;
     client.send(format!("{head}\r\n\r\n")).await;
     tokio::select! {
-        (at, _) = house.probes[0].next_but_window() => {
-            answer(&house.probes[0], at.stream, "served").await;
-            while house.probe().next_but_window().await.1 != Frame::end() {}
+        (at, _) = harness.probes[0].next_but_window() => {
+            answer(&harness.probes[0], at.stream, "served").await;
+            while harness.probe().next_but_window().await.1 != Frame::end() {}
             let response = client.response().await;
             (response.status, response.body)
         }
@@ -20,26 +20,26 @@ async fn answered(house: &mut House, head: &str) -> (u16, String) {
     }
 }
 
-/// Each head, and the status and sentence with which it is answered.
-async fn are_answered(house: &mut House, cases: &[(&str, u16, &str)]) {
+/// Checks the status and message of the response to each head.
+async fn are_answered(harness: &mut Harness, cases: &[(&str, u16, &str)]) {
     for (head, status, sentence) in cases {
-        let answer = answered(house, head).await;
+        let answer = answered(harness, head).await;
         assert_eq!(answer, (*status, (*sentence).to_owned()), "{head}");
     }
 }
 
-const UNKNOWN_HOST: &str = "This endpoint is not known under this host; see allowedHosts.";
-const UNKNOWN_ORIGIN: &str = "This origin may not use this endpoint; see allowedOrigins.";
-const NO_HOST: &str = "The Host header is missing; HTTP/1.1 requires it.";
-const HOSTS: &str = "There is more than one Host header; send one.";
-const DIFFERENT: &str = "The Host header differs from the host of the request target.";
-const SCHEME: &str = "The request target has a scheme other than http and https.";
-const INVALID_HOST: &str = "The Host header is no host with an optional port.";
-const ORIGINS: &str = "There is more than one Origin header; send one.";
+const UNKNOWN_HOST: &str = "Host not allowed; see allowedHosts.";
+const UNKNOWN_ORIGIN: &str = "Origin not allowed; see allowedOrigins.";
+const NO_HOST: &str = "Missing Host header.";
+const HOSTS: &str = "Duplicate Host header.";
+const DIFFERENT: &str = "Host header and request target name different hosts.";
+const SCHEME: &str = "Unsupported scheme in the request target; use http or https.";
+const INVALID_HOST: &str = "Invalid Host header; use a host with an optional port.";
+const ORIGINS: &str = "Duplicate Origin header.";
 
 #[tokio::test]
 async fn the_host_of_an_absolute_target_is_checked_like_the_header() {
-    let mut house = House::new();
+    let mut harness = Harness::new();
     let cases = [
         (
             "GET http://localhost/mcp HTTP/1.1\r\nHost: localhost",
@@ -96,16 +96,16 @@ async fn the_host_of_an_absolute_target_is_checked_like_the_header() {
         (
             "CONNECT localhost:80 HTTP/1.1\r\nHost: localhost:80",
             404,
-            "There is nothing at this path.",
+            "Unknown path.",
         ),
     ];
-    are_answered(&mut house, &cases).await;
-    house.finish().await;
+    are_answered(&mut harness, &cases).await;
+    harness.finish().await;
 }
 
 #[tokio::test]
 async fn a_request_has_one_host() {
-    let mut house = House::new();
+    let mut harness = Harness::new();
     let cases = [
         ("GET /mcp HTTP/1.1", 400, NO_HOST),
         ("GET /mcp HTTP/1.0", 200, "served"),
@@ -134,17 +134,17 @@ async fn a_request_has_one_host() {
             UNKNOWN_HOST,
         ),
     ];
-    are_answered(&mut house, &cases).await;
-    house.finish().await;
+    are_answered(&mut harness, &cases).await;
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn where_any_host_is_taken_it_is_a_host() {
-    let mut house = House::of(Options {
+async fn an_allowed_host_must_be_a_valid_host() {
+    let mut harness = Harness::of(Options {
         listen: Listen(([0, 0, 0, 0], 0).into()),
         ..options()
     });
-    house.address.set_ip([127, 0, 0, 1].into());
+    harness.address.set_ip([127, 0, 0, 1].into());
     let cases = [
         ("GET /mcp HTTP/1.1\r\nHost: any.example", 200, "served"),
         (
@@ -169,13 +169,13 @@ async fn where_any_host_is_taken_it_is_a_host() {
             INVALID_HOST,
         ),
     ];
-    are_answered(&mut house, &cases).await;
-    house.finish().await;
+    are_answered(&mut harness, &cases).await;
+    harness.finish().await;
 }
 
 #[tokio::test]
 async fn pages_of_other_sites_are_refused() {
-    let mut house = House::of(Options {
+    let mut harness = Harness::of(Options {
         allowed_origins: vec![
             "https://app.example".to_owned(),
             "app://localhost".to_owned(),
@@ -200,15 +200,15 @@ async fn pages_of_other_sites_are_refused() {
             ORIGINS,
         ),
     ] {
-        let answer = answered(&mut house, &origin(value)).await;
+        let answer = answered(&mut harness, &origin(value)).await;
         assert_eq!(answer, (status, sentence.to_owned()), "{value}");
     }
-    house.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn what_was_let_in_before_lets_in_nothing_else() {
-    let mut house = House::new();
+async fn each_request_of_a_connection_is_checked() {
+    let mut harness = Harness::new();
     for (head, status) in [
         (
             "GET http://evil.example/mcp HTTP/1.1\r\nHost: localhost",
@@ -224,14 +224,14 @@ async fn what_was_let_in_before_lets_in_nothing_else() {
         ),
         ("GET /mcp HTTP/1.1\r\nHost: evil.example", 403),
     ] {
-        let mut client = house.client().await;
+        let mut client = harness.client().await;
         client.post("before").await;
-        let request = house.request().await;
-        house.answer(request.stream, "served").await;
+        let request = harness.request().await;
+        harness.answer(request.stream, "served").await;
         assert_eq!(client.response().await.status, 200);
         client.send(format!("{head}\r\n\r\n")).await;
         assert_eq!(client.response().await.status, status, "{head}");
     }
-    assert!(house.probe().seen().is_empty());
-    house.finish().await;
+    assert!(harness.probe().seen().is_empty());
+    harness.finish().await;
 }

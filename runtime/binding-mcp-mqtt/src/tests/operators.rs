@@ -1,4 +1,4 @@
-//! What operators see: figures, and an event for each call where somebody listens.
+//! Telemetry: counters, and an event for each call if events are subscribed to.
 
 use tidegate_engine::Measures;
 use tidegate_streams::Severity;
@@ -6,8 +6,8 @@ use tidegate_streams::mcp::{McpResourcesRead, McpToolsList};
 
 use super::*;
 
-impl House {
-    /// The operations that are counted, and the other figures that are not 0.
+impl Harness {
+    /// The operation counters, and the other values that are not 0.
     fn figures(&self) -> Vec<String> {
         let mut measures = Measures::default();
         self.rig.worker.report(&mut measures);
@@ -35,44 +35,44 @@ impl House {
 }
 
 #[test]
-fn how_operations_come_out_is_counted_and_told() {
-    let mut house = house(r#"{"publish":["a/#"]}"#);
-    house.rig.worker.listen_from(Severity::Debug);
-    // One that is done, one that may have been delivered, one that was not, one that is cancelled.
-    let (done, mqtt) = house.publishes("a/done");
-    house.rig.advance(Duration::from_millis(7));
-    house.reply(mqtt, Frame::begin(MqttPublish::default()));
-    house.reply(mqtt, Frame::end());
-    house.answer(done);
+fn outcomes_are_counted_and_reported_as_events() {
+    let mut harness = harness(r#"{"publish":["a/#"]}"#);
+    harness.rig.worker.listen_from(Severity::Debug);
+    // Four outcomes: ok, unconfirmed, error, cancelled.
+    let (done, mqtt) = harness.publishes("a/done");
+    harness.rig.advance(Duration::from_millis(7));
+    harness.reply(mqtt, Frame::begin(MqttPublish::default()));
+    harness.reply(mqtt, Frame::end());
+    harness.answer(done);
     for delivery in [MqttDelivery::Possible, MqttDelivery::None] {
-        let (call, mqtt) = house.publishes("a/lost");
-        house.refuse(mqtt, lost(delivery));
-        house.answer(call);
+        let (call, mqtt) = harness.publishes("a/lost");
+        harness.refuse(mqtt, lost(delivery));
+        harness.answer(call);
     }
-    let (cancelled, _) = house.publishes("a/cancelled");
-    house
+    let (cancelled, _) = harness.publishes("a/cancelled");
+    harness
         .rig
-        .turn(house.caller, |cx| cx.terminate(cancelled, None, None));
-    // One that no pattern allows.
-    let refused = house.call("publish", r#"{"topic":"b","payload":"on"}"#);
-    house.answer(refused);
-    // A read for which nothing comes, a list, and a tool that there is not.
-    let read = house.open(McpResourcesRead {
+        .turn(harness.caller, |cx| cx.terminate(cancelled, None, None));
+    // A topic that no pattern allows.
+    let refused = harness.call("publish", r#"{"topic":"b","payload":"on"}"#);
+    harness.answer(refused);
+    // A read without a message, a list, and an unknown tool.
+    let read = harness.open(McpResourcesRead {
         uri: "mqtt://news".into(),
         ..McpResourcesRead::default()
     });
-    house.rig.frames(house.caller, cancelled);
-    house.rig.outputs(house.exit).clear();
-    house.rig.advance(Duration::from_secs(61));
-    let list = house.open(McpToolsList::default());
-    house.answer(list);
-    let unknown = house.open(McpToolsCall {
+    harness.rig.frames(harness.caller, cancelled);
+    harness.rig.outputs(harness.exit).clear();
+    harness.rig.advance(Duration::from_secs(61));
+    let list = harness.open(McpToolsList::default());
+    harness.answer(list);
+    let unknown = harness.open(McpToolsCall {
         name: "shout".into(),
         ..McpToolsCall::default()
     });
-    house.refusal(unknown);
+    harness.refusal(unknown);
     assert_eq!(
-        house.figures(),
+        harness.figures(),
         [
             "requests.refused=1",
             "operations{operation=publish,outcome=ok}=1",
@@ -83,11 +83,11 @@ fn how_operations_come_out_is_counted_and_told() {
         ],
         "the read waits for the mqtt stream"
     );
-    house
+    harness
         .rig
-        .turn(house.caller, |cx| cx.terminate(read, None, None));
+        .turn(harness.caller, |cx| cx.terminate(read, None, None));
     assert_eq!(
-        house.events(),
+        harness.events(),
         [
             "publish 'a/done': ok in 7 ms",
             "publish 'a/lost': unconfirmed in 0 ms",
@@ -100,18 +100,18 @@ fn how_operations_come_out_is_counted_and_told() {
 }
 
 #[test]
-fn a_timer_works_for_its_call() {
-    let mut house = house("{}");
-    house.rig.worker.listen_from(Severity::Debug);
-    let receive = house.call("receive", r#"{"topic":"t","timeout":1000}"#);
-    let mqtt = house.confirmed();
-    house.rig.advance(Duration::from_secs(1));
-    house.ended(mqtt);
-    house.answer(receive);
-    assert_eq!(house.events(), ["receive 't': ok in 1000 ms"]);
+fn a_timer_is_attributed_to_its_call() {
+    let mut harness = harness("{}");
+    harness.rig.worker.listen_from(Severity::Debug);
+    let receive = harness.call("receive", r#"{"topic":"t","timeout":1000}"#);
+    let mqtt = harness.confirmed();
+    harness.rig.advance(Duration::from_secs(1));
+    harness.ended(mqtt);
+    harness.answer(receive);
+    assert_eq!(harness.events(), ["receive 't': ok in 1000 ms"]);
     assert_eq!(
-        house.figures(),
+        harness.figures(),
         ["operations{operation=receive,outcome=ok}=1"]
     );
-    house.rig.assert_idle();
+    harness.rig.assert_idle();
 }

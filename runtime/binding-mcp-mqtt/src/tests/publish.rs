@@ -12,9 +12,9 @@ const OPEN: &str = "{}";
 
 #[test]
 fn a_call_becomes_one_stream_with_one_message() {
-    let mut house = house(OPEN);
-    let call = house.call("publish", r#"{"topic":"commands/1/set","payload":"on"}"#);
-    let (mqtt, begin, frames) = house.opened_publish();
+    let mut harness = harness(OPEN);
+    let call = harness.call("publish", r#"{"topic":"commands/1/set","payload":"on"}"#);
+    let (mqtt, begin, frames) = harness.opened_publish();
     assert_eq!(
         begin,
         MqttPublish {
@@ -38,48 +38,48 @@ fn a_call_becomes_one_stream_with_one_message() {
     };
     let data = Frame::data_with(DataFlags::WHOLE, Bytes::from_static(b"on"), extension);
     assert_eq!(frames, [data, Frame::end()]);
-    // Nothing is said before the broker has spoken.
-    assert!(house.rig.frames(house.caller, call).is_empty());
-    house.reply(mqtt, Frame::begin(begin));
-    assert!(house.rig.frames(house.caller, call).is_empty());
-    house.reply(mqtt, Frame::end());
-    let frames = house.rig.frames(house.caller, call);
+    // The caller receives nothing before the broker answers.
+    assert!(harness.rig.frames(harness.caller, call).is_empty());
+    harness.reply(mqtt, Frame::begin(begin));
+    assert!(harness.rig.frames(harness.caller, call).is_empty());
+    harness.reply(mqtt, Frame::end());
+    let frames = harness.rig.frames(harness.caller, call);
     let expected = [
         Frame::begin(McpToolsCall::default()),
         Frame::data(Bytes::from_static(b"{\"content\":[]}")),
         Frame::end_with(McpEnd::default()),
     ];
     assert_eq!(frames, expected);
-    house.say(call, Frame::end());
-    house.rig.assert_idle();
+    harness.send(call, Frame::end());
+    harness.rig.assert_idle();
 }
 
 #[test]
-fn params_that_were_read_before_count_beside_their_own_text_alone() {
+fn parsed_params_are_used_only_with_the_text_they_were_parsed_from() {
     let text = Bytes::from_static(br#"{"arguments":{"topic":"a","payload":"one"}}"#);
     let other = Bytes::from_static(br#"{"arguments":{"topic":"a","payload":"two"}}"#);
     let rows = [(&text, "one"), (&other, "two")];
     for ((payload, expected), cut) in rows.into_iter().flat_map(|row| [(row, 0), (row, 30)]) {
-        let mut house = house(OPEN);
-        let call = house.open(McpToolsCall {
+        let mut harness = harness(OPEN);
+        let call = harness.open(McpToolsCall {
             name: "publish".into(),
             ..McpToolsCall::default()
         });
         let read = Document::parse(Parts::from(text.clone()), Limits::default()).expect("JSON");
         let read = McpParams::new(read);
         if cut == 0 {
-            house.say(
+            harness.send(
                 call,
                 Frame::data_with(DataFlags::WHOLE, payload.clone(), read),
             );
         } else {
             let first = payload.slice(..cut);
             let flags = DataFlags::of(true, false);
-            house.say(call, Frame::data_with(flags, first, read));
+            harness.send(call, Frame::data_with(flags, first, read));
             let flags = DataFlags::of(false, true);
-            house.say(call, Frame::part(flags, payload.slice(cut..)));
+            harness.send(call, Frame::part(flags, payload.slice(cut..)));
         }
-        let (_, _, frames) = house.opened_publish();
+        let (_, _, frames) = harness.opened_publish();
         let Frame::Data(data) = &frames[0] else {
             panic!("{frames:?}");
         };
@@ -89,7 +89,7 @@ fn params_that_were_read_before_count_beside_their_own_text_alone() {
 
 #[test]
 fn retain_and_qos_are_on_both_begin_and_message() {
-    let mut house = house(r#"{"publishExpiry":60}"#);
+    let mut harness = harness(r#"{"publishExpiry":60}"#);
     for (arguments, flags, qos, expiry) in [
         (
             r#"{"topic":"t","payload":"","qos":1,"retain":true}"#,
@@ -110,89 +110,89 @@ fn retain_and_qos_are_on_both_begin_and_message() {
             60,
         ),
     ] {
-        let call = house.call("publish", arguments);
-        let (mqtt, begin, frames) = house.opened_publish();
+        let call = harness.call("publish", arguments);
+        let (mqtt, begin, frames) = harness.opened_publish();
         assert_eq!((begin.flags, begin.qos), (flags, qos));
         let extension = publish_data(&frames[0]);
         assert_eq!((extension.flags, extension.qos), (flags, qos));
         assert_eq!(extension.expiry_interval, expiry);
-        house.reply(mqtt, Frame::begin(begin));
-        house.reply(mqtt, Frame::end());
-        house.answer(call);
+        harness.reply(mqtt, Frame::begin(begin));
+        harness.reply(mqtt, Frame::end());
+        harness.answer(call);
     }
-    house.rig.assert_idle();
+    harness.rig.assert_idle();
 }
 
 #[test]
 fn base64_is_decoded_and_its_format_is_that_of_the_bytes() {
-    let mut house = house(OPEN);
+    let mut harness = harness(OPEN);
     for (payload, bytes, format) in [
         ("AP8=", &b"\0\xff"[..], MqttPayloadFormat::Binary),
         ("b24=", b"on", MqttPayloadFormat::Text),
         ("", b"", MqttPayloadFormat::Text),
     ] {
         let arguments = format!(r#"{{"topic":"t","payload":"{payload}","encoding":"base64"}}"#);
-        let call = house.call("publish", &arguments);
-        let (mqtt, _, frames) = house.opened_publish();
+        let call = harness.call("publish", &arguments);
+        let (mqtt, _, frames) = harness.opened_publish();
         assert_eq!(publish_data(&frames[0]).format, format);
         let Frame::Data(data) = &frames[0] else {
             panic!()
         };
         assert_eq!(data.payload, bytes);
-        house.reply(mqtt, Frame::begin(MqttPublish::default()));
-        house.reply(mqtt, Frame::end());
-        house.answer(call);
+        harness.reply(mqtt, Frame::begin(MqttPublish::default()));
+        harness.reply(mqtt, Frame::end());
+        harness.answer(call);
     }
-    house.rig.assert_idle();
+    harness.rig.assert_idle();
 }
 
 #[test]
-fn a_refusal_names_the_broker_and_says_whether_the_message_may_have_arrived() {
-    let mut house = house(OPEN);
-    for (reset, told) in [
+fn a_refusal_names_the_broker_and_says_whether_the_message_may_have_been_delivered() {
+    let mut harness = harness(OPEN);
+    for (reset, expected) in [
         (
             Some(lost(MqttDelivery::None)),
             "The message to 't' was not published: broker.example:1883 said: not authorized. It was not delivered.",
         ),
         (
             Some(lost(MqttDelivery::Possible)),
-            "Publishing to 't' was not confirmed: broker.example:1883 said: not authorized. The message may have been delivered; check before you publish it again.",
+            "Publishing to 't' was not confirmed: broker.example:1883 said: not authorized. The message may have been delivered; check before publishing it again.",
         ),
         (None, "may have been delivered"),
         (
             Some(MqttReset::default()),
-            "the broker said reason code 0x80. It was not delivered.",
+            "the broker answered with reason code 0x80. It was not delivered.",
         ),
     ] {
-        let call = house.call("publish", r#"{"topic":"t","payload":"on","qos":1}"#);
-        let (mqtt, _, _) = house.opened_publish();
-        house.refuse(mqtt, reset);
-        let sentence = house.answer(call).sentence();
-        assert!(sentence.contains(told), "{sentence}");
+        let call = harness.call("publish", r#"{"topic":"t","payload":"on","qos":1}"#);
+        let (mqtt, _, _) = harness.opened_publish();
+        harness.refuse(mqtt, reset);
+        let sentence = harness.answer(call).sentence();
+        assert!(sentence.contains(expected), "{sentence}");
     }
-    house.rig.assert_idle();
+    harness.rig.assert_idle();
 }
 
 #[test]
-fn a_deadline_that_passes_leaves_the_message_in_doubt() {
-    let mut house = house(OPEN);
-    let call = house.call("publish", r#"{"topic":"t","payload":"on","qos":1}"#);
-    let (mqtt, publish, _) = house.opened_publish();
-    house.reply(mqtt, Frame::begin(publish));
-    house.expire(mqtt, 60_000, MqttDelivery::Possible);
-    let sentence = house.answer(call).sentence();
+fn after_its_deadline_a_publish_is_unconfirmed() {
+    let mut harness = harness(OPEN);
+    let call = harness.call("publish", r#"{"topic":"t","payload":"on","qos":1}"#);
+    let (mqtt, publish, _) = harness.opened_publish();
+    harness.reply(mqtt, Frame::begin(publish));
+    harness.expire(mqtt, 60_000, MqttDelivery::Possible);
+    let sentence = harness.answer(call).sentence();
     assert!(sentence.contains("took too long. The message may have been delivered"));
-    house.rig.assert_idle();
+    harness.rig.assert_idle();
 }
 
 #[test]
-fn a_payload_waits_for_credit_and_tells_what_is_deferred() {
-    let mut house = house_of_windows(OPEN, MIB, 4);
-    let call = house.call("publish", r#"{"topic":"t","payload":"0123456789"}"#);
-    let (mqtt, begin, mut frames) = house.opened_publish();
+fn a_payload_waits_for_credit_and_states_the_deferred_length() {
+    let mut harness = harness_with_windows(OPEN, MIB, 4);
+    let call = harness.call("publish", r#"{"topic":"t","payload":"0123456789"}"#);
+    let (mqtt, begin, mut frames) = harness.opened_publish();
     assert_eq!(publish_data(&frames[0]).deferred, 6);
     for acknowledge in [4, 8] {
-        house.reply(
+        harness.reply(
             mqtt,
             Frame::Window(Window {
                 acknowledge,
@@ -201,7 +201,7 @@ fn a_payload_waits_for_credit_and_tells_what_is_deferred() {
             }),
         );
     }
-    frames.extend(house.rig.frames(house.exit, mqtt));
+    frames.extend(harness.rig.frames(harness.exit, mqtt));
     let parts: Vec<_> = frames
         .iter()
         .map(|frame| match frame {
@@ -219,48 +219,48 @@ fn a_payload_waits_for_credit_and_tells_what_is_deferred() {
             (DataFlags::WHOLE, b"end"),
         ]
     );
-    house.reply(mqtt, Frame::begin(begin));
-    house.reply(mqtt, Frame::end());
-    house.answer(call);
-    house.rig.assert_idle();
+    harness.reply(mqtt, Frame::begin(begin));
+    harness.reply(mqtt, Frame::end());
+    harness.answer(call);
+    harness.rig.assert_idle();
 }
 
 #[test]
-fn a_message_that_did_not_leave_whole_was_not_delivered() {
-    let mut house = house_of_windows(OPEN, MIB, 0);
-    let call = house.call("publish", r#"{"topic":"t","payload":"on"}"#);
-    let (mqtt, _, frames) = house.opened_publish();
+fn a_message_that_was_sent_in_part_was_not_delivered() {
+    let mut harness = harness_with_windows(OPEN, MIB, 0);
+    let call = harness.call("publish", r#"{"topic":"t","payload":"on"}"#);
+    let (mqtt, _, frames) = harness.opened_publish();
     assert!(frames.is_empty());
-    // Whatever its stream says.
-    house.expire(mqtt, 60_000, MqttDelivery::Possible);
+    // The delivery that the stream reports does not matter.
+    harness.expire(mqtt, 60_000, MqttDelivery::Possible);
     assert!(
-        house
+        harness
             .answer(call)
             .sentence()
             .contains("It was not delivered.")
     );
-    // An END in answer to half a message is no success.
-    let call = house.call("publish", r#"{"topic":"t","payload":"on"}"#);
-    let (mqtt, begin, _) = house.opened_publish();
-    house.reply(mqtt, Frame::begin(begin));
-    house.reply(mqtt, Frame::end());
-    assert_eq!(house.rig.frames(house.exit, mqtt), [Frame::abort()]);
+    // An END that answers an incomplete message is not a success.
+    let call = harness.call("publish", r#"{"topic":"t","payload":"on"}"#);
+    let (mqtt, begin, _) = harness.opened_publish();
+    harness.reply(mqtt, Frame::begin(begin));
+    harness.reply(mqtt, Frame::end());
+    assert_eq!(harness.rig.frames(harness.exit, mqtt), [Frame::abort()]);
     assert!(
-        house
+        harness
             .answer(call)
             .sentence()
             .contains("It was not delivered.")
     );
-    house.rig.assert_idle();
+    harness.rig.assert_idle();
 }
 
 #[test]
-fn an_unescaped_payload_is_a_slice_of_the_params_however_they_are_parted() {
+fn an_unescaped_payload_is_a_slice_of_the_params_however_they_are_split() {
     let payload = "x".repeat(100_000);
     let params = format!(r#"{{"arguments":{{"topic":"t","payload":"{payload}"}}}}"#);
     for cuts in [vec![], vec![40_000], vec![10, 50_000, 100_030]] {
-        let mut house = house(OPEN);
-        let call = house.open(McpToolsCall {
+        let mut harness = harness(OPEN);
+        let call = harness.open(McpToolsCall {
             name: "publish".into(),
             ..McpToolsCall::default()
         });
@@ -269,10 +269,10 @@ fn an_unescaped_payload_is_a_slice_of_the_params_however_they_are_parted() {
         let mut from = 0;
         for to in cuts.iter().copied().chain([whole.len()]) {
             let flags = DataFlags::of(from == 0, to == whole.len());
-            house.send_within_credit(call, flags, whole.slice(from..to));
+            harness.send_within_credit(call, flags, whole.slice(from..to));
             from = to;
         }
-        let (mqtt, begin, frames) = house.opened_publish();
+        let (mqtt, begin, frames) = harness.opened_publish();
         let mut at = start + params.find("xxx").expect("the payload");
         let mut received = 0;
         for frame in &frames {
@@ -283,69 +283,69 @@ fn an_unescaped_payload_is_a_slice_of_the_params_however_they_are_parted() {
             }
         }
         assert_eq!(received, payload.len());
-        house.reply(mqtt, Frame::begin(begin));
-        house.reply(mqtt, Frame::end());
-        house.answer(call);
-        house.rig.assert_idle();
+        harness.reply(mqtt, Frame::begin(begin));
+        harness.reply(mqtt, Frame::end());
+        harness.answer(call);
+        harness.rig.assert_idle();
     }
 }
 
 #[test]
-fn an_escaped_payload_is_copied_once_and_whole() {
-    let mut house = house(OPEN);
-    let call = house.call(
+fn an_escaped_payload_is_copied_once() {
+    let mut harness = harness(OPEN);
+    let call = harness.call(
         "publish",
         r#"{"topic":"\u0074","payload":"a\n\"\ud83d\ude00"}"#,
     );
-    let (mqtt, begin, frames) = house.opened_publish();
+    let (mqtt, begin, frames) = harness.opened_publish();
     assert_eq!(begin.topic, "t");
     let Frame::Data(data) = &frames[0] else {
         panic!()
     };
     assert_eq!(data.payload, "a\n\"\u{1f600}".as_bytes());
     assert!(data.flags == DataFlags::WHOLE && frames.len() == 2);
-    house.reply(mqtt, Frame::begin(begin));
-    house.reply(mqtt, Frame::end());
-    house.answer(call);
-    house.rig.assert_idle();
+    harness.reply(mqtt, Frame::begin(begin));
+    harness.reply(mqtt, Frame::end());
+    harness.answer(call);
+    harness.rig.assert_idle();
 }
 
 #[test]
-fn a_cancelled_call_gives_its_stream_up_and_harms_no_other() {
+fn a_cancelled_call_terminates_only_its_own_stream() {
     // No credit, so that it is cancelled before, while and after its message is sent.
     for window in [0, 1, MIB] {
         for frame in [Frame::abort(), Frame::reset()] {
-            let mut house = house_of_windows(OPEN, MIB, window);
-            let other = house.call("publish", r#"{"topic":"u","payload":""}"#);
-            let (other_mqtt, other_begin, _) = house.opened_publish();
-            let call = house.call("publish", r#"{"topic":"t","payload":"on"}"#);
-            let (mqtt, _, _) = house.opened_publish();
-            house.say(call, frame);
-            house.given_up(mqtt);
-            house.rig.frames(house.caller, call);
-            house.reply(other_mqtt, Frame::begin(other_begin));
-            house.reply(other_mqtt, Frame::end());
-            assert_eq!(house.answer(other).end.outcome, McpOutcome::Ok);
-            house.rig.assert_idle();
+            let mut harness = harness_with_windows(OPEN, MIB, window);
+            let other = harness.call("publish", r#"{"topic":"u","payload":""}"#);
+            let (other_mqtt, other_begin, _) = harness.opened_publish();
+            let call = harness.call("publish", r#"{"topic":"t","payload":"on"}"#);
+            let (mqtt, _, _) = harness.opened_publish();
+            harness.send(call, frame);
+            harness.given_up(mqtt);
+            harness.rig.frames(harness.caller, call);
+            harness.reply(other_mqtt, Frame::begin(other_begin));
+            harness.reply(other_mqtt, Frame::end());
+            assert_eq!(harness.answer(other).end.outcome, McpOutcome::Ok);
+            harness.rig.assert_idle();
         }
     }
-    let mut house = house(OPEN);
-    let call = house.open(McpToolsCall {
+    let mut harness = harness(OPEN);
+    let call = harness.open(McpToolsCall {
         name: "publish".into(),
         ..McpToolsCall::default()
     });
-    house.say(call, Frame::part(DataFlags::INIT, Bytes::from_static(b"{")));
-    house.say(call, Frame::abort());
-    assert_eq!(house.rig.frames(house.caller, call), [Frame::abort()]);
-    house.rig.assert_idle();
+    harness.send(call, Frame::part(DataFlags::INIT, Bytes::from_static(b"{")));
+    harness.send(call, Frame::abort());
+    assert_eq!(harness.rig.frames(harness.caller, call), [Frame::abort()]);
+    harness.rig.assert_idle();
 }
 
 #[test]
-fn an_answered_call_is_over_when_its_caller_ends_it_however_late() {
-    let mut house = house(OPEN);
-    let call = house.call("publish", "{}");
-    answer_in(&house.rig.frames(house.caller, call));
-    house.rig.advance(Duration::from_secs(3_600));
-    house.say(call, Frame::end());
-    house.rig.assert_idle();
+fn an_answered_call_is_removed_when_its_caller_ends_it_however_late() {
+    let mut harness = harness(OPEN);
+    let call = harness.call("publish", "{}");
+    answer_in(&harness.rig.frames(harness.caller, call));
+    harness.rig.advance(Duration::from_secs(3_600));
+    harness.send(call, Frame::end());
+    harness.rig.assert_idle();
 }

@@ -1,4 +1,4 @@
-//! What is refused before any mqtt stream is opened.
+//! Requests that are refused before an mqtt stream is opened.
 
 use tidegate_streams::mcp::{McpHeader, McpResetKind};
 
@@ -8,46 +8,40 @@ const OPEN: &str = "{}";
 
 #[test]
 fn bad_arguments_are_tool_errors_that_say_what_to_change() {
-    let mut house = house(OPEN);
+    let mut harness = harness(OPEN);
     let long = format!(r#"{{"topic":"{}","payload":""}}"#, "a".repeat(65_536));
-    for (arguments, told) in [
-        (
-            "{}",
-            "Argument 'topic' is missing; add the topic to publish to.",
-        ),
+    for (arguments, expected) in [
+        ("{}", "'topic' is missing; add the topic to publish to."),
         ("null", "must be an object"),
         ("[]", "must be an object"),
         (
             r#"{"topic":"t"}"#,
-            "Argument 'payload' is missing; add the message as a string.",
+            "'payload' is missing; add the message as a string.",
         ),
         (
             r#"{"topic":7,"payload":""}"#,
-            "Argument 'topic' is a number; write a string.",
+            "'topic' must be a string, not a number.",
         ),
         (
             r#"{"topic":"t","payload":null}"#,
-            "Argument 'payload' is null; write a string.",
+            "'payload' must be a string, not null.",
         ),
         (
             r#"{"topic":"t","payload":{}}"#,
-            "Argument 'payload' is an object; write a string.",
+            r#"'payload' must be a string, not an object. Send JSON as text: "{\"state\":\"on\"}"."#,
         ),
         (
             r#"{"topic":"t","payload":"","qos":7}"#,
-            "Argument 'qos' is 7; write 0, 1 or 2.",
+            "'qos' is 7; use 0, 1 or 2.",
         ),
         (
             r#"{"topic":"t","payload":"","qos":"1"}"#,
-            "Argument 'qos' is a string; write the number 0, 1 or 2.",
+            "'qos' must be 0, 1 or 2, not a string.",
         ),
-        (
-            r#"{"topic":"t","payload":"","qos":-1}"#,
-            "write the number 0, 1 or 2",
-        ),
+        (r#"{"topic":"t","payload":"","qos":-1}"#, "use 0, 1 or 2."),
         (
             r#"{"topic":"t","payload":"","retain":1}"#,
-            "Argument 'retain' is a number; write true or false.",
+            "'retain' must be true or false, not a number.",
         ),
         (
             r#"{"topic":"","payload":""}"#,
@@ -62,148 +56,159 @@ fn bad_arguments_are_tool_errors_that_say_what_to_change() {
         (&long, "65536 bytes long and at most 65535 are allowed"),
         (
             r#"{"topic":"t","payload":"","encoding":"hex"}"#,
-            "Argument 'encoding' is 'hex'; write 'text' or 'base64'.",
+            "'encoding' is 'hex'; use 'text' or 'base64'.",
         ),
         (
             r#"{"topic":"t","payload":"","encoding":1}"#,
-            "write 'text' or 'base64'",
+            "'encoding' must be 'text' or 'base64', not a number.",
         ),
         (
             r#"{"topic":"t","payload":"?","encoding":"base64"}"#,
-            "Argument 'payload' is no base64",
+            "'payload' is not valid base64",
         ),
         (
             r#"{"topic":"t","topic":"u","payload":""}"#,
-            "Argument 'topic' is given twice; write it once.",
+            "'topic' is given twice; send it once.",
         ),
         (
             r#"{"topic":"t","payload":"","payload":""}"#,
-            "Argument 'payload' is given twice",
+            "'payload' is given twice",
         ),
     ] {
-        let call = house.call("publish", arguments);
-        let sentence = house.answer(call).sentence();
-        assert!(sentence.contains(told), "{arguments}: {sentence}");
+        let call = harness.call("publish", arguments);
+        let sentence = harness.answer(call).sentence();
+        assert!(sentence.contains(expected), "{arguments}: {sentence}");
         assert!(sentence.len() < 400);
     }
-    // Params without arguments, and none at all.
-    let call = house.open(McpToolsCall {
+    // Params without arguments, and empty params.
+    let call = harness.open(McpToolsCall {
         name: "publish".into(),
         ..McpToolsCall::default()
     });
-    house.say(call, Frame::data(Bytes::from_static(b"{}")));
-    assert!(house.answer(call).sentence().contains("'topic' is missing"));
-    let call = house.open(McpToolsCall {
+    harness.send(call, Frame::data(Bytes::from_static(b"{}")));
+    assert!(
+        harness
+            .answer(call)
+            .sentence()
+            .contains("'topic' is missing")
+    );
+    let call = harness.open(McpToolsCall {
         name: "publish".into(),
         ..McpToolsCall::default()
     });
-    house.say(call, Frame::end());
-    let frames = house.rig.frames(house.caller, call);
+    harness.send(call, Frame::end());
+    let frames = harness.rig.frames(harness.caller, call);
     assert!(answer_in(&frames).sentence().contains("'topic' is missing"));
-    house.rig.assert_idle();
+    harness.rig.assert_idle();
 }
 
 #[test]
-fn params_that_are_no_object_are_refused() {
-    let mut house = house(OPEN);
+fn params_that_are_not_an_object_are_refused() {
+    let mut harness = harness(OPEN);
     for params in [
         "[1]",
         "{",
         "{\"arguments\":{\"topic\":\"\\ud800\"}}",
         "\u{0}",
     ] {
-        let call = house.open(McpToolsCall {
+        let call = harness.open(McpToolsCall {
             name: "publish".into(),
             ..McpToolsCall::default()
         });
-        house.say(call, Frame::data(Bytes::from(params)));
-        assert_eq!(house.refusal(call).kind, McpResetKind::Invalid, "{params}");
+        harness.send(call, Frame::data(Bytes::from(params)));
+        assert_eq!(
+            harness.refusal(call).kind,
+            McpResetKind::Invalid,
+            "{params}"
+        );
     }
-    house.rig.assert_idle();
+    harness.rig.assert_idle();
 }
 
 #[test]
-fn a_topic_that_no_pattern_matches_is_refused_before_any_stream() {
-    let mut house = house(r#"{"publish":["commands/+/set","devices/+/control"]}"#);
+fn a_topic_that_no_pattern_matches_is_refused_before_a_stream_is_opened() {
+    let mut harness = harness(r#"{"publish":["commands/+/set","devices/+/control"]}"#);
     for topic in [
         "commands/set",
         "commands/1/2/set",
         "Commands/1/set",
         "$share/g/commands/1/set",
     ] {
-        let call = house.call(
+        let call = harness.call(
             "publish",
             &format!(r#"{{"topic":"{topic}","payload":"on"}}"#),
         );
         assert_eq!(
-            house.answer(call).sentence(),
+            harness.answer(call).sentence(),
             format!(
-                "Publishing to '{topic}' is not allowed. Allowed is what these patterns match: \
+                "Publishing to '{topic}' is not allowed. Allowed topics: \
                  commands/+/set, devices/+/control."
             )
         );
     }
-    let call = house.call("publish", r#"{"topic":"devices/x/control","payload":"on"}"#);
-    let (mqtt, _, _) = house.opened_publish();
-    house.reply(mqtt, Frame::begin(MqttPublish::default()));
-    house.reply(mqtt, Frame::end());
-    assert_eq!(house.answer(call).end.outcome, McpOutcome::Ok);
-    house.rig.assert_idle();
+    let call = harness.call("publish", r#"{"topic":"devices/x/control","payload":"on"}"#);
+    let (mqtt, _, _) = harness.opened_publish();
+    harness.reply(mqtt, Frame::begin(MqttPublish::default()));
+    harness.reply(mqtt, Frame::end());
+    assert_eq!(harness.answer(call).end.outcome, McpOutcome::Ok);
+    harness.rig.assert_idle();
 }
 
 #[test]
 fn an_empty_list_of_patterns_allows_nothing() {
-    let mut house = house(r#"{"publish":[],"subscribe":[]}"#);
+    let mut harness = harness(r#"{"publish":[],"subscribe":[]}"#);
     for tool in ["publish", "receive"] {
-        let call = house.call(tool, r#"{"topic":"t","payload":"on"}"#);
+        let call = harness.call(tool, r#"{"topic":"t","payload":"on"}"#);
         assert!(
-            house
+            harness
                 .answer(call)
                 .sentence()
-                .contains("No topic is allowed.")
+                .contains("No topics are allowed.")
         );
     }
-    house.rig.assert_idle();
+    harness.rig.assert_idle();
 }
 
 #[test]
 fn an_unknown_tool_is_not_found() {
-    let mut house = house(OPEN);
-    let call = house.open(McpToolsCall {
+    let mut harness = harness(OPEN);
+    let call = harness.open(McpToolsCall {
         name: "Publish".into(),
         ..McpToolsCall::default()
     });
-    let reset = house.refusal(call);
+    let reset = harness.refusal(call);
     assert_eq!(reset.kind, McpResetKind::NotFound);
     assert!(
-        reset.message.contains("'publish' and 'receive'"),
+        reset
+            .message
+            .contains("available tools: 'publish', 'receive'"),
         "{}",
         reset.message
     );
-    house.rig.assert_idle();
+    harness.rig.assert_idle();
 }
 
 #[test]
 fn params_over_the_limit_are_refused() {
-    let mut house = house(r#"{"maxParams":1024}"#);
+    let mut harness = harness(r#"{"maxParams":1024}"#);
     let begin = |content_length| McpToolsCall {
         name: "publish".into(),
         content_length,
         ..McpToolsCall::default()
     };
-    let told = house.open(begin(1_025));
-    assert_eq!(house.refusal(told).kind, McpResetKind::TooLarge);
-    let call = house.open(begin(-1));
-    house.say(call, Frame::part(DataFlags::INIT, vec![b' '; 1_024].into()));
-    assert!(house.rig.outputs(house.caller).is_empty());
-    house.say(call, Frame::part(DataFlags::FIN, vec![b' '].into()));
-    assert_eq!(house.refusal(call).kind, McpResetKind::TooLarge);
-    house.rig.assert_idle();
+    let announced = harness.open(begin(1_025));
+    assert_eq!(harness.refusal(announced).kind, McpResetKind::TooLarge);
+    let call = harness.open(begin(-1));
+    harness.send(call, Frame::part(DataFlags::INIT, vec![b' '; 1_024].into()));
+    assert!(harness.rig.outputs(harness.caller).is_empty());
+    harness.send(call, Frame::part(DataFlags::FIN, vec![b' '].into()));
+    assert_eq!(harness.refusal(call).kind, McpResetKind::TooLarge);
+    harness.rig.assert_idle();
 }
 
 #[test]
-fn headers_are_checked_against_the_topic_where_they_are_asked_for() {
-    let call = |house: &mut House, header: &[&str], required, arguments: &str| {
+fn headers_are_checked_against_the_topic_if_the_option_is_set() {
+    let call = |harness: &mut Harness, header: &[&str], required, arguments: &str| {
         let headers = header
             .iter()
             .map(|value| McpHeader {
@@ -217,10 +222,10 @@ fn headers_are_checked_against_the_topic_where_they_are_asked_for() {
             headers_required: required,
             ..McpToolsCall::default()
         };
-        house.call_with(begin, arguments)
+        harness.call_with(begin, arguments)
     };
     let t = r#"{"topic":"t","payload":""}"#;
-    let mut on = house(r#"{"topicHeader":true}"#);
+    let mut on = harness(r#"{"topicHeader":true}"#);
     for (header, required, arguments) in [
         (&["u"][..], false, t),
         (&["t", "u"], true, t),
@@ -233,21 +238,21 @@ fn headers_are_checked_against_the_topic_where_they_are_asked_for() {
         let reset = on.refusal(stream);
         assert_eq!(reset.kind, McpResetKind::HeaderMismatch, "{header:?}");
     }
-    // Nothing is owed for an argument that is not there.
+    // Without the argument, no header is required.
     let stream = call(&mut on, &[], true, r#"{"payload":""}"#);
     assert!(on.answer(stream).sentence().contains("'topic' is missing"));
-    let mut off = house("{}");
+    let mut off = harness("{}");
     for (is_on, header, required) in [
         (true, &["t"][..], true),
         (true, &[][..], false),
         (false, &["u"][..], true),
     ] {
-        let house = if is_on { &mut on } else { &mut off };
-        let stream = call(house, header, required, t);
-        let (mqtt, begin, _) = house.opened_publish();
-        house.reply(mqtt, Frame::begin(begin));
-        house.reply(mqtt, Frame::end());
-        house.answer(stream);
+        let harness = if is_on { &mut on } else { &mut off };
+        let stream = call(harness, header, required, t);
+        let (mqtt, begin, _) = harness.opened_publish();
+        harness.reply(mqtt, Frame::begin(begin));
+        harness.reply(mqtt, Frame::end());
+        harness.answer(stream);
     }
     on.rig.assert_idle();
     off.rig.assert_idle();

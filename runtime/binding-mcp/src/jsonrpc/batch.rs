@@ -1,17 +1,17 @@
-//! Batches: several messages in one array (2025-03-26 alone has them).
+//! JSON-RPC batches: several messages in one array (only in 2025-03-26).
 
 use tidegate_json::{Document, Fault, Limits, Parts};
 
 use super::error::Error;
 use super::message::not_json;
 
-/// How many messages a batch may have.
+/// Maximum number of messages in a batch.
 pub const BATCH_MAX: u32 = 100;
 
-/// Whether what came is a batch, as its first token tells.
+/// Whether a message is a batch, judging by its first token.
 pub fn is_batch(parts: &Parts) -> bool {
     let mut parts = parts.iter();
-    // Nearly every message begins with its first token, which is another one.
+    // Fast path: nearly every message begins with the brace of an object.
     let first = parts.next();
     if first.is_none_or(|part| part.starts_with(b"{")) {
         return false;
@@ -21,14 +21,15 @@ pub fn is_batch(parts: &Parts) -> bool {
     black.next() == Some(&b'[')
 }
 
-/// The messages of a batch, which are checked and not yet read. One that has too many is read no
-/// further than there.
+/// Splits a batch into its messages, which are validated but not interpreted. Parsing stops at the
+/// first message beyond the limit.
 pub fn read_batch(parts: Parts) -> Result<Vec<Parts>, Error> {
     let limits = Limits {
         elements: BATCH_MAX,
         ..Limits::default()
     };
-    let size = || Error::invalid_request(format!("A batch has 1 to {BATCH_MAX} messages."));
+    let size =
+        || Error::invalid_request(format!("A batch must contain 1 to {BATCH_MAX} messages."));
     let document = Document::parse(parts, limits).map_err(|error| match error.fault {
         Fault::Elements => size(),
         _ => not_json(error),
@@ -53,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_token_tells_a_batch_wherever_it_lies() {
+    fn a_batch_is_detected_by_its_first_token() {
         for batch in [&["[]"][..], &[" \n", "\t[1]"], &["  ["]] {
             assert!(is_batch(&parts(batch)), "{batch:?}");
         }
@@ -74,7 +75,7 @@ mod tests {
         for count in [0, 101] {
             let error = of(count).expect_err("its size");
             assert_eq!(error.code(), code::INVALID_REQUEST);
-            assert_eq!(error.message(), "A batch has 1 to 100 messages.");
+            assert_eq!(error.message(), "A batch must contain 1 to 100 messages.");
         }
         let error = read_batch(parts(&["[{},"])).expect_err("cut off");
         assert_eq!(error.code(), code::PARSE_ERROR);

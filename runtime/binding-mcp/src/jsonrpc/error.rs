@@ -1,4 +1,4 @@
-//! Errors as JSON-RPC has them.
+//! JSON-RPC errors.
 
 use std::borrow::Cow;
 
@@ -6,21 +6,21 @@ use bytes::{Bytes, BytesMut};
 use tidegate_json::write::push_string;
 use tidegate_json::{Duplicate, Kind, Value};
 
-/// The codes of errors that MCP knows.
+/// The error codes used by MCP.
 pub mod code {
     /// The message is not JSON.
     pub const PARSE_ERROR: i64 = -32700;
-    /// The JSON is not a message, or not one that may be sent now.
+    /// The JSON is not a valid message, or the message is not allowed now.
     pub const INVALID_REQUEST: i64 = -32600;
-    /// There is no such method.
+    /// Unknown method.
     pub const METHOD_NOT_FOUND: i64 = -32601;
-    /// `params` are not what the method takes.
+    /// Invalid `params`.
     pub const INVALID_PARAMS: i64 = -32602;
-    /// The receiver failed.
+    /// Internal error of the receiver.
     pub const INTERNAL_ERROR: i64 = -32603;
     /// The session is unknown or has ended (legacy).
     pub const SESSION_NOT_FOUND: i64 = -32001;
-    /// There is no such resource (legacy).
+    /// Unknown resource (legacy).
     pub const RESOURCE_NOT_FOUND: i64 = -32002;
     /// A header contradicts the body (2026-07-28).
     pub const HEADER_MISMATCH: i64 = -32020;
@@ -37,7 +37,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of a [`code`] with its sentence.
+    /// Creates an error with a [`code`] and a message.
     pub fn new(code: i64, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -46,30 +46,30 @@ impl Error {
         }
     }
 
-    /// The same with `data`, as JSON.
+    /// Adds `data`, as JSON.
     #[must_use]
     pub fn with_data(mut self, data: Option<Bytes>) -> Self {
         self.data = data;
         self
     }
 
-    /// The message is not JSON.
+    /// Parse error: the message is not JSON.
     pub fn parse(message: impl Into<String>) -> Self {
         Self::new(code::PARSE_ERROR, message)
     }
 
-    /// The message is not JSON-RPC, or not one that may be sent now.
+    /// Invalid request: the message is not JSON-RPC, or not allowed now.
     pub fn invalid_request(message: impl Into<String>) -> Self {
         Self::new(code::INVALID_REQUEST, message)
     }
 
-    /// `params` are not what the method takes.
+    /// Invalid `params`.
     pub fn invalid_params(message: impl Into<String>) -> Self {
         Self::new(code::INVALID_PARAMS, message)
     }
 
-    /// Reads the `error` of a response. What is missing or of another type is left at a default: a
-    /// response with an error is an answer, whatever is said in it.
+    /// Reads the `error` of a response. Missing or invalid members get defaults, because a response
+    /// with an error is valid whatever the error contains.
     pub fn read(value: &Value<'_>) -> Self {
         let member = |name: &str| value.get(name).ok().flatten();
         let code = member("code").and_then(|code| code.as_i64());
@@ -83,22 +83,22 @@ impl Error {
         }
     }
 
-    /// Its code.
+    /// The error code.
     pub const fn code(&self) -> i64 {
         self.code
     }
 
-    /// Its sentence.
+    /// The error message.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Its `data`, as JSON.
+    /// The error's `data`, as JSON.
     pub const fn data(&self) -> Option<&Bytes> {
         self.data.as_ref()
     }
 
-    /// Writes it as the `error` of a response.
+    /// Writes the error as a member of a response.
     pub fn write(&self, out: &mut BytesMut) {
         out.extend_from_slice(b"{\"code\":");
         out.extend_from_slice(self.code.to_string().as_bytes());
@@ -113,7 +113,7 @@ impl Error {
 }
 
 impl From<Duplicate> for Error {
-    /// Of `params`.
+    /// A duplicate member in `params`.
     fn from(error: Duplicate) -> Self {
         Self::invalid_params(format!("{error}."))
     }

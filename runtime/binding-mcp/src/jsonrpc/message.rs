@@ -1,58 +1,58 @@
-//! The envelope, taken off a message in place; its members may stand in any order.
+//! Parses the JSON-RPC envelope in place; its members may have any order.
 
 use bytestring::ByteString;
-use tidegate_json::{Document, Kind, Limits, Parts, Place};
+use tidegate_json::{Document, Kind, Limits, Parts, ValueId};
 
 use super::error::Error;
 use super::id::Id;
 use super::params::Params;
 
-/// A message that was read.
+/// A parsed message.
 #[derive(Debug)]
 pub enum Message {
-    /// It asks for an answer.
+    /// A request: the sender expects a response.
     Request {
-        /// The id that the answer is to have.
+        /// The request id, echoed in the response.
         id: Id,
-        /// What is to be done.
+        /// The method.
         method: ByteString,
-        /// With what.
+        /// The `params`, if present.
         params: Params,
     },
-    /// It asks for none.
+    /// A notification: the sender expects no response.
     Notification {
-        /// What is told.
+        /// The method.
         method: ByteString,
-        /// The details.
+        /// The `params`, if present.
         params: Params,
     },
-    /// It answers a request of the reader.
+    /// A response to a request of this side.
     Response {
-        /// The id of that request. `None` where the sender could not tell it: it has an error then.
+        /// The id of the request; `None` in an error about a message whose id could not be read.
         id: Option<Id>,
-        /// What came of it.
+        /// The result or the error.
         outcome: Outcome,
     },
 }
 
-/// What came of a request.
+/// Outcome of a request.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The root of the document is the result.
+    /// Success. The root of the document is the result.
     Result(Document),
-    /// It failed.
+    /// Failure.
     Error(Error),
 }
 
-/// A message that cannot be served: the id to answer it with, and the error.
+/// An invalid message: the id for the response, and the error.
 pub type Unreadable = (Id, Error);
 
-/// Whether the sender waits for an answer to a message.
+/// Whether the sender expects a response to a message.
 pub const fn is_answered(message: &Result<Message, Unreadable>) -> bool {
     matches!(message, Ok(Message::Request { .. }) | Err(_))
 }
 
-/// Reads a message.
+/// Parses a message.
 pub fn read(parts: Parts) -> Result<Message, Unreadable> {
     match Document::parse(parts, Limits::default()) {
         Ok(document) => message(document),
@@ -64,14 +64,14 @@ pub(super) fn not_json(error: tidegate_json::Error) -> Error {
     Error::parse(format!("Invalid JSON: {error}."))
 }
 
-/// What kind of message it is, and where in it the payload lies.
+/// The kind of message, and the id of its payload.
 enum Shape {
     Call {
         id: Option<Id>,
         method: ByteString,
-        params: Option<Place>,
+        params: Option<ValueId>,
     },
-    Result(Option<Id>, Place),
+    Result(Option<Id>, ValueId),
     Error(Option<Id>, Error),
 }
 
@@ -84,9 +84,9 @@ fn message(document: Document) -> Result<Message, Unreadable> {
                 None => Message::Notification { method, params },
             }
         }
-        Shape::Result(id, place) => Message::Response {
+        Shape::Result(id, result) => Message::Response {
             id,
-            outcome: Outcome::Result(document.at(place)),
+            outcome: Outcome::Result(document.at(result)),
         },
         Shape::Error(id, error) => Message::Response {
             id,
@@ -114,17 +114,17 @@ fn shape(document: &Document) -> Result<Shape, Unreadable> {
     let without_id = |what: &str| (Id::null(), Error::invalid_request(what));
     let root = document.root();
     if root.kind() != Kind::Object {
-        return Err(without_id("A message is a JSON object."));
+        return Err(without_id("A message must be a JSON object."));
     }
     let members = root.pick(&Member::NAMES);
     if members.duplicate().is_some() {
-        return Err(without_id("A member of the message occurs twice."));
+        return Err(without_id("The message has a duplicate member."));
     }
     let member = |which: Member| members.get(document, which as usize).ok().flatten();
     let (result, error) = (member(Member::Result), member(Member::Error));
     if result.is_some() && error.is_some() {
         return Err(without_id(
-            "A response has either 'result' or 'error', not both.",
+            "A response must have either 'result' or 'error', not both.",
         ));
     }
     let id = match member(Member::Id) {
@@ -142,7 +142,7 @@ fn shape(document: &Document) -> Result<Shape, Unreadable> {
     }
     let Some(method) = member(Member::Method) else {
         return match (result, error) {
-            (Some(result), _) => Ok(Shape::Result(id, result.place())),
+            (Some(result), _) => Ok(Shape::Result(id, result.id())),
             (None, Some(error)) => Ok(Shape::Error(id, Error::read(&error))),
             (None, None) => Err(refuse("The member 'method' is missing.")),
         };
@@ -152,7 +152,7 @@ fn shape(document: &Document) -> Result<Shape, Unreadable> {
         .ok_or_else(|| refuse("The member 'method' must be a string."))?;
     let params = match member(Member::Params) {
         None => None,
-        Some(params) if params.kind() == Kind::Object => Some(params.place()),
+        Some(params) if params.kind() == Kind::Object => Some(params.id()),
         Some(_) => return Err(refuse("The member 'params' must be an object.")),
     };
     Ok(Shape::Call { id, method, params })
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn members_stand_in_any_order() {
+    fn members_may_have_any_order() {
         let message = of(r#"{"params":{"a":1},"method":"m","id":"x","jsonrpc":"2.0"}"#);
         assert!(is_answered(&message));
         let Ok(Message::Request { id, method, .. }) = message else {
@@ -206,11 +206,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_message_is_told() {
+    fn an_invalid_message_is_reported() {
         for (text, code, what) in [
             ("{", code::PARSE_ERROR, "Invalid JSON"),
             ("7", code::INVALID_REQUEST, "JSON object"),
-            (r#"{"id":1,"id":2}"#, code::INVALID_REQUEST, "twice"),
+            (r#"{"id":1,"id":2}"#, code::INVALID_REQUEST, "duplicate"),
             (
                 r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#,
                 code::INVALID_REQUEST,

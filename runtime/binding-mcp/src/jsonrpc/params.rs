@@ -1,4 +1,4 @@
-//! `params`, in place, and the members of them that MCP gives a meaning.
+//! `params` in place, and the members of `params` defined by MCP.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -8,20 +8,20 @@ use tidegate_streams::mcp::McpSubject as Subject;
 use super::error::Error;
 use super::id::Id;
 
-/// The longest name or URI that a request may be about, in bytes: an MQTT topic of the greatest length,
-/// with room for a scheme and a toolkit's prefix in front of it.
+/// Maximum length of the name or URI of a request, in bytes: an MQTT topic of maximum length plus a
+/// scheme and a toolkit prefix.
 pub const SUBJECT_MAX: usize = 65_535 + 1_024;
 
 /// Members of `params._meta`.
 #[derive(Debug, Clone, Copy)]
 pub enum Meta {
-    /// The revision of a modern request.
+    /// Protocol version of a modern request.
     ProtocolVersion,
-    /// What its client can do.
+    /// Client capabilities.
     ClientCapabilities,
-    /// The token that progress is told with.
+    /// Token for progress notifications.
     ProgressToken,
-    /// The least severity of the log messages that the client wants.
+    /// Minimum severity of log messages sent to the client.
     LogLevel,
 }
 
@@ -33,13 +33,13 @@ impl Meta {
         "io.modelcontextprotocol/logLevel",
     ];
 
-    /// Its name.
+    /// The member's name.
     pub fn name(self) -> &'static str {
         Self::NAMES.get(self as usize).copied().unwrap_or_default()
     }
 }
 
-/// The members of `params` that nearly every request is asked for.
+/// The members of `params` read for nearly every request.
 const PICKED: [&str; 3] = ["name", "uri", "_meta"];
 const META: usize = 2;
 
@@ -55,12 +55,12 @@ const fn picked(subject: Subject) -> usize {
 pub struct Params {
     document: Option<Document>,
     picked: Picked<{ PICKED.len() }>,
-    /// The members of its `_meta`.
+    /// The members of `_meta`.
     meta: Picked<{ Meta::NAMES.len() }>,
 }
 
 impl Params {
-    /// The object at the root of a document; `None` where the message has no `params`.
+    /// Wraps the object at the root of a document; `None` if the message has no `params`.
     pub fn of(document: Option<Document>) -> Self {
         let mut picked = Picked::none(&PICKED);
         let mut meta = Picked::none(&Meta::NAMES);
@@ -77,7 +77,7 @@ impl Params {
         }
     }
 
-    /// The bytes as they came, `{}` where there are none; and what was read in them.
+    /// The bytes as received, `{}` without `params`, and the parsed document.
     pub fn into_payload(self) -> (Parts, Option<Document>) {
         let parts = match &self.document {
             Some(document) => document.root().parts(),
@@ -86,7 +86,7 @@ impl Params {
         (parts, self.document)
     }
 
-    /// A member; one that is there twice is refused.
+    /// A member; a duplicate is an error.
     pub fn get(&self, name: &str) -> Result<Option<Value<'_>>, Error> {
         let Some(document) = &self.document else {
             return Ok(None);
@@ -94,7 +94,7 @@ impl Params {
         Ok(document.root().get(name)?)
     }
 
-    /// What the request is about.
+    /// The subject of the request.
     pub fn subject(&self, subject: Subject) -> Result<Option<Value<'_>>, Error> {
         let Some(document) = &self.document else {
             return Ok(None);
@@ -102,7 +102,7 @@ impl Params {
         Ok(self.picked.get(document, picked(subject))?)
     }
 
-    /// The same where it must be there.
+    /// Like [`Self::subject`], for a mandatory string.
     pub fn subject_text(&self, subject: Subject) -> Result<ByteString, Error> {
         let text = self.subject(subject)?.and_then(|value| value.string());
         let invalid = |what: &str| {
@@ -111,7 +111,7 @@ impl Params {
         };
         let text = text.ok_or_else(|| invalid("must be a string"))?;
         if text.len() > SUBJECT_MAX {
-            return Err(invalid(&format!("is longer than {SUBJECT_MAX} bytes")));
+            return Err(invalid(&format!("exceeds {SUBJECT_MAX} bytes")));
         }
         Ok(text)
     }
@@ -121,12 +121,12 @@ impl Params {
         let Some(document) = &self.document else {
             return Ok(None);
         };
-        // Where `_meta` itself is there twice, it is not clear which one is meant.
+        // A duplicate `_meta` is ambiguous.
         self.picked.get(document, META)?;
         Ok(self.meta.get(document, which as usize)?)
     }
 
-    /// The name of the client, as a modern request tells it in `_meta` and `initialize` beside it.
+    /// Name of the client: modern requests have it in `_meta`, `initialize` beside it.
     pub fn client_name(&self) -> Option<ByteString> {
         let root = self.document.as_ref()?.root();
         let beside = || root.get("clientInfo").ok()?;
@@ -138,7 +138,7 @@ impl Params {
         name.string()
     }
 
-    /// The id that the member `requestId` names.
+    /// The id in the member `requestId`.
     pub fn request_id(&self) -> Option<Id> {
         Id::read(&self.get("requestId").ok()??).ok()
     }
@@ -170,7 +170,7 @@ mod tests {
             (named, "params.uri must be a string."),
             (params("{}"), "params.uri must be a string."),
             (params(r#"{"uri":"a","uri":"b"}"#), "'uri' occurs twice"),
-            (params(&long), "is longer than"),
+            (params(&long), "exceeds"),
         ] {
             let error = params.subject_text(Subject::Uri).expect_err(what);
             assert_eq!(error.code(), code::INVALID_PARAMS);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_named_in_either_place() {
+    fn the_client_name_is_read_from_either_place() {
         let modern = r#"{"_meta":{"io.modelcontextprotocol/clientInfo":{"name":"m"}}}"#;
         assert_eq!(params(modern).client_name().as_deref(), Some("m"));
         let legacy = r#"{"clientInfo":{"name":"l","version":"1"}}"#;
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn params_that_are_not_there_are_an_empty_object() {
+    fn missing_params_are_an_empty_object() {
         let none = Params::of(None);
         assert!(none.meta(Meta::LogLevel).expect("no duplicate").is_none());
         assert!(none.request_id().is_none());

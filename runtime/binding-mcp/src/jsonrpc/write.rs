@@ -1,4 +1,4 @@
-//! Envelopes, written.
+//! Writes JSON-RPC envelopes.
 
 use bytes::{Bytes, BytesMut};
 use tidegate_json::Parts;
@@ -6,7 +6,7 @@ use tidegate_json::Parts;
 use super::error::Error;
 use super::id::Id;
 
-/// A whole request. `params` keep their buffers.
+/// A complete request. The buffers of `params` are shared.
 pub fn request(id: &Id, method: &str, params: Parts) -> Parts {
     let mut head = BytesMut::with_capacity(64 + method.len());
     head.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
@@ -20,7 +20,7 @@ pub fn request(id: &Id, method: &str, params: Parts) -> Parts {
     message
 }
 
-/// A notification up to its `params`: those and a closing brace are to follow.
+/// Begins a notification; append its `params` and a closing brace.
 pub fn begin_notification(method: &str) -> BytesMut {
     let mut out = BytesMut::with_capacity(128);
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"");
@@ -29,14 +29,14 @@ pub fn begin_notification(method: &str) -> BytesMut {
     out
 }
 
-/// A response up to its result: that and a closing brace are to follow.
+/// Begins a response; append its result and a closing brace.
 pub fn begin_response(out: &mut BytesMut, id: &Id) {
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     out.extend_from_slice(id.text());
     out.extend_from_slice(b",\"result\":");
 }
 
-/// A whole response with a result that has these members.
+/// A complete response; `members` are the members of its result.
 pub fn response(id: &Id, members: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(48 + id.text().len() + members.len());
     begin_response(&mut out, id);
@@ -46,7 +46,7 @@ pub fn response(id: &Id, members: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// A whole response with an error.
+/// A complete error response.
 pub fn error_response(id: &Id, error: &Error) -> Bytes {
     let mut out = BytesMut::with_capacity(96 + error.message().len());
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
@@ -63,7 +63,7 @@ mod tests {
     use crate::jsonrpc::{Message, Outcome, read};
 
     #[test]
-    fn what_a_client_writes_a_server_reads() {
+    fn a_written_request_can_be_read() {
         let params = Parts::from(Bytes::from_static(b"{\"name\":\"publish\"}"));
         let message = read(request(&Id::number(7), "tools/call", params)).expect("a message");
         let Message::Request { id, method, params } = message else {
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_writes_a_client_reads() {
+    fn a_written_response_can_be_read() {
         let id = Id::number(7);
         let message = read(Parts::from(response(&id, b"\"tools\":[]"))).expect("a message");
         let Message::Response { id: of, outcome } = message else {
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notification_is_closed_by_its_params_and_a_brace() {
+    fn a_notification_is_completed_by_its_params_and_a_brace() {
         let mut out = begin_notification("notifications/message");
         out.extend_from_slice(b"{\"level\":\"info\"}}");
         let message = read(Parts::from(out.freeze())).expect("a message");

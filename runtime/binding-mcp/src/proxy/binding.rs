@@ -1,4 +1,4 @@
-//! The binding: routes, and the exchanges that are under way.
+//! The binding: its routes and running exchanges.
 
 use std::collections::BTreeMap;
 
@@ -8,21 +8,21 @@ use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, Frame, ResetEx, Role};
 
+use super::deadline::ToolkitDeadline;
 use super::list::{Fetch, List, Step};
 use super::names::{Kind, Prefixes, key_mut};
 use super::options::Options;
-use super::patience::Patience;
 use super::relay::Relay;
 use super::session::Session;
 use super::splice;
 use crate::shown::shown;
 
-/// Where operations go.
+/// A route to a toolkit.
 #[derive(Debug, Clone)]
 pub struct Route {
-    /// The toolkit whose operations go there; absent: all, as they are.
+    /// Name of the toolkit; absent: the route receives every operation unchanged.
     pub toolkit: Option<ByteString>,
-    /// Where to.
+    /// The binding that serves the toolkit.
     pub exit: BindingId,
 }
 
@@ -39,10 +39,10 @@ struct Prefixed {
     prefixes: Prefixes,
 }
 
-/// The binding.
+/// State of an `mcp · proxy`: routes, exchanges and sessions.
 pub struct McpProxy {
     options: Options,
-    /// Where everything goes, in a transparent proxy.
+    /// The only exit of a transparent proxy.
     transparent: Option<BindingId>,
     routes: Vec<Prefixed>,
     exchanges: Slab<Exchange>,
@@ -51,19 +51,19 @@ pub struct McpProxy {
     counts: Counts,
 }
 
-/// What has happened so far.
+/// Counters since the start.
 #[derive(Debug, Default)]
 struct Counts {
-    /// Operations that were passed on to one toolkit.
+    /// Operations passed on to one toolkit.
     relayed: u64,
-    /// Lists of all toolkits.
+    /// Lists merged from all toolkits.
     lists: u64,
-    /// Those from which a toolkit was left out.
+    /// Lists with a toolkit missing or truncated.
     lists_incomplete: u64,
 }
 
 impl McpProxy {
-    /// A proxy with these routes; one without a toolkit takes everything.
+    /// Creates a proxy with these routes. A route without a toolkit makes the proxy transparent.
     pub fn new(options: Options, routes: Vec<Route>) -> Self {
         let transparent = routes.iter().find(|route| route.toolkit.is_none());
         let transparent = transparent.map(|route| route.exit);
@@ -105,7 +105,7 @@ impl McpProxy {
                 cx,
                 accepted,
                 McpResetKind::Unavailable,
-                "Too many requests are under way.",
+                "Stream limit reached; retry later.",
             );
             return;
         };
@@ -117,10 +117,10 @@ impl McpProxy {
         )));
     }
 
-    /// Finds the route of an operation on one tool, prompt or resource, and takes its prefix off.
-    fn item(&mut self, cx: &mut Context<'_>, accepted: StreamId, mut begin: McpBeginEx) {
+    /// Finds the route of an operation on one tool, prompt or resource, and removes the prefix.
+    fn item_operation(&mut self, cx: &mut Context<'_>, accepted: StreamId, mut begin: McpBeginEx) {
         let Some((key, kind)) = key_mut(&mut begin) else {
-            let what = format!("{} is not offered here.", begin.word());
+            let what = format!("Operation {} is not supported.", begin.word());
             refuse(cx, accepted, McpResetKind::NotFound, &what);
             return;
         };
@@ -129,7 +129,7 @@ impl McpProxy {
             .iter()
             .position(|route| key.starts_with(&**kind.prefix(&route.prefixes)));
         let Some(index) = found else {
-            let what = self.unknown(kind, key);
+            let what = self.unknown_message(kind, key);
             refuse(cx, accepted, McpResetKind::NotFound, &what);
             return;
         };
@@ -146,10 +146,10 @@ impl McpProxy {
         self.relay(cx, accepted, exit, begin, Some(prefixes));
     }
 
-    fn unknown(&self, kind: Kind, key: &str) -> String {
+    fn unknown_message(&self, kind: Kind, key: &str) -> String {
         let toolkits: Vec<&str> = self.routes.iter().map(|route| &*route.toolkit).collect();
         format!(
-            "There is no {} '{}'. Its name is {}, and the toolkits are: {}.",
+            "Unknown {} '{}'. Its name has the form {}; toolkits: {}.",
             kind.word(),
             shown(key),
             kind.shape(),
@@ -157,8 +157,8 @@ impl McpProxy {
         )
     }
 
-    /// The toolkit's identity of a session; a lost session with the toolkit is begun anew, and this
-    /// operation does without.
+    /// The toolkit's session identity for a session of the proxy. If the toolkit's session was
+    /// lost, a new one is opened, and this operation is sent without a session.
     fn hop_identity(
         &mut self,
         cx: &mut Context<'_>,
@@ -178,7 +178,7 @@ impl McpProxy {
                 capabilities: client,
             };
             if let Ok(stream) = cx.open(exit, begin, Token::from_index(key)) {
-                hop.reopened(stream);
+                hop.opened(stream);
             }
         }
         hop.id.clone()
@@ -190,18 +190,18 @@ impl McpProxy {
         let entry = self.exchanges.vacant_entry();
         let token = Token::from_index(entry.key());
         cx.accept(accepted, token);
-        let patience = Patience::new(cx, self.options.list_timeout);
+        let deadline = ToolkitDeadline::new(cx, self.options.list_timeout);
         for (hop, route) in session.hops.iter_mut().zip(&self.routes) {
             let begin = McpLifecycle {
                 session_id: None,
                 capabilities: client,
             };
-            let call = patience.call(cx);
+            let call = deadline.call_context(cx);
             if let Ok(stream) = cx.open_for(call, route.exit, begin, token) {
-                hop.reopened(stream);
+                hop.opened(stream);
             }
         }
-        session.timer = Some(cx.timer(patience.left(cx), token, 0, "mcp_proxy.session"));
+        session.timer = Some(cx.timer(deadline.remaining(cx), token, 0, "mcp_proxy.session"));
         self.sessions.insert(session.id.clone(), entry.key());
         entry.insert(Exchange::Session(session));
     }
@@ -214,24 +214,24 @@ impl McpProxy {
             .map(|(index, route)| Fetch::new(index, route.prefixes.clone()))
             .collect();
         let (size, pages) = (self.options.max_result_size, self.options.max_pages);
-        let patience = Patience::new(cx, self.options.list_timeout);
-        let mut list = List::new(accepted, begin, fetches, patience, size, pages);
+        let deadline = ToolkitDeadline::new(cx, self.options.list_timeout);
+        let mut list = List::new(accepted, begin, fetches, deadline, size, pages);
         let key = self.exchanges.vacant_key();
         let token = Token::from_index(key);
         cx.accept(accepted, token);
-        list.timer = Some(cx.timer(patience.left(cx), token, 0, "mcp_proxy.list"));
+        list.timer = Some(cx.timer(deadline.remaining(cx), token, 0, "mcp_proxy.list"));
         self.exchanges.insert(Exchange::List(list));
         for route in 0..self.routes.len() {
             self.fetch(cx, key, route, None);
         }
         if let Some(Exchange::List(list)) = self.exchanges.get(key)
-            && matches!(list.state(), Step::Settled)
+            && matches!(list.state(), Step::Complete)
         {
             self.answer_list(cx, key);
         }
     }
 
-    /// Asks a toolkit for a page of a list.
+    /// Requests a page of a list from a toolkit.
     fn fetch(
         &mut self,
         cx: &mut Context<'_>,
@@ -242,10 +242,14 @@ impl McpProxy {
         let (Some(Exchange::List(list)), Some(exit)) =
             (self.exchanges.get(key), self.routes.get(route))
         else {
-            debug_assert!(false, "a list asks the toolkits that there are");
+            debug_assert!(false, "a list requests pages of existing routes");
             return;
         };
-        let (exit, call, mut begin) = (exit.exit, list.patience.call(cx), list.begin.clone());
+        let (exit, call, mut begin) = (
+            exit.exit,
+            list.deadline.call_context(cx),
+            list.begin.clone(),
+        );
         begin.set_session_id(self.hop_identity(cx, begin.session_id().cloned(), route));
         let opened = cx.open_for(call, exit, BeginEx::Mcp(begin), Token::from_index(key));
         let Some(Exchange::List(list)) = self.exchanges.get_mut(key) else {
@@ -259,7 +263,7 @@ impl McpProxy {
                 if let Some(params) = params {
                     cx.send_whole(stream, params);
                 }
-                fetch.asked(stream);
+                fetch.opened(stream);
             }
             Err(error) => fetch.fail(cx, &error.to_string()),
         }
@@ -291,14 +295,14 @@ impl McpProxy {
             Step::Wait => {}
             Step::NextPage { route, params } => {
                 self.fetch(cx, key, route, Some(params));
-                // A page that could not be asked for was the last one that was waited for.
+                // If the page could not be requested, the list may now be complete.
                 if let Some(Exchange::List(list)) = self.exchanges.get(key)
-                    && matches!(list.state(), Step::Settled)
+                    && matches!(list.state(), Step::Complete)
                 {
                     self.answer_list(cx, key);
                 }
             }
-            Step::Settled => self.answer_list(cx, key),
+            Step::Complete => self.answer_list(cx, key),
         }
     }
 
@@ -311,10 +315,10 @@ impl McpProxy {
             Role::Callee => session.on_caller_frame(cx, frame),
             Role::Caller => session.on_toolkit_frame(cx, at.stream, frame),
         }
-        self.forget_session_if_over(cx, key);
+        self.remove_session_if_ended(cx, key);
     }
 
-    fn forget_session_if_over(&mut self, cx: &Context<'_>, key: usize) {
+    fn remove_session_if_ended(&mut self, cx: &Context<'_>, key: usize) {
         if let Some(Exchange::Session(session)) = self.exchanges.get(key)
             && session.is_over(cx)
         {
@@ -357,7 +361,7 @@ impl Binding for McpProxy {
         } else if splice::is_list(&begin) {
             self.list(cx, stream, begin);
         } else {
-            self.item(cx, stream, begin);
+            self.item_operation(cx, stream, begin);
         }
     }
 
@@ -380,28 +384,28 @@ impl Binding for McpProxy {
         match self.exchanges.get_mut(token.index()) {
             Some(Exchange::List(list)) => {
                 list.timer = None;
-                list.late(cx);
+                list.time_out(cx);
                 self.answer_list(cx, token.index());
             }
             Some(Exchange::Session(session)) => {
                 session.timer = None;
                 session.answer(cx);
-                self.forget_session_if_over(cx, token.index());
+                self.remove_session_if_ended(cx, token.index());
             }
             _ => {}
         }
     }
 
-    /// Lists that wait for toolkits are answered in time, without those that are late. What is passed on
-    /// is answered from behind.
+    /// Shortens the deadline of waiting lists, so that they are answered in time without the
+    /// toolkits that are late. Operations passed on are answered by their toolkits.
     fn on_shutdown(&mut self, cx: &mut Context<'_>) {
         for (key, exchange) in &mut self.exchanges {
             if let Exchange::List(list) = exchange
                 && let Some(timer) = list.timer.take()
             {
                 cx.cancel(timer);
-                list.patience.hasten(cx);
-                let left = list.patience.left(cx);
+                list.deadline.limit_to_stop(cx);
+                let left = list.deadline.remaining(cx);
                 list.timer = Some(cx.timer(left, Token::from_index(key), 0, "mcp_proxy.list"));
             }
         }
@@ -409,11 +413,11 @@ impl Binding for McpProxy {
 
     fn on_fault(&mut self, cx: &mut Context<'_>, token: Token) {
         match self.exchanges.try_remove(token.index()) {
-            Some(Exchange::Relay(relay)) => relay.give_up(cx),
-            Some(Exchange::List(mut list)) => list.give_up(cx),
+            Some(Exchange::Relay(relay)) => relay.abort(cx),
+            Some(Exchange::List(mut list)) => list.abort(cx),
             Some(Exchange::Session(mut session)) => {
                 self.sessions.remove(&session.id);
-                session.give_up(cx);
+                session.abort(cx);
             }
             None => {}
         }

@@ -7,13 +7,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tidegate_options::RouteFault;
 
-/// The condition of a route.
+/// Condition of a route: the toolkit it leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub struct Condition {
-    /// The toolkit that the route leads to: its tools and prompts are offered as `<toolkit>__<name>`,
-    /// its resources as `<toolkit>+<uri>`.
+    /// Name of the toolkit. Its tools and prompts are offered as `<toolkit>__<name>`, its resources
+    /// as `<toolkit>+<uri>`.
     pub toolkit: Toolkit,
 }
 
@@ -25,12 +25,12 @@ impl tidegate_options::Condition for Condition {
         for (route, conditions) in routes.iter().enumerate() {
             let (message, help) = match conditions.first() {
                 None if routes.len() > 1 => (
-                    "a route without a toolkit takes everything, so it must be the only one".into(),
+                    "a route without a toolkit receives every operation, so it must be the only route".into(),
                     "add one: when: [{ toolkit: plant }]".into(),
                 ),
                 Some(Self { toolkit }) if routes.iter().take(route).any(|it| it == conditions) => (
-                    format!("the toolkit '{}' already has a route", toolkit.name()),
-                    "give it another name".into(),
+                    format!("toolkit '{}' already has a route", toolkit.name()),
+                    "choose another name".into(),
                 ),
                 _ => continue,
             };
@@ -50,7 +50,7 @@ impl tidegate_options::Condition for Condition {
 pub struct Toolkit(ByteString);
 
 impl Toolkit {
-    /// Takes a text, if it can be a name.
+    /// Creates a name, if the text is valid.
     pub fn new(name: impl Into<ByteString>) -> Option<Self> {
         let name = name.into();
         let valid = |each: char| each.is_ascii_lowercase() || each.is_ascii_digit() || each == '-';
@@ -70,7 +70,7 @@ impl<'de> Deserialize<'de> for Toolkit {
         let name = String::deserialize(deserializer)?;
         Self::new(name.as_str()).ok_or_else(|| {
             de::Error::custom(format!(
-                "invalid toolkit name '{name}'; use a-z, 0-9 and '-', a letter first: plant-1"
+                "invalid toolkit name '{name}'; use a letter followed by a-z, 0-9 or '-', as in plant-1"
             ))
         })
     }
@@ -122,15 +122,17 @@ mod tests {
     fn each_toolkit_has_one_route() {
         assert!(check(&[Some("plant"), Some("depot")]).is_empty());
         let faults = check(&[Some("plant"), Some("depot"), Some("plant")]);
-        let told = "the toolkit 'plant' already has a route".to_owned();
-        assert_eq!(faults, [(2, told)]);
+        let message = "toolkit 'plant' already has a route".to_owned();
+        assert_eq!(faults, [(2, message)]);
     }
 
     #[test]
     fn a_route_without_a_toolkit_is_alone() {
         assert!(check(&[None]).is_empty());
         let faults = check(&[Some("plant"), None]);
-        assert!(matches!(&faults[..], [(1, told)] if told.contains("must be the only one")));
+        assert!(
+            matches!(&faults[..], [(1, message)] if message.contains("must be the only route"))
+        );
     }
 
     #[test]

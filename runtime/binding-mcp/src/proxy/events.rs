@@ -1,4 +1,4 @@
-//! What operators are told of lists that are not whole.
+//! Events about incomplete lists.
 
 use bytestring::ByteString;
 use tidegate_streams::event;
@@ -6,27 +6,27 @@ use tidegate_streams::event;
 event! {
     /// A list is served without one of its toolkits.
     pub struct ToolkitLeftOut "binding.mcp.toolkit.left_out" Warn
-        "toolkit '{toolkit}' is left out of {list}: {reason}"
+        "toolkit '{toolkit}' missing from {list}: {reason}"
     {
-        /// The toolkit.
+        /// Toolkit name.
         toolkit "toolkit": ByteString = ByteString::new(),
-        /// The list, as streams name it: `toolsList`.
+        /// Operation of the list, as in streams: `toolsList`.
         list "list": ByteString = ByteString::new(),
-        /// Why.
+        /// Reason.
         reason "reason": ByteString = ByteString::new(),
     }
 }
 
 event! {
-    /// A toolkit has more pages of a list than are asked for.
+    /// A toolkit's list has more pages than `maxPages`.
     pub struct ListCut "binding.mcp.list.cut" Warn
-        "{list} of toolkit '{toolkit}' is cut after {pages} pages (maxPages)"
+        "{list} of toolkit '{toolkit}' truncated after {pages} pages (maxPages)"
     {
-        /// The toolkit.
+        /// Toolkit name.
         toolkit "toolkit": ByteString = ByteString::new(),
-        /// The list, as streams name it: `toolsList`.
+        /// Operation of the list, as in streams: `toolsList`.
         list "list": ByteString = ByteString::new(),
-        /// How many pages were asked for.
+        /// Number of pages read.
         pages "pages": u32 = 0,
     }
 }

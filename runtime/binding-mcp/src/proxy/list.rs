@@ -1,4 +1,4 @@
-//! A list of all toolkits: asked for in parallel, served without those that fail or are late.
+//! A list of all toolkits: requested in parallel, and served without those that fail or are late.
 
 use tidegate_engine::{Context, PendingData, StreamId, TimerId};
 use tidegate_json::{Gather, write};
@@ -6,21 +6,21 @@ use tidegate_streams::Pooled;
 use tidegate_streams::mcp::{McpBeginEx, McpCacheScope, McpEnd, McpReset, McpResetKind};
 use tidegate_streams::{Data, EndEx, Frame, ResetEx};
 
+use super::deadline::ToolkitDeadline;
 use super::events::{ListCut, ToolkitLeftOut};
 use super::names::Prefixes;
-use super::patience::Patience;
 use super::splice::{self, Page};
 
-/// What is asked of one toolkit.
+/// The request to one toolkit.
 #[derive(Debug)]
 pub(super) struct Fetch {
     pub(super) route: usize,
     pub(super) prefixes: Prefixes,
-    /// The stream of the page that is under way.
+    /// The stream of the page being received.
     stream: Option<StreamId>,
     result: Gather,
     pages: Vec<Page>,
-    /// It has more pages than were asked for.
+    /// The toolkit has more pages than `maxPages`.
     cut: bool,
     failed: Option<String>,
 }
@@ -42,7 +42,7 @@ impl Fetch {
         self.prefixes.uri.trim_end_matches('+')
     }
 
-    pub(super) const fn asked(&mut self, stream: StreamId) {
+    pub(super) const fn opened(&mut self, stream: StreamId) {
         self.stream = Some(stream);
     }
 
@@ -54,23 +54,23 @@ impl Fetch {
     }
 }
 
-/// What a toolkit's frame has led to.
+/// Result of handling a toolkit's frame.
 pub(super) enum Step {
-    /// More is to come.
+    /// More frames are expected.
     Wait,
-    /// The next page of a toolkit is to be asked for, from this cursor on.
+    /// Request the next page of a toolkit, from this cursor.
     NextPage { route: usize, params: bytes::Bytes },
     /// Every toolkit has answered or failed.
-    Settled,
+    Complete,
 }
 
-/// A list on its way.
+/// A list being collected.
 #[derive(Debug)]
 pub(super) struct List {
     accepted: StreamId,
     pub(super) begin: McpBeginEx,
     pub(super) fetches: Vec<Fetch>,
-    pub(super) patience: Patience,
+    pub(super) deadline: ToolkitDeadline,
     pub(super) timer: Option<TimerId>,
     answer: PendingData,
     end: McpEnd,
@@ -84,7 +84,7 @@ impl List {
         accepted: StreamId,
         begin: McpBeginEx,
         fetches: Vec<Fetch>,
-        patience: Patience,
+        deadline: ToolkitDeadline,
         size_max: usize,
         pages_max: u32,
     ) -> Self {
@@ -92,7 +92,7 @@ impl List {
             accepted,
             begin,
             fetches,
-            patience,
+            deadline,
             timer: None,
             answer: PendingData::new(),
             end: McpEnd::default(),
@@ -107,20 +107,20 @@ impl List {
         self.accepted
     }
 
-    /// Takes a frame of the caller; whether the list is over.
+    /// Handles a frame of the caller; returns whether the list has ended.
     pub(super) fn on_caller_frame(&mut self, cx: &mut Context<'_>, frame: Frame) -> bool {
         match frame {
-            // A list's params hold a cursor at the most, and this list is always whole.
+            // The params of a list contain at most a cursor, and this list is not paginated.
             Frame::Data(data) => cx.acknowledge(self.accepted, data.payload.len()),
             Frame::Window(_) => self.flush(cx),
-            Frame::Abort(_) | Frame::Reset(_) => self.give_up(cx),
-            Frame::End(_) if !self.answered => self.give_up(cx),
+            Frame::Abort(_) | Frame::Reset(_) => self.abort(cx),
+            Frame::End(_) if !self.answered => self.abort(cx),
             _ => {}
         }
         cx.is_over(self.accepted)
     }
 
-    /// Takes a frame of a toolkit.
+    /// Handles a frame of a toolkit.
     pub(super) fn on_toolkit_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -138,7 +138,7 @@ impl List {
             Frame::Data(data) => {
                 let length = data.payload.len();
                 if length > self.size_left {
-                    fetch.fail(cx, "its list is too large");
+                    fetch.fail(cx, "list larger than maxResultSize");
                 } else {
                     self.size_left -= length;
                     fetch.result.push(data.payload);
@@ -176,23 +176,23 @@ impl List {
                 let why = reason(reset.as_deref());
                 fetch.fail(cx, &why);
             }
-            Frame::Abort(_) => fetch.fail(cx, "it broke off"),
+            Frame::Abort(_) => fetch.fail(cx, "stream aborted"),
             _ => {}
         }
         self.state()
     }
 
-    /// Whether anybody is still waited for.
+    /// Whether a toolkit's answer is still missing.
     pub(super) fn state(&self) -> Step {
         if self.answered || self.fetches.iter().any(|fetch| fetch.stream.is_some()) {
             Step::Wait
         } else {
-            Step::Settled
+            Step::Complete
         }
     }
 
-    /// The list is fresh for as long as the part that is so for the shortest time, and private if one of
-    /// its parts is. A part that gives no hint is not fresh, and private.
+    /// Merges cache hints: the shortest time to live applies, and the list is private if one of its
+    /// parts is. A part without hints counts as stale and private.
     fn combine(&mut self, end: &McpEnd) {
         let ttl_ms = end.ttl_ms.unwrap_or(0);
         let scope = end.cache_scope.unwrap_or(McpCacheScope::Private);
@@ -202,24 +202,24 @@ impl List {
         }
     }
 
-    /// Gives up on those that have not answered.
-    pub(super) fn late(&mut self, cx: &mut Context<'_>) {
+    /// Fails the requests that have not been answered.
+    pub(super) fn time_out(&mut self, cx: &mut Context<'_>) {
         for fetch in self
             .fetches
             .iter_mut()
             .filter(|fetch| fetch.stream.is_some())
         {
-            fetch.fail(cx, "it did not answer in time");
+            fetch.fail(cx, "no response within the timeout");
         }
     }
 
-    /// Whether a toolkit, or a part of its list, is left out.
+    /// Whether a toolkit or some of its pages are missing.
     pub(super) fn is_incomplete(&self) -> bool {
         let incomplete = |fetch: &Fetch| fetch.failed.is_some() || fetch.cut;
         self.fetches.iter().any(incomplete)
     }
 
-    /// Answers with what the toolkits gave; refuses if none gave anything.
+    /// Answers with the merged list; refuses if every toolkit failed.
     pub(super) fn answer(&mut self, cx: &mut Context<'_>) {
         self.answered = true;
         if let Some(timer) = self.timer.take() {
@@ -246,11 +246,11 @@ impl List {
             }
         }
         if !failures.is_empty() {
-            // The next one may be whole.
+            // The next attempt may succeed, so do not let the client cache this list.
             self.end.ttl_ms = Some(0);
         }
         if failures.len() == self.fetches.len() {
-            let message = format!("No toolkit has answered: {}.", failures.join("; "));
+            let message = format!("No toolkit responded: {}.", failures.join("; "));
             let reset: ResetEx = McpReset::new(McpResetKind::Unavailable, message).into();
             cx.terminate(self.accepted, Some(reset), None);
             return;
@@ -274,18 +274,18 @@ impl List {
     }
 
     /// Ends every stream.
-    pub(super) fn give_up(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn abort(&mut self, cx: &mut Context<'_>) {
         if let Some(timer) = self.timer.take() {
             cx.cancel(timer);
         }
         for fetch in &mut self.fetches {
-            fetch.fail(cx, "nobody waits for it");
+            fetch.fail(cx, "caller closed the stream");
         }
         cx.terminate(self.accepted, None, None);
     }
 }
 
-/// The params that ask for the page behind a cursor.
+/// The params that request the page at a cursor.
 fn cursor(next: &str) -> bytes::Bytes {
     let mut params = bytes::BytesMut::from(&b"{\"cursor\":"[..]);
     write::push_string(&mut params, next);
@@ -293,13 +293,13 @@ fn cursor(next: &str) -> bytes::Bytes {
     params.freeze()
 }
 
-/// Why a toolkit has refused.
+/// Reason of a toolkit's reset, as a part of a sentence.
 pub(super) fn reason(reset: Option<&ResetEx>) -> String {
     match reset {
-        // It becomes part of a sentence that has a full stop of its own.
+        // The sentence around it has its own full stop.
         Some(ResetEx::Mcp(reset)) if !reset.message.is_empty() => {
             reset.message.trim_end_matches('.').to_owned()
         }
-        _ => "it refused".to_owned(),
+        _ => "request refused".to_owned(),
     }
 }

@@ -1,14 +1,14 @@
-//! The prefixes that tell toolkits apart.
+//! The prefixes that distinguish toolkits.
 
 use bytestring::ByteString;
 use tidegate_streams::mcp::McpBeginEx;
 
-/// What stands between a toolkit and the name of a tool or prompt.
-const OF_NAME: &str = "__";
-/// What stands between a toolkit and a URI; legal in a URI's scheme, so it stays one.
-const OF_URI: &str = "+";
+/// Separator between a toolkit and the name of a tool or prompt.
+const NAME_SEPARATOR: &str = "__";
+/// Separator between a toolkit and a URI; valid in a URI scheme, so the result is still a URI.
+const URI_SEPARATOR: &str = "+";
 
-/// `plant__` or `plant+`: what a toolkit's names and URIs begin with.
+/// The prefixes of a toolkit's names and URIs: `plant__` and `plant+`.
 #[derive(Debug, Clone)]
 pub(super) struct Prefixes {
     pub(super) name: ByteString,
@@ -18,13 +18,13 @@ pub(super) struct Prefixes {
 impl Prefixes {
     pub(super) fn of(toolkit: &str) -> Self {
         Self {
-            name: format!("{toolkit}{OF_NAME}").into(),
-            uri: format!("{toolkit}{OF_URI}").into(),
+            name: format!("{toolkit}{NAME_SEPARATOR}").into(),
+            uri: format!("{toolkit}{URI_SEPARATOR}").into(),
         }
     }
 }
 
-/// The name or URI that decides where an operation goes, if it has one.
+/// The name or URI that selects the route of an operation, if it has one.
 pub(super) fn key_mut(begin: &mut McpBeginEx) -> Option<(&mut ByteString, Kind)> {
     match begin {
         McpBeginEx::ToolsCall(call) => Some((&mut call.name, Kind::Tool)),
@@ -35,7 +35,7 @@ pub(super) fn key_mut(begin: &mut McpBeginEx) -> Option<(&mut ByteString, Kind)>
     }
 }
 
-/// What a key names.
+/// The kind of subject a key names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Tool,

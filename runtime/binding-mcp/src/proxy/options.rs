@@ -8,16 +8,17 @@ use tidegate_options::positive;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
-    /// Time that a list, or a new session, waits for a toolkit, in milliseconds. Then it goes on
-    /// without that toolkit.
+    /// Timeout for a toolkit to answer a list request or open a session, in milliseconds. The list
+    /// or session then continues without that toolkit.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub list_timeout: u64,
-    /// Largest list, or result that needs prefixes, of a toolkit, in bytes. A larger one is refused.
+    /// Maximum size of a toolkit's list, or of a result that needs prefixes, in bytes. A larger one
+    /// is refused.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_result_size: usize,
-    /// Number of pages that are read of a toolkit's list.
+    /// Maximum number of pages read of a toolkit's list.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_pages: u32,
@@ -42,7 +43,7 @@ mod tests {
     use super::Options;
 
     #[test]
-    fn a_number_that_would_let_nothing_work_is_refused() {
+    fn zero_is_refused() {
         for key in ["listTimeout", "maxResultSize", "maxPages"] {
             let read = |number: u64| serde_json::from_value::<Options>(json!({ key: number }));
             let error = read(0).expect_err(key).to_string();

@@ -1,4 +1,4 @@
-//! One operation that goes to one toolkit, frame by frame.
+//! An operation relayed to one toolkit, frame by frame.
 
 use tidegate_engine::{At, Context, PendingData, StreamId};
 use tidegate_json::Gather;
@@ -8,7 +8,7 @@ use tidegate_streams::{AbortEx, BeginEx, Data, FlushEx, Frame, ResetEx, Role};
 use super::names::Prefixes;
 use super::splice;
 
-/// DATA on its way through, and the END behind it.
+/// Queued DATA of one direction, and the END after it.
 #[derive(Debug, Default)]
 struct Direction {
     data: PendingData,
@@ -16,7 +16,7 @@ struct Direction {
 }
 
 impl Direction {
-    /// Sends what the credit allows; tells how much of it was sent.
+    /// Sends what the credit allows; returns the number of bytes sent.
     fn flush(&mut self, cx: &mut Context<'_>, to: StreamId) -> usize {
         let before = self.data.len();
         if self.data.flush(cx, to)
@@ -28,16 +28,16 @@ impl Direction {
     }
 }
 
-/// An operation on its way.
+/// A relayed operation.
 #[derive(Debug)]
 pub(super) struct Relay {
     accepted: StreamId,
     opened: StreamId,
     forward: Direction,
     back: Direction,
-    /// What is put in front of names and URIs on the way back; absent in a transparent proxy.
+    /// Prefixes for names and URIs in the result; absent in a transparent proxy.
     prefixes: Option<Prefixes>,
-    /// The result, while it is gathered to put prefixes in.
+    /// The result, while it is buffered to insert prefixes.
     gathered: Option<Gather>,
     result_max: usize,
 }
@@ -61,7 +61,7 @@ impl Relay {
         }
     }
 
-    /// Takes a frame of either stream; whether the operation is over.
+    /// Handles a frame of either stream; returns whether the operation has ended.
     pub(super) fn on_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) -> bool {
         match at.role {
             Role::Callee => self.on_caller_frame(cx, frame),
@@ -76,7 +76,8 @@ impl Relay {
                 let length = data.payload.len();
                 self.forward.data.push(data);
                 let sent = self.forward.flush(cx, self.opened);
-                // What waits is acknowledged when it goes: the caller feels the toolkit's pace.
+                // Queued data is acknowledged when it is sent, so the caller is limited to the
+                // toolkit's pace.
                 cx.acknowledge(self.accepted, sent.min(length));
             }
             end @ Frame::End(_) => {
@@ -90,14 +91,14 @@ impl Relay {
                 }
             }
             Frame::Flush(flush) => cx.send(self.opened, Frame::Flush(flush)),
-            Frame::Abort(abort) => self.left(cx, abort.map(|abort| *abort)),
-            Frame::Reset(_) => self.left(cx, None),
+            Frame::Abort(abort) => self.cancel(cx, abort.map(|abort| *abort)),
+            Frame::Reset(_) => self.cancel(cx, None),
             Frame::Begin(_) | Frame::Challenge(_) => {}
         }
     }
 
-    /// The caller has gone.
-    fn left(&mut self, cx: &mut Context<'_>, abort: Option<AbortEx>) {
+    /// The caller has cancelled.
+    fn cancel(&mut self, cx: &mut Context<'_>, abort: Option<AbortEx>) {
         cx.terminate(self.opened, None, abort);
         cx.terminate(self.accepted, None, None);
     }
@@ -109,7 +110,7 @@ impl Relay {
                 if self.prefixes.is_some()
                     && let BeginEx::Mcp(mcp) = &mut begin
                 {
-                    // The toolkit's identity of the session is none of the caller's.
+                    // The toolkit's session identity must not reach the caller.
                     mcp.set_session_id(None);
                 }
                 cx.send(self.accepted, Frame::begin(begin));
@@ -153,13 +154,16 @@ impl Relay {
         };
         gathered.push(data.payload);
         if gathered.len() > self.result_max {
-            return self.too_large(cx);
+            return self.refuse_too_large(cx);
         }
         cx.acknowledge(self.opened, length);
     }
 
-    fn too_large(&mut self, cx: &mut Context<'_>) {
-        let message = format!("The result is larger than {} bytes.", self.result_max);
+    fn refuse_too_large(&mut self, cx: &mut Context<'_>) {
+        let message = format!(
+            "The result exceeds {} bytes (maxResultSize).",
+            self.result_max
+        );
         let reset: ResetEx = McpReset::new(McpResetKind::TooLarge, message).into();
         cx.terminate(self.accepted, Some(reset), None);
         cx.terminate(self.opened, None, None);
@@ -169,10 +173,10 @@ impl Relay {
         let (Some(gathered), Some(prefixes)) = (&mut self.gathered, &self.prefixes) else {
             return;
         };
-        // From here on nothing is gathered, and nothing is acknowledged twice.
+        // Stop buffering, so that nothing is acknowledged twice.
         let gathered = gathered.take();
         let Some(result) = splice::prefix_uris(gathered, prefixes, self.result_max) else {
-            return self.too_large(cx);
+            return self.refuse_too_large(cx);
         };
         for data in Data::of_message(result) {
             self.back.data.push(data);
@@ -189,7 +193,7 @@ impl Relay {
     }
 
     /// Ends both streams.
-    pub(super) fn give_up(&self, cx: &mut Context<'_>) {
+    pub(super) fn abort(&self, cx: &mut Context<'_>) {
         cx.terminate(self.accepted, None, None);
         cx.terminate(self.opened, None, None);
     }

@@ -1,4 +1,4 @@
-//! One session with the caller, and one with each toolkit.
+//! A session with the caller, and the sessions with the toolkits behind it.
 
 use bytestring::ByteString;
 use tidegate_engine::{Context, StreamId, TimerId};
@@ -11,13 +11,13 @@ use super::list::reason;
 #[derive(Debug, Default)]
 pub(super) struct Hop {
     pub(super) stream: Option<StreamId>,
-    /// The toolkit's identity of the session, once it has answered.
+    /// The toolkit's session identity, once it has answered.
     pub(super) id: Option<ByteString>,
     capabilities: McpCapabilities,
     failed: Option<String>,
 }
 
-/// A session.
+/// A session with the caller. It ends when all its streams have ended.
 #[derive(Debug)]
 pub(super) struct Session {
     accepted: StreamId,
@@ -46,7 +46,7 @@ impl Session {
         }
     }
 
-    /// Takes a frame of the caller; whether the session is over for it.
+    /// Handles a frame of the caller.
     pub(super) fn on_caller_frame(&mut self, cx: &mut Context<'_>, frame: Frame) {
         match frame {
             Frame::Data(data) => cx.acknowledge(self.accepted, data.payload.len()),
@@ -62,14 +62,14 @@ impl Session {
                 } else {
                     cx.terminate(self.accepted, None, None);
                 }
-                self.disarm(cx);
+                self.cancel_timer(cx);
             }
-            Frame::Abort(_) | Frame::Reset(_) => self.give_up(cx),
+            Frame::Abort(_) | Frame::Reset(_) => self.abort(cx),
             _ => {}
         }
     }
 
-    /// Takes a frame of a toolkit.
+    /// Handles a frame of a toolkit.
     pub(super) fn on_toolkit_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -88,10 +88,10 @@ impl Session {
             }
             Frame::Data(data) => cx.acknowledge(stream, data.payload.len()),
             Frame::Flush(flush) if self.answered => self.pass_flush(cx, flush),
-            Frame::End(_) | Frame::Abort(_) => hop.lose(cx, "it ended the session"),
+            Frame::End(_) | Frame::Abort(_) => hop.fail(cx, "session ended by the toolkit"),
             Frame::Reset(reset) => {
                 let why = reason(reset.as_deref());
-                hop.lose(cx, &why);
+                hop.fail(cx, &why);
             }
             _ => {}
         }
@@ -106,15 +106,16 @@ impl Session {
 
     /// Answers once every toolkit has answered or failed.
     pub(super) fn settle(&mut self, cx: &mut Context<'_>) {
-        let waits = |hop: &Hop| hop.stream.is_some() && hop.id.is_none() && hop.failed.is_none();
-        if !self.answered && !self.hops.iter().any(waits) {
+        let is_pending =
+            |hop: &Hop| hop.stream.is_some() && hop.id.is_none() && hop.failed.is_none();
+        if !self.answered && !self.hops.iter().any(is_pending) {
             self.answer(cx);
         }
     }
 
-    /// Answers with what the toolkits can do that have answered.
+    /// Answers with the combined capabilities of the toolkits that have answered.
     pub(super) fn answer(&mut self, cx: &mut Context<'_>) {
-        self.disarm(cx);
+        self.cancel_timer(cx);
         if self.answered || cx.is_over(self.accepted) {
             return;
         }
@@ -122,10 +123,10 @@ impl Session {
         if self.hops.iter().all(|hop| hop.id.is_none()) {
             let why = self.hops.iter().filter_map(|hop| hop.failed.as_deref());
             let why: Vec<&str> = why.collect();
-            let message = format!("No toolkit can be reached: {}.", why.join("; "));
+            let message = format!("No toolkit available: {}.", why.join("; "));
             let reset: ResetEx = McpReset::new(McpResetKind::Unavailable, message).into();
             cx.terminate(self.accepted, Some(reset), None);
-            self.give_up(cx);
+            self.abort(cx);
             return;
         }
         let none = McpCapabilities::NONE;
@@ -143,30 +144,30 @@ impl Session {
         );
     }
 
-    fn disarm(&mut self, cx: &mut Context<'_>) {
+    fn cancel_timer(&mut self, cx: &mut Context<'_>) {
         if let Some(timer) = self.timer.take() {
             cx.cancel(timer);
         }
     }
 
-    /// Whether nothing of it is left.
+    /// Whether all streams of the session have ended.
     pub(super) fn is_over(&self, cx: &Context<'_>) -> bool {
         let hop_over = |hop: &Hop| hop.stream.is_none_or(|stream| cx.is_over(stream));
         cx.is_over(self.accepted) && self.hops.iter().all(hop_over)
     }
 
     /// Ends every stream.
-    pub(super) fn give_up(&mut self, cx: &mut Context<'_>) {
-        self.disarm(cx);
+    pub(super) fn abort(&mut self, cx: &mut Context<'_>) {
+        self.cancel_timer(cx);
         for hop in &mut self.hops {
-            hop.lose(cx, "nobody waits for it");
+            hop.fail(cx, "caller closed the session");
         }
         cx.terminate(self.accepted, None, None);
     }
 }
 
 impl Hop {
-    fn lose(&mut self, cx: &mut Context<'_>, why: &str) {
+    fn fail(&mut self, cx: &mut Context<'_>, why: &str) {
         if let Some(stream) = self.stream.take() {
             cx.terminate(stream, None, None);
         }
@@ -174,8 +175,8 @@ impl Hop {
         self.failed = Some(why.to_owned());
     }
 
-    /// Another attempt is under way.
-    pub(super) fn reopened(&mut self, stream: StreamId) {
+    /// A new attempt has been started.
+    pub(super) fn opened(&mut self, stream: StreamId) {
         self.stream = Some(stream);
         self.failed = None;
     }

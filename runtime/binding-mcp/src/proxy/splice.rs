@@ -1,4 +1,4 @@
-//! Puts prefixes into JSON where names and URIs stand, and lists together out of their elements.
+//! Inserts prefixes into JSON, and merges lists from their elements.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use tidegate_streams::mcp::McpBeginEx;
 
 use super::names::Prefixes;
 
-/// An array of a list's result: its name, what in an element gets a prefix, and which.
+/// An array of a list result: its name, the member that gets a prefix, and which prefix.
 #[derive(Debug, Clone, Copy)]
 struct Array {
     name: &'static str,
@@ -38,7 +38,7 @@ const TEMPLATES: Array = Array {
     of_uri: true,
 };
 
-/// The arrays of a list's result, the one it must have first; nothing for what is no list.
+/// The arrays of a list result, the mandatory one first; empty if the operation is not a list.
 fn arrays(list: &McpBeginEx) -> &'static [Array] {
     match list {
         McpBeginEx::ToolsList(_) => &[TOOLS],
@@ -54,36 +54,37 @@ pub(super) fn is_list(begin: &McpBeginEx) -> bool {
     !arrays(begin).is_empty()
 }
 
-/// The longest cursor that a toolkit may give, in bytes: it goes back in one piece.
+/// Maximum length of a toolkit's cursor, in bytes: it is sent back in one piece.
 const CURSOR_MAX: usize = 16 * 1024;
 
-/// One page of a list, its elements with their prefixes.
+/// A page of a list, with prefixed elements.
 #[derive(Debug, Default)]
 pub(super) struct Page {
-    /// For each array of the list, its elements as they stand in an array, without the brackets.
+    /// For each array, its elements separated by commas, without the brackets.
     elements: Vec<Parts>,
-    /// Where the next page starts.
+    /// Cursor of the next page.
     pub(super) next: Option<ByteString>,
-    /// Bytes of its prefixes.
+    /// Bytes added by prefixes.
     pub(super) added: usize,
 }
 
-/// Takes a page of a list apart, if it is one and its prefixes have no more than `room` bytes.
+/// Parses a page of a list and adds prefixes. Fails if it is not a list, or if the prefixes need
+/// more than `room` bytes.
 pub(super) fn page(
     list: &McpBeginEx,
     result: Parts,
     prefixes: &Prefixes,
     room: usize,
 ) -> Result<Page, &'static str> {
-    const NO_LIST: &str = "its answer is no list";
-    let document = Document::parse(result, Limits::default()).map_err(|_| NO_LIST)?;
+    const NOT_A_LIST: &str = "invalid list result";
+    let document = Document::parse(result, Limits::default()).map_err(|_| NOT_A_LIST)?;
     let listed = document.root();
     if listed.kind() != Kind::Object {
-        return Err(NO_LIST);
+        return Err(NOT_A_LIST);
     }
     let mut page = Page::default();
     for array in arrays(list) {
-        let found = listed.get(array.name).map_err(|_| NO_LIST)?;
+        let found = listed.get(array.name).map_err(|_| NOT_A_LIST)?;
         let prefix = if array.of_uri {
             &prefixes.uri
         } else {
@@ -94,27 +95,27 @@ pub(super) fn page(
             if !elements.is_empty() {
                 elements.push(Bytes::from_static(b","));
             }
-            let place = string_start(element, array.key);
-            if place.is_some() {
+            let position = string_start(element, array.key);
+            if position.is_some() {
                 page.added += prefix.len();
             }
             if page.added > room {
-                return Err("its list is too large");
+                return Err("list larger than maxResultSize");
             }
             let (message, range) = (document.message(), element.range());
-            insert(message, range, place.as_slice(), prefix, &mut elements);
+            insert(message, range, position.as_slice(), prefix, &mut elements);
         }
         page.elements.push(elements.take());
     }
-    let next = listed.get("nextCursor").map_err(|_| NO_LIST)?;
+    let next = listed.get("nextCursor").map_err(|_| NOT_A_LIST)?;
     page.next = next.and_then(|cursor| cursor.string());
     if page.next.as_ref().is_some_and(|it| it.len() > CURSOR_MAX) {
-        return Err("its cursor is too long");
+        return Err("cursor longer than 16 KiB");
     }
     Ok(page)
 }
 
-/// A list's result out of the pages of all toolkits.
+/// Merges the pages of all toolkits into one list result.
 pub(super) fn merge(list: &McpBeginEx, pages: impl Iterator<Item = Page>) -> Parts {
     let arrays = arrays(list);
     let mut merged: Vec<Parts> = arrays.iter().map(|_| Parts::new()).collect();
@@ -130,7 +131,7 @@ pub(super) fn merge(list: &McpBeginEx, pages: impl Iterator<Item = Page>) -> Par
     let text = |result: &mut Parts, text: String| result.push(Bytes::from(text));
     text(&mut result, "{".to_owned());
     for (index, (array, elements)) in arrays.iter().zip(merged).enumerate() {
-        // A further array is there only where there is something in it.
+        // An optional array is only written if it has elements.
         if index > 0 && elements.is_empty() {
             continue;
         }
@@ -143,16 +144,16 @@ pub(super) fn merge(list: &McpBeginEx, pages: impl Iterator<Item = Page>) -> Par
     result
 }
 
-/// A tool's, prompt's or resource's result with a prefix in front of every URI of a resource that it
-/// names; what is no JSON object passes as it is. `None` if it would have more than `limit` bytes.
+/// Prefixes every resource URI in the result of a tool, prompt or resource. A result that is not a
+/// JSON object is returned unchanged. `None` if the result would exceed `limit` bytes.
 pub(super) fn prefix_uris(result: Parts, prefixes: &Prefixes, limit: usize) -> Option<Parts> {
     let Ok(document) = Document::parse(result.clone(), Limits::default()) else {
         return Some(result);
     };
-    let mut places = Vec::new();
+    let mut positions = Vec::new();
     for (key, value) in document.root().members() {
         if key.is("contents") {
-            places.extend(
+            positions.extend(
                 value
                     .elements()
                     .filter_map(|content| string_start(content, "uri")),
@@ -160,55 +161,55 @@ pub(super) fn prefix_uris(result: Parts, prefixes: &Prefixes, limit: usize) -> O
         } else if key.is("content") {
             value
                 .elements()
-                .for_each(|content| uris_of_content(content, &mut places));
+                .for_each(|content| uris_of_content(content, &mut positions));
         } else if key.is("messages") {
             let contents = value
                 .elements()
                 .filter_map(|message| message.get("content").ok()?);
-            contents.for_each(|content| uris_of_content(content, &mut places));
+            contents.for_each(|content| uris_of_content(content, &mut positions));
         }
     }
-    if places.is_empty() {
+    if positions.is_empty() {
         return Some(result);
     }
-    if result.len() + places.len() * prefixes.uri.len() > limit {
+    if result.len() + positions.len() * prefixes.uri.len() > limit {
         return None;
     }
     let mut out = Gather::new();
     let whole = 0..result.len();
-    insert(&result, whole, &places, &prefixes.uri, &mut out);
+    insert(&result, whole, &positions, &prefixes.uri, &mut out);
     Some(out.take())
 }
 
 /// The URI of a resource link or of an embedded resource.
-fn uris_of_content(content: Value<'_>, places: &mut Vec<usize>) {
+fn uris_of_content(content: Value<'_>, positions: &mut Vec<usize>) {
     let kind = content.get("type").ok().flatten();
     let is = |name| kind.is_some_and(|kind| kind.is(name));
     if is("resource_link") {
-        places.extend(string_start(content, "uri"));
+        positions.extend(string_start(content, "uri"));
     } else if is("resource") {
         let resource = content.get("resource").ok().flatten();
-        places.extend(resource.and_then(|resource| string_start(resource, "uri")));
+        positions.extend(resource.and_then(|resource| string_start(resource, "uri")));
     }
 }
 
-/// Where the content of a string member starts.
+/// Position of the content of a string member.
 fn string_start(value: Value<'_>, key: &str) -> Option<usize> {
     let member = value.get(key).ok()??;
     (member.kind() == Kind::String).then(|| member.range().start + 1)
 }
 
-/// Writes a range of a message with `prefix` put in at places, which are in order. A prefix holds
-/// nothing that JSON would escape.
+/// Writes a range of a message with `prefix` inserted at the given positions, which are sorted. A
+/// prefix contains nothing that JSON would escape.
 fn insert(
     parts: &Parts,
     range: Range<usize>,
-    places: &[usize],
+    positions: &[usize],
     prefix: &ByteString,
     out: &mut Gather,
 ) {
     let mut start = range.start;
-    for place in places {
+    for place in positions {
         let before = parts.slice(start..*place);
         before.into_iter().for_each(|part| out.push(part));
         out.push(prefix.as_bytes().clone());

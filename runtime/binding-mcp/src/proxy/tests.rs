@@ -15,9 +15,9 @@ use tidegate_streams::{BeginEx, DataFlags, EndEx, FlushEx, Frame, ResetEx};
 
 use super::{McpProxy, Options, Route};
 
-use self::house::{house, house_with};
+use self::harness::{harness, harness_with};
 
-mod house;
+mod harness;
 mod sessions;
 
 fn call(name: &str) -> McpToolsCall {
@@ -28,348 +28,354 @@ fn call(name: &str) -> McpToolsCall {
 }
 
 #[test]
-fn a_transparent_proxy_passes_every_frame_as_it_is() {
-    let mut house = house(&[None]);
+fn a_transparent_proxy_passes_every_frame_unchanged() {
+    let mut harness = harness(&[None]);
     let begin = McpToolsCall {
         session_id: Some("s".into()),
         content_length: 9,
         ..call("any__name")
     };
-    let stream = house.open(begin.clone());
-    let (onward, seen) = house.opened(0);
+    let stream = harness.open(begin.clone());
+    let (onward, seen) = harness.opened(0);
     assert_eq!(seen, McpBeginEx::ToolsCall(begin));
     let params = Bytes::from_static(b"{\"a\": 1}");
-    house
+    harness
         .rig
-        .send(house.caller, stream, Frame::data(params.clone()));
-    let frames = house.rig.frames(house.kits[0], onward);
+        .send(harness.caller, stream, Frame::data(params.clone()));
+    let frames = harness.rig.frames(harness.kits[0], onward);
     let [Frame::Data(data)] = &frames[..] else {
         panic!("{frames:?}")
     };
     assert_eq!(
         data.payload.as_ptr(),
         params.as_ptr(),
-        "the payload stays where it is"
+        "the payload is not copied"
     );
-    house
-        .rig
-        .send(house.kits[0], onward, Frame::begin(McpToolsCall::default()));
+    harness.rig.send(
+        harness.kits[0],
+        onward,
+        Frame::begin(McpToolsCall::default()),
+    );
     let result = Bytes::from_static(b"{\"content\":[]}");
-    house
+    harness
         .rig
-        .send(house.kits[0], onward, Frame::data(result.clone()));
+        .send(harness.kits[0], onward, Frame::data(result.clone()));
     let end = McpEnd {
         outcome: McpOutcome::Error,
         ..McpEnd::default()
     };
-    house
+    harness
         .rig
-        .send(house.kits[0], onward, Frame::end_with(end.clone()));
-    let frames = house.rig.frames(house.caller, stream);
+        .send(harness.kits[0], onward, Frame::end_with(end.clone()));
+    let frames = harness.rig.frames(harness.caller, stream);
     assert!(matches!(&frames[1], Frame::Data(data) if data.payload.as_ptr() == result.as_ptr()));
     assert_eq!(frames[2], Frame::end_with(end));
-    house.rig.send(house.caller, stream, Frame::end());
-    assert_eq!(house.rig.frames(house.kits[0], onward), [Frame::end()]);
-    house.rig.assert_idle();
+    harness.rig.send(harness.caller, stream, Frame::end());
+    assert_eq!(harness.rig.frames(harness.kits[0], onward), [Frame::end()]);
+    harness.rig.assert_idle();
 }
 
 #[test]
-fn a_prefix_decides_the_toolkit_and_comes_off() {
-    let mut house = house(&[Some("a"), Some("b-2")]);
-    let stream = house.open(call("b-2__pub__lish"));
-    let (onward, begin) = house.opened(1);
+fn a_prefix_selects_the_toolkit_and_is_removed() {
+    let mut harness = harness(&[Some("a"), Some("b-2")]);
+    let stream = harness.open(call("b-2__pub__lish"));
+    let (onward, begin) = harness.opened(1);
     let McpBeginEx::ToolsCall(seen) = begin else {
         panic!("{begin:?}")
     };
     assert_eq!(&*seen.name, "pub__lish");
-    assert_eq!(house.left(onward), Some(1_000));
-    house.reply(
+    assert_eq!(harness.left(onward), Some(1_000));
+    harness.reply(
         1,
         onward,
         McpToolsCall::default(),
         &json!({ "content": [] }),
     );
-    assert_eq!(house.result(stream).0, json!({ "content": [] }));
-    house.finish(stream);
+    assert_eq!(harness.result(stream).0, json!({ "content": [] }));
+    harness.finish(stream);
 }
 
 #[test]
-fn an_unknown_toolkit_is_refused_with_the_known_ones() {
-    let mut house = house(&[Some("a"), Some("b")]);
+fn an_unknown_toolkit_is_refused_and_the_known_ones_are_listed() {
+    let mut harness = harness(&[Some("a"), Some("b")]);
     for name in ["publish", "c__publish", "a_publish", ""] {
-        let stream = house.open(call(name));
-        let reset = house.reset(stream);
+        let stream = harness.open(call(name));
+        let reset = harness.reset(stream);
         assert_eq!(reset.kind, McpResetKind::NotFound);
         assert!(reset.message.contains("a, b"), "{}", reset.message);
-        house
+        harness
             .rig
-            .turn(house.caller, |cx| cx.terminate(stream, None, None));
+            .turn(harness.caller, |cx| cx.terminate(stream, None, None));
     }
-    house.rig.assert_idle();
+    harness.rig.assert_idle();
 }
 
 #[test]
 fn uris_of_results_and_updates_get_the_prefix() {
-    let mut house = house(&[Some("a"), Some("b")]);
+    let mut harness = harness(&[Some("a"), Some("b")]);
     let uri = "b+mqtt://t".into();
-    let stream = house.open(McpResourcesRead {
+    let stream = harness.open(McpResourcesRead {
         uri,
         ..McpResourcesRead::default()
     });
-    let (onward, begin) = house.opened(1);
+    let (onward, begin) = harness.opened(1);
     assert!(matches!(begin, McpBeginEx::ResourcesRead(read) if &*read.uri == "mqtt://t"));
     let result = json!({ "contents": [{ "uri": "mqtt://t", "text": "mqtt://t" }] });
-    house.reply(1, onward, McpResourcesRead::default(), &result);
+    harness.reply(1, onward, McpResourcesRead::default(), &result);
     let expected = json!({ "contents": [{ "uri": "b+mqtt://t", "text": "mqtt://t" }] });
-    assert_eq!(house.result(stream).0, expected);
-    house.rig.send(house.caller, stream, Frame::end());
-    house.rig.outputs(house.kits[1]);
+    assert_eq!(harness.result(stream).0, expected);
+    harness.rig.send(harness.caller, stream, Frame::end());
+    harness.rig.outputs(harness.kits[1]);
 
-    let stream = house.open(call("b__look"));
-    let (onward, _) = house.opened(1);
+    let stream = harness.open(call("b__look"));
+    let (onward, _) = harness.opened(1);
     let result = json!({ "content": [
         { "type": "text", "uri": "mqtt://t" },
         { "type": "resource_link", "uri": "mqtt://t" },
         { "type": "resource", "resource": { "text": "x", "uri": "mqtt://t" } },
     ]});
-    house.reply(1, onward, McpToolsCall::default(), &result);
-    let content = house.result(stream).0["content"].clone();
+    harness.reply(1, onward, McpToolsCall::default(), &result);
+    let content = harness.result(stream).0["content"].clone();
     assert_eq!(content[0]["uri"], "mqtt://t");
     assert_eq!(content[1]["uri"], "b+mqtt://t");
     assert_eq!(content[2]["resource"]["uri"], "b+mqtt://t");
-    house.rig.send(house.caller, stream, Frame::end());
-    house.rig.outputs(house.kits[1]);
+    harness.rig.send(harness.caller, stream, Frame::end());
+    harness.rig.outputs(harness.kits[1]);
 
     let uri = "a+mqtt://t".into();
-    let stream = house.open(McpResourcesSubscribe {
+    let stream = harness.open(McpResourcesSubscribe {
         uri,
         ..McpResourcesSubscribe::default()
     });
-    let (onward, _) = house.opened(0);
-    house.rig.send(
-        house.kits[0],
+    let (onward, _) = harness.opened(0);
+    harness.rig.send(
+        harness.kits[0],
         onward,
         Frame::begin(McpResourcesSubscribe::default()),
     );
     let update = McpResourcesUpdated {
         uri: "mqtt://t".into(),
     };
-    house.rig.send(house.kits[0], onward, Frame::flush(update));
-    let frames = house.rig.frames(house.caller, stream);
+    harness
+        .rig
+        .send(harness.kits[0], onward, Frame::flush(update));
+    let frames = harness.rig.frames(harness.caller, stream);
     let updated = |frame: &Frame| {
         matches!(frame, Frame::Flush(flush)
         if matches!(&**flush, FlushEx::Mcp(McpFlushEx::ResourcesUpdated(updated)) if &*updated.uri == "a+mqtt://t"))
     };
     assert!(updated(&frames[1]), "{frames:?}");
-    house.rig.send(house.caller, stream, Frame::end());
-    assert_eq!(house.rig.frames(house.kits[0], onward), [Frame::end()]);
-    house.rig.send(house.kits[0], onward, Frame::end());
-    house.finish(stream);
+    harness.rig.send(harness.caller, stream, Frame::end());
+    assert_eq!(harness.rig.frames(harness.kits[0], onward), [Frame::end()]);
+    harness.rig.send(harness.kits[0], onward, Frame::end());
+    harness.finish(stream);
 }
 
 #[test]
-fn a_list_is_put_together_in_the_order_of_the_routes() {
-    let mut house = house(&[Some("a"), Some("b")]);
-    let stream = house.open(McpToolsList::default());
-    let (first, _) = house.opened(0);
-    let (second, _) = house.opened(1);
-    // The second toolkit answers first, with members of its own and white space.
-    let kit = house.kits[1];
-    house
+fn a_list_is_merged_in_the_order_of_the_routes() {
+    let mut harness = harness(&[Some("a"), Some("b")]);
+    let stream = harness.open(McpToolsList::default());
+    let (first, _) = harness.opened(0);
+    let (second, _) = harness.opened(1);
+    // The second toolkit answers first, with its own members and white space.
+    let kit = harness.kits[1];
+    harness
         .rig
         .send(kit, second, Frame::begin(McpToolsList::default()));
     let text = Bytes::from_static(b"{ \"tools\" : [ {\"x\":[1.50], \"name\" : \"two\"} ] }");
-    house
+    harness
         .rig
         .send(kit, second, Frame::part(DataFlags::INIT, text.slice(..20)));
-    house
+    harness
         .rig
         .send(kit, second, Frame::part(DataFlags::FIN, text.slice(20..)));
-    house.rig.send(kit, second, Frame::end());
+    harness.rig.send(kit, second, Frame::end());
     assert!(
-        house.rig.frames(house.caller, stream).is_empty(),
-        "the first is waited for"
+        harness.rig.frames(harness.caller, stream).is_empty(),
+        "the list waits for the first toolkit"
     );
-    house.reply(
+    harness.reply(
         0,
         first,
         McpToolsList::default(),
         &json!({ "tools": [{ "name": "one" }] }),
     );
-    let (result, _) = house.result(stream);
+    let (result, _) = harness.result(stream);
     let expected = json!({ "tools": [{ "name": "a__one" }, { "x": [1.50], "name": "b__two" }] });
     assert_eq!(result, expected);
-    house.finish(stream);
+    harness.finish(stream);
 }
 
 #[test]
 fn resources_and_templates_are_both_merged() {
-    let mut house = house(&[Some("a"), Some("b")]);
-    let stream = house.open(McpResourcesList::default());
+    let mut harness = harness(&[Some("a"), Some("b")]);
+    let stream = harness.open(McpResourcesList::default());
     for kit in 0..2 {
-        let (onward, _) = house.opened(kit);
+        let (onward, _) = harness.opened(kit);
         let result = json!({
             "resources": [{ "uri": "mqtt://r", "name": "r" }],
             "resourceTemplates": [{ "uriTemplate": "mqtt://+", "name": "t" }],
         });
-        house.reply(kit, onward, McpResourcesList::default(), &result);
+        harness.reply(kit, onward, McpResourcesList::default(), &result);
     }
-    let (result, _) = house.result(stream);
+    let (result, _) = harness.result(stream);
     assert_eq!(
         result["resources"][1],
         json!({ "uri": "b+mqtt://r", "name": "r" })
     );
     assert_eq!(result["resourceTemplates"][0]["uriTemplate"], "a+mqtt://+");
-    house.finish(stream);
+    harness.finish(stream);
 }
 
 #[test]
-fn a_toolkit_that_fails_or_is_late_is_left_out() {
-    let mut house = house(&[Some("a"), Some("b"), Some("c"), Some("d")]);
-    let stream = house.open(McpToolsList::default());
-    let (refusing, _) = house.opened(0);
-    let (talking, _) = house.opened(1);
-    let (good, _) = house.opened(2);
-    let (late, _) = house.opened(3);
-    assert_eq!(house.left(late), Some(900));
-    house
+fn a_toolkit_that_fails_or_is_late_is_omitted() {
+    let mut harness = harness(&[Some("a"), Some("b"), Some("c"), Some("d")]);
+    let stream = harness.open(McpToolsList::default());
+    let (refusing, _) = harness.opened(0);
+    let (talking, _) = harness.opened(1);
+    let (good, _) = harness.opened(2);
+    let (late, _) = harness.opened(3);
+    assert_eq!(harness.left(late), Some(900));
+    harness
         .rig
-        .turn(house.kits[0], |cx| cx.terminate(refusing, None, None));
-    house.reply(1, talking, McpToolsList::default(), &json!("no list"));
-    house.reply(
+        .turn(harness.kits[0], |cx| cx.terminate(refusing, None, None));
+    harness.reply(1, talking, McpToolsList::default(), &json!("no list"));
+    harness.reply(
         2,
         good,
         McpToolsList::default(),
         &json!({ "tools": [{ "name": "x" }] }),
     );
-    assert!(house.rig.frames(house.caller, stream).is_empty());
-    house.rig.advance(Duration::from_millis(999));
-    assert!(house.rig.frames(house.caller, stream).is_empty());
-    house.rig.advance(Duration::from_millis(1));
+    assert!(harness.rig.frames(harness.caller, stream).is_empty());
+    harness.rig.advance(Duration::from_millis(999));
+    assert!(harness.rig.frames(harness.caller, stream).is_empty());
+    harness.rig.advance(Duration::from_millis(1));
     assert_eq!(
-        house.result(stream).0,
+        harness.result(stream).0,
         json!({ "tools": [{ "name": "c__x" }] })
     );
     let mut measures = Measures::default();
-    house.rig.worker.report(&mut measures);
+    harness.rig.worker.report(&mut measures);
     let figure = |name| measures.value("binding", name);
     assert_eq!(figure("mcp.proxy.lists"), 1);
     assert_eq!(figure("mcp.proxy.lists.incomplete"), 1);
     assert_eq!(figure("mcp.proxy.operations"), 0);
-    let told = std::iter::from_fn(|| house.rig.worker.poll_event());
-    let told: Vec<String> = told.map(|event| event.message).collect();
+    let messages = std::iter::from_fn(|| harness.rig.worker.poll_event());
+    let messages: Vec<String> = messages.map(|event| event.message).collect();
     assert_eq!(
-        told,
+        messages,
         [
-            "toolkit 'a' is left out of toolsList: it refused",
-            "toolkit 'b' is left out of toolsList: its answer is no list",
-            "toolkit 'd' is left out of toolsList: it did not answer in time",
+            "toolkit 'a' missing from toolsList: request refused",
+            "toolkit 'b' missing from toolsList: invalid list result",
+            "toolkit 'd' missing from toolsList: no response within the timeout",
         ]
     );
-    house.finish(stream);
+    harness.finish(stream);
 }
 
 #[test]
-fn a_list_of_too_many_pages_is_cut_and_operators_are_told() {
+fn a_list_beyond_max_pages_is_truncated_with_an_event() {
     let options = Options {
         max_pages: 2,
         ..Options::default()
     };
-    let mut house = house_with(&[Some("a")], options, 1 << 20);
-    let stream = house.open(McpToolsList::default());
+    let mut harness = harness_with(&[Some("a")], options, 1 << 20);
+    let stream = harness.open(McpToolsList::default());
     for page in 1..=2 {
-        let outputs = house.rig.outputs(house.kits[0]);
-        let onward = outputs.last().expect("a page is asked for").at.stream;
+        let outputs = harness.rig.outputs(harness.kits[0]);
+        let onward = outputs.last().expect("a page is requested").at.stream;
         let tools = json!({ "tools": [{ "name": page.to_string() }], "nextCursor": "more" });
-        house.reply(0, onward, McpToolsList::default(), &tools);
+        harness.reply(0, onward, McpToolsList::default(), &tools);
     }
-    let (result, end) = house.result(stream);
+    let (result, end) = harness.result(stream);
     let expected = json!({ "tools": [{ "name": "a__1" }, { "name": "a__2" }] });
     assert_eq!(result, expected);
     assert_eq!(end.expect("an end").ttl_ms, Some(0));
-    let event = house.rig.worker.poll_event().expect("an event");
+    let event = harness.rig.worker.poll_event().expect("an event");
     assert_eq!(event.id, "binding.mcp.list.cut");
     assert_eq!(
         event.message,
-        "toolsList of toolkit 'a' is cut after 2 pages (maxPages)"
+        "toolsList of toolkit 'a' truncated after 2 pages (maxPages)"
     );
     let mut measures = Measures::default();
-    house.rig.worker.report(&mut measures);
+    harness.rig.worker.report(&mut measures);
     assert_eq!(measures.value("binding", "mcp.proxy.lists.incomplete"), 1);
-    house.finish(stream);
+    harness.finish(stream);
 }
 
 #[test]
-fn a_list_that_no_toolkit_gives_is_refused_with_the_reasons() {
-    let mut house = house(&[Some("a"), Some("b")]);
-    let stream = house.open(McpToolsList::default());
+fn a_list_that_every_toolkit_fails_is_refused_with_the_reasons() {
+    let mut harness = harness(&[Some("a"), Some("b")]);
+    let stream = harness.open(McpToolsList::default());
     let reset: ResetEx = McpReset::new(McpResetKind::Unavailable, "no broker").into();
-    let (onward, _) = house.opened(0);
-    house
-        .rig
-        .turn(house.kits[0], |cx| cx.terminate(onward, Some(reset), None));
-    house.opened(1);
-    house.rig.advance(Duration::from_secs(10));
-    let reset = house.reset(stream);
+    let (onward, _) = harness.opened(0);
+    harness.rig.turn(harness.kits[0], |cx| {
+        cx.terminate(onward, Some(reset), None);
+    });
+    harness.opened(1);
+    harness.rig.advance(Duration::from_secs(10));
+    let reset = harness.reset(stream);
     assert_eq!(reset.kind, McpResetKind::Unavailable);
     assert_eq!(
         &*reset.message,
-        "No toolkit has answered: a: no broker; b: it did not answer in time."
+        "No toolkit responded: a: no broker; b: no response within the timeout."
     );
-    house.finish(stream);
+    harness.finish(stream);
 }
 
 #[test]
-fn further_pages_are_asked_for_and_the_list_has_none() {
-    let mut house = house(&[Some("a")]);
-    let stream = house.open(McpToolsList::default());
-    let (onward, _) = house.opened(0);
+fn all_pages_are_requested_and_merged_into_one() {
+    let mut harness = harness(&[Some("a")]);
+    let stream = harness.open(McpToolsList::default());
+    let (onward, _) = harness.opened(0);
     let page = json!({ "tools": [{ "name": "x" }], "nextCursor": "p\"2" });
-    house.reply(0, onward, McpToolsList::default(), &page);
-    let outputs = house.rig.outputs(house.kits[0]);
+    harness.reply(0, onward, McpToolsList::default(), &page);
+    let outputs = harness.rig.outputs(harness.kits[0]);
     let second = outputs
         .iter()
         .find(|output| matches!(output.frame, Frame::Begin(_)));
-    let second = second.expect("another page is asked for").at.stream;
+    let second = second.expect("another page is requested").at.stream;
     let params = outputs.iter().find_map(|output| match &output.frame {
         Frame::Data(data) => Some(data.payload.clone()),
         _ => None,
     });
     let params: Value = serde_json::from_slice(&params.expect("params")).expect("JSON");
     assert_eq!(params, json!({ "cursor": "p\"2" }));
-    house.reply(
+    harness.reply(
         0,
         second,
         McpToolsList::default(),
         &json!({ "tools": [{ "name": "y" }] }),
     );
     let expected = json!({ "tools": [{ "name": "a__x" }, { "name": "a__y" }] });
-    assert_eq!(house.result(stream).0, expected);
-    house.finish(stream);
+    assert_eq!(harness.result(stream).0, expected);
+    harness.finish(stream);
 }
 
 #[test]
 fn a_large_result_passes_at_the_callers_pace() {
-    let mut house = house_with(&[None], Options::default(), 1_000);
-    let stream = house.open(call("x"));
-    let (onward, _) = house.opened(0);
-    house
-        .rig
-        .send(house.kits[0], onward, Frame::begin(McpToolsCall::default()));
+    let mut harness = harness_with(&[None], Options::default(), 1_000);
+    let stream = harness.open(call("x"));
+    let (onward, _) = harness.opened(0);
+    harness.rig.send(
+        harness.kits[0],
+        onward,
+        Frame::begin(McpToolsCall::default()),
+    );
     let body: Vec<u8> = (0..200_000u32)
         .map(|index| u8::try_from(index % 251).unwrap())
         .collect();
     let (mut sent, mut received) = (0, Vec::new());
     while received.len() < body.len() {
-        let kit = house.kits[0];
-        let credit = house
+        let kit = harness.kits[0];
+        let credit = harness
             .rig
             .turn(kit, |cx| cx.credit(onward))
             .min(body.len() - sent);
         if credit > 0 {
             let payload = Bytes::copy_from_slice(&body[sent..sent + credit]);
             sent += credit;
-            house
+            harness
                 .rig
                 .send(kit, onward, Frame::part(DataFlags::MIDDLE, payload));
         }
@@ -377,56 +383,58 @@ fn a_large_result_passes_at_the_callers_pace() {
             sent - received.len() <= 64 * 1024 + 1_000,
             "no more waits than is granted"
         );
-        house.rig.outputs(kit);
-        for frame in house.rig.frames(house.caller, stream) {
+        harness.rig.outputs(kit);
+        for frame in harness.rig.frames(harness.caller, stream) {
             if let Frame::Data(data) = frame {
                 received.extend_from_slice(&data.payload);
                 let length = data.payload.len();
-                house
+                harness
                     .rig
-                    .turn(house.caller, |cx| cx.acknowledge(stream, length));
+                    .turn(harness.caller, |cx| cx.acknowledge(stream, length));
             }
         }
     }
     assert_eq!(received, body);
-    house
+    harness
         .rig
-        .turn(house.caller, |cx| cx.terminate(stream, None, None));
-    house
+        .turn(harness.caller, |cx| cx.terminate(stream, None, None));
+    harness
         .rig
-        .turn(house.kits[0], |cx| cx.terminate(onward, None, None));
-    house.rig.outputs(house.kits[0]);
-    house.rig.assert_idle();
+        .turn(harness.kits[0], |cx| cx.terminate(onward, None, None));
+    harness.rig.outputs(harness.kits[0]);
+    harness.rig.assert_idle();
 }
 
 #[test]
-fn a_result_that_is_too_large_to_be_rewritten_is_refused() {
+fn a_result_beyond_max_result_size_is_refused() {
     let options = Options {
         max_result_size: 100,
         ..Options::default()
     };
-    let mut house = house_with(&[Some("a")], options, 1 << 20);
-    let stream = house.open(call("a__x"));
-    let (onward, _) = house.opened(0);
-    house
-        .rig
-        .send(house.kits[0], onward, Frame::begin(McpToolsCall::default()));
-    house.rig.send(
-        house.kits[0],
+    let mut harness = harness_with(&[Some("a")], options, 1 << 20);
+    let stream = harness.open(call("a__x"));
+    let (onward, _) = harness.opened(0);
+    harness.rig.send(
+        harness.kits[0],
+        onward,
+        Frame::begin(McpToolsCall::default()),
+    );
+    harness.rig.send(
+        harness.kits[0],
         onward,
         Frame::data(Bytes::from(vec![b' '; 101])),
     );
-    assert_eq!(house.reset(stream).kind, McpResetKind::TooLarge);
-    house
+    assert_eq!(harness.reset(stream).kind, McpResetKind::TooLarge);
+    harness
         .rig
-        .turn(house.kits[0], |cx| cx.terminate(onward, None, None));
-    house.finish(stream);
+        .turn(harness.kits[0], |cx| cx.terminate(onward, None, None));
+    harness.finish(stream);
 }
 
 proptest! {
-    // Whatever a toolkit answers, and however it is parted: no panic, and nothing is left.
+    // For any answer in any number of parts: no panic, and nothing remains.
     #[test]
-    fn any_answer_is_survived(
+    fn any_answer_is_handled(
         answers in proptest::collection::vec(
             prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..60),
@@ -437,40 +445,40 @@ proptest! {
         ),
         list in any::<bool>(),
     ) {
-        let mut house = house(&[Some("a"), Some("b")]);
+        let mut harness = harness(&[Some("a"), Some("b")]);
         let begin: BeginEx = if list { McpToolsList::default().into() } else { call("a__x").into() };
-        let stream = house.open(begin);
+        let stream = harness.open(begin);
         for (kit, answer) in answers.into_iter().enumerate() {
-            let id = house.kits[kit];
-            for output in house.rig.outputs(id) {
+            let id = harness.kits[kit];
+            for output in harness.rig.outputs(id) {
                 let onward = output.at.stream;
-                house.rig.send(id, onward, Frame::begin(McpToolsList::default()));
-                house.rig.send(id, onward, Frame::data(Bytes::from(answer.clone())));
-                house.rig.send(id, onward, Frame::end());
+                harness.rig.send(id, onward, Frame::begin(McpToolsList::default()));
+                harness.rig.send(id, onward, Frame::data(Bytes::from(answer.clone())));
+                harness.rig.send(id, onward, Frame::end());
             }
         }
-        house.finish(stream);
+        harness.finish(stream);
     }
 }
 
 #[test]
-fn as_the_engine_stops_a_list_is_answered_in_time_without_those_that_are_late() {
-    let mut house = house(&[Some("a"), Some("b")]);
+fn a_stop_answers_a_list_without_late_toolkits() {
+    let mut harness = harness(&[Some("a"), Some("b")]);
     let list = McpToolsList::default();
-    let stream = house.rig.open(house.caller, house.proxy, list);
-    let (good, _) = house.opened(0);
-    let (_late, _) = house.opened(1);
+    let stream = harness.rig.open(harness.caller, harness.proxy, list);
+    let (good, _) = harness.opened(0);
+    let (_late, _) = harness.opened(1);
     let tools = json!({ "tools": [{ "name": "x" }] });
-    house.reply(0, good, McpToolsList::default(), &tools);
-    let now = house.rig.now();
-    house
+    harness.reply(0, good, McpToolsList::default(), &tools);
+    let now = harness.rig.now();
+    harness
         .rig
         .worker
         .shutdown_within(now, Duration::from_secs(5));
-    house.rig.advance(Duration::from_millis(4_499));
-    assert!(house.rig.frames(house.caller, stream).is_empty());
-    house.rig.advance(Duration::from_millis(1));
+    harness.rig.advance(Duration::from_millis(4_499));
+    assert!(harness.rig.frames(harness.caller, stream).is_empty());
+    harness.rig.advance(Duration::from_millis(1));
     let merged = json!({ "tools": [{ "name": "a__x" }] });
-    assert_eq!(house.result(stream).0, merged);
-    house.finish(stream);
+    assert_eq!(harness.result(stream).0, merged);
+    harness.finish(stream);
 }

@@ -1,9 +1,9 @@
-//! Batches (2025-03-26): several messages in, their answers together out.
+//! JSON-RPC batches (2025-03-26).
 //!
-//! Owns the batches that are served: the messages that are not read yet, and the answers that are
-//! gathered. A batch was checked as a whole before. It is served a step for each turn of the worker, so
-//! that it holds up nobody else; what of it waits is text, a slice of what came. When its last answer is
-//! there it is removed and told as [`Done`].
+//! Owns the running batches: the messages that have not been processed, and the collected
+//! responses. A batch has been validated as a whole before it gets here. It is processed in steps,
+//! one per turn of the worker, so that it does not block other clients; unprocessed messages are
+//! slices of the received body. A batch is removed with its last response and returned as [`Done`].
 
 use std::sync::Arc;
 
@@ -17,28 +17,28 @@ use tidegate_json::Parts;
 use super::key::Key;
 use super::sink::Sink;
 
-/// How many messages of a batch are served in one turn,
+/// Maximum number of messages of a batch processed per turn.
 const STEP_MESSAGES: usize = 16;
-/// and after how many bytes of them no more is.
+/// A step also ends after this many bytes.
 const STEP_BYTES: usize = 64 * 1024;
 
-/// A batch that is answered.
+/// A completed batch.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Done {
     pub(super) sink: Sink,
-    /// The array of all answers; `None` where it had no request, or every one of it was cancelled: an
-    /// empty batch is no message.
+    /// The array of all responses; `None` if no request remains to be answered (only notifications,
+    /// or all cancelled), because an empty batch is not a valid message.
     pub(super) answers: Option<Parts>,
 }
 
-/// One message of a batch, and what came with the batch.
+/// A message of a batch, and the context of the batch.
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) message: Parts,
     /// The headers, over HTTP.
     pub(super) headers: Option<Arc<HeaderMap>>,
-    /// The session that it belongs to, as the client knows it: it may end before all is served.
+    /// The public id of its session, which may end before the batch is complete.
     pub(super) session: ByteString,
 }
 
@@ -46,25 +46,25 @@ pub(super) struct Item {
 #[derive(Debug, Default)]
 pub(super) struct Batches {
     all: Slab<Batch>,
-    /// Bytes of the answers that are gathered.
+    /// Bytes of the collected responses.
     held: usize,
 }
 
 #[derive(Debug)]
 struct Batch {
     sink: Sink,
-    /// What is not served yet.
+    /// Unprocessed messages.
     rest: std::vec::IntoIter<Parts>,
     headers: Option<Arc<HeaderMap>>,
     session: ByteString,
-    /// What has been served of it in this turn.
+    /// Bytes and messages processed in this turn.
     step: Step,
-    /// When the next step is due.
+    /// The timer of the next step.
     timer: Option<TimerId>,
-    /// How many answers are still to come, and one more until all is served.
+    /// Number of missing responses, plus one until all messages are processed.
     waiting: usize,
     answers: Vec<Parts>,
-    /// Bytes of the results that were received for it.
+    /// Bytes of results received for it.
     received: usize,
 }
 
@@ -79,7 +79,7 @@ impl Batches {
         self.all.len()
     }
 
-    /// Bytes of the answers that are gathered.
+    /// Bytes of the collected responses.
     pub(super) const fn held(&self) -> usize {
         self.held
     }
@@ -90,7 +90,7 @@ impl Batches {
         batch
     }
 
-    /// Begins to serve a batch.
+    /// Starts processing a batch.
     pub(super) fn begin(
         &mut self,
         sink: Sink,
@@ -111,14 +111,14 @@ impl Batches {
         })
     }
 
-    /// Where the answers go.
+    /// Where the responses are sent.
     pub(super) fn sink(&self, key: usize) -> Sink {
         let batch = self.all.get(key);
         debug_assert!(batch.is_some(), "no batch {key}");
         batch.map_or(Sink::Nowhere, |batch| batch.sink)
     }
 
-    /// The next message of this turn. Behind the last one, [`Batches::end_step`] is to follow.
+    /// The next message of this turn. After the last one, call [`Batches::end_step`].
     pub(super) fn next(&mut self, key: usize) -> Option<Item> {
         let batch = self.get_mut(key)?;
         if batch.step.messages >= STEP_MESSAGES || batch.step.bytes >= STEP_BYTES {
@@ -134,7 +134,7 @@ impl Batches {
         })
     }
 
-    /// Gives way; what is left of the batch is served in the next turn.
+    /// Ends the step; the rest of the batch is processed in the next turn.
     pub(super) fn end_step(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Done> {
         let batch = self.get_mut(key)?;
         batch.step = Step::default();
@@ -147,7 +147,7 @@ impl Batches {
         None
     }
 
-    /// Nothing more of it is served: a handler panicked over it.
+    /// Stops processing a batch: a handler panicked on it.
     pub(super) fn cut_short(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Done> {
         let batch = self.all.get_mut(key)?;
         if let Some(timer) = batch.timer.take() {
@@ -157,14 +157,14 @@ impl Batches {
         self.settle(key)
     }
 
-    /// One of its messages is to be answered.
+    /// A message of the batch requires a response.
     pub(super) fn expect_answer(&mut self, key: usize) {
         if let Some(batch) = self.get_mut(key) {
             batch.waiting += 1;
         }
     }
 
-    /// Takes an answer.
+    /// Adds a response.
     pub(super) fn answer(&mut self, key: usize, message: Parts) -> Option<Done> {
         let batch = self.get_mut(key)?;
         let length = message.len();
@@ -173,7 +173,7 @@ impl Batches {
         self.settle(key)
     }
 
-    /// A part of a result has come for it; how many bytes of results have.
+    /// Counts a part of a result; returns the result bytes received for the batch.
     pub(super) fn received(&mut self, key: usize, bytes: usize) -> usize {
         self.get_mut(key).map_or(0, |batch| {
             batch.received += bytes;
@@ -181,20 +181,20 @@ impl Batches {
         })
     }
 
-    /// Nobody waits for the answers any more.
+    /// Removes a batch whose client has gone.
     pub(super) fn detach(&mut self, key: usize) {
         if let Some(batch) = self.get_mut(key) {
             batch.sink = Sink::Nowhere;
         }
     }
 
-    /// The batches whose answers go to a sink.
+    /// The batches that respond to a sink.
     pub(super) fn of(&self, sink: Sink) -> Vec<usize> {
         let all = self.all.iter().filter(|(_, batch)| batch.sink == sink);
         all.map(|(key, _)| key).collect()
     }
 
-    /// One message of a batch is answered, or will not be; or all of it is served.
+    /// A response of the batch was added or will not come, or all of its messages are processed.
     pub(super) fn settle(&mut self, key: usize) -> Option<Done> {
         let batch = self.get_mut(key)?;
         debug_assert!(batch.waiting > 0, "batch {key} waits for nothing");
@@ -212,7 +212,7 @@ impl Batches {
     }
 }
 
-/// The answers as one array.
+/// The responses as one array.
 fn array(answers: Vec<Parts>) -> Option<Parts> {
     if answers.is_empty() {
         return None;

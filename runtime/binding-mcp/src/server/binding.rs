@@ -1,18 +1,18 @@
-//! The binding: it hands frames and timers to the part that they are for, and carries what a part tells
-//! to the others.
+//! The binding: dispatches frames and timers to its parts, and acts on the events that they return.
 //!
-//! Each part keeps its state to itself and calls no other one: it returns events, which are matched on
-//! here. No function of the binding comes back to itself through others; what would, a session that ends
-//! with the last answer on its line, waits until the handler is done (`sessions_to_end`).
+//! The parts have private state and do not call each other: they return events, which are matched
+//! here. No function of the binding is re-entered through other functions. A session that ends with
+//! the last response on its line would cause that, so it is ended after the handler has returned
+//! (`sessions_to_end`).
 //!
-//! Clients' side: [`Exchanges`], [`Lines`], [`Batches`]. The exit's side: [`Requests`],
-//! [`Subscriptions`], [`Capabilities`]. What lasts longer than a request: [`Sessions`], [`Listens`].
+//! Client side: [`Exchanges`], [`Lines`], [`Batches`]. Exit side: [`Requests`], [`Subscriptions`],
+//! [`Capabilities`]. Longer-lived than a request: [`Sessions`], [`Listens`].
 //!
-//! - `messages`: what clients send, up to the method;
-//! - `methods`: what each method sets going;
-//! - `outcomes`: what comes of it behind this binding;
-//! - `ends`: clients that go, sessions that end;
-//! - `answers`: the way back to the client.
+//! - `messages`: messages of clients, up to the method;
+//! - `methods`: the methods;
+//! - `outcomes`: results and events from the exit;
+//! - `ends`: disconnected clients and ended sessions;
+//! - `answers`: responses to the client.
 
 mod answers;
 mod ends;
@@ -37,7 +37,7 @@ use super::session_id;
 use super::sink::{Owner, Sink};
 use super::subscription::Subscriptions;
 
-/// `mcp · server`.
+/// State of an `mcp · server`.
 pub struct McpServer {
     instructions: Option<String>,
     http: Exchanges,
@@ -48,14 +48,14 @@ pub struct McpServer {
     capabilities: Capabilities,
     sessions: Sessions,
     listens: Listens,
-    /// Sessions whose line has ended in the handler that runs. They end behind it.
+    /// Sessions whose line has ended in the running handler. They are ended after it.
     sessions_to_end: Vec<usize>,
-    /// Messages that were refused before anything was done for them.
+    /// Number of messages refused before they were processed.
     refused_messages: u64,
 }
 
 impl McpServer {
-    /// A server whose operations are carried out by `exit`.
+    /// Creates a server that opens its operations towards `exit`.
     pub fn new(options: Options, exit: BindingId) -> Self {
         Self {
             http: Exchanges::new(&options),
@@ -97,7 +97,7 @@ impl Binding for McpServer {
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
         match begin {
             BeginEx::Http(HttpBeginEx::Request(head)) => {
-                // A worker that stops answers by itself: the owner may have come to rest already.
+                // A stopping worker answers by itself: the owner may have stopped already.
                 if !cx.stopping()
                     && let Some(worker) = session_id::owner_elsewhere(cx, &head.headers)
                     && cx.hand_over(stream, HttpBeginEx::Request(head.clone()).into(), worker)

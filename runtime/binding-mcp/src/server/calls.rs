@@ -1,4 +1,4 @@
-//! How calls come out: counted, and told operators one by one where somebody listens.
+//! Counts the outcomes of calls, and emits an event for each if enabled.
 
 use bytestring::ByteString;
 use tidegate_engine::{Context, Meter, MeterKind, Time};
@@ -7,15 +7,15 @@ use super::events::{CallCompleted, CallOutcome, caller};
 use crate::jsonrpc::Method;
 use crate::shown::shown;
 
-/// How many calls came out in each way.
+/// Number of calls by outcome.
 #[derive(Debug, Default)]
 pub(super) struct Calls([u64; CallOutcome::ALL.len()]);
 
-/// What a call is, until it is over.
+/// A running call.
 #[derive(Debug)]
 pub(super) struct Call {
     began: Time,
-    /// Only there while somebody listens.
+    /// Only present if the event is enabled.
     subject: Option<Box<Subject>>,
 }
 
@@ -26,7 +26,8 @@ struct Subject {
 }
 
 impl Call {
-    /// A call that begins now. `subject` says its target and its client, if somebody listens.
+    /// A call that begins now. `subject` returns its target and client, and is called only if the
+    /// event is enabled.
     pub(super) fn begin(
         cx: &Context<'_>,
         subject: impl FnOnce() -> (Option<ByteString>, Option<ByteString>),
@@ -48,7 +49,7 @@ impl Call {
 }
 
 impl Calls {
-    /// A call is over. `code` is that of the error, where it is one.
+    /// Records the outcome of a call. `code` is the error code, if any.
     pub(super) fn complete(
         &mut self,
         cx: &mut Context<'_>,

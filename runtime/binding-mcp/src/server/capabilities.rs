@@ -1,7 +1,7 @@
-//! What the exit can do: asked for with a short session, and kept for a minute.
+//! The capabilities of the exit, requested with a short session and cached for a minute.
 //!
-//! Owns what is known, the stream that asks, and who waits for it. What comes of asking is told as a
-//! [`CapabilitiesEvent`].
+//! Owns the cached capabilities, the stream that requests them, and the requests waiting for them.
+//! Returns results as [`CapabilitiesEvent`].
 
 use bytes::{BufMut, BytesMut};
 use tidegate_engine::{BindingId, CallContext, Context, Duration, StreamId, Time, TimerId};
@@ -20,20 +20,20 @@ use super::result::additions;
 use super::sink::Sink;
 use crate::jsonrpc::{Id, Method, supported_versions};
 
-/// For how long an answer stays true, here and at clients.
+/// How long the capabilities are cached, here and by clients.
 const FRESH: Duration = Duration::from_millis(60_000);
-/// How many may wait to be told.
+/// Maximum number of waiting requests.
 const WAITING_MAX: usize = 4_096;
 
-/// What comes of asking the exit. Who waited is told where the answer goes, and the request's id.
+/// Result of requesting the capabilities. Each waiting request is given by its sink and id.
 #[derive(Debug)]
 pub(super) enum CapabilitiesEvent {
     Known(McpCapabilities, Vec<(Sink, Id)>),
-    /// It did not say; why, if it said that.
+    /// The exit did not answer; the reason, if it gave one.
     Lost(Option<McpReset>, Vec<(Sink, Id)>),
 }
 
-/// What is known of the exit, and who wants to know.
+/// The cached capabilities, and the requests waiting for them.
 #[derive(Debug)]
 pub(super) struct Capabilities {
     exit: BindingId,
@@ -56,7 +56,7 @@ impl Capabilities {
         }
     }
 
-    /// What the exit can do, where it is known; otherwise `sink` waits for it from now on.
+    /// Returns the capabilities if they are cached; otherwise adds `sink` to the waiting requests.
     pub(super) fn known_or_wait(
         &mut self,
         cx: &mut Context<'_>,
@@ -75,7 +75,7 @@ impl Capabilities {
         }
         if self.stream.is_none() {
             let token = Key::Capabilities.token();
-            // Whoever asks meanwhile is answered with the same.
+            // Further requests wait for the same answer.
             let call = CallContext {
                 deadline: Some(cx.now() + self.timeout),
                 ..cx.call().shared()
@@ -117,14 +117,14 @@ impl Capabilities {
         }
     }
 
-    /// No answer came in time.
+    /// The timeout has expired.
     pub(super) fn on_timer(&mut self, cx: &mut Context<'_>) -> CapabilitiesEvent {
         self.timer = None;
-        let message = format!("No answer came within {} ms.", self.timeout.as_millis());
+        let message = format!("No response within {} ms.", self.timeout.as_millis());
         self.lose(cx, Some(McpReset::new(McpResetKind::TimedOut, message)))
     }
 
-    /// The exit did not say what it can do.
+    /// The exit did not answer.
     pub(super) fn lose(
         &mut self,
         cx: &mut Context<'_>,
@@ -133,7 +133,7 @@ impl Capabilities {
         CapabilitiesEvent::Lost(reset, self.close(cx))
     }
 
-    /// Who asked has gone.
+    /// Removes a waiting request.
     pub(super) fn client_disconnected(&mut self, sink: Sink) {
         self.waiting.retain(|(waiting, _)| *waiting != sink);
     }
@@ -150,7 +150,7 @@ impl Capabilities {
     }
 }
 
-/// The members of the answer to `server/discover`.
+/// The members of the `server/discover` result.
 pub(super) fn discovered(capabilities: McpCapabilities, instructions: Option<&str>) -> BytesMut {
     let mut members = BytesMut::with_capacity(512);
     members.put_slice(b"\"supportedVersions\":[");

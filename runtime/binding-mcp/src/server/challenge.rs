@@ -1,4 +1,4 @@
-//! Requests of the exit to the client (sampling, elicitation, roots): refused, for all streams alike.
+//! Requests of the exit to the client (sampling, elicitation, roots) are refused on all streams.
 
 use bytes::BytesMut;
 use tidegate_engine::{Context, StreamId};
@@ -8,11 +8,11 @@ use tidegate_streams::{ChallengeEx, Frame};
 use crate::jsonrpc::{Error, code};
 use crate::shown::shown;
 
-/// Answers a CHALLENGE with an error: whoever asked goes on without an answer of the client.
+/// Answers a CHALLENGE with an error, so that the exit continues without the client.
 pub(super) fn refuse(cx: &mut Context<'_>, stream: StreamId, challenge: &ChallengeEx) {
     let ChallengeEx::Mcp(asked) = challenge;
     let message = format!(
-        "Not supported: the gateway does not pass '{}' on to clients.",
+        "Not supported: the gateway does not forward '{}' to clients.",
         shown(&asked.method)
     );
     let mut content = BytesMut::with_capacity(128);

@@ -1,12 +1,13 @@
-//! By when an operation is to be answered behind this binding: `timeout` from now, or the caller's own
-//! deadline where that is earlier.
+//! Deadline of an operation at the exit: `timeout` from now, or the caller's deadline if that is
+//! earlier.
 
 use tidegate_engine::{CallContext, Context, Duration};
 
-/// How much longer this binding waits than it has told its exit, whose own answer says more.
+/// How long this binding waits after the deadline, so that the exit's more specific answer arrives
+/// first.
 pub(super) const SLACK: Duration = Duration::from_millis(500);
 
-/// What a stream carries that is to be answered within so long.
+/// Call context of a stream that must be answered within `timeout`.
 pub(super) fn within(cx: &Context<'_>, timeout: Duration) -> CallContext {
     let deadline = cx.now() + timeout;
     let call = cx.call().clone();

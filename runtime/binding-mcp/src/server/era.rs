@@ -1,19 +1,19 @@
-//! In which of the two ways a request is made, and what each obliges it to say.
+//! Determines the era of a request, and checks what the era requires.
 
 use std::borrow::Cow;
 
 use tidegate_json::Kind;
 
-use super::caller::Caller;
 use super::errors::Refusal;
 use super::headers::{self, Headers};
 use super::sink::Sink;
+use super::source::Source;
 use crate::jsonrpc::{Era, LEGACY, MODERN, Message, Meta, Method, Params, Unreadable};
 
-/// How a request is made.
+/// The era of a request.
 #[derive(Debug)]
 pub(super) enum Claim<'p> {
-    /// In the modern way, with the revision that its `_meta` names, if it does.
+    /// Modern, with the revision named in `_meta`, if any.
     Modern(Option<Cow<'p, str>>),
     Legacy,
 }
@@ -27,7 +27,7 @@ impl Claim<'_> {
     }
 }
 
-/// Whether a message says of itself that it is modern.
+/// Whether a message declares itself modern.
 pub(super) fn is_modern(message: &Result<Message, Unreadable>) -> bool {
     match message {
         Ok(Message::Request { params, .. } | Message::Notification { params, .. }) => params
@@ -37,9 +37,9 @@ pub(super) fn is_modern(message: &Result<Message, Unreadable>) -> bool {
     }
 }
 
-/// How a request is made.
+/// Determines the era of a message.
 pub(super) fn of<'p>(
-    caller: &Caller<'_>,
+    source: &Source<'_>,
     method: &str,
     params: &'p Params,
 ) -> Result<Claim<'p>, Refusal> {
@@ -49,19 +49,19 @@ pub(super) fn of<'p>(
     if let Some(version) = params.meta(Meta::ProtocolVersion)? {
         return Ok(Claim::Modern(version.text()));
     }
-    let header = caller.headers.and_then(Headers::version);
+    let header = source.headers.and_then(Headers::version);
     let legacy = header.is_none_or(|version| LEGACY.contains(&version));
-    if caller.session.is_some()
-        || (legacy && caller.headers.is_some() && method != "server/discover")
+    if source.session.is_some()
+        || (legacy && source.headers.is_some() && method != "server/discover")
     {
         return Ok(Claim::Legacy);
     }
     Ok(Claim::Modern(None))
 }
 
-/// What every modern request must say of itself (2026-07-28, `_meta`).
+/// Checks the members required in every modern request (2026-07-28, `_meta`).
 pub(super) fn check_modern(
-    caller: &Caller<'_>,
+    source: &Source<'_>,
     name: &str,
     method: Option<Method>,
     version: Option<&str>,
@@ -71,20 +71,20 @@ pub(super) fn check_modern(
         let key = which.name();
         Refusal::invalid_params(format!("The request's params._meta must have '{key}'."))
     };
-    if matches!(caller.sink, Sink::Batch(_)) {
+    if matches!(source.sink, Sink::Batch(_)) {
         return Err(Refusal::invalid_request(
             "A request of 2026-07-28 cannot be part of a batch.",
         ));
     }
     let Some(version) = version else {
-        let header = caller.headers.and_then(Headers::version);
+        let header = source.headers.and_then(Headers::version);
         return Err(match header {
-            // What else it lacks is nothing to tell a client of another revision.
+            // Do not report further missing members to a client of another revision.
             Some(version) if version != MODERN => Refusal::unsupported_version(version),
             _ => missing(Meta::ProtocolVersion),
         });
     };
-    if let Some(headers) = caller.headers {
+    if let Some(headers) = source.headers {
         headers::check(headers, version, name, method, params)?;
     }
     if version != MODERN {
@@ -97,19 +97,20 @@ pub(super) fn check_modern(
     Ok(())
 }
 
-/// A legacy request but `initialize` belongs to a session, and says no other revision.
-pub(super) fn check_legacy(caller: &Caller<'_>, name: &str) -> Result<(), Refusal> {
+/// A legacy request other than `initialize` must belong to a session and must not name another
+/// revision.
+pub(super) fn check_legacy(source: &Source<'_>, name: &str) -> Result<(), Refusal> {
     if name == "initialize" {
         return Ok(());
     }
-    if caller.session.is_none() {
+    if source.session.is_none() {
         return Err(Refusal::invalid_request(
             "No session: send 'initialize' first and its Mcp-Session-Id with every request, or use \
              protocol version 2026-07-28.",
         ));
     }
-    let header = caller.headers.and_then(Headers::version);
-    // Clients are known to name another legacy revision than the one that was agreed on.
+    let header = source.headers.and_then(Headers::version);
+    // Some clients name another legacy revision than the negotiated one; accept that.
     match header {
         Some(version) if !LEGACY.contains(&version) => {
             let what = format!("Unsupported protocol version '{version}'.");

@@ -1,4 +1,4 @@
-//! Refusals: which code and which status, in which era. The only place that knows.
+//! Maps refusals to the error code and HTTP status of each era. The only place that does.
 
 use ::http::StatusCode;
 use bytes::{Bytes, BytesMut};
@@ -9,18 +9,18 @@ use tidegate_streams::mcp::{McpReset, McpResetKind};
 use crate::jsonrpc::{Era, Error, Id, Method, code, error_response, supported_versions};
 use crate::shown::shown;
 
-/// An error that is answered.
+/// An error response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     error: Error,
-    /// The status over HTTP.
+    /// HTTP status.
     status: StatusCode,
-    /// It was not answered in time.
+    /// Whether the request timed out.
     timeout: bool,
 }
 
 impl From<Error> for Refusal {
-    /// A message that is not as it must be.
+    /// An invalid message.
     fn from(error: Error) -> Self {
         Self {
             error,
@@ -39,17 +39,17 @@ impl Refusal {
         }
     }
 
-    /// The message is not JSON-RPC, or may not be sent here.
+    /// The message is not JSON-RPC, or not allowed here.
     pub(super) fn invalid_request(message: impl Into<String>) -> Self {
         Error::invalid_request(message).into()
     }
 
-    /// `params` are not what the method takes.
+    /// Invalid `params`.
     pub(super) fn invalid_params(message: impl Into<String>) -> Self {
         Error::invalid_params(message).into()
     }
 
-    /// There is no such method; the modern era has a status for it.
+    /// Unknown method; the modern era has a status for it.
     pub(super) fn unknown_method(method: &str, era: Era) -> Self {
         let message = format!("Method not found: '{}'.", shown(method));
         Self::new(code::METHOD_NOT_FOUND, method_not_found(era), message)
@@ -60,7 +60,7 @@ impl Refusal {
         Error::new(code::HEADER_MISMATCH, message).into()
     }
 
-    /// The revision is not supported.
+    /// Unsupported protocol version.
     pub(super) fn unsupported_version(requested: &str) -> Self {
         let mut data = BytesMut::from(&b"{\"supported\":["[..]);
         for (index, version) in supported_versions().enumerate() {
@@ -80,12 +80,12 @@ impl Refusal {
         .into()
     }
 
-    /// Nothing new is taken any more. A client that is told so keeps its session, if only to end it.
+    /// The gateway is stopping. The client keeps its session, if only to end it.
     pub(super) fn stopping() -> Self {
         Self::unavailable("The gateway is stopping; retry later.")
     }
 
-    /// The session is over: it was ended, or the gateway ends them all since it stops.
+    /// The session is unknown or has ended, also because the gateway is stopping.
     pub(super) fn session_over(cx: &Context<'_>) -> Self {
         if cx.stopping() {
             return Self::stopping();
@@ -94,33 +94,33 @@ impl Refusal {
         Self::new(code::SESSION_NOT_FOUND, StatusCode::NOT_FOUND, message)
     }
 
-    /// There is no room, or no time any more.
+    /// No capacity, or the gateway is stopping.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         Self::new(code::INTERNAL_ERROR, status, message)
     }
 
-    /// The worker has as many streams as it may.
+    /// The worker's stream limit is reached.
     pub(super) fn no_room(_: OpenError) -> Self {
         Self::unavailable("Stream limit reached; retry later.")
     }
 
-    /// No answer came in time.
+    /// No answer within the timeout.
     pub(super) fn timed_out(millis: u64) -> Self {
-        let message = format!("No answer came within {millis} ms.");
+        let message = format!("No response within {millis} ms.");
         Self {
             timeout: true,
             ..Self::new(code::INTERNAL_ERROR, StatusCode::OK, message)
         }
     }
 
-    /// A fault of ours.
+    /// Internal error.
     pub(super) fn internal() -> Self {
         let message = "Internal error in the gateway; see its log.";
         Self::new(code::INTERNAL_ERROR, StatusCode::OK, message)
     }
 
-    /// What a refusal behind this binding means to the client; without one, the stream broke off.
+    /// Maps a reset of the exit; without one, the stream was aborted.
     pub(super) fn of_exit(reset: Option<McpReset>, method: Method, era: Era) -> Self {
         let Some(reset) = reset else {
             return Self::internal();
@@ -155,28 +155,28 @@ impl Refusal {
         }
     }
 
-    /// Whether there was no answer in time.
+    /// Whether the request timed out.
     pub(super) const fn is_timeout(&self) -> bool {
         self.timeout
     }
 
-    /// The status over HTTP.
+    /// HTTP status.
     pub(super) const fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// What is wrong.
+    /// The JSON-RPC error.
     pub(super) const fn error(&self) -> &Error {
         &self.error
     }
 
-    /// The whole message.
+    /// The complete message.
     pub(super) fn message(&self, id: &Id) -> Bytes {
         error_response(id, &self.error)
     }
 }
 
-/// The status that goes with an unknown method.
+/// HTTP status of an unknown method.
 const fn method_not_found(era: Era) -> StatusCode {
     match era {
         Era::Modern => StatusCode::NOT_FOUND,

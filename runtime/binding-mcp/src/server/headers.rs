@@ -1,4 +1,4 @@
-//! The headers of a request, and what must agree with its body (2026-07-28, Streamable HTTP).
+//! Request headers, and their consistency with the body (2026-07-28, Streamable HTTP).
 
 use std::borrow::Cow;
 
@@ -14,16 +14,16 @@ use crate::jsonrpc::{Era, Method};
 use crate::shown::shown;
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
-/// What the names of headers begin with that repeat a parameter.
+/// Prefix of headers that repeat a parameter.
 const PARAM: &str = "mcp-param-";
-/// How many `Mcp-Param-*` headers are looked at.
+/// Maximum number of `Mcp-Param-*` headers.
 const PARAMS_MAX: usize = 64;
 
-/// A field of a request's head.
+/// A header field.
 #[derive(Debug, Clone, Copy, Default)]
 struct Field<'h> {
     value: Option<&'h HeaderValue>,
-    /// It is there more than once.
+    /// Present more than once.
     again: bool,
 }
 
@@ -33,13 +33,13 @@ impl<'h> Field<'h> {
         self.value = self.value.or(Some(value));
     }
 
-    /// Its value as text; the first, where there are several.
+    /// The value as text; the first value if there are several.
     fn text(&self) -> Option<&'h str> {
         self.value?.to_str().ok().map(str::trim)
     }
 }
 
-/// The fields of a request's head that are asked for, found in one walk.
+/// The header fields used here, found in one pass.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Headers<'h> {
     all: &'h HeaderMap,
@@ -83,22 +83,22 @@ impl<'h> Headers<'h> {
         headers
     }
 
-    /// All of them.
+    /// All header fields.
     pub(super) const fn all(&self) -> &'h HeaderMap {
         self.all
     }
 
-    /// The session that the head names.
+    /// The session named by the headers.
     pub(super) fn session_id(&self) -> Option<&'h str> {
         self.session_id.text()
     }
 
-    /// The revision that the head names.
+    /// The protocol version named by the headers.
     pub(super) fn version(&self) -> Option<&'h str> {
         self.version.text()
     }
 
-    /// Whether the body is JSON, as its type says; a client that says nothing is believed.
+    /// Whether the content type is JSON; a missing content type counts as JSON.
     pub(super) fn is_json(&self) -> bool {
         self.content_type.value.is_none_or(|media| {
             if media == "application/json" {
@@ -110,11 +110,11 @@ impl<'h> Headers<'h> {
         })
     }
 
-    /// Whether the client takes a media type; one that says nothing takes all.
+    /// Whether the client accepts a media type; a missing `Accept` accepts all.
     pub(super) fn accepts(&self, media: &str) -> bool {
         match self.accept.value {
             None => true,
-            // As nearly every client writes it.
+            // Fast path: the form used by nearly every client.
             Some(value)
                 if value == "application/json, text/event-stream"
                     && matches!(media, "application/json" | "text/event-stream") =>
@@ -126,7 +126,7 @@ impl<'h> Headers<'h> {
     }
 }
 
-/// Whether a media type is in one of the ranges that the client takes.
+/// Whether one of the accepted media ranges contains a media type.
 fn in_ranges(headers: &HeaderMap, media: &str) -> bool {
     let group = media.split('/').next().unwrap_or_default();
     headers
@@ -156,7 +156,7 @@ fn is_refused(parameter: &str) -> bool {
     weight.is_some_and(|weight| weight.bytes().all(|byte| matches!(byte, b'0' | b'.')))
 }
 
-/// Checks the headers that mirror a modern request's body.
+/// Checks the headers that repeat members of a modern request.
 pub(super) fn check(
     headers: &Headers<'_>,
     version: &str,
@@ -166,13 +166,14 @@ pub(super) fn check(
 ) -> Result<(), Refusal> {
     mirror(headers.version, "MCP-Protocol-Version", version, in_ascii)?;
     mirror(headers.method, "Mcp-Method", method, in_ascii)?;
-    // A subject is repeated where it names what the method is about; the legacy era alone has others.
+    // The header repeats the subject of the method. Methods that exist only in the legacy era have
+    // none.
     let Some(subject) = served.and_then(Method::subject) else {
         return Ok(());
     };
     match params.subject(subject)?.and_then(|value| value.text()) {
         Some(value) => mirror(headers.name, "Mcp-Name", &value, decoded),
-        // That it is missing is told by whoever needs it.
+        // A missing subject is reported by the method.
         None => Ok(()),
     }
 }
@@ -184,9 +185,7 @@ fn mirror(
     read: fn(&HeaderValue) -> Option<Cow<'_, str>>,
 ) -> Result<(), Refusal> {
     let Some(header) = field.value else {
-        return Err(Refusal::header_mismatch(format!(
-            "The header {title} is missing."
-        )));
+        return Err(Refusal::header_mismatch(format!("Missing header {title}.")));
     };
     let agrees = is_verbatim(header, value) || read(header).is_some_and(|header| header == value);
     if agrees && !field.again {
@@ -195,12 +194,12 @@ fn mirror(
     let header = String::from_utf8_lossy(header.as_bytes());
     let (header, value) = (shown(&header), shown(value));
     Err(Refusal::header_mismatch(format!(
-        "Header mismatch: {title} is '{header}', and the body says '{value}'."
+        "Header mismatch: {title} is '{header}', but the body has '{value}'."
     )))
 }
 
-/// Whether a header repeats a text that needs no encoding there as it is: ASCII that has no white
-/// space at its ends and does not look encoded.
+/// Whether a header may repeat a text unencoded: ASCII without leading or trailing white space that
+/// does not look encoded.
 fn is_verbatim(header: &HeaderValue, value: &str) -> bool {
     let ends = [value.as_bytes().first(), value.as_bytes().last()];
     header.as_bytes() == value.as_bytes()
@@ -209,7 +208,7 @@ fn is_verbatim(header: &HeaderValue, value: &str) -> bool {
         && !value.starts_with("=?")
 }
 
-/// A header's value, which is plain ASCII.
+/// A header value in plain ASCII.
 fn plain(value: &HeaderValue) -> Option<&str> {
     Some(value.to_str().ok()?.trim_matches([' ', '\t']))
 }
@@ -218,7 +217,7 @@ fn in_ascii(value: &HeaderValue) -> Option<Cow<'_, str>> {
     plain(value).map(Cow::Borrowed)
 }
 
-/// The value of a header that may also be written `=?base64?…?=`.
+/// A header value that may be encoded as `=?base64?…?=`.
 fn decoded(value: &HeaderValue) -> Option<Cow<'_, str>> {
     let text = plain(value)?;
     match text
@@ -233,18 +232,18 @@ fn decoded(value: &HeaderValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The `Mcp-Param-*` headers of a call. Whoever owns the tool's schema knows which of them mirror an
-/// argument, and refuses one that contradicts it, whatever the era: somebody on the way may have
-/// gone by the header.
+/// The `Mcp-Param-*` headers of a call. The binding that owns the tool's schema knows which of them
+/// repeat an argument, and refuses a mismatch in any era: an intermediary may have acted on the
+/// header.
 #[derive(Debug, Default)]
 pub(super) struct Mirrored {
     pub(super) headers: Vec<McpHeader>,
-    /// Whether the revision obliges the client to send those that the tool asks for.
+    /// Whether the revision requires the client to send the headers that the tool declares.
     pub(super) required: bool,
 }
 
 impl Mirrored {
-    /// The headers of a call; a value that cannot be read is refused.
+    /// The headers of a call; an unreadable value is refused.
     pub(super) fn of(headers: &Headers<'_>, era: Era) -> Result<Self, Refusal> {
         let mut mirrored = Self {
             headers: Vec::new(),
@@ -262,7 +261,7 @@ impl Mirrored {
                 continue;
             };
             let value = decoded(value).ok_or_else(|| {
-                let what = format!("The header Mcp-Param-{} cannot be read.", shown(name));
+                let what = format!("Invalid value in header Mcp-Param-{}.", shown(name));
                 Refusal::header_mismatch(what)
             })?;
             if self.headers.len() == PARAMS_MAX {

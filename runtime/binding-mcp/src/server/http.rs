@@ -1,8 +1,8 @@
-//! HTTP exchanges: a request as it comes in, and its response as it goes out.
+//! HTTP exchanges: receives requests and sends responses.
 //!
-//! Owns the http streams and what waits to be written to each. What a request asks for is told as an
-//! [`HttpEvent`]; what depends on an exchange is noted as its [`Owner`], which comes back with the events
-//! that concern it. An exchange is removed once both halves of its stream are over.
+//! Owns the http streams and the data queued for each. Returns what a request needs as
+//! [`HttpEvent`]. What depends on an exchange is recorded as its [`Owner`], which is returned with
+//! the events that concern it. An exchange is removed once both halves of its stream have ended.
 
 use ::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -19,19 +19,18 @@ use super::options::Options;
 use super::payload::{EVENT_BEGINS, EVENT_ENDS, event, one_line};
 use super::sink::{Head, Owner};
 
-/// What an exchange has to tell.
+/// An event of an exchange.
 #[derive(Debug)]
 pub(super) enum HttpEvent {
-    /// The body begins as a batch does. Either [`Exchanges::read_on`] or
-    /// [`Exchanges::read_no_further`] is to follow.
+    /// The body begins like a batch. Call [`Exchanges::read_on`] or [`Exchanges::read_no_further`].
     BatchBegins(HttpRequest),
-    /// The body is larger than is taken. [`Exchanges::read_no_further`] is to follow the answer.
+    /// The body exceeds the limit. Call [`Exchanges::read_no_further`] after responding.
     TooLarge,
-    /// The request is whole.
+    /// The request is complete.
     Request(HttpRequest, Parts),
-    /// The client has taken something of the response.
+    /// The client has received a part of the response.
     Drained(Owner),
-    /// The client has gone. The exchange is removed.
+    /// The client has disconnected. The exchange is removed.
     Disconnected(Owner),
 }
 
@@ -46,26 +45,26 @@ pub(super) struct Exchanges {
 #[derive(Debug)]
 struct Exchange {
     stream: StreamId,
-    /// Until the request is whole.
+    /// Present until the request is complete.
     head: Option<HttpRequest>,
     body: Gather,
     owner: Owner,
     out: PendingData,
-    /// The response's head has gone out.
+    /// The response head has been sent.
     begun: bool,
-    /// The response is server-sent events.
+    /// The response is a stream of server-sent events.
     events: bool,
-    /// The response is whole; its END is due when nothing of it waits.
+    /// The response is complete; END is sent once the queue is empty.
     finished: bool,
-    /// When the next comment of an event stream is due.
+    /// The timer of the next keep-alive comment.
     keep_alive: Option<TimerId>,
-    /// No header fields, and room for those of the answer.
+    /// Empty header fields, whose memory is used for the response.
     blank: HeaderMap,
 }
 
 impl Exchange {
     fn receive(&mut self, cx: &mut Context<'_>, data: Data, limit: usize) -> Option<HttpEvent> {
-        // The rest of a request that has been answered already.
+        // Discard the rest of a request that has been answered.
         self.head.as_ref()?;
         let length = data.payload.len();
         let begins_batch = self.body.is_empty() && data.payload.starts_with(b"[");
@@ -80,7 +79,7 @@ impl Exchange {
         None
     }
 
-    /// Sends the response's head.
+    /// Sends the response head.
     fn begin(&mut self, cx: &mut Context<'_>, response: HttpResponse) {
         if !self.begun {
             self.begun = true;
@@ -88,7 +87,7 @@ impl Exchange {
         }
     }
 
-    /// Sends a piece of the response, as far as there is credit.
+    /// Sends a piece of the response, or queues it without credit.
     fn push(&mut self, cx: &mut Context<'_>, piece: Parts) {
         for data in Data::of_message(piece) {
             self.out.send(cx, self.stream, data);
@@ -101,7 +100,7 @@ impl Exchange {
         }
     }
 
-    /// The head of a response of JSON, in the memory of the request's.
+    /// The head of a JSON response, in the memory of the request's.
     fn json_headers(&mut self) -> HeaderMap {
         let mut headers = std::mem::take(&mut self.blank);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -171,7 +170,7 @@ impl Exchanges {
         }
     }
 
-    /// A comment keeps an event stream open while nothing happens on it.
+    /// Sends a keep-alive comment on an idle event stream.
     pub(super) fn on_timer(&mut self, cx: &mut Context<'_>, key: usize) {
         let Some(exchange) = self.get_mut(key) else {
             return;
@@ -180,14 +179,14 @@ impl Exchanges {
         if exchange.finished {
             return;
         }
-        // A client that does not read needs no comment to keep what it does not read.
+        // A client that does not read needs no keep-alive.
         if exchange.out.is_empty() {
             exchange.push(cx, Parts::from(Bytes::from_static(b": keep-alive\n\n")));
         }
         self.keep_open(cx, key);
     }
 
-    /// Removes an exchange, whatever its state: what depended on it.
+    /// Removes an exchange in any state; returns its owner.
     pub(super) fn abort(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Owner> {
         let mut exchange = self.all.try_remove(key)?;
         cx.terminate(exchange.stream, None, None);
@@ -205,27 +204,27 @@ impl Exchanges {
         }
     }
 
-    /// What the exchange is for.
+    /// The owner of an exchange.
     pub(super) fn stream(&self, key: usize) -> Option<StreamId> {
         self.all.get(key).map(|exchange| exchange.stream)
     }
 
-    /// Notes what depends on an exchange.
+    /// Sets the owner of an exchange.
     pub(super) fn set_owner(&mut self, key: usize, owner: Owner) {
         if let Some(exchange) = self.get_mut(key) {
             exchange.owner = owner;
         }
     }
 
-    /// The batch is taken: the rest of the body may come.
+    /// The batch is accepted: read the rest of the body.
     pub(super) fn read_on(&mut self, key: usize, head: HttpRequest) {
         if let Some(exchange) = self.get_mut(key) {
             exchange.head = Some(head);
         }
     }
 
-    /// The request has been answered before all of it was read. To follow the answer: to an edge, a
-    /// request that is refused before it is one without an answer.
+    /// Resets the rest of a request. Call it after responding: the edge treats a reset before the
+    /// response as no response.
     pub(super) fn read_no_further(&mut self, cx: &mut Context<'_>, key: usize) {
         if let Some(exchange) = self.get_mut(key) {
             exchange.head = None;
@@ -235,7 +234,8 @@ impl Exchanges {
         self.remove_if_over(cx, key);
     }
 
-    /// The answer will have its header fields in the memory of the request's, unless it has gone out.
+    /// Reuses the memory of the request's header fields for the response, unless its head has been
+    /// sent.
     pub(super) fn reuse(&mut self, key: usize, mut headers: HeaderMap) {
         if let Some(exchange) = self.all.get_mut(key).filter(|exchange| !exchange.begun) {
             headers.clear();
@@ -243,7 +243,7 @@ impl Exchanges {
         }
     }
 
-    /// Responds with a whole message. Where events have begun, it is the last one.
+    /// Sends a complete message; on an event stream, it is the last event.
     pub(super) fn respond(&mut self, cx: &mut Context<'_>, key: usize, head: Head, message: Parts) {
         let Some(exchange) = self.get_mut(key) else {
             return;
@@ -284,7 +284,7 @@ impl Exchanges {
         self.finish(cx, key);
     }
 
-    /// Responds without a message: 202, or the end of the events that have begun.
+    /// Responds without a message: 202, or the end of the event stream.
     pub(super) fn respond_empty(&mut self, cx: &mut Context<'_>, key: usize) {
         match self.get_mut(key) {
             Some(exchange) if exchange.events => self.finish(cx, key),
@@ -301,7 +301,7 @@ impl Exchanges {
         }
     }
 
-    /// Keeps an event stream open while nothing happens on it.
+    /// Starts keep-alive comments on an event stream.
     pub(super) fn keep_open(&mut self, cx: &mut Context<'_>, key: usize) {
         let after = self.keep_alive;
         if let Some(exchange) = self.get_mut(key) {
@@ -317,8 +317,8 @@ impl Exchanges {
         }
     }
 
-    /// Begins a response whose length is not known, or an event where events have begun. `head` stands
-    /// in front of the result.
+    /// Begins a response of unknown length, or an event on an event stream. `head` precedes the
+    /// result.
     pub(super) fn begin_result(&mut self, cx: &mut Context<'_>, key: usize, head: Bytes) {
         let Some(exchange) = self.get_mut(key) else {
             return;
@@ -338,7 +338,7 @@ impl Exchanges {
         exchange.push(cx, front);
     }
 
-    /// Sends a piece of the result; within an event it must be one line.
+    /// Sends a piece of the result; within an event it must not contain line ends.
     pub(super) fn push_result(&mut self, cx: &mut Context<'_>, key: usize, piece: Parts) {
         let Some(exchange) = self.get_mut(key) else {
             return;
@@ -350,7 +350,7 @@ impl Exchanges {
         }
     }
 
-    /// The result is whole.
+    /// The result is complete.
     pub(super) fn end_result(&mut self, cx: &mut Context<'_>, key: usize) {
         if let Some(exchange) = self.get_mut(key)
             && exchange.events
@@ -360,7 +360,7 @@ impl Exchanges {
         self.finish(cx, key);
     }
 
-    /// Ends the response behind what waits of it; nobody is to be told any more when the client goes.
+    /// Ends the response after the queued data, and clears the owner.
     pub(super) fn finish(&mut self, cx: &mut Context<'_>, key: usize) {
         if let Some(exchange) = self.get_mut(key) {
             exchange.owner = Owner::None;
@@ -373,7 +373,7 @@ impl Exchanges {
         self.remove_if_over(cx, key);
     }
 
-    /// Bytes that wait to be written.
+    /// Queued bytes.
     pub(super) fn waiting(&self, key: usize) -> usize {
         let exchange = self.all.get(key);
         debug_assert!(exchange.is_some(), "no exchange {key}");
@@ -381,7 +381,7 @@ impl Exchanges {
     }
 }
 
-/// The head of a response of server-sent events.
+/// The head of an event stream.
 fn event_stream() -> HttpResponse {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

@@ -1,4 +1,4 @@
-//! `initialize`: what it asks for, and its answer.
+//! Parses `initialize` and writes its result.
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
@@ -12,18 +12,18 @@ use super::result::server_info;
 use crate::jsonrpc::{Id, LEGACY, Params, response};
 use crate::shown::shown;
 
-/// What `initialize` asks for.
+/// The parameters of `initialize`.
 #[derive(Debug)]
 pub(super) struct Requested {
-    /// The revision that is agreed on.
+    /// The negotiated protocol version.
     pub(super) version: &'static str,
-    /// What the client can do.
+    /// The client's capabilities.
     pub(super) capabilities: McpCapabilities,
-    /// The client's name, as far as a log shows it.
+    /// Client name, shortened for logs.
     pub(super) client: ByteString,
 }
 
-/// Reads the `params` of `initialize`.
+/// Parses the `params` of `initialize`.
 pub(super) fn requested(params: &Params) -> Result<Requested, Refusal> {
     let version = params
         .get("protocolVersion")?
@@ -33,18 +33,18 @@ pub(super) fn requested(params: &Params) -> Result<Requested, Refusal> {
     Ok(Requested {
         version: known.unwrap_or(LEGACY[0]),
         capabilities: client_capabilities(params)?,
-        // In memory of its own: it is kept for as long as the session lasts.
+        // Copied, because it is kept while the session exists.
         client: params
             .client_name()
             .map_or_else(ByteString::new, |name| ByteString::from(&*shown(&name))),
     })
 }
 
-/// What the client says it can do.
+/// The capabilities of the client.
 fn client_capabilities(params: &Params) -> Result<McpCapabilities, Refusal> {
     type C = McpCapabilities;
-    let refuse = |_| Refusal::invalid_params("A member of params.capabilities occurs twice.");
-    let Some(told) = params.get("capabilities")? else {
+    let refuse = |_| Refusal::invalid_params("params.capabilities has a duplicate member.");
+    let Some(capabilities) = params.get("capabilities")? else {
         return Ok(C::NONE);
     };
     let has = |value: &Value<'_>, name: &str| -> Result<Option<()>, Refusal> {
@@ -59,11 +59,11 @@ fn client_capabilities(params: &Params) -> Result<McpCapabilities, Refusal> {
         ("sampling", C::CLIENT_SAMPLING),
         ("elicitation", C::CLIENT_ELICITATION),
     ] {
-        if has(&told, name)?.is_some() {
+        if has(&capabilities, name)?.is_some() {
             all = all.with(flag);
         }
     }
-    if let Some(elicitation) = told.get("elicitation").map_err(refuse)? {
+    if let Some(elicitation) = capabilities.get("elicitation").map_err(refuse)? {
         for (name, flag) in [
             ("form", C::CLIENT_ELICITATION_FORM),
             ("url", C::CLIENT_ELICITATION_URL),
@@ -76,7 +76,7 @@ fn client_capabilities(params: &Params) -> Result<McpCapabilities, Refusal> {
     Ok(all)
 }
 
-/// The answer to `initialize`.
+/// The result of `initialize`.
 pub(super) fn answer(
     id: &Id,
     version: &str,

@@ -1,8 +1,8 @@
-//! Keys: which part's entry a stream or a timer is of.
+//! Encodes the part and the entry that a stream or timer belongs to as a token.
 
 use tidegate_engine::Token;
 
-/// What a token names. The kind stands in the token's upper four bits.
+/// The meaning of a token. The part is in the upper four bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Key {
     Http(usize),

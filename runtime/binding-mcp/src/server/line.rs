@@ -1,9 +1,9 @@
-//! Line streams: every message of a process on one channel.
+//! Line streams: all messages of a process on one channel.
 //!
-//! Owns the line streams: the message that comes in on each, what waits to be written, what the client
-//! has under way by its ids, and how many answers it is still to get. What comes is told as a
-//! [`LineEvent`]. A line is removed when its client has ended it, or the engine stops, and the last
-//! answer has gone out ([`Ended`]).
+//! Owns the line streams: the incoming message and the queued output of each, the client's running
+//! requests by id, and the number of missing responses. Returns events as [`LineEvent`]. A line is
+//! removed with its last response ([`Ended`]) once the client has ended its input or the engine is
+//! stopping.
 
 use slab::Slab;
 use tidegate_engine::{Context, PendingData, StreamId};
@@ -15,42 +15,42 @@ use super::errors::Refusal;
 use super::key::Key;
 use super::options::Options;
 use super::payload::one_line;
+use super::running::Running;
 use super::sink::UNSENT_MAX;
-use super::under_way::UnderWay;
 use crate::jsonrpc::Id;
 
-/// What a line has to tell.
+/// An event of a line.
 #[derive(Debug)]
 pub(super) enum LineEvent {
-    /// A message is whole.
+    /// A message is complete.
     Message(Parts),
-    /// A message begins as a batch does, and none is taken here; it is not read.
+    /// A message begins like a batch, and batches are not supported here; it is skipped.
     BatchRefused,
-    /// A message is refused unread.
+    /// A message is refused without being parsed.
     Refused(Refusal),
-    /// The client has taken something.
+    /// The client has received data.
     Drained(Dependents),
-    /// The client will send nothing more.
+    /// End of input.
     InputEnded(Dependents),
-    /// The channel broke. The line is removed.
+    /// The line was aborted. It is removed.
     Disconnected(Disconnected),
 }
 
-/// What is open for the client of a line.
+/// Something that depends on the client of a line.
 #[derive(Debug)]
 pub(super) struct Dependents {
     pub(super) session: Option<usize>,
     pub(super) listens: Vec<usize>,
 }
 
-/// What a line that is removed leaves behind.
+/// What belonged to a line that is removed.
 #[derive(Debug)]
 pub(super) struct Disconnected {
     pub(super) session: Option<usize>,
-    pub(super) under_way: Vec<LineWork>,
+    pub(super) running: Vec<LineWork>,
 }
 
-/// A line has come to its end, and is removed.
+/// A line that has ended and was removed.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Ended {
@@ -58,7 +58,7 @@ pub(super) struct Ended {
     pub(super) session: Option<usize>,
 }
 
-/// What a client of a line can cancel.
+/// A request that the client can cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineWork {
     Request(usize),
@@ -76,29 +76,29 @@ pub(super) struct Lines {
 struct Line {
     stream: StreamId,
     message: Gather,
-    /// Received and not acknowledged, since the client does not read.
+    /// Received bytes not acknowledged, because the client does not read.
     unacknowledged: usize,
-    /// What becomes of the message that comes in.
+    /// How the incoming message is handled.
     fate: Fate,
     out: PendingData,
-    under_way: UnderWay<LineWork>,
+    running: Running<LineWork>,
     session: Option<usize>,
-    /// Whether that session takes batches.
+    /// Whether its session supports batches.
     takes_batches: bool,
-    /// How many answers the client is still to get.
+    /// Number of missing responses.
     unanswered: usize,
-    /// The client will send nothing more.
+    /// The client has ended its input.
     ended: bool,
 }
 
-/// What becomes of a message that comes in.
+/// How an incoming message is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It will be read.
+    /// Buffered until it is complete.
     Read,
-    /// It is larger than is taken.
+    /// Skipped: it exceeds the limit.
     Oversized,
-    /// It has been refused already.
+    /// Skipped: it has been refused.
     Refused,
 }
 
@@ -112,7 +112,7 @@ impl Line {
             self.unanswered += 1;
             event = Some(LineEvent::BatchRefused);
         }
-        // The edge bounds a line and tells how long it was; this holds whatever is in front.
+        // The edge also limits lines; this check does not rely on it.
         if self.message.len() + length > limit && self.fate == Fate::Read {
             self.message = Gather::new();
             self.fate = Fate::Oversized;
@@ -126,12 +126,12 @@ impl Line {
         let message = self.message.take();
         match std::mem::replace(&mut self.fate, Fate::Read) {
             Fate::Read => Some(LineEvent::Message(message)),
-            Fate::Oversized => Some(self.refuse("The message is too large.".into())),
+            Fate::Oversized => Some(self.refuse("Message too large.".into())),
             Fate::Refused => event,
         }
     }
 
-    /// Refuses a message unread, which is an answer all the same.
+    /// Refuses a message without parsing it; the refusal counts as a response.
     fn refuse(&mut self, what: String) -> LineEvent {
         self.unanswered += 1;
         LineEvent::Refused(Refusal::invalid_request(what))
@@ -144,7 +144,7 @@ impl Line {
         };
         Dependents {
             session: self.session,
-            listens: self.under_way.iter().filter_map(listen).collect(),
+            listens: self.running.iter().filter_map(listen).collect(),
         }
     }
 }
@@ -161,7 +161,7 @@ impl Lines {
         self.all.len()
     }
 
-    /// The lines there are now; handling one may remove it.
+    /// Keys of the current lines; handling one may remove it.
     pub(super) fn keys(&self) -> Vec<usize> {
         self.all.iter().map(|(key, _)| key).collect()
     }
@@ -185,7 +185,7 @@ impl Lines {
             unacknowledged: 0,
             fate: Fate::Read,
             out: PendingData::new(),
-            under_way: UnderWay::new(),
+            running: Running::new(),
             session: None,
             takes_batches: false,
             unanswered: 0,
@@ -206,9 +206,9 @@ impl Lines {
         match frame {
             Frame::Data(data) => line.receive(data, limit),
             Frame::Flush(flush) => match *flush {
-                FlushEx::Line(LineOversized { length, limit }) => Some(line.refuse(format!(
-                    "Message of {length} bytes is too large; the limit is {limit}."
-                ))),
+                FlushEx::Line(LineOversized { length, limit }) => {
+                    Some(line.refuse(format!("Message too large: {length} bytes, limit {limit}.")))
+                }
                 _ => None,
             },
             Frame::Window(_) => {
@@ -224,18 +224,18 @@ impl Lines {
         }
     }
 
-    /// Removes a line, whatever its state.
+    /// Removes a line in any state.
     pub(super) fn abort(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Disconnected> {
         let line = self.all.try_remove(key)?;
         cx.terminate(line.stream, None, None);
         Some(Disconnected {
             session: line.session,
-            under_way: line.under_way.iter().collect(),
+            running: line.running.iter().collect(),
         })
     }
 
-    /// Lets the client say more, unless too much waits that it does not read. A line that its last
-    /// answer has ended takes nothing more.
+    /// Acknowledges input, unless too much output is queued. A line that has ended with its last
+    /// response accepts no more input.
     pub(super) fn take_more(&mut self, cx: &mut Context<'_>, key: usize) {
         if let Some(line) = self.all.get_mut(key)
             && line.out.len() < UNSENT_MAX
@@ -253,7 +253,7 @@ impl Lines {
         self.get(key)?.session
     }
 
-    /// A session begins on the line.
+    /// Sets the session of a line.
     pub(super) fn begin_session(&mut self, key: usize, session: usize, takes_batches: bool) {
         if let Some(line) = self.get_mut(key) {
             line.session = Some(session);
@@ -261,7 +261,8 @@ impl Lines {
         }
     }
 
-    /// The session of the line has ended: the requests that are under way on it, the session's and others.
+    /// Clears the session of a line; returns the requests running on the line, inside and outside
+    /// the session.
     pub(super) fn end_session(&mut self, key: usize) -> Vec<usize> {
         let Some(line) = self.get_mut(key) else {
             return Vec::new();
@@ -272,33 +273,33 @@ impl Lines {
             LineWork::Request(request) => Some(request),
             LineWork::Listen(_) => None,
         };
-        line.under_way.iter().filter_map(request).collect()
+        line.running.iter().filter_map(request).collect()
     }
 
-    /// Whether one more request may be under way, and its id is free.
+    /// Checks that one more request may run and that its id is not in use.
     pub(super) fn check_room(&self, key: usize, id: &Id) -> Result<(), Refusal> {
         self.get(key)
-            .map_or(Ok(()), |line| line.under_way.check_room(id))
+            .map_or(Ok(()), |line| line.running.check_room(id))
     }
 
     pub(super) fn register(&mut self, key: usize, id: Id, work: LineWork) {
         if let Some(line) = self.get_mut(key) {
-            line.under_way.insert(id, work);
+            line.running.insert(id, work);
         }
     }
 
     pub(super) fn unregister(&mut self, key: usize, id: &Id) {
         if let Some(line) = self.get_mut(key) {
-            line.under_way.remove(id);
+            line.running.remove(id);
         }
     }
 
-    /// What is under way with an id.
+    /// The running request with an id.
     pub(super) fn work(&self, key: usize, id: &Id) -> Option<LineWork> {
-        self.get(key)?.under_way.get(id)
+        self.get(key)?.running.get(id)
     }
 
-    /// The client of the line is to get one more answer.
+    /// One more response is expected.
     pub(super) fn expect_answer(&mut self, key: usize) {
         if let Some(line) = self.get_mut(key) {
             line.unanswered += 1;
@@ -315,22 +316,22 @@ impl Lines {
         }
     }
 
-    /// Bytes that wait to be written.
+    /// Queued bytes.
     pub(super) fn waiting(&self, key: usize) -> usize {
         self.get(key).map_or(0, |line| line.out.len())
     }
 
-    /// One message of the client is answered, or will not be.
+    /// A response was sent, or will not be.
     pub(super) fn settle(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Ended> {
         let line = self.get_mut(key)?;
-        debug_assert!(line.unanswered > 0, "nothing is unanswered on line {key}");
+        debug_assert!(line.unanswered > 0, "no response is missing on line {key}");
         line.unanswered = line.unanswered.saturating_sub(1);
         self.end_if_done(cx, key)
     }
 
-    /// Ends the output once everything is answered, if nothing more will be asked.
+    /// Ends the output once the input has ended and no response is missing.
     pub(super) fn end_if_done(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Ended> {
-        // It may have ended already, with its last answer.
+        // It may have ended already, with its last response.
         let line = self.all.get(key)?;
         if !(line.ended || cx.stopping()) || line.unanswered > 0 || !line.out.is_empty() {
             return None;

@@ -1,8 +1,8 @@
-//! `subscriptions/listen` (2026-07-28): requests that stay open and tell of changes.
+//! `subscriptions/listen` (2026-07-28): open requests that receive change notifications.
 //!
-//! Owns the `listen`s that are open: which subscriptions each holds, how many of them are not confirmed,
-//! and the updates that wait for its client. The acknowledgement is told when it is due, once each
-//! resource is confirmed or refused; from then on updates may go out.
+//! Owns the open `listen`s: the subscriptions of each, how many of them are unconfirmed, and the
+//! updates queued for its client. The acknowledgement is returned once each subscription is
+//! confirmed or refused; updates follow it.
 
 use std::collections::BTreeSet;
 
@@ -21,13 +21,13 @@ use crate::jsonrpc::{Id, Params, SUBJECT_MAX, begin_notification};
 /// A message for the client of a `listen`.
 pub(super) type Acknowledgement = (Sink, Bytes);
 
-/// A `listen` that is over, and removed.
+/// A `listen` that has ended and was removed.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Closed {
     pub(super) sink: Sink,
     pub(super) id: Id,
-    /// The subscriptions that it held.
+    /// Its subscriptions.
     pub(super) subscriptions: Vec<usize>,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Closed {
 #[derive(Debug)]
 pub(super) struct Listens {
     all: Slab<Listen>,
-    /// How many bytes of URIs one may have.
+    /// Maximum bytes of URIs of a `listen`.
     max_bytes: usize,
 }
 
@@ -43,9 +43,9 @@ pub(super) struct Listens {
 struct Listen {
     sink: Sink,
     id: Id,
-    /// The subscriptions it has asked for and not lost.
+    /// Its subscriptions, except lost ones.
     subscribed: Subscribed,
-    /// How many of them are not confirmed, and one more until all are asked for.
+    /// Number of unconfirmed subscriptions, plus one until all are requested.
     unconfirmed: usize,
     updates: Updates,
 }
@@ -62,7 +62,7 @@ impl Listens {
         self.all.len()
     }
 
-    /// Those there are now.
+    /// Keys of the current `listen`s.
     pub(super) fn keys(&self) -> Vec<usize> {
         self.all.iter().map(|(key, _)| key).collect()
     }
@@ -73,7 +73,7 @@ impl Listens {
         listen
     }
 
-    /// Begins one. Its subscriptions are to be inserted, and [`Listens::asked`] to follow.
+    /// Creates a `listen`. Insert its subscriptions, then call [`Listens::all_requested`].
     pub(super) fn begin(&mut self, sink: Sink, id: Id) -> usize {
         self.all.insert(Listen {
             sink,
@@ -84,7 +84,7 @@ impl Listens {
         })
     }
 
-    /// A subscription has been asked for.
+    /// A subscription has been requested.
     pub(super) fn insert(&mut self, key: usize, uri: ByteString, subscription: usize) {
         if let Some(listen) = self.get_mut(key) {
             listen.subscribed.insert(uri, subscription);
@@ -92,19 +92,20 @@ impl Listens {
         }
     }
 
-    /// Every subscription has been asked for: the acknowledgement, if none is waited for.
+    /// All subscriptions have been requested; returns the acknowledgement, if none is unconfirmed.
     #[must_use]
-    pub(super) fn asked(&mut self, key: usize) -> Option<Acknowledgement> {
+    pub(super) fn all_requested(&mut self, key: usize) -> Option<Acknowledgement> {
         self.get_mut(key)?.settle()
     }
 
-    /// A subscription is confirmed: the acknowledgement, if it was the last.
+    /// A subscription is confirmed; returns the acknowledgement if it was the last.
     #[must_use]
     pub(super) fn confirmed(&mut self, key: usize) -> Option<Acknowledgement> {
         self.get_mut(key)?.settle()
     }
 
-    /// A subscription is refused, and will be missing in the acknowledgement: that, if it was the last.
+    /// A subscription is refused and will be missing in the acknowledgement; returns that if it was
+    /// the last.
     #[must_use]
     pub(super) fn refused(&mut self, key: usize, uri: &str) -> Option<Acknowledgement> {
         let listen = self.get_mut(key)?;
@@ -112,14 +113,14 @@ impl Listens {
         listen.settle()
     }
 
-    /// A subscription that was confirmed is gone.
+    /// A confirmed subscription was lost.
     pub(super) fn lost(&mut self, key: usize, uri: &str) {
         if let Some(listen) = self.get_mut(key) {
             listen.subscribed.remove(uri);
         }
     }
 
-    /// Notes that a resource has changed.
+    /// Records that a resource has changed.
     pub(super) fn note(&mut self, key: usize, subscribed: &ByteString, changed: ByteString) {
         let bytes = self.max_bytes;
         if let Some(listen) = self.get_mut(key) {
@@ -127,7 +128,7 @@ impl Listens {
         }
     }
 
-    /// Where its updates go, once they may.
+    /// Where updates are sent, once the acknowledgement has been sent.
     pub(super) fn sink(&self, key: usize) -> Option<Sink> {
         let listen = self.all.get(key);
         debug_assert!(listen.is_some(), "no listen {key}");
@@ -142,7 +143,7 @@ impl Listens {
         Some(change.message(Some(&listen.id)))
     }
 
-    /// Removes one, if it is still there.
+    /// Removes a `listen`, if it exists.
     pub(super) fn close(&mut self, key: usize) -> Option<Closed> {
         let mut listen = self.all.try_remove(key)?;
         Some(Closed {
@@ -152,7 +153,7 @@ impl Listens {
         })
     }
 
-    /// The resources that `params.notifications` asks for, each once, if they may be so many.
+    /// The distinct resources in `params.notifications`, within the limits.
     pub(super) fn resources(&self, params: &Params) -> Result<BTreeSet<ByteString>, Refusal> {
         let invalid = |what: &str| Refusal::invalid_params(format!("params.notifications{what}."));
         let filter = params
@@ -161,7 +162,7 @@ impl Listens {
         let filter = filter.ok_or_else(|| invalid(" must be an object"))?;
         let uris = filter
             .get("resourceSubscriptions")
-            .map_err(|_| invalid(" names a member twice"))?;
+            .map_err(|_| invalid(" has a duplicate member"))?;
         let Some(uris) = uris else {
             return Ok(BTreeSet::new());
         };
@@ -170,18 +171,19 @@ impl Listens {
         }
         let (limit, mut bytes) = (self.max_bytes, 0);
         let mut found = BTreeSet::new();
-        // Those that are named twice count too: a long list is not read to its end.
+        // Duplicates count, so that a long list is not read to its end.
         for (before, uri) in uris.elements().enumerate() {
             if before >= SUBSCRIPTIONS_MAX {
                 let what =
-                    format!(".resourceSubscriptions names over {SUBSCRIPTIONS_MAX} resources");
+                    format!(".resourceSubscriptions has more than {SUBSCRIPTIONS_MAX} entries");
                 return Err(invalid(&what));
             }
             let uri = uri.string();
-            let uri = uri.ok_or_else(|| invalid(".resourceSubscriptions must hold strings"))?;
+            let uri = uri.ok_or_else(|| invalid(".resourceSubscriptions must contain strings"))?;
             let length = uri.len();
             if length > SUBJECT_MAX {
-                let what = format!(" asks for a URI that is longer than {SUBJECT_MAX} bytes");
+                let what =
+                    format!(".resourceSubscriptions has a URI that exceeds {SUBJECT_MAX} bytes");
                 return Err(invalid(&what));
             }
             if !found.insert(uri) {
@@ -190,7 +192,7 @@ impl Listens {
             bytes += length;
             if bytes > limit {
                 return Err(invalid(&format!(
-                    ".resourceSubscriptions has URIs of over {limit} bytes (maxSessionBytes)"
+                    ".resourceSubscriptions exceeds {limit} bytes in total (maxSessionBytes)"
                 )));
             }
         }
@@ -199,9 +201,9 @@ impl Listens {
 }
 
 impl Listen {
-    /// One less is waited for: the acknowledgement, if none is.
+    /// One subscription less is unconfirmed; returns the acknowledgement if it was the last.
     fn settle(&mut self) -> Option<Acknowledgement> {
-        debug_assert!(self.unconfirmed > 0, "nothing is waited for");
+        debug_assert!(self.unconfirmed > 0, "no subscription is unconfirmed");
         self.unconfirmed = self.unconfirmed.saturating_sub(1);
         let due = self.unconfirmed == 0;
         due.then(|| (self.sink, acknowledged(&self.id, self.subscribed.uris())))
@@ -227,7 +229,7 @@ fn acknowledged<'a>(id: &Id, uris: impl ExactSizeIterator<Item = &'a ByteString>
     out.freeze()
 }
 
-/// What tells that a `listen` ends, where nothing else shows it.
+/// The notification that a `listen` has ended, for channels that do not show it otherwise.
 pub(super) fn cancelled(id: &Id) -> Bytes {
     let mut out = begin_notification("notifications/cancelled");
     out.extend_from_slice(b"{\"requestId\":");
@@ -236,7 +238,7 @@ pub(super) fn cancelled(id: &Id) -> Bytes {
     out.freeze()
 }
 
-/// The members of the answer to a `listen` that ends in order.
+/// The members of the result of a `listen` that ended in order.
 pub(super) fn ended(id: &Id) -> BytesMut {
     let mut members = BytesMut::with_capacity(128);
     members.extend_from_slice(
@@ -267,7 +269,7 @@ mod tests {
         for (subscription, uri) in ["a", "b"].into_iter().enumerate() {
             listens.insert(key, uri.into(), subscription);
         }
-        assert!(listens.asked(key).is_none());
+        assert!(listens.all_requested(key).is_none());
         listens.note(key, &"a".into(), "a".into());
         assert_eq!(listens.sink(key), None, "no update before it");
         assert!(listens.refused(key, "a").is_none());
@@ -286,7 +288,7 @@ mod tests {
     fn one_that_asks_for_nothing_is_acknowledged_at_once() {
         let mut listens = listens();
         let key = listens.begin(Sink::Line(0), Id::number(1));
-        let told = text(listens.asked(key));
+        let told = text(listens.all_requested(key));
         assert!(told.ends_with("\"notifications\":{}}}"), "{told}");
     }
 }

@@ -1,4 +1,4 @@
-//! What a client is told while its request is under way: progress and log messages.
+//! Progress and log notifications for a running request.
 
 use bytes::Bytes;
 use tidegate_json::write::push_string;
@@ -8,7 +8,7 @@ use tidegate_streams::mcp::{McpFlushEx, McpLog, McpProgress};
 use super::errors::Refusal;
 use crate::jsonrpc::{Era, ID_MAX, Meta, Params, begin_notification};
 
-/// The severities of log messages, least first (RFC 5424).
+/// The log levels, in order of increasing severity (RFC 5424).
 const LEVELS: [&str; 8] = [
     "debug",
     "info",
@@ -20,12 +20,12 @@ const LEVELS: [&str; 8] = [
     "emergency",
 ];
 
-/// What a client wants to be told of, and can take.
+/// The notifications a client has requested and can receive.
 #[derive(Debug)]
 pub(super) struct Notifications {
-    /// The token with which it wants to be told of progress, as it stands.
+    /// The progress token, as JSON text.
     progress: Option<Bytes>,
-    /// The least severity of the log messages that it wants, as a place in [`LEVELS`].
+    /// The minimum log level, as an index into [`LEVELS`].
     level: Option<usize>,
     takes_events: bool,
 }
@@ -54,7 +54,7 @@ impl Notifications {
                 };
                 Some(level.ok_or_else(invalid)?)
             }
-            // A legacy server may choose what it tells before it is asked.
+            // A legacy server may choose which log messages it sends.
             (Era::Legacy, _) => Some(0),
         };
         Ok(Self {
@@ -64,12 +64,12 @@ impl Notifications {
         })
     }
 
-    /// Whether it takes server-sent events.
+    /// Whether the client accepts server-sent events.
     pub(super) const fn takes_events(&self) -> bool {
         self.takes_events
     }
 
-    /// The notification of what the exit tells, if the client wants it.
+    /// The notification for a FLUSH of the exit, if the client wants it.
     pub(super) fn notification(&self, flush: &McpFlushEx) -> Option<Bytes> {
         match (flush, &self.progress, self.level) {
             (McpFlushEx::Progress(told), Some(token), _) => Some(progress(token, told)),
@@ -83,7 +83,7 @@ fn place(level: &str) -> Option<usize> {
     LEVELS.iter().position(|known| *known == level)
 }
 
-/// How severe a log message is; one that does not say is not held back.
+/// Severity of a log message; a message without a level is always sent.
 fn severity(log: &McpLog) -> usize {
     Document::parse(Parts::from(log.params.clone()), Limits::default())
         .ok()

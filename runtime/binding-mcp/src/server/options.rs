@@ -8,32 +8,33 @@ use tidegate_options::positive;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
-    /// Time for a request, in milliseconds. Then it is cancelled and answered as timed out.
+    /// Timeout for a request, in milliseconds. It is then cancelled and answered with a timeout
+    /// error.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub timeout: u64,
-    /// Time after which a legacy session without a request or an open event stream expires, in
+    /// Time without a request or an open event stream after which a legacy session expires, in
     /// milliseconds.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub session_timeout: u64,
-    /// Number of legacy sessions of a worker. A further one is refused.
+    /// Maximum number of legacy sessions of each worker. A further one is refused.
     pub max_sessions: usize,
-    /// Length of all URIs that a legacy session, or one `subscriptions/listen`, is subscribed to, in
-    /// bytes. A further subscription is refused.
+    /// Maximum total length of the URIs that a legacy session, or one `subscriptions/listen`, is
+    /// subscribed to, in bytes. A further subscription is refused.
     pub max_session_bytes: usize,
-    /// Length of all URIs that the clients of a worker are subscribed to, in bytes. A further
-    /// subscription is refused.
+    /// Maximum total length of the URIs that all clients of a worker are subscribed to, in bytes. A
+    /// further subscription is refused.
     pub max_subscription_bytes: usize,
     /// Interval of the comments that keep an idle event stream open, in milliseconds.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub keep_alive: u64,
-    /// Largest message of a client, in bytes. A larger one is refused.
+    /// Maximum size of a client's message, in bytes. A larger one is refused.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_message_size: usize,
-    /// Instructions for language models on the use of this server; sent to each client.
+    /// Instructions for language models on how to use this server; sent to each client.
     #[schemars(example = &"Lamps listen on commands/NAME/set.")]
     pub instructions: Option<String>,
 }

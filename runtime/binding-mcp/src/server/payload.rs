@@ -1,11 +1,11 @@
-//! The forms that a message takes on its way out.
+//! The wire forms of messages.
 
 use bytes::{Bytes, BytesMut};
 use tidegate_json::Parts;
 
-/// How a server-sent event begins,
+/// Start of a server-sent event.
 pub(super) const EVENT_BEGINS: Bytes = Bytes::from_static(b"event: message\ndata: ");
-/// and how it ends.
+/// End of a server-sent event.
 pub(super) const EVENT_ENDS: Bytes = Bytes::from_static(b"\n\n");
 
 /// A message as one server-sent event.
@@ -18,7 +18,8 @@ pub(super) fn event(message: Parts) -> Parts {
     event
 }
 
-/// A part of a message without line ends, which can only be white space between its tokens.
+/// A part of a message with line ends replaced by spaces. Line ends occur only as white space
+/// between tokens.
 pub(super) fn one_line(part: Bytes) -> Bytes {
     if memchr::memchr2(b'\n', b'\r', &part).is_none() {
         return part;

@@ -1,8 +1,8 @@
-//! Requests that are carried out behind this binding, a stream towards the exit for each.
+//! Requests to the exit, one stream each.
 //!
-//! Owns the streams of the requests, their deadlines, and the results that are held until they are
-//! whole. What comes of a request is told as a [`RequestEvent`]; one that is over is removed, and told
-//! with [`Closed`], which says to whom it belonged.
+//! Owns the streams and deadlines of the requests, and the results that are buffered until they are
+//! complete. Returns events as [`RequestEvent`]. A request that has ended is removed and returned
+//! as [`Closed`], which names its client.
 
 use bytes::{Bytes, BytesMut};
 use slab::Slab;
@@ -23,21 +23,22 @@ use super::result::Passing;
 use super::sink::{Sink, UNSENT_MAX};
 use crate::jsonrpc::{Era, Id, Method, begin_response};
 
-/// A result up to this size is held until it is whole, so that its length can be told ahead.
+/// A result up to this size is buffered until it is complete, so that its length can be sent first.
 const HELD_HTTP_MAX: usize = 64 * 1024;
-/// Capacity of the buffer that envelopes are written into,
+/// Capacity of the buffer for envelopes.
 const ENVELOPE_BUFFER: usize = 8 * 1024;
-/// which is replaced where less than this is left.
+/// A new envelope buffer is allocated when less than this is left.
 const ENVELOPE_ROOM: usize = 2 * COPIED_MAX;
-/// A result up to this size is written into its envelope, which costs less than to hand on and to
-/// write its parts; a larger one keeps its own buffers.
+/// A result up to this size is copied into its envelope, which costs less than passing on and
+/// writing its parts; a larger one keeps its own buffers.
 const COPIED_MAX: usize = 1024;
-/// A result on a shared channel, or all results of a batch, are held until they are whole, up to this size;
+/// Maximum size of a result on a shared channel, and of all results of a batch; these are buffered
+/// until they are complete.
 const HELD_RESULT_MAX: usize = 16 * 1024 * 1024;
-/// and those of a worker together up to this one.
+/// Maximum size of all such results of a worker.
 const HELD_WORKER_MAX: usize = 64 * 1024 * 1024;
 
-/// A request as it is asked for.
+/// The parameters of a request.
 #[derive(Debug)]
 pub(super) struct NewRequest {
     pub(super) sink: Sink,
@@ -47,53 +48,53 @@ pub(super) struct NewRequest {
     pub(super) session: Option<usize>,
     pub(super) begin: McpBeginEx,
     pub(super) params: Parts,
-    /// `params` as they were read.
+    /// The parsed `params`.
     pub(super) read: Option<Document>,
     pub(super) notifications: Notifications,
     pub(super) call: Call,
 }
 
-/// What comes of a request.
+/// An event of a request.
 #[derive(Debug)]
 pub(super) enum RequestEvent {
-    /// The whole message that answers it.
+    /// The complete response.
     Answered(Closed, Parts),
-    /// It is over without a result.
+    /// The request ended without a result.
     Failed(Closed, Refusal),
-    /// Something of a result that is written as it comes.
+    /// A part of a result that is written as it arrives.
     Part(ResultPart),
     /// The rest of such a result.
     LastPart(Closed, Parts),
-    /// A part of a result that is held, whatever its size. [`Requests::hold`] is to follow.
+    /// A part of a buffered result of any size. Call [`Requests::hold`].
     Held {
         sink: Sink,
         /// Bytes of the part.
         length: usize,
     },
-    /// A notification for a client that wants it.
+    /// A notification that the client wants.
     Notification(Sink, Bytes),
 }
 
-/// Something of a result on its way to a client over HTTP. [`Requests::passed`] is to follow.
+/// A part of a result for a client over HTTP. Call [`Requests::passed`].
 #[derive(Debug)]
 pub(super) struct ResultPart {
     /// The client's exchange.
     pub(super) http: usize,
-    /// With the first part, what stands in front of it.
+    /// With the first part: the start of the envelope.
     pub(super) head: Option<Bytes>,
     pub(super) parts: Parts,
-    /// Bytes that were received for it.
+    /// Bytes received for it.
     pub(super) length: usize,
 }
 
-/// A request that is over, and removed.
+/// A request that has ended and was removed.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Closed {
     pub(super) sink: Sink,
     pub(super) id: Id,
     pub(super) session: Option<usize>,
-    /// A part of the result has gone out already.
+    /// A part of the result has been sent.
     pub(super) streaming: bool,
 }
 
@@ -103,9 +104,9 @@ pub(super) struct Requests {
     exit: BindingId,
     timeout: Duration,
     all: Slab<Request>,
-    /// Bytes of the results that are held until they are whole.
+    /// Bytes of the results buffered until they are complete.
     held: usize,
-    /// Where envelopes are written.
+    /// The envelope buffer.
     envelopes: BytesMut,
     calls: Calls,
 }
@@ -121,13 +122,13 @@ struct Request {
     params: PendingData,
     passing: Passing,
     result: Gather,
-    /// Bytes of it that count as held by the worker.
+    /// Bytes of it that count against the worker's limit.
     counted: usize,
-    /// A part of the result has gone out.
+    /// A part of the result has been sent.
     streaming: bool,
-    /// Received and not acknowledged, since the client is slow.
+    /// Received bytes not acknowledged, because the client is slow.
     unacknowledged: usize,
-    /// What the client wants to be told of while it waits.
+    /// The notifications the client wants.
     notifications: Notifications,
     timer: Option<TimerId>,
     call: Call,
@@ -245,7 +246,7 @@ impl Requests {
         }
     }
 
-    /// No answer came in time.
+    /// The timeout has expired.
     pub(super) fn on_timer(&mut self, cx: &mut Context<'_>, key: usize) -> Option<RequestEvent> {
         let request = self.get_mut(key)?;
         request.timer = None;
@@ -254,7 +255,7 @@ impl Requests {
         self.fail(cx, key, refusal)
     }
 
-    /// Gives a request up, if it is still under way.
+    /// Aborts a request, if it is running.
     pub(super) fn fail(
         &mut self,
         cx: &mut Context<'_>,
@@ -273,7 +274,7 @@ impl Requests {
         Some(RequestEvent::Failed(closed, refusal))
     }
 
-    /// The same without a reason: nobody is to be told.
+    /// Aborts a request without a reason.
     pub(super) fn cancel(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Closed> {
         debug_assert!(self.all.contains(key), "no request {key}");
         let request = self.remove(cx, key)?;
@@ -281,7 +282,7 @@ impl Requests {
         Some(self.close(cx, request, CallOutcome::Cancelled, None))
     }
 
-    /// The client has gone. A modern request is cancelled by that; a legacy one is not.
+    /// The client has disconnected. This cancels a modern request, but not a legacy one.
     pub(super) fn client_disconnected(
         &mut self,
         cx: &mut Context<'_>,
@@ -298,7 +299,7 @@ impl Requests {
         None
     }
 
-    /// A part of the result: held, or passed on as it is.
+    /// Handles a part of the result: buffers it, or passes it on.
     fn receive(&mut self, cx: &mut Context<'_>, key: usize, part: Bytes) -> Option<RequestEvent> {
         let request = self.get_mut(key)?;
         let (sink, length) = (request.sink, part.len());
@@ -320,7 +321,7 @@ impl Requests {
                 cx.acknowledge(request.stream, length);
                 return None;
             }
-            // Too large to be held: its head goes out, and what follows as it comes.
+            // Too large to buffer: send the head, and the rest as it arrives.
             request.streaming = true;
             let mut text = BytesMut::new();
             begin_response(&mut text, &request.id);
@@ -334,8 +335,9 @@ impl Requests {
         }))
     }
 
-    /// A part that is held has been counted: `of_batch` is what its batch has received, where it is of
-    /// one, and `elsewhere` what the worker holds beside these results.
+    /// Counts a part of a buffered result. `of_batch` is the number of bytes its batch has
+    /// received, if it belongs to one; `elsewhere` is the number of bytes the worker buffers
+    /// outside of these results.
     pub(super) fn hold(
         &mut self,
         cx: &mut Context<'_>,
@@ -347,11 +349,9 @@ impl Requests {
         let all = self.held + elsewhere;
         let request = self.get_mut(key)?;
         let refusal = if of_batch.unwrap_or(request.counted) > HELD_RESULT_MAX {
-            Refusal::invalid_params(format!(
-                "The result is larger than {HELD_RESULT_MAX} bytes."
-            ))
+            Refusal::invalid_params(format!("The result exceeds {HELD_RESULT_MAX} bytes."))
         } else if all > HELD_WORKER_MAX {
-            Refusal::unavailable("Too many large results are under way; retry later.")
+            Refusal::unavailable("Too many large results in progress; retry later.")
         } else {
             cx.acknowledge(request.stream, length);
             return None;
@@ -359,7 +359,7 @@ impl Requests {
         self.fail(cx, key, refusal)
     }
 
-    /// A part has been passed on, and so much waits for the client now.
+    /// A part has been passed on; `waiting` bytes are queued for the client.
     pub(super) fn passed(
         &mut self,
         cx: &mut Context<'_>,
@@ -373,7 +373,8 @@ impl Requests {
         self.drained(cx, key, waiting);
     }
 
-    /// The client reads on, and so much waits for it still: the sender of its result may go on.
+    /// The client has read, and `waiting` bytes are still queued: acknowledge the exit's data if
+    /// that is below the limit.
     pub(super) fn drained(&mut self, cx: &mut Context<'_>, key: usize, waiting: usize) {
         if let Some(request) = self.get_mut(key)
             && waiting < UNSENT_MAX
@@ -386,7 +387,7 @@ impl Requests {
     fn finish(&mut self, cx: &mut Context<'_>, key: usize, end: &McpEnd) -> Option<RequestEvent> {
         let mut request = self.remove(cx, key)?;
         cx.end(request.stream, Frame::end());
-        // The exit may still owe the end of its part; nobody waits for it.
+        // The exit may not have ended its half; no one needs it.
         cx.terminate(request.stream, None, None);
         let outcome = match end.outcome {
             McpOutcome::Ok => CallOutcome::Ok,
@@ -409,8 +410,8 @@ impl Requests {
         Some(RequestEvent::LastPart(closed, rest))
     }
 
-    /// The envelope around a result that was held: in one piece where that is small, around the
-    /// result's own buffers otherwise.
+    /// Adds the envelope to a buffered result: in one piece if it is small, around the result's own
+    /// buffers otherwise.
     fn envelop(&mut self, request: &mut Request, end: &McpEnd) -> Parts {
         let last = request.passing.last(request.era);
         let small = request.result.len() + last.len() <= COPIED_MAX;
@@ -418,7 +419,7 @@ impl Requests {
         let text = &mut self.envelopes;
         text.clear();
         if text.capacity() < ENVELOPE_ROOM {
-            // Where all that was written is gone, the same memory serves again.
+            // Once all written bytes are released, the same memory is reused.
             text.reserve(ENVELOPE_BUFFER);
         }
         let mut message = Parts::new();
@@ -434,7 +435,7 @@ impl Requests {
         message
     }
 
-    /// What is told of a request that is over, and removed.
+    /// Removes a request that has ended.
     fn close(
         &mut self,
         cx: &mut Context<'_>,
@@ -463,11 +464,11 @@ impl Requests {
 }
 
 impl Request {
-    /// Progress and log messages, for a client that asked for them and can take them.
+    /// Progress and log messages, if the client wants and can receive them.
     fn notification(&self, flush: &McpFlushEx) -> Option<RequestEvent> {
         let takes = match self.sink {
             Sink::Line(_) => true,
-            // Nothing can be said before a result that is on its way already.
+            // No notification can be sent once the result has begun.
             Sink::Http(_) => self.notifications.takes_events() && !self.streaming,
             Sink::Batch(_) | Sink::Nowhere => false,
         };

@@ -1,30 +1,30 @@
-//! The envelope around a result that passes through: what stands in front of it, and what the modern
-//! era adds before its last brace.
+//! Adds the envelope to a result passed on in parts: a prefix, and the members that the modern era
+//! adds before the closing brace.
 
 use bytes::{Bytes, BytesMut};
 use tidegate_streams::mcp::{McpCacheScope, McpEnd, McpOutcome};
 
 use crate::jsonrpc::{Era, Method};
 
-/// A result while it comes. Its last part is held back, since its closing brace may have to move.
+/// A result being passed on. Its last part is held back, because members may be added before its
+/// closing brace.
 #[derive(Debug, Default)]
 pub(super) struct Passing {
     held: Option<Bytes>,
     seen: Seen,
-    /// Whether what stands before the part that is held back ends within a string or, once there
-    /// was need to know, that part too.
+    /// String state after the scanned prefix; covers `held` iff `looked` is set.
     string: InString,
-    /// Whether it is that part too.
+    /// Whether `string` covers the held part.
     looked: bool,
 }
 
-/// Where in a string a text ends.
+/// String state of a scanned text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum InString {
     #[default]
     No,
     Yes,
-    /// Behind a backslash.
+    /// After a backslash.
     Escaped,
 }
 
@@ -32,7 +32,7 @@ impl InString {
     fn after(self, text: &[u8]) -> Self {
         let (mut at, mut rest) = (self, text);
         loop {
-            // Behind a backslash the next byte counts, otherwise the next that means something.
+            // After a backslash only the next byte matters; otherwise the next quote or backslash.
             let next = match at {
                 Self::Escaped => Some(0),
                 Self::No | Self::Yes => memchr::memchr2(b'"', b'\\', rest),
@@ -51,31 +51,31 @@ impl InString {
     }
 }
 
-/// How much of the result's beginning has been seen.
+/// How much of the start of the result has been seen.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Seen {
-    /// Not its opening brace.
+    /// The opening brace has not been seen.
     #[default]
     Nothing,
-    /// Its opening brace and no member.
+    /// The opening brace, but no member.
     Brace,
     /// A member.
     Member,
 }
 
 impl Passing {
-    /// Takes a part; gives the one that can go on.
+    /// Adds a part; returns the part that can be sent.
     pub(super) fn push(&mut self, part: Bytes) -> Option<Bytes> {
         let mut black = part
             .iter()
             .filter(|byte| !byte.is_ascii_whitespace())
             .peekable();
-        // The last part, and so nearly always the only one, need not be looked through.
+        // The last part, nearly always the only one, need not be scanned.
         if let Some(held) = self.held.as_ref().filter(|_| !self.looked) {
             self.string = self.string.after(held);
             self.looked = true;
         }
-        // White space between tokens means nothing, and would hide the closing brace.
+        // White space between tokens is insignificant, and would hide the closing brace.
         if black.peek().is_none() && self.string == InString::No {
             return None;
         }
@@ -90,10 +90,10 @@ impl Passing {
         self.held.replace(part)
     }
 
-    /// The last part, as far as it stands in front of the era's additions.
+    /// The last part, up to the position where members are added.
     pub(super) fn last(&mut self, era: Era) -> Bytes {
         let held = self.held.take().unwrap_or_else(|| {
-            // A result is an object; where none came at all, it is an empty one.
+            // A result is an object; a missing result becomes an empty object.
             self.seen = Seen::Brace;
             Bytes::from_static(b"{}")
         });
@@ -103,7 +103,7 @@ impl Passing {
         }
     }
 
-    /// What stands behind the last part: the additions of the era and the end of the envelope.
+    /// The text after the last part: added members and the end of the envelope.
     pub(super) fn tail(&self, era: Era, method: Method, end: &McpEnd, out: &mut BytesMut) {
         if era == Era::Modern {
             if self.seen == Seen::Member {
@@ -116,7 +116,7 @@ impl Passing {
     }
 }
 
-/// What a modern result says of itself (2026-07-28, `Result` and `CacheableResult`).
+/// The members of a modern result (2026-07-28, `Result` and `CacheableResult`).
 pub(super) fn additions(out: &mut BytesMut, method: Method, end: &McpEnd) {
     let complete = end.outcome != McpOutcome::InputRequired;
     out.extend_from_slice(if complete {
@@ -138,9 +138,9 @@ pub(super) fn additions(out: &mut BytesMut, method: Method, end: &McpEnd) {
     out.extend_from_slice(b"}");
 }
 
-/// Who answers.
+/// The server info.
 pub(super) fn server_info(out: &mut BytesMut) {
-    // A version is digits, letters, points and signs: nothing that JSON would escape.
+    // A version consists of digits, letters, points and signs, which JSON does not escape.
     const INFO: &str = concat!(
         "{\"name\":\"tidegate\",\"version\":\"",
         env!("CARGO_PKG_VERSION"),

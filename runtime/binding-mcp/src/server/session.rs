@@ -1,10 +1,10 @@
-//! Legacy sessions: from `initialize` to their end.
+//! Legacy sessions, from `initialize` to their end.
 //!
-//! Owns the sessions, the stream that each keeps open towards the exit, its ids (the client's and the
-//! exit's), its idle time, which subscriptions and requests belong to it, and the updates that wait for
-//! its client. What comes of a session is told as a [`SessionEvent`]. A session is ended in three steps,
-//! since what belongs to it ends in between: [`Sessions::end_lifecycle`],
-//! [`Sessions::take_subscriptions`], and [`Sessions::remove`], which tells the rest as [`Ended`].
+//! Owns the sessions: the stream each keeps open to the exit, its ids (for the client and for the
+//! exit), its idle time, its subscriptions and running requests, and the updates queued for its
+//! client. Returns events as [`SessionEvent`]. A session ends in three steps, because what belongs
+//! to it is ended in between: [`Sessions::end_lifecycle`], [`Sessions::take_subscriptions`], and
+//! [`Sessions::remove`], which returns the rest as [`Ended`].
 
 mod event;
 
@@ -23,9 +23,9 @@ use super::events::{SessionBegun, SessionEnded, SessionExpired};
 use super::initialize::Requested;
 use super::key::Key;
 use super::options::Options;
+use super::running::Running;
 use super::session_id::{self, shown};
 use super::sink::Sink;
-use super::under_way::UnderWay;
 use super::updates::{Change, List, SUBSCRIPTIONS_MAX, Subscribed, Updates};
 use crate::jsonrpc::{BATCHING, Id};
 pub(super) use event::{Begun, Ended, EndedBy, SessionEvent};
@@ -39,34 +39,34 @@ pub(super) struct Sessions {
     max: usize,
     max_bytes: usize,
     all: Slab<Session>,
-    /// By the id that clients know.
+    /// By public id.
     by_id: BTreeMap<ByteString, usize>,
-    /// How many have begun,
+    /// Number of sessions begun.
     begun: u64,
-    /// and how many have expired.
+    /// Number of sessions expired.
     expired: u64,
 }
 
 #[derive(Debug)]
 struct Session {
-    /// As the client knows it.
+    /// The public id, known to the client.
     id: ByteString,
     version: &'static str,
-    /// The client's name, as far as a log shows it.
+    /// Client name, shortened for logs.
     client: ByteString,
     lifecycle: StreamId,
-    /// The exit has begun its part.
+    /// The exit has accepted the session.
     begun: bool,
-    /// As the exit knows it, from then on.
+    /// The exit's id of the session, once accepted.
     identity: Option<ByteString>,
-    /// Where the answer to `initialize` goes, until then.
+    /// Where the response to `initialize` goes, until it is sent.
     initializing: Option<(Sink, Id)>,
-    /// The line that it is of, if it is not of HTTP.
+    /// The line it belongs to, unless it is over HTTP.
     line: Option<usize>,
     /// The exchange with its event stream.
     events: Option<usize>,
-    /// The requests that are under way over HTTP and in batches.
-    under_way: UnderWay<usize>,
+    /// The requests running over HTTP and in batches.
+    running: Running<usize>,
     subscribed: Subscribed,
     updates: Updates,
     timer: Option<TimerId>,
@@ -74,7 +74,7 @@ struct Session {
 
 impl Session {
     fn is_idle(&self) -> bool {
-        self.under_way.is_empty() && self.events.is_none() && self.line.is_none()
+        self.running.is_empty() && self.events.is_none() && self.line.is_none()
     }
 
     fn lose(&mut self, cx: &mut Context<'_>, reset: Option<McpReset>) -> Option<SessionEvent> {
@@ -85,7 +85,7 @@ impl Session {
             });
         }
         if cx.stopping() && !self.is_idle() {
-            // The exit stops too, and ends its part. What is under way is still answered.
+            // The exit is stopping as well and ends its half. Running requests are still answered.
             cx.terminate(self.lifecycle, None, None);
             return None;
         }
@@ -118,7 +118,7 @@ impl Sessions {
         meter.counter("mcp.server.sessions.expired", self.expired);
     }
 
-    /// Those there are now; handling one may remove it.
+    /// Keys of the current sessions; handling one may remove it.
     pub(super) fn keys(&self) -> Vec<usize> {
         self.all.iter().map(|(key, _)| key).collect()
     }
@@ -135,7 +135,7 @@ impl Sessions {
         session
     }
 
-    /// Asks the exit for a session. `sink` waits for it.
+    /// Requests a session from the exit. `sink` waits for it.
     pub(super) fn open(
         &mut self,
         cx: &mut Context<'_>,
@@ -144,10 +144,7 @@ impl Sessions {
         requested: Requested,
     ) -> Result<usize, Refusal> {
         if self.all.len() >= self.max {
-            let what = format!(
-                "There are {} sessions already, the limit; end one first.",
-                self.max
-            );
+            let what = format!("Session limit reached ({}); end a session first.", self.max);
             return Err(Refusal::unavailable(what));
         }
         let session_id = session_id::mint(cx);
@@ -173,7 +170,7 @@ impl Sessions {
             },
             initializing: Some((sink, id)),
             events: None,
-            under_way: UnderWay::new(),
+            running: Running::new(),
             subscribed: Subscribed::default(),
             updates: Updates::default(),
             timer: Some(cx.timer(within, token, 0, "mcp_server.initialize")),
@@ -182,33 +179,33 @@ impl Sessions {
         Ok(key)
     }
 
-    /// The session that a client knows by this id.
+    /// The session with a public id.
     pub(super) fn find(&self, id: &str) -> Option<usize> {
         self.by_id.get(id).copied()
     }
 
-    /// As the client knows it.
+    /// The public id.
     pub(super) fn id(&self, key: usize) -> Option<&ByteString> {
         self.get(key).map(|session| &session.id)
     }
 
-    /// The client's name, as far as a log shows it.
+    /// Client name, shortened for logs.
     pub(super) fn client(&self, key: usize) -> Option<ByteString> {
         self.get(key).map(|session| session.client.clone())
     }
 
-    /// As the exit knows it.
+    /// The exit's id of the session.
     pub(super) fn identity(&self, key: usize) -> Option<ByteString> {
         self.get(key)?.identity.clone()
     }
 
-    /// Whether batches are taken in it: in a session of the one revision that has them.
+    /// Whether the session supports batches: only one revision does.
     pub(super) fn takes_batches(&self, key: usize) -> bool {
         self.get(key)
             .is_some_and(|session| session.version == BATCHING)
     }
 
-    /// Something happened in a session: its time begins anew.
+    /// Restarts the idle time of a session.
     pub(super) fn touch(&mut self, cx: &mut Context<'_>, key: usize) {
         let after = self.idle_timeout;
         let Some(session) = self.get_mut(key) else {
@@ -293,7 +290,7 @@ impl Sessions {
         let session = self.get_mut(key)?;
         session.timer = None;
         if let Some((sink, id)) = session.initializing.take() {
-            let message = format!("No answer came within {} ms.", timeout.as_millis());
+            let message = format!("No response within {} ms.", timeout.as_millis());
             let reset = McpReset::new(McpResetKind::TimedOut, message);
             return Some(SessionEvent::Refused(sink, id, reset));
         }
@@ -304,22 +301,22 @@ impl Sessions {
         None
     }
 
-    /// Whether it is `sink` that waits for the session to begin.
+    /// Whether `sink` waits for the session to begin.
     pub(super) fn is_awaited_by(&self, key: usize, sink: Sink) -> bool {
         let initializing = self.get(key).and_then(|it| it.initializing.as_ref());
         initializing.is_some_and(|(waiting, _)| *waiting == sink)
     }
 
-    /// Whether a session has nothing under way and nobody that waits for it.
+    /// Whether a session has no running or waiting request.
     pub(super) fn is_idle(&self, key: usize) -> bool {
         self.get(key)
             .is_some_and(|session| session.is_idle() && session.initializing.is_none())
     }
 }
 
-/// The end of a session.
+/// End of a session.
 impl Sessions {
-    /// Its end begins. The exit is told, where it has not ended the session itself.
+    /// Begins the end of a session. Ends the stream to the exit, unless the exit has ended it.
     pub(super) fn end_lifecycle(&mut self, cx: &mut Context<'_>, key: usize, by: EndedBy) {
         let Some(session) = self.get(key) else {
             return;
@@ -352,16 +349,20 @@ impl Sessions {
         });
     }
 
-    /// Its subscriptions, which it is rid of.
+    /// Removes and returns its subscriptions.
     pub(super) fn take_subscriptions(&mut self, key: usize) -> Vec<usize> {
         self.get_mut(key)
             .map_or_else(Vec::new, |session| session.subscribed.take().collect())
     }
 
-    /// Removes it, if it is still there.
+    /// Removes a session, if it exists.
     pub(super) fn remove(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Ended> {
         let mut session = self.all.try_remove(key)?;
-        debug_assert_eq!(session.subscribed.len(), 0, "its subscriptions are taken");
+        debug_assert_eq!(
+            session.subscribed.len(),
+            0,
+            "its subscriptions have been removed"
+        );
         self.by_id.remove(&session.id);
         cx.terminate(session.lifecycle, None, None);
         if let Some(timer) = session.timer.take() {
@@ -370,16 +371,16 @@ impl Sessions {
         Some(Ended {
             events: session.events,
             line: session.line,
-            requests: session.under_way.iter().collect(),
+            requests: session.running.iter().collect(),
         })
     }
 
-    /// Whether it is still there: a session may end with the last answer that it gave.
+    /// Whether the session exists: it may have ended with its last response.
     pub(super) fn contains(&self, key: usize) -> bool {
         self.all.contains(key)
     }
 
-    /// Its line is over.
+    /// The line of the session has ended.
     pub(super) fn detach_line(&mut self, key: usize) {
         if let Some(session) = self.get_mut(key) {
             session.line = None;
@@ -387,45 +388,45 @@ impl Sessions {
     }
 }
 
-/// The requests that are under way in a session.
+/// Running requests of a session.
 impl Sessions {
-    /// Whether one more may be, and its id is free.
+    /// Checks that one more request may run and that its id is not in use.
     pub(super) fn check_room(&self, key: usize, id: &Id) -> Result<(), Refusal> {
         self.get(key)
-            .map_or(Ok(()), |session| session.under_way.check_room(id))
+            .map_or(Ok(()), |session| session.running.check_room(id))
     }
 
     pub(super) fn register(&mut self, key: usize, id: Id, request: usize) {
         if let Some(session) = self.get_mut(key) {
-            session.under_way.insert(id, request);
+            session.running.insert(id, request);
         }
     }
 
     pub(super) fn unregister(&mut self, key: usize, id: &Id) {
         if let Some(session) = self.get_mut(key) {
-            session.under_way.remove(id);
+            session.running.remove(id);
         }
     }
 
-    /// The request that is under way with an id.
+    /// The running request with an id.
     pub(super) fn request(&self, key: usize, id: &Id) -> Option<usize> {
-        self.get(key)?.under_way.get(id)
+        self.get(key)?.running.get(id)
     }
 }
 
-/// What a client is told of changes.
+/// Updates for the client.
 impl Sessions {
-    /// The client opens the event stream of its session; the one whose place it takes.
+    /// Sets the event stream of a session; returns the previous one.
     pub(super) fn open_events(&mut self, key: usize, http: usize) -> Option<usize> {
         self.get_mut(key)?.events.replace(http)
     }
 
-    /// Its event stream ends, as the engine stops.
+    /// Removes its event stream, because the engine is stopping.
     pub(super) fn take_events(&mut self, key: usize) -> Option<usize> {
         self.get_mut(key)?.events.take()
     }
 
-    /// An event stream broke; whether it was the session's.
+    /// An event stream was aborted; returns whether it was the session's.
     pub(super) fn end_events(&mut self, key: usize, http: usize) -> bool {
         self.get_mut(key).is_some_and(|session| {
             let current = session.events == Some(http);
@@ -436,7 +437,7 @@ impl Sessions {
         })
     }
 
-    /// Where its updates go.
+    /// Where updates are sent.
     pub(super) fn sink(&self, key: usize) -> Sink {
         match self.get(key).map(|session| (session.line, session.events)) {
             Some((Some(line), _)) => Sink::Line(line),
@@ -445,7 +446,7 @@ impl Sessions {
         }
     }
 
-    /// Notes that a resource has changed.
+    /// Records that a resource has changed.
     pub(super) fn note(&mut self, key: usize, subscribed: &ByteString, changed: ByteString) {
         let bytes = self.max_bytes;
         if let Some(session) = self.get_mut(key) {
@@ -469,7 +470,7 @@ impl Sessions {
         session.flat_map(|session| session.subscribed.keys())
     }
 
-    /// Whether it may have one more subscription.
+    /// Checks that it may have one more subscription.
     pub(super) fn check_subscription(&self, key: usize, uri: &str) -> Result<(), Refusal> {
         let Some(session) = self.get(key) else {
             return Err(Refusal::internal());
@@ -477,36 +478,36 @@ impl Sessions {
         let held = &session.subscribed;
         if held.len() >= SUBSCRIPTIONS_MAX {
             let what = format!(
-                "The session has {SUBSCRIPTIONS_MAX} subscriptions, the limit; end one first."
+                "Subscription limit of the session reached ({SUBSCRIPTIONS_MAX}); unsubscribe first."
             );
             return Err(Refusal::unavailable(what));
         }
         let limit = self.max_bytes;
         if held.bytes() + uri.len() > limit {
             return Err(Refusal::unavailable(format!(
-                "The URIs of a session's subscriptions may have {limit} bytes (maxSessionBytes), and \
-                 no room is left for {}; end one first.",
+                "Subscribing to this URI ({} bytes) would exceed the session's limit of {limit} \
+                 bytes (maxSessionBytes); unsubscribe first.",
                 uri.len()
             )));
         }
         Ok(())
     }
 
-    /// A subscription has been asked for.
+    /// A subscription has been requested.
     pub(super) fn subscribe(&mut self, key: usize, uri: ByteString, subscription: usize) {
         if let Some(session) = self.get_mut(key) {
             session.subscribed.insert(uri, subscription);
         }
     }
 
-    /// A subscription is ended: which, and its updates are not told any more.
+    /// Removes a subscription and its queued updates.
     pub(super) fn unsubscribe(&mut self, key: usize, uri: &ByteString) -> Option<usize> {
         let session = self.get_mut(key)?;
         session.updates.remove(uri);
         session.subscribed.remove(uri)
     }
 
-    /// A subscription is gone; what it has told still goes out.
+    /// A subscription was lost; its queued updates are still sent.
     pub(super) fn remove_subscription(&mut self, key: usize, uri: &str) {
         if let Some(session) = self.get_mut(key) {
             session.subscribed.remove(uri);

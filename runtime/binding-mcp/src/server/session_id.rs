@@ -1,4 +1,4 @@
-//! The ids of legacy sessions: a secret that nobody guesses, behind the worker that owns the session.
+//! Ids of legacy sessions: the owning worker and an unguessable secret.
 
 use ::http::HeaderMap;
 use bytestring::ByteString;
@@ -6,17 +6,17 @@ use tidegate_engine::Context;
 
 use super::headers::SESSION_ID;
 
-/// Letters and digits of the secret, which hold 130 bits.
+/// Length of the secret in letters and digits; holds 130 bits.
 const SECRET: usize = 22;
 
-/// A new id.
+/// Generates an id.
 pub(super) fn mint(cx: &mut Context<'_>) -> ByteString {
     let mut id = format!("{:x}.", cx.worker());
     cx.random_letters(&mut id, SECRET);
     id.into()
 }
 
-/// The worker that owns the session a request belongs to, if that is another one.
+/// The worker that owns the session of a request, if it is another worker.
 pub(super) fn owner_elsewhere(cx: &Context<'_>, headers: &HeaderMap) -> Option<u16> {
     let id = headers.get(SESSION_ID)?.to_str().ok()?;
     let (worker, _) = id.trim().split_once('.')?;
@@ -24,7 +24,7 @@ pub(super) fn owner_elsewhere(cx: &Context<'_>, headers: &HeaderMap) -> Option<u
     (worker != cx.worker()).then_some(worker)
 }
 
-/// As much of an id as a log may tell.
+/// The part of an id that may be logged.
 pub(super) fn shown(id: &str) -> ByteString {
     id.get(..6).unwrap_or(id).into()
 }

@@ -1,21 +1,21 @@
-//! Where answers go.
+//! Destinations of responses.
 
 use ::http::{HeaderValue, StatusCode};
 
-/// Where the answer to a message goes.
+/// Where the response to a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sink {
     /// The response of an HTTP exchange.
     Http(usize),
     /// A line of a line stream.
     Line(usize),
-    /// A batch that is put together.
+    /// A batch whose responses are being collected.
     Batch(usize),
-    /// Nobody: the client has gone, and the request goes on.
+    /// Nowhere: the client has disconnected, but the request continues.
     Nowhere,
 }
 
-/// What an answer is, beside its text.
+/// The kind of a response.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
@@ -23,7 +23,7 @@ pub(super) struct Head {
     pub(super) session_id: Option<HeaderValue>,
 }
 
-/// What depends on an HTTP exchange, and is told when its client goes or reads on.
+/// What depends on an HTTP exchange, and is notified when its client disconnects or reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
     None,
@@ -32,13 +32,13 @@ pub(super) enum Owner {
     Listen(usize),
     /// The event stream of a session.
     Events(usize),
-    /// A session that begins.
+    /// A session that is being opened.
     Initialize(usize),
     /// A subscription that is not confirmed.
     Subscribe(usize),
-    /// `server/discover`, while the exit is asked.
+    /// A `server/discover` waiting for the exit.
     Discover,
 }
 
-/// How much may wait for a client before a result's sender is held back.
+/// Bytes queued for a client above which the exit's data is not acknowledged.
 pub(super) const UNSENT_MAX: usize = 256 * 1024;

@@ -1,8 +1,8 @@
-//! Subscriptions to resources behind this binding, a stream towards the exit for each.
+//! Subscriptions at the exit, one stream each.
 //!
-//! Owns the streams, who waits for a confirmation, and how many bytes of URIs the worker keeps for them.
-//! What comes of a subscription is told as a [`SubscriptionEvent`]; whoever holds it is named by its
-//! [`Holder`], and keeps its key. One that is lost or closed is removed.
+//! Owns the streams, the requests waiting for confirmation, and the count of URI bytes kept by the
+//! worker. Returns events as [`SubscriptionEvent`]. The owner of a subscription is its [`Holder`],
+//! which keeps its key. A lost or closed subscription is removed.
 
 use bytes::BytesMut;
 use bytestring::ByteString;
@@ -18,57 +18,57 @@ use super::deadline::{self, SLACK};
 use super::errors::Refusal;
 use super::key::Key;
 use super::options::Options;
+use super::running::REQUESTS_MAX;
 use super::sink::Sink;
-use super::under_way::REQUESTS_MAX;
 use crate::jsonrpc::Id;
 
-/// For whom a subscription is held.
+/// The owner of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holder {
     Session(usize),
     Listen(usize),
 }
 
-/// What comes of a subscription.
+/// An event of a subscription.
 #[derive(Debug)]
 pub(super) enum SubscriptionEvent {
-    /// Updates can no longer be missed.
+    /// Confirmed: updates can no longer be missed.
     Confirmed {
         holder: Holder,
-        /// Who waited for it.
+        /// The requests that waited for it.
         waiting: Waiting,
     },
-    /// A resource has changed: the one that was subscribed to, or a part of it.
+    /// A resource has changed: the subscribed one, or a part of it.
     Updated {
         holder: Holder,
         subscribed: ByteString,
         changed: ByteString,
     },
-    /// The exit has refused the subscription, or ended it. It is removed.
+    /// The exit has refused or ended the subscription. It is removed.
     Lost(Lost),
 }
 
-/// A subscription that the exit has refused, or ended.
+/// A subscription that the exit has refused or ended.
 #[derive(Debug)]
 pub(super) struct Lost {
     pub(super) holder: Holder,
     pub(super) uri: ByteString,
     /// It had been confirmed.
     pub(super) confirmed: bool,
-    /// Who waited for the confirmation.
+    /// The requests that waited for the confirmation.
     pub(super) waiting: Waiting,
-    /// Why; `None` where the stream broke off.
+    /// Reason; `None` if the stream was aborted.
     pub(super) reset: Option<McpReset>,
 }
 
-/// Who waits for a confirmation: where the answer goes, and the id of the request.
+/// Requests waiting for a confirmation: sink and request id.
 pub(super) type Waiting = Vec<(Sink, Id)>;
 
-/// A request for a subscription that is not waited for any more.
+/// A cancelled subscription request.
 #[derive(Debug)]
 pub(super) struct Cancelled {
     pub(super) sink: Sink,
-    /// The resource, where nobody else waits for that subscription.
+    /// The resource, if no other request waits for the subscription.
     pub(super) abandoned: Option<ByteString>,
 }
 
@@ -121,29 +121,30 @@ impl Subscriptions {
         subscription
     }
 
-    /// Whether the worker has room for subscriptions with so many bytes of URIs.
+    /// Checks that the worker may keep this many more bytes of URIs.
     pub(super) fn check_room(&self, bytes: usize) -> Result<(), Refusal> {
         let limit = self.max_bytes;
         if self.bytes + bytes <= limit {
             return Ok(());
         }
         Err(Refusal::unavailable(format!(
-            "The URIs of all subscriptions may have {limit} bytes (maxSubscriptionBytes), and no room \
-             is left for {bytes}; retry later."
+            "Subscribing to {bytes} more bytes of URIs would exceed the limit of {limit} bytes \
+             (maxSubscriptionBytes); retry later."
         )))
     }
 
-    /// Whether one more request may wait for one of these subscriptions, those of a session.
+    /// Checks that one more request may wait for one of these subscriptions of a session.
     pub(super) fn check_waiting(&self, keys: impl Iterator<Item = usize>) -> Result<(), Refusal> {
         let waiting = |key| self.all.get(key).map_or(0, |it| it.waiting.len());
         if keys.map(waiting).sum::<usize>() < REQUESTS_MAX {
             return Ok(());
         }
-        let what = format!("{REQUESTS_MAX} subscriptions are waited for; wait for one first.");
+        let what =
+            format!("{REQUESTS_MAX} subscription requests are pending; wait for a response first.");
         Err(Refusal::unavailable(what))
     }
 
-    /// Asks the exit for a subscription. `uri` is kept for as long as it lasts.
+    /// Requests a subscription from the exit. `uri` is kept while it exists.
     pub(super) fn open(
         &mut self,
         cx: &mut Context<'_>,
@@ -179,7 +180,7 @@ impl Subscriptions {
         Ok(key)
     }
 
-    /// Whether a subscription is confirmed; where it is not, `sink` waits for it from now on.
+    /// Returns whether a subscription is confirmed; if not, adds `sink` to the waiting requests.
     pub(super) fn confirmed_or_wait(&mut self, key: usize, sink: Sink, id: &Id) -> bool {
         let Some(subscription) = self.get_mut(key) else {
             return false;
@@ -190,14 +191,14 @@ impl Subscriptions {
         subscription.confirmed
     }
 
-    /// Who waited for a subscription has gone; the subscription itself is the session's.
+    /// Removes a waiting request; the subscription itself belongs to the session.
     pub(super) fn client_disconnected(&mut self, key: usize, sink: Sink) {
         if let Some(subscription) = self.get_mut(key) {
             subscription.waiting.retain(|(waiting, _)| *waiting != sink);
         }
     }
 
-    /// A request for a subscription is cancelled, if it waits for this one.
+    /// Cancels a request for a subscription, if it waits for this one.
     pub(super) fn cancel_wait(&mut self, key: usize, id: &Id) -> Option<Cancelled> {
         let subscription = self.get_mut(key)?;
         let waiting = &mut subscription.waiting;
@@ -249,22 +250,19 @@ impl Subscriptions {
         }
     }
 
-    /// No confirmation came in time.
+    /// The timeout for the confirmation has expired.
     pub(super) fn on_timer(
         &mut self,
         cx: &mut Context<'_>,
         key: usize,
     ) -> Option<SubscriptionEvent> {
         self.get_mut(key)?.timer = None;
-        let message = format!(
-            "No confirmation came within {} ms.",
-            self.timeout.as_millis()
-        );
+        let message = format!("No confirmation within {} ms.", self.timeout.as_millis());
         let reset = McpReset::new(McpResetKind::TimedOut, message);
         self.lose(cx, key, Some(reset))
     }
 
-    /// Gives a subscription up that is lost, if it is still there.
+    /// Aborts a lost subscription, if it exists.
     pub(super) fn lose(
         &mut self,
         cx: &mut Context<'_>,
@@ -281,7 +279,7 @@ impl Subscriptions {
         }))
     }
 
-    /// Ends a subscription from this side: who still waited for it.
+    /// Ends a subscription; returns the requests that waited for it.
     #[must_use]
     pub(super) fn close(&mut self, cx: &mut Context<'_>, key: usize) -> Waiting {
         debug_assert!(self.all.contains(key), "no subscription {key}");

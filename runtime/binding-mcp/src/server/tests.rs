@@ -32,33 +32,33 @@ const BOTH: &str = "application/json, text/event-stream";
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
-struct House {
+struct Harness {
     rig: Rig,
     server: BindingId,
     client: BindingId,
     exit: BindingId,
 }
 
-/// What came out at the exit on one stream.
+/// A stream opened to the exit.
 #[derive(Debug)]
-struct Asked {
+struct ExitStream {
     stream: StreamId,
     begin: McpBeginEx,
     params: Vec<Bytes>,
-    /// Within how many milliseconds it is to be answered.
+    /// Milliseconds until its deadline.
     within: Option<u64>,
-    /// The params are whole.
+    /// Whether the params are complete.
     whole: bool,
 }
 
-impl Asked {
+impl ExitStream {
     fn params(&self) -> Value {
         let params = self.params.concat();
         serde_json::from_slice(&params).expect("params are JSON")
     }
 }
 
-/// What an HTTP client got.
+/// The response received by an HTTP client.
 #[derive(Debug, Default)]
 struct Response {
     status: Option<StatusCode>,
@@ -66,7 +66,7 @@ struct Response {
     parts: Vec<Bytes>,
     ended: bool,
     broken: bool,
-    /// The rest of the request was refused, before (`Some(false)`) or behind the response's head.
+    /// Whether the rest of the request was reset, and whether that was after the response head.
     reset_behind_head: Option<bool>,
 }
 
@@ -106,7 +106,7 @@ impl Response {
     }
 }
 
-/// The messages of server-sent events; comments are left out.
+/// The messages of server-sent events, without comments.
 fn events(text: &str) -> Vec<Value> {
     let blocks = text.split("\n\n").filter(|block| !block.is_empty());
     blocks
@@ -120,17 +120,17 @@ fn events(text: &str) -> Vec<Value> {
         .collect()
 }
 
-fn house() -> House {
-    house_with(Options::default(), 1 << 24)
+fn harness() -> Harness {
+    harness_with(Options::default(), 1 << 24)
 }
 
-/// `window` is the credit of the client, for each response.
-fn house_with(options: Options, window: u32) -> House {
+/// `window` is the client's credit for each response.
+fn harness_with(options: Options, window: u32) -> Harness {
     let mut rig = Rig::new();
     let exit = rig.edge(1 << 24);
     let server = rig.attach(McpServer::new(options, exit));
     let client = rig.edge(window);
-    House {
+    Harness {
         rig,
         server,
         client,
@@ -150,7 +150,7 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     headers
 }
 
-/// `params` with what a modern request says of itself.
+/// `params` with the members required in modern requests.
 fn with_meta(mut params: Value) -> Value {
     params["_meta"][VERSION] = json!("2026-07-28");
     params["_meta"][CAPABILITIES] = json!({});
@@ -187,8 +187,8 @@ fn legacy_headers(session: &str) -> Vec<(&str, &str)> {
     ]
 }
 
-impl House {
-    /// A request with its whole body.
+impl Harness {
+    /// A request with its complete body.
     fn http(&mut self, verb: Method, pairs: &[(&str, &str)], body: impl Into<Bytes>) -> StreamId {
         let stream = self.http_open(verb, pairs);
         let body = body.into();
@@ -213,7 +213,7 @@ impl House {
         self.http(Method::POST, pairs, body.to_string())
     }
 
-    /// A modern request with everything that it needs.
+    /// A complete modern request.
     fn modern(&mut self, id: &Value, method: &str, params: Value) -> StreamId {
         let params = with_meta(params);
         let named = match method {
@@ -232,7 +232,7 @@ impl House {
         self.modern(&json!(id), "tools/call", json!({ "name": "t" }))
     }
 
-    /// What the client got until now. What it got is acknowledged.
+    /// The response received so far, which is acknowledged.
     fn response(&mut self, stream: StreamId) -> Response {
         let response = self.peek(stream);
         let length = response.parts.iter().map(Bytes::len).sum();
@@ -241,7 +241,7 @@ impl House {
         response
     }
 
-    /// What the client got until now; its credit is not renewed.
+    /// The response received so far, without acknowledging it.
     fn peek(&mut self, stream: StreamId) -> Response {
         let mut response = Response::default();
         for frame in self.rig.frames(self.client, stream) {
@@ -265,15 +265,15 @@ impl House {
         response
     }
 
-    /// The client goes away.
-    fn leave(&mut self, stream: StreamId) {
+    /// The client disconnects.
+    fn disconnect(&mut self, stream: StreamId) {
         self.rig
             .turn(self.client, |cx| cx.terminate(stream, None, None));
     }
 
-    /// Every stream that was opened towards the exit since it was last asked, with its params.
-    fn all_asked(&mut self) -> Vec<Asked> {
-        let mut asked: Vec<Asked> = Vec::new();
+    /// The streams opened to the exit since the last call, with their params.
+    fn exit_streams(&mut self) -> Vec<ExitStream> {
+        let mut asked: Vec<ExitStream> = Vec::new();
         for output in self.rig.outputs(self.exit) {
             let stream = output.at.stream;
             match output.frame {
@@ -282,7 +282,7 @@ impl House {
                     let BeginEx::Mcp(begin) = begin.into_inner() else {
                         panic!("another begin")
                     };
-                    asked.push(Asked {
+                    asked.push(ExitStream {
                         stream,
                         begin,
                         params: vec![],
@@ -303,20 +303,20 @@ impl House {
         asked
     }
 
-    /// The one stream that was opened towards the exit.
-    fn asked(&mut self) -> Asked {
-        let mut asked = self.all_asked();
+    /// The only stream opened to the exit since the last call.
+    fn exit_stream(&mut self) -> ExitStream {
+        let mut asked = self.exit_streams();
         assert_eq!(asked.len(), 1, "{asked:?}");
         asked.remove(0)
     }
 
-    fn nothing_asked(&mut self) {
+    fn assert_no_exit_stream(&mut self) {
         let outputs = self.rig.outputs(self.exit);
         assert!(outputs.is_empty(), "{outputs:?}");
     }
 
-    /// The exit begins its answer.
-    fn begin(&mut self, asked: &Asked) {
+    /// The exit begins its response.
+    fn begin(&mut self, asked: &ExitStream) {
         self.rig.send(
             self.exit,
             asked.stream,
@@ -324,12 +324,12 @@ impl House {
         );
     }
 
-    fn exit_sends(&mut self, asked: &Asked, frame: Frame) {
+    fn exit_sends(&mut self, asked: &ExitStream, frame: Frame) {
         self.rig.send(self.exit, asked.stream, frame);
     }
 
-    /// The exit answers with a whole result.
-    fn reply(&mut self, asked: &Asked, result: &str) {
+    /// The exit responds with a complete result.
+    fn reply(&mut self, asked: &ExitStream, result: &str) {
         self.begin(asked);
         let result = Bytes::copy_from_slice(result.as_bytes());
         self.exit_sends(asked, Frame::data(result));
@@ -337,33 +337,33 @@ impl House {
         assert_eq!(self.at_exit(asked), ["end"]);
     }
 
-    fn refuse(&mut self, asked: &Asked, kind: McpResetKind) {
+    fn refuse(&mut self, asked: &ExitStream, kind: McpResetKind) {
         let reset = McpReset::new(kind, "So it is.");
         self.rig.turn(self.exit, |cx| {
             cx.terminate(asked.stream, Some(reset.into()), None);
         });
     }
 
-    /// The frames that came out at the exit on a stream, but DATA and WINDOW.
-    fn at_exit(&mut self, asked: &Asked) -> Vec<&'static str> {
+    /// The frames received by the exit on a stream, except DATA and WINDOW.
+    fn at_exit(&mut self, asked: &ExitStream) -> Vec<&'static str> {
         let frames = self.rig.frames(self.exit, asked.stream);
         let kinds = frames.iter().map(|frame| frame.kind().word());
         kinds.filter(|kind| *kind != "window").collect()
     }
 
-    /// Begins a session over HTTP: its id and its lifecycle stream.
-    fn session(&mut self, version: &str) -> (String, Asked) {
+    /// Begins a session over HTTP; returns its id and its lifecycle stream.
+    fn session(&mut self, version: &str) -> (String, ExitStream) {
         let params = json!({ "protocolVersion": version, "capabilities": {} });
         let body = request(&json!(0), "initialize", &params);
         let stream = self.post(&legacy_headers("")[..2], &body);
-        let lifecycle = self.asked();
+        let lifecycle = self.exit_stream();
         self.lifecycle_begun(&lifecycle);
         let response = self.response(stream);
         assert_eq!(response.json()["result"]["protocolVersion"], version);
         (response.header("mcp-session-id").to_owned(), lifecycle)
     }
 
-    fn lifecycle_begun(&mut self, lifecycle: &Asked) {
+    fn lifecycle_begun(&mut self, lifecycle: &ExitStream) {
         let begin = McpLifecycle {
             session_id: Some("s-1".into()),
             capabilities: McpCapabilities::SERVER_TOOLS,
@@ -376,30 +376,30 @@ impl House {
         self.post(&legacy_headers(session), &request(id, method, params))
     }
 
-    fn tell(&mut self, session: &str, method: &str, params: &Value) -> Response {
+    fn notify(&mut self, session: &str, method: &str, params: &Value) -> Response {
         let stream = self.post(&legacy_headers(session), &notification(method, params));
         self.response(stream)
     }
 
     /// Subscribes within a session.
-    fn subscribe(&mut self, session: &str, uri: &str) -> Asked {
+    fn subscribe(&mut self, session: &str, uri: &str) -> ExitStream {
         let params = json!({ "uri": uri });
         let stream = self.legacy(session, &json!(uri), "resources/subscribe", &params);
-        let asked = self.asked();
+        let asked = self.exit_stream();
         let McpBeginEx::ResourcesSubscribe(begin) = &asked.begin else {
             panic!("{asked:?}")
         };
         assert_eq!(begin.uri, uri);
         assert_eq!(asked.begin.session_id().map(|id| &**id), Some("s-1"));
-        assert_eq!(self.peek(stream).status, None, "not before it stands");
+        assert_eq!(self.peek(stream).status, None, "not before it is confirmed");
         self.begin(&asked);
         let done = json!({ "jsonrpc": "2.0", "id": uri, "result": {} });
         assert_eq!(self.response(stream).json(), done);
         asked
     }
 
-    /// The exit tells of a change.
-    fn update(&mut self, subscription: &Asked, uri: &str) {
+    /// The exit sends an update.
+    fn update(&mut self, subscription: &ExitStream, uri: &str) {
         let updated = McpResourcesUpdated { uri: uri.into() };
         self.exit_sends(subscription, Frame::flush(updated));
     }
@@ -409,8 +409,8 @@ impl House {
         self.http(Method::GET, &pairs, "")
     }
 
-    /// The client ends its session, and the exit sees it.
-    fn end_session(&mut self, session: &str, lifecycle: &Asked) {
+    /// The client ends its session, and the exit receives the end.
+    fn end_session(&mut self, session: &str, lifecycle: &ExitStream) {
         let stream = self.http(Method::DELETE, &[("mcp-session-id", session)], "");
         assert_eq!(self.response(stream).status(), 200);
         assert_eq!(self.at_exit(lifecycle), ["end", "reset"]);
@@ -423,24 +423,24 @@ impl House {
         stream
     }
 
-    fn say(&mut self, line: StreamId, message: &Value) {
+    fn send_line(&mut self, line: StreamId, message: &Value) {
         let message = Bytes::from(message.to_string());
         self.rig.send(self.client, line, Frame::data(message));
     }
 
-    fn say_modern(&mut self, line: StreamId, id: &Value, method: &str, params: Value) {
-        self.say(line, &request(id, method, &with_meta(params)));
+    fn send_modern_line(&mut self, line: StreamId, id: &Value, method: &str, params: Value) {
+        self.send_line(line, &request(id, method, &with_meta(params)));
     }
 
-    /// The messages that were written to a line, whole ones. What it got is acknowledged.
-    fn heard(&mut self, line: StreamId) -> Vec<Value> {
-        let (messages, ended) = self.heard_last(line);
+    /// The complete messages written to a line, which are acknowledged.
+    fn line_messages(&mut self, line: StreamId) -> Vec<Value> {
+        let (messages, ended) = self.last_line_messages(line);
         assert!(!ended, "{messages:?}");
         messages
     }
 
-    /// The messages that were written to a line, and whether it ended.
-    fn heard_last(&mut self, line: StreamId) -> (Vec<Value>, bool) {
+    /// The complete messages written to a line, and whether it has ended.
+    fn last_line_messages(&mut self, line: StreamId) -> (Vec<Value>, bool) {
         let (mut messages, mut message, mut ended) = (vec![], vec![], false);
         for frame in self.rig.frames(self.client, line) {
             match frame {
@@ -465,30 +465,30 @@ impl House {
     }
 
     /// Begins a session on a line.
-    fn line_session(&mut self, line: StreamId, version: &str) -> Asked {
+    fn line_session(&mut self, line: StreamId, version: &str) -> ExitStream {
         let params = json!({ "protocolVersion": version, "capabilities": {} });
-        self.say(line, &request(&json!("init"), "initialize", &params));
-        let lifecycle = self.asked();
+        self.send_line(line, &request(&json!("init"), "initialize", &params));
+        let lifecycle = self.exit_stream();
         self.lifecycle_begun(&lifecycle);
-        assert_eq!(self.heard(line)[0]["id"], "init");
+        assert_eq!(self.line_messages(line)[0]["id"], "init");
         lifecycle
     }
 
-    /// The client of a line has no more to say; the line ends.
+    /// The client of a line ends its input, and the line ends.
     fn end_line(&mut self, line: StreamId) {
         self.rig.send(self.client, line, Frame::end());
-        assert_eq!(self.heard_last(line), (vec![], true));
+        assert_eq!(self.last_line_messages(line), (vec![], true));
     }
 
     fn shut_down(&mut self) {
         let now = self.rig.now();
         self.rig.worker.shutdown(now);
-        // Takes what has come out into the rig.
+        // Collects output into the rig.
         self.rig.turn(self.client, |_| ());
     }
 
-    /// Nothing is left, nor was anything left to look at but WINDOWs.
-    fn done(mut self) {
+    /// Asserts that nothing remains, and that all output other than WINDOW was taken.
+    fn finish(mut self) {
         for edge in [self.client, self.exit] {
             let left = self.rig.outputs(edge);
             let left: Vec<_> = left

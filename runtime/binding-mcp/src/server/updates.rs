@@ -1,4 +1,4 @@
-//! What has changed and a client is to be told, and which resources it has subscribed to.
+//! Changes that a client must be notified of, and its subscriptions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,10 @@ use tidegate_streams::mcp::McpFlushEx;
 
 use crate::jsonrpc::{Id, begin_notification};
 
-/// How many subscriptions a session, or a `listen`, may have.
+/// Maximum number of subscriptions of a session or a `listen`.
 pub(super) const SUBSCRIPTIONS_MAX: usize = 1_000;
 
-/// Something that has changed.
+/// A change.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Change {
     /// A list.
@@ -21,7 +21,7 @@ pub(super) enum Change {
     Resource(ByteString),
 }
 
-/// The lists that a client is told the changes of.
+/// The lists whose changes a client is notified of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum List {
     Prompts,
@@ -30,7 +30,7 @@ pub(super) enum List {
 }
 
 impl List {
-    /// The list that the exit tells the change of, if it tells that.
+    /// The list named in a change notification of the exit, if it is one.
     pub(super) const fn changed(flush: &McpFlushEx) -> Option<Self> {
         match flush {
             McpFlushEx::ToolsListChanged(_) => Some(Self::Tools),
@@ -42,7 +42,7 @@ impl List {
 }
 
 impl Change {
-    /// The notification; `subscription` is the id of the `listen` that asked for it.
+    /// The notification; `subscription` is the id of the `listen` that requested it.
     pub(super) fn message(&self, subscription: Option<&Id>) -> Bytes {
         let uri = match self {
             Self::List(list) => return Bytes::from_static(list_changed(*list)),
@@ -72,28 +72,29 @@ const fn list_changed(list: List) -> &'static [u8] {
     }
 }
 
-/// What has changed and the client has not been told, since it does not read or is not there. One
-/// thing is told once, however often it changes.
+/// Changes not yet sent, because the client does not read or is not connected. Repeated changes are
+/// sent once.
 #[derive(Debug, Default)]
 pub(super) struct Updates {
     changes: BTreeSet<Change>,
-    /// Bytes of the URIs that the exit has named and nobody has subscribed to.
+    /// Bytes of the URIs named by the exit that are not subscribed themselves.
     foreign: usize,
 }
 
 impl Updates {
-    /// Notes that a list has changed.
+    /// Records that a list has changed.
     pub(super) fn note_list(&mut self, list: List) {
         self.changes.insert(Change::List(list));
     }
 
-    /// Notes that a resource has changed. It may be a part of what is `subscribed`; where too many
-    /// of those wait, or more than `bytes` of their URIs, the whole is told to have changed.
+    /// Records that a resource has changed. It may be a part of the `subscribed` resource. If too
+    /// many parts are queued, or more than `bytes` of their URIs, the subscribed resource itself is
+    /// reported as changed.
     pub(super) fn note(&mut self, subscribed: &ByteString, changed: ByteString, bytes: usize) {
         let room = bytes.saturating_sub(self.foreign);
         if changed == *subscribed || changed.len() > room || self.changes.len() >= SUBSCRIPTIONS_MAX
         {
-            // In the memory of the subscription.
+            // Shares the memory of the subscription.
             self.changes.insert(Change::Resource(subscribed.clone()));
             return;
         }
@@ -103,7 +104,7 @@ impl Updates {
         }
     }
 
-    /// Nobody wants to know of it any more.
+    /// Removes the changes of a subscription.
     pub(super) fn remove(&mut self, uri: &ByteString) {
         self.changes.remove(&Change::Resource(uri.clone()));
     }
@@ -160,7 +161,7 @@ impl Subscribed {
         self.by_uri.values().copied()
     }
 
-    /// Its subscriptions, which it is rid of.
+    /// Removes and returns the subscriptions.
     pub(super) fn take(&mut self) -> impl Iterator<Item = usize> + use<> {
         std::mem::take(self).by_uri.into_values()
     }

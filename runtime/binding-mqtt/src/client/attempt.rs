@@ -1,10 +1,10 @@
-//! How a connection is made: when its turn comes, what it asks for, and what the broker answers.
+//! Connection attempts: when one may start, the CONNECT it sends, and how its outcome is recorded.
 
 use tidegate_engine::Duration;
 use tidegate_engine::streams::bytes_stream::BytesBegin;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
-use super::connection::{Connection, Phase, Work, connection_token};
+use super::connection::{Connection, Env, Phase, connection_token};
 use super::counted::Counted;
 use super::failure::Failure;
 use super::granted::Granted;
@@ -14,58 +14,58 @@ use super::packets;
 use super::streams::{Kind, Streams};
 
 impl Connection {
-    /// A stream needs the connection, which is down. It is refused at once while attempts are held
-    /// off, and otherwise waits for the connection.
-    pub(super) fn wake(&mut self, w: &mut Work<'_, '_>, key: usize) {
-        match w.shared.link.admit(w.cx.now(), self.identity) {
-            Admission::Go(attempt) => self.connect(w, attempt),
-            Admission::Wait => self.line_up(w),
-            Admission::Held(why) | Admission::Kept(why, _) => {
-                w.shared.counts.refused += 1;
-                w.shared.link.tell_refused(w.cx, &why);
-                self.fail(w, key, &why, MqttDelivery::None);
+    /// A stream needs the connection, which is down. The stream is refused at once while attempts
+    /// are held off; otherwise it waits for the connection.
+    pub(super) fn wake(&mut self, env: &mut Env<'_, '_>, key: usize) {
+        match env.shared.link.admit(env.cx.now(), self.identity) {
+            Admission::Connect(attempt) => self.connect(env, attempt),
+            Admission::Queue => self.enqueue(env),
+            Admission::HeldOff(why) | Admission::ClientHeldOff(why, _) => {
+                env.shared.counts.refused += 1;
+                env.shared.link.report_refused(env.cx, &why);
+                self.fail(env, key, &why, MqttDelivery::None);
             }
         }
     }
 
-    /// Streams that survive need the connection, which is down: it is made as soon as may be.
-    pub(super) fn reopen(&mut self, w: &mut Work<'_, '_>) {
-        match w.shared.link.admit(w.cx.now(), self.identity) {
-            Admission::Go(attempt) => self.connect(w, attempt),
-            Admission::Wait | Admission::Held(_) => self.line_up(w),
-            Admission::Kept(_, until) => {
-                let left = until.since(w.cx.now());
-                self.set_phase_timer(w.cx, left, "the next attempt of this client identifier");
+    /// Accepted streams need the connection, which is down: opens it as soon as possible.
+    pub(super) fn reopen(&mut self, env: &mut Env<'_, '_>) {
+        match env.shared.link.admit(env.cx.now(), self.identity) {
+            Admission::Connect(attempt) => self.connect(env, attempt),
+            Admission::Queue | Admission::HeldOff(_) => self.enqueue(env),
+            Admission::ClientHeldOff(_, until) => {
+                let left = until.since(env.cx.now());
+                self.set_phase_timer(env.cx, left, "the next attempt of this client identifier");
             }
         }
     }
 
-    fn line_up(&mut self, w: &mut Work<'_, '_>) {
-        if !std::mem::replace(&mut self.in_line, true) {
-            w.shared.link.line_up(self.key);
+    fn enqueue(&mut self, env: &mut Env<'_, '_>) {
+        if !std::mem::replace(&mut self.queued, true) {
+            env.shared.link.enqueue(self.key);
         }
     }
 
-    /// Its turn has come.
-    pub(super) fn go(&mut self, w: &mut Work<'_, '_>) {
-        self.in_line = false;
-        if self.phase == Phase::Down && self.is_needed(w.streams) {
-            self.reopen(w);
+    /// It is this connection's turn to connect.
+    pub(super) fn on_turn(&mut self, env: &mut Env<'_, '_>) {
+        self.queued = false;
+        if self.phase == Phase::Down && self.is_needed(env.streams) {
+            self.reopen(env);
         }
     }
 
-    /// An attempt of another connection has failed, for which this one waited: its streams are told,
-    /// and accepted subscriptions wait for the next.
-    pub(super) fn put_off(&mut self, w: &mut Work<'_, '_>, why: &Failure) {
-        self.in_line = false;
+    /// The attempt that this connection waited for has failed: its streams are refused, except
+    /// accepted subscriptions, which wait for the next attempt.
+    pub(super) fn attempt_failed(&mut self, env: &mut Env<'_, '_>, why: &Failure) {
+        self.queued = false;
         for key in self.stream_keys() {
-            let accepted = w.streams.get(key).is_some_and(|it| it.kind.is_accepted());
-            if !accepted && needs(w.streams, key) {
-                self.fail(w, key, why, MqttDelivery::None);
+            let accepted = env.streams.get(key).is_some_and(|it| it.kind.is_accepted());
+            if !accepted && needs(env.streams, key) {
+                self.fail(env, key, why, MqttDelivery::None);
             }
         }
-        if self.is_needed(w.streams) {
-            self.line_up(w);
+        if self.is_needed(env.streams) {
+            self.enqueue(env);
         }
     }
 
@@ -73,106 +73,106 @@ impl Connection {
         self.streams.iter().any(|key| needs(streams, *key))
     }
 
-    fn connect(&mut self, w: &mut Work<'_, '_>, attempt: Attempt) {
-        self.start_anew(w.shared);
-        self.clear_phase_timer(w.cx);
+    fn connect(&mut self, env: &mut Env<'_, '_>, attempt: Attempt) {
+        self.reset_state(env.shared);
+        self.clear_phase_timer(env.cx);
         self.phase = Phase::Connecting;
         self.attempt = Some(attempt);
         if self.remote.is_empty() {
-            self.remote = w.shared.link.remote.clone();
+            self.remote = env.shared.link.remote.clone();
         }
         let token = connection_token(self.key);
-        // Whoever wakes it, the connection is all callers'.
-        let call = w.cx.call().shared();
-        match w
+        // The connection is shared, so the attempt must not inherit the call context of one caller.
+        let call = env.cx.call().shared();
+        match env
             .cx
-            .open_for(call, w.shared.exit, BytesBegin::default(), token)
+            .open_for(call, env.shared.exit, BytesBegin::default(), token)
         {
             Ok(bytes) => {
                 self.bytes = Some(bytes);
-                let timeout = Duration::from_millis(w.shared.options.connect_timeout.get());
-                self.set_phase_timer(w.cx, timeout, "the broker's answer to CONNECT");
+                let timeout = Duration::from_millis(env.shared.options.connect_timeout.get());
+                self.set_phase_timer(env.cx, timeout, "the broker's answer to CONNECT");
                 let counted = self.counted.as_ref().map(Counted::limit);
                 let connect =
-                    packets::connect(w.shared, &mut self.packets, &self.client_id, counted);
-                self.send(w.cx, [connect]);
+                    packets::connect(env.shared, &mut self.packets, &self.client_id, counted);
+                self.send(env.cx, [connect]);
             }
             Err(error) => {
-                let reason = format!("No connection to the broker can be opened: {error}.");
-                self.lost(w, &Failure::our_own(reason), None);
+                let reason = format!("Cannot open a connection to the broker: {error}.");
+                self.lost(env, &Failure::local(reason), None);
             }
         }
     }
 
-    /// The broker has accepted the connection.
-    pub(super) fn connected(&mut self, w: &mut Work<'_, '_>, granted: Granted) {
+    /// The broker accepted the connection.
+    pub(super) fn connected(&mut self, env: &mut Env<'_, '_>, granted: Granted) {
         self.phase = Phase::Ready;
-        self.clear_phase_timer(w.cx);
-        self.up_since = w.cx.now();
+        self.clear_phase_timer(env.cx);
+        self.up_since = env.cx.now();
         if let Some(attempt) = self.attempt.take() {
-            w.shared.counts.accepted += 1;
-            w.shared.link.connected(w.cx, attempt);
+            env.shared.counts.accepted += 1;
+            env.shared.link.connected(env.cx, attempt);
         }
         if let Some(assigned) = &granted.client_id {
             self.client_id = assigned.clone();
         }
-        let interval = w.shared.options.keep_alive.get();
+        let interval = env.shared.options.keep_alive.get();
         let interval = u16::try_from(interval).unwrap_or(u16::MAX);
         let interval = granted.keep_alive.unwrap_or(interval);
         self.granted = granted;
-        self.keep_alive = KeepAlive::start(interval, w.cx.now());
-        self.set_keep_alive_timer(w.cx, self.keep_alive.first());
+        self.keep_alive = KeepAlive::start(interval, env.cx.now());
+        self.set_keep_alive_timer(env.cx, self.keep_alive.first());
         for key in self.stream_keys() {
-            self.serve(w, key);
+            self.serve(env, key);
         }
     }
 
-    /// The attempt failed, or the connection is lost, as far as it concerns further attempts. Whether
-    /// the connection may be opened again at once.
-    pub(super) fn account(
+    /// Records that the attempt failed or the connection was lost. Returns whether the connection
+    /// may be opened again at once.
+    pub(super) fn record_failure(
         &mut self,
-        w: &mut Work<'_, '_>,
+        env: &mut Env<'_, '_>,
         failure: &Failure,
         was_ready: bool,
     ) -> bool {
-        let options = w.shared.options.reconnect;
-        let counts = &mut w.shared.counts;
+        let options = env.shared.options.reconnect;
+        let counts = &mut env.shared.counts;
         if self.attempt.is_some() {
             counts.failed += 1;
         } else {
             counts.lost += 1;
         }
-        let link = &mut w.shared.link;
+        let link = &mut env.shared.link;
         let at_once = match self.attempt.take() {
             None => {
-                let lasted = w.cx.now().since(self.up_since);
-                was_ready && link.lost(w.cx, options, self.identity, lasted, failure)
+                let lasted = env.cx.now().since(self.up_since);
+                was_ready && link.lost(env.cx, options, self.identity, lasted, failure)
             }
-            Some(attempt) if failure.is_of_its_identifier() || failure.ours => {
-                link.refused(w.cx, options, attempt, self.identity, failure);
+            Some(attempt) if failure.concerns_client_id() || failure.is_local => {
+                link.refused(env.cx, options, attempt, self.identity, failure);
                 false
             }
             Some(attempt) => {
-                link.failed(w.cx, options, attempt, failure);
+                link.failed(env.cx, options, attempt, failure);
                 false
             }
         };
-        link.tell_lost(w.cx, failure, self.streams.len());
+        link.report_lost(env.cx, failure, self.streams.len());
         at_once
     }
 
-    /// Nobody waits for the attempt any more, or for its turn.
-    pub(super) fn give_up_attempt(&mut self, w: &mut Work<'_, '_>) {
+    /// Cancels the attempt, or removes it from the queue.
+    pub(super) fn cancel_attempt(&mut self, env: &mut Env<'_, '_>) {
         if let Some(attempt) = self.attempt.take() {
-            w.shared.link.dropped(attempt);
+            env.shared.link.finish_attempt(attempt);
         }
-        if std::mem::take(&mut self.in_line) {
-            w.shared.link.step_out(self.key);
+        if std::mem::take(&mut self.queued) {
+            env.shared.link.dequeue(self.key);
         }
     }
 }
 
-/// Whether a stream needs a connection that is down.
+/// Whether a stream needs the connection while it is down.
 fn needs(streams: &Streams, key: usize) -> bool {
     streams.get(key).is_some_and(|stream| match &stream.kind {
         Kind::Session(session) => !session.accepted,

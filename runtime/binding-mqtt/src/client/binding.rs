@@ -1,4 +1,4 @@
-//! The binding: which connection a stream belongs to, and what reaches whom.
+//! The binding: assigns streams to connections and routes frames.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -9,7 +9,7 @@ use tidegate_engine::streams::mqtt::{MqttBeginEx, MqttDelivery};
 use tidegate_engine::streams::{AbortEx, BeginEx, Frame, ResetEx, Role};
 use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 
-use super::connection::{Connection, DEADLINE_TIMER, Phase, Shared, Work, stream_token};
+use super::connection::{Connection, DEADLINE_TIMER, Env, Phase, Shared, stream_token};
 use super::counted::taken;
 use super::failure::Failure;
 use super::link::{self, Link};
@@ -22,22 +22,22 @@ use super::streams::{Kind, Session, Stream, Streams, Subscriber};
 use super::strings::{check_client_id, check_topic};
 use crate::codec::{ReasonCode, Version};
 
-/// `mqtt · client`: mqtt streams in, one byte stream for each connection out.
+/// The binding `mqtt · client`: accepts mqtt streams and opens one byte stream per connection.
 ///
-/// See the [module](super) for what it promises.
+/// See the [module](super) for its guarantees.
 #[derive(Debug)]
 pub struct MqttClient {
     pub(super) shared: Shared,
     pub(super) streams: Streams,
     pub(super) connections: Slab<Connection>,
-    /// The connections of each client: its own first, then those that filters need for themselves.
+    /// The connections of each client: the shared one first, then those opened for single filters.
     pub(super) clients: BTreeMap<ByteString, Vec<usize>>,
-    /// The client of streams that name none.
+    /// The client identifier of streams that do not set one.
     own: ByteString,
 }
 
 impl MqttClient {
-    /// A binding that speaks MQTT 5 through `exit`, which carries bytes.
+    /// Creates a binding that sends MQTT 5 to `exit`, which carries bytes.
     pub fn new(options: Options, exit: BindingId) -> Self {
         Self {
             shared: Shared {
@@ -55,22 +55,22 @@ impl MqttClient {
         }
     }
 
-    /// Does something with a connection, then brings it to rest.
+    /// Calls `act` with a connection, then settles the connection.
     pub(super) fn with(
         &mut self,
         cx: &mut Context<'_>,
         key: usize,
-        act: impl FnOnce(&mut Connection, &mut Work<'_, '_>),
+        act: impl FnOnce(&mut Connection, &mut Env<'_, '_>),
     ) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let mut w = Work {
+        let mut env = Env {
             cx: &mut *cx,
             streams: &mut self.streams,
             shared: &mut self.shared,
         };
-        act(connection, &mut w);
+        act(connection, &mut env);
         self.settle(cx, key);
     }
 
@@ -78,61 +78,63 @@ impl MqttClient {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let mut w = Work {
+        let mut env = Env {
             cx: &mut *cx,
             streams: &mut self.streams,
             shared: &mut self.shared,
         };
-        let stays = connection.settle(&mut w);
+        let stays = connection.settle(&mut env);
         let moving = std::mem::take(&mut connection.moving);
         let closing = connection.phase == Phase::Closing;
         if !stays || closing {
-            self.forget(key);
+            self.unregister(key);
         }
-        if !stays && let Some(mut gone) = self.connections.try_remove(key) {
-            let mut w = Work {
+        if !stays && let Some(mut removed) = self.connections.try_remove(key) {
+            let mut env = Env {
                 cx: &mut *cx,
                 streams: &mut self.streams,
                 shared: &mut self.shared,
             };
-            gone.give_up_attempt(&mut w);
+            removed.cancel_attempt(&mut env);
         }
         let again = !moving.is_empty();
         for stream in moving {
-            self.move_on(cx, key, stream);
+            self.move_stream(cx, key, stream);
         }
         if again {
-            // Without the streams that have moved, it may be due to be closed.
+            // Without the streams that were moved away, it may be due to be closed.
             self.settle(cx, key);
         }
     }
 
-    /// Lets the connections that wait for their turn go ahead, as far as may be, or tells them why not.
-    fn attend(&mut self, cx: &mut Context<'_>) {
+    /// Starts the attempts of queued connections as far as allowed, or reports a failure to them.
+    fn run_queue(&mut self, cx: &mut Context<'_>) {
         if self.shared.link.is_quiet() {
             return;
         }
         loop {
-            if let Some((waiting, why)) = self.shared.link.take_news(cx.now()) {
+            if let Some((waiting, why)) = self.shared.link.take_failure(cx.now()) {
                 for key in waiting {
-                    self.with(cx, key, |connection, w| connection.put_off(w, &why));
+                    self.with(cx, key, |connection, env| {
+                        connection.attempt_failed(env, &why);
+                    });
                 }
             } else if let Some(key) = self.shared.link.next(cx.now()) {
-                self.with(cx, key, Connection::go);
+                self.with(cx, key, Connection::on_turn);
             } else {
                 break;
             }
         }
-        self.shared.link.keep_time(cx);
+        self.shared.link.update_timer(cx);
     }
 
-    /// Which client a stream is of, and what it is for.
+    /// The client identifier and the kind of a stream.
     fn read(&self, cx: &Context<'_>, begin: BeginEx) -> Result<(ByteString, Kind), Failure> {
         if cx.stopping() {
             return Err(shutting_down());
         }
         let BeginEx::Mqtt(begin) = begin else {
-            let reason = "mqtt · client takes mqtt streams alone.";
+            let reason = "mqtt · client accepts only mqtt streams.";
             return Err(Failure::new(
                 ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
                 reason,
@@ -173,7 +175,7 @@ impl MqttClient {
         let there = self.connections.get(connection);
         if there.is_some_and(|it| it.streams.len() >= limit) {
             let reason = format!(
-                "The connection to the broker has {limit} streams already, the limit (maxStreams)."
+                "Stream limit reached: the connection to the broker has {limit} streams (maxStreams)."
             );
             return Err(Failure::new(ReasonCode::QUOTA_EXCEEDED, reason));
         }
@@ -192,7 +194,7 @@ impl MqttClient {
             deadline,
         });
         cx.accept(id, token);
-        self.with(cx, connection, |connection, w| connection.add(w, key));
+        self.with(cx, connection, |connection, env| connection.add(env, key));
         Ok(())
     }
 
@@ -204,7 +206,7 @@ impl MqttClient {
         let connection = stream.connection;
         match (frame, &mut stream.kind) {
             (Frame::Data(data), Kind::Publish(_)) => {
-                self.with(cx, connection, |it, w| it.on_part(w, key, data));
+                self.with(cx, connection, |it, env| it.on_part(env, key, data));
             }
             (Frame::Data(data), _) => cx.acknowledge(at.stream, data.payload.len()),
             (Frame::Window(_), Kind::Subscribe(subscriber)) => {
@@ -212,10 +214,10 @@ impl MqttClient {
                 self.settle(cx, connection);
             }
             (Frame::Flush(_), Kind::Subscribe(_)) => {
-                self.with(cx, connection, Connection::ask_no_more);
+                self.with(cx, connection, Connection::request_unsubscribe);
             }
             (Frame::End(_), Kind::Publish(_)) => {
-                self.with(cx, connection, |it, w| it.on_publish_end(w, key));
+                self.with(cx, connection, |it, env| it.on_publish_end(env, key));
             }
             (Frame::End(end), kind) => {
                 match kind {
@@ -223,10 +225,12 @@ impl MqttClient {
                     _ => cx.end(at.stream, Frame::end()),
                 }
                 let taken = taken(end);
-                self.with(cx, connection, |it, w| it.leave_having_taken(w, key, taken));
+                self.with(cx, connection, |it, env| {
+                    it.end_subscription(env, key, taken);
+                });
             }
             (Frame::Abort(_) | Frame::Reset(_), _) => {
-                self.with(cx, connection, |it, w| it.leave(w, key, None));
+                self.with(cx, connection, |it, env| it.remove_stream(env, key, None));
             }
             _ => {}
         }
@@ -239,7 +243,7 @@ impl MqttClient {
         stream.deadline = None;
         let (id, connection) = (stream.id, stream.connection);
         cx.work_for(id);
-        self.with(cx, connection, |it, w| it.expire(w, key));
+        self.with(cx, connection, |it, env| it.expire(env, key));
     }
 
     fn on_connection(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
@@ -248,32 +252,32 @@ impl MqttClient {
         if there.is_none_or(|connection| connection.bytes != Some(at.stream)) {
             return;
         }
-        self.with(cx, key, |connection, w| {
-            on_bytes_frame(connection, w, at.stream, frame);
+        self.with(cx, key, |connection, env| {
+            on_bytes_frame(connection, env, at.stream, frame);
         });
     }
 }
 
 fn on_bytes_frame(
     connection: &mut Connection,
-    w: &mut Work<'_, '_>,
+    env: &mut Env<'_, '_>,
     stream: StreamId,
     frame: Frame,
 ) {
-    let told = match frame {
+    let reason = match frame {
         Frame::Begin(begin) => {
             if let BeginEx::Bytes(begin) = begin.into_inner() {
-                connection.learn(w.shared, begin.remote);
+                connection.set_remote(env.shared, begin.remote);
             }
             return;
         }
         Frame::Data(data) => {
             if connection.phase == Phase::Closing {
-                return w.cx.acknowledge(stream, data.payload.len());
+                return env.cx.acknowledge(stream, data.payload.len());
             }
-            return connection.on_bytes(w, data);
+            return connection.on_bytes(env, data);
         }
-        Frame::Window(_) => return connection.on_window(w, stream),
+        Frame::Window(_) => return connection.on_window(env, stream),
         Frame::Reset(Some(reset)) => match *reset {
             ResetEx::Bytes(reset) => Some(reset),
             ResetEx::Mcp(_) | ResetEx::Mqtt(_) => None,
@@ -285,7 +289,7 @@ fn on_bytes_frame(
         Frame::End(_) | Frame::Reset(None) | Frame::Abort(None) => None,
         Frame::Flush(_) | Frame::Challenge(_) => return,
     };
-    connection.gone(w, told.unwrap_or_default());
+    connection.bytes_closed(env, reason.unwrap_or_default());
 }
 
 impl Binding for MqttClient {
@@ -315,7 +319,7 @@ impl Binding for MqttClient {
         if let Err(failure) = self.begin(cx, stream, begin) {
             cx.terminate(stream, Some(failure.reset(MqttDelivery::None)), None);
         }
-        self.attend(cx);
+        self.run_queue(cx);
     }
 
     fn on_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
@@ -323,26 +327,26 @@ impl Binding for MqttClient {
             Role::Callee => self.on_stream(cx, at, frame),
             Role::Caller => self.on_connection(cx, at, frame),
         }
-        self.attend(cx);
+        self.run_queue(cx);
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, kind: u32) {
         if token == link::TOKEN {
-            self.shared.link.timer_is_over();
+            self.shared.link.timer_fired();
         } else if kind == DEADLINE_TIMER {
             self.on_deadline(cx, token.index() >> 1);
         } else {
-            self.with(cx, token.index() >> 1, |connection, w| {
-                connection.on_timer(w, kind);
+            self.with(cx, token.index() >> 1, |connection, env| {
+                connection.on_timer(env, kind);
             });
         }
-        self.attend(cx);
+        self.run_queue(cx);
     }
 
     fn on_fault(&mut self, cx: &mut Context<'_>, token: Token) {
         if token == link::TOKEN {
-            self.shared.link.timer_is_over();
-            return self.attend(cx);
+            self.shared.link.timer_fired();
+            return self.run_queue(cx);
         }
         let index = token.index() >> 1;
         let key = match token.index() & 1 {
@@ -350,16 +354,16 @@ impl Binding for MqttClient {
             _ => self.streams.get(index).map(|stream| stream.connection),
         };
         let Some(key) = key else { return };
-        self.forget(key);
+        self.unregister(key);
         if let Some(mut connection) = self.connections.try_remove(key) {
-            let mut w = Work {
+            let mut env = Env {
                 cx: &mut *cx,
                 streams: &mut self.streams,
                 shared: &mut self.shared,
             };
-            connection.abandon(&mut w);
+            connection.reset_streams(&mut env);
         }
-        self.attend(cx);
+        self.run_queue(cx);
     }
 
     fn on_shutdown(&mut self, cx: &mut Context<'_>) {
@@ -367,11 +371,11 @@ impl Binding for MqttClient {
         for key in keys {
             self.with(cx, key, Connection::shut_down);
         }
-        self.attend(cx);
+        self.run_queue(cx);
     }
 }
 
-/// `tidegate-` and eight letters or digits.
+/// `tidegate-` and eight random letters or digits.
 fn random_name(cx: &mut Context<'_>) -> String {
     let mut name = String::from("tidegate-");
     cx.random_letters(&mut name, 8);

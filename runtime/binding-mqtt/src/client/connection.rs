@@ -1,16 +1,16 @@
-//! One connection to the broker: how it is made, shared by its streams, lost and closed.
+//! A connection to the broker: its state, shared by its streams.
 //!
-//! A connection is *down* until a stream needs it and its turn has come (see `link`), *connecting* until
-//! CONNACK, *ready* until it is lost or closed, and *closing* while DISCONNECT is on its way out. What
-//! happens to its streams:
+//! A connection is *down* until a stream needs it and the link admits an attempt (see `link`),
+//! *connecting* until CONNACK, *ready* until it is lost or closed, and *closing* while DISCONNECT is
+//! being sent. What happens to its streams:
 //!
-//! | | connecting fails | a ready one is lost |
+//! | | connecting fails | a ready connection is lost |
 //! |---|---|---|
 //! | session, not accepted | RESET | – |
 //! | session, accepted | stays | stays |
-//! | publish, no message begun | RESET, delivery *none* | stays |
+//! | publish, no complete message | RESET, delivery *none* | stays |
 //! | publish, nothing written | RESET, delivery *none* | stays if the connection is opened again at once, else RESET, delivery *none* |
-//! | publish, written and not safe | – | RESET, delivery *possible* |
+//! | publish, written and not acknowledged | – | RESET, delivery *possible* |
 //! | subscribe, not accepted | RESET | RESET |
 //! | subscribe, accepted | stays, another attempt follows | stays, another attempt follows |
 
@@ -28,7 +28,7 @@ use super::link::{Attempt, ClientHash, Link};
 use super::meters::Counts;
 use super::options::Options;
 use super::outbound::Outbound;
-use super::overdue::Owed;
+use super::overdue::Watchdog;
 use super::packet_ids::PacketIds;
 use super::packets;
 use super::peer::Answer;
@@ -39,14 +39,14 @@ use super::suspects::{Purpose, Recent};
 use super::waiting::Waiting;
 use crate::codec::{Decoder, ReasonCode, Version};
 
-/// The kinds of a connection's timers.
+/// The kinds of timers of a connection.
 pub(super) const PHASE_TIMER: u32 = 1;
 pub(super) const KEEP_ALIVE_TIMER: u32 = 2;
 pub(super) const OVERDUE_TIMER: u32 = 3;
-/// The timer of a stream.
+/// The kind of the deadline timer of a stream.
 pub(super) const DEADLINE_TIMER: u32 = 4;
 
-/// What the binding lends to its connections.
+/// The state that all connections of the binding share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) options: Options,
@@ -57,16 +57,16 @@ pub(super) struct Shared {
     pub(super) quarantine: Quarantine,
 }
 
-/// What a connection works with, beside itself.
-pub(super) struct Work<'a, 'e> {
+/// What a connection needs to handle an event, besides itself.
+pub(super) struct Env<'a, 'e> {
     pub(super) cx: &'a mut Context<'e>,
     pub(super) streams: &'a mut Streams,
     pub(super) shared: &'a mut Shared,
 }
 
-impl Work<'_, '_> {
-    /// The engine stops: a stream is to be answered by then, if its own deadline is not earlier.
-    pub(super) fn hasten(&mut self, key: usize) {
+impl Env<'_, '_> {
+    /// The engine is shutting down: limits the deadline of a stream to the end of the shutdown.
+    pub(super) fn cap_deadline(&mut self, key: usize) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
         };
@@ -77,7 +77,7 @@ impl Work<'_, '_> {
         if own.is_none_or(|own| stop < own) {
             stream.clear_deadline(self.cx);
             let left = stop.since(self.cx.now());
-            let reason = "the stop of the gateway";
+            let reason = "the end of the shutdown";
             let token = stream_token(key);
             stream.deadline = Some(self.cx.timer(left, token, DEADLINE_TIMER, reason));
         }
@@ -86,17 +86,17 @@ impl Work<'_, '_> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// There is no byte stream. With the phase timer set, it fires when the next attempt is due.
+    /// No byte stream. If the phase timer is set, it fires when the next attempt is due.
     Down,
-    /// CONNECT is on its way; the phase timer ends the attempt.
+    /// CONNECT was sent; the phase timer ends the attempt.
     Connecting,
-    /// CONNACK has come; with the phase timer set there are no streams.
+    /// CONNACK was received. If the phase timer is set, the connection is idle.
     Ready,
-    /// DISCONNECT is on its way; the phase timer ends the wait for the peer's END.
+    /// DISCONNECT was sent; the phase timer limits the wait for the peer's END.
     Closing,
 }
 
-/// A message, and whose it is. The stream's own name keeps a later stream with the same key apart.
+/// A message of a publish stream. `id` distinguishes the stream from a later one with the same key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin {
     pub(super) key: usize,
@@ -104,7 +104,7 @@ pub(super) struct Origin {
     pub(super) number: u64,
 }
 
-/// What a packet identifier is in use for: which packet is awaited.
+/// The packet that a packet identifier waits for.
 #[derive(Debug)]
 pub(super) enum Pending {
     PubAck(Origin),
@@ -115,8 +115,8 @@ pub(super) enum Pending {
 }
 
 impl Pending {
-    /// The packet, by name.
-    pub(super) const fn awaited(&self) -> &'static str {
+    /// The name of the packet.
+    pub(super) const fn packet_name(&self) -> &'static str {
         match self {
             Self::PubAck(_) => "PUBACK",
             Self::PubRec(_) => "PUBREC",
@@ -127,57 +127,59 @@ impl Pending {
     }
 }
 
-/// One connection.
+/// A connection to the broker. The binding removes it when it is down and has no streams.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) key: usize,
-    /// The client identifier by which streams name it.
+    /// The client identifier that the streams use.
     pub(super) client: ByteString,
-    /// The client identifier that the broker is told.
+    /// The client identifier that is sent to the broker.
     pub(super) client_id: ByteString,
     pub(super) purpose: Purpose,
     pub(super) phase: Phase,
     pub(super) bytes: Option<StreamId>,
-    /// The broker as `host:port`, or what to say as long as that is not known.
+    /// The broker as `host:port`; empty while it is unknown.
     pub(super) remote: ByteString,
     pub(super) decoder: Decoder,
-    /// How the broker answered CONNECT.
+    /// The first bytes of the answer to CONNECT.
     pub(super) answer: Answer,
     /// Bytes received and not acknowledged to the byte stream.
     pub(super) unread: usize,
     pub(super) outbound: Outbound,
     pub(super) packets: packets::Buffer,
     pub(super) ids: PacketIds<Pending>,
-    /// Publications of `QoS` 1 and 2 that are not over.
+    /// Number of outgoing `QoS` 1 and 2 messages that are not acknowledged completely.
     pub(super) in_flight: usize,
-    /// Publications of `QoS` 0, with the position behind each.
+    /// Outgoing `QoS` 0 messages that are not written yet, with the stream position of their ends.
     pub(super) unwritten: VecDeque<(u64, Origin)>,
     pub(super) waiting: Waiting,
-    /// Bytes of unfinished messages.
+    /// Size of incomplete messages from publish streams, in bytes.
     pub(super) gathered: usize,
     pub(super) subscriptions: Subscriptions,
-    /// The messages of the only stream, if that has a limit.
+    /// Set if the connection belongs to a subscription with a limit.
     pub(super) counted: Option<Counted>,
-    /// Streams whose filters need another connection.
+    /// Streams that must move to another connection because of their filters.
     pub(super) moving: Vec<usize>,
-    /// Messages of `QoS` 2 that were received and not released.
+    /// Packet identifiers of received `QoS` 2 messages that the broker has not released (PUBREL).
     pub(super) received: BTreeSet<u16>,
     pub(super) granted: Granted,
     pub(super) keep_alive: KeepAlive,
-    pub(super) owed: Owed,
-    /// The client identifier, as the link knows it.
+    pub(super) watchdog: Watchdog,
+    /// The hash of the client identifier that the link uses.
     pub(super) identity: ClientHash,
-    /// The attempt to connect that is under way.
+    /// The current connection attempt.
     pub(super) attempt: Option<Attempt>,
-    /// It waits for its turn to connect.
-    pub(super) in_line: bool,
+    /// The connection is in the queue of the link.
+    pub(super) queued: bool,
     /// When the broker accepted it.
     pub(super) up_since: Time,
-    /// Names what belongs to its client.
+    /// Hashes the topics and filters of its client for the quarantine.
     pub(super) namer: Namer,
-    /// What it may still be closed over, beside what its streams wait for.
+    /// Recent packets over which the broker may still close the connection, although no stream
+    /// waits for them.
     pub(super) recent: Recent,
-    /// In quarantine: the message that is under way, and whose it is where it has no acknowledgement.
+    /// In quarantine: the message that is in flight, and its origin if it is of `QoS` 0, which has
+    /// no acknowledgement.
     pub(super) trial: Option<Suspect>,
     pub(super) tried: Option<Origin>,
     pub(super) streams: BTreeSet<usize>,
@@ -224,10 +226,10 @@ impl Connection {
             received: BTreeSet::new(),
             granted: Granted::default(),
             keep_alive: KeepAlive::default(),
-            owed: Owed::default(),
+            watchdog: Watchdog::default(),
             identity,
             attempt: None,
-            in_line: false,
+            queued: false,
             up_since: Time::START,
             streams: BTreeSet::new(),
             sessions: 0,
@@ -237,10 +239,10 @@ impl Connection {
         }
     }
 
-    /// A stream of the connection was accepted or moved here: it is served now, or makes the
-    /// connection be made.
-    pub(super) fn add(&mut self, w: &mut Work<'_, '_>, key: usize) {
-        let Some(stream) = w.streams.get_mut(key) else {
+    /// Adds a new or moved stream. It is served at once if the connection is ready; otherwise the
+    /// connection is opened.
+    pub(super) fn add(&mut self, env: &mut Env<'_, '_>, key: usize) {
+        let Some(stream) = env.streams.get_mut(key) else {
             return;
         };
         stream.connection = self.key;
@@ -251,37 +253,37 @@ impl Connection {
         }
         match self.phase {
             Phase::Ready => {
-                self.clear_phase_timer(w.cx);
-                self.serve(w, key);
+                self.clear_phase_timer(env.cx);
+                self.serve(env, key);
             }
-            Phase::Down => self.wake(w, key),
+            Phase::Down => self.wake(env, key),
             Phase::Connecting | Phase::Closing => {}
         }
     }
 
-    /// The connection is ready, and so is this stream to be served.
-    pub(super) fn serve(&mut self, w: &mut Work<'_, '_>, key: usize) {
-        match w.streams.get(key).map(|stream| &stream.kind) {
-            Some(Kind::Session(session)) if !session.accepted => self.accept_session(w, key),
-            Some(Kind::Subscribe(_)) => self.place(w, key),
+    /// Serves a stream; the connection is ready.
+    pub(super) fn serve(&mut self, env: &mut Env<'_, '_>, key: usize) {
+        match env.streams.get(key).map(|stream| &stream.kind) {
+            Some(Kind::Session(session)) if !session.accepted => self.accept_session(env, key),
+            Some(Kind::Subscribe(_)) => self.place(env, key),
             _ => {}
         }
     }
 
-    fn accept_session(&mut self, w: &mut Work<'_, '_>, key: usize) {
-        let Some(stream) = w.streams.get_mut(key) else {
+    fn accept_session(&mut self, env: &mut Env<'_, '_>, key: usize) {
+        let Some(stream) = env.streams.get_mut(key) else {
             return;
         };
         if let Kind::Session(session) = &mut stream.kind {
             session.accepted = true;
-            stream.clear_deadline(w.cx);
+            stream.clear_deadline(env.cx);
             let begin: BeginEx = self.granted.session(self.client_id.clone()).into();
-            w.cx.send(stream.id, Frame::begin(begin));
+            env.cx.send(stream.id, Frame::begin(begin));
         }
     }
 
-    /// Forgets all that belongs to one byte stream.
-    pub(super) fn start_anew(&mut self, shared: &Shared) {
+    /// Resets everything that belongs to a single byte stream.
+    pub(super) fn reset_state(&mut self, shared: &Shared) {
         self.decoder = packets::decoder(shared);
         self.answer = Answer::default();
         self.unread = 0;
@@ -292,7 +294,7 @@ impl Connection {
         self.subscriptions = Subscriptions::default();
         self.received.clear();
         self.granted = Granted::default();
-        self.owed.start_anew();
+        self.watchdog.reset_state();
         self.recent = Recent::default();
         self.trial = None;
         self.tried = None;
@@ -310,7 +312,7 @@ impl Connection {
         }
     }
 
-    /// Hands packets to the byte stream; the position behind them.
+    /// Sends packets to the byte stream. Returns the stream position of their end.
     pub(super) fn send(
         &mut self,
         cx: &mut Context<'_>,
@@ -323,96 +325,99 @@ impl Connection {
         self.outbound.push(cx, bytes, parts)
     }
 
-    /// There is credit on the byte stream.
-    pub(super) fn on_window(&mut self, w: &mut Work<'_, '_>, bytes: StreamId) {
-        self.outbound.flush(w.cx, bytes);
+    /// The byte stream has new credit.
+    pub(super) fn on_window(&mut self, env: &mut Env<'_, '_>, bytes: StreamId) {
+        self.outbound.flush(env.cx, bytes);
         if self.phase == Phase::Closing {
-            self.outbound.end(w.cx, bytes);
+            self.outbound.end(env.cx, bytes);
         } else {
-            self.keep_alive.sent(w.cx.now());
-            self.on_written(w);
+            self.keep_alive.sent(env.cx.now());
+            self.on_written(env);
         }
     }
 
-    /// A timer has fired.
-    pub(super) fn on_timer(&mut self, w: &mut Work<'_, '_>, kind: u32) {
+    /// A timer fired.
+    pub(super) fn on_timer(&mut self, env: &mut Env<'_, '_>, kind: u32) {
         match kind {
             KEEP_ALIVE_TIMER => {
                 self.keep_alive_timer = None;
-                self.pulse(w);
+                self.pulse(env);
             }
-            OVERDUE_TIMER => self.look_for_overdue(w),
+            OVERDUE_TIMER => self.check_overdue(env),
             _ => {
                 self.phase_timer = None;
-                self.phase_over(w);
+                self.phase_timer_fired(env);
             }
         }
     }
 
-    fn pulse(&mut self, w: &mut Work<'_, '_>) {
-        // A large packet on its way is no silence either.
-        let excused = self.unread > 0 || self.is_receiving(w);
-        let next = match self.keep_alive.pulse(w.cx.now(), excused) {
+    fn pulse(&mut self, env: &mut Env<'_, '_>) {
+        // While a large packet is being received, the broker is not silent.
+        let excused = self.unread > 0 || self.is_receiving(env);
+        let next = match self.keep_alive.pulse(env.cx.now(), excused) {
             Pulse::Wait(next) => next,
             Pulse::Ask(next) => {
-                self.ping(w);
+                self.ping(env);
                 next
             }
             Pulse::Dead => {
-                let reason = format!("{} does not answer any more.", self.broker());
+                let reason = format!(
+                    "{} stopped responding: no answer to PINGREQ (keepAlive).",
+                    self.broker()
+                );
                 let failure = Failure::new(ReasonCode::KEEP_ALIVE_TIMEOUT, reason);
-                // *Keep Alive timeout* is for the broker alone to say (3.14.2.1).
-                return self.lost(w, &failure, Some(ReasonCode::UNSPECIFIED_ERROR));
+                // Only a broker may send *Keep Alive timeout* (3.14.2.1).
+                return self.lost(env, &failure, Some(ReasonCode::UNSPECIFIED_ERROR));
             }
         };
-        self.set_keep_alive_timer(w.cx, Some(next));
+        self.set_keep_alive_timer(env.cx, Some(next));
     }
 
-    fn phase_over(&mut self, w: &mut Work<'_, '_>) {
+    fn phase_timer_fired(&mut self, env: &mut Env<'_, '_>) {
         match self.phase {
-            Phase::Down => self.go(w),
+            Phase::Down => self.on_turn(env),
             Phase::Connecting => {
-                let within = w.shared.options.connect_timeout.get();
+                let within = env.shared.options.connect_timeout.get();
                 let what = format!("did not answer CONNECT within {within} ms");
-                self.unanswered(w, &what);
+                self.unanswered(env, &what);
             }
-            Phase::Ready => self.close(w),
-            Phase::Closing => self.drop_bytes(w, None),
+            Phase::Ready => self.close(env),
+            Phase::Closing => self.close_bytes(env, None),
         }
     }
 
-    /// Brings the connection to rest after whatever happened: reads, writes and closes what is due.
-    /// Whether it is still there.
-    pub(super) fn settle(&mut self, w: &mut Work<'_, '_>) -> bool {
+    /// Brings the connection up to date after an event: reads, writes, and closes it if it is due.
+    /// Returns whether the connection still exists.
+    pub(super) fn settle(&mut self, env: &mut Env<'_, '_>) -> bool {
         if self.phase == Phase::Ready {
-            self.read(w);
+            self.read(env);
         }
         if self.phase == Phase::Ready {
-            self.subscribe(w);
-            self.pump(w);
+            self.subscribe(env);
+            self.publish_waiting(env);
         }
         let lasting = matches!(self.purpose, Purpose::All | Purpose::Quarantine);
-        let unwanted = !lasting || w.cx.stopping() || self.had_session;
+        let unwanted = !lasting || env.cx.stopping() || self.had_session;
         let empty = self.streams.is_empty() && self.moving.is_empty();
         match self.phase {
             Phase::Ready if empty && unwanted => {
-                self.clear_phase_timer(w.cx);
-                self.close(w);
+                self.clear_phase_timer(env.cx);
+                self.close(env);
                 true
             }
             Phase::Ready if empty => {
                 if self.phase_timer.is_none() {
-                    let idle = Duration::from_millis(w.shared.options.idle_timeout.get());
-                    self.set_phase_timer(w.cx, idle, "the end of an idle connection");
+                    let idle = Duration::from_millis(env.shared.options.idle_timeout.get());
+                    self.set_phase_timer(env.cx, idle, "the end of an idle connection");
                 }
                 true
             }
             Phase::Connecting if empty && unwanted => {
-                self.drop_bytes(w, None);
+                self.close_bytes(env, None);
                 false
             }
             Phase::Down if empty => {
-                self.clear_phase_timer(w.cx);
+                self.clear_phase_timer(env.cx);
                 false
             }
             Phase::Closing => self.bytes.is_some(),

@@ -1,40 +1,42 @@
-//! A subscription with a limit: it takes so many messages, and gives back what it does not take.
+//! A subscription with a limit: it takes at most that many messages, and returns the others to the
+//! group.
 //!
-//! A message of a shared subscription is for one of the sharers (MQTT 5.0, 4.8.2): what is acknowledged
-//! here, nobody else will see. So the messages are counted, on a connection of their own:
+//! A message of a shared subscription is for one member of the group (MQTT 5.0, 4.8.2): once it is
+//! acknowledged here, no other member receives it. So the messages are counted, on a separate
+//! connection:
 //!
-//! - its Receive Maximum is the limit, and nothing is acknowledged while the stream lasts, so that the
-//!   broker sends no more messages of `QoS` 1 than that;
-//! - a caller that wants no more says so with FLUSH *unsubscribe*. Its reply ends behind UNSUBACK,
-//!   and so behind all that the broker had on its way; nothing of it comes too late to be given;
-//! - END tells how many the caller has taken. UNSUBSCRIBE, their PUBACKs and DISCONNECT go out
-//!   together: an acknowledgement that makes room is behind the end of the subscription;
-//! - the session ends with the connection, and what was not acknowledged is for the broker to give to
-//!   another sharer. MQTT says that it should; a broker that does not loses it.
-//! - a stream that is cancelled has taken nothing, and one whose connection is lost is RESET: what it
-//!   has brought may come to another sharer too.
+//! - Its Receive Maximum is the limit, and nothing is acknowledged while the stream is open, so the
+//!   broker sends no more `QoS` 1 messages than the limit.
+//! - To stop early, the caller sends FLUSH *unsubscribe*. The reply ends after UNSUBACK and thus
+//!   after all messages in flight, so that none arrives too late to be delivered.
+//! - END states how many messages the caller has taken. UNSUBSCRIBE, their PUBACKs and DISCONNECT
+//!   are sent together, so that an acknowledgement cannot make room for a further message.
+//! - The session ends with the connection, and the broker should send unacknowledged messages to
+//!   another member. MQTT recommends it; a broker that does not loses them.
+//! - A cancelled stream takes nothing. A stream whose connection is lost is RESET; the messages it
+//!   delivered may be sent to another member too.
 //!
-//! A message of `QoS` 0 has no acknowledgement. One beyond the limit is given to nobody.
+//! A message of `QoS` 0 has no acknowledgement. One beyond the limit is dropped.
 
 use std::collections::BTreeSet;
 
 use tidegate_engine::StreamId;
 use tidegate_engine::streams::{EndEx, Pooled};
 
-use super::connection::{Connection, Work};
+use super::connection::{Connection, Env};
 use super::packets;
 use super::streams::{Streams, Subscriber};
 use crate::codec::{Publish, ReasonCode};
 
-/// The messages of the one subscription of a connection.
+/// The messages of the only subscription of a connection.
 #[derive(Debug)]
 pub(super) struct Counted {
     limit: u16,
     /// UNSUBSCRIBE was sent.
     unsubscribed: bool,
-    /// The reply ends behind what there is.
+    /// The reply ends after the queued messages.
     complete: bool,
-    /// The packet identifiers of those that were handed to the stream, in order; 0 at `QoS` 0.
+    /// Packet identifiers of the messages delivered to the stream, in order; 0 for `QoS` 0.
     delivered: Vec<u16>,
 }
 
@@ -48,7 +50,7 @@ impl Counted {
         }
     }
 
-    /// The most messages that may be unacknowledged, which is all that come.
+    /// The maximum number of unacknowledged messages, and so of all messages.
     pub(super) const fn limit(&self) -> u16 {
         self.limit
     }
@@ -57,7 +59,7 @@ impl Counted {
         self.unsubscribed
     }
 
-    /// Whether what comes now is given to nobody.
+    /// Whether further messages are dropped.
     fn is_over(&self) -> bool {
         self.complete || self.is_full()
     }
@@ -67,7 +69,7 @@ impl Counted {
     }
 }
 
-/// How many messages an END says were taken.
+/// The number of taken messages that an END states.
 pub(super) fn taken(end: Option<Pooled<EndEx>>) -> usize {
     match end.map(Pooled::into_inner) {
         Some(EndEx::Mqtt(end)) => usize::try_from(end.taken).unwrap_or(usize::MAX),
@@ -76,35 +78,35 @@ pub(super) fn taken(end: Option<Pooled<EndEx>>) -> usize {
 }
 
 impl Connection {
-    /// A message for the stream that counts.
-    pub(super) fn on_counted(&mut self, w: &mut Work<'_, '_>, publish: &Publish) {
+    /// Handles a message for the counted subscription.
+    pub(super) fn on_counted(&mut self, env: &mut Env<'_, '_>, publish: &Publish) {
         if publish.qos == 2 {
-            let what = "a message of QoS 2 for a subscription of QoS 1";
-            return self.broken(w, ReasonCode::PROTOCOL_ERROR, what);
+            let what = "PUBLISH with QoS 2 for a subscription with QoS 1";
+            return self.protocol_error(env, ReasonCode::PROTOCOL_ERROR, what);
         }
         let over = self.counted.as_ref().is_none_or(Counted::is_over);
-        if over || !self.deliver(w, publish) {
+        if over || !self.deliver(env, publish) {
             return;
         }
-        w.shared.counts.consumed += 1;
+        env.shared.counts.consumed += 1;
         if let Some(counted) = &mut self.counted {
             counted.delivered.push(publish.packet_id);
         }
-        self.complete_if_full(w);
+        self.complete_if_full(env);
     }
 
-    /// Once the last message has come, the broker is asked for no more, and the reply ends.
-    pub(super) fn complete_if_full(&mut self, w: &mut Work<'_, '_>) {
+    /// After the last message, unsubscribes and ends the reply.
+    pub(super) fn complete_if_full(&mut self, env: &mut Env<'_, '_>) {
         if self.counted.as_ref().is_some_and(Counted::is_full) {
-            self.ask_no_more(w);
-            self.complete(w);
+            self.request_unsubscribe(env);
+            self.complete(env);
         }
     }
 
-    /// Asks the broker for no more, unless it was, or has not granted anything yet.
-    pub(super) fn ask_no_more(&mut self, w: &mut Work<'_, '_>) {
+    /// Sends UNSUBSCRIBE, unless it was sent or the subscription is not granted yet.
+    pub(super) fn request_unsubscribe(&mut self, env: &mut Env<'_, '_>) {
         let (Some(counted), Some((_, subscriber))) =
-            (&mut self.counted, counting(&self.streams, w.streams))
+            (&mut self.counted, counting(&self.streams, env.streams))
         else {
             return;
         };
@@ -112,40 +114,43 @@ impl Connection {
             return;
         }
         counted.unsubscribed = true;
-        // What is on its way still has to find its stream: the subscription stays in the table.
-        let filter = subscriber.all().next().map(|(_, wish)| wish.filter.text());
+        // Messages in flight must still be routed, so the subscription stays in the table.
+        let filter = subscriber
+            .all()
+            .next()
+            .map(|(_, request)| request.filter.text());
         if let Some(filter) = filter {
-            self.send_unsubscribe(w, filter);
+            self.send_unsubscribe(env, filter);
         }
     }
 
-    /// Nothing more comes: the reply ends behind what there is.
-    pub(super) fn complete(&mut self, w: &mut Work<'_, '_>) {
+    /// No more messages follow: ends the reply after the queued ones.
+    pub(super) fn complete(&mut self, env: &mut Env<'_, '_>) {
         if let Some(counted) = &mut self.counted
-            && let Some((id, subscriber)) = counting(&self.streams, w.streams)
+            && let Some((id, subscriber)) = counting(&self.streams, env.streams)
         {
             counted.complete = true;
             subscriber.complete = true;
-            subscriber.flush(w.cx, id);
+            subscriber.flush(env.cx, id);
         }
     }
 
-    /// The caller of a subscription ends it, having taken the first `taken` messages.
-    pub(super) fn leave_having_taken(&mut self, w: &mut Work<'_, '_>, key: usize, taken: usize) {
-        self.leave(w, key, None);
+    /// The caller ended its subscription after taking the first `taken` messages.
+    pub(super) fn end_subscription(&mut self, env: &mut Env<'_, '_>, key: usize, taken: usize) {
+        self.remove_stream(env, key, None);
         let Some(counted) = &mut self.counted else {
             return;
         };
         let delivered = std::mem::take(&mut counted.delivered);
         let acknowledged = delivered.into_iter().take(taken).filter(|id| *id != 0);
         for packet_id in acknowledged {
-            let puback = packets::puback(w.shared, &mut self.packets, packet_id);
-            self.send(w.cx, [puback]);
+            let puback = packets::puback(env.shared, &mut self.packets, packet_id);
+            self.send(env.cx, [puback]);
         }
     }
 }
 
-/// The one stream of a connection that counts.
+/// The only stream of a connection with a counted subscription.
 fn counting<'w>(
     keys: &BTreeSet<usize>,
     streams: &'w mut Streams,

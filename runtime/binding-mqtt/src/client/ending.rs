@@ -1,4 +1,4 @@
-//! How a connection ends, by accident or in order, and what that means to its streams.
+//! How connections end, on an error or in order, and what happens to their streams.
 
 use bytestring::ByteString;
 use tidegate_engine::Duration;
@@ -6,7 +6,7 @@ use tidegate_engine::streams::bytes_stream::BytesReset;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::streams::{Frame, ResetEx};
 
-use super::connection::{Connection, Phase, Shared, Work};
+use super::connection::{Connection, Env, Phase, Shared};
 use super::events::StreamReset;
 use super::failure::Failure;
 use super::packets;
@@ -16,134 +16,143 @@ use super::suspects::Purpose;
 use crate::codec::ReasonCode;
 
 impl Connection {
-    /// The broker does what it must not: it is told, and the connection given up.
-    pub(super) fn broken(&mut self, w: &mut Work<'_, '_>, code: ReasonCode, what: &str) {
-        let reason = format!("{} broke the protocol: {what}.", self.broker());
-        self.lost(w, &Failure::new(code, reason), Some(code));
+    /// The broker violated the protocol: sends DISCONNECT with `code` and closes the connection.
+    pub(super) fn protocol_error(&mut self, env: &mut Env<'_, '_>, code: ReasonCode, what: &str) {
+        let reason = format!("{} violated the MQTT protocol: {what}.", self.broker());
+        self.lost(env, &Failure::new(code, reason), Some(code));
     }
 
-    /// The byte stream is over; `told` is why, where its other end told it.
-    pub(super) fn gone(&mut self, w: &mut Work<'_, '_>, told: BytesReset) {
-        if !told.remote.is_empty() {
-            self.learn(w.shared, told.remote);
+    /// The byte stream ended; `reset` is the reason that its other end gave, if any.
+    pub(super) fn bytes_closed(&mut self, env: &mut Env<'_, '_>, reset: BytesReset) {
+        if !reset.remote.is_empty() {
+            self.set_remote(env.shared, reset.remote);
         }
         let broker = self.broker();
-        let why = told.reason;
+        let why = reset.reason;
         let reason = match self.phase {
-            Phase::Closing => return self.drop_bytes(w, None),
+            Phase::Closing => return self.close_bytes(env, None),
             Phase::Connecting if why.is_empty() => {
-                return self.unanswered(w, "closed the connection before CONNACK");
+                return self.unanswered(env, "closed the connection before CONNACK");
             }
-            Phase::Connecting if told.connected => {
-                return self.unanswered(w, &format!("went away before CONNACK ({why})"));
+            Phase::Connecting if reset.connected => {
+                return self.unanswered(
+                    env,
+                    &format!("dropped the connection before CONNACK ({why})"),
+                );
             }
             Phase::Connecting => format!("{broker} cannot be reached: {why}."),
             _ if why.is_empty() => format!("{broker} closed the connection."),
-            _ => format!("{broker} went away: {why}."),
+            _ => format!("{broker} dropped the connection: {why}."),
         };
-        self.accuse(w, None);
+        self.accuse(env, None);
         self.lost(
-            w,
+            env,
             &Failure::new(ReasonCode::SERVER_UNAVAILABLE, reason),
             None,
         );
     }
 
-    /// The peer is there, and did this instead of CONNACK.
-    pub(super) fn unanswered(&mut self, w: &mut Work<'_, '_>, what: &str) {
+    /// The peer did `what` instead of sending CONNACK.
+    pub(super) fn unanswered(&mut self, env: &mut Env<'_, '_>, what: &str) {
         let reason = format!(
-            "{} {what}: check that this is not its port for TLS, and that it supports MQTT 5.",
+            "{} {what}; check that the port is not a TLS port and that the broker supports MQTT 5.",
             self.broker()
         );
         let failure = Failure::new(ReasonCode::SERVER_UNAVAILABLE, reason);
-        self.lost(w, &failure, None);
+        self.lost(env, &failure, None);
     }
 
-    /// The connection is gone or is given up. `farewell` is what the broker is told, if it can be.
+    /// The connection was lost or is being closed. `disconnect` is the reason code of the DISCONNECT,
+    /// which is sent if the byte stream has credit.
     pub(super) fn lost(
         &mut self,
-        w: &mut Work<'_, '_>,
+        env: &mut Env<'_, '_>,
         failure: &Failure,
-        farewell: Option<ReasonCode>,
+        disconnect: Option<ReasonCode>,
     ) {
         let was_ready = self.phase == Phase::Ready;
-        self.drop_bytes(w, farewell.filter(|_| was_ready));
+        self.close_bytes(env, disconnect.filter(|_| was_ready));
         self.phase = Phase::Down;
-        let at_once = self.account(w, failure, was_ready);
-        let restores = self.counted.is_none() && !w.cx.stopping();
+        let at_once = self.record_failure(env, failure, was_ready);
+        let restores = self.counted.is_none() && !env.cx.stopping();
         for key in self.stream_keys() {
-            let goes_on = at_once && !(self.purpose == Purpose::All && self.is_suspect(w, key));
-            if let Some(delivery) = lost_with(w, key, was_ready, goes_on, restores) {
-                self.fail(w, key, failure, delivery);
+            let reopens = at_once && !(self.purpose == Purpose::All && self.is_suspect(env, key));
+            if let Some(delivery) = lost_with(env, key, was_ready, reopens, restores) {
+                self.fail(env, key, failure, delivery);
             }
         }
-        self.start_anew(w.shared);
-        if self.is_needed(w.streams) {
-            self.reopen(w);
+        self.reset_state(env.shared);
+        if self.is_needed(env.streams) {
+            self.reopen(env);
         }
     }
 
-    /// The exit has told which broker it leads to.
-    pub(super) fn learn(&mut self, shared: &mut Shared, remote: ByteString) {
+    /// The exit reported which broker it leads to.
+    pub(super) fn set_remote(&mut self, shared: &mut Shared, remote: ByteString) {
         if shared.link.remote != remote {
             shared.link.remote = remote.clone();
         }
         self.remote = remote;
     }
 
-    pub(super) fn drop_bytes(&mut self, w: &mut Work<'_, '_>, farewell: Option<ReasonCode>) {
-        self.clear_phase_timer(w.cx);
-        self.set_keep_alive_timer(w.cx, None);
-        self.clear_overdue_timer(w.cx);
+    pub(super) fn close_bytes(&mut self, env: &mut Env<'_, '_>, disconnect: Option<ReasonCode>) {
+        self.clear_phase_timer(env.cx);
+        self.set_keep_alive_timer(env.cx, None);
+        self.clear_overdue_timer(env.cx);
         let Some(bytes) = self.bytes else {
             return;
         };
-        if let Some(code) = farewell
-            && self.outbound.is_clear(w.cx, bytes)
+        if let Some(code) = disconnect
+            && self.outbound.is_clear(env.cx, bytes)
         {
-            let disconnect = packets::disconnect(w.shared, &mut self.packets, code);
-            self.outbound.push(w.cx, bytes, [disconnect]);
-            self.outbound.end(w.cx, bytes);
+            let disconnect = packets::disconnect(env.shared, &mut self.packets, code);
+            self.outbound.push(env.cx, bytes, [disconnect]);
+            self.outbound.end(env.cx, bytes);
         }
         self.bytes = None;
-        w.cx.terminate(bytes, None, None);
+        env.cx.terminate(bytes, None, None);
     }
 
-    /// Refuses or gives up a stream, with a reason.
+    /// Resets a stream with a reason.
     pub(super) fn fail(
         &mut self,
-        w: &mut Work<'_, '_>,
+        env: &mut Env<'_, '_>,
         key: usize,
         failure: &Failure,
         delivery: MqttDelivery,
     ) {
-        if w.streams.publication(key).is_some() {
-            w.shared.counts.unpublished(delivery);
+        if env.streams.publication(key).is_some() {
+            env.shared.counts.unpublished(delivery);
         }
-        if w.cx.hears::<StreamReset>()
-            && let Some(stream) = w.streams.get(key)
+        if env.cx.hears::<StreamReset>()
+            && let Some(stream) = env.streams.get(key)
         {
-            w.cx.work_for(stream.id);
-            w.cx.event(&StreamReset {
+            env.cx.work_for(stream.id);
+            env.cx.event(&StreamReset {
                 client: self.client_id.clone(),
                 code: failure.code.0,
                 reason: failure.reason.clone(),
                 delivery,
             });
         }
-        self.leave(w, key, Some(failure.reset(delivery)));
+        self.remove_stream(env, key, Some(failure.reset(delivery)));
     }
 
-    /// Is done with a stream: nothing of it stays, and what is left open of it is ended.
-    pub(super) fn leave(&mut self, w: &mut Work<'_, '_>, key: usize, reset: Option<ResetEx>) {
+    /// Removes a stream, and terminates what is still open of it.
+    pub(super) fn remove_stream(
+        &mut self,
+        env: &mut Env<'_, '_>,
+        key: usize,
+        reset: Option<ResetEx>,
+    ) {
         if !self.streams.remove(&key) {
             return;
         }
-        let Some(mut stream) = w.streams.remove(key) else {
+        let Some(mut stream) = env.streams.remove(key) else {
             return;
         };
-        stream.clear_deadline(w.cx);
-        self.remember_stream(w.cx.now(), &stream.kind);
+        stream.clear_deadline(env.cx);
+        self.remember_stream(env.cx.now(), &stream.kind);
         match &stream.kind {
             Kind::Session(_) => self.sessions -= 1,
             Kind::Publish(publication) => {
@@ -152,88 +161,90 @@ impl Connection {
                     self.waiting.remove(key);
                 }
             }
-            Kind::Subscribe(subscriber) => self.unsubscribe(w, key, subscriber),
+            Kind::Subscribe(subscriber) => self.unsubscribe(env, key, subscriber),
         }
-        w.cx.terminate(stream.id, reset, None);
+        env.cx.terminate(stream.id, reset, None);
     }
 
-    /// The engine is about to stop: what is under way may finish, all else ends.
-    pub(super) fn shut_down(&mut self, w: &mut Work<'_, '_>) {
+    /// The engine is shutting down: publications in flight may finish, other streams end.
+    pub(super) fn shut_down(&mut self, env: &mut Env<'_, '_>) {
         for key in self.stream_keys() {
-            let Some(stream) = w.streams.get(key) else {
+            let Some(stream) = env.streams.get(key) else {
                 continue;
             };
             match &stream.kind {
                 Kind::Publish(publication) if publication.is_outstanding() => {
-                    w.hasten(key);
+                    env.cap_deadline(key);
                 }
                 Kind::Session(Session { accepted: true }) => {
-                    w.cx.end(stream.id, Frame::end());
-                    self.leave(w, key, None);
+                    env.cx.end(stream.id, Frame::end());
+                    self.remove_stream(env, key, None);
                 }
-                // Its caller knows what it waits for, and for how long.
+                // Its caller decides how long to wait for messages.
                 Kind::Subscribe(subscriber)
                     if subscriber.accepted && self.phase == Phase::Ready => {}
-                _ => self.fail(w, key, &shutting_down(), MqttDelivery::None),
+                _ => self.fail(env, key, &shutting_down(), MqttDelivery::None),
             }
         }
     }
 
-    /// Says goodbye and waits for the peer's END.
-    pub(super) fn close(&mut self, w: &mut Work<'_, '_>) {
+    /// Sends DISCONNECT and waits for the peer's END.
+    pub(super) fn close(&mut self, env: &mut Env<'_, '_>) {
         let Some(bytes) = self.bytes else {
             return;
         };
-        self.set_keep_alive_timer(w.cx, None);
-        self.clear_overdue_timer(w.cx);
+        self.set_keep_alive_timer(env.cx, None);
+        self.clear_overdue_timer(env.cx);
         self.phase = Phase::Closing;
-        let disconnect = packets::disconnect(w.shared, &mut self.packets, ReasonCode::SUCCESS);
-        self.send(w.cx, [disconnect]);
-        self.outbound.end(w.cx, bytes);
-        let patience = Duration::from_millis(w.shared.options.connect_timeout.get());
-        self.set_phase_timer(w.cx, patience, "the broker's end of a closed connection");
+        let disconnect = packets::disconnect(env.shared, &mut self.packets, ReasonCode::SUCCESS);
+        self.send(env.cx, [disconnect]);
+        self.outbound.end(env.cx, bytes);
+        let patience = Duration::from_millis(env.shared.options.connect_timeout.get());
+        self.set_phase_timer(env.cx, patience, "the broker's END of a closing connection");
     }
 
-    /// Gives everything up at once: a handler panicked over this connection.
-    pub(super) fn abandon(&mut self, w: &mut Work<'_, '_>) {
-        let reason = "A fault inside tidegate ended this connection; its log tells more.";
+    /// Resets all streams at once, after a handler of this connection panicked.
+    pub(super) fn reset_streams(&mut self, env: &mut Env<'_, '_>) {
+        let reason = "An internal error in tidegate closed this connection; see its log.";
         let failure = Failure::new(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, reason);
         for key in self.stream_keys() {
-            let Some(mut stream) = w.streams.remove(key) else {
+            let Some(mut stream) = env.streams.remove(key) else {
                 continue;
             };
-            stream.clear_deadline(w.cx);
+            stream.clear_deadline(env.cx);
             let delivery = match &stream.kind {
                 Kind::Publish(publication) => publication.delivery(),
                 Kind::Session(_) | Kind::Subscribe(_) => MqttDelivery::None,
             };
-            w.cx.terminate(stream.id, Some(failure.reset(delivery)), None);
+            env.cx
+                .terminate(stream.id, Some(failure.reset(delivery)), None);
         }
         self.streams.clear();
-        self.give_up_attempt(w);
-        self.drop_bytes(w, None);
+        self.cancel_attempt(env);
+        self.close_bytes(env, None);
     }
 }
 
-/// Whether a stream is given up with its connection, and what became of its message then.
+/// Whether a stream is reset with its connection; if so, whether its message may have been
+/// delivered.
 fn lost_with(
-    w: &mut Work<'_, '_>,
+    env: &mut Env<'_, '_>,
     key: usize,
     was_ready: bool,
-    goes_on: bool,
+    reopens: bool,
     restores: bool,
 ) -> Option<MqttDelivery> {
-    match &mut w.streams.get_mut(key)?.kind {
+    match &mut env.streams.get_mut(key)?.kind {
         Kind::Session(session) if session.accepted => None,
-        // While the engine stops, no connection is made again; nor is one that counts its messages.
+        // During a shutdown, and for a counted subscription, the connection is not opened again.
         Kind::Subscribe(subscriber) if subscriber.accepted && restores => {
-            subscriber.forget_answers();
+            subscriber.clear_answers();
             None
         }
         Kind::Publish(publication) if was_ready && !publication.is_outstanding() => None,
         Kind::Publish(publication) => match publication.delivery() {
-            // Nothing of it was written: it goes out on the next connection.
-            MqttDelivery::None if goes_on && restores => None,
+            // Nothing of it was written: it is sent on the next connection.
+            MqttDelivery::None if reopens && restores => None,
             delivery => Some(delivery),
         },
         Kind::Session(_) | Kind::Subscribe(_) => Some(MqttDelivery::None),

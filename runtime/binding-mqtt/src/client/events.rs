@@ -1,12 +1,12 @@
-//! What the binding tells operators.
+//! The events of the binding.
 
 use bytestring::ByteString;
 use tidegate_engine::streams::event;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
 event! {
-    /// A connection to the broker was lost or could not be made, and none has failed since the last
-    /// one was accepted.
+    /// A connection to the broker was lost or could not be opened, for the first time since one was
+    /// accepted.
     pub struct ConnectionLost "binding.mqtt.connection.lost" Warn
         "broker connection failed: {reason}"
     {
@@ -14,19 +14,19 @@ event! {
         broker "broker": ByteString = ByteString::new(),
         /// The MQTT reason code.
         code "code": u8 = 0,
-        /// Why, as a sentence that names the broker.
+        /// The reason, as a sentence that names the broker.
         reason "reason": ByteString = ByteString::new(),
-        /// How many streams the connection had.
+        /// Number of streams of the connection.
         streams "streams": u64 = 0,
-        /// How many outages began since the last one that was told of.
+        /// Number of unreported outages since the last event.
         untold "untold": u32 = 0,
     }
 }
 
 event! {
-    /// The broker has not been connected for a while.
+    /// The broker has been unavailable for a while.
     pub struct ConnectionDown "binding.mqtt.connection.down" Warn
-        "broker still not connected after {seconds} s, {attempts} connections failed and {refused} calls refused: {reason}"
+        "broker still not connected after {seconds} s; {attempts} connections failed, {refused} calls refused: {reason}"
     {
         /// The broker as `host:port`.
         broker "broker": ByteString = ByteString::new(),
@@ -34,13 +34,13 @@ event! {
         code "code": u8 = 0,
         /// Why the newest attempt failed.
         reason "reason": ByteString = ByteString::new(),
-        /// For how long.
+        /// Duration of the outage, in seconds.
         seconds "seconds": u64 = 0,
-        /// How many connections were lost or could not be made.
+        /// Number of connections that were lost or could not be opened.
         attempts "attempts": u32 = 0,
-        /// How many streams were refused without an attempt.
+        /// Number of streams refused without an attempt.
         refused "refused": u32 = 0,
-        /// When the next attempt may be made, in milliseconds from now.
+        /// Time until the next attempt, in milliseconds.
         backoff "backoff": u64 = 0,
     }
 }
@@ -48,23 +48,24 @@ event! {
 event! {
     /// The broker is connected again.
     pub struct ConnectionRestored "binding.mqtt.connection.restored" Info
-        "broker {broker} connected again after {seconds} s, {attempts} connections failed and {refused} calls refused"
+        "broker {broker} connected again after {seconds} s; {attempts} connections failed, {refused} calls refused"
     {
         /// The broker as `host:port`.
         broker "broker": ByteString = ByteString::new(),
-        /// After how long.
+        /// Duration of the outage, in seconds.
         seconds "seconds": u64 = 0,
-        /// How many connections were lost or could not be made.
+        /// Number of connections that were lost or could not be opened.
         attempts "attempts": u32 = 0,
-        /// How many streams were refused without an attempt.
+        /// Number of streams refused without an attempt.
         refused "refused": u32 = 0,
     }
 }
 
 event! {
-    /// The broker closed a connection over something, which has a connection of its own from now on.
+    /// The broker closed a connection because of a packet; its topic or filter now uses a separate
+    /// connection.
     pub struct Quarantined "binding.mqtt.quarantine.convicted" Warn
-        "'{topic}' goes over a connection of its own: the broker closed a connection over it, or over something like it"
+        "'{topic}' now uses a separate connection: the broker closed a connection because of it or of a similar packet"
     {
         /// The topic of publications, or the filter of subscriptions.
         topic "topic": ByteString = ByteString::new(),
@@ -72,10 +73,10 @@ event! {
 }
 
 event! {
-    /// Something was under way when a connection was closed, and is tried once on a connection of its
-    /// own.
+    /// A packet was in flight when a connection was closed; its topic or filter is tried once on a
+    /// separate connection.
     pub struct Suspected "binding.mqtt.quarantine.suspected" Debug
-        "'{topic}' goes over a connection of its own: it was under way when connections were closed"
+        "'{topic}' now uses a separate connection: it was in flight when the broker closed connections"
     {
         /// The topic of publications, or the filter of subscriptions.
         topic "topic": ByteString = ByteString::new(),
@@ -83,9 +84,9 @@ event! {
 }
 
 event! {
-    /// A subscriber did not take its messages, and was ended.
+    /// A subscription was ended because the subscriber did not read its messages.
     pub struct SlowConsumer "binding.mqtt.subscriber.slow" Warn
-        "slow consumer: a subscriber of client '{client}' did not take its messages and was reset"
+        "slow consumer: a subscriber of client '{client}' did not read its messages and was reset"
     {
         /// The client identifier of its connection.
         client "client": ByteString = ByteString::new(),
@@ -93,7 +94,7 @@ event! {
 }
 
 event! {
-    /// A publish stream is done: its messages are as safe as their `QoS` promises.
+    /// A publish stream succeeded: all its messages are acknowledged as their `QoS` requires.
     pub struct Published "binding.mqtt.published" Debug
         "published to '{topic}' at QoS {qos} as client '{client}'"
     {
@@ -107,7 +108,7 @@ event! {
 }
 
 event! {
-    /// A stream was refused or given up.
+    /// A stream was reset.
     pub struct StreamReset "binding.mqtt.stream.reset" Debug
         "stream of client '{client}' reset: {reason}"
     {
@@ -115,9 +116,9 @@ event! {
         client "client": ByteString = ByteString::new(),
         /// The MQTT reason code.
         code "code": u8 = 0,
-        /// Why, as a sentence.
+        /// The reason, as a sentence.
         reason "reason": ByteString = ByteString::new(),
-        /// Whether a message may have been delivered nevertheless.
+        /// Whether a message may have been delivered.
         delivery "delivery": MqttDelivery = MqttDelivery::None,
     }
 }

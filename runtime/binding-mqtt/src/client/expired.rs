@@ -1,26 +1,26 @@
-//! The deadline of a stream: its caller is told who keeps it waiting, what is missing, and whether its
-//! message may have been delivered.
+//! Deadlines of streams: the error says what the broker has not done, and whether the message may
+//! have been delivered.
 //!
-//! Only this binding knows: to its caller, a publication that waits for the broker's receive window
-//! looks like one that was written and is not acknowledged.
+//! Only this binding knows: a caller cannot tell a publication that waits for the broker's receive
+//! window from one that was written and not acknowledged.
 
 use std::borrow::Cow;
 
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
-use super::connection::{Connection, Phase, Work};
+use super::connection::{Connection, Env, Phase};
 use super::failure::Failure;
 use super::publications::Publication;
 use super::streams::Kind;
 use crate::codec::ReasonCode;
 
 impl Connection {
-    /// The stream's deadline has passed. It has none any more once it is accepted.
-    pub(super) fn expire(&mut self, w: &mut Work<'_, '_>, key: usize) {
-        let Some(stream) = w.streams.get(key) else {
+    /// The deadline of a stream expired. Accepted streams have none.
+    pub(super) fn expire(&mut self, env: &mut Env<'_, '_>, key: usize) {
+        let Some(stream) = env.streams.get(key) else {
             return;
         };
-        let after = w.cx.now().since(stream.opened).as_millis();
+        let after = env.cx.now().since(stream.opened).as_millis();
         let (missing, delivery) = match &stream.kind {
             Kind::Session(_) => (self.missing("open the session"), MqttDelivery::None),
             Kind::Subscribe(_) => {
@@ -31,7 +31,7 @@ impl Connection {
         };
         let reason = format!("{} {missing} within {after} ms.", self.broker());
         let failure = Failure::new(ReasonCode::UNSPECIFIED_ERROR, reason);
-        self.fail(w, key, &failure, delivery);
+        self.fail(env, key, &failure, delivery);
     }
 
     /// What the broker has not done.
@@ -51,10 +51,9 @@ impl Connection {
                 if self.phase == Phase::Ready && self.in_flight >= self.granted.receive_maximum =>
             {
                 let most = self.granted.receive_maximum;
-                format!("did not acknowledge the messages sent before (Receive Maximum {most})")
-                    .into()
+                format!("did not acknowledge the earlier messages (Receive Maximum {most})").into()
             }
-            _ => self.missing("take the message"),
+            _ => self.missing("accept the message"),
         }
     }
 }

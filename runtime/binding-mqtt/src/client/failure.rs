@@ -1,4 +1,4 @@
-//! Why a stream is refused or a connection was lost, in words and as a reason code.
+//! The reason why a stream is reset or a connection was lost.
 
 use bytestring::ByteString;
 use tidegate_engine::Duration;
@@ -7,15 +7,15 @@ use tidegate_engine::streams::mqtt::{MqttDelivery, MqttReset};
 
 use crate::codec::ReasonCode;
 
-/// Why, as a sentence and a reason code.
+/// A reason, as a sentence and an MQTT reason code.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub(super) code: ReasonCode,
     pub(super) reason: ByteString,
-    /// The broker refused who we are or what we speak: asking again at once is of no use.
+    /// The broker refused the credentials or the protocol version, so retrying soon does not help.
     pub(super) denied: bool,
-    /// It is this side that could not, and not the broker.
-    pub(super) ours: bool,
+    /// The cause is on this side, not in the broker.
+    pub(super) is_local: bool,
 }
 
 impl Failure {
@@ -24,21 +24,21 @@ impl Failure {
             code,
             reason: reason.into(),
             denied: false,
-            ours: false,
+            is_local: false,
         }
     }
 
-    /// There is no room for what was to be opened here.
-    pub(super) fn our_own(reason: String) -> Self {
+    /// A local failure, such as an exhausted quota.
+    pub(super) fn local(reason: String) -> Self {
         Self {
-            ours: true,
+            is_local: true,
             ..Self::new(ReasonCode::QUOTA_EXCEEDED, reason)
         }
     }
 
     /// The broker refused CONNECT.
-    pub(super) fn refused(broker: &str, code: ReasonCode, told: Option<&str>) -> Self {
-        let why = told_with(code, told);
+    pub(super) fn refused(broker: &str, code: ReasonCode, reason_string: Option<&str>) -> Self {
+        let why = describe_reason(code, reason_string);
         let denied = matches!(
             code,
             ReasonCode::UNSUPPORTED_PROTOCOL_VERSION
@@ -50,7 +50,7 @@ impl Failure {
         );
         let hint = match code {
             ReasonCode::UNSUPPORTED_PROTOCOL_VERSION => {
-                " It supports only MQTT 3.1.1, and tidegate needs MQTT 5."
+                " It supports only MQTT 3.1.1, but tidegate requires MQTT 5."
             }
             _ => "",
         };
@@ -63,15 +63,15 @@ impl Failure {
         }
     }
 
-    /// Whether it concerns one client identifier alone, and not whoever else connects.
-    pub(super) const fn is_of_its_identifier(&self) -> bool {
+    /// Whether the failure concerns only this client identifier.
+    pub(super) const fn concerns_client_id(&self) -> bool {
         matches!(
             self.code,
             ReasonCode::CLIENT_IDENTIFIER_NOT_VALID | ReasonCode::SESSION_TAKEN_OVER
         )
     }
 
-    /// The same, with the time until the next attempt.
+    /// The same reason, with the time until the next attempt.
     pub(super) fn with_next_attempt(&self, left: Duration) -> Self {
         let seconds = left.as_micros().div_ceil(1_000_000);
         let reason = self.reason.trim_end_matches('.');
@@ -81,7 +81,7 @@ impl Failure {
         }
     }
 
-    /// What the stream is told.
+    /// The RESET of a stream.
     pub(super) fn reset(&self, delivery: MqttDelivery) -> ResetEx {
         MqttReset {
             reason_code: self.code.0,
@@ -92,14 +92,18 @@ impl Failure {
     }
 }
 
-/// A reason code in words, with what the broker has to say about it.
-pub(super) fn told_with(code: ReasonCode, told: Option<&str>) -> String {
+/// Describes a reason code, with the Reason String of the broker.
+pub(super) fn describe_reason(code: ReasonCode, reason_string: Option<&str>) -> String {
     let ReasonCode(number) = code;
-    match told {
-        Some(told) if !told.is_empty() => {
-            // What a broker says ends up in front of people and models: no more than a sentence.
-            let told: String = told.chars().filter(|c| !c.is_control()).take(300).collect();
-            format!("{code} (0x{number:02X}, \"{told}\")")
+    match reason_string {
+        Some(reason_string) if !reason_string.is_empty() => {
+            // People and models read this, so at most one sentence of the Reason String is kept.
+            let reason_string: String = reason_string
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(300)
+                .collect();
+            format!("{code} (0x{number:02X}, \"{reason_string}\")")
         }
         _ => format!("{code} (0x{number:02X})"),
     }

@@ -1,4 +1,4 @@
-//! What the broker grants with CONNACK (MQTT 5.0, 3.2.2.3), and what that rules out.
+//! What the broker grants in CONNACK (MQTT 5.0, 3.2.2.3), and what it therefore refuses.
 
 use bytestring::ByteString;
 use tidegate_engine::streams::mqtt::MqttSession;
@@ -8,23 +8,23 @@ use super::failure::Failure;
 use super::publications::Message;
 use crate::codec::{ConnackProperties, ReasonCode, Version};
 
-/// What the broker grants.
+/// The limits and features that the broker granted.
 #[derive(Debug, Clone)]
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a property of CONNACK"
 )]
 pub(super) struct Granted {
-    /// How many messages of `QoS` 1 and 2 it takes at a time.
+    /// Maximum number of unacknowledged `QoS` 1 and 2 messages.
     pub(super) receive_maximum: usize,
     pub(super) maximum_qos: u8,
     pub(super) retain: bool,
-    /// The largest packet it takes.
+    /// Largest packet that the broker accepts, in bytes.
     pub(super) packet_size: Option<usize>,
     pub(super) wildcards: bool,
     pub(super) shared: bool,
     pub(super) identifiers: bool,
-    /// Seconds, where it demands them.
+    /// The keep-alive interval that the broker demands, in seconds.
     pub(super) keep_alive: Option<u16>,
     pub(super) client_id: Option<ByteString>,
 }
@@ -36,8 +36,8 @@ impl Default for Granted {
 }
 
 impl Granted {
-    /// Reads it. MQTT 3.1.1 tells nothing, and has no identifiers; nor is its receive maximum known,
-    /// for which the one of MQTT 5 is taken.
+    /// Reads the properties of CONNACK. MQTT 3.1.1 has none: subscription identifiers and shared
+    /// subscriptions are then unavailable, and Receive Maximum has the default of MQTT 5.
     pub(super) fn new(version: Version, properties: &ConnackProperties) -> Self {
         let modern = version == Version::V5;
         let size = properties.maximum_packet_size;
@@ -68,7 +68,7 @@ impl Granted {
         }
     }
 
-    /// Why a message cannot be published here.
+    /// The failure of a message that the broker does not support.
     pub(super) fn refuse_message(
         &self,
         message: &Message,
@@ -79,7 +79,7 @@ impl Granted {
             return Some(Failure::new(
                 ReasonCode::QOS_NOT_SUPPORTED,
                 format!(
-                    "{} takes messages up to QoS {most}, and this one has QoS {asked}.",
+                    "{} supports up to QoS {most}, but the message has QoS {asked}.",
                     broker()
                 ),
             ));
@@ -88,7 +88,7 @@ impl Granted {
             return Some(Failure::new(
                 ReasonCode::RETAIN_NOT_SUPPORTED,
                 format!(
-                    "{} does not retain messages; publish this one without it.",
+                    "{} does not support retained messages; publish without 'retain'.",
                     broker()
                 ),
             ));
@@ -96,7 +96,7 @@ impl Granted {
         None
     }
 
-    /// Why a filter cannot be subscribed to here.
+    /// The failure of a topic filter that the broker does not support.
     pub(super) fn refuse_filter(
         &self,
         filter: &TopicFilter,
@@ -105,14 +105,14 @@ impl Granted {
         if filter.is_shared() && !self.shared {
             return Some(Failure::new(
                 ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
-                format!("{} has no shared subscriptions.", broker()),
+                format!("{} does not support shared subscriptions.", broker()),
             ));
         }
         if filter.has_wildcards() && !self.wildcards {
             return Some(Failure::new(
                 ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
                 format!(
-                    "{} takes no wildcards; subscribe to single topics.",
+                    "{} does not support wildcard subscriptions; subscribe to single topics.",
                     broker()
                 ),
             ));

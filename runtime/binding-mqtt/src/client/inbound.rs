@@ -1,25 +1,25 @@
-//! Messages on their way to one subscriber.
+//! The queue of messages for one subscriber.
 
 use bytes::Bytes;
 use tidegate_engine::streams::mqtt::MqttSubscribeData;
 use tidegate_engine::streams::{DataFlags, Frame};
 use tidegate_engine::{Context, Fifo, StreamId};
 
-/// What a waiting message takes beside its payload: the room for its own record.
+/// Size of the bookkeeping of a queued message, in bytes.
 const OVERHEAD: usize = 64;
 
-/// A message that waits.
+/// A queued message.
 #[derive(Debug)]
 struct Delivery {
-    /// Until the first part is sent.
+    /// The metadata, until the first part is sent.
     extension: Option<MqttSubscribeData>,
     parts: Fifo<Bytes>,
-    /// Bytes of payload not sent yet.
+    /// Bytes of payload that are not sent yet.
     left: usize,
     weight: usize,
 }
 
-/// The messages that wait for one subscriber, in order of arrival.
+/// The messages queued for one subscriber, in order of arrival.
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
     queue: Fifo<Delivery>,
@@ -27,17 +27,16 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Whether the bounds of the queue are reached: no further message may come.
+    /// Whether a bound of the queue is reached.
     pub(super) fn is_full(&self, messages: usize, bytes: usize) -> bool {
         self.queue.len() >= messages || self.weight >= bytes
     }
 
-    /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Whether a message has been sent in part.
+    /// Whether a message was sent in part.
     pub(super) fn is_within_a_message(&self) -> bool {
         self.queue
             .front()
@@ -61,7 +60,7 @@ impl Deliveries {
         });
     }
 
-    /// Sends what the credit allows.
+    /// Sends as much as the credit allows.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, stream: StreamId) {
         while let Some(front) = self.queue.front_mut() {
             if !front.send(cx, stream) {
@@ -74,12 +73,12 @@ impl Deliveries {
 }
 
 impl Delivery {
-    /// Whether all of it was sent.
+    /// Returns whether the whole message was sent.
     fn send(&mut self, cx: &mut Context<'_>, stream: StreamId) -> bool {
         loop {
             let credit = cx.credit(stream);
             let Some(part) = self.parts.front_mut() else {
-                // A message without payload takes no credit.
+                // A message without payload needs no credit.
                 if let Some(extension) = self.extension.take() {
                     let frame = Frame::data_with(DataFlags::WHOLE, Bytes::new(), extension);
                     cx.send(stream, frame);

@@ -1,24 +1,23 @@
-//! Keep-alive (MQTT 5.0, 3.1.2.10): when to ask the broker whether it is there, and when to give it
-//! up.
+//! Keep-alive (MQTT 5.0, 3.1.2.10): when to send PINGREQ, and when the broker is considered dead.
 //!
-//! The broker is asked when nothing was sent for the interval, as the protocol demands, and also
-//! when nothing was received for as long: a client that only publishes at `QoS` 0 would otherwise
-//! never notice that its peer is gone. Any whole packet that arrives answers the question.
+//! PINGREQ is sent when nothing was sent for the interval, as the protocol requires, and also when
+//! nothing was received for that long: a client that only publishes at `QoS` 0 would otherwise
+//! never detect a dead peer. Any complete packet from the broker counts as an answer.
 
 use tidegate_engine::{Duration, Time};
 
-/// What is to be done when the timer fires.
+/// What to do when the timer fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pulse {
-    /// Nothing yet; look again after this time.
+    /// Nothing; check again after this time.
     Wait(Duration),
-    /// Send PINGREQ and look again after this time.
+    /// Send PINGREQ and check again after this time.
     Ask(Duration),
     /// The broker did not answer in time.
     Dead,
 }
 
-/// When something was last sent and received.
+/// When packets were last sent and received.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct KeepAlive {
     interval: Duration,
@@ -28,7 +27,7 @@ pub(super) struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// Starts now. An interval of 0 asks never.
+    /// Starts at `now`. With an interval of 0, PINGREQ is never sent.
     pub(super) const fn start(seconds: u16, now: Time) -> Self {
         Self {
             interval: Duration::from_secs(seconds as u64),
@@ -38,24 +37,24 @@ impl KeepAlive {
         }
     }
 
-    /// How long until the first look; nothing where the broker is never asked.
+    /// Time until the first check; `None` if PINGREQ is never sent.
     pub(super) fn first(&self) -> Option<Duration> {
         (self.interval > Duration::default()).then_some(self.interval)
     }
 
-    /// Something was handed to the byte stream.
+    /// A packet was sent to the byte stream.
     pub(super) const fn sent(&mut self, now: Time) {
         self.sent = now;
     }
 
-    /// A packet has arrived.
+    /// A packet was received.
     pub(super) const fn received(&mut self, now: Time) {
         self.received = now;
         self.asked = None;
     }
 
-    /// The timer has fired. `excused`: what the broker sends is being left unread on purpose, or a large
-    /// packet is on its way, so that its silence means nothing.
+    /// The timer fired. `excused`: reading is paused, or a large packet is being received, so
+    /// silence does not mean that the broker is dead.
     pub(super) fn pulse(&mut self, now: Time, excused: bool) -> Pulse {
         let half = Duration::from_micros(self.interval.as_micros() / 2);
         if excused {
@@ -93,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_asked_about_and_then_means_death() {
+    fn silence_leads_to_pingreq_and_then_to_a_dead_peer() {
         let mut keep_alive = KeepAlive::start(30, at(0));
         assert_eq!(keep_alive.first(), Some(Duration::from_secs(30)));
         assert_eq!(
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_listen_does_not_judge_silence() {
+    fn silence_is_ignored_while_reading_is_paused() {
         let mut keep_alive = KeepAlive::start(30, at(0));
         assert_eq!(
             keep_alive.pulse(at(30), false),

@@ -1,16 +1,18 @@
-//! The way to the broker, which all connections of the binding share: its exit leads to one broker.
+//! Access to the broker, shared by all connections of the binding: its exit leads to a single
+//! broker.
 //!
-//! - As long as nothing fails, connections are made side by side, [`SIDE_BY_SIDE`] at a time; further
-//!   ones wait for their turn.
-//! - When an attempt fails, attempts are held off, whoever asks: who comes meanwhile is told why and
-//!   until when. Then one connection tries, and the others wait for what becomes of it, which takes no
-//!   longer than `connectTimeout`: they go ahead or are told the new reason. They are not refused, since
-//!   the broker is likely to be back.
-//! - What concerns one client identifier alone holds off that one alone: that it is refused or taken
-//!   over, or that its connections do not last. Records of it are few ([`RECORDS`]) and small.
+//! - While nothing fails, up to [`SIDE_BY_SIDE`] connections are opened concurrently; further ones
+//!   are queued.
+//! - When an attempt fails, all attempts are held off, and new streams are refused with the reason
+//!   and the time of the next attempt. Then one connection tries, and the others wait for its
+//!   outcome, at most `connectTimeout`: they connect, or fail with the new reason. They are not
+//!   refused at once, because the broker is likely to be back.
+//! - A failure that concerns one client identifier (it is refused or taken over, or its connections
+//!   do not last) holds off only that identifier. The number of such records is limited
+//!   ([`RECORDS`]).
 //!
-//! Attempts that are under way together and fail together are one failure: each knows since which
-//! *round* it is under way, and only the first one of a round counts.
+//! Concurrent attempts that fail together count as one failure: each attempt has the number of its
+//! *round*, and only the first failure of a round counts.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -23,33 +25,33 @@ use super::options::Reconnect;
 use super::outage::{Loss, Outage};
 use super::reconnect::{HoldOff, Record};
 
-/// How many connections may be made at a time.
+/// Maximum number of concurrent attempts.
 const SIDE_BY_SIDE: usize = 16;
-/// Of how many client identifiers it is known that their connections do not last.
+/// Maximum number of client identifiers with a failure record.
 const RECORDS: usize = 1_024;
 
-/// The token of the link's timer; no connection and no stream has it.
+/// The token of the link's timer; no connection or stream uses it.
 pub(super) const TOKEN: Token = Token(u32::MAX);
 
-/// An attempt to connect that is under way.
+/// A connection attempt in progress.
 #[derive(Debug)]
 pub(super) struct Attempt {
     round: u64,
 }
 
-/// Whether a connection may be made now.
+/// Whether an attempt may start now.
 #[derive(Debug)]
 pub(super) enum Admission {
-    Go(Attempt),
-    /// Others are being made; it waits for its turn.
-    Wait,
+    Connect(Attempt),
+    /// The limit of concurrent attempts is reached: wait in the queue.
+    Queue,
     /// All attempts are held off.
-    Held(Failure),
-    /// Attempts with this client identifier are held off until then.
-    Kept(Failure, Time),
+    HeldOff(Failure),
+    /// Attempts with this client identifier are held off until that time.
+    ClientHeldOff(Failure, Time),
 }
 
-/// A client identifier as records know it.
+/// The hash of a client identifier, for the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ClientHash(u64);
 
@@ -61,43 +63,43 @@ impl ClientHash {
     }
 }
 
-/// The way to the broker.
+/// The shared state of all connections to the broker.
 #[derive(Debug, Default)]
 pub(super) struct Link {
-    /// The broker as `host:port`, once the exit has told it.
+    /// The broker as `host:port`; empty until the exit reports it.
     pub(super) remote: ByteString,
     hold_off: HoldOff,
     round: u64,
-    under_way: usize,
-    /// The connections that wait for their turn.
+    in_progress: usize,
+    /// Keys of the connections that wait for an attempt.
     queue: VecDeque<usize>,
-    /// An attempt has failed, and those that wait are to be told.
-    news: bool,
+    /// An attempt failed, which is not reported to the queued connections yet.
+    failure_pending: bool,
     timer: Option<TimerId>,
     records: BTreeMap<ClientHash, Record>,
     outage: Outage,
 }
 
 impl Link {
-    /// Whether a connection with this identifier may be made now.
+    /// Whether a connection with this client identifier may start an attempt now.
     pub(super) fn admit(&mut self, now: Time, identity: ClientHash) -> Admission {
         let record = self.records.get(&identity).map(|record| &record.hold_off);
         if let Some(hold_off) = record
             && let (Some(why), Some(until)) = (hold_off.refusal(now), hold_off.until(now))
         {
-            return Admission::Kept(why, until);
+            return Admission::ClientHeldOff(why, until);
         }
         if let Some(why) = self.hold_off.refusal(now) {
-            return Admission::Held(why);
+            return Admission::HeldOff(why);
         }
-        if self.under_way >= self.room() {
-            return Admission::Wait;
+        if self.in_progress >= self.capacity() {
+            return Admission::Queue;
         }
-        self.under_way += 1;
-        Admission::Go(Attempt { round: self.round })
+        self.in_progress += 1;
+        Admission::Connect(Attempt { round: self.round })
     }
 
-    const fn room(&self) -> usize {
+    const fn capacity(&self) -> usize {
         if self.hold_off.has_failed() {
             1
         } else {
@@ -105,20 +107,20 @@ impl Link {
         }
     }
 
-    /// The broker has accepted a connection.
+    /// The broker accepted a connection.
     pub(super) fn connected(&mut self, cx: &mut Context<'_>, attempt: Attempt) {
-        self.dropped(attempt);
+        self.finish_attempt(attempt);
         self.reached();
         self.outage.over(cx, &self.remote);
     }
 
-    /// The broker is there: who waits may go ahead.
+    /// The broker is reachable: queued connections may connect.
     fn reached(&mut self) {
         self.round += 1;
         self.hold_off = HoldOff::default();
     }
 
-    /// An attempt has failed.
+    /// An attempt failed.
     pub(super) fn failed(
         &mut self,
         cx: &mut Context<'_>,
@@ -127,16 +129,15 @@ impl Link {
         why: &Failure,
     ) {
         let round = attempt.round;
-        self.dropped(attempt);
+        self.finish_attempt(attempt);
         if round == self.round {
             self.round += 1;
             self.hold_off.failed(cx, options, why);
-            self.news = true;
+            self.failure_pending = true;
         }
     }
 
-    /// The broker answered an attempt, and refused its client identifier; or this side could not make
-    /// it.
+    /// The broker refused the client identifier, or the attempt failed locally.
     pub(super) fn refused(
         &mut self,
         cx: &mut Context<'_>,
@@ -145,8 +146,8 @@ impl Link {
         identity: ClientHash,
         why: &Failure,
     ) {
-        self.dropped(attempt);
-        if why.is_of_its_identifier() {
+        self.finish_attempt(attempt);
+        if why.concerns_client_id() {
             self.reached();
         }
         let record = self.record(cx.now(), options, identity);
@@ -154,9 +155,8 @@ impl Link {
         record.changed = cx.now();
     }
 
-    /// A connection with so many streams is lost, or could not be made: operators are told where it
-    /// is news.
-    pub(super) fn tell_lost(&mut self, cx: &mut Context<'_>, why: &Failure, streams: usize) {
+    /// Records a lost or failed connection, and emits an event if it is due.
+    pub(super) fn report_lost(&mut self, cx: &mut Context<'_>, why: &Failure, streams: usize) {
         let loss = Loss {
             broker: &self.remote,
             why,
@@ -166,18 +166,18 @@ impl Link {
         self.outage.lost(cx, &loss);
     }
 
-    /// Whether the broker is not connected, as far as is known.
+    /// Whether an outage is in progress.
     pub(super) const fn is_down(&self) -> bool {
         self.outage.lasts()
     }
 
-    /// How many outages there were.
+    /// Number of outages so far.
     pub(super) const fn outages(&self) -> u64 {
         self.outage.begun()
     }
 
-    /// A stream was refused because attempts are held off.
-    pub(super) fn tell_refused(&mut self, cx: &mut Context<'_>, why: &Failure) {
+    /// Records a stream that was refused because attempts are held off.
+    pub(super) fn report_refused(&mut self, cx: &mut Context<'_>, why: &Failure) {
         let last = Loss {
             broker: &self.remote,
             why,
@@ -187,12 +187,12 @@ impl Link {
         self.outage.refused(cx, &last);
     }
 
-    /// An attempt was given up before anything became of it.
-    pub(super) fn dropped(&mut self, _attempt: Attempt) {
-        self.under_way = self.under_way.saturating_sub(1);
+    /// An attempt ended, or was cancelled.
+    pub(super) fn finish_attempt(&mut self, _attempt: Attempt) {
+        self.in_progress = self.in_progress.saturating_sub(1);
     }
 
-    /// A connection that the broker had accepted is lost; whether it may be opened again at once.
+    /// An accepted connection was lost. Returns whether it may be opened again at once.
     pub(super) fn lost(
         &mut self,
         cx: &mut Context<'_>,
@@ -224,40 +224,41 @@ impl Link {
         record
     }
 
-    /// A connection waits for its turn, or for the end of the hold-off.
-    pub(super) fn line_up(&mut self, key: usize) {
+    /// Queues a connection for an attempt.
+    pub(super) fn enqueue(&mut self, key: usize) {
         self.queue.push_back(key);
     }
 
-    /// A connection that waited does so no more.
-    pub(super) fn step_out(&mut self, key: usize) {
+    /// Removes a connection from the queue.
+    pub(super) fn dequeue(&mut self, key: usize) {
         self.queue.retain(|other| *other != key);
     }
 
-    /// Whether nobody waits and nothing is to be told.
+    /// Whether the queue is empty and no failure or timer is pending.
     pub(super) fn is_quiet(&self) -> bool {
-        self.queue.is_empty() && !self.news && self.timer.is_none()
+        self.queue.is_empty() && !self.failure_pending && self.timer.is_none()
     }
 
-    /// Those that wait, if they are to be told of a failure: they may line up anew.
-    pub(super) fn take_news(&mut self, now: Time) -> Option<(VecDeque<usize>, Failure)> {
-        if !std::mem::take(&mut self.news) {
+    /// The queued connections and the failure to report to them, if one is pending. They may be
+    /// queued again.
+    pub(super) fn take_failure(&mut self, now: Time) -> Option<(VecDeque<usize>, Failure)> {
+        if !std::mem::take(&mut self.failure_pending) {
             return None;
         }
         let why = self.hold_off.refusal(now)?;
         Some((std::mem::take(&mut self.queue), why))
     }
 
-    /// The next connection that waits, if it may be made.
+    /// The next queued connection, if it may connect now.
     pub(super) fn next(&mut self, now: Time) -> Option<usize> {
-        if self.hold_off.until(now).is_some() || self.under_way >= self.room() {
+        if self.hold_off.until(now).is_some() || self.in_progress >= self.capacity() {
             return None;
         }
         self.queue.pop_front()
     }
 
-    /// Sets the timer to the end of the hold-off, where somebody waits for it.
-    pub(super) fn keep_time(&mut self, cx: &mut Context<'_>) {
+    /// Sets the timer to the end of the hold-off if connections are queued.
+    pub(super) fn update_timer(&mut self, cx: &mut Context<'_>) {
         let until = self.hold_off.until(cx.now());
         let due = until.filter(|_| !self.queue.is_empty());
         match (due, self.timer) {
@@ -274,8 +275,8 @@ impl Link {
         }
     }
 
-    /// The timer has fired, or was forgotten by the engine.
-    pub(super) const fn timer_is_over(&mut self) {
+    /// The timer fired, or the engine dropped it after a fault.
+    pub(super) const fn timer_fired(&mut self) {
         self.timer = None;
     }
 }

@@ -1,6 +1,6 @@
-//! What the binding counts and holds, under names that stay.
+//! The metrics of the binding, under stable names.
 //!
-//! Names are OpenTelemetry's where it has them (`messaging.client.…`).
+//! OpenTelemetry names are used where they exist (`messaging.client.…`).
 
 use tidegate_engine::Meter;
 use tidegate_engine::MeterKind::{Counter, Gauge};
@@ -9,12 +9,12 @@ use tidegate_engine::streams::mqtt::MqttDelivery;
 use super::binding::MqttClient;
 use super::connection::Phase;
 
-/// What has happened so far.
+/// Totals since the start.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     /// Connections that the broker accepted.
     pub(super) accepted: u64,
-    /// Connections that could not be made.
+    /// Connections that could not be opened.
     pub(super) failed: u64,
     /// Connections that were lost after the broker had accepted them.
     pub(super) lost: u64,
@@ -22,9 +22,9 @@ pub(super) struct Counts {
     pub(super) refused: u64,
     /// Messages written.
     pub(super) sent: u64,
-    /// Messages that came, without repetitions.
+    /// Messages received, without duplicates.
     pub(super) consumed: u64,
-    /// Streams that were ended because they did not take their messages.
+    /// Subscriptions ended because the subscriber did not read its messages.
     pub(super) slow_consumers: u64,
     published: u64,
     not_sent: u64,
@@ -32,7 +32,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// A publish stream was answered: all of its messages are safe.
+    /// A publish stream succeeded.
     pub(super) const fn published(&mut self) {
         self.published += 1;
     }

@@ -1,7 +1,6 @@
-//! The options of `mqtt · client`, as the config states them.
+//! The options of `mqtt · client`.
 //!
-//! A value that could not be worked with is refused while it is read, so that the binding can be
-//! made of any [`Options`] there are.
+//! Deserializing rejects invalid values, so a binding can be created from any [`Options`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,9 +19,9 @@ use tidegate_options::Bounded;
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
-    /// Client identifier of the connection that requests without a session share. Give each replica
-    /// another one, or the broker closes the connection of the other. Workers beyond the first append
-    /// their number. Absent: `tidegate-` and eight random letters or digits.
+    /// Client identifier of the connection that requests without a session share. Each replica needs
+    /// its own: the broker closes the connection of another client with the same identifier. Workers
+    /// beyond the first append their number. Absent: `tidegate-` and eight random letters or digits.
     pub client_id: Option<Name>,
     /// User name for the broker.
     #[schemars(example = &"gateway")]
@@ -30,37 +29,37 @@ pub struct Options {
     /// Password for the broker: text, or `{ base64: … }` for bytes that are not text.
     #[schemars(example = &"${{env.MQTT_PASSWORD}}")]
     pub password: Option<Password>,
-    /// Time without a packet after which the client sends PINGREQ, in seconds; the broker has half of
-    /// it to answer. 0: never. A broker may demand another value in CONNACK.
+    /// Time without a packet after which the client sends PINGREQ, in seconds; the broker must answer
+    /// within half of it. 0: never. The broker can override the value in CONNACK.
     pub keep_alive: Bounded<0, 65_535>,
     /// Time to open a connection, until CONNACK, and to close one, in milliseconds.
     pub connect_timeout: Bounded<1, 600_000>,
-    /// Time for the broker to acknowledge a packet, and to send a whole packet, in milliseconds. Then
-    /// the connection is closed and opened again. Large packets get more, as for 16 KiB a second.
+    /// Time for the broker to acknowledge a packet, and to send a complete packet, in milliseconds.
+    /// After it, the connection is closed and opened again. Large packets get one more second per
+    /// 16 KiB.
     pub acknowledge_timeout: Bounded<1, 600_000>,
-    /// Time after which a connection that no stream uses is closed, in milliseconds.
+    /// Time after which an unused connection is closed, in milliseconds.
     pub idle_timeout: Bounded<1, 86_400_000>,
-    /// Time to wait before a lost connection is opened again.
+    /// Backoff before a failed connection is opened again.
     pub reconnect: Reconnect,
-    /// Largest payload to publish, in bytes. A larger one is refused.
+    /// Largest payload to publish, in bytes. A larger message is refused.
     pub max_message_size: Bounded<1, 268_435_455>,
     /// Largest packet that the broker may send, in bytes.
     pub max_packet_size: Bounded<128, 268_435_460>,
-    /// Size of all messages that wait to be published on one connection, in bytes. A further message
-    /// is refused.
+    /// Maximum size of all messages that wait to be published on one connection, in bytes. Further
+    /// messages are refused.
     pub max_pending: Bounded<1_024, 4_294_967_295>,
-    /// Receive Maximum: number of `QoS` 1 and 2 messages that the broker may send before the first is
-    /// acknowledged.
+    /// Receive Maximum: maximum number of unacknowledged `QoS` 1 and 2 messages from the broker.
     pub receive_maximum: Bounded<1, 65_535>,
-    /// Number of messages that wait for a subscriber that does not read them. A further one ends its
+    /// Maximum number of messages queued for a slow subscriber. A further message ends its
     /// subscription.
     pub queue_messages: Bounded<1, 1_000_000>,
-    /// Size of the messages that wait for a subscriber that does not read them, in bytes. A further
-    /// one ends its subscription.
+    /// Maximum size of the messages queued for a slow subscriber, in bytes. A further message ends its
+    /// subscription.
     pub queue_bytes: Bounded<1_024, 1_073_741_824>,
-    /// Number of connections of a worker. A stream that needs a further one is refused.
+    /// Maximum number of connections of a worker. A stream that needs a further one is refused.
     pub max_connections: Bounded<1, 65_535>,
-    /// Number of streams that share a connection. A further one is refused.
+    /// Maximum number of streams that share a connection. Further streams are refused.
     pub max_streams: Bounded<1, 65_535>,
 }
 
@@ -89,7 +88,7 @@ impl Default for Options {
 
 impl tidegate_options::Options for Options {}
 
-/// Time to wait before a lost connection is opened again: a random time of up to `min`, which doubles
+/// Backoff before a failed connection is opened again: a random time of up to `min`, which doubles
 /// with each failure, up to `max`.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "ReconnectFields")]
@@ -120,7 +119,7 @@ impl Reconnect {
     }
 }
 
-/// Time to wait before a lost connection is opened again: a random time of up to `min`, which doubles
+/// Backoff before a failed connection is opened again: a random time of up to `min`, which doubles
 /// with each failure, up to `max`.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
@@ -148,7 +147,7 @@ impl TryFrom<ReconnectFields> for Reconnect {
         let (min, max) = (fields.min.get(), fields.max.get());
         if min > max {
             return Err(format!(
-                "reconnect.min ({min}) is above reconnect.max ({max}); write a min of at most {max}"
+                "reconnect.min ({min}) exceeds reconnect.max ({max}); use a min of at most {max}"
             ));
         }
         Ok(Self { min, max })
@@ -160,13 +159,13 @@ impl TryFrom<ReconnectFields> for Reconnect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(ByteString);
 
-/// Why a text is no name.
+/// Why a text is not a valid name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NameError {
     /// It is empty, or too long.
-    #[error("it must be 1 to {} bytes of text; or leave it out", Name::MAX)]
+    #[error("use 1 to {} bytes of text, or omit it", Name::MAX)]
     Length,
-    /// MQTT allows no such character.
+    /// It contains a character that MQTT does not allow.
     #[error("it contains {0}; remove it")]
     Character(ForbiddenCharacter),
 }
@@ -174,14 +173,14 @@ pub enum NameError {
 impl Name {
     pub(super) const MAX: usize = 65_000;
 
-    /// Takes a text, if it can be a name.
+    /// Checks a text.
     pub fn new(text: impl Into<ByteString>) -> Result<Self, NameError> {
         let text = text.into();
         Self::check(&text)?;
         Ok(Self(text))
     }
 
-    /// Whether a text can be a name.
+    /// Checks a text without taking it.
     pub(super) fn check(text: &str) -> Result<(), NameError> {
         if text.is_empty() || text.len() > Self::MAX {
             return Err(NameError::Length);
@@ -221,12 +220,12 @@ impl JsonSchema for Name {
     }
 }
 
-/// A password; never shown.
+/// A password. `Debug` and `Serialize` do not reveal it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(Bytes);
 
 impl Password {
-    /// Takes the bytes of a password, at most 65,535.
+    /// Returns `None` for more than 65,535 bytes, the limit of MQTT.
     pub fn new(bytes: Bytes) -> Option<Self> {
         u16::try_from(bytes.len()).is_ok().then_some(Self(bytes))
     }
@@ -265,7 +264,7 @@ enum PasswordText {
 impl<'de> Deserialize<'de> for Password {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = PasswordText::deserialize(deserializer)
-            .map_err(|_| de::Error::custom("a password is a text, or { base64: … }"))?;
+            .map_err(|_| de::Error::custom("invalid password: use text or { base64: … }"))?;
         let bytes = match text {
             PasswordText::Text(text) => text.into_bytes(),
             PasswordText::Bytes(Base64 { base64 }) => STANDARD
@@ -273,7 +272,7 @@ impl<'de> Deserialize<'de> for Password {
                 .map_err(|error| de::Error::custom(format!("invalid base64: {error}")))?,
         };
         Self::new(bytes.into())
-            .ok_or_else(|| de::Error::custom("a password has at most 65535 bytes"))
+            .ok_or_else(|| de::Error::custom("invalid password: use at most 65535 bytes"))
     }
 }
 
@@ -323,9 +322,9 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_worked_with_is_refused_with_what_would_be_right() {
-        for (json, told) in [
-            (r#"{"clientId":""}"#, "or leave it out"),
+    fn invalid_values_are_rejected_with_a_hint() {
+        for (json, expected) in [
+            (r#"{"clientId":""}"#, "or omit it"),
             (
                 r#"{"clientId":"a\u0000"}"#,
                 "it contains U+0000 at character 2",
@@ -338,15 +337,15 @@ mod tests {
             (r#"{"connectTimeout":0}"#, "use 1 to 600000"),
             (
                 r#"{"reconnect":{"min":5000,"max":100}}"#,
-                "write a min of at most 100",
+                "use a min of at most 100",
             ),
             (r#"{"reconnect":{"mean":1}}"#, "unknown field `mean`"),
-            (r#"{"password":7}"#, "a password is a text"),
+            (r#"{"password":7}"#, "invalid password: use text"),
             (r#"{"password":{"base64":"%"}}"#, "invalid base64"),
             (r#"{"host":"localhost"}"#, "unknown field `host`"),
         ] {
             let error = read(json).expect_err(json);
-            assert!(error.contains(told), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 

@@ -1,68 +1,68 @@
-//! When operators are told of a broker that is not connected: when an outage begins, rarely while it
-//! lasts, and when it is over; not once for each attempt and each call that fails.
+//! When an unavailable broker is reported to operators: at the start of an outage, at most once per
+//! [`QUIET`] while it lasts, and at its end; not for each failed attempt and call.
 //!
-//! An outage begins with a connection that is lost or cannot be made, and is over when the broker
-//! accepts one. Whoever was told of its beginning is told of its end. Outages that follow each other
-//! within [`QUIET`] are counted, and the next event tells how many there were.
+//! An outage starts when a connection is lost or cannot be opened, and ends when the broker accepts
+//! one. The end is reported if the start was. Outages that follow within [`QUIET`] are counted, and
+//! the next event contains their number.
 
 use tidegate_engine::{Context, Duration, Time};
 
 use super::events::{ConnectionDown, ConnectionLost, ConnectionRestored};
 use super::failure::Failure;
 
-/// How often operators are told of it at the most.
+/// Minimum time between two events about outages.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// The broker's outages.
+/// The outages of the broker.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     current: Option<Current>,
-    /// When somebody was last told of one.
-    told: Option<Time>,
-    /// Those that began since and were not told.
+    /// When the last event was emitted.
+    reported: Option<Time>,
+    /// Outages that started since and were not reported.
     untold: u32,
-    /// All of them.
+    /// Number of all outages.
     begun: u64,
 }
 
 #[derive(Debug)]
 struct Current {
     since: Time,
-    told: bool,
+    reported: bool,
     tally: Tally,
 }
 
-/// What an outage has cost so far.
+/// Totals of an outage so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Tally {
     seconds: u64,
-    /// Connections that were lost or could not be made.
+    /// Connections that were lost or could not be opened.
     attempts: u32,
     /// Streams that were refused without an attempt.
     refused: u32,
 }
 
-/// What is to be told of it.
+/// The event to emit.
 #[derive(Debug, PartialEq, Eq)]
 enum Transition {
-    /// An outage has begun, and so many before it that were not told.
+    /// An outage started, after `untold` unreported ones.
     Lost { untold: u32 },
-    /// It lasts.
+    /// The outage continues.
     Down(Tally),
 }
 
-/// A connection that is lost, or could not be made.
+/// A connection that was lost or could not be opened.
 pub(super) struct Loss<'a> {
     pub(super) broker: &'a str,
     pub(super) why: &'a Failure,
-    /// How many streams it had.
+    /// Number of its streams.
     pub(super) streams: usize,
-    /// For how long attempts are held off.
+    /// How long attempts are held off.
     pub(super) backoff: Duration,
 }
 
 impl Outage {
-    /// A connection is lost, or could not be made.
+    /// A connection was lost or could not be opened.
     pub(super) fn lost(&mut self, cx: &mut Context<'_>, loss: &Loss<'_>) {
         match self.note_lost(cx.now()) {
             Some(Transition::Lost { untold }) => cx.event(&ConnectionLost {
@@ -77,14 +77,14 @@ impl Outage {
         }
     }
 
-    /// A stream was refused without an attempt, for the sake of the last one that failed.
+    /// A stream was refused without an attempt, because of the last failure.
     pub(super) fn refused(&mut self, cx: &mut Context<'_>, last: &Loss<'_>) {
         if let Some(tally) = self.note_refused(cx.now()) {
             down(cx, last, tally);
         }
     }
 
-    /// The broker has accepted a connection.
+    /// The broker accepted a connection.
     pub(super) fn over(&mut self, cx: &mut Context<'_>, broker: &str) {
         if let Some(tally) = self.end(cx.now()) {
             cx.event(&ConnectionRestored {
@@ -96,12 +96,12 @@ impl Outage {
         }
     }
 
-    /// Whether there is one now.
+    /// Whether an outage is in progress.
     pub(super) const fn lasts(&self) -> bool {
         self.current.is_some()
     }
 
-    /// How many have begun.
+    /// Number of outages so far.
     pub(super) const fn begun(&self) -> u64 {
         self.begun
     }
@@ -112,16 +112,16 @@ impl Outage {
             return self.note_lasting(now).map(Transition::Down);
         }
         self.begun += 1;
-        let told = self.may_tell(now);
+        let reported = self.may_report(now);
         self.current = Some(Current {
             since: now,
-            told,
+            reported,
             tally: Tally {
                 attempts: 1,
                 ..Tally::default()
             },
         });
-        if !told {
+        if !reported {
             self.untold = self.untold.saturating_add(1);
             return None;
         }
@@ -136,24 +136,26 @@ impl Outage {
     }
 
     fn note_lasting(&mut self, now: Time) -> Option<Tally> {
-        if !self.may_tell(now) {
+        if !self.may_report(now) {
             return None;
         }
         let current = self.current.as_mut()?;
-        current.told = true;
+        current.reported = true;
         Some(current.tally_at(now))
     }
 
     fn end(&mut self, now: Time) -> Option<Tally> {
         let current = self.current.take()?;
-        current.told.then(|| current.tally_at(now))
+        current.reported.then(|| current.tally_at(now))
     }
 
-    /// Whether nobody was told for a while; then somebody is now.
-    fn may_tell(&mut self, now: Time) -> bool {
-        let may = self.told.is_none_or(|told| now.since(told) >= QUIET);
+    /// Whether an event may be emitted now. If so, `now` is recorded.
+    fn may_report(&mut self, now: Time) -> bool {
+        let may = self
+            .reported
+            .is_none_or(|reported| now.since(reported) >= QUIET);
         if may {
-            self.told = Some(now);
+            self.reported = Some(now);
         }
         may
     }
@@ -197,17 +199,17 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_told_when_it_begins_rarely_while_it_lasts_and_when_it_is_over() {
+    fn an_outage_is_reported_at_its_start_rarely_while_it_lasts_and_at_its_end() {
         let mut outage = Outage::default();
-        let mut told = Vec::new();
-        // An attempt and ten calls a second, for a little more than two minutes.
+        let mut reported = Vec::new();
+        // One attempt and ten calls per second, for a little over two minutes.
         for second in 0..125 {
-            told.extend(outage.note_lost(at(second)));
+            reported.extend(outage.note_lost(at(second)));
             (0..10).for_each(|_| assert_eq!(outage.note_refused(at(second)), None));
         }
         assert!(outage.lasts());
         assert_eq!(
-            told,
+            reported,
             [
                 Transition::Lost { untold: 0 },
                 Transition::Down(tally(60, 61, 600)),
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_told_that_it_begins_is_told_that_it_is_over() {
+    fn the_end_of_a_reported_outage_is_reported() {
         let mut outage = Outage::default();
         let begins = Some(Transition::Lost { untold: 0 });
         assert_eq!(outage.note_lost(at(5)), begins);
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_alone_bring_it_back_to_mind() {
+    fn refused_calls_alone_lead_to_a_report() {
         let mut outage = Outage::default();
         outage.note_lost(at(0));
         assert_eq!(outage.note_refused(at(59)), None);

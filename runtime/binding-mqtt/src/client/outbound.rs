@@ -1,11 +1,11 @@
-//! What goes out on the byte stream, and how far it has come.
+//! Packets sent to the byte stream, and how much of them was written.
 
 use bytes::Bytes;
 use tidegate_engine::streams::{Data, DataFlags, Frame};
 use tidegate_engine::{Context, PendingData, StreamId};
 
-/// Packets in front of one byte stream. Header and payload are separate parts, handed on as they
-/// are; a position counts the bytes since the connection was opened.
+/// The packets for one byte stream. Header and payload are separate parts, passed on without a
+/// copy. A position counts the bytes since the connection was opened.
 #[derive(Debug, Default)]
 pub(super) struct Outbound {
     pending: PendingData,
@@ -13,7 +13,7 @@ pub(super) struct Outbound {
 }
 
 impl Outbound {
-    /// Hands over what the credit allows, keeps the rest; the position behind it.
+    /// Sends as much as the credit allows and queues the rest. Returns the position of the end.
     pub(super) fn push(
         &mut self,
         cx: &mut Context<'_>,
@@ -35,32 +35,32 @@ impl Outbound {
         self.queued
     }
 
-    /// There is credit again.
+    /// The byte stream has new credit.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, stream: StreamId) {
         self.pending.flush(cx, stream);
     }
 
-    /// The position behind all packets so far.
+    /// The position of the end of all packets so far.
     pub(super) const fn queued(&self) -> u64 {
         self.queued
     }
 
-    /// Up to which position bytes were handed over.
+    /// The position up to which bytes were sent to the byte stream.
     pub(super) const fn written(&self) -> u64 {
         self.queued - self.pending.len() as u64
     }
 
-    /// How many bytes wait for credit.
+    /// Number of bytes that wait for credit.
     pub(super) const fn len(&self) -> usize {
         self.pending.len()
     }
 
-    /// Whether the next packet would be begun at once.
+    /// Whether the next packet could be sent at once, at least in part.
     pub(super) fn is_clear(&self, cx: &Context<'_>, stream: StreamId) -> bool {
         self.pending.is_empty() && cx.credit(stream) > 0
     }
 
-    /// Tells the peer that nothing more comes, as soon as all was handed over; whether it was.
+    /// Sends END once everything is sent. Returns whether it did.
     pub(super) fn end(&self, cx: &mut Context<'_>, stream: StreamId) -> bool {
         let clear = self.pending.is_empty();
         if clear {

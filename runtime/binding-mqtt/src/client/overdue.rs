@@ -1,44 +1,44 @@
-//! What the broker owes for too long: an acknowledgement, or the rest of a packet.
+//! Detects what the broker has not sent in time: an acknowledgement, or the rest of a packet.
 //!
-//! A broker that answers PINGREQ may still lose acknowledgements, and each that is lost keeps a place of
-//! its receive window for as long as the connection lasts. So the connection is closed when one does not
-//! come within `acknowledgeTimeout`, and opened again. Nor is a packet life that never becomes whole.
+//! A broker that answers PINGREQ may still lose acknowledgements, and each lost one occupies its
+//! receive window until the connection ends. So the connection is closed and opened again if an
+//! acknowledgement or the rest of a packet does not arrive within `acknowledgeTimeout`.
 //!
-//! **Slow is not dead.** What needs time to cross a slow link gets it: an acknowledgement as much more as
-//! what was sent and is not known to have been read takes at [`SLOWEST`], and a packet may take so long
-//! that it comes at that speed. Acknowledgements that stand in line behind such a packet wait for it,
-//! and none is awaited while this side does not read.
+//! **Slow links.** The time is extended for large packets: an acknowledgement gets the time that
+//! the unread bytes sent before it need at [`SLOWEST`], and a packet the time that it needs at that
+//! speed. Acknowledgements that follow such a packet wait for it, and the time does not run while
+//! this side pauses reading.
 //!
-//! There is one timer for each connection, set by the first that is owed. It looks for the oldest when it
-//! fires, and is set anew for that one: a call that is answered in time costs no timer.
+//! Each connection has at most one timer, set by the first pending acknowledgement. When it fires,
+//! it is set again for the oldest one, so a call that is answered in time costs no timer.
 
 use tidegate_engine::{Context, Duration, Time, TimerId};
 
-use super::connection::{Connection, OVERDUE_TIMER, Pending, Shared, Work, connection_token};
+use super::connection::{Connection, Env, OVERDUE_TIMER, Pending, Shared, connection_token};
 use super::failure::Failure;
 use super::packet_ids::Sent;
 use super::packets;
 use crate::codec::ReasonCode;
 
-/// Bytes a second: the slowest link over which large packets are still waited for.
+/// Lowest supported speed of a link, in bytes per second.
 const SLOWEST: u64 = 16 * 1024;
 
-/// What a connection is owed beside what its packet identifiers tell.
+/// What a connection waits for, besides the packet identifiers in use.
 #[derive(Debug, Default)]
-pub(super) struct Owed {
+pub(super) struct Watchdog {
     timer: Option<TimerId>,
-    /// Since when a packet has come in part.
+    /// Since when a packet is incomplete.
     partial: Option<Time>,
-    /// When it was last found that this side did not read.
-    deaf: Time,
-    /// PINGREQs that are not answered, and the last of them.
+    /// When reading was last found to be paused.
+    paused: Time,
+    /// Number of unanswered PINGREQs, and when the last one was sent.
     pings: u32,
     pinged: Sent,
 }
 
-impl Owed {
-    /// What belongs to one byte stream is forgotten with it.
-    pub(super) fn start_anew(&mut self) {
+impl Watchdog {
+    /// Resets everything that belongs to a single byte stream, except the timer.
+    pub(super) fn reset_state(&mut self) {
         let timer = self.timer.take();
         *self = Self {
             timer,
@@ -48,8 +48,8 @@ impl Owed {
 }
 
 impl Connection {
-    /// A packet is about to be sent that the broker has to acknowledge: its identifier, if there is
-    /// one left.
+    /// Allocates the identifier of a packet that the broker must acknowledge; `None` if all are in
+    /// use.
     pub(super) fn expect(
         &mut self,
         cx: &mut Context<'_>,
@@ -61,7 +61,7 @@ impl Connection {
         Some(id)
     }
 
-    /// Where and when the next packet is sent.
+    /// The time and stream position of the next packet.
     pub(super) fn sent(&self, cx: &Context<'_>) -> Sent {
         Sent {
             at: cx.now(),
@@ -69,115 +69,116 @@ impl Connection {
         }
     }
 
-    /// Asks the broker whether it is there, and has read what it was sent.
-    pub(super) fn ping(&mut self, w: &mut Work<'_, '_>) {
-        self.owed.pings = self.owed.pings.saturating_add(1);
-        self.owed.pinged = self.sent(w.cx);
+    /// Sends PINGREQ, to check that the broker is alive and has read everything before it.
+    pub(super) fn ping(&mut self, env: &mut Env<'_, '_>) {
+        self.watchdog.pings = self.watchdog.pings.saturating_add(1);
+        self.watchdog.pinged = self.sent(env.cx);
         if self.tried.is_some() {
-            self.watch(w.cx, w.shared);
+            self.watch(env.cx, env.shared);
         }
-        let ping = packets::ping(w.shared, &mut self.packets);
-        self.send(w.cx, [ping]);
+        let ping = packets::ping(env.shared, &mut self.packets);
+        self.send(env.cx, [ping]);
     }
 
     /// PINGRESP
-    pub(super) fn on_pong(&mut self, w: &mut Work<'_, '_>) {
-        self.owed.pings = self.owed.pings.saturating_sub(1);
-        if self.owed.pings > 0 {
+    pub(super) fn on_pong(&mut self, env: &mut Env<'_, '_>) {
+        self.watchdog.pings = self.watchdog.pings.saturating_sub(1);
+        if self.watchdog.pings > 0 {
             return;
         }
-        self.ids.read(self.owed.pinged.position);
+        self.ids.read(self.watchdog.pinged.position);
         if let Some(origin) = self.tried.take() {
-            self.acquit(w);
-            self.safe(w, origin);
+            self.acquit(env);
+            self.safe(env, origin);
         }
     }
 
-    /// All that was read so far is taken apart, into whole packets or a part of one.
-    pub(super) fn note_partial(&mut self, w: &mut Work<'_, '_>) {
+    /// All received bytes are decoded, except for an incomplete packet.
+    pub(super) fn note_partial(&mut self, env: &mut Env<'_, '_>) {
         if self.decoder.buffered() == 0 {
-            self.owed.partial = None;
-        } else if self.owed.partial.is_none() {
-            self.owed.partial = Some(w.cx.now());
-            self.watch(w.cx, w.shared);
+            self.watchdog.partial = None;
+        } else if self.watchdog.partial.is_none() {
+            self.watchdog.partial = Some(env.cx.now());
+            self.watch(env.cx, env.shared);
         }
     }
 
-    /// A packet is whole; what follows belongs to the next.
+    /// A packet is complete; further bytes belong to the next one.
     pub(super) const fn note_whole(&mut self) {
-        self.owed.partial = None;
+        self.watchdog.partial = None;
     }
 
     fn watch(&mut self, cx: &mut Context<'_>, shared: &Shared) {
-        if self.owed.timer.is_none() {
+        if self.watchdog.timer.is_none() {
             self.set_overdue_timer(cx, patience(shared));
         }
     }
 
     fn set_overdue_timer(&mut self, cx: &mut Context<'_>, after: Duration) {
         let token = connection_token(self.key);
-        let reason = "what the broker owes";
-        self.owed.timer = Some(cx.timer(after, token, OVERDUE_TIMER, reason));
+        let reason = "an acknowledgement or the rest of a packet";
+        self.watchdog.timer = Some(cx.timer(after, token, OVERDUE_TIMER, reason));
     }
 
     pub(super) fn clear_overdue_timer(&mut self, cx: &mut Context<'_>) {
-        if let Some(timer) = self.owed.timer.take() {
+        if let Some(timer) = self.watchdog.timer.take() {
             cx.cancel(timer);
         }
     }
 
-    /// The timer has fired.
-    pub(super) fn look_for_overdue(&mut self, w: &mut Work<'_, '_>) {
-        self.owed.timer = None;
-        let now = w.cx.now();
+    /// The timer fired.
+    pub(super) fn check_overdue(&mut self, env: &mut Env<'_, '_>) {
+        self.watchdog.timer = None;
+        let now = env.cx.now();
         if self.unread > 0 {
-            self.owed.deaf = now;
+            self.watchdog.paused = now;
         }
-        let partial = self.partial_due(w);
+        let partial = self.partial_due(env);
         if let Some(due) = partial
             && due <= now
         {
-            return self.give_up_partial(w);
+            return self.close_for_partial_packet(env);
         }
         let mut next = partial;
         if let Some((what, sent)) = self.oldest() {
-            let due = sent.at.max(self.owed.deaf) + patience(w.shared) + self.crossing(sent);
-            // Behind a packet that was already coming it may be late without the broker's doing.
-            let behind = partial.filter(|_| self.owed.partial.is_some_and(|since| since < due));
+            let due =
+                sent.at.max(self.watchdog.paused) + patience(env.shared) + self.crossing(sent);
+            // After an incomplete packet, an acknowledgement may be late without being lost.
+            let behind = partial.filter(|_| self.watchdog.partial.is_some_and(|since| since < due));
             let due = behind.map_or(due, |partial| due.max(partial));
             if due <= now {
-                return self.give_up_acknowledgement(w, what);
+                return self.close_for_missing_acknowledgement(env, what);
             }
             next = Some(next.map_or(due, |next| next.min(due)));
         }
         if let Some(next) = next {
-            self.set_overdue_timer(w.cx, next.since(now));
+            self.set_overdue_timer(env.cx, next.since(now));
         }
     }
 
-    /// What the broker has owed for the longest time: an acknowledgement or, where a message in
-    /// quarantine waits for it, PINGRESP.
+    /// What is pending for the longest time: an acknowledgement or, if a message in quarantine
+    /// waits for it, PINGRESP.
     fn oldest(&self) -> Option<(&'static str, Sent)> {
         let acknowledgement = self.ids.oldest();
-        let pong = self.tried.map(|_| ("PINGRESP", self.owed.pinged));
-        let acknowledgement = acknowledgement.map(|(what, sent)| (what.awaited(), sent));
-        let owed = acknowledgement.into_iter().chain(pong);
-        owed.min_by_key(|(_, sent)| sent.at)
+        let pong = self.tried.map(|_| ("PINGRESP", self.watchdog.pinged));
+        let acknowledgement = acknowledgement.map(|(what, sent)| (what.packet_name(), sent));
+        let pending = acknowledgement.into_iter().chain(pong);
+        pending.min_by_key(|(_, sent)| sent.at)
     }
 
-    /// Whether a packet has come in part, and not too slowly.
-    pub(super) fn is_receiving(&self, w: &Work<'_, '_>) -> bool {
-        self.partial_due(w).is_some_and(|due| due > w.cx.now())
+    /// Whether a packet is being received, and fast enough.
+    pub(super) fn is_receiving(&self, env: &Env<'_, '_>) -> bool {
+        self.partial_due(env).is_some_and(|due| due > env.cx.now())
     }
 
-    /// By when more of a packet must have come that has come in part.
-    fn partial_due(&self, w: &Work<'_, '_>) -> Option<Time> {
-        let since = self.owed.partial?.max(self.owed.deaf);
+    /// When the rest of the incomplete packet must have arrived.
+    fn partial_due(&self, env: &Env<'_, '_>) -> Option<Time> {
+        let since = self.watchdog.partial?.max(self.watchdog.paused);
         let length = self.decoder.buffered() as u64;
-        Some(since + patience(w.shared) + at_slowest(length))
+        Some(since + patience(env.shared) + at_slowest(length))
     }
 
-    /// How long it may take until the broker has read a packet that was sent then.
+    /// Time that the broker may need to read everything up to that packet.
     fn crossing(&self, sent: Sent) -> Duration {
         let read = self.ids.read_up_to();
         if sent.position < read {
@@ -186,41 +187,41 @@ impl Connection {
         at_slowest(self.outbound.queued().saturating_sub(read))
     }
 
-    fn give_up_partial(&mut self, w: &mut Work<'_, '_>) {
+    fn close_for_partial_packet(&mut self, env: &mut Env<'_, '_>) {
         let length = self.decoder.buffered();
         let waited = self
-            .owed
+            .watchdog
             .partial
-            .map_or(0, |since| w.cx.now().since(since).as_millis());
+            .map_or(0, |since| env.cx.now().since(since).as_millis());
         let reason = format!(
-            "{} sent {length} bytes of a packet within {waited} ms and not the rest; the connection \
-             was closed.",
+            "{} sent only {length} bytes of a packet within {waited} ms; the connection was \
+             closed.",
             self.broker()
         );
-        self.give_up_overdue(w, reason);
+        self.close_overdue(env, reason);
     }
 
-    fn give_up_acknowledgement(&mut self, w: &mut Work<'_, '_>, what: &str) {
-        let limit = w.shared.options.acknowledge_timeout.get();
+    fn close_for_missing_acknowledgement(&mut self, env: &mut Env<'_, '_>, what: &str) {
+        let limit = env.shared.options.acknowledge_timeout.get();
         let reason = format!(
             "{} did not send {what} within {limit} ms (acknowledgeTimeout); the connection was closed.",
             self.broker()
         );
-        self.give_up_overdue(w, reason);
+        self.close_overdue(env, reason);
     }
 
-    fn give_up_overdue(&mut self, w: &mut Work<'_, '_>, reason: String) {
+    fn close_overdue(&mut self, env: &mut Env<'_, '_>, reason: String) {
         let code = ReasonCode::UNSPECIFIED_ERROR;
-        self.lost(w, &Failure::new(code, reason), Some(code));
+        self.lost(env, &Failure::new(code, reason), Some(code));
     }
 }
 
-/// How long the broker may take to acknowledge.
+/// Time for the broker to acknowledge.
 fn patience(shared: &Shared) -> Duration {
     Duration::from_millis(shared.options.acknowledge_timeout.get())
 }
 
-/// In whole seconds: what is small takes no time.
+/// Rounded down to whole seconds, so small packets get no extra time.
 const fn at_slowest(bytes: u64) -> Duration {
     Duration::from_secs(bytes / SLOWEST)
 }

@@ -1,18 +1,19 @@
-//! Packet identifiers (MQTT 5.0, 2.2.1): which are in use on a connection, for what, and since when.
+//! Packet identifiers (MQTT 5.0, 2.2.1): which are in use on a connection, for what, and since
+//! when.
 
 use std::collections::BTreeMap;
 
 use tidegate_engine::Time;
 
-/// What is under way on a connection, by packet identifier.
+/// The packet identifiers in use, with what each waits for.
 ///
-/// Identifiers are given out in turn, so that one is not used again soon after it was freed; those
-/// in use are skipped, and 0 is none.
+/// Identifiers are allocated in ascending order and wrap around, so that a freed one is not reused
+/// soon. Identifiers in use are skipped, and 0 is never used.
 #[derive(Debug)]
 pub(super) struct PacketIds<T> {
     used: BTreeMap<u16, Used<T>>,
     last: u16,
-    /// The peer has read what it was sent up to this position: it has answered something behind it.
+    /// The peer has read the byte stream up to this position, since it answered a packet there.
     read: u64,
 }
 
@@ -22,7 +23,7 @@ struct Used<T> {
     sent: Sent,
 }
 
-/// When a packet was sent that is to be answered, and at which position of the byte stream.
+/// When a packet was sent, and its position in the byte stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sent {
     pub(super) at: Time,
@@ -40,12 +41,12 @@ impl<T> Default for PacketIds<T> {
 }
 
 impl<T> PacketIds<T> {
-    /// Whether one more can be given out.
+    /// Whether all identifiers are in use.
     pub(super) fn is_exhausted(&self) -> bool {
         self.used.len() >= usize::from(u16::MAX)
     }
 
-    /// Takes the next identifier for `what`; nothing while all 65,535 are in use.
+    /// Allocates the next identifier; `None` if all 65,535 are in use.
     pub(super) fn allocate(&mut self, what: T, sent: Sent) -> Option<u16> {
         if self.is_exhausted() {
             return None;
@@ -59,12 +60,12 @@ impl<T> PacketIds<T> {
         }
     }
 
-    /// What an identifier is in use for.
+    /// What an identifier waits for.
     pub(super) fn get_mut(&mut self, id: u16) -> Option<&mut T> {
         self.used.get_mut(&id).map(|used| &mut used.what)
     }
 
-    /// The identifier stays in use for another packet, which is sent now.
+    /// Keeps an identifier in use for another packet, which is sent now.
     pub(super) fn renew(&mut self, id: u16, sent: Sent) {
         if let Some(used) = self.used.get_mut(&id) {
             self.read = self.read.max(used.sent.position);
@@ -80,21 +81,21 @@ impl<T> PacketIds<T> {
     }
 
     /// Frees an identifier whose packet was not sent.
-    pub(super) fn take_back(&mut self, id: u16) {
+    pub(super) fn release_unsent(&mut self, id: u16) {
         self.used.remove(&id);
     }
 
-    /// The peer has answered what it was sent at this position.
+    /// The peer answered a packet at this position.
     pub(super) fn read(&mut self, position: u64) {
         self.read = self.read.max(position);
     }
 
-    /// Up to which position the peer has read what it was sent, as far as its answers show.
+    /// The position up to which the peer has read, as far as its answers show.
     pub(super) const fn read_up_to(&self) -> u64 {
         self.read
     }
 
-    /// What has been under way for the longest time. It walks over all of them.
+    /// What is pending for the longest time. O(n) in the number of identifiers in use.
     pub(super) fn oldest(&self) -> Option<(&T, Sent)> {
         let oldest = self.used.values().min_by_key(|used| used.sent.at)?;
         Some((&oldest.what, oldest.sent))
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_wrap_and_skip_what_is_in_use() {
+    fn identifiers_wrap_and_skip_those_in_use() {
         let mut ids = PacketIds::default();
         assert_eq!(ids.allocate("kept", sent(0, 0)), Some(1));
         for expected in 2..=u16::MAX {
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn when_all_are_in_use_there_is_none() {
+    fn allocation_fails_while_all_identifiers_are_in_use() {
         let mut ids = PacketIds::default();
         for _ in 0..u16::MAX {
             assert!(ids.allocate((), sent(0, 0)).is_some());
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_is_known_and_what_the_peer_has_read() {
+    fn the_oldest_identifier_and_the_read_position_are_known() {
         let mut ids = PacketIds::default();
         assert_eq!(ids.oldest(), None);
         for second in 0..3 {
@@ -161,7 +162,7 @@ mod tests {
         assert_eq!(ids.read_up_to(), 0);
         ids.release(3);
         assert_eq!(ids.read_up_to(), 200);
-        ids.take_back(1);
+        ids.release_unsent(1);
         ids.release(2);
         assert_eq!((ids.read_up_to(), ids.oldest()), (200, None));
     }

@@ -1,4 +1,4 @@
-//! The packets that this side sends, and what one that came is to its readers.
+//! Builds the packets that this side sends, and converts received messages for subscribers.
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
@@ -15,22 +15,22 @@ use crate::codec::{
     Unsubscribe, UserProperty, encode, encode_publish,
 };
 
-/// Packets, and headers of PUBLISH packets, share buffers of this size.
+/// Size of a buffer for packets, and for the headers of PUBLISH packets.
 const PACKETS: usize = 4_096;
-/// What one usually takes, with a topic and properties of some length.
+/// Typical size of a packet, with a topic and properties of some length.
 const PACKET: usize = 128;
 
-/// Where the packets of one connection are written. It is not shared with others: what waits on a
-/// connection that is stuck would keep their memory too.
+/// The buffer for packets of one connection. It is not shared with others, because packets queued
+/// on a stalled connection would keep the memory of all.
 #[derive(Debug, Default)]
 pub(super) struct Buffer(BytesMut);
 
 impl Buffer {
     fn room(&mut self) -> &mut BytesMut {
-        // Nothing is left here, whatever went wrong with the packet before.
+        // Remove what a failed packet may have left.
         self.0.clear();
         if self.0.capacity() < PACKET {
-            // Where all that was written is gone, the same memory serves again.
+            // The memory is reused if all packets written to it were dropped.
             self.0.reserve(PACKETS);
         }
         &mut self.0
@@ -41,7 +41,7 @@ impl Buffer {
     }
 }
 
-/// What reads the broker's packets.
+/// The decoder for packets from the broker.
 pub(super) fn decoder(shared: &Shared) -> Decoder {
     Decoder::new(shared.version, shared.options.max_packet_size.size())
 }
@@ -57,16 +57,16 @@ fn bytes_of(
     Ok(out.written())
 }
 
-/// A packet of which every field was checked before, and that is smaller than any broker's limit.
+/// Encodes a packet whose fields are already checked and that is smaller than any broker's limit.
 fn small(shared: &Shared, out: &mut Buffer, packet: &Packet) -> Bytes {
     bytes_of(shared, out, packet, None).unwrap_or_else(|error| {
-        tracing::error!("a packet cannot be written: {error}");
+        tracing::error!("cannot encode a packet: {error}");
         Bytes::new()
     })
 }
 
-/// CONNECT: a clean start, and a session that ends with the connection. `receive_maximum` is that of a
-/// connection that counts its messages.
+/// CONNECT with a clean start, and a session that ends with the connection. `receive_maximum` is
+/// set for a counted subscription.
 pub(super) fn connect(
     shared: &Shared,
     out: &mut Buffer,
@@ -153,7 +153,7 @@ pub(super) fn pubcomp(
     small(shared, out, &Packet::Pubcomp(ack(packet_id, reason)))
 }
 
-/// SUBSCRIBE, unless it is larger than the broker takes.
+/// SUBSCRIBE; an error if it exceeds the packet size that the broker accepts.
 pub(super) fn subscribe(
     shared: &Shared,
     out: &mut Buffer,
@@ -199,7 +199,7 @@ pub(super) fn unsubscribe(
     small(shared, out, &Packet::Unsubscribe(packet))
 }
 
-/// PUBLISH: its header, and its payload as it came.
+/// PUBLISH: the header, and the payload without a copy.
 pub(super) fn publish(
     shared: &Shared,
     out: &mut Buffer,
@@ -241,7 +241,7 @@ pub(super) fn publish(
     Ok((out.written(), message.parts))
 }
 
-/// What a message from the broker is to its readers, who each add what is their own.
+/// Converts a message from the broker. Subscriber-specific fields are added later.
 pub(super) fn message(publish: &Publish) -> MqttSubscribeData {
     let properties = &publish.properties;
     let user = properties.user.iter().map(|property| MqttUserProperty {

@@ -1,12 +1,12 @@
-//! What it is that answers CONNECT with something other than MQTT 5, by the first bytes of the answer.
+//! Identifies a peer that answers CONNECT with something other than MQTT 5, by its first bytes.
 //!
-//! A wrong port and a broker of an older version are the mistakes of the first hour: whoever waits is
-//! told what answers there, and what to do.
+//! Wrong ports and old brokers are the most common mistakes, so the error says what answered and
+//! what to do.
 
 use super::failure::Failure;
 use crate::codec::ReasonCode;
 
-/// How many bytes tell: a CONNACK of MQTT 3.1.1 has no more.
+/// Number of bytes needed to identify a peer: a CONNACK of MQTT 3.1.1 has four.
 const ENOUGH: usize = 4;
 
 /// The first bytes of the broker's answer to CONNECT.
@@ -16,7 +16,7 @@ pub(super) struct Answer {
     length: usize,
 }
 
-/// What answers, other than a broker of MQTT 5.
+/// Peers other than an MQTT 5 broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Peer {
     Tls,
@@ -25,31 +25,31 @@ enum Peer {
 }
 
 impl Answer {
-    /// Takes what has come.
+    /// Adds received bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        let places = self.bytes.iter_mut().skip(self.length);
-        for (place, byte) in places.zip(bytes) {
-            *place = *byte;
+        let recipients = self.bytes.iter_mut().skip(self.length);
+        for (recipient, byte) in recipients.zip(bytes) {
+            *recipient = *byte;
             self.length += 1;
         }
     }
 
-    /// Why an answer that is none of MQTT 5 came, where it shows.
+    /// The failure, if the answer is not MQTT 5.
     pub(super) fn failure(&self, broker: &str) -> Option<Failure> {
         let (code, what) = match self.peer()? {
             Peer::Tls => (
                 ReasonCode::SERVER_UNAVAILABLE,
-                "answers with TLS, which tidegate does not support: use its port without TLS \
+                "answered with TLS, which tidegate does not support; use the port without TLS \
                  (usually 1883).",
             ),
             Peer::Http => (
                 ReasonCode::SERVER_UNAVAILABLE,
-                "answers with HTTP: use its port for MQTT over TCP (usually 1883).",
+                "answered with HTTP; use the port for MQTT over TCP (usually 1883).",
             ),
             Peer::Mqtt311 => (
                 ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
-                "supports only MQTT 3.1.1, and tidegate needs MQTT 5: enable MQTT 5 in it, or use \
-                 a broker that has it.",
+                "supports only MQTT 3.1.1, but tidegate requires MQTT 5; enable MQTT 5 in the broker \
+                 or use another broker.",
             ),
         };
         Some(Failure {
@@ -60,7 +60,8 @@ impl Answer {
 
     fn peer(&self) -> Option<Peer> {
         match self.bytes.get(..self.length)? {
-            // Records of TLS: an alert, a handshake. No packet that a broker sends begins like that.
+            // TLS records: an alert or a handshake. No packet from a broker starts with these
+            // bytes.
             [0x15 | 0x16, ..] => Some(Peer::Tls),
             [b'H', ..] => Some(Peer::Http),
             // A CONNACK without properties (MQTT 3.1.1, 3.2).
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_bytes_tell_however_they_come() {
+    fn a_peer_is_identified_by_its_first_bytes_in_any_number_of_parts() {
         assert_eq!(peer(&[]), None);
         assert_eq!(peer(&[&[0x15]]), Some(Peer::Tls));
         assert_eq!(peer(&[&[0x16, 3, 3, 0, 70, 2]]), Some(Peer::Tls));
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broker_of_mqtt_5_sends_is_left_to_the_codec() {
+    fn mqtt_5_answers_are_left_to_the_codec() {
         assert_eq!(peer(&[&[0x20, 2, 0]]), None, "not whole yet");
         assert_eq!(peer(&[&[0x20, 3, 0, 0x84, 0]]), None);
         assert_eq!(peer(&[&[0xe0, 0]]), None);

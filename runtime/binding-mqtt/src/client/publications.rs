@@ -1,9 +1,9 @@
-//! One publish stream: messages gathered until they are whole, and which of them are safe.
+//! A publish stream: reassembles its messages and tracks which of them are safe.
 //!
-//! A message leaves for the connection only when its last part is here, so that a caller that stops
-//! halfway never leaves half a packet on the wire. WINDOW's `acknowledge` moves past a message when
-//! it is as safe as its `QoS` promises, and not before; room for the parts of a large message is
-//! made by raising `maximum`.
+//! A message is sent only when its last part was received, so a caller that stops halfway never
+//! leaves half a packet in the byte stream. *Safe* means acknowledged as its `QoS` requires.
+//! WINDOW's `acknowledge` advances over a message when it is safe; `maximum` is raised to make room
+//! for the parts of a large message.
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
@@ -18,12 +18,12 @@ use super::failure::Failure;
 use super::strings::check_properties;
 use crate::codec::{Parts, ReasonCode};
 
-/// Parts up to this count are kept as they came, whatever their size.
+/// Up to this number, parts are kept as received, whatever their size.
 const PARTS: usize = 64;
-/// A part below this size is copied to its neighbours where there are many.
+/// If there are more parts, a part below this size in bytes is merged with its neighbours.
 const SMALL: usize = 512;
 
-/// A whole message.
+/// A complete message.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) topic: ByteString,
@@ -34,34 +34,34 @@ pub(super) struct Message {
     pub(super) length: usize,
 }
 
-/// What a message's first part says of it.
-fn said(extension: Option<&Pooled<DataEx>>) -> Option<&MqttPublishData> {
+/// The metadata in the first part of a message.
+fn metadata(extension: Option<&Pooled<DataEx>>) -> Option<&MqttPublishData> {
     match &**extension? {
-        DataEx::Mqtt(MqttDataEx::Publish(said)) => Some(said),
+        DataEx::Mqtt(MqttDataEx::Publish(metadata)) => Some(metadata),
         DataEx::Mqtt(MqttDataEx::Subscribe(_)) | DataEx::Mcp(_) => None,
     }
 }
 
 impl Message {
-    /// What was said of it, taken away.
+    /// Takes the metadata.
     pub(super) fn take_extension(&mut self) -> MqttPublishData {
         match self.extension.take().map(Pooled::into_inner) {
-            Some(DataEx::Mqtt(MqttDataEx::Publish(said))) => said,
+            Some(DataEx::Mqtt(MqttDataEx::Publish(metadata))) => metadata,
             _ => MqttPublishData::default(),
         }
     }
 }
 
-/// A message of which the last part is still to come.
+/// A message that is not complete yet.
 #[derive(Debug)]
 struct Gathering {
     extension: Option<Pooled<DataEx>>,
     parts: Parts,
-    /// Where parts are many and small, the last of them in one piece: what they cost beside their
-    /// bytes stays in proportion.
+    /// Merges small parts once there are many, so that the overhead per part stays in proportion to
+    /// the payload.
     tail: BytesMut,
     length: usize,
-    /// As told with the first part.
+    /// The length announced with the first part.
     total: Option<usize>,
 }
 
@@ -86,14 +86,14 @@ impl Gathering {
     }
 }
 
-/// How far a message has come.
+/// The progress of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// It waits for its turn; nothing of it was written.
+    /// Queued; nothing of it was written.
     Waiting,
-    /// At least a part of it was written.
+    /// Written, at least in part.
     Written,
-    /// It is as safe as its `QoS` promises.
+    /// Acknowledged as its `QoS` requires.
     Safe,
 }
 
@@ -103,7 +103,7 @@ struct Outstanding {
     stage: Stage,
 }
 
-/// One publish stream.
+/// A publish stream.
 #[derive(Debug)]
 pub(super) struct Publication {
     topic: ByteString,
@@ -121,7 +121,7 @@ pub(super) struct Publication {
 }
 
 impl Publication {
-    /// A stream that has just begun with `window` bytes of credit.
+    /// A stream that has begun with `window` bytes of credit.
     pub(super) fn new(begin: &MqttPublish, window: u32) -> Self {
         Self {
             topic: begin.topic.clone(),
@@ -138,7 +138,8 @@ impl Publication {
         }
     }
 
-    /// A part has come; the message and its number, once it is whole. `limit` bounds its payload.
+    /// Adds a part. Returns the message and its number if it was the last part. `limit` bounds the
+    /// payload, in bytes.
     pub(super) fn take(
         &mut self,
         data: Data,
@@ -147,14 +148,14 @@ impl Publication {
         self.received += data.payload.len() as u64;
         let gathering = if data.flags.is_init() {
             if self.gathering.is_some() {
-                let reason = "A message began before the one in front of it was whole.";
+                let reason = "A message began before the previous one was complete.";
                 let code = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
                 return Err(Failure::new(code, reason));
             }
             let extension = data.extension;
-            let said = said(extension.as_ref());
-            said.map_or(Ok(()), check_properties)?;
-            let deferred = said.map_or(0, |said| said.deferred);
+            let metadata = metadata(extension.as_ref());
+            metadata.map_or(Ok(()), check_properties)?;
+            let deferred = metadata.map_or(0, |metadata| metadata.deferred);
             let deferred = usize::try_from(deferred).unwrap_or(usize::MAX);
             self.gathering.insert(Gathering {
                 total: (deferred > 0).then(|| deferred.saturating_add(data.payload.len())),
@@ -166,7 +167,7 @@ impl Publication {
         } else if let Some(gathering) = &mut self.gathering {
             gathering
         } else {
-            let reason = "The parts of a message came without their first.";
+            let reason = "A part of a message was received without its first part.";
             return Err(Failure::new(
                 ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
                 reason,
@@ -198,11 +199,12 @@ impl Publication {
             length: whole.length,
             stage: Stage::Waiting,
         });
-        let said = said(whole.extension.as_ref());
-        let retain = said.is_some_and(|said| said.flags.contains(MqttPublishFlags::RETAIN));
+        let metadata = metadata(whole.extension.as_ref());
+        let retain =
+            metadata.is_some_and(|metadata| metadata.flags.contains(MqttPublishFlags::RETAIN));
         let message = Message {
             topic: self.topic.clone(),
-            qos: self.qos.max(said.map_or(0, |said| said.qos)),
+            qos: self.qos.max(metadata.map_or(0, |metadata| metadata.qos)),
             retain: self.retain || retain,
             extension: whole.extension,
             parts: whole.parts,
@@ -211,22 +213,21 @@ impl Publication {
         (number, message)
     }
 
-    /// Where to.
     pub(super) const fn topic(&self) -> &ByteString {
         &self.topic
     }
 
-    /// How safely its messages are published, as the stream began.
+    /// The `QoS` in the BEGIN of the stream.
     pub(super) const fn qos(&self) -> u8 {
         self.qos
     }
 
-    /// How many bytes of an unfinished message are kept.
+    /// Size of the incomplete message, in bytes.
     pub(super) fn gathered(&self) -> usize {
         self.gathering.as_ref().map_or(0, |part| part.length)
     }
 
-    /// More room, where the rest of an unfinished message needs it.
+    /// The WINDOW that makes room for the rest of an incomplete message, if it needs more.
     pub(super) fn more_room(&mut self) -> Option<Window> {
         let gathering = self.gathering.as_ref()?;
         let under_way = self.received - self.acknowledged;
@@ -252,13 +253,13 @@ impl Publication {
         }
     }
 
-    /// A message has begun to be written.
+    /// A message was written, at least in part.
     pub(super) fn written(&mut self, number: u64) {
         self.advance(number, Stage::Written);
     }
 
-    /// A message is safe; the WINDOWs that tell it, one for each message with nothing unsafe before
-    /// it.
+    /// A message is safe. Returns the WINDOWs to send: one for each message with no unsafe message
+    /// before it.
     pub(super) fn safe(&mut self, number: u64) -> SmallVec<[Window; 2]> {
         self.advance(number, Stage::Safe);
         let mut windows = SmallVec::new();
@@ -286,7 +287,7 @@ impl Publication {
         }
     }
 
-    /// The caller has said that nothing more comes; an unfinished message is an error.
+    /// The caller ended its half. An incomplete message is an error.
     pub(super) fn end(&mut self) -> Result<(), Failure> {
         self.ended = true;
         if self.gathering.take().is_some() {
@@ -304,12 +305,12 @@ impl Publication {
         self.ended && self.outstanding.is_empty()
     }
 
-    /// Whether a whole message is not safe yet.
+    /// Whether a complete message is not safe yet.
     pub(super) fn is_outstanding(&self) -> bool {
         !self.outstanding.is_empty()
     }
 
-    /// Whether nothing of it is here, not even a part.
+    /// Whether it has neither a complete message that is not safe nor a part of one.
     pub(super) fn is_idle(&self) -> bool {
         self.outstanding.is_empty() && self.gathering.is_none()
     }
@@ -324,13 +325,13 @@ impl Publication {
         }
     }
 
-    /// The same for the messages beside one that was refused.
+    /// The same without the refused message `number`.
     pub(super) fn delivery_beside(&mut self, number: u64) -> MqttDelivery {
         self.advance(number, Stage::Waiting);
         self.delivery()
     }
 
-    /// The reply's BEGIN.
+    /// The reply BEGIN.
     pub(super) fn reply(&self) -> MqttPublish {
         MqttPublish {
             client_id: None,
@@ -367,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn acknowledge_moves_only_past_what_is_safe_in_order() {
+    fn acknowledge_advances_only_over_safe_messages_in_order() {
         let mut stream = publication();
         for expected in 0..3 {
             let whole = stream.take(part(DataFlags::WHOLE, 10), 100);
@@ -378,7 +379,10 @@ mod tests {
         assert!(stream.safe(1).is_empty(), "the first is not safe yet");
         let windows = stream.safe(0);
         assert_eq!(
-            windows.iter().map(|w| w.acknowledge).collect::<Vec<_>>(),
+            windows
+                .iter()
+                .map(|env| env.acknowledge)
+                .collect::<Vec<_>>(),
             [10, 20]
         );
         assert_eq!(stream.delivery(), MqttDelivery::None);
@@ -408,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_refused_as_soon_as_it_is_known() {
+    fn a_message_that_is_too_large_is_refused_as_early_as_possible() {
         let mut stream = publication();
         let mut first = part(DataFlags::INIT, 10);
         first.extension = Some(Pooled::new(
@@ -426,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn many_small_parts_take_little_more_than_their_bytes() {
+    fn many_small_parts_have_little_overhead() {
         let mut stream = publication();
         assert!(stream.take(part(DataFlags::INIT, 1), 1 << 20).is_ok());
         for _ in 0..10_000 {

@@ -1,22 +1,24 @@
-//! Which publications and subscriptions may be what a broker closes connections over.
+//! Isolates publications and subscriptions over which a broker may close connections.
 //!
-//! One connection serves many callers, and a broker that does not like one packet closes it for all of
-//! them. So whatever was under way at that moment is remembered, and the next of its kind goes over a
-//! connection of its own, one at a time: whoever it is that the broker does not like, it then drops
-//! nobody else.
+//! One connection serves many callers, and a broker that rejects one packet closes it for all of
+//! them. So the packets in flight at that moment are recorded, and later packets of the same kind
+//! use a separate connection, one at a time: if the broker closes that one, no other stream is
+//! affected.
 //!
-//! - Alone under way when the broker said that it disliked a packet: **convicted**, for [`CONVICTED`].
-//! - One of several: **suspected**. It is tried once, and acquitted when the broker answers.
-//! - Under way when the connection was closed without a word, which the network may have done: **noted**,
+//! - A single packet in flight, and the broker's reason code blames a packet: **convicted**, for
+//!   [`CONVICTED`].
+//! - One of several packets in flight: **suspected**. It is tried once, and acquitted when the
+//!   broker answers.
+//! - In flight when the connection was closed without a reason, possibly by the network: **noted**,
 //!   and suspected the second time within [`NOTED`].
 //!
-//! What is of a kind: publications of a client with the same topic, subscriptions of a client with the
-//! same filter. A caller who changes the topic each time is told by its first level: the smallest of
-//! topic, first level, and all that a client publishes that holds everything under way has a *drop*
-//! counted against it, and with so many of them ([`LEVEL_DROPS`], [`CLIENT_DROPS`]) it is convicted as
-//! a whole.
+//! Publications of a client with the same topic are of one kind, and so are subscriptions of a
+//! client with the same filter. A caller that uses a new topic each time is recognised by the first
+//! level: a *drop* is counted for the narrowest scope that contains all packets in flight (topic,
+//! first level, or all publications of the client), and after enough drops ([`LEVEL_DROPS`],
+//! [`CLIENT_DROPS`]) the whole scope is convicted.
 //!
-//! Names are kept as hashes. Two that share one share its fate, which costs them a connection.
+//! Names are stored as hashes. A collision only costs a separate connection.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher as _};
@@ -25,31 +27,31 @@ use tidegate_engine::{Context, Duration, Time};
 
 use super::events::{Quarantined, Suspected};
 
-/// For how long something convicted keeps a connection of its own.
+/// How long a conviction lasts.
 const CONVICTED: Duration = Duration::from_secs(600);
-/// For how long something suspected is waited for, to be tried.
+/// How long a suspicion lasts if the packet is not tried.
 const SUSPECTED: Duration = Duration::from_secs(600);
-/// For how long a connection that was closed without a word is remembered.
+/// How long a connection closed without a reason is remembered.
 const NOTED: Duration = Duration::from_secs(60);
-/// After how many drops a first level is convicted, with all its topics.
+/// Number of drops after which a first level is convicted.
 const LEVEL_DROPS: u8 = 3;
-/// After how many drops whatever a client publishes is convicted.
+/// Number of drops after which all publications of a client are convicted.
 const CLIENT_DROPS: u8 = 6;
-/// How many entries there are at the most; beyond that, those that expire first make way.
+/// Maximum number of entries. Beyond it, the entry that expires first is removed.
 const ENTRIES: usize = 1_024;
-/// How many characters of a topic are shown to operators.
+/// Maximum number of characters of a topic in an event.
 const SHOWN: usize = 200;
 
-/// The name of a kind.
+/// The hash of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key(u64);
 
-/// Names what belongs to one client.
+/// Hashes the topics and filters of one client.
 #[derive(Debug, Clone)]
 pub(super) struct Namer(DefaultHasher);
 
 impl Namer {
-    /// For the client of this name.
+    /// `client` is the name that the streams use.
     pub(super) fn new(client: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         hasher.write(client.as_bytes());
@@ -63,7 +65,7 @@ impl Namer {
         Key(hasher.finish())
     }
 
-    /// A publication.
+    /// The kind of a publication.
     pub(super) fn message(&self, topic: &str) -> Suspect {
         let level = topic.split('/').next().unwrap_or_default();
         Suspect {
@@ -72,7 +74,7 @@ impl Namer {
         }
     }
 
-    /// A subscription.
+    /// The kind of a subscription.
     pub(super) fn filter(&self, filter: &str) -> Suspect {
         Suspect {
             name: self.key(2, filter),
@@ -85,28 +87,28 @@ impl Namer {
     }
 }
 
-/// What may be the cause.
+/// A packet over which the broker may have closed the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Suspect {
     name: Key,
-    /// Of a publication.
+    /// The first level of the topic; `None` for a subscription.
     level: Option<Key>,
 }
 
-/// What the broker let know when it closed the connection.
+/// What the end of the connection says about its cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// It disliked a packet.
+    /// The reason code blames a packet.
     Packet,
-    /// Nothing, but only one packet was under way.
+    /// No reason, but only one packet was in flight.
     Alone,
-    /// Nothing, or nothing of use.
+    /// No reason, or one that does not help.
     Unknown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// Drops are counted against it.
+enum Status {
+    /// Number of drops counted so far.
     Counted(u8),
     Noted,
     Suspected,
@@ -115,41 +117,41 @@ enum Standing {
 
 #[derive(Debug)]
 struct Entry {
-    standing: Standing,
+    status: Status,
     until: Time,
-    /// The broker said that it dislikes it.
+    /// The broker's reason code blamed it.
     blamed: bool,
-    /// What operators were told of it.
-    told: Option<Verdict>,
+    /// The verdict in the last event about it.
+    reported: Option<Verdict>,
 }
 
-/// Why something goes over a connection of its own.
+/// Why a separate connection is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    /// It may be what the broker closes connections over, or the network may have done it.
+    /// It may be the cause, but so may the network.
     Suspected,
-    /// The broker said that it dislikes it.
+    /// The broker blamed it.
     Convicted,
 }
 
-/// Something goes over a connection of its own.
+/// The decision to use a separate connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Held {
+struct Decision {
     verdict: Verdict,
-    /// Operators were not told of it yet.
-    is_news: bool,
+    /// No event was emitted for this verdict yet.
+    unreported: bool,
 }
 
-/// All that is remembered.
+/// All entries.
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
     entries: BTreeMap<Key, Entry>,
-    /// When the last of them expires.
+    /// When the last entry expires.
     until: Time,
 }
 
 impl Quarantine {
-    /// Whether nothing is remembered, as nearly always.
+    /// Whether there are no entries, which is the normal case.
     pub(super) fn is_empty(&mut self, now: Time) -> bool {
         if !self.entries.is_empty() && self.until <= now {
             self.entries.clear();
@@ -157,8 +159,8 @@ impl Quarantine {
         self.entries.is_empty()
     }
 
-    /// Whether something is to go over a connection of its own; operators are told of it once, under
-    /// this name.
+    /// Whether a packet must use a separate connection. Emits an event with `name` if the verdict
+    /// is new.
     pub(super) fn holds(
         &mut self,
         cx: &mut Context<'_>,
@@ -169,36 +171,36 @@ impl Quarantine {
         let Some(held) = self.held(cx.now(), namer, suspect) else {
             return false;
         };
-        if held.is_news {
-            tell(cx, held.verdict, name);
+        if held.unreported {
+            report(cx, held.verdict, name);
         }
         true
     }
 
-    fn held(&mut self, now: Time, namer: &Namer, suspect: Suspect) -> Option<Held> {
+    fn held(&mut self, now: Time, namer: &Namer, suspect: Suspect) -> Option<Decision> {
         let client = suspect.level.map(|_| namer.client());
         let kinds = [Some(suspect.name), suspect.level, client];
         for (wide, name) in kinds.into_iter().enumerate() {
             let Some(entry) = name.and_then(|name| self.entries.get_mut(&name)) else {
                 continue;
             };
-            let suspected = wide == 0 && entry.standing == Standing::Suspected;
-            if entry.until > now && (suspected || entry.standing == Standing::Convicted) {
-                let verdict = match entry.standing {
-                    Standing::Convicted if entry.blamed => Verdict::Convicted,
+            let suspected = wide == 0 && entry.status == Status::Suspected;
+            if entry.until > now && (suspected || entry.status == Status::Convicted) {
+                let verdict = match entry.status {
+                    Status::Convicted if entry.blamed => Verdict::Convicted,
                     _ => Verdict::Suspected,
                 };
-                let told = entry.told.replace(verdict);
-                return Some(Held {
+                let reported = entry.reported.replace(verdict);
+                return Some(Decision {
                     verdict,
-                    is_news: told != Some(verdict),
+                    unreported: reported != Some(verdict),
                 });
             }
         }
         None
     }
 
-    /// The broker has closed a connection while these were under way.
+    /// The broker closed a connection while `suspects` were in flight.
     pub(super) fn accuse(&mut self, now: Time, namer: &Namer, suspects: &[Suspect], cause: Cause) {
         match (cause, suspects) {
             (_, []) => {}
@@ -209,7 +211,7 @@ impl Quarantine {
             }
             (Cause::Packet | Cause::Alone, [alone]) => {
                 let known = self.is_convicted(now, alone.name);
-                self.set(now, alone.name, Standing::Convicted, CONVICTED);
+                self.set(now, alone.name, Status::Convicted, CONVICTED);
                 if let (Some(level), false) = (alone.level, known) {
                     self.drop_in_level(now, namer, level);
                 }
@@ -217,7 +219,7 @@ impl Quarantine {
             (Cause::Packet | Cause::Alone, [first, others @ ..]) => {
                 for suspect in suspects {
                     if !self.is_convicted(now, suspect.name) {
-                        self.set(now, suspect.name, Standing::Suspected, SUSPECTED);
+                        self.set(now, suspect.name, Status::Suspected, SUSPECTED);
                     }
                 }
                 let publications = suspects.iter().all(|it| it.level.is_some());
@@ -235,7 +237,7 @@ impl Quarantine {
         }
     }
 
-    /// The broker itself said so, also of what holds everything that was under way.
+    /// Marks entries, and the wider scopes that contain them, as blamed by the broker.
     fn blame(&mut self, namer: &Namer, suspects: &[Suspect]) {
         let kinds = suspects.iter().flat_map(|it| [Some(it.name), it.level]);
         for name in kinds.flatten().chain([namer.client()]) {
@@ -245,20 +247,20 @@ impl Quarantine {
         }
     }
 
-    /// The broker has answered: one that was only suspected is no longer.
+    /// The broker answered: a suspicion is removed.
     pub(super) fn acquit(&mut self, suspect: Suspect) {
-        let standing = self.entries.get(&suspect.name).map(|entry| entry.standing);
-        if standing == Some(Standing::Suspected) {
+        let status = self.entries.get(&suspect.name).map(|entry| entry.status);
+        if status == Some(Status::Suspected) {
             self.entries.remove(&suspect.name);
         }
     }
 
     fn is_convicted(&self, now: Time, name: Key) -> bool {
         let entry = self.entries.get(&name).filter(|entry| entry.until > now);
-        entry.is_some_and(|entry| entry.standing == Standing::Convicted)
+        entry.is_some_and(|entry| entry.status == Status::Convicted)
     }
 
-    /// Something of this first level made the broker drop a connection.
+    /// Counts a drop for a first level.
     fn drop_in_level(&mut self, now: Time, namer: &Namer, level: Key) {
         let known = self.is_convicted(now, level);
         self.count(now, level, LEVEL_DROPS);
@@ -269,31 +271,31 @@ impl Quarantine {
 
     fn count(&mut self, now: Time, name: Key, limit: u8) {
         let drops = match self.entries.get(&name).filter(|entry| entry.until > now) {
-            Some(entry) => match entry.standing {
-                Standing::Counted(drops) => drops.saturating_add(1),
+            Some(entry) => match entry.status {
+                Status::Counted(drops) => drops.saturating_add(1),
                 _ => limit,
             },
             None => 1,
         };
-        let standing = if drops < limit {
-            Standing::Counted(drops)
+        let status = if drops < limit {
+            Status::Counted(drops)
         } else {
-            Standing::Convicted
+            Status::Convicted
         };
-        self.set(now, name, standing, CONVICTED);
+        self.set(now, name, status, CONVICTED);
     }
 
-    /// A connection was closed without a word.
+    /// A connection was closed without a reason.
     fn note(&mut self, now: Time, name: Key) {
         let entry = self.entries.get(&name).filter(|entry| entry.until > now);
-        match entry.map(|entry| entry.standing) {
-            None => self.set(now, name, Standing::Noted, NOTED),
-            Some(Standing::Noted) => self.set(now, name, Standing::Suspected, SUSPECTED),
+        match entry.map(|entry| entry.status) {
+            None => self.set(now, name, Status::Noted, NOTED),
+            Some(Status::Noted) => self.set(now, name, Status::Suspected, SUSPECTED),
             Some(_) => {}
         }
     }
 
-    fn set(&mut self, now: Time, name: Key, standing: Standing, lasts: Duration) {
+    fn set(&mut self, now: Time, name: Key, status: Status, lasts: Duration) {
         if !self.entries.contains_key(&name) && self.entries.len() >= ENTRIES {
             self.entries.retain(|_, entry| entry.until > now);
             let first = self.entries.iter().min_by_key(|(_, entry)| entry.until);
@@ -306,22 +308,22 @@ impl Quarantine {
         let until = now + lasts;
         self.until = self.until.max(until);
         let entry = self.entries.entry(name).or_insert(Entry {
-            standing,
+            status,
             until,
             blamed: false,
-            told: None,
+            reported: None,
         });
         if entry.until <= now {
             entry.blamed = false;
-            entry.told = None;
+            entry.reported = None;
         }
-        entry.standing = standing;
+        entry.status = status;
         entry.until = until;
     }
 }
 
-/// Tells operators that something goes over a connection of its own.
-fn tell(cx: &mut Context<'_>, verdict: Verdict, name: &str) {
+/// Emits the event of a verdict.
+fn report(cx: &mut Context<'_>, verdict: Verdict, name: &str) {
     let topic = || name.chars().take(SHOWN).collect::<String>().into();
     match verdict {
         Verdict::Convicted => cx.event(&Quarantined { topic: topic() }),
@@ -338,24 +340,24 @@ mod tests {
         Time::from_micros(seconds * 1_000_000)
     }
 
-    struct House {
+    struct Harness {
         quarantine: Quarantine,
         namer: Namer,
     }
 
-    fn house() -> House {
-        House {
+    fn harness() -> Harness {
+        Harness {
             quarantine: Quarantine::default(),
             namer: Namer::new("gate"),
         }
     }
 
-    impl House {
+    impl Harness {
         fn holds(&mut self, second: u64, topic: &str) -> bool {
             self.held(second, topic).is_some()
         }
 
-        fn held(&mut self, second: u64, topic: &str) -> Option<Held> {
+        fn held(&mut self, second: u64, topic: &str) -> Option<Decision> {
             let suspect = self.namer.message(topic);
             self.quarantine.held(at(second), &self.namer, suspect)
         }
@@ -368,105 +370,110 @@ mod tests {
     }
 
     #[test]
-    fn alone_it_is_convicted_and_no_success_acquits_it() {
-        let mut house = house();
-        house.accuse(0, &["a/b"], Cause::Packet);
-        assert!(house.holds(1, "a/b") && !house.holds(1, "a/c"));
-        let suspect = house.namer.message("a/b");
-        house.quarantine.acquit(suspect);
-        assert!(house.holds(599, "a/b"));
-        house.accuse(599, &["a/b"], Cause::Packet);
-        assert!(house.holds(1_198, "a/b") && !house.holds(1_199, "a/b"));
+    fn a_single_suspect_is_convicted_and_not_acquitted_by_a_success() {
+        let mut harness = harness();
+        harness.accuse(0, &["a/b"], Cause::Packet);
+        assert!(harness.holds(1, "a/b") && !harness.holds(1, "a/c"));
+        let suspect = harness.namer.message("a/b");
+        harness.quarantine.acquit(suspect);
+        assert!(harness.holds(599, "a/b"));
+        harness.accuse(599, &["a/b"], Cause::Packet);
+        assert!(harness.holds(1_198, "a/b") && !harness.holds(1_199, "a/b"));
         let other = Namer::new("other");
         let suspect = other.message("a/b");
-        let held = house.quarantine.held(at(600), &other, suspect);
+        let held = harness.quarantine.held(at(600), &other, suspect);
         assert_eq!(held, None, "of another client");
     }
 
     #[test]
-    fn of_several_each_is_tried_once() {
-        let mut house = house();
-        house.accuse(0, &["a/b", "c/d"], Cause::Packet);
-        assert!(house.holds(1, "a/b") && house.holds(1, "c/d"));
-        let suspect = house.namer.message("a/b");
-        house.quarantine.acquit(suspect);
-        assert!(!house.holds(2, "a/b") && house.holds(2, "c/d"));
-        house.accuse(3, &["c/d"], Cause::Packet);
-        let suspect = house.namer.message("c/d");
-        house.quarantine.acquit(suspect);
-        assert!(house.holds(4, "c/d"));
+    fn each_of_several_suspects_is_tried_once() {
+        let mut harness = harness();
+        harness.accuse(0, &["a/b", "c/d"], Cause::Packet);
+        assert!(harness.holds(1, "a/b") && harness.holds(1, "c/d"));
+        let suspect = harness.namer.message("a/b");
+        harness.quarantine.acquit(suspect);
+        assert!(!harness.holds(2, "a/b") && harness.holds(2, "c/d"));
+        harness.accuse(3, &["c/d"], Cause::Packet);
+        let suspect = harness.namer.message("c/d");
+        harness.quarantine.acquit(suspect);
+        assert!(harness.holds(4, "c/d"));
     }
 
     #[test]
-    fn what_the_network_may_have_done_counts_the_second_time() {
-        let mut house = house();
-        house.accuse(0, &["a"], Cause::Unknown);
-        assert!(!house.holds(1, "a"));
-        house.accuse(61, &["a"], Cause::Unknown);
-        assert!(!house.holds(62, "a"), "the first is forgotten");
-        house.accuse(70, &["a"], Cause::Unknown);
-        assert!(house.holds(71, "a"));
+    fn an_unexplained_close_counts_the_second_time() {
+        let mut harness = harness();
+        harness.accuse(0, &["a"], Cause::Unknown);
+        assert!(!harness.holds(1, "a"));
+        harness.accuse(61, &["a"], Cause::Unknown);
+        assert!(!harness.holds(62, "a"), "the first entry has expired");
+        harness.accuse(70, &["a"], Cause::Unknown);
+        assert!(harness.holds(71, "a"));
     }
 
     #[test]
-    fn a_caller_who_changes_the_topic_is_told_by_its_first_level() {
-        let mut house = house();
+    fn a_caller_that_changes_the_topic_is_recognised_by_its_first_level() {
+        let mut harness = harness();
         for drop in 0..3 {
-            assert!(!house.holds(drop, "ok/next"), "after {drop} drops");
-            house.accuse(drop, &[&format!("ok/{drop}")], Cause::Packet);
+            assert!(!harness.holds(drop, "ok/next"), "after {drop} drops");
+            harness.accuse(drop, &[&format!("ok/{drop}")], Cause::Packet);
         }
-        assert!(house.holds(3, "ok/next") && !house.holds(3, "other/next"));
-        // The same one again and again is no reason to convict its neighbours.
+        assert!(harness.holds(3, "ok/next") && !harness.holds(3, "other/next"));
+        // Repeated drops of one topic do not convict its neighbours.
         for second in 10..20 {
-            house.accuse(second, &["mine/same"], Cause::Packet);
+            harness.accuse(second, &["mine/same"], Cause::Packet);
         }
-        assert!(!house.holds(20, "mine/other"));
+        assert!(!harness.holds(20, "mine/other"));
     }
 
     #[test]
-    fn who_changes_the_first_level_too_has_all_that_the_client_publishes_convicted() {
-        let mut house = house();
+    fn changing_the_first_level_too_convicts_all_publications_of_the_client() {
+        let mut harness = harness();
         for drop in 0..6 {
-            assert!(!house.holds(drop, "any"), "after {drop} drops");
-            house.accuse(
+            assert!(!harness.holds(drop, "any"), "after {drop} drops");
+            harness.accuse(
                 drop,
                 &[&format!("a{drop}/x"), &format!("b{drop}/x")],
                 Cause::Packet,
             );
         }
-        assert!(house.holds(6, "any"));
-        let filter = house.namer.filter("any");
-        let held = house.quarantine.held(at(6), &house.namer, filter);
+        assert!(harness.holds(6, "any"));
+        let filter = harness.namer.filter("any");
+        let held = harness.quarantine.held(at(6), &harness.namer, filter);
         assert_eq!(held, None, "a subscription is not a publication");
     }
 
     #[test]
-    fn only_what_the_broker_said_is_a_conviction_and_each_is_news_once() {
-        let mut house = house();
-        let held = |verdict, is_news| Some(Held { verdict, is_news });
-        // A link that is cut again and again, at last with nothing else under way.
-        house.accuse(0, &["a", "b"], Cause::Unknown);
-        house.accuse(1, &["a", "b"], Cause::Unknown);
-        assert_eq!(house.held(2, "a"), held(Verdict::Suspected, true));
-        assert_eq!(house.held(2, "a"), held(Verdict::Suspected, false));
-        house.accuse(3, &["a"], Cause::Alone);
-        assert_eq!(house.held(4, "a"), held(Verdict::Suspected, false));
-        house.accuse(5, &["a"], Cause::Packet);
-        assert_eq!(house.held(6, "a"), held(Verdict::Convicted, true));
-        assert_eq!(house.held(6, "a"), held(Verdict::Convicted, false));
-        // Longer after, it begins anew.
-        house.accuse(700, &["a", "b"], Cause::Unknown);
-        assert_eq!(house.held(701, "a"), None);
+    fn only_a_blame_by_the_broker_is_reported_as_a_conviction_and_each_verdict_once() {
+        let mut harness = harness();
+        let held = |verdict, unreported| {
+            Some(Decision {
+                verdict,
+                unreported,
+            })
+        };
+        // The link is cut repeatedly, the last time with only one packet in flight.
+        harness.accuse(0, &["a", "b"], Cause::Unknown);
+        harness.accuse(1, &["a", "b"], Cause::Unknown);
+        assert_eq!(harness.held(2, "a"), held(Verdict::Suspected, true));
+        assert_eq!(harness.held(2, "a"), held(Verdict::Suspected, false));
+        harness.accuse(3, &["a"], Cause::Alone);
+        assert_eq!(harness.held(4, "a"), held(Verdict::Suspected, false));
+        harness.accuse(5, &["a"], Cause::Packet);
+        assert_eq!(harness.held(6, "a"), held(Verdict::Convicted, true));
+        assert_eq!(harness.held(6, "a"), held(Verdict::Convicted, false));
+        // After the entries have expired, counting starts again.
+        harness.accuse(700, &["a", "b"], Cause::Unknown);
+        assert_eq!(harness.held(701, "a"), None);
     }
 
     #[test]
     fn memory_is_bounded() {
-        let mut house = house();
+        let mut harness = harness();
         for topic in 0..3_000u64 {
-            house.accuse(topic / 100, &[&format!("{topic}"), "x"], Cause::Packet);
+            harness.accuse(topic / 100, &[&format!("{topic}"), "x"], Cause::Packet);
         }
-        assert!(house.quarantine.entries.len() <= ENTRIES);
-        assert!(house.holds(31, "2999"), "the newest are known");
-        assert!(!house.quarantine.is_empty(at(628)) && house.quarantine.is_empty(at(629)));
+        assert!(harness.quarantine.entries.len() <= ENTRIES);
+        assert!(harness.holds(31, "2999"), "the newest are known");
+        assert!(!harness.quarantine.is_empty(at(628)) && harness.quarantine.is_empty(at(629)));
     }
 }

@@ -1,35 +1,36 @@
-//! When a lost connection is made anew: at once where it was healthy, after a growing wait where it was
-//! not.
+//! When a lost connection is opened again: at once if it was healthy, otherwise after a growing
+//! backoff.
 //!
-//! A wait is random (full jitter), up to `reconnect.min` after the first failure, twice that after each
-//! further one, and `reconnect.max` at the most. What fails is an attempt to connect. A connection that
-//! the broker had accepted and that is lost is opened again at once, as long as there is an allowance:
-//! [`REOPENS`] in a row, and one more for each [`EARNED_BY`] that a connection lasted. A broker that
-//! accepts and drops in turn has soon used it up, and then waits grow as for one that refuses.
+//! The backoff is random (full jitter): up to `reconnect.min` after the first failed attempt,
+//! doubled with each further one, and at most `reconnect.max`. An accepted connection that is lost
+//! is opened again at once while an allowance lasts: [`REOPENS`] times in a row, and once more for
+//! each [`EARNED_BY`] that a connection lasted. A broker that accepts connections and drops them
+//! soon exhausts it, and the backoff then grows as for a broker that refuses.
 
 use tidegate_engine::{Context, Duration, Time};
 
 use super::failure::Failure;
 use super::options::Reconnect;
 
-/// How many connections in a row are opened again at once that did not last.
+/// How many short-lived connections in a row are opened again at once.
 const REOPENS: u64 = 5;
-/// For how long a connection must last to be worth another.
+/// How long a connection must last to earn another reopening.
 const EARNED_BY: Duration = Duration::from_secs(2);
 const ALLOWANCE: Duration = Duration::from_micros(REOPENS * EARNED_BY.as_micros());
 
-/// A wait after failures in a row.
+/// The backoff after consecutive failures.
 #[derive(Debug, Clone, Default)]
 pub(super) struct HoldOff {
     failures: u32,
     until: Time,
-    /// Of the newest failure.
+    /// The reason of the last failure.
     why: Option<Failure>,
 }
 
 impl HoldOff {
-    /// One more failure: attempts are held off for a while. After a refusal of who we are it is the
-    /// longest wait at once, and half of it is certain: credentials do not change by asking.
+    /// Records a failure: attempts are held off. If the broker refused the credentials, the longest
+    /// backoff applies at once and at least half of it is certain, because retrying does not change
+    /// them.
     pub(super) fn failed(&mut self, cx: &mut Context<'_>, options: Reconnect, why: &Failure) {
         let limit = if why.denied {
             options.max()
@@ -53,27 +54,28 @@ impl HoldOff {
         self.failures > 0
     }
 
-    /// When the next attempt may be made; nothing where it may be made now.
+    /// When the next attempt may start; `None` if it may start now.
     pub(super) fn until(&self, now: Time) -> Option<Time> {
         (self.until > now).then_some(self.until)
     }
 
-    /// For how long attempts are held off from now on.
+    /// How long attempts are held off from `now`.
     pub(super) fn left(&self, now: Time) -> Duration {
         self.until.max(now).since(now)
     }
 
-    /// What is told to those who come while attempts are held off: why, and until when.
+    /// The failure for streams that arrive while attempts are held off, with the time of the next
+    /// attempt.
     pub(super) fn refusal(&self, now: Time) -> Option<Failure> {
         let left = self.until(now)?.since(now);
         self.why.as_ref().map(|why| why.with_next_attempt(left))
     }
 }
 
-/// What is known of the connections of one client identifier, while they are not healthy.
+/// The history of the connections of one client identifier, while they are not healthy.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
-    /// Of this client identifier alone.
+    /// The backoff of this client identifier alone.
     pub(super) hold_off: HoldOff,
     allowance: Duration,
     /// When it last changed.
@@ -89,14 +91,14 @@ impl Record {
         }
     }
 
-    /// Whether it tells no more than a new one would: for twice the longest wait nothing happened.
+    /// Whether nothing happened for twice the longest backoff, so that it equals a new record.
     pub(super) fn is_over(&self, now: Time, options: Reconnect) -> bool {
         let longest = Duration::from_millis(options.max());
         now >= self.changed.max(self.hold_off.until) + longest + longest
     }
 
-    /// A connection that the broker had accepted is lost, or refused for the sake of its identifier,
-    /// when it had lasted for `lasted`. Whether it may be opened again at once.
+    /// An accepted connection was lost after `lasted`, or was refused because of its client
+    /// identifier. Returns whether it may be opened again at once.
     pub(super) fn lost(
         &mut self,
         cx: &mut Context<'_>,
@@ -110,7 +112,7 @@ impl Record {
         self.changed = cx.now();
         let earned = self.allowance + lasted;
         self.allowance = earned.min(ALLOWANCE);
-        let again = self.allowance >= EARNED_BY && !why.is_of_its_identifier();
+        let again = self.allowance >= EARNED_BY && !why.concerns_client_id();
         if again {
             self.allowance = less(self.allowance, EARNED_BY);
         } else {
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_meanwhile_is_told_why_and_until_when() {
+    fn streams_during_a_hold_off_get_the_reason_and_the_next_attempt() {
         let mut rig = Rig::new();
         let edge = rig.edge(0);
         let mut hold_off = HoldOff::default();
@@ -172,8 +174,8 @@ mod tests {
             hold_off.failed(cx, Reconnect::default(), &failure());
         });
         hold_off.until = rig.now() + Duration::from_millis(3_001);
-        let told = hold_off.refusal(rig.now()).expect("it is held off");
-        assert_eq!(told.reason, "The broker is down; next attempt in 4 s.");
+        let failure = hold_off.refusal(rig.now()).expect("it is held off");
+        assert_eq!(failure.reason, "The broker is down; next attempt in 4 s.");
         let until = hold_off.until(rig.now()).expect("it is held off");
         assert!(hold_off.refusal(until).is_none() && hold_off.has_failed());
     }
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_dropped_as_soon_as_it_is_accepted_is_not_for_long() {
+    fn short_connections_exhaust_the_allowance() {
         let mut rig = Rig::new();
         let edge = rig.edge(0);
         let options = Reconnect::default();
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_another_took_over_is_not_taken_back_at_once() {
+    fn a_connection_that_was_taken_over_is_not_reopened_at_once() {
         let mut rig = Rig::new();
         let edge = rig.edge(0);
         let taken = Failure::new(ReasonCode::SESSION_TAKEN_OVER, "Taken.");

@@ -1,4 +1,4 @@
-//! Which connection a stream is on, and which are made for it.
+//! Assigns streams to connections and creates connections.
 
 use std::num::NonZeroU16;
 
@@ -7,7 +7,7 @@ use tidegate_engine::Context;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
 use super::binding::MqttClient;
-use super::connection::{Connection, Work};
+use super::connection::{Connection, Env};
 use super::counted::Counted;
 use super::failure::Failure;
 use super::quarantine::Namer;
@@ -16,8 +16,8 @@ use super::suspects::Purpose;
 use crate::codec::ReasonCode;
 
 impl MqttClient {
-    /// New streams of its client do not find the connection any more.
-    pub(super) fn forget(&mut self, key: usize) {
+    /// Removes a connection from the table of its client, so that new streams do not use it.
+    pub(super) fn unregister(&mut self, key: usize) {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
@@ -29,19 +29,19 @@ impl MqttClient {
         }
     }
 
-    /// A stream's filters cannot be on the connection `from`: it goes to the next one of its client,
-    /// or to a new one.
-    pub(super) fn move_on(&mut self, cx: &mut Context<'_>, from: usize, stream: usize) {
+    /// Moves a stream, whose filters cannot share the connection `from`, to the client's next
+    /// connection, or to a new one.
+    pub(super) fn move_stream(&mut self, cx: &mut Context<'_>, from: usize, stream: usize) {
         let Some(connection) = self.connections.get(from) else {
             return;
         };
         let client = connection.client.clone();
-        let mut w = Work {
+        let mut env = Env {
             cx: &mut *cx,
             streams: &mut self.streams,
             shared: &mut self.shared,
         };
-        let trial = connection.is_suspect(&mut w, stream);
+        let trial = connection.is_suspect(&mut env, stream);
         let keys = self.clients.get(&client).cloned().unwrap_or_default();
         let behind = keys
             .iter()
@@ -54,12 +54,12 @@ impl MqttClient {
             connection.is_some_and(open)
         });
         let next = match next {
-            _ if trial => self.beside(client, Purpose::Trial),
+            _ if trial => self.additional_connection(client, Purpose::Trial),
             Some(next) => Ok(next),
-            None => self.beside(client, Purpose::Filters),
+            None => self.additional_connection(client, Purpose::Filters),
         };
         match next {
-            Ok(next) => self.with(cx, next, |connection, w| connection.add(w, stream)),
+            Ok(next) => self.with(cx, next, |connection, env| connection.add(env, stream)),
             Err(failure) => {
                 if let Some(mut stream) = self.streams.remove(stream) {
                     stream.clear_deadline(cx);
@@ -70,8 +70,12 @@ impl MqttClient {
         }
     }
 
-    /// A new connection beside those that a client has.
-    fn beside(&mut self, client: ByteString, purpose: Purpose) -> Result<usize, Failure> {
+    /// Creates a further connection of a client, with a suffix to the client identifier.
+    fn additional_connection(
+        &mut self,
+        client: ByteString,
+        purpose: Purpose,
+    ) -> Result<usize, Failure> {
         let named = |name: &str| self.connections.iter().any(|(_, it)| it.client_id == name);
         let mut number = 2;
         let mut client_id = format!("{client}_{number}");
@@ -82,16 +86,20 @@ impl MqttClient {
         self.connection(client, client_id.into(), purpose)
     }
 
-    /// A new connection for one stream alone, whose messages are counted.
-    fn counting(&mut self, client: ByteString, limit: NonZeroU16) -> Result<usize, Failure> {
-        let key = self.beside(client, Purpose::Trial)?;
+    /// Creates a connection for a single counted subscription.
+    fn counted_connection(
+        &mut self,
+        client: ByteString,
+        limit: NonZeroU16,
+    ) -> Result<usize, Failure> {
+        let key = self.additional_connection(client, Purpose::Trial)?;
         if let Some(connection) = self.connections.get_mut(key) {
             connection.counted = Some(Counted::new(limit.get()));
         }
         Ok(key)
     }
 
-    /// A new connection, unless there are too many.
+    /// Creates a connection, unless the limit is reached.
     fn connection(
         &mut self,
         client: ByteString,
@@ -101,7 +109,7 @@ impl MqttClient {
         let limit = self.shared.options.max_connections.size();
         if self.connections.len() >= limit {
             let reason = format!(
-                "There are {limit} connections to the broker already, the limit (maxConnections)."
+                "Connection limit reached: {limit} connections to the broker (maxConnections)."
             );
             return Err(Failure::new(ReasonCode::QUOTA_EXCEEDED, reason));
         }
@@ -112,7 +120,7 @@ impl MqttClient {
         Ok(key)
     }
 
-    /// The connection of a client for a stream of this kind, made known if it is not.
+    /// The connection of a client for a stream of this kind; created if there is none.
     pub(super) fn connection_for(
         &mut self,
         cx: &mut Context<'_>,
@@ -121,7 +129,7 @@ impl MqttClient {
     ) -> Result<usize, Failure> {
         let purpose = match kind {
             Kind::Subscribe(subscriber) if let Some(limit) = subscriber.limit() => {
-                return self.counting(client.clone(), limit);
+                return self.counted_connection(client.clone(), limit);
             }
             Kind::Publish(it) if self.is_quarantined(cx, client, it.topic()) => Purpose::Quarantine,
             _ => Purpose::All,
@@ -137,7 +145,7 @@ impl MqttClient {
             None if purpose == Purpose::All => {
                 self.connection(client.clone(), client.clone(), purpose)
             }
-            None => self.beside(client.clone(), purpose),
+            None => self.additional_connection(client.clone(), purpose),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The mqtt streams of the binding, whichever connection they are on.
+//! The mqtt streams of the binding, on all connections.
 
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -14,13 +14,13 @@ use tidegate_engine::{Context, StreamId, Time, TimerId};
 use super::failure::Failure;
 use super::inbound::Deliveries;
 use super::publications::Publication;
-use super::subscriptions::{Place, Wish};
+use super::subscriptions::{FilterRequest, Recipient};
 use crate::codec::ReasonCode;
 
-/// How many filters one stream may have.
+/// Maximum number of filters of a stream.
 const FILTERS: usize = 1_000;
 
-/// One stream.
+/// An mqtt stream. It is removed when both halves have ended.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) id: StreamId,
@@ -28,12 +28,12 @@ pub(super) struct Stream {
     pub(super) connection: usize,
     pub(super) kind: Kind,
     pub(super) opened: Time,
-    /// Its deadline, until it is done or accepted.
+    /// The deadline, until the stream is done or accepted.
     pub(super) deadline: Option<TimerId>,
 }
 
 impl Stream {
-    /// It is done or accepted: its deadline means nothing any more.
+    /// Cancels the deadline: the stream is done or accepted.
     pub(super) fn clear_deadline(&mut self, cx: &mut Context<'_>) {
         if let Some(timer) = self.deadline.take() {
             cx.cancel(timer);
@@ -41,7 +41,7 @@ impl Stream {
     }
 }
 
-/// What a stream is for.
+/// The kind of a stream and its state.
 #[derive(Debug)]
 #[allow(
     clippy::large_enum_variant,
@@ -54,7 +54,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Whether it is a session or a subscription that the broker has granted.
+    /// Whether it is an accepted session or a granted subscription.
     pub(super) const fn is_accepted(&self) -> bool {
         match self {
             Self::Session(session) => session.accepted,
@@ -64,13 +64,12 @@ impl Kind {
     }
 }
 
-/// A session stream.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) accepted: bool,
 }
 
-/// All streams, by the keys that their tokens bear.
+/// All streams, by the keys in their tokens.
 #[derive(Debug, Default)]
 pub(super) struct Streams(Slab<Stream>);
 
@@ -123,49 +122,50 @@ impl Streams {
     }
 }
 
-/// One filter of a stream.
+/// A topic filter that a stream requests.
 #[derive(Debug)]
-pub(super) struct Asked {
-    /// As the caller asked.
-    request: MqttTopicFilter,
-    pub(super) wish: Wish,
-    /// Another filter of the same stream stands for this one.
+pub(super) struct RequestedFilter {
+    /// As the caller sent it.
+    original: MqttTopicFilter,
+    pub(super) request: FilterRequest,
+    /// Index of another filter of the same stream that is subscribed to instead.
     covered_by: Option<usize>,
-    /// What the broker said.
+    /// The broker's answer.
     code: Option<ReasonCode>,
 }
 
 /// A subscribe stream.
 #[derive(Debug)]
 pub(super) struct Subscriber {
-    asked: Vec<Asked>,
-    /// How many messages it takes in all.
+    filters: Vec<RequestedFilter>,
+    /// Maximum number of messages of the whole subscription.
     limit: Option<NonZeroU16>,
     /// The reply BEGIN was sent.
     pub(super) accepted: bool,
-    /// All messages of the limit are there.
+    /// The limit is reached.
     pub(super) complete: bool,
     pub(super) deliveries: Deliveries,
 }
 
 impl Subscriber {
-    /// Reads what a caller asks for. A limit is never above `limit_max`.
+    /// Checks the request of a caller. A limit is capped at `limit_max`.
     pub(super) fn new(begin: MqttSubscribe, limit_max: NonZeroU16) -> Result<Self, Failure> {
         let count = begin.filters.len();
         if count == 0 || count > FILTERS {
-            let reason = format!("A subscription has 1 to {FILTERS} topic filters, not {count}.");
+            let reason =
+                format!("Invalid subscription: it has {count} topic filters; use 1 to {FILTERS}.");
             return Err(Failure::new(ReasonCode::QUOTA_EXCEEDED, reason));
         }
         let floor = begin.qos;
         let asked = begin.filters.into_iter().map(|filter| ask(filter, floor));
-        let asked: Vec<Asked> = asked.collect::<Result<_, _>>()?;
+        let asked: Vec<RequestedFilter> = asked.collect::<Result<_, _>>()?;
         let limit = NonZeroU32::new(begin.limit)
             .map(|limit| NonZeroU16::try_from(limit).map_or(limit_max, |it| it.min(limit_max)));
         if limit.is_some() {
             check_limited(&asked)?;
         }
         Ok(Self {
-            asked,
+            filters: asked,
             limit,
             accepted: false,
             complete: false,
@@ -173,62 +173,68 @@ impl Subscriber {
         })
     }
 
-    /// How many messages it takes in all, if it says.
+    /// Maximum number of messages of the whole subscription, if it has a limit.
     pub(super) const fn limit(&self) -> Option<NonZeroU16> {
         self.limit
     }
 
-    /// The filters that are to be asked for, with their indexes.
-    pub(super) fn wishes(&self) -> impl Iterator<Item = (usize, &Wish)> {
-        self.asked
+    /// The filters that still need an answer of the broker, with their indexes.
+    pub(super) fn pending_requests(&self) -> impl Iterator<Item = (usize, &FilterRequest)> {
+        self.filters
             .iter()
             .enumerate()
             .filter(|(_, asked)| asked.covered_by.is_none() && asked.code.is_none())
-            .map(|(index, asked)| (index, &asked.wish))
+            .map(|(index, asked)| (index, &asked.request))
     }
 
-    /// Asks for each filter that is to be asked for, with its index, and notes what is answered at
-    /// once.
-    pub(super) fn ask(&mut self, mut join: impl FnMut(usize, &Wish) -> Option<ReasonCode>) {
-        for (index, asked) in self.asked.iter_mut().enumerate() {
+    /// Calls `join` for each filter that still needs an answer, with its index, and stores
+    /// immediate answers.
+    pub(super) fn ask(
+        &mut self,
+        mut join: impl FnMut(usize, &FilterRequest) -> Option<ReasonCode>,
+    ) {
+        for (index, asked) in self.filters.iter_mut().enumerate() {
             if asked.covered_by.is_none() && asked.code.is_none() {
-                asked.code = join(index, &asked.wish);
+                asked.code = join(index, &asked.request);
             }
         }
     }
 
-    /// Every filter that may have been asked for, with its index.
-    pub(super) fn all(&self) -> impl Iterator<Item = (usize, &Wish)> {
-        let asked = self.asked.iter().enumerate();
-        asked.map(|(index, asked)| (index, &asked.wish))
+    /// All filters, with their indexes.
+    pub(super) fn all(&self) -> impl Iterator<Item = (usize, &FilterRequest)> {
+        let asked = self.filters.iter().enumerate();
+        asked.map(|(index, asked)| (index, &asked.request))
     }
 
-    /// Lets filters stand for those that they cover, as far as messages could not be told apart
-    /// otherwise; an error where some still overlap.
+    /// Replaces filters by others of the stream that cover them, if their messages could not be
+    /// told apart otherwise. An error if filters still overlap.
     pub(super) fn cover(&mut self, identifiers: bool) -> Result<(), Failure> {
-        for index in 0..self.asked.len() {
+        for index in 0..self.filters.len() {
             let by = self.coverer(index, identifiers);
-            let Some(asked) = self.asked.get_mut(index) else {
+            let Some(asked) = self.filters.get_mut(index) else {
                 continue;
             };
             asked.covered_by = by;
-            let (qos, retained) = (asked.wish.qos, asked.wish.retained);
-            if let Some(other) = by.and_then(|by| self.asked.get_mut(by)) {
-                other.wish.qos = other.wish.qos.max(qos);
-                other.wish.retained |= retained;
+            let (qos, retained) = (asked.request.qos, asked.request.retained);
+            if let Some(other) = by.and_then(|by| self.filters.get_mut(by)) {
+                other.request.qos = other.request.qos.max(qos);
+                other.request.retained |= retained;
             }
         }
         if identifiers {
             return Ok(());
         }
-        let mut kept = self.asked.iter().filter(|asked| asked.covered_by.is_none());
+        let mut kept = self
+            .filters
+            .iter()
+            .filter(|asked| asked.covered_by.is_none());
         while let Some(one) = kept.next() {
-            let filter = &one.wish.filter;
-            if let Some(other) = kept.clone().find(|it| filter.overlaps(&it.wish.filter)) {
+            let filter = &one.request.filter;
+            if let Some(other) = kept.clone().find(|it| filter.overlaps(&it.request.filter)) {
                 let reason = format!(
-                    "The broker grants no subscription identifiers, so the filters '{filter}' and \
-                     '{}' cannot be in one subscription; subscribe to them apart.",
-                    other.wish.filter
+                    "The topic filters '{filter}' and '{}' overlap, which needs subscription identifiers, and \
+                     the broker does not support them; use a separate subscription for each.",
+                    other.request.filter
                 );
                 return Err(Failure::new(
                     ReasonCode::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
@@ -239,11 +245,12 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Which filter stands for the one at `index`: an equal one before it, or one that covers it.
+    /// The index of the filter that replaces the one at `index`: an equal one before it, or one
+    /// that covers it.
     fn coverer(&self, index: usize, identifiers: bool) -> Option<usize> {
-        let this = &self.asked.get(index)?.wish.filter;
-        self.asked.iter().enumerate().position(|(at, other)| {
-            let filter = &other.wish.filter;
+        let this = &self.filters.get(index)?.request.filter;
+        self.filters.iter().enumerate().position(|(at, other)| {
+            let filter = &other.request.filter;
             if at == index || other.covered_by.is_some() {
                 return false;
             }
@@ -254,122 +261,123 @@ impl Subscriber {
         })
     }
 
-    /// The broker has answered for one filter.
+    /// The broker answered for one filter.
     pub(super) fn answer(&mut self, index: usize, code: ReasonCode) {
-        if let Some(asked) = self.asked.get_mut(index) {
+        if let Some(asked) = self.filters.get_mut(index) {
             asked.code = Some(code);
         }
     }
 
-    /// Whether the broker has answered for all.
+    /// Whether the broker has answered for all filters.
     pub(super) fn is_answered(&self) -> bool {
-        self.wishes().next().is_none()
+        self.pending_requests().next().is_none()
     }
 
-    /// Why the stream is refused, when all is answered: no filter was granted or, of a stream that
-    /// was accepted before, not all of those that it had.
+    /// Why the stream is reset after all answers: no filter was granted or, if it was accepted
+    /// before, one of its granted filters is refused now.
     pub(super) fn refusal(&self) -> Option<(ReasonCode, &TopicFilter)> {
-        let refused = |asked: &&Asked| asked.code.is_some_and(ReasonCode::is_error);
-        let mut asked = self.asked.iter().filter(|it| it.covered_by.is_none());
+        let refused = |asked: &&RequestedFilter| asked.code.is_some_and(ReasonCode::is_error);
+        let mut asked = self.filters.iter().filter(|it| it.covered_by.is_none());
         let first = asked.clone().find(refused)?;
         let fails = self.accepted || asked.all(|it| refused(&it));
         fails.then(|| {
             (
                 first.code.unwrap_or(ReasonCode::UNSPECIFIED_ERROR),
-                &first.wish.filter,
+                &first.request.filter,
             )
         })
     }
 
-    /// The connection is lost: what was granted is to be asked for again. What was refused before
-    /// stays so.
-    pub(super) fn forget_answers(&mut self) {
-        let refused = |asked: &Asked| asked.code.is_some_and(ReasonCode::is_error);
+    /// The connection was lost: granted filters must be requested again. Refused ones stay refused.
+    pub(super) fn clear_answers(&mut self) {
+        let refused = |asked: &RequestedFilter| asked.code.is_some_and(ReasonCode::is_error);
         if self.accepted {
-            self.asked.retain(|asked| !refused(asked));
+            self.filters.retain(|asked| !refused(asked));
         }
-        for asked in &mut self.asked {
+        for asked in &mut self.filters {
             asked.code = None;
             asked.covered_by = None;
         }
     }
 
-    /// The reply's BEGIN: what was asked for, with the broker's reason codes.
+    /// The reply BEGIN: the requested filters with the broker's reason codes.
     pub(super) fn reply(&self, client_id: Option<ByteString>) -> MqttSubscribe {
-        let filter = |asked: &Asked| {
+        let filter = |asked: &RequestedFilter| {
             let mut by = asked;
-            while let Some(other) = by.covered_by.and_then(|by| self.asked.get(by)) {
+            while let Some(other) = by.covered_by.and_then(|by| self.filters.get(by)) {
                 by = other;
             }
             let code = by.code.unwrap_or(ReasonCode::UNSPECIFIED_ERROR);
-            let granted = code.0.min(asked.request.qos);
+            let granted = code.0.min(asked.original.qos);
             MqttTopicFilter {
                 reason_code: if code.is_error() { code.0 } else { granted },
-                ..asked.request.clone()
+                ..asked.original.clone()
             }
         };
         MqttSubscribe {
             client_id,
             qos: self
-                .asked
+                .filters
                 .iter()
-                .map(|it| it.request.qos)
+                .map(|it| it.original.qos)
                 .max()
                 .unwrap_or(0),
             limit: self.limit.map_or(0, |limit| u32::from(limit.get())),
-            filters: self.asked.iter().map(filter).collect(),
+            filters: self.filters.iter().map(filter).collect(),
         }
     }
 
-    /// Whether a message that came for the filters at `places` is for this stream, so that it gets
-    /// it once: brokers send one copy for each subscription that matches, or one copy for all. Among
-    /// the filters that match, the copy for the one with the highest `QoS` counts; a shared
-    /// subscription's always does.
-    /// A retained message comes only for filters that want such.
-    pub(super) fn takes(&self, places: &[Place], topic: &str, retain: bool) -> bool {
-        if self.asked.len() == 1 {
+    /// Whether this stream takes a message that arrived for the filters at `recipients`. Brokers
+    /// send one copy per matching subscription, or one copy for all; the stream must get the
+    /// message once. Among matching filters, the copy for the one with the highest `QoS` counts;
+    /// the copy of a shared subscription always does. A retained message is taken only for filters
+    /// that request retained messages.
+    pub(super) fn takes(&self, recipients: &[Recipient], topic: &str, retain: bool) -> bool {
+        if self.filters.len() == 1 {
             return true;
         }
-        let mut named = places
+        let mut named = recipients
             .iter()
-            .filter_map(|place| self.asked.get(place.index));
-        if named.any(|asked| asked.wish.filter.is_shared()) {
+            .filter_map(|recipient| self.filters.get(recipient.index));
+        if named.any(|asked| asked.request.filter.is_shared()) {
             return true;
         }
-        let matching = self.asked.iter().enumerate().filter(|(_, asked)| {
+        let matching = self.filters.iter().enumerate().filter(|(_, asked)| {
             asked.covered_by.is_none()
                 && asked.code.is_none_or(|code| !code.is_error())
-                && !asked.wish.filter.is_shared()
-                && (!retain || asked.wish.retained || asked.wish.as_published)
-                && asked.wish.filter.matches(topic)
+                && !asked.request.filter.is_shared()
+                && (!retain || asked.request.retained || asked.request.as_published)
+                && asked.request.filter.matches(topic)
         });
-        // Of several with the same QoS, the last one: any will do, as long as it is always the same.
-        let chosen = matching.max_by_key(|(_, asked)| asked.wish.qos);
-        chosen.is_some_and(|(chosen, _)| names(places, chosen))
+        // Of several with the same QoS, the last one: the choice must only be deterministic.
+        let chosen = matching.max_by_key(|(_, asked)| asked.request.qos);
+        chosen.is_some_and(|(chosen, _)| names(recipients, chosen))
     }
 
-    /// Writes what the message is to this stream: for which of its filters, and up to which `QoS`. It
-    /// came for the filters at `places`; brokers that send one copy for each subscription name but
-    /// one of those that it is for.
-    pub(super) fn address(&self, message: &mut MqttSubscribeData, places: &[Place]) {
-        let shared = |asked: &Asked| asked.wish.filter.is_shared();
-        let mut named = places
+    /// Adapts a message to this stream: the subscription identifiers of its filters and the `QoS`.
+    /// Brokers that send one copy per subscription name only one of the matching filters in
+    /// `recipients`.
+    pub(super) fn address(&self, message: &mut MqttSubscribeData, recipients: &[Recipient]) {
+        let shared = |asked: &RequestedFilter| asked.request.filter.is_shared();
+        let mut named = recipients
             .iter()
-            .filter_map(|place| self.asked.get(place.index));
+            .filter_map(|recipient| self.filters.get(recipient.index));
         let by_share = named.any(shared);
         let replayed = message.flags.contains(MqttSubscribeFlags::RETAIN);
         let mut qos = None;
-        for (index, asked) in self.asked.iter().enumerate() {
-            let wanted = !replayed || asked.wish.retained || asked.wish.as_published;
+        for (index, asked) in self.filters.iter().enumerate() {
+            let wanted = !replayed || asked.request.retained || asked.request.as_published;
             let for_it = if by_share {
-                names(places, index)
+                names(recipients, index)
             } else {
-                wanted && !shared(asked) && asked.wish.filter.matches(&message.topic)
+                wanted && !shared(asked) && asked.request.filter.matches(&message.topic)
             };
             if for_it {
-                qos = qos.max(Some(asked.request.qos));
-                if asked.request.subscription_id != 0 {
-                    message.subscription_ids.push(asked.request.subscription_id);
+                qos = qos.max(Some(asked.original.qos));
+                if asked.original.subscription_id != 0 {
+                    message
+                        .subscription_ids
+                        .push(asked.original.subscription_id);
                 }
             }
         }
@@ -379,8 +387,7 @@ impl Subscriber {
         }
     }
 
-    /// Closes the reply: out of order where a message has been sent in part and its rest will not
-    /// follow.
+    /// Ends the reply, or aborts it if a message was sent in part and the rest will not follow.
     pub(super) fn close(&self, cx: &mut Context<'_>, id: StreamId) {
         if self.deliveries.is_within_a_message() {
             cx.abort(id, None);
@@ -389,8 +396,8 @@ impl Subscriber {
         }
     }
 
-    /// Sends what the credit allows, once the stream is accepted, and ends the reply behind the last
-    /// message of a limit.
+    /// Sends as much as the credit allows, once the stream is accepted. Ends the reply after the
+    /// last message of a limit.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, id: StreamId) {
         if self.accepted {
             self.deliveries.flush(cx, id);
@@ -401,59 +408,63 @@ impl Subscriber {
     }
 }
 
-/// What a subscription with a limit may ask for.
-fn check_limited(asked: &[Asked]) -> Result<(), Failure> {
+/// Checks a subscription with a limit.
+fn check_limited(asked: &[RequestedFilter]) -> Result<(), Failure> {
     let [asked] = asked else {
         let count = asked.len();
-        let reason = format!("A subscription with a limit has one topic filter, not {count}.");
+        let reason = format!(
+            "Invalid subscription: a limit requires exactly one topic filter, not {count}."
+        );
         let code = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
         return Err(Failure::new(code, reason));
     };
-    match asked.wish.qos {
+    match asked.request.qos {
         0 | 1 => Ok(()),
         qos => Err(Failure::new(
             ReasonCode::QOS_NOT_SUPPORTED,
-            format!("A subscription with a limit has QoS 0 or 1, not {qos}."),
+            format!("Invalid subscription: a limit requires QoS 0 or 1, not {qos}."),
         )),
     }
 }
 
-fn names(places: &[Place], index: usize) -> bool {
-    places.iter().any(|place| place.index == index)
+fn names(recipients: &[Recipient], index: usize) -> bool {
+    recipients.iter().any(|recipient| recipient.index == index)
 }
 
-fn ask(mut request: MqttTopicFilter, floor: u8) -> Result<Asked, Failure> {
-    request.qos = request.qos.max(floor);
+fn ask(mut original: MqttTopicFilter, floor: u8) -> Result<RequestedFilter, Failure> {
+    original.qos = original.qos.max(floor);
     let refused = |code: ReasonCode, reason: String| Err(Failure::new(code, reason));
-    let filter = match TopicFilter::parse(request.pattern.clone()) {
+    let filter = match TopicFilter::parse(original.pattern.clone()) {
         Ok(filter) => filter,
         Err(error) => {
-            let shown: String = request.pattern.chars().take(200).collect();
-            let reason = format!("'{shown}' is no topic filter: {error}.");
+            let shown: String = original.pattern.chars().take(200).collect();
+            let reason = format!("Invalid topic filter '{shown}': {error}.");
             return refused(ReasonCode::TOPIC_FILTER_INVALID, reason);
         }
     };
-    if request.qos > 2 {
-        let reason = format!("There is no QoS {}; ask for 0, 1 or 2.", request.qos);
+    if original.qos > 2 {
+        let reason = format!("Invalid QoS {}; use 0, 1 or 2.", original.qos);
         return refused(ReasonCode::QOS_NOT_SUPPORTED, reason);
     }
-    let flags = request.flags;
+    let flags = original.flags;
     let no_local = flags.contains(MqttSubscribeFlags::NO_LOCAL);
     if no_local && filter.is_shared() {
-        let reason = format!("'{filter}' is a shared subscription, which cannot be 'no local'.");
+        let reason = format!(
+            "Invalid topic filter '{filter}': 'no local' is not allowed for a shared subscription."
+        );
         return refused(ReasonCode::PROTOCOL_ERROR, reason);
     }
-    let wish = Wish {
-        qos: request.qos,
+    let request = FilterRequest {
+        qos: original.qos,
         retained: flags == MqttSubscribeFlags::NONE
             || flags.contains(MqttSubscribeFlags::SEND_RETAINED),
         no_local,
         as_published: flags.contains(MqttSubscribeFlags::RETAIN_AS_PUBLISHED),
         filter,
     };
-    Ok(Asked {
+    Ok(RequestedFilter {
+        original,
         request,
-        wish,
         covered_by: None,
         code: None,
     })

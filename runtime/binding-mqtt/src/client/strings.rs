@@ -1,6 +1,6 @@
-//! The strings that callers give for packets. A broker may close the connection of all its streams for
-//! a character that MQTT does not allow (MQTT 5.0, 1.5.4), so that such a string is refused here,
-//! whoever should have done it before.
+//! Validates strings from callers. A broker may close the connection of all streams for a character
+//! that MQTT does not allow (MQTT 5.0, 1.5.4), so such a string is refused here, even if the caller
+//! should have checked it.
 
 use tidegate_engine::streams::mqtt::MqttPublishData;
 use tidegate_engine::streams::mqtt::text::check_characters;
@@ -10,15 +10,16 @@ use super::failure::Failure;
 use super::options::{Name, NameError};
 use crate::codec::ReasonCode;
 
-/// How many characters of a text an error repeats.
+/// Maximum number of characters of a text that an error repeats.
 const SHOWN: usize = 200;
 
-/// Checks a client identifier.
 pub(super) fn check_client_id(client_id: &str) -> Result<(), Failure> {
     let reason = match Name::check(client_id) {
         Ok(()) => return Ok(()),
-        Err(NameError::Length) => format!("A clientId has at most {} bytes.", Name::MAX),
-        Err(NameError::Character(forbidden)) => format!("The clientId contains {forbidden}."),
+        Err(NameError::Length) => format!("Invalid clientId: use 1 to {} bytes.", Name::MAX),
+        Err(NameError::Character(forbidden)) => {
+            format!("Invalid clientId: it contains {forbidden}.")
+        }
     };
     Err(Failure::new(
         ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
@@ -26,21 +27,19 @@ pub(super) fn check_client_id(client_id: &str) -> Result<(), Failure> {
     ))
 }
 
-/// Checks the topic of a message.
 pub(super) fn check_topic(topic: &str) -> Result<(), Failure> {
     check_name(topic).map_err(|error| {
         let shown: String = topic.chars().take(SHOWN).collect();
-        let reason = format!("'{shown}' is no topic to publish to: {error}.");
+        let reason = format!("Invalid topic '{shown}': {error}.");
         Failure::new(ReasonCode::TOPIC_NAME_INVALID, reason)
     })
 }
 
-/// Checks the properties of a message.
 pub(super) fn check_properties(message: &MqttPublishData) -> Result<(), Failure> {
     if let Some(topic) = &message.response_topic {
         check_name(topic).map_err(|error| {
             let shown: String = topic.chars().take(SHOWN).collect();
-            let reason = format!("'{shown}' is no topic for a response: {error}.");
+            let reason = format!("Invalid response topic '{shown}': {error}.");
             Failure::new(ReasonCode::TOPIC_NAME_INVALID, reason)
         })?;
     }

@@ -1,100 +1,104 @@
-//! How a connection subscribes (MQTT 5.0, 3.8 to 3.11): where a stream's filters go, and what the
-//! broker's answers mean to it.
+//! How a connection subscribes (MQTT 5.0, 3.8 to 3.11): where a stream's filters are placed, and
+//! how the broker's answers are handled.
 
 use bytestring::ByteString;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::streams::{BeginEx, Frame};
 
-use super::connection::{Connection, Pending, Phase, Work};
+use super::connection::{Connection, Env, Pending, Phase};
 use super::counted::Counted;
-use super::failure::{Failure, told_with};
+use super::failure::{Failure, describe_reason};
 use super::packets;
 use super::streams::Subscriber;
-use super::subscriptions::{Fit, Order, Place};
+use super::subscriptions::{Fit, Order, Recipient};
 use super::suspects::Purpose;
 use crate::codec::{EncodeError, ReasonCode, Suback};
 
 impl Connection {
-    /// Joins a stream to the subscriptions that it wishes for, sends it to another connection, or
+    /// Adds a stream to the subscriptions that it requests, moves it to another connection, or
     /// refuses it.
-    pub(super) fn place(&mut self, w: &mut Work<'_, '_>, key: usize) {
-        if self.purpose != Purpose::Trial && self.is_suspect(w, key) {
+    pub(super) fn place(&mut self, env: &mut Env<'_, '_>, key: usize) {
+        if self.purpose != Purpose::Trial && self.is_suspect(env, key) {
             return self.move_away(key);
         }
         let identifiers = self.granted.identifiers;
-        let Some((_, subscriber)) = w.streams.subscriber(key) else {
+        let Some((_, subscriber)) = env.streams.subscriber(key) else {
             return;
         };
         if let Err(failure) = subscriber.cover(identifiers) {
-            return self.fail(w, key, &failure, MqttDelivery::None);
+            return self.fail(env, key, &failure, MqttDelivery::None);
         }
-        let refused = subscriber
-            .wishes()
-            .find_map(|(_, wish)| self.granted.refuse_filter(&wish.filter, || self.broker()));
+        let refused = subscriber.pending_requests().find_map(|(_, request)| {
+            self.granted
+                .refuse_filter(&request.filter, || self.broker())
+        });
         if let Some(failure) = refused {
-            return self.fail(w, key, &failure, MqttDelivery::None);
+            return self.fail(env, key, &failure, MqttDelivery::None);
         }
         let fits = subscriber
-            .wishes()
-            .map(|(_, wish)| self.subscriptions.fits(wish, identifiers));
+            .pending_requests()
+            .map(|(_, request)| self.subscriptions.fits(request, identifiers));
         let fit = fits.max().unwrap_or(Fit::Here);
         if fit == Fit::Never {
-            let reason = "Another stream of this client takes the client's own messages for this \
-                          filter, so it cannot be subscribed to without them.";
+            let reason = "Another stream of this client has subscribed to this filter without \
+                          'no local', so it cannot be set here.";
             let failure = Failure::new(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, reason);
-            return self.fail(w, key, &failure, MqttDelivery::None);
+            return self.fail(env, key, &failure, MqttDelivery::None);
         }
         if fit == Fit::Elsewhere {
             return self.move_away(key);
         }
-        subscriber.ask(|index, wish| {
-            let place = Place { stream: key, index };
-            self.subscriptions.join(place, wish)
+        subscriber.ask(|index, request| {
+            let recipient = Recipient { stream: key, index };
+            self.subscriptions.join(recipient, request)
         });
-        self.answered(w, key);
+        self.answered(env, key);
     }
 
-    /// A stream goes to another connection.
+    /// Schedules a stream to be moved to another connection.
     fn move_away(&mut self, key: usize) {
         self.streams.remove(&key);
         self.moving.push(key);
     }
 
     /// Sends the SUBSCRIBEs that are due.
-    pub(super) fn subscribe(&mut self, w: &mut Work<'_, '_>) {
+    pub(super) fn subscribe(&mut self, env: &mut Env<'_, '_>) {
         while self.phase == Phase::Ready
             && let Some(order) = self.subscriptions.next_order()
         {
             let identifier = order.identifier;
-            if let Err(failure) = self.send_subscribe(w, &order) {
+            if let Err(failure) = self.send_subscribe(env, &order) {
                 let answer = self.subscriptions.answered(identifier, failure.code);
-                for (place, _) in answer.told {
-                    self.fail(w, place.stream, &failure, MqttDelivery::None);
+                for (recipient, _) in answer.recipients {
+                    self.fail(env, recipient.stream, &failure, MqttDelivery::None);
                 }
                 if let Some(filter) = answer.unsubscribe {
-                    self.send_unsubscribe(w, filter);
+                    self.send_unsubscribe(env, filter);
                 }
             }
         }
     }
 
-    fn send_subscribe(&mut self, w: &mut Work<'_, '_>, order: &Order) -> Result<(), Failure> {
+    fn send_subscribe(&mut self, env: &mut Env<'_, '_>, order: &Order) -> Result<(), Failure> {
         let identifier = order.identifier;
-        let limit = w.shared.options.max_pending.size();
+        let limit = env.shared.options.max_pending.size();
         let quota = |reason: String| Failure::new(ReasonCode::QUOTA_EXCEEDED, reason);
         if self.outbound.len() > limit {
             let broker = self.broker();
-            return Err(quota(format!("{broker} does not read what it is sent.")));
+            return Err(quota(format!(
+                "{broker} does not read from the connection (maxPending)."
+            )));
         }
-        let Some(packet_id) = self.expect(w.cx, w.shared, Pending::SubAck { identifier }) else {
+        let Some(packet_id) = self.expect(env.cx, env.shared, Pending::SubAck { identifier })
+        else {
             let broker = self.broker();
             return Err(quota(format!(
-                "{broker} owes 65535 acknowledgements; no more can be asked of it."
+                "All packet identifiers are in use: {broker} has not acknowledged 65535 packets."
             )));
         };
         let (identifiers, limit) = (self.granted.identifiers, self.granted.packet_size);
         match packets::subscribe(
-            w.shared,
+            env.shared,
             &mut self.packets,
             packet_id,
             order,
@@ -102,11 +106,11 @@ impl Connection {
             limit,
         ) {
             Ok(packet) => {
-                self.send(w.cx, [packet]);
+                self.send(env.cx, [packet]);
                 Ok(())
             }
             Err(error) => {
-                self.ids.take_back(packet_id);
+                self.ids.release_unsent(packet_id);
                 let code = match error {
                     EncodeError::TooLarge { .. } => ReasonCode::PACKET_TOO_LARGE,
                     _ => ReasonCode::TOPIC_FILTER_INVALID,
@@ -117,95 +121,99 @@ impl Connection {
         }
     }
 
-    /// A stream that is gone leaves its subscriptions.
-    pub(super) fn unsubscribe(&mut self, w: &mut Work<'_, '_>, key: usize, gone: &Subscriber) {
+    /// Removes a stream from its subscriptions.
+    pub(super) fn unsubscribe(&mut self, env: &mut Env<'_, '_>, key: usize, removed: &Subscriber) {
         let asked = self.counted.as_ref().is_some_and(Counted::is_unsubscribed);
-        for filter in self.subscriptions.leave(key, gone.all()) {
+        for filter in self.subscriptions.remove_stream(key, removed.all()) {
             if !asked {
-                self.send_unsubscribe(w, filter);
+                self.send_unsubscribe(env, filter);
             }
         }
     }
 
-    pub(super) fn send_unsubscribe(&mut self, w: &mut Work<'_, '_>, filter: ByteString) {
+    pub(super) fn send_unsubscribe(&mut self, env: &mut Env<'_, '_>, filter: ByteString) {
         if self.phase != Phase::Ready {
             return;
         }
-        // Without an identifier the subscription lasts until the connection ends; what comes for it
-        // finds nobody.
-        if let Some(packet_id) = self.expect(w.cx, w.shared, Pending::UnsubAck) {
-            let packet = packets::unsubscribe(w.shared, &mut self.packets, packet_id, filter);
-            self.send(w.cx, [packet]);
+        // Without a free identifier, the subscription lasts until the connection ends; its messages
+        // are dropped.
+        if let Some(packet_id) = self.expect(env.cx, env.shared, Pending::UnsubAck) {
+            let packet = packets::unsubscribe(env.shared, &mut self.packets, packet_id, filter);
+            self.send(env.cx, [packet]);
         }
     }
 
     /// SUBACK
-    pub(super) fn on_suback(&mut self, w: &mut Work<'_, '_>, suback: &Suback) {
+    pub(super) fn on_suback(&mut self, env: &mut Env<'_, '_>, suback: &Suback) {
         let Some(Pending::SubAck { identifier }) = self.ids.get_mut(suback.packet_id) else {
-            return self.broken(w, ReasonCode::PROTOCOL_ERROR, "a SUBACK for no SUBSCRIBE");
+            return self.protocol_error(
+                env,
+                ReasonCode::PROTOCOL_ERROR,
+                "SUBACK without a matching SUBSCRIBE",
+            );
         };
         let identifier = *identifier;
         let [reason] = suback.reasons.as_slice() else {
-            let what = "a SUBACK with another number of reason codes than filters";
-            return self.broken(w, ReasonCode::PROTOCOL_ERROR, what);
+            let what = "SUBACK with a different number of reason codes than topic filters";
+            return self.protocol_error(env, ReasonCode::PROTOCOL_ERROR, what);
         };
         self.ids.release(suback.packet_id);
         let answer = self.subscriptions.answered(identifier, *reason);
-        for (place, code) in answer.told {
-            if let Some((_, subscriber)) = w.streams.subscriber(place.stream) {
-                subscriber.answer(place.index, code);
+        for (recipient, code) in answer.recipients {
+            if let Some((_, subscriber)) = env.streams.subscriber(recipient.stream) {
+                subscriber.answer(recipient.index, code);
             }
-            let told = suback.properties.reason_string.as_deref();
-            self.answered_with(w, place.stream, told);
+            let reason_string = suback.properties.reason_string.as_deref();
+            self.answered_with(env, recipient.stream, reason_string);
         }
         if let Some(filter) = answer.unsubscribe {
-            self.send_unsubscribe(w, filter);
+            self.send_unsubscribe(env, filter);
         }
     }
 
     /// UNSUBACK
-    pub(super) fn on_unsuback(&mut self, w: &mut Work<'_, '_>, packet_id: u16) {
+    pub(super) fn on_unsuback(&mut self, env: &mut Env<'_, '_>, packet_id: u16) {
         match self.ids.get_mut(packet_id) {
-            // Whatever it says: nobody is there any more to whom it would matter, or it is the end.
+            // The reason code does not matter: no stream uses the subscription, or it ends now.
             Some(Pending::UnsubAck) => {
                 self.ids.release(packet_id);
-                self.complete(w);
+                self.complete(env);
             }
-            _ => self.broken(
-                w,
+            _ => self.protocol_error(
+                env,
                 ReasonCode::PROTOCOL_ERROR,
-                "an UNSUBACK for no UNSUBSCRIBE",
+                "UNSUBACK without a matching UNSUBSCRIBE",
             ),
         }
     }
 
-    fn answered(&mut self, w: &mut Work<'_, '_>, key: usize) {
-        self.answered_with(w, key, None);
+    fn answered(&mut self, env: &mut Env<'_, '_>, key: usize) {
+        self.answered_with(env, key, None);
     }
 
-    /// Accepts or refuses a stream, once the broker has answered for each of its filters.
-    fn answered_with(&mut self, w: &mut Work<'_, '_>, key: usize, told: Option<&str>) {
-        let Some((id, subscriber)) = w.streams.subscriber(key) else {
+    /// Accepts or refuses a stream once the broker has answered for each of its filters.
+    fn answered_with(&mut self, env: &mut Env<'_, '_>, key: usize, reason_string: Option<&str>) {
+        let Some((id, subscriber)) = env.streams.subscriber(key) else {
             return;
         };
         if !subscriber.is_answered() {
             return;
         }
         if let Some((code, filter)) = subscriber.refusal() {
-            let why = told_with(code, told);
+            let why = describe_reason(code, reason_string);
             let broker = self.broker();
             let reason = format!("{broker} refused the subscription to '{filter}': {why}.");
-            return self.fail(w, key, &Failure::new(code, reason), MqttDelivery::None);
+            return self.fail(env, key, &Failure::new(code, reason), MqttDelivery::None);
         }
         if !subscriber.accepted {
             subscriber.accepted = true;
             let reply: BeginEx = subscriber.reply(Some(self.client_id.clone())).into();
-            w.cx.send(id, Frame::begin(reply));
+            env.cx.send(id, Frame::begin(reply));
         }
-        subscriber.flush(w.cx, id);
-        if let Some(stream) = w.streams.get_mut(key) {
-            stream.clear_deadline(w.cx);
+        subscriber.flush(env.cx, id);
+        if let Some(stream) = env.streams.get_mut(key) {
+            stream.clear_deadline(env.cx);
         }
-        self.complete_if_full(w);
+        self.complete_if_full(env);
     }
 }

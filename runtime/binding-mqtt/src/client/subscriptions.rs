@@ -1,26 +1,28 @@
-//! The subscriptions of one connection, each shared by the streams that want the same filter.
+//! The subscriptions of one connection, each shared by all streams that request the same filter.
 //!
-//! **One filter, one subscription.** However many streams want a filter, the broker knows one
-//! subscription for it. It is made by the first, made again where a newcomer needs more than it
-//! gives, and given up when the last one leaves. Its `QoS` never falls while it is in use.
+//! **One subscription per filter.** However many streams request a filter, the broker has one
+//! subscription for it. The first stream creates it, SUBSCRIBE is sent again if a new stream needs
+//! more than it provides, and UNSUBSCRIBE is sent when the last stream is removed. Its `QoS` is
+//! never lowered while it is in use.
 //!
-//! **Generations.** Each SUBSCRIBE bears a subscription identifier of its own, also when it makes
-//! the same subscription again: the broker replaces the old subscription (MQTT 5.0, 3.8.4), loses no
-//! message over it, and marks what follows with the new identifier. So a retained message that is
-//! replayed (its retain flag is set only then, unless *retain as published* was asked for) bears the
-//! identifier of the very SUBSCRIBE that caused it, and goes to the streams that this SUBSCRIBE was
-//! made for, and to no other. A message that is not a replay goes to every stream of the
-//! subscription, whichever of its generations it bears. Where no newcomer wants retained messages
-//! and the `QoS` suffices, nothing is sent at all.
+//! **Generations.** Each SUBSCRIBE has a new subscription identifier, even if it repeats a
+//! subscription: the broker replaces the old subscription (MQTT 5.0, 3.8.4) without losing
+//! messages, and marks later messages with the new identifier. So a replayed retained message
+//! (recognised by its retain flag, unless *retain as published* was requested) has the identifier
+//! of the SUBSCRIBE that caused it, and is delivered only to the streams for which that SUBSCRIBE
+//! was sent. Other messages are delivered to every stream of the subscription, whichever generation
+//! they name. If a new stream does not request retained messages and the `QoS` suffices, no packet
+//! is sent.
 //!
-//! **Company.** While [`UNANSWERED`] SUBSCRIBEs for a filter are under way, newcomers to it gather, and
-//! share the next one: many who ask for the same thing at a time cost the broker few packets, and few
-//! wait for nobody.
+//! **Batching.** While [`UNANSWERED`] SUBSCRIBEs for a filter are in flight, further streams wait
+//! and share the next one: many concurrent requests cost the broker few packets, and few requests
+//! do not wait.
 //!
-//! **Who cannot share.** Without identifiers a message does not tell its subscription: then filters
-//! that overlap cannot be on one connection. Nor can a shared subscription and what overlaps it,
-//! since its messages are meant for one of the sharers; nor two streams that want one filter *as
-//! published*, for which a replay could not be told from the rest. [`Subscriptions::fits`] tells.
+//! **Filters that cannot share a connection.** Without identifiers, a message does not name its
+//! subscription, so overlapping filters need separate connections. So do a shared subscription and
+//! a filter that overlaps it, since its messages are for one member of the group, and two streams
+//! that request one filter with *retain as published*, whose replay could not be told from other
+//! messages. [`Subscriptions::fits`] decides.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -36,31 +38,32 @@ mod subscription;
 /// The largest subscription identifier (MQTT 5.0, 3.8.2.1.2).
 const IDENTIFIER_MAX: u32 = 268_435_455;
 
-/// What a stream wants of one filter.
+/// The request of a stream for one filter.
 #[derive(Debug, Clone)]
-pub(super) struct Wish {
+pub(super) struct FilterRequest {
     pub(super) filter: TopicFilter,
     pub(super) qos: u8,
-    /// Retained messages are to be replayed.
+    /// Whether retained messages are requested.
     pub(super) retained: bool,
     pub(super) no_local: bool,
     pub(super) as_published: bool,
 }
 
-/// A stream, and which of its filters.
+/// A filter of a stream, by index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Recipient {
     pub(super) stream: usize,
     pub(super) index: usize,
 }
 
-/// Whether a wish can be met on a connection; of several wishes, the greatest is that of all.
+/// Whether a connection can serve a request. The greatest value of several requests applies to all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fit {
     Here,
-    /// On a connection of its own.
+    /// On a separate connection.
     Elsewhere,
-    /// On none: another stream of this client wants its own messages for this filter.
+    /// On no connection: another stream of this client receives the client's own messages for this
+    /// filter.
     Never,
 }
 
@@ -76,16 +79,16 @@ pub(super) struct Order {
     pub(super) replay: bool,
 }
 
-/// What a SUBACK means.
+/// The effect of a SUBACK.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// Who waited for it, and the reason code for each.
-    pub(super) told: Vec<(Place, ReasonCode)>,
-    /// A subscription that nobody wants any more.
+    /// The streams that waited for it, with the reason code of each.
+    pub(super) recipients: Vec<(Recipient, ReasonCode)>,
+    /// A filter without streams, to unsubscribe from.
     pub(super) unsubscribe: Option<ByteString>,
 }
 
-/// What an identifier stands for.
+/// The SUBSCRIBE that an identifier belongs to.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     subscription: usize,
@@ -96,21 +99,22 @@ struct Known {
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     table: Slab<Subscription>,
-    // These are looked up and never walked: their order is not anybody's.
+    // Only looked up, never iterated, so their order does not matter.
     by_filter: BTreeMap<ByteString, usize>,
     by_identifier: BTreeMap<u32, Known>,
     last_identifier: u32,
-    /// Those for which a SUBSCRIBE may be to be sent.
+    /// Subscriptions for which a SUBSCRIBE may be due.
     due: VecDeque<usize>,
 }
 
 impl Subscriptions {
-    /// Whether a wish can be met here, `identifiers` telling whether the broker grants them.
-    pub(super) fn fits(&self, wish: &Wish, identifiers: bool) -> Fit {
-        let filter = &wish.filter;
+    /// Whether a request can be served here. `identifiers`: whether the broker supports
+    /// subscription identifiers.
+    pub(super) fn fits(&self, request: &FilterRequest, identifiers: bool) -> Fit {
+        let filter = &request.filter;
         if let Some(there) = self.named(filter.as_str()) {
-            let alone = filter.is_shared() || wish.as_published || there.as_published;
-            return match (wish.no_local, there.no_local) {
+            let alone = filter.is_shared() || request.as_published || there.as_published;
+            return match (request.no_local, there.no_local) {
                 (true, false) => Fit::Never,
                 (wanted, given) if !alone && identifiers && wanted == given => Fit::Here,
                 _ => Fit::Elsewhere,
@@ -125,12 +129,16 @@ impl Subscriptions {
         Fit::Here
     }
 
-    /// Adds a stream to the subscription that it wishes for; the reason code, if nothing needs to be
-    /// asked of the broker.
-    pub(super) fn join(&mut self, place: Place, wish: &Wish) -> Option<ReasonCode> {
-        let key = self.entry(wish);
+    /// Adds a stream to the subscription of its filter. Returns the reason code if no SUBSCRIBE is
+    /// needed.
+    pub(super) fn join(
+        &mut self,
+        recipient: Recipient,
+        request: &FilterRequest,
+    ) -> Option<ReasonCode> {
+        let key = self.entry(request);
         let subscription = self.table.get_mut(key)?;
-        let code = subscription.join(place, wish);
+        let code = subscription.join(recipient, request);
         if subscription.is_due() {
             self.due.push_back(key);
         }
@@ -141,19 +149,19 @@ impl Subscriptions {
         self.table.get(*self.by_filter.get(filter)?)
     }
 
-    fn entry(&mut self, wish: &Wish) -> usize {
-        if let Some(key) = self.by_filter.get(wish.filter.as_str()) {
+    fn entry(&mut self, request: &FilterRequest) -> usize {
+        if let Some(key) = self.by_filter.get(request.filter.as_str()) {
             return *key;
         }
-        let key = self.table.insert(Subscription::new(wish));
-        self.by_filter.insert(wish.filter.text(), key);
+        let key = self.table.insert(Subscription::new(request));
+        self.by_filter.insert(request.filter.text(), key);
         key
     }
 
-    /// The next SUBSCRIBE that is due. Whoever has joined since the last one shares it.
+    /// The next SUBSCRIBE that is due, for all streams that joined since the last one.
     pub(super) fn next_order(&mut self) -> Option<Order> {
         while let Some(key) = self.due.pop_front() {
-            // It may have been sent, or nobody may wait for it any more.
+            // It may have been sent already, or have no waiting stream any more.
             if !self.table.get(key).is_some_and(Subscription::is_due) {
                 continue;
             }
@@ -162,8 +170,8 @@ impl Subscriptions {
                 continue;
             };
             let (order, generation) = subscription.order(identifier);
-            while let Some(forgotten) = subscription.forget() {
-                self.by_identifier.remove(&forgotten);
+            while let Some(identifier) = subscription.remove_spare_generation() {
+                self.by_identifier.remove(&identifier);
             }
             let known = Known {
                 subscription: key,
@@ -196,62 +204,60 @@ impl Subscriptions {
         let Some(subscription) = self.table.get_mut(known.subscription) else {
             return answer;
         };
-        answer.told = subscription.answered(known.generation, code);
+        answer.recipients = subscription.answered(known.generation, code);
         if subscription.is_due() {
             self.due.push_back(known.subscription);
         } else if subscription.is_empty() {
             answer.unsubscribe = self
                 .remove(known.subscription)
-                .filter(Subscription::may_stand)
-                .map(|gone| gone.filter.text());
+                .filter(Subscription::may_be_granted)
+                .map(|removed| removed.filter.text());
         }
         answer
     }
 
-    /// A stream leaves the subscriptions it wished for, each with its index; the filters to
-    /// unsubscribe from.
-    pub(super) fn leave<'a>(
+    /// Removes a stream from its subscriptions. Returns the filters to unsubscribe from.
+    pub(super) fn remove_stream<'a>(
         &mut self,
         stream: usize,
-        wishes: impl Iterator<Item = (usize, &'a Wish)>,
+        requests: impl Iterator<Item = (usize, &'a FilterRequest)>,
     ) -> Vec<ByteString> {
-        let mut given_up = Vec::new();
-        for (index, wish) in wishes {
-            let Some(key) = self.by_filter.get(wish.filter.as_str()).copied() else {
+        let mut unsubscribed = Vec::new();
+        for (index, request) in requests {
+            let Some(key) = self.by_filter.get(request.filter.as_str()).copied() else {
                 continue;
             };
             let Some(subscription) = self.table.get_mut(key) else {
                 continue;
             };
-            if subscription.leave(Place { stream, index })
+            if subscription.remove_member(Recipient { stream, index })
                 && subscription.is_empty()
-                && let Some(gone) = self.remove(key)
-                && gone.was_ordered()
+                && let Some(removed) = self.remove(key)
+                && removed.was_requested()
             {
-                given_up.push(gone.filter.text());
+                unsubscribed.push(removed.filter.text());
             }
         }
-        given_up
+        unsubscribed
     }
 
     fn remove(&mut self, key: usize) -> Option<Subscription> {
-        let gone = self.table.try_remove(key)?;
-        self.by_filter.remove(gone.filter.as_str());
-        for identifier in gone.identifiers() {
+        let removed = self.table.try_remove(key)?;
+        self.by_filter.remove(removed.filter.as_str());
+        for identifier in removed.identifiers() {
             self.by_identifier.remove(&identifier);
         }
-        Some(gone)
+        Some(removed)
     }
 
-    /// Whom a message is for, as far as its subscriptions tell; a stream with filters that overlap
-    /// may be named more than once. `identifiers` is what the message bears; where it bears none, its
-    /// topic decides.
-    pub(super) fn route(&self, identifiers: &[u32], topic: &str, retain: bool) -> Vec<Place> {
-        let mut places = Vec::new();
+    /// The recipients of a message; a stream with overlapping filters may occur more than once.
+    /// `identifiers` are those of the message; if it has none, its topic decides.
+    pub(super) fn route(&self, identifiers: &[u32], topic: &str, retain: bool) -> Vec<Recipient> {
+        let mut recipients = Vec::new();
         if identifiers.is_empty() {
             for (_, subscription) in &self.table {
                 if subscription.filter.matches(topic) {
-                    subscription.members_for(None, retain, &mut places);
+                    subscription.members_for(None, retain, &mut recipients);
                 }
             }
         }
@@ -260,15 +266,14 @@ impl Subscriptions {
                 && let Some(subscription) = self.table.get(known.subscription)
                 && subscription.filter.matches(topic)
             {
-                subscription.members_for(Some(known.generation), retain, &mut places);
+                subscription.members_for(Some(known.generation), retain, &mut recipients);
             }
         }
-        places.sort_unstable();
-        places.dedup();
-        places
+        recipients.sort_unstable();
+        recipients.dedup();
+        recipients
     }
 
-    /// Whether nobody is subscribed to anything.
     #[cfg(test)]
     fn is_empty(&self) -> bool {
         self.table.is_empty() && self.by_filter.is_empty() && self.by_identifier.is_empty()

@@ -1,67 +1,67 @@
-//! What was under way on a connection that the broker has closed: see `quarantine`.
+//! The packets that were in flight when the broker closed a connection: see `quarantine`.
 //!
-//! A message of `QoS` 0 is done as soon as it is written, and a caller may leave before the broker
-//! answers. What such left behind is kept for a moment ([`MOMENT`]), unless the broker has meanwhile
-//! answered what was sent behind it.
+//! A `QoS` 0 message is done as soon as it is written, and a caller may cancel before the broker
+//! answers. Such packets are remembered for [`MOMENT`], unless the broker has answered a later
+//! packet.
 
 use std::collections::VecDeque;
 
 use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::{Duration, Time};
 
-use super::connection::{Connection, Origin, Phase, Work};
+use super::connection::{Connection, Env, Origin, Phase};
 use super::quarantine::{Cause, Suspect};
 use super::streams::{Kind, Streams, Subscriber};
 use crate::codec::ReasonCode;
 
-/// For how long the broker may take to close the connection over a message.
+/// Time in which the broker may close the connection because of a message.
 const MOMENT: Duration = Duration::from_secs(5);
-/// How many messages are remembered for that long.
+/// Maximum number of remembered packets.
 const REMEMBERED: usize = 64;
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// The streams of its client.
+    /// The shared connection of a client.
     All,
-    /// Filters that cannot be on another one.
+    /// Filters that cannot share another connection.
     Filters,
-    /// Publications of its client that are in quarantine, one at a time.
+    /// Publications of its client in quarantine, one at a time.
     Quarantine,
-    /// One subscription alone: it is in quarantine, or its messages are counted.
+    /// A single subscription: it is in quarantine, or its messages are counted.
     Trial,
 }
 
-/// What nobody waits for any more, and the broker may still close the connection over.
+/// Packets that no stream waits for, but over which the broker may still close the connection.
 #[derive(Debug, Default)]
-pub(super) struct Recent(VecDeque<Left>);
+pub(super) struct Recent(VecDeque<RecentPacket>);
 
 #[derive(Debug)]
-struct Left {
+struct RecentPacket {
     suspect: Suspect,
     at: Time,
-    /// Behind it, in the byte stream.
+    /// The position of its end in the byte stream.
     end: u64,
 }
 
 impl Recent {
-    /// Something was handed to the byte stream, which it leaves at the position `end`.
+    /// A packet was sent; `end` is the position of its end in the byte stream.
     pub(super) fn push(&mut self, suspect: Suspect, at: Time, end: u64) {
         if self.0.len() >= REMEMBERED {
             self.0.pop_front();
         }
-        self.0.push_back(Left { suspect, at, end });
+        self.0.push_back(RecentPacket { suspect, at, end });
     }
 
-    /// What is behind this position, and no older than a moment.
+    /// Packets after the position `read` that are at most [`MOMENT`] old.
     fn unread(&self, now: Time, read: u64) -> impl Iterator<Item = Suspect> {
-        let unread = move |left: &&Left| left.end > read && now.since(left.at) <= MOMENT;
+        let unread = move |left: &&RecentPacket| left.end > read && now.since(left.at) <= MOMENT;
         self.0.iter().filter(unread).map(|left| left.suspect)
     }
 }
 
 impl Connection {
-    /// A stream leaves while the broker may still answer what was sent for it.
+    /// Remembers the packets of a stream that is removed before the broker answered them.
     pub(super) fn remember_stream(&mut self, now: Time, kind: &Kind) {
         if self.phase != Phase::Ready {
             return;
@@ -82,26 +82,26 @@ impl Connection {
     }
 
     fn filters_of(&self, subscriber: &Subscriber) -> Vec<Suspect> {
-        let filters = subscriber.wishes().take(REMEMBERED);
+        let filters = subscriber.pending_requests().take(REMEMBERED);
         filters
-            .map(|(_, wish)| self.namer.filter(wish.filter.as_str()))
+            .map(|(_, request)| self.namer.filter(request.filter.as_str()))
             .collect()
     }
 
-    /// The broker has closed the connection, with a reason code if it gave one: what was under way is
-    /// remembered.
-    pub(super) fn accuse(&mut self, w: &mut Work<'_, '_>, code: Option<ReasonCode>) {
+    /// The broker closed the connection, with a reason code if it sent one: reports the packets in
+    /// flight to the quarantine.
+    pub(super) fn accuse(&mut self, env: &mut Env<'_, '_>, code: Option<ReasonCode>) {
         let alone = matches!(self.purpose, Purpose::Quarantine | Purpose::Trial);
         let cause = match code.map_or(Some(Cause::Unknown), cause_of) {
             _ if self.phase != Phase::Ready => return,
-            // There is nothing else that it could have been.
+            // It was the only packet in flight.
             Some(Cause::Unknown) if alone => Cause::Alone,
             Some(cause) => cause,
             None => return,
         };
-        let suspects = self.under_way(w.cx.now(), w.streams);
-        let quarantine = &mut w.shared.quarantine;
-        quarantine.accuse(w.cx.now(), &self.namer, &suspects, cause);
+        let suspects = self.under_way(env.cx.now(), env.streams);
+        let quarantine = &mut env.shared.quarantine;
+        quarantine.accuse(env.cx.now(), &self.namer, &suspects, cause);
     }
 
     fn under_way(&self, now: Time, streams: &Streams) -> Vec<Suspect> {
@@ -129,70 +129,72 @@ impl Connection {
         suspects
     }
 
-    /// Whether a publication or a subscription is to go over a connection of its own.
-    pub(super) fn is_suspect(&self, w: &mut Work<'_, '_>, key: usize) -> bool {
-        let quarantine = &mut w.shared.quarantine;
-        if quarantine.is_empty(w.cx.now()) {
+    /// Whether a publication or a subscription must use a separate connection.
+    pub(super) fn is_suspect(&self, env: &mut Env<'_, '_>, key: usize) -> bool {
+        let quarantine = &mut env.shared.quarantine;
+        if quarantine.is_empty(env.cx.now()) {
             return false;
         }
-        let mut holds = |name: &str, suspect| quarantine.holds(w.cx, &self.namer, suspect, name);
-        match w.streams.get(key).map(|stream| &stream.kind) {
+        let mut holds = |name: &str, suspect| quarantine.holds(env.cx, &self.namer, suspect, name);
+        match env.streams.get(key).map(|stream| &stream.kind) {
             Some(Kind::Publish(publication)) => {
                 let topic = publication.topic();
                 holds(topic, self.namer.message(topic))
             }
             Some(Kind::Subscribe(subscriber)) if !subscriber.accepted => {
-                let mut wishes = subscriber.wishes().map(|(_, wish)| wish.filter.as_str());
-                wishes.any(|filter| holds(filter, self.namer.filter(filter)))
+                let mut requests = subscriber
+                    .pending_requests()
+                    .map(|(_, request)| request.filter.as_str());
+                requests.any(|filter| holds(filter, self.namer.filter(filter)))
             }
             _ => false,
         }
     }
 
-    /// In quarantine a message goes out when the one before it is done.
+    /// Whether a message in quarantine is in flight. The next one waits for it.
     pub(super) const fn is_trying(&self) -> bool {
         self.trial.is_some()
     }
 
-    /// A message goes out in quarantine. That of `QoS` 0 is done when the broker has answered the
-    /// PINGREQ behind it.
+    /// Sends a message in quarantine. A `QoS` 0 message is done when the broker has answered the
+    /// PINGREQ after it.
     pub(super) fn try_message(
         &mut self,
-        w: &mut Work<'_, '_>,
+        env: &mut Env<'_, '_>,
         suspect: Suspect,
         plain: Option<Origin>,
     ) {
         self.trial = Some(suspect);
         self.tried = plain;
         if plain.is_some() {
-            self.ping(w);
+            self.ping(env);
         }
     }
 
-    /// The broker has answered in quarantine, whatever it said.
-    pub(super) fn acquit(&mut self, w: &mut Work<'_, '_>) {
+    /// The broker answered a message in quarantine, with success or failure.
+    pub(super) fn acquit(&mut self, env: &mut Env<'_, '_>) {
         if let Some(suspect) = self.trial.take() {
-            w.shared.quarantine.acquit(suspect);
+            env.shared.quarantine.acquit(suspect);
         }
     }
 
-    /// The broker has answered a subscription in quarantine.
-    pub(super) fn acquit_filters(&self, w: &mut Work<'_, '_>) {
+    /// The broker answered a subscription in quarantine.
+    pub(super) fn acquit_filters(&self, env: &mut Env<'_, '_>) {
         if self.purpose != Purpose::Trial {
             return;
         }
         for key in &self.streams {
-            if let Some((_, subscriber)) = w.streams.subscriber(*key) {
-                for (_, wish) in subscriber.all() {
-                    let suspect = self.namer.filter(wish.filter.as_str());
-                    w.shared.quarantine.acquit(suspect);
+            if let Some((_, subscriber)) = env.streams.subscriber(*key) {
+                for (_, request) in subscriber.all() {
+                    let suspect = self.namer.filter(request.filter.as_str());
+                    env.shared.quarantine.acquit(suspect);
                 }
             }
         }
     }
 }
 
-/// What a reason code of DISCONNECT tells (MQTT 5.0, 3.14.2.1); nothing where it has to do with no
+/// What the reason code of a DISCONNECT means (MQTT 5.0, 3.14.2.1); `None` if it does not concern a
 /// packet.
 const fn cause_of(code: ReasonCode) -> Option<Cause> {
     match code {

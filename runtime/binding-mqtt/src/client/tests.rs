@@ -1,9 +1,9 @@
-//! The binding between a caller and a broker, both played by the test: see [`house`].
+//! The binding between a caller and a broker, both played by the test: see [`harness`].
 
 mod connecting;
 mod counted;
 mod fuzz;
-mod house;
+mod harness;
 mod operators;
 mod overdue;
 mod publishing;

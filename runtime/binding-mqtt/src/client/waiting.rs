@@ -1,10 +1,10 @@
-//! Whole messages that wait for their turn on a connection.
+//! Complete messages that wait to be published on a connection.
 
 use std::collections::VecDeque;
 
 use super::publications::Message;
 
-/// A message in the queue, and whose it is.
+/// A queued message of a publish stream.
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) stream: usize,
@@ -13,8 +13,8 @@ pub(super) struct Queued {
     order: u64,
 }
 
-/// The queue: in order of arrival, except that `QoS` 0 passes while the broker's receive maximum
-/// holds the others back.
+/// The queue: in order of arrival, except that `QoS` 0 messages may overtake the others while the
+/// broker's Receive Maximum is reached.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     plain: VecDeque<Queued>,
@@ -24,7 +24,6 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Appends a message.
     pub(super) fn push(&mut self, stream: usize, number: u64, message: Message) {
         self.order += 1;
         self.bytes += message.length;
@@ -40,7 +39,7 @@ impl Waiting {
         });
     }
 
-    /// Takes the next message; `open` tells whether one that is acknowledged may go.
+    /// Takes the next message; `open` says whether a `QoS` 1 or 2 message may be sent.
     pub(super) fn next(&mut self, open: bool) -> Option<Queued> {
         let order = |queue: &VecDeque<Queued>| queue.front().map(|front| front.order);
         let queued = match (order(&self.plain), order(&self.acknowledged)) {
@@ -52,7 +51,7 @@ impl Waiting {
         Some(queued)
     }
 
-    /// Forgets the messages of a stream.
+    /// Removes the messages of a stream.
     pub(super) fn remove(&mut self, stream: usize) {
         let mut bytes = self.bytes;
         for queue in [&mut self.plain, &mut self.acknowledged] {
@@ -67,7 +66,7 @@ impl Waiting {
         self.bytes = bytes;
     }
 
-    /// Bytes of payload that wait.
+    /// Size of the queued payloads, in bytes.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }

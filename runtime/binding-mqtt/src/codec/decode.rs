@@ -1,4 +1,4 @@
-//! From a packet's bytes to the packet.
+//! Decodes packets.
 
 use bytes::Bytes;
 
@@ -11,7 +11,8 @@ use super::properties::{ConnackProperties, Properties};
 use super::reader::{Reader, is_topic_name};
 use super::{Parts, ReasonCode, Version};
 
-/// Reads what stands behind the fixed header; `payload` is a PUBLISH's, and empty otherwise.
+/// Decodes what follows the fixed header; `payload` is that of a PUBLISH, and empty for other
+/// packets.
 pub(super) fn decode(
     version: Version,
     packet: PacketType,
@@ -54,28 +55,28 @@ fn reason(packet: PacketType, reader: &mut Reader) -> Result<ReasonCode, DecodeF
     if reason.belongs_to(packet) {
         Ok(reason)
     } else {
-        Err(Protocol("a reason code that does not belong here"))
+        Err(Protocol("reason code not allowed in this packet"))
     }
 }
 
 /// 3.1
 fn connect(reader: &mut Reader) -> Result<Connect, DecodeFault> {
     if reader.binary()? != "MQTT" {
-        return Err(Malformed("it does not say MQTT"));
+        return Err(Malformed("the protocol name is not 'MQTT'"));
     }
     let version = match reader.byte()? {
         4 => Version::V311,
         5 => Version::V5,
-        _ => return Err(Protocol("a protocol version other than 3.1.1 and 5.0")),
+        _ => return Err(Protocol("unsupported protocol version")),
     };
     let flags = reader.byte()?;
     let has = |bit: u8| flags & bit != 0;
     let (will, username, password) = (has(0x04), has(0x80), has(0x40));
     if has(0x01) {
-        return Err(Malformed("its reserved flag is set"));
+        return Err(Malformed("the reserved flag is set"));
     }
     if !will && flags & 0x38 != 0 {
-        return Err(Malformed("flags of a will message without one"));
+        return Err(Malformed("will flags without a will message"));
     }
     if version == Version::V311 && password && !username {
         return Err(Malformed("a password without a user name"));
@@ -107,14 +108,12 @@ fn connect(reader: &mut Reader) -> Result<Connect, DecodeFault> {
 fn will(version: Version, flags: u8, reader: &mut Reader) -> Result<Will, DecodeFault> {
     let qos = flags >> 3 & 0b11;
     if qos > 2 {
-        return Err(Malformed("a will message at QoS 3"));
+        return Err(Malformed("will QoS 3"));
     }
     let properties = properties(version, reader)?;
     let topic = reader.text()?;
     if topic.is_empty() || !is_topic_name(&topic) {
-        return Err(Protocol(
-            "a will message's topic is empty or has a wildcard",
-        ));
+        return Err(Protocol("the will topic is empty or contains a wildcard"));
     }
     Ok(Will {
         qos,
@@ -129,16 +128,17 @@ fn will(version: Version, flags: u8, reader: &mut Reader) -> Result<Will, Decode
 fn connack(version: Version, reader: &mut Reader) -> Result<Connack, DecodeFault> {
     let flags = reader.byte()?;
     if flags & !1 != 0 {
-        return Err(Malformed("its reserved flags are set"));
+        return Err(Malformed("reserved flags are set"));
     }
     let session_present = flags == 1;
     let reason = match version {
         Version::V5 => reason(PacketType::Connack, reader)?,
-        Version::V311 => ReasonCode::from_return_code(reader.byte()?)
-            .ok_or(Protocol("a return code that is reserved"))?,
+        Version::V311 => {
+            ReasonCode::from_return_code(reader.byte()?).ok_or(Protocol("reserved return code"))?
+        }
     };
     if session_present && reason.is_error() {
-        return Err(Protocol("a session is present and the connection refused"));
+        return Err(Protocol("session present in a refused connection"));
     }
     let properties: ConnackProperties = properties(version, reader)?;
     Ok(Connack {
@@ -160,11 +160,11 @@ fn publish(
         return Err(Malformed("QoS 3"));
     }
     if dup && qos == 0 {
-        return Err(Malformed("a duplicate at QoS 0"));
+        return Err(Malformed("DUP flag at QoS 0"));
     }
     let topic = reader.text()?;
     if !is_topic_name(&topic) {
-        return Err(Malformed("a topic with a wildcard"));
+        return Err(Malformed("the topic contains a wildcard"));
     }
     let packet_id = if qos > 0 { reader.packet_id()? } else { 0 };
     let properties: super::PublishProperties = properties(version, reader)?;
@@ -182,7 +182,7 @@ fn publish(
     })
 }
 
-/// 3.4 to 3.7: reason code and properties may be left out where they say nothing.
+/// 3.4 to 3.7: a reason code of 0 and empty properties may be omitted.
 fn ack(version: Version, packet: PacketType, reader: &mut Reader) -> Result<Ack, DecodeFault> {
     let mut ack = Ack {
         packet_id: reader.packet_id()?,
@@ -226,13 +226,13 @@ fn subscribe_filter(
     let reserved = if version == Version::V5 { 0xC0 } else { 0xFC };
     let qos = options & 0b11;
     if options & reserved != 0 || qos > 2 {
-        return Err(Malformed("subscription options that are reserved"));
+        return Err(Malformed("reserved subscription options are set"));
     }
     let retain_handling = match options >> 4 & 0b11 {
         0 => RetainHandling::Send,
         1 => RetainHandling::SendIfNew,
         2 => RetainHandling::DoNotSend,
-        _ => return Err(Protocol("a retain handling of 3")),
+        _ => return Err(Protocol("retain handling 3")),
     };
     Ok(SubscribeFilter {
         filter,
@@ -251,7 +251,7 @@ fn suback(version: Version, reader: &mut Reader) -> Result<Suback, DecodeFault> 
     while !reader.is_empty() {
         let code = reason(PacketType::Suback, reader)?;
         if version == Version::V311 && code.0 > 2 && code != ReasonCode::UNSPECIFIED_ERROR {
-            return Err(Protocol("a return code that is reserved"));
+            return Err(Protocol("reserved return code"));
         }
         reasons.push(code);
     }

@@ -1,4 +1,4 @@
-//! From a packet to its bytes.
+//! Encodes packets.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
@@ -10,8 +10,8 @@ use super::properties::{Properties, put_field, put_varint};
 use super::reader::varint_size;
 use super::{REMAINING_LENGTH_MAX, ReasonCode, Version};
 
-/// Appends a packet, a PUBLISH with its payload; nothing on an error. `packet_size_max` is what the
-/// peer takes, in bytes.
+/// Appends a packet, including the payload of a PUBLISH; appends nothing on an error.
+/// `packet_size_max` is the limit of the peer, in bytes.
 pub fn encode(
     packet: &Packet,
     version: Version,
@@ -27,16 +27,16 @@ pub fn encode(
         return Ok(());
     }
     let start = out.len();
-    let written = encode_behind_header(packet, version, packet_size_max, out);
+    let written = encode_after_header(packet, version, packet_size_max, out);
     if written.is_err() {
         out.truncate(start);
     }
     written
 }
 
-/// The fixed header is as long as the length it tells: nearly always two bytes, which are left free
-/// and filled once the length is known.
-fn encode_behind_header(
+/// The size of the fixed header depends on the length it contains: it is nearly always two bytes,
+/// which are reserved and filled in once the length is known.
+fn encode_after_header(
     packet: &Packet,
     version: Version,
     packet_size_max: usize,
@@ -71,8 +71,8 @@ fn encode_behind_header(
     Ok(())
 }
 
-/// Appends what of a PUBLISH stands in front of its payload, for a payload of `length` bytes that
-/// the caller sends behind it. The packet's own `payload` is not looked at.
+/// Appends the part of a PUBLISH before its payload, for a payload of `length` bytes that the
+/// caller sends after it. The `payload` of the packet is ignored.
 pub fn encode_publish(
     publish: &Publish,
     length: usize,
@@ -117,11 +117,11 @@ fn check_size(remaining: usize, packet_size_max: usize) -> Result<(), EncodeErro
     Ok(())
 }
 
-/// A packet behind its fixed header, while it is written.
+/// The part of a packet after the fixed header, while it is encoded.
 struct Body<'a> {
     version: Version,
     out: &'a mut BytesMut,
-    /// The first field that is longer than its length can tell.
+    /// The first field that is too long.
     too_long: Option<usize>,
 }
 
@@ -187,7 +187,7 @@ impl Body<'_> {
 
     fn reasons(&mut self, reasons: &[ReasonCode]) {
         for reason in reasons {
-            // MQTT 3.1.1 knows one failure alone.
+            // MQTT 3.1.1 has only one failure code.
             let code = if self.version == Version::V311 && reason.is_error() {
                 ReasonCode::UNSPECIFIED_ERROR
             } else {
@@ -197,7 +197,7 @@ impl Body<'_> {
         }
     }
 
-    /// Reason code and properties, left out where they say nothing (3.14.2.1).
+    /// Reason code and properties, omitted if they have the default values (3.14.2.1).
     fn verdict<P: Properties>(&mut self, reason: ReasonCode, properties: &P) {
         if self.version == Version::V311 {
             return;

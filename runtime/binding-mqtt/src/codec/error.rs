@@ -1,32 +1,32 @@
-//! What can be wrong with a packet.
+//! Errors of packets.
 
 use thiserror::Error;
 
 use super::{PacketType, ReasonCode};
 
-/// A packet that cannot be read. The connection it came on is not to be used any further.
+/// A packet that cannot be decoded. Its connection must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{}: {fault}", packet.map_or("a packet", PacketType::word))]
 pub struct DecodeError {
-    /// Which packet, where that is known.
+    /// The packet type, if known.
     pub packet: Option<PacketType>,
-    /// What is wrong with it.
+    /// The fault.
     pub fault: DecodeFault,
 }
 
-/// What is wrong with a packet.
+/// The fault of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum DecodeFault {
-    /// It breaks the format.
+    /// It violates the format.
     #[error("{0}")]
     Malformed(&'static str),
-    /// It is well-formed and not allowed.
+    /// It is well-formed but not allowed.
     #[error("{0}")]
     Protocol(&'static str),
-    /// It is larger than is taken.
-    #[error("it is {size} bytes long and at most {limit} are taken")]
+    /// It exceeds the size limit.
+    #[error("packet size {size} exceeds the limit of {limit} bytes")]
     TooLarge {
-        /// Its size in bytes.
+        /// Packet size in bytes.
         size: usize,
         /// The limit in bytes.
         limit: usize,
@@ -34,7 +34,7 @@ pub enum DecodeFault {
 }
 
 impl DecodeError {
-    /// The reason code that a DISCONNECT gives for it (MQTT 5.0, 4.13).
+    /// The reason code for a DISCONNECT (MQTT 5.0, 4.13).
     pub const fn reason_code(&self) -> ReasonCode {
         match self.fault {
             DecodeFault::Malformed(_) => ReasonCode::MALFORMED_PACKET,
@@ -44,21 +44,21 @@ impl DecodeError {
     }
 }
 
-/// A packet that cannot be written. Nothing of it was.
+/// A packet that cannot be encoded. Nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EncodeError {
-    /// A string or binary field is longer than its length can tell.
-    #[error("a field of {0} bytes is longer than the 65,535 that MQTT can express")]
+    /// A string or binary field is longer than MQTT allows.
+    #[error("a field of {0} bytes exceeds the MQTT limit of 65,535 bytes")]
     FieldTooLong(usize),
-    /// The packet is larger than the peer takes, or than MQTT can express.
-    #[error("the packet is {size} bytes long and at most {limit} are taken")]
+    /// The packet exceeds the limit of the peer or of MQTT.
+    #[error("packet size {size} exceeds the limit of {limit} bytes")]
     TooLarge {
         /// Its size in bytes.
         size: usize,
         /// The limit in bytes.
         limit: usize,
     },
-    /// The version has no such packet or field.
+    /// The version does not have this packet or field.
     #[error("MQTT 3.1.1 has no {0}")]
     NotInVersion(&'static str),
 }

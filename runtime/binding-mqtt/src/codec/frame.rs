@@ -1,4 +1,4 @@
-//! Cuts a stream of bytes into packets.
+//! Splits a byte stream into packets.
 
 use std::collections::VecDeque;
 
@@ -9,14 +9,14 @@ use super::error::{DecodeError, DecodeFault};
 use super::reader::varint;
 use super::{Packet, PacketType, Parts, REMAINING_LENGTH_MAX, Version};
 
-/// Bytes of a fixed header at the most (2.1.1).
+/// Maximum size of a fixed header (2.1.1).
 const HEADER_MAX: usize = 5;
 
-/// Takes bytes as they are read and gives packets.
+/// Decodes packets from the bytes of a connection.
 ///
-/// It holds at most one packet that is not whole, so at most the maximum packet size and what one
-/// read brought beyond it. After an error the connection is lost: there is no telling where the
-/// next packet starts.
+/// It buffers at most one incomplete packet, so at most the maximum packet size and the excess of
+/// one read. After an error the connection must be closed, because the start of the next packet is
+/// unknown.
 #[derive(Debug)]
 pub struct Decoder {
     version: Version,
@@ -28,14 +28,14 @@ pub struct Decoder {
 struct FixedHeader {
     packet: PacketType,
     flags: u8,
-    /// Bytes of the fixed header.
+    /// Size of the fixed header.
     size: usize,
     remaining: usize,
 }
 
 impl Decoder {
-    /// A decoder for one connection; packets of more than `packet_size_max` bytes are refused from
-    /// their fixed header on.
+    /// A decoder for one connection. Packets larger than `packet_size_max` bytes are rejected at
+    /// their fixed header.
     pub fn new(version: Version, packet_size_max: usize) -> Self {
         let packet_size_max = packet_size_max.min(REMAINING_LENGTH_MAX + HEADER_MAX);
         Self {
@@ -46,12 +46,12 @@ impl Decoder {
         }
     }
 
-    /// The version from now on: a broker learns it from CONNECT.
+    /// Sets the version of further packets: a broker learns it from CONNECT.
     pub const fn set_version(&mut self, version: Version) {
         self.version = version;
     }
 
-    /// Takes what was read.
+    /// Adds received bytes.
     pub fn push(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
             self.len += bytes.len();
@@ -59,12 +59,12 @@ impl Decoder {
         }
     }
 
-    /// Bytes that wait for the rest of their packet.
+    /// Size of the incomplete packet, in bytes.
     pub const fn buffered(&self) -> usize {
         self.len
     }
 
-    /// The next packet; `None` until more is read.
+    /// The next packet; `None` if more bytes are needed.
     #[allow(
         clippy::should_implement_trait,
         reason = "it can fail, and go on after None"
@@ -101,7 +101,7 @@ impl Decoder {
         }
     }
 
-    /// The fixed header at the front, once it is whole.
+    /// The fixed header of the next packet, once it is complete.
     fn header(&self) -> Result<Option<FixedHeader>, DecodeError> {
         let front = self.parts.front().map(|front| &front[..]);
         let gathered;
@@ -120,13 +120,10 @@ impl Decoder {
         };
         let packet = PacketType::from_number(first >> 4)
             .filter(|packet| *packet != PacketType::Auth || self.version == Version::V5)
-            .ok_or_else(|| malformed(None, "its type is reserved"))?;
+            .ok_or_else(|| malformed(None, "reserved packet type"))?;
         let flags = first & 0x0F;
         if packet != PacketType::Publish && flags != packet.reserved_flags() {
-            return Err(malformed(
-                Some(packet),
-                "its reserved flags are set otherwise",
-            ));
+            return Err(malformed(Some(packet), "invalid flags in the fixed header"));
         }
         match varint(length).map_err(|fault| DecodeError {
             packet: Some(packet),
@@ -142,7 +139,7 @@ impl Decoder {
         }
     }
 
-    /// The first bytes, and zeros where there are fewer.
+    /// The first bytes, padded with zeros.
     fn gathered<const N: usize>(&self) -> [u8; N] {
         let mut gathered = [0; N];
         for (place, byte) in gathered.iter_mut().zip(self.parts.iter().flatten()) {
@@ -151,8 +148,8 @@ impl Decoder {
         gathered
     }
 
-    /// The packet behind its fixed header: what has fields in one piece, and a PUBLISH's payload in
-    /// the pieces in which it came.
+    /// Decodes the packet after its fixed header: fields from contiguous bytes, the payload of a
+    /// PUBLISH in the parts in which it was received.
     fn body(&mut self, header: &FixedHeader) -> Result<(Bytes, Parts), DecodeFault> {
         if header.packet != PacketType::Publish {
             return Ok((self.take_whole(header.remaining), Parts::new()));
@@ -162,9 +159,9 @@ impl Decoder {
         Ok((fields, self.take_parts(header.remaining - head)))
     }
 
-    /// How many bytes of a PUBLISH lie in front of its payload.
+    /// Size of a PUBLISH before its payload, in bytes.
     fn publish_head(&self, header: &FixedHeader) -> Result<usize, DecodeFault> {
-        const BEYOND: DecodeFault = DecodeFault::Malformed("a length reaches beyond its end");
+        const BEYOND: DecodeFault = DecodeFault::Malformed("a length exceeds the packet");
         let peek = |at: usize| {
             self.peek(at)
                 .filter(|_| at < header.remaining)
@@ -212,7 +209,7 @@ impl Decoder {
         }
     }
 
-    /// The next bytes in one piece: a slice where they lie in one, a copy otherwise.
+    /// The next bytes, contiguous: a slice if they are in one part, otherwise a copy.
     fn take_whole(&mut self, length: usize) -> Bytes {
         let mut parts = self.take_parts(length);
         if parts.len() <= 1 {

@@ -9,7 +9,7 @@ use super::properties::{
 };
 use super::{Parts, ReasonCode, Version};
 
-/// What a packet is; the value is its number on the wire.
+/// The type of a packet; the value is its number in the fixed header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "named as in the specification")]
 pub enum PacketType {
@@ -52,7 +52,7 @@ impl PacketType {
         })
     }
 
-    /// The name as the specification writes it.
+    /// The name in the specification.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Connect => "CONNECT",
@@ -73,7 +73,7 @@ impl PacketType {
         }
     }
 
-    /// The flags that its fixed header must have; PUBLISH has flags of its own (2.1.3).
+    /// The reserved flags of its fixed header; PUBLISH has its own flags (2.1.3).
     pub(super) const fn reserved_flags(self) -> u8 {
         match self {
             Self::Pubrel | Self::Subscribe | Self::Unsubscribe => 0b0010,
@@ -104,7 +104,7 @@ pub enum Packet {
 }
 
 impl Packet {
-    /// What it is.
+    /// The type.
     pub const fn packet_type(&self) -> PacketType {
         match self {
             Self::Connect(_) => PacketType::Connect,
@@ -129,19 +129,19 @@ impl Packet {
 /// CONNECT (3.1).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Connect {
-    /// The version that the packet itself names.
+    /// The protocol version in the packet.
     pub version: Version,
-    /// Without what an earlier connection left.
+    /// Whether to discard an earlier session.
     pub clean_start: bool,
-    /// Seconds; 0 for none.
+    /// The keep-alive interval in seconds; 0: off.
     pub keep_alive: u16,
-    /// Whose session.
+    /// The client identifier.
     pub client_id: ByteString,
     /// MQTT 5 only.
     pub properties: ConnectProperties,
-    /// What the broker publishes when the connection is lost.
+    /// The message that the broker publishes when the connection is lost.
     pub will: Option<Will>,
-    /// The user.
+    /// The user name.
     pub username: Option<ByteString>,
     /// The password, any bytes.
     pub password: Option<Bytes>,
@@ -150,13 +150,13 @@ pub struct Connect {
 /// The will message of a CONNECT (3.1.3.2).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Will {
-    /// How safely.
+    /// The `QoS`.
     pub qos: u8,
     /// Whether it is retained.
     pub retain: bool,
-    /// Where to.
+    /// The topic.
     pub topic: ByteString,
-    /// What.
+    /// The payload.
     pub payload: Bytes,
     /// MQTT 5 only.
     pub properties: WillProperties,
@@ -165,9 +165,9 @@ pub struct Will {
 /// CONNACK (3.2).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Connack {
-    /// Whether the broker has an earlier session of the client.
+    /// Whether the broker has a session of the client.
     pub session_present: bool,
-    /// The verdict; a return code of MQTT 3.1.1 is told by the reason code that means the same.
+    /// The result. A return code of MQTT 3.1.1 is mapped to the equivalent reason code.
     pub reason: ReasonCode,
     /// MQTT 5 only.
     pub properties: ConnackProperties,
@@ -176,28 +176,28 @@ pub struct Connack {
 /// PUBLISH (3.3).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Publish {
-    /// Whether it may have been sent before.
+    /// Whether it may be a duplicate.
     pub dup: bool,
-    /// How safely.
+    /// The `QoS`.
     pub qos: u8,
-    /// Whether it is, or is to be, retained.
+    /// The retain flag.
     pub retain: bool,
-    /// Where to; empty where a topic alias stands for it.
+    /// The topic; empty if a topic alias is used.
     pub topic: ByteString,
-    /// 0 at `QoS` 0, and not 0 above.
+    /// 0 at `QoS` 0, otherwise not 0.
     pub packet_id: u16,
     /// MQTT 5 only.
     pub properties: PublishProperties,
-    /// What, in the slices in which it came; none of them is empty.
+    /// The payload in the parts in which it was received, none of them empty.
     pub payload: Parts,
 }
 
 /// PUBACK, PUBREC, PUBREL and PUBCOMP (3.4 to 3.7).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Ack {
-    /// Of which PUBLISH.
+    /// The packet identifier of the PUBLISH.
     pub packet_id: u16,
-    /// The verdict; success in MQTT 3.1.1.
+    /// The result; success in MQTT 3.1.1.
     pub reason: ReasonCode,
     /// MQTT 5 only.
     pub properties: AckProperties,
@@ -206,7 +206,7 @@ pub struct Ack {
 /// SUBSCRIBE (3.8).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Subscribe {
-    /// Pairs it with its SUBACK.
+    /// Matches the packet to its SUBACK.
     pub packet_id: u16,
     /// MQTT 5 only.
     pub properties: SubscribeProperties,
@@ -220,7 +220,7 @@ pub enum RetainHandling {
     /// At every SUBSCRIBE.
     #[default]
     Send = 0,
-    /// At a SUBSCRIBE that makes the subscription.
+    /// If the subscription is new.
     SendIfNew = 1,
     /// Never.
     DoNotSend = 2,
@@ -231,7 +231,7 @@ pub enum RetainHandling {
 pub struct SubscribeFilter {
     /// The topic filter.
     pub filter: ByteString,
-    /// The highest `QoS` at which messages come.
+    /// The maximum `QoS` of messages.
     pub qos: u8,
     /// Not the client's own messages. MQTT 5 only.
     pub no_local: bool,
@@ -244,18 +244,18 @@ pub struct SubscribeFilter {
 /// SUBACK (3.9).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Suback {
-    /// Of which SUBSCRIBE.
+    /// The packet identifier of the SUBSCRIBE.
     pub packet_id: u16,
     /// MQTT 5 only.
     pub properties: AckProperties,
-    /// One for each filter.
+    /// One per filter.
     pub reasons: Vec<ReasonCode>,
 }
 
 /// UNSUBSCRIBE (3.10).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Unsubscribe {
-    /// Pairs it with its UNSUBACK.
+    /// Matches the packet to its UNSUBACK.
     pub packet_id: u16,
     /// MQTT 5 only.
     pub properties: UnsubscribeProperties,
@@ -266,18 +266,18 @@ pub struct Unsubscribe {
 /// UNSUBACK (3.11).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Unsuback {
-    /// Of which UNSUBSCRIBE.
+    /// The packet identifier of the UNSUBSCRIBE.
     pub packet_id: u16,
     /// MQTT 5 only.
     pub properties: AckProperties,
-    /// One for each filter; none in MQTT 3.1.1.
+    /// One per filter; none in MQTT 3.1.1.
     pub reasons: Vec<ReasonCode>,
 }
 
 /// DISCONNECT (3.14).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Disconnect {
-    /// Why; success in MQTT 3.1.1.
+    /// The reason; success in MQTT 3.1.1.
     pub reason: ReasonCode,
     /// MQTT 5 only.
     pub properties: DisconnectProperties,
@@ -286,8 +286,8 @@ pub struct Disconnect {
 /// AUTH (3.15), MQTT 5 only.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Auth {
-    /// How far.
+    /// The step of the authentication.
     pub reason: ReasonCode,
-    /// What.
+    /// The method and the data.
     pub properties: AuthProperties,
 }

@@ -1,4 +1,5 @@
-//! Properties (MQTT 5.0, 2.2.2): which there are, which belong where, and how they are written.
+//! Properties (MQTT 5.0, 2.2.2): their identifiers, the packets that allow them, and their
+//! encoding.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
@@ -6,7 +7,7 @@ use bytestring::ByteString;
 use super::error::DecodeFault;
 use super::reader::{Reader, is_topic_name, varint_size};
 
-/// A user property: a name and a value, both free.
+/// A user property: an application-defined name and value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserProperty {
     /// Its name, which may occur more than once.
@@ -15,7 +16,7 @@ pub struct UserProperty {
     pub value: ByteString,
 }
 
-/// One property as it stands on the wire.
+/// A property in its encoded form.
 pub(super) enum Property {
     Byte(u8, u8),
     Two(u8, u16),
@@ -46,22 +47,24 @@ impl Property {
                 })
             }
             _ => {
-                return Err(DecodeFault::Malformed(
-                    "there is no property of this number",
-                ));
+                return Err(DecodeFault::Malformed("unknown property identifier"));
             }
         })
     }
 
-    /// Ranges that hold for a property wherever it occurs.
+    /// Checks the range of values that apply in every packet.
     fn check(&self) -> Result<(), DecodeFault> {
         let wrong = match self {
-            Self::Byte(_, value) if *value > 1 => "a property that is 0 or 1 is something else",
+            Self::Byte(_, value) if *value > 1 => {
+                "a property that must be 0 or 1 has another value"
+            }
             Self::Two(0x21, 0) => "a Receive Maximum of 0",
             Self::Two(0x23, 0) => "a Topic Alias of 0",
             Self::Four(0x27, 0) => "a Maximum Packet Size of 0",
             Self::Varint(_, 0) => "a Subscription Identifier of 0",
-            Self::Text(0x08, topic) if !is_topic_name(topic) => "a Response Topic with a wildcard",
+            Self::Text(0x08, topic) if !is_topic_name(topic) => {
+                "Response Topic contains a wildcard"
+            }
             _ => return Ok(()),
         };
         Err(DecodeFault::Protocol(wrong))
@@ -79,7 +82,7 @@ impl Property {
         }
     }
 
-    /// The longest field of it that bears a length.
+    /// The longest field with a length prefix.
     fn longest_field(&self) -> usize {
         match self {
             Self::Text(_, text) => text.len(),
@@ -133,7 +136,7 @@ pub(super) fn put_varint(out: &mut impl BufMut, mut value: usize) {
     }
 }
 
-/// Appends a field with its length in front (1.5.4, 1.5.6). Whoever calls has checked the length.
+/// Appends a field with a length prefix (1.5.4, 1.5.6). The caller has checked the length.
 pub(super) fn put_field(out: &mut BytesMut, bytes: &[u8]) {
     out.put_u16(u16::try_from(bytes.len()).unwrap_or(u16::MAX));
     out.extend_from_slice(bytes);
@@ -141,12 +144,12 @@ pub(super) fn put_field(out: &mut BytesMut, bytes: &[u8]) {
 
 /// The properties of one packet.
 pub(super) trait Properties: Default {
-    /// Takes a property in; gives it back if it does not belong here or is here already.
+    /// Adds a property; returns it if it is not allowed here or is a duplicate.
     fn take(&mut self, property: Property) -> Result<(), Refused>;
-    /// Hands out every property that is there.
+    /// Calls `give` with every property that is set.
     fn each(&self, give: &mut dyn FnMut(Property));
 
-    /// Reads the property length and what it spans (2.2.2.1).
+    /// Reads the property length and the properties (2.2.2.1).
     fn read(reader: &mut Reader) -> Result<Self, DecodeFault> {
         let length = reader.varint()? as usize;
         let mut block = reader.take(length)?;
@@ -155,14 +158,14 @@ pub(super) trait Properties: Default {
             let property = Property::read(&mut block)?;
             property.check()?;
             properties.take(property).map_err(|refused| match refused {
-                Refused::Foreign => DecodeFault::Malformed("a property that does not belong here"),
-                Refused::Twice => DecodeFault::Protocol("a property that occurs twice"),
+                Refused::Foreign => DecodeFault::Malformed("property not allowed in this packet"),
+                Refused::Twice => DecodeFault::Protocol("duplicate property"),
             })?;
         }
         Ok(properties)
     }
 
-    /// The size of the properties without their length.
+    /// Size of the properties without the property length.
     fn size(&self) -> usize {
         let mut size = 0;
         self.each(&mut |property| size += property.size());
@@ -182,13 +185,13 @@ pub(super) trait Properties: Default {
     }
 }
 
-/// Why a property was not taken.
+/// Why a property was rejected.
 pub(super) enum Refused {
     Foreign,
     Twice,
 }
 
-/// Declares the properties of a packet: each field with its wire form and number.
+/// Declares the properties of a packet: each field with its encoding and identifier.
 macro_rules! properties {
     (
         $(#[doc = $doc:literal])+
@@ -231,7 +234,7 @@ macro_rules! properties {
     };
 }
 
-/// Between a field and its wire form: a flag is a byte of 0 or 1.
+/// Converts between a field and its encoding: a flag is a byte of 0 or 1.
 trait Wire<T> {
     fn as_wire(&self) -> T;
 }
@@ -267,21 +270,21 @@ impl IntoField<bool> for u8 {
 properties! {
     /// Properties of CONNECT (3.1.2.11).
     ConnectProperties {
-        /// Seconds for which the session outlives the connection.
+        /// Session Expiry Interval, in seconds.
         session_expiry: u32 = Four 0x11,
-        /// How many messages above `QoS` 0 the client takes at a time.
+        /// Maximum number of unacknowledged `QoS` 1 and 2 messages that the client accepts.
         receive_maximum: u16 = Two 0x21,
-        /// The largest packet that the client takes, in bytes.
+        /// Largest packet that the client accepts, in bytes.
         maximum_packet_size: u32 = Four 0x27,
-        /// How many topic aliases the client takes.
+        /// Maximum number of topic aliases that the client accepts.
         topic_alias_maximum: u16 = Two 0x22,
-        /// Whether response information is wanted.
+        /// Whether response information is requested.
         request_response_information: bool = Byte 0x19,
-        /// Whether reason strings are wanted.
+        /// Whether reason strings are requested.
         request_problem_information: bool = Byte 0x17,
-        /// The method of an extended authentication.
+        /// Method of the extended authentication.
         authentication_method: ByteString = Text 0x15,
-        /// Its data.
+        /// Data of the extended authentication.
         authentication_data: Bytes = Binary 0x16,
     }
 }
@@ -289,17 +292,17 @@ properties! {
 properties! {
     /// Properties of the will message (3.1.3.2).
     WillProperties {
-        /// Seconds before it is published.
+        /// Delay before it is published, in seconds.
         delay: u32 = Four 0x18,
-        /// 1 for text.
+        /// 1 for UTF-8 text.
         payload_format: u8 = Byte 0x01,
-        /// Seconds after which it is worth nothing.
+        /// Message Expiry Interval, in seconds.
         message_expiry: u32 = Four 0x02,
-        /// Its media type.
+        /// Media type of the payload.
         content_type: ByteString = Text 0x03,
-        /// Where an answer is awaited.
+        /// Topic for a response.
         response_topic: ByteString = Text 0x08,
-        /// What pairs an answer with it.
+        /// Correlates a response with the message.
         correlation: Bytes = Binary 0x09,
     }
 }
@@ -307,37 +310,37 @@ properties! {
 properties! {
     /// Properties of CONNACK (3.2.2.3): what the broker grants.
     ConnackProperties {
-        /// Seconds for which the session outlives the connection.
+        /// Session Expiry Interval, in seconds.
         session_expiry: u32 = Four 0x11,
-        /// How many messages above `QoS` 0 the broker takes at a time.
+        /// Maximum number of unacknowledged `QoS` 1 and 2 messages that the broker accepts.
         receive_maximum: u16 = Two 0x21,
-        /// The highest `QoS` that the broker takes: 0 or 1; absent: 2.
+        /// Maximum `QoS` that the broker supports: 0 or 1; absent: 2.
         maximum_qos: u8 = Byte 0x24,
-        /// Whether the broker retains messages.
+        /// Whether the broker supports retained messages.
         retain_available: bool = Byte 0x25,
-        /// The largest packet that the broker takes, in bytes.
+        /// Largest packet that the broker accepts, in bytes.
         maximum_packet_size: u32 = Four 0x27,
         /// The client identifier that the broker chose.
         assigned_client_id: ByteString = Text 0x12,
-        /// How many topic aliases the broker takes.
+        /// Maximum number of topic aliases that the broker accepts.
         topic_alias_maximum: u16 = Two 0x22,
-        /// Why, in words.
+        /// The reason in words.
         reason_string: ByteString = Text 0x1F,
-        /// Whether filters may have wildcards.
+        /// Whether wildcards are supported in filters.
         wildcard_subscription_available: bool = Byte 0x28,
-        /// Whether subscriptions may have identifiers.
+        /// Whether subscription identifiers are supported.
         subscription_identifiers_available: bool = Byte 0x29,
-        /// Whether subscriptions may be shared.
+        /// Whether shared subscriptions are supported.
         shared_subscription_available: bool = Byte 0x2A,
-        /// The keep-alive to use, in seconds.
+        /// The keep-alive interval that the client must use, in seconds.
         server_keep_alive: u16 = Two 0x13,
         /// The base of response topics.
         response_information: ByteString = Text 0x1A,
         /// Another broker to use.
         server_reference: ByteString = Text 0x1C,
-        /// The method of an extended authentication.
+        /// Method of the extended authentication.
         authentication_method: ByteString = Text 0x15,
-        /// Its data.
+        /// Data of the extended authentication.
         authentication_data: Bytes = Binary 0x16,
     }
 }
@@ -345,7 +348,7 @@ properties! {
 properties! {
     /// Properties of PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK and UNSUBACK.
     AckProperties {
-        /// Why, in words.
+        /// The reason in words.
         reason_string: ByteString = Text 0x1F,
     }
 }
@@ -353,7 +356,7 @@ properties! {
 properties! {
     /// Properties of SUBSCRIBE (3.8.2.1).
     SubscribeProperties {
-        /// Names the subscription on its messages.
+        /// The subscription identifier.
         subscription_id: u32 = Varint 0x0B,
     }
 }
@@ -366,9 +369,9 @@ properties! {
 properties! {
     /// Properties of DISCONNECT (3.14.2.2).
     DisconnectProperties {
-        /// Seconds for which the session outlives the connection.
+        /// Session Expiry Interval, in seconds.
         session_expiry: u32 = Four 0x11,
-        /// Why, in words.
+        /// The reason in words.
         reason_string: ByteString = Text 0x1F,
         /// Another broker to use.
         server_reference: ByteString = Text 0x1C,
@@ -382,7 +385,7 @@ properties! {
         authentication_method: ByteString = Text 0x15,
         /// Its data.
         authentication_data: Bytes = Binary 0x16,
-        /// Why, in words.
+        /// The reason in words.
         reason_string: ByteString = Text 0x1F,
     }
 }
@@ -390,19 +393,19 @@ properties! {
 /// Properties of PUBLISH (3.3.2.3).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PublishProperties {
-    /// 1 for text.
+    /// 1 for UTF-8 text.
     pub payload_format: Option<u8>,
-    /// Seconds after which the message is worth nothing.
+    /// Message Expiry Interval, in seconds.
     pub message_expiry: Option<u32>,
-    /// A number that stands for the topic.
+    /// A number that replaces the topic.
     pub topic_alias: Option<u16>,
-    /// Where an answer is awaited.
+    /// Topic for a response.
     pub response_topic: Option<ByteString>,
-    /// What pairs an answer with its question.
+    /// Correlates a response with its request.
     pub correlation: Option<Bytes>,
-    /// The subscriptions that the message is for; from the broker only.
+    /// Identifiers of the matching subscriptions; only from the broker.
     pub subscription_ids: Vec<u32>,
-    /// The payload's media type.
+    /// Media type of the payload.
     pub content_type: Option<ByteString>,
     /// User properties, in order.
     pub user: Vec<UserProperty>,

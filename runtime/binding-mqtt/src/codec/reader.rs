@@ -1,13 +1,13 @@
-//! Reads fields out of one packet's bytes, as slices.
+//! Reads the fields of a packet as slices.
 
 use bytes::{Buf as _, Bytes};
 use bytestring::ByteString;
 
 use super::error::DecodeFault;
 
-const SHORT: DecodeFault = DecodeFault::Malformed("it ends in the middle of a field");
+const SHORT: DecodeFault = DecodeFault::Malformed("the packet ends within a field");
 
-/// What is left of a packet.
+/// The unread bytes of a packet.
 #[derive(Debug, Clone)]
 pub(super) struct Reader(Bytes);
 
@@ -43,10 +43,10 @@ impl Reader {
         }
     }
 
-    /// The next bytes as a packet of their own.
+    /// The next bytes as a separate reader.
     pub(super) fn take(&mut self, length: usize) -> Result<Self, DecodeFault> {
         if length > self.0.len() {
-            return Err(DecodeFault::Malformed("a length reaches beyond its end"));
+            return Err(DecodeFault::Malformed("a length exceeds the packet"));
         }
         Ok(Self(self.0.split_to(length)))
     }
@@ -75,19 +75,19 @@ impl Reader {
         }
     }
 
-    /// Checks that nothing is left.
+    /// Checks that all bytes were read.
     pub(super) fn finish(self) -> Result<(), DecodeFault> {
         if self.0.is_empty() {
             Ok(())
         } else {
             Err(DecodeFault::Malformed(
-                "more bytes than the packet has fields",
+                "trailing bytes after the last field",
             ))
         }
     }
 }
 
-/// The variable byte integer at the front, and its size; `None` if more bytes are needed.
+/// The variable byte integer at the start, and its size; `None` if more bytes are needed.
 pub(super) fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeFault> {
     let mut value = 0;
     for (index, byte) in bytes.iter().take(4).enumerate() {
@@ -95,19 +95,21 @@ pub(super) fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeFault> 
         if byte & 0x80 == 0 {
             if index > 0 && *byte == 0 {
                 return Err(DecodeFault::Malformed(
-                    "a length in a longer form than it needs",
+                    "a variable byte integer is not in its shortest form",
                 ));
             }
             return Ok(Some((value, index + 1)));
         }
         if index == 3 {
-            return Err(DecodeFault::Malformed("a length of more than four bytes"));
+            return Err(DecodeFault::Malformed(
+                "a variable byte integer exceeds four bytes",
+            ));
         }
     }
     Ok(None)
 }
 
-/// How many bytes a variable byte integer takes.
+/// Encoded size of a variable byte integer.
 pub(super) const fn varint_size(value: usize) -> usize {
     match value {
         0..=0x7F => 1,
@@ -117,7 +119,7 @@ pub(super) const fn varint_size(value: usize) -> usize {
     }
 }
 
-/// Whether a text may be the topic of a message: no wildcards (4.7.1).
+/// Whether a text has no wildcards, so that a message can have it as its topic (4.7.1).
 pub(super) fn is_topic_name(text: &str) -> bool {
     memchr::memchr2(b'+', b'#', text.as_bytes()).is_none()
 }

@@ -1,10 +1,10 @@
-//! Reason codes (MQTT 5.0, 2.4): why something was done or refused.
+//! Reason codes (MQTT 5.0, 2.4).
 
 use std::fmt;
 
 use super::PacketType;
 
-/// A reason code. From 0x80 up it is a failure.
+/// A reason code. Values from 0x80 are errors.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ReasonCode(pub u8);
 
@@ -13,7 +13,7 @@ macro_rules! reason_codes {
         impl ReasonCode {
             $( #[doc = concat!("*", $words, "*")] pub const $constant: Self = Self($value); )*
 
-            /// The specification's name for it.
+            /// The name in the specification.
             pub const fn name(self) -> &'static str {
                 match self.0 {
                     $( $value => $words, )*
@@ -21,7 +21,7 @@ macro_rules! reason_codes {
                 }
             }
 
-            /// Whether the specification has it for a packet.
+            /// Whether the specification allows it in a packet.
             pub(super) const fn belongs_to(self, packet: PacketType) -> bool {
                 match self.0 {
                     $( $value => matches!(packet, $(PacketType::$packet)|*), )*
@@ -85,12 +85,12 @@ reason_codes! {
 }
 
 impl ReasonCode {
-    /// Whether it tells of a failure.
+    /// Whether it is an error.
     pub const fn is_error(self) -> bool {
         self.0 >= 0x80
     }
 
-    /// The reason code that stands for a return code of CONNACK in MQTT 3.1.1 (3.2.2.3).
+    /// The reason code equivalent to a CONNACK return code of MQTT 3.1.1 (3.2.2.3).
     pub(super) const fn from_return_code(code: u8) -> Option<Self> {
         Some(match code {
             0 => Self::SUCCESS,
@@ -103,7 +103,7 @@ impl ReasonCode {
         })
     }
 
-    /// The return code of CONNACK in MQTT 3.1.1 that comes nearest.
+    /// The closest CONNACK return code of MQTT 3.1.1.
     pub(super) const fn to_return_code(self) -> u8 {
         match self {
             Self::SUCCESS => 0,

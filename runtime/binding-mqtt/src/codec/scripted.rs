@@ -1,6 +1,6 @@
-//! Packets by name and field: how scripts and traces write them.
+//! Packets by name and field, as scripts and traces write them.
 //!
-//! A PUBLISH's payload is no field: it stands behind them, as in a DATA.
+//! The payload of a PUBLISH is not a field: it follows the fields, as in a DATA frame.
 
 use std::fmt::Write as _;
 
@@ -72,7 +72,7 @@ extension! {
     pub struct FilterText "filter" {
         /// The topic filter.
         filter "filter": bytestring::ByteString = bytestring::ByteString::new(),
-        /// The highest `QoS` at which messages come.
+        /// The maximum `QoS` of messages.
         qos "qos": u8 = 0,
         /// Not the client's own messages.
         no_local "noLocal": bool = false,
@@ -108,7 +108,7 @@ impl Field for SubscribeFilter {
     }
 }
 
-/// Declares the fields of each packet once: its listing and its setter come from that.
+/// Declares the fields of each packet once; its listing and its setter are generated from that.
 macro_rules! packets {
     ($( $variant:ident($packet:ident) { $( $name:literal => $($place:ident).+ ),* $(,)? } )*) => {
         fn all(packet: &Packet) -> Vec<(&'static str, Value)> {
@@ -120,7 +120,7 @@ macro_rules! packets {
             }
         }
 
-        /// The names are the specification's own, and say what they mean.
+        /// The names are those of the specification, so they need no description.
         fn known(packet: &Packet) -> &'static [FieldDoc] {
             match packet {
                 $( Packet::$variant(_) => &[ $( FieldDoc { name: $name, doc: "" } ),* ], )*
@@ -251,7 +251,7 @@ packets! {
     }
 }
 
-/// The words of all packets, in the order of their types (MQTT 5.0, 2.1.2).
+/// The names of all packets, in the order of their types (MQTT 5.0, 2.1.2).
 const WORDS: [&str; 15] = [
     "CONNECT",
     "CONNACK",
@@ -289,7 +289,7 @@ pub fn packet_reference() -> String {
 }
 
 impl Packet {
-    /// A packet with every field at its default; nothing for a word that names none.
+    /// A packet with default values; `None` for an unknown name.
     pub fn blank(word: &str) -> Option<Self> {
         Some(match word {
             "CONNECT" => Self::Connect(Box::<Connect>::default()),
@@ -311,7 +311,7 @@ impl Packet {
         })
     }
 
-    /// The payload of a PUBLISH, put together.
+    /// The payload of a PUBLISH, contiguous.
     pub fn payload(&self) -> Option<Bytes> {
         match self {
             Self::Publish(publish) => Some(publish.payload.concat().into()),
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_set_by_name_and_told_when_it_differs() {
+    fn a_field_is_set_by_name_and_listed_if_it_differs() {
         let mut packet = Packet::blank("SUBSCRIBE").expect("a packet");
         let filter = Value::Record(vec![("filter".to_owned(), Value::Text("a/+".into()))]);
         let filters = Value::List(vec![filter]);

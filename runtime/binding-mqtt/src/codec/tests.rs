@@ -26,7 +26,7 @@ fn encoded(packet: &Packet, version: Version) -> Bytes {
 }
 
 #[test]
-fn every_vector_gets_the_specifications_verdict() {
+fn every_test_vector_is_decoded_as_specified() {
     let vectors = include_str!("../../tests/data/mqtt.tsv");
     let mut wrong = Vec::new();
     let mut count = 0;
@@ -56,7 +56,7 @@ fn every_vector_gets_the_specifications_verdict() {
 }
 
 #[test]
-fn several_subscription_identifiers_leave_the_payload_alone() {
+fn several_subscription_identifiers_do_not_change_the_payload() {
     let packet = decode_one(Version::V5, b"\x30\x0b\0\x01a\x06\x0b\x01\x0b\x02\x0b\x03X");
     let Ok(Some(Packet::Publish(publish))) = packet else {
         panic!("{packet:?}")
@@ -66,7 +66,7 @@ fn several_subscription_identifiers_leave_the_payload_alone() {
 }
 
 #[test]
-fn a_payload_is_a_slice_of_what_was_read_and_a_slice_of_what_is_written() {
+fn payloads_are_decoded_and_encoded_without_a_copy() {
     let payload = Bytes::from(vec![7; 5_000]);
     let publish = Publish {
         topic: "a/b".into(),
@@ -79,7 +79,7 @@ fn a_payload_is_a_slice_of_what_was_read_and_a_slice_of_what_is_written() {
     encode_publish(&publish, payload.len(), Version::V5, NO_LIMIT, &mut head).expect("encoded");
     assert!(
         head.len() < 20,
-        "the payload is not copied behind the header"
+        "the payload is not copied after the header"
     );
 
     let whole = encoded(&Packet::Publish(publish), Version::V5);
@@ -108,7 +108,7 @@ fn a_payload_is_a_slice_of_what_was_read_and_a_slice_of_what_is_written() {
 }
 
 #[test]
-fn a_packet_over_the_limit_is_refused_from_its_header_on() {
+fn a_packet_over_the_limit_is_rejected_at_its_header() {
     let mut decoder = Decoder::new(Version::V5, 1_000);
     decoder.push(Bytes::from_static(&[0x30, 0xff, 0xff, 0x03]));
     let error = decoder.next().expect_err("too large");
@@ -117,7 +117,7 @@ fn a_packet_over_the_limit_is_refused_from_its_header_on() {
 }
 
 #[test]
-fn what_cannot_be_expressed_is_refused_and_nothing_is_written() {
+fn an_unencodable_packet_is_rejected_and_nothing_is_written() {
     let long = ByteString::from("a".repeat(65_536));
     let mut out = BytesMut::from(&b"before"[..]);
     let publish = Publish {
@@ -168,7 +168,7 @@ fn what_cannot_be_expressed_is_refused_and_nothing_is_written() {
 }
 
 #[test]
-fn credentials_of_any_kind_are_written_as_they_are() {
+fn binary_credentials_are_written_unchanged() {
     for (username, password) in [
         (Some("u"), Some(&b"\xff\xfe"[..])),
         (Some("u"), Some(&b""[..])),
@@ -279,7 +279,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_survived(bytes in vec(any::<u8>(), 0..200), old in any::<bool>()) {
+    fn any_bytes_are_decoded_or_rejected(bytes in vec(any::<u8>(), 0..200), old in any::<bool>()) {
         let version = if old { Version::V311 } else { Version::V5 };
         let mut decoder = Decoder::new(version, 1_000);
         decoder.push(Bytes::from(bytes));

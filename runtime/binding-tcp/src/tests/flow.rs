@@ -1,4 +1,4 @@
-//! Bytes both ways, and what holds them back.
+//! Data in both directions, and backpressure.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use super::*;
 
 const MIB: usize = 1024 * 1024;
 
-/// Sends back what comes until nothing more does.
+/// Echoes everything until the end of the stream.
 async fn echo(mut socket: TcpStream) {
     let (mut from, mut to) = socket.split();
     tokio::io::copy(&mut from, &mut to)
@@ -17,7 +17,7 @@ async fn echo(mut socket: TcpStream) {
     to.shutdown().await.expect("the connection holds");
 }
 
-/// Sends what the credit allows; what is left.
+/// Sends as much as the credit allows. Returns the rest.
 async fn send_some(probe: &Probe, stream: StreamId, mut left: Bytes) -> Bytes {
     probe
         .turn(move |cx| {
@@ -31,26 +31,26 @@ async fn send_some(probe: &Probe, stream: StreamId, mut left: Bytes) -> Bytes {
 }
 
 #[tokio::test]
-async fn eight_mebibytes_come_back_as_they_went() {
+async fn eight_mebibytes_are_echoed_unchanged() {
     let listener = listener().await;
-    let mut house = House::towards(listener.local_addr().expect("it listens"));
-    let (stream, socket) = house.connect(&listener).await;
+    let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
+    let (stream, socket) = harness.connect(&listener).await;
     let peer = tokio::spawn(echo(socket));
     let sent = pattern(8 * MIB);
     let mut left = sent.clone();
     let mut back = Vec::new();
     let mut ended = false;
     loop {
-        left = send_some(&house.probe, stream, left).await;
+        left = send_some(&harness.probe, stream, left).await;
         if left.is_empty() && !ended {
-            house.probe.send(stream, Frame::end()).await;
+            harness.probe.send(stream, Frame::end()).await;
             ended = true;
         }
-        match house.probe.next().await.1 {
+        match harness.probe.next().await.1 {
             Frame::Data(data) => {
                 back.extend_from_slice(&data.payload);
                 let taken = data.payload.len();
-                let taken = house.probe.turn(move |cx| cx.acknowledge(stream, taken));
+                let taken = harness.probe.turn(move |cx| cx.acknowledge(stream, taken));
                 taken.await;
             }
             Frame::Window(_) => {}
@@ -62,14 +62,14 @@ async fn eight_mebibytes_come_back_as_they_went() {
     }
     assert!(sent == back, "{} of {} bytes", back.len(), sent.len());
     peer.await.expect("the peer is done");
-    house.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn a_caller_that_takes_nothing_holds_its_peer_back() {
+async fn backpressure_of_the_caller_reaches_the_peer() {
     let listener = listener().await;
-    let mut house = House::towards(listener.local_addr().expect("it listens"));
-    let (stream, mut socket) = house.connect(&listener).await;
+    let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
+    let (stream, mut socket) = harness.connect(&listener).await;
     let sent = pattern(16 * MIB);
     let all = sent.clone();
     let peer = tokio::spawn(async move {
@@ -77,13 +77,13 @@ async fn a_caller_that_takes_nothing_holds_its_peer_back() {
     });
     let mut got = Vec::new();
     while got.len() < CALLER_WINDOW as usize {
-        got.extend_from_slice(&payload_of(house.probe.next().await.1));
+        got.extend_from_slice(&payload_of(harness.probe.next().await.1));
     }
     assert_eq!(got.len(), CALLER_WINDOW as usize);
-    // Another connection is served meanwhile, and the first one stays where it was.
-    let (other, mut socket) = house.connect(&listener).await;
+    // Another connection is served meanwhile; the first one is still blocked.
+    let (other, mut socket) = harness.connect(&listener).await;
     socket.write_all(b"hello").await.expect("it is open");
-    let (at, frame) = house.probe.next_but_window().await;
+    let (at, frame) = harness.probe.next_but_window().await;
     assert_eq!(
         (at.stream, payload_of(frame)),
         (other, Bytes::from("hello"))
@@ -93,47 +93,49 @@ async fn a_caller_that_takes_nothing_holds_its_peer_back() {
     let mut unread = VecDeque::from([got.len()]);
     while got.len() < sent.len() {
         if let Some(taken) = unread.pop_front() {
-            let taken = house.probe.turn(move |cx| cx.acknowledge(stream, taken));
+            let taken = harness.probe.turn(move |cx| cx.acknowledge(stream, taken));
             taken.await;
         }
-        let payload = payload_of(house.probe.next_but_window().await.1);
+        let payload = payload_of(harness.probe.next_but_window().await.1);
         unread.push_back(payload.len());
         got.extend_from_slice(&payload);
     }
     assert!(sent == got);
     peer.await.expect("the peer is done");
     for stream in [stream, other] {
-        let leave = house.probe.turn(move |cx| cx.terminate(stream, None, None));
+        let leave = harness
+            .probe
+            .turn(move |cx| cx.terminate(stream, None, None));
         leave.await;
     }
-    house.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn a_peer_that_reads_nothing_holds_the_caller_back() {
+async fn backpressure_of_the_peer_reaches_the_caller() {
     let listener = listener().await;
     SockRef::from(&listener)
         .set_recv_buffer_size(64 * 1024)
         .expect("the peer may have a small buffer");
-    let mut house = House::towards(listener.local_addr().expect("it listens"));
-    let (stream, mut silent) = house.connect(&listener).await;
-    let (other, socket) = house.connect(&listener).await;
+    let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
+    let (stream, mut silent) = harness.connect(&listener).await;
+    let (other, socket) = harness.connect(&listener).await;
     let peer = tokio::spawn(echo(socket));
     let sent = pattern(64 * MIB);
     let mut left = sent.clone();
     loop {
         let before = left.len();
-        left = send_some(&house.probe, stream, left).await;
-        house.probe.send(other, Frame::data("ping".into())).await;
-        let (at, frame) = house.probe.next_but_window().await;
+        left = send_some(&harness.probe, stream, left).await;
+        harness.probe.send(other, Frame::data("ping".into())).await;
+        let (at, frame) = harness.probe.next_but_window().await;
         assert_eq!((at.stream, payload_of(frame)), (other, Bytes::from("ping")));
-        let idle = house.probe.turn(move |cx| cx.credit(stream) == 0).await;
+        let idle = harness.probe.turn(move |cx| cx.credit(stream) == 0).await;
         if idle && before == left.len() {
             break;
         }
     }
     assert!(left.len() > 32 * MIB, "the kernel's buffers are smaller");
-    house.probe.seen();
+    harness.probe.seen();
 
     let reading = tokio::spawn(async move {
         let mut got = Vec::new();
@@ -144,26 +146,26 @@ async fn a_peer_that_reads_nothing_holds_the_caller_back() {
         got
     });
     while !left.is_empty() {
-        left = send_some(&house.probe, stream, left).await;
+        left = send_some(&harness.probe, stream, left).await;
         if !left.is_empty() {
-            house.probe.next().await;
+            harness.probe.next().await;
         }
     }
-    house.probe.send(stream, Frame::end()).await;
-    house.probe.send(other, Frame::end()).await;
+    harness.probe.send(stream, Frame::end()).await;
+    harness.probe.send(other, Frame::end()).await;
     assert!(reading.await.expect("the peer reads") == sent);
     peer.await.expect("the peer is done");
-    house.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
 async fn many_small_parts_of_one_turn_arrive_in_order() {
     let listener = listener().await;
-    let mut house = House::towards(listener.local_addr().expect("it listens"));
-    let (stream, mut socket) = house.connect(&listener).await;
+    let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
+    let (stream, mut socket) = harness.connect(&listener).await;
     let sent = pattern(1_000);
     let parts = sent.clone();
-    let sending = house.probe.turn(move |cx| {
+    let sending = harness.probe.turn(move |cx| {
         for at in 0..parts.len() {
             cx.send_whole(stream, parts.slice(at..=at));
         }
@@ -174,31 +176,33 @@ async fn many_small_parts_of_one_turn_arrive_in_order() {
     socket.read_to_end(&mut got).await.expect("it is open");
     assert_eq!(got, sent);
     drop(socket);
-    assert_eq!(house.probe.next_but_window().await.1, Frame::end());
-    house.finish().await;
+    assert_eq!(harness.probe.next_but_window().await.1, Frame::end());
+    harness.finish().await;
 }
 
 #[tokio::test]
 async fn small_reads_share_their_memory() {
     let listener = listener().await;
-    let mut house = House::towards(listener.local_addr().expect("it listens"));
-    let (stream, mut socket) = house.connect(&listener).await;
+    let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
+    let (stream, mut socket) = harness.connect(&listener).await;
     let mut kept: Vec<Bytes> = Vec::new();
     for _ in 0..200 {
         socket
             .write_all(b"a small message")
             .await
             .expect("it is open");
-        kept.push(payload_of(house.probe.next().await.1));
+        kept.push(payload_of(harness.probe.next().await.1));
     }
-    // All of them are held, and lie side by side in few blocks.
+    // All of them are kept, contiguously in few blocks.
     let places: Vec<usize> = kept.iter().map(|it| it.as_ptr() as usize).collect();
     let blocks = places
         .windows(2)
         .filter(|two| two[1] != two[0] + 15)
         .count();
     assert!(blocks < 4, "{blocks} blocks for 3 kB");
-    let leave = house.probe.turn(move |cx| cx.terminate(stream, None, None));
+    let leave = harness
+        .probe
+        .turn(move |cx| cx.terminate(stream, None, None));
     leave.await;
-    house.finish().await;
+    harness.finish().await;
 }

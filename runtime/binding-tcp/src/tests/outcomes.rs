@@ -7,52 +7,52 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
-/// Opens a stream that is refused, and tells what the caller is told.
-async fn refused(house: &mut House, remote: &str) -> BytesReset {
-    house.open(remote).await;
-    let (first, second) = (house.probe.next().await.1, house.probe.next().await.1);
-    let Frame::Reset(Some(told)) = first else {
+/// Opens a stream that is refused. Returns the reason.
+async fn refused(harness: &mut Harness, remote: &str) -> BytesReset {
+    harness.open(remote).await;
+    let (first, second) = (harness.probe.next().await.1, harness.probe.next().await.1);
+    let Frame::Reset(Some(reset)) = first else {
         panic!("no RESET with a reason but {first:?}");
     };
-    let ResetEx::Bytes(told) = *told else {
-        panic!("another protocol's reason: {told:?}");
+    let ResetEx::Bytes(reset) = *reset else {
+        panic!("another protocol's reason: {reset:?}");
     };
-    let same = AbortEx::Bytes(told.clone());
+    let same = AbortEx::Bytes(reset.clone());
     assert_eq!(second, Frame::Abort(Some(Box::new(same))));
-    told
+    reset
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_told_with_host_and_port() {
+async fn a_refused_connection_is_reported_with_host_and_port() {
     let listener = listener().await;
     let address = listener.local_addr().expect("it listens");
     drop(listener);
-    let mut house = House::towards(address);
-    let told = refused(&mut house, &address.to_string()).await;
-    assert_eq!(told.remote.to_string(), address.to_string());
-    assert_eq!(told.reason.to_string(), "connection refused");
-    assert!(!told.connected);
-    let report = house.engine.report().await;
+    let mut harness = Harness::towards(address);
+    let reset = refused(&mut harness, &address.to_string()).await;
+    assert_eq!(reset.remote.to_string(), address.to_string());
+    assert_eq!(reset.reason.to_string(), "connection refused");
+    assert!(!reset.connected);
+    let report = harness.engine.report().await;
     assert_eq!(report.labelled("", "tcp.client.connects", "failed"), 1);
     assert_eq!(report.labelled("", "tcp.client.connects", "connected"), 0);
-    house.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn a_name_without_an_address_is_told() {
-    // Too long for any resolver to ask for.
+async fn an_unresolvable_name_is_reported() {
+    // Too long for any resolver.
     let name = "x".repeat(300);
-    let mut house = House::with(options(&name, 1883));
-    let told = refused(&mut house, &format!("{name}:1883")).await;
-    assert_eq!(told.remote.to_string(), format!("{name}:1883"));
-    assert!(!told.reason.is_empty());
-    house.finish().await;
+    let mut harness = Harness::with(options(&name, 1883));
+    let reset = refused(&mut harness, &format!("{name}:1883")).await;
+    assert_eq!(reset.remote.to_string(), format!("{name}:1883"));
+    assert!(!reset.reason.is_empty());
+    harness.finish().await;
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_peer_that_does_not_answer_is_given_up() {
-    // The kernel ignores whoever wants to connect while a listener's queue is full.
+async fn a_connect_timeout_is_reported() {
+    // The kernel ignores new connections while the queue of a listener is full.
     let full = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
     full.bind(&any.into()).expect("there is a free port");
@@ -65,51 +65,59 @@ async fn a_peer_that_does_not_answer_is_given_up() {
 
     let mut slow = options("127.0.0.1", address.port());
     slow.connect_timeout = 50;
-    let mut house = House::with(slow);
-    let told = refused(&mut house, &address.to_string()).await;
-    assert_eq!(told.reason.to_string(), "no answer within 50 ms");
-    house.finish().await;
+    let mut harness = Harness::with(slow);
+    let reset = refused(&mut harness, &address.to_string()).await;
+    assert_eq!(
+        reset.reason.to_string(),
+        "no answer within 50 ms (connectTimeout)"
+    );
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_while_connecting_leaves_nothing() {
+async fn a_stream_cancelled_while_connecting_is_removed() {
     let listener = listener().await;
-    let mut house = House::towards(listener.local_addr().expect("it listens"));
+    let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
     for _ in 0..20 {
-        let stream = house.probe.open(BytesBegin::default()).await;
-        let leave = house.probe.turn(move |cx| cx.terminate(stream, None, None));
+        let stream = harness.probe.open(BytesBegin::default()).await;
+        let leave = harness
+            .probe
+            .turn(move |cx| cx.terminate(stream, None, None));
         leave.await;
     }
-    house.probe.seen();
-    house.finish().await;
+    harness.probe.seen();
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn what_is_said_before_the_connection_is_up_is_written_then() {
+async fn data_sent_while_connecting_is_written_once_connected() {
     let listener = listener().await;
-    let mut house = House::towards(listener.local_addr().expect("it listens"));
+    let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
     let address = listener.local_addr().expect("it listens").to_string();
-    let stream = house.open(&address).await;
-    house.probe.send(stream, Frame::data("early".into())).await;
-    house.probe.send(stream, Frame::end()).await;
+    let stream = harness.open(&address).await;
+    harness
+        .probe
+        .send(stream, Frame::data("early".into()))
+        .await;
+    harness.probe.send(stream, Frame::end()).await;
     let (mut socket, _) = listener.accept().await.expect("the edge connects");
     let mut got = String::new();
     socket.read_to_string(&mut got).await.expect("it is open");
     assert_eq!(got, "early");
     drop(socket);
-    assert_eq!(house.probe.next_but_window().await.1, Frame::end());
-    house.finish().await;
+    assert_eq!(harness.probe.next_but_window().await.1, Frame::end());
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn what_a_peer_says_before_it_resets_is_read_though_a_write_fails() {
+async fn data_received_before_a_reset_is_delivered_although_a_write_fails() {
     let listener = listener().await;
-    let mut house = House::towards(listener.local_addr().expect("it listens"));
-    let (stream, socket) = house.connect(&listener).await;
+    let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
+    let (stream, socket) = harness.connect(&listener).await;
     let socket = socket.into_std().expect("it is open");
-    let last_word = house.probe.turn(move |cx| {
+    let last_word = harness.probe.turn(move |cx| {
         use std::io::Write as _;
-        // All of it is there before the edge's task runs again, which writes before it reads.
+        // All of it is queued before the edge's task runs again, which writes before it reads.
         (&socket).write_all(b"farewell").expect("it is open");
         let now = Some(Duration::ZERO);
         SockRef::from(&socket).set_linger(now).expect("it is open");
@@ -117,19 +125,19 @@ async fn what_a_peer_says_before_it_resets_is_read_though_a_write_fails() {
         cx.send(stream, Frame::data("more".into()));
     });
     last_word.await;
-    let payload = payload_of(house.probe.next_but_window().await.1);
+    let payload = payload_of(harness.probe.next_but_window().await.1);
     assert_eq!(payload, "farewell");
-    let end = house.probe.next_but_window().await.1;
+    let end = harness.probe.next_but_window().await.1;
     assert!(matches!(end, Frame::Reset(Some(_))), "{end:?}");
-    house.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn a_last_word_is_written_though_its_stream_is_given_up_at_once() {
+async fn data_sent_before_end_is_written_although_the_stream_is_aborted_at_once() {
     let listener = listener().await;
-    let mut house = House::towards(listener.local_addr().expect("it listens"));
-    let (stream, mut socket) = house.connect(&listener).await;
-    let leave = house.probe.turn(move |cx| {
+    let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
+    let (stream, mut socket) = harness.connect(&listener).await;
+    let leave = harness.probe.turn(move |cx| {
         cx.send(stream, Frame::data("farewell".into()));
         cx.end(stream, Frame::end());
         cx.terminate(stream, None, None);
@@ -138,93 +146,98 @@ async fn a_last_word_is_written_though_its_stream_is_given_up_at_once() {
     let mut got = String::new();
     socket.read_to_string(&mut got).await.expect("it is open");
     assert_eq!(got, "farewell");
-    house.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
-async fn nothing_is_delayed() {
+async fn nagle_and_delayed_acknowledgements_are_off() {
     let listener = listener().await;
-    let mut house = House::towards(listener.local_addr().expect("it listens"));
-    let (stream, _socket) = house.connect(&listener).await;
+    let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
+    let (stream, _socket) = harness.connect(&listener).await;
     let kept = Kept {
         connections: 1,
         undelayed: 1,
     };
-    assert_eq!(house.kept().await, kept);
-    let leave = house.probe.turn(move |cx| cx.terminate(stream, None, None));
+    assert_eq!(harness.kept().await, kept);
+    let leave = harness
+        .probe
+        .turn(move |cx| cx.terminate(stream, None, None));
     leave.await;
-    house.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
 async fn a_peer_that_closes_ends_the_reply_and_may_still_be_written_to() {
     let listener = listener().await;
-    let mut house = House::towards(listener.local_addr().expect("it listens"));
-    let (stream, mut socket) = house.connect(&listener).await;
+    let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
+    let (stream, mut socket) = harness.connect(&listener).await;
     socket.write_all(b"last words").await.expect("it is open");
     socket.shutdown().await.expect("it is open");
-    let payload = payload_of(house.probe.next_but_window().await.1);
+    let payload = payload_of(harness.probe.next_but_window().await.1);
     assert_eq!(payload, "last words");
-    assert_eq!(house.probe.next_but_window().await.1, Frame::end());
+    assert_eq!(harness.probe.next_but_window().await.1, Frame::end());
 
-    house.probe.send(stream, Frame::data("answer".into())).await;
-    house.probe.send(stream, Frame::end()).await;
+    harness
+        .probe
+        .send(stream, Frame::data("answer".into()))
+        .await;
+    harness.probe.send(stream, Frame::end()).await;
     let mut got = String::new();
     socket.read_to_string(&mut got).await.expect("it is open");
     assert_eq!(got, "answer");
-    let report = house.engine.report().await;
+    let report = harness.engine.report().await;
     assert_eq!(report.labelled("", "tcp.client.bytes", "sent"), 6);
-    // Nothing is kept of a connection that both sides have closed.
-    house.finish().await;
+    // A connection that both sides have closed is removed.
+    harness.finish().await;
 }
 
 #[tokio::test]
 async fn a_caller_that_ends_closes_one_direction() {
     let listener = listener().await;
-    let mut house = House::towards(listener.local_addr().expect("it listens"));
-    let (stream, mut socket) = house.connect(&listener).await;
-    house.probe.send(stream, Frame::end()).await;
+    let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
+    let (stream, mut socket) = harness.connect(&listener).await;
+    harness.probe.send(stream, Frame::end()).await;
     assert_eq!(socket.read(&mut [0]).await.expect("it is open"), 0);
     socket.write_all(b"still").await.expect("it is open");
-    assert_eq!(payload_of(house.probe.next_but_window().await.1), "still");
+    assert_eq!(payload_of(harness.probe.next_but_window().await.1), "still");
     drop(socket);
-    assert_eq!(house.probe.next_but_window().await.1, Frame::end());
-    let report = house.engine.report().await;
+    assert_eq!(harness.probe.next_but_window().await.1, Frame::end());
+    let report = harness.engine.report().await;
     assert_eq!(report.labelled("", "tcp.client.connects", "connected"), 1);
     assert_eq!(report.labelled("", "tcp.client.bytes", "received"), 5);
-    house.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
 async fn a_peer_that_resets_aborts_the_reply_with_the_reason() {
     let listener = listener().await;
     let address = listener.local_addr().expect("it listens");
-    let mut house = House::towards(address);
-    let (_, socket) = house.connect(&listener).await;
+    let mut harness = Harness::towards(address);
+    let (_, socket) = harness.connect(&listener).await;
     let now = Some(Duration::ZERO);
     SockRef::from(&socket).set_linger(now).expect("it is open");
     drop(socket);
-    let told = BytesReset {
+    let reset = BytesReset {
         remote: address.to_string().into(),
-        reason: "the connection was reset".into(),
+        reason: "connection reset".into(),
         connected: true,
     };
     let frames = [
-        house.probe.next_but_window().await.1,
-        house.probe.next_but_window().await.1,
+        harness.probe.next_but_window().await.1,
+        harness.probe.next_but_window().await.1,
     ];
-    let both = [Frame::reset_with(told.clone()), Frame::abort_with(told)];
+    let both = [Frame::reset_with(reset.clone()), Frame::abort_with(reset)];
     assert_eq!(frames, both);
-    house.finish().await;
+    harness.finish().await;
 }
 
 #[tokio::test]
 async fn a_caller_that_aborts_closes_the_socket() {
     let listener = listener().await;
-    let mut house = House::towards(listener.local_addr().expect("it listens"));
+    let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
     for reset_only in [false, true] {
-        let (stream, mut socket) = house.connect(&listener).await;
-        let leave = house.probe.turn(move |cx| {
+        let (stream, mut socket) = harness.connect(&listener).await;
+        let leave = harness.probe.turn(move |cx| {
             if reset_only {
                 cx.reset(stream, None);
             } else {
@@ -234,9 +247,11 @@ async fn a_caller_that_aborts_closes_the_socket() {
         leave.await;
         let read = socket.read(&mut [0]).await;
         assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
-        let leave = house.probe.turn(move |cx| cx.terminate(stream, None, None));
+        let leave = harness
+            .probe
+            .turn(move |cx| cx.terminate(stream, None, None));
         leave.await;
-        house.probe.seen();
+        harness.probe.seen();
     }
-    house.finish().await;
+    harness.finish().await;
 }

@@ -36,7 +36,7 @@ fn descriptor_exhaustion_is_logged_when_it_begins_and_ends() {
     // The broker is unreachable now: callers get an error, but no second exhaustion is logged.
     // (The first calls may still get the error of the connection attempt at the start.)
     let mut text = std::iter::repeat_with(|| client.publish());
-    let exhausted = |text: &String| text.contains("no file descriptor is left");
+    let exhausted = |text: &String| text.contains("no free file descriptor");
     assert!(text.any(|text| exhausted(&text)));
     for text in text.take(3) {
         assert!(exhausted(&text), "{text}");

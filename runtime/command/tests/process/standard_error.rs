@@ -87,7 +87,7 @@ fn unread_log_lines_are_dropped_and_counted() {
             break line;
         }
         let message = &line["fields"]["message"];
-        logged += u64::from(message == "a connection ended with an error");
+        logged += u64::from(message == "connection failed");
     };
     let dropped = gap["fields"]["lines_dropped"].as_u64().expect("a count");
     assert!(

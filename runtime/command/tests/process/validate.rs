@@ -80,8 +80,8 @@ fn a_url_as_a_host_is_met_with_what_to_write() {
     let (code, _, errors) = validate(&config, &[]);
     assert_eq!(code, Some(1));
     let expected = format!(
-        "{}:7:60: bindings.tcp_client0.options.host: this is a URL; \
-         write host: broker.example and port: 1884",
+        "{}:7:60: bindings.tcp_client0.options.host: not a host name but a URL; \
+         use host: broker.example and port: 1884",
         config.path()
     );
     assert_eq!(errors, [expected]);

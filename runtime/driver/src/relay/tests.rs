@@ -1,4 +1,4 @@
-//! Two workers on one thread, so that what the relay keeps can be looked at.
+//! Two workers on one thread, so that the relay's tables can be inspected.
 
 use tidegate_engine::{Limits, Worker};
 use tidegate_streams::line::LineBegin;
@@ -8,8 +8,7 @@ use super::*;
 use crate::descriptors::Descriptors;
 use crate::watch::{FirstEnded, Watch};
 
-/// Hands every stream over to the second worker, and there accepts it and leaves the rest to the
-/// test.
+/// Hands every stream over to the second worker, accepts it there, and leaves the rest to the test.
 struct Owned {
     streams: Rc<RefCell<Vec<StreamId>>>,
 }
@@ -34,7 +33,7 @@ impl tidegate_engine::Binding for Owned {
     fn on_fault(&mut self, _: &mut Context<'_>, _: Token) {}
 }
 
-/// Takes what comes and does nothing.
+/// Discards every frame.
 struct Silent;
 
 impl Edge for Silent {
@@ -118,7 +117,7 @@ impl Two {
         opened.expect("there is room for a stream")
     }
 
-    /// Delivers what waits in both mailboxes until nothing does.
+    /// Delivers the messages in both mailboxes until both are empty.
     fn pass(&mut self) {
         loop {
             let mut passed = false;
@@ -160,7 +159,7 @@ fn both() -> [Frame; 2] {
 }
 
 #[test]
-fn nothing_is_kept_of_a_stream_however_it_ends() {
+fn a_stream_is_removed_however_it_ends() {
     type End = fn(&mut Two, StreamId);
     let ends: [(&str, End); 7] = [
         ("both end", |two, stream| {
@@ -173,19 +172,19 @@ fn nothing_is_kept_of_a_stream_however_it_ends() {
             two.pass();
             two.at_caller(stream, [Frame::end()]);
         }),
-        ("the caller leaves", |two, stream| {
+        ("the caller aborts", |two, stream| {
             two.at_caller(stream, both());
         }),
         ("the owner refuses", |two, _| two.at_owner(both())),
-        ("both leave at once", |two, stream| {
+        ("both abort at once", |two, stream| {
             two.at_caller(stream, both());
             two.at_owner(both());
         }),
-        ("an end meets a refusal", |two, stream| {
+        ("an end crosses a reset", |two, stream| {
             two.at_caller(stream, [Frame::end()]);
             two.at_owner(both());
         }),
-        ("an end meets a departure", |two, stream| {
+        ("an end crosses an abort", |two, stream| {
             two.at_owner([Frame::end()]);
             two.at_caller(stream, both());
         }),
@@ -206,7 +205,7 @@ fn nothing_is_kept_of_a_stream_however_it_ends() {
 }
 
 #[test]
-fn a_caller_that_leaves_before_the_owner_has_heard_of_it_leaves_nothing() {
+fn a_stream_aborted_before_it_reaches_the_owner_is_removed() {
     let mut two = Two::new();
     let stream = two.open();
     two.at_caller(stream, both());
@@ -215,7 +214,7 @@ fn a_caller_that_leaves_before_the_owner_has_heard_of_it_leaves_nothing() {
 }
 
 #[test]
-fn an_owner_that_is_gone_refuses() {
+fn a_stream_to_a_stopped_owner_is_reset() {
     let mut two = Two::new();
     two.owner.mailbox = None;
     two.open();
@@ -223,7 +222,7 @@ fn an_owner_that_is_gone_refuses() {
 }
 
 #[test]
-fn an_owner_that_goes_takes_its_streams_with_it_when_they_next_say_something() {
+fn streams_of_a_stopped_owner_are_reset_at_their_next_frame() {
     let mut two = Two::new();
     let stream = two.open();
     two.pass();
@@ -233,20 +232,20 @@ fn an_owner_that_goes_takes_its_streams_with_it_when_they_next_say_something() {
 }
 
 #[test]
-fn a_worker_that_has_stopped_declines_what_still_came() {
+fn a_stopped_worker_rejects_messages_in_its_mailbox() {
     let mut two = Two::new();
     two.open();
     let mut mailbox = two.owner.mailbox.take().expect("it is there");
     mailbox.close();
     while let Ok(Command::Passed(passed)) = mailbox.try_recv() {
-        two.owner.relay.decline(&passed);
+        two.owner.relay.reject(&passed);
     }
     two.pass();
     assert!(two.origin.is_empty());
 }
 
 #[test]
-fn frames_of_streams_that_nobody_knows_are_dropped() {
+fn frames_of_unknown_streams_are_dropped() {
     let mut two = Two::new();
     let stream = two.open();
     let carried = Carried { origin: 0, stream };
@@ -266,7 +265,7 @@ fn frames_of_streams_that_nobody_knows_are_dropped() {
 }
 
 #[test]
-fn identity_trace_and_what_is_left_of_the_deadline_are_carried() {
+fn identity_trace_and_remaining_deadline_are_carried() {
     let mut two = Two::new();
     let identity = Some(Arc::new(Identity {
         subject: "alice".into(),

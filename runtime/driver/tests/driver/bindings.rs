@@ -1,4 +1,4 @@
-//! Small bindings that stand for the engine's own.
+//! Small bindings for tests of the driver.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use tidegate_engine::streams::line::{LineBegin, LineOversized};
 use tidegate_engine::streams::{BeginEx, Frame, FrameKind};
 use tidegate_engine::{At, Binding, BindingId, Context, Duration, StreamId, Token};
 
-/// What streams towards the bindings start with, in bytes.
+/// Initial credit of streams towards the bindings, in bytes.
 pub(crate) const WINDOW: u32 = 1_000;
 
-/// Answers BEGIN with BEGIN, DATA with the same DATA; panics at a FLUSH; ends its streams when the
-/// engine is about to stop.
+/// Answers BEGIN with BEGIN and DATA with the same DATA; panics at a FLUSH; ends its streams when
+/// the engine is stopping.
 #[derive(Default)]
 pub(crate) struct Answerer {
     streams: BTreeMap<Token, StreamId>,
@@ -60,7 +60,7 @@ impl Binding for Answerer {
     }
 }
 
-/// Tells of one timer by FLUSH and of the next, which that sets, by END.
+/// Sends FLUSH at a first timer, and END at a second one, which the first sets.
 #[derive(Default)]
 pub(crate) struct Alarm {
     stream: Option<StreamId>,
@@ -93,22 +93,22 @@ impl Binding for Alarm {
     fn on_fault(&mut self, _cx: &mut Context<'_>, _token: Token) {}
 }
 
-/// Works in pieces, between which it gives way, until it is told to end by a FLUSH.
+/// Works in steps, one per turn, until it receives a FLUSH.
 #[derive(Default)]
-pub(crate) struct InPieces {
+pub(crate) struct InSteps {
     stream: Option<StreamId>,
-    pieces: u32,
-    told: bool,
+    steps: u32,
+    stop: bool,
 }
 
-impl InPieces {
-    fn give_way(&mut self, cx: &mut Context<'_>) {
-        self.pieces += 1;
-        cx.timer(Duration::from_millis(0), Token(0), 0, "the next piece");
+impl InSteps {
+    fn schedule_step(&mut self, cx: &mut Context<'_>) {
+        self.steps += 1;
+        cx.timer(Duration::from_millis(0), Token(0), 0, "the next step");
     }
 }
 
-impl Binding for InPieces {
+impl Binding for InSteps {
     fn exchanges(&self) -> usize {
         0
     }
@@ -117,29 +117,29 @@ impl Binding for InPieces {
         self.stream = Some(stream);
         cx.accept(stream, Token(0));
         cx.send(stream, Frame::begin(begin));
-        self.give_way(cx);
+        self.schedule_step(cx);
     }
 
     fn on_frame(&mut self, _cx: &mut Context<'_>, _at: At, frame: Frame) {
-        self.told |= matches!(frame, Frame::Flush(_));
+        self.stop |= matches!(frame, Frame::Flush(_));
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, _token: Token, _kind: u32) {
         match self.stream {
-            Some(stream) if self.told && self.pieces > 1_000 => cx.end(stream, Frame::end()),
-            _ => self.give_way(cx),
+            Some(stream) if self.stop && self.steps > 1_000 => cx.end(stream, Frame::end()),
+            _ => self.schedule_step(cx),
         }
     }
 
     fn on_fault(&mut self, _cx: &mut Context<'_>, _token: Token) {}
 }
 
-/// Hands streams over to one worker, and there passes every frame between the stream and its exit.
+/// Hands streams over to one worker, and relays every frame there between the stream and its exit.
 pub(crate) struct Owned {
     pub(crate) exit: BindingId,
-    /// The worker whose streams they are.
+    /// The worker that owns the streams.
     pub(crate) owner: u16,
-    /// More credit that it grants as soon as it has a stream, in bytes.
+    /// Additional credit granted when a stream is accepted, in bytes.
     pub(crate) more: Option<u32>,
     peers: BTreeMap<StreamId, StreamId>,
 }
@@ -170,7 +170,7 @@ impl Binding for Owned {
             return;
         }
         let exit = cx.open(self.exit, LineBegin {}, Token::default());
-        let exit = exit.expect("there is room for a stream");
+        let exit = exit.expect("the worker is below the stream limit");
         cx.accept(stream, Token::default());
         if let Some(more) = self.more {
             cx.grant(stream, more, 0);
@@ -205,7 +205,7 @@ impl Binding for Opener {
 
     fn on_start(&mut self, cx: &mut Context<'_>) {
         let opened = cx.open(self.exit, LineBegin {}, Token(0));
-        opened.expect("there is room for a stream");
+        opened.expect("the worker is below the stream limit");
     }
 
     fn on_begin(&mut self, _cx: &mut Context<'_>, _stream: StreamId, _begin: BeginEx) {}

@@ -12,7 +12,7 @@ use tidegate_engine::{Limits, StreamId};
 
 use crate::bindings::{Owned, WINDOW};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Two workers: a caller on the first, the callee on the second, and [`Owned`] between them.
 struct Carried {
@@ -21,7 +21,7 @@ struct Carried {
     callee: Probe,
 }
 
-/// `owner` is the worker to which streams are handed over, `more` the credit granted there at once.
+/// `owner` is the worker that owns the streams; `more` is the additional credit it grants at once.
 fn carried(owner: u16, more: Option<u32>) -> Carried {
     let (caller, near) = probe();
     let (callee, far) = probe();
@@ -46,7 +46,7 @@ fn carried(owner: u16, more: Option<u32>) -> Carried {
 }
 
 impl Carried {
-    /// Opens a stream; its name on either side, both halves begun.
+    /// Opens a stream and begins both halves; returns its ids on both sides.
     async fn open(&mut self) -> (StreamId, StreamId) {
         let here = self.caller.open(LineBegin {}).await;
         let (at, frame) = self.callee.next_but_window().await;
@@ -57,19 +57,19 @@ impl Carried {
         (here, at.stream)
     }
 
-    /// Nothing is left anywhere, and nobody broke a rule.
+    /// Asserts that nothing remains and no rule was violated.
     async fn finish(self) {
         let report = self.engine.counters().await;
         assert!(report.iter().all(|it| it.violations + it.faults == 0));
-        let report = self.engine.shutdown(PATIENCE).await;
+        let report = self.engine.shutdown(TIMEOUT).await;
         assert_eq!(report.streams_cut, 0);
     }
 }
 
-fn told() -> BytesReset {
+fn reason() -> BytesReset {
     BytesReset {
         remote: "host:1".into(),
-        reason: "so that it can be told apart".into(),
+        reason: "a distinct reason".into(),
         connected: true,
     }
 }
@@ -124,7 +124,7 @@ async fn a_payload_passes_without_a_copy() {
 }
 
 #[tokio::test]
-async fn credit_is_that_of_the_two_ends() {
+async fn credit_is_granted_by_both_ends() {
     let mut it = carried(1, None);
     let (here, there) = it.open().await;
     let full = Bytes::from(vec![0; WINDOW as usize]);
@@ -164,7 +164,7 @@ async fn credit_is_that_of_the_two_ends() {
 }
 
 #[tokio::test]
-async fn credit_that_the_owner_grants_at_once_is_not_taken_back() {
+async fn credit_granted_by_the_owner_at_once_is_kept() {
     let mut it = carried(1, Some(5_000));
     let (here, _) = it.open().await;
     let credit = it.caller.turn(move |cx| cx.credit(here)).await;
@@ -180,7 +180,7 @@ async fn credit_that_the_owner_grants_at_once_is_not_taken_back() {
 async fn a_refusal_passes_with_its_reason() {
     let mut it = carried(1, None);
     let (_, there) = it.open().await;
-    let (reset, abort) = (ResetEx::Bytes(told()), AbortEx::Bytes(told()));
+    let (reset, abort) = (ResetEx::Bytes(reason()), AbortEx::Bytes(reason()));
     it.callee
         .turn(move |cx| cx.terminate(there, Some(reset), Some(abort)))
         .await;
@@ -190,7 +190,7 @@ async fn a_refusal_passes_with_its_reason() {
     ];
     assert_eq!(
         frames,
-        [Frame::reset_with(told()), Frame::abort_with(told())]
+        [Frame::reset_with(reason()), Frame::abort_with(reason())]
     );
     it.finish().await;
 }
@@ -199,7 +199,7 @@ async fn a_refusal_passes_with_its_reason() {
 async fn an_abort_passes_with_its_reason() {
     let mut it = carried(1, None);
     let (here, _) = it.open().await;
-    let (reset, abort) = (ResetEx::Bytes(told()), AbortEx::Bytes(told()));
+    let (reset, abort) = (ResetEx::Bytes(reason()), AbortEx::Bytes(reason()));
     it.caller
         .turn(move |cx| cx.terminate(here, Some(reset), Some(abort)))
         .await;
@@ -209,13 +209,13 @@ async fn an_abort_passes_with_its_reason() {
     ];
     assert_eq!(
         frames,
-        [Frame::reset_with(told()), Frame::abort_with(told())]
+        [Frame::reset_with(reason()), Frame::abort_with(reason())]
     );
     it.finish().await;
 }
 
 #[tokio::test]
-async fn what_crosses_on_the_way_harms_nobody() {
+async fn crossing_frames_are_dropped() {
     let mut it = carried(1, None);
     for _ in 0..50 {
         let (here, there) = it.open().await;
@@ -236,7 +236,7 @@ async fn what_crosses_on_the_way_harms_nobody() {
 }
 
 #[tokio::test]
-async fn a_worker_that_does_not_exist_takes_no_stream() {
+async fn handing_over_to_an_unknown_worker_fails() {
     for owner in [2, u16::MAX] {
         let mut it = carried(owner, None);
         let here = it.caller.open(LineBegin {}).await;
@@ -252,8 +252,8 @@ async fn a_worker_that_does_not_exist_takes_no_stream() {
 }
 
 #[tokio::test]
-async fn a_stream_towards_nothing_is_refused() {
-    // On the first worker, the place of the callee is empty.
+async fn a_stream_to_an_empty_slot_is_reset() {
+    // The first worker does not run the callee.
     let mut it = carried(0, None);
     let here = it.caller.open(LineBegin {}).await;
     let (at, frame) = it.caller.next_but_window().await;

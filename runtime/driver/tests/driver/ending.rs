@@ -1,4 +1,4 @@
-//! Workers that no longer serve are noticed, and no stop waits for a thread that does not come back.
+//! Failed workers are detected, and no shutdown waits for a thread that hangs.
 
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -13,16 +13,16 @@ use tokio::sync::oneshot;
 
 use crate::bindings::{Answerer, Opener};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An engine of two workers, the second one of which gets what `ruin` attaches. On the first one, a
-/// probe calls an [`Answerer`].
+/// An engine of two workers; `ruin` attaches edges to the second one. On the first one, a probe
+/// calls an [`Answerer`].
 fn ruined(ruin: impl Fn(&mut Assembly) + Send + Sync + 'static) -> (Engine, Probe) {
-    let (probe, seat) = probe();
+    let (probe, edge) = probe();
     let engine = Engine::start(2, Limits::default(), move |assembly| {
         if assembly.worker() == 0 {
             let answerer = assembly.attach(Answerer::default());
-            seat.attach(assembly, 1 << 20, Some(answerer));
+            edge.attach(assembly, 1 << 20, Some(answerer));
         } else {
             ruin(assembly);
         }
@@ -31,23 +31,24 @@ fn ruined(ruin: impl Fn(&mut Assembly) + Send + Sync + 'static) -> (Engine, Prob
     (engine.expect("the engine starts"), probe)
 }
 
-/// The second worker has ended, for this reason; the first one serves on, and stops in order.
-async fn is_noticed(engine: Engine, mut probe: Probe, reason: EndReason) {
-    let ended = tokio::time::timeout(PATIENCE, engine.worker_ended()).await;
+/// Asserts that the second worker has failed for this reason, and that the first one continues to
+/// serve and shuts down in order.
+async fn assert_detected(engine: Engine, mut probe: Probe, reason: EndReason) {
+    let ended = tokio::time::timeout(TIMEOUT, engine.worker_ended()).await;
     let expected = WorkerEnded { worker: 1, reason };
-    assert_eq!(ended.expect("it is noticed"), expected);
+    assert_eq!(ended.expect("the failure is detected"), expected);
     let stream = probe.open(LineBegin {}).await;
     assert!(matches!(probe.next().await.1, Frame::Begin(_)));
-    let stopping = tokio::spawn(engine.shutdown(PATIENCE));
+    let stopping = tokio::spawn(engine.shutdown(TIMEOUT));
     assert_eq!(probe.next().await.1, Frame::end());
     assert!(!stopping.is_finished(), "the stream is not over");
     probe.send(stream, Frame::end()).await;
-    let report = stopping.await.expect("the stop ends");
+    let report = stopping.await.expect("the shutdown ends");
     assert_eq!((report.streams_cut, report.workers_hung), (0, 0));
     assert_eq!(report.worker_ended, Some(expected));
 }
 
-/// Panics over its first frame.
+/// Panics when handling its first frame.
 struct Fragile;
 
 impl Edge for Fragile {
@@ -61,33 +62,33 @@ fn attach_fragile(assembly: &mut Assembly) -> BindingId {
 }
 
 #[tokio::test]
-async fn a_task_that_panics_is_noticed() {
+async fn a_task_panic_is_detected() {
     let (engine, probe) = ruined(|assembly| assembly.spawn(async { panic!("on purpose") }));
-    is_noticed(engine, probe, EndReason::TaskPanicked).await;
+    assert_detected(engine, probe, EndReason::TaskPanicked).await;
 }
 
 #[tokio::test]
-async fn a_task_that_is_done_is_no_end() {
+async fn a_task_may_return() {
     let (engine, _probe) = ruined(|assembly| assembly.spawn(async {}));
     assert_eq!(engine.counters().await.len(), 2);
-    let report = engine.shutdown(PATIENCE).await;
+    let report = engine.shutdown(TIMEOUT).await;
     assert_eq!((report.streams_cut, report.workers_hung), (0, 0));
     assert_eq!(report.worker_ended, None);
     assert!(report.measures.iter().any(|it| it.name == "engine.frames"));
 }
 
 #[tokio::test]
-async fn an_event_loop_that_panics_is_noticed() {
-    // The panic of the edge is that of the event loop, which starts the bindings.
+async fn an_event_loop_panic_is_detected() {
+    // The edge panics within the event loop, which starts the bindings.
     let (engine, probe) = ruined(|assembly| {
         let exit = attach_fragile(assembly);
         assembly.attach(Opener { exit });
     });
-    is_noticed(engine, probe, EndReason::EdgePanicked).await;
+    assert_detected(engine, probe, EndReason::EdgePanicked).await;
 }
 
 #[tokio::test]
-async fn an_edge_that_panics_is_noticed_and_its_worker_stops_in_order() {
+async fn an_edge_panic_is_detected_and_its_worker_shuts_down_in_order() {
     let (engine, _probe) = ruined(|assembly| {
         let exit = attach_fragile(assembly);
         let (caller, _) = assembly.attach_edge(1_000, |_, _| Rc::new(Fragile));
@@ -97,40 +98,40 @@ async fn an_edge_that_panics_is_noticed_and_its_worker_stops_in_order() {
                 handle.turn(caller, |cx| cx.open(exit, LineBegin {}, Token::default()))
             });
             assert!(broken.await.is_err());
-            // What comes out of a later turn is handed out as ever.
+            // The output of a later turn is delivered as usual.
             handle.turn(caller, |_| ());
             drop(hold);
         });
     });
-    let ended = tokio::time::timeout(PATIENCE, engine.worker_ended()).await;
+    let ended = tokio::time::timeout(TIMEOUT, engine.worker_ended()).await;
     let (worker, reason) = (1, EndReason::EdgePanicked);
     assert_eq!(
-        ended.expect("it is noticed"),
+        ended.expect("the failure is detected"),
         WorkerEnded { worker, reason }
     );
     assert_eq!(engine.counters().await.len(), 2);
-    // Nobody ends the stream towards the edge.
+    // The stream towards the edge is never ended.
     let report = engine.shutdown(Duration::from_millis(5)).await;
     assert_eq!((report.streams_cut, report.workers_hung), (1, 0));
 }
 
 #[tokio::test]
-async fn a_stop_that_is_cut_short_ends_at_once() {
-    let (probe, seat) = probe();
-    let (tell, mut told) = oneshot::channel::<()>();
-    let tell = std::sync::Mutex::new(Some(tell));
+async fn a_cut_ends_a_shutdown_at_once() {
+    let (probe, edge) = probe();
+    let (alive, mut ended) = oneshot::channel::<()>();
+    let alive = std::sync::Mutex::new(Some(alive));
     let engine = Engine::start(2, Limits::default(), move |assembly| {
         let hold = assembly.handle().hold();
-        let tell = match assembly.worker() {
-            0 => tell.lock().expect("no panic").take(),
+        let alive = match assembly.worker() {
+            0 => alive.lock().expect("no panic").take(),
             _ => None,
         };
         assembly.spawn(async move {
             std::future::pending::<()>().await;
-            drop((hold, tell));
+            drop((hold, alive));
         });
         if assembly.worker() == 0 {
-            seat.attach(assembly, 0, None);
+            edge.attach(assembly, 0, None);
         }
         Ok(())
     });
@@ -138,15 +139,15 @@ async fn a_stop_that_is_cut_short_ends_at_once() {
     let cut = engine.cut();
     let stopping = tokio::spawn(engine.shutdown(Duration::MAX));
     while !probe.turn(|cx| cx.stopping()).await {}
-    assert!(told.try_recv().is_err() && !stopping.is_finished());
+    assert!(ended.try_recv().is_err() && !stopping.is_finished());
     cut.now();
-    let report = tokio::time::timeout(PATIENCE, stopping).await;
+    let report = tokio::time::timeout(TIMEOUT, stopping).await;
     let report = report.expect("it ends in time").expect("no panic");
     assert_eq!((report.streams_cut, report.workers_hung), (2, 0));
-    assert!(told.await.is_err(), "the thread has let go of all");
+    assert!(ended.await.is_err(), "the thread has dropped everything");
 }
 
-/// An engine of two workers, the second one of which hangs until the sender is dropped.
+/// An engine of two workers, the second of which hangs until the sender is dropped.
 async fn hung() -> (Engine, mpsc::Sender<()>) {
     let (release, released) = mpsc::channel::<()>();
     let released = std::sync::Mutex::new(Some(released));
@@ -169,32 +170,32 @@ async fn hung() -> (Engine, mpsc::Sender<()>) {
 }
 
 #[tokio::test]
-async fn a_worker_that_hangs_is_left_behind_by_a_stop() {
+async fn a_hung_worker_is_abandoned_by_a_shutdown() {
     let (engine, _release) = hung().await;
     let report = engine.shutdown(Duration::from_millis(5)).await;
     assert_eq!((report.streams_cut, report.workers_hung), (0, 1));
 }
 
 #[tokio::test]
-async fn a_worker_that_hangs_does_not_hold_up_a_cut() {
+async fn a_hung_worker_does_not_block_a_cut() {
     let (engine, _release) = hung().await;
     let cut = engine.cut();
     let stopping = tokio::spawn(engine.shutdown(Duration::MAX));
     cut.now();
-    let report = tokio::time::timeout(PATIENCE, stopping).await;
+    let report = tokio::time::timeout(TIMEOUT, stopping).await;
     let report = report.expect("it ends in time").expect("no panic");
     assert_eq!(report.workers_hung, 1);
 }
 
 #[tokio::test]
-async fn a_worker_that_hangs_does_not_hold_up_a_drop() {
+async fn a_hung_worker_does_not_block_a_drop() {
     let (engine, release) = hung().await;
     drop(engine);
     drop(release);
 }
 
 #[tokio::test]
-async fn a_panic_ends_a_future_that_is_caught() {
+async fn a_panic_in_a_caught_future_is_an_error() {
     assert_eq!(caught(async { 7 }).await.ok(), Some(7));
     let panics = async {
         tokio::task::yield_now().await;

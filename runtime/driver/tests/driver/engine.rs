@@ -1,30 +1,30 @@
-//! Workers start, work, bear a handler's panic, and stop.
+//! Workers start, work, survive a handler's panic, and shut down.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tidegate_driver::testing::{Probe, Seat, probe};
+use tidegate_driver::testing::{Probe, ProbeEdge, probe};
 use tidegate_driver::{Engine, StartError};
 use tidegate_engine::streams::Frame;
 use tidegate_engine::streams::line::{LineBegin, LineOversized};
 use tidegate_engine::{Limits, StreamId};
 
-use crate::bindings::{Alarm, Answerer, InPieces};
+use crate::bindings::{Alarm, Answerer, InSteps};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One worker on which a probe calls an [`Answerer`].
 fn answered(limits: Limits) -> (Engine, Probe) {
-    let (probe, seat) = probe();
+    let (probe, edge) = probe();
     let engine = Engine::start(1, limits, move |assembly| {
         let answerer = assembly.attach(Answerer::default());
-        seat.attach(assembly, 1 << 20, Some(answerer));
+        edge.attach(assembly, 1 << 20, Some(answerer));
         Ok(())
     });
     (engine.expect("the engine starts"), probe)
 }
 
-/// Opens a stream and sees it taken.
+/// Opens a stream and waits until it is accepted.
 async fn opened(probe: &mut Probe) -> StreamId {
     let stream = probe.open(LineBegin {}).await;
     let (at, frame) = probe.next().await;
@@ -47,19 +47,23 @@ async fn workers_start_and_stop() {
     });
     let engine = engine.expect("the engine starts");
     assert_eq!(engine.counters().await.len(), 3);
-    assert_eq!(engine.shutdown(PATIENCE).await.streams_cut, 0);
-    assert_eq!(held.strong_count(), 0, "the threads have let go of all");
+    assert_eq!(engine.shutdown(TIMEOUT).await.streams_cut, 0);
+    assert_eq!(
+        held.strong_count(),
+        0,
+        "the threads have dropped everything"
+    );
 }
 
 #[tokio::test]
-async fn an_engine_of_no_workers_has_one() {
+async fn an_engine_has_at_least_one_worker() {
     let engine = Engine::start(0, Limits::default(), |_| Ok(())).expect("the engine starts");
     assert_eq!(engine.counters().await.len(), 1);
-    engine.shutdown(PATIENCE).await;
+    engine.shutdown(TIMEOUT).await;
 }
 
 #[tokio::test]
-async fn a_start_that_fails_leaves_no_worker_behind() {
+async fn a_failed_start_stops_all_workers() {
     let kept = Arc::new(());
     let held = Arc::downgrade(&kept);
     let failed = Engine::start(3, Limits::default(), move |assembly| {
@@ -79,7 +83,7 @@ async fn a_start_that_fails_leaves_no_worker_behind() {
 }
 
 #[tokio::test]
-async fn a_panic_while_a_worker_is_put_together_is_told() {
+async fn a_panic_during_startup_is_reported() {
     let failed = Engine::start(1, Limits::default(), |_| panic!("on purpose"));
     assert!(matches!(failed.err(), Some(StartError::Ended)));
 }
@@ -101,40 +105,40 @@ async fn an_engine_that_is_dropped_stops() {
 }
 
 #[tokio::test]
-async fn an_edge_may_ask_for_the_stop_before_anyone_waits_for_it() {
+async fn an_edge_can_request_a_stop_before_it_is_awaited() {
     let engine = Engine::start(1, Limits::default(), |assembly| {
         assembly.stop().request();
         Ok(())
     });
     let engine = engine.expect("the engine starts");
     engine.stop_requested().await;
-    engine.shutdown(PATIENCE).await;
+    engine.shutdown(TIMEOUT).await;
 }
 
 #[tokio::test]
-async fn work_that_gives_way_goes_on_by_itself_and_lets_others_in() {
-    let (mut probe, seat) = probe();
+async fn work_in_steps_continues_and_lets_other_tasks_run() {
+    let (mut probe, edge) = probe();
     let engine = Engine::start(1, Limits::default(), move |assembly| {
-        let binding = assembly.attach(InPieces::default());
-        seat.attach(assembly, 1 << 20, Some(binding));
+        let binding = assembly.attach(InSteps::default());
+        edge.attach(assembly, 1 << 20, Some(binding));
         Ok(())
     });
     let engine = engine.expect("the engine starts");
     let stream = opened(&mut probe).await;
-    // The probe's own task has its turns between the pieces.
+    // The probe's own task runs between the steps.
     let flush = Frame::flush(LineOversized::default());
     probe.send(stream, flush).await;
     assert_eq!(probe.next().await.1, Frame::end());
     probe.send(stream, Frame::end()).await;
-    engine.shutdown(PATIENCE).await;
+    engine.shutdown(TIMEOUT).await;
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_what_is_under_way() {
-    // The answerer ends its streams when it hears of the stop.
+async fn a_shutdown_waits_for_open_streams() {
+    // The answerer ends its streams when the engine is stopping.
     let (engine, mut probe) = answered(Limits::default());
     let stream = opened(&mut probe).await;
-    let stopping = tokio::spawn(engine.shutdown(PATIENCE));
+    let stopping = tokio::spawn(engine.shutdown(TIMEOUT));
     let (_, frame) = probe.next().await;
     assert_eq!(frame, Frame::end());
     assert!(!stopping.is_finished(), "the stream is not over");
@@ -144,7 +148,7 @@ async fn a_stop_waits_for_what_is_under_way() {
 }
 
 #[tokio::test]
-async fn a_stop_tells_what_it_cut_off() {
+async fn a_shutdown_reports_aborted_streams() {
     let (engine, mut probe) = answered(Limits::default());
     for _ in 0..3 {
         opened(&mut probe).await;
@@ -154,12 +158,12 @@ async fn a_stop_tells_what_it_cut_off() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_what_an_edge_still_writes() {
-    let (probe, seat) = probe();
+async fn a_shutdown_waits_for_holds() {
+    let (probe, edge) = probe();
     let (release, released) = tokio::sync::oneshot::channel::<()>();
     let released = std::sync::Mutex::new(Some(released));
     let engine = Engine::start(1, Limits::default(), move |assembly| {
-        seat.attach(assembly, 0, None);
+        edge.attach(assembly, 0, None);
         let hold = assembly.handle().hold();
         let released = released.lock().expect("no panic").take();
         assembly.spawn(async move {
@@ -171,8 +175,8 @@ async fn a_stop_waits_for_what_an_edge_still_writes() {
         Ok(())
     });
     let engine = engine.expect("the engine starts");
-    let stopping = tokio::spawn(engine.shutdown(PATIENCE));
-    // The worker is told to stop, and still takes turns.
+    let stopping = tokio::spawn(engine.shutdown(TIMEOUT));
+    // The worker is shutting down, and still runs turns.
     while !probe.turn(|cx| cx.stopping()).await {}
     assert!(!stopping.is_finished());
     release.send(()).expect("the edge is still there");
@@ -181,7 +185,7 @@ async fn a_stop_waits_for_what_an_edge_still_writes() {
 }
 
 #[tokio::test]
-async fn what_an_edge_could_not_write_in_time_counts_as_cut_off() {
+async fn holds_left_at_the_timeout_count_as_aborted() {
     let engine = Engine::start(1, Limits::default(), |assembly| {
         let hold = assembly.handle().hold();
         assembly.spawn(async move {
@@ -196,10 +200,10 @@ async fn what_an_edge_could_not_write_in_time_counts_as_cut_off() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_ends_its_exchange_alone() {
+async fn a_handler_panic_ends_only_its_exchange() {
     let (engine, mut probe) = answered(Limits::default());
     let (doomed, other) = (opened(&mut probe).await, opened(&mut probe).await);
-    // An answerer takes this as an order to panic.
+    // This makes the answerer panic.
     let order = Frame::flush(LineOversized::default());
     probe.send(doomed, order).await;
     let (first, second) = (probe.next().await, probe.next().await);
@@ -214,11 +218,11 @@ async fn a_handler_that_panics_ends_its_exchange_alone() {
     let counters = engine.counters().await;
     assert_eq!((counters[0].faults, counters[0].streams), (1, 1));
     probe.turn(move |cx| cx.terminate(other, None, None)).await;
-    assert_eq!(engine.shutdown(PATIENCE).await.streams_cut, 0);
+    assert_eq!(engine.shutdown(TIMEOUT).await.streams_cut, 0);
 }
 
 #[tokio::test]
-async fn what_happens_is_counted() {
+async fn frames_and_streams_are_counted() {
     let limits = Limits {
         streams: 2,
         ..Limits::default()
@@ -247,10 +251,10 @@ async fn what_happens_is_counted() {
 
 #[tokio::test]
 async fn timers_fire_without_any_traffic() {
-    let (mut probe, seat) = probe();
+    let (mut probe, edge) = probe();
     let engine = Engine::start(1, Limits::default(), move |assembly| {
         let alarm = assembly.attach(Alarm::default());
-        seat.attach(assembly, 0, Some(alarm));
+        edge.attach(assembly, 0, Some(alarm));
         Ok(())
     });
     let engine = engine.expect("the engine starts");
@@ -267,7 +271,7 @@ async fn timers_fire_without_any_traffic() {
 }
 
 #[tokio::test]
-async fn more_frames_than_a_turn_delivers_follow_in_the_next() {
+async fn frames_beyond_the_turn_limit_are_delivered_in_the_next_turn() {
     let limits = Limits {
         frames_per_turn: 3,
         ..Limits::default()
@@ -291,7 +295,7 @@ async fn more_frames_than_a_turn_delivers_follow_in_the_next() {
 }
 
 #[test]
-fn a_seat_can_be_shared_by_what_builds_the_workers() {
+fn a_probe_edge_is_send_and_sync() {
     fn shared<T: Send + Sync>() {}
-    shared::<Seat>();
+    shared::<ProbeEdge>();
 }

@@ -1,9 +1,9 @@
-//! The driver with real threads, and probes or small bindings in place of everything else.
+//! Tests of the driver with real threads, and probes or small bindings around it.
 #![expect(
     clippy::expect_used,
     clippy::panic,
     clippy::similar_names,
-    reason = "these are tests, of callers and callees"
+    reason = "test code"
 )]
 
 mod bindings;

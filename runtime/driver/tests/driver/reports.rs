@@ -1,4 +1,4 @@
-//! What all workers count, as an edge of one of them sees it.
+//! Metrics of all workers, read by an edge of one of them.
 
 use std::rc::Rc;
 use std::sync::Mutex;
@@ -9,9 +9,9 @@ use tidegate_engine::streams::Frame;
 use tidegate_engine::{At, Limits, Measures, Meter};
 use tokio::sync::oneshot;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Counts its worker.
+/// Reports one metric.
 struct Counting;
 
 impl Edge for Counting {
@@ -23,8 +23,8 @@ impl Edge for Counting {
 }
 
 #[tokio::test]
-async fn an_edge_reads_the_figures_of_all_workers() {
-    let (tell, told) = oneshot::channel::<Measures>();
+async fn an_edge_reads_the_metrics_of_all_workers() {
+    let (tell, received) = oneshot::channel::<Measures>();
     let tell = Mutex::new(Some(tell));
     let engine = Engine::start(3, Limits::default(), move |assembly| {
         assembly
@@ -40,9 +40,9 @@ async fn an_edge_reads_the_figures_of_all_workers() {
         Ok(())
     });
     let engine = engine.expect("the engine starts");
-    let seen = told.await.expect("the edge tells");
+    let seen = received.await.expect("the edge tells");
     assert_eq!(seen.value("edge0", "test.workers"), 3);
     assert_eq!(engine.report().await.value("edge0", "test.workers"), 3);
-    let report = engine.shutdown(PATIENCE).await;
+    let report = engine.shutdown(TIMEOUT).await;
     assert_eq!(report.measures.value("edge0", "test.workers"), 3);
 }

@@ -1,5 +1,5 @@
-//! The operations of MCP: one table, from which follow the BEGIN of each, how scripts name it, and the
-//! JSON-RPC method that asks for it.
+//! The operations of MCP in one table. From it follow the BEGIN extension, script word and JSON-RPC
+//! method of each operation.
 
 use bytestring::ByteString;
 
@@ -8,12 +8,12 @@ use crate::scripted::Scripted;
 use crate::{Extension, extension};
 
 extension! {
-    /// A session. The initial BEGIN bears what the client can do; the reply BEGIN what the server
-    /// can, and the session identity that the callee minted.
+    /// A session. The initial BEGIN carries the client's capabilities; the reply BEGIN carries the
+    /// server's capabilities and the session identity assigned by the callee.
     pub struct McpLifecycle "lifecycle" {
-        /// Identity of the session on this hop, minted by the callee; absent on the initial BEGIN.
+        /// Session identity on this hop, assigned by the callee; absent on the initial BEGIN.
         session_id "sessionId": Option<ByteString> = None,
-        /// What the sender can do.
+        /// Capabilities of the sender.
         capabilities "capabilities": McpCapabilities = McpCapabilities::NONE,
     }
 }
@@ -21,17 +21,17 @@ extension! {
 extension! {
     /// `tools/call`
     pub struct McpToolsCall "toolsCall" {
-        /// Identity of the session, absent where there is none.
+        /// Session identity, absent without a session.
         session_id "sessionId": Option<ByteString> = None,
-        /// The tool, authoritative over the same member of `params`.
+        /// Tool name; takes precedence over the member of `params`.
         name "name": ByteString = ByteString::new(),
-        /// Length of `params` in bytes, -1 where unknown.
+        /// Length of `params` in bytes; -1 if unknown.
         content_length "contentLength": i64 = -1,
-        /// The values of `Mcp-Param-*` headers, by parameter name in lower case; whoever owns the
-        /// tool's schema checks them against the arguments.
+        /// Values of `Mcp-Param-*` headers, by parameter name in lower case. The binding that owns
+        /// the tool's schema checks them against the arguments.
         headers "headers": Vec<McpHeader> = Vec::new(),
-        /// Whether the caller's transport and revision oblige it to send a header for each
-        /// parameter that asks for one: one that is missing is then a mismatch.
+        /// Whether the client's transport and revision require a header for each parameter that
+        /// declares one; a missing header is then a mismatch.
         headers_required "headersRequired": bool = false,
     }
 }
@@ -39,9 +39,9 @@ extension! {
 extension! {
     /// One `Mcp-Param-*` header, decoded.
     pub struct McpHeader "header" {
-        /// The name behind `Mcp-Param-`, in lower case.
+        /// Name after `Mcp-Param-`, in lower case.
         name "name": ByteString = ByteString::new(),
-        /// The value, base64 form already decoded.
+        /// Value, with the base64 form decoded.
         value "value": ByteString = ByteString::new(),
     }
 }
@@ -50,23 +50,23 @@ crate::record_field!(McpHeader);
 extension! {
     /// `completion/complete`
     pub struct McpCompletionComplete "completionComplete" {
-        /// Identity of the session, absent where there is none.
+        /// Session identity, absent without a session.
         session_id "sessionId": Option<ByteString> = None,
-        /// Length of `params` in bytes, -1 where unknown.
+        /// Length of `params` in bytes; -1 if unknown.
         content_length "contentLength": i64 = -1,
     }
 }
 
-/// Which of the two ways of speaking MCP.
+/// The two generations of MCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum McpEra {
-    /// A request stands alone (2026-07-28).
+    /// Each request stands alone (2026-07-28).
     Modern,
     /// `initialize` begins a session.
     Legacy,
 }
 
-/// The member of `params` that says what an operation is about, and that `Mcp-Name` repeats.
+/// The member of `params` that names the subject of an operation; the `Mcp-Name` header repeats it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum McpSubject {
     /// `name`
@@ -85,7 +85,7 @@ impl McpSubject {
     }
 }
 
-/// Who knows a method.
+/// The eras in which a method exists.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Eras {
     Both,
@@ -102,14 +102,14 @@ impl Eras {
     }
 }
 
-/// Declares what the BEGIN of an operation bears, unless it has fields of its own.
+/// Declares the BEGIN extension of an operation, unless it has fields of its own.
 macro_rules! declare {
     ([own $subject:ident] $(#[doc = $doc:literal])+ $type:ident $word:literal) => {};
     ([list] $(#[doc = $doc:literal])+ $type:ident $word:literal) => {
         extension! {
             $(#[doc = $doc])+
             pub struct $type $word {
-                /// Identity of the session, absent where there is none.
+                /// Session identity, absent without a session.
                 session_id "sessionId": Option<ByteString> = None,
             }
         }
@@ -124,18 +124,18 @@ macro_rules! declare {
         extension! {
             $(#[doc = $doc])+
             pub struct $type $word {
-                /// Identity of the session, absent where there is none.
+                /// Session identity, absent without a session.
                 session_id "sessionId": Option<ByteString> = None,
-                /// What is meant, authoritative over the same member of `params`.
+                /// Name or URI of the subject; takes precedence over the member of `params`.
                 $key $name: ByteString = ByteString::new(),
-                /// Length of `params` in bytes, -1 where unknown.
+                /// Length of `params` in bytes; -1 if unknown.
                 content_length "contentLength": i64 = -1,
             }
         }
     };
 }
 
-/// Fills the fields that every operation of a shape has.
+/// Sets the fields shared by the operations of a shape.
 macro_rules! fill {
     ([list] $type:ident, $session_id:ident, $subject:ident, $length:ident) => {
         $type {
@@ -165,7 +165,7 @@ macro_rules! fill {
     };
 }
 
-/// The subject that a shape has.
+/// The subject of a shape.
 macro_rules! subject {
     ([list]) => {
         None
@@ -206,7 +206,7 @@ macro_rules! operations {
     ) => {
         $( declare! { [$($shape)+] $(#[doc = $doc])+ $type $word } )*
 
-        /// What a BEGIN of an mcp stream asks for; the reply BEGIN repeats the variant.
+        /// BEGIN extension of mcp streams. The reply BEGIN repeats the variant.
         #[derive(Debug, Clone, PartialEq)]
         #[allow(missing_docs, reason = "a variant is named after its struct")]
         pub enum McpBeginEx {
@@ -217,10 +217,10 @@ macro_rules! operations {
         operations! { @from $session($session_type) $( $variant($type) )* }
 
         impl McpBeginEx {
-            /// The words that name the operations in scripts, in order.
+            /// The words that identify the operations in scripts, in order.
             pub const WORDS: &'static [&'static str] = &[$session_word, $($word),*];
 
-            /// The operation of a word, with every field at its default.
+            /// The operation identified by `word`, with default fields.
             pub fn blank(word: &str) -> Option<Self> {
                 match word {
                     $session_word => Some($session_type::default().into()),
@@ -229,7 +229,8 @@ macro_rules! operations {
                 }
             }
 
-            /// The operation that a method asks for; `None` for a method that has no stream of its own.
+            /// The operation requested by a method; `None` for a method without a stream of its
+            /// own.
             pub fn of_method(
                 method: McpMethod,
                 session_id: Option<ByteString>,
@@ -244,8 +245,8 @@ macro_rules! operations {
                 }
             }
 
-            /// The method that asks for the operation; `None` for a session, for which there are
-            /// several.
+            /// The method that requests the operation; `None` for a session, which several methods
+            /// open.
             pub const fn method(&self) -> Option<McpMethod> {
                 match self {
                     Self::$session(_) => None,
@@ -253,7 +254,7 @@ macro_rules! operations {
                 }
             }
 
-            /// The identity of the session, where the operation belongs to one.
+            /// The session identity, if the operation belongs to a session.
             pub fn session_id(&self) -> Option<&ByteString> {
                 match self {
                     Self::$session(it) => it.session_id.as_ref(),
@@ -261,7 +262,7 @@ macro_rules! operations {
                 }
             }
 
-            /// Sets the identity of the session, as each hop has its own.
+            /// Sets the session identity; each hop has its own.
             pub fn set_session_id(&mut self, session_id: Option<ByteString>) {
                 match self {
                     Self::$session(it) => it.session_id = session_id,
@@ -269,8 +270,8 @@ macro_rules! operations {
                 }
             }
 
-            /// The name or URI that the operation is about, where it has one.
-            #[allow(unused_variables, reason = "a list is about nothing")]
+            /// The name or URI of the subject, if the operation has one.
+            #[allow(unused_variables, reason = "a list has no subject")]
             pub fn subject_mut(&mut self) -> Option<&mut ByteString> {
                 match self {
                     Self::$session(_) => None,
@@ -278,7 +279,7 @@ macro_rules! operations {
                 }
             }
 
-            /// The word that names the operation in scripts and logs.
+            /// The word that identifies the operation in scripts and logs.
             pub const fn word(&self) -> &'static str {
                 match self {
                     Self::$session(_) => <$session_type as Extension>::WORD,
@@ -305,7 +306,7 @@ macro_rules! operations {
             /// Every method.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)* $(Self::$other),*];
 
-            /// The method of a name, if the era has it.
+            /// The method called `name`, if it exists in the era.
             pub fn of(name: &str, era: McpEra) -> Option<Self> {
                 match name {
                     $( $method => Eras::$era.include(era).then_some(Self::$variant), )*
@@ -322,7 +323,7 @@ macro_rules! operations {
                 }
             }
 
-            /// What its `params` say it is about.
+            /// The member of `params` that names its subject, if it has one.
             pub const fn subject(self) -> Option<McpSubject> {
                 match self {
                     $( Self::$variant => subject!([$($shape)+]), )*
@@ -330,7 +331,7 @@ macro_rules! operations {
                 }
             }
 
-            /// Whether its results bear `ttlMs` and `cacheScope` in the modern era.
+            /// Whether its results carry `ttlMs` and `cacheScope` in the modern era.
             pub const fn is_cacheable(self) -> bool {
                 match self {
                     $( Self::$variant => $cacheable, )*
@@ -338,7 +339,7 @@ macro_rules! operations {
                 }
             }
 
-            /// Whether its results come in pages, with `cursor` and `nextCursor`.
+            /// Whether its results are paginated, with `cursor` and `nextCursor`.
             pub const fn is_paged(self) -> bool {
                 match self {
                     $( Self::$variant => $paged, )*
@@ -362,8 +363,8 @@ macro_rules! operations {
     )* };
 }
 
-// `list`: the BEGIN bears the session alone. `item`: also its subject and the length of the params.
-// `own`: it has fields of its own, declared above.
+// `list`: BEGIN carries only the session. `item`: also the subject and the length of `params`.
+// `own`: BEGIN has fields of its own, declared above.
 operations! {
     session { Lifecycle(McpLifecycle) "lifecycle" }
     streams {
@@ -388,8 +389,8 @@ operations! {
         /// `resources/read`
         ResourcesRead(McpResourcesRead) "resourcesRead" [item uri]
             = "resources/read" Both, cacheable: true, paged: false;
-        /// `resources/subscribe`: open for as long as the subscription lasts. The reply BEGIN follows
-        /// once updates can no longer be missed; each update is a FLUSH of `resourcesUpdated`.
+        /// `resources/subscribe`: open while the subscription lasts. The reply BEGIN is sent once
+        /// updates can no longer be missed; each update is a FLUSH with `resourcesUpdated`.
         ResourcesSubscribe(McpResourcesSubscribe) "resourcesSubscribe" [item uri]
             = "resources/subscribe" Legacy, cacheable: false, paged: false;
         /// `completion/complete`
@@ -401,9 +402,9 @@ operations! {
         Initialize = "initialize" Legacy, subject: none, cacheable: false;
         /// `ping`
         Ping = "ping" Legacy, subject: none, cacheable: false;
-        /// `server/discover`: what a session would tell.
+        /// `server/discover`: returns what a session would report.
         Discover = "server/discover" Modern, subject: none, cacheable: true;
-        /// `subscriptions/listen`: several subscriptions at once.
+        /// `subscriptions/listen`: several subscriptions in one request.
         Listen = "subscriptions/listen" Modern, subject: none, cacheable: false;
         /// `resources/unsubscribe`: ends a subscription.
         ResourcesUnsubscribe = "resources/unsubscribe" Legacy, subject: uri, cacheable: false;
@@ -415,7 +416,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_method_of_an_era_is_found_by_its_name_alone() {
+    fn a_method_is_found_by_its_exact_name_in_its_era() {
         for method in McpMethod::ALL {
             let found = |era| McpMethod::of(method.name(), era) == Some(*method);
             assert!(found(McpEra::Modern) || found(McpEra::Legacy), "{method:?}");
@@ -427,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_and_its_method_are_two_ways_to_say_the_same() {
+    fn each_operation_maps_to_its_method_and_back() {
         let mut streams = 0;
         for method in McpMethod::ALL {
             let session = Some(ByteString::from("s"));
@@ -444,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_makes_the_operation_that_it_names() {
+    fn each_word_creates_its_operation() {
         for word in McpBeginEx::WORDS {
             assert_eq!(McpBeginEx::blank(word).expect("known").word(), *word);
         }

@@ -1,19 +1,19 @@
-//! The characters of MQTT strings (MQTT 5.0, 1.5.4).
+//! The characters allowed in MQTT strings (MQTT 5.0, 1.5.4).
 //!
-//! A string must not contain U+0000 and should not contain other control characters and
+//! A string must not contain U+0000, and should not contain other control characters or
 //! noncharacters. A receiver may close the connection for any of them, and brokers do. Surrogates,
-//! which are forbidden too, do not occur in Rust text.
+//! which are also forbidden, cannot occur in Rust strings.
 
 use std::fmt;
 
 use thiserror::Error;
 
-/// A character that MQTT strings do not have.
+/// A character that is not allowed in MQTT strings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub struct ForbiddenCharacter {
     /// The character.
     pub character: char,
-    /// Its place in the text, in characters from 1.
+    /// Position in the text, in characters from 1.
     pub position: usize,
 }
 
@@ -28,7 +28,7 @@ impl fmt::Display for ForbiddenCharacter {
     }
 }
 
-/// Checks that `text` can be an MQTT string, whatever its length.
+/// Checks that `text` contains only allowed characters. Does not check its length.
 pub fn check_characters(text: &str) -> Result<(), ForbiddenCharacter> {
     if is_printable_ascii(text, false) {
         return Ok(());
@@ -49,9 +49,9 @@ const fn is_forbidden(character: char) -> bool {
         || (character as u32) & 0xfffe == 0xfffe
 }
 
-/// Whether every character is in U+0020 to U+007E, and with `no_wildcards` neither `+` nor `#`.
+/// Whether every character is in U+0020 to U+007E and, with `no_wildcards`, neither `+` nor `#`.
 ///
-/// Every topic passes here on its way out, and nearly all of them are: eight bytes at a time.
+/// This is the fast path for every published topic; it checks eight bytes at a time.
 pub(super) fn is_printable_ascii(text: &str, no_wildcards: bool) -> bool {
     let bytes = text.as_bytes();
     let (words, rest) = bytes.as_chunks::<8>();
@@ -65,16 +65,17 @@ pub(super) fn is_printable_ascii(text: &str, no_wildcards: bool) -> bool {
         })
 }
 
-/// Not 0 exactly if one of the eight bytes is not in 0x20 to 0x7E or, with `no_wildcards`, is `+` or `#`.
+/// Non-zero exactly if one of the eight bytes is outside 0x20 to 0x7E or, with `no_wildcards`, is
+/// `+` or `#`.
 ///
-/// A byte's high bit tells. A carry or borrow only leaves a byte that is one of those itself, so that
-/// it can mark a wrong byte beside it, and never a word without one.
+/// The high bit of each byte is the marker. A carry or borrow only comes out of a byte that is
+/// itself marked, so it can mark a wrong neighbour, but never a word without a match.
 const fn unusual_bytes(word: u64, no_wildcards: bool) -> u64 {
     const fn each(byte: u8) -> u64 {
         u64::from_le_bytes([byte; 8])
     }
     let controls = word.wrapping_sub(each(0x20)) | word.wrapping_add(each(0x01));
-    // '#' is '+' without the bit 0x08.
+    // '#' equals '+' with the bit 0x08 cleared.
     let off_wildcard = (word | each(0x08)) ^ each(b'+');
     let wildcard = if no_wildcards {
         off_wildcard.wrapping_sub(each(0x01))
@@ -90,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    /// The rule, as the specification lists it.
+    /// The rule as listed in the specification.
     fn is_listed(character: char) -> bool {
         let code = u32::from(character);
         let noncharacter =
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn every_character_is_judged_as_the_specification_lists_it() {
+    fn every_character_is_checked_against_the_specification() {
         for character in '\0'..=char::MAX {
             let text = format!("ab{character}");
             let expected = if is_listed(character) {
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forbidden_character_is_named_with_its_place() {
+    fn a_forbidden_character_is_reported_with_its_position() {
         let error = check_characters("ök/\u{85}").expect_err("NEL");
         assert!(
             error.to_string().starts_with("U+0085 at character 4; "),
@@ -134,9 +135,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-        // Whatever stands beside a byte, and wherever in a word it stands.
+        // Independent of the neighbouring bytes and the position in the word.
         #[test]
-        fn words_are_judged_like_bytes(bytes in proptest::collection::vec(0u8..0x80, 0..40)) {
+        fn word_and_byte_checks_agree(bytes in proptest::collection::vec(0u8..0x80, 0..40)) {
             let text = String::from_utf8(bytes).expect("ASCII");
             let printable = |byte: u8| matches!(byte, b' '..=b'~');
             prop_assert_eq!(is_printable_ascii(&text, false), text.bytes().all(printable));

@@ -1,7 +1,7 @@
-//! Topic names and filters (MQTT 5.0, 4.7 and 4.8.2): what is legal, what matches, what covers.
+//! Topic names and filters (MQTT 5.0, 4.7 and 4.8.2): validation, matching and covering.
 //!
-//! Everything here takes any UTF-8 without panicking and without recursion. Names and filters are
-//! compared byte for byte: case counts, empty levels are levels, nothing is normalised.
+//! All functions accept any UTF-8 without panicking and without recursion. Names and filters are
+//! compared byte for byte: case matters, empty levels count, and nothing is normalised.
 
 mod limits;
 mod patterns;
@@ -19,30 +19,30 @@ pub use patterns::TopicPatterns;
 
 use super::text::{ForbiddenCharacter, check_characters, is_printable_ascii};
 
-/// The longest topic name or filter, in bytes of UTF-8 (MQTT 5.0, 4.7.3).
+/// Maximum length of a topic name or filter, in bytes of UTF-8 (MQTT 5.0, 4.7.3).
 pub const TOPIC_LENGTH_MAX: usize = 65_535;
 
 const SHARE: &str = "$share/";
 
-/// Why a text is no topic name or no topic filter. Each message is a part of a sentence that can
-/// follow `is no topic: ` and tells what to change.
+/// Why a text is not a valid topic name or topic filter. Each message completes a sentence such as
+/// `invalid topic 'a': …` and says what to change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TopicError {
-    /// Nothing at all.
+    /// The text is empty.
     #[error("it is empty; write at least one character")]
     Empty,
-    /// Over 65,535 bytes.
+    /// Longer than 65,535 bytes.
     #[error("it is {length} bytes long and at most 65535 are allowed; shorten it")]
     TooLong {
-        /// Its length in bytes.
+        /// Length in bytes.
         length: usize,
     },
-    /// More bytes than [`TopicLimits`] allow.
+    /// Longer than [`TopicLimits`] allow.
     #[error(
         "it is {length} bytes long and at most {limit} are allowed (maxTopicLength); shorten it"
     )]
     OverLength {
-        /// Its length in bytes.
+        /// Length in bytes.
         length: usize,
         /// The limit.
         limit: usize,
@@ -50,7 +50,7 @@ pub enum TopicError {
     /// More levels than [`TopicLimits`] allow.
     #[error("it has {levels} levels and at most {limit} are allowed (maxTopicLevels); use fewer")]
     OverLevels {
-        /// How many it has.
+        /// Number of levels.
         levels: usize,
         /// The limit.
         limit: usize,
@@ -58,18 +58,18 @@ pub enum TopicError {
     /// A control character or a noncharacter.
     #[error("it contains {0}; remove it")]
     Character(ForbiddenCharacter),
-    /// A wildcard in a name.
+    /// A wildcard in a topic name.
     #[error(
         "it contains the wildcard '{0}', which only a topic filter may; name one concrete topic"
     )]
     WildcardInName(char),
-    /// A wildcard beside other characters of a level.
+    /// A wildcard next to other characters in a level.
     #[error("the wildcard '{0}' must stand alone between slashes; write it as a whole level")]
     WildcardInLevel(char),
     /// `#` before the last level.
     #[error("the wildcard '#' must be the last level; remove what follows it or use '+'")]
     RestNotLast,
-    /// `$share/` without a legal share name and a filter behind it.
+    /// `$share/` without a valid share name and filter.
     #[error(
         "a shared subscription is written '$share/NAME/FILTER', NAME being at least one character \
          without '/', '+' and '#', and FILTER not being empty"
@@ -77,7 +77,7 @@ pub enum TopicError {
     Share,
 }
 
-/// Checks that `name` is a topic that a message can be published to.
+/// Checks that `name` is a valid topic name, to which messages can be published.
 pub fn check_name(name: &str) -> Result<(), TopicError> {
     check_length(name)?;
     if is_printable_ascii(name, true) {
@@ -90,8 +90,8 @@ pub fn check_name(name: &str) -> Result<(), TopicError> {
     }
 }
 
-/// Whether a topic or filter begins with `$`: such topics are the broker's own, and no wildcard at the
-/// first level matches them (MQTT 5.0, 4.7.2).
+/// Whether a topic or filter begins with `$`. Such topics are reserved for the broker, and a
+/// wildcard at the first level does not match them (MQTT 5.0, 4.7.2).
 pub fn is_reserved(text: &str) -> bool {
     text.starts_with('$')
 }
@@ -123,11 +123,11 @@ fn check_filter(filter: &str) -> Result<(), TopicError> {
 /// One level of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level<'a> {
-    /// This text.
+    /// Exactly this text.
     Literal(&'a str),
-    /// `+`: any text.
+    /// `+`: any single level.
     Any,
-    /// `#`: any number of levels, none included.
+    /// `#`: any number of levels, including none.
     Rest,
 }
 
@@ -140,23 +140,23 @@ impl<'a> Level<'a> {
         }
     }
 
-    /// Whether a wildcard as the first level passes this first level by (MQTT 5.0, 4.7.2).
+    /// Whether a wildcard at the first level does not match this level (MQTT 5.0, 4.7.2).
     fn is_hidden(self) -> bool {
         matches!(self, Self::Literal(text) if is_reserved(text))
     }
 }
 
-/// A legal topic filter, shared (`$share/NAME/FILTER`) or not.
+/// A valid topic filter, shared (`$share/NAME/FILTER`) or not.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicFilter {
     text: ByteString,
-    /// Where the filter itself starts, behind `$share/NAME/`.
+    /// Offset of the filter after `$share/NAME/`.
     start: usize,
     wildcards: bool,
 }
 
 impl TopicFilter {
-    /// Reads a filter as SUBSCRIBE bears it.
+    /// Parses a filter as used in SUBSCRIBE.
     pub fn parse(text: impl Into<ByteString>) -> Result<Self, TopicError> {
         let text = text.into();
         check_length(&text)?;
@@ -182,22 +182,22 @@ impl TopicFilter {
         })
     }
 
-    /// As written, with its share prefix.
+    /// The text, including the share prefix.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// As written, with its share prefix; a cheap copy.
+    /// The text, including the share prefix; a cheap clone.
     pub fn text(&self) -> ByteString {
         self.text.clone()
     }
 
-    /// The filter itself, without a share prefix.
+    /// The filter without the share prefix.
     pub fn inner(&self) -> &str {
         self.text.get(self.start..).unwrap_or_default()
     }
 
-    /// The share's name, of a shared subscription.
+    /// The share name of a shared subscription.
     pub fn share_name(&self) -> Option<&str> {
         self.text
             .get(SHARE.len()..self.start.checked_sub(1)?)
@@ -209,13 +209,12 @@ impl TopicFilter {
         self.start > 0
     }
 
-    /// Whether it holds a wildcard; without one it matches a single topic.
+    /// Whether the filter contains a wildcard; without one it matches a single topic.
     pub const fn has_wildcards(&self) -> bool {
         self.wildcards
     }
 
-    /// Whether a message published to `topic` is meant by this filter. `topic` is taken to be a
-    /// legal name: see [`check_name`].
+    /// Whether the filter matches `topic`, which must be valid: see [`check_name`].
     pub fn matches(&self, topic: &str) -> bool {
         if !self.wildcards {
             return self.inner() == topic;
@@ -223,13 +222,14 @@ impl TopicFilter {
         !topic.is_empty() && covers(self.levels(), topic.split('/').map(Level::Literal))
     }
 
-    /// Whether each topic that `other` can match is matched by this filter too. A shared
-    /// subscription stands for the filter inside.
+    /// Whether this filter matches every topic that `other` matches. A shared subscription is
+    /// compared by its inner filter.
     pub fn covers(&self, other: &Self) -> bool {
         covers(self.levels(), other.levels())
     }
 
-    /// Whether some topic is matched by both. A shared subscription stands for the filter inside.
+    /// Whether some topic is matched by both filters. A shared subscription is compared by its
+    /// inner filter.
     pub fn overlaps(&self, other: &Self) -> bool {
         let (mut left, mut right) = (self.levels(), other.levels());
         let mut first = true;
@@ -251,8 +251,8 @@ impl TopicFilter {
         }
     }
 
-    /// Its levels, in the form that says exactly what it matches: no topic is empty, so `#` means
-    /// at least one level, and `/#` two.
+    /// The levels in canonical form: since no topic is empty, `#` requires at least one level and
+    /// `/#` at least two.
     pub(crate) fn levels(&self) -> impl Iterator<Item = Level<'_>> {
         let exact = match self.inner() {
             "#" => "+/#",
@@ -263,10 +263,10 @@ impl TopicFilter {
     }
 }
 
-/// Whether each topic that the levels of `inner` match is matched by those of `outer`.
+/// Whether `outer` matches every topic that `inner` matches.
 ///
-/// Level by level: texts are without limit, so no finite set of literals adds up to a wildcard, and
-/// what holds for the languages holds for each level.
+/// Comparing level by level is exact: the number of possible texts is infinite, so no finite set of
+/// literals is equivalent to a wildcard.
 fn covers<'a>(
     mut outer: impl Iterator<Item = Level<'a>>,
     mut inner: impl Iterator<Item = Level<'a>>,

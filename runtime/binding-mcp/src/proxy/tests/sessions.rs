@@ -3,25 +3,27 @@
 use super::*;
 
 #[test]
-fn a_session_has_an_identity_of_its_own_on_each_hop() {
-    let mut house = house(&[Some("a"), Some("b")]);
-    let session = house.open(McpLifecycle::default());
+fn each_hop_has_its_own_session_identity() {
+    let mut harness = harness(&[Some("a"), Some("b")]);
+    let session = harness.open(McpLifecycle::default());
     let capabilities = [
         McpCapabilities::SERVER_TOOLS,
         McpCapabilities::SERVER_RESOURCES,
     ];
     let mut hops = Vec::new();
     for (kit, capabilities) in capabilities.into_iter().enumerate() {
-        let (hop, _) = house.opened(kit);
+        let (hop, _) = harness.opened(kit);
         let session_id = Some(format!("of-{kit}").into());
         let begin = McpLifecycle {
             session_id,
             capabilities,
         };
-        house.rig.send(house.kits[kit], hop, Frame::begin(begin));
+        harness
+            .rig
+            .send(harness.kits[kit], hop, Frame::begin(begin));
         hops.push(hop);
     }
-    let frames = house.rig.frames(house.caller, session);
+    let frames = harness.rig.frames(harness.caller, session);
     let Frame::Begin(begin) = &frames[0] else {
         panic!("{frames:?}")
     };
@@ -35,66 +37,69 @@ fn a_session_has_an_identity_of_its_own_on_each_hop() {
         "{id}"
     );
 
-    // A call of the session bears the toolkit's identity; one of no session bears none.
+    // A call within the session carries the toolkit's session identity; a call without a session
+    // carries none.
     for (session_id, expected) in [(Some(id), Some("of-1".into())), (None, None)] {
-        let stream = house.open(McpToolsCall {
+        let stream = harness.open(McpToolsCall {
             session_id,
             ..call("b__x")
         });
-        let (_, begin) = house.opened(1);
+        let (_, begin) = harness.opened(1);
         assert_eq!(begin.session_id(), expected.as_ref());
-        house.rig.send(house.caller, stream, Frame::abort());
-        house.rig.outputs(house.kits[1]);
-        house.rig.outputs(house.caller);
+        harness.rig.send(harness.caller, stream, Frame::abort());
+        harness.rig.outputs(harness.kits[1]);
+        harness.rig.outputs(harness.caller);
     }
 
-    // What changes behind is told in front.
-    house
-        .rig
-        .send(house.kits[1], hops[1], Frame::flush(McpToolsListChanged {}));
+    // Change notifications of a toolkit are passed to the caller.
+    harness.rig.send(
+        harness.kits[1],
+        hops[1],
+        Frame::flush(McpToolsListChanged {}),
+    );
     assert!(matches!(
-        house.rig.frames(house.caller, session)[0],
+        harness.rig.frames(harness.caller, session)[0],
         Frame::Flush(_)
     ));
 
-    house.rig.send(house.caller, session, Frame::end());
+    harness.rig.send(harness.caller, session, Frame::end());
     for (kit, hop) in hops.into_iter().enumerate() {
-        assert_eq!(house.rig.frames(house.kits[kit], hop), [Frame::end()]);
-        house.rig.send(house.kits[kit], hop, Frame::end());
+        assert_eq!(harness.rig.frames(harness.kits[kit], hop), [Frame::end()]);
+        harness.rig.send(harness.kits[kit], hop, Frame::end());
     }
-    house.rig.outputs(house.caller);
-    house.rig.assert_idle();
+    harness.rig.outputs(harness.caller);
+    harness.rig.assert_idle();
 }
 
 #[test]
-fn one_toolkit_that_is_down_does_not_fail_the_session_and_is_tried_again() {
-    let mut house = house(&[Some("a"), Some("b")]);
-    let session = house.open(McpLifecycle::default());
-    let (down, _) = house.opened(0);
-    house
+fn a_failed_toolkit_does_not_fail_the_session_and_is_reopened() {
+    let mut harness = harness(&[Some("a"), Some("b")]);
+    let session = harness.open(McpLifecycle::default());
+    let (down, _) = harness.opened(0);
+    harness
         .rig
-        .turn(house.kits[0], |cx| cx.terminate(down, None, None));
-    let (up, _) = house.opened(1);
+        .turn(harness.kits[0], |cx| cx.terminate(down, None, None));
+    let (up, _) = harness.opened(1);
     let answer = McpLifecycle {
         session_id: Some("b".into()),
         ..McpLifecycle::default()
     };
-    house.rig.send(house.kits[1], up, Frame::begin(answer));
-    let frames = house.rig.frames(house.caller, session);
+    harness.rig.send(harness.kits[1], up, Frame::begin(answer));
+    let frames = harness.rig.frames(harness.caller, session);
     let Frame::Begin(begin) = &frames[0] else {
         panic!("{frames:?}")
     };
     let BeginEx::Mcp(McpBeginEx::Lifecycle(begin)) = &**begin else {
         panic!("{begin:?}")
     };
-    house.rig.outputs(house.kits[0]);
-    let stream = house.open(McpToolsCall {
+    harness.rig.outputs(harness.kits[0]);
+    let stream = harness.open(McpToolsCall {
         session_id: begin.session_id.clone(),
         ..call("a__x")
     });
-    let kinds: Vec<&str> = house
+    let kinds: Vec<&str> = harness
         .rig
-        .outputs(house.kits[0])
+        .outputs(harness.kits[0])
         .iter()
         .filter_map(|output| match &output.frame {
             Frame::Begin(begin) => match &**begin {
@@ -107,39 +112,39 @@ fn one_toolkit_that_is_down_does_not_fail_the_session_and_is_tried_again() {
     assert_eq!(
         kinds,
         ["lifecycle", "toolsCall"],
-        "the session is tried again, the call goes on"
+        "the session is reopened, the call continues"
     );
-    house.rig.turn(house.caller, |cx| {
+    harness.rig.turn(harness.caller, |cx| {
         cx.terminate(stream, None, None);
         cx.terminate(session, None, None);
     });
-    for kit in house.kits.clone() {
-        house.rig.outputs(kit);
+    for kit in harness.kits.clone() {
+        harness.rig.outputs(kit);
     }
-    house.rig.outputs(house.caller);
-    assert_eq!(house.rig.worker.counters().timers, 0);
+    harness.rig.outputs(harness.caller);
+    assert_eq!(harness.rig.worker.counters().timers, 0);
 }
 
 #[test]
-fn a_caller_that_leaves_ends_everything() {
-    let mut house = house(&[Some("a"), Some("b")]);
+fn a_cancelled_operation_ends_all_streams() {
+    let mut harness = harness(&[Some("a"), Some("b")]);
     for begin in [
         BeginEx::from(McpToolsList::default()),
         BeginEx::from(McpLifecycle::default()),
         BeginEx::from(call("a__x")),
     ] {
-        let stream = house.open(begin);
-        house
+        let stream = harness.open(begin);
+        harness
             .rig
-            .turn(house.caller, |cx| cx.terminate(stream, None, None));
-        for kit in house.kits.clone() {
-            for output in house.rig.outputs(kit) {
-                house
+            .turn(harness.caller, |cx| cx.terminate(stream, None, None));
+        for kit in harness.kits.clone() {
+            for output in harness.rig.outputs(kit) {
+                harness
                     .rig
                     .turn(kit, |cx| cx.terminate(output.at.stream, None, None));
             }
         }
-        house.rig.outputs(house.caller);
-        house.rig.assert_idle();
+        harness.rig.outputs(harness.caller);
+        harness.rig.assert_idle();
     }
 }

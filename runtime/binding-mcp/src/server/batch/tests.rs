@@ -17,7 +17,7 @@ fn step(bench: &mut Bench, batches: &mut Batches, key: usize) -> (usize, Option<
 }
 
 #[test]
-fn answers_are_gathered_in_the_order_in_which_they_come() {
+fn responses_are_collected_in_order_of_arrival() {
     let mut bench = Bench::new();
     let mut batches = Batches::default();
     let key = begun(&mut batches, 2);
@@ -33,7 +33,7 @@ fn answers_are_gathered_in_the_order_in_which_they_come() {
 }
 
 #[test]
-fn one_without_an_answer_is_not_an_empty_array() {
+fn a_batch_without_responses_is_not_an_empty_array() {
     let mut bench = Bench::new();
     let mut batches = Batches::default();
     let key = begun(&mut batches, 1);
@@ -47,7 +47,7 @@ fn one_without_an_answer_is_not_an_empty_array() {
 }
 
 #[test]
-fn a_turn_serves_a_bounded_part_of_it() {
+fn a_turn_processes_a_bounded_part_of_a_batch() {
     let mut bench = Bench::new();
     let mut batches = Batches::default();
     let key = begun(&mut batches, STEP_MESSAGES + 1);
@@ -63,7 +63,7 @@ fn a_turn_serves_a_bounded_part_of_it() {
 }
 
 #[test]
-fn one_that_is_cut_short_serves_nothing_more_and_leaves_no_timer() {
+fn a_stopped_batch_has_no_timer() {
     let mut bench = Bench::new();
     let mut batches = Batches::default();
     let key = begun(&mut batches, STEP_MESSAGES + 1);

@@ -1,4 +1,4 @@
-//! The way back to the client, through whatever its message came.
+//! Sends responses to the client, over the channel its message came from.
 
 use ::http::StatusCode;
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use crate::server::sink::{Head, Owner, Sink};
 use crate::server::{batch, line};
 
 impl McpServer {
-    /// Answers with a whole message.
+    /// Sends a complete response.
     pub(super) fn answer(&mut self, cx: &mut Context<'_>, sink: Sink, head: Head, message: Parts) {
         if let Sink::Batch(key) = sink {
             let done = self.batches.answer(key, message);
@@ -22,7 +22,7 @@ impl McpServer {
         }
     }
 
-    /// Answers with a result of our own, the text of its members.
+    /// Sends a result generated here, given the text of its members.
     pub(super) fn answer_with(
         &mut self,
         cx: &mut Context<'_>,
@@ -34,7 +34,7 @@ impl McpServer {
         self.answer(cx, sink, Head::default(), message);
     }
 
-    /// Answers with an error.
+    /// Sends an error.
     pub(super) fn refuse(&mut self, cx: &mut Context<'_>, sink: Sink, id: &Id, refusal: &Refusal) {
         let head = Head {
             status: refusal.status(),
@@ -43,7 +43,7 @@ impl McpServer {
         self.answer(cx, sink, head, Parts::from(refusal.message(id)));
     }
 
-    /// Answers several with the same error.
+    /// Sends the same error to several requests.
     pub(super) fn refuse_all(
         &mut self,
         cx: &mut Context<'_>,
@@ -55,14 +55,14 @@ impl McpServer {
         }
     }
 
-    /// Answers without a body, where that means something.
+    /// Responds without a body, if the channel needs a response.
     pub(super) fn answer_status(&mut self, cx: &mut Context<'_>, sink: Sink, status: StatusCode) {
         if let Sink::Http(key) = sink {
             self.http.respond_status(cx, key, status);
         }
     }
 
-    /// A request gets no answer: who asked is not interested any more.
+    /// Ends a request without a response, because the client has cancelled it.
     pub(super) fn answer_nothing(&mut self, cx: &mut Context<'_>, sink: Sink) {
         if let Sink::Batch(key) = sink {
             let done = self.batches.settle(key);
@@ -72,7 +72,7 @@ impl McpServer {
         }
     }
 
-    /// A batch is whole, and is an answer itself.
+    /// A batch is complete: send its responses.
     pub(super) fn batch_done(&mut self, cx: &mut Context<'_>, done: Option<batch::Done>) {
         let Some(batch::Done { sink, answers }) = done else {
             return;
@@ -98,7 +98,7 @@ impl McpServer {
 
     fn answer_client_nothing(&mut self, cx: &mut Context<'_>, sink: Sink) {
         match sink {
-            // HTTP wants a response all the same.
+            // HTTP requires a response nevertheless.
             Sink::Http(key) => self.http.respond_empty(cx, key),
             Sink::Line(key) => {
                 let ended = self.lines.settle(cx, key);
@@ -109,7 +109,7 @@ impl McpServer {
         }
     }
 
-    /// A line has ended, with its last answer: its session ends behind the handler that runs.
+    /// A line has ended with its last response: end its session after the running handler.
     pub(super) fn line_ended(&mut self, ended: Option<line::Ended>) {
         if let Some(session) = ended.and_then(|ended| ended.session) {
             self.sessions.detach_line(session);
@@ -117,7 +117,7 @@ impl McpServer {
         }
     }
 
-    /// Writes a message that is not an answer: a notification.
+    /// Writes a notification.
     pub(super) fn notify(&mut self, cx: &mut Context<'_>, sink: Sink, message: Bytes) {
         match sink {
             Sink::Http(key) => self.http.push_event(cx, key, message),
@@ -126,7 +126,7 @@ impl McpServer {
         }
     }
 
-    /// Bytes that wait to be written there.
+    /// Bytes queued for the client.
     pub(super) fn waiting(&self, sink: Sink) -> usize {
         match sink {
             Sink::Http(key) => self.http.waiting(key),
@@ -135,14 +135,14 @@ impl McpServer {
         }
     }
 
-    /// Notes what depends on the client of a sink.
+    /// Records what depends on the client of a sink.
     pub(super) fn set_owner(&mut self, sink: Sink, owner: Owner) {
         if let Sink::Http(key) = sink {
             self.http.set_owner(key, owner);
         }
     }
 
-    /// The stream on which a message came.
+    /// The stream of a sink.
     pub(super) fn stream_of(&self, sink: Sink) -> Option<StreamId> {
         match sink {
             Sink::Http(key) => self.http.stream(key),

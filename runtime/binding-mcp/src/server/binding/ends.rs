@@ -1,4 +1,4 @@
-//! What goes with a client, a session or a `listen` that comes to its end.
+//! Ends what depends on a client, a session or a `listen`.
 
 use tidegate_engine::Context;
 
@@ -11,22 +11,22 @@ use crate::server::request::RequestEvent;
 use crate::server::session::EndedBy;
 use crate::server::sink::{Owner, Sink};
 
-/// Clients that read on, or go.
+/// Clients that read again, or disconnect.
 impl McpServer {
-    /// The client of an exchange has taken something.
+    /// The client of an exchange has received data.
     pub(super) fn http_drained(&mut self, cx: &mut Context<'_>, key: usize, owner: Owner) {
         match owner {
             Owner::Request(request) => {
                 let waiting = self.http.waiting(key);
                 self.requests.drained(cx, request, waiting);
             }
-            Owner::Listen(listen) => self.tell_listen(cx, listen),
-            Owner::Events(session) => self.tell_session(cx, session),
+            Owner::Listen(listen) => self.send_listen_updates(cx, listen),
+            Owner::Events(session) => self.send_session_updates(cx, session),
             _ => {}
         }
     }
 
-    /// The client of an exchange has gone, with what depended on it.
+    /// The client of an exchange has disconnected: end what depends on it.
     pub(super) fn http_disconnected(&mut self, cx: &mut Context<'_>, key: usize, owner: Owner) {
         let sink = Sink::Http(key);
         match owner {
@@ -55,7 +55,7 @@ impl McpServer {
         }
     }
 
-    /// The client of a line has taken something.
+    /// The client of a line has received data.
     pub(super) fn line_drained(
         &mut self,
         cx: &mut Context<'_>,
@@ -63,16 +63,16 @@ impl McpServer {
         dependents: Dependents,
     ) {
         for listen in dependents.listens {
-            self.tell_listen(cx, listen);
+            self.send_listen_updates(cx, listen);
         }
         if let Some(session) = dependents.session {
-            self.tell_session(cx, session);
+            self.send_session_updates(cx, session);
         }
         let ended = self.lines.end_if_done(cx, key);
         self.line_ended(ended);
     }
 
-    /// Nothing more comes on a line: what was asked for is still answered, and nothing is listened to.
+    /// End of input on a line: running requests are still answered, and subscriptions end.
     pub(super) fn line_input_ended(
         &mut self,
         cx: &mut Context<'_>,
@@ -89,7 +89,7 @@ impl McpServer {
         self.line_ended(ended);
     }
 
-    /// A line broke, with everything on it.
+    /// A line was aborted: end everything on it.
     pub(super) fn line_disconnected(
         &mut self,
         cx: &mut Context<'_>,
@@ -101,7 +101,7 @@ impl McpServer {
         for batch in self.batches.of(sink) {
             self.batches.detach(batch);
         }
-        for work in disconnected.under_way {
+        for work in disconnected.running {
             match work {
                 LineWork::Request(request) => drop(self.requests.cancel(cx, request)),
                 LineWork::Listen(listen) => self.drop_listen(cx, listen),
@@ -116,7 +116,7 @@ impl McpServer {
         }
     }
 
-    /// A handler panicked over what came from a client: nothing more of its batch is served.
+    /// A handler panicked on a client's message: stop processing its batch.
     pub(super) fn cut_batch_short(&mut self, cx: &mut Context<'_>, batch: usize) {
         self.batches.detach(batch);
         let done = self.batches.cut_short(cx, batch);
@@ -124,7 +124,7 @@ impl McpServer {
     }
 }
 
-/// Sessions that end.
+/// Ended sessions.
 impl McpServer {
     /// Ends a session and everything in it.
     pub(super) fn end_session(&mut self, cx: &mut Context<'_>, key: usize, by: EndedBy) {
@@ -142,7 +142,7 @@ impl McpServer {
         let mut requests = ended.requests;
         if let Some(line) = ended.line {
             let all = self.lines.end_session(line).into_iter();
-            // Modern requests on the same line are not the session's.
+            // Modern requests on the same line do not belong to the session.
             requests.extend(all.filter(|request| self.requests.is_of_session(*request, key)));
         }
         for request in requests {
@@ -164,14 +164,15 @@ impl McpServer {
         }
     }
 
-    /// Sessions whose line has ended in the handler that ran.
+    /// Ends the sessions whose line has ended in the handler.
     pub(super) fn end_sessions(&mut self, cx: &mut Context<'_>) {
         while let Some(session) = self.sessions_to_end.pop() {
             self.end_session(cx, session, EndedBy::Client);
         }
     }
 
-    /// When the engine stops: what is open ends, and what is in flight is finished first.
+    /// The engine is stopping: end idle sessions and subscriptions now, and the others after their
+    /// running requests.
     pub(super) fn stop_session(&mut self, cx: &mut Context<'_>, key: usize) {
         self.end_subscriptions(cx, key);
         if let Some(events) = self.sessions.take_events(key) {
@@ -180,7 +181,7 @@ impl McpServer {
         self.end_session_if_idle(cx, key);
     }
 
-    /// While the engine stops, a session goes with the last thing that was under way in it.
+    /// While the engine is stopping, a session ends with its last running request.
     pub(super) fn end_session_if_idle(&mut self, cx: &mut Context<'_>, key: usize) {
         if cx.stopping() && self.sessions.is_idle(key) {
             self.end_session(cx, key, EndedBy::Gateway);
@@ -188,35 +189,35 @@ impl McpServer {
     }
 }
 
-/// `listen`s that end.
+/// Ended `listen` requests.
 impl McpServer {
-    /// Ends it in order, from this side.
+    /// Ends a `listen` in order.
     pub(super) fn end_listen(&mut self, cx: &mut Context<'_>, key: usize) {
         let Some((sink, id)) = self.close_listen(cx, key) else {
             return;
         };
         if let Sink::Line(_) = sink {
-            // On a shared channel nothing else would show that the subscription is torn down.
+            // On a shared channel, only this notification shows that the subscription has ended.
             self.notify(cx, sink, listen::cancelled(&id));
         }
         self.answer_with(cx, sink, &id, &listen::ended(&id));
     }
 
-    /// Ends it because a resource of it cannot be told of any more.
+    /// Ends a `listen` because one of its subscriptions was lost.
     pub(super) fn fail_listen(&mut self, cx: &mut Context<'_>, key: usize, refusal: &Refusal) {
         if let Some((sink, id)) = self.close_listen(cx, key) {
             self.refuse(cx, sink, &id, refusal);
         }
     }
 
-    /// The client listens no more, as it said.
+    /// The client cancelled a `listen`.
     pub(super) fn cancel_listen(&mut self, cx: &mut Context<'_>, key: usize) {
         if let Some((sink, _)) = self.close_listen(cx, key) {
             self.answer_nothing(cx, sink);
         }
     }
 
-    /// Its client has disconnected.
+    /// The client of a `listen` has disconnected.
     fn drop_listen(&mut self, cx: &mut Context<'_>, key: usize) {
         if let Some(closed) = self.listens.close(key) {
             self.close_subscriptions(cx, closed.subscriptions);
@@ -233,11 +234,11 @@ impl McpServer {
         Some((closed.sink, closed.id))
     }
 
-    /// Ends the subscriptions of a `listen`, which waits for them itself.
+    /// Ends the subscriptions of a `listen`.
     fn close_subscriptions(&mut self, cx: &mut Context<'_>, subscriptions: Vec<usize>) {
         for subscription in subscriptions {
             let waiting = self.subscriptions.close(cx, subscription);
-            debug_assert!(waiting.is_empty(), "nobody waits for it");
+            debug_assert!(waiting.is_empty(), "a listen has no waiting requests");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What clients send, from frames up to the method that is asked for.
+//! Handles messages of clients, from frames up to the method.
 
 use ::http::{HeaderMap, Method as Verb, StatusCode};
 use tidegate_engine::Context;
@@ -11,7 +11,6 @@ use crate::jsonrpc::{
     BATCHING, Id, Message, Method, Params, Unreadable, is_answered, is_batch, read, read_batch,
 };
 use crate::server::batch::Item;
-use crate::server::caller::Caller;
 use crate::server::era::{self, Claim};
 use crate::server::errors::Refusal;
 use crate::server::events::{RequestRefused, caller};
@@ -20,6 +19,7 @@ use crate::server::http::HttpEvent;
 use crate::server::line::LineEvent;
 use crate::server::session::EndedBy;
 use crate::server::sink::{Owner, Sink};
+use crate::server::source::Source;
 
 /// HTTP.
 impl McpServer {
@@ -29,7 +29,7 @@ impl McpServer {
             Some(HttpEvent::Request(head, body)) => self.serve_http(cx, key, head, body),
             Some(HttpEvent::BatchBegins(head)) => self.screen_batch(cx, key, head),
             Some(HttpEvent::TooLarge) => {
-                let refusal = Refusal::invalid_request("The message is too large.");
+                let refusal = Refusal::invalid_request("Message too large.");
                 self.refuse_message(cx, Sink::Http(key), &Id::null(), &refusal);
                 self.http.read_no_further(cx, key);
             }
@@ -54,31 +54,31 @@ impl McpServer {
 
     fn serve_post(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap, body: Parts) {
         let headers = &Headers::of(headers);
-        let Some(caller) = self.admit(cx, key, headers) else {
+        let Some(source) = self.admit(cx, key, headers) else {
             return;
         };
         if is_batch(&body) {
-            return self.serve_batch(cx, &caller, body);
+            return self.serve_batch(cx, &source, body);
         }
         let message = read(body);
-        // The modern era has no sessions, and what is said of one means nothing there. In the other
-        // one, the session is the first thing that must be right: the client is to begin a new one.
-        if !caller.names_unknown_session() || era::is_modern(&message) {
-            self.serve(cx, &caller, message);
+        // Modern requests ignore sessions. For legacy requests, check the session first: an unknown
+        // one must be reported so that the client begins a new one.
+        if !source.names_unknown_session() || era::is_modern(&message) {
+            self.serve(cx, &source, message);
         } else if let Ok(Message::Request { id, .. }) = message {
-            self.refuse_message(cx, caller.sink, &id, &Refusal::session_over(cx));
+            self.refuse_message(cx, source.sink, &id, &Refusal::session_over(cx));
         } else {
-            self.answer_unknown_session(cx, caller.sink);
+            self.answer_unknown_session(cx, source.sink);
         }
     }
 
-    /// Who asks, if what is to be read and what the answer may be are of the right types.
+    /// The source of a request, if its content types are acceptable.
     fn admit<'h>(
         &mut self,
         cx: &mut Context<'_>,
         key: usize,
         headers: &'h Headers<'h>,
-    ) -> Option<Caller<'h>> {
+    ) -> Option<Source<'h>> {
         if !headers.is_json() {
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             self.http.respond_status(cx, key, status);
@@ -90,26 +90,26 @@ impl McpServer {
             return None;
         }
         let session = headers.session_id();
-        Some(Caller {
+        Some(Source {
             sink: Sink::Http(key),
             headers: Some(headers),
             session: session.and_then(|id| self.sessions.find(id)),
         })
     }
 
-    /// A body begins as a batch does: where none is taken, nothing more of it is read.
+    /// The body begins like a batch: if batches are not supported here, stop reading it.
     fn screen_batch(&mut self, cx: &mut Context<'_>, key: usize, head: HttpRequest) {
         if head.method == Verb::POST {
             let headers = &Headers::of(&head.headers);
-            let caller = self.admit(cx, key, headers);
-            if !caller.is_some_and(|caller| self.check_batch(cx, &caller)) {
+            let source = self.admit(cx, key, headers);
+            if !source.is_some_and(|source| self.check_batch(cx, &source)) {
                 return self.http.read_no_further(cx, key);
             }
         }
         self.http.read_on(key, head);
     }
 
-    /// Answers what is no request and names a session that is not here.
+    /// Refuses a message that names an unknown session and is not a request.
     fn answer_unknown_session(&mut self, cx: &mut Context<'_>, sink: Sink) {
         if cx.stopping() {
             self.refuse_message(cx, sink, &Id::null(), &Refusal::stopping());
@@ -118,11 +118,11 @@ impl McpServer {
         }
     }
 
-    /// GET: a client opens the event stream of its session; a newer one takes the place of an older.
+    /// GET: opens the event stream of a session, and replaces the previous one.
     fn open_events(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap) {
         let headers = Headers::of(headers);
         let Some(id) = headers.session_id() else {
-            // The modern era has no GET; a legacy one is of a session.
+            // The modern era has no GET; a legacy GET belongs to a session.
             let status = StatusCode::METHOD_NOT_ALLOWED;
             return self.http.respond_status(cx, key, status);
         };
@@ -143,10 +143,10 @@ impl McpServer {
         self.http.begin_events(cx, key);
         self.http.keep_open(cx, key);
         self.sessions.touch(cx, session);
-        self.tell_session(cx, session);
+        self.send_session_updates(cx, session);
     }
 
-    /// DELETE: a client ends its session.
+    /// DELETE: the client ends its session.
     fn delete_session(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap) {
         let headers = Headers::of(headers);
         let Some(id) = headers.session_id() else {
@@ -183,36 +183,37 @@ impl McpServer {
     }
 
     fn serve_line(&mut self, cx: &mut Context<'_>, key: usize, message: Parts) {
-        let caller = Caller {
+        let source = Source {
             sink: Sink::Line(key),
             headers: None,
             session: self.lines.session(key),
         };
         if is_batch(&message) {
             self.lines.expect_answer(key);
-            return self.serve_batch(cx, &caller, message);
+            return self.serve_batch(cx, &source, message);
         }
         let message = read(message);
         if is_answered(&message) {
             self.lines.expect_answer(key);
         }
-        self.serve(cx, &caller, message);
+        self.serve(cx, &source, message);
     }
 }
 
 /// Batches.
 impl McpServer {
-    /// Whether a batch is taken here; one that is not is refused, whatever is in it.
-    fn check_batch(&mut self, cx: &mut Context<'_>, caller: &Caller<'_>) -> bool {
-        if caller.names_unknown_session() {
-            self.answer_unknown_session(cx, caller.sink);
+    /// Whether batches are supported in this session; if not, the batch is refused whatever it
+    /// contains.
+    fn check_batch(&mut self, cx: &mut Context<'_>, source: &Source<'_>) -> bool {
+        if source.names_unknown_session() {
+            self.answer_unknown_session(cx, source.sink);
             return false;
         }
-        let session = caller.session;
+        let session = source.session;
         if session.is_some_and(|session| self.sessions.takes_batches(session)) {
             return true;
         }
-        self.refuse_batch(cx, caller.sink);
+        self.refuse_batch(cx, source.sink);
         false
     }
 
@@ -223,26 +224,26 @@ impl McpServer {
         self.refuse_message(cx, sink, &Id::null(), &refusal);
     }
 
-    /// Serves every message of a batch, if it is taken.
-    fn serve_batch(&mut self, cx: &mut Context<'_>, caller: &Caller<'_>, body: Parts) {
-        if !self.check_batch(cx, caller) {
+    /// Starts processing a batch, if it is accepted.
+    fn serve_batch(&mut self, cx: &mut Context<'_>, source: &Source<'_>, body: Parts) {
+        if !self.check_batch(cx, source) {
             return;
         }
-        let session = caller.session.and_then(|key| self.sessions.id(key));
+        let session = source.session.and_then(|key| self.sessions.id(key));
         let Some(session) = session.cloned() else {
-            return debug_assert!(false, "a batch is taken in a session");
+            return debug_assert!(false, "batches exist only in sessions");
         };
         let messages = match read_batch(body) {
             Ok(messages) => messages,
-            Err(error) => return self.refuse_message(cx, caller.sink, &Id::null(), &error.into()),
+            Err(error) => return self.refuse_message(cx, source.sink, &Id::null(), &error.into()),
         };
-        let headers = caller.headers.map(|headers| headers.all().clone());
-        let key = self.batches.begin(caller.sink, messages, headers, session);
-        self.set_owner(caller.sink, Owner::Batch(key));
+        let headers = source.headers.map(|headers| headers.all().clone());
+        let key = self.batches.begin(source.sink, messages, headers, session);
+        self.set_owner(source.sink, Owner::Batch(key));
         self.serve_step(cx, key);
     }
 
-    /// Serves as much of a batch as one turn is given, and gives way.
+    /// Processes the messages of one step of a batch.
     pub(super) fn serve_step(&mut self, cx: &mut Context<'_>, key: usize) {
         while let Some(item) = self.batches.next(key) {
             self.serve_item(cx, key, item);
@@ -257,25 +258,25 @@ impl McpServer {
             self.batches.expect_answer(key);
         }
         let headers = item.headers.as_deref().map(Headers::of);
-        let caller = Caller {
+        let source = Source {
             sink: Sink::Batch(key),
             headers: headers.as_ref(),
             session: self.sessions.find(&item.session),
         };
         match message {
-            // The session has ended meanwhile.
-            Ok(Message::Request { id, .. }) if caller.session.is_none() => {
-                self.refuse_message(cx, caller.sink, &id, &Refusal::session_over(cx));
+            // The session has ended in the meantime.
+            Ok(Message::Request { id, .. }) if source.session.is_none() => {
+                self.refuse_message(cx, source.sink, &id, &Refusal::session_over(cx));
             }
-            Ok(_) if caller.session.is_none() => {}
-            message => self.serve(cx, &caller, message),
+            Ok(_) if source.session.is_none() => {}
+            message => self.serve(cx, &source, message),
         }
     }
 }
 
 /// Messages.
 impl McpServer {
-    /// Refuses a message before anything is done for it.
+    /// Refuses a message before it is processed.
     fn refuse_message(&mut self, cx: &mut Context<'_>, sink: Sink, id: &Id, refusal: &Refusal) {
         self.refused_messages += 1;
         if cx.hears::<RequestRefused>() {
@@ -288,34 +289,34 @@ impl McpServer {
         self.refuse(cx, sink, id, refusal);
     }
 
-    /// Serves one message, from wherever it came.
+    /// Processes a message from any source.
     fn serve(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller<'_>,
+        source: &Source<'_>,
         message: Result<Message, Unreadable>,
     ) {
         match message {
             Ok(Message::Request { id, method, params }) => {
-                if let Err(refusal) = self.serve_request(cx, caller, &id, &method, params) {
-                    self.refuse_message(cx, caller.sink, &id, &refusal);
+                if let Err(refusal) = self.serve_request(cx, source, &id, &method, params) {
+                    self.refuse_message(cx, source.sink, &id, &refusal);
                 }
             }
             Ok(Message::Notification { method, params }) => {
-                self.serve_notification(cx, caller, &method, &params);
-                self.answer_status(cx, caller.sink, StatusCode::ACCEPTED);
+                self.serve_notification(cx, source, &method, &params);
+                self.answer_status(cx, source.sink, StatusCode::ACCEPTED);
             }
             Ok(Message::Response { .. }) => {
-                self.answer_status(cx, caller.sink, StatusCode::ACCEPTED);
+                self.answer_status(cx, source.sink, StatusCode::ACCEPTED);
             }
-            Err((id, error)) => self.refuse_message(cx, caller.sink, &id, &error.into()),
+            Err((id, error)) => self.refuse_message(cx, source.sink, &id, &error.into()),
         }
     }
 
     fn serve_request(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller<'_>,
+        source: &Source<'_>,
         id: &Id,
         name: &str,
         params: Params,
@@ -323,53 +324,53 @@ impl McpServer {
         if cx.stopping() {
             return Err(Refusal::stopping());
         }
-        let claim = era::of(caller, name, &params)?;
+        let claim = era::of(source, name, &params)?;
         let era = claim.era();
         let method = Method::of(name, era);
         let stateless;
-        let caller = match claim {
+        let source = match claim {
             Claim::Modern(version) => {
-                era::check_modern(caller, name, method, version.as_deref(), &params)?;
-                // A modern request stands alone, whatever session the same client has.
-                stateless = caller.without_session();
+                era::check_modern(source, name, method, version.as_deref(), &params)?;
+                // Modern requests stand alone, even if the same client has a session.
+                stateless = source.without_session();
                 &stateless
             }
             Claim::Legacy => {
-                era::check_legacy(caller, name)?;
-                caller
+                era::check_legacy(source, name)?;
+                source
             }
         };
         let method = method.ok_or_else(|| Refusal::unknown_method(name, era))?;
-        if let Some(session) = caller.session {
+        if let Some(session) = source.session {
             self.sessions.touch(cx, session);
         }
         match method {
-            Method::Initialize => self.initialize(cx, caller, id, &params),
+            Method::Initialize => self.initialize(cx, source, id, &params),
             Method::Ping => {
-                self.answer_with(cx, caller.sink, id, b"");
+                self.answer_with(cx, source.sink, id, b"");
                 Ok(())
             }
-            Method::Discover => self.discover(cx, caller, id),
-            Method::Listen => self.listen(cx, caller, id, &params),
-            Method::ResourcesSubscribe => self.subscribe(cx, caller, id, params),
-            Method::ResourcesUnsubscribe => self.unsubscribe(cx, caller, id, &params),
-            _ => self.begin_request(cx, caller, id, era, method, params),
+            Method::Discover => self.discover(cx, source, id),
+            Method::Listen => self.listen(cx, source, id, &params),
+            Method::ResourcesSubscribe => self.subscribe(cx, source, id, params),
+            Method::ResourcesUnsubscribe => self.unsubscribe(cx, source, id, &params),
+            _ => self.begin_request(cx, source, id, era, method, params),
         }
     }
 
     fn serve_notification(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller<'_>,
+        source: &Source<'_>,
         method: &str,
         params: &Params,
     ) {
         if method == "notifications/cancelled"
             && let Some(id) = params.request_id()
         {
-            self.cancel(cx, caller, &id);
+            self.cancel(cx, source, &id);
         }
-        if let Some(session) = caller.session
+        if let Some(session) = source.session
             && self.sessions.contains(session)
         {
             self.sessions.touch(cx, session);

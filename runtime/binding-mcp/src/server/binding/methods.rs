@@ -1,4 +1,4 @@
-//! What each method sets going.
+//! Implements the methods.
 
 use bytestring::ByteString;
 use tidegate_engine::Context;
@@ -6,7 +6,6 @@ use tidegate_streams::mcp::McpBeginEx;
 
 use super::McpServer;
 use crate::jsonrpc::{Era, Id, Method, Params, Subject};
-use crate::server::caller::Caller;
 use crate::server::calls::Call;
 use crate::server::capabilities::discovered;
 use crate::server::errors::Refusal;
@@ -16,30 +15,31 @@ use crate::server::line::LineWork;
 use crate::server::notifications::Notifications;
 use crate::server::request::NewRequest;
 use crate::server::sink::{Owner, Sink};
+use crate::server::source::Source;
 use crate::server::subscription::Holder;
 
 impl McpServer {
-    /// Carries a request out behind this binding.
+    /// Opens a stream to the exit for a request.
     pub(super) fn begin_request(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller<'_>,
+        source: &Source<'_>,
         id: &Id,
         era: Era,
         method: Method,
         params: Params,
     ) -> Result<(), Refusal> {
-        self.check_room(caller, id)?;
+        self.check_room(source, id)?;
         let subject = match method.subject() {
             Some(subject) => params.subject_text(subject)?,
             None => ByteString::new(),
         };
-        let mirrored = match (method, caller.headers) {
+        let mirrored = match (method, source.headers) {
             (Method::ToolsCall, Some(headers)) => Mirrored::of(headers, era)?,
             _ => Mirrored::default(),
         };
-        let notifications = Notifications::of(caller.takes_events(), era, &params)?;
-        let session = caller.session;
+        let notifications = Notifications::of(source.takes_events(), era, &params)?;
+        let session = source.session;
         let identity = session.and_then(|session| self.sessions.identity(session));
         let call = Call::begin(cx, || {
             let client = match session {
@@ -57,7 +57,7 @@ impl McpServer {
             call.headers_required = mirrored.required;
         }
         let order = NewRequest {
-            sink: caller.sink,
+            sink: source.sink,
             id: id.clone(),
             era,
             method,
@@ -69,8 +69,8 @@ impl McpServer {
             call,
         };
         let key = self.requests.open(cx, order)?;
-        self.set_owner(caller.sink, Owner::Request(key));
-        match (caller.sink, session) {
+        self.set_owner(source.sink, Owner::Request(key));
+        match (source.sink, session) {
             (Sink::Line(line), _) => {
                 self.lines
                     .register(line, id.clone(), LineWork::Request(key));
@@ -81,31 +81,31 @@ impl McpServer {
         Ok(())
     }
 
-    /// Whether one more request may be under way, and its id is free.
-    fn check_room(&self, caller: &Caller<'_>, id: &Id) -> Result<(), Refusal> {
-        match (caller.sink, caller.session) {
+    /// Checks that one more request may run and that its id is not in use.
+    fn check_room(&self, source: &Source<'_>, id: &Id) -> Result<(), Refusal> {
+        match (source.sink, source.session) {
             (Sink::Line(line), _) => self.lines.check_room(line, id),
             (_, Some(session)) => self.sessions.check_room(session, id),
             _ => Ok(()),
         }
     }
 
-    /// `notifications/cancelled`: the client wants no answer any more.
-    pub(super) fn cancel(&mut self, cx: &mut Context<'_>, caller: &Caller<'_>, id: &Id) {
-        if let Sink::Line(line) = caller.sink {
+    /// `notifications/cancelled`: the client cancels a request.
+    pub(super) fn cancel(&mut self, cx: &mut Context<'_>, source: &Source<'_>, id: &Id) {
+        if let Sink::Line(line) = source.sink {
             match self.lines.work(line, id) {
                 Some(LineWork::Request(request)) => return self.cancel_request(cx, request),
                 Some(LineWork::Listen(listen)) => return self.cancel_listen(cx, listen),
                 None => {}
             }
         }
-        let Some(session) = caller.session else {
+        let Some(session) = source.session else {
             return;
         };
         if let Some(request) = self.sessions.request(session, id) {
             return self.cancel_request(cx, request);
         }
-        // It may wait for a subscription to be confirmed.
+        // The request may be waiting for a subscription to be confirmed.
         let mut subscriptions = self.sessions.subscriptions(session);
         let found = subscriptions.find_map(|key| {
             let cancelled = self.subscriptions.cancel_wait(key, id)?;
@@ -118,26 +118,26 @@ impl McpServer {
         if let Some(uri) = cancelled.abandoned {
             self.sessions.remove_subscription(session, &uri);
             let waiting = self.subscriptions.close(cx, key);
-            debug_assert!(waiting.is_empty(), "nobody else waits for it");
+            debug_assert!(waiting.is_empty(), "no other request waits for it");
         }
         self.answer_nothing(cx, cancelled.sink);
     }
 
-    /// `initialize`: answered once the exit has begun its part of the session.
+    /// `initialize`: answered once the exit has accepted the session.
     pub(super) fn initialize(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller<'_>,
+        source: &Source<'_>,
         id: &Id,
         params: &Params,
     ) -> Result<(), Refusal> {
-        let sink = caller.sink;
+        let sink = source.sink;
         if matches!(sink, Sink::Batch(_)) {
             return Err(Refusal::invalid_request(
                 "'initialize' cannot be part of a batch.",
             ));
         }
-        if matches!(sink, Sink::Line(_)) && caller.session.is_some() {
+        if matches!(sink, Sink::Line(_)) && source.session.is_some() {
             return Err(Refusal::invalid_request(
                 "A session is already open on this connection.",
             ));
@@ -156,15 +156,15 @@ impl McpServer {
     pub(super) fn discover(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller<'_>,
+        source: &Source<'_>,
         id: &Id,
     ) -> Result<(), Refusal> {
-        match self.capabilities.known_or_wait(cx, caller.sink, id)? {
+        match self.capabilities.known_or_wait(cx, source.sink, id)? {
             Some(capabilities) => {
                 let members = discovered(capabilities, self.instructions.as_deref());
-                self.answer_with(cx, caller.sink, id, &members);
+                self.answer_with(cx, source.sink, id, &members);
             }
-            None => self.set_owner(caller.sink, Owner::Discover),
+            None => self.set_owner(source.sink, Owner::Discover),
         }
         Ok(())
     }
@@ -173,23 +173,23 @@ impl McpServer {
     pub(super) fn subscribe(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller<'_>,
+        source: &Source<'_>,
         id: &Id,
         params: Params,
     ) -> Result<(), Refusal> {
-        self.check_room(caller, id)?;
+        self.check_room(source, id)?;
         let uri = params.subject_text(Subject::Uri)?;
-        let session = caller.session.ok_or_else(|| Refusal::session_over(cx))?;
+        let session = source.session.ok_or_else(|| Refusal::session_over(cx))?;
         self.subscriptions
             .check_waiting(self.sessions.subscriptions(session))?;
         let key = match self.sessions.subscription(session, &uri) {
             Some(key) => key,
             None => self.open_subscription(cx, session, &uri, params)?,
         };
-        if self.subscriptions.confirmed_or_wait(key, caller.sink, id) {
-            self.answer_with(cx, caller.sink, id, b"");
+        if self.subscriptions.confirmed_or_wait(key, source.sink, id) {
+            self.answer_with(cx, source.sink, id, b"");
         } else {
-            self.set_owner(caller.sink, Owner::Subscribe(key));
+            self.set_owner(source.sink, Owner::Subscribe(key));
         }
         Ok(())
     }
@@ -205,7 +205,7 @@ impl McpServer {
         self.subscriptions.check_room(uri.len())?;
         let params = Some(params.into_payload().0);
         let identity = self.sessions.identity(session);
-        // In memory of its own: the buffer it came in is larger, and would last as long.
+        // Copied: the received buffer is larger, and would be kept as long as the subscription.
         let uri = ByteString::from(uri);
         let holder = Holder::Session(session);
         let key = self
@@ -219,35 +219,35 @@ impl McpServer {
     pub(super) fn unsubscribe(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller<'_>,
+        source: &Source<'_>,
         id: &Id,
         params: &Params,
     ) -> Result<(), Refusal> {
         let uri = params.subject_text(Subject::Uri)?;
-        let session = caller.session.ok_or_else(|| Refusal::session_over(cx))?;
+        let session = source.session.ok_or_else(|| Refusal::session_over(cx))?;
         if let Some(subscription) = self.sessions.unsubscribe(session, &uri) {
             let waiting = self.subscriptions.close(cx, subscription);
-            let refusal = Refusal::invalid_request("The subscription was ended meanwhile.");
+            let refusal = Refusal::invalid_request("The subscription was ended in the meantime.");
             self.refuse_all(cx, waiting, &refusal);
         }
-        self.answer_with(cx, caller.sink, id, b"");
+        self.answer_with(cx, source.sink, id, b"");
         Ok(())
     }
 
-    /// `subscriptions/listen`: acknowledged once each resource is confirmed or refused.
+    /// `subscriptions/listen`: acknowledged once each subscription is confirmed or refused.
     pub(super) fn listen(
         &mut self,
         cx: &mut Context<'_>,
-        caller: &Caller<'_>,
+        source: &Source<'_>,
         id: &Id,
         params: &Params,
     ) -> Result<(), Refusal> {
-        self.check_room(caller, id)?;
+        self.check_room(source, id)?;
         let uris = self.listens.resources(params)?;
         self.subscriptions
             .check_room(uris.iter().map(|uri| uri.len()).sum())?;
-        let sink = caller.sink;
-        if matches!(sink, Sink::Http(_)) && !caller.takes_events() {
+        let sink = source.sink;
+        if matches!(sink, Sink::Http(_)) && !source.takes_events() {
             return Err(Refusal::invalid_request(
                 "subscriptions/listen is answered by an event stream; accept text/event-stream.",
             ));
@@ -264,15 +264,15 @@ impl McpServer {
         }
         for uri in uris {
             let holder = Holder::Listen(key);
-            // In memory of its own: the buffer it came in is larger, and would last as long.
+            // Copied: the received buffer is larger, and would be kept as long as the subscription.
             let uri = ByteString::from(&*uri);
-            // One that cannot be had is missing in the acknowledgement.
+            // A refused subscription is missing in the acknowledgement.
             let opened = self.subscriptions.open(cx, holder, None, uri.clone(), None);
             if let Ok(subscription) = opened {
                 self.listens.insert(key, uri, subscription);
             }
         }
-        let acknowledgement = self.listens.asked(key);
+        let acknowledgement = self.listens.all_requested(key);
         self.acknowledge_listen(cx, key, acknowledgement);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What comes of requests, sessions and subscriptions behind this binding.
+//! Handles what the exit sends for requests, sessions and subscriptions.
 
 use ::http::HeaderValue;
 use bytes::Bytes;
@@ -52,7 +52,8 @@ impl McpServer {
     }
 
     fn pass_notification(&mut self, cx: &mut Context<'_>, sink: Sink, message: Bytes) {
-        // What a client does not read is not piled up: it misses some of it.
+        // Notifications are dropped for a client that does not read, so that they do not
+        // accumulate.
         if self.waiting(sink) > UNSENT_MAX {
             return;
         }
@@ -84,7 +85,7 @@ impl McpServer {
         }
     }
 
-    /// A request is over: its id is free, and its session lives on.
+    /// A request has ended: its id is free, and its session's idle time starts again.
     pub(super) fn request_closed(&mut self, cx: &mut Context<'_>, closed: &Closed) {
         self.release_client(closed);
         let Some(session) = closed.session else {
@@ -97,7 +98,7 @@ impl McpServer {
         self.end_session_if_idle(cx, session);
     }
 
-    /// Nothing of a client depends on the request any more.
+    /// Removes what depends on the client of the request.
     pub(super) fn release_client(&mut self, closed: &Closed) {
         match closed.sink {
             Sink::Line(line) => self.lines.unregister(line, &closed.id),
@@ -112,7 +113,7 @@ impl McpServer {
         refusal: &Refusal,
     ) {
         match closed.sink {
-            // A result that is on its way cannot become an error: the client sees it break off.
+            // A result that has begun cannot become an error: abort the response.
             Sink::Http(http) if closed.streaming => {
                 self.http.abort(cx, http);
             }
@@ -120,13 +121,13 @@ impl McpServer {
         }
     }
 
-    /// A request broke off.
+    /// The response to a request is aborted.
     pub(super) fn fail_request(&mut self, cx: &mut Context<'_>, key: usize) {
         let failed = self.requests.fail(cx, key, Refusal::internal());
         self.request_event(cx, key, failed);
     }
 
-    /// Gives a request up that the client has cancelled; nothing more is said of it.
+    /// Ends a request that the client has cancelled, without a response.
     pub(super) fn cancel_request(&mut self, cx: &mut Context<'_>, key: usize) {
         let Some(closed) = self.requests.cancel(cx, key) else {
             return;
@@ -141,7 +142,7 @@ impl McpServer {
     }
 }
 
-/// Sessions, and what the exit can do.
+/// Sessions and capabilities.
 impl McpServer {
     pub(super) fn session_event(
         &mut self,
@@ -152,7 +153,7 @@ impl McpServer {
         match event {
             None => {}
             Some(SessionEvent::Begun(begun)) => self.session_begun(cx, key, &begun),
-            Some(SessionEvent::Changed) => self.tell_session(cx, key),
+            Some(SessionEvent::Changed) => self.send_session_updates(cx, key),
             Some(SessionEvent::Refused(sink, id, reset)) => {
                 let refusal = Refusal::of_exit(Some(reset), Method::Initialize, Era::Legacy);
                 self.refuse(cx, sink, &id, &refusal);
@@ -206,7 +207,7 @@ impl McpServer {
     }
 }
 
-/// Subscriptions, and what is told of changes.
+/// Subscriptions and change notifications.
 impl McpServer {
     pub(super) fn subscription_event(
         &mut self,
@@ -224,7 +225,7 @@ impl McpServer {
                 changed,
             }) => {
                 self.sessions.note(session, &subscribed, changed);
-                self.tell_session(cx, session);
+                self.send_session_updates(cx, session);
             }
             Some(SubscriptionEvent::Updated {
                 holder: Holder::Listen(listen),
@@ -232,7 +233,7 @@ impl McpServer {
                 changed,
             }) => {
                 self.listens.note(listen, &subscribed, changed);
-                self.tell_listen(cx, listen);
+                self.send_listen_updates(cx, listen);
             }
             Some(SubscriptionEvent::Lost(lost)) => self.subscription_lost(cx, lost),
         }
@@ -283,7 +284,7 @@ impl McpServer {
         }
     }
 
-    /// Tells what a `listen` has got, once that is known.
+    /// Sends the acknowledgement of a `listen`, when it is due.
     pub(super) fn acknowledge_listen(
         &mut self,
         cx: &mut Context<'_>,
@@ -292,12 +293,12 @@ impl McpServer {
     ) {
         if let Some((sink, message)) = acknowledgement {
             self.notify(cx, sink, message);
-            self.tell_listen(cx, key);
+            self.send_listen_updates(cx, key);
         }
     }
 
-    /// Tells the client of a session of changes, as far as it reads.
-    pub(super) fn tell_session(&mut self, cx: &mut Context<'_>, key: usize) {
+    /// Sends pending updates to the client of a session, as far as it reads.
+    pub(super) fn send_session_updates(&mut self, cx: &mut Context<'_>, key: usize) {
         let sink = self.sessions.sink(key);
         while sink != Sink::Nowhere && self.waiting(sink) == 0 {
             let Some(change) = self.sessions.next_update(key) else {
@@ -307,8 +308,8 @@ impl McpServer {
         }
     }
 
-    /// The same for a `listen`.
-    pub(super) fn tell_listen(&mut self, cx: &mut Context<'_>, key: usize) {
+    /// Sends pending updates to the client of a `listen`, as far as it reads.
+    pub(super) fn send_listen_updates(&mut self, cx: &mut Context<'_>, key: usize) {
         let Some(sink) = self.listens.sink(key) else {
             return;
         };

@@ -1,4 +1,4 @@
-//! A handler that panicked: what it worked for is given up, and nothing of it stays.
+//! After a handler panic, everything the handler worked for is removed.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -11,20 +11,20 @@ use tidegate_streams::{Frame, Role};
 use super::*;
 use crate::server::tests::part::Bench;
 
-/// The binding, whose frames and timers the test hands over.
-struct House {
+/// The binding; the test passes frames and timers to it.
+struct Harness {
     bench: Bench,
     server: McpServer,
 }
 
-impl House {
+impl Harness {
     fn new() -> Self {
         let bench = Bench::with_window(1 << 20);
         let server = McpServer::new(Options::default(), bench.exit);
         Self { bench, server }
     }
 
-    /// Hands over what has come.
+    /// Passes pending frames to the binding.
     fn pump(&mut self) {
         loop {
             let outputs = self.bench.rig.outputs(self.bench.own);
@@ -70,7 +70,7 @@ impl House {
         stream
     }
 
-    /// The exit begins the session that it is asked for.
+    /// The exit accepts the requested session.
     fn begin_session(&mut self) {
         let (stream, _) = self.bench.at_exit();
         let lifecycle = McpLifecycle {
@@ -82,7 +82,7 @@ impl House {
         self.pump();
     }
 
-    /// A session of the revision that has batches: its id.
+    /// Opens a session of the revision with batches; returns its id.
     fn session(&mut self) -> String {
         let stream = self.post(None, &initialize());
         self.begin_session();
@@ -99,7 +99,7 @@ impl House {
         answer["error"]["code"].as_i64().expect("an error")
     }
 
-    /// Whatever was left ends with the session.
+    /// Everything that remains ends with the session.
     fn done(mut self) {
         self.fault(Key::Session(0));
         assert_eq!(self.server.exchanges(), 0);
@@ -120,98 +120,104 @@ fn list(id: i64) -> Value {
 
 #[test]
 fn a_request_is_answered_with_an_error() {
-    let mut house = House::new();
-    let session = house.session();
-    let stream = house.post(Some(&session), &list(1));
-    house.fault(Key::Request(0));
-    assert_eq!(house.error(stream), -32603);
-    house.fault(Key::Request(0));
-    house.done();
+    let mut harness = Harness::new();
+    let session = harness.session();
+    let stream = harness.post(Some(&session), &list(1));
+    harness.fault(Key::Request(0));
+    assert_eq!(harness.error(stream), -32603);
+    harness.fault(Key::Request(0));
+    harness.done();
 }
 
 #[test]
-fn an_exchange_takes_along_what_depends_on_it() {
-    let mut house = House::new();
-    let session = house.session();
-    house.post(Some(&session), &list(1));
-    house.fault(Key::Http(0));
-    assert_eq!(house.server.http.len(), 0);
-    assert_eq!(house.server.requests.len(), 1, "a legacy one goes on");
-    house.done();
+fn removing_an_exchange_returns_its_owner() {
+    let mut harness = Harness::new();
+    let session = harness.session();
+    harness.post(Some(&session), &list(1));
+    harness.fault(Key::Http(0));
+    assert_eq!(harness.server.http.len(), 0);
+    assert_eq!(harness.server.requests.len(), 1, "legacy requests continue");
+    harness.done();
 }
 
 #[test]
-fn a_session_takes_along_its_requests() {
-    let mut house = House::new();
-    let session = house.session();
-    let stream = house.post(Some(&session), &list(1));
-    house.fault(Key::Session(0));
-    assert_eq!(house.error(stream), -32001);
-    house.done();
+fn requests_end_with_their_session() {
+    let mut harness = Harness::new();
+    let session = harness.session();
+    let stream = harness.post(Some(&session), &list(1));
+    harness.fault(Key::Session(0));
+    assert_eq!(harness.error(stream), -32001);
+    harness.done();
 }
 
 #[test]
-fn a_batch_serves_nothing_more_whoever_fails_over_it() {
+fn a_batch_stops_after_a_handler_panic() {
     for faulty in [Key::Batch(0), Key::Http(0)] {
-        let mut house = House::new();
-        let session = house.session();
-        // More than is served in one turn, and one of them is not answered yet.
+        let mut harness = Harness::new();
+        let session = harness.session();
+        // More messages than one turn processes, one of them unanswered.
         let batch: Vec<Value> = (0..20).map(list).collect();
-        house.post(Some(&session), &json!(batch));
-        assert_eq!(house.server.batches.len(), 1);
-        let under_way = house.server.requests.len();
-        house.fault(faulty);
-        assert_eq!(house.server.requests.len(), under_way);
-        assert_eq!(house.server.batches.len(), 1, "what was asked for goes on");
-        house.done();
+        harness.post(Some(&session), &json!(batch));
+        assert_eq!(harness.server.batches.len(), 1);
+        let running = harness.server.requests.len();
+        harness.fault(faulty);
+        assert_eq!(harness.server.requests.len(), running);
+        assert_eq!(harness.server.batches.len(), 1, "running requests continue");
+        harness.done();
     }
 }
 
 #[test]
-fn a_line_takes_along_its_session() {
-    let mut house = House::new();
-    let client = house.bench.client;
-    let stream = house.bench.rig.open(client, house.bench.own, LineBegin {});
-    house.pump();
+fn a_session_ends_with_its_line() {
+    let mut harness = Harness::new();
+    let client = harness.bench.client;
+    let stream = harness
+        .bench
+        .rig
+        .open(client, harness.bench.own, LineBegin {});
+    harness.pump();
     let message = Frame::data(Bytes::from(initialize().to_string()));
-    house.bench.rig.send(client, stream, message);
-    house.pump();
-    house.begin_session();
+    harness.bench.rig.send(client, stream, message);
+    harness.pump();
+    harness.begin_session();
     for id in 0..3 {
         let message = Frame::data(Bytes::from(list(id).to_string()));
-        house.bench.rig.send(client, stream, message);
-        house.pump();
+        harness.bench.rig.send(client, stream, message);
+        harness.pump();
     }
-    assert_eq!(house.server.exchanges(), 5);
-    house.fault(Key::Line(0));
-    assert_eq!(house.server.exchanges(), 0);
-    house.done();
+    assert_eq!(harness.server.exchanges(), 5);
+    harness.fault(Key::Line(0));
+    assert_eq!(harness.server.exchanges(), 0);
+    harness.done();
 }
 
 #[test]
-fn what_waits_for_the_exit_is_answered_with_an_error() {
-    let mut house = House::new();
-    let session = house.session();
+fn requests_waiting_for_the_exit_are_answered_with_an_error() {
+    let mut harness = Harness::new();
+    let session = harness.session();
     let subscribe = json!({ "jsonrpc": "2.0", "id": 1, "method": "resources/subscribe", "params": { "uri": "u" } });
-    let stream = house.post(Some(&session), &subscribe);
-    house.fault(Key::Subscription(0));
-    assert_eq!(house.error(stream), -32603);
+    let stream = harness.post(Some(&session), &subscribe);
+    harness.fault(Key::Subscription(0));
+    assert_eq!(harness.error(stream), -32603);
     let meta = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {},
     });
-    let client = house.bench.client;
-    let stream = house.bench.rig.open(client, house.bench.own, LineBegin {});
-    house.pump();
+    let client = harness.bench.client;
+    let stream = harness
+        .bench
+        .rig
+        .open(client, harness.bench.own, LineBegin {});
+    harness.pump();
     let discover = json!({
         "jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": { "_meta": meta },
     });
     let message = Frame::data(Bytes::from(discover.to_string()));
-    house.bench.rig.send(client, stream, message);
-    house.pump();
-    house.fault(Key::Capabilities);
-    let (answer, _) = house.bench.at_client(stream);
+    harness.bench.rig.send(client, stream, message);
+    harness.pump();
+    harness.fault(Key::Capabilities);
+    let (answer, _) = harness.bench.at_client(stream);
     assert!(answer.contains("-32603"), "{answer}");
-    house.fault(Key::Line(0));
-    house.done();
+    harness.fault(Key::Line(0));
+    harness.done();
 }

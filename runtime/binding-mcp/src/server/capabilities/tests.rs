@@ -8,7 +8,7 @@ fn ask(bench: &mut Bench, capabilities: &mut Capabilities, id: u64) -> Option<Mc
 }
 
 #[test]
-fn the_exit_is_asked_once_for_all_who_wait_and_its_answer_is_kept_for_a_minute() {
+fn one_request_serves_all_waiting_discoveries_and_is_cached_for_a_minute() {
     let mut bench = Bench::new();
     let mut capabilities = Capabilities::new(bench.exit, &Options::default());
     assert_eq!(ask(&mut bench, &mut capabilities, 1), None);
@@ -35,7 +35,7 @@ fn the_exit_is_asked_once_for_all_who_wait_and_its_answer_is_kept_for_a_minute()
 }
 
 #[test]
-fn a_failure_is_told_to_who_waits_still_and_is_not_kept() {
+fn a_failure_answers_the_waiting_requests_and_is_not_cached() {
     let mut bench = Bench::new();
     let mut capabilities = Capabilities::new(bench.exit, &Options::default());
     assert_eq!(ask(&mut bench, &mut capabilities, 1), None);
@@ -55,7 +55,7 @@ fn a_failure_is_told_to_who_waits_still_and_is_not_kept() {
 }
 
 #[test]
-fn how_many_may_wait_is_bounded() {
+fn waiting_requests_are_bounded() {
     let mut bench = Bench::new();
     let mut capabilities = Capabilities::new(bench.exit, &Options::default());
     for id in 0..WAITING_MAX {

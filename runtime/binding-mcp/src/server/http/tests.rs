@@ -22,7 +22,7 @@ fn accepted(options: &Options) -> (Bench, Exchanges, StreamId) {
     (bench, exchanges, stream)
 }
 
-fn told(
+fn handle(
     bench: &mut Bench,
     exchanges: &mut Exchanges,
     stream: StreamId,
@@ -39,11 +39,11 @@ fn data(text: &'static str) -> Frame {
 }
 
 #[test]
-fn a_request_is_told_when_it_is_whole_and_the_exchange_ends_with_its_response() {
+fn a_request_is_returned_when_complete_and_its_exchange_ends_with_the_response() {
     let (mut bench, mut exchanges, stream) = accepted(&Options::default());
-    assert!(told(&mut bench, &mut exchanges, stream, data("{\"a\":")).is_none());
-    assert!(told(&mut bench, &mut exchanges, stream, data("1}")).is_none());
-    let event = told(&mut bench, &mut exchanges, stream, Frame::end());
+    assert!(handle(&mut bench, &mut exchanges, stream, data("{\"a\":")).is_none());
+    assert!(handle(&mut bench, &mut exchanges, stream, data("1}")).is_none());
+    let event = handle(&mut bench, &mut exchanges, stream, Frame::end());
     let Some(HttpEvent::Request(_, body)) = event else {
         panic!("{event:?}")
     };
@@ -55,19 +55,19 @@ fn a_request_is_told_when_it_is_whole_and_the_exchange_ends_with_its_response() 
 }
 
 #[test]
-fn a_body_that_begins_as_a_batch_is_read_on_only_if_that_is_said() {
+fn a_batch_body_is_read_on_only_when_accepted() {
     let (mut bench, mut exchanges, stream) = accepted(&Options::default());
-    let event = told(&mut bench, &mut exchanges, stream, data("[1"));
+    let event = handle(&mut bench, &mut exchanges, stream, data("[1"));
     let Some(HttpEvent::BatchBegins(head)) = event else {
         panic!("{event:?}")
     };
     exchanges.read_on(KEY, head);
-    assert!(told(&mut bench, &mut exchanges, stream, data("]")).is_none());
-    let event = told(&mut bench, &mut exchanges, stream, Frame::end());
+    assert!(handle(&mut bench, &mut exchanges, stream, data("]")).is_none());
+    let event = handle(&mut bench, &mut exchanges, stream, Frame::end());
     assert!(matches!(event, Some(HttpEvent::Request(..))), "{event:?}");
 
     let (mut bench, mut exchanges, stream) = accepted(&Options::default());
-    let event = told(&mut bench, &mut exchanges, stream, data("[1"));
+    let event = handle(&mut bench, &mut exchanges, stream, data("[1"));
     assert!(matches!(event, Some(HttpEvent::BatchBegins(_))));
     bench.act(|cx| {
         exchanges.respond_status(cx, KEY, StatusCode::BAD_REQUEST);
@@ -77,19 +77,19 @@ fn a_body_that_begins_as_a_batch_is_read_on_only_if_that_is_said() {
 }
 
 #[test]
-fn a_body_over_the_limit_is_told_with_the_part_that_exceeds_it() {
+fn a_body_over_the_limit_is_reported_at_once() {
     let options = Options {
         max_message_size: 4,
         ..Options::default()
     };
     let (mut bench, mut exchanges, stream) = accepted(&options);
-    assert!(told(&mut bench, &mut exchanges, stream, data("{\"a\"")).is_none());
-    let event = told(&mut bench, &mut exchanges, stream, data("}"));
+    assert!(handle(&mut bench, &mut exchanges, stream, data("{\"a\"")).is_none());
+    let event = handle(&mut bench, &mut exchanges, stream, data("}"));
     assert!(matches!(event, Some(HttpEvent::TooLarge)), "{event:?}");
 }
 
 #[test]
-fn the_owner_is_told_when_the_client_reads_on_or_goes() {
+fn the_owner_is_returned_when_the_client_reads_or_disconnects() {
     let (mut bench, mut exchanges, stream) = accepted(&Options::default());
     exchanges.set_owner(KEY, Owner::Request(9));
     bench.act(|cx| {
@@ -97,7 +97,7 @@ fn the_owner_is_told_when_the_client_reads_on_or_goes() {
         exchanges.push_event(cx, KEY, Bytes::from(vec![b'1'; 1 << 12]));
     });
     assert!(exchanges.waiting(KEY) > 0, "the client has less credit");
-    // The client takes what it has got, and grants as much anew.
+    // The client acknowledges what it has received.
     assert!(!bench.at_client(stream).0.is_empty());
     let (_, _, frame) = bench.next();
     let event = bench.act(|cx| exchanges.on_frame(cx, KEY, frame));
@@ -117,7 +117,7 @@ fn the_owner_is_told_when_the_client_reads_on_or_goes() {
 #[test]
 fn an_event_stream_is_kept_open_by_comments_until_it_is_finished() {
     let (mut bench, mut exchanges, stream) = accepted(&Options::default());
-    told(&mut bench, &mut exchanges, stream, Frame::end());
+    handle(&mut bench, &mut exchanges, stream, Frame::end());
     bench.act(|cx| {
         exchanges.begin_events(cx, KEY);
         exchanges.keep_open(cx, KEY);

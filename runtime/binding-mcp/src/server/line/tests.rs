@@ -12,7 +12,12 @@ fn accepted(options: &Options) -> (Bench, Lines, StreamId) {
     (bench, lines, stream)
 }
 
-fn told(bench: &mut Bench, lines: &mut Lines, stream: StreamId, frame: Frame) -> Option<LineEvent> {
+fn handle(
+    bench: &mut Bench,
+    lines: &mut Lines,
+    stream: StreamId,
+    frame: Frame,
+) -> Option<LineEvent> {
     bench.rig.send(bench.client, stream, frame);
     let (_, _, frame) = bench.next();
     bench.act(|cx| lines.on_frame(cx, KEY, frame))
@@ -23,13 +28,13 @@ fn message(text: &'static str) -> Frame {
 }
 
 #[test]
-fn a_line_ends_once_its_input_has_ended_and_every_answer_is_given() {
+fn a_line_ends_after_its_input_and_its_last_response() {
     let (mut bench, mut lines, stream) = accepted(&Options::default());
     lines.begin_session(KEY, 3, false);
-    let event = told(&mut bench, &mut lines, stream, message("{}"));
+    let event = handle(&mut bench, &mut lines, stream, message("{}"));
     assert!(matches!(event, Some(LineEvent::Message(_))), "{event:?}");
     lines.expect_answer(KEY);
-    let event = told(&mut bench, &mut lines, stream, Frame::end());
+    let event = handle(&mut bench, &mut lines, stream, Frame::end());
     let Some(LineEvent::InputEnded(kept)) = event else {
         panic!("{event:?}")
     };
@@ -47,15 +52,15 @@ fn a_line_ends_once_its_input_has_ended_and_every_answer_is_given() {
 }
 
 #[test]
-fn a_batch_is_read_only_in_a_session_that_takes_them() {
+fn a_batch_is_read_only_in_a_session_with_batches() {
     let (mut bench, mut lines, stream) = accepted(&Options::default());
-    let event = told(&mut bench, &mut lines, stream, message("[1]"));
+    let event = handle(&mut bench, &mut lines, stream, message("[1]"));
     assert!(matches!(event, Some(LineEvent::BatchRefused)), "{event:?}");
     lines.begin_session(KEY, 3, true);
-    let event = told(&mut bench, &mut lines, stream, message("[1]"));
+    let event = handle(&mut bench, &mut lines, stream, message("[1]"));
     assert!(matches!(event, Some(LineEvent::Message(_))), "{event:?}");
     assert_eq!(lines.end_session(KEY), Vec::<usize>::new());
-    let event = told(&mut bench, &mut lines, stream, message("[1]"));
+    let event = handle(&mut bench, &mut lines, stream, message("[1]"));
     assert!(matches!(event, Some(LineEvent::BatchRefused)), "{event:?}");
 }
 
@@ -66,14 +71,14 @@ fn a_message_over_the_limit_is_refused_and_the_next_one_is_read() {
         ..Options::default()
     };
     let (mut bench, mut lines, stream) = accepted(&options);
-    let event = told(&mut bench, &mut lines, stream, message("{    }"));
+    let event = handle(&mut bench, &mut lines, stream, message("{    }"));
     assert!(matches!(event, Some(LineEvent::Refused(_))), "{event:?}");
-    let event = told(&mut bench, &mut lines, stream, message("{  }"));
+    let event = handle(&mut bench, &mut lines, stream, message("{  }"));
     assert!(matches!(event, Some(LineEvent::Message(_))), "{event:?}");
 }
 
 #[test]
-fn what_is_under_way_is_left_behind_by_a_line_that_breaks() {
+fn an_aborted_line_returns_its_running_requests() {
     let (mut bench, mut lines, stream) = accepted(&Options::default());
     lines.begin_session(KEY, 3, false);
     lines.register(KEY, Id::number(1), LineWork::Request(7));
@@ -95,7 +100,7 @@ fn what_is_under_way_is_left_behind_by_a_line_that_breaks() {
         panic!("{event:?}")
     };
     assert_eq!(gone.session, Some(3));
-    let under_way = [LineWork::Request(7), LineWork::Listen(8)];
-    assert_eq!(gone.under_way, under_way);
+    let running = [LineWork::Request(7), LineWork::Listen(8)];
+    assert_eq!(gone.running, running);
     assert_eq!(lines.len(), 0);
 }

@@ -24,7 +24,7 @@ fn order(bench: &mut Bench, sink: Sink, era: Era) -> NewRequest {
     }
 }
 
-/// A request that is under way, and its stream.
+/// A running request and its stream.
 fn opened(bench: &mut Bench, requests: &mut Requests, sink: Sink, era: Era) -> (usize, StreamId) {
     let order = order(bench, sink, era);
     let key = bench.act(|cx| requests.open(cx, order)).expect("room");
@@ -33,8 +33,8 @@ fn opened(bench: &mut Bench, requests: &mut Requests, sink: Sink, era: Era) -> (
     (key, stream)
 }
 
-/// What the part tells when the exit sends a frame.
-fn told(
+/// The event returned for a frame of the exit.
+fn handle(
     bench: &mut Bench,
     requests: &mut Requests,
     key: usize,
@@ -50,16 +50,16 @@ fn begin() -> Frame {
 }
 
 #[test]
-fn a_result_is_told_whole_with_whom_it_belongs_to() {
+fn a_complete_result_is_returned_with_its_client() {
     let mut bench = Bench::new();
     let mut requests = requests(&bench);
     let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Legacy);
     assert!(requests.is_of_session(key, 3) && !requests.is_of_session(key, 4));
     let result = Frame::data(Bytes::from_static(b"{\"content\":[]}"));
     for frame in [begin(), result] {
-        assert!(told(&mut bench, &mut requests, key, stream, frame).is_none());
+        assert!(handle(&mut bench, &mut requests, key, stream, frame).is_none());
     }
-    let event = told(&mut bench, &mut requests, key, stream, Frame::end());
+    let event = handle(&mut bench, &mut requests, key, stream, Frame::end());
     let Some(RequestEvent::Answered(closed, message)) = event else {
         panic!("{event:?}")
     };
@@ -72,18 +72,18 @@ fn a_result_is_told_whole_with_whom_it_belongs_to() {
 }
 
 #[test]
-fn a_large_result_over_http_is_told_as_it_comes() {
+fn a_large_result_over_http_is_passed_on_as_it_arrives() {
     let mut bench = Bench::new();
     let mut requests = requests(&bench);
     let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Legacy);
-    assert!(told(&mut bench, &mut requests, key, stream, begin()).is_none());
+    assert!(handle(&mut bench, &mut requests, key, stream, begin()).is_none());
     let part = |byte: u8| Frame::data(Bytes::from(vec![byte; HELD_HTTP_MAX]));
-    // The last part is held back, since its brace may have to move.
-    assert!(told(&mut bench, &mut requests, key, stream, part(b'1')).is_none());
-    assert!(told(&mut bench, &mut requests, key, stream, part(b'2')).is_none());
+    // The last part is held back, because members may be added before its brace.
+    assert!(handle(&mut bench, &mut requests, key, stream, part(b'1')).is_none());
+    assert!(handle(&mut bench, &mut requests, key, stream, part(b'2')).is_none());
     let mut heads = vec![];
     for byte in [b'3', b'4'] {
-        let event = told(&mut bench, &mut requests, key, stream, part(byte));
+        let event = handle(&mut bench, &mut requests, key, stream, part(byte));
         let Some(RequestEvent::Part(part)) = event else {
             panic!("{event:?}")
         };
@@ -91,7 +91,7 @@ fn a_large_result_over_http_is_told_as_it_comes() {
         bench.act(|cx| requests.passed(cx, key, part.length, 0));
     }
     assert_eq!(heads, [true, false]);
-    let event = told(&mut bench, &mut requests, key, stream, Frame::end());
+    let event = handle(&mut bench, &mut requests, key, stream, Frame::end());
     let Some(RequestEvent::LastPart(closed, rest)) = event else {
         panic!("{event:?}")
     };
@@ -104,11 +104,11 @@ fn a_large_result_over_http_is_told_as_it_comes() {
 }
 
 #[test]
-fn the_sender_is_held_back_while_the_client_does_not_read() {
+fn the_exit_is_not_acknowledged_while_the_client_does_not_read() {
     let mut bench = Bench::new();
     let mut requests = requests(&bench);
     let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Legacy);
-    assert!(told(&mut bench, &mut requests, key, stream, begin()).is_none());
+    assert!(handle(&mut bench, &mut requests, key, stream, begin()).is_none());
     let credit = |bench: &mut Bench| {
         let exit = bench.exit;
         bench.rig.turn(exit, |cx| cx.credit(stream))
@@ -117,36 +117,37 @@ fn the_sender_is_held_back_while_the_client_does_not_read() {
     let mut taken = 0;
     while taken < all {
         let part = Frame::data(Bytes::from(vec![b'1'; 1 << 20]));
-        if let Some(RequestEvent::Part(part)) = told(&mut bench, &mut requests, key, stream, part) {
+        if let Some(RequestEvent::Part(part)) = handle(&mut bench, &mut requests, key, stream, part)
+        {
             bench.act(|cx| requests.passed(cx, key, part.length, UNSENT_MAX));
         }
         taken += 1 << 20;
     }
     assert_eq!(credit(&mut bench), 0);
     bench.act(|cx| requests.drained(cx, key, UNSENT_MAX));
-    assert_eq!(credit(&mut bench), 0, "too much waits still");
+    assert_eq!(credit(&mut bench), 0, "too much is still queued");
     bench.act(|cx| requests.drained(cx, key, UNSENT_MAX - 1));
     assert!(credit(&mut bench) > 0);
 }
 
 #[test]
-fn what_is_held_for_a_shared_channel_is_bounded() {
+fn buffered_results_for_a_shared_channel_are_bounded() {
     for (of_batch, elsewhere, why) in [
-        (Some(HELD_RESULT_MAX + 1), 0, "The result is larger than"),
+        (Some(HELD_RESULT_MAX + 1), 0, "The result exceeds"),
         (None, HELD_WORKER_MAX, "Too many large results"),
     ] {
         let mut bench = Bench::new();
         let mut requests = requests(&bench);
         let (key, stream) = opened(&mut bench, &mut requests, Sink::Line(0), Era::Modern);
-        assert!(told(&mut bench, &mut requests, key, stream, begin()).is_none());
+        assert!(handle(&mut bench, &mut requests, key, stream, begin()).is_none());
         let part = Frame::data(Bytes::from_static(b"{\"a\""));
-        let event = told(&mut bench, &mut requests, key, stream, part);
+        let event = handle(&mut bench, &mut requests, key, stream, part);
         let Some(RequestEvent::Held { sink, length }) = event else {
             panic!("{event:?}")
         };
         assert_eq!((sink, length), (Sink::Line(0), 4));
         let held = bench.act(|cx| requests.hold(cx, key, length, None, 0));
-        assert!(held.is_none(), "there is room");
+        assert!(held.is_none(), "below the limit");
         let event = bench.act(|cx| requests.hold(cx, key, length, of_batch, elsewhere));
         let Some(RequestEvent::Failed(_, refusal)) = event else {
             panic!("{event:?}")
@@ -157,7 +158,7 @@ fn what_is_held_for_a_shared_channel_is_bounded() {
 }
 
 #[test]
-fn a_modern_request_ends_with_its_client_and_a_legacy_one_goes_on() {
+fn a_disconnect_cancels_a_modern_request_but_not_a_legacy_one() {
     let mut bench = Bench::new();
     let mut requests = requests(&bench);
     let (key, _) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Modern);
@@ -171,8 +172,8 @@ fn a_modern_request_ends_with_its_client_and_a_legacy_one_goes_on() {
             .act(|cx| requests.client_disconnected(cx, key))
             .is_none()
     );
-    assert!(told(&mut bench, &mut requests, key, stream, begin()).is_none());
-    let event = told(&mut bench, &mut requests, key, stream, Frame::end());
+    assert!(handle(&mut bench, &mut requests, key, stream, begin()).is_none());
+    let event = handle(&mut bench, &mut requests, key, stream, Frame::end());
     let Some(RequestEvent::Answered(closed, _)) = event else {
         panic!("{event:?}")
     };
@@ -180,7 +181,7 @@ fn a_modern_request_ends_with_its_client_and_a_legacy_one_goes_on() {
 }
 
 #[test]
-fn a_request_that_is_not_answered_in_time_has_failed() {
+fn an_unanswered_request_times_out() {
     let mut bench = Bench::new();
     let mut requests = requests(&bench);
     let (key, _) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Modern);
@@ -197,7 +198,7 @@ fn a_request_that_is_not_answered_in_time_has_failed() {
 }
 
 #[test]
-fn a_refusal_of_the_exit_is_told_in_the_words_of_the_era() {
+fn a_refusal_of_the_exit_is_mapped_to_the_era() {
     let mut bench = Bench::new();
     let mut requests = requests(&bench);
     let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Modern);
@@ -211,12 +212,12 @@ fn a_refusal_of_the_exit_is_told_in_the_words_of_the_era() {
 }
 
 #[test]
-fn what_the_exit_asks_of_the_client_is_refused() {
+fn requests_of_the_exit_to_the_client_are_refused() {
     let mut bench = Bench::new();
     let mut requests = requests(&bench);
     let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Modern);
     let asked = Frame::challenge(McpChallenge::default());
-    assert!(told(&mut bench, &mut requests, key, stream, asked).is_none());
+    assert!(handle(&mut bench, &mut requests, key, stream, asked).is_none());
     assert_eq!(bench.kinds_at_exit(), ["flush"]);
     bench.rig.advance(Duration::from_millis(1));
 }

@@ -1,4 +1,4 @@
-//! What comes of a session, and how one ends.
+//! Events of a session, and how a session ends.
 
 use bytestring::ByteString;
 use tidegate_streams::mcp::{McpCapabilities, McpReset};
@@ -6,62 +6,62 @@ use tidegate_streams::mcp::{McpCapabilities, McpReset};
 use crate::jsonrpc::Id;
 use crate::server::sink::Sink;
 
-/// What comes of a session.
+/// An event of a session.
 #[derive(Debug)]
 pub(in crate::server) enum SessionEvent {
-    /// The exit has begun its part: `initialize` is to be answered.
+    /// The exit has accepted the session: answer `initialize`.
     Begun(Begun),
     /// A list has changed.
     Changed,
-    /// The exit refused the session, or did not answer in time, and `initialize` is to be answered so.
-    /// The session is to be ended.
+    /// The exit refused the session or did not answer in time: answer `initialize` with this
+    /// refusal and end the session.
     Refused(Sink, Id, McpReset),
-    /// The exit has ended the session, or its stream broke off. The session is to be ended.
+    /// The exit has ended or aborted the session: end it.
     Lost(Option<(Sink, Id)>),
-    /// It was idle for too long. The session is to be ended.
+    /// The session was idle for too long: end it.
     Expired,
 }
 
 /// A session that has begun.
 #[derive(Debug)]
 pub(in crate::server) struct Begun {
-    /// Where the answer goes, and its id.
+    /// Sink and id for the response.
     pub(in crate::server) sink: Sink,
     pub(in crate::server) id: Id,
-    /// As the client is to know it.
+    /// The public id.
     pub(in crate::server) session_id: ByteString,
     pub(in crate::server) version: &'static str,
-    /// What the exit can do.
+    /// The capabilities of the exit.
     pub(in crate::server) capabilities: McpCapabilities,
 }
 
-/// A session that is over, and removed. What belonged to it is to be ended.
+/// A session that has ended and was removed. End what belonged to it.
 #[derive(Debug)]
 #[must_use]
 pub(in crate::server) struct Ended {
     /// The exchange with its event stream.
     pub(in crate::server) events: Option<usize>,
-    /// The line that it was of.
+    /// Its line.
     pub(in crate::server) line: Option<usize>,
-    /// The requests that were under way in it; those on a line are known there.
+    /// Its running requests; those on a line are kept by the line.
     pub(in crate::server) requests: Vec<usize>,
 }
 
-/// Who ends a session.
+/// The reason a session ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) enum EndedBy {
-    /// The client, by DELETE or as its channel ends.
+    /// The client, by DELETE or by ending its channel.
     Client,
-    /// The exit, or a fault towards it.
+    /// The exit, or an error towards it.
     Exit,
-    /// The gateway, as it stops.
+    /// The gateway, because it is stopping.
     Gateway,
-    /// Nobody: it was idle for too long.
+    /// It expired.
     Time,
 }
 
 impl EndedBy {
-    /// Whether the exit is told that the session ends in order.
+    /// Whether the stream to the exit is ended in order.
     pub(super) const fn in_order(self) -> bool {
         !matches!(self, Self::Exit)
     }

@@ -26,7 +26,7 @@ fn opened(bench: &mut Bench, sessions: &mut Sessions, sink: Sink) -> (usize, Str
     (key.expect("room"), bench.at_exit().0)
 }
 
-fn told(
+fn handle(
     bench: &mut Bench,
     sessions: &mut Sessions,
     key: usize,
@@ -43,7 +43,7 @@ fn begun(bench: &mut Bench, sessions: &mut Sessions, sink: Sink) -> (usize, Stre
         session_id: Some("at-exit".into()),
         ..McpLifecycle::default()
     };
-    let event = told(bench, sessions, key, stream, Frame::begin(lifecycle));
+    let event = handle(bench, sessions, key, stream, Frame::begin(lifecycle));
     let Some(SessionEvent::Begun(begun)) = event else {
         panic!("{event:?}")
     };
@@ -80,7 +80,7 @@ fn a_session_is_found_by_its_id_until_it_is_removed() {
 }
 
 #[test]
-fn one_that_the_exit_refuses_or_does_not_begin_in_time_is_told_to_who_waits() {
+fn a_refused_or_unanswered_session_answers_initialize() {
     let mut bench = Bench::new();
     let mut sessions = sessions(&bench);
     let (key, stream) = opened(&mut bench, &mut sessions, Sink::Http(1));
@@ -106,7 +106,7 @@ fn one_that_the_exit_refuses_or_does_not_begin_in_time_is_told_to_who_waits() {
 }
 
 #[test]
-fn it_expires_only_while_nothing_is_under_way_in_it() {
+fn a_session_expires_only_without_running_requests() {
     let mut bench = Bench::new();
     let mut sessions = sessions(&bench);
     let (key, _) = begun(&mut bench, &mut sessions, Sink::Http(1));
@@ -128,7 +128,7 @@ fn updates_go_to_its_line_or_to_its_newest_event_stream() {
     let (key, stream) = begun(&mut bench, &mut sessions, Sink::Http(1));
     assert_eq!(sessions.sink(key), Sink::Nowhere);
     let changed = Frame::flush(McpToolsListChanged {});
-    let event = told(&mut bench, &mut sessions, key, stream, changed);
+    let event = handle(&mut bench, &mut sessions, key, stream, changed);
     assert!(matches!(event, Some(SessionEvent::Changed)), "{event:?}");
     assert_eq!(sessions.open_events(key, 5), None);
     assert_eq!(sessions.open_events(key, 6), Some(5));

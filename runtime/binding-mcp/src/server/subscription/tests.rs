@@ -37,7 +37,7 @@ fn begin() -> Frame {
 }
 
 #[test]
-fn who_waits_is_told_of_with_the_confirmation_and_later_ones_do_not_wait() {
+fn confirmation_returns_the_waiting_requests_and_later_ones_do_not_wait() {
     let mut bench = Bench::new();
     let mut subscriptions = subscriptions(&bench);
     let (key, stream) = opened(&mut bench, &mut subscriptions);
@@ -75,7 +75,7 @@ fn who_waits_is_told_of_with_the_confirmation_and_later_ones_do_not_wait() {
 }
 
 #[test]
-fn the_last_who_cancels_abandons_the_subscription() {
+fn the_last_cancellation_ends_the_subscription() {
     let mut bench = Bench::new();
     let mut subscriptions = subscriptions(&bench);
     let (key, _) = opened(&mut bench, &mut subscriptions);
@@ -94,7 +94,7 @@ fn the_last_who_cancels_abandons_the_subscription() {
 }
 
 #[test]
-fn one_that_is_lost_gives_its_room_back_and_says_who_waited() {
+fn a_lost_subscription_frees_its_space_and_returns_waiting_requests() {
     let mut bench = Bench::new();
     let mut subscriptions = subscriptions(&bench);
     assert!(subscriptions.check_room(3).is_ok());
@@ -127,7 +127,7 @@ fn one_that_is_lost_gives_its_room_back_and_says_who_waited() {
 }
 
 #[test]
-fn how_many_may_wait_is_bounded_over_all_subscriptions_of_a_session() {
+fn waiting_requests_are_bounded_over_all_subscriptions_of_a_session() {
     let mut bench = Bench::new();
     let mut subscriptions = subscriptions(&bench);
     let (key, _) = opened(&mut bench, &mut subscriptions);

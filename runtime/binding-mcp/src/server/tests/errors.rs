@@ -1,35 +1,35 @@
-//! What is refused, with which status and code.
+//! Refusals, with their status and code.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 
 use super::{
-    BOTH, CAPABILITIES, House, VERSION, house, house_with, modern_headers, request, with_meta,
+    BOTH, CAPABILITIES, Harness, VERSION, harness, harness_with, modern_headers, request, with_meta,
 };
 use crate::server::Options;
 use bytes::Bytes;
 use http::Method;
 use tidegate_streams::Frame;
 
-fn posted(house: &mut House, body: impl Into<Bytes>) -> super::Response {
-    let stream = house.http(Method::POST, &modern_headers("tools/list", ""), body);
-    house.response(stream)
+fn posted(harness: &mut Harness, body: impl Into<Bytes>) -> super::Response {
+    let stream = harness.http(Method::POST, &modern_headers("tools/list", ""), body);
+    harness.response(stream)
 }
 
 #[test]
-fn what_is_no_json_is_answered_as_a_parse_error() {
+fn invalid_json_is_a_parse_error() {
     for body in ["", "{", "nonsense", "{\"a\":1}}", "\u{feff}{}", "{'a':1}"] {
-        let mut house = house();
-        let response = posted(&mut house, body);
+        let mut harness = harness();
+        let response = posted(&mut harness, body);
         assert_eq!(response.error(), (400, -32700), "{body:?}");
         assert_eq!(response.json()["id"], Value::Null);
-        house.done();
+        harness.finish();
     }
 }
 
 #[test]
-fn what_is_no_json_rpc_is_an_invalid_request() {
+fn invalid_json_rpc_is_an_invalid_request() {
     for (body, id) in [
         ("7", json!(null)),
         ("\"x\"", json!(null)),
@@ -51,29 +51,29 @@ fn what_is_no_json_rpc_is_an_invalid_request() {
             json!(1),
         ),
     ] {
-        let mut house = house();
-        let response = posted(&mut house, body);
+        let mut harness = harness();
+        let response = posted(&mut harness, body);
         assert_eq!(response.error(), (400, -32600), "{body}");
         assert_eq!(response.json()["id"], id, "{body}");
-        house.done();
+        harness.finish();
     }
 }
 
 #[test]
-fn an_id_that_json_rpc_does_not_know_is_refused() {
+fn an_invalid_id_is_refused() {
     let long = format!("\"{}\"", "x".repeat(1_100));
     for id in ["null", "true", "1.5", "1e3", "[]", "{}", &long] {
-        let mut house = house();
+        let mut harness = harness();
         let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/list\"}}");
-        let response = posted(&mut house, body);
+        let response = posted(&mut harness, body);
         assert_eq!(response.error(), (400, -32600), "{id}");
         assert_eq!(response.json()["id"], Value::Null, "{id}");
-        house.done();
+        harness.finish();
     }
 }
 
 #[test]
-fn a_member_that_is_there_twice_is_refused() {
+fn a_duplicate_member_is_refused() {
     let params = with_meta(json!({ "name": "t" })).to_string();
     let twice = [
         format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"id\":2,\"method\":\"m\",\"params\":{params}}}"),
@@ -84,16 +84,16 @@ fn a_member_that_is_there_twice_is_refused() {
         ),
     ];
     for (body, code) in twice.into_iter().zip([-32600, -32600, -32602]) {
-        let mut house = house();
-        let stream = house.http(Method::POST, &modern_headers("tools/call", "t"), body);
-        assert_eq!(house.response(stream).error(), (400, code));
-        house.nothing_asked();
-        house.done();
+        let mut harness = harness();
+        let stream = harness.http(Method::POST, &modern_headers("tools/call", "t"), body);
+        assert_eq!(harness.response(stream).error(), (400, code));
+        harness.assert_no_exit_stream();
+        harness.finish();
     }
 }
 
 #[test]
-fn a_header_that_is_missing_or_contradicts_the_body_is_a_mismatch() {
+fn a_missing_or_contradicting_header_is_a_mismatch() {
     let body = request(&json!(1), "tools/call", &with_meta(json!({ "name": "t" })));
     let right = modern_headers("tools/call", "t");
     let without = |name: &str| {
@@ -116,15 +116,15 @@ fn a_header_that_is_missing_or_contradicts_the_body_is_a_mismatch() {
         with("mcp-name", "u"),
         with("mcp-name", "=?base64?dQ==?="),
         with("mcp-name", "=?base64?dA=?="),
-        // Only Mcp-Name may be written so.
+        // Only Mcp-Name may be encoded.
         with("mcp-method", "=?base64?dG9vbHMvY2FsbA==?="),
         twice,
     ] {
-        let mut house = house();
-        let stream = house.post(&pairs, &body);
-        assert_eq!(house.response(stream).error(), (400, -32020), "{pairs:?}");
-        house.nothing_asked();
-        house.done();
+        let mut harness = harness();
+        let stream = harness.post(&pairs, &body);
+        assert_eq!(harness.response(stream).error(), (400, -32020), "{pairs:?}");
+        harness.assert_no_exit_stream();
+        harness.finish();
     }
 }
 
@@ -133,15 +133,15 @@ fn a_parameter_header_that_cannot_be_read_is_a_mismatch() {
     let body = request(&json!(1), "tools/call", &with_meta(json!({ "name": "t" })));
     let mut pairs = modern_headers("tools/call", "t");
     pairs.push(("mcp-param-region", "=?base64?%?="));
-    let mut house = house();
-    let stream = house.post(&pairs, &body);
-    assert_eq!(house.response(stream).error(), (400, -32020));
-    house.nothing_asked();
-    house.done();
+    let mut harness = harness();
+    let stream = harness.post(&pairs, &body);
+    assert_eq!(harness.response(stream).error(), (400, -32020));
+    harness.assert_no_exit_stream();
+    harness.finish();
 }
 
 #[test]
-fn a_modern_request_that_does_not_say_who_asks_is_refused() {
+fn a_modern_request_without_client_metadata_is_refused() {
     let whole = with_meta(json!({}));
     for (key, value) in [
         (VERSION, None),
@@ -155,70 +155,70 @@ fn a_modern_request_that_does_not_say_who_asks_is_refused() {
         if let Some(value) = value {
             meta.insert(key.to_owned(), value);
         }
-        let mut house = house();
+        let mut harness = harness();
         let pairs = modern_headers("tools/list", "");
-        let stream = house.post(&pairs, &request(&json!(1), "tools/list", &params));
-        assert_eq!(house.response(stream).error(), (400, -32602), "{params}");
-        house.nothing_asked();
-        house.done();
+        let stream = harness.post(&pairs, &request(&json!(1), "tools/list", &params));
+        assert_eq!(harness.response(stream).error(), (400, -32602), "{params}");
+        harness.assert_no_exit_stream();
+        harness.finish();
     }
 }
 
 #[test]
-fn a_revision_that_is_not_spoken_is_answered_with_those_that_are() {
+fn an_unsupported_version_is_answered_with_the_supported_ones() {
     let mut params = with_meta(json!({}));
     params["_meta"][VERSION] = json!("1900-01-01");
     let mut bare = params.clone();
     bare["_meta"] = json!({});
     for params in [params, bare] {
-        let mut house = house();
+        let mut harness = harness();
         let mut pairs = modern_headers("tools/list", "");
         pairs[2] = ("mcp-protocol-version", "1900-01-01");
-        let stream = house.post(&pairs, &request(&json!(1), "tools/list", &params));
-        let response = house.response(stream);
+        let stream = harness.post(&pairs, &request(&json!(1), "tools/list", &params));
+        let response = harness.response(stream);
         assert_eq!(response.error(), (400, -32022));
         let supported = ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"];
         assert_eq!(
             response.json()["error"]["data"],
             json!({ "supported": supported, "requested": "1900-01-01" })
         );
-        house.done();
+        harness.finish();
     }
 }
 
 #[test]
 fn an_unknown_method_is_not_found_in_the_modern_era_and_an_error_in_the_legacy_one() {
-    let mut house = house();
-    let stream = house.modern(&json!(1), "no/such", json!({}));
-    assert_eq!(house.response(stream).error(), (404, -32601));
-    // Each era has methods that the other has not.
-    let stream = house.modern(&json!(1), "ping", json!({}));
-    assert_eq!(house.response(stream).error(), (404, -32601));
-    let (session, lifecycle) = house.session("2025-11-25");
-    let stream = house.legacy(&session, &json!(1), "no/such", &json!({}));
-    assert_eq!(house.response(stream).error(), (200, -32601));
-    house.end_session(&session, &lifecycle);
-    house.done();
+    let mut harness = harness();
+    let stream = harness.modern(&json!(1), "no/such", json!({}));
+    assert_eq!(harness.response(stream).error(), (404, -32601));
+    // Each era has methods that the other lacks.
+    let stream = harness.modern(&json!(1), "ping", json!({}));
+    assert_eq!(harness.response(stream).error(), (404, -32601));
+    let (session, lifecycle) = harness.session("2025-11-25");
+    let stream = harness.legacy(&session, &json!(1), "no/such", &json!({}));
+    assert_eq!(harness.response(stream).error(), (200, -32601));
+    harness.end_session(&session, &lifecycle);
+    harness.finish();
 }
 
 #[test]
-fn a_request_that_does_not_say_what_it_means_is_refused() {
+fn a_request_without_its_subject_is_refused() {
     for (method, params) in [
         ("tools/call", json!({})),
         ("tools/call", json!({ "name": 7 })),
         ("prompts/get", json!({ "uri": "x" })),
         ("resources/read", json!({ "name": "x" })),
     ] {
-        let mut house = house();
-        let stream = house.modern(&json!(1), method, params);
-        assert_eq!(house.response(stream).error(), (400, -32602), "{method}");
-        house.nothing_asked();
-        house.done();
+        let mut harness = harness();
+        let stream = harness.modern(&json!(1), method, params);
+        assert_eq!(harness.response(stream).error(), (400, -32602), "{method}");
+        harness.assert_no_exit_stream();
+        harness.finish();
     }
 }
 
 #[test]
-fn media_types_that_cannot_be_served_are_refused() {
+fn unsupported_media_types_are_refused() {
     let body = request(&json!(1), "tools/list", &with_meta(json!({})));
     let types = |content: &'static str, accept: &'static str| {
         let mut pairs = modern_headers("tools/list", "");
@@ -233,12 +233,12 @@ fn media_types_that_cannot_be_served_are_refused() {
         (types("application/json", "application/xml, image/*"), 406),
         (types("application/json", "text/html, */*; q=0.00"), 406),
     ] {
-        let mut house = house();
-        let stream = house.post(&pairs, &body);
-        let response = house.response(stream);
+        let mut harness = harness();
+        let stream = harness.post(&pairs, &body);
+        let response = harness.response(stream);
         assert_eq!((response.status(), response.ended), (status, true));
-        house.nothing_asked();
-        house.done();
+        harness.assert_no_exit_stream();
+        harness.finish();
     }
     for pairs in [
         types("application/json; charset=utf-8", "*/*"),
@@ -246,43 +246,43 @@ fn media_types_that_cannot_be_served_are_refused() {
         types("application/json", "TEXT/EVENT-STREAM"),
         modern_headers("tools/list", "")[2..].to_vec(),
     ] {
-        let mut house = house();
-        let stream = house.post(&pairs, &body);
-        let asked = house.asked();
-        house.reply(&asked, "{\"tools\":[]}");
-        assert_eq!(house.response(stream).status(), 200, "{pairs:?}");
-        house.done();
+        let mut harness = harness();
+        let stream = harness.post(&pairs, &body);
+        let asked = harness.exit_stream();
+        harness.reply(&asked, "{\"tools\":[]}");
+        assert_eq!(harness.response(stream).status(), 200, "{pairs:?}");
+        harness.finish();
     }
 }
 
 #[test]
-fn other_verbs_are_answered_with_those_that_are_served() {
+fn other_http_methods_are_answered_with_the_allowed_ones() {
     for verb in [Method::PUT, Method::GET, Method::DELETE, Method::HEAD] {
-        let mut house = house();
-        let stream = house.http(verb, &[("accept", "*/*")], "");
-        let response = house.response(stream);
+        let mut harness = harness();
+        let stream = harness.http(verb, &[("accept", "*/*")], "");
+        let response = harness.response(stream);
         assert_eq!((response.status(), response.ended), (405, true));
         assert_eq!(response.header("allow"), "POST, GET, DELETE");
-        house.done();
+        harness.finish();
     }
 }
 
 #[test]
-fn a_message_beyond_the_limit_is_answered_before_its_rest_is_refused() {
+fn an_oversized_message_is_answered_before_the_rest_is_reset() {
     let options = Options {
         max_message_size: 1_000,
         ..Options::default()
     };
-    let mut house = house_with(options, 1 << 20);
-    let stream = house.http_open(Method::POST, &modern_headers("tools/list", ""));
+    let mut harness = harness_with(options, 1 << 20);
+    let stream = harness.http_open(Method::POST, &modern_headers("tools/list", ""));
     for _ in 0..3 {
         let body = Bytes::from(vec![b' '; 600]);
-        house.rig.send(house.client, stream, Frame::data(body));
+        harness.rig.send(harness.client, stream, Frame::data(body));
     }
-    let response = house.response(stream);
+    let response = harness.response(stream);
     assert_eq!(response.error(), (400, -32600));
     assert_eq!(response.reset_behind_head, Some(true));
-    house.done();
+    harness.finish();
 }
 
 #[test]
@@ -305,63 +305,67 @@ fn each_kind_of_refusal_has_its_code_in_each_era() {
         (K::Internal, &call, (200, -32603), (200, -32603)),
         (K::Relayed, &call, (200, -32603), (200, -32603)),
     ] {
-        let mut house = house();
-        let stream = house.modern(&json!(1), method, params.clone());
-        let asked = house.asked();
-        house.refuse(&asked, kind);
-        let response = house.response(stream);
+        let mut harness = harness();
+        let stream = harness.modern(&json!(1), method, params.clone());
+        let asked = harness.exit_stream();
+        harness.refuse(&asked, kind);
+        let response = harness.response(stream);
         assert_eq!(response.error(), modern, "{kind:?} {method}");
         assert_eq!(response.json()["error"]["message"], "So it is.");
-        let (session, lifecycle) = house.session("2025-11-25");
-        let stream = house.legacy(&session, &json!(1), method, params);
-        let asked = house.asked();
-        house.refuse(&asked, kind);
-        assert_eq!(house.response(stream).error(), legacy, "{kind:?} {method}");
-        house.end_session(&session, &lifecycle);
-        house.done();
+        let (session, lifecycle) = harness.session("2025-11-25");
+        let stream = harness.legacy(&session, &json!(1), method, params);
+        let asked = harness.exit_stream();
+        harness.refuse(&asked, kind);
+        assert_eq!(
+            harness.response(stream).error(),
+            legacy,
+            "{kind:?} {method}"
+        );
+        harness.end_session(&session, &lifecycle);
+        harness.finish();
     }
 }
 
 #[test]
 fn a_relayed_error_keeps_its_code_and_data() {
-    let mut house = house();
-    let stream = house.call(1);
-    let asked = house.asked();
+    let mut harness = harness();
+    let stream = harness.call(1);
+    let asked = harness.exit_stream();
     let reset = McpReset {
         code: Some(-7),
         data: Some(Bytes::from_static(b"{\"a\":[1]}")),
         ..McpReset::new(McpResetKind::Relayed, "\"No\"\n")
     };
-    house.rig.turn(house.exit, |cx| {
+    harness.rig.turn(harness.exit, |cx| {
         cx.terminate(asked.stream, Some(reset.into()), None);
     });
     assert_eq!(
-        house.response(stream).json(),
+        harness.response(stream).json(),
         json!({ "jsonrpc": "2.0", "id": 1,
             "error": { "code": -7, "message": "\"No\"\n", "data": { "a": [1] } } })
     );
-    house.done();
+    harness.finish();
 }
 
 #[test]
-fn an_exit_that_breaks_off_without_a_reason_is_an_internal_error() {
+fn an_abort_by_the_exit_is_an_internal_error() {
     for begun in [false, true] {
-        let mut house = house();
-        let stream = house.call(1);
-        let asked = house.asked();
+        let mut harness = harness();
+        let stream = harness.call(1);
+        let asked = harness.exit_stream();
         if begun {
-            house.begin(&asked);
+            harness.begin(&asked);
         }
-        house.rig.turn(house.exit, |cx| {
+        harness.rig.turn(harness.exit, |cx| {
             cx.terminate(asked.stream, None, None);
         });
-        assert_eq!(house.response(stream).error(), (200, -32603));
-        house.done();
+        assert_eq!(harness.response(stream).error(), (200, -32603));
+        harness.finish();
     }
 }
 
 proptest! {
-    // Whatever comes: no panic, and exactly one answer.
+    // For any input: no panic, and exactly one response.
     #[test]
     fn any_body_gets_exactly_one_answer(
         body in prop_oneof![
@@ -379,27 +383,27 @@ proptest! {
         legacy in any::<bool>(),
         cut in any::<prop::sample::Index>(),
     ) {
-        let mut house = house();
+        let mut harness = harness();
         let pairs = if legacy {
             vec![("content-type", "application/json"), ("accept", BOTH)]
         } else {
             modern_headers("tools/list", "")
         };
-        let stream = house.http_open(Method::POST, &pairs);
+        let stream = harness.http_open(Method::POST, &pairs);
         let body = Bytes::from(body);
         let (head, tail) = (body.slice(..cut.index(body.len() + 1)), body.slice(cut.index(body.len() + 1)..));
         for part in [head, tail] {
-            house.rig.send(house.client, stream, Frame::data(part));
+            harness.rig.send(harness.client, stream, Frame::data(part));
         }
-        house.rig.send(house.client, stream, Frame::end());
-        for asked in house.all_asked() {
-            house.refuse(&asked, McpResetKind::Unavailable);
+        harness.rig.send(harness.client, stream, Frame::end());
+        for asked in harness.exit_streams() {
+            harness.refuse(&asked, McpResetKind::Unavailable);
         }
-        let response = house.response(stream);
+        let response = harness.response(stream);
         prop_assert!(response.status.is_some() && response.ended && !response.broken);
         if !response.parts.is_empty() {
             prop_assert_eq!(&response.json()["jsonrpc"], "2.0");
         }
-        house.done();
+        harness.finish();
     }
 }

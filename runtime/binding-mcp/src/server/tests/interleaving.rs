@@ -1,4 +1,4 @@
-//! Anything at any time, delivered in any order: no rule of streams is broken, and nothing is left.
+//! Random frames in random order: no rule of streams is violated, and nothing remains.
 
 use std::collections::BTreeMap;
 
@@ -15,23 +15,23 @@ use tidegate_streams::mcp::{
 };
 use tidegate_streams::{BeginEx, Frame};
 
-use super::{House, house_with, legacy_headers, notification, request, with_meta};
+use super::{Harness, harness_with, legacy_headers, notification, request, with_meta};
 use crate::server::Options;
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// A request over HTTP: which, with which id, and whether it is modern.
+    /// A request over HTTP: method, id, and whether it is modern.
     Post(usize, i64, bool),
     /// The same on the line.
     Say(usize, i64, bool),
-    /// A batch, with so many pings in front of it.
+    /// A batch, preceded by this many pings.
     Batch(i64, usize),
     Cancel(i64, bool),
     Get,
     Delete,
     EndLine,
     Leave(Index),
-    /// The client takes what it got on a stream.
+    /// The client acknowledges what it has received on a stream.
     Read(Index),
     Begin(Index),
     Data(Index, usize),
@@ -43,7 +43,7 @@ enum Step {
     ShutDown,
 }
 
-/// None, or more than are served in one turn.
+/// None, or more than are processed in one turn.
 fn pings() -> impl Strategy<Value = usize> {
     prop_oneof![5 => Just(0), 1 => Just(17)]
 }
@@ -73,10 +73,10 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 struct Play {
-    house: House,
+    harness: Harness,
     session: String,
     line: Option<StreamId>,
-    /// The client's streams, and what it got on each and did not take.
+    /// The client's streams, and the unacknowledged bytes of each.
     clients: BTreeMap<StreamId, usize>,
     exits: Vec<(StreamId, BeginEx)>,
 }
@@ -104,9 +104,9 @@ fn message(method: usize, id: i64, modern: bool) -> Value {
 }
 
 impl Play {
-    /// Takes note of what has come out.
+    /// Records new output.
     fn look(&mut self) {
-        for output in self.house.rig.outputs(self.house.client) {
+        for output in self.harness.rig.outputs(self.harness.client) {
             match output.frame {
                 Frame::Data(data) => {
                     if let Some(taken) = self.clients.get_mut(&output.at.stream) {
@@ -127,7 +127,7 @@ impl Play {
                 _ => {}
             }
         }
-        for output in self.house.rig.outputs(self.house.exit) {
+        for output in self.harness.rig.outputs(self.harness.exit) {
             if let Frame::Begin(begin) = output.frame {
                 self.exits.push((output.at.stream, begin.into_inner()));
             }
@@ -151,18 +151,20 @@ impl Play {
         if method == "initialize" {
             pairs.truncate(2);
         }
-        let stream = self.house.post(&pairs, body);
+        let stream = self.harness.post(&pairs, body);
         self.clients.insert(stream, 0);
     }
 
-    fn say(&mut self, message: &Value) {
-        let house = &mut self.house;
-        let line = *self
-            .line
-            .get_or_insert_with(|| house.rig.open(house.client, house.server, LineBegin {}));
+    fn send_line(&mut self, message: &Value) {
+        let harness = &mut self.harness;
+        let line = *self.line.get_or_insert_with(|| {
+            harness
+                .rig
+                .open(harness.client, harness.server, LineBegin {})
+        });
         self.clients.entry(line).or_default();
         let message = Bytes::from(message.to_string());
-        house.rig.turn(house.client, |cx| {
+        harness.rig.turn(harness.client, |cx| {
             if cx.is_sending(line) && cx.credit(line) >= message.len() {
                 cx.send(line, Frame::data(message));
             }
@@ -176,14 +178,16 @@ impl Play {
     ) {
         if !self.exits.is_empty() {
             let stream = at.get(&self.exits).0;
-            self.house.rig.turn(self.house.exit, |cx| act(cx, stream));
+            self.harness
+                .rig
+                .turn(self.harness.exit, |cx| act(cx, stream));
         }
     }
 
     fn take(&mut self, step: Step) {
         match step {
             Step::Post(method, id, modern) => self.post(modern, &message(method, id, modern)),
-            Step::Say(method, id, modern) => self.say(&message(method, id, modern)),
+            Step::Say(method, id, modern) => self.send_line(&message(method, id, modern)),
             Step::Batch(id, pings) => {
                 let mut batch = vec![message(7, id + 3, false); pings];
                 batch.extend(
@@ -194,13 +198,13 @@ impl Play {
                 );
                 let batch = json!(batch);
                 self.post(false, &batch);
-                self.say(&batch);
+                self.send_line(&batch);
             }
             Step::Cancel(id, line) => {
                 let params = json!({ "requestId": id });
                 let message = notification("notifications/cancelled", &params);
                 if line {
-                    self.say(&message);
+                    self.send_line(&message);
                 } else {
                     self.post(false, &message);
                 }
@@ -211,27 +215,29 @@ impl Play {
                     _ => Method::DELETE,
                 };
                 let session = self.session.clone();
-                let stream = self.house.http(verb, &legacy_headers(&session), "");
+                let stream = self.harness.http(verb, &legacy_headers(&session), "");
                 self.clients.insert(stream, 0);
             }
             Step::EndLine => {
                 if let Some(line) = self.line.take() {
-                    let client = self.house.client;
-                    self.house.rig.turn(client, |cx| cx.end(line, Frame::end()));
+                    let client = self.harness.client;
+                    self.harness
+                        .rig
+                        .turn(client, |cx| cx.end(line, Frame::end()));
                 }
             }
             Step::Leave(at) => {
                 if let Some(stream) = self.client(at) {
                     self.clients.remove(&stream);
                     self.line = self.line.filter(|line| *line != stream);
-                    self.house.leave(stream);
+                    self.harness.disconnect(stream);
                 }
             }
             Step::Read(at) => {
                 if let Some(stream) = self.client(at) {
                     let taken = self.clients.insert(stream, 0).unwrap_or_default();
-                    let client = self.house.client;
-                    self.house
+                    let client = self.harness.client;
+                    self.harness
                         .rig
                         .turn(client, |cx| cx.acknowledge(stream, taken));
                 }
@@ -239,8 +245,8 @@ impl Play {
             Step::Begin(at) => {
                 if !self.exits.is_empty() {
                     let (stream, begin) = self.exits.swap_remove(at.index(self.exits.len()));
-                    let exit = self.house.exit;
-                    self.house.rig.turn(exit, |cx| {
+                    let exit = self.harness.exit;
+                    self.harness.rig.turn(exit, |cx| {
                         if !cx.is_over(stream) && !cx.is_sending(stream) {
                             cx.send(stream, Frame::begin(begin.clone()));
                         }
@@ -270,27 +276,27 @@ impl Play {
                 cx.terminate(stream, Some(reset.into()), None);
             }),
             Step::BreakOff(at) => self.at_exit(at, |cx, stream| cx.abort(stream, None)),
-            Step::Wait(millis) => self.house.rig.advance(Duration::from_millis(millis)),
-            Step::ShutDown => self.house.shut_down(),
+            Step::Wait(millis) => self.harness.rig.advance(Duration::from_millis(millis)),
+            Step::ShutDown => self.harness.shut_down(),
         }
         self.look();
     }
 
-    /// Everybody goes, and time passes.
+    /// Every client and the exit disconnect, and time passes.
     fn finish(mut self) {
         while let Some(stream) = self.clients.pop_first() {
-            self.house.leave(stream.0);
+            self.harness.disconnect(stream.0);
         }
         self.look();
         for (stream, _) in std::mem::take(&mut self.exits) {
-            let exit = self.house.exit;
-            self.house
+            let exit = self.harness.exit;
+            self.harness
                 .rig
                 .turn(exit, |cx| cx.terminate(stream, None, None));
         }
-        self.house.rig.advance(Duration::from_millis(700_000));
+        self.harness.rig.advance(Duration::from_millis(700_000));
         self.look();
-        self.house.rig.assert_idle();
+        self.harness.rig.assert_idle();
     }
 }
 
@@ -298,7 +304,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn nothing_is_left_of_whatever_happens(
+    fn random_frames_leave_nothing_behind(
         steps in proptest::collection::vec(step(), 0..80),
         order in proptest::option::of(any::<u64>()),
         listened in any::<bool>(),
@@ -309,15 +315,15 @@ proptest! {
             session_timeout: 100_000,
             ..Options::default()
         };
-        let mut house = house_with(options, window);
+        let mut harness = harness_with(options, window);
         if listened {
-            house.rig.worker.listen_from(Severity::Debug);
+            harness.rig.worker.listen_from(Severity::Debug);
         }
         if let Some(seed) = order {
-            house.rig.worker.reorder(seed);
+            harness.rig.worker.reorder(seed);
         }
         let mut play = Play {
-            house,
+            harness,
             session: "0.none".to_owned(),
             line: None,
             clients: BTreeMap::new(),

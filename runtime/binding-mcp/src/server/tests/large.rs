@@ -1,4 +1,4 @@
-//! Messages that are large, or come in very small pieces.
+//! Messages that are large, or arrive in very small pieces.
 
 use bytes::Bytes;
 use http::Method;
@@ -6,28 +6,28 @@ use serde_json::{Value, json};
 use tidegate_engine::StreamId;
 use tidegate_streams::{DataFlags, Frame};
 
-use super::{House, house, legacy_headers, modern_headers, request, with_meta};
+use super::{Harness, harness, legacy_headers, modern_headers, request, with_meta};
 
-/// A request whose body comes in parts, as the credit of a stream asks for.
-pub(super) fn post(house: &mut House, pairs: &[(&str, &str)], body: &Value) -> StreamId {
-    post_in(house, pairs, body, 16 * 1024)
+/// A request whose body arrives in parts, as the credit allows.
+pub(super) fn post(harness: &mut Harness, pairs: &[(&str, &str)], body: &Value) -> StreamId {
+    post_in(harness, pairs, body, 16 * 1024)
 }
 
-fn post_in(house: &mut House, pairs: &[(&str, &str)], body: &Value, size: usize) -> StreamId {
-    let stream = house.http_open(Method::POST, pairs);
+fn post_in(harness: &mut Harness, pairs: &[(&str, &str)], body: &Value, size: usize) -> StreamId {
+    let stream = harness.http_open(Method::POST, pairs);
     let mut body = Bytes::from(body.to_string());
     while !body.is_empty() {
         let part = body.split_to(body.len().min(size));
-        house.rig.send(house.client, stream, Frame::data(part));
+        harness.rig.send(harness.client, stream, Frame::data(part));
     }
-    house.rig.send(house.client, stream, Frame::end());
+    harness.rig.send(harness.client, stream, Frame::end());
     stream
 }
 
 #[test]
-fn a_uri_that_no_topic_can_be_as_long_as_is_refused() {
-    let mut house = house();
-    let (session, lifecycle) = house.session("2025-11-25");
+fn a_uri_longer_than_any_topic_is_refused() {
+    let mut harness = harness();
+    let (session, lifecycle) = harness.session("2025-11-25");
     let uri = "a".repeat(65_535 + 1_024 + 1);
     let params = json!({ "uri": uri });
     for method in [
@@ -36,26 +36,26 @@ fn a_uri_that_no_topic_can_be_as_long_as_is_refused() {
         "resources/read",
     ] {
         let body = request(&json!(1), method, &params);
-        let stream = post(&mut house, &legacy_headers(&session), &body);
-        let response = house.response(stream);
+        let stream = post(&mut harness, &legacy_headers(&session), &body);
+        let response = harness.response(stream);
         assert_eq!(response.error(), (400, -32602), "{method}");
-        let sentence = "params.uri is longer than 66559 bytes.";
+        let sentence = "params.uri exceeds 66559 bytes.";
         assert_eq!(response.json()["error"]["message"], sentence);
     }
     let filter = json!({ "notifications": { "resourceSubscriptions": [uri] } });
     let body = request(&json!(1), "subscriptions/listen", &with_meta(filter));
     let pairs = modern_headers("subscriptions/listen", "");
-    let stream = post(&mut house, &pairs, &body);
-    assert_eq!(house.response(stream).error(), (400, -32602));
-    house.nothing_asked();
-    house.end_session(&session, &lifecycle);
-    house.done();
+    let stream = post(&mut harness, &pairs, &body);
+    assert_eq!(harness.response(stream).error(), (400, -32602));
+    harness.assert_no_exit_stream();
+    harness.end_session(&session, &lifecycle);
+    harness.finish();
 }
 
 #[test]
-fn what_a_client_says_at_length_is_not_repeated_at_length() {
+fn long_client_texts_are_shortened_in_errors() {
     let long = "x".repeat(50_000);
-    let mut house = house();
+    let mut harness = harness();
     let named = with_meta(json!({ "name": long }));
     let versioned = json!({ "_meta": {
         super::VERSION: long, super::CAPABILITIES: {},
@@ -76,43 +76,45 @@ fn what_a_client_says_at_length_is_not_repeated_at_length() {
         ),
         (version, "tools/list", versioned),
     ] {
-        let stream = post(&mut house, &pairs, &request(&json!(1), method, &params));
-        let response = house.response(stream);
+        let stream = post(&mut harness, &pairs, &request(&json!(1), method, &params));
+        let response = harness.response(stream);
         let code = response.json()["error"]["code"].clone();
         assert!(response.body().len() < 1_000, "{code}");
     }
     let token = json!({ "name": "t", "_meta": { "progressToken": "x".repeat(1_025) } });
-    let stream = house.modern(&json!(1), "tools/call", token);
-    assert_eq!(house.response(stream).error(), (400, -32602));
-    house.nothing_asked();
-    house.done();
+    let stream = harness.modern(&json!(1), "tools/call", token);
+    assert_eq!(harness.response(stream).error(), (400, -32602));
+    harness.assert_no_exit_stream();
+    harness.finish();
 }
 
 #[test]
-fn a_message_in_very_small_pieces_is_passed_on_in_large_ones() {
-    let mut house = house();
+fn small_pieces_of_a_message_are_merged() {
+    let mut harness = harness();
     let arguments = json!({ "a": "x".repeat(20_000), "b": vec![1; 2_000] });
     let params = with_meta(json!({ "name": "t", "arguments": arguments }));
     let body = request(&json!(1), "tools/call", &params);
     let pairs = modern_headers("tools/call", "t");
-    let stream = post_in(&mut house, &pairs, &body, 1);
-    let asked = house.asked();
+    let stream = post_in(&mut harness, &pairs, &body, 1);
+    let asked = harness.exit_stream();
     assert_eq!(asked.params(), params);
     assert!(asked.params.len() < 100, "{}", asked.params.len());
-    house.reply(&asked, "{}");
-    assert_eq!(house.response(stream).status(), 200);
-    let line = house.line();
+    harness.reply(&asked, "{}");
+    assert_eq!(harness.response(stream).status(), 200);
+    let line = harness.line();
     let text = body.to_string();
     for at in 0..text.len() {
         let flags = DataFlags::of(at == 0, at + 1 == text.len());
         let part = Bytes::copy_from_slice(&text.as_bytes()[at..=at]);
-        house.rig.send(house.client, line, Frame::part(flags, part));
+        harness
+            .rig
+            .send(harness.client, line, Frame::part(flags, part));
     }
-    let asked = house.asked();
+    let asked = harness.exit_stream();
     assert_eq!(asked.params(), params);
     assert!(asked.params.len() < 100, "{}", asked.params.len());
-    house.begin(&asked);
-    // So is a result, where it is held until it is whole.
+    harness.begin(&asked);
+    // So is a result that is buffered until it is complete.
     for at in 0..10_000_usize {
         let text = match at {
             0 => "{\"a\":\"",
@@ -120,15 +122,15 @@ fn a_message_in_very_small_pieces_is_passed_on_in_large_ones() {
             _ => "x",
         };
         let flags = DataFlags::of(at == 0, at == 9_999);
-        house.exit_sends(
+        harness.exit_sends(
             &asked,
             Frame::part(flags, Bytes::from_static(text.as_bytes())),
         );
     }
-    house.exit_sends(&asked, Frame::end());
-    let frames = house.rig.frames(house.client, line);
+    harness.exit_sends(&asked, Frame::end());
+    let frames = harness.rig.frames(harness.client, line);
     assert!(frames.len() < 100, "{}", frames.len());
-    assert_eq!(house.at_exit(&asked), ["end"]);
-    house.end_line(line);
-    house.done();
+    assert_eq!(harness.at_exit(&asked), ["end"]);
+    harness.end_line(line);
+    harness.finish();
 }

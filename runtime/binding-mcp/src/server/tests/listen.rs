@@ -6,7 +6,8 @@ use tidegate_streams::Frame;
 use tidegate_streams::mcp::{McpBeginEx, McpResetKind};
 
 use super::{
-    Asked, House, Response, house, house_with, modern_headers, notification, request, with_meta,
+    ExitStream, Harness, Response, harness, harness_with, modern_headers, notification, request,
+    with_meta,
 };
 use crate::server::Options;
 
@@ -38,24 +39,24 @@ fn ended(id: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "result": result })
 }
 
-/// A `listen` to `uris` that stands.
-fn listening(house: &mut House, id: &Value, uris: &[&str]) -> (StreamId, Vec<Asked>) {
-    let stream = house.modern(id, "subscriptions/listen", params(uris));
-    let asked = house.all_asked();
+/// A confirmed `listen` to `uris`.
+fn listening(harness: &mut Harness, id: &Value, uris: &[&str]) -> (StreamId, Vec<ExitStream>) {
+    let stream = harness.modern(id, "subscriptions/listen", params(uris));
+    let asked = harness.exit_streams();
     for asked in &asked {
-        house.begin(asked);
+        harness.begin(asked);
     }
-    assert_eq!(house.response(stream).events(), [acknowledged(id, uris)]);
+    assert_eq!(harness.response(stream).events(), [acknowledged(id, uris)]);
     (stream, asked)
 }
 
 #[test]
-fn the_acknowledgement_comes_first_once_each_resource_stands() {
+fn the_acknowledgement_follows_the_last_confirmation() {
     for id in [json!(7), json!("7")] {
-        let mut house = house();
+        let mut harness = harness();
         let listen = params(&["b", "a", "b"]);
-        let stream = house.modern(&id, "subscriptions/listen", listen);
-        let asked = house.all_asked();
+        let stream = harness.modern(&id, "subscriptions/listen", listen);
+        let asked = harness.exit_streams();
         assert_eq!(asked.len(), 2);
         for (asked, uri) in asked.iter().zip(["a", "b"]) {
             let McpBeginEx::ResourcesSubscribe(begin) = &asked.begin else {
@@ -64,45 +65,45 @@ fn the_acknowledgement_comes_first_once_each_resource_stands() {
             assert_eq!((&*begin.uri, &begin.session_id), (uri, &None));
             assert_eq!(asked.params(), json!({ "uri": uri }));
         }
-        house.begin(&asked[1]);
-        house.update(&asked[1], "b");
-        let response = house.response(stream);
+        harness.begin(&asked[1]);
+        harness.update(&asked[1], "b");
+        let response = harness.response(stream);
         assert_eq!(response.header("content-type"), "text/event-stream");
         assert_eq!(response.events(), [] as [Value; 0]);
-        house.begin(&asked[0]);
-        house.update(&asked[0], "a/x");
+        harness.begin(&asked[0]);
+        harness.update(&asked[0], "a/x");
         assert_eq!(
-            house.response(stream).events(),
+            harness.response(stream).events(),
             [
                 acknowledged(&id, &["a", "b"]),
                 updated(&id, "b"),
                 updated(&id, "a/x")
             ]
         );
-        house.leave(stream);
-        assert_eq!(house.at_exit(&asked[0]), ["end", "reset"]);
-        assert_eq!(house.at_exit(&asked[1]), ["end", "reset"]);
-        house.done();
+        harness.disconnect(stream);
+        assert_eq!(harness.at_exit(&asked[0]), ["end", "reset"]);
+        assert_eq!(harness.at_exit(&asked[1]), ["end", "reset"]);
+        harness.finish();
     }
 }
 
 #[test]
-fn a_resource_that_cannot_be_had_is_missing_in_the_acknowledgement() {
-    let mut house = house();
+fn a_refused_resource_is_missing_in_the_acknowledgement() {
+    let mut harness = harness();
     let id = json!(1);
-    let stream = house.modern(&id, "subscriptions/listen", params(&["a", "b", "c"]));
-    let asked = house.all_asked();
-    house.refuse(&asked[0], McpResetKind::NotFound);
-    house.begin(&asked[2]);
-    assert_eq!(house.response(stream).events(), [] as [Value; 0]);
+    let stream = harness.modern(&id, "subscriptions/listen", params(&["a", "b", "c"]));
+    let asked = harness.exit_streams();
+    harness.refuse(&asked[0], McpResetKind::NotFound);
+    harness.begin(&asked[2]);
+    assert_eq!(harness.response(stream).events(), [] as [Value; 0]);
     // One is never confirmed.
-    house.rig.advance(Duration::from_millis(60_500));
-    let events = house.response(stream).events();
+    harness.rig.advance(Duration::from_millis(60_500));
+    let events = harness.response(stream).events();
     assert_eq!(events, [acknowledged(&id, &["c"])]);
-    assert_eq!(house.at_exit(&asked[1]), ["reset", "abort"]);
-    house.leave(stream);
-    assert_eq!(house.at_exit(&asked[2]), ["end", "reset"]);
-    house.done();
+    assert_eq!(harness.at_exit(&asked[1]), ["reset", "abort"]);
+    harness.disconnect(stream);
+    assert_eq!(harness.at_exit(&asked[2]), ["end", "reset"]);
+    harness.finish();
 }
 
 #[test]
@@ -112,19 +113,19 @@ fn a_listen_to_nothing_is_acknowledged_at_once() {
         json!({ "resourceSubscriptions": [] }),
         json!({ "promptsListChanged": true }),
     ] {
-        let mut house = house();
+        let mut harness = harness();
         let id = json!(1);
         let params = json!({ "notifications": notifications });
-        let stream = house.modern(&id, "subscriptions/listen", params);
-        assert_eq!(house.response(stream).events(), [acknowledged(&id, &[])]);
-        house.nothing_asked();
-        house.leave(stream);
-        house.done();
+        let stream = harness.modern(&id, "subscriptions/listen", params);
+        assert_eq!(harness.response(stream).events(), [acknowledged(&id, &[])]);
+        harness.assert_no_exit_stream();
+        harness.disconnect(stream);
+        harness.finish();
     }
 }
 
 #[test]
-fn what_is_no_filter_is_refused() {
+fn an_invalid_filter_is_refused() {
     let many: Vec<String> = (0..1_001).map(|uri| uri.to_string()).collect();
     let again = vec!["a"; 1_001];
     for params in [
@@ -135,13 +136,13 @@ fn what_is_no_filter_is_refused() {
         json!({ "notifications": { "resourceSubscriptions": many } }),
         json!({ "notifications": { "resourceSubscriptions": again } }),
     ] {
-        let mut house = house();
-        let stream = house.modern(&json!(1), "subscriptions/listen", params);
-        assert_eq!(house.response(stream).error(), (400, -32602));
-        house.nothing_asked();
-        house.done();
+        let mut harness = harness();
+        let stream = harness.modern(&json!(1), "subscriptions/listen", params);
+        assert_eq!(harness.response(stream).error(), (400, -32602));
+        harness.assert_no_exit_stream();
+        harness.finish();
     }
-    let mut house = house();
+    let mut harness = harness();
     let mut pairs = modern_headers("subscriptions/listen", "");
     pairs[1].1 = "application/json";
     let body = request(
@@ -149,23 +150,23 @@ fn what_is_no_filter_is_refused() {
         "subscriptions/listen",
         &with_meta(params(&["a"])),
     );
-    let stream = house.post(&pairs, &body);
-    assert_eq!(house.response(stream).error(), (400, -32600));
-    house.done();
+    let stream = harness.post(&pairs, &body);
+    assert_eq!(harness.response(stream).error(), (400, -32600));
+    harness.finish();
 }
 
 #[test]
-fn updates_for_a_client_that_does_not_read_are_told_once() {
-    let mut house = house_with(Options::default(), 1_000);
+fn updates_for_a_client_that_does_not_read_are_coalesced() {
+    let mut harness = harness_with(Options::default(), 1_000);
     let id = json!(1);
-    let (stream, asked) = listening(&mut house, &id, &["a"]);
+    let (stream, asked) = listening(&mut harness, &id, &["a"]);
     for _ in 0..1_000 {
-        house.update(&asked[0], "a");
-        house.update(&asked[0], "a/b");
+        harness.update(&asked[0], "a");
+        harness.update(&asked[0], "a/b");
     }
     let mut text = String::new();
     loop {
-        let response = house.response(stream);
+        let response = harness.response(stream);
         if response.parts.is_empty() {
             break;
         }
@@ -177,119 +178,128 @@ fn updates_for_a_client_that_does_not_read_are_told_once() {
         told[told.len() - 2..],
         [updated(&id, "a"), updated(&id, "a/b")]
     );
-    house.leave(stream);
-    assert_eq!(house.at_exit(&asked[0]), ["end", "reset"]);
-    house.done();
+    harness.disconnect(stream);
+    assert_eq!(harness.at_exit(&asked[0]), ["end", "reset"]);
+    harness.finish();
 }
 
 #[test]
 fn it_is_kept_open_by_comments() {
-    let mut house = house();
-    let (stream, asked) = listening(&mut house, &json!(1), &["a"]);
-    house.rig.advance(Duration::from_millis(45_000));
-    assert_eq!(house.response(stream).text(), ": keep-alive\n\n".repeat(3));
-    house.leave(stream);
-    assert_eq!(house.at_exit(&asked[0]), ["end", "reset"]);
-    house.done();
+    let mut harness = harness();
+    let (stream, asked) = listening(&mut harness, &json!(1), &["a"]);
+    harness.rig.advance(Duration::from_millis(45_000));
+    assert_eq!(
+        harness.response(stream).text(),
+        ": keep-alive\n\n".repeat(3)
+    );
+    harness.disconnect(stream);
+    assert_eq!(harness.at_exit(&asked[0]), ["end", "reset"]);
+    harness.finish();
 }
 
 #[test]
-fn a_client_that_goes_before_the_acknowledgement_leaves_nothing() {
-    let mut house = house();
-    let stream = house.modern(&json!(1), "subscriptions/listen", params(&["a", "b"]));
-    let asked = house.all_asked();
-    house.begin(&asked[0]);
-    assert_eq!(house.peek(stream).events(), [] as [Value; 0]);
-    house.leave(stream);
-    assert_eq!(house.at_exit(&asked[0]), ["end", "reset"]);
-    assert_eq!(house.at_exit(&asked[1]), ["reset", "abort"]);
-    house.done();
+fn a_disconnect_before_the_acknowledgement_removes_the_listen() {
+    let mut harness = harness();
+    let stream = harness.modern(&json!(1), "subscriptions/listen", params(&["a", "b"]));
+    let asked = harness.exit_streams();
+    harness.begin(&asked[0]);
+    assert_eq!(harness.peek(stream).events(), [] as [Value; 0]);
+    harness.disconnect(stream);
+    assert_eq!(harness.at_exit(&asked[0]), ["end", "reset"]);
+    assert_eq!(harness.at_exit(&asked[1]), ["reset", "abort"]);
+    harness.finish();
 }
 
 #[test]
-fn a_resource_that_is_lost_ends_it_with_an_error() {
-    type Lose = fn(&mut House, &Asked);
+fn a_lost_subscription_ends_a_listen_with_an_error() {
+    type Lose = fn(&mut Harness, &ExitStream);
     let lost: [(Lose, i64); 3] = [
-        (|house, asked| house.exit_sends(asked, Frame::end()), -32603),
         (
-            |house, asked| house.refuse(asked, McpResetKind::SlowConsumer),
+            |harness, asked| harness.exit_sends(asked, Frame::end()),
             -32603,
         ),
         (
-            |house, asked| house.refuse(asked, McpResetKind::NotFound),
+            |harness, asked| harness.refuse(asked, McpResetKind::SlowConsumer),
+            -32603,
+        ),
+        (
+            |harness, asked| harness.refuse(asked, McpResetKind::NotFound),
             -32602,
         ),
     ];
     for (lose, code) in lost {
-        let mut house = house();
+        let mut harness = harness();
         let id = json!(1);
-        let (stream, asked) = listening(&mut house, &id, &["a", "b"]);
-        lose(&mut house, &asked[0]);
-        let response: Response = house.response(stream);
+        let (stream, asked) = listening(&mut harness, &id, &["a", "b"]);
+        lose(&mut harness, &asked[0]);
+        let response: Response = harness.response(stream);
         assert!(response.ended);
         let events = response.events();
         assert_eq!(
             (&events[0]["id"], &events[0]["error"]["code"]),
             (&id, &json!(code))
         );
-        assert_eq!(house.at_exit(&asked[1]), ["end", "reset"]);
-        house.rig.frames(house.exit, asked[0].stream);
-        house.done();
+        assert_eq!(harness.at_exit(&asked[1]), ["end", "reset"]);
+        harness.rig.frames(harness.exit, asked[0].stream);
+        harness.finish();
     }
 }
 
 #[test]
 fn it_ends_in_order_when_the_gateway_stops() {
-    let mut house = house();
+    let mut harness = harness();
     let id = json!("x");
-    let (stream, asked) = listening(&mut house, &id, &["a"]);
-    house.shut_down();
-    let response = house.response(stream);
+    let (stream, asked) = listening(&mut harness, &id, &["a"]);
+    harness.shut_down();
+    let response = harness.response(stream);
     assert_eq!(
         (response.events(), response.ended),
         (vec![ended(&id)], true)
     );
-    assert_eq!(house.at_exit(&asked[0]), ["end", "reset"]);
-    house.done();
+    assert_eq!(harness.at_exit(&asked[0]), ["end", "reset"]);
+    harness.finish();
 }
 
 #[test]
-fn several_on_a_line_are_told_apart_and_cancelled_by_their_ids() {
-    let mut house = house();
-    let line = house.line();
+fn listens_on_a_line_are_identified_and_cancelled_by_id() {
+    let mut harness = harness();
+    let line = harness.line();
     let (one, two) = (json!(1), json!("1"));
     for id in [&one, &two] {
-        house.say_modern(line, id, "subscriptions/listen", params(&["a"]));
-        let asked = house.asked();
-        house.begin(&asked);
-        assert_eq!(house.heard(line), [acknowledged(id, &["a"])]);
-        house.update(&asked, "a");
-        assert_eq!(house.heard(line), [updated(id, "a")]);
+        harness.send_modern_line(line, id, "subscriptions/listen", params(&["a"]));
+        let asked = harness.exit_stream();
+        harness.begin(&asked);
+        assert_eq!(harness.line_messages(line), [acknowledged(id, &["a"])]);
+        harness.update(&asked, "a");
+        assert_eq!(harness.line_messages(line), [updated(id, "a")]);
         if *id == one {
             let params = json!({ "requestId": id });
-            house.say(line, &notification("notifications/cancelled", &params));
-            assert_eq!(house.heard(line), [] as [Value; 0]);
+            harness.send_line(line, &notification("notifications/cancelled", &params));
+            assert_eq!(harness.line_messages(line), [] as [Value; 0]);
         } else {
-            // The end of input ends what is still listened to.
-            house.rig.send(house.client, line, Frame::end());
+            // The end of input ends subscriptions.
+            harness.rig.send(harness.client, line, Frame::end());
             let params = json!({ "requestId": id, "reason": "The subscription has ended." });
             let cancelled = notification("notifications/cancelled", &params);
-            assert_eq!(house.heard_last(line), (vec![cancelled, ended(id)], true));
+            assert_eq!(
+                harness.last_line_messages(line),
+                (vec![cancelled, ended(id)], true)
+            );
         }
-        assert_eq!(house.at_exit(&asked), ["end", "reset"]);
+        assert_eq!(harness.at_exit(&asked), ["end", "reset"]);
     }
-    house.done();
+    harness.finish();
 }
 
 #[test]
-fn an_id_on_a_line_serves_one_at_a_time() {
-    let mut house = house();
-    let line = house.line();
-    house.say_modern(line, &json!(1), "subscriptions/listen", params(&["a"]));
-    let asked = house.asked();
-    house.say_modern(line, &json!(1), "subscriptions/listen", params(&["b"]));
-    assert_eq!(house.heard(line)[0]["error"]["code"], -32600);
-    house.leave(line);
-    assert_eq!(house.at_exit(&asked), ["reset", "abort"]);
-    house.done();
+fn an_id_on_a_line_is_used_by_one_request_at_a_time() {
+    let mut harness = harness();
+    let line = harness.line();
+    harness.send_modern_line(line, &json!(1), "subscriptions/listen", params(&["a"]));
+    let asked = harness.exit_stream();
+    harness.send_modern_line(line, &json!(1), "subscriptions/listen", params(&["b"]));
+    assert_eq!(harness.line_messages(line)[0]["error"]["code"], -32600);
+    harness.disconnect(line);
+    assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
+    harness.finish();
 }

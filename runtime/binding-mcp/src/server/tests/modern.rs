@@ -11,7 +11,7 @@ use tidegate_streams::mcp::{
 };
 use tidegate_streams::{Data, DataEx, Frame, Pooled};
 
-use super::{House, house, house_with, modern_headers, notification, request, with_meta};
+use super::{Harness, harness, harness_with, modern_headers, notification, request, with_meta};
 use crate::server::Options;
 
 fn server_info() -> serde_json::Value {
@@ -39,27 +39,27 @@ fn each_method_becomes_its_stream() {
         ),
         ("completion/complete", json!({}), "completionComplete"),
     ] {
-        let mut house = house();
-        let stream = house.modern(&json!(1), method, params.clone());
-        let asked = house.asked();
+        let mut harness = harness();
+        let stream = harness.modern(&json!(1), method, params.clone());
+        let asked = harness.exit_stream();
         assert_eq!(asked.begin.word(), word);
         assert_eq!(asked.begin.session_id(), None, "{word}");
         assert_eq!(asked.within, Some(60_000), "{word}");
         assert!(asked.whole);
         assert_eq!(asked.params(), with_meta(params));
-        house.reply(&asked, "{}");
-        assert_eq!(house.response(stream).status(), 200, "{word}");
-        house.done();
+        harness.reply(&asked, "{}");
+        assert_eq!(harness.response(stream).status(), 200, "{word}");
+        harness.finish();
     }
 }
 
 #[test]
-fn params_go_with_what_was_read_in_them() {
+fn params_are_passed_on_with_the_parsed_document() {
     for elements in [3, 600] {
-        let mut house = house();
+        let mut harness = harness();
         let params = json!({ "name": "t", "arguments": { "a": vec![0; elements] } });
-        house.modern(&json!(1), "tools/call", params);
-        let frames = house.rig.outputs(house.exit).into_iter();
+        harness.modern(&json!(1), "tools/call", params);
+        let frames = harness.rig.outputs(harness.exit).into_iter();
         let data = frames.filter_map(|output| match output.frame {
             Frame::Data(data) => Some(data),
             _ => None,
@@ -69,7 +69,7 @@ fn params_go_with_what_was_read_in_them() {
             Some(DataEx::Mcp(read)) => read.of(&data.payload),
             _ => None,
         };
-        let read = read.expect("the very text");
+        let read = read.expect("the same memory");
         let member = |name: &str| read.root().get(name).unwrap().unwrap();
         assert_eq!(member("name").string(), Some("t".into()));
         let zeros = member("arguments").get("a").unwrap().unwrap();
@@ -79,13 +79,13 @@ fn params_go_with_what_was_read_in_them() {
 
 #[test]
 fn a_call_carries_its_name_its_length_and_its_parameter_headers() {
-    let mut house = house();
+    let mut harness = harness();
     let params = with_meta(json!({ "name": "näme" }));
     let mut pairs = modern_headers("tools/call", "=?base64?bsOkbWU=?=");
     pairs.push(("Mcp-Param-Region", "us-west1"));
     pairs.push(("mcp-param-greeting", "=?base64?SGVsbG8sIOS4lueVjA==?="));
-    let stream = house.post(&pairs, &request(&json!(1), "tools/call", &params));
-    let asked = house.asked();
+    let stream = harness.post(&pairs, &request(&json!(1), "tools/call", &params));
+    let asked = harness.exit_stream();
     let McpBeginEx::ToolsCall(call) = &asked.begin else {
         panic!("{asked:?}")
     };
@@ -108,9 +108,9 @@ fn a_call_carries_its_name_its_length_and_its_parameter_headers() {
             header("region", "us-west1")
         ]
     );
-    house.reply(&asked, "{}");
-    assert!(house.response(stream).ended);
-    house.done();
+    harness.reply(&asked, "{}");
+    assert!(harness.response(stream).ended);
+    harness.finish();
 }
 
 #[test]
@@ -123,18 +123,18 @@ fn an_id_is_echoed_as_it_came() {
         "\"a\\u0000\\\"\\u00e9\"",
         "\"7\"",
     ] {
-        let mut house = house();
+        let mut harness = harness();
         let params = with_meta(json!({ "name": "t" }));
         let body = format!(
             "{{\"jsonrpc\":\"2.0\",\"id\": {id} ,\"method\":\"tools/call\",\"params\":{params}}}"
         );
-        let stream = house.http(Method::POST, &modern_headers("tools/call", "t"), body);
-        let asked = house.asked();
-        house.reply(&asked, "{}");
-        let text = house.response(stream).text();
+        let stream = harness.http(Method::POST, &modern_headers("tools/call", "t"), body);
+        let asked = harness.exit_stream();
+        harness.reply(&asked, "{}");
+        let text = harness.response(stream).text();
         let head = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":");
         assert!(text.starts_with(&head), "{text}");
-        house.done();
+        harness.finish();
     }
 }
 
@@ -151,14 +151,14 @@ fn members_may_come_in_any_order() {
     for first in 0..members.len() {
         let mut order = members.clone();
         order.rotate_left(first);
-        let mut house = house();
+        let mut harness = harness();
         let body = format!("\n {{ {} }} \n", order.join(" ,\r\n"));
-        let stream = house.http(Method::POST, &modern_headers("tools/call", "t"), body);
-        let asked = house.asked();
+        let stream = harness.http(Method::POST, &modern_headers("tools/call", "t"), body);
+        let asked = harness.exit_stream();
         assert_eq!(asked.params.concat(), params.as_bytes());
-        house.reply(&asked, "{}");
-        assert_eq!(house.response(stream).json()["id"], 1);
-        house.done();
+        harness.reply(&asked, "{}");
+        assert_eq!(harness.response(stream).json()["id"], 1);
+        harness.finish();
     }
 }
 
@@ -183,31 +183,31 @@ fn a_result_says_what_it_is() {
             json!({ "ttlMs": 5, "cacheScope": "public" }),
         ),
     ] {
-        let mut house = house();
-        let stream = house.modern(&json!("x"), method, json!({ "name": "t" }));
-        let asked = house.asked();
-        house.begin(&asked);
-        house.exit_sends(&asked, Frame::data(Bytes::from_static(b"{\"a\":[1]}")));
-        house.exit_sends(&asked, end.map_or(Frame::end(), Frame::end_with));
-        assert_eq!(house.at_exit(&asked), ["end"]);
+        let mut harness = harness();
+        let stream = harness.modern(&json!("x"), method, json!({ "name": "t" }));
+        let asked = harness.exit_stream();
+        harness.begin(&asked);
+        harness.exit_sends(&asked, Frame::data(Bytes::from_static(b"{\"a\":[1]}")));
+        harness.exit_sends(&asked, end.map_or(Frame::end(), Frame::end_with));
+        assert_eq!(harness.at_exit(&asked), ["end"]);
         let mut result = json!({ "a": [1], "resultType": "complete", "_meta": server_info() });
         for (key, value) in added.as_object().expect("an object") {
             result[key] = value.clone();
         }
-        let response = house.response(stream);
+        let response = harness.response(stream);
         let message = json!({ "jsonrpc": "2.0", "id": "x", "result": result });
         assert_eq!(response.json(), message, "{method}");
-        house.done();
+        harness.finish();
     }
 }
 
 #[test]
-fn a_result_that_wants_input_first_says_so_and_is_not_cached() {
-    let mut house = house();
-    let stream = house.modern(&json!(1), "resources/read", json!({ "uri": "u" }));
-    let asked = house.asked();
-    house.begin(&asked);
-    house.exit_sends(
+fn an_input_required_result_is_marked_and_not_cached() {
+    let mut harness = harness();
+    let stream = harness.modern(&json!(1), "resources/read", json!({ "uri": "u" }));
+    let asked = harness.exit_stream();
+    harness.begin(&asked);
+    harness.exit_sends(
         &asked,
         Frame::data(Bytes::from_static(b"{\"inputRequests\":{}}")),
     );
@@ -216,88 +216,88 @@ fn a_result_that_wants_input_first_says_so_and_is_not_cached() {
         ttl_ms: Some(7),
         ..McpEnd::default()
     };
-    house.exit_sends(&asked, Frame::end_with(end));
-    assert_eq!(house.at_exit(&asked), ["end"]);
+    harness.exit_sends(&asked, Frame::end_with(end));
+    assert_eq!(harness.at_exit(&asked), ["end"]);
     let result = json!({
         "inputRequests": {}, "resultType": "input_required", "_meta": server_info()
     });
-    assert_eq!(house.response(stream).json()["result"], result);
-    house.done();
+    assert_eq!(harness.response(stream).json()["result"], result);
+    harness.finish();
 }
 
 #[test]
-fn a_client_that_goes_cancels_its_request() {
+fn a_disconnect_cancels_a_request() {
     for begun in [false, true] {
-        let mut house = house();
-        let stream = house.call(1);
-        let asked = house.asked();
+        let mut harness = harness();
+        let stream = harness.call(1);
+        let asked = harness.exit_stream();
         if begun {
-            house.begin(&asked);
-            house.exit_sends(&asked, Frame::data(Bytes::from_static(b"{")));
+            harness.begin(&asked);
+            harness.exit_sends(&asked, Frame::data(Bytes::from_static(b"{")));
         }
-        house.leave(stream);
-        assert_eq!(house.at_exit(&asked), ["reset", "abort"]);
-        house.done();
+        harness.disconnect(stream);
+        assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
+        harness.finish();
     }
 }
 
 #[test]
-fn a_client_that_goes_before_its_request_is_whole_leaves_nothing() {
-    let mut house = house();
-    let stream = house.http_open(Method::POST, &modern_headers("tools/list", ""));
+fn a_disconnect_before_the_request_is_complete_removes_the_exchange() {
+    let mut harness = harness();
+    let stream = harness.http_open(Method::POST, &modern_headers("tools/list", ""));
     let body = Bytes::from_static(b"{\"jsonrpc\"");
-    house.rig.send(house.client, stream, Frame::data(body));
-    house.leave(stream);
-    house.nothing_asked();
-    house.done();
+    harness.rig.send(harness.client, stream, Frame::data(body));
+    harness.disconnect(stream);
+    harness.assert_no_exit_stream();
+    harness.finish();
 }
 
 #[test]
-fn a_notification_is_accepted_and_an_answer_too() {
+fn notifications_and_responses_are_accepted() {
     for body in [
         notification("notifications/whatever", &with_meta(json!({}))),
         notification("notifications/cancelled", &json!({ "requestId": 7 })),
         json!({ "jsonrpc": "2.0", "id": 1, "result": {} }),
         json!({ "jsonrpc": "2.0", "id": 1, "error": { "code": 1, "message": "" } }),
     ] {
-        let mut house = house();
-        let stream = house.post(&modern_headers("x", ""), &body);
-        let response = house.response(stream);
+        let mut harness = harness();
+        let stream = harness.post(&modern_headers("x", ""), &body);
+        let response = harness.response(stream);
         assert_eq!((response.status(), response.ended), (202, true), "{body}");
         assert!(response.parts.is_empty());
-        house.done();
+        harness.finish();
     }
 }
 
 #[test]
-fn a_modern_request_has_no_session_whatever_its_header_says() {
-    let mut house = house();
-    let (session, lifecycle) = house.session("2025-11-25");
+fn a_modern_request_ignores_the_session_header() {
+    let mut harness = harness();
+    let (session, lifecycle) = harness.session("2025-11-25");
     for id in [&*session, "0.unknown", "nonsense"] {
         let mut pairs = modern_headers("tools/list", "");
         pairs.push(("mcp-session-id", id));
         let body = request(&json!(1), "tools/list", &with_meta(json!({})));
-        let streams = [house.post(&pairs, &body), house.post(&pairs, &body)];
-        for (stream, asked) in streams.into_iter().zip(house.all_asked()) {
+        let streams = [harness.post(&pairs, &body), harness.post(&pairs, &body)];
+        for (stream, asked) in streams.into_iter().zip(harness.exit_streams()) {
             assert_eq!(asked.begin.session_id(), None);
-            house.reply(&asked, "{}");
-            let response = house.response(stream);
+            harness.reply(&asked, "{}");
+            let response = harness.response(stream);
             assert_eq!(response.json()["result"]["resultType"], "complete", "{id}");
             assert_eq!(response.header("mcp-session-id"), "");
         }
     }
-    house.end_session(&session, &lifecycle);
-    house.done();
+    harness.end_session(&session, &lifecycle);
+    harness.finish();
 }
 
 #[test]
-fn discovery_asks_the_exit_once_for_all_who_wait() {
-    let mut house = house();
-    let first = house.modern(&json!(1), "server/discover", json!({}));
-    let second = house.modern(&json!("2"), "server/discover", json!({}));
-    let gone = house.modern(&json!(3), "server/discover", json!({}));
-    house.leave(gone);
-    let asked = house.asked();
+fn concurrent_discoveries_send_one_request_to_the_exit() {
+    let mut harness = harness();
+    let first = harness.modern(&json!(1), "server/discover", json!({}));
+    let second = harness.modern(&json!("2"), "server/discover", json!({}));
+    let gone = harness.modern(&json!(3), "server/discover", json!({}));
+    harness.disconnect(gone);
+    let asked = harness.exit_stream();
     let begin = McpLifecycle {
         session_id: Some("s".into()),
         capabilities: McpCapabilities::SERVER_RESOURCES
@@ -307,9 +307,9 @@ fn discovery_asks_the_exit_once_for_all_who_wait() {
             .with(McpCapabilities::SERVER_PROMPTS)
             .with(McpCapabilities::SERVER_COMPLETIONS),
     };
-    house.exit_sends(&asked, Frame::begin(begin));
-    assert_eq!(house.at_exit(&asked), ["end", "reset"]);
-    let result = house.response(first).json()["result"].clone();
+    harness.exit_sends(&asked, Frame::begin(begin));
+    assert_eq!(harness.at_exit(&asked), ["end", "reset"]);
+    let result = harness.response(first).json()["result"].clone();
     let expected = json!({
         "supportedVersions": ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"],
         "capabilities": {
@@ -320,73 +320,73 @@ fn discovery_asks_the_exit_once_for_all_who_wait() {
         "_meta": server_info(),
     });
     assert_eq!(result, expected);
-    assert_eq!(house.response(second).json()["id"], "2");
-    house.done();
+    assert_eq!(harness.response(second).json()["id"], "2");
+    harness.finish();
 }
 
-fn discovered(house: &mut House) {
-    let stream = house.modern(&json!(1), "server/discover", json!({}));
-    let asked = house.asked();
-    house.lifecycle_begun(&asked);
-    assert_eq!(house.at_exit(&asked), ["end", "reset"]);
-    assert_eq!(house.response(stream).status(), 200);
-}
-
-#[test]
-fn what_was_discovered_is_kept_for_a_minute() {
-    let mut house = house();
-    discovered(&mut house);
-    house.rig.advance(Duration::from_millis(59_999));
-    let stream = house.modern(&json!(1), "server/discover", json!({}));
-    house.nothing_asked();
-    assert_eq!(house.response(stream).status(), 200);
-    house.rig.advance(Duration::from_millis(1));
-    discovered(&mut house);
-    house.done();
+fn discovered(harness: &mut Harness) {
+    let stream = harness.modern(&json!(1), "server/discover", json!({}));
+    let asked = harness.exit_stream();
+    harness.lifecycle_begun(&asked);
+    assert_eq!(harness.at_exit(&asked), ["end", "reset"]);
+    assert_eq!(harness.response(stream).status(), 200);
 }
 
 #[test]
-fn a_discovery_that_is_refused_or_not_answered_is_an_error_and_is_not_kept() {
-    let mut house = house();
-    let stream = house.modern(&json!(1), "server/discover", json!({}));
-    let asked = house.asked();
-    house.refuse(&asked, McpResetKind::Unavailable);
-    assert_eq!(house.response(stream).error(), (200, -32603));
-    let stream = house.modern(&json!(1), "server/discover", json!({}));
-    let asked = house.asked();
+fn capabilities_are_cached_for_a_minute() {
+    let mut harness = harness();
+    discovered(&mut harness);
+    harness.rig.advance(Duration::from_millis(59_999));
+    let stream = harness.modern(&json!(1), "server/discover", json!({}));
+    harness.assert_no_exit_stream();
+    assert_eq!(harness.response(stream).status(), 200);
+    harness.rig.advance(Duration::from_millis(1));
+    discovered(&mut harness);
+    harness.finish();
+}
+
+#[test]
+fn a_failed_discovery_is_an_error_and_is_not_cached() {
+    let mut harness = harness();
+    let stream = harness.modern(&json!(1), "server/discover", json!({}));
+    let asked = harness.exit_stream();
+    harness.refuse(&asked, McpResetKind::Unavailable);
+    assert_eq!(harness.response(stream).error(), (200, -32603));
+    let stream = harness.modern(&json!(1), "server/discover", json!({}));
+    let asked = harness.exit_stream();
     assert_eq!(asked.within, Some(60_000));
-    house.rig.advance(Duration::from_millis(60_500));
-    assert_eq!(house.response(stream).error(), (200, -32603));
-    assert_eq!(house.at_exit(&asked), ["end", "reset"]);
-    discovered(&mut house);
-    house.done();
+    harness.rig.advance(Duration::from_millis(60_500));
+    assert_eq!(harness.response(stream).error(), (200, -32603));
+    assert_eq!(harness.at_exit(&asked), ["end", "reset"]);
+    discovered(&mut harness);
+    harness.finish();
 }
 
 #[test]
-fn instructions_are_told_to_who_discovers() {
+fn discovery_returns_the_instructions() {
     let options = Options {
         instructions: Some("Be \"kind\".".to_owned()),
         ..Options::default()
     };
-    let mut house = house_with(options, 1 << 20);
-    let stream = house.modern(&json!(1), "server/discover", json!({}));
-    let asked = house.asked();
-    house.lifecycle_begun(&asked);
-    assert_eq!(house.at_exit(&asked), ["end", "reset"]);
-    let response = house.response(stream).json();
+    let mut harness = harness_with(options, 1 << 20);
+    let stream = harness.modern(&json!(1), "server/discover", json!({}));
+    let asked = harness.exit_stream();
+    harness.lifecycle_begun(&asked);
+    assert_eq!(harness.at_exit(&asked), ["end", "reset"]);
+    let response = harness.response(stream).json();
     assert_eq!(response["result"]["instructions"], "Be \"kind\".");
-    house.done();
+    harness.finish();
 }
 
 proptest! {
     // However body and result are split, the same bytes pass.
     #[test]
-    fn splits_of_body_and_result_change_nothing(
+    fn buffer_boundaries_do_not_change_the_result(
         text in "[ a-z\\\\\"\u{e9}{}]{0,40}",
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..8),
         modern in any::<bool>(),
     ) {
-        let mut house = house();
+        let mut harness = harness();
         let split = |whole: &Bytes| {
             let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(whole.len() + 1)).collect();
             at.extend([0, whole.len()]);
@@ -395,33 +395,33 @@ proptest! {
         };
         let params = json!({ "name": "t", "arguments": { "x": text } });
         let params = if modern { with_meta(params) } else { params };
-        let (session, lifecycle) = house.session("2025-11-25");
+        let (session, lifecycle) = harness.session("2025-11-25");
         let pairs = if modern {
             modern_headers("tools/call", "t")
         } else {
             super::legacy_headers(&session)
         };
-        let stream = house.http_open(Method::POST, &pairs);
+        let stream = harness.http_open(Method::POST, &pairs);
         let body = Bytes::from(request(&json!(1), "tools/call", &params).to_string());
         for part in split(&body) {
-            house.rig.send(house.client, stream, Frame::data(part));
+            harness.rig.send(harness.client, stream, Frame::data(part));
         }
-        house.rig.send(house.client, stream, Frame::end());
-        let asked = house.asked();
+        harness.rig.send(harness.client, stream, Frame::end());
+        let asked = harness.exit_stream();
         prop_assert_eq!(asked.params.concat(), params.to_string().into_bytes());
-        house.begin(&asked);
+        harness.begin(&asked);
         let mut result = json!({ "content": [text, { "text": text }], "text": text });
         for part in split(&Bytes::from(result.to_string())) {
-            house.exit_sends(&asked, Frame::data(part));
+            harness.exit_sends(&asked, Frame::data(part));
         }
-        house.exit_sends(&asked, Frame::end());
-        prop_assert_eq!(house.at_exit(&asked), ["end"]);
+        harness.exit_sends(&asked, Frame::end());
+        prop_assert_eq!(harness.at_exit(&asked), ["end"]);
         if modern {
             result["resultType"] = json!("complete");
             result["_meta"] = server_info();
         }
-        prop_assert_eq!(&house.response(stream).json()["result"], &result);
-        house.end_session(&session, &lifecycle);
-        house.done();
+        prop_assert_eq!(&harness.response(stream).json()["result"], &result);
+        harness.end_session(&session, &lifecycle);
+        harness.finish();
     }
 }

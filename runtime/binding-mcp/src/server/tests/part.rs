@@ -1,14 +1,16 @@
-//! One part alone: an edge stands where the binding would be, between a client's edge and an exit's.
+//! A harness for a single part: an edge takes the place of the binding, between a client's edge and
+//! an exit's.
 
 use tidegate_engine::testing::Rig;
 use tidegate_engine::{BindingId, Context, StreamId, Token};
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, Frame};
 
-/// The streams of one part. Frames for it are taken with [`Bench::next`], and handed to it by the test.
+/// The streams of one part. The test takes frames for it with [`Bench::next`] and passes them to
+/// the part.
 pub(in crate::server) struct Bench {
     pub(in crate::server) rig: Rig,
-    /// Whose streams the part opens and accepts.
+    /// The binding that owns the part's streams.
     pub(in crate::server) own: BindingId,
     pub(in crate::server) client: BindingId,
     pub(in crate::server) exit: BindingId,
@@ -19,7 +21,7 @@ impl Bench {
         Self::with_window(1 << 10)
     }
 
-    /// The client's streams start with so much credit.
+    /// Creates the bench; `window` is the credit of the client's streams.
     pub(in crate::server) fn with_window(window: u32) -> Self {
         let mut rig = Rig::new();
         let exit = rig.edge(1 << 24);
@@ -46,7 +48,7 @@ impl Bench {
         (output.at.stream, output.at.token, output.frame)
     }
 
-    /// A client opens a stream: its BEGIN.
+    /// A client opens a stream; returns its BEGIN.
     pub(in crate::server) fn opened(&mut self, begin: impl Into<BeginEx>) -> (StreamId, BeginEx) {
         let stream = self.rig.open(self.client, self.own, begin);
         let (_, _, frame) = self.next();
@@ -56,27 +58,27 @@ impl Bench {
         (stream, begin.into_inner())
     }
 
-    /// The frames that have come out at the exit, and the stream of the first.
+    /// The frames received by the exit, and the stream of the first.
     pub(in crate::server) fn at_exit(&mut self) -> (StreamId, Vec<Frame>) {
         let outputs = self.rig.outputs(self.exit);
         let stream = outputs.first().expect("something came out").at.stream;
         (stream, outputs.into_iter().map(|it| it.frame).collect())
     }
 
-    /// The kinds of frames that have come out at the exit.
+    /// The kinds of frames received by the exit.
     pub(in crate::server) fn kinds_at_exit(&mut self) -> Vec<&'static str> {
         let outputs = self.rig.outputs(self.exit);
         let kinds = outputs.iter().map(|output| output.frame.kind().word());
         kinds.collect()
     }
 
-    /// The exit sends a frame: what of it the part is to handle.
+    /// The exit sends a frame; returns the frames for the part.
     pub(in crate::server) fn exit_sends(&mut self, stream: StreamId, frame: Frame) -> Frame {
         self.rig.send(self.exit, stream, frame);
         self.next().2
     }
 
-    /// The exit refuses a stream: the RESET. Behind it comes the ABORT of the reply.
+    /// The exit resets a stream; returns the RESET. The ABORT of the reply follows.
     pub(in crate::server) fn exit_refuses(
         &mut self,
         stream: StreamId,
@@ -87,7 +89,7 @@ impl Bench {
         self.next().2
     }
 
-    /// What the client got, as text, and whether it has ended.
+    /// The text received by the client, and whether the response has ended.
     pub(in crate::server) fn at_client(&mut self, stream: StreamId) -> (String, bool) {
         let (mut text, mut ended) = (Vec::new(), false);
         for frame in self.rig.frames(self.client, stream) {

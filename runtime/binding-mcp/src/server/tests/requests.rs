@@ -1,4 +1,4 @@
-//! A request on its way and its result on the way back, whatever the era.
+//! Requests and their results, in both eras.
 
 use bytes::Bytes;
 use http::Method;
@@ -7,7 +7,7 @@ use tidegate_engine::{Duration, StreamId};
 use tidegate_streams::Frame;
 use tidegate_streams::mcp::{McpLog, McpProgress};
 
-use super::{Asked, House, house, house_with, modern_headers, request, with_meta};
+use super::{ExitStream, Harness, harness, harness_with, modern_headers, request, with_meta};
 use crate::server::Options;
 
 const KIB: usize = 1024;
@@ -17,13 +17,12 @@ fn within(part: &Bytes, whole: &Bytes) -> bool {
     whole.start <= part.start && part.end <= whole.end
 }
 
-/// The exit sends `count` KiB of a result, each filled with `x`; what it could not send for want of
-/// credit is left out.
-fn send_kib(house: &mut House, asked: &Asked, count: usize) -> usize {
+/// The exit sends `count` KiB of a result filled with `x`, as far as the credit allows.
+fn send_kib(harness: &mut Harness, asked: &ExitStream, count: usize) -> usize {
     (0..count)
         .take_while(|_| {
-            let exit = house.exit;
-            house.rig.turn(exit, |cx| {
+            let exit = harness.exit;
+            harness.rig.turn(exit, |cx| {
                 let room = cx.credit(asked.stream) >= KIB;
                 if room {
                     cx.send(asked.stream, Frame::data(Bytes::from(vec![b'x'; KIB])));
@@ -34,56 +33,56 @@ fn send_kib(house: &mut House, asked: &Asked, count: usize) -> usize {
         .count()
 }
 
-fn open_result(house: &mut House, asked: &Asked) {
-    house.begin(asked);
-    house.exit_sends(asked, Frame::data(Bytes::from_static(b"{\"t\":\"")));
+fn open_result(harness: &mut Harness, asked: &ExitStream) {
+    harness.begin(asked);
+    harness.exit_sends(asked, Frame::data(Bytes::from_static(b"{\"t\":\"")));
 }
 
-fn close_result(house: &mut House, asked: &Asked) {
-    house.exit_sends(asked, Frame::data(Bytes::from_static(b"\"}")));
-    house.exit_sends(asked, Frame::end());
-    assert_eq!(house.at_exit(asked), ["end"]);
+fn close_result(harness: &mut Harness, asked: &ExitStream) {
+    harness.exit_sends(asked, Frame::data(Bytes::from_static(b"\"}")));
+    harness.exit_sends(asked, Frame::end());
+    assert_eq!(harness.at_exit(asked), ["end"]);
 }
 
-/// A call of a client with the given window, with its head of a result.
-fn long_call(window: u32) -> (House, StreamId, Asked) {
-    let mut house = house_with(Options::default(), window);
-    let stream = house.call(1);
-    let asked = house.asked();
-    open_result(&mut house, &asked);
-    (house, stream, asked)
+/// A call of a client with the given window, whose result has begun.
+fn long_call(window: u32) -> (Harness, StreamId, ExitStream) {
+    let mut harness = harness_with(Options::default(), window);
+    let stream = harness.call(1);
+    let asked = harness.exit_stream();
+    open_result(&mut harness, &asked);
+    (harness, stream, asked)
 }
 
 #[test]
-fn a_payload_is_passed_as_a_slice_of_what_came() {
-    let mut house = house();
+fn a_payload_is_passed_on_without_a_copy() {
+    let mut harness = harness();
     let params = with_meta(json!({ "name": "t", "arguments": { "payload": "x".repeat(999) } }));
     let body = Bytes::from(request(&json!(1), "tools/call", &params).to_string());
-    let stream = house.http(
+    let stream = harness.http(
         Method::POST,
         &modern_headers("tools/call", "t"),
         body.clone(),
     );
-    let asked = house.asked();
+    let asked = harness.exit_stream();
     assert_eq!(asked.params.len(), 1);
     assert!(within(&asked.params[0], &body));
     let result = Bytes::from(json!({ "content": ["y".repeat(1_999)] }).to_string());
-    house.begin(&asked);
-    house.exit_sends(&asked, Frame::data(result.clone()));
-    house.exit_sends(&asked, Frame::end());
-    assert_eq!(house.at_exit(&asked), ["end"]);
-    let response = house.response(stream);
+    harness.begin(&asked);
+    harness.exit_sends(&asked, Frame::data(result.clone()));
+    harness.exit_sends(&asked, Frame::end());
+    assert_eq!(harness.at_exit(&asked), ["end"]);
+    let response = harness.response(stream);
     let slice = response.parts.iter().find(|part| part.len() > 900);
     assert!(within(slice.expect("the result"), &result));
-    house.done();
+    harness.finish();
 }
 
 #[test]
 fn a_short_result_in_parts_is_answered_with_its_length() {
-    let mut house = house();
-    let stream = house.call(1);
-    let asked = house.asked();
-    house.begin(&asked);
+    let mut harness = harness();
+    let stream = harness.call(1);
+    let asked = harness.exit_stream();
+    harness.begin(&asked);
     for part in [
         "  {",
         "\"t\":\"a",
@@ -97,51 +96,51 @@ fn a_short_result_in_parts_is_answered_with_its_length() {
         "}",
         "\n",
     ] {
-        house.exit_sends(&asked, Frame::data(Bytes::from(part)));
-        assert_eq!(house.peek(stream).status, None);
+        harness.exit_sends(&asked, Frame::data(Bytes::from(part)));
+        assert_eq!(harness.peek(stream).status, None);
     }
-    house.exit_sends(&asked, Frame::end());
-    assert_eq!(house.at_exit(&asked), ["end"]);
-    assert_eq!(house.response(stream).json()["result"]["t"], "a  b\"  ");
-    house.done();
+    harness.exit_sends(&asked, Frame::end());
+    assert_eq!(harness.at_exit(&asked), ["end"]);
+    assert_eq!(harness.response(stream).json()["result"]["t"], "a  b\"  ");
+    harness.finish();
 }
 
 #[test]
-fn a_long_result_streams_before_it_is_whole() {
-    let (mut house, stream, asked) = long_call(1 << 20);
-    assert_eq!(send_kib(&mut house, &asked, 65), 65);
-    let mut response = house.response(stream);
+fn a_long_result_is_streamed() {
+    let (mut harness, stream, asked) = long_call(1 << 20);
+    assert_eq!(send_kib(&mut harness, &asked, 65), 65);
+    let mut response = harness.response(stream);
     assert_eq!(response.status(), 200);
     assert!(!response.ended && response.body().len() > 60 * KIB);
-    assert_eq!(send_kib(&mut house, &asked, 200), 200);
-    close_result(&mut house, &asked);
-    let rest = house.response(stream);
+    assert_eq!(send_kib(&mut harness, &asked, 200), 200);
+    close_result(&mut harness, &asked);
+    let rest = harness.response(stream);
     response.parts.extend(rest.parts);
     response.ended = rest.ended;
     let result = &response.json()["result"];
     assert_eq!(result["t"], "x".repeat(265 * KIB));
     assert_eq!(result["resultType"], "complete");
-    house.done();
+    harness.finish();
 }
 
 #[test]
-fn a_client_that_does_not_read_holds_the_exit_back() {
-    let (mut house, stream, asked) = long_call(1_000);
-    let sent = send_kib(&mut house, &asked, 10_000);
-    // What is held and waits, and the exit's own window.
+fn an_unread_result_stops_the_exit() {
+    let (mut harness, stream, asked) = long_call(1_000);
+    let sent = send_kib(&mut harness, &asked, 10_000);
+    // The buffered and queued bytes, and the exit's own window.
     assert!((256..=64 + 256 + 64).contains(&sent), "{sent} KiB");
-    // It goes on once the client reads.
+    // It continues once the client reads.
     let mut body = vec![];
     let mut more = 0;
     while more < 100 {
-        let response = house.response(stream);
+        let response = harness.response(stream);
         assert!(!response.parts.is_empty());
         body.extend(response.body());
-        more += send_kib(&mut house, &asked, 100 - more);
+        more += send_kib(&mut harness, &asked, 100 - more);
     }
-    close_result(&mut house, &asked);
+    close_result(&mut harness, &asked);
     loop {
-        let response = house.response(stream);
+        let response = harness.response(stream);
         body.extend(response.body());
         if response.ended {
             break;
@@ -149,59 +148,59 @@ fn a_client_that_does_not_read_holds_the_exit_back() {
     }
     let message: Value = serde_json::from_slice(&body).expect("JSON");
     assert_eq!(message["result"]["t"], "x".repeat((sent + more) * KIB));
-    house.done();
+    harness.finish();
 }
 
 #[test]
-fn a_result_that_breaks_off_on_its_way_breaks_the_response_off() {
-    let (mut house, stream, asked) = long_call(1 << 20);
-    send_kib(&mut house, &asked, 65);
-    house
+fn an_aborted_result_aborts_the_response() {
+    let (mut harness, stream, asked) = long_call(1 << 20);
+    send_kib(&mut harness, &asked, 65);
+    harness
         .rig
-        .turn(house.exit, |cx| cx.terminate(asked.stream, None, None));
-    let response = house.response(stream);
+        .turn(harness.exit, |cx| cx.terminate(asked.stream, None, None));
+    let response = harness.response(stream);
     assert!(response.broken && !response.ended);
-    house.done();
+    harness.finish();
 }
 
 #[test]
-fn a_client_that_goes_in_the_middle_of_a_result_cancels_it() {
-    let (mut house, stream, asked) = long_call(1_000);
-    send_kib(&mut house, &asked, 100);
-    assert!(house.peek(stream).status.is_some());
-    house.leave(stream);
-    assert_eq!(house.at_exit(&asked), ["reset", "abort"]);
-    house.done();
+fn a_disconnect_during_a_result_cancels_the_request() {
+    let (mut harness, stream, asked) = long_call(1_000);
+    send_kib(&mut harness, &asked, 100);
+    assert!(harness.peek(stream).status.is_some());
+    harness.disconnect(stream);
+    assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
+    harness.finish();
 }
 
 #[test]
-fn a_client_that_goes_while_the_rest_of_its_answer_waits_leaves_nothing() {
-    let mut house = house_with(Options::default(), 10);
-    let stream = house.call(1);
-    let asked = house.asked();
-    house.reply(&asked, "{\"content\":[]}");
-    assert!(!house.peek(stream).ended);
-    house.leave(stream);
-    house.done();
+fn a_disconnect_with_a_queued_response_removes_the_exchange() {
+    let mut harness = harness_with(Options::default(), 10);
+    let stream = harness.call(1);
+    let asked = harness.exit_stream();
+    harness.reply(&asked, "{\"content\":[]}");
+    assert!(!harness.peek(stream).ended);
+    harness.disconnect(stream);
+    harness.finish();
 }
 
 #[test]
-fn a_request_that_is_not_answered_in_time_is_given_up_and_answered() {
+fn an_unanswered_request_is_aborted_and_answered() {
     let options = Options {
         timeout: 1_000,
         ..Options::default()
     };
-    let mut house = house_with(options, 1 << 20);
-    let stream = house.call(1);
-    let asked = house.asked();
+    let mut harness = harness_with(options, 1 << 20);
+    let stream = harness.call(1);
+    let asked = harness.exit_stream();
     assert_eq!(asked.within, Some(1_000));
-    // The exit is given the time to say it itself.
-    house.rig.advance(Duration::from_millis(1_499));
-    assert_eq!(house.peek(stream).status, None);
-    house.rig.advance(Duration::from_millis(1));
-    assert_eq!(house.response(stream).error(), (200, -32603));
-    assert_eq!(house.at_exit(&asked), ["reset", "abort"]);
-    house.done();
+    // The exit gets time to answer itself.
+    harness.rig.advance(Duration::from_millis(1_499));
+    assert_eq!(harness.peek(stream).status, None);
+    harness.rig.advance(Duration::from_millis(1));
+    assert_eq!(harness.response(stream).error(), (200, -32603));
+    assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
+    harness.finish();
 }
 
 fn progress(of: &str) -> Frame {
@@ -213,93 +212,93 @@ fn progress(of: &str) -> Frame {
 }
 
 #[test]
-fn progress_comes_as_events_with_the_token_as_it_was_given() {
+fn progress_events_have_the_clients_token() {
     for token in [json!(7), json!("7")] {
-        let mut house = house();
+        let mut harness = harness();
         let params = json!({ "name": "t", "_meta": { "progressToken": token } });
-        let stream = house.modern(&json!(1), "tools/call", params);
-        let asked = house.asked();
-        house.begin(&asked);
-        house.exit_sends(&asked, progress("1"));
-        let response = house.response(stream);
+        let stream = harness.modern(&json!(1), "tools/call", params);
+        let asked = harness.exit_stream();
+        harness.begin(&asked);
+        harness.exit_sends(&asked, progress("1"));
+        let response = harness.response(stream);
         assert_eq!(response.header("content-type"), "text/event-stream");
         let told =
             json!({ "progressToken": token, "progress": 1, "total": 3, "message": "\"half\"" });
         let told = json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": told });
         assert_eq!(response.events(), [told]);
-        house.exit_sends(
+        harness.exit_sends(
             &asked,
             Frame::data(Bytes::from_static(b"{\n\"a\":\r\n1}\n")),
         );
-        house.exit_sends(&asked, Frame::end());
-        assert_eq!(house.at_exit(&asked), ["end"]);
-        let response = house.response(stream);
+        harness.exit_sends(&asked, Frame::end());
+        assert_eq!(harness.at_exit(&asked), ["end"]);
+        let response = harness.response(stream);
         assert_eq!(response.events()[0]["result"]["a"], 1);
         assert!(response.ended);
-        house.done();
+        harness.finish();
     }
 }
 
 #[test]
-fn a_long_result_behind_progress_is_one_event() {
-    let mut house = house();
+fn a_long_result_after_progress_is_one_event() {
+    let mut harness = harness();
     let params = json!({ "name": "t", "_meta": { "progressToken": 1 } });
-    let stream = house.modern(&json!(1), "tools/call", params);
-    let asked = house.asked();
-    house.begin(&asked);
-    house.exit_sends(&asked, progress("1"));
-    house.exit_sends(&asked, Frame::data(Bytes::from_static(b"{\n\"t\":\"")));
-    send_kib(&mut house, &asked, 100);
-    // Nothing can come between any more.
-    house.exit_sends(&asked, progress("2"));
-    close_result(&mut house, &asked);
-    let events = house.response(stream).events();
+    let stream = harness.modern(&json!(1), "tools/call", params);
+    let asked = harness.exit_stream();
+    harness.begin(&asked);
+    harness.exit_sends(&asked, progress("1"));
+    harness.exit_sends(&asked, Frame::data(Bytes::from_static(b"{\n\"t\":\"")));
+    send_kib(&mut harness, &asked, 100);
+    // Nothing can be sent in between any more.
+    harness.exit_sends(&asked, progress("2"));
+    close_result(&mut harness, &asked);
+    let events = harness.response(stream).events();
     assert_eq!(events.len(), 2);
     assert_eq!(events[1]["result"]["t"], "x".repeat(100 * KIB));
-    house.done();
+    harness.finish();
 }
 
 #[test]
-fn progress_that_was_not_asked_for_or_cannot_be_taken_is_not_told() {
+fn unrequested_or_unacceptable_progress_is_not_sent() {
     let asks = json!({ "name": "t", "_meta": { "progressToken": 1 } });
     for (params, accept) in [
         (json!({ "name": "t" }), super::BOTH),
         (asks, "application/json"),
     ] {
-        let mut house = house();
+        let mut harness = harness();
         let mut pairs = modern_headers("tools/call", "t");
         pairs[1].1 = accept;
-        let stream = house.post(
+        let stream = harness.post(
             &pairs,
             &request(&json!(1), "tools/call", &with_meta(params)),
         );
-        let asked = house.asked();
-        house.begin(&asked);
-        house.exit_sends(&asked, progress("1"));
-        assert_eq!(house.peek(stream).status, None);
-        house.exit_sends(&asked, Frame::end());
-        assert_eq!(house.at_exit(&asked), ["end"]);
-        assert_eq!(house.response(stream).json()["id"], 1);
-        house.done();
+        let asked = harness.exit_stream();
+        harness.begin(&asked);
+        harness.exit_sends(&asked, progress("1"));
+        assert_eq!(harness.peek(stream).status, None);
+        harness.exit_sends(&asked, Frame::end());
+        assert_eq!(harness.at_exit(&asked), ["end"]);
+        assert_eq!(harness.response(stream).json()["id"], 1);
+        harness.finish();
     }
 }
 
 #[test]
-fn progress_for_a_client_that_does_not_read_is_not_piled_up() {
-    let mut house = house_with(Options::default(), 100);
-    let line = house.line();
+fn progress_for_a_client_that_does_not_read_is_dropped() {
+    let mut harness = harness_with(Options::default(), 100);
+    let line = harness.line();
     let params = json!({ "name": "t", "_meta": { "progressToken": 1 } });
-    house.say_modern(line, &json!(1), "tools/call", params);
-    let asked = house.asked();
-    house.begin(&asked);
+    harness.send_modern_line(line, &json!(1), "tools/call", params);
+    let asked = harness.exit_stream();
+    harness.begin(&asked);
     for _ in 0..5_000 {
-        house.exit_sends(&asked, progress("1"));
+        harness.exit_sends(&asked, progress("1"));
     }
-    house.exit_sends(&asked, Frame::end());
-    assert_eq!(house.at_exit(&asked), ["end"]);
+    harness.exit_sends(&asked, Frame::end());
+    assert_eq!(harness.at_exit(&asked), ["end"]);
     let mut got = 0;
     loop {
-        let frames = house.rig.frames(house.client, line);
+        let frames = harness.rig.frames(harness.client, line);
         let read: usize = frames
             .iter()
             .map(|frame| match frame {
@@ -311,13 +310,13 @@ fn progress_for_a_client_that_does_not_read_is_not_piled_up() {
             break;
         }
         got += read;
-        house
+        harness
             .rig
-            .turn(house.client, |cx| cx.acknowledge(line, read));
+            .turn(harness.client, |cx| cx.acknowledge(line, read));
     }
     assert!((256 * KIB..258 * KIB).contains(&got), "{got}");
-    house.end_line(line);
-    house.done();
+    harness.end_line(line);
+    harness.finish();
 }
 
 fn logged(level: &str) -> Frame {
@@ -328,32 +327,32 @@ fn logged(level: &str) -> Frame {
 }
 
 #[test]
-fn log_messages_are_told_from_the_level_that_was_asked_for() {
+fn log_messages_are_sent_from_the_requested_level() {
     const LEVEL: &str = "io.modelcontextprotocol/logLevel";
     for (meta, told) in [
         (json!({}), 0),
         (json!({ LEVEL: "warning" }), 2),
         (json!({ LEVEL: "debug" }), 3),
     ] {
-        let mut house = house();
+        let mut harness = harness();
         let params = json!({ "name": "t", "_meta": meta });
-        let stream = house.modern(&json!(1), "tools/call", params);
-        let asked = house.asked();
-        house.begin(&asked);
+        let stream = harness.modern(&json!(1), "tools/call", params);
+        let asked = harness.exit_stream();
+        harness.begin(&asked);
         for level in ["info", "warning", "error"] {
-            house.exit_sends(&asked, logged(level));
+            harness.exit_sends(&asked, logged(level));
         }
-        let response = house.response(stream);
+        let response = harness.response(stream);
         assert_eq!(response.events().len(), told);
-        house.leave(stream);
-        assert_eq!(house.at_exit(&asked), ["reset", "abort"]);
-        house.done();
+        harness.disconnect(stream);
+        assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
+        harness.finish();
     }
-    let mut house = house();
+    let mut harness = harness();
     let params = json!({ "name": "t", "_meta": { LEVEL: "loud" } });
-    let stream = house.modern(&json!(1), "tools/call", params);
-    assert_eq!(house.response(stream).error(), (400, -32602));
-    house.done();
+    let stream = harness.modern(&json!(1), "tools/call", params);
+    assert_eq!(harness.response(stream).error(), (400, -32602));
+    harness.finish();
 }
 
 #[test]
@@ -369,15 +368,15 @@ fn a_request_beyond_the_streams_of_a_worker_is_answered_as_unavailable() {
     let exit = rig.edge(1 << 20);
     let server = rig.attach(crate::server::McpServer::new(Options::default(), exit));
     let client = rig.edge(1 << 20);
-    let mut house = House {
+    let mut harness = Harness {
         rig,
         server,
         client,
         exit,
     };
     for (method, params) in [("tools/list", json!({})), ("server/discover", json!({}))] {
-        let stream = house.modern(&json!(1), method, params);
-        assert_eq!(house.response(stream).error(), (503, -32603), "{method}");
+        let stream = harness.modern(&json!(1), method, params);
+        assert_eq!(harness.response(stream).error(), (503, -32603), "{method}");
     }
-    house.done();
+    harness.finish();
 }

@@ -1,23 +1,22 @@
-//! One subscription: who shares it, and which SUBSCRIBE was made for whom.
+//! A subscription: its members, and the SUBSCRIBE that was sent for each of them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidegate_engine::streams::mqtt::topic::TopicFilter;
 
-use super::{Order, Place, Wish};
+use super::{FilterRequest, Order, Recipient};
 use crate::codec::ReasonCode;
 
-/// How many SUBSCRIBEs for one filter may be unanswered before newcomers wait for each other.
+/// Maximum number of unanswered SUBSCRIBEs for one filter; further members wait and share the next.
 pub(super) const UNANSWERED: usize = 4;
-/// How many generations of a subscription are known by their identifiers, beside those that a
-/// present stream has joined. Older ones could only be borne by messages that have waited in the
-/// broker since.
+/// Number of generations whose identifiers are kept, besides those that a current member has
+/// joined. Older identifiers could occur only in messages that the broker has delayed since.
 pub(super) const GENERATIONS: usize = 64;
 
-/// What a stream has of the subscription.
+/// The state of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// A SUBSCRIBE is to be sent for it.
+enum MemberState {
+    /// A SUBSCRIBE must be sent for it.
     New,
     /// The SUBSCRIBE of this generation has not been answered yet.
     Awaits(u64),
@@ -28,65 +27,64 @@ enum Standing {
 struct Member {
     qos: u8,
     retained: bool,
-    standing: Standing,
-    /// The generation whose replay is its own.
+    state: MemberState,
+    /// The generation whose replay of retained messages it receives.
     joined: Option<u64>,
 }
 
-/// A SUBSCRIBE that was sent, and who it was made for: those who wait for its answer, and those whose
-/// replay it brings.
+/// A SUBSCRIBE that was sent, with the members that wait for its answer or receive its replay.
 #[derive(Debug)]
 struct Generation {
     identifier: u32,
-    /// What it asks for.
+    /// The requested `QoS`.
     qos: u8,
     answered: bool,
-    places: BTreeSet<Place>,
+    recipients: BTreeSet<Recipient>,
 }
 
 impl Generation {
-    /// Whether it is nobody's, which it stays.
+    /// Whether it is answered and has no members; it stays so.
     fn is_spare(&self) -> bool {
-        self.answered && self.places.is_empty()
+        self.answered && self.recipients.is_empty()
     }
 }
 
-/// What the broker has granted, and what it was asked for then.
+/// What the broker granted, and the `QoS` requested for it.
 #[derive(Debug, Clone, Copy)]
 struct Granted {
     asked: u8,
     code: ReasonCode,
 }
 
-/// The one subscription to a filter.
+/// The subscription to one filter.
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) filter: TopicFilter,
     pub(super) no_local: bool,
     pub(super) as_published: bool,
-    /// What the next SUBSCRIBE asks for.
+    /// The `QoS` of the next SUBSCRIBE.
     qos: u8,
-    /// By their numbers, in the order in which they were sent.
+    /// By number, in the order in which they were sent.
     generations: BTreeMap<u64, Generation>,
     last_generation: u64,
-    /// Those that are nobody's any more.
+    /// Numbers of the spare generations, oldest first.
     spare: VecDeque<u64>,
-    /// How many are not answered.
+    /// Number of unanswered generations.
     unanswered: usize,
-    /// Of the newest SUBSCRIBE that was answered and not refused.
+    /// The grant of the newest successful SUBSCRIBE.
     granted: Option<Granted>,
-    members: BTreeMap<Place, Member>,
-    /// Those whose standing is new.
-    newcomers: BTreeSet<Place>,
+    members: BTreeMap<Recipient, Member>,
+    /// Members in the state `New`.
+    newcomers: BTreeSet<Recipient>,
 }
 
 impl Subscription {
-    pub(super) fn new(wish: &Wish) -> Self {
+    pub(super) fn new(request: &FilterRequest) -> Self {
         Self {
-            filter: wish.filter.clone(),
-            no_local: wish.no_local,
-            as_published: wish.as_published,
-            qos: wish.qos,
+            filter: request.filter.clone(),
+            no_local: request.no_local,
+            as_published: request.as_published,
+            qos: request.qos,
             generations: BTreeMap::new(),
             last_generation: 0,
             spare: VecDeque::new(),
@@ -97,74 +95,78 @@ impl Subscription {
         }
     }
 
-    /// Whether a SUBSCRIBE is to be sent now.
+    /// Whether a SUBSCRIBE must be sent now.
     pub(super) fn is_due(&self) -> bool {
         !self.newcomers.is_empty() && self.unanswered < UNANSWERED
     }
 
-    /// Whether nobody has a part in it.
+    /// Whether it has no members.
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
-    /// Whether the broker has granted it at some time, or still may.
-    pub(super) const fn may_stand(&self) -> bool {
+    /// Whether the broker has granted it, or may still do so.
+    pub(super) const fn may_be_granted(&self) -> bool {
         self.granted.is_some() || self.unanswered > 0
     }
 
-    /// Whether the broker was asked for it.
-    pub(super) fn was_ordered(&self) -> bool {
+    /// Whether a SUBSCRIBE was sent.
+    pub(super) fn was_requested(&self) -> bool {
         !self.generations.is_empty()
     }
 
-    /// The identifiers that messages may bear.
+    /// The identifiers that messages may have.
     pub(super) fn identifiers(&self) -> impl Iterator<Item = u32> {
         self.generations.values().map(|known| known.identifier)
     }
 
-    /// Adds a stream; the reason code, if nothing needs to be asked of the broker.
-    pub(super) fn join(&mut self, place: Place, wish: &Wish) -> Option<ReasonCode> {
-        self.qos = self.qos.max(wish.qos);
-        let suffices = |asked: u8| !wish.retained && asked >= wish.qos;
+    /// Adds a stream. Returns the reason code if no SUBSCRIBE is needed.
+    pub(super) fn join(
+        &mut self,
+        recipient: Recipient,
+        request: &FilterRequest,
+    ) -> Option<ReasonCode> {
+        self.qos = self.qos.max(request.qos);
+        let suffices = |asked: u8| !request.retained && asked >= request.qos;
         let granted = self.granted.filter(|granted| suffices(granted.asked));
         let newest = self.generations.last_entry();
         let newest = newest.filter(|newest| {
             let newest = newest.get();
             !newest.answered && suffices(newest.qos)
         });
-        let (standing, code) = match (granted, newest) {
+        let (state, code) = match (granted, newest) {
             (Some(granted), _) => {
-                let code = granted.code.min(ReasonCode(wish.qos));
-                (Standing::Granted, Some(code))
+                let code = granted.code.min(ReasonCode(request.qos));
+                (MemberState::Granted, Some(code))
             }
             (None, Some(mut newest)) => {
-                newest.get_mut().places.insert(place);
-                (Standing::Awaits(*newest.key()), None)
+                newest.get_mut().recipients.insert(recipient);
+                (MemberState::Awaits(*newest.key()), None)
             }
             (None, None) => {
-                self.newcomers.insert(place);
-                (Standing::New, None)
+                self.newcomers.insert(recipient);
+                (MemberState::New, None)
             }
         };
         let member = Member {
-            qos: wish.qos,
-            retained: wish.retained,
-            standing,
+            qos: request.qos,
+            retained: request.retained,
+            state,
             joined: None,
         };
-        self.members.insert(place, member);
+        self.members.insert(recipient, member);
         code
     }
 
-    /// The SUBSCRIBE for the newcomers, and the number of its generation.
+    /// Creates the SUBSCRIBE for the new members. Returns it with the number of its generation.
     pub(super) fn order(&mut self, identifier: u32) -> (Order, u64) {
-        let places = std::mem::take(&mut self.newcomers);
+        let recipients = std::mem::take(&mut self.newcomers);
         self.last_generation += 1;
         let number = self.last_generation;
         let mut replay = false;
-        for place in &places {
-            if let Some(member) = self.members.get_mut(place) {
-                member.standing = Standing::Awaits(number);
+        for recipient in &recipients {
+            if let Some(member) = self.members.get_mut(recipient) {
+                member.state = MemberState::Awaits(number);
                 member.joined = member.retained.then_some(number);
                 replay |= member.retained;
             }
@@ -174,7 +176,7 @@ impl Subscription {
             identifier,
             qos: self.qos,
             answered: false,
-            places,
+            recipients,
         };
         self.generations.insert(number, generation);
         let order = Order {
@@ -188,8 +190,8 @@ impl Subscription {
         (order, number)
     }
 
-    /// Forgets a generation that is nobody's, if there are too many; its identifier.
-    pub(super) fn forget(&mut self) -> Option<u32> {
+    /// Removes a spare generation if there are too many. Returns its identifier.
+    pub(super) fn remove_spare_generation(&mut self) -> Option<u32> {
         if self.generations.len() <= GENERATIONS {
             return None;
         }
@@ -197,64 +199,68 @@ impl Subscription {
         Some(self.generations.remove(&number)?.identifier)
     }
 
-    /// The broker has answered; who waited for it, and the reason code for each. Where it refused,
-    /// they have no part in the subscription any more.
-    pub(super) fn answered(&mut self, number: u64, code: ReasonCode) -> Vec<(Place, ReasonCode)> {
-        let mut told = Vec::new();
+    /// The broker answered. Returns the members that waited, with the reason code of each. On an
+    /// error, these members are removed.
+    pub(super) fn answered(
+        &mut self,
+        number: u64,
+        code: ReasonCode,
+    ) -> Vec<(Recipient, ReasonCode)> {
+        let mut answers = Vec::new();
         let Some(generation) = self.generations.get_mut(&number) else {
-            return told;
+            return answers;
         };
         if std::mem::replace(&mut generation.answered, true) {
-            return told;
+            return answers;
         }
         self.unanswered -= 1;
         if !code.is_error() {
             let asked = generation.qos;
-            // Answers that come out of order do not take back what was granted on top.
+            // An answer that arrives out of order does not lower what was granted.
             if self.granted.is_none_or(|granted| granted.asked <= asked) {
                 self.granted = Some(Granted { asked, code });
             }
         }
         let members = &mut self.members;
-        generation.places.retain(|place| {
-            let Some(member) = members.get_mut(place) else {
+        generation.recipients.retain(|recipient| {
+            let Some(member) = members.get_mut(recipient) else {
                 return false;
             };
-            if member.standing == Standing::Awaits(number) {
+            if member.state == MemberState::Awaits(number) {
                 if code.is_error() {
-                    told.push((*place, code));
-                    members.remove(place);
+                    answers.push((*recipient, code));
+                    members.remove(recipient);
                     return false;
                 }
-                told.push((*place, code.min(ReasonCode(member.qos))));
-                member.standing = Standing::Granted;
+                answers.push((*recipient, code.min(ReasonCode(member.qos))));
+                member.state = MemberState::Granted;
             }
             member.joined == Some(number)
         });
         if generation.is_spare() {
             self.spare.push_back(number);
         }
-        told
+        answers
     }
 
-    /// A stream leaves; whether it had a part.
-    pub(super) fn leave(&mut self, place: Place) -> bool {
-        let Some(member) = self.members.remove(&place) else {
+    /// Removes a stream. Returns whether it was a member.
+    pub(super) fn remove_member(&mut self, recipient: Recipient) -> bool {
+        let Some(member) = self.members.remove(&recipient) else {
             return false;
         };
-        let number = match member.standing {
-            Standing::New => {
-                self.newcomers.remove(&place);
+        let number = match member.state {
+            MemberState::New => {
+                self.newcomers.remove(&recipient);
                 return true;
             }
-            Standing::Awaits(number) => Some(number),
-            Standing::Granted => member.joined,
+            MemberState::Awaits(number) => Some(number),
+            MemberState::Granted => member.joined,
         };
         if let Some(number) = number
             && let Some(generation) = self.generations.get_mut(&number)
-            && generation.places.remove(&place)
+            && generation.recipients.remove(&recipient)
             && generation.is_spare()
-            // The last one takes the subscription along.
+            // After the last member, the whole subscription is removed.
             && !self.members.is_empty()
         {
             self.spare.push_back(number);
@@ -262,31 +268,42 @@ impl Subscription {
         true
     }
 
-    /// Whom a message is for that bears the identifier of this generation, or none.
-    pub(super) fn members_for(&self, number: Option<u64>, retain: bool, places: &mut Vec<Place>) {
+    /// Adds the recipients of a message that has the identifier of this generation, or no
+    /// identifier.
+    pub(super) fn members_for(
+        &self,
+        number: Option<u64>,
+        retain: bool,
+        recipients: &mut Vec<Recipient>,
+    ) {
         let replay = retain && !self.as_published;
         if let Some(number) = number
             && replay
         {
             let generation = self.generations.get(&number);
-            let joined = |place: &&Place| {
-                let member = self.members.get(place);
+            let joined = |recipient: &&Recipient| {
+                let member = self.members.get(recipient);
                 member.is_some_and(|member| member.joined == Some(number))
             };
-            return places.extend(generation.iter().flat_map(|it| &it.places).filter(joined));
+            return recipients.extend(
+                generation
+                    .iter()
+                    .flat_map(|it| &it.recipients)
+                    .filter(joined),
+            );
         }
         let wanted = |member: &Member| match number {
             Some(number) => {
-                matches!(member.standing, Standing::Granted)
-                    || member.standing == Standing::Awaits(number)
+                matches!(member.state, MemberState::Granted)
+                    || member.state == MemberState::Awaits(number)
             }
-            None => member.standing != Standing::New && (!replay || member.retained),
+            None => member.state != MemberState::New && (!replay || member.retained),
         };
         let members = self.members.iter();
-        places.extend(
+        recipients.extend(
             members
                 .filter(|(_, member)| wanted(member))
-                .map(|(place, _)| *place),
+                .map(|(recipient, _)| *recipient),
         );
     }
 }

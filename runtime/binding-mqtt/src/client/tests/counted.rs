@@ -1,11 +1,11 @@
-//! Subscriptions with a limit: what is acknowledged is what the caller has taken.
+//! Subscriptions with a limit: only messages that the caller has taken are acknowledged.
 
 use proptest::prelude::*;
 use tidegate_engine::StreamId;
 use tidegate_engine::streams::Frame;
 use tidegate_engine::streams::mqtt::{MqttEnd, MqttSubscribe};
 
-use super::house::*;
+use super::harness::*;
 use crate::codec::{Packet, Publish};
 
 fn limited(limit: u32) -> MqttSubscribe {
@@ -15,19 +15,19 @@ fn limited(limit: u32) -> MqttSubscribe {
     }
 }
 
-/// A stream with a limit whose subscription stands; `slow` streams have little credit.
-fn standing(limit: u32, slow: bool) -> (House, StreamId, StreamId) {
-    let mut house = House::new(r#"{"clientId":"gate"}"#);
-    let edge = if slow { house.slow } else { house.caller };
-    let stream = house.rig.open(edge, house.client, limited(limit));
-    let (bytes, connect) = house.connect();
+/// An accepted subscription with a limit; `slow` streams have little credit.
+fn standing(limit: u32, slow: bool) -> (Harness, StreamId, StreamId) {
+    let mut harness = Harness::new(r#"{"clientId":"gate"}"#);
+    let edge = if slow { harness.slow } else { harness.caller };
+    let stream = harness.rig.open(edge, harness.client, limited(limit));
+    let (bytes, connect) = harness.connect();
     assert_eq!(
         connect.properties.receive_maximum,
         u16::try_from(limit).ok()
     );
-    let subscribe = house.subscribed(bytes);
-    house.suback(bytes, &subscribe, 1);
-    (house, bytes, stream)
+    let subscribe = harness.subscribed(bytes);
+    harness.suback(bytes, &subscribe, 1);
+    (harness, bytes, stream)
 }
 
 fn message(number: u16, qos: u8) -> Packet {
@@ -49,8 +49,8 @@ fn acknowledged(packets: &[Packet]) -> Vec<u16> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    // Whatever the broker sends, and whenever the caller ends: the first that were taken are
-    // acknowledged, in order, with the farewell behind them, and nothing was before.
+    // Whatever the broker sends and whenever the caller ends: the taken messages are acknowledged
+    // in order, before DISCONNECT, and none earlier.
     #[test]
     fn what_is_taken_is_acknowledged_and_nothing_else(
         limit in 1u32..6,
@@ -58,16 +58,16 @@ proptest! {
         taken in 0u32..9,
         slow in any::<bool>(),
     ) {
-        let (mut house, bytes, stream) = standing(limit, slow);
+        let (mut harness, bytes, stream) = standing(limit, slow);
         for (qos, number) in sent.iter().zip(1..) {
-            house.broker(bytes, &message(number, *qos));
+            harness.broker(bytes, &message(number, *qos));
         }
-        let before = house.packets(bytes);
+        let before = harness.packets(bytes);
         prop_assert_eq!(acknowledged(&before), Vec::<u16>::new());
-        let edge = if slow { house.slow } else { house.caller };
+        let edge = if slow { harness.slow } else { harness.caller };
         let given = sent.len().min(limit as usize);
         if !slow {
-            let seen = house.seen(stream);
+            let seen = harness.seen(stream);
             prop_assert_eq!(seen.messages.len(), given);
             prop_assert_eq!(seen.ended, given == limit as usize);
         }
@@ -75,27 +75,27 @@ proptest! {
         let asked_no_more = matches!(before.as_slice(), [Packet::Unsubscribe(_)]);
         prop_assert_eq!((asked_no_more, before.is_empty()), (reached, !reached));
 
-        house.rig.send(edge, stream, Frame::end_with(MqttEnd { taken }));
-        let mut packets = house.packets(bytes);
+        harness.rig.send(edge, stream, Frame::end_with(MqttEnd { taken }));
+        let mut packets = harness.packets(bytes);
         prop_assert!(matches!(packets.pop(), Some(Packet::Disconnect(_))));
         let first = packets.first();
         prop_assert_eq!(matches!(first, Some(Packet::Unsubscribe(_))), !reached);
         let expected = sent.iter().zip(1u16..).take(given).take(taken as usize);
         let expected = expected.filter(|(qos, _)| **qos > 0).map(|(_, number)| number);
         prop_assert_eq!(acknowledged(&packets), expected.collect::<Vec<_>>());
-        house.rig.frames(edge, stream);
-        house.assert_idle();
+        harness.rig.frames(edge, stream);
+        harness.assert_idle();
     }
 
     #[test]
     fn a_stream_that_is_cancelled_has_taken_nothing(sent in 0u16..4) {
-        let (mut house, bytes, stream) = standing(3, false);
+        let (mut harness, bytes, stream) = standing(3, false);
         for number in 1..=sent {
-            house.broker(bytes, &message(number, 1));
+            harness.broker(bytes, &message(number, 1));
         }
-        house.cancel(stream);
-        prop_assert_eq!(acknowledged(&house.packets(bytes)), Vec::<u16>::new());
-        house.rig.frames(house.caller, stream);
-        house.assert_idle();
+        harness.cancel(stream);
+        prop_assert_eq!(acknowledged(&harness.packets(bytes)), Vec::<u16>::new());
+        harness.rig.frames(harness.caller, stream);
+        harness.assert_idle();
     }
 }

@@ -3,10 +3,10 @@ use proptest::prelude::*;
 use tidegate_engine::streams::mqtt::{MqttEnd, MqttSubscribe, MqttUnsubscribe};
 use tidegate_engine::streams::{DataFlags, Frame};
 
-use super::house::*;
+use super::harness::*;
 use crate::codec::{Packet, Publish, ReasonCode, Suback, Unsuback, Version, encode};
 
-/// What a broker may send that understands its trade, or half of it.
+/// Packets from a broker: valid ones, and plausible invalid ones.
 fn packet() -> impl Strategy<Value = Packet> {
     let id = || 0u16..6;
     let reason = || {
@@ -96,49 +96,49 @@ const FILTERS: [&[(&str, u8)]; 6] = [
     &[("a/+", 2)],
 ];
 
-/// The newest connection there is, taken if it was not.
-fn newest(house: &mut House) -> Option<tidegate_engine::StreamId> {
-    if house.is_opened() {
-        house.accept();
+/// The newest connection, accepted if necessary.
+fn newest(harness: &mut Harness) -> Option<tidegate_engine::StreamId> {
+    if harness.is_opened() {
+        harness.accept();
     }
-    house.connections().last().copied()
+    harness.connections().last().copied()
 }
 
 fn play(steps: Vec<Step>) {
-    let mut house = House::with_window(
+    let mut harness = Harness::with_window(
         r#"{"queueMessages":4,"receiveMaximum":3,"maxStreams":12,"maxConnections":6}"#,
         2_000,
     );
     let mut streams = Vec::new();
     for step in steps {
-        let bytes = newest(&mut house);
+        let bytes = newest(&mut harness);
         match (step, bytes) {
             (Step::Broker(packet), Some(bytes)) => {
                 let mut out = BytesMut::new();
                 if encode(&packet, Version::V5, usize::MAX, &mut out).is_ok() {
-                    house.raw_if_open(bytes, out.freeze());
+                    harness.raw_if_open(bytes, out.freeze());
                 }
             }
-            (Step::Raw(wire), Some(bytes)) => house.raw_if_open(bytes, Bytes::from(wire)),
+            (Step::Raw(wire), Some(bytes)) => harness.raw_if_open(bytes, Bytes::from(wire)),
             (Step::Publish(qos, length), _) => {
-                streams.push(house.publish("a/b", qos, &"x".repeat(length)));
+                streams.push(harness.publish("a/b", qos, &"x".repeat(length)));
             }
             (Step::Part, _) => {
-                let stream = house.open(publication("a/b", 1));
+                let stream = harness.open(publication("a/b", 1));
                 let part = Frame::part(DataFlags::INIT, Bytes::from_static(b"part"));
-                house.rig.send(house.caller, stream, part);
+                harness.rig.send(harness.caller, stream, part);
                 streams.push(stream);
             }
-            (Step::Subscribe(which), _) => streams.push(house.subscribe(FILTERS[which])),
-            (Step::Limited(limit), _) => streams.push(house.open(MqttSubscribe {
+            (Step::Subscribe(which), _) => streams.push(harness.subscribe(FILTERS[which])),
+            (Step::Limited(limit), _) => streams.push(harness.open(MqttSubscribe {
                 limit,
                 ..subscription(&[("$share/g/a/#", 1)])
             })),
-            (Step::Session, _) => streams.push(house.session("")),
-            (Step::Cancel(index), _) if index < streams.len() => house.cancel(streams[index]),
+            (Step::Session, _) => streams.push(harness.session("")),
+            (Step::Cancel(index), _) if index < streams.len() => harness.cancel(streams[index]),
             (Step::NoMore(index), _) if index < streams.len() => {
                 let stream = streams[index];
-                house.rig.turn(house.caller, |cx| {
+                harness.rig.turn(harness.caller, |cx| {
                     if cx.is_sending(stream) {
                         cx.send(stream, Frame::flush(MqttUnsubscribe::default()));
                     }
@@ -147,63 +147,65 @@ fn play(steps: Vec<Step>) {
             (Step::End(index, taken), _) if index < streams.len() => {
                 let stream = streams[index];
                 let end = Frame::end_with(MqttEnd { taken });
-                house.rig.turn(house.caller, |cx| cx.end(stream, end));
+                harness.rig.turn(harness.caller, |cx| cx.end(stream, end));
             }
-            (Step::Wait(milliseconds), _) => house.advance(milliseconds),
-            (Step::Break, Some(bytes)) => house.break_off(bytes, "broken"),
+            (Step::Wait(milliseconds), _) => harness.advance(milliseconds),
+            (Step::Break, Some(bytes)) => harness.break_off(bytes, "broken"),
             (Step::Close, Some(bytes)) => {
-                house.rig.turn(house.exit, |cx| cx.end(bytes, Frame::end()));
+                harness
+                    .rig
+                    .turn(harness.exit, |cx| cx.end(bytes, Frame::end()));
             }
             _ => {}
         }
-        for bytes in house.connections() {
-            house.packets(bytes);
+        for bytes in harness.connections() {
+            harness.packets(bytes);
         }
     }
     for stream in streams {
-        house.cancel(stream);
+        harness.cancel(stream);
     }
-    // Whatever is left comes to its end by itself.
+    // Everything ends by itself.
     for _ in 0..4 {
-        if house.is_opened() {
-            house.opened();
+        if harness.is_opened() {
+            harness.opened();
         }
-        for bytes in house.connections() {
-            house.packets(bytes);
+        for bytes in harness.connections() {
+            harness.packets(bytes);
         }
-        house.advance(70_000);
+        harness.advance(70_000);
     }
-    for bytes in house.connections() {
-        house.packets(bytes);
+    for bytes in harness.connections() {
+        harness.packets(bytes);
     }
-    house.rig.outputs(house.caller);
-    house.assert_idle();
-    // Nor does the binding itself keep anything: all its connections are free again.
+    harness.rig.outputs(harness.caller);
+    harness.assert_idle();
+    // The binding has removed all its connections.
     let sessions: Vec<_> = (0..6)
-        .map(|number| house.session(&format!("client-{number}")))
+        .map(|number| harness.session(&format!("client-{number}")))
         .collect();
     for session in sessions {
         assert!(
-            house.seen(session).is_nothing(),
+            harness.seen(session).is_nothing(),
             "it waits for its connection"
         );
-        house.cancel(session);
+        harness.cancel(session);
     }
-    house.assert_idle();
+    harness.assert_idle();
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn whatever_happens_nothing_panics_and_nothing_is_left(
+    fn nothing_panics_and_nothing_remains_after_any_events(
         steps in prop::collection::vec(step(), 0..60),
     ) {
         play(steps);
     }
 
     #[test]
-    fn whatever_a_broker_sends_nothing_panics_and_nothing_is_left(
+    fn nothing_panics_and_nothing_remains_after_any_packets(
         wire in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..10),
         connected in any::<bool>(),
     ) {

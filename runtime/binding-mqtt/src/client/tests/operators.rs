@@ -1,15 +1,15 @@
-//! What operators are told.
+//! Events and metrics.
 
 use tidegate_engine::streams::Severity;
 use tidegate_engine::{Measures, MeterKind};
 
-use super::house::{House, REMOTE, ack, incoming};
+use super::harness::{Harness, REMOTE, ack, incoming};
 use crate::codec::{Connack, Packet, ReasonCode};
 
-/// The figures other than 0, with the value of their label.
-fn figures(house: &House) -> Vec<String> {
+/// The metrics that are not 0, with the values of their labels.
+fn figures(harness: &Harness) -> Vec<String> {
     let mut measures = Measures::default();
-    house.rig.worker.report(&mut measures);
+    harness.rig.worker.report(&mut measures);
     let own = measures
         .iter()
         .filter(|it| it.binding == "binding" && it.value > 0);
@@ -30,31 +30,31 @@ fn figures(house: &House) -> Vec<String> {
 
 #[test]
 fn an_outage_is_three_events_however_many_calls_fail() {
-    let mut house = House::new(r#"{"reconnect":{"min":1000,"max":5000}}"#);
-    let first = house.publish("a", 0, "1");
-    let bytes = house.opened();
-    house.break_off(bytes, "connection refused");
-    house.seen(first);
+    let mut harness = Harness::new(r#"{"reconnect":{"min":1000,"max":5000}}"#);
+    let first = harness.publish("a", 0, "1");
+    let bytes = harness.opened();
+    harness.break_off(bytes, "connection refused");
+    harness.seen(first);
     let lost = format!(
         "broker connection failed: The broker {REMOTE} cannot be reached: connection refused."
     );
-    assert_eq!(house.told(), [("binding.mqtt.connection.lost", lost)]);
-    // Whoever asks, for a minute and a half.
-    let mut told = Vec::new();
+    assert_eq!(harness.events(), [("binding.mqtt.connection.lost", lost)]);
+    // Calls for a minute and a half.
+    let mut events = Vec::new();
     for _ in 0..90 {
         for _ in 0..10 {
-            house.publish("a", 0, "1");
+            harness.publish("a", 0, "1");
         }
-        if house.is_opened() {
-            let bytes = house.opened();
-            house.break_off(bytes, "connection refused");
+        if harness.is_opened() {
+            let bytes = harness.opened();
+            harness.break_off(bytes, "connection refused");
         }
-        house.rig.outputs(house.caller);
-        told.extend(house.told());
-        house.advance(1_000);
+        harness.rig.outputs(harness.caller);
+        events.extend(harness.events());
+        harness.advance(1_000);
     }
-    let [("binding.mqtt.connection.down", down)] = told.as_slice() else {
-        panic!("{told:?}");
+    let [("binding.mqtt.connection.down", down)] = events.as_slice() else {
+        panic!("{events:?}");
     };
     assert!(
         down.starts_with("broker still not connected after 6"),
@@ -64,72 +64,72 @@ fn an_outage_is_three_events_however_many_calls_fail() {
         down.contains("cannot be reached: connection refused"),
         "{down}"
     );
-    house.advance(5_000);
-    let back = house.publish("a", 0, "1");
-    let (bytes, _) = house.connect();
-    house.published(bytes);
-    house.seen(back);
-    let told = house.told();
-    let [("binding.mqtt.connection.restored", restored)] = told.as_slice() else {
-        panic!("{told:?}");
+    harness.advance(5_000);
+    let back = harness.publish("a", 0, "1");
+    let (bytes, _) = harness.connect();
+    harness.published(bytes);
+    harness.seen(back);
+    let events = harness.events();
+    let [("binding.mqtt.connection.restored", restored)] = events.as_slice() else {
+        panic!("{events:?}");
     };
     assert!(
         restored.contains("connected again after 95 s"),
         "{restored}"
     );
-    house.finish(bytes);
+    harness.finish(bytes);
 }
 
 #[test]
-fn links_that_are_cut_are_no_reason_to_warn_of_packets() {
-    let mut house = House::new("{}");
+fn unexplained_closes_do_not_warn_about_packets() {
+    let mut harness = Harness::new("{}");
     for _ in 0..6 {
-        let publish = house.publish("a", 1, "1");
-        let bytes = if house.is_opened() {
-            house.connect().0
+        let publish = harness.publish("a", 1, "1");
+        let bytes = if harness.is_opened() {
+            harness.connect().0
         } else {
-            house.connections()[0]
+            harness.connections()[0]
         };
-        house.published(bytes);
-        house.break_off(bytes, "the connection was reset");
-        house.seen(publish);
-        house.advance(5_000);
+        harness.published(bytes);
+        harness.break_off(bytes, "connection reset");
+        harness.seen(publish);
+        harness.advance(5_000);
     }
-    let told = house.told();
+    let events = harness.events();
     let quarantine = |(id, _): &&(&str, String)| id.contains("quarantine");
-    assert_eq!(told.iter().find(quarantine), None);
-    assert_eq!(told[0].0, "binding.mqtt.connection.lost");
-    house.assert_idle();
+    assert_eq!(events.iter().find(quarantine), None);
+    assert_eq!(events[0].0, "binding.mqtt.connection.lost");
+    harness.assert_idle();
 }
 
 #[test]
 fn a_refusal_is_an_outage_too() {
-    let mut house = House::new("{}");
-    let publish = house.publish("a", 1, "1");
-    let bytes = house.accept();
-    house.packets(bytes);
+    let mut harness = Harness::new("{}");
+    let publish = harness.publish("a", 1, "1");
+    let bytes = harness.accept();
+    harness.packets(bytes);
     let connack = Connack {
         reason: ReasonCode::BAD_USER_NAME_OR_PASSWORD,
         ..Connack::default()
     };
-    house.broker(bytes, &Packet::Connack(Box::new(connack)));
-    house.seen(publish);
-    let told = house.told();
-    let [("binding.mqtt.connection.lost", lost)] = told.as_slice() else {
-        panic!("{told:?}");
+    harness.broker(bytes, &Packet::Connack(Box::new(connack)));
+    harness.seen(publish);
+    let events = harness.events();
+    let [("binding.mqtt.connection.lost", lost)] = events.as_slice() else {
+        panic!("{events:?}");
     };
     assert!(lost.contains("Bad User Name or Password (0x86)"), "{lost}");
-    house.assert_idle();
+    harness.assert_idle();
 }
 
 #[test]
-fn what_happens_is_counted_once() {
-    let mut house = House::new("{}");
-    let done = house.publish("a", 1, "1");
-    let unconfirmed = house.publish("b", 1, "1");
-    let subscriber = house.subscribe(&[("s", 0)]);
-    let (bytes, _) = house.connect();
-    let packets = house.packets(bytes);
+fn everything_is_counted_once() {
+    let mut harness = Harness::new("{}");
+    let done = harness.publish("a", 1, "1");
+    let unconfirmed = harness.publish("b", 1, "1");
+    let subscriber = harness.subscribe(&[("s", 0)]);
+    let (bytes, _) = harness.connect();
+    let packets = harness.packets(bytes);
     let [
         Packet::Subscribe(subscribe),
         Packet::Publish(sent),
@@ -138,16 +138,16 @@ fn what_happens_is_counted_once() {
     else {
         panic!("{packets:?}");
     };
-    house.suback(bytes, subscribe, 0);
-    house.broker(
+    harness.suback(bytes, subscribe, 0);
+    harness.broker(
         bytes,
         &Packet::Puback(ack(sent.packet_id, ReasonCode::SUCCESS)),
     );
     let id = subscribe.properties.subscription_id.expect("an identifier");
-    house.broker(bytes, &Packet::Publish(incoming("s", "m", &[id])));
-    assert!(house.seen(done).is_done());
+    harness.broker(bytes, &Packet::Publish(incoming("s", "m", &[id])));
+    assert!(harness.seen(done).is_done());
     assert_eq!(
-        figures(&house),
+        figures(&harness),
         [
             "messaging.client.consumed.messages  1",
             "messaging.client.sent.messages  2",
@@ -157,18 +157,18 @@ fn what_happens_is_counted_once() {
             "mqtt.client.streams now 2",
         ]
     );
-    house.cancel(subscriber);
-    house.unsubscribed(bytes);
-    house.break_off(bytes, "the connection was reset");
-    house.seen(unconfirmed);
-    let late = house.publish("c", 1, "1");
-    let bytes = house.opened();
-    house.break_off(bytes, "connection refused");
-    let refused = house.publish("d", 1, "1");
-    house.seen(late);
-    house.seen(refused);
+    harness.cancel(subscriber);
+    harness.unsubscribed(bytes);
+    harness.break_off(bytes, "connection reset");
+    harness.seen(unconfirmed);
+    let late = harness.publish("c", 1, "1");
+    let bytes = harness.opened();
+    harness.break_off(bytes, "connection refused");
+    let refused = harness.publish("d", 1, "1");
+    harness.seen(late);
+    harness.seen(refused);
     assert_eq!(
-        figures(&house),
+        figures(&harness),
         [
             "messaging.client.consumed.messages  1",
             "messaging.client.sent.messages  2",
@@ -186,32 +186,32 @@ fn what_happens_is_counted_once() {
 }
 
 #[test]
-fn a_call_can_be_followed_by_its_trace() {
-    let mut house = House::new("{}");
-    house.rig.worker.listen_from(Severity::Debug);
-    let trace_of = |house: &mut House, stream| {
-        let call = house
+fn events_have_the_trace_of_their_call() {
+    let mut harness = Harness::new("{}");
+    harness.rig.worker.listen_from(Severity::Debug);
+    let trace_of = |harness: &mut Harness, stream| {
+        let call = harness
             .rig
-            .turn(house.caller, |cx| cx.call_of(stream).cloned());
+            .turn(harness.caller, |cx| cx.call_of(stream).cloned());
         call.expect("it is open").trace
     };
-    let done = house.publish("a", 1, "1");
-    let lost = house.publish("b", 1, "1");
-    let traces = [trace_of(&mut house, done), trace_of(&mut house, lost)];
-    let (bytes, connect) = house.connect();
-    let packets = house.packets(bytes);
+    let done = harness.publish("a", 1, "1");
+    let lost = harness.publish("b", 1, "1");
+    let traces = [trace_of(&mut harness, done), trace_of(&mut harness, lost)];
+    let (bytes, connect) = harness.connect();
+    let packets = harness.packets(bytes);
     let [Packet::Publish(first), Packet::Publish(_)] = packets.as_slice() else {
         panic!("{packets:?}");
     };
     let puback = ack(first.packet_id, ReasonCode::SUCCESS);
-    house.broker(bytes, &Packet::Puback(puback));
-    house.seen(done);
-    house.break_off(bytes, "the connection was reset");
-    house.seen(lost);
-    let worker = &mut house.rig.worker;
+    harness.broker(bytes, &Packet::Puback(puback));
+    harness.seen(done);
+    harness.break_off(bytes, "connection reset");
+    harness.seen(lost);
+    let worker = &mut harness.rig.worker;
     let events: Vec<_> = std::iter::from_fn(|| worker.poll_event()).collect();
-    let mut told = events.iter().filter(|it| it.severity == Severity::Debug);
-    let (published, reset) = (told.next().expect("one"), told.next().expect("another"));
+    let mut events = events.iter().filter(|it| it.severity == Severity::Debug);
+    let (published, reset) = (events.next().expect("one"), events.next().expect("another"));
     assert_eq!([published.trace, reset.trace], traces);
     let client = connect.client_id;
     assert_eq!(
@@ -222,7 +222,7 @@ fn a_call_can_be_followed_by_its_trace() {
     assert!(
         reset
             .message
-            .contains("went away: the connection was reset"),
+            .contains("dropped the connection: connection reset"),
         "{}",
         reset.message
     );

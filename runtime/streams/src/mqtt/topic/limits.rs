@@ -1,19 +1,19 @@
-//! How many levels and bytes a topic may have, below what MQTT allows.
+//! Limits on the levels and bytes of a topic, below those of MQTT.
 
 use super::{TOPIC_LENGTH_MAX, TopicError};
 
-/// Limits on topic names and filters. MQTT limits only their length; brokers close the connection for
-/// topics with very many levels, at a number of their own (mosquitto: over 200 slashes).
+/// Limits on topic names and filters. MQTT limits only the length. Brokers close the connection for
+/// topics with very many levels, each at its own number (mosquitto: over 200 slashes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicLimits {
-    /// How many levels, of a shared subscription with `$share` and the share name.
+    /// Maximum number of levels; `$share` and the share name count.
     pub levels: usize,
-    /// How many bytes of UTF-8.
+    /// Maximum length in bytes of UTF-8.
     pub length: usize,
 }
 
 impl Default for TopicLimits {
-    /// What MQTT allows.
+    /// The limits of MQTT.
     fn default() -> Self {
         Self {
             levels: usize::MAX,
@@ -23,14 +23,14 @@ impl Default for TopicLimits {
 }
 
 impl TopicLimits {
-    /// Checks a legal name or filter.
+    /// Checks a valid name or filter against the limits.
     pub fn check(&self, text: &str) -> Result<(), TopicError> {
         let length = text.len();
         if length > self.length {
             let limit = self.length;
             return Err(TopicError::OverLength { length, limit });
         }
-        // So short a text cannot have too many.
+        // A text this short cannot have too many levels.
         if length < self.levels {
             return Ok(());
         }

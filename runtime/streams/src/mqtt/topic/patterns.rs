@@ -1,7 +1,7 @@
-//! A set of filters as a policy: which topics, and which filters, it allows.
+//! A set of topic filters used as an allow list.
 //!
-//! The filters are kept as a tree by level, so that a question costs about the same for ten
-//! patterns and for ten thousand.
+//! The filters are stored as a tree of levels, so a lookup costs about the same for ten patterns
+//! and for ten thousand.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +9,17 @@ use smallvec::SmallVec;
 
 use super::{Level, TopicFilter};
 
-/// Filters that together say what is allowed. Shared subscriptions stand for the filter inside.
+/// An allow list of topic filters. Shared subscriptions count as their inner filter.
 #[derive(Debug, Clone)]
 pub struct TopicPatterns {
-    /// The root, then every other node behind its parent.
+    /// The root, followed by all other nodes; a parent precedes its children.
     nodes: Vec<Node>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Node {
-    /// In order, not hashed: a look-up costs a few comparisons, and no topic from outside can make it
-    /// cost more.
+    /// Sorted, not hashed: a lookup costs a few comparisons, and no topic from outside can raise
+    /// that cost.
     literals: BTreeMap<Box<str>, usize>,
     any: Option<usize>,
     /// A pattern has `#` here.
@@ -29,7 +29,7 @@ struct Node {
 }
 
 impl Node {
-    /// The nodes behind a level: that of its text, and that of `+`.
+    /// The child nodes that match a level: the literal one and that of `+`.
     fn fits(&self, level: Level<'_>, first: bool) -> (Option<usize>, Option<usize>) {
         match level {
             Level::Literal(text) => (
@@ -53,7 +53,7 @@ impl Default for TopicPatterns {
 }
 
 impl TopicPatterns {
-    /// A set of these patterns; an empty one allows nothing.
+    /// Creates a set of patterns; an empty set allows nothing.
     pub fn new<'a>(patterns: impl IntoIterator<Item = &'a TopicFilter>) -> Self {
         let mut set = Self::default();
         for pattern in patterns {
@@ -62,7 +62,7 @@ impl TopicPatterns {
         set
     }
 
-    /// Allows what `pattern` matches.
+    /// Adds a pattern.
     pub fn insert(&mut self, pattern: &TopicFilter) {
         let mut at = ROOT;
         for level in pattern.levels() {
@@ -90,7 +90,7 @@ impl TopicPatterns {
         }
     }
 
-    /// Whether a pattern matches `topic`, which is taken to be a legal name.
+    /// Whether a pattern matches `topic`, which must be valid.
     pub fn allows_topic(&self, topic: &str) -> bool {
         !topic.is_empty() && self.covers(topic.split('/').map(Level::Literal))
     }
@@ -100,7 +100,7 @@ impl TopicPatterns {
         self.covers(filter.levels())
     }
 
-    /// All patterns at once, level by level: each node is visited once at most.
+    /// Matches all patterns at once, level by level; each node is visited at most once.
     fn covers<'a>(&self, mut levels: impl Iterator<Item = Level<'a>>) -> bool {
         let mut at = ROOT;
         let mut first = true;
@@ -121,7 +121,7 @@ impl TopicPatterns {
         false
     }
 
-    /// The same from a few nodes on, any of which may fit: there is a pattern with `+`.
+    /// Like `covers`, with two candidate nodes, because a pattern has `+` at this level.
     fn one_covers<'a>(&self, here: [usize; 2], levels: impl Iterator<Item = Level<'a>>) -> bool {
         let mut here: SmallVec<[usize; 8]> = SmallVec::from_slice(&here);
         let mut next = SmallVec::new();

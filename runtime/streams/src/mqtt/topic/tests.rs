@@ -133,7 +133,7 @@ fn matching_is_as_the_specification_says() {
 }
 
 #[test]
-fn covering_is_about_every_topic() {
+fn a_filter_covers_another_only_if_it_matches_every_topic() {
     for (outer, inner) in [
         ("a/#", "a"),
         ("a/#", "a/#"),
@@ -163,8 +163,8 @@ fn covering_is_about_every_topic() {
     }
 }
 
-/// Every topic of up to four levels over a small alphabet. It holds a text that no filter below
-/// names as a literal, so that a wildcard is always told from a literal.
+/// Every topic of up to four levels over a small alphabet. The alphabet includes a text that no
+/// filter below uses as a literal, to distinguish wildcards from literals.
 fn topics() -> Vec<String> {
     let mut topics: Vec<String> = Vec::new();
     let mut last = vec![String::new()];
@@ -183,7 +183,7 @@ fn topics() -> Vec<String> {
 
 fn filters() -> impl Strategy<Value = TopicFilter> {
     let level = prop_oneof![Just("a"), Just(""), Just("$x"), Just("+")];
-    // Filters are one level shorter than topics, so that '#' shows what it means.
+    // Filters are one level shorter than topics, so that '#' has an effect.
     (proptest::collection::vec(level, 0..=3), any::<bool>()).prop_filter_map(
         "a filter is not empty",
         |(mut levels, rest)| {
@@ -202,7 +202,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn covers_and_overlaps_are_what_the_topics_say(f in filters(), g in filters()) {
+    fn covers_and_overlaps_agree_with_exhaustive_matching(f in filters(), g in filters()) {
         let topics = topics();
         let missed = topics.iter().find(|topic| g.matches(topic) && !f.matches(topic));
         prop_assert_eq!(f.covers(&g), missed.is_none(), "{:?} {:?} {:?}", f, g, missed);
@@ -212,7 +212,7 @@ proptest! {
     }
 
     #[test]
-    fn a_set_allows_what_one_of_its_patterns_does(
+    fn a_set_allows_what_any_of_its_patterns_allows(
         patterns in proptest::collection::vec(filters(), 0..6),
         asked in filters(),
     ) {
@@ -257,7 +257,7 @@ proptest! {
 }
 
 #[test]
-fn thousands_of_levels_and_patterns_do_no_harm() {
+fn thousands_of_levels_and_patterns_are_handled() {
     let deep = filter(&"a/".repeat(30_000));
     assert!(filter("a/#").covers(&deep));
     let mut patterns: Vec<_> = (0..10_000).map(|n| filter(&format!("d/{n}/+"))).collect();

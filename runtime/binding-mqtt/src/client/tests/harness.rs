@@ -22,7 +22,7 @@ use crate::codec::{
 
 pub(super) const REMOTE: &str = "broker.example:1883";
 
-pub(super) struct House {
+pub(super) struct Harness {
     pub(super) rig: Rig,
     pub(super) caller: BindingId,
     /// A caller whose streams start with ten bytes of credit.
@@ -30,16 +30,16 @@ pub(super) struct House {
     pub(super) exit: BindingId,
     pub(super) client: BindingId,
     decoders: BTreeMap<StreamId, Decoder>,
-    /// Whether the broker reads: grants credit for what it was sent.
+    /// Whether the broker reads, i.e. grants credit for what it received.
     pub(super) reads: bool,
     unread: usize,
 }
 
-/// What a caller saw on its stream.
+/// What a caller received on its stream.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) begin: Option<BeginEx>,
-    /// Message payloads with their extensions, put together from their parts.
+    /// Messages with their extensions, reassembled from their parts.
     pub(super) messages: Vec<(MqttSubscribeData, Bytes)>,
     pub(super) windows: Vec<u64>,
     pub(super) ended: bool,
@@ -59,7 +59,7 @@ impl Seen {
         self.reset.as_ref().expect("the stream was reset")
     }
 
-    /// A publish stream that was answered as done.
+    /// Whether a publish stream succeeded.
     pub(super) fn is_done(&self) -> bool {
         self.begin.is_some() && self.ended && self.reset.is_none()
     }
@@ -88,17 +88,17 @@ pub(super) fn options(json: &str) -> Options {
     serde_json::from_str(json).expect("legal options")
 }
 
-impl House {
+impl Harness {
     pub(super) fn new(json: &str) -> Self {
         Self::with_window(json, 1 << 20)
     }
 
-    /// `window`: the broker's credit for what it is sent.
+    /// `window`: the credit of the broker.
     pub(super) fn with_window(json: &str, window: u32) -> Self {
         Self::in_rig(Rig::new(), json, window)
     }
 
-    /// On another worker than the first.
+    /// Creates the binding on a worker other than the first.
     pub(super) fn on_worker(worker: u16) -> Self {
         let mut rig = Rig::new();
         rig.worker = Worker::new(worker, [7; 32], Limits::default());
@@ -142,7 +142,7 @@ impl House {
         stream
     }
 
-    /// The same of another client.
+    /// The same for another client.
     pub(super) fn publish_as(
         &mut self,
         client: &str,
@@ -180,7 +180,7 @@ impl House {
         self.rig.send(self.caller, stream, Frame::end());
     }
 
-    /// The caller gives its stream up.
+    /// The caller cancels its stream.
     pub(super) fn cancel(&mut self, stream: StreamId) {
         self.rig
             .turn(self.caller, |cx| cx.terminate(stream, None, None));
@@ -229,7 +229,7 @@ impl House {
         seen
     }
 
-    /// The next connection that the binding opens: the broker takes it.
+    /// Accepts the next connection that the binding opens.
     pub(super) fn accept(&mut self) -> StreamId {
         let bytes = self.opened();
         let begin = BytesBegin {
@@ -239,7 +239,7 @@ impl House {
         bytes
     }
 
-    /// The next connection that the binding opens, not taken yet.
+    /// The next connection that the binding opens, not accepted yet.
     pub(super) fn opened(&mut self) -> StreamId {
         let bytes = self.opened_if_any().expect("a connection is opened");
         self.decoders
@@ -263,7 +263,7 @@ impl House {
         self.opened_if_any().is_some()
     }
 
-    /// The connections that were taken and are not over.
+    /// The accepted connections that are still open.
     pub(super) fn connections(&self) -> Vec<StreamId> {
         let streams = self.rig.worker.streams();
         streams
@@ -286,7 +286,7 @@ impl House {
         assert_eq!(self.opened_if_any(), None);
     }
 
-    /// Takes the next connection up to CONNACK.
+    /// Accepts the next connection and answers CONNECT.
     pub(super) fn connect(&mut self) -> (StreamId, Connect) {
         self.connect_with(ConnackProperties::default())
     }
@@ -305,7 +305,7 @@ impl House {
         (bytes, (**connect).clone())
     }
 
-    /// The broker accepts a connection, whatever it was sent.
+    /// The broker sends CONNACK, whatever it received.
     pub(super) fn connack(&mut self, bytes: StreamId) {
         let begin = BytesBegin {
             remote: REMOTE.into(),
@@ -316,7 +316,7 @@ impl House {
         self.packets(bytes);
     }
 
-    /// What the broker was sent; it grants the credit anew where it reads.
+    /// The packets that the broker received; it grants new credit if it reads.
     pub(super) fn packets(&mut self, bytes: StreamId) -> Vec<Packet> {
         let mut packets = Vec::new();
         let mut other = Vec::new();
@@ -433,7 +433,7 @@ impl House {
         }
     }
 
-    /// The connection breaks.
+    /// The connection is lost.
     pub(super) fn break_off(&mut self, bytes: StreamId, reason: &str) {
         let reset = BytesReset {
             remote: REMOTE.into(),
@@ -447,8 +447,8 @@ impl House {
         self.rig.frames(self.exit, bytes);
     }
 
-    /// What operators were told since they were last asked: ids and sentences.
-    pub(super) fn told(&mut self) -> Vec<(&'static str, String)> {
+    /// The events since the last call: identifiers and sentences.
+    pub(super) fn events(&mut self) -> Vec<(&'static str, String)> {
         let worker = &mut self.rig.worker;
         std::iter::from_fn(|| worker.poll_event())
             .map(|event| (event.id, event.message))
@@ -459,7 +459,7 @@ impl House {
         self.rig.advance(Duration::from_millis(milliseconds));
     }
 
-    /// Time passes, and the broker answers each PINGREQ; what else it was sent.
+    /// Lets time pass while the broker answers each PINGREQ. Returns the other packets.
     pub(super) fn pass(&mut self, bytes: StreamId, seconds: u64) -> Vec<Packet> {
         let mut other = Vec::new();
         for _ in 0..seconds {
@@ -474,7 +474,7 @@ impl House {
         other
     }
 
-    /// Lets the idle connection `bytes` close, and checks that nothing is left.
+    /// Lets the idle connection `bytes` close, and checks that nothing remains.
     pub(super) fn finish(mut self, bytes: StreamId) {
         let packets = self.pass(bytes, 61);
         assert!(
@@ -485,7 +485,7 @@ impl House {
         self.rig.assert_idle();
     }
 
-    /// Nothing is left, whatever the broker's side was told.
+    /// Checks that nothing remains, whatever the broker received.
     pub(super) fn assert_idle(&mut self) {
         self.rig.outputs(self.exit);
         self.rig.assert_idle();

@@ -1,20 +1,20 @@
-//! Where a message came from.
+//! The source of a message.
 
 use super::headers::Headers;
 use super::sink::Sink;
 
-/// Where a message came from.
+/// The source of a message: where it came from, and where its response goes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Caller<'h> {
-    /// Where its answer goes.
+pub(super) struct Source<'h> {
+    /// Where the response goes.
     pub(super) sink: Sink,
-    /// The headers that came with it, over HTTP.
+    /// The request headers, over HTTP.
     pub(super) headers: Option<&'h Headers<'h>>,
-    /// The legacy session that it belongs to.
+    /// The legacy session it belongs to.
     pub(super) session: Option<usize>,
 }
 
-impl Caller<'_> {
+impl Source<'_> {
     pub(super) const fn without_session(&self) -> Self {
         Self {
             session: None,
@@ -22,13 +22,13 @@ impl Caller<'_> {
         }
     }
 
-    /// Whether it names a session that is not here.
+    /// Whether it names an unknown session.
     pub(super) fn names_unknown_session(&self) -> bool {
         let named = self.headers.and_then(Headers::session_id);
         named.is_some() && self.session.is_none()
     }
 
-    /// Whether the client takes server-sent events in answer to it.
+    /// Whether the client accepts server-sent events as the response.
     pub(super) fn takes_events(&self) -> bool {
         matches!(self.sink, Sink::Http(_))
             && self

@@ -1,20 +1,20 @@
-//! How long toolkits are waited for: they are told by when to answer, and are given a little longer.
+//! The deadline for toolkits' answers, and the grace period after it.
 
 use tidegate_engine::{CallContext, Context, Duration, Time};
 
-/// For how long the answer of a toolkit that keeps its deadline may be under way, at the most.
+/// Maximum grace period, in milliseconds: an answer sent at the deadline may still be in flight.
 const GRACE: u64 = 100;
 
-/// Until when toolkits are waited for.
+/// How long to wait for toolkits.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
-    /// By when they are to answer.
+pub(super) struct ToolkitDeadline {
+    /// When toolkits must answer; stated in their call contexts.
     deadline: Time,
     grace: Duration,
 }
 
-impl Patience {
-    /// So many milliseconds, or less where the caller's deadline asks for an answer earlier.
+impl ToolkitDeadline {
+    /// `milliseconds` from now, or earlier if the caller's deadline requires it.
     pub(super) fn new(cx: &Context<'_>, milliseconds: u64) -> Self {
         let left = cx.deadline().map(|until| until.since(cx.now()).as_millis());
         let grace = left.map_or(GRACE, |left| GRACE.min(left / 10));
@@ -25,8 +25,8 @@ impl Patience {
         }
     }
 
-    /// The engine stops: no longer than until what is under way is to be answered.
-    pub(super) fn hasten(&mut self, cx: &Context<'_>) {
+    /// The engine is stopping: moves the deadline to the stop deadline, if that is earlier.
+    pub(super) fn limit_to_stop(&mut self, cx: &Context<'_>) {
         if let Some(stop) = cx.stop_deadline()
             && stop < self.deadline
         {
@@ -35,16 +35,16 @@ impl Patience {
         }
     }
 
-    /// What a stream towards a toolkit carries.
-    pub(super) fn call(self, cx: &Context<'_>) -> CallContext {
+    /// The call context of a stream towards a toolkit.
+    pub(super) fn call_context(self, cx: &Context<'_>) -> CallContext {
         CallContext {
             deadline: Some(self.deadline),
             ..cx.call().clone()
         }
     }
 
-    /// How long it is until a toolkit that has not answered is given up.
-    pub(super) fn left(self, cx: &Context<'_>) -> Duration {
+    /// Time until a toolkit that has not answered fails.
+    pub(super) fn remaining(self, cx: &Context<'_>) -> Duration {
         self.deadline.since(cx.now()) + self.grace
     }
 }

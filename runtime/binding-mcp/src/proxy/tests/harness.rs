@@ -1,19 +1,23 @@
-//! A proxy between a played caller and played toolkits.
+//! A harness for the proxy between a caller and toolkits played by the test.
 
 use super::*;
 
-pub(super) struct House {
+pub(super) struct Harness {
     pub(super) rig: Rig,
     pub(super) caller: BindingId,
     pub(super) proxy: BindingId,
     pub(super) kits: Vec<BindingId>,
 }
 
-pub(super) fn house(toolkits: &[Option<&str>]) -> House {
-    house_with(toolkits, Options::default(), 1 << 20)
+pub(super) fn harness(toolkits: &[Option<&str>]) -> Harness {
+    harness_with(toolkits, Options::default(), 1 << 20)
 }
 
-pub(super) fn house_with(toolkits: &[Option<&str>], options: Options, caller_window: u32) -> House {
+pub(super) fn harness_with(
+    toolkits: &[Option<&str>],
+    options: Options,
+    caller_window: u32,
+) -> Harness {
     let mut rig = Rig::new();
     let kits: Vec<BindingId> = toolkits.iter().map(|_| rig.edge(1 << 20)).collect();
     let routes = toolkits.iter().zip(&kits).map(|(toolkit, exit)| Route {
@@ -23,7 +27,7 @@ pub(super) fn house_with(toolkits: &[Option<&str>], options: Options, caller_win
     let proxy = McpProxy::new(options, routes.collect());
     let proxy = rig.attach(proxy);
     let caller = rig.edge(caller_window);
-    House {
+    Harness {
         rig,
         caller,
         proxy,
@@ -31,18 +35,18 @@ pub(super) fn house_with(toolkits: &[Option<&str>], options: Options, caller_win
     }
 }
 
-impl House {
+impl Harness {
     pub(super) fn open(&mut self, begin: impl Into<BeginEx>) -> StreamId {
         let within = Duration::from_secs(1);
         self.rig.open_within(self.caller, self.proxy, begin, within)
     }
 
-    /// Within how many milliseconds a toolkit's stream is to be answered.
+    /// Milliseconds until the deadline of a toolkit's stream.
     pub(super) fn left(&self, stream: StreamId) -> Option<u64> {
         self.rig.left(stream).map(Duration::as_millis)
     }
 
-    /// The one stream that was opened towards a toolkit.
+    /// The only stream opened towards a toolkit since the last call.
     pub(super) fn opened(&mut self, kit: usize) -> (StreamId, McpBeginEx) {
         let outputs = self.rig.outputs(self.kits[kit]);
         assert_eq!(outputs.len(), 1, "{outputs:?}");
@@ -70,7 +74,7 @@ impl House {
         self.rig.send(kit, stream, Frame::end());
     }
 
-    /// What the caller got: the result and how it ended.
+    /// The result received by the caller, and the END extension.
     pub(super) fn result(&mut self, stream: StreamId) -> (Value, Option<McpEnd>) {
         let frames = self.rig.frames(self.caller, stream);
         let mut body = Vec::new();
@@ -108,7 +112,7 @@ impl House {
         reset.expect("a RESET with a reason")
     }
 
-    /// The caller is done, and so are the toolkits.
+    /// Ends the caller's and the toolkits' streams, and asserts that nothing remains.
     pub(super) fn finish(mut self, stream: StreamId) {
         self.rig
             .turn(self.caller, |cx| cx.end(stream, Frame::end()));

@@ -1,4 +1,4 @@
-//! What is going on in an exchange, and what each event leads to.
+//! The state machine of an exchange: its states, and the step that each event leads to.
 
 use bytestring::ByteString;
 use tidegate_streams::Data;
@@ -12,46 +12,46 @@ use crate::receive::Receive;
 use crate::result::{Answer, Failure};
 use crate::subscribe::{self, Subscribe, refusal};
 
-/// What an event leads to.
+/// The step that an exchange takes after an event.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Nothing yet.
+    /// Wait for further events.
     Wait,
-    /// The reply half begins.
+    /// Begin the reply half.
     Begin,
-    /// The caller is told of an update.
+    /// Send an update to the caller.
     Update(McpResourcesUpdated),
-    /// The mqtt stream is to end behind what is on its way.
-    Enough,
-    /// The operation is done.
+    /// Ask the mqtt stream to end after the messages that are already in flight.
+    Unsubscribe,
+    /// Send the result.
     Answer(Answer),
-    /// The operation is refused.
+    /// Reset the stream of the caller.
     Refuse(McpReset),
-    /// The reply half ends as the caller asked.
-    Leave,
-    /// Whatever is left of it is given up.
-    Drop,
+    /// End the reply half.
+    EndReply,
+    /// Terminate both streams.
+    Abort,
 }
 
-/// What is going on in an exchange.
+/// The state of an exchange.
 #[derive(Debug)]
-pub(crate) enum Work {
-    /// A call's `params` are coming in.
+pub(crate) enum State {
+    /// Receiving the `params` of a call.
     Call(Call),
     Publish(Publish),
-    /// Larger than the others, and far fewer.
+    /// Boxed: much larger than the other states, and rarer.
     Receive(Box<Receive>),
     Read(Read),
     Subscribe(Subscribe),
-    /// A session of this identity.
+    /// A session with this identifier.
     Session(ByteString),
-    /// The caller has left; the reply half ends when the mqtt stream has.
-    Leaving,
-    /// Answered: the streams are to close.
+    /// The subscription or session is ending: the reply half ends after the mqtt stream.
+    Closing,
+    /// Answered or refused; the streams are still to end.
     Answered,
 }
 
-impl Work {
+impl State {
     /// The mqtt stream's reply half has begun.
     pub(crate) fn begun(&mut self, begin: &MqttBeginEx) -> Step {
         if let Some(failure) = refusal(begin) {
@@ -65,7 +65,7 @@ impl Work {
         }
     }
 
-    /// The mqtt stream brought a message or a part of one.
+    /// The mqtt stream delivered a message or a part of one.
     pub(crate) fn data(&mut self, data: Data) -> Step {
         match self {
             Self::Receive(receive) => receive.data(data),
@@ -75,55 +75,55 @@ impl Work {
         }
     }
 
-    /// The mqtt stream's reply half ended in order.
+    /// The mqtt stream's reply half ended (END).
     pub(crate) fn ended(&mut self) -> Step {
         match self {
             Self::Publish(publish) => publish.ended(),
             Self::Receive(receive) => receive.finish(),
             Self::Read(read) => read.ended(),
             Self::Subscribe(subscribe) => subscribe.ended(),
-            Self::Leaving => Step::Leave,
+            Self::Closing => Step::EndReply,
             Self::Call(_) | Self::Session(_) | Self::Answered => Step::Wait,
         }
     }
 
-    /// The mqtt stream failed, or there is none.
+    /// The mqtt stream was reset or aborted, or could not be opened.
     pub(crate) fn failed(&mut self, failure: &Failure) -> Step {
         match self {
             Self::Publish(publish) => publish.failed(failure),
             Self::Receive(receive) => receive.failed(failure),
             Self::Read(read) => read.failed(failure),
             Self::Subscribe(subscribe) => subscribe.failed(failure),
-            Self::Leaving => Step::Leave,
+            Self::Closing => Step::EndReply,
             // The next operation of a session opens another stream.
             Self::Call(_) | Self::Session(_) | Self::Answered => Step::Wait,
         }
     }
 
-    /// The messages have been waited for long enough, `milliseconds` of it. Where their stream is not
-    /// confirmed yet, its own deadline has passed, and the reason is about to come from there.
-    pub(crate) fn overdue(&mut self, milliseconds: u64) -> Step {
+    /// The wait for messages expired after `milliseconds`. If the mqtt stream is not confirmed yet, it
+    /// has the same deadline and is about to report the reason.
+    pub(crate) fn expired(&mut self, milliseconds: u64) -> Step {
         match self {
-            Self::Receive(receive) => receive.overdue(),
-            Self::Read(read) => read.overdue(milliseconds),
-            // Whoever opened the stream keeps the time of what it sends, and the mqtt stream that of
-            // what the broker does.
+            Self::Receive(receive) => receive.expired(),
+            Self::Read(read) => read.expired(milliseconds),
+            // The opener of the stream enforces the time to send params; the mqtt stream enforces the
+            // time that the broker takes.
             Self::Call(_) | Self::Publish(_) | Self::Subscribe(_) => Step::Wait,
-            Self::Session(_) | Self::Leaving | Self::Answered => Step::Drop,
+            Self::Session(_) | Self::Closing | Self::Answered => Step::Abort,
         }
     }
 
-    /// The engine stops: what waits for messages waits no longer. What waits for the broker is answered
-    /// when the broker does, or when `mqtt · client` gives that up.
+    /// The engine is shutting down: stops waiting for messages. An operation that waits for the broker
+    /// is answered when the broker answers or `mqtt · client` times out.
     pub(crate) fn stopping(&mut self) -> Step {
         match self {
-            Self::Receive(receive) if receive.confirmed => receive.enough(),
+            Self::Receive(receive) if receive.confirmed => receive.stop(),
             Self::Read(read) if read.confirmed => read.stopping(),
             _ => Step::Wait,
         }
     }
 
-    /// Which topic, topic filter or resource it is about, and at which `QoS`.
+    /// The topic, topic filter or resource of the operation, and its `QoS`.
     pub(crate) fn subject(&self) -> (ByteString, u8) {
         match self {
             Self::Publish(publish) => (publish.topic.clone(), publish.qos),
@@ -134,8 +134,8 @@ impl Work {
         }
     }
 
-    /// Whether the mqtt stream is in order, so that an END is the way to leave it.
-    pub(crate) const fn is_settled(&self) -> bool {
+    /// Whether the mqtt stream is confirmed, so that it is closed with END; otherwise it is terminated.
+    pub(crate) const fn is_confirmed(&self) -> bool {
         match self {
             Self::Publish(_) => false,
             Self::Receive(receive) => receive.confirmed,

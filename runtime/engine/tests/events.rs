@@ -1,4 +1,4 @@
-//! What the engine promises about events and meters.
+//! Guarantees about events and metrics.
 #![allow(clippy::expect_used, reason = "a test that cannot go on says so")]
 
 use tidegate_engine::streams::bytes_stream::BytesBegin;
@@ -19,7 +19,7 @@ event! {
     pub struct Looked "test.looked" Debug "somebody looked" {}
 }
 
-/// Counts the streams that it takes, and tells of each.
+/// Counts the streams it accepts, and emits an event for each.
 #[derive(Default)]
 struct Counting {
     begun: u64,
@@ -47,7 +47,7 @@ impl Binding for Counting {
 }
 
 #[test]
-fn an_event_tells_when_who_for_which_call_and_what() {
+fn an_event_has_time_binding_trace_and_fields() {
     let mut rig = Rig::new();
     let caller = rig.edge(0);
     let counting = rig
@@ -63,7 +63,11 @@ fn an_event_tells_when_who_for_which_call_and_what() {
     assert_eq!(rig.worker.name(event.binding), "counting0");
     assert_eq!(event.message, "stream 1 has begun");
     assert_eq!(event.fields, [("number", 1u64.to_value())]);
-    assert_eq!(rig.worker.poll_event(), None, "nobody listens to details");
+    assert_eq!(
+        rig.worker.poll_event(),
+        None,
+        "debug events are not recorded"
+    );
     rig.worker.listen_from(Severity::Warn);
     rig.worker.listen_to(&[Looked::WORD]);
     rig.open(caller, counting, BytesBegin::default());
@@ -88,7 +92,7 @@ fn an_event_tells_when_who_for_which_call_and_what() {
 }
 
 #[test]
-fn events_that_nobody_takes_are_bounded_and_counted() {
+fn events_beyond_the_queue_limit_are_dropped_and_counted() {
     let mut rig = Rig::new();
     let caller = rig.edge(0);
     let counting = rig
