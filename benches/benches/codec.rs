@@ -1,4 +1,4 @@
-//! PUBLISH in and out.
+//! Encoding and decoding of PUBLISH.
 #![allow(
     missing_docs,
     clippy::expect_used,

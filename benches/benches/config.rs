@@ -1,4 +1,4 @@
-//! From YAML to a checked config.
+//! Loading a config.
 #![allow(
     missing_docs,
     clippy::expect_used,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tidegate_benches::Chain;
 
-/// The difference between the rows, by the number of relays, is a hop.
+/// The cost of a hop is the difference of two rows divided by the difference of their relays.
 fn hop(c: &mut Criterion) {
     let mut group = c.benchmark_group("hop");
     let payload = Bytes::from_static(b"payload");
@@ -19,7 +19,7 @@ fn hop(c: &mut Criterion) {
     group.finish();
 }
 
-/// What a DATA costs where credit lasts, and where it is so large that each relay sends a WINDOW back.
+/// The cost of a DATA within the credit, and of one so large that each relay sends WINDOW.
 fn credit(c: &mut Criterion) {
     let mut group = c.benchmark_group("credit");
     for (name, size) in [("no WINDOW", 7), ("a WINDOW for each DATA", 1 << 29)] {

@@ -1,4 +1,4 @@
-//! JSON in place: the check of a message, and the walk to one of its members.
+//! Validation of a JSON message in place, and lookup of one member.
 #![allow(
     missing_docs,
     clippy::expect_used,
@@ -26,7 +26,7 @@ fn envelope(c: &mut Criterion) {
                 b.iter(|| topic(Parts::from(body.clone())));
             });
         }
-        // As it is read from a socket, in buffers of 64 KiB.
+        // In buffers of 64 KiB, as read from a socket.
         let body = call("publish", 1, &"x".repeat(size));
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_with_input(BenchmarkId::new("in buffers", name), &body, |b, body| {
@@ -41,7 +41,7 @@ fn envelope(c: &mut Criterion) {
     group.finish();
 }
 
-/// Checks a message and finds the topic in it, as the bindings do.
+/// Validates a message and finds the topic in it, as the bindings do.
 fn topic(body: Parts) -> usize {
     let document = Document::parse(body, Limits::default());
     let document = document.expect("JSON");

@@ -1,4 +1,4 @@
-//! From the params of an operation to the mqtt stream that it opens, by the binding that reads them.
+//! `mcp_mqtt · proxy`: from the params of an operation to the opened mqtt stream.
 #![allow(missing_docs, reason = "criterion's macros make functions without any")]
 
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! A topic, and a filter, against few patterns and many.
+//! Matching a topic and a filter against few and many patterns.
 #![allow(
     missing_docs,
     clippy::expect_used,

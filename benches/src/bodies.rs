@@ -1,18 +1,17 @@
-//! Bodies that are made to cost more than they say: many values in few bytes, and what else a reader
-//! of JSON can be kept busy with.
+//! Hostile bodies, built to be expensive to parse: many values in few bytes, deep nesting and similar.
 
 use bytes::Bytes;
 
 /// A body, and how it is sent.
 #[derive(Debug, Clone)]
 pub struct Body {
-    /// What is peculiar about it.
+    /// Name of the attack.
     pub name: &'static str,
-    /// Its text.
+    /// Content.
     pub text: Bytes,
-    /// What its headers say that it asks for.
+    /// Method in the headers.
     pub method: &'static str,
-    /// Whether it belongs to a session of 2025-03-26, which has batches.
+    /// Whether it is a batch, sent in a session of 2025-03-26.
     pub batch: bool,
 }
 

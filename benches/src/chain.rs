@@ -1,4 +1,4 @@
-//! A chain of relays between two edges, with a stream through all of them: nothing but hops.
+//! A chain of relays between two edges, with one stream through all of them, to measure hops.
 
 use bytes::Bytes;
 use tidegate_engine::testing::Rig;
@@ -7,7 +7,7 @@ use tidegate_scenarios::fixtures::{Options, Relay};
 use tidegate_streams::Frame;
 use tidegate_streams::mcp::McpToolsCall;
 
-/// Relays, and the stream that an edge has opened through them to another edge.
+/// Relays, and a stream through them between two edges.
 pub struct Chain {
     rig: Rig,
     entry: BindingId,
@@ -18,7 +18,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// A chain of so many relays.
+    /// Creates a chain of relays.
     pub fn new(relays: usize) -> Self {
         let mut rig = Rig::new();
         let exit = rig.edge(1 << 30);
@@ -50,9 +50,9 @@ impl Chain {
         self.hops
     }
 
-    /// One DATA all the way, told to have been read; how many frames came out.
+    /// Sends one DATA through the chain and acknowledges it; returns the number of emitted frames.
     ///
-    /// It drives the worker itself, as the rig would keep what came out in a list of its own.
+    /// It drives the worker directly, because the rig would collect the emitted frames in a list.
     pub fn pass(&mut self, payload: &Bytes) -> usize {
         let (now, first, last) = (self.rig.now(), self.first, self.last);
         let worker = &mut self.rig.worker;

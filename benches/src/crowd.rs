@@ -56,7 +56,7 @@ impl Crowd {
         session_id(response)
     }
 
-    /// Subscribes within a session, which is answered.
+    /// Subscribes in a session.
     pub fn subscribe(&mut self, session: &str, uri: &str) {
         let body = format!(
             r#"{{"jsonrpc":"2.0","id":2,"method":"resources/subscribe","params":{{"uri":"{uri}"}}}}"#
@@ -66,7 +66,7 @@ impl Crowd {
         assert!(response.iter().any(is_whole), "{uri} is subscribed to");
     }
 
-    /// A request and its response. The request comes in a buffer of the size that hyper reads into.
+    /// Sends a request and returns its response. The request is in a buffer of the size used by hyper.
     fn post(&mut self, session: Option<&str>, body: &str) -> Vec<Frame> {
         let headers = match session {
             Some(session) => legacy_headers(session),
@@ -93,7 +93,7 @@ impl Crowd {
         self.rig.frames(entry, stream)
     }
 
-    /// The broker answers whatever it is sent.
+    /// Lets the broker respond to the packets it received.
     fn serve(&mut self) {
         loop {
             let outputs = self.rig.outputs(self.network);

@@ -1,15 +1,15 @@
-//! A whole gateway without sockets: the edges are played, the clock stands still.
+//! A complete gateway without sockets: the edges are played, and the clock does not advance.
 //!
-//! One [`House::publish`] is everything that tidegate does between the HTTP request's body and the
-//! broker's PUBLISH, and back to the response; what is left out is what the kernel and hyper cost.
-//! Benches time it, and `scripts/cost` counts its instructions and allocations.
+//! One [`Harness::publish`] is the whole work of tidegate from the body of the HTTP request to PUBLISH and
+//! from PUBACK to the response, without the cost of the kernel and hyper. Benches measure its time,
+//! `scripts/cost` its instructions and allocations.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::disallowed_methods,
     clippy::expect_used,
     clippy::missing_panics_doc,
     clippy::panic,
-    reason = "a bench that cannot go on says so"
+    reason = "a failed bench must stop"
 )]
 
 mod bodies;
@@ -42,7 +42,7 @@ pub use toolkit::Toolkit;
 pub use upstream::Upstream;
 
 /// A gateway between a played `http · server` and a played `tcp · client`.
-pub struct House {
+pub struct Harness {
     rig: Rig,
     entry: BindingId,
     server: BindingId,
@@ -52,49 +52,49 @@ pub struct House {
     headers: HeaderMap,
 }
 
-/// How the house is furnished.
+/// The bindings and patterns of a [`Harness`].
 #[derive(Debug, Clone, Default)]
-pub struct Furniture {
-    /// Toolkits behind an `mcp · proxy`; none: no proxy.
+pub struct HarnessOptions {
+    /// Toolkits behind an `mcp · proxy`; 0: no proxy.
     pub toolkits: usize,
-    /// Patterns in `publish`; none: any topic is allowed.
+    /// Patterns in `publish`; 0: all topics are allowed.
     pub patterns: usize,
 }
 
-impl House {
-    /// A house whose connection to the broker stands.
-    pub fn new(furniture: &Furniture) -> Self {
+impl Harness {
+    /// Creates a harness with an open connection to the broker.
+    pub fn new(setup: &HarnessOptions) -> Self {
         let mut rig = Rig::new();
         let network = rig.edge(1 << 30);
         let client = serde_json::from_str("{}").expect("defaults");
         let client = rig.attach(MqttClient::new(client, network));
-        let patterns = (0..furniture.patterns).map(|index| format!("plant/{index}/+"));
+        let patterns = (0..setup.patterns).map(|index| format!("plant/{index}/+"));
         let patterns: Vec<String> = patterns.chain(["a/+".to_owned()]).collect();
-        let options = match furniture.patterns {
+        let options = match setup.patterns {
             0 => serde_json::json!({}),
             _ => serde_json::json!({ "publish": patterns }),
         };
         let options = serde_json::from_value(options).expect("options");
         let toolkit = rig.attach(McpMqtt::new(&options, client));
-        let exit = if furniture.toolkits == 0 {
+        let exit = if setup.toolkits == 0 {
             toolkit
         } else {
             let route = |index: usize| proxy::Route {
                 toolkit: Some(format!("t{index}").into()),
                 exit: toolkit,
             };
-            let routes = (0..furniture.toolkits).map(route).collect();
+            let routes = (0..setup.toolkits).map(route).collect();
             rig.attach(McpProxy::new(proxy::Options::default(), routes))
         };
         let server = rig.attach(McpServer::new(server::Options::default(), exit));
         let entry = rig.edge(1 << 30);
         rig.worker.start();
-        let tool = if furniture.toolkits == 0 {
+        let tool = if setup.toolkits == 0 {
             "publish"
         } else {
             "t0__publish"
         };
-        let mut house = Self {
+        let mut harness = Self {
             rig,
             entry,
             server,
@@ -104,25 +104,25 @@ impl House {
             headers: headers(tool),
         };
         let body = call(tool, 0, "warm up");
-        house.publish(&body);
-        house
+        harness.publish(&body);
+        harness
     }
 
-    /// The same house for calls of `receive`: the tool stands in the headers too.
+    /// Sets the headers for calls of `receive`.
     #[must_use]
     pub fn receiving(mut self) -> Self {
         self.headers = headers("receive");
         self
     }
 
-    /// One call of `publish`, from its body to its response; the length of the response's body.
+    /// One call of `publish`; returns the length of the response body.
     pub fn publish(&mut self, body: &Bytes) -> usize {
         let request = self.post(body);
         self.answered(request)
     }
 
-    /// One body, as it is read from a socket in buffers of `part` bytes, to its response; the longest
-    /// turn of the worker that it took. Where it opens a batch, `session` is the one that takes it.
+    /// Sends a body in parts of `part` bytes, as read from a socket; returns the longest turn of the worker.
+    /// A batch is sent in `session`.
     pub fn body(&mut self, body: &Body, part: usize, session: &str) -> Duration {
         let headers = if body.batch {
             legacy_headers(session)
@@ -159,7 +159,7 @@ impl House {
             longest = longest.max(began.elapsed());
         };
         turn(&mut self.rig, Some(Frame::end()));
-        // What gives way goes on in the next turns.
+        // Work that yields continues in the next turns.
         (0..100).for_each(|_| turn(&mut self.rig, None));
         self.serve();
         self.rig.turn(entry, |cx| cx.terminate(stream, None, None));
@@ -179,8 +179,8 @@ impl House {
         session_id(self.rig.frames(self.entry, stream))
     }
 
-    /// One call of `receive` that is satisfied by `messages` messages of this payload; the length of
-    /// its response's body.
+    /// One call of `receive` that gets `messages` messages with this payload; returns the length of the
+    /// response body.
     pub fn receive(&mut self, body: &Bytes, messages: usize, payload: &Bytes) -> usize {
         let request = self.post(body);
         for packet in self.read() {
@@ -207,7 +207,7 @@ impl House {
         self.answered(request)
     }
 
-    /// The broker does what is left, and the call is answered; the length of its response's body.
+    /// Lets the broker respond until the call is complete; returns the length of the response body.
     fn answered(&mut self, request: StreamId) -> usize {
         self.serve();
         let frames = self.rig.frames(self.entry, request);
@@ -239,7 +239,7 @@ impl House {
         stream
     }
 
-    /// The broker answers whatever it is sent, until there is nothing more.
+    /// Lets the broker respond until no packet is left.
     fn serve(&mut self) {
         loop {
             let packets = self.read();
@@ -269,7 +269,7 @@ impl House {
         }
     }
 
-    /// What the broker was sent; it is told to have been read.
+    /// The packets sent to the broker, which are acknowledged.
     fn read(&mut self) -> Vec<Packet> {
         let mut length = 0;
         for Output { at, frame, .. } in self.rig.outputs(self.network) {
@@ -308,7 +308,7 @@ impl House {
     }
 }
 
-/// The session that a response to `initialize` names.
+/// The session id in a response to `initialize`.
 fn session_id(response: Vec<Frame>) -> String {
     let id = response.into_iter().find_map(|frame| match frame {
         Frame::Begin(begin) => match begin.into_inner() {
@@ -351,7 +351,7 @@ fn fields(pairs: &[(&'static str, &str)]) -> HeaderMap {
     pairs.iter().map(field).collect()
 }
 
-/// The body of a call of `publish`, or of another tool with its arguments.
+/// The body of a call of `publish`, or of another tool with the same arguments.
 pub fn call(tool: &str, qos: u8, payload: &str) -> Bytes {
     arguments(
         tool,

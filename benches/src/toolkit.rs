@@ -7,7 +7,7 @@ use tidegate_engine::testing::Rig;
 use tidegate_streams::mqtt::MqttBeginEx;
 use tidegate_streams::{BeginEx, Frame};
 
-/// The binding that reads the params of a call, and nothing in front of it or behind it.
+/// Only the binding that parses the params of a call.
 pub struct Toolkit {
     rig: Rig,
     caller: BindingId,
@@ -33,8 +33,7 @@ impl Default for Toolkit {
 }
 
 impl Toolkit {
-    /// One operation from its params to the mqtt stream that it opens, and no further: the caller
-    /// loses interest at once. What the stream is to do.
+    /// One operation from its params to the opened mqtt stream, which is returned; then the caller cancels.
     pub fn decode(&mut self, begin: BeginEx, params: &Bytes) -> MqttBeginEx {
         let (caller, proxy) = (self.caller, self.proxy);
         let stream = self.rig.open(caller, proxy, begin);
@@ -45,7 +44,7 @@ impl Toolkit {
             Frame::Begin(begin) => Some(begin),
             _ => None,
         });
-        // Whatever the callee has said to it is not looked at.
+        // Frames of the callee are ignored.
         self.rig.outputs(caller);
         match opened.map(tidegate_streams::Pooled::into_inner) {
             Some(BeginEx::Mqtt(begin)) => begin,
@@ -53,7 +52,7 @@ impl Toolkit {
         }
     }
 
-    /// Streams that are open: none between two operations.
+    /// Number of open streams; 0 between operations.
     pub fn open_streams(&self) -> usize {
         self.rig.worker.open_streams()
     }

@@ -1,4 +1,4 @@
-//! `mcp · proxy` alone, between a played `mcp · server` and a toolkit whose results are given.
+//! `mcp · proxy` alone, between a played `mcp · server` and a played toolkit.
 
 use bytes::Bytes;
 use tidegate_binding_mcp::proxy::{McpProxy, Options, Route};
@@ -36,13 +36,13 @@ impl Default for Upstream {
 }
 
 impl Upstream {
-    /// A `tools/list` to which the toolkit gives this result, in pieces of `part` bytes; how many bytes
-    /// the caller gets.
+    /// A `tools/list` whose result the toolkit sends in parts of `part` bytes; returns the number of bytes
+    /// that the caller receives.
     pub fn list(&mut self, result: &Bytes, part: usize) -> usize {
         self.pass(McpToolsList::default(), result, part)
     }
 
-    /// A `tools/call` to which it gives this result.
+    /// A `tools/call` with this result.
     pub fn call(&mut self, result: &Bytes, part: usize) -> usize {
         let call = McpToolsCall {
             name: "plant__tool".into(),

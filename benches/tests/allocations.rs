@@ -1,8 +1,7 @@
-//! What a frame's hop and a call allocate, without sockets: held to `limits.toml`.
+//! Allocations of a hop and of a call, without sockets, within the limits of `limits.toml`.
 //!
-//! The allocator counts for each thread on its own, so that a count is exact whatever else runs. A
-//! block that grows counts as one more. The played edges are counted too: what they take for a call
-//! belongs to the figures below.
+//! The allocator counts per thread, so the counts are exact regardless of other threads. A reallocation
+//! counts as one. The allocations of the played edges are included in the figures.
 #![allow(
     clippy::expect_used,
     clippy::print_stdout,
@@ -12,16 +11,16 @@
 use allocation_counter::{AllocationInfo, measure};
 use bytes::Bytes;
 use serde::Deserialize;
-use tidegate_benches::{Chain, Furniture, House, call};
+use tidegate_benches::{Chain, Harness, HarnessOptions, call};
 
-/// Calls after which every buffer and pool has the size that it keeps.
+/// Number of calls until all buffers and pools have their final size.
 const WARM: u64 = 100;
 const CALLS: u64 = 20;
 
 #[derive(Debug, Deserialize)]
 struct Limits {
     hop: Hop,
-    house: Allowed,
+    harness: Allowed,
 }
 
 #[derive(Debug, Deserialize)]
@@ -29,13 +28,13 @@ struct Hop {
     allocations: u64,
 }
 
-/// For one call.
+/// Limits of one call.
 #[derive(Debug, Deserialize)]
 struct Allowed {
     allocations: u64,
-    /// Bytes of all of them together.
+    /// Allocated bytes in total.
     bytes: u64,
-    /// Bytes where the payload is 1 MiB and passes in pieces, beside a copy that it needs.
+    /// Allocated bytes with a payload of 1 MiB in parts, without the one copy that it needs.
     large: u64,
 }
 
@@ -43,7 +42,7 @@ fn limits() -> Limits {
     toml::from_str(include_str!("../limits.toml")).expect("limits")
 }
 
-/// What one of many equal calls allocates.
+/// The allocations of one of many equal calls.
 fn each(what: &str, mut once: impl FnMut()) -> AllocationInfo {
     (0..WARM).for_each(|_| once());
     let mut all = measure(|| (0..CALLS).for_each(|_| once()));
@@ -58,9 +57,9 @@ fn each(what: &str, mut once: impl FnMut()) -> AllocationInfo {
 }
 
 fn publish(what: &str, body: &Bytes) -> AllocationInfo {
-    let mut house = House::new(&Furniture::default());
+    let mut harness = Harness::new(&HarnessOptions::default());
     each(what, || {
-        house.publish(body);
+        harness.publish(body);
     })
 }
 
@@ -78,7 +77,7 @@ fn a_hop_allocates_nothing() {
 
 #[test]
 fn a_call_of_publish_allocates_little() {
-    let allowed = limits().house;
+    let allowed = limits().harness;
     for qos in [0, 1] {
         let body = call("publish", qos, &"x".repeat(100));
         let call = publish(&format!("publish at QoS {qos}"), &body);
@@ -91,7 +90,7 @@ fn a_call_of_publish_allocates_little() {
 fn a_large_payload_takes_no_memory_of_its_own() {
     let body = call("publish", 1, &"x".repeat(1 << 20));
     let call = publish("publish of 1 MiB", &body);
-    assert!(call.bytes_total <= limits().house.large, "{call:?}");
+    assert!(call.bytes_total <= limits().harness.large, "{call:?}");
 }
 
 #[test]
@@ -101,5 +100,8 @@ fn a_large_payload_with_escapes_is_allocated_once() {
     let call = publish("publish of 1 MiB with escapes", &body);
     let copy = body.len() as u64;
     assert!(call.bytes_total >= text.len() as u64, "{call:?}");
-    assert!(call.bytes_total <= copy + limits().house.large, "{call:?}");
+    assert!(
+        call.bytes_total <= copy + limits().harness.large,
+        "{call:?}"
+    );
 }

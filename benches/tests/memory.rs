@@ -1,5 +1,5 @@
-//! What outside input makes the gateway hold, without sockets: bodies that cost more than they say, and
-//! sessions with their subscriptions. Held to `limits.toml`.
+//! Memory held because of outside input, without sockets: hostile bodies, and sessions with subscriptions,
+//! within the limits of `limits.toml`.
 #![allow(
     clippy::expect_used,
     clippy::print_stdout,
@@ -9,13 +9,13 @@
 use allocation_counter::measure;
 use bytes::Bytes;
 use serde::Deserialize;
-use tidegate_benches::{Crowd, Furniture, House, Upstream, bodies};
+use tidegate_benches::{Crowd, Harness, HarnessOptions, Upstream, bodies};
 
-/// The gateway takes up to four times as much by default: a debug build is slow.
+/// Size of the bodies; the default limit is four times larger, but a debug build is slow.
 const SIZE: usize = 1024 * 1024;
-/// What a body of whatever size may take beside it: a message's list, an exchange, answers.
+/// Allowance per body independent of its size: lists, exchange, responses.
 const BESIDE: u64 = 64 * 1024;
-/// What stays when all is over: room in slabs and buffers, as much as 100 calls at a time needed.
+/// Allowance for memory kept at the end: capacity of slabs and buffers for 100 concurrent calls.
 const LEFT: i64 = 512 * 1024;
 
 #[derive(Debug, Deserialize)]
@@ -26,7 +26,7 @@ struct Limits {
 
 #[derive(Debug, Deserialize)]
 struct OfBody {
-    /// How many times its size, itself included.
+    /// Multiple of its size, body included.
     held: u64,
 }
 
@@ -48,10 +48,10 @@ fn no_body_makes_the_gateway_hold_many_times_its_size() {
     for part in [64 * 1024, 1_000] {
         for body in bodies(SIZE) {
             let size = body.text.len() as u64;
-            let mut house = House::new(&Furniture::default());
-            let session = house.session();
+            let mut harness = Harness::new(&HarnessOptions::default());
+            let session = harness.session();
             let held = measure(|| {
-                house.body(&body, part, &session);
+                harness.body(&body, part, &session);
             });
             let percent = 100 * (size + held.bytes_max) / size;
             println!("{}, in parts of {part}: {percent} % of its size", body.name);
@@ -132,7 +132,7 @@ fn a_session_and_a_subscription_cost_what_they_should() {
     const SESSIONS: u64 = 200;
     const SUBSCRIPTIONS: u64 = 10;
     let mut crowd = Crowd::default();
-    // What grows by doubling is looked at when it has just grown the least, and the most.
+    // Collections grow by doubling: check right before and after they grow.
     let warm = crowd.session();
     crowd.subscribe(&warm, "mqtt://warm");
     let uri = |session: u64, of: u64| format!("mqtt://plant/{session:04}/sensor/{of:04}");

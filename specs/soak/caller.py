@@ -1,4 +1,4 @@
-"""A well-behaved client: one call after the other on a connection of its own, each judged by its answer."""
+"""A well-behaved client: sequential calls on its own connection, each response checked."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from soak.mcp import BATCHES, LEGACY, MODERN, Answer, End, Session, Stateless, m
 from soak.stage import Stage
 from soak.wire import Closed, Connection
 
-#: So much longer than the gateway may take a call waits for its answer: both may be short of processors.
+#: Additional time to wait for a response beyond the timeout of the gateway, for slow machines.
 GRACE = 15.0
-#: A connection that was idle for so many seconds is not used any more: the gateway may be about to close it.
+#: Idle seconds after which a connection is not reused: the gateway may be about to close it.
 STALE = HEADER_TIMEOUT / 2
-#: What a read says whose topic has no retained message. It is about the topic, not about the broker.
+#: Error of a read without a retained message. It concerns the topic, not the broker.
 NO_MESSAGE = "No message received"
 
 
 class Caller:
-    """A client of one revision. Its session and its connection are made anew where they are lost."""
+    """A client of one protocol version. Lost sessions and connections are replaced."""
 
     def __init__(self, stage: Stage, name: str, revision: str) -> None:
         self.stage = stage
@@ -41,7 +41,7 @@ class Caller:
     async def call(
         self, toolkit: str, operation: str, method: str, params: Mapping[str, Any], call: str = "", local: bool = False
     ) -> Answer:
-        """Makes a call. A `local` one needs no broker, so that it never fails."""
+        """Makes a call. A `local` call needs no broker and must never fail."""
         call = call or self.identify()
         requests = await self._requests(toolkit)
         if requests is None:
@@ -54,16 +54,16 @@ class Caller:
         return answer
 
     async def publish(self, topic: Topic, payload: str, qos: int, retain: bool = False) -> Answer:
-        """Publishes the next message of a topic, whose number `payload` tells."""
+        """Publishes the next message of a topic; `payload` contains its number."""
         call = self.identify()
         count = self.stage.ledger.called(topic, qos, call)
         params = publication(topic, payload, qos, retain)
         answer = await self.call(topic.toolkit, f"publish {qos}", "tools/call", params, call)
-        self.stage.ledger.answered(topic, count, answer.end, answer.told)
+        self.stage.ledger.answered(topic, count, answer.end, answer.description)
         return answer
 
     async def batch(self, topic: Topic, messages: list[tuple[str, int]]) -> None:
-        """Publishes several messages in one batch, with a ping among them."""
+        """Publishes several messages and a ping in one batch."""
         session = await self._requests(topic.toolkit)
         if not isinstance(session, Session):
             return
@@ -78,14 +78,14 @@ class Caller:
         message, whole = await self._ask(session.batch(requests), ping)
         members = {item.get("id"): item for item in message} if isinstance(message, list) else {}
         if message is not None and set(members) != {request["id"] for request in requests}:
-            told = f"a batch of {self.name} was answered with {str(message)[:300]}"
-            self.stage.claims.broken("formed", told, call=ping)
+            description = f"a batch of {self.name} was answered with {str(message)[:300]}"
+            self.stage.claims.broken("formed", description, call=ping)
         for (call, _, qos), count in zip(calls, counts, strict=True):
-            answer = Answer(whole.end, whole.told, {}, whole.begun, whole.ended)
+            answer = Answer(whole.end, whole.description, {}, whole.begun, whole.ended)
             if call in members:
                 self._understand(members[call], call, answer)
             self._judge(topic.toolkit, f"publish {qos} batched", call, answer, False)
-            self.stage.ledger.answered(topic, count, answer.end, answer.told)
+            self.stage.ledger.answered(topic, count, answer.end, answer.description)
 
     async def end(self) -> None:
         """Ends the session, and closes the connection."""
@@ -101,7 +101,7 @@ class Caller:
             self._connection = None
 
     async def _requests(self, toolkit: str) -> Stateless | Session | None:
-        """How this client writes its requests; a session is begun where there is none."""
+        """The request format of this client; begins a session if necessary."""
         if self.revision == MODERN:
             return Stateless()
         if self.session:
@@ -137,11 +137,11 @@ class Caller:
             if session := response.headers.get("mcp-session-id"):
                 answer.result["mcp-session-id"] = session
         except TimeoutError:
-            answer.told = f"no answer within {TIMEOUT + GRACE} s"
+            answer.description = f"no answer within {TIMEOUT + GRACE} s"
         except (Closed, OSError) as error:
-            answer.told = f"the connection ended: {error}"
+            answer.description = f"the connection ended: {error}"
         except ValueError:
-            answer.told = f"answered {response.status}: {response.body[:300]!r}"
+            answer.description = f"answered {response.status}: {response.body[:300]!r}"
         if message is None:
             self.drop()
         answer.ended = time.monotonic()
@@ -149,16 +149,16 @@ class Caller:
 
     def _understand(self, message: Any, call: str, answer: Answer) -> None:
         try:
-            end, told, result = meaning(message, call)
+            end, description, result = meaning(message, call)
         except (ValueError, KeyError, AttributeError):
-            answer.told = f"answered {str(message)[:300]}"
-            self.stage.claims.broken("formed", f"{call}: {answer.told}")
+            answer.description = f"answered {str(message)[:300]}"
+            self.stage.claims.broken("formed", f"{call}: {answer.description}")
             return
-        answer.end, answer.told = end, told
+        answer.end, answer.description = end, description
         answer.result |= result
 
     def _judge(self, toolkit: str, operation: str, call: str, answer: Answer, local: bool) -> None:
-        """Notes a call, and the claims that its answer breaks."""
+        """Records a call and the claims that its response violates."""
         stage = self.stage
         stage.tally.add(toolkit, operation, answer.end.value, answer.ended - answer.begun)
         if answer.done:
@@ -170,21 +170,21 @@ class Caller:
             "begun": second(answer.begun),
             "ended": second(answer.ended),
             "answer": answer.end.value,
-            "told": answer.told[:300],
+            "description": answer.description[:300],
             "faults": [f"{fault.kind} {second(fault.begun)} to {second(fault.ended)}" for fault in faults],
         }
         what = f"{operation} over {toolkit}"
         if answer.end is End.UNANSWERED:
-            stage.claims.broken("answered", f"{what}: {answer.told}", **trace)
+            stage.claims.broken("answered", f"{what}: {answer.description}", **trace)
             return
         session_lost = self.revision != MODERN and self.session is None
         if toolkit == STEADY or local or session_lost:
-            stage.claims.broken("untouched", f"{what}: {answer.told}", **trace)
+            stage.claims.broken("untouched", f"{what}: {answer.description}", **trace)
             return
         if stage.disturbances[toolkit].calm(answer.begun, answer.ended):
-            stage.claims.broken("recovered", f"{what}: {answer.told}", **trace)
-        if "127.0.0.1:" not in answer.told and not answer.told.startswith(NO_MESSAGE):
-            stage.claims.broken("named", f"{what}: {answer.told}", **trace)
+            stage.claims.broken("recovered", f"{what}: {answer.description}", **trace)
+        if "127.0.0.1:" not in answer.description and not answer.description.startswith(NO_MESSAGE):
+            stage.claims.broken("named", f"{what}: {answer.description}", **trace)
 
 
 def publication(topic: Topic, payload: str, qos: int, retain: bool) -> dict[str, Any]:

@@ -1,68 +1,68 @@
-"""What is claimed, and what was seen to break it."""
+"""The claims of the soak test, and their violations."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
 
-#: Every claim by its name. A run fails when one of them was broken.
+#: Every claim by name. A run fails if one of them is violated.
 CLAIMS = {
-    "answered": "every call is answered within its timeout, and its connection stays open",
-    "formed": "every answer is one of MCP's, and belongs to its call",
-    "untouched": "no call over the untouched link fails, and none that needs no broker",
-    "recovered": "no call fails once a fault has been over for the time of recovery",
-    "named": "a call that fails for its broker names the broker as host:port",
-    "arrived": "what was answered as published has arrived at the broker",
-    "once": "what was published at QoS 0 or 2 has arrived no more than once",
-    "unsent": "what was answered as not sent has not arrived",
-    "invented": "nothing arrives that nobody published, and nothing outside the policy",
-    "intact": "a payload arrives as it was published",
-    "fresh": "a read returns the retained message that was published last",
-    "gapless": "a receive returns every message between its first and its last, each once",
-    "updates": "a subscription over the untouched link is told of each message, and lasts",
-    "restored": "a subscription over a faulty link lasts, and is told of messages again once the fault is over",
-    "patient": "a broker that turns connections away is tried at a bounded rate, however many calls come",
-    "alive": "the gateway runs to the end, and no handler of it panics",
-    "memory": "resident memory does not grow once the load is steady, and is bounded at any time",
-    "threads": "the number of threads stays what it was at the start",
-    "descriptors": "all descriptors are closed once all clients are gone",
-    "log": "the log does not grow without a limit, whatever clients and brokers do",
-    "counters": "no stream and no exchange is left once all clients are gone",
-    "orderly": "SIGTERM ends the gateway in order, with exit code 0",
+    "answered": "every call gets a response within its timeout, and its connection stays open",
+    "formed": "every response is valid MCP and belongs to its call",
+    "untouched": "no call over the link without faults fails, and no call that needs no broker",
+    "recovered": "no call fails after the recovery time of a fault",
+    "named": "a call that fails because of its broker names the broker as host:port",
+    "arrived": "every message confirmed as published arrives at the broker",
+    "once": "a message at QoS 0 or 2 arrives at most once",
+    "unsent": "a message reported as not sent never arrives",
+    "invented": "no message arrives that was not published or is not allowed",
+    "intact": "payloads arrive unchanged",
+    "fresh": "a read returns the latest retained message",
+    "gapless": "a receive returns every message between its first and last one, each once",
+    "updates": "a subscription over the link without faults gets an update for each message and does not end",
+    "restored": "a subscription over a faulty link does not end, and gets updates again after the fault",
+    "patient": "connection attempts to a broker that refuses connections have a bounded rate, at any number of calls",
+    "alive": "the gateway runs until the end, and no handler panics",
+    "memory": "resident memory is bounded and does not grow under steady load",
+    "threads": "the number of threads does not change",
+    "descriptors": "all descriptors are closed after all clients have disconnected",
+    "log": "the growth of the log is bounded, whatever clients and brokers do",
+    "counters": "no stream or exchange remains after all clients have disconnected",
+    "orderly": "SIGTERM stops the gateway in order, with exit code 0",
 }
 
-#: So many cases of one claim are kept with their traces; all are counted.
+#: Most violations of a claim that are kept with their traces; all are counted.
 KEPT = 25
 
 
 @dataclass
-class Broken:
-    """One case: what was seen, at which second of the run, and its trace."""
+class Violation:
+    """One violation: second of the run, description, and trace."""
 
     at: float
-    told: str
+    description: str
     trace: dict
 
 
 @dataclass
 class Claims:
-    """The cases that broke each claim."""
+    """The violations of each claim."""
 
     begun: float = field(default_factory=time.monotonic)
     counts: dict[str, int] = field(default_factory=dict)
-    cases: dict[str, list[Broken]] = field(default_factory=dict)
+    cases: dict[str, list[Violation]] = field(default_factory=dict)
 
-    def broken(self, claim: str, told: str, /, **trace: object) -> None:
-        """Notes that a claim does not hold."""
+    def broken(self, claim: str, description: str, /, **trace: object) -> None:
+        """Records a violation of a claim."""
         if claim not in CLAIMS:
             raise KeyError(claim)
         self.counts[claim] = self.counts.get(claim, 0) + 1
         cases = self.cases.setdefault(claim, [])
         if len(cases) < KEPT:
-            cases.append(Broken(self.second(), told, trace))
+            cases.append(Violation(self.second(), description, trace))
 
     def second(self, moment: float | None = None) -> float:
-        """A moment as a second of the run."""
+        """Converts a monotonic time to seconds since the start of the run."""
         return round((time.monotonic() if moment is None else moment) - self.begun, 3)
 
     @property

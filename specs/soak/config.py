@@ -1,4 +1,4 @@
-"""The gateway's config: three toolkits, the ways to their brokers, and timeouts short enough for a test."""
+"""The config of the gateway: three toolkits with their brokers, and short timeouts."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 
 from soak.ledger import HOSTILE, ROOT
 
-#: How a toolkit's way to its broker is: untouched; through the link with faults; to a broker that is killed.
+#: The connection of each toolkit: without faults; over a link with faults; to a broker that is killed.
 STEADY, CUT, MORTAL = TOOLKITS = ("steady", "cut", "mortal")
 
 #: Seconds within which a call must be answered, as the config says.
 TIMEOUT = 15.0
 #: Seconds that a read, and a receive that does not say, waits for a message.
 READ_TIMEOUT = 8.0
-#: Seconds after which the gateway gives up what nobody uses: sessions, connections to brokers, clients' heads.
+#: Seconds after which the gateway closes what is unused: sessions, broker connections, incomplete heads.
 SESSION_TIMEOUT = 15.0
 IDLE_TIMEOUT = 2.0
 HEADER_TIMEOUT = 10.0

@@ -1,4 +1,4 @@
-"""When which toolkit was disturbed on purpose; a failed call is judged by it."""
+"""The times of injected faults, by toolkit, to judge failed calls."""
 
 from __future__ import annotations
 

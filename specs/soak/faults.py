@@ -1,4 +1,4 @@
-"""What is done to the link and to the mortal broker: one fault after the other, each followed by a calm."""
+"""The faults of the link and the mortal broker, one after the other, with pauses in between."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from soak.link import Link
 from soak.processes import Broker
 from soak.witness import Witness
 
-#: Calms between two faults, in seconds; the long ones leave time for what holds once a fault is over.
+#: Pauses between faults, in seconds; long ones leave time to check the claims about recovery.
 CALMS = (1.0, 3.0, 6.0, 2 * RECOVERY + 6.0)
-#: After so many seconds the gateway must know that a connection is dead of which it hears nothing more.
+#: Seconds after which the gateway must detect a silent connection.
 FOUND_DEAD = 10.0
 #: So often a broker that turns connections away is tried at first, and in each second: one connection after the other
 #: of those that were healthy, and then as the config's `reconnect` says.
@@ -32,7 +32,7 @@ def shuffled(rng: random.Random, kinds: list[str]) -> Iterator[str]:
 async def disturb_link(
     link: Link, disturbances: Disturbances, rng: random.Random, without: set[str], claims: Claims
 ) -> None:
-    """Disturbs a link for ever."""
+    """Injects faults into a link until cancelled."""
 
     async def last() -> None:
         await asyncio.sleep(rng.uniform(0.3, 4.0))
@@ -112,7 +112,7 @@ async def disturb_link(
 
 
 async def kill_broker(broker: Broker, witness: Witness, disturbances: Disturbances, rng: random.Random) -> None:
-    """Kills a broker and starts it again, for ever. It is disturbed until its witness is subscribed again."""
+    """Kills and restarts a broker until cancelled. A fault lasts until its witness is subscribed again."""
     for hard in itertools.cycle([True, False]):
         await asyncio.sleep(rng.choice(CALMS) + rng.uniform(2.0, 6.0))
         disturbance: Disturbance = disturbances.begin("killed" if hard else "restarted")
@@ -120,7 +120,7 @@ async def kill_broker(broker: Broker, witness: Witness, disturbances: Disturbanc
             await broker.stop(hard)
             await asyncio.sleep(rng.uniform(0.2, 3.0))
         finally:
-            # Also when the run ends in between: what is to come needs the broker.
+            # Restart it even if the run ends here: the final checks need the broker.
             await asyncio.shield(asyncio.ensure_future(restart(broker, witness)))
             disturbance.end()
 
@@ -130,7 +130,7 @@ async def restart(broker: Broker, witness: Witness) -> None:
     await witness.begin()
 
 
-#: Every fault that can be left out of a run by name.
+#: Faults that can be excluded by name.
 KINDS = (
     "close",
     "close often",

@@ -1,4 +1,4 @@
-"""What was published, what was answered to it, and what has arrived at the broker: the claims of delivery.
+"""Published messages, their responses, and their arrival at the broker: the delivery claims.
 
 Each publisher has a topic of its own and numbers its messages, so that a message that arrives names the call that
 published it. What is settled is forgotten, so that a run of any length takes as much memory as a short one.
@@ -18,30 +18,30 @@ from soak.mcp import End
 
 #: Below this level every message is accounted for; below the other one are those of hostile clients.
 ROOT, HOSTILE = "soak", "hostile"
-#: A message that was answered as done and has not arrived after so many seconds is lost.
+#: Seconds after which a confirmed message that has not arrived counts as lost.
 OVERDUE = 30.0
-#: A message that was done and has arrived is remembered for so many seconds, in case that it arrives again.
+#: Seconds for which an arrived message is kept, to detect duplicates.
 SETTLED = 10.0
-#: What a broker that is killed had acknowledged within so many seconds before may not have reached the witness.
+#: Seconds before the kill of a broker in which acknowledged messages may be lost.
 UNFLUSHED = 3.0
 
 
 @dataclass(slots=True)
 class Entry:
-    """One message: the call that published it, its answer, and how often it arrived."""
+    """One message: its call, its response, and the number of arrivals."""
 
     call: str
     qos: int
     called: float
     end: End | None = None
-    told: str = ""
+    description: str = ""
     answered: float = 0.0
     arrivals: int = 0
 
 
 @dataclass
 class Topic:
-    """The messages of one publisher that are not settled yet."""
+    """The open messages of one publisher."""
 
     name: str
     toolkit: str
@@ -50,18 +50,18 @@ class Topic:
 
 
 class Ledger:
-    """Everything that was published below ROOT by way of the gateway."""
+    """All messages published below ROOT through the gateway."""
 
     def __init__(self, claims: Claims, disturbances: dict[str, Disturbances], untouched: str, mortal: str) -> None:
         self.claims = claims
         self.disturbances = disturbances
-        #: The toolkit whose link nobody touches, so that QoS 0 must arrive as well.
+        #: The toolkit whose link has no faults, so that QoS 0 must arrive too.
         self.untouched = untouched
-        #: The toolkit whose broker is killed now and then.
+        #: The toolkit whose broker is killed from time to time.
         self.mortal = mortal
         self.topics: dict[str, Topic] = {}
         self.arrived_in_all = self.repeated = self.hostile = self.lost_with_broker = 0
-        #: A message of QoS 0 over a faulty link that was done and did not arrive, which is its right.
+        #: Confirmed messages at QoS 0 that were lost over a faulty link, which is allowed.
         self.lost_at_qos_0 = 0
 
     def topic(self, toolkit: str, name: str) -> Topic:
@@ -69,20 +69,20 @@ class Ledger:
         return self.topics.setdefault(full, Topic(full, toolkit))
 
     def called(self, topic: Topic, qos: int, call: str) -> int:
-        """Notes that a message is about to be published; its number."""
+        """Records a message before it is published; returns its number."""
         topic.last += 1
         topic.open[topic.last] = Entry(call, qos, time.monotonic())
         return topic.last
 
-    def answered(self, topic: Topic, count: int, end: End, told: str) -> None:
-        """Notes what the call was answered."""
+    def answered(self, topic: Topic, count: int, end: End, description: str) -> None:
+        """Records the response of the call."""
         entry = topic.open[count]
-        entry.end, entry.told, entry.answered = end, told, time.monotonic()
+        entry.end, entry.description, entry.answered = end, description, time.monotonic()
         if end is End.UNSENT and entry.arrivals:
             self._unsent(topic, count, entry)
 
     def arrived(self, name: str, qos: int, payload: bytes) -> None:
-        """Takes a message that the witness was sent."""
+        """Records a message received by the witness."""
         if name.startswith(f"{HOSTILE}/"):
             self.hostile += 1
             return
@@ -111,7 +111,7 @@ class Ledger:
             self._unsent(topic, count, entry)
 
     def settle(self) -> None:
-        """Forgets what is settled, and notes what is lost."""
+        """Removes completed messages and records lost ones."""
         now = time.monotonic()
         for topic in self.topics.values():
             for count, entry in list(topic.open.items()):
@@ -124,11 +124,11 @@ class Ledger:
                     self._lost(topic, count, entry)
 
     def outstanding(self) -> int:
-        """How many messages were answered as done and must still arrive."""
+        """The number of confirmed messages that must still arrive."""
         return sum(1 for topic, entry in self._all() if self._due(topic, entry))
 
     def close(self) -> None:
-        """Notes everything that was done and has not arrived as lost; nothing more is to come."""
+        """Records all confirmed messages that have not arrived as lost, at the end of the run."""
         for topic in self.topics.values():
             for count, entry in topic.open.items():
                 if entry.end is End.DONE and not entry.arrivals:
@@ -155,8 +155,8 @@ class Ledger:
 
     def _lost(self, topic: Topic, count: int, entry: Entry) -> None:
         if self._due(topic, entry):
-            told = f"message {count} on {topic.name} was answered as done and has not arrived"
-            self.claims.broken("arrived", told, **self._trace(topic, entry))
+            description = f"message {count} on {topic.name} was answered as done and has not arrived"
+            self.claims.broken("arrived", description, **self._trace(topic, entry))
         elif entry.qos:
             self.lost_with_broker += 1
         else:
@@ -169,8 +169,8 @@ class Ledger:
             self.claims.broken("once", f"message {count} on {topic.name} arrived again at QoS {qos}", **trace)
 
     def _unsent(self, topic: Topic, count: int, entry: Entry) -> None:
-        told = f"message {count} on {topic.name} arrived, and its call was answered as not sent"
-        self.claims.broken("unsent", told, **self._trace(topic, entry))
+        description = f"message {count} on {topic.name} arrived, and its call was answered as not sent"
+        self.claims.broken("unsent", description, **self._trace(topic, entry))
 
     def _trace(self, topic: Topic, entry: Entry) -> dict[str, object]:
         second = self.claims.second
@@ -181,14 +181,14 @@ class Ledger:
             "qos": entry.qos,
             "called": second(entry.called),
             "answer": entry.end.value if entry.end else "none yet",
-            "told": entry.told[:300],
+            "description": entry.description[:300],
             "answered": second(entry.answered) if entry.answered else None,
             "arrivals": entry.arrivals,
             "faults": [f"{fault.kind} from {second(fault.begun)}" for fault in faults],
         }
 
 
-#: What payloads are filled with: what JSON must escape, and what UTF-8 needs two to four bytes for.
+#: Characters of payloads: those that JSON must escape, and those with two to four bytes in UTF-8.
 LETTERS = 'abcdefgh 0123456789"\\\n\t/{}[]:,üß€→漢😀\u2028'
 
 
@@ -198,12 +198,12 @@ def paddings(rng: random.Random, sizes: list[int]) -> list[str]:
 
 
 def payload_of(count: int, padding: str) -> str:
-    """A payload that tells its number and whether it is intact."""
+    """A payload with its number and a checksum."""
     return f"{count} {zlib.crc32(padding.encode()):08x} {padding}"
 
 
 def number_of(payload: bytes) -> int | None:
-    """The number that a payload tells; None if it is not intact."""
+    """The number in a payload; None if the checksum is wrong."""
     try:
         count, check, padding = payload.split(b" ", 2)
         return int(count) if int(check, 16) == zlib.crc32(padding) else None

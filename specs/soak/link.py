@@ -1,4 +1,4 @@
-"""A TCP link between the gateway and a broker, which can be cut, stalled, split and delayed on purpose."""
+"""A TCP link between the gateway and a broker with injected faults: cut, stalled, split, delayed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import struct
 
 from soak.processes import free_port
 
-#: So much is passed on at a time.
+#: Bytes forwarded at a time.
 CHUNK = 1 << 16
 
 
 class Link:
-    """Passes on what comes, unless it is told to do something else. Its port stays the same."""
+    """Forwards all bytes unless a fault is injected. Its port does not change."""
 
     def __init__(self, target: tuple[str, int], rng: random.Random) -> None:
         self.target = target
@@ -23,12 +23,12 @@ class Link:
         self._rng = rng
         self._server: asyncio.Server | None = None
         self._pairs: set[Pair] = set()
-        #: Set while bytes may pass.
+        #: Set while bytes are forwarded.
         self._passing = asyncio.Event()
         self._passing.set()
         self.delay = 0.0
         self.splinters = False
-        #: Connections that are taken and closed at once.
+        #: Whether new connections are accepted and closed immediately.
         self.turning_away = False
         self.turned_away = 0
 
@@ -37,7 +37,7 @@ class Link:
         self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.port, backlog=1024)
 
     async def refuse(self) -> None:
-        """Stops to listen: whoever connects is refused. Connections that are there stay."""
+        """Stops listening: new connections are refused, existing ones stay open."""
         if self._server:
             self._server.close()
             self._server = None
@@ -56,21 +56,21 @@ class Link:
             pair.end(hard)
 
     def cut_within(self) -> None:
-        """Closes each connection once it has passed on some bytes more, in the middle of a packet most likely."""
+        """Closes each connection after some more bytes, most likely within a packet."""
         for pair in self._pairs:
             pair.remaining = self._rng.randrange(1, 200)
 
     def swallow(self) -> None:
-        """Keeps all connections that are there, and never passes on a byte of them again."""
+        """Keeps all existing connections open without forwarding any further byte."""
         for pair in self._pairs:
             pair.silent = True
 
     def stall(self) -> None:
-        """Passes nothing on until it is told to."""
+        """Stops forwarding."""
         self._passing.clear()
 
     def pass_on(self) -> None:
-        """Passes everything on again as it comes."""
+        """Forwards all bytes again."""
         self._passing.set()
         self.delay = 0.0
         self.splinters = self.turning_away = False
@@ -116,12 +116,12 @@ class Link:
                 else:
                     writer.write(data)
                     await writer.drain()
-        # Of a silent connection the gateway is not even told that the broker has closed it.
+        # On a silent connection even the close by the broker is not forwarded.
         if outward or not pair.silent:
             pair.end(hard=False)
 
     async def _splinter(self, data: bytes, writer: asyncio.StreamWriter) -> None:
-        """Writes a few bytes at a time, each on its own way; what is long, in larger pieces."""
+        """Writes a few bytes at a time, as separate segments; long data in larger pieces."""
         at = 0
         while at < len(data):
             size = self._rng.randrange(1, 6) if at < 256 else self._rng.randrange(512, 8192)
@@ -137,11 +137,11 @@ class Pair:
     def __init__(self, *writers: asyncio.StreamWriter) -> None:
         self.writers = writers
         self.silent = False
-        #: After so many bytes more it is cut.
+        #: Remaining bytes before the connection is cut.
         self.remaining: int | None = None
         self.over = asyncio.Event()
         for writer in writers:
-            # A splinter is to leave as what it is.
+            # Send each piece immediately.
             writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def end(self, hard: bool) -> None:

@@ -1,4 +1,4 @@
-"""Requests of MCP in each revision that the soak speaks, and what an answer means."""
+"""MCP requests in each protocol version, and the interpretation of responses."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def encoded(value: object) -> bytes:
 
 
 def named(method: str, params: Mapping[str, Any]) -> str | None:
-    """What the Mcp-Name header repeats of a request's params."""
+    """The value of the Mcp-Name header for params."""
     return params.get("uri") if method == "resources/read" else params.get("name")
 
 
 class Stateless:
-    """Requests of 2026-07-28: each tells its version, and repeats in headers what it asks for."""
+    """Requests of 2026-07-28, with version, method and name in headers."""
 
     def request(self, call: str, method: str, params: Mapping[str, Any]) -> bytes:
         body = {"jsonrpc": "2.0", "id": call, "method": method, "params": {**params, "_meta": META}}
@@ -76,7 +76,7 @@ class Session:
 
 
 class End(enum.Enum):
-    """How a call ended, as its answer tells."""
+    """The outcome of a call, according to its response."""
 
     DONE = "done"
     #: It was not sent to the broker.
@@ -91,11 +91,11 @@ class End(enum.Enum):
 
 @dataclass
 class Answer:
-    """What a call was answered, and when."""
+    """The response of a call, and its time."""
 
     end: End
-    #: Every word of it that is there for people.
-    told: str
+    #: The human-readable text.
+    description: str
     result: dict[str, Any]
     begun: float
     ended: float
@@ -106,23 +106,23 @@ class Answer:
 
 
 def meaning(message: Any, call: str) -> tuple[End, str, dict[str, Any]]:
-    """What a message says of the call that it answers. ValueError if it is no answer to that call."""
+    """Interprets a response. Raises ValueError if it does not belong to the call."""
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or message.get("id") != call:
         raise ValueError(f"no answer to {call}")
     if "error" in message:
-        told = message["error"]["message"]
-        return failure(told), told, {}
+        description = message["error"]["message"]
+        return failure(description), description, {}
     result = message["result"]
     if not result.get("isError"):
         return End.DONE, "", result
-    told = " ".join(str(item.get("text", "")) for item in result["content"])
-    return failure(told), told, result
+    description = " ".join(str(item.get("text", "")) for item in result["content"])
+    return failure(description), description, result
 
 
-def failure(told: str) -> End:
-    """Which failure an error's sentence means: it always says what may have become of a message."""
-    if re.search(r"may (still )?have been (delivered|sent|published)", told):
+def failure(description: str) -> End:
+    """The outcome for an error message, which always states whether a message may have been delivered."""
+    if re.search(r"may (still )?have been (delivered|sent|published)", description):
         return End.UNCONFIRMED
-    if re.search(r"\bnot (delivered|sent)\b", told, re.IGNORECASE):
+    if re.search(r"\bnot (delivered|sent)\b", description, re.IGNORECASE):
         return End.UNSENT
     return End.FAILED

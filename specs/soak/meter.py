@@ -1,4 +1,4 @@
-"""What the gateway's process takes, second by second, and whether that stays within bounds."""
+"""Resource usage of the gateway, sampled every second, and its limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = os.sysconf("SC_PAGESIZE")
 
 @dataclass
 class Sample:
-    """One look at the process: the second of the run, and what it takes."""
+    """One sample: second of the run, and resource usage."""
 
     at: float
     resident: int
@@ -52,7 +52,7 @@ class Memory:
     most: int = 256 * MIB
 
     def judge(self, claims: Claims, samples: list[Sample]) -> tuple[float, float]:
-        """Holds the claim against the samples; the two medians, in MiB."""
+        """Checks the claim against the samples; returns the two medians, in MiB."""
         rest = samples[len(samples) // 10 :]
         third = max(1, len(rest) // 3)
         before = statistics.median(sample.resident for sample in rest[:third])
@@ -61,52 +61,52 @@ class Memory:
         slack = self.slack if samples[-1].at - samples[0].at >= SHORT else self.slack_of_short
         series = [round(sample.resident / MIB, 1) for sample in thinned(samples, 40)]
         if after > before * self.factor + slack:
-            told = f"resident memory grew from {before / MIB:.1f} to {after / MIB:.1f} MiB"
-            claims.broken("memory", told, series=series)
+            description = f"resident memory grew from {before / MIB:.1f} to {after / MIB:.1f} MiB"
+            claims.broken("memory", description, series=series)
         if peak > self.most:
             claims.broken("memory", f"resident memory came to {peak / MIB:.1f} MiB", series=series)
         return before / MIB, after / MIB
 
 
-#: The log may take so much at once, and so much more for each second: some fifty lines.
+#: Allowed size of the log: a base, and an increment for each second (about fifty lines).
 LOG_BURST, LOG_RATE = 1 * MIB, 16 << 10
 
 
 def judge_log(claims: Claims, samples: list[Sample]) -> None:
-    """Whether the log grew slowly enough to be kept."""
+    """Checks the growth of the log."""
     first, last = samples[0], samples[-1]
     allowed = LOG_BURST + LOG_RATE * (last.at - first.at)
     if last.log - first.log > allowed:
-        told = f"the log grew by {(last.log - first.log) / MIB:.1f} MiB in {last.at - first.at:.0f} s"
-        claims.broken("log", told, allowed=f"{allowed / MIB:.1f} MiB")
+        description = f"the log grew by {(last.log - first.log) / MIB:.1f} MiB in {last.at - first.at:.0f} s"
+        claims.broken("log", description, allowed=f"{allowed / MIB:.1f} MiB")
 
 
 def judge_threads(claims: Claims, samples: list[Sample]) -> None:
-    """Whether the gateway made no threads while it ran; resolving and blocking work may take a few."""
+    """Checks that no threads were added during the run, except a few for name resolution and blocking work."""
     first, most = samples[0].threads, max(sample.threads for sample in samples)
     if most > first + 4:
         claims.broken("threads", f"there were {first} threads at the start and {most} later")
 
 
 def thinned(samples: list[Sample], most: int) -> list[Sample]:
-    """Some of the samples, evenly."""
+    """Evenly selected samples."""
     step = max(1, -(-len(samples) // most))
     return samples[::step]
 
 
 class Meter:
-    """Looks at a process once a second."""
+    """Samples a process once a second."""
 
     def __init__(self, pid: int, log: Path, claims: Claims) -> None:
         self._proc = Path(f"/proc/{pid}")
         self._log = log
         self._claims = claims
         self.samples: list[Sample] = []
-        #: The longest that the soak's own event loop was late, in seconds.
+        #: Longest delay of the event loop of the soak, in seconds.
         self.late = 0.0
 
     def look(self) -> Sample:
-        """A sample of this moment. OSError if there is no such process."""
+        """Takes a sample. Raises OSError if the process does not exist."""
         # The name of a process may contain blanks; what follows it does not.
         fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
         return Sample(
@@ -119,7 +119,7 @@ class Meter:
         )
 
     async def watch(self) -> None:
-        """Takes a sample each second, until the process is gone."""
+        """Takes a sample each second until the process ends."""
         while True:
             due = time.monotonic() + 1
             try:

@@ -1,4 +1,4 @@
-"""MQTT 5 as far as the soak speaks it: its own packets, on its own connection."""
+"""A minimal MQTT 5 client."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def acknowledge(kind: int, packet_id: int) -> bytes:
 
 
 def packets(buffer: bytearray) -> Iterator[tuple[int, int, bytes]]:
-    """Takes every whole packet off the front of a buffer: kind, flags, body."""
+    """Removes all complete packets from a buffer: kind, flags, body."""
     while len(buffer) >= 2:
         size, shift, at = 0, 0, 1
         while True:
@@ -89,7 +89,7 @@ def message(flags: int, body: bytes) -> tuple[str, int, bytes]:
 
 
 class Client(asyncio.Protocol):
-    """A connection to a broker: publishes at QoS 1, and takes whatever it has subscribed to, each message once."""
+    """A connection to a broker: publishes at QoS 1, and receives each subscribed message once."""
 
     KEEP_ALIVE = 30
 
@@ -118,7 +118,7 @@ class Client(asyncio.Protocol):
         self._ping()
 
     async def publish(self, topic: str, payload: bytes, retain: bool = False) -> None:
-        """Publishes at QoS 1, and returns with the broker's acknowledgement."""
+        """Publishes at QoS 1 and waits for the acknowledgement."""
         if self.closed.done():
             raise ConnectionError("the connection to the broker is closed")
         packet_id = self._packet_id()

@@ -1,4 +1,4 @@
-"""The real parts: mosquitto and tidegate, as child processes that are ended with the run."""
+"""mosquitto and tidegate as child processes, which end with the run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import shutil
 import socket
 from pathlib import Path
 
-#: How long a start or a stop may take on a slow machine.
+#: Timeout of a start or stop, for slow machines.
 PATIENCE = 60.0
 
 
 def free_port() -> int:
-    """A port below those that the system gives to connections: one of these could take it while nobody listens."""
+    """A free port outside the ephemeral range, so that no outgoing connection can take it."""
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     for port in random.sample(range(max(1024, lowest // 2), lowest), 1000):
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -26,13 +26,13 @@ def free_port() -> int:
 
 
 class Broker:
-    """A mosquitto on a port of its own, which it keeps when it is started again."""
+    """A mosquitto that keeps its port when it is restarted."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.port = free_port()
         self._log = folder / f"{name}.log"
         self._config = folder / f"{name}.conf"
-        # A slow witness must not make the broker drop what was delivered to it.
+        # The broker must not drop messages because of a slow witness.
         self._config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 0\n"
             "log_type error\nlog_type warning\nlog_type notice\n"
@@ -80,7 +80,7 @@ class Gateway:
         self._stdout: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Starts it, and returns once it has told where it listens."""
+        """Starts it and waits until it prints its listen address."""
         with self.log.open("wb") as log:
             self._child = await asyncio.create_subprocess_exec(
                 str(self._binary), "start", "--config", str(self._config), "--log", "json",
@@ -88,27 +88,27 @@ class Gateway:
                 env={name: value for name, value in os.environ.items() if name != "TIDEGATE_LOG"},
             )  # fmt: skip
         self.pid = self._child.pid
-        told = asyncio.get_running_loop().create_future()
-        self._stdout = asyncio.create_task(self._read(told))
+        description = asyncio.get_running_loop().create_future()
+        self._stdout = asyncio.create_task(self._read(description))
         async with asyncio.timeout(PATIENCE):
-            self.address = ("127.0.0.1", int(await told))
+            self.address = ("127.0.0.1", int(await description))
 
-    async def _read(self, told: asyncio.Future[str]) -> None:
+    async def _read(self, description: asyncio.Future[str]) -> None:
         """Reads standard output to its end."""
         stdout = self._child.stdout
         assert stdout is not None
         while line := await stdout.readline():
-            if not told.done() and (found := re.search(rb"http://127\.0\.0\.1:(\d+)/", line)):
-                told.set_result(found[1].decode())
-        if not told.done():
-            told.set_exception(RuntimeError(f"tidegate did not start; see {self.log}"))
+            if not description.done() and (found := re.search(rb"http://127\.0\.0\.1:(\d+)/", line)):
+                description.set_result(found[1].decode())
+        if not description.done():
+            description.set_exception(RuntimeError(f"tidegate did not start; see {self.log}"))
 
     @property
     def running(self) -> bool:
         return self._child.returncode is None
 
     async def terminate(self, within: float) -> int | None:
-        """Asks it to stop; its exit code, or None if it had to be killed."""
+        """Sends SIGTERM; returns the exit code, or None if it had to be killed."""
         if self.running:
             self._child.terminate()
         try:

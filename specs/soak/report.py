@@ -1,4 +1,4 @@
-"""What a run says: a line each few seconds, a table at its end, and the same as JSON."""
+"""Reports of a run: a progress line every few seconds, tables at the end, and JSON."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from soak.config import TOOLKITS
 from soak.meter import MIB, Meter, thinned
 from soak.run import Outcome
 
-#: So many cases of a broken claim are printed; the JSON has more of them.
+#: Most violations of a claim that are printed; the JSON has more.
 PRINTED = 4
 
 
 def progress(outcome: Outcome, watch: Meter, state: str) -> None:
-    """One line about how things are."""
+    """Prints a progress line."""
     stage, sample = outcome.stage, watch.samples[-1] if watch.samples else outcome.idle
     if sample is None:
         return
@@ -28,20 +28,20 @@ def progress(outcome: Outcome, watch: Meter, state: str) -> None:
         f"{at:6.0f} s  {tally.calls:8,} calls ({tally.calls / max(at, 1):,.0f}/s)  arrived {stage.ledger.arrived_in_all:,}"
         f"  failed: {failed}  rss {sample.resident / MIB:.1f} MiB  fds {sample.descriptors}  threads {sample.threads}"
         f"  log {sample.log >> 10} KiB  bouts {tally.bouts.total()}  link: {state}"
-        f"  {'BROKEN: ' + broken if broken else 'nothing broken'}",
+        f"  {'VIOLATED: ' + broken if broken else 'no violations'}",
         flush=True,
     )
 
 
 def summary(outcome: Outcome) -> str:
-    """The tables."""
+    """The final tables."""
     return "\n".join([
         *calls(outcome), "", *hostile(outcome), "", *process(outcome), "", *claims(outcome),
     ])  # fmt: skip
 
 
 def calls(outcome: Outcome) -> list[str]:
-    lines = [f"{'toolkit':8} {'operation':26} {'calls':>8} {'done':>8} {'p50':>9} {'p99':>9} {'longest':>9}  otherwise"]
+    lines = [f"{'toolkit':8} {'operation':26} {'calls':>8} {'done':>8} {'p50':>9} {'p99':>9} {'longest':>9}  other outcomes"]
     for (toolkit, operation), row in sorted(outcome.stage.tally.rows.items()):
         others = ", ".join(f"{end} {count}" for end, count in sorted(row.ends.items()) if end != "done")
         half, most = row.latencies.quantile(0.5), row.latencies.quantile(0.99)
@@ -57,7 +57,7 @@ def shown(seconds: float) -> str:
 
 
 def hostile(outcome: Outcome) -> list[str]:
-    lines = [f"{'hostile':14} {'bouts':>6}  what the gateway did"]
+    lines = [f"{'hostile':14} {'bouts':>6}  responses of the gateway"]
     for kind, bouts in sorted(outcome.stage.tally.bouts.items()):
         saw = ", ".join(f"{what} × {count}" for what, count in outcome.stage.tally.saw[kind].most_common(8))
         lines.append(f"{kind:14} {bouts:6}  {saw}")
@@ -80,7 +80,7 @@ def process(outcome: Outcome) -> list[str]:
         before, after = outcome.resident
         most = max(outcome.samples, key=lambda sample: sample.resident)
         quiet = outcome.quiet
-        left = f", {quiet.resident / MIB:.1f} with no client left" if quiet else ""
+        left = f", {quiet.resident / MIB:.1f} without clients" if quiet else ""
         lines.append(
             f"resident: {first.resident / MIB:.1f} MiB at the start, {before:.1f} in the first third after the first"
             f" tenth, {after:.1f} in the last third, {most.resident / MIB:.1f} at most{left}"
@@ -92,9 +92,9 @@ def process(outcome: Outcome) -> list[str]:
             f" threads: {first.threads}, {max(sample.threads for sample in outcome.samples)} at most;"
             f" log: {last.log >> 10} KiB; processor: {last.processor - first.processor:.1f} s"
         )
-    lines.append(f"the soak's own loop was late by {outcome.late:.2f} s at most")
+    lines.append(f"event loop of the soak: at most {outcome.late:.2f} s late")
     for said, count in sorted(outcome.warnings.items(), key=lambda item: -item[1])[:8]:
-        lines.append(f"warned {count} × {said}")
+        lines.append(f"logged {count} × {said}")
     lines.append(f"stopping: {outcome.stopping}; stopped: {outcome.stopped}; exit code {outcome.code}")
     return lines
 
@@ -103,15 +103,15 @@ def claims(outcome: Outcome) -> list[str]:
     found, lines = outcome.stage.claims, []
     for claim, sentence in CLAIMS.items():
         count = found.counts.get(claim, 0)
-        lines.append(f"{'BROKEN' if count else 'holds':7} {claim:12} {sentence}{f' ({count} cases)' if count else ''}")
+        lines.append(f"{'VIOLATED' if count else 'holds':8} {claim:12} {sentence}{f' ({count} cases)' if count else ''}")
         for case in found.cases.get(claim, [])[:PRINTED]:
-            lines.append(f"          at {case.at} s: {case.told[:400]}")
+            lines.append(f"          at {case.at} s: {case.description[:400]}")
             lines += [f"             {name}: {str(value)[:300]}" for name, value in case.trace.items()]
     return lines
 
 
 def document(outcome: Outcome) -> dict[str, Any]:
-    """Everything, for other programs."""
+    """The complete report as JSON."""
     plan, stage = outcome.plan, outcome.stage
     return {
         "plan": {

@@ -1,4 +1,4 @@
-"""A run from its first process to its last."""
+"""Executes a run: starts all processes, plays the actors, and checks the results."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from soak.processes import Broker, Gateway
 from soak.stage import Stage
 from soak.witness import Witness
 
-#: Seconds for what still has to come at the end: the last answers, the last messages, descriptors to be closed.
+#: Seconds to wait at the end for the last responses and messages, and for descriptors to be closed.
 LAST_ANSWERS, LAST_MESSAGES = 60.0, 30.0
 CLOSED = SESSION_TIMEOUT + HEADER_TIMEOUT + IDLE_TIMEOUT + 20.0
-#: After so many seconds every session that was abandoned has expired, and the connections that it had are closed.
+#: Seconds until abandoned sessions have expired and their connections are closed.
 EXPIRED = SESSION_TIMEOUT + IDLE_TIMEOUT + 5.0
 
 
 @dataclass
 class Plan:
-    """What a run is made of."""
+    """The parameters of a run."""
 
     seconds: float
     seed: int
@@ -55,7 +55,7 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What a run showed."""
+    """The results of a run."""
 
     plan: Plan
     stage: Stage
@@ -68,12 +68,12 @@ class Outcome:
     stopping: dict[str, Any] = field(default_factory=dict)
     stopped: dict[str, Any] = field(default_factory=dict)
     code: int | None = None
-    #: How often each warning and error was logged.
+    #: Number of occurrences of each logged warning and error.
     warnings: dict[str, int] = field(default_factory=dict)
 
 
 async def run(plan: Plan, progress: Callable[[Outcome, Meter, str], None]) -> Outcome:
-    """Plays a plan; every process of it has ended when this returns or raises."""
+    """Executes a plan; all its processes have ended when this returns or raises."""
     async with contextlib.AsyncExitStack() as parts:
         sound, mortal = Broker(plan.folder, "broker"), Broker(plan.folder, "mortal-broker")
         for broker in (sound, mortal):
@@ -115,7 +115,7 @@ async def play(
     mortal: Broker,
     progress: Callable[[Outcome, Meter, str], None],
 ) -> None:
-    """Lets all actors play for the time of the run, and the neighbours finish."""
+    """Runs all actors for the duration, then lets the neighbours finish."""
     stage = outcome.stage
     rng = stage.rng("faults")
     disturbing: list[Coroutine[Any, Any, None]] = [
@@ -148,7 +148,7 @@ async def play(
 
 
 async def finished(stage: Stage, players: list[asyncio.Task[None]]) -> None:
-    """Lets the neighbours come to the end of their turns."""
+    """Waits until the neighbours have finished their turns."""
     if not players:
         return
     _, late = await asyncio.wait(players, timeout=LAST_ANSWERS)
@@ -158,20 +158,20 @@ async def finished(stage: Stage, players: list[asyncio.Task[None]]) -> None:
 
 
 async def finish(outcome: Outcome, watch: Meter, gateway: Gateway) -> None:
-    """Waits until nothing is left of the clients, stops the gateway, and judges what it took."""
+    """Waits until all client state is gone, stops the gateway, and checks its resource usage."""
     claims, idle = outcome.stage.claims, outcome.idle
     assert idle is not None
     if gateway.running:
         last = time.monotonic()
-        # Sessions hold no descriptors of their own.
+        # Sessions do not hold descriptors.
         while (now := watch.look()).descriptors > idle.descriptors or time.monotonic() < last + EXPIRED:
             await asyncio.sleep(0.2)
             if time.monotonic() > last + CLOSED:
                 break
         outcome.quiet = now
         if now.descriptors > idle.descriptors:
-            told = f"{now.descriptors} descriptors are open, {idle.descriptors} were at the start"
-            claims.broken("descriptors", told, open=opened(gateway.pid))
+            description = f"{now.descriptors} descriptors are open, {idle.descriptors} were at the start"
+            claims.broken("descriptors", description, open=opened(gateway.pid))
     outcome.code = await gateway.terminate(SHUTDOWN_TIMEOUT + 30)
     read_log(outcome, gateway.log)
     judge_stop(outcome)
@@ -182,7 +182,7 @@ async def finish(outcome: Outcome, watch: Meter, gateway: Gateway) -> None:
 
 
 def opened(pid: int) -> list[str]:
-    """What the descriptors of a process are."""
+    """Describes the descriptors of a process."""
     links = []
     for entry in sorted(Path(f"/proc/{pid}/fd").iterdir(), key=lambda entry: int(entry.name)):
         with contextlib.suppress(OSError):
@@ -191,7 +191,7 @@ def opened(pid: int) -> list[str]:
 
 
 def read_log(outcome: Outcome, path: Path) -> None:
-    """Takes from the gateway's log how it stopped, and what it warned of."""
+    """Extracts the stop and the warnings from the log of the gateway."""
     claims, panics = outcome.stage.claims, 0
     with path.open(errors="replace") as log:
         for line in log:
@@ -213,20 +213,20 @@ def read_log(outcome: Outcome, path: Path) -> None:
 
 
 def judge_stop(outcome: Outcome) -> None:
-    """Whether nothing was left when the gateway was asked to stop, and whether it stopped in order."""
+    """Checks that no state remained before the stop, and that the gateway stopped in order."""
     claims, stopping, stopped = outcome.stage.claims, outcome.stopping, outcome.stopped
     if outcome.code != 0:
         how = "had to be killed" if outcome.code is None else f"ended with {outcome.code}"
         claims.broken("orderly", f"the gateway {how} after SIGTERM")
     if stopped.get("streams_cut") != 0:
-        claims.broken("orderly", f"the gateway did not stop in order: {stopped or 'it did not say'}")
+        claims.broken("orderly", f"the gateway did not stop in order: {stopped or 'no log line'}")
     left = {name: stopping.get(name) for name in ("streams", "exchanges")}
     if any(value != 0 for value in left.values()):
-        claims.broken("counters", f"left when the gateway was asked to stop: {left}")
+        claims.broken("counters", f"remaining at the stop: {left}")
 
 
 async def settle(stage: Stage) -> None:
-    """Keeps the ledger short."""
+    """Prunes the ledger."""
     while True:
         await asyncio.sleep(5)
         stage.ledger.settle()
@@ -248,7 +248,7 @@ async def cancelled(tasks: list[asyncio.Task[None]]) -> None:
 
 
 class Tasks:
-    """Tasks that end with a block; the first that fails ends it."""
+    """Tasks that are cancelled at the end of a block; the first failure ends it."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
@@ -265,7 +265,7 @@ class Tasks:
         return tasks
 
     async def during(self, seconds: float, going_on: Callable[[], bool]) -> None:
-        """Waits so long, unless something fails or ends before."""
+        """Waits for a time, unless a task fails or ends before."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and going_on():
             ended, _ = await asyncio.wait(self._tasks, timeout=min(left, 1), return_when=asyncio.FIRST_EXCEPTION)

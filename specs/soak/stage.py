@@ -1,4 +1,4 @@
-"""What all actors of a run share."""
+"""State shared by all actors of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from soak.witness import Witness
 
 @dataclass
 class Stage:
-    """The gateway's address, what is claimed, noted and counted, and the end of the run."""
+    """Address of the gateway, claims, ledger, counters, and the end of the run."""
 
     seed: int
     address: tuple[str, int]
@@ -25,15 +25,15 @@ class Stage:
     ledger: Ledger
     witnesses: dict[str, Witness]
     tally: Tally = field(default_factory=Tally)
-    #: Set when neighbours are to finish what they do, and to stop.
+    #: Set when neighbours must finish their turn and stop.
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def rng(self, who: str) -> random.Random:
-        """A random source of that actor's own, so that it does the same whoever else is there."""
+        """A separate random source for an actor, independent of the other actors."""
         return random.Random(f"{self.seed}/{who}")
 
     async def pause(self, seconds: float) -> None:
-        """Waits so long, or until the run is over."""
+        """Waits for a time, or until the end of the run."""
         try:
             async with asyncio.timeout(seconds):
                 await self.over.wait()
@@ -42,7 +42,7 @@ class Stage:
 
 
 class Pace:
-    """So many turns a second: each at its time, and none to make up for those that came late."""
+    """A fixed number of turns per second; late turns are skipped."""
 
     def __init__(self, stage: Stage, rate: float) -> None:
         self._stage = stage
@@ -56,5 +56,5 @@ class Pace:
         if self._next > now:
             await self._stage.pause(self._next - now)
         else:
-            # Others have to come to their turn as well.
+            # Yield to the other actors.
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""How many calls of each kind there were, how they ended and how long they took."""
+"""Counts, outcomes and latencies of calls."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Row:
 
 
 class Tally:
-    """All calls of the neighbours, and what hostile clients did."""
+    """Statistics of neighbours and hostile clients."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], Row] = collections.defaultdict(Row)
@@ -60,5 +60,5 @@ class Tally:
         return sum(row.calls for row in self.rows.values())
 
     def failed(self, toolkit: str) -> int:
-        """The calls over a toolkit that ended otherwise than done."""
+        """The number of calls of a toolkit that did not succeed."""
         return sum(row.calls - row.ends["done"] for (of, _), row in self.rows.items() if of == toolkit)

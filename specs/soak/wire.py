@@ -1,4 +1,4 @@
-"""HTTP/1.1 as far as the soak speaks it: bytes out, and the response as it came."""
+"""A minimal HTTP/1.1 client: raw bytes out, complete responses in."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ LINE_MAX = 1 << 20
 
 
 class Closed(Exception):
-    """The connection ended where a response, or more of it, was due."""
+    """The connection was closed before the response was complete."""
 
 
 @dataclass
 class Response:
-    """A response that is whole."""
+    """A complete response."""
 
     status: int
     headers: dict[str, str]
@@ -35,7 +35,7 @@ class Response:
 
 
 class Connection:
-    """A connection to the gateway. Whoever reads and writes by hand takes `reader` and `writer`."""
+    """A connection to the gateway; `reader` and `writer` are for raw access."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -43,7 +43,7 @@ class Connection:
 
     @classmethod
     async def open(cls, address: tuple[str, int], source: str | None = None, receive_buffer: int = 0) -> Connection:
-        """Connects, from a loopback address of the caller's own if it names one."""
+        """Connects, optionally from a given loopback address."""
         sock = socket.socket()
         sock.setblocking(False)
         try:
@@ -52,7 +52,7 @@ class Connection:
             if source:
                 sock.bind((source, 0))
             await asyncio.get_running_loop().sock_connect(sock, address)
-            # With a small receive buffer, nothing is to be read ahead either.
+            # With a small receive buffer, disable read-ahead too.
             limit = 1024 if receive_buffer else LINE_MAX
             return cls(*await asyncio.open_connection(sock=sock, limit=limit))
         except BaseException:
@@ -106,7 +106,7 @@ class Connection:
             raise Closed(str(error) or type(error).__name__) from error
 
     def hold(self) -> None:
-        """Never reads from the socket any more, whatever comes."""
+        """Stops reading from the socket."""
         transport = self.writer.transport
         assert isinstance(transport, asyncio.ReadTransport)
         transport.pause_reading()
@@ -115,7 +115,7 @@ class Connection:
         self.writer.close()
 
     def reset(self) -> None:
-        """Closes the connection with RST: what is under way is lost."""
+        """Closes the connection with RST; data in transit is lost."""
         sock = self.writer.get_extra_info("socket")
         if sock is not None and sock.fileno() >= 0:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -123,7 +123,7 @@ class Connection:
 
 
 def data_of(block: bytes) -> bytes:
-    """What an event says; nothing for a comment."""
+    """The data of an event; empty for a comment."""
     return b"\n".join(line[5:].strip() for line in block.split(b"\n") if line.startswith(b"data:"))
 
 

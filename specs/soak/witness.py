@@ -1,4 +1,4 @@
-"""The witness: subscribed to everything at the broker itself, it tells what has really arrived."""
+"""The witness: a client of the broker that records all messages that arrive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from soak.processes import Broker
 
 
 class Witness:
-    """A client of one broker. It also publishes what subscribers of the gateway wait for, past the gateway."""
+    """A client of one broker. It also publishes messages for subscribers of the gateway, bypassing the gateway."""
 
     def __init__(self, broker: Broker, ledger: Ledger) -> None:
         self._broker = broker

@@ -1,4 +1,4 @@
-//! The connection to the broker: one, kept up by a task of its own.
+//! The single connection to the broker, maintained by a task.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rumqttc::{AsyncClient, EventLoop, MqttOptions, NetworkOptions};
 
-/// Publishes that wait for the connection's task.
+/// Most publishes queued for the task.
 const QUEUE: usize = 1024;
-/// Publishes that the task takes before it flushes its socket.
+/// Most publishes written before a flush.
 const BATCH: usize = 64;
-/// Between an attempt to connect that failed and the next.
+/// Delay after a failed connection attempt.
 const RECONNECT: Duration = Duration::from_secs(1);
 
 /// `host:port` of a broker.
@@ -36,7 +36,7 @@ impl FromStr for Address {
     }
 }
 
-/// A client of the broker at `address`, whose connection a task of the current runtime keeps up.
+/// Creates a client of the broker at `address`; a task of the current runtime maintains its connection.
 pub(crate) fn connect(address: &Address) -> AsyncClient {
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);

@@ -1,7 +1,7 @@
 //! The hop of a frame, for `scripts/cost`: a frame is sent by one binding and handled by the next.
 //!
-//! `hop N` lets a frame hop N times and ends, so that the difference of two runs is that of their
-//! hops; `hop --time` prints what one takes in nanoseconds, in the fastest of many rounds.
+//! `hop N` makes N hops, so that the difference of two runs is the cost of hops only; `hop --time` prints
+//! the time of one hop in nanoseconds, in the fastest of many rounds.
 
 #![allow(
     clippy::disallowed_methods,
@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tidegate_benches::Chain;
 
-/// So many that what the edges at both ends cost is a hundredth.
+/// Number of relays, so that the edges at both ends cost about 1 %.
 const RELAYS: usize = 99;
 
 const ROUNDS: usize = 300;
-/// A round is about half a millisecond, so that some are not interrupted.
+/// Length of a round, about 0.5 ms, so that some rounds are not interrupted.
 const PASSES: usize = 100;
 
 fn main() -> ExitCode {
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Hops so often, rounded up to whole ways through the chain.
+/// Makes this many hops, rounded up to complete passes.
 fn count(hops: usize) {
     let mut chain = Chain::new(RELAYS);
     let payload = Bytes::from_static(b"payload");

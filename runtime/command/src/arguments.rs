@@ -13,10 +13,10 @@ use crate::log_levels::LogLevels;
     version,
     arg_required_else_help = true,
     after_help = "Examples:
-  tidegate demo                            broker, simulated devices and a tour, nothing to install
-  tidegate start --config plant.yaml       run the gateway of a config
-  tidegate validate --config plant.yaml    every fault of a config, with line and column
-  tidegate schema > tidegate.schema.json   the config's JSON Schema, for an editor"
+  tidegate demo                            run a broker, simulated devices and a guided tour
+  tidegate start --config plant.yaml       run a gateway
+  tidegate validate --config plant.yaml    check a config
+  tidegate schema > tidegate.schema.json   write the JSON Schema of the config, for editors"
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -25,15 +25,15 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the gateway that a config declares, until SIGTERM, SIGINT or SIGHUP.
+    /// Run a gateway until SIGTERM, SIGINT or SIGHUP.
     #[command(after_help = "Signals:
-  SIGTERM, SIGINT or SIGHUP stops the gateway: requests under way may finish within
-  shutdownTimeout. A second SIGTERM or SIGINT stops it at once.
+  SIGTERM, SIGINT or SIGHUP stops the gateway: requests in progress may finish within
+  shutdownTimeout. A second SIGTERM or SIGINT stops it immediately.
 
 Exit codes:
   0     stopped by a signal or by the end of standard input
-  1     cannot start, or a worker failed (the log tells which and why)
-  128+n stopped at once by a second signal n: 143 for SIGTERM, 130 for SIGINT
+  1     failed to start, or a worker failed (see the log)
+  128+n stopped immediately by a second signal n: 143 for SIGTERM, 130 for SIGINT
 
 Examples:
   tidegate start --config plant.yaml
@@ -47,57 +47,57 @@ Examples:
     },
     /// Check a config and report every fault in it, with line and column.
     #[command(after_help = "Exit codes:
-  0     the config is valid; warnings may have been printed
-  1     the config has faults, or cannot be read
+  0     the config is valid (possibly with warnings)
+  1     the config has faults or cannot be read
 
 Examples:
   tidegate validate --config plant.yaml
-  tidegate validate --config plant.yaml --allow-missing-env    in CI, without its secrets")]
+  tidegate validate --config plant.yaml --allow-missing-env    in CI, without secrets")]
     Validate {
         #[command(flatten)]
         config: ConfigFile,
-        /// Warn of environment variables that are not set, and do not check the values that they
-        /// stand for.
+        /// Report environment variables that are not set as warnings, and do not check the values
+        /// that contain them.
         #[arg(long)]
         allow_missing_env: bool,
     },
-    /// Print the JSON Schema of the config.
+    /// Print the JSON Schema of the config format.
     Schema {
-        /// Print a reference of every option in Markdown instead.
+        /// Print the config reference in Markdown instead.
         #[arg(long)]
         markdown: bool,
     },
-    /// Run a broker, simulated devices and a gateway, and walk through it as an agent would.
+    /// Run a broker, simulated devices and a gateway, and show what an MCP client does with it.
     #[cfg(feature = "broker")]
     #[command(after_help = "Examples:
-  tidegate demo            take the tour, then stay up for an MCP client of yours
-  tidegate demo --once     take the tour and exit")]
+  tidegate demo            run the tour, then keep running for your own MCP client
+  tidegate demo --once     run the tour and exit")]
     Demo {
-        /// Exit after the tour instead of staying up.
+        /// Exit after the tour.
         #[arg(long)]
         once: bool,
-        /// The MCP endpoint's port on 127.0.0.1; 0 takes any free one. Default: 7114, or any free one
-        /// with --once.
+        /// Port of the MCP endpoint on 127.0.0.1; 0 selects a free port. Default: 7114, with --once a
+        /// free port.
         #[arg(long)]
         port: Option<u16>,
         #[command(flatten)]
         logging: Logging,
     },
-    /// Measure an MCP endpoint, the floor beneath it and its peers, in turns.
+    /// Benchmark an MCP endpoint against a baseline (the floor) and other servers.
     #[cfg(feature = "bench")]
     #[command(after_help = "Examples:
-  tidegate bench                                           publish at QoS 1 by 1, 16, 64 callers
-  tidegate bench --qos 0,1,2 --payload 100,10KiB,1MiB      each with each
-  tidegate bench --rate 5000 --concurrency 64              on a schedule, latency from the intended start
-  tidegate bench --operation receive,read --nagle both     with and without the broker's delay
+  tidegate bench                                           publish at QoS 1 with 1, 16 and 64 callers
+  tidegate bench --qos 0,1,2 --payload 100,10KiB,1MiB      every combination
+  tidegate bench --rate 5000 --concurrency 64              open loop; latency from the scheduled start
+  tidegate bench --operation receive,read --nagle both     with and without Nagle's algorithm in the broker
   tidegate bench --endpoint http://127.0.0.1:7114/mcp --broker 127.0.0.1:1883
-  tidegate bench --targets peers.yaml --output results     peers in the same rounds; JSON, HDR logs, SVG")]
+  tidegate bench --targets peers.yaml --output results     also measure other servers; write JSON, HDR logs, SVG")]
     Bench(Box<Bench>),
-    /// The floor: an HTTP exchange and an MQTT exchange with nothing between them.
+    /// The baseline of bench: a bare HTTP handler that makes one MQTT exchange for each call.
     #[cfg(feature = "bench")]
     #[command(hide = true)]
     BenchFloor(BenchFloor),
-    /// Play scenarios: scripts that say what goes into a binding and what must come out.
+    /// Run scenarios: scripts that send frames to a binding and check the frames it sends.
     Spec {
         #[command(subcommand)]
         command: Spec,
@@ -106,61 +106,61 @@ Examples:
     Version,
 }
 
-/// What to do with scenarios.
+/// Subcommands of `tidegate spec`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Spec {
-    /// Play scenarios and tell which of them hold.
+    /// Run scenarios and report which pass.
     #[command(after_help = "Examples:
-  tidegate spec run specs                        every scenario below a folder
-  tidegate spec run specs --seeds 20             each in 20 other orders of what concurrency leaves open
-  tidegate spec run --live                       those that can, through real sockets
-  tidegate spec run one.spec --bless             write its reactions as they are today")]
+  tidegate spec run specs                        every scenario in a folder
+  tidegate spec run specs --seeds 20             each also in 20 random orders of concurrent streams
+  tidegate spec run --live                       those marked live, over real sockets
+  tidegate spec run one.spec --bless             rewrite its reactions from the current behaviour")]
     Run {
-        /// Scenarios (*.spec), or folders of them.
+        /// Scenario files (*.spec) or folders.
         #[arg(default_value = "specs")]
         paths: Vec<PathBuf>,
-        /// Play each this many times more, every time with another seed for which ready stream goes
-        /// first.
+        /// Run each scenario this many more times, each with another seed for the order in which ready
+        /// streams are served.
         #[arg(long, default_value_t = 0, value_name = "COUNT")]
         seeds: u64,
-        /// The first of those seeds, to play a failure again.
+        /// The first of these seeds, to reproduce a failure.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Play those that are marked `live` against the wire: their callers through a real HTTP
-        /// endpoint, their exit as a real MQTT peer, both on loopback.
+        /// Run the scenarios marked `live` over real sockets on loopback: callers use the HTTP endpoint,
+        /// the exit is an MQTT peer.
         #[arg(long)]
         live: bool,
-        /// Write the reactions of the named scenarios as they are today; patterns, captures and
-        /// comments stay. Refused where CI is set.
+        /// Rewrite the reactions of the scenarios from the current behaviour; patterns, captures and
+        /// comments are kept. Not allowed when CI is set.
         #[arg(long)]
         bless: bool,
     },
-    /// Print every field of every stream, as scenarios name them.
+    /// Print the fields of every frame and packet, as used in scenarios.
     Fields,
-    /// Draw a scenario.
+    /// Print a scenario as a sequence chart.
     Show {
-        /// The scenario.
+        /// Scenario file.
         file: PathBuf,
     },
 }
 
-/// Which config.
+/// The `--config` option.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigFile {
-    /// The config, in YAML.
+    /// Config file (YAML).
     #[arg(long = "config", short = 'c', value_name = "FILE")]
     pub(crate) path: PathBuf,
 }
 
-/// How to log. Logs go to standard error. Nothing waits for it: lines that it does not take in time are
-/// dropped, and the log tells how many.
+/// The logging options. Logging never blocks: lines that standard error does not accept in time are
+/// dropped, and their number is logged.
 #[derive(Debug, Args)]
 pub(crate) struct Logging {
-    /// The form of log lines. They go to standard error; lines that are not read in time are dropped
-    /// and counted. With `json`, what would be printed on standard output is logged as well.
-    #[arg(long = "log", value_name = "FORM", value_enum, default_value_t = LogForm::Text)]
+    /// Log format. Logs go to standard error; lines that are not read in time are dropped and counted.
+    /// With `json`, status lines are logged too instead of printed on standard output.
+    #[arg(long = "log", value_name = "FORMAT", value_enum, default_value_t = LogForm::Text)]
     pub(crate) form: LogForm,
-    /// What to log: off, error, warn, info, debug or trace, for all or by module
+    /// Log level: off, error, warn, info, debug or trace; also by module
     /// (`info,tidegate_binding_mqtt=debug`).
     #[arg(
         long = "log-level",
@@ -169,119 +169,117 @@ pub(crate) struct Logging {
         default_value = "info"
     )]
     pub(crate) levels: LogLevels,
-    /// Log a line for each call: its trace, client, tool, topic, outcome and duration.
+    /// Log each call: trace, client, tool, topic, outcome, duration.
     #[arg(long = "log-calls")]
     pub(crate) calls: bool,
 }
 
-/// The form of log lines.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogForm {
-    /// For people.
+    /// Human-readable text.
     Text,
-    /// One JSON object a line, for collectors.
+    /// One JSON object per line.
     Json,
 }
 
-/// What to measure.
+/// The options of `tidegate bench`.
 #[cfg(feature = "bench")]
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
-    /// What to drive: publish, receive, read, updates.
+    /// Operations: publish, receive, read, updates.
     #[arg(long, value_delimiter = ',', default_value = "publish")]
     pub(crate) operation: Vec<tidegate_load::Operation>,
-    /// At which `QoS`: 0, 1, 2. Of publish alone.
+    /// `QoS` levels of publish: 0, 1, 2.
     #[arg(long, value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u8).range(..=2))]
     pub(crate) qos: Vec<u8>,
-    /// How many callers at a time, each with a connection; of updates, how many listeners.
+    /// Numbers of concurrent callers, each with its own connection; for updates, numbers of listeners.
     #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
     pub(crate) concurrency: Vec<usize>,
-    /// The size of the payload: 100, 10KiB, 1MiB.
+    /// Payload sizes, such as 100, 10KiB, 1MiB.
     #[arg(long, value_delimiter = ',', default_value = "100")]
     pub(crate) payload: Vec<tidegate_load::Size>,
-    /// Calls a second on a schedule, with the latency from the intended start; otherwise each caller
-    /// calls again when it is answered.
+    /// Open loop: calls per second, with latency measured from the scheduled start. Default: closed loop,
+    /// where each caller calls again after each answer.
     #[arg(long, value_name = "CALLS")]
     pub(crate) rate: Option<f64>,
-    /// Rounds of each target in each cell; medians of them are told.
+    /// Rounds for each target and combination; medians are reported.
     #[arg(long, default_value_t = 11)]
     pub(crate) rounds: usize,
-    /// Seconds of a round.
+    /// Duration of a round, in seconds.
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
     pub(crate) duration: f64,
-    /// Seconds of load on each target in each cell before the first round.
+    /// Warm-up of each target before the first round, in seconds.
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
     pub(crate) warm_up: f64,
-    /// A broker that is running, or `embedded`; otherwise mosquitto is started where it is installed,
-    /// and the embedded one where it is not.
+    /// A running broker, or `embedded`. Default: start mosquitto if installed, else the embedded broker.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) broker: Option<String>,
-    /// Nagle's algorithm in the mosquitto that is started (`set_tcp_nodelay false` is its default):
-    /// a small packet waits while another is unacknowledged.
+    /// Nagle's algorithm in the started mosquitto (on is its default, `set_tcp_nodelay false`): a small
+    /// packet is delayed while another is unacknowledged.
     #[arg(long, value_enum, default_value_t = Nagle::On)]
     pub(crate) nagle: Nagle,
-    /// Workers of the gateway that is started; the floor has one thread.
+    /// Workers of the started gateway; the floor has one thread.
     #[arg(long, default_value_t = 1)]
     pub(crate) workers: u16,
-    /// An MCP endpoint that is running, instead of a gateway that is started.
+    /// A running MCP endpoint. Default: start a gateway.
     #[arg(long, value_name = "URL")]
     pub(crate) endpoint: Option<tidegate_load::Url>,
-    /// The tool that is called, where it is not the operation's own.
+    /// Tool to call. Default: the tool of the operation.
     #[arg(long, value_name = "NAME")]
     pub(crate) tool: Option<String>,
-    /// Its arguments, with {{topic}}, {{payload}} and {{qos}} where they belong.
+    /// Arguments of the tool, with the placeholders {{topic}}, {{payload}} and {{qos}}.
     #[arg(long, value_name = "JSON")]
     pub(crate) arguments: Option<String>,
-    /// Further targets, in YAML.
+    /// YAML file with further targets.
     #[arg(long, value_name = "FILE")]
     pub(crate) targets: Option<PathBuf>,
-    /// Leave the floor out.
+    /// Do not measure the floor.
     #[arg(long)]
     pub(crate) no_floor: bool,
-    /// Where to write results.json, an HDR log for each cell and target, a plot for each cell, and the
-    /// gateway's config.
+    /// Folder for results.json, HDR logs, plots and the config of the gateway.
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
-    /// Print the config of the gateway that is started.
+    /// Print the config of the started gateway.
     #[arg(long, short)]
     pub(crate) verbose: bool,
 }
 
-/// Nagle's algorithm.
+/// Values of `--nagle`.
 #[cfg(feature = "bench")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Nagle {
-    /// As mosquitto does by itself.
+    /// The default of mosquitto.
     On,
-    /// Every packet at once.
+    /// Packets are sent immediately.
     Off,
-    /// First the one, then the other.
+    /// Measure both.
     Both,
 }
 
-/// The floor of a run.
+/// The options of the floor, which `bench` starts as a process of its own.
 #[cfg(feature = "bench")]
 #[derive(Debug, Args)]
 pub(crate) struct BenchFloor {
-    /// Where it listens.
+    /// Listen address.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub(crate) listen: std::net::SocketAddr,
-    /// The broker.
+    /// Broker address.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) broker: String,
-    /// publish, receive or read.
+    /// Operation: publish, receive or read.
     #[arg(long, default_value = "publish")]
     pub(crate) operation: tidegate_load::Operation,
-    /// The `QoS`, of publish.
+    /// `QoS` of publish.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(..=2))]
     pub(crate) qos: u8,
-    /// Where it publishes, or the retained message lies.
+    /// Topic to publish to, or topic of the retained message.
     #[arg(long)]
     pub(crate) topic: String,
-    /// What it publishes.
+    /// File with the payload to publish.
     #[arg(long, value_name = "FILE")]
     pub(crate) payload_file: Option<PathBuf>,
-    /// Acknowledge what the broker sends at once.
+    /// Send TCP acknowledgements to the broker immediately.
     #[arg(long)]
     pub(crate) quickack: bool,
 }

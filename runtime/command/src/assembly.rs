@@ -1,4 +1,4 @@
-//! Puts a worker together as the config says.
+//! Attaches the bindings of a config to a worker.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use tidegate_engine::BindingId;
 use crate::factory::{AttachError, Factory, Listening, Site};
 use crate::registry::registry;
 
-/// Attaches bindings that no config declares, after all others, which it finds by their names.
+/// Attaches bindings that are not in the config, after all others; those are passed by name.
 pub(crate) type Attach = fn(&mut Assembly, &BTreeMap<String, BindingId>);
 
-/// What a gateway runs beside the bindings of its config.
+/// Bindings that a gateway runs in addition to those of its config.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Extras {
     pub(crate) attach: Option<Attach>,
@@ -56,7 +56,7 @@ fn attach_one(
     let Some(descriptor) = registry.find(&binding.r#type, &binding.kind) else {
         let (r#type, kind) = (&binding.r#type, &binding.kind);
         return Err(StartError::Edge(format!(
-            "the binding '{}' is of an unknown kind: {type} · {kind}",
+            "binding '{}': unknown binding kind {type} · {kind}",
             binding.name
         )));
     };

@@ -1,4 +1,4 @@
-//! `tidegate bench`: from the command line to the load driver and back.
+//! `tidegate bench`: runs the load driver with the settings of the command line.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,23 +6,23 @@ use std::time::Duration;
 use tidegate_load::{Floor, LoadError, Nagle, Peer, Settings, read_targets, run_floor};
 
 use crate::arguments::{self, Bench, BenchFloor};
-use crate::console::say;
+use crate::console::print_line;
 use crate::failure::Failure;
 use crate::signals::Signals;
 
-/// Measures, until it is done or a signal ends it; what was started ends with it.
+/// Runs the benchmark until it is done or interrupted by a signal; processes it started end with it.
 pub(crate) fn run(bench: Bench) -> Result<(), Failure> {
     let settings = settings(bench)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(async {
-        let mut signals = Signals::take()?;
-        let mut tell = |text: &str| say(text);
+        let mut signals = Signals::install()?;
+        let mut print = |text: &str| print_line(text);
         tokio::select! {
-            outcome = tidegate_load::run(&settings, &mut tell) => Ok::<_, Failure>(Some(outcome?)),
+            outcome = tidegate_load::run(&settings, &mut print) => Ok::<_, Failure>(Some(outcome?)),
             signal = signals.next() => {
-                say(format!("{signal}: broken off"));
+                print_line(format!("{signal}: benchmark interrupted"));
                 Ok(None)
             }
         }
@@ -33,11 +33,11 @@ pub(crate) fn run(bench: Bench) -> Result<(), Failure> {
             calls: outcome.calls,
         }),
         Some(_) => Ok(()),
-        None => Err(Failure::Told("the run was broken off".to_owned())),
+        None => Err(Failure::Arguments("benchmark interrupted".to_owned())),
     }
 }
 
-/// Runs the floor, and says where it listens.
+/// Runs the floor and prints its listen address.
 pub(crate) fn floor(floor: BenchFloor) -> Result<(), Failure> {
     let payload = floor.payload_file.as_deref();
     let payload = payload.map(|file| read(file, |file| std::fs::read(file)));
@@ -51,18 +51,21 @@ pub(crate) fn floor(floor: BenchFloor) -> Result<(), Failure> {
         payload: payload.into(),
         quickack: floor.quickack,
     };
-    Ok(run_floor(&floor, |address| say(address.to_string()))?)
+    Ok(run_floor(&floor, |address| {
+        print_line(address.to_string());
+    })?)
 }
 
 fn settings(bench: Bench) -> Result<Settings, Failure> {
     let seconds = |value: f64| {
-        Duration::try_from_secs_f64(value)
-            .map_err(|_| Failure::Told(format!("{value} is no number of seconds")))
+        Duration::try_from_secs_f64(value).map_err(|_| {
+            Failure::Arguments(format!("invalid duration {value}; use a number of seconds"))
+        })
     };
     let arguments = bench.arguments.as_deref().map(serde_json::from_str);
     let arguments = arguments
         .transpose()
-        .map_err(|error| Failure::Told(format!("--arguments is no JSON: {error}")))?;
+        .map_err(|error| Failure::Arguments(format!("--arguments is not valid JSON: {error}")))?;
     Ok(Settings {
         operations: bench.operation,
         qos: bench.qos,
@@ -96,7 +99,7 @@ fn peers(file: &Path) -> Result<Vec<Peer>, Failure> {
     let text = read(file, |file| std::fs::read_to_string(file))?;
     read_targets(&text)
         .map_err(|error| LoadError::Settings(error).into())
-        .map_err(|failure: Failure| Failure::Told(format!("{}: {failure}", file.display())))
+        .map_err(|failure: Failure| Failure::Arguments(format!("{}: {failure}", file.display())))
 }
 
 fn read<T>(file: &Path, read: impl FnOnce(&Path) -> std::io::Result<T>) -> Result<T, Failure> {

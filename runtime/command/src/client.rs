@@ -1,6 +1,5 @@
-//! A small MCP client over HTTP (revision 2026-07-28), with which the demo walks through its own
-//! endpoint, and scenarios are played against the wire, as any agent would: over a real socket, a
-//! real request at a time.
+//! A minimal MCP client over HTTP (revision 2026-07-28), used by the demo and by live scenarios. It
+//! uses a real socket, with one request at a time.
 
 use std::net::SocketAddr;
 
@@ -16,21 +15,21 @@ use tokio::net::TcpStream;
 
 const REVISION: &str = "2026-07-28";
 
-/// A request that did not come to a result.
+/// A request failed.
 #[derive(Debug, Error)]
 pub(crate) enum ClientError {
     /// The connection failed.
-    #[error("the connection to {0} failed: {1}")]
+    #[error("connection to {0} failed: {1}")]
     Connection(SocketAddr, String),
-    /// The answer is not what MCP asks for.
-    #[error("{0} was answered with something that is no MCP message: {1}")]
+    /// The response is not a valid MCP message.
+    #[error("invalid MCP response to {0}: {1}")]
     Answer(String, String),
-    /// The server answered with an error.
-    #[error("{method} was answered with an error: {message}")]
+    /// The server returned a JSON-RPC error.
+    #[error("{method} failed: {message}")]
     Refused {
-        /// What was asked.
+        /// Method of the request.
         method: String,
-        /// What the server said.
+        /// Message of the error.
         message: String,
     },
 }
@@ -56,7 +55,7 @@ impl Client {
             .map_err(|error| failed(&error))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "the demo's connection ended");
+                tracing::debug!(%error, "connection to the MCP endpoint closed");
             }
         });
         Ok(Self {
@@ -66,7 +65,7 @@ impl Client {
         })
     }
 
-    /// One request, and its result.
+    /// Sends a request and returns its result.
     pub(crate) async fn request(
         &mut self,
         method: &str,
@@ -92,7 +91,7 @@ impl Client {
             .unwrap_or_default())
     }
 
-    /// Subscribes to resources; notifications come out of the returned [`Events`].
+    /// Subscribes to resources; [`Events`] yields the notifications.
     pub(crate) async fn listen(mut self, uris: &[&str]) -> Result<Events, ClientError> {
         let params = json!({ "notifications": { "resourceSubscriptions": uris } });
         let response = self.send("subscriptions/listen", params).await?;
@@ -142,7 +141,7 @@ impl Client {
     }
 }
 
-/// What every request says of who asks (2026-07-28).
+/// The `_meta` that each request of revision 2026-07-28 must have.
 fn meta() -> Value {
     json!({
         "io.modelcontextprotocol/protocolVersion": REVISION,

@@ -1,59 +1,61 @@
-//! What the command says to the person in front of it: on standard output, and why it failed on
-//! standard error.
+//! Output of the command: status lines on standard output, failures on standard error.
 //!
-//! A closed pipe (`tidegate demo | head`) is no failure: what nobody reads is not said. What a command
-//! prints once is written at once. A process with workers calls [`detach`] before it says anything:
-//! from then on it waits for no reader, and what is not read is dropped beyond a limit.
+//! A closed pipe (`tidegate demo | head`) is not an error. By default, lines are written synchronously.
+//! A process with workers calls [`detach`] first: from then on writing never blocks, and lines that are
+//! not read are dropped beyond a limit.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::outlet::{Gap, Outlet, Report};
+use crate::background_writer::{BackgroundWriter, Gap, Report};
 
-/// How long the end of the process waits for a reader to take what was said last.
+/// How long the process waits at its end for the last lines to be written.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// Standard output and standard error, each written by a thread.
+/// Standard output and standard error, each written by its own thread.
 struct Detached {
-    output: Outlet,
-    errors: Outlet,
+    output: BackgroundWriter,
+    errors: BackgroundWriter,
 }
 
 static DETACHED: OnceLock<Detached> = OnceLock::new();
-/// What is said goes to the log.
-static IN_THE_LOG: AtomicBool = AtomicBool::new(false);
+/// Whether [`print_line`] logs instead of printing.
+static REDIRECTED: AtomicBool = AtomicBool::new(false);
 
-/// From now on, what is said is logged instead: nothing but the log's own form reaches a collector.
-pub(crate) fn say_in_the_log() {
-    IN_THE_LOG.store(true, Ordering::Relaxed);
+/// Redirects [`print_line`] to the log, so that all output has the log format.
+pub(crate) fn redirect_to_log() {
+    REDIRECTED.store(true, Ordering::Relaxed);
 }
 
-fn is_in_the_log() -> bool {
-    IN_THE_LOG.load(Ordering::Relaxed)
+fn is_redirected() -> bool {
+    REDIRECTED.load(Ordering::Relaxed)
 }
 
-/// Has standard output and standard error written by threads of their own; standard error, where logs
-/// go as well. `report` puts a gap in the log into words.
-pub(crate) fn detach(report: Report) -> io::Result<Outlet> {
+/// Starts the threads that write standard output and standard error, and returns the writer of
+/// standard error for logs. `report` formats the line for dropped log lines.
+pub(crate) fn detach(report: Report) -> io::Result<BackgroundWriter> {
     if let Some(detached) = DETACHED.get() {
         return Ok(detached.errors.clone());
     }
     let detached = Detached {
-        output: Outlet::start("tidegate-output", io::stdout(), Box::new(silence))?,
-        errors: Outlet::start("tidegate-log", io::stderr(), report)?,
+        output: BackgroundWriter::start("tidegate-output", io::stdout(), Box::new(dropped_lines))?,
+        errors: BackgroundWriter::start("tidegate-log", io::stderr(), report)?,
     };
     Ok(DETACHED.get_or_init(|| detached).errors.clone())
 }
 
-fn silence(gap: &Gap) -> String {
-    format!("… {} lines were not read in time\n", gap.lines)
+fn dropped_lines(gap: &Gap) -> String {
+    format!(
+        "… {} lines dropped: standard output was not read in time\n",
+        gap.lines
+    )
 }
 
 /// Prints a line on standard output.
-pub(crate) fn say(line: impl AsRef<str>) {
-    if is_in_the_log() {
+pub(crate) fn print_line(line: impl AsRef<str>) {
+    if is_redirected() {
         let line = line.as_ref().trim();
         if !line.is_empty() {
             tracing::info!("{line}");
@@ -70,7 +72,7 @@ pub(crate) fn say(line: impl AsRef<str>) {
 }
 
 /// Prints lines on standard error.
-pub(crate) fn complain(lines: &str) {
+pub(crate) fn print_error(lines: &str) {
     if let Some(detached) = DETACHED.get() {
         detached.errors.push(lines.as_bytes());
     } else {
@@ -78,7 +80,7 @@ pub(crate) fn complain(lines: &str) {
     }
 }
 
-/// Has what was said last written before the process ends, as long as somebody reads it.
+/// Waits on drop until the last lines are written, for at most [`FLUSH`].
 pub(crate) struct FlushAtEnd;
 
 impl Drop for FlushAtEnd {
@@ -92,12 +94,12 @@ impl Drop for FlushAtEnd {
 }
 
 fn is_styled() -> bool {
-    io::stdout().is_terminal() && !is_in_the_log()
+    io::stdout().is_terminal() && !is_redirected()
 }
 
-/// Text in bold, where standard output is a terminal.
+/// Bold text if standard output is a terminal.
 #[cfg(feature = "broker")]
-pub(crate) fn strong(text: &str) -> String {
+pub(crate) fn bold(text: &str) -> String {
     if is_styled() {
         format!("\x1b[1m{text}\x1b[0m")
     } else {
@@ -105,8 +107,8 @@ pub(crate) fn strong(text: &str) -> String {
     }
 }
 
-/// Text that steps back, where standard output is a terminal.
-pub(crate) fn faint(text: &str) -> String {
+/// Dimmed text if standard output is a terminal.
+pub(crate) fn dim(text: &str) -> String {
     if is_styled() {
         format!("\x1b[2m{text}\x1b[0m")
     } else {

@@ -1,4 +1,4 @@
-//! `tidegate demo`: a broker, simulated machines, a gateway, and a tour through it.
+//! `tidegate demo`: an embedded broker, simulated devices, a gateway, and a guided tour.
 
 mod devices;
 mod snippets;
@@ -17,7 +17,7 @@ pub(crate) use tour::TourError;
 
 use crate::arguments::Logging;
 use crate::assembly::Extras;
-use crate::console::{faint, say};
+use crate::console::{dim, print_line};
 use crate::factory::BrokerError;
 use crate::failure::Failure;
 use crate::{logging, registry, serve};
@@ -25,15 +25,15 @@ use crate::{logging, registry, serve};
 /// The config that the demo runs.
 const CONFIG: &str = include_str!("demo/demo.yaml");
 
-/// Where the endpoint of a demo that stays up listens, unless told otherwise.
+/// Default port of the endpoint, without `--once`.
 const PORT: u16 = 7114;
 
-/// Runs the demo: once, or until a signal.
+/// Runs the tour, then keeps running until a signal unless `once`.
 pub(crate) fn run(once: bool, port: Option<u16>, logs: &Logging) -> Result<ExitCode, Failure> {
     logging::start(logs)?;
     let port = port.unwrap_or(if once { 0 } else { PORT });
-    // It listens before the config names its port, so nobody else can take the port in between. It
-    // stops when the gateway has.
+    // The broker listens before the config is loaded with its port, so no other process can take the
+    // port. It is dropped after the gateway has stopped.
     let broker = start_broker()?;
     let broker_port = broker.local_addr().port();
     let environment = |name: &str| match name {
@@ -57,14 +57,14 @@ pub(crate) fn run(once: bool, port: Option<u16>, logs: &Logging) -> Result<ExitC
             }
         }
         if once {
-            say("");
-            say(
-                "The tour is over. `tidegate demo` takes it and stays up for an MCP client of yours.",
+            print_line("");
+            print_line(
+                "Tour complete. Run `tidegate demo` without --once to keep the gateway running for your own MCP client.",
             );
-            return Ok("the tour is over");
+            return Ok("tour complete");
         }
-        say(faint(
-            "The endpoint and the simulated devices stay up; Ctrl-C ends them.",
+        print_line(dim(
+            "The gateway and the simulated devices keep running. Press Ctrl-C to stop.",
         ));
         std::future::pending().await
     });
@@ -84,14 +84,14 @@ fn start_broker() -> Result<Broker, BrokerError> {
     Ok(Broker::start(&options)?)
 }
 
-/// Tells what is up. The endpoint of a demo that exits behind its tour is nobody's to use.
+/// Prints the addresses. With `--once` the endpoint is omitted: it closes after the tour.
 fn announce(broker: SocketAddr, endpoint: Option<SocketAddr>) {
-    say(concat!("tidegate ", env!("CARGO_PKG_VERSION"), " · demo"));
-    say(format!("  broker      mqtt://{broker} (embedded)"));
+    print_line(concat!("tidegate ", env!("CARGO_PKG_VERSION"), " · demo"));
+    print_line(format!("  broker      mqtt://{broker} (embedded)"));
     if let Some(endpoint) = endpoint {
-        say(format!("  listening   http://{endpoint}/mcp"));
+        print_line(format!("  listening   http://{endpoint}/mcp"));
     }
-    say("");
+    print_line("");
 }
 
 fn attach_devices(assembly: &mut Assembly, bindings: &BTreeMap<String, BindingId>) {

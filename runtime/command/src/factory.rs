@@ -1,4 +1,4 @@
-//! What makes a binding of its declaration: for a gateway, and for scenarios, from the same entry of
+//! Factories that create bindings from their declarations. Gateways and scenarios use the same entry of
 //! the registry.
 
 use std::collections::BTreeMap;
@@ -9,59 +9,58 @@ use tidegate_config::{Declared, MakeError};
 use tidegate_driver::{Assembly, StartError};
 use tidegate_engine::{Binding, BindingId};
 
-/// A binding that does no I/O.
+/// A sans-I/O binding.
 pub type Machine = Box<dyn Binding>;
 
-/// Makes the bindings of one kind.
+/// How bindings of a kind are created.
 #[derive(Debug, Clone, Copy)]
 pub enum Factory {
-    /// A state machine: a gateway and a scenario make it alike.
+    /// A sans-I/O binding, for gateways and scenarios.
     Machine(fn(&Declared<'_, BindingId>) -> Result<Machine, MakeError>),
-    /// An edge attaches itself to each worker. It does real I/O, so no scenario can play both its
-    /// sides.
+    /// An edge, which attaches itself to each worker. It does real I/O, so scenarios cannot use it.
     Edge(fn(&Declared<'_, BindingId>, &mut Site<'_>) -> Result<BindingId, AttachError>),
-    /// A broker that runs beside the workers; each of them only keeps its place.
+    /// A broker that runs beside the workers; on a worker it is attached as an empty binding.
     #[cfg(feature = "broker")]
     Broker(fn(&tidegate_config::Binding) -> Result<tidegate_broker::Broker, BrokerError>),
 }
 
-/// An edge cannot be attached.
+/// Attaching an edge failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// Its declaration and its factory do not agree.
+    /// Descriptor and factory of the kind disagree.
     #[error(transparent)]
     Make(#[from] MakeError),
-    /// It cannot start.
+    /// Starting it failed, such as binding its socket.
     #[error(transparent)]
     Start(#[from] StartError),
 }
 
-/// The embedded broker cannot be started.
+/// Starting the embedded broker failed.
 #[cfg(feature = "broker")]
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// Its declaration and its factory do not agree.
+    /// Descriptor and factory of the kind disagree.
     #[error(transparent)]
     Options(#[from] tidegate_config::Faults),
-    /// It cannot start.
+    /// Starting it failed, such as binding its socket.
     #[error(transparent)]
     Start(#[from] tidegate_broker::StartError),
 }
 
-/// Where the entries of an engine listen, by the name of their binding. The first worker binds a
-/// socket, and the others share its address.
+/// Listen addresses of the entry bindings, by binding name. The first worker binds the address, and the
+/// others share it.
 #[derive(Debug, Clone, Default)]
 pub struct Listening(Arc<Mutex<BTreeMap<String, SocketAddr>>>);
 
 impl Listening {
-    /// Where a binding listens.
+    /// Listen address of a binding.
     pub fn address(&self, binding: &str) -> Option<SocketAddr> {
         let addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         addresses.get(binding).copied()
     }
 
-    /// Listens for a binding: `listen` is handed the address that other workers listen on, if there
-    /// is one already, and returns its own. No two workers do this at a time.
+    /// Calls `listen` with the address that other workers already listen on, if any, and stores the
+    /// address it returns. Serialised across workers.
     pub(crate) fn listen<T, E>(
         &self,
         binding: &str,
@@ -74,11 +73,11 @@ impl Listening {
     }
 }
 
-/// What an edge is attached to.
+/// The place where an edge is attached.
 pub struct Site<'a> {
-    /// The worker, while it is put together.
+    /// The worker under construction.
     pub assembly: &'a mut Assembly,
-    /// Where the entries of the engine listen.
+    /// Listen addresses of the engine.
     pub listening: &'a Listening,
 }
 
@@ -87,7 +86,7 @@ impl tidegate_scenarios::Factory for Factory {
         match self {
             Self::Machine(make) => make(declared).map_err(|error| error.to_string()),
             _ => Err(format!(
-                "the binding '{}' does real I/O, so a scenario cannot play both its sides",
+                "binding '{}' does real I/O and cannot be used in a scenario",
                 declared.name()
             )),
         }

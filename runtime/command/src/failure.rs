@@ -1,4 +1,4 @@
-//! Why the command failed, for the person who gave it.
+//! Errors of the command and how they are printed.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
@@ -8,9 +8,9 @@ use thiserror::Error;
 use tidegate_config::LoadError;
 use tidegate_driver::StartError;
 
-use crate::console::complain;
+use crate::console::print_error;
 
-/// The command failed.
+/// The command failed; printed on standard error, exit code 1.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
     /// The config cannot be used.
@@ -26,91 +26,91 @@ pub(crate) enum Failure {
     /// The demo's endpoint cannot listen.
     #[cfg(feature = "broker")]
     #[error(
-        "cannot listen on {address}: {error}; use another port with --port, or any free one with \
-         --port 0"
+        "cannot listen on {address}: {error}; choose another port with --port, or --port 0 for a free \
+         one"
     )]
     DemoPort {
-        /// Where.
+        /// Listen address.
         address: std::net::SocketAddr,
-        /// Why.
+        /// Error of the operating system.
         error: io::Error,
     },
     /// A step of the demo's tour failed.
     #[cfg(feature = "broker")]
-    #[error("the tour failed: {0}")]
+    #[error("demo failed: {0}")]
     Tour(#[from] crate::demo::TourError),
     /// A scenario cannot be read.
     #[error("{0}")]
     Script(#[from] tidegate_scenarios::ScriptError),
     /// A file cannot be read.
-    #[error("{} cannot be read: {error}", file.display())]
+    #[error("cannot read {}: {error}", file.display())]
     Unreadable {
-        /// Which.
+        /// Path of the file.
         file: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         error: io::Error,
     },
-    /// The paths that were named contain no scenario.
-    #[error("no scenarios (*.spec) found")]
+    /// The given paths contain no scenario.
+    #[error("no scenarios (*.spec) found in the given paths")]
     NoScenarios,
     /// Scenarios failed.
     #[error("{failed} of {total} scenarios failed")]
     Scenarios {
-        /// How many.
+        /// Number of failed scenarios.
         failed: usize,
-        /// Of how many.
+        /// Number of scenarios.
         total: usize,
     },
-    /// A scenario's reactions cannot be written anew.
-    #[error("{} cannot be blessed: {what}", file.display())]
+    /// The reactions of a scenario cannot be rewritten.
+    #[error("cannot bless {}: {what}", file.display())]
     Bless {
-        /// Which.
+        /// Path of the file.
         file: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         what: String,
     },
-    /// A blessing is a person's to give.
-    #[error("--bless is refused where CI is set: whoever changes a scenario reads the change")]
+    /// A person must review rewritten scenarios.
+    #[error("--bless is not allowed when CI is set: review rewritten scenarios by hand")]
     BlessedByCi,
-    /// A run of the load did not come to its end.
+    /// The benchmark failed.
     #[cfg(feature = "bench")]
     #[error(transparent)]
     Load(#[from] tidegate_load::LoadError),
-    /// What the load is told is not understood.
+    /// An argument of the benchmark is invalid, or it was interrupted.
     #[cfg(feature = "bench")]
     #[error("{0}")]
-    Told(String),
-    /// The load's calls failed.
+    Arguments(String),
+    /// Too many calls of the benchmark failed.
     #[cfg(feature = "bench")]
-    #[error("{errors} of {calls} calls failed, which is more than one in a hundred")]
+    #[error("{errors} of {calls} calls failed (limit: 1 %)")]
     Calls {
-        /// How many.
+        /// Number of failed calls.
         errors: u64,
-        /// Of how many.
+        /// Number of calls.
         calls: u64,
     },
-    /// The operating system refused.
+    /// A system call failed.
     #[error("{0}")]
     System(#[from] io::Error),
     /// The schema cannot be printed.
-    #[error("the schema cannot be printed: {0}")]
+    #[error("cannot print the schema: {0}")]
     Schema(#[from] serde_json::Error),
 }
 
 impl Failure {
-    /// Tells it on standard error: a config's faults with the lines they stand in, on a terminal.
+    /// Prints the failure on standard error; on a terminal, config faults include the source lines.
     pub(crate) fn report(&self) {
-        let mut told = String::new();
+        let mut text = String::new();
         match self {
             Self::Config(LoadError::Faults(faults)) if io::stderr().is_terminal() => {
                 for fault in faults.iter() {
-                    // A string takes all that is written into it.
-                    let _ = writeln!(told, "{:?}", miette::Report::new(fault.clone()));
+                    // Writing to a String cannot fail.
+                    let _ = writeln!(text, "{:?}", miette::Report::new(fault.clone()));
                 }
             }
-            Self::Config(LoadError::Faults(_)) => told = format!("{self}\n"),
-            _ => told = format!("error: {self}\n"),
+            Self::Config(LoadError::Faults(_)) => text = format!("{self}\n"),
+            _ => text = format!("error: {self}\n"),
         }
-        complain(&told);
+        print_error(&text);
     }
 }

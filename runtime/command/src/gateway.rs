@@ -1,4 +1,4 @@
-//! A running gateway: workers, broker, endpoints, and the way to its end.
+//! A running gateway: workers, embedded brokers, status lines, and an orderly stop.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -14,7 +14,7 @@ use tidegate_engine::streams::Extension as _;
 use tokio::time::timeout;
 
 use crate::assembly::{self, Extras};
-use crate::console::say;
+use crate::console::print_line;
 #[cfg(feature = "broker")]
 use crate::factory::Factory;
 use crate::factory::Listening;
@@ -25,10 +25,10 @@ use crate::probe::{Answer, Probes};
 use crate::registry::registry;
 use crate::signals::{Signal, Signals};
 
-/// How long a stop waits for the figures of workers that may hang.
-const FIGURES: Duration = Duration::from_millis(500);
+/// How long a stop waits for the counters of workers, which may hang.
+const COUNTERS_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The events that tell of a call: what a client asked for, and what it came to at the broker.
+/// The events of `--log-calls`: the request of a client, and its outcome at the broker.
 const CALLS: &[&str] = &[
     tidegate_binding_mcp::server::events::CallCompleted::WORD,
     tidegate_binding_mcp_mqtt::CallCompleted::WORD,
@@ -46,7 +46,7 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts everything that a config declares.
+    /// Starts the brokers and workers of a config. Logs its warnings first.
     pub(crate) fn start(config: &Config, extras: Extras) -> Result<Self, Failure> {
         for warning in &config.warnings {
             tracing::warn!("{}", warning.with_help());
@@ -63,10 +63,10 @@ impl Gateway {
         let listening = Listening::default();
         let probes = Probes::new(config);
         let (shared, declared) = (listening.clone(), config.clone());
-        let asking = probes.clone();
+        let worker_probes = probes.clone();
         let engine = Engine::start(workers, Limits::default(), move |assembly| {
             assembly::attach(&declared, extras, &shared, assembly)?;
-            asking.attach(assembly);
+            worker_probes.attach(assembly);
             if tracing::enabled!(target: tidegate_driver::CALLS, tracing::Level::INFO) {
                 assembly.log_calls(CALLS);
             }
@@ -83,25 +83,25 @@ impl Gateway {
         })
     }
 
-    /// Where a binding listens.
+    /// Listen address of a binding.
     pub(crate) fn address(&self, binding: &str) -> Option<SocketAddr> {
         self.listening.address(binding)
     }
 
-    /// Tells where it listens, and which brokers accept it.
+    /// Prints the listen addresses and the connection state of each broker.
     ///
-    /// With standard input as an entry, standard output belongs to MCP and the log tells instead.
+    /// With `stdio · server`, standard output carries MCP, so the lines are logged instead.
     pub(crate) async fn announce(&self) {
         let on_stdio = self
             .config
             .bindings
             .iter()
             .any(|binding| binding.r#type == "stdio");
-        let tell = |line: String| {
+        let print = |line: String| {
             if on_stdio {
                 tracing::info!("{line}");
             } else {
-                say(line);
+                print_line(line);
             }
         };
         let workers = if self.workers == 1 {
@@ -109,7 +109,7 @@ impl Gateway {
         } else {
             "workers"
         };
-        tell(format!(
+        print(format!(
             "tidegate {} · {} · {} {workers}",
             env!("CARGO_PKG_VERSION"),
             self.config.name,
@@ -126,7 +126,7 @@ impl Gateway {
         for binding in &self.config.bindings {
             let state = match (binding.r#type.as_str(), binding.kind.as_str()) {
                 ("http", "server") => self.http_endpoint(binding),
-                ("stdio", "server") => Some("listening   on standard input".to_owned()),
+                ("stdio", "server") => Some("listening   standard input".to_owned()),
                 ("mqtt", "client") => {
                     clients.push(binding);
                     None
@@ -136,26 +136,26 @@ impl Gateway {
                 _ => None,
             };
             if let Some(state) = state {
-                tell(format!("  {:width$}  {state}", binding.name));
+                print(format!("  {:width$}  {state}", binding.name));
             }
         }
-        // Behind what is known at once: a broker may take its time.
+        // Brokers come last: CONNACK may take a while.
         for binding in clients {
-            let state = self.accepted_by(binding).await;
-            tell(format!("  {:width$}  broker      {state}", binding.name));
+            let state = self.broker_state(binding).await;
+            print(format!("  {:width$}  broker      {state}", binding.name));
         }
     }
 
-    /// Whether the broker of an `mqtt · client` accepts it. A request connects when it needs to, so one
-    /// that does not is no failure.
-    async fn accepted_by(&self, client: &tidegate_config::Binding) -> String {
+    /// Connection state of an `mqtt · client`. A failure does not stop the gateway: requests connect when
+    /// they need to.
+    async fn broker_state(&self, client: &tidegate_config::Binding) -> String {
         match self.probes.answer(&client.name).await {
             Some(Answer::Accepted) => match passwords::peer(&self.config, client) {
                 Some(peer) => format!("{} connected", peer.remote()),
                 None => "connected".to_owned(),
             },
             Some(Answer::Refused(reason)) => format!("NOT connected: {reason}"),
-            None => "NOT connected: no answer yet".to_owned(),
+            None => "NOT connected: no response yet".to_owned(),
         }
     }
 
@@ -174,8 +174,8 @@ impl Gateway {
         ))
     }
 
-    /// Runs until `work` is done, which tells why that is the end; or until a signal, the end of
-    /// standard input, or the end of a worker. Then it stops in order.
+    /// Runs until `work` returns the reason to stop, or until a signal, the end of standard input, or the
+    /// end of a worker. Then stops in order.
     pub(crate) async fn run(
         self,
         signals: &mut Signals,
@@ -183,8 +183,8 @@ impl Gateway {
     ) -> Result<Stopped, Failure> {
         let why = tokio::select! {
             signal = signals.next() => Ok(signal.name()),
-            () = self.engine.stop_requested() => Ok("end of input"),
-            _ = self.engine.worker_ended() => Ok("a worker has ended"),
+            () = self.engine.stop_requested() => Ok("end of standard input"),
+            _ = self.engine.worker_ended() => Ok("worker ended"),
             done = work(&self) => done,
         };
         let stopped = self.stop(why.as_ref().map_or("failure", |why| why), signals);
@@ -192,35 +192,38 @@ impl Gateway {
         why.map(|_| stopped)
     }
 
-    /// Stops in order: what is under way may come to its end within `shutdownTimeout`; another
-    /// signal cuts it short.
+    /// Stops in order: requests in progress may finish within `shutdownTimeout`; another signal stops
+    /// immediately.
     pub(crate) async fn stop(self, why: &str, signals: &mut Signals) -> Stopped {
         let within_ms = self.config.shutdown_timeout;
-        let counters = timeout(FIGURES, self.engine.counters()).await;
+        let counters = timeout(COUNTERS_TIMEOUT, self.engine.counters()).await;
         let counters = counters.unwrap_or_default();
         let streams: usize = counters.iter().map(|worker| worker.streams).sum();
         let exchanges: usize = counters.iter().map(|worker| worker.exchanges).sum();
         tracing::info!(why, within_ms, streams, exchanges, "stopping");
         let cut = self.engine.cut();
         let mut shutdown = pin!(self.engine.shutdown(Duration::from_millis(within_ms)));
-        let (report, cut_by) = tokio::select! {
+        let (report, second_signal) = tokio::select! {
             report = &mut shutdown => (report, None),
-            signal = signals.next_that_cuts() => {
+            signal = signals.next_immediate() => {
                 cut.now();
                 (shutdown.await, Some(signal))
             }
         };
-        let stopped = Stopped { report, cut_by };
+        let stopped = Stopped {
+            report,
+            second_signal,
+        };
         stopped.log();
         stopped
     }
 }
 
-/// How a gateway has stopped.
+/// The outcome of a stop.
 #[derive(Debug)]
 pub(crate) struct Stopped {
     report: ShutdownReport,
-    cut_by: Option<Signal>,
+    second_signal: Option<Signal>,
 }
 
 impl Stopped {
@@ -231,35 +234,35 @@ impl Stopped {
             ref measures,
             ..
         } = self.report;
-        // All since the start, each once; what is 0 is left out.
+        // Totals since the start; counters that are 0 are omitted.
         tracing::info!("counters: {measures}");
         if workers_hung > 0 {
             tracing::error!(
                 workers_hung,
-                "workers do not come back and are left behind; the process exits"
+                "workers did not stop; the process exits without them"
             );
         }
-        if let Some(signal) = self.cut_by {
+        if let Some(signal) = self.second_signal {
             let signal = signal.name();
             tracing::warn!(
                 signal,
                 streams_cut,
-                "stopped at once; what was under way is cut off"
+                "stopped immediately by a second signal; open streams were aborted"
             );
         } else if streams_cut > 0 {
             tracing::warn!(
                 streams_cut,
-                "stopped; what had not come to its end in time was cut off"
+                "stopped; streams still open after the shutdown timeout were aborted"
             );
         } else {
             tracing::info!(streams_cut, "stopped");
         }
     }
 
-    /// 0 where the stop was asked for and in order, also where it cut something off; 128 and the
-    /// signal's number where a second signal cut it short; 1 where a worker failed or hung.
+    /// 0 after an orderly stop, even if streams were aborted at the timeout; 128 plus the signal number
+    /// after a second signal; 1 if a worker failed or did not stop.
     pub(crate) fn code(&self) -> ExitCode {
-        if let Some(signal) = self.cut_by {
+        if let Some(signal) = self.second_signal {
             ExitCode::from(128 + signal.number())
         } else if self.report.workers_hung > 0 || self.report.worker_ended.is_some() {
             ExitCode::FAILURE

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod assembly;
+mod background_writer;
 #[cfg(feature = "bench")]
 mod bench;
 mod client;
@@ -15,7 +16,6 @@ mod failure;
 mod gateway;
 mod log_levels;
 mod logging;
-mod outlet;
 mod passwords;
 mod probe;
 pub mod registry;
@@ -28,13 +28,13 @@ use clap::Parser as _;
 
 use arguments::{Arguments, Command, ConfigFile, Logging};
 use assembly::Extras;
-use console::{FlushAtEnd, say};
+use console::{FlushAtEnd, print_line};
 use failure::Failure;
 use gateway::Gateway;
 use signals::Signals;
 use tidegate_config::MissingVariables;
 
-/// Runs the command line of this process.
+/// Parses the command line of this process and runs the command.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let _flush = FlushAtEnd;
@@ -55,11 +55,11 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             allow_missing_env,
         } => validate(&config, allow_missing_env)?,
         Command::Schema { markdown: true } => {
-            say(tidegate_config::reference(&registry::registry()).trim_end());
+            print_line(tidegate_config::reference(&registry::registry()).trim_end());
         }
         Command::Schema { markdown: false } => {
             let schema = tidegate_config::schema(&registry::registry());
-            say(serde_json::to_string_pretty(&schema)?);
+            print_line(serde_json::to_string_pretty(&schema)?);
         }
         #[cfg(feature = "broker")]
         Command::Demo {
@@ -72,7 +72,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         #[cfg(feature = "bench")]
         Command::BenchFloor(floor) => bench::floor(floor)?,
         Command::Spec { command } => spec::run(command)?,
-        Command::Version => say(concat!("tidegate ", env!("CARGO_PKG_VERSION"))),
+        Command::Version => print_line(concat!("tidegate ", env!("CARGO_PKG_VERSION"))),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -96,10 +96,10 @@ fn validate(config: &ConfigFile, allow_missing_env: bool) -> Result<(), Failure>
     let registry = registry::registry();
     let valid = tidegate_config::validate(&config.path, &registry, &environment, missing)?;
     for warning in &valid.warnings {
-        say(format!("warning: {}", warning.with_help()));
+        print_line(format!("warning: {}", warning.with_help()));
     }
     let (file, bindings) = (config.path.display(), valid.bindings);
-    say(match valid.warnings.len() {
+    print_line(match valid.warnings.len() {
         0 => format!("{file} is valid: {bindings} bindings"),
         1 => format!("{file} is valid: {bindings} bindings, 1 warning"),
         warnings => format!("{file} is valid: {bindings} bindings, {warnings} warnings"),
@@ -116,7 +116,7 @@ fn start(config: &ConfigFile, logging: &Logging) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Runs a gateway, and what is to be done beside it, until it has stopped.
+/// Runs a gateway and `work` until the gateway has stopped.
 fn serve(
     config: &tidegate_config::Config,
     extras: Extras,
@@ -126,11 +126,11 @@ fn serve(
         .enable_all()
         .build()?;
     let stopped = runtime.block_on(async {
-        let mut signals = Signals::take()?;
+        let mut signals = Signals::install()?;
         let gateway = Gateway::start(config, extras)?;
         gateway.run(&mut signals, work).await
     });
-    // The look-up of a name cannot be called off; nothing waits for it.
+    // A DNS lookup cannot be cancelled, so do not wait for it.
     runtime.shutdown_background();
     stopped.map(|stopped| stopped.code())
 }

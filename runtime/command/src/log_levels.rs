@@ -1,4 +1,4 @@
-//! What is logged: a level for all, and levels for modules.
+//! Log levels: a default level, and levels by module.
 
 use std::str::FromStr;
 
@@ -14,7 +14,7 @@ const LEVELS: [(&str, LevelFilter); 6] = [
     ("trace", LevelFilter::TRACE),
 ];
 
-/// The crates of this process that log.
+/// Crates that log; a level for any other module is rejected as a typo.
 const CRATES: [&str; 12] = [
     "hyper_util",
     "mqtt5",
@@ -30,12 +30,12 @@ const CRATES: [&str; 12] = [
     "tidegate_engine",
 ];
 
-/// Levels as they are written on the command line: `info,tidegate_binding_mqtt=debug`.
+/// Log levels in the syntax of the command line: `info,tidegate_binding_mqtt=debug`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LogLevels(Targets);
 
 impl LogLevels {
-    /// The same, with calls logged at `info`, whatever the others are.
+    /// Enables the events of `--log-calls`, regardless of the other levels.
     pub(crate) fn with_calls(self) -> Self {
         Self(self.0.with_target(tidegate_driver::CALLS, Level::INFO))
     }
@@ -49,7 +49,7 @@ impl FromStr for LogLevels {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // The embedded broker's own chatter is of use to those who ask for it.
+        // The library of the embedded broker is verbose at info.
         let mut targets = Targets::new()
             .with_default(LevelFilter::INFO)
             .with_target("mqtt5", LevelFilter::WARN)
@@ -69,20 +69,18 @@ fn level(text: &str) -> Result<LevelFilter, String> {
         .iter()
         .find(|(name, _)| name.eq_ignore_ascii_case(text));
     found.map(|(_, level)| *level).ok_or_else(|| {
-        format!("unknown level '{text}'; the levels are off, error, warn, info, debug and trace")
+        format!("unknown log level '{text}'; valid: off, error, warn, info, debug, trace")
     })
 }
 
-/// A module of a crate that logs; its crate stands in front of `::`.
+/// Checks that the crate of a module path is one of [`CRATES`].
 fn known(module: &str) -> Result<&str, String> {
     let name = module.split("::").next().unwrap_or_default();
     if CRATES.contains(&name) {
         return Ok(module);
     }
     let crates = CRATES.join(", ");
-    Err(format!(
-        "unknown module '{module}'; a module begins with one of {crates}"
-    ))
+    Err(format!("unknown module '{module}'; valid crates: {crates}"))
 }
 
 #[cfg(test)]
@@ -104,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_for_all_and_levels_for_modules() {
+    fn a_default_level_and_levels_by_module() {
         assert_eq!(enabled("debug", "tidegate_engine"), Some(Level::DEBUG));
         assert_eq!(enabled("WARN", "tidegate_engine"), Some(Level::WARN));
         assert_eq!(enabled("off", "tidegate_engine"), None);
@@ -117,35 +115,35 @@ mod tests {
     }
 
     #[test]
-    fn levels_of_modules_switch_nothing_else_off() {
+    fn a_module_level_keeps_the_default_of_other_modules() {
         let levels = "tidegate_binding_mqtt=debug";
         assert_eq!(enabled(levels, "tidegate_engine"), Some(Level::INFO));
     }
 
     #[test]
-    fn what_is_not_known_is_refused_with_what_is() {
-        let refused = |text: &str| text.parse::<LogLevels>().expect_err("not known");
-        let levels = "the levels are off, error, warn, info, debug and trace";
+    fn unknown_levels_and_modules_are_rejected_with_the_valid_ones() {
+        let rejected = |text: &str| text.parse::<LogLevels>().expect_err("invalid");
+        let levels = "valid: off, error, warn, info, debug, trace";
         for level in ["verbose", "", "info,", "tidegate=loud", "5"] {
-            assert!(refused(level).ends_with(levels), "{level}");
+            assert!(rejected(level).ends_with(levels), "{level}");
         }
-        let module = refused("info,tidegate_bindings_mqtt=debug");
+        let module = rejected("info,tidegate_bindings_mqtt=debug");
         assert!(
-            module.starts_with("unknown module 'tidegate_bindings_mqtt'; a module begins with"),
+            module.starts_with("unknown module 'tidegate_bindings_mqtt'; valid crates: "),
             "{module}"
         );
-        refused("tidegate[span]=debug");
+        rejected("tidegate[span]=debug");
     }
 
     #[test]
-    fn calls_are_logged_whatever_the_level() {
+    fn calls_are_logged_at_any_level() {
         let levels: LogLevels = "error".parse().expect("a level");
         let targets = levels.with_calls().into_targets();
         assert!(targets.would_enable(tidegate_driver::CALLS, &Level::INFO));
         assert_eq!(
             enabled("trace", tidegate_driver::CALLS),
             None,
-            "not asked for"
+            "off by default"
         );
         assert!(!targets.would_enable("tidegate_engine", &Level::INFO));
     }

@@ -1,4 +1,4 @@
-//! Logs: to standard error, for people or as JSON, written by a thread that nobody waits for.
+//! Logs to standard error, as text or JSON, written by a separate thread so that logging never blocks.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _};
@@ -13,11 +13,11 @@ use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::arguments::{LogForm, Logging};
+use crate::background_writer::{BackgroundWriter, Gap};
 use crate::console;
 use crate::failure::Failure;
-use crate::outlet::{Gap, Outlet};
 
-/// Starts logging for the whole process: events, and panics.
+/// Installs the log subscriber and the panic hook of the process.
 pub(crate) fn start(logging: &Logging) -> Result<(), Failure> {
     let levels = logging.levels.clone();
     let levels = if logging.calls {
@@ -26,12 +26,12 @@ pub(crate) fn start(logging: &Logging) -> Result<(), Failure> {
         levels
     };
     let (form, ansi) = (logging.form, io::stderr().is_terminal());
-    let outlet = console::detach(Box::new(move |gap| gap_line(gap, form, ansi)))?;
-    let subscriber = subscriber(form, ansi, levels.into_targets(), outlet);
-    // A process that logs already goes on as it does.
+    let writer = console::detach(Box::new(move |gap| gap_line(gap, form, ansi)))?;
+    let subscriber = subscriber(form, ansi, levels.into_targets(), writer);
+    // Keep a subscriber that is already installed.
     let _ = tracing::subscriber::set_global_default(subscriber);
     if form == LogForm::Json {
-        console::say_in_the_log();
+        console::redirect_to_log();
     }
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
@@ -46,7 +46,7 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // What goes wrong with the log would go to standard error, by a write that blocks and may panic.
+    // Internal errors would be written to standard error synchronously, which blocks and may panic.
     let lines = fmt::layer()
         .with_ansi(ansi)
         .log_internal_errors(false)
@@ -58,15 +58,15 @@ where
     }
 }
 
-/// What was dropped, as a line of the log: it stands between lines that are formatted already.
+/// The log line for dropped lines, formatted by hand: the writer inserts it between formatted lines.
 fn gap_line(gap: &Gap, form: LogForm, ansi: bool) -> String {
     let mut timestamp = String::new();
-    // Where there is no time, there is none in the line.
+    // Without a time the field stays empty.
     let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
     let lines = gap.lines;
     let why = match &gap.error {
-        Some(error) => format!("standard error cannot be written: {error}"),
-        None => "they came faster than standard error was read".to_owned(),
+        Some(error) => format!("cannot write to standard error: {error}"),
+        None => "standard error was not read in time".to_owned(),
     };
     let message = format!("{lines} log lines dropped: {why}");
     match form {
@@ -90,22 +90,22 @@ fn gap_line(gap: &Gap, form: LogForm, ansi: bool) -> String {
     }
 }
 
-/// Logs a panic, instead of writing it to standard error at once. What it has ended is logged by
-/// whoever catches it.
+/// Panic hook: logs the panic instead of writing to standard error, which may block. The code that
+/// catches the panic logs its consequences.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let message = panic.payload_as_str().unwrap_or("(no message)");
     let location = panic.location().map(tracing::field::display);
     let thread = std::thread::current();
     let thread = thread.name().unwrap_or("(unnamed)");
-    // Captured where RUST_BACKTRACE asks for it.
+    // Captured only if RUST_BACKTRACE is set.
     let backtrace = Backtrace::capture();
     let captured = backtrace.status() == BacktraceStatus::Captured;
     let backtrace = captured.then(|| tracing::field::display(backtrace));
     tracing::error!(location, thread, backtrace, "panic: {message}");
 }
 
-/// Each event is one write of one whole line.
-impl<'a> MakeWriter<'a> for Outlet {
+/// The formatter writes each event as one line in one call.
+impl<'a> MakeWriter<'a> for BackgroundWriter {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
@@ -113,8 +113,8 @@ impl<'a> MakeWriter<'a> for Outlet {
     }
 }
 
-/// Puts what is written into the outlet.
-pub(crate) struct Line<'a>(&'a Outlet);
+/// Queues each written line.
+pub(crate) struct Line<'a>(&'a BackgroundWriter);
 
 impl io::Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
@@ -151,7 +151,7 @@ mod tests {
         }
     }
 
-    /// What is logged in a form while something runs.
+    /// The log output of `run`.
     fn logged(form: LogForm, ansi: bool, run: impl FnOnce()) -> String {
         let log = Log::default();
         let writer = log.clone();
@@ -169,10 +169,10 @@ mod tests {
         }
     }
 
-    const MESSAGE: &str = "3 log lines dropped: they came faster than standard error was read";
+    const MESSAGE: &str = "3 log lines dropped: standard error was not read in time";
 
     #[test]
-    fn a_gap_looks_like_any_other_line() {
+    fn the_line_for_dropped_lines_has_the_format_of_an_event() {
         for ansi in [false, true] {
             let target = "tidegate::logging";
             let event = logged(
@@ -182,7 +182,7 @@ mod tests {
             );
             assert!(event.contains(target), "{event}");
             let line = gap_line(&gap(), LogForm::Text, ansi);
-            // But for the digits of the time.
+            // Equal except for the digits of the timestamp.
             let same = |(one, other): (char, char)| {
                 one == other || one.is_ascii_digit() && other.is_ascii_digit()
             };
@@ -206,18 +206,18 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_tells_why_the_stream_refused() {
+    fn the_line_for_dropped_lines_contains_the_write_error() {
         let gap = Gap {
             lines: 3,
             error: Some(io::ErrorKind::StorageFull.into()),
         };
         let line = gap_line(&gap, LogForm::Text, false);
-        let expected = "standard error cannot be written: no storage space\n";
+        let expected = "cannot write to standard error: no storage space\n";
         assert!(line.ends_with(expected), "{line}");
     }
 
     #[test]
-    fn a_panic_is_logged_with_its_place() {
+    fn a_panic_is_logged_with_its_location() {
         let former = std::panic::take_hook();
         std::panic::set_hook(Box::new(log_panic));
         let log = logged(LogForm::Json, false, || {
@@ -228,7 +228,7 @@ mod tests {
         let line: Value = serde_json::from_str(&log).expect("one line of JSON");
         assert_eq!(line["level"], "ERROR");
         assert_eq!(line["fields"]["message"], "panic: on purpose");
-        let location = line["fields"]["location"].as_str().expect("a place");
+        let location = line["fields"]["location"].as_str().expect("a location");
         assert!(location.contains("logging.rs:"), "{location}");
         assert!(line["fields"]["thread"].is_string(), "{line}");
     }

@@ -1,4 +1,4 @@
-//! The `tidegate` binary; what it does stands in the library beside it, where tests reach it.
+//! The `tidegate` binary. The code is in the library, so that tests can use it.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

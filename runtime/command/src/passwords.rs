@@ -1,4 +1,4 @@
-//! Passwords that go to a broker as plain text, across a network.
+//! Warns of passwords that are sent to a broker in plain text over a network.
 
 use std::net::IpAddr;
 
@@ -15,8 +15,8 @@ pub(crate) fn unprotected(config: &Config) -> Vec<String> {
         binding.options::<client::Options>().ok()?.password?;
         let peer = peer(config, binding).filter(|peer| !is_loopback(&peer.host))?;
         Some(format!(
-            "{}: the password goes to {} as plain text, and whoever is on the way can read it; connect \
-             to a broker on this host, or through a tunnel with TLS",
+            "{}: the password is sent to {} in plain text and can be read on the network; use a broker \
+             on this host, or a TLS tunnel",
             binding.name,
             peer.remote()
         ))
@@ -24,7 +24,7 @@ pub(crate) fn unprotected(config: &Config) -> Vec<String> {
     config.bindings.iter().filter_map(warning).collect()
 }
 
-/// What a binding reaches without anything between, where its exit is `tcp · client`.
+/// The host and port of a binding whose exit is a `tcp · client`.
 pub(crate) fn peer(config: &Config, binding: &Binding) -> Option<tcp::Options> {
     let exit = config.bindings.get(binding.exits.first()?.binding)?;
     (exit.r#type == "tcp").then(|| exit.options().ok())?
@@ -61,7 +61,7 @@ bindings:
     }
 
     #[test]
-    fn a_password_to_another_host_is_warned_of() {
+    fn a_plain_text_password_to_another_host_is_warned_about() {
         let credentials = "username: gate, password: secret";
         for host in [
             "broker.example",
@@ -74,7 +74,7 @@ bindings:
                 panic!("{host}: {warnings:?}");
             };
             assert!(
-                warning.starts_with("mqtt_client0: the password goes to "),
+                warning.starts_with("mqtt_client0: the password is sent to "),
                 "{warning}"
             );
             assert!(
@@ -85,7 +85,7 @@ bindings:
     }
 
     #[test]
-    fn one_that_stays_on_this_host_is_not_nor_is_a_client_without_one() {
+    fn a_password_to_this_host_and_a_client_without_password_are_not_warned_about() {
         for host in ["localhost", "LOCALHOST.", "127.0.0.1", "127.1.2.3", "::1"] {
             let warnings = unprotected(&config(host, "username: gate, password: secret"));
             assert!(warnings.is_empty(), "{host}: {warnings:?}");

@@ -1,7 +1,7 @@
-//! Whether brokers accept us: at the start, each is asked for a session, which is ended at once.
+//! Probes the brokers at the start: opens an MQTT session with each and ends it after CONNACK.
 //!
-//! A port that can be reached tells little: the broker behind it may refuse the password, or speak TLS.
-//! So the probe opens what any caller opens, an mqtt stream, and what is told to callers is told here.
+//! A reachable TCP port is not enough: the broker may reject the password, or require TLS. The probe
+//! opens an mqtt stream as any request does, so it reports the same errors.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,16 +16,16 @@ use tidegate_engine::{At, BindingId, StreamId, Token};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// How long a broker is waited for: longer than `connectTimeout` is by default, after which it is known
-/// that it does not answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for a broker: longer than the default `connectTimeout`, so that its error is
+/// reported.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What has become of a broker's session.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// The broker accepted it (CONNACK).
+    /// The broker accepted the session (CONNACK).
     Accepted,
-    /// Why there is none, as a sentence.
+    /// The session failed, with the reason.
     Refused(String),
 }
 
@@ -52,7 +52,7 @@ impl Probes {
         Self(clients.map(probe).collect())
     }
 
-    /// Has the brokers asked by a worker, behind all bindings. One worker is enough.
+    /// Attaches the probes to a worker, after all bindings. Only worker 0 runs them.
     pub(crate) fn attach(&self, assembly: &mut Assembly) {
         let ids: Vec<Option<BindingId>> = self
             .0
@@ -61,7 +61,7 @@ impl Probes {
             .collect();
         let probes = self.clone();
         let (id, edge) = assembly.of("probe").attach_edge(0, |id, _| {
-            Rc::new(Asking {
+            Rc::new(ProbeEdge {
                 id,
                 probes,
                 done: RefCell::default(),
@@ -69,48 +69,48 @@ impl Probes {
         });
         if assembly.worker() == 0 {
             let handle = assembly.handle();
-            assembly.spawn(async move { edge.ask(&handle, id, &ids) });
+            assembly.spawn(async move { edge.open(&handle, id, &ids) });
         }
     }
 
-    /// What has become of the session of an `mqtt · client`; nothing where nobody knows in time.
+    /// The result for an `mqtt · client`; `None` if there is none in time.
     pub(crate) async fn answer(&self, binding: &str) -> Option<Answer> {
         let probe = self.0.iter().find(|probe| probe.binding == binding)?;
         let mut answer = probe.answer.subscribe();
-        let known = timeout(PATIENCE, answer.wait_for(Option::is_some)).await;
+        let known = timeout(PROBE_TIMEOUT, answer.wait_for(Option::is_some)).await;
         known.ok()?.ok()?.clone()
     }
 }
 
 /// The edge that opens the sessions.
-struct Asking {
+struct ProbeEdge {
     id: BindingId,
     probes: Probes,
-    /// Streams that have been answered, and are to be ended.
+    /// Streams with a result, to be ended.
     done: RefCell<Vec<StreamId>>,
 }
 
-impl Asking {
-    fn ask(&self, handle: &Handle, edge: BindingId, ids: &[Option<BindingId>]) {
+impl ProbeEdge {
+    fn open(&self, handle: &Handle, edge: BindingId, ids: &[Option<BindingId>]) {
         for (index, id) in ids.iter().enumerate() {
             let Some(id) = *id else { continue };
             let opened = handle.turn(edge, |cx| {
                 cx.open(id, MqttSession::default(), Token::from_index(index))
             });
             if let Err(error) = opened {
-                self.tell(Token::from_index(index), Answer::Refused(error.to_string()));
+                self.set(Token::from_index(index), Answer::Refused(error.to_string()));
             }
         }
     }
 
-    fn tell(&self, token: Token, answer: Answer) {
+    fn set(&self, token: Token, answer: Answer) {
         if let Some(probe) = self.probes.0.get(token.index()) {
             probe.answer.send_replace(Some(answer));
         }
     }
 }
 
-impl Edge for Asking {
+impl Edge for ProbeEdge {
     fn on_output(&self, at: At, frame: Frame) {
         let answer = match frame {
             Frame::Begin(_) => Answer::Accepted,
@@ -120,7 +120,7 @@ impl Edge for Asking {
             }),
             _ => return,
         };
-        self.tell(at.token, answer);
+        self.set(at.token, answer);
         self.done.borrow_mut().push(at.stream);
     }
 

@@ -1,5 +1,5 @@
-//! Every kind of binding. A new one has one entry here: what a config may say of it, and the factory
-//! that makes it for gateways and scenarios alike.
+//! The registry of binding kinds. Each kind has one entry: its config and its factory, used by gateways
+//! and scenarios.
 
 use tidegate_binding_mcp::{proxy, server};
 use tidegate_binding_mqtt::client;
@@ -8,7 +8,7 @@ use tidegate_scenarios::fixtures;
 
 use crate::factory::Factory;
 
-/// The kinds that a gateway's config may name.
+/// The kinds available in the config of a gateway.
 pub fn registry() -> Registry<Factory> {
     let kinds = vec![
         http_server(),
@@ -25,8 +25,8 @@ pub fn registry() -> Registry<Factory> {
     Registry::new(kinds)
 }
 
-/// The kinds that a scenario's config may name: those of gateways, and those that scenarios of the
-/// engine play with.
+/// The kinds available in the config of a scenario: those of gateways, and test bindings for scenarios
+/// of the engine.
 pub fn for_scenarios() -> Registry<Factory> {
     registry().with(fixtures::relay().made_by(Factory::Machine(|declared| {
         let (options, exit) = (declared.options()?, declared.exit()?);
@@ -54,11 +54,11 @@ fn stdio_server() -> Descriptor<Factory> {
     Descriptor::of::<tidegate_binding_stdio::Options>(
         "stdio",
         "server",
-        "Accepts messages on standard input, one a line, for an mcp · server.",
+        "Accepts messages on standard input, one per line, for an mcp · server.",
     )
     .exit(Protocol::Line)
     .made_by(Factory::Edge(|declared, site| {
-        // Standard input belongs to the first worker.
+        // Only the first worker reads standard input.
         if site.assembly.worker() > 0 {
             return Ok(site.assembly.attach_nothing());
         }
@@ -86,7 +86,7 @@ fn mcp_proxy() -> Descriptor<Factory> {
     Descriptor::of::<proxy::Options>(
         "mcp",
         "proxy",
-        "Offers several toolkits as one, each under its own prefix.",
+        "Combines several toolkits behind one endpoint, each with its own prefix.",
     )
     .accepts(&[Protocol::Mcp])
     .exit(Protocol::Mcp)
@@ -121,18 +121,14 @@ fn mcp_mqtt_proxy() -> Descriptor<Factory> {
 }
 
 fn mcp_rename_proxy() -> Descriptor<Factory> {
-    Descriptor::of::<tidegate_binding_mcp_rename::Options>(
-        "mcp_rename",
-        "proxy",
-        "Offers tools under other names.",
-    )
-    .accepts(&[Protocol::Mcp])
-    .exit(Protocol::Mcp)
-    .made_by(Factory::Machine(|declared| {
-        let (options, exit) = (declared.options()?, declared.exit()?);
-        let proxy = tidegate_binding_mcp_rename::McpRename::new(options, exit);
-        Ok(Box::new(proxy))
-    }))
+    Descriptor::of::<tidegate_binding_mcp_rename::Options>("mcp_rename", "proxy", "Renames tools.")
+        .accepts(&[Protocol::Mcp])
+        .exit(Protocol::Mcp)
+        .made_by(Factory::Machine(|declared| {
+            let (options, exit) = (declared.options()?, declared.exit()?);
+            let proxy = tidegate_binding_mcp_rename::McpRename::new(options, exit);
+            Ok(Box::new(proxy))
+        }))
 }
 
 fn mqtt_client() -> Descriptor<Factory> {
@@ -150,7 +146,7 @@ fn mqtt_broker() -> Descriptor<Factory> {
     Descriptor::of::<tidegate_broker::Options>(
         "mqtt",
         "broker",
-        "An MQTT 5 broker inside this process: in memory, on a loopback address.",
+        "Runs an MQTT 5 broker in this process, in memory, on a loopback address.",
     )
     .made_by(Factory::Broker(|binding| {
         Ok(tidegate_broker::Broker::start(&binding.options()?)?)
@@ -176,10 +172,10 @@ mod tests {
 
     use super::*;
 
-    // The schema is a file so that editors find it; `tidegate schema` prints what it must be.
+    // Editors read the file; it must equal the output of `tidegate schema`.
     #[test]
     #[cfg(feature = "broker")]
-    fn the_schema_in_the_repository_is_the_registrys() {
+    fn the_schema_file_is_up_to_date() {
         let path = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../../config/tidegate.schema.json"
@@ -193,10 +189,10 @@ mod tests {
         );
     }
 
-    // The reference is a file so that people find it; `tidegate schema --markdown` prints what it must be.
+    // The documentation links to the file; it must equal the output of `tidegate schema --markdown`.
     #[test]
     #[cfg(feature = "broker")]
-    fn the_reference_in_the_repository_is_the_registrys() {
+    fn the_reference_file_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference.md");
         let stored = std::fs::read_to_string(path).unwrap_or_default();
         assert!(
@@ -205,7 +201,7 @@ mod tests {
         );
     }
 
-    // What the reference shows of each kind can be copied: it is valid, all of it together.
+    // The examples can be copied: combined they are a valid config.
     #[test]
     fn the_examples_of_the_reference_are_a_valid_config() {
         let registry = registry();
@@ -214,7 +210,7 @@ mod tests {
         let loaded = tidegate_config::load("example.yaml", &example, &registry, &environment);
         let config = loaded.unwrap_or_else(|faults| panic!("{example}\n{faults}"));
         assert_eq!(config.bindings.len(), registry.iter().count());
-        // Where several kinds accept a protocol, the examples lead to one of them.
+        // If several kinds accept a protocol, the examples use only one of them.
         let warnings = config.warnings.iter().map(Fault::with_help);
         let warnings: Vec<String> = warnings.filter(|it| !it.contains("is not used")).collect();
         assert!(warnings.is_empty(), "{warnings:?}");
@@ -245,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configs_to_copy_are_in_order() {
+    fn the_example_configs_are_valid() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config");
         let mut count = 0;
         for entry in std::fs::read_dir(folder).expect("config/") {

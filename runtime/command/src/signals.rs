@@ -1,11 +1,11 @@
-//! The signals that end the process.
+//! Signals that stop the process.
 
 use std::fmt;
 use std::io;
 
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
-/// A signal that has come.
+/// A received signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
     Terminate,
@@ -22,7 +22,7 @@ impl Signal {
         }
     }
 
-    /// Its number.
+    /// Number of the signal on this system.
     pub(crate) fn number(self) -> u8 {
         u8::try_from(self.kind().as_raw_value()).unwrap_or_default()
     }
@@ -42,17 +42,17 @@ impl fmt::Display for Signal {
     }
 }
 
-/// SIGTERM, SIGINT and SIGHUP.
+/// Streams of SIGTERM, SIGINT and SIGHUP.
 pub(crate) struct Signals {
     terminate: Stream,
     interrupt: Stream,
-    /// None where it was ignored when the process started, as `nohup` has it.
+    /// `None` if SIGHUP was ignored when the process started, as with `nohup`.
     hang_up: Option<Stream>,
 }
 
 impl Signals {
-    /// Takes the signals over from the operating system.
-    pub(crate) fn take() -> io::Result<Self> {
+    /// Installs the signal handlers.
+    pub(crate) fn install() -> io::Result<Self> {
         let hang_up = if is_ignored(Signal::HangUp) {
             None
         } else {
@@ -65,7 +65,7 @@ impl Signals {
         })
     }
 
-    /// Waits for one of them.
+    /// Waits for a signal.
     pub(crate) async fn next(&mut self) -> Signal {
         let hang_up = async {
             match &mut self.hang_up {
@@ -80,9 +80,9 @@ impl Signals {
         }
     }
 
-    /// Waits for one that cuts a stop short. SIGHUP does not: a terminal that goes away may send it
-    /// more than once, and a service manager behind SIGTERM.
-    pub(crate) async fn next_that_cuts(&mut self) -> Signal {
+    /// Waits for a signal that ends an orderly stop immediately. SIGHUP does not: a closing terminal may
+    /// send it more than once, and a service manager may send it after SIGTERM.
+    pub(crate) async fn next_immediate(&mut self) -> Signal {
         loop {
             match self.next().await {
                 Signal::HangUp => {}
@@ -92,8 +92,7 @@ impl Signals {
     }
 }
 
-/// Whether a signal was ignored when the process started, as far as the system tells (Linux, in
-/// `/proc/self/status`).
+/// Whether a signal was ignored when the process started. Known on Linux only (`/proc/self/status`).
 fn is_ignored(signal: Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     is_in_mask(&status, signal)

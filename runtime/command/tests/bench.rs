@@ -82,9 +82,9 @@ fn bench(arguments: &[&str]) -> Output {
         .args(arguments)
         .output()
         .expect("tidegate");
-    let told = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}\n{errors}");
+    assert!(output.status.success(), "{stdout}\n{errors}");
     output
 }
 
@@ -124,10 +124,10 @@ fn publish_beside_stdio(version: &str) {
         "--output",
         &out,
     ]);
-    let told = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(
-        told.contains("publish · QoS 1 · 4 callers · 100 B"),
-        "{told}"
+        stdout.contains("publish · QoS 1 · 4 callers · 100 B"),
+        "{stdout}"
     );
     let results = folder.results();
     let cells = results["cells"].as_array().expect("cells");

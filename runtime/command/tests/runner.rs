@@ -1,4 +1,4 @@
-//! The runner itself: what it must notice, how it says it, and what a blessing leaves alone.
+//! The scenario runner: the differences it detects, its messages, and blessing.
 
 #![allow(
     clippy::expect_used,
@@ -28,7 +28,7 @@ const ANSWER: &str = r#"> mqtt.1' begin publish
 > mcp.1   end
 "#;
 
-/// A script that stands where the real ones do, beside their configs.
+/// Parses a script as if it were in the folder of the real ones, beside their configs.
 fn parse(text: &str) -> Result<Script, ScriptError> {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -42,7 +42,7 @@ fn failure(text: &str) -> Failure {
     *play(&script, &for_scenarios(), Mode::Ordered).expect_err("it must fail")
 }
 
-/// The whole scenario with one piece of it changed.
+/// The complete scenario with one part replaced.
 fn changed(from: &str, to: &str) -> String {
     let whole = format!("{HEAD}{PUBLISH}{ANSWER}");
     assert!(whole.contains(from), "{from} is in the script");
@@ -50,7 +50,7 @@ fn changed(from: &str, to: &str) -> String {
 }
 
 #[test]
-fn the_script_itself_holds_in_every_mode() {
+fn the_script_passes_in_every_mode() {
     let script = parse(&changed("on", "on")).expect("a script");
     for mode in [Mode::Ordered, Mode::Seeded(1), Mode::Seeded(2)] {
         assert!(play(&script, &for_scenarios(), mode).is_ok(), "{mode:?}");
@@ -58,13 +58,13 @@ fn the_script_itself_holds_in_every_mode() {
 }
 
 #[test]
-fn a_difference_is_told_with_the_line_and_with_what_came() {
+fn a_difference_is_reported_with_its_line() {
     for (from, to, line, what) in [
         (
             "< mqtt.1  begin publish clientId=\"s-1\"",
             "< mqtt.1  begin publish",
             5,
-            "clientId=\"s-1\" is not in the script",
+            "unexpected field clientId=\"s-1\"",
         ),
         (
             "topic=\"commands/1/set\"\n<",
@@ -82,9 +82,14 @@ fn a_difference_is_told_with_the_line_and_with_what_came() {
             "< mqtt.1  begin publish",
             "< mqtt.1  begin subscribe",
             5,
-            "it is a begin of publish",
+            "expected begin subscribe, got begin publish",
         ),
-        ("< mcp.1'  data  {\"content\":[]}\n", "", 11, "it is a data"),
+        (
+            "< mcp.1'  data  {\"content\":[]}\n",
+            "",
+            11,
+            "expected end, got data",
+        ),
         (
             "{\"content\":[]}",
             "{\"content\":[1]}",
@@ -115,7 +120,7 @@ fn a_difference_is_told_with_the_line_and_with_what_came() {
 }
 
 #[test]
-fn a_difference_is_marked_in_the_line_in_which_it_is() {
+fn a_difference_is_marked_in_its_line() {
     for (from, to, line, marked) in [
         (
             "begin publish clientId=\"s-1\" topic",
@@ -146,13 +151,13 @@ fn a_difference_is_marked_in_the_line_in_which_it_is() {
         let column = lines[caret].find('^').expect("a caret");
         assert!(lines[caret - 1][column..].starts_with(marked), "{shown}");
     }
-    // Where no field and no payload differs, the line itself is marked.
+    // Without a field or payload to point at, only the line is marked.
     let other = failure(&changed(
         "begin publish clientId",
         "begin subscribe clientId",
     ));
     assert!(
-        other.place.is_none()
+        other.offset.is_none()
             && other
                 .to_string()
                 .contains("  !   < mqtt.1  begin subscribe")
@@ -160,7 +165,7 @@ fn a_difference_is_marked_in_the_line_in_which_it_is() {
 }
 
 #[test]
-fn what_came_stands_in_lines_that_can_be_pasted() {
+fn actual_frames_are_printed_as_lines_of_a_script() {
     let failure = failure(&changed(
         "< mqtt.1  data  format=TEXT \"on\"\n< mqtt.1  end\n",
         "",
@@ -171,19 +176,19 @@ fn what_came_stands_in_lines_that_can_be_pasted() {
         ["< mqtt.1 data format=TEXT \"on\"", "< mqtt.1 end"]
     );
     let pasted = failure.instead.join("\n") + "\n";
-    let mended = changed(
+    let fixed = changed(
         "< mqtt.1  data  format=TEXT \"on\"\n< mqtt.1  end\n",
         &pasted,
     );
-    let script = parse(&mended).expect("a script");
+    let script = parse(&fixed).expect("a script");
     assert!(play(&script, &for_scenarios(), Mode::Ordered).is_ok());
 }
 
 #[test]
-fn what_is_left_at_the_end_fails() {
+fn open_streams_and_frames_at_the_end_fail() {
     let stream = failure(&format!("{HEAD}{PUBLISH}"));
     assert!(
-        stream.what.starts_with("streams are left at the end"),
+        stream.what.starts_with("streams still open at the end"),
         "{}",
         stream.what
     );
@@ -195,52 +200,45 @@ fn what_is_left_at_the_end_fails() {
 }
 
 #[test]
-fn a_stimulus_that_cannot_be_is_refused() {
+fn invalid_stimuli_are_rejected() {
     for (line, what) in [
-        ("> mcp.7 end", "mcp.7 has not begun"),
-        (
-            "> plant.1 end",
-            "there is no side 'plant'; there are: mqtt, mcp",
-        ),
+        ("> mcp.7 end", "mcp.7 is not open"),
+        ("> plant.1 end", "unknown side 'plant'; valid: mqtt, mcp"),
         (
             "> mcp.1' begin toolsCall",
-            "a begin of this side stands without a trailing '",
+            "wrong half for begin of this side; remove the trailing '",
         ),
-        ("> mcp.1 begin toolCall", "mcp has no begin 'toolCall'"),
+        ("> mcp.1 begin toolCall", "unknown mcp begin 'toolCall'"),
         (
             "> mcp.1 begin toolsCall nmae=\"x\"",
             "unknown field 'nmae'; valid: sessionId, name, contentLength, headers, headersRequired",
         ),
         (
             "> mcp.1 begin toolsCall name=$n",
-            "'$n' stands for nothing yet, so it cannot be played",
+            "'$n' has no value yet; capture it in an earlier reaction",
         ),
-        ("+next", "no timer is set, so there is no next one"),
+        ("+next", "no timer is set"),
     ] {
         assert_eq!(failure(&format!("{HEAD}{line}\n")).what, what, "{line}");
     }
 }
 
 #[test]
-fn a_line_that_cannot_be_read_is_pointed_at() {
+fn syntax_errors_have_line_and_column() {
     for (line, column, what) in [
         (
             "> mcp.1 begin toolsCall name=\"abc",
             34,
-            "a closing '\"' is wanted here",
+            "expected a closing '\"'",
         ),
-        ("> mcp.1 data {\"a\":[1,}", 21, "',' or ']' is wanted here"),
-        ("> mcp begin", 6, "'.' and a number is wanted here"),
-        (
-            "> mcp.1 begin toolsCall name=",
-            30,
-            "a value is wanted here",
-        ),
-        ("+5 parsecs", 3, "'s', 'ms' or 'us' is wanted here"),
+        ("> mcp.1 data {\"a\":[1,}", 21, "expected ',' or ']'"),
+        ("> mcp begin", 6, "expected '.' and a number"),
+        ("> mcp.1 begin toolsCall name=", 30, "expected a value"),
+        ("+5 parsecs", 3, "expected 's', 'ms' or 'us'"),
         (
             "hello",
             1,
-            "'hello' is not known; a line begins with '>', '<', '+', '#', 'binding', 'seed', 'window', 'faults', 'repeat', 'again', 'live' or 'ordered'",
+            "unknown keyword 'hello'; a line starts with '>', '<', '+', '#', 'binding', 'seed', 'window', 'faults', 'repeat', 'again', 'live' or 'ordered'",
         ),
     ] {
         let error = parse(&format!("{HEAD}{line}\n")).expect_err(line);
@@ -261,7 +259,7 @@ fn a_line_that_cannot_be_read_is_pointed_at() {
 }
 
 #[test]
-fn a_blessing_changes_reactions_and_nothing_else() {
+fn blessing_changes_only_reactions() {
     let script = r#"# What it proves.
 binding mcp_mqtt0 config=options.yaml
 
@@ -292,12 +290,12 @@ binding mcp_mqtt0 config=options.yaml
     assert_eq!(
         again.as_deref(),
         Ok(wanted.as_str()),
-        "what holds stays as it is"
+        "matching lines are unchanged"
     );
 }
 
 #[test]
-fn repeated_lines_are_played_anew_with_captures_of_their_own() {
+fn repeated_lines_have_their_own_captures() {
     let call = "> mcp.1 begin toolsCall name=\"none\"\n< mcp.1 reset kind=notFound message=_\n";
     let counted = |body: &str| format!("{HEAD}{call}< mcp.1' abort\n> mcp.1 end\n{body}");
     let ticks = "repeat 3\n+1s\nagain\n";
@@ -310,15 +308,12 @@ fn repeated_lines_are_played_anew_with_captures_of_their_own() {
         .is_ok_and(|played| played.steps == 4 + 2 * 3 + 1)
     );
     let wrong = failure(&counted("repeat 3\n+next\nagain\n"));
-    assert_eq!(wrong.what, "no timer is set, so there is no next one");
+    assert_eq!(wrong.what, "no timer is set");
     for (body, what) in [
-        ("repeat 2\n+1s\n", "a 'repeat' is not ended by 'again'"),
-        ("again\n", "'again' ends a 'repeat', and there is none"),
-        (
-            "repeat 2\nrepeat 2\nagain\n",
-            "'repeat' stands within another one",
-        ),
-        ("repeat\nagain\n", "'repeat' needs how many times"),
+        ("repeat 2\n+1s\n", "'repeat' without 'again'"),
+        ("again\n", "'again' without 'repeat'"),
+        ("repeat 2\nrepeat 2\nagain\n", "'repeat' cannot be nested"),
+        ("repeat\nagain\n", "'repeat' needs a count"),
     ] {
         assert_eq!(parse(&counted(body)).expect_err(body).what, what);
     }
@@ -327,7 +322,7 @@ fn repeated_lines_are_played_anew_with_captures_of_their_own() {
 }
 
 #[test]
-fn a_capture_compares_where_it_stands_again() {
+fn a_capture_is_compared_at_later_occurrences() {
     let twice = changed("clientId=\"s-1\"", "clientId=$id").replace(
         "< mcp.1'  end\n",
         "< mcp.1'  end\n> mcp.2 begin toolsCall sessionId=$id name=\"none\"\n\
@@ -339,7 +334,7 @@ fn a_capture_compares_where_it_stands_again() {
 }
 
 #[test]
-fn a_chart_shows_who_says_what_to_whom() {
+fn a_chart_shows_the_direction_of_each_frame() {
     let drawn = chart(&parse(&changed("on", "on")).expect("a script"));
     assert!(drawn.contains("─▶ │"), "{drawn}");
     assert!(
@@ -350,7 +345,7 @@ fn a_chart_shows_who_says_what_to_whom() {
 }
 
 #[test]
-fn the_command_tells_by_its_exit_code_and_blesses_nothing_in_ci() {
+fn the_exit_code_is_the_result_and_bless_is_refused_in_ci() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/engine.spec");
     let run = |arguments: &[&str], ci: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
@@ -359,19 +354,19 @@ fn the_command_tells_by_its_exit_code_and_blesses_nothing_in_ci() {
     };
     let held = run(&[folder], "");
     assert!(held.status.success());
-    let told = String::from_utf8_lossy(&held.stdout).into_owned();
+    let output = String::from_utf8_lossy(&held.stdout).into_owned();
     assert!(
-        told.contains("shutdown.spec") && told.contains(" 0 failed in "),
-        "{told}"
+        output.contains("shutdown.spec") && output.contains(" 0 failed in "),
+        "{output}"
     );
     let refused = run(&[folder, "--bless"], "true");
     assert!(!refused.status.success());
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("--bless is refused"));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--bless is not allowed"));
     assert!(!run(&["no/such/folder"], "").status.success());
 }
 
 #[test]
-fn a_script_that_still_fails_once_it_is_blessed_is_told() {
+fn a_script_that_fails_after_blessing_is_reported() {
     let folder = std::env::temp_dir().join(format!("tidegate-bless-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let engine = concat!(
@@ -379,21 +374,21 @@ fn a_script_that_still_fails_once_it_is_blessed_is_told() {
         "/../../specs/engine.spec/relay.yaml"
     );
     std::fs::copy(engine, folder.join("relay.yaml")).expect("the config is there");
-    // The caller's stream is never brought to its end, which no reaction can mend.
+    // The caller never ends its stream, which no reaction can fix.
     let open = "binding relay0 config=relay.yaml\n\n> mcp.1 begin toolsCall name=\"t\"\n";
     let file = folder.join("open.spec");
     std::fs::write(&file, open).expect("a file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    let told = command
+    let output = command
         .args(["spec", "run", "--bless"])
         .arg(&file)
         .env_remove("CI");
-    let told = told.output().expect("the command runs");
+    let output = output.output().expect("the command runs");
     std::fs::remove_dir_all(&folder).expect("the folder is there");
-    assert!(!told.status.success());
-    let error = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(!output.status.success());
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        error.contains("still fails") && error.contains("streams are left"),
+        error.contains("still fails") && error.contains("streams still open"),
         "{error}"
     );
 }

@@ -1,4 +1,4 @@
-//! Every scenario below specs/ is a test of its own, in the engine's order and in others.
+//! Runs every scenario in specs/ as a test, in the deterministic order and with seeds.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use tidegate::registry::for_scenarios;
 use tidegate_scenarios::{Mode, Script, play};
 
-/// In how many other orders each is played.
+/// Number of seeds for each scenario.
 const SEEDS: u64 = 8;
 
 fn main() {
@@ -17,17 +17,17 @@ fn main() {
     found.sort();
     assert!(
         !found.is_empty(),
-        "there are no scenarios below {}",
+        "no scenarios found in {}",
         root.display()
     );
     let trials = found.into_iter().map(|file| {
         let name = file.strip_prefix(&root).unwrap_or(&file).with_extension("");
-        Trial::test(name.display().to_string(), move || hold(&file))
+        Trial::test(name.display().to_string(), move || check(&file))
     });
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }
 
-fn hold(file: &Path) -> Result<(), Failed> {
+fn check(file: &Path) -> Result<(), Failed> {
     let source = std::fs::read_to_string(file)?;
     let script = Script::parse(file, &source).map_err(|error| error.to_string())?;
     let registry = for_scenarios();
@@ -35,7 +35,7 @@ fn hold(file: &Path) -> Result<(), Failed> {
     let seeds = if script.is_ordered() { 0 } else { SEEDS };
     for seed in 1..=seeds {
         play(&script, &registry, Mode::Seeded(seed))
-            .map_err(|failure| format!("with the seed {seed}: {failure}"))?;
+            .map_err(|failure| format!("reproduce with --seeds 1 --seed {seed}: {failure}"))?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How the bindings fit together.
+//! Checks across bindings: exits resolve, protocols match, no cycles, at least one entry.
 
 use serde_yaml::Value;
 use tidegate_streams::Protocol;
@@ -9,10 +9,10 @@ use crate::load::{index_of, path};
 use crate::model::{Binding, Exit, Route};
 use crate::registry::{Kinds, Shape};
 
-/// A binding whose exits are still names.
+/// A binding whose exits are not yet resolved: they are names.
 pub(crate) struct Draft<'r> {
     pub(crate) name: String,
-    /// Absent where its kind is not known, which was recorded.
+    /// `None` for an unknown kind, whose fault is already recorded.
     pub(crate) shape: Option<&'r Shape>,
     pub(crate) exits: Vec<DraftExit>,
     pub(crate) routes: Vec<DraftRoute>,
@@ -20,11 +20,11 @@ pub(crate) struct Draft<'r> {
     pub(crate) expressions: Expressions,
 }
 
-/// An exit of a kind of binding, and the binding that is named for it.
+/// One exit of a binding and the name of the target binding.
 pub(crate) struct DraftExit {
     pub(crate) name: &'static str,
     pub(crate) protocol: Protocol,
-    /// Where the name stands, below the binding.
+    /// Path of the name below the binding.
     pub(crate) at: Vec<&'static str>,
     pub(crate) binding: String,
 }
@@ -46,22 +46,22 @@ impl Draft<'_> {
         }
     }
 
-    /// The binding that each exit names, where the name stands, and which streams go there.
+    /// For each exit and route: target name, path of that name, and protocol of the streams.
     fn targets(&self) -> Vec<(&str, Vec<String>, Option<Protocol>)> {
-        let place = |steps: &[&str]| {
+        let at = |steps: &[&str]| {
             let above = ["bindings", &self.name];
             path(&[&above[..], steps].concat())
         };
         let exits = self.exits.iter();
         let mut targets: Vec<_> = exits
-            .map(|exit| (exit.binding.as_str(), place(&exit.at), Some(exit.protocol)))
+            .map(|exit| (exit.binding.as_str(), at(&exit.at), Some(exit.protocol)))
             .collect();
-        // Routes lead where the only exit of the kind would.
+        // Routes are alternatives to the single exit of the kind and have its protocol.
         let protocol = self.shape.and_then(|shape| shape.exits.iter().next());
         let protocol = protocol.map(|(_, protocol)| protocol);
         for (index, route) in self.routes.iter().enumerate() {
-            let at = place(&["routes", &index.to_string(), "exit"]);
-            targets.push((route.exit.as_str(), at, protocol));
+            let path = at(&["routes", &index.to_string(), "exit"]);
+            targets.push((route.exit.as_str(), path, protocol));
         }
         targets
     }
@@ -72,8 +72,8 @@ impl Draft<'_> {
     }
 }
 
-/// Resolves the exits and checks that protocols fit, that nothing runs in a circle and that streams
-/// can enter. Also warns of bindings that no stream reaches.
+/// Resolves the exits; records a fault for protocols that do not match, for cycles and for a config
+/// without an entry, and a warning for bindings that no stream reaches.
 pub(crate) fn connect(
     drafts: Vec<Draft<'_>>,
     kinds: &Kinds,
@@ -83,14 +83,14 @@ pub(crate) fn connect(
         .iter()
         .map(|draft| resolve(draft, &drafts, findings))
         .collect();
-    check_circles(&drafts, &edges, findings);
+    check_cycles(&drafts, &edges, findings);
     let usable = drafts.iter().all(|draft| draft.shape.is_some());
-    let enters = |draft: &Draft<'_>| draft.shape.is_some_and(Shape::is_entry);
-    if usable && !drafts.iter().any(enters) {
+    let is_entry = |draft: &Draft<'_>| draft.shape.is_some_and(Shape::is_entry);
+    if usable && !drafts.iter().any(is_entry) {
         let help = format!("add one of: {}", kinds.entries().join(", "));
         findings.value_with(&path(&["bindings"]), "no entry binding", help);
     }
-    warn_of_unreached(&drafts, &edges, findings);
+    warn_unused(&drafts, &edges, findings);
     bindings(drafts)
 }
 
@@ -105,20 +105,20 @@ fn resolve(draft: &Draft<'_>, drafts: &[Draft<'_>], findings: &mut Findings<'_>)
             continue;
         };
         edges.push(target);
-        let theirs = drafts.get(target).and_then(|target| target.shape);
-        let (Some(theirs), Some(protocol)) = (theirs, protocol) else {
+        let shape = drafts.get(target).and_then(|target| target.shape);
+        let (Some(shape), Some(protocol)) = (shape, protocol) else {
             continue;
         };
-        if !theirs.accepts.contains(&protocol) {
-            let fitting = drafts.iter().filter(|draft| draft.accepts(protocol));
-            let fitting: Vec<&str> = fitting.map(|draft| draft.name.as_str()).collect();
+        if !shape.accepts.contains(&protocol) {
+            let valid = drafts.iter().filter(|draft| draft.accepts(protocol));
+            let valid: Vec<&str> = valid.map(|draft| draft.name.as_str()).collect();
             let word = protocol.word();
-            let help = if fitting.is_empty() {
+            let help = if valid.is_empty() {
                 format!("add a binding that accepts {word} streams")
             } else {
-                format!("valid exits: {}", fitting.join(", "))
+                format!("valid exits: {}", valid.join(", "))
             };
-            let title = theirs.title();
+            let title = shape.title();
             let message = format!("exit '{exit}' ({title}) does not accept {word} streams");
             findings.value_with(&at, message, help);
         }
@@ -126,9 +126,9 @@ fn resolve(draft: &Draft<'_>, drafts: &[Draft<'_>], findings: &mut Findings<'_>)
     edges
 }
 
-fn check_circles(drafts: &[Draft<'_>], edges: &[Vec<usize>], findings: &mut Findings<'_>) {
+fn check_cycles(drafts: &[Draft<'_>], edges: &[Vec<usize>], findings: &mut Findings<'_>) {
     for start in 0..drafts.len() {
-        // Recorded once for each circle: at its first binding.
+        // One fault for each cycle, at its first binding.
         let reached = reach(edges, edges.get(start).cloned().unwrap_or_default());
         let first = (0..start).any(|earlier| {
             reached.contains(&earlier)
@@ -139,7 +139,11 @@ fn check_circles(drafts: &[Draft<'_>], edges: &[Vec<usize>], findings: &mut Find
             && let Some(draft) = drafts.get(start)
         {
             let at = path(&["bindings", &draft.name]);
-            findings.key(&at, "the exits lead in a circle back to this binding", None);
+            findings.key(
+                &at,
+                "exits form a cycle",
+                Some("every chain of exits must end at a binding without an exit".to_owned()),
+            );
         }
     }
 }
@@ -155,20 +159,17 @@ fn reach(edges: &[Vec<usize>], mut open: Vec<usize>) -> Vec<usize> {
     reached
 }
 
-fn warn_of_unreached(drafts: &[Draft<'_>], edges: &[Vec<usize>], findings: &mut Findings<'_>) {
-    // A value that is not known may name any of them.
+fn warn_unused(drafts: &[Draft<'_>], edges: &[Vec<usize>], findings: &mut Findings<'_>) {
+    // An unresolved value (a missing variable) may name any binding.
     if findings.ignores_some() {
         return;
     }
     for (index, draft) in drafts.iter().enumerate() {
         let accepts = draft.shape.is_some_and(|shape| !shape.accepts.is_empty());
         if accepts && !edges.iter().flatten().any(|to| *to == index) {
-            let message = format!(
-                "no binding has '{}' as its exit, so it is not used",
-                draft.name
-            );
+            let message = format!("binding '{}' is not used: no exit names it", draft.name);
             let at = path(&["bindings", &draft.name]);
-            findings.warn(&at, message, "remove it, or name it as an exit");
+            findings.warn(&at, message, "name it as an exit, or remove it");
         }
     }
 }

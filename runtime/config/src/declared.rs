@@ -1,4 +1,4 @@
-//! What a factory makes a binding of.
+//! The input of a binding factory: the declared binding and the ids of its attached exits.
 
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -7,66 +7,67 @@ use crate::fault::Faults;
 use crate::model::Binding;
 use crate::registry::Exits;
 
-/// A declared binding, with what was attached for the bindings where its streams go.
+/// A declared binding and the ids of the bindings attached at its exits.
 ///
-/// `Id` names an attached binding; the config does not look at it.
+/// `Id` identifies an attached binding; this crate does not interpret it.
 pub struct Declared<'a, Id> {
     binding: &'a Binding,
     attached: &'a dyn Fn(usize) -> Option<Id>,
 }
 
-/// A binding cannot be made as it is declared: its factory asks for something that its descriptor
-/// does not declare.
+/// The factory and the descriptor of a kind disagree: the factory asked for options or an exit that
+/// the descriptor does not declare.
 #[derive(Debug, Error)]
 pub enum MakeError {
-    /// The options are of another type.
-    #[error("the binding '{binding}' cannot be made of its options: {faults}")]
+    /// The options do not have the type that the factory asked for.
+    #[error("cannot create binding '{binding}' from its options: {faults}")]
     Options {
-        /// Which binding.
+        /// Name of the binding.
         binding: String,
-        /// Why.
+        /// Faults of the options.
         faults: Faults,
     },
-    /// The binding has no exit of this name, or what it names is not attached.
-    #[error("the binding '{binding}' has no exit '{exit}'")]
+    /// The binding has no exit of this name, or the target is not attached yet.
+    #[error("binding '{binding}' has no exit '{exit}'")]
     NoExit {
-        /// Which binding.
+        /// Name of the binding.
         binding: String,
-        /// Which exit.
+        /// Name of the exit.
         exit: String,
     },
 }
 
 impl<'a, Id> Declared<'a, Id> {
-    /// `attached` gives what was attached for the binding of an index of the config.
+    /// `attached` maps an index into [`Config::bindings`](crate::Config::bindings) to the id of the
+    /// attached binding.
     pub fn new(binding: &'a Binding, attached: &'a dyn Fn(usize) -> Option<Id>) -> Self {
         Self { binding, attached }
     }
 
-    /// Its name.
+    /// Name of the binding in the config.
     pub fn name(&self) -> &str {
         &self.binding.name
     }
 
-    /// Its options.
+    /// The options, decoded as `T`.
     pub fn options<T: DeserializeOwned>(&self) -> Result<T, MakeError> {
         self.binding.options().map_err(|faults| self.faulty(faults))
     }
 
-    /// Where its streams go, where there is one exit.
+    /// The target of the `exit` of a kind with a single exit.
     pub fn exit(&self) -> Result<Id, MakeError> {
         self.exit_named(Exits::ONLY)
     }
 
-    /// Where its streams go that are for the exit of this name.
+    /// The target of a named exit of a kind with `exits`.
     pub fn exit_named(&self, name: &str) -> Result<Id, MakeError> {
         let exit = self.binding.exits.iter().find(|exit| exit.name == name);
         exit.and_then(|exit| (self.attached)(exit.binding))
             .ok_or_else(|| self.no_exit(name))
     }
 
-    /// Where its streams go under conditions. One without a condition takes every stream: a plain
-    /// `exit` is such a route.
+    /// The routes with their conditions. A route without conditions matches every stream; a plain
+    /// `exit` is returned as such a route.
     pub fn routes<C: DeserializeOwned>(&self) -> Result<Vec<(Vec<C>, Id)>, MakeError> {
         let mut routes = Vec::new();
         for exit in &self.binding.exits {

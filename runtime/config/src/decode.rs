@@ -1,7 +1,7 @@
-//! Typed values out of the parsed text, with all their faults and not the first alone.
+//! Decodes YAML values into typed values and reports all faults, not only the first.
 //!
-//! A type's own `Deserialize` stops at its first fault. So a fault is recorded, what caused it is
-//! taken out, and the rest is read again, until nothing is left to complain about.
+//! `Deserialize` stops at the first error. Each error is recorded, the value that caused it is removed,
+//! and the rest is decoded again until no error remains.
 
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
@@ -10,10 +10,10 @@ use serde_yaml::Value;
 use crate::expression::Expressions;
 use crate::fault::{Findings, suggestion};
 
-/// Faults of one value that are looked for; each costs a reading.
+/// Most faults reported for one value; each one costs another pass.
 const ATTEMPTS: usize = 64;
 
-/// Reads a `T` at `path`, or records what is wrong.
+/// Decodes a `T` at `path`; records the faults and returns `None` if there are any.
 pub(crate) fn decode<T: DeserializeOwned>(
     value: Value,
     path: &[String],
@@ -21,12 +21,12 @@ pub(crate) fn decode<T: DeserializeOwned>(
     findings: &mut Findings<'_>,
 ) -> Option<T> {
     let found_before = findings.len();
-    let decoded = decode_sound_part(value, path, expressions, findings);
+    let decoded = decode_valid_part(value, path, expressions, findings);
     decoded.filter(|_| findings.len() == found_before)
 }
 
-/// Reads a `T` at `path` of what is sound there, and records what is wrong with the rest.
-pub(crate) fn decode_sound_part<T: DeserializeOwned>(
+/// Decodes a `T` at `path` from the valid members, and records the faults of the others.
+pub(crate) fn decode_valid_part<T: DeserializeOwned>(
     mut value: Value,
     path: &[String],
     expressions: &Expressions,
@@ -41,16 +41,16 @@ pub(crate) fn decode_sound_part<T: DeserializeOwned>(
         };
         let mut below = steps(error.path());
         let message = error.inner().to_string();
-        if let Some(name) = quoted_behind(&message, "missing field `") {
+        if let Some(name) = quoted_after(&message, "missing field `") {
             below.push(name.to_owned());
             if !pruned.contains(&below) {
                 below.pop();
-                let message = format!("the key '{name}' is missing");
+                let message = format!("missing key '{name}'");
                 findings.value(&absolute(path, &below), message);
             }
             return None;
         }
-        if let Some(name) = quoted_behind(&message, "unknown field `") {
+        if let Some(name) = quoted_after(&message, "unknown field `") {
             if below.last().map(String::as_str) != Some(name) {
                 below.push(name.to_owned());
             }
@@ -62,12 +62,12 @@ pub(crate) fn decode_sound_part<T: DeserializeOwned>(
             let expression = expressions.alone_at(&at);
             if expression.is_some() && !reread.contains(&below) {
                 reread.push(below.clone());
-                if let Some(place) = find(&mut value, &below)
-                    && let Some(text) = place.as_str()
+                if let Some(found) = find(&mut value, &below)
+                    && let Some(text) = found.as_str()
                     && let Ok(scalar) = serde_yaml::from_str::<Value>(text)
-                    && scalar != *place
+                    && scalar != *found
                 {
-                    *place = scalar;
+                    *found = scalar;
                     continue;
                 }
             }
@@ -95,7 +95,7 @@ fn steps(path: &serde_path_to_error::Path) -> Vec<String> {
         .collect()
 }
 
-fn quoted_behind<'m>(message: &'m str, words: &str) -> Option<&'m str> {
+fn quoted_after<'m>(message: &'m str, words: &str) -> Option<&'m str> {
     message.split_once(words)?.1.split('`').next()
 }
 
@@ -107,41 +107,41 @@ fn expected_names(message: &str) -> Vec<&str> {
     expected.split('`').skip(1).step_by(2).collect()
 }
 
-/// A message of the deserialiser as a plain sentence. What an expression stands for is not quoted: it
-/// may be a secret.
+/// Rewrites a serde message as a plain sentence. The value of an expression is never quoted: it may be
+/// a secret.
 fn sentence(message: &str, expression: Option<&str>) -> String {
     for kind in ["invalid type: ", "invalid value: ", "invalid length "] {
         if let Some(rest) = message.strip_prefix(kind)
-            && let Some((found, expected)) = rest.rsplit_once(", expected ")
+            && let Some((found, wanted)) = rest.rsplit_once(", expected ")
         {
             return match expression {
                 Some(expression) => {
                     format!(
-                        "must be {}, and the value of {expression} is not",
-                        wanted(expected)
+                        "must be {}; the value of {expression} is not",
+                        expected(wanted)
                     )
                 }
-                None => format!("must be {}, not {}", wanted(expected), given(found)),
+                None => format!("must be {}, not {}", expected(wanted), actual(found)),
             };
         }
     }
-    if let Some(name) = quoted_behind(message, "unknown variant `") {
+    if let Some(name) = quoted_after(message, "unknown variant `") {
         let help = suggestion(name, &expected_names(message));
         return format!("unknown value '{name}'; {help}");
     }
     message.to_owned()
 }
 
-/// What a type takes, in words.
-fn wanted(expected: &str) -> &str {
+/// The expected type, in words.
+fn expected(expected: &str) -> &str {
     match expected {
-        "u8" => "a whole number from 0 to 255",
-        "u16" => "a whole number from 0 to 65535",
-        "u32" => "a whole number from 0 to 4294967295",
-        "u64" | "usize" => "a whole number from 0 up",
-        "a nonzero u16" => "a whole number from 1 to 65535",
-        "a nonzero u32" => "a whole number from 1 to 4294967295",
-        "a nonzero u64" => "a whole number from 1 up",
+        "u8" => "an integer from 0 to 255",
+        "u16" => "an integer from 0 to 65535",
+        "u32" => "an integer from 0 to 4294967295",
+        "u64" | "usize" => "an integer of at least 0",
+        "a nonzero u16" => "an integer from 1 to 65535",
+        "a nonzero u32" => "an integer from 1 to 4294967295",
+        "a nonzero u64" => "an integer of at least 1",
         "a sequence" => "a list",
         "a boolean" => "true or false",
         other if other.starts_with("struct ") => "a mapping of keys to values",
@@ -149,8 +149,8 @@ fn wanted(expected: &str) -> &str {
     }
 }
 
-/// What was found, in words.
-fn given(found: &str) -> String {
+/// The type that was found, in words.
+fn actual(found: &str) -> String {
     match found {
         "sequence" => "a list".to_owned(),
         "map" => "a mapping".to_owned(),
@@ -167,8 +167,8 @@ fn find<'v>(value: &'v mut Value, path: &[String]) -> Option<&'v mut Value> {
     })
 }
 
-/// Takes out what stands at a path. An element of a list goes with its list, so that the places of
-/// the others stay what they are.
+/// Removes the value at a path. For an element of a list the whole list is removed, so that the
+/// indices of other elements in reported paths stay correct.
 fn prune(value: &mut Value, path: &[String]) -> bool {
     let Some((step, above)) = path.split_last() else {
         return false;

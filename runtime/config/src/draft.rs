@@ -1,4 +1,4 @@
-//! One binding: from its value in the text to a draft whose exits are still names.
+//! Parses one binding of the config into a [`Draft`] whose exits are not yet resolved.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
 
 use crate::check::{Draft, DraftExit, DraftRoute};
-use crate::decode::decode_sound_part;
+use crate::decode::decode_valid_part;
 use crate::expression::Expressions;
 use crate::fault::{Findings, suggestion};
 use crate::load::path;
@@ -31,7 +31,7 @@ struct RawRoute {
     exit: String,
 }
 
-/// Reads a binding. A fault in one part of it hides no fault in another.
+/// Parses a binding. A fault in one key does not hide faults in other keys.
 pub(crate) fn draft<'r>(
     name: &str,
     value: &Value,
@@ -40,7 +40,7 @@ pub(crate) fn draft<'r>(
     findings: &mut Findings<'_>,
 ) -> Draft<'r> {
     let at = path(&["bindings", name]);
-    let raw = decode_sound_part::<RawBinding>(value.clone(), &at, expressions, findings);
+    let raw = decode_valid_part::<RawBinding>(value.clone(), &at, expressions, findings);
     let Some(raw) = raw else {
         return Draft::unusable(name);
     };
@@ -52,7 +52,7 @@ pub(crate) fn draft<'r>(
     let options = options.unwrap_or_else(|| Value::Mapping(Mapping::new()));
     let at_options = path(&["bindings", name, "options"]);
     (shape.check)(options.clone(), &at_options, expressions, findings);
-    // What is there and could not be read is not missing.
+    // A key with an invalid value is present, so it is not reported as missing.
     let given = |key: &str| value.get(key).is_some();
     presence(name, shape, &given, findings);
     let exits = match shape.exits {
@@ -100,7 +100,8 @@ fn unknown_kind(name: &str, raw: &RawBinding, kinds: &Kinds, findings: &mut Find
     );
 }
 
-/// Which of `exit`, `exits` and `routes` are given, and which this kind of binding has.
+/// Records a fault for each of `exit`, `exits` and `routes` that this kind does not have, and for a
+/// missing one.
 fn presence(name: &str, shape: &Shape, given: &dyn Fn(&str) -> bool, findings: &mut Findings<'_>) {
     let title = shape.title();
     let refused: &[&str] = match (shape.exits, shape.routing) {
@@ -114,26 +115,27 @@ fn presence(name: &str, shape: &Shape, given: &dyn Fn(&str) -> bool, findings: &
         let help = match shape.exits {
             Exits::None => format!("remove it: {title} opens no streams"),
             Exits::One(_) if *key == "routes" => {
-                "name one 'exit'; an mcp · proxy in front of it can lead to several".to_owned()
+                "use a single 'exit'; to route to several bindings, put an mcp · proxy in front"
+                    .to_owned()
             }
-            Exits::One(_) => "name one 'exit'".to_owned(),
-            Exits::Named(_) => format!("name them in 'exits': {}", names(shape)),
+            Exits::One(_) => "use a single 'exit'".to_owned(),
+            Exits::Named(_) => format!("use 'exits': {}", names(shape)),
         };
         let at = path(&["bindings", name, key]);
         findings.key(&at, format!("{title} has no '{key}'"), Some(help));
     }
     let at = path(&["bindings", name]);
-    let missing = |key: &str| format!("the key '{key}' is missing");
+    let missing = |key: &str| format!("missing key '{key}'");
     match shape.exits {
         Exits::One(_) if shape.routing.is_some() => match (given("exit"), given("routes")) {
             (false, false) => findings.value_with(
                 &at,
                 missing("exit"),
-                "name the binding that takes the streams, or give 'routes'",
+                "set 'exit' to the binding that accepts the streams, or add 'routes'",
             ),
             (true, true) => findings.key(
                 &path(&["bindings", name, "exit"]),
-                "both 'exit' and 'routes' are given",
+                "'exit' and 'routes' are mutually exclusive",
                 Some("remove one of them".to_owned()),
             ),
             _ => {}
@@ -141,18 +143,21 @@ fn presence(name: &str, shape: &Shape, given: &dyn Fn(&str) -> bool, findings: &
         Exits::One(_) if !given("exit") => findings.value_with(
             &at,
             missing("exit"),
-            "name the binding that takes the streams",
+            "set 'exit' to the binding that accepts the streams",
         ),
         Exits::Named(_) if !given("exits") => findings.value_with(
             &at,
             missing("exits"),
-            format!("name the bindings that take the streams: {}", names(shape)),
+            format!(
+                "set 'exits' to the bindings that accept the streams: {}",
+                names(shape)
+            ),
         ),
         _ => {}
     }
 }
 
-/// What each of the named exits takes.
+/// The named exits and their protocols, for messages.
 fn names(shape: &Shape) -> String {
     let exits = shape.exits.iter();
     let exits: Vec<String> = exits
@@ -190,11 +195,11 @@ fn named(
             Some(suggestion(key, &known)),
         );
     }
-    // Without any it is the key 'exits' that is missing.
+    // Without any exit, the missing key 'exits' is already reported.
     if !exits.is_empty() || !given.is_empty() {
         for exit in missing {
-            let help = format!("each exit must be named: {}", names(shape));
-            findings.value_with(&at, format!("the exit '{exit}' is missing"), help);
+            let help = format!("required exits: {}", names(shape));
+            findings.value_with(&at, format!("missing exit '{exit}'"), help);
         }
     }
     exits
@@ -211,8 +216,11 @@ fn check_routes(
         if route.when.len() > routing.max {
             findings.value_with(
                 &path(&["bindings", name, "routes", &index.to_string(), "when"]),
-                format!("more than {} conditions in one route", routing.max),
-                "give each a route of its own",
+                format!(
+                    "too many conditions in one route; the maximum is {}",
+                    routing.max
+                ),
+                "use one route for each condition",
             );
         }
     }

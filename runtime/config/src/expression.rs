@@ -1,7 +1,7 @@
-//! Expressions in a config's strings: `${{env.NAME}}` is the value of an environment variable, and
-//! `${{file.PATH}}` what a file contains, for secrets.
+//! Expressions in config strings: `${{env.NAME}}` is replaced by the value of an environment variable,
+//! `${{file.PATH}}` by the content of a file, for secrets.
 //!
-//! A value that came from outside is never part of a message, since it may be a secret.
+//! A replaced value never appears in a message: it may be a secret.
 
 use std::fs;
 use std::io::Read as _;
@@ -15,46 +15,46 @@ use crate::locate::Location;
 /// The largest file that an expression reads, in bytes.
 const FILE_MAX: u64 = 64 * 1024;
 
-/// What becomes of an environment variable that is not set.
+/// How an environment variable that is not set is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MissingVariables {
-    /// It is a fault.
+    /// As a fault.
     #[default]
     Refused,
-    /// It is a warning, and the value that it stands for is not checked.
+    /// As a warning; the value that contains it is not checked.
     Allowed,
 }
 
 /// Where the values of expressions come from.
 pub(crate) struct Sources<'a> {
     pub(crate) environment: &'a dyn Fn(&str) -> Option<String>,
-    /// What the path of a file is relative to: the folder of the config.
+    /// Base of relative file paths: the folder of the config.
     pub(crate) folder: &'a Path,
     pub(crate) missing: MissingVariables,
 }
 
-/// A string that had expressions in it.
+/// A string whose expressions were replaced.
 #[derive(Debug, Clone)]
 struct Expanded {
     path: Vec<String>,
-    /// The text before.
+    /// The text before replacement.
     source: String,
-    /// It was one expression and nothing else, so it may stand for a number.
+    /// The string was a single expression, so its value may be read as a number.
     alone: bool,
 }
 
-/// The strings of a config, or of a part of it, that had expressions in them.
+/// All strings of a config, or of a part of it, whose expressions were replaced.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Expressions(Vec<Expanded>);
 
 impl Expressions {
-    /// The text of the expression at a path, where the value is nothing else.
+    /// The source of the expression at a path, if the value is a single expression.
     pub(crate) fn alone_at(&self, path: &[String]) -> Option<&str> {
         let found = self.0.iter().find(|it| it.alone && it.path == path);
         found.map(|it| it.source.as_str())
     }
 
-    /// Those below a path, with paths that begin there.
+    /// The expressions below a path, with paths relative to it.
     pub(crate) fn below(&self, path: &[String]) -> Self {
         let below = self.0.iter().filter_map(|it| {
             let path = it.path.strip_prefix(path)?.to_vec();
@@ -93,14 +93,14 @@ fn walk(
                 });
             }
             Err(Refusal::Unset(name)) if sources.missing == MissingVariables::Allowed => {
-                let message = format!("the environment variable {name} is not set");
+                let message = format!("environment variable {name} is not set");
                 findings.warn(path, message, "set it before the gateway starts");
                 findings.ignore_below(path);
             }
             Err(refusal) => {
                 let (message, help) = refusal.into_message();
                 findings.value_with(path, message, help);
-                // What it would have stood for cannot be judged.
+                // Without the value nothing below can be checked.
                 findings.ignore_below(path);
             }
         },
@@ -131,11 +131,11 @@ enum Refusal {
 }
 
 impl Refusal {
-    /// What is wrong, and how to mend it.
+    /// The message and the fix.
     fn into_message(self) -> (String, String) {
         match self {
             Self::Unterminated => (
-                "an expression that begins with ${{ must end with }}".to_owned(),
+                "unterminated expression: missing '}}'".to_owned(),
                 "write ${{env.NAME}}".to_owned(),
             ),
             Self::Unknown(expression) => (
@@ -145,12 +145,14 @@ impl Refusal {
                     .to_owned(),
             ),
             Self::Unset(name) => (
-                format!("the environment variable {name} is not set"),
-                format!("set {name}, or check the config without it: validate --allow-missing-env"),
+                format!("environment variable {name} is not set"),
+                format!(
+                    "set {name}, or use validate --allow-missing-env to check the config without it"
+                ),
             ),
             Self::File { path, why } => (
-                format!("cannot read the file '{path}': {why}"),
-                "name a file of text, by its absolute path or relative to the config's folder"
+                format!("cannot read file '{path}': {why}"),
+                "use a text file, with an absolute path or a path relative to the config's folder"
                     .to_owned(),
             ),
         }
@@ -188,12 +190,12 @@ fn evaluate(expression: &str, sources: &Sources<'_>) -> Result<String, Refusal> 
     })
 }
 
-/// What a file contains, without the line end that editors and `echo` put behind it.
+/// The content of a file without the trailing newline that editors and `echo` add.
 fn read_secret(path: &Path) -> Result<String, String> {
     let file = fs::metadata(path).map_err(|error| error.to_string())?;
-    // Others may never end, or wait for somebody who writes.
+    // A device may never end, and a pipe blocks until someone writes.
     if !file.is_file() {
-        return Err("it is not a regular file".to_owned());
+        return Err("not a regular file".to_owned());
     }
     let file = fs::File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
@@ -201,9 +203,9 @@ fn read_secret(path: &Path) -> Result<String, String> {
         .read_to_end(&mut bytes)
         .map_err(|error| error.to_string())?;
     if bytes.len() as u64 > FILE_MAX {
-        return Err(format!("it is larger than {FILE_MAX} bytes"));
+        return Err(format!("larger than {FILE_MAX} bytes"));
     }
-    let mut text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
+    let mut text = String::from_utf8(bytes).map_err(|_| "not valid UTF-8".to_owned())?;
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -213,10 +215,10 @@ fn read_secret(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// The expression without quotes that has made a text invalid YAML, if that is what has: within
-/// `{ }` and `[ ]` its braces are taken for a mapping.
+/// The unquoted expression that made a text invalid YAML, if any: within `{ }` and `[ ]` the parser
+/// takes its braces for a mapping.
 pub(crate) fn unquoted(text: &str, at: Location) -> Option<&str> {
-    // The parser may notice it in the line behind.
+    // The parser may report the following line.
     let mut lines = text.lines().skip(at.line.saturating_sub(2)).take(2);
     lines.find_map(|line| {
         line.match_indices("${{").find_map(|(start, _)| {

@@ -1,4 +1,4 @@
-//! Faults and warnings of a config, in the order of the text.
+//! Faults and warnings of a config, each with line, column and path, in source order.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use thiserror::Error;
 
 use crate::locate::{Location, Target, locate};
 
-/// How many faults are reported; a file with more has another problem.
+/// Most faults printed for one config; the rest are counted.
 const REPORTED: usize = 50;
 
-/// One fault, or one warning. It prints itself without [`Fault::help`].
+/// One fault or warning. `Display` does not include [`Fault::help`].
 #[derive(Debug, Clone, Error)]
 #[error("{file}:{line}:{column}: {subject}{message}", file = document.name(), subject = subject(path))]
 pub struct Fault {
@@ -24,7 +24,7 @@ pub struct Fault {
     pub path: String,
     /// What is wrong.
     pub message: String,
-    /// What would be right.
+    /// How to fix it.
     pub help: Option<String>,
 }
 
@@ -37,7 +37,7 @@ fn subject(path: &str) -> String {
 }
 
 impl Fault {
-    /// The fault and what would be right, in one line.
+    /// The fault and its fix, in one line.
     pub fn with_help(&self) -> String {
         match &self.help {
             Some(help) => format!("{self}; {help}"),
@@ -80,7 +80,7 @@ impl Diagnostic for Fault {
 pub struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// The faults, in the order of the text.
+    /// The faults, in source order.
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
         self.0.iter()
     }
@@ -107,7 +107,7 @@ pub(crate) struct Findings<'t> {
     document: Arc<NamedSource<String>>,
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
-    /// Nothing is recorded of what lies at or below these paths.
+    /// Faults and warnings at or below these paths are dropped.
     ignored: Vec<Vec<String>>,
 }
 
@@ -138,7 +138,7 @@ impl<'t> Findings<'t> {
         self.record(path, Target::Key, message.into(), help);
     }
 
-    /// Records a fault of the value at a path, and what would be right.
+    /// Records a fault of the value at a path, and its fix.
     pub(crate) fn value_with(
         &mut self,
         path: &[String],
@@ -148,7 +148,7 @@ impl<'t> Findings<'t> {
         self.record(path, Target::Value, message.into(), Some(help.into()));
     }
 
-    /// Records a fault at a place.
+    /// Records a fault at a location.
     pub(crate) fn at(
         &mut self,
         location: Location,
@@ -159,7 +159,7 @@ impl<'t> Findings<'t> {
         self.faults.push(fault);
     }
 
-    /// Records a warning about the value at a path, or, where there is none, about what is above it.
+    /// Records a warning about the value at a path, or about its parent if there is no such value.
     pub(crate) fn warn(
         &mut self,
         path: &[String],
@@ -213,7 +213,7 @@ impl<'t> Findings<'t> {
         Faults(sorted(self.faults))
     }
 
-    /// The warnings, where there are no faults.
+    /// The warnings, or the faults if there are any.
     pub(crate) fn into_warnings(self) -> Result<Vec<Fault>, Faults> {
         if self.faults.is_empty() {
             Ok(sorted(self.warnings))
@@ -223,13 +223,13 @@ impl<'t> Findings<'t> {
     }
 }
 
-/// In the order of the text.
+/// In source order.
 fn sorted(mut faults: Vec<Fault>) -> Vec<Fault> {
     faults.sort_by_key(|fault| (fault.line, fault.column));
     faults
 }
 
-/// The nearest of the known words, if one is near.
+/// The known word with the smallest edit distance, if it is close enough.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
@@ -239,7 +239,7 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// The nearest word, if one is near, and every word that is valid.
+/// "did you mean …?" if a known word is close, and the list of valid words.
 pub(crate) fn suggestion(word: &str, known: &[&str]) -> String {
     let list = known.join(", ");
     match nearest(word, known.iter().copied()) {

@@ -1,9 +1,9 @@
-//! The config: YAML in, a checked model out, or every fault in it at once, each with its place.
+//! The config: parses YAML into a checked model, or reports every fault at once with line and column.
 //!
-//! This crate knows no binding and no engine. The command hands it a [`Registry`] of [`Descriptor`]s,
-//! one for each kind: which streams it accepts, its exits, its options, the conditions of its routes,
-//! and the factory that makes it. [`load`] checks a text against that, [`schema`] is the JSON Schema
-//! of it, and a factory is handed a [`Declared`] binding.
+//! This crate depends on no binding and not on the engine. The command passes a [`Registry`] of
+//! [`Descriptor`]s, one for each kind: the streams it accepts, its exits, its options, the conditions of
+//! its routes, and its factory. [`load`] checks a text against the registry, [`schema`] generates the
+//! JSON Schema, and a factory receives a [`Declared`] binding.
 #![forbid(unsafe_code)]
 
 mod check;

@@ -1,4 +1,4 @@
-//! From the text to the model.
+//! Reads a config: file, YAML, expressions, bindings, checks across bindings.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,36 +19,36 @@ use crate::locate::Location;
 use crate::model::Config;
 use crate::registry::{Kinds, Registry};
 
-/// The largest config that is read, in bytes.
+/// Largest accepted config, in bytes.
 const SIZE_MAX: u64 = 1024 * 1024;
-/// How many bindings a config may have.
+/// Most bindings of a config.
 const BINDINGS_MAX: usize = 10_000;
-/// How long a stop waits for what is under way, in milliseconds, unless the config says otherwise.
+/// Default of `shutdownTimeout`, in milliseconds.
 const SHUTDOWN_TIMEOUT: u64 = 10_000;
 
 /// A config that cannot be used.
 #[derive(Debug, Error)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("the config {file} cannot be read: {error}")]
+    #[error("cannot read config {file}: {error}")]
     Unreadable {
-        /// Which file.
+        /// Path of the config.
         file: String,
-        /// Why.
+        /// Error of the operating system.
         error: io::Error,
     },
-    /// The file is over the limit.
-    #[error("the config {file} is larger than {SIZE_MAX} bytes")]
+    /// The file is larger than [`SIZE_MAX`].
+    #[error("config {file} is larger than {SIZE_MAX} bytes")]
     TooLarge {
-        /// Which file.
+        /// Path of the config.
         file: String,
     },
-    /// What stands in it is wrong.
+    /// The content has faults.
     #[error(transparent)]
     Faults(#[from] Faults),
 }
 
-/// Reads and checks a config file. `environment` looks variables up.
+/// Reads and checks a config file. `environment` looks up variables.
 pub fn read<F>(
     path: &Path,
     registry: &Registry<F>,
@@ -57,16 +57,16 @@ pub fn read<F>(
     read_with(path, registry, environment, MissingVariables::Refused)
 }
 
-/// What there is to say about a config without faults.
+/// The result of checking a config without faults.
 #[derive(Debug, Clone)]
 pub struct Validated {
-    /// How many bindings it has.
+    /// Number of bindings.
     pub bindings: usize,
-    /// What is valid and yet likely to be a mistake, in the order of the text.
+    /// Valid settings that are likely mistakes, in source order.
     pub warnings: Vec<Fault>,
 }
 
-/// Checks a config file that is not to be run here: environment variables may be missing.
+/// Checks a config file without running it; `missing` says whether environment variables may be unset.
 pub fn validate<F>(
     path: &Path,
     registry: &Registry<F>,
@@ -114,13 +114,13 @@ struct Top {
     name: String,
     workers: Option<NonZeroU16>,
     shutdown_timeout: Option<u64>,
-    /// Read one by one, behind their type and kind.
+    /// Decoded one by one, according to their type and kind.
     #[serde(rename = "bindings")]
     _bindings: Mapping,
 }
 
-/// Checks a config's text. `file` names it in messages, and paths of files in it are relative to the
-/// folder of that; `environment` looks variables up.
+/// Checks the text of a config. `file` is its name in messages, and relative file paths in it start at
+/// the folder of `file`; `environment` looks up variables.
 pub fn load<F>(
     file: &str,
     text: &str,
@@ -153,13 +153,13 @@ fn load_with(
                     column: location.column(),
                 });
             let help = unquoted(text, location)
-                .map(|expression| format!("put the expression in quotes: \"{expression}\""));
+                .map(|expression| format!("quote the expression: \"{expression}\""));
             findings.at(location, format!("invalid YAML: {error}"), help);
             return Err(findings.into_faults());
         }
     };
     let expressions = substitute(&mut value, sources, &mut findings);
-    // The bindings are looked at even where something at the top is wrong.
+    // Check the bindings even if the top level has faults.
     let bindings = value
         .get("bindings")
         .and_then(Value::as_mapping)
@@ -181,7 +181,6 @@ fn load_with(
     }))
 }
 
-/// A path of steps.
 pub(crate) fn path(steps: &[&str]) -> Vec<String> {
     steps.iter().map(|step| (*step).to_owned()).collect()
 }
@@ -195,24 +194,21 @@ fn drafts<'r>(
     if bindings.len() > BINDINGS_MAX {
         findings.value(
             &path(&["bindings"]),
-            format!("more than {BINDINGS_MAX} bindings"),
+            format!("too many bindings; the maximum is {BINDINGS_MAX}"),
         );
         return Vec::new();
     }
     let mut drafts = Vec::new();
     for (name, value) in bindings {
         let Some(name) = name.as_str() else {
-            findings.value(
-                &path(&["bindings"]),
-                "the name of a binding must be a string",
-            );
+            findings.value(&path(&["bindings"]), "a binding name must be a string");
             continue;
         };
         if !is_name(name) {
             findings.key(
                 &path(&["bindings", name]),
-                "a binding's name is letters, digits, '_' and '-', a letter first",
-                None,
+                format!("invalid binding name '{name}'"),
+                Some("use letters, digits, '_' and '-', starting with a letter".to_owned()),
             );
         }
         drafts.push(draft(name, value, kinds, expressions, findings));
@@ -227,7 +223,7 @@ fn is_name(name: &str) -> bool {
             .all(|each| each.is_ascii_alphanumeric() || matches!(each, '_' | '-'))
 }
 
-/// An index of names, for exits.
+/// Maps binding names to indices.
 pub(crate) fn index_of<'d>(drafts: &'d [Draft<'_>]) -> BTreeMap<&'d str, usize> {
     drafts
         .iter()

@@ -1,14 +1,14 @@
-//! Where in the text a key or a value stands.
+//! Finds the line and column of a key or value.
 //!
-//! The parser gives no positions with its values, but it tells where a visitor failed. So a place is
-//! found by reading the text again with a visitor that walks the path and fails there: it costs
-//! only when there is a fault to report.
+//! The YAML parser has no positions for values, only for errors. A location is found by parsing the
+//! text again with a visitor that follows the path and fails there, so the cost arises only when a
+//! fault is reported.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A place in the text, both counted from 1.
+/// Line and column, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Location {
     pub(crate) line: usize,
@@ -19,14 +19,14 @@ impl Location {
     pub(crate) const START: Self = Self { line: 1, column: 1 };
 }
 
-/// What of the last step of a path is looked for.
+/// Whether to locate the key or the value of the last step of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     Key,
     Value,
 }
 
-/// Where the key or the value at a path stands, or the nearest place above it that is there.
+/// The location of the key or value at a path, or of its nearest existing ancestor.
 pub(crate) fn locate(text: &str, path: &[String], target: Target) -> Location {
     let mut path = path;
     let mut target = target;
@@ -52,7 +52,7 @@ struct Probe<'p> {
     target: Target,
 }
 
-/// The failure that tells the place.
+/// The error whose location is the result.
 fn here<T, E: Error>() -> Result<T, E> {
     Err(E::custom("here"))
 }
@@ -77,7 +77,7 @@ impl<'de> Visitor<'de> for Probe<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the place that is looked for")
+        f.write_str("the located value")
     }
 
     scalars!(
@@ -106,7 +106,7 @@ impl<'de> Visitor<'de> for Probe<'_> {
                     path: below,
                     target: self.target,
                 })?;
-                // It is not there. What is left is read, or the parser would fail at this mapping.
+                // Not found: read the remaining entries, or the parser reports an error for this mapping.
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
                 return Ok(());
             }
@@ -131,7 +131,7 @@ impl<'de> Visitor<'de> for Probe<'_> {
     }
 }
 
-/// Tells whether a key is the one looked for, or fails at it.
+/// Compares a key with the wanted one; with `stops`, fails at it to obtain its location.
 struct KeyProbe<'p> {
     name: &'p str,
     stops: bool,

@@ -1,4 +1,4 @@
-//! A config that was checked.
+//! The checked config.
 
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
@@ -7,64 +7,65 @@ use crate::decode::decode;
 use crate::expression::Expressions;
 use crate::fault::{Fault, Faults, Findings};
 
-/// A config without faults.
+/// A valid config.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// What the deployment is called.
+    /// Name of the deployment.
     pub name: String,
-    /// How many workers; absent: one for each core.
+    /// Number of workers; `None`: one for each core.
     pub workers: Option<u16>,
-    /// How long a stop waits for what is under way, in milliseconds.
+    /// How long a stop waits for requests in progress, in milliseconds.
     pub shutdown_timeout: u64,
-    /// The bindings, in the order of the text.
+    /// The bindings, in source order.
     pub bindings: Vec<Binding>,
-    /// What is valid and yet likely to be a mistake, in the order of the text.
+    /// Valid settings that are likely mistakes, in source order.
     pub warnings: Vec<Fault>,
 }
 
-/// One binding.
+/// A declared binding: type, kind, exits and undecoded options.
 #[derive(Debug, Clone)]
 pub struct Binding {
-    /// Its name.
+    /// Name in the config, such as `mcp_mqtt0`.
     pub name: String,
-    /// Its type: `mcp_mqtt`.
+    /// Type, such as `mcp_mqtt`.
     pub r#type: String,
-    /// Its kind: `proxy`.
+    /// Kind, such as `proxy`.
     pub kind: String,
-    /// Where its streams go.
+    /// Targets of its streams.
     pub exits: Vec<Exit>,
-    /// Where its streams go under conditions.
+    /// Targets of its streams, each under conditions.
     pub routes: Vec<Route>,
     pub(crate) options: Value,
-    /// The expressions in it; their paths begin below the binding.
+    /// Its expressions, with paths relative to the binding.
     pub(crate) expressions: Expressions,
 }
 
-/// One exit.
+/// An exit and its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit {
-    /// Its name; `exit` where the kind has only one.
+    /// Name of the exit; `exit` for a kind with a single exit.
     pub name: &'static str,
-    /// Where to, as an index into [`Config::bindings`].
+    /// Target, as an index into [`Config::bindings`].
     pub binding: usize,
 }
 
-/// One route.
+/// A target and the conditions under which streams go there.
 #[derive(Debug, Clone)]
 pub struct Route {
-    /// Where to, as an index into [`Config::bindings`].
+    /// Target, as an index into [`Config::bindings`].
     pub exit: usize,
     pub(crate) when: Vec<Value>,
 }
 
 impl Binding {
-    /// The options. They were checked when the config was loaded, so only the wrong type fails.
+    /// The options, decoded as `T`. They were checked when the config was loaded, so this fails only if
+    /// `T` is not the declared type.
     pub fn options<T: DeserializeOwned>(&self) -> Result<T, Faults> {
         self.decode(self.options.clone(), &["options"])
     }
 
-    /// The conditions of the route of this index. They were checked when the config was loaded, so
-    /// only the wrong type fails.
+    /// The conditions of the route with this index, decoded as `C`. They were checked when the config
+    /// was loaded, so this fails only if `C` is not the declared type.
     pub fn when<C: DeserializeOwned>(&self, route: usize) -> Result<Vec<C>, Faults> {
         let when = self.routes.get(route).map(|route| route.when.as_slice());
         let conditions = when.unwrap_or_default().iter().enumerate();
@@ -76,7 +77,7 @@ impl Binding {
             .collect()
     }
 
-    /// The bindings where its streams go, by their indices in [`Config::bindings`].
+    /// Targets of all exits and routes, as indices into [`Config::bindings`].
     pub fn targets(&self) -> impl Iterator<Item = usize> {
         let exits = self.exits.iter().map(|exit| exit.binding);
         exits.chain(self.routes.iter().map(|route| route.exit))
@@ -90,23 +91,23 @@ impl Binding {
 }
 
 impl Config {
-    /// The indices of the bindings, each behind its exits: the order in which they can be attached.
+    /// Indices of the bindings in attach order: the exits of a binding come before the binding.
     pub fn exits_first(&self) -> Vec<usize> {
         let mut order = Vec::with_capacity(self.bindings.len());
         for index in 0..self.bindings.len() {
-            self.place(index, &mut order);
+            self.visit(index, &mut order);
         }
         order
     }
 
-    /// The config has no circle of exits: that was checked.
-    fn place(&self, index: usize, order: &mut Vec<usize>) {
+    /// Depth-first; the config has no cycles, which was checked.
+    fn visit(&self, index: usize, order: &mut Vec<usize>) {
         if order.contains(&index) {
             return;
         }
         if let Some(binding) = self.bindings.get(index) {
             for target in binding.targets() {
-                self.place(target, order);
+                self.visit(target, order);
             }
             order.push(index);
         }

@@ -1,4 +1,4 @@
-//! The kinds of bindings: what a config may say of each, and what makes it.
+//! The registry of binding kinds: the config keys of each kind, and its factory.
 
 use schemars::{Schema, SchemaGenerator};
 use serde_yaml::Value;
@@ -9,19 +9,19 @@ use crate::decode::decode;
 use crate::expression::Expressions;
 use crate::fault::Findings;
 
-/// Where a kind of binding opens streams.
+/// The exits of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exits {
-    /// Nowhere.
+    /// Opens no streams.
     None,
-    /// To the binding that `exit` names.
+    /// A single exit, named by `exit`.
     One(Protocol),
-    /// To the bindings that `exits` names, each by its own key.
+    /// Several exits, each a key of `exits`.
     Named(&'static [(&'static str, Protocol)]),
 }
 
 impl Exits {
-    /// The name of the only exit of a kind.
+    /// Name of the exit of a kind with a single exit.
     pub(crate) const ONLY: &'static str = "exit";
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, Protocol)> {
@@ -34,18 +34,18 @@ impl Exits {
     }
 }
 
-/// How the routes of a kind are read.
+/// How the routes of a kind are decoded and checked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Routing {
-    /// How many conditions a route may have.
+    /// Most conditions of a route.
     pub(crate) max: usize,
-    /// The schema of one condition.
+    /// JSON Schema of one condition.
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     /// Checks the conditions of each route, and of all together.
     pub(crate) check: fn(&[Vec<Value>], &[String], &Expressions, &mut Findings<'_>),
 }
 
-/// What a config may say of a kind of binding.
+/// The config side of a kind: everything but its factory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) r#type: &'static str,
@@ -54,28 +54,28 @@ pub(crate) struct Shape {
     pub(crate) accepts: &'static [Protocol],
     pub(crate) exits: Exits,
     pub(crate) routing: Option<Routing>,
-    /// The schema of its options.
+    /// JSON Schema of the options.
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
-    /// Checks its options.
+    /// Decodes the options and records their faults and warnings.
     pub(crate) check: fn(Value, &[String], &Expressions, &mut Findings<'_>),
 }
 
 impl Shape {
-    /// How people call it: `mcp · server`.
+    /// Display name, such as `mcp · server`.
     pub(crate) fn title(&self) -> String {
         format!("{} · {}", self.r#type, self.kind)
     }
 
-    /// Whether streams enter the engine here.
+    /// Whether clients connect here: it opens streams and accepts none.
     pub(crate) fn is_entry(&self) -> bool {
         self.accepts.is_empty() && self.exits != Exits::None
     }
 }
 
-/// A kind of binding: what a config may say of it, and the factory that makes it.
+/// A kind of binding: its config and the factory that creates it.
 ///
-/// The config carries the factory and never looks at it, so it knows neither the engine nor any
-/// binding. A registry takes descriptors that have one: a kind that cannot be made does not compile.
+/// This crate only carries the factory, so it depends neither on the engine nor on a binding. A
+/// registry accepts only descriptors with a factory: a kind without one does not compile.
 #[derive(Debug, Clone, Copy)]
 pub struct Descriptor<F> {
     shape: Shape,
@@ -83,7 +83,7 @@ pub struct Descriptor<F> {
 }
 
 impl Descriptor<()> {
-    /// A kind of binding whose options are `T`. It accepts and opens no streams yet.
+    /// A kind with options of type `T`. Streams and exits are added by the methods below.
     pub const fn of<T: Options>(
         r#type: &'static str,
         kind: &'static str,
@@ -104,7 +104,7 @@ impl Descriptor<()> {
         }
     }
 
-    /// What makes a binding of this kind.
+    /// Sets the factory.
     pub fn made_by<F>(self, factory: F) -> Descriptor<F> {
         Descriptor {
             shape: self.shape,
@@ -114,28 +114,28 @@ impl Descriptor<()> {
 }
 
 impl<F> Descriptor<F> {
-    /// It accepts streams of these protocols.
+    /// Accepts streams of these protocols.
     #[must_use]
     pub const fn accepts(mut self, protocols: &'static [Protocol]) -> Self {
         self.shape.accepts = protocols;
         self
     }
 
-    /// It opens streams of this protocol towards its `exit`.
+    /// Opens streams of this protocol to its `exit`.
     #[must_use]
     pub const fn exit(mut self, protocol: Protocol) -> Self {
         self.shape.exits = Exits::One(protocol);
         self
     }
 
-    /// It opens streams towards several exits, each with a name of its own: its `exits`.
+    /// Opens streams to several named exits (`exits`).
     #[must_use]
     pub const fn exits(mut self, exits: &'static [(&'static str, Protocol)]) -> Self {
         self.shape.exits = Exits::Named(exits);
         self
     }
 
-    /// It takes `routes` instead of an `exit`, with these conditions.
+    /// Allows `routes` with these conditions instead of `exit`.
     #[must_use]
     pub const fn routes<C: Condition>(mut self) -> Self {
         self.shape.routing = Some(Routing {
@@ -146,22 +146,22 @@ impl<F> Descriptor<F> {
         self
     }
 
-    /// How people call it: `mcp · server`.
+    /// Display name, such as `mcp · server`.
     pub fn title(&self) -> String {
         self.shape.title()
     }
 
-    /// What makes a binding of this kind.
+    /// The factory.
     pub const fn factory(&self) -> &F {
         &self.factory
     }
 
-    /// The protocols whose streams it accepts.
+    /// Protocols of the accepted streams.
     pub const fn accepted(&self) -> &'static [Protocol] {
         self.shape.accepts
     }
 
-    /// The exits towards which it opens streams, by name, and the protocol of each.
+    /// The exits, and the protocol of the streams opened to each.
     pub fn opened(&self) -> impl Iterator<Item = (&'static str, Protocol)> {
         self.shape.exits.iter()
     }
@@ -222,41 +222,41 @@ fn check_routes<C: Condition>(
     }
 }
 
-/// Every kind of binding there is.
+/// The known kinds of bindings.
 #[derive(Debug, Clone)]
 pub struct Registry<F>(Vec<Descriptor<F>>);
 
 impl<F> Registry<F> {
-    /// A registry of these kinds.
+    /// Creates a registry of these kinds.
     pub const fn new(descriptors: Vec<Descriptor<F>>) -> Self {
         Self(descriptors)
     }
 
-    /// The same registry with one more kind.
+    /// Adds a kind.
     #[must_use]
     pub fn with(mut self, descriptor: Descriptor<F>) -> Self {
         self.0.push(descriptor);
         self
     }
 
-    /// The kinds, in the order given.
+    /// The kinds, in the order of registration.
     pub fn iter(&self) -> impl Iterator<Item = &Descriptor<F>> {
         self.0.iter()
     }
 
-    /// The kind of a type and a kind.
+    /// Looks up a kind by `type` and `kind`.
     pub fn find(&self, r#type: &str, kind: &str) -> Option<&Descriptor<F>> {
         let is = |shape: &Shape| shape.r#type == r#type && shape.kind == kind;
         self.0.iter().find(|descriptor| is(&descriptor.shape))
     }
 
-    /// What a config may say of each kind.
+    /// The config side of each kind.
     pub(crate) fn kinds(&self) -> Kinds {
         Kinds(self.0.iter().map(|descriptor| descriptor.shape).collect())
     }
 }
 
-/// What a config may say of each kind of binding.
+/// The config side of a registry.
 #[derive(Debug)]
 pub(crate) struct Kinds(Vec<Shape>);
 
@@ -282,7 +282,7 @@ impl Kinds {
         of_type.map(|shape| shape.kind).collect()
     }
 
-    /// The kinds at which streams enter the engine.
+    /// Titles of the kinds that clients connect to.
     pub(crate) fn entries(&self) -> Vec<String> {
         let entries = self.iter().filter(|shape| shape.is_entry());
         entries.map(Shape::title).collect()

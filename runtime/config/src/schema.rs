@@ -1,4 +1,4 @@
-//! The config's JSON Schema, for editors and other tools.
+//! Generates the JSON Schema of the config, for editors and other tools.
 
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::registry::{Exits, Registry, Routing, Shape};
 
-/// The schema of a config with the bindings of a registry (draft 2020-12).
+/// The JSON Schema (draft 2020-12) of a config with the kinds of a registry.
 pub fn schema<F>(registry: &Registry<F>) -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let kinds: Vec<Value> = registry
@@ -29,7 +29,7 @@ pub fn schema<F>(registry: &Registry<F>) -> Value {
             },
             "shutdownTimeout": {
                 "type": "integer", "minimum": 0, "default": 10000,
-                "description": "How long a stop waits for requests under way, in milliseconds. Then they are cut off.",
+                "description": "How long a stop waits for requests in progress, in milliseconds. Requests still open then are aborted.",
             },
             "bindings": {
                 "type": "object",
@@ -51,18 +51,18 @@ fn one_of(shape: &Shape, generator: &mut SchemaGenerator) -> Value {
     properties.insert("kind".to_owned(), json!({ "const": shape.kind }));
     properties.insert("options".to_owned(), options.to_value());
     let mut rule = Map::new();
-    let mut say = |key: &str, value: Value| rule.insert(key.to_owned(), value);
-    say("title", json!(shape.title()));
-    say("description", json!(shape.about));
-    say("type", json!("object"));
-    say("additionalProperties", json!(false));
+    let mut set = |key: &str, value: Value| rule.insert(key.to_owned(), value);
+    set("title", json!(shape.title()));
+    set("description", json!(shape.about));
+    set("type", json!("object"));
+    set("additionalProperties", json!(false));
     let mut required = vec!["type", "kind"];
     match shape.exits {
         Exits::None => {}
         Exits::One(_) => {
             if let Some(routing) = shape.routing {
                 properties.insert("routes".to_owned(), routes(routing, &exit, generator));
-                say(
+                set(
                     "oneOf",
                     json!([{ "required": ["exit"] }, { "required": ["routes"] }]),
                 );
@@ -76,15 +76,18 @@ fn one_of(shape: &Shape, generator: &mut SchemaGenerator) -> Value {
             required.push("exits");
         }
     }
-    say("required", json!(required));
-    say("properties", Value::Object(properties));
+    set("required", json!(required));
+    set("properties", Value::Object(properties));
     Value::Object(rule)
 }
 
 fn named(shape: &Shape) -> Value {
     let names: Vec<&str> = shape.exits.iter().map(|(name, _)| name).collect();
     let exits = shape.exits.iter().map(|(name, protocol)| {
-        let description = format!("The binding that takes the {} streams.", protocol.word());
+        let description = format!(
+            "Name of the binding that accepts the {} streams.",
+            protocol.word()
+        );
         let exit = json!({ "type": "string", "description": description });
         (name.to_owned(), exit)
     });

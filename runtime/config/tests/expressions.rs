@@ -1,4 +1,4 @@
-//! Values that a config takes from the environment and from files.
+//! Expressions: values from environment variables and files.
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ fn faults(text: &str) -> String {
     loaded.expect_err("a faulty config").to_string()
 }
 
-/// A folder that goes with the test.
+/// A folder that is removed when the test ends.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -74,7 +74,7 @@ impl Drop for Folder {
 }
 
 #[test]
-fn a_file_is_read_relative_to_the_config_without_its_last_line_end() {
+fn a_file_is_read_relative_to_the_config_without_its_trailing_newline() {
     let folder = Folder::new("secrets");
     for (content, expected) in [
         ("s3cret\n", "s3cret"),
@@ -103,50 +103,53 @@ fn a_file_is_read_by_its_absolute_path_and_may_hold_a_number() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_named_with_the_reason() {
+fn an_unusable_file_is_reported_with_its_path_and_the_reason() {
     let folder = Folder::new("unusable");
     folder.write("large", vec![b'a'; 64 * 1024 + 1]);
     folder.write("binary", [0xff, 0xfe]);
     for (path, why) in [
         ("missing", "No such file"),
-        ("secrets", "it is not a regular file"),
-        ("/dev/zero", "it is not a regular file"),
-        ("large", "it is larger than 65536 bytes"),
-        ("binary", "it is not UTF-8 text"),
+        ("secrets", "not a regular file"),
+        ("/dev/zero", "not a regular file"),
+        ("large", "larger than 65536 bytes"),
+        ("binary", "not valid UTF-8"),
     ] {
         let text = config(&format!(r#"password: "${{{{file.{path}}}}}""#));
         let file = folder.write("a.yaml", text);
         let error = read(&file, &registry(), &environment).expect_err(path);
-        let told = error.to_string();
+        let reported = error.to_string();
         let full = folder.0.join(path).display().to_string();
         assert!(
-            told.contains(&format!("cannot read the file '{full}': {why}")),
-            "{told}"
+            reported.contains(&format!("cannot read file '{full}': {why}")),
+            "{reported}"
         );
         assert!(
-            told.contains("a.yaml:4:57: bindings.end0.options.password"),
-            "{told}"
+            reported.contains("a.yaml:4:57: bindings.end0.options.password"),
+            "{reported}"
         );
-        assert!(told.contains("relative to the config's folder"), "{told}");
+        assert!(
+            reported.contains("relative to the config's folder"),
+            "{reported}"
+        );
     }
 }
 
 #[test]
-fn a_value_from_outside_is_in_no_message() {
-    let told = faults(&config(
+fn the_value_of_an_expression_never_appears_in_a_message() {
+    let reported = faults(&config(
         r#"port: "${{env.SECRET}}", servers: "${{env.SECRET}}""#,
     ));
-    assert!(!told.contains("hunter2"), "{told}");
+    assert!(!reported.contains("hunter2"), "{reported}");
     for expected in [
-        "port: must be a whole number from 0 to 65535, and the value of ${{env.SECRET}} is not",
-        "servers: must be a list, and the value of ${{env.SECRET}} is not",
+        "port: must be an integer from 0 to 65535; the value of ${{env.SECRET}} is not",
+        "servers: must be a list; the value of ${{env.SECRET}} is not",
     ] {
-        assert!(told.contains(expected), "{told}");
+        assert!(reported.contains(expected), "{reported}");
     }
 }
 
 #[test]
-fn an_expression_without_quotes_within_braces_is_named() {
+fn an_unquoted_expression_within_braces_is_reported() {
     let block = |lines: &str| config("").replace("options: {  }", lines);
     for (text, expression) in [
         (config("port: ${{env.PORT}}"), "${{env.PORT}}"),
@@ -164,20 +167,20 @@ fn an_expression_without_quotes_within_braces_is_named() {
             "${{env.PORT}}",
         ),
     ] {
-        let told = faults(&text);
-        let help = format!("; put the expression in quotes: \"{expression}\"");
+        let reported = faults(&text);
+        let help = format!("; quote the expression: \"{expression}\"");
         assert!(
-            told.contains("invalid YAML") && told.ends_with(&help),
-            "{text}\n{told}"
+            reported.contains("invalid YAML") && reported.ends_with(&help),
+            "{text}\n{reported}"
         );
     }
     // Other faults of the syntax have no such hint.
-    let told = faults(&config(r#"password: "${{env.SECRET}}", port: 1]"#));
-    assert!(!told.contains("quotes"), "{told}");
+    let reported = faults(&config(r#"password: "${{env.SECRET}}", port: 1]"#));
+    assert!(!reported.contains("quote"), "{reported}");
 }
 
 #[test]
-fn what_a_missing_variable_stands_for_is_not_checked() {
+fn a_value_with_a_missing_variable_is_not_checked() {
     let folder = Folder::new("missing");
     let text = config(r#"port: "${{env.A}}", password: "${{env.B}}", servers: 3"#);
     let text = text.replace("name: x", "name: \"${{env.C}}\"\nworkers: \"${{env.D}}\"");
@@ -190,21 +193,21 @@ fn what_a_missing_variable_stands_for_is_not_checked() {
     let Err(LoadError::Faults(faults)) = validated(&text) else {
         panic!("what is known is checked");
     };
-    let told = faults.to_string();
+    let reported = faults.to_string();
     assert!(
-        told.contains("servers: must be a list, not integer 3"),
-        "{told}"
+        reported.contains("servers: must be a list, not integer 3"),
+        "{reported}"
     );
-    assert_eq!(faults.iter().count(), 1, "{told}");
+    assert_eq!(faults.iter().count(), 1, "{reported}");
 
     let valid = validated(&text.replace("servers: 3", "servers: []")).expect("no fault is left");
     assert_eq!(valid.bindings, 2);
     let warnings: Vec<String> = valid.warnings.iter().map(Fault::with_help).collect();
     let unset = |name: &str| {
-        let told = format!("the environment variable {name} is not set; set it before the gateway");
+        let reported = format!("environment variable {name} is not set; set it before the gateway");
         warnings
             .iter()
-            .filter(|warning| warning.contains(&told))
+            .filter(|warning| warning.contains(&reported))
             .count()
     };
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Each fault of a config, with the exact place and sentence; several at once.
+//! Each fault of a config, with its exact location and message; several at once.
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
 use schemars::JsonSchema;
@@ -163,7 +163,7 @@ fn a_byte_order_mark_is_no_fault() {
 }
 
 #[test]
-fn all_faults_are_told_at_once_in_the_order_of_the_text() {
+fn all_faults_are_reported_in_source_order() {
     let text = "name: [1]
 bindings:
   door0:
@@ -187,14 +187,14 @@ bindings:
             "a.yaml:1:7: name: must be a string, not a list",
             "a.yaml:7:7: bindings.door0.options.lisen: unknown key 'lisen'; \
              did you mean 'listen'? Valid: listen, maxConnections",
-            "a.yaml:7:7: bindings.door0.options: the key 'listen' is missing",
-            "a.yaml:8:23: bindings.door0.options.maxConnections: must be a whole number from 0 to 65535, not string \"many\"",
+            "a.yaml:7:7: bindings.door0.options: missing key 'listen'",
+            "a.yaml:8:23: bindings.door0.options.maxConnections: must be an integer from 0 to 65535, not string \"many\"",
             "a.yaml:9:11: bindings.door0.exit: unknown binding 'gate9'; \
              did you mean 'gate0'? Valid: door0, gate0, end0",
             "a.yaml:13:29: bindings.gate0.options.readTimeout: must be even",
             "a.yaml:13:46: bindings.gate0.options.patterns.1: must be a string, not integer 5",
-            "a.yaml:13:56: bindings.gate0.options.port: must be a whole number from 0 to 65535, not integer 70000",
-            "a.yaml:15:26: bindings.gate0.routes.0.when.0.lane: must be a whole number from 0 to 255, not string \"many\"",
+            "a.yaml:13:56: bindings.gate0.options.port: must be an integer from 0 to 65535, not integer 70000",
+            "a.yaml:15:26: bindings.gate0.routes.0.when.0.lane: must be an integer from 0 to 255, not string \"many\"",
             "a.yaml:16:29: bindings.end0.kind: unknown binding kind 'ende'; \
              did you mean 'end'? Valid: proxy, end",
         ]
@@ -202,13 +202,13 @@ bindings:
 }
 
 #[test]
-fn each_fault_has_its_sentence() {
+fn each_fault_has_a_message_and_a_fix() {
     let in_good = |from: &str, to: &str| {
         assert!(GOOD.contains(from), "{from}");
         faults(&GOOD.replacen(from, to, 1)).join("\n")
     };
     for (from, to, expected) in [
-        ("name: good\n", "", "the key 'name' is missing"),
+        ("name: good\n", "", "missing key 'name'"),
         (
             "type: door",
             "type: dor",
@@ -222,7 +222,7 @@ fn each_fault_has_its_sentence() {
         (
             ", exit: gate0 }",
             " }",
-            "the key 'exit' is missing; name the binding that takes the streams",
+            "missing key 'exit'; set 'exit' to the binding that accepts the streams",
         ),
         (
             "kind: end,",
@@ -232,12 +232,12 @@ fn each_fault_has_its_sentence() {
         (
             "exit: gate0 }",
             "exit: gate0, routes: [] }",
-            "door · server has no 'routes'; name one 'exit'",
+            "door · server has no 'routes'; use a single 'exit'",
         ),
         (
             "    routes:\n",
             "    exit: end0\n    routes:\n",
-            "both 'exit' and 'routes' are given; remove one of them",
+            "'exit' and 'routes' are mutually exclusive; remove one of them",
         ),
         (
             "\"${{env.LANE}}\"",
@@ -247,7 +247,7 @@ fn each_fault_has_its_sentence() {
         (
             "[{ lane: 1 }]",
             "[{ lane: 1 }, { lane: 3 }]",
-            "routes.0.when: more than 1 conditions in one route; give each a route of its own",
+            "routes.0.when: too many conditions in one route; the maximum is 1; use one route for each condition",
         ),
         (
             "lane: 1",
@@ -257,24 +257,32 @@ fn each_fault_has_its_sentence() {
         (
             "env.PORT",
             "env.NOWHERE",
-            "the environment variable NOWHERE is not set",
+            "environment variable NOWHERE is not set",
         ),
         (
             "env.PORT",
             "user.name",
             "unknown expression 'user.name'; write ${{env.NAME}} for an environment variable",
         ),
-        ("env.PORT}}", "env.PORT", "must end with }}"),
+        (
+            "env.PORT}}",
+            "env.PORT",
+            "unterminated expression: missing '}}'",
+        ),
         (
             "env.PORT",
             "env.HOST",
-            "must be a whole number from 0 to 65535, and the value of ${{env.HOST}} is not",
+            "must be an integer from 0 to 65535; the value of ${{env.HOST}} is not",
         ),
-        ("  end0:", "  9end:", "a binding's name is letters"),
+        (
+            "  end0:",
+            "  9end:",
+            "invalid binding name '9end'; use letters",
+        ),
         (
             "name: good",
             "name: good\nworkers: 0",
-            "workers: must be a whole number from 1 to 65535, not integer 0",
+            "workers: must be an integer from 1 to 65535, not integer 0",
         ),
         (
             "name: good",
@@ -283,13 +291,16 @@ fn each_fault_has_its_sentence() {
         ),
         ("name: good", "name: good\n\tx", "invalid YAML"),
     ] {
-        let told = in_good(from, to);
-        assert!(told.contains(expected), "{from:?} -> {to:?}: {told}");
+        let reported = in_good(from, to);
+        assert!(
+            reported.contains(expected),
+            "{from:?} -> {to:?}: {reported}"
+        );
     }
 }
 
 #[test]
-fn a_fault_of_a_binding_hides_none_in_its_options() {
+fn a_fault_of_a_binding_does_not_hide_faults_of_its_options() {
     let text = "name: x
 bindings:
   door0:
@@ -301,21 +312,24 @@ bindings:
   gate0: { type: gate, kind: proxy, exit: end0, options: { port: x }, routes: y }
   end0: { type: gate, kind: end }
 ";
-    let told = faults(text);
+    let reported = faults(text);
     for expected in [
         "a.yaml:6:5: bindings.door0.exitt: unknown key 'exitt'; did you mean 'exit'?",
         "a.yaml:7:11: bindings.door0.exit: must be a string, not a list",
         "bindings.door0.options.lissen: unknown key 'lissen'; did you mean 'listen'?",
-        "bindings.door0.options: the key 'listen' is missing",
+        "bindings.door0.options: missing key 'listen'",
         "bindings.door0.options.maxConnections: must be",
         "bindings.gate0.options.port: must be",
         "bindings.gate0.routes: must be",
-        "bindings.gate0.exit: both 'exit' and 'routes' are given",
+        "bindings.gate0.exit: 'exit' and 'routes' are mutually exclusive",
     ] {
-        let found = told.iter().filter(|line| line.contains(expected)).count();
-        assert_eq!(found, 1, "{expected}: {told:#?}");
+        let found = reported
+            .iter()
+            .filter(|line| line.contains(expected))
+            .count();
+        assert_eq!(found, 1, "{expected}: {reported:#?}");
     }
-    assert_eq!(told.len(), 8, "{told:#?}");
+    assert_eq!(reported.len(), 8, "{reported:#?}");
 }
 
 #[test]
@@ -343,15 +357,15 @@ fn several_exits_have_names() {
     for (exits, expected) in [
         (
             "",
-            "the key 'exits' is missing; name the bindings that take the streams: in (http streams), out (mcp streams)",
+            "missing key 'exits'; set 'exits' to the bindings that accept the streams: in (http streams), out (mcp streams)",
         ),
         (
             ", exit: gate0",
-            "fork · server has no 'exit'; name them in 'exits': in (http streams), out",
+            "fork · server has no 'exit'; use 'exits': in (http streams), out",
         ),
         (
             ", exits: { in: gate0 }",
-            "bindings.fork0.exits: the exit 'out' is missing; each exit must be named",
+            "bindings.fork0.exits: missing exit 'out'; required exits:",
         ),
         (
             ", exits: { in: end0, out: end0 }",
@@ -366,13 +380,13 @@ fn several_exits_have_names() {
             "bindings.fork0.exits.out: unknown binding 'end1'; did you mean 'end0'?",
         ),
     ] {
-        let told = faults(&with(exits)).join("\n");
-        assert!(told.contains(expected), "{exits}: {told}");
+        let reported = faults(&with(exits)).join("\n");
+        assert!(reported.contains(expected), "{exits}: {reported}");
     }
 }
 
 #[test]
-fn what_is_not_there_is_located_at_what_is_above_it() {
+fn a_missing_key_is_located_at_its_parent() {
     let text = "name: x
 bindings:
   door0: { type: door, kind: server, options: { maxConnections: 1 }, exit: gate0 }
@@ -380,19 +394,19 @@ bindings:
   gate1: { type: gate, kind: proxy, routes: [{ when: [] }, { exit: end0 }] }
   end0: { type: gate, kind: end }
 ";
-    let told = faults(text);
-    for (line, expected) in told.iter().zip([
-        "a.yaml:3:47: bindings.door0.options: the key 'listen' is missing",
-        "a.yaml:4:10: bindings.gate0: the key 'exit' is missing",
-        "a.yaml:5:46: bindings.gate1.routes.0: the key 'exit' is missing",
+    let reported = faults(text);
+    for (line, expected) in reported.iter().zip([
+        "a.yaml:3:47: bindings.door0.options: missing key 'listen'",
+        "a.yaml:4:10: bindings.gate0: missing key 'exit'",
+        "a.yaml:5:46: bindings.gate1.routes.0: missing key 'exit'",
     ]) {
         assert!(line.starts_with(expected), "{line}");
     }
-    assert_eq!(told.len(), 3, "{told:#?}");
+    assert_eq!(reported.len(), 3, "{reported:#?}");
 }
 
 #[test]
-fn an_option_is_warned_of_where_it_stands() {
+fn an_option_warning_has_the_location_of_the_option() {
     let text = GOOD.replace("options: { port:", "options: { readTimeout: 2, port:");
     assert_eq!(
         warnings(&text),
@@ -401,7 +415,7 @@ fn an_option_is_warned_of_where_it_stands() {
 }
 
 #[test]
-fn exits_in_a_circle_are_told_once() {
+fn a_cycle_of_exits_is_reported_once() {
     let text = "name: x
 bindings:
   door0: { type: door, kind: server, options: { listen: a }, exit: one }
@@ -410,12 +424,14 @@ bindings:
 ";
     assert_eq!(
         faults(text),
-        ["a.yaml:4:3: bindings.one: the exits lead in a circle back to this binding"]
+        [
+            "a.yaml:4:3: bindings.one: exits form a cycle; every chain of exits must end at a binding without an exit"
+        ]
     );
 }
 
 #[test]
-fn a_config_into_which_nothing_enters_is_a_fault_and_an_unreached_binding_a_warning() {
+fn a_missing_entry_is_a_fault_and_an_unused_binding_a_warning() {
     let text = "name: x\nbindings:\n  end0: { type: gate, kind: end }\n";
     assert!(
         faults(text)[0].contains("no entry binding; add one of: door · server, fork · server"),
@@ -426,8 +442,8 @@ fn a_config_into_which_nothing_enters_is_a_fault_and_an_unreached_binding_a_warn
     assert_eq!(
         warnings(&text),
         [
-            "a.yaml:11:9: bindings.lost: no binding has 'lost' as its exit, so it is not used; \
-          remove it, or name it as an exit"
+            "a.yaml:11:9: bindings.lost: binding 'lost' is not used: no exit names it; \
+          name it as an exit, or remove it"
         ]
     );
 }
@@ -447,7 +463,7 @@ fn hostile_text_is_an_error() {
 }
 
 #[test]
-fn the_schema_knows_every_kind_and_option() {
+fn the_schema_contains_every_kind_and_option() {
     let schema = schema(&registry());
     let kinds = schema.pointer("/properties/bindings/additionalProperties/oneOf");
     let kinds = kinds

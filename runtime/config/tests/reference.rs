@@ -76,10 +76,10 @@ fn registry() -> Registry<()> {
 fn it_says_what_the_schema_and_the_registry_say() {
     let reference = reference(&registry());
     for expected in [
-        "### fork · server\n\nTwo ways. It opens http streams towards its exit `in` and mcp streams \
-         towards its exit `out`.\n",
+        "### fork · server\n\nTwo ways. It opens http streams to its exit `in` and mcp streams \
+         to its exit `out`.\n",
         "  exits:\n    in: gate0\n    out: end_client0\n",
-        "A gate. It accepts http streams and opens mcp streams towards its `exit` or `routes`.\n",
+        "A gate. It accepts http streams and opens mcp streams to its `exit` or `routes`.\n",
         "  routes:\n    - when: [{ place: \"host:1\" }]\n      exit: end_client0\n",
         "The end. It accepts mcp streams.\n",
         "| `wait` | integer, 1 to 600000 | `5000` (5 s) | Time to wait, in milliseconds. |\n",

@@ -1,4 +1,4 @@
-//! The broker that all targets share: mosquitto where it is installed, the embedded one otherwise.
+//! The broker shared by all targets: mosquitto if installed, otherwise the embedded broker.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -14,30 +14,30 @@ use crate::child::{Directory, Process, free_port};
 use crate::mqtt::Mqtt;
 use crate::plan::{Nagle, Settings};
 
-/// How long a broker may take until it answers.
+/// Longest time until the broker accepts connections.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// How the embedded broker is asked for where mosquitto is installed too.
+/// Value of `--broker` that selects the embedded broker.
 const EMBEDDED: &str = "embedded";
-/// How often it is asked.
+/// Interval between connection attempts.
 const POLL: Duration = Duration::from_millis(5);
 
-/// What is told of a broker.
+/// The broker in reports.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Description {
     /// `host:port`
     pub(crate) address: String,
-    /// mosquitto, embedded, or given.
+    /// `mosquitto`, `embedded` or `given`.
     pub(crate) kind: &'static str,
-    /// Where it is known.
+    /// `None` if unknown.
     pub(crate) nagle: Option<Nagle>,
-    /// The settings with which it was started.
+    /// Settings that it was started with.
     pub(crate) settings: Vec<String>,
-    /// How many publications above `QoS` 0 it takes of a connection at a time.
+    /// Receive Maximum: unacknowledged publications per connection.
     pub(crate) receive_maximum: u16,
 }
 
-/// A broker that serves.
+/// A running broker.
 #[derive(Debug)]
 pub(crate) struct Broker {
     pub(crate) description: Description,
@@ -45,7 +45,7 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// Starts a broker, or takes the one that is given; returns once it answers.
+    /// Starts a broker, or uses the given one; returns once it accepts connections.
     pub(crate) async fn start(settings: &Settings, nagle: Nagle) -> Result<Self, LoadError> {
         let program = match settings.broker.as_deref() {
             Some(EMBEDDED) => None,
@@ -95,7 +95,7 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Waits until it takes connections.
+    /// Waits until it accepts connections.
     async fn answers(&mut self) -> Result<u16, LoadError> {
         let deadline = Instant::now() + START_TIMEOUT;
         let address = self.description.address.clone();
@@ -109,7 +109,7 @@ impl Broker {
                 return Err(LoadError::Broker(address, why));
             };
             if process.has_ended() || Instant::now() > deadline {
-                let why = format!("{why}. {}", process.last_words());
+                let why = format!("{why}. {}", process.diagnosis());
                 return Err(LoadError::Broker(address, why));
             }
             sleep(POLL).await;
@@ -123,7 +123,7 @@ impl Broker {
     }
 }
 
-/// Where mosquitto is; Debian puts it where a user's PATH does not reach.
+/// Path of mosquitto; on Debian it is not in the PATH of users.
 fn mosquitto() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders =
@@ -140,14 +140,14 @@ fn mosquitto_options(port: u16, nagle: Nagle) -> Vec<String> {
         "allow_anonymous true".to_owned(),
         "persistence false".to_owned(),
         "log_type error".to_owned(),
-        // Its usual 20 would be what is measured above 20 callers.
+        // The default of 20 would limit the throughput above 20 callers.
         "max_inflight_messages 1000".to_owned(),
         "max_queued_messages 100000".to_owned(),
         format!("set_tcp_nodelay {nodelay}"),
     ]
 }
 
-/// A config has an entry, so this one has an endpoint too, which nobody calls.
+/// Config of the embedded broker. A config needs an entry, so it has an unused endpoint.
 fn embedded(port: u16) -> String {
     let config = json!({
         "name": "bench-broker",

@@ -1,7 +1,7 @@
-//! One caller of a target: it makes the same call again and again, and waits for each answer.
+//! One caller of a target: repeats the same call and waits for each response.
 //!
-//! A caller keeps its connection while others have their turns. A server may close one that is idle,
-//! and forget a session; neither is a failure, as long as a new one can be had.
+//! A caller keeps its connection between its turns. A server may close an idle connection or end a
+//! session; neither is a failure if a new one can be opened.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,33 +14,33 @@ use crate::stdio::Pipe;
 use crate::targets::{MODERN, Url};
 use crate::wire::Connection;
 
-/// The longest that a call may take.
+/// Longest duration of a call.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where a target answers.
+/// How a target is reached.
 #[derive(Debug, Clone)]
 pub(crate) enum Endpoint {
     /// Over HTTP: a connection for each caller, and a session where the revision has them.
     Http {
-        /// Where.
+        /// URL of the endpoint.
         url: Url,
         /// Headers of each request.
         headers: Arc<BTreeMap<String, String>>,
-        /// The revision of MCP.
+        /// MCP protocol version.
         version: String,
     },
-    /// Over its standard input and output, which all callers share.
+    /// Over standard input and output, shared by all callers.
     Stdio(Arc<Pipe>),
 }
 
-/// A call that all callers make.
+/// The call of all callers, and the check of its response.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) message: Message,
     pub(crate) check: Check,
 }
 
-/// One caller.
+/// A caller: connection, session, and the request ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Caller {
     endpoint: Endpoint,
@@ -48,12 +48,12 @@ pub(crate) struct Caller {
     ready: Ready,
     check: Check,
     connection: Option<Connection>,
-    /// Of a revision that has them.
+    /// Used by legacy versions.
     session: Session,
     next_id: u64,
 }
 
-/// Whether a session has been opened, and what the server calls it, where it does.
+/// The legacy session, with its id if the server assigned one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Session {
     None,
@@ -78,24 +78,24 @@ impl Caller {
         }
     }
 
-    /// One call; an error in words that can be shown.
+    /// Makes one call; errors are messages for the report.
     pub(crate) async fn call(&mut self) -> Result<(), String> {
         let outcome = match timeout(CALL_TIMEOUT, self.attempt()).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(format!("no answer within {CALL_TIMEOUT:?}")),
+            Err(_) => Err(format!("no response within {CALL_TIMEOUT:?}")),
         };
         if outcome.is_err() {
-            // What is left of an answer must not be taken for the next one.
+            // The rest of this response must not be read as the next one.
             self.connection = None;
             self.session = Session::None;
         }
         outcome
     }
 
-    /// Makes ready for a turn, before its clock runs: a connection that was closed meanwhile is opened
-    /// anew. What goes wrong goes wrong again in the first call, which tells it.
+    /// Prepares a turn before it is timed: reopens a closed connection. Errors are ignored here, since the
+    /// first call reports them.
     pub(crate) async fn prepare(&mut self) {
-        // The runtime takes note of what has happened to the socket.
+        // Let the runtime process the events of the socket.
         tokio::task::yield_now().await;
         let _ = timeout(CALL_TIMEOUT, self.connect()).await;
     }
@@ -105,7 +105,7 @@ impl Caller {
             return pipe.call(&mut self.ready, &self.check).await;
         }
         let mut status = self.exchange().await?;
-        // The server has forgotten the session: a client begins a new one.
+        // The session has expired: begin a new one.
         if status == 404 && matches!(self.session, Session::Open(Some(_))) {
             self.session = Session::None;
             status = self.exchange().await?;
@@ -113,16 +113,16 @@ impl Caller {
         let body = self.connection.as_ref().map(|held| held.body.as_slice());
         let body = body.unwrap_or_default();
         if status != 200 {
-            return Err(format!("answered with status {status}: {}", shown(body)));
+            return Err(format!("HTTP status {status}: {}", shown(body)));
         }
         self.check.answer(body)
     }
 
-    /// Asks, and reads the whole answer.
+    /// Sends the request and reads the response.
     async fn exchange(&mut self) -> Result<u16, String> {
         self.connect().await?;
         let Some(connection) = &mut self.connection else {
-            return Err("there is no connection".to_owned());
+            return Err("no connection".to_owned());
         };
         self.next_id += 1;
         self.ready.number(self.next_id);
@@ -133,7 +133,7 @@ impl Caller {
         Ok(head.status)
     }
 
-    /// Connects unless there is a connection, and opens a session where the revision has them.
+    /// Connects and opens a legacy session, unless already done.
     async fn connect(&mut self) -> Result<(), String> {
         let Endpoint::Http {
             url,
@@ -143,12 +143,12 @@ impl Caller {
         else {
             return Ok(());
         };
-        let told = |error: &dyn std::error::Error| format!("{url}: {error}");
+        let describe = |error: &dyn std::error::Error| format!("{url}: {error}");
         let connection = match &mut self.connection {
             Some(connection) if !connection.is_over() => connection,
             none => {
                 let connected = Connection::connect(&url.authority).await;
-                none.insert(connected.map_err(|error| told(&error))?)
+                none.insert(connected.map_err(|error| describe(&error))?)
             }
         };
         if version == MODERN || self.session != Session::None {
@@ -158,20 +158,23 @@ impl Caller {
         for message in [Message::initialize(version), Message::initialized(version)] {
             if connection.is_over() {
                 let connected = Connection::connect(&url.authority).await;
-                *connection = connected.map_err(|error| told(&error))?;
+                *connection = connected.map_err(|error| describe(&error))?;
             }
             let ready = message.post(url, headers, session.as_deref());
             let answer = connection.exchange(&ready.front, &ready.tail).await;
-            let head = answer.map_err(|error| told(&error))?;
+            let head = answer.map_err(|error| describe(&error))?;
             if !matches!(head.status, 200 | 202 | 204) {
                 let body = shown(&connection.body);
-                return Err(format!("no session: status {}: {body}", head.status));
+                return Err(format!(
+                    "cannot open a session: HTTP status {}: {body}",
+                    head.status
+                ));
             }
             session = head.session.or(session);
         }
         if connection.is_over() {
             let connected = Connection::connect(&url.authority).await;
-            *connection = connected.map_err(|error| told(&error))?;
+            *connection = connected.map_err(|error| describe(&error))?;
         }
         self.ready = self.call.message.post(url, headers, session.as_deref());
         self.session = Session::Open(session);
@@ -195,8 +198,8 @@ mod tests {
     const NOTED: &str = "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
     const FORGOTTEN: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 
-    /// A server that gives these answers, connection by connection, and closes each behind its last
-    /// one; it returns what it was asked.
+    /// A server that sends these responses, connection by connection, and closes each connection after its
+    /// last one; returns the requests.
     async fn server(
         connections: &'static [&'static [&'static str]],
         version: &str,
@@ -229,29 +232,29 @@ mod tests {
         (Caller::new(&endpoint, &call), asked)
     }
 
-    /// Waits until the server's end of the connection has arrived.
-    async fn hung_up(caller: &Caller) {
+    /// Waits until the close of the connection has arrived.
+    async fn closed(caller: &Caller) {
         while !caller.connection.as_ref().is_some_and(Connection::is_over) {
             tokio::task::yield_now().await;
         }
     }
 
     #[tokio::test]
-    async fn a_connection_that_was_closed_while_it_was_idle_is_opened_anew() {
+    async fn an_idle_connection_that_was_closed_is_reopened() {
         let (mut caller, asked) = server(&[&[DONE], &[DONE]], MODERN).await;
         caller.prepare().await;
         assert_eq!(caller.call().await, Ok(()));
-        hung_up(&caller).await;
+        closed(&caller).await;
         caller.prepare().await;
         assert_eq!(caller.call().await, Ok(()));
         assert_eq!(asked.await.expect("served").len(), 2);
     }
 
     #[tokio::test]
-    async fn a_session_outlives_its_connection() {
+    async fn a_session_is_kept_over_a_new_connection() {
         let (mut caller, asked) = server(&[&[GREETED, NOTED, DONE], &[DONE]], LEGACY).await;
         assert_eq!(caller.call().await, Ok(()));
-        hung_up(&caller).await;
+        closed(&caller).await;
         assert_eq!(caller.call().await, Ok(()));
         let asked = asked.await.expect("served");
         assert_eq!(asked.len(), 4);
@@ -259,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_that_was_forgotten_is_begun_anew() {
+    async fn an_expired_session_is_replaced() {
         let answers: &[&[&str]] = &[&[
             GREETED, NOTED, DONE, FORGOTTEN, GREETED, NOTED, DONE, FORGOTTEN, GREETED, NOTED,
             FORGOTTEN,
@@ -267,14 +270,14 @@ mod tests {
         let (mut caller, asked) = server(answers, LEGACY).await;
         assert_eq!(caller.call().await, Ok(()));
         assert_eq!(caller.call().await, Ok(()));
-        // Once: a server that forgets every session is told of.
+        // Only once: a second 404 is reported.
         let failed = caller.call().await.expect_err("no session");
         assert!(failed.contains("404"), "{failed}");
         assert_eq!(asked.await.expect("served").len(), 11);
     }
 
     #[tokio::test]
-    async fn a_connection_that_breaks_during_a_call_is_a_failure() {
+    async fn a_connection_closed_during_a_call_is_a_failure() {
         let (mut caller, asked) = server(&[&["HTTP/1.1 200 OK\r\n"], &[DONE]], MODERN).await;
         assert!(caller.call().await.is_err());
         assert_eq!(caller.call().await, Ok(()));

@@ -1,5 +1,5 @@
-//! Processes that the load starts: each with a directory of its own, its standard error kept in a
-//! file, and an end that comes with the load's own.
+//! Child processes: each has its own directory, its standard error goes to a file, and it is killed when
+//! the benchmark ends.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,15 +12,15 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-/// How long a process may take to stop when it is asked to, before it is killed.
+/// Time to stop after SIGTERM before the process is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long the end of a killed process is waited for.
+/// Time to wait for the end of a killed process.
 const REAP_ATTEMPTS: u32 = 200;
 const REAP_STEP: Duration = Duration::from_millis(1);
-/// How much of its last words is shown.
+/// Most bytes of standard error shown in messages.
 const LAST_WORDS: usize = 600;
 
-/// A directory that goes when it is dropped.
+/// A temporary directory, removed on drop.
 #[derive(Debug)]
 pub(crate) struct Directory(PathBuf);
 
@@ -36,14 +36,16 @@ impl Directory {
                 Err(error) => return Err(error),
             }
         }
-        Err(io::Error::other("there is no name left for a directory"))
+        Err(io::Error::other(
+            "cannot create a temporary directory: all names are taken",
+        ))
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Writes a file into it.
+    /// Writes a file in the directory.
     pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> io::Result<PathBuf> {
         let path = self.0.join(name);
         fs::write(&path, text)?;
@@ -53,12 +55,12 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // What cannot be removed is left to the system, which clears its temporary directory.
+        // Ignore errors: the system clears its temporary directory.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// A running process; it is killed when this is dropped.
+/// A running process, killed on drop.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) child: Child,
@@ -66,7 +68,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a command. Its standard error goes to a file.
+    /// Starts a command with standard error redirected to a file.
     pub(crate) fn start(
         command: &[String],
         environment: &BTreeMap<String, String>,
@@ -75,7 +77,7 @@ impl Process {
     ) -> io::Result<Self> {
         let (program, arguments) = command
             .split_first()
-            .ok_or_else(|| io::Error::other("the command is empty"))?;
+            .ok_or_else(|| io::Error::other("empty command"))?;
         let errors = File::create(directory.path().join("stderr"))?;
         let output = if speaks {
             Stdio::piped()
@@ -94,45 +96,45 @@ impl Process {
         Ok(Self { child, directory })
     }
 
-    /// Its number; `None` once it has ended.
+    /// Process id; `None` once it has ended.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// What it said last on its standard error, and whether it has ended.
-    pub(crate) fn last_words(&mut self) -> String {
+    /// Exit status, if it has ended, and the end of its standard error.
+    pub(crate) fn diagnosis(&mut self) -> String {
         let errors = fs::read(self.directory.path().join("stderr")).unwrap_or_default();
         let start = errors.len().saturating_sub(LAST_WORDS);
         let words = String::from_utf8_lossy(errors.get(start..).unwrap_or_default());
         match self.child.try_wait() {
-            Ok(Some(status)) => format!("it ended with {status}: {}", words.trim()),
+            Ok(Some(status)) => format!("exited with {status}: {}", words.trim()),
             _ => words.trim().to_owned(),
         }
     }
 
-    /// Whether it has ended by itself.
+    /// Whether the process has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
-    /// Asks it to stop, and kills it when it does not.
+    /// Sends SIGTERM, and kills the process after [`STOP_TIMEOUT`].
     pub(crate) async fn stop(mut self) {
         drop(self.child.stdin.take());
         #[cfg(unix)]
         if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok())
             && let Some(pid) = rustix::process::Pid::from_raw(pid)
         {
-            // One that has just ended cannot be told any more.
+            // Fails if the process has just ended.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
-        // One that has not stopped by then is killed as it is dropped.
+        // Otherwise it is killed on drop.
         let _ = timeout(STOP_TIMEOUT, self.child.wait()).await;
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // When a run is broken off there is no runtime any more that would wait for its end.
+        // When a run is interrupted, no runtime is left to wait for the process.
         if matches!(self.child.try_wait(), Ok(None)) && self.child.start_kill().is_ok() {
             for _ in 0..REAP_ATTEMPTS {
                 if !matches!(self.child.try_wait(), Ok(None)) {
@@ -144,7 +146,7 @@ impl Drop for Process {
     }
 }
 
-/// A port on loopback that nobody listens on.
+/// A free port on loopback.
 pub(crate) async fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))
         .await?
@@ -157,14 +159,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_process_is_stopped_and_its_directory_goes() {
+    async fn a_stopped_process_removes_its_directory() {
         let directory = Directory::new().expect("a directory");
         let path = directory.path().to_owned();
         let script = "echo trouble >&2; exec cat";
         let command = ["sh", "-c", script].map(str::to_owned);
         let mut process = Process::start(&command, &BTreeMap::new(), directory, false).expect("sh");
         assert!(process.pid().is_some());
-        while !process.last_words().contains("trouble") {
+        while !process.diagnosis().contains("trouble") {
             tokio::task::yield_now().await;
         }
         assert!(!process.has_ended());
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_started_is_named() {
+    async fn a_failed_start_names_the_program() {
         let directory = Directory::new().expect("a directory");
         let command = ["/nowhere/server".to_owned()];
         let error = Process::start(&command, &BTreeMap::new(), directory, true);

@@ -1,10 +1,9 @@
-//! One round of calls: closed loop, each caller's next call behind its last; or on a schedule that
-//! does not wait for anybody.
+//! One round of calls: a closed loop, where each caller calls again after its response, or an open loop
+//! on a schedule.
 //!
-//! On a schedule, a latency is taken from the moment at which the call was to be made, not from the
-//! one at which a caller was free to make it: a server that stalls is charged with every call that
-//! it held up (coordinated omission). Calls that are still waiting when the round is given up count
-//! with the time that they have waited so far, and are told apart as unserved.
+//! On a schedule, latency is measured from the scheduled start of a call, not from the time when a caller
+//! became free: a stall delays all following calls, and they all count (no coordinated omission). Calls
+//! that were not made when the round ends count with their waiting time and are reported as unserved.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,17 +18,16 @@ use crate::caller::Caller;
 use crate::measure::{Tally, figure};
 use crate::pace::Pace;
 
-/// How long a caller waits behind a failure, so that a server that is gone is not asked a million
-/// times.
+/// Delay after a failed call, so that an unreachable server does not cause a busy loop.
 const AFTER_FAILURE: Duration = Duration::from_millis(10);
 
-/// Something that can be called again and again.
-pub(crate) trait Work: Send + 'static {
-    /// One call; an error in words that can be shown.
+/// A caller that can be driven: [`Caller`], or a simulation in tests.
+pub(crate) trait Callable: Send + 'static {
+    /// Makes one call; errors are messages for the report.
     fn call(&mut self) -> impl Future<Output = Result<(), String>> + Send;
 }
 
-impl Work for Caller {
+impl Callable for Caller {
     fn call(&mut self) -> impl Future<Output = Result<(), String>> + Send {
         Self::call(self)
     }
@@ -41,8 +39,8 @@ fn with<T>(tally: &Shared, change: impl FnOnce(&mut Tally) -> T) -> T {
     change(&mut tally.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Every caller calls, again and again, for a while. The callers come back.
-pub(crate) async fn closed<W: Work>(callers: Vec<W>, duration: Duration) -> (Vec<W>, Tally) {
+/// Closed loop: every caller calls repeatedly for `duration`. Returns the callers.
+pub(crate) async fn closed<C: Callable>(callers: Vec<C>, duration: Duration) -> (Vec<C>, Tally) {
     let tally = Shared::default();
     let mut tasks = JoinSet::new();
     for mut caller in callers {
@@ -62,7 +60,7 @@ pub(crate) async fn closed<W: Work>(callers: Vec<W>, duration: Duration) -> (Vec
                 }
                 now = Instant::now();
             }
-            // Each caller's own time: the slowest call of one takes nothing from the others' rate.
+            // Use the time of each caller: a slow last call of one must not lower the rate of the others.
             let rate = f64::from(calls) / (now - start).as_secs_f64();
             with(&tally, |tally| tally.rate += rate);
             caller
@@ -72,13 +70,13 @@ pub(crate) async fn closed<W: Work>(callers: Vec<W>, duration: Duration) -> (Vec
     (callers, taken(&tally))
 }
 
-/// When the calls of a round are to be made.
+/// The schedule of a round.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Schedule {
     start: Instant,
-    /// Calls a second.
+    /// Calls per second.
     rate: f64,
-    /// How many calls.
+    /// Number of calls.
     total: u64,
 }
 
@@ -88,12 +86,12 @@ impl Schedule {
         Self { start, rate, total }
     }
 
-    /// When a call is to be made.
+    /// Scheduled start of a call.
     pub(crate) fn intended(&self, call: u64) -> Instant {
         self.start + Duration::from_secs_f64(figure(call) / self.rate)
     }
 
-    /// How many calls are to be made by now.
+    /// Number of calls that are due.
     pub(crate) fn due(&self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.start).as_secs_f64();
         (whole(elapsed * self.rate) + 1).min(self.total)
@@ -107,19 +105,19 @@ impl Schedule {
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a count that is not negative; beyond all counts it stays at the largest"
+    reason = "the count is not negative, and the cast saturates"
 )]
 fn whole(count: f64) -> u64 {
     count as u64
 }
 
-/// Calls on a schedule, by the first caller that is free. The callers come back.
-pub(crate) async fn scheduled<W: Work>(
-    callers: Vec<W>,
+/// Open loop: each scheduled call is made by the first free caller. Returns the callers.
+pub(crate) async fn scheduled<C: Callable>(
+    callers: Vec<C>,
     rate: f64,
     duration: Duration,
     pace: &mut impl Pace,
-) -> (Vec<W>, Tally) {
+) -> (Vec<C>, Tally) {
     let tally = Shared::default();
     let released = Arc::new(Semaphore::new(0));
     let next = Arc::new(AtomicU64::new(0));
@@ -150,7 +148,7 @@ pub(crate) async fn scheduled<W: Work>(
         released.add_permits(usize::try_from(due - out).unwrap_or_default());
         out = due;
     }
-    // One more for each, which tells it that there is no further call.
+    // One more permit for each caller, to end its loop.
     released.add_permits(count);
     let mut callers = Vec::with_capacity(count);
     let served = async {
@@ -173,8 +171,8 @@ pub(crate) async fn scheduled<W: Work>(
     (callers, tally)
 }
 
-/// Waits for callers; one that panicked does not come back.
-async fn joined<W: Work>(tasks: &mut JoinSet<W>) -> Vec<W> {
+/// Waits for the callers; drops those that panicked.
+async fn joined<C: Callable>(tasks: &mut JoinSet<C>) -> Vec<C> {
     let mut callers = Vec::new();
     while let Some(caller) = tasks.join_next().await {
         callers.extend(caller);
@@ -191,7 +189,7 @@ mod tests {
     use super::*;
     use crate::pace::Coarse;
 
-    /// Answers after `usual`, but its call `stall` takes `stalled`.
+    /// Responds after `usual`, but call number `stall` takes `stalled`.
     struct Server {
         calls: u32,
         usual: Duration,
@@ -199,7 +197,7 @@ mod tests {
         stalled: Duration,
     }
 
-    impl Work for Server {
+    impl Callable for Server {
         async fn call(&mut self) -> Result<(), String> {
             let takes = if self.calls == self.stall {
                 self.stalled
@@ -231,14 +229,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_closed_loop_forgives_a_stall_and_a_schedule_does_not() {
-        // 1 ms a call, and one call of 500 ms.
+    async fn a_stall_counts_once_in_a_closed_loop_and_fully_on_a_schedule() {
+        // 1 ms per call, one call takes 500 ms.
         let (_, tally) = closed(server(1, 10, 500), SECOND).await;
         assert_eq!(tally.errors, 0);
         assert!(tally.calls() > 400);
         assert!(millis(&tally, 0.99) <= 2);
 
-        // 100 calls a second: 50 of them are due during the stall, and wait for its end.
+        // 100 calls per second: 50 of them are due during the stall and wait until it ends.
         let (_, tally) = scheduled(server(1, 10, 500), 100.0, SECOND, &mut Coarse).await;
         assert_eq!((tally.calls(), tally.unserved), (100, 0));
         assert!(
@@ -255,8 +253,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn calls_that_are_never_made_count_with_what_they_waited() {
-        // 100 ms a call where 100 a second are asked for: 20 in twice the time.
+    async fn unserved_calls_count_with_their_waiting_time() {
+        // 100 ms per call at 100 calls per second: 20 calls in twice the time.
         let (callers, tally) = scheduled(server(100, 0, 100), 100.0, SECOND, &mut Coarse).await;
         assert_eq!(callers.len(), 1);
         assert!((18..=21).contains(&tally.calls()), "{}", tally.calls());
@@ -265,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_are_counted_and_no_calls() {
+    async fn failed_calls_do_not_count_as_calls() {
         let (callers, tally) = closed(server(0, 0, 0), SECOND).await;
         assert_eq!(callers.len(), 1);
         assert_eq!(

@@ -1,12 +1,12 @@
-//! Updates: one publisher, and listeners that are each told of every message.
+//! Updates: one publisher, and listeners that get an update for every message.
 //!
-//! An update tells of which resource and not of which message. So messages go to a ring of topics, and
-//! an update is that of the oldest message on its topic of which the listener has not been told; in a
-//! closed loop there is only one at a time. Updates that a server leaves out because the listener has
-//! one of the same resource before it are missing in the end, and count as failures.
+//! An update names a resource, not a message. Messages are published to a ring of topics, and an update is
+//! matched with the oldest message of its topic that has no update yet at this listener; in a closed loop
+//! only one message is pending. Updates that a server coalesces are missing at the end and count as
+//! failures.
 //!
-//! A latency is from the publication to one listener's update. Ours listen over HTTP
-//! (`subscriptions/listen`); the floor's are bare subscribers of the broker.
+//! Latency is measured from the publication to the update at one listener. Listeners of tidegate use HTTP
+//! (`subscriptions/listen`); those of the floor are plain MQTT subscribers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,11 +31,11 @@ use crate::target::UPDATES;
 use crate::targets::{MODERN, Url};
 use crate::wire::{Connection, Head, WireError};
 
-/// How long updates that are missing at the end of a round on a schedule are waited for.
+/// Wait for missing updates at the end of a scheduled round.
 const LATE: Duration = Duration::from_secs(2);
-/// How many topics there are for messages on a schedule, of which several may be under way.
+/// Number of topics for scheduled messages, of which several may be pending.
 const RING: u64 = 16;
-/// The longest that a line of an event is.
+/// Longest accepted line of an event.
 const LINE_MAX: usize = 1 << 20;
 
 /// A publisher and its listeners.
@@ -46,15 +46,15 @@ pub(crate) struct Fanout {
     next: u64,
     ring: u64,
     listeners: usize,
-    /// They listen until this is dropped.
+    /// Dropping this stops the listeners.
     tasks: JoinSet<()>,
 }
 
-/// What was published, and who has not been told of it.
+/// Published messages and missing updates.
 #[derive(Debug, Default)]
 struct Board {
     state: Mutex<State>,
-    /// A message has reached every listener, or a listener is gone.
+    /// Signals that a message has reached every listener, or that a listener failed.
     changed: Notify,
 }
 
@@ -62,7 +62,7 @@ struct Board {
 struct State {
     under_way: BTreeMap<u64, Published>,
     tally: Tally,
-    gone: Option<String>,
+    failure: Option<String>,
 }
 
 #[derive(Debug)]
@@ -77,8 +77,8 @@ impl Board {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A listener was told of a topic; of which nothing is new to it, that is no update.
-    fn told(&self, listener: usize, topic: u64) {
+    /// Records an update of a topic at a listener; ignored if no message is pending there.
+    fn updated(&self, listener: usize, topic: u64) {
         let now = Instant::now();
         let whole = self.with(|state| {
             let new = state
@@ -101,25 +101,25 @@ impl Board {
         }
     }
 
-    fn gone(&self, why: String) {
-        self.with(|state| state.gone.get_or_insert(why).len());
+    fn failure(&self, why: String) {
+        self.with(|state| state.failure.get_or_insert(why).len());
         self.changed.notify_one();
     }
 
-    /// Waits until every listener has been told of everything.
+    /// Waits until every listener has all updates.
     async fn settled(&self) {
-        while !self.with(|state| state.under_way.is_empty() || state.gone.is_some()) {
+        while !self.with(|state| state.under_way.is_empty() || state.failure.is_some()) {
             self.changed.notified().await;
         }
     }
 
-    /// The round's figures; updates that have not come are failures.
+    /// The figures of the round; missing updates count as failures.
     fn taken(&self, start: Instant, duration: Duration) -> Tally {
         self.with(|state| {
             let mut tally = std::mem::take(&mut state.tally);
             for message in std::mem::take(&mut state.under_way).into_values() {
                 for _ in message.missing {
-                    let why = state.gone.as_deref().unwrap_or("an update did not come");
+                    let why = state.failure.as_deref().unwrap_or("missing update");
                     tally.record(Duration::ZERO, Err(why.to_owned()));
                 }
             }
@@ -131,7 +131,7 @@ impl Board {
 }
 
 impl Fanout {
-    /// Listeners at an endpoint; returns once every one of them has been acknowledged.
+    /// Starts listeners at an endpoint; returns once all subscriptions are acknowledged.
     pub(crate) async fn over_http(
         url: &Url,
         listeners: usize,
@@ -147,7 +147,7 @@ impl Fanout {
         let message = Message::request(MODERN, "subscriptions/listen", params);
         let ready = message.post(url, &BTreeMap::new(), None);
         let failed = |why: String| LoadError::Target {
-            name: "a listener".to_owned(),
+            name: "listener".to_owned(),
             why,
         };
         for listener in 0..listeners {
@@ -156,18 +156,18 @@ impl Fanout {
             let stands = listen(&mut connection, &ready, uris.len());
             let head = match timeout(CALL_TIMEOUT, stands).await {
                 Ok(head) => head.map_err(failed)?,
-                Err(_) => return Err(failed("it was not acknowledged".to_owned())),
+                Err(_) => return Err(failed("subscription not acknowledged in time".to_owned())),
             };
             let board = Arc::clone(&fanout.board);
             fanout.tasks.spawn(async move {
                 let why = events(connection, head, listener, &board).await;
-                board.gone(why);
+                board.failure(why);
             });
         }
         Ok(fanout)
     }
 
-    /// Bare subscribers.
+    /// Starts plain MQTT subscribers.
     pub(crate) async fn bare(
         listeners: usize,
         broker: &str,
@@ -185,11 +185,11 @@ impl Fanout {
                     match mqtt.next().await {
                         Ok(Packet::Publish(publish)) => {
                             if let Some(topic) = topic_in(publish.topic.as_bytes()) {
-                                board.told(listener, topic);
+                                board.updated(listener, topic);
                             }
                         }
                         Ok(_) => {}
-                        Err(error) => return board.gone(error.to_string()),
+                        Err(error) => return board.failure(error.to_string()),
                     }
                 }
             });
@@ -215,21 +215,21 @@ impl Fanout {
         })
     }
 
-    /// One message behind the other, each once all listeners have been told of the last.
+    /// Closed loop: each message is published after all listeners have the update of the last one.
     pub(crate) async fn closed(&mut self, duration: Duration) -> Tally {
         let start = Instant::now();
         while start.elapsed() < duration {
             self.publish(Instant::now()).await;
-            // What does not come within the time of a call does not come.
+            // After the timeout of a call, missing updates are failures.
             let _ = timeout(CALL_TIMEOUT, self.board.settled()).await;
-            if self.board.with(|state| state.gone.is_some()) {
+            if self.board.with(|state| state.failure.is_some()) {
                 break;
             }
         }
         self.board.taken(start, duration)
     }
 
-    /// Messages on a schedule.
+    /// Open loop: messages on a schedule.
     pub(crate) async fn scheduled(
         &mut self,
         rate: f64,
@@ -258,7 +258,7 @@ impl Fanout {
         self.board
             .with(|state| state.under_way.insert(self.next, message));
         if let Err(error) = self.publisher.publish(&topic, self.payload.clone()).await {
-            self.board.gone(error.to_string());
+            self.board.failure(error.to_string());
         }
     }
 }
@@ -268,24 +268,24 @@ async fn connected(broker: &str, client_id: &str) -> Result<Mqtt, LoadError> {
     connected.map_err(|error| LoadError::Broker(broker.to_owned(), error.to_string()))
 }
 
-/// Asks, and waits for the acknowledgement that names every resource.
+/// Subscribes, and waits for the acknowledgement with all resources.
 async fn listen(connection: &mut Connection, ready: &Ready, uris: usize) -> Result<Head, String> {
-    let told = |error: WireError| error.to_string();
+    let describe = |error: WireError| error.to_string();
     let sent = connection.send(&ready.front, &ready.tail).await;
-    sent.map_err(told)?;
-    let mut head = connection.head().await.map_err(told)?;
+    sent.map_err(describe)?;
+    let mut head = connection.head().await.map_err(describe)?;
     while memmem::find_iter(&connection.body, UPDATES).count() < uris {
-        let whole = connection.some(&mut head).await.map_err(told)?;
+        let whole = connection.some(&mut head).await.map_err(describe)?;
         if whole || head.status != 200 {
             let body = shown(&connection.body);
-            return Err(format!("status {}: {body}", head.status));
+            return Err(format!("HTTP status {}: {body}", head.status));
         }
     }
     connection.body.clear();
     Ok(head)
 }
 
-/// Takes events until there are no more, and says why.
+/// Reads events until the stream ends; returns the reason.
 async fn events(
     mut connection: Connection,
     mut head: Head,
@@ -294,7 +294,7 @@ async fn events(
 ) -> String {
     loop {
         match connection.some(&mut head).await {
-            Ok(true) => return "the server has ended a subscription".to_owned(),
+            Ok(true) => return "the server ended a subscription".to_owned(),
             Ok(false) => {}
             Err(error) => return error.to_string(),
         }
@@ -302,7 +302,7 @@ async fn events(
         let lines = connection.body.get(..whole).unwrap_or_default();
         for line in lines.split(|byte| *byte == b'\n') {
             if let Some(topic) = topic_in(line) {
-                board.told(listener, topic);
+                board.updated(listener, topic);
             }
         }
         connection.body.drain(..whole);
@@ -312,7 +312,7 @@ async fn events(
     }
 }
 
-/// The topic of which an update tells.
+/// The topic number of an update.
 fn topic_in(text: &[u8]) -> Option<u64> {
     let at = memmem::find(text, UPDATES.as_bytes())? + UPDATES.len();
     let behind = text.get(at..)?;
@@ -328,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn updates_tell_of_their_topic() {
+    fn the_topic_of_an_update_is_found() {
         let line = format!(r#"data: {{"params":{{"uri":"mqtt://{UPDATES}17"}}}}"#);
         assert_eq!(topic_in(line.as_bytes()), Some(17));
         assert_eq!(topic_in(format!("{UPDATES}+").as_bytes()), None);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_listener_is_counted_once_and_one_that_is_missing_is_a_failure() {
+    async fn each_listener_counts_once_and_missing_updates_are_failures() {
         let board = Board::default();
         let start = Instant::now();
         for (number, topic) in [(1, 7), (2, 7), (3, 8)] {
@@ -347,9 +347,9 @@ mod tests {
             };
             board.with(|state| state.under_way.insert(number, message));
         }
-        // The first is told twice of topic 7 and once too often of topic 8; the second once of each.
+        // The first listener gets two updates of topic 7 and one extra of topic 8, the second one of each.
         for (listener, topic) in [(0, 7), (0, 7), (0, 8), (0, 8), (0, 9), (1, 7), (1, 8)] {
-            board.told(listener, topic);
+            board.updated(listener, topic);
         }
         let tally = board.taken(start, Duration::ZERO);
         assert_eq!((tally.calls(), tally.errors), (5, 1));

@@ -1,12 +1,12 @@
-//! The floor: what an HTTP exchange and an MQTT exchange cost when nothing stands between them.
+//! The floor: the baseline of an HTTP exchange plus an MQTT exchange.
 //!
-//! A bare hyper handler answers every POST once a ready-made PUBLISH has met its `QoS` at the broker:
-//! at 0 when it is written, at 1 with its PUBACK, at 2 with its PUBCOMP. No MCP, no JSON, no policy;
-//! one thread, one connection to the broker, no allocation for a publication; publications that
-//! arrive in the same turn go out in one write. It keeps to the broker's Receive Maximum.
+//! A bare hyper handler responds to a POST once a prepared PUBLISH is done: at `QoS` 0 when it is written,
+//! at 1 with PUBACK, at 2 with PUBCOMP. No MCP, no JSON, no policy; one thread, one connection to the
+//! broker, no allocation per publication; concurrent publications are written together. It respects the
+//! Receive Maximum of the broker.
 //!
-//! Of `receive` and `read`, it answers with the retained message of a topic, each time asked for anew
-//! (see [`retained`]).
+//! For `receive` and `read` it responds with the retained message of a topic, requested for each call (see
+//! [`retained`]).
 
 mod acks;
 mod answer;
@@ -40,34 +40,34 @@ use answer::Answer;
 use publications::Publications;
 use retained::Retained;
 
-/// What every publication is answered with: as long as ours.
+/// Response to a publication, as long as that of tidegate.
 const ANSWER: &[u8] =
     br#"{"jsonrpc":"2.0","id":1000000000,"result":{"resultType":"complete","content":[]}}"#;
-/// How many slices go into one write.
+/// Most slices of one vectored write.
 const SLICES: usize = 64;
 
-/// What the floor is told.
+/// Settings of the floor.
 #[derive(Debug, Clone)]
 pub struct Floor {
-    /// Where it listens; port 0 for any.
+    /// Listen address; port 0 for a free port.
     pub listen: SocketAddr,
-    /// The broker, as `host:port`.
+    /// Broker, as `host:port`.
     pub broker: String,
-    /// Publish, receive or read; updates have a floor without HTTP.
+    /// Publish, receive or read; the floor of updates needs no HTTP.
     pub operation: Operation,
-    /// 0, 1 or 2; of publish alone.
+    /// 0, 1 or 2; only for publish.
     pub qos: u8,
-    /// Where it publishes, or the retained message lies.
+    /// Topic to publish to, or of the retained message.
     pub topic: String,
-    /// What it publishes.
+    /// Payload to publish.
     pub payload: Bytes,
-    /// Whether it acknowledges what the broker sends at once (`TCP_QUICKACK`): a broker with Nagle's
-    /// algorithm holds an answer back while the last one is unacknowledged.
+    /// Whether to send TCP acknowledgements immediately (`TCP_QUICKACK`): with Nagle's algorithm the broker
+    /// delays a packet while the last one is unacknowledged.
     pub quickack: bool,
 }
 
-/// Runs the floor until standard input ends; `tell` is told where it listens.
-pub fn run_floor(floor: &Floor, tell: impl FnOnce(SocketAddr)) -> Result<(), LoadError> {
+/// Runs the floor until the end of standard input; calls `listening` with its address.
+pub fn run_floor(floor: &Floor, listening: impl FnOnce(SocketAddr)) -> Result<(), LoadError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())?;
@@ -77,35 +77,35 @@ pub fn run_floor(floor: &Floor, tell: impl FnOnce(SocketAddr)) -> Result<(), Loa
         let mqtt =
             mqtt.map_err(|error| LoadError::Broker(floor.broker.clone(), error.to_string()))?;
         let listener = TcpListener::bind(floor.listen).await?;
-        tell(listener.local_addr()?);
-        let work = if floor.operation == Operation::Publish {
-            Work::Publish(Publications::new(
+        listening(listener.local_addr()?);
+        let exchange = if floor.operation == Operation::Publish {
+            Exchange::Publish(Publications::new(
                 packet(floor)?,
                 floor.payload.clone(),
                 floor.qos,
                 mqtt.receive_maximum,
             ))
         } else {
-            Work::Retained(Retained::new(floor.topic.clone(), floor.operation))
+            Exchange::Retained(Retained::new(floor.topic.clone(), floor.operation))
         };
-        let work = Rc::new(work);
+        let exchange = Rc::new(exchange);
         tokio::select! {
-            ended = work.converse(mqtt.socket, floor.quickack) => ended?,
-            ended = accept(&listener, &work) => ended?,
+            ended = exchange.converse(mqtt.socket, floor.quickack) => ended?,
+            ended = accept(&listener, &exchange) => ended?,
             () = end_of_input() => {}
         }
         Ok(())
     })
 }
 
-/// What a call causes.
-enum Work {
+/// The MQTT exchange of a call.
+enum Exchange {
     Publish(Publications),
     Retained(Retained),
 }
 
-impl Work {
-    /// The answer to a call; `None` where the broker does not do what it should.
+impl Exchange {
+    /// Performs the exchange; `None` if the broker rejects it.
     async fn call(&self) -> Option<Answer> {
         match self {
             Self::Publish(publications) => publications.publish().await.then(|| ANSWER.into()),
@@ -113,7 +113,7 @@ impl Work {
         }
     }
 
-    /// Talks with the broker until that fails.
+    /// Runs the connection to the broker until it fails.
     async fn converse(&self, socket: TcpStream, quickack: bool) -> io::Result<()> {
         match self {
             Self::Publish(publications) => {
@@ -128,7 +128,7 @@ impl Work {
     }
 }
 
-/// The PUBLISH in front of its payload, with packet identifier 0.
+/// The PUBLISH up to its payload, with packet identifier 0.
 fn packet(floor: &Floor) -> Result<Vec<u8>, LoadError> {
     let publish = Publish {
         qos: floor.qos,
@@ -148,38 +148,41 @@ fn packet(floor: &Floor) -> Result<Vec<u8>, LoadError> {
     Ok(out.to_vec())
 }
 
-/// Whoever has started the floor holds its standard input open.
+/// The parent process holds standard input open.
 async fn end_of_input() {
     let mut input = tokio::io::stdin();
     let mut bytes = [0; 64];
     while matches!(input.read(&mut bytes).await, Ok(1..)) {}
 }
 
-async fn accept(listener: &TcpListener, work: &Rc<Work>) -> io::Result<()> {
+async fn accept(listener: &TcpListener, exchange: &Rc<Exchange>) -> io::Result<()> {
     loop {
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;
-        spawn_local(serve(socket, Rc::clone(work)));
+        spawn_local(serve(socket, Rc::clone(exchange)));
     }
 }
 
-async fn serve(socket: TcpStream, work: Rc<Work>) {
-    let service = service_fn(|request| handle(request, &work));
+async fn serve(socket: TcpStream, exchange: Rc<Exchange>) {
+    let service = service_fn(|request| handle(request, &exchange));
     let connection =
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
-    // A caller that hangs up is done.
+    // Errors of a connection end it.
     let _ = connection.await;
 }
 
-async fn handle(request: Request<Incoming>, work: &Work) -> Result<Response<Answer>, Infallible> {
+async fn handle(
+    request: Request<Incoming>,
+    exchange: &Exchange,
+) -> Result<Response<Answer>, Infallible> {
     let mut body = request.into_body();
     let mut whole = true;
     while let Some(frame) = body.frame().await {
         whole &= frame.is_ok();
     }
-    let answer = if whole { work.call().await } else { None };
+    let answer = if whole { exchange.call().await } else { None };
     let Some(answer) = answer else {
-        let refused: &[u8] = b"the broker refused it";
+        let refused: &[u8] = b"rejected by the broker";
         let mut response = Response::new(refused.into());
         *response.status_mut() = StatusCode::BAD_GATEWAY;
         return Ok(response);
@@ -190,7 +193,7 @@ async fn handle(request: Request<Incoming>, work: &Work) -> Result<Response<Answ
     Ok(response)
 }
 
-/// Takes what the broker acknowledges.
+/// Reads acknowledgements of the broker.
 async fn read(
     mut socket: OwnedReadHalf,
     publications: &Publications,
@@ -202,11 +205,11 @@ async fn read(
     loop {
         input.reserve(16 << 10);
         if socket.read_buf(&mut input).await? == 0 {
-            return Err(io::Error::other("the broker closed the connection"));
+            return Err(io::Error::other("connection closed by the broker"));
         }
         #[cfg(target_os = "linux")]
         if quickack {
-            // The kernel forgets it with every acknowledgement.
+            // The kernel resets the option with every acknowledgement.
             socket.as_ref().set_quickack(true)?;
         }
         while let Some(ack) = acks::next(&mut input)? {
@@ -215,7 +218,7 @@ async fn read(
     }
 }
 
-/// Writes what has come together since the last write.
+/// Writes the publications queued since the last write.
 async fn write(mut socket: OwnedWriteHalf, publications: &Publications) -> io::Result<()> {
     let mut parts = VecDeque::new();
     loop {
@@ -236,7 +239,7 @@ async fn write(mut socket: OwnedWriteHalf, publications: &Publications) -> io::R
     }
 }
 
-/// Takes away what has been written.
+/// Removes the written bytes.
 fn advance(parts: &mut VecDeque<Bytes>, mut written: usize) {
     while let Some(first) = parts.front_mut() {
         if first.len() > written {

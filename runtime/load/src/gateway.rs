@@ -1,5 +1,4 @@
-//! The config of the gateway that is measured: as a person would write it, with limits that the load
-//! itself does not meet.
+//! The config of the measured gateway: defaults, except for limits that the load would reach.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,27 +8,32 @@ use crate::plan::Settings;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-/// What an envelope, a topic and a head take beside the payload.
+/// Allowance for envelope, topic and headers besides the payload.
 const AROUND: usize = 64 * KIB;
 
-/// The config for a run; the same for all its cells.
+/// The config of a run, the same for all cells.
 pub(crate) fn config(settings: &Settings, broker: &str, listen: &str) -> Result<String, LoadError> {
-    let wrong = || LoadError::Broker(broker.to_owned(), "write host:port".to_owned());
+    let wrong = || {
+        LoadError::Broker(
+            broker.to_owned(),
+            "invalid address; use host:port".to_owned(),
+        )
+    };
     let (host, port) = broker.rsplit_once(':').ok_or_else(wrong)?;
     let port: u16 = port.parse().map_err(|_| wrong())?;
-    // A text in JSON is one in YAML.
+    // A JSON string is a valid YAML string.
     let host = serde_json::Value::from(host.trim_matches(['[', ']']));
     let payload = settings.payload.iter().map(|size| size.0).max();
     let payload = payload.unwrap_or_default() + AROUND;
     let callers = settings.concurrency.iter().max().copied();
     let callers = callers.unwrap_or(1);
-    // Each beside what it is unless it is said.
+    // Name, required value, default.
     let http = limits(&[
         ("maxBodySize", payload, 4 * MIB),
         ("maxConnections", 2 * callers, KIB),
     ]);
     let mcp = limits(&[("maxMessageSize", payload, 4 * MIB)]);
-    // What is received stands in a result twice, as text and as structured content.
+    // A result contains the payload twice, as text and as structured content.
     let proxy = limits(&[
         ("maxParams", payload, 4 * MIB),
         ("receiveBytes", 2 * payload, MIB),
@@ -82,7 +86,7 @@ bindings:
     ))
 }
 
-/// The limits that the load would meet, as lines of options.
+/// Option lines for limits whose default is too small.
 fn limits(limits: &[(&str, usize, usize)]) -> String {
     let mut lines = String::new();
     for (name, needed, usual) in limits {
@@ -93,7 +97,7 @@ fn limits(limits: &[(&str, usize, usize)]) -> String {
     lines
 }
 
-/// Options, where there are any.
+/// The `options` key, unless there are none.
 fn options(lines: &str) -> String {
     if lines.is_empty() {
         return String::new();
@@ -101,7 +105,7 @@ fn options(lines: &str) -> String {
     format!("    options:\n{lines}")
 }
 
-/// Writes the config where results are, for whoever wants to start the same.
+/// Writes the config to the results, to reproduce the run.
 pub(crate) fn write(folder: &Path, config: &str) -> Result<(), LoadError> {
     let path = folder.join("gateway.yaml");
     std::fs::write(&path, config)
@@ -121,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_load_needs_no_limits() {
+    fn a_small_load_uses_the_defaults() {
         let config = read(&settings(), "[::1]:1883");
         let bindings = &config["bindings"];
         assert_eq!(

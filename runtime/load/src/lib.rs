@@ -1,9 +1,8 @@
-//! `tidegate bench`: drives an MCP endpoint, the floor beneath it and its peers, round by round, and
-//! tells what each call costs.
+//! `tidegate bench`: measures an MCP endpoint, a baseline (the floor) and other servers, round by round.
 //!
-//! A call cannot be faster than the HTTP exchange that brings it and the MQTT exchange that it
-//! causes. The floor is those two and nothing else; ratios of ours to the floor's are taken within a
-//! round, where the machine is in one mood, and the median of the rounds is reported.
+//! A call cannot be faster than its HTTP exchange plus its MQTT exchange. The floor consists of exactly
+//! these two. Ratios to the floor are computed within a round, under the same machine conditions, and
+//! the median of the rounds is reported.
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
@@ -35,34 +34,36 @@ use std::io;
 use thiserror::Error;
 
 pub use floor::{Floor, run_floor};
-pub use plan::{CONCURRENCY_MAX, Cell, Nagle, Operation, PAYLOAD_MAX, Settings, Size, Unreadable};
+pub use plan::{
+    CONCURRENCY_MAX, Cell, InvalidSetting, Nagle, Operation, PAYLOAD_MAX, Settings, Size,
+};
 pub use play::{Outcome, run};
 pub use targets::{Peer, Url, read_targets};
 
-/// A run did not come to its end.
+/// A benchmark run failed.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    /// The operating system refused.
+    /// A system call failed.
     #[error("{0}")]
     System(#[from] io::Error),
-    /// The broker does not serve.
-    #[error("the broker {0}: {1}")]
+    /// The broker is not usable.
+    #[error("broker {0}: {1}")]
     Broker(String, String),
-    /// The floor cannot be had.
-    #[error("the floor: {0}")]
+    /// The floor cannot be started.
+    #[error("floor: {0}")]
     Floor(String),
-    /// A target does not answer.
-    #[error("{name} does not answer: {why}")]
+    /// A target does not respond.
+    #[error("{name} does not respond: {why}")]
     Target {
-        /// Which.
+        /// Name of the target.
         name: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// The settings contradict each other.
+    /// Invalid settings.
     #[error(transparent)]
-    Settings(#[from] Unreadable),
+    Settings(#[from] InvalidSetting),
     /// Results cannot be written.
-    #[error("the results cannot be written: {0}")]
+    #[error("cannot write the results: {0}")]
     Report(String),
 }

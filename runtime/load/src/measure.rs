@@ -1,4 +1,4 @@
-//! What a round brought: latencies, failures, and what the server used for it.
+//! The result of a round: latencies, failures, and resource usage of the server.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use serde::Serialize;
 
 use crate::process::Usage;
 
-/// The longest latency that is told apart, in nanoseconds.
+/// Largest recorded latency, in nanoseconds.
 const LATENCY_MAX: u64 = 120_000_000_000;
-/// Latencies are kept to this many decimal digits.
+/// Significant digits of recorded latencies.
 const DIGITS: u8 = 3;
 
 /// The calls of a round.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// Latencies in nanoseconds of the calls that succeeded, and of those that were never made.
+    /// Latencies of successful and unserved calls, in nanoseconds.
     pub(crate) histogram: Histogram<u64>,
     pub(crate) errors: u64,
     pub(crate) first_error: Option<String>,
-    /// Calls that were due and never made.
+    /// Calls that were due but not made.
     pub(crate) unserved: u64,
-    /// Calls that succeeded, a second.
+    /// Successful calls per second.
     pub(crate) rate: f64,
 }
 
@@ -54,13 +54,13 @@ impl Tally {
         }
     }
 
-    /// A call that was never made.
+    /// Records a call that was due but not made.
     pub(crate) fn unserved(&mut self, waited: Duration) {
         self.unserved += 1;
         self.histogram.saturating_record(nanoseconds(waited));
     }
 
-    /// How many calls succeeded.
+    /// Number of successful calls.
     pub(crate) fn calls(&self) -> u64 {
         self.histogram.len() - self.unserved
     }
@@ -77,7 +77,7 @@ pub(crate) struct Figures {
     pub(crate) calls: f64,
     pub(crate) errors: f64,
     pub(crate) unserved: f64,
-    /// Calls that succeeded, a second.
+    /// Successful calls per second.
     pub(crate) rate: f64,
     pub(crate) p50: f64,
     pub(crate) p90: f64,
@@ -85,11 +85,11 @@ pub(crate) struct Figures {
     #[serde(rename = "p99.9")]
     pub(crate) p999: f64,
     pub(crate) max: f64,
-    /// Processor time of the server for each call.
+    /// Processor time of the server per call.
     pub(crate) cpu: Option<f64>,
     pub(crate) cpu_user: Option<f64>,
     pub(crate) cpu_system: Option<f64>,
-    /// Processor time of the load itself for each call.
+    /// Processor time of the driver per call.
     pub(crate) driver_cpu: Option<f64>,
     /// Resident bytes at the end.
     pub(crate) resident: Option<f64>,
@@ -97,14 +97,14 @@ pub(crate) struct Figures {
 
 #[allow(
     clippy::cast_precision_loss,
-    reason = "figures are told to a few digits"
+    reason = "figures are printed with a few digits"
 )]
 pub(crate) const fn figure(count: u64) -> f64 {
     count as f64
 }
 
 impl Figures {
-    /// The figures of a round in which the server and the load used so much.
+    /// The figures of a round, with the processor time of server and driver.
     pub(crate) fn of(
         tally: &Tally,
         server: Option<Usage>,
@@ -112,7 +112,7 @@ impl Figures {
         resident: Option<u64>,
     ) -> Self {
         let at = |quantile| figure(tally.histogram.value_at_quantile(quantile)) / 1e3;
-        // A call that failed has cost something too.
+        // Failed calls use processor time too.
         let calls = figure(tally.calls() + tally.errors).max(1.0);
         let each = |nanoseconds: u64| figure(nanoseconds) / 1e3 / calls;
         Self {

@@ -1,4 +1,4 @@
-//! The messages of MCP that the load sends, ready to be written, and the check of what comes back.
+//! The MCP messages that the driver sends, prepared for writing, and the check of responses.
 
 use std::collections::BTreeMap;
 
@@ -8,30 +8,29 @@ use serde_json::{Value, json};
 
 use crate::targets::{MODERN, Url};
 
-/// The first number that a message can have: all have as many digits, so that a message is numbered
-/// in place.
+/// The first id. All ids have the same number of digits, so that an id is written in place.
 pub(crate) const FIRST_ID: u64 = 1_000_000_000;
-/// How many digits.
+/// Number of digits of an id.
 const ID_DIGITS: usize = 10;
-/// Up to here the end of a message stands in the same buffer as its front.
+/// Up to this size, the tail of a message is in the same buffer as its front.
 const ONE_BUFFER: usize = 16 << 10;
 
-/// A message, and what HTTP needs to know of it.
+/// A message, and the data of its HTTP headers.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
-    /// The revision of MCP.
+    /// MCP protocol version.
     version: String,
     method: &'static str,
     /// `Mcp-Name`.
     name: Option<String>,
-    /// Whether it has a number, and so an answer.
+    /// Whether it is a request, with an id and a response.
     asks: bool,
-    /// Everything behind its number.
+    /// The text after the id.
     tail: Bytes,
 }
 
 impl Message {
-    /// A request; in the modern era it says itself who asks.
+    /// A request; in the modern era with `_meta`.
     pub(crate) fn request(version: &str, method: &'static str, mut params: Value) -> Self {
         let name = params.get("name").or_else(|| params.get("uri"));
         let name = name.and_then(Value::as_str).map(str::to_owned);
@@ -61,7 +60,7 @@ impl Message {
         }
     }
 
-    /// The notification behind it.
+    /// The `notifications/initialized` after it.
     pub(crate) fn initialized(version: &str) -> Self {
         Self {
             version: version.to_owned(),
@@ -72,12 +71,12 @@ impl Message {
         }
     }
 
-    /// As a line of standard input.
+    /// Prepares it as a line for standard input.
     pub(crate) fn line(&self) -> Ready {
         self.ready(Vec::new(), b"\n")
     }
 
-    /// As a POST.
+    /// Prepares it as a POST request.
     pub(crate) fn post(
         &self,
         url: &Url,
@@ -144,7 +143,7 @@ fn meta() -> Value {
     })
 }
 
-/// A message as it is written: a buffer of its own, and what all callers share.
+/// A prepared message: a buffer of the caller, and a tail shared by all callers.
 #[derive(Debug, Clone)]
 pub(crate) struct Ready {
     pub(crate) front: Vec<u8>,
@@ -153,7 +152,7 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    /// Numbers it.
+    /// Sets the id.
     pub(crate) fn number(&mut self, id: u64) {
         let Some(digits) = self
             .id_at
@@ -169,7 +168,7 @@ impl Ready {
     }
 }
 
-/// Tells a success from everything else, without reading the JSON as a whole.
+/// Recognises successful responses without parsing the JSON completely.
 #[derive(Debug, Clone)]
 pub(crate) struct Check {
     result: Finder<'static>,
@@ -177,11 +176,11 @@ pub(crate) struct Check {
     expect: Option<Finder<'static>>,
 }
 
-/// How much of an answer is shown where it is no success.
+/// Most bytes of an unsuccessful response that are shown.
 const SHOWN: usize = 300;
 
 impl Check {
-    /// Of answers that must contain `expect`.
+    /// Responses must contain `expect`.
     pub(crate) fn new(expect: Option<&str>) -> Self {
         Self {
             result: Finder::new(b"\"result\"").into_owned(),
@@ -190,18 +189,18 @@ impl Check {
         }
     }
 
-    /// Checks the answer to a request: JSON, or server-sent events.
+    /// Checks a response: JSON or server-sent events.
     pub(crate) fn answer(&self, body: &[u8]) -> Result<(), String> {
         let what = if self.result.find(body).is_none() {
-            "answered with no result"
+            "response without a result"
         } else if self.is_error.find_iter(body).any(|at| is_true(body, at)) {
-            "answered with an error of the tool"
+            "tool error"
         } else if self
             .expect
             .as_ref()
             .is_some_and(|expect| expect.find(body).is_none())
         {
-            "answered with something else than was expected"
+            "response without the expected text"
         } else {
             return Ok(());
         };
@@ -209,15 +208,14 @@ impl Check {
     }
 }
 
-/// Whether a failure stays one however often the same is asked: JSON-RPC's errors of a request that
-/// is wrong in itself.
+/// Whether a failure is permanent: JSON-RPC errors for an invalid request.
 pub(crate) fn is_final(failure: &str) -> bool {
     ["-32600", "-32601", "-32602"]
         .iter()
         .any(|code| failure.contains(code))
 }
 
-/// What a body says, cut short: the sentence of an error where there is one.
+/// An excerpt of a body: the error message if there is one.
 pub(crate) fn shown(body: &[u8]) -> String {
     let text = sentence(body);
     let text = text.unwrap_or_else(|| String::from_utf8_lossy(body).trim().to_owned());
@@ -227,7 +225,7 @@ pub(crate) fn shown(body: &[u8]) -> String {
     }
 }
 
-/// What a JSON-RPC error or an error of a tool says, of JSON or the last server-sent event.
+/// The message of a JSON-RPC or tool error, in JSON or the last server-sent event.
 fn sentence(body: &[u8]) -> Option<String> {
     let event = memmem::rfind(body, b"data:").filter(|_| !body.starts_with(b"{"));
     let json = event.and_then(|at| body.get(at + "data:".len()..));
@@ -247,8 +245,8 @@ fn is_true(body: &[u8], at: usize) -> bool {
     value.is_some_and(|value| value.trim_ascii_start().starts_with(b"true"))
 }
 
-/// The number of the request that a line answers; `None` for anything else. A number of the load has
-/// as many digits as [`FIRST_ID`], and stands behind `"id":`.
+/// The id of the request that a line responds to; `None` for anything else. Ids of the driver have as many
+/// digits as [`FIRST_ID`].
 pub(crate) fn answered_id(line: &[u8]) -> Option<u64> {
     memmem::find_iter(line, b"\"id\"").find_map(|at| {
         let behind = line.get(at + "\"id\"".len()..)?.trim_ascii_start();

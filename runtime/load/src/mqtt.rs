@@ -1,5 +1,4 @@
-//! The load's own side of MQTT: puts retained messages where they are to be read, publishes what
-//! listeners wait for, and subscribes as barely as can be.
+//! A minimal MQTT client: stores retained messages, publishes for listeners, and subscribes.
 
 use std::io;
 use std::time::Duration;
@@ -14,26 +13,26 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long the broker may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest time for a response of the broker.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_SIZE: usize = 16 << 10;
 
-/// The broker does not do what is asked.
+/// A failed operation.
 #[derive(Debug, Error)]
 pub(crate) enum MqttError {
-    #[error("the connection failed: {0}")]
+    #[error("connection failed: {0}")]
     Connection(#[from] io::Error),
-    #[error("the broker closed the connection")]
+    #[error("connection closed by the broker")]
     Closed,
-    #[error("the broker did not answer within {PATIENCE:?}")]
+    #[error("no response from the broker within {RESPONSE_TIMEOUT:?}")]
     Silent,
-    #[error("what the broker sends cannot be read: {0}")]
-    Unreadable(#[from] codec::DecodeError),
-    #[error("it cannot be said in MQTT: {0}")]
+    #[error("invalid packet from the broker: {0}")]
+    InvalidSetting(#[from] codec::DecodeError),
+    #[error("cannot encode the packet: {0}")]
     Unsayable(#[from] codec::EncodeError),
-    #[error("the broker refused {what} with reason {code:#04x}")]
+    #[error("the broker rejected {what} with reason code {code:#04x}")]
     Refused { what: &'static str, code: u8 },
-    #[error("the broker sent {0} where it is not expected")]
+    #[error("unexpected packet from the broker: {0}")]
     Unexpected(&'static str),
 }
 
@@ -44,12 +43,12 @@ pub(crate) struct Mqtt {
     decoder: Decoder,
     input: BytesMut,
     out: BytesMut,
-    /// How many publications above `QoS` 0 the broker takes at a time.
+    /// Receive Maximum of the broker.
     pub(crate) receive_maximum: u16,
 }
 
 impl Mqtt {
-    /// Connects with a session that ends with the connection.
+    /// Connects with a clean session that ends with the connection.
     pub(crate) async fn connect(broker: &str, client_id: &str) -> Result<Self, MqttError> {
         let socket = TcpStream::connect(broker).await?;
         socket.set_nodelay(true)?;
@@ -78,7 +77,7 @@ impl Mqtt {
         }
     }
 
-    /// Puts a retained message on a topic; an empty one takes it away.
+    /// Publishes a retained message; an empty payload removes it.
     pub(crate) async fn retain(&mut self, topic: &str, payload: Bytes) -> Result<(), MqttError> {
         let publish = Publish {
             qos: 1,
@@ -140,7 +139,7 @@ impl Mqtt {
     }
 
     async fn answer(&mut self) -> Result<Packet, MqttError> {
-        timeout(PATIENCE, self.next())
+        timeout(RESPONSE_TIMEOUT, self.next())
             .await
             .map_err(|_| MqttError::Silent)?
     }

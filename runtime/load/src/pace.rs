@@ -1,18 +1,18 @@
-//! Waiting for a moment that is nearer than a millisecond.
+//! Timers with a resolution below one millisecond, for schedules.
 //!
-//! tokio's timers have steps of a millisecond, which is many calls long: a call that starts late
-//! for that would be charged to the server. Linux has timers with steps of a nanosecond.
+//! Timers of tokio have a resolution of 1 ms, which is longer than many calls: the delay would count as
+//! latency of the server. Timers of Linux (timerfd) have a resolution of 1 ns.
 
 use std::future::Future;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Waits until a moment.
+/// A timer.
 pub(crate) trait Pace {
     fn until(&mut self, moment: Instant) -> impl Future<Output = ()>;
 }
 
-/// In steps of a millisecond.
+/// The timer of tokio, with a resolution of 1 ms.
 #[derive(Debug)]
 pub(crate) struct Coarse;
 
@@ -47,8 +47,7 @@ mod fine {
 
     use super::{Coarse, Pace};
 
-    /// As precisely as the kernel's timers. The runtime reads a timer like a pipe: when it fires, how
-    /// often it has comes out as a number.
+    /// A timerfd. The runtime reads it like a pipe: the number of expirations becomes readable.
     #[derive(Debug)]
     pub(crate) struct Fine(Receiver);
 
@@ -98,7 +97,7 @@ mod fine {
         use super::*;
 
         #[tokio::test]
-        async fn no_wait_ends_too_early() {
+        async fn a_timer_never_fires_early() {
             let mut pace = Fine::new().expect("a timer");
             let start = Instant::now();
             for step in [0, 300, 300, 1_700, 900] {

@@ -1,7 +1,7 @@
-//! What is to be measured: the settings of a run, checked, and the cells they make.
+//! The plan of a run: its settings, their checks, and the cells.
 //!
-//! A cell is one row of a report: an operation at a `QoS`, a concurrency and a payload size. Every
-//! target plays the same cell in the same minutes, round by round.
+//! A cell is one combination of operation, `QoS`, concurrency and payload size. All targets run the same
+//! cell in alternating rounds.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,27 +13,27 @@ use serde_json::Value;
 
 use crate::targets::{Peer, Url};
 
-/// The most callers of a cell.
+/// Most callers of a cell.
 pub const CONCURRENCY_MAX: usize = 4_096;
-/// The largest payload, in bytes.
+/// Largest payload, in bytes.
 pub const PAYLOAD_MAX: usize = 64 << 20;
 
-/// What is driven.
+/// The measured operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
     /// The tool `publish`.
     Publish,
-    /// The tool `receive`, of one retained message.
+    /// The tool `receive` with one retained message.
     Receive,
     /// `resources/read` of a retained message.
     Read,
-    /// A publication, and its update at each of many listeners.
+    /// A publication and the resulting update at each of many listeners.
     Updates,
 }
 
 impl Operation {
-    /// Its word on the command line and in reports.
+    /// Name on the command line and in reports.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Publish => "publish",
@@ -44,21 +44,21 @@ impl Operation {
     }
 }
 
-/// A text that does not say what it should.
+/// An invalid setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Unreadable(pub(crate) String);
+pub struct InvalidSetting(pub(crate) String);
 
 impl FromStr for Operation {
-    type Err = Unreadable;
+    type Err = InvalidSetting;
 
-    fn from_str(text: &str) -> Result<Self, Unreadable> {
+    fn from_str(text: &str) -> Result<Self, InvalidSetting> {
         [Self::Publish, Self::Receive, Self::Read, Self::Updates]
             .into_iter()
             .find(|operation| operation.word() == text)
             .ok_or_else(|| {
-                Unreadable(format!(
-                    "'{text}' is none of publish, receive, read, updates"
+                InvalidSetting(format!(
+                    "unknown operation '{text}'; valid: publish, receive, read, updates"
                 ))
             })
     }
@@ -70,10 +70,14 @@ impl FromStr for Operation {
 pub struct Size(pub usize);
 
 impl FromStr for Size {
-    type Err = Unreadable;
+    type Err = InvalidSetting;
 
-    fn from_str(text: &str) -> Result<Self, Unreadable> {
-        let wrong = || Unreadable(format!("'{text}' is no size; write 100, 10KiB or 1MiB"));
+    fn from_str(text: &str) -> Result<Self, InvalidSetting> {
+        let wrong = || {
+            InvalidSetting(format!(
+                "invalid size '{text}'; use for example 100, 10KiB or 1MiB"
+            ))
+        };
         let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
         let unit = match text.get(digits.len()..).unwrap_or_default() {
             "" | "B" => 1,
@@ -84,8 +88,8 @@ impl FromStr for Size {
         let count: usize = digits.parse().map_err(|_| wrong())?;
         match count.checked_mul(unit) {
             Some(size) if size <= PAYLOAD_MAX => Ok(Self(size)),
-            _ => Err(Unreadable(format!(
-                "{text} is too much; a payload has at most {PAYLOAD_MAX} bytes"
+            _ => Err(InvalidSetting(format!(
+                "payload size {text} is too large; the maximum is {PAYLOAD_MAX} bytes"
             ))),
         }
     }
@@ -101,105 +105,111 @@ impl fmt::Display for Size {
     }
 }
 
-/// How the broker that the driver starts is to send: mosquitto's `set_tcp_nodelay`.
+/// Nagle's algorithm in the started broker: mosquitto's `set_tcp_nodelay`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Nagle {
-    /// As mosquitto does unless it is told otherwise: a small packet waits while another is
-    /// unacknowledged.
+    /// The default of mosquitto: a small packet is delayed while another is unacknowledged.
     On,
-    /// Every packet at once.
+    /// Packets are sent immediately.
     Off,
 }
 
-/// Everything that a run is told.
+/// The settings of a run.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The operations.
     pub operations: Vec<Operation>,
-    /// The levels of `publish`: 0, 1, 2.
+    /// `QoS` levels of `publish`: 0, 1, 2.
     pub qos: Vec<u8>,
-    /// How many callers at a time.
+    /// Numbers of concurrent callers.
     pub concurrency: Vec<usize>,
-    /// The sizes of the payload.
+    /// Payload sizes.
     pub payload: Vec<Size>,
-    /// Calls each second on a schedule; none for a closed loop.
+    /// Calls per second on a schedule; `None` for a closed loop.
     pub rate: Option<f64>,
-    /// How many rounds each target plays of each cell.
+    /// Rounds of each target in each cell.
     pub rounds: usize,
-    /// Of one round.
+    /// Duration of a round.
     pub duration: Duration,
-    /// Of each target in each cell, before the first round.
+    /// Warm-up of each target in each cell, before the first round.
     pub warm_up: Duration,
-    /// A broker that is there already, as `host:port`; or `embedded`, to start that one.
+    /// A running broker as `host:port`, or `embedded` to start that one.
     pub broker: Option<String>,
-    /// Of the broker that the driver starts; one set of cells for each.
+    /// Nagle's algorithm in the started broker; all cells are run for each value.
     pub nagle: Vec<Nagle>,
-    /// Of the gateway that the driver starts.
+    /// Workers of the started gateway.
     pub workers: u16,
-    /// An endpoint that is there already, instead of a gateway that the driver starts.
+    /// A running endpoint, instead of a started gateway.
     pub endpoint: Option<Url>,
-    /// The tool, where it is not the operation's.
+    /// Tool; default: that of the operation.
     pub tool: Option<String>,
-    /// Its arguments with placeholders, where they are not the operation's.
+    /// Arguments with placeholders; default: those of the operation.
     pub arguments: Option<Value>,
     /// Further targets.
     pub peers: Vec<Peer>,
-    /// Whether the floor plays.
+    /// Whether to measure the floor.
     pub floor: bool,
-    /// Where results are written.
+    /// Folder for the results.
     pub output: Option<PathBuf>,
-    /// Whether the config of the gateway that the driver starts is told.
+    /// Whether to print the config of the started gateway.
     pub verbose: bool,
 }
 
 impl Settings {
-    /// Checks what belongs together.
-    pub fn check(&self) -> Result<(), Unreadable> {
-        let wrong = |what: &str| Err(Unreadable(what.to_owned()));
+    /// Checks all settings.
+    pub fn check(&self) -> Result<(), InvalidSetting> {
+        let wrong = |what: &str| Err(InvalidSetting(what.to_owned()));
         if self.operations.is_empty() || self.concurrency.is_empty() || self.payload.is_empty() {
-            return wrong("there is nothing to measure");
+            return wrong(
+                "nothing to measure: operation, concurrency and payload must not be empty",
+            );
         }
         if self.qos.is_empty() || self.qos.iter().any(|qos| *qos > 2) {
-            return wrong("a QoS is 0, 1 or 2");
+            return wrong("invalid QoS; use 0, 1 or 2");
         }
         if self
             .concurrency
             .iter()
             .any(|count| !(1..=CONCURRENCY_MAX).contains(count))
         {
-            return Err(Unreadable(format!(
-                "a concurrency is 1 to {CONCURRENCY_MAX}"
+            return Err(InvalidSetting(format!(
+                "invalid concurrency; use 1 to {CONCURRENCY_MAX}"
             )));
         }
         if !(1..=1_000).contains(&self.rounds) {
-            return wrong("there are 1 to 1000 rounds");
+            return wrong("invalid number of rounds; use 1 to 1000");
         }
         let hour = Duration::from_hours(1);
         if self.duration < Duration::from_millis(10) || self.duration > hour || self.warm_up > hour
         {
-            return wrong("a round takes 0.01 to 3600 seconds");
+            return wrong(
+                "invalid duration; use 0.01 to 3600 seconds, and a warm-up of at most 3600",
+            );
         }
         if self.rate.is_some_and(|rate| !(0.1..=1e6).contains(&rate)) {
-            return wrong("a rate is 0.1 to 1000000 calls a second");
+            return wrong("invalid rate; use 0.1 to 1000000 calls per second");
         }
         if self.workers == 0 {
-            return wrong("a gateway has at least one worker");
+            return wrong("invalid number of workers; use at least 1");
         }
         if self.broker.is_none() && self.nagle.is_empty() {
-            return wrong("Nagle's algorithm is on or off");
+            return wrong("missing --nagle; use on, off or both");
         }
         let mut names = vec![OURS, FLOOR];
         for peer in &self.peers {
             if names.contains(&peer.name.as_str()) {
-                return Err(Unreadable(format!("two targets are named {}", peer.name)));
+                return Err(InvalidSetting(format!(
+                    "duplicate target name '{}'",
+                    peer.name
+                )));
             }
             names.push(&peer.name);
         }
         Ok(())
     }
 
-    /// The cells, in the order in which they are played.
+    /// The cells, in order of execution.
     pub fn cells(&self) -> Vec<Cell> {
         let mut cells = Vec::new();
         for operation in &self.operations {
@@ -224,21 +234,21 @@ impl Settings {
     }
 }
 
-/// What ours is called in reports.
+/// Name of tidegate in reports.
 pub(crate) const OURS: &str = "tidegate";
-/// What the floor is called in reports.
+/// Name of the floor in reports.
 pub(crate) const FLOOR: &str = "floor";
 
-/// One thing to measure.
+/// One combination to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Cell {
-    /// What is driven.
+    /// Operation.
     pub operation: Operation,
-    /// Of `publish` alone.
+    /// `QoS`; only for `publish`.
     pub qos: Option<u8>,
-    /// How many callers, or listeners.
+    /// Number of callers or listeners.
     pub concurrency: usize,
-    /// Bytes of the payload.
+    /// Payload size in bytes.
     pub payload: Size,
 }
 
@@ -280,7 +290,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn sizes_are_read_and_written_alike() {
+    fn sizes_are_parsed_and_printed() {
         for (text, size) in [
             ("100B", 100),
             ("10KiB", 10_240),
@@ -328,7 +338,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_cannot_be_measured_is_refused() {
+    fn invalid_settings_are_rejected() {
         assert_eq!(settings().check(), Ok(()));
         let faults: [fn(&mut Settings); 7] = [
             |settings| settings.qos = vec![3],

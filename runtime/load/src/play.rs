@@ -1,7 +1,7 @@
-//! A run: for each cell, every target is started and warmed up, and then they take turns.
+//! A run: for each cell, all targets are started and warmed up, and then measured in turns.
 //!
-//! The order of turns is reversed from round to round, so that whoever comes first, or behind a
-//! heavy neighbour, does so as often as the others.
+//! The order of turns is reversed in each round, so that no target always comes first or after a
+//! resource-intensive one.
 
 use std::time::{Duration, SystemTime};
 
@@ -21,30 +21,30 @@ use crate::plan::{Cell, FLOOR, OURS, Operation, Settings};
 use crate::process;
 use crate::progress::Progress;
 use crate::report::{self, CellReport, TargetReport};
-use crate::target::{RETAINED, Role, Scene, Target};
+use crate::target::{CellContext, RETAINED, Role, Target};
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// Calls of ours.
+    /// Number of calls of tidegate.
     pub calls: u64,
-    /// Those of them that failed.
+    /// Number of failed calls.
     pub errors: u64,
 }
 
 impl Outcome {
-    /// Whether more than one in a hundred failed.
+    /// Whether more than 1 % failed.
     pub const fn is_failure(&self) -> bool {
         self.errors * 100 > self.calls || self.calls == 0
     }
 }
 
-/// Measures everything that the settings ask for. `say` is given each cell's table as it is done;
-/// results are written after each cell, so that what was measured survives a run that is broken off.
+/// Runs all cells. `say` receives the table of each cell when it is done; results are written after each
+/// cell, so that they are kept if the run is interrupted.
 pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outcome, LoadError> {
     settings.check()?;
     let cells = settings.cells();
-    // A broker that is given is the same whatever Nagle's algorithm is said to be.
+    // A given broker cannot be reconfigured, so one pass is enough.
     let brokers = if settings.broker.is_some() {
         settings.nagle.get(..1).unwrap_or_default()
     } else {
@@ -57,7 +57,7 @@ pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outco
         let broker = Broker::start(settings, *nagle).await?;
         say(&report::broker_line(&broker.description));
         if settings.endpoint.is_none() {
-            // Each cell takes a port that is free.
+            // Each cell uses another free port.
             let address = &broker.description.address;
             let config = gateway::config(settings, address, "127.0.0.1:0")?;
             if settings.verbose {
@@ -78,7 +78,7 @@ pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outco
     Ok(report.outcome())
 }
 
-/// A target, what plays its turns, and what came of them.
+/// A target, its callers, and its results.
 struct Player {
     target: Option<Target>,
     plays: Plays,
@@ -91,7 +91,7 @@ enum Plays {
     Listeners(Box<Fanout>),
 }
 
-/// Plays a cell.
+/// Measures a cell.
 async fn play(
     settings: &Settings,
     cell: Cell,
@@ -99,7 +99,7 @@ async fn play(
     progress: &mut Progress,
 ) -> Result<CellReport, LoadError> {
     let payload = payload(cell.payload.0);
-    let scene = Scene {
+    let context = CellContext {
         settings,
         cell,
         broker: &broker.address,
@@ -108,10 +108,10 @@ async fn play(
     };
     progress.cell(&cell);
     if cell.operation != Operation::Publish {
-        retain(&scene).await?;
+        retain(&context).await?;
     }
     let mut failed = Vec::new();
-    let mut players = start(&scene, progress, &mut failed).await?;
+    let mut players = start(&context, progress, &mut failed).await?;
     let mut pace = Fine::new()?;
     for player in &mut players {
         progress.step(&player.report.name);
@@ -131,7 +131,7 @@ async fn play(
     }
     let mut targets = Vec::new();
     for player in players {
-        // Connections first: a server that is asked to stop waits for what is under way.
+        // Close connections first: a stopping server waits for open requests.
         drop(player.plays);
         if let Some(target) = player.target {
             target.stop().await;
@@ -141,29 +141,29 @@ async fn play(
     Ok(CellReport::new(cell, broker.clone(), targets, failed))
 }
 
-/// Starts every target of a cell. A peer that does not start is told of, and left out.
+/// Starts all targets of a cell. A peer that does not start is reported and omitted.
 async fn start(
-    scene: &Scene<'_>,
+    context: &CellContext<'_>,
     progress: &Progress,
     failed: &mut Vec<(String, String)>,
 ) -> Result<Vec<Player>, LoadError> {
-    let Scene { settings, cell, .. } = *scene;
+    let CellContext { settings, cell, .. } = *context;
     let mut players = Vec::new();
     progress.starting(OURS);
-    let ours = Target::ours(scene).await?;
+    let ours = Target::ours(context).await?;
     if cell.operation == Operation::Updates {
         let Endpoint::Http { url, .. } = &ours.endpoint else {
             return Ok(players);
         };
-        let (count, broker) = (cell.concurrency, scene.broker);
-        let fanout = Fanout::over_http(url, count, broker, scene.payload, settings.rate).await?;
+        let (count, broker) = (cell.concurrency, context.broker);
+        let fanout = Fanout::over_http(url, count, broker, context.payload, settings.rate).await?;
         players.push(Player::new(
             Some(ours),
             Plays::Listeners(Box::new(fanout)),
             settings.rounds,
         ));
         if settings.floor {
-            let bare = Fanout::bare(count, broker, scene.payload).await?;
+            let bare = Fanout::bare(count, broker, context.payload).await?;
             players.push(Player::new(
                 None,
                 Plays::Listeners(Box::new(bare)),
@@ -175,16 +175,16 @@ async fn start(
     players.push(Player::calling(ours, cell.concurrency, settings.rounds));
     if settings.floor {
         progress.starting(FLOOR);
-        let floor = Target::floor(scene).await?;
+        let floor = Target::floor(context).await?;
         players.push(Player::calling(floor, cell.concurrency, settings.rounds));
     }
     for peer in &settings.peers {
-        if !peer.plays(&cell) {
+        if !peer.is_measured_in(&cell) {
             continue;
         }
         progress.starting(&peer.name);
         let rounds = peer.rounds.unwrap_or(settings.rounds).min(settings.rounds);
-        match Target::peer(peer, scene).await {
+        match Target::peer(peer, context).await {
             Ok(target) => players.push(Player::calling(target, cell.concurrency, rounds)),
             Err(error) => failed.push((peer.name.clone(), error.to_string())),
         }
@@ -212,7 +212,7 @@ impl Player {
         Self::new(Some(target), plays, rounds)
     }
 
-    /// One turn that counts.
+    /// One measured turn.
     async fn round(&mut self, settings: &Settings, pace: &mut Fine) {
         let began = SystemTime::now();
         let driver = process::own_usage();
@@ -250,20 +250,20 @@ impl Player {
     }
 }
 
-/// Puts the message where it is received and read.
-async fn retain(scene: &Scene<'_>) -> Result<(), LoadError> {
+/// Publishes the retained message that is received and read.
+async fn retain(context: &CellContext<'_>) -> Result<(), LoadError> {
     let failed = |error: crate::mqtt::MqttError| {
-        LoadError::Broker(scene.broker.to_owned(), error.to_string())
+        LoadError::Broker(context.broker.to_owned(), error.to_string())
     };
     let client_id = format!("tidegate-bench-{}", std::process::id());
-    let mut mqtt = Mqtt::connect(scene.broker, &client_id)
+    let mut mqtt = Mqtt::connect(context.broker, &client_id)
         .await
         .map_err(failed)?;
-    let payload = Bytes::copy_from_slice(scene.payload.as_bytes());
+    let payload = Bytes::copy_from_slice(context.payload.as_bytes());
     mqtt.retain(RETAINED, payload).await.map_err(failed)
 }
 
-/// Text as sensors send it, of so many bytes, without anything that JSON escapes.
+/// Sample text of `size` bytes, without characters that JSON escapes.
 fn payload(size: usize) -> String {
     "temperature 21.5 humidity 48 "
         .chars()
@@ -272,11 +272,11 @@ fn payload(size: usize) -> String {
         .collect()
 }
 
-/// The histograms of many rounds as one.
+/// Merges the histograms of several rounds.
 pub(crate) fn merged<'a>(rounds: impl Iterator<Item = &'a Histogram<u64>>) -> Histogram<u64> {
     let mut sum = histogram();
     for round in rounds {
-        // All have the same bounds.
+        // All histograms have the same bounds.
         let _ = sum.add(round);
     }
     sum

@@ -1,7 +1,7 @@
-//! What a process has used: processor time and memory, as Linux tells in `/proc`.
+//! Processor time and memory of a process, from `/proc` (Linux).
 //!
 //! Processor time is the sum of its threads', to the nanosecond, with those of its children: a peer
-//! may be started by a script. On other systems there is nothing to read, and reports leave it out.
+//! may be started by a script. On other systems nothing is available, and reports omit it.
 
 use std::fs;
 use std::path::Path;
@@ -9,19 +9,19 @@ use std::path::Path;
 /// How long a tick of `/proc/PID/stat` is, in nanoseconds; Linux shows them at 100 a second.
 const TICK: u64 = 10_000_000;
 
-/// What a process has used since it was started.
+/// Processor time since the start of a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     /// Nanoseconds on a processor.
     pub(crate) cpu: u64,
-    /// Of them in its own code, in ticks of 10 ms.
+    /// In user mode, in ticks of 10 ms.
     pub(crate) user: u64,
-    /// Of them in the kernel, in ticks of 10 ms.
+    /// In the kernel, in ticks of 10 ms.
     pub(crate) system: u64,
 }
 
 impl Usage {
-    /// What was used since then.
+    /// The difference to an earlier value.
     pub(crate) const fn since(self, then: Self) -> Self {
         Self {
             cpu: self.cpu.saturating_sub(then.cpu),
@@ -31,11 +31,11 @@ impl Usage {
     }
 }
 
-/// What a process and its children have used; `None` where it cannot be told.
+/// Processor time of a process and its children; `None` if not available.
 pub(crate) fn usage(pid: u32) -> Option<Usage> {
     let mut sum = Usage::default();
     for pid in family(pid) {
-        // A child may be gone by now.
+        // A child may have ended.
         if let Some(one) = usage_of_one(pid) {
             sum.cpu += one.cpu;
             sum.user += one.user;
@@ -45,7 +45,7 @@ pub(crate) fn usage(pid: u32) -> Option<Usage> {
     (sum.cpu > 0).then_some(sum)
 }
 
-/// What this process has used, without those that it has started.
+/// Processor time of this process, without children.
 pub(crate) fn own_usage() -> Option<Usage> {
     usage_of_one(std::process::id())
 }

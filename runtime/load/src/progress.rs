@@ -1,10 +1,10 @@
-//! The bar that moves while a run does, on standard error, where that is a terminal.
+//! The progress bar on standard error, if it is a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::plan::{Cell, Settings};
 
-/// The bar.
+/// Progress of a run.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -12,8 +12,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A bar for so many cells; what targets each has is found out on the way, so that a cell is a
-    /// step of the bar for each target that may play.
+    /// A bar for `cells` cells. The targets of a cell are not known in advance, so every possible target
+    /// counts.
     pub(crate) fn new(settings: &Settings, cells: usize) -> Self {
         let targets = 1 + usize::from(settings.floor) + settings.peers.len();
         let steps = cells * targets * (settings.rounds + 1);
@@ -28,26 +28,26 @@ impl Progress {
         }
     }
 
-    /// A cell begins.
+    /// Sets the current cell.
     pub(crate) fn cell(&mut self, cell: &Cell) {
         self.cell = cell.to_string();
     }
 
-    /// A target is being started.
+    /// Shows that a target is being started.
     pub(crate) fn starting(&self, name: &str) {
         self.bar
             .set_message(format!("{}: starting {name}", self.cell));
     }
 
-    /// A target's turn begins.
+    /// Advances the bar for the turn of a target.
     pub(crate) fn step(&self, name: &str) {
         self.bar.set_message(format!("{}: {name}", self.cell));
         self.bar.inc(1);
     }
 
-    /// Says something while the bar stands aside.
-    pub(crate) fn suspend(&self, say: impl FnOnce()) {
-        self.bar.suspend(say);
+    /// Calls `print` while the bar is hidden.
+    pub(crate) fn suspend(&self, print: impl FnOnce()) {
+        self.bar.suspend(print);
     }
 
     pub(crate) fn finish(&self) {

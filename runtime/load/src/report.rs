@@ -1,4 +1,4 @@
-//! What a run tells: tables as it goes, and files at the end of each cell.
+//! Reports: a table and files after each cell.
 
 mod hdr;
 mod json;
@@ -22,17 +22,17 @@ use crate::target::Role;
 
 pub(crate) use table::{broker_line, table};
 
-/// One target in one cell.
+/// The results of one target in one cell.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TargetReport {
     pub(crate) name: String,
     pub(crate) role: Role,
-    /// From the start of its process to its first answer, in milliseconds.
+    /// Time from process start to first response, in milliseconds.
     pub(crate) start: Option<f64>,
     /// Resident bytes before the load.
     pub(crate) idle: Option<u64>,
-    /// The first failure, in words.
+    /// The first error message.
     pub(crate) first_error: Option<String>,
     /// The median of the rounds.
     pub(crate) median: Figures,
@@ -97,7 +97,7 @@ impl TargetReport {
     }
 }
 
-/// One cell.
+/// The results of one cell.
 #[derive(Debug, Serialize)]
 pub(crate) struct CellReport {
     pub(crate) name: String,
@@ -105,9 +105,9 @@ pub(crate) struct CellReport {
     pub(crate) cell: Cell,
     pub(crate) broker: Description,
     pub(crate) targets: Vec<TargetReport>,
-    /// Ours to each of the others.
+    /// Ratios of tidegate to each other target.
     pub(crate) ratios: Vec<Ratios>,
-    /// Targets that could not be started, and why.
+    /// Targets that could not be started, with the reason.
     pub(crate) failed: Vec<(String, String)>,
 }
 
@@ -140,7 +140,7 @@ impl CellReport {
     }
 }
 
-/// All cells, and where they are written.
+/// The report of a run and its output folder.
 #[derive(Debug)]
 pub(crate) struct Report {
     run: json::Run,
@@ -148,7 +148,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// A report without cells; its folder is made now, so that a run is not in vain.
+    /// Creates an empty report. The folder is created now, so that an error is found before the run.
     pub(crate) fn new(settings: &Settings) -> Result<Self, LoadError> {
         if let Some(folder) = &settings.output {
             fs::create_dir_all(folder).map_err(|error| unwritten(folder, &error))?;
@@ -159,12 +159,12 @@ impl Report {
         })
     }
 
-    /// What stands above all tables.
+    /// The heading above the tables.
     pub(crate) fn heading(&self) -> String {
         self.run.heading()
     }
 
-    /// Adds a cell, and writes all files anew that it changes.
+    /// Adds a cell and rewrites the affected files.
     pub(crate) fn add(&mut self, cell: CellReport) -> Result<(), LoadError> {
         if let Some(folder) = &self.output {
             for target in &cell.targets {
@@ -194,7 +194,7 @@ impl Report {
         clippy::cast_sign_loss,
         reason = "counts that are whole and not negative"
     )]
-    /// What ours came to: in the cells where too many calls failed, or in all where there are none.
+    /// Calls and errors of tidegate: of the cells with too many errors, or of all cells if there are none.
     pub(crate) fn outcome(&self) -> Outcome {
         let targets = self.run.cells.iter().flat_map(|cell| &cell.targets);
         let ours = targets.filter(|target| target.role == Role::Ours);
@@ -203,13 +203,13 @@ impl Report {
             errors: target.errors() as u64,
         });
         let (failed, passed): (Vec<_>, Vec<_>) = cells.partition(Outcome::is_failure);
-        // A cell of few calls that fail is not to vanish behind one of many that succeed.
-        let told = if failed.is_empty() { passed } else { failed };
+        // A failing cell with few calls must not be hidden by a successful one with many.
+        let cells = if failed.is_empty() { passed } else { failed };
         let none = Outcome {
             calls: 0,
             errors: 0,
         };
-        told.iter().fold(none, |sum, cell| Outcome {
+        cells.iter().fold(none, |sum, cell| Outcome {
             calls: sum.calls + cell.calls,
             errors: sum.errors + cell.errors,
         })

@@ -1,10 +1,10 @@
-//! Medians of rounds, and ratios that are taken within a round before the median is.
+//! Medians of rounds, and medians of ratios within rounds.
 
 use serde::Serialize;
 
 use crate::measure::Figures;
 
-/// The median; of an even count, the mean of the two in the middle. `None` of nothing.
+/// The median; for an even count the mean of the two middle values; `None` without values.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values
         .into_iter()
@@ -41,10 +41,10 @@ pub(crate) fn medians(rounds: &[Figures]) -> Figures {
     }
 }
 
-/// Ours to another's: each the median of the rounds' own ratios.
+/// Ratios of tidegate to another target: each is the median over the rounds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Ratios {
-    /// Whose figures ours are divided by.
+    /// Name of the other target.
     pub(crate) to: String,
     pub(crate) rate: Option<f64>,
     pub(crate) p50: Option<f64>,
@@ -54,7 +54,7 @@ pub(crate) struct Ratios {
     pub(crate) cpu: Option<f64>,
 }
 
-/// The ratios of two targets that played the same rounds; one that played fewer, the first of them.
+/// The ratios of two targets over their common rounds, which are the first ones of both.
 pub(crate) fn ratios(ours: &[Figures], to: &str, theirs: &[Figures]) -> Ratios {
     let of = |figure: fn(&Figures) -> Option<f64>| {
         let pairs = ours.iter().zip(theirs);

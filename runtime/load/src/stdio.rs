@@ -1,5 +1,5 @@
-//! A server on its standard input and output: requests of many callers go out as lines, answers are
-//! told apart by their number.
+//! A server over standard input and output: requests of all callers are lines, and responses are matched
+//! by id.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,15 +12,15 @@ use tokio::sync::{Notify, oneshot};
 use crate::message::{Check, FIRST_ID, Message, Ready, answered_id};
 use crate::targets::MODERN;
 
-/// The longest line that is taken.
+/// Longest accepted line.
 const LINE_MAX: usize = 256 << 20;
 const READ_SIZE: usize = 64 << 10;
 
-/// The conversation with a server; it ends with the server.
+/// The connection to a server over its standard streams.
 #[derive(Debug)]
 pub(crate) struct Pipe {
     shared: Mutex<Shared>,
-    /// There is something to write.
+    /// Signals queued output.
     written: Notify,
 }
 
@@ -28,13 +28,13 @@ pub(crate) struct Pipe {
 struct Shared {
     out: BytesMut,
     next_id: u64,
-    /// As many as there are callers, at the most; one that was given up leaves with its answer.
+    /// Waiting callers by id; at most one for each caller. A request that timed out is removed with its response.
     waiting: BTreeMap<u64, oneshot::Sender<Vec<u8>>>,
     ended: Option<&'static str>,
 }
 
 impl Pipe {
-    /// Takes over both ends, and greets a server of the legacy era.
+    /// Takes both streams, and initializes a server of the legacy era.
     pub(crate) async fn open(
         input: ChildStdin,
         output: ChildStdout,
@@ -61,24 +61,24 @@ impl Pipe {
         Ok(pipe)
     }
 
-    /// One request and its answer.
+    /// Sends a request and waits for its response.
     pub(crate) async fn call(&self, ready: &mut Ready, check: &Check) -> Result<(), String> {
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let ended = self.with(|shared| {
             shared.next_id += 1;
             ready.number(shared.next_id);
             shared.out.extend_from_slice(&ready.front);
-            shared.waiting.insert(shared.next_id, tell);
+            shared.waiting.insert(shared.next_id, sender);
             shared.ended
         });
         if let Some(why) = ended {
             return Err(why.to_owned());
         }
         self.written.notify_one();
-        match told.await {
+        match receiver.await {
             Ok(line) => check.answer(&line),
             Err(_) => Err(self
-                .with(|shared| shared.ended.unwrap_or("given up"))
+                .with(|shared| shared.ended.unwrap_or("cancelled"))
                 .to_owned()),
         }
     }
@@ -98,14 +98,14 @@ impl Pipe {
     fn answer(&self, line: &[u8]) {
         let waiting =
             answered_id(line).and_then(|id| self.with(|shared| shared.waiting.remove(&id)));
-        if let Some(tell) = waiting {
-            // A caller that has given up does not listen.
-            let _ = tell.send(line.to_vec());
+        if let Some(sender) = waiting {
+            // The caller may have timed out.
+            let _ = sender.send(line.to_vec());
         }
     }
 }
 
-/// Writes what is there until the server is gone; what many callers say at a time goes out together.
+/// Writes queued requests until the server ends; concurrent requests are written together.
 async fn write(pipe: Arc<Pipe>, mut input: ChildStdin) {
     loop {
         pipe.written.notified().await;
@@ -114,12 +114,12 @@ async fn write(pipe: Arc<Pipe>, mut input: ChildStdin) {
             return;
         }
         if input.write_all(&out).await.is_err() {
-            return pipe.end("the server does not read its standard input any more");
+            return pipe.end("the server closed its standard input");
         }
     }
 }
 
-/// Reads lines until the server is gone.
+/// Reads lines until the server ends.
 async fn read(pipe: Arc<Pipe>, mut output: ChildStdout) {
     let mut input = BytesMut::new();
     let mut searched = 0;
@@ -131,12 +131,12 @@ async fn read(pipe: Arc<Pipe>, mut output: ChildStdout) {
         }
         searched = input.len();
         if searched > LINE_MAX {
-            return pipe.end("the server wrote a line that is too long");
+            return pipe.end("the server sent a line that is too long");
         }
         input.reserve(READ_SIZE);
         match output.read_buf(&mut input).await {
             Ok(1..) => {}
-            _ => return pipe.end("the server has closed its standard output"),
+            _ => return pipe.end("the server closed its standard output"),
         }
     }
 }

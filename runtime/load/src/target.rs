@@ -1,4 +1,4 @@
-//! A server that is measured: how it is started, when it answers, and what it is asked.
+//! A measured server: how it is started, when it is ready, and which call it gets.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -21,19 +21,19 @@ use crate::stdio::Pipe;
 use crate::targets::{MODERN, Peer, Url};
 use crate::template::Placeholders;
 
-/// How long a target may take until it answers.
+/// Longest time until a target responds.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// How soon it is asked again while it refuses connections; tokio's timers have no finer step.
+/// Retry interval while it refuses connections; the resolution of tokio timers.
 const POLL: Duration = Duration::from_millis(1);
 
-/// Where publications go.
+/// Topic of publications.
 pub(crate) const TOPIC: &str = "bench/load/publish";
-/// Where the retained message lies.
+/// Topic of the retained message.
 pub(crate) const RETAINED: &str = "bench/load/retained";
-/// What the topics of updates start with; a number follows.
+/// Prefix of the topics of updates; a number follows.
 pub(crate) const UPDATES: &str = "bench/load/updates/";
 
-/// What a target is to the report.
+/// Role of a target in the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
@@ -42,19 +42,19 @@ pub(crate) enum Role {
     Peer,
 }
 
-/// What all targets of a cell have in common.
+/// Everything that the targets of a cell share.
 #[derive(Debug)]
-pub(crate) struct Scene<'a> {
+pub(crate) struct CellContext<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) cell: Cell,
     /// `host:port`
     pub(crate) broker: &'a str,
-    /// Of the broker, where it is known.
+    /// Setting of the broker, if known.
     pub(crate) nagle: Option<Nagle>,
     pub(crate) payload: &'a str,
 }
 
-/// A target that answers.
+/// A running target.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) name: String,
@@ -62,22 +62,22 @@ pub(crate) struct Target {
     pub(crate) endpoint: Endpoint,
     pub(crate) call: Call,
     process: Option<Process>,
-    /// From its start to its first answer; `None` where it was there before.
+    /// Time from start to first response; `None` if it was already running.
     pub(crate) start: Option<Duration>,
-    /// Resident bytes before the load.
+    /// Resident memory before the load, in bytes.
     pub(crate) idle: Option<u64>,
 }
 
 impl Target {
-    /// Starts ours, or takes the endpoint that is given.
-    pub(crate) async fn ours(scene: &Scene<'_>) -> Result<Self, LoadError> {
-        let settings = scene.settings;
+    /// Starts tidegate, or uses the given endpoint.
+    pub(crate) async fn ours(context: &CellContext<'_>) -> Result<Self, LoadError> {
+        let settings = context.settings;
         let (process, url, began) = if let Some(url) = &settings.endpoint {
             (None, url.clone(), None)
         } else {
             let port = free_port().await?;
             let directory = Directory::new()?;
-            let config = gateway::config(settings, scene.broker, &format!("127.0.0.1:{port}"))?;
+            let config = gateway::config(settings, context.broker, &format!("127.0.0.1:{port}"))?;
             let config = directory.write("gateway.yaml", config)?;
             let program = env::current_exe()?.display().to_string();
             let config = config.display().to_string();
@@ -99,44 +99,44 @@ impl Target {
             headers: Arc::default(),
             version: MODERN.to_owned(),
         };
-        let placeholders = scene.placeholders();
-        let asked = Asked {
+        let placeholders = context.placeholders();
+        let spec = CallSpec {
             version: MODERN,
             tool: settings.tool.as_deref(),
             arguments: settings.arguments.as_ref(),
             expect: None,
         };
-        let call = asked.call(scene, &placeholders);
+        let call = spec.call(context, &placeholders);
         Self::answering(OURS, Role::Ours, endpoint, call, process, began).await
     }
 
     /// Starts the floor.
-    pub(crate) async fn floor(scene: &Scene<'_>) -> Result<Self, LoadError> {
+    pub(crate) async fn floor(context: &CellContext<'_>) -> Result<Self, LoadError> {
         let directory = Directory::new()?;
         let file = directory
-            .write("payload", scene.payload)?
+            .write("payload", context.payload)?
             .display()
             .to_string();
         let program = env::current_exe()?.display().to_string();
-        let qos = scene.cell.qos.unwrap_or_default().to_string();
+        let qos = context.cell.qos.unwrap_or_default().to_string();
         let mut command = vec![
             &program,
             "bench-floor",
             "--listen",
             "127.0.0.1:0",
             "--broker",
-            scene.broker,
+            context.broker,
             "--operation",
-            scene.cell.operation.word(),
+            context.cell.operation.word(),
             "--qos",
             &qos,
             "--topic",
-            scene.topic(),
+            context.topic(),
             "--payload-file",
             &file,
         ];
-        // With Nagle's algorithm off nothing waits for it, and it is work.
-        if scene.nagle != Some(Nagle::Off) {
+        // Without Nagle's algorithm immediate acknowledgements only cost CPU time.
+        if context.nagle != Some(Nagle::Off) {
             command.push("--quickack");
         }
         let began = Instant::now();
@@ -145,25 +145,26 @@ impl Target {
         let mut line = String::new();
         if let Some(output) = process.child.stdout.take() {
             let mut output = BufReader::new(output);
-            let told = timeout(START_TIMEOUT, output.read_line(&mut line)).await;
-            told.map_err(|_| LoadError::Floor("it does not start".to_owned()))??;
+            let line_read = timeout(START_TIMEOUT, output.read_line(&mut line)).await;
+            line_read
+                .map_err(|_| LoadError::Floor("no listen address printed in time".to_owned()))??;
         }
         let url = format!("http://{}/mcp", line.trim());
         let url = url
             .parse()
-            .map_err(|_| LoadError::Floor(process.last_words()))?;
+            .map_err(|_| LoadError::Floor(process.diagnosis()))?;
         let endpoint = Endpoint::Http {
             url,
             headers: Arc::default(),
             version: MODERN.to_owned(),
         };
-        let asked = Asked {
+        let spec = CallSpec {
             version: MODERN,
             tool: None,
             arguments: None,
             expect: None,
         };
-        let call = asked.call(scene, &scene.placeholders());
+        let call = spec.call(context, &context.placeholders());
         Self::answering(
             FLOOR,
             Role::Floor,
@@ -175,10 +176,10 @@ impl Target {
         .await
     }
 
-    /// Starts a target of the targets file.
-    pub(crate) async fn peer(peer: &Peer, scene: &Scene<'_>) -> Result<Self, LoadError> {
+    /// Starts a target from the targets file.
+    pub(crate) async fn peer(peer: &Peer, context: &CellContext<'_>) -> Result<Self, LoadError> {
         let directory = Directory::new()?;
-        let placeholders = scene
+        let placeholders = context
             .placeholders()
             .with("port", free_port().await?.to_string())
             .with("directory", directory.path().display().to_string());
@@ -208,17 +209,17 @@ impl Target {
                 why,
             })?)
         };
-        let asked = Asked {
+        let spec = CallSpec {
             version: &peer.version,
             tool: peer.tool.as_deref(),
             arguments: peer.arguments.as_ref(),
             expect: peer.expect.as_deref(),
         };
-        let call = asked.call(scene, &placeholders);
+        let call = spec.call(context, &placeholders);
         Self::answering(&peer.name, Role::Peer, endpoint, call, process, began).await
     }
 
-    /// Waits until a first call succeeds.
+    /// Waits for the first successful call.
     async fn answering(
         name: &str,
         role: Role,
@@ -227,16 +228,13 @@ impl Target {
         mut process: Option<Process>,
         began: Option<Instant>,
     ) -> Result<Self, LoadError> {
-        let asked = Instant::now();
+        let started = Instant::now();
         let mut caller = Caller::new(&endpoint, &call);
         while let Err(why) = caller.call().await {
             let ended = process.as_mut().is_some_and(Process::has_ended);
-            // What was there before is expected to answer at once.
-            if ended || began.is_none() || is_final(&why) || asked.elapsed() > START_TIMEOUT {
-                let words = process
-                    .as_mut()
-                    .map(Process::last_words)
-                    .unwrap_or_default();
+            // A running endpoint must respond to the first call.
+            if ended || began.is_none() || is_final(&why) || started.elapsed() > START_TIMEOUT {
+                let words = process.as_mut().map(Process::diagnosis).unwrap_or_default();
                 return Err(LoadError::Target {
                     name: name.to_owned(),
                     why: format!("{why}\n{words}").trim_end().to_owned(),
@@ -258,12 +256,12 @@ impl Target {
         Ok(target)
     }
 
-    /// What its process has used so far.
+    /// Processor time used so far.
     pub(crate) fn usage(&self) -> Option<process::Usage> {
         process::usage(self.process.as_ref()?.pid()?)
     }
 
-    /// Its resident memory, in bytes.
+    /// Resident memory, in bytes.
     pub(crate) fn resident(&self) -> Option<u64> {
         process::resident(self.process.as_ref()?.pid()?)
     }
@@ -276,17 +274,20 @@ impl Target {
 }
 
 async fn greeted(peer: &Peer, process: &mut Option<Process>) -> Result<Arc<Pipe>, String> {
-    let process = process.as_mut().ok_or("it has no command")?;
+    let process = process.as_mut().ok_or("missing command")?;
     let (input, output) = (process.child.stdin.take(), process.child.stdout.take());
-    let (input, output) = input.zip(output).ok_or("it has no standard input")?;
+    let (input, output) = input.zip(output).ok_or("standard input is not piped")?;
     match timeout(START_TIMEOUT, Pipe::open(input, output, &peer.version)).await {
         Ok(Ok(pipe)) => Ok(pipe),
-        Ok(Err(why)) => Err(format!("{why}. {}", process.last_words())),
-        Err(_) => Err(format!("no greeting. {}", process.last_words())),
+        Ok(Err(why)) => Err(format!("{why}. {}", process.diagnosis())),
+        Err(_) => Err(format!(
+            "no response to initialize. {}",
+            process.diagnosis()
+        )),
     }
 }
 
-impl Scene<'_> {
+impl CellContext<'_> {
     const fn topic(&self) -> &'static str {
         match self.cell.operation {
             Operation::Publish => TOPIC,
@@ -309,18 +310,18 @@ impl Scene<'_> {
     }
 }
 
-/// What one target is asked.
-struct Asked<'a> {
+/// The call of a target: version, tool, arguments, expected text.
+struct CallSpec<'a> {
     version: &'a str,
     tool: Option<&'a str>,
     arguments: Option<&'a Value>,
     expect: Option<&'a str>,
 }
 
-impl Asked<'_> {
-    fn call(&self, scene: &Scene<'_>, placeholders: &Placeholders) -> Call {
-        // What is received or read names its topic; an answer without it is one without a message.
-        let (tool, usual, expect) = match scene.cell.operation {
+impl CallSpec<'_> {
+    fn call(&self, context: &CellContext<'_>, placeholders: &Placeholders) -> Call {
+        // Messages contain their topic; a response without it contains no message.
+        let (tool, usual, expect) = match context.cell.operation {
             Operation::Publish => {
                 let arguments =
                     json!({ "topic": "{{topic}}", "payload": "{{payload}}", "qos": "{{qos}}" });

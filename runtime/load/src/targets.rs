@@ -1,4 +1,4 @@
-//! The targets file: further servers that are driven beside ours.
+//! The targets file: further servers to measure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,73 +7,74 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::plan::{Cell, Operation, Unreadable};
+use crate::plan::{Cell, InvalidSetting, Operation};
 
-/// The revision that is spoken unless a target says otherwise: stateless, a request at a time.
+/// Default MCP version of targets: stateless.
 pub(crate) const MODERN: &str = "2026-07-28";
 
-/// A targets file.
+/// The content of a targets file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct File {
     targets: Vec<Peer>,
 }
 
-/// Reads a targets file.
-pub fn read_targets(text: &str) -> Result<Vec<Peer>, Unreadable> {
-    let file: File = serde_yaml::from_str(text).map_err(|error| Unreadable(error.to_string()))?;
+/// Parses and checks a targets file.
+pub fn read_targets(text: &str) -> Result<Vec<Peer>, InvalidSetting> {
+    let file: File =
+        serde_yaml::from_str(text).map_err(|error| InvalidSetting(error.to_string()))?;
     for peer in &file.targets {
         peer.check()?;
     }
     Ok(file.targets)
 }
 
-/// A server to measure beside ours.
+/// A further server to measure.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Peer {
-    /// What it is called in reports.
+    /// Name in reports and of result files.
     pub name: String,
-    /// A command that starts it, where it speaks HTTP.
+    /// Command that starts the server, with `url`.
     #[serde(default)]
     pub start: Vec<String>,
-    /// The environment of the command, beside ours.
+    /// Additional environment variables of the command.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
-    /// Files that are written into a directory of its own, `{{directory}}`.
+    /// Files to write to its directory, `{{directory}}`.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
-    /// Where it answers over HTTP.
+    /// HTTP endpoint.
     #[serde(default)]
     pub url: Option<String>,
-    /// A command that speaks MCP on its standard input and output.
+    /// Command of a server over standard input and output.
     #[serde(default)]
     pub stdio: Vec<String>,
     /// Headers of each request.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// The revision of MCP that is spoken with it.
+    /// MCP protocol version.
     #[serde(default = "modern")]
     pub version: String,
-    /// The operation in whose cells it plays.
+    /// Operation to measure.
     #[serde(default = "publish", deserialize_with = "operation")]
     pub operation: Operation,
-    /// The tool that is called.
+    /// Tool to call.
     #[serde(default)]
     pub tool: Option<String>,
-    /// The tool's arguments, with placeholders.
+    /// Arguments of the tool, with placeholders.
     #[serde(default)]
     pub arguments: Option<Value>,
-    /// What each result must contain.
+    /// Text that each result must contain.
     #[serde(default)]
     pub expect: Option<String>,
-    /// The concurrencies at which it plays; absent, at all.
+    /// Concurrencies to measure; default: all.
     #[serde(default)]
     pub concurrency: Option<Vec<usize>>,
-    /// The levels of `publish` at which it plays; absent, at all.
+    /// `QoS` levels of `publish` to measure; default: all.
     #[serde(default)]
     pub qos: Option<Vec<u8>>,
-    /// The first rounds alone, where it is slow.
+    /// Number of rounds, for slow servers; default: all.
     #[serde(default)]
     pub rounds: Option<usize>,
 }
@@ -92,8 +93,8 @@ fn operation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Operation, D:
 }
 
 impl Peer {
-    /// Whether it plays in a cell.
-    pub(crate) fn plays(&self, cell: &Cell) -> bool {
+    /// Whether it is measured in a cell.
+    pub(crate) fn is_measured_in(&self, cell: &Cell) -> bool {
         let concurrency = self.concurrency.as_ref();
         let qos = self.qos.as_ref().zip(cell.qos);
         self.operation == cell.operation
@@ -101,37 +102,41 @@ impl Peer {
             && qos.is_none_or(|(list, qos)| list.contains(&qos))
     }
 
-    fn check(&self) -> Result<(), Unreadable> {
-        let wrong = |what: &str| Err(Unreadable(format!("target {}: {what}", self.name)));
+    fn check(&self) -> Result<(), InvalidSetting> {
+        let wrong = |what: &str| Err(InvalidSetting(format!("target '{}': {what}", self.name)));
         let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
         if self.name.is_empty() || !self.name.chars().all(plain) {
-            return wrong("a name has letters, digits, '-', '_' and '.': it names files");
+            return wrong(
+                "invalid name; use letters, digits, '-', '_' and '.' (it is part of file names)",
+            );
         }
         if self.url.is_some() != self.stdio.is_empty() {
-            return wrong("give either url or stdio");
+            return wrong("set either 'url' or 'stdio'");
         }
         if !self.start.is_empty() && self.url.is_none() {
-            return wrong("start belongs to url; with stdio, the command stands there");
+            return wrong(
+                "'start' requires 'url'; with 'stdio' the command is the value of 'stdio'",
+            );
         }
         if self.operation == Operation::Updates {
-            return wrong("updates are measured of our own endpoint alone");
+            return wrong("operation 'updates' is not supported for targets");
         }
         if self
             .files
             .keys()
             .any(|name| name.is_empty() || name.contains('/'))
         {
-            return wrong("a file's name has no '/'");
+            return wrong("invalid file name in 'files'; it must not be empty or contain '/'");
         }
         let qos = self.qos.as_deref();
         if qos.is_some_and(|list| list.is_empty() || list.iter().any(|qos| *qos > 2)) {
-            return wrong("its qos is a list of 0, 1 and 2");
+            return wrong("invalid 'qos'; use a list of 0, 1 and 2");
         }
         if qos.is_some() && self.operation != Operation::Publish {
-            return wrong("publish alone has a qos");
+            return wrong("'qos' is only valid for operation 'publish'");
         }
         if self.rounds == Some(0) {
-            return wrong("it plays at least one round");
+            return wrong("'rounds' must be at least 1");
         }
         let breaks = |text: &String| text.contains(['\r', '\n']);
         if self
@@ -139,28 +144,28 @@ impl Peer {
             .iter()
             .any(|(name, value)| breaks(name) || breaks(value))
         {
-            return wrong("a header is one line");
+            return wrong("a header must not contain line breaks");
         }
         Ok(())
     }
 }
 
-/// Where an endpoint is: plain HTTP alone.
+/// URL of an endpoint; only plain HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url {
-    /// `host:port`, as it is connected to and as `Host` says.
+    /// `host:port`, for the connection and the `Host` header.
     pub authority: String,
-    /// The path, with its query.
+    /// Path and query.
     pub path: String,
 }
 
 impl FromStr for Url {
-    type Err = Unreadable;
+    type Err = InvalidSetting;
 
-    fn from_str(text: &str) -> Result<Self, Unreadable> {
+    fn from_str(text: &str) -> Result<Self, InvalidSetting> {
         let wrong = || {
-            Unreadable(format!(
-                "'{text}' is no endpoint; write http://127.0.0.1:7114/mcp"
+            InvalidSetting(format!(
+                "invalid endpoint '{text}'; use a URL such as http://127.0.0.1:7114/mcp"
             ))
         };
         let rest = text.strip_prefix("http://").ok_or_else(wrong)?;
@@ -195,7 +200,7 @@ mod tests {
     use crate::plan::Size;
 
     #[test]
-    fn a_file_is_read_with_its_defaults() {
+    fn a_targets_file_is_parsed_with_defaults() {
         let peers = read_targets(
             r#"
 targets:
@@ -227,7 +232,7 @@ targets:
     }
 
     #[test]
-    fn the_targets_of_the_repository_are_in_order() {
+    fn the_targets_files_in_the_repository_are_valid() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/peers/targets");
         let mut count = 0;
         for entry in std::fs::read_dir(folder).expect("benches/peers/targets") {
@@ -240,7 +245,7 @@ targets:
     }
 
     #[test]
-    fn a_target_plays_the_cells_that_it_names() {
+    fn a_target_is_measured_in_the_selected_cells() {
         let text = "targets: [ { name: a, stdio: [b], qos: [1], concurrency: [1, 16] } ]";
         let peers = read_targets(text).expect("a targets file");
         let cell = |operation, qos, concurrency| Cell {
@@ -249,19 +254,19 @@ targets:
             concurrency,
             payload: Size(100),
         };
-        for (cell, plays) in [
+        for (cell, expected) in [
             (cell(Operation::Publish, Some(1), 16), true),
             (cell(Operation::Publish, Some(1), 64), false),
             (cell(Operation::Publish, Some(0), 16), false),
             (cell(Operation::Publish, Some(2), 1), false),
             (cell(Operation::Read, None, 16), false),
         ] {
-            assert_eq!(peers[0].plays(&cell), plays, "{cell}");
+            assert_eq!(peers[0].is_measured_in(&cell), expected, "{cell}");
         }
     }
 
     #[test]
-    fn a_target_that_cannot_be_is_refused() {
+    fn invalid_targets_are_rejected() {
         for fault in [
             "{ name: a }",
             "{ name: a, url: 'http://b/', stdio: [c] }",
@@ -282,7 +287,7 @@ targets:
     }
 
     #[test]
-    fn urls_name_a_port_and_a_path() {
+    fn urls_are_parsed() {
         for (text, authority, path) in [
             ("http://127.0.0.1:7114/mcp", "127.0.0.1:7114", "/mcp"),
             ("http://localhost", "localhost:80", "/"),

@@ -1,23 +1,22 @@
-//! Texts and JSON with placeholders: `{{topic}}`.
+//! Placeholders such as `{{topic}}` in text and JSON.
 //!
-//! A placeholder that is not known stays as it is, so that a config that is written for a target may
-//! have its own.
+//! Unknown placeholders are kept, so that files for a target may contain their own.
 
 use serde_json::Value;
 
-/// What stands for what.
+/// Names and values of placeholders.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Placeholders(Vec<(&'static str, String)>);
 
 impl Placeholders {
-    /// The same with one more.
+    /// Adds or replaces a placeholder.
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.0.retain(|(known, _)| *known != name);
         self.0.push((name, value.into()));
         self
     }
 
-    /// A text with everything put in. What is put in is not looked at again.
+    /// Replaces the placeholders in a text, once: values are not searched again.
     pub(crate) fn fill(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
@@ -39,7 +38,7 @@ impl Placeholders {
         out
     }
 
-    /// JSON with everything put in; a text that is `{{qos}}` and nothing else becomes the number.
+    /// Replaces the placeholders in JSON; the string `{{qos}}` becomes a number.
     pub(crate) fn fill_json(&self, value: &Value) -> Value {
         match value {
             Value::String(text) => {
@@ -66,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_is_put_in_once_and_the_rest_stays() {
+    fn known_placeholders_are_replaced_once() {
         let known = Placeholders::default()
             .with("port", "0")
             .with("port", "17")
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_qos_alone_is_a_number_and_other_digits_are_text() {
+    fn a_qos_placeholder_becomes_a_number() {
         let known = Placeholders::default()
             .with("qos", "1")
             .with("payload", "2");

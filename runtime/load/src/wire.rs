@@ -1,8 +1,7 @@
-//! HTTP/1.1 as the load needs it: one connection, a request that is ready to be written, and the
-//! whole answer to it.
+//! A minimal HTTP/1.1 client: one connection, prepared requests, complete responses.
 //!
-//! It is written by hand so that the driver's own work, which shares the machine with what it
-//! measures, stays small beside it: a request is one write, an answer one read where it fits.
+//! Written by hand to keep the cost of the driver low, since it shares the machine with the measured
+//! server: a request is one write, and a response usually one read.
 
 use std::io::{self, IoSlice};
 
@@ -11,36 +10,36 @@ use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// What is asked of one read.
+/// Size of a read.
 const READ_SIZE: usize = 16 << 10;
-/// The most header fields of an answer.
+/// Most header fields of a response.
 const HEADERS_MAX: usize = 64;
-/// The most bytes of an answer's head.
+/// Largest head of a response, in bytes.
 const HEAD_MAX: usize = 64 << 10;
-/// The most bytes of an answer's body.
+/// Largest body of a response, in bytes.
 const BODY_MAX: usize = 256 << 20;
 
-/// The exchange did not come to an answer.
+/// An exchange failed.
 #[derive(Debug, Error)]
 pub(crate) enum WireError {
     /// The connection failed.
-    #[error("the connection failed: {0}")]
+    #[error("connection failed: {0}")]
     Connection(#[from] io::Error),
     /// The server closed the connection.
-    #[error("the connection was closed before the answer was whole")]
+    #[error("connection closed before the response was complete")]
     Closed,
-    /// The answer is no HTTP, or more than is taken.
-    #[error("the answer cannot be read: {0}")]
+    /// The response is not HTTP/1.1, or too large.
+    #[error("invalid response: {0}")]
     Answer(&'static str),
 }
 
-/// The head of an answer.
+/// The head of a response.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) status: u16,
-    /// `Mcp-Session-Id`, of a server that gives one.
+    /// `Mcp-Session-Id`, if present.
     pub(crate) session: Option<String>,
-    /// Whether another request may follow on the connection.
+    /// Whether the connection can be reused.
     pub(crate) keeps: bool,
     framing: Framing,
 }
@@ -50,9 +49,9 @@ pub(crate) struct Head {
 pub(crate) struct Connection {
     socket: TcpStream,
     input: BytesMut,
-    /// The body of the answer that was read last.
+    /// The body of the last response.
     pub(crate) body: Vec<u8>,
-    /// Whether another request may follow, as the last answer said.
+    /// Whether the last response allows reuse of the connection.
     keeps: bool,
 }
 
@@ -68,9 +67,8 @@ impl Connection {
         })
     }
 
-    /// Whether no request may follow: the last answer said so, or the server has closed it since, or
-    /// has said something unasked, as servers do before they close. It costs no system call while
-    /// there is nothing to be read.
+    /// Whether the connection cannot be reused: the last response said so, the server closed it, or it sent
+    /// data without a request, as servers do before closing. Needs no system call while nothing is readable.
     pub(crate) fn is_over(&self) -> bool {
         if !self.keeps {
             return true;
@@ -81,14 +79,14 @@ impl Connection {
         }
     }
 
-    /// Writes a request and reads the whole answer; its body stands in `body`.
+    /// Writes a request and reads the complete response; its body is in `body`.
     pub(crate) async fn exchange(&mut self, front: &[u8], tail: &[u8]) -> Result<Head, WireError> {
         self.send(front, tail).await?;
         let mut head = self.head().await?;
         self.body.clear();
         while !self.some(&mut head).await? {
             if self.body.len() > BODY_MAX {
-                return Err(WireError::Answer("its body is too large"));
+                return Err(WireError::Answer("body too large"));
             }
         }
         head.keeps &= !matches!(head.framing, Framing::ToEnd);
@@ -96,7 +94,7 @@ impl Connection {
         Ok(head)
     }
 
-    /// Writes a request, with one call where the socket takes it.
+    /// Writes a request, with one system call if the socket accepts it.
     pub(crate) async fn send(&mut self, front: &[u8], tail: &[u8]) -> Result<(), WireError> {
         let (mut front, mut tail) = (front, tail);
         while !front.is_empty() && !tail.is_empty() {
@@ -110,25 +108,25 @@ impl Connection {
         Ok(self.socket.write_all(tail).await?)
     }
 
-    /// Reads the head of an answer.
+    /// Reads the head of a response.
     pub(crate) async fn head(&mut self) -> Result<Head, WireError> {
         loop {
             if let Some((head, length)) = parse(&self.input)? {
                 self.input.advance(length);
-                // An interim answer has no body, and another answer behind it (RFC 9110, 15.2).
+                // An interim response has no body and is followed by another one (RFC 9110, 15.2).
                 if head.status >= 200 {
                     return Ok(head);
                 }
                 continue;
             }
             if self.input.len() > HEAD_MAX {
-                return Err(WireError::Answer("its head is too large"));
+                return Err(WireError::Answer("head too large"));
             }
             self.read().await?;
         }
     }
 
-    /// Appends what there is of the body, or waits for some; whether it is whole.
+    /// Reads more of the body; returns whether it is complete.
     pub(crate) async fn some(&mut self, head: &mut Head) -> Result<bool, WireError> {
         let before = self.body.len();
         loop {
@@ -156,14 +154,14 @@ impl Connection {
     }
 }
 
-/// The head at the front and its length, once it is whole.
+/// Parses the head; returns it with its length, or `None` if it is incomplete.
 fn parse(input: &[u8]) -> Result<Option<(Head, usize)>, WireError> {
     let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut answer = httparse::Response::new(&mut fields);
     let length = match answer.parse(input) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(_) => return Err(WireError::Answer("it is no HTTP/1.1")),
+        Err(_) => return Err(WireError::Answer("not HTTP/1.1")),
     };
     let status = answer.code.unwrap_or_default();
     let mut head = Head {
@@ -180,7 +178,7 @@ fn parse(input: &[u8]) -> Result<Option<(Head, usize)>, WireError> {
         if is("content-length") {
             let length = std::str::from_utf8(field.value).ok();
             let length = length.and_then(|length| length.trim().parse().ok());
-            let length = length.ok_or(WireError::Answer("its length is no number"))?;
+            let length = length.ok_or(WireError::Answer("Content-Length is not a number"))?;
             head.framing = Framing::Length(length);
         } else if is("transfer-encoding") && has_word(field.value, b"chunked") {
             head.framing = Framing::Chunked(Chunk::Size);
@@ -198,7 +196,7 @@ fn has_word(value: &[u8], word: &[u8]) -> bool {
     words.any(|each| each.trim_ascii().eq_ignore_ascii_case(word))
 }
 
-/// Where a body ends, and how much of it is still to come.
+/// The framing of a body, and the remaining bytes.
 #[derive(Debug)]
 enum Framing {
     Length(u64),
@@ -206,7 +204,7 @@ enum Framing {
     ToEnd,
 }
 
-/// Where in a chunked body (RFC 9112, 7.1).
+/// Position in a chunked body (RFC 9112, 7.1).
 #[derive(Debug)]
 enum Chunk {
     Size,
@@ -216,7 +214,7 @@ enum Chunk {
 }
 
 impl Framing {
-    /// Moves what there is of the body from `input` to `out`; whether the body is whole.
+    /// Moves available bytes of the body from `input` to `out`; returns whether the body is complete.
     fn take(&mut self, input: &mut BytesMut, out: &mut Vec<u8>) -> Result<bool, WireError> {
         match self {
             Self::Length(left) => {
@@ -232,7 +230,7 @@ impl Framing {
     }
 }
 
-/// Moves up to `limit` bytes, and says how many.
+/// Moves up to `limit` bytes; returns their number.
 fn some(limit: u64, input: &mut BytesMut, out: &mut Vec<u8>) -> u64 {
     let count = usize::try_from(limit).map_or(input.len(), |limit| limit.min(input.len()));
     out.extend_from_slice(input.get(..count).unwrap_or_default());
@@ -252,7 +250,7 @@ impl Chunk {
             }
             let Some(end) = memchr::memchr(b'\n', input) else {
                 if input.len() > HEAD_MAX {
-                    return Err(WireError::Answer("a line between its chunks has no end"));
+                    return Err(WireError::Answer("chunk header too long"));
                 }
                 return Ok(false);
             };
@@ -263,7 +261,7 @@ impl Chunk {
                     let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
                     let size = std::str::from_utf8(digits.trim_ascii()).ok();
                     let size = size.and_then(|size| u64::from_str_radix(size, 16).ok());
-                    match size.ok_or(WireError::Answer("a chunk has no size"))? {
+                    match size.ok_or(WireError::Answer("chunk without a size"))? {
                         0 => Self::Trailer,
                         size => Self::Data(size),
                     }
@@ -272,7 +270,7 @@ impl Chunk {
                 Self::Trailer => Self::Trailer,
                 Self::Behind if line.is_empty() => Self::Size,
                 Self::Behind | Self::Data(_) => {
-                    return Err(WireError::Answer("a chunk is longer than its size"));
+                    return Err(WireError::Answer("missing line end after a chunk"));
                 }
             };
         }

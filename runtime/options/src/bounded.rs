@@ -1,4 +1,4 @@
-//! Numbers with bounds.
+//! Integer options with bounds that are part of the type.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,19 +6,19 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-/// A whole number from `MIN` to `MAX`.
+/// An integer from `MIN` to `MAX`; other values fail to deserialize.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Bounded<const MIN: u64, const MAX: u64>(u64);
 
 impl<const MIN: u64, const MAX: u64> Bounded<MIN, MAX> {
-    /// A number that is known to be within the bounds, such as a default; one that is not does not
-    /// compile where this is evaluated in a constant, and panics elsewhere.
+    /// For constants such as defaults: a value out of bounds fails to compile when evaluated in a
+    /// constant, and panics otherwise.
     pub const fn of(value: u64) -> Self {
-        assert!(value >= MIN && value <= MAX, "the number is out of bounds");
+        assert!(value >= MIN && value <= MAX, "value out of bounds");
         Self(value)
     }
 
-    /// The number, if it is within the bounds.
+    /// `None` if the value is out of bounds.
     pub const fn new(value: u64) -> Option<Self> {
         if value < MIN || value > MAX {
             return None;
@@ -26,12 +26,12 @@ impl<const MIN: u64, const MAX: u64> Bounded<MIN, MAX> {
         Some(Self(value))
     }
 
-    /// The number.
+    /// The value; at least `MIN` and at most `MAX`.
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The number as a count or a size.
+    /// The value as a count or size; saturates at `usize::MAX`.
     pub fn size(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
@@ -49,7 +49,7 @@ impl<const MIN: u64, const MAX: u64> de::Visitor<'_> for Visitor<MIN, MAX> {
     type Value = Bounded<MIN, MAX>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a whole number from {MIN} to {MAX}")
+        write!(f, "an integer from {MIN} to {MAX}")
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
@@ -106,7 +106,7 @@ mod tests {
         }
         let error = read("\"many\"").expect_err("text");
         assert!(
-            error.contains("expected a whole number from 2 to 70000"),
+            error.contains("expected an integer from 2 to 70000"),
             "{error}"
         );
     }

@@ -1,24 +1,25 @@
-//! The conditions of routes.
+//! Conditions of routes (`when`).
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-/// One element of a route's `when`, as a kind of binding declares it.
+/// One element of `when`, as declared by a kind of binding.
 pub trait Condition: DeserializeOwned + JsonSchema {
-    /// How many elements a `when` may have; they are alternatives.
+    /// Most elements of one `when`; a route matches if any of them does.
     const MAX: usize = usize::MAX;
 
-    /// What is wrong with the routes of a binding as a whole; `routes` holds the conditions of each.
+    /// Checks all routes of a binding together, such as for duplicates; `routes` holds the conditions of
+    /// each.
     fn check(routes: &[Vec<Self>]) -> Vec<RouteFault>;
 }
 
-/// A route that does not go with the others.
+/// A route that conflicts with another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteFault {
-    /// Which route, from 0.
+    /// Index of the route, from 0.
     pub route: usize,
     /// What is wrong.
     pub message: String,
-    /// What would be right.
+    /// How to fix it.
     pub help: String,
 }

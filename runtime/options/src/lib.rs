@@ -1,10 +1,9 @@
-//! What a binding tells the config about itself: its options, their bounds and warnings, and the
-//! conditions of its routes.
+//! What a binding declares to the config: its options with bounds and warnings, and the conditions of
+//! its routes.
 //!
-//! A binding implements [`Options`] for the type that its `options` are read into, and, where it has
-//! routes, [`Condition`] for an element of `when`. A value that a binding could not work with is
-//! refused while it is read ([`Bounded`], [`positive`]), so that a binding can be made of any options
-//! that were read.
+//! A binding implements [`Options`] for the type of its `options` and, if it has routes, [`Condition`]
+//! for an element of `when`. Invalid values are rejected during deserialization ([`Bounded`],
+//! [`positive`]), so every deserialized value is valid for its binding.
 #![forbid(unsafe_code)]
 
 mod bounded;

@@ -1,23 +1,23 @@
-//! The options of a kind of binding.
+//! The trait that option types implement.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-/// The options of a kind of binding, as the config states them.
+/// The `options` of a kind of binding in the config.
 pub trait Options: DeserializeOwned + JsonSchema {
-    /// What is valid and yet likely to be a mistake, such as an option that leaves everything open.
+    /// Valid settings that are likely mistakes, such as an absent allow list.
     fn warnings(&self) -> Vec<OptionWarning> {
         Vec::new()
     }
 }
 
-/// Something about an option that is worth a look.
+/// A valid option that is likely a mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionWarning {
-    /// The option's key.
+    /// Key of the option.
     pub key: &'static str,
-    /// What it leads to.
+    /// The consequence.
     pub message: String,
-    /// What to write instead.
+    /// How to fix it.
     pub help: String,
 }

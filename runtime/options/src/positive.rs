@@ -1,8 +1,8 @@
-//! Numbers for which 0 would mean that nothing works: of a limit of 0, nothing could be served.
+//! Integers that must not be 0: with a limit of 0 nothing could be served.
 
 use serde::{Deserialize, Deserializer, de};
 
-/// Reads a number of at least 1: `deserialize_with`.
+/// Deserializes a number of at least 1, for `deserialize_with`.
 pub fn positive<'de, D, N>(deserializer: D) -> Result<N, D::Error>
 where
     D: Deserializer<'de>,
@@ -11,7 +11,7 @@ where
     not_zero(N::deserialize(deserializer)?)
 }
 
-/// Reads a number of at least 1, or nothing: `deserialize_with`, beside `default`.
+/// Deserializes an optional number of at least 1, for `deserialize_with` together with `default`.
 pub fn positive_or_absent<'de, D, N>(deserializer: D) -> Result<Option<N>, D::Error>
 where
     D: Deserializer<'de>,

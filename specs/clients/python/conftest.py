@@ -1,4 +1,4 @@
-"""Real parts for the tests: mosquitto brokers, tidegate processes and the official MCP SDK client.
+"""Fixtures of the tests: mosquitto brokers, tidegate processes and the official MCP SDK client.
 
 Every process listens on a free port of its own, so that the tests run in parallel.
 """
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[3]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 TIDEGATE = Path(os.environ.get("TIDEGATE", TARGET / "debug" / "tidegate"))
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-#: How long anything may take before a test gives up; nothing waits for it when all is well.
+#: Timeout for expected events; reached only by failing tests.
 PATIENCE = 20.0
 
 
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 def wait_until(what: str, check, patience: float = PATIENCE):
-    """Polls until `check` returns something true, and returns it."""
+    """Polls until `check` returns a true value, and returns it."""
     deadline = time.monotonic() + patience
     while True:
         if result := check():
@@ -46,7 +46,7 @@ def wait_until(what: str, check, patience: float = PATIENCE):
 
 
 class Process:
-    """A child process whose output is read as it comes."""
+    """A child process whose output lines are collected."""
 
     def __init__(self, arguments: list[str], stdin=subprocess.DEVNULL, env: dict | None = None):
         self.lines: list[str] = []
@@ -65,7 +65,7 @@ class Process:
             self.lines.append(line.decode(errors="replace").rstrip("\n"))
 
     def line(self, pattern: str, patience: float = PATIENCE) -> re.Match:
-        """The first line that matches, as soon as it is there."""
+        """Waits for the first line that matches."""
 
         def find():
             for line in list(self.lines):
@@ -96,7 +96,7 @@ class Process:
 
 
 class Broker(Process):
-    """A mosquitto on a port of its own."""
+    """A mosquitto on a free port."""
 
     def __init__(self, port: int | None = None, password: tuple[str, str] | None = None, settings: str = ""):
         self.port = port or free_port()
@@ -125,7 +125,7 @@ class Broker(Process):
         self._publish(data, "-t", topic, "-s", *options)
 
     def publish_each(self, topic: str, payloads: list[str], *options: str) -> None:
-        """One message for each payload, over one connection."""
+        """Publishes one message for each payload, over one connection."""
         self._publish("".join(f"{payload}\n" for payload in payloads).encode(), "-t", topic, "-l", *options)
 
     def _publish(self, data: bytes, *options: str) -> None:
@@ -137,7 +137,7 @@ class Broker(Process):
 
 
 class Subscriber(Process):
-    """A mosquitto_sub that is known to be subscribed.
+    """A mosquitto_sub whose subscription is acknowledged.
 
     Its Receive Maximum is as high as can be: when messages of QoS 2 come fast (three `mosquitto_pub -l`, one at each
     QoS, are enough), mosquitto 2.0.11 has more of them in flight than a subscriber allows, who then leaves it.
@@ -172,7 +172,7 @@ class Gateway(Process):
         return code
 
     def probed(self) -> None:
-        """Waits until it has asked its one broker for a session: what comes now has connections of its own."""
+        """Waits until the probe of its one broker has ended: later connections are those of calls."""
         self.line(r"^  mqtt_client0 +broker ")
 
     def resident_kib(self) -> int:
@@ -181,7 +181,7 @@ class Gateway(Process):
 
 
 def toolkit(index: int, port: int, options: str = "", client: str = "") -> str:
-    """One mcp_mqtt and what it exits to."""
+    """One mcp_mqtt proxy and the bindings to its broker."""
     return f"""
   mcp_mqtt{index}: {{ type: mcp_mqtt, kind: proxy, options: {{ {options} }}, exit: mqtt_client{index} }}
   mqtt_client{index}: {{ type: mqtt, kind: client, options: {{ {client} }}, exit: tcp_client{index} }}
@@ -190,7 +190,7 @@ def toolkit(index: int, port: int, options: str = "", client: str = "") -> str:
 
 
 def entry(transport: str, options: str = "") -> str:
-    """The entry edge and the MCP server behind it."""
+    """The entry edge and the MCP server."""
     if transport == "stdio":
         edge = "  stdio0: { type: stdio, kind: server, exit: mcp_server0 }"
     else:
@@ -233,7 +233,7 @@ def parts() -> Iterator[contextlib.ExitStack]:
 
 @contextlib.asynccontextmanager
 async def connected(transport: str, mode: str, config: str, **options) -> AsyncIterator[Client]:
-    """The SDK's client on tidegate with this config, over this transport, in this era."""
+    """An SDK client connected to tidegate with this config, transport and era."""
     if transport == "stdio":
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             file.write(config)

@@ -1,4 +1,4 @@
-"""A broker of MQTT 5 that does what a test tells it to: it forgets answers, closes connections, and drips."""
+"""A scripted MQTT 5 broker: it can omit responses, close connections, and send slowly."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class Connection:
 
     broker: "Lying"
     socket: socket.socket
-    #: In the order in which their CONNECTs came.
+    #: In the order of their CONNECT packets.
     number: int = -1
-    #: What it is subscribed to, with the subscription identifiers.
+    #: Subscriptions and their identifiers.
     filters: dict[str, bytes] = field(default_factory=dict)
     received: list[Packet] = field(default_factory=list)
     closed: bool = False
@@ -66,7 +66,7 @@ class Connection:
 
     def drop(self, reason: int | None = None) -> None:
         """Closes it, with a DISCONNECT if there is a reason."""
-        # Before the peer can know: what is published from now on is for the connection that follows.
+        # Before the peer notices: messages published from now on are for the next connection.
         self.closed = True
         if reason is not None:
             self.send(packet(DISCONNECT, bytes([reason])))
@@ -108,7 +108,7 @@ class Connection:
             self.socket.close()
 
     def answer(self, received: Packet) -> None:
-        """As a broker does."""
+        """Responds as a broker does."""
         match received.kind:
             case 1:
                 self.send(packet(CONNACK, b"\0\0" + length_of(len(self.broker.granted)) + self.broker.granted))
@@ -127,7 +127,7 @@ class Connection:
 
 
 class Lying:
-    """Answers as a broker does, but for what `on_packet` does instead: it returns whether it has."""
+    """Responds as a broker does, unless `on_packet` handles the packet and returns true."""
 
     def __init__(self, on_packet=lambda connection, received: False, granted: bytes = b""):
         self.on_packet = on_packet
@@ -147,7 +147,7 @@ class Lying:
             except OSError:
                 return
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # One that sends nothing only looks whether the port is open.
+            # A connection without data is a port check.
             threading.Thread(target=Connection(self, accepted).run, daemon=True).start()
 
     def arrived(self, connection: Connection) -> None:
@@ -156,11 +156,11 @@ class Lying:
             self.connections.append(connection)
 
     def subscribed(self, filter: str) -> list[Connection]:
-        """The connections that are subscribed to a filter now."""
+        """The connections currently subscribed to a filter."""
         return [it for it in list(self.connections) if filter in it.filters and not it.closed]
 
     def publish(self, topic: str, payload: str) -> None:
-        """A message at QoS 0 for each that is subscribed to its very topic."""
+        """Sends a message at QoS 0 to each connection subscribed to exactly this topic."""
         name = len(topic).to_bytes(2) + topic.encode()
         for connection in self.subscribed(topic):
             properties = connection.filters[topic]

@@ -1,4 +1,4 @@
-"""A broker of one shared subscription that gives back: what a member leaves unacknowledged goes to the next one.
+"""A broker with one shared subscription that redelivers the unacknowledged messages of a member to another one.
 
 MQTT 5.0, 4.8.2, asks that of brokers for QoS 1, and mosquitto does not do it: it hands each message to a member when it is
 published and drops what a member that leaves has not acknowledged. This broker knows CONNECT, SUBSCRIBE to one group, PUBLISH at
@@ -15,15 +15,15 @@ CONNECT, PUBACK, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, DISCONNECT = 1, 4, 8, 10, 12, 
 
 
 class SharingBroker:
-    """`queue` holds what nobody has acknowledged; `taken` what was, in order."""
+    """`queue` holds unacknowledged messages, `taken` acknowledged ones, in order."""
 
     def __init__(self, messages: list[str]):
         self.queue = deque(messages)
         self.taken: list[str] = []
-        #: The most messages that were unacknowledged at a time.
+        #: Largest number of unacknowledged messages at a time.
         self.most_unacknowledged = 0
         self.faults: list[str] = []
-        #: Set while the group has no member; there is one from its SUBSCRIBE to the end of its connection.
+        #: Set while the group has no member. Membership lasts from SUBSCRIBE until the connection is closed.
         self.idle = asyncio.Event()
         self.members = 0
 
@@ -45,7 +45,7 @@ class SharingBroker:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            # The session ends with the connection: the others of the group get the rest, the oldest first.
+            # The session ends with the connection: other members get its messages, the oldest first.
             self.queue.extendleft(reversed(member.unacknowledged.values()))
             writer.close()
             self.members -= member.joined

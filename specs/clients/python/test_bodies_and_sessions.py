@@ -1,4 +1,4 @@
-"""What clients that mean no good get, and those that come while the gateway stops: with real sockets."""
+"""Hostile bodies and sessions, and requests during a stop, over real sockets."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def test_a_body_of_many_values_takes_no_more_than_its_size_asks_for(gateway):
     with ThreadPoolExecutor(at_a_time) as pool:
         statuses = list(pool.map(post, range(3 * at_a_time)))
     assert all(status == expected for status, expected in statuses), statuses
-    # Four times the size of each, where all are held at the same moment.
+    # Four times their total size, if all are held at the same time.
     assert peak_mib(gateway) - before <= at_a_time * 4 * 4
 
 
@@ -76,7 +76,7 @@ def test_subscriptions_are_bounded_in_bytes(gateway):
 
 
 def half(gateway: Gateway, body: bytes, headers: dict[str, str]) -> socket.socket:
-    """A request of which all has been sent but the last byte."""
+    """Sends a request except for its last byte."""
     url = urlsplit(gateway.url)
     connection = socket.create_connection((url.hostname, url.port), PATIENCE)
     lines = [f"POST {url.path} HTTP/1.1", f"host: {url.netloc}", f"content-length: {len(body)}"]
@@ -86,7 +86,7 @@ def half(gateway: Gateway, body: bytes, headers: dict[str, str]) -> socket.socke
 
 
 def finished(connection: socket.socket, body: bytes) -> tuple[int, dict]:
-    """Sends the last byte, and reads the answer."""
+    """Sends the last byte and reads the response."""
     connection.sendall(body[-1:])
     with connection.makefile("rb") as file:
         text = file.read()
@@ -97,12 +97,12 @@ def finished(connection: socket.socket, body: bytes) -> tuple[int, dict]:
 def test_a_client_of_a_session_is_told_that_the_gateway_stops(broker: Broker, parts):
     gateway = Gateway("workers: 2\n" + plain("http", broker.port))
     parts.callback(gateway.stop)
-    # Sessions of both workers; which one a connection comes to is the kernel's choice.
+    # Sessions of both workers; the kernel chooses the worker of a connection.
     by_worker: dict[str, str] = {}
     while len(by_worker) < 2:
         one = session(gateway)
         by_worker.setdefault(one.split(".")[0], one)
-    # Something is under way as the stop begins; from then on, the requests of which a part has come are.
+    # A call is in progress when the stop begins; from then on, partly received requests count too.
     waits = request("tools/call", name="receive", arguments={"topic": "end", "limit": 1, "timeout": 60_000})
     with ThreadPoolExecutor(1) as pool:
         headers = modern("tools/call", **{"mcp-name": "receive"})

@@ -1,4 +1,4 @@
-"""What the gateway says of its brokers: at the start, of an outage, and of passwords that anyone can read."""
+"""Broker states at the start, logged outages, and the warning about plain-text passwords."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ CHECK = "check that the port is not a TLS port and that the broker supports MQTT
 
 @pytest.fixture
 def started(parts):
-    """Starts gateways, with a worker, and stops them."""
+    """Starts gateways with one worker and stops them."""
 
     def start(config: str) -> Gateway:
         gateway = Gateway("workers: 1\n" + config)
@@ -36,7 +36,7 @@ def test_a_broker_that_accepts_is_connected(broker, started):
     assert "binding.mqtt" not in gateway.text()
 
 
-def test_a_wrong_password_is_told_at_the_start(parts, started):
+def test_a_wrong_password_is_reported_at_the_start(parts, started):
     broker = Broker(password=("gate", "right"))
     parts.callback(broker.stop)
     gateway = started(plain("http", broker.port, client="username: gate, password: wrong"))
@@ -48,8 +48,8 @@ def test_a_wrong_password_is_told_at_the_start(parts, started):
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
-def test_a_port_for_tls_is_told_at_the_start(parts, started):
-    # mosquitto gives up root before it reads them.
+def test_a_tls_port_is_reported_at_the_start(parts, started):
+    # mosquitto drops root privileges before it reads them.
     folder = Path(parts.enter_context(tempfile.TemporaryDirectory()))
     folder.chmod(0o755)
     key, certificate = folder / "key.pem", folder / "certificate.pem"
@@ -74,7 +74,7 @@ def test_a_port_for_tls_is_told_at_the_start(parts, started):
     ],
     ids=["TLS alert", "3.1.1 refuses", "3.1.1 accepts", "HTTP", "closed at once"],
 )
-def test_what_answers_without_being_mqtt_5_is_named(parts, started, answer, told):
+def test_a_server_without_mqtt_5_is_reported(parts, started, answer, told):
     def reply(connection, received):
         if received.kind == CONNECT:
             connection.send(answer)
@@ -86,14 +86,14 @@ def test_what_answers_without_being_mqtt_5_is_named(parts, started, answer, told
     assert told in state(started(plain("http", broker.port)))
 
 
-def test_silence_is_told_at_the_start(parts, started):
+def test_a_silent_broker_is_reported_at_the_start(parts, started):
     broker = Lying(lambda connection, received: True)
     parts.callback(broker.stop)
     told = state(started(plain("http", broker.port, client="connectTimeout: 200")))
     assert f"did not answer CONNECT within 200 ms; {CHECK}" in told
 
 
-def test_an_outage_is_told_when_it_begins_and_when_it_is_over(parts, started):
+def test_an_outage_is_logged_when_it_begins_and_ends(parts, started):
     port = free_port()
     gateway = started(plain("http", port, client="reconnect: { min: 1, max: 1 }"))
     assert "connection refused" in state(gateway)
@@ -113,6 +113,6 @@ def test_an_outage_is_told_when_it_begins_and_when_it_is_over(parts, started):
 def test_a_password_that_crosses_a_network_as_plain_text_is_warned_of(started):
     config = plain("http", 1883, client="username: gate, password: secret, connectTimeout: 1")
     gateway = started(config.replace("host: 127.0.0.1", "host: broker.invalid"))
-    gateway.line(r"WARN .*mqtt_client0: the password goes to broker\.invalid:1883 as plain text")
+    gateway.line(r"WARN .*mqtt_client0: the password is sent to broker\.invalid:1883 in plain text")
     assert "NOT connected" in state(gateway)
     assert "secret" not in gateway.text()

@@ -1,4 +1,4 @@
-"""Brokers that fall silent, forget, drip, or close connections: who is told what, and who is spared."""
+"""Brokers that are silent, slow, incomplete, or close connections: errors of affected calls, and unaffected calls."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ def one_worker(port: int, **options) -> str:
 
 @pytest.fixture
 def lying(parts):
-    """Starts lying brokers, and gateways in front of them."""
+    """Starts scripted brokers and gateways."""
 
     def start(on_packet=lambda connection, received: False, granted: bytes = b"", **options):
         broker = Lying(on_packet, granted)
@@ -50,7 +50,7 @@ def sentence(answer: httpx.Response) -> str:
 
 
 def call_publish_often(gateway: Gateway, topics: list[str]) -> list[str]:
-    """One call after the other, none of which succeeds: what they are told."""
+    """Makes failing calls one after the other; returns their errors."""
     headers = modern("tools/call", **{"mcp-name": "publish"})
     texts = []
     with httpx.Client() as client:
@@ -102,7 +102,7 @@ def test_a_caller_whom_the_broker_drops_takes_no_neighbour_along(lying, topic):
             before = dropped(broker)
             result = call_publish(gateway, topic=topic.format(number), qos=0).json()["result"]
             if not result.get("isError"):
-                # It went over the shared connection, which is dropped and restored.
+                # It used the shared connection, which is closed and restored.
                 wait_until("the bad message", lambda: dropped(broker) > before)
                 wait_until("the end of its connection", lambda: not open_after_a_publish(broker))
             wait_until("the neighbour's subscription", lambda: broker.subscribed("news"))
@@ -115,12 +115,12 @@ def test_a_caller_whom_the_broker_drops_takes_no_neighbour_along(lying, topic):
 
 
 def open_after_a_publish(broker: Lying) -> bool:
-    """Whether a connection that brought a message is not dropped yet."""
+    """Whether a connection that carried a message is still open."""
     return any(it.kind == PUBLISH for connection in broker.connections if not connection.closed for it in connection.received)
 
 
 def dropped(broker: Lying) -> int:
-    """How many bad messages have come."""
+    """The number of received bad messages."""
     return sum(it.kind == PUBLISH for connection in broker.connections for it in connection.received)
 
 
@@ -181,7 +181,7 @@ def test_a_packet_that_drips_in_is_not_waited_for(lying):
         first = received.kind == SUBSCRIBE and not dripping
         if first:
             dripping.append(connection)
-            # SUBACK, the head of a PUBLISH, and nothing more.
+            # SUBACK and only the head of a PUBLISH.
             connection.answer(received)
             connection.send(bytes([0x30, 0xFF, 0x7F, 0]))
         return first

@@ -1,4 +1,4 @@
-"""What clients that do not read, or do not finish what they send, cost a gateway and the others."""
+"""Clients that do not read, or send incomplete requests: limits, and effects on other clients."""
 
 import json
 import socket
@@ -55,6 +55,6 @@ def test_half_a_body_does_not_hold_a_stop(broker, parts):
     gateway.child.terminate()
     answer = half.recv(4096).decode()
     assert answer.startswith("HTTP/1.1 503") and "The gateway is stopping" in answer
-    # A second signal would cut the stop short.
+    # A second signal would stop it immediately.
     assert gateway.child.wait(PATIENCE) == 0, gateway.text()
     half.close()

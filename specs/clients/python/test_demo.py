@@ -1,4 +1,4 @@
-"""The demo: the embedded broker, simulated devices, and the tour that an agent would take."""
+"""The demo: embedded broker, simulated devices, and tour."""
 
 from conftest import TIDEGATE, Process
 
@@ -10,4 +10,4 @@ def test_the_tour_is_walked_to_its_end():
     assert code == 0, demo.text()
     for step in range(1, 9):
         demo.line(rf"^{step}  ")
-    demo.line(r"^The tour is over\.")
+    demo.line(r"^Tour complete\.")

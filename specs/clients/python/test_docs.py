@@ -1,4 +1,4 @@
-"""The documents: their commands are run, their configs validated, their quotations and links compared."""
+"""The documents: runs commands, validates configs, checks quoted code and links."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from conftest import TIDEGATE, Broker, Process, free_port
 from pages import PAGES, ROOT, Block, anchors, blocks, commands, prose
 
-#: Commands that are not run here, and why.
+#: Commands that are not run here, with the reason.
 NOT_RUN = {
     "cargo demo": "scripts/test runs it",
     "cargo build": "scripts/test runs it",
@@ -37,14 +37,14 @@ NOT_RUN = {
     ),
 }
 
-#: Lets a measurement end soon; what it measures is nobody's matter here.
+#: Shortens measurements; the figures do not matter here.
 SHORT = "--rounds 1 --duration 0.1 --warm-up 0.1"
 
 on_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
 class Session:
-    """A shell in a folder with the configs and scenarios of the repository, and a broker of its own."""
+    """A shell in a folder with the configs and scenarios of the repository, and its own broker."""
 
     def __init__(self, folder: Path, broker: Broker):
         self.folder = folder
@@ -61,7 +61,7 @@ class Session:
             shutil.copytree(specs, folder / "specs" / specs.name)
 
     def with_ports(self, text: str) -> str:
-        """The text with ports that are free."""
+        """The text with free ports."""
         return re.sub(r"\b(7114|1883)\b", lambda port: self.ports[port[0]], text)
 
     def run(self, block: Block) -> None:
@@ -90,7 +90,7 @@ class Session:
         return done.stdout
 
     def start(self, command: str) -> None:
-        """Runs a gateway in the background until the next one, or the end."""
+        """Runs a gateway in the background until the next one is started, or until the end."""
         self.stop()
         self.gateway = Process(["bash", "-c", f"cd {self.folder} && exec {command}"], env=self.env)
         self.gateway.line(r"http://127\.0\.0\.1:\d+/mcp")

@@ -1,4 +1,4 @@
-"""What bad input and bad luck get: raw HTTP, brokers that refuse, hang up or are not there."""
+"""Errors: invalid HTTP, brokers that reject, disconnect or are unreachable."""
 
 import asyncio
 import json
@@ -147,7 +147,7 @@ def test_the_right_password_opens_the_broker(parts):
 
 
 class Dropper:
-    """A broker that accepts the connection and hangs up at the first PUBLISH."""
+    """A broker that closes the connection at the first PUBLISH."""
 
     def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Many calls at once: all are answered rightly, and nothing is left behind."""
+"""Many concurrent calls: all are answered correctly, and no state remains."""
 
 import asyncio
 import collections
@@ -16,7 +16,7 @@ BATCHES = 5
 
 
 async def batch(url: str) -> None:
-    # A pool shared by all would spend the test's time on queueing in the client.
+    # A shared pool would spend most of the time queueing in the client.
     async def connection(first: int) -> None:
         async with httpx.AsyncClient(timeout=60) as client:
             for index in range(first, CALLS, CONNECTIONS):
@@ -34,7 +34,7 @@ async def batch(url: str) -> None:
 
 
 def account(subscriber: Subscriber, broker: Broker) -> str:
-    """Which messages came other than once a batch, by QoS, and what the broker and the subscriber say of it."""
+    """Messages that did not arrive exactly once per batch, by QoS, with the output of broker and subscriber."""
     came = collections.Counter(line for line in subscriber.lines if line.startswith("load/"))
     wrong = {quality: collections.Counter() for quality in range(3)}
     for index in range(CALLS):
@@ -52,7 +52,7 @@ def account(subscriber: Subscriber, broker: Broker) -> str:
 
 
 async def test_a_thousand_calls_over_fifty_connections(parts):
-    # A subscriber that is slow to read must not make the broker drop what tidegate has delivered.
+    # The broker must not drop messages because of a slow subscriber.
     broker = Broker(settings="max_queued_messages 0")
     parts.callback(broker.stop)
     subscriber = broker.subscriber("load/#")
@@ -74,7 +74,7 @@ async def test_a_thousand_calls_over_fifty_connections(parts):
     assert gateway.stop() == 0
     stopped = [json.loads(line) for line in gateway.lines if line.startswith("{") and "stopped" in line]
     stopping = [json.loads(line) for line in gateway.lines if line.startswith("{") and "stopping" in line]
-    # Nothing is left but the connections to the broker, of which each worker has one.
+    # Only the connections to the broker remain, one for each worker.
     workers = os.cpu_count() or 1
     assert stopping and stopping[0]["fields"]["streams"] <= workers, gateway.text()
     assert stopping[0]["fields"]["exchanges"] <= workers, gateway.text()

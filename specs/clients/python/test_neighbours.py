@@ -1,4 +1,4 @@
-"""What one caller asks for takes nothing from the others on its connection."""
+"""Bad requests of one caller do not affect the others on its broker connection."""
 
 import asyncio
 import re
@@ -6,7 +6,7 @@ import re
 from conftest import PATIENCE, Gateway, plain
 from mcp import Client
 
-#: mosquitto answers each of these with DISCONNECT.
+#: mosquitto responds to each of these with DISCONNECT.
 DROPPED = ["ok/\u0001", "ok/\u0085", "ok/\ufdd0", "ok/\U0001ffff", "/" * 299, "a/" * 250]
 MESSAGES = 200
 

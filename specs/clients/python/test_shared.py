@@ -1,4 +1,4 @@
-"""Shared subscriptions: what is taken from a group is given, and what is not given is not taken."""
+"""Shared subscriptions: messages taken from a group are returned by the call; others stay in the group."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ GROUP = "$share/workers/jobs"
 ALLOWED = "subscribe: [ jobs ], sharedSubscriptions: true"
 STREAM = [str(number) for number in range(1000)]
 ALL = [str(number) for number in range(100)]
-#: The client identifier of a connection that a subscription has for itself.
+#: Client identifier of the separate connection of a subscription.
 GATEWAY = r"\S+_\d+"
 
 
@@ -39,7 +39,7 @@ class Worker:
 
 
 async def started(client, broker, limit: int) -> asyncio.Task:
-    """A receive whose subscription stands."""
+    """Starts a receive and waits for its subscription."""
     arguments = {"topic": GROUP, "limit": limit, "timeout": int(PATIENCE * 1000)}
     call = asyncio.create_task(client.call_tool("receive", arguments))
     await asyncio.to_thread(broker.line, rf"Sending SUBACK to {GATEWAY}")
@@ -61,7 +61,7 @@ async def test_a_group_shares_its_messages_and_none_is_lost(transport, mode, bro
     worker = Worker(broker, parts)
     async with connected(transport, mode, plain(transport, broker.port, ALLOWED)) as client:
         call = await started(client, broker, 10)
-        # mosquitto deals them out in turn, ten to each.
+        # mosquitto distributes them in turn, ten to each.
         await asyncio.to_thread(broker.publish_each, "jobs", ALL[:20], "-q", "1")
         taken = payloads(await asyncio.wait_for(call, PATIENCE))
         await asyncio.to_thread(broker.line, rf"Received DISCONNECT from {GATEWAY}")
@@ -72,7 +72,7 @@ async def test_a_group_shares_its_messages_and_none_is_lost(transport, mode, bro
 
 
 async def test_a_member_that_comes_and_goes_loses_nothing(broker, parts):
-    """Each call ends at its time limit, while messages come all the time."""
+    """Each call ends at its timeout while messages keep arriving."""
     worker = Worker(broker, parts)
     async with connected("http", "2026-07-28", plain("http", broker.port, ALLOWED)) as client:
         publishing = asyncio.create_task(asyncio.to_thread(publish_slowly, broker))
@@ -86,7 +86,7 @@ async def test_a_member_that_comes_and_goes_loses_nothing(broker, parts):
 
 
 def publish_slowly(broker) -> None:
-    """One message after the other, over one connection."""
+    """Publishes messages one after the other over one connection."""
     command = ["mosquitto_pub", "-V", "5", "-p", str(broker.port), "-t", "jobs", "-q", "1", "-l"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as publisher:
         for payload in STREAM:

@@ -1,4 +1,4 @@
-"""SIGTERM while calls are under way: each of them is answered, within `shutdownTimeout`."""
+"""SIGTERM while calls are in progress: each call is answered within `shutdownTimeout`."""
 
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -26,15 +26,15 @@ def test_a_receive_is_answered_with_what_it_has_and_a_read_with_a_sentence(broke
         broker.line(r"silent \(QoS 1\)")
         broker.publish("news", "first")
         broker.line(r"Received PUBACK from tidegate-|Sending PUBLISH to tidegate-")
-        # Whoever publishes behind it has it published behind it.
+        # Calls are handled in order: after this publish the previous one is in progress.
         assert call_publish(gateway, topic="news", qos=1).json()["result"]["content"] == []
         gateway.child.send_signal(signal.SIGTERM)
         messages = received.result()["structuredContent"]["messages"]
         assert messages[0]["payload"] == "first"
         error = reading.result()["error"]["message"]
         assert error == "Topic 'silent' could not be read: the gateway is stopping."
-    # It stops long before `shutdownTimeout`: nothing waits for messages that do not come.
-    # A second signal would cut the stop short.
+    # It stops long before `shutdownTimeout`: pending receives end immediately.
+    # A second signal would stop it immediately.
     assert gateway.child.wait(PATIENCE) == 0, gateway.text()
     gateway.line(r"stopped streams_cut=0")
 
@@ -49,6 +49,6 @@ def test_a_publish_that_the_broker_does_not_acknowledge_is_answered_in_time(part
         gateway.child.send_signal(signal.SIGTERM)
         text = sentence(call.result())
     assert "did not acknowledge the message (PUBACK)" in text and "may have been delivered" in text
-    # A second signal would cut the stop short.
+    # A second signal would stop it immediately.
     assert gateway.child.wait(PATIENCE) == 0, gateway.text()
     gateway.line(r"stopped streams_cut=0")

@@ -42,7 +42,7 @@ async def test_a_receive_returns_what_is_published_meanwhile(transport, mode, br
         await asyncio.to_thread(broker.publish, "sensors/temperature/kitchen", "21.5", "-q", "1")
         await asyncio.to_thread(broker.publish, "sensors/temperature/hall", b"\xff\xfe", "-q", "1")
         result = await asyncio.wait_for(call, PATIENCE)
-        # A tool call leaves no subscription behind.
+        # No subscription remains after a tool call.
         await asyncio.to_thread(broker.line, r"Received UNSUBSCRIBE")
     messages = result.structured_content["messages"]
     assert messages == json.loads(result.content[0].text)

@@ -1,33 +1,33 @@
-//! Writes the reactions of a script anew: what still holds stays as it is written, with its patterns
-//! and captures; comments and stimuli stay where they are.
+//! Rewrites the reactions of a script. Lines that still match are kept as written, with their patterns
+//! and captures; comments and stimuli keep their positions.
 
 use tidegate_config::Registry;
 
 use crate::factory::Factory;
-use crate::player::{Told, reactions};
+use crate::player::{Blessing, reactions};
 use crate::script::{Line, Script, Step};
 
-/// The script's text with the reactions that the binding shows today.
+/// The text of the script with the current reactions of the binding.
 pub fn bless<F: Factory>(script: &Script, registry: &Registry<F>) -> Result<String, String> {
-    let told = reactions(script, registry)?;
+    let blessings = reactions(script, registry)?;
     let mut lines: Vec<Line> = Vec::new();
     for (index, line) in script.lines.iter().enumerate() {
-        let holds = told.iter().find_map(|told| match told {
-            Told::Holds(place, before) if *place == index => Some(before),
+        let kept = blessings.iter().find_map(|blessing| match blessing {
+            Blessing::Keep(line, before) if *line == index => Some(before),
             _ => None,
         });
-        if let Some(before) = holds {
+        if let Some(before) = kept {
             lines.extend(before.iter().map(new));
         }
-        // A reaction that no longer comes is gone.
-        if holds.is_some() || !matches!(line.step, Some(Step::Expect(_))) {
+        // Drop reactions that no longer occur.
+        if kept.is_some() || !matches!(line.step, Some(Step::Expect(_))) {
             lines.push(line.clone());
         }
-        for told in &told {
-            if let Told::Behind(place, behind) = told
-                && *place == index
+        for blessing in &blessings {
+            if let Blessing::InsertAfter(line, after) = blessing
+                && *line == index
             {
-                lines.extend(behind.iter().map(new));
+                lines.extend(after.iter().map(new));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `$name`: captured where it first stands in a reaction, compared and played afterwards.
+//! `$name`: captured at its first occurrence in a reaction, then compared and played.
 
 use std::collections::BTreeMap;
 
@@ -6,24 +6,24 @@ use bytestring::ByteString;
 use thiserror::Error;
 use tidegate_streams::Value;
 
-/// What a name stands for: a field's value, or a piece of JSON.
+/// A captured value: of a field, or a part of JSON.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Captured {
     Value(Value),
     Json(serde_json::Value),
 }
 
-/// A stimulus names what nothing has been captured for.
+/// A stimulus uses a name that is not captured, or `_`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("'{0}' stands for nothing yet, so it cannot be played")]
+#[error("'{0}' has no value yet; capture it in an earlier reaction")]
 pub struct Unbound(pub(crate) String);
 
-/// Everything that was captured.
+/// The captured values, by name.
 #[derive(Debug, Clone, Default)]
 pub struct Captures(BTreeMap<String, Captured>);
 
 impl Captures {
-    /// Binds a name, or compares with what it stands for.
+    /// Captures a value, or compares it with the captured one.
     pub(crate) fn bind(&mut self, name: &str, value: &Captured) -> bool {
         let before = self
             .0
@@ -36,7 +36,7 @@ impl Captures {
         self.0.get(name).ok_or_else(|| Unbound(format!("${name}")))
     }
 
-    /// As a field's value.
+    /// The captured value as the value of a field.
     pub(crate) fn value(&self, name: &str) -> Result<Value, Unbound> {
         Ok(match self.get(name)? {
             Captured::Value(value) => value.clone(),
@@ -50,7 +50,7 @@ impl Captures {
         })
     }
 
-    /// As a piece of JSON.
+    /// The captured value as JSON.
     pub(crate) fn json(&self, name: &str) -> Result<serde_json::Value, Unbound> {
         Ok(self.get(name)?.json())
     }

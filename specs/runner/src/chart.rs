@@ -1,15 +1,15 @@
-//! A script as a chart: one column for each conversation of either side, the binding between them.
+//! Prints a script as a sequence chart: callers on the left, the binding in the middle, exits on the right.
 
 use std::fmt::Write as _;
 
 use crate::script::{Script, Step};
 
-/// How wide the place of the binding is.
+/// Width of the arrows on the right.
 const MIDDLE: usize = 9;
-/// How much of a line's text is shown.
+/// Longest text of a line; the rest is cut.
 const TEXT: usize = 64;
 
-/// Draws a script.
+/// Prints a script as a chart.
 pub fn chart(script: &Script) -> String {
     let mut out = String::new();
     let left = left_side(script);
@@ -21,12 +21,12 @@ pub fn chart(script: &Script) -> String {
                 let _ = writeln!(out, "{}", line.text.trim());
             }
             None => {}
-            Some(Step::Play(said) | Step::Expect(said)) => {
+            Some(Step::Play(statement) | Step::Expect(statement)) => {
                 let plays = matches!(line.step, Some(Step::Play(_)));
                 let text = line.text.trim_start_matches(['>', '<', ' ']);
                 let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
                 let text: String = text.chars().take(TEXT).collect();
-                let is_left = left.as_deref() == Some(said.side.as_str());
+                let is_left = left.as_deref() == Some(statement.side.as_str());
                 let _ = match (is_left, plays) {
                     (true, true) => writeln!(out, "{text:<width$}─▶ │"),
                     (true, false) => writeln!(out, "{text:<width$}◀─ │"),
@@ -42,10 +42,10 @@ pub fn chart(script: &Script) -> String {
     out
 }
 
-/// The side that the first stimulus comes from.
+/// The side of the first stimulus.
 fn left_side(script: &Script) -> Option<String> {
     script.lines.iter().find_map(|line| match &line.step {
-        Some(Step::Play(said)) => Some(said.side.clone()),
+        Some(Step::Play(statement)) => Some(statement.side.clone()),
         _ => None,
     })
 }

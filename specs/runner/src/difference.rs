@@ -1,46 +1,46 @@
-//! What differs between a line of a script and what came out, and where in the line it stands.
+//! A difference between a line of a script and the actual frame, and its position in the line.
 
 use std::fmt;
 
 use crate::lexer::blanks;
-use crate::said::{Item, head, item};
+use crate::statement::{Item, head, item};
 
-/// Where in a line something stands.
+/// Position in a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Nowhere in particular.
+pub(crate) enum Position {
+    /// The whole line.
     Line,
-    /// At the field of this name.
+    /// A field, by name.
     Field(String),
-    /// At the payload.
+    /// The payload.
     Payload,
 }
 
-/// A line that does not hold.
+/// A line that does not match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     what: String,
-    place: Place,
+    position: Position,
 }
 
 impl Difference {
     pub(crate) fn of_field(name: &str, what: impl Into<String>) -> Self {
         Self {
             what: what.into(),
-            place: Place::Field(name.to_owned()),
+            position: Position::Field(name.to_owned()),
         }
     }
 
     pub(crate) fn of_payload(what: impl Into<String>) -> Self {
         Self {
             what: what.into(),
-            place: Place::Payload,
+            position: Position::Payload,
         }
     }
 
-    /// Where in the text of the line it stands, in bytes.
+    /// Byte offset in the text of the line; `None` for the whole line.
     pub(crate) fn offset_in(&self, text: &str) -> Option<usize> {
-        if self.place == Place::Line {
+        if self.position == Position::Line {
             return None;
         }
         let body = text.trim_start().strip_prefix(['<', '>'])?;
@@ -48,9 +48,11 @@ impl Difference {
         loop {
             let (behind, _) = blanks(rest).ok()?;
             let (after, found) = item(behind).ok()?;
-            let is_it = match (&found, &self.place) {
-                (Item::Field(name, _), Place::Field(wanted)) => name.eq_ignore_ascii_case(wanted),
-                (Item::Payload(_), Place::Payload) => true,
+            let is_it = match (&found, &self.position) {
+                (Item::Field(name, _), Position::Field(expected)) => {
+                    name.eq_ignore_ascii_case(expected)
+                }
+                (Item::Payload(_), Position::Payload) => true,
                 _ => false,
             };
             if is_it {
@@ -71,7 +73,7 @@ impl From<String> for Difference {
     fn from(what: String) -> Self {
         Self {
             what,
-            place: Place::Line,
+            position: Position::Line,
         }
     }
 }
@@ -87,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_difference_stands_at_its_item_wherever_the_line_goes_on() {
+    fn a_difference_has_the_offset_of_its_item_on_continued_lines() {
         let text = "< mqtt.1' data  format=TEXT\n  topic=\"a b=c\"\n  qos=1 {\"qos\": 2}";
         let at = |difference: &Difference| difference.offset_in(text).map(|at| &text[at..]);
         let field = |name: &str| at(&Difference::of_field(name, ""));

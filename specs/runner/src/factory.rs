@@ -1,10 +1,10 @@
-//! What makes a binding of its declaration: the one thing that the runner does not know.
+//! The factory of bindings, which the user of the runner provides.
 
 use tidegate_config::Declared;
 use tidegate_engine::{Binding, BindingId};
 
-/// Makes the bindings of one kind; the registry that a scenario is played with has one for each.
+/// Creates bindings of one kind; each entry of the registry has one.
 pub trait Factory {
-    /// Makes the binding as declared. Its exits are sides that the script plays.
+    /// Creates the declared binding. Its exits are sides played by the script.
     fn make(&self, declared: &Declared<'_, BindingId>) -> Result<Box<dyn Binding>, String>;
 }

@@ -1,7 +1,7 @@
-//! Bindings that are nothing but the engine's rules: scenarios of the engine play with them.
+//! Test bindings for scenarios of the engine.
 //!
-//! `test · relay` passes every frame on, both ways, and credit with it. It panics where the tool's name
-//! or a payload asks for it, to show that a fault stays in its exchange.
+//! `test · relay` forwards every frame and the credit in both directions. It panics when the tool name or
+//! a payload says so, to show that a fault is contained in its exchange.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,9 +15,9 @@ use tidegate_streams::{BeginEx, Frame};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// The credit that its streams start with, in bytes.
+    /// Initial credit of its streams, in bytes.
     pub window: u32,
-    /// What it adds to each DATA on its way onward, in bytes.
+    /// Padding that it requires for each DATA, in bytes.
     pub padding: u32,
 }
 
@@ -32,9 +32,9 @@ impl Default for Options {
 
 impl tidegate_options::Options for Options {}
 
-/// What a config may say of `test · relay`.
+/// The descriptor of `test · relay`.
 pub const fn relay() -> Descriptor<()> {
-    Descriptor::of::<Options>("test", "relay", "Passes every frame on.")
+    Descriptor::of::<Options>("test", "relay", "Forwards every frame.")
         .accepts(&[Protocol::Mcp])
         .exit(Protocol::Mcp)
 }
@@ -46,7 +46,7 @@ pub struct Relay {
     pairs: Slab<Pair>,
 }
 
-/// A stream and the one it is passed on to.
+/// An accepted stream and the stream opened for it.
 struct Pair {
     accepted: StreamId,
     opened: StreamId,
@@ -55,7 +55,7 @@ struct Pair {
 }
 
 impl Relay {
-    /// A relay towards `exit`.
+    /// Creates a relay to `exit`.
     pub const fn new(options: Options, exit: BindingId) -> Self {
         Self {
             options,
@@ -64,7 +64,7 @@ impl Relay {
         }
     }
 
-    fn forget_if_over(&mut self, cx: &Context<'_>, key: usize) {
+    fn remove_if_over(&mut self, cx: &Context<'_>, key: usize) {
         if let Some(pair) = self.pairs.get(key)
             && cx.is_over(pair.accepted)
             && cx.is_over(pair.opened)
@@ -141,7 +141,7 @@ impl Binding for Relay {
             Frame::Reset(reset) => cx.reset(other, reset.map(|reset| *reset)),
             frame @ (Frame::Flush(_) | Frame::Challenge(_)) => cx.send(other, frame),
         }
-        self.forget_if_over(cx, key);
+        self.remove_if_over(cx, key);
     }
 
     fn on_fault(&mut self, cx: &mut Context<'_>, token: Token) {
@@ -152,8 +152,7 @@ impl Binding for Relay {
     }
 }
 
-/// Panics as the scenario wants, and without a word: what is printed of a panic is for those that
-/// nobody wants.
+/// Panics without calling the panic hook, so that intended panics print nothing.
 fn panic_quietly() -> ! {
-    std::panic::resume_unwind(Box::new("as the scenario wants"))
+    std::panic::resume_unwind(Box::new("intended by the scenario"))
 }

@@ -1,4 +1,4 @@
-//! JSON in scripts: compared as JSON, with `_`, `$name` and `...` where something is left open.
+//! JSON patterns in scripts: JSON with `_`, `$name` and `...`.
 
 use nom::Parser;
 use nom::branch::alt;
@@ -10,20 +10,20 @@ use nom::sequence::{delimited, separated_pair, terminated};
 use serde_json::{Map, Value};
 
 use crate::captures::{Captured, Captures, Unbound};
-use crate::lexer::{Read, Trouble, blanks, capture, text, wanted, word};
+use crate::lexer::{Read, SyntaxError, blanks, capture, expected, text, word};
 
-/// JSON with holes.
+/// A JSON pattern.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JsonPattern {
     /// `_`
     Any,
     /// `$name`
     Capture(String),
-    /// A number, a text, `true`, `false` or `null`.
+    /// A number, string, `true`, `false` or `null`.
     Scalar(Value),
-    /// Elements; with `...` behind them there may be more.
+    /// Elements; true if `...` allows more.
     Array(Vec<JsonPattern>, bool),
-    /// Members; with `...` behind them there may be more.
+    /// Members; true if `...` allows more.
     Object(Vec<(String, JsonPattern)>, bool),
 }
 
@@ -37,14 +37,14 @@ pub(crate) fn json(input: &str) -> Read<'_, JsonPattern> {
         map(text, |text| JsonPattern::Scalar(Value::from(&text[..]))),
         scalar,
     ));
-    wanted("JSON", parsers)(input)
+    expected("JSON", parsers)(input)
 }
 
 fn separator(input: &str) -> Read<'_, char> {
     delimited(blanks, char(','), blanks).parse(input)
 }
 
-/// `...`, with a comma in front of it where something stands before it.
+/// `...`, after a comma unless it is first.
 fn more(input: &str) -> Read<'_, bool> {
     let open = opt((opt(separator), blanks, tag("...")));
     map(open, |open| open.is_some()).parse(input)
@@ -56,7 +56,7 @@ fn array(input: &str) -> Read<'_, JsonPattern> {
     let whole = delimited(
         (char('['), blanks),
         inside,
-        (blanks, cut(wanted("',' or ']'", char(']')))),
+        (blanks, cut(expected("',' or ']'", char(']')))),
     );
     map(whole, |(elements, open)| JsonPattern::Array(elements, open)).parse(input)
 }
@@ -65,14 +65,14 @@ fn object(input: &str) -> Read<'_, JsonPattern> {
     let name = map(text, |name| name.to_string());
     let member = separated_pair(
         name,
-        delimited(blanks, cut(wanted("':'", char(':'))), blanks),
+        delimited(blanks, cut(expected("':'", char(':'))), blanks),
         json,
     );
     let inside = (separated_list0(separator, member), more);
     let whole = delimited(
         (char('{'), blanks),
         inside,
-        (blanks, cut(wanted("',' or '}'", char('}')))),
+        (blanks, cut(expected("',' or '}'", char('}')))),
     );
     map(whole, |(members, open)| JsonPattern::Object(members, open)).parse(input)
 }
@@ -83,15 +83,15 @@ fn scalar(input: &str) -> Read<'_, JsonPattern> {
     let (rest, found) = recognize(take_while1(letters)).parse(input)?;
     match serde_json::from_str(found) {
         Ok(value) => Ok((rest, JsonPattern::Scalar(value))),
-        Err(_) => Err(nom::Err::Error(Trouble {
+        Err(_) => Err(nom::Err::Error(SyntaxError {
             rest: input,
-            wanted: "JSON",
+            expected: "JSON",
         })),
     }
 }
 
 impl JsonPattern {
-    /// Whether nothing in it is left open.
+    /// Whether it is plain JSON without patterns.
     pub(crate) fn is_plain(&self) -> bool {
         match self {
             Self::Any | Self::Capture(_) => false,
@@ -101,7 +101,7 @@ impl JsonPattern {
         }
     }
 
-    /// The JSON to play.
+    /// The JSON to send.
     pub fn resolve(&self, captures: &Captures) -> Result<Value, Unbound> {
         Ok(match self {
             Self::Any => return Err(Unbound("_".to_owned())),
@@ -124,49 +124,49 @@ impl JsonPattern {
         })
     }
 
-    /// Whether a value is meant; captures are bound on the way.
+    /// Whether a value matches; binds captures.
     pub fn matches(&self, value: &Value, captures: &mut Captures) -> bool {
         self.difference("", value, captures).is_none()
     }
 
-    /// How a value first differs, which stands at `at`, a JSON pointer; captures are bound on the way.
+    /// The first difference of a value; `at` is its JSON pointer. Binds captures.
     pub(crate) fn difference(
         &self,
         at: &str,
         value: &Value,
         captures: &mut Captures,
     ) -> Option<String> {
-        let place = if at.is_empty() { "the payload" } else { at };
+        let path = if at.is_empty() { "the payload" } else { at };
         let agrees = match (self, value) {
             (Self::Any, _) => true,
             (Self::Capture(name), value) => captures.bind(name, &Captured::Json(value.clone())),
-            (Self::Scalar(wanted), value) => wanted == value,
-            (Self::Array(wanted, open), Value::Array(values)) => {
-                let (count, most) = (values.len(), wanted.len());
+            (Self::Scalar(expected), value) => expected == value,
+            (Self::Array(expected, open), Value::Array(values)) => {
+                let (count, most) = (values.len(), expected.len());
                 if count < most || (!open && count > most) {
-                    return Some(format!("{place} has {count} elements, not {most}"));
+                    return Some(format!("{path} has {count} elements, not {most}"));
                 }
-                let mut both = wanted.iter().zip(values).enumerate();
-                return both.find_map(|(index, (wanted, value))| {
-                    wanted.difference(&format!("{at}/{index}"), value, captures)
+                let mut both = expected.iter().zip(values).enumerate();
+                return both.find_map(|(index, (expected, value))| {
+                    expected.difference(&format!("{at}/{index}"), value, captures)
                 });
             }
-            (Self::Object(wanted, open), Value::Object(values)) => {
-                let is_wanted = |name: &String| wanted.iter().any(|(known, _)| known == name);
+            (Self::Object(expected, open), Value::Object(values)) => {
+                let is_wanted = |name: &String| expected.iter().any(|(known, _)| known == name);
                 if let Some(name) = values.keys().find(|name| !open && !is_wanted(name)) {
-                    return Some(format!("{at}/{name} is not in the script"));
+                    return Some(format!("unexpected member {at}/{name}"));
                 }
-                return wanted.iter().find_map(|(name, wanted)| {
+                return expected.iter().find_map(|(name, expected)| {
                     let at = format!("{at}/{name}");
                     match values.get(name) {
-                        Some(value) => wanted.difference(&at, value, captures),
+                        Some(value) => expected.difference(&at, value, captures),
                         None => Some(format!("{at} is missing")),
                     }
                 });
             }
             _ => false,
         };
-        (!agrees).then(|| format!("{place} is {value}"))
+        (!agrees).then(|| format!("{path} is {value}"))
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_difference_is_named_by_its_place() {
+    fn the_first_difference_is_reported_with_its_pointer() {
         let text = r#"{"a": [1, {"b": _}, ...], "c": $x, "d": $x}"#;
         let (_, pattern) = json(text).expect("a pattern");
         let difference = |value: Value| pattern.difference("", &value, &mut Captures::default());
@@ -194,7 +194,7 @@ mod tests {
             (json!({"a": [1, {"b": 2}], "c": 4, "d": 5}), "/d is 5"),
             (
                 json!({"a": [1, {"b": 2}], "c": 4, "d": 4, "e": 6}),
-                "/e is not in the script",
+                "unexpected member /e",
             ),
         ] {
             assert_eq!(

@@ -1,4 +1,4 @@
-//! The tokens that values, payloads and lines share.
+//! Tokens shared by values, payloads and lines.
 
 use bytestring::ByteString;
 use nom::branch::alt;
@@ -10,18 +10,18 @@ use nom::multi::fold_many0;
 use nom::sequence::{delimited, pair, preceded};
 use nom::{IResult, Parser};
 
-/// Where reading stopped, and what would have been right there.
+/// A syntax error: the unparsed rest, and what was expected there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trouble<'a> {
+pub(crate) struct SyntaxError<'a> {
     pub(crate) rest: &'a str,
-    pub(crate) wanted: &'static str,
+    pub(crate) expected: &'static str,
 }
 
-impl<'a> ParseError<&'a str> for Trouble<'a> {
+impl<'a> ParseError<&'a str> for SyntaxError<'a> {
     fn from_error_kind(rest: &'a str, _kind: ErrorKind) -> Self {
         Self {
             rest,
-            wanted: "something else",
+            expected: "valid syntax",
         }
     }
 
@@ -29,7 +29,7 @@ impl<'a> ParseError<&'a str> for Trouble<'a> {
         other
     }
 
-    /// Of two ways that failed, the one that came further tells more.
+    /// Of two alternatives, keep the error that is further in the text.
     fn or(self, other: Self) -> Self {
         if other.rest.len() < self.rest.len() {
             other
@@ -39,30 +39,30 @@ impl<'a> ParseError<&'a str> for Trouble<'a> {
     }
 }
 
-pub(crate) type Read<'a, T> = IResult<&'a str, T, Trouble<'a>>;
+pub(crate) type Read<'a, T> = IResult<&'a str, T, SyntaxError<'a>>;
 
-/// A parser whose failure at its very start says what was wanted.
-pub(crate) fn wanted<'a, T>(
+/// Names what a parser expects, for errors at its start.
+pub(crate) fn expected<'a, T>(
     what: &'static str,
-    mut parser: impl Parser<&'a str, Output = T, Error = Trouble<'a>>,
+    mut parser: impl Parser<&'a str, Output = T, Error = SyntaxError<'a>>,
 ) -> impl FnMut(&'a str) -> Read<'a, T> {
     move |input| {
         parser.parse(input).map_err(|error| {
-            error.map(|trouble| {
-                if trouble.rest.len() == input.len() || trouble.wanted == "something else" {
-                    Trouble {
-                        rest: trouble.rest,
-                        wanted: what,
+            error.map(|error| {
+                if error.rest.len() == input.len() || error.expected == "valid syntax" {
+                    SyntaxError {
+                        rest: error.rest,
+                        expected: what,
                     }
                 } else {
-                    trouble
+                    error
                 }
             })
         })
     }
 }
 
-/// Blanks between items, and the line ends of a line that is continued.
+/// Whitespace between items, including newlines of continued lines.
 pub(crate) fn blanks(input: &str) -> Read<'_, &str> {
     take_while(|letter: char| letter.is_ascii_whitespace())(input)
 }
@@ -71,16 +71,16 @@ pub(crate) fn blanks(input: &str) -> Read<'_, &str> {
 pub(crate) fn name(input: &str) -> Read<'_, &str> {
     let first = |letter: char| letter.is_ascii_alphabetic();
     let other = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
-    wanted(
+    expected(
         "a name",
         recognize(pair(take_while1(first), take_while(other))),
     )(input)
 }
 
-/// A bare word: names, flags joined by `|`, numbers of HTTP.
+/// A bare word: a name, flags joined by `|`, an HTTP status.
 pub(crate) fn word(input: &str) -> Read<'_, &str> {
     let letter = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '|');
-    wanted("a word", take_while1(letter))(input)
+    expected("a word", take_while1(letter))(input)
 }
 
 /// `$name`
@@ -88,13 +88,13 @@ pub(crate) fn capture(input: &str) -> Read<'_, String> {
     map(preceded(char('$'), name), str::to_owned).parse(input)
 }
 
-/// A quoted text, with the escapes of JSON and `\u{…}`.
+/// A quoted string, with the escapes of JSON and `\u{…}`.
 pub(crate) fn text(input: &str) -> Read<'_, ByteString> {
     let plain = take_while1(|letter| letter != '"' && letter != '\\' && letter != '\n');
     let piece = alt((map(plain, str::to_owned), map(escape, String::from)));
     let whole = fold_many0(piece, String::new, |whole, piece| whole + &piece);
     map(
-        delimited(char('"'), whole, cut(wanted("a closing '\"'", char('"')))),
+        delimited(char('"'), whole, cut(expected("a closing '\"'", char('"')))),
         ByteString::from,
     )
     .parse(input)
@@ -110,7 +110,7 @@ fn escape(input: &str) -> Read<'_, char> {
         value('\u{c}', char('f')),
         one_of("\"\\/'"),
     ));
-    wanted("an escape", preceded(char('\\'), alt((short, unicode))))(input)
+    expected("an escape", preceded(char('\\'), alt((short, unicode))))(input)
 }
 
 fn unicode(input: &str) -> Read<'_, char> {
@@ -119,7 +119,7 @@ fn unicode(input: &str) -> Read<'_, char> {
     let number = |digits: &str| u32::from_str_radix(digits, 16).unwrap_or(u32::MAX);
     let (mut rest, digits) = alt((braced, four)).parse(input)?;
     let mut letter = number(digits);
-    // Letters beyond 16 bits are two escapes in JSON.
+    // JSON writes code points above U+FFFF as two escapes (a surrogate pair).
     if (0xD800..0xDC00).contains(&letter)
         && let Ok((behind, low)) = preceded(char('\\'), four).parse(rest)
         && (0xDC00..0xE000).contains(&number(low))
@@ -127,13 +127,13 @@ fn unicode(input: &str) -> Read<'_, char> {
         letter = 0x1_0000 + ((letter - 0xD800) << 10) + (number(low) - 0xDC00);
         rest = behind;
     }
-    let trouble = Trouble {
+    let error = SyntaxError {
         rest: input,
-        wanted: "a letter's number",
+        expected: "a Unicode code point",
     };
     char::from_u32(letter)
         .map(|letter| (rest, letter))
-        .ok_or(nom::Err::Failure(trouble))
+        .ok_or(nom::Err::Failure(error))
 }
 
 /// `uXXXX`
@@ -143,27 +143,31 @@ fn four(input: &str) -> Read<'_, &str> {
         Some((digits, rest)) if digits.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
             Ok((rest, digits))
         }
-        _ => Err(nom::Err::Failure(Trouble {
+        _ => Err(nom::Err::Failure(SyntaxError {
             rest,
-            wanted: "four digits",
+            expected: "four hex digits",
         })),
     }
 }
 
-/// `x"0aff"`, blanks between the digits allowed.
+/// `x"0aff"`; spaces between digits are allowed.
 pub(crate) fn hex(input: &str) -> Read<'_, Vec<u8>> {
     let inside = take_while(|letter: char| letter.is_ascii_hexdigit() || letter == ' ');
-    let (rest, digits) =
-        delimited(tag("x\""), inside, cut(wanted("a closing '\"'", char('"')))).parse(input)?;
+    let (rest, digits) = delimited(
+        tag("x\""),
+        inside,
+        cut(expected("a closing '\"'", char('"'))),
+    )
+    .parse(input)?;
     let digits: Vec<u8> = digits.bytes().filter(|digit| *digit != b' ').collect();
     let odd = digits.len() % 2 == 1;
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
     match bytes.filter(|_| !odd) {
         Some(bytes) => Ok((rest, bytes)),
-        None => Err(nom::Err::Failure(Trouble {
+        None => Err(nom::Err::Failure(SyntaxError {
             rest: input,
-            wanted: "pairs of hex digits",
+            expected: "pairs of hex digits",
         })),
     }
 }

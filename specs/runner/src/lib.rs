@@ -1,13 +1,13 @@
-//! Scenarios: one file says what goes into a binding and what must come out of it, in one total
-//! order, under a virtual clock.
+//! Scenarios: a script states the frames sent to a binding and the frames that it must send, in one
+//! total order, under a virtual clock.
 //!
-//! - [`Script::parse`] reads a file; its errors name line and column and point at the place;
-//! - [`play`] drives the real binding, made from the real config, through the engine;
-//! - [`bless`] writes the reactions of a script anew, on request and never by itself;
-//! - [`chart`] draws a script.
+//! - [`Script::parse`] parses a file; errors have line and column;
+//! - [`play`] runs the script against the real binding, created from a real config;
+//! - [`bless`] rewrites the reactions of a script, on request only;
+//! - [`chart`] prints a script as a sequence chart.
 //!
-//! A closed world: every frame that the binding emits must be in the script, and nothing may be
-//! left at its end, be it a stream, a timer or a message that waits for credit.
+//! Scripts are exhaustive: every frame that the binding sends must be in the script, and no stream,
+//! timer or message waiting for credit may remain at the end.
 #![forbid(unsafe_code)]
 
 mod bless;
@@ -23,8 +23,8 @@ mod player;
 mod print;
 #[cfg(test)]
 mod round_trip;
-mod said;
 mod script;
+mod statement;
 mod value;
 
 pub use bless::bless;
@@ -34,6 +34,6 @@ pub use compare::fields as fields_agree;
 pub use difference::Difference;
 pub use factory::Factory;
 pub use player::{Failure, Mode, Played, play};
-pub use said::{Payload, Said};
 pub use script::{Script, ScriptError, Step};
+pub use statement::{Payload, Statement};
 pub use value::Pattern;

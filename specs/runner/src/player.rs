@@ -1,10 +1,10 @@
-//! Plays a script: stimuli in, reactions compared, the clock moved.
+//! Plays a script: sends stimuli, compares reactions, advances the clock.
 
 mod call;
 mod emitted;
+mod harness;
 mod reaction;
 mod reading;
-mod stage;
 mod stimulus;
 
 use std::fmt;
@@ -17,47 +17,46 @@ use crate::captures::Captures;
 use crate::difference::Difference;
 use crate::factory::Factory;
 use crate::script::{Line, Script, Step};
-use stage::Stage;
+use harness::Harness;
 
 /// How a script is played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// In the one order that the engine has.
+    /// In the deterministic order of the engine.
     #[default]
     Ordered,
-    /// Which ready stream goes first is drawn by this seed; what different conversations say may
-    /// then come in any order.
+    /// Ready streams are served in an order drawn from this seed; frames of different conversations may
+    /// then arrive in any order.
     Seeded(u64),
 }
 
-/// A script that was played to its end.
+/// A script that passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Played {
-    /// Lines that did something.
+    /// Number of executed steps, repeated ones included.
     pub steps: usize,
 }
 
-/// A script that the binding does not keep.
+/// A script that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub struct Failure {
-    /// The script.
+    /// Path of the script.
     pub path: PathBuf,
-    /// The line that failed, from 1; 0 where no line is to blame. Of a line that goes on in others, the
-    /// one in which the difference is.
+    /// The failed line, from 1; 0 if no line applies. For continued lines, the line of the difference.
     pub line: usize,
-    /// That line, with those in which it goes on.
+    /// The text of the line, including continuation lines.
     pub text: String,
-    /// Where in the text the difference is, in bytes, if it is at a field or at the payload.
-    pub place: Option<usize>,
-    /// What is wrong.
+    /// Byte offset of the difference in the text, if it is in a field or the payload.
+    pub offset: Option<usize>,
+    /// The difference.
     pub what: String,
-    /// What happened before, the newest last.
+    /// The preceding events, the latest last.
     pub trace: Vec<String>,
-    /// What came instead, in lines to paste.
+    /// The actual frames, as lines of a script.
     pub instead: Vec<String>,
 }
 
-/// How much of what went before is shown.
+/// Number of preceding events shown.
 const TRACE: usize = 12;
 
 impl fmt::Display for Failure {
@@ -71,7 +70,7 @@ impl fmt::Display for Failure {
             self.mark(f)?;
         }
         if !self.instead.is_empty() {
-            writeln!(f, "  what came:")?;
+            writeln!(f, "  actual:")?;
             for line in &self.instead {
                 writeln!(f, "{line}")?;
             }
@@ -81,14 +80,14 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// The line, and a `^` beneath what differs.
+    /// Prints the line with a `^` below the difference.
     fn mark(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut margin = "  !   ";
         let mut start = 0;
         for line in self.text.split('\n') {
             writeln!(f, "{margin}{line}")?;
             margin = "      ";
-            let within = self.place.and_then(|place| place.checked_sub(start));
+            let within = self.offset.and_then(|offset| offset.checked_sub(start));
             if let Some(before) = within.and_then(|at| line.get(..at)) {
                 let width = before.chars().count();
                 writeln!(f, "{margin}{:width$}^", "")?;
@@ -105,115 +104,115 @@ pub fn play<F: Factory>(
     registry: &Registry<F>,
     mode: Mode,
 ) -> Result<Played, Box<Failure>> {
-    let failed = |stage: Option<&mut Stage>, line: Option<&Line>, difference: Difference| {
-        let (trace, instead) = match stage {
-            Some(stage) => (std::mem::take(&mut stage.trace), stage.unread()),
+    let failed = |harness: Option<&mut Harness>, line: Option<&Line>, difference: Difference| {
+        let (trace, instead) = match harness {
+            Some(harness) => (std::mem::take(&mut harness.trace), harness.remaining()),
             None => Default::default(),
         };
         let text = line.map(|line| line.text.clone()).unwrap_or_default();
-        let place = difference.offset_in(&text);
-        let before = place
-            .and_then(|place| text.get(..place))
+        let offset = difference.offset_in(&text);
+        let before = offset
+            .and_then(|offset| text.get(..offset))
             .unwrap_or_default();
         let line = line.map_or(0, |line| line.number + before.matches('\n').count());
         Box::new(Failure {
             path: script.path.clone(),
             line,
             text,
-            place,
+            offset,
             what: difference.to_string(),
             trace,
             instead,
         })
     };
-    let mut stage =
-        Stage::set(script, registry, mode).map_err(|what| failed(None, None, what.into()))?;
+    let mut harness =
+        Harness::new(script, registry, mode).map_err(|what| failed(None, None, what.into()))?;
     let mut played = Played { steps: 0 };
     let mut at = 0;
-    // Where the repeated lines begin, how often they are still to come, and what was captured then.
+    // Start of the repeated lines, remaining repetitions, and the captures before them.
     let mut repeated = (0, 0, Captures::default());
     while let Some(line) = script.lines.get(at) {
         at += 1;
         let Some(step) = &line.step else { continue };
         match step {
-            Step::Repeat(times) => repeated = (at, *times, stage.captures.clone()),
+            Step::Repeat(times) => repeated = (at, *times, harness.captures.clone()),
             Step::Again if repeated.1 > 1 => {
                 at = repeated.0;
                 repeated.1 -= 1;
-                stage.captures = repeated.2.clone();
+                harness.captures = repeated.2.clone();
             }
             _ => {}
         }
         played.steps += 1;
-        let done = take(&mut stage, step);
+        let done = execute(&mut harness, step);
         if let Err(difference) = done {
-            return Err(failed(Some(&mut stage), Some(line), difference));
+            return Err(failed(Some(&mut harness), Some(line), difference));
         }
         if matches!(step, Step::Play(_)) {
-            stage.trace.push(line.text.clone());
+            harness.trace.push(line.text.clone());
         }
-        stage.forget_old_trace();
+        harness.trim_trace();
     }
     let last = script.lines.iter().rfind(|line| line.step.is_some());
-    match stage.close() {
+    match harness.close() {
         Ok(()) => Ok(played),
-        Err(what) => Err(failed(Some(&mut stage), last, what.into())),
+        Err(what) => Err(failed(Some(&mut harness), last, what.into())),
     }
 }
 
-/// Takes one step.
-fn take(stage: &mut Stage, step: &Step) -> Result<(), Difference> {
-    if let Step::Expect(said) = step {
-        return stage.expect(said);
+/// Executes one step.
+fn execute(harness: &mut Harness, step: &Step) -> Result<(), Difference> {
+    if let Step::Expect(statement) = step {
+        return harness.expect(statement);
     }
-    stage.all_read()?;
+    harness.all_compared()?;
     match step {
-        Step::Play(said) => stage.stimulate(said)?,
-        Step::Advance(duration) => stage.advance(*duration),
-        Step::Next => stage.next()?,
-        Step::Shutdown => stage.shutdown(),
+        Step::Play(statement) => harness.stimulate(statement)?,
+        Step::Advance(duration) => harness.advance(*duration),
+        Step::Next => harness.next()?,
+        Step::Shutdown => harness.shutdown(),
         Step::Expect(_) | Step::Repeat(_) | Step::Again => {}
     }
-    Ok(stage.rules_kept()?)
+    Ok(harness.no_violations()?)
 }
 
-/// What becomes of a reaction when a script is blessed.
+/// A change to the reactions when a script is blessed. Lines are indices.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// The line at this place still holds; in front of it these come.
-    Holds(usize, Vec<String>),
-    /// Behind the line at this place these come.
-    Behind(usize, Vec<String>),
+pub(crate) enum Blessing {
+    /// The line still matches; these lines are inserted before it.
+    Keep(usize, Vec<String>),
+    /// These lines are inserted after the line.
+    InsertAfter(usize, Vec<String>),
 }
 
-/// What the stimuli of a script bring about, in order.
+/// Runs the stimuli of a script and collects the changes to its reactions.
 pub(crate) fn reactions<F: Factory>(
     script: &Script,
     registry: &Registry<F>,
-) -> Result<Vec<Told>, String> {
+) -> Result<Vec<Blessing>, String> {
     if script
         .lines
         .iter()
         .any(|line| matches!(line.step, Some(Step::Repeat(_))))
     {
-        return Err("a script that repeats lines is written by hand".to_owned());
+        return Err("scripts with 'repeat' cannot be blessed; edit it by hand".to_owned());
     }
-    let mut stage = Stage::set(script, registry, Mode::Ordered)?;
-    let mut told = Vec::new();
+    let mut harness = Harness::new(script, registry, Mode::Ordered)?;
+    let mut blessings = Vec::new();
     let mut last = 0;
     for (index, line) in script.lines.iter().enumerate() {
         let Some(step) = &line.step else { continue };
-        if let Step::Expect(said) = step {
-            // A line that holds keeps its captures and its names.
-            if let Some(before) = stage.expect_later(said) {
-                told.push(Told::Holds(index, before));
+        if let Step::Expect(statement) = step {
+            // A matching line keeps its captures.
+            if let Some(before) = harness.expect_later(statement) {
+                blessings.push(Blessing::Keep(index, before));
             }
         } else {
-            told.push(Told::Behind(last, stage.read_all()));
-            take(&mut stage, step).map_err(|what| format!("line {}: {what}", line.number))?;
+            blessings.push(Blessing::InsertAfter(last, harness.read_all()));
+            execute(&mut harness, step).map_err(|what| format!("line {}: {what}", line.number))?;
         }
         last = index;
     }
-    told.push(Told::Behind(last, stage.read_all()));
-    Ok(told)
+    blessings.push(Blessing::InsertAfter(last, harness.read_all()));
+    Ok(blessings)
 }

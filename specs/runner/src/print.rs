@@ -1,4 +1,4 @@
-//! Frames and packets in the syntax in which they parse.
+//! Prints frames and packets in the syntax of scripts.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use tidegate_binding_mqtt::codec::Packet;
 use tidegate_streams::http_stream::HttpBeginEx;
 use tidegate_streams::{BeginEx, DataFlags, Frame, FrameKind, Protocol, Scripted, Value};
 
-/// A frame, without the name of its conversation.
+/// A frame, without the conversation.
 pub(crate) fn frame(frame: &mut Frame, protocol: Protocol) -> String {
     let kind = frame.kind();
     let mut out = kind.to_string();
@@ -30,7 +30,7 @@ pub(crate) fn frame(frame: &mut Frame, protocol: Protocol) -> String {
         _ => {}
     }
     if let Some(extension) = frame.extension() {
-        // Where a frame's kind leaves no choice, the extension's word says nothing.
+        // Other kinds have one extension for each protocol, so its word is redundant.
         if matches!(
             kind,
             FrameKind::Begin | FrameKind::Flush | FrameKind::Challenge
@@ -46,7 +46,7 @@ pub(crate) fn frame(frame: &mut Frame, protocol: Protocol) -> String {
     out
 }
 
-/// Which part of a message, where it is not a whole one.
+/// The part of a message; empty for a whole message.
 pub(crate) const fn part(flags: DataFlags) -> &'static str {
     match (flags.is_init(), flags.is_fin()) {
         (true, true) => "",
@@ -56,7 +56,7 @@ pub(crate) const fn part(flags: DataFlags) -> &'static str {
     }
 }
 
-/// A packet.
+/// A packet, without the conversation.
 pub(crate) fn packet(packet: &Packet) -> String {
     let mut out = packet.word().to_owned();
     fields(&mut out, packet);
@@ -73,7 +73,7 @@ fn fields(out: &mut String, scripted: &dyn Scripted) {
     }
 }
 
-/// A payload: JSON where the protocol carries JSON objects, text where it is text, hex else.
+/// A payload: JSON if the protocol carries JSON objects, text if it is UTF-8, otherwise hex.
 pub(crate) fn payload(bytes: &Bytes, protocol: Protocol) -> String {
     let json = matches!(protocol, Protocol::Mcp | Protocol::Line | Protocol::Http);
     let structured = bytes.starts_with(b"{") || bytes.starts_with(b"[");

@@ -1,4 +1,4 @@
-//! What is printed can be played, and is the same again.
+//! Property tests: a printed frame parses to the same frame.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tidegate_streams::{Data, DataFlags, Frame, FrameKind, Protocol, Value, Window};
 
 use crate::captures::Captures;
-use crate::said::{Said, said};
+use crate::statement::{Statement, statement};
 use crate::{compare, print};
 
 fn value() -> impl Strategy<Value = Value> {
@@ -48,7 +48,7 @@ fn value() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// A frame with some of its fields at values that they take.
+/// A frame with random values in some of its fields.
 fn frame() -> impl Strategy<Value = (Frame, Protocol)> {
     let values = prop::collection::vec(value(), 40);
     let which = prop::sample::select(FrameKind::extensions().collect::<Vec<_>>());
@@ -60,7 +60,7 @@ fn frame() -> impl Strategy<Value = (Frame, Protocol)> {
             let mut values = values.into_iter();
             if let Some(extension) = frame.extension() {
                 for field in extension.known() {
-                    // Several tries for each, since most values are of another type.
+                    // Several attempts for each field, since most values have another type.
                     for value in values.by_ref().take(4) {
                         let _ = extension.set(field.name, &value);
                     }
@@ -74,36 +74,36 @@ fn frame() -> impl Strategy<Value = (Frame, Protocol)> {
     )
 }
 
-fn read(line: &str) -> Said {
-    match said(line) {
-        Ok(("", said)) => said,
+fn read(line: &str) -> Statement {
+    match statement(line) {
+        Ok(("", statement)) => statement,
         other => panic!("{line:?} cannot be read: {other:?}"),
     }
 }
 
 proptest! {
     #[test]
-    fn a_frame_that_is_printed_is_read_as_the_same(frame in frame()) {
+    fn a_printed_frame_parses_to_the_same_frame(frame in frame()) {
         let (mut frame, protocol) = frame;
         let line = format!("side.1 {}", print::frame(&mut frame, protocol));
-        let said = read(&line);
-        prop_assert_eq!(&said.verb, frame.kind().word());
+        let statement = read(&line);
+        prop_assert_eq!(&statement.verb, frame.kind().word());
         let mut captures = Captures::default();
-        prop_assert_eq!(compare::frame(&said, &mut frame, protocol, &mut captures), Ok(()));
-        // And played, it is the frame that was printed.
-        let word = said.words.first().map_or("", String::as_str);
+        prop_assert_eq!(compare::frame(&statement, &mut frame, protocol, &mut captures), Ok(()));
+        // Sending it gives the printed frame.
+        let word = statement.words.first().map_or("", String::as_str);
         let mut again = match &frame {
             Frame::Data(data) => Frame::Data(Data { payload: Bytes::new(), ..data.clone() }),
             frame => Frame::blank(frame.kind(), protocol, word).expect("a frame"),
         };
         if let Some(extension) = again.extension() {
-            for (name, pattern) in &said.fields {
+            for (name, pattern) in &statement.fields {
                 let value = pattern.resolve(&captures).expect("a plain value");
                 extension.set(name, &value).expect("a field's value");
             }
         }
         if let Frame::Data(data) = &mut again {
-            data.payload = match &said.payload {
+            data.payload = match &statement.payload {
                 Some(payload) => payload.resolve(&captures).expect("a plain payload"),
                 None => Bytes::new(),
             };
@@ -112,26 +112,26 @@ proptest! {
     }
 
     #[test]
-    fn a_window_is_printed_with_all_its_numbers(
+    fn a_window_is_printed_with_all_its_fields(
         acknowledge in any::<u32>(), maximum in any::<u32>(), padding in any::<u32>()
     ) {
         let window = Window { acknowledge: acknowledge.into(), maximum, padding };
         let line = print::frame(&mut Frame::Window(window), Protocol::Mcp);
-        let said = read(&format!("side.1 {line}"));
-        prop_assert_eq!(said.fields.len(), if padding > 0 { 3 } else { 2 });
+        let statement = read(&format!("side.1 {line}"));
+        prop_assert_eq!(statement.fields.len(), if padding > 0 { 3 } else { 2 });
     }
 
     #[test]
-    fn a_part_of_a_message_is_printed_as_one(first in any::<bool>(), last in any::<bool>()) {
+    fn a_part_of_a_message_is_printed_with_its_word(first in any::<bool>(), last in any::<bool>()) {
         let flags = DataFlags::of(first, last);
         let mut part = Frame::part(flags, Bytes::from_static(b"x"));
-        let said = read(&format!("side.1 {}", print::frame(&mut part, Protocol::Mcp)));
-        let told = ["init", "mid", "fin"].iter().filter(|word| said.has(word)).count();
-        prop_assert_eq!(told, usize::from(!(first && last)));
+        let statement = read(&format!("side.1 {}", print::frame(&mut part, Protocol::Mcp)));
+        let count = ["init", "mid", "fin"].iter().filter(|word| statement.has(word)).count();
+        prop_assert_eq!(count, usize::from(!(first && last)));
     }
 
     #[test]
-    fn no_text_makes_the_reader_panic(text in "\\PC{0,80}", lead in "[><+ a-z]{0,3}") {
+    fn parsing_never_panics(text in "\\PC{0,80}", lead in "[><+ a-z]{0,3}") {
         let path = std::path::Path::new("any.spec");
         let source = format!("binding b config=c.yaml\n{lead}{text}\n");
         if let Err(error) = crate::Script::parse(path, &source) {

@@ -1,4 +1,4 @@
-//! The file: a header, and lines that are played in their order.
+//! A scenario file: a header, and lines that are executed in order.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,72 +9,71 @@ use nom::sequence::preceded;
 use thiserror::Error;
 use tidegate_engine::Duration;
 
-use crate::lexer::{Read, Trouble, blanks, name, wanted, word};
-use crate::said::{Said, said};
+use crate::lexer::{Read, SyntaxError, blanks, expected, name, word};
+use crate::statement::{Statement, statement};
 use crate::value::{Pattern, pattern};
 
-/// A scenario.
+/// A parsed scenario.
 #[derive(Debug, Clone)]
 pub struct Script {
     pub(crate) path: PathBuf,
     pub(crate) binding: String,
     pub(crate) config: PathBuf,
     pub(crate) seed: u64,
-    /// Sides whose credit the script grants, with what their streams start with.
+    /// Sides whose credit the script grants, with their initial credit.
     pub(crate) manual: Vec<(String, u32)>,
-    /// Whether it can be played against the wire too.
+    /// Whether it can also run over real sockets.
     pub(crate) live: bool,
-    /// Whether the order of its frames is what it proves, so that no seed may change it.
+    /// Whether the order of frames is significant, so that seeds are not used.
     pub(crate) ordered: bool,
-    /// How many handlers are to panic.
+    /// Number of expected panics.
     pub(crate) faults: u64,
-    /// While it is read: whether a `repeat` is open.
+    /// While parsing: whether a `repeat` is open.
     repeats: bool,
     pub(crate) lines: Vec<Line>,
 }
 
-/// A line, which may be continued on further ones.
+/// A line, including its continuation lines.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
-    /// From 1.
+    /// Line number, from 1.
     pub(crate) number: usize,
-    /// As written, continuations included.
+    /// The text as written, with continuation lines.
     pub(crate) text: String,
     pub(crate) step: Option<Step>,
 }
 
-/// What a line does.
+/// The action of a line.
 #[derive(Debug, Clone)]
 pub enum Step {
     /// `>`
-    Play(Said),
+    Play(Statement),
     /// `<`
-    Expect(Said),
-    /// The clock moves on.
+    Expect(Statement),
+    /// Advance the clock.
     Advance(Duration),
-    /// To the next timer.
+    /// Advance the clock to the next timer.
     Next,
-    /// The engine is told to stop.
+    /// Shut down the engine.
     Shutdown,
-    /// What follows, up to [`Step::Again`], is played so many times, each time with the captures
-    /// that there were before it.
+    /// Execute the lines up to [`Step::Again`] this many times, each time with the captures from before.
     Repeat(u64),
-    /// The end of what is repeated.
+    /// End of the repeated lines.
     Again,
 }
 
-/// A script that cannot be read.
+/// A syntax error in a script.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub struct ScriptError {
     /// The file.
     pub path: PathBuf,
-    /// From 1.
+    /// Line, from 1.
     pub line: usize,
-    /// From 1, in letters.
+    /// Column, from 1, in characters.
     pub column: usize,
-    /// What is wrong.
+    /// The error.
     pub what: String,
-    /// The line itself.
+    /// The text of the line.
     pub text: String,
 }
 
@@ -94,7 +93,7 @@ impl fmt::Display for ScriptError {
 }
 
 impl Script {
-    /// Reads a script; `path` names it in errors, and its folder is where its config is looked for.
+    /// Parses a script. `path` is used in errors; the config is relative to its folder.
     pub fn parse(path: &Path, source: &str) -> Result<Self, ScriptError> {
         let mut script = Self {
             path: path.to_owned(),
@@ -110,9 +109,9 @@ impl Script {
         };
         let mut lines = std::mem::take(&mut script.lines);
         for line in &mut lines {
-            let trouble = script.read(line).err();
-            if let Some(trouble) = trouble {
-                return Err(script.error(line, trouble));
+            let error = script.read(line).err();
+            if let Some(error) = error {
+                return Err(script.error(line, error));
             }
         }
         script.lines = lines;
@@ -121,7 +120,7 @@ impl Script {
                 .lines
                 .iter()
                 .rfind(|line| !line.text.trim().is_empty());
-            let what = (0, "a 'repeat' is not ended by 'again'".to_owned());
+            let what = (0, "'repeat' without 'again'".to_owned());
             return Err(match last {
                 Some(line) => script.error(line, what),
                 None => script.error(
@@ -147,35 +146,35 @@ impl Script {
         Ok(script)
     }
 
-    /// What it does, line by line: the line's number from 1, its text, and its step.
+    /// The steps: line number from 1, text, and step.
     pub fn steps(&self) -> impl Iterator<Item = (usize, &str, &Step)> {
         let step = |line: &'_ Line| line.step.is_some();
         let lines = self.lines.iter().filter(move |line| step(line));
         lines.filter_map(|line| Some((line.number, line.text.as_str(), line.step.as_ref()?)))
     }
 
-    /// The config that it plays with.
+    /// Path of the config.
     pub fn config(&self) -> PathBuf {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         folder.join(&self.config)
     }
 
-    /// Where it stands.
+    /// Path of the script.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it can be played against the wire too.
+    /// Whether it can also run over real sockets (`live`).
     pub const fn is_live(&self) -> bool {
         self.live
     }
 
-    /// Whether the order of its frames is what it proves: no seed changes it.
+    /// Whether the order of frames is significant (`ordered`): seeds are not used.
     pub const fn is_ordered(&self) -> bool {
         self.ordered
     }
 
-    /// The text as it stands, with the lines that a blessing has changed.
+    /// The text, including lines changed by blessing.
     pub(crate) fn source(&self) -> String {
         let lines: Vec<&str> = self.lines.iter().map(|line| line.text.as_str()).collect();
         lines.join("\n") + "\n"
@@ -187,19 +186,19 @@ impl Script {
         if body.is_empty() || body.starts_with('#') {
             return Ok(());
         }
-        let at = |trouble: Trouble<'_>| {
-            let what = format!("{} is wanted here", trouble.wanted);
-            (text.len() - trouble.rest.len(), what)
+        let at = |error: SyntaxError<'_>| {
+            let what = format!("expected {}", error.expected);
+            (text.len() - error.rest.len(), what)
         };
-        let failed = |error: nom::Err<Trouble<'_>>| match error {
-            nom::Err::Error(trouble) | nom::Err::Failure(trouble) => at(trouble),
-            nom::Err::Incomplete(_) => (text.len(), "the line ends too early".to_owned()),
+        let failed = |error: nom::Err<SyntaxError<'_>>| match error {
+            nom::Err::Error(error) | nom::Err::Failure(error) => at(error),
+            nom::Err::Incomplete(_) => (text.len(), "unexpected end of line".to_owned()),
         };
         let start = text.len() - body.len();
         line.step = if let Some(rest) = body.strip_prefix('>') {
-            Some(Step::Play(whole(said, rest).map_err(failed)?))
+            Some(Step::Play(whole(statement, rest).map_err(failed)?))
         } else if let Some(rest) = body.strip_prefix('<') {
-            Some(Step::Expect(whole(said, rest).map_err(failed)?))
+            Some(Step::Expect(whole(statement, rest).map_err(failed)?))
         } else if body.starts_with('+') {
             Some(whole(time, body).map_err(failed)?)
         } else {
@@ -215,9 +214,9 @@ impl Script {
             HeaderItem::Word(word) => Some(word.clone()),
             HeaderItem::Field(..) => None,
         });
-        let field = |wanted: &str| {
+        let field = |expected: &str| {
             items.iter().find_map(|item| match item {
-                HeaderItem::Field(name, Pattern::Exactly(value)) if name == wanted => {
+                HeaderItem::Field(name, Pattern::Exactly(value)) if name == expected => {
                     Some(value.clone())
                 }
                 _ => None,
@@ -239,7 +238,7 @@ impl Script {
             "window" => {
                 let (manual, side) = (words.next(), words.next());
                 let (Some("manual"), Some(side)) = (manual.as_deref(), side) else {
-                    return Err("only 'window manual SIDE maximum=N' is known".to_owned());
+                    return Err("invalid 'window'; use 'window manual SIDE maximum=N'".to_owned());
                 };
                 let Some(tidegate_streams::Value::Integer(maximum)) = field("maximum") else {
                     return Err(missing("maximum=N"));
@@ -253,15 +252,15 @@ impl Script {
             }
             "repeat" => {
                 let times = words.next().and_then(|word| word.parse().ok());
-                let times = times.ok_or_else(|| missing("how many times"))?;
+                let times = times.ok_or_else(|| missing("a count"))?;
                 if std::mem::replace(&mut self.repeats, true) {
-                    return Err("'repeat' stands within another one".to_owned());
+                    return Err("'repeat' cannot be nested".to_owned());
                 }
                 return Ok(Some(Step::Repeat(times)));
             }
             "again" => {
                 if !std::mem::replace(&mut self.repeats, false) {
-                    return Err("'again' ends a 'repeat', and there is none".to_owned());
+                    return Err("'again' without 'repeat'".to_owned());
                 }
                 return Ok(Some(Step::Again));
             }
@@ -269,7 +268,7 @@ impl Script {
             "ordered" => self.ordered = true,
             _ => {
                 return Err(format!(
-                    "'{keyword}' is not known; a line begins with '>', '<', '+', '#', 'binding', \
+                    "unknown keyword '{keyword}'; a line starts with '>', '<', '+', '#', 'binding', \
                      'seed', 'window', 'faults', 'repeat', 'again', 'live' or 'ordered'"
                 ));
             }
@@ -296,8 +295,7 @@ impl Script {
     }
 }
 
-/// Lines with their continuations: a line that begins with a blank goes on where the one before it
-/// ended.
+/// Joins continuation lines: a line that starts with whitespace continues the previous one.
 fn gather(source: &str) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for (index, text) in source.lines().enumerate() {
@@ -319,19 +317,19 @@ fn gather(source: &str) -> Vec<Line> {
     lines
 }
 
-/// A parser that must take everything up to the end, but for blanks around.
+/// Applies a parser to the whole input, except surrounding whitespace.
 fn whole<'a, T>(
-    parser: impl Parser<&'a str, Output = T, Error = Trouble<'a>>,
+    parser: impl Parser<&'a str, Output = T, Error = SyntaxError<'a>>,
     input: &'a str,
-) -> Result<T, nom::Err<Trouble<'a>>> {
+) -> Result<T, nom::Err<SyntaxError<'a>>> {
     let (rest, found) = preceded(blanks, parser).parse(input)?;
     let (rest, _) = blanks(rest)?;
     if rest.is_empty() {
         return Ok(found);
     }
-    Err(nom::Err::Failure(Trouble {
+    Err(nom::Err::Failure(SyntaxError {
         rest,
-        wanted: "a word, name=value, a payload or the line's end",
+        expected: "a word, name=value, a payload or end of line",
     }))
 }
 
@@ -342,16 +340,16 @@ fn time(input: &str) -> Read<'_, Step> {
         "shutdown" => return Ok(("", Step::Shutdown)),
         _ => {}
     }
-    let (behind, count) = wanted("a time like 5s or 100ms, 'next' or 'shutdown'", number)(rest)?;
-    let (end, unit) = wanted("'s', 'ms' or 'us'", word)(behind)?;
+    let (behind, count) = expected("a time like 5s or 100ms, 'next' or 'shutdown'", number)(rest)?;
+    let (end, unit) = expected("'s', 'ms' or 'us'", word)(behind)?;
     let duration = match unit {
         "s" => Duration::from_secs(count),
         "ms" => Duration::from_millis(count),
         "us" => Duration::from_micros(count),
         _ => {
-            return Err(nom::Err::Failure(Trouble {
+            return Err(nom::Err::Failure(SyntaxError {
                 rest: behind,
-                wanted: "'s', 'ms' or 'us'",
+                expected: "'s', 'ms' or 'us'",
             }));
         }
     };
@@ -364,7 +362,7 @@ enum HeaderItem {
 }
 
 fn header(input: &str) -> Read<'_, (String, Vec<HeaderItem>)> {
-    let (mut rest, keyword) = wanted("'>', '<', '+', '#' or a word like 'binding'", name)(input)?;
+    let (mut rest, keyword) = expected("'>', '<', '+', '#' or a word like 'binding'", name)(input)?;
     let mut items = Vec::new();
     loop {
         let (behind, _) = blanks(rest)?;
@@ -386,7 +384,7 @@ fn header(input: &str) -> Read<'_, (String, Vec<HeaderItem>)> {
     }
 }
 
-/// A value of the header; a file's name needs no quotes.
+/// A value in the header; paths need no quotes.
 fn config_value(input: &str) -> Read<'_, Pattern> {
     let bare = input.split(char::is_whitespace).next().unwrap_or_default();
     let is_path = bare.contains(['.', '/']) && !bare.starts_with('"');

@@ -1,4 +1,4 @@
-//! What stands behind `name=`: a value, or a pattern of one.
+//! Patterns after `name=`.
 
 use bytes::Bytes;
 use nom::Parser as _;
@@ -11,16 +11,16 @@ use nom::sequence::{delimited, preceded, separated_pair, terminated};
 use tidegate_streams::Value;
 
 use crate::captures::{Captured, Captures, Unbound};
-use crate::lexer::{Read, Trouble, blanks, capture, hex, name, text, wanted, word};
+use crate::lexer::{Read, SyntaxError, blanks, capture, expected, hex, name, text, word};
 
-/// A value, any value, or one that is captured and compared.
+/// A pattern of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Pattern {
     /// `_`
     Any,
     /// `$name`
     Capture(String),
-    /// A value without holes.
+    /// A value without patterns.
     Exactly(Value),
     /// `[a, b]`
     List(Vec<Pattern>),
@@ -34,13 +34,13 @@ pub(crate) fn pattern(input: &str) -> Read<'_, Pattern> {
     let list = delimited(
         (char('['), blanks),
         separated_list0(separator(), pattern),
-        (blanks, cut(wanted("',' or ']'", char(']')))),
+        (blanks, cut(expected("',' or ']'", char(']')))),
     );
     let field = separated_pair(map(name, str::to_owned), char('='), pattern);
     let record = delimited(
         (char('{'), blanks),
         separated_list0(separator(), field),
-        (blanks, cut(wanted("',' or '}'", char('}')))),
+        (blanks, cut(expected("',' or '}'", char('}')))),
     );
     let any = terminated(char('_'), not(peek(word)));
     let number = terminated(alt((reason_code, integer)), not(peek(word)));
@@ -56,22 +56,22 @@ pub(crate) fn pattern(input: &str) -> Read<'_, Pattern> {
         map(record, of_record),
         map(word, |word| Pattern::Exactly(Value::Word(word.to_owned()))),
     ));
-    wanted("a value", parsers)(input)
+    expected("a value", parsers)(input)
 }
 
-/// `0x87`, as sentences print the reason codes of MQTT.
+/// A hexadecimal number such as `0x87`, the usual form of MQTT reason codes.
 fn reason_code(input: &str) -> Read<'_, i64> {
     let digits = take_while1(|letter: char| letter.is_ascii_hexdigit());
     let (rest, digits) = preceded(tag("0x"), digits).parse(input)?;
-    let trouble = Trouble {
+    let error = SyntaxError {
         rest: input,
-        wanted: "at most 15 hex digits",
+        expected: "at most 15 hex digits",
     };
     let number = i64::from_str_radix(digits, 16);
-    number.map_or(Err(nom::Err::Failure(trouble)), |number| Ok((rest, number)))
+    number.map_or(Err(nom::Err::Failure(error)), |number| Ok((rest, number)))
 }
 
-/// A list of plain values is a plain value.
+/// A list of patterns; without wildcards it is a plain value.
 fn of_list(items: Vec<Pattern>) -> Pattern {
     let plain = items.iter().map(|item| match item {
         Pattern::Exactly(value) => Some(value.clone()),
@@ -95,7 +95,7 @@ fn of_record(fields: Vec<(String, Pattern)>) -> Pattern {
 }
 
 impl Pattern {
-    /// The value to play.
+    /// The value to send.
     pub fn resolve(&self, captures: &Captures) -> Result<Value, Unbound> {
         Ok(match self {
             Self::Any => return Err(Unbound("_".to_owned())),
@@ -114,12 +114,12 @@ impl Pattern {
         })
     }
 
-    /// Whether a value is meant; captures are bound on the way.
+    /// Whether a value matches; binds captures.
     pub fn matches(&self, value: &Value, captures: &mut Captures) -> bool {
         match (self, value) {
             (Self::Any, _) => true,
             (Self::Capture(name), value) => captures.bind(name, &Captured::Value(value.clone())),
-            (Self::Exactly(wanted), value) => wanted == value,
+            (Self::Exactly(expected), value) => expected == value,
             (Self::List(items), Value::List(values)) => {
                 items.len() == values.len()
                     && items
@@ -128,10 +128,10 @@ impl Pattern {
                         .all(|(item, value)| item.matches(value, captures))
             }
             (Self::Record(items), Value::Record(values)) => {
-                let told = |name: &str| values.iter().find(|(other, _)| other == name);
+                let actual = |name: &str| values.iter().find(|(other, _)| other == name);
                 let known = |name: &str| items.iter().any(|(other, _)| other == name);
                 values.iter().all(|(name, _)| known(name))
-                    && items.iter().all(|(name, item)| match told(name) {
+                    && items.iter().all(|(name, item)| match actual(name) {
                         Some((_, value)) => item.matches(value, captures),
                         None => *item == Self::Any,
                     })

@@ -1,4 +1,4 @@
-//! A binding with several exits stands between as many sides.
+//! A binding with several exits has one side for each.
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
 use std::path::{Path, PathBuf};
@@ -58,13 +58,13 @@ enum Kind {
 
 impl Factory for Kind {
     fn make(&self, declared: &Declared<'_, BindingId>) -> Result<Box<dyn Binding>, String> {
-        let told = |error: MakeError| error.to_string();
+        let message = |error: MakeError| error.to_string();
         match self {
             Self::Fork => Ok(Box::new(Fork {
-                mqtt: declared.exit_named("mqtt").map_err(told)?,
-                wire: declared.exit_named("wire").map_err(told)?,
+                mqtt: declared.exit_named("mqtt").map_err(message)?,
+                wire: declared.exit_named("wire").map_err(message)?,
             })),
-            Self::Played => Err(told(
+            Self::Played => Err(message(
                 declared.exit().map(|_| ()).expect_err("it has no exit"),
             )),
         }
@@ -114,7 +114,7 @@ fn played(binding: &str, lines: &str) -> Result<usize, String> {
 }
 
 #[test]
-fn each_named_exit_is_a_side_of_its_own() {
+fn each_named_exit_is_a_side() {
     let lines = "> mcp.1 begin toolsCall
 < mqtt.1 begin publish topic=\"a/b\"
 < net.1 begin bytes
@@ -132,11 +132,11 @@ fn each_named_exit_is_a_side_of_its_own() {
 }
 
 #[test]
-fn a_kind_that_cannot_be_made_for_a_scenario_is_an_error() {
+fn a_kind_that_cannot_be_created_is_an_error() {
     let refused = played("wire0", "> bytes.1 begin bytes\n");
-    let told = refused.expect_err("no script can play it");
+    let message = refused.expect_err("no script can play it");
     assert!(
-        told.contains("the binding 'wire0' has no exit 'exit'"),
-        "{told}"
+        message.contains("binding 'wire0' has no exit 'exit'"),
+        "{message}"
     );
 }

@@ -32,7 +32,7 @@ KINDS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
 
 #: Seconds between two bouts of a kind, at most.
 PAUSE = 1.0
-#: Seconds that a bout may take; what it has not done by then it leaves.
+#: Longest duration of a bout, in seconds; then it is cancelled.
 BOUT = 20.0
 
 
@@ -44,7 +44,7 @@ async def harass(stage: Stage, kind: str) -> None:
             async with asyncio.timeout(BOUT):
                 await KINDS[kind](attacker)
         except (Closed, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            # What the gateway does to hostile clients is its own affair.
+            # The treatment of hostile clients is not checked.
             attacker.saw(type(error).__name__)
         finally:
             attacker.leave()

@@ -1,4 +1,4 @@
-"""What hostile clients have in common: connections that are closed after each bout, and a count of the answers."""
+"""Base of hostile clients: closes connections after each bout and counts responses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from soak.wire import Closed, Connection, Response
 
 
 class Attacker:
-    """One kind of hostile clients. They have all their connections from a loopback address of their own."""
+    """One kind of hostile clients, with its own loopback address."""
 
     def __init__(self, stage: Stage, kind: str, source: str) -> None:
         self.stage = stage
@@ -38,22 +38,22 @@ class Attacker:
         self._connections.clear()
 
     def saw(self, what: object) -> None:
-        """Counts what the gateway did."""
+        """Counts a reaction of the gateway."""
         self.stage.tally.saw[self.kind][str(what)] += 1
 
     async def send(self, data: bytes, receive_buffer: int = 0) -> Connection:
-        """Sends bytes on a connection of their own, and waits for nothing."""
+        """Sends bytes on a new connection without waiting for a response."""
         connection = await self.open(receive_buffer)
         connection.writer.write(data)
         return connection
 
     async def ask(self, data: bytes, within: float = 10.0) -> Response | None:
-        """Sends bytes on a connection of their own, and reads what is answered."""
+        """Sends bytes on a new connection and reads the response."""
         connection = await self.send(data)
         return await self.read(connection, within)
 
     async def read(self, connection: Connection, within: float = 10.0) -> Response | None:
-        """Reads an answer, if one comes."""
+        """Reads a response, if any."""
         try:
             async with asyncio.timeout(within):
                 response = await connection.exchange(b"")
@@ -68,7 +68,7 @@ class Attacker:
         return f"hostile-{self.kind}#{self._calls}"
 
     def call(self, tool: str, arguments: Mapping[str, Any], session: Session | None = None) -> bytes:
-        """A request that calls a tool over the untouched link, where harm would be seen."""
+        """A tool call over the link without faults, where effects on others would be detected."""
         params = {"name": f"{STEADY}__{tool}", "arguments": arguments}
         return self.request("tools/call", params, session)
 
@@ -83,7 +83,7 @@ class Attacker:
         return Session(revision, identity)
 
     async def together(self, *things: Any) -> None:
-        """Does several things at once; what fails of them, fails alone."""
+        """Runs several actions concurrently; failures are independent."""
         for outcome in await asyncio.gather(*things, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 if not isinstance(outcome, (Closed, OSError, TimeoutError, asyncio.IncompleteReadError)):

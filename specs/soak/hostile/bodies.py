@@ -9,13 +9,13 @@ from soak.hostile.attacker import Attacker
 from soak.mcp import BATCHES, HEADERS, LEGACY, MODERN, Session, Stateless, encoded
 from soak.wire import post
 
-#: As much as the gateway takes in one body.
+#: Largest body that the gateway accepts.
 LIMIT = 4 << 20
 HEAD = post(b"", HEADERS).split(b"content-length")[0]
 
 
 async def bodies(attacker: Attacker) -> None:
-    """Half bodies, bodies in drips, bodies beyond the limit, and chunks that are none."""
+    """Incomplete, slow and oversized bodies, and malformed chunks."""
     chunked = HEAD + b"transfer-encoding: chunked\r\n\r\n"
     half = HEAD + b"content-length: 100000\r\n\r\n" + b'{"jsonrpc":' + b" " * attacker.rng.randrange(50_000)
     await attacker.together(
@@ -73,7 +73,7 @@ async def batches(attacker: Attacker) -> None:
 
 
 async def documents(attacker: Attacker) -> None:
-    """JSON that is deep, wide, broken, or says what cannot be said."""
+    """JSON that is deep, wide, malformed or invalid."""
     rng = attacker.rng
     session = await attacker.begin(LEGACY)
     if session is None:

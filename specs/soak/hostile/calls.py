@@ -1,4 +1,4 @@
-"""Calls about topics that no broker takes or the policy does not allow, and calls that are broken off."""
+"""Calls with invalid or forbidden topics, and calls that are cancelled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from soak.config import CUT, MORTAL, STEADY, TIMEOUT
 from soak.hostile.attacker import Attacker
 
-#: Beyond the policy, or never to be published to. If one of them arrives, the witness tells.
+#: Topics that must never be published. The witness reports their arrival.
 FORBIDDEN = [
     "forbidden/topic",
     "hostile2/x",
@@ -19,7 +19,7 @@ FORBIDDEN = [
     "$share/group/hostile/x",
     "SOAK/steady/x",
 ]
-#: Within the policy, and malformed: the broker ends the connection on which one of them comes.
+#: Allowed by the policy but malformed: the broker closes the connection.
 MALFORMED = [
     "hostile/\u0001",
     "hostile/a\u001fb",
@@ -35,7 +35,7 @@ MALFORMED = [
     "hostile/" + "x" * 70_000,
     "",
 ]
-#: Filters that are none, that are not allowed, or that take from a group what is its own.
+#: Filters that are invalid, not allowed, or shared.
 FILTERS = [
     "#",
     "+/#",
@@ -80,7 +80,7 @@ async def topics(attacker: Attacker) -> None:
 
 
 async def storms(attacker: Attacker) -> None:
-    """Publishes as fast as answers come, over the ways that fail: a refusal is answered fast."""
+    """Publishes as fast as possible over the failing links: refusals are fast."""
     await attacker.together(*(storm(attacker, toolkit) for toolkit in (CUT, MORTAL) for _ in range(3)))
 
 

@@ -1,4 +1,4 @@
-"""Heads of requests that are broken, endless, forged or contradictory."""
+"""Request heads that are incomplete, endless, forged or contradictory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEAD = b"POST /mcp HTTP/1.1\r\nhost: localhost\r\n"
 
 
 async def heads(attacker: Attacker) -> None:
-    """Half heads, heads in drips, heads beyond every limit, and what is no HTTP at all."""
+    """Incomplete, slow and oversized heads, and data that is not HTTP."""
     rng = attacker.rng
     huge = HEAD + b"x: " + b"y" * 300_000 + b"\r\n\r\n"
     many = HEAD + b"".join(b"x-%d: y\r\n" % index for index in range(5_000)) + b"\r\n"
@@ -35,7 +35,7 @@ async def drip(attacker: Attacker, data: bytes) -> None:
 
 
 async def authorities(attacker: Attacker) -> None:
-    """Forged hosts and origins, and framing that two readers could understand in two ways."""
+    """Forged hosts and origins, and ambiguous framing."""
     request = Stateless().request(attacker.identify(), "tools/list", {})
     head, body = request.split(b"\r\n\r\n", 1)
     length = b"content-length: %d" % len(body)

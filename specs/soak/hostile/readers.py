@@ -1,4 +1,4 @@
-"""Clients that ask and never read."""
+"""Clients that send requests and never read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BIG, BUSY = "hostile/big", "hostile/busy"
 
 
 async def deaf(attacker: Attacker) -> None:
-    """Asks for lists and large messages without an end, and reads nothing."""
+    """Requests lists and large messages continuously without reading."""
     await attacker.ask(attacker.call("publish", {"topic": BIG, "payload": "x" * 200_000, "retain": True, "qos": 1}))
     read = attacker.request("resources/read", {"uri": f"{STEADY}+mqtt://{BIG}"})
     lists = attacker.request("tools/list", {})
@@ -56,7 +56,7 @@ async def streams(attacker: Attacker) -> None:
 
 
 async def keep_busy(attacker: Attacker) -> None:
-    """Publishes to the busy topic as fast as answers come."""
+    """Publishes to the busy topic as fast as possible."""
     connection = await attacker.open()
     try:
         async with asyncio.timeout(DEAF):

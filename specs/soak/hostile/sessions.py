@@ -1,4 +1,4 @@
-"""Sessions that are begun and abandoned, that do not exist, and that subscribe to more than anyone needs."""
+"""Abandoned and unknown sessions, and sessions with excessive subscriptions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LENGTHS = (40, 3_000, 60_000)
 
 
 async def sessions(attacker: Attacker) -> None:
-    """Begins many sessions and forgets them, and asks for sessions that nobody has begun."""
+    """Begins and abandons many sessions, and uses unknown session ids."""
     for index in range(MANY):
         session = await attacker.begin()
         if session and index % 5 == 0:

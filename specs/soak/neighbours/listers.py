@@ -1,4 +1,4 @@
-"""Neighbours that ask what there is, and such as come and go with a session each time."""
+"""Neighbours that call list methods, and neighbours with a new session each time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TOOLS = {f"{toolkit}__{tool}" for toolkit in TOOLKITS for tool in ("publish", "r
 
 
 async def lister(stage: Stage, name: str, toolkit: str, revision: str, rate: float) -> None:
-    """Asks for every list; what there is does not depend on a broker."""
+    """Calls every list method, none of which needs a broker."""
     caller, pace = Caller(stage, name, revision), Pace(stage, rate)
     greeting = "server/discover" if revision == MODERN else "ping"
     while not stage.over.is_set():
@@ -22,12 +22,12 @@ async def lister(stage: Stage, name: str, toolkit: str, revision: str, rate: flo
             if method == "tools/list" and answer.done:
                 tools = {tool["name"] for tool in answer.result["tools"]}
                 if tools != TOOLS:
-                    stage.claims.broken("untouched", f"{name} was told of the tools {sorted(tools)} alone")
+                    stage.claims.broken("untouched", f"{name} was description of the tools {sorted(tools)} alone")
     await caller.end()
 
 
 async def churner(stage: Stage, name: str, toolkit: str, revision: str, rate: float) -> None:
-    """Begins a session, uses it a little, and ends it."""
+    """Begins a session, makes a few calls, and ends it."""
     pace, topic = Pace(stage, rate), stage.ledger.topic(toolkit, name)
     rng, turns = stage.rng(name), 0
     while not stage.over.is_set():

@@ -6,7 +6,7 @@ from soak.caller import Caller
 from soak.ledger import paddings, payload_of
 from soak.stage import Pace, Stage
 
-#: Payloads are this long, in characters, one as often as the other.
+#: Lengths of payloads in characters, equally frequent.
 SIZES = [0, 20, 100, 100, 100, 400, 400, 2_000, 2_000, 30_000]
 #: Messages of a batch.
 BATCH = 20

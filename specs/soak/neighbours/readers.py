@@ -32,18 +32,18 @@ async def reader(stage: Stage, name: str, toolkit: str, revision: str, rate: flo
         if answer.done:
             text = answer.result["contents"][0].get("text", "")
             count = number_of(text.encode())
-            # Over a faulty link an older message may still have been under way.
+            # Over a faulty link an older message may still have been in transit.
             if count != topic.last and (calm or count is None or count > topic.last):
-                told = f"a read of {topic.name} returned message {count}, not {topic.last}"
-                stage.claims.broken("fresh", told, text=text[:200], begun=stage.claims.second(answer.begun))
-        elif calm and answer.told.startswith(NO_MESSAGE):
-            told = f"a read of {topic.name} found no message, and message {topic.last} is retained"
-            stage.claims.broken("fresh", told, begun=stage.claims.second(answer.begun))
+                description = f"a read of {topic.name} returned message {count}, not {topic.last}"
+                stage.claims.broken("fresh", description, text=text[:200], begun=stage.claims.second(answer.begun))
+        elif calm and answer.description.startswith(NO_MESSAGE):
+            description = f"a read of {topic.name} found no message, and message {topic.last} is retained"
+            stage.claims.broken("fresh", description, begun=stage.claims.second(answer.begun))
     await caller.end()
 
 
 async def receiver(stage: Stage, name: str, toolkit: str, revision: str, rate: float) -> None:
-    """Receives from a topic to which the witness publishes all the while."""
+    """Receives from a topic to which the witness publishes continuously."""
     caller, pace = Caller(stage, name, revision), Pace(stage, rate)
     topic, count = f"{ROOT}/{toolkit}/feed-{name}", 0
     arguments = {"topic": topic, "limit": LIMIT, "timeout": MILLIS}

@@ -1,4 +1,4 @@
-"""Neighbours that are told of updates: in a session with its event stream, and by `subscriptions/listen`."""
+"""Neighbours that receive updates: in a session with its event stream, and by `subscriptions/listen`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from soak.mcp import Stateless
 from soak.stage import Pace, Stage
 from soak.wire import Closed, Connection
 
-#: An update that has not come after so many seconds without a fault does not come any more.
+#: Seconds without a fault after which an update counts as missing.
 SILENCE = 15.0
-#: After so many seconds without an update, another message is published.
+#: Seconds without an update after which another message is published.
 AGAIN = 1.0
 #: A session's subscription is given up and made anew after so many updates.
 UPDATES = 40
 
 
 class Subscription:
-    """One resource, how many messages were published to it, and how many updates were told."""
+    """One resource with its numbers of published messages and received updates."""
 
     def __init__(self, stage: Stage, name: str, toolkit: str) -> None:
         self.stage = stage
@@ -44,11 +44,11 @@ class Subscription:
         self._told += 1
         self._news.set()
         if self._told > self._published:
-            told = f"{self.name} was told of {self._told} updates, of {self._published} messages"
-            self.stage.claims.broken("invented", told)
+            description = f"{self.name} was description of {self._told} updates, of {self._published} messages"
+            self.stage.claims.broken("invented", description)
 
     async def turn(self) -> bool:
-        """Publishes past the gateway until an update comes; whether one came."""
+        """Publishes, bypassing the gateway, until an update arrives; returns whether one arrived."""
         stage, begun = self.stage, time.monotonic()
         self._news.clear()
         while True:
@@ -70,23 +70,23 @@ class Subscription:
                 return False
 
     def broken(self, what: str, **trace: object) -> None:
-        """Notes that the subscription did not do what is claimed of it."""
+        """Records a violation by the subscription."""
         faults = self.stage.disturbances[self.toolkit].within(time.monotonic() - 2 * RECOVERY, time.monotonic())
         spans = [f"{fault.kind} {self.stage.claims.second(fault.begun)}" for fault in faults]
         self.stage.claims.broken(self.claim, f"{self.name}: {what}", faults=spans, **trace)
 
 
 async def follow(subscription: Subscription, events: AsyncIterator[Any], began: asyncio.Future[Any]) -> None:
-    """Takes the events of a stream until it ends, which a neighbour's stream never does by itself."""
-    told = "its event stream ended"
+    """Reads the events of a stream until it ends, which must not happen by itself."""
+    description = "its event stream ended"
     try:
         async for event in events:
             if not began.done():
                 began.set_result(event)
             subscription.updated(event)
     except Closed as error:
-        told = f"its event stream broke: {error}"
-    subscription.broken(told)
+        description = f"its event stream broke: {error}"
+    subscription.broken(description)
     if not began.done():
         began.set_result(None)
 

@@ -1,4 +1,4 @@
-"""The soak's own HTTP, MQTT and link do what they are told, so that what is seen is the gateway's doing."""
+"""The soak's own HTTP, MQTT and link do what they are description, so that what is seen is the gateway's doing."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-//! Simulated machines for the demo: two rooms that report temperature and humidity, and a lamp that
-//! takes commands and reports its state.
+//! Simulated devices for the demo: sensors in two rooms that report temperature and humidity, and a lamp
+//! that accepts commands and reports its state.
 //!
-//! They are a binding like any other: they open mqtt streams towards an `mqtt · client` and see the
-//! engine's clock. Readings are retained, so that a reader finds the newest at once.
+//! The devices are a binding: they open mqtt streams to an `mqtt · client` and use the engine's clock.
+//! Readings are retained, so a reader gets the latest value immediately.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -16,13 +16,13 @@ use tidegate_streams::{BeginEx, DataEx, DataFlags, Frame, FrameKind};
 
 /// How often the rooms report.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// How long the lamp waits before it tries its subscription again.
+/// How long the lamp waits before it subscribes again.
 const RETRY: Duration = Duration::from_secs(1);
 
 const REPORT: u32 = 1;
 const LISTEN: u32 = 2;
 
-/// The timers belong to no exchange.
+/// Token of timers, which belong to no exchange.
 const NONE: Token = Token(u32::MAX);
 
 struct Room {
@@ -38,7 +38,7 @@ enum Exchange {
     Commands { stream: StreamId, message: Vec<u8> },
 }
 
-/// The simulated machines.
+/// The simulated devices.
 pub(crate) struct Devices {
     exit: BindingId,
     rooms: [Room; 2],
@@ -46,7 +46,7 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
-    /// Machines that reach their broker through `exit`, an `mqtt · client`.
+    /// Creates devices that reach the broker through `exit`, an `mqtt · client`.
     pub(crate) fn new(exit: BindingId) -> Self {
         let rooms = [
             Room {
@@ -110,11 +110,11 @@ impl Devices {
         }
     }
 
-    fn obey(&mut self, cx: &mut Context<'_>, command: &[u8]) {
+    fn execute(&mut self, cx: &mut Context<'_>, command: &[u8]) {
         let state = match command {
             b"on" | b"off" => String::from_utf8_lossy(command).into_owned(),
             _ => {
-                tracing::info!("the lamp ignores a command other than 'on' and 'off'");
+                tracing::info!("lamp: unknown command ignored; valid: on, off");
                 return;
             }
         };
@@ -141,7 +141,7 @@ impl Devices {
             format: MqttPayloadFormat::Text,
             ..MqttPublishData::default()
         };
-        // A reading is a few bytes: any binding's starting credit holds it.
+        // A reading is a few bytes: the initial credit of any binding is enough.
         cx.send(
             stream,
             Frame::data_with(DataFlags::WHOLE, Bytes::from(payload), message),
@@ -149,8 +149,8 @@ impl Devices {
         cx.send(stream, Frame::end());
     }
 
-    /// A stream is over. If it was the lamp's subscription, that is opened again after a while.
-    fn over(&mut self, cx: &mut Context<'_>, at: At) {
+    /// A stream ended. The subscription of the lamp is opened again after [`RETRY`].
+    fn ended(&mut self, cx: &mut Context<'_>, at: At) {
         cx.terminate(at.stream, None, None);
         if let Some(Exchange::Commands { .. }) = self.exchanges.try_remove(at.token.index())
             && !cx.stopping()
@@ -181,7 +181,7 @@ impl Binding for Devices {
     }
 
     fn on_begin(&mut self, _cx: &mut Context<'_>, _stream: StreamId, _begin: BeginEx) {
-        // Nobody calls the machines but through their broker.
+        // No binding opens streams to the devices.
     }
 
     fn on_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
@@ -206,11 +206,11 @@ impl Binding for Devices {
                     _ => None,
                 };
                 if let Some(command) = whole {
-                    self.obey(cx, &command);
+                    self.execute(cx, &command);
                 }
             }
             frame => match frame.kind() {
-                FrameKind::End | FrameKind::Abort | FrameKind::Reset => self.over(cx, at),
+                FrameKind::End | FrameKind::Abort | FrameKind::Reset => self.ended(cx, at),
                 _ => {}
             },
         }

@@ -1,26 +1,26 @@
-//! What a person pastes into an MCP client to use the endpoint that runs.
+//! Client configuration snippets for the running endpoint.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::console::{say, strong};
+use crate::console::{bold, print_line};
 
-/// The config of a gateway that a client starts, in the repository.
+/// Config of a gateway that a client starts as a child process, relative to the repository.
 const STDIO_CONFIG: &str = "config/stdio.yaml";
 
 /// Prints the snippets for an endpoint.
 pub(crate) fn print(endpoint: SocketAddr) {
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("tidegate"));
-    // A client starts it in a folder of its own, so no relative path would do.
+    // A client starts the gateway in another folder, so the path must be absolute.
     let config = Path::new(STDIO_CONFIG).canonicalize().ok();
-    say("");
-    say(strong("Point an MCP client at it"));
+    print_line("");
+    print_line(bold("Connect an MCP client"));
     for line in lines(endpoint, &program, config.as_deref()) {
-        say(format!("  {line}"));
+        print_line(format!("  {line}"));
     }
-    say("");
+    print_line("");
 }
 
 fn lines(endpoint: SocketAddr, program: &Path, config: Option<&Path>) -> Vec<String> {
@@ -29,7 +29,7 @@ fn lines(endpoint: SocketAddr, program: &Path, config: Option<&Path>) -> Vec<Str
     let mut lines = vec![
         "Claude Code:".to_owned(),
         format!("  claude mcp add --transport http tidegate {url}"),
-        "Most other clients (mcpServers), over HTTP:".to_owned(),
+        "Other clients (mcpServers), over HTTP:".to_owned(),
         format!("  {http}"),
     ];
     if let Some(config) = config {
@@ -37,12 +37,10 @@ fn lines(endpoint: SocketAddr, program: &Path, config: Option<&Path>) -> Vec<Str
             "command": program,
             "args": ["start", "--config", config],
         } } });
-        lines.push(
-            "or as a child process, in front of the broker that this config names:".to_owned(),
-        );
+        lines.push("As a child process (stdio), with the broker set in this config:".to_owned());
         lines.push(format!("  {stdio}"));
     }
-    lines.push("By hand:".to_owned());
+    lines.push("With curl:".to_owned());
     lines.extend(curl(&url).into_iter().map(|line| format!("  {line}")));
     lines
 }
@@ -74,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    fn told(config: Option<&Path>) -> Vec<String> {
+    fn snippet_lines(config: Option<&Path>) -> Vec<String> {
         let endpoint = SocketAddr::from(([127, 0, 0, 1], 7114));
         lines(endpoint, Path::new("/usr/bin/tidegate"), config)
     }
@@ -85,20 +83,20 @@ mod tests {
     }
 
     #[test]
-    fn a_client_can_resolve_the_config_wherever_it_starts_the_gateway() {
+    fn the_stdio_snippet_has_an_absolute_config_path() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let config = root.join(STDIO_CONFIG).canonicalize().expect("the config");
-        let snippet = stdio(&told(Some(&config))).expect("a snippet");
+        let snippet = stdio(&snippet_lines(Some(&config))).expect("a snippet");
         let arguments = &snippet["mcpServers"]["tidegate"]["args"];
         let path = arguments[2].as_str().map(Path::new).expect("a path");
         assert!(path.is_absolute() && path.is_file(), "{path:?}");
     }
 
     #[test]
-    fn without_a_config_there_is_no_snippet_that_needs_one() {
-        assert!(stdio(&told(None)).is_none());
+    fn without_the_config_file_there_is_no_stdio_snippet() {
+        assert!(stdio(&snippet_lines(None)).is_none());
         assert!(
-            told(None)
+            snippet_lines(None)
                 .iter()
                 .any(|line| line.contains("claude mcp add"))
         );

@@ -1,4 +1,4 @@
-//! The demo's walk: what an agent does with tidegate, step by step, over a real connection.
+//! The tour of the demo: the requests of an MCP client, step by step, over a real connection.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,28 +8,28 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::client::{Client, ClientError, Events};
-use crate::console::{faint, say, strong};
+use crate::console::{bold, dim, print_line};
 
-/// How long a step may take before the demo gives up on it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest time for one step.
+const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A step of the tour did not show what it was to show.
+/// A step of the tour failed.
 #[derive(Debug, Error)]
 pub(crate) enum TourError {
     /// The request failed.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The request took too long.
-    #[error("the step '{0}' took longer than {PATIENCE:?}")]
+    /// No response in time.
+    #[error("step '{0}': no response within {STEP_TIMEOUT:?}")]
     TimedOut(&'static str),
-    /// The answer was another one than the step expects.
-    #[error("the step '{step}' expected {expected} and got {got}")]
+    /// Unexpected response.
+    #[error("step '{step}': expected {expected}, got {got}")]
     Unexpected {
-        /// Which step.
+        /// Name of the step.
         step: &'static str,
-        /// What it expects.
+        /// Expected content.
         expected: &'static str,
-        /// What came.
+        /// Actual response.
         got: String,
     },
 }
@@ -37,7 +37,7 @@ pub(crate) enum TourError {
 const LAMP: &str = "mqtt://devices/lamp/state";
 const KITCHEN: &str = "mqtt://sensors/temperature/kitchen";
 
-/// Walks through the endpoint, printing each step.
+/// Runs the tour against an endpoint and prints each step.
 pub(crate) async fn walk(endpoint: SocketAddr) -> Result<(), TourError> {
     let mut client = Client::connect(endpoint).await?;
     discover(&mut client).await?;
@@ -45,25 +45,27 @@ pub(crate) async fn walk(endpoint: SocketAddr) -> Result<(), TourError> {
     read(&mut client).await?;
     let mut lamp = subscribe(endpoint).await?;
     publish(&mut client).await?;
-    obeyed(&mut client, &mut lamp).await?;
+    lamp_changed(&mut client, &mut lamp).await?;
     receive(&mut client).await
 }
 
 async fn discover(client: &mut Client) -> Result<(), TourError> {
     const STEP: &str = "1  server/discover";
     let (found, took) = ask(client, STEP, "server/discover", json!({})).await?;
-    step(STEP, "what is this server?", took);
+    step(
+        STEP,
+        "which versions and capabilities does the server have?",
+        took,
+    );
     let versions = texts(&found, "supportedVersions");
     let capabilities = found
         .get("capabilities")
         .map(Value::to_string)
         .unwrap_or_default();
-    detail(&format!(
-        "revisions {versions}; capabilities {capabilities}"
-    ));
+    detail(&format!("versions {versions}; capabilities {capabilities}"));
     expect(
         STEP,
-        "revisions of MCP",
+        "supported versions",
         !versions.is_empty(),
         &found.to_string(),
     )
@@ -72,7 +74,7 @@ async fn discover(client: &mut Client) -> Result<(), TourError> {
 async fn list(client: &mut Client) -> Result<(), TourError> {
     const STEP: &str = "2  tools/list, resources/list";
     let (tools, took) = ask(client, STEP, "tools/list", json!({})).await?;
-    step(STEP, "what can it do, and what is there to read?", took);
+    step(STEP, "which tools and resources are available?", took);
     let tools = items(&tools, "tools");
     for tool in &tools {
         detail(&format!(
@@ -95,13 +97,13 @@ async fn list(client: &mut Client) -> Result<(), TourError> {
 async fn read(client: &mut Client) -> Result<(), TourError> {
     const STEP: &str = "3  resources/read";
     let (read, took) = ask(client, STEP, "resources/read", json!({ "uri": KITCHEN })).await?;
-    step(STEP, "the kitchen's newest reading", took);
+    step(STEP, "read the latest temperature in the kitchen", took);
     let content = read
         .pointer("/contents/0/text")
         .and_then(Value::as_str)
         .unwrap_or_default();
     detail(&format!("{KITCHEN} = {content}"));
-    expect(STEP, "a reading", !content.is_empty(), &read.to_string())
+    expect(STEP, "a value", !content.is_empty(), &read.to_string())
 }
 
 async fn subscribe(endpoint: SocketAddr) -> Result<Events, TourError> {
@@ -109,7 +111,11 @@ async fn subscribe(endpoint: SocketAddr) -> Result<Events, TourError> {
     let started = Instant::now();
     let mut events = Client::connect(endpoint).await?.listen(&[LAMP]).await?;
     let first = next(&mut events, STEP).await?;
-    step(STEP, "tell me when the lamp changes", started.elapsed());
+    step(
+        STEP,
+        "subscribe to the state of the lamp",
+        started.elapsed(),
+    );
     let acknowledged = text(&first, "method") == "notifications/subscriptions/acknowledged";
     expect(STEP, "an acknowledgement", acknowledged, &first.to_string())?;
     detail(&format!("subscribed to {LAMP}"));
@@ -132,9 +138,9 @@ async fn publish(client: &mut Client) -> Result<(), TourError> {
     )
 }
 
-/// The lamp's retained state of before the command is an update too, so the one that tells of its
-/// obedience may be the second.
-async fn obeyed(client: &mut Client, lamp: &mut Events) -> Result<(), TourError> {
+/// Waits until the lamp reports `on`. Its retained state from before the command is an update too, so
+/// this may be the second one.
+async fn lamp_changed(client: &mut Client, lamp: &mut Events) -> Result<(), TourError> {
     const STEP: &str = "6  notifications/resources/updated";
     const READ: &str = "7  resources/read";
     let started = Instant::now();
@@ -157,13 +163,13 @@ async fn obeyed(client: &mut Client, lamp: &mut Events) -> Result<(), TourError>
             .and_then(Value::as_str)
             .unwrap_or_default();
         if state == "on" {
-            step(STEP, "the lamp has answered", waited);
+            step(STEP, "the lamp reports a new state", waited);
             detail(uri);
-            step(READ, "what does it say now?", took);
+            step(READ, "read the new state", took);
             detail(&format!("{LAMP} = {state}"));
             return Ok(());
         }
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > STEP_TIMEOUT {
             return Err(TourError::TimedOut(STEP));
         }
     }
@@ -174,7 +180,7 @@ async fn receive(client: &mut Client) -> Result<(), TourError> {
     let arguments = json!({ "topic": "sensors/temperature/+", "limit": 4, "timeout": 6000 });
     let params = json!({ "name": "receive", "arguments": arguments });
     let (result, took) = ask(client, STEP, "tools/call", params).await?;
-    step(STEP, "the next temperatures of all rooms", took);
+    step(STEP, "receive temperatures from all rooms", took);
     let messages = result
         .pointer("/structuredContent/messages")
         .cloned()
@@ -199,19 +205,19 @@ async fn ask(
     params: Value,
 ) -> Result<(Value, Duration), TourError> {
     let started = Instant::now();
-    let answer = timeout(PATIENCE, client.request(method, params)).await;
+    let answer = timeout(STEP_TIMEOUT, client.request(method, params)).await;
     let answer = answer.map_err(|_| TourError::TimedOut(name))??;
     Ok((answer, started.elapsed()))
 }
 
 async fn next(events: &mut Events, name: &'static str) -> Result<Value, TourError> {
-    let event = timeout(PATIENCE, events.next())
+    let event = timeout(STEP_TIMEOUT, events.next())
         .await
         .map_err(|_| TourError::TimedOut(name))?;
     event.ok_or(TourError::Unexpected {
         step: name,
         expected: "a notification",
-        got: "the end of the stream".to_owned(),
+        got: "end of stream".to_owned(),
     })
 }
 
@@ -233,15 +239,15 @@ fn expect(
 }
 
 fn step(name: &str, what: &str, took: Duration) {
-    say(format!(
+    print_line(format!(
         "{}  {what} {}",
-        strong(name),
-        faint(&format!("{:.1} ms", took.as_secs_f64() * 1e3))
+        bold(name),
+        dim(&format!("{:.1} ms", took.as_secs_f64() * 1e3))
     ));
 }
 
 fn detail(line: &str) {
-    say(format!("     {line}"));
+    print_line(format!("     {line}"));
 }
 
 fn items(value: &Value, key: &str) -> Vec<Value> {

@@ -1,4 +1,4 @@
-//! A gateway with a worker that fails.
+//! Exit codes of a gateway whose worker fails or hangs.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ bindings:
 
 type Attach = fn(&mut Assembly, &BTreeMap<String, BindingId>);
 
-/// The exit code of a gateway to which this is attached, and which nobody stops.
+/// Runs a gateway with an extra attachment until it stops by itself; returns its exit code.
 fn code_of(attach: Attach) -> ExitCode {
     let config = tidegate_config::load("test.yaml", CONFIG, &registry::registry(), &|_| None);
     let config = config.expect("a sound config");
@@ -32,11 +32,11 @@ fn code_of(attach: Attach) -> ExitCode {
         attach: Some(attach),
     };
     let code = serve(&config, extras, async |_| std::future::pending().await);
-    code.expect("it has run")
+    code.expect("the gateway ran")
 }
 
 #[test]
-fn a_worker_that_fails_stops_the_gateway_as_a_failure() {
+fn a_failed_worker_stops_the_gateway_with_a_failure() {
     let code = code_of(|assembly, _| {
         if assembly.worker() == 1 {
             assembly.spawn(async { panic!("on purpose") });
@@ -46,7 +46,7 @@ fn a_worker_that_fails_stops_the_gateway_as_a_failure() {
 }
 
 #[test]
-fn a_worker_that_hangs_does_not_hold_up_the_stop_of_the_others() {
+fn a_hung_worker_does_not_delay_the_stop_of_others() {
     let code = code_of(|assembly, _| {
         if assembly.worker() == 1 {
             assembly.spawn(async { panic!("on purpose") });
@@ -62,7 +62,7 @@ fn a_worker_that_hangs_does_not_hold_up_the_stop_of_the_others() {
 }
 
 #[test]
-fn an_end_from_inside_is_none() {
+fn a_stop_requested_by_a_binding_is_a_success() {
     let code = code_of(|assembly, _| assembly.stop().request());
     assert_eq!(code, ExitCode::SUCCESS);
 }

@@ -1,9 +1,8 @@
-//! Plays a scenario of `mcp_mqtt · proxy` against the wire: its callers through a real HTTP endpoint,
-//! its exit as a real MQTT broker's end of a socket. The same script then proves the bindings in
-//! front of and behind the one that it was written for, and both edges.
+//! Runs a scenario of `mcp_mqtt · proxy` over real sockets: callers use the HTTP endpoint, the exit is an
+//! MQTT peer. The same script then also tests the neighbouring bindings and both edges.
 //!
-//! What only streams can say has no counterpart there and is passed over: a BEGIN that repeats the
-//! other, whose session an operation is of.
+//! Frames and fields without a counterpart on the wire are skipped, such as a reply BEGIN or the session
+//! of an operation.
 
 mod broker;
 mod callers;
@@ -20,10 +19,10 @@ use crate::signals::Signals;
 use broker::Broker;
 use callers::Callers;
 
-/// How long a reaction may take. It is never waited for in full but by a scenario that fails.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for a reaction; reached only by a failing scenario.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Plays a script; says what went wrong, and where.
+/// Runs a script; an error names the line and the difference.
 pub(super) fn play(script: &Script) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -43,58 +42,64 @@ async fn walk(script: &Script) -> Result<(), String> {
     let mut config = config.map_err(|error| error.to_string())?;
     // One connection to the broker, so that the script's streams meet on it.
     config.workers = Some(1);
-    let mut signals = Signals::take().map_err(|error| error.to_string())?;
+    let mut signals = Signals::install().map_err(|error| error.to_string())?;
     let gateway = Gateway::start(&config, Extras::default()).map_err(|error| error.to_string())?;
     let endpoint = config
         .bindings
         .iter()
         .find_map(|binding| gateway.address(&binding.name));
-    let endpoint = endpoint.ok_or("its config has no http · server")?;
-    let mut stage = Stage {
+    let endpoint = endpoint.ok_or("the config has no http · server")?;
+    let mut harness = Harness {
         callers: Callers::new(endpoint),
         broker: Broker::new(listener)?,
         captures: Captures::default(),
     };
-    let mut told = Ok(());
+    let mut outcome = Ok(());
     for (number, text, step) in script.steps() {
         let path = script.path().display();
-        let taken = tokio::time::timeout(PATIENCE, stage.take(step)).await;
-        let taken = taken.unwrap_or_else(|_| Err("nothing came on the wire".to_owned()));
+        let taken = tokio::time::timeout(TIMEOUT, harness.take(step)).await;
+        let taken = taken.unwrap_or_else(|_| Err("timed out waiting for this line".to_owned()));
         if let Err(what) = taken {
-            told = Err(format!(
-                "{path}:{number}: on the wire: {what}\n  !   {text}\n"
-            ));
+            outcome = Err(format!("{path}:{number}: live: {what}\n  !   {text}\n"));
             break;
         }
     }
-    let left = stage.broker.left();
-    drop(stage);
-    gateway.stop("the scenario is over", &mut signals).await;
-    told?;
-    match left {
+    let unexpected = harness.broker.unexpected();
+    drop(harness);
+    gateway.stop("scenario finished", &mut signals).await;
+    outcome?;
+    match unexpected {
         Some(packet) => Err(format!(
-            "{}: on the wire: {packet} was sent and is not in the script\n",
+            "{}: live: unexpected {packet} at the end\n",
             script.path().display()
         )),
         None => Ok(()),
     }
 }
 
-struct Stage {
+struct Harness {
     callers: Callers,
     broker: Broker,
     captures: Captures,
 }
 
-impl Stage {
+impl Harness {
     async fn take(&mut self, step: &Step) -> Result<(), String> {
         let captures = &mut self.captures;
         match step {
-            Step::Play(said) if said.side == "mcp" => self.callers.play(said, captures),
-            Step::Expect(said) if said.side == "mcp" => self.callers.expect(said, captures).await,
-            Step::Play(said) if said.side == "mqtt" => self.broker.play(said, captures).await,
-            Step::Expect(said) if said.side == "mqtt" => self.broker.expect(said, captures).await,
-            _ => Err("this cannot be played on the wire; take 'live' out of the script".to_owned()),
+            Step::Play(statement) if statement.side == "mcp" => {
+                self.callers.play(statement, captures)
+            }
+            Step::Expect(statement) if statement.side == "mcp" => {
+                self.callers.expect(statement, captures).await
+            }
+            Step::Play(statement) if statement.side == "mqtt" => {
+                self.broker.play(statement, captures).await
+            }
+            Step::Expect(statement) if statement.side == "mqtt" => {
+                self.broker.expect(statement, captures).await
+            }
+            _ => Err("not supported in a live scenario; remove 'live' from the script".to_owned()),
         }
     }
 }

@@ -1,13 +1,13 @@
-//! A small MCP client over HTTP, with a limit on how long it waits.
+//! A minimal blocking MCP client over HTTP with read timeouts.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::{Value, json};
 
-use crate::process::PATIENCE;
+use crate::process::TIMEOUT;
 
-/// One connection.
+/// One connection to the endpoint.
 pub(crate) struct Client {
     address: SocketAddr,
     socket: BufReader<TcpStream>,
@@ -16,20 +16,20 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpStream::connect(address)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
         Ok(Self {
             address,
             socket: BufReader::new(socket),
         })
     }
 
-    /// Asks which tools there are, which takes no broker.
+    /// Calls `tools/list`, which needs no broker.
     pub(crate) fn tools(&mut self) -> Value {
         self.send("tools/list", "", json!({}));
         self.answer()["result"]["tools"].clone()
     }
 
-    /// Publishes a message; what the tool says.
+    /// Publishes a message; returns the text of the result.
     pub(crate) fn publish(&mut self) -> String {
         self.send_publish();
         self.answer()["result"]["content"][0]["text"]
@@ -66,7 +66,7 @@ impl Client {
         self.write(request.as_bytes()).expect("it is written");
     }
 
-    /// Writes bytes as they are.
+    /// Writes raw bytes.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.socket.get_mut().write_all(bytes)
     }

@@ -1,4 +1,4 @@
-//! What the log tells, and what it refuses.
+//! The logging options and the content of the log.
 
 use std::process::Stdio;
 
@@ -8,10 +8,10 @@ use serde_json::Value;
 use crate::process::{Config, Process, connect_once_it_listens, free_port};
 
 #[test]
-fn a_level_that_is_not_known_is_refused() {
+fn an_unknown_log_level_is_rejected() {
     let config = Config::http(0, free_port());
-    for (levels, told) in [
-        ("verbose", "unknown level 'verbose'"),
+    for (levels, text) in [
+        ("verbose", "unknown log level 'verbose'"),
         (
             "info,tidegate_bindings=debug",
             "unknown module 'tidegate_bindings'",
@@ -21,12 +21,12 @@ fn a_level_that_is_not_known_is_refused() {
         let mut process = Process::start(&arguments, Stdio::null(), Stdio::piped());
         assert_eq!(process.ended(), Some(2));
         let errors = process.errors().rest().join("\n");
-        assert!(errors.contains(told), "{errors}");
+        assert!(errors.contains(text), "{errors}");
     }
 }
 
 #[test]
-fn with_json_nothing_else_is_written_anywhere() {
+fn with_json_all_output_is_json_on_standard_error() {
     let port = free_port();
     let config = Config::http(port, free_port());
     let arguments = ["start", "--config", config.path(), "--log", "json"];
@@ -44,7 +44,7 @@ fn with_json_nothing_else_is_written_anywhere() {
 }
 
 #[test]
-fn a_stop_tells_what_was_counted() {
+fn a_stop_logs_the_counters() {
     let config = Config::http(0, free_port());
     let arguments = ["start", "--config", config.path()];
     let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
@@ -68,14 +68,14 @@ fn a_stop_tells_what_was_counted() {
 }
 
 #[test]
-fn calls_are_logged_on_demand_and_can_be_followed_by_their_trace() {
+fn log_calls_logs_each_call_with_its_trace() {
     let trace_of = |line: &str| {
         let (_, behind) = line.split_once("trace=").expect("a trace");
         behind.split(' ').next().expect("a trace").to_owned()
     };
     let config = Config::http(0, free_port());
     let start = ["start", "--config", config.path()];
-    // Whatever else is logged.
+    // At any other log level.
     let arguments = [&start[..], &["--log-calls", "--log-level", "error"]].concat();
     let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
     let mut client = process.connect();
@@ -114,7 +114,7 @@ fn calls_are_logged_on_demand_and_can_be_followed_by_their_trace() {
     );
     assert_eq!(process.ended(), Some(0));
 
-    // Those who look for a fault see the whole way.
+    // At debug, every event of the call is logged.
     let arguments = [&start[..], &["--log-level", "debug"]].concat();
     let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
     let mut client = process.connect();

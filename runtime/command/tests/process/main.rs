@@ -1,5 +1,5 @@
-//! The process as its operator and its parent see it: standard streams that nobody reads, signals, and
-//! file descriptors that run out. Each test runs the real binary and waits for what it does.
+//! Tests of the real binary: blocked or closed standard streams, signals, exhausted file descriptors. Each
+//! test waits for events, never for a time.
 
 #![cfg(target_os = "linux")]
 #![allow(

@@ -1,4 +1,4 @@
-//! A process under test, its standard streams, and its config.
+//! The process under test, its standard streams and its config.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Read, Write as _};
@@ -13,12 +13,12 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::Client;
 
-/// How long something may take that must happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for an expected event.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
 
-/// A config of one worker, in a file that goes with the test.
+/// A config with one worker, in a file that is removed when the test ends.
 pub(crate) struct Config(PathBuf);
 
 impl Config {
@@ -31,7 +31,7 @@ impl Config {
         Self(path)
     }
 
-    /// An HTTP endpoint in front of a broker.
+    /// `http · server` with a broker.
     pub(crate) fn http(listen: u16, broker: u16) -> Self {
         Self::new(&format!(
             "name: process
@@ -45,7 +45,7 @@ bindings:
         ))
     }
 
-    /// Standard input in front of a broker that refuses connections.
+    /// `stdio · server` with a broker that refuses connections.
     pub(crate) fn stdio(shutdown_timeout: u32) -> Self {
         Self::new(&format!(
             "name: process
@@ -69,7 +69,7 @@ impl Drop for Config {
     }
 }
 
-/// From the MCP server to the broker, with the patience of ten minutes.
+/// The bindings from the MCP server to the broker, with timeouts of ten minutes.
 fn behind(server: &str, broker: u16) -> String {
     format!(
         "  {server}:
@@ -89,13 +89,13 @@ fn behind(server: &str, broker: u16) -> String {
     )
 }
 
-/// A port on which nobody listens.
+/// A port without a listener.
 pub(crate) fn free_port() -> u16 {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
     socket.local_addr().expect("its address").port()
 }
 
-/// A broker that accepts connections and never answers.
+/// A broker that accepts connections and never responds.
 pub(crate) struct SilentBroker(TcpListener);
 
 impl SilentBroker {
@@ -107,11 +107,11 @@ impl SilentBroker {
         self.0.local_addr().expect("its address").port()
     }
 
-    /// Waits for the first byte of a client; probes that send none are let go.
+    /// Waits for the first byte of a client; connections that close without one are ignored.
     pub(crate) fn called(&self) -> TcpStream {
         loop {
             let (mut socket, _) = self.0.accept().expect("a client");
-            socket.set_read_timeout(Some(PATIENCE)).expect("it is open");
+            socket.set_read_timeout(Some(TIMEOUT)).expect("it is open");
             if socket.read(&mut [0]).expect("a client sends") > 0 {
                 return socket;
             }
@@ -119,7 +119,7 @@ impl SilentBroker {
     }
 }
 
-/// A pipe that is full: whoever writes to it waits until somebody reads.
+/// A full pipe: writing blocks until it is read.
 pub(crate) fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     let size = rustix::pipe::fcntl_getpipe_size(&writer).expect("a pipe's size");
@@ -129,18 +129,18 @@ pub(crate) fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// A pipe whose reader has gone.
+/// A pipe without a reader.
 pub(crate) fn closed_pipe() -> PipeWriter {
     std::io::pipe().expect("a pipe").1
 }
 
-/// A file that is always full.
+/// A file on which every write fails with `ENOSPC`.
 pub(crate) fn full_file() -> File {
     let file = File::options().write(true).open("/dev/full");
     file.expect("/dev/full can be opened")
 }
 
-/// The lines of a stream, as they come.
+/// The lines of a stream.
 pub(crate) struct Lines(Receiver<String>);
 
 impl Lines {
@@ -157,16 +157,16 @@ impl Lines {
         Self(lines)
     }
 
-    /// The next line; `None` at the end.
+    /// The next line; `None` at the end of the stream.
     pub(crate) fn next(&self) -> Option<String> {
-        match self.0.recv_timeout(PATIENCE) {
+        match self.0.recv_timeout(TIMEOUT) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("no line within {PATIENCE:?}"),
+            Err(RecvTimeoutError::Timeout) => panic!("no line within {TIMEOUT:?}"),
         }
     }
 
-    /// The next line that contains this.
+    /// Skips to the next line that contains `what`.
     pub(crate) fn with(&self, what: &str) -> String {
         loop {
             let line = self.next();
@@ -177,13 +177,13 @@ impl Lines {
         }
     }
 
-    /// All lines up to the end.
+    /// All remaining lines.
     pub(crate) fn rest(&self) -> Vec<String> {
         std::iter::from_fn(|| self.next()).collect()
     }
 }
 
-/// A running process; it is killed when this is dropped.
+/// A running process, killed on drop.
 pub(crate) struct Process {
     pid: Pid,
     ended: Receiver<ExitStatus>,
@@ -194,7 +194,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Runs tidegate with these arguments; streams that are piped can be read as lines.
+    /// Starts tidegate; piped streams can be read as lines.
     pub(crate) fn start(arguments: &[&str], output: Stdio, errors: Stdio) -> Self {
         let mut command = Command::new(TIDEGATE);
         command.args(arguments);
@@ -208,7 +208,7 @@ impl Process {
             .stdout(output)
             .stderr(errors)
             .spawn();
-        // It holds the writing ends of pipes.
+        // The command holds the writing ends of the pipes.
         drop(command);
         let mut child = child.expect("tidegate can be run");
         let pid = Pid::from_child(&child);
@@ -247,20 +247,20 @@ impl Process {
         kill_process(self.pid, signal).expect("it is running");
     }
 
-    /// Waits for its end; its exit code, which is none where a signal has killed it.
+    /// Waits for the end; returns the exit code, `None` if killed by a signal.
     pub(crate) fn ended(&mut self) -> Option<i32> {
-        let status = self.ended.recv_timeout(PATIENCE);
-        let status = status.unwrap_or_else(|_| panic!("it runs on for {PATIENCE:?}"));
+        let status = self.ended.recv_timeout(TIMEOUT);
+        let status = status.unwrap_or_else(|_| panic!("still running after {TIMEOUT:?}"));
         self.has_ended = true;
         status.code()
     }
 
-    /// A connection to where it says that it listens.
+    /// Connects to the printed listen address.
     pub(crate) fn connect(&self) -> Client {
         Client::connect(self.address()).expect("it listens")
     }
 
-    /// Where it says that it listens.
+    /// The printed listen address.
     pub(crate) fn address(&self) -> SocketAddr {
         let line = self.output().with("listening   http://");
         let (_, address) = line.split_once("http://").expect("a URL");
@@ -277,14 +277,14 @@ impl Drop for Process {
     }
 }
 
-/// Connects as soon as somebody listens, where the process cannot tell that it does.
+/// Connects as soon as the port accepts connections, for a process whose output is not readable.
 pub(crate) fn connect_once_it_listens(port: u16) -> Client {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let started = std::time::Instant::now();
     loop {
         match Client::connect(address) {
             Ok(client) => return client,
-            Err(error) if started.elapsed() > PATIENCE => panic!("nobody listens: {error}"),
+            Err(error) if started.elapsed() > TIMEOUT => panic!("no listener: {error}"),
             Err(_) => std::thread::yield_now(),
         }
     }

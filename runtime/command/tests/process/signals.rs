@@ -1,4 +1,4 @@
-//! Signals that end the process, in order or at once.
+//! Signals that stop the process, in order or immediately.
 
 use std::process::{Command, Stdio};
 
@@ -7,8 +7,8 @@ use rustix::process::Signal;
 use crate::client::Client;
 use crate::process::{Config, Process, SilentBroker, TIDEGATE, free_port};
 
-/// A gateway with a call under way that nothing will end.
-fn with_a_call_under_way() -> (Process, Client, SilentBroker, Config) {
+/// A gateway with a call in progress that never completes.
+fn with_a_pending_call() -> (Process, Client, SilentBroker, Config) {
     let broker = SilentBroker::new();
     let config = Config::http(0, broker.port());
     let arguments = ["start", "--config", config.path()];
@@ -16,48 +16,48 @@ fn with_a_call_under_way() -> (Process, Client, SilentBroker, Config) {
     let address = process.address();
     let mut client = Client::connect(address).expect("it listens");
     client.send_publish();
-    // Whoever asks behind it is answered behind it: it is under way.
+    // The worker handles requests in order: after this answer the call is in progress.
     let mut other = Client::connect(address).expect("it listens");
     assert_eq!(other.tools()[0]["name"], "publish");
     (process, client, broker, config)
 }
 
-/// The first signal begins a stop in order, and the second one ends it with this exit code.
+/// The first signal begins an orderly stop; the second one ends it with this exit code.
 fn second_signal(first: Signal, second: Signal, code: i32) {
-    let (mut process, _client, broker, _config) = with_a_call_under_way();
+    let (mut process, _client, broker, _config) = with_a_pending_call();
     let _connection = broker.called();
     process.signal(first);
     process.errors().with("stopping");
     process.signal(second);
-    let told = process.errors().with("stopped at once");
-    assert!(told.contains("streams_cut="), "{told}");
+    let text = process.errors().with("stopped immediately");
+    assert!(text.contains("streams_cut="), "{text}");
     assert_eq!(process.ended(), Some(code));
 }
 
 #[test]
-fn a_second_sigterm_stops_at_once() {
+fn a_second_sigterm_stops_immediately() {
     second_signal(Signal::TERM, Signal::TERM, 128 + 15);
 }
 
 #[test]
-fn a_second_sigint_stops_at_once() {
+fn a_second_sigint_stops_immediately() {
     second_signal(Signal::INT, Signal::INT, 128 + 2);
 }
 
 #[test]
-fn a_stop_after_sighup_is_cut_short_as_any_other() {
+fn a_sigterm_after_sighup_stops_immediately() {
     second_signal(Signal::HUP, Signal::TERM, 128 + 15);
 }
 
-/// A terminal that goes away may send it more than once.
+/// A closing terminal may send SIGHUP more than once.
 #[test]
-fn sighup_never_cuts_a_stop_short() {
-    let (mut process, mut client, broker, _config) = with_a_call_under_way();
+fn a_second_sighup_does_not_stop_immediately() {
+    let (mut process, mut client, broker, _config) = with_a_pending_call();
     let connection = broker.called();
     process.signal(Signal::TERM);
     process.errors().with("stopping");
     process.signal(Signal::HUP);
-    // The call comes to its end, and the stop with it.
+    // The call ends, and then the gateway stops.
     drop((connection, broker));
     assert!(!client.read_to_end().expect("an answer").is_empty());
     process.errors().with("stopped streams_cut=0");
@@ -76,9 +76,9 @@ fn sighup_stops_in_order() {
     assert_eq!(process.ended(), Some(0));
 }
 
-/// As `nohup` starts it.
+/// As with `nohup`.
 #[test]
-fn a_sighup_that_was_ignored_stays_so() {
+fn an_ignored_sighup_stays_ignored() {
     let config = Config::http(0, free_port());
     let mut command = Command::new("sh");
     let script = "trap '' HUP; exec \"$0\" start --config \"$1\"";
@@ -93,7 +93,7 @@ fn a_sighup_that_was_ignored_stays_so() {
 }
 
 #[test]
-fn a_demo_stops_in_the_middle_of_its_tour() {
+fn a_signal_stops_the_demo_during_its_tour() {
     let arguments = ["demo", "--port", "0"];
     let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
     process.output().with("server/discover");
@@ -102,7 +102,7 @@ fn a_demo_stops_in_the_middle_of_its_tour() {
     assert_eq!(process.ended(), Some(0));
     let rest = process.output().rest();
     assert!(
-        !rest.iter().any(|line| line.contains("stay up")),
+        !rest.iter().any(|line| line.contains("keep running")),
         "{rest:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! Logs go to a standard error that cannot be written, or that nobody reads.
+//! A standard error that is blocked, closed or full does not affect the gateway.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -12,15 +12,15 @@ use crate::process::{
     Config, Lines, Process, closed_pipe, connect_once_it_listens, free_port, full_file, full_pipe,
 };
 
-/// Calls that fail, which is logged, are answered as ever, and a stop is in order.
+/// Failing calls, which are logged, are answered, and the gateway stops in order.
 fn works_with(errors: impl Into<Stdio>) {
     let config = Config::http(0, free_port());
     let arguments = ["start", "--config", config.path(), "--log-level", "debug"];
     let mut process = Process::start(&arguments, Stdio::piped(), errors.into());
     let mut client = process.connect();
     for _ in 0..3 {
-        let told = client.publish();
-        assert!(told.contains("connection refused"), "{told}");
+        let text = client.publish();
+        assert!(text.contains("connection refused"), "{text}");
     }
     assert_eq!(client.tools()[0]["name"], "publish");
     process.signal(Signal::TERM);
@@ -28,35 +28,35 @@ fn works_with(errors: impl Into<Stdio>) {
 }
 
 #[test]
-fn a_full_disk_stops_nobody() {
+fn a_full_disk_does_not_affect_calls() {
     works_with(full_file());
 }
 
 #[test]
-fn a_reader_that_has_gone_stops_nobody() {
+fn a_closed_pipe_does_not_affect_calls() {
     works_with(closed_pipe());
 }
 
 #[test]
-fn a_reader_that_does_not_read_stops_nobody() {
+fn a_full_pipe_does_not_affect_calls() {
     let (_unread, errors) = full_pipe();
     works_with(errors);
 }
 
-/// A request that ends its connection with a line in the log.
+/// Sends an invalid request, which closes the connection and logs a line.
 fn provoke(client: &mut Client) {
-    let written = client.write(b"this is no HTTP\r\n\r\n");
+    let written = client.write(b"not HTTP\r\n\r\n");
     written.expect("it is taken");
     match client.read_to_end() {
         Ok(_) => {}
-        // The answer is lost; the connection has ended all the same.
+        // The response is lost, but the connection is closed.
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-        Err(error) => panic!("the connection goes on: {error}"),
+        Err(error) => panic!("the connection is still open: {error}"),
     }
 }
 
 #[test]
-fn lines_that_nobody_read_are_dropped_and_counted() {
+fn unread_log_lines_are_dropped_and_counted() {
     const PROVOKED: u64 = 4_000;
     let (unread, errors) = full_pipe();
     let port = free_port();
@@ -69,7 +69,7 @@ fn lines_that_nobody_read_are_dropped_and_counted() {
     for _ in 0..PROVOKED {
         provoke(&mut Client::connect(address).expect("it listens"));
     }
-    // The worker is done with the last one as well.
+    // The worker has handled the last connection too.
     let mut client = Client::connect(address).expect("it listens");
     assert_eq!(client.tools()[0]["name"], "publish");
     let errors = Lines::of(unread);
@@ -98,7 +98,7 @@ fn lines_that_nobody_read_are_dropped_and_counted() {
     let expected = format!("{dropped} log lines dropped");
     assert!(message.starts_with(&expected), "{message}");
     assert_eq!(gap["level"], "WARN");
-    // Whoever reads again gets everything from here on, to the last line.
+    // Once the pipe is read again, all further lines arrive.
     process.signal(Signal::TERM);
     assert_eq!(process.ended(), Some(0));
     let last = errors.rest().pop().expect("a last line");
@@ -107,7 +107,7 @@ fn lines_that_nobody_read_are_dropped_and_counted() {
 }
 
 #[test]
-fn a_start_that_fails_ends_although_nobody_reads_why() {
+fn a_failed_start_exits_even_if_standard_error_is_blocked() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("its address").port();
     let config = Config::http(port, free_port());
@@ -119,10 +119,10 @@ fn a_start_that_fails_ends_although_nobody_reads_why() {
 
     let mut process = Process::start(&arguments, Stdio::null(), Stdio::piped());
     assert_eq!(process.ended(), Some(1));
-    let told = process.errors().rest();
+    let text = process.errors().rest();
     let expected = format!("error: cannot listen on 127.0.0.1:{port}: ");
     assert!(
-        matches!(told.as_slice(), [line] if line.starts_with(&expected)),
-        "{told:?}"
+        matches!(text.as_slice(), [line] if line.starts_with(&expected)),
+        "{text:?}"
     );
 }

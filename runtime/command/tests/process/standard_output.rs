@@ -1,4 +1,4 @@
-//! What the command says, to a standard output that nobody reads or that is gone.
+//! A standard output that is blocked or closed does not affect the command.
 
 use std::process::Stdio;
 
@@ -21,19 +21,19 @@ fn gateway_with(output: impl Into<Stdio>) {
 }
 
 #[test]
-fn a_gateway_runs_and_stops_although_nobody_reads() {
+fn a_gateway_runs_and_stops_with_a_full_pipe() {
     let (_unread, output) = full_pipe();
     gateway_with(output);
 }
 
 #[test]
-fn a_gateway_runs_and_stops_although_nothing_can_be_written() {
+fn a_gateway_runs_and_stops_with_a_closed_or_full_output() {
     gateway_with(full_file());
     gateway_with(closed_pipe());
 }
 
 #[test]
-fn a_demo_stops_although_nobody_reads() {
+fn a_demo_stops_with_a_full_pipe() {
     let (_unread, output) = full_pipe();
     let port = free_port();
     let arguments = ["demo", "--port", &port.to_string()];
@@ -45,7 +45,7 @@ fn a_demo_stops_although_nobody_reads() {
 }
 
 #[test]
-fn what_is_printed_once_may_meet_a_closed_pipe() {
+fn a_closed_pipe_is_no_error_for_other_commands() {
     let config = Config::http(0, free_port());
     let validate = ["validate", "--config", config.path()];
     for arguments in [
@@ -56,7 +56,7 @@ fn what_is_printed_once_may_meet_a_closed_pipe() {
     ] {
         let mut process = Process::start(arguments, closed_pipe().into(), Stdio::piped());
         assert_eq!(process.ended(), Some(0), "{arguments:?}");
-        let told = process.errors().rest();
-        assert!(told.is_empty(), "{arguments:?}: {told:?}");
+        let text = process.errors().rest();
+        assert!(text.is_empty(), "{arguments:?}: {text:?}");
     }
 }

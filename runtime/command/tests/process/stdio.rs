@@ -1,4 +1,4 @@
-//! The gateway as a child of an MCP client, on its standard streams.
+//! The gateway as a child process of an MCP client (`stdio · server`).
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -27,11 +27,11 @@ fn publish() -> Value {
     })
 }
 
-/// The event that tells of an answer that is on its way to the client.
+/// Part of the event that is logged when the answer is sent to the client.
 const ANSWERED: &str = "tools/call 'publish'";
 
 #[test]
-fn a_client_may_ignore_standard_error() {
+fn a_client_need_not_read_standard_error() {
     let (_unread, errors) = full_pipe();
     let config = Config::stdio(600_000);
     let arguments = ["start", "--config", config.path(), "--log-level", "debug"];
@@ -41,13 +41,13 @@ fn a_client_may_ignore_standard_error() {
         let answer = process.output().next().expect("an answer");
         assert!(answer.contains("connection refused"), "{answer}");
     }
-    // The end of standard input is the client's way to stop it.
+    // A client stops the gateway by closing its standard input.
     drop(process.input.take());
     assert_eq!(process.ended(), Some(0));
 }
 
 #[test]
-fn a_client_that_does_not_read_holds_a_stop_up_for_its_time_alone() {
+fn a_client_that_does_not_read_delays_a_stop_until_the_timeout() {
     let (_unread, output) = full_pipe();
     let config = Config::stdio(100);
     let arguments = ["start", "--config", config.path(), "--log-level", "debug"];
@@ -69,12 +69,12 @@ fn a_second_signal_does_not_wait_for_a_client_that_does_not_read() {
     let arguments = ["start", "--config", config.path(), "--log-level", "debug"];
     let mut process = Process::start(&arguments, output.into(), Stdio::piped());
     process.errors().with("listening");
-    // Its answer waits for the client.
+    // The answer waits for the client to read.
     send(&mut process, &publish());
     process.errors().with(ANSWERED);
     process.signal(Signal::TERM);
     process.errors().with("stopping");
     process.signal(Signal::TERM);
-    process.errors().with("stopped at once");
+    process.errors().with("stopped immediately");
     assert_eq!(process.ended(), Some(128 + 15));
 }

@@ -1,4 +1,4 @@
-//! `tidegate validate`: what is wrong with a config, what is odd about it, and the exit code.
+//! `tidegate validate`: faults, warnings and exit codes.
 
 use std::process::Stdio;
 
@@ -63,7 +63,7 @@ fn a_missing_variable_is_a_fault_unless_it_may_be_missing() {
     let config = config(CLOSED, "\"${{env.TIDEGATE_TEST_UNSET}}\"");
     let (code, _, errors) = validate(&config, &[]);
     assert_eq!(code, Some(1));
-    let expected = "bindings.tcp_client0.options.host: the environment variable \
+    let expected = "bindings.tcp_client0.options.host: environment variable \
                     TIDEGATE_TEST_UNSET is not set";
     assert!(errors[0].contains(expected), "{errors:?}");
     assert!(errors[0].contains("--allow-missing-env"), "{errors:?}");

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tidegate_binding_mqtt::codec::{Packet, Publish, ReasonCode, Suback, Unsuback};
 
-use super::{House, cut, encoded, within};
+use super::{Harness, cut, encoded, within};
 
 /// Who asks for the message.
 #[derive(Debug, Clone, Copy)]
@@ -14,7 +14,7 @@ enum Reader {
 }
 
 impl Reader {
-    fn post(self, house: &mut House) -> tidegate_engine::StreamId {
+    fn post(self, harness: &mut Harness) -> tidegate_engine::StreamId {
         let (method, name, mut params) = match self {
             Self::Receive => (
                 "tools/call",
@@ -32,7 +32,7 @@ impl Reader {
             "io.modelcontextprotocol/clientCapabilities": {},
         });
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        house.post(method, name, &[Bytes::from(body.to_string())])
+        harness.post(method, name, &[Bytes::from(body.to_string())])
     }
 
     /// What the reader makes of the message.
@@ -51,13 +51,13 @@ impl Reader {
     /// The body of the response to a reader to whom the broker sends a message, which the socket
     /// reads in as many buffers as `places` cut it into; and those buffers.
     fn given(self, payload: &[u8], places: &[usize]) -> (Vec<Bytes>, Vec<Bytes>) {
-        let mut house = House::new();
-        let request = self.post(&mut house);
-        let (_, packets) = house.written();
+        let mut harness = Harness::new();
+        let request = self.post(&mut harness);
+        let (_, packets) = harness.written();
         let [Packet::Subscribe(subscribe)] = packets.as_slice() else {
             panic!("one SUBSCRIBE is expected: {packets:?}");
         };
-        house.answer(&Packet::Suback(Suback {
+        harness.answer(&Packet::Suback(Suback {
             packet_id: subscribe.packet_id,
             reasons: vec![ReasonCode::GRANTED_QOS_1],
             ..Suback::default()
@@ -70,17 +70,17 @@ impl Reader {
         publish.properties.subscription_ids =
             subscribe.properties.subscription_id.into_iter().collect();
         let parts = cut(&encoded(&Packet::Publish(publish)), places);
-        house.read(&parts);
-        let (_, packets) = house.written();
+        harness.read(&parts);
+        let (_, packets) = harness.written();
         let [Packet::Unsubscribe(unsubscribe)] = packets.as_slice() else {
             panic!("one UNSUBSCRIBE is expected: {packets:?}");
         };
-        house.answer(&Packet::Unsuback(Unsuback {
+        harness.answer(&Packet::Unsuback(Unsuback {
             packet_id: unsubscribe.packet_id,
             reasons: vec![ReasonCode::SUCCESS],
             ..Unsuback::default()
         }));
-        (house.response(request), parts)
+        (harness.response(request), parts)
     }
 }
 

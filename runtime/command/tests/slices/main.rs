@@ -1,7 +1,7 @@
 //! A payload walks from the HTTP body to the socket as a slice of the body's own buffer, and from
 //! what the socket has read to the HTTP response as slices of that.
 //!
-//! The whole house stands between two edges: one plays `http · server`, the other `tcp · client`.
+//! The whole harness stands between two edges: one plays `http · server`, the other `tcp · client`.
 //! What arrives at either is what it hands to the socket's vectored write, so that its address
 //! shows whether anyone has copied it.
 
@@ -29,7 +29,7 @@ use tidegate_streams::bytes_stream::BytesBegin;
 use tidegate_streams::http_stream::{HttpBeginEx, HttpRequest};
 use tidegate_streams::{BeginEx, Data, DataFlags, Frame};
 
-struct House {
+struct Harness {
     rig: Rig,
     network: BindingId,
     entry: BindingId,
@@ -38,7 +38,7 @@ struct House {
     decoder: Decoder,
 }
 
-impl House {
+impl Harness {
     fn new() -> Self {
         let mut rig = Rig::new();
         let network = rig.edge(1 << 24);

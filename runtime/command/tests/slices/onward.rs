@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use tidegate_binding_mqtt::codec::{Ack, Packet};
 
-use super::{House, cut, within};
+use super::{Harness, cut, within};
 
 /// A call of `publish`, and where in it the payload stands.
 fn call(payload: &str) -> (Bytes, Range<usize>) {
@@ -21,18 +21,18 @@ fn call(payload: &str) -> (Bytes, Range<usize>) {
 
 /// Publishes, and returns what the socket is to write of the PUBLISH.
 fn publish(body: &[Bytes]) -> Vec<Bytes> {
-    let mut house = House::new();
-    let request = house.post("tools/call", "publish", body);
-    let (slices, packets) = house.written();
+    let mut harness = Harness::new();
+    let request = harness.post("tools/call", "publish", body);
+    let (slices, packets) = harness.written();
     let [Packet::Publish(publish)] = packets.as_slice() else {
         panic!("one PUBLISH is expected: {packets:?}");
     };
     let packet_id = publish.packet_id;
-    house.answer(&Packet::Puback(Ack {
+    harness.answer(&Packet::Puback(Ack {
         packet_id,
         ..Ack::default()
     }));
-    house.response(request);
+    harness.response(request);
     slices
 }
 

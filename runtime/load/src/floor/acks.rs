@@ -1,4 +1,4 @@
-//! What the broker says to the floor: acknowledgements, a few bytes each.
+//! Parses the acknowledgements that the broker sends to the floor.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use bytes::{Buf as _, BytesMut};
 pub(super) struct Ack {
     pub(super) kind: AckKind,
     pub(super) packet_id: u16,
-    /// 0x80 and above is a refusal (MQTT 5.0, 2.4).
+    /// 0x80 and above is an error (MQTT 5.0, 2.4).
     pub(super) reason: u8,
 }
 
@@ -20,7 +20,7 @@ pub(super) enum AckKind {
     Pubcomp,
 }
 
-/// The next acknowledgement, once it is whole.
+/// The next acknowledgement; `None` if it is incomplete.
 pub(super) fn next(input: &mut BytesMut) -> io::Result<Option<Ack>> {
     let kind = match input.first() {
         None => return Ok(None),
@@ -28,16 +28,16 @@ pub(super) fn next(input: &mut BytesMut) -> io::Result<Option<Ack>> {
         Some(0x50) => AckKind::Pubrec,
         Some(0x70) => AckKind::Pubcomp,
         Some(other) => {
-            let what = format!("the broker sent a packet of type {}", other >> 4);
+            let what = format!("unexpected packet of type {} from the broker", other >> 4);
             return Err(io::Error::other(what));
         }
     };
-    // Longer ones carry properties, which a reason string alone would not make this long.
+    // Even with a reason string an acknowledgement is shorter.
     let Some(&length) = input.get(1) else {
         return Ok(None);
     };
     if !(2..0x80).contains(&length) {
-        return Err(io::Error::other("the broker sent a long acknowledgement"));
+        return Err(io::Error::other("acknowledgement of the broker too long"));
     }
     let size = 2 + usize::from(length);
     let Some(body) = input.get(2..size) else {
@@ -83,12 +83,12 @@ mod tests {
             input.extend_from_slice(&[byte]);
             seen.extend(next(&mut input).expect("legal"));
         }
-        let told: Vec<_> = seen
+        let outcomes: Vec<_> = seen
             .iter()
             .map(|ack| (ack.kind, ack.packet_id, ack.reason))
             .collect();
         assert_eq!(
-            told,
+            outcomes,
             [
                 (AckKind::Puback, 1, 0),
                 (AckKind::Pubrec, 0x1234, 0x97),

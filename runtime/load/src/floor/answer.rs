@@ -1,4 +1,4 @@
-//! What a call is answered with: bytes that are there already.
+//! Response bodies of prepared parts.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-/// A body of parts, written from where they lie.
+/// A body of parts, written without copies.
 #[derive(Debug)]
 pub(super) struct Answer {
     first: Bytes,
@@ -29,7 +29,7 @@ impl From<Bytes> for Answer {
 }
 
 impl Answer {
-    /// Of parts of which none is empty.
+    /// Creates a body of parts, none of which may be empty.
     pub(super) const fn parts(rest: VecDeque<Bytes>) -> Self {
         let first = Bytes::new();
         Self { first, rest }

@@ -1,4 +1,4 @@
-//! The publications that are under way, and what is to be written of them.
+//! Pending publications and their output.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -11,19 +11,19 @@ use slab::Slab;
 
 use super::acks::{Ack, AckKind};
 
-/// A payload of up to this many bytes is copied into the buffer that is written; a longer one is
-/// written from where it lies.
+/// Payloads of up to this many bytes are copied into the output buffer; longer ones are written without a
+/// copy.
 const COPIED: usize = 4 << 10;
 
-/// Every publication of the floor.
+/// The publications of the floor.
 #[derive(Debug)]
 pub(super) struct Publications {
-    /// A PUBLISH up to its payload; at `QoS` 0 without an identifier.
+    /// The PUBLISH up to its payload; at `QoS` 0 without packet identifier.
     packet: Vec<u8>,
     payload: Bytes,
-    /// Where in the packet the identifier stands.
+    /// Offset of the packet identifier.
     id_at: Option<usize>,
-    /// The most that the broker takes at a time.
+    /// Receive Maximum of the broker.
     window: usize,
     state: RefCell<State>,
 }
@@ -31,16 +31,16 @@ pub(super) struct Publications {
 #[derive(Debug, Default)]
 struct State {
     parts: VecDeque<Bytes>,
-    /// Behind the parts.
+    /// Output after the parts.
     tail: BytesMut,
     queued: u64,
     written: u64,
     writer: Option<Waker>,
-    /// Those that have been sent, or are to be; the key is the packet identifier less one.
+    /// Pending publications; the key is the packet identifier minus one.
     under_way: Slab<Publication>,
-    /// Callers that wait for room in the window.
+    /// Callers that wait because Receive Maximum is reached.
     waiting: VecDeque<Waker>,
-    /// At `QoS` 0: those that wait to be written, in order.
+    /// At `QoS` 0: publications that are not written yet, in order.
     unwritten: VecDeque<usize>,
 }
 
@@ -50,11 +50,11 @@ struct Publication {
     /// Of the output, behind its packet.
     end: u64,
     caller: Option<Waker>,
-    /// The caller has hung up: nobody takes the outcome.
+    /// The caller closed its connection: the outcome is dropped.
     left: bool,
 }
 
-/// Takes the publication of a caller that hangs up off the list once it is over.
+/// Removes the publication of a caller that closed its connection.
 struct Entry<'a>(&'a Publications, usize);
 
 impl Drop for Entry<'_> {
@@ -62,7 +62,7 @@ impl Drop for Entry<'_> {
         let mut state = self.0.state.borrow_mut();
         match state.under_way.get_mut(self.1) {
             Some(publication) if publication.met.is_none() => publication.left = true,
-            Some(_) => self.0.forget(&mut state, self.1),
+            Some(_) => self.0.remove(&mut state, self.1),
             None => {}
         }
     }
@@ -82,7 +82,7 @@ impl Publications {
         }
     }
 
-    /// Publishes, and says whether the `QoS` was met.
+    /// Publishes; returns whether the broker accepted the message.
     pub(super) async fn publish(&self) -> bool {
         let entry = Entry(self, poll_fn(|cx| self.admit(cx.waker())).await);
         poll_fn(|cx| {
@@ -135,7 +135,7 @@ impl Publications {
         Poll::Ready(key)
     }
 
-    /// Waits until there is something to write, and takes it.
+    /// Waits for output and takes it.
     pub(super) async fn gathered(&self, parts: &mut VecDeque<Bytes>) {
         poll_fn(|cx| {
             let mut state = self.state.borrow_mut();
@@ -153,7 +153,7 @@ impl Publications {
         .await;
     }
 
-    /// So many bytes more are written: at `QoS` 0 that is all.
+    /// Records written bytes; at `QoS` 0 this completes publications.
     pub(super) fn written(&self, count: usize) {
         let mut state = self.state.borrow_mut();
         state.written += count as u64;
@@ -170,7 +170,7 @@ impl Publications {
         }
     }
 
-    /// Takes what the broker says of a publication.
+    /// Handles an acknowledgement.
     pub(super) fn acknowledged(&self, ack: Ack) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         let key = usize::from(ack.packet_id).wrapping_sub(1);
@@ -179,7 +179,9 @@ impl Publications {
             .get(key)
             .is_some_and(|each| each.met.is_none());
         if !known {
-            return Err(io::Error::other("an acknowledgement of nothing"));
+            return Err(io::Error::other(
+                "acknowledgement with an unknown packet identifier",
+            ));
         }
         if ack.kind == AckKind::Pubrec && ack.reason < 0x80 {
             let [high, low] = ack.packet_id.to_be_bytes();
@@ -198,14 +200,14 @@ impl Publications {
         };
         publication.met = Some(met);
         if publication.left {
-            self.forget(state, key);
+            self.remove(state, key);
         } else if let Some(caller) = publication.caller.take() {
             caller.wake();
         }
     }
 
-    /// Makes room. As many are woken as there is room for, since one may have hung up meanwhile.
-    fn forget(&self, state: &mut State, key: usize) {
+    /// Wakes as many waiting callers as Receive Maximum allows; some may have closed their connection.
+    fn remove(&self, state: &mut State, key: usize) {
         state.under_way.remove(key);
         for _ in state.under_way.len()..self.window {
             let Some(caller) = state.waiting.pop_front() else {

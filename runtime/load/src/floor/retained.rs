@@ -1,8 +1,8 @@
-//! A retained message, asked for and given again: SUBSCRIBE, the first PUBLISH with its PUBACK, and
-//! UNSUBSCRIBE once nobody waits any more.
+//! Reads a retained message: SUBSCRIBE, the first PUBLISH with its PUBACK, and UNSUBSCRIBE when no caller
+//! is waiting.
 //!
-//! Callers that arrive in the same turn share a SUBSCRIBE, as clients of one connection may. Each
-//! bears an identifier of its own, by which its message is known (MQTT 5.0, 3.8.2.1.2).
+//! Callers that arrive in the same turn share a SUBSCRIBE. Each SUBSCRIBE has its own subscription
+//! identifier, which identifies its message (MQTT 5.0, 3.8.2.1.2).
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -22,26 +22,25 @@ use tokio::sync::oneshot;
 use super::answer::Answer;
 use crate::plan::Operation;
 
-/// A payload of up to this many bytes is copied into the answer; a longer one is answered from where
-/// it lies.
+/// Payloads of up to this many bytes are copied into the response; longer ones are sent without a copy.
 const COPIED: usize = 4 << 10;
-/// As of ours.
+/// The same as that of tidegate.
 const QOS: u8 = 1;
 
-/// The message of a topic.
+/// The retained message of a topic, and the callers that wait for it.
 #[derive(Debug)]
 pub(super) struct Retained {
     topic: String,
-    /// What stands around the payload in an answer, which has it once or twice.
+    /// The parts around the payload in a response, which contains it once or twice.
     around: Vec<Bytes>,
     state: RefCell<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Callers for which no SUBSCRIBE is under way yet.
+    /// Callers without a pending SUBSCRIBE.
     new: Vec<Caller>,
-    /// By the identifier of theirs.
+    /// Waiting callers by subscription identifier.
     waiting: BTreeMap<u16, Vec<Caller>>,
     last_id: u16,
     writer: Option<Waker>,
@@ -50,8 +49,8 @@ struct State {
 type Caller = oneshot::Sender<codec::Parts>;
 
 impl Retained {
-    /// Answers are as long as ours: of `receive`, with the payload as text and as structured content;
-    /// of `read`, as text alone.
+    /// Responses are as long as those of tidegate: for `receive` the payload as text and as structured
+    /// content; for `read` as text only.
     pub(super) fn new(topic: String, operation: Operation) -> Self {
         let front =
             r#"{"jsonrpc":"2.0","id":1000000000,"result":{"resultType":"complete","content"#;
@@ -76,17 +75,17 @@ impl Retained {
         }
     }
 
-    /// The answer with the message; `None` where it does not come.
+    /// The response with the message; `None` if the connection fails.
     pub(super) async fn receive(&self) -> Option<Answer> {
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         {
             let mut state = self.state.borrow_mut();
-            state.new.push(tell);
+            state.new.push(sender);
             if let Some(writer) = state.writer.take() {
                 writer.wake();
             }
         }
-        Some(self.answer(&told.await.ok()?))
+        Some(self.answer(&receiver.await.ok()?))
     }
 
     fn answer(&self, payload: &codec::Parts) -> Answer {
@@ -111,7 +110,7 @@ impl Retained {
         Answer::parts(parts)
     }
 
-    /// Talks with the broker until that fails.
+    /// Runs the connection to the broker until it fails.
     pub(super) async fn serve(&self, mut socket: TcpStream, quickack: bool) -> io::Result<()> {
         #[cfg(not(target_os = "linux"))]
         let _ = quickack;
@@ -124,16 +123,16 @@ impl Retained {
                 () = self.asked() => {}
                 read = socket.read_buf(&mut input) => {
                     if read? == 0 {
-                        return Err(io::Error::other("the broker closed the connection"));
+                        return Err(io::Error::other("connection closed by the broker"));
                     }
                     #[cfg(target_os = "linux")]
                     if quickack {
-                        // The kernel forgets it with every acknowledgement.
+                        // The kernel resets the option with every acknowledgement.
                         socket.set_quickack(true)?;
                     }
                     decoder.push(input.split().freeze());
                     while let Some(packet) = decoder.next().map_err(io::Error::other)? {
-                        self.told(packet, &mut out)?;
+                        self.handle(packet, &mut out)?;
                     }
                 }
             }
@@ -158,7 +157,7 @@ impl Retained {
         .await;
     }
 
-    /// One SUBSCRIBE for whoever has arrived.
+    /// Sends one SUBSCRIBE for all new callers.
     fn subscribe(&self, out: &mut BytesMut) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         if state.new.is_empty() {
@@ -183,12 +182,12 @@ impl Retained {
         encode(&Packet::Subscribe(subscribe), out)
     }
 
-    /// Takes what the broker says.
-    fn told(&self, packet: Packet, out: &mut BytesMut) -> io::Result<()> {
+    /// Handles a packet of the broker.
+    fn handle(&self, packet: Packet, out: &mut BytesMut) -> io::Result<()> {
         match packet {
             Packet::Publish(publish) => self.arrived(&publish, out),
             Packet::Suback(suback) if suback.reasons.iter().any(|reason| reason.is_error()) => {
-                Err(io::Error::other("the broker refused the subscription"))
+                Err(io::Error::other("subscription rejected by the broker"))
             }
             _ => Ok(()),
         }
@@ -208,7 +207,7 @@ impl Retained {
                 .ok()
                 .and_then(|id| state.waiting.remove(&id));
             for caller in callers.into_iter().flatten() {
-                // One that has hung up does not listen.
+                // The caller may have closed its connection.
                 let _ = caller.send(publish.payload.clone());
             }
         }
@@ -225,7 +224,7 @@ impl Retained {
 }
 
 impl State {
-    /// Of a packet and a subscription; there are more than callers.
+    /// The next packet and subscription identifier; there are more of them than callers.
     fn next_id(&mut self) -> u16 {
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
         self.last_id
@@ -286,15 +285,19 @@ mod tests {
         let mut out = BytesMut::new();
         let calls = async {
             tokio::join!(retained.receive(), retained.receive(), async {
-                retained.subscribe(&mut out).expect("said");
+                retained.subscribe(&mut out).expect("encodes");
                 assert_eq!(shown(&mut out), [("SUBSCRIBE", 1)]);
                 let (later, ()) = tokio::join!(retained.receive(), async {
-                    retained.subscribe(&mut out).expect("said");
+                    retained.subscribe(&mut out).expect("encodes");
                     assert_eq!(shown(&mut out), [("SUBSCRIBE", 2)]);
                     // The first message is that of the first two.
-                    retained.told(message(1, b"21.5"), &mut out).expect("legal");
+                    retained
+                        .handle(message(1, b"21.5"), &mut out)
+                        .expect("legal");
                     assert_eq!(shown(&mut out), [("PUBACK", 7)]);
-                    retained.told(message(2, b"21.5"), &mut out).expect("legal");
+                    retained
+                        .handle(message(2, b"21.5"), &mut out)
+                        .expect("legal");
                     assert_eq!(shown(&mut out), [("PUBACK", 7), ("UNSUBSCRIBE", 3)]);
                 });
                 later
@@ -351,10 +354,15 @@ mod tests {
         };
         let (ended, (), ()) = tokio::join!(retained.serve(socket, true), refusal, async {
             let call = std::pin::pin!(retained.receive());
-            // Nobody answers it: the connection is over.
+            // No response comes: the connection has ended.
             let waited = tokio::time::timeout(std::time::Duration::ZERO, call).await;
             assert!(waited.is_err());
         });
-        assert!(ended.expect_err("refused").to_string().contains("refused"));
+        assert!(
+            ended
+                .expect_err("rejected")
+                .to_string()
+                .contains("rejected")
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Latencies as an HDR histogram log, an interval for each round, which the usual tools read.
+//! HDR histogram logs of latencies, one interval per round.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 
 use super::TargetReport;
 
-/// Latencies are kept in nanoseconds, and the log's maxima are told in milliseconds.
+/// Latencies are in nanoseconds; the maxima in the log are in milliseconds.
 const DIVISOR: f64 = 1e6;
 
 /// The log of a target.

@@ -1,4 +1,4 @@
-//! `results.json`: everything, for programs.
+//! `results.json`: all results in machine-readable form.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,16 +12,16 @@ use crate::plan::Settings;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Run {
-    /// Of this file's form.
+    /// Version of the file format.
     version: u32,
     tidegate: &'static str,
-    /// Seconds since 1970.
+    /// Start of the run, in seconds since 1970.
     began: u64,
     machine: Machine,
-    /// Calls a second on a schedule; absent for a closed loop.
+    /// Calls per second on a schedule; absent for a closed loop.
     rate: Option<f64>,
     rounds: usize,
-    /// Seconds of a round.
+    /// Duration of a round, in seconds.
     duration: f64,
     warm_up: f64,
     workers: u16,
@@ -29,16 +29,16 @@ pub(super) struct Run {
     pub(super) cells: Vec<CellReport>,
 }
 
-/// What it ran on.
+/// The machine.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Machine {
     cpu: Option<String>,
     cores: usize,
     kernel: Option<String>,
-    /// The load average of a minute, as the run began.
+    /// Load average (1 min) at the start of the run.
     load: Option<String>,
-    /// Whether the driver was built for speed.
+    /// Whether the driver is a release build.
     optimized: bool,
 }
 
@@ -83,7 +83,7 @@ impl Run {
         let machine = &self.machine;
         let how = self.rate.map_or_else(
             || "closed loop".to_owned(),
-            |rate| format!("{rate} calls/s on a schedule, latency from the intended start"),
+            |rate| format!("{rate} calls/s on a schedule, latency from the scheduled start"),
         );
         let mut heading = format!(
             "tidegate bench {} · {} cores{} · load {} · {} round{} of {} s, interleaved, medians · \
@@ -104,7 +104,7 @@ impl Run {
         );
         heading = table::wrapped(&heading, "  ");
         if !machine.optimized {
-            heading.push_str("\nwarning: this is a debug build; its figures tell nothing");
+            heading.push_str("\nwarning: debug build; the figures are not meaningful");
         }
         heading
     }

@@ -1,7 +1,7 @@
-//! The plot of percentiles: a curve for each target, with the tail drawn out.
+//! The percentile plot: one curve per target.
 //!
-//! Along the bottom stands how many calls in how many are slower (half, one in ten, …, each step
-//! ten times rarer); up the side the latency on a logarithmic scale.
+//! The x axis is the percentile on a logarithmic scale of the tail (90 %, 99 %, 99.9 %, …), the y axis the
+//! latency on a logarithmic scale.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ const LEFT: f64 = 80.0;
 const RIGHT: f64 = 160.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 50.0;
-/// The rarest that is drawn: one call in 10^5.
+/// End of the x axis: one call in 10^5.
 const DECADES: f64 = 5.0;
 const STEPS: u32 = 120;
 const COLOURS: [&str; 6] = [
@@ -128,7 +128,7 @@ fn grid(scale: &Scale, out: &mut String) {
     let middle = f64::midpoint(LEFT, right);
     let _ = writeln!(
         out,
-        r##"<text x="{middle}" y="{:.1}" text-anchor="middle" fill="#555">share of calls that were as fast</text>"##,
+        r##"<text x="{middle}" y="{:.1}" text-anchor="middle" fill="#555">percentile</text>"##,
         bottom + 40.0
     );
 }

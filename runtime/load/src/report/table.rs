@@ -1,4 +1,4 @@
-//! Tables for people.
+//! The tables printed on standard output.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use crate::broker::Description;
 use crate::plan::{Nagle, Operation, Size};
 use crate::statistics::Ratios;
 
-/// What a terminal shows without breaking lines by itself.
+/// Width of the output in characters.
 const WIDTH: usize = 120;
 const COLUMNS: usize = 11;
 const HEADINGS: [&str; COLUMNS] = [
@@ -21,13 +21,13 @@ pub(crate) const fn word(nagle: Nagle) -> &'static str {
     }
 }
 
-/// Which broker, and how it is set.
+/// The broker and its settings.
 pub(crate) fn broker_line(broker: &Description) -> String {
     let mut line = format!("broker: {} at {}", broker.kind, broker.address);
     match broker.nagle {
         Some(Nagle::On) => line.push_str(", Nagle on (set_tcp_nodelay false, its default)"),
         Some(Nagle::Off) => line.push_str(", Nagle off (set_tcp_nodelay true)"),
-        None => line.push_str(", Nagle as it is set there"),
+        None => line.push_str(", Nagle unknown"),
     }
     let _ = write!(line, ", Receive Maximum {}", broker.receive_maximum);
     for setting in broker
@@ -73,13 +73,13 @@ pub(crate) fn table(report: &CellReport) -> String {
         if let Some(error) = &target.first_error {
             let (name, errors) = (&target.name, grouped_whole(target.errors()));
             let all = grouped_whole(target.errors() + target.calls());
-            let line = format!("  {name}: {errors} of {all} calls failed; the first: {error}");
+            let line = format!("  {name}: {errors} of {all} calls failed; first error: {error}");
             out.push_str(&wrapped(&line, "    "));
             out.push('\n');
         }
     }
     for (name, why) in &report.failed {
-        out.push_str(&wrapped(&format!("  {name} was left out: {why}"), "    "));
+        out.push_str(&wrapped(&format!("  {name} skipped: {why}"), "    "));
         out.push('\n');
     }
     out.trim_end().to_owned()
@@ -106,7 +106,7 @@ fn row(target: &TargetReport) -> [String; COLUMNS] {
     ]
 }
 
-/// A size as times are told, with its unit apart.
+/// A size with a space before the unit.
 fn size(size: Size) -> String {
     let text = size.to_string();
     let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
@@ -139,7 +139,7 @@ fn ratio_line(ratios: &Ratios, operation: Operation) -> String {
     line
 }
 
-/// A ratio, to as many digits as tell something.
+/// A ratio with its significant digits.
 pub(super) fn times(ratio: f64) -> String {
     match ratio {
         100.0.. => grouped_whole(ratio),
@@ -149,7 +149,7 @@ pub(super) fn times(ratio: f64) -> String {
     }
 }
 
-/// The first column to the left, all others to the right.
+/// Aligns the first column left, all others right.
 fn align(rows: &[[String; COLUMNS]], out: &mut String) {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
@@ -172,8 +172,8 @@ fn align(rows: &[[String; COLUMNS]], out: &mut String) {
     }
 }
 
-/// A text in lines of up to [`WIDTH`] characters, all but the first behind an indent. What stands in
-/// front of the first word stays; a word that is longer has a line of its own.
+/// Wraps a text at [`WIDTH`] characters; all lines but the first are indented. Leading whitespace is kept,
+/// and longer words get their own line.
 pub(super) fn wrapped(text: &str, indent: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
@@ -209,7 +209,7 @@ pub(super) fn wrapped(text: &str, indent: &str) -> String {
     out
 }
 
-/// A time in microseconds, in the unit that suits it.
+/// A time in microseconds, in a suitable unit.
 pub(super) fn time(micros: Option<f64>) -> String {
     match micros {
         None => dash(),
@@ -219,7 +219,7 @@ pub(super) fn time(micros: Option<f64>) -> String {
     }
 }
 
-/// A figure, its thousands apart; a small one with a decimal.
+/// A number with thousands separators; a small one with one decimal.
 pub(super) fn grouped(count: f64) -> String {
     if count < 100.0 {
         return format!("{count:.1}");
@@ -227,7 +227,7 @@ pub(super) fn grouped(count: f64) -> String {
     grouped_whole(count)
 }
 
-/// A count, its thousands apart.
+/// A count with thousands separators.
 fn grouped_whole(count: f64) -> String {
     let digits = format!("{count:.0}");
     let mut out = String::new();

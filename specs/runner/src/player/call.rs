@@ -1,5 +1,5 @@
-//! What a stream carries beside its frames, as fields of the BEGIN that opens it: `identity={…}`, and
-//! `deadline=5000`, in milliseconds from the moment at which it is opened.
+//! The call context of a stream as fields of its BEGIN: `identity={…}`, and `deadline=5000` in
+//! milliseconds after BEGIN.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -9,23 +9,27 @@ use tidegate_streams::{Field as _, Identity, Value};
 
 use crate::captures::Captures;
 use crate::difference::Difference;
-use crate::said::Said;
+use crate::statement::Statement;
 
 const IDENTITY: &str = "identity";
 const DEADLINE: &str = "deadline";
 
-/// A BEGIN's own fields, without those that state what the stream carries.
-pub(super) fn without_call(said: &Said) -> Said {
-    let mut own = said.clone();
+/// The fields of a BEGIN without those of the call context.
+pub(super) fn without_call(statement: &Statement) -> Statement {
+    let mut own = statement.clone();
     own.fields
         .retain(|(name, _)| name != IDENTITY && name != DEADLINE);
     own
 }
 
-/// What a BEGIN that the script plays states.
-pub(super) fn stated(said: &Said, captures: &Captures, now: Time) -> Result<CallContext, String> {
+/// The call context stated by a BEGIN of the script.
+pub(super) fn stated(
+    statement: &Statement,
+    captures: &Captures,
+    now: Time,
+) -> Result<CallContext, String> {
     let mut call = CallContext::default();
-    for (name, pattern) in &said.fields {
+    for (name, pattern) in &statement.fields {
         if name != IDENTITY && name != DEADLINE {
             continue;
         }
@@ -41,7 +45,7 @@ pub(super) fn stated(said: &Said, captures: &Captures, now: Time) -> Result<Call
     Ok(call)
 }
 
-/// What a stream carried when it was opened towards a side of the script.
+/// The call context of a stream that the binding opened.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Carried(Vec<(&'static str, Value)>);
 
@@ -54,18 +58,22 @@ impl Carried {
         Self(identity.into_iter().chain(deadline).collect())
     }
 
-    /// Whether it is what the script says: what is not said is not there.
-    pub(super) fn agrees(&self, said: &Said, captures: &mut Captures) -> Result<(), Difference> {
+    /// Compares it with the statement: what is not stated must be absent.
+    pub(super) fn agrees(
+        &self,
+        statement: &Statement,
+        captures: &mut Captures,
+    ) -> Result<(), Difference> {
         for name in [IDENTITY, DEADLINE] {
-            let pattern = said.fields.iter().find(|(known, _)| known == name);
+            let pattern = statement.fields.iter().find(|(known, _)| known == name);
             let value = self.0.iter().find(|(known, _)| *known == name);
             match (pattern, value) {
                 (None, None) => {}
                 (None, Some((_, value))) => {
-                    return Err(format!("{name}={value} is not in the script").into());
+                    return Err(format!("unexpected {name}={value}").into());
                 }
                 (Some(_), None) => {
-                    let what = format!("the stream carries no {name}");
+                    let what = format!("missing {name}");
                     return Err(Difference::of_field(name, what));
                 }
                 (Some((_, pattern)), Some((_, value))) => {
@@ -78,7 +86,7 @@ impl Carried {
         Ok(())
     }
 
-    /// Appends it to a line of a script.
+    /// Appends it as fields to a line.
     pub(super) fn print(&self, line: &mut String) {
         for (name, value) in &self.0 {
             let _ = write!(line, " {name}={value}");

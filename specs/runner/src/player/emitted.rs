@@ -1,4 +1,4 @@
-//! What has come out and is not yet looked at.
+//! Frames sent by the binding that are not compared yet.
 
 use bytes::Bytes;
 use tidegate_binding_mqtt::codec::Packet;
@@ -7,14 +7,14 @@ use tidegate_streams::Frame;
 
 use super::call::Carried;
 
-/// One thing that came out.
+/// A frame or packet sent by the binding.
 #[derive(Debug, Clone)]
 pub(super) struct Emitted {
     pub(super) side: usize,
     pub(super) stream: StreamId,
-    /// Whether it stands on the reply half.
+    /// Whether it belongs to the reply half.
     pub(super) reply: bool,
-    /// What the stream carries, where this opens it.
+    /// The call context, if this is the opening BEGIN.
     pub(super) carried: Carried,
     pub(super) what: What,
 }
@@ -24,7 +24,7 @@ pub(super) enum What {
     Frame(Frame),
     /// A packet on the network side of `mqtt · client`.
     Packet(Packet),
-    /// Bytes there that are no packet, and why.
+    /// Bytes on the network side that are not a valid packet, and the reason.
     Malformed(Bytes, String),
 }
 

@@ -1,4 +1,4 @@
-//! Whether what came out is what the script says.
+//! Compares reactions of the script with what the binding sent.
 
 use bytes::{Bytes, BytesMut};
 use tidegate_binding_mqtt::codec::Packet;
@@ -8,57 +8,62 @@ use tidegate_streams::{BeginEx, Data, Frame, Protocol, Scripted};
 
 use super::call::without_call;
 use super::emitted::{Emitted, What};
-use super::stage::{Conversation, Stage, word_of};
+use super::harness::{Conversation, Harness, word_of};
 use crate::captures::Captures;
 use crate::difference::Difference;
-use crate::said::Said;
+use crate::statement::Statement;
 use crate::{compare, print};
 
-/// The headers of server-sent events.
+/// Headers implied by a response with server-sent events.
 pub(super) const EVENTS: [(&str, &str); 3] = [
     ("content-type", "text/event-stream"),
     ("cache-control", "no-cache"),
     ("x-accel-buffering", "no"),
 ];
 
-impl Said {
-    /// Whether it speaks of the half that something came out on; a packet has none.
-    fn is_of_half(&self, emitted: &Emitted) -> bool {
+impl Statement {
+    /// Whether it states the half of an emitted frame; packets have none.
+    fn matches_half(&self, emitted: &Emitted) -> bool {
         !matches!(emitted.what, What::Frame(_)) || emitted.reply == self.reply
     }
 }
 
-impl Stage {
-    /// Compares one reaction.
-    pub(super) fn expect(&mut self, said: &Said) -> Result<(), Difference> {
-        let index = self.candidate(said, self.side(&said.side)?)?;
-        self.expect_at(said, index)
+impl Harness {
+    /// Compares a reaction with the next emitted frame.
+    pub(super) fn expect(&mut self, statement: &Statement) -> Result<(), Difference> {
+        let index = self.candidate(statement, self.side(&statement.side)?)?;
+        self.expect_at(statement, index)
     }
 
-    /// Compares one reaction with whatever has come out; gives what had come out before it, as
-    /// lines, which is then taken for read.
-    pub(super) fn expect_later(&mut self, said: &Said) -> Option<Vec<String>> {
-        let index = (0..self.pending.len()).find(|index| self.expect_at(said, *index).is_ok())?;
+    /// Finds the first emitted frame that matches a reaction; removes the frames before it and returns
+    /// them as lines.
+    pub(super) fn expect_later(&mut self, statement: &Statement) -> Option<Vec<String>> {
+        let index =
+            (0..self.pending.len()).find(|index| self.expect_at(statement, *index).is_ok())?;
         Some((0..index).filter_map(|_| self.read_one()).collect())
     }
 
-    /// Compares one reaction with what came out at a place.
-    fn expect_at(&mut self, said: &Said, index: usize) -> Result<(), Difference> {
-        let side = self.side(&said.side)?;
-        let emitted = self.pending.get(index).ok_or("nothing came out")?.clone();
+    /// Compares a reaction with the emitted frame at an index.
+    fn expect_at(&mut self, statement: &Statement, index: usize) -> Result<(), Difference> {
+        let side = self.side(&statement.side)?;
+        let emitted = self
+            .pending
+            .get(index)
+            .ok_or("the binding sent nothing")?
+            .clone();
         let known = self
             .conversations
-            .get(&(side, said.number))
+            .get(&(side, statement.number))
             .map(|it| it.stream);
         let begins = matches!(emitted.frame(), Some(Frame::Begin(_)));
         let is_packet = matches!(emitted.what, What::Packet(_) | What::Malformed(..));
-        let same = emitted.side == side && (is_packet || emitted.reply == said.reply);
+        let same = emitted.side == side && (is_packet || emitted.reply == statement.reply);
         if !same || known.is_some_and(|stream| stream != emitted.stream) {
-            return Err("something else came out".into());
+            return Err("the binding sent another frame".into());
         }
         let opens = begins && !emitted.reply && self.sides.get(side).is_some_and(|it| !it.caller);
         if known.is_none() && !opens {
-            return Err(format!("{} has not begun", said.conversation()).into());
+            return Err(format!("{} is not open", statement.conversation()).into());
         }
         if known.is_none()
             && self
@@ -66,10 +71,10 @@ impl Stage {
                 .values()
                 .any(|it| it.stream == emitted.stream)
         {
-            return Err("something else came out".into());
+            return Err("the binding sent another frame".into());
         }
         let mut captures = self.captures.clone();
-        let used = self.compare(said, index, &emitted, &mut captures)?;
+        let used = self.compare(statement, index, &emitted, &mut captures)?;
         self.captures = captures;
         let mut shown = Vec::new();
         for index in used.into_iter().rev() {
@@ -83,7 +88,8 @@ impl Stage {
                 stream: emitted.stream,
                 word,
             };
-            self.conversations.insert((side, said.number), conversation);
+            self.conversations
+                .insert((side, statement.number), conversation);
         }
         for emitted in shown.into_iter().rev() {
             let line = self.line(&emitted);
@@ -92,31 +98,31 @@ impl Stage {
         Ok(())
     }
 
-    /// The first thing that came out, or, where their order is left open, the first of the
-    /// conversation.
-    fn candidate(&self, said: &Said, side: usize) -> Result<usize, String> {
+    /// The index of the frame to compare: the first one, or in seeded mode the first of the conversation.
+    fn candidate(&self, statement: &Statement, side: usize) -> Result<usize, String> {
         if self.pending.is_empty() {
-            return Err("nothing came out".to_owned());
+            return Err("the binding sent nothing".to_owned());
         }
         if !self.seeded {
             return Ok(0);
         }
         let known = self
             .conversations
-            .get(&(side, said.number))
+            .get(&(side, statement.number))
             .map(|it| it.stream);
         let fits = |emitted: &Emitted| match known {
-            Some(stream) => emitted.stream == stream && said.is_of_half(emitted),
-            None => self.begins(said, side, emitted),
+            Some(stream) => emitted.stream == stream && statement.matches_half(emitted),
+            None => self.begins(statement, side, emitted),
         };
         self.pending
             .iter()
             .position(fits)
-            .ok_or_else(|| "something else came out".to_owned())
+            .ok_or_else(|| "the binding sent another frame".to_owned())
     }
 
-    /// Whether it begins the conversation: one that begins is told from others by what it asks for.
-    fn begins(&self, said: &Said, side: usize, emitted: &Emitted) -> bool {
+    /// Whether it is the BEGIN of the stated conversation; several new conversations are told apart by
+    /// their fields.
+    fn begins(&self, statement: &Statement, side: usize, emitted: &Emitted) -> bool {
         let Some(begin @ Frame::Begin(_)) = emitted.frame() else {
             return false;
         };
@@ -132,13 +138,13 @@ impl Stage {
         emitted.side == side
             && !emitted.reply
             && !named
-            && opening(said, begin, emitted, protocol, &mut captures).is_ok()
+            && opening(statement, begin, emitted, protocol, &mut captures).is_ok()
     }
 
-    /// Compares; gives the places of what was used.
+    /// Compares; returns the indices of the frames that the reaction covers.
     fn compare(
         &self,
-        said: &Said,
+        statement: &Statement,
         index: usize,
         emitted: &Emitted,
         captures: &mut Captures,
@@ -149,73 +155,79 @@ impl Stage {
             .map_or(Protocol::Bytes, |it| it.protocol);
         match &emitted.what {
             What::Packet(packet) => {
-                packet_is(said, packet, captures)?;
+                packet_is(statement, packet, captures)?;
                 Ok(vec![index])
             }
-            What::Malformed(_, why) => {
-                Err(format!("bytes came out that are no packet: {why}").into())
-            }
+            What::Malformed(_, why) => Err(format!("malformed packet: {why}").into()),
             What::Frame(Frame::Begin(begin)) if protocol == Protocol::Http => match &**begin {
                 BeginEx::Http(HttpBeginEx::Response(response)) => {
-                    if said.verb != response.status.as_u16().to_string() {
-                        return Err(format!("the status is {}", response.status).into());
+                    if statement.verb != response.status.as_u16().to_string() {
+                        let (expected, status) = (&statement.verb, response.status.as_u16());
+                        return Err(format!("expected status {expected}, got {status}").into());
                     }
-                    let json = matches!(said.payload, Some(crate::said::Payload::Json { .. }));
-                    let implied: &[(&str, &str)] = match (said.has("open"), json) {
+                    let json = matches!(
+                        statement.payload,
+                        Some(crate::statement::Payload::Json { .. })
+                    );
+                    let implied: &[(&str, &str)] = match (statement.has("open"), json) {
                         (true, _) => &EVENTS,
                         (false, true) => &[("content-type", "application/json")],
                         (false, false) => &[],
                     };
-                    compare::headers(said, &response.headers, implied, captures)?;
-                    if said.has("open") {
+                    compare::headers(statement, &response.headers, implied, captures)?;
+                    if statement.has("open") {
                         return Ok(vec![index]);
                     }
                     let (places, body) = self.response_body(index, emitted.stream)?;
-                    payload_is(said, &body, captures)?;
+                    payload_is(statement, &body, captures)?;
                     Ok(places)
                 }
-                _ => Err("a request came out".into()),
+                _ => Err("expected a response, got a request".into()),
             },
             What::Frame(frame) => {
                 let mut frame = frame.clone();
-                if said.verb == "event" || said.verb == "comment" {
+                if statement.verb == "event" || statement.verb == "comment" {
                     let (places, payload) = self.message(index, emitted.stream)?;
-                    event_is(said, &payload, captures)?;
+                    event_is(statement, &payload, captures)?;
                     return Ok(places);
                 }
-                if frame.kind().word() != said.verb {
-                    return Err(format!("it is a {}", frame.kind()).into());
+                if frame.kind().word() != statement.verb {
+                    return Err(format!("expected {}, got {}", statement.verb, frame.kind()).into());
                 }
                 match &frame {
                     Frame::Window(_) => {
-                        window_is(said, &frame, captures)?;
+                        window_is(statement, &frame, captures)?;
                         return Ok(vec![index]);
                     }
                     Frame::Data(data) => {
                         let part = print::part(data.flags).trim();
-                        let fragment = ["init", "mid", "fin"].iter().find(|it| said.has(it));
+                        let fragment = ["init", "mid", "fin"].iter().find(|it| statement.has(it));
                         let (places, payload) = match fragment {
-                            Some(wanted) if *wanted == part => (vec![index], data.payload.clone()),
-                            Some(_) => return Err(format!("it is the part '{part}'").into()),
+                            Some(expected) if *expected == part => {
+                                (vec![index], data.payload.clone())
+                            }
+                            Some(_) => {
+                                return Err(format!("another part of the message: '{part}'").into());
+                            }
                             None => self.message(index, emitted.stream)?,
                         };
-                        compare::frame(said, &mut frame, protocol, captures)?;
-                        payload_is(said, &payload, captures)?;
+                        compare::frame(statement, &mut frame, protocol, captures)?;
+                        payload_is(statement, &payload, captures)?;
                         return Ok(places);
                     }
                     Frame::Begin(_) => {
-                        opening(said, &frame, emitted, protocol, captures)?;
+                        opening(statement, &frame, emitted, protocol, captures)?;
                         return Ok(vec![index]);
                     }
                     _ => {}
                 }
-                compare::frame(said, &mut frame, protocol, captures)?;
+                compare::frame(statement, &mut frame, protocol, captures)?;
                 Ok(vec![index])
             }
         }
     }
 
-    /// A whole message, which may have come in parts, from its first part at `index`.
+    /// A whole message, possibly in several DATA frames, whose first one is at `index`.
     pub(super) fn message(
         &self,
         index: usize,
@@ -244,10 +256,10 @@ impl Stage {
                 return Ok((places, payload.freeze()));
             }
         }
-        Err("a part of a message came out, and not all of it".to_owned())
+        Err("incomplete message: the last DATA is missing".to_owned())
     }
 
-    /// The body of a response from its head at `index` to its end, and the places of all that.
+    /// The body of the response whose head is at `index`, and the indices of all its frames.
     pub(super) fn response_body(
         &self,
         index: usize,
@@ -266,50 +278,69 @@ impl Stage {
                 _ => break,
             }
         }
-        Err("the response has not come to its end".to_owned())
+        Err("incomplete response: END is missing".to_owned())
     }
 }
 
-/// Whether a BEGIN, and what its stream carries, is what the script says.
+/// Compares a BEGIN and its call context.
 fn opening(
-    said: &Said,
+    statement: &Statement,
     begin: &Frame,
     emitted: &Emitted,
     protocol: Protocol,
     captures: &mut Captures,
 ) -> Result<(), Difference> {
-    emitted.carried.agrees(said, captures)?;
-    compare::frame(&without_call(said), &mut begin.clone(), protocol, captures)
+    emitted.carried.agrees(statement, captures)?;
+    compare::frame(
+        &without_call(statement),
+        &mut begin.clone(),
+        protocol,
+        captures,
+    )
 }
 
-fn packet_is(said: &Said, packet: &Packet, captures: &mut Captures) -> Result<(), Difference> {
-    if packet.word() != said.verb {
-        return Err(format!("it is a {}", packet.word()).into());
+fn packet_is(
+    statement: &Statement,
+    packet: &Packet,
+    captures: &mut Captures,
+) -> Result<(), Difference> {
+    if packet.word() != statement.verb {
+        return Err(format!("expected {}, got {}", statement.verb, packet.word()).into());
     }
     if let Some(mut blank) = Packet::blank(packet.word()) {
-        compare::fields(said, packet, &mut blank, captures)?;
+        compare::fields(statement, packet, &mut blank, captures)?;
     }
     match packet.payload() {
-        Some(payload) => payload_is(said, &payload, captures),
+        Some(payload) => payload_is(statement, &payload, captures),
         None => Ok(()),
     }
 }
 
-fn payload_is(said: &Said, payload: &Bytes, captures: &mut Captures) -> Result<(), Difference> {
-    let difference = match &said.payload {
-        Some(wanted) => wanted.difference(payload, captures),
+fn payload_is(
+    statement: &Statement,
+    payload: &Bytes,
+    captures: &mut Captures,
+) -> Result<(), Difference> {
+    let difference = match &statement.payload {
+        Some(expected) => expected.difference(payload, captures),
         None if payload.is_empty() => None,
-        None => return Err("it has a payload, which is not in the script".into()),
+        None => return Err("unexpected payload".into()),
     };
     difference.map_or(Ok(()), |what| Err(Difference::of_payload(what)))
 }
 
-/// One server-sent event, whose data is JSON, or a comment.
-fn event_is(said: &Said, payload: &Bytes, captures: &mut Captures) -> Result<(), Difference> {
+/// Compares a server-sent event with JSON data, or a comment.
+fn event_is(
+    statement: &Statement,
+    payload: &Bytes,
+    captures: &mut Captures,
+) -> Result<(), Difference> {
     match event_data(payload) {
-        Some(data) if said.verb == "event" => payload_is(said, &Bytes::from(data), captures),
-        None if said.verb == "comment" && is_comment(payload) => Ok(()),
-        _ => Err(format!("it is no {}", said.verb).into()),
+        Some(data) if statement.verb == "event" => {
+            payload_is(statement, &Bytes::from(data), captures)
+        }
+        None if statement.verb == "comment" && is_comment(payload) => Ok(()),
+        _ => Err(format!("expected a server-sent {}", statement.verb).into()),
     }
 }
 
@@ -327,7 +358,7 @@ fn event_data(payload: &[u8]) -> Option<String> {
     (!data.is_empty()).then(|| data.concat())
 }
 
-/// How a script says it.
+/// A server-sent event or comment in the syntax of scripts.
 pub(super) fn event_text(payload: &[u8]) -> Option<String> {
     if is_comment(payload) {
         return Some("comment".to_owned());
@@ -339,11 +370,15 @@ pub(super) fn event_text(payload: &[u8]) -> Option<String> {
     ))
 }
 
-fn window_is(said: &Said, frame: &Frame, captures: &mut Captures) -> Result<(), Difference> {
+fn window_is(
+    statement: &Statement,
+    frame: &Frame,
+    captures: &mut Captures,
+) -> Result<(), Difference> {
     let Frame::Window(window) = frame else {
-        return Err("it is no window".into());
+        return Err("expected window".into());
     };
-    let told = [
+    let actual = [
         (
             "acknowledge",
             i64::try_from(window.acknowledge).unwrap_or(i64::MAX),
@@ -351,9 +386,9 @@ fn window_is(said: &Said, frame: &Frame, captures: &mut Captures) -> Result<(), 
         ("maximum", i64::from(window.maximum)),
         ("padding", i64::from(window.padding)),
     ];
-    for (name, number) in told {
+    for (name, number) in actual {
         let value = tidegate_streams::Value::Integer(number);
-        let agrees = match said.fields.iter().find(|(known, _)| known == name) {
+        let agrees = match statement.fields.iter().find(|(known, _)| known == name) {
             Some((_, pattern)) => pattern.matches(&value, captures),
             None => number == 0,
         };

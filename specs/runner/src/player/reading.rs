@@ -1,4 +1,4 @@
-//! What has come out, as lines of a script.
+//! Prints emitted frames as lines of a script.
 
 use std::fmt::Write as _;
 
@@ -7,31 +7,31 @@ use tidegate_streams::http_stream::{HttpBeginEx, HttpResponse};
 use tidegate_streams::{BeginEx, Frame, Protocol};
 
 use super::emitted::{Emitted, What};
+use super::harness::{Conversation, Harness, word_of};
 use super::reaction::{EVENTS, event_text};
-use super::stage::{Conversation, Stage, word_of};
 use crate::print;
 
-impl Stage {
-    /// What is left, as lines to paste.
-    pub(super) fn unread(&mut self) -> Vec<String> {
+impl Harness {
+    /// The remaining frames, as lines.
+    pub(super) fn remaining(&mut self) -> Vec<String> {
         let pending = self.pending.clone();
         let lines = self.read_all();
         self.pending = pending;
         lines
     }
 
-    /// Takes what is left, as lines.
+    /// Removes the remaining frames and returns them as lines.
     pub(super) fn read_all(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.read_one()).collect()
     }
 
-    /// Takes the first of what is left, as a line, and names what begins with it. A message, or an
-    /// HTTP response, that is whole is one line.
+    /// Removes the first remaining frame and returns it as a line; a BEGIN gets a conversation number. A
+    /// complete message or HTTP response is one line.
     pub(super) fn read_one(&mut self) -> Option<String> {
         let mut emitted = self.pending.front()?.clone();
         let mut places = vec![0];
         let protocol = self.sides.get(emitted.side).map(|side| side.protocol);
-        let mut said = None;
+        let mut statement = None;
         if let Some(Frame::Data(data)) = emitted.frame()
             && data.flags.is_init()
             && let Ok((all, payload)) = self.message(0, emitted.stream)
@@ -39,15 +39,15 @@ impl Stage {
             let mut whole = data.clone();
             whole.flags = tidegate_streams::DataFlags::WHOLE;
             whole.payload = payload;
-            said = event_text(&whole.payload).filter(|_| protocol == Some(Protocol::Http));
+            statement = event_text(&whole.payload).filter(|_| protocol == Some(Protocol::Http));
             emitted.what = What::Frame(Frame::Data(whole));
             places = all;
         } else if let Some(response) = response(&emitted) {
             let (all, text) = self.response_text(response, emitted.stream);
-            (places, said) = (all, Some(text));
+            (places, statement) = (all, Some(text));
         }
-        let line = match said {
-            Some(said) => format!("< {} {said}", self.conversation(&emitted)),
+        let line = match statement {
+            Some(statement) => format!("< {} {statement}", self.conversation(&emitted)),
             None => self.line(&emitted),
         };
         for place in places.into_iter().rev() {
@@ -64,7 +64,7 @@ impl Stage {
         Some(line)
     }
 
-    /// A response: whole, or its head where more is to come.
+    /// A response: complete, or only its head if it is still open.
     fn response_text(
         &self,
         response: &HttpResponse,
@@ -73,7 +73,7 @@ impl Stage {
         let mut out = response.status.as_u16().to_string();
         let Ok((places, body)) = self.response_body(0, stream) else {
             out.push_str(" open");
-            told(&mut out, &response.headers, &EVENTS);
+            stated_headers(&mut out, &response.headers, &EVENTS);
             return (vec![0], out);
         };
         let body_text = print::payload(&body, Protocol::Http);
@@ -83,14 +83,14 @@ impl Stage {
         } else {
             &[]
         };
-        told(&mut out, &response.headers, implied);
+        stated_headers(&mut out, &response.headers, implied);
         if !body.is_empty() {
             let _ = write!(out, "\n  {body_text}");
         }
         (places, out)
     }
 
-    /// The conversation's number, or the next free one.
+    /// The number of the conversation, or the next free one.
     fn number(&self, emitted: &Emitted) -> u32 {
         let own = |((side, _), it): &(&(usize, u32), &Conversation)| {
             *side == emitted.side && it.stream == emitted.stream
@@ -105,23 +105,23 @@ impl Stage {
         of_side.map(|(_, number)| *number).max().unwrap_or(0) + 1
     }
 
-    /// What came out, as a line of a script.
+    /// An emitted frame as a line of a script.
     pub(super) fn line(&self, emitted: &Emitted) -> String {
         let Some(side) = self.sides.get(emitted.side) else {
             return String::new();
         };
-        let mut said = match &emitted.what {
+        let mut statement = match &emitted.what {
             What::Frame(frame) => print::frame(&mut frame.clone(), side.protocol),
             What::Packet(packet) => print::packet(packet),
             What::Malformed(bytes, why) => {
                 format!("bytes {} # {why}", print::payload(bytes, Protocol::Bytes))
             }
         };
-        emitted.carried.print(&mut said);
-        format!("< {} {said}", self.conversation(emitted))
+        emitted.carried.print(&mut statement);
+        format!("< {} {statement}", self.conversation(emitted))
     }
 
-    /// The name of the conversation, with the mark of its half.
+    /// The name of the conversation, with `'` for the reply half.
     fn conversation(&self, emitted: &Emitted) -> String {
         let reply = emitted.reply && matches!(emitted.what, What::Frame(_));
         let mark = if reply { "'" } else { "" };
@@ -143,8 +143,8 @@ fn response(emitted: &Emitted) -> Option<&HttpResponse> {
     }
 }
 
-/// The headers that are not implied.
-fn told(out: &mut String, headers: &HeaderMap, implied: &[(&str, &str)]) {
+/// Prints the headers that are not implied.
+fn stated_headers(out: &mut String, headers: &HeaderMap, implied: &[(&str, &str)]) {
     let mut headers = headers.clone();
     for (name, value) in implied {
         if headers

@@ -1,4 +1,4 @@
-//! The exit's side: the broker's end of one connection.
+//! The exit: plays the broker end of one MQTT connection.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,7 +7,7 @@ use tidegate_binding_mqtt::codec::{
     Ack, Connack, Decoder, Packet, Publish, REMAINING_LENGTH_MAX, ReasonCode, Suback, Subscribe,
     Unsuback, Version, encode,
 };
-use tidegate_scenarios::{Captures, Pattern, Said};
+use tidegate_scenarios::{Captures, Pattern, Statement};
 use tidegate_streams::mqtt::{MqttPayloadFormat, MqttSubscribeData, MqttTopicFilter};
 use tidegate_streams::{Field, Frame, FrameKind, Protocol, Scripted, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,7 +17,7 @@ pub(super) struct Broker {
     listener: TcpListener,
     socket: Option<TcpStream>,
     decoder: Decoder,
-    /// What was read and is not yet asked for.
+    /// Packets that were received and not yet expected by the script.
     read: VecDeque<Packet>,
     exits: BTreeMap<u32, Exit>,
     next_id: u16,
@@ -47,23 +47,23 @@ impl Broker {
         })
     }
 
-    /// What was read and never asked for.
-    pub(super) fn left(&self) -> Option<&'static str> {
+    /// The first received packet that the script did not expect.
+    pub(super) fn unexpected(&self) -> Option<&'static str> {
         self.read.front().map(Scripted::word)
     }
 
     pub(super) async fn expect(
         &mut self,
-        said: &Said,
+        statement: &Statement,
         captures: &mut Captures,
     ) -> Result<(), String> {
         let publishes = self
             .exits
-            .get(&said.number)
+            .get(&statement.number)
             .is_some_and(|exit| exit.publishes);
-        match (said.verb.as_str(), publishes) {
-            ("begin", _) => self.begins(said, captures).await,
-            ("data", true) => self.publishes(said, captures).await,
+        match (statement.verb.as_str(), publishes) {
+            ("begin", _) => self.begins(statement, captures).await,
+            ("data", true) => self.publishes(statement, captures).await,
             ("end", true) => Ok(()),
             ("end", false) => {
                 let wanted = |packet: &Packet| matches!(packet, Packet::Unsubscribe(_));
@@ -77,43 +77,54 @@ impl Broker {
                 }))
                 .await
             }
-            (verb, _) => Err(format!("'{verb}' has no counterpart on the wire")),
+            (verb, _) => Err(format!("'{verb}' is not supported in live scenarios")),
         }
     }
 
-    /// A stream begins: a subscription is on the wire at once, a publication with its message.
-    async fn begins(&mut self, said: &Said, captures: &mut Captures) -> Result<(), String> {
+    /// A stream begins. SUBSCRIBE is sent immediately, PUBLISH only with its message.
+    async fn begins(
+        &mut self,
+        statement: &Statement,
+        captures: &mut Captures,
+    ) -> Result<(), String> {
         let mut exit = Exit {
-            publishes: said.words.first().is_some_and(|word| word == "publish"),
+            publishes: statement
+                .words
+                .first()
+                .is_some_and(|word| word == "publish"),
             ..Exit::default()
         };
-        let field = |name: &str| said.fields.iter().find(|(known, _)| known == name);
+        let field = |name: &str| statement.fields.iter().find(|(known, _)| known == name);
         exit.topic = field("topic").map(|(_, pattern)| pattern.clone());
         if !exit.publishes {
             let wanted = |packet: &Packet| matches!(packet, Packet::Subscribe(_));
             let packet = self.packet(wanted).await?;
             if let (Packet::Subscribe(subscribe), Some((_, pattern))) = (&packet, field("filters"))
             {
-                let asked = filters(subscribe);
-                if !pattern.matches(&asked, captures) {
-                    return Err(format!("filters is {asked}"));
+                let actual = filters(subscribe);
+                if !pattern.matches(&actual, captures) {
+                    return Err(format!("filters is {actual}"));
                 }
             }
             exit.packet = Some(packet);
         }
-        self.exits.insert(said.number, exit);
+        self.exits.insert(statement.number, exit);
         Ok(())
     }
 
-    /// The message of a publication.
-    async fn publishes(&mut self, said: &Said, captures: &mut Captures) -> Result<(), String> {
+    /// Compares the message of a publication.
+    async fn publishes(
+        &mut self,
+        statement: &Statement,
+        captures: &mut Captures,
+    ) -> Result<(), String> {
         let wanted = |packet: &Packet| matches!(packet, Packet::Publish(_));
         let packet = self.packet(wanted).await?;
         let Packet::Publish(publish) = &packet else {
             return Ok(());
         };
         let topic = Value::Text(publish.topic.clone());
-        let exit = self.exits.entry(said.number).or_default();
+        let exit = self.exits.entry(statement.number).or_default();
         if !exit
             .topic
             .as_ref()
@@ -121,19 +132,22 @@ impl Broker {
         {
             return Err(format!("topic is {topic}"));
         }
-        // The packet in the words of the stream's DATA, compared as the stream's DATA is.
-        let told = as_data(publish)?;
+        // Convert the packet to the DATA of the stream and compare that.
+        let data = as_data(publish)?;
         let blank = || Frame::blank(FrameKind::Data, Protocol::Mqtt, "publish");
-        if let (Some(mut told), Some(mut blank)) = (told, blank())
-            && let (Some(told), Some(blank)) = (told.extension(), blank.extension())
+        if let (Some(mut data), Some(mut blank)) = (data, blank())
+            && let (Some(data), Some(blank)) = (data.extension(), blank.extension())
         {
-            tidegate_scenarios::fields_agree(&as_on_the_wire(said), told, blank, captures)
+            tidegate_scenarios::fields_agree(&as_on_the_wire(statement), data, blank, captures)
                 .map_err(|difference| difference.to_string())?;
         }
         let payload = publish.payload.concat();
-        let agrees = said.payload.as_ref().map_or(payload.is_empty(), |wanted| {
-            wanted.matches(&payload, captures)
-        });
+        let agrees = statement
+            .payload
+            .as_ref()
+            .map_or(payload.is_empty(), |wanted| {
+                wanted.matches(&payload, captures)
+            });
         if !agrees {
             return Err(format!("the payload is {:?}", Bytes::from(payload)));
         }
@@ -141,13 +155,17 @@ impl Broker {
         Ok(())
     }
 
-    pub(super) async fn play(&mut self, said: &Said, captures: &Captures) -> Result<(), String> {
-        let exit = self.exits.get(&said.number);
-        let exit = exit.ok_or_else(|| format!("{} has not begun", said.conversation()))?;
+    pub(super) async fn play(
+        &mut self,
+        statement: &Statement,
+        captures: &Captures,
+    ) -> Result<(), String> {
+        let exit = self.exits.get(&statement.number);
+        let exit = exit.ok_or_else(|| format!("{} is not open", statement.conversation()))?;
         let packet = exit.packet.clone();
-        match (said.verb.as_str(), packet) {
+        match (statement.verb.as_str(), packet) {
             ("begin", Some(Packet::Subscribe(subscribe))) => {
-                let reasons = granted(said, captures)?;
+                let reasons = granted(statement, captures)?;
                 let packet_id = subscribe.packet_id;
                 let suback = Suback {
                     packet_id,
@@ -157,18 +175,18 @@ impl Broker {
                 self.send(&Packet::Suback(suback)).await
             }
             ("data", Some(Packet::Subscribe(subscribe))) => {
-                let message = self.message(said, captures, &subscribe)?;
+                let message = self.message(statement, captures, &subscribe)?;
                 self.deliver(message).await
             }
             ("end", Some(Packet::Publish(publish))) => self.acknowledge(&publish).await,
             ("begin" | "end", _) => Ok(()),
             (verb, _) => Err(format!(
-                "the broker's '{verb}' has no counterpart on the wire"
+                "'{verb}' of the broker is not supported in live scenarios"
             )),
         }
     }
 
-    /// Acknowledges a PUBLISH as its `QoS` asks.
+    /// Acknowledges a PUBLISH according to its `QoS`.
     async fn acknowledge(&mut self, publish: &Publish) -> Result<(), String> {
         let ack = Ack {
             packet_id: publish.packet_id,
@@ -186,21 +204,21 @@ impl Broker {
         }
     }
 
-    /// A message to the client, as the stream's DATA says it.
+    /// Converts the DATA of a stream to a PUBLISH.
     fn message(
         &mut self,
-        said: &Said,
+        statement: &Statement,
         captures: &Captures,
         subscribe: &Subscribe,
     ) -> Result<Publish, String> {
         let mut data = MqttSubscribeData::default();
-        for (name, pattern) in &said.fields {
+        for (name, pattern) in &statement.fields {
             let value = pattern
                 .resolve(captures)
                 .map_err(|error| error.to_string())?;
             data.set(name, &value).map_err(|error| error.to_string())?;
         }
-        let payload = said
+        let payload = statement
             .payload
             .as_ref()
             .map(|payload| payload.resolve(captures));
@@ -230,7 +248,7 @@ impl Broker {
         Ok(publish)
     }
 
-    /// Sends a message, and takes the acknowledgements that it is owed.
+    /// Sends a message and waits for its acknowledgements.
     async fn deliver(&mut self, publish: Publish) -> Result<(), String> {
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         self.send(&Packet::Publish(publish)).await?;
@@ -255,11 +273,11 @@ impl Broker {
         Ok(())
     }
 
-    /// The first packet of a kind; others wait for whoever asks for them.
+    /// The first packet of a kind; others stay queued.
     async fn packet(&mut self, wanted: impl Fn(&Packet) -> bool) -> Result<Packet, String> {
         loop {
-            if let Some(place) = self.read.iter().position(&wanted)
-                && let Some(packet) = self.read.remove(place)
+            if let Some(index) = self.read.iter().position(&wanted)
+                && let Some(packet) = self.read.remove(index)
             {
                 return Ok(packet);
             }
@@ -271,7 +289,7 @@ impl Broker {
         let mut buffer = BytesMut::with_capacity(4096);
         let read = self.socket().await?.read_buf(&mut buffer).await;
         if read.map_err(|error| error.to_string())? == 0 {
-            return Err("the gateway has closed the connection".to_owned());
+            return Err("connection closed by the gateway".to_owned());
         }
         self.decoder.push(buffer.freeze());
         while let Some(packet) = self.decoder.next().map_err(|error| error.to_string())? {
@@ -298,7 +316,7 @@ impl Broker {
             .map_err(|error| error.to_string())
     }
 
-    /// The connection, which the gateway opens when it needs it.
+    /// The connection; accepts it if there is none yet.
     async fn socket(&mut self) -> Result<&mut TcpStream, String> {
         if self.socket.is_none() {
             let (socket, _) = self
@@ -313,11 +331,11 @@ impl Broker {
         }
         self.socket
             .as_mut()
-            .ok_or_else(|| "there is no connection".to_owned())
+            .ok_or_else(|| "no connection".to_owned())
     }
 }
 
-/// The filters of a SUBSCRIBE, as the stream's BEGIN has them.
+/// Converts the filters of a SUBSCRIBE to those of a BEGIN.
 fn filters(subscribe: &Subscribe) -> Value {
     let filter = |filter: &tidegate_binding_mqtt::codec::SubscribeFilter| MqttTopicFilter {
         qos: filter.qos,
@@ -332,9 +350,9 @@ fn filters(subscribe: &Subscribe) -> Value {
         .to_value()
 }
 
-/// The reason codes of a reply BEGIN.
-fn granted(said: &Said, captures: &Captures) -> Result<Vec<ReasonCode>, String> {
-    let filters = said.fields.iter().find(|(name, _)| name == "filters");
+/// The reason codes of SUBACK from a reply BEGIN.
+fn granted(statement: &Statement, captures: &Captures) -> Result<Vec<ReasonCode>, String> {
+    let filters = statement.fields.iter().find(|(name, _)| name == "filters");
     let (_, pattern) = filters.ok_or("a SUBACK needs filters")?;
     let value = pattern
         .resolve(captures)
@@ -347,7 +365,7 @@ fn granted(said: &Said, captures: &Captures) -> Result<Vec<ReasonCode>, String> 
     Ok(filters.iter().map(reason).collect())
 }
 
-/// A PUBLISH in the words of the stream's DATA.
+/// Converts a PUBLISH to the DATA of a stream.
 fn as_data(publish: &Publish) -> Result<Option<Frame>, String> {
     let mut frame = Frame::blank(FrameKind::Data, Protocol::Mqtt, "publish");
     let Some(data) = frame.as_mut().and_then(Frame::extension) else {
@@ -377,11 +395,12 @@ fn as_data(publish: &Publish) -> Result<Option<Frame>, String> {
     Ok(frame)
 }
 
-/// What the wire can tell: not how a message is cut into frames, nor bytes from no format at all.
-fn as_on_the_wire(said: &Said) -> Said {
-    let mut said = said.clone();
+/// The fields that are visible on the wire: not the fragmentation, and `BINARY` is the same as no format.
+fn as_on_the_wire(statement: &Statement) -> Statement {
+    let mut statement = statement.clone();
     let binary = Pattern::Exactly(MqttPayloadFormat::Binary.to_value());
-    said.fields
+    statement
+        .fields
         .retain(|(name, pattern)| name != "deferred" && *pattern != binary);
-    said
+    statement
 }

@@ -1,15 +1,15 @@
-//! The callers' side: each operation is a request of its own connection.
+//! The callers: each operation is a request on its own connection.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
-use tidegate_scenarios::{Captures, Payload, Said};
+use tidegate_scenarios::{Captures, Payload, Statement};
 use tokio::task::JoinHandle;
 
 use crate::client::{Client, ClientError, Events};
 
-/// Members that the modern era adds to every result; the stream knows nothing of them.
+/// Members that `mcp · server` adds to results of the modern era; streams do not have them.
 const ADDED: [&str; 4] = ["resultType", "_meta", "ttlMs", "cacheScope"];
 
 pub(super) struct Callers {
@@ -17,7 +17,7 @@ pub(super) struct Callers {
     calls: BTreeMap<u32, Call>,
 }
 
-/// An operation.
+/// A pending operation.
 struct Call {
     word: String,
     running: Option<JoinHandle<Result<Outcome, ClientError>>>,
@@ -37,19 +37,23 @@ impl Callers {
         }
     }
 
-    pub(super) fn play(&mut self, said: &Said, captures: &Captures) -> Result<(), String> {
-        match said.verb.as_str() {
+    pub(super) fn play(
+        &mut self,
+        statement: &Statement,
+        captures: &Captures,
+    ) -> Result<(), String> {
+        match statement.verb.as_str() {
             "begin" => {
-                let word = said.words.first().cloned().unwrap_or_default();
+                let word = statement.words.first().cloned().unwrap_or_default();
                 let mut call = Call {
                     word,
                     running: None,
                     events: None,
                 };
-                // A call needs its params; for the others BEGIN says it all, and what it causes may
-                // stand in the script before the params do.
+                // tools/call needs the params of DATA. The other operations start with BEGIN, since their
+                // reactions may precede DATA in the script.
                 if call.word != "toolsCall" {
-                    let uri = said.fields.iter().find(|(name, _)| name == "uri");
+                    let uri = statement.fields.iter().find(|(name, _)| name == "uri");
                     let uri = uri
                         .map(|(_, pattern)| pattern.resolve(captures))
                         .transpose();
@@ -59,14 +63,14 @@ impl Callers {
                     };
                     call.running = Some(start(&call.word, self.endpoint, params)?);
                 }
-                self.calls.insert(said.number, call);
+                self.calls.insert(statement.number, call);
                 Ok(())
             }
-            "data" if said.words.is_empty() => {
+            "data" if statement.words.is_empty() => {
                 let endpoint = self.endpoint;
-                let call = self.call(said)?;
+                let call = self.call(statement)?;
                 if call.word == "toolsCall" {
-                    let payload = said.payload.as_ref().ok_or("there are no params")?;
+                    let payload = statement.payload.as_ref().ok_or("missing params")?;
                     let payload = payload
                         .resolve(captures)
                         .map_err(|error| error.to_string())?;
@@ -76,36 +80,36 @@ impl Callers {
                 }
                 Ok(())
             }
-            // The caller of a subscription has enough: it hangs up.
+            // The caller ends its subscription by closing the connection.
             "end" => {
-                self.call(said)?.events = None;
+                self.call(statement)?.events = None;
                 Ok(())
             }
             verb => Err(format!(
-                "a caller's '{verb}' has no counterpart on the wire"
+                "'{verb}' of a caller is not supported in live scenarios"
             )),
         }
     }
 
     pub(super) async fn expect(
         &mut self,
-        said: &Said,
+        statement: &Statement,
         captures: &mut Captures,
     ) -> Result<(), String> {
-        let call = self.call(said)?;
-        match said.verb.as_str() {
+        let call = self.call(statement)?;
+        match statement.verb.as_str() {
             "begin" if call.word == "resourcesSubscribe" => call.acknowledged(true).await,
             "reset" if call.word == "resourcesSubscribe" => call.acknowledged(false).await,
             "begin" | "end" | "abort" => Ok(()),
             "data" => {
                 let result = call.result().await?.map_err(|error| error.to_string())?;
-                let payload = said.payload.as_ref().unwrap_or(&Payload::Any);
+                let payload = statement.payload.as_ref().unwrap_or(&Payload::Any);
                 agrees(payload, &result, captures)
             }
             "reset" => match call.result().await? {
-                Err(ClientError::Refused { message, .. }) => refused(said, &message, captures),
+                Err(ClientError::Refused { message, .. }) => refused(statement, &message, captures),
                 Err(error) => Err(error.to_string()),
-                Ok(result) => Err(format!("it was answered with {result}")),
+                Ok(result) => Err(format!("unexpected result: {result}")),
             },
             "flush" => {
                 let params = call.event("notifications/resources/updated").await?;
@@ -113,37 +117,37 @@ impl Callers {
                     .get("uri")
                     .and_then(Value::as_str)
                     .unwrap_or_default();
-                field(said, "uri", uri, captures)
+                field(statement, "uri", uri, captures)
             }
-            verb => Err(format!("'{verb}' has no counterpart on the wire")),
+            verb => Err(format!("'{verb}' is not supported in live scenarios")),
         }
     }
 
-    fn call(&mut self, said: &Said) -> Result<&mut Call, String> {
-        let call = self.calls.get_mut(&said.number);
-        call.ok_or_else(|| format!("{} has not begun", said.conversation()))
+    fn call(&mut self, statement: &Statement) -> Result<&mut Call, String> {
+        let call = self.calls.get_mut(&statement.number);
+        call.ok_or_else(|| format!("{} is not open", statement.conversation()))
     }
 }
 
 impl Call {
     async fn outcome(&mut self) -> Result<Result<Outcome, ClientError>, String> {
-        let running = self.running.take().ok_or("it was answered before")?;
+        let running = self.running.take().ok_or("already answered")?;
         running.await.map_err(|error| error.to_string())
     }
 
     async fn result(&mut self) -> Result<Result<Value, ClientError>, String> {
         Ok(match self.outcome().await? {
             Ok(Outcome::Result(result)) => Ok(result),
-            Ok(Outcome::Listening(_)) => return Err("it was answered with events".to_owned()),
+            Ok(Outcome::Listening(_)) => return Err("unexpected event stream".to_owned()),
             Err(error) => Err(error),
         })
     }
 
-    /// The acknowledgement of a subscription, which names the resource if it was granted.
+    /// Waits for the acknowledgement of a subscription, which lists the resource if it was granted.
     async fn acknowledged(&mut self, granted: bool) -> Result<(), String> {
         match self.outcome().await?.map_err(|error| error.to_string())? {
             Outcome::Listening(events) => self.events = Some(events),
-            Outcome::Result(result) => return Err(format!("it was answered with {result}")),
+            Outcome::Result(result) => return Err(format!("unexpected result: {result}")),
         }
         let params = self
             .event("notifications/subscriptions/acknowledged")
@@ -154,21 +158,21 @@ impl Call {
         if named == granted {
             Ok(())
         } else {
-            Err(format!("it was acknowledged as {params}"))
+            Err(format!("unexpected acknowledgement: {params}"))
         }
     }
 
     async fn event(&mut self, method: &str) -> Result<Value, String> {
-        let events = self.events.as_mut().ok_or("there is no event stream")?;
-        let mut event = events.next().await.ok_or("the event stream has ended")?;
+        let events = self.events.as_mut().ok_or("no event stream")?;
+        let mut event = events.next().await.ok_or("event stream ended")?;
         if event.get("method").and_then(Value::as_str) != Some(method) {
-            return Err(format!("the event is {event}"));
+            return Err(format!("unexpected event: {event}"));
         }
         Ok(event.get_mut("params").map(Value::take).unwrap_or_default())
     }
 }
 
-/// Sends the request.
+/// Starts the request of an operation.
 fn start(
     word: &str,
     endpoint: SocketAddr,
@@ -191,7 +195,7 @@ fn start(
                 client.listen(&[&uri]).await.map(Outcome::Listening)
             }));
         }
-        _ => return Err(format!("'{word}' has no counterpart on the wire")),
+        _ => return Err(format!("'{word}' is not supported in live scenarios")),
     };
     Ok(tokio::spawn(async move {
         let mut client = Client::connect(endpoint).await?;
@@ -199,7 +203,7 @@ fn start(
     }))
 }
 
-/// Whether a result is what the stream's DATA is, but for what the era adds.
+/// Compares a result with the DATA of the stream, ignoring the members of [`ADDED`].
 fn agrees(payload: &Payload, result: &Value, captures: &mut Captures) -> Result<(), String> {
     let mut bare = result.clone();
     if let Some(members) = bare.as_object_mut() {
@@ -214,12 +218,17 @@ fn agrees(payload: &Payload, result: &Value, captures: &mut Captures) -> Result<
     }
 }
 
-fn refused(said: &Said, message: &str, captures: &mut Captures) -> Result<(), String> {
-    field(said, "message", message, captures)
+fn refused(statement: &Statement, message: &str, captures: &mut Captures) -> Result<(), String> {
+    field(statement, "message", message, captures)
 }
 
-fn field(said: &Said, name: &str, value: &str, captures: &mut Captures) -> Result<(), String> {
-    let pattern = said.fields.iter().find(|(known, _)| known == name);
+fn field(
+    statement: &Statement,
+    name: &str,
+    value: &str,
+    captures: &mut Captures,
+) -> Result<(), String> {
+    let pattern = statement.fields.iter().find(|(known, _)| known == name);
     let value = tidegate_streams::Value::Text(value.to_owned().into());
     match pattern {
         Some((_, pattern)) if pattern.matches(&value, captures) => Ok(()),

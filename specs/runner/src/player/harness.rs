@@ -1,4 +1,4 @@
-//! The binding between the sides that the script plays.
+//! The harness: the binding between edges that the script plays.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,43 +15,42 @@ use crate::captures::Captures;
 use crate::factory::Factory;
 use crate::script::Script;
 
-/// What configs of scenarios may ask of the environment: where the broker is, for those that are
-/// played against the wire too.
+/// Environment variables for configs of scenarios: the broker port, which live scenarios set.
 fn environment(name: &str) -> Option<String> {
     (name == "BROKER_PORT").then(|| "1883".to_owned())
 }
 
-/// What a side's streams start with, where the script does not say.
+/// Initial credit of the streams of a side, unless the script sets it.
 const CREDIT: u32 = 1 << 20;
 
-/// What the wall clock shows when a scenario begins: 2026-01-01T00:00:00Z.
+/// The wall clock at the start of a scenario: 2026-01-01T00:00:00Z.
 const WALL_CLOCK: WallTime = WallTime::from_unix_millis(1_767_225_600_000);
 
-/// Within what time the engine stops: the default of `shutdownTimeout`.
+/// Shutdown timeout of `+shutdown`: the default of `shutdownTimeout`.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One side of the binding.
+/// A neighbour of the binding, played by the script.
 #[derive(Debug)]
 pub(super) struct Side {
     pub(super) name: String,
     pub(super) edge: BindingId,
     pub(super) protocol: Protocol,
-    /// Whether the script opens its streams.
+    /// Whether the script opens streams here.
     pub(super) caller: bool,
-    /// Whether the script grants its credit.
+    /// Whether the script grants credit here.
     manual: bool,
 }
 
-/// One conversation.
+/// A stream with a name in the script.
 #[derive(Debug)]
 pub(super) struct Conversation {
     pub(super) stream: StreamId,
-    /// What its BEGIN asked for: `publish`, `subscribe`.
+    /// The word of its BEGIN, such as `publish`.
     pub(super) word: &'static str,
 }
 
-/// Everything on and around the stage.
-pub(super) struct Stage {
+/// A worker with the binding under test and the edges of its sides.
+pub(super) struct Harness {
     pub(super) worker: Worker,
     pub(super) now: Time,
     pub(super) sides: Vec<Side>,
@@ -61,22 +60,22 @@ pub(super) struct Stage {
     pub(super) captures: Captures,
     pub(super) trace: Vec<String>,
     pub(super) seeded: bool,
-    /// How many panics the script wants.
+    /// Number of panics that the script expects.
     faults: u64,
-    /// The binding itself.
+    /// The binding under test.
     pub(super) target: BindingId,
 }
 
-impl Stage {
-    /// Sets the binding between its sides.
-    pub(super) fn set<F: Factory>(
+impl Harness {
+    /// Creates the binding and its sides.
+    pub(super) fn new<F: Factory>(
         script: &Script,
         registry: &Registry<F>,
         mode: Mode,
     ) -> Result<Self, String> {
         let path = script.config();
         let config = tidegate_config::read(&path, registry, &environment)
-            .map_err(|error| format!("its config cannot be used: {error}"))?;
+            .map_err(|error| format!("invalid config: {error}"))?;
         let declared = config
             .bindings
             .iter()
@@ -85,7 +84,12 @@ impl Stage {
             .ok_or_else(|| format!("{} has no binding '{}'", path.display(), script.binding))?;
         let descriptor = registry
             .find(&declared.r#type, &declared.kind)
-            .ok_or_else(|| format!("'{}' is of no known kind", script.binding))?;
+            .ok_or_else(|| {
+                format!(
+                    "unknown binding kind '{} · {}'",
+                    declared.r#type, declared.kind
+                )
+            })?;
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&script.seed.to_le_bytes());
         let mut worker = Worker::new(0, seed, Limits::default());
@@ -137,12 +141,9 @@ impl Stage {
             .iter()
             .find(|(name, _)| !sides.iter().any(|side| side.name == *name))
         {
-            return Err(format!(
-                "there is no side '{side}'; there are: {}",
-                names(&sides)
-            ));
+            return Err(format!("unknown side '{side}'; valid: {}", names(&sides)));
         }
-        let mut stage = Self {
+        let mut harness = Self {
             worker,
             now: Time::START,
             sides,
@@ -155,13 +156,14 @@ impl Stage {
             faults: script.faults,
             target,
         };
-        stage.worker.start();
-        stage.collect();
-        Ok(stage)
+        harness.worker.start();
+        harness.collect();
+        Ok(harness)
     }
 
-    /// A script may repeat its lines many times, and a failure shows the last of what went before.
-    pub(super) fn forget_old_trace(&mut self) {
+    /// Bounds the trace: a script may repeat its lines many times, and a failure shows only the last
+    /// events.
+    pub(super) fn trim_trace(&mut self) {
         if self.trace.len() > 512 {
             self.trace.drain(..256);
         }
@@ -171,15 +173,10 @@ impl Stage {
         self.sides
             .iter()
             .position(|side| side.name == name)
-            .ok_or_else(|| {
-                format!(
-                    "there is no side '{name}'; there are: {}",
-                    names(&self.sides)
-                )
-            })
+            .ok_or_else(|| format!("unknown side '{name}'; valid: {}", names(&self.sides)))
     }
 
-    /// Takes what has come out, and grants credit for it where the script does not.
+    /// Collects the emitted frames, and grants credit for them unless the script does.
     pub(super) fn collect(&mut self) {
         loop {
             let mut taken = Vec::new();
@@ -197,7 +194,7 @@ impl Stage {
         }
     }
 
-    /// Takes one frame; gives what is to be acknowledged.
+    /// Records a frame; returns the bytes to acknowledge.
     fn take(&mut self, output: Output) -> Option<(BindingId, StreamId, usize)> {
         let Output { edge, at, frame } = output;
         let index = self.sides.iter().position(|side| side.edge == edge)?;
@@ -254,7 +251,7 @@ impl Stage {
         }
     }
 
-    /// Moves the clock, through each timer that is due by then.
+    /// Advances the clock and fires the timers that are due.
     pub(super) fn advance(&mut self, duration: Duration) {
         let until = self.now + duration;
         while let Some((deadline, reason)) = self
@@ -270,12 +267,9 @@ impl Stage {
         self.trace.push(format!("# {until}"));
     }
 
-    /// Moves the clock to the next timer.
+    /// Advances the clock to the next timer.
     pub(super) fn next(&mut self) -> Result<(), String> {
-        let (deadline, reason) = self
-            .worker
-            .next_deadline()
-            .ok_or("no timer is set, so there is no next one")?;
+        let (deadline, reason) = self.worker.next_deadline().ok_or("no timer is set")?;
         self.fire(deadline, reason);
         Ok(())
     }
@@ -293,8 +287,8 @@ impl Stage {
         self.collect();
     }
 
-    /// A stimulus may come only when every reaction was looked at.
-    pub(super) fn all_read(&self) -> Result<(), String> {
+    /// Fails if emitted frames remain: a stimulus is allowed only after all reactions.
+    pub(super) fn all_compared(&self) -> Result<(), String> {
         if self.pending.is_empty() {
             Ok(())
         } else {
@@ -302,10 +296,13 @@ impl Stage {
         }
     }
 
-    pub(super) fn rules_kept(&self) -> Result<(), String> {
+    pub(super) fn no_violations(&self) -> Result<(), String> {
         let counters = self.worker.counters();
         if counters.violations > 0 {
-            return Err("a frame broke the rules of streams, or went beyond the credit".to_owned());
+            return Err(
+                "protocol violation: a frame was not allowed in its state, or exceeded the credit"
+                    .to_owned(),
+            );
         }
         if counters.faults > self.faults {
             return Err("a handler panicked".to_owned());
@@ -313,34 +310,37 @@ impl Stage {
         Ok(())
     }
 
-    /// Nothing may be left.
+    /// Checks that no frame, stream, exchange or timer remains.
     pub(super) fn close(&mut self) -> Result<(), String> {
-        self.all_read()?;
-        self.rules_kept()?;
+        self.all_compared()?;
+        self.no_violations()?;
         let counters = self.worker.counters();
         if counters.faults < self.faults {
             return Err(format!(
-                "{} faults are in the script, not {}",
+                "expected {} panics, got {}",
                 self.faults, counters.faults
             ));
         }
         if counters.streams > 0 {
-            let left: Vec<String> = self
+            let open: Vec<String> = self
                 .worker
                 .streams()
                 .map(|(stream, protocol, ..)| self.named(stream, protocol))
                 .collect();
-            return Err(format!("streams are left at the end: {}", left.join(", ")));
+            return Err(format!(
+                "streams still open at the end: {}",
+                open.join(", ")
+            ));
         }
         if counters.exchanges > 0 {
             return Err(format!(
-                "the binding keeps {} exchanges whose streams are gone",
+                "the binding still has {} exchanges after all streams ended",
                 counters.exchanges
             ));
         }
         if let Some((deadline, reason)) = self.worker.next_deadline() {
             return Err(format!(
-                "a timer is left at the end: {reason} at {deadline}"
+                "timer still set at the end: {reason} at {deadline}"
             ));
         }
         Ok(())
@@ -353,13 +353,13 @@ impl Stage {
             .find(|(_, it)| it.stream == stream);
         match found.and_then(|((side, number), _)| Some((self.sides.get(*side)?, number))) {
             Some((side, number)) => format!("{}.{number}", side.name),
-            None => format!("one of {}", protocol.word()),
+            None => format!("an unnamed {} stream", protocol.word()),
         }
     }
 }
 
-/// The sides behind the binding: which binding of the config each stands for, its name, and the
-/// protocol of its streams.
+/// The sides at the exits of the binding: the index of the replaced binding, the name of the side, and
+/// the protocol.
 fn sides_behind<F>(
     declared: &Binding,
     descriptor: &Descriptor<F>,
@@ -370,7 +370,7 @@ fn sides_behind<F>(
         let (_, protocol) = opened.iter().find(|(name, _)| *name == exit.name)?;
         Some((exit.binding, *protocol))
     });
-    // Routes lead where the only exit would.
+    // Routes have the protocol of the single exit.
     let of_routes = declared.routes.iter().filter_map(|route| {
         let (_, protocol) = opened.first()?;
         Some((route.exit, *protocol))
@@ -378,7 +378,7 @@ fn sides_behind<F>(
     let behind = of_exits.chain(of_routes);
     let named = behind.map(|(index, protocol)| {
         let same = descriptor.accepted().contains(&protocol);
-        // Where both sides speak the same, an exit goes by its binding's name.
+        // If both sides have the same protocol, an exit is named after its binding.
         let name = match (protocol, same) {
             (Protocol::Bytes, false) => "net".to_owned(),
             (_, true) => config
@@ -404,8 +404,8 @@ pub(super) fn word_of(frame: Option<&Frame>) -> &'static str {
     extension.map_or("", |extension| extension.word())
 }
 
-/// On which half a frame of the script's stands.
-pub(super) fn stands_on_reply(caller: bool, kind: FrameKind) -> bool {
+/// Whether a frame that the script sends belongs to the reply half.
+pub(super) fn is_on_reply(caller: bool, kind: FrameKind) -> bool {
     let role = if caller { Role::Caller } else { Role::Callee };
     role.half(kind) == Half::Reply
 }

@@ -1,12 +1,11 @@
-//! A standard stream that holds nobody up: a thread of its own writes it.
+//! Writes a standard stream from a separate thread, so that callers never block.
 //!
-//! - [`Outlet::push`] puts lines into a queue and returns. It waits for nothing but the queue's lock,
-//!   which is not held while the stream is written.
-//! - At most [`QUEUE_MAX`] bytes wait, and as many are being written. What does not fit is dropped and
-//!   counted, and so is what the stream refuses to take: a full disk, a reader that has gone.
-//! - A gap is reported in its place, as soon as a line can be written again.
-//! - What was pushed last is written when the process ends, as long as somebody takes it
-//!   ([`Outlet::flush`]).
+//! - [`BackgroundWriter::push`] queues lines and returns. It takes only the lock of the queue, which is not held
+//!   while the stream is written.
+//! - At most [`QUEUE_MAX`] bytes are queued, and as many are being written. Further lines are dropped and
+//!   counted, and so are lines that the stream rejects (disk full, closed pipe).
+//! - A gap is reported where it occurred, as soon as a line can be written again.
+//! - [`BackgroundWriter::flush`] waits for the last lines when the process ends.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,29 +13,29 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Bytes that may wait.
+/// Most queued bytes.
 pub(crate) const QUEUE_MAX: usize = 256 * 1024;
-/// A buffer that is larger is not kept when it is empty.
-const KEPT: usize = 16 * 1024;
-/// How long to wait before a stream is tried again that would block. Whoever shares it may have made it
-/// non-blocking.
+/// An empty buffer with a larger capacity is freed.
+const BUFFER_KEEP_MAX: usize = 16 * 1024;
+/// Delay before a write is retried after `WouldBlock`: another process that shares the stream may have
+/// made it non-blocking.
 const RETRY: Duration = Duration::from_millis(10);
 
 /// Lines that were not written.
 #[derive(Debug)]
 pub(crate) struct Gap {
-    /// How many.
+    /// Number of lines.
     pub(crate) lines: u64,
-    /// Why, where the stream refused them; otherwise they came faster than it took them.
+    /// The write error; `None` if the queue was full.
     pub(crate) error: Option<io::Error>,
 }
 
-/// Puts a gap into words: a whole line.
+/// Formats the line that reports a gap.
 pub(crate) type Report = Box<dyn Fn(&Gap) -> String + Send>;
 
-/// The stream, as those see it who write to it.
+/// Handle of a stream that is written by a thread.
 #[derive(Clone)]
-pub(crate) struct Outlet(Arc<Shared>);
+pub(crate) struct BackgroundWriter(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -48,17 +47,17 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     lines: Vec<u8>,
-    /// Lines that did not fit behind `lines`. Nothing is taken until that is known to the writer, so
-    /// that a gap is in one place.
+    /// Lines dropped after `lines`. While this is not 0, all further lines are dropped too, so that a gap
+    /// is contiguous.
     dropped: u64,
-    /// The writer has nothing to write.
+    /// The thread waits for lines.
     idle: bool,
 }
 
-impl Outlet {
+impl BackgroundWriter {
     /// Starts the thread that writes a stream.
     pub(crate) fn start(name: &str, stream: impl AsFd, report: Report) -> io::Result<Self> {
-        // A descriptor of its own: the standard library's lock of a stream is held while it blocks.
+        // Use a separate descriptor: the lock of the standard library is held while a write blocks.
         let stream = stream.as_fd().try_clone_to_owned()?;
         Self::write_to(name, File::from(stream), report)
     }
@@ -69,7 +68,7 @@ impl Outlet {
         report: Report,
     ) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
-        let mut writer = Writer::new(stream, report);
+        let mut writer = StreamWriter::new(stream, report);
         let queue = Arc::clone(&shared);
         std::thread::Builder::new()
             .name(name.to_owned())
@@ -83,7 +82,7 @@ impl Outlet {
         Ok(Self(shared))
     }
 
-    /// Has whole lines written, if there is room for them.
+    /// Queues whole lines, or drops them if the queue is full.
     pub(crate) fn push(&self, lines: &[u8]) {
         let mut queue = self.0.queue();
         if queue.dropped > 0 || queue.lines.len() + lines.len() > QUEUE_MAX {
@@ -96,7 +95,7 @@ impl Outlet {
         }
     }
 
-    /// Waits until all lines are written or dropped, or the time is over.
+    /// Waits until all lines are written or dropped, at most until `deadline`.
     pub(crate) fn flush(&self, deadline: Instant) {
         let left = deadline.saturating_duration_since(Instant::now());
         let busy = |queue: &mut Queue| !queue.idle;
@@ -110,14 +109,14 @@ impl Outlet {
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // No holder of the lock leaves the queue half-changed.
+        // The queue is consistent even if a holder of the lock panicked.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for lines and takes all of them; how many were dropped behind them.
+    /// Waits for lines and moves them to `batch`; returns the number of lines dropped after them.
     fn take(&self, batch: &mut Vec<u8>) -> u64 {
         batch.clear();
-        if batch.capacity() > KEPT {
+        if batch.capacity() > BUFFER_KEEP_MAX {
             *batch = Vec::new();
         }
         let mut queue = self.queue();
@@ -132,17 +131,17 @@ impl Shared {
     }
 }
 
-/// The stream, as its thread writes it.
-struct Writer<W> {
+/// The thread's side: the stream and the unreported gap.
+struct StreamWriter<W> {
     stream: W,
     report: Report,
-    /// What is still to be reported.
+    /// The gap that is not reported yet.
     gap: Gap,
-    /// The last line that was begun was not written to its end.
-    torn: bool,
+    /// The last line was written only in part.
+    partial_line: bool,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Write> StreamWriter<W> {
     fn new(stream: W, report: Report) -> Self {
         Self {
             stream,
@@ -151,15 +150,15 @@ impl<W: Write> Writer<W> {
                 lines: 0,
                 error: None,
             },
-            torn: false,
+            partial_line: false,
         }
     }
 
-    /// Writes lines, and takes note of those that were dropped behind them.
+    /// Writes lines, then records the lines dropped after them.
     fn write(&mut self, lines: &[u8], dropped: u64) {
         if self.report_gap() {
             let written = self.write_all(lines);
-            self.lose(lines, written);
+            self.record_failure(lines, written);
         } else {
             self.gap.lines += count(lines);
         }
@@ -169,10 +168,10 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Whether there is no gap that is still to be reported.
+    /// Reports the gap, if any; returns whether none is left.
     fn report_gap(&mut self) -> bool {
         if self.gap.lines > 0 {
-            let end = if self.torn { "\n" } else { "" };
+            let end = if self.partial_line { "\n" } else { "" };
             let line = format!("{end}{}", (self.report)(&self.gap));
             match self.write_all(line.as_bytes()) {
                 Ok(()) => {
@@ -187,14 +186,14 @@ impl<W: Write> Writer<W> {
         self.gap.lines == 0
     }
 
-    fn lose(&mut self, lines: &[u8], written: Result<(), (usize, io::Error)>) {
+    fn record_failure(&mut self, lines: &[u8], written: Result<(), (usize, io::Error)>) {
         if let Err((written, error)) = written {
             self.gap.lines += count(lines.get(written..).unwrap_or_default());
             self.gap.error = Some(error);
         }
     }
 
-    /// How far it came, where the stream takes no more.
+    /// Writes all bytes; an error includes the number of bytes written.
     fn write_all(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
         let mut written = 0;
         while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
@@ -202,7 +201,7 @@ impl<W: Write> Writer<W> {
                 Ok(0) => return Err((written, io::ErrorKind::WriteZero.into())),
                 Ok(length) => {
                     written += length;
-                    self.torn = bytes.get(written - 1) != Some(&b'\n');
+                    self.partial_line = bytes.get(written - 1) != Some(&b'\n');
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -215,7 +214,7 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// How many lines end here.
+/// The number of complete lines.
 fn count(lines: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', lines).count() as u64
 }

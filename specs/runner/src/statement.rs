@@ -1,4 +1,4 @@
-//! One line's content: who says what, as written.
+//! The content of one line: conversation, verb, fields and payload.
 
 use bytes::Bytes;
 use nom::Parser;
@@ -10,29 +10,29 @@ use nom::sequence::{preceded, separated_pair, terminated};
 
 use crate::captures::{Captures, Unbound};
 use crate::json::{JsonPattern, json};
-use crate::lexer::{Read, blanks, capture, hex, name, text, wanted, word};
+use crate::lexer::{Read, blanks, capture, expected, hex, name, text, word};
 use crate::value::{Pattern, pattern};
 
-/// What is said on a conversation.
+/// A frame or packet of a conversation, as stated in a line.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Said {
+pub struct Statement {
     /// `mcp`
     pub side: String,
     /// `1`
     pub number: u32,
-    /// Whether the name bears a `'`.
+    /// Whether the conversation has a trailing `'` (reply half).
     pub reply: bool,
     /// `begin`, `PUBLISH`, `POST`, `200`.
     pub verb: String,
-    /// Bare words behind it.
+    /// Bare words after the verb.
     pub words: Vec<String>,
-    /// `name=value` behind it.
+    /// `name=value` items.
     pub fields: Vec<(String, Pattern)>,
-    /// What stands behind the fields.
+    /// The payload, after the fields.
     pub payload: Option<Payload>,
 }
 
-/// What stands behind the fields.
+/// A payload pattern.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Payload {
     /// `_`
@@ -41,44 +41,46 @@ pub enum Payload {
     Capture(String),
     /// JSON, with its text as written; `exact` compares the text.
     Json {
-        /// What is meant.
+        /// The parsed pattern.
         pattern: JsonPattern,
-        /// As it is written.
+        /// The text as written.
         written: String,
-        /// Whether it is compared letter by letter.
+        /// Whether the text is compared byte by byte.
         exact: bool,
     },
     /// Text, or bytes in hex.
     Bytes(Bytes),
 }
 
-/// One of the things behind the verb.
+/// An item after the verb.
 pub(crate) enum Item {
     Word(String),
     Field(String, Pattern),
     Payload(Payload),
 }
 
-/// Who says it, and what: all in front of the items.
+/// Conversation (side, number, reply) and verb.
 pub(crate) type Head<'a> = (&'a str, u32, bool, &'a str);
 
 pub(crate) fn head(input: &str) -> Read<'_, Head<'_>> {
     let (input, _) = blanks(input)?;
     let conversation = (
         name,
-        wanted("'.' and a number", preceded(char('.'), number)),
+        expected("'.' and a number", preceded(char('.'), number)),
         opt(char('\'')),
     );
-    let (rest, (side, number, reply)) = wanted("a conversation, e.g. mcp.1", conversation)(input)?;
-    let (rest, verb) = preceded(blanks, wanted("what is said, e.g. begin", word)).parse(rest)?;
+    let (rest, (side, number, reply)) =
+        expected("a conversation, e.g. mcp.1", conversation)(input)?;
+    let (rest, verb) =
+        preceded(blanks, expected("a frame or packet, e.g. begin", word)).parse(rest)?;
     Ok((rest, (side, number, reply.is_some(), verb)))
 }
 
-/// Reads what stands behind `>` or `<`.
-pub(crate) fn said(input: &str) -> Read<'_, Said> {
+/// Parses the text after `>` or `<`.
+pub(crate) fn statement(input: &str) -> Read<'_, Statement> {
     let (rest, (side, number, reply, verb)) = head(input)?;
     let (rest, items) = many0(preceded(blanks, item)).parse(rest)?;
-    let mut said = Said {
+    let mut statement = Statement {
         side: side.to_owned(),
         number,
         reply,
@@ -89,32 +91,32 @@ pub(crate) fn said(input: &str) -> Read<'_, Said> {
     };
     for item in items {
         match item {
-            Item::Word(word) => said.words.push(word),
-            Item::Field(name, pattern) => said.fields.push((name, pattern)),
-            Item::Payload(payload) => said.payload = Some(payload),
+            Item::Word(word) => statement.words.push(word),
+            Item::Field(name, pattern) => statement.fields.push((name, pattern)),
+            Item::Payload(payload) => statement.payload = Some(payload),
         }
     }
-    Ok((rest, said))
+    Ok((rest, statement))
 }
 
 pub(crate) fn item(input: &str) -> Read<'_, Item> {
     let field = separated_pair(
         map(name, str::to_owned),
         char('='),
-        cut(wanted("a value", pattern)),
+        cut(expected("a value", pattern)),
     );
     let keyword = |input| terminated(word, blanks).parse(input);
     let exact = |input| {
         let (rest, found) = keyword(input)?;
         match found {
             "exact" | "json" => Ok((rest, found == "exact")),
-            _ => Err(nom::Err::Error(crate::lexer::Trouble {
+            _ => Err(nom::Err::Error(crate::lexer::SyntaxError {
                 rest: input,
-                wanted: "a word",
+                expected: "a word",
             })),
         }
     };
-    let told = map((exact, consumed(json)), |(exact, (written, pattern))| {
+    let keyed = map((exact, consumed(json)), |(exact, (written, pattern))| {
         Payload::Json {
             pattern,
             written: written.to_owned(),
@@ -132,7 +134,7 @@ pub(crate) fn item(input: &str) -> Read<'_, Item> {
     let payload = alt((
         constant(Payload::Any, terminated(char('_'), not(peek(word)))),
         map(capture, Payload::Capture),
-        told,
+        keyed,
         structured,
         map(text, |text| Payload::Bytes(text.into_bytes())),
         map(hex, |bytes| Payload::Bytes(Bytes::from(bytes))),
@@ -145,13 +147,13 @@ pub(crate) fn item(input: &str) -> Read<'_, Item> {
     .parse(input)
 }
 
-impl Said {
-    /// Whether a bare word is among them.
+impl Statement {
+    /// Whether it contains a bare word.
     pub fn has(&self, word: &str) -> bool {
         self.words.iter().any(|other| other == word)
     }
 
-    /// The conversation's name as written.
+    /// The conversation as written.
     pub fn conversation(&self) -> String {
         format!(
             "{}.{}{}",
@@ -163,7 +165,7 @@ impl Said {
 }
 
 impl Payload {
-    /// The bytes to play: JSON as it is written, unless something in it stands for a capture.
+    /// The bytes to send: JSON as written, unless it contains captures.
     pub fn resolve(&self, captures: &Captures) -> Result<Bytes, Unbound> {
         Ok(match self {
             Self::Any => return Err(Unbound("_".to_owned())),
@@ -179,12 +181,12 @@ impl Payload {
         })
     }
 
-    /// Whether bytes are meant.
+    /// Whether bytes match; binds captures.
     pub fn matches(&self, bytes: &[u8], captures: &mut Captures) -> bool {
         self.difference(bytes, captures).is_none()
     }
 
-    /// How bytes differ from what is meant, if they do.
+    /// The difference, if any; binds captures.
     pub(crate) fn difference(&self, bytes: &[u8], captures: &mut Captures) -> Option<String> {
         let agrees = match self {
             Self::Any => true,
@@ -201,7 +203,7 @@ impl Payload {
                 Ok(value) => return pattern.difference("", &value, captures),
                 Err(error) => return Some(format!("the payload is not JSON: {error}")),
             },
-            Self::Bytes(wanted) => wanted == bytes,
+            Self::Bytes(expected) => expected == bytes,
         };
         (!agrees).then(|| "the payload differs".to_owned())
     }
