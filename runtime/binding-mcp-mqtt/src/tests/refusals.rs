@@ -49,7 +49,7 @@ fn bad_arguments_are_tool_errors_that_say_what_to_change() {
         ),
         (
             r#"{"topic":"a/+","payload":""}"#,
-            "contains the wildcard '+'",
+            "the wildcard '+' is only allowed in a topic filter",
         ),
         (r##"{"topic":"#","payload":""}"##, "name one concrete topic"),
         (r#"{"topic":"a\u0000","payload":""}"#, "U+0000"),

@@ -59,9 +59,7 @@ pub enum TopicError {
     #[error("it contains {0}; remove it")]
     Character(ForbiddenCharacter),
     /// A wildcard in a topic name.
-    #[error(
-        "the wildcard '{0}' is only allowed in a topic filter; name one concrete topic"
-    )]
+    #[error("the wildcard '{0}' is only allowed in a topic filter; name one concrete topic")]
     WildcardInName(char),
     /// A wildcard next to other characters in a level.
     #[error("the wildcard '{0}' must stand alone between slashes; write it as a whole level")]
