@@ -19,6 +19,7 @@ mod call;
 mod context;
 mod counters;
 mod credit;
+mod delivery;
 mod event;
 mod fifo;
 mod meter;

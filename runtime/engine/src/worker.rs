@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tidegate_streams::{Frame, FrameKind, Protocol, ResetEx, Role, Severity};
+use tidegate_streams::{Frame, Protocol, ResetEx, Severity};
 
 use crate::binding::{At, Binding, BindingId, StreamId, Token};
 use crate::call::CallContext;
-use crate::context::{Context, Core, Envelope};
+use crate::context::{Context, Core};
 use crate::counters::Counters;
 use crate::event::{Emitted, Events};
 use crate::meter::{Measures, Meter as _};
@@ -45,19 +45,29 @@ pub struct Output {
     pub frame: Frame,
 }
 
-enum Node {
+/// Which exchange ends if a handler panics.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Blame {
+    /// The handler works for no exchange.
+    Nobody,
+    Exchange(Token),
+    /// The one that has accepted this stream, if any.
+    Opening(StreamId),
+}
+
+pub(crate) enum Node {
     Binding(Box<dyn Binding>),
     Edge,
 }
 
 /// The part of the engine that runs on one thread. See the crate documentation for its guarantees.
 pub struct Worker {
-    core: Core,
-    nodes: Vec<Node>,
-    outputs: VecDeque<Output>,
-    limits: Limits,
+    pub(crate) core: Core,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) limits: Limits,
     /// Randomises the delivery order, if a test enables it.
-    order: Option<Random>,
+    pub(crate) order: Option<Random>,
 }
 
 impl Worker {
@@ -183,7 +193,7 @@ impl Worker {
             self.dispatch(
                 BindingId::of(index),
                 CallContext::default(),
-                None,
+                Blame::Nobody,
                 |binding, cx| {
                     binding.on_start(cx);
                 },
@@ -208,7 +218,7 @@ impl Worker {
             self.dispatch(
                 BindingId::of(index),
                 CallContext::default(),
-                None,
+                Blame::Nobody,
                 |binding, cx| {
                     binding.on_shutdown(cx);
                 },
@@ -344,7 +354,7 @@ impl Worker {
             self.dispatch(
                 timer.binding,
                 CallContext::default(),
-                Some(token),
+                Blame::Exchange(token),
                 |binding, cx| {
                     binding.on_timer(cx, token, timer.kind);
                 },
@@ -353,114 +363,12 @@ impl Worker {
         }
     }
 
-    fn drain(&mut self) {
-        for _ in 0..self.limits.frames_per_turn {
-            if self.order.is_some() {
-                self.draw();
-            }
-            if self.core.queue.is_empty() {
-                return;
-            }
-            self.deliver();
-        }
-    }
-
-    /// Moves a randomly chosen deliverable frame to the front.
-    #[cold]
-    fn draw(&mut self) {
-        let (queue, Some(order)) = (&mut self.core.queue, &mut self.order) else {
-            return;
-        };
-        let mut heads: Vec<usize> = Vec::new();
-        for (index, envelope) in queue.iter().enumerate() {
-            let end = |other: &usize| {
-                queue
-                    .get(*other)
-                    .is_some_and(|other| other.stream == envelope.stream && other.to == envelope.to)
-            };
-            if !heads.iter().any(end) {
-                heads.push(index);
-            }
-        }
-        let drawn = order.next() % (heads.len().max(1) as u64);
-        let index = usize::try_from(drawn)
-            .ok()
-            .and_then(|drawn| heads.get(drawn).copied());
-        if let Some(envelope) = index.and_then(|index| queue.remove(index)) {
-            queue.push_front(envelope);
-        }
-    }
-
-    /// Delivers the first frame. The frame stays in the queue until its receiver is called, because
-    /// moving frames would be the main cost here.
-    fn deliver(&mut self) {
-        let Core { queue, slots, .. } = &mut self.core;
-        let Some(Envelope { stream, to, frame }) = queue.front() else {
-            return;
-        };
-        let (stream, to, kind) = (*stream, *to, frame.kind());
-        let slot = slots.get_mut(stream);
-        let Some(slot) = slot.and_then(|slot| slot.receive(to, frame).then_some(slot)) else {
-            queue.pop_front();
-            self.core.counters.dropped += 1;
-            return;
-        };
-        let (end, call) = (slot.end(to), slot.call.clone());
-        let (binding, token, last) = (end.binding, end.token, end.is_done());
-        self.core.counters.frames += 1;
-        let at = At {
-            stream,
-            role: to,
-            token: token.unwrap_or_default(),
-        };
-        match self.nodes.get(binding.index()) {
-            Some(Node::Binding(_)) if kind == FrameKind::Begin && to == Role::Callee => {
-                self.dispatch(binding, call, None, |binding, cx| {
-                    if let Some(Envelope { frame, .. }) = cx.core.queue.pop_front()
-                        && let Frame::Begin(begin) = frame
-                    {
-                        binding.on_begin(cx, stream, begin.into_inner());
-                    }
-                });
-                self.refuse_unless_accepted(binding, stream);
-            }
-            Some(Node::Binding(_)) => self.dispatch(binding, call, token, |binding, cx| {
-                if let Some(Envelope { frame, .. }) = cx.core.queue.pop_front() {
-                    binding.on_frame(cx, at, frame);
-                }
-            }),
-            _ => {
-                if let Some(Envelope { frame, .. }) = self.core.queue.pop_front() {
-                    let edge = binding;
-                    self.outputs.push_back(Output { edge, at, frame });
-                }
-            }
-        }
-        if last {
-            self.core.settle(stream);
-        }
-    }
-
-    fn refuse_unless_accepted(&mut self, binding: BindingId, stream: StreamId) {
-        let refused = self.core.slots.get(stream).is_some_and(|slot| {
-            slot.callee.binding == binding && slot.callee.token.is_none() && !slot.callee.is_done()
-        });
-        if refused {
-            Context {
-                core: &mut self.core,
-                binding,
-                call: CallContext::default(),
-            }
-            .terminate(stream, None, None);
-        }
-    }
-
     /// Runs a handler; a panic in it ends the exchange it was working for.
-    fn dispatch(
+    pub(crate) fn dispatch(
         &mut self,
         id: BindingId,
         call: CallContext,
-        token: Option<Token>,
+        blame: Blame,
         handler: impl FnOnce(&mut dyn Binding, &mut Context<'_>),
     ) {
         let Some(Node::Binding(binding)) = self.nodes.get_mut(id.index()) else {
@@ -476,6 +384,14 @@ impl Worker {
         // again.
         let run = AssertUnwindSafe(|| handler(binding.as_mut(), &mut cx));
         if catch_unwind(run).is_err() {
+            let token = match blame {
+                Blame::Nobody => None,
+                Blame::Exchange(token) => Some(token),
+                Blame::Opening(stream) => self.core.slots.get(stream).and_then(|slot| {
+                    let callee = &slot.callee;
+                    callee.token.filter(|_| callee.binding == id)
+                }),
+            };
             self.fault(id, trace, token);
         }
     }
