@@ -77,31 +77,22 @@ class Gateway:
         self.log = folder / "tidegate.log"
         self.address = ("127.0.0.1", 0)
         self.pid = 0
-        self._stdout: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Starts it and waits until it prints its listen address."""
+        """Starts it and waits until it logs its listen address."""
         with self.log.open("wb") as log:
             self._child = await asyncio.create_subprocess_exec(
                 str(self._binary), "start", "--config", str(self._config), "--log", "json",
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=log,
                 env={name: value for name, value in os.environ.items() if name != "TIDEGATE_LOG"},
             )  # fmt: skip
         self.pid = self._child.pid
-        description = asyncio.get_running_loop().create_future()
-        self._stdout = asyncio.create_task(self._read(description))
         async with asyncio.timeout(PATIENCE):
-            self.address = ("127.0.0.1", int(await description))
-
-    async def _read(self, description: asyncio.Future[str]) -> None:
-        """Reads standard output to its end."""
-        stdout = self._child.stdout
-        assert stdout is not None
-        while line := await stdout.readline():
-            if not description.done() and (found := re.search(rb"http://127\.0\.0\.1:(\d+)/", line)):
-                description.set_result(found[1].decode())
-        if not description.done():
-            description.set_exception(RuntimeError(f"tidegate did not start; see {self.log}"))
+            while not (found := re.search(rb"http://127\.0\.0\.1:(\d+)/", self.log.read_bytes())):
+                if not self.running:
+                    raise RuntimeError(f"tidegate did not start; see {self.log}")
+                await asyncio.sleep(0.02)
+        self.address = ("127.0.0.1", int(found[1]))
 
     @property
     def running(self) -> bool:
@@ -117,8 +108,6 @@ class Gateway:
         except TimeoutError:
             await self.kill()
             return None
-        if self._stdout:
-            await self._stdout
         return code
 
     async def kill(self) -> None:
