@@ -134,11 +134,10 @@ impl State {
         }
     }
 
-    /// Whether the mqtt stream is confirmed, so that it is closed with END; otherwise it is terminated.
+    /// Whether the mqtt stream of a refused operation is confirmed, so that it is closed with END;
+    /// otherwise it is terminated. A call is never refused once it has one: its errors are results.
     pub(crate) const fn is_confirmed(&self) -> bool {
         match self {
-            Self::Publish(_) => false,
-            Self::Receive(receive) => receive.confirmed,
             Self::Read(read) => read.confirmed,
             Self::Subscribe(subscribe) => subscribe.confirmed,
             _ => true,
