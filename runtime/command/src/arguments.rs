@@ -161,7 +161,7 @@ pub(crate) struct Logging {
     #[arg(long = "log", value_name = "FORMAT", value_enum, default_value_t = LogForm::Text)]
     pub(crate) form: LogForm,
     /// Log level: off, error, warn, info, debug or trace; also by module
-    /// (`info,tidegate_binding_mqtt=debug`).
+    /// (`info,tidegate::event=debug` for the events of bindings).
     #[arg(
         long = "log-level",
         value_name = "LEVEL",
