@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
+use crate::multiplexed::WorkerPlace;
 use crate::options::Options;
 
 /// Turns of the event loop after which a socket with pending data has been read.
@@ -64,6 +65,10 @@ pub(crate) struct Activity(Rc<State>);
 struct State {
     timeouts: Timeouts,
     phase: Cell<Phase>,
+    /// Number of requests being received or answered.
+    requests: Cell<usize>,
+    /// Requests are multiplexed (HTTP/2): received bytes may belong to any of them, or to none.
+    multiplexed: Cell<bool>,
     /// Bytes were received since the last [`Activity::settle`].
     received: Cell<bool>,
     /// The received part of a request head; a part of the body may follow.
@@ -77,22 +82,50 @@ struct State {
 
 /// A request being answered; dropped when its response is written or aborted.
 #[derive(Debug)]
-pub(crate) struct ActiveRequest(Activity);
+pub(crate) struct ActiveRequest {
+    activity: Activity,
+    /// Of a request of a multiplexed connection.
+    place: Option<Rc<Place>>,
+}
+
+/// Counts a request of a multiplexed connection until it is dropped or released.
+#[derive(Debug)]
+pub(crate) struct Place {
+    activity: Activity,
+    /// Its place among the requests of all connections.
+    of_worker: RefCell<Option<WorkerPlace>>,
+    released: Cell<bool>,
+}
+
+impl Place {
+    /// The request does not keep the connection open, and makes place for another one.
+    pub(crate) fn release(&self) {
+        if !self.released.replace(true) {
+            drop(self.of_worker.take());
+            self.activity.finished();
+        }
+    }
+}
 
 impl ActiveRequest {
-    /// The received head, possibly followed by other bytes; empty for a pipelined request.
+    /// The received head, possibly followed by other bytes; empty for a pipelined request and for one
+    /// of a multiplexed connection.
     pub(crate) fn head(&self) -> Ref<'_, Vec<u8>> {
-        self.0.0.head.borrow()
+        self.activity.0.head.borrow()
+    }
+
+    /// Set if the connection has several requests at a time.
+    pub(crate) const fn place(&self) -> Option<&Rc<Place>> {
+        self.place.as_ref()
     }
 }
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        let state = &self.0.0;
-        state.received.set(false);
-        state.head.borrow_mut().clear();
-        let since = Instant::now();
-        state.phase.set(Phase::Idle { since });
+        match &self.place {
+            Some(place) => place.release(),
+            None => self.activity.finished(),
+        }
     }
 }
 
@@ -103,6 +136,8 @@ impl Activity {
         Self(Rc::new(State {
             timeouts,
             phase: Cell::new(Phase::Head { since }),
+            requests: Cell::new(0),
+            multiplexed: Cell::new(false),
             received: Cell::new(false),
             head: RefCell::default(),
             blocked: Cell::new(None),
@@ -113,12 +148,64 @@ impl Activity {
 
     /// A request head is complete.
     pub(crate) fn request(&self) -> ActiveRequest {
+        self.begun();
+        ActiveRequest {
+            activity: self.clone(),
+            place: None,
+        }
+    }
+
+    /// A request head of a multiplexed connection is complete.
+    pub(crate) fn multiplexed_request(&self, of_worker: Option<WorkerPlace>) -> ActiveRequest {
+        self.begun();
+        ActiveRequest {
+            activity: self.clone(),
+            place: Some(Rc::new(Place {
+                activity: self.clone(),
+                of_worker: RefCell::new(of_worker),
+                released: Cell::new(false),
+            })),
+        }
+    }
+
+    fn begun(&self) {
+        self.0.requests.set(self.0.requests.get() + 1);
         self.0.phase.set(Phase::Request);
-        ActiveRequest(self.clone())
+    }
+
+    /// A request is over; after the last one, the connection is idle.
+    fn finished(&self) {
+        let state = &self.0;
+        let left = state.requests.get().saturating_sub(1);
+        state.requests.set(left);
+        if left == 0 {
+            state.received.set(false);
+            state.head.borrow_mut().clear();
+            let since = Instant::now();
+            state.phase.set(Phase::Idle { since });
+        }
+    }
+
+    /// The connection speaks HTTP/2. Its pings do not keep it open, and a head that is received slowly
+    /// must be complete before it counts as idle for too long.
+    pub(crate) fn multiplex(&self) {
+        self.0.multiplexed.set(true);
+    }
+
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.0.multiplexed.get()
+    }
+
+    /// Whether no request is being received or answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.requests.get() == 0
     }
 
     /// Bytes were received.
     pub(crate) fn received(&self, bytes: &[u8]) {
+        if self.is_multiplexed() {
+            return;
+        }
         self.0.received.set(true);
         if !matches!(self.0.phase.get(), Phase::Request) {
             let mut head = self.0.head.borrow_mut();
@@ -288,6 +375,24 @@ mod tests {
             () = dripping => {}
             expired = expiry(&watched) => assert_eq!(expired, Some((Expired::Header, 17))),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_multiplexed_connection_is_idle_after_its_last_request_whatever_it_sends() {
+        let activity = activity();
+        activity.multiplex();
+        let first = activity.multiplexed_request(None);
+        let second = activity.multiplexed_request(None);
+        drop(first);
+        assert!(!activity.is_idle());
+        assert_eq!(expiry(&activity).await, None);
+        // A response that the client does not take no longer counts, and is counted once.
+        second.place().expect("a place").release();
+        assert!(activity.is_idle());
+        drop(second);
+        activity.received(b"a ping");
+        activity.settle();
+        assert_eq!(expiry(&activity).await, Some((Expired::Idle, 100)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,13 +4,20 @@
 //! times, only reads two cells.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::sleep;
 
 use crate::activity::{Activity, Expired};
+
+/// How long a multiplexed connection without requests waits for its client before it is closed.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Why a connection must close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +39,8 @@ struct Raised {
     /// Whether one of the next two is set.
     any: Cell<bool>,
     stopping: Cell<bool>,
+    /// A graceful end has been signalled.
+    finishing: Cell<bool>,
     expired: Cell<Option<Expired>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -64,16 +73,56 @@ impl Raised {
     async fn watch(self: Rc<Self>, mut stopping: watch::Receiver<bool>, activity: Activity) {
         let stop = async {
             let _ = stopping.wait_for(|stopping| *stopping).await;
-            self.stopping.set(true);
-            self.wake();
-            std::future::pending().await
+            self.finish();
+            farewell(&activity).await
         };
         let expired = tokio::select! {
-            never = stop => never,
+            expired = stop => expired,
             expired = activity.expires() => expired,
+        };
+        let expired = match expired {
+            Expired::Idle if activity.is_multiplexed() && !self.finishing.get() => {
+                self.finish();
+                tokio::select! {
+                    expired = farewell(&activity) => expired,
+                    expired = write_expires(&activity) => expired,
+                }
+            }
+            expired => expired,
         };
         self.expired.set(Some(expired));
         self.wake();
+    }
+
+    fn finish(&self) {
+        self.finishing.set(true);
+        self.stopping.set(true);
+        self.wake();
+    }
+}
+
+/// Waits until a multiplexed connection that ends gracefully has no request for [`FAREWELL`]: hyper
+/// announces the end, and then waits for the client, which may not read while it has no request.
+async fn farewell(activity: &Activity) -> Expired {
+    if !activity.is_multiplexed() {
+        return std::future::pending().await;
+    }
+    loop {
+        sleep(FAREWELL).await;
+        if activity.is_idle() {
+            return Expired::Idle;
+        }
+    }
+}
+
+/// Waits until a write is blocked for too long. The other timeouts do not matter any more.
+async fn write_expires(activity: &Activity) -> Expired {
+    loop {
+        let expired = activity.expires().await;
+        if expired == Expired::Write {
+            return expired;
+        }
+        sleep(FAREWELL).await;
     }
 }
 
@@ -86,6 +135,21 @@ impl CloseSignal {
             raised,
             task: tokio::task::spawn_local(watch).abort_handle(),
         }
+    }
+
+    /// Runs a future until it is ready or the connection must close, however it must.
+    pub(crate) async fn unless_closed<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Close> {
+        let mut future = pin!(future);
+        poll_fn(|task| {
+            if let Some(close) = self.take(task) {
+                return Poll::Ready(Err(close));
+            }
+            future.as_mut().poll(task).map(Ok)
+        })
+        .await
     }
 
     /// Takes the next signal, each once; `task` is woken by the next one.

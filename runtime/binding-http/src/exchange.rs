@@ -32,6 +32,10 @@ struct State {
     /// The response's BEGIN, once received.
     head: Option<Pooled<BeginEx>>,
     body: Fifo<Bytes>,
+    /// What is left of a piece of which the first part was taken.
+    rest: Bytes,
+    /// Number of pieces of the body that were taken.
+    taken: u64,
     /// The response is complete.
     ended: bool,
     /// The stream was aborted or reset.
@@ -40,6 +44,18 @@ struct State {
 }
 
 impl State {
+    fn next_data(&mut self) -> Option<Bytes> {
+        if self.rest.is_empty() {
+            self.body.pop_front()
+        } else {
+            Some(std::mem::take(&mut self.rest))
+        }
+    }
+
+    fn has_data(&self) -> bool {
+        !self.rest.is_empty() || !self.body.is_empty()
+    }
+
     fn wait(&mut self, task: &TaskContext<'_>) {
         match &mut self.waker {
             Some(waker) => waker.clone_from(task.waker()),
@@ -134,10 +150,14 @@ impl Exchange {
         .await
     }
 
-    /// The next piece of the response body.
-    pub(crate) fn poll_body(&self, task: &mut TaskContext<'_>) -> Poll<Piece> {
+    /// The next piece of the response body, or a part of it of at most `max` bytes.
+    pub(crate) fn poll_body(&self, task: &mut TaskContext<'_>, max: usize) -> Poll<Piece> {
         let mut state = self.state.borrow_mut();
-        if let Some(data) = state.body.pop_front() {
+        if let Some(mut data) = state.next_data() {
+            if data.len() > max {
+                state.rest = data.split_off(max);
+            }
+            state.taken += 1;
             return Poll::Ready(Piece::Data(data));
         }
         if state.ended {
@@ -148,6 +168,30 @@ impl Exchange {
         }
         state.wait(task);
         Poll::Pending
+    }
+
+    /// Number of pieces of the response body that were taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.state.borrow().taken
+    }
+
+    /// Whether a piece of the response body waits to be taken.
+    pub(crate) fn has_data(&self) -> bool {
+        self.state.borrow().has_data()
+    }
+
+    /// Aborts the response: the client does not take it.
+    pub(crate) fn abandon(&self, handle: &Handle) {
+        let mut state = self.state.borrow_mut();
+        state.body = Fifo::default();
+        state.rest = Bytes::new();
+        state.ended = false;
+        state.broken = true;
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+        drop(state);
+        handle.turn(self.edge, |cx| cx.terminate(self.stream, None, None));
     }
 
     /// Whether the whole response has been received: no more credit is needed.
@@ -165,6 +209,6 @@ impl Exchange {
     /// Whether the whole body has been taken.
     pub(crate) fn is_at_end(&self) -> bool {
         let state = self.state.borrow();
-        state.ended && state.body.is_empty()
+        state.ended && !state.has_data()
     }
 }

@@ -1,5 +1,8 @@
-//! `http · server`: turns HTTP/1.1 requests into http streams.
+//! `http · server`: turns HTTP requests into http streams.
 //!
+//! - It listens on addresses, with or without TLS, and on Unix sockets. Clients speak HTTP/1.1, or
+//!   HTTP/2 where they agree on it: in the TLS handshake, or without TLS on loopback addresses and Unix
+//!   sockets.
 //! - A stream is opened when the request is complete, so a client that sends its head or body
 //!   slowly uses a connection and nothing behind it. The body is passed on in the buffers it was
 //!   read into; only very many small buffers are merged.
@@ -13,29 +16,39 @@
 //! Bounds: `maxConnections` per worker (further ones wait in the kernel's queue),
 //! `maxConnectionsPerAddress` (503), `maxBodySize` (413), 64 KiB of headers (431). A connection is
 //! closed after `headerTimeout` for a head, `idleTimeout` between requests, and `writeTimeout` for
-//! a write of which the client reads nothing. A body must be complete within `bodyTimeout` (408).
+//! a write of which the client reads nothing. A body must be complete within `bodyTimeout` (408). Of
+//! HTTP/2: `maxStreams` for each connection, `maxRequests` per worker (503), and the same sizes and
+//! timeouts (`multiplexed.rs`). Of TLS: `maxHandshakes` per worker, and `handshakeTimeout`.
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "an edge works in real time")]
 
 mod activity;
 mod body;
+mod client;
 mod close_signal;
 mod connection;
+mod cors;
 mod events;
 mod exchange;
 mod framing;
 mod listener;
+mod listening;
 mod meters;
+mod misdirected;
+mod multiplexed;
 mod options;
 mod origin;
 mod peers;
 mod refusal;
 mod request;
 mod response;
-mod watched;
+mod status;
+mod tls;
+mod transport;
+#[cfg(unix)]
+mod unix;
 
-use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytestring::ByteString;
@@ -43,11 +56,16 @@ use slab::Slab;
 use tidegate_driver::{Assembly, Edge, Handle, StartError};
 use tidegate_engine::{At, BindingId, Meter, StreamId};
 use tidegate_streams::Frame;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
+use cors::Cors;
+use events::HandshakeFailed;
 use exchange::Exchange;
+pub use listening::Listening;
 use meters::Counts;
+use misdirected::Mistaken;
 pub use options::Options;
+use status::Status;
 
 /// Initial credit of a response, in bytes.
 const WINDOW: u32 = 256 * 1024;
@@ -58,57 +76,85 @@ pub(crate) struct HttpServer {
     exit: BindingId,
     handle: Handle,
     options: Options,
-    listening: SocketAddr,
+    listening: Listening,
     path: ByteString,
+    cors: Option<Cors>,
+    /// The status page, if `status` is set.
+    status: Option<Rc<Status>>,
     exchanges: RefCell<Slab<Rc<Exchange>>>,
     /// Keys of the exchanges that received frames since the last flush.
     touched: RefCell<Vec<usize>>,
+    /// Number of requests of multiplexed connections.
+    multiplexed: Cell<usize>,
+    /// Places for TLS handshakes.
+    handshakes: Semaphore,
+    misdirected: Mistaken,
     stopping: watch::Sender<bool>,
     counts: Counts,
 }
 
-/// Attaches the edge to a worker; returns its id and the address it listens on. `listening` is the
-/// address of an earlier worker of the same engine, whose port is shared.
+/// Attaches the edge to a worker; returns its id and what it shares with the edges of other workers.
+/// `listening` is what an earlier worker of the same engine returned.
 pub fn attach(
     assembly: &mut Assembly,
     options: Options,
     exit: BindingId,
-    listening: Option<SocketAddr>,
-) -> Result<(BindingId, SocketAddr), StartError> {
-    let listen = listening.unwrap_or(options.listen.0);
-    let shares = listening.is_some();
-    let refused = |error| StartError::Listen {
-        address: listen,
-        error,
+    listening: Option<Listening>,
+) -> Result<(BindingId, Listening), StartError> {
+    let is_first = listening.is_none();
+    let (listening, listeners) = match listening {
+        Some(listening) => {
+            let listeners = listening.join()?;
+            (listening, listeners)
+        }
+        None => Listening::begin(&options)?,
     };
-    let listener = listener::bind(listen, shares).map_err(refused)?;
-    let listening = listener.local_addr().map_err(refused)?;
-    if !shares && !listening.ip().is_loopback() {
+    if is_first && options.unguarded {
         tracing::warn!(
-            %listening,
-            "no authentication: anyone who can reach this address can use every tool; \
-             listen on 127.0.0.1 unless this is intended"
+            ?listening,
+            "no authentication: anyone who can reach this address can use every tool"
         );
     }
+    let handshakes = options.tls.as_ref().map(|tls| tls.max_handshakes.size());
+    let status = options
+        .status
+        .as_ref()
+        .map(|_| Status::new(assembly.reports()));
+    let shared = listening.clone();
     let (id, edge) = assembly.attach_edge(WINDOW, |id, handle| {
         Rc::new(HttpServer {
             id,
             exit,
             handle,
             path: options.path.as_str().into(),
+            cors: Cors::of(&options),
+            status,
             options,
-            listening,
+            listening: shared,
             exchanges: RefCell::default(),
             touched: RefCell::default(),
+            multiplexed: Cell::new(0),
+            handshakes: Semaphore::new(handshakes.unwrap_or_default()),
+            misdirected: Mistaken::default(),
             stopping: watch::Sender::new(false),
             counts: Counts::default(),
         })
     });
-    assembly.spawn(listener::accept(edge, listener));
+    if is_first && let Some(tls) = listening.tls() {
+        assembly.spawn(tls::watch(Rc::clone(&edge), tls.clone()));
+    }
+    assembly.spawn(listener::accept(edge, listeners));
     Ok((id, listening))
 }
 
 impl HttpServer {
+    fn handshake_failed(&self, reason: &str) {
+        let failed = HandshakeFailed {
+            reason: reason.into(),
+        };
+        self.handle.turn(self.id, |cx| cx.event(&failed));
+    }
+
     fn remove(&self, key: usize, stream: StreamId) {
         let mut exchanges = self.exchanges.borrow_mut();
         if exchanges.get(key).is_some_and(|it| it.stream == stream) {

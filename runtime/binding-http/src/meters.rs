@@ -33,6 +33,10 @@ pub(crate) struct Counts {
     header_timeouts: Count,
     idle_timeouts: Count,
     write_timeouts: Count,
+    stalled: Count,
+    abused: Count,
+    handshakes: Count,
+    handshakes_failed: Count,
     /// Requests turned into streams.
     pub(crate) requests: Count,
     /// Requests answered by the edge itself.
@@ -50,12 +54,42 @@ impl Counts {
         .add();
     }
 
+    /// Counts a response of a multiplexed connection that the client did not take.
+    pub(crate) fn stalled(&self) {
+        self.stalled.add();
+    }
+
+    /// Counts a connection closed because the client cancelled too many requests.
+    pub(crate) fn abused(&self) {
+        self.abused.add();
+    }
+
+    /// Counts a TLS handshake.
+    pub(crate) fn handshake(&self, succeeded: bool) {
+        if succeeded {
+            &self.handshakes
+        } else {
+            &self.handshakes_failed
+        }
+        .add();
+    }
+
     pub(crate) fn report(&self, active_requests: usize, meter: &mut dyn Meter) {
         meter.gauge("http.server.connections", self.open.get());
         meter.gauge("http.server.active_requests", active_requests);
         meter.counter("http.server.connections.accepted", self.accepted.0.get());
         meter.counter("http.server.connections.refused", self.refused.0.get());
+        meter.counter("http.server.responses.stalled", self.stalled.0.get());
+        meter.counter("http.server.connections.abused", self.abused.0.get());
         for (name, label, each) in [
+            (
+                "http.server.handshakes",
+                "outcome",
+                &[
+                    ("done", &self.handshakes),
+                    ("failed", &self.handshakes_failed),
+                ][..],
+            ),
             (
                 "http.server.connections.timed_out",
                 "timeout",
@@ -63,7 +97,7 @@ impl Counts {
                     ("header", &self.header_timeouts),
                     ("idle", &self.idle_timeouts),
                     ("write", &self.write_timeouts),
-                ][..],
+                ],
             ),
             (
                 "http.server.requests",

@@ -1,20 +1,52 @@
 //! Options of `http · server`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+mod access_control;
+mod listen;
+mod tls;
+mod unix;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use tidegate_options::{positive, positive_or_absent};
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use tidegate_options::{OptionConflict, positive, positive_or_absent};
+
+pub(crate) use access_control::AccessControl;
+pub(crate) use listen::{Address, Listen};
+pub(crate) use tls::{ClientCertificates, Tls, Version};
+pub(crate) use unix::UnixSocket;
 
 /// Options of `http · server`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Options {
-    /// Address and port to listen on. Port 0 selects any free port.
+    /// Where to listen: `address:port`, `unix:` and the path of a Unix socket, or a list of several.
+    /// Port 0 selects any free port.
     pub listen: Listen,
+    /// Access to the Unix sockets of `listen`.
+    #[serde(default)]
+    pub unix: UnixSocket,
+    /// TLS on the addresses of `listen`. Unix sockets stay without it. With TLS, and without it on
+    /// loopback addresses and Unix sockets, clients may use HTTP/2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// Allows everyone who reaches an address other than loopback to use every tool. Without it, such
+    /// an address is refused unless clients are authenticated.
+    #[serde(default)]
+    pub unguarded: bool,
     /// Path of the MCP endpoint. A request for another path is answered with 404.
     #[serde(default = "path", deserialize_with = "absolute_path")]
     pub path: String,
+    /// Path of the status page, such as `/status`: whether the gateway runs and its brokers are
+    /// connected, as JSON, without credentials. While it is set, a connection to each broker is kept
+    /// open. Absent: no status page.
+    #[serde(
+        default,
+        deserialize_with = "optional_path",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(extend("examples" = ["/status"]))]
+    pub status: Option<String>,
     /// Maximum size of a request body, in bytes. A larger one is answered with 413.
     #[serde(default = "body_size", deserialize_with = "positive")]
     #[schemars(range(min = 1))]
@@ -29,6 +61,16 @@ pub struct Options {
     #[serde(default, deserialize_with = "positive_or_absent")]
     #[schemars(range(min = 1))]
     pub max_connections_per_address: Option<usize>,
+    /// Maximum number of concurrent requests of one HTTP/2 connection. Clients wait before they send
+    /// further ones.
+    #[serde(default = "streams", deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
+    pub max_streams: u32,
+    /// Maximum number of concurrent requests of all HTTP/2 connections of each worker. A further one
+    /// is answered with 503. An HTTP/1.1 connection has one request at a time.
+    #[serde(default = "connections", deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
+    pub max_requests: usize,
     /// Timeout for the head of a request, in milliseconds, from its first byte; for the first
     /// request, from the start of the connection.
     #[serde(default = "header_timeout", deserialize_with = "positive")]
@@ -43,14 +85,16 @@ pub struct Options {
     #[serde(default = "idle_timeout", deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub idle_timeout: u64,
-    /// Timeout for a client that does not read a pending response, in milliseconds. A slow client
-    /// that reads some of it within this time stays connected, as does an event stream with nothing
-    /// to send.
+    /// Timeout for a client that does not read a pending response, in milliseconds: its connection is
+    /// closed, or its HTTP/2 request aborted. A slow client that reads some of it within this time
+    /// stays connected, as does an event stream with nothing to send. An HTTP/2 client must also
+    /// answer a ping within this time.
     #[serde(default = "write_timeout", deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub write_timeout: u64,
     /// Sites whose pages may use the endpoint, as browsers send them in `Origin`. On a loopback
-    /// address, pages from this machine are always allowed.
+    /// address, pages from this machine are always allowed. Pages of another origin than the endpoint
+    /// also need `accessControl`.
     #[serde(default)]
     #[schemars(extend("examples" = [["https://app.example.com"]]))]
     pub allowed_origins: Vec<String>,
@@ -58,9 +102,87 @@ pub struct Options {
     /// loopback names of this machine are always allowed; elsewhere an empty list allows any host.
     #[serde(default)]
     pub allowed_hosts: Vec<String>,
+    /// Lets browsers give the responses to pages of other origins (CORS). Absent: they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_control: Option<AccessControl>,
 }
 
-impl tidegate_options::Options for Options {}
+impl Options {
+    /// Options with their defaults.
+    #[cfg(test)]
+    pub(crate) fn listening(listen: Listen) -> Self {
+        Self {
+            listen,
+            unix: UnixSocket::default(),
+            tls: None,
+            unguarded: false,
+            path: path(),
+            status: None,
+            max_body_size: body_size(),
+            max_connections: connections(),
+            max_connections_per_address: None,
+            max_streams: streams(),
+            max_requests: connections(),
+            header_timeout: header_timeout(),
+            body_timeout: body_timeout(),
+            idle_timeout: idle_timeout(),
+            write_timeout: write_timeout(),
+            allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+            access_control: None,
+        }
+    }
+
+    /// Whether every client is authenticated before it is served.
+    fn authenticates(&self) -> bool {
+        let certificates = self.tls.as_ref().map(|tls| tls.client_certificates);
+        certificates == Some(ClientCertificates::Required)
+    }
+
+    /// The first address that a network can reach.
+    fn network_address(&self) -> Option<SocketAddr> {
+        let mut addresses = self.listen.addresses().iter();
+        addresses.find_map(|address| match address {
+            Address::Tcp(address) if !address.ip().to_canonical().is_loopback() => Some(*address),
+            _ => None,
+        })
+    }
+}
+
+impl tidegate_options::Options for Options {
+    fn conflicts(&self) -> Vec<OptionConflict> {
+        let mut conflicts = Vec::new();
+        if let Some(address) = self.network_address()
+            && !self.unguarded
+            && !self.authenticates()
+        {
+            conflicts.push(OptionConflict {
+                key: "listen",
+                message: format!(
+                    "no authentication on {address}: anyone who can reach this address could use every tool"
+                ),
+                help: "listen on 127.0.0.1 or a Unix socket, require client certificates \
+                       (tls.clientCertificates), or set 'unguarded: true' if everyone who reaches this \
+                       address may use every tool"
+                    .to_owned(),
+            });
+        }
+        if self.status.as_ref() == Some(&self.path) {
+            conflicts.push(OptionConflict {
+                key: "status",
+                message: format!("'{}' is also the path of the MCP endpoint", self.path),
+                help: "use another path, as in /status".to_owned(),
+            });
+        }
+        conflicts.extend(self.tls.as_ref().and_then(Tls::conflict));
+        conflicts.extend(
+            self.access_control
+                .as_ref()
+                .and_then(AccessControl::conflict),
+        );
+        conflicts
+    }
+}
 
 fn path() -> String {
     "/mcp".to_owned()
@@ -72,6 +194,10 @@ const fn body_size() -> usize {
 
 const fn connections() -> usize {
     1_024
+}
+
+const fn streams() -> u32 {
+    100
 }
 
 const fn header_timeout() -> u64 {
@@ -100,68 +226,74 @@ fn absolute_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
     ))
 }
 
-/// An address to listen on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listen(pub SocketAddr);
-
-impl<'de> Deserialize<'de> for Listen {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        parse(&text).map(Self).ok_or_else(|| {
-            let what = format!(
-                "invalid address '{text}'; use an IP address and port, as in 127.0.0.1:7114"
-            );
-            serde::de::Error::custom(what)
-        })
-    }
-}
-
-impl Serialize for Listen {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl JsonSchema for Listen {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Listen".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        schemars::json_schema!({
-            "type": "string",
-            "description": "Address and port.",
-            "examples": ["127.0.0.1:7114", "localhost:7114", "[::1]:7114"],
-        })
-    }
-}
-
-/// Other names than `localhost` would need DNS, and their addresses could change.
-fn parse(text: &str) -> Option<SocketAddr> {
-    if let Ok(address) = text.parse() {
-        return Some(address);
-    }
-    let port = text.strip_prefix("localhost:")?.parse().ok()?;
-    Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+fn optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    absolute_path(deserializer).map(Some)
 }
 
 #[cfg(test)]
 mod tests {
+    use tidegate_options::Options as _;
+
     use super::*;
 
+    fn conflicts(json: &str) -> Vec<OptionConflict> {
+        let options: Options = serde_json::from_str(json).expect("valid options");
+        options.conflicts()
+    }
+
+    fn keys(json: &str) -> Vec<&'static str> {
+        conflicts(json)
+            .iter()
+            .map(|conflict| conflict.key)
+            .collect()
+    }
+
     #[test]
-    fn an_address_has_a_port_and_localhost_is_the_only_name() {
-        for (text, expected) in [
-            ("127.0.0.1:7114", Some("127.0.0.1:7114")),
-            ("localhost:7114", Some("127.0.0.1:7114")),
-            ("[::1]:0", Some("[::1]:0")),
-            ("127.0.0.1", None),
-            ("localhost:70000", None),
-            ("gate.example:80", None),
-            ("", None),
+    fn a_network_address_needs_authentication() {
+        for listen in [
+            r#""0.0.0.0:7114""#,
+            r#"["127.0.0.1:7114", "192.0.2.1:7114"]"#,
+            r#""[::]:7114""#,
         ] {
-            let expected = expected.map(|text| text.parse().expect("an address"));
-            assert_eq!(parse(text), expected, "{text}");
+            let json = format!(r#"{{ "listen": {listen} }}"#);
+            let [conflict] = &conflicts(&json)[..] else {
+                panic!("{json}");
+            };
+            assert_eq!(conflict.key, "listen");
+            assert!(conflict.message.starts_with("no authentication on "));
+            assert!(conflict.help.contains("unguarded: true"));
+            let json = format!(r#"{{ "listen": {listen}, "unguarded": true }}"#);
+            assert!(keys(&json).is_empty());
         }
+    }
+
+    #[test]
+    fn loopback_and_unix_sockets_need_none() {
+        for listen in [
+            "127.0.0.1:1",
+            "127.8.8.8:1",
+            "[::1]:1",
+            "[::ffff:127.0.0.1]:1",
+            "unix:/run/tidegate.sock",
+        ] {
+            assert!(keys(&format!(r#"{{ "listen": "{listen}" }}"#)).is_empty());
+        }
+    }
+
+    #[test]
+    fn only_required_client_certificates_authenticate() {
+        for (mode, expected) in [("required", &[][..]), ("requested", &["listen"])] {
+            let json = format!(
+                r#"{{ "listen": "0.0.0.0:1", "tls": {{ "certificate": "c", "key": "k",
+                     "clientCertificates": "{mode}", "trust": "t" }} }}"#
+            );
+            assert_eq!(keys(&json), expected, "{mode}");
+        }
+    }
+
+    #[test]
+    fn the_status_page_has_a_path_of_its_own() {
+        let json = r#"{ "listen": "127.0.0.1:1", "status": "/mcp" }"#;
+        assert_eq!(keys(json), ["status"]);
     }
 }

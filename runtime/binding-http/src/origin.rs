@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use http::uri::Authority;
 use http::{HeaderValue, StatusCode, Uri, Version};
 
+use crate::client::Port;
 use crate::options::Options;
 use crate::refusal::Refusal;
 
@@ -42,16 +43,16 @@ impl<'a> Field<'a> {
 pub(crate) fn check(
     request: &RequestHost<'_>,
     options: &Options,
-    on_loopback: bool,
+    port: Port,
 ) -> Result<(), Refusal> {
-    check_origin(request.origin, options, on_loopback)?;
+    check_origin(request.origin, options, port)?;
     if let Some(host) = host(request)? {
-        check_host(host, options, on_loopback)?;
+        check_host(host, options, port)?;
     }
     Ok(())
 }
 
-fn check_origin(origin: Field<'_>, options: &Options, on_loopback: bool) -> Result<(), Refusal> {
+fn check_origin(origin: Field<'_>, options: &Options, port: Port) -> Result<(), Refusal> {
     let origin = match origin {
         Field::Absent => return Ok(()),
         Field::Once(origin) => origin,
@@ -59,13 +60,19 @@ fn check_origin(origin: Field<'_>, options: &Options, on_loopback: bool) -> Resu
             return Err(forbidden("Duplicate Origin header."));
         }
     };
-    let origin = origin.as_bytes();
-    let allowed = is_listed(&options.allowed_origins, origin)
-        || (on_loopback && is_loopback(host_of_origin(origin)));
-    if allowed {
+    if is_allowed(origin, options, port) {
         return Ok(());
     }
     Err(forbidden("Origin not allowed; see allowedOrigins."))
+}
+
+/// Whether pages of an origin may send requests.
+pub(crate) fn is_allowed(origin: &HeaderValue, options: &Options, port: Port) -> bool {
+    let origin = origin.as_bytes();
+    let shared = options.access_control.as_ref();
+    is_listed(&options.allowed_origins, origin)
+        || (port == Port::Loopback && is_loopback(host_of_origin(origin)))
+        || shared.is_some_and(|it| is_listed(&it.origins, b"*") || is_listed(&it.origins, origin))
 }
 
 /// The requested host: from an absolute target, which the header must match, or from the header
@@ -74,6 +81,12 @@ fn host<'a>(request: &RequestHost<'a>) -> Result<Option<&'a [u8]>, Refusal> {
     let header = match request.host {
         Field::Once(host) => Some(host.as_bytes()),
         Field::Absent if request.version < Version::HTTP_11 => None,
+        // HTTP/2 has it in the target.
+        Field::Absent
+            if request.version == Version::HTTP_2 && request.target.authority().is_some() =>
+        {
+            None
+        }
         Field::Absent => {
             return Err(malformed("Missing Host header."));
         }
@@ -98,8 +111,8 @@ fn host<'a>(request: &RequestHost<'a>) -> Result<Option<&'a [u8]>, Refusal> {
     Ok(Some(target.as_bytes()))
 }
 
-fn check_host(host: &[u8], options: &Options, on_loopback: bool) -> Result<(), Refusal> {
-    if !on_loopback && options.allowed_hosts.is_empty() {
+fn check_host(host: &[u8], options: &Options, port: Port) -> Result<(), Refusal> {
+    if port != Port::Loopback && options.allowed_hosts.is_empty() {
         let valid = !host.contains(&b'@') && Authority::try_from(host).is_ok();
         return if valid {
             Ok(())
@@ -110,7 +123,7 @@ fn check_host(host: &[u8], options: &Options, on_loopback: bool) -> Result<(), R
         };
     }
     let name = without_port(host);
-    let allowed = (on_loopback && is_loopback(name))
+    let allowed = (port == Port::Loopback && is_loopback(name))
         || is_listed(&options.allowed_hosts, host)
         || is_listed(&options.allowed_hosts, name);
     if allowed {
@@ -164,25 +177,17 @@ fn is_loopback(host: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::Listen;
+    use crate::options::{AccessControl, Address, Listen};
 
     fn options() -> Options {
+        let listen = Listen::on(Address::Tcp(([127, 0, 0, 1], 0).into()));
         Options {
-            listen: Listen(([127, 0, 0, 1], 0).into()),
-            path: "/mcp".to_owned(),
-            max_body_size: 1,
-            max_connections: 1,
-            max_connections_per_address: None,
-            header_timeout: 1,
-            body_timeout: 1,
-            idle_timeout: 1,
-            write_timeout: 1,
             allowed_origins: vec!["https://app.example".to_owned()],
-            allowed_hosts: vec![],
+            ..Options::listening(listen)
         }
     }
 
-    fn verdict(host: &str, origin: Option<&str>, options: &Options, on_loopback: bool) -> bool {
+    fn verdict(host: &str, origin: Option<&str>, options: &Options, port: Port) -> bool {
         let host = host.parse().expect("a header");
         let origin: Option<HeaderValue> = origin.map(|it| it.parse().expect("a header"));
         let request = RequestHost {
@@ -191,7 +196,7 @@ mod tests {
             host: Field::Once(&host),
             origin: origin.as_ref().map_or(Field::Absent, Field::Once),
         };
-        check(&request, options, on_loopback).is_ok()
+        check(&request, options, port).is_ok()
     }
 
     #[test]
@@ -225,7 +230,7 @@ mod tests {
             ("", None, false),
         ] {
             assert_eq!(
-                verdict(host, origin, &options, true),
+                verdict(host, origin, &options, Port::Loopback),
                 expected,
                 "{host} {origin:?}"
             );
@@ -235,15 +240,47 @@ mod tests {
     #[test]
     fn off_loopback_only_the_lists_apply() {
         let mut options = options();
-        assert!(verdict("any.example", None, &options, false));
-        assert!(!verdict(
-            "any.example",
-            Some("http://localhost"),
-            &options,
-            false
-        ));
-        options.allowed_hosts = vec!["gate.example".to_owned()];
-        assert!(verdict("gate.example:8443", None, &options, false));
-        assert!(!verdict("any.example", None, &options, false));
+        for port in [Port::Network, Port::Unix] {
+            options.allowed_hosts.clear();
+            assert!(verdict("any.example", None, &options, port));
+            let page = Some("http://localhost");
+            assert!(!verdict("any.example", page, &options, port));
+            options.allowed_hosts = vec!["gate.example".to_owned()];
+            assert!(verdict("gate.example:8443", None, &options, port));
+            assert!(!verdict("any.example", None, &options, port));
+        }
+    }
+
+    #[test]
+    fn origins_of_access_control_are_allowed_too() {
+        let mut options = options();
+        for (origins, other) in [(vec!["https://b.example"], false), (vec!["*"], true)] {
+            options.access_control = Some(AccessControl {
+                origins: origins.into_iter().map(str::to_owned).collect(),
+                ..AccessControl::default()
+            });
+            let verdict = |origin| verdict("any.example", Some(origin), &options, Port::Network);
+            assert!(verdict("https://app.example") && verdict("https://b.example"));
+            assert_eq!(verdict("https://c.example"), other);
+        }
+    }
+
+    #[test]
+    fn the_target_of_http_2_names_the_host() {
+        let options = options();
+        for (target, expected) in [
+            ("https://localhost:7114/mcp", true),
+            ("https://evil.example/mcp", false),
+            ("/mcp", false),
+        ] {
+            let request = RequestHost {
+                version: Version::HTTP_2,
+                target: &target.parse().expect("a target"),
+                host: Field::Absent,
+                origin: Field::Absent,
+            };
+            let checked = check(&request, &options, Port::Loopback);
+            assert_eq!(checked.is_ok(), expected, "{target}");
+        }
     }
 }

@@ -16,6 +16,7 @@ impl Refusal {
     /// the following bytes may be misinterpreted.
     pub(crate) fn answer(self, active: ActiveRequest) -> Response<ResponseBody> {
         let Self(status, sentence) = self;
+        let one_at_a_time = active.place().is_none();
         let mut response = Response::new(ResponseBody::of_text(sentence, active));
         *response.status_mut() = status;
         let headers = response.headers_mut();
@@ -23,10 +24,12 @@ impl Refusal {
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
-        if matches!(
+        let violates = matches!(
             status,
             StatusCode::BAD_REQUEST | StatusCode::NOT_IMPLEMENTED
-        ) {
+        );
+        // HTTP/2 frames its requests itself.
+        if violates && one_at_a_time {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -18,12 +18,16 @@ use tidegate_streams::http_stream::{HttpRequest, HttpResponse};
 use crate::HttpServer;
 use crate::activity::ActiveRequest;
 use crate::body::{gather, with_timeout};
+use crate::client::Client;
+use crate::cors::{self, Cors};
 use crate::events::RequestOpened;
 use crate::exchange::Exchange;
 use crate::framing;
+use crate::multiplexed::Responses;
 use crate::origin::{self, Field, RequestHost};
 use crate::refusal::Refusal;
 use crate::response::ResponseBody;
+use crate::status::Status;
 
 /// Maximum size of a request head, in bytes.
 pub(crate) const HEAD_MAX: usize = 64 * 1024;
@@ -39,19 +43,43 @@ const UNANSWERED: Refusal = Refusal(
     "Internal error; the request was not answered.",
 );
 
-/// Serves one request.
+/// Serves one request. `responses` are those of a multiplexed connection.
 pub(crate) async fn serve(
     edge: Rc<HttpServer>,
+    client: &Client,
     request: Request<Incoming>,
     active: ActiveRequest,
+    responses: Option<&Responses>,
 ) -> Result<Answer, Infallible> {
-    let expects_continue = match check(&edge, &request, &active) {
-        Ok(expects) => expects,
+    if edge.cors.is_none() {
+        return Ok(answer(edge, client, request, active, responses).await);
+    }
+    let origin = request.headers().get(ORIGIN).cloned();
+    let mut answer = answer(Rc::clone(&edge), client, request, active, responses).await;
+    if let (Some(cors), Some(origin)) = (&edge.cors, origin) {
+        cors.expose(&origin, &edge.options, client.port, answer.headers_mut());
+    }
+    Ok(answer)
+}
+
+async fn answer(
+    edge: Rc<HttpServer>,
+    client: &Client,
+    request: Request<Incoming>,
+    active: ActiveRequest,
+    responses: Option<&Responses>,
+) -> Answer {
+    let expects_continue = match check(&edge, client, &request, &active) {
+        Ok(Checked::Call { expects_continue }) => expects_continue,
+        Ok(Checked::Preflight(cors)) => return preflight(cors, active),
+        Ok(Checked::Status(status)) => return status.answer(request.method(), active).await,
         Err(refusal) => {
             edge.counts.requests_refused.add();
-            return Ok(refusal.answer(active));
+            return refusal.answer(active);
         }
     };
+    // Whoever asks for credentials does it here, before the body is received: head, address and
+    // certificates of the client are known.
     let (head, body) = request.into_parts();
     let mut gathering = pin!(gather(body, edge.options.max_body_size, expects_continue));
     // A small body arrives with its head; only a later one needs a timer.
@@ -59,29 +87,45 @@ pub(crate) async fn serve(
         Poll::Ready(gathered) => gathered,
         Poll::Pending => with_timeout(&edge, gathering).await,
     };
-    let opened = gathered.and_then(|parts| open(&edge, head, parts).ok_or(TOO_MANY));
+    let opened = gathered.and_then(|parts| open(&edge, client, head, parts).ok_or(TOO_MANY));
     let exchange = match opened {
         Ok(exchange) => exchange,
         Err(refusal) => {
             edge.counts.requests_refused.add();
-            return Ok(refusal.answer(active));
+            return refusal.answer(active);
         }
     };
     edge.counts.requests.add();
     // From here on, dropping this future aborts the stream.
     let guard = Guard { edge, exchange };
-    Ok(match guard.exchange.head().await {
-        Some(head) => respond(head, guard, active),
+    match guard.exchange.head().await {
+        Some(head) => {
+            if let (Some(responses), Some(place)) = (responses, active.place()) {
+                responses.add(&guard.exchange, place);
+            }
+            respond(head, guard, active)
+        }
         None => UNANSWERED.answer(active),
-    })
+    }
 }
 
-/// Checks a request head; returns whether the client waits for `100 Continue`.
-fn check(
-    edge: &HttpServer,
+/// What a request is for.
+enum Checked<'a> {
+    /// A stream; the client may wait for `100 Continue`.
+    Call {
+        expects_continue: bool,
+    },
+    Preflight(&'a Cors),
+    Status(&'a Status),
+}
+
+/// Checks a request head.
+fn check<'a>(
+    edge: &'a HttpServer,
+    client: &Client,
     request: &Request<Incoming>,
     active: &ActiveRequest,
-) -> Result<bool, Refusal> {
+) -> Result<Checked<'a>, Refusal> {
     let seen = Seen::of(request.headers());
     let request_host = RequestHost {
         version: request.version(),
@@ -89,15 +133,13 @@ fn check(
         host: seen.host,
         origin: seen.origin,
     };
-    origin::check(
-        &request_host,
-        &edge.options,
-        edge.listening.ip().is_loopback(),
-    )?;
+    origin::check(&request_host, &edge.options, client.port)?;
     if seen.coded {
         framing::check(request.headers(), &active.head())?;
     }
-    if request.uri().path() != edge.options.path {
+    let path = request.uri().path();
+    let is_status = path != edge.options.path;
+    if is_status && edge.options.status.as_deref() != Some(path) {
         return Err(Refusal(StatusCode::NOT_FOUND, "Unknown path."));
     }
     if target_size(request.uri()) + seen.size > HEAD_MAX {
@@ -106,7 +148,25 @@ fn check(
             "Headers too large.",
         ));
     }
-    Ok(seen.expect)
+    if let Some(cors) = &edge.cors
+        && cors::is_preflight(request.method(), request.headers())
+    {
+        return Ok(Checked::Preflight(cors));
+    }
+    match &edge.status {
+        Some(status) if is_status => Ok(Checked::Status(status)),
+        _ => Ok(Checked::Call {
+            expects_continue: seen.expect,
+        }),
+    }
+}
+
+/// Answers a preflight request, which asks for no more than this.
+fn preflight(cors: &Cors, active: ActiveRequest) -> Answer {
+    let mut response = Response::new(ResponseBody::of_text("", active));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    cors.preflight(response.headers_mut());
+    response
 }
 
 /// The headers needed here, found in one pass, which is cheaper than separate lookups.
@@ -144,7 +204,12 @@ fn target_size(uri: &Uri) -> usize {
 }
 
 /// Opens the stream of a complete request; `None` at the worker's stream limit.
-fn open(edge: &HttpServer, head: http::request::Parts, parts: Parts) -> Option<Rc<Exchange>> {
+fn open(
+    edge: &HttpServer,
+    client: &Client,
+    head: http::request::Parts,
+    parts: Parts,
+) -> Option<Rc<Exchange>> {
     let length: usize = parts.iter().map(Bytes::len).sum();
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
     let begin = HttpRequest {
@@ -165,6 +230,11 @@ fn open(edge: &HttpServer, head: http::request::Parts, parts: Parts) -> Option<R
             method: begin.method.as_str().into(),
             path: begin.path.clone(),
             length: u64::try_from(length).unwrap_or(u64::MAX),
+            address: client
+                .address
+                .map(|address| address.to_string().into())
+                .unwrap_or_default(),
+            certified: !client.certificates.is_empty(),
         });
         let stream = cx.open(edge.exit, begin, token).ok()?;
         if let Some(opened) = opened {

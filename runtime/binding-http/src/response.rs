@@ -14,7 +14,7 @@ use crate::request::Guard;
 /// A body, and the request it answers, until it is written.
 pub(crate) struct ResponseBody {
     content: Content,
-    _active: ActiveRequest,
+    active: ActiveRequest,
 }
 
 /// A text of the edge, or data from the stream.
@@ -23,11 +23,18 @@ enum Content {
     Stream { guard: Guard, left: Option<u64> },
 }
 
+/// Largest part of a piece that is given to h2 at a time: it buffers what the client has no window for.
+const PART_MAX: usize = 16 * 1024;
+
 impl ResponseBody {
     pub(crate) const fn of_text(sentence: &'static str, active: ActiveRequest) -> Self {
+        Self::of_bytes(Bytes::from_static(sentence.as_bytes()), active)
+    }
+
+    pub(crate) const fn of_bytes(bytes: Bytes, active: ActiveRequest) -> Self {
         Self {
-            content: Content::Text(Some(Bytes::from_static(sentence.as_bytes()))),
-            _active: active,
+            content: Content::Text(Some(bytes)),
+            active,
         }
     }
 
@@ -42,7 +49,7 @@ impl ResponseBody {
                 guard,
                 left: length,
             },
-            _active: active,
+            active,
         }
     }
 }
@@ -55,9 +62,14 @@ impl Body for ResponseBody {
         self: Pin<&mut Self>,
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        match &mut self.get_mut().content {
+        let body = self.get_mut();
+        let part_max = match body.active.place() {
+            Some(_) => PART_MAX,
+            None => usize::MAX,
+        };
+        match &mut body.content {
             Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Content::Stream { guard, left } => match guard.exchange.poll_body(task) {
+            Content::Stream { guard, left } => match guard.exchange.poll_body(task, part_max) {
                 Poll::Ready(Piece::Data(data)) => {
                     guard.acknowledge(data.len());
                     if let Some(left) = left {

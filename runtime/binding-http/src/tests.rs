@@ -1,13 +1,21 @@
 //! The edge on real sockets: raw clients on one side, probes in place of the engine on the other.
 
+mod certificates;
 mod client;
+mod cors;
+mod folder;
 mod framing;
+mod http2;
 mod limits;
 mod origins;
 mod requests;
+mod status;
 mod stopping;
 mod streaming;
 mod timeouts;
+mod tls;
+#[cfg(unix)]
+mod unix;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -24,7 +32,7 @@ use tidegate_streams::http_stream::{HttpBeginEx, HttpRequest, HttpResponse};
 use tidegate_streams::{BeginEx, Frame};
 
 use crate::Options;
-use crate::options::Listen;
+use crate::options::{Address, Listen};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -33,24 +41,26 @@ const CALLEE_WINDOW: u32 = 8 * 1024 * 1024;
 
 fn options() -> Options {
     Options {
-        listen: Listen(([127, 0, 0, 1], 0).into()),
-        path: "/mcp".to_owned(),
         max_body_size: 100_000,
         max_connections: 1_000,
-        max_connections_per_address: None,
         header_timeout: 10_000,
         body_timeout: 10_000,
         idle_timeout: 10_000,
         write_timeout: 10_000,
-        allowed_origins: Vec::new(),
-        allowed_hosts: Vec::new(),
+        ..Options::listening(on(([127, 0, 0, 1], 0)))
     }
+}
+
+fn on(address: impl Into<SocketAddr>) -> Listen {
+    Listen::on(Address::Tcp(address.into()))
 }
 
 /// An engine with only HTTP edges, one per worker, on one port.
 struct Harness {
     engine: Engine,
+    /// The first address that is not a Unix socket, if there is one.
     address: SocketAddr,
+    listening: crate::Listening,
     /// One per worker.
     probes: Vec<Probe>,
 }
@@ -71,15 +81,16 @@ impl Harness {
         let engine = Engine::start(workers, limits, move |assembly| {
             let exit = edges[usize::from(assembly.worker())].attach(assembly, window, None);
             let mut listening = listening.lock().expect("no panic");
-            let (_, address) = crate::attach(assembly, options.clone(), exit, *listening)?;
-            *listening = Some(address);
+            let (_, shared) = crate::attach(assembly, options.clone(), exit, listening.clone())?;
+            *listening = Some(shared);
             Ok(())
         });
         let engine = engine.expect("the engine starts");
-        let address = found.lock().expect("no panic").expect("it listens");
+        let listening = found.lock().expect("no panic").take().expect("it listens");
         Self {
             engine,
-            address,
+            address: listening.address().unwrap_or(([0, 0, 0, 0], 0).into()),
+            listening,
             probes,
         }
     }

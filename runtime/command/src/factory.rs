@@ -47,28 +47,35 @@ pub enum BrokerError {
     Start(#[from] tidegate_broker::StartError),
 }
 
-/// Listen addresses of the entry bindings, by binding name. The first worker binds the address, and the
-/// others share it.
+/// What the workers of the http servers share, by binding name. The first worker binds the addresses,
+/// and the others share them.
 #[derive(Debug, Clone, Default)]
-pub struct Listening(Arc<Mutex<BTreeMap<String, SocketAddr>>>);
+pub struct Listening(Arc<Mutex<BTreeMap<String, tidegate_binding_http::Listening>>>);
 
 impl Listening {
-    /// Listen address of a binding.
-    pub fn address(&self, binding: &str) -> Option<SocketAddr> {
-        let addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        addresses.get(binding).copied()
+    /// Where a binding listens.
+    pub fn of(&self, binding: &str) -> Option<tidegate_binding_http::Listening> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(binding).cloned()
     }
 
-    /// Calls `listen` with the address that other workers already listen on, if any, and stores the
-    /// address it returns. Serialised across workers.
+    /// The first address and port of a binding.
+    pub fn address(&self, binding: &str) -> Option<SocketAddr> {
+        self.of(binding)?.address()
+    }
+
+    /// Calls `listen` with what another worker returned, if any, and stores what it returns. Serialised
+    /// across workers.
     pub(crate) fn listen<T, E>(
         &self,
         binding: &str,
-        listen: impl FnOnce(Option<SocketAddr>) -> Result<(T, SocketAddr), E>,
+        listen: impl FnOnce(
+            Option<tidegate_binding_http::Listening>,
+        ) -> Result<(T, tidegate_binding_http::Listening), E>,
     ) -> Result<T, E> {
-        let mut addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (listener, address) = listen(addresses.get(binding).copied())?;
-        addresses.insert(binding.to_owned(), address);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (listener, listening) = listen(all.get(binding).cloned())?;
+        all.insert(binding.to_owned(), listening);
         Ok(listener)
     }
 }

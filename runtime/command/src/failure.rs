@@ -31,7 +31,7 @@ pub(crate) enum Failure {
     )]
     DemoPort {
         /// Listen address.
-        address: std::net::SocketAddr,
+        address: String,
         /// Error of the operating system.
         error: io::Error,
     },

@@ -125,7 +125,16 @@ impl Gateway {
         let mut clients = Vec::new();
         for binding in &self.config.bindings {
             let state = match (binding.r#type.as_str(), binding.kind.as_str()) {
-                ("http", "server") => self.http_endpoint(binding),
+                ("http", "server") => {
+                    let listening = self.listening.of(&binding.name);
+                    for url in listening
+                        .iter()
+                        .flat_map(tidegate_binding_http::Listening::urls)
+                    {
+                        print(format!("  {:width$}  listening   {url}", binding.name));
+                    }
+                    None
+                }
                 ("stdio", "server") => Some("listening   standard input".to_owned()),
                 ("mqtt", "client") => {
                     clients.push(binding);
@@ -157,12 +166,6 @@ impl Gateway {
             Some(Answer::Refused(reason)) => format!("NOT connected: {reason}"),
             None => "NOT connected: no response yet".to_owned(),
         }
-    }
-
-    fn http_endpoint(&self, binding: &tidegate_config::Binding) -> Option<String> {
-        let address = self.address(&binding.name)?;
-        let options: tidegate_binding_http::Options = binding.options().ok()?;
-        Some(format!("listening   http://{address}{}", options.path))
     }
 
     #[cfg(feature = "broker")]

@@ -176,13 +176,13 @@ fn check_options<T: Options>(
     let Some(options) = decode::<T>(value, path, expressions, findings) else {
         return;
     };
+    let below =
+        |key: &str| -> Vec<String> { path.iter().cloned().chain([key.to_owned()]).collect() };
+    for conflict in options.conflicts() {
+        findings.value_with(&below(conflict.key), conflict.message, conflict.help);
+    }
     for warning in options.warnings() {
-        let at: Vec<String> = path
-            .iter()
-            .cloned()
-            .chain([warning.key.to_owned()])
-            .collect();
-        findings.warn(&at, warning.message, warning.help);
+        findings.warn(&below(warning.key), warning.message, warning.help);
     }
 }
 

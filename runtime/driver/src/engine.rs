@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -35,8 +34,8 @@ pub enum StartError {
     /// An address cannot be listened on, e.g. because it is in use.
     #[error("cannot listen on {address}: {error}")]
     Listen {
-        /// The address.
-        address: SocketAddr,
+        /// The address and port, or the path of a Unix socket.
+        address: String,
         /// The operating system's error.
         error: io::Error,
     },

@@ -13,5 +13,5 @@ mod positive;
 
 pub use bounded::Bounded;
 pub use condition::{Condition, RouteFault};
-pub use options::{OptionWarning, Options};
+pub use options::{OptionConflict, OptionWarning, Options};
 pub use positive::{positive, positive_or_absent};

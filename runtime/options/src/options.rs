@@ -9,6 +9,22 @@ pub trait Options: DeserializeOwned + JsonSchema {
     fn warnings(&self) -> Vec<OptionWarning> {
         Vec::new()
     }
+
+    /// Valid options that must not be combined. A config with one is refused.
+    fn conflicts(&self) -> Vec<OptionConflict> {
+        Vec::new()
+    }
+}
+
+/// A valid option that must not be combined with others, or needs another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionConflict {
+    /// Key of the option.
+    pub key: &'static str,
+    /// What is wrong, and why.
+    pub message: String,
+    /// How to fix it.
+    pub help: String,
 }
 
 /// A valid option that is likely a mistake.

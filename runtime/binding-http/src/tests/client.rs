@@ -1,12 +1,12 @@
 //! A raw HTTP client: writes any bytes and reads responses as they arrive.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::*;
 
-pub(super) struct Client {
-    pub(super) socket: TcpStream,
+pub(super) struct Client<S = TcpStream> {
+    pub(super) socket: S,
     read: Vec<u8>,
 }
 
@@ -32,8 +32,10 @@ impl Client {
             .expect("a small buffer");
         Self::over(socket.connect(address).await.expect("it listens"))
     }
+}
 
-    pub(super) const fn over(socket: TcpStream) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub(super) const fn over(socket: S) -> Self {
         let read = Vec::new();
         Self { socket, read }
     }

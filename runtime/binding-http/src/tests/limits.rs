@@ -247,7 +247,7 @@ async fn a_port_in_use_is_reported() {
     let first = Harness::new();
     for address in [taken.local_addr().expect("it listens"), first.address] {
         let mut options = options();
-        options.listen = Listen(address);
+        options.listen = on(address);
         let (_probe, edge) = probe();
         let second = Engine::start(2, Limits::default(), move |assembly| {
             let exit = edge.attach(assembly, 0, None);
@@ -269,7 +269,7 @@ async fn tcp_nodelay_is_set() {
     socket2::SockRef::from(&socket)
         .set_tcp_nodelay(false)
         .expect("it is open");
-    crate::connection::set_nodelay(&socket);
+    crate::listener::set_nodelay(&socket);
     assert!(socket.nodelay().expect("it is open"));
     harness.finish().await;
 }

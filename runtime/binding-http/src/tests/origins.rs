@@ -141,7 +141,7 @@ async fn a_request_has_one_host() {
 #[tokio::test]
 async fn an_allowed_host_must_be_a_valid_host() {
     let mut harness = Harness::of(Options {
-        listen: Listen(([0, 0, 0, 0], 0).into()),
+        listen: on(([0, 0, 0, 0], 0)),
         ..options()
     });
     harness.address.set_ip([127, 0, 0, 1].into());

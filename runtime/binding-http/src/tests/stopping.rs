@@ -18,6 +18,7 @@ async fn a_stop_closes_idle_connections_and_finishes_requests() {
         engine,
         address,
         mut probes,
+        ..
     } = harness;
     let stopping = tokio::spawn(engine.shutdown(TIMEOUT));
     assert!(idle.rest().await.is_empty(), "an idle connection is closed");
