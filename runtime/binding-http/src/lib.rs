@@ -109,7 +109,7 @@ pub fn attach(
         }
         None => Listening::begin(&options)?,
     };
-    if is_first && options.unguarded {
+    if is_first && options.network_address().is_some() && !options.authenticates() {
         tracing::warn!(
             ?listening,
             "no authentication: anyone who can reach this address can use every tool"

@@ -56,8 +56,9 @@ pub struct Options {
     #[schemars(range(min = 1))]
     pub max_connections: usize,
     /// Maximum number of open connections from one client address on each worker. A further one is
-    /// answered with 503 and closed. IPv6 clients are counted by /64 network. Absent: no limit,
-    /// because all clients behind a reverse proxy share its address.
+    /// answered with 503 and closed. IPv6 clients are counted by /64 network, and clients of a Unix
+    /// socket not at all. Absent: no limit, because all clients behind a reverse proxy share its
+    /// address.
     #[serde(default, deserialize_with = "positive_or_absent")]
     #[schemars(range(min = 1))]
     pub max_connections_per_address: Option<usize>,
@@ -134,13 +135,13 @@ impl Options {
     }
 
     /// Whether every client is authenticated before it is served.
-    fn authenticates(&self) -> bool {
+    pub(crate) fn authenticates(&self) -> bool {
         let certificates = self.tls.as_ref().map(|tls| tls.client_certificates);
         certificates == Some(ClientCertificates::Required)
     }
 
     /// The first address that a network can reach.
-    fn network_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn network_address(&self) -> Option<SocketAddr> {
         let mut addresses = self.listen.addresses().iter();
         addresses.find_map(|address| match address {
             Address::Tcp(address) if !address.ip().to_canonical().is_loopback() => Some(*address),

@@ -3,8 +3,9 @@
 //! A reachable TCP port is not enough: the broker may reject the password, or require TLS. The probe
 //! opens an mqtt stream as any request does, so it reports the same errors.
 //!
-//! Where a status page shows the brokers, the sessions are kept instead, and opened again after an
-//! error: without calls, no other connection would notice that a broker has failed, or is back.
+//! Where a status page shows the brokers, a session is kept, and renewed every few seconds. While the
+//! broker is connected, this sends nothing; otherwise it connects. Without calls, nothing else would
+//! notice that a broker has failed, or is back.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,15 +17,15 @@ use tidegate_driver::{Assembly, Edge, Handle};
 use tidegate_engine::streams::mqtt::MqttSession;
 use tidegate_engine::streams::{Frame, ResetEx};
 use tidegate_engine::{At, BindingId, StreamId, Token};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 /// How long to wait for a broker: longer than the default `connectTimeout`, so that its error is
 /// reported.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long to wait before a session that is kept is opened again.
-const REOPEN_AFTER: Duration = Duration::from_secs(2);
+/// How often a session that is kept is renewed.
+const RENEWAL: Duration = Duration::from_secs(2);
 
 /// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,11 +77,9 @@ impl Probes {
         let (_, edge) = assembly.of("probe").attach_edge(0, |id, _| {
             Rc::new(ProbeEdge {
                 id,
-                exits: ids,
+                sessions: RefCell::new(ids.into_iter().map(Session::of).collect()),
                 probes,
                 done: RefCell::default(),
-                ended: RefCell::default(),
-                reopen: Notify::new(),
                 stopping: Cell::new(false),
             })
         });
@@ -107,59 +106,93 @@ fn shows_status(binding: &tidegate_config::Binding) -> bool {
             .is_ok_and(|options| options.status.is_some())
 }
 
+/// The session with one broker.
+struct Session {
+    /// The `mqtt · client`, if it is attached.
+    exit: Option<BindingId>,
+    /// A session was opened, and the broker has not answered.
+    pending: bool,
+    /// The session that is kept.
+    kept: Option<StreamId>,
+}
+
+impl Session {
+    const fn of(exit: Option<BindingId>) -> Self {
+        Self {
+            exit,
+            pending: false,
+            kept: None,
+        }
+    }
+}
+
 /// The edge that opens the sessions.
 struct ProbeEdge {
     id: BindingId,
-    /// The `mqtt · client` of each probe, if it is attached.
-    exits: Vec<Option<BindingId>>,
+    /// By the index of their probe, which is the token of their streams.
+    sessions: RefCell<Vec<Session>>,
     probes: Probes,
     /// Streams to be ended.
     done: RefCell<Vec<StreamId>>,
-    /// Probes whose session has ended, to be opened again.
-    ended: RefCell<Vec<Token>>,
-    reopen: Notify,
     stopping: Cell<bool>,
 }
 
 impl ProbeEdge {
-    /// Opens the sessions; keeps them if they are to be kept.
+    /// Opens the sessions; renews them if they are kept.
     async fn run(&self, handle: &Handle) {
-        for index in 0..self.exits.len() {
-            self.open(handle, Token::from_index(index));
-        }
-        if !self.probes.kept {
-            return;
-        }
         loop {
-            self.reopen.notified().await;
-            sleep(REOPEN_AFTER).await;
-            for token in self.ended.take() {
-                self.open(handle, token);
+            let count = self.sessions.borrow().len();
+            for index in 0..count {
+                self.open(handle, Token::from_index(index));
             }
+            if !self.probes.kept {
+                return;
+            }
+            sleep(RENEWAL).await;
         }
     }
 
     fn open(&self, handle: &Handle, token: Token) {
-        let Some(Some(exit)) = self.exits.get(token.index()) else {
+        let exit = self
+            .sessions
+            .borrow_mut()
+            .get_mut(token.index())
+            .and_then(|session| {
+                let exit = session.exit.filter(|_| !session.pending)?;
+                session.pending = true;
+                Some(exit)
+            });
+        let Some(exit) = exit.filter(|_| !self.stopping.get()) else {
             return;
         };
-        if self.stopping.get() {
-            return;
-        }
-        let opened = handle.turn(self.id, |cx| cx.open(*exit, MqttSession::default(), token));
+        let opened = handle.turn(self.id, |cx| cx.open(exit, MqttSession::default(), token));
         if let Err(error) = opened {
-            self.set(token, Answer::Refused(error.to_string()));
-            self.open_again(token);
+            self.answered(token, Answer::Refused(error.to_string()));
         }
     }
 
-    fn open_again(&self, token: Token) {
-        let mut ended = self.ended.borrow_mut();
-        // A session that fails ends both halves of its stream.
-        if !ended.contains(&token) {
-            ended.push(token);
-            self.reopen.notify_one();
+    fn answered(&self, token: Token, answer: Answer) {
+        if let Some(session) = self.sessions.borrow_mut().get_mut(token.index()) {
+            session.pending = false;
         }
+        self.set(token, answer);
+    }
+
+    /// A session was accepted: it replaces the one that was kept, if sessions are kept.
+    fn keep(&self, at: At) {
+        let mut sessions = self.sessions.borrow_mut();
+        let replaced = match sessions.get_mut(at.token.index()) {
+            Some(session) if self.probes.kept => session.kept.replace(at.stream),
+            _ => Some(at.stream),
+        };
+        self.done.borrow_mut().extend(replaced);
+    }
+
+    /// Whether a stream is the session that was kept, which is over.
+    fn lost(&self, at: At) -> bool {
+        let mut sessions = self.sessions.borrow_mut();
+        let session = sessions.get_mut(at.token.index());
+        session.is_some_and(|session| session.kept.take_if(|kept| *kept == at.stream).is_some())
     }
 
     fn set(&self, token: Token, answer: Answer) {
@@ -169,31 +202,34 @@ impl ProbeEdge {
     }
 }
 
+fn reason(reset: Option<ResetEx>) -> String {
+    match reset {
+        Some(ResetEx::Mqtt(reset)) => reset.reason.to_string(),
+        _ => "the session was reset without a reason".to_owned(),
+    }
+}
+
 impl Edge for ProbeEdge {
     fn on_shutdown(&self) {
         self.stopping.set(true);
     }
 
     fn on_output(&self, at: At, frame: Frame) {
-        let answer = match frame {
-            Frame::Begin(_) => Answer::Accepted,
-            Frame::Reset(reset) => Answer::Refused(match reset.map(|reset| *reset) {
-                Some(ResetEx::Mqtt(reset)) => reset.reason.to_string(),
-                _ => "the session was reset without a reason".to_owned(),
-            }),
-            Frame::End(_) | Frame::Abort(_) if self.probes.kept => {
-                self.open_again(at.token);
-                return self.done.borrow_mut().push(at.stream);
+        match frame {
+            Frame::Begin(_) => {
+                self.answered(at.token, Answer::Accepted);
+                self.keep(at);
             }
-            _ => return,
-        };
-        let accepted = answer == Answer::Accepted;
-        self.set(at.token, answer);
-        if !accepted && self.probes.kept {
-            self.open_again(at.token);
-        }
-        if !(accepted && self.probes.kept) {
-            self.done.borrow_mut().push(at.stream);
+            Frame::Reset(reset) => {
+                if !self.lost(at) {
+                    self.answered(at.token, Answer::Refused(reason(reset.map(|reset| *reset))));
+                }
+                self.done.borrow_mut().push(at.stream);
+            }
+            Frame::End(_) | Frame::Abort(_) if self.lost(at) => {
+                self.done.borrow_mut().push(at.stream);
+            }
+            _ => {}
         }
     }
 

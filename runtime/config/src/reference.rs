@@ -123,18 +123,37 @@ impl Page<'_> {
             } else {
                 own("default").map_or_else(String::new, |default| shown(default, &meaning))
             };
-            let nested = has_properties(resolved);
-            let default = if nested { String::new() } else { default };
-            let _ = writeln!(
-                page,
-                "| `{name}` | {} | {default} | {} |",
-                cell(&self.kind_of_value(property)),
-                cell(&meaning)
-            );
-            if nested {
-                self.rows(resolved, &format!("{name}."), page);
+            let nested = self.nested(resolved);
+            let default = if nested.is_some() {
+                String::new()
+            } else {
+                default
+            };
+            let is_optional = nested.is_some() && !has_properties(resolved);
+            let kind = if is_optional {
+                "mapping".to_owned()
+            } else {
+                self.kind_of_value(property)
+            };
+            let (kind, meaning) = (cell(&kind), cell(&meaning));
+            let _ = writeln!(page, "| `{name}` | {kind} | {default} | {meaning} |");
+            if let Some(nested) = nested {
+                self.rows(nested, &format!("{name}."), page);
             }
         }
+    }
+
+    /// The object whose properties follow a property: itself, or what it is when it is not absent.
+    fn nested<'a>(&'a self, resolved: &'a Value) -> Option<&'a Value> {
+        if has_properties(resolved) {
+            return Some(resolved);
+        }
+        let alternatives = resolved.get("anyOf").and_then(Value::as_array)?;
+        let [one, null] = &alternatives[..] else {
+            return None;
+        };
+        let one = self.resolve(one);
+        (null.get("type") == Some(&Value::from("null")) && has_properties(one)).then_some(one)
     }
 
     /// The type of a value, in words.
@@ -147,6 +166,9 @@ impl Page<'_> {
                 .map(|alternative| self.kind_of_value(alternative))
                 .collect();
             return words.join(" or ");
+        }
+        if let Some(words) = words(resolved) {
+            return words;
         }
         let kind = resolved.get("type");
         let one = kind.and_then(Value::as_str);
@@ -323,6 +345,14 @@ fn streams(shape: &Shape) -> String {
 fn has_properties(schema: &Value) -> bool {
     let properties = schema.get("properties").and_then(Value::as_object);
     properties.is_some_and(|properties| !properties.is_empty())
+}
+
+/// The values of a choice.
+fn words(schema: &Value) -> Option<String> {
+    let choices = schema.get("oneOf").and_then(Value::as_array)?;
+    let word = |choice: &Value| Some(format!("`{}`", choice.get("const")?.as_str()?));
+    let words: Option<Vec<String>> = choices.iter().map(word).collect();
+    Some(words?.join(", "))
 }
 
 fn bounds(integer: &Value) -> String {

@@ -80,7 +80,8 @@ class Session:
             output = self.execute(block, ["bash", "-euo", "pipefail", "-c", command])
             if command.startswith("curl"):
                 answer = json.loads(output)
-                assert "error" not in answer and not answer["result"].get("isError"), f"{block}: {answer}"
+                result = {} if command.endswith("/status") else answer["result"]
+                assert "error" not in answer and not result.get("isError"), f"{block}: {answer}"
 
     def execute(self, block: Block, arguments: list[str]) -> str:
         done = subprocess.run(
@@ -93,7 +94,8 @@ class Session:
         """Runs a gateway in the background until the next one is started, or until the end."""
         self.stop()
         self.gateway = Process(["bash", "-c", f"cd {self.folder} && exec {command}"], env=self.env)
-        self.gateway.line(r"http://127\.0\.0\.1:\d+/mcp")
+        self.gateway.line(r"listening +\S+.*/mcp")
+        self.gateway.line(r"broker +\S+ connected")
 
     def stop(self) -> None:
         if self.gateway:

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use tidegate_options::{Bounded, OptionConflict};
 
 /// TLS. Files that change are loaded within a few seconds, without closing connections; a file that
-/// cannot be used is logged, and the last good one stays in use.
+/// cannot be used is logged, and the last good one stays in use. A relative path starts at the working
+/// directory.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Tls {
