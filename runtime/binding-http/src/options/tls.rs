@@ -1,9 +1,10 @@
 //! The option `tls`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use tidegate_options::{Bounded, OptionConflict};
 
 /// TLS. Files that change are loaded within a few seconds, without closing connections; a file that
@@ -59,7 +60,7 @@ impl Tls {
 }
 
 /// A version of TLS.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum Version {
     /// TLS 1.2
     #[default]
@@ -68,6 +69,37 @@ pub enum Version {
     /// TLS 1.3
     #[serde(rename = "1.3")]
     Tls13,
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(VersionVisitor)
+    }
+}
+
+struct VersionVisitor;
+
+impl de::Visitor<'_> for VersionVisitor {
+    type Value = Version;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"1.2\" or \"1.3\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Version, E> {
+        match text {
+            "1.2" => Ok(Version::Tls12),
+            "1.3" => Ok(Version::Tls13),
+            _ => Err(E::custom(format!(
+                "unsupported TLS version '{text}'; use \"1.2\" or \"1.3\""
+            ))),
+        }
+    }
+
+    /// Without quotes, YAML takes it for a number.
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Version, E> {
+        self.visit_str(&number.to_string())
+    }
 }
 
 /// Whether clients present certificates.
@@ -119,7 +151,11 @@ mod tests {
         for (json, expected) in [
             ("\"1.2\"", Some(Version::Tls12)),
             ("\"1.3\"", Some(Version::Tls13)),
+            ("1.2", Some(Version::Tls12)),
+            ("1.3", Some(Version::Tls13)),
             ("\"1.1\"", None),
+            ("1.1", None),
+            ("13", None),
         ] {
             assert_eq!(serde_json::from_str(json).ok(), expected, "{json}");
         }

@@ -1,9 +1,10 @@
 //! The option `unix`: who may connect to a Unix socket.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Access to Unix sockets. A socket that no process listens on any more is replaced; the socket is
 /// removed at the stop.
@@ -33,13 +34,27 @@ impl Default for Mode {
 
 impl<'de> Deserialize<'de> for Mode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        deserializer.deserialize_any(ModeVisitor)
+    }
+}
+
+struct ModeVisitor;
+
+impl de::Visitor<'_> for ModeVisitor {
+    type Value = Mode;
+
+    /// Without quotes, YAML takes it for a decimal number.
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("three or four octal digits in quotes, as in \"0660\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Mode, E> {
         let digits = text.len() >= 3 && text.bytes().all(|byte| byte.is_ascii_digit());
-        let mode = u32::from_str_radix(&text, 8).ok();
+        let mode = u32::from_str_radix(text, 8).ok();
         mode.filter(|mode| digits && *mode <= 0o777)
-            .map(Self)
+            .map(Mode)
             .ok_or_else(|| {
-                serde::de::Error::custom(format!(
+                E::custom(format!(
                     "invalid mode '{text}'; use three or four octal digits in quotes, as in \"0660\""
                 ))
             })
