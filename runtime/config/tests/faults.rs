@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use tidegate_config::{Config, Descriptor, Fault, Faults, Protocol, Registry, load, schema};
-use tidegate_options::{Condition, OptionWarning, Options, RouteFault};
+use tidegate_options::{Condition, OptionConflict, OptionWarning, Options, RouteFault};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -38,6 +38,16 @@ fn even<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
 impl Options for Door {}
 
 impl Options for Gate {
+    fn conflicts(&self) -> Vec<OptionConflict> {
+        let conflict = OptionConflict {
+            key: "port",
+            message: "'port' is 7, which no password protects".to_owned(),
+            help: "set 'password'".to_owned(),
+        };
+        let is_open = self.port == 7 && self.password.is_none();
+        std::iter::repeat_n(conflict, usize::from(is_open)).collect()
+    }
+
     fn warnings(&self) -> Vec<OptionWarning> {
         let warning = OptionWarning {
             key: "readTimeout",
@@ -411,6 +421,19 @@ fn an_option_warning_has_the_location_of_the_option() {
     assert_eq!(
         warnings(&text),
         ["a.yaml:10:58: bindings.end0.options.readTimeout: 'readTimeout' is 2; use 4"]
+    );
+}
+
+#[test]
+fn options_that_conflict_are_a_fault_at_the_option() {
+    let options = r#"port: "${{env.PORT}}", password: "${{env.SECRET}}""#;
+    let text = |other: &str| GOOD.replace(options, other);
+    assert!(loaded(&text("port: 7, password: secret")).is_ok());
+    assert_eq!(
+        faults(&text("port: 7")),
+        [
+            "a.yaml:10:51: bindings.end0.options.port: 'port' is 7, which no password protects; set 'password'"
+        ]
     );
 }
 

@@ -90,7 +90,7 @@ async fn a_slow_head_closes_the_connection() {
 #[tokio::test]
 async fn an_idle_connection_is_closed() {
     let mut slow = options();
-    slow.header_timeout = 30;
+    slow.idle_timeout = 30;
     let mut harness = Harness::of(slow);
     let mut client = harness.client().await;
     client.post("hello").await;
