@@ -42,6 +42,9 @@ extension! {
         attributes "attributes": Vec<IdentityAttribute> = Vec::new(),
         /// Expiry, in milliseconds since the Unix epoch; 0: never.
         expires "expires": u64 = 0,
+        /// Whether the roles are OAuth scopes: a caller that lacks one can ask its authorization
+        /// server for it. Otherwise its roles are fixed, and a refusal names no role to ask for.
+        step_up "stepUp": bool = false,
     }
 }
 crate::record_field!(Identity);
@@ -80,11 +83,12 @@ mod tests {
                 value: "north".into(),
             }],
             expires: 7_000,
+            step_up: true,
         };
         let value = identity.to_value();
         assert_eq!(
             value.to_string(),
-            r#"{subject="alice", guard="staff", roles=["operator"], attributes=[{name="site", value="north"}], expires=7000}"#
+            r#"{subject="alice", guard="staff", roles=["operator"], attributes=[{name="site", value="north"}], expires=7000, stepUp=true}"#
         );
         assert_eq!(Identity::from_value(&value), Ok(identity));
     }
