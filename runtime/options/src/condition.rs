@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
+use crate::guarded::GuardReference;
+
 /// One element of `when`, as declared by a kind of binding.
 pub trait Condition: DeserializeOwned + JsonSchema {
     /// Most elements of one `when`; a route matches if any of them does.
@@ -11,6 +13,11 @@ pub trait Condition: DeserializeOwned + JsonSchema {
     /// Checks all routes of a binding together, such as for duplicates; `routes` holds the conditions of
     /// each.
     fn check(routes: &[Vec<Self>]) -> Vec<RouteFault>;
+
+    /// The guards that the condition refers to, with paths relative to the condition.
+    fn guards(&self) -> Vec<GuardReference> {
+        Vec::new()
+    }
 }
 
 /// A route that conflicts with another one.

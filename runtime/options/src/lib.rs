@@ -1,6 +1,9 @@
 //! What a binding declares to the config: its options with bounds and warnings, and the conditions of
 //! its routes.
 //!
+//! Both may say who is permitted ([`Guarded`]), and name the guards that they refer to
+//! ([`GuardReference`]), so that the config can check that those exist.
+//!
 //! A binding implements [`Options`] for the type of its `options` and, if it has routes, [`Condition`]
 //! for an element of `when`. Invalid values are rejected during deserialization ([`Bounded`],
 //! [`positive`]), so every deserialized value is valid for its binding.
@@ -8,10 +11,12 @@
 
 mod bounded;
 mod condition;
+mod guarded;
 mod options;
 mod positive;
 
 pub use bounded::Bounded;
 pub use condition::{Condition, RouteFault};
+pub use guarded::{GuardReference, Guarded};
 pub use options::{OptionWarning, Options};
 pub use positive::{positive, positive_or_absent};
