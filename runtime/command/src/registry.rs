@@ -93,11 +93,9 @@ fn mcp_proxy() -> Descriptor<Factory> {
     .routes::<proxy::Condition>()
     .made_by(Factory::Machine(|declared| {
         let routes = declared.routes::<proxy::Condition>()?.into_iter();
-        let routes = routes.map(|(when, exit)| proxy::Route {
-            toolkit: when
-                .first()
-                .map(|condition| condition.toolkit.name().clone()),
-            exit,
+        let routes = routes.map(|route| proxy::Route {
+            rule: route.rule,
+            exit: route.exit,
         });
         let proxy = proxy::McpProxy::new(declared.options()?, routes.collect());
         Ok(Box::new(proxy))

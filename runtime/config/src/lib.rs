@@ -19,7 +19,7 @@ mod reference;
 mod registry;
 mod schema;
 
-pub use declared::{Declared, MakeError};
+pub use declared::{Declared, DeclaredRoute, MakeError};
 pub use expression::MissingVariables;
 pub use fault::{Fault, Faults};
 pub use load::{LoadError, Validated, load, read, validate};

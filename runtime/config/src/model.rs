@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
+use tidegate_options::{GuardReference, Guarded};
 
 use crate::decode::decode;
 use crate::expression::Expressions;
@@ -35,6 +36,8 @@ pub struct Binding {
     pub exits: Vec<Exit>,
     /// Targets of its streams, each under conditions.
     pub routes: Vec<Route>,
+    /// The guards that options, routes and conditions refer to, with paths below the binding.
+    pub guards: Vec<GuardReference>,
     pub(crate) options: Value,
     /// Its expressions, with paths relative to the binding.
     pub(crate) expressions: Expressions,
@@ -54,6 +57,8 @@ pub struct Exit {
 pub struct Route {
     /// Target, as an index into [`Config::bindings`].
     pub exit: usize,
+    /// The callers that may use it; `None`: everybody.
+    pub guarded: Option<Guarded>,
     pub(crate) when: Vec<Value>,
 }
 

@@ -59,7 +59,8 @@ impl Page<'_> {
         page.push_str(
             "\n## Bindings\n\nEach binding has a name, `type`, `kind` and `options`. A binding opens \
              streams to its `exit`, another binding that accepts streams of that protocol. \
-             `routes` select one of several exits by conditions (`when`).\n",
+             `routes` select one of several exits by conditions (`when`); `guarded` says who may use a \
+             route: `guarded: { GUARD: [ROLES] }` needs all roles of one of its guards.\n",
         );
         for shape in self.kinds.iter() {
             self.kind(shape, &mut page);

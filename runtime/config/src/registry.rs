@@ -2,7 +2,7 @@
 
 use schemars::{Schema, SchemaGenerator};
 use serde_yaml::Value;
-use tidegate_options::{Condition, Options};
+use tidegate_options::{Condition, GuardReference, Options, RouteRule};
 use tidegate_streams::Protocol;
 
 use crate::decode::decode;
@@ -34,6 +34,14 @@ impl Exits {
     }
 }
 
+/// Checks the options at a path. Returns the guards that they refer to, with paths below the binding.
+type CheckOptions = fn(Value, &[String], &Expressions, &mut Findings<'_>) -> Vec<GuardReference>;
+
+/// Checks the routes at a path. Returns the guards that their conditions refer to, with paths below the
+/// binding.
+type CheckRoutes =
+    fn(&[RouteRule<Value>], &[String], &Expressions, &mut Findings<'_>) -> Vec<GuardReference>;
+
 /// How the routes of a kind are decoded and checked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Routing {
@@ -42,7 +50,7 @@ pub(crate) struct Routing {
     /// JSON Schema of one condition.
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     /// Checks the conditions of each route, and of all together.
-    pub(crate) check: fn(&[Vec<Value>], &[String], &Expressions, &mut Findings<'_>),
+    pub(crate) check: CheckRoutes,
 }
 
 /// The config side of a kind: everything but its factory.
@@ -57,7 +65,7 @@ pub(crate) struct Shape {
     /// JSON Schema of the options.
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     /// Decodes the options and records their faults and warnings.
-    pub(crate) check: fn(Value, &[String], &Expressions, &mut Findings<'_>),
+    pub(crate) check: CheckOptions,
 }
 
 impl Shape {
@@ -172,9 +180,9 @@ fn check_options<T: Options>(
     path: &[String],
     expressions: &Expressions,
     findings: &mut Findings<'_>,
-) {
+) -> Vec<GuardReference> {
     let Some(options) = decode::<T>(value, path, expressions, findings) else {
-        return;
+        return Vec::new();
     };
     for warning in options.warnings() {
         let at: Vec<String> = path
@@ -184,42 +192,58 @@ fn check_options<T: Options>(
             .collect();
         findings.warn(&at, warning.message, warning.help);
     }
+    below(&["options"], options.guards()).collect()
+}
+
+/// The references with `steps` in front of their paths.
+fn below(steps: &[&str], references: Vec<GuardReference>) -> impl Iterator<Item = GuardReference> {
+    references.into_iter().map(move |reference| {
+        let steps = steps.iter().map(|step| (*step).to_owned());
+        GuardReference {
+            path: steps.chain(reference.path).collect(),
+            guard: reference.guard,
+        }
+    })
 }
 
 fn check_routes<C: Condition>(
-    routes: &[Vec<Value>],
+    routes: &[RouteRule<Value>],
     path: &[String],
     expressions: &Expressions,
     findings: &mut Findings<'_>,
-) {
-    let below = |steps: &[&str]| -> Vec<String> {
+) -> Vec<GuardReference> {
+    let at = |steps: &[&str]| -> Vec<String> {
         let steps = steps.iter().map(|step| (*step).to_owned());
         path.iter().cloned().chain(steps).collect()
     };
-    let mut read: Vec<Vec<C>> = Vec::with_capacity(routes.len());
+    let mut read: Vec<RouteRule<C>> = Vec::with_capacity(routes.len());
+    let mut guards = Vec::new();
     let mut complete = true;
-    for (route, conditions) in routes.iter().enumerate() {
-        let route = route.to_string();
-        let mut of_route = Vec::with_capacity(conditions.len());
-        for (index, condition) in conditions.iter().enumerate() {
-            let at = below(&[&route, "when", &index.to_string()]);
+    for (index, rule) in routes.iter().enumerate() {
+        let route = index.to_string();
+        let mut when = Vec::with_capacity(rule.when.len());
+        for (index, condition) in rule.when.iter().enumerate() {
+            let index = index.to_string();
+            let at = at(&[&route, "when", &index]);
             match decode::<C>(condition.clone(), &at, expressions, findings) {
-                Some(condition) => of_route.push(condition),
+                Some(condition) => {
+                    let steps = ["routes", &route, "when", &index];
+                    guards.extend(below(&steps, condition.guards()));
+                    when.push(condition);
+                }
                 None => complete = false,
             }
         }
-        read.push(of_route);
+        let guarded = rule.guarded.clone();
+        read.push(RouteRule { when, guarded });
     }
     if !complete {
-        return;
+        return guards;
     }
     for fault in C::check(&read) {
-        findings.value_with(
-            &below(&[&fault.route.to_string()]),
-            fault.message,
-            fault.help,
-        );
+        findings.value_with(&at(&[&fault.route.to_string()]), fault.message, fault.help);
     }
+    guards
 }
 
 /// The known kinds of bindings.

@@ -4,6 +4,8 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use tidegate_options::Guarded;
+
 use crate::registry::{Exits, Registry, Routing, Shape};
 
 /// The JSON Schema (draft 2020-12) of a config with the kinds of a registry.
@@ -99,6 +101,7 @@ fn named(shape: &Shape) -> Value {
 
 fn routes(routing: Routing, exit: &Value, generator: &mut SchemaGenerator) -> Value {
     let condition = (routing.schema)(generator).to_value();
+    let guarded = generator.subschema_for::<Guarded>().to_value();
     let mut when = json!({ "type": "array", "items": condition });
     if routing.max != usize::MAX
         && let Some(when) = when.as_object_mut()
@@ -109,7 +112,7 @@ fn routes(routing: Routing, exit: &Value, generator: &mut SchemaGenerator) -> Va
         "type": "array",
         "items": {
             "type": "object", "required": ["exit"], "additionalProperties": false,
-            "properties": { "when": when, "exit": exit },
+            "properties": { "when": when, "guarded": guarded, "exit": exit },
         },
     })
 }

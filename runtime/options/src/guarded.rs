@@ -45,14 +45,15 @@ impl Guarded {
     }
 
     /// Its guards, for the check that they exist. `path` leads to it.
-    pub fn references(&self, path: &[&str]) -> impl Iterator<Item = GuardReference> {
-        self.0.keys().map(move |guard| {
+    pub fn references(&self, path: &[&str]) -> Vec<GuardReference> {
+        let reference = |guard: &String| {
             let steps = path.iter().copied().chain([guard.as_str()]);
             GuardReference {
                 guard: guard.clone(),
                 path: steps.map(str::to_owned).collect(),
             }
-        })
+        };
+        self.0.keys().map(reference).collect()
     }
 }
 
@@ -157,6 +158,7 @@ mod tests {
         let guarded = guarded(r#"{"b":[],"a":["x"]}"#);
         let paths: Vec<String> = guarded
             .references(&["publish", "0", "guarded"])
+            .into_iter()
             .map(|reference| format!("{}={}", reference.path.join("."), reference.guard))
             .collect();
         assert_eq!(paths, ["publish.0.guarded.a=a", "publish.0.guarded.b=b"]);

@@ -11,12 +11,14 @@
 
 mod bounded;
 mod condition;
+mod glob;
 mod guarded;
 mod options;
 mod positive;
 
 pub use bounded::Bounded;
-pub use condition::{Condition, RouteFault};
+pub use condition::{Condition, RouteFault, RouteRule};
+pub use glob::Glob;
 pub use guarded::{GuardReference, Guarded};
 pub use options::{OptionWarning, Options};
 pub use positive::{positive, positive_or_absent};
