@@ -2,7 +2,8 @@
 //! its routes.
 //!
 //! Both may say who is permitted ([`Guarded`]), and name the guards that they refer to
-//! ([`GuardReference`]), so that the config can check that those exist.
+//! ([`GuardReference`]), so that the config can check that those exist. Topics that a caller may access
+//! are entries of a list ([`TopicEntry`]), compiled once ([`TopicAccess`]).
 //!
 //! A binding implements [`Options`] for the type of its `options` and, if it has routes, [`Condition`]
 //! for an element of `when`. Invalid values are rejected during deserialization ([`Bounded`],
@@ -15,6 +16,9 @@ mod glob;
 mod guarded;
 mod options;
 mod positive;
+mod topic_access;
+mod topic_entry;
+mod topic_pattern;
 
 pub use bounded::Bounded;
 pub use condition::{Condition, RouteFault, RouteRule};
@@ -22,3 +26,6 @@ pub use glob::Glob;
 pub use guarded::{GuardReference, Guarded};
 pub use options::{OptionWarning, Options};
 pub use positive::{positive, positive_or_absent};
+pub use topic_access::{TopicAccess, TopicRequest};
+pub use topic_entry::TopicEntry;
+pub use topic_pattern::TopicPattern;
