@@ -61,6 +61,19 @@ impl Identity {
         named.map(|attribute| &attribute.value)
     }
 
+    /// Whether both name the same subject of the same guard, whatever it may do.
+    pub fn is_same_subject(&self, other: &Self) -> bool {
+        self.subject == other.subject && self.guard == other.guard
+    }
+
+    /// Whether both may do the same: they differ in their expiry at most.
+    pub fn has_same_rights(&self, other: &Self) -> bool {
+        self.is_same_subject(other)
+            && self.roles == other.roles
+            && self.attributes == other.attributes
+            && self.step_up == other.step_up
+    }
+
     /// Whether the identity has expired at a time given in milliseconds since the Unix epoch.
     pub const fn is_expired(&self, unix_millis: u64) -> bool {
         self.expires != 0 && self.expires <= unix_millis
@@ -91,6 +104,32 @@ mod tests {
             r#"{subject="alice", guard="staff", roles=["operator"], attributes=[{name="site", value="north"}], expires=7000, stepUp=true}"#
         );
         assert_eq!(Identity::from_value(&value), Ok(identity));
+    }
+
+    #[test]
+    fn the_same_subject_may_come_with_other_rights() {
+        let alice = Identity {
+            subject: "alice".into(),
+            guard: "staff".into(),
+            roles: vec!["viewer".into()],
+            expires: 7_000,
+            ..Identity::default()
+        };
+        let fresh = Identity {
+            expires: 9_000,
+            ..alice.clone()
+        };
+        assert!(alice.is_same_subject(&fresh) && alice.has_same_rights(&fresh));
+        let promoted = Identity {
+            roles: Vec::new(),
+            ..alice.clone()
+        };
+        assert!(alice.is_same_subject(&promoted) && !alice.has_same_rights(&promoted));
+        let other = Identity {
+            guard: "others".into(),
+            ..alice.clone()
+        };
+        assert!(!alice.is_same_subject(&other) && !alice.has_same_rights(&other));
     }
 
     #[test]

@@ -99,6 +99,16 @@ impl Refusal {
         Self::new(code::SESSION_NOT_FOUND, StatusCode::NOT_FOUND, message)
     }
 
+    /// The caller's identity has expired.
+    pub(super) fn expired() -> Self {
+        let message = "The credentials have expired; authenticate again and repeat the request.";
+        let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+        Self {
+            challenge: Some(challenge),
+            ..Self::new(code::UNAUTHORIZED, StatusCode::UNAUTHORIZED, message)
+        }
+    }
+
     /// No capacity, or the gateway is stopping.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
         let status = StatusCode::SERVICE_UNAVAILABLE;
