@@ -133,9 +133,17 @@ fn mqtt_client() -> Descriptor<Factory> {
     Descriptor::of::<client::Options>("mqtt", "client", "Connects to an MQTT 5 broker.")
         .accepts(&[Protocol::Mqtt])
         .exit(Protocol::Bytes)
+        .routes::<client::Condition>()
         .made_by(Factory::Machine(|declared| {
-            let (options, exit) = (declared.options()?, declared.exit()?);
-            Ok(Box::new(client::MqttClient::new(options, exit)))
+            let routes = declared.routes::<client::Condition>()?;
+            // All routes have the same exit, and a binding has at least one.
+            let exit = match routes.first() {
+                Some(route) => route.exit,
+                None => declared.exit()?,
+            };
+            let rules: Vec<_> = routes.into_iter().map(|route| route.rule).collect();
+            let client = client::MqttClient::new(declared.options()?, exit);
+            Ok(Box::new(client.with_routes(&rules)))
         }))
 }
 

@@ -234,6 +234,16 @@ fn check_routes(
             );
         }
     }
+    let first = routes.first().map(|route| &route.exit);
+    for (index, route) in routes.iter().enumerate() {
+        if routing.same_exit && Some(&route.exit) != first {
+            findings.value_with(
+                &path(&["bindings", name, "routes", &index.to_string(), "exit"]),
+                "the routes of this binding must have the same exit",
+                "use one binding for each exit",
+            );
+        }
+    }
     let rules = routes.iter().map(|route| RouteRule {
         when: route.when.clone(),
         guarded: route.guarded.clone(),

@@ -47,6 +47,8 @@ type CheckRoutes =
 pub(crate) struct Routing {
     /// Most conditions of a route.
     pub(crate) max: usize,
+    /// Whether all routes lead to the same exit.
+    pub(crate) same_exit: bool,
     /// JSON Schema of one condition.
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     /// Checks the conditions of each route, and of all together.
@@ -148,6 +150,7 @@ impl<F> Descriptor<F> {
     pub const fn routes<C: Condition>(mut self) -> Self {
         self.shape.routing = Some(Routing {
             max: C::MAX,
+            same_exit: C::SAME_EXIT,
             schema: |generator| generator.subschema_for::<C>(),
             check: check_routes::<C>,
         });

@@ -10,6 +10,10 @@ pub trait Condition: DeserializeOwned + JsonSchema {
     /// Most elements of one `when`; a route matches if any of them does.
     const MAX: usize = usize::MAX;
 
+    /// Whether all routes of a binding lead to the same exit: they say what is permitted, not where it
+    /// goes.
+    const SAME_EXIT: bool = false;
+
     /// Checks all routes of a binding together, such as for duplicates.
     fn check(routes: &[RouteRule<Self>]) -> Vec<RouteFault>;
 
