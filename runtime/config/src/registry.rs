@@ -8,6 +8,7 @@ use tidegate_streams::Protocol;
 use crate::decode::decode;
 use crate::expression::Expressions;
 use crate::fault::Findings;
+use crate::guards::GuardType;
 
 /// The exits of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,7 +179,7 @@ impl<F> Descriptor<F> {
     }
 }
 
-fn check_options<T: Options>(
+pub(crate) fn check_options<T: Options>(
     value: Value,
     path: &[String],
     expressions: &Expressions,
@@ -249,37 +250,55 @@ fn check_routes<C: Condition>(
     guards
 }
 
-/// The known kinds of bindings.
+/// The known kinds of bindings and types of guards.
 #[derive(Debug, Clone)]
-pub struct Registry<F>(Vec<Descriptor<F>>);
+pub struct Registry<F> {
+    kinds: Vec<Descriptor<F>>,
+    guards: Vec<GuardType>,
+}
 
 impl<F> Registry<F> {
     /// Creates a registry of these kinds.
-    pub const fn new(descriptors: Vec<Descriptor<F>>) -> Self {
-        Self(descriptors)
+    pub const fn new(kinds: Vec<Descriptor<F>>) -> Self {
+        Self {
+            kinds,
+            guards: Vec::new(),
+        }
+    }
+
+    /// Adds a type of guards.
+    #[must_use]
+    pub fn with_guard(mut self, guard: GuardType) -> Self {
+        self.guards.push(guard);
+        self
+    }
+
+    pub(crate) fn guards(&self) -> &[GuardType] {
+        &self.guards
     }
 
     /// Adds a kind.
     #[must_use]
     pub fn with(mut self, descriptor: Descriptor<F>) -> Self {
-        self.0.push(descriptor);
+        self.kinds.push(descriptor);
         self
     }
 
     /// The kinds, in the order of registration.
     pub fn iter(&self) -> impl Iterator<Item = &Descriptor<F>> {
-        self.0.iter()
+        self.kinds.iter()
     }
 
     /// Looks up a kind by `type` and `kind`.
     pub fn find(&self, r#type: &str, kind: &str) -> Option<&Descriptor<F>> {
         let is = |shape: &Shape| shape.r#type == r#type && shape.kind == kind;
-        self.0.iter().find(|descriptor| is(&descriptor.shape))
+        self.kinds.iter().find(|descriptor| is(&descriptor.shape))
     }
 
     /// The config side of each kind.
     pub(crate) fn kinds(&self) -> Kinds {
-        Kinds(self.0.iter().map(|descriptor| descriptor.shape).collect())
+        let shapes = self.kinds.iter().map(|descriptor| descriptor.shape);
+        Kinds(shapes.collect())
     }
 }
 

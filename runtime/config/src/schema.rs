@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use tidegate_options::Guarded;
 
+use crate::guards;
 use crate::registry::{Exits, Registry, Routing, Shape};
 
 /// The JSON Schema (draft 2020-12) of a config with the kinds of a registry.
@@ -16,6 +17,7 @@ pub fn schema<F>(registry: &Registry<F>) -> Value {
         .iter()
         .map(|shape| one_of(shape, &mut generator))
         .collect();
+    let guards = guards::schema(registry.guards(), &mut generator);
     let definitions: Map<String, Value> = generator.take_definitions(true);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -33,6 +35,7 @@ pub fn schema<F>(registry: &Registry<F>) -> Value {
                 "type": "integer", "minimum": 0, "default": 10000,
                 "description": "How long a stop waits for requests in progress, in milliseconds. Requests still open then are aborted.",
             },
+            "guards": guards,
             "bindings": {
                 "type": "object",
                 "description": "The bindings by name. A name has letters, digits, `_` and `-`, and starts with a letter.",
