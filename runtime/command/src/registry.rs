@@ -7,8 +7,9 @@ use tidegate_config::{Descriptor, Protocol, Registry};
 use tidegate_scenarios::fixtures;
 
 use crate::factory::Factory;
+use crate::guards;
 
-/// The kinds available in the config of a gateway.
+/// The kinds of bindings and types of guards available in the config of a gateway.
 pub fn registry() -> Registry<Factory> {
     let kinds = vec![
         http_server(),
@@ -22,7 +23,7 @@ pub fn registry() -> Registry<Factory> {
         mqtt_broker(),
         tcp_client(),
     ];
-    Registry::new(kinds)
+    guards::types().fold(Registry::new(kinds), Registry::with_guard)
 }
 
 /// The kinds available in the config of a scenario: those of gateways, and test bindings for scenarios
@@ -63,7 +64,8 @@ fn stdio_server() -> Descriptor<Factory> {
             return Ok(site.assembly.attach_nothing());
         }
         let (options, exit) = (declared.options()?, declared.exit()?);
-        let id = tidegate_binding_stdio::attach(site.assembly, &options, exit)?;
+        let identity = site.admission.identities.get(declared.name()).cloned();
+        let id = tidegate_binding_stdio::attach(site.assembly, &options, exit, identity)?;
         Ok(id)
     }))
 }

@@ -81,7 +81,8 @@ pub fn validate<F>(
     })
 }
 
-fn read_with<F>(
+/// Reads and checks a config file; `missing` says whether environment variables may be unset.
+pub fn read_with<F>(
     path: &Path,
     registry: &Registry<F>,
     environment: &dyn Fn(&str) -> Option<String>,
