@@ -3,7 +3,7 @@
 //! A guard is a state machine without I/O and without a clock. All workers share it, so that a key is
 //! verified once for each process. What takes long is not done in [`Guard::check`], which never blocks:
 //! it answers [`Check::Pending`], and work goes out as a value that the process runs elsewhere
-//! ([`apikey::Verification`] on a thread of its own).
+//! ([`apikey::Verification`] on a thread of its own, [`jwt::KeySource`] by a task that fetches keys).
 //!
 //! What comes in as a credential is never in an error, a log or a `Debug` text.
 //! Every cache, queue and text is bounded; at the bound a guard refuses ([`Refusal::Busy`]) or forgets
@@ -14,6 +14,7 @@ pub mod apikey;
 mod check;
 mod digest;
 mod guards;
+pub mod jwt;
 mod moment;
 mod pending;
 
