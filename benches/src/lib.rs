@@ -79,10 +79,8 @@ impl Harness {
         let exit = if setup.toolkits == 0 {
             toolkit
         } else {
-            let route = |index: usize| proxy::Route {
-                toolkit: Some(format!("t{index}").into()),
-                exit: toolkit,
-            };
+            let route =
+                |index: usize| proxy::Route::of(proxy::Toolkit::new(format!("t{index}")), toolkit);
             let routes = (0..setup.toolkits).map(route).collect();
             rig.attach(McpProxy::new(proxy::Options::default(), routes))
         };

@@ -1,7 +1,7 @@
 //! `mcp · proxy` alone, between a played `mcp · server` and a played toolkit.
 
 use bytes::Bytes;
-use tidegate_binding_mcp::proxy::{McpProxy, Options, Route};
+use tidegate_binding_mcp::proxy::{McpProxy, Options, Route, Toolkit};
 use tidegate_engine::BindingId;
 use tidegate_engine::testing::Rig;
 use tidegate_streams::mcp::{McpToolsCall, McpToolsList};
@@ -19,10 +19,7 @@ impl Default for Upstream {
     fn default() -> Self {
         let mut rig = Rig::new();
         let toolkit = rig.edge(1 << 30);
-        let route = Route {
-            toolkit: Some("plant".into()),
-            exit: toolkit,
-        };
+        let route = Route::of(Toolkit::new("plant"), toolkit);
         let proxy = rig.attach(McpProxy::new(Options::default(), vec![route]));
         let caller = rig.edge(1 << 30);
         rig.worker.start();

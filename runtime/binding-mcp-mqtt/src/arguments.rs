@@ -6,6 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_engine::Duration;
 use tidegate_json::{Document, Kind, Parts, Picked, Value};
+use tidegate_options::TopicRequest;
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::mqtt::MqttPayloadFormat;
 use tidegate_streams::mqtt::topic::{TopicFilter, TopicLimits, check_name};
@@ -13,7 +14,7 @@ use tidegate_streams::shown;
 
 use crate::call::{Params, TopicHeader};
 use crate::message::is_utf8;
-use crate::policy::{Policy, SHARED};
+use crate::policy::{CallerPolicy, SHARED};
 use crate::publish::PublishArguments;
 
 /// Bounds and defaults of arguments.
@@ -37,6 +38,8 @@ pub(crate) enum Refusal {
     Tool(String),
     /// A protocol error of the request.
     Reset(McpReset),
+    /// The tool does not exist for the caller.
+    Unknown,
 }
 
 impl From<String> for Refusal {
@@ -57,7 +60,7 @@ pub(crate) struct ReceiveArguments {
 pub(crate) fn publish_arguments(
     params: Params,
     header: &TopicHeader,
-    policy: &Policy,
+    policy: CallerPolicy<'_>,
     limits: &Limits,
 ) -> Result<PublishArguments, Refusal> {
     let document = document(params)?;
@@ -71,12 +74,9 @@ pub(crate) fn publish_arguments(
     let retain = arguments.retain()?;
     let base64 = arguments.is_base64()?;
     if !policy.allows_topic(&topic) {
-        return Err(format!(
-            "Publishing to '{}' is not allowed. {}",
-            shown(&topic),
-            policy.sentence()
-        )
-        .into());
+        return Err(not_allowed(policy, TopicRequest::Topic(&topic), || {
+            format!("Publishing to '{}' is not allowed.", shown(&topic))
+        }));
     }
     let payload = payload
         .string_parts()
@@ -100,7 +100,7 @@ pub(crate) fn publish_arguments(
 pub(crate) fn receive_arguments(
     params: Params,
     header: &TopicHeader,
-    policy: &Policy,
+    policy: CallerPolicy<'_>,
     limits: &Limits,
 ) -> Result<ReceiveArguments, Refusal> {
     let document = document(params)?;
@@ -116,12 +116,9 @@ pub(crate) fn receive_arguments(
     )?;
     let timeout = arguments.number(Argument::Timeout, limits.timeout_default, TIMEOUT_MAX)?;
     if !policy.allows_filter(&filter) {
-        return Err(format!(
-            "Receiving from '{}' is not allowed. {}",
-            shown(&topic),
-            policy.sentence()
-        )
-        .into());
+        return Err(not_allowed(policy, TopicRequest::Filter(&filter), || {
+            format!("Receiving from '{}' is not allowed.", shown(&topic))
+        }));
     }
     if filter.is_shared() && !limits.shared {
         return Err(format!(
@@ -137,6 +134,21 @@ pub(crate) fn receive_arguments(
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
         timeout: Duration::from_millis(timeout),
     })
+}
+
+/// The refusal of a topic: the scopes that the caller can ask for, or else what it may use.
+fn not_allowed(
+    policy: CallerPolicy<'_>,
+    request: TopicRequest<'_>,
+    why: impl FnOnce() -> String,
+) -> Refusal {
+    if let Some(scopes) = policy.step_up(request) {
+        return Refusal::Reset(McpReset::insufficient_scope(scopes));
+    }
+    if policy.depends_on_caller() && !policy.allows_any() {
+        return Refusal::Unknown;
+    }
+    Refusal::Tool(format!("{} {}", why(), policy.sentence()))
 }
 
 /// Largest `timeout` of a call, in milliseconds. In practice the caller's deadline is shorter.

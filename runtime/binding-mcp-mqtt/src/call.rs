@@ -15,6 +15,13 @@ pub(crate) enum Tool {
 }
 
 impl Tool {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Publish => tools::PUBLISH,
+            Self::Receive => tools::RECEIVE,
+        }
+    }
+
     pub(crate) fn named(name: &str) -> Option<Self> {
         match name {
             tools::PUBLISH => Some(Self::Publish),

@@ -13,7 +13,7 @@
 //! | `toolsList`, `resourcesList`, `resourcesTemplatesList` | none: the options determine the result |
 //!
 //! Guarantees:
-//! - no mqtt stream is opened for a topic that the options do not allow, or over which a broker would
+//! - no mqtt stream is opened for a topic that the options do not allow the caller, or over which a broker would
 //!   close the connection;
 //! - a message of a shared subscription is acknowledged only after it was delivered to the caller;
 //! - a publish succeeds only after the mqtt stream has confirmed it; otherwise the error says whether
@@ -47,5 +47,5 @@ mod tools;
 mod uri;
 
 pub use operation::CallCompleted;
-pub use options::{Options, TopicPattern};
+pub use options::Options;
 pub use proxy::McpMqtt;

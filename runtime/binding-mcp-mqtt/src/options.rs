@@ -2,13 +2,10 @@
 //!
 //! Deserializing rejects invalid values, so a binding can be created from any [`Options`].
 
-use std::borrow::Cow;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
-use tidegate_options::{Bounded, OptionWarning};
-use tidegate_streams::mqtt::topic::{TopicFilter, TopicLimits};
-use tidegate_streams::shown;
+use tidegate_options::{Bounded, GuardReference, OptionWarning, TopicEntry};
+use tidegate_streams::mqtt::topic::TopicLimits;
 
 /// The options of `mcp_mqtt · proxy`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -20,14 +17,15 @@ use tidegate_streams::shown;
 )]
 pub struct Options {
     /// Topic filters that clients may read: with `receive`, `resources/read` and
-    /// `resources/subscribe`. Each is offered as a resource template. Empty: none. Absent: every topic
-    /// that does not begin with `$`, and no templates.
+    /// `resources/subscribe`. Each is offered as a resource template. An entry `{ pattern, guarded }` is
+    /// for some callers only: others neither see nor reach what it allows. Empty: none, and no tool
+    /// `receive`. Absent: every topic that does not begin with `$`, and no templates.
     #[schemars(extend("examples" = [["sensors/temperature/+", "sensors/humidity/#"]]))]
-    pub subscribe: Option<Vec<TopicPattern>>,
-    /// Topic filters that clients may publish to. Empty: none. Absent: every topic that does not begin
-    /// with `$`.
+    pub subscribe: Option<Vec<TopicEntry>>,
+    /// Topic filters that clients may publish to, written like those of `subscribe`. Empty: none, and no
+    /// tool `publish`. Absent: every topic that does not begin with `$`.
     #[schemars(extend("examples" = [["commands/+/set"]]))]
-    pub publish: Option<Vec<TopicPattern>>,
+    pub publish: Option<Vec<TopicEntry>>,
     /// Time that `resources/read` waits for a message, in milliseconds.
     pub read_timeout: Bounded<1, 3_600_000>,
     /// Time that `receive` waits for messages, in milliseconds, if the call does not set `timeout`.
@@ -105,6 +103,17 @@ impl tidegate_options::Options for Options {
         }
         warnings
     }
+
+    fn guards(&self) -> Vec<GuardReference> {
+        let lists = [("subscribe", &self.subscribe), ("publish", &self.publish)];
+        let mut references = Vec::new();
+        for (key, entries) in lists {
+            for (index, entry) in entries.iter().flatten().enumerate() {
+                references.extend(entry.references(&[key, &index.to_string()]));
+            }
+        }
+        references
+    }
 }
 
 impl Options {
@@ -122,77 +131,14 @@ impl Options {
     fn check_patterns(&self) -> Result<(), String> {
         const NAMED: usize = 10;
         let limits = self.topic_limits();
-        let patterns = self.subscribe.iter().chain(&self.publish).flatten();
-        let faults = patterns.filter_map(|pattern| {
-            let pattern = pattern.filter().as_str();
-            let error = limits.check(pattern).err()?;
-            Some(format!(
-                "invalid topic filter '{}': {error}",
-                shown(pattern)
-            ))
-        });
+        let entries = self.subscribe.iter().chain(&self.publish).flatten();
+        let faults = entries.filter_map(|entry| entry.pattern.check(&limits).err());
         let faults: Vec<String> = faults.take(NAMED).collect();
         if faults.is_empty() {
             Ok(())
         } else {
             Err(faults.join("; "))
         }
-    }
-}
-
-/// A topic pattern: a topic filter that is not a shared subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicPattern(TopicFilter);
-
-impl TopicPattern {
-    /// Returns `None` if `filter` is a shared subscription.
-    pub fn new(filter: TopicFilter) -> Option<Self> {
-        (!filter.is_shared()).then_some(Self(filter))
-    }
-
-    /// The filter.
-    pub const fn filter(&self) -> &TopicFilter {
-        &self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for TopicPattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let filter = TopicFilter::parse(text.as_str()).map_err(|error| {
-            de::Error::custom(format!("invalid topic filter '{text}': {error}"))
-        })?;
-        let inner = filter.inner().to_owned();
-        Self::new(filter).ok_or_else(|| {
-            de::Error::custom(format!(
-                "invalid topic filter '{text}': shared subscriptions are not allowed here; use '{inner}'"
-            ))
-        })
-    }
-}
-
-impl JsonSchema for TopicPattern {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "TopicPattern".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "minLength": 1,
-            "maxLength": 65_535,
-            "description": "An MQTT topic filter: '+' matches one level, '#' all following levels.",
-        })
-    }
-}
-
-impl serde::Serialize for TopicPattern {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.as_str())
     }
 }
 
@@ -229,6 +175,20 @@ mod tests {
         assert_eq!(keys("{}"), ["subscribe", "publish"]);
         assert_eq!(keys(r#"{"subscribe":["a/+"]}"#), ["publish"]);
         assert!(keys(r##"{"subscribe":["#"],"publish":[]}"##).is_empty());
+    }
+
+    #[test]
+    fn the_guards_of_entries_are_listed() {
+        use tidegate_options::Options as _;
+        let json = r#"{"publish":["a",{"pattern":"b/${guarded['keys'].identity}","guarded":{"staff":["x"]}}]}"#;
+        let references = read(json).expect("valid options").guards().into_iter();
+        let references: Vec<String> = references
+            .map(|it| format!("{} at {}", it.guard, it.path.join(".")))
+            .collect();
+        assert_eq!(
+            references,
+            ["staff at publish.1.guarded.staff", "keys at publish.1"]
+        );
     }
 
     #[test]
@@ -280,9 +240,8 @@ mod tests {
                 .as_str()
                 .is_some_and(|text| text.contains("milliseconds"))
         );
-        assert_eq!(
-            schema["properties"]["subscribe"]["items"]["maxLength"],
-            65_535
-        );
+        let entry = &schema["properties"]["subscribe"]["items"]["anyOf"];
+        assert_eq!(entry[0]["maxLength"], 65_535);
+        assert_eq!(entry[1]["required"][0], "pattern");
     }
 }

@@ -1,12 +1,12 @@
-//! Which topics an operation may access: the patterns of one option.
+//! Which topics an operation may access: the entries of one option, for one caller.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytestring::ByteString;
-use tidegate_streams::mqtt::topic::{TopicFilter, TopicPatterns, is_reserved};
-
-use crate::options::TopicPattern;
+use tidegate_options::{TopicAccess, TopicEntry, TopicRequest};
+use tidegate_streams::Identity;
+use tidegate_streams::mqtt::topic::{TopicFilter, is_reserved};
 
 /// Added to a refusal if no patterns are configured.
 const RESERVED: &str = "Topics that begin with '$' are reserved for the broker; only a pattern in the \
@@ -19,7 +19,7 @@ pub(crate) const SHARED: &str = "shared subscriptions are disabled (sharedSubscr
 /// Number of patterns that a refusal lists.
 const NAMED: usize = 10;
 
-/// The patterns of `options.subscribe` or `options.publish`, or their absence.
+/// The entries of `options.subscribe` or `options.publish`, or their absence.
 ///
 /// A topic that begins with `$` is allowed only by a pattern that names its first level: no wildcard
 /// matches it, and the absence of patterns does not allow it. Brokers are administered through such
@@ -32,91 +32,132 @@ pub(crate) struct Policy {
 
 #[derive(Debug)]
 struct Patterns {
-    set: TopicPatterns,
-    /// The allowed patterns, as a sentence for refusals.
-    named: String,
-    /// First levels without wildcards, by their lower-case form.
-    first_levels: BTreeMap<String, Vec<Box<str>>>,
+    access: TopicAccess,
+    /// The allowed patterns, as a sentence for refusals, if they are the same for every caller.
+    named: Option<String>,
 }
 
 impl Policy {
-    pub(crate) fn new(patterns: Option<&[TopicPattern]>) -> Self {
-        let patterns = patterns.map(|patterns| Patterns {
-            set: TopicPatterns::new(patterns.iter().map(TopicPattern::filter)),
-            named: named(patterns),
-            first_levels: first_levels(patterns),
+    pub(crate) fn new(entries: Option<&[TopicEntry]>) -> Self {
+        let patterns = entries.map(|entries| {
+            let access = TopicAccess::new(entries.to_vec());
+            let named = (!access.depends_on_caller()).then(|| named(&access, None));
+            Patterns { access, named }
         });
         Self { patterns }
     }
 
+    /// The policy for a caller.
+    pub(crate) const fn of<'a>(&'a self, caller: Option<&'a Identity>) -> CallerPolicy<'a> {
+        CallerPolicy {
+            policy: self,
+            caller,
+        }
+    }
+
+    /// Whether what it allows depends on the caller.
+    pub(crate) fn depends_on_caller(&self) -> bool {
+        let patterns = self.patterns.as_ref();
+        patterns.is_some_and(|it| it.access.depends_on_caller())
+    }
+}
+
+/// What a caller may access.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallerPolicy<'a> {
+    policy: &'a Policy,
+    caller: Option<&'a Identity>,
+}
+
+impl<'a> CallerPolicy<'a> {
+    fn access(self) -> Option<&'a TopicAccess> {
+        self.policy.patterns.as_ref().map(|it| &it.access)
+    }
+
     /// Whether a valid topic name is allowed.
-    pub(crate) fn allows_topic(&self, topic: &str) -> bool {
-        match &self.patterns {
-            Some(patterns) => patterns.set.allows_topic(topic),
+    pub(crate) fn allows_topic(self, topic: &str) -> bool {
+        match self.access() {
+            Some(access) => access.allows(self.caller, TopicRequest::Topic(topic)),
             None => !is_reserved(topic),
         }
     }
 
     /// Whether every topic that a filter can match is allowed.
-    pub(crate) fn allows_filter(&self, filter: &TopicFilter) -> bool {
-        match &self.patterns {
-            Some(patterns) => patterns.set.allows_filter(filter),
+    pub(crate) fn allows_filter(self, filter: &TopicFilter) -> bool {
+        match self.access() {
+            Some(access) => access.allows(self.caller, TopicRequest::Filter(filter)),
             None => !is_reserved(filter.inner()),
         }
     }
 
+    /// Whether what is allowed depends on the caller.
+    pub(crate) fn depends_on_caller(self) -> bool {
+        self.policy.depends_on_caller()
+    }
+
+    /// Whether anything is allowed.
+    pub(crate) fn allows_any(self) -> bool {
+        let access = self.access();
+        access.is_none_or(|access| access.allows_any(self.caller))
+    }
+
+    /// Whether the caller could ask for scopes that allow something.
+    pub(crate) fn could_step_up(self) -> bool {
+        let access = self.access();
+        access.is_some_and(|access| access.could_step_up(self.caller))
+    }
+
+    /// The scopes that would allow what is asked for, if the caller can ask for them.
+    pub(crate) fn step_up(self, request: TopicRequest<'_>) -> Option<&'a [String]> {
+        self.access()?.step_up(self.caller, request)
+    }
+
+    /// The patterns of the caller, in the order of the option; none if the option is absent.
+    pub(crate) fn filters(self) -> impl Iterator<Item = Cow<'a, TopicFilter>> {
+        let access = self.access().into_iter();
+        access.flat_map(move |access| access.filters(self.caller))
+    }
+
     /// What is allowed, as a sentence to append to a refusal.
-    pub(crate) fn sentence(&self) -> &str {
-        self.patterns.as_ref().map_or(RESERVED, |it| &it.named)
+    pub(crate) fn sentence(self) -> Cow<'a, str> {
+        match &self.policy.patterns {
+            None => Cow::Borrowed(RESERVED),
+            Some(patterns) => match &patterns.named {
+                Some(named) => Cow::Borrowed(named),
+                None => Cow::Owned(named(&patterns.access, self.caller)),
+            },
+        }
     }
 
     /// The topic with its first level in the case that the patterns use, if they use exactly one other
     /// case: clients' URL types take that level for a host and may lower-case it.
-    pub(crate) fn in_other_case(&self, topic: &str) -> Option<ByteString> {
-        let patterns = self.patterns.as_ref()?;
+    pub(crate) fn in_other_case(self, topic: &str) -> Option<ByteString> {
         let (first, rest) = match topic.find('/') {
             Some(slash) => topic.split_at(slash),
             None => (topic, ""),
         };
-        let mut others = patterns
-            .first_levels
-            .get(&first.to_lowercase())?
-            .iter()
-            .filter(|spelling| spelling.as_ref() != first);
-        match (others.next(), others.next()) {
-            (Some(spelling), None) => Some(format!("{spelling}{rest}").into()),
-            _ => None,
-        }
+        let spelling = self.access()?.other_case(self.caller, first)?;
+        Some(format!("{spelling}{rest}").into())
     }
 }
 
-fn named(patterns: &[TopicPattern]) -> String {
-    if patterns.is_empty() {
+/// The patterns of a caller as a sentence.
+fn named(access: &TopicAccess, caller: Option<&Identity>) -> String {
+    let mut sentence = String::new();
+    let mut count = 0;
+    for filter in access.filters(caller) {
+        count += 1;
+        if count <= NAMED {
+            let comma = if count > 1 { ", " } else { "Allowed topics: " };
+            let _ = write!(sentence, "{comma}{filter}");
+        }
+    }
+    if count == 0 {
         return "No topics are allowed.".to_owned();
     }
-    let mut sentence = "Allowed topics: ".to_owned();
-    for (index, pattern) in patterns.iter().take(NAMED).enumerate() {
-        let comma = if index > 0 { ", " } else { "" };
-        let _ = write!(sentence, "{comma}{}", pattern.filter());
-    }
-    if patterns.len() > NAMED {
-        let _ = write!(sentence, " and {} more", patterns.len() - NAMED);
+    if count > NAMED {
+        let _ = write!(sentence, " and {} more", count - NAMED);
     }
     sentence.push('.');
     sentence
-}
-
-fn first_levels(patterns: &[TopicPattern]) -> BTreeMap<String, Vec<Box<str>>> {
-    let mut levels: BTreeMap<String, Vec<Box<str>>> = BTreeMap::new();
-    for pattern in patterns {
-        let first = pattern.filter().inner().split('/').next();
-        let Some(first) = first.filter(|level| !matches!(*level, "+" | "#")) else {
-            continue;
-        };
-        let spellings = levels.entry(first.to_lowercase()).or_default();
-        if !spellings.iter().any(|spelling| spelling.as_ref() == first) {
-            spellings.push(first.into());
-        }
-    }
-    levels
 }

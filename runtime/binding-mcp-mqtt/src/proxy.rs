@@ -13,8 +13,7 @@ use tidegate_streams::mcp::{
 };
 use tidegate_streams::mqtt::topic::TopicFilter;
 use tidegate_streams::mqtt::{MqttReset, MqttSession};
-use tidegate_streams::shown;
-use tidegate_streams::{AbortEx, BeginEx, Frame, Pooled, ResetEx, Role};
+use tidegate_streams::{AbortEx, BeginEx, Frame, Identity, Pooled, ResetEx, Role};
 
 use crate::arguments::{Refusal, publish_arguments, receive_arguments};
 use crate::call::{Call, Params, Tool};
@@ -28,7 +27,7 @@ use crate::result::{Answer, Failure};
 use crate::settings::Settings;
 use crate::state::{State, Step};
 use crate::subscribe::Subscribe;
-use crate::{session, subscribe, tools, uri};
+use crate::{session, subscribe, uri};
 
 /// The binding `mcp_mqtt · proxy`.
 pub struct McpMqtt {
@@ -79,9 +78,8 @@ impl McpMqtt {
         }
     }
 
-    fn request(&self, begin: McpBeginEx) -> Result<Request, McpReset> {
+    fn request(&self, caller: Option<&Identity>, begin: McpBeginEx) -> Result<Request, McpReset> {
         let settings = &self.settings;
-        let lists = &settings.lists;
         Ok(match begin {
             McpBeginEx::Lifecycle(_) if self.sessions.len() >= settings.sessions_max => {
                 return Err(McpReset::new(
@@ -93,34 +91,40 @@ impl McpMqtt {
                 ));
             }
             McpBeginEx::Lifecycle(_) => Request::Lifecycle,
-            McpBeginEx::ToolsList(_) => {
-                Request::List(reply(McpToolsList::default()), lists.tools.clone())
-            }
-            McpBeginEx::ResourcesList(_) => {
-                Request::List(reply(McpResourcesList::default()), lists.resources.clone())
-            }
+            McpBeginEx::ToolsList(_) => Request::List(
+                reply(McpToolsList::default()),
+                settings.list(caller, |lists| &lists.tools),
+            ),
+            McpBeginEx::ResourcesList(_) => Request::List(
+                reply(McpResourcesList::default()),
+                settings.list(caller, |lists| &lists.resources),
+            ),
             McpBeginEx::ResourcesTemplatesList(_) => Request::List(
                 reply(McpResourcesTemplatesList::default()),
-                lists.templates.clone(),
+                settings.list(caller, |lists| &lists.templates),
             ),
-            McpBeginEx::ToolsCall(call) => match Tool::named(&call.name) {
-                Some(tool) => Request::Call(Call::new(tool, call, settings.params_bound)?),
-                None => {
-                    return Err(not_found(format!(
-                        "Unknown tool '{}'; available tools: '{}', '{}'.",
-                        shown(&call.name),
-                        tools::PUBLISH,
-                        tools::RECEIVE
-                    )));
+            McpBeginEx::ToolsCall(call) => {
+                // Which scopes a call needs depends on its topic.
+                let exists = |tool: &Tool| {
+                    let policy = settings.policy(*tool, caller);
+                    policy.allows_any() || policy.could_step_up()
+                };
+                match Tool::named(&call.name).filter(exists) {
+                    Some(tool) => Request::Call(Call::new(tool, call, settings.params_bound)?),
+                    None => return Err(settings.unknown_tool(&call.name, caller)),
                 }
-            },
+            }
             McpBeginEx::ResourcesRead(read) => Request::Read {
-                topic: uri::topic_to_read(&settings.subscribe, &settings.limits, &read.uri)?,
+                topic: uri::topic_to_read(
+                    settings.subscribe.of(caller),
+                    &settings.limits,
+                    &read.uri,
+                )?,
                 uri: read.uri,
             },
             McpBeginEx::ResourcesSubscribe(subscribe) => Request::Subscribe {
                 filter: uri::filter_to_subscribe(
-                    &settings.subscribe,
+                    settings.subscribe.of(caller),
                     &settings.limits,
                     &subscribe.uri,
                 )?,
@@ -158,7 +162,12 @@ impl McpMqtt {
                 (begin, State::Session(identity))
             }
             Request::List(begin, list) => {
-                answer = Some(Answer::ok(Parts::from(list)));
+                let list = Parts::from(list);
+                answer = Some(if self.settings.depends_on_caller() {
+                    Answer::private(list)
+                } else {
+                    Answer::ok(list)
+                });
                 (begin, State::Answered)
             }
             Request::Call(call) => (reply(McpToolsCall::default()), State::Call(call)),
@@ -241,9 +250,12 @@ impl McpMqtt {
             return;
         };
         let settings = &self.settings;
-        let refusal = match call.tool {
+        let caller = cx.identity().cloned();
+        let tool = call.tool;
+        let policy = settings.policy(tool, caller.as_deref());
+        let refusal = match tool {
             Tool::Publish => {
-                match publish_arguments(params, &call.header, &settings.publish, &settings.limits) {
+                match publish_arguments(params, &call.header, policy, &settings.limits) {
                     Ok(arguments) => {
                         let begin = arguments.begin(exchange.client_id.clone());
                         exchange.state = State::Publish(Publish::new(arguments, settings.expiry));
@@ -253,8 +265,7 @@ impl McpMqtt {
                 }
             }
             Tool::Receive => {
-                match receive_arguments(params, &call.header, &settings.subscribe, &settings.limits)
-                {
+                match receive_arguments(params, &call.header, policy, &settings.limits) {
                     Ok(arguments) => {
                         let begin = arguments.begin(exchange.client_id.clone());
                         exchange.wait(cx, arguments.timeout, "the messages to receive");
@@ -271,6 +282,9 @@ impl McpMqtt {
             match refusal {
                 Refusal::Tool(sentence) => Step::Answer(Answer::tool_error(&sentence)),
                 Refusal::Reset(reset) => Step::Refuse(reset),
+                Refusal::Unknown => {
+                    Step::Refuse(settings.unknown_tool(tool.name(), caller.as_deref()))
+                }
             },
         );
     }
@@ -419,7 +433,7 @@ impl Binding for McpMqtt {
         let request = if cx.stopping() {
             Err(stopping())
         } else {
-            self.request(begin)
+            self.request(cx.identity().map(|it| &**it), begin)
         };
         match request {
             Ok(request) => {

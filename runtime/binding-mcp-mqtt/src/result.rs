@@ -29,6 +29,17 @@ impl Answer {
         }
     }
 
+    /// A successful result that depends on the caller.
+    pub(crate) fn private(parts: Parts) -> Self {
+        Self {
+            end: McpEnd {
+                cache_scope: Some(McpCacheScope::Private),
+                ..McpEnd::default()
+            },
+            ..Self::ok(parts)
+        }
+    }
+
     /// The result of a read: not cacheable (TTL 0) and private to the caller.
     pub(crate) fn read(parts: Parts) -> Self {
         Self {

@@ -18,13 +18,19 @@ pub(crate) fn default_limit(options: &Options) -> u64 {
     LIMIT.min(options.receive_limit.get())
 }
 
-/// The result of `tools/list`.
-pub(crate) fn list(options: &Options) -> Bytes {
+/// The result of `tools/list`, with the tools that the caller may use.
+pub(crate) fn list(options: &Options, publishes: bool, receives: bool) -> Bytes {
     let mut json = JsonText::new();
     json.raw("{\"tools\":[");
-    json.raw(&publish(options));
-    json.raw(",");
-    json.raw(&receive(options));
+    if publishes {
+        json.raw(&publish(options));
+    }
+    if publishes && receives {
+        json.raw(",");
+    }
+    if receives {
+        json.raw(&receive(options));
+    }
     json.raw("]}");
     json.into_bytes()
 }

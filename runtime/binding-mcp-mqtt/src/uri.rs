@@ -4,6 +4,7 @@
 use std::fmt;
 
 use bytestring::ByteString;
+use tidegate_options::TopicRequest;
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::mqtt::text::check_characters;
 use tidegate_streams::mqtt::topic::{TopicError, TopicFilter, check_name};
@@ -11,14 +12,14 @@ use tidegate_streams::shown;
 
 use crate::arguments::Limits;
 use crate::json_text::JsonText;
-use crate::policy::{Policy, SHARED};
+use crate::policy::{CallerPolicy, SHARED};
 
 /// The prefix of every resource URI.
 pub(crate) const PREFIX: &str = "mqtt://";
 
 /// Checks the URI of `resources/read` and returns its topic.
 pub(crate) fn topic_to_read(
-    policy: &Policy,
+    policy: CallerPolicy<'_>,
     limits: &Limits,
     uri: &ByteString,
 ) -> Result<TopicFilter, McpReset> {
@@ -35,12 +36,12 @@ pub(crate) fn topic_to_read(
         }
         return Ok(topic);
     }
-    in_other_case(policy, &text).ok_or_else(|| refused(policy, uri))
+    in_other_case(policy, &text).ok_or_else(|| refused(policy, uri, &topic))
 }
 
 /// Checks the URI of `resources/subscribe` and returns its topic filter.
 pub(crate) fn filter_to_subscribe(
-    policy: &Policy,
+    policy: CallerPolicy<'_>,
     limits: &Limits,
     uri: &ByteString,
 ) -> Result<ByteString, McpReset> {
@@ -60,11 +61,11 @@ pub(crate) fn filter_to_subscribe(
     }
     in_other_case(policy, &text)
         .map(|filter| filter.text())
-        .ok_or_else(|| refused(policy, uri))
+        .ok_or_else(|| refused(policy, uri, &filter))
 }
 
 /// The filter with its first level in the case of the only pattern that matches it otherwise.
-fn in_other_case(policy: &Policy, text: &str) -> Option<TopicFilter> {
+fn in_other_case(policy: CallerPolicy<'_>, text: &str) -> Option<TopicFilter> {
     let filter = TopicFilter::parse(policy.in_other_case(text)?).ok()?;
     policy.allows_filter(&filter).then_some(filter)
 }
@@ -118,7 +119,10 @@ fn invalid_topic(uri: &ByteString, text: &str, what: &str, error: impl fmt::Disp
     invalid(uri, &format!("invalid {what} '{}': {error}", shown(text)))
 }
 
-fn refused(policy: &Policy, uri: &ByteString) -> McpReset {
+fn refused(policy: CallerPolicy<'_>, uri: &ByteString, filter: &TopicFilter) -> McpReset {
+    if let Some(scopes) = policy.step_up(TopicRequest::Filter(filter)) {
+        return McpReset::insufficient_scope(scopes);
+    }
     let why = format!("the topic is not allowed. {}", policy.sentence());
     not_found(uri, why.trim_end_matches('.'))
 }
@@ -146,16 +150,18 @@ fn reset(kind: McpResetKind, uri: &ByteString, message: String) -> McpReset {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_options::{TopicEntry, TopicPattern};
     use tidegate_streams::mqtt::topic::TopicLimits;
 
     use super::*;
-    use crate::options::TopicPattern;
+    use crate::policy::Policy;
 
     fn policy(patterns: &[&str]) -> Policy {
-        let pattern = |text: &&str| {
-            TopicPattern::new(TopicFilter::parse(*text).expect("a filter")).expect("not shared")
+        let entry = |text: &&str| TopicEntry {
+            pattern: TopicPattern::parse(text).expect("a filter"),
+            guarded: None,
         };
-        Policy::new(Some(&patterns.iter().map(pattern).collect::<Vec<_>>()))
+        Policy::new(Some(&patterns.iter().map(entry).collect::<Vec<_>>()))
     }
 
     fn limits(shared: bool) -> Limits {
@@ -170,13 +176,13 @@ mod tests {
     }
 
     fn read(policy: &Policy, uri: &str) -> Result<String, McpResetKind> {
-        topic_to_read(policy, &limits(false), &uri.into())
+        topic_to_read(policy.of(None), &limits(false), &uri.into())
             .map(|topic| topic.as_str().to_owned())
             .map_err(|reset| reset.kind)
     }
 
     fn watch(policy: &Policy, uri: &str) -> Result<String, McpResetKind> {
-        filter_to_subscribe(policy, &limits(true), &uri.into())
+        filter_to_subscribe(policy.of(None), &limits(true), &uri.into())
             .map(Into::into)
             .map_err(|reset| reset.kind)
     }
@@ -226,16 +232,16 @@ mod tests {
             assert_eq!(watch(&policy, uri), Err(McpResetKind::NotFound));
         }
         let shared = "mqtt://$share/g/sensors/temperature/1";
-        let topic = topic_to_read(&policy, &limits(true), &shared.into());
+        let topic = topic_to_read(policy.of(None), &limits(true), &shared.into());
         assert!(topic.is_ok_and(|topic| topic.is_shared()));
         assert_eq!(read(&policy, shared), Err(McpResetKind::Invalid));
-        let other = topic_to_read(&policy, &limits(true), &"mqtt://$share/g/a".into());
+        let other = topic_to_read(policy.of(None), &limits(true), &"mqtt://$share/g/a".into());
         assert_eq!(
             other.map_err(|reset| reset.kind),
             Err(McpResetKind::NotFound)
         );
-        let reset =
-            topic_to_read(&policy, &limits(false), &"mqtt://a\"b".into()).expect_err("refused");
+        let reset = topic_to_read(policy.of(None), &limits(false), &"mqtt://a\"b".into())
+            .expect_err("refused");
         assert_eq!(
             reset.data.as_deref(),
             Some(&br#"{"uri":"mqtt://a\"b"}"#[..])

@@ -4,6 +4,9 @@
 //! resources as `<toolkit>+<uri>`. Lists are merged in the order of the routes. A proxy whose only
 //! route has no toolkit is transparent: every frame passes unchanged.
 //!
+//! Routes are an allow list (`routing.rs`). What a caller may not use is absent from its lists, and
+//! refused like something that does not exist; a caller whose roles are scopes is told which it needs.
+//!
 //! - **One session per hop.** The proxy assigns its own session identity and keeps one session with
 //!   each toolkit. A toolkit session that fails is omitted, and reopened when it is next used.
 //! - **Toolkits are isolated.** A list waits for each toolkit until its deadline, and is then
@@ -21,11 +24,13 @@ mod list;
 mod names;
 mod options;
 mod relay;
+mod routing;
 mod session;
 mod splice;
 #[cfg(test)]
 mod tests;
 
-pub use binding::{McpProxy, Route};
+pub use binding::McpProxy;
 pub use condition::{Condition, Toolkit};
 pub use options::Options;
+pub use routing::Route;

@@ -23,14 +23,19 @@
 //! | `request` | streams of requests, and results until they are complete | `RequestEvent` |
 //! | `subscription` | streams of subscriptions, and requests waiting for them | `SubscriptionEvent`
 //! |
-//! | `capabilities` | capabilities of the exit, and requests waiting for them | `CapabilitiesEvent`
-//! |
+//! | `discovery` | capabilities of the exit for each caller, and requests waiting for them |
+//! `CapabilitiesEvent` |
 //! | `session` | legacy sessions, and what belongs to each | `SessionEvent`, `Ended` |
 //! | `listen` | open `subscriptions/listen` requests | `Acknowledgement`, `Closed` |
 //!
 //! The other files are stateless: `era`, `headers` and `initialize` validate requests, `errors`
 //! maps refusals to codes and statuses, `result` and `payload` write messages, `events` and `calls`
 //! report to operators. JSON-RPC itself is in [`crate::jsonrpc`].
+//!
+//! # Callers
+//!
+//! A session belongs to the identity that began it, by guard and subject; to anyone else it does not
+//! exist. When an identity expires, what is open for it ends (`expiry`).
 //!
 //! # Bounds
 //!
@@ -39,6 +44,7 @@
 //!   `maxSessions`.
 //! - 1,000 subscriptions and `maxSessionBytes` of URIs for each session or `listen`;
 //!   `maxSubscriptionBytes` for each worker.
+//! - Capabilities are kept for 256 callers with different rights.
 //! - Updates for a client that does not read are coalesced by URI. Above 256 KiB of unread data,
 //!   the exit's data is not acknowledged, progress is dropped, and input on a line is not read.
 //!
@@ -50,9 +56,11 @@ mod calls;
 mod capabilities;
 mod challenge;
 mod deadline;
+mod discovery;
 mod era;
 mod errors;
 pub mod events;
+mod expiry;
 mod headers;
 mod http;
 mod initialize;

@@ -54,6 +54,7 @@ mod overdue;
 mod packet_ids;
 mod packets;
 mod peer;
+mod permission;
 mod publications;
 mod publishing;
 mod quarantine;
@@ -71,3 +72,4 @@ mod waiting;
 
 pub use binding::MqttClient;
 pub use options::{Name, NameError, Options, Password, Reconnect};
+pub use permission::Condition;

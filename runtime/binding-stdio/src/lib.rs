@@ -5,29 +5,37 @@
 //! when the reply half also ENDs, the engine is requested to stop. A stop from elsewhere ends the
 //! stream like the end of standard input does, and waits until the output is written.
 //!
+//! With `authorization`, the client has the identity of its credential: the stream states it, and ends when
+//! it expires.
+//!
 //! Bounds: a line longer than `maxLineSize` is skipped and reported by a FLUSH. No line is read
 //! while the previous one waits for credit.
 #![forbid(unsafe_code)]
 
+mod authorization;
 mod lines;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::fd::AsFd as _;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tidegate_driver::{Assembly, Edge, Handle, StartError, Stop};
 use tidegate_engine::MeterKind::Counter;
-use tidegate_engine::{At, BindingId, Meter, PendingData, StreamId, Token};
-use tidegate_options::positive;
+use tidegate_engine::{At, BindingId, CallContext, Meter, PendingData, StreamId, Token};
+use tidegate_options::{GuardReference, positive};
 use tidegate_streams::line::{LineBegin, LineOversized};
-use tidegate_streams::{Data, DataFlags, Frame};
+use tidegate_streams::{Data, DataFlags, Frame, Identity};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
 
+pub use authorization::Authorization;
 use lines::{Line, Lines};
 
 /// Credit of the reply half, in bytes: the output that may wait for a client that does not read.
@@ -41,14 +49,24 @@ pub struct Options {
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_line_size: usize,
+    /// Who the client is: a guard, and the credential that it checks at start. Take the credential from
+    /// the environment: `staff: { credentials: "${{env.TIDEGATE_KEY}}" }`. A credential that is not
+    /// accepted fails the start, and the input ends when it expires. None: the client is anonymous.
+    pub authorization: Option<Authorization>,
 }
 
-impl tidegate_options::Options for Options {}
+impl tidegate_options::Options for Options {
+    fn guards(&self) -> Vec<GuardReference> {
+        let authorization = self.authorization.iter();
+        authorization.map(Authorization::reference).collect()
+    }
+}
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             max_line_size: 4 * 1024 * 1024,
+            authorization: None,
         }
     }
 }
@@ -83,7 +101,8 @@ fn count(figure: &Cell<u64>) {
     figure.set(figure.get() + 1);
 }
 
-/// Attaches the edge to the process's standard input and output.
+/// Attaches the edge to the process's standard input and output. `identity` is what the guard of
+/// `authorization` has answered.
 ///
 /// # Errors
 ///
@@ -92,6 +111,7 @@ pub fn attach(
     assembly: &mut Assembly,
     options: &Options,
     exit: BindingId,
+    identity: Option<Arc<Identity>>,
 ) -> Result<BindingId, StartError> {
     // Use a duplicated descriptor: at exit, the standard library flushes its own stream, and waits
     // for a client that does not read.
@@ -100,14 +120,21 @@ pub fn attach(
         .map_err(|error| StartError::Edge(format!("cannot open standard output: {error}")))?;
     let output = tokio::fs::File::from_std(output.into());
     let input = tokio::io::stdin();
-    Ok(attach_to(assembly, options, exit, input, output))
+    let client = Client { exit, identity };
+    Ok(attach_to(assembly, options, client, input, output))
+}
+
+/// Who writes to the input, and where its messages go.
+struct Client {
+    exit: BindingId,
+    identity: Option<Arc<Identity>>,
 }
 
 /// Attaches the edge to another input and output.
-pub fn attach_to(
+fn attach_to(
     assembly: &mut Assembly,
     options: &Options,
-    exit: BindingId,
+    client: Client,
     input: impl AsyncRead + Unpin + 'static,
     output: impl AsyncWrite + Unpin + 'static,
 ) -> BindingId {
@@ -127,7 +154,7 @@ pub fn attach_to(
         })
     });
     let lines = Lines::new(input, options.max_line_size);
-    assembly.spawn(read(Rc::clone(&edge), assembly.handle(), exit, lines));
+    assembly.spawn(read(Rc::clone(&edge), assembly.handle(), client, lines));
     assembly.spawn(write(edge, assembly.handle(), output));
     id
 }
@@ -171,13 +198,39 @@ impl StdioServer {
     }
 }
 
+impl Client {
+    /// The time left to its identity, if that ends.
+    fn expires_in(&self, handle: &Handle, edge: BindingId) -> Option<Duration> {
+        let expires = self.identity.as_ref().map(|identity| identity.expires);
+        let expires = expires.filter(|expires| *expires > 0)?;
+        let now = handle.turn(edge, |cx| cx.wall_clock().unix_millis());
+        Some(Duration::from_millis(expires.saturating_sub(now)))
+    }
+}
+
+/// Waits for a time; without one, forever.
+async fn after(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn read<R: AsyncRead + Unpin>(
     edge: Rc<StdioServer>,
     handle: Handle,
-    exit: BindingId,
+    client: Client,
     mut lines: Lines<R>,
 ) {
-    let opened = handle.turn(edge.id, |cx| cx.open(exit, LineBegin {}, Token::default()));
+    let expires_in = client.expires_in(&handle, edge.id);
+    let call = CallContext {
+        identity: client.identity,
+        ..CallContext::default()
+    };
+    let exit = client.exit;
+    let opened = handle.turn(edge.id, |cx| {
+        cx.open_for(call, exit, LineBegin {}, Token::default())
+    });
     let stream = match opened {
         Ok(stream) => stream,
         Err(error) => {
@@ -186,10 +239,16 @@ async fn read<R: AsyncRead + Unpin>(
         }
     };
     edge.stream.set(Some(stream));
+    let mut expired = pin!(after(expires_in));
     loop {
         let next = tokio::select! {
-            next = lines.next() => next,
+            biased;
+            () = &mut expired => {
+                tracing::error!("the credential of standard input has expired");
+                break;
+            }
             () = edge.stopping.notified() => break,
+            next = lines.next() => next,
         };
         match next {
             Ok(Some(Line::Whole(payload))) => {

@@ -33,13 +33,35 @@ impl Harness {
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
+        Self::of(None, max_line_size, input, output).await
+    }
+
+    /// The same for a client with an identity.
+    async fn of<R, W>(
+        identity: Option<Arc<Identity>>,
+        max_line_size: usize,
+        input: R,
+        output: W,
+    ) -> Self
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
         let (mut probe, edge) = probe();
         let pipes = Mutex::new(Some((input, output)));
         let engine = Engine::start(1, Limits::default(), move |assembly| {
             let exit = edge.attach(assembly, CALLEE_WINDOW, None);
             let pipes = pipes.lock().expect("no panic").take();
             let (input, output) = pipes.expect("one worker has them");
-            attach_to(assembly, &Options { max_line_size }, exit, input, output);
+            let options = Options {
+                max_line_size,
+                ..Options::default()
+            };
+            let client = Client {
+                exit,
+                identity: identity.clone(),
+            };
+            attach_to(assembly, &options, client, input, output);
             Ok(())
         });
         let engine = engine.expect("the engine starts");
@@ -320,5 +342,37 @@ async fn a_failing_input_ends_the_stream() {
     harness.send(data("bye")).await;
     harness.send(Frame::end()).await;
     assert_eq!(all(output).await, "bye\n");
+    harness.finish().await;
+}
+
+#[tokio::test]
+async fn the_stream_has_the_identity_of_the_client_and_ends_when_it_expires() {
+    let identity = |expires| {
+        let identity = Identity {
+            subject: "alice".into(),
+            expires,
+            ..Identity::default()
+        };
+        Some(Arc::new(identity))
+    };
+    let (input, theirs) = duplex(PIPE);
+    let (_output, ours) = duplex(PIPE);
+    let mut harness = Harness::of(identity(u64::MAX), 1_000, theirs, ours).await;
+    let stream = harness.stream;
+    let call = harness.probe.turn(move |cx| cx.call_of(stream).cloned());
+    let call = call.await.expect("the stream is open");
+    assert_eq!(call.identity, identity(u64::MAX));
+    feed(input, b"{}\n".to_vec());
+    assert_eq!(harness.next().await.expect("a message"), b"{}");
+    assert_eq!(harness.next().await, Err(Frame::end()));
+    harness.send(Frame::end()).await;
+    harness.finish().await;
+
+    // Its input stays open.
+    let (_input, theirs) = duplex(PIPE);
+    let (_output, ours) = duplex(PIPE);
+    let mut harness = Harness::of(identity(1), 1_000, theirs, ours).await;
+    assert_eq!(harness.next().await, Err(Frame::end()));
+    harness.send(Frame::end()).await;
     harness.finish().await;
 }

@@ -61,6 +61,20 @@ Examples:
         #[arg(long)]
         allow_missing_env: bool,
     },
+    /// Make an API key for a guard of type apikey.
+    ///
+    /// Prints the key on standard output, once: only its hash is stored. The line for the config goes to
+    /// standard error, or into the config with --config.
+    #[command(
+        after_help = "The key has the form tg_<id>_<secret>. With --config, the line is added to the keys of the guard, or
+to the file that its option 'file' names; comments and formatting are kept. A running gateway reads
+its keys at start.
+
+Examples:
+  tidegate genkey --identity alice --roles operator
+  tidegate genkey --identity agent-7 --expires 90d --config plant.yaml --guard staff > agent-7.key"
+    )]
+    Genkey(Genkey),
     /// Print the JSON Schema of the config format.
     Schema {
         /// Print the config reference in Markdown instead.
@@ -104,6 +118,27 @@ Examples:
     },
     /// Print the version.
     Version,
+}
+
+/// The options of `tidegate genkey`.
+#[derive(Debug, Args)]
+pub(crate) struct Genkey {
+    /// Whose key it is.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) identity: String,
+    /// What it grants.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) roles: Vec<String>,
+    /// When it stops being valid: a date (2027-01-31), a time (2027-01-31T08:00:00Z), or a number of
+    /// hours, days or weeks from now (12h, 90d, 52w). Default: never.
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) expires: Option<String>,
+    /// Config file (YAML) to add the key to.
+    #[arg(long, short = 'c', value_name = "FILE", requires = "guard")]
+    pub(crate) config: Option<PathBuf>,
+    /// Guard to add the key to. A config without guards gets it.
+    #[arg(long, value_name = "GUARD", requires = "config")]
+    pub(crate) guard: Option<String>,
 }
 
 /// Subcommands of `tidegate spec`.

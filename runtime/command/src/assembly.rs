@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_config::{Binding, Config, Declared, Registry};
+use tidegate_config::{Binding, Config, Declared, Descriptor};
 use tidegate_driver::{Assembly, StartError};
 use tidegate_engine::BindingId;
 
-use crate::factory::{AttachError, Factory, Listening, Site};
+use crate::factory::{Admission, AttachError, Factory, Listening, Site};
 use crate::registry::registry;
 
 /// Attaches bindings that are not in the config, after all others; those are passed by name.
@@ -23,6 +23,7 @@ pub(crate) fn attach(
     config: &Config,
     extras: Extras,
     listening: &Listening,
+    admission: &Admission,
     assembly: &mut Assembly,
 ) -> Result<(), StartError> {
     let registry = registry();
@@ -31,9 +32,11 @@ pub(crate) fn attach(
         let Some(binding) = config.bindings.get(index) else {
             continue;
         };
+        let descriptor = registry.find(&binding.r#type, &binding.kind);
+        let descriptor = descriptor.ok_or_else(|| unknown(binding))?;
         let exits = |index| attached.get(&index).copied();
         let declared = Declared::new(binding, &exits);
-        let id = attach_one(binding, &declared, &registry, listening, assembly)?;
+        let id = attach_one(&declared, descriptor, listening, admission, assembly)?;
         attached.insert(index, id);
     }
     if let Some(attach) = extras.attach {
@@ -46,21 +49,21 @@ pub(crate) fn attach(
     Ok(())
 }
 
+fn unknown(binding: &Binding) -> StartError {
+    StartError::Edge(format!(
+        "binding '{}': unknown binding kind {} · {}",
+        binding.name, binding.r#type, binding.kind
+    ))
+}
+
 fn attach_one(
-    binding: &Binding,
     declared: &Declared<'_, BindingId>,
-    registry: &Registry<Factory>,
+    descriptor: &Descriptor<Factory>,
     listening: &Listening,
+    admission: &Admission,
     assembly: &mut Assembly,
 ) -> Result<BindingId, StartError> {
-    let Some(descriptor) = registry.find(&binding.r#type, &binding.kind) else {
-        let (r#type, kind) = (&binding.r#type, &binding.kind);
-        return Err(StartError::Edge(format!(
-            "binding '{}': unknown binding kind {type} · {kind}",
-            binding.name
-        )));
-    };
-    let assembly = assembly.of(&binding.name);
+    let assembly = assembly.of(declared.name());
     match descriptor.factory() {
         Factory::Machine(make) => {
             let machine = make(declared).map_err(|error| StartError::Edge(error.to_string()))?;
@@ -70,6 +73,7 @@ fn attach_one(
             let mut site = Site {
                 assembly,
                 listening,
+                admission,
             };
             attach(declared, &mut site).map_err(|error| match error {
                 AttachError::Start(error) => error,

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tidegate_config::{Declared, MakeError};
 use tidegate_driver::{Assembly, StartError};
 use tidegate_engine::{Binding, BindingId};
+use tidegate_guard::Guards;
+use tidegate_streams::Identity;
 
 /// A sans-I/O binding.
 pub type Machine = Box<dyn Binding>;
@@ -80,12 +82,23 @@ impl Listening {
     }
 }
 
+/// Who may enter: what edges check credentials with.
+#[derive(Clone, Default)]
+pub struct Admission {
+    /// The guards of the config.
+    pub guards: Guards,
+    /// Identity of the client of each `stdio · server` that has an `authorization`, by binding name.
+    pub identities: BTreeMap<String, Arc<Identity>>,
+}
+
 /// The place where an edge is attached.
 pub struct Site<'a> {
     /// The worker under construction.
     pub assembly: &'a mut Assembly,
     /// Listen addresses of the engine.
     pub listening: &'a Listening,
+    /// The guards of the config, and the identities of clients known at start.
+    pub admission: &'a Admission,
 }
 
 impl tidegate_scenarios::Factory for Factory {

@@ -16,6 +16,12 @@ pub(crate) enum Failure {
     /// The config cannot be used.
     #[error(transparent)]
     Config(#[from] LoadError),
+    /// A guard cannot be made, or refuses the client of standard input.
+    #[error(transparent)]
+    Guard(#[from] crate::guards::GuardError),
+    /// A key cannot be made or stored.
+    #[error(transparent)]
+    Key(#[from] crate::genkey::KeyFailure),
     /// The engine cannot start.
     #[error(transparent)]
     Start(#[from] StartError),

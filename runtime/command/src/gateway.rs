@@ -17,8 +17,9 @@ use crate::assembly::{self, Extras};
 use crate::console::print_line;
 #[cfg(feature = "broker")]
 use crate::factory::Factory;
-use crate::factory::Listening;
+use crate::factory::{Admission, Listening};
 use crate::failure::Failure;
+use crate::guards;
 use crate::passwords;
 use crate::probe::{Answer, Probes};
 #[cfg(feature = "broker")]
@@ -46,14 +47,19 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts the brokers and workers of a config. Logs its warnings first.
-    pub(crate) fn start(config: &Config, extras: Extras) -> Result<Self, Failure> {
+    /// Starts the brokers, guards and workers of a config. Logs its warnings first.
+    pub(crate) async fn start(config: &Config, extras: Extras) -> Result<Self, Failure> {
         for warning in &config.warnings {
             tracing::warn!("{}", warning.with_help());
         }
         for warning in passwords::unprotected(config) {
             tracing::warn!("{warning}");
         }
+        let guards = guards::make(config)?;
+        let admission = Admission {
+            identities: guards::identities(config, &guards).await?,
+            guards,
+        };
         #[cfg(feature = "broker")]
         let brokers = start_brokers(config)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -65,7 +71,7 @@ impl Gateway {
         let (shared, declared) = (listening.clone(), config.clone());
         let worker_probes = probes.clone();
         let engine = Engine::start(workers, Limits::default(), move |assembly| {
-            assembly::attach(&declared, extras, &shared, assembly)?;
+            assembly::attach(&declared, extras, &shared, &admission, assembly)?;
             worker_probes.attach(assembly);
             if tracing::enabled!(target: tidegate_driver::CALLS, tracing::Level::INFO) {
                 assembly.log_calls(CALLS);

@@ -14,6 +14,8 @@ mod demo;
 pub mod factory;
 mod failure;
 mod gateway;
+mod genkey;
+mod guards;
 mod log_levels;
 mod logging;
 mod passwords;
@@ -54,6 +56,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             config,
             allow_missing_env,
         } => validate(&config, allow_missing_env)?,
+        Command::Genkey(arguments) => genkey::run(&arguments)?,
         Command::Schema { markdown: true } => {
             print_line(tidegate_config::reference(&registry::registry()).trim_end());
         }
@@ -95,6 +98,10 @@ fn validate(config: &ConfigFile, allow_missing_env: bool) -> Result<(), Failure>
     };
     let registry = registry::registry();
     let valid = tidegate_config::validate(&config.path, &registry, &environment, missing)?;
+    // The files that guards name are part of the config; without a variable their paths may be unknown.
+    if missing == MissingVariables::Refused {
+        guards::make(&read(config)?)?;
+    }
     for warning in &valid.warnings {
         print_line(format!("warning: {}", warning.with_help()));
     }
@@ -127,7 +134,7 @@ fn serve(
         .build()?;
     let stopped = runtime.block_on(async {
         let mut signals = Signals::install()?;
-        let gateway = Gateway::start(config, extras)?;
+        let gateway = Gateway::start(config, extras).await?;
         gateway.run(&mut signals, work).await
     });
     // A DNS lookup cannot be cancelled, so do not wait for it.

@@ -7,8 +7,9 @@ use tidegate_config::{Descriptor, Protocol, Registry};
 use tidegate_scenarios::fixtures;
 
 use crate::factory::Factory;
+use crate::guards;
 
-/// The kinds available in the config of a gateway.
+/// The kinds of bindings and types of guards available in the config of a gateway.
 pub fn registry() -> Registry<Factory> {
     let kinds = vec![
         http_server(),
@@ -22,7 +23,7 @@ pub fn registry() -> Registry<Factory> {
         mqtt_broker(),
         tcp_client(),
     ];
-    Registry::new(kinds)
+    guards::types().fold(Registry::new(kinds), Registry::with_guard)
 }
 
 /// The kinds available in the config of a scenario: those of gateways, and test bindings for scenarios
@@ -63,7 +64,8 @@ fn stdio_server() -> Descriptor<Factory> {
             return Ok(site.assembly.attach_nothing());
         }
         let (options, exit) = (declared.options()?, declared.exit()?);
-        let id = tidegate_binding_stdio::attach(site.assembly, &options, exit)?;
+        let identity = site.admission.identities.get(declared.name()).cloned();
+        let id = tidegate_binding_stdio::attach(site.assembly, &options, exit, identity)?;
         Ok(id)
     }))
 }
@@ -93,11 +95,9 @@ fn mcp_proxy() -> Descriptor<Factory> {
     .routes::<proxy::Condition>()
     .made_by(Factory::Machine(|declared| {
         let routes = declared.routes::<proxy::Condition>()?.into_iter();
-        let routes = routes.map(|(when, exit)| proxy::Route {
-            toolkit: when
-                .first()
-                .map(|condition| condition.toolkit.name().clone()),
-            exit,
+        let routes = routes.map(|route| proxy::Route {
+            rule: route.rule,
+            exit: route.exit,
         });
         let proxy = proxy::McpProxy::new(declared.options()?, routes.collect());
         Ok(Box::new(proxy))
@@ -135,9 +135,17 @@ fn mqtt_client() -> Descriptor<Factory> {
     Descriptor::of::<client::Options>("mqtt", "client", "Connects to an MQTT 5 broker.")
         .accepts(&[Protocol::Mqtt])
         .exit(Protocol::Bytes)
+        .routes::<client::Condition>()
         .made_by(Factory::Machine(|declared| {
-            let (options, exit) = (declared.options()?, declared.exit()?);
-            Ok(Box::new(client::MqttClient::new(options, exit)))
+            let routes = declared.routes::<client::Condition>()?;
+            // All routes have the same exit, and a binding has at least one.
+            let exit = match routes.first() {
+                Some(route) => route.exit,
+                None => declared.exit()?,
+            };
+            let rules: Vec<_> = routes.into_iter().map(|route| route.rule).collect();
+            let client = client::MqttClient::new(declared.options()?, exit);
+            Ok(Box::new(client.with_routes(&rules)))
         }))
 }
 

@@ -1,6 +1,7 @@
 //! Checks across bindings: exits resolve, protocols match, no cycles, at least one entry.
 
 use serde_yaml::Value;
+use tidegate_options::{GuardReference, Guarded};
 use tidegate_streams::Protocol;
 
 use crate::expression::Expressions;
@@ -17,6 +18,8 @@ pub(crate) struct Draft<'r> {
     pub(crate) exits: Vec<DraftExit>,
     pub(crate) routes: Vec<DraftRoute>,
     pub(crate) options: Value,
+    /// The guards that it refers to, with paths below the binding.
+    pub(crate) guards: Vec<GuardReference>,
     pub(crate) expressions: Expressions,
 }
 
@@ -31,6 +34,7 @@ pub(crate) struct DraftExit {
 
 pub(crate) struct DraftRoute {
     pub(crate) when: Vec<Value>,
+    pub(crate) guarded: Option<Guarded>,
     pub(crate) exit: String,
 }
 
@@ -42,6 +46,7 @@ impl Draft<'_> {
             exits: Vec::new(),
             routes: Vec::new(),
             options: Value::Null,
+            guards: Vec::new(),
             expressions: Expressions::default(),
         }
     }
@@ -192,6 +197,7 @@ fn bindings(drafts: Vec<Draft<'_>>) -> Vec<Binding> {
             Some(Route {
                 exit: find(&route.exit)?,
                 when: route.when,
+                guarded: route.guarded,
             })
         });
         bindings.push(Binding {
@@ -201,6 +207,7 @@ fn bindings(drafts: Vec<Draft<'_>>) -> Vec<Binding> {
             routes: routes.collect(),
             name: draft.name,
             options: draft.options,
+            guards: draft.guards,
             expressions: draft.expressions,
         });
     }

@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use thiserror::Error;
+use tidegate_options::RouteRule;
 
 use crate::fault::Faults;
 use crate::model::Binding;
@@ -13,6 +14,15 @@ use crate::registry::Exits;
 pub struct Declared<'a, Id> {
     binding: &'a Binding,
     attached: &'a dyn Fn(usize) -> Option<Id>,
+}
+
+/// A route: where a stream goes under which conditions, and who may use it.
+#[derive(Debug, Clone)]
+pub struct DeclaredRoute<C, Id> {
+    /// When it applies, and to whom.
+    pub rule: RouteRule<C>,
+    /// The target.
+    pub exit: Id,
 }
 
 /// The factory and the descriptor of a kind disagree: the factory asked for options or an exit that
@@ -68,18 +78,24 @@ impl<'a, Id> Declared<'a, Id> {
 
     /// The routes with their conditions. A route without conditions matches every stream; a plain
     /// `exit` is returned as such a route.
-    pub fn routes<C: DeserializeOwned>(&self) -> Result<Vec<(Vec<C>, Id)>, MakeError> {
+    pub fn routes<C: DeserializeOwned>(&self) -> Result<Vec<DeclaredRoute<C, Id>>, MakeError> {
         let mut routes = Vec::new();
         for exit in &self.binding.exits {
             let id = (self.attached)(exit.binding).ok_or_else(|| self.no_exit(exit.name))?;
-            routes.push((Vec::new(), id));
+            let rule = RouteRule {
+                when: Vec::new(),
+                guarded: None,
+            };
+            routes.push(DeclaredRoute { rule, exit: id });
         }
         for (index, route) in self.binding.routes.iter().enumerate() {
             let when = self.binding.when(index);
             let when = when.map_err(|faults| self.faulty(faults))?;
             let id = (self.attached)(route.exit);
             let id = id.ok_or_else(|| self.no_exit(&format!("routes.{index}.exit")))?;
-            routes.push((when, id));
+            let guarded = route.guarded.clone();
+            let rule = RouteRule { when, guarded };
+            routes.push(DeclaredRoute { rule, exit: id });
         }
         Ok(routes)
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
+use tidegate_options::{GuardReference, Guarded, RouteRule};
 
 use crate::check::{Draft, DraftExit, DraftRoute};
 use crate::decode::decode_valid_part;
@@ -28,6 +29,7 @@ struct RawBinding {
 struct RawRoute {
     #[serde(default)]
     when: Vec<Value>,
+    guarded: Option<Guarded>,
     exit: String,
 }
 
@@ -51,7 +53,7 @@ pub(crate) fn draft<'r>(
     let options = raw.options.filter(|options| !options.is_null());
     let options = options.unwrap_or_else(|| Value::Mapping(Mapping::new()));
     let at_options = path(&["bindings", name, "options"]);
-    (shape.check)(options.clone(), &at_options, expressions, findings);
+    let mut guards = (shape.check)(options.clone(), &at_options, expressions, findings);
     // A key with an invalid value is present, so it is not reported as missing.
     let given = |key: &str| value.get(key).is_some();
     presence(name, shape, &given, findings);
@@ -70,10 +72,11 @@ pub(crate) fn draft<'r>(
     };
     let routes = raw.routes.unwrap_or_default();
     if let Some(routing) = shape.routing {
-        check_routes(name, routing, &routes, expressions, findings);
+        guards.extend(check_routes(name, routing, &routes, expressions, findings));
     }
     let routes = routes.into_iter().map(|route| DraftRoute {
         when: route.when,
+        guarded: route.guarded,
         exit: route.exit,
     });
     Draft {
@@ -82,6 +85,7 @@ pub(crate) fn draft<'r>(
         exits,
         routes: routes.collect(),
         options,
+        guards,
         expressions: expressions.below(&at),
     }
 }
@@ -211,8 +215,14 @@ fn check_routes(
     routes: &[RawRoute],
     expressions: &Expressions,
     findings: &mut Findings<'_>,
-) {
+) -> Vec<GuardReference> {
+    let mut guards = Vec::new();
     for (index, route) in routes.iter().enumerate() {
+        let guarded = route.guarded.iter();
+        let index_step = index.to_string();
+        guards.extend(
+            guarded.flat_map(|guarded| guarded.references(&["routes", &index_step, "guarded"])),
+        );
         if route.when.len() > routing.max {
             findings.value_with(
                 &path(&["bindings", name, "routes", &index.to_string(), "when"]),
@@ -224,7 +234,22 @@ fn check_routes(
             );
         }
     }
-    let conditions: Vec<Vec<Value>> = routes.iter().map(|route| route.when.clone()).collect();
+    let first = routes.first().map(|route| &route.exit);
+    for (index, route) in routes.iter().enumerate() {
+        if routing.same_exit && Some(&route.exit) != first {
+            findings.value_with(
+                &path(&["bindings", name, "routes", &index.to_string(), "exit"]),
+                "the routes of this binding must have the same exit",
+                "use one binding for each exit",
+            );
+        }
+    }
+    let rules = routes.iter().map(|route| RouteRule {
+        when: route.when.clone(),
+        guarded: route.guarded.clone(),
+    });
+    let rules: Vec<RouteRule<Value>> = rules.collect();
     let at = path(&["bindings", name, "routes"]);
-    (routing.check)(&conditions, &at, expressions, findings);
+    guards.extend((routing.check)(&rules, &at, expressions, findings));
+    guards
 }

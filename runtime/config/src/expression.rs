@@ -192,20 +192,7 @@ fn evaluate(expression: &str, sources: &Sources<'_>) -> Result<String, Refusal> 
 
 /// The content of a file without the trailing newline that editors and `echo` add.
 fn read_secret(path: &Path) -> Result<String, String> {
-    let file = fs::metadata(path).map_err(|error| error.to_string())?;
-    // A device may never end, and a pipe blocks until someone writes.
-    if !file.is_file() {
-        return Err("not a regular file".to_owned());
-    }
-    let file = fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    file.take(FILE_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > FILE_MAX {
-        return Err(format!("larger than {FILE_MAX} bytes"));
-    }
-    let mut text = String::from_utf8(bytes).map_err(|_| "not valid UTF-8".to_owned())?;
+    let mut text = read_text(path, FILE_MAX)?;
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -213,6 +200,24 @@ fn read_secret(path: &Path) -> Result<String, String> {
         }
     }
     Ok(text)
+}
+
+/// The content of a regular file of UTF-8 that is at most `max` bytes long.
+pub fn read_text(path: &Path, max: u64) -> Result<String, String> {
+    let file = fs::metadata(path).map_err(|error| error.to_string())?;
+    // A device may never end, and a pipe blocks until someone writes.
+    if !file.is_file() {
+        return Err("not a regular file".to_owned());
+    }
+    let file = fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > max {
+        return Err(format!("larger than {max} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| "not valid UTF-8".to_owned())
 }
 
 /// The unquoted expression that made a text invalid YAML, if any: within `{ }` and `[ ]` the parser

@@ -2,7 +2,7 @@
 //!
 //! This crate depends on no binding and not on the engine. The command passes a [`Registry`] of
 //! [`Descriptor`]s, one for each kind: the streams it accepts, its exits, its options, the conditions of
-//! its routes, and its factory. [`load`] checks a text against the registry, [`schema`] generates the
+//! its routes, and its factory, and of [`GuardType`]s, one for each type of guard. [`load`] checks a text against the registry, [`schema`] generates the
 //! JSON Schema, and a factory receives a [`Declared`] binding.
 #![forbid(unsafe_code)]
 
@@ -10,8 +10,10 @@ mod check;
 mod declared;
 mod decode;
 mod draft;
+mod edit;
 mod expression;
 mod fault;
+mod guards;
 mod load;
 mod locate;
 mod model;
@@ -19,11 +21,13 @@ mod reference;
 mod registry;
 mod schema;
 
-pub use declared::{Declared, MakeError};
-pub use expression::MissingVariables;
+pub use declared::{Declared, DeclaredRoute, MakeError};
+pub use edit::append;
+pub use expression::{MissingVariables, read_text};
 pub use fault::{Fault, Faults};
-pub use load::{LoadError, Validated, load, read, validate};
-pub use model::{Binding, Config, Exit, Route};
+pub use guards::GuardType;
+pub use load::{LoadError, Validated, load, read, read_with, validate};
+pub use model::{Binding, Config, Exit, Guard, Route};
 pub use reference::{example, reference};
 pub use registry::{Descriptor, Registry};
 pub use schema::schema;

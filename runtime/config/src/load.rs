@@ -1,4 +1,4 @@
-//! Reads a config: file, YAML, expressions, bindings, checks across bindings.
+//! Reads a config: file, YAML, expressions, guards, bindings, checks across bindings.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,6 +15,7 @@ use crate::decode::decode;
 use crate::draft::draft;
 use crate::expression::{Expressions, MissingVariables, Sources, substitute, unquoted};
 use crate::fault::{Fault, Faults, Findings};
+use crate::guards;
 use crate::locate::Location;
 use crate::model::Config;
 use crate::registry::{Kinds, Registry};
@@ -80,7 +81,8 @@ pub fn validate<F>(
     })
 }
 
-fn read_with<F>(
+/// Reads and checks a config file; `missing` says whether environment variables may be unset.
+pub fn read_with<F>(
     path: &Path,
     registry: &Registry<F>,
     environment: &dyn Fn(&str) -> Option<String>,
@@ -105,7 +107,7 @@ fn read_with<F>(
         folder: path.parent().unwrap_or_else(|| Path::new("")),
         missing,
     };
-    Ok(load_with(&file, &text, &registry.kinds(), &sources)?)
+    Ok(load_with(&file, &text, registry, &sources)?)
 }
 
 #[derive(Deserialize)]
@@ -114,6 +116,9 @@ struct Top {
     name: String,
     workers: Option<NonZeroU16>,
     shutdown_timeout: Option<u64>,
+    /// Decoded one by one, according to their type.
+    #[serde(rename = "guards", default)]
+    _guards: Mapping,
     /// Decoded one by one, according to their type and kind.
     #[serde(rename = "bindings")]
     _bindings: Mapping,
@@ -132,13 +137,13 @@ pub fn load<F>(
         folder: Path::new(file).parent().unwrap_or_else(|| Path::new("")),
         missing: MissingVariables::Refused,
     };
-    load_with(file, text, &registry.kinds(), &sources)
+    load_with(file, text, registry, &sources)
 }
 
-fn load_with(
+fn load_with<F>(
     file: &str,
     text: &str,
-    kinds: &Kinds,
+    registry: &Registry<F>,
     sources: &Sources<'_>,
 ) -> Result<Config, Faults> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -159,13 +164,13 @@ fn load_with(
         }
     };
     let expressions = substitute(&mut value, sources, &mut findings);
-    // Check the bindings even if the top level has faults.
-    let bindings = value
-        .get("bindings")
-        .and_then(Value::as_mapping)
-        .cloned()
-        .unwrap_or_default();
+    // Check guards and bindings even if the top level has faults.
+    let section = |key: &str| value.get(key).and_then(Value::as_mapping).cloned();
+    let bindings = section("bindings").unwrap_or_default();
+    let guards = section("guards").unwrap_or_default();
+    let kinds = &registry.kinds();
     let top = decode::<Top>(value, &[], &expressions, &mut findings);
+    let guards = guards::read(&guards, registry.guards(), &expressions, &mut findings);
     let drafts = drafts(&bindings, kinds, &expressions, &mut findings);
     let bindings = connect(drafts, kinds, &mut findings);
     if top.is_none() && findings.is_empty() {
@@ -176,6 +181,8 @@ fn load_with(
         name: top.name,
         workers: top.workers.map(NonZeroU16::get),
         shutdown_timeout: top.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT),
+        folder: sources.folder.to_owned(),
+        guards,
         bindings,
         warnings,
     }))
@@ -216,7 +223,7 @@ fn drafts<'r>(
     drafts
 }
 
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name
             .chars()

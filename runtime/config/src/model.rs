@@ -1,7 +1,10 @@
 //! The checked config.
 
+use std::path::PathBuf;
+
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
+use tidegate_options::{GuardReference, Guarded};
 
 use crate::decode::decode;
 use crate::expression::Expressions;
@@ -16,10 +19,26 @@ pub struct Config {
     pub workers: Option<u16>,
     /// How long a stop waits for requests in progress, in milliseconds.
     pub shutdown_timeout: u64,
+    /// Folder of the config, where relative paths in options start.
+    pub folder: PathBuf,
+    /// The guards, in source order.
+    pub guards: Vec<Guard>,
     /// The bindings, in source order.
     pub bindings: Vec<Binding>,
     /// Valid settings that are likely mistakes, in source order.
     pub warnings: Vec<Fault>,
+}
+
+/// A declared guard: type and undecoded options.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    /// Name in the config, such as `staff`.
+    pub name: String,
+    /// Type, such as `jwt`.
+    pub r#type: String,
+    pub(crate) options: Value,
+    /// Its expressions, with paths relative to the guard.
+    pub(crate) expressions: Expressions,
 }
 
 /// A declared binding: type, kind, exits and undecoded options.
@@ -35,6 +54,8 @@ pub struct Binding {
     pub exits: Vec<Exit>,
     /// Targets of its streams, each under conditions.
     pub routes: Vec<Route>,
+    /// The guards that options, routes and conditions refer to, with paths below the binding.
+    pub guards: Vec<GuardReference>,
     pub(crate) options: Value,
     /// Its expressions, with paths relative to the binding.
     pub(crate) expressions: Expressions,
@@ -54,6 +75,8 @@ pub struct Exit {
 pub struct Route {
     /// Target, as an index into [`Config::bindings`].
     pub exit: usize,
+    /// The callers that may use it; `None`: everybody.
+    pub guarded: Option<Guarded>,
     pub(crate) when: Vec<Value>,
 }
 
@@ -84,10 +107,29 @@ impl Binding {
     }
 
     fn decode<T: DeserializeOwned>(&self, value: Value, path: &[&str]) -> Result<T, Faults> {
-        let mut findings = Findings::new(&self.name, "");
-        let path: Vec<String> = path.iter().map(|step| (*step).to_owned()).collect();
-        decode(value, &path, &self.expressions, &mut findings).ok_or_else(|| findings.into_faults())
+        again(&self.name, value, path, &self.expressions)
     }
+}
+
+impl Guard {
+    /// The options, decoded as `T`. They were checked when the config was loaded, so this fails only if
+    /// `T` is not the declared type.
+    pub fn options<T: DeserializeOwned>(&self) -> Result<T, Faults> {
+        let options = self.options.clone();
+        again(&self.name, options, &["options"], &self.expressions)
+    }
+}
+
+/// Decodes a value that was checked when the config was loaded.
+fn again<T: DeserializeOwned>(
+    name: &str,
+    value: Value,
+    path: &[&str],
+    expressions: &Expressions,
+) -> Result<T, Faults> {
+    let mut findings = Findings::new(name, "");
+    let path: Vec<String> = path.iter().map(|step| (*step).to_owned()).collect();
+    decode(value, &path, expressions, &mut findings).ok_or_else(|| findings.into_faults())
 }
 
 impl Config {

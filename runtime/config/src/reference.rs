@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use crate::guards::GuardType;
 use crate::registry::{Exits, Kinds, Registry, Shape};
 use crate::schema::schema;
 
@@ -14,6 +15,7 @@ pub fn reference<F>(registry: &Registry<F>) -> String {
     let page = Page {
         schema: &schema,
         kinds: &kinds,
+        guards: registry.guards(),
     };
     page.write()
 }
@@ -25,8 +27,18 @@ pub fn example<F>(registry: &Registry<F>) -> String {
     let page = Page {
         schema: &schema,
         kinds: &kinds,
+        guards: registry.guards(),
     };
-    let mut config = String::from("name: example\nbindings:\n");
+    let mut config = String::from("name: example\n");
+    if !page.guards.is_empty() {
+        config.push_str("guards:\n");
+    }
+    for guard in page.guards {
+        for line in page.guard_example(guard).lines() {
+            let _ = writeln!(config, "  {line}");
+        }
+    }
+    config.push_str("bindings:\n");
     for shape in kinds.iter() {
         for line in page.example(shape).lines() {
             let _ = writeln!(config, "  {line}");
@@ -49,6 +61,7 @@ such a string must be quoted.
 struct Page<'a> {
     schema: &'a Value,
     kinds: &'a Kinds,
+    guards: &'a [GuardType],
 }
 
 impl Page<'_> {
@@ -56,15 +69,35 @@ impl Page<'_> {
         let mut page = String::from(HEAD);
         page.push_str("\n## Top level\n\n");
         self.table(self.schema, &mut page);
+        if !self.guards.is_empty() {
+            page.push_str(
+                "\n## Guards\n\nA guard says who a caller is: it checks a credential and gives the \
+                 caller an identity with roles. Each has a name, `type` and `options`. Bindings refer to \
+                 it by its name: `authorization` where callers present credentials, `guarded` where \
+                 roles are needed.\n",
+            );
+        }
+        for guard in self.guards {
+            self.guard(guard, &mut page);
+        }
         page.push_str(
             "\n## Bindings\n\nEach binding has a name, `type`, `kind` and `options`. A binding opens \
              streams to its `exit`, another binding that accepts streams of that protocol. \
-             `routes` select one of several exits by conditions (`when`).\n",
+             `routes` select one of several exits by conditions (`when`); `guarded` says who may use a \
+             route: `guarded: { GUARD: [ROLES] }` needs all roles of one of its guards.\n",
         );
         for shape in self.kinds.iter() {
             self.kind(shape, &mut page);
         }
         page
+    }
+
+    fn guard(&self, guard: &GuardType, page: &mut String) {
+        let _ = write!(page, "\n### {}\n\n{}\n", guard.r#type, guard.about);
+        let _ = write!(page, "\n```yaml\n{}```\n\n", self.guard_example(guard));
+        if let Some(options) = self.options_of(guard) {
+            self.table(options, page);
+        }
     }
 
     fn kind(&self, shape: &Shape, page: &mut String) {
@@ -210,15 +243,7 @@ impl Page<'_> {
         let options = self
             .schema_of(shape)
             .and_then(|kind| self.member(kind, "options"));
-        let examples = options.map(|options| self.example_of(options));
-        if let Some(Value::Object(examples)) = examples
-            && !examples.is_empty()
-        {
-            yaml.push_str("  options:\n");
-            for (key, value) in examples {
-                let _ = writeln!(yaml, "    {key}: {}", flow(&value));
-            }
-        }
+        self.options_example(options, &mut yaml);
         match shape.exits {
             Exits::None => {}
             Exits::One(protocol) => {
@@ -251,6 +276,34 @@ impl Page<'_> {
             }
         }
         yaml
+    }
+
+    /// A guard of this type, with the options that have an example, in YAML.
+    fn guard_example(&self, guard: &GuardType) -> String {
+        let mut yaml = format!("{0}0:\n  type: {0}\n", guard.r#type);
+        self.options_example(self.options_of(guard), &mut yaml);
+        yaml
+    }
+
+    fn options_of(&self, guard: &GuardType) -> Option<&Value> {
+        let types = "/properties/guards/additionalProperties/oneOf";
+        let types = self.schema.pointer(types)?.as_array()?;
+        let title = Value::from(guard.r#type);
+        let found = types.iter().find(|it| it.get("title") == Some(&title))?;
+        self.member(found, "options")
+    }
+
+    /// The options that have an example, in YAML.
+    fn options_example(&self, options: Option<&Value>, yaml: &mut String) {
+        let examples = options.map(|options| self.example_of(options));
+        if let Some(Value::Object(examples)) = examples
+            && !examples.is_empty()
+        {
+            yaml.push_str("  options:\n");
+            for (key, value) in examples {
+                let _ = writeln!(yaml, "    {key}: {}", flow(&value));
+            }
+        }
     }
 
     /// The example of a value; of an object, those of its properties that have one.

@@ -2,12 +2,13 @@
 
 use schemars::{Schema, SchemaGenerator};
 use serde_yaml::Value;
-use tidegate_options::{Condition, Options};
+use tidegate_options::{Condition, GuardReference, Options, RouteRule};
 use tidegate_streams::Protocol;
 
 use crate::decode::decode;
 use crate::expression::Expressions;
 use crate::fault::Findings;
+use crate::guards::GuardType;
 
 /// The exits of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,15 +35,25 @@ impl Exits {
     }
 }
 
+/// Checks the options at a path. Returns the guards that they refer to, with paths below the binding.
+type CheckOptions = fn(Value, &[String], &Expressions, &mut Findings<'_>) -> Vec<GuardReference>;
+
+/// Checks the routes at a path. Returns the guards that their conditions refer to, with paths below the
+/// binding.
+type CheckRoutes =
+    fn(&[RouteRule<Value>], &[String], &Expressions, &mut Findings<'_>) -> Vec<GuardReference>;
+
 /// How the routes of a kind are decoded and checked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Routing {
     /// Most conditions of a route.
     pub(crate) max: usize,
+    /// Whether all routes lead to the same exit.
+    pub(crate) same_exit: bool,
     /// JSON Schema of one condition.
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     /// Checks the conditions of each route, and of all together.
-    pub(crate) check: fn(&[Vec<Value>], &[String], &Expressions, &mut Findings<'_>),
+    pub(crate) check: CheckRoutes,
 }
 
 /// The config side of a kind: everything but its factory.
@@ -57,7 +68,7 @@ pub(crate) struct Shape {
     /// JSON Schema of the options.
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     /// Decodes the options and records their faults and warnings.
-    pub(crate) check: fn(Value, &[String], &Expressions, &mut Findings<'_>),
+    pub(crate) check: CheckOptions,
 }
 
 impl Shape {
@@ -140,6 +151,7 @@ impl<F> Descriptor<F> {
     pub const fn routes<C: Condition>(mut self) -> Self {
         self.shape.routing = Some(Routing {
             max: C::MAX,
+            same_exit: C::SAME_EXIT,
             schema: |generator| generator.subschema_for::<C>(),
             check: check_routes::<C>,
         });
@@ -167,92 +179,125 @@ impl<F> Descriptor<F> {
     }
 }
 
-fn check_options<T: Options>(
+pub(crate) fn check_options<T: Options>(
     value: Value,
     path: &[String],
     expressions: &Expressions,
     findings: &mut Findings<'_>,
-) {
+) -> Vec<GuardReference> {
     let Some(options) = decode::<T>(value, path, expressions, findings) else {
-        return;
+        return Vec::new();
     };
-    let below =
-        |key: &str| -> Vec<String> { path.iter().cloned().chain([key.to_owned()]).collect() };
+    let at = |key: &str| -> Vec<String> { path.iter().cloned().chain([key.to_owned()]).collect() };
     for conflict in options.conflicts() {
-        findings.value_with(&below(conflict.key), conflict.message, conflict.help);
+        findings.value_with(&at(conflict.key), conflict.message, conflict.help);
     }
     for warning in options.warnings() {
-        findings.warn(&below(warning.key), warning.message, warning.help);
+        findings.warn(&at(warning.key), warning.message, warning.help);
     }
+    below(&["options"], options.guards()).collect()
+}
+
+/// The references with `steps` in front of their paths.
+fn below(steps: &[&str], references: Vec<GuardReference>) -> impl Iterator<Item = GuardReference> {
+    references.into_iter().map(move |reference| {
+        let steps = steps.iter().map(|step| (*step).to_owned());
+        GuardReference {
+            path: steps.chain(reference.path).collect(),
+            guard: reference.guard,
+        }
+    })
 }
 
 fn check_routes<C: Condition>(
-    routes: &[Vec<Value>],
+    routes: &[RouteRule<Value>],
     path: &[String],
     expressions: &Expressions,
     findings: &mut Findings<'_>,
-) {
-    let below = |steps: &[&str]| -> Vec<String> {
+) -> Vec<GuardReference> {
+    let at = |steps: &[&str]| -> Vec<String> {
         let steps = steps.iter().map(|step| (*step).to_owned());
         path.iter().cloned().chain(steps).collect()
     };
-    let mut read: Vec<Vec<C>> = Vec::with_capacity(routes.len());
+    let mut read: Vec<RouteRule<C>> = Vec::with_capacity(routes.len());
+    let mut guards = Vec::new();
     let mut complete = true;
-    for (route, conditions) in routes.iter().enumerate() {
-        let route = route.to_string();
-        let mut of_route = Vec::with_capacity(conditions.len());
-        for (index, condition) in conditions.iter().enumerate() {
-            let at = below(&[&route, "when", &index.to_string()]);
+    for (index, rule) in routes.iter().enumerate() {
+        let route = index.to_string();
+        let mut when = Vec::with_capacity(rule.when.len());
+        for (index, condition) in rule.when.iter().enumerate() {
+            let index = index.to_string();
+            let at = at(&[&route, "when", &index]);
             match decode::<C>(condition.clone(), &at, expressions, findings) {
-                Some(condition) => of_route.push(condition),
+                Some(condition) => {
+                    let steps = ["routes", &route, "when", &index];
+                    guards.extend(below(&steps, condition.guards()));
+                    when.push(condition);
+                }
                 None => complete = false,
             }
         }
-        read.push(of_route);
+        let guarded = rule.guarded.clone();
+        read.push(RouteRule { when, guarded });
     }
     if !complete {
-        return;
+        return guards;
     }
     for fault in C::check(&read) {
-        findings.value_with(
-            &below(&[&fault.route.to_string()]),
-            fault.message,
-            fault.help,
-        );
+        findings.value_with(&at(&[&fault.route.to_string()]), fault.message, fault.help);
     }
+    guards
 }
 
-/// The known kinds of bindings.
+/// The known kinds of bindings and types of guards.
 #[derive(Debug, Clone)]
-pub struct Registry<F>(Vec<Descriptor<F>>);
+pub struct Registry<F> {
+    kinds: Vec<Descriptor<F>>,
+    guards: Vec<GuardType>,
+}
 
 impl<F> Registry<F> {
     /// Creates a registry of these kinds.
-    pub const fn new(descriptors: Vec<Descriptor<F>>) -> Self {
-        Self(descriptors)
+    pub const fn new(kinds: Vec<Descriptor<F>>) -> Self {
+        Self {
+            kinds,
+            guards: Vec::new(),
+        }
+    }
+
+    /// Adds a type of guards.
+    #[must_use]
+    pub fn with_guard(mut self, guard: GuardType) -> Self {
+        self.guards.push(guard);
+        self
+    }
+
+    pub(crate) fn guards(&self) -> &[GuardType] {
+        &self.guards
     }
 
     /// Adds a kind.
     #[must_use]
     pub fn with(mut self, descriptor: Descriptor<F>) -> Self {
-        self.0.push(descriptor);
+        self.kinds.push(descriptor);
         self
     }
 
     /// The kinds, in the order of registration.
     pub fn iter(&self) -> impl Iterator<Item = &Descriptor<F>> {
-        self.0.iter()
+        self.kinds.iter()
     }
 
     /// Looks up a kind by `type` and `kind`.
     pub fn find(&self, r#type: &str, kind: &str) -> Option<&Descriptor<F>> {
         let is = |shape: &Shape| shape.r#type == r#type && shape.kind == kind;
-        self.0.iter().find(|descriptor| is(&descriptor.shape))
+        self.kinds.iter().find(|descriptor| is(&descriptor.shape))
     }
 
     /// The config side of each kind.
     pub(crate) fn kinds(&self) -> Kinds {
-        Kinds(self.0.iter().map(|descriptor| descriptor.shape).collect())
+        let shapes = self.kinds.iter().map(|descriptor| descriptor.shape);
+        Kinds(shapes.collect())
     }
 }
 

@@ -4,6 +4,9 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use tidegate_options::Guarded;
+
+use crate::guards;
 use crate::registry::{Exits, Registry, Routing, Shape};
 
 /// The JSON Schema (draft 2020-12) of a config with the kinds of a registry.
@@ -14,6 +17,7 @@ pub fn schema<F>(registry: &Registry<F>) -> Value {
         .iter()
         .map(|shape| one_of(shape, &mut generator))
         .collect();
+    let guards = guards::schema(registry.guards(), &mut generator);
     let definitions: Map<String, Value> = generator.take_definitions(true);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -31,6 +35,7 @@ pub fn schema<F>(registry: &Registry<F>) -> Value {
                 "type": "integer", "minimum": 0, "default": 10000,
                 "description": "How long a stop waits for requests in progress, in milliseconds. Requests still open then are aborted.",
             },
+            "guards": guards,
             "bindings": {
                 "type": "object",
                 "description": "The bindings by name. A name has letters, digits, `_` and `-`, and starts with a letter.",
@@ -99,6 +104,7 @@ fn named(shape: &Shape) -> Value {
 
 fn routes(routing: Routing, exit: &Value, generator: &mut SchemaGenerator) -> Value {
     let condition = (routing.schema)(generator).to_value();
+    let guarded = generator.subschema_for::<Guarded>().to_value();
     let mut when = json!({ "type": "array", "items": condition });
     if routing.max != usize::MAX
         && let Some(when) = when.as_object_mut()
@@ -109,7 +115,7 @@ fn routes(routing: Routing, exit: &Value, generator: &mut SchemaGenerator) -> Va
         "type": "array",
         "items": {
             "type": "object", "required": ["exit"], "additionalProperties": false,
-            "properties": { "when": when, "exit": exit },
+            "properties": { "when": when, "guarded": guarded, "exit": exit },
         },
     })
 }

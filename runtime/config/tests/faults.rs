@@ -4,7 +4,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use tidegate_config::{Config, Descriptor, Fault, Faults, Protocol, Registry, load, schema};
-use tidegate_options::{Condition, OptionConflict, OptionWarning, Options, RouteFault};
+use tidegate_options::{
+    Condition, GuardReference, Guarded, OptionConflict, OptionWarning, Options, RouteFault,
+    RouteRule,
+};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -24,6 +27,7 @@ struct Gate {
     patterns: Vec<String>,
     port: u16,
     password: Option<String>,
+    guarded: Option<Guarded>,
 }
 
 fn even<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
@@ -48,6 +52,13 @@ impl Options for Gate {
         std::iter::repeat_n(conflict, usize::from(is_open)).collect()
     }
 
+    fn guards(&self) -> Vec<GuardReference> {
+        let guarded = self.guarded.iter();
+        guarded
+            .flat_map(|guarded| guarded.references(&["guarded"]))
+            .collect()
+    }
+
     fn warnings(&self) -> Vec<OptionWarning> {
         let warning = OptionWarning {
             key: "readTimeout",
@@ -68,12 +79,20 @@ struct Lane {
 impl Condition for Lane {
     const MAX: usize = 1;
 
-    fn check(routes: &[Vec<Self>]) -> Vec<RouteFault> {
-        let twice = |(route, lanes): (usize, &Vec<Self>)| {
+    fn guards(&self) -> Vec<GuardReference> {
+        let reference = GuardReference {
+            guard: format!("of-lane-{}", self.lane),
+            path: vec!["lane".to_owned()],
+        };
+        vec![reference]
+    }
+
+    fn check(routes: &[RouteRule<Self>]) -> Vec<RouteFault> {
+        let twice = |(route, rule): (usize, &RouteRule<Self>)| {
             routes
                 .iter()
                 .take(route)
-                .any(|earlier| earlier == lanes)
+                .any(|earlier| earlier == rule)
                 .then(|| RouteFault {
                     route,
                     message: "this lane has a route".to_owned(),
@@ -505,5 +524,51 @@ fn the_schema_contains_every_kind_and_option() {
     assert_eq!(
         kinds[3]["properties"]["exits"]["required"],
         serde_json::json!(["in", "out"])
+    );
+}
+
+const GUARDED: &str = "name: a
+bindings:
+  door0: { type: door, kind: server, options: { listen: x }, exit: gate0 }
+  gate0:
+    type: gate
+    kind: proxy
+    options: { guarded: { staff: [] } }
+    routes:
+      - { when: [{ lane: 1 }], guarded: { staff: [operator], partners: [] }, exit: end0 }
+  end0: { type: gate, kind: end }
+";
+
+#[test]
+fn a_route_says_who_may_use_it_and_the_guards_that_are_named_are_known_with_their_paths() {
+    let config = loaded(GUARDED).expect("valid");
+    let gate = &config.bindings[1];
+    let guards: Vec<String> = gate
+        .guards
+        .iter()
+        .map(|reference| format!("{} at {}", reference.guard, reference.path.join(".")))
+        .collect();
+    assert_eq!(
+        guards,
+        [
+            "staff at options.guarded.staff",
+            "partners at routes.0.guarded.partners",
+            "staff at routes.0.guarded.staff",
+            "of-lane-1 at routes.0.when.0.lane",
+        ]
+    );
+    let guarded = gate.routes[0].guarded.as_ref().expect("guarded");
+    assert!(!guarded.permits(None));
+}
+
+#[test]
+fn a_faulty_guarded_is_reported_at_its_line() {
+    let text = GUARDED.replace("{ staff: [operator], partners: [] }", "{}");
+    let faults = loaded(&text)
+        .expect_err("nobody would be permitted")
+        .to_string();
+    assert!(
+        faults.contains("a.yaml:9:41: bindings.gate0.routes.0.guarded: 'guarded' names no guard"),
+        "{faults}"
     );
 }

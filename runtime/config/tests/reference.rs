@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tidegate_config::{Descriptor, Protocol, Registry, example, load, reference};
-use tidegate_options::{Bounded, Condition, RouteFault};
+use tidegate_options::{Bounded, Condition, RouteFault, RouteRule};
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
@@ -55,7 +55,7 @@ struct Peer {
 impl tidegate_options::Options for Peer {}
 
 impl Condition for Peer {
-    fn check(_: &[Vec<Self>]) -> Vec<RouteFault> {
+    fn check(_: &[RouteRule<Self>]) -> Vec<RouteFault> {
         Vec::new()
     }
 }

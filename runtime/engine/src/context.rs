@@ -177,6 +177,12 @@ impl Context<'_> {
         self.call = self.call_of(stream).cloned().unwrap_or_default();
     }
 
+    /// Makes the handler work for a call whose stream may have ended, until it returns. Use it when the
+    /// work of a call is split into steps.
+    pub fn work_with(&mut self, call: CallContext) {
+        self.call = call;
+    }
+
     /// Opens a stream towards `target`, with the call context of this handler. The id is valid at
     /// once and frames may follow at once; the handler of `target` runs later.
     pub fn open(

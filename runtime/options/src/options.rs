@@ -3,10 +3,18 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
+use crate::guarded::GuardReference;
+
 /// The `options` of a kind of binding in the config.
 pub trait Options: DeserializeOwned + JsonSchema {
     /// Valid settings that are likely mistakes, such as an absent allow list.
     fn warnings(&self) -> Vec<OptionWarning> {
+        Vec::new()
+    }
+
+    /// The guards that the options refer to, with paths relative to the options. The config reports
+    /// those that it does not declare.
+    fn guards(&self) -> Vec<GuardReference> {
         Vec::new()
     }
 

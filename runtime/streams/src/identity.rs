@@ -42,6 +42,9 @@ extension! {
         attributes "attributes": Vec<IdentityAttribute> = Vec::new(),
         /// Expiry, in milliseconds since the Unix epoch; 0: never.
         expires "expires": u64 = 0,
+        /// Whether the roles are OAuth scopes: a caller that lacks one can ask its authorization
+        /// server for it. Otherwise its roles are fixed, and a refusal names no role to ask for.
+        step_up "stepUp": bool = false,
     }
 }
 crate::record_field!(Identity);
@@ -56,6 +59,19 @@ impl Identity {
     pub fn attribute(&self, name: &str) -> Option<&ByteString> {
         let named = self.attributes.iter().find(|it| it.name == name);
         named.map(|attribute| &attribute.value)
+    }
+
+    /// Whether both name the same subject of the same guard, whatever it may do.
+    pub fn is_same_subject(&self, other: &Self) -> bool {
+        self.subject == other.subject && self.guard == other.guard
+    }
+
+    /// Whether both may do the same: they differ in their expiry at most.
+    pub fn has_same_rights(&self, other: &Self) -> bool {
+        self.is_same_subject(other)
+            && self.roles == other.roles
+            && self.attributes == other.attributes
+            && self.step_up == other.step_up
     }
 
     /// Whether the identity has expired at a time given in milliseconds since the Unix epoch.
@@ -80,13 +96,40 @@ mod tests {
                 value: "north".into(),
             }],
             expires: 7_000,
+            step_up: true,
         };
         let value = identity.to_value();
         assert_eq!(
             value.to_string(),
-            r#"{subject="alice", guard="staff", roles=["operator"], attributes=[{name="site", value="north"}], expires=7000}"#
+            r#"{subject="alice", guard="staff", roles=["operator"], attributes=[{name="site", value="north"}], expires=7000, stepUp=true}"#
         );
         assert_eq!(Identity::from_value(&value), Ok(identity));
+    }
+
+    #[test]
+    fn the_same_subject_may_come_with_other_rights() {
+        let alice = Identity {
+            subject: "alice".into(),
+            guard: "staff".into(),
+            roles: vec!["viewer".into()],
+            expires: 7_000,
+            ..Identity::default()
+        };
+        let fresh = Identity {
+            expires: 9_000,
+            ..alice.clone()
+        };
+        assert!(alice.is_same_subject(&fresh) && alice.has_same_rights(&fresh));
+        let promoted = Identity {
+            roles: Vec::new(),
+            ..alice.clone()
+        };
+        assert!(alice.is_same_subject(&promoted) && !alice.has_same_rights(&promoted));
+        let other = Identity {
+            guard: "others".into(),
+            ..alice.clone()
+        };
+        assert!(!alice.is_same_subject(&other) && !alice.has_same_rights(&other));
     }
 
     #[test]

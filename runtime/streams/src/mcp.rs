@@ -271,6 +271,8 @@ extension! {
         data "data": Option<Bytes> = None,
         /// Error code of a passed-on error.
         code "code": Option<i64> = None,
+        /// Scopes that the caller needs for the operation and can ask for.
+        scopes "scopes": Vec<ByteString> = Vec::new(),
     }
 }
 
@@ -281,6 +283,18 @@ impl McpReset {
             kind,
             message: message.into(),
             ..Self::default()
+        }
+    }
+
+    /// The refusal of a caller that lacks some of these scopes and can ask for them.
+    pub fn insufficient_scope(scopes: &[String]) -> Self {
+        let needed = scopes.join(" ");
+        Self {
+            scopes: scopes.iter().map(|scope| scope.as_str().into()).collect(),
+            ..Self::new(
+                McpResetKind::NotAuthorized,
+                format!("Insufficient scope; this operation needs: {needed}."),
+            )
         }
     }
 }

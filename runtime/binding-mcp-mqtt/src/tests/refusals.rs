@@ -155,15 +155,18 @@ fn a_topic_that_no_pattern_matches_is_refused_before_a_stream_is_opened() {
 }
 
 #[test]
-fn an_empty_list_of_patterns_allows_nothing() {
+fn an_empty_list_of_patterns_leaves_no_tool() {
     let mut harness = harness(r#"{"publish":[],"subscribe":[]}"#);
     for tool in ["publish", "receive"] {
-        let call = harness.call(tool, r#"{"topic":"t","payload":"on"}"#);
-        assert!(
-            harness
-                .answer(call)
-                .sentence()
-                .contains("No topics are allowed.")
+        let call = harness.open(McpToolsCall {
+            name: tool.into(),
+            ..McpToolsCall::default()
+        });
+        let reset = harness.refusal(call);
+        assert_eq!(reset.kind, McpResetKind::NotFound);
+        assert_eq!(
+            reset.message,
+            format!("Unknown tool '{tool}'; no tools are available.")
         );
     }
     harness.rig.assert_idle();

@@ -22,6 +22,8 @@ pub mod code {
     pub const SESSION_NOT_FOUND: i64 = -32001;
     /// Unknown resource (legacy).
     pub const RESOURCE_NOT_FOUND: i64 = -32002;
+    /// The caller's credentials are missing or have expired.
+    pub const UNAUTHORIZED: i64 = -32003;
     /// A header contradicts the body (2026-07-28).
     pub const HEADER_MISMATCH: i64 = -32020;
     /// The receiver does not support the protocol version (2026-07-28).

@@ -1,6 +1,7 @@
 //! The binding: its routes and running exchanges.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytestring::ByteString;
 use slab::Slab;
@@ -9,22 +10,14 @@ use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, Frame, ResetEx, Role};
 
 use super::deadline::ToolkitDeadline;
-use super::list::{Fetch, List, Step};
+use super::list::{Fetch, Filter, List, Step};
 use super::names::{Kind, Prefixes, key_mut};
 use super::options::Options;
 use super::relay::Relay;
+use super::routing::{Decision, Route, Routing};
 use super::session::Session;
 use super::splice;
 use crate::shown::shown;
-
-/// A route to a toolkit.
-#[derive(Debug, Clone)]
-pub struct Route {
-    /// Name of the toolkit; absent: the route receives every operation unchanged.
-    pub toolkit: Option<ByteString>,
-    /// The binding that serves the toolkit.
-    pub exit: BindingId,
-}
 
 #[derive(Debug)]
 enum Exchange {
@@ -33,18 +26,10 @@ enum Exchange {
     Session(Session),
 }
 
-struct Prefixed {
-    exit: BindingId,
-    toolkit: ByteString,
-    prefixes: Prefixes,
-}
-
 /// State of an `mcp · proxy`: routes, exchanges and sessions.
 pub struct McpProxy {
     options: Options,
-    /// The only exit of a transparent proxy.
-    transparent: Option<BindingId>,
-    routes: Vec<Prefixed>,
+    routing: Arc<Routing>,
     exchanges: Slab<Exchange>,
     /// Sessions by their identity.
     sessions: BTreeMap<ByteString, usize>,
@@ -63,22 +48,11 @@ struct Counts {
 }
 
 impl McpProxy {
-    /// Creates a proxy with these routes. A route without a toolkit makes the proxy transparent.
+    /// Creates a proxy with these routes.
     pub fn new(options: Options, routes: Vec<Route>) -> Self {
-        let transparent = routes.iter().find(|route| route.toolkit.is_none());
-        let transparent = transparent.map(|route| route.exit);
-        let prefixed = routes.into_iter().filter_map(|route| {
-            let toolkit = route.toolkit?;
-            Some(Prefixed {
-                exit: route.exit,
-                prefixes: Prefixes::of(&toolkit),
-                toolkit,
-            })
-        });
         Self {
             options,
-            transparent,
-            routes: prefixed.collect(),
+            routing: Arc::new(Routing::new(routes)),
             exchanges: Slab::new(),
             sessions: BTreeMap::new(),
             counts: Counts::default(),
@@ -112,8 +86,9 @@ impl McpProxy {
         self.counts.relayed += 1;
         cx.accept(accepted, token);
         let result_max = self.options.max_result_size;
+        let private = self.routing.depends_on_caller();
         entry.insert(Exchange::Relay(Relay::new(
-            accepted, opened, prefixes, gathers, result_max,
+            accepted, opened, prefixes, gathers, result_max, private,
         )));
     }
 
@@ -124,37 +99,31 @@ impl McpProxy {
             refuse(cx, accepted, McpResetKind::NotFound, &what);
             return;
         };
-        let found = self
-            .routes
-            .iter()
-            .position(|route| key.starts_with(&**kind.prefix(&route.prefixes)));
-        let Some(index) = found else {
-            let what = self.unknown_message(kind, key);
-            refuse(cx, accepted, McpResetKind::NotFound, &what);
+        let routing = Arc::clone(&self.routing);
+        let caller = cx.identity().cloned();
+        let decision = routing.decide(caller.as_deref(), kind, key);
+        let index = match decision {
+            Decision::Permitted { upstream, .. } => upstream,
+            Decision::StepUp { scopes, .. } => {
+                let reset = McpReset::insufficient_scope(scopes);
+                return cx.terminate(accepted, Some(reset.into()), None);
+            }
+            Decision::Unknown { .. } => {
+                let what = unknown_message(&routing.toolkits(caller.as_deref()), kind, key);
+                return refuse(cx, accepted, McpResetKind::NotFound, &what);
+            }
+        };
+        let Some(upstream) = routing.get(index) else {
             return;
         };
-        let Some(route) = self.routes.get(index) else {
-            return;
-        };
-        let Some(rest) = key.strip_prefix(&**kind.prefix(&route.prefixes)) else {
+        let Some(rest) = key.strip_prefix(&**kind.prefix(&upstream.prefixes)) else {
             return;
         };
         *key = key.slice_ref(rest);
-        let (exit, prefixes) = (route.exit, route.prefixes.clone());
         let session_id = self.hop_identity(cx, begin.session_id().cloned(), index);
         begin.set_session_id(session_id);
-        self.relay(cx, accepted, exit, begin, Some(prefixes));
-    }
-
-    fn unknown_message(&self, kind: Kind, key: &str) -> String {
-        let toolkits: Vec<&str> = self.routes.iter().map(|route| &*route.toolkit).collect();
-        format!(
-            "Unknown {} '{}'. Its name has the form {}; toolkits: {}.",
-            kind.word(),
-            shown(key),
-            kind.shape(),
-            toolkits.join(", ")
-        )
+        let prefixes = upstream.prefixes.clone();
+        self.relay(cx, accepted, upstream.exit, begin, Some(prefixes));
     }
 
     /// The toolkit's session identity for a session of the proxy. If the toolkit's session was
@@ -163,16 +132,16 @@ impl McpProxy {
         &mut self,
         cx: &mut Context<'_>,
         session_id: Option<ByteString>,
-        route: usize,
+        upstream: usize,
     ) -> Option<ByteString> {
         let key = *self.sessions.get(&session_id?)?;
         let Some(Exchange::Session(session)) = self.exchanges.get_mut(key) else {
             return None;
         };
         let client = session.client;
-        let hop = session.hops.get_mut(route)?;
+        let hop = session.hops.get_mut(upstream)?;
         if hop.stream.is_none() {
-            let exit = self.routes.get(route)?.exit;
+            let exit = self.routing.get(upstream)?.exit;
             let begin = McpLifecycle {
                 session_id: None,
                 capabilities: client,
@@ -186,43 +155,60 @@ impl McpProxy {
 
     fn lifecycle(&mut self, cx: &mut Context<'_>, accepted: StreamId, begin: &McpLifecycle) {
         let client = begin.capabilities;
-        let mut session = Session::new(cx, accepted, client, self.routes.len());
+        let reachable = self.routing.reachable(cx.identity().map(|it| &**it), None);
+        let mut session = Session::new(cx, accepted, client, self.routing.len());
         let entry = self.exchanges.vacant_entry();
-        let token = Token::from_index(entry.key());
+        let key = entry.key();
+        let token = Token::from_index(key);
         cx.accept(accepted, token);
         let deadline = ToolkitDeadline::new(cx, self.options.list_timeout);
-        for (hop, route) in session.hops.iter_mut().zip(&self.routes) {
+        for index in reachable {
+            let (Some(hop), Some(upstream)) =
+                (session.hops.get_mut(index), self.routing.get(index))
+            else {
+                continue;
+            };
             let begin = McpLifecycle {
                 session_id: None,
                 capabilities: client,
             };
             let call = deadline.call_context(cx);
-            if let Ok(stream) = cx.open_for(call, route.exit, begin, token) {
-                hop.opened(stream);
+            match cx.open_for(call, upstream.exit, begin, token) {
+                Ok(stream) => hop.opened(stream),
+                Err(error) => hop.fail(cx, &error.to_string()),
             }
         }
         session.timer = Some(cx.timer(deadline.remaining(cx), token, 0, "mcp_proxy.session"));
-        self.sessions.insert(session.id.clone(), entry.key());
+        self.sessions.insert(session.id.clone(), key);
+        // Without a toolkit to wait for, the session is answered now.
+        session.settle(cx);
         entry.insert(Exchange::Session(session));
+        self.remove_session_if_ended(cx, key);
     }
 
     fn list(&mut self, cx: &mut Context<'_>, accepted: StreamId, begin: McpBeginEx) {
-        let fetches: Vec<Fetch> = self
-            .routes
-            .iter()
-            .enumerate()
-            .map(|(index, route)| Fetch::new(index, route.prefixes.clone()))
-            .collect();
+        let caller = cx.identity().cloned();
+        let reachable = self.routing.reachable(caller.as_deref(), Some(&begin));
+        let filter = (!self.routing.is_open()).then(|| Filter {
+            routing: Arc::clone(&self.routing),
+            caller,
+        });
+        let fetches = reachable.iter().filter_map(|index| {
+            let prefixes = self.routing.get(*index)?.prefixes.clone();
+            Some(Fetch::new(*index, prefixes, filter.clone()))
+        });
+        let fetches: Vec<Fetch> = fetches.collect();
+        let private = self.routing.depends_on_caller();
         let (size, pages) = (self.options.max_result_size, self.options.max_pages);
         let deadline = ToolkitDeadline::new(cx, self.options.list_timeout);
-        let mut list = List::new(accepted, begin, fetches, deadline, size, pages);
+        let mut list = List::new(accepted, begin, fetches, deadline, size, pages, private);
         let key = self.exchanges.vacant_key();
         let token = Token::from_index(key);
         cx.accept(accepted, token);
         list.timer = Some(cx.timer(deadline.remaining(cx), token, 0, "mcp_proxy.list"));
         self.exchanges.insert(Exchange::List(list));
-        for route in 0..self.routes.len() {
-            self.fetch(cx, key, route, None);
+        for upstream in reachable {
+            self.fetch(cx, key, upstream, None);
         }
         if let Some(Exchange::List(list)) = self.exchanges.get(key)
             && matches!(list.state(), Step::Complete)
@@ -236,26 +222,25 @@ impl McpProxy {
         &mut self,
         cx: &mut Context<'_>,
         key: usize,
-        route: usize,
+        upstream: usize,
         params: Option<bytes::Bytes>,
     ) {
-        let (Some(Exchange::List(list)), Some(exit)) =
-            (self.exchanges.get(key), self.routes.get(route))
-        else {
-            debug_assert!(false, "a list requests pages of existing routes");
+        let exit = self.routing.get(upstream).map(|it| it.exit);
+        let (Some(Exchange::List(list)), Some(exit)) = (self.exchanges.get(key), exit) else {
+            debug_assert!(false, "a list requests pages of existing toolkits");
             return;
         };
-        let (exit, call, mut begin) = (
-            exit.exit,
-            list.deadline.call_context(cx),
-            list.begin.clone(),
-        );
-        begin.set_session_id(self.hop_identity(cx, begin.session_id().cloned(), route));
+        let (call, mut begin) = (list.deadline.call_context(cx), list.begin.clone());
+        begin.set_session_id(self.hop_identity(cx, begin.session_id().cloned(), upstream));
         let opened = cx.open_for(call, exit, BeginEx::Mcp(begin), Token::from_index(key));
         let Some(Exchange::List(list)) = self.exchanges.get_mut(key) else {
             return;
         };
-        let Some(fetch) = list.fetches.iter_mut().find(|fetch| fetch.route == route) else {
+        let Some(fetch) = list
+            .fetches
+            .iter_mut()
+            .find(|fetch| fetch.upstream == upstream)
+        else {
             return;
         };
         match opened {
@@ -293,8 +278,8 @@ impl McpProxy {
         }
         match list.on_toolkit_frame(cx, at.stream, frame) {
             Step::Wait => {}
-            Step::NextPage { route, params } => {
-                self.fetch(cx, key, route, Some(params));
+            Step::NextPage { upstream, params } => {
+                self.fetch(cx, key, upstream, Some(params));
                 // If the page could not be requested, the list may now be complete.
                 if let Some(Exchange::List(list)) = self.exchanges.get(key)
                     && matches!(list.state(), Step::Complete)
@@ -328,6 +313,15 @@ impl McpProxy {
     }
 }
 
+fn unknown_message(toolkits: &[&str], kind: Kind, key: &str) -> String {
+    let (word, key) = (kind.word(), shown(key));
+    if toolkits.is_empty() {
+        return format!("Unknown {word} '{key}'.");
+    }
+    let (shape, toolkits) = (kind.shape(), toolkits.join(", "));
+    format!("Unknown {word} '{key}'. Its name has the form {shape}; toolkits: {toolkits}.")
+}
+
 fn refuse(cx: &mut Context<'_>, stream: StreamId, kind: McpResetKind, why: &str) {
     let reset: ResetEx = McpReset::new(kind, why).into();
     cx.terminate(stream, Some(reset), None);
@@ -354,7 +348,7 @@ impl Binding for McpProxy {
                 McpResetKind::Unavailable,
                 "The gateway is stopping; retry later.",
             );
-        } else if let Some(exit) = self.transparent {
+        } else if let Some(exit) = self.routing.transparent(cx.identity().map(|it| &**it)) {
             self.relay(cx, stream, exit, begin, None);
         } else if let McpBeginEx::Lifecycle(lifecycle) = &begin {
             self.lifecycle(cx, stream, lifecycle);

@@ -1,47 +1,127 @@
-//! The condition of a route: which toolkit it leads to.
+//! The condition of a route: a toolkit, and which of its tools, prompts and resources.
 
 use std::borrow::Cow;
 
 use bytestring::ByteString;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use tidegate_options::RouteFault;
+use tidegate_options::{Glob, RouteFault, RouteRule};
 
-/// Condition of a route: the toolkit it leads to.
+/// Condition of a route: the toolkit that it leads to, and what may be used there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schemars(inline)]
 pub struct Condition {
     /// Name of the toolkit. Its tools and prompts are offered as `<toolkit>__<name>`, its resources
-    /// as `<toolkit>+<uri>`.
-    pub toolkit: Toolkit,
+    /// as `<toolkit>+<uri>`. Absent: names and URIs are those of the exit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub toolkit: Option<Toolkit>,
+    /// Tools that may be used, by their name without the toolkit; `*` stands for any text. With a
+    /// `tool`, `prompt` or `resource`, the route leads to nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<Glob>,
+    /// Prompts that may be used, by their name without the toolkit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Glob>,
+    /// Resources that may be used, by their URI without the toolkit. A template is offered if the
+    /// glob matches its text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<Glob>,
+}
+
+impl Condition {
+    /// The condition of a toolkit with all that it has.
+    pub const fn of(toolkit: Toolkit) -> Self {
+        Self {
+            toolkit: Some(toolkit),
+            tool: None,
+            prompt: None,
+            resource: None,
+        }
+    }
+
+    /// Whether it leads to all operations of its toolkit.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.tool.is_none() && self.prompt.is_none() && self.resource.is_none()
+    }
+
+    fn toolkit_name(&self) -> Option<&str> {
+        self.toolkit.as_ref().map(|toolkit| &**toolkit.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Condition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let condition = Self::deserialize(deserializer)?;
+        if condition.toolkit.is_none() && condition.is_whole() {
+            return Err(de::Error::custom(
+                "an empty condition; use one of toolkit, tool, prompt and resource, or remove 'when'",
+            ));
+        }
+        Ok(condition)
+    }
 }
 
 impl tidegate_options::Condition for Condition {
-    const MAX: usize = 1;
+    const MAX: usize = 1_000;
 
-    fn check(routes: &[Vec<Self>]) -> Vec<RouteFault> {
-        let mut faults = Vec::new();
-        for (route, conditions) in routes.iter().enumerate() {
-            let (message, help) = match conditions.first() {
-                None if routes.len() > 1 => (
-                    "a route without a toolkit receives every operation, so it must be the only route".into(),
-                    "add one: when: [{ toolkit: plant }]".into(),
-                ),
-                Some(Self { toolkit }) if routes.iter().take(route).any(|it| it == conditions) => (
-                    format!("toolkit '{}' already has a route", toolkit.name()),
-                    "choose another name".into(),
-                ),
-                _ => continue,
-            };
-            faults.push(RouteFault {
+    fn check(routes: &[RouteRule<Self>]) -> Vec<RouteFault> {
+        let with_toolkit = |rule: &RouteRule<Self>| rule.when.iter().any(|it| it.toolkit.is_some());
+        let any_toolkit = routes.iter().any(with_toolkit);
+        let faults = routes.iter().enumerate().filter_map(|(route, rule)| {
+            let (earlier, _) = routes.split_at_checked(route)?;
+            let (message, help) = fault(rule, earlier, any_toolkit)?;
+            Some(RouteFault {
                 route,
                 message,
                 help,
-            });
-        }
-        faults
+            })
+        });
+        faults.collect()
     }
+}
+
+/// What is wrong with a route, and how to fix it.
+fn fault(
+    rule: &RouteRule<Condition>,
+    earlier: &[RouteRule<Condition>],
+    any_toolkit: bool,
+) -> Option<(String, String)> {
+    if any_toolkit && (rule.when.is_empty() || rule.when.iter().any(|it| it.toolkit.is_none())) {
+        let message = "a route without a toolkit cannot be used beside routes with one";
+        let help = "add one: when: [{ toolkit: plant }]";
+        return Some((message.into(), help.into()));
+    }
+    // A route that everybody may use leaves nothing for later ones.
+    let taken = |name: Option<&str>| {
+        let mut open = earlier.iter().filter(|route| route.guarded.is_none());
+        open.any(|route| {
+            route.when.is_empty()
+                || route
+                    .when
+                    .iter()
+                    .any(|it| it.is_whole() && it.toolkit_name() == name)
+        })
+    };
+    if rule.when.is_empty() {
+        return taken(None).then(|| {
+            let message = "an earlier route receives every operation";
+            let help = "remove it, or say who may use the earlier one (guarded)";
+            (message.into(), help.into())
+        });
+    }
+    let mut names = rule.when.iter().map(Condition::toolkit_name);
+    let name = names.find(|name| taken(*name))?;
+    let message = match name {
+        Some(name) => format!("toolkit '{name}' already has a route"),
+        None => "an earlier route receives every operation".to_owned(),
+    };
+    let help = if name.is_some() {
+        "choose another name, or say who or what the earlier route is for (guarded, tool)"
+    } else {
+        "remove it, or say who may use the earlier one (guarded)"
+    };
+    Some((message, help.to_owned()))
 }
 
 /// The name of a toolkit: `[a-z][a-z0-9-]*`, so that it can be part of a tool's name and of a URI's
@@ -103,36 +183,48 @@ impl JsonSchema for Toolkit {
 #[cfg(test)]
 mod tests {
     use tidegate_options::Condition as _;
+    use tidegate_options::Guarded;
 
     use super::*;
 
-    fn check(toolkits: &[Option<&str>]) -> Vec<(usize, String)> {
-        let condition = |name: &&str| Condition {
-            toolkit: Toolkit::new(*name).expect("a name"),
+    /// Routes as in a config; `guarded` says which are.
+    fn check(routes: &[(&str, bool)]) -> Vec<(usize, String)> {
+        let rule = |(when, guarded): &(&str, bool)| RouteRule {
+            when: serde_json::from_str(when).expect("conditions"),
+            guarded: guarded
+                .then(|| Guarded::new([("staff".to_owned(), Vec::new())]).expect("a guard")),
         };
-        let routes: Vec<Vec<Condition>> = toolkits
-            .iter()
-            .map(|toolkit| toolkit.iter().map(condition).collect())
-            .collect();
-        let faults = Condition::check(&routes).into_iter();
+        let rules: Vec<RouteRule<Condition>> = routes.iter().map(rule).collect();
+        let faults = Condition::check(&rules).into_iter();
         faults.map(|fault| (fault.route, fault.message)).collect()
     }
 
+    const PLANT: &str = r#"[{"toolkit":"plant"}]"#;
+    const DEPOT: &str = r#"[{"toolkit":"depot"}]"#;
+
     #[test]
-    fn each_toolkit_has_one_route() {
-        assert!(check(&[Some("plant"), Some("depot")]).is_empty());
-        let faults = check(&[Some("plant"), Some("depot"), Some("plant")]);
+    fn a_toolkit_has_one_route_for_everything_and_everybody() {
+        assert!(check(&[(PLANT, false), (DEPOT, false)]).is_empty());
+        let faults = check(&[(PLANT, false), (DEPOT, false), (PLANT, false)]);
         let message = "toolkit 'plant' already has a route".to_owned();
         assert_eq!(faults, [(2, message)]);
+        assert!(check(&[(PLANT, true), (PLANT, false)]).is_empty());
+        let some = r#"[{"toolkit":"plant","tool":"get_*"}]"#;
+        assert!(check(&[(some, false), (PLANT, true)]).is_empty());
+        assert_eq!(check(&[(PLANT, false), (some, true)]).len(), 1);
     }
 
     #[test]
-    fn a_route_without_a_toolkit_is_alone() {
-        assert!(check(&[None]).is_empty());
-        let faults = check(&[Some("plant"), None]);
-        assert!(
-            matches!(&faults[..], [(1, message)] if message.contains("must be the only route"))
-        );
+    fn a_route_without_a_toolkit_is_not_beside_toolkits() {
+        assert!(check(&[("[]", false)]).is_empty());
+        let faults = check(&[(PLANT, false), ("[]", false)]);
+        assert!(matches!(&faults[..], [(1, message)] if message.contains("cannot be used beside")));
+        let tool = r#"[{"tool":"get_*"}]"#;
+        assert_eq!(check(&[(PLANT, false), (tool, false)]).len(), 1);
+        assert!(check(&[(tool, false), ("[]", true)]).is_empty());
+        assert!(check(&[("[]", true), ("[]", false)]).is_empty());
+        assert_eq!(check(&[("[]", false), ("[]", true)]).len(), 1);
+        assert_eq!(check(&[("[]", false), (tool, true)]).len(), 1);
     }
 
     #[test]
@@ -141,5 +233,16 @@ mod tests {
             assert!(Toolkit::new(name).is_none(), "{name}");
         }
         assert!(Toolkit::new("a-1").is_some());
+    }
+
+    #[test]
+    fn an_empty_condition_and_an_empty_glob_are_refused() {
+        for (json, expected) in [
+            ("{}", "an empty condition"),
+            (r#"{"tool":""}"#, "invalid glob"),
+        ] {
+            let error = serde_json::from_str::<Condition>(json).expect_err(json);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
     }
 }

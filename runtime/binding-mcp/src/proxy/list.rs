@@ -1,21 +1,34 @@
 //! A list of all toolkits: requested in parallel, and served without those that fail or are late.
 
+use std::sync::Arc;
+
 use tidegate_engine::{Context, PendingData, StreamId, TimerId};
 use tidegate_json::{Gather, write};
 use tidegate_streams::Pooled;
 use tidegate_streams::mcp::{McpBeginEx, McpCacheScope, McpEnd, McpReset, McpResetKind};
-use tidegate_streams::{Data, EndEx, Frame, ResetEx};
+use tidegate_streams::{Data, EndEx, Frame, Identity, ResetEx};
 
 use super::deadline::ToolkitDeadline;
 use super::events::{ListCut, ToolkitLeftOut};
-use super::names::Prefixes;
+use super::names::{Kind, Prefixes};
+use super::routing::Routing;
 use super::splice::{self, Page};
+
+/// For whom a list is, and what it may contain.
+#[derive(Debug, Clone)]
+pub(super) struct Filter {
+    pub(super) routing: Arc<Routing>,
+    pub(super) caller: Option<Arc<Identity>>,
+}
 
 /// The request to one toolkit.
 #[derive(Debug)]
 pub(super) struct Fetch {
-    pub(super) route: usize,
+    /// The toolkit, as an index into the routing.
+    pub(super) upstream: usize,
     pub(super) prefixes: Prefixes,
+    /// Decides which elements are offered; `None`: all.
+    filter: Option<Filter>,
     /// The stream of the page being received.
     stream: Option<StreamId>,
     result: Gather,
@@ -26,10 +39,11 @@ pub(super) struct Fetch {
 }
 
 impl Fetch {
-    pub(super) fn new(route: usize, prefixes: Prefixes) -> Self {
+    pub(super) fn new(upstream: usize, prefixes: Prefixes, filter: Option<Filter>) -> Self {
         Self {
-            route,
+            upstream,
             prefixes,
+            filter,
             stream: None,
             result: Gather::new(),
             pages: Vec::new(),
@@ -39,7 +53,18 @@ impl Fetch {
     }
 
     fn toolkit(&self) -> &str {
-        self.prefixes.uri.trim_end_matches('+')
+        match self.prefixes.uri.trim_end_matches('+') {
+            "" => "exit",
+            toolkit => toolkit,
+        }
+    }
+
+    fn offers(&self, list: &McpBeginEx, name: &str) -> bool {
+        let Some((filter, kind)) = self.filter.as_ref().zip(Kind::listed(list)) else {
+            return true;
+        };
+        let caller = filter.caller.as_deref();
+        filter.routing.offers(caller, self.upstream, kind, name)
     }
 
     pub(super) const fn opened(&mut self, stream: StreamId) {
@@ -59,7 +84,10 @@ pub(super) enum Step {
     /// More frames are expected.
     Wait,
     /// Request the next page of a toolkit, from this cursor.
-    NextPage { route: usize, params: bytes::Bytes },
+    NextPage {
+        upstream: usize,
+        params: bytes::Bytes,
+    },
     /// Every toolkit has answered or failed.
     Complete,
 }
@@ -80,6 +108,7 @@ pub(super) struct List {
 }
 
 impl List {
+    /// `private`: what it contains depends on the caller.
     pub(super) fn new(
         accepted: StreamId,
         begin: McpBeginEx,
@@ -87,6 +116,7 @@ impl List {
         deadline: ToolkitDeadline,
         size_max: usize,
         pages_max: u32,
+        private: bool,
     ) -> Self {
         Self {
             accepted,
@@ -95,7 +125,10 @@ impl List {
             deadline,
             timer: None,
             answer: PendingData::new(),
-            end: McpEnd::default(),
+            end: McpEnd {
+                cache_scope: private.then_some(McpCacheScope::Private),
+                ..McpEnd::default()
+            },
             answered: false,
             size_left: size_max,
             pages_max,
@@ -153,18 +186,20 @@ impl List {
                     Some(EndEx::Mqtt(_)) | None => McpEnd::default(),
                 };
                 let result = fetch.result.take();
-                match splice::page(&self.begin, result, &fetch.prefixes, self.size_left) {
+                let offers = |name: &str| fetch.offers(&self.begin, name);
+                let (prefixes, room) = (&fetch.prefixes, self.size_left);
+                match splice::page(&self.begin, result, prefixes, room, &offers) {
                     Ok(mut page) => {
                         self.size_left -= page.added;
                         let next = page.next.take();
                         let more = u32::try_from(fetch.pages.len()).unwrap_or(u32::MAX) + 1;
                         fetch.pages.push(page);
                         fetch.cut = next.is_some() && more >= self.pages_max;
-                        let route = fetch.route;
+                        let upstream = fetch.upstream;
                         self.combine(&end);
                         if let Some(next) = next.filter(|_| more < self.pages_max) {
                             return Step::NextPage {
-                                route,
+                                upstream,
                                 params: cursor(&next),
                             };
                         }
@@ -249,7 +284,7 @@ impl List {
             // The next attempt may succeed, so do not let the client cache this list.
             self.end.ttl_ms = Some(0);
         }
-        if failures.len() == self.fetches.len() {
+        if !failures.is_empty() && failures.len() == self.fetches.len() {
             let message = format!("No toolkit responded: {}.", failures.join("; "));
             let reset: ResetEx = McpReset::new(McpResetKind::Unavailable, message).into();
             cx.terminate(self.accepted, Some(reset), None);

@@ -1,14 +1,17 @@
 //! The prefixes that distinguish toolkits.
 
 use bytestring::ByteString;
+use tidegate_options::Glob;
 use tidegate_streams::mcp::McpBeginEx;
+
+use super::condition::Condition;
 
 /// Separator between a toolkit and the name of a tool or prompt.
 const NAME_SEPARATOR: &str = "__";
 /// Separator between a toolkit and a URI; valid in a URI scheme, so the result is still a URI.
 const URI_SEPARATOR: &str = "+";
 
-/// The prefixes of a toolkit's names and URIs: `plant__` and `plant+`.
+/// The prefixes of a toolkit's names and URIs: `plant__` and `plant+`; empty without a toolkit.
 #[derive(Debug, Clone)]
 pub(super) struct Prefixes {
     pub(super) name: ByteString,
@@ -17,10 +20,20 @@ pub(super) struct Prefixes {
 
 impl Prefixes {
     pub(super) fn of(toolkit: &str) -> Self {
+        if toolkit.is_empty() {
+            return Self {
+                name: ByteString::new(),
+                uri: ByteString::new(),
+            };
+        }
         Self {
             name: format!("{toolkit}{NAME_SEPARATOR}").into(),
             uri: format!("{toolkit}{URI_SEPARATOR}").into(),
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.name.is_empty()
     }
 }
 
@@ -56,6 +69,27 @@ impl Kind {
         match self {
             Self::Tool | Self::Prompt => "<toolkit>__<name>",
             Self::Resource => "<toolkit>+<uri>",
+        }
+    }
+
+    /// The kind of subject that a list contains.
+    pub(super) const fn listed(list: &McpBeginEx) -> Option<Self> {
+        match list {
+            McpBeginEx::ToolsList(_) => Some(Self::Tool),
+            McpBeginEx::PromptsList(_) => Some(Self::Prompt),
+            McpBeginEx::ResourcesList(_) | McpBeginEx::ResourcesTemplatesList(_) => {
+                Some(Self::Resource)
+            }
+            _ => None,
+        }
+    }
+
+    /// The glob of a condition for this kind.
+    pub(super) const fn glob(self, condition: &Condition) -> Option<&Glob> {
+        match self {
+            Self::Tool => condition.tool.as_ref(),
+            Self::Prompt => condition.prompt.as_ref(),
+            Self::Resource => condition.resource.as_ref(),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use tidegate_engine::{At, Context, PendingData, StreamId};
 use tidegate_json::Gather;
-use tidegate_streams::mcp::{McpFlushEx, McpReset, McpResetKind};
-use tidegate_streams::{AbortEx, BeginEx, Data, FlushEx, Frame, ResetEx, Role};
+use tidegate_streams::mcp::{McpCacheScope, McpFlushEx, McpReset, McpResetKind};
+use tidegate_streams::{AbortEx, BeginEx, Data, EndEx, FlushEx, Frame, ResetEx, Role};
 
 use super::names::Prefixes;
 use super::splice;
@@ -40,6 +40,8 @@ pub(super) struct Relay {
     /// The result, while it is buffered to insert prefixes.
     gathered: Option<Gather>,
     result_max: usize,
+    /// The result is for this caller only, whatever the toolkit says.
+    private: bool,
 }
 
 impl Relay {
@@ -49,15 +51,18 @@ impl Relay {
         prefixes: Option<Prefixes>,
         gathers: bool,
         result_max: usize,
+        private: bool,
     ) -> Self {
+        let has_prefix = prefixes.as_ref().is_some_and(|it| !it.is_empty());
         Self {
             accepted,
             opened,
             forward: Direction::default(),
             back: Direction::default(),
-            gathered: (gathers && prefixes.is_some()).then(Gather::new),
+            gathered: (gathers && has_prefix).then(Gather::new),
             prefixes,
             result_max,
+            private,
         }
     }
 
@@ -116,8 +121,9 @@ impl Relay {
                 cx.send(self.accepted, Frame::begin(begin));
             }
             Frame::Data(data) => self.result(cx, data),
-            end @ Frame::End(_) => {
+            mut end @ Frame::End(_) => {
                 self.finish_gathering(cx);
+                self.restrict(&mut end);
                 self.back.end = Some(end);
                 let sent = self.back.flush(cx, self.accepted);
                 if self.prefixes.is_none() {
@@ -182,6 +188,17 @@ impl Relay {
             self.back.data.push(data);
         }
         self.back.flush(cx, self.accepted);
+    }
+
+    /// Keeps caches from giving the result to other callers.
+    fn restrict(&self, end: &mut Frame) {
+        if self.private
+            && let Frame::End(Some(end)) = end
+            && let EndEx::Mcp(end) = &mut **end
+            && end.cache_scope.is_some()
+        {
+            end.cache_scope = Some(McpCacheScope::Private);
+        }
     }
 
     fn prefix(&self, flush: &mut FlushEx) {

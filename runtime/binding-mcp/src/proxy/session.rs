@@ -120,9 +120,10 @@ impl Session {
             return;
         }
         self.answered = true;
-        if self.hops.iter().all(|hop| hop.id.is_none()) {
-            let why = self.hops.iter().filter_map(|hop| hop.failed.as_deref());
-            let why: Vec<&str> = why.collect();
+        let why = self.hops.iter().filter_map(|hop| hop.failed.as_deref());
+        let why: Vec<&str> = why.collect();
+        // Without a failure, there is no toolkit that the caller may use: the session is empty.
+        if !why.is_empty() && self.hops.iter().all(|hop| hop.id.is_none()) {
             let message = format!("No toolkit available: {}.", why.join("; "));
             let reset: ResetEx = McpReset::new(McpResetKind::Unavailable, message).into();
             cx.terminate(self.accepted, Some(reset), None);
@@ -167,7 +168,7 @@ impl Session {
 }
 
 impl Hop {
-    fn fail(&mut self, cx: &mut Context<'_>, why: &str) {
+    pub(super) fn fail(&mut self, cx: &mut Context<'_>, why: &str) {
         if let Some(stream) = self.stream.take() {
             cx.terminate(stream, None, None);
         }

@@ -68,13 +68,14 @@ pub(super) struct Page {
     pub(super) added: usize,
 }
 
-/// Parses a page of a list and adds prefixes. Fails if it is not a list, or if the prefixes need
+/// Parses a page of a list, keeps the elements whose name or URI `offers` accepts, and adds prefixes. Fails if it is not a list, or if the prefixes need
 /// more than `room` bytes.
 pub(super) fn page(
     list: &McpBeginEx,
     result: Parts,
     prefixes: &Prefixes,
     room: usize,
+    offers: &dyn Fn(&str) -> bool,
 ) -> Result<Page, &'static str> {
     const NOT_A_LIST: &str = "invalid list result";
     let document = Document::parse(result, Limits::default()).map_err(|_| NOT_A_LIST)?;
@@ -92,10 +93,13 @@ pub(super) fn page(
         };
         let mut elements = Gather::new();
         for element in found.iter().flat_map(Value::elements) {
+            if !is_offered(element, array.key, offers) {
+                continue;
+            }
             if !elements.is_empty() {
                 elements.push(Bytes::from_static(b","));
             }
-            let position = string_start(element, array.key);
+            let position = string_start(element, array.key).filter(|_| !prefix.is_empty());
             if position.is_some() {
                 page.added += prefix.len();
             }
@@ -113,6 +117,14 @@ pub(super) fn page(
         return Err("cursor longer than 16 KiB");
     }
     Ok(page)
+}
+
+/// Whether an element is offered to the caller. One without a name cannot be called by anyone, and is
+/// left to the client.
+fn is_offered(element: Value<'_>, key: &str, offers: &dyn Fn(&str) -> bool) -> bool {
+    let name = element.get(key).ok().flatten();
+    name.and_then(|name| name.string())
+        .is_none_or(|name| offers(&name))
 }
 
 /// Merges the pages of all toolkits into one list result.

@@ -1,7 +1,6 @@
 //! The proxy between a caller and its toolkits.
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidegate_engine::testing::Rig;
@@ -13,7 +12,7 @@ use tidegate_streams::mcp::{
 };
 use tidegate_streams::{BeginEx, DataFlags, EndEx, FlushEx, Frame, ResetEx};
 
-use super::{McpProxy, Options, Route};
+use super::{McpProxy, Options, Route, Toolkit};
 
 use self::harness::{harness, harness_with};
 

@@ -11,7 +11,7 @@ use ::http::HeaderMap;
 use bytes::Bytes;
 use bytestring::ByteString;
 use slab::Slab;
-use tidegate_engine::{Context, Duration, TimerId};
+use tidegate_engine::{CallContext, Context, Duration, TimerId};
 use tidegate_json::Parts;
 
 use super::key::Key;
@@ -57,6 +57,8 @@ struct Batch {
     rest: std::vec::IntoIter<Parts>,
     headers: Option<Arc<HeaderMap>>,
     session: ByteString,
+    /// The call that brought it.
+    call: CallContext,
     /// Bytes and messages processed in this turn.
     step: Step,
     /// The timer of the next step.
@@ -97,12 +99,14 @@ impl Batches {
         messages: Vec<Parts>,
         headers: Option<HeaderMap>,
         session: ByteString,
+        call: CallContext,
     ) -> usize {
         self.all.insert(Batch {
             sink,
             rest: messages.into_iter(),
             headers: headers.map(Arc::new),
             session,
+            call,
             step: Step::default(),
             timer: None,
             waiting: 1,
@@ -111,11 +115,10 @@ impl Batches {
         })
     }
 
-    /// Where the responses are sent.
-    pub(super) fn sink(&self, key: usize) -> Sink {
+    /// The call that brought a batch.
+    pub(super) fn call(&self, key: usize) -> CallContext {
         let batch = self.all.get(key);
-        debug_assert!(batch.is_some(), "no batch {key}");
-        batch.map_or(Sink::Nowhere, |batch| batch.sink)
+        batch.map_or_else(CallContext::default, |batch| batch.call.clone())
     }
 
     /// The next message of this turn. After the last one, call [`Batches::end_step`].

@@ -6,7 +6,7 @@
 //! (`sessions_to_end`).
 //!
 //! Client side: [`Exchanges`], [`Lines`], [`Batches`]. Exit side: [`Requests`], [`Subscriptions`],
-//! [`Capabilities`]. Longer-lived than a request: [`Sessions`], [`Listens`].
+//! [`Discovery`]. Longer-lived than a request: [`Sessions`], [`Listens`].
 //!
 //! - `messages`: messages of clients, up to the method;
 //! - `methods`: the methods;
@@ -25,7 +25,8 @@ use tidegate_streams::http_stream::HttpBeginEx;
 use tidegate_streams::{BeginEx, Frame};
 
 use super::batch::Batches;
-use super::capabilities::Capabilities;
+use super::discovery::Discovery;
+use super::expiry::EXPIRY;
 use super::http::Exchanges;
 use super::key::Key;
 use super::line::Lines;
@@ -45,7 +46,7 @@ pub struct McpServer {
     batches: Batches,
     requests: Requests,
     subscriptions: Subscriptions,
-    capabilities: Capabilities,
+    discovery: Discovery,
     sessions: Sessions,
     listens: Listens,
     /// Sessions whose line has ended in the running handler. They are ended after it.
@@ -63,7 +64,7 @@ impl McpServer {
             batches: Batches::default(),
             requests: Requests::new(exit, &options),
             subscriptions: Subscriptions::new(exit, &options),
-            capabilities: Capabilities::new(exit, &options),
+            discovery: Discovery::new(exit, &options),
             sessions: Sessions::new(exit, &options),
             listens: Listens::new(&options),
             sessions_to_end: Vec::new(),
@@ -128,8 +129,8 @@ impl Binding for McpServer {
                 let event = self.subscriptions.on_frame(cx, key, frame);
                 self.subscription_event(cx, event);
             }
-            Key::Capabilities => {
-                let event = self.capabilities.on_frame(cx, frame);
+            Key::Capabilities(key) => {
+                let event = self.discovery.on_frame(cx, key, frame);
                 self.capabilities_event(cx, event);
             }
             Key::Batch(_) => debug_assert!(false, "a batch has no stream"),
@@ -137,13 +138,13 @@ impl Binding for McpServer {
         self.end_sessions(cx);
     }
 
-    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _kind: u32) {
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, kind: u32) {
         match Key::of(token) {
+            Key::Http(key) if kind == EXPIRY => self.http_expired(cx, key),
             Key::Http(key) => self.http.on_timer(cx, key),
             Key::Batch(key) => {
-                if let Some(stream) = self.stream_of(self.batches.sink(key)) {
-                    cx.work_for(stream);
-                }
+                // Its client may have disconnected; it is still that client's batch.
+                cx.work_with(self.batches.call(key));
                 self.serve_step(cx, key);
             }
             Key::Request(key) => {
@@ -158,11 +159,11 @@ impl Binding for McpServer {
                 let event = self.subscriptions.on_timer(cx, key);
                 self.subscription_event(cx, event);
             }
-            Key::Capabilities => {
-                let event = self.capabilities.on_timer(cx);
-                self.capabilities_event(cx, Some(event));
+            Key::Capabilities(key) => {
+                let event = self.discovery.on_timer(cx, key);
+                self.capabilities_event(cx, event);
             }
-            Key::Line(_) => debug_assert!(false, "a line has no timer"),
+            Key::Line(key) => self.line_expired(cx, key),
         }
         self.end_sessions(cx);
     }
@@ -192,9 +193,9 @@ impl Binding for McpServer {
                 let event = self.subscriptions.lose(cx, key, None);
                 self.subscription_event(cx, event);
             }
-            Key::Capabilities => {
-                let event = self.capabilities.lose(cx, None);
-                self.capabilities_event(cx, Some(event));
+            Key::Capabilities(key) => {
+                let event = self.discovery.lose(cx, key, None);
+                self.capabilities_event(cx, event);
             }
         }
         self.end_sessions(cx);

@@ -1,21 +1,22 @@
-//! The capabilities of the exit, requested with a short session and cached for a minute.
+//! The capabilities that the exit has for a caller, requested with a short session and cached for a
+//! minute.
 //!
 //! Owns the cached capabilities, the stream that requests them, and the requests waiting for them.
 //! Returns results as [`CapabilitiesEvent`].
 
+use std::sync::Arc;
+
 use bytes::{BufMut, BytesMut};
-use tidegate_engine::{BindingId, CallContext, Context, Duration, StreamId, Time, TimerId};
+use tidegate_engine::{BindingId, CallContext, Context, Duration, StreamId, Time, TimerId, Token};
 use tidegate_json::write::push_string;
 use tidegate_streams::mcp::{
     McpBeginEx, McpCapabilities, McpEnd, McpLifecycle, McpReset, McpResetKind,
 };
-use tidegate_streams::{BeginEx, Frame, ResetEx};
+use tidegate_streams::{BeginEx, Frame, Identity, ResetEx};
 
 use super::challenge;
 use super::deadline::SLACK;
 use super::errors::Refusal;
-use super::key::Key;
-use super::options::Options;
 use super::result::additions;
 use super::sink::Sink;
 use crate::jsonrpc::{Id, Method, supported_versions};
@@ -38,6 +39,10 @@ pub(super) enum CapabilitiesEvent {
 pub(super) struct Capabilities {
     exit: BindingId,
     timeout: Duration,
+    /// Identifies its stream and timer.
+    token: Token,
+    /// For whom they are.
+    caller: Option<Arc<Identity>>,
     known: Option<(McpCapabilities, Time)>,
     stream: Option<StreamId>,
     timer: Option<TimerId>,
@@ -45,15 +50,32 @@ pub(super) struct Capabilities {
 }
 
 impl Capabilities {
-    pub(super) fn new(exit: BindingId, options: &Options) -> Self {
+    pub(super) const fn new(
+        exit: BindingId,
+        timeout: Duration,
+        token: Token,
+        caller: Option<Arc<Identity>>,
+    ) -> Self {
         Self {
             exit,
-            timeout: Duration::from_millis(options.timeout),
+            timeout,
+            token,
+            caller,
             known: None,
             stream: None,
             timer: None,
             waiting: Vec::new(),
         }
+    }
+
+    /// For whom they are.
+    pub(super) fn caller(&self) -> Option<&Identity> {
+        self.caller.as_deref()
+    }
+
+    /// Whether they are being requested.
+    pub(super) const fn is_pending(&self) -> bool {
+        self.stream.is_some()
     }
 
     /// Returns the capabilities if they are cached; otherwise adds `sink` to the waiting requests.
@@ -74,9 +96,10 @@ impl Capabilities {
             ));
         }
         if self.stream.is_none() {
-            let token = Key::Capabilities.token();
-            // Further requests wait for the same answer.
+            // Further requests of the caller wait for the same answer.
+            let token = self.token;
             let call = CallContext {
+                identity: self.caller.clone(),
                 deadline: Some(cx.now() + self.timeout),
                 ..cx.call().shared()
             };

@@ -1,7 +1,8 @@
 //! Maps refusals to the error code and HTTP status of each era. The only place that does.
 
-use ::http::StatusCode;
+use ::http::{HeaderValue, StatusCode};
 use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
 use tidegate_engine::{Context, OpenError};
 use tidegate_json::write::push_string;
 use tidegate_streams::mcp::{McpReset, McpResetKind};
@@ -17,6 +18,8 @@ pub(super) struct Refusal {
     status: StatusCode,
     /// Whether the request timed out.
     timeout: bool,
+    /// The `WWW-Authenticate` header over HTTP.
+    challenge: Option<HeaderValue>,
 }
 
 impl From<Error> for Refusal {
@@ -26,6 +29,7 @@ impl From<Error> for Refusal {
             error,
             status: StatusCode::BAD_REQUEST,
             timeout: false,
+            challenge: None,
         }
     }
 }
@@ -36,6 +40,7 @@ impl Refusal {
             error: Error::new(code, message),
             status,
             timeout: false,
+            challenge: None,
         }
     }
 
@@ -94,6 +99,16 @@ impl Refusal {
         Self::new(code::SESSION_NOT_FOUND, StatusCode::NOT_FOUND, message)
     }
 
+    /// The caller's identity has expired.
+    pub(super) fn expired() -> Self {
+        let message = "The credentials have expired; authenticate again and repeat the request.";
+        let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+        Self {
+            challenge: Some(challenge),
+            ..Self::new(code::UNAUTHORIZED, StatusCode::UNAUTHORIZED, message)
+        }
+    }
+
     /// No capacity, or the gateway is stopping.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
         let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -147,11 +162,13 @@ impl Refusal {
             | McpResetKind::Internal => (code::INTERNAL_ERROR, StatusCode::OK),
             McpResetKind::Relayed => (reset.code.unwrap_or(code::INTERNAL_ERROR), StatusCode::OK),
         };
+        let challenge = insufficient_scope(&reset.scopes);
         let error = Error::new(code, reset.message.to_string()).with_data(reset.data);
         Self {
             error,
             status,
             timeout,
+            challenge,
         }
     }
 
@@ -165,6 +182,11 @@ impl Refusal {
         self.status
     }
 
+    /// The `WWW-Authenticate` header over HTTP.
+    pub(super) const fn challenge(&self) -> Option<&HeaderValue> {
+        self.challenge.as_ref()
+    }
+
     /// The JSON-RPC error.
     pub(super) const fn error(&self) -> &Error {
         &self.error
@@ -176,10 +198,54 @@ impl Refusal {
     }
 }
 
+/// The challenge that names the scopes a caller can ask for (RFC 6750, 3.1). `None` without scopes, or
+/// if one is not a scope of OAuth: it could not be asked for.
+fn insufficient_scope(scopes: &[ByteString]) -> Option<HeaderValue> {
+    let is_valid = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+    let are_valid = |scope: &ByteString| !scope.is_empty() && scope.bytes().all(is_valid);
+    if scopes.is_empty() || !scopes.iter().all(are_valid) {
+        return None;
+    }
+    let mut challenge = "Bearer error=\"insufficient_scope\", scope=\"".to_owned();
+    for (index, scope) in scopes.iter().enumerate() {
+        challenge.push_str(if index > 0 { " " } else { "" });
+        challenge.push_str(scope);
+    }
+    challenge.push('"');
+    HeaderValue::from_str(&challenge).ok()
+}
+
 /// HTTP status of an unknown method.
 const fn method_not_found(era: Era) -> StatusCode {
     match era {
         Era::Modern => StatusCode::NOT_FOUND,
         Era::Legacy => StatusCode::OK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_names_scopes_that_can_be_asked_for() {
+        let challenge = |scopes: &[&str]| {
+            let scopes: Vec<ByteString> = scopes.iter().map(|scope| (*scope).into()).collect();
+            let challenge = insufficient_scope(&scopes)?;
+            challenge.to_str().ok().map(str::to_owned)
+        };
+        let expected = r#"Bearer error="insufficient_scope", scope="plant:write a""#;
+        assert_eq!(challenge(&["plant:write", "a"]).as_deref(), Some(expected));
+        for scopes in [
+            &[][..],
+            &[""],
+            &["a b"],
+            &["a\""],
+            &["a", "\\"],
+            &["\n"],
+            &["ä"],
+        ] {
+            assert_eq!(challenge(scopes), None, "{scopes:?}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! [`HttpEvent`]. What depends on an exchange is recorded as its [`Owner`], which is returned with
 //! the events that concern it. An exchange is removed once both halves of its stream have ended.
 
-use ::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use ::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use bytes::Bytes;
 use slab::Slab;
@@ -13,6 +13,7 @@ use tidegate_json::{Gather, Parts};
 use tidegate_streams::http_stream::{HttpBeginEx, HttpRequest, HttpResponse};
 use tidegate_streams::{Data, Frame};
 
+use super::expiry;
 use super::headers::SESSION_ID;
 use super::key::Key;
 use super::options::Options;
@@ -58,6 +59,8 @@ struct Exchange {
     finished: bool,
     /// The timer of the next keep-alive comment.
     keep_alive: Option<TimerId>,
+    /// The timer of the expiry of the caller's identity.
+    expiry: Option<TimerId>,
     /// Empty header fields, whose memory is used for the response.
     blank: HeaderMap,
 }
@@ -100,6 +103,12 @@ impl Exchange {
         }
     }
 
+    fn cancel_timers(&mut self, cx: &mut Context<'_>) {
+        for timer in [self.keep_alive.take(), self.expiry.take()] {
+            timer.map(|timer| cx.cancel(timer));
+        }
+    }
+
     /// The head of a JSON response, in the memory of the request's.
     fn json_headers(&mut self) -> HeaderMap {
         let mut headers = std::mem::take(&mut self.blank);
@@ -138,6 +147,7 @@ impl Exchanges {
             events: false,
             finished: false,
             keep_alive: None,
+            expiry: None,
             blank: HeaderMap::new(),
         });
         cx.accept(stream, Key::Http(key).token());
@@ -190,9 +200,7 @@ impl Exchanges {
     pub(super) fn abort(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Owner> {
         let mut exchange = self.all.try_remove(key)?;
         cx.terminate(exchange.stream, None, None);
-        if let Some(timer) = exchange.keep_alive.take() {
-            cx.cancel(timer);
-        }
+        exchange.cancel_timers(cx);
         Some(exchange.owner)
     }
 
@@ -202,11 +210,6 @@ impl Exchanges {
         {
             self.abort(cx, key);
         }
-    }
-
-    /// The owner of an exchange.
-    pub(super) fn stream(&self, key: usize) -> Option<StreamId> {
-        self.all.get(key).map(|exchange| exchange.stream)
     }
 
     /// Sets the owner of an exchange.
@@ -255,6 +258,9 @@ impl Exchanges {
         let mut headers = exchange.json_headers();
         if let Some(session_id) = head.session_id {
             headers.insert(SESSION_ID, session_id);
+        }
+        if let Some(challenge) = head.challenge {
+            headers.insert(WWW_AUTHENTICATE, challenge);
         }
         let response = HttpResponse {
             status: head.status,
@@ -308,6 +314,37 @@ impl Exchanges {
             let token = Key::Http(key).token();
             exchange.keep_alive = Some(cx.timer(after, token, 0, "mcp_server.keep_alive"));
         }
+    }
+
+    /// Sets a timer for the expiry of the caller's identity.
+    pub(super) fn watch_expiry(&mut self, cx: &mut Context<'_>, key: usize) {
+        let timer = expiry::timer(cx, Key::Http(key).token());
+        if let Some(exchange) = self.get_mut(key) {
+            exchange.expiry = timer;
+        }
+    }
+
+    /// The timer is due: returns what depends on the exchange, if the identity has expired. The wall
+    /// clock may have been set back, which sets the timer again.
+    pub(super) fn on_expiry(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Owner> {
+        let exchange = self.get_mut(key)?;
+        exchange.expiry = None;
+        let owner = exchange.owner;
+        cx.work_for(exchange.stream);
+        if expiry::has_expired(cx) {
+            return Some(owner);
+        }
+        self.watch_expiry(cx, key);
+        None
+    }
+
+    /// Ends an event stream that is not answered by a message, with a comment that says why.
+    pub(super) fn finish_expired(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some(exchange) = self.get_mut(key) {
+            let comment = Bytes::from_static(b": credentials expired\n\n");
+            exchange.push(cx, Parts::from(comment));
+        }
+        self.finish(cx, key);
     }
 
     /// Sends a message as an event.
@@ -365,9 +402,7 @@ impl Exchanges {
         if let Some(exchange) = self.get_mut(key) {
             exchange.owner = Owner::None;
             exchange.finished = true;
-            if let Some(timer) = exchange.keep_alive.take() {
-                cx.cancel(timer);
-            }
+            exchange.cancel_timers(cx);
             exchange.flush(cx);
         }
         self.remove_if_over(cx, key);

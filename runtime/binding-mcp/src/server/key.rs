@@ -11,7 +11,7 @@ pub(super) enum Key {
     Session(usize),
     Subscription(usize),
     Batch(usize),
-    Capabilities,
+    Capabilities(usize),
 }
 
 const SHIFT: u32 = 28;
@@ -25,7 +25,7 @@ impl Key {
             Self::Session(index) => (3, index),
             Self::Subscription(index) => (4, index),
             Self::Batch(index) => (5, index),
-            Self::Capabilities => (6, 0),
+            Self::Capabilities(index) => (6, index),
         };
         // A worker has far fewer streams than 2^28.
         Token(kind << SHIFT | u32::try_from(index).unwrap_or(u32::MAX) & ((1 << SHIFT) - 1))
@@ -40,7 +40,7 @@ impl Key {
             3 => Self::Session(index),
             4 => Self::Subscription(index),
             5 => Self::Batch(index),
-            _ => Self::Capabilities,
+            _ => Self::Capabilities(index),
         }
     }
 }
@@ -58,7 +58,7 @@ mod tests {
             Key::Session((1 << SHIFT) - 1),
             Key::Subscription(4),
             Key::Batch(5),
-            Key::Capabilities,
+            Key::Capabilities(6),
         ] {
             assert_eq!(Key::of(key.token()), key);
         }

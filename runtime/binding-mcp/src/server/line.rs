@@ -6,12 +6,13 @@
 //! stopping.
 
 use slab::Slab;
-use tidegate_engine::{Context, PendingData, StreamId};
+use tidegate_engine::{Context, PendingData, StreamId, TimerId};
 use tidegate_json::{Gather, Parts};
 use tidegate_streams::line::{LineBegin, LineOversized};
 use tidegate_streams::{Data, FlushEx, Frame};
 
 use super::errors::Refusal;
+use super::expiry;
 use super::key::Key;
 use super::options::Options;
 use super::payload::one_line;
@@ -89,6 +90,8 @@ struct Line {
     unanswered: usize,
     /// The client has ended its input.
     ended: bool,
+    /// The timer of the expiry of the caller's identity.
+    expiry: Option<TimerId>,
 }
 
 /// How an incoming message is handled.
@@ -179,7 +182,10 @@ impl Lines {
     }
 
     pub(super) fn accept(&mut self, cx: &mut Context<'_>, stream: StreamId) {
-        let key = self.all.insert(Line {
+        let entry = self.all.vacant_entry();
+        let token = Key::Line(entry.key()).token();
+        let expiry = expiry::timer(cx, token);
+        entry.insert(Line {
             stream,
             message: Gather::new(),
             unacknowledged: 0,
@@ -190,8 +196,9 @@ impl Lines {
             takes_batches: false,
             unanswered: 0,
             ended: false,
+            expiry,
         });
-        cx.accept(stream, Key::Line(key).token());
+        cx.accept(stream, token);
         cx.send(stream, Frame::begin(LineBegin {}));
     }
 
@@ -224,9 +231,22 @@ impl Lines {
         }
     }
 
+    /// The timer is due: returns what the client can no longer have, if the identity has expired.
+    pub(super) fn on_expiry(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Dependents> {
+        let line = self.get_mut(key)?;
+        line.expiry = None;
+        cx.work_for(line.stream);
+        if expiry::has_expired(cx) {
+            return Some(line.dependents());
+        }
+        line.expiry = expiry::timer(cx, Key::Line(key).token());
+        None
+    }
+
     /// Removes a line in any state.
     pub(super) fn abort(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Disconnected> {
-        let line = self.all.try_remove(key)?;
+        let mut line = self.all.try_remove(key)?;
+        line.expiry.take().map(|timer| cx.cancel(timer));
         cx.terminate(line.stream, None, None);
         Some(Disconnected {
             session: line.session,
@@ -242,10 +262,6 @@ impl Lines {
         {
             cx.acknowledge(line.stream, std::mem::take(&mut line.unacknowledged));
         }
-    }
-
-    pub(super) fn stream(&self, key: usize) -> Option<StreamId> {
-        self.get(key).map(|line| line.stream)
     }
 
     /// The session of a line.
@@ -341,7 +357,8 @@ impl Lines {
             cx.terminate(line.stream, None, None);
         }
         let session = line.session;
-        self.all.remove(key);
+        let mut line = self.all.remove(key);
+        line.expiry.take().map(|timer| cx.cancel(timer));
         Some(Ended { session })
     }
 }

@@ -9,12 +9,13 @@
 mod event;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::{BindingId, Context, Duration, Meter, StreamId, TimerId};
 use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
-use tidegate_streams::{BeginEx, FlushEx, Frame, ResetEx};
+use tidegate_streams::{BeginEx, FlushEx, Frame, Identity, ResetEx};
 
 use super::challenge;
 use super::deadline::{self, SLACK};
@@ -28,7 +29,7 @@ use super::session_id::{self, shown};
 use super::sink::Sink;
 use super::updates::{Change, List, SUBSCRIPTIONS_MAX, Subscribed, Updates};
 use crate::jsonrpc::{BATCHING, Id};
-pub(super) use event::{Begun, Ended, EndedBy, SessionEvent};
+pub(super) use event::{Begun, Claimed, Ended, EndedBy, SessionEvent};
 
 /// The legacy sessions of a worker.
 #[derive(Debug)]
@@ -59,6 +60,9 @@ struct Session {
     begun: bool,
     /// The exit's id of the session, once accepted.
     identity: Option<ByteString>,
+    /// Whose session it is; `None`: that of an anonymous caller. Its rights are those of the latest
+    /// request.
+    owner: Option<Arc<Identity>>,
     /// Where the response to `initialize` goes, until it is sent.
     initializing: Option<(Sink, Id)>,
     /// The line it belongs to, unless it is over HTTP.
@@ -164,6 +168,7 @@ impl Sessions {
             lifecycle,
             begun: false,
             identity: None,
+            owner: cx.identity().cloned(),
             line: match sink {
                 Sink::Line(line) => Some(line),
                 _ => None,
@@ -179,7 +184,27 @@ impl Sessions {
         Ok(key)
     }
 
-    /// The session with a public id.
+    /// Whether a session belongs to a caller, who may come with other rights.
+    pub(super) fn identify(&mut self, key: usize, caller: Option<&Arc<Identity>>) -> Claimed {
+        let Some(session) = self.get_mut(key) else {
+            return Claimed::Other;
+        };
+        match (&session.owner, caller) {
+            (None, None) => Claimed::Same,
+            (Some(owner), Some(caller)) if owner.is_same_subject(caller) => {
+                let same = owner.has_same_rights(caller);
+                session.owner = Some(Arc::clone(caller));
+                if same {
+                    Claimed::Same
+                } else {
+                    Claimed::OtherRights
+                }
+            }
+            _ => Claimed::Other,
+        }
+    }
+
+    /// The session with a public id, whoever owns it.
     pub(super) fn find(&self, id: &str) -> Option<usize> {
         self.by_id.get(id).copied()
     }

@@ -21,6 +21,8 @@ pub(super) struct Head {
     pub(super) status: StatusCode,
     /// The session that `initialize` has begun.
     pub(super) session_id: Option<HeaderValue>,
+    /// What the client can do about a refusal: `WWW-Authenticate`.
+    pub(super) challenge: Option<HeaderValue>,
 }
 
 /// What depends on an HTTP exchange, and is notified when its client disconnects or reads.

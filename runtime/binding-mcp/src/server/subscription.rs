@@ -87,6 +87,8 @@ pub(super) struct Subscriptions {
 struct Subscription {
     holder: Holder,
     uri: ByteString,
+    /// The exit's id of the session.
+    session_id: Option<ByteString>,
     stream: StreamId,
     params: PendingData,
     /// The exit has confirmed it.
@@ -155,7 +157,7 @@ impl Subscriptions {
     ) -> Result<usize, Refusal> {
         let params = params.unwrap_or_else(|| params_of(&uri));
         let begin = McpResourcesSubscribe {
-            session_id,
+            session_id: session_id.clone(),
             uri: uri.clone(),
             content_length: i64::try_from(params.len()).unwrap_or(-1),
         };
@@ -166,6 +168,7 @@ impl Subscriptions {
         let mut subscription = Subscription {
             holder,
             uri,
+            session_id,
             stream,
             params: PendingData::new(),
             confirmed: false,
@@ -178,6 +181,37 @@ impl Subscriptions {
         self.bytes += subscription.uri.len();
         entry.insert(subscription);
         Ok(key)
+    }
+
+    /// Requests a subscription again, because its owner may do other things than before. It is lost if the
+    /// exit refuses it now.
+    pub(super) fn renew(&mut self, cx: &mut Context<'_>, key: usize) -> Option<SubscriptionEvent> {
+        let (timeout, exit) = (self.timeout, self.exit);
+        let subscription = self.get_mut(key)?;
+        let params = params_of(&subscription.uri);
+        let begin = McpResourcesSubscribe {
+            session_id: subscription.session_id.clone(),
+            uri: subscription.uri.clone(),
+            content_length: i64::try_from(params.len()).unwrap_or(-1),
+        };
+        let token = Key::Subscription(key).token();
+        let Ok(stream) = cx.open_for(deadline::within(cx, timeout), exit, begin, token) else {
+            return self.lose(cx, key, None);
+        };
+        if subscription.confirmed {
+            cx.end(subscription.stream, Frame::end());
+        }
+        cx.terminate(subscription.stream, None, None);
+        subscription.stream = stream;
+        subscription.params = PendingData::new();
+        for data in Data::of_message(params) {
+            subscription.params.send(cx, stream, data);
+        }
+        if let Some(timer) = subscription.timer.take() {
+            cx.cancel(timer);
+        }
+        subscription.timer = Some(cx.timer(timeout + SLACK, token, 0, "mcp_server.subscribe"));
+        None
     }
 
     /// Returns whether a subscription is confirmed; if not, adds `sink` to the waiting requests.

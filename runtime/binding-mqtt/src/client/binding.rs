@@ -8,6 +8,7 @@ use slab::Slab;
 use tidegate_engine::streams::mqtt::{MqttBeginEx, MqttDelivery};
 use tidegate_engine::streams::{AbortEx, BeginEx, Frame, ResetEx, Role};
 use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
+use tidegate_options::RouteRule;
 
 use super::connection::{Connection, DEADLINE_TIMER, Env, Phase, Shared, stream_token};
 use super::counted::taken;
@@ -15,6 +16,7 @@ use super::failure::Failure;
 use super::link::{self, Link};
 use super::meters::Counts;
 use super::options::Options;
+use super::permission::{Condition, Permission};
 use super::publications::Publication;
 use super::publishing::shutting_down;
 use super::quarantine::Quarantine;
@@ -34,6 +36,8 @@ pub struct MqttClient {
     pub(super) clients: BTreeMap<ByteString, Vec<usize>>,
     /// The client identifier of streams that do not set one.
     own: ByteString,
+    /// What the routes permit; `None`: everything.
+    permission: Option<Permission>,
 }
 
 impl MqttClient {
@@ -52,7 +56,15 @@ impl MqttClient {
             connections: Slab::new(),
             clients: BTreeMap::new(),
             own: ByteString::new(),
+            permission: None,
         }
+    }
+
+    /// Permits only what these routes do; without routes, everything.
+    #[must_use]
+    pub fn with_routes(mut self, routes: &[RouteRule<Condition>]) -> Self {
+        self.permission = Permission::new(routes);
+        self
     }
 
     /// Calls `act` with a connection, then settles the connection.
@@ -151,10 +163,16 @@ impl MqttClient {
             ),
             MqttBeginEx::Publish(publish) => {
                 check_topic(&publish.topic)?;
+                if let Some(permission) = &self.permission {
+                    permission.check_publish(cx, &publish)?;
+                }
                 let publication = Publication::new(&publish, self.window());
                 (own(publish.client_id), Kind::Publish(publication))
             }
             MqttBeginEx::Subscribe(mut subscribe) => {
+                if let Some(permission) = &self.permission {
+                    permission.check_subscribe(cx, &subscribe)?;
+                }
                 let client = own(subscribe.client_id.take());
                 let most = u16::try_from(self.shared.options.receive_maximum.get());
                 let most = most

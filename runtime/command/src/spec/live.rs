@@ -43,7 +43,8 @@ async fn walk(script: &Script) -> Result<(), String> {
     // One connection to the broker, so that the script's streams meet on it.
     config.workers = Some(1);
     let mut signals = Signals::install().map_err(|error| error.to_string())?;
-    let gateway = Gateway::start(&config, Extras::default()).map_err(|error| error.to_string())?;
+    let gateway = Gateway::start(&config, Extras::default()).await;
+    let gateway = gateway.map_err(|error| error.to_string())?;
     let endpoint = config
         .bindings
         .iter()

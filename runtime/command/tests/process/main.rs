@@ -13,6 +13,7 @@
 mod client;
 mod demo;
 mod descriptors;
+mod keys;
 mod logs;
 mod process;
 mod signals;

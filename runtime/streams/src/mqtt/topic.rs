@@ -5,6 +5,7 @@
 
 mod limits;
 mod patterns;
+mod template;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use thiserror::Error;
 
 pub use limits::TopicLimits;
 pub use patterns::TopicPatterns;
+pub use template::{TemplateError, TopicTemplate};
 
 use super::text::{ForbiddenCharacter, check_characters, is_printable_ascii};
 

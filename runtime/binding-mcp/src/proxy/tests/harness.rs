@@ -20,9 +20,9 @@ pub(super) fn harness_with(
 ) -> Harness {
     let mut rig = Rig::new();
     let kits: Vec<BindingId> = toolkits.iter().map(|_| rig.edge(1 << 20)).collect();
-    let routes = toolkits.iter().zip(&kits).map(|(toolkit, exit)| Route {
-        toolkit: toolkit.map(ByteString::from),
-        exit: *exit,
+    let routes = toolkits.iter().zip(&kits).map(|(toolkit, exit)| {
+        let toolkit = toolkit.map(|name| Toolkit::new(name).expect("a toolkit's name"));
+        Route::of(toolkit, *exit)
     });
     let proxy = McpProxy::new(options, routes.collect());
     let proxy = rig.attach(proxy);

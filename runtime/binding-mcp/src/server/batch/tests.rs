@@ -7,7 +7,13 @@ fn text(text: &'static str) -> Parts {
 
 fn begun(batches: &mut Batches, messages: usize) -> usize {
     let messages = vec![text("{}"); messages];
-    batches.begin(Sink::Http(1), messages, None, "s".into())
+    batches.begin(
+        Sink::Http(1),
+        messages,
+        None,
+        "s".into(),
+        CallContext::default(),
+    )
 }
 
 fn step(bench: &mut Bench, batches: &mut Batches, key: usize) -> (usize, Option<Done>) {
@@ -58,7 +64,13 @@ fn a_turn_processes_a_bounded_part_of_a_batch() {
 
     let large = Parts::from(Bytes::from(vec![b' '; STEP_BYTES]));
     let messages = vec![large; 2];
-    let key = batches.begin(Sink::Line(0), messages, None, "s".into());
+    let key = batches.begin(
+        Sink::Line(0),
+        messages,
+        None,
+        "s".into(),
+        CallContext::default(),
+    );
     assert_eq!(step(&mut bench, &mut batches, key).0, 1);
 }
 

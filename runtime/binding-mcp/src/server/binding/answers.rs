@@ -2,7 +2,7 @@
 
 use ::http::StatusCode;
 use bytes::Bytes;
-use tidegate_engine::{Context, StreamId};
+use tidegate_engine::Context;
 use tidegate_json::Parts;
 
 use super::McpServer;
@@ -39,6 +39,7 @@ impl McpServer {
         let head = Head {
             status: refusal.status(),
             session_id: None,
+            challenge: refusal.challenge().cloned(),
         };
         self.answer(cx, sink, head, Parts::from(refusal.message(id)));
     }
@@ -139,15 +140,6 @@ impl McpServer {
     pub(super) fn set_owner(&mut self, sink: Sink, owner: Owner) {
         if let Sink::Http(key) = sink {
             self.http.set_owner(key, owner);
-        }
-    }
-
-    /// The stream of a sink.
-    pub(super) fn stream_of(&self, sink: Sink) -> Option<StreamId> {
-        match sink {
-            Sink::Http(key) => self.http.stream(key),
-            Sink::Line(key) => self.lines.stream(key),
-            Sink::Batch(_) | Sink::Nowhere => None,
         }
     }
 }

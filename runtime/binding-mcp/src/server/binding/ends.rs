@@ -50,7 +50,7 @@ impl McpServer {
             Owner::Subscribe(subscription) => {
                 self.subscriptions.client_disconnected(subscription, sink);
             }
-            Owner::Discover => self.capabilities.client_disconnected(sink),
+            Owner::Discover => self.discovery.client_disconnected(sink),
             Owner::None => {}
         }
     }
@@ -97,7 +97,7 @@ impl McpServer {
         disconnected: Disconnected,
     ) {
         let sink = Sink::Line(key);
-        self.capabilities.client_disconnected(sink);
+        self.discovery.client_disconnected(sink);
         for batch in self.batches.of(sink) {
             self.batches.detach(batch);
         }
@@ -121,6 +121,37 @@ impl McpServer {
         self.batches.detach(batch);
         let done = self.batches.cut_short(cx, batch);
         self.batch_done(cx, done);
+    }
+}
+
+/// Expired identities.
+impl McpServer {
+    /// The identity of an exchange's client has expired: end what is open for it.
+    pub(super) fn http_expired(&mut self, cx: &mut Context<'_>, key: usize) {
+        match self.http.on_expiry(cx, key) {
+            Some(Owner::Listen(listen)) => self.fail_listen(cx, listen, &Refusal::expired()),
+            Some(Owner::Events(session)) => {
+                if self.sessions.end_events(session, key) {
+                    self.sessions.touch(cx, session);
+                }
+                self.http.finish_expired(cx, key);
+            }
+            _ => {}
+        }
+    }
+
+    /// The identity of a line's client has expired: its subscriptions end, and its requests will be
+    /// refused.
+    pub(super) fn line_expired(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(dependents) = self.lines.on_expiry(cx, key) else {
+            return;
+        };
+        for listen in dependents.listens {
+            self.fail_listen(cx, listen, &Refusal::expired());
+        }
+        if let Some(session) = dependents.session {
+            self.end_subscriptions(cx, session);
+        }
     }
 }
 

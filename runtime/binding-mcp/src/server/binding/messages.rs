@@ -14,10 +14,11 @@ use crate::server::batch::Item;
 use crate::server::era::{self, Claim};
 use crate::server::errors::Refusal;
 use crate::server::events::{RequestRefused, caller};
+use crate::server::expiry;
 use crate::server::headers::Headers;
 use crate::server::http::HttpEvent;
 use crate::server::line::LineEvent;
-use crate::server::session::EndedBy;
+use crate::server::session::{Claimed, EndedBy};
 use crate::server::sink::{Owner, Sink};
 use crate::server::source::Source;
 
@@ -72,6 +73,25 @@ impl McpServer {
         }
     }
 
+    /// The session with a public id, if it belongs to the caller. To anyone else it does not exist.
+    ///
+    /// The caller may come with other rights than before: then its subscriptions are requested again, so
+    /// that the exit decides anew.
+    fn own_session(&mut self, cx: &mut Context<'_>, id: &str) -> Option<usize> {
+        let session = self.sessions.find(id)?;
+        match self.sessions.identify(session, cx.identity()) {
+            Claimed::Other => None,
+            Claimed::Same => Some(session),
+            Claimed::OtherRights => {
+                for key in self.sessions.subscriptions(session).collect::<Vec<_>>() {
+                    let event = self.subscriptions.renew(cx, key);
+                    self.subscription_event(cx, event);
+                }
+                Some(session)
+            }
+        }
+    }
+
     /// The source of a request, if its content types are acceptable.
     fn admit<'h>(
         &mut self,
@@ -93,7 +113,7 @@ impl McpServer {
         Some(Source {
             sink: Sink::Http(key),
             headers: Some(headers),
-            session: session.and_then(|id| self.sessions.find(id)),
+            session: session.and_then(|id| self.own_session(cx, id)),
         })
     }
 
@@ -129,7 +149,7 @@ impl McpServer {
         if cx.stopping() {
             return self.refuse_message(cx, Sink::Http(key), &Id::null(), &Refusal::stopping());
         }
-        let Some(session) = self.sessions.find(id) else {
+        let Some(session) = self.own_session(cx, id) else {
             return self.http.respond_status(cx, key, StatusCode::NOT_FOUND);
         };
         if !headers.accepts("text/event-stream") {
@@ -142,6 +162,7 @@ impl McpServer {
         self.http.set_owner(key, Owner::Events(session));
         self.http.begin_events(cx, key);
         self.http.keep_open(cx, key);
+        self.http.watch_expiry(cx, key);
         self.sessions.touch(cx, session);
         self.send_session_updates(cx, session);
     }
@@ -153,7 +174,7 @@ impl McpServer {
             let status = StatusCode::METHOD_NOT_ALLOWED;
             return self.http.respond_status(cx, key, status);
         };
-        match self.sessions.find(id) {
+        match self.own_session(cx, id) {
             Some(session) => {
                 self.end_session(cx, session, EndedBy::Client);
                 self.http.respond_status(cx, key, StatusCode::OK);
@@ -238,7 +259,9 @@ impl McpServer {
             Err(error) => return self.refuse_message(cx, source.sink, &Id::null(), &error.into()),
         };
         let headers = source.headers.map(|headers| headers.all().clone());
-        let key = self.batches.begin(source.sink, messages, headers, session);
+        let key = self
+            .batches
+            .begin(source.sink, messages, headers, session, cx.call().clone());
         self.set_owner(source.sink, Owner::Batch(key));
         self.serve_step(cx, key);
     }
@@ -261,7 +284,7 @@ impl McpServer {
         let source = Source {
             sink: Sink::Batch(key),
             headers: headers.as_ref(),
-            session: self.sessions.find(&item.session),
+            session: self.own_session(cx, &item.session),
         };
         match message {
             // The session has ended in the meantime.
@@ -323,6 +346,9 @@ impl McpServer {
     ) -> Result<(), Refusal> {
         if cx.stopping() {
             return Err(Refusal::stopping());
+        }
+        if expiry::has_expired(cx) {
+            return Err(Refusal::expired());
         }
         let claim = era::of(source, name, &params)?;
         let era = claim.era();

@@ -159,7 +159,7 @@ impl McpServer {
         source: &Source<'_>,
         id: &Id,
     ) -> Result<(), Refusal> {
-        match self.capabilities.known_or_wait(cx, source.sink, id)? {
+        match self.discovery.known_or_wait(cx, source.sink, id)? {
             Some(capabilities) => {
                 let members = discovered(capabilities, self.instructions.as_deref());
                 self.answer_with(cx, source.sink, id, &members);
@@ -258,6 +258,7 @@ impl McpServer {
                 self.http.set_owner(http, Owner::Listen(key));
                 self.http.begin_events(cx, http);
                 self.http.keep_open(cx, http);
+                self.http.watch_expiry(cx, http);
             }
             Sink::Line(line) => self.lines.register(line, id.clone(), LineWork::Listen(key)),
             Sink::Batch(_) | Sink::Nowhere => {}

@@ -215,7 +215,7 @@ fn requests_waiting_for_the_exit_are_answered_with_an_error() {
     let message = Frame::data(Bytes::from(discover.to_string()));
     harness.bench.rig.send(client, stream, message);
     harness.pump();
-    harness.fault(Key::Capabilities);
+    harness.fault(Key::Capabilities(0));
     let (answer, _) = harness.bench.at_client(stream);
     assert!(answer.contains("-32603"), "{answer}");
     harness.fault(Key::Line(0));

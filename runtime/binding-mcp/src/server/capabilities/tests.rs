@@ -1,4 +1,5 @@
 use super::*;
+use crate::server::key::Key;
 use crate::server::tests::part::Bench;
 
 fn ask(bench: &mut Bench, capabilities: &mut Capabilities, id: u64) -> Option<McpCapabilities> {
@@ -7,10 +8,15 @@ fn ask(bench: &mut Bench, capabilities: &mut Capabilities, id: u64) -> Option<Mc
     known.expect("room")
 }
 
+fn capabilities_of(bench: &Bench) -> Capabilities {
+    let token = Key::Capabilities(0).token();
+    Capabilities::new(bench.exit, Duration::from_secs(60), token, None)
+}
+
 #[test]
 fn one_request_serves_all_waiting_discoveries_and_is_cached_for_a_minute() {
     let mut bench = Bench::new();
-    let mut capabilities = Capabilities::new(bench.exit, &Options::default());
+    let mut capabilities = capabilities_of(&bench);
     assert_eq!(ask(&mut bench, &mut capabilities, 1), None);
     assert_eq!(ask(&mut bench, &mut capabilities, 2), None);
     let (stream, frames) = bench.at_exit();
@@ -37,7 +43,7 @@ fn one_request_serves_all_waiting_discoveries_and_is_cached_for_a_minute() {
 #[test]
 fn a_failure_answers_the_waiting_requests_and_is_not_cached() {
     let mut bench = Bench::new();
-    let mut capabilities = Capabilities::new(bench.exit, &Options::default());
+    let mut capabilities = capabilities_of(&bench);
     assert_eq!(ask(&mut bench, &mut capabilities, 1), None);
     let (stream, _) = bench.at_exit();
     capabilities.client_disconnected(Sink::Http(1));
@@ -57,7 +63,7 @@ fn a_failure_answers_the_waiting_requests_and_is_not_cached() {
 #[test]
 fn waiting_requests_are_bounded() {
     let mut bench = Bench::new();
-    let mut capabilities = Capabilities::new(bench.exit, &Options::default());
+    let mut capabilities = capabilities_of(&bench);
     for id in 0..WAITING_MAX {
         assert_eq!(ask(&mut bench, &mut capabilities, id as u64), None);
     }

@@ -22,6 +22,17 @@ pub(in crate::server) enum SessionEvent {
     Expired,
 }
 
+/// A caller that names a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) enum Claimed {
+    /// Its owner.
+    Same,
+    /// Its owner, with other roles or attributes than before.
+    OtherRights,
+    /// Someone else: the session does not exist for it.
+    Other,
+}
+
 /// A session that has begun.
 #[derive(Debug)]
 pub(in crate::server) struct Begun {

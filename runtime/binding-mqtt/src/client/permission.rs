@@ -1,0 +1,194 @@
+//! The routes of an `mqtt · client`: which callers may publish and subscribe to which topics.
+//!
+//! They are the last line of defence, whatever opens the streams: a stream that no route permits is
+//! refused before it joins a connection, which callers share. They are an allow list: any route that
+//! permits is enough. A session has no topics and needs no route.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, de};
+use tidegate_engine::Context;
+use tidegate_engine::streams::mqtt::topic::TopicFilter;
+use tidegate_engine::streams::mqtt::{MqttPublish, MqttSubscribe};
+use tidegate_options::{
+    GuardReference, Guarded, RouteFault, RouteRule, TopicAccess, TopicEntry, TopicPattern,
+    TopicRequest,
+};
+use tidegate_streams::{Identity, shown};
+
+use super::failure::Failure;
+use crate::codec::ReasonCode;
+
+/// Condition of a route: topics that may be published or subscribed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, remote = "Self")]
+#[schemars(inline)]
+pub struct Condition {
+    /// Topic filters that may be published to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("examples" = [["commands/#"]]))]
+    pub publish: Vec<TopicPattern>,
+    /// Topic filters that may be subscribed to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("examples" = [["sensors/#", "status/#"]]))]
+    pub subscribe: Vec<TopicPattern>,
+}
+
+impl<'de> Deserialize<'de> for Condition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let condition = Self::deserialize(deserializer)?;
+        if condition.publish.is_empty() && condition.subscribe.is_empty() {
+            return Err(de::Error::custom(
+                "an empty condition; use publish or subscribe, or remove 'when'",
+            ));
+        }
+        Ok(condition)
+    }
+}
+
+impl tidegate_options::Condition for Condition {
+    const MAX: usize = 10_000;
+    const SAME_EXIT: bool = true;
+
+    fn check(_: &[RouteRule<Self>]) -> Vec<RouteFault> {
+        Vec::new()
+    }
+
+    fn guards(&self) -> Vec<GuardReference> {
+        let lists = [("publish", &self.publish), ("subscribe", &self.subscribe)];
+        let mut references = Vec::new();
+        for (key, patterns) in lists {
+            for (index, pattern) in patterns.iter().enumerate() {
+                let entry = entry(pattern, None);
+                references.extend(entry.references(&[key, &index.to_string()]));
+            }
+        }
+        references
+    }
+}
+
+fn entry(pattern: &TopicPattern, guarded: Option<&Guarded>) -> TopicEntry {
+    TopicEntry {
+        pattern: pattern.clone(),
+        guarded: guarded.cloned(),
+    }
+}
+
+/// The routes, compiled.
+#[derive(Debug)]
+pub(super) struct Permission {
+    /// Who may use the routes without conditions, which lead to every topic.
+    everything: Vec<Option<Guarded>>,
+    publish: TopicAccess,
+    subscribe: TopicAccess,
+}
+
+impl Permission {
+    /// `None` if everybody may do everything.
+    pub(super) fn new(routes: &[RouteRule<Condition>]) -> Option<Self> {
+        let (mut publish, mut subscribe) = (Vec::new(), Vec::new());
+        let mut everything = Vec::new();
+        for RouteRule { when, guarded } in routes {
+            let guarded = guarded.as_ref();
+            if when.is_empty() {
+                everything.push(guarded.cloned());
+            }
+            for condition in when {
+                publish.extend(condition.publish.iter().map(|it| entry(it, guarded)));
+                subscribe.extend(condition.subscribe.iter().map(|it| entry(it, guarded)));
+            }
+        }
+        let is_open = routes.is_empty() || everything.iter().any(Option::is_none);
+        (!is_open).then(|| Self {
+            everything,
+            publish: TopicAccess::new(publish),
+            subscribe: TopicAccess::new(subscribe),
+        })
+    }
+
+    fn permits_everything(&self, caller: Option<&Identity>) -> bool {
+        let mut routes = self.everything.iter().flatten();
+        routes.any(|guarded| guarded.permits(caller))
+    }
+
+    /// Checks a publication.
+    pub(super) fn check_publish(
+        &self,
+        cx: &Context<'_>,
+        publish: &MqttPublish,
+    ) -> Result<(), Failure> {
+        let caller = cx.identity().map(|it| &**it);
+        let request = TopicRequest::Topic(&publish.topic);
+        if self.permits_everything(caller) || self.publish.allows(caller, request) {
+            return Ok(());
+        }
+        Err(refused(cx, "publishing to", &publish.topic))
+    }
+
+    /// Checks a subscription: each of its filters must be covered by a pattern.
+    pub(super) fn check_subscribe(
+        &self,
+        cx: &Context<'_>,
+        subscribe: &MqttSubscribe,
+    ) -> Result<(), Failure> {
+        let caller = cx.identity().map(|it| &**it);
+        if self.permits_everything(caller) {
+            return Ok(());
+        }
+        for filter in &subscribe.filters {
+            // An invalid filter is refused later, with its fault.
+            let Ok(parsed) = TopicFilter::parse(filter.pattern.clone()) else {
+                continue;
+            };
+            if !self.subscribe.allows(caller, TopicRequest::Filter(&parsed)) {
+                return Err(refused(cx, "subscribing to", &filter.pattern));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refused(cx: &Context<'_>, what: &str, topic: &str) -> Failure {
+    let reason = format!(
+        "no route of {} permits this caller {what} '{}'.",
+        cx.name(),
+        shown(topic)
+    );
+    Failure::new(ReasonCode::NOT_AUTHORIZED, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_options::Condition as _;
+
+    use super::*;
+
+    fn routes(json: &[(&str, Option<&str>)]) -> Vec<RouteRule<Condition>> {
+        let rule = |(when, guarded): &(&str, Option<&str>)| RouteRule {
+            when: serde_json::from_str(when).expect("conditions"),
+            guarded: guarded.map(|json| serde_json::from_str(json).expect("guarded")),
+        };
+        json.iter().map(rule).collect()
+    }
+
+    #[test]
+    fn without_a_guard_and_a_condition_nothing_is_checked() {
+        assert!(Permission::new(&[]).is_none());
+        assert!(Permission::new(&routes(&[("[]", None)])).is_none());
+        let when = r#"[{"publish":["a/#"]}]"#;
+        assert!(Permission::new(&routes(&[(when, None), ("[]", None)])).is_none());
+        let guarded = routes(&[("[]", Some(r#"{"staff":[]}"#))]);
+        let permission = Permission::new(&guarded).expect("guarded");
+        assert!(!permission.permits_everything(None));
+    }
+
+    #[test]
+    fn an_empty_condition_is_refused_and_guards_in_patterns_are_listed() {
+        let error = serde_json::from_str::<Condition>("{}").expect_err("empty");
+        assert!(error.to_string().contains("an empty condition"), "{error}");
+        let json = r#"{"publish":["a/${guarded['staff'].identity}"]}"#;
+        let condition: Condition = serde_json::from_str(json).expect("a condition");
+        let references = condition.guards();
+        assert_eq!(references[0].guard, "staff");
+        assert_eq!(references[0].path.join("."), "publish.0");
+    }
+}
