@@ -55,7 +55,7 @@ impl Gateway {
         for warning in passwords::unprotected(config) {
             tracing::warn!("{warning}");
         }
-        let guards = guards::make(config)?;
+        let guards = guards::make(config)?.start();
         let admission = Admission {
             identities: guards::identities(config, &guards).await?,
             guards,

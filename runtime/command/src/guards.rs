@@ -4,19 +4,28 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 use tidegate_config::{Config, Faults, GuardType};
 use tidegate_guard::apikey::{self, KeyRing, Runner, Verification};
+use tidegate_guard::jwt::{self, KeySet, KeySource};
+use tidegate_guard::x509;
 use tidegate_guard::{Credential, Guard, Guards, Refusal};
+use tidegate_guard_fetch::{Fetcher, Trust, TrustError};
 use tidegate_streams::Identity;
 
 /// Largest file with keys, in bytes.
 const FILE_MAX: u64 = 16 * 1024 * 1024;
 
+/// A guard, and the keys that are fetched for it.
+struct Made {
+    guard: Arc<dyn Guard>,
+    keys: Option<(KeySource, Fetcher)>,
+}
+
 /// Makes a guard from its declaration; relative paths start at the folder.
-type Make = fn(&tidegate_config::Guard, &Path) -> Result<Arc<dyn Guard>, GuardError>;
+type Make = fn(&tidegate_config::Guard, &Path) -> Result<Made, GuardError>;
 
 /// A type of guard, and how one is made. Making it reads the files it names.
 struct Type {
@@ -26,14 +35,33 @@ struct Type {
 }
 
 /// The types of guards, in the order of the reference.
-const TYPES: &[Type] = &[Type {
-    name: "apikey",
-    declared: GuardType::of::<apikey::Options>(
-        "apikey",
-        "Accepts keys whose hashes are in the config. `tidegate genkey` makes a key and its line.",
-    ),
-    make: apikey,
-}];
+const TYPES: &[Type] = &[
+    Type {
+        name: "apikey",
+        declared: GuardType::of::<apikey::Options>(
+            "apikey",
+            "Accepts keys whose hashes are in the config. `tidegate genkey` makes a key and its line.",
+        ),
+        make: apikey,
+    },
+    Type {
+        name: "jwt",
+        declared: GuardType::of::<jwt::Options>(
+            "jwt",
+            "Accepts tokens (JWT) of an authorization server, signed with RS256, PS256, ES256, ES384 or \
+             EdDSA.",
+        ),
+        make: jwt,
+    },
+    Type {
+        name: "x509",
+        declared: GuardType::of::<x509::Options>(
+            "x509",
+            "Accepts client certificates that TLS has verified.",
+        ),
+        make: x509,
+    },
+];
 
 /// A guard cannot be made, or does not accept the client of standard input.
 #[derive(Debug, Error)]
@@ -54,6 +82,9 @@ pub(crate) enum GuardError {
         /// What is wrong with it.
         why: String,
     },
+    /// The certificates of the option `trust` cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The keys of options and file cannot be used together.
     #[error("guard '{guard}': {why}")]
     Keys {
@@ -81,16 +112,36 @@ pub(crate) fn types() -> impl Iterator<Item = GuardType> {
     TYPES.iter().map(|r#type| r#type.declared)
 }
 
+/// The guards of a config, and what must run for them.
+pub(crate) struct Declared {
+    pub(crate) guards: Guards,
+    keys: Vec<(String, KeySource, Fetcher)>,
+}
+
+impl Declared {
+    /// Fetches keys in tasks of this runtime, as long as it runs.
+    pub(crate) fn start(self) -> Guards {
+        for (name, source, fetcher) in self.keys {
+            tokio::spawn(tidegate_guard_fetch::drive(name.into(), source, fetcher));
+        }
+        self.guards
+    }
+}
+
 /// Makes the guards of a config.
-pub(crate) fn make(config: &Config) -> Result<Guards, GuardError> {
+pub(crate) fn make(config: &Config) -> Result<Declared, GuardError> {
+    let mut keys = Vec::new();
     let mut guards: BTreeMap<String, Arc<dyn Guard>> = BTreeMap::new();
     for declared in &config.guards {
         let r#type = TYPES.iter().find(|it| it.name == declared.r#type);
         let r#type = r#type.ok_or_else(|| GuardError::Unknown(declared.name.clone()))?;
-        let guard = (r#type.make)(declared, &config.folder)?;
-        guards.insert(declared.name.clone(), guard);
+        let made = (r#type.make)(declared, &config.folder)?;
+        guards.insert(declared.name.clone(), made.guard);
+        let of_it = made.keys.into_iter();
+        keys.extend(of_it.map(|(source, fetcher)| (declared.name.clone(), source, fetcher)));
     }
-    Ok(Guards::new(guards))
+    let guards = Guards::new(guards);
+    Ok(Declared { guards, keys })
 }
 
 /// The identity of the client of each `stdio · server` that has an `authorization`, by binding name.
@@ -117,19 +168,61 @@ pub(crate) async fn identities(
     Ok(identities)
 }
 
-fn apikey(guard: &tidegate_config::Guard, folder: &Path) -> Result<Arc<dyn Guard>, GuardError> {
+/// Reads a file that the options of a guard name.
+fn read<T, E: ToString>(
+    guard: &tidegate_config::Guard,
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, GuardError> {
+    let text = tidegate_config::read_text(path, FILE_MAX);
+    let parsed = text.and_then(|text| parse(&text).map_err(|error| error.to_string()));
+    parsed.map_err(|why| GuardError::File {
+        guard: guard.name.clone(),
+        file: path.display().to_string(),
+        why,
+    })
+}
+
+fn jwt(guard: &tidegate_config::Guard, folder: &Path) -> Result<Made, GuardError> {
+    let options: jwt::Options = guard.options()?;
+    let file = options.file.as_ref().map(|file| {
+        let path = folder.join(file);
+        read(guard, &path, |text| KeySet::parse(text.as_bytes()))
+    });
+    let made = jwt::Jwt::new(&guard.name, &options, file.transpose()?);
+    let keys = match made.key_source() {
+        None => None,
+        Some(source) => {
+            let trust = match &options.trust {
+                Some(file) => Some(Trust::of_file(&folder.join(file))?),
+                None => Trust::of_system()
+                    .inspect_err(|error| tracing::warn!(guard = guard.name, %error, "no trust"))
+                    .ok(),
+            };
+            let timeout = Duration::from_millis(options.timeout.get());
+            Some((source, Fetcher::new(trust, timeout)))
+        }
+    };
+    Ok(Made {
+        guard: Arc::new(made),
+        keys,
+    })
+}
+
+fn x509(guard: &tidegate_config::Guard, _: &Path) -> Result<Made, GuardError> {
+    Ok(Made {
+        guard: Arc::new(x509::X509::new(&guard.name, guard.options()?)),
+        keys: None,
+    })
+}
+
+fn apikey(guard: &tidegate_config::Guard, folder: &Path) -> Result<Made, GuardError> {
     let options: apikey::Options = guard.options()?;
     let mut ring = options.keys.clone();
     if let Some(file) = &options.file {
-        let path = folder.join(file);
-        let unusable = |why: String| GuardError::File {
-            guard: guard.name.clone(),
-            file: path.display().to_string(),
-            why,
-        };
-        let text = tidegate_config::read_text(&path, FILE_MAX).map_err(unusable)?;
+        // A file of comments has no keys yet.
         let further: Option<KeyRing> =
-            serde_yaml::from_str(&text).map_err(|error| unusable(error.to_string()))?;
+            read(guard, &folder.join(file), |text| serde_yaml::from_str(text))?;
         ring = ring
             .and(further.unwrap_or_default())
             .map_err(|why| GuardError::Keys {
@@ -137,8 +230,11 @@ fn apikey(guard: &tidegate_config::Guard, folder: &Path) -> Result<Arc<dyn Guard
                 why,
             })?;
     }
-    let guard = apikey::ApiKey::new(&guard.name, &options, ring, Arc::new(Threads));
-    Ok(Arc::new(guard))
+    let made = apikey::ApiKey::new(&guard.name, &options, ring, Arc::new(Threads));
+    Ok(Made {
+        guard: Arc::new(made),
+        keys: None,
+    })
 }
 
 /// Runs verifications on threads of their own: a worker would not serve anybody meanwhile. The guard

@@ -15,7 +15,7 @@ const LEVELS: [(&str, LevelFilter); 6] = [
 ];
 
 /// Crates that log; a level for any other module is rejected as a typo.
-const CRATES: [&str; 12] = [
+const CRATES: [&str; 13] = [
     "hyper_util",
     "mqtt5",
     "mqtt5_protocol",
@@ -28,6 +28,7 @@ const CRATES: [&str; 12] = [
     "tidegate_broker",
     "tidegate_driver",
     "tidegate_engine",
+    "tidegate_guard_fetch",
 ];
 
 /// Log levels in the syntax of the command line: `info,tidegate_binding_mqtt=debug`.

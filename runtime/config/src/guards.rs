@@ -6,6 +6,7 @@ use serde_json::json;
 use serde_yaml::{Mapping, Value};
 use tidegate_options::Options;
 
+use crate::check::Draft;
 use crate::decode::decode_valid_part;
 use crate::expression::Expressions;
 use crate::fault::{Findings, suggestion};
@@ -106,6 +107,37 @@ fn read_one(
         options,
         expressions: expressions.below(&at),
     })
+}
+
+/// Records a fault for each guard that a binding refers to and that is not declared. A guard that is
+/// declared with faults has those.
+pub(crate) fn check_references(
+    declared: &[&str],
+    drafts: &[Draft<'_>],
+    findings: &mut Findings<'_>,
+) {
+    for draft in drafts {
+        for reference in &draft.guards {
+            if declared.contains(&reference.guard.as_str()) {
+                continue;
+            }
+            let help = if declared.is_empty() {
+                "declare it in the section 'guards' at the top level".to_owned()
+            } else {
+                suggestion(&reference.guard, declared)
+            };
+            let below = reference.path.iter().cloned();
+            let at: Vec<String> = path(&["bindings", &draft.name])
+                .into_iter()
+                .chain(below)
+                .collect();
+            findings.key(
+                &at,
+                format!("unknown guard '{}'", reference.guard),
+                Some(help),
+            );
+        }
+    }
 }
 
 /// JSON Schema of the section.

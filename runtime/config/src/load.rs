@@ -15,7 +15,7 @@ use crate::decode::decode;
 use crate::draft::draft;
 use crate::expression::{Expressions, MissingVariables, Sources, substitute, unquoted};
 use crate::fault::{Fault, Faults, Findings};
-use crate::guards;
+use crate::guards::{self, check_references};
 use crate::locate::Location;
 use crate::model::Config;
 use crate::registry::{Kinds, Registry};
@@ -170,8 +170,10 @@ fn load_with<F>(
     let guards = section("guards").unwrap_or_default();
     let kinds = &registry.kinds();
     let top = decode::<Top>(value, &[], &expressions, &mut findings);
+    let declared_guards: Vec<&str> = guards.keys().filter_map(Value::as_str).collect();
     let guards = guards::read(&guards, registry.guards(), &expressions, &mut findings);
     let drafts = drafts(&bindings, kinds, &expressions, &mut findings);
+    check_references(&declared_guards, &drafts, &mut findings);
     let bindings = connect(drafts, kinds, &mut findings);
     if top.is_none() && findings.is_empty() {
         findings.at(Location::START, "the config is empty", None);

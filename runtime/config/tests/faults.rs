@@ -3,7 +3,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
-use tidegate_config::{Config, Descriptor, Fault, Faults, Protocol, Registry, load, schema};
+use tidegate_config::{
+    Config, Descriptor, Fault, Faults, GuardType, Protocol, Registry, load, schema,
+};
 use tidegate_options::{
     Condition, GuardReference, Guarded, OptionConflict, OptionWarning, Options, RouteFault,
     RouteRule,
@@ -81,10 +83,11 @@ impl Condition for Lane {
 
     fn guards(&self) -> Vec<GuardReference> {
         let reference = GuardReference {
-            guard: format!("of-lane-{}", self.lane),
+            guard: "of-lane-99".to_owned(),
             path: vec!["lane".to_owned()],
         };
-        vec![reference]
+        let guarded = self.lane == 99;
+        guarded.then_some(reference).into_iter().collect()
     }
 
     fn check(routes: &[RouteRule<Self>]) -> Vec<RouteFault> {
@@ -124,6 +127,7 @@ fn registry() -> Registry<Factory> {
             .exits(&[("in", Protocol::Http), ("out", Protocol::Mcp)])
             .made_by(Factory("fork")),
     ])
+    .with_guard(GuardType::of::<Door>("door", "A door."))
 }
 
 fn environment(name: &str) -> Option<String> {
@@ -528,6 +532,7 @@ fn the_schema_contains_every_kind_and_option() {
 }
 
 const GUARDED: &str = "name: a
+guards: { staff: { type: door, options: &o { listen: x } }, partners: { type: door, options: *o }, of-lane-99: { type: door, options: *o } }
 bindings:
   door0: { type: door, kind: server, options: { listen: x }, exit: gate0 }
   gate0:
@@ -535,7 +540,7 @@ bindings:
     kind: proxy
     options: { guarded: { staff: [] } }
     routes:
-      - { when: [{ lane: 1 }], guarded: { staff: [operator], partners: [] }, exit: end0 }
+      - { when: [{ lane: 99 }], guarded: { staff: [operator], partners: [] }, exit: end0 }
   end0: { type: gate, kind: end }
 ";
 
@@ -554,7 +559,7 @@ fn a_route_says_who_may_use_it_and_the_guards_that_are_named_are_known_with_thei
             "staff at options.guarded.staff",
             "partners at routes.0.guarded.partners",
             "staff at routes.0.guarded.staff",
-            "of-lane-1 at routes.0.when.0.lane",
+            "of-lane-99 at routes.0.when.0.lane",
         ]
     );
     let guarded = gate.routes[0].guarded.as_ref().expect("guarded");
@@ -568,7 +573,28 @@ fn a_faulty_guarded_is_reported_at_its_line() {
         .expect_err("nobody would be permitted")
         .to_string();
     assert!(
-        faults.contains("a.yaml:9:41: bindings.gate0.routes.0.guarded: 'guarded' names no guard"),
+        faults.contains("a.yaml:10:42: bindings.gate0.routes.0.guarded: 'guarded' names no guard"),
         "{faults}"
+    );
+}
+
+#[test]
+fn a_guard_that_is_not_declared_is_reported_where_it_is_named() {
+    let text = GUARDED.replace(" partners: { type", " partner: { type");
+    let faults = loaded(&text).expect_err("an unknown guard").to_string();
+    assert_eq!(
+        faults,
+        "a.yaml:10:63: bindings.gate0.routes.0.guarded.partners: unknown guard 'partners'; did you mean \
+         'partner'? Valid: staff, partner, of-lane-99"
+    );
+    let (before, after) = GUARDED.split_once("guards:").expect("guards");
+    let (_, bindings) = after.split_once('\n').expect("bindings");
+    let faults = loaded(&format!("{before}{bindings}")).expect_err("unknown guards");
+    let help = "declare it in the section 'guards' at the top level";
+    assert_eq!(faults.iter().count(), 4);
+    assert!(
+        faults
+            .iter()
+            .all(|fault| fault.help.as_deref() == Some(help))
     );
 }

@@ -18,7 +18,7 @@ pub use fetch::Fetcher;
 pub use trust::{Trust, TrustError};
 
 /// Longest wait without asking for the next step: the wall clock may be set meanwhile.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// Drives a source for as long as it is polled. `guard` is its name in logs.
 pub async fn drive(guard: Arc<str>, source: KeySource, fetcher: Fetcher) {

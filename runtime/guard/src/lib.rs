@@ -17,6 +17,7 @@ mod guards;
 pub mod jwt;
 mod moment;
 mod pending;
+pub mod x509;
 
 pub use check::{Challenge, Check, Credential, Refusal};
 pub use guards::{Guard, Guards};

@@ -13,6 +13,7 @@ use super::url::Url;
 /// Options of the guard `jwt`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
 pub struct Options {
     /// The authorization server: a token's `iss` must be exactly this.
     #[schemars(extend("examples" = ["https://id.example/realms/plant"]))]
@@ -30,35 +31,68 @@ pub struct Options {
     /// The claim with the roles: a string with spaces between them, or a list. Dots lead to a member of
     /// a claim, as in `realm_access.roles`. With `scope` or `scp`, roles are OAuth scopes, and a client
     /// that lacks one is told which to ask for.
-    #[schemars(extend("default" = "scope"))]
+    #[schemars(default = "defaults::roles")]
     pub roles: String,
     /// The claim with the identity.
-    #[schemars(extend("default" = "sub"))]
+    #[schemars(default = "defaults::identity")]
     pub identity: String,
     /// Attributes of the identity by name, and the claim of each. An absent claim is an absent attribute.
-    #[schemars(extend("default" = {}))]
+    #[schemars(default)]
     pub attributes: BTreeMap<String, String>,
     /// How far the clocks of the authorization server and this host may differ, in seconds.
-    #[schemars(extend("default" = 60))]
+    #[schemars(default = "defaults::leeway")]
     pub leeway: Bounded<0, 3_600>,
     /// Longest token, in bytes. A longer one is refused before it is parsed.
-    #[schemars(extend("default" = 16_384))]
+    #[schemars(default = "defaults::max_token_size")]
     pub max_token_size: Bounded<256, 262_144>,
     /// Most tokens that are remembered as valid, so that they are not verified again. Beyond, the oldest
     /// is forgotten.
-    #[schemars(extend("default" = 10_000))]
+    #[schemars(default = "defaults::cache")]
     pub cache: Bounded<0, 1_000_000>,
     /// Time between two fetches of the keys, in milliseconds. A token with an unknown key id causes one
     /// earlier, at most once a minute.
-    #[schemars(extend("default" = 3_600_000))]
+    #[schemars(default = "defaults::refresh")]
     pub refresh: Bounded<60_000, 604_800_000>,
     /// How long fetching keys or metadata may take, in milliseconds. When it fails, the last good keys
     /// stay in use.
-    #[schemars(extend("default" = 5_000))]
+    #[schemars(default = "defaults::timeout")]
     pub timeout: Bounded<100, 60_000>,
     /// A PEM file with the certificates that the authorization server's certificate is verified with; a
     /// relative path starts at the config's folder. Absent: those of the system.
     pub trust: Option<String>,
+}
+
+/// The defaults, for the schema and for absent options.
+mod defaults {
+    use tidegate_options::Bounded;
+
+    pub(super) fn roles() -> String {
+        "scope".to_owned()
+    }
+
+    pub(super) fn identity() -> String {
+        "sub".to_owned()
+    }
+
+    pub(super) const fn leeway() -> Bounded<0, 3_600> {
+        Bounded::of(60)
+    }
+
+    pub(super) const fn max_token_size() -> Bounded<256, 262_144> {
+        Bounded::of(16_384)
+    }
+
+    pub(super) const fn cache() -> Bounded<0, 1_000_000> {
+        Bounded::of(10_000)
+    }
+
+    pub(super) const fn refresh() -> Bounded<60_000, 604_800_000> {
+        Bounded::of(3_600_000)
+    }
+
+    pub(super) const fn timeout() -> Bounded<100, 60_000> {
+        Bounded::of(5_000)
+    }
 }
 
 #[derive(Deserialize)]
@@ -114,14 +148,14 @@ impl<'de> Deserialize<'de> for Options {
             audience: raw.audience,
             keys: raw.keys,
             file: raw.file,
-            roles: raw.roles.unwrap_or_else(|| "scope".to_owned()),
-            identity: raw.identity.unwrap_or_else(|| "sub".to_owned()),
+            roles: raw.roles.unwrap_or_else(defaults::roles),
+            identity: raw.identity.unwrap_or_else(defaults::identity),
             attributes: raw.attributes,
-            leeway: raw.leeway.unwrap_or(Bounded::of(60)),
-            max_token_size: raw.max_token_size.unwrap_or(Bounded::of(16_384)),
-            cache: raw.cache.unwrap_or(Bounded::of(10_000)),
-            refresh: raw.refresh.unwrap_or(Bounded::of(3_600_000)),
-            timeout: raw.timeout.unwrap_or(Bounded::of(5_000)),
+            leeway: raw.leeway.unwrap_or_else(defaults::leeway),
+            max_token_size: raw.max_token_size.unwrap_or_else(defaults::max_token_size),
+            cache: raw.cache.unwrap_or_else(defaults::cache),
+            refresh: raw.refresh.unwrap_or_else(defaults::refresh),
+            timeout: raw.timeout.unwrap_or_else(defaults::timeout),
             trust: raw.trust,
         })
     }
