@@ -25,6 +25,7 @@
 
 mod arguments;
 mod call;
+mod decision;
 mod exchange;
 mod json_text;
 mod lists;
@@ -46,6 +47,7 @@ mod tests;
 mod tools;
 mod uri;
 
+pub use decision::{AccessPermitted, AccessRefused};
 pub use operation::CallCompleted;
 pub use options::Options;
 pub use proxy::McpMqtt;

@@ -19,7 +19,7 @@
 mod binding;
 mod condition;
 mod deadline;
-mod events;
+pub mod events;
 mod list;
 mod names;
 mod options;

@@ -4,6 +4,7 @@
 //! refused before it joins a connection, which callers share. They are an allow list: any route that
 //! permits is enough. A session has no topics and needs no route.
 
+use bytestring::ByteString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use tidegate_engine::Context;
@@ -13,7 +14,7 @@ use tidegate_options::{
     GuardReference, Guarded, RouteFault, RouteRule, TopicAccess, TopicEntry, TopicPattern,
     TopicRequest,
 };
-use tidegate_streams::{Identity, shown};
+use tidegate_streams::{Identity, event, shown};
 
 use super::failure::Failure;
 use crate::codec::ReasonCode;
@@ -113,10 +114,11 @@ impl Permission {
     /// Checks a publication.
     pub(super) fn check_publish(
         &self,
-        cx: &Context<'_>,
+        cx: &mut Context<'_>,
         publish: &MqttPublish,
     ) -> Result<(), Failure> {
-        let caller = cx.identity().map(|it| &**it);
+        let caller = cx.identity().cloned();
+        let caller = caller.as_deref();
         let request = TopicRequest::Topic(&publish.topic);
         if self.permits_everything(caller) || self.publish.allows(caller, request) {
             return Ok(());
@@ -127,10 +129,11 @@ impl Permission {
     /// Checks a subscription: each of its filters must be covered by a pattern.
     pub(super) fn check_subscribe(
         &self,
-        cx: &Context<'_>,
+        cx: &mut Context<'_>,
         subscribe: &MqttSubscribe,
     ) -> Result<(), Failure> {
-        let caller = cx.identity().map(|it| &**it);
+        let caller = cx.identity().cloned();
+        let caller = caller.as_deref();
         if self.permits_everything(caller) {
             return Ok(());
         }
@@ -147,7 +150,35 @@ impl Permission {
     }
 }
 
-fn refused(cx: &Context<'_>, what: &str, topic: &str) -> Failure {
+event! {
+    /// No route permits a caller to publish or subscribe to a topic.
+    pub struct AccessRefused "binding.mqtt.access.refused" Warn
+        "{operation} '{topic}' refused: no route permits it"
+    {
+        /// Authenticated caller; empty if anonymous.
+        identity "identity": ByteString = ByteString::new(),
+        /// The guard that authenticated it.
+        guard "guard": ByteString = ByteString::new(),
+        /// `publishing to` or `subscribing to`.
+        operation "operation": ByteString = ByteString::new(),
+        /// Topic or topic filter, shortened.
+        topic "topic": ByteString = ByteString::new(),
+    }
+}
+
+fn refused(cx: &mut Context<'_>, what: &'static str, topic: &str) -> Failure {
+    if cx.hears::<AccessRefused>() {
+        let caller = cx.identity();
+        let (identity, guard) = caller.map_or_else(Default::default, |caller| {
+            (caller.subject.clone(), caller.guard.clone())
+        });
+        cx.event(&AccessRefused {
+            identity,
+            guard,
+            operation: ByteString::from_static(what),
+            topic: ByteString::from(&*shown(topic)),
+        });
+    }
     let reason = format!(
         "no route of {} permits this caller {what} '{}'.",
         cx.name(),
