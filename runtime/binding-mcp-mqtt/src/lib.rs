@@ -27,6 +27,7 @@ mod arguments;
 mod call;
 mod decision;
 mod exchange;
+mod explain;
 mod json_text;
 mod lists;
 mod message;
@@ -48,6 +49,7 @@ mod tools;
 mod uri;
 
 pub use decision::{AccessPermitted, AccessRefused};
+pub use explain::{Explainer, Explanation};
 pub use operation::CallCompleted;
 pub use options::Options;
 pub use proxy::McpMqtt;

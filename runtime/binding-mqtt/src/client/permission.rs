@@ -111,16 +111,26 @@ impl Permission {
         routes.any(|guarded| guarded.permits(caller))
     }
 
+    /// Whether a caller may publish to a topic.
+    fn permits_publish(&self, caller: Option<&Identity>, topic: &str) -> bool {
+        self.permits_everything(caller) || self.publish.allows(caller, TopicRequest::Topic(topic))
+    }
+
+    /// Whether a caller may subscribe to a filter. An invalid one is refused elsewhere, with its fault.
+    fn permits_subscribe(&self, caller: Option<&Identity>, filter: &ByteString) -> bool {
+        self.permits_everything(caller)
+            || TopicFilter::parse(filter.clone()).map_or(true, |filter| {
+                self.subscribe.allows(caller, TopicRequest::Filter(&filter))
+            })
+    }
+
     /// Checks a publication.
     pub(super) fn check_publish(
         &self,
         cx: &mut Context<'_>,
         publish: &MqttPublish,
     ) -> Result<(), Failure> {
-        let caller = cx.identity().cloned();
-        let caller = caller.as_deref();
-        let request = TopicRequest::Topic(&publish.topic);
-        if self.permits_everything(caller) || self.publish.allows(caller, request) {
+        if self.permits_publish(cx.identity().map(|it| &**it), &publish.topic) {
             return Ok(());
         }
         Err(refused(cx, "publishing to", &publish.topic))
@@ -132,22 +142,31 @@ impl Permission {
         cx: &mut Context<'_>,
         subscribe: &MqttSubscribe,
     ) -> Result<(), Failure> {
-        let caller = cx.identity().cloned();
-        let caller = caller.as_deref();
-        if self.permits_everything(caller) {
-            return Ok(());
+        let caller = cx.identity().map(|it| &**it);
+        let mut filters = subscribe.filters.iter().map(|filter| &filter.pattern);
+        match filters.find(|filter| !self.permits_subscribe(caller, filter)) {
+            None => Ok(()),
+            Some(filter) => Err(refused(cx, "subscribing to", filter)),
         }
-        for filter in &subscribe.filters {
-            // An invalid filter is refused later, with its fault.
-            let Ok(parsed) = TopicFilter::parse(filter.pattern.clone()) else {
-                continue;
-            };
-            if !self.subscribe.allows(caller, TopicRequest::Filter(&parsed)) {
-                return Err(refused(cx, "subscribing to", &filter.pattern));
-            }
-        }
-        Ok(())
     }
+}
+
+/// The first route that permits a caller to publish to a topic, or to subscribe to a filter.
+pub fn explain(
+    routes: &[RouteRule<Condition>],
+    caller: Option<&Identity>,
+    publish: bool,
+    topic: &str,
+) -> Option<usize> {
+    routes.iter().position(|route| {
+        Permission::new(std::slice::from_ref(route)).is_none_or(|permission| {
+            if publish {
+                permission.permits_publish(caller, topic)
+            } else {
+                permission.permits_subscribe(caller, &topic.into())
+            }
+        })
+    })
 }
 
 event! {
