@@ -40,6 +40,8 @@ pub(crate) enum Refusal {
     Reset(McpReset),
     /// The tool does not exist for the caller.
     Unknown,
+    /// The caller may not access the topic, which is refused like this.
+    NotAllowed(ByteString, Box<Self>),
 }
 
 impl From<String> for Refusal {
@@ -142,13 +144,14 @@ fn not_allowed(
     request: TopicRequest<'_>,
     why: impl FnOnce() -> String,
 ) -> Refusal {
-    if let Some(scopes) = policy.step_up(request) {
-        return Refusal::Reset(McpReset::insufficient_scope(scopes));
-    }
-    if policy.depends_on_caller() && !policy.allows_any() {
-        return Refusal::Unknown;
-    }
-    Refusal::Tool(format!("{} {}", why(), policy.sentence()))
+    let refusal = if let Some(scopes) = policy.step_up(request) {
+        Refusal::Reset(McpReset::insufficient_scope(scopes))
+    } else if policy.depends_on_caller() && !policy.allows_any() {
+        Refusal::Unknown
+    } else {
+        Refusal::Tool(format!("{} {}", why(), policy.sentence()))
+    };
+    Refusal::NotAllowed(request.text().into(), Box::new(refusal))
 }
 
 /// Largest `timeout` of a call, in milliseconds. In practice the caller's deadline is shorter.

@@ -25,7 +25,9 @@
 
 mod arguments;
 mod call;
+mod decision;
 mod exchange;
+mod explain;
 mod json_text;
 mod lists;
 mod message;
@@ -46,6 +48,8 @@ mod tests;
 mod tools;
 mod uri;
 
+pub use decision::{AccessPermitted, AccessRefused};
+pub use explain::{Explainer, Explanation};
 pub use operation::CallCompleted;
 pub use options::Options;
 pub use proxy::McpMqtt;

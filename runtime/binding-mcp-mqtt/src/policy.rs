@@ -112,6 +112,11 @@ impl<'a> CallerPolicy<'a> {
         self.access()?.step_up(self.caller, request)
     }
 
+    /// The entry of the option that allows what is asked for, as an index.
+    pub(crate) fn rule(self, request: TopicRequest<'_>) -> Option<usize> {
+        self.access()?.rule(self.caller, request)
+    }
+
     /// The patterns of the caller, in the order of the option; none if the option is absent.
     pub(crate) fn filters(self) -> impl Iterator<Item = Cow<'a, TopicFilter>> {
         let access = self.access().into_iter();

@@ -7,6 +7,7 @@ use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 use tidegate_json::Parts;
+use tidegate_options::TopicRequest;
 use tidegate_streams::mcp::{
     McpBeginEx, McpReset, McpResetKind, McpResourcesList, McpResourcesRead, McpResourcesSubscribe,
     McpResourcesTemplatesList, McpToolsCall, McpToolsList,
@@ -27,7 +28,7 @@ use crate::result::{Answer, Failure};
 use crate::settings::Settings;
 use crate::state::{State, Step};
 use crate::subscribe::Subscribe;
-use crate::{session, subscribe, uri};
+use crate::{decision, session, subscribe, uri};
 
 /// The binding `mcp_mqtt · proxy`.
 pub struct McpMqtt {
@@ -137,6 +138,25 @@ impl McpMqtt {
                 return Err(not_found("Completion is not supported."));
             }
         })
+    }
+
+    /// Reports that a resource may be read or subscribed to.
+    fn report_permitted(&self, cx: &mut Context<'_>, operation: &'static str, request: &Request) {
+        let caller = cx.identity().cloned();
+        let policy = self.settings.subscribe.of(caller.as_deref());
+        if !policy.depends_on_caller() {
+            return;
+        }
+        let filter = match request {
+            Request::Read { topic, .. } => topic.clone(),
+            Request::Subscribe { filter, .. } => match TopicFilter::parse(filter.clone()) {
+                Ok(filter) => filter,
+                Err(_) => return,
+            },
+            Request::Lifecycle | Request::List(..) | Request::Call(_) => return,
+        };
+        let request = TopicRequest::Filter(&filter);
+        decision::permitted(cx, operation, policy, "subscribe", request);
     }
 
     /// Creates the exchange of a request.
@@ -257,6 +277,8 @@ impl McpMqtt {
             Tool::Publish => {
                 match publish_arguments(params, &call.header, policy, &settings.limits) {
                     Ok(arguments) => {
+                        let request = TopicRequest::Topic(&arguments.topic);
+                        decision::permitted(cx, "publish", policy, "publish", request);
                         let begin = arguments.begin(exchange.client_id.clone());
                         exchange.state = State::Publish(Publish::new(arguments, settings.expiry));
                         return self.open(cx, index, begin);
@@ -267,6 +289,8 @@ impl McpMqtt {
             Tool::Receive => {
                 match receive_arguments(params, &call.header, policy, &settings.limits) {
                     Ok(arguments) => {
+                        let request = TopicRequest::Filter(&arguments.filter);
+                        decision::permitted(cx, "receive", policy, "subscribe", request);
                         let begin = arguments.begin(exchange.client_id.clone());
                         exchange.wait(cx, arguments.timeout, "the messages to receive");
                         let receive = Receive::new(arguments, settings.result_bound);
@@ -277,16 +301,22 @@ impl McpMqtt {
                 }
             }
         };
-        exchange.apply(
-            cx,
-            match refusal {
-                Refusal::Tool(sentence) => Step::Answer(Answer::tool_error(&sentence)),
-                Refusal::Reset(reset) => Step::Refuse(reset),
-                Refusal::Unknown => {
-                    Step::Refuse(settings.unknown_tool(tool.name(), caller.as_deref()))
-                }
-            },
-        );
+        let refusal = match refusal {
+            Refusal::NotAllowed(topic, refusal) => {
+                let step_up = matches!(*refusal, Refusal::Reset(_));
+                decision::refused(cx, tool.name(), &topic, step_up);
+                *refusal
+            }
+            refusal => refusal,
+        };
+        let step = match refusal {
+            Refusal::Tool(sentence) => Step::Answer(Answer::tool_error(&sentence)),
+            Refusal::Reset(reset) => Step::Refuse(reset),
+            Refusal::Unknown | Refusal::NotAllowed(..) => {
+                Step::Refuse(settings.unknown_tool(tool.name(), caller.as_deref()))
+            }
+        };
+        exchange.apply(cx, step);
     }
 
     fn on_caller(&mut self, cx: &mut Context<'_>, stream: StreamId, index: usize, frame: Frame) {
@@ -388,6 +418,16 @@ impl McpMqtt {
     }
 }
 
+/// The word of an operation in events, and the name or URI that it is decided by.
+fn decision_subject(begin: &McpBeginEx, settings: &Settings) -> (&'static str, ByteString) {
+    match begin {
+        McpBeginEx::ToolsCall(call) if settings.depends_on_caller() => ("call", call.name.clone()),
+        McpBeginEx::ResourcesRead(read) => ("read", read.uri.clone()),
+        McpBeginEx::ResourcesSubscribe(subscribe) => ("subscribe", subscribe.uri.clone()),
+        _ => ("list", ByteString::new()),
+    }
+}
+
 /// A reply BEGIN.
 fn reply(begin: impl Into<BeginEx>) -> Pooled<BeginEx> {
     Pooled::new(begin.into())
@@ -430,6 +470,8 @@ impl Binding for McpMqtt {
             McpBeginEx::Lifecycle(_) => None,
             begin => begin.session_id().cloned(),
         };
+        // Who may use what is decided by the name or URI, except for a call, which has its topic in params.
+        let (operation, subject) = decision_subject(&begin, &self.settings);
         let request = if cx.stopping() {
             Err(stopping())
         } else {
@@ -437,11 +479,16 @@ impl Binding for McpMqtt {
         };
         match request {
             Ok(request) => {
+                self.report_permitted(cx, operation, &request);
                 let index = self.start(cx, stream, request, session);
                 self.settle(cx, index);
             }
             Err(reset) => {
                 self.refused += 1;
+                let step_up = reset.kind == McpResetKind::NotAuthorized;
+                if !subject.is_empty() && (step_up || reset.kind == McpResetKind::NotFound) {
+                    decision::refused(cx, operation, &subject, step_up);
+                }
                 cx.terminate(stream, Some(reset.into()), None);
             }
         }

@@ -19,7 +19,8 @@
 mod binding;
 mod condition;
 mod deadline;
-mod events;
+pub mod events;
+mod explain;
 mod list;
 mod names;
 mod options;
@@ -32,5 +33,6 @@ mod tests;
 
 pub use binding::McpProxy;
 pub use condition::{Condition, Toolkit};
+pub use explain::{Explainer, Explanation};
 pub use options::Options;
 pub use routing::Route;

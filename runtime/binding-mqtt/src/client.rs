@@ -72,4 +72,4 @@ mod waiting;
 
 pub use binding::MqttClient;
 pub use options::{Name, NameError, Options, Password, Reconnect};
-pub use permission::Condition;
+pub use permission::{AccessRefused, Condition, explain};

@@ -75,6 +75,20 @@ Examples:
   tidegate genkey --identity agent-7 --expires 90d --config plant.yaml --guard staff > agent-7.key"
     )]
     Genkey(Genkey),
+    /// Say what an identity may do with a tool or a topic, and by which rule.
+    #[command(
+        after_help = "A name with '/', '+' or '#' is a topic or topic filter, any other name a tool.
+
+Exit codes:
+  0     it is permitted
+  1     it is refused, or the config has faults
+
+Examples:
+  tidegate explain --config plant.yaml --identity alice --roles operator plant__publish
+  tidegate explain --config plant.yaml --identity alice --roles viewer commands/lamp/set
+  tidegate explain --config plant.yaml --anonymous status/#"
+    )]
+    Explain(Box<Explain>),
     /// Print the JSON Schema of the config format.
     Schema {
         /// Print the config reference in Markdown instead.
@@ -185,6 +199,37 @@ pub(crate) struct ConfigFile {
     /// Config file (YAML).
     #[arg(long = "config", short = 'c', value_name = "FILE")]
     pub(crate) path: PathBuf,
+}
+
+/// The options of `tidegate explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Subject of the identity, as its guard states it.
+    #[arg(long, value_name = "NAME", required_unless_present = "anonymous")]
+    pub(crate) identity: Option<String>,
+    /// A caller without an identity.
+    #[arg(long, conflicts_with_all = ["identity", "guard", "roles", "attributes"])]
+    pub(crate) anonymous: bool,
+    /// The guard of the identity. Default: the only guard that the config refers to.
+    #[arg(long)]
+    pub(crate) guard: Option<String>,
+    /// Roles or scopes of the identity.
+    #[arg(long, value_delimiter = ',', value_name = "ROLES")]
+    pub(crate) roles: Vec<String>,
+    /// An attribute of the identity.
+    #[arg(long = "attribute", value_name = "NAME=VALUE")]
+    pub(crate) attributes: Vec<String>,
+    /// The roles are scopes, which the caller can ask for.
+    #[arg(long)]
+    pub(crate) step_up: bool,
+    /// A tool, or a topic or topic filter.
+    #[arg(value_name = "TOOL|TOPIC")]
+    pub(crate) subject: String,
+    /// Take the name for a topic in any case.
+    #[arg(long)]
+    pub(crate) topic: bool,
 }
 
 /// The logging options. Logging never blocks: lines that standard error does not accept in time are

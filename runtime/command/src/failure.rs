@@ -48,6 +48,9 @@ pub(crate) enum Failure {
     /// A scenario cannot be read.
     #[error("{0}")]
     Script(#[from] tidegate_scenarios::ScriptError),
+    /// The identity to explain is unclear.
+    #[error("{0}")]
+    Identity(String),
     /// A file cannot be read.
     #[error("cannot read {}: {error}", file.display())]
     Unreadable {

@@ -11,6 +11,7 @@ mod client;
 mod console;
 #[cfg(feature = "broker")]
 mod demo;
+mod explain;
 pub mod factory;
 mod failure;
 mod gateway;
@@ -57,6 +58,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             allow_missing_env,
         } => validate(&config, allow_missing_env)?,
         Command::Genkey(arguments) => genkey::run(&arguments)?,
+        Command::Explain(asked) => return explain::run(&asked),
         Command::Schema { markdown: true } => {
             print_line(tidegate_config::reference(&registry::registry()).trim_end());
         }

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -54,6 +55,17 @@ impl Guarded {
             }
         };
         self.0.keys().map(reference).collect()
+    }
+}
+
+impl fmt::Display for Guarded {
+    /// As it is written in the config: `{ staff: [operator] }`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (guard, roles)) in self.0.iter().enumerate() {
+            let before = if index > 0 { "," } else { "{" };
+            write!(f, "{before} {guard}: [{}]", roles.join(", "))?;
+        }
+        f.write_str(" }")
     }
 }
 
@@ -156,6 +168,7 @@ mod tests {
     #[test]
     fn references_lead_to_the_guard() {
         let guarded = guarded(r#"{"b":[],"a":["x"]}"#);
+        assert_eq!(guarded.to_string(), "{ a: [x], b: [] }");
         let paths: Vec<String> = guarded
             .references(&["publish", "0", "guarded"])
             .into_iter()

@@ -194,7 +194,15 @@ impl Group {
     }
 }
 
-impl TopicRequest<'_> {
+impl<'a> TopicRequest<'a> {
+    /// The topic or the filter.
+    pub fn text(self) -> &'a str {
+        match self {
+            Self::Topic(topic) => topic,
+            Self::Filter(filter) => filter.as_str(),
+        }
+    }
+
     fn is_allowed_by(self, patterns: &TopicPatterns) -> bool {
         match self {
             Self::Topic(topic) => patterns.allows_topic(topic),

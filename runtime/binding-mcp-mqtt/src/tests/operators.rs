@@ -1,8 +1,10 @@
 //! Telemetry: counters, and an event for each call if events are subscribed to.
 
-use tidegate_engine::Measures;
-use tidegate_streams::Severity;
+use std::sync::Arc;
+
+use tidegate_engine::{CallContext, Measures, Token};
 use tidegate_streams::mcp::{McpResourcesRead, McpToolsList};
+use tidegate_streams::{Identity, Severity};
 
 use super::*;
 
@@ -93,6 +95,7 @@ fn outcomes_are_counted_and_reported_as_events() {
             "publish 'a/lost': unconfirmed in 0 ms",
             "publish 'a/lost': error in 0 ms",
             "publish 'a/cancelled': cancelled in 0 ms",
+            "publish of 'b' refused: not allowed",
             "publish '': error in 0 ms",
             "read 'news': cancelled in 61000 ms",
         ]
@@ -114,4 +117,62 @@ fn a_timer_is_attributed_to_its_call() {
         ["operations{operation=receive,outcome=ok}=1"]
     );
     harness.rig.assert_idle();
+}
+
+#[test]
+fn decisions_that_depend_on_the_caller_are_events_with_identity_and_rule() {
+    let mut harness = harness(
+        r#"{"publish":["x",{"pattern":"a/#","guarded":{"staff":["operator"]}}],"subscribe":["b"]}"#,
+    );
+    harness.rig.worker.listen_from(Severity::Debug);
+    let mut call_as = |roles: &[&str], topic: &str| {
+        let identity = Identity {
+            subject: "alice".into(),
+            guard: "staff".into(),
+            roles: roles.iter().map(|role| (*role).into()).collect(),
+            ..Identity::default()
+        };
+        let (caller, proxy) = (harness.caller, harness.proxy);
+        let call = harness.rig.turn(caller, |cx| {
+            let call = CallContext {
+                identity: Some(Arc::new(identity)),
+                ..CallContext::default()
+            };
+            let begin = McpToolsCall {
+                name: "publish".into(),
+                ..McpToolsCall::default()
+            };
+            let stream = cx.open_for(call, proxy, begin, Token::default());
+            let stream = stream.expect("room");
+            let params = format!(r#"{{"arguments":{{"topic":"{topic}","payload":""}}}}"#);
+            cx.send_whole(stream, params.into());
+            stream
+        });
+        harness
+            .rig
+            .turn(caller, |cx| cx.terminate(call, None, None));
+        let events = std::iter::from_fn(|| harness.rig.worker.poll_event());
+        let decisions = events.filter(|event| event.id.contains(".access."));
+        decisions
+            .map(|event| {
+                let fields = event
+                    .fields
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}"));
+                format!("{} {}", event.id, fields.collect::<Vec<_>>().join(" "))
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        call_as(&["operator"], "a/1"),
+        [
+            r#"binding.mcp_mqtt.access.permitted identity="alice" guard="staff" operation="publish" topic="a/1" rule="publish.1""#
+        ]
+    );
+    assert_eq!(
+        call_as(&[], "a/1"),
+        [
+            r#"binding.mcp_mqtt.access.refused identity="alice" guard="staff" operation="publish" topic="a/1" reason="not allowed""#
+        ]
+    );
 }

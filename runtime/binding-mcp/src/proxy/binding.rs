@@ -10,6 +10,7 @@ use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, Frame, ResetEx, Role};
 
 use super::deadline::ToolkitDeadline;
+use super::events;
 use super::list::{Fetch, Filter, List, Step};
 use super::names::{Kind, Prefixes, key_mut};
 use super::options::Options;
@@ -94,6 +95,7 @@ impl McpProxy {
 
     /// Finds the route of an operation on one tool, prompt or resource, and removes the prefix.
     fn item_operation(&mut self, cx: &mut Context<'_>, accepted: StreamId, mut begin: McpBeginEx) {
+        let word = begin.word();
         let Some((key, kind)) = key_mut(&mut begin) else {
             let what = format!("Operation {} is not supported.", begin.word());
             refuse(cx, accepted, McpResetKind::NotFound, &what);
@@ -102,6 +104,9 @@ impl McpProxy {
         let routing = Arc::clone(&self.routing);
         let caller = cx.identity().cloned();
         let decision = routing.decide(caller.as_deref(), kind, key);
+        if routing.depends_on_caller() {
+            events::report(cx, word, key, &decision);
+        }
         let index = match decision {
             Decision::Permitted { upstream, .. } => upstream,
             Decision::StepUp { scopes, .. } => {

@@ -16,13 +16,13 @@ use tidegate_streams::mcp::McpBeginEx;
 use super::condition::{Condition, Toolkit};
 use super::names::{Kind, Prefixes};
 
-/// A route of the config.
+/// A route of the config, to an exit of type `X`.
 #[derive(Debug, Clone)]
-pub struct Route {
+pub struct Route<X = BindingId> {
     /// When it applies, and to whom.
     pub rule: RouteRule<Condition>,
     /// The binding that serves the toolkit.
-    pub exit: BindingId,
+    pub exit: X,
 }
 
 impl Route {
@@ -38,8 +38,8 @@ impl Route {
 
 /// A toolkit at an exit. Several routes may lead to it.
 #[derive(Debug)]
-pub(super) struct Upstream {
-    pub(super) exit: BindingId,
+pub(super) struct Upstream<X = BindingId> {
+    pub(super) exit: X,
     /// Empty: names and URIs have no prefix.
     toolkit: ByteString,
     pub(super) prefixes: Prefixes,
@@ -58,8 +58,8 @@ struct Way {
 
 /// The routes of a proxy.
 #[derive(Debug)]
-pub(super) struct Routing {
-    upstreams: Vec<Upstream>,
+pub(super) struct Routing<X = BindingId> {
+    upstreams: Vec<Upstream<X>>,
     ways: Vec<Way>,
     /// Whether what a list contains may depend on the caller.
     guarded: bool,
@@ -102,8 +102,8 @@ impl Way {
     }
 }
 
-impl Routing {
-    pub(super) fn new(routes: Vec<Route>) -> Self {
+impl<X: Copy + PartialEq> Routing<X> {
+    pub(super) fn new(routes: Vec<Route<X>>) -> Self {
         let mut routing = Self {
             upstreams: Vec::new(),
             ways: Vec::new(),
@@ -134,8 +134,8 @@ impl Routing {
     }
 
     /// The index of a toolkit at an exit, which is added if it is new.
-    fn upstream(&mut self, toolkit: ByteString, exit: BindingId) -> usize {
-        let same = |it: &Upstream| it.toolkit == toolkit && it.exit == exit;
+    fn upstream(&mut self, toolkit: ByteString, exit: X) -> usize {
+        let same = |it: &Upstream<X>| it.toolkit == toolkit && it.exit == exit;
         if let Some(index) = self.upstreams.iter().position(same) {
             return index;
         }
@@ -152,7 +152,7 @@ impl Routing {
         self.upstreams.len()
     }
 
-    pub(super) fn get(&self, upstream: usize) -> Option<&Upstream> {
+    pub(super) fn get(&self, upstream: usize) -> Option<&Upstream<X>> {
         self.upstreams.get(upstream)
     }
 
@@ -167,7 +167,7 @@ impl Routing {
     }
 
     /// The exit that gets every operation of the caller unchanged, if there is one.
-    pub(super) fn transparent(&self, caller: Option<&Identity>) -> Option<BindingId> {
+    pub(super) fn transparent(&self, caller: Option<&Identity>) -> Option<X> {
         let way = self.ways.iter().find(|way| way.permits(caller))?;
         let upstream = self.get(way.upstream)?;
         (way.is_whole() && upstream.toolkit.is_empty()).then_some(upstream.exit)

@@ -141,7 +141,7 @@ impl MqttClient {
     }
 
     /// The client identifier and the kind of a stream.
-    fn read(&self, cx: &Context<'_>, begin: BeginEx) -> Result<(ByteString, Kind), Failure> {
+    fn read(&self, cx: &mut Context<'_>, begin: BeginEx) -> Result<(ByteString, Kind), Failure> {
         if cx.stopping() {
             return Err(shutting_down());
         }

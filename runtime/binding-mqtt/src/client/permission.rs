@@ -4,6 +4,7 @@
 //! refused before it joins a connection, which callers share. They are an allow list: any route that
 //! permits is enough. A session has no topics and needs no route.
 
+use bytestring::ByteString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use tidegate_engine::Context;
@@ -13,7 +14,7 @@ use tidegate_options::{
     GuardReference, Guarded, RouteFault, RouteRule, TopicAccess, TopicEntry, TopicPattern,
     TopicRequest,
 };
-use tidegate_streams::{Identity, shown};
+use tidegate_streams::{Identity, event, shown};
 
 use super::failure::Failure;
 use crate::codec::ReasonCode;
@@ -110,15 +111,26 @@ impl Permission {
         routes.any(|guarded| guarded.permits(caller))
     }
 
+    /// Whether a caller may publish to a topic.
+    fn permits_publish(&self, caller: Option<&Identity>, topic: &str) -> bool {
+        self.permits_everything(caller) || self.publish.allows(caller, TopicRequest::Topic(topic))
+    }
+
+    /// Whether a caller may subscribe to a filter. An invalid one is refused elsewhere, with its fault.
+    fn permits_subscribe(&self, caller: Option<&Identity>, filter: &ByteString) -> bool {
+        self.permits_everything(caller)
+            || TopicFilter::parse(filter.clone()).map_or(true, |filter| {
+                self.subscribe.allows(caller, TopicRequest::Filter(&filter))
+            })
+    }
+
     /// Checks a publication.
     pub(super) fn check_publish(
         &self,
-        cx: &Context<'_>,
+        cx: &mut Context<'_>,
         publish: &MqttPublish,
     ) -> Result<(), Failure> {
-        let caller = cx.identity().map(|it| &**it);
-        let request = TopicRequest::Topic(&publish.topic);
-        if self.permits_everything(caller) || self.publish.allows(caller, request) {
+        if self.permits_publish(cx.identity().map(|it| &**it), &publish.topic) {
             return Ok(());
         }
         Err(refused(cx, "publishing to", &publish.topic))
@@ -127,27 +139,65 @@ impl Permission {
     /// Checks a subscription: each of its filters must be covered by a pattern.
     pub(super) fn check_subscribe(
         &self,
-        cx: &Context<'_>,
+        cx: &mut Context<'_>,
         subscribe: &MqttSubscribe,
     ) -> Result<(), Failure> {
         let caller = cx.identity().map(|it| &**it);
-        if self.permits_everything(caller) {
-            return Ok(());
+        let mut filters = subscribe.filters.iter().map(|filter| &filter.pattern);
+        match filters.find(|filter| !self.permits_subscribe(caller, filter)) {
+            None => Ok(()),
+            Some(filter) => Err(refused(cx, "subscribing to", filter)),
         }
-        for filter in &subscribe.filters {
-            // An invalid filter is refused later, with its fault.
-            let Ok(parsed) = TopicFilter::parse(filter.pattern.clone()) else {
-                continue;
-            };
-            if !self.subscribe.allows(caller, TopicRequest::Filter(&parsed)) {
-                return Err(refused(cx, "subscribing to", &filter.pattern));
-            }
-        }
-        Ok(())
     }
 }
 
-fn refused(cx: &Context<'_>, what: &str, topic: &str) -> Failure {
+/// The first route that permits a caller to publish to a topic, or to subscribe to a filter.
+pub fn explain(
+    routes: &[RouteRule<Condition>],
+    caller: Option<&Identity>,
+    publish: bool,
+    topic: &str,
+) -> Option<usize> {
+    routes.iter().position(|route| {
+        Permission::new(std::slice::from_ref(route)).is_none_or(|permission| {
+            if publish {
+                permission.permits_publish(caller, topic)
+            } else {
+                permission.permits_subscribe(caller, &topic.into())
+            }
+        })
+    })
+}
+
+event! {
+    /// No route permits a caller to publish or subscribe to a topic.
+    pub struct AccessRefused "binding.mqtt.access.refused" Warn
+        "{operation} '{topic}' refused: no route permits it"
+    {
+        /// Authenticated caller; empty if anonymous.
+        identity "identity": ByteString = ByteString::new(),
+        /// The guard that authenticated it.
+        guard "guard": ByteString = ByteString::new(),
+        /// `publishing to` or `subscribing to`.
+        operation "operation": ByteString = ByteString::new(),
+        /// Topic or topic filter, shortened.
+        topic "topic": ByteString = ByteString::new(),
+    }
+}
+
+fn refused(cx: &mut Context<'_>, what: &'static str, topic: &str) -> Failure {
+    if cx.hears::<AccessRefused>() {
+        let caller = cx.identity();
+        let (identity, guard) = caller.map_or_else(Default::default, |caller| {
+            (caller.subject.clone(), caller.guard.clone())
+        });
+        cx.event(&AccessRefused {
+            identity,
+            guard,
+            operation: ByteString::from_static(what),
+            topic: ByteString::from(&*shown(topic)),
+        });
+    }
     let reason = format!(
         "no route of {} permits this caller {what} '{}'.",
         cx.name(),

@@ -13,6 +13,7 @@
 mod client;
 mod demo;
 mod descriptors;
+mod explain;
 mod keys;
 mod logs;
 mod process;

@@ -1,0 +1,93 @@
+//! Events about decisions: who may access which topic, and by which rule.
+
+use bytestring::ByteString;
+use tidegate_engine::Context;
+use tidegate_options::TopicRequest;
+use tidegate_streams::event;
+
+use crate::policy::CallerPolicy;
+
+event! {
+    /// A caller may access a topic, by an entry that depends on the caller.
+    pub struct AccessPermitted "binding.mcp_mqtt.access.permitted" Debug
+        "{operation} of '{topic}' permitted by {rule}"
+    {
+        /// Authenticated caller; empty if anonymous.
+        identity "identity": ByteString = ByteString::new(),
+        /// The guard that authenticated it.
+        guard "guard": ByteString = ByteString::new(),
+        /// `publish`, `receive`, `read` or `subscribe`.
+        operation "operation": ByteString = ByteString::new(),
+        /// Topic or topic filter.
+        topic "topic": ByteString = ByteString::new(),
+        /// The entry of the options that permits it, such as `publish.0`.
+        rule "rule": ByteString = ByteString::new(),
+    }
+}
+
+event! {
+    /// A caller may not access a topic.
+    pub struct AccessRefused "binding.mcp_mqtt.access.refused" Info
+        "{operation} of '{topic}' refused: {reason}"
+    {
+        /// Authenticated caller; empty if anonymous.
+        identity "identity": ByteString = ByteString::new(),
+        /// The guard that authenticated it.
+        guard "guard": ByteString = ByteString::new(),
+        /// `publish`, `receive`, `read` or `subscribe`.
+        operation "operation": ByteString = ByteString::new(),
+        /// Topic, topic filter or URI, shortened; empty if the call did not get as far as its topic.
+        topic "topic": ByteString = ByteString::new(),
+        /// `not allowed` or `insufficient scope`.
+        reason "reason": ByteString = ByteString::new(),
+    }
+}
+
+fn caller(cx: &Context<'_>) -> (ByteString, ByteString) {
+    let caller = cx.identity();
+    caller.map_or_else(Default::default, |caller| {
+        (caller.subject.clone(), caller.guard.clone())
+    })
+}
+
+/// Reports that something is permitted, if the decision depends on the caller.
+pub(crate) fn permitted(
+    cx: &mut Context<'_>,
+    operation: &'static str,
+    policy: CallerPolicy<'_>,
+    option: &'static str,
+    request: TopicRequest<'_>,
+) {
+    if !policy.depends_on_caller() || !cx.hears::<AccessPermitted>() {
+        return;
+    }
+    let rule = policy.rule(request).unwrap_or_default();
+    let (identity, guard) = caller(cx);
+    cx.event(&AccessPermitted {
+        identity,
+        guard,
+        operation: ByteString::from_static(operation),
+        topic: request.text().into(),
+        rule: format!("{option}.{rule}").into(),
+    });
+}
+
+/// Reports that something is refused.
+pub(crate) fn refused(cx: &mut Context<'_>, operation: &'static str, topic: &str, step_up: bool) {
+    if !cx.hears::<AccessRefused>() {
+        return;
+    }
+    let reason = if step_up {
+        "insufficient scope"
+    } else {
+        "not allowed"
+    };
+    let (identity, guard) = caller(cx);
+    cx.event(&AccessRefused {
+        identity,
+        guard,
+        operation: ByteString::from_static(operation),
+        topic: ByteString::from(&*tidegate_streams::shown(topic)),
+        reason: ByteString::from_static(reason),
+    });
+}
