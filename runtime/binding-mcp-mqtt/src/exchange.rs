@@ -123,13 +123,9 @@ impl Exchange {
         self.deadline.map(|deadline| deadline.since(cx.now()))
     }
 
-    /// Sets the timer. One that is due at the same time stays set, with its reason.
+    /// Sets the timer, in place of an earlier one.
     fn set_timer(&mut self, cx: &mut Context<'_>, after: Duration, reason: &'static str) {
         let (since, at) = (cx.now(), cx.now() + after);
-        if let Some(armed) = self.timer.as_mut().filter(|armed| armed.at == at) {
-            armed.since = since;
-            return;
-        }
         self.cancel_timer(cx);
         let timer = cx.timer(after, self.token, DUE, reason);
         self.timer = Some(ArmedTimer { timer, at, since });

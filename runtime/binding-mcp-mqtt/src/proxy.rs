@@ -198,7 +198,7 @@ impl McpMqtt {
                 within = Some(self.settings.read_timeout);
                 (
                     reply(McpResourcesRead::default()),
-                    State::Read(Read::new(uri, topic.text(), shared, bound)),
+                    State::Read(Box::new(Read::new(uri, topic.text(), shared, bound))),
                 )
             }
             Request::Subscribe { uri, filter } => {

@@ -39,9 +39,9 @@ pub(crate) enum State {
     /// Receiving the `params` of a call.
     Call(Call),
     Publish(Publish),
-    /// Boxed: much larger than the other states, and rarer.
+    /// Boxed, as is `Read`: much larger than the other states, and rarer.
     Receive(Box<Receive>),
-    Read(Read),
+    Read(Box<Read>),
     Subscribe(Subscribe),
     /// A session with this identifier.
     Session(ByteString),

@@ -30,9 +30,7 @@ const READ: usize = 64 * 1024;
 /// Minimum free capacity for a read, in bytes.
 const READ_MIN: usize = 4 * 1024;
 /// Maximum number of slices of a write.
-const SLICES: usize = 64;
-/// Most writes need at most this many slices, so only this many are initialised.
-const FEW_SLICES: usize = 8;
+const SLICES: usize = 32;
 
 /// Why the task of a connection was woken.
 enum SocketEvent {
@@ -177,12 +175,7 @@ impl Connection {
         let mut out = self.out.borrow_mut();
         let mut written = 0;
         while !out.is_empty() {
-            let tried = if out.len() <= FEW_SLICES {
-                write_some::<FEW_SLICES>(socket, &out)
-            } else {
-                write_some::<SLICES>(socket, &out)
-            };
-            match tried {
+            match write_some(socket, &out) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     written += count;
@@ -366,13 +359,13 @@ async fn yield_to_ready_tasks() {
     .await;
 }
 
-/// Writes the first `N` slices of the queue.
-fn write_some<const N: usize>(socket: &TcpStream, out: &VecDeque<Bytes>) -> io::Result<usize> {
-    let mut slices = [IoSlice::new(&[]); N];
+/// Writes the first slices of the queue.
+fn write_some(socket: &TcpStream, out: &VecDeque<Bytes>) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); SLICES];
     for (slice, bytes) in slices.iter_mut().zip(out) {
         *slice = IoSlice::new(bytes);
     }
-    let used = out.len().min(N);
+    let used = out.len().min(SLICES);
     socket.try_write_vectored(slices.get(..used).unwrap_or_default())
 }
 

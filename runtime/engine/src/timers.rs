@@ -13,7 +13,7 @@ use crate::binding::{BindingId, Token};
 use crate::time::Time;
 
 /// Number of stale entries that never trigger a compaction.
-const STALE: usize = 256;
+const STALE: usize = 32;
 
 /// Identifies a timer for cancellation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -29,6 +29,7 @@ pub struct Pooled<T: Poolable>(Option<Box<Option<T>>>);
 
 impl<T: Poolable> Pooled<T> {
     /// Boxes a value.
+    #[inline]
     pub fn new(value: T) -> Self {
         let taken = T::pool().try_with(|pool| pool.borrow_mut().pop());
         let Ok(Some(mut taken)) = taken else {

@@ -187,7 +187,7 @@ fn mirror(
     let Some(header) = field.value else {
         return Err(Refusal::header_mismatch(format!("Missing header {title}.")));
     };
-    let agrees = is_verbatim(header, value) || read(header).is_some_and(|header| header == value);
+    let agrees = read(header).is_some_and(|header| header == value);
     if agrees && !field.again {
         return Ok(());
     }
@@ -198,19 +198,9 @@ fn mirror(
     )))
 }
 
-/// Whether a header may repeat a text unencoded: ASCII without leading or trailing white space that
-/// does not look encoded.
-fn is_verbatim(header: &HeaderValue, value: &str) -> bool {
-    let ends = [value.as_bytes().first(), value.as_bytes().last()];
-    header.as_bytes() == value.as_bytes()
-        && value.is_ascii()
-        && ends.into_iter().flatten().all(u8::is_ascii_graphic)
-        && !value.starts_with("=?")
-}
-
 /// A header value in plain ASCII.
 fn plain(value: &HeaderValue) -> Option<&str> {
-    Some(value.to_str().ok()?.trim_matches([' ', '\t']))
+    value.to_str().ok().map(str::trim_ascii)
 }
 
 fn in_ascii(value: &HeaderValue) -> Option<Cow<'_, str>> {

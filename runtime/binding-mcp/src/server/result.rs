@@ -2,6 +2,7 @@
 //! adds before the closing brace.
 
 use bytes::{Bytes, BytesMut};
+use tidegate_json::write::push_number;
 use tidegate_streams::mcp::{McpCacheScope, McpEnd, McpOutcome};
 
 use crate::jsonrpc::{Era, Method};
@@ -126,12 +127,11 @@ pub(super) fn additions(out: &mut BytesMut, method: Method, end: &McpEnd) {
     });
     if method.is_cacheable() && complete {
         let scope = end.cache_scope.unwrap_or(McpCacheScope::Private);
-        let hints = format!(
-            ",\"ttlMs\":{},\"cacheScope\":\"{}\"",
-            end.ttl_ms.unwrap_or(0),
-            scope.word()
-        );
-        out.extend_from_slice(hints.as_bytes());
+        out.extend_from_slice(b",\"ttlMs\":");
+        push_number(out, end.ttl_ms.unwrap_or(0));
+        out.extend_from_slice(b",\"cacheScope\":\"");
+        out.extend_from_slice(scope.word().as_bytes());
+        out.extend_from_slice(b"\"");
     }
     out.extend_from_slice(b",\"_meta\":{\"io.modelcontextprotocol/serverInfo\":");
     server_info(out);

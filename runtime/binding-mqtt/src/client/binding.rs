@@ -179,7 +179,8 @@ impl MqttClient {
                     .ok()
                     .and_then(NonZeroU16::new)
                     .unwrap_or(NonZeroU16::MAX);
-                (client, Kind::Subscribe(Subscriber::new(subscribe, most)?))
+                let subscriber = Subscriber::new(subscribe, most)?;
+                (client, Kind::Subscribe(Box::new(subscriber)))
             }
         };
         check_client_id(&client)?;

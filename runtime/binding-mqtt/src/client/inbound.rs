@@ -1,8 +1,8 @@
 //! The queue of messages for one subscriber.
 
 use bytes::Bytes;
-use tidegate_engine::streams::mqtt::MqttSubscribeData;
-use tidegate_engine::streams::{DataFlags, Frame};
+use tidegate_engine::streams::mqtt::{MqttDataEx, MqttSubscribeData};
+use tidegate_engine::streams::{Data, DataEx, DataFlags, Frame, Pooled};
 use tidegate_engine::{Context, Fifo, StreamId};
 
 /// Size of the bookkeeping of a queued message, in bytes.
@@ -12,7 +12,7 @@ const OVERHEAD: usize = 64;
 #[derive(Debug)]
 struct Delivery {
     /// The metadata, until the first part is sent.
-    extension: Option<MqttSubscribeData>,
+    extension: Option<Pooled<DataEx>>,
     parts: Fifo<Bytes>,
     /// Bytes of payload that are not sent yet.
     left: usize,
@@ -53,7 +53,7 @@ impl Deliveries {
             shared.push_back(part.clone());
         }
         self.queue.push_back(Delivery {
-            extension: Some(extension),
+            extension: Some(Pooled::new(extension.into())),
             parts: shared,
             left,
             weight,
@@ -80,8 +80,14 @@ impl Delivery {
             let Some(part) = self.parts.front_mut() else {
                 // A message without payload needs no credit.
                 if let Some(extension) = self.extension.take() {
-                    let frame = Frame::data_with(DataFlags::WHOLE, Bytes::new(), extension);
-                    cx.send(stream, frame);
+                    cx.send(
+                        stream,
+                        Frame::Data(Data {
+                            flags: DataFlags::WHOLE,
+                            payload: Bytes::new(),
+                            extension: Some(extension),
+                        }),
+                    );
                 }
                 return true;
             };
@@ -94,14 +100,16 @@ impl Delivery {
             }
             self.left -= payload.len();
             let flags = DataFlags::of(self.extension.is_some(), self.left == 0);
-            let frame = match self.extension.take() {
-                Some(mut extension) => {
-                    extension.deferred = u32::try_from(self.left).unwrap_or(u32::MAX);
-                    Frame::data_with(flags, payload, extension)
-                }
-                None => Frame::part(flags, payload),
+            let mut extension = self.extension.take();
+            if let Some(DataEx::Mqtt(MqttDataEx::Subscribe(message))) = extension.as_deref_mut() {
+                message.deferred = u32::try_from(self.left).unwrap_or(u32::MAX);
+            }
+            let data = Data {
+                flags,
+                payload,
+                extension,
             };
-            cx.send(stream, frame);
+            cx.send(stream, Frame::Data(data));
             if self.left == 0 {
                 return true;
             }

@@ -19,6 +19,9 @@ use crate::codec::{
 const PACKETS: usize = 4_096;
 /// Typical size of a packet, with a topic and properties of some length.
 const PACKET: usize = 128;
+/// A payload up to this size is copied behind its header, which costs less than passing on and
+/// writing a part of its own.
+const COPIED_MAX: usize = 1_024;
 
 /// The buffer for packets of one connection. It is not shared with others, because packets queued
 /// on a stalled connection would keep the memory of all.
@@ -199,7 +202,7 @@ pub(super) fn unsubscribe(
     small(shared, out, &Packet::Unsubscribe(packet))
 }
 
-/// PUBLISH: the header, and the payload without a copy.
+/// PUBLISH: the header, with a small payload behind it, and the parts of a larger one.
 pub(super) fn publish(
     shared: &Shared,
     out: &mut Buffer,
@@ -237,7 +240,13 @@ pub(super) fn publish(
         payload: Parts::new(),
     };
     let limit = limit.unwrap_or(usize::MAX);
-    encode_publish(&packet, message.length, shared.version, limit, out.room())?;
+    let text = out.room();
+    encode_publish(&packet, message.length, shared.version, limit, text)?;
+    if message.length <= COPIED_MAX {
+        for part in message.parts.drain(..) {
+            text.extend_from_slice(&part);
+        }
+    }
     Ok((out.written(), message.parts))
 }
 

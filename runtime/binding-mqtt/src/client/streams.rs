@@ -50,7 +50,8 @@ impl Stream {
 pub(super) enum Kind {
     Session(Session),
     Publish(Publication),
-    Subscribe(Subscriber),
+    /// Boxed: much larger than the others.
+    Subscribe(Box<Subscriber>),
 }
 
 impl Kind {

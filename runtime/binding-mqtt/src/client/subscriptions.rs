@@ -28,6 +28,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytestring::ByteString;
 use slab::Slab;
+use smallvec::SmallVec;
 use tidegate_engine::streams::mqtt::topic::TopicFilter;
 
 use self::subscription::Subscription;
@@ -56,6 +57,9 @@ pub(super) struct Recipient {
     pub(super) index: usize,
 }
 
+/// The recipients of a message; often one.
+pub(super) type Recipients = SmallVec<[Recipient; 2]>;
+
 /// Whether a connection can serve a request. The greatest value of several requests applies to all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fit {
@@ -79,11 +83,14 @@ pub(super) struct Order {
     pub(super) replay: bool,
 }
 
+/// Reason codes for streams, by filter; nearly always one.
+pub(super) type Answers = SmallVec<[(Recipient, ReasonCode); 1]>;
+
 /// The effect of a SUBACK.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Answer {
     /// The streams that waited for it, with the reason code of each.
-    pub(super) recipients: Vec<(Recipient, ReasonCode)>,
+    pub(super) recipients: Answers,
     /// A filter without streams, to unsubscribe from.
     pub(super) unsubscribe: Option<ByteString>,
 }
@@ -221,8 +228,8 @@ impl Subscriptions {
         &mut self,
         stream: usize,
         requests: impl Iterator<Item = (usize, &'a FilterRequest)>,
-    ) -> Vec<ByteString> {
-        let mut unsubscribed = Vec::new();
+    ) -> SmallVec<[ByteString; 1]> {
+        let mut unsubscribed = SmallVec::new();
         for (index, request) in requests {
             let Some(key) = self.by_filter.get(request.filter.as_str()).copied() else {
                 continue;
@@ -252,8 +259,8 @@ impl Subscriptions {
 
     /// The recipients of a message; a stream with overlapping filters may occur more than once.
     /// `identifiers` are those of the message; if it has none, its topic decides.
-    pub(super) fn route(&self, identifiers: &[u32], topic: &str, retain: bool) -> Vec<Recipient> {
-        let mut recipients = Vec::new();
+    pub(super) fn route(&self, identifiers: &[u32], topic: &str, retain: bool) -> Recipients {
+        let mut recipients = Recipients::new();
         if identifiers.is_empty() {
             for (_, subscription) in &self.table {
                 if subscription.filter.matches(topic) {

@@ -30,7 +30,8 @@ impl fmt::Display for ForbiddenCharacter {
 
 /// Checks that `text` contains only allowed characters. Does not check its length.
 pub fn check_characters(text: &str) -> Result<(), ForbiddenCharacter> {
-    if is_printable_ascii(text, false) {
+    // Nearly every text.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Ok(());
     }
     let mut characters = text.chars().zip(1..);
@@ -47,42 +48,6 @@ const fn is_forbidden(character: char) -> bool {
     character.is_ascii_control()
         || matches!(character, '\u{80}'..='\u{9f}' | '\u{fdd0}'..='\u{fdef}')
         || (character as u32) & 0xfffe == 0xfffe
-}
-
-/// Whether every character is in U+0020 to U+007E and, with `no_wildcards`, neither `+` nor `#`.
-///
-/// This is the fast path for every published topic; it checks eight bytes at a time.
-pub(super) fn is_printable_ascii(text: &str, no_wildcards: bool) -> bool {
-    let bytes = text.as_bytes();
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut unusual = 0;
-    for word in words {
-        unusual |= unusual_bytes(u64::from_le_bytes(*word), no_wildcards);
-    }
-    unusual == 0
-        && rest.iter().all(|byte| {
-            matches!(byte, b' '..=b'~') && !(no_wildcards && matches!(byte, b'+' | b'#'))
-        })
-}
-
-/// Non-zero exactly if one of the eight bytes is outside 0x20 to 0x7E or, with `no_wildcards`, is
-/// `+` or `#`.
-///
-/// The high bit of each byte is the marker. A carry or borrow only comes out of a byte that is
-/// itself marked, so it can mark a wrong neighbour, but never a word without a match.
-const fn unusual_bytes(word: u64, no_wildcards: bool) -> u64 {
-    const fn each(byte: u8) -> u64 {
-        u64::from_le_bytes([byte; 8])
-    }
-    let controls = word.wrapping_sub(each(0x20)) | word.wrapping_add(each(0x01));
-    // '#' equals '+' with the bit 0x08 cleared.
-    let off_wildcard = (word | each(0x08)) ^ each(b'+');
-    let wildcard = if no_wildcards {
-        off_wildcard.wrapping_sub(each(0x01))
-    } else {
-        0
-    };
-    (word | controls | wildcard) & each(0x80)
 }
 
 #[cfg(test)]
@@ -134,16 +99,6 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
-
-        // Independent of the neighbouring bytes and the position in the word.
-        #[test]
-        fn word_and_byte_checks_agree(bytes in proptest::collection::vec(0u8..0x80, 0..40)) {
-            let text = String::from_utf8(bytes).expect("ASCII");
-            let printable = |byte: u8| matches!(byte, b' '..=b'~');
-            prop_assert_eq!(is_printable_ascii(&text, false), text.bytes().all(printable));
-            let plain = |byte: u8| printable(byte) && byte != b'+' && byte != b'#';
-            prop_assert_eq!(is_printable_ascii(&text, true), text.bytes().all(plain));
-        }
 
         #[test]
         fn the_first_forbidden_character_is_found(

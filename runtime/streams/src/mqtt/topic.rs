@@ -19,7 +19,7 @@ pub use limits::TopicLimits;
 pub use patterns::TopicPatterns;
 pub use template::{TemplateError, TopicTemplate};
 
-use super::text::{ForbiddenCharacter, check_characters, is_printable_ascii};
+use super::text::{ForbiddenCharacter, check_characters};
 
 /// Maximum length of a topic name or filter, in bytes of UTF-8 (MQTT 5.0, 4.7.3).
 pub const TOPIC_LENGTH_MAX: usize = 65_535;
@@ -80,7 +80,11 @@ pub enum TopicError {
 /// Checks that `name` is a valid topic name, to which messages can be published.
 pub fn check_name(name: &str) -> Result<(), TopicError> {
     check_length(name)?;
-    if is_printable_ascii(name, true) {
+    // Nearly every name: printable ASCII without '#' and '+'.
+    if name
+        .bytes()
+        .all(|byte| matches!(byte, b'$'..=b'*' | b','..=b'~'))
+    {
         return Ok(());
     }
     check_characters(name).map_err(TopicError::Character)?;
@@ -253,7 +257,7 @@ impl TopicFilter {
 
     /// The levels in canonical form: since no topic is empty, `#` requires at least one level and
     /// `/#` at least two.
-    pub(crate) fn levels(&self) -> impl Iterator<Item = Level<'_>> {
+    pub(crate) fn levels(&self) -> impl Iterator<Item = Level<'_>> + Clone {
         let exact = match self.inner() {
             "#" => "+/#",
             "/#" => "/+/#",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidegate_engine::streams::mqtt::topic::TopicFilter;
 
-use super::{FilterRequest, Order, Recipient};
+use super::{Answers, FilterRequest, Order, Recipient, Recipients};
 use crate::codec::ReasonCode;
 
 /// Maximum number of unanswered SUBSCRIBEs for one filter; further members wait and share the next.
@@ -201,12 +201,8 @@ impl Subscription {
 
     /// The broker answered. Returns the members that waited, with the reason code of each. On an
     /// error, these members are removed.
-    pub(super) fn answered(
-        &mut self,
-        number: u64,
-        code: ReasonCode,
-    ) -> Vec<(Recipient, ReasonCode)> {
-        let mut answers = Vec::new();
+    pub(super) fn answered(&mut self, number: u64, code: ReasonCode) -> Answers {
+        let mut answers = Answers::new();
         let Some(generation) = self.generations.get_mut(&number) else {
             return answers;
         };
@@ -274,7 +270,7 @@ impl Subscription {
         &self,
         number: Option<u64>,
         retain: bool,
-        recipients: &mut Vec<Recipient>,
+        recipients: &mut Recipients,
     ) {
         let replay = retain && !self.as_published;
         if let Some(number) = number
@@ -289,7 +285,8 @@ impl Subscription {
                 generation
                     .iter()
                     .flat_map(|it| &it.recipients)
-                    .filter(joined),
+                    .filter(joined)
+                    .copied(),
             );
         }
         let wanted = |member: &Member| match number {

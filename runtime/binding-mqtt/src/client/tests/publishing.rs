@@ -156,6 +156,20 @@ fn each_message_of_a_longer_stream_is_acknowledged() {
 }
 
 #[test]
+fn a_payload_of_at_most_1_kib_is_written_in_one_part_with_its_header() {
+    for (length, parts) in [(0, 1), (1_024, 1), (1_025, 2)] {
+        let (mut harness, bytes) = ready("{}");
+        let stream = harness.open(publication("a", 1));
+        harness.message(stream, &"x".repeat(length));
+        let frames = harness.rig.frames(harness.exit, bytes);
+        let written = frames
+            .iter()
+            .filter(|frame| matches!(frame, Frame::Data(_)));
+        assert_eq!(written.count(), parts, "{length}");
+    }
+}
+
+#[test]
 fn a_message_in_parts_is_written_in_one_packet_without_a_copy() {
     let (mut harness, bytes) = ready("{}");
     let other = harness.open(publication("other", 0));

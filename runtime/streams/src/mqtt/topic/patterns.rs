@@ -100,46 +100,33 @@ impl TopicPatterns {
         self.covers(filter.levels())
     }
 
-    /// Matches all patterns at once, level by level; each node is visited at most once.
-    fn covers<'a>(&self, mut levels: impl Iterator<Item = Level<'a>>) -> bool {
-        let mut at = ROOT;
+    /// Follows the literal levels, and returns to each `+` passed on the way, so that each node is
+    /// visited at most once.
+    fn covers<'a>(&self, levels: impl Iterator<Item = Level<'a>> + Clone) -> bool {
         let mut first = true;
-        while let Some(node) = self.nodes.get(at) {
-            let Some(level) = levels.next() else {
-                return node.end || node.rest;
-            };
-            if node.rest {
-                return true;
-            }
-            at = match node.fits(level, first) {
-                (Some(one), None) | (None, Some(one)) => one,
-                (Some(literal), Some(any)) => return self.one_covers([literal, any], levels),
-                (None, None) => return false,
-            };
-            first = false;
-        }
-        false
-    }
-
-    /// Like `covers`, with two candidate nodes, because a pattern has `+` at this level.
-    fn one_covers<'a>(&self, here: [usize; 2], levels: impl Iterator<Item = Level<'a>>) -> bool {
-        let mut here: SmallVec<[usize; 8]> = SmallVec::from_slice(&here);
-        let mut next = SmallVec::new();
-        for level in levels {
-            for node in here.drain(..).filter_map(|index| self.nodes.get(index)) {
+        let mut untried = SmallVec::<[_; 4]>::new();
+        let mut path = Some((ROOT, levels));
+        while let Some((mut at, mut levels)) = path {
+            while let Some(node) = self.nodes.get(at) {
                 if node.rest {
                     return true;
                 }
-                let (literal, any) = node.fits(level, false);
-                next.extend(literal.into_iter().chain(any));
+                let Some(level) = levels.next() else {
+                    if node.end {
+                        return true;
+                    }
+                    break;
+                };
+                let (literal, any) = node.fits(level, first);
+                first = false;
+                if let (Some(_), Some(any)) = (literal, any) {
+                    untried.push((any, levels.clone()));
+                }
+                let Some(next) = literal.or(any) else { break };
+                at = next;
             }
-            std::mem::swap(&mut here, &mut next);
-            if here.is_empty() {
-                return false;
-            }
+            path = untried.pop();
         }
-        here.iter()
-            .filter_map(|index| self.nodes.get(*index))
-            .any(|node| node.end || node.rest)
+        false
     }
 }
