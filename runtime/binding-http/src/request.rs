@@ -156,6 +156,7 @@ fn open(edge: &HttpServer, head: http::request::Parts, parts: Parts) -> Option<R
         },
         headers: head.headers,
         content_length: i64::try_from(length).unwrap_or(-1),
+        peer: None,
     };
     edge.handle.turn(edge.id, |cx| {
         let mut exchanges = edge.exchanges.borrow_mut();
