@@ -2,6 +2,7 @@
 
 mod connecting;
 mod counted;
+mod faults;
 mod fuzz;
 mod harness;
 mod operators;

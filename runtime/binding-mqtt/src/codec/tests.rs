@@ -163,8 +163,19 @@ fn an_unencodable_packet_is_rejected_and_nothing_is_written() {
         usize::MAX,
         &mut out,
     );
-    assert!(matches!(error, Err(EncodeError::TooLarge { .. })));
+    let limit = 5 + REMAINING_LENGTH_MAX;
+    assert!(matches!(error, Err(EncodeError::TooLarge { limit: stated, .. }) if stated == limit));
     assert_eq!(&out[..], b"before");
+}
+
+#[test]
+fn return_codes_of_mqtt_3_1_1_become_reason_codes_and_back() {
+    for code in 0..=5 {
+        let reason = ReasonCode::from_return_code(code).expect("a code of the specification");
+        assert_eq!(reason.to_return_code(), code, "{reason:?}");
+    }
+    assert_eq!(ReasonCode::from_return_code(6), None);
+    assert_eq!(ReasonCode::QUOTA_EXCEEDED.to_return_code(), 3);
 }
 
 #[test]

@@ -135,6 +135,7 @@ fn removing_an_exchange_returns_its_owner() {
     let mut harness = Harness::new();
     let session = harness.session();
     harness.post(Some(&session), &list(1));
+    assert_eq!(harness.server.http.len(), 1);
     harness.fault(Key::Http(0));
     assert_eq!(harness.server.http.len(), 0);
     assert_eq!(harness.server.requests.len(), 1, "legacy requests continue");

@@ -40,7 +40,10 @@ impl Binding for Panicking {
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, kind: u32) {
-        assert!(!self.timer.swap(false, Ordering::Relaxed), "a fault in a timer");
+        assert!(
+            !self.timer.swap(false, Ordering::Relaxed),
+            "a fault in a timer"
+        );
         self.inner.on_timer(cx, token, kind);
     }
 

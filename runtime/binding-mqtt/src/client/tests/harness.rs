@@ -12,7 +12,7 @@ use tidegate_engine::streams::{
     AbortEx, BeginEx, DataEx, DataFlags, Frame, FrameKind, ResetEx, mqtt,
 };
 use tidegate_engine::testing::Rig;
-use tidegate_engine::{BindingId, Duration, Limits, StreamId, Worker};
+use tidegate_engine::{Binding, BindingId, Duration, Limits, StreamId, Worker};
 
 use super::super::{MqttClient, Options};
 use crate::codec::{
@@ -105,9 +105,26 @@ impl Harness {
         Self::in_rig(rig, r#"{"clientId":"gate"}"#, 1 << 20)
     }
 
-    fn in_rig(mut rig: Rig, json: &str, window: u32) -> Self {
+    /// `wrap` puts another binding around the one under test.
+    pub(super) fn with_binding<B: Binding + 'static>(
+        json: &str,
+        wrap: impl FnOnce(MqttClient) -> B,
+    ) -> Self {
+        Self::built(Rig::new(), json, 1 << 20, wrap)
+    }
+
+    fn in_rig(rig: Rig, json: &str, window: u32) -> Self {
+        Self::built(rig, json, window, |client| client)
+    }
+
+    fn built<B: Binding + 'static>(
+        mut rig: Rig,
+        json: &str,
+        window: u32,
+        wrap: impl FnOnce(MqttClient) -> B,
+    ) -> Self {
         let exit = rig.edge(window);
-        let client = rig.attach(MqttClient::new(options(json), exit));
+        let client = rig.attach(wrap(MqttClient::new(options(json), exit)));
         let caller = rig.edge(1 << 20);
         let slow = rig.edge(10);
         rig.worker.start();

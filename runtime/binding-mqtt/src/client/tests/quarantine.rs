@@ -5,7 +5,7 @@ use tidegate_engine::StreamId;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
 use super::harness::*;
-use crate::codec::{Disconnect, Packet, ReasonCode};
+use crate::codec::{ConnackProperties, Disconnect, Packet, ReasonCode};
 
 fn success(packet_id: u16) -> Packet {
     Packet::Puback(ack(packet_id, ReasonCode::SUCCESS))
@@ -310,4 +310,35 @@ fn a_failed_attempt_for_a_trial_convicts_nothing() {
     harness.subscribe(&[("one/#", 0)]);
     harness.no_connection();
     assert_eq!(harness.subscribed(shared).filters[0].filter, "one/#");
+}
+
+#[test]
+fn an_unwritten_publication_of_a_convicted_topic_does_not_use_the_reopened_connection() {
+    let mut harness = Harness::new(r#"{"keepAlive":0}"#);
+    let neighbour = harness.subscribe(&[("n", 0)]);
+    let one_at_a_time = ConnackProperties {
+        receive_maximum: Some(1),
+        ..ConnackProperties::default()
+    };
+    let (shared, _) = harness.connect_with(one_at_a_time.clone());
+    let subscribe = harness.subscribed(shared);
+    harness.suback(shared, &subscribe, 0);
+    harness.seen(neighbour).granted();
+    let written = harness.publish("bad", 1, "x");
+    let waiting = harness.publish("bad", 1, "y");
+    let innocent = harness.publish("good", 1, "z");
+    assert_eq!(harness.published(shared).topic, "bad");
+
+    drop_with(&mut harness, shared, ReasonCode::MALFORMED_PACKET);
+    let reset = |seen: Seen| seen.reset().delivery;
+    assert_eq!(reset(harness.seen(written)), MqttDelivery::Possible);
+    assert_eq!(reset(harness.seen(waiting)), MqttDelivery::None);
+    let (reopened, _) = harness.connect_with(one_at_a_time);
+    let packets = harness.packets(reopened);
+    let [Packet::Subscribe(_), Packet::Publish(publish)] = packets.as_slice() else {
+        panic!("{packets:?}");
+    };
+    assert_eq!(publish.topic, "good");
+    harness.broker(reopened, &success(publish.packet_id));
+    assert!(harness.seen(innocent).is_done());
 }
