@@ -200,13 +200,14 @@ impl McpProxy {
         });
         let fetches = reachable.iter().filter_map(|index| {
             let prefixes = self.routing.get(*index)?.prefixes.clone();
-            Some(Fetch::new(*index, prefixes, filter.clone()))
+            let size_max = self.options.max_result_size;
+            Some(Fetch::new(*index, prefixes, filter.clone(), size_max))
         });
         let fetches: Vec<Fetch> = fetches.collect();
         let private = self.routing.depends_on_caller();
-        let (size, pages) = (self.options.max_result_size, self.options.max_pages);
+        let pages_max = self.options.max_pages;
         let deadline = ToolkitDeadline::new(cx, self.options.list_timeout);
-        let mut list = List::new(accepted, begin, fetches, deadline, size, pages, private);
+        let mut list = List::new(accepted, begin, fetches, deadline, pages_max, private);
         let key = self.exchanges.vacant_key();
         let token = Token::from_index(key);
         cx.accept(accepted, token);

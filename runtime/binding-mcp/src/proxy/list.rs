@@ -33,13 +33,21 @@ pub(super) struct Fetch {
     stream: Option<StreamId>,
     result: Gather,
     pages: Vec<Page>,
+    /// What its pages may still take, with their prefixes, in bytes.
+    size_left: usize,
     /// The toolkit has more pages than `maxPages`.
     cut: bool,
     failed: Option<String>,
 }
 
 impl Fetch {
-    pub(super) fn new(upstream: usize, prefixes: Prefixes, filter: Option<Filter>) -> Self {
+    /// `size_max`: maximum size of the toolkit's list, in bytes.
+    pub(super) fn new(
+        upstream: usize,
+        prefixes: Prefixes,
+        filter: Option<Filter>,
+        size_max: usize,
+    ) -> Self {
         Self {
             upstream,
             prefixes,
@@ -47,6 +55,7 @@ impl Fetch {
             stream: None,
             result: Gather::new(),
             pages: Vec::new(),
+            size_left: size_max,
             cut: false,
             failed: None,
         }
@@ -103,7 +112,6 @@ pub(super) struct List {
     answer: PendingData,
     end: McpEnd,
     answered: bool,
-    size_left: usize,
     pages_max: u32,
 }
 
@@ -114,7 +122,6 @@ impl List {
         begin: McpBeginEx,
         fetches: Vec<Fetch>,
         deadline: ToolkitDeadline,
-        size_max: usize,
         pages_max: u32,
         private: bool,
     ) -> Self {
@@ -130,7 +137,6 @@ impl List {
                 ..McpEnd::default()
             },
             answered: false,
-            size_left: size_max,
             pages_max,
         }
     }
@@ -170,10 +176,10 @@ impl List {
         match frame {
             Frame::Data(data) => {
                 let length = data.payload.len();
-                if length > self.size_left {
+                if length > fetch.size_left {
                     fetch.fail(cx, "list larger than maxResultSize");
                 } else {
-                    self.size_left -= length;
+                    fetch.size_left -= length;
                     fetch.result.push(data.payload);
                     cx.acknowledge(stream, length);
                 }
@@ -187,10 +193,10 @@ impl List {
                 };
                 let result = fetch.result.take();
                 let offers = |name: &str| fetch.offers(&self.begin, name);
-                let (prefixes, room) = (&fetch.prefixes, self.size_left);
+                let (prefixes, room) = (&fetch.prefixes, fetch.size_left);
                 match splice::page(&self.begin, result, prefixes, room, &offers) {
                     Ok(mut page) => {
-                        self.size_left -= page.added;
+                        fetch.size_left -= page.added;
                         let next = page.next.take();
                         let more = u32::try_from(fetch.pages.len()).unwrap_or(u32::MAX) + 1;
                         fetch.pages.push(page);
