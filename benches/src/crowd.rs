@@ -77,6 +77,7 @@ impl Crowd {
             path: "/mcp".into(),
             headers,
             content_length: -1,
+            peer: None,
         };
         let (entry, server) = (self.entry, self.server);
         let stream = self.rig.open(entry, server, request);

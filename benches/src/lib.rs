@@ -135,6 +135,7 @@ impl Harness {
             path: "/mcp".into(),
             headers,
             content_length: i64::try_from(body.text.len()).expect("a length"),
+            peer: None,
         };
         let (entry, server) = (self.entry, self.server);
         let stream = self.rig.open(entry, server, request);
@@ -224,6 +225,7 @@ impl Harness {
             path: "/mcp".into(),
             headers: self.headers.clone(),
             content_length: i64::try_from(body.len()).expect("a length"),
+            peer: None,
         };
         let (entry, server) = (self.entry, self.server);
         let stream = self.rig.open(entry, server, request);

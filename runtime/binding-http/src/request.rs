@@ -221,6 +221,7 @@ fn open(
         },
         headers: head.headers,
         content_length: i64::try_from(length).unwrap_or(-1),
+        peer: None,
     };
     edge.handle.turn(edge.id, |cx| {
         let mut exchanges = edge.exchanges.borrow_mut();

@@ -44,6 +44,7 @@
 //!   `maxSessions`.
 //! - 1,000 subscriptions and `maxSessionBytes` of URIs for each session or `listen`;
 //!   `maxSubscriptionBytes` for each worker.
+//! - `rate` and `concurrency` for each caller; 10,000 callers are told apart.
 //! - Capabilities are kept for 256 callers with different rights.
 //! - Updates for a client that does not read are coalesced by URI. Above 256 KiB of unread data,
 //!   the exit's data is not acknowledged, progress is dropped, and input on a line is not read.
@@ -65,6 +66,7 @@ mod headers;
 mod http;
 mod initialize;
 mod key;
+mod limits;
 mod line;
 mod listen;
 mod notifications;

@@ -4,6 +4,8 @@
 //! initial half means that the client closed the connection. If the initial half is reset before
 //! the reply BEGIN, the edge answers 500.
 
+use std::net::IpAddr;
+
 use bytestring::ByteString;
 use http::{HeaderMap, Method, StatusCode};
 
@@ -27,6 +29,8 @@ pub struct HttpRequest {
     pub headers: HeaderMap,
     /// Body length in bytes; -1 if unknown.
     pub content_length: i64,
+    /// Address of the client, if the edge knows it. It distinguishes anonymous callers.
+    pub peer: Option<IpAddr>,
 }
 
 /// Head of a response.

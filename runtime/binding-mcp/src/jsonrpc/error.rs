@@ -24,6 +24,8 @@ pub mod code {
     pub const RESOURCE_NOT_FOUND: i64 = -32002;
     /// The caller's credentials are missing or have expired.
     pub const UNAUTHORIZED: i64 = -32003;
+    /// The caller has sent too many requests.
+    pub const TOO_MANY_REQUESTS: i64 = -32004;
     /// A header contradicts the body (2026-07-28).
     pub const HEADER_MISMATCH: i64 = -32020;
     /// The receiver does not support the protocol version (2026-07-28).

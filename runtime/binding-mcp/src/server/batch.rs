@@ -5,6 +5,7 @@
 //! one per turn of the worker, so that it does not block other clients; unprocessed messages are
 //! slices of the received body. A batch is removed with its last response and returned as [`Done`].
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ::http::HeaderMap;
@@ -16,6 +17,7 @@ use tidegate_json::Parts;
 
 use super::key::Key;
 use super::sink::Sink;
+use super::source::Source;
 
 /// Maximum number of messages of a batch processed per turn.
 const STEP_MESSAGES: usize = 16;
@@ -38,6 +40,8 @@ pub(super) struct Item {
     pub(super) message: Parts,
     /// The headers, over HTTP.
     pub(super) headers: Option<Arc<HeaderMap>>,
+    /// The address of the client, if it is known.
+    pub(super) peer: Option<IpAddr>,
     /// The public id of its session, which may end before the batch is complete.
     pub(super) session: ByteString,
 }
@@ -56,6 +60,7 @@ struct Batch {
     /// Unprocessed messages.
     rest: std::vec::IntoIter<Parts>,
     headers: Option<Arc<HeaderMap>>,
+    peer: Option<IpAddr>,
     session: ByteString,
     /// The call that brought it.
     call: CallContext,
@@ -95,14 +100,15 @@ impl Batches {
     /// Starts processing a batch.
     pub(super) fn begin(
         &mut self,
-        sink: Sink,
+        source: &Source<'_>,
         messages: Vec<Parts>,
-        headers: Option<HeaderMap>,
         session: ByteString,
         call: CallContext,
     ) -> usize {
+        let headers = source.headers.map(|headers| headers.all().clone());
         self.all.insert(Batch {
-            sink,
+            sink: source.sink,
+            peer: source.peer,
             rest: messages.into_iter(),
             headers: headers.map(Arc::new),
             session,
@@ -133,6 +139,7 @@ impl Batches {
         Some(Item {
             message,
             headers: batch.headers.clone(),
+            peer: batch.peer,
             session: batch.session.clone(),
         })
     }

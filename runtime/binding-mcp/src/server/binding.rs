@@ -29,6 +29,7 @@ use super::discovery::Discovery;
 use super::expiry::EXPIRY;
 use super::http::Exchanges;
 use super::key::Key;
+use super::limits::Limits;
 use super::line::Lines;
 use super::listen::Listens;
 use super::options::Options;
@@ -49,6 +50,7 @@ pub struct McpServer {
     discovery: Discovery,
     sessions: Sessions,
     listens: Listens,
+    limits: Limits,
     /// Sessions whose line has ended in the running handler. They are ended after it.
     sessions_to_end: Vec<usize>,
     /// Number of messages refused before they were processed.
@@ -67,6 +69,7 @@ impl McpServer {
             discovery: Discovery::new(exit, &options),
             sessions: Sessions::new(exit, &options),
             listens: Listens::new(&options),
+            limits: Limits::new(&options),
             sessions_to_end: Vec::new(),
             refused_messages: 0,
             instructions: options.instructions,
@@ -90,6 +93,7 @@ impl Binding for McpServer {
         meter.gauge("mcp.server.batches", self.batches.len());
         meter.gauge("mcp.server.listens", self.listens.len());
         meter.counter("mcp.server.requests.refused", self.refused_messages);
+        meter.counter("mcp.server.requests.limited", self.limits.refused());
         self.requests.report(meter);
         self.subscriptions.report(meter);
         self.sessions.report(meter);

@@ -1,5 +1,6 @@
 //! Maps refusals to the error code and HTTP status of each era. The only place that does.
 
+use ::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use ::http::{HeaderValue, StatusCode};
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
@@ -7,6 +8,7 @@ use tidegate_engine::{Context, OpenError};
 use tidegate_json::write::push_string;
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 
+use super::sink::Advice;
 use crate::jsonrpc::{Era, Error, Id, Method, code, error_response, supported_versions};
 use crate::shown::shown;
 
@@ -18,8 +20,8 @@ pub(super) struct Refusal {
     status: StatusCode,
     /// Whether the request timed out.
     timeout: bool,
-    /// The `WWW-Authenticate` header over HTTP.
-    challenge: Option<HeaderValue>,
+    /// A header over HTTP that says what the client can do: `WWW-Authenticate` or `Retry-After`.
+    advice: Option<Advice>,
 }
 
 impl From<Error> for Refusal {
@@ -29,7 +31,7 @@ impl From<Error> for Refusal {
             error,
             status: StatusCode::BAD_REQUEST,
             timeout: false,
-            challenge: None,
+            advice: None,
         }
     }
 }
@@ -40,7 +42,7 @@ impl Refusal {
             error: Error::new(code, message),
             status,
             timeout: false,
-            challenge: None,
+            advice: None,
         }
     }
 
@@ -104,8 +106,17 @@ impl Refusal {
         let message = "The credentials have expired; authenticate again and repeat the request.";
         let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
         Self {
-            challenge: Some(challenge),
+            advice: Some(Box::new((WWW_AUTHENTICATE, challenge))),
             ..Self::new(code::UNAUTHORIZED, StatusCode::UNAUTHORIZED, message)
+        }
+    }
+
+    /// The caller has sent too many requests; it may send another one in some seconds.
+    pub(super) fn too_many(message: &str, seconds: u64) -> Self {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        Self {
+            advice: Some(Box::new((RETRY_AFTER, HeaderValue::from(seconds)))),
+            ..Self::new(code::TOO_MANY_REQUESTS, status, message)
         }
     }
 
@@ -163,12 +174,13 @@ impl Refusal {
             McpResetKind::Relayed => (reset.code.unwrap_or(code::INTERNAL_ERROR), StatusCode::OK),
         };
         let challenge = insufficient_scope(&reset.scopes);
+        let advice = challenge.map(|challenge| Box::new((WWW_AUTHENTICATE, challenge)));
         let error = Error::new(code, reset.message.to_string()).with_data(reset.data);
         Self {
             error,
             status,
             timeout,
-            challenge,
+            advice,
         }
     }
 
@@ -182,9 +194,9 @@ impl Refusal {
         self.status
     }
 
-    /// The `WWW-Authenticate` header over HTTP.
-    pub(super) const fn challenge(&self) -> Option<&HeaderValue> {
-        self.challenge.as_ref()
+    /// A header over HTTP that says what the client can do.
+    pub(super) const fn advice(&self) -> Option<&Advice> {
+        self.advice.as_ref()
     }
 
     /// The JSON-RPC error.

@@ -4,7 +4,7 @@
 //! [`HttpEvent`]. What depends on an exchange is recorded as its [`Owner`], which is returned with
 //! the events that concern it. An exchange is removed once both halves of its stream have ended.
 
-use ::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use ::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use bytes::Bytes;
 use slab::Slab;
@@ -259,8 +259,9 @@ impl Exchanges {
         if let Some(session_id) = head.session_id {
             headers.insert(SESSION_ID, session_id);
         }
-        if let Some(challenge) = head.challenge {
-            headers.insert(WWW_AUTHENTICATE, challenge);
+        if let Some(advice) = head.advice {
+            let (name, value) = *advice;
+            headers.insert(name, value);
         }
         let response = HttpResponse {
             status: head.status,

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tidegate_options::positive;
+use tidegate_options::{Bounded, positive};
 
 /// Options of `mcp · server`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -34,9 +34,26 @@ pub struct Options {
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_message_size: usize,
+    /// Maximum rate of requests of a caller: its identity, or its address if it is anonymous. A request
+    /// beyond it is refused with 429. Each worker counts for itself. Absent: no limit.
+    pub rate: Option<Rate>,
+    /// Maximum number of requests of a caller that run at the same time on a worker. A further one is
+    /// refused with 429. Event streams and subscriptions do not count. Absent: no limit.
+    pub concurrency: Option<Bounded<1, 1_000_000>>,
     /// Instructions for language models on how to use this server; sent to each client.
     #[schemars(example = &"Lamps listen on commands/NAME/set.")]
     pub instructions: Option<String>,
+}
+
+/// A rate of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Rate {
+    /// Requests per second.
+    pub per_second: Bounded<1, 1_000_000>,
+    /// Requests that may come at once after a pause. Absent: `perSecond`.
+    #[serde(default)]
+    pub burst: Option<Bounded<1, 1_000_000>>,
 }
 
 impl Default for Options {
@@ -49,6 +66,8 @@ impl Default for Options {
             max_subscription_bytes: 16 * 1024 * 1024,
             keep_alive: 15_000,
             max_message_size: 4 * 1024 * 1024,
+            rate: None,
+            concurrency: None,
             instructions: None,
         }
     }

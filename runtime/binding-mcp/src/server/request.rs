@@ -17,6 +17,7 @@ use super::deadline::{self, SLACK};
 use super::errors::Refusal;
 use super::events::CallOutcome;
 use super::key::Key;
+use super::limits::InFlight;
 use super::notifications::Notifications;
 use super::options::Options;
 use super::result::Passing;
@@ -132,6 +133,8 @@ struct Request {
     notifications: Notifications,
     timer: Option<TimerId>,
     call: Call,
+    /// It counts as running for its caller.
+    in_flight: Option<InFlight>,
 }
 
 impl Requests {
@@ -185,6 +188,7 @@ impl Requests {
             unacknowledged: 0,
             notifications: new.notifications,
             call: new.call,
+            in_flight: None,
             timer: Some(cx.timer(self.timeout + SLACK, token, 0, "mcp_server.request")),
         };
         let mut read = new.read;
@@ -195,6 +199,13 @@ impl Requests {
         }
         entry.insert(request);
         Ok(key)
+    }
+
+    /// Counts a request as running for its caller, as long as it exists.
+    pub(super) fn keep(&mut self, key: usize, in_flight: InFlight) {
+        if let Some(request) = self.get_mut(key) {
+            request.in_flight = Some(in_flight);
+        }
     }
 
     /// Whether a request belongs to a session.

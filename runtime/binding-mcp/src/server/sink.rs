@@ -1,6 +1,6 @@
 //! Destinations of responses.
 
-use ::http::{HeaderValue, StatusCode};
+use ::http::{HeaderName, HeaderValue, StatusCode};
 
 /// Where the response to a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,14 +15,17 @@ pub(super) enum Sink {
     Nowhere,
 }
 
+/// A header that says what the client can do about a refusal. In a box: most responses have none.
+pub(super) type Advice = Box<(HeaderName, HeaderValue)>;
+
 /// The kind of a response.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
     /// The session that `initialize` has begun.
     pub(super) session_id: Option<HeaderValue>,
-    /// What the client can do about a refusal: `WWW-Authenticate`.
-    pub(super) challenge: Option<HeaderValue>,
+    /// What the client can do about a refusal: `WWW-Authenticate` or `Retry-After`.
+    pub(super) advice: Option<Advice>,
 }
 
 /// What depends on an HTTP exchange, and is notified when its client disconnects or reads.

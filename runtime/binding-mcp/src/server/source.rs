@@ -1,5 +1,7 @@
 //! The source of a message.
 
+use std::net::IpAddr;
+
 use super::headers::Headers;
 use super::sink::Sink;
 
@@ -10,6 +12,8 @@ pub(super) struct Source<'h> {
     pub(super) sink: Sink,
     /// The request headers, over HTTP.
     pub(super) headers: Option<&'h Headers<'h>>,
+    /// The address of the client, if it is known.
+    pub(super) peer: Option<IpAddr>,
     /// The legacy session it belongs to.
     pub(super) session: Option<usize>,
 }

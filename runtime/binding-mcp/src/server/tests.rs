@@ -205,6 +205,7 @@ impl Harness {
             path: "/mcp".into(),
             headers: headers(pairs),
             content_length: -1,
+            peer: None,
         };
         self.rig.open(self.client, self.server, head)
     }

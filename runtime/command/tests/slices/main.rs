@@ -68,6 +68,7 @@ impl Harness {
             path: "/mcp".into(),
             headers: headers(method, name),
             content_length: i64::try_from(length).expect("a length"),
+            peer: None,
         };
         let stream = self.rig.open(self.entry, self.server, request);
         self.send(self.entry, stream, body);

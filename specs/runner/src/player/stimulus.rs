@@ -262,6 +262,7 @@ impl Harness {
         let body = self.payload(statement)?;
         let mut headers = HeaderMap::new();
         let mut path = "/mcp".to_owned();
+        let mut peer = None;
         for (name, pattern) in &without_call(statement).fields {
             let value = pattern
                 .resolve(&self.captures)
@@ -271,6 +272,11 @@ impl Harness {
             };
             if name == "path" {
                 path = text.to_string();
+                continue;
+            }
+            if name == "peer" {
+                let address = text.parse();
+                peer = Some(address.map_err(|_| format!("invalid address '{text}'"))?);
                 continue;
             }
             let wrong = || format!("invalid header '{name}'");
@@ -285,6 +291,7 @@ impl Harness {
             path: path.into(),
             headers,
             content_length: if statement.has("open") { -1 } else { length },
+            peer,
         };
         self.open(statement, side, request.into())?;
         if !body.is_empty() {

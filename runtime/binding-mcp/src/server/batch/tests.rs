@@ -5,12 +5,20 @@ fn text(text: &'static str) -> Parts {
     Parts::from(Bytes::from_static(text.as_bytes()))
 }
 
+fn source(sink: Sink) -> Source<'static> {
+    Source {
+        sink,
+        headers: None,
+        peer: None,
+        session: None,
+    }
+}
+
 fn begun(batches: &mut Batches, messages: usize) -> usize {
     let messages = vec![text("{}"); messages];
     batches.begin(
-        Sink::Http(1),
+        &source(Sink::Http(1)),
         messages,
-        None,
         "s".into(),
         CallContext::default(),
     )
@@ -65,9 +73,8 @@ fn a_turn_processes_a_bounded_part_of_a_batch() {
     let large = Parts::from(Bytes::from(vec![b' '; STEP_BYTES]));
     let messages = vec![large; 2];
     let key = batches.begin(
-        Sink::Line(0),
+        &source(Sink::Line(0)),
         messages,
-        None,
         "s".into(),
         CallContext::default(),
     );

@@ -39,7 +39,7 @@ impl McpServer {
         let head = Head {
             status: refusal.status(),
             session_id: None,
-            challenge: refusal.challenge().cloned(),
+            advice: refusal.advice().cloned(),
         };
         self.answer(cx, sink, head, Parts::from(refusal.message(id)));
     }

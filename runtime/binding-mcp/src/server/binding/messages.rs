@@ -1,5 +1,7 @@
 //! Handles messages of clients, from frames up to the method.
 
+use std::net::IpAddr;
+
 use ::http::{HeaderMap, Method as Verb, StatusCode};
 use tidegate_engine::Context;
 use tidegate_json::Parts;
@@ -42,7 +44,7 @@ impl McpServer {
     fn serve_http(&mut self, cx: &mut Context<'_>, key: usize, head: HttpRequest, body: Parts) {
         match head.method {
             Verb::POST => {
-                self.serve_post(cx, key, &head.headers, body);
+                self.serve_post(cx, key, &head, body);
                 self.http.reuse(key, head.headers);
             }
             Verb::GET => self.open_events(cx, key, &head.headers),
@@ -53,9 +55,9 @@ impl McpServer {
         }
     }
 
-    fn serve_post(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap, body: Parts) {
-        let headers = &Headers::of(headers);
-        let Some(source) = self.admit(cx, key, headers) else {
+    fn serve_post(&mut self, cx: &mut Context<'_>, key: usize, head: &HttpRequest, body: Parts) {
+        let headers = &Headers::of(&head.headers);
+        let Some(source) = self.admit(cx, key, headers, head.peer) else {
             return;
         };
         if is_batch(&body) {
@@ -98,6 +100,7 @@ impl McpServer {
         cx: &mut Context<'_>,
         key: usize,
         headers: &'h Headers<'h>,
+        peer: Option<IpAddr>,
     ) -> Option<Source<'h>> {
         if !headers.is_json() {
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -113,6 +116,7 @@ impl McpServer {
         Some(Source {
             sink: Sink::Http(key),
             headers: Some(headers),
+            peer,
             session: session.and_then(|id| self.own_session(cx, id)),
         })
     }
@@ -121,7 +125,7 @@ impl McpServer {
     fn screen_batch(&mut self, cx: &mut Context<'_>, key: usize, head: HttpRequest) {
         if head.method == Verb::POST {
             let headers = &Headers::of(&head.headers);
-            let source = self.admit(cx, key, headers);
+            let source = self.admit(cx, key, headers, head.peer);
             if !source.is_some_and(|source| self.check_batch(cx, &source)) {
                 return self.http.read_no_further(cx, key);
             }
@@ -207,6 +211,7 @@ impl McpServer {
         let source = Source {
             sink: Sink::Line(key),
             headers: None,
+            peer: None,
             session: self.lines.session(key),
         };
         if is_batch(&message) {
@@ -258,10 +263,9 @@ impl McpServer {
             Ok(messages) => messages,
             Err(error) => return self.refuse_message(cx, source.sink, &Id::null(), &error.into()),
         };
-        let headers = source.headers.map(|headers| headers.all().clone());
         let key = self
             .batches
-            .begin(source.sink, messages, headers, session, cx.call().clone());
+            .begin(source, messages, session, cx.call().clone());
         self.set_owner(source.sink, Owner::Batch(key));
         self.serve_step(cx, key);
     }
@@ -284,6 +288,7 @@ impl McpServer {
         let source = Source {
             sink: Sink::Batch(key),
             headers: headers.as_ref(),
+            peer: item.peer,
             session: self.own_session(cx, &item.session),
         };
         match message {
@@ -370,6 +375,10 @@ impl McpServer {
         if let Some(session) = source.session {
             self.sessions.touch(cx, session);
         }
+        let in_flight = match method {
+            Method::Ping => None,
+            _ => self.limits.admit(cx, source.peer)?,
+        };
         match method {
             Method::Initialize => self.initialize(cx, source, id, &params),
             Method::Ping => {
@@ -380,7 +389,13 @@ impl McpServer {
             Method::Listen => self.listen(cx, source, id, &params),
             Method::ResourcesSubscribe => self.subscribe(cx, source, id, params),
             Method::ResourcesUnsubscribe => self.unsubscribe(cx, source, id, &params),
-            _ => self.begin_request(cx, source, id, era, method, params),
+            _ => {
+                let request = self.begin_request(cx, source, id, era, method, params)?;
+                if let Some(in_flight) = in_flight {
+                    self.requests.keep(request, in_flight);
+                }
+                Ok(())
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use crate::server::source::Source;
 use crate::server::subscription::Holder;
 
 impl McpServer {
-    /// Opens a stream to the exit for a request.
+    /// Opens a stream to the exit for a request; returns its key.
     pub(super) fn begin_request(
         &mut self,
         cx: &mut Context<'_>,
@@ -28,7 +28,7 @@ impl McpServer {
         era: Era,
         method: Method,
         params: Params,
-    ) -> Result<(), Refusal> {
+    ) -> Result<usize, Refusal> {
         self.check_room(source, id)?;
         let subject = match method.subject() {
             Some(subject) => params.subject_text(subject)?,
@@ -78,7 +78,7 @@ impl McpServer {
             (_, Some(session)) => self.sessions.register(session, id.clone(), key),
             _ => {}
         }
-        Ok(())
+        Ok(key)
     }
 
     /// Checks that one more request may run and that its id is not in use.

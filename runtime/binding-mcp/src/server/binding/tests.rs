@@ -59,6 +59,7 @@ impl Harness {
             path: "/mcp".into(),
             headers,
             content_length: -1,
+            peer: None,
         };
         let client = self.bench.client;
         let stream = self.bench.rig.open(client, self.bench.own, head);

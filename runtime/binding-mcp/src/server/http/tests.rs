@@ -13,6 +13,7 @@ fn accepted(options: &Options) -> (Bench, Exchanges, StreamId) {
         path: "/mcp".into(),
         headers: HeaderMap::new(),
         content_length: -1,
+        peer: None,
     };
     let (stream, begin) = bench.opened(head);
     let BeginEx::Http(HttpBeginEx::Request(head)) = begin else {

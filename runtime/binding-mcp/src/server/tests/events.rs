@@ -26,6 +26,7 @@ impl Harness {
             path: "/mcp".into(),
             headers: headers(pairs),
             content_length: -1,
+            peer: None,
         };
         let server = self.server;
         let opened = self.rig.turn(self.client, |cx| {
