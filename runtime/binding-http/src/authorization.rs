@@ -29,7 +29,7 @@ use tidegate_streams::Identity;
 
 use crate::client::Client;
 use crate::options::{ClientCertificates, Credentials, Options, Resource};
-use challenge::Challenges;
+pub(crate) use challenge::Challenges;
 pub(crate) use denial::Denial;
 pub(crate) use failures::Failures;
 pub(crate) use metadata::Metadata;

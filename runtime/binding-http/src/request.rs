@@ -20,8 +20,8 @@ use tidegate_streams::http_stream::{HttpRequest, HttpResponse};
 
 use crate::HttpServer;
 use crate::activity::ActiveRequest;
-use crate::authorization::{Authorizer, Denial, Metadata};
-use crate::body::{gather, with_timeout};
+use crate::authorization::{Authorizer, Challenges, Denial, Metadata};
+use crate::body::{discard, gather, with_timeout};
 use crate::client::Client;
 use crate::cors::{self, Cors};
 use crate::events::RequestOpened;
@@ -29,7 +29,7 @@ use crate::exchange::Exchange;
 use crate::framing;
 use crate::multiplexed::Responses;
 use crate::origin::{self, Field, RequestHost};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, close_after};
 use crate::response::ResponseBody;
 use crate::status::Status;
 
@@ -90,10 +90,15 @@ async fn answer(
         Some(authorizer) => match identify(authorizer, client, &mut head).await {
             Ok(identity) => identity,
             Err(denial) => {
-                edge.counts.requests_refused.add();
-                edge.counts.authorizations_failed.add();
-                edge.failures.add(&edge.handle, edge.id, client, &denial);
-                return denial.answer(authorizer.challenges(), active);
+                let mut answer = deny(&edge, client, &denial, authorizer.challenges(), active);
+                // A client repeats the request on this connection, with other credentials.
+                let rest = discard(body, edge.options.max_body_size, expects_continue);
+                let discarded = with_timeout(&edge, pin!(rest)).await;
+                // HTTP/2 ends the request alone.
+                if discarded.is_err() && responses.is_none() {
+                    close_after(&mut answer);
+                }
+                return answer;
             }
         },
     };
@@ -139,6 +144,20 @@ async fn identify(
     };
     authorizer.strip(head);
     Ok(identity)
+}
+
+/// The answer to a request whose client is not accepted.
+fn deny(
+    edge: &HttpServer,
+    client: &Client,
+    denial: &Denial,
+    challenges: &Challenges,
+    active: ActiveRequest,
+) -> Answer {
+    edge.counts.requests_refused.add();
+    edge.counts.authorizations_failed.add();
+    edge.failures.add(&edge.handle, edge.id, client, denial);
+    denial.answer(challenges, active)
 }
 
 /// What a request is for.

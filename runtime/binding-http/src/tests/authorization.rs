@@ -400,6 +400,40 @@ async fn a_kept_connection_asks_the_guard_once_for_each_credential() {
 }
 
 #[tokio::test]
+async fn a_refused_client_can_go_on_with_its_connection_and_sends_no_large_body_for_nothing() {
+    let mut harness = usual();
+    let mut client = harness.client().await;
+    for _ in 0..2 {
+        // The body comes after the head.
+        client
+            .send("POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
+            .await;
+        client.send("hello").await;
+        let response = client.response().await;
+        assert_eq!(response.status, 401);
+        assert!(!response.head.contains("connection: close"));
+    }
+    post(&mut client, "/mcp", &["X-API-Key: sesame"]).await;
+    harness.served().await;
+    assert_eq!(client.response().await.status, 200);
+    for header in [
+        "Content-Length: 100001",
+        "Content-Length: 5\r\nExpect: 100-continue",
+    ] {
+        let mut client = harness.client().await;
+        client
+            .send(format!(
+                "POST /mcp HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n"
+            ))
+            .await;
+        let response = client.response().await;
+        assert_eq!(response.status, 401, "{header}");
+        assert!(response.head.contains("connection: close"));
+    }
+    harness.finish().await;
+}
+
+#[tokio::test]
 async fn an_identity_that_has_expired_is_not_remembered() {
     let guard = Played {
         expires: 1,
