@@ -129,10 +129,17 @@ pub fn attach(
         None => Listening::begin(&options)?,
     };
     if is_first && options.network_address().is_some() && !options.authenticates() {
-        tracing::warn!(
-            ?listening,
-            "no authentication: anyone who can reach this address can use every tool"
-        );
+        if options.anonymous {
+            tracing::warn!(
+                ?listening,
+                "anonymous clients: anyone who can reach this address can use what is not guarded"
+            );
+        } else {
+            tracing::warn!(
+                ?listening,
+                "no authentication: anyone who can reach this address can use every tool"
+            );
+        }
     }
     let handshakes = options.tls.as_ref().map(|tls| tls.max_handshakes.size());
     let status = options

@@ -162,6 +162,33 @@ impl Options {
             || (self.authorization.is_some() && !self.anonymous)
     }
 
+    /// A network address without authentication, which nothing says is meant.
+    fn open_to_all(&self, address: SocketAddr) -> OptionConflict {
+        let (message, first) = if self.anonymous {
+            (
+                format!(
+                    "anonymous clients are served on {address}: anyone who can reach this address could use \
+                     what is not guarded"
+                ),
+                "remove 'anonymous'",
+            )
+        } else {
+            (
+                format!(
+                    "no authentication on {address}: anyone who can reach this address could use every tool"
+                ),
+                "name a guard (authorization), require client certificates (tls.clientCertificates)",
+            )
+        };
+        OptionConflict {
+            key: "listen",
+            message,
+            help: format!(
+                "{first}, listen on 127.0.0.1 or a Unix socket, or set 'unguarded: true' if that is meant"
+            ),
+        }
+    }
+
     /// The first address that a network can reach.
     pub(crate) fn network_address(&self) -> Option<SocketAddr> {
         let mut addresses = self.listen.addresses().iter();
@@ -189,16 +216,7 @@ impl tidegate_options::Options for Options {
             && !self.unguarded
             && !self.authenticates()
         {
-            conflicts.push(OptionConflict {
-                key: "listen",
-                message: format!(
-                    "no authentication on {address}: anyone who can reach this address could use every tool"
-                ),
-                help: "name a guard (authorization), require client certificates \
-                       (tls.clientCertificates), listen on 127.0.0.1 or a Unix socket, or set 'unguarded: true' if everyone who reaches this \
-                       address may use every tool"
-                    .to_owned(),
-            });
+            conflicts.push(self.open_to_all(address));
         }
         if self.status.as_ref() == Some(&self.path) {
             conflicts.push(OptionConflict {

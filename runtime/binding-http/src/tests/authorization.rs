@@ -1,5 +1,8 @@
 //! Who is calling. The guards are played; those of tidegate have tests of their own.
 
+mod connections;
+mod resource;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -78,8 +81,6 @@ fn certificates() -> Played {
         ..keys()
     }
 }
-
-const RESOURCE: &str = r#"{ "url": "https://gate.example/mcp", "scopes": ["read", "list"] }"#;
 
 fn with(authorization: &str) -> Options {
     Options {
@@ -362,199 +363,6 @@ async fn anonymous_clients_are_served_where_the_option_says_so_but_not_wrong_cre
     }
     for (header, status) in [("X-API-Key: wrong", 401), ("Authorization: Bearer", 400)] {
         assert_eq!(harness.refused("/mcp", &[header]).await.status, status);
-    }
-    harness.finish().await;
-}
-
-#[tokio::test]
-async fn a_kept_connection_asks_the_guard_once_for_each_credential() {
-    let guard = keys();
-    let asked = Arc::clone(&guard.asked);
-    let mut harness = guarded(with(r#"{ "staff": {} }"#), vec![("staff", guard)]);
-    let mut client = harness.client().await;
-    for _ in 0..3 {
-        post(&mut client, "/mcp", &["X-API-Key: sesame"]).await;
-        assert_eq!(harness.served().await.0.as_deref(), Some("alice"));
-        client.response().await;
-    }
-    assert_eq!(asked.load(Ordering::Relaxed), 1);
-    // What is known of a connection belongs to its credential and to the place of it.
-    for (headers, status) in [
-        (&["X-API-Key: sesamE"][..], 401),
-        (&["X-API-Key: sesame "], 200),
-        (&[], 401),
-        (&["Authorization: sesame"], 400),
-        (&["X-API-Key: sesame", "X-API-Key: sesame"], 400),
-    ] {
-        post(&mut client, "/mcp", headers).await;
-        if status == 200 {
-            harness.served().await;
-        }
-        let response = client.response().await;
-        assert_eq!(response.status, status, "{headers:?}");
-        if response.head.contains("connection: close") {
-            client = harness.client().await;
-        }
-    }
-    harness.finish().await;
-}
-
-#[tokio::test]
-async fn a_refused_client_can_go_on_with_its_connection_and_sends_no_large_body_for_nothing() {
-    let mut harness = usual();
-    let mut client = harness.client().await;
-    for _ in 0..2 {
-        // The body comes after the head.
-        client
-            .send("POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
-            .await;
-        client.send("hello").await;
-        let response = client.response().await;
-        assert_eq!(response.status, 401);
-        assert!(!response.head.contains("connection: close"));
-    }
-    post(&mut client, "/mcp", &["X-API-Key: sesame"]).await;
-    harness.served().await;
-    assert_eq!(client.response().await.status, 200);
-    for header in [
-        "Content-Length: 100001",
-        "Content-Length: 5\r\nExpect: 100-continue",
-    ] {
-        let mut client = harness.client().await;
-        client
-            .send(format!(
-                "POST /mcp HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n"
-            ))
-            .await;
-        let response = client.response().await;
-        assert_eq!(response.status, 401, "{header}");
-        assert!(response.head.contains("connection: close"));
-    }
-    harness.finish().await;
-}
-
-#[tokio::test]
-async fn an_identity_that_has_expired_is_not_remembered() {
-    let guard = Played {
-        expires: 1,
-        ..keys()
-    };
-    let asked = Arc::clone(&guard.asked);
-    let mut harness = guarded(with(r#"{ "staff": {} }"#), vec![("staff", guard)]);
-    let mut client = harness.client().await;
-    for number in 1..=2 {
-        post(&mut client, "/mcp", &["X-API-Key: sesame"]).await;
-        harness.served().await;
-        client.response().await;
-        assert_eq!(asked.load(Ordering::Relaxed), number);
-    }
-    harness.finish().await;
-}
-
-#[tokio::test]
-async fn an_oversized_credential_is_refused_before_any_guard_sees_it() {
-    let guard = keys();
-    let asked = Arc::clone(&guard.asked);
-    let harness = guarded(with(r#"{ "staff": {} }"#), vec![("staff", guard)]);
-    let header = format!("Authorization: Bearer {}", "x".repeat(1024 * 1024));
-    assert_eq!(harness.refused("/mcp", &[&header]).await.status, 431);
-    assert_eq!(asked.load(Ordering::Relaxed), 0);
-    harness.finish().await;
-}
-
-#[tokio::test]
-async fn the_metadata_of_a_resource_needs_no_token_and_is_for_everyone() {
-    let json = format!(r#"{{ "oauth": {{ "resource": {RESOURCE} }} }}"#);
-    let mut harness = guarded(with(&json), vec![("oauth", tokens())]);
-    let mut client = harness.client().await;
-    let root = "/.well-known/oauth-protected-resource";
-    for (method, path, status) in [
-        ("GET", format!("{root}/mcp"), 200),
-        ("GET", root.to_owned(), 200),
-        ("HEAD", format!("{root}/mcp/"), 200),
-        ("OPTIONS", format!("{root}/mcp"), 204),
-        ("POST", format!("{root}/mcp"), 405),
-    ] {
-        // Neither host nor origin is one that may use the endpoint.
-        client
-            .send(format!(
-                "{method} {path} HTTP/1.1\r\nHost: evil.example\r\nOrigin: https://page.example\r\n\r\n"
-            ))
-            .await;
-        let response = client.head().await;
-        assert_eq!(response.status, status, "{method} {path}");
-        assert!(response.head.contains("access-control-allow-origin: *\r\n"));
-        if method == "GET" {
-            let body = client.body_of(&response).await;
-            let page: serde_json::Value = serde_json::from_str(&body).expect("JSON");
-            assert_eq!(page["resource"], "https://gate.example/mcp");
-            assert_eq!(page["authorization_servers"][0], "https://id.example");
-            assert_eq!(page["scopes_supported"][1], "list");
-            assert!(!body.contains("evil"));
-            assert!(response.head.contains("cache-control: public"));
-        }
-    }
-    client.rest_of_refusal().await;
-    let response = harness.refused("/mcp", &[]).await;
-    assert_eq!(
-        challenges(&response),
-        [
-            "bearer resource_metadata=\"https://gate.example/.well-known/oauth-protected-resource/mcp\", scope=\"read list\""
-        ]
-    );
-    let response = harness
-        .refused("/.well-known/oauth-protected-resource/other", &[])
-        .await;
-    assert_eq!(response.status, 404);
-    assert!(harness.probe().seen().is_empty());
-    harness.finish().await;
-}
-
-impl Client {
-    /// The sentence of the last 405, which has a length.
-    async fn rest_of_refusal(&mut self) {
-        self.exactly("Method not allowed; use GET, HEAD or OPTIONS.".len())
-            .await;
-    }
-}
-
-#[tokio::test]
-async fn challenges_of_bindings_are_completed() {
-    let json = format!(r#"{{ "oauth": {{ "resource": {RESOURCE} }} }}"#);
-    let mut harness = guarded(with(&json), vec![("oauth", tokens())]);
-    let mut client = harness.client().await;
-    for (status, challenge, expected) in [
-        (
-            StatusCode::FORBIDDEN,
-            Some("Bearer error=\"insufficient_scope\", scope=\"plant:write\""),
-            &[
-                "bearer error=\"insufficient_scope\", scope=\"plant:write\", resource_metadata=\"https://gate.example/.well-known/oauth-protected-resource/mcp\"",
-            ][..],
-        ),
-        (StatusCode::FORBIDDEN, None, &[]),
-        (
-            StatusCode::UNAUTHORIZED,
-            None,
-            &[
-                "bearer resource_metadata=\"https://gate.example/.well-known/oauth-protected-resource/mcp\", scope=\"read list\", error=\"invalid_token\", error_description=\"expired\"",
-            ],
-        ),
-    ] {
-        post(&mut client, "/mcp", &["Authorization: Bearer a.b.c"]).await;
-        let request = harness.request().await;
-        let mut head = head_of(status, 0);
-        if let Some(challenge) = challenge {
-            let challenge = http::HeaderValue::from_static(challenge);
-            head.headers.insert("www-authenticate", challenge);
-        }
-        let stream = request.stream;
-        let answered = harness.probe().turn(move |cx| {
-            cx.send(stream, Frame::begin(head));
-            cx.end(stream, Frame::end());
-        });
-        answered.await;
-        let response = client.response().await;
-        assert_eq!(challenges(&response), expected);
     }
     harness.finish().await;
 }
