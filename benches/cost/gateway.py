@@ -47,16 +47,20 @@ def connect(port, process):
             time.sleep(0.02)
 
 
-def config(port, broker_port, patterns):
+def config(port, broker_port, patterns, guard=None):
     allowed = [f"lines/{number}/set" for number in range(patterns - 1)] + ["bench/+"]
+    options = {"listen": f"127.0.0.1:{port}"}
+    if guard:
+        options["authorization"] = {"guard0": {}}
     return {
         "name": "cost",
         "workers": 1,
+        "guards": {"guard0": guard} if guard else {},
         "bindings": {
             "http0": {
                 "type": "http",
                 "kind": "server",
-                "options": {"listen": f"127.0.0.1:{port}"},
+                "options": options,
                 "exit": "mcp_server0",
             },
             "mcp_server0": {"type": "mcp", "kind": "server", "exit": "mcp_mqtt0"},
@@ -77,13 +81,14 @@ def config(port, broker_port, patterns):
 
 
 class Gateway:
-    """tidegate under callgrind, and one connection to it."""
+    """tidegate under callgrind, and one connection to it. `credential` is a guard and the header it accepts."""
 
-    def __init__(self, binary, directory, broker_port, patterns, wrapper):
+    def __init__(self, binary, directory, broker_port, patterns, wrapper, credential=(None, None)):
         self.port = free_port()
+        guard, self.header = credential
         # JSON is YAML, too.
         path = directory / "cost.yaml"
-        path.write_text(json.dumps(config(self.port, broker_port, patterns)))
+        path.write_text(json.dumps(config(self.port, broker_port, patterns, guard)))
         self.command = [*wrapper, binary, "start", "--config", path]
 
     def __enter__(self):
@@ -130,6 +135,9 @@ class Gateway:
         return session
 
     def ask(self, data):
+        if self.header:
+            first, rest = data.split(b"\r\n", 1)
+            data = b"\r\n".join([first, self.header.encode(), rest])
         self.connection.sendall(data)
         received = b""
         while b"\r\n\r\n" not in received:
@@ -150,6 +158,8 @@ class Gateway:
 
 class Floor(Gateway):
     """The floor under callgrind, driven with the same requests."""
+
+    header = None
 
     def __init__(self, binary, directory, broker_port, wrapper):
         self.port = free_port()

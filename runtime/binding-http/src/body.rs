@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -38,10 +39,10 @@ const STOPPING: Refusal = Refusal(
 
 /// Applies the time limits to a body that did not arrive with its head: `bodyTimeout` in total, and
 /// [`STOP_GRACE`] when the engine stops.
-pub(crate) async fn with_timeout(
+pub(crate) async fn with_timeout<T>(
     edge: &HttpServer,
-    gathering: Pin<&mut impl Future<Output = Result<Parts, Refusal>>>,
-) -> Result<Parts, Refusal> {
+    gathering: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
+) -> Result<T, Refusal> {
     let mut stopping = edge.stopping.subscribe();
     let stop = async {
         let _ = stopping.wait_for(|stopping| *stopping).await;
@@ -88,4 +89,28 @@ pub(crate) async fn gather(
     } else {
         Ok(parts.take())
     }
+}
+
+/// Reads a body of at most `limit` bytes and forgets it, so that the connection can be used for the next
+/// request. Fails if that would take more.
+pub(crate) async fn discard(
+    mut body: Incoming,
+    limit: usize,
+    expects_continue: bool,
+) -> Result<(), Refusal> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > limit || (expects_continue && announced > 0) {
+        return Err(TOO_LARGE);
+    }
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        length += frame
+            .map_err(|_| INCOMPLETE)?
+            .data_ref()
+            .map_or(0, Bytes::len);
+        if length > limit {
+            return Err(TOO_LARGE);
+        }
+    }
+    Ok(())
 }

@@ -1,8 +1,12 @@
 //! The client of a connection: what is known of it before its first request.
 
-use std::net::SocketAddr;
+use std::cell::RefCell;
+use std::net::{IpAddr, SocketAddr};
 
+use bytestring::ByteString;
 use rustls::pki_types::CertificateDer;
+
+use crate::authorization::LastAccepted;
 
 /// The address on which a connection was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,4 +40,19 @@ pub(crate) struct Client {
     pub(crate) address: Option<SocketAddr>,
     /// The certificate it presented, which was verified, followed by its chain; empty without one.
     pub(crate) certificates: Vec<CertificateDer<'static>>,
+    /// The credential that was accepted last.
+    pub(crate) accepted: RefCell<Option<LastAccepted>>,
+}
+
+impl Client {
+    /// Its address without the port; an IPv4 address also where the socket is one of IPv6.
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
+        self.address.map(|address| address.ip().to_canonical())
+    }
+
+    /// Address and port, for events; empty on a Unix socket.
+    pub(crate) fn shown(&self) -> ByteString {
+        let address = self.address.map(|address| address.to_string().into());
+        address.unwrap_or_default()
+    }
 }

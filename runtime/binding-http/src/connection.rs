@@ -1,6 +1,6 @@
 //! Serves one connection: finds out what the client speaks, and gives its requests to hyper.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -77,6 +77,7 @@ where
         port,
         address,
         certificates: Vec::new(),
+        accepted: RefCell::default(),
     };
     let mut transport = Transport::new(socket, activity);
     let opening = connection.signal.unless_closed(transport.opening()).await;

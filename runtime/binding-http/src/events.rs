@@ -48,3 +48,72 @@ event! {
         reason "reason": ByteString = ByteString::new(),
     }
 }
+
+event! {
+    /// A request had no credential, or something malformed in its place.
+    pub struct AuthorizationFailed "binding.http.authorization.failed" Debug
+        "request refused: {reason} credentials"
+    {
+        /// What was wrong, in one word.
+        reason "reason": ByteString = ByteString::new(),
+        /// Address and port of the client; empty on a Unix socket.
+        address "address": ByteString = ByteString::new(),
+    }
+}
+
+event! {
+    /// Requests were refused since the last such event, because of their credentials; at most one a
+    /// minute on each worker.
+    pub struct AuthorizationsFailed "binding.http.authorizations.failed" Info
+        "{count} requests refused because of their credentials, the last one: {reason}"
+    {
+        /// Number of requests.
+        count "count": u64 = 0,
+        /// What was wrong with the last one, in one word.
+        reason "reason": ByteString = ByteString::new(),
+        /// Address and port of its client; empty on a Unix socket.
+        address "address": ByteString = ByteString::new(),
+    }
+}
+
+event! {
+    /// A guard of type `apikey` has refused a key.
+    pub struct KeyFailed "guard.apikey.authorization.failed" Debug
+        "guard '{guard}' refused a key: {reason}"
+    {
+        /// Name of the guard.
+        guard "guard": ByteString = ByteString::new(),
+        /// Why, in one word.
+        reason "reason": ByteString = ByteString::new(),
+        /// Address and port of the client; empty on a Unix socket.
+        address "address": ByteString = ByteString::new(),
+    }
+}
+
+event! {
+    /// A guard of type `jwt` has refused a token.
+    pub struct TokenFailed "guard.jwt.authorization.failed" Debug
+        "guard '{guard}' refused a token: {reason}"
+    {
+        /// Name of the guard.
+        guard "guard": ByteString = ByteString::new(),
+        /// Why, in one word.
+        reason "reason": ByteString = ByteString::new(),
+        /// Address and port of the client; empty on a Unix socket.
+        address "address": ByteString = ByteString::new(),
+    }
+}
+
+event! {
+    /// A guard of type `x509` has refused a client certificate.
+    pub struct CertificateFailed "guard.x509.authorization.failed" Debug
+        "guard '{guard}' refused a certificate: {reason}"
+    {
+        /// Name of the guard.
+        guard "guard": ByteString = ByteString::new(),
+        /// Why, in one word.
+        reason "reason": ByteString = ByteString::new(),
+        /// Address and port of the client; empty on a Unix socket.
+        address "address": ByteString = ByteString::new(),
+    }
+}

@@ -8,6 +8,8 @@
 //!   read into; only very many small buffers are merged.
 //! - Access checks happen here: path, host (the `Host` header and an absolute target) and `Origin`
 //!   (against DNS rebinding), message framing, size, and number of connections.
+//! - With `authorization`, guards are asked who the client is, before the body is received; the stream
+//!   carries its identity and nothing of the credential (`authorization.rs`).
 //! - Backpressure reaches the stream: a response is consumed as fast as the client reads it.
 //! - The stream is aborted when the client disconnects, or reads nothing within `writeTimeout`.
 //! - A stop closes idle connections and waits for clients that are still reading. A request whose
@@ -23,6 +25,7 @@
 #![allow(clippy::disallowed_methods, reason = "an edge works in real time")]
 
 mod activity;
+mod authorization;
 mod body;
 mod client;
 mod close_signal;
@@ -55,9 +58,11 @@ use bytestring::ByteString;
 use slab::Slab;
 use tidegate_driver::{Assembly, Edge, Handle, StartError};
 use tidegate_engine::{At, BindingId, Meter, StreamId};
+use tidegate_guard::Guards;
 use tidegate_streams::Frame;
 use tokio::sync::{Semaphore, watch};
 
+use authorization::{Authorizer, Failures};
 use cors::Cors;
 use events::HandshakeFailed;
 use exchange::Exchange;
@@ -79,6 +84,9 @@ pub(crate) struct HttpServer {
     listening: Listening,
     path: ByteString,
     cors: Option<Cors>,
+    /// Checks credentials, if `authorization` is set.
+    authorizer: Option<Authorizer>,
+    failures: Failures,
     /// The status page, if `status` is set.
     status: Option<Rc<Status>>,
     exchanges: RefCell<Slab<Rc<Exchange>>>,
@@ -93,14 +101,25 @@ pub(crate) struct HttpServer {
     counts: Counts,
 }
 
+/// Checks whether options and guards fit together.
+///
+/// # Errors
+///
+/// Which do not, and what to do.
+pub fn check(options: &Options, guards: &Guards) -> Result<(), String> {
+    Authorizer::new(options, guards).map(drop)
+}
+
 /// Attaches the edge to a worker; returns its id and what it shares with the edges of other workers.
 /// `listening` is what an earlier worker of the same engine returned.
 pub fn attach(
     assembly: &mut Assembly,
     options: Options,
     exit: BindingId,
+    guards: &Guards,
     listening: Option<Listening>,
 ) -> Result<(BindingId, Listening), StartError> {
+    let authorizer = Authorizer::new(&options, guards).map_err(StartError::Edge)?;
     let is_first = listening.is_none();
     let (listening, listeners) = match listening {
         Some(listening) => {
@@ -110,10 +129,17 @@ pub fn attach(
         None => Listening::begin(&options)?,
     };
     if is_first && options.network_address().is_some() && !options.authenticates() {
-        tracing::warn!(
-            ?listening,
-            "no authentication: anyone who can reach this address can use every tool"
-        );
+        if options.anonymous {
+            tracing::warn!(
+                ?listening,
+                "anonymous clients: anyone who can reach this address can use what is not guarded"
+            );
+        } else {
+            tracing::warn!(
+                ?listening,
+                "no authentication: anyone who can reach this address can use every tool"
+            );
+        }
     }
     let handshakes = options.tls.as_ref().map(|tls| tls.max_handshakes.size());
     let status = options
@@ -128,6 +154,8 @@ pub fn attach(
             handle,
             path: options.path.as_str().into(),
             cors: Cors::of(&options),
+            authorizer,
+            failures: Failures::default(),
             status,
             options,
             listening: shared,

@@ -41,6 +41,8 @@ pub(crate) struct Counts {
     pub(crate) requests: Count,
     /// Requests answered by the edge itself.
     pub(crate) requests_refused: Count,
+    /// Of these, requests refused because of their credentials.
+    pub(crate) authorizations_failed: Count,
 }
 
 impl Counts {
@@ -81,6 +83,8 @@ impl Counts {
         meter.counter("http.server.connections.refused", self.refused.0.get());
         meter.counter("http.server.responses.stalled", self.stalled.0.get());
         meter.counter("http.server.connections.abused", self.abused.0.get());
+        let failed = self.authorizations_failed.0.get();
+        meter.counter("http.server.authorizations.failed", failed);
         for (name, label, each) in [
             (
                 "http.server.handshakes",

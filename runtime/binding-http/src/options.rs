@@ -1,7 +1,10 @@
 //! Options of `http · server`.
 
 mod access_control;
+mod authorization;
 mod listen;
+mod pattern;
+mod resource;
 mod tls;
 mod unix;
 
@@ -9,10 +12,15 @@ use std::net::SocketAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
-use tidegate_options::{OptionConflict, positive, positive_or_absent};
+use tidegate_options::{
+    GuardReference, OptionConflict, OptionWarning, positive, positive_or_absent,
+};
 
 pub(crate) use access_control::AccessControl;
+pub(crate) use authorization::{Authorization, Credentials};
 pub(crate) use listen::{Address, Listen};
+pub(crate) use pattern::Pattern;
+pub(crate) use resource::Resource;
 pub(crate) use tls::{ClientCertificates, Tls, Version};
 pub(crate) use unix::UnixSocket;
 
@@ -34,6 +42,17 @@ pub struct Options {
     /// an address is refused unless clients are authenticated.
     #[serde(default)]
     pub unguarded: bool,
+    /// Who may send requests: guards, and where credentials for them are. The first guard that accepts
+    /// its credential decides who the client is; a request without a valid credential is answered with
+    /// 401. `staff: {}` takes credentials from where they usually are: keys from `Authorization: Bearer`
+    /// or `X-API-Key`, tokens from `Authorization: Bearer`, client certificates from the TLS connection.
+    /// Absent: nobody is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Authorization>,
+    /// Whether a request without a credential is served, too: as that of an anonymous client, which may
+    /// use what is not `guarded`. A credential that is not accepted is answered with 401 all the same.
+    #[serde(default)]
+    pub anonymous: bool,
     /// Path of the MCP endpoint. A request for another path is answered with 404.
     #[serde(default = "path", deserialize_with = "absolute_path")]
     pub path: String,
@@ -117,6 +136,8 @@ impl Options {
             unix: UnixSocket::default(),
             tls: None,
             unguarded: false,
+            authorization: None,
+            anonymous: false,
             path: path(),
             status: None,
             max_body_size: body_size(),
@@ -138,6 +159,34 @@ impl Options {
     pub(crate) fn authenticates(&self) -> bool {
         let certificates = self.tls.as_ref().map(|tls| tls.client_certificates);
         certificates == Some(ClientCertificates::Required)
+            || (self.authorization.is_some() && !self.anonymous)
+    }
+
+    /// A network address without authentication, which nothing says is meant.
+    fn open_to_all(&self, address: SocketAddr) -> OptionConflict {
+        let (message, first) = if self.anonymous {
+            (
+                format!(
+                    "anonymous clients are served on {address}: anyone who can reach this address could use \
+                     what is not guarded"
+                ),
+                "remove 'anonymous'",
+            )
+        } else {
+            (
+                format!(
+                    "no authentication on {address}: anyone who can reach this address could use every tool"
+                ),
+                "name a guard (authorization), require client certificates (tls.clientCertificates)",
+            )
+        };
+        OptionConflict {
+            key: "listen",
+            message,
+            help: format!(
+                "{first}, listen on 127.0.0.1 or a Unix socket, or set 'unguarded: true' if that is meant"
+            ),
+        }
     }
 
     /// The first address that a network can reach.
@@ -151,22 +200,23 @@ impl Options {
 }
 
 impl tidegate_options::Options for Options {
+    fn guards(&self) -> Vec<GuardReference> {
+        let authorization = self.authorization.as_ref();
+        authorization.map_or_else(Vec::new, Authorization::references)
+    }
+
+    fn warnings(&self) -> Vec<OptionWarning> {
+        let authorization = self.authorization.as_ref();
+        authorization.map_or_else(Vec::new, Authorization::warnings)
+    }
+
     fn conflicts(&self) -> Vec<OptionConflict> {
         let mut conflicts = Vec::new();
         if let Some(address) = self.network_address()
             && !self.unguarded
             && !self.authenticates()
         {
-            conflicts.push(OptionConflict {
-                key: "listen",
-                message: format!(
-                    "no authentication on {address}: anyone who can reach this address could use every tool"
-                ),
-                help: "listen on 127.0.0.1 or a Unix socket, require client certificates \
-                       (tls.clientCertificates), or set 'unguarded: true' if everyone who reaches this \
-                       address may use every tool"
-                    .to_owned(),
-            });
+            conflicts.push(self.open_to_all(address));
         }
         if self.status.as_ref() == Some(&self.path) {
             conflicts.push(OptionConflict {
@@ -175,6 +225,15 @@ impl tidegate_options::Options for Options {
                 help: "use another path, as in /status".to_owned(),
             });
         }
+        if self.anonymous && self.authorization.is_none() {
+            conflicts.push(OptionConflict {
+                key: "anonymous",
+                message: "without 'authorization', every client is anonymous".to_owned(),
+                help: "name a guard in 'authorization', or remove 'anonymous'".to_owned(),
+            });
+        }
+        let authorization = self.authorization.as_ref();
+        conflicts.extend(authorization.map_or_else(Vec::new, Authorization::conflicts));
         conflicts.extend(self.tls.as_ref().and_then(Tls::conflict));
         conflicts.extend(
             self.access_control
@@ -279,6 +338,18 @@ mod tests {
         ] {
             assert!(keys(&format!(r#"{{ "listen": "{listen}" }}"#)).is_empty());
         }
+    }
+
+    #[test]
+    fn a_guard_authenticates_unless_anonymous_clients_are_served() {
+        let listening = |rest| keys(&format!(r#"{{ "listen": "0.0.0.0:1", {rest} }}"#));
+        let guarded = r#""authorization": { "staff": {} }"#;
+        assert!(listening(guarded).is_empty());
+        let anonymous = format!(r#"{guarded}, "anonymous": true"#);
+        assert_eq!(listening(&anonymous), ["listen"]);
+        assert!(listening(&format!(r#"{anonymous}, "unguarded": true"#)).is_empty());
+        let json = r#"{ "listen": "127.0.0.1:1", "anonymous": true }"#;
+        assert_eq!(keys(json), ["anonymous"]);
     }
 
     #[test]

@@ -30,8 +30,14 @@ impl Refusal {
         );
         // HTTP/2 frames its requests itself.
         if violates && one_at_a_time {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            close_after(&mut response);
         }
         response
     }
+}
+
+/// Closes an HTTP/1.1 connection after a response.
+pub(crate) fn close_after(response: &mut Response<ResponseBody>) {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
 }

@@ -4,20 +4,24 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use http::header::{EXPECT, HOST, ORIGIN, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use tidegate_engine::Token;
+use tidegate_engine::{CallContext, Token};
 use tidegate_json::Parts;
+use tidegate_streams::Identity;
 use tidegate_streams::http_stream::{HttpRequest, HttpResponse};
 
 use crate::HttpServer;
 use crate::activity::ActiveRequest;
-use crate::body::{gather, with_timeout};
+use crate::authorization::{Authorizer, Challenges, Denial, Metadata};
+use crate::body::{discard, gather, with_timeout};
 use crate::client::Client;
 use crate::cors::{self, Cors};
 use crate::events::RequestOpened;
@@ -25,7 +29,7 @@ use crate::exchange::Exchange;
 use crate::framing;
 use crate::multiplexed::Responses;
 use crate::origin::{self, Field, RequestHost};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, close_after};
 use crate::response::ResponseBody;
 use crate::status::Status;
 
@@ -71,6 +75,7 @@ async fn answer(
 ) -> Answer {
     let expects_continue = match check(&edge, client, &request, &active) {
         Ok(Checked::Call { expects_continue }) => expects_continue,
+        Ok(Checked::Metadata(metadata)) => return metadata.answer(request.method(), active),
         Ok(Checked::Preflight(cors)) => return preflight(cors, active),
         Ok(Checked::Status(status)) => return status.answer(request.method(), active).await,
         Err(refusal) => {
@@ -78,16 +83,33 @@ async fn answer(
             return refusal.answer(active);
         }
     };
-    // Whoever asks for credentials does it here, before the body is received: head, address and
-    // certificates of the client are known.
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    // Before the body is received: a client that is not accepted makes the gateway hold nothing.
+    let identity = match &edge.authorizer {
+        None => None,
+        Some(authorizer) => match identify(authorizer, client, &mut head).await {
+            Ok(identity) => identity,
+            Err(denial) => {
+                let mut answer = deny(&edge, client, &denial, authorizer.challenges(), active);
+                // A client repeats the request on this connection, with other credentials.
+                let rest = discard(body, edge.options.max_body_size, expects_continue);
+                let discarded = with_timeout(&edge, pin!(rest)).await;
+                // HTTP/2 ends the request alone.
+                if discarded.is_err() && responses.is_none() {
+                    close_after(&mut answer);
+                }
+                return answer;
+            }
+        },
+    };
     let mut gathering = pin!(gather(body, edge.options.max_body_size, expects_continue));
     // A small body arrives with its head; only a later one needs a timer.
     let gathered = match poll_fn(|task| Poll::Ready(gathering.as_mut().poll(task))).await {
         Poll::Ready(gathered) => gathered,
         Poll::Pending => with_timeout(&edge, gathering).await,
     };
-    let opened = gathered.and_then(|parts| open(&edge, client, head, parts).ok_or(TOO_MANY));
+    let opened =
+        gathered.and_then(|parts| open(&edge, client, identity, head, parts).ok_or(TOO_MANY));
     let exchange = match opened {
         Ok(exchange) => exchange,
         Err(refusal) => {
@@ -109,6 +131,35 @@ async fn answer(
     }
 }
 
+/// The identity of a client; `None` is an anonymous one. Its credential is removed from the head.
+async fn identify(
+    authorizer: &Authorizer,
+    client: &Client,
+    head: &mut http::request::Parts,
+) -> Result<Option<Arc<Identity>>, Denial> {
+    let identity = match authorizer.known(client, head) {
+        Some(identity) => Some(identity),
+        // Boxed, so that other requests do not carry the state of this.
+        None => Box::pin(authorizer.ask(client, head)).await?,
+    };
+    authorizer.strip(head);
+    Ok(identity)
+}
+
+/// The answer to a request whose client is not accepted.
+fn deny(
+    edge: &HttpServer,
+    client: &Client,
+    denial: &Denial,
+    challenges: &Challenges,
+    active: ActiveRequest,
+) -> Answer {
+    edge.counts.requests_refused.add();
+    edge.counts.authorizations_failed.add();
+    edge.failures.add(&edge.handle, edge.id, client, denial);
+    denial.answer(challenges, active)
+}
+
 /// What a request is for.
 enum Checked<'a> {
     /// A stream; the client may wait for `100 Continue`.
@@ -116,6 +167,8 @@ enum Checked<'a> {
         expects_continue: bool,
     },
     Preflight(&'a Cors),
+    /// The metadata of the endpoint as a resource of OAuth.
+    Metadata(&'a Metadata),
     Status(&'a Status),
 }
 
@@ -127,6 +180,17 @@ fn check<'a>(
     active: &ActiveRequest,
 ) -> Result<Checked<'a>, Refusal> {
     let seen = Seen::of(request.headers());
+    let path = request.uri().path();
+    if let Some(authorizer) = &edge.authorizer
+        && let Some(metadata) = authorizer.metadata()
+        && metadata.is_at(path)
+    {
+        // It is public, so neither host nor origin matters.
+        if seen.coded {
+            framing::check(request.headers(), &active.head())?;
+        }
+        return Ok(Checked::Metadata(metadata));
+    }
     let request_host = RequestHost {
         version: request.version(),
         target: request.uri(),
@@ -137,7 +201,6 @@ fn check<'a>(
     if seen.coded {
         framing::check(request.headers(), &active.head())?;
     }
-    let path = request.uri().path();
     let is_status = path != edge.options.path;
     if is_status && edge.options.status.as_deref() != Some(path) {
         return Err(Refusal(StatusCode::NOT_FOUND, "Unknown path."));
@@ -207,6 +270,7 @@ fn target_size(uri: &Uri) -> usize {
 fn open(
     edge: &HttpServer,
     client: &Client,
+    identity: Option<Arc<Identity>>,
     head: http::request::Parts,
     parts: Parts,
 ) -> Option<Rc<Exchange>> {
@@ -221,7 +285,7 @@ fn open(
         },
         headers: head.headers,
         content_length: i64::try_from(length).unwrap_or(-1),
-        peer: None,
+        peer: client.peer(),
     };
     edge.handle.turn(edge.id, |cx| {
         let mut exchanges = edge.exchanges.borrow_mut();
@@ -229,15 +293,17 @@ fn open(
         let token = Token::from_index(place.key());
         let opened = cx.hears::<RequestOpened>().then(|| RequestOpened {
             method: begin.method.as_str().into(),
-            path: begin.path.clone(),
+            // A query may have a secret, wherever it was meant to be.
+            path: path_alone(&begin.path),
             length: u64::try_from(length).unwrap_or(u64::MAX),
-            address: client
-                .address
-                .map(|address| address.to_string().into())
-                .unwrap_or_default(),
+            address: client.shown(),
             certified: !client.certificates.is_empty(),
         });
-        let stream = cx.open(edge.exit, begin, token).ok()?;
+        let call = CallContext {
+            identity,
+            ..CallContext::default()
+        };
+        let stream = cx.open_for(call, edge.exit, begin, token).ok()?;
         if let Some(opened) = opened {
             cx.event(&opened);
         }
@@ -248,7 +314,17 @@ fn open(
     })
 }
 
-fn respond(head: HttpResponse, guard: Guard, active: ActiveRequest) -> Answer {
+fn path_alone(target: &ByteString) -> ByteString {
+    match target.split_once('?') {
+        Some((path, _)) => path.into(),
+        None => target.clone(),
+    }
+}
+
+fn respond(mut head: HttpResponse, guard: Guard, active: ActiveRequest) -> Answer {
+    if let Some(authorizer) = &guard.edge.authorizer {
+        authorizer.announce(head.status, &mut head.headers);
+    }
     let length = u64::try_from(head.content_length).ok();
     let mut response = Response::new(ResponseBody::of_stream(guard, length, active));
     *response.status_mut() = head.status;

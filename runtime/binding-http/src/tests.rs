@@ -1,5 +1,6 @@
 //! The edge on real sockets: raw clients on one side, probes in place of the engine on the other.
 
+mod authorization;
 mod certificates;
 mod client;
 mod cors;
@@ -28,6 +29,7 @@ use http::{HeaderMap, StatusCode};
 use tidegate_driver::testing::{Probe, probe};
 use tidegate_driver::{Engine, StartError};
 use tidegate_engine::{Limits, StreamId};
+use tidegate_guard::Guards;
 use tidegate_streams::http_stream::{HttpBeginEx, HttpRequest, HttpResponse};
 use tidegate_streams::{BeginEx, Frame};
 
@@ -75,13 +77,24 @@ impl Harness {
     }
 
     fn with(options: Options, limits: Limits, workers: u16, window: u32) -> Self {
+        Self::guarded(options, Guards::default(), limits, workers, window)
+    }
+
+    fn guarded(
+        options: Options,
+        guards: Guards,
+        limits: Limits,
+        workers: u16,
+        window: u32,
+    ) -> Self {
         let (probes, edges): (Vec<_>, Vec<_>) = (0..workers).map(|_| probe()).unzip();
         let listening = Arc::new(Mutex::new(None));
         let found = Arc::clone(&listening);
         let engine = Engine::start(workers, limits, move |assembly| {
             let exit = edges[usize::from(assembly.worker())].attach(assembly, window, None);
             let mut listening = listening.lock().expect("no panic");
-            let (_, shared) = crate::attach(assembly, options.clone(), exit, listening.clone())?;
+            let (_, shared) =
+                crate::attach(assembly, options.clone(), exit, &guards, listening.clone())?;
             *listening = Some(shared);
             Ok(())
         });

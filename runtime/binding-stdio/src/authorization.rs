@@ -104,7 +104,12 @@ impl JsonSchema for Authorization {
                 "type": "object",
                 "required": ["credentials"],
                 "additionalProperties": false,
-                "properties": { "credentials": { "type": "string" } },
+                "properties": {
+                    "credentials": {
+                        "type": "string",
+                        "description": "The credential: a key, or a token.",
+                    },
+                },
             },
         })
     }

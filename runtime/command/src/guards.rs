@@ -93,6 +93,14 @@ pub(crate) enum GuardError {
         /// What is wrong with them.
         why: String,
     },
+    /// The `authorization` of `http · server` does not fit a guard.
+    #[error("binding '{binding}': {why}")]
+    Authorization {
+        /// Name of the binding.
+        binding: String,
+        /// What does not fit, and what to do.
+        why: String,
+    },
     /// The credential of `stdio · server` is not accepted.
     #[error(
         "binding '{binding}': guard '{guard}' does not accept the credentials of its authorization: {why}"
@@ -141,7 +149,22 @@ pub(crate) fn make(config: &Config) -> Result<Declared, GuardError> {
         keys.extend(of_it.map(|(source, fetcher)| (declared.name.clone(), source, fetcher)));
     }
     let guards = Guards::new(guards);
+    check_http(config, &guards)?;
     Ok(Declared { guards, keys })
+}
+
+/// Whether the `authorization` of each `http · server` fits its guards.
+fn check_http(config: &Config, guards: &Guards) -> Result<(), GuardError> {
+    let http = |binding: &&tidegate_config::Binding| binding.r#type == "http";
+    for binding in config.bindings.iter().filter(http) {
+        let options: tidegate_binding_http::Options = binding.options()?;
+        let fits = tidegate_binding_http::check(&options, guards);
+        fits.map_err(|why| GuardError::Authorization {
+            binding: binding.name.clone(),
+            why,
+        })?;
+    }
+    Ok(())
 }
 
 /// The identity of the client of each `stdio · server` that has an `authorization`, by binding name.

@@ -45,7 +45,8 @@ fn http_server() -> Descriptor<Factory> {
     .made_by(Factory::Edge(|declared, site| {
         let (options, exit) = (declared.options()?, declared.exit()?);
         let id = site.listening.listen(declared.name(), |shared| {
-            tidegate_binding_http::attach(site.assembly, options, exit, shared)
+            let guards = &site.admission.guards;
+            tidegate_binding_http::attach(site.assembly, options, exit, guards, shared)
         })?;
         Ok(id)
     }))

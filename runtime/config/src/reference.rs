@@ -170,23 +170,28 @@ impl Page<'_> {
             };
             let (kind, meaning) = (cell(&kind), cell(&meaning));
             let _ = writeln!(page, "| `{name}` | {kind} | {default} | {meaning} |");
-            if let Some(nested) = nested {
-                self.rows(nested, &format!("{name}."), page);
+            if let Some((steps, nested)) = nested {
+                self.rows(nested, &format!("{name}.{steps}"), page);
             }
         }
     }
 
-    /// The object whose properties follow a property: itself, or what it is when it is not absent.
-    fn nested<'a>(&'a self, resolved: &'a Value) -> Option<&'a Value> {
+    /// The object whose properties follow a property: itself, what it is when it is not absent, or each of
+    /// the named objects in it; and the steps that lead to it.
+    fn nested<'a>(&'a self, resolved: &'a Value) -> Option<(&'static str, &'a Value)> {
         if has_properties(resolved) {
-            return Some(resolved);
+            return Some(("", resolved));
+        }
+        if let Some(each) = resolved.get("additionalProperties") {
+            let each = self.resolve(each);
+            return has_properties(each).then_some(("NAME.", each));
         }
         let alternatives = resolved.get("anyOf").and_then(Value::as_array)?;
         let [one, null] = &alternatives[..] else {
             return None;
         };
-        let one = self.resolve(one);
-        (null.get("type") == Some(&Value::from("null")) && has_properties(one)).then_some(one)
+        let is_optional = null.get("type") == Some(&Value::from("null"));
+        self.nested(self.resolve(one)).filter(|_| is_optional)
     }
 
     /// The type of a value, in words.

@@ -15,11 +15,13 @@ mod check;
 mod digest;
 mod guards;
 pub mod jwt;
+mod memo;
 mod moment;
 mod pending;
 pub mod x509;
 
 pub use check::{Challenge, Check, Credential, Refusal};
 pub use guards::{Guard, Guards};
+pub use memo::{MEMO_MAX, Memo};
 pub use moment::Moment;
 pub use pending::Pending;

@@ -21,7 +21,7 @@ pub(super) struct Http2 {
 type Answer = JoinHandle<hyper::Result<hyper::Response<Incoming>>>;
 
 impl Http2 {
-    async fn connect(address: SocketAddr) -> Self {
+    pub(super) async fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.expect("it listens");
         Self::over(socket).await
     }
@@ -48,7 +48,11 @@ impl Http2 {
             .await
     }
 
-    async fn send(&mut self, head: http::request::Builder, body: impl Into<Bytes>) -> Answer {
+    pub(super) async fn send(
+        &mut self,
+        head: http::request::Builder,
+        body: impl Into<Bytes>,
+    ) -> Answer {
         in_time("a ready connection", self.sender.ready())
             .await
             .expect("it is open");

@@ -251,7 +251,7 @@ async fn a_port_in_use_is_reported() {
         let (_probe, edge) = probe();
         let second = Engine::start(2, Limits::default(), move |assembly| {
             let exit = edge.attach(assembly, 0, None);
-            crate::attach(assembly, options.clone(), exit, None).map(|_| ())
+            crate::attach(assembly, options.clone(), exit, &Guards::default(), None).map(|_| ())
         });
         let error = second.err().expect("the port is taken");
         assert!(matches!(error, StartError::Listen { .. }));

@@ -25,7 +25,7 @@ fn refusal(options: &Options) -> String {
     let (_probe, edge) = probe();
     let engine = Engine::start(1, Limits::default(), move |assembly| {
         let exit = edge.attach(assembly, 0, None);
-        crate::attach(assembly, options.clone(), exit, None).map(|_| ())
+        crate::attach(assembly, options.clone(), exit, &Guards::default(), None).map(|_| ())
     });
     engine.err().expect("it cannot listen").to_string()
 }
