@@ -14,7 +14,7 @@ def key(binary):
     """A guard of keys; the key is one of `tidegate genkey`."""
     made = subprocess.run([binary, "genkey", "--identity", "cost"], check=True, capture_output=True, text=True)
     said = made.stdout + made.stderr
-    stored = {"identity": "cost", "id": found(r"id: (\w+)", said), "hash": found(r'hash: "([^"]+)"', said)}
+    stored = {"identity": "cost", "id": found(r'id: "?(\w+)', said), "hash": found(r'hash: "([^"]+)"', said)}
     guard = {"type": "apikey", "options": {"keys": [stored]}}
     return guard, f"x-api-key: {found(r'tg_[0-9A-Za-z_]+', said)}"
 

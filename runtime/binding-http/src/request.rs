@@ -89,12 +89,13 @@ async fn answer(
         None => None,
         Some(authorizer) => match identify(authorizer, client, &mut head).await {
             Ok(identity) => identity,
+            // Boxed, so that requests that are served do not carry the state of this.
             Err(denial) => {
                 let mut answer = deny(&edge, client, &denial, authorizer.challenges(), active);
-                // A client repeats the request on this connection, with other credentials.
                 let rest = discard(body, edge.options.max_body_size, expects_continue);
-                let discarded = with_timeout(&edge, pin!(rest)).await;
-                // HTTP/2 ends the request alone.
+                let discarded = Box::pin(async { with_timeout(&edge, pin!(rest)).await }).await;
+                // A client repeats the request on this connection, with other credentials. HTTP/2 ends the
+                // request alone.
                 if discarded.is_err() && responses.is_none() {
                     close_after(&mut answer);
                 }
