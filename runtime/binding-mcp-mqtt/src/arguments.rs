@@ -35,6 +35,13 @@ pub(crate) struct Limits {
 pub(crate) enum Refusal {
     /// A tool error: a sentence for the model.
     Tool(String),
+    /// No pattern of the config allows the topic.
+    Topic {
+        /// The topic or topic filter.
+        topic: ByteString,
+        /// A sentence for the model.
+        sentence: String,
+    },
     /// A protocol error of the request.
     Reset(McpReset),
 }
@@ -71,12 +78,11 @@ pub(crate) fn publish_arguments(
     let retain = arguments.retain()?;
     let base64 = arguments.is_base64()?;
     if !policy.allows_topic(&topic) {
-        return Err(format!(
-            "Publishing to '{}' is not allowed. {}",
-            shown(&topic),
-            policy.sentence()
-        )
-        .into());
+        let (shown, allowed) = (shown(&topic), policy.sentence());
+        return Err(Refusal::Topic {
+            sentence: format!("Publishing to '{shown}' is not allowed. {allowed}"),
+            topic,
+        });
     }
     let payload = payload
         .string_parts()
@@ -116,12 +122,11 @@ pub(crate) fn receive_arguments(
     )?;
     let timeout = arguments.number(Argument::Timeout, limits.timeout_default, TIMEOUT_MAX)?;
     if !policy.allows_filter(&filter) {
-        return Err(format!(
-            "Receiving from '{}' is not allowed. {}",
-            shown(&topic),
-            policy.sentence()
-        )
-        .into());
+        let (shown, allowed) = (shown(&topic), policy.sentence());
+        return Err(Refusal::Topic {
+            sentence: format!("Receiving from '{shown}' is not allowed. {allowed}"),
+            topic,
+        });
     }
     if filter.is_shared() && !limits.shared {
         return Err(format!(

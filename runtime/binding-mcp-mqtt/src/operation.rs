@@ -7,19 +7,25 @@ use tidegate_streams::{event, words};
 
 event! {
     /// A tool call, a resource read or a subscription was answered, refused or cancelled.
-    pub struct CallCompleted "binding.mcp_mqtt.call.completed" Debug
+    pub struct CallCompleted "binding.mcp_mqtt.call.completed" Debug audit(part)
         "{operation} '{topic}': {outcome} in {duration} ms"
     {
         /// The operation: `publish`, `receive`, `read` or `subscribe`.
         operation "operation": ByteString = ByteString::new(),
-        /// The topic, topic filter or resource; empty if the arguments contain none that is allowed.
+        /// The topic, topic filter or resource; empty if the arguments contain no valid one.
         topic "topic": ByteString = ByteString::new(),
         /// The `QoS` of the message, or the requested `QoS` of the subscription.
         qos "qos": u8 = 0,
-        /// The outcome: `ok`, `error`, `unconfirmed` or `cancelled`.
+        /// `refused` if the topic is not one of the patterns of the config.
+        decision "decision": ByteString = ByteString::new(),
+        /// The option whose patterns refused it: `publish` or `subscribe`.
+        rule "rule": ByteString = ByteString::new(),
+        /// The outcome: `ok`, `error`, `not_sent`, `unconfirmed` or `cancelled`.
         outcome "outcome": ByteString = ByteString::new(),
         /// Time from the BEGIN of the call to its answer, in milliseconds.
         duration "duration": u64 = 0,
+        /// The same in microseconds.
+        duration_micros "durationMicros": u64 = 0,
     }
 }
 

@@ -19,7 +19,7 @@ use tidegate_streams::{AbortEx, BeginEx, Frame, Pooled, ResetEx, Role};
 use crate::arguments::{Refusal, publish_arguments, receive_arguments};
 use crate::call::{Call, Params, Tool};
 use crate::exchange::Exchange;
-use crate::operation::{Counts, Operation};
+use crate::operation::{CallCompleted, Counts, Operation};
 use crate::options::Options;
 use crate::publish::Publish;
 use crate::read::Read;
@@ -246,7 +246,11 @@ impl McpMqtt {
                 match publish_arguments(params, &call.header, &settings.publish, &settings.limits) {
                     Ok(arguments) => {
                         let begin = arguments.begin(exchange.client_id.clone());
-                        exchange.state = State::Publish(Publish::new(arguments, settings.expiry));
+                        let audited = cx.audits::<CallCompleted>();
+                        let audited = audited.then(|| Box::new(arguments.payload.clone()));
+                        let mut publish = Publish::new(arguments, settings.expiry);
+                        publish.audited = audited;
+                        exchange.state = State::Publish(publish);
                         return self.open(cx, index, begin);
                     }
                     Err(refusal) => refusal,
@@ -266,13 +270,15 @@ impl McpMqtt {
                 }
             }
         };
-        exchange.apply(
-            cx,
-            match refusal {
-                Refusal::Tool(sentence) => Step::Answer(Answer::tool_error(&sentence)),
-                Refusal::Reset(reset) => Step::Refuse(reset),
-            },
-        );
+        let step = match refusal {
+            Refusal::Tool(sentence) => Step::Answer(Answer::tool_error(&sentence)),
+            Refusal::Topic { topic, sentence } => {
+                call.refused = Some(Box::new(topic));
+                Step::Answer(Answer::tool_error(&sentence))
+            }
+            Refusal::Reset(reset) => Step::Refuse(reset),
+        };
+        exchange.apply(cx, step);
     }
 
     fn on_caller(&mut self, cx: &mut Context<'_>, stream: StreamId, index: usize, frame: Frame) {

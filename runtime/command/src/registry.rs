@@ -6,6 +6,7 @@ use tidegate_binding_mqtt::client;
 use tidegate_config::{Descriptor, Protocol, Registry};
 use tidegate_scenarios::fixtures;
 
+use crate::exporters;
 use crate::factory::Factory;
 
 /// The kinds available in the config of a gateway.
@@ -22,7 +23,7 @@ pub fn registry() -> Registry<Factory> {
         mqtt_broker(),
         tcp_client(),
     ];
-    Registry::new(kinds)
+    Registry::new(kinds).exporters(exporters::types())
 }
 
 /// The kinds available in the config of a scenario: those of gateways, and test bindings for scenarios

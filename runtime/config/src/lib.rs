@@ -10,6 +10,7 @@ mod check;
 mod declared;
 mod decode;
 mod draft;
+mod exporters;
 mod expression;
 mod fault;
 mod load;
@@ -20,6 +21,7 @@ mod registry;
 mod schema;
 
 pub use declared::{Declared, MakeError};
+pub use exporters::{Exporter, ExporterType};
 pub use expression::MissingVariables;
 pub use fault::{Fault, Faults};
 pub use load::{LoadError, Validated, load, read, validate};

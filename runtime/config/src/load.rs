@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::check::{Draft, connect};
 use crate::decode::decode;
 use crate::draft::draft;
+use crate::exporters::{RawTelemetry, exporters};
 use crate::expression::{Expressions, MissingVariables, Sources, substitute, unquoted};
 use crate::fault::{Fault, Faults, Findings};
 use crate::locate::Location;
@@ -114,6 +115,8 @@ struct Top {
     name: String,
     workers: Option<NonZeroU16>,
     shutdown_timeout: Option<u64>,
+    #[serde(rename = "telemetry")]
+    _telemetry: Option<RawTelemetry>,
     /// Decoded one by one, according to their type and kind.
     #[serde(rename = "bindings")]
     _bindings: Mapping,
@@ -165,6 +168,7 @@ fn load_with(
         .and_then(Value::as_mapping)
         .cloned()
         .unwrap_or_default();
+    let exporters = exporters(&value, &kinds.exporters, &expressions, &mut findings);
     let top = decode::<Top>(value, &[], &expressions, &mut findings);
     let drafts = drafts(&bindings, kinds, &expressions, &mut findings);
     let bindings = connect(drafts, kinds, &mut findings);
@@ -177,7 +181,9 @@ fn load_with(
         workers: top.workers.map(NonZeroU16::get),
         shutdown_timeout: top.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT),
         bindings,
+        exporters,
         warnings,
+        text: text.to_owned(),
     }))
 }
 
@@ -216,7 +222,7 @@ fn drafts<'r>(
     drafts
 }
 
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name
             .chars()

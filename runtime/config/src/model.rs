@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 
 use crate::decode::decode;
+use crate::exporters::Exporter;
 use crate::expression::Expressions;
 use crate::fault::{Fault, Faults, Findings};
 
@@ -18,6 +19,10 @@ pub struct Config {
     pub shutdown_timeout: u64,
     /// The bindings, in source order.
     pub bindings: Vec<Binding>,
+    /// The exporters, in source order.
+    pub exporters: Vec<Exporter>,
+    /// The text it was read from, in which expressions are not replaced.
+    pub text: String,
     /// Valid settings that are likely mistakes, in source order.
     pub warnings: Vec<Fault>,
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use crate::exporters::ExporterType;
 use crate::registry::{Exits, Kinds, Registry, Shape};
 use crate::schema::schema;
 
@@ -31,6 +32,9 @@ pub fn example<F>(registry: &Registry<F>) -> String {
         for line in page.example(shape).lines() {
             let _ = writeln!(config, "  {line}");
         }
+    }
+    if !kinds.exporters.is_empty() {
+        config.push_str(&page.exporters_example(None));
     }
     config
 }
@@ -64,7 +68,55 @@ impl Page<'_> {
         for shape in self.kinds.iter() {
             self.kind(shape, &mut page);
         }
+        if !self.kinds.exporters.is_empty() {
+            page.push_str(
+                "\n## Exporters\n\nAn exporter records what happens. Each has a name in \
+                 `telemetry.exporters`, a `type` and `options`.\n",
+            );
+        }
+        for exporter in &self.kinds.exporters {
+            self.exporter(exporter, &mut page);
+        }
         page
+    }
+
+    fn exporter(&self, exporter: &ExporterType, page: &mut String) {
+        let (name, about) = (exporter.name(), exporter.about);
+        let _ = write!(page, "\n### {name}\n\n{about}\n");
+        let _ = writeln!(
+            page,
+            "\n```yaml\n{}```\n",
+            self.exporters_example(Some(exporter))
+        );
+        if let Some(options) = self.exporter_options(exporter) {
+            self.table(options, page);
+        }
+    }
+
+    /// The section `telemetry` with one exporter of each type, or of one type.
+    fn exporters_example(&self, only: Option<&ExporterType>) -> String {
+        let mut yaml = String::from("telemetry:\n  exporters:\n");
+        let all = self.kinds.exporters.iter();
+        for exporter in all.filter(|it| only.is_none_or(|only| only.name() == it.name())) {
+            let name = exporter.name();
+            let _ = writeln!(yaml, "    {name}0:\n      type: {name}");
+            let options = self.exporter_options(exporter);
+            if let Some(Value::Object(examples)) = options.map(|it| self.example_of(it)) {
+                yaml.push_str("      options:\n");
+                for (key, value) in examples {
+                    let _ = writeln!(yaml, "        {key}: {}", flow(&value));
+                }
+            }
+        }
+        yaml
+    }
+
+    fn exporter_options(&self, exporter: &ExporterType) -> Option<&Value> {
+        let at = "/properties/telemetry/properties/exporters/additionalProperties/oneOf";
+        let mut types = self.schema.pointer(at)?.as_array()?.iter();
+        let name = Value::from(exporter.name());
+        let found = types.find(|it| it.get("title") == Some(&name))?;
+        self.member(found, "options")
     }
 
     fn kind(&self, shape: &Shape, page: &mut String) {

@@ -6,6 +6,7 @@ use tidegate_options::{Condition, Options};
 use tidegate_streams::Protocol;
 
 use crate::decode::decode;
+use crate::exporters::ExporterType;
 use crate::expression::Expressions;
 use crate::fault::Findings;
 
@@ -34,6 +35,9 @@ impl Exits {
     }
 }
 
+/// Decodes the options at a path, and records their faults and warnings.
+pub(crate) type CheckOptions = fn(Value, &[String], &Expressions, &mut Findings<'_>);
+
 /// How the routes of a kind are decoded and checked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Routing {
@@ -56,8 +60,7 @@ pub(crate) struct Shape {
     pub(crate) routing: Option<Routing>,
     /// JSON Schema of the options.
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
-    /// Decodes the options and records their faults and warnings.
-    pub(crate) check: fn(Value, &[String], &Expressions, &mut Findings<'_>),
+    pub(crate) check: CheckOptions,
 }
 
 impl Shape {
@@ -167,7 +170,7 @@ impl<F> Descriptor<F> {
     }
 }
 
-fn check_options<T: Options>(
+pub(crate) fn check_options<T: Options>(
     value: Value,
     path: &[String],
     expressions: &Expressions,
@@ -222,47 +225,71 @@ fn check_routes<C: Condition>(
     }
 }
 
-/// The known kinds of bindings.
+/// The known kinds of bindings and types of exporters.
 #[derive(Debug, Clone)]
-pub struct Registry<F>(Vec<Descriptor<F>>);
+pub struct Registry<F> {
+    kinds: Vec<Descriptor<F>>,
+    exporters: Vec<ExporterType>,
+}
 
 impl<F> Registry<F> {
     /// Creates a registry of these kinds.
     pub const fn new(descriptors: Vec<Descriptor<F>>) -> Self {
-        Self(descriptors)
+        Self {
+            kinds: descriptors,
+            exporters: Vec::new(),
+        }
+    }
+
+    /// Sets the types of exporters.
+    #[must_use]
+    pub fn exporters(mut self, types: Vec<ExporterType>) -> Self {
+        self.exporters = types;
+        self
+    }
+
+    /// The types of exporters.
+    pub fn exporter_types(&self) -> &[ExporterType] {
+        &self.exporters
     }
 
     /// Adds a kind.
     #[must_use]
     pub fn with(mut self, descriptor: Descriptor<F>) -> Self {
-        self.0.push(descriptor);
+        self.kinds.push(descriptor);
         self
     }
 
     /// The kinds, in the order of registration.
     pub fn iter(&self) -> impl Iterator<Item = &Descriptor<F>> {
-        self.0.iter()
+        self.kinds.iter()
     }
 
     /// Looks up a kind by `type` and `kind`.
     pub fn find(&self, r#type: &str, kind: &str) -> Option<&Descriptor<F>> {
         let is = |shape: &Shape| shape.r#type == r#type && shape.kind == kind;
-        self.0.iter().find(|descriptor| is(&descriptor.shape))
+        self.kinds.iter().find(|descriptor| is(&descriptor.shape))
     }
 
     /// The config side of each kind.
     pub(crate) fn kinds(&self) -> Kinds {
-        Kinds(self.0.iter().map(|descriptor| descriptor.shape).collect())
+        Kinds {
+            shapes: self.kinds.iter().map(|kind| kind.shape).collect(),
+            exporters: self.exporters.clone(),
+        }
     }
 }
 
 /// The config side of a registry.
 #[derive(Debug)]
-pub(crate) struct Kinds(Vec<Shape>);
+pub(crate) struct Kinds {
+    shapes: Vec<Shape>,
+    pub(crate) exporters: Vec<ExporterType>,
+}
 
 impl Kinds {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Shape> {
-        self.0.iter()
+        self.shapes.iter()
     }
 
     pub(crate) fn find(&self, r#type: &str, kind: &str) -> Option<&Shape> {

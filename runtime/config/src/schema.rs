@@ -4,6 +4,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::exporters;
 use crate::registry::{Exits, Registry, Routing, Shape};
 
 /// The JSON Schema (draft 2020-12) of a config with the kinds of a registry.
@@ -14,6 +15,7 @@ pub fn schema<F>(registry: &Registry<F>) -> Value {
         .iter()
         .map(|shape| one_of(shape, &mut generator))
         .collect();
+    let telemetry = exporters::schema(registry.exporter_types(), &mut generator);
     let definitions: Map<String, Value> = generator.take_definitions(true);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -37,6 +39,7 @@ pub fn schema<F>(registry: &Registry<F>) -> Value {
                 "propertyNames": { "pattern": "^[A-Za-z][A-Za-z0-9_-]*$" },
                 "additionalProperties": { "oneOf": kinds },
             },
+            "telemetry": telemetry,
         },
         "$defs": definitions,
     })

@@ -91,9 +91,9 @@ fn outcomes_are_counted_and_reported_as_events() {
         [
             "publish 'a/done': ok in 7 ms",
             "publish 'a/lost': unconfirmed in 0 ms",
-            "publish 'a/lost': error in 0 ms",
+            "publish 'a/lost': not_sent in 0 ms",
             "publish 'a/cancelled': cancelled in 0 ms",
-            "publish '': error in 0 ms",
+            "publish 'b': not_sent in 0 ms",
             "read 'news': cancelled in 61000 ms",
         ]
     );

@@ -9,6 +9,7 @@ use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, Frame, ResetEx, Role};
 
 use super::deadline::ToolkitDeadline;
+use super::events::CallRouted;
 use super::list::{Fetch, List, Step};
 use super::names::{Kind, Prefixes, key_mut};
 use super::options::Options;
@@ -141,6 +142,11 @@ impl McpProxy {
         };
         *key = key.slice_ref(rest);
         let (exit, prefixes) = (route.exit, route.prefixes.clone());
+        if cx.hears::<CallRouted>() {
+            cx.event(&CallRouted {
+                toolkit: route.toolkit.clone(),
+            });
+        }
         let session_id = self.hop_identity(cx, begin.session_id().cloned(), index);
         begin.set_session_id(session_id);
         self.relay(cx, accepted, exit, begin, Some(prefixes));

@@ -1,7 +1,17 @@
-//! Events about incomplete lists.
+//! Events about the route of a call, and about incomplete lists.
 
 use bytestring::ByteString;
 use tidegate_streams::event;
+
+event! {
+    /// A call of one tool, prompt or resource is passed on to its toolkit.
+    pub struct CallRouted "binding.mcp.call.routed" Debug audit(part)
+        "call passed on to toolkit '{toolkit}'"
+    {
+        /// Toolkit name.
+        toolkit "toolkit": ByteString = ByteString::new(),
+    }
+}
 
 event! {
     /// A list is served without one of its toolkits.

@@ -4,7 +4,7 @@ use bytestring::ByteString;
 use tidegate_engine::{Context, Meter, MeterKind, Time};
 
 use super::events::{CallCompleted, CallOutcome, caller};
-use crate::jsonrpc::Method;
+use crate::jsonrpc::{Method, Params};
 use crate::shown::shown;
 
 /// Number of calls by outcome.
@@ -19,31 +19,43 @@ pub(super) struct Call {
     subject: Option<Box<Subject>>,
 }
 
-#[derive(Debug)]
-struct Subject {
-    target: ByteString,
-    client: ByteString,
+/// What a call is about and who makes it, for its event.
+#[derive(Debug, Default)]
+pub(super) struct Subject {
+    pub(super) target: ByteString,
+    pub(super) client: Client,
+    pub(super) era: &'static str,
+    pub(super) session: ByteString,
 }
 
-impl Call {
-    /// A call that begins now. `subject` returns its target and client, and is called only if the
-    /// event is enabled.
-    pub(super) fn begin(
-        cx: &Context<'_>,
-        subject: impl FnOnce() -> (Option<ByteString>, Option<ByteString>),
-    ) -> Self {
-        let bounded = |text: Option<ByteString>| {
+/// Name and version of a client, shortened.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Client {
+    pub(super) name: ByteString,
+    pub(super) version: ByteString,
+}
+
+impl Client {
+    /// Copies the texts, because they outlive the message that they are read from.
+    pub(super) fn of(params: &Params) -> Self {
+        let copied = |member| {
+            let text = params.client_info(member);
             text.map_or_else(ByteString::new, |text| ByteString::from(&*shown(&text)))
         };
         Self {
+            name: copied("name"),
+            version: copied("version"),
+        }
+    }
+}
+
+impl Call {
+    /// A call that begins now. `subject` is called only if the event is enabled.
+    pub(super) fn begin(cx: &Context<'_>, subject: impl FnOnce() -> Subject) -> Self {
+        let hears = cx.hears::<CallCompleted>();
+        Self {
             began: cx.now(),
-            subject: cx.hears::<CallCompleted>().then(|| {
-                let (target, client) = subject();
-                Box::new(Subject {
-                    target: bounded(target),
-                    client: bounded(client),
-                })
-            }),
+            subject: hears.then(|| Box::new(subject())),
         }
     }
 }
@@ -62,15 +74,19 @@ impl Calls {
             *count += 1;
         }
         if let Some(subject) = call.subject {
-            let duration = cx.now().since(call.began).as_millis();
+            let duration = cx.now().since(call.began);
             cx.event(&CallCompleted {
                 method: ByteString::from_static(method.name()),
                 target: subject.target,
-                client: subject.client,
+                client: subject.client.name,
+                client_version: subject.client.version,
+                era: ByteString::from_static(subject.era),
+                session: subject.session,
                 identity: caller(cx),
                 outcome: ByteString::from_static(outcome.word()),
                 code: code.unwrap_or_default(),
-                duration,
+                duration: duration.as_millis(),
+                duration_micros: duration.as_micros(),
             });
         }
     }

@@ -324,6 +324,9 @@ impl McpServer {
         if cx.stopping() {
             return Err(Refusal::stopping());
         }
+        if let Some(reason) = cx.calls_refused() {
+            return Err(Refusal::unavailable(reason));
+        }
         let claim = era::of(source, name, &params)?;
         let era = claim.era();
         let method = Method::of(name, era);
