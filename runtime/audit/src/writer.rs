@@ -178,9 +178,8 @@ impl Writer {
         tracing::warn!(
             exporter,
             lost,
-            "audit records were lost; the audit log is written again"
+            "audit records were lost; a line of the audit log says how many"
         );
-        self.failure.shouted_at = None;
         true
     }
 
@@ -201,7 +200,11 @@ impl Writer {
             self.failure.tried_at = None;
             self.unsynced = true;
             self.shared.written.fetch_add(1, Ordering::Relaxed);
-            self.shared.failing.store(false, Ordering::Relaxed);
+            if self.shared.failing.swap(false, Ordering::Relaxed) {
+                self.failure.shouted_at = None;
+                let exporter = &self.name;
+                tracing::warn!(exporter, "the audit log is written again");
+            }
             return true;
         };
         self.failed(&error);
