@@ -11,6 +11,8 @@ use crate::redact::JsonPath;
 
 /// The `event` of the line of a call.
 const CALL: &str = "call";
+/// A decision against the caller; it prevails over permissions.
+const REFUSED: &str = "refused";
 /// The member with the duration of a call.
 const DURATION: &str = "durationMicros";
 /// Most roles of an identity that a line names.
@@ -61,21 +63,29 @@ impl Record {
         record
     }
 
-    /// Adds an event of the same call. What the end of the call says about itself has precedence;
-    /// what became of it at its exit is said by the part that was there.
+    /// Adds an event of the same call. What the end of the call says about itself has precedence, then
+    /// what the part says that knows what became of it at its exit. Several rules that decided are all
+    /// named.
     pub(crate) fn join(&mut self, entry: Entry) {
         let ends = entry.audit == Audit::Call;
-        for (name, value) in entry.fields {
+        let states_outcome = entry.fields.iter().any(|(name, _)| *name == "outcome");
+        let decision = decision(entry.id).filter(|_| entry.audit == Audit::Part);
+        let decision = decision.map(|word| ("decision", Value::Text(word.into())));
+        for (name, value) in entry.fields.into_iter().chain(decision) {
             let name = match name {
                 // The line has the identity with its guard and roles, and one unit of time.
-                "identity" | "duration" => continue,
+                "identity" | "guard" | "duration" => continue,
                 "outcome" if ends => "answer",
                 "target" => self.target(),
                 name => name,
             };
             if let Some(known) = self.fields.iter_mut().find(|(known, _)| *known == name) {
-                if ends {
-                    known.1 = value;
+                match name {
+                    "rule" => known.1 = both(&known.1, &value),
+                    "decision" if is_text(&known.1, REFUSED) => {}
+                    "decision" => known.1 = value,
+                    _ if ends || states_outcome => known.1 = value,
+                    _ => {}
                 }
             } else {
                 self.has_outcome |= name == "outcome" && entry.audit == Audit::Part;
@@ -162,6 +172,29 @@ impl Record {
             members.object("payload", &measured(payload, rule));
         }
         members.into_text()
+    }
+}
+
+/// The decision that the id of an event states: `binding.mcp_mqtt.access.refused`.
+fn decision(id: &str) -> Option<&'static str> {
+    match id.rsplit('.').next() {
+        Some("permitted") => Some("allowed"),
+        Some("refused") => Some(REFUSED),
+        _ => None,
+    }
+}
+
+fn is_text(value: &Value, expected: &str) -> bool {
+    matches!(value, Value::Text(text) if *text == *expected)
+}
+
+/// Two rules as one text.
+fn both(one: &Value, other: &Value) -> Value {
+    match (one, other) {
+        (Value::Text(one), Value::Text(other)) if one != other => {
+            Value::Text(format!("{one}, {other}").into())
+        }
+        (one, _) => one.clone(),
     }
 }
 
@@ -261,6 +294,24 @@ mod tests {
                 },
             })
         );
+    }
+
+    #[test]
+    fn a_refusal_prevails_and_all_rules_are_named() {
+        let decided = |id, rule| Entry {
+            id,
+            ..entry(
+                Audit::Part,
+                vec![("guard", text("keys")), ("rule", text(rule))],
+            )
+        };
+        let mut record = Record::of(decided("binding.mcp.operation.permitted", "routes.0"));
+        record.join(decided("binding.mcp_mqtt.access.refused", "publish"));
+        record.join(decided("binding.mqtt.access.permitted", "routes.2"));
+        let json = json(&record, &PayloadRule::default());
+        assert_eq!(json["decision"], "refused");
+        assert_eq!(json["rule"], "routes.0, publish, routes.2");
+        assert!(json.get("guard").is_none(), "the identity has it");
     }
 
     #[test]

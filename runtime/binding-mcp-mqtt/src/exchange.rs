@@ -249,7 +249,7 @@ impl Exchange {
     fn completed_event(&self, cx: &Context<'_>, outcome: Outcome) -> CallCompleted {
         let (topic, qos) = self.state.subject();
         let refused_by = self.state.refused_by();
-        let duration = cx.now().since(self.accepted);
+        let duration = self.age(cx);
         let outcome = match (self.operation, outcome) {
             (Operation::Publish, Outcome::Error) => "not_sent",
             _ => outcome.word(),
@@ -264,6 +264,11 @@ impl Exchange {
             duration: duration.as_millis(),
             duration_micros: duration.as_micros(),
         }
+    }
+
+    /// Time since the stream was accepted.
+    pub(crate) fn age(&self, cx: &Context<'_>) -> Duration {
+        cx.now().since(self.accepted)
     }
 
     /// The outcome, if it is not counted yet.

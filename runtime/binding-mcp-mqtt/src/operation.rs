@@ -1,8 +1,8 @@
 //! Operations and their outcomes, as counters and as an event for each call.
 
 use bytestring::ByteString;
-use tidegate_engine::Meter;
 use tidegate_engine::MeterKind::Counter;
+use tidegate_engine::{Duration, Histogram, Meter};
 use tidegate_streams::{event, words};
 
 event! {
@@ -61,15 +61,15 @@ words! {
     }
 }
 
-/// Number of operations by operation and outcome.
+/// Number and durations of operations by operation and outcome.
 #[derive(Debug, Default)]
-pub(crate) struct Counts([[u64; Outcome::ALL.len()]; Operation::ALL.len()]);
+pub(crate) struct Counts([[Histogram; Outcome::ALL.len()]; Operation::ALL.len()]);
 
 impl Counts {
-    pub(crate) fn add(&mut self, operation: Operation, outcome: Outcome) {
+    pub(crate) fn add(&mut self, operation: Operation, outcome: Outcome, duration: Duration) {
         let of = self.0.get_mut(operation as usize);
         if let Some(figure) = of.and_then(|of| of.get_mut(outcome as usize)) {
-            *figure += 1;
+            figure.record(duration);
         }
     }
 
@@ -77,7 +77,10 @@ impl Counts {
         for (of, operation) in self.0.iter().zip(Operation::ALL) {
             for (figure, outcome) in of.iter().zip(Outcome::ALL) {
                 let labels = [("operation", operation.word()), ("outcome", outcome.word())];
-                meter.record(Counter, "mcp_mqtt.operations", &labels, *figure);
+                meter.record(Counter, "mcp_mqtt.operations", &labels, figure.count());
+                if figure.count() > 0 {
+                    meter.histogram("mcp_mqtt.operation.duration", &labels, figure);
+                }
             }
         }
     }

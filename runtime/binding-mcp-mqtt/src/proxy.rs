@@ -372,7 +372,8 @@ impl McpMqtt {
             return;
         };
         if let Some(outcome) = exchange.take_outcome() {
-            self.counts.add(exchange.operation, outcome);
+            let duration = exchange.age(cx);
+            self.counts.add(exchange.operation, outcome, duration);
         }
         if exchange.is_over(cx) {
             self.exchanges.remove(index);

@@ -62,6 +62,7 @@ mod listen;
 mod notifications;
 mod options;
 mod payload;
+mod refused;
 mod request;
 mod result;
 mod running;

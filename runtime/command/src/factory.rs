@@ -59,6 +59,12 @@ impl Listening {
         addresses.get(binding).copied()
     }
 
+    /// Stores the address of a binding that only one worker listens for.
+    pub(crate) fn note(&self, binding: &str, address: SocketAddr) {
+        let mut addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.insert(binding.to_owned(), address);
+    }
+
     /// Calls `listen` with the address that other workers already listen on, if any, and stores the
     /// address it returns. Serialised across workers.
     pub(crate) fn listen<T, E>(

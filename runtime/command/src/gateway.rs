@@ -133,6 +133,9 @@ impl Gateway {
         for binding in &self.config.bindings {
             let state = match (binding.r#type.as_str(), binding.kind.as_str()) {
                 ("http", "server") => self.http_endpoint(binding),
+                ("admin", "server") => self
+                    .address(&binding.name)
+                    .map(|address| format!("listening   http://{address}/metrics")),
                 ("stdio", "server") => Some("listening   standard input".to_owned()),
                 ("mqtt", "client") => {
                     clients.push(binding);

@@ -22,6 +22,7 @@ pub fn registry() -> Registry<Factory> {
         #[cfg(feature = "broker")]
         mqtt_broker(),
         tcp_client(),
+        admin_server(),
     ];
     Registry::new(kinds).exporters(exporters::types())
 }
@@ -164,6 +165,22 @@ fn tcp_client() -> Descriptor<Factory> {
     .made_by(Factory::Edge(|declared, site| {
         let options = declared.options()?;
         Ok(tidegate_binding_tcp::attach(site.assembly, options))
+    }))
+}
+
+fn admin_server() -> Descriptor<Factory> {
+    Descriptor::of::<tidegate_binding_admin::Options>(
+        "admin",
+        "server",
+        "Serves `/livez`, `/readyz` and `/metrics` for operators, on a listener of its own.",
+    )
+    .made_by(Factory::Edge(|declared, site| {
+        let options = declared.options()?;
+        let (id, address) = tidegate_binding_admin::attach(site.assembly, options)?;
+        if let Some(address) = address {
+            site.listening.note(declared.name(), address);
+        }
+        Ok(id)
     }))
 }
 

@@ -35,5 +35,5 @@ pub use engine::{Cut, Engine, ShutdownReport, StartError};
 pub use export::Export;
 pub use handle::{Edge, Handle, Hold};
 pub use log::CALLS;
-pub use reports::Reports;
+pub use reports::{Reports, WorkerReports};
 pub use watch::{EndReason, Panicked, WorkerEnded, caught};

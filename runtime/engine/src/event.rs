@@ -50,6 +50,8 @@ pub(crate) struct Events {
     /// plus audited events.
     pub(crate) audited: bool,
     pub(crate) dropped: u64,
+    /// Number of events by id. There are as many as the code declares.
+    counts: Vec<(&'static str, u64)>,
     /// Audited events among them that were not reported yet.
     lost: u64,
 }
@@ -62,6 +64,7 @@ impl Default for Events {
             also: &[],
             audited: false,
             dropped: 0,
+            counts: Vec::new(),
             lost: 0,
         }
     }
@@ -91,6 +94,7 @@ impl Events {
         event: &E,
         payload: impl FnOnce() -> Option<Vec<Bytes>>,
     ) {
+        self.count(E::WORD);
         if self.queue.len() >= EVENTS {
             self.dropped += 1;
             self.lost += u64::from(self.audits::<E>());
@@ -114,6 +118,18 @@ impl Events {
             identity: call.identity.clone().filter(|_| audits),
             payload: if audits { payload() } else { None },
         });
+    }
+
+    fn count(&mut self, id: &'static str) {
+        match self.counts.iter_mut().find(|(known, _)| *known == id) {
+            Some((_, count)) => *count += 1,
+            None => self.counts.push((id, 1)),
+        }
+    }
+
+    /// Number of recorded events by id.
+    pub(crate) fn counts(&self) -> &[(&'static str, u64)] {
+        &self.counts
     }
 
     /// Number of audited events dropped since the last call.

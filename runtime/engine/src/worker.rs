@@ -10,7 +10,7 @@ use crate::call::CallContext;
 use crate::context::{Context, Core};
 use crate::counters::Counters;
 use crate::event::{Emitted, Events};
-use crate::meter::{Measures, Meter as _};
+use crate::meter::{Measures, Meter as _, MeterKind};
 use crate::random::Random;
 use crate::slot::Slots;
 use crate::time::{Duration, Time, WallTime};
@@ -331,6 +331,14 @@ impl Worker {
         engine.counter("engine.violations", counters.violations);
         engine.counter("engine.faults", counters.faults);
         engine.counter("engine.events.dropped", self.core.events.dropped);
+        for (id, count) in self.core.events.counts() {
+            engine.record(
+                MeterKind::Counter,
+                "engine.events",
+                &[("event", id)],
+                *count,
+            );
+        }
         for (node, name) in self.nodes.iter().zip(&self.core.names) {
             if let Node::Binding(binding) = node {
                 binding.report(measures.of(name));

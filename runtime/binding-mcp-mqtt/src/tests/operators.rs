@@ -13,7 +13,7 @@ impl Harness {
         self.rig.worker.report(&mut measures);
         let own = measures
             .iter()
-            .filter(|it| it.binding == "binding" && it.value > 0);
+            .filter(|it| it.binding == "binding" && it.value > 0 && it.histogram.is_none());
         own.map(|it| it.to_string().replace("binding/mcp_mqtt.", ""))
             .collect()
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytestring::ByteString;
 use slab::Slab;
+use tidegate_engine::MeterKind::Counter;
 use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, Frame, ResetEx, Role};
@@ -38,6 +39,8 @@ struct Prefixed {
     exit: BindingId,
     toolkit: ByteString,
     prefixes: Prefixes,
+    /// Operations passed on to it.
+    relayed: u64,
 }
 
 /// State of an `mcp · proxy`: routes, exchanges and sessions.
@@ -74,6 +77,7 @@ impl McpProxy {
                 exit: route.exit,
                 prefixes: Prefixes::of(&toolkit),
                 toolkit,
+                relayed: 0,
             })
         });
         Self {
@@ -134,9 +138,10 @@ impl McpProxy {
             refuse(cx, accepted, McpResetKind::NotFound, &what);
             return;
         };
-        let Some(route) = self.routes.get(index) else {
+        let Some(route) = self.routes.get_mut(index) else {
             return;
         };
+        route.relayed += 1;
         let Some(rest) = key.strip_prefix(&**kind.prefix(&route.prefixes)) else {
             return;
         };
@@ -347,6 +352,15 @@ impl Binding for McpProxy {
     fn report(&self, meter: &mut dyn Meter) {
         meter.gauge("mcp.proxy.sessions", self.sessions.len());
         meter.counter("mcp.proxy.operations", self.counts.relayed);
+        for route in &self.routes {
+            let labels = [("toolkit", &*route.toolkit)];
+            meter.record(
+                Counter,
+                "mcp.proxy.toolkit.operations",
+                &labels,
+                route.relayed,
+            );
+        }
         meter.counter("mcp.proxy.lists", self.counts.lists);
         meter.counter("mcp.proxy.lists.incomplete", self.counts.lists_incomplete);
     }

@@ -1,15 +1,22 @@
 //! Counts the outcomes of calls, and emits an event for each if enabled.
 
 use bytestring::ByteString;
-use tidegate_engine::{Context, Meter, MeterKind, Time};
+use tidegate_engine::{Context, Histogram, Meter, MeterKind, Time};
 
 use super::events::{CallCompleted, CallOutcome, caller};
 use crate::jsonrpc::{Method, Params};
 use crate::shown::shown;
 
-/// Number of calls by outcome.
-#[derive(Debug, Default)]
-pub(super) struct Calls([u64; CallOutcome::ALL.len()]);
+/// Number and durations of calls by method and outcome. All series exist from the start, so that
+/// counting a call allocates nothing.
+#[derive(Debug)]
+pub(super) struct Calls(Vec<[Histogram; CallOutcome::ALL.len()]>);
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self(vec![Default::default(); Method::ALL.len()])
+    }
+}
 
 /// A running call.
 #[derive(Debug)]
@@ -70,11 +77,12 @@ impl Calls {
         outcome: CallOutcome,
         code: Option<i64>,
     ) {
-        if let Some(count) = self.0.get_mut(outcome as usize) {
-            *count += 1;
+        let duration = cx.now().since(call.began);
+        let of_method = self.0.get_mut(method as usize);
+        if let Some(histogram) = of_method.and_then(|it| it.get_mut(outcome as usize)) {
+            histogram.record(duration);
         }
         if let Some(subject) = call.subject {
-            let duration = cx.now().since(call.began);
             cx.event(&CallCompleted {
                 method: ByteString::from_static(method.name()),
                 target: subject.target,
@@ -92,9 +100,23 @@ impl Calls {
     }
 
     pub(super) fn report(&self, meter: &mut dyn Meter) {
-        for (outcome, count) in CallOutcome::ALL.iter().zip(self.0) {
+        let all = self.0.iter();
+        for (index, outcome) in CallOutcome::ALL.iter().enumerate() {
+            let of_outcome = all.clone().filter_map(|it| it.get(index));
+            let count = of_outcome.map(Histogram::count).sum();
             let labels = [("outcome", outcome.word())];
             meter.record(MeterKind::Counter, "mcp.server.calls", &labels, count);
+        }
+        for (of_method, method) in all.zip(Method::ALL) {
+            for (histogram, outcome) in of_method.iter().zip(CallOutcome::ALL) {
+                if histogram.count() > 0 {
+                    let labels = [
+                        ("mcp.method.name", method.name()),
+                        ("outcome", outcome.word()),
+                    ];
+                    meter.histogram("mcp.server.operation.duration", &labels, histogram);
+                }
+            }
         }
     }
 }

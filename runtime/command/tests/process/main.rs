@@ -10,6 +10,7 @@
     reason = "a test says what it expects"
 )]
 
+mod admin;
 mod audit;
 mod client;
 mod demo;

@@ -278,7 +278,7 @@ impl McpServer {
 impl McpServer {
     /// Refuses a message before it is processed.
     fn refuse_message(&mut self, cx: &mut Context<'_>, sink: Sink, id: &Id, refusal: &Refusal) {
-        self.refused_messages += 1;
+        self.refused_messages.add(refusal.error().code());
         if cx.hears::<RequestRefused>() {
             cx.event(&RequestRefused {
                 identity: caller(cx),
