@@ -12,13 +12,13 @@ use crate::failure::Failure;
 /// How long a stop waits for each exporter to write what is queued.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The types available in the config.
-pub(crate) fn types() -> Vec<ExporterType> {
-    vec![ExporterType::of::<tidegate_audit::Options>(
+/// The type `audit`.
+pub(crate) fn audit() -> ExporterType {
+    ExporterType::of::<tidegate_audit::Options>(
         "audit",
         "Writes one line of JSON for each call, refusal, session and start of the gateway, to a file \
          whose lines are chained by their hashes. `tidegate audit verify` checks the chain.",
-    )]
+    )
 }
 
 /// The running exporters.

@@ -24,6 +24,7 @@ use crate::passwords;
 use crate::probe::{Answer, Probes};
 #[cfg(feature = "broker")]
 use crate::registry::registry;
+use crate::required;
 use crate::signals::{Signal, Signals};
 
 /// How long a stop waits for the counters of workers, which may hang.
@@ -71,6 +72,7 @@ impl Gateway {
         let engine = Engine::start(workers, Limits::default(), move |assembly| {
             assembly::attach(&declared, extras, &shared, assembly)?;
             worker_probes.attach(assembly);
+            required::attach(&declared, assembly);
             worker_exporters.attach(assembly);
             if tracing::enabled!(target: tidegate_driver::CALLS, tracing::Level::INFO) {
                 assembly.log_calls(CALLS);

@@ -21,6 +21,7 @@ mod logging;
 mod passwords;
 mod probe;
 pub mod registry;
+mod required;
 mod signals;
 mod spec;
 

@@ -24,7 +24,7 @@ pub fn registry() -> Registry<Factory> {
         tcp_client(),
         admin_server(),
     ];
-    Registry::new(kinds).exporters(exporters::types())
+    Registry::new(kinds).with_exporter(exporters::audit())
 }
 
 /// The kinds available in the config of a scenario: those of gateways, and test bindings for scenarios

@@ -84,7 +84,7 @@ struct RawExporter {
 }
 
 /// Reads the exporters of a config. A fault in one does not hide faults in others.
-pub(crate) fn exporters(
+pub(crate) fn read(
     config: &Value,
     types: &[ExporterType],
     expressions: &Expressions,

@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::check::{Draft, connect};
 use crate::decode::decode;
 use crate::draft::draft;
-use crate::exporters::{RawTelemetry, exporters};
+use crate::exporters::{self, RawTelemetry};
 use crate::expression::{Expressions, MissingVariables, Sources, substitute, unquoted};
 use crate::fault::{Fault, Faults, Findings};
 use crate::locate::Location;
@@ -106,7 +106,7 @@ fn read_with<F>(
         folder: path.parent().unwrap_or_else(|| Path::new("")),
         missing,
     };
-    Ok(load_with(&file, &text, &registry.kinds(), &sources)?)
+    Ok(load_with(&file, &text, registry, &sources)?)
 }
 
 #[derive(Deserialize)]
@@ -135,13 +135,13 @@ pub fn load<F>(
         folder: Path::new(file).parent().unwrap_or_else(|| Path::new("")),
         missing: MissingVariables::Refused,
     };
-    load_with(file, text, &registry.kinds(), &sources)
+    load_with(file, text, registry, &sources)
 }
 
-fn load_with(
+fn load_with<F>(
     file: &str,
     text: &str,
-    kinds: &Kinds,
+    registry: &Registry<F>,
     sources: &Sources<'_>,
 ) -> Result<Config, Faults> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -168,7 +168,8 @@ fn load_with(
         .and_then(Value::as_mapping)
         .cloned()
         .unwrap_or_default();
-    let exporters = exporters(&value, &kinds.exporters, &expressions, &mut findings);
+    let kinds = &registry.kinds();
+    let exporters = exporters::read(&value, registry.exporters(), &expressions, &mut findings);
     let top = decode::<Top>(value, &[], &expressions, &mut findings);
     let drafts = drafts(&bindings, kinds, &expressions, &mut findings);
     let bindings = connect(drafts, kinds, &mut findings);

@@ -15,6 +15,7 @@ pub fn reference<F>(registry: &Registry<F>) -> String {
     let page = Page {
         schema: &schema,
         kinds: &kinds,
+        exporters: registry.exporters(),
     };
     page.write()
 }
@@ -26,6 +27,7 @@ pub fn example<F>(registry: &Registry<F>) -> String {
     let page = Page {
         schema: &schema,
         kinds: &kinds,
+        exporters: registry.exporters(),
     };
     let mut config = String::from("name: example\nbindings:\n");
     for shape in kinds.iter() {
@@ -33,7 +35,7 @@ pub fn example<F>(registry: &Registry<F>) -> String {
             let _ = writeln!(config, "  {line}");
         }
     }
-    if !kinds.exporters.is_empty() {
+    if !page.exporters.is_empty() {
         config.push_str(&page.exporters_example(None));
     }
     config
@@ -53,6 +55,7 @@ such a string must be quoted.
 struct Page<'a> {
     schema: &'a Value,
     kinds: &'a Kinds,
+    exporters: &'a [ExporterType],
 }
 
 impl Page<'_> {
@@ -68,13 +71,13 @@ impl Page<'_> {
         for shape in self.kinds.iter() {
             self.kind(shape, &mut page);
         }
-        if !self.kinds.exporters.is_empty() {
+        if !self.exporters.is_empty() {
             page.push_str(
                 "\n## Exporters\n\nAn exporter records what happens. Each has a name in \
                  `telemetry.exporters`, a `type` and `options`.\n",
             );
         }
-        for exporter in &self.kinds.exporters {
+        for exporter in self.exporters {
             self.exporter(exporter, &mut page);
         }
         page
@@ -96,7 +99,7 @@ impl Page<'_> {
     /// The section `telemetry` with one exporter of each type, or of one type.
     fn exporters_example(&self, only: Option<&ExporterType>) -> String {
         let mut yaml = String::from("telemetry:\n  exporters:\n");
-        let all = self.kinds.exporters.iter();
+        let all = self.exporters.iter();
         for exporter in all.filter(|it| only.is_none_or(|only| only.name() == it.name())) {
             let name = exporter.name();
             let _ = writeln!(yaml, "    {name}0:\n      type: {name}");

@@ -234,22 +234,21 @@ pub struct Registry<F> {
 
 impl<F> Registry<F> {
     /// Creates a registry of these kinds.
-    pub const fn new(descriptors: Vec<Descriptor<F>>) -> Self {
+    pub const fn new(kinds: Vec<Descriptor<F>>) -> Self {
         Self {
-            kinds: descriptors,
+            kinds,
             exporters: Vec::new(),
         }
     }
 
-    /// Sets the types of exporters.
+    /// Adds a type of exporters.
     #[must_use]
-    pub fn exporters(mut self, types: Vec<ExporterType>) -> Self {
-        self.exporters = types;
+    pub fn with_exporter(mut self, exporter: ExporterType) -> Self {
+        self.exporters.push(exporter);
         self
     }
 
-    /// The types of exporters.
-    pub fn exporter_types(&self) -> &[ExporterType] {
+    pub(crate) fn exporters(&self) -> &[ExporterType] {
         &self.exporters
     }
 
@@ -273,23 +272,18 @@ impl<F> Registry<F> {
 
     /// The config side of each kind.
     pub(crate) fn kinds(&self) -> Kinds {
-        Kinds {
-            shapes: self.kinds.iter().map(|kind| kind.shape).collect(),
-            exporters: self.exporters.clone(),
-        }
+        let shapes = self.kinds.iter().map(|descriptor| descriptor.shape);
+        Kinds(shapes.collect())
     }
 }
 
 /// The config side of a registry.
 #[derive(Debug)]
-pub(crate) struct Kinds {
-    shapes: Vec<Shape>,
-    pub(crate) exporters: Vec<ExporterType>,
-}
+pub(crate) struct Kinds(Vec<Shape>);
 
 impl Kinds {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Shape> {
-        self.shapes.iter()
+        self.0.iter()
     }
 
     pub(crate) fn find(&self, r#type: &str, kind: &str) -> Option<&Shape> {

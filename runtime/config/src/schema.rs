@@ -15,7 +15,7 @@ pub fn schema<F>(registry: &Registry<F>) -> Value {
         .iter()
         .map(|shape| one_of(shape, &mut generator))
         .collect();
-    let telemetry = exporters::schema(registry.exporter_types(), &mut generator);
+    let telemetry = exporters::schema(registry.exporters(), &mut generator);
     let definitions: Map<String, Value> = generator.take_definitions(true);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -4,7 +4,7 @@ import re
 import urllib.error
 import urllib.request
 
-from conftest import Gateway, plain, wait_until
+from conftest import Broker, Gateway, free_port, plain, wait_until
 from mcp import Client
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -57,15 +57,25 @@ async def test_prometheus_reads_all_metrics(broker, parts):
     assert workers and all(sample.value == 1 for sample in workers)
 
 
-async def test_a_required_broker_decides_on_readiness(broker, parts):
-    gateway = Gateway(plain("http", broker.port, client="required: true") + ADMIN)
+def test_a_required_broker_decides_on_readiness_without_calls(parts):
+    port = free_port()
+    gateway = Gateway(plain("http", port, client="required: true, reconnect: { min: 1, max: 10 }") + ADMIN)
     parts.callback(gateway.stop)
     ready = f"{admin(gateway)}/readyz"
-    wait_until("the gateway to be ready", lambda: fetch(ready) == (200, "ok\n"))
-    broker.stop()
-    async with Client(gateway.url) as client:
-        # A gateway without calls need not have noticed.
-        await client.call_tool("publish", {"topic": "a/b", "payload": "on", "qos": 1})
     problem = (503, "required broker of 'mqtt_client0' is not connected\n")
     wait_until("the gateway not to be ready", lambda: fetch(ready) == problem)
+    for _ in range(2):
+        broker = Broker(port)
+        parts.callback(broker.stop)
+        wait_until("the gateway to be ready", lambda: fetch(ready) == (200, "ok\n"))
+        broker.stop()
+        wait_until("the gateway not to be ready", lambda: fetch(ready) == problem)
     assert fetch(f"{admin(gateway)}/livez") == (200, "ok\n")
+
+
+def test_a_stop_does_not_wait_for_the_session_with_a_required_broker(broker):
+    gateway = Gateway(plain("http", broker.port, client="required: true") + ADMIN)
+    ready = f"{admin(gateway)}/readyz"
+    wait_until("the gateway to be ready", lambda: fetch(ready) == (200, "ok\n"))
+    assert gateway.stop() == 0
+    assert re.search(r"stopped streams_cut.*=.*0", gateway.text()), gateway.text()

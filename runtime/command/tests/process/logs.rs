@@ -135,16 +135,15 @@ fn a_text_of_a_client_cannot_break_a_line_or_colour_it() {
         let start = ["start", "--config", config.path(), "--log-calls"];
         let arguments = [&start[..], &["--log", form]].concat();
         let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
-        let port = match form {
-            "text" => process.address(),
-            _ => {
-                let line = process.errors().with("listening   http://");
-                let (_, address) = line.split_once("http://").expect("a URL");
-                let end = address.find("/mcp").expect("a path");
-                address[..end].parse().expect("an address")
-            }
+        let address = if form == "text" {
+            process.address()
+        } else {
+            let line = process.errors().with("listening   http://");
+            let (_, address) = line.split_once("http://").expect("a URL");
+            let end = address.find("/mcp").expect("a path");
+            address[..end].parse().expect("an address")
         };
-        let mut client = Client::connect(port).expect("it listens");
+        let mut client = Client::connect(address).expect("it listens");
         client.publish_to("a/\u{202e}\u{2028}b", "on");
         let line = process.errors().with("binding.mcp_mqtt.call.completed");
         assert!(
