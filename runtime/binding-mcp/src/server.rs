@@ -70,6 +70,7 @@ mod listen;
 mod notifications;
 mod options;
 mod payload;
+mod refused;
 mod request;
 mod result;
 mod running;

@@ -265,7 +265,7 @@ impl Follow<'_> {
                 path.refuse(binding, scopes(&format!("routes.{route}"), &needed));
             }
             proxy::Explanation::Unknown { route } => {
-                path.refuse(binding, refused_by(binding, route))
+                path.refuse(binding, refused_by(binding, route));
             }
         }
         Ok(None)
@@ -304,7 +304,7 @@ impl Follow<'_> {
                 path.step(binding, "permitted: the option is absent".to_owned());
             }
             Explanation::Allowed(None) => {
-                path.step(binding, "permitted for some topics".to_owned())
+                path.step(binding, "permitted for some topics".to_owned());
             }
             Explanation::StepUp(needed) => path.refuse(binding, scopes("the topic", &needed)),
             Explanation::Refused if topic.is_some() => {
