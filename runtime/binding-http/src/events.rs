@@ -51,7 +51,7 @@ event! {
 
 event! {
     /// A request had no credential, or something malformed in its place.
-    pub struct AuthorizationFailed "binding.http.authorization.failed" Debug
+    pub struct AuthorizationFailed "binding.http.authorization.failed" Debug audit(line)
         "request refused: {reason} credentials"
     {
         /// What was wrong, in one word.
@@ -78,7 +78,7 @@ event! {
 
 event! {
     /// A guard of type `apikey` has refused a key.
-    pub struct KeyFailed "guard.apikey.authorization.failed" Debug
+    pub struct KeyFailed "guard.apikey.authorization.failed" Debug audit(line)
         "guard '{guard}' refused a key: {reason}"
     {
         /// Name of the guard.
@@ -92,7 +92,7 @@ event! {
 
 event! {
     /// A guard of type `jwt` has refused a token.
-    pub struct TokenFailed "guard.jwt.authorization.failed" Debug
+    pub struct TokenFailed "guard.jwt.authorization.failed" Debug audit(line)
         "guard '{guard}' refused a token: {reason}"
     {
         /// Name of the guard.
@@ -106,7 +106,7 @@ event! {
 
 event! {
     /// A guard of type `x509` has refused a client certificate.
-    pub struct CertificateFailed "guard.x509.authorization.failed" Debug
+    pub struct CertificateFailed "guard.x509.authorization.failed" Debug audit(line)
         "guard '{guard}' refused a certificate: {reason}"
     {
         /// Name of the guard.

@@ -99,7 +99,10 @@ impl Status {
 fn page(measures: &Measures) -> Bytes {
     let mut brokers: Vec<(&str, bool)> = Vec::new();
     for measure in measures.iter().filter(|it| it.name == CONNECTIONS) {
-        let connected = measure.labels.iter().any(|(_, value)| *value == CONNECTED);
+        let connected = measure
+            .labels
+            .iter()
+            .any(|(_, value)| **value == *CONNECTED);
         let up = connected && measure.value > 0;
         match brokers
             .iter_mut()

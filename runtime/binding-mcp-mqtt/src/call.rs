@@ -56,6 +56,8 @@ pub(crate) struct Call {
     read: Option<Pooled<DataEx>>,
     text: Gather,
     bound: usize,
+    /// The topic that no pattern of the config allows.
+    pub(crate) refused: Option<Box<ByteString>>,
 }
 
 impl Call {
@@ -74,6 +76,7 @@ impl Call {
             read: None,
             text: Gather::new(),
             bound,
+            refused: None,
         })
     }
 

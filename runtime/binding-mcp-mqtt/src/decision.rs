@@ -4,12 +4,15 @@ use bytestring::ByteString;
 use tidegate_engine::Context;
 use tidegate_options::TopicRequest;
 use tidegate_streams::event;
+use tidegate_streams::mcp::McpBeginEx;
 
+use crate::call::Tool;
 use crate::policy::CallerPolicy;
+use crate::settings::Settings;
 
 event! {
     /// A caller may access a topic, by an entry that depends on the caller.
-    pub struct AccessPermitted "binding.mcp_mqtt.access.permitted" Debug
+    pub struct AccessPermitted "binding.mcp_mqtt.access.permitted" Debug audit(part)
         "{operation} of '{topic}' permitted by {rule}"
     {
         /// Authenticated caller; empty if anonymous.
@@ -27,7 +30,7 @@ event! {
 
 event! {
     /// A caller may not access a topic.
-    pub struct AccessRefused "binding.mcp_mqtt.access.refused" Info
+    pub struct AccessRefused "binding.mcp_mqtt.access.refused" Info audit(part)
         "{operation} of '{topic}' refused: {reason}"
     {
         /// Authenticated caller; empty if anonymous.
@@ -38,8 +41,26 @@ event! {
         operation "operation": ByteString = ByteString::new(),
         /// Topic, topic filter or URI, shortened; empty if the call did not get as far as its topic.
         topic "topic": ByteString = ByteString::new(),
+        /// The option whose entries refuse it: `publish` or `subscribe`.
+        rule "rule": ByteString = ByteString::new(),
         /// `not allowed` or `insufficient scope`.
         reason "reason": ByteString = ByteString::new(),
+    }
+}
+
+/// The word of an operation in events about decisions, and its URI; a call has its topic in params.
+/// `None`: nothing is decided.
+pub(crate) fn subject(
+    begin: &McpBeginEx,
+    settings: &Settings,
+) -> Option<(&'static str, ByteString)> {
+    match begin {
+        McpBeginEx::ToolsCall(call) if settings.depends_on_caller() => {
+            Some((Tool::named(&call.name)?.name(), ByteString::new()))
+        }
+        McpBeginEx::ResourcesRead(read) => Some(("read", read.uri.clone())),
+        McpBeginEx::ResourcesSubscribe(subscribe) => Some(("subscribe", subscribe.uri.clone())),
+        _ => None,
     }
 }
 
@@ -77,6 +98,11 @@ pub(crate) fn refused(cx: &mut Context<'_>, operation: &'static str, topic: &str
     if !cx.hears::<AccessRefused>() {
         return;
     }
+    let option = if operation == "publish" {
+        "publish"
+    } else {
+        "subscribe"
+    };
     let reason = if step_up {
         "insufficient scope"
     } else {
@@ -88,6 +114,7 @@ pub(crate) fn refused(cx: &mut Context<'_>, operation: &'static str, topic: &str
         guard,
         operation: ByteString::from_static(operation),
         topic: ByteString::from(&*tidegate_streams::shown(topic)),
+        rule: ByteString::from_static(option),
         reason: ByteString::from_static(reason),
     });
 }

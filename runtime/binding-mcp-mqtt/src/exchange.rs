@@ -236,15 +236,35 @@ impl Exchange {
         self.outcome = Some(outcome);
         let is_call = !matches!(self.operation, Operation::List | Operation::Session);
         if is_call && cx.hears::<CallCompleted>() {
-            let (topic, qos) = self.state.subject();
-            cx.event(&CallCompleted {
-                operation: self.operation.word().into(),
-                topic,
-                qos,
-                outcome: outcome.word().into(),
-                duration: cx.now().since(self.accepted).as_millis(),
-            });
+            let event = self.completed_event(cx, outcome);
+            let state = &self.state;
+            cx.event_about(&event, || state.payload());
         }
+    }
+
+    fn completed_event(&self, cx: &Context<'_>, outcome: Outcome) -> CallCompleted {
+        let (topic, qos) = self.state.subject();
+        let refused_by = self.state.refused_by();
+        let duration = self.age(cx);
+        let outcome = match (self.operation, outcome) {
+            (Operation::Publish, Outcome::Error) => "not_sent",
+            _ => outcome.word(),
+        };
+        CallCompleted {
+            operation: ByteString::from_static(self.operation.word()),
+            topic,
+            qos,
+            decision: ByteString::from_static(refused_by.map_or("", |_| "refused")),
+            rule: ByteString::from_static(refused_by.unwrap_or_default()),
+            outcome: ByteString::from_static(outcome),
+            duration: duration.as_millis(),
+            duration_micros: duration.as_micros(),
+        }
+    }
+
+    /// Time since the stream was accepted.
+    pub(crate) fn age(&self, cx: &Context<'_>) -> Duration {
+        cx.now().since(self.accepted)
     }
 
     /// The outcome, if it is not counted yet.

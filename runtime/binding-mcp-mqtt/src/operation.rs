@@ -1,25 +1,31 @@
 //! Operations and their outcomes, as counters and as an event for each call.
 
 use bytestring::ByteString;
-use tidegate_engine::Meter;
 use tidegate_engine::MeterKind::Counter;
+use tidegate_engine::{Duration, Histogram, Meter};
 use tidegate_streams::{event, words};
 
 event! {
     /// A tool call, a resource read or a subscription was answered, refused or cancelled.
-    pub struct CallCompleted "binding.mcp_mqtt.call.completed" Debug
+    pub struct CallCompleted "binding.mcp_mqtt.call.completed" Debug audit(part)
         "{operation} '{topic}': {outcome} in {duration} ms"
     {
         /// The operation: `publish`, `receive`, `read` or `subscribe`.
         operation "operation": ByteString = ByteString::new(),
-        /// The topic, topic filter or resource; empty if the arguments contain none that is allowed.
+        /// The topic, topic filter or resource; empty if the arguments contain no valid one.
         topic "topic": ByteString = ByteString::new(),
         /// The `QoS` of the message, or the requested `QoS` of the subscription.
         qos "qos": u8 = 0,
-        /// The outcome: `ok`, `error`, `unconfirmed` or `cancelled`.
+        /// `refused` if the topic is not one of the patterns of the config.
+        decision "decision": ByteString = ByteString::new(),
+        /// The option whose patterns refused it: `publish` or `subscribe`.
+        rule "rule": ByteString = ByteString::new(),
+        /// The outcome: `ok`, `error`, `not_sent`, `unconfirmed` or `cancelled`.
         outcome "outcome": ByteString = ByteString::new(),
         /// Time from the BEGIN of the call to its answer, in milliseconds.
         duration "duration": u64 = 0,
+        /// The same in microseconds.
+        duration_micros "durationMicros": u64 = 0,
     }
 }
 
@@ -55,15 +61,15 @@ words! {
     }
 }
 
-/// Number of operations by operation and outcome.
+/// Number and durations of operations by operation and outcome.
 #[derive(Debug, Default)]
-pub(crate) struct Counts([[u64; Outcome::ALL.len()]; Operation::ALL.len()]);
+pub(crate) struct Counts([[Histogram; Outcome::ALL.len()]; Operation::ALL.len()]);
 
 impl Counts {
-    pub(crate) fn add(&mut self, operation: Operation, outcome: Outcome) {
+    pub(crate) fn add(&mut self, operation: Operation, outcome: Outcome, duration: Duration) {
         let of = self.0.get_mut(operation as usize);
         if let Some(figure) = of.and_then(|of| of.get_mut(outcome as usize)) {
-            *figure += 1;
+            figure.record(duration);
         }
     }
 
@@ -71,7 +77,10 @@ impl Counts {
         for (of, operation) in self.0.iter().zip(Operation::ALL) {
             for (figure, outcome) in of.iter().zip(Outcome::ALL) {
                 let labels = [("operation", operation.word()), ("outcome", outcome.word())];
-                meter.record(Counter, "mcp_mqtt.operations", &labels, *figure);
+                meter.record(Counter, "mcp_mqtt.operations", &labels, figure.count());
+                if figure.count() > 0 {
+                    meter.histogram("mcp_mqtt.operation.duration", &labels, figure);
+                }
             }
         }
     }

@@ -19,7 +19,7 @@ use tidegate_streams::{AbortEx, BeginEx, Frame, Identity, Pooled, ResetEx, Role}
 use crate::arguments::{Refusal, publish_arguments, receive_arguments};
 use crate::call::{Call, Params, Tool};
 use crate::exchange::Exchange;
-use crate::operation::{Counts, Operation};
+use crate::operation::{CallCompleted, Counts, Operation};
 use crate::options::Options;
 use crate::publish::Publish;
 use crate::read::Read;
@@ -280,7 +280,11 @@ impl McpMqtt {
                         let request = TopicRequest::Topic(&arguments.topic);
                         decision::permitted(cx, "publish", policy, "publish", request);
                         let begin = arguments.begin(exchange.client_id.clone());
-                        exchange.state = State::Publish(Publish::new(arguments, settings.expiry));
+                        let audited = cx.audits::<CallCompleted>();
+                        let audited = audited.then(|| Box::new(arguments.payload.clone()));
+                        let mut publish = Publish::new(arguments, settings.expiry);
+                        publish.audited = audited;
+                        exchange.state = State::Publish(publish);
                         return self.open(cx, index, begin);
                     }
                     Err(refusal) => refusal,
@@ -305,6 +309,7 @@ impl McpMqtt {
             Refusal::NotAllowed(topic, refusal) => {
                 let step_up = matches!(*refusal, Refusal::Reset(_));
                 decision::refused(cx, tool.name(), &topic, step_up);
+                call.refused = Some(Box::new(topic));
                 *refusal
             }
             refusal => refusal,
@@ -410,21 +415,12 @@ impl McpMqtt {
             return;
         };
         if let Some(outcome) = exchange.take_outcome() {
-            self.counts.add(exchange.operation, outcome);
+            let duration = exchange.age(cx);
+            self.counts.add(exchange.operation, outcome, duration);
         }
         if exchange.is_over(cx) {
             self.exchanges.remove(index);
         }
-    }
-}
-
-/// The word of an operation in events, and the name or URI that it is decided by.
-fn decision_subject(begin: &McpBeginEx, settings: &Settings) -> (&'static str, ByteString) {
-    match begin {
-        McpBeginEx::ToolsCall(call) if settings.depends_on_caller() => ("call", call.name.clone()),
-        McpBeginEx::ResourcesRead(read) => ("read", read.uri.clone()),
-        McpBeginEx::ResourcesSubscribe(subscribe) => ("subscribe", subscribe.uri.clone()),
-        _ => ("list", ByteString::new()),
     }
 }
 
@@ -471,7 +467,7 @@ impl Binding for McpMqtt {
             begin => begin.session_id().cloned(),
         };
         // Who may use what is decided by the name or URI, except for a call, which has its topic in params.
-        let (operation, subject) = decision_subject(&begin, &self.settings);
+        let decided = decision::subject(&begin, &self.settings);
         let request = if cx.stopping() {
             Err(stopping())
         } else {
@@ -479,15 +475,19 @@ impl Binding for McpMqtt {
         };
         match request {
             Ok(request) => {
-                self.report_permitted(cx, operation, &request);
+                if let Some((operation, _)) = decided {
+                    self.report_permitted(cx, operation, &request);
+                }
                 let index = self.start(cx, stream, request, session);
                 self.settle(cx, index);
             }
             Err(reset) => {
                 self.refused += 1;
                 let step_up = reset.kind == McpResetKind::NotAuthorized;
-                if !subject.is_empty() && (step_up || reset.kind == McpResetKind::NotFound) {
-                    decision::refused(cx, operation, &subject, step_up);
+                if let Some((operation, uri)) = decided
+                    && (step_up || reset.kind == McpResetKind::NotFound)
+                {
+                    decision::refused(cx, operation, &uri, step_up);
                 }
                 cx.terminate(stream, Some(reset.into()), None);
             }

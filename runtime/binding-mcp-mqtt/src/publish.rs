@@ -64,6 +64,8 @@ pub(crate) struct Publish {
     parts: Fifo<Bytes>,
     pending: PendingData,
     sent: bool,
+    /// The whole payload, if an audit log wants it.
+    pub(crate) audited: Option<Box<Parts>>,
 }
 
 impl Publish {
@@ -87,6 +89,7 @@ impl Publish {
             parts,
             pending: PendingData::new(),
             sent: false,
+            audited: None,
         }
     }
 

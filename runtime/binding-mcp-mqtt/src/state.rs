@@ -1,11 +1,12 @@
 //! The state machine of an exchange: its states, and the step that each event leads to.
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_streams::Data;
 use tidegate_streams::mcp::{McpReset, McpResourcesUpdated};
 use tidegate_streams::mqtt::MqttBeginEx;
 
-use crate::call::Call;
+use crate::call::{Call, Tool};
 use crate::publish::Publish;
 use crate::read::Read;
 use crate::receive::Receive;
@@ -130,7 +131,30 @@ impl State {
             Self::Receive(receive) => (receive.filter.text(), subscribe::QOS),
             Self::Read(read) => (read.topic.clone(), subscribe::QOS),
             Self::Subscribe(subscribe) => (subscribe.uri.clone(), subscribe::QOS),
+            Self::Call(call) => (call.refused.as_deref().cloned().unwrap_or_default(), 0),
             _ => (ByteString::new(), 0),
+        }
+    }
+
+    /// The option of the config whose patterns refused the topic, if they did.
+    pub(crate) const fn refused_by(&self) -> Option<&'static str> {
+        match self {
+            Self::Call(call) if call.refused.is_some() => Some(match call.tool {
+                Tool::Publish => "publish",
+                Tool::Receive => "subscribe",
+            }),
+            _ => None,
+        }
+    }
+
+    /// The payload that was published, if an audit log wants it.
+    pub(crate) fn payload(&self) -> Option<Vec<Bytes>> {
+        match self {
+            Self::Publish(publish) => {
+                let payload = publish.audited.as_deref()?;
+                Some(payload.iter().cloned().collect())
+            }
+            _ => None,
         }
     }
 

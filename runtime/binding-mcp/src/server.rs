@@ -72,6 +72,7 @@ mod listen;
 mod notifications;
 mod options;
 mod payload;
+mod refused;
 mod request;
 mod result;
 mod running;

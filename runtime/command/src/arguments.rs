@@ -125,6 +125,11 @@ Examples:
     #[cfg(feature = "bench")]
     #[command(hide = true)]
     BenchFloor(BenchFloor),
+    /// Check audit files.
+    Audit {
+        #[command(subcommand)]
+        command: Audit,
+    },
     /// Run scenarios: scripts that send frames to a binding and check the frames it sends.
     Spec {
         #[command(subcommand)]
@@ -153,6 +158,42 @@ pub(crate) struct Genkey {
     /// Guard to add the key to. A config without guards gets it.
     #[arg(long, value_name = "GUARD", requires = "config")]
     pub(crate) guard: Option<String>,
+}
+
+/// Subcommands of `tidegate audit`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Check the chain of audit files: changed, missing, moved and repeated lines, and the end.
+    #[command(after_help = "Exit codes:
+  0     nothing contradicts the chain
+  1     a file has findings or cannot be read
+
+Examples:
+  tidegate audit verify /var/log/tidegate/audit.*jsonl
+  tidegate audit verify --sealed audit.jsonl               after a stop
+  tidegate audit verify --head SHA256 audit.*jsonl         with a hash noted before")]
+    Verify(Verify),
+}
+
+/// The arguments of `tidegate audit verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Files of one chain, in any order.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Hash of a line that must be there, such as the head that an earlier check printed or that the
+    /// log has. Without it, a chain that was rewritten as a whole, or whose end was cut off, is not
+    /// found.
+    #[arg(long, value_name = "SHA256", value_parser = hash)]
+    pub(crate) head: Option<tidegate_audit::Hash>,
+    /// Fail if the last file is not sealed, as it is after an orderly stop.
+    #[arg(long)]
+    pub(crate) sealed: bool,
+}
+
+fn hash(text: &str) -> Result<tidegate_audit::Hash, String> {
+    tidegate_audit::Hash::parse(text.as_bytes())
+        .ok_or_else(|| "a hash has 64 hexadecimal digits, in lower case".to_owned())
 }
 
 /// Subcommands of `tidegate spec`.

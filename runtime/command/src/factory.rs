@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidegate_config::{Declared, MakeError};
 use tidegate_driver::{Assembly, StartError};
@@ -49,21 +49,42 @@ pub enum BrokerError {
     Start(#[from] tidegate_broker::StartError),
 }
 
-/// What the workers of the http servers share, by binding name. The first worker binds the addresses,
-/// and the others share them.
+/// Where the bindings of a gateway listen, by binding name.
 #[derive(Debug, Clone, Default)]
-pub struct Listening(Arc<Mutex<BTreeMap<String, tidegate_binding_http::Listening>>>);
+pub struct Listening(Arc<Mutex<Listeners>>);
+
+#[derive(Debug, Default)]
+struct Listeners {
+    /// What the workers of the http servers share. The first worker binds the addresses, and the others
+    /// share them.
+    http: BTreeMap<String, tidegate_binding_http::Listening>,
+    /// Addresses of bindings that only one worker listens for.
+    addresses: BTreeMap<String, SocketAddr>,
+}
 
 impl Listening {
-    /// Where a binding listens.
+    fn all(&self) -> MutexGuard<'_, Listeners> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where an http server listens.
     pub fn of(&self, binding: &str) -> Option<tidegate_binding_http::Listening> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(binding).cloned()
+        self.all().http.get(binding).cloned()
     }
 
     /// The first address and port of a binding.
     pub fn address(&self, binding: &str) -> Option<SocketAddr> {
-        self.of(binding)?.address()
+        let all = self.all();
+        let http = all
+            .http
+            .get(binding)
+            .and_then(tidegate_binding_http::Listening::address);
+        http.or_else(|| all.addresses.get(binding).copied())
+    }
+
+    /// Stores the address of a binding that only one worker listens for.
+    pub(crate) fn note(&self, binding: &str, address: SocketAddr) {
+        self.all().addresses.insert(binding.to_owned(), address);
     }
 
     /// Calls `listen` with what another worker returned, if any, and stores what it returns. Serialised
@@ -75,9 +96,9 @@ impl Listening {
             Option<tidegate_binding_http::Listening>,
         ) -> Result<(T, tidegate_binding_http::Listening), E>,
     ) -> Result<T, E> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (listener, listening) = listen(all.get(binding).cloned())?;
-        all.insert(binding.to_owned(), listening);
+        let mut all = self.all();
+        let (listener, listening) = listen(all.http.get(binding).cloned())?;
+        all.http.insert(binding.to_owned(), listening);
         Ok(listener)
     }
 }

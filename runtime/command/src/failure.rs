@@ -25,6 +25,15 @@ pub(crate) enum Failure {
     /// The engine cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// An exporter cannot start.
+    #[error(transparent)]
+    Exporter(#[from] tidegate_audit::StartError),
+    /// A type of exporter is registered, and nothing starts it.
+    #[error("unknown exporter type '{0}'")]
+    ExporterType(String),
+    /// An audit file cannot be read.
+    #[error(transparent)]
+    Verify(#[from] tidegate_audit::VerifyError),
     /// The embedded broker cannot start.
     #[cfg(feature = "broker")]
     #[error(transparent)]

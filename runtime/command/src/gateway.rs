@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::assembly::{self, Extras};
 use crate::console::print_line;
+use crate::exporters::Exporters;
 #[cfg(feature = "broker")]
 use crate::factory::Factory;
 use crate::factory::{Admission, Listening};
@@ -41,6 +42,7 @@ pub(crate) struct Gateway {
     config: Config,
     listening: Listening,
     probes: Probes,
+    exporters: Exporters,
     workers: u16,
     #[cfg(feature = "broker")]
     brokers: Vec<(String, tidegate_broker::Broker)>,
@@ -66,23 +68,28 @@ impl Gateway {
         let workers = config
             .workers
             .unwrap_or_else(|| u16::try_from(cores).unwrap_or(u16::MAX));
+        let exporters = Exporters::start(config, workers)?;
         let listening = Listening::default();
         let probes = Probes::new(config);
         let (shared, declared) = (listening.clone(), config.clone());
         let worker_probes = probes.clone();
+        let worker_exporters = exporters.clone();
         let engine = Engine::start(workers, Limits::default(), move |assembly| {
             assembly::attach(&declared, extras, &shared, &admission, assembly)?;
             worker_probes.attach(assembly);
+            worker_exporters.attach(assembly);
             if tracing::enabled!(target: tidegate_driver::CALLS, tracing::Level::INFO) {
                 assembly.log_calls(CALLS);
             }
             Ok(())
-        })?;
+        })
+        .inspect_err(|_| exporters.stop())?;
         Ok(Self {
             engine,
             config: config.clone(),
             listening,
             probes,
+            exporters,
             workers,
             #[cfg(feature = "broker")]
             brokers,
@@ -141,6 +148,9 @@ impl Gateway {
                     }
                     None
                 }
+                ("admin", "server") => self
+                    .address(&binding.name)
+                    .map(|address| format!("listening   http://{address}/metrics")),
                 ("stdio", "server") => Some("listening   standard input".to_owned()),
                 ("mqtt", "client") => {
                     clients.push(binding);
@@ -223,6 +233,7 @@ impl Gateway {
             report,
             second_signal,
         };
+        self.exporters.stop();
         stopped.log();
         stopped
     }

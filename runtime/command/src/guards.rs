@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
-use tidegate_config::{Config, Faults, GuardType};
+use tidegate_config::{Config, Faults, MemberType};
 use tidegate_guard::apikey::{self, KeyRing, Runner, Verification};
 use tidegate_guard::jwt::{self, KeySet, KeySource};
 use tidegate_guard::x509;
@@ -25,11 +25,11 @@ struct Made {
 }
 
 /// Makes a guard from its declaration; relative paths start at the folder.
-type Make = fn(&tidegate_config::Guard, &Path) -> Result<Made, GuardError>;
+type Make = fn(&tidegate_config::Member, &Path) -> Result<Made, GuardError>;
 
 /// A type of guard, and how one is made. Making it reads the files it names.
 struct Type {
-    declared: GuardType,
+    declared: MemberType,
     make: Make,
     name: &'static str,
 }
@@ -38,7 +38,7 @@ struct Type {
 const TYPES: &[Type] = &[
     Type {
         name: "apikey",
-        declared: GuardType::of::<apikey::Options>(
+        declared: MemberType::of::<apikey::Options>(
             "apikey",
             "Accepts keys whose hashes are in the config. `tidegate genkey` makes a key and its line.",
         ),
@@ -46,7 +46,7 @@ const TYPES: &[Type] = &[
     },
     Type {
         name: "jwt",
-        declared: GuardType::of::<jwt::Options>(
+        declared: MemberType::of::<jwt::Options>(
             "jwt",
             "Accepts tokens (JWT) of an authorization server, signed with RS256, PS256, ES256, ES384 or \
              EdDSA.",
@@ -55,7 +55,7 @@ const TYPES: &[Type] = &[
     },
     Type {
         name: "x509",
-        declared: GuardType::of::<x509::Options>(
+        declared: MemberType::of::<x509::Options>(
             "x509",
             "Accepts client certificates that TLS has verified.",
         ),
@@ -116,7 +116,7 @@ pub(crate) enum GuardError {
 }
 
 /// The types of guards in the config.
-pub(crate) fn types() -> impl Iterator<Item = GuardType> {
+pub(crate) fn types() -> impl Iterator<Item = MemberType> {
     TYPES.iter().map(|r#type| r#type.declared)
 }
 
@@ -193,7 +193,7 @@ pub(crate) async fn identities(
 
 /// Reads a file that the options of a guard name.
 fn read<T, E: ToString>(
-    guard: &tidegate_config::Guard,
+    guard: &tidegate_config::Member,
     path: &Path,
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<T, GuardError> {
@@ -206,7 +206,7 @@ fn read<T, E: ToString>(
     })
 }
 
-fn jwt(guard: &tidegate_config::Guard, folder: &Path) -> Result<Made, GuardError> {
+fn jwt(guard: &tidegate_config::Member, folder: &Path) -> Result<Made, GuardError> {
     let options: jwt::Options = guard.options()?;
     let file = options.file.as_ref().map(|file| {
         let path = folder.join(file);
@@ -232,14 +232,14 @@ fn jwt(guard: &tidegate_config::Guard, folder: &Path) -> Result<Made, GuardError
     })
 }
 
-fn x509(guard: &tidegate_config::Guard, _: &Path) -> Result<Made, GuardError> {
+fn x509(guard: &tidegate_config::Member, _: &Path) -> Result<Made, GuardError> {
     Ok(Made {
         guard: Arc::new(x509::X509::new(&guard.name, guard.options()?)),
         keys: None,
     })
 }
 
-fn apikey(guard: &tidegate_config::Guard, folder: &Path) -> Result<Made, GuardError> {
+fn apikey(guard: &tidegate_config::Member, folder: &Path) -> Result<Made, GuardError> {
     let options: apikey::Options = guard.options()?;
     let mut ring = options.keys.clone();
     if let Some(file) = &options.file {

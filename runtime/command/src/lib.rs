@@ -4,6 +4,7 @@
 
 mod arguments;
 mod assembly;
+mod audit;
 mod background_writer;
 #[cfg(feature = "bench")]
 mod bench;
@@ -12,6 +13,7 @@ mod console;
 #[cfg(feature = "broker")]
 mod demo;
 mod explain;
+mod exporters;
 pub mod factory;
 mod failure;
 mod gateway;
@@ -29,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use arguments::{Arguments, Command, ConfigFile, Logging};
+use arguments::{Arguments, Audit as AuditCommand, Command, ConfigFile, Logging};
 use assembly::Extras;
 use console::{FlushAtEnd, print_line};
 use failure::Failure;
@@ -76,6 +78,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Bench(bench) => bench::run(*bench)?,
         #[cfg(feature = "bench")]
         Command::BenchFloor(floor) => bench::floor(floor)?,
+        Command::Audit {
+            command: AuditCommand::Verify(verify),
+        } => return audit::verify(&verify),
         Command::Spec { command } => spec::run(command)?,
         Command::Version => print_line(concat!("tidegate ", env!("CARGO_PKG_VERSION"))),
     }

@@ -15,11 +15,13 @@ const LEVELS: [(&str, LevelFilter); 6] = [
 ];
 
 /// Crates that log; a level for any other module is rejected as a typo.
-const CRATES: [&str; 13] = [
+const CRATES: [&str; 15] = [
     "hyper_util",
     "mqtt5",
     "mqtt5_protocol",
     "tidegate",
+    "tidegate_audit",
+    "tidegate_binding_admin",
     "tidegate_binding_http",
     "tidegate_binding_mcp",
     "tidegate_binding_mqtt",

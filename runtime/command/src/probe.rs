@@ -3,9 +3,10 @@
 //! A reachable TCP port is not enough: the broker may reject the password, or require TLS. The probe
 //! opens an mqtt stream as any request does, so it reports the same errors.
 //!
-//! Where a status page shows the brokers, a session is kept, and renewed every few seconds. While the
-//! broker is connected, this sends nothing; otherwise it connects. Without calls, nothing else would
-//! notice that a broker has failed, or is back.
+//! With a broker that is required, and with each one where a status page shows them, a session is kept
+//! and renewed every few seconds: a session alone does not reopen a lost connection, and a new one
+//! does. While the broker is connected, this sends nothing. Without calls, nothing else would notice
+//! that a broker has failed, or is back, and the page and `/readyz` would keep their answers.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -40,14 +41,14 @@ pub(crate) enum Answer {
 struct Probe {
     binding: String,
     answer: watch::Sender<Option<Answer>>,
+    /// Whether its session is kept.
+    kept: bool,
 }
 
 /// The brokers of a config.
 #[derive(Clone)]
 pub(crate) struct Probes {
     all: Arc<[Probe]>,
-    /// Whether the sessions are kept.
-    kept: bool,
 }
 
 impl Probes {
@@ -56,13 +57,14 @@ impl Probes {
             .bindings
             .iter()
             .filter(|binding| binding.r#type == "mqtt" && binding.kind == "client");
+        let shown = config.bindings.iter().any(shows_status);
         let probe = |binding: &tidegate_config::Binding| Probe {
             binding: binding.name.clone(),
             answer: watch::Sender::new(None),
+            kept: shown || is_required(binding),
         };
         Self {
             all: clients.map(probe).collect(),
-            kept: config.bindings.iter().any(shows_status),
         }
     }
 
@@ -106,6 +108,13 @@ fn shows_status(binding: &tidegate_config::Binding) -> bool {
             .is_ok_and(|options| options.status.is_some())
 }
 
+/// Whether the gateway is ready only while the broker of an `mqtt · client` is connected.
+fn is_required(client: &tidegate_config::Binding) -> bool {
+    client
+        .options::<tidegate_binding_mqtt::client::Options>()
+        .is_ok_and(|options| options.required)
+}
+
 /// The session with one broker.
 struct Session {
     /// The `mqtt · client`, if it is attached.
@@ -140,15 +149,16 @@ struct ProbeEdge {
 impl ProbeEdge {
     /// Opens the sessions; renews them if they are kept.
     async fn run(&self, handle: &Handle) {
-        loop {
-            let count = self.sessions.borrow().len();
-            for index in 0..count {
-                self.open(handle, Token::from_index(index));
-            }
-            if !self.probes.kept {
-                return;
-            }
+        for index in 0..self.probes.all.len() {
+            self.open(handle, Token::from_index(index));
+        }
+        while !self.stopping.get() && self.probes.all.iter().any(|probe| probe.kept) {
             sleep(RENEWAL).await;
+            for (index, probe) in self.probes.all.iter().enumerate() {
+                if probe.kept {
+                    self.open(handle, Token::from_index(index));
+                }
+            }
         }
     }
 
@@ -178,11 +188,13 @@ impl ProbeEdge {
         self.set(token, answer);
     }
 
-    /// A session was accepted: it replaces the one that was kept, if sessions are kept.
+    /// A session was accepted: it replaces the one that was kept, if it is to be kept.
     fn keep(&self, at: At) {
+        let index = at.token.index();
+        let is_kept = self.probes.all.get(index).is_some_and(|probe| probe.kept);
         let mut sessions = self.sessions.borrow_mut();
-        let replaced = match sessions.get_mut(at.token.index()) {
-            Some(session) if self.probes.kept => session.kept.replace(at.stream),
+        let replaced = match sessions.get_mut(index) {
+            Some(session) if is_kept => session.kept.replace(at.stream),
             _ => Some(at.stream),
         };
         self.done.borrow_mut().extend(replaced);

@@ -6,6 +6,7 @@ use tidegate_binding_mqtt::client;
 use tidegate_config::{Descriptor, Protocol, Registry};
 use tidegate_scenarios::fixtures;
 
+use crate::exporters;
 use crate::factory::Factory;
 use crate::guards;
 
@@ -22,8 +23,10 @@ pub fn registry() -> Registry<Factory> {
         #[cfg(feature = "broker")]
         mqtt_broker(),
         tcp_client(),
+        admin_server(),
     ];
-    guards::types().fold(Registry::new(kinds), Registry::with_guard)
+    let registry = Registry::new(kinds).with_exporter(exporters::audit());
+    guards::types().fold(registry, Registry::with_guard)
 }
 
 /// The kinds available in the config of a scenario: those of gateways, and test bindings for scenarios
@@ -172,6 +175,22 @@ fn tcp_client() -> Descriptor<Factory> {
     .made_by(Factory::Edge(|declared, site| {
         let options = declared.options()?;
         Ok(tidegate_binding_tcp::attach(site.assembly, options))
+    }))
+}
+
+fn admin_server() -> Descriptor<Factory> {
+    Descriptor::of::<tidegate_binding_admin::Options>(
+        "admin",
+        "server",
+        "Serves `/livez`, `/readyz` and `/metrics` for operators, on a listener of its own.",
+    )
+    .made_by(Factory::Edge(|declared, site| {
+        let options = declared.options()?;
+        let (id, address) = tidegate_binding_admin::attach(site.assembly, options)?;
+        if let Some(address) = address {
+            site.listening.note(declared.name(), address);
+        }
+        Ok(id)
     }))
 }
 

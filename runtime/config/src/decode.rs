@@ -8,7 +8,7 @@ use serde_path_to_error::Segment;
 use serde_yaml::Value;
 
 use crate::expression::Expressions;
-use crate::fault::{Findings, suggestion};
+use crate::fault::{Faults, Findings, suggestion};
 
 /// Most faults reported for one value; each one costs another pass.
 const ATTEMPTS: usize = 64;
@@ -23,6 +23,18 @@ pub(crate) fn decode<T: DeserializeOwned>(
     let found_before = findings.len();
     let decoded = decode_valid_part(value, path, expressions, findings);
     decoded.filter(|_| findings.len() == found_before)
+}
+
+/// Decodes a value of the binding, guard or exporter `name` that was checked when the config was loaded.
+pub(crate) fn decode_again<T: DeserializeOwned>(
+    name: &str,
+    value: Value,
+    path: &[&str],
+    expressions: &Expressions,
+) -> Result<T, Faults> {
+    let mut findings = Findings::new(name, "");
+    let path: Vec<String> = path.iter().map(|step| (*step).to_owned()).collect();
+    decode(value, &path, expressions, &mut findings).ok_or_else(|| findings.into_faults())
 }
 
 /// Decodes a `T` at `path` from the valid members, and records the faults of the others.

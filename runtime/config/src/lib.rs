@@ -2,8 +2,9 @@
 //!
 //! This crate depends on no binding and not on the engine. The command passes a [`Registry`] of
 //! [`Descriptor`]s, one for each kind: the streams it accepts, its exits, its options, the conditions of
-//! its routes, and its factory, and of [`GuardType`]s, one for each type of guard. [`load`] checks a text against the registry, [`schema`] generates the
-//! JSON Schema, and a factory receives a [`Declared`] binding.
+//! its routes, and its factory; and of [`MemberType`]s, one for each type of guard and of exporter.
+//! [`load`] checks a text against the registry, [`schema`] generates the JSON Schema, and a factory
+//! receives a [`Declared`] binding.
 #![forbid(unsafe_code)]
 
 mod check;
@@ -11,6 +12,7 @@ mod declared;
 mod decode;
 mod draft;
 mod edit;
+mod exporters;
 mod expression;
 mod fault;
 mod guards;
@@ -20,15 +22,16 @@ mod model;
 mod reference;
 mod registry;
 mod schema;
+mod section;
 
 pub use declared::{Declared, DeclaredRoute, MakeError};
 pub use edit::append;
 pub use expression::{MissingVariables, read_text};
 pub use fault::{Fault, Faults};
-pub use guards::GuardType;
 pub use load::{LoadError, Validated, load, read, read_with, validate};
-pub use model::{Binding, Config, Exit, Guard, Route};
+pub use model::{Binding, Config, Exit, Route};
 pub use reference::{example, reference};
 pub use registry::{Descriptor, Registry};
 pub use schema::schema;
+pub use section::{Member, MemberType};
 pub use tidegate_streams::Protocol;

@@ -13,9 +13,10 @@ use thiserror::Error;
 use crate::check::{Draft, connect};
 use crate::decode::decode;
 use crate::draft::draft;
+use crate::exporters::{EXPORTERS, RawTelemetry};
 use crate::expression::{Expressions, MissingVariables, Sources, substitute, unquoted};
 use crate::fault::{Fault, Faults, Findings};
-use crate::guards::{self, check_references};
+use crate::guards::{GUARDS, check_references};
 use crate::locate::Location;
 use crate::model::Config;
 use crate::registry::{Kinds, Registry};
@@ -119,6 +120,8 @@ struct Top {
     /// Decoded one by one, according to their type.
     #[serde(rename = "guards", default)]
     _guards: Mapping,
+    #[serde(rename = "telemetry")]
+    _telemetry: Option<RawTelemetry>,
     /// Decoded one by one, according to their type and kind.
     #[serde(rename = "bindings")]
     _bindings: Mapping,
@@ -164,16 +167,22 @@ fn load_with<F>(
         }
     };
     let expressions = substitute(&mut value, sources, &mut findings);
-    // Check guards and bindings even if the top level has faults.
-    let section = |key: &str| value.get(key).and_then(Value::as_mapping).cloned();
-    let bindings = section("bindings").unwrap_or_default();
-    let guards = section("guards").unwrap_or_default();
+    // Check guards, bindings and exporters even if the top level has faults.
+    let bindings = value.get("bindings").and_then(Value::as_mapping);
+    let bindings = bindings.cloned().unwrap_or_default();
+    let (guards, exporters) = (GUARDS.of(&value), EXPORTERS.of(&value));
     let kinds = &registry.kinds();
     let top = decode::<Top>(value, &[], &expressions, &mut findings);
     let declared_guards: Vec<&str> = guards.keys().filter_map(Value::as_str).collect();
-    let guards = guards::read(&guards, registry.guards(), &expressions, &mut findings);
+    let guards = GUARDS.read(&guards, registry.guards(), &expressions, &mut findings);
     let drafts = drafts(&bindings, kinds, &expressions, &mut findings);
     check_references(&declared_guards, &drafts, &mut findings);
+    let exporters = EXPORTERS.read(
+        &exporters,
+        registry.exporters(),
+        &expressions,
+        &mut findings,
+    );
     let bindings = connect(drafts, kinds, &mut findings);
     if top.is_none() && findings.is_empty() {
         findings.at(Location::START, "the config is empty", None);
@@ -186,7 +195,9 @@ fn load_with<F>(
         folder: sources.folder.to_owned(),
         guards,
         bindings,
+        exporters,
         warnings,
+        text: text.to_owned(),
     }))
 }
 

@@ -6,9 +6,10 @@ use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 use tidegate_options::{GuardReference, Guarded};
 
-use crate::decode::decode;
+use crate::decode::decode_again;
 use crate::expression::Expressions;
-use crate::fault::{Fault, Faults, Findings};
+use crate::fault::{Fault, Faults};
+use crate::section::Member;
 
 /// A valid config.
 #[derive(Debug, Clone, Default)]
@@ -22,23 +23,15 @@ pub struct Config {
     /// Folder of the config, where relative paths in options start.
     pub folder: PathBuf,
     /// The guards, in source order.
-    pub guards: Vec<Guard>,
+    pub guards: Vec<Member>,
     /// The bindings, in source order.
     pub bindings: Vec<Binding>,
+    /// The exporters, in source order.
+    pub exporters: Vec<Member>,
+    /// The text it was read from, in which expressions are not replaced.
+    pub text: String,
     /// Valid settings that are likely mistakes, in source order.
     pub warnings: Vec<Fault>,
-}
-
-/// A declared guard: type and undecoded options.
-#[derive(Debug, Clone)]
-pub struct Guard {
-    /// Name in the config, such as `staff`.
-    pub name: String,
-    /// Type, such as `jwt`.
-    pub r#type: String,
-    pub(crate) options: Value,
-    /// Its expressions, with paths relative to the guard.
-    pub(crate) expressions: Expressions,
 }
 
 /// A declared binding: type, kind, exits and undecoded options.
@@ -107,29 +100,8 @@ impl Binding {
     }
 
     fn decode<T: DeserializeOwned>(&self, value: Value, path: &[&str]) -> Result<T, Faults> {
-        again(&self.name, value, path, &self.expressions)
+        decode_again(&self.name, value, path, &self.expressions)
     }
-}
-
-impl Guard {
-    /// The options, decoded as `T`. They were checked when the config was loaded, so this fails only if
-    /// `T` is not the declared type.
-    pub fn options<T: DeserializeOwned>(&self) -> Result<T, Faults> {
-        let options = self.options.clone();
-        again(&self.name, options, &["options"], &self.expressions)
-    }
-}
-
-/// Decodes a value that was checked when the config was loaded.
-fn again<T: DeserializeOwned>(
-    name: &str,
-    value: Value,
-    path: &[&str],
-    expressions: &Expressions,
-) -> Result<T, Faults> {
-    let mut findings = Findings::new(name, "");
-    let path: Vec<String> = path.iter().map(|step| (*step).to_owned()).collect();
-    decode(value, &path, expressions, &mut findings).ok_or_else(|| findings.into_faults())
 }
 
 impl Config {

@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use crate::guards::GuardType;
+use crate::exporters::EXPORTERS;
+use crate::guards::GUARDS;
 use crate::registry::{Exits, Kinds, Registry, Shape};
 use crate::schema::schema;
+use crate::section::{MemberType, Section};
 
 /// The config reference for the kinds of a registry, as Markdown.
 pub fn reference<F>(registry: &Registry<F>) -> String {
@@ -16,6 +18,7 @@ pub fn reference<F>(registry: &Registry<F>) -> String {
         schema: &schema,
         kinds: &kinds,
         guards: registry.guards(),
+        exporters: registry.exporters(),
     };
     page.write()
 }
@@ -28,22 +31,17 @@ pub fn example<F>(registry: &Registry<F>) -> String {
         schema: &schema,
         kinds: &kinds,
         guards: registry.guards(),
+        exporters: registry.exporters(),
     };
     let mut config = String::from("name: example\n");
-    if !page.guards.is_empty() {
-        config.push_str("guards:\n");
-    }
-    for guard in page.guards {
-        for line in page.guard_example(guard).lines() {
-            let _ = writeln!(config, "  {line}");
-        }
-    }
+    page.section_example(&GUARDS, page.guards, &mut config);
     config.push_str("bindings:\n");
     for shape in kinds.iter() {
         for line in page.example(shape).lines() {
             let _ = writeln!(config, "  {line}");
         }
     }
+    page.section_example(&EXPORTERS, page.exporters, &mut config);
     config
 }
 
@@ -61,7 +59,8 @@ such a string must be quoted.
 struct Page<'a> {
     schema: &'a Value,
     kinds: &'a Kinds,
-    guards: &'a [GuardType],
+    guards: &'a [MemberType],
+    exporters: &'a [MemberType],
 }
 
 impl Page<'_> {
@@ -78,7 +77,7 @@ impl Page<'_> {
             );
         }
         for guard in self.guards {
-            self.guard(guard, &mut page);
+            self.member_type(&GUARDS, guard, &mut page);
         }
         page.push_str(
             "\n## Bindings\n\nEach binding has a name, `type`, `kind` and `options`. A binding opens \
@@ -89,14 +88,44 @@ impl Page<'_> {
         for shape in self.kinds.iter() {
             self.kind(shape, &mut page);
         }
+        if !self.exporters.is_empty() {
+            page.push_str(
+                "\n## Exporters\n\nAn exporter records what happens. Each has a name in \
+                 `telemetry.exporters`, a `type` and `options`.\n",
+            );
+        }
+        for exporter in self.exporters {
+            self.member_type(&EXPORTERS, exporter, &mut page);
+        }
         page
     }
 
-    fn guard(&self, guard: &GuardType, page: &mut String) {
-        let _ = write!(page, "\n### {}\n\n{}\n", guard.r#type, guard.about);
-        let _ = write!(page, "\n```yaml\n{}```\n\n", self.guard_example(guard));
-        if let Some(options) = self.options_of(guard) {
-            self.table(options, page);
+    fn member_type(&self, section: &Section, it: &MemberType, page: &mut String) {
+        let mut example = String::new();
+        self.section_example(section, std::slice::from_ref(it), &mut example);
+        let _ = write!(page, "\n### {}\n\n{}\n", it.r#type, it.about);
+        let _ = write!(page, "\n```yaml\n{example}```\n\n");
+        if let Some(options) = section.options_of(self.schema, it) {
+            self.table(self.resolve(options), page);
+        }
+    }
+
+    /// A section with a member of each type, with the options that have an example, in YAML.
+    fn section_example(&self, section: &Section, types: &[MemberType], yaml: &mut String) {
+        if types.is_empty() {
+            return;
+        }
+        let mut indent = String::new();
+        for key in section.at {
+            let _ = writeln!(yaml, "{indent}{key}:");
+            indent.push_str("  ");
+        }
+        for it in types {
+            let mut example = format!("{0}0:\n  type: {0}\n", it.r#type);
+            self.options_example(section.options_of(self.schema, it), &mut example);
+            for line in example.lines() {
+                let _ = writeln!(yaml, "{indent}{line}");
+            }
         }
     }
 
@@ -281,21 +310,6 @@ impl Page<'_> {
             }
         }
         yaml
-    }
-
-    /// A guard of this type, with the options that have an example, in YAML.
-    fn guard_example(&self, guard: &GuardType) -> String {
-        let mut yaml = format!("{0}0:\n  type: {0}\n", guard.r#type);
-        self.options_example(self.options_of(guard), &mut yaml);
-        yaml
-    }
-
-    fn options_of(&self, guard: &GuardType) -> Option<&Value> {
-        let types = "/properties/guards/additionalProperties/oneOf";
-        let types = self.schema.pointer(types)?.as_array()?;
-        let title = Value::from(guard.r#type);
-        let found = types.iter().find(|it| it.get("title") == Some(&title))?;
-        self.member(found, "options")
     }
 
     /// The options that have an example, in YAML.

@@ -8,7 +8,7 @@ use tidegate_streams::Protocol;
 use crate::decode::decode;
 use crate::expression::Expressions;
 use crate::fault::Findings;
-use crate::guards::GuardType;
+use crate::section::MemberType;
 
 /// The exits of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,11 +249,12 @@ fn check_routes<C: Condition>(
     guards
 }
 
-/// The known kinds of bindings and types of guards.
+/// The known kinds of bindings, and types of guards and exporters.
 #[derive(Debug, Clone)]
 pub struct Registry<F> {
     kinds: Vec<Descriptor<F>>,
-    guards: Vec<GuardType>,
+    guards: Vec<MemberType>,
+    exporters: Vec<MemberType>,
 }
 
 impl<F> Registry<F> {
@@ -262,18 +263,30 @@ impl<F> Registry<F> {
         Self {
             kinds,
             guards: Vec::new(),
+            exporters: Vec::new(),
         }
     }
 
     /// Adds a type of guards.
     #[must_use]
-    pub fn with_guard(mut self, guard: GuardType) -> Self {
+    pub fn with_guard(mut self, guard: MemberType) -> Self {
         self.guards.push(guard);
         self
     }
 
-    pub(crate) fn guards(&self) -> &[GuardType] {
+    pub(crate) fn guards(&self) -> &[MemberType] {
         &self.guards
+    }
+
+    /// Adds a type of exporters.
+    #[must_use]
+    pub fn with_exporter(mut self, exporter: MemberType) -> Self {
+        self.exporters.push(exporter);
+        self
+    }
+
+    pub(crate) fn exporters(&self) -> &[MemberType] {
+        &self.exporters
     }
 
     /// Adds a kind.

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use tidegate_options::Guarded;
 
-use crate::guards;
+use crate::exporters::EXPORTERS;
+use crate::guards::GUARDS;
 use crate::registry::{Exits, Registry, Routing, Shape};
 
 /// The JSON Schema (draft 2020-12) of a config with the kinds of a registry.
@@ -17,7 +18,8 @@ pub fn schema<F>(registry: &Registry<F>) -> Value {
         .iter()
         .map(|shape| one_of(shape, &mut generator))
         .collect();
-    let guards = guards::schema(registry.guards(), &mut generator);
+    let guards = GUARDS.schema(registry.guards(), &mut generator);
+    let exporters = EXPORTERS.schema(registry.exporters(), &mut generator);
     let definitions: Map<String, Value> = generator.take_definitions(true);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -41,6 +43,12 @@ pub fn schema<F>(registry: &Registry<F>) -> Value {
                 "description": "The bindings by name. A name has letters, digits, `_` and `-`, and starts with a letter.",
                 "propertyNames": { "pattern": "^[A-Za-z][A-Za-z0-9_-]*$" },
                 "additionalProperties": { "oneOf": kinds },
+            },
+            "telemetry": {
+                "type": "object",
+                "description": "Records of what happens.",
+                "additionalProperties": false,
+                "properties": { "exporters": exporters },
             },
         },
         "$defs": definitions,

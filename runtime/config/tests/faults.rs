@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use tidegate_config::{
-    Config, Descriptor, Fault, Faults, GuardType, Protocol, Registry, load, schema,
+    Config, Descriptor, Fault, Faults, MemberType, Protocol, Registry, load, schema,
 };
 use tidegate_options::{
     Condition, GuardReference, Guarded, OptionConflict, OptionWarning, Options, RouteFault,
@@ -127,7 +127,7 @@ fn registry() -> Registry<Factory> {
             .exits(&[("in", Protocol::Http), ("out", Protocol::Mcp)])
             .made_by(Factory("fork")),
     ])
-    .with_guard(GuardType::of::<Door>("door", "A door."))
+    .with_guard(MemberType::of::<Door>("door", "A door."))
 }
 
 fn environment(name: &str) -> Option<String> {

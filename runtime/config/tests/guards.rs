@@ -3,7 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tidegate_config::{Config, Descriptor, Faults, GuardType, Protocol, Registry, example, load};
+use tidegate_config::{Config, Descriptor, Faults, MemberType, Protocol, Registry, example, load};
 use tidegate_config::{reference, schema};
 use tidegate_options::{OptionWarning, Options};
 
@@ -42,7 +42,7 @@ fn registry() -> Registry<()> {
     let door = Descriptor::of::<Plain>("door", "server", "A door.").exit(Protocol::Mcp);
     let room = Descriptor::of::<Plain>("room", "proxy", "A room.").accepts(&[Protocol::Mcp]);
     let kinds = vec![door.made_by(()), room.made_by(())];
-    let password = GuardType::of::<Password>("password", "Knows a password.");
+    let password = MemberType::of::<Password>("password", "Knows a password.");
     Registry::new(kinds).with_guard(password)
 }
 

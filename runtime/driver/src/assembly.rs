@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tidegate_engine::{Binding, BindingId};
 use tokio::sync::Notify;
 
+use crate::export::Export;
 use crate::handle::{Edge, Handle};
 use crate::reports::Reports;
 
@@ -87,6 +88,11 @@ impl Assembly {
     /// Logs events with these ids as calls, one line for each call, at any severity.
     pub fn log_calls(&self, ids: &'static [&'static str]) {
         self.handle.log_calls(ids);
+    }
+
+    /// Passes audited events to an exporter, which all workers share.
+    pub fn export_to(&self, exporter: Arc<dyn Export>) {
+        self.handle.export_to(exporter);
     }
 
     /// The binding or edge with this name, if attached.

@@ -2,15 +2,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_engine::{
     At, BindingId, Context, Counters, Measures, Meter, StreamId, Time, WallTime, Worker,
 };
-use tidegate_streams::Frame;
+use tidegate_streams::{Audit, Frame};
 use tokio::sync::Notify;
 
 use crate::descriptors::Descriptors;
+use crate::export::Export;
 use crate::log;
 use crate::watch::{EndReason, Watch, caught};
 
@@ -36,8 +38,8 @@ const WALL_CLOCK_EVERY: u64 = 1_000;
 
 fn wall_clock() -> WallTime {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let millis = since.unwrap_or(Duration::ZERO).as_millis();
-    WallTime::from_unix_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    let micros = since.unwrap_or(Duration::ZERO).as_micros();
+    WallTime::from_unix_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
 /// Handle to the worker of this thread.
@@ -66,6 +68,7 @@ struct Shared {
     descriptors: Descriptors,
     /// Ids of the events that are logged as calls.
     calls: Cell<&'static [&'static str]>,
+    exporters: RefCell<Vec<Arc<dyn Export>>>,
 }
 
 /// Guard that is alive while outputs are delivered; reports a panic during that.
@@ -113,6 +116,7 @@ impl Handle {
             watch,
             descriptors,
             calls: Cell::default(),
+            exporters: RefCell::default(),
         }))
     }
 
@@ -135,6 +139,7 @@ impl Handle {
     /// edge receives and writes its output.
     pub fn turn<R>(&self, edge: BindingId, inject: impl FnOnce(&mut Context<'_>) -> R) -> R {
         let now = self.turn_time();
+        self.keep_calls_refused();
         let result = self.0.worker.borrow_mut().turn(now, edge, inject);
         self.route();
         result
@@ -167,6 +172,12 @@ impl Handle {
         for (index, edge) in edges.iter().enumerate() {
             if let (Some(edge), Some(id)) = (edge, worker.binding_at(index)) {
                 edge.report(measures.of(worker.name(id)));
+            }
+        }
+        // Exporters are shared by all workers, so only one of these reports on them.
+        if worker.number() == 0 {
+            for exporter in self.0.exporters.borrow().iter() {
+                exporter.report(measures.of(exporter.name()));
             }
         }
         measures
@@ -295,14 +306,44 @@ impl Handle {
         self.rearm();
     }
 
-    /// Logs the events of the turn.
+    /// Logs the events of the turn, and passes audited ones to the exporters.
     fn export_events(&self) {
         let mut worker = self.0.worker.borrow_mut();
+        let exporters = self.0.exporters.borrow();
         while let Some(event) = worker.poll_event() {
             let is_call = self.0.calls.get().contains(&event.id);
             let binding = worker.name(event.binding);
-            log::event(worker.number(), binding, &event, is_call);
+            if !event.message.is_empty() {
+                log::event(worker.number(), binding, &event, is_call);
+            }
+            if event.audit != Audit::No {
+                for exporter in exporters.iter() {
+                    exporter.record(worker.number(), binding, &event);
+                }
+            }
         }
+        if exporters.is_empty() {
+            return;
+        }
+        let lost = worker.take_lost_events();
+        if lost > 0 {
+            exporters.iter().for_each(|exporter| exporter.lost(lost));
+        }
+    }
+
+    /// Lets bindings refuse new calls while an exporter cannot record them.
+    fn keep_calls_refused(&self) {
+        let exporters = self.0.exporters.borrow();
+        if !exporters.is_empty() {
+            let reason = exporters.iter().find_map(|it| it.calls_refused());
+            self.0.worker.borrow_mut().refuse_calls(reason);
+        }
+    }
+
+    /// Passes audited events to an exporter.
+    pub(crate) fn export_to(&self, exporter: Arc<dyn Export>) {
+        self.0.worker.borrow_mut().listen_to_audited();
+        self.0.exporters.borrow_mut().push(exporter);
     }
 
     /// Resets a stream towards a binding that this worker does not run.

@@ -19,6 +19,7 @@
 mod assembly;
 mod descriptors;
 mod engine;
+mod export;
 mod handle;
 mod log;
 mod relay;
@@ -31,7 +32,8 @@ mod watch;
 pub use assembly::{Assembly, Stop};
 pub use descriptors::{Descriptors, is_exhaustion};
 pub use engine::{Cut, Engine, ShutdownReport, StartError};
+pub use export::Export;
 pub use handle::{Edge, Handle, Hold};
 pub use log::CALLS;
-pub use reports::Reports;
+pub use reports::{Reports, WorkerReports};
 pub use watch::{EndReason, Panicked, WorkerEnded, caught};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use tidegate_engine::Emitted;
-use tidegate_streams::{Severity, Value};
+use tidegate_streams::{Severity, Value, Visible};
 use tracing::Level;
 
 /// Log target of binding events.
@@ -51,8 +51,9 @@ pub(crate) fn severity() -> Severity {
 /// Logs an event of a binding: its message, and its fields for searching. Calls that were requested
 /// are logged at `info`.
 pub(crate) fn event(worker: u16, binding: &str, event: &Emitted, is_call: bool) {
-    let fields = Fields(event);
-    let message = &event.message;
+    // Texts from clients and peers must not break the line or the terminal that shows it.
+    let fields = Visible(Fields(event));
+    let message = Visible(&event.message);
     let trace = (event.trace != 0).then(|| tracing::field::display(Trace(event.trace)));
     macro_rules! log {
         ($target:expr, $level:ident) => {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use thiserror::Error;
 use tidegate_streams::{
@@ -61,6 +62,8 @@ pub(crate) struct Core {
     pub(crate) streams_max: usize,
     pub(crate) worker: u16,
     pub(crate) stopping: bool,
+    /// Why new calls are to be refused, if they are.
+    pub(crate) calls_refused: Option<&'static str>,
     /// While stopping: the time by which running calls must be answered.
     pub(crate) stop_deadline: Option<Time>,
 }
@@ -117,11 +120,32 @@ impl Context<'_> {
 
     /// Emits an event for operators. It is recorded if its severity or its id is enabled.
     pub fn event<E: Event>(&mut self, event: &E) {
+        self.event_about(event, || None);
+    }
+
+    /// Like [`Self::event`]. An audited event carries the payload that it is about, which is asked
+    /// for only if it is recorded for an audit log.
+    pub fn event_about<E: Event>(
+        &mut self,
+        event: &E,
+        payload: impl FnOnce() -> Option<Vec<Bytes>>,
+    ) {
         if self.hears::<E>() {
             let at = self.wall_clock();
             let events = &mut self.core.events;
-            events.emit(at, self.binding, self.call.trace, event);
+            events.emit(at, self.binding, &self.call, event, payload);
         }
+    }
+
+    /// Whether an audit log records events of this type.
+    pub const fn audits<E: Event>(&self) -> bool {
+        self.core.events.audits::<E>()
+    }
+
+    /// Why the binding that accepts calls must refuse new ones, if it must: for example because
+    /// they cannot be recorded.
+    pub const fn calls_refused(&self) -> Option<&'static str> {
+        self.core.calls_refused
     }
 
     /// Whether events of this type are recorded. Check it before computing an expensive event.
@@ -214,8 +238,13 @@ impl Context<'_> {
     /// Assigns a trace, so that everything the handler causes shares one.
     fn trace_call(&mut self) {
         if self.call.trace == 0 {
-            self.call.trace = self.core.random.next() | 1;
+            self.call.trace = self.mint_trace();
         }
+    }
+
+    /// A new trace, for one of several calls that arrived in one message.
+    pub fn mint_trace(&mut self) -> u64 {
+        self.core.random.next() | 1
     }
 
     fn open_stream(
@@ -390,7 +419,7 @@ impl Context<'_> {
     }
 
     /// Sends a whole message in one DATA, like [`Frame::data`]; the credit must cover it.
-    pub fn send_whole(&mut self, stream: StreamId, payload: bytes::Bytes) {
+    pub fn send_whole(&mut self, stream: StreamId, payload: Bytes) {
         self.send(stream, Frame::part(DataFlags::WHOLE, payload));
     }
 

@@ -1,10 +1,13 @@
 //! Events between the bindings that emit them and the exporter that takes them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use tidegate_streams::{Event, Severity, Value};
+use bytes::Bytes;
+use tidegate_streams::{Audit, Event, Identity, Severity, Value};
 
 use crate::binding::BindingId;
+use crate::call::CallContext;
 use crate::time::WallTime;
 
 /// Capacity of the event queue; further events are dropped and counted. The exporter takes events
@@ -24,10 +27,16 @@ pub struct Emitted {
     pub id: &'static str,
     /// Severity.
     pub severity: Severity,
-    /// Message for people.
+    /// Message for people; empty if it is recorded for the audit log only.
     pub message: String,
     /// Fields that differ from their defaults.
     pub fields: Vec<(&'static str, Value)>,
+    /// What it is to an audit log.
+    pub audit: Audit,
+    /// The caller, if there is an audit log.
+    pub identity: Option<Arc<Identity>>,
+    /// The payload it is about, in parts, if there is one and an audit log.
+    pub payload: Option<Vec<Bytes>>,
 }
 
 /// Events of a worker that have not been taken.
@@ -38,7 +47,13 @@ pub(crate) struct Events {
     pub(crate) from: Severity,
     /// plus these ids at any severity.
     pub(crate) also: &'static [&'static str],
+    /// plus audited events.
+    pub(crate) audited: bool,
     pub(crate) dropped: u64,
+    /// Number of events by id. There are as many as the code declares.
+    counts: Vec<(&'static str, u64)>,
+    /// Audited events among them that were not reported yet.
+    lost: u64,
 }
 
 impl Default for Events {
@@ -47,7 +62,10 @@ impl Default for Events {
             queue: VecDeque::new(),
             from: Severity::Info,
             also: &[],
+            audited: false,
             dropped: 0,
+            counts: Vec::new(),
+            lost: 0,
         }
     }
 }
@@ -55,6 +73,16 @@ impl Default for Events {
 impl Events {
     /// Whether events of this type are recorded.
     pub(crate) fn hears<E: Event>(&self) -> bool {
+        self.audits::<E>() || self.logs::<E>()
+    }
+
+    /// Whether events of this type are recorded for an audit log.
+    pub(crate) const fn audits<E: Event>(&self) -> bool {
+        self.audited && !matches!(E::AUDIT, Audit::No)
+    }
+
+    /// Whether events of this type are recorded for people.
+    fn logs<E: Event>(&self) -> bool {
         E::SEVERITY >= self.from || self.also.contains(&E::WORD)
     }
 
@@ -62,22 +90,51 @@ impl Events {
         &mut self,
         at: WallTime,
         binding: BindingId,
-        trace: u64,
+        call: &CallContext,
         event: &E,
+        payload: impl FnOnce() -> Option<Vec<Bytes>>,
     ) {
+        self.count(E::WORD);
         if self.queue.len() >= EVENTS {
             self.dropped += 1;
+            self.lost += u64::from(self.audits::<E>());
             return;
         }
+        let audits = self.audits::<E>();
+        let message = if self.logs::<E>() {
+            event.message()
+        } else {
+            String::new()
+        };
         self.queue.push_back(Emitted {
             at,
             binding,
-            trace,
+            trace: call.trace,
             id: E::WORD,
             severity: E::SEVERITY,
-            message: event.message(),
+            message,
             fields: event.fields(),
+            audit: E::AUDIT,
+            identity: call.identity.clone().filter(|_| audits),
+            payload: if audits { payload() } else { None },
         });
+    }
+
+    fn count(&mut self, id: &'static str) {
+        match self.counts.iter_mut().find(|(known, _)| *known == id) {
+            Some((_, count)) => *count += 1,
+            None => self.counts.push((id, 1)),
+        }
+    }
+
+    /// Number of recorded events by id.
+    pub(crate) fn counts(&self) -> &[(&'static str, u64)] {
+        &self.counts
+    }
+
+    /// Number of audited events dropped since the last call.
+    pub(crate) const fn take_lost(&mut self) -> u64 {
+        std::mem::replace(&mut self.lost, 0)
     }
 
     pub(crate) fn take(&mut self) -> Option<Emitted> {

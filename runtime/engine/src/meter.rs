@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::histogram::Histogram;
+
 /// Kind of metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MeterKind {
@@ -13,10 +15,12 @@ pub enum MeterKind {
     Counter,
     /// The current value.
     Gauge,
+    /// A distribution of durations.
+    Histogram,
 }
 
 /// Label name and value, distinguishing metrics of the same name.
-pub type Label = (&'static str, &'static str);
+pub type Label<'a> = (&'static str, &'a str);
 
 /// Receives reported metrics.
 ///
@@ -25,7 +29,10 @@ pub type Label = (&'static str, &'static str);
 pub trait Meter {
     /// Records one metric. `name` consists of lower-case words and dots, e.g.
     /// `mqtt.client.reconnects`.
-    fn record(&mut self, kind: MeterKind, name: &'static str, labels: &[Label], value: u64);
+    fn record(&mut self, kind: MeterKind, name: &'static str, labels: &[Label<'_>], value: u64);
+
+    /// Records a distribution of durations. Its name ends with `duration`.
+    fn histogram(&mut self, name: &'static str, labels: &[Label<'_>], histogram: &Histogram);
 
     /// Records a counter without labels.
     fn counter(&mut self, name: &'static str, value: u64) {
@@ -47,11 +54,13 @@ pub struct Measure {
     /// Metric name.
     pub name: &'static str,
     /// Labels.
-    pub labels: Vec<Label>,
-    /// Counter or gauge.
+    pub labels: Vec<(&'static str, Box<str>)>,
+    /// Counter, gauge or histogram.
     pub kind: MeterKind,
-    /// Current value.
+    /// Current value; of a histogram, the number of measurements.
     pub value: u64,
+    /// The distribution, of a histogram.
+    pub histogram: Option<Box<Histogram>>,
 }
 
 /// Collects metrics and adds those with the same binding, name and labels.
@@ -92,7 +101,7 @@ impl Measures {
     /// Value of a metric selected by the value of its only label; 0 if it was not reported.
     pub fn labelled(&self, binding: &str, name: &str, label: &str) -> u64 {
         let found = self.all.iter().find(|it| {
-            let labels = it.labels.first().map(|(_, value)| *value);
+            let labels = it.labels.first().map(|(_, value)| &**value);
             it.binding == binding && it.name == name && labels == Some(label)
         });
         found.map_or(0, |measure| measure.value)
@@ -103,7 +112,12 @@ impl Measures {
             it.name == measure.name && it.binding == measure.binding && it.labels == measure.labels
         };
         match self.all.iter_mut().find(same) {
-            Some(known) => known.value = known.value.saturating_add(measure.value),
+            Some(known) => {
+                known.value = known.value.saturating_add(measure.value);
+                if let (Some(known), Some(more)) = (&mut known.histogram, &measure.histogram) {
+                    known.add(more);
+                }
+            }
             None => self.all.push(measure),
         }
     }
@@ -125,10 +139,13 @@ impl fmt::Display for Measure {
     }
 }
 
-/// Formats the metrics other than 0 on one line.
+/// Formats the counters and gauges other than 0 on one line. Histograms have counters beside them.
 impl fmt::Display for Measures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let figures = self.all.iter().filter(|measure| measure.value > 0);
+        let figures = self
+            .all
+            .iter()
+            .filter(|measure| measure.value > 0 && measure.kind != MeterKind::Histogram);
         for (index, measure) in figures.enumerate() {
             let space = if index == 0 { "" } else { " " };
             write!(f, "{space}{measure}")?;
@@ -138,15 +155,34 @@ impl fmt::Display for Measures {
 }
 
 impl Meter for Measures {
-    fn record(&mut self, kind: MeterKind, name: &'static str, labels: &[Label], value: u64) {
+    fn record(&mut self, kind: MeterKind, name: &'static str, labels: &[Label<'_>], value: u64) {
         self.put(Measure {
             binding: self.binding.clone(),
             name,
-            labels: labels.to_vec(),
+            labels: owned(labels),
             kind,
             value,
+            histogram: None,
         });
     }
+
+    fn histogram(&mut self, name: &'static str, labels: &[Label<'_>], histogram: &Histogram) {
+        self.put(Measure {
+            binding: self.binding.clone(),
+            name,
+            labels: owned(labels),
+            kind: MeterKind::Histogram,
+            value: histogram.count(),
+            histogram: Some(Box::new(*histogram)),
+        });
+    }
+}
+
+fn owned(labels: &[Label<'_>]) -> Vec<(&'static str, Box<str>)> {
+    let labels = labels.iter();
+    labels
+        .map(|(name, value)| (*name, (*value).into()))
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Time, supplied from outside: the monotonic clock counts microseconds since the worker started,
-//! the wall clock counts milliseconds since the Unix epoch.
+//! the wall clock counts microseconds since the Unix epoch.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -62,7 +62,7 @@ impl Time {
     }
 }
 
-/// A point on the wall clock, in milliseconds since the Unix epoch. The wall clock may jump, also
+/// A point on the wall clock, in microseconds since the Unix epoch. The wall clock may jump, also
 /// backwards: use it for timestamps and credential expiry, and [`Time`] for waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct WallTime(u64);
@@ -70,11 +70,21 @@ pub struct WallTime(u64);
 impl WallTime {
     /// The time `millis` milliseconds after the Unix epoch.
     pub const fn from_unix_millis(millis: u64) -> Self {
-        Self(millis)
+        Self(millis.saturating_mul(1_000))
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// The time `micros` microseconds after the Unix epoch.
+    pub const fn from_unix_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Whole milliseconds since the Unix epoch.
     pub const fn unix_millis(self) -> u64 {
+        self.0 / 1_000
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub const fn unix_micros(self) -> u64 {
         self.0
     }
 }
@@ -83,7 +93,7 @@ impl Add<Duration> for WallTime {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(duration.as_millis()))
+        Self(self.0.saturating_add(duration.as_micros()))
     }
 }
 

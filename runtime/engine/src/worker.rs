@@ -10,7 +10,7 @@ use crate::call::CallContext;
 use crate::context::{Context, Core};
 use crate::counters::Counters;
 use crate::event::{Emitted, Events};
-use crate::meter::{Measures, Meter as _};
+use crate::meter::{Measures, Meter as _, MeterKind};
 use crate::random::Random;
 use crate::slot::Slots;
 use crate::time::{Duration, Time, WallTime};
@@ -89,6 +89,7 @@ impl Worker {
             streams_max: limits.streams,
             worker,
             stopping: false,
+            calls_refused: None,
             stop_deadline: None,
         };
         Self {
@@ -110,9 +111,9 @@ impl Worker {
 
     /// Sets the wall clock, which may change while the worker runs: it shows `wall` at `now`.
     pub fn set_wall_clock(&mut self, now: Time, wall: WallTime) {
-        let since_start = now.since(Time::START).as_millis();
-        let epoch = wall.unix_millis().saturating_sub(since_start);
-        self.core.epoch = WallTime::from_unix_millis(epoch);
+        let since_start = now.since(Time::START).as_micros();
+        let epoch = wall.unix_micros().saturating_sub(since_start);
+        self.core.epoch = WallTime::from_unix_micros(epoch);
     }
 
     /// Attaches a binding under its name in the config. Attach its exits first.
@@ -170,10 +171,25 @@ impl Worker {
         self.core.events.also = ids;
     }
 
+    /// Also records audited events, at any severity, with the identity of the caller.
+    pub const fn listen_to_audited(&mut self) {
+        self.core.events.audited = true;
+    }
+
+    /// Lets bindings at the edge of the gateway refuse new calls, with this reason, or accept them.
+    pub const fn refuse_calls(&mut self, reason: Option<&'static str>) {
+        self.core.calls_refused = reason;
+    }
+
     /// Takes the next recorded event. Call it after each turn: the queue is bounded, and events
     /// beyond the limit are dropped and counted.
     pub fn poll_event(&mut self) -> Option<Emitted> {
         self.core.events.take()
+    }
+
+    /// Number of audited events dropped since the last call, because the queue was full.
+    pub const fn take_lost_events(&mut self) -> u64 {
+        self.core.events.take_lost()
     }
 
     /// The binding at an index in the order of attachment, if any.
@@ -315,6 +331,14 @@ impl Worker {
         engine.counter("engine.violations", counters.violations);
         engine.counter("engine.faults", counters.faults);
         engine.counter("engine.events.dropped", self.core.events.dropped);
+        for (id, count) in self.core.events.counts() {
+            engine.record(
+                MeterKind::Counter,
+                "engine.events",
+                &[("event", id)],
+                *count,
+            );
+        }
         for (node, name) in self.nodes.iter().zip(&self.core.names) {
             if let Node::Binding(binding) = node {
                 binding.report(measures.of(name));

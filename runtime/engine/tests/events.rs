@@ -1,10 +1,21 @@
 //! Guarantees about events and metrics.
-#![allow(clippy::expect_used, reason = "a test that cannot go on says so")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so"
+)]
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use tidegate_engine::streams::bytes_stream::BytesBegin;
-use tidegate_engine::streams::{BeginEx, Extension as _, Field as _, Frame, Severity, event};
+use tidegate_engine::streams::{
+    Audit, BeginEx, Extension as _, Field as _, Frame, Identity, Severity, event,
+};
 use tidegate_engine::testing::Rig;
-use tidegate_engine::{At, Binding, Context, Measures, Meter, StreamId, Time, Token, WallTime};
+use tidegate_engine::{
+    At, Binding, CallContext, Context, Measures, Meter, StreamId, Time, Token, WallTime,
+};
 
 event! {
     /// A stream has begun.
@@ -17,6 +28,14 @@ event! {
 event! {
     /// Somebody looked closely.
     pub struct Looked "test.looked" Debug "somebody looked" {}
+}
+
+event! {
+    /// Somebody decided.
+    pub struct Decided "test.decided" Debug audit(part) "decided by rule {rule}" {
+        /// By which rule.
+        rule "rule": u64 = 0,
+    }
 }
 
 /// Counts the streams it accepts, and emits an event for each.
@@ -39,6 +58,8 @@ impl Binding for Counting {
         self.begun += 1;
         cx.event(&Begun { number: self.begun });
         cx.event(&Looked {});
+        let decided = Decided { rule: 7 };
+        cx.event_about(&decided, || Some(vec![Bytes::from_static(b"on")]));
     }
 
     fn on_frame(&mut self, _: &mut Context<'_>, _: At, _: Frame) {}
@@ -110,4 +131,47 @@ fn events_beyond_the_queue_limit_are_dropped_and_counted() {
     assert!(dropped > 0 && kept > 0);
     assert_eq!(dropped + kept as u64, 5_000);
     assert_eq!(measures.value("", "engine.streams.opened"), 5_000);
+}
+
+#[test]
+fn an_audited_event_has_identity_and_payload_only_for_an_audit_log() {
+    let mut rig = Rig::new();
+    let caller = rig.edge(0);
+    let counting = rig
+        .worker
+        .attach("counting0", Box::new(Counting::default()));
+    let alice = Arc::new(Identity {
+        subject: "alice".into(),
+        ..Identity::default()
+    });
+    let open = |rig: &mut Rig| {
+        let call = CallContext {
+            identity: Some(Arc::clone(&alice)),
+            ..CallContext::default()
+        };
+        let begin = BytesBegin::default();
+        let opened = rig.turn(caller, |cx| {
+            cx.open_for(call, counting, begin, Token::default())
+        });
+        opened.expect("room");
+        let events = std::iter::from_fn(|| rig.worker.poll_event());
+        events
+            .filter(|event| event.id == Decided::WORD)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(open(&mut rig), [], "nobody hears it");
+    rig.worker.listen_from(Severity::Debug);
+    let [logged] = &open(&mut rig)[..] else {
+        panic!("it is logged");
+    };
+    assert_eq!(logged.message, "decided by rule 7");
+    assert_eq!((&logged.identity, &logged.payload), (&None, &None));
+    rig.worker.listen_from(Severity::Warn);
+    rig.worker.listen_to_audited();
+    let [audited] = &open(&mut rig)[..] else {
+        panic!("it is audited");
+    };
+    assert_eq!((audited.audit, audited.message.as_str()), (Audit::Part, ""));
+    assert_eq!(audited.identity, Some(alice));
+    assert_eq!(audited.payload, Some(vec![Bytes::from_static(b"on")]));
 }

@@ -19,10 +19,27 @@ pub enum Severity {
     Error,
 }
 
+/// What an event is to the audit log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Audit {
+    /// Not recorded.
+    #[default]
+    No,
+    /// A record of its own: a session, a refusal.
+    Line,
+    /// A part of the record of the call with the same trace, such as a decision or what a broker
+    /// answered. A part with a field `outcome` is the last one of its binding.
+    Part,
+    /// The end of a call: completes the record of its trace.
+    Call,
+}
+
 /// A typed event. Its id is [`Extension::WORD`], e.g. `mqtt.client.connection.lost`.
 pub trait Event: Extension {
     /// Severity of all events of this type.
     const SEVERITY: Severity;
+    /// Whether and how it is recorded by an audit exporter.
+    const AUDIT: Audit;
     /// Description, from the doc comment.
     const HELP: &'static str;
     /// The message for people, with the field values filled in.
@@ -30,6 +47,13 @@ pub trait Event: Extension {
 }
 
 /// Declares an event: struct, id, severity, message and fields.
+///
+/// `audit(line)`, `audit(part)` or `audit(call)` behind the severity makes it an audited event
+/// ([`Audit`]): the audit log has its fields under their names, beside time, trace, binding and the
+/// identity of the caller, which every event has. Fields of the same meaning have the same name in
+/// all audited events: `tool`, `topic`, `toolkit`, `session`, `client`, `clientVersion`, `era`,
+/// `address`, `decision` (`allowed`, `refused`), `rule`, `reason`, `code`, `outcome` and
+/// `durationMicros`. A part whose id ends with `.permitted` or `.refused` states the decision by that.
 ///
 /// ```
 /// use tidegate_streams::{Event, Extension, Severity, event};
@@ -53,7 +77,7 @@ pub trait Event: Extension {
 macro_rules! event {
     (
         $(#[doc = $doc:literal])+
-        pub struct $type:ident $id:literal $severity:ident $message:literal {
+        pub struct $type:ident $id:literal $severity:ident $(audit($audit:ident))? $message:literal {
             $(
                 $(#[doc = $field_doc:literal])+
                 $field:ident $name:literal : $field_type:ty = $default:expr
@@ -72,6 +96,7 @@ macro_rules! event {
 
         impl $crate::Event for $type {
             const SEVERITY: $crate::Severity = $crate::Severity::$severity;
+            const AUDIT: $crate::Audit = $crate::event!(@audit $($audit)?);
             const HELP: &'static str = concat!($($doc),+);
 
             #[allow(unused_variables)]
@@ -81,4 +106,8 @@ macro_rules! event {
             }
         }
     };
+    (@audit) => { $crate::Audit::No };
+    (@audit line) => { $crate::Audit::Line };
+    (@audit part) => { $crate::Audit::Part };
+    (@audit call) => { $crate::Audit::Call };
 }

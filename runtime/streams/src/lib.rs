@@ -22,8 +22,9 @@ pub mod mqtt;
 mod pooled;
 mod scripted;
 mod shown;
+mod visible;
 
-pub use event::{Event, Severity};
+pub use event::{Audit, Event, Severity};
 pub use extension::{AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, FlushEx, Protocol, ResetEx};
 pub use field::{Extension, Field, FieldDoc, FieldError, Value};
 pub use frame::{Data, DataFlags, Direction, Frame, FrameKind, Half, Role, Window};
@@ -31,3 +32,4 @@ pub use identity::{Identity, IdentityAttribute};
 pub use pooled::{Pool, Poolable, Pooled};
 pub use scripted::{Scripted, reference};
 pub use shown::shown;
+pub use visible::{Visible, is_deceptive};

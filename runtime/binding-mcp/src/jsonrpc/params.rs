@@ -126,16 +126,16 @@ impl Params {
         Ok(self.meta.get(document, which as usize)?)
     }
 
-    /// Name of the client: modern requests have it in `_meta`, `initialize` beside it.
-    pub fn client_name(&self) -> Option<ByteString> {
+    /// `name` or `version` of the client: modern requests have it in `_meta`, `initialize` beside it.
+    pub fn client_info(&self, member: &str) -> Option<ByteString> {
         let root = self.document.as_ref()?.root();
         let beside = || root.get("clientInfo").ok()?;
         let modern = || {
             let meta = self.picked.get(self.document.as_ref()?, META).ok()??;
             meta.get("io.modelcontextprotocol/clientInfo").ok()?
         };
-        let name = modern().or_else(beside)?.get("name").ok()??;
-        name.string()
+        let text = modern().or_else(beside)?.get(member).ok()??;
+        text.string()
     }
 
     /// The id in the member `requestId`.
@@ -181,13 +181,14 @@ mod tests {
     #[test]
     fn the_client_name_is_read_from_either_place() {
         let modern = r#"{"_meta":{"io.modelcontextprotocol/clientInfo":{"name":"m"}}}"#;
-        assert_eq!(params(modern).client_name().as_deref(), Some("m"));
+        assert_eq!(params(modern).client_info("name").as_deref(), Some("m"));
         let legacy = r#"{"clientInfo":{"name":"l","version":"1"}}"#;
-        assert_eq!(params(legacy).client_name().as_deref(), Some("l"));
+        assert_eq!(params(legacy).client_info("name").as_deref(), Some("l"));
+        assert_eq!(params(legacy).client_info("version").as_deref(), Some("1"));
         for none in ["{}", r#"{"clientInfo":7}"#, r#"{"_meta":[]}"#] {
-            assert_eq!(params(none).client_name(), None, "{none}");
+            assert_eq!(params(none).client_info("name"), None, "{none}");
         }
-        assert_eq!(Params::of(None).client_name(), None);
+        assert_eq!(Params::of(None).client_info("name"), None);
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 use slab::Slab;
+use tidegate_engine::MeterKind::Counter;
 use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, Frame, ResetEx, Role};
 
 use super::deadline::ToolkitDeadline;
-use super::events;
+use super::events::{self, CallRouted};
 use super::list::{Fetch, Filter, List, Step};
 use super::names::{Kind, Prefixes, key_mut};
 use super::options::Options;
@@ -42,6 +43,8 @@ pub struct McpProxy {
 struct Counts {
     /// Operations passed on to one toolkit.
     relayed: u64,
+    /// Operations on one tool, prompt or resource, by the index of their toolkit in the routing.
+    by_toolkit: Vec<u64>,
     /// Lists merged from all toolkits.
     lists: u64,
     /// Lists with a toolkit missing or truncated.
@@ -51,12 +54,17 @@ struct Counts {
 impl McpProxy {
     /// Creates a proxy with these routes.
     pub fn new(options: Options, routes: Vec<Route>) -> Self {
+        let routing = Routing::new(routes);
+        let counts = Counts {
+            by_toolkit: vec![0; routing.len()],
+            ..Counts::default()
+        };
         Self {
             options,
-            routing: Arc::new(Routing::new(routes)),
+            routing: Arc::new(routing),
             exchanges: Slab::new(),
             sessions: BTreeMap::new(),
-            counts: Counts::default(),
+            counts,
         }
     }
 
@@ -125,6 +133,14 @@ impl McpProxy {
             return;
         };
         *key = key.slice_ref(rest);
+        if let Some(relayed) = self.counts.by_toolkit.get_mut(index) {
+            *relayed += 1;
+        }
+        if !upstream.toolkit.is_empty() && cx.hears::<CallRouted>() {
+            cx.event(&CallRouted {
+                toolkit: upstream.toolkit.clone(),
+            });
+        }
         let session_id = self.hop_identity(cx, begin.session_id().cloned(), index);
         begin.set_session_id(session_id);
         let prefixes = upstream.prefixes.clone();
@@ -341,6 +357,10 @@ impl Binding for McpProxy {
     fn report(&self, meter: &mut dyn Meter) {
         meter.gauge("mcp.proxy.sessions", self.sessions.len());
         meter.counter("mcp.proxy.operations", self.counts.relayed);
+        for (toolkit, count) in self.routing.by_name(&self.counts.by_toolkit) {
+            let labels = [("toolkit", toolkit)];
+            meter.record(Counter, "mcp.proxy.toolkit.operations", &labels, count);
+        }
         meter.counter("mcp.proxy.lists", self.counts.lists);
         meter.counter("mcp.proxy.lists.incomplete", self.counts.lists_incomplete);
     }

@@ -1,4 +1,4 @@
-//! Events about incomplete lists, and about what a caller may use.
+//! Events about the route of a call, about incomplete lists, and about what a caller may use.
 
 use bytestring::ByteString;
 use tidegate_engine::Context;
@@ -6,6 +6,16 @@ use tidegate_streams::event;
 
 use super::routing::Decision;
 use crate::shown::shown;
+
+event! {
+    /// A call of one tool, prompt or resource is passed on to its toolkit.
+    pub struct CallRouted "binding.mcp.call.routed" Debug audit(part)
+        "call passed on to toolkit '{toolkit}'"
+    {
+        /// Toolkit name.
+        toolkit "toolkit": ByteString = ByteString::new(),
+    }
+}
 
 event! {
     /// A list is served without one of its toolkits.
@@ -37,8 +47,8 @@ event! {
 
 event! {
     /// A caller may use a tool, prompt or resource, by a route that is not for everybody.
-    pub struct OperationPermitted "binding.mcp.operation.permitted" Debug
-        "{operation} of '{subject}' permitted by routes.{route}"
+    pub struct OperationPermitted "binding.mcp.operation.permitted" Debug audit(part)
+        "{operation} of '{subject}' permitted by {rule}"
     {
         /// Authenticated caller; empty if anonymous.
         identity "identity": ByteString = ByteString::new(),
@@ -48,15 +58,15 @@ event! {
         operation "operation": ByteString = ByteString::new(),
         /// Name or URI, as the caller states it.
         subject "subject": ByteString = ByteString::new(),
-        /// Index of the route that permits it.
-        route "route": u64 = 0,
+        /// The route that permits it, such as `routes.0`.
+        rule "rule": ByteString = ByteString::new(),
     }
 }
 
 event! {
     /// A caller may not use a tool, prompt or resource that others may.
-    pub struct OperationRefused "binding.mcp.operation.refused" Info
-        "{operation} of '{subject}' refused by routes.{route}: {reason}"
+    pub struct OperationRefused "binding.mcp.operation.refused" Info audit(part)
+        "{operation} of '{subject}' refused by {rule}: {reason}"
     {
         /// Authenticated caller; empty if anonymous.
         identity "identity": ByteString = ByteString::new(),
@@ -66,8 +76,8 @@ event! {
         operation "operation": ByteString = ByteString::new(),
         /// Name or URI, as the caller states it, shortened.
         subject "subject": ByteString = ByteString::new(),
-        /// Index of the first route that would lead there.
-        route "route": u64 = 0,
+        /// The first route that would lead there, such as `routes.0`.
+        rule "rule": ByteString = ByteString::new(),
         /// `not permitted` or `insufficient scope`.
         reason "reason": ByteString = ByteString::new(),
     }
@@ -95,13 +105,13 @@ pub(super) fn report(
     let subject = ByteString::from(&*shown(key));
     let (route, reason) = match made {
         Decision::Permitted { route, .. } => {
-            let route = *route as u64;
+            let rule = rule(*route);
             return cx.event(&OperationPermitted {
                 identity,
                 guard,
                 operation,
                 subject,
-                route,
+                rule,
             });
         }
         Decision::StepUp { route, .. } => (*route, "insufficient scope"),
@@ -115,7 +125,11 @@ pub(super) fn report(
         guard,
         operation,
         subject,
-        route: route as u64,
+        rule: rule(route),
         reason: ByteString::from_static(reason),
     });
+}
+
+fn rule(route: usize) -> ByteString {
+    format!("routes.{route}").into()
 }

@@ -4,6 +4,7 @@
 //! the caller may use. A later route is never hidden by one that the caller may not use, so a guarded
 //! route does not protect what another one opens.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -41,7 +42,7 @@ impl Route {
 pub(super) struct Upstream<X = BindingId> {
     pub(super) exit: X,
     /// Empty: names and URIs have no prefix.
-    toolkit: ByteString,
+    pub(super) toolkit: ByteString,
     pub(super) prefixes: Prefixes,
 }
 
@@ -154,6 +155,17 @@ impl<X: Copy + PartialEq> Routing<X> {
 
     pub(super) fn get(&self, upstream: usize) -> Option<&Upstream<X>> {
         self.upstreams.get(upstream)
+    }
+
+    /// Sums of `counts`, which has a number for each toolkit at an exit, by the name of the toolkit.
+    pub(super) fn by_name(&self, counts: &[u64]) -> BTreeMap<&str, u64> {
+        let mut sums = BTreeMap::new();
+        for (upstream, count) in self.upstreams.iter().zip(counts) {
+            if !upstream.toolkit.is_empty() {
+                *sums.entry(&*upstream.toolkit).or_default() += count;
+            }
+        }
+        sums
     }
 
     /// Whether what a list contains may depend on the caller.

@@ -33,6 +33,7 @@ use super::limits::Limits;
 use super::line::Lines;
 use super::listen::Listens;
 use super::options::Options;
+use super::refused::Refused;
 use super::request::Requests;
 use super::session::{EndedBy, Sessions};
 use super::session_id;
@@ -54,7 +55,7 @@ pub struct McpServer {
     /// Sessions whose line has ended in the running handler. They are ended after it.
     sessions_to_end: Vec<usize>,
     /// Number of messages refused before they were processed.
-    refused_messages: u64,
+    refused_messages: Refused,
 }
 
 impl McpServer {
@@ -71,7 +72,7 @@ impl McpServer {
             listens: Listens::new(&options),
             limits: Limits::new(&options),
             sessions_to_end: Vec::new(),
-            refused_messages: 0,
+            refused_messages: Refused::default(),
             instructions: options.instructions,
         }
     }
@@ -92,8 +93,8 @@ impl Binding for McpServer {
         meter.gauge("mcp.server.lines", self.lines.len());
         meter.gauge("mcp.server.batches", self.batches.len());
         meter.gauge("mcp.server.listens", self.listens.len());
-        meter.counter("mcp.server.requests.refused", self.refused_messages);
         meter.counter("mcp.server.requests.limited", self.limits.refused());
+        self.refused_messages.report(meter);
         self.requests.report(meter);
         self.subscriptions.report(meter);
         self.sessions.report(meter);

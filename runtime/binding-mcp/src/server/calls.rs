@@ -1,15 +1,22 @@
 //! Counts the outcomes of calls, and emits an event for each if enabled.
 
 use bytestring::ByteString;
-use tidegate_engine::{Context, Meter, MeterKind, Time};
+use tidegate_engine::{Context, Histogram, Meter, MeterKind, Time};
 
 use super::events::{CallCompleted, CallOutcome, caller};
-use crate::jsonrpc::Method;
+use crate::jsonrpc::{Method, Params};
 use crate::shown::shown;
 
-/// Number of calls by outcome.
-#[derive(Debug, Default)]
-pub(super) struct Calls([u64; CallOutcome::ALL.len()]);
+/// Number and durations of calls by method and outcome. All series exist from the start, so that
+/// counting a call allocates nothing.
+#[derive(Debug)]
+pub(super) struct Calls(Vec<[Histogram; CallOutcome::ALL.len()]>);
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self(vec![Default::default(); Method::ALL.len()])
+    }
+}
 
 /// A running call.
 #[derive(Debug)]
@@ -19,31 +26,43 @@ pub(super) struct Call {
     subject: Option<Box<Subject>>,
 }
 
-#[derive(Debug)]
-struct Subject {
-    target: ByteString,
-    client: ByteString,
+/// What a call is about and who makes it, for its event.
+#[derive(Debug, Default)]
+pub(super) struct Subject {
+    pub(super) target: ByteString,
+    pub(super) client: Client,
+    pub(super) era: &'static str,
+    pub(super) session: ByteString,
 }
 
-impl Call {
-    /// A call that begins now. `subject` returns its target and client, and is called only if the
-    /// event is enabled.
-    pub(super) fn begin(
-        cx: &Context<'_>,
-        subject: impl FnOnce() -> (Option<ByteString>, Option<ByteString>),
-    ) -> Self {
-        let bounded = |text: Option<ByteString>| {
+/// Name and version of a client, shortened.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Client {
+    pub(super) name: ByteString,
+    pub(super) version: ByteString,
+}
+
+impl Client {
+    /// Copies the texts, because they outlive the message that they are read from.
+    pub(super) fn of(params: &Params) -> Self {
+        let copied = |member| {
+            let text = params.client_info(member);
             text.map_or_else(ByteString::new, |text| ByteString::from(&*shown(&text)))
         };
         Self {
+            name: copied("name"),
+            version: copied("version"),
+        }
+    }
+}
+
+impl Call {
+    /// A call that begins now. `subject` is called only if the event is enabled.
+    pub(super) fn begin(cx: &Context<'_>, subject: impl FnOnce() -> Subject) -> Self {
+        let hears = cx.hears::<CallCompleted>();
+        Self {
             began: cx.now(),
-            subject: cx.hears::<CallCompleted>().then(|| {
-                let (target, client) = subject();
-                Box::new(Subject {
-                    target: bounded(target),
-                    client: bounded(client),
-                })
-            }),
+            subject: hears.then(|| Box::new(subject())),
         }
     }
 }
@@ -58,27 +77,46 @@ impl Calls {
         outcome: CallOutcome,
         code: Option<i64>,
     ) {
-        if let Some(count) = self.0.get_mut(outcome as usize) {
-            *count += 1;
+        let duration = cx.now().since(call.began);
+        let of_method = self.0.get_mut(method as usize);
+        if let Some(histogram) = of_method.and_then(|it| it.get_mut(outcome as usize)) {
+            histogram.record(duration);
         }
         if let Some(subject) = call.subject {
-            let duration = cx.now().since(call.began).as_millis();
             cx.event(&CallCompleted {
                 method: ByteString::from_static(method.name()),
                 target: subject.target,
-                client: subject.client,
+                client: subject.client.name,
+                client_version: subject.client.version,
+                era: ByteString::from_static(subject.era),
+                session: subject.session,
                 identity: caller(cx),
                 outcome: ByteString::from_static(outcome.word()),
                 code: code.unwrap_or_default(),
-                duration,
+                duration: duration.as_millis(),
+                duration_micros: duration.as_micros(),
             });
         }
     }
 
     pub(super) fn report(&self, meter: &mut dyn Meter) {
-        for (outcome, count) in CallOutcome::ALL.iter().zip(self.0) {
+        let all = self.0.iter();
+        for (index, outcome) in CallOutcome::ALL.iter().enumerate() {
+            let of_outcome = all.clone().filter_map(|it| it.get(index));
+            let count = of_outcome.map(Histogram::count).sum();
             let labels = [("outcome", outcome.word())];
             meter.record(MeterKind::Counter, "mcp.server.calls", &labels, count);
+        }
+        for (of_method, method) in all.zip(Method::ALL) {
+            for (histogram, outcome) in of_method.iter().zip(CallOutcome::ALL) {
+                if histogram.count() > 0 {
+                    let labels = [
+                        ("mcp.method.name", method.name()),
+                        ("outcome", outcome.word()),
+                    ];
+                    meter.histogram("mcp.server.operation.duration", &labels, histogram);
+                }
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ pub(super) fn caller(cx: &Context<'_>) -> ByteString {
 
 event! {
     /// A legacy session has begun: the exit has accepted it.
-    pub struct SessionBegun "binding.mcp.session.begun" Debug
+    pub struct SessionBegun "binding.mcp.session.begun" Debug audit(line)
         "session {session} begun in protocol version {version} (client '{client}')"
     {
         /// The first characters of the session's id.
@@ -21,13 +21,15 @@ event! {
         version "version": ByteString = ByteString::new(),
         /// Client name from `clientInfo`.
         client "client": ByteString = ByteString::new(),
+        /// Client version from `clientInfo`.
+        client_version "clientVersion": ByteString = ByteString::new(),
     }
 }
 
 event! {
     /// A legacy session expired: it had neither a request nor an open event stream for the session
     /// timeout.
-    pub struct SessionExpired "binding.mcp.session.expired" Info
+    pub struct SessionExpired "binding.mcp.session.expired" Info audit(line)
         "session {session} expired after {idle} ms without a request (client '{client}')"
     {
         /// The first characters of the session's id.
@@ -41,7 +43,7 @@ event! {
 
 event! {
     /// A legacy session has ended, other than by expiry.
-    pub struct SessionEnded "binding.mcp.session.ended" Debug
+    pub struct SessionEnded "binding.mcp.session.ended" Debug audit(line)
         "session {session} ended by the {by} (client '{client}')"
     {
         /// The first characters of the session's id.
@@ -69,7 +71,7 @@ event! {
 
 event! {
     /// A client's message was refused before it was processed.
-    pub struct RequestRefused "binding.mcp.request.refused" Debug
+    pub struct RequestRefused "binding.mcp.request.refused" Debug audit(line)
         "request refused with {code}: {reason}"
     {
         /// Authenticated caller; empty if anonymous.
@@ -83,7 +85,7 @@ event! {
 
 event! {
     /// A forwarded call has been answered or cancelled.
-    pub struct CallCompleted "binding.mcp.call.completed" Debug
+    pub struct CallCompleted "binding.mcp.call.completed" Debug audit(call)
         "{method} '{target}': {outcome} in {duration} ms (client '{client}')"
     {
         /// JSON-RPC method.
@@ -92,6 +94,12 @@ event! {
         target "target": ByteString = ByteString::new(),
         /// Client name from `clientInfo`; empty if not given.
         client "client": ByteString = ByteString::new(),
+        /// Client version from `clientInfo`; empty if not given.
+        client_version "clientVersion": ByteString = ByteString::new(),
+        /// `modern` or `legacy`.
+        era "era": ByteString = ByteString::new(),
+        /// The first characters of the session's id; empty without a session.
+        session "session": ByteString = ByteString::new(),
         /// Authenticated caller; empty if anonymous.
         identity "identity": ByteString = ByteString::new(),
         /// `ok`, `tool_error`, `input_required`, `error`, `timed_out` or `cancelled`.
@@ -100,6 +108,8 @@ event! {
         code "code": i64 = 0,
         /// Time from the request to the end of its response, in milliseconds.
         duration "duration": u64 = 0,
+        /// The same in microseconds.
+        duration_micros "durationMicros": u64 = 0,
     }
 }
 

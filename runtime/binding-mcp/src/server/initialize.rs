@@ -1,16 +1,15 @@
 //! Parses `initialize` and writes its result.
 
 use bytes::{Bytes, BytesMut};
-use bytestring::ByteString;
 use tidegate_json::write::push_string;
 use tidegate_json::{Kind, Value};
 use tidegate_streams::mcp::McpCapabilities;
 
+use super::calls::Client;
 use super::capabilities;
 use super::errors::Refusal;
 use super::result::server_info;
 use crate::jsonrpc::{Id, LEGACY, Params, response};
-use crate::shown::shown;
 
 /// The parameters of `initialize`.
 #[derive(Debug)]
@@ -19,8 +18,7 @@ pub(super) struct Requested {
     pub(super) version: &'static str,
     /// The client's capabilities.
     pub(super) capabilities: McpCapabilities,
-    /// Client name, shortened for logs.
-    pub(super) client: ByteString,
+    pub(super) client: Client,
 }
 
 /// Parses the `params` of `initialize`.
@@ -33,10 +31,7 @@ pub(super) fn requested(params: &Params) -> Result<Requested, Refusal> {
     Ok(Requested {
         version: known.unwrap_or(LEGACY[0]),
         capabilities: client_capabilities(params)?,
-        // Copied, because it is kept while the session exists.
-        client: params
-            .client_name()
-            .map_or_else(ByteString::new, |name| ByteString::from(&*shown(&name))),
+        client: Client::of(params),
     })
 }
 

@@ -169,7 +169,11 @@ impl Requests {
     pub(super) fn open(&mut self, cx: &mut Context<'_>, new: NewRequest) -> Result<usize, Refusal> {
         let entry = self.all.vacant_entry();
         let (key, token) = (entry.key(), Key::Request(entry.key()).token());
-        let call = deadline::within(cx, self.timeout);
+        let mut call = deadline::within(cx, self.timeout);
+        if matches!(new.sink, Sink::Batch(_)) {
+            // A trace is that of one call, and a batch has several.
+            call.trace = cx.mint_trace();
+        }
         let stream = cx
             .open_for(call, self.exit, BeginEx::Mcp(new.begin), token)
             .map_err(Refusal::no_room)?;

@@ -17,6 +17,7 @@ use tidegate_engine::{BindingId, Context, Duration, Meter, StreamId, TimerId};
 use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, FlushEx, Frame, Identity, ResetEx};
 
+use super::calls::Client;
 use super::challenge;
 use super::deadline::{self, SLACK};
 use super::errors::Refusal;
@@ -53,8 +54,7 @@ struct Session {
     /// The public id, known to the client.
     id: ByteString,
     version: &'static str,
-    /// Client name, shortened for logs.
-    client: ByteString,
+    client: Client,
     lifecycle: StreamId,
     /// The exit has accepted the session.
     begun: bool,
@@ -214,8 +214,8 @@ impl Sessions {
         self.get(key).map(|session| &session.id)
     }
 
-    /// Client name, shortened for logs.
-    pub(super) fn client(&self, key: usize) -> Option<ByteString> {
+    /// Its client.
+    pub(super) fn client(&self, key: usize) -> Option<Client> {
         self.get(key).map(|session| session.client.clone())
     }
 
@@ -296,7 +296,8 @@ impl Sessions {
             cx.event(&SessionBegun {
                 session: shown(&session.id),
                 version: ByteString::from_static(version),
-                client: session.client.clone(),
+                client: session.client.name.clone(),
+                client_version: session.client.version.clone(),
             });
         }
         self.begun += 1;
@@ -352,7 +353,7 @@ impl Sessions {
         if !session.begun {
             return;
         }
-        let (name, client) = (shown(&session.id), session.client.clone());
+        let (name, client) = (shown(&session.id), session.client.name.clone());
         let by = match by {
             EndedBy::Time => {
                 cx.event(&SessionExpired {

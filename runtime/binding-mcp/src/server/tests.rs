@@ -481,6 +481,10 @@ impl Harness {
         assert_eq!(self.last_line_messages(line), (vec![], true));
     }
 
+    fn refuse_calls(&mut self, reason: Option<&'static str>) {
+        self.rig.worker.refuse_calls(reason);
+    }
+
     fn shut_down(&mut self) {
         let now = self.rig.now();
         self.rig.worker.shutdown(now);

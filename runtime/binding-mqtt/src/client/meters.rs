@@ -62,6 +62,8 @@ impl MqttClient {
             meter.record(Gauge, "mqtt.client.connections", &labels, in_phases(phases));
         }
         meter.gauge("mqtt.client.streams", self.streams.len());
+        let required = self.shared.options.required;
+        meter.gauge("mqtt.client.required", usize::from(required));
         let link = &self.shared.link;
         meter.gauge("mqtt.client.down", usize::from(link.is_down()));
         meter.counter("mqtt.client.outages", link.outages());

@@ -57,6 +57,9 @@ pub struct Options {
     /// Maximum size of the messages queued for a slow subscriber, in bytes. A further message ends its
     /// subscription.
     pub queue_bytes: Bounded<1_024, 1_073_741_824>,
+    /// Whether the gateway is ready for calls only while this broker is connected (`/readyz` of an
+    /// `admin · server`).
+    pub required: bool,
     /// Maximum number of connections of a worker. A stream that needs a further one is refused.
     pub max_connections: Bounded<1, 65_535>,
     /// Maximum number of streams that share a connection. Further streams are refused.
@@ -80,6 +83,7 @@ impl Default for Options {
             receive_maximum: Bounded::of(1_000),
             queue_messages: Bounded::of(1_000),
             queue_bytes: Bounded::of(1 << 20),
+            required: false,
             max_connections: Bounded::of(10_000),
             max_streams: Bounded::of(10_000),
         }

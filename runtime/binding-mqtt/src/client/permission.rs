@@ -171,7 +171,7 @@ pub fn explain(
 
 event! {
     /// No route permits a caller to publish or subscribe to a topic.
-    pub struct AccessRefused "binding.mqtt.access.refused" Warn
+    pub struct AccessRefused "binding.mqtt.access.refused" Warn audit(part)
         "{operation} '{topic}' refused: no route permits it"
     {
         /// Authenticated caller; empty if anonymous.
@@ -182,6 +182,8 @@ event! {
         operation "operation": ByteString = ByteString::new(),
         /// Topic or topic filter, shortened.
         topic "topic": ByteString = ByteString::new(),
+        /// What refuses it: `routes`.
+        rule "rule": ByteString = ByteString::new(),
     }
 }
 
@@ -196,6 +198,7 @@ fn refused(cx: &mut Context<'_>, what: &'static str, topic: &str) -> Failure {
             guard,
             operation: ByteString::from_static(what),
             topic: ByteString::from(&*shown(topic)),
+            rule: ByteString::from_static("routes"),
         });
     }
     let reason = format!(

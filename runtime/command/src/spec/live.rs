@@ -48,6 +48,7 @@ async fn walk(script: &Script) -> Result<(), String> {
     let endpoint = config
         .bindings
         .iter()
+        .filter(|binding| binding.r#type == "http")
         .find_map(|binding| gateway.address(&binding.name));
     let endpoint = endpoint.ok_or("the config has no http · server")?;
     let mut harness = Harness {

@@ -38,8 +38,18 @@ impl Client {
             .to_owned()
     }
 
+    /// Publishes to a topic; returns the whole answer.
+    pub(crate) fn publish_to(&mut self, topic: &str, payload: &str) -> Value {
+        self.send_publish_to(topic, payload);
+        self.answer()
+    }
+
     pub(crate) fn send_publish(&mut self) {
-        let arguments = json!({ "topic": "a/b", "payload": "on", "qos": 1 });
+        self.send_publish_to("a/b", "on");
+    }
+
+    fn send_publish_to(&mut self, topic: &str, payload: &str) {
+        let arguments = json!({ "topic": topic, "payload": payload, "qos": 1 });
         let params = json!({ "name": "publish", "arguments": arguments });
         self.send("tools/call", "publish", params);
     }
@@ -48,6 +58,7 @@ impl Client {
         params["_meta"] = json!({
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": { "name": "process", "version": "7" },
         });
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let body = body.to_string();

@@ -31,7 +31,8 @@ guards:
     ))
 }
 
-fn genkey(config: &Config, more: &[&str]) -> String {
+/// Adds a key of alice to the guard `staff` of a config.
+pub(crate) fn genkey(config: &Config, more: &[&str]) -> String {
     let arguments = [
         "genkey",
         "--identity",
@@ -48,7 +49,8 @@ fn genkey(config: &Config, more: &[&str]) -> String {
     key
 }
 
-fn start(config: &Config, key: &str) -> Process {
+/// Starts a gateway with this key in its environment.
+pub(crate) fn start(config: &Config, key: &str) -> Process {
     let mut command = Command::new(TIDEGATE);
     let arguments = ["start", "--config", config.path(), "--log-calls"];
     command.args(arguments).env("TIDEGATE_KEY", key);

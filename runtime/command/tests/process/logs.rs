@@ -5,6 +5,7 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::client::Client;
 use crate::process::{Config, Process, connect_once_it_listens, free_port};
 
 #[test]
@@ -84,7 +85,7 @@ fn log_calls_logs_each_call_with_its_trace() {
         assert!(client.publish().contains("connection refused"));
         let inner = process.errors().with("binding.mcp_mqtt.call.completed");
         assert!(
-            inner.contains("INFO tidegate::call: publish 'a/b': error"),
+            inner.contains("INFO tidegate::call: publish 'a/b': not_sent"),
             "{inner}"
         );
         let outer = process.errors().with("binding.mcp.call.completed");
@@ -125,4 +126,32 @@ fn log_calls_logs_each_call_with_its_trace() {
     assert_eq!(trace_of(&opened), trace_of(&inner));
     process.signal(Signal::TERM);
     assert_eq!(process.ended(), Some(0));
+}
+
+#[test]
+fn a_text_of_a_client_cannot_break_a_line_or_colour_it() {
+    for form in ["text", "json"] {
+        let config = Config::http(0, free_port());
+        let start = ["start", "--config", config.path(), "--log-calls"];
+        let arguments = [&start[..], &["--log", form]].concat();
+        let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
+        let address = if form == "text" {
+            process.address()
+        } else {
+            let line = process.errors().with("listening   http://");
+            let (_, address) = line.split_once("http://").expect("a URL");
+            let end = address.find("/mcp").expect("a path");
+            address[..end].parse().expect("an address")
+        };
+        let mut client = Client::connect(address).expect("it listens");
+        client.publish_to("a/\u{202e}\u{2028}b", "on");
+        let line = process.errors().with("binding.mcp_mqtt.call.completed");
+        assert!(
+            line.contains("u{202e}") && line.contains("u{2028}b"),
+            "{line}"
+        );
+        assert!(!line.contains(['\u{1b}', '\u{202e}', '\u{2028}']), "{line}");
+        process.signal(Signal::TERM);
+        assert_eq!(process.ended(), Some(0));
+    }
 }

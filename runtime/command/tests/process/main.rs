@@ -10,6 +10,8 @@
     reason = "a test says what it expects"
 )]
 
+mod admin;
+mod audit;
 mod client;
 mod demo;
 mod descriptors;

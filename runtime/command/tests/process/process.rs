@@ -45,6 +45,22 @@ bindings:
         ))
     }
 
+    /// `http · server` with the embedded broker; topics below `a` may be published to. `more` is added
+    /// at the end.
+    pub(crate) fn with_broker(more: &str) -> Self {
+        let broker = free_port();
+        Self::new(&format!(
+            "name: process
+workers: 1
+bindings:
+  http0:
+    {{ type: http, kind: server, options: {{ listen: 127.0.0.1:0 }}, exit: mcp_server0 }}
+{}  broker0: {{ type: mqtt, kind: broker, options: {{ listen: 127.0.0.1:{broker} }} }}
+{more}",
+            behind("mcp_server0", broker).replace("publish: [ \"#\" ]", "publish: [ \"a/#\" ]")
+        ))
+    }
+
     /// `stdio · server` with a broker that refuses connections.
     pub(crate) fn stdio(shutdown_timeout: u32) -> Self {
         Self::new(&format!(

@@ -136,3 +136,17 @@ fn the_fewest_scopes_that_would_permit_an_operation_are_named_to_those_who_can_a
     assert_eq!(scopes(&stepping, "depot__x"), None);
     assert_eq!(scopes(&staff(&["a"]), "plant__set_x"), None);
 }
+
+#[test]
+fn operations_are_counted_by_the_name_of_their_toolkit() {
+    let (routing, _) = routing(&[
+        (r#"[{"toolkit":"plant"}]"#, None, 0),
+        (r#"[{"toolkit":"depot"}]"#, None, 1),
+        (r#"[{"toolkit":"plant"}]"#, OPERATORS, 2),
+        ("[]", OPERATORS, 2),
+    ]);
+    assert_eq!(routing.len(), 4);
+    // Two exits of one name are one series, and tools without a prefix have no toolkit.
+    let counts = routing.by_name(&[1, 2, 4, 8]);
+    assert_eq!(counts, BTreeMap::from([("depot", 2), ("plant", 5)]));
+}

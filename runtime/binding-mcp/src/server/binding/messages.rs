@@ -306,7 +306,7 @@ impl McpServer {
 impl McpServer {
     /// Refuses a message before it is processed.
     fn refuse_message(&mut self, cx: &mut Context<'_>, sink: Sink, id: &Id, refusal: &Refusal) {
-        self.refused_messages += 1;
+        self.refused_messages.add(refusal.error().code());
         if cx.hears::<RequestRefused>() {
             cx.event(&RequestRefused {
                 identity: caller(cx),
@@ -354,6 +354,9 @@ impl McpServer {
         }
         if expiry::has_expired(cx) {
             return Err(Refusal::expired());
+        }
+        if let Some(reason) = cx.calls_refused() {
+            return Err(Refusal::unavailable(reason));
         }
         let claim = era::of(source, name, &params)?;
         let era = claim.era();

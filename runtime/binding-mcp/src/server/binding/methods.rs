@@ -6,7 +6,7 @@ use tidegate_streams::mcp::McpBeginEx;
 
 use super::McpServer;
 use crate::jsonrpc::{Era, Id, Method, Params, Subject};
-use crate::server::calls::Call;
+use crate::server::calls::{Call, Client, Subject as CallSubject};
 use crate::server::capabilities::discovered;
 use crate::server::errors::Refusal;
 use crate::server::headers::Mirrored;
@@ -14,9 +14,11 @@ use crate::server::initialize;
 use crate::server::line::LineWork;
 use crate::server::notifications::Notifications;
 use crate::server::request::NewRequest;
+use crate::server::session_id;
 use crate::server::sink::{Owner, Sink};
 use crate::server::source::Source;
 use crate::server::subscription::Holder;
+use crate::shown::shown;
 
 impl McpServer {
     /// Opens a stream to the exit for a request; returns its key.
@@ -41,12 +43,18 @@ impl McpServer {
         let notifications = Notifications::of(source.takes_events(), era, &params)?;
         let session = source.session;
         let identity = session.and_then(|session| self.sessions.identity(session));
-        let call = Call::begin(cx, || {
-            let client = match session {
-                Some(session) => self.sessions.client(session),
-                None => params.client_name(),
-            };
-            (method.subject().map(|_| subject.clone()), client)
+        let call = Call::begin(cx, || CallSubject {
+            target: ByteString::from(&*shown(&subject)),
+            client: session
+                .and_then(|session| self.sessions.client(session))
+                .unwrap_or_else(|| Client::of(&params)),
+            era: match era {
+                Era::Modern => "modern",
+                Era::Legacy => "legacy",
+            },
+            session: session
+                .and_then(|session| self.sessions.id(session))
+                .map_or_else(ByteString::new, |id| session_id::shown(id)),
         });
         let (params, read) = params.into_payload();
         let length = i64::try_from(params.len()).unwrap_or(-1);

@@ -2,6 +2,7 @@ use tidegate_streams::mcp::{McpChallenge, McpResetKind, McpToolsCall};
 
 use super::*;
 use crate::jsonrpc::Params;
+use crate::server::calls::Subject;
 use crate::server::tests::part::Bench;
 
 fn requests(bench: &Bench) -> Requests {
@@ -20,7 +21,7 @@ fn order(bench: &mut Bench, sink: Sink, era: Era) -> NewRequest {
         params: Parts::from(Bytes::from_static(b"{}")),
         read: None,
         notifications,
-        call: bench.act(|cx| Call::begin(cx, || (None, None))),
+        call: bench.act(|cx| Call::begin(cx, Subject::default)),
     }
 }
 

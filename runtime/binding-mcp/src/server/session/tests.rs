@@ -16,7 +16,10 @@ fn requested() -> Requested {
     Requested {
         version: "2025-03-26",
         capabilities: McpCapabilities::NONE,
-        client: "c".into(),
+        client: Client {
+            name: "c".into(),
+            version: "1".into(),
+        },
     }
 }
 

@@ -209,7 +209,7 @@ fn calls_are_counted_by_their_outcome() {
     let counts: Vec<(&str, u64)> = measures
         .iter()
         .filter(|measure| measure.name == "mcp.server.calls")
-        .map(|measure| (measure.labels[0].1, measure.value))
+        .map(|measure| (&*measure.labels[0].1, measure.value))
         .collect();
     assert_eq!(counts[..2], [("ok", 2), ("tool_error", 0)]);
     assert_eq!(counts.len(), 6, "an outcome that has not happened is 0");

@@ -188,3 +188,29 @@ fn a_listen_on_a_line_is_ended_with_a_notification_and_a_response() {
     assert_eq!(harness.at_exit(&asked), ["end", "reset"]);
     harness.finish();
 }
+
+#[test]
+fn requests_are_refused_while_they_cannot_be_recorded() {
+    let mut harness = harness();
+    let running = harness.call(1);
+    let asked = harness.exit_stream();
+    harness.refuse_calls(Some("No record."));
+    for method in ["tools/list", "server/discover"] {
+        let refused = harness.modern(&json!(2), method, json!({}));
+        let response = harness.response(refused);
+        assert!(
+            response.text().contains("No record."),
+            "{method}: {}",
+            response.text()
+        );
+        assert_eq!(response.error(), (503, -32603), "{method}");
+    }
+    harness.reply(&asked, "{}");
+    assert_eq!(harness.response(running).status(), 200, "it began before");
+    harness.refuse_calls(None);
+    let stream = harness.call(3);
+    let asked = harness.exit_stream();
+    harness.reply(&asked, "{}");
+    assert_eq!(harness.response(stream).status(), 200);
+    harness.finish();
+}

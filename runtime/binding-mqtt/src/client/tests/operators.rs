@@ -15,7 +15,7 @@ fn figures(harness: &Harness) -> Vec<String> {
         .filter(|it| it.binding == "binding" && it.value > 0);
     let mut shown: Vec<String> = own
         .map(|it| {
-            let label = it.labels.first().map_or("", |label| label.1);
+            let label = it.labels.first().map_or("", |label| &*label.1);
             let kind = if it.kind == MeterKind::Gauge {
                 "now"
             } else {

@@ -1,0 +1,189 @@
+//! What each metric means.
+
+/// The meanings, sorted by name.
+const HELP: &[(&str, &str)] = &[
+    ("admin.server.requests", "Requests for state and metrics."),
+    (
+        "audit.failing",
+        "Whether the audit log cannot be written now.",
+    ),
+    ("audit.lines", "Lines written to the audit log."),
+    ("audit.lost", "Audit records that were lost."),
+    (
+        "audit.queue.bytes",
+        "Memory of audit records that wait to be written.",
+    ),
+    (
+        "engine.events",
+        "Events of bindings by id, of the recorded severities.",
+    ),
+    (
+        "engine.events.dropped",
+        "Events dropped because one turn had too many.",
+    ),
+    ("engine.exchanges", "Running exchanges of all bindings."),
+    (
+        "engine.faults",
+        "Panics in handlers; each ended the streams of its exchange.",
+    ),
+    ("engine.frames", "Frames delivered."),
+    (
+        "engine.frames.dropped",
+        "Frames dropped because their stream had ended.",
+    ),
+    ("engine.streams", "Open streams."),
+    ("engine.streams.opened", "Streams opened."),
+    (
+        "engine.streams.refused",
+        "Streams refused at the limit of the engine.",
+    ),
+    ("engine.timers", "Pending timers."),
+    (
+        "engine.violations",
+        "Frames that were illegal in the state of their stream.",
+    ),
+    ("http.server.active_requests", "Requests in progress."),
+    ("http.server.connections", "Open connections."),
+    (
+        "http.server.connections.abused",
+        "Connections closed because the client cancelled too many requests.",
+    ),
+    ("http.server.connections.accepted", "Connections accepted."),
+    (
+        "http.server.connections.refused",
+        "Connections refused because their address had too many.",
+    ),
+    (
+        "http.server.connections.timed_out",
+        "Connections closed by a timeout.",
+    ),
+    ("http.server.handshakes", "TLS handshakes by outcome."),
+    (
+        "http.server.requests",
+        "Requests by outcome: opened as a stream, or refused by the edge.",
+    ),
+    (
+        "http.server.responses.stalled",
+        "Responses of HTTP/2 connections aborted because the client did not read them.",
+    ),
+    ("mcp.proxy.lists", "Lists merged from all toolkits."),
+    (
+        "mcp.proxy.lists.incomplete",
+        "Lists with a toolkit missing or truncated.",
+    ),
+    (
+        "mcp.proxy.operations",
+        "Operations passed on to one toolkit.",
+    ),
+    ("mcp.proxy.sessions", "Open sessions."),
+    ("mcp.proxy.toolkit.operations", "Operations by toolkit."),
+    ("mcp.server.batches", "Running batches."),
+    ("mcp.server.calls", "Calls by outcome."),
+    ("mcp.server.lines", "Open line streams."),
+    ("mcp.server.listens", "Open subscriptions/listen streams."),
+    (
+        "mcp.server.operation.duration",
+        "Duration of calls by method and outcome.",
+    ),
+    (
+        "mcp.server.refusals",
+        "Messages refused before they were processed, by reason.",
+    ),
+    ("mcp.server.requests", "Running requests."),
+    (
+        "mcp.server.requests.limited",
+        "Requests refused because their caller had too many.",
+    ),
+    (
+        "mcp.server.requests.refused",
+        "Messages refused before they were processed.",
+    ),
+    (
+        "mcp.server.results.held.bytes",
+        "Memory of results that are buffered until they are complete.",
+    ),
+    ("mcp.server.sessions", "Open sessions."),
+    ("mcp.server.sessions.begun", "Sessions begun."),
+    ("mcp.server.sessions.expired", "Sessions expired."),
+    ("mcp.server.subscriptions", "Open subscriptions."),
+    (
+        "mcp.server.subscriptions.bytes",
+        "Memory of the URIs of subscriptions.",
+    ),
+    (
+        "mcp_mqtt.operation.duration",
+        "Duration of operations by outcome.",
+    ),
+    ("mcp_mqtt.operations", "Operations by outcome."),
+    (
+        "mcp_mqtt.requests.refused",
+        "Requests refused before they were processed.",
+    ),
+    ("mcp_mqtt.sessions", "Open sessions."),
+    (
+        "messaging.client.consumed.messages",
+        "Messages received from the broker.",
+    ),
+    (
+        "messaging.client.sent.messages",
+        "Messages written to the broker.",
+    ),
+    (
+        "mqtt.client.connections",
+        "Connections to the broker by state.",
+    ),
+    (
+        "mqtt.client.connections.lost",
+        "Connections lost after the broker had accepted them.",
+    ),
+    ("mqtt.client.connects", "Attempts to connect by outcome."),
+    (
+        "mqtt.client.down",
+        "Workers whose last connection to the broker failed.",
+    ),
+    ("mqtt.client.outages", "Outages of the broker."),
+    ("mqtt.client.publications", "Publications by outcome."),
+    (
+        "mqtt.client.required",
+        "Whether the gateway is ready only with this broker.",
+    ),
+    (
+        "mqtt.client.slow_consumers",
+        "Subscriptions ended because their messages were not read.",
+    ),
+    ("mqtt.client.streams", "Open streams."),
+    (
+        "mqtt.client.streams.refused",
+        "Streams refused without an attempt to connect.",
+    ),
+    ("stdio.server.lines", "Lines of standard input by outcome."),
+    ("tcp.client.bytes", "Bytes by direction."),
+    ("tcp.client.connections", "Open connections."),
+    ("tcp.client.connects", "Attempts to connect by outcome."),
+];
+
+/// What a metric means, if it is known.
+pub fn help(name: &str) -> Option<&'static str> {
+    let found = HELP.binary_search_by_key(&name, |(name, _)| name);
+    found
+        .ok()
+        .and_then(|index| HELP.get(index))
+        .map(|(_, help)| *help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_meaning_is_found_and_is_one_line() {
+        for (name, text) in HELP {
+            assert_eq!(help(name), Some(*text), "{name}: sorted by name");
+            assert!(
+                text.ends_with('.') && !text.contains(['\n', '\\']),
+                "{text}"
+            );
+        }
+        assert_eq!(help("no.such"), None);
+    }
+}
