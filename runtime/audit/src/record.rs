@@ -73,8 +73,10 @@ impl Record {
         let decision = decision.map(|word| ("decision", Value::Text(word.into())));
         for (name, value) in entry.fields.into_iter().chain(decision) {
             let name = match name {
-                // The line has the identity with its guard and roles, and one unit of time.
-                "identity" | "guard" | "duration" => continue,
+                // The line has the identity with its guard and roles, and one unit of time. A failed
+                // authentication has no identity, and names the guard that refused.
+                "identity" | "duration" => continue,
+                "guard" if entry.audit != Audit::Line => continue,
                 "outcome" if ends => "answer",
                 "target" => self.target(),
                 name => name,

@@ -43,6 +43,10 @@ const HELP: &[(&str, &str)] = &[
         "Frames that were illegal in the state of their stream.",
     ),
     ("http.server.active_requests", "Requests in progress."),
+    (
+        "http.server.authorizations.failed",
+        "Requests refused because of their credentials.",
+    ),
     ("http.server.connections", "Open connections."),
     (
         "http.server.connections.abused",
