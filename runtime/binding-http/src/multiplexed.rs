@@ -12,7 +12,9 @@ use std::convert::Infallible;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use http::StatusCode;
+use http::header::CONTENT_LENGTH;
+use http::{Method, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::{Request, Response};
@@ -116,6 +118,7 @@ impl Requests {
         let (edge, client) = (Rc::clone(&self.edge), Rc::clone(&self.client));
         let responses = Rc::clone(&self.responses);
         let pending = Pending(Some(Rc::clone(&self.cancelled)));
+        let is_head = request.method() == Method::HEAD;
         async move {
             let answer = if refused {
                 edge.counts.requests_refused.add();
@@ -124,7 +127,11 @@ impl Requests {
                 serve(edge, &client, request, active, Some(&responses)).await
             };
             pending.answered();
-            answer
+            if is_head {
+                answer.map(head_only)
+            } else {
+                answer
+            }
         }
     }
 
@@ -138,6 +145,16 @@ impl Drop for Requests {
     fn drop(&mut self) {
         self.checks.abort();
     }
+}
+
+/// The response to HEAD: hyper omits its content with HTTP/1.1 only.
+fn head_only(response: Response<ResponseBody>) -> Response<ResponseBody> {
+    let length = response.body().size_hint().exact();
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = length {
+        head.headers.insert(CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(head, body.without_content())
 }
 
 /// A request without a response; counted as cancelled when dropped.

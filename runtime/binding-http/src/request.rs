@@ -227,7 +227,7 @@ fn check<'a>(
 
 /// Answers a preflight request, which asks for no more than this.
 fn preflight(cors: &Cors, active: ActiveRequest) -> Answer {
-    let mut response = Response::new(ResponseBody::of_text("", active));
+    let mut response = Response::new(ResponseBody::empty(active));
     *response.status_mut() = StatusCode::NO_CONTENT;
     cors.preflight(response.headers_mut());
     response

@@ -38,6 +38,18 @@ impl ResponseBody {
         }
     }
 
+    pub(crate) const fn empty(active: ActiveRequest) -> Self {
+        Self {
+            content: Content::Text(None),
+            active,
+        }
+    }
+
+    /// Drops the content: a response to HEAD has none.
+    pub(crate) fn without_content(self) -> Self {
+        Self::empty(self.active)
+    }
+
     /// `length` is exact if it is known.
     pub(crate) const fn of_stream(
         guard: Guard,

@@ -65,7 +65,7 @@ impl Status {
             return response;
         }
         let body = self.body().await;
-        // hyper sends the head only in answer to HEAD.
+        // The content is omitted in answer to HEAD, as that of all responses.
         let mut response = Response::new(ResponseBody::of_bytes(body, active));
         for (name, value) in [
             (CONTENT_TYPE, "application/json"),

@@ -84,7 +84,8 @@ def started(parts, tmp_path):
             f"  http0: {{ type: http, kind: server, options: {{ {options} }}, exit: mcp_server0 }}\n"
             "  mcp_server0: { type: mcp, kind: server, exit: mcp_mqtt0 }\n" + toolkit(0, broker_port)
         )
-        gateway = Process(["bash", "-c", f"cd {tmp_path} && exec {TIDEGATE} start --config gateway.yaml"])
+        command = f"cd {tmp_path} && exec {TIDEGATE} start --config gateway.yaml"
+        gateway = Process(["bash", "-c", command], env={"TIDEGATE_LOG": "info,tidegate::event=debug"})
         parts.callback(gateway.stop)
         gateway.line(r"listening ")
         return gateway
@@ -135,9 +136,11 @@ async def test_the_sdk_calls_over_mutual_tls(broker, started, authority):
             result = await client.call_tool("publish", {"topic": "a/b", "payload": "secure"})
             assert not result.is_error, result
     broker.line(r"Received PUBLISH from \S+ .*'a/b'")
+    gateway.line(r"binding\.http\.request\.opened.* address=\"127\.0\.0\.1:\d+\" certified=true")
     with pytest.raises(httpx.TransportError):
         trusting = ssl.create_default_context(cafile=str(authority.folder / "ca.crt"))
         httpx.post(url, content=LIST, headers=HEADERS, verify=trusting)
+    gateway.line(r"binding\.http\.tls\.handshake\.failed")
     plain = httpx.post(url.replace("https", "http"), content=LIST, headers=HEADERS)
     assert (plain.status_code, plain.text) == (400, "This port requires TLS; use https.")
 

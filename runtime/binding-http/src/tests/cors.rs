@@ -66,6 +66,7 @@ async fn a_preflight_request_is_answered_without_a_stream() {
         ] {
             assert!(headers.split(", ").any(|it| it == name), "{headers}");
         }
+        assert!(!response.head.contains("content-length"), "204 has none");
         assert!(!response.head.contains("allow-credentials"));
     }
     assert!(harness.probe().seen().is_empty());

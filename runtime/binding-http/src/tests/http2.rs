@@ -123,6 +123,26 @@ async fn an_event_stream_is_sent_at_once_and_its_cancellation_resets_it() {
 }
 
 #[tokio::test]
+async fn a_response_to_head_has_no_content() {
+    let harness = Harness::of(Options {
+        status: Some("/status".to_owned()),
+        ..options()
+    });
+    let mut client = Http2::connect(harness.address).await;
+    let head = http::Request::head("http://localhost/status");
+    let answer = client.send(head, "").await;
+    let response = in_time("an answer", answer).await.expect("no panic");
+    let response = response.expect("a response");
+    let length = response.headers().get("content-length").cloned();
+    assert!(length.is_some_and(|length| length != "0"));
+    assert!(hyper::body::Body::is_end_stream(response.body()));
+    let body = in_time("the end", response.into_body().collect()).await;
+    assert_eq!(body.expect("no error").to_bytes(), "");
+    drop(client);
+    harness.finish().await;
+}
+
+#[tokio::test]
 async fn a_cancelled_request_ends_its_stream() {
     let mut harness = Harness::new();
     let mut client = Http2::connect(harness.address).await;
