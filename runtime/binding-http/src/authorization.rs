@@ -24,7 +24,7 @@ use bytestring::ByteString;
 use http::header::WWW_AUTHENTICATE;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-use tidegate_guard::{Challenge, Check, Credential, Guard, Guards, Memo, Refusal};
+use tidegate_guard::{Challenge, Credential, Guard, Guards, Memo, Refusal};
 use tidegate_streams::Identity;
 
 use crate::client::Client;
@@ -177,7 +177,7 @@ impl Authorizer {
                 continue;
             };
             let now = now();
-            match decide(&*asked.guard, credential, now).await {
+            match asked.guard.check(credential, now).answer().await {
                 Ok(identity) => {
                     let last = LastAccepted {
                         carrier: presented.as_ref().map(|it| it.carrier),
@@ -258,18 +258,6 @@ const fn weight(refusal: Refusal) -> u8 {
         Refusal::Busy | Refusal::Unavailable(_) => 2,
         Refusal::Malformed(_) => 0,
         _ => 1,
-    }
-}
-
-async fn decide(
-    guard: &dyn Guard,
-    credential: Credential<'_>,
-    now: u64,
-) -> Result<Arc<Identity>, Refusal> {
-    match guard.check(credential, now) {
-        Check::Accepted(identity) => Ok(identity),
-        Check::Refused(refusal) => Err(refusal),
-        Check::Pending(pending) => pending.await,
     }
 }
 

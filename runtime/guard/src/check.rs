@@ -28,6 +28,17 @@ pub enum Check {
     Pending(Pending),
 }
 
+impl Check {
+    /// The answer, once it is known. Waiting does no work: it is done elsewhere.
+    pub async fn answer(self) -> Result<Arc<Identity>, Refusal> {
+        match self {
+            Self::Accepted(identity) => Ok(identity),
+            Self::Refused(refusal) => Err(refusal),
+            Self::Pending(pending) => pending.await,
+        }
+    }
+}
+
 /// Why a credential is not accepted. No text of it quotes the credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refusal {

@@ -41,12 +41,9 @@ impl Guards {
         credential: Credential<'_>,
         now: u64,
     ) -> Result<Arc<tidegate_streams::Identity>, Refusal> {
-        let guard = self.get(name);
-        match guard.map(|guard| guard.check(credential, now)) {
-            None => Err(Refusal::Unavailable("there is no such guard")),
-            Some(Check::Accepted(identity)) => Ok(identity),
-            Some(Check::Refused(refusal)) => Err(refusal),
-            Some(Check::Pending(pending)) => pending.await,
-        }
+        let Some(guard) = self.get(name) else {
+            return Err(Refusal::Unavailable("there is no such guard"));
+        };
+        guard.check(credential, now).answer().await
     }
 }
