@@ -1,5 +1,7 @@
 //! Templates of payloads: Jinja, as Home Assistant and many configs write them, within limits.
 
+use std::sync::Arc;
+
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use thiserror::Error;
@@ -52,7 +54,8 @@ pub enum TemplateError {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Template {
-    environment: Environment<'static>,
+    /// Shared, because commands and properties are cloned with their device.
+    environment: Arc<Environment<'static>>,
 }
 
 const NAME: &str = "payload";
@@ -73,7 +76,9 @@ impl Template {
             .map_err(|error| TemplateError::Invalid {
                 reason: error.to_string(),
             })?;
-        Ok(Self { environment })
+        Ok(Self {
+            environment: Arc::new(environment),
+        })
     }
 
     /// Renders it with the members of `context`.
