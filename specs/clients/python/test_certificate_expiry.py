@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes c
 REVISION = "2025-11-25"
 LEGACY = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
 #: Seconds that a certificate is valid: time to connect and to open streams.
-VALID = 6
+VALID = 8
 
 
 def short_lived(authority: Authority, seconds: float) -> ssl.SSLContext:
