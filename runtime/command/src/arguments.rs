@@ -37,7 +37,7 @@ Exit codes:
 
 Examples:
   tidegate start --config plant.yaml
-  tidegate start --config plant.yaml --log json 2> tidegate.log
+  tidegate start --config plant.yaml --log json --log-file tidegate.log
   TIDEGATE_LOG=debug tidegate start --config plant.yaml")]
     Start {
         #[command(flatten)]
@@ -273,11 +273,12 @@ pub(crate) struct Explain {
     pub(crate) topic: bool,
 }
 
-/// The logging options. Logging never blocks: lines that standard error does not accept in time are
-/// dropped, and their number is logged.
+/// The logging options. Logging never blocks: lines that standard error or the log file does not accept
+/// in time are dropped, and their number is logged.
 #[derive(Debug, Args)]
 pub(crate) struct Logging {
-    /// Log format. Logs go to standard error; lines that are not read in time are dropped and counted.
+    /// Log format. Logs go to standard error or to --log-file; lines that cannot be written in time are
+    /// dropped and counted.
     /// With `json`, status lines are logged too instead of printed on standard output.
     #[arg(long = "log", value_name = "FORMAT", value_enum, default_value_t = LogForm::Text)]
     pub(crate) form: LogForm,
@@ -293,6 +294,28 @@ pub(crate) struct Logging {
     /// Log each call: trace, client, tool, topic, outcome, duration.
     #[arg(long = "log-calls")]
     pub(crate) calls: bool,
+    /// Append logs to this file instead of writing them to standard error. It is created with missing
+    /// folders.
+    #[arg(long = "log-file", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Size of the log file in MiB at which it is renamed to FILE.1, and that one to FILE.2.
+    #[arg(
+        long = "log-file-size",
+        value_name = "MIB",
+        default_value_t = 16,
+        requires = "file",
+        value_parser = clap::value_parser!(u64).range(1..=1_048_576)
+    )]
+    pub(crate) file_size: u64,
+    /// Number of renamed log files that are kept; the oldest is deleted.
+    #[arg(
+        long = "log-files",
+        value_name = "COUNT",
+        default_value_t = 4,
+        requires = "file",
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
+    pub(crate) files: u32,
 }
 
 /// Format of log lines.

@@ -68,6 +68,14 @@ pub(crate) enum Failure {
         /// Error of the operating system.
         error: io::Error,
     },
+    /// The log file cannot be opened.
+    #[error("cannot open log file {}: {error}", file.display())]
+    LogFile {
+        /// Path of the file.
+        file: PathBuf,
+        /// Error of the operating system.
+        error: io::Error,
+    },
     /// The given paths contain no scenario.
     #[error("no scenarios (*.spec) found in the given paths")]
     NoScenarios,

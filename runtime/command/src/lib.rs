@@ -19,6 +19,7 @@ mod failure;
 mod gateway;
 mod genkey;
 mod guards;
+mod log_file;
 mod log_levels;
 mod logging;
 mod passwords;
