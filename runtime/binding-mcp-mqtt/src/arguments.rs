@@ -24,6 +24,9 @@ pub(crate) struct Limits {
     pub(crate) messages_max: u64,
     /// In milliseconds.
     pub(crate) timeout_default: u64,
+    /// Lowest `qos` of `publish`.
+    pub(crate) qos_minimum: u8,
+    pub(crate) qos_default: u8,
     /// Whether the header that mirrors `topic` is checked.
     pub(crate) topic_header: bool,
     pub(crate) topics: TopicLimits,
@@ -72,7 +75,7 @@ pub(crate) fn publish_arguments(
         .and_then(|()| limits.topics.check(&topic))
         .map_err(|error| bad_topic("topic", &topic, error))?;
     let payload = arguments.required(Argument::Payload, "the message as a string")?;
-    let qos = arguments.qos()?;
+    let qos = arguments.qos(limits)?;
     let retain = arguments.retain()?;
     let base64 = arguments.is_base64()?;
     if !policy.allows_topic(&topic) {
@@ -300,14 +303,20 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    fn qos(&self) -> Result<u8, Refusal> {
+    fn qos(&self, limits: &Limits) -> Result<u8, Refusal> {
         let Some(value) = self.get(Argument::Qos)? else {
-            return Ok(0);
+            return Ok(limits.qos_default);
         };
-        match value.as_u64() {
-            Some(qos @ 0..=2) => Ok(u8::try_from(qos).unwrap_or(0)),
-            _ if value.kind() == Kind::Number => Err(out_of_range("qos", &value, "0, 1 or 2")),
-            _ => Err(wrong("qos", "0, 1 or 2", &value)),
+        let qos = value.as_u64().and_then(|qos| u8::try_from(qos).ok());
+        let allowed = || match limits.qos_minimum {
+            0 => "0, 1 or 2",
+            1 => "1 or 2",
+            _ => "2",
+        };
+        match qos.filter(|qos| (limits.qos_minimum..=2).contains(qos)) {
+            Some(qos) => Ok(qos),
+            None if value.kind() == Kind::Number => Err(out_of_range("qos", &value, allowed())),
+            None => Err(wrong("qos", allowed(), &value)),
         }
     }
 

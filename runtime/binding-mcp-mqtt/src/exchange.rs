@@ -214,7 +214,10 @@ impl Exchange {
         {
             let end = match self.taken {
                 0 => Frame::end(),
-                taken => Frame::end_with(MqttEnd { taken }),
+                taken => Frame::end_with(MqttEnd {
+                    taken,
+                    ..MqttEnd::default()
+                }),
             };
             cx.end(mqtt.stream, end);
             mqtt.sent = true;

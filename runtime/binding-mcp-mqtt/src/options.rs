@@ -7,6 +7,10 @@ use serde::{Deserialize, Deserializer, de};
 use tidegate_options::{Bounded, GuardReference, OptionWarning, TopicEntry};
 use tidegate_streams::mqtt::topic::TopicLimits;
 
+mod publish_qos;
+
+pub use publish_qos::PublishQos;
+
 /// The options of `mcp_mqtt · proxy`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(
@@ -26,6 +30,9 @@ pub struct Options {
     /// tool `publish`. Absent: every topic that does not begin with `$`.
     #[schemars(extend("examples" = [["commands/+/set"]]))]
     pub publish: Option<Vec<TopicEntry>>,
+    /// Lowest and default `qos` of `publish`. With a minimum of 1, success always means that the broker
+    /// has acknowledged the message.
+    pub publish_qos: PublishQos,
     /// Time that `resources/read` waits for a message, in milliseconds.
     pub read_timeout: Bounded<1, 3_600_000>,
     /// Time that `receive` waits for messages, in milliseconds, if the call does not set `timeout`.
@@ -60,6 +67,7 @@ impl Default for Options {
         Self {
             subscribe: None,
             publish: None,
+            publish_qos: PublishQos::default(),
             read_timeout: Bounded::of(5_000),
             receive_timeout: Bounded::of(5_000),
             receive_limit: Bounded::of(1_000),

@@ -22,6 +22,7 @@ use crate::exchange::Exchange;
 use crate::operation::{CallCompleted, Counts, Operation};
 use crate::options::Options;
 use crate::publish::Publish;
+use crate::published::Broker;
 use crate::read::Read;
 use crate::receive::Receive;
 use crate::result::{Answer, Failure};
@@ -37,6 +38,8 @@ pub struct McpMqtt {
     exchanges: Slab<Exchange>,
     /// Index of the exchange of each session, by session identifier.
     sessions: BTreeMap<ByteString, usize>,
+    /// What is known of the broker.
+    broker: Broker,
     counts: Counts,
     /// Number of requests refused before an exchange was created.
     refused: u64,
@@ -74,6 +77,7 @@ impl McpMqtt {
             settings: Settings::new(options),
             exchanges: Slab::new(),
             sessions: BTreeMap::new(),
+            broker: Broker::default(),
             counts: Counts::default(),
             refused: 0,
         }
@@ -384,8 +388,9 @@ impl McpMqtt {
                 cx.acknowledge(stream, data.payload.len());
                 exchange.state.data(data)
             }
-            Frame::End(_) => {
-                let step = exchange.state.ended();
+            Frame::End(end) => {
+                let acknowledgement = self.broker.acknowledged(end.as_deref());
+                let step = exchange.state.ended(acknowledgement);
                 exchange.mqtt_ended(cx);
                 step
             }

@@ -10,6 +10,7 @@ use tidegate_streams::mqtt::{
 use tidegate_streams::shown;
 use tidegate_streams::{Data, DataFlags, Frame};
 
+use crate::published::{self, Acknowledgement};
 use crate::result::{Answer, Failure};
 use crate::state::Step;
 
@@ -140,11 +141,10 @@ impl Publish {
     }
 
     /// The stream ended (END).
-    pub(crate) fn ended(&self) -> Step {
+    pub(crate) fn ended(&self, acknowledgement: Acknowledgement) -> Step {
         if self.sent {
-            Step::Answer(Answer::ok(Parts::from(Bytes::from_static(
-                b"{\"content\":[]}",
-            ))))
+            let result = published::result(self.qos, acknowledgement);
+            Step::Answer(Answer::ok(Parts::from(result)))
         } else {
             self.failed(&Failure::new(
                 "the stream to the broker ended before the message was sent",

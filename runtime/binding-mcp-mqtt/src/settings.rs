@@ -43,6 +43,8 @@ impl Settings {
                 messages_default: tools::default_limit(options),
                 messages_max: options.receive_limit.get(),
                 timeout_default: options.receive_timeout.get(),
+                qos_minimum: options.publish_qos.lowest(),
+                qos_default: options.publish_qos.usual(),
                 topic_header: options.topic_header,
                 topics: options.topic_limits(),
                 shared: options.shared_subscriptions,

@@ -8,6 +8,7 @@ use tidegate_streams::mqtt::MqttBeginEx;
 
 use crate::call::{Call, Tool};
 use crate::publish::Publish;
+use crate::published::Acknowledgement;
 use crate::read::Read;
 use crate::receive::Receive;
 use crate::result::{Answer, Failure};
@@ -77,9 +78,9 @@ impl State {
     }
 
     /// The mqtt stream's reply half ended (END).
-    pub(crate) fn ended(&mut self) -> Step {
+    pub(crate) fn ended(&mut self, acknowledgement: Acknowledgement) -> Step {
         match self {
-            Self::Publish(publish) => publish.ended(),
+            Self::Publish(publish) => publish.ended(acknowledgement),
             Self::Receive(receive) => receive.finish(),
             Self::Read(read) => read.ended(),
             Self::Subscribe(subscribe) => subscribe.ended(),

@@ -45,8 +45,12 @@ fn header(options: &Options) -> &'static str {
 
 fn publish(options: &Options) -> String {
     let header = header(options);
+    let lowest = options.publish_qos.lowest();
+    let default = options.publish_qos.usual();
+    let levels: Vec<String> = (lowest..=2).map(|qos| qos.to_string()).collect();
+    let levels = levels.join(",");
     format!(
-        r#"{{"name":"{PUBLISH}","title":"Publish an MQTT message","description":"Publish a message to an MQTT topic. Success means acknowledged by the broker (QoS 1, 2) or sent (QoS 0). An error says whether the message may still have been delivered.","inputSchema":{{"type":"object","properties":{{"topic":{{"type":"string","description":"MQTT topic to publish to"{header}}},"payload":{{"type":"string","description":"Message payload"}},"qos":{{"type":"integer","enum":[0,1,2],"default":0}},"retain":{{"type":"boolean","default":false}},"encoding":{{"type":"string","enum":["text","base64"],"default":"text","description":"Encoding of `payload`; use base64 for binary data"}}}},"required":["topic","payload"]}},"annotations":{{"readOnlyHint":false,"destructiveHint":true,"idempotentHint":false,"openWorldHint":true}}}}"#
+        r#"{{"name":"{PUBLISH}","title":"Publish an MQTT message","description":"Publish a message to an MQTT topic. `outcome` says what success means: sent (QoS 0, no confirmation), acknowledged by the broker (QoS 1) or completed (QoS 2). An error says whether the message may still have been delivered.","inputSchema":{{"type":"object","properties":{{"topic":{{"type":"string","description":"MQTT topic to publish to"{header}}},"payload":{{"type":"string","description":"Message payload"}},"qos":{{"type":"integer","enum":[{levels}],"default":{default}}},"retain":{{"type":"boolean","default":false}},"encoding":{{"type":"string","enum":["text","base64"],"default":"text","description":"Encoding of `payload`; use base64 for binary data"}}}},"required":["topic","payload"]}},"outputSchema":{{"type":"object","properties":{{"outcome":{{"type":"string","enum":["sent","acknowledged","completed"],"description":"How far the broker has confirmed the message"}},"reasonCode":{{"type":["integer","null"],"description":"MQTT reason code of the acknowledgement; 16: no matching subscribers"}},"matched":{{"type":["boolean","null"],"description":"Whether somebody subscribes to the topic; null if the broker does not tell"}}}},"required":["outcome","reasonCode","matched"]}},"annotations":{{"readOnlyHint":false,"destructiveHint":true,"idempotentHint":false,"openWorldHint":true}}}}"#
     )
 }
 

@@ -169,6 +169,8 @@ mod tests {
             messages_default: 10,
             messages_max: 10,
             timeout_default: 5_000,
+            qos_minimum: 0,
+            qos_default: 0,
             topic_header: false,
             topics: TopicLimits::default(),
             shared,

@@ -27,6 +27,7 @@ async def test_a_publish_reaches_the_broker_as_asked(transport, mode, broker, pa
         arguments = {"topic": "commands/lamp/set", "payload": "grüß \"dich\"\n", "qos": qos, "retain": retain}
         result = await client.call_tool("publish", arguments)
         assert not result.is_error and result.content == []
+        assert result.structured_content["outcome"] == ["sent", "acknowledged", "completed"][qos]
         seen = subscriber.message()
     assert seen["topic"] == "commands/lamp/set"
     assert seen["qos"] == str(qos)
