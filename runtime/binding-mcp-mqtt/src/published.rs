@@ -32,6 +32,13 @@ pub(crate) struct Acknowledgement {
     reports_no_match: bool,
 }
 
+impl Acknowledgement {
+    /// Whether the broker reports that nobody subscribes to the topic.
+    pub(crate) const fn is_unmatched(self) -> bool {
+        self.reason_code == NO_MATCHING_SUBSCRIBERS
+    }
+}
+
 impl Broker {
     /// Reads the END of a reply.
     pub(crate) fn acknowledged(&mut self, end: Option<&EndEx>) -> Acknowledgement {

@@ -13,12 +13,13 @@ use crate::state::Step;
 /// subscription.
 pub(crate) const QOS: u8 = 1;
 
-/// The BEGIN of a subscribe stream, for `receive` and both resource operations. `limit` is the number
+/// The BEGIN of a subscribe stream. `limit` is the number
 /// of messages to take from a shared subscription, and 0 for other subscriptions.
 pub(crate) fn begin(
     client_id: Option<ByteString>,
     pattern: ByteString,
     limit: u32,
+    flags: MqttSubscribeFlags,
 ) -> MqttSubscribe {
     MqttSubscribe {
         client_id,
@@ -26,7 +27,7 @@ pub(crate) fn begin(
         limit,
         filters: vec![MqttTopicFilter {
             qos: QOS,
-            flags: MqttSubscribeFlags::NONE,
+            flags,
             pattern,
             ..MqttTopicFilter::default()
         }],

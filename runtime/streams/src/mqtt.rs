@@ -36,6 +36,8 @@ flags! {
         NO_LOCAL = 4,
         /// Message: it was retained.
         RETAIN = 8,
+        /// Filter: do not send retained messages at subscription.
+        NO_RETAINED = 16,
     }
 }
 
