@@ -29,6 +29,8 @@ pub(crate) fn topic_to_read(
         .and_then(|()| TopicFilter::parse(text.clone()))
         .map_err(|error| invalid_topic(uri, &text, "topic", error))?;
     check_encoded(uri, &text, "topic")?;
+    check_placeholder(policy, uri, &text)?;
+    let topic = expanded(policy, limits, uri, topic)?;
     if policy.allows_filter(&topic) {
         if topic.is_shared() && !limits.shared {
             let inner = shown(topic.inner());
@@ -50,14 +52,16 @@ pub(crate) fn filter_to_subscribe(
         .and_then(|filter| limits.topics.check(&text).map(|()| filter))
         .map_err(|error| invalid_topic(uri, &text, "topic filter", error))?;
     check_encoded(uri, &text, "topic filter")?;
+    check_placeholder(policy, uri, &text)?;
     // An update would take a message from the group without delivering it to anyone.
     if filter.is_shared() {
         let why = "'resources/subscribe' does not support shared subscriptions, because an update does \
                    not contain the message that it takes from the group; use the tool 'receive'";
         return Err(invalid(uri, why));
     }
+    let filter = expanded(policy, limits, uri, filter)?;
     if policy.allows_filter(&filter) {
-        return Ok(text);
+        return Ok(filter.text());
     }
     in_other_case(policy, &text)
         .map(|filter| filter.text())
@@ -94,6 +98,57 @@ fn check_encoded(uri: &ByteString, text: &str, what: &str) -> Result<(), McpRese
             format_args!("after percent-decoding, {error}"),
         )
     })
+}
+
+/// A URI template that was not expanded.
+fn check_placeholder(
+    policy: CallerPolicy<'_>,
+    uri: &ByteString,
+    text: &str,
+) -> Result<(), McpReset> {
+    match policy.placeholder(text) {
+        None => Ok(()),
+        Some(name) => {
+            let why =
+                format!("'{name}' is a placeholder of the template; replace it with a topic level");
+            Err(invalid(uri, &why))
+        }
+    }
+}
+
+/// The filter that a URI names if it expands a template: the values of names are percent-encoded (RFC 6570,
+/// 3.2.2), all other levels are the topic byte for byte.
+fn expanded(
+    policy: CallerPolicy<'_>,
+    limits: &Limits,
+    uri: &ByteString,
+    filter: TopicFilter,
+) -> Result<TopicFilter, McpReset> {
+    if !filter.as_str().contains('%') {
+        return Ok(filter);
+    }
+    let names = policy.named_levels(TopicRequest::Filter(&filter));
+    if names.is_empty() {
+        return Ok(filter);
+    }
+    let mut levels: Vec<String> = Vec::new();
+    for (index, level) in filter.as_str().split('/').enumerate() {
+        let is_value = names.iter().any(|name| name.names(index));
+        if !is_value {
+            levels.push(level.to_owned());
+            continue;
+        }
+        let value = decoded(level);
+        if value.contains(['/', '+', '#']) {
+            let why = format!("the value '{}' is not one topic level", shown(&value));
+            return Err(invalid(uri, &why));
+        }
+        levels.push(value);
+    }
+    let text = levels.join("/");
+    TopicFilter::parse(text.clone())
+        .and_then(|filter| limits.topics.check(&text).map(|()| filter))
+        .map_err(|error| invalid_topic(uri, &text, "topic", error))
 }
 
 /// The text, percent-decoded (RFC 3986, 2.1).
@@ -150,18 +205,19 @@ fn reset(kind: McpResetKind, uri: &ByteString, message: String) -> McpReset {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_options::{TopicEntry, TopicPattern};
     use tidegate_streams::mqtt::topic::TopicLimits;
 
     use super::*;
     use crate::policy::Policy;
+    use crate::settings::Settings;
 
     fn policy(patterns: &[&str]) -> Policy {
-        let entry = |text: &&str| TopicEntry {
-            pattern: TopicPattern::parse(text).expect("a filter"),
-            guarded: None,
-        };
-        Policy::new(Some(&patterns.iter().map(entry).collect::<Vec<_>>()))
+        of(&serde_json::json!({ "subscribe": patterns }))
+    }
+
+    fn of(options: &serde_json::Value) -> Policy {
+        let options = serde_json::from_value(options.clone()).expect("options");
+        Settings::new(&options).subscribe
     }
 
     fn limits(shared: bool) -> Limits {
@@ -169,6 +225,8 @@ mod tests {
             messages_default: 10,
             messages_max: 10,
             timeout_default: 5_000,
+            qos_minimum: 0,
+            qos_default: 0,
             topic_header: false,
             topics: TopicLimits::default(),
             shared,
@@ -188,8 +246,40 @@ mod tests {
     }
 
     #[test]
+    fn the_value_of_a_name_is_percent_encoded() {
+        let topics = |pattern| serde_json::json!({"pattern": pattern, "permissions": ["read"]});
+        let named = of(&serde_json::json!({
+            "subscribe": ["plain/+"],
+            "topics": [topics("sensors/{room}/temperature"), topics("files/{kind}/{+path}")],
+        }));
+        for (uri, topic) in [
+            (
+                "mqtt://sensors/K%C3%BCche/temperature",
+                "sensors/Küche/temperature",
+            ),
+            (
+                "mqtt://sensors/hall%2520/temperature",
+                "sensors/hall%20/temperature",
+            ),
+            ("mqtt://sensors/50%/temperature", "sensors/50%/temperature"),
+            ("mqtt://files/a%20b/c%20d/e%20f", "files/a b/c d/e f"),
+            ("mqtt://plain/a%20b", "plain/a%20b"),
+        ] {
+            assert_eq!(read(&named, uri), Ok(topic.to_owned()), "{uri}");
+            assert_eq!(watch(&named, uri), Ok(topic.to_owned()), "{uri}");
+        }
+        for uri in [
+            "mqtt://sensors/a%2Fb/temperature",
+            "mqtt://sensors/%2B/temperature",
+            "mqtt://files/a/%23",
+        ] {
+            assert_eq!(read(&named, uri), Err(McpResetKind::Invalid), "{uri}");
+        }
+    }
+
+    #[test]
     fn a_uri_names_a_topic_byte_for_byte() {
-        let open = Policy::new(None);
+        let open = of(&serde_json::json!({}));
         for topic in [
             "a/b", "/a", "a//", "a%20b", "a?b", "Ä/x", "a b", "a%", "a%2", "%zz",
         ] {

@@ -20,12 +20,22 @@ fn list(harness: &mut Harness, begin: impl Into<BeginEx>) -> serde_json::Value {
 fn tools_have_the_schemas_of_the_specification() {
     let mut harness = harness("{}");
     let tools = list(&mut harness, McpToolsList::default());
-    assert_eq!(tools["tools"].as_array().map(Vec::len), Some(2));
-    let (publish, receive) = (&tools["tools"][0], &tools["tools"][1]);
+    let all = tools["tools"].as_array().expect("tools");
+    let names: Vec<&serde_json::Value> = all.iter().map(|tool| &tool["name"]).collect();
     assert_eq!(
-        (&publish["name"], &receive["name"]),
-        (&json!("publish"), &json!("receive"))
+        json!(names),
+        json!(["publish", "receive", "read", "query", "list_topics"])
     );
+    for tool in all {
+        assert_eq!(tool["inputSchema"]["type"], "object");
+        assert_eq!(tool["inputSchema"]["additionalProperties"], false);
+        assert_eq!(tool["outputSchema"]["type"], "object");
+        assert!(tool["title"].is_string() && tool["description"].is_string());
+        for schema in ["inputSchema", "outputSchema"] {
+            assert!(jsonschema::meta::is_valid(&tool[schema]));
+        }
+    }
+    let (publish, receive) = (&all[0], &all[1]);
     let properties = &publish["inputSchema"]["properties"];
     assert_eq!(publish["inputSchema"]["type"], "object");
     assert_eq!(
@@ -58,7 +68,13 @@ fn tools_have_the_schemas_of_the_specification() {
     );
     assert_eq!(
         properties["limit"],
-        json!({"type": "integer", "description": "Maximum number of messages to receive", "default": 10})
+        json!({
+            "type": "integer",
+            "description": "Maximum number of messages to receive",
+            "minimum": 1,
+            "maximum": 1_000,
+            "default": 10,
+        })
     );
     assert_eq!(properties["timeout"]["default"], 5_000);
     assert_eq!(properties.as_object().map(serde_json::Map::len), Some(3));
@@ -69,7 +85,6 @@ fn tools_have_the_schemas_of_the_specification() {
     );
     assert_eq!(publish["annotations"]["readOnlyHint"], false);
     assert_eq!(receive["annotations"]["readOnlyHint"], true);
-    assert!(publish["title"].is_string() && receive["description"].is_string());
     harness.rig.assert_idle();
 }
 
@@ -77,7 +92,8 @@ fn tools_have_the_schemas_of_the_specification() {
 fn tool_descriptions_follow_the_options() {
     let mut harness = harness(r#"{"topicHeader":true,"receiveLimit":7,"receiveTimeout":250}"#);
     let tools = list(&mut harness, McpToolsList::default());
-    for tool in tools["tools"].as_array().expect("tools") {
+    let all = tools["tools"].as_array().expect("tools");
+    for tool in all.iter().filter(|it| it["name"] != "list_topics") {
         assert_eq!(
             tool["inputSchema"]["properties"]["topic"]["x-mcp-header"],
             "Topic"
@@ -154,4 +170,62 @@ fn a_list_longer_than_the_window_is_sent_without_a_copy_as_credit_is_granted() {
     assert!(answer_in(&frames).json["tools"].is_array());
     harness.send(call, Frame::end());
     harness.rig.assert_idle();
+}
+
+#[test]
+fn the_topics_in_a_description_are_bounded() {
+    let described = "x".repeat(100);
+    let topics: Vec<serde_json::Value> = (0..100)
+        .map(|number| json!({"pattern": format!("t/{number}"), "permissions": ["read"], "description": described}))
+        .collect();
+    for (tools, next) in [
+        (json!(["receive"]), "\n82 more."),
+        (
+            json!(["receive", "list_topics"]),
+            "\n82 more; call list_topics for all of them.",
+        ),
+    ] {
+        let options = json!({ "topics": topics, "tools": tools });
+        let mut harness = harness(&options.to_string());
+        let tools = list(&mut harness, McpToolsList::default());
+        let description = tools["tools"][0]["description"].as_str().expect("text");
+        assert!(description.ends_with(next), "{description}");
+        assert!(description.contains("\n- t/17: x") && !description.contains("\n- t/18: "));
+        assert!(description.len() < 2_048 + 250, "{}", description.len());
+    }
+}
+
+#[test]
+fn list_topics_has_pages() {
+    let patterns: Vec<String> = (0..250).map(|number| format!("t/{number}")).collect();
+    for (bytes, first) in [(1 << 20, 100), (1_024, 7)] {
+        let options = json!({ "subscribe": patterns, "publish": [], "receiveBytes": bytes });
+        let mut harness = harness(&options.to_string());
+        let mut listed: Vec<serde_json::Value> = Vec::new();
+        let mut arguments = json!({});
+        loop {
+            let call = harness.call("list_topics", &arguments.to_string());
+            let answered = harness.answer(call);
+            let result = &answered.json["structuredContent"];
+            let text = answered.json["content"][0]["text"].as_str().expect("text");
+            assert_eq!(
+                &serde_json::from_str::<serde_json::Value>(text).expect("JSON"),
+                result
+            );
+            let page = result["topics"].as_array().expect("topics");
+            let size = if listed.is_empty() { page.len() } else { first };
+            assert_eq!(size, first);
+            listed.extend_from_slice(page);
+            let Some(next) = result.get("nextCursor") else {
+                break;
+            };
+            arguments = json!({ "cursor": next });
+        }
+        let listed: Vec<&str> = listed
+            .iter()
+            .filter_map(|it| it["pattern"].as_str())
+            .collect();
+        assert_eq!(listed, patterns);
+        harness.rig.assert_idle();
+    }
 }

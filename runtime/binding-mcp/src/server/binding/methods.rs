@@ -5,6 +5,7 @@ use tidegate_engine::Context;
 use tidegate_streams::mcp::McpBeginEx;
 
 use super::McpServer;
+use super::outcomes::subscription_refused;
 use crate::jsonrpc::{Era, Id, Method, Params, Subject};
 use crate::server::calls::{Call, Client, Subject as CallSubject};
 use crate::server::capabilities::discovered;
@@ -275,10 +276,13 @@ impl McpServer {
             let holder = Holder::Listen(key);
             // Copied: the received buffer is larger, and would be kept as long as the subscription.
             let uri = ByteString::from(&*uri);
-            // A refused subscription is missing in the acknowledgement.
-            let opened = self.subscriptions.open(cx, holder, None, uri.clone(), None);
-            if let Ok(subscription) = opened {
-                self.listens.insert(key, uri, subscription);
+            match self.subscriptions.open(cx, holder, None, uri.clone(), None) {
+                Ok(subscription) => self.listens.insert(key, uri, subscription),
+                Err(refusal) => {
+                    let reason = refusal.error().message();
+                    self.listens.not_requested(key, &uri, reason);
+                    subscription_refused(cx, uri, &refusal);
+                }
             }
         }
         let acknowledgement = self.listens.all_requested(key);
