@@ -89,6 +89,11 @@ Examples:
   tidegate explain --config plant.yaml --anonymous status/#"
     )]
     Explain(Box<Explain>),
+    /// Make a config of the config of another server.
+    Import {
+        #[command(subcommand)]
+        command: Import,
+    },
     /// Print the JSON Schema of the config format.
     Schema {
         /// Print the config reference in Markdown instead.
@@ -158,6 +163,42 @@ pub(crate) struct Genkey {
     /// Guard to add the key to. A config without guards gets it.
     #[arg(long, value_name = "GUARD", requires = "config")]
     pub(crate) guard: Option<String>,
+}
+
+/// Subcommands of `tidegate import`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Import {
+    /// Import the config of mcpMQTT (JSON). Warnings go to standard error.
+    #[command(after_help = "Examples:
+  tidegate import mcpmqtt ~/.config/mcpmqtt/config.json --output mcpmqtt.yaml
+  tidegate import mcpmqtt config.json --transport stdio > mcpmqtt.yaml")]
+    Mcpmqtt(ImportMcpmqtt),
+}
+
+/// The arguments of `tidegate import mcpmqtt`.
+#[derive(Debug, Args)]
+pub(crate) struct ImportMcpmqtt {
+    /// Config of mcpMQTT. Default: ~/.config/mcpmqtt/config.json. If it does not exist, the defaults of
+    /// mcpMQTT are imported.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// New file to write the config to, readable by its owner only. Default: standard output.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// How clients connect, as in mcpMQTT. Default: remotehttp if the config has a `remote_server`, else
+    /// stdio.
+    #[arg(long, value_enum)]
+    pub(crate) transport: Option<McpmqttTransport>,
+}
+
+/// Values of `--transport`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum McpmqttTransport {
+    /// Standard input and output.
+    Stdio,
+    /// HTTP on a Unix socket or a TCP port.
+    #[value(name = "remotehttp")]
+    RemoteHttp,
 }
 
 /// Subcommands of `tidegate audit`.

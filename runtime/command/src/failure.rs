@@ -22,6 +22,9 @@ pub(crate) enum Failure {
     /// A key cannot be made or stored.
     #[error(transparent)]
     Key(#[from] crate::genkey::KeyFailure),
+    /// A config cannot be imported.
+    #[error(transparent)]
+    Import(#[from] crate::import::ImportError),
     /// The engine cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
