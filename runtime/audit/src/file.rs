@@ -1,13 +1,15 @@
 //! The file that is written: opened, continued, appended to, sealed and rotated.
 //!
 //! After a failed write the file is cut back to its last whole line, so it never has half a line; if
-//! that fails too, it is closed, and opened and continued again by the next write.
+//! that fails too, it is closed, and opened and continued again by the next write. A file that cannot
+//! be rotated is written further, and rotated when it is full once more. If the file is moved or deleted
+//! by others, a new one continues its chain.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::chain::{Chain, LINE_MAX, parse};
+use crate::chain::{Chain, LINE_MAX, LINE_MIN, SEQ, parse};
 use crate::hash::Hash;
 use crate::json::Members;
 use crate::rotation::{self, Rotation};
@@ -30,8 +32,10 @@ pub(crate) struct AuditFile {
     size: u64,
     /// Number of its first line, of which the name of a rotated file is made.
     first: u64,
-    /// Time of that line.
+    /// Time of that line, or of the last attempt to rotate it.
     begun: u64,
+    /// Its size at that attempt.
+    tried: u64,
 }
 
 /// What a file ends with.
@@ -59,6 +63,7 @@ impl AuditFile {
             size: 0,
             first: 1,
             begun: at,
+            tried: 0,
         };
         file.reopen(at)?;
         Ok(file)
@@ -77,10 +82,10 @@ impl AuditFile {
         let (line, _) = self.chain.line(at, event, members);
         let lines = self.chain.next.saturating_sub(self.first);
         let length = line.len() as u64;
-        if self
-            .rotation
-            .is_due(self.size, lines, length, self.begun, at)
-        {
+        // A clock that was set back starts the age anew, or it would not be reached for as long.
+        self.begun = self.begun.min(at);
+        let size = self.size.saturating_sub(self.tried);
+        if self.rotation.is_due(size, lines, length, self.begun, at) {
             self.rotate(at)?;
         }
         if self.size == 0 && event != OPENED {
@@ -113,7 +118,7 @@ impl AuditFile {
             return Err(error);
         }
         if self.size == 0 {
-            (self.first, self.begun) = (self.chain.next, at);
+            (self.first, self.begun, self.tried) = (self.chain.next, at, 0);
         }
         self.size += line.len() as u64;
         self.chain = chain;
@@ -121,13 +126,17 @@ impl AuditFile {
     }
 
     fn rotate(&mut self, at: u64) -> io::Result<()> {
-        self.seal(at)?;
         let name = rotation::rotated(&self.path, self.first);
         if name.exists() {
-            let why = format!("'{}' exists", name.display());
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+            let why = io::Error::new(io::ErrorKind::AlreadyExists, "it exists");
+            self.not_rotated(&name, &why, at);
+            return Ok(());
         }
-        fs::rename(&self.path, &name)?;
+        self.seal(at)?;
+        if let Err(error) = fs::rename(&self.path, &name) {
+            self.not_rotated(&name, &error, at);
+            return Ok(());
+        }
         tracing::info!(
             file = %name.display(),
             last_line = self.chain.next.saturating_sub(1),
@@ -139,6 +148,35 @@ impl AuditFile {
         self.reopen(at)?;
         self.delete_oldest();
         Ok(())
+    }
+
+    /// Goes on with the same file until it is full once more: records in a file that is too large are
+    /// better than none.
+    fn not_rotated(&mut self, name: &Path, error: &io::Error, at: u64) {
+        (self.begun, self.tried) = (at, self.size);
+        tracing::error!(
+            file = %self.path.display(),
+            "the audit file cannot be renamed to {}: {error}; it is written further, beyond its limits",
+            name.display()
+        );
+    }
+
+    /// Checks that the path still leads to the file that is written. If the file was moved or deleted, it
+    /// is sealed, and the next line begins a new one.
+    pub(crate) fn keep_place(&mut self, at: u64) {
+        let Some(file) = &self.file else {
+            return;
+        };
+        if is_at(file, &self.path) {
+            return;
+        }
+        tracing::error!(
+            file = %self.path.display(),
+            "the audit file was moved or deleted; a new one continues its chain"
+        );
+        // It may be all that a log rotation has left to find.
+        let _ = self.seal(at);
+        self.file = None;
     }
 
     /// Deletes rotated files beyond their maximum number. A failure is logged: the next rotation tries
@@ -172,6 +210,7 @@ impl AuditFile {
             .flatten()
             .filter(|entry| rotation::is_rotated(&self.path, &entry.file_name().to_string_lossy()))
             .map(|entry| entry.path())
+            .filter(|path| path.is_file())
             .collect();
         names.sort();
         names
@@ -183,11 +222,19 @@ impl AuditFile {
         let tail = read_tail(&mut file)?;
         let length = file.metadata()?.len();
         let Some(last) = &tail.last else {
-            return self.begin_file(file, &tail.torn, at);
+            // Without a line, it must be the beginning of one that a crash has left.
+            return if is_beginning(&tail.torn) {
+                self.begin_file(file, &tail.torn, at)
+            } else {
+                self.set_aside(length, at)
+            };
         };
         let Ok(line) = parse(last) else {
-            return self.set_aside(at);
+            return self.set_aside(length, at);
         };
+        if tail.torn.len() > LINE_MAX {
+            return self.set_aside(length, at);
+        }
         self.chain = Chain {
             next: line.seq.saturating_add(1),
             head: line.hash,
@@ -203,17 +250,33 @@ impl AuditFile {
         if self.chain == Chain::START
             && let Some(newest) = self.rotated_files().pop()
         {
-            let tail = read_tail(&mut File::open(newest)?)?;
-            if let Some(Ok(line)) = tail.last.as_deref().map(parse) {
-                self.chain = Chain {
+            let tail = read_tail(&mut File::open(&newest)?)?;
+            self.chain = match tail.last.as_deref().map(parse) {
+                Some(Ok(line)) => Chain {
                     next: line.seq.saturating_add(1),
                     head: line.hash,
-                };
-            }
+                },
+                _ => self.new_chain(0)?,
+            };
         }
         (self.size, self.first, self.begun) = (0, self.chain.next, at);
         self.file = Some(file);
         self.recover(torn, at)
+    }
+
+    /// A chain that continues none. If there are rotated files, its numbers are higher than all that they
+    /// and `lost` bytes of lines can have: names of files are made of them, and their order is that of
+    /// age.
+    fn new_chain(&self, lost: u64) -> io::Result<Chain> {
+        let Some(newest) = self.rotated_files().pop() else {
+            return Ok(Chain::START);
+        };
+        let first = rotation::first_number(&self.path, &newest).unwrap_or_default();
+        let bytes = fs::metadata(&newest)?.len().saturating_add(lost);
+        Ok(Chain {
+            next: first.saturating_add(bytes / LINE_MIN + 2),
+            ..Chain::START
+        })
     }
 
     /// Cuts off half a line that a crash left, and records that.
@@ -231,16 +294,16 @@ impl AuditFile {
 
     /// The file does not end with a line of an audit file: keep it under another name, and begin a new
     /// chain.
-    fn set_aside(&mut self, at: u64) -> io::Result<()> {
+    fn set_aside(&mut self, length: u64, at: u64) -> io::Result<()> {
         let name = rotation::set_aside(&self.path, at);
         fs::rename(&self.path, &name)?;
         tracing::error!(
             file = %name.display(),
             "the audit file does not end with a valid line; it was renamed, and a new chain begins"
         );
-        self.chain = Chain::START;
+        self.chain = self.new_chain(length)?;
         let file = open_locked(&self.path)?;
-        (self.size, self.first, self.begun) = (0, 1, at);
+        (self.size, self.first, self.begun) = (0, self.chain.next, at);
         self.file = Some(file);
         let mut members = Members::default();
         members.text("damaged", &name.to_string_lossy());
@@ -249,20 +312,49 @@ impl AuditFile {
 }
 
 /// Opens a file for this process alone: two writers would break the chain.
-fn open_locked(path: &std::path::Path) -> io::Result<File> {
+fn open_locked(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path)?;
     match file.try_lock() {
+        Ok(()) => Ok(file),
         // Some file systems have no locks.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+        Err(TryLockError::Error(error)) => {
+            tracing::warn!(
+                file = %path.display(),
+                "the audit file cannot be locked: {error}; make sure that no other process writes it"
+            );
+            Ok(file)
+        }
         Err(TryLockError::WouldBlock) => {
             let why = "another process writes this file";
             Err(io::Error::new(io::ErrorKind::ResourceBusy, why))
         }
     }
+}
+
+/// Whether a path leads to an open file.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let (Ok(open), Ok(found)) = (file.metadata(), fs::metadata(path)) else {
+        return false;
+    };
+    (open.dev(), open.ino()) == (found.dev(), found.ino())
+}
+
+/// Whether a path leads to an open file: one that is open cannot be moved.
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+/// Whether bytes without a line feed are the beginning of a line, or nothing.
+fn is_beginning(torn: &[u8]) -> bool {
+    let length = torn.len().min(SEQ.len());
+    torn.len() <= LINE_MAX && torn.get(..length) == SEQ.get(..length)
 }
 
 /// Reads what the file ends with, at most [`LINE_MAX`] bytes of each.
@@ -315,7 +407,7 @@ mod tests {
         tempfile::tempdir().expect("a folder")
     }
 
-    fn open(path: &std::path::Path, rotation: Rotation) -> AuditFile {
+    fn open(path: &Path, rotation: Rotation) -> AuditFile {
         AuditFile::open(path.to_owned(), rotation, None, 1_000_000).expect("opened")
     }
 
@@ -440,5 +532,156 @@ mod tests {
         fs::remove_file(&path).expect("removed");
         file.append(2, "call", "").expect("written");
         assert!(verify_files(&[path], None).expect("read").is_intact());
+    }
+
+    /// Lines of a file that was written and left without a seal.
+    fn written(path: &Path, rotation: Rotation, lines: u64) {
+        let mut file = open(path, rotation);
+        for at in 0..lines {
+            file.append(at, "call", r#""tool":"publish""#)
+                .expect("written");
+        }
+    }
+
+    const SMALL: Rotation = Rotation {
+        size: 1_500,
+        age: 0,
+    };
+
+    #[test]
+    fn a_foreign_file_without_a_line_feed_is_kept_and_not_cut_off() {
+        let folder = folder();
+        let path = folder.path().join("audit.jsonl");
+        for foreign in [&br#"{"precious":1}"#[..], b"{", b"\0\0\0\0", b"x"] {
+            fs::write(&path, foreign).expect("written");
+            let mut file = open(&path, AGELESS);
+            file.append(2, "call", "").expect("written");
+            let kept = rotation::set_aside(&path, 1_000_000);
+            let is_torn = foreign == b"{";
+            assert_eq!(kept.exists(), !is_torn, "{foreign:?}");
+            if !is_torn {
+                assert_eq!(fs::read(&kept).expect("bytes"), foreign);
+                fs::remove_file(&kept).expect("removed");
+            }
+            drop(file);
+            assert!(
+                verify_files(std::slice::from_ref(&path), None)
+                    .expect("read")
+                    .is_intact()
+            );
+            fs::remove_file(&path).expect("removed");
+        }
+    }
+
+    #[test]
+    fn a_new_chain_behind_a_damaged_file_is_rotated_beside_the_old_one() {
+        let folder = folder();
+        let path = folder.path().join("audit.jsonl");
+        written(&path, SMALL, 20);
+        let before = open(&path, SMALL).rotated_files();
+        assert!(before.len() > 1);
+        let mut damaged = fs::read(&path).expect("bytes");
+        damaged.extend_from_slice(b"damage\n");
+        fs::write(&path, damaged).expect("written");
+        written(&path, SMALL, 20);
+        let file = open(&path, SMALL);
+        let after = file.rotated_files();
+        assert!(after.starts_with(&before), "the older ones come first");
+        assert!(after.len() > before.len() + 1);
+        // What was set aside is missing, and only that.
+        let files = [&after[..], &[path]].concat();
+        let report = verify_files(&files, None).expect("read");
+        let [finding] = &report.findings[..] else {
+            panic!("{report:?}");
+        };
+        assert!(
+            matches!(finding.fault, crate::Fault::Missing { .. }),
+            "{finding:?}"
+        );
+        assert!(
+            verify_files(&files[before.len()..], None)
+                .expect("read")
+                .is_intact()
+        );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_rotated_is_written_further() {
+        let folder = folder();
+        let path = folder.path().join("audit.jsonl");
+        fs::write(rotation::rotated(&path, 1), "somebody else's").expect("written");
+        // It is not a file of this chain, so the new one begins behind it.
+        let mut file = open(&path, SMALL);
+        let first = file.chain().next;
+        let name = rotation::rotated(&path, first);
+        fs::create_dir(&name).expect("a folder in the way");
+        for at in 0..40 {
+            file.append(at, "call", r#""tool":"publish""#)
+                .expect("written");
+        }
+        assert!(file.size > 2 * SMALL.size);
+        let report = verify_files(std::slice::from_ref(&path), None).expect("read");
+        assert!(report.is_intact(), "{report:?}");
+        assert_eq!(report.lines, 41, "no line is lost, or a seal each time");
+        fs::remove_dir(&name).expect("removed");
+        for at in 40..50 {
+            file.append(at, "call", r#""tool":"publish""#)
+                .expect("written");
+        }
+        assert!(name.is_file(), "it is rotated in the end");
+        let mut files = file.rotated_files();
+        files.retain(|file| *file != rotation::rotated(&path, 1));
+        files.push(path);
+        let report = verify_files(&files, None).expect("read");
+        assert!(report.is_intact(), "{report:?}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_move_or_delete_is_followed_by_a_new_one() {
+        let folder = folder();
+        let path = folder.path().join("audit.jsonl");
+        let moved = folder.path().join("moved.jsonl");
+        let mut file = open(&path, AGELESS);
+        file.append(1, "call", "").expect("written");
+        file.keep_place(2);
+        assert!(file.file.is_some(), "it is where it was");
+        fs::rename(&path, &moved).expect("moved");
+        file.keep_place(3);
+        file.append(4, "call", "").expect("written");
+        let files = [moved, path.clone()];
+        let report = verify_files(&files, None).expect("read");
+        assert!(report.is_intact(), "{report:?}");
+        assert_eq!((report.lines, report.first), (5, 1));
+        fs::remove_file(&path).expect("deleted");
+        file.keep_place(5);
+        file.append(6, "call", "").expect("written");
+        let report = verify_files(&[path], None).expect("read");
+        assert!(report.is_intact() && report.first == 7, "{report:?}");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_breaks_nothing() {
+        let folder = folder();
+        let path = folder.path().join("audit.jsonl");
+        let daily = Rotation {
+            size: 1 << 30,
+            age: 100,
+        };
+        let mut file = AuditFile::open(path.clone(), daily, None, 1_000).expect("opened");
+        for at in [1_000, 900, 10, 0, u64::MAX, 1, 50] {
+            file.append(at, "call", "").expect("written");
+        }
+        assert_eq!(file.rotated_files().len(), 1, "at the far future");
+        file.append(101, "call", "").expect("written");
+        let mut files = file.rotated_files();
+        assert_eq!(
+            files.len(),
+            2,
+            "its age counts from the clock that was set back"
+        );
+        files.push(path);
+        let report = verify_files(&files, None).expect("read");
+        assert!(report.is_intact(), "{report:?}");
     }
 }
