@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::Method;
 use serde_json::json;
 use tidegate_engine::streams::Audit;
-use tidegate_engine::{CallContext, Context, Duration, Token};
+use tidegate_engine::{CallContext, Duration, Token};
 use tidegate_streams::Identity;
 use tidegate_streams::http_stream::HttpRequest;
 use tidegate_streams::mcp::McpResetKind;
@@ -67,7 +67,7 @@ impl Harness {
             ..Identity::default()
         };
         let call = CallContext {
-            trace: self.rig.turn(self.client, Context::mint_trace),
+            trace: 7,
             identity: Some(Arc::new(identity)),
             deadline: None,
         };
