@@ -1,0 +1,176 @@
+//! Templates of payloads: Jinja, as Home Assistant and many configs write them, within limits.
+
+use std::sync::Arc;
+
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior};
+use thiserror::Error;
+
+/// Most bytes of a template's source.
+const SOURCE_MAX: usize = 4096;
+/// Most instructions of one rendering.
+const FUEL: u64 = 20_000;
+/// Most bytes of a rendered text.
+const OUTPUT_MAX: usize = 65_536;
+
+/// Why a template cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TemplateError {
+    /// The source is too long.
+    #[error("the template is {length} bytes long and at most 4096 are allowed; shorten it")]
+    TooLong {
+        /// Length in bytes.
+        length: usize,
+    },
+    /// The source is not a template, or uses what does not exist.
+    #[error("invalid template: {reason}")]
+    Invalid {
+        /// What the parser says.
+        reason: String,
+    },
+    /// Rendering failed.
+    #[error("the template could not be rendered: {reason}")]
+    Failed {
+        /// What the engine says, such as an undefined variable or too many steps.
+        reason: String,
+    },
+    /// The result is too long.
+    #[error("the template rendered more than 65536 bytes; it must render less")]
+    OutputTooLong,
+}
+
+/// A compiled template.
+///
+/// It has the filters and tests of minijinja, reads no file and includes no other template. One rendering runs at most
+/// 20,000 instructions and writes at most 64 KiB.
+///
+/// ```
+/// use tidegate_device::Template;
+///
+/// let template = Template::new("{{ value_json.temperature | round(1) }}")?;
+/// let context = serde_json::json!({ "value_json": { "temperature": 21.46 } });
+/// assert_eq!(template.render(&context)?, "21.5");
+/// # Ok::<(), tidegate_device::TemplateError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// Shared, because commands and properties are cloned with their device.
+    environment: Arc<Environment<'static>>,
+}
+
+const NAME: &str = "payload";
+
+impl Template {
+    /// Compiles `source`.
+    pub fn new(source: &str) -> Result<Self, TemplateError> {
+        if source.len() > SOURCE_MAX {
+            return Err(TemplateError::TooLong {
+                length: source.len(),
+            });
+        }
+        let mut environment = Environment::new();
+        environment.set_fuel(Some(FUEL));
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment
+            .add_template_owned(NAME, source.to_owned())
+            .map_err(|error| TemplateError::Invalid {
+                reason: error.to_string(),
+            })?;
+        Ok(Self {
+            environment: Arc::new(environment),
+        })
+    }
+
+    /// Renders it with the members of `context`.
+    pub fn render(&self, context: &serde_json::Value) -> Result<String, TemplateError> {
+        let failed = |error: minijinja::Error| TemplateError::Failed {
+            reason: error.to_string(),
+        };
+        let template = self.environment.get_template(NAME).map_err(failed)?;
+        let mut output = Bounded(Vec::new());
+        match template.render_captured_to(Serde(context), &mut output) {
+            Ok(_) => String::from_utf8(output.0).map_err(|error| TemplateError::Failed {
+                reason: error.to_string(),
+            }),
+            Err(error) if error.kind() == minijinja::ErrorKind::WriteFailure => {
+                Err(TemplateError::OutputTooLong)
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+/// Takes at most [`OUTPUT_MAX`] bytes.
+struct Bounded(Vec<u8>);
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > OUTPUT_MAX {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_loop_ends_with_an_error() {
+        let template = Template::new(
+            "{% for i in range(9999) %}{% for j in range(9999) %}x{% endfor %}{% endfor %}",
+        );
+        let error = template.and_then(|it| it.render(&json!({})));
+        assert!(
+            matches!(error, Err(TemplateError::Failed { .. })),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn a_long_result_is_refused() {
+        let template = Template::new("{% for i in range(100) %}{{ text }}{% endfor %}");
+        let result = template.and_then(|it| it.render(&json!({ "text": "x".repeat(1000) })));
+        assert_eq!(result, Err(TemplateError::OutputTooLong));
+    }
+
+    #[test]
+    fn an_undefined_variable_is_an_error() {
+        let result = Template::new("{{ missing }}").and_then(|it| it.render(&json!({})));
+        assert!(
+            matches!(result, Err(TemplateError::Failed { .. })),
+            "{result:?}"
+        );
+    }
+
+    #[test]
+    fn no_other_template_can_be_included() {
+        let template =
+            Template::new("{% include 'payload' %}").and_then(|it| it.render(&json!({})));
+        assert!(matches!(
+            template,
+            Err(TemplateError::Invalid { .. } | TemplateError::Failed { .. })
+        ));
+    }
+
+    #[test]
+    fn a_text_cannot_be_multiplied_without_limit() {
+        for source in [
+            "{{ 'x' * 1000000000 }}",
+            "{% set ns = namespace(t='xxxxxxxx') %}{% for i in range(60) %}{% set ns.t = ns.t ~ ns.t %}{% endfor %}{{ ns.t }}",
+            "{{ '%1000000000d' | format(1) }}",
+            "{{ 'x' | indent(1000000000, true) }}",
+        ] {
+            let result = Template::new(source).and_then(|it| it.render(&json!({})));
+            assert!(result.is_err(), "{source}");
+        }
+    }
+}
