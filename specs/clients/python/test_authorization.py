@@ -53,7 +53,7 @@ async def test_operator_and_viewer_share_an_endpoint_over_tls(broker, started, a
         assert not result.is_error, result
 
     async def views(client: Client) -> None:
-        assert await names(client) == ["receive"]
+        assert await names(client) == ["receive", "read", "list_topics"]
         with pytest.raises(Exception, match="(?i)unknown tool|not found"):
             result = await client.call_tool("publish", {"topic": "commands/lamp", "payload": "off"})
             assert not result.is_error, result

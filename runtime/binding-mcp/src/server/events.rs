@@ -58,6 +58,19 @@ event! {
 }
 
 event! {
+    /// A subscription was refused, by the policy or by the broker. The client of `resources/subscribe`
+    /// gets the reason as an error, that of `subscriptions/listen` with the acknowledgement.
+    pub struct SubscriptionRefused "binding.mcp.subscription.refused" Info
+        "subscription to '{uri}' refused: {reason}"
+    {
+        /// Resource URI.
+        uri "uri": ByteString = ByteString::new(),
+        /// Reason, as the client gets it.
+        reason "reason": ByteString = ByteString::new(),
+    }
+}
+
+event! {
     /// A subscription of a legacy session was lost. MCP has no message to inform the client.
     pub struct SubscriptionLost "binding.mcp.subscription.lost" Warn
         "subscription to '{uri}' lost: {reason}; the client of session {session} receives no updates until it subscribes again"

@@ -5,6 +5,7 @@ use tidegate_engine::Context;
 use tidegate_streams::mcp::McpBeginEx;
 
 use super::McpServer;
+use super::outcomes::subscription_refused;
 use crate::jsonrpc::{Era, Id, Method, Params, Subject};
 use crate::server::calls::{Call, Subject as CallSubject};
 use crate::server::capabilities::discovered;
@@ -273,7 +274,6 @@ impl McpServer {
             let holder = Holder::Listen(key);
             // Copied: the received buffer is larger, and would be kept as long as the subscription.
             let uri = ByteString::from(&*uri);
-            // A refused subscription is missing in the acknowledgement.
             let call = Call::begin(cx, Method::Listen, || CallSubject {
                 era: era::word(Era::Modern),
                 ..self.subject(source, params, &uri)
@@ -281,8 +281,13 @@ impl McpServer {
             let opened = self
                 .subscriptions
                 .open(cx, holder, call, None, uri.clone(), None);
-            if let Ok(subscription) = opened {
-                self.listens.insert(key, uri, subscription);
+            match opened {
+                Ok(subscription) => self.listens.insert(key, uri, subscription),
+                Err(refusal) => {
+                    let reason = refusal.error().message();
+                    self.listens.not_requested(key, &uri, reason);
+                    subscription_refused(cx, uri, &refusal);
+                }
             }
         }
         let acknowledgement = self.listens.all_requested(key);

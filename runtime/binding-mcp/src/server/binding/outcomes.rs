@@ -2,6 +2,7 @@
 
 use ::http::HeaderValue;
 use bytes::Bytes;
+use bytestring::ByteString;
 use tidegate_engine::Context;
 use tidegate_json::Parts;
 
@@ -10,7 +11,7 @@ use crate::jsonrpc::{Era, Id, Method};
 use crate::server::calls::Call;
 use crate::server::capabilities::{CapabilitiesEvent, discovered};
 use crate::server::errors::Refusal;
-use crate::server::events::{CallOutcome, SubscriptionLost};
+use crate::server::events::{CallOutcome, SubscriptionLost, SubscriptionRefused};
 use crate::server::initialize;
 use crate::server::listen::Acknowledgement;
 use crate::server::request::{Closed, RequestEvent, ResultPart};
@@ -292,6 +293,8 @@ impl McpServer {
                         session: session.map(|id| shown(id)).unwrap_or_default(),
                         reason: refusal.error().message().into(),
                     });
+                } else {
+                    subscription_refused(cx, lost.uri, &refusal);
                 }
             }
             Holder::Listen(listen) if lost.confirmed => {
@@ -299,7 +302,9 @@ impl McpServer {
                 self.fail_listen(cx, listen, &refusal);
             }
             Holder::Listen(listen) => {
-                let acknowledgement = self.listens.refused(listen, &lost.uri);
+                let reason = refusal.error().message();
+                let acknowledgement = self.listens.refused(listen, &lost.uri, reason);
+                subscription_refused(cx, lost.uri, &refusal);
                 self.acknowledge_listen(cx, listen, acknowledgement);
             }
         }
@@ -340,5 +345,15 @@ impl McpServer {
             };
             self.notify(cx, sink, message);
         }
+    }
+}
+
+/// Reports that a subscription is refused.
+pub(super) fn subscription_refused(cx: &mut Context<'_>, uri: ByteString, refusal: &Refusal) {
+    if cx.hears::<SubscriptionRefused>() {
+        cx.event(&SubscriptionRefused {
+            uri,
+            reason: refusal.error().message().into(),
+        });
     }
 }
