@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::template::Template;
 use crate::text::Text;
@@ -178,6 +178,9 @@ pub struct Confirm {
     pub expected: Expected,
     /// How long it may take.
     pub within: Duration,
+    /// The property, by name, that repeats the value as soon as the device has accepted it, and before it has
+    /// reached it; `None`: no property does.
+    pub accepted_by: Option<String>,
 }
 
 /// The value that confirms a command.
@@ -189,4 +192,11 @@ pub enum Expected {
     Argument(String),
     /// An object of which these members have the values of the arguments of the same name.
     Arguments,
+    /// An object that has these members, and the values of those arguments that were given.
+    Object {
+        /// Members with fixed values, such as `"state": "ON"`.
+        members: Map<String, Value>,
+        /// Arguments, by name, which the members of the same name repeat.
+        arguments: Vec<String>,
+    },
 }
