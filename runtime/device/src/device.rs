@@ -1,6 +1,6 @@
 //! The model: what a device is called, what it tells about itself, and what it can be told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -31,6 +31,26 @@ pub struct Device {
     pub availability: Option<Availability>,
     /// What it can be told.
     pub commands: Vec<Command>,
+}
+
+impl Device {
+    /// The topics from which it is read: of its properties and its availability.
+    pub fn topics_read(&self) -> BTreeSet<&str> {
+        let properties = self.properties.iter().map(|it| it.topic.as_str());
+        let availability = self.availability.iter().flat_map(|it| &it.topics);
+        properties
+            .chain(availability.map(|it| it.topic.as_str()))
+            .collect()
+    }
+
+    /// The topics to which it is written: of its commands, and of requests for its properties.
+    pub fn topics_written(&self) -> BTreeSet<&str> {
+        let commands = self.commands.iter().map(|it| it.topic.as_str());
+        let requests = self.properties.iter().filter_map(|it| it.request.as_ref());
+        commands
+            .chain(requests.map(|it| it.topic.as_str()))
+            .collect()
+    }
 }
 
 /// Where the declaration of a device comes from.

@@ -32,7 +32,13 @@ impl Command {
             },
             Payload::Template(template) => {
                 let context = whole(&Value::Object(arguments.clone()));
-                Ok(template.render(&context)?)
+                let text = template.render(&context)?;
+                // Home Assistant publishes what a template renders without the space around it.
+                Ok(if template.is_home_assistant() {
+                    text.trim().to_owned()
+                } else {
+                    text
+                })
             }
         }
     }
