@@ -95,15 +95,15 @@ fn an_announcement_that_is_repeated_changes_nothing() -> Result<(), Fault> {
 #[test]
 fn names_in_a_device_are_unique_and_without_the_name_of_the_device() -> Result<(), Fault> {
     let mut home = home();
-    let named = |name: &str| {
+    let with_device = |name: &str| {
         let mut sensor = sensor(name, &["x"]);
         sensor["dev"]["name"] = json!("Boiler Room");
         sensor
     };
-    let _ = take(&mut home, "a", &named("Boiler Room Temperature"))?;
-    let _ = take(&mut home, "b", &named("Temperature"))?;
-    let _ = take(&mut home, "c", &named("Temperature c"))?;
-    let change = take(&mut home, "d", &named("Boiler Room"))?;
+    let _ = take(&mut home, "a", &with_device("Boiler Room Temperature"))?;
+    let _ = take(&mut home, "b", &with_device("Temperature"))?;
+    let _ = take(&mut home, "c", &with_device("Temperature c"))?;
+    let change = take(&mut home, "d", &with_device("Boiler Room"))?;
     let device = &change.declared[0];
     let names = [
         "boiler_room",
