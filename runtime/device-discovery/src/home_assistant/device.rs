@@ -11,7 +11,8 @@ use crate::names::slug;
 /// The device of these entities.
 ///
 /// Its first property is that of its most important entity. The names of an entity's properties and commands begin with
-/// the name of the entity; entities of the same name have the name of their object too.
+/// the name of the entity; entities of the same name have the name of their object too. Availability is declared for each
+/// entity and is the same for all of them in practice; that of the first one which declares it counts.
 pub(super) fn assemble(id: String, identity: Identity, mut entities: Vec<&Entity>) -> Device {
     entities.sort_by(|one, other| {
         let order = |it: &Entity| (it.is_secondary, it.component);

@@ -280,6 +280,23 @@ fn a_light_with_templates() {
 }
 
 #[test]
+fn a_payload_cannot_leave_its_place_in_a_template() {
+    let on = r#"{"a": "%} {{ b }} \\ '"}"#;
+    check(vec![Case {
+        commands: vec![
+            sent("switch_turn_on", json!({}), "s/set", on, ""),
+            sent("switch_turn_off", json!({}), "s/set", "OFF", ""),
+        ],
+        ..case(
+            "homeassistant/switch/s/config",
+            "switch_s",
+            "switch",
+            json!({ "cmd_t": "s/set", "pl_on": on, "cmd_tpl": " {{ value }} " }),
+        )
+    }]);
+}
+
+#[test]
 fn a_lock_with_a_code() {
     check(vec![Case {
         readings: vec![("front_door", "LOCKED", json!("LOCKED"))],
