@@ -10,7 +10,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use bytestring::ByteString;
 use http::header::{EXPECT, HOST, ORIGIN, TRANSFER_ENCODING};
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tidegate_engine::{CallContext, Token};
@@ -29,7 +29,7 @@ use crate::exchange::Exchange;
 use crate::framing;
 use crate::multiplexed::Responses;
 use crate::origin::{self, Field, RequestHost};
-use crate::refusal::{Refusal, close_after};
+use crate::refusal::{Refusal, close_after, closes_after};
 use crate::response::ResponseBody;
 use crate::status::Status;
 
@@ -73,33 +73,31 @@ async fn answer(
     active: ActiveRequest,
     responses: Option<&Responses>,
 ) -> Answer {
-    let expects_continue = match check(&edge, client, &request, &active) {
+    let checked = check(&edge, client, &request, &active);
+    let (mut head, body) = request.into_parts();
+    let expects_continue = match checked {
         Ok(Checked::Call { expects_continue }) => expects_continue,
-        Ok(Checked::Metadata(metadata)) => return metadata.answer(request.method(), active),
-        Ok(Checked::Preflight(cors)) => return preflight(cors, active),
-        Ok(Checked::Status(status)) => return status.answer(request.method(), active).await,
+        // Boxed, so that requests that are served do not carry the state of these.
+        Ok(Checked::Page(page)) => {
+            let answered = async {
+                let answer = page.answer(&head.method, active).await;
+                finish(&edge, body, &head, answer).await
+            };
+            return Box::pin(answered).await;
+        }
         Err(refusal) => {
             edge.counts.requests_refused.add();
-            return refusal.answer(active);
+            return Box::pin(finish(&edge, body, &head, refusal.answer(active))).await;
         }
     };
-    let (mut head, body) = request.into_parts();
     // Before the body is received: a client that is not accepted makes the gateway hold nothing.
     let identity = match &edge.authorizer {
         None => None,
         Some(authorizer) => match identify(authorizer, client, &mut head).await {
             Ok(identity) => identity,
-            // Boxed, so that requests that are served do not carry the state of this.
             Err(denial) => {
-                let mut answer = deny(&edge, client, &denial, authorizer.challenges(), active);
-                let rest = discard(body, edge.options.max_body_size, expects_continue);
-                let discarded = Box::pin(async { with_timeout(&edge, pin!(rest)).await }).await;
-                // A client repeats the request on this connection, with other credentials. HTTP/2 ends the
-                // request alone.
-                if discarded.is_err() && responses.is_none() {
-                    close_after(&mut answer);
-                }
-                return answer;
+                let answer = deny(&edge, client, &denial, authorizer.challenges(), active);
+                return Box::pin(finish(&edge, body, &head, answer)).await;
             }
         },
     };
@@ -130,6 +128,28 @@ async fn answer(
         }
         None => UNANSWERED.answer(active),
     }
+}
+
+/// Reads the body of a request whose answer is known, so that its client can send the next request, and
+/// repeat this one with other credentials. The connection is closed after the response if the body is too
+/// large or too slow for that.
+async fn finish(
+    edge: &HttpServer,
+    body: Incoming,
+    head: &http::request::Parts,
+    mut answer: Answer,
+) -> Answer {
+    // Where the body of a request that violates the framing ends is unknown.
+    if closes_after(&answer) {
+        return answer;
+    }
+    let expects_continue = head.headers.contains_key(EXPECT);
+    let rest = discard(body, edge.options.max_body_size, expects_continue);
+    // HTTP/2 ends the request alone.
+    if with_timeout(edge, pin!(rest)).await.is_err() && head.version != Version::HTTP_2 {
+        close_after(&mut answer);
+    }
+    answer
 }
 
 /// The identity of a client; `None` is an anonymous one. Its credential is removed from the head.
@@ -167,10 +187,25 @@ enum Checked<'a> {
     Call {
         expects_continue: bool,
     },
+    Page(Page<'a>),
+}
+
+/// What the edge answers itself.
+enum Page<'a> {
     Preflight(&'a Cors),
     /// The metadata of the endpoint as a resource of OAuth.
     Metadata(&'a Metadata),
     Status(&'a Status),
+}
+
+impl Page<'_> {
+    async fn answer(self, method: &Method, active: ActiveRequest) -> Answer {
+        match self {
+            Self::Preflight(cors) => preflight(cors, active),
+            Self::Metadata(metadata) => metadata.answer(method, active),
+            Self::Status(status) => status.answer(method, active).await,
+        }
+    }
 }
 
 /// Checks a request head.
@@ -190,7 +225,7 @@ fn check<'a>(
         if seen.coded {
             framing::check(request.headers(), &active.head())?;
         }
-        return Ok(Checked::Metadata(metadata));
+        return Ok(Checked::Page(Page::Metadata(metadata)));
     }
     let request_host = RequestHost {
         version: request.version(),
@@ -215,10 +250,10 @@ fn check<'a>(
     if let Some(cors) = &edge.cors
         && cors::is_preflight(request.method(), request.headers())
     {
-        return Ok(Checked::Preflight(cors));
+        return Ok(Checked::Page(Page::Preflight(cors)));
     }
     match &edge.status {
-        Some(status) if is_status => Ok(Checked::Status(status)),
+        Some(status) if is_status => Ok(Checked::Page(Page::Status(status))),
         _ => Ok(Checked::Call {
             expects_continue: seen.expect,
         }),
