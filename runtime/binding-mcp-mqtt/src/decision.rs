@@ -79,25 +79,24 @@ pub(crate) fn permitted(
     option: &'static str,
     request: TopicRequest<'_>,
 ) {
-    if !policy.depends_on_caller() || !cx.hears::<AccessPermitted>() {
+    if !policy.depends_on_caller() {
         return;
     }
-    let rule = policy.rule(request).unwrap_or_default();
-    let (identity, guard) = caller(cx);
-    cx.event(&AccessPermitted {
-        identity,
-        guard,
-        operation: ByteString::from_static(operation),
-        topic: request.text().into(),
-        rule: format!("{option}.{rule}").into(),
+    cx.event_with(|cx| {
+        let rule = policy.rule(request).unwrap_or_default();
+        let (identity, guard) = caller(cx);
+        AccessPermitted {
+            identity,
+            guard,
+            operation: ByteString::from_static(operation),
+            topic: request.text().into(),
+            rule: format!("{option}.{rule}").into(),
+        }
     });
 }
 
 /// Reports that something is refused.
 pub(crate) fn refused(cx: &mut Context<'_>, operation: &'static str, topic: &str, step_up: bool) {
-    if !cx.hears::<AccessRefused>() {
-        return;
-    }
     let option = if operation == "publish" {
         "publish"
     } else {
@@ -108,13 +107,15 @@ pub(crate) fn refused(cx: &mut Context<'_>, operation: &'static str, topic: &str
     } else {
         "not allowed"
     };
-    let (identity, guard) = caller(cx);
-    cx.event(&AccessRefused {
-        identity,
-        guard,
-        operation: ByteString::from_static(operation),
-        topic: ByteString::from(&*tidegate_streams::shown(topic)),
-        rule: ByteString::from_static(option),
-        reason: ByteString::from_static(reason),
+    cx.event_with(|cx| {
+        let (identity, guard) = caller(cx);
+        AccessRefused {
+            identity,
+            guard,
+            operation: ByteString::from_static(operation),
+            topic: ByteString::from(&*tidegate_streams::shown(topic)),
+            rule: ByteString::from_static(option),
+            reason: ByteString::from_static(reason),
+        }
     });
 }

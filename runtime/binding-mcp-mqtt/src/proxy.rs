@@ -28,6 +28,7 @@ use crate::result::{Answer, Failure};
 use crate::settings::Settings;
 use crate::state::{State, Step};
 use crate::subscribe::Subscribe;
+use crate::taken::Taken;
 use crate::{decision, session, subscribe, uri};
 
 /// The binding `mcp_mqtt · proxy`.
@@ -196,10 +197,10 @@ impl McpMqtt {
                 let limit = u32::from(shared);
                 open = Some(subscribe::begin(session.clone(), topic.text(), limit));
                 within = Some(self.settings.read_timeout);
-                (
-                    reply(McpResourcesRead::default()),
-                    State::Read(Box::new(Read::new(uri, topic.text(), shared, bound))),
-                )
+                let mut read = Read::new(uri, topic.text(), shared, bound);
+                read.audited = Taken::new(cx.audits::<CallCompleted>());
+                let begin = reply(McpResourcesRead::default());
+                (begin, State::Read(Box::new(read)))
             }
             Request::Subscribe { uri, filter } => {
                 open = Some(subscribe::begin(session.clone(), filter, 0));
@@ -297,7 +298,8 @@ impl McpMqtt {
                         decision::permitted(cx, "receive", policy, "subscribe", request);
                         let begin = arguments.begin(exchange.client_id.clone());
                         exchange.wait(cx, arguments.timeout, "the messages to receive");
-                        let receive = Receive::new(arguments, settings.result_bound);
+                        let mut receive = Receive::new(arguments, settings.result_bound);
+                        receive.audited = Taken::new(cx.audits::<CallCompleted>());
                         exchange.state = State::Receive(Box::new(receive));
                         return self.open(cx, index, begin);
                     }

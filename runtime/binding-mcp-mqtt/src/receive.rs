@@ -13,6 +13,7 @@ use crate::message::{Assembled, Assembly, Message};
 use crate::result::{Answer, Failure};
 use crate::state::Step;
 use crate::subscribe;
+use crate::taken::Taken;
 
 const HEAD: &str = "{\"content\":[{\"type\":\"text\",\"text\":\"[";
 const MIDDLE: &str = "]\"}],\"structuredContent\":{\"messages\":[";
@@ -49,6 +50,8 @@ pub(crate) struct Receive {
     assembly: Assembly,
     messages: Messages,
     pub(crate) confirmed: bool,
+    /// The messages of the result, if an audit log wants them.
+    pub(crate) audited: Option<Box<Taken>>,
 }
 
 impl Receive {
@@ -61,6 +64,7 @@ impl Receive {
             assembly: Assembly::new(bound),
             messages: Messages::new(bound),
             confirmed: false,
+            audited: None,
         }
     }
 
@@ -76,6 +80,9 @@ impl Receive {
             Assembled::Complete(message) => {
                 if !self.messages.push(&message) {
                     return self.full(&message.topic);
+                }
+                if let Some(taken) = &mut self.audited {
+                    taken.add(&message);
                 }
                 if self.messages.count >= self.limit {
                     return self.finish();

@@ -303,6 +303,7 @@ impl McpReset {
 
     /// Adds the scopes that a binding on the way asked for, which the caller has. A client asks for the
     /// named scopes alone, so that a token without these would be refused there.
+    #[must_use]
     pub fn with_scopes_of_the_way(self, scopes: &[String]) -> Self {
         if self.scopes.is_empty() {
             return self;

@@ -138,8 +138,8 @@ impl McpProxy {
         if let Some(relayed) = self.counts.by_toolkit.get_mut(index) {
             *relayed += 1;
         }
-        if !upstream.toolkit.is_empty() && cx.hears::<CallRouted>() {
-            cx.event(&CallRouted {
+        if !upstream.toolkit.is_empty() {
+            cx.event_with(|_| CallRouted {
                 toolkit: upstream.toolkit.clone(),
             });
         }
