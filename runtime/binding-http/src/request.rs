@@ -15,8 +15,8 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tidegate_engine::{CallContext, Token};
 use tidegate_json::Parts;
-use tidegate_streams::Identity;
 use tidegate_streams::http_stream::{HttpRequest, HttpResponse};
+use tidegate_streams::{Identity, shown};
 
 use crate::HttpServer;
 use crate::activity::ActiveRequest;
@@ -24,7 +24,7 @@ use crate::authorization::{Authorizer, Challenges, Denial, Metadata};
 use crate::body::{discard, gather, with_timeout};
 use crate::client::Client;
 use crate::cors::{self, Cors};
-use crate::events::RequestOpened;
+use crate::events::{RequestOpened, RequestRefused};
 use crate::exchange::Exchange;
 use crate::framing;
 use crate::multiplexed::Responses;
@@ -86,8 +86,9 @@ async fn answer(
             return Box::pin(answered).await;
         }
         Err(refusal) => {
-            edge.counts.requests_refused.add();
-            return Box::pin(finish(&edge, body, &head, refusal.answer(active))).await;
+            let asked = (&head.method, head.uri.path());
+            let answer = refuse(&edge, client, None, asked, refusal, active);
+            return Box::pin(finish(&edge, body, &head, answer)).await;
         }
     };
     // Before the body is received: a client that is not accepted makes the gateway hold nothing.
@@ -107,24 +108,26 @@ async fn answer(
         Poll::Ready(gathered) => gathered,
         Poll::Pending => with_timeout(&edge, gathering).await,
     };
-    let opened =
-        gathered.and_then(|parts| open(&edge, client, identity, head, parts).ok_or(TOO_MANY));
-    let exchange = match opened {
-        Ok(exchange) => exchange,
+    let parts = match gathered {
+        Ok(parts) => parts,
         Err(refusal) => {
-            edge.counts.requests_refused.add();
-            return refusal.answer(active);
+            let asked = (&head.method, head.uri.path());
+            return refuse(&edge, client, identity, asked, refusal, active);
         }
+    };
+    let Some(exchange) = open(&edge, client, identity, head, parts) else {
+        let asked = (&Method::POST, &*edge.path);
+        return refuse(&edge, client, None, asked, TOO_MANY, active);
     };
     edge.counts.requests.add();
     // From here on, dropping this future aborts the stream.
-    let guard = Guard { edge, exchange };
-    match guard.exchange.head().await {
+    let running = AbortOnDrop { edge, exchange };
+    match running.exchange.head().await {
         Some(head) => {
             if let (Some(responses), Some(place)) = (responses, active.place()) {
-                responses.add(&guard.exchange, place);
+                responses.add(&running.exchange, place);
             }
-            respond(head, guard, active)
+            respond(head, running, active)
         }
         None => UNANSWERED.answer(active),
     }
@@ -165,6 +168,32 @@ async fn identify(
     };
     authorizer.strip(head);
     Ok(identity)
+}
+
+/// The answer to a request for which no stream is opened.
+fn refuse(
+    edge: &HttpServer,
+    client: &Client,
+    identity: Option<Arc<Identity>>,
+    (method, path): (&Method, &str),
+    refusal: Refusal,
+    active: ActiveRequest,
+) -> Answer {
+    edge.counts.requests_refused.add();
+    edge.handle.turn(edge.id, |cx| {
+        cx.work_with(CallContext {
+            identity,
+            ..CallContext::default()
+        });
+        cx.event_with(|_| RequestRefused {
+            status: refusal.0.as_u16(),
+            reason: ByteString::from_static(refusal.1),
+            method: ByteString::from(&*shown(method.as_str())),
+            path: ByteString::from(&*shown(path)),
+            address: client.shown(),
+        });
+    });
+    refusal.answer(active)
 }
 
 /// The answer to a request whose client is not accepted.
@@ -340,8 +369,9 @@ fn open(
             ..CallContext::default()
         };
         let stream = cx.open_for(call, edge.exit, begin, token).ok()?;
-        if let Some(opened) = opened {
-            cx.event(&opened);
+        match opened {
+            Some(opened) => cx.event(&opened),
+            None => cx.count_event::<RequestOpened>(),
         }
         let exchange = Rc::new(Exchange::new(stream, token, edge.id));
         place.insert(Rc::clone(&exchange));
@@ -357,12 +387,12 @@ fn path_alone(target: &ByteString) -> ByteString {
     }
 }
 
-fn respond(mut head: HttpResponse, guard: Guard, active: ActiveRequest) -> Answer {
-    if let Some(authorizer) = &guard.edge.authorizer {
+fn respond(mut head: HttpResponse, running: AbortOnDrop, active: ActiveRequest) -> Answer {
+    if let Some(authorizer) = &running.edge.authorizer {
         authorizer.announce(head.status, &mut head.headers);
     }
     let length = u64::try_from(head.content_length).ok();
-    let mut response = Response::new(ResponseBody::of_stream(guard, length, active));
+    let mut response = Response::new(ResponseBody::of_stream(running, length, active));
     *response.status_mut() = head.status;
     // hyper sets the length, which it takes from the body.
     *response.headers_mut() = head.headers;
@@ -370,12 +400,12 @@ fn respond(mut head: HttpResponse, guard: Guard, active: ActiveRequest) -> Answe
 }
 
 /// Ends an exchange when the client disconnects.
-pub(crate) struct Guard {
+pub(crate) struct AbortOnDrop {
     edge: Rc<HttpServer>,
     pub(crate) exchange: Rc<Exchange>,
 }
 
-impl Guard {
+impl AbortOnDrop {
     /// Marks bytes of the response as sent to the client.
     pub(crate) fn acknowledge(&self, bytes: usize) {
         if self.exchange.is_whole() {
@@ -386,7 +416,7 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         let (key, stream) = (self.exchange.token.index(), self.exchange.stream);
         self.edge.remove(key, stream);

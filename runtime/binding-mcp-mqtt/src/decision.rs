@@ -77,17 +77,19 @@ pub(crate) fn permitted(
     policy: CallerPolicy<'_>,
     request: TopicRequest<'_>,
 ) {
-    if !policy.depends_on_caller() || !cx.hears::<AccessPermitted>() {
+    if !policy.depends_on_caller() {
         return;
     }
-    let (rule, _) = policy.rule(request).unwrap_or_default();
-    let (identity, guard) = caller(cx);
-    cx.event(&AccessPermitted {
-        identity,
-        guard,
-        operation: ByteString::from_static(operation),
-        topic: request.text().into(),
-        rule: rule.into(),
+    cx.event_with(|cx| {
+        let (rule, _) = policy.rule(request).unwrap_or_default();
+        let (identity, guard) = caller(cx);
+        AccessPermitted {
+            identity,
+            guard,
+            operation: ByteString::from_static(operation),
+            topic: request.text().into(),
+            rule: rule.into(),
+        }
     });
 }
 
@@ -99,16 +101,15 @@ pub(crate) fn refused(
     option: &'static str,
     reason: &'static str,
 ) {
-    if !cx.hears::<AccessRefused>() {
-        return;
-    }
-    let (identity, guard) = caller(cx);
-    cx.event(&AccessRefused {
-        identity,
-        guard,
-        operation: ByteString::from_static(operation),
-        topic: ByteString::from(&*tidegate_streams::shown(topic)),
-        rule: ByteString::from_static(option),
-        reason: ByteString::from_static(reason),
+    cx.event_with(|cx| {
+        let (identity, guard) = caller(cx);
+        AccessRefused {
+            identity,
+            guard,
+            operation: ByteString::from_static(operation),
+            topic: ByteString::from(&*tidegate_streams::shown(topic)),
+            rule: ByteString::from_static(option),
+            reason: ByteString::from_static(reason),
+        }
     });
 }

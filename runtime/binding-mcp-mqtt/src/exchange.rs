@@ -283,10 +283,15 @@ impl Exchange {
         }
         self.outcome = Some(outcome);
         let is_call = !matches!(self.operation, Operation::List | Operation::Session);
-        if is_call && cx.hears::<CallCompleted>() {
+        if !is_call {
+            return;
+        }
+        if cx.hears::<CallCompleted>() {
             let event = self.completed_event(cx, outcome);
-            let state = &self.state;
-            cx.event_about(&event, || state.payload());
+            let state = &mut self.state;
+            cx.event_about(&event, || state.take_payload(outcome == Outcome::Ok));
+        } else {
+            cx.count_event::<CallCompleted>();
         }
     }
 
@@ -294,6 +299,10 @@ impl Exchange {
         let (topic, qos) = self.state.subject();
         let refused_by = self.state.refused_by();
         let duration = self.age(cx);
+        let messages = match outcome {
+            Outcome::Ok => self.state.messages(),
+            _ => 0,
+        };
         let outcome = match (self.operation, outcome) {
             (Operation::Publish, Outcome::Error) => "not_sent",
             _ => outcome.word(),
@@ -302,6 +311,7 @@ impl Exchange {
             operation: ByteString::from_static(self.operation.word()),
             topic,
             qos,
+            messages,
             decision: ByteString::from_static(refused_by.map_or("", |_| "refused")),
             rule: ByteString::from_static(refused_by.unwrap_or_default()),
             outcome: ByteString::from_static(outcome),

@@ -56,6 +56,7 @@ mod session;
 mod settings;
 mod state;
 mod subscribe;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod tools;

@@ -16,6 +16,8 @@ event! {
         topic "topic": ByteString = ByteString::new(),
         /// The `QoS` of the message, or the requested `QoS` of the subscription.
         qos "qos": u8 = 0,
+        /// The number of messages in the result of a `receive` or `read`, if there is an audit log.
+        messages "messages": u32 = 0,
         /// `refused` if the config does not allow the topic, or the message to it.
         decision "decision": ByteString = ByteString::new(),
         /// The option that refused it: `publish` or `subscribe` with its patterns, `topics` with its rules.

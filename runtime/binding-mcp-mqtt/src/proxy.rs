@@ -17,7 +17,7 @@ use tidegate_streams::{AbortEx, BeginEx, Data, DataEx, Frame, ResetEx, Role};
 use crate::call::Params;
 use crate::client_id::OwnClientId;
 use crate::exchange::Exchange;
-use crate::operation::Counts;
+use crate::operation::{CallCompleted, Counts};
 use crate::options::Options;
 use crate::published::Broker;
 use crate::read::Read;
@@ -28,6 +28,7 @@ use crate::seen::Seen;
 use crate::settings::Settings;
 use crate::state::{State, Step};
 use crate::subscribe::Subscribe;
+use crate::taken::Taken;
 use crate::tools::{Invocation, Started};
 use crate::{decision, session, subscribe};
 
@@ -126,10 +127,10 @@ impl McpMqtt {
                     flags,
                 ));
                 within = Some(self.settings.read_timeout);
-                (
-                    reply(McpResourcesRead::default()),
-                    State::Read(Box::new(Read::new(uri, topic.text(), shared, bound))),
-                )
+                let mut read = Read::new(uri, topic.text(), shared, bound);
+                read.audited = Taken::new(cx.audits::<CallCompleted>());
+                let begin = reply(McpResourcesRead::default());
+                (begin, State::Read(Box::new(read)))
             }
             Request::Subscribe { uri, filter } => {
                 let flags = MqttSubscribeFlags::NONE;

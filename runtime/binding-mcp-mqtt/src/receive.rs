@@ -8,6 +8,7 @@ use crate::message::{Assembled, Assembly};
 use crate::messages::Messages;
 use crate::result::{Answer, Failure};
 use crate::state::Step;
+use crate::taken::Taken;
 use crate::tools::ReceiveArguments;
 
 /// What a call wants.
@@ -46,6 +47,8 @@ pub(crate) struct Receive {
     assembly: Assembly,
     messages: Messages,
     pub(crate) confirmed: bool,
+    /// The messages of the result, if an audit log wants them.
+    pub(crate) audited: Option<Box<Taken>>,
 }
 
 impl Receive {
@@ -62,6 +65,7 @@ impl Receive {
                 Wanted::One { .. } => Messages::single(bound),
             },
             confirmed: false,
+            audited: None,
         }
     }
 
@@ -78,6 +82,9 @@ impl Receive {
             Assembled::Complete(message) => {
                 if !self.messages.push(&message) {
                     return self.full(&message.topic);
+                }
+                if let Some(taken) = &mut self.audited {
+                    taken.add(&message);
                 }
                 if self.messages.count() >= self.wanted.limit() {
                     return self.finish();

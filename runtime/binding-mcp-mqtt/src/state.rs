@@ -14,6 +14,7 @@ use crate::read::Read;
 use crate::receive::Receive;
 use crate::result::{Answer, Failure};
 use crate::subscribe::{self, Subscribe, refusal};
+use crate::taken::Taken;
 
 /// The step that an exchange takes after an event.
 #[derive(Debug)]
@@ -181,15 +182,31 @@ impl State {
         }
     }
 
-    /// The payload that was published, if an audit log wants it.
-    pub(crate) fn payload(&self) -> Option<Vec<Bytes>> {
-        let publish = match self {
-            Self::Publish(publish) => publish,
-            Self::Query(query) => &query.request,
+    /// Number of messages in the result, if an audit log wants it.
+    pub(crate) fn messages(&self) -> u32 {
+        let taken = match self {
+            Self::Receive(receive) => receive.audited.as_deref(),
+            Self::Read(read) => read.audited.as_deref(),
+            _ => None,
+        };
+        taken.map_or(0, Taken::count)
+    }
+
+    /// The payload that was published, or those of a result that was `answered`, if an audit log wants
+    /// it.
+    pub(crate) fn take_payload(&mut self, answered: bool) -> Option<Vec<Bytes>> {
+        let published = |publish: &mut Publish| {
+            let payload = publish.audited.take()?;
+            Some((*payload).into_iter().collect())
+        };
+        let taken = match self {
+            Self::Publish(publish) => return published(publish),
+            Self::Query(query) => return published(&mut query.request),
+            Self::Receive(receive) if answered => receive.audited.take()?,
+            Self::Read(read) if answered => read.audited.take()?,
             _ => return None,
         };
-        let payload = publish.audited.as_deref()?;
-        Some(payload.iter().cloned().collect())
+        taken.into_payload()
     }
 
     /// Whether the mqtt stream of a refused operation is confirmed, so that it is closed with END;

@@ -11,6 +11,8 @@
 #![forbid(unsafe_code)]
 
 mod device;
+mod message;
+mod reading;
 mod template;
 mod text;
 
@@ -18,5 +20,7 @@ pub use device::{
     Availability, AvailabilityMode, AvailabilityTopic, Command, Confirm, Device, Expected, Format,
     Payload, Property, Request, Source,
 };
+pub use message::MessageError;
+pub use reading::{Reading, ReadingError};
 pub use template::{Template, TemplateError};
 pub use text::Text;

@@ -12,12 +12,14 @@ use super::{Described, Invocation, Opening, Started};
 use crate::arguments::{Arguments, document};
 use crate::call::Params;
 use crate::decision;
+use crate::operation::CallCompleted;
 use crate::options::{Options, Permissions};
 use crate::policy::SHARED;
 use crate::receive::{Receive, Wanted};
 use crate::refusal::{Refusal, not_allowed};
 use crate::state::State;
 use crate::subscribe;
+use crate::taken::Taken;
 
 const NAMES: [&str; 3] = ["topic", "limit", "timeout"];
 const TOPIC: usize = 0;
@@ -142,7 +144,8 @@ pub(super) fn open(
     };
     let begin = subscribe::begin(call.client_id.clone(), filter.text(), limit, flags);
     let timeout = arguments.timeout;
-    let receive = Receive::new(arguments, settings.result_bound);
+    let mut receive = Receive::new(arguments, settings.result_bound);
+    receive.audited = Taken::new(cx.audits::<CallCompleted>());
     Ok(Started::Stream(Opening {
         state: State::Receive(Box::new(receive)),
         begin: begin.into(),

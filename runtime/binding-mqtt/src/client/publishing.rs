@@ -97,6 +97,8 @@ impl Connection {
                 };
                 env.cx.work_for(id);
                 env.cx.event(&event);
+            } else {
+                env.cx.count_event::<Published>();
             }
             env.shared.counts.published();
             self.remove_stream(env, key, None);
