@@ -109,8 +109,10 @@ fn log_calls_logs_each_call_with_its_trace() {
         rest.iter()
             .any(|line| line.contains("binding.mqtt.connection.lost"))
     );
+    // At the stop, the number of events is logged all the same.
+    let mut events = rest.iter().filter(|line| !line.contains("counters: "));
     assert!(
-        !rest.iter().any(|line| line.contains("call.completed")),
+        !events.any(|line| line.contains("call.completed")),
         "{rest:?}"
     );
     assert_eq!(process.ended(), Some(0));

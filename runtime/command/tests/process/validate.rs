@@ -49,7 +49,7 @@ fn a_bad_schema_of_a_topic_is_reported_with_its_place() {
     let text = [output, errors].concat().join("\n");
     assert_ne!(code, Some(0), "{text}");
     let place = format!(
-        "{}:5:117: bindings.mcp_mqtt0.options.topics.0.schema: ",
+        "{}:5:114: bindings.mcp_mqtt0.options.topics.0.schema: ",
         config.path()
     );
     let expected = format!("{place}invalid JSON Schema: /type: \"objekt\" is not valid");
