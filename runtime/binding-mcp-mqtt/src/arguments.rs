@@ -85,7 +85,7 @@ impl<'a, const N: usize> Arguments<'a, N> {
         })
     }
 
-    fn name(&self, which: usize) -> &'static str {
+    pub(crate) fn name(&self, which: usize) -> &'static str {
         self.names.get(which).copied().unwrap_or_default()
     }
 
@@ -158,15 +158,36 @@ impl<'a, const N: usize> Arguments<'a, N> {
         limits: &Limits,
     ) -> Result<TopicFilter, Refusal> {
         let text = self.topic_text(which, header, limits, "the topic filter to receive from")?;
-        check_prefix("topic filter", &text)?;
+        Self::check_filter(&text, policy, limits)
+    }
+
+    /// A topic filter that no header mirrors.
+    pub(crate) fn unmirrored_filter(
+        &self,
+        which: usize,
+        policy: CallerPolicy<'_>,
+        limits: &Limits,
+    ) -> Result<TopicFilter, Refusal> {
+        let name = self.name(which);
+        let missing = || Refusal::from(format!("'{name}' is missing; add a topic filter."));
+        let text = self.text(which)?.ok_or_else(missing)?;
+        Self::check_filter(&text, policy, limits)
+    }
+
+    fn check_filter(
+        text: &ByteString,
+        policy: CallerPolicy<'_>,
+        limits: &Limits,
+    ) -> Result<TopicFilter, Refusal> {
+        check_prefix("topic filter", text)?;
         let filter = TopicFilter::parse(text.clone())
-            .and_then(|filter| limits.topics.check(&text).map(|()| filter))
-            .map_err(|error| bad_topic("topic filter", &text, error))?;
-        if let Some(name) = policy.placeholder(&text) {
+            .and_then(|filter| limits.topics.check(text).map(|()| filter))
+            .map_err(|error| bad_topic("topic filter", text, error))?;
+        if let Some(name) = policy.placeholder(text) {
             let error = format!(
                 "'{name}' is a placeholder; replace it with one topic level, or with '+' for all"
             );
-            return Err(bad_topic("topic filter", &text, error));
+            return Err(bad_topic("topic filter", text, error));
         }
         Ok(filter)
     }

@@ -54,9 +54,10 @@ pub(crate) fn subject(
     settings: &Settings,
 ) -> Option<(&'static str, ByteString)> {
     match begin {
-        McpBeginEx::ToolsCall(call) if settings.depends_on_caller() => {
-            Some((settings.tool_named(&call.name)?.name, ByteString::new()))
-        }
+        McpBeginEx::ToolsCall(call) if settings.depends_on_caller() => Some((
+            settings.tool_named(&call.name)?.operation.word(),
+            ByteString::new(),
+        )),
         McpBeginEx::ResourcesRead(read) => Some(("read", read.uri.clone())),
         McpBeginEx::ResourcesSubscribe(subscribe) => Some(("subscribe", subscribe.uri.clone())),
         _ => None,

@@ -43,6 +43,11 @@ impl Explainer {
         })
     }
 
+    /// The name of the tool of an operation, such as `publish`; `None` if there is none.
+    pub fn name_of(&self, operation: &str) -> Option<&'static str> {
+        self.settings.name_of(operation)
+    }
+
     /// What is decided about a topic or topic filter. The error says why it is invalid.
     pub fn topic(
         &self,

@@ -11,6 +11,7 @@
 //! | `toolsCall read` | a subscribe stream until the first message |
 //! | `toolsCall query` | a subscribe stream until the answer, and a publish stream with the request |
 //! | `toolsCall list_topics` | none |
+//! | `toolsCall mqtt_publish`, `mqtt_subscribe`, `mqtt_read`, `mqtt_query` (`compatibility: mcpmqtt`) | as `publish`, `receive`, `read` and `query` |
 //! | `resourcesRead` | a subscribe stream until the first message |
 //! | `resourcesSubscribe` | a subscribe stream for the whole subscription; one FLUSH per message |
 //! | `toolsList`, `resourcesList`, `resourcesTemplatesList` | none: the options determine the result |
@@ -35,6 +36,7 @@ mod exchange;
 mod explain;
 mod json_text;
 mod lists;
+mod mcpmqtt;
 mod message;
 mod messages;
 mod operation;
@@ -65,6 +67,7 @@ mod uri;
 
 pub use decision::{AccessPermitted, AccessRefused};
 pub use explain::{Explainer, Explanation};
+pub use mcpmqtt::Compatibility;
 pub use operation::CallCompleted;
 pub use options::{
     NamedPattern, Options, PayloadSchema, Permissions, PublishQos, QosRange, ReplyTopic, Topic,

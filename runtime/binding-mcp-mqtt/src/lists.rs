@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::catalog::Visible;
 use crate::json_text::JsonText;
+use crate::mcpmqtt::Documents;
 use crate::uri::PREFIX;
 
 /// The JSON results of the list operations for one caller.
@@ -16,6 +17,10 @@ pub(crate) struct Lists {
     pub(crate) resources: Bytes,
     /// `resources/templates/list`
     pub(crate) templates: Bytes,
+    /// The content of the resource with the allowed topics, if there is one.
+    pub(crate) allowed: Bytes,
+    /// The content of the resource with examples, if there is one.
+    pub(crate) examples: Bytes,
 }
 
 impl Lists {
@@ -40,7 +45,17 @@ impl Lists {
             tools,
             resources: both.into_bytes(),
             templates: alone.into_bytes(),
+            allowed: Bytes::new(),
+            examples: Bytes::new(),
         }
+    }
+
+    /// Offers the resources of another server instead.
+    pub(crate) fn offer(&mut self, documents: Documents) {
+        self.resources = documents.list;
+        self.templates = documents.templates;
+        self.allowed = documents.allowed;
+        self.examples = documents.examples;
     }
 }
 

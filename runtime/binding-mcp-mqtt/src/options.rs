@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, de};
 use tidegate_options::{Bounded, GuardReference, OptionWarning, TopicEntry};
 use tidegate_streams::mqtt::topic::TopicLimits;
 
+use crate::mcpmqtt::Compatibility;
 use crate::tools::Tool;
 
 mod named_pattern;
@@ -53,6 +54,10 @@ pub struct Options {
     pub topics: Option<Vec<Topic>>,
     /// Tools to offer. Absent: all.
     pub tools: Option<Vec<Tool>>,
+    /// Offers the tools and resources of another server instead of those of tidegate, with their names, arguments
+    /// and results: `mcpmqtt` those of mcpMQTT. `tools` selects by the names of tidegate. `replyTopic` and
+    /// `observe` have no effect then.
+    pub compatibility: Option<Compatibility>,
     /// Topic for the answers of `query` without `responseTopic`, with a level `{clientId}` that stands for
     /// the MQTT client identifier. The request carries it as Response Topic, with Correlation Data (MQTT 5).
     /// Callers need no permission for it. Absent: `query` needs `responseTopic`.
@@ -101,6 +106,7 @@ impl Default for Options {
             publish: None,
             topics: None,
             tools: None,
+            compatibility: None,
             reply_topic: None,
             observe: false,
             publish_qos: PublishQos::default(),
@@ -143,6 +149,13 @@ impl tidegate_options::Options for Options {
             ),
         };
         let mut warnings = Vec::new();
+        if self.compatibility.is_some() && self.reply_topic.is_some() {
+            warnings.push(OptionWarning {
+                key: "replyTopic",
+                message: "'replyTopic' has no effect with 'compatibility'".to_owned(),
+                help: "remove it: callers of mqtt_query name the response topic".to_owned(),
+            });
+        }
         if self.topics.is_some() {
             return warnings;
         }
@@ -232,6 +245,9 @@ mod tests {
         assert_eq!(keys("{}"), ["subscribe", "publish"]);
         assert_eq!(keys(r#"{"subscribe":["a/+"]}"#), ["publish"]);
         assert!(keys(r##"{"subscribe":["#"],"publish":[]}"##).is_empty());
+        let without_effect =
+            r#"{"topics":[],"compatibility":"mcpmqtt","replyTopic":"a/{clientId}"}"#;
+        assert_eq!(keys(without_effect), ["replyTopic"]);
     }
 
     #[test]
@@ -277,6 +293,10 @@ mod tests {
             (r#"{"receiveBytes":3}"#, "use 1024 to"),
             (r#"{"publishExpiry":4294967296}"#, "out of range"),
             (r#"{"routes":[]}"#, "unknown field `routes`"),
+            (
+                r#"{"compatibility":"mcp"}"#,
+                "unknown variant `mcp`, expected `mcpmqtt`",
+            ),
         ] {
             let error = read(json).expect_err(json);
             assert!(error.contains(expected), "{error}");

@@ -227,7 +227,7 @@ impl McpMqtt {
                 let refusal = match refusal {
                     Refusal::NotAllowed(mut refused) => {
                         let (topic, option) = (&refused.topic, refused.option);
-                        decision::refused(cx, tool.name, topic, option, refused.reason);
+                        decision::refused(cx, tool.operation.word(), topic, option, refused.reason);
                         let refusal = std::mem::replace(&mut refused.refusal, Refusal::Unknown);
                         call.refused = Some(refused);
                         refusal
@@ -283,6 +283,10 @@ impl McpMqtt {
                         let step = query.stop("the caller ended the call");
                         exchange.apply(cx, step);
                     }
+                    State::Collect(collect) => {
+                        let step = collect.finish();
+                        exchange.apply(cx, step);
+                    }
                     State::Publish(_) | State::Read(_) | State::Closing | State::Answered => {}
                 }
             }
@@ -317,7 +321,7 @@ impl McpMqtt {
                 {
                     self.seen.observe(topic, cx.now());
                 }
-                exchange.state.data(data)
+                exchange.state.data(data, cx.wall_clock())
             }
             Frame::End(end) => {
                 let acknowledgement = self.broker.acknowledged(end.as_deref());

@@ -8,6 +8,7 @@ use tidegate_streams::mqtt::{MqttDelivery, MqttPayloadFormat, MqttPublishData, M
 use tidegate_streams::shown;
 use tidegate_streams::{Data, DataFlags, Frame};
 
+use crate::mcpmqtt;
 use crate::published::{self, Acknowledgement};
 use crate::result::{Answer, Failure};
 use crate::state::Step;
@@ -37,6 +38,8 @@ pub(crate) struct Publish {
     sent: bool,
     /// The whole payload, if an audit log wants it.
     pub(crate) audited: Option<Box<Parts>>,
+    /// The result is that of mcpMQTT.
+    pub(crate) is_mcpmqtt: bool,
 }
 
 impl Publish {
@@ -62,6 +65,7 @@ impl Publish {
             pending: PendingData::new(),
             sent: false,
             audited: None,
+            is_mcpmqtt: false,
         }
     }
 
@@ -128,7 +132,9 @@ impl Publish {
 
     /// The stream ended (END).
     pub(crate) fn ended(&self, acknowledgement: Acknowledgement) -> Step {
-        if self.sent {
+        if self.sent && self.is_mcpmqtt {
+            Step::Answer(mcpmqtt::published(&self.topic))
+        } else if self.sent {
             let result = published::result(self.qos, acknowledgement);
             Step::Answer(Answer::ok(Parts::from(result)))
         } else {

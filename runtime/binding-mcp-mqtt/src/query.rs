@@ -11,6 +11,7 @@ use tidegate_streams::Data;
 use tidegate_streams::mqtt::MqttPublish;
 use tidegate_streams::shown;
 
+use crate::mcpmqtt::Answered;
 use crate::message::{Assembled, Assembly, Message};
 use crate::messages::Messages;
 use crate::publish::Publish;
@@ -52,6 +53,8 @@ pub(crate) struct Query {
     /// The broker reports that nobody subscribes to the topic of the request. A rule of the broker may
     /// answer it nevertheless.
     unmatched: bool,
+    /// The result is that of mcpMQTT.
+    pub(crate) answered: Option<Box<Answered>>,
 }
 
 impl Query {
@@ -70,6 +73,7 @@ impl Query {
             bound,
             stage: Stage::Subscribing,
             unmatched: false,
+            answered: None,
         }
     }
 
@@ -99,7 +103,10 @@ impl Query {
             Assembled::Complete(message) if !self.is_answer(&message) => Step::Wait,
             Assembled::Complete(message) => {
                 let mut result = Messages::single(self.bound);
-                if result.push(&message) {
+                let answered = self.answered.as_deref();
+                if let Some(answer) = answered.and_then(|it| it.with(&message, self.bound)) {
+                    Step::Answer(answer)
+                } else if answered.is_none() && result.push(&message) {
                     Step::Answer(Answer::ok(result.into_parts(None)))
                 } else {
                     Step::Answer(result.too_large(&message.topic).unconfirmed())
@@ -173,14 +180,16 @@ impl Query {
     }
 
     fn unanswered(&self, when: &str, next: &str) -> Step {
-        Step::Answer(
-            Answer::tool_error(&format!(
-                "No answer on '{}' {when}. {}{next}",
-                shown(&self.expected.topic),
-                self.delivered()
-            ))
-            .unconfirmed(),
-        )
+        let sentence = format!(
+            "No answer on '{}' {when}. {}{next}",
+            shown(&self.expected.topic),
+            self.delivered()
+        );
+        let answer = match &self.answered {
+            Some(answered) => answered.without(&sentence),
+            None => Answer::tool_error(&sentence),
+        };
+        Step::Answer(answer.unconfirmed())
     }
 
     /// What happened to the request, as sentences.

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_streams::mcp::{
-    McpBeginEx, McpReset, McpResetKind, McpResourcesList, McpResourcesTemplatesList, McpToolsList,
+    McpBeginEx, McpReset, McpResetKind, McpResourcesList, McpResourcesRead,
+    McpResourcesTemplatesList, McpToolsList,
 };
 use tidegate_streams::mqtt::topic::TopicFilter;
 use tidegate_streams::{BeginEx, Identity, Pooled};
@@ -69,6 +70,11 @@ impl Request {
                 let tool = settings.tool(caller, &call.name);
                 let tool = tool.ok_or_else(|| settings.unknown_tool(&call.name, caller))?;
                 Self::Call(Call::new(tool, call, settings.params_bound)?)
+            }
+            McpBeginEx::ResourcesRead(read)
+                if let Some(document) = settings.document(caller, &read.uri) =>
+            {
+                Self::List(reply(McpResourcesRead::default()), document)
             }
             McpBeginEx::ResourcesRead(read) => Self::Read {
                 topic: uri::topic_to_read(

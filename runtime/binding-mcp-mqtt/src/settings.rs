@@ -8,6 +8,7 @@ use tidegate_streams::{Identity, shown};
 use crate::arguments::Limits;
 use crate::catalog::Catalog;
 use crate::lists::Lists;
+use crate::mcpmqtt::{self, Documents};
 use crate::options::{Options, Permissions, ReplyTopic};
 use crate::policy::Policy;
 use crate::rules::{Applicable, Rules};
@@ -72,7 +73,10 @@ impl Settings {
             expiry: options
                 .publish_expiry
                 .and_then(|seconds| u32::try_from(seconds.get()).ok()),
-            reply_topic: options.reply_topic.clone(),
+            reply_topic: options
+                .reply_topic
+                .clone()
+                .filter(|_| options.compatibility.is_none()),
             observe: options.observe,
         };
         if !guarded {
@@ -106,7 +110,22 @@ impl Settings {
             caller,
             lists_topics: own.iter().any(|it| it.tool == tools::Tool::ListTopics),
         };
-        Lists::new(Tools::list(&own, &described), &self.catalog.of(caller))
+        let visible = self.catalog.of(caller);
+        let mut lists = Lists::new(Tools::list(&own, &described), &visible);
+        if self.options.compatibility.is_some() {
+            lists.offer(Documents::new(&visible));
+        }
+        lists
+    }
+
+    /// The content of a resource that `compatibility` offers.
+    pub(crate) fn document(&self, caller: Option<&Identity>, uri: &str) -> Option<Bytes> {
+        self.options.compatibility?;
+        match uri {
+            mcpmqtt::ALLOWED => Some(self.list(caller, |lists| &lists.allowed)),
+            mcpmqtt::EXAMPLES => Some(self.list(caller, |lists| &lists.examples)),
+            _ => None,
+        }
     }
 
     /// The tools that a caller may use.
@@ -122,6 +141,11 @@ impl Settings {
     /// The tool with a name, whoever may use it.
     pub(crate) fn tool_named(&self, name: &str) -> Option<&'static Definition> {
         self.tools.named(name)
+    }
+
+    /// The name of the tool of an operation.
+    pub(crate) fn name_of(&self, operation: &str) -> Option<&'static str> {
+        Some(self.tools.of_operation(operation)?.name)
     }
 
     /// The tool with a name, if a caller may use it or could with further scopes.

@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use tidegate_engine::WallTime;
 use tidegate_streams::Data;
 use tidegate_streams::mcp::{McpReset, McpResourcesUpdated};
 use tidegate_streams::mqtt::{MqttBeginEx, MqttPublish};
 
 use crate::call::Call;
+use crate::mcpmqtt::Collect;
 use crate::publish::Publish;
 use crate::published::Acknowledgement;
 use crate::query::Query;
@@ -48,6 +50,8 @@ pub(crate) enum State {
     /// Boxed, as are `Read` and `Query`: much larger than the other states, and rarer.
     Receive(Box<Receive>),
     Read(Box<Read>),
+    /// `mqtt_subscribe` or `mqtt_read` of mcpMQTT.
+    Collect(Box<Collect>),
     Query(Box<Query>),
     Subscribe(Subscribe),
     /// A session with this identifier.
@@ -67,17 +71,19 @@ impl State {
         match self {
             Self::Receive(receive) => receive.confirmed(),
             Self::Read(read) => read.confirmed(),
+            Self::Collect(collect) => collect.confirmed(),
             Self::Query(query) => query.confirmed(),
             Self::Subscribe(subscribe) => subscribe.confirmed(),
             _ => Step::Wait,
         }
     }
 
-    /// The mqtt stream delivered a message or a part of one.
-    pub(crate) fn data(&mut self, data: Data) -> Step {
+    /// The mqtt stream delivered a message or a part of one, at this time.
+    pub(crate) fn data(&mut self, data: Data, at: WallTime) -> Step {
         match self {
             Self::Receive(receive) => receive.data(data),
             Self::Read(read) => read.data(data),
+            Self::Collect(collect) => collect.data(data, at),
             Self::Query(query) => query.data(data),
             Self::Subscribe(subscribe) => subscribe.data(&data),
             _ => Step::Wait,
@@ -90,6 +96,9 @@ impl State {
             Self::Publish(publish) => publish.ended(acknowledgement),
             Self::Receive(receive) => receive.finish(),
             Self::Read(read) => read.ended(),
+            Self::Collect(collect) => {
+                collect.failed(&Failure::new("the broker ended the subscription"))
+            }
             Self::Query(query) => query.failed(&Failure::new("the broker ended the subscription")),
             Self::Subscribe(subscribe) => subscribe.ended(),
             Self::Closing => Step::EndReply,
@@ -103,6 +112,7 @@ impl State {
             Self::Publish(publish) => publish.failed(failure),
             Self::Receive(receive) => receive.failed(failure),
             Self::Read(read) => read.failed(failure),
+            Self::Collect(collect) => collect.failed(failure),
             Self::Query(query) => query.failed(failure),
             Self::Subscribe(subscribe) => subscribe.failed(failure),
             Self::Closing => Step::EndReply,
@@ -117,6 +127,7 @@ impl State {
         match self {
             Self::Receive(receive) => receive.expired(milliseconds),
             Self::Read(read) => read.expired(milliseconds),
+            Self::Collect(collect) => collect.expired(),
             Self::Query(query) => query.expired(milliseconds),
             // The opener of the stream enforces the time to send params; the mqtt stream enforces the
             // time that the broker takes.
@@ -131,6 +142,7 @@ impl State {
         match self {
             Self::Receive(receive) if receive.confirmed => receive.stop(),
             Self::Read(read) if read.confirmed => read.stopping(),
+            Self::Collect(collect) if collect.confirmed => collect.stopping(),
             Self::Query(query) if query.is_confirmed() => query.stop("the gateway stopped"),
             _ => Step::Wait,
         }
@@ -158,6 +170,7 @@ impl State {
             Self::Publish(publish) => (publish.topic.clone(), publish.qos),
             Self::Receive(receive) => (receive.filter.text(), subscribe::QOS),
             Self::Read(read) => (read.topic.clone(), subscribe::QOS),
+            Self::Collect(collect) => (collect.filter.text(), subscribe::QOS),
             Self::Query(query) => (query.request.topic.clone(), query.request.qos),
             Self::Subscribe(subscribe) => (subscribe.uri.clone(), subscribe::QOS),
             Self::Call(call) => {
@@ -187,6 +200,7 @@ impl State {
         let taken = match self {
             Self::Receive(receive) => receive.audited.as_deref(),
             Self::Read(read) => read.audited.as_deref(),
+            Self::Collect(collect) => collect.audited.as_deref(),
             _ => None,
         };
         taken.map_or(0, Taken::count)
@@ -204,6 +218,7 @@ impl State {
             Self::Query(query) => return published(&mut query.request),
             Self::Receive(receive) if answered => receive.audited.take()?,
             Self::Read(read) if answered => read.audited.take()?,
+            Self::Collect(collect) if answered => collect.audited.take()?,
             _ => return None,
         };
         taken.into_payload()

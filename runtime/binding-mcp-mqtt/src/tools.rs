@@ -1,6 +1,6 @@
 //! The tools: a table of their names, what `tools/list` says of them, and the code that starts a call.
 
-mod description;
+pub(crate) mod description;
 mod list_topics;
 mod publish;
 mod query;
@@ -18,6 +18,7 @@ use tidegate_streams::{BeginEx, Identity};
 use crate::call::{Params, TopicHeader};
 use crate::catalog::Catalog;
 use crate::client_id::OwnClientId;
+use crate::mcpmqtt::{self, Compatibility};
 use crate::operation::Operation;
 use crate::options::Options;
 use crate::policy::CallerPolicy;
@@ -54,7 +55,7 @@ pub(crate) struct Definition {
     pub(crate) name: &'static str,
     pub(crate) operation: Operation,
     /// The definition in `tools/list`, without the name.
-    describe: fn(&Described<'_>) -> Value,
+    pub(crate) describe: fn(&Described<'_>) -> Value,
     /// Checks the arguments of a call and starts it.
     pub(crate) start: fn(&mut Context<'_>, Params, &mut Invocation<'_>) -> Result<Started, Refusal>,
 }
@@ -166,14 +167,24 @@ pub(crate) struct Tools(Vec<&'static Definition>);
 
 impl Tools {
     pub(crate) fn new(options: &Options) -> Self {
+        let table: &'static [Definition] = match options.compatibility {
+            Some(Compatibility::Mcpmqtt) => &mcpmqtt::TOOLS,
+            None => &TOOLS,
+        };
         let selected = options.tools.as_deref();
         let is_selected = |it: &&Definition| selected.is_none_or(|tools| tools.contains(&it.tool));
-        Self(TOOLS.iter().filter(is_selected).collect())
+        Self(table.iter().filter(is_selected).collect())
     }
 
     /// The tool with a name.
     pub(crate) fn named(&self, name: &str) -> Option<&'static Definition> {
         self.0.iter().copied().find(|it| it.name == name)
+    }
+
+    /// The tool of an operation.
+    pub(crate) fn of_operation(&self, operation: &str) -> Option<&'static Definition> {
+        let mut tools = self.0.iter().copied();
+        tools.find(|it| it.operation.word() == operation)
     }
 
     /// The tools that a caller may use.

@@ -281,6 +281,9 @@ impl Follow<'_> {
         use mcp_mqtt::Explanation;
         let explainer = mcp_mqtt::Explainer::new(&binding.options()?);
         let caller = self.caller.as_ref();
+        // Of a topic, the operation is asked for, whatever the name of its tool.
+        let named = topic.and_then(|_| explainer.name_of(tool));
+        let tool = named.unwrap_or(tool);
         let explanation = match (explainer.tool(caller, tool), topic) {
             (None, _) => {
                 path.refuse(

@@ -177,10 +177,13 @@ fn write(
         Some(remote) => entry::http(&mut yaml, remote),
         None => entry::stdio(&mut yaml, source.remote.is_some()),
     }
-    yaml.line(
+    yaml.comment(
         1,
-        "mcp_server0: { type: mcp, kind: server, exit: mcp_mqtt0 }",
+        "One hour: mcpMQTT has no time limit for a call. The default is a minute.",
     );
+    let server =
+        "mcp_server0: { type: mcp, kind: server, options: { timeout: 3600000 }, exit: mcp_mqtt0 }";
+    yaml.line(1, server);
     topics::write(&mut yaml, &source.topics);
     broker::write(&mut yaml, &source.mqtt);
     let (yaml, warnings) = yaml.into_parts();

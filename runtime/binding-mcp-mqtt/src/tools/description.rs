@@ -12,7 +12,7 @@ use crate::options::{Options, Permissions};
 const TOPICS_MAX: usize = 2 * 1024;
 
 /// What a tool does, and the topics that it may be used for if the config describes any.
-pub(super) fn described(what: &str, about: &Described<'_>, permission: Permissions) -> String {
+pub(crate) fn described(what: &str, about: &Described<'_>, permission: Permissions) -> String {
     let visible = about.catalog.of(about.caller);
     let own = || {
         let visible = visible.iter();
@@ -46,7 +46,7 @@ pub(super) fn described(what: &str, about: &Described<'_>, permission: Permissio
 }
 
 /// The argument `topic`.
-pub(super) fn topic(options: &Options, description: &str) -> Value {
+pub(crate) fn topic(options: &Options, description: &str) -> Value {
     let mut topic = json!({ "type": "string", "description": description });
     if options.topic_header
         && let Some(members) = topic.as_object_mut()

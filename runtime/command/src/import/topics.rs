@@ -20,6 +20,12 @@ pub(super) fn write(yaml: &mut Yaml, topics: &[Topic]) {
     yaml.line(2, "type: mcp_mqtt");
     yaml.line(2, "kind: proxy");
     yaml.line(2, "options:");
+    yaml.comment(
+        3,
+        "The tools and resources of mcpMQTT. Errors have isError, and mcpmqtt://topics/allowed does not name the \
+         broker. Without this line, clients get the tools of tidegate.",
+    );
+    yaml.line(3, "compatibility: mcpmqtt");
     limits(yaml, topics);
     yaml.comment(
         3,

@@ -94,3 +94,29 @@ fn a_topic_is_followed_with_each_tool() {
             .any(|line| line.contains("mcp_proxy0  refused"))
     );
 }
+
+#[test]
+fn with_compatibility_a_topic_is_explained_by_the_tools_of_the_other_names() {
+    let config = Config::new(
+        "name: explained
+bindings:
+  stdio0: { type: stdio, kind: server, exit: mcp_server0 }
+  mcp_server0: { type: mcp, kind: server, exit: mcp_mqtt0 }
+  mcp_mqtt0:
+    type: mcp_mqtt
+    kind: proxy
+    options: { compatibility: mcpmqtt, topics: [ { pattern: status/#, permissions: [ read ] } ] }
+    exit: mqtt_client0
+  mqtt_client0: { type: mqtt, kind: client, exit: tcp_client0 }
+  tcp_client0: { type: tcp, kind: client, options: { host: localhost } }
+",
+    );
+    let (code, lines) = explain(&config, &["--anonymous", "status/lamp"]);
+    assert_eq!(code, Some(0), "{lines:#?}");
+    let rule = "topics.0 (status/#)";
+    assert!(lines.iter().any(|line| line.contains(rule)), "{lines:#?}");
+    for (tool, code) in [("mqtt_read", 0), ("mqtt_publish", 1), ("read", 1)] {
+        let (found, lines) = explain(&config, &["--anonymous", tool]);
+        assert_eq!(found, Some(code), "{tool}: {lines:#?}");
+    }
+}
