@@ -11,6 +11,8 @@
 #![forbid(unsafe_code)]
 
 mod device;
+mod payload;
+mod reading;
 mod template;
 mod text;
 
@@ -18,5 +20,6 @@ pub use device::{
     Availability, AvailabilityMode, AvailabilityTopic, Command, Confirm, Device, Expected, Format,
     Payload, Property, Request, Source,
 };
+pub use reading::{Reading, equal};
 pub use template::{Template, TemplateError};
 pub use text::Text;
