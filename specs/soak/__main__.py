@@ -16,7 +16,7 @@ from soak.hostile import KINDS
 from soak.run import Outcome, Plan, run
 
 DESCRIPTION = """Runs one gateway with well-behaved clients, faults and hostile clients at the same time, and reports the
-violated claims. Requires mosquitto (scripts/install-test-tools)."""
+violated claims. Requires mosquitto and openssl (scripts/install-test-tools)."""
 
 
 def main() -> int:

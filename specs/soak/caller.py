@@ -127,7 +127,7 @@ class Caller:
                 self.drop()
             async with asyncio.timeout(TIMEOUT + GRACE):
                 if self._connection is None:
-                    self._connection = await Connection.open(self.stage.address)
+                    self._connection = await self.stage.enter()
                 response = await self._connection.exchange(request)
             self._used = time.monotonic()
             if call:

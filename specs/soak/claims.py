@@ -27,6 +27,7 @@ CLAIMS = {
     "threads": "the number of threads does not change",
     "descriptors": "all descriptors are closed after all clients have disconnected",
     "log": "the growth of the log is bounded, whatever clients and brokers do",
+    "recorded": "the audit log is an intact chain over all its files, and sealed after the stop",
     "counters": "no stream or exchange remains after all clients have disconnected",
     "orderly": "SIGTERM stops the gateway in order, with exit code 0",
 }

@@ -1,9 +1,11 @@
-"""The config of the gateway: three toolkits with their brokers, and short timeouts."""
+"""The config of the gateway: two doors, three toolkits with their brokers, an audit log, and short timeouts."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+from soak.credentials import Credentials
 from soak.ledger import HOSTILE, ROOT
 
 #: The connection of each toolkit: without faults; over a link with faults; to a broker that is killed.
@@ -22,14 +24,24 @@ WRITE_TIMEOUT = 5.0
 OF_ONE_ADDRESS = 256
 #: Seconds that a stop may take.
 SHUTDOWN_TIMEOUT = 10.0
+#: Size of a file of the audit log, in bytes, and how many rotated ones are kept.
+AUDIT_FILE, AUDIT_FILES = 256 << 10, 200
+#: A stored key of which nobody has the key: each wrong key without an id is verified against it, at little cost, so
+#: that the memory of the process shows something else than the work space of hashes.
+NOBODY = {
+    "hash": "$argon2id$v=19$m=64,t=1,p=1$AAECAwQFBgcICQoLDA0ODw$MePZA3SaP9IV2cnaQpI22fGKYa1aKiyOdftXth3xsE4",
+    "identity": "nobody",
+}
 
 
 def millis(seconds: float) -> int:
     return int(seconds * 1000)
 
 
-def config(ports: dict[str, int]) -> str:
+def config(ports: dict[str, int], credentials: Credentials, folder: Path) -> str:
     """The config with each toolkit's broker at its port; JSON is YAML."""
+    keys = folder / "keys.yaml"
+    keys.write_text(f"{credentials.line}\n")
     server = {"timeout": millis(TIMEOUT), "sessionTimeout": millis(SESSION_TIMEOUT), "keepAlive": 2_000}
     http = {
         "listen": "127.0.0.1:0",
@@ -39,9 +51,19 @@ def config(ports: dict[str, int]) -> str:
         "idleTimeout": millis(HEADER_TIMEOUT),
         "maxConnectionsPerAddress": OF_ONE_ADDRESS,
     }
+    secure = {
+        **http,
+        "tls": {
+            "certificate": str(credentials.certificate),
+            "key": str(credentials.private),
+            "handshakeTimeout": millis(HEADER_TIMEOUT),
+        },
+        "authorization": {"staff": {}},
+    }
     routes = [{"when": [{"toolkit": name}], "exit": f"mcp_mqtt_{name}"} for name in ports]
     bindings: dict[str, object] = {
         "http0": {"type": "http", "kind": "server", "options": http, "exit": "mcp_server0"},
+        "http1": {"type": "http", "kind": "server", "options": secure, "exit": "mcp_server0"},
         "mcp_server0": {"type": "mcp", "kind": "server", "options": server, "exit": "mcp_proxy0"},
         "mcp_proxy0": {"type": "mcp", "kind": "proxy", "routes": routes},
     }
@@ -51,9 +73,16 @@ def config(ports: dict[str, int]) -> str:
         "name": "soak",
         "workers": 2,
         "shutdownTimeout": millis(SHUTDOWN_TIMEOUT),
+        "guards": {"staff": {"type": "apikey", "options": {"keys": [NOBODY], "file": str(keys)}}},
         "bindings": bindings,
+        "telemetry": {"exporters": {"audit0": {"type": "audit", "options": audit(folder)}}},
     }
     return json.dumps(document, indent=2)
+
+
+def audit(folder: Path) -> dict[str, object]:
+    """The options of the audit log: small files, so that it is rotated all the time."""
+    return {"path": str(folder / "audit.jsonl"), "maxFileSize": AUDIT_FILE, "maxFiles": AUDIT_FILES}
 
 
 def toolkit(name: str, port: int) -> dict[str, object]:

@@ -75,11 +75,12 @@ class Gateway:
         self._config = folder / "tidegate.yaml"
         self._config.write_text(config)
         self.log = folder / "tidegate.log"
-        self.address = ("127.0.0.1", 0)
+        #: Where it listens without TLS, and with it.
+        self.address = self.secure = ("127.0.0.1", 0)
         self.pid = 0
 
     async def start(self) -> None:
-        """Starts it and waits until it logs its listen address."""
+        """Starts it and waits until it logs its listen addresses."""
         with self.log.open("wb") as log:
             self._child = await asyncio.create_subprocess_exec(
                 str(self._binary), "start", "--config", str(self._config), "--log", "json",
@@ -88,11 +89,11 @@ class Gateway:
             )  # fmt: skip
         self.pid = self._child.pid
         async with asyncio.timeout(PATIENCE):
-            while not (found := re.search(rb"http://127\.0\.0\.1:(\d+)/", self.log.read_bytes())):
+            while len(found := dict(re.findall(rb"(https?)://127\.0\.0\.1:(\d+)/", self.log.read_bytes()))) < 2:
                 if not self.running:
                     raise RuntimeError(f"tidegate did not start; see {self.log}")
                 await asyncio.sleep(0.02)
-        self.address = ("127.0.0.1", int(found[1]))
+        self.address, self.secure = ("127.0.0.1", int(found[b"http"])), ("127.0.0.1", int(found[b"https"]))
 
     @property
     def running(self) -> bool:

@@ -92,6 +92,7 @@ def process(outcome: Outcome) -> list[str]:
             f" threads: {first.threads}, {max(sample.threads for sample in outcome.samples)} at most;"
             f" log: {last.log >> 10} KiB; processor: {last.processor - first.processor:.1f} s"
         )
+    lines.append(f"audit: {outcome.audit.files} files; {'; '.join(outcome.audit.printed[:3])}")
     lines.append(f"event loop of the soak: at most {outcome.late:.2f} s late")
     for said, count in sorted(outcome.warnings.items(), key=lambda item: -item[1])[:8]:
         lines.append(f"logged {count} × {said}")
@@ -158,6 +159,7 @@ def document(outcome: Outcome) -> dict[str, Any]:
             "stopped": outcome.stopped,
             "code": outcome.code,
             "warnings": outcome.warnings,
+            "audit": asdict(outcome.audit),
         },
     }
 

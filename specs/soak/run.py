@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from soak import faults, meter
+from soak import audit, faults, meter
+from soak.audit import Audit
 from soak.claims import Claims
 from soak.config import (
     CUT,
@@ -24,7 +25,9 @@ from soak.config import (
     TOOLKITS,
     config,
 )
+from soak.credentials import Credentials
 from soak.disturbances import Disturbances
+from soak.door import OPEN, SECURE, Door, trusting
 from soak.hostile import KINDS, harass
 from soak.ledger import Ledger
 from soak.link import Link
@@ -68,6 +71,7 @@ class Outcome:
     stopping: dict[str, Any] = field(default_factory=dict)
     stopped: dict[str, Any] = field(default_factory=dict)
     code: int | None = None
+    audit: Audit = field(default_factory=Audit)
     #: Number of occurrences of each logged warning and error.
     warnings: dict[str, int] = field(default_factory=dict)
 
@@ -82,15 +86,17 @@ async def run(plan: Plan, progress: Callable[[Outcome, Meter, str], None]) -> Ou
         claims = Claims()
         disturbances = {name: Disturbances() for name in TOOLKITS}
         ledger = Ledger(claims, disturbances, untouched=STEADY, mortal=MORTAL)
-        stage = Stage(plan.seed, ("", 0), claims, disturbances, ledger, {})
+        stage = Stage(plan.seed, {}, claims, disturbances, ledger, {})
         link = Link(("127.0.0.1", sound.port), stage.rng("link"))
         parts.push_async_callback(link.close)
         await link.open()
         ports = {STEADY: sound.port, CUT: link.port, MORTAL: mortal.port}
-        gateway = Gateway(plan.binary, plan.folder, config(ports))
+        credentials = await Credentials.make(plan.binary, plan.folder)
+        gateway = Gateway(plan.binary, plan.folder, config(ports, credentials, plan.folder))
         parts.push_async_callback(gateway.kill)
         await gateway.start()
-        stage.address = gateway.address
+        stage.doors[OPEN] = Door(gateway.address)
+        stage.doors[SECURE] = Door(gateway.secure, trusting(credentials.certificate), credentials.key)
         witnesses = Witness(sound, ledger), Witness(mortal, ledger)
         for witness in witnesses:
             parts.callback(witness.close)
@@ -175,6 +181,7 @@ async def finish(outcome: Outcome, watch: Meter, gateway: Gateway) -> None:
     outcome.code = await gateway.terminate(SHUTDOWN_TIMEOUT + 30)
     read_log(outcome, gateway.log)
     judge_stop(outcome)
+    await audit.judge(outcome.audit, claims, outcome.plan.binary, outcome.plan.folder)
     if len(outcome.samples) >= 10:
         outcome.resident = Memory().judge(claims, outcome.samples)
         meter.judge_log(claims, outcome.samples)

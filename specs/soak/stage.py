@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from soak.claims import Claims
 from soak.disturbances import Disturbances
+from soak.door import OPEN, Door
 from soak.ledger import Ledger
 from soak.tally import Tally
+from soak.wire import Connection
 from soak.witness import Witness
 
 
 @dataclass
 class Stage:
-    """Address of the gateway, claims, ledger, counters, and the end of the run."""
+    """The doors of the gateway, claims, ledger, counters, and the end of the run."""
 
     seed: int
-    address: tuple[str, int]
+    doors: dict[str, Door]
     claims: Claims
     disturbances: dict[str, Disturbances]
     ledger: Ledger
@@ -27,10 +29,20 @@ class Stage:
     tally: Tally = field(default_factory=Tally)
     #: Set when neighbours must finish their turn and stop.
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    #: The door through which an actor comes.
+    door: str = OPEN
 
     def rng(self, who: str) -> random.Random:
         """A separate random source for an actor, independent of the other actors."""
         return random.Random(f"{self.seed}/{who}")
+
+    def through(self, door: str) -> Stage:
+        """The same stage for an actor that comes through another door."""
+        return replace(self, door=door)
+
+    async def enter(self) -> Connection:
+        """A connection through the actor's door."""
+        return await self.doors[self.door].enter()
 
     async def pause(self, seconds: float) -> None:
         """Waits for a time, or until the end of the run."""

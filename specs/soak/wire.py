@@ -1,10 +1,11 @@
-"""A minimal HTTP/1.1 client: raw bytes out, complete responses in."""
+"""A minimal HTTP/1.1 client: raw bytes out, complete responses in, over TCP or TLS."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -40,10 +41,18 @@ class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        #: A header that each request gets.
+        self.credential = b""
 
     @classmethod
-    async def open(cls, address: tuple[str, int], source: str | None = None, receive_buffer: int = 0) -> Connection:
-        """Connects, optionally from a given loopback address."""
+    async def open(
+        cls,
+        address: tuple[str, int],
+        source: str | None = None,
+        receive_buffer: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> Connection:
+        """Connects, optionally from a given loopback address and with TLS."""
         sock = socket.socket()
         sock.setblocking(False)
         try:
@@ -54,20 +63,25 @@ class Connection:
             await asyncio.get_running_loop().sock_connect(sock, address)
             # With a small receive buffer, disable read-ahead too.
             limit = 1024 if receive_buffer else LINE_MAX
-            return cls(*await asyncio.open_connection(sock=sock, limit=limit))
+            name = "localhost" if tls else None
+            return cls(*await asyncio.open_connection(sock=sock, limit=limit, ssl=tls, server_hostname=name))
         except BaseException:
             sock.close()
             raise
 
     async def exchange(self, request: bytes) -> Response:
         """Sends a request and reads its whole response."""
-        self.writer.write(request)
+        self.send(request)
         try:
             status, headers = await self.head()
             body = b"".join([chunk async for chunk in self.body(status, headers)])
         except (OSError, asyncio.IncompleteReadError) as error:
             raise Closed(str(error) or type(error).__name__) from error
         return Response(status, headers, body)
+
+    def send(self, request: bytes) -> None:
+        """Sends a request, with the credential of the connection behind its first line."""
+        self.writer.write(request.replace(b"\r\n", b"\r\n" + self.credential, 1) if self.credential else request)
 
     async def head(self) -> tuple[int, dict[str, str]]:
         """The status and the headers, their names in lower case."""
@@ -90,7 +104,7 @@ class Connection:
 
         Raises Closed where the answer is none, or the connection ends before the stream.
         """
-        self.writer.write(request)
+        self.send(request)
         try:
             status, headers = await self.head()
             if status != 200 or not headers.get("content-type", "").startswith("text/event-stream"):

@@ -14,8 +14,14 @@ use crate::timestamp;
 
 /// Longest line that is read. A writer's lines are shorter: all that they contain is bounded.
 pub const LINE_MAX: usize = 16 * 1024 * 1024;
+/// No line is shorter, with its line feed.
+pub(crate) const LINE_MIN: u64 = {
+    let names = SEQ.len() + PREV.len() + TIME.len() + EVENT.len() + HASH.len() + END.len();
+    // A number and the line feed have a byte or more.
+    (names + 2 * DIGITS + timestamp::LENGTH + 2) as u64
+};
 
-const SEQ: &[u8] = b"{\"seq\":";
+pub(crate) const SEQ: &[u8] = b"{\"seq\":";
 const PREV: &[u8] = b",\"prev\":\"";
 const TIME: &[u8] = b"\",\"time\":\"";
 const EVENT: &[u8] = b"\",\"event\":\"";
@@ -128,6 +134,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn no_line_is_shorter_than_the_minimum() {
+        let (line, _) = Chain::START.line(0, "", "");
+        assert!(line.len() as u64 >= LINE_MIN);
+    }
 
     #[test]
     fn a_line_continues_the_one_before() {

@@ -12,7 +12,7 @@ use tidegate_streams::{Audit, Identity, Value};
 /// Memory of an entry without texts.
 const BASE: usize = 512;
 /// Memory of a field beside its text.
-const FIELD: usize = 64;
+pub(crate) const FIELD: usize = 64;
 
 /// A copy of an event.
 #[derive(Debug, Clone)]
@@ -26,7 +26,15 @@ pub(crate) struct Entry {
     pub(crate) audit: Audit,
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) fields: Vec<(&'static str, Value)>,
-    pub(crate) payload: Option<Vec<u8>>,
+    pub(crate) payload: Option<Payload>,
+}
+
+/// The payload that an event is about.
+#[derive(Debug, Clone)]
+pub(crate) enum Payload {
+    Whole(Vec<u8>),
+    /// There was no room in the queue for so many bytes.
+    Omitted(u64),
 }
 
 impl Entry {
@@ -41,14 +49,29 @@ impl Entry {
             audit: event.audit,
             identity: event.identity.clone(),
             fields: fields.map(|(name, value)| (*name, copied(value))).collect(),
-            payload: event.payload.as_ref().map(|parts| parts.concat()),
+            payload: event
+                .payload
+                .as_ref()
+                .map(|parts| Payload::Whole(parts.concat())),
         }
     }
 
     /// Bytes that it holds, as an estimate.
     pub(crate) fn size(&self) -> usize {
         let fields = self.fields.iter().map(|(_, value)| FIELD + size(value));
-        BASE + fields.sum::<usize>() + self.payload.as_ref().map_or(0, Vec::len)
+        let identity = self.identity.as_deref().map_or(0, identity_size);
+        let payload = match &self.payload {
+            Some(Payload::Whole(payload)) => payload.len(),
+            Some(Payload::Omitted(_)) | None => 0,
+        };
+        BASE + fields.sum::<usize>() + identity + payload
+    }
+
+    /// Releases the payload, so that at least the event is recorded.
+    pub(crate) fn omit_payload(&mut self) {
+        if let Some(Payload::Whole(payload)) = &self.payload {
+            self.payload = Some(Payload::Omitted(payload.len() as u64));
+        }
     }
 }
 
@@ -69,7 +92,16 @@ fn copied(value: &Value) -> Value {
     }
 }
 
-fn size(value: &Value) -> usize {
+/// As if each event had its own: the identities of many connections may be as many.
+fn identity_size(identity: &Identity) -> usize {
+    let roles = identity.roles.iter().map(|role| FIELD + role.len());
+    let attributes = identity.attributes.iter();
+    let attributes = attributes.map(|it| FIELD + it.name.len() + it.value.len());
+    let own = identity.subject.len() + identity.guard.len();
+    own + roles.sum::<usize>() + attributes.sum::<usize>()
+}
+
+pub(crate) fn size(value: &Value) -> usize {
     match value {
         Value::Word(word) => word.len(),
         Value::Integer(_) => 0,

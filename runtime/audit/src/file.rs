@@ -1,13 +1,15 @@
 //! The file that is written: opened, continued, appended to, sealed and rotated.
 //!
 //! After a failed write the file is cut back to its last whole line, so it never has half a line; if
-//! that fails too, it is closed, and opened and continued again by the next write.
+//! that fails too, it is closed, and opened and continued again by the next write. A file that cannot
+//! be rotated is written further, and rotated when it is full once more. If the file is moved or deleted
+//! by others, a new one continues its chain.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::chain::{Chain, LINE_MAX, parse};
+use crate::chain::{Chain, LINE_MAX, LINE_MIN, SEQ, parse};
 use crate::hash::Hash;
 use crate::json::Members;
 use crate::rotation::{self, Rotation};
@@ -30,8 +32,10 @@ pub(crate) struct AuditFile {
     size: u64,
     /// Number of its first line, of which the name of a rotated file is made.
     first: u64,
-    /// Time of that line.
+    /// Time of that line, or of the last attempt to rotate it.
     begun: u64,
+    /// Its size at that attempt.
+    tried: u64,
 }
 
 /// What a file ends with.
@@ -59,6 +63,7 @@ impl AuditFile {
             size: 0,
             first: 1,
             begun: at,
+            tried: 0,
         };
         file.reopen(at)?;
         Ok(file)
@@ -77,10 +82,10 @@ impl AuditFile {
         let (line, _) = self.chain.line(at, event, members);
         let lines = self.chain.next.saturating_sub(self.first);
         let length = line.len() as u64;
-        if self
-            .rotation
-            .is_due(self.size, lines, length, self.begun, at)
-        {
+        // A clock that was set back starts the age anew, or it would not be reached for as long.
+        self.begun = self.begun.min(at);
+        let size = self.size.saturating_sub(self.tried);
+        if self.rotation.is_due(size, lines, length, self.begun, at) {
             self.rotate(at)?;
         }
         if self.size == 0 && event != OPENED {
@@ -113,7 +118,7 @@ impl AuditFile {
             return Err(error);
         }
         if self.size == 0 {
-            (self.first, self.begun) = (self.chain.next, at);
+            (self.first, self.begun, self.tried) = (self.chain.next, at, 0);
         }
         self.size += line.len() as u64;
         self.chain = chain;
@@ -121,13 +126,17 @@ impl AuditFile {
     }
 
     fn rotate(&mut self, at: u64) -> io::Result<()> {
-        self.seal(at)?;
         let name = rotation::rotated(&self.path, self.first);
         if name.exists() {
-            let why = format!("'{}' exists", name.display());
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+            let why = io::Error::new(io::ErrorKind::AlreadyExists, "it exists");
+            self.not_rotated(&name, &why, at);
+            return Ok(());
         }
-        fs::rename(&self.path, &name)?;
+        self.seal(at)?;
+        if let Err(error) = fs::rename(&self.path, &name) {
+            self.not_rotated(&name, &error, at);
+            return Ok(());
+        }
         tracing::info!(
             file = %name.display(),
             last_line = self.chain.next.saturating_sub(1),
@@ -139,6 +148,35 @@ impl AuditFile {
         self.reopen(at)?;
         self.delete_oldest();
         Ok(())
+    }
+
+    /// Goes on with the same file until it is full once more: records in a file that is too large are
+    /// better than none.
+    fn not_rotated(&mut self, name: &Path, error: &io::Error, at: u64) {
+        (self.begun, self.tried) = (at, self.size);
+        tracing::error!(
+            file = %self.path.display(),
+            "the audit file cannot be renamed to {}: {error}; it is written further, beyond its limits",
+            name.display()
+        );
+    }
+
+    /// Checks that the path still leads to the file that is written. If the file was moved or deleted, it
+    /// is sealed, and the next line begins a new one.
+    pub(crate) fn keep_place(&mut self, at: u64) {
+        let Some(file) = &self.file else {
+            return;
+        };
+        if is_at(file, &self.path) {
+            return;
+        }
+        tracing::error!(
+            file = %self.path.display(),
+            "the audit file was moved or deleted; a new one continues its chain"
+        );
+        // It may be all that a log rotation has left to find.
+        let _ = self.seal(at);
+        self.file = None;
     }
 
     /// Deletes rotated files beyond their maximum number. A failure is logged: the next rotation tries
@@ -172,6 +210,7 @@ impl AuditFile {
             .flatten()
             .filter(|entry| rotation::is_rotated(&self.path, &entry.file_name().to_string_lossy()))
             .map(|entry| entry.path())
+            .filter(|path| path.is_file())
             .collect();
         names.sort();
         names
@@ -183,11 +222,19 @@ impl AuditFile {
         let tail = read_tail(&mut file)?;
         let length = file.metadata()?.len();
         let Some(last) = &tail.last else {
-            return self.begin_file(file, &tail.torn, at);
+            // Without a line, it must be the beginning of one that a crash has left.
+            return if is_beginning(&tail.torn) {
+                self.begin_file(file, &tail.torn, at)
+            } else {
+                self.set_aside(length, at)
+            };
         };
         let Ok(line) = parse(last) else {
-            return self.set_aside(at);
+            return self.set_aside(length, at);
         };
+        if tail.torn.len() > LINE_MAX {
+            return self.set_aside(length, at);
+        }
         self.chain = Chain {
             next: line.seq.saturating_add(1),
             head: line.hash,
@@ -203,17 +250,33 @@ impl AuditFile {
         if self.chain == Chain::START
             && let Some(newest) = self.rotated_files().pop()
         {
-            let tail = read_tail(&mut File::open(newest)?)?;
-            if let Some(Ok(line)) = tail.last.as_deref().map(parse) {
-                self.chain = Chain {
+            let tail = read_tail(&mut File::open(&newest)?)?;
+            self.chain = match tail.last.as_deref().map(parse) {
+                Some(Ok(line)) => Chain {
                     next: line.seq.saturating_add(1),
                     head: line.hash,
-                };
-            }
+                },
+                _ => self.new_chain(0)?,
+            };
         }
         (self.size, self.first, self.begun) = (0, self.chain.next, at);
         self.file = Some(file);
         self.recover(torn, at)
+    }
+
+    /// A chain that continues none. If there are rotated files, its numbers are higher than all that they
+    /// and `lost` bytes of lines can have: names of files are made of them, and their order is that of
+    /// age.
+    fn new_chain(&self, lost: u64) -> io::Result<Chain> {
+        let Some(newest) = self.rotated_files().pop() else {
+            return Ok(Chain::START);
+        };
+        let first = rotation::first_number(&self.path, &newest).unwrap_or_default();
+        let bytes = fs::metadata(&newest)?.len().saturating_add(lost);
+        Ok(Chain {
+            next: first.saturating_add(bytes / LINE_MIN + 2),
+            ..Chain::START
+        })
     }
 
     /// Cuts off half a line that a crash left, and records that.
@@ -231,16 +294,16 @@ impl AuditFile {
 
     /// The file does not end with a line of an audit file: keep it under another name, and begin a new
     /// chain.
-    fn set_aside(&mut self, at: u64) -> io::Result<()> {
+    fn set_aside(&mut self, length: u64, at: u64) -> io::Result<()> {
         let name = rotation::set_aside(&self.path, at);
         fs::rename(&self.path, &name)?;
         tracing::error!(
             file = %name.display(),
             "the audit file does not end with a valid line; it was renamed, and a new chain begins"
         );
-        self.chain = Chain::START;
+        self.chain = self.new_chain(length)?;
         let file = open_locked(&self.path)?;
-        (self.size, self.first, self.begun) = (0, 1, at);
+        (self.size, self.first, self.begun) = (0, self.chain.next, at);
         self.file = Some(file);
         let mut members = Members::default();
         members.text("damaged", &name.to_string_lossy());
@@ -249,20 +312,49 @@ impl AuditFile {
 }
 
 /// Opens a file for this process alone: two writers would break the chain.
-fn open_locked(path: &std::path::Path) -> io::Result<File> {
+fn open_locked(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path)?;
     match file.try_lock() {
+        Ok(()) => Ok(file),
         // Some file systems have no locks.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+        Err(TryLockError::Error(error)) => {
+            tracing::warn!(
+                file = %path.display(),
+                "the audit file cannot be locked: {error}; make sure that no other process writes it"
+            );
+            Ok(file)
+        }
         Err(TryLockError::WouldBlock) => {
             let why = "another process writes this file";
             Err(io::Error::new(io::ErrorKind::ResourceBusy, why))
         }
     }
+}
+
+/// Whether a path leads to an open file.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let (Ok(open), Ok(found)) = (file.metadata(), fs::metadata(path)) else {
+        return false;
+    };
+    (open.dev(), open.ino()) == (found.dev(), found.ino())
+}
+
+/// Whether a path leads to an open file: one that is open cannot be moved.
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+/// Whether bytes without a line feed are the beginning of a line, or nothing.
+fn is_beginning(torn: &[u8]) -> bool {
+    let length = torn.len().min(SEQ.len());
+    torn.len() <= LINE_MAX && torn.get(..length) == SEQ.get(..length)
 }
 
 /// Reads what the file ends with, at most [`LINE_MAX`] bytes of each.
@@ -302,143 +394,4 @@ fn first_line(file: &mut File) -> io::Result<Option<(u64, u64)>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::files::verify_files;
-
-    const AGELESS: Rotation = Rotation {
-        size: 1 << 30,
-        age: 0,
-    };
-
-    fn folder() -> tempfile::TempDir {
-        tempfile::tempdir().expect("a folder")
-    }
-
-    fn open(path: &std::path::Path, rotation: Rotation) -> AuditFile {
-        AuditFile::open(path.to_owned(), rotation, None, 1_000_000).expect("opened")
-    }
-
-    #[test]
-    fn a_restart_continues_the_chain_of_the_file() {
-        let folder = folder();
-        let path = folder.path().join("audit.jsonl");
-        let mut file = open(&path, AGELESS);
-        file.append(1, OPENED, "").expect("written");
-        file.append(2, "call", "").expect("written");
-        file.seal(3).expect("sealed");
-        drop(file);
-        let mut file = open(&path, AGELESS);
-        file.append(4, OPENED, "").expect("written");
-        file.append(5, "call", "").expect("written");
-        let report = verify_files(std::slice::from_ref(&path), None).expect("read");
-        assert!(report.is_intact() && !report.sealed, "{report:?}");
-        file.seal(6).expect("sealed");
-        let report = verify_files(&[path], None).expect("read");
-        assert!(report.is_intact() && report.sealed, "{report:?}");
-        assert_eq!((report.lines, report.last), (6, 6));
-    }
-
-    #[test]
-    fn half_a_line_of_a_crash_is_cut_off_and_recorded() {
-        let folder = folder();
-        let path = folder.path().join("audit.jsonl");
-        let mut file = open(&path, AGELESS);
-        file.append(1, OPENED, "").expect("written");
-        drop(file);
-        let whole = fs::read_to_string(&path).expect("text");
-        fs::write(&path, format!("{whole}{{\"seq\":2,\"pr")).expect("written");
-        assert!(
-            !verify_files(std::slice::from_ref(&path), None)
-                .expect("read")
-                .is_intact()
-        );
-        let mut file = open(&path, AGELESS);
-        file.append(2, "call", "").expect("written");
-        let text = fs::read_to_string(&path).expect("text");
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 3);
-        let recovered: serde_json::Value = serde_json::from_str(lines[1]).expect("JSON");
-        assert_eq!(recovered["event"], RECOVERED);
-        assert_eq!(
-            (&recovered["bytes"], &recovered["text"]),
-            (&12.into(), &"{\"seq\":2,\"pr".into())
-        );
-        assert!(verify_files(&[path], None).expect("read").is_intact());
-    }
-
-    #[test]
-    fn a_full_file_is_sealed_and_renamed_and_the_next_continues_it() {
-        let folder = folder();
-        let path = folder.path().join("audit.jsonl");
-        let small = Rotation {
-            size: 1_500,
-            age: 0,
-        };
-        let mut file = AuditFile::open(path.clone(), small, Some(2), 1).expect("opened");
-        for at in 0..40 {
-            file.append(at, "call", r#""tool":"publish""#)
-                .expect("written");
-        }
-        file.seal(41).expect("sealed");
-        let mut files = file.rotated_files();
-        assert_eq!(files.len(), 2, "older ones are deleted");
-        files.push(path.clone());
-        let report = verify_files(&files, None).expect("read");
-        assert!(report.is_intact() && report.sealed, "{report:?}");
-        assert!(report.first > 1);
-        for name in &files {
-            assert!(fs::metadata(name).expect("a file").len() <= 1_500 + 400);
-        }
-        // Without the written file, a new one continues the newest rotated file.
-        drop(file);
-        fs::remove_file(&path).expect("removed");
-        let newest = File::open(&files[1]).and_then(|mut file| read_tail(&mut file));
-        let newest = newest.expect("read").last.expect("a line");
-        let file = open(&path, small);
-        assert_eq!(file.chain().head, parse(&newest).expect("a line").hash);
-    }
-
-    #[test]
-    fn a_file_with_another_end_is_kept_under_another_name() {
-        let folder = folder();
-        let path = folder.path().join("audit.jsonl");
-        fs::write(&path, "not an audit file\n").expect("written");
-        let mut file = open(&path, AGELESS);
-        file.append(2, "call", "").expect("written");
-        let kept = rotation::set_aside(&path, 1_000_000);
-        assert_eq!(
-            fs::read_to_string(kept).expect("text"),
-            "not an audit file\n"
-        );
-        let report = verify_files(&[path], None).expect("read");
-        assert!(report.is_intact());
-        assert_eq!(report.lines, 2);
-    }
-
-    #[test]
-    fn a_file_has_one_writer() {
-        let folder = folder();
-        let path = folder.path().join("audit.jsonl");
-        let _file = open(&path, AGELESS);
-        let error = AuditFile::open(path, AGELESS, None, 1).expect_err("it is locked");
-        assert_eq!(error.to_string(), "another process writes this file");
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_full_disk_leaves_the_chain_as_it_was() {
-        let folder = folder();
-        let path = folder.path().join("audit.jsonl");
-        std::os::unix::fs::symlink("/dev/full", &path).expect("a link");
-        let mut file = open(&path, AGELESS);
-        for _ in 0..3 {
-            let error = file.append(1, "call", "").expect_err("full");
-            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        }
-        assert_eq!(file.chain(), Chain::START);
-        fs::remove_file(&path).expect("removed");
-        file.append(2, "call", "").expect("written");
-        assert!(verify_files(&[path], None).expect("read").is_intact());
-    }
-}
+mod tests;

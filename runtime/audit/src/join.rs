@@ -3,7 +3,8 @@
 //! The parts of a call have its trace and arrive before its end, unless the client left first. A
 //! record waits for what is missing: a part that says what became of the call for [`END_FOLLOWS`],
 //! because the answer to the client follows it at once; an earlier part, such as a decision, for
-//! [`CALL_LASTS`]. Then it is written as it is, and so is the oldest one when [`PENDING_MAX`] wait.
+//! [`CALL_LASTS`]. Then it is written as it is, and so are the oldest ones when [`PENDING_MAX`] or
+//! [`BYTES_MAX`] wait.
 //! Times are microseconds on a clock of the caller's.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,10 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidegate_streams::Audit;
 
 use crate::entry::Entry;
-use crate::record::Record;
+use crate::record::{PayloadRule, Record};
 
 /// Most records that wait.
 const PENDING_MAX: usize = 8_192;
+/// Most bytes of their fields and payload texts, as an estimate.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a record waits for the end of a call whose outcome is known, and one whose client left
 /// for the outcome.
 const END_FOLLOWS: u64 = 2_000_000;
@@ -27,44 +30,63 @@ type Key = (u16, u64);
 /// The records that wait for further events of their calls.
 #[derive(Debug, Default)]
 pub(crate) struct Joiner {
+    rule: PayloadRule,
     pending: BTreeMap<Key, Pending>,
     /// When each is written as it is.
     deadlines: BTreeSet<(u64, Key)>,
+    /// Bytes of the records, as an estimate.
+    bytes: usize,
 }
 
 #[derive(Debug)]
 struct Pending {
     record: Record,
     deadline: u64,
+    bytes: usize,
 }
 
 impl Joiner {
+    /// `rule` says what is kept of payloads.
+    pub(crate) fn new(rule: PayloadRule) -> Self {
+        Self {
+            rule,
+            ..Self::default()
+        }
+    }
+
     /// Adds an event; complete records are appended to `ready`.
     pub(crate) fn push(&mut self, entry: Entry, now: u64, ready: &mut Vec<Record>) {
         self.expire(now, ready);
         if entry.audit == Audit::Line || entry.trace == 0 {
-            return ready.push(Record::of(entry));
+            return ready.push(Record::of(entry, &self.rule));
         }
         let key = (entry.worker, entry.trace);
         let record = match self.take(key) {
             Some(mut record) => {
-                record.join(entry);
+                record.join(entry, &self.rule);
                 record
             }
-            None => Record::of(entry),
+            None => Record::of(entry, &self.rule),
         };
         if record.ended && !record.answer_may_follow() {
             return ready.push(record);
         }
         let known = record.has_outcome || record.ended;
         let deadline = now + if known { END_FOLLOWS } else { CALL_LASTS };
-        if self.pending.len() >= PENDING_MAX
+        let bytes = record.size();
+        while (self.pending.len() >= PENDING_MAX || self.bytes + bytes > BYTES_MAX)
             && let Some((_, oldest)) = self.deadlines.first().copied()
         {
             ready.extend(self.take(oldest));
         }
+        self.bytes += bytes;
         self.deadlines.insert((deadline, key));
-        self.pending.insert(key, Pending { record, deadline });
+        let pending = Pending {
+            record,
+            deadline,
+            bytes,
+        };
+        self.pending.insert(key, pending);
     }
 
     /// Appends the records that have waited long enough.
@@ -89,6 +111,7 @@ impl Joiner {
     fn take(&mut self, key: Key) -> Option<Record> {
         let pending = self.pending.remove(&key)?;
         self.deadlines.remove(&(pending.deadline, key));
+        self.bytes = self.bytes.saturating_sub(pending.bytes);
         Some(pending.record)
     }
 }
@@ -98,7 +121,6 @@ mod tests {
     use tidegate_streams::Value;
 
     use super::*;
-    use crate::record::PayloadRule;
 
     fn entry(audit: Audit, trace: u64, fields: &[(&'static str, &str)]) -> Entry {
         let text = |text: &str| Value::Text(text.into());
@@ -128,8 +150,7 @@ mod tests {
     }
 
     fn shown(ready: &[Record]) -> Vec<String> {
-        let rule = PayloadRule::default();
-        let shown = |record: &Record| format!("{} {}", record.event(), record.members(&rule));
+        let shown = |record: &Record| format!("{} {}", record.event(), record.members());
         ready.iter().map(shown).collect()
     }
 
@@ -200,5 +221,16 @@ mod tests {
         let (ready, joiner) = joined(parts);
         assert_eq!((ready.len(), joiner.pending.len()), (3, PENDING_MAX));
         assert_eq!(joiner.deadlines.len(), PENDING_MAX);
+    }
+
+    #[test]
+    fn the_bytes_of_waiting_records_are_bounded() {
+        let long = "t".repeat(BYTES_MAX / 4);
+        let part = |trace| entry(Audit::Part, trace, &[("topic", &long)]);
+        let (ready, mut joiner) = joined((1..=10).map(part).collect());
+        assert!(joiner.bytes <= BYTES_MAX);
+        assert_eq!((ready.len(), joiner.pending.len()), (7, 3));
+        joiner.finish(&mut Vec::new());
+        assert_eq!(joiner.bytes, 0);
     }
 }

@@ -11,12 +11,17 @@ use tidegate_streams::{Value, is_deceptive};
 const CHARACTERS_MAX: usize = 4_096;
 
 /// A list of JSON members, without braces.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Members(String);
 
 impl Members {
     pub(crate) fn into_text(self) -> String {
         self.0
+    }
+
+    /// Bytes of the text.
+    pub(crate) const fn len(&self) -> usize {
+        self.0.len()
     }
 
     fn key(&mut self, name: &str) {

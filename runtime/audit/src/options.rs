@@ -59,11 +59,13 @@ pub struct Options {
     /// What happens while records cannot be written, as on a full disk.
     #[serde(default = "on_failure")]
     pub on_failure: OnFailure,
-    /// Memory for records that wait to be written, in bytes. Further records are dropped and counted;
-    /// with `onFailure: refuse`, new calls are refused from half of it on.
+    /// Memory for records that wait to be written, in bytes. A record whose payload has no room is
+    /// queued without it, and one that has no room itself is dropped and counted; with
+    /// `onFailure: refuse`, new calls are refused from half of it on.
     #[serde(default = "queue_size")]
     pub queue_size: Bounded<65_536, 1_073_741_824>,
-    /// Whether lines have the text of published messages, beside its size and SHA-256.
+    /// Whether lines have the text of a message that was published, read or received, beside its size and
+    /// SHA-256. A line about several messages has none.
     #[serde(default)]
     pub payload: bool,
     /// Largest payload in bytes whose text is recorded; of a larger one, the line has size and

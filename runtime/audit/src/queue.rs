@@ -58,11 +58,17 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues an entry, or drops it if there is no room.
-    pub(crate) fn push(&self, entry: Entry) {
-        let size = entry.size();
+    /// Queues an entry, without its payload if there is no room for that, or drops it. So nobody keeps a
+    /// call off the record with the size of its payload.
+    pub(crate) fn push(&self, mut entry: Entry) {
+        let mut size = entry.size();
         let mut state = self.state();
-        if state.bytes + size > self.max || state.finished {
+        if state.bytes + size > self.max {
+            entry.omit_payload();
+            size = entry.size();
+        }
+        // Nobody takes what comes after the stop.
+        if state.bytes + size > self.max || state.stopping {
             return self.count_dropped(state, 1);
         }
         state.bytes += size;
@@ -147,11 +153,12 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_streams::Audit;
+    use tidegate_streams::{Audit, Value};
 
     use super::*;
+    use crate::entry::Payload;
 
-    fn entry(payload: usize) -> Entry {
+    fn entry(text: usize) -> Entry {
         Entry {
             at: 0,
             worker: 0,
@@ -160,8 +167,8 @@ mod tests {
             id: "test",
             audit: Audit::Line,
             identity: None,
-            fields: Vec::new(),
-            payload: Some(vec![0; payload]),
+            fields: vec![("reason", Value::Text("t".repeat(text).into()))],
+            payload: None,
         }
     }
 
@@ -188,13 +195,33 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_whose_payload_has_no_room_is_queued_without_it() {
+        let queue = Queue::new(10_000);
+        for size in [2_000, 20_000, 2_000] {
+            queue.push(Entry {
+                payload: Some(Payload::Whole(vec![0; size])),
+                ..entry(1)
+            });
+        }
+        let batch = queue.take(Duration::ZERO);
+        assert_eq!((batch.entries.len(), batch.dropped), (3, 0));
+        let kept = batch.entries.into_iter().map(|entry| match entry.payload {
+            Some(Payload::Whole(payload)) => (payload.len() as u64, true),
+            Some(Payload::Omitted(bytes)) => (bytes, false),
+            None => (0, false),
+        });
+        let kept: Vec<_> = kept.collect();
+        assert_eq!(kept, [(2_000, true), (20_000, false), (2_000, true)]);
+    }
+
+    #[test]
     fn a_stop_waits_for_the_writer_for_a_bounded_time() {
         let queue = Queue::new(1_000);
         assert!(!queue.stop(Duration::ZERO));
+        queue.push(entry(1));
+        assert_eq!(queue.lost.load(Ordering::Relaxed), 1, "nobody takes it");
         assert!(queue.take(Duration::ZERO).stopping);
         queue.finish();
         assert!(queue.stop(Duration::ZERO));
-        queue.push(entry(1));
-        assert_eq!(queue.lost.load(Ordering::Relaxed), 1, "nobody reads it");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidegate_streams::{Audit, Identity, Value};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, FIELD, Payload, size};
 use crate::hash::Hash;
 use crate::json::Members;
 use crate::redact::JsonPath;
@@ -38,7 +38,8 @@ pub(crate) struct Record {
     id: &'static str,
     identity: Option<Arc<Identity>>,
     fields: Vec<(&'static str, Value)>,
-    payload: Option<Vec<u8>>,
+    /// What the line says of the payload, which is not kept.
+    payload: Option<Members>,
     /// The end of the call is recorded.
     pub(crate) ended: bool,
     /// A part stated what became of the call at its exit.
@@ -46,7 +47,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn of(entry: Entry) -> Self {
+    pub(crate) fn of(entry: Entry, rule: &PayloadRule) -> Self {
         let mut record = Self {
             at: entry.at,
             worker: entry.worker,
@@ -59,17 +60,19 @@ impl Record {
             ended: false,
             has_outcome: false,
         };
-        record.join(entry);
+        record.join(entry, rule);
         record
     }
 
     /// Adds an event of the same call. What the end of the call says about itself has precedence, then
     /// what the part says that knows what became of it at its exit. Several rules that decided are all
     /// named.
-    pub(crate) fn join(&mut self, entry: Entry) {
+    pub(crate) fn join(&mut self, entry: Entry, rule: &PayloadRule) {
         let ends = entry.audit == Audit::Call;
         let states_outcome = entry.fields.iter().any(|(name, _)| *name == "outcome");
-        let decision = decision(entry.id).filter(|_| entry.audit == Audit::Part);
+        let decision = decision(entry.id).filter(|_| !ends);
+        let payload = entry.payload.as_ref();
+        let payload = payload.map(|payload| measured(payload, is_several(&entry.fields), rule));
         let decision = decision.map(|word| ("decision", Value::Text(word.into())));
         for (name, value) in entry.fields.into_iter().chain(decision) {
             let name = match name {
@@ -103,7 +106,7 @@ impl Record {
             self.fields.retain(|(name, _)| *name != "subject");
         }
         self.identity = self.identity.take().or(entry.identity);
-        self.payload = self.payload.take().or(entry.payload);
+        self.payload = self.payload.take().or(payload);
     }
 
     /// The name of the member for what a method is about. `method` is the field before `target`.
@@ -147,8 +150,15 @@ impl Record {
         self.id
     }
 
+    /// Bytes that it holds, as an estimate.
+    pub(crate) fn size(&self) -> usize {
+        let fields = self.fields.iter().map(|(_, value)| FIELD + size(value));
+        let payload = self.payload.as_ref().map_or(0, Members::len);
+        fields.sum::<usize>() + payload
+    }
+
     /// The members of the line behind `event`.
-    pub(crate) fn members(&self, rule: &PayloadRule) -> String {
+    pub(crate) fn members(&self) -> String {
         let mut members = Members::default();
         if self.trace != 0 {
             members.text("trace", &format!("{:016x}", self.trace));
@@ -173,7 +183,7 @@ impl Record {
             members.text("outcome", outcome);
         }
         if let Some(payload) = &self.payload {
-            members.object("payload", &measured(payload, rule));
+            members.object("payload", payload);
         }
         members.into_text()
     }
@@ -211,11 +221,31 @@ fn described(identity: &Identity) -> Members {
     members
 }
 
-fn measured(payload: &[u8], rule: &PayloadRule) -> Members {
+/// Whether an event is about more than one message.
+fn is_several(fields: &[(&'static str, Value)]) -> bool {
+    let messages = fields.iter().find(|(name, _)| *name == "messages");
+    messages.is_some_and(|(_, count)| !matches!(count, Value::Integer(0 | 1)))
+}
+
+/// What a line says of a payload. Of several messages, it is that of their payloads one behind the
+/// other, whose text would not show where each ends.
+fn measured(payload: &Payload, several: bool, rule: &PayloadRule) -> Members {
     let mut members = Members::default();
+    let payload = match payload {
+        Payload::Whole(payload) => payload,
+        Payload::Omitted(bytes) => {
+            members.number("bytes", *bytes);
+            members.text("omitted", "queue full");
+            return members;
+        }
+    };
     members.number("bytes", payload.len() as u64);
     members.text("sha256", &Hash::of(payload).to_string());
     if rule.text_max == 0 {
+        return members;
+    }
+    if several {
+        members.text("omitted", "several messages");
         return members;
     }
     match crate::redact::text(payload, &rule.redact, rule.text_max) {
@@ -247,8 +277,8 @@ mod tests {
         }
     }
 
-    fn json(record: &Record, rule: &PayloadRule) -> serde_json::Value {
-        serde_json::from_str(&format!("{{{}}}", record.members(rule))).expect("JSON")
+    fn json(record: &Record) -> serde_json::Value {
+        serde_json::from_str(&format!("{{{}}}", record.members())).expect("JSON")
     }
 
     #[test]
@@ -262,8 +292,8 @@ mod tests {
                 ("durationMicros", Value::Integer(7)),
             ],
         );
-        part.payload = Some(b"on".to_vec());
-        let mut record = Record::of(part);
+        part.payload = Some(Payload::Whole(b"on".to_vec()));
+        let mut record = Record::of(part, &PayloadRule::default());
         assert!(record.has_outcome && !record.ended);
         let mut end = entry(
             Audit::Call,
@@ -282,10 +312,10 @@ mod tests {
             roles: vec!["operator".into()],
             ..Identity::default()
         }));
-        record.join(end);
+        record.join(end, &PayloadRule::default());
         assert_eq!(record.event(), "call");
         assert_eq!(
-            json(&record, &PayloadRule::default()),
+            json(&record),
             serde_json::json!({
                 "trace": "0000000000000abc", "worker": 0, "binding": "mcp0",
                 "identity": { "subject": "alice", "guard": "keys", "roles": ["operator"] },
@@ -309,11 +339,23 @@ mod tests {
                 vec![("guard", text("keys")), ("rule", text(rule))],
             )
         };
-        let mut record = Record::of(decided("binding.mcp.operation.permitted", "routes.0"));
-        record.join(decided("binding.mcp_mqtt.access.refused", "publish"));
-        record.join(decided("binding.mqtt.access.permitted", "routes.2"));
-        record.join(decided("binding.mcp_mqtt.access.refused", "publish"));
-        let json = json(&record, &PayloadRule::default());
+        let mut record = Record::of(
+            decided("binding.mcp.operation.permitted", "routes.0"),
+            &PayloadRule::default(),
+        );
+        record.join(
+            decided("binding.mcp_mqtt.access.refused", "publish"),
+            &PayloadRule::default(),
+        );
+        record.join(
+            decided("binding.mqtt.access.permitted", "routes.2"),
+            &PayloadRule::default(),
+        );
+        record.join(
+            decided("binding.mcp_mqtt.access.refused", "publish"),
+            &PayloadRule::default(),
+        );
+        let json = json(&record);
         assert_eq!(json["decision"], "refused");
         assert_eq!(json["rule"], "routes.0, publish, routes.2");
         assert!(json.get("guard").is_none(), "the identity has it");
@@ -321,9 +363,12 @@ mod tests {
 
     #[test]
     fn an_event_of_its_own_keeps_its_id_and_fields() {
-        let record = Record::of(entry(Audit::Line, vec![("reason", text("no"))]));
+        let record = Record::of(
+            entry(Audit::Line, vec![("reason", text("no"))]),
+            &PayloadRule::default(),
+        );
         assert_eq!(record.event(), "binding.test");
-        let json = json(&record, &PayloadRule::default());
+        let json = json(&record);
         assert_eq!(json["reason"], "no");
         assert!(json.get("outcome").is_none() && json.get("payload").is_none());
     }
@@ -337,8 +382,11 @@ mod tests {
             ("timed_out", "error"),
             ("cancelled", "cancelled"),
         ] {
-            let record = Record::of(entry(Audit::Call, vec![("outcome", text(answer))]));
-            let json = json(&record, &PayloadRule::default());
+            let record = Record::of(
+                entry(Audit::Call, vec![("outcome", text(answer))]),
+                &PayloadRule::default(),
+            );
+            let json = json(&record);
             assert_eq!(
                 (&json["answer"], &json["outcome"]),
                 (&answer.into(), &outcome.into())
@@ -351,14 +399,58 @@ mod tests {
     #[test]
     fn the_payload_is_recorded_only_by_option() {
         let mut part = entry(Audit::Part, vec![]);
-        part.payload = Some(br#"{"pin":1234,"on":true}"#.to_vec());
-        let record = Record::of(part);
+        part.payload = Some(Payload::Whole(br#"{"pin":1234,"on":true}"#.to_vec()));
         let rule = PayloadRule {
             text_max: 100,
             redact: vec!["$.pin".parse().expect("a path")],
         };
-        let json = json(&record, &rule);
+        let record = Record::of(part, &rule);
+        let json = json(&record);
         assert_eq!(json["payload"]["text"], r#"{"on":true,"pin":"[redacted]"}"#);
         assert_eq!(json["payload"]["bytes"], 22);
+    }
+
+    #[test]
+    fn several_messages_have_one_hash_and_no_text() {
+        let mut part = entry(Audit::Part, vec![("messages", Value::Integer(2))]);
+        part.payload = Some(Payload::Whole(b"onoff".to_vec()));
+        let rule = PayloadRule {
+            text_max: 100,
+            redact: vec![],
+        };
+        let json = json(&Record::of(part, &rule));
+        assert_eq!(json["messages"], 2);
+        assert_eq!(
+            json["payload"],
+            serde_json::json!({
+                "bytes": 5,
+                "sha256": Hash::of(b"onoff").to_string(),
+                "omitted": "several messages",
+            })
+        );
+    }
+
+    #[test]
+    fn a_payload_without_room_in_the_queue_has_its_size() {
+        let mut part = entry(Audit::Part, vec![]);
+        part.payload = Some(Payload::Omitted(7));
+        let json = json(&Record::of(part, &PayloadRule::default()));
+        assert_eq!(
+            json["payload"],
+            serde_json::json!({ "bytes": 7, "omitted": "queue full" })
+        );
+    }
+
+    #[test]
+    fn a_refusal_of_its_own_states_the_decision() {
+        let refused = Entry {
+            id: "binding.mcp.request.refused",
+            ..entry(Audit::Line, vec![("rule", text("rate"))])
+        };
+        let json = json(&Record::of(refused, &PayloadRule::default()));
+        assert_eq!(
+            (&json["decision"], &json["rule"]),
+            (&"refused".into(), &"rate".into())
+        );
     }
 }

@@ -47,14 +47,20 @@ pub(crate) fn set_aside(path: &Path, at: u64) -> PathBuf {
 
 /// Whether a name in the folder is that of a rotated file.
 pub(crate) fn is_rotated(path: &Path, name: &str) -> bool {
+    number(path, name).is_some()
+}
+
+/// The number of the first line of a rotated file, of which its name is made.
+pub(crate) fn first_number(path: &Path, rotated: &Path) -> Option<u64> {
+    number(path, &rotated.file_name()?.to_string_lossy())
+}
+
+fn number(path: &Path, name: &str) -> Option<u64> {
     let (stem, extension) = parts(path);
-    let number = name
-        .strip_prefix(&stem)
-        .and_then(|rest| rest.strip_prefix('.'))
-        .and_then(|rest| rest.strip_suffix(&extension));
-    number.is_some_and(|number| {
-        number.len() >= DIGITS && number.bytes().all(|byte| byte.is_ascii_digit())
-    })
+    let rest = name.strip_prefix(&stem)?.strip_prefix('.')?;
+    let digits = rest.strip_suffix(&extension)?;
+    let valid = digits.len() >= DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| valid)
 }
 
 fn parts(path: &Path) -> (String, String) {

@@ -9,8 +9,13 @@ const EPOCH: u64 = 719_468;
 /// Days of 400 years.
 const ERA: u64 = 146_097;
 
-/// The text of a time in microseconds since the Unix epoch.
+/// The last microsecond of the year 9999: years have four digits.
+const LAST: u64 = 253_402_300_799_999_999;
+
+/// The text of a time in microseconds since the Unix epoch. A later one than the year 9999, of a clock
+/// that is wrong, is its end.
 pub(crate) fn text(unix_micros: u64) -> String {
+    let unix_micros = unix_micros.min(LAST);
     let (seconds, micros) = (unix_micros / 1_000_000, unix_micros % 1_000_000);
     let (days, second) = (seconds / DAY, seconds % DAY);
     // Counted from March, a leap day is the last day of its year, and months have a regular length.
@@ -63,10 +68,12 @@ mod tests {
             (1_709_251_199_999_999, "2024-02-29T23:59:59.999999Z"),
             (1_767_225_600_000_000, "2026-01-01T00:00:00.000000Z"),
             (4_107_542_400_000_000, "2100-03-01T00:00:00.000000Z"),
+            (LAST, "9999-12-31T23:59:59.999999Z"),
         ] {
             assert_eq!(text(micros), expected);
             assert_eq!(parse(expected), Some(micros));
         }
+        assert_eq!(text(u64::MAX), text(LAST));
         for wrong in [
             "",
             "1969-12-31T23:59:59.000000Z",

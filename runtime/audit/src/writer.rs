@@ -13,7 +13,7 @@ use crate::join::Joiner;
 use crate::json::Members;
 use crate::options::{OnFailure, Options, Sync};
 use crate::queue::Queue;
-use crate::record::{PayloadRule, Record};
+use crate::record::Record;
 
 /// Reports lost records in the place where they would be.
 const GAP: &str = "audit.gap";
@@ -40,7 +40,6 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     file: AuditFile,
     joiner: Joiner,
-    rule: PayloadRule,
     sync: Sync,
     on_failure: OnFailure,
     started: Instant,
@@ -72,8 +71,7 @@ impl Writer {
             name: name.to_owned(),
             shared,
             file,
-            joiner: Joiner::default(),
-            rule: options.payload_rule(),
+            joiner: Joiner::new(options.payload_rule()),
             sync: options.sync,
             on_failure: options.on_failure,
             started: Instant::now(),
@@ -98,6 +96,9 @@ impl Writer {
             self.joiner.expire(now, &mut ready);
             if batch.stopping {
                 self.joiner.finish(&mut ready);
+            }
+            if !ready.is_empty() {
+                self.file.keep_place(wall_clock());
             }
             for record in ready.drain(..) {
                 self.write(&record, batch.stopping);
@@ -130,7 +131,7 @@ impl Writer {
 
     /// Writes a record. Without success it is lost, or kept until it is written or the stop.
     fn write(&mut self, record: &Record, mut stopping: bool) {
-        let members = record.members(&self.rule);
+        let members = record.members();
         while !self.write_or_fail(record.event(), &members, record.at) {
             if self.on_failure == OnFailure::Drop || stopping {
                 return self.lose();

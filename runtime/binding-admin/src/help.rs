@@ -15,7 +15,7 @@ const HELP: &[(&str, &str)] = &[
     ),
     (
         "engine.events",
-        "Events of bindings by id, of the recorded severities.",
+        "Events of bindings by id, also those that are not recorded.",
     ),
     (
         "engine.events.dropped",

@@ -1,7 +1,7 @@
 //! The client of a connection: what is known of it before its first request.
 
 use std::cell::RefCell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use bytestring::ByteString;
 use rustls::pki_types::CertificateDer;
@@ -45,14 +45,15 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Its address without the port; an IPv4 address also where the socket is one of IPv6.
-    pub(crate) fn peer(&self) -> Option<IpAddr> {
-        self.address.map(|address| address.ip().to_canonical())
+    /// Its address and port; an IPv4 address also where the socket is one of IPv6.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        let address = self.address?;
+        Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 
     /// Address and port, for events; empty on a Unix socket.
     pub(crate) fn shown(&self) -> ByteString {
-        let address = self.address.map(|address| address.to_string().into());
+        let address = self.peer().map(|address| address.to_string().into());
         address.unwrap_or_default()
     }
 }

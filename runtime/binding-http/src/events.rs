@@ -22,6 +22,24 @@ event! {
 }
 
 event! {
+    /// A request was refused before a stream was opened for it, other than because of its credentials.
+    pub struct RequestRefused "binding.http.request.refused" Debug audit(line)
+        "request refused with {status}: {reason}"
+    {
+        /// Status of the response.
+        status "status": u16 = 0,
+        /// Text of the response.
+        reason "reason": ByteString = ByteString::new(),
+        /// The method.
+        method "method": ByteString = ByteString::new(),
+        /// The path, shortened and without its query.
+        path "path": ByteString = ByteString::new(),
+        /// Address and port of the client; empty on a Unix socket.
+        address "address": ByteString = ByteString::new(),
+    }
+}
+
+event! {
     /// Changed files of `tls` are in use.
     pub struct CertificatesReloaded "binding.http.tls.reloaded" Info
         "certificates reloaded"
@@ -76,44 +94,36 @@ event! {
     }
 }
 
-event! {
+/// Declares the event of a credential that a guard of one type has refused.
+macro_rules! credential_failed {
+    ($(#[doc = $doc:literal])+ $type:ident $id:literal) => {
+        event! {
+            $(#[doc = $doc])+
+            pub struct $type $id Debug audit(line)
+                "guard '{guard}' refused a credential: {reason}"
+            {
+                /// Name of the guard.
+                guard "guard": ByteString = ByteString::new(),
+                /// Why, in one word.
+                reason "reason": ByteString = ByteString::new(),
+                /// Address and port of the client; empty on a Unix socket.
+                address "address": ByteString = ByteString::new(),
+            }
+        }
+    };
+}
+
+credential_failed! {
     /// A guard of type `apikey` has refused a key.
-    pub struct KeyFailed "guard.apikey.authorization.failed" Debug audit(line)
-        "guard '{guard}' refused a key: {reason}"
-    {
-        /// Name of the guard.
-        guard "guard": ByteString = ByteString::new(),
-        /// Why, in one word.
-        reason "reason": ByteString = ByteString::new(),
-        /// Address and port of the client; empty on a Unix socket.
-        address "address": ByteString = ByteString::new(),
-    }
+    KeyFailed "guard.apikey.authorization.failed"
 }
 
-event! {
+credential_failed! {
     /// A guard of type `jwt` has refused a token.
-    pub struct TokenFailed "guard.jwt.authorization.failed" Debug audit(line)
-        "guard '{guard}' refused a token: {reason}"
-    {
-        /// Name of the guard.
-        guard "guard": ByteString = ByteString::new(),
-        /// Why, in one word.
-        reason "reason": ByteString = ByteString::new(),
-        /// Address and port of the client; empty on a Unix socket.
-        address "address": ByteString = ByteString::new(),
-    }
+    TokenFailed "guard.jwt.authorization.failed"
 }
 
-event! {
+credential_failed! {
     /// A guard of type `x509` has refused a client certificate.
-    pub struct CertificateFailed "guard.x509.authorization.failed" Debug audit(line)
-        "guard '{guard}' refused a certificate: {reason}"
-    {
-        /// Name of the guard.
-        guard "guard": ByteString = ByteString::new(),
-        /// Why, in one word.
-        reason "reason": ByteString = ByteString::new(),
-        /// Address and port of the client; empty on a Unix socket.
-        address "address": ByteString = ByteString::new(),
-    }
+    CertificateFailed "guard.x509.authorization.failed"
 }

@@ -10,6 +10,10 @@
 //!   (against DNS rebinding), message framing, size, and number of connections.
 //! - With `authorization`, guards are asked who the client is, before the body is received; the stream
 //!   carries its identity and nothing of the credential (`authorization.rs`).
+//! - The body of a request that is answered without it, such as a refused one, is read and discarded, so
+//!   that the client's next request on the connection is served. The response announces the end of the
+//!   connection where that body is too large, too slow or not sent yet (`Expect`), after 408 and 413, and
+//!   after a request that violates the protocol.
 //! - Backpressure reaches the stream: a response is consumed as fast as the client reads it.
 //! - The stream is aborted when the client disconnects, or reads nothing within `writeTimeout`.
 //! - A stop closes idle connections and waits for clients that are still reading. A request whose

@@ -13,7 +13,7 @@ pub(crate) struct Refusal(pub(crate) StatusCode, pub(crate) &'static str);
 
 impl Refusal {
     /// The response. After a request that violates the protocol the connection is closed, because
-    /// the following bytes may be misinterpreted.
+    /// the following bytes may be misinterpreted, and after one whose body was not read to its end.
     pub(crate) fn answer(self, active: ActiveRequest) -> Response<ResponseBody> {
         let Self(status, sentence) = self;
         let one_at_a_time = active.place().is_none();
@@ -24,16 +24,24 @@ impl Refusal {
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
-        let violates = matches!(
+        let ends = matches!(
             status,
-            StatusCode::BAD_REQUEST | StatusCode::NOT_IMPLEMENTED
+            StatusCode::BAD_REQUEST
+                | StatusCode::NOT_IMPLEMENTED
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::PAYLOAD_TOO_LARGE
         );
         // HTTP/2 frames its requests itself.
-        if violates && one_at_a_time {
+        if ends && one_at_a_time {
             close_after(&mut response);
         }
         response
     }
+}
+
+/// Whether an HTTP/1.1 connection is closed after a response.
+pub(crate) fn closes_after(response: &Response<ResponseBody>) -> bool {
+    response.headers().contains_key(CONNECTION)
 }
 
 /// Closes an HTTP/1.1 connection after a response.

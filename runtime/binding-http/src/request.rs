@@ -10,13 +10,13 @@ use std::task::Poll;
 use bytes::Bytes;
 use bytestring::ByteString;
 use http::header::{EXPECT, HOST, ORIGIN, TRANSFER_ENCODING};
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tidegate_engine::{CallContext, Token};
 use tidegate_json::Parts;
-use tidegate_streams::Identity;
 use tidegate_streams::http_stream::{HttpRequest, HttpResponse};
+use tidegate_streams::{Identity, shown};
 
 use crate::HttpServer;
 use crate::activity::ActiveRequest;
@@ -24,12 +24,12 @@ use crate::authorization::{Authorizer, Challenges, Denial, Metadata};
 use crate::body::{discard, gather, with_timeout};
 use crate::client::Client;
 use crate::cors::{self, Cors};
-use crate::events::RequestOpened;
+use crate::events::{RequestOpened, RequestRefused};
 use crate::exchange::Exchange;
 use crate::framing;
 use crate::multiplexed::Responses;
 use crate::origin::{self, Field, RequestHost};
-use crate::refusal::{Refusal, close_after};
+use crate::refusal::{Refusal, close_after, closes_after};
 use crate::response::ResponseBody;
 use crate::status::Status;
 
@@ -73,33 +73,32 @@ async fn answer(
     active: ActiveRequest,
     responses: Option<&Responses>,
 ) -> Answer {
-    let expects_continue = match check(&edge, client, &request, &active) {
+    let checked = check(&edge, client, &request, &active);
+    let (mut head, body) = request.into_parts();
+    let expects_continue = match checked {
         Ok(Checked::Call { expects_continue }) => expects_continue,
-        Ok(Checked::Metadata(metadata)) => return metadata.answer(request.method(), active),
-        Ok(Checked::Preflight(cors)) => return preflight(cors, active),
-        Ok(Checked::Status(status)) => return status.answer(request.method(), active).await,
+        // Boxed, so that requests that are served do not carry the state of these.
+        Ok(Checked::Page(page)) => {
+            let answered = async {
+                let answer = page.answer(&head.method, active).await;
+                finish(&edge, body, &head, answer).await
+            };
+            return Box::pin(answered).await;
+        }
         Err(refusal) => {
-            edge.counts.requests_refused.add();
-            return refusal.answer(active);
+            let asked = (&head.method, head.uri.path());
+            let answer = refuse(&edge, client, None, asked, refusal, active);
+            return Box::pin(finish(&edge, body, &head, answer)).await;
         }
     };
-    let (mut head, body) = request.into_parts();
     // Before the body is received: a client that is not accepted makes the gateway hold nothing.
     let identity = match &edge.authorizer {
         None => None,
         Some(authorizer) => match identify(authorizer, client, &mut head).await {
             Ok(identity) => identity,
-            // Boxed, so that requests that are served do not carry the state of this.
             Err(denial) => {
-                let mut answer = deny(&edge, client, &denial, authorizer.challenges(), active);
-                let rest = discard(body, edge.options.max_body_size, expects_continue);
-                let discarded = Box::pin(async { with_timeout(&edge, pin!(rest)).await }).await;
-                // A client repeats the request on this connection, with other credentials. HTTP/2 ends the
-                // request alone.
-                if discarded.is_err() && responses.is_none() {
-                    close_after(&mut answer);
-                }
-                return answer;
+                let answer = deny(&edge, client, &denial, authorizer.challenges(), active);
+                return Box::pin(finish(&edge, body, &head, answer)).await;
             }
         },
     };
@@ -109,27 +108,51 @@ async fn answer(
         Poll::Ready(gathered) => gathered,
         Poll::Pending => with_timeout(&edge, gathering).await,
     };
-    let opened =
-        gathered.and_then(|parts| open(&edge, client, identity, head, parts).ok_or(TOO_MANY));
-    let exchange = match opened {
-        Ok(exchange) => exchange,
+    let parts = match gathered {
+        Ok(parts) => parts,
         Err(refusal) => {
-            edge.counts.requests_refused.add();
-            return refusal.answer(active);
+            let asked = (&head.method, head.uri.path());
+            return refuse(&edge, client, identity, asked, refusal, active);
         }
+    };
+    let Some(exchange) = open(&edge, client, identity, head, parts) else {
+        let asked = (&Method::POST, &*edge.path);
+        return refuse(&edge, client, None, asked, TOO_MANY, active);
     };
     edge.counts.requests.add();
     // From here on, dropping this future aborts the stream.
-    let guard = Guard { edge, exchange };
-    match guard.exchange.head().await {
+    let running = AbortOnDrop { edge, exchange };
+    match running.exchange.head().await {
         Some(head) => {
             if let (Some(responses), Some(place)) = (responses, active.place()) {
-                responses.add(&guard.exchange, place);
+                responses.add(&running.exchange, place);
             }
-            respond(head, guard, active)
+            respond(head, running, active)
         }
         None => UNANSWERED.answer(active),
     }
+}
+
+/// Reads the body of a request whose answer is known, so that its client can send the next request, and
+/// repeat this one with other credentials. The connection is closed after the response if the body is too
+/// large or too slow for that.
+async fn finish(
+    edge: &HttpServer,
+    body: Incoming,
+    head: &http::request::Parts,
+    mut answer: Answer,
+) -> Answer {
+    // Where the body of a request that violates the framing ends is unknown.
+    if closes_after(&answer) {
+        return answer;
+    }
+    let expects_continue = head.headers.contains_key(EXPECT);
+    let rest = discard(body, edge.options.max_body_size, expects_continue);
+    // HTTP/2 ends the request alone.
+    if with_timeout(edge, pin!(rest)).await.is_err() && head.version != Version::HTTP_2 {
+        close_after(&mut answer);
+    }
+    answer
 }
 
 /// The identity of a client; `None` is an anonymous one. Its credential is removed from the head.
@@ -145,6 +168,32 @@ async fn identify(
     };
     authorizer.strip(head);
     Ok(identity)
+}
+
+/// The answer to a request for which no stream is opened.
+fn refuse(
+    edge: &HttpServer,
+    client: &Client,
+    identity: Option<Arc<Identity>>,
+    (method, path): (&Method, &str),
+    refusal: Refusal,
+    active: ActiveRequest,
+) -> Answer {
+    edge.counts.requests_refused.add();
+    edge.handle.turn(edge.id, |cx| {
+        cx.work_with(CallContext {
+            identity,
+            ..CallContext::default()
+        });
+        cx.event_with(|_| RequestRefused {
+            status: refusal.0.as_u16(),
+            reason: ByteString::from_static(refusal.1),
+            method: ByteString::from(&*shown(method.as_str())),
+            path: ByteString::from(&*shown(path)),
+            address: client.shown(),
+        });
+    });
+    refusal.answer(active)
 }
 
 /// The answer to a request whose client is not accepted.
@@ -167,10 +216,25 @@ enum Checked<'a> {
     Call {
         expects_continue: bool,
     },
+    Page(Page<'a>),
+}
+
+/// What the edge answers itself.
+enum Page<'a> {
     Preflight(&'a Cors),
     /// The metadata of the endpoint as a resource of OAuth.
     Metadata(&'a Metadata),
     Status(&'a Status),
+}
+
+impl Page<'_> {
+    async fn answer(self, method: &Method, active: ActiveRequest) -> Answer {
+        match self {
+            Self::Preflight(cors) => preflight(cors, active),
+            Self::Metadata(metadata) => metadata.answer(method, active),
+            Self::Status(status) => status.answer(method, active).await,
+        }
+    }
 }
 
 /// Checks a request head.
@@ -190,7 +254,7 @@ fn check<'a>(
         if seen.coded {
             framing::check(request.headers(), &active.head())?;
         }
-        return Ok(Checked::Metadata(metadata));
+        return Ok(Checked::Page(Page::Metadata(metadata)));
     }
     let request_host = RequestHost {
         version: request.version(),
@@ -215,10 +279,10 @@ fn check<'a>(
     if let Some(cors) = &edge.cors
         && cors::is_preflight(request.method(), request.headers())
     {
-        return Ok(Checked::Preflight(cors));
+        return Ok(Checked::Page(Page::Preflight(cors)));
     }
     match &edge.status {
-        Some(status) if is_status => Ok(Checked::Status(status)),
+        Some(status) if is_status => Ok(Checked::Page(Page::Status(status))),
         _ => Ok(Checked::Call {
             expects_continue: seen.expect,
         }),
@@ -305,8 +369,9 @@ fn open(
             ..CallContext::default()
         };
         let stream = cx.open_for(call, edge.exit, begin, token).ok()?;
-        if let Some(opened) = opened {
-            cx.event(&opened);
+        match opened {
+            Some(opened) => cx.event(&opened),
+            None => cx.count_event::<RequestOpened>(),
         }
         let exchange = Rc::new(Exchange::new(stream, token, edge.id));
         place.insert(Rc::clone(&exchange));
@@ -322,12 +387,12 @@ fn path_alone(target: &ByteString) -> ByteString {
     }
 }
 
-fn respond(mut head: HttpResponse, guard: Guard, active: ActiveRequest) -> Answer {
-    if let Some(authorizer) = &guard.edge.authorizer {
+fn respond(mut head: HttpResponse, running: AbortOnDrop, active: ActiveRequest) -> Answer {
+    if let Some(authorizer) = &running.edge.authorizer {
         authorizer.announce(head.status, &mut head.headers);
     }
     let length = u64::try_from(head.content_length).ok();
-    let mut response = Response::new(ResponseBody::of_stream(guard, length, active));
+    let mut response = Response::new(ResponseBody::of_stream(running, length, active));
     *response.status_mut() = head.status;
     // hyper sets the length, which it takes from the body.
     *response.headers_mut() = head.headers;
@@ -335,12 +400,12 @@ fn respond(mut head: HttpResponse, guard: Guard, active: ActiveRequest) -> Answe
 }
 
 /// Ends an exchange when the client disconnects.
-pub(crate) struct Guard {
+pub(crate) struct AbortOnDrop {
     edge: Rc<HttpServer>,
     pub(crate) exchange: Rc<Exchange>,
 }
 
-impl Guard {
+impl AbortOnDrop {
     /// Marks bytes of the response as sent to the client.
     pub(crate) fn acknowledge(&self, bytes: usize) {
         if self.exchange.is_whole() {
@@ -351,7 +416,7 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         let (key, stream) = (self.exchange.token.index(), self.exchange.stream);
         self.edge.remove(key, stream);

@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::activity::ActiveRequest;
 use crate::exchange::Piece;
-use crate::request::Guard;
+use crate::request::AbortOnDrop;
 
 /// A body, and the request it answers, until it is written.
 pub(crate) struct ResponseBody {
@@ -20,7 +20,10 @@ pub(crate) struct ResponseBody {
 /// A text of the edge, or data from the stream.
 enum Content {
     Text(Option<Bytes>),
-    Stream { guard: Guard, left: Option<u64> },
+    Stream {
+        running: AbortOnDrop,
+        left: Option<u64>,
+    },
 }
 
 /// Largest part of a piece that is given to h2 at a time: it buffers what the client has no window for.
@@ -52,13 +55,13 @@ impl ResponseBody {
 
     /// `length` is exact if it is known.
     pub(crate) const fn of_stream(
-        guard: Guard,
+        running: AbortOnDrop,
         length: Option<u64>,
         active: ActiveRequest,
     ) -> Self {
         Self {
             content: Content::Stream {
-                guard,
+                running,
                 left: length,
             },
             active,
@@ -81,9 +84,9 @@ impl Body for ResponseBody {
         };
         match &mut body.content {
             Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Content::Stream { guard, left } => match guard.exchange.poll_body(task, part_max) {
+            Content::Stream { running, left } => match running.exchange.poll_body(task, part_max) {
                 Poll::Ready(Piece::Data(data)) => {
-                    guard.acknowledge(data.len());
+                    running.acknowledge(data.len());
                     if let Some(left) = left {
                         *left = left.saturating_sub(data.len() as u64);
                     }
@@ -101,7 +104,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Text(text) => text.is_none(),
-            Content::Stream { guard, .. } => guard.exchange.is_at_end(),
+            Content::Stream { running, .. } => running.exchange.is_at_end(),
         }
     }
 

@@ -9,6 +9,7 @@ mod framing;
 mod http2;
 mod limits;
 mod origins;
+mod refusals;
 mod requests;
 mod status;
 mod stopping;

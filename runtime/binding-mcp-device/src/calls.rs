@@ -121,7 +121,9 @@ impl McpDevice {
             return answer(Some(&Problem::NoStatus));
         };
         let cached = self.registry.property(entry, 0);
-        if cached.is_some_and(|it| status::is_fresh(it, arguments.max_age, now)) {
+        if cached.is_some_and(|it| status::is_fresh(it, arguments.max_age, now))
+            && status::is_known(&self.registry, entry)
+        {
             return answer(None);
         }
         if self.registry.online(entry) == Some(false) {

@@ -259,7 +259,7 @@ impl McpDevice {
     ) -> Option<Answer> {
         let (command, rule) = target.parts()?;
         let refuse = |why: &str| Some(Report::not_sent(&target.id, &command.name, why).refusal());
-        let payload = match command.payload.render(&arguments.arguments) {
+        let payload = match command.message(&arguments.arguments) {
             Ok(payload) => Bytes::from(payload),
             Err(error) => return refuse(&format!("{error}.")),
         };

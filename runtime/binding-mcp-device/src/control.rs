@@ -8,6 +8,7 @@ use tidegate_engine::{Duration, Time};
 
 use crate::operation::Outcome;
 use crate::params::Arguments;
+use crate::reading::Shown;
 use crate::registry::{DeviceId, Entry, Registry};
 use crate::requests::RequestKey;
 use crate::result::Answer;
@@ -73,6 +74,12 @@ struct Awaited {
     property: usize,
     expected: Expected,
     arguments: Map<String, Value>,
+}
+
+/// Whether a value confirms a command with these arguments. Without arguments, any value would have them.
+fn is_met(expected: &Expected, shown: &Shown, arguments: &Map<String, Value>) -> bool {
+    let asks = !arguments.is_empty() || *expected != Expected::Arguments;
+    asks && shown.invalid.is_none() && expected.is_met(&shown.value, arguments)
 }
 
 /// The advice for a command of which it is not known whether it was obeyed.
@@ -238,10 +245,10 @@ impl Control {
             was_met: before
                 .zip(confirm)
                 .is_some_and(|((property, cached), confirm)| {
-                    let value = property.read(&cached.payload).value;
-                    confirm.expected.is_met(&sending.arguments, &value)
+                    let shown = Shown::of(property, &cached.payload);
+                    shown.is_some_and(|it| is_met(&confirm.expected, &it, &sending.arguments))
                 }),
-            before: before.map(|(property, cached)| ValueView::new(property, cached, now)),
+            before: before.and_then(|(property, cached)| ValueView::new(property, cached, now)),
             awaited: found.map(|((property, _), confirm)| Awaited {
                 property,
                 expected: confirm.expected.clone(),
@@ -273,9 +280,11 @@ impl Control {
         let Some(awaited) = &self.awaited else {
             return false;
         };
-        let reading = property.read(payload);
+        let Some(shown) = Shown::of(property, payload) else {
+            return false;
+        };
         self.answered = true;
-        reading.invalid.is_none() && awaited.expected.is_met(&awaited.arguments, &reading.value)
+        is_met(&awaited.expected, &shown, &awaited.arguments)
     }
 
     /// The broker acknowledged the command.
@@ -309,7 +318,7 @@ impl Control {
         let entry = registry.get(self.device)?;
         let property = entry.model.device.properties.get(awaited.property)?;
         let cached = registry.property(entry, awaited.property)?;
-        Some(ValueView::new(property, cached, now))
+        ValueView::new(property, cached, now)
     }
 
     fn report(

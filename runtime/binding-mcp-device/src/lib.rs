@@ -37,6 +37,7 @@ mod options;
 mod params;
 mod proxy;
 mod publication;
+mod reading;
 mod recency;
 mod registry;
 mod requests;

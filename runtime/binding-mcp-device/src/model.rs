@@ -403,6 +403,7 @@ impl Lowering<'_> {
             property: property.name.clone(),
             expected,
             within: std::time::Duration::from_millis(confirm.within.get()),
+            accepted_by: None,
         }))
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use bytestring::ByteString;
 use serde_json::{Map, Value};
-use tidegate_device::equal;
+use tidegate_device::Expected;
 use tidegate_engine::{Duration, Time};
 
 use crate::model::{Interlock, Rule};
+use crate::reading::Shown;
 use crate::registry::{Entry, Registry};
 use crate::view::{Now, duration, is_stale};
 
@@ -76,7 +77,9 @@ pub(crate) fn check_step(
         if is_stale(property, cached, now.time) {
             return Err(unknown("the present state is stale"));
         }
-        let reading = property.read(&cached.payload);
+        let Some(reading) = Shown::of(property, &cached.payload) else {
+            return Err(unknown("the present state is not known"));
+        };
         let present = match &reading.value {
             Value::Object(members) => members.get(name).and_then(Value::as_f64),
             value => value.as_f64(),
@@ -87,8 +90,8 @@ pub(crate) fn check_step(
         let change = (wanted - present).abs();
         if change > *most {
             return Err(format!(
-                "'{name}' is {present} and may change by {most} at most in one command, not by {change}. \
-                 Use {} to {}.",
+                "the present '{name}' is {present}, and one command may change it by {most} at most, not \
+                 by {change}. Use {} to {}.",
                 present - most,
                 present + most
             ));
@@ -129,7 +132,8 @@ impl Interlock {
 
     fn holds(&self, value: &Value, text: &str) -> bool {
         if let Some(expected) = &self.equals {
-            return equal(expected, value) || expected.as_str() == Some(text);
+            let same = Expected::Value(expected.clone()).is_met(value, &Map::new());
+            return same || expected.as_str() == Some(text);
         }
         let Some(number) = value.as_f64() else {
             return false;

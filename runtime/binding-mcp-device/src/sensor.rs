@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use bytestring::ByteString;
 use serde::Serialize;
 use serde_json::Value;
-use tidegate_device::Reading;
 use tidegate_engine::{Duration, Time};
 
 use crate::params::Arguments;
+use crate::reading::Shown;
 use crate::registry::{DeviceId, Entry};
 use crate::result::Answer;
 use crate::view::{Now, compact, duration};
@@ -254,7 +254,7 @@ impl Sensor {
             return None;
         }
         let about = entry.model.device.properties.get(property)?;
-        let Reading { value, invalid } = about.read(payload);
+        let Shown { value, invalid } = Shown::of(about, payload)?;
         if invalid.is_some() {
             followed.statistics.invalid += 1;
             return None;
@@ -318,6 +318,12 @@ impl Sensor {
             Ended::Stopping => Some(format!(
                 "The gateway is stopping; it collected for {after}."
             )),
+            _ if self.count == 0 && self.followed.values().any(|it| it.statistics.invalid > 0) => {
+                Some(format!(
+                    "No valid reading was received within {after}; get_device_status shows what is \
+                     invalid."
+                ))
+            }
             _ if self.count == 0 => Some(format!(
                 "No reading was received within {after}; get_device_status shows when the device was last \
                  seen."

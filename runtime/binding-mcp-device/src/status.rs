@@ -3,6 +3,7 @@
 use tidegate_engine::Duration;
 
 use crate::params::Arguments;
+use crate::reading::Shown;
 use crate::registry::{Cached, DeviceId, Entry, Registry};
 use crate::result::Answer;
 use crate::view::{Now, StatusView, duration};
@@ -60,6 +61,13 @@ pub(crate) fn is_fresh(cached: &Cached, max_age: Option<Duration>, now: Now) -> 
     max_age.is_none_or(|max| !cached.retained && now.time.since(cached.received) <= max)
 }
 
+/// Whether the cache has a status of a device.
+pub(crate) fn is_known(registry: &Registry, entry: &Entry) -> bool {
+    let property = entry.model.device.properties.first();
+    let cached = property.zip(registry.property(entry, 0));
+    cached.is_some_and(|(property, cached)| Shown::of(property, &cached.payload).is_some())
+}
+
 impl StatusWait {
     pub(crate) const fn new(
         device: DeviceId,
@@ -105,7 +113,7 @@ pub(crate) fn answer(
     now: Now,
     problem: Option<&Problem>,
 ) -> Answer {
-    let cached = registry.property(entry, 0).is_some();
+    let cached = is_known(registry, entry);
     let Some(problem) = problem else {
         return Answer::structured(&StatusView::new(registry, entry, now, None));
     };
@@ -128,7 +136,7 @@ pub(crate) fn answer(
 
 fn sentence(registry: &Registry, entry: &Entry, now: Now, problem: &Problem) -> String {
     let id = &entry.id;
-    let have = if registry.property(entry, 0).is_some() {
+    let have = if is_known(registry, entry) {
         "The value is the last one that was received, and older than 'maxAge' or of unknown age."
     } else {
         "No value of it is known."

@@ -12,6 +12,14 @@ pub(crate) const GET_DEVICE_STATUS: &str = "get_device_status";
 pub(crate) const CONTROL_DEVICE: &str = "control_device";
 pub(crate) const SUBSCRIBE_SENSOR: &str = "subscribe_sensor";
 
+/// The tools that do not depend on the types.
+pub(crate) const ALL: [&str; 4] = [
+    LIST_DEVICES,
+    GET_DEVICE_STATUS,
+    CONTROL_DEVICE,
+    SUBSCRIBE_SENSOR,
+];
+
 /// Most bytes of the description of all commands.
 const COMMANDS_MAX: usize = 4 * 1024;
 

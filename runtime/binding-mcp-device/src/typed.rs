@@ -84,6 +84,11 @@ pub(crate) fn faults(models: &Models, option: ToolsOption) -> Vec<String> {
                     tidegate_streams::shown(&tool)
                 ));
             }
+            if tools::ALL.contains(&&*tool) && grouping(models) != Grouping::All {
+                faults.push(format!(
+                    "'{tool}' is the name of another tool; rename the command"
+                ));
+            }
             let other = used.insert(tool.clone(), kind);
             let joined = grouping(models) != Grouping::Command;
             if other.is_some_and(|other| !joined || other != kind) && tool != tools::CONTROL_DEVICE

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
-use tidegate_device::{Property, Reading, Text};
+use tidegate_device::{Property, Text};
 use tidegate_engine::{Context, Duration, Time, WallTime};
 use tidegate_streams::Identity;
 
+use crate::reading::Shown;
 use crate::registry::{Cached, Entry, Registry};
 
 /// Most bytes of a status in a list of devices.
@@ -71,9 +72,10 @@ pub(crate) fn is_stale(property: &Property, cached: &Cached, now: Time) -> bool 
 }
 
 impl ValueView {
-    pub(crate) fn new(property: &Property, cached: &Cached, now: Now) -> Self {
-        let Reading { value, invalid } = property.read(&cached.payload);
-        Self {
+    /// `None` if the message says nothing about the property.
+    pub(crate) fn new(property: &Property, cached: &Cached, now: Now) -> Option<Self> {
+        let Shown { value, invalid } = Shown::of(property, &cached.payload)?;
+        Some(Self {
             status: value,
             unit: property.unit.as_ref().map(ToString::to_string),
             received_at: now.stamp(cached.received),
@@ -82,7 +84,7 @@ impl ValueView {
             retained: cached.retained,
             invalid: invalid.is_some(),
             reason: invalid,
-        }
+        })
     }
 
     pub(crate) const fn is_invalid(&self) -> bool {
@@ -149,7 +151,7 @@ impl<'a> DeviceView<'a> {
             last_seen: entry.seen.map(|seen| now.stamp(seen)),
             status: property
                 .zip(cached)
-                .map(|(property, cached)| summary(property, cached)),
+                .and_then(|(property, cached)| summary(property, cached)),
             unit: property.and_then(|it| it.unit.as_ref()).map(Text::as_str),
             stale: property
                 .zip(cached)
@@ -163,8 +165,8 @@ impl<'a> DeviceView<'a> {
 }
 
 /// A value for a list.
-fn summary(property: &Property, cached: &Cached) -> Value {
-    compact(property.read(&cached.payload).value)
+fn summary(property: &Property, cached: &Cached) -> Option<Value> {
+    Some(compact(Shown::of(property, &cached.payload)?.value))
 }
 
 /// A value of bounded size: a large one is cut.
@@ -216,7 +218,7 @@ impl<'a> StatusView<'a> {
         let device = &entry.model.device;
         let view = |index: usize, property: &Property| {
             let cached = registry.property(entry, index)?;
-            Some(ValueView::new(property, cached, now))
+            ValueView::new(property, cached, now)
         };
         let others = device.properties.iter().enumerate().skip(1);
         Self {

@@ -1,4 +1,4 @@
-//! The arguments of a call: read in place and checked. An error says what to change.
+//! The arguments of a call: read in place and checked.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,16 +6,16 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_engine::Duration;
 use tidegate_json::{Document, Kind, Parts, Picked, Value};
-use tidegate_options::TopicRequest;
 use tidegate_streams::mcp::{McpReset, McpResetKind};
-use tidegate_streams::mqtt::MqttPayloadFormat;
 use tidegate_streams::mqtt::topic::{TopicFilter, TopicLimits, check_name};
 use tidegate_streams::shown;
 
 use crate::call::{Params, TopicHeader};
-use crate::message::is_utf8;
-use crate::policy::{CallerPolicy, SHARED};
-use crate::publish::PublishArguments;
+use crate::policy::CallerPolicy;
+use crate::refusal::{
+    Refusal, bad_topic, invalid, out_of_range, payload_not_string, twice, unknown_argument, wrong,
+};
+use crate::uri::PREFIX;
 
 /// Bounds and defaults of arguments.
 #[derive(Debug)]
@@ -24,6 +24,9 @@ pub(crate) struct Limits {
     pub(crate) messages_max: u64,
     /// In milliseconds.
     pub(crate) timeout_default: u64,
+    /// Lowest `qos` of `publish`.
+    pub(crate) qos_minimum: u8,
+    pub(crate) qos_default: u8,
     /// Whether the header that mirrors `topic` is checked.
     pub(crate) topic_header: bool,
     pub(crate) topics: TopicLimits,
@@ -31,134 +34,11 @@ pub(crate) struct Limits {
     pub(crate) shared: bool,
 }
 
-/// Why a call is refused.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Refusal {
-    /// A tool error: a sentence for the model.
-    Tool(String),
-    /// A protocol error of the request.
-    Reset(McpReset),
-    /// The tool does not exist for the caller.
-    Unknown,
-    /// The caller may not access the topic, which is refused like this.
-    NotAllowed(ByteString, Box<Self>),
-}
-
-impl From<String> for Refusal {
-    fn from(sentence: String) -> Self {
-        Self::Tool(sentence)
-    }
-}
-
-/// The checked arguments of `receive`.
-#[derive(Debug)]
-pub(crate) struct ReceiveArguments {
-    pub(crate) filter: TopicFilter,
-    pub(crate) limit: u32,
-    pub(crate) timeout: Duration,
-}
-
-/// Reads and checks the arguments of `publish`.
-pub(crate) fn publish_arguments(
-    params: Params,
-    header: &TopicHeader,
-    policy: CallerPolicy<'_>,
-    limits: &Limits,
-) -> Result<PublishArguments, Refusal> {
-    let document = document(params)?;
-    let arguments = Arguments::of(document.as_ref())?;
-    let topic = arguments.topic(header, limits, "the topic to publish to")?;
-    check_name(&topic)
-        .and_then(|()| limits.topics.check(&topic))
-        .map_err(|error| bad_topic("topic", &topic, error))?;
-    let payload = arguments.required(Argument::Payload, "the message as a string")?;
-    let qos = arguments.qos()?;
-    let retain = arguments.retain()?;
-    let base64 = arguments.is_base64()?;
-    if !policy.allows_topic(&topic) {
-        return Err(not_allowed(policy, TopicRequest::Topic(&topic), || {
-            format!("Publishing to '{}' is not allowed.", shown(&topic))
-        }));
-    }
-    let payload = payload
-        .string_parts()
-        .ok_or_else(|| payload_not_string(&payload))?;
-    let payload = if base64 { decoded(&payload)? } else { payload };
-    let format = if !base64 || is_utf8(payload.iter()) {
-        MqttPayloadFormat::Text
-    } else {
-        MqttPayloadFormat::Binary
-    };
-    Ok(PublishArguments {
-        topic,
-        payload,
-        qos,
-        retain,
-        format,
-    })
-}
-
-/// Reads and checks the arguments of `receive`.
-pub(crate) fn receive_arguments(
-    params: Params,
-    header: &TopicHeader,
-    policy: CallerPolicy<'_>,
-    limits: &Limits,
-) -> Result<ReceiveArguments, Refusal> {
-    let document = document(params)?;
-    let arguments = Arguments::of(document.as_ref())?;
-    let topic = arguments.topic(header, limits, "the topic filter to receive from")?;
-    let filter = TopicFilter::parse(topic.clone())
-        .and_then(|filter| limits.topics.check(&topic).map(|()| filter))
-        .map_err(|error| bad_topic("topic filter", &topic, error))?;
-    let limit = arguments.number(
-        Argument::Limit,
-        limits.messages_default,
-        limits.messages_max,
-    )?;
-    let timeout = arguments.number(Argument::Timeout, limits.timeout_default, TIMEOUT_MAX)?;
-    if !policy.allows_filter(&filter) {
-        return Err(not_allowed(policy, TopicRequest::Filter(&filter), || {
-            format!("Receiving from '{}' is not allowed.", shown(&topic))
-        }));
-    }
-    if filter.is_shared() && !limits.shared {
-        return Err(format!(
-            "Receiving from '{}' is not allowed: {SHARED}. Receive from '{}' to get a copy of each \
-             message.",
-            shown(&topic),
-            shown(filter.inner())
-        )
-        .into());
-    }
-    Ok(ReceiveArguments {
-        filter,
-        limit: u32::try_from(limit).unwrap_or(u32::MAX),
-        timeout: Duration::from_millis(timeout),
-    })
-}
-
-/// The refusal of a topic: the scopes that the caller can ask for, or else what it may use.
-fn not_allowed(
-    policy: CallerPolicy<'_>,
-    request: TopicRequest<'_>,
-    why: impl FnOnce() -> String,
-) -> Refusal {
-    let refusal = if let Some(scopes) = policy.step_up(request) {
-        Refusal::Reset(McpReset::insufficient_scope(scopes))
-    } else if policy.depends_on_caller() && !policy.allows_any() {
-        Refusal::Unknown
-    } else {
-        Refusal::Tool(format!("{} {}", why(), policy.sentence()))
-    };
-    Refusal::NotAllowed(request.text().into(), Box::new(refusal))
-}
-
 /// Largest `timeout` of a call, in milliseconds. In practice the caller's deadline is shorter.
-const TIMEOUT_MAX: u64 = 3_600_000;
+pub(crate) const TIMEOUT_MAX: u64 = 3_600_000;
 
 /// The parsed params; `None` if they are empty.
-fn document(params: Params) -> Result<Option<Document>, Refusal> {
+pub(crate) fn document(params: Params) -> Result<Option<Document>, Refusal> {
     let document = match params {
         Params::Read(document) => document,
         Params::Text(text) if text.is_empty() => return Ok(None),
@@ -171,43 +51,243 @@ fn document(params: Params) -> Result<Option<Document>, Refusal> {
     Ok(Some(document))
 }
 
-fn invalid(message: String) -> Refusal {
-    Refusal::Reset(McpReset::new(McpResetKind::Invalid, message))
+/// The members of `arguments`. An argument is addressed by its index in the names of the tool.
+pub(crate) struct Arguments<'a, const N: usize> {
+    names: &'static [&'static str; N],
+    params: Option<&'a Document>,
+    members: Picked<N>,
 }
 
-fn bad_topic(what: &str, topic: &str, error: impl std::fmt::Display) -> Refusal {
-    Refusal::Tool(format!("Invalid {what} '{}': {error}.", shown(topic)))
-}
+impl<'a, const N: usize> Arguments<'a, N> {
+    /// Reads the arguments of `tool`, which has the arguments `names`.
+    pub(crate) fn of(
+        tool: &str,
+        names: &'static [&'static str; N],
+        params: Option<&'a Document>,
+    ) -> Result<Self, Refusal> {
+        const NAME: &str = "arguments";
+        let arguments = params.map_or(Ok(None), |params| params.root().get(NAME));
+        let members = match arguments.map_err(|_| twice(NAME))? {
+            Some(arguments) if arguments.kind() == Kind::Object => {
+                let members = arguments.pick(names);
+                if members.has_others() {
+                    return Err(unknown(tool, names, &arguments));
+                }
+                members
+            }
+            Some(arguments) => return Err(no_object(&arguments)),
+            None => Picked::none(names),
+        };
+        Ok(Self {
+            names,
+            params,
+            members,
+        })
+    }
 
-fn twice(name: &str) -> Refusal {
-    format!("'{name}' is given twice; send it once.").into()
-}
+    fn name(&self, which: usize) -> &'static str {
+        self.names.get(which).copied().unwrap_or_default()
+    }
 
-fn wrong(name: &str, wanted: &str, given: &Value<'_>) -> Refusal {
-    let given = match given.kind() {
-        Kind::Object => "an object",
-        Kind::Array => "an array",
-        Kind::String => "a string",
-        Kind::Number => "a number",
-        Kind::Bool(_) => "a boolean",
-        Kind::Null => "null",
-    };
-    Refusal::Tool(format!("'{name}' must be {wanted}, not {given}."))
-}
+    /// The argument at index `which` of the names.
+    pub(crate) fn get(&self, which: usize) -> Result<Option<Value<'a>>, Refusal> {
+        let Some(params) = self.params else {
+            return Ok(None);
+        };
+        let value = self.members.get(params, which);
+        value.map_err(|_| twice(self.name(which)))
+    }
 
-fn payload_not_string(payload: &Value<'_>) -> Refusal {
-    match (wrong("payload", "a string", payload), payload.kind()) {
-        (Refusal::Tool(sentence), Kind::Object | Kind::Array) => Refusal::Tool(format!(
-            "{sentence} Send JSON as text: \"{{\\\"state\\\":\\\"on\\\"}}\"."
-        )),
-        (refusal, _) => refusal,
+    fn required(&self, which: usize, what: &str) -> Result<Value<'a>, Refusal> {
+        let name = self.name(which);
+        self.get(which)?
+            .ok_or_else(|| format!("'{name}' is missing; add {what}.").into())
+    }
+
+    /// The string at `which`, if it is present. `what` says what it is.
+    pub(crate) fn text(&self, which: usize) -> Result<Option<ByteString>, Refusal> {
+        let Some(value) = self.get(which)? else {
+            return Ok(None);
+        };
+        let text = value.string();
+        text.map(Some)
+            .ok_or_else(|| wrong(self.name(which), "a string", &value))
+    }
+
+    /// A topic or filter, which must equal the header if that is checked.
+    fn topic_text(
+        &self,
+        which: usize,
+        header: &TopicHeader,
+        limits: &Limits,
+        what: &str,
+    ) -> Result<ByteString, Refusal> {
+        let value = self.get(which)?;
+        let topic = value.and_then(|value| value.string());
+        if limits.topic_header {
+            let present = value.is_some_and(|value| value.kind() != Kind::Null);
+            check_header(header, topic.as_ref(), present)?;
+        }
+        let name = self.name(which);
+        match (topic, value) {
+            (Some(topic), _) => Ok(topic),
+            (None, Some(value)) => Err(wrong(name, "a string", &value)),
+            (None, None) => Err(format!("'{name}' is missing; add {what}.").into()),
+        }
+    }
+
+    /// The topic to publish to.
+    pub(crate) fn topic(
+        &self,
+        which: usize,
+        header: &TopicHeader,
+        policy: CallerPolicy<'_>,
+        limits: &Limits,
+    ) -> Result<ByteString, Refusal> {
+        let topic = self.topic_text(which, header, limits, "the topic to publish to")?;
+        check_topic(&topic, policy, limits)?;
+        Ok(topic)
+    }
+
+    /// The topic filter to receive from.
+    pub(crate) fn filter(
+        &self,
+        which: usize,
+        header: &TopicHeader,
+        policy: CallerPolicy<'_>,
+        limits: &Limits,
+    ) -> Result<TopicFilter, Refusal> {
+        let text = self.topic_text(which, header, limits, "the topic filter to receive from")?;
+        check_prefix("topic filter", &text)?;
+        let filter = TopicFilter::parse(text.clone())
+            .and_then(|filter| limits.topics.check(&text).map(|()| filter))
+            .map_err(|error| bad_topic("topic filter", &text, error))?;
+        if let Some(name) = policy.placeholder(&text) {
+            let error = format!(
+                "'{name}' is a placeholder; replace it with one topic level, or with '+' for all"
+            );
+            return Err(bad_topic("topic filter", &text, error));
+        }
+        Ok(filter)
+    }
+
+    /// The payload as sent, which must be a string.
+    pub(crate) fn payload(&self, which: usize) -> Result<Value<'a>, Refusal> {
+        self.required(which, "the message as a string")
+    }
+
+    pub(crate) fn qos(&self, which: usize, limits: &Limits) -> Result<Option<u8>, Refusal> {
+        let Some(value) = self.get(which)? else {
+            return Ok(None);
+        };
+        let qos = value.as_u64().and_then(|qos| u8::try_from(qos).ok());
+        let allowed = qos_words(limits.qos_minimum, 2);
+        match qos.filter(|qos| (limits.qos_minimum..=2).contains(qos)) {
+            Some(qos) => Ok(Some(qos)),
+            None if value.kind() == Kind::Number => {
+                Err(out_of_range(self.name(which), &value, allowed))
+            }
+            None => Err(wrong(self.name(which), allowed, &value)),
+        }
+    }
+
+    /// A boolean; `false` if it is absent.
+    pub(crate) fn is_set(&self, which: usize) -> Result<bool, Refusal> {
+        match self.get(which)? {
+            None => Ok(false),
+            Some(value) => value
+                .as_bool()
+                .ok_or_else(|| wrong(self.name(which), "true or false", &value)),
+        }
+    }
+
+    pub(crate) fn is_base64(&self, which: usize) -> Result<bool, Refusal> {
+        let Some(value) = self.get(which)? else {
+            return Ok(false);
+        };
+        match value.text().as_deref() {
+            Some("text") => Ok(false),
+            Some("base64") => Ok(true),
+            Some(other) => {
+                Err(format!("'encoding' is '{}'; use 'text' or 'base64'.", shown(other)).into())
+            }
+            None => Err(wrong("encoding", "'text' or 'base64'", &value)),
+        }
+    }
+
+    /// A whole number from 1 to `max`.
+    pub(crate) fn number(&self, which: usize, default: u64, max: u64) -> Result<u64, Refusal> {
+        let name = self.name(which);
+        let Some(value) = self.get(which)? else {
+            return Ok(default);
+        };
+        let number = value.as_u64().filter(|number| (1..=max).contains(number));
+        let allowed = || format!("a whole number from 1 to {max}");
+        match number {
+            Some(number) => Ok(number),
+            _ if value.kind() == Kind::Number => Err(out_of_range(name, &value, &allowed())),
+            _ => Err(wrong(name, &allowed(), &value)),
+        }
+    }
+
+    /// The time to wait.
+    pub(crate) fn timeout(&self, which: usize, limits: &Limits) -> Result<Duration, Refusal> {
+        let timeout = self.number(which, limits.timeout_default, TIMEOUT_MAX)?;
+        Ok(Duration::from_millis(timeout))
     }
 }
 
-fn out_of_range(name: &str, number: &Value<'_>, allowed: &str) -> Refusal {
-    let number = number.raw();
-    let number = String::from_utf8_lossy(&number);
-    format!("'{name}' is {}; use {allowed}.", shown(&number)).into()
+/// A range of `QoS` in words.
+pub(crate) const fn qos_words(lowest: u8, highest: u8) -> &'static str {
+    match (lowest, highest) {
+        (0, 0) => "0",
+        (0, 1) => "0 or 1",
+        (0, _) => "0, 1 or 2",
+        (1, 1) => "1",
+        (1, _) => "1 or 2",
+        _ => "2",
+    }
+}
+
+/// Checks a topic to publish to.
+pub(crate) fn check_topic(
+    topic: &str,
+    policy: CallerPolicy<'_>,
+    limits: &Limits,
+) -> Result<(), Refusal> {
+    check_prefix("topic", topic)?;
+    check_name(topic)
+        .and_then(|()| limits.topics.check(topic))
+        .map_err(|error| bad_topic("topic", topic, error))?;
+    match policy.placeholder(topic) {
+        None => Ok(()),
+        Some(name) => {
+            let error = format!("'{name}' is a placeholder; replace it with one topic level");
+            Err(bad_topic("topic", topic, error))
+        }
+    }
+}
+
+/// A topic that was copied from a resource URI. No topic begins like that but by mistake.
+fn check_prefix(what: &str, topic: &str) -> Result<(), Refusal> {
+    match topic.strip_prefix(PREFIX) {
+        None => Ok(()),
+        Some(rest) => {
+            let error = format!(
+                "it is a resource URI; send the topic without '{PREFIX}': '{}'",
+                shown(rest)
+            );
+            Err(bad_topic(what, topic, error))
+        }
+    }
+}
+
+/// The payload in parts, decoded.
+pub(crate) fn payload_parts(payload: &Value<'_>, base64: bool) -> Result<Parts, Refusal> {
+    let parts = payload
+        .string_parts()
+        .ok_or_else(|| payload_not_string(payload))?;
+    if base64 { decoded(&parts) } else { Ok(parts) }
 }
 
 fn decoded(payload: &Parts) -> Result<Parts, Refusal> {
@@ -222,131 +302,21 @@ fn decoded(payload: &Parts) -> Result<Parts, Refusal> {
     }
 }
 
-/// The arguments that a call can have.
-#[derive(Debug, Clone, Copy)]
-enum Argument {
-    Topic,
-    Payload,
-    Qos,
-    Retain,
-    Encoding,
-    Limit,
-    Timeout,
+#[cold]
+fn unknown(tool: &str, names: &[&str], arguments: &Value<'_>) -> Refusal {
+    let mut members = arguments.members();
+    let other = members.find(|(key, _)| !names.iter().any(|name| key.is(name)));
+    let other = other.map(|(key, _)| key.text()).unwrap_or_default();
+    unknown_argument(tool, &other, names)
 }
 
-impl Argument {
-    const NAMES: [&str; 7] = [
-        "topic", "payload", "qos", "retain", "encoding", "limit", "timeout",
-    ];
-
-    fn name(self) -> &'static str {
-        Self::NAMES.get(self as usize).copied().unwrap_or_default()
-    }
-}
-
-/// The members of `arguments`.
-struct Arguments<'a> {
-    params: Option<&'a Document>,
-    members: Picked<{ Argument::NAMES.len() }>,
-}
-
-impl<'a> Arguments<'a> {
-    fn of(params: Option<&'a Document>) -> Result<Self, Refusal> {
-        const NAME: &str = "arguments";
-        let arguments = params.map_or(Ok(None), |params| params.root().get(NAME));
-        let members = match arguments.map_err(|_| twice(NAME))? {
-            Some(arguments) if arguments.kind() == Kind::Object => arguments.pick(&Argument::NAMES),
-            Some(_) => {
-                return Err(Refusal::Tool(
-                    "'arguments' must be an object, e.g. {\"topic\": \"a/b\"}.".to_owned(),
-                ));
-            }
-            None => Picked::none(&Argument::NAMES),
-        };
-        Ok(Self { params, members })
-    }
-
-    fn get(&self, argument: Argument) -> Result<Option<Value<'a>>, Refusal> {
-        let Some(params) = self.params else {
-            return Ok(None);
-        };
-        let value = self.members.get(params, argument as usize);
-        value.map_err(|_| twice(argument.name()))
-    }
-
-    fn required(&self, argument: Argument, what: &str) -> Result<Value<'a>, Refusal> {
-        let name = argument.name();
-        self.get(argument)?
-            .ok_or_else(|| format!("'{name}' is missing; add {what}.").into())
-    }
-
-    /// The topic, which must equal the header if that is checked.
-    fn topic(
-        &self,
-        header: &TopicHeader,
-        limits: &Limits,
-        what: &str,
-    ) -> Result<ByteString, Refusal> {
-        let value = self.get(Argument::Topic)?;
-        let topic = value.and_then(|value| value.string());
-        if limits.topic_header {
-            let present = value.is_some_and(|value| value.kind() != Kind::Null);
-            check_header(header, topic.as_ref(), present)?;
+#[cold]
+fn no_object(arguments: &Value<'_>) -> Refusal {
+    match wrong("arguments", "an object", arguments) {
+        Refusal::Tool(sentence) => {
+            Refusal::Tool(format!("{sentence} Example: {{\"topic\": \"a/b\"}}."))
         }
-        match (topic, value) {
-            (Some(topic), _) => Ok(topic),
-            (None, Some(value)) => Err(wrong("topic", "a string", &value)),
-            (None, None) => Err(format!("'topic' is missing; add {what}.").into()),
-        }
-    }
-
-    fn qos(&self) -> Result<u8, Refusal> {
-        let Some(value) = self.get(Argument::Qos)? else {
-            return Ok(0);
-        };
-        match value.as_u64() {
-            Some(qos @ 0..=2) => Ok(u8::try_from(qos).unwrap_or(0)),
-            _ if value.kind() == Kind::Number => Err(out_of_range("qos", &value, "0, 1 or 2")),
-            _ => Err(wrong("qos", "0, 1 or 2", &value)),
-        }
-    }
-
-    fn retain(&self) -> Result<bool, Refusal> {
-        match self.get(Argument::Retain)? {
-            None => Ok(false),
-            Some(value) => value
-                .as_bool()
-                .ok_or_else(|| wrong("retain", "true or false", &value)),
-        }
-    }
-
-    fn is_base64(&self) -> Result<bool, Refusal> {
-        let Some(value) = self.get(Argument::Encoding)? else {
-            return Ok(false);
-        };
-        match value.text().as_deref() {
-            Some("text") => Ok(false),
-            Some("base64") => Ok(true),
-            Some(other) => {
-                Err(format!("'encoding' is '{}'; use 'text' or 'base64'.", shown(other)).into())
-            }
-            None => Err(wrong("encoding", "'text' or 'base64'", &value)),
-        }
-    }
-
-    /// A whole number from 1 to `max`.
-    fn number(&self, argument: Argument, default: u64, max: u64) -> Result<u64, Refusal> {
-        let name = argument.name();
-        let Some(value) = self.get(argument)? else {
-            return Ok(default);
-        };
-        let number = value.as_u64().filter(|number| (1..=max).contains(number));
-        let allowed = || format!("a whole number from 1 to {max}");
-        match number {
-            Some(number) => Ok(number),
-            _ if value.kind() == Kind::Number => Err(out_of_range(name, &value, &allowed())),
-            _ => Err(wrong(name, &allowed(), &value)),
-        }
+        refusal => refusal,
     }
 }
 

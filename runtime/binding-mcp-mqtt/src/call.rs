@@ -5,31 +5,8 @@ use tidegate_json::{Document, Gather, Parts};
 use tidegate_streams::mcp::{McpReset, McpResetKind, McpToolsCall};
 use tidegate_streams::{Data, DataEx, Pooled};
 
-use crate::tools;
-
-/// The tool that is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tool {
-    Publish,
-    Receive,
-}
-
-impl Tool {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Publish => tools::PUBLISH,
-            Self::Receive => tools::RECEIVE,
-        }
-    }
-
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        match name {
-            tools::PUBLISH => Some(Self::Publish),
-            tools::RECEIVE => Some(Self::Receive),
-            _ => None,
-        }
-    }
-}
+use crate::refusal::NotAllowed;
+use crate::tools::Definition;
 
 /// The headers that mirror the `topic` argument (usually one or none), and whether one is required.
 #[derive(Debug, Default)]
@@ -50,19 +27,23 @@ pub(crate) enum Params {
 /// A call whose `params` are being received.
 #[derive(Debug)]
 pub(crate) struct Call {
-    pub(crate) tool: Tool,
+    pub(crate) tool: &'static Definition,
     pub(crate) header: TopicHeader,
     /// The parsed params, which are sent with the first part.
     read: Option<Pooled<DataEx>>,
     text: Gather,
     bound: usize,
     /// The topic that no pattern of the config allows.
-    pub(crate) refused: Option<Box<ByteString>>,
+    pub(crate) refused: Option<Box<NotAllowed>>,
 }
 
 impl Call {
     /// A call of `tool` with `params` of up to `bound` bytes.
-    pub(crate) fn new(tool: Tool, call: McpToolsCall, bound: usize) -> Result<Self, McpReset> {
+    pub(crate) fn new(
+        tool: &'static Definition,
+        call: McpToolsCall,
+        bound: usize,
+    ) -> Result<Self, McpReset> {
         if usize::try_from(call.content_length).is_ok_and(|length| length > bound) {
             return Err(too_large(bound));
         }
@@ -125,10 +106,14 @@ mod tests {
     use bytes::Bytes;
     use tidegate_streams::DataFlags;
 
+    use crate::options::Options;
+    use crate::tools::Tools;
+
     #[test]
     fn many_small_parts_are_gathered_and_stay_in_order() {
-        let mut call =
-            Call::new(Tool::Publish, McpToolsCall::default(), 1 << 20).expect("no length given");
+        let tool = Tools::new(&Options::default()).named("publish");
+        let tool = tool.expect("a tool");
+        let mut call = Call::new(tool, McpToolsCall::default(), 1 << 20).expect("no length given");
         let mut sent = Vec::new();
         let mut params = None;
         for index in 0..10_000usize {

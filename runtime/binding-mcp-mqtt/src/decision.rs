@@ -6,7 +6,6 @@ use tidegate_options::TopicRequest;
 use tidegate_streams::event;
 use tidegate_streams::mcp::McpBeginEx;
 
-use crate::call::Tool;
 use crate::policy::CallerPolicy;
 use crate::settings::Settings;
 
@@ -19,11 +18,11 @@ event! {
         identity "identity": ByteString = ByteString::new(),
         /// The guard that authenticated it.
         guard "guard": ByteString = ByteString::new(),
-        /// `publish`, `receive`, `read` or `subscribe`.
+        /// `publish`, `receive`, `read`, `query`, `list_topics` or `subscribe`.
         operation "operation": ByteString = ByteString::new(),
         /// Topic or topic filter.
         topic "topic": ByteString = ByteString::new(),
-        /// The entry of the options that permits it, such as `publish.0`.
+        /// The entry of the options that permits it, such as `publish.0` or `topics.3`.
         rule "rule": ByteString = ByteString::new(),
     }
 }
@@ -37,7 +36,7 @@ event! {
         identity "identity": ByteString = ByteString::new(),
         /// The guard that authenticated it.
         guard "guard": ByteString = ByteString::new(),
-        /// `publish`, `receive`, `read` or `subscribe`.
+        /// `publish`, `receive`, `read`, `query`, `list_topics` or `subscribe`.
         operation "operation": ByteString = ByteString::new(),
         /// Topic, topic filter or URI, shortened; empty if the call did not get as far as its topic.
         topic "topic": ByteString = ByteString::new(),
@@ -56,7 +55,7 @@ pub(crate) fn subject(
 ) -> Option<(&'static str, ByteString)> {
     match begin {
         McpBeginEx::ToolsCall(call) if settings.depends_on_caller() => {
-            Some((Tool::named(&call.name)?.name(), ByteString::new()))
+            Some((settings.tool_named(&call.name)?.name, ByteString::new()))
         }
         McpBeginEx::ResourcesRead(read) => Some(("read", read.uri.clone())),
         McpBeginEx::ResourcesSubscribe(subscribe) => Some(("subscribe", subscribe.uri.clone())),
@@ -76,45 +75,46 @@ pub(crate) fn permitted(
     cx: &mut Context<'_>,
     operation: &'static str,
     policy: CallerPolicy<'_>,
-    option: &'static str,
     request: TopicRequest<'_>,
 ) {
-    if !policy.depends_on_caller() || !cx.hears::<AccessPermitted>() {
+    if !policy.depends_on_caller() {
         return;
     }
-    let rule = policy.rule(request).unwrap_or_default();
-    let (identity, guard) = caller(cx);
-    cx.event(&AccessPermitted {
-        identity,
-        guard,
-        operation: ByteString::from_static(operation),
-        topic: request.text().into(),
-        rule: format!("{option}.{rule}").into(),
+    cx.event_with(|cx| {
+        let (rule, _) = policy.rule(request).unwrap_or_default();
+        let (identity, guard) = caller(cx);
+        AccessPermitted {
+            identity,
+            guard,
+            operation: ByteString::from_static(operation),
+            topic: request.text().into(),
+            rule: rule.into(),
+        }
     });
 }
 
 /// Reports that something is refused.
-pub(crate) fn refused(cx: &mut Context<'_>, operation: &'static str, topic: &str, step_up: bool) {
-    if !cx.hears::<AccessRefused>() {
-        return;
-    }
-    let option = if operation == "publish" {
-        "publish"
-    } else {
-        "subscribe"
-    };
+pub(crate) fn refused(
+    cx: &mut Context<'_>,
+    operation: &'static str,
+    topic: &str,
+    option: &'static str,
+    step_up: bool,
+) {
     let reason = if step_up {
         "insufficient scope"
     } else {
         "not allowed"
     };
-    let (identity, guard) = caller(cx);
-    cx.event(&AccessRefused {
-        identity,
-        guard,
-        operation: ByteString::from_static(operation),
-        topic: ByteString::from(&*tidegate_streams::shown(topic)),
-        rule: ByteString::from_static(option),
-        reason: ByteString::from_static(reason),
+    cx.event_with(|cx| {
+        let (identity, guard) = caller(cx);
+        AccessRefused {
+            identity,
+            guard,
+            operation: ByteString::from_static(operation),
+            topic: ByteString::from(&*tidegate_streams::shown(topic)),
+            rule: ByteString::from_static(option),
+            reason: ByteString::from_static(reason),
+        }
     });
 }

@@ -1,4 +1,5 @@
-//! An exchange: one accepted mcp stream, the mqtt stream opened for it, and the state between them.
+//! An exchange: one accepted mcp stream, the mqtt stream opened for it (two for a query), and the state
+//! between them.
 
 use bytestring::ByteString;
 use tidegate_engine::{
@@ -6,12 +7,13 @@ use tidegate_engine::{
     Token,
 };
 use tidegate_streams::mcp::{McpReset, McpResetKind};
-use tidegate_streams::mqtt::{MqttEnd, MqttReset, MqttUnsubscribe};
+use tidegate_streams::mqtt::{MqttEnd, MqttPublish, MqttReset, MqttUnsubscribe};
 use tidegate_streams::{BeginEx, Data, Frame, Pooled};
 
 use crate::operation::{CallCompleted, Operation, Outcome};
 use crate::result::{Answer, Failure};
 use crate::state::{State, Step};
+use crate::tracked_stream::TrackedStream;
 
 /// The binding's only kind of timer. Its meaning depends on the state of the exchange.
 const DUE: u32 = 1;
@@ -22,36 +24,15 @@ const CLOSING: Duration = Duration::from_secs(10);
 /// Time for the last messages of a shared subscription to arrive after UNSUBSCRIBE.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
-/// A stream, and which of its halves have ended.
-#[derive(Debug, Clone, Copy)]
-struct TrackedStream {
-    stream: StreamId,
-    /// The half that this binding sends has ended.
-    sent: bool,
-    /// The half that this binding receives has ended.
-    received: bool,
-}
-
-impl TrackedStream {
-    const fn new(stream: StreamId) -> Self {
-        Self {
-            stream,
-            sent: false,
-            received: false,
-        }
-    }
-
-    const fn is_over(&self) -> bool {
-        self.sent && self.received
-    }
-}
-
-/// An exchange. It is removed when both of its streams have ended.
+/// An exchange. It is removed when all of its streams have ended.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     token: Token,
+    exit: BindingId,
     caller: Option<TrackedStream>,
     mqtt: Option<TrackedStream>,
+    /// The publish stream of a query.
+    request: Option<TrackedStream>,
     /// The session that the operation belongs to.
     pub(crate) client_id: Option<ByteString>,
     pub(crate) state: State,
@@ -83,11 +64,11 @@ struct ArmedTimer {
 }
 
 impl Exchange {
-    /// Accepts a stream, with the deadline of its caller.
+    /// Accepts a stream, with the deadline of its caller. Its mqtt streams are opened to `exit`.
     pub(crate) fn accept(
         cx: &mut Context<'_>,
         stream: StreamId,
-        token: Token,
+        (token, exit): (Token, BindingId),
         begin: Pooled<BeginEx>,
         operation: Operation,
         state: State,
@@ -95,8 +76,10 @@ impl Exchange {
         cx.accept(stream, token);
         Self {
             token,
+            exit,
             caller: Some(TrackedStream::new(stream)),
             mqtt: None,
+            request: None,
             client_id: None,
             state,
             begin: Some(begin),
@@ -142,17 +125,79 @@ impl Exchange {
     pub(crate) fn open(
         &mut self,
         cx: &mut Context<'_>,
-        exit: BindingId,
         begin: impl Into<BeginEx>,
     ) -> Result<(), OpenError> {
+        let stream = self.open_stream(cx, begin)?;
+        self.mqtt = Some(TrackedStream::new(stream));
+        self.flush_publish(cx);
+        Ok(())
+    }
+
+    fn open_stream(
+        &self,
+        cx: &mut Context<'_>,
+        begin: impl Into<BeginEx>,
+    ) -> Result<StreamId, OpenError> {
         let call = CallContext {
             deadline: self.timer.as_ref().map(|armed| armed.at).or(self.deadline),
             ..cx.call().clone()
         };
-        let stream = cx.open_for(call, exit, begin, self.token)?;
-        self.mqtt = Some(TrackedStream::new(stream));
-        self.flush_publish(cx);
-        Ok(())
+        cx.open_for(call, self.exit, begin, self.token)
+    }
+
+    /// Opens the publish stream of a query and sends its request.
+    fn publish_request(&mut self, cx: &mut Context<'_>, begin: MqttPublish) {
+        match self.open_stream(cx, begin) {
+            Ok(stream) => {
+                self.request = Some(TrackedStream::new(stream));
+                self.flush_request(cx);
+            }
+            Err(error) => {
+                let step = self.state.request_failed(&Failure::new(error.to_string()));
+                self.apply(cx, step);
+            }
+        }
+    }
+
+    /// Sends as much of the request of a query as its stream has credit for.
+    pub(crate) fn flush_request(&mut self, cx: &mut Context<'_>) {
+        if let (State::Query(query), Some(request)) = (&mut self.state, &mut self.request)
+            && !request.sent
+            && query.request.flush(cx, request.stream)
+        {
+            cx.end(request.stream, Frame::end());
+            request.sent = true;
+        }
+    }
+
+    /// Whether a stream is the publish stream of the query.
+    pub(crate) fn is_request(&self, stream: StreamId) -> bool {
+        self.request.is_some_and(|request| request.stream == stream)
+    }
+
+    /// The publish stream's reply half ended (END).
+    pub(crate) fn request_ended(&mut self, cx: &mut Context<'_>) {
+        match &mut self.request {
+            Some(request) if request.sent => request.received = true,
+            _ => self.drop_request(cx),
+        }
+    }
+
+    /// The publish stream was reset or aborted.
+    pub(crate) fn request_failed(
+        &mut self,
+        cx: &mut Context<'_>,
+        reset: Option<MqttReset>,
+    ) -> Step {
+        self.drop_request(cx);
+        self.state.request_failed(&Failure::from(reset))
+    }
+
+    /// Terminates the publish stream of a query.
+    fn drop_request(&mut self, cx: &mut Context<'_>) {
+        if let Some(request) = self.request.take() {
+            cx.terminate(request.stream, None, None);
+        }
     }
 
     /// Whether there is an mqtt stream.
@@ -214,7 +259,10 @@ impl Exchange {
         {
             let end = match self.taken {
                 0 => Frame::end(),
-                taken => Frame::end_with(MqttEnd { taken }),
+                taken => Frame::end_with(MqttEnd {
+                    taken,
+                    ..MqttEnd::default()
+                }),
             };
             cx.end(mqtt.stream, end);
             mqtt.sent = true;
@@ -235,10 +283,15 @@ impl Exchange {
         }
         self.outcome = Some(outcome);
         let is_call = !matches!(self.operation, Operation::List | Operation::Session);
-        if is_call && cx.hears::<CallCompleted>() {
+        if !is_call {
+            return;
+        }
+        if cx.hears::<CallCompleted>() {
             let event = self.completed_event(cx, outcome);
-            let state = &self.state;
-            cx.event_about(&event, || state.payload());
+            let state = &mut self.state;
+            cx.event_about(&event, || state.take_payload(outcome == Outcome::Ok));
+        } else {
+            cx.count_event::<CallCompleted>();
         }
     }
 
@@ -246,6 +299,10 @@ impl Exchange {
         let (topic, qos) = self.state.subject();
         let refused_by = self.state.refused_by();
         let duration = self.age(cx);
+        let messages = match outcome {
+            Outcome::Ok => self.state.messages(),
+            _ => 0,
+        };
         let outcome = match (self.operation, outcome) {
             (Operation::Publish, Outcome::Error) => "not_sent",
             _ => outcome.word(),
@@ -254,6 +311,7 @@ impl Exchange {
             operation: ByteString::from_static(self.operation.word()),
             topic,
             qos,
+            messages,
             decision: ByteString::from_static(refused_by.map_or("", |_| "refused")),
             rule: ByteString::from_static(refused_by.unwrap_or_default()),
             outcome: ByteString::from_static(outcome),
@@ -287,6 +345,7 @@ impl Exchange {
                 }
             }
             Step::Unsubscribe => self.unsubscribe(cx),
+            Step::Publish(begin) => self.publish_request(cx, begin),
             Step::Answer(answer) => self.answer(cx, answer),
             Step::Refuse(reset) => self.refuse(cx, reset),
             Step::EndReply => {
@@ -366,7 +425,11 @@ impl Exchange {
         }
         self.end = Some(Frame::end_with(answer.end));
         self.flush_reply(cx);
-        if self.mqtt.is_some() || !self.reply.is_empty() {
+        // A request that the broker has not acknowledged yet is not cancelled.
+        if self.request.is_some_and(|request| !request.sent) {
+            self.drop_request(cx);
+        }
+        if self.mqtt.is_some() || self.request.is_some() || !self.reply.is_empty() {
             let left = self.time_left(cx).map_or(CLOSING, |left| left.max(CLOSING));
             let reason = "the streams of an answered call to close";
             self.set_timer(cx, left, reason);
@@ -418,13 +481,15 @@ impl Exchange {
             cx.terminate(caller.stream, None, None);
         }
         self.drop_mqtt(cx);
+        self.drop_request(cx);
     }
 
-    /// Whether both streams have ended. Cancels the timer if so.
+    /// Whether all streams have ended. Cancels the timer if so.
     pub(crate) fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         self.caller = self.caller.filter(|caller| !caller.is_over());
         self.mqtt = self.mqtt.filter(|mqtt| !mqtt.is_over());
-        let over = self.caller.is_none() && self.mqtt.is_none();
+        self.request = self.request.filter(|request| !request.is_over());
+        let over = self.caller.is_none() && self.mqtt.is_none() && self.request.is_none();
         if over {
             self.cancel_timer(cx);
         }

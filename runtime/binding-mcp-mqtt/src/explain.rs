@@ -4,9 +4,9 @@ use tidegate_options::TopicRequest;
 use tidegate_streams::Identity;
 use tidegate_streams::mqtt::topic::{TopicFilter, check_name};
 
-use crate::call::Tool;
 use crate::options::Options;
 use crate::settings::Settings;
+use crate::tools::Tool;
 
 /// What the options decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,26 +22,30 @@ pub enum Explanation {
 /// The options of an `mcp_mqtt · proxy`.
 pub struct Explainer {
     settings: Settings,
-    options: Options,
 }
 
 impl Explainer {
     /// Explains these options.
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: &Options) -> Self {
         Self {
-            settings: Settings::new(&options),
-            options,
+            settings: Settings::new(options),
         }
     }
 
     /// What is decided about a tool; `None` if there is no such tool for anyone.
     pub fn tool(&self, caller: Option<&Identity>, name: &str) -> Option<Explanation> {
-        let policy = self.settings.policy(Tool::named(name)?, caller);
-        Some(if policy.allows_any() {
+        let tool = self.settings.tool_named(name)?;
+        let mut own = self.settings.tools_of(caller);
+        Some(if own.any(|it| it.tool == tool.tool) {
             Explanation::Allowed(None)
         } else {
             Explanation::Refused
         })
+    }
+
+    /// The names of the tools.
+    pub fn tools(&self) -> impl Iterator<Item = &'static str> {
+        self.settings.all_tools().map(|it| it.name)
     }
 
     /// What is decided about a topic or topic filter. The error says why it is invalid.
@@ -51,33 +55,28 @@ impl Explainer {
         tool: &str,
         topic: &str,
     ) -> Result<Explanation, String> {
-        let tool = Tool::named(tool).ok_or("unknown tool")?;
-        let policy = self.settings.policy(tool, caller);
+        let tool = self.settings.tool_named(tool).ok_or("unknown tool")?.tool;
         let filter = TopicFilter::parse(topic).map_err(|error| error.to_string())?;
-        let (request, allowed, option) = match tool {
-            Tool::Publish => {
+        let (request, policy) = match tool {
+            Tool::Publish | Tool::Query => {
                 check_name(topic).map_err(|error| error.to_string())?;
-                let request = TopicRequest::Topic(topic);
-                (request, policy.allows_topic(topic), "publish")
+                (TopicRequest::Topic(topic), self.settings.publish.of(caller))
             }
-            Tool::Receive => {
-                let request = TopicRequest::Filter(&filter);
-                (request, policy.allows_filter(&filter), "subscribe")
-            }
+            Tool::Receive | Tool::Read | Tool::ListTopics => (
+                TopicRequest::Filter(&filter),
+                self.settings.subscribe.of(caller),
+            ),
+        };
+        let allowed = match request {
+            TopicRequest::Topic(topic) => policy.allows_topic(topic),
+            TopicRequest::Filter(filter) => policy.allows_filter(filter),
         };
         if !allowed {
             let scopes = policy.step_up(request).map(<[String]>::to_vec);
             return Ok(scopes.map_or(Explanation::Refused, Explanation::StepUp));
         }
-        let rule = policy.rule(request).map(|index| {
-            let entries = match tool {
-                Tool::Publish => &self.options.publish,
-                Tool::Receive => &self.options.subscribe,
-            };
-            let entry = entries.iter().flatten().nth(index);
-            let pattern = entry.map_or("", |entry| entry.pattern.text());
-            format!("{option}.{index} ({pattern})")
-        });
+        let rule = policy.rule(request);
+        let rule = rule.map(|(place, pattern)| format!("{place} ({pattern})"));
         Ok(Explanation::Allowed(rule))
     }
 }

@@ -8,6 +8,9 @@
 //! | `lifecycle` | a session stream, opened with the first operation of the session |
 //! | `toolsCall publish` | a publish stream with one message |
 //! | `toolsCall receive` | a subscribe stream until the limit on messages, bytes or time is reached |
+//! | `toolsCall read` | a subscribe stream until the first message |
+//! | `toolsCall query` | a subscribe stream until the answer, and a publish stream with the request |
+//! | `toolsCall list_topics` | none |
 //! | `resourcesRead` | a subscribe stream until the first message |
 //! | `resourcesSubscribe` | a subscribe stream for the whole subscription; one FLUSH per message |
 //! | `toolsList`, `resourcesList`, `resourcesTemplatesList` | none: the options determine the result |
@@ -25,31 +28,46 @@
 
 mod arguments;
 mod call;
+mod catalog;
+mod client_id;
 mod decision;
 mod exchange;
 mod explain;
 mod json_text;
 mod lists;
 mod message;
+mod messages;
 mod operation;
 mod options;
+mod payload;
 mod policy;
 mod proxy;
 mod publish;
+mod published;
+mod query;
 mod read;
 mod receive;
+mod refusal;
+mod request;
 mod result;
+mod rules;
+mod seen;
 mod session;
 mod settings;
 mod state;
 mod subscribe;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod tracked_stream;
 mod uri;
 
 pub use decision::{AccessPermitted, AccessRefused};
 pub use explain::{Explainer, Explanation};
 pub use operation::CallCompleted;
-pub use options::Options;
+pub use options::{
+    NamedPattern, Options, PayloadSchema, Permissions, PublishQos, QosRange, ReplyTopic, Topic,
+};
 pub use proxy::McpMqtt;
+pub use tools::Tool;

@@ -1,15 +1,10 @@
 //! The results of the list operations. They depend on the options and on what the caller may access; if
 //! that is the same for every caller, they are built once.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
-use tidegate_streams::mqtt::topic::TopicFilter;
 
+use crate::catalog::Visible;
 use crate::json_text::JsonText;
-use crate::options::Options;
-use crate::policy::CallerPolicy;
-use crate::tools;
 use crate::uri::PREFIX;
 
 /// The JSON results of the list operations for one caller.
@@ -24,16 +19,13 @@ pub(crate) struct Lists {
 }
 
 impl Lists {
-    pub(crate) fn new(
-        options: &Options,
-        publish: CallerPolicy<'_>,
-        subscribe: CallerPolicy<'_>,
-    ) -> Self {
-        let limits = options.topic_limits();
-        let patterns = subscribe.filters();
-        // An identity may make a pattern longer than topics may be: nothing could match it.
-        let patterns = patterns.filter(|pattern| limits.check(pattern.as_str()).is_ok());
-        let patterns: Vec<Cow<'_, TopicFilter>> = patterns.collect();
+    /// `visible`: what the caller may use. Topics that it may subscribe to are resources, unless the
+    /// options list none.
+    pub(crate) fn new(tools: Bytes, visible: &[Visible<'_>]) -> Self {
+        let visible = visible.iter();
+        let patterns: Vec<&Visible<'_>> = visible
+            .filter(|it| it.permissions.subscribe && it.is_listed)
+            .collect();
         let mut both = JsonText::new();
         both.raw("{\"resources\":");
         resources(&mut both, &patterns);
@@ -45,50 +37,64 @@ impl Lists {
         templates(&mut alone, &patterns);
         alone.raw("}");
         Self {
-            tools: tools::list(options, publish.allows_any(), subscribe.allows_any()),
+            tools,
             resources: both.into_bytes(),
             templates: alone.into_bytes(),
         }
     }
 }
 
-fn resources(json: &mut JsonText, patterns: &[Cow<'_, TopicFilter>]) {
+fn resources(json: &mut JsonText, patterns: &[&Visible<'_>]) {
     json.raw("[");
-    let topics = patterns.iter().filter(|pattern| !pattern.has_wildcards());
+    let topics = patterns.iter().filter(|it| !it.filter.has_wildcards());
     for (index, topic) in topics.enumerate() {
         json.raw(if index > 0 { "," } else { "" });
         member(json, "uri", topic);
-        latest_value(json, topic);
+        description(json, topic);
         json.raw("}");
     }
     json.raw("]");
 }
 
-fn templates(json: &mut JsonText, patterns: &[Cow<'_, TopicFilter>]) {
+fn templates(json: &mut JsonText, patterns: &[&Visible<'_>]) {
     json.raw("[");
     for (index, pattern) in patterns.iter().enumerate() {
         json.raw(if index > 0 { "," } else { "" });
         member(json, "uriTemplate", pattern);
-        if pattern.has_wildcards() {
-            json.raw(
-                ",\"description\":\"Replace '+' with one topic level and '#' with any number of levels.\"",
-            );
-        } else {
-            latest_value(json, pattern);
-        }
+        description(json, pattern);
         json.raw("}");
     }
     json.raw("]");
 }
 
-fn latest_value(json: &mut JsonText, topic: &TopicFilter) {
-    json.raw(",\"description\":\"Latest value of ");
-    json.escaped(topic.as_str().as_bytes());
+fn description(json: &mut JsonText, pattern: &Visible<'_>) {
+    json.raw(",\"description\":\"");
+    match pattern.description() {
+        Some(description) => json.escaped(description.as_bytes()),
+        None if pattern.filter.has_wildcards() => json.raw(&replacing(&pattern.written)),
+        None => {
+            json.raw("Latest value of ");
+            json.escaped(pattern.written.as_bytes());
+        }
+    }
     json.raw("\"");
 }
 
-fn member(json: &mut JsonText, key: &str, pattern: &TopicFilter) {
-    let text = pattern.as_str().as_bytes();
+/// What to replace in a template.
+fn replacing(written: &str) -> String {
+    if !written.contains(['{', '}']) {
+        return "Replace '+' with one topic level and '#' with any number of levels.".to_owned();
+    }
+    let mut text = "Replace each name in braces with one topic level".to_owned();
+    if written.contains("{+") {
+        text.push_str(", and one that begins with '+' with any number of levels");
+    }
+    text.push('.');
+    text
+}
+
+fn member(json: &mut JsonText, key: &str, pattern: &Visible<'_>) {
+    let text = pattern.written.as_bytes();
     json.raw("{\"");
     json.raw(key);
     json.raw("\":\"");

@@ -14,6 +14,7 @@ pub(crate) struct Message {
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     pub(crate) content_type: Option<ByteString>,
+    pub(crate) correlation: Option<Bytes>,
     /// The payload, in the parts in which it was received.
     pub(crate) payload: SmallVec<[Bytes; 1]>,
 }
@@ -25,6 +26,7 @@ impl Message {
             qos: extension.qos,
             retain: extension.flags.contains(MqttSubscribeFlags::RETAIN),
             content_type: extension.content_type,
+            correlation: extension.correlation,
             payload: SmallVec::new(),
         }
     }

@@ -10,12 +10,14 @@ event! {
     pub struct CallCompleted "binding.mcp_mqtt.call.completed" Debug audit(part)
         "{operation} '{topic}': {outcome} in {duration} ms"
     {
-        /// The operation: `publish`, `receive`, `read` or `subscribe`.
+        /// The operation: `publish`, `receive`, `read`, `query`, `list_topics` or `subscribe`.
         operation "operation": ByteString = ByteString::new(),
         /// The topic, topic filter or resource; empty if the arguments contain no valid one.
         topic "topic": ByteString = ByteString::new(),
         /// The `QoS` of the message, or the requested `QoS` of the subscription.
         qos "qos": u8 = 0,
+        /// The number of messages in the result of a `receive` or `read`, if there is an audit log.
+        messages "messages": u32 = 0,
         /// `refused` if the topic is not one of the patterns of the config.
         decision "decision": ByteString = ByteString::new(),
         /// The option whose patterns refused it: `publish` or `subscribe`.
@@ -38,6 +40,10 @@ words! {
         Receive "receive",
         /// Reads one message of a topic.
         Read "read",
+        /// Publishes a request and waits for its answer.
+        Query "query",
+        /// Lists the topics.
+        ListTopics "list_topics",
         /// Subscribes to a topic.
         Subscribe "subscribe",
         /// Lists tools, resources or templates.

@@ -7,6 +7,20 @@ use serde::{Deserialize, Deserializer, de};
 use tidegate_options::{Bounded, GuardReference, OptionWarning, TopicEntry};
 use tidegate_streams::mqtt::topic::TopicLimits;
 
+use crate::tools::Tool;
+
+mod named_pattern;
+mod payload_schema;
+mod publish_qos;
+mod reply_topic;
+mod topics;
+
+pub use named_pattern::NamedPattern;
+pub use payload_schema::PayloadSchema;
+pub use publish_qos::PublishQos;
+pub use reply_topic::ReplyTopic;
+pub use topics::{Permissions, QosRange, Topic};
+
 /// The options of `mcp_mqtt · proxy`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(
@@ -26,6 +40,31 @@ pub struct Options {
     /// tool `publish`. Absent: every topic that does not begin with `$`.
     #[schemars(extend("examples" = [["commands/+/set"]]))]
     pub publish: Option<Vec<TopicEntry>>,
+    /// Topics with their meaning and their rules, beside those of `subscribe` and `publish`. If it is
+    /// present, an absent `subscribe` or `publish` adds nothing. A message must obey every entry that
+    /// matches its topic, has the permission to publish, and is for its caller.
+    #[schemars(extend("examples" = [[{
+        "pattern": "lamps/{lamp}/set",
+        "permissions": ["publish"],
+        "description": "Switches a lamp.",
+        "schema": { "enum": ["on", "off"] },
+        "example": "on"
+    }]]))]
+    pub topics: Option<Vec<Topic>>,
+    /// Tools to offer. Absent: all.
+    pub tools: Option<Vec<Tool>>,
+    /// Topic for the answers of `query` without `responseTopic`, with a level `{clientId}` that stands for
+    /// the MQTT client identifier. The request carries it as Response Topic, with Correlation Data (MQTT 5).
+    /// Callers need no permission for it. Absent: `query` needs `responseTopic`.
+    #[schemars(extend("examples" = ["replies/{clientId}"]))]
+    pub reply_topic: Option<ReplyTopic>,
+    /// Whether `list_topics` lists the topics on which this worker has received messages for callers, with
+    /// the time since the last one: at most 2,000, of which the one that was silent for longest is removed
+    /// first.
+    pub observe: bool,
+    /// Lowest and default `qos` of `publish`. With a minimum of 1, success always means that the broker
+    /// has acknowledged the message.
+    pub publish_qos: PublishQos,
     /// Time that `resources/read` waits for a message, in milliseconds.
     pub read_timeout: Bounded<1, 3_600_000>,
     /// Time that `receive` waits for messages, in milliseconds, if the call does not set `timeout`.
@@ -60,6 +99,11 @@ impl Default for Options {
         Self {
             subscribe: None,
             publish: None,
+            topics: None,
+            tools: None,
+            reply_topic: None,
+            observe: false,
+            publish_qos: PublishQos::default(),
             read_timeout: Bounded::of(5_000),
             receive_timeout: Bounded::of(5_000),
             receive_limit: Bounded::of(1_000),
@@ -81,6 +125,10 @@ impl<'de> Deserialize<'de> for Options {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let options = Self::deserialize(deserializer)?;
         options.check_patterns().map_err(de::Error::custom)?;
+        if let Some(topic) = &options.reply_topic {
+            let checked = topic.check(&options.topic_limits());
+            checked.map_err(|error| de::Error::custom(format!("invalid reply topic: {error}")))?;
+        }
         Ok(options)
     }
 }
@@ -95,6 +143,9 @@ impl tidegate_options::Options for Options {
             ),
         };
         let mut warnings = Vec::new();
+        if self.topics.is_some() {
+            return warnings;
+        }
         if self.subscribe.is_none() {
             warnings.push(open("subscribe", "read every topic"));
         }
@@ -111,6 +162,9 @@ impl tidegate_options::Options for Options {
             for (index, entry) in entries.iter().flatten().enumerate() {
                 references.extend(entry.references(&[key, &index.to_string()]));
             }
+        }
+        for (index, topic) in self.topics.iter().flatten().enumerate() {
+            references.extend(topic.entry().references(&["topics", &index.to_string()]));
         }
         references
     }
@@ -132,7 +186,10 @@ impl Options {
         const NAMED: usize = 10;
         let limits = self.topic_limits();
         let entries = self.subscribe.iter().chain(&self.publish).flatten();
-        let faults = entries.filter_map(|entry| entry.pattern.check(&limits).err());
+        let plain = entries.map(|entry| &entry.pattern);
+        let named = self.topics.iter().flatten();
+        let named = named.map(|topic| topic.pattern.pattern());
+        let faults = plain.chain(named).filter_map(|it| it.check(&limits).err());
         let faults: Vec<String> = faults.take(NAMED).collect();
         if faults.is_empty() {
             Ok(())

@@ -4,9 +4,12 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytestring::ByteString;
-use tidegate_options::{TopicAccess, TopicEntry, TopicRequest};
+use tidegate_options::{TopicAccess, TopicRequest};
 use tidegate_streams::Identity;
 use tidegate_streams::mqtt::topic::{TopicFilter, is_reserved};
+
+use crate::catalog::{Catalog, Entry};
+use crate::options::Permissions;
 
 /// Added to a refusal if no patterns are configured.
 const RESERVED: &str = "Topics that begin with '$' are reserved for the broker; only a pattern in the \
@@ -19,7 +22,7 @@ pub(crate) const SHARED: &str = "shared subscriptions are disabled (sharedSubscr
 /// Number of patterns that a refusal lists.
 const NAMED: usize = 10;
 
-/// The entries of `options.subscribe` or `options.publish`, or their absence.
+/// The entries of `subscribe` or `publish`, and those of `topics` with that permission, or their absence.
 ///
 /// A topic that begins with `$` is allowed only by a pattern that names its first level: no wildcard
 /// matches it, and the absence of patterns does not allow it. Brokers are administered through such
@@ -27,24 +30,57 @@ const NAMED: usize = 10;
 /// topics (`$delayed/5/a`).
 #[derive(Debug)]
 pub(crate) struct Policy {
+    /// `subscribe` or `publish`.
+    option: &'static str,
     patterns: Option<Patterns>,
+    /// The names of levels, as placeholders: the index of the level, and the name in braces.
+    placeholders: Vec<(usize, String)>,
 }
 
 #[derive(Debug)]
 struct Patterns {
     access: TopicAccess,
+    /// The places of the entries in the options, such as `topics.0`.
+    places: Vec<String>,
     /// The allowed patterns, as a sentence for refusals, if they are the same for every caller.
     named: Option<String>,
 }
 
 impl Policy {
-    pub(crate) fn new(entries: Option<&[TopicEntry]>) -> Self {
-        let patterns = entries.map(|entries| {
-            let access = TopicAccess::new(entries.to_vec());
+    /// The entries of the catalog with a permission. `open`: the options list no topics at all.
+    pub(crate) fn new(
+        option: &'static str,
+        catalog: &Catalog,
+        permissions: Permissions,
+        open: bool,
+    ) -> Self {
+        let mut placeholders = Vec::new();
+        let mut entries = Vec::new();
+        let mut places = Vec::new();
+        for Entry { place, topic } in catalog.with(permissions) {
+            for (index, name) in topic.pattern.names() {
+                let placeholder = (index, name.to_owned());
+                if !placeholders.contains(&placeholder) {
+                    placeholders.push(placeholder);
+                }
+            }
+            entries.push(topic.entry());
+            places.push(place.clone());
+        }
+        let patterns = (!open).then(|| {
+            let access = TopicAccess::new(entries);
             let named = (!access.depends_on_caller()).then(|| named(&access, None));
-            Patterns { access, named }
+            Patterns {
+                access,
+                places,
+                named,
+            }
         });
-        Self { patterns }
+        Self {
+            option,
+            patterns,
+            placeholders,
+        }
     }
 
     /// The policy for a caller.
@@ -112,15 +148,29 @@ impl<'a> CallerPolicy<'a> {
         self.access()?.step_up(self.caller, request)
     }
 
-    /// The entry of the option that allows what is asked for, as an index.
-    pub(crate) fn rule(self, request: TopicRequest<'_>) -> Option<usize> {
-        self.access()?.rule(self.caller, request)
+    /// The entry that allows what is asked for: its place in the options, and its pattern.
+    pub(crate) fn rule(self, request: TopicRequest<'_>) -> Option<(&'a str, &'a str)> {
+        let patterns = self.policy.patterns.as_ref()?;
+        let index = patterns.access.rule(self.caller, request)?;
+        let entry = patterns.access.entries().get(index)?;
+        Some((patterns.places.get(index)?, entry.pattern.text()))
     }
 
-    /// The patterns of the caller, in the order of the option; none if the option is absent.
-    pub(crate) fn filters(self) -> impl Iterator<Item = Cow<'a, TopicFilter>> {
-        let access = self.access().into_iter();
-        access.flat_map(move |access| access.filters(self.caller))
+    /// The option that it is made of: `subscribe` or `publish`.
+    pub(crate) const fn option(self) -> &'static str {
+        self.policy.option
+    }
+
+    /// A name in braces that a topic contains where the config names a level: most likely it was left in
+    /// a template.
+    pub(crate) fn placeholder(self, topic: &str) -> Option<&'a str> {
+        if self.policy.placeholders.is_empty() || !topic.contains('{') {
+            return None;
+        }
+        let mut placeholders = self.policy.placeholders.iter();
+        let is_at = |index: &usize, name: &str| topic.split('/').nth(*index) == Some(name);
+        let found = placeholders.find(|(index, name)| is_at(index, name));
+        found.map(|(_, name)| name.as_str())
     }
 
     /// What is allowed, as a sentence to append to a refusal.

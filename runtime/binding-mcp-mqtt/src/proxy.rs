@@ -2,33 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 use tidegate_json::Parts;
 use tidegate_options::TopicRequest;
 use tidegate_streams::mcp::{
-    McpBeginEx, McpReset, McpResetKind, McpResourcesList, McpResourcesRead, McpResourcesSubscribe,
-    McpResourcesTemplatesList, McpToolsCall, McpToolsList,
+    McpBeginEx, McpReset, McpResetKind, McpResourcesRead, McpResourcesSubscribe, McpToolsCall,
 };
 use tidegate_streams::mqtt::topic::TopicFilter;
-use tidegate_streams::mqtt::{MqttReset, MqttSession};
-use tidegate_streams::{AbortEx, BeginEx, Frame, Identity, Pooled, ResetEx, Role};
+use tidegate_streams::mqtt::{MqttDataEx, MqttReset, MqttSession, MqttSubscribeFlags};
+use tidegate_streams::{AbortEx, BeginEx, Data, DataEx, Frame, ResetEx, Role};
 
-use crate::arguments::{Refusal, publish_arguments, receive_arguments};
-use crate::call::{Call, Params, Tool};
+use crate::call::Params;
+use crate::client_id::OwnClientId;
 use crate::exchange::Exchange;
-use crate::operation::{CallCompleted, Counts, Operation};
+use crate::operation::{CallCompleted, Counts};
 use crate::options::Options;
-use crate::publish::Publish;
+use crate::published::Broker;
 use crate::read::Read;
-use crate::receive::Receive;
+use crate::refusal::Refusal;
+use crate::request::{Request, reply};
 use crate::result::{Answer, Failure};
+use crate::seen::Seen;
 use crate::settings::Settings;
 use crate::state::{State, Step};
 use crate::subscribe::Subscribe;
-use crate::{decision, session, subscribe, uri};
+use crate::taken::Taken;
+use crate::tools::{Invocation, Started};
+use crate::{decision, session, subscribe};
 
 /// The binding `mcp_mqtt · proxy`.
 pub struct McpMqtt {
@@ -37,33 +39,14 @@ pub struct McpMqtt {
     exchanges: Slab<Exchange>,
     /// Index of the exchange of each session, by session identifier.
     sessions: BTreeMap<ByteString, usize>,
+    /// What is known of the broker.
+    broker: Broker,
+    /// The client identifier of queries without a session.
+    own: OwnClientId,
+    seen: Seen,
     counts: Counts,
     /// Number of requests refused before an exchange was created.
     refused: u64,
-}
-
-/// A validated request.
-enum Request {
-    Lifecycle,
-    List(Pooled<BeginEx>, Bytes),
-    Call(Call),
-    Read { uri: ByteString, topic: TopicFilter },
-    Subscribe { uri: ByteString, filter: ByteString },
-}
-
-impl Request {
-    const fn operation(&self) -> Operation {
-        match self {
-            Self::Lifecycle => Operation::Session,
-            Self::List(..) => Operation::List,
-            Self::Call(call) => match call.tool {
-                Tool::Publish => Operation::Publish,
-                Tool::Receive => Operation::Receive,
-            },
-            Self::Read { .. } => Operation::Read,
-            Self::Subscribe { .. } => Operation::Subscribe,
-        }
-    }
 }
 
 impl McpMqtt {
@@ -74,70 +57,12 @@ impl McpMqtt {
             settings: Settings::new(options),
             exchanges: Slab::new(),
             sessions: BTreeMap::new(),
+            broker: Broker::default(),
+            own: OwnClientId::default(),
+            seen: Seen::default(),
             counts: Counts::default(),
             refused: 0,
         }
-    }
-
-    fn request(&self, caller: Option<&Identity>, begin: McpBeginEx) -> Result<Request, McpReset> {
-        let settings = &self.settings;
-        Ok(match begin {
-            McpBeginEx::Lifecycle(_) if self.sessions.len() >= settings.sessions_max => {
-                return Err(McpReset::new(
-                    McpResetKind::Unavailable,
-                    format!(
-                        "Session limit reached ({}, maxSessions); end a session or retry later.",
-                        settings.sessions_max
-                    ),
-                ));
-            }
-            McpBeginEx::Lifecycle(_) => Request::Lifecycle,
-            McpBeginEx::ToolsList(_) => Request::List(
-                reply(McpToolsList::default()),
-                settings.list(caller, |lists| &lists.tools),
-            ),
-            McpBeginEx::ResourcesList(_) => Request::List(
-                reply(McpResourcesList::default()),
-                settings.list(caller, |lists| &lists.resources),
-            ),
-            McpBeginEx::ResourcesTemplatesList(_) => Request::List(
-                reply(McpResourcesTemplatesList::default()),
-                settings.list(caller, |lists| &lists.templates),
-            ),
-            McpBeginEx::ToolsCall(call) => {
-                // Which scopes a call needs depends on its topic.
-                let exists = |tool: &Tool| {
-                    let policy = settings.policy(*tool, caller);
-                    policy.allows_any() || policy.could_step_up()
-                };
-                match Tool::named(&call.name).filter(exists) {
-                    Some(tool) => Request::Call(Call::new(tool, call, settings.params_bound)?),
-                    None => return Err(settings.unknown_tool(&call.name, caller)),
-                }
-            }
-            McpBeginEx::ResourcesRead(read) => Request::Read {
-                topic: uri::topic_to_read(
-                    settings.subscribe.of(caller),
-                    &settings.limits,
-                    &read.uri,
-                )?,
-                uri: read.uri,
-            },
-            McpBeginEx::ResourcesSubscribe(subscribe) => Request::Subscribe {
-                filter: uri::filter_to_subscribe(
-                    settings.subscribe.of(caller),
-                    &settings.limits,
-                    &subscribe.uri,
-                )?,
-                uri: subscribe.uri,
-            },
-            McpBeginEx::PromptsList(_) | McpBeginEx::PromptsGet(_) => {
-                return Err(not_found("Prompts are not supported."));
-            }
-            McpBeginEx::CompletionComplete(_) => {
-                return Err(not_found("Completion is not supported."));
-            }
-        })
     }
 
     /// Reports that a resource may be read or subscribed to.
@@ -156,7 +81,7 @@ impl McpMqtt {
             Request::Lifecycle | Request::List(..) | Request::Call(_) => return,
         };
         let request = TopicRequest::Filter(&filter);
-        decision::permitted(cx, operation, policy, "subscribe", request);
+        decision::permitted(cx, operation, policy, request);
     }
 
     /// Creates the exchange of a request.
@@ -194,22 +119,30 @@ impl McpMqtt {
             Request::Read { uri, topic } => {
                 let shared = topic.is_shared();
                 let limit = u32::from(shared);
-                open = Some(subscribe::begin(session.clone(), topic.text(), limit));
+                let flags = MqttSubscribeFlags::NONE;
+                open = Some(subscribe::begin(
+                    session.clone(),
+                    topic.text(),
+                    limit,
+                    flags,
+                ));
                 within = Some(self.settings.read_timeout);
-                (
-                    reply(McpResourcesRead::default()),
-                    State::Read(Box::new(Read::new(uri, topic.text(), shared, bound))),
-                )
+                let mut read = Read::new(uri, topic.text(), shared, bound);
+                read.audited = Taken::new(cx.audits::<CallCompleted>());
+                let begin = reply(McpResourcesRead::default());
+                (begin, State::Read(Box::new(read)))
             }
             Request::Subscribe { uri, filter } => {
-                open = Some(subscribe::begin(session.clone(), filter, 0));
+                let flags = MqttSubscribeFlags::NONE;
+                open = Some(subscribe::begin(session.clone(), filter, 0, flags));
                 (
                     reply(McpResourcesSubscribe::default()),
                     State::Subscribe(Subscribe::new(uri)),
                 )
             }
         };
-        let mut exchange = Exchange::accept(cx, stream, token, begin, operation, state);
+        let mut exchange =
+            Exchange::accept(cx, stream, (token, self.exit), begin, operation, state);
         exchange.client_id = session;
         if let Some(within) = within {
             exchange.wait(cx, within, "the first message of a read");
@@ -241,7 +174,7 @@ impl McpMqtt {
                 ..MqttSession::default()
             };
             // If this fails, the operation reports its own error, or the connection closes earlier.
-            let _ = session.open(cx, self.exit, begin);
+            let _ = session.open(cx, begin);
         }
     }
 
@@ -254,7 +187,7 @@ impl McpMqtt {
         let identity = self.client_id(index);
         self.open_session(cx, identity.as_ref());
         if let Some(exchange) = self.exchanges.get_mut(index)
-            && let Err(error) = exchange.open(cx, self.exit, begin)
+            && let Err(error) = exchange.open(cx, begin)
         {
             let step = exchange.state.failed(&Failure::new(error.to_string()));
             exchange.apply(cx, step);
@@ -269,56 +202,45 @@ impl McpMqtt {
         let State::Call(call) = &mut exchange.state else {
             return;
         };
-        let settings = &self.settings;
         let caller = cx.identity().cloned();
         let tool = call.tool;
-        let policy = settings.policy(tool, caller.as_deref());
-        let refusal = match tool {
-            Tool::Publish => {
-                match publish_arguments(params, &call.header, policy, &settings.limits) {
-                    Ok(arguments) => {
-                        let request = TopicRequest::Topic(&arguments.topic);
-                        decision::permitted(cx, "publish", policy, "publish", request);
-                        let begin = arguments.begin(exchange.client_id.clone());
-                        let audited = cx.audits::<CallCompleted>();
-                        let audited = audited.then(|| Box::new(arguments.payload.clone()));
-                        let mut publish = Publish::new(arguments, settings.expiry);
-                        publish.audited = audited;
-                        exchange.state = State::Publish(publish);
-                        return self.open(cx, index, begin);
-                    }
-                    Err(refusal) => refusal,
-                }
-            }
-            Tool::Receive => {
-                match receive_arguments(params, &call.header, policy, &settings.limits) {
-                    Ok(arguments) => {
-                        let request = TopicRequest::Filter(&arguments.filter);
-                        decision::permitted(cx, "receive", policy, "subscribe", request);
-                        let begin = arguments.begin(exchange.client_id.clone());
-                        exchange.wait(cx, arguments.timeout, "the messages to receive");
-                        let receive = Receive::new(arguments, settings.result_bound);
-                        exchange.state = State::Receive(Box::new(receive));
-                        return self.open(cx, index, begin);
-                    }
-                    Err(refusal) => refusal,
-                }
-            }
+        let mut invocation = Invocation {
+            tool: tool.name,
+            header: &call.header,
+            settings: &self.settings,
+            caller: caller.as_deref(),
+            client_id: exchange.client_id.clone(),
+            own: &mut self.own,
+            seen: &self.seen,
         };
-        let refusal = match refusal {
-            Refusal::NotAllowed(topic, refusal) => {
-                let step_up = matches!(*refusal, Refusal::Reset(_));
-                decision::refused(cx, tool.name(), &topic, step_up);
-                call.refused = Some(Box::new(topic));
-                *refusal
+        let step = match (tool.start)(cx, params, &mut invocation) {
+            Ok(Started::Stream(opening)) => {
+                exchange.client_id = opening.client_id;
+                if let Some((within, reason)) = opening.wait {
+                    exchange.wait(cx, within, reason);
+                }
+                exchange.state = opening.state;
+                return self.open(cx, index, opening.begin);
             }
-            refusal => refusal,
-        };
-        let step = match refusal {
-            Refusal::Tool(sentence) => Step::Answer(Answer::tool_error(&sentence)),
-            Refusal::Reset(reset) => Step::Refuse(reset),
-            Refusal::Unknown | Refusal::NotAllowed(..) => {
-                Step::Refuse(settings.unknown_tool(tool.name(), caller.as_deref()))
+            Ok(Started::Answered(answer)) => Step::Answer(answer),
+            Err(refusal) => {
+                let refusal = match refusal {
+                    Refusal::NotAllowed(mut refused) => {
+                        let step_up = matches!(refused.refusal, Refusal::Reset(_));
+                        decision::refused(cx, tool.name, &refused.topic, refused.option, step_up);
+                        let refusal = std::mem::replace(&mut refused.refusal, Refusal::Unknown);
+                        call.refused = Some(refused);
+                        refusal
+                    }
+                    refusal => refusal,
+                };
+                match refusal {
+                    Refusal::Tool(sentence) => Step::Answer(Answer::tool_error(&sentence)),
+                    Refusal::Reset(reset) => Step::Refuse(reset),
+                    Refusal::Unknown | Refusal::NotAllowed(_) => {
+                        Step::Refuse(self.settings.unknown_tool(tool.name, caller.as_deref()))
+                    }
+                }
             }
         };
         exchange.apply(cx, step);
@@ -357,6 +279,10 @@ impl McpMqtt {
                         self.sessions.remove(identity);
                         exchange.close(cx);
                     }
+                    State::Query(query) => {
+                        let step = query.stop("the caller ended the call");
+                        exchange.apply(cx, step);
+                    }
                     State::Publish(_) | State::Read(_) | State::Closing | State::Answered => {}
                 }
             }
@@ -375,6 +301,9 @@ impl McpMqtt {
         let Some(exchange) = self.exchanges.get_mut(index) else {
             return;
         };
+        if exchange.is_request(stream) {
+            return self.on_request(cx, index, frame);
+        }
         let step = match frame {
             Frame::Begin(begin) => match begin.into_inner() {
                 BeginEx::Mqtt(begin) => exchange.state.begun(&begin),
@@ -382,10 +311,17 @@ impl McpMqtt {
             },
             Frame::Data(data) => {
                 cx.acknowledge(stream, data.payload.len());
+                if self.settings.observe
+                    && let Some(topic) = topic(&data)
+                    && self.settings.limits.topics.check(topic).is_ok()
+                {
+                    self.seen.observe(topic, cx.now());
+                }
                 exchange.state.data(data)
             }
-            Frame::End(_) => {
-                let step = exchange.state.ended();
+            Frame::End(end) => {
+                let acknowledgement = self.broker.acknowledged(end.as_deref());
+                let step = exchange.state.ended(acknowledgement);
                 exchange.mqtt_ended(cx);
                 step
             }
@@ -393,18 +329,37 @@ impl McpMqtt {
                 let reset = reset.and_then(|reset| reason(*reset));
                 exchange.mqtt_failed(cx, reset)
             }
-            Frame::Abort(abort) => {
-                let reset = abort.and_then(|abort| match *abort {
-                    AbortEx::Mqtt(reset) => Some(reset),
-                    _ => None,
-                });
-                exchange.mqtt_failed(cx, reset)
-            }
+            Frame::Abort(abort) => exchange.mqtt_failed(cx, aborted(abort)),
             Frame::Window(_) => {
                 exchange.flush_publish(cx);
                 Step::Wait
             }
             Frame::Flush(_) | Frame::Challenge(_) => Step::Wait,
+        };
+        exchange.apply(cx, step);
+    }
+
+    /// A frame of the publish stream of a query.
+    fn on_request(&mut self, cx: &mut Context<'_>, index: usize, frame: Frame) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        let step = match frame {
+            Frame::End(end) => {
+                let acknowledgement = self.broker.acknowledged(end.as_deref());
+                exchange.request_ended(cx);
+                exchange.state.request_ended(acknowledgement)
+            }
+            Frame::Reset(reset) => {
+                let reset = reset.and_then(|reset| reason(*reset));
+                exchange.request_failed(cx, reset)
+            }
+            Frame::Abort(abort) => exchange.request_failed(cx, aborted(abort)),
+            Frame::Window(_) => {
+                exchange.flush_request(cx);
+                Step::Wait
+            }
+            _ => Step::Wait,
         };
         exchange.apply(cx, step);
     }
@@ -424,18 +379,24 @@ impl McpMqtt {
     }
 }
 
-/// A reply BEGIN.
-fn reply(begin: impl Into<BeginEx>) -> Pooled<BeginEx> {
-    Pooled::new(begin.into())
-}
-
-fn not_found(message: impl Into<ByteString>) -> McpReset {
-    McpReset::new(McpResetKind::NotFound, message)
-}
-
 fn reason(reset: ResetEx) -> Option<MqttReset> {
     match reset {
         ResetEx::Mqtt(reset) => Some(reset),
+        _ => None,
+    }
+}
+
+fn aborted(abort: Option<Box<AbortEx>>) -> Option<MqttReset> {
+    match *abort? {
+        AbortEx::Mqtt(reset) => Some(reset),
+        _ => None,
+    }
+}
+
+/// The topic of a message that begins with this part.
+fn topic(data: &Data) -> Option<&str> {
+    match data.extension.as_deref()? {
+        DataEx::Mqtt(MqttDataEx::Subscribe(message)) => Some(&message.topic),
         _ => None,
     }
 }
@@ -471,7 +432,8 @@ impl Binding for McpMqtt {
         let request = if cx.stopping() {
             Err(stopping())
         } else {
-            self.request(cx.identity().map(|it| &**it), begin)
+            let caller = cx.identity().map(|it| &**it);
+            Request::read(&self.settings, self.sessions.len(), caller, begin)
         };
         match request {
             Ok(request) => {
@@ -487,7 +449,7 @@ impl Binding for McpMqtt {
                 if let Some((operation, uri)) = decided
                     && (step_up || reset.kind == McpResetKind::NotFound)
                 {
-                    decision::refused(cx, operation, &uri, step_up);
+                    decision::refused(cx, operation, &uri, "subscribe", step_up);
                 }
                 cx.terminate(stream, Some(reset.into()), None);
             }

@@ -4,45 +4,14 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_engine::{Context, Fifo, PendingData, StreamId};
 use tidegate_json::Parts;
-use tidegate_streams::mqtt::{
-    MqttDelivery, MqttPayloadFormat, MqttPublish, MqttPublishData, MqttPublishFlags,
-};
+use tidegate_streams::mqtt::{MqttDelivery, MqttPayloadFormat, MqttPublishData, MqttPublishFlags};
 use tidegate_streams::shown;
 use tidegate_streams::{Data, DataFlags, Frame};
 
+use crate::published::{self, Acknowledgement};
 use crate::result::{Answer, Failure};
 use crate::state::Step;
-
-/// The checked arguments of `publish`.
-#[derive(Debug)]
-pub(crate) struct PublishArguments {
-    pub(crate) topic: ByteString,
-    /// The payload in parts, none of them empty.
-    pub(crate) payload: Parts,
-    pub(crate) qos: u8,
-    pub(crate) retain: bool,
-    pub(crate) format: MqttPayloadFormat,
-}
-
-impl PublishArguments {
-    fn flags(&self) -> MqttPublishFlags {
-        if self.retain {
-            MqttPublishFlags::RETAIN
-        } else {
-            MqttPublishFlags::NONE
-        }
-    }
-
-    /// The BEGIN of the publish stream.
-    pub(crate) fn begin(&self, client_id: Option<ByteString>) -> MqttPublish {
-        MqttPublish {
-            client_id,
-            topic: self.topic.clone(),
-            flags: self.flags(),
-            qos: self.qos,
-        }
-    }
-}
+use crate::tools::PublishArguments;
 
 /// The metadata that the first part of a message carries.
 #[derive(Debug)]
@@ -51,6 +20,8 @@ struct FirstPart {
     flags: MqttPublishFlags,
     expiry: Option<u32>,
     format: MqttPayloadFormat,
+    /// Where an answer is expected, and the Correlation Data that it should have.
+    answer: Option<Box<(ByteString, Bytes)>>,
 }
 
 /// A message that is being published.
@@ -85,12 +56,25 @@ impl Publish {
                 flags,
                 expiry,
                 format: arguments.format,
+                answer: None,
             }),
             parts,
             pending: PendingData::new(),
             sent: false,
             audited: None,
         }
+    }
+
+    /// Asks for an answer: before anything is sent.
+    pub(crate) fn expect_answer(&mut self, topic: ByteString, correlation: Bytes) {
+        if let Some(first) = &mut self.first {
+            first.answer = Some(Box::new((topic, correlation)));
+        }
+    }
+
+    /// Whether the whole message was sent to the stream.
+    pub(crate) const fn is_sent(&self) -> bool {
+        self.sent
     }
 
     /// Sends as much as the credit allows. Returns whether the whole message is sent.
@@ -100,7 +84,7 @@ impl Publish {
             return false;
         }
         if let Some(first) = self.first.take() {
-            self.send_first(cx, stream, &first, credit);
+            self.send_first(cx, stream, first, credit);
         }
         self.sent = self.pending.flush(cx, stream);
         self.sent
@@ -112,18 +96,21 @@ impl Publish {
         &mut self,
         cx: &mut Context<'_>,
         stream: StreamId,
-        first: &FirstPart,
+        first: FirstPart,
         credit: usize,
     ) {
         let mut head = self.parts.pop_front().unwrap_or_default();
         let cut = (head.len() > credit).then(|| head.split_off(credit));
         let deferred: usize = cut.iter().chain(self.parts.iter()).map(Bytes::len).sum();
+        let (response_topic, correlation) = first.answer.map(|answer| *answer).unzip();
         let extension = MqttPublishData {
             deferred: u32::try_from(deferred).unwrap_or(u32::MAX),
             qos: first.qos,
             flags: first.flags,
             expiry_interval: first.expiry.map_or(-1, i64::from),
             format: first.format,
+            response_topic,
+            correlation,
             ..MqttPublishData::default()
         };
         let flags = DataFlags::of(true, deferred == 0);
@@ -140,11 +127,10 @@ impl Publish {
     }
 
     /// The stream ended (END).
-    pub(crate) fn ended(&self) -> Step {
+    pub(crate) fn ended(&self, acknowledgement: Acknowledgement) -> Step {
         if self.sent {
-            Step::Answer(Answer::ok(Parts::from(Bytes::from_static(
-                b"{\"content\":[]}",
-            ))))
+            let result = published::result(self.qos, acknowledgement);
+            Step::Answer(Answer::ok(Parts::from(result)))
         } else {
             self.failed(&Failure::new(
                 "the stream to the broker ended before the message was sent",

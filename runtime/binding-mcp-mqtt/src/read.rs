@@ -9,6 +9,7 @@ use crate::json_text::{COPIED, JsonText, small};
 use crate::message::{Assembled, Assembly, Message};
 use crate::result::{Answer, Failure};
 use crate::state::Step;
+use crate::taken::Taken;
 
 /// Typical size of a result without the URI and the payload, in bytes.
 const OVERHEAD: usize = 128;
@@ -27,6 +28,8 @@ pub(crate) struct Read {
     ending: Option<u64>,
     /// The engine is shutting down.
     stopping: bool,
+    /// The message of the result, if an audit log wants it.
+    pub(crate) audited: Option<Box<Taken>>,
 }
 
 impl Read {
@@ -46,6 +49,7 @@ impl Read {
             confirmed: false,
             ending: None,
             stopping: false,
+            audited: None,
         }
     }
 
@@ -62,7 +66,7 @@ impl Read {
         }
     }
 
-    fn answer(&self, message: &Message) -> Step {
+    fn answer(&mut self, message: &Message) -> Step {
         let text = message.is_text();
         let default = if text {
             "text/plain"
@@ -88,6 +92,9 @@ impl Read {
         json.raw("\"}]}");
         if json.len() > self.bound {
             return self.too_large();
+        }
+        if let Some(taken) = &mut self.audited {
+            taken.add(message);
         }
         Step::Answer(Answer::read(json.into_parts()).taking(u32::from(self.shared)))
     }

@@ -1,41 +1,37 @@
-//! `receive`: collects the messages of a filter until the limit on messages, bytes or time is reached.
+//! `receive` and `read`: the messages of a filter until the limit on messages, bytes or time is reached.
 
-use bytestring::ByteString;
-use tidegate_json::Parts;
 use tidegate_streams::Data;
-use tidegate_streams::mqtt::MqttSubscribe;
 use tidegate_streams::mqtt::topic::TopicFilter;
 use tidegate_streams::shown;
 
-use crate::arguments::ReceiveArguments;
-use crate::json_text::{JsonText, small};
-use crate::message::{Assembled, Assembly, Message};
+use crate::message::{Assembled, Assembly};
+use crate::messages::Messages;
 use crate::result::{Answer, Failure};
 use crate::state::Step;
-use crate::subscribe;
+use crate::taken::Taken;
+use crate::tools::ReceiveArguments;
 
-const HEAD: &str = "{\"content\":[{\"type\":\"text\",\"text\":\"[";
-const MIDDLE: &str = "]\"}],\"structuredContent\":{\"messages\":[";
-const TAIL: &str = "]}}";
-/// Size of the result after the messages in the text, in bytes.
-const AFTER_TEXT: usize = MIDDLE.len() + TAIL.len();
-/// Typical size of a message without its topic and payload, in bytes.
-const OVERHEAD: usize = 96;
+/// What a call wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// `receive`: up to this number of messages.
+    UpTo(u32),
+    /// `read`: the first message; `fresh`: that is not retained.
+    One { fresh: bool },
+}
 
-/// A part of a payload of this size or larger stays in its receive buffer. A smaller part is copied,
-/// because it would keep a whole receive buffer in memory until the other messages arrive.
-const UNCOPIED: usize = 4 * 1024;
+impl Wanted {
+    /// Maximum number of messages.
+    pub(crate) const fn limit(self) -> u32 {
+        match self {
+            Self::UpTo(limit) => limit,
+            Self::One { .. } => 1,
+        }
+    }
 
-impl ReceiveArguments {
-    /// The BEGIN of the subscribe stream. A shared subscription takes no more messages than the result
-    /// can hold.
-    pub(crate) fn begin(&self, client_id: Option<ByteString>) -> MqttSubscribe {
-        let limit = if self.filter.is_shared() {
-            self.limit
-        } else {
-            0
-        };
-        subscribe::begin(client_id, self.filter.text(), limit)
+    /// Whether retained messages are not wanted.
+    pub(crate) const fn is_fresh(self) -> bool {
+        matches!(self, Self::One { fresh: true })
     }
 }
 
@@ -43,12 +39,16 @@ impl ReceiveArguments {
 #[derive(Debug)]
 pub(crate) struct Receive {
     pub(crate) filter: TopicFilter,
-    limit: u32,
+    wanted: Wanted,
     /// UNSUBSCRIBE was requested; the last messages may still arrive.
     ending: bool,
+    /// How long it waited, in milliseconds, if it stopped because no more messages came in time.
+    waited: Option<u64>,
     assembly: Assembly,
     messages: Messages,
     pub(crate) confirmed: bool,
+    /// The messages of the result, if an audit log wants them.
+    pub(crate) audited: Option<Box<Taken>>,
 }
 
 impl Receive {
@@ -56,11 +56,16 @@ impl Receive {
     pub(crate) fn new(arguments: ReceiveArguments, bound: usize) -> Self {
         Self {
             filter: arguments.filter,
-            limit: arguments.limit,
+            wanted: arguments.wanted,
             ending: false,
+            waited: None,
             assembly: Assembly::new(bound),
-            messages: Messages::new(bound),
+            messages: match arguments.wanted {
+                Wanted::UpTo(_) => Messages::list(bound),
+                Wanted::One { .. } => Messages::single(bound),
+            },
             confirmed: false,
+            audited: None,
         }
     }
 
@@ -73,11 +78,15 @@ impl Receive {
         match self.assembly.add(data) {
             Assembled::Incomplete => Step::Wait,
             Assembled::TooLarge(topic) => self.full(&topic),
+            Assembled::Complete(message) if message.retain && self.wanted.is_fresh() => Step::Wait,
             Assembled::Complete(message) => {
                 if !self.messages.push(&message) {
                     return self.full(&message.topic);
                 }
-                if self.messages.count >= self.limit {
+                if let Some(taken) = &mut self.audited {
+                    taken.add(&message);
+                }
+                if self.messages.count() >= self.wanted.limit() {
                     return self.finish();
                 }
                 Step::Wait
@@ -87,15 +96,10 @@ impl Receive {
 
     /// The message does not fit into the result.
     fn full(&mut self, topic: &str) -> Step {
-        if self.messages.count > 0 {
+        if self.messages.count() > 0 {
             return self.finish();
         }
-        let bound = self.messages.bound;
-        Step::Answer(Answer::tool_error(&format!(
-            "A message on topic '{}' exceeds the result limit of {bound} bytes (receiveBytes); receive \
-             from a topic with smaller messages.",
-            shown(topic)
-        )))
+        Step::Answer(self.messages.too_large(topic))
     }
 
     /// Stops receiving. A message that the broker has already sent to this member of a group may not
@@ -111,18 +115,44 @@ impl Receive {
     /// Answers with the messages received so far.
     pub(crate) fn finish(&mut self) -> Step {
         let messages = std::mem::take(&mut self.messages);
-        let taken = if self.filter.is_shared() {
-            messages.count
-        } else {
-            0
+        let count = messages.count();
+        let silence = || self.silence();
+        Step::Answer(match (self.wanted, count) {
+            (Wanted::One { .. }, 0) => Answer::tool_error(&silence()),
+            (Wanted::UpTo(_), 0) => Answer::ok(messages.into_parts(Some(&silence()))),
+            _ => Answer::ok(messages.into_parts(None)).taking(if self.filter.is_shared() {
+                count
+            } else {
+                0
+            }),
+        })
+    }
+
+    /// Why there is no message, as a sentence.
+    fn silence(&self) -> String {
+        let within = self
+            .waited
+            .map_or_else(String::new, |waited| format!(" within {waited} ms"));
+        let (why, retry) = match self.wanted {
+            _ if self.filter.is_shared() => {
+                ("no message was delivered to this member of the group", "")
+            }
+            Wanted::One { fresh: true } => (
+                "nothing was published",
+                ", or without 'fresh' for the retained message",
+            ),
+            _ => ("there is no retained message and nothing was published", ""),
         };
-        Step::Answer(Answer::ok(messages.into_parts()).taking(taken))
+        format!(
+            "No message on '{}'{within}: {why}. Check the topic, or retry with a longer 'timeout'{retry}.",
+            shown(self.filter.as_str())
+        )
     }
 
     /// The stream failed. Messages that were received are returned, because an error would lose them.
     /// The broker may send those of a shared subscription to another subscriber too.
     pub(crate) fn failed(&mut self, failure: &Failure) -> Step {
-        if self.messages.count > 0 {
+        if self.messages.count() > 0 {
             return self.finish();
         }
         Step::Answer(Answer::tool_error(&format!(
@@ -132,107 +162,13 @@ impl Receive {
         )))
     }
 
-    pub(crate) fn expired(&mut self) -> Step {
+    /// The wait for messages expired after `milliseconds`.
+    pub(crate) fn expired(&mut self, milliseconds: u64) -> Step {
         if self.confirmed {
+            self.waited.get_or_insert(milliseconds);
             self.stop()
         } else {
             Step::Wait
         }
-    }
-}
-
-/// The messages of a result of at most `bound` bytes, as a JSON array that is written twice: as
-/// structured content, and escaped as text content. A payload of at least `UNCOPIED` bytes that needs
-/// no escaping is not copied.
-#[derive(Debug, Default)]
-struct Messages {
-    /// The result up to the end of the last message in the text.
-    text: JsonText,
-    array: JsonText,
-    count: u32,
-    bound: usize,
-}
-
-impl Messages {
-    fn new(bound: usize) -> Self {
-        Self {
-            bound,
-            ..Self::default()
-        }
-    }
-
-    /// Appends a message. Returns `false` if it does not fit.
-    fn push(&mut self, message: &Message) -> bool {
-        let (text, array) = (self.text.mark(), self.array.mark());
-        if self.count == 0 {
-            let room = message.topic.len() + small(&message.payload, UNCOPIED) + OVERHEAD;
-            self.array.reserve(room);
-            self.text.reserve(HEAD.len() + 2 * room + AFTER_TEXT);
-            self.text.raw(HEAD);
-        }
-        self.write(message);
-        if self.text.len() + self.array.len() + AFTER_TEXT > self.bound {
-            self.text.truncate(text);
-            self.array.truncate(array);
-            return false;
-        }
-        self.count += 1;
-        true
-    }
-
-    fn write(&mut self, message: &Message) {
-        let text = message.is_text();
-        if self.count > 0 {
-            self.raw(",", ",");
-        }
-        self.raw("{\"topic\":\"", "{\\\"topic\\\":\\\"");
-        let topic = message.topic.as_bytes();
-        self.array.escaped_twice(&mut self.text, topic, usize::MAX);
-        self.raw("\",\"payload\":\"", "\\\",\\\"payload\\\":\\\"");
-        if text {
-            for chunk in &message.payload {
-                self.array.escaped_twice(&mut self.text, chunk, UNCOPIED);
-            }
-        } else {
-            // Base64 needs no escaping.
-            self.array.base64(&message.payload);
-            self.text.base64(&message.payload);
-        }
-        self.raw("\",\"qos\":", "\\\",\\\"qos\\\":");
-        let qos = match message.qos {
-            0 => "0",
-            1 => "1",
-            _ => "2",
-        };
-        self.raw(qos, qos);
-        if message.retain {
-            self.raw(",\"retain\":true", ",\\\"retain\\\":true");
-        } else {
-            self.raw(",\"retain\":false", ",\\\"retain\\\":false");
-        }
-        if !text {
-            self.raw(
-                ",\"encoding\":\"base64\"",
-                ",\\\"encoding\\\":\\\"base64\\\"",
-            );
-        }
-        self.raw("}", "}");
-    }
-
-    /// Appends `json` to the array, and `escaped`, its escaped form, to the text.
-    fn raw(&mut self, json: &str, escaped: &str) {
-        self.array.raw(json);
-        self.text.raw(escaped);
-    }
-
-    fn into_parts(self) -> Parts {
-        let mut json = self.text;
-        if self.count == 0 {
-            json.raw(HEAD);
-        }
-        json.raw(MIDDLE);
-        json.append(self.array);
-        json.raw(TAIL);
-        json.into_parts()
     }
 }

@@ -6,16 +6,20 @@ use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::{Identity, shown};
 
 use crate::arguments::Limits;
-use crate::call::Tool;
+use crate::catalog::Catalog;
 use crate::lists::Lists;
-use crate::options::Options;
-use crate::policy::{CallerPolicy, Policy};
-use crate::tools;
+use crate::options::{Options, Permissions, ReplyTopic};
+use crate::policy::Policy;
+use crate::rules::{Applicable, Rules};
+use crate::tools::{self, Definition, Described, Tools};
 
 /// Constant while the binding runs.
 pub(crate) struct Settings {
     pub(crate) subscribe: Policy,
     pub(crate) publish: Policy,
+    pub(crate) catalog: Catalog,
+    rules: Option<Rules>,
+    tools: Tools,
     /// The lists, if they are the same for every caller.
     lists: Option<Lists>,
     options: Options,
@@ -25,24 +29,38 @@ pub(crate) struct Settings {
     pub(crate) params_bound: usize,
     pub(crate) sessions_max: usize,
     pub(crate) expiry: Option<u32>,
+    pub(crate) reply_topic: Option<ReplyTopic>,
+    /// Whether the topics of received messages are remembered.
+    pub(crate) observe: bool,
 }
 
 impl Settings {
     pub(crate) fn new(options: &Options) -> Self {
         let size = |bound: u64| usize::try_from(bound).unwrap_or(usize::MAX);
-        let subscribe = Policy::new(options.subscribe.as_deref());
-        let publish = Policy::new(options.publish.as_deref());
+        let catalog = Catalog::new(options);
+        let policy = |option, permissions, list: bool| {
+            let open = !list && options.topics.is_none();
+            Policy::new(option, &catalog, permissions, open)
+        };
+        let listed = options.subscribe.is_some();
+        let subscribe = policy("subscribe", Permissions::SUBSCRIBE, listed);
+        let publish = policy("publish", Permissions::PUBLISH, options.publish.is_some());
         let guarded = subscribe.depends_on_caller() || publish.depends_on_caller();
-        let lists = (!guarded).then(|| Lists::new(options, publish.of(None), subscribe.of(None)));
-        Self {
+        let rules = Rules::new(&catalog);
+        let mut settings = Self {
             subscribe,
             publish,
-            lists,
+            catalog,
+            rules,
+            tools: Tools::new(options),
+            lists: None,
             options: options.clone(),
             limits: Limits {
                 messages_default: tools::default_limit(options),
                 messages_max: options.receive_limit.get(),
                 timeout_default: options.receive_timeout.get(),
+                qos_minimum: options.publish_qos.lowest(),
+                qos_default: options.publish_qos.usual(),
                 topic_header: options.topic_header,
                 topics: options.topic_limits(),
                 shared: options.shared_subscriptions,
@@ -54,7 +72,13 @@ impl Settings {
             expiry: options
                 .publish_expiry
                 .and_then(|seconds| u32::try_from(seconds.get()).ok()),
+            reply_topic: options.reply_topic.clone(),
+            observe: options.observe,
+        };
+        if !guarded {
+            settings.lists = Some(settings.lists_of(None));
         }
+        settings
     }
 
     /// Whether what a caller may access depends on who it is.
@@ -68,35 +92,65 @@ impl Settings {
         caller: Option<&Identity>,
         select: impl FnOnce(&Lists) -> &Bytes,
     ) -> Bytes {
-        if let Some(lists) = &self.lists {
-            return select(lists).clone();
+        match &self.lists {
+            Some(lists) => select(lists).clone(),
+            None => select(&self.lists_of(caller)).clone(),
         }
-        let (publish, subscribe) = (self.publish.of(caller), self.subscribe.of(caller));
-        select(&Lists::new(&self.options, publish, subscribe)).clone()
     }
 
-    /// What a caller may access with a tool.
-    pub(crate) const fn policy<'a>(
+    fn lists_of(&self, caller: Option<&Identity>) -> Lists {
+        let own: Vec<&'static Definition> = self.tools_of(caller).collect();
+        let described = Described {
+            options: &self.options,
+            catalog: &self.catalog,
+            caller,
+            lists_topics: own.iter().any(|it| it.tool == tools::Tool::ListTopics),
+        };
+        Lists::new(Tools::list(&own, &described), &self.catalog.of(caller))
+    }
+
+    /// The tools that a caller may use.
+    pub(crate) fn tools_of<'a>(
         &'a self,
-        tool: Tool,
         caller: Option<&'a Identity>,
-    ) -> CallerPolicy<'a> {
-        match tool {
-            Tool::Publish => self.publish.of(caller),
-            Tool::Receive => self.subscribe.of(caller),
-        }
+    ) -> impl Iterator<Item = &'static Definition> {
+        let (publish, subscribe) = (self.publish.of(caller), self.subscribe.of(caller));
+        self.tools
+            .of(publish, subscribe, self.reply_topic.is_some())
+    }
+
+    /// The tools, whoever may use them.
+    pub(crate) fn all_tools(&self) -> impl Iterator<Item = &'static Definition> {
+        self.tools.all()
+    }
+
+    /// The tool with a name, whoever may use it.
+    pub(crate) fn tool_named(&self, name: &str) -> Option<&'static Definition> {
+        self.tools.named(name)
+    }
+
+    /// The tool with a name, if a caller may use it or could with further scopes.
+    pub(crate) fn tool(
+        &self,
+        caller: Option<&Identity>,
+        name: &str,
+    ) -> Option<&'static Definition> {
+        let definition = self.tools.named(name)?;
+        let (publish, subscribe) = (self.publish.of(caller), self.subscribe.of(caller));
+        let replies = self.reply_topic.is_some();
+        tools::exists(definition.tool, publish, subscribe, replies).then_some(definition)
+    }
+
+    /// The rules for a message that a caller publishes.
+    pub(crate) fn rules_of(&self, caller: Option<&Identity>, topic: &str) -> Applicable<'_> {
+        let rules = self.rules.as_ref();
+        rules.map_or_else(Applicable::default, |rules| rules.of(caller, topic))
     }
 
     /// The refusal of a tool that does not exist for the caller.
     pub(crate) fn unknown_tool(&self, name: &str, caller: Option<&Identity>) -> McpReset {
-        let tools = [
-            (tools::PUBLISH, Tool::Publish),
-            (tools::RECEIVE, Tool::Receive),
-        ];
-        let own = tools
-            .iter()
-            .filter(|(_, tool)| self.policy(*tool, caller).allows_any());
-        let own: Vec<String> = own.map(|(name, _)| format!("'{name}'")).collect();
+        let own = self.tools_of(caller);
+        let own: Vec<String> = own.map(|it| format!("'{}'", it.name)).collect();
         let name = shown(name);
         let message = if own.is_empty() {
             format!("Unknown tool '{name}'; no tools are available.")

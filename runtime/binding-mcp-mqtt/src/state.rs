@@ -4,14 +4,17 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_streams::Data;
 use tidegate_streams::mcp::{McpReset, McpResourcesUpdated};
-use tidegate_streams::mqtt::MqttBeginEx;
+use tidegate_streams::mqtt::{MqttBeginEx, MqttPublish};
 
-use crate::call::{Call, Tool};
+use crate::call::Call;
 use crate::publish::Publish;
+use crate::published::Acknowledgement;
+use crate::query::Query;
 use crate::read::Read;
 use crate::receive::Receive;
 use crate::result::{Answer, Failure};
 use crate::subscribe::{self, Subscribe, refusal};
+use crate::taken::Taken;
 
 /// The step that an exchange takes after an event.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(crate) enum Step {
     Update(McpResourcesUpdated),
     /// Ask the mqtt stream to end after the messages that are already in flight.
     Unsubscribe,
+    /// Open the publish stream of a query and send its request.
+    Publish(MqttPublish),
     /// Send the result.
     Answer(Answer),
     /// Reset the stream of the caller.
@@ -40,9 +45,10 @@ pub(crate) enum State {
     /// Receiving the `params` of a call.
     Call(Call),
     Publish(Publish),
-    /// Boxed, as is `Read`: much larger than the other states, and rarer.
+    /// Boxed, as are `Read` and `Query`: much larger than the other states, and rarer.
     Receive(Box<Receive>),
     Read(Box<Read>),
+    Query(Box<Query>),
     Subscribe(Subscribe),
     /// A session with this identifier.
     Session(ByteString),
@@ -61,6 +67,7 @@ impl State {
         match self {
             Self::Receive(receive) => receive.confirmed(),
             Self::Read(read) => read.confirmed(),
+            Self::Query(query) => query.confirmed(),
             Self::Subscribe(subscribe) => subscribe.confirmed(),
             _ => Step::Wait,
         }
@@ -71,17 +78,19 @@ impl State {
         match self {
             Self::Receive(receive) => receive.data(data),
             Self::Read(read) => read.data(data),
+            Self::Query(query) => query.data(data),
             Self::Subscribe(subscribe) => subscribe.data(&data),
             _ => Step::Wait,
         }
     }
 
     /// The mqtt stream's reply half ended (END).
-    pub(crate) fn ended(&mut self) -> Step {
+    pub(crate) fn ended(&mut self, acknowledgement: Acknowledgement) -> Step {
         match self {
-            Self::Publish(publish) => publish.ended(),
+            Self::Publish(publish) => publish.ended(acknowledgement),
             Self::Receive(receive) => receive.finish(),
             Self::Read(read) => read.ended(),
+            Self::Query(query) => query.failed(&Failure::new("the broker ended the subscription")),
             Self::Subscribe(subscribe) => subscribe.ended(),
             Self::Closing => Step::EndReply,
             Self::Call(_) | Self::Session(_) | Self::Answered => Step::Wait,
@@ -94,6 +103,7 @@ impl State {
             Self::Publish(publish) => publish.failed(failure),
             Self::Receive(receive) => receive.failed(failure),
             Self::Read(read) => read.failed(failure),
+            Self::Query(query) => query.failed(failure),
             Self::Subscribe(subscribe) => subscribe.failed(failure),
             Self::Closing => Step::EndReply,
             // The next operation of a session opens another stream.
@@ -105,8 +115,9 @@ impl State {
     /// has the same deadline and is about to report the reason.
     pub(crate) fn expired(&mut self, milliseconds: u64) -> Step {
         match self {
-            Self::Receive(receive) => receive.expired(),
+            Self::Receive(receive) => receive.expired(milliseconds),
             Self::Read(read) => read.expired(milliseconds),
+            Self::Query(query) => query.expired(milliseconds),
             // The opener of the stream enforces the time to send params; the mqtt stream enforces the
             // time that the broker takes.
             Self::Call(_) | Self::Publish(_) | Self::Subscribe(_) => Step::Wait,
@@ -120,6 +131,23 @@ impl State {
         match self {
             Self::Receive(receive) if receive.confirmed => receive.stop(),
             Self::Read(read) if read.confirmed => read.stopping(),
+            Self::Query(query) if query.is_confirmed() => query.stop("the gateway stopped"),
+            _ => Step::Wait,
+        }
+    }
+
+    /// The publish stream of a query ended (END).
+    pub(crate) fn request_ended(&mut self, acknowledgement: Acknowledgement) -> Step {
+        match self {
+            Self::Query(query) => query.published(acknowledgement),
+            _ => Step::Wait,
+        }
+    }
+
+    /// The publish stream of a query was reset or aborted, or could not be opened.
+    pub(crate) fn request_failed(&self, failure: &Failure) -> Step {
+        match self {
+            Self::Query(query) => query.request_failed(failure),
             _ => Step::Wait,
         }
     }
@@ -130,8 +158,15 @@ impl State {
             Self::Publish(publish) => (publish.topic.clone(), publish.qos),
             Self::Receive(receive) => (receive.filter.text(), subscribe::QOS),
             Self::Read(read) => (read.topic.clone(), subscribe::QOS),
+            Self::Query(query) => (query.request.topic.clone(), query.request.qos),
             Self::Subscribe(subscribe) => (subscribe.uri.clone(), subscribe::QOS),
-            Self::Call(call) => (call.refused.as_deref().cloned().unwrap_or_default(), 0),
+            Self::Call(call) => {
+                let refused = call.refused.as_deref();
+                (
+                    refused.map_or_else(ByteString::new, |it| it.topic.clone()),
+                    0,
+                )
+            }
             _ => (ByteString::new(), 0),
         }
     }
@@ -139,23 +174,35 @@ impl State {
     /// The option of the config whose patterns refused the topic, if they did.
     pub(crate) const fn refused_by(&self) -> Option<&'static str> {
         match self {
-            Self::Call(call) if call.refused.is_some() => Some(match call.tool {
-                Tool::Publish => "publish",
-                Tool::Receive => "subscribe",
-            }),
+            Self::Call(Call {
+                refused: Some(refused),
+                ..
+            }) => Some(refused.option),
             _ => None,
         }
     }
 
-    /// The payload that was published, if an audit log wants it.
-    pub(crate) fn payload(&self) -> Option<Vec<Bytes>> {
-        match self {
-            Self::Publish(publish) => {
-                let payload = publish.audited.as_deref()?;
-                Some(payload.iter().cloned().collect())
-            }
+    /// Number of messages in the result, if an audit log wants it.
+    pub(crate) fn messages(&self) -> u32 {
+        let taken = match self {
+            Self::Receive(receive) => receive.audited.as_deref(),
+            Self::Read(read) => read.audited.as_deref(),
             _ => None,
-        }
+        };
+        taken.map_or(0, Taken::count)
+    }
+
+    /// The payload that was published, or those of a result that was `answered`, if an audit log wants
+    /// it.
+    pub(crate) fn take_payload(&mut self, answered: bool) -> Option<Vec<Bytes>> {
+        let taken = match self {
+            Self::Publish(publish) => return published(publish),
+            Self::Query(query) => return published(&mut query.request),
+            Self::Receive(receive) if answered => receive.audited.take()?,
+            Self::Read(read) if answered => read.audited.take()?,
+            _ => return None,
+        };
+        taken.into_payload()
     }
 
     /// Whether the mqtt stream of a refused operation is confirmed, so that it is closed with END;
@@ -167,4 +214,10 @@ impl State {
             _ => true,
         }
     }
+}
+
+/// The payload of a publish, if an audit log wants it.
+fn published(publish: &mut Publish) -> Option<Vec<Bytes>> {
+    let payload = publish.audited.take()?;
+    Some((*payload).into_iter().collect())
 }

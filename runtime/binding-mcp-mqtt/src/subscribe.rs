@@ -13,12 +13,13 @@ use crate::state::Step;
 /// subscription.
 pub(crate) const QOS: u8 = 1;
 
-/// The BEGIN of a subscribe stream, for `receive` and both resource operations. `limit` is the number
+/// The BEGIN of a subscribe stream. `limit` is the number
 /// of messages to take from a shared subscription, and 0 for other subscriptions.
 pub(crate) fn begin(
     client_id: Option<ByteString>,
     pattern: ByteString,
     limit: u32,
+    flags: MqttSubscribeFlags,
 ) -> MqttSubscribe {
     MqttSubscribe {
         client_id,
@@ -26,7 +27,7 @@ pub(crate) fn begin(
         limit,
         filters: vec![MqttTopicFilter {
             qos: QOS,
-            flags: MqttSubscribeFlags::NONE,
+            flags,
             pattern,
             ..MqttTopicFilter::default()
         }],
@@ -41,9 +42,26 @@ pub(crate) fn refusal(begin: &MqttBeginEx) -> Option<Failure> {
     let code = subscribe.filters.first()?.reason_code;
     let refused = |filter: &MqttTopicFilter| filter.reason_code >= 0x80;
     subscribe.filters.iter().all(refused).then(|| {
+        let words = words(code).map_or_else(String::new, |words| format!(" ({words})"));
         Failure::new(format!(
-            "the broker refused the subscription with reason code 0x{code:02x}"
+            "the broker refused the subscription with reason code 0x{code:02x}{words}"
         ))
+    })
+}
+
+/// A reason code of SUBACK in words (MQTT 5.0, 3.9.3).
+const fn words(code: u8) -> Option<&'static str> {
+    Some(match code {
+        0x80 => "Unspecified error",
+        0x83 => "Implementation specific error",
+        0x87 => "Not authorized",
+        0x8f => "Topic Filter invalid",
+        0x91 => "Packet Identifier in use",
+        0x97 => "Quota exceeded",
+        0x9e => "Shared Subscriptions not supported",
+        0xa1 => "Subscription Identifiers not supported",
+        0xa2 => "Wildcard Subscriptions not supported",
+        _ => return None,
     })
 }
 

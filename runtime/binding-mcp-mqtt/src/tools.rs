@@ -1,70 +1,226 @@
-//! The tools `publish` and `receive`, as `tools/list` describes them.
+//! The tools: a table of their names, what `tools/list` says of them, and the code that starts a call.
+
+mod description;
+mod list_topics;
+mod publish;
+mod query;
+mod read;
+mod receive;
 
 use bytes::Bytes;
+use bytestring::ByteString;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tidegate_engine::{Context, Duration};
+use tidegate_streams::{BeginEx, Identity};
 
-use crate::json_text::JsonText;
+use crate::call::{Params, TopicHeader};
+use crate::catalog::Catalog;
+use crate::client_id::OwnClientId;
+use crate::operation::Operation;
 use crate::options::Options;
+use crate::policy::CallerPolicy;
+use crate::refusal::Refusal;
+use crate::result::Answer;
+use crate::seen::Seen;
+use crate::settings::Settings;
+use crate::state::State;
 
-/// Name of the tool that publishes a message.
-pub(crate) const PUBLISH: &str = "publish";
-/// Name of the tool that receives messages.
-pub(crate) const RECEIVE: &str = "receive";
+pub(crate) use publish::PublishArguments;
+pub(crate) use receive::{ReceiveArguments, default_limit};
 
-/// Default of the argument `limit` of `receive`, unless `receiveLimit` is lower.
-const LIMIT: u64 = 10;
-
-/// The default of the argument `limit`: never above `receiveLimit`.
-pub(crate) fn default_limit(options: &Options) -> u64 {
-    LIMIT.min(options.receive_limit.get())
+/// A tool, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Tool {
+    /// Publishes a message.
+    Publish,
+    /// Collects messages.
+    Receive,
+    /// Waits for one message.
+    Read,
+    /// Publishes a request and waits for its answer.
+    Query,
+    /// Lists the topics with their meaning.
+    ListTopics,
 }
 
-/// The result of `tools/list`, with the tools that the caller may use.
-pub(crate) fn list(options: &Options, publishes: bool, receives: bool) -> Bytes {
-    let mut json = JsonText::new();
-    json.raw("{\"tools\":[");
-    if publishes {
-        json.raw(&publish(options));
-    }
-    if publishes && receives {
-        json.raw(",");
-    }
-    if receives {
-        json.raw(&receive(options));
-    }
-    json.raw("]}");
-    json.into_bytes()
+/// A line of the table.
+#[derive(Debug)]
+pub(crate) struct Definition {
+    pub(crate) tool: Tool,
+    pub(crate) name: &'static str,
+    pub(crate) operation: Operation,
+    /// The definition in `tools/list`, without the name.
+    describe: fn(&Described<'_>) -> Value,
+    /// Checks the arguments of a call and starts it.
+    pub(crate) start: fn(&mut Context<'_>, Params, &mut Invocation<'_>) -> Result<Started, Refusal>,
 }
 
-fn header(options: &Options) -> &'static str {
-    if options.topic_header {
-        ",\"x-mcp-header\":\"Topic\""
-    } else {
-        ""
+/// The tools, in the order of `tools/list`.
+static TOOLS: [Definition; 5] = [
+    Definition {
+        tool: Tool::Publish,
+        name: "publish",
+        operation: Operation::Publish,
+        describe: publish::describe,
+        start: publish::start,
+    },
+    Definition {
+        tool: Tool::Receive,
+        name: "receive",
+        operation: Operation::Receive,
+        describe: receive::describe,
+        start: receive::start,
+    },
+    Definition {
+        tool: Tool::Read,
+        name: "read",
+        operation: Operation::Read,
+        describe: read::describe,
+        start: read::start,
+    },
+    Definition {
+        tool: Tool::Query,
+        name: "query",
+        operation: Operation::Query,
+        describe: query::describe,
+        start: query::start,
+    },
+    Definition {
+        tool: Tool::ListTopics,
+        name: "list_topics",
+        operation: Operation::ListTopics,
+        describe: list_topics::describe,
+        start: list_topics::start,
+    },
+];
+
+/// What the definitions in `tools/list` are made of, for one caller.
+pub(crate) struct Described<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) caller: Option<&'a Identity>,
+    /// Whether the caller has `list_topics`.
+    pub(crate) lists_topics: bool,
+}
+
+/// A call whose params are complete.
+pub(crate) struct Invocation<'a> {
+    /// The name of the tool.
+    pub(crate) tool: &'static str,
+    pub(crate) header: &'a TopicHeader,
+    pub(crate) settings: &'a Settings,
+    pub(crate) caller: Option<&'a Identity>,
+    /// The session of the call.
+    pub(crate) client_id: Option<ByteString>,
+    /// The client identifier of queries without a session.
+    pub(crate) own: &'a mut OwnClientId,
+    pub(crate) seen: &'a Seen,
+}
+
+/// What a call begins with.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every call opens a stream: a box for each would cost more"
+)]
+pub(crate) enum Started {
+    /// An mqtt stream.
+    Stream(Opening),
+    /// An answer.
+    Answered(Answer),
+}
+
+/// The mqtt stream that a call opens.
+pub(crate) struct Opening {
+    pub(crate) state: State,
+    pub(crate) begin: BeginEx,
+    pub(crate) client_id: Option<ByteString>,
+    /// How long the call waits for messages, and for which ones.
+    pub(crate) wait: Option<(Duration, &'static str)>,
+}
+
+impl Tool {
+    /// Whether a caller may use it, with what it may publish and subscribe to.
+    fn is_for(
+        self,
+        publish: CallerPolicy<'_>,
+        subscribe: CallerPolicy<'_>,
+        replies: bool,
+        usable: fn(CallerPolicy<'_>) -> bool,
+    ) -> bool {
+        match self {
+            Self::Publish => usable(publish),
+            Self::Receive | Self::Read => usable(subscribe),
+            Self::Query => usable(publish) && (replies || usable(subscribe)),
+            Self::ListTopics => usable(publish) || usable(subscribe),
+        }
     }
 }
 
-fn publish(options: &Options) -> String {
-    let header = header(options);
-    format!(
-        r#"{{"name":"{PUBLISH}","title":"Publish an MQTT message","description":"Publish a message to an MQTT topic. Success means acknowledged by the broker (QoS 1, 2) or sent (QoS 0). An error says whether the message may still have been delivered.","inputSchema":{{"type":"object","properties":{{"topic":{{"type":"string","description":"MQTT topic to publish to"{header}}},"payload":{{"type":"string","description":"Message payload"}},"qos":{{"type":"integer","enum":[0,1,2],"default":0}},"retain":{{"type":"boolean","default":false}},"encoding":{{"type":"string","enum":["text","base64"],"default":"text","description":"Encoding of `payload`; use base64 for binary data"}}}},"required":["topic","payload"]}},"annotations":{{"readOnlyHint":false,"destructiveHint":true,"idempotentHint":false,"openWorldHint":true}}}}"#
-    )
+/// The tools that the options select.
+#[derive(Debug)]
+pub(crate) struct Tools(Vec<&'static Definition>);
+
+impl Tools {
+    pub(crate) fn new(options: &Options) -> Self {
+        let selected = options.tools.as_deref();
+        let is_selected = |it: &&Definition| selected.is_none_or(|tools| tools.contains(&it.tool));
+        Self(TOOLS.iter().filter(is_selected).collect())
+    }
+
+    /// The tools, whoever may use them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'static Definition> {
+        self.0.iter().copied()
+    }
+
+    /// The tool with a name.
+    pub(crate) fn named(&self, name: &str) -> Option<&'static Definition> {
+        self.0.iter().copied().find(|it| it.name == name)
+    }
+
+    /// The tools that a caller may use.
+    pub(crate) fn of<'a>(
+        &'a self,
+        publish: CallerPolicy<'a>,
+        subscribe: CallerPolicy<'a>,
+        replies: bool,
+    ) -> impl Iterator<Item = &'static Definition> {
+        let tools = self.0.iter().copied();
+        tools.filter(move |it| it.tool.is_for(publish, subscribe, replies, allows_any))
+    }
+
+    /// The result of `tools/list`.
+    pub(crate) fn list(own: &[&'static Definition], described: &Described<'_>) -> Bytes {
+        let tools = own.iter().map(|definition| {
+            let mut tool = (definition.describe)(described);
+            if let Some(members) = tool.as_object_mut() {
+                members.insert("name".to_owned(), definition.name.into());
+            }
+            tool
+        });
+        let tools: Vec<Value> = tools.collect();
+        Bytes::from(json!({ "tools": tools }).to_string())
+    }
 }
 
-fn receive(options: &Options) -> String {
-    let header = header(options);
-    let limit = default_limit(options);
-    let most = options.receive_limit.get();
-    let timeout = options.receive_timeout.get();
-    // A shared subscription takes messages from the other subscribers, so it is not read-only.
-    let (shared, hints) = if options.shared_subscriptions {
-        (
-            ", and shared subscriptions ($share/GROUP/FILTER), which take messages from the other subscribers of the group",
-            r#""readOnlyHint":false,"destructiveHint":true"#,
-        )
-    } else {
-        ("", r#""readOnlyHint":true"#)
-    };
-    format!(
-        r#"{{"name":"{RECEIVE}","title":"Receive MQTT messages","description":"Subscribe to an MQTT topic filter and return up to `limit` messages (max {most}), retained messages included, or fewer when `timeout` expires.","inputSchema":{{"type":"object","properties":{{"topic":{{"type":"string","description":"MQTT topic filter — supports + and # wildcards{shared}"{header}}},"limit":{{"type":"integer","description":"Maximum number of messages to receive","default":{limit}}},"timeout":{{"type":"integer","description":"Time to wait for messages, in milliseconds","default":{timeout}}}}},"required":["topic"]}},"outputSchema":{{"type":"object","properties":{{"messages":{{"type":"array","items":{{"type":"object","properties":{{"topic":{{"type":"string"}},"payload":{{"type":"string"}},"qos":{{"type":"integer","enum":[0,1,2]}},"retain":{{"type":"boolean"}},"encoding":{{"type":"string","enum":["base64"],"description":"base64 if the payload is binary; absent if it is text"}}}},"required":["topic","payload","qos","retain"]}}}}}},"required":["messages"]}},"annotations":{{{hints},"openWorldHint":true}}}}"#
-    )
+fn allows_any(policy: CallerPolicy<'_>) -> bool {
+    policy.allows_any()
+}
+
+/// Which scopes a call needs depends on its topic.
+fn could_allow_any(policy: CallerPolicy<'_>) -> bool {
+    policy.allows_any() || policy.could_step_up()
+}
+
+/// Whether a caller may use a tool, or could with further scopes.
+pub(crate) fn exists(
+    tool: Tool,
+    publish: CallerPolicy<'_>,
+    subscribe: CallerPolicy<'_>,
+    replies: bool,
+) -> bool {
+    tool.is_for(publish, subscribe, replies, could_allow_any)
 }

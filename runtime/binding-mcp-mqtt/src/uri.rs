@@ -29,6 +29,7 @@ pub(crate) fn topic_to_read(
         .and_then(|()| TopicFilter::parse(text.clone()))
         .map_err(|error| invalid_topic(uri, &text, "topic", error))?;
     check_encoded(uri, &text, "topic")?;
+    check_placeholder(policy, uri, &text)?;
     if policy.allows_filter(&topic) {
         if topic.is_shared() && !limits.shared {
             let inner = shown(topic.inner());
@@ -50,6 +51,7 @@ pub(crate) fn filter_to_subscribe(
         .and_then(|filter| limits.topics.check(&text).map(|()| filter))
         .map_err(|error| invalid_topic(uri, &text, "topic filter", error))?;
     check_encoded(uri, &text, "topic filter")?;
+    check_placeholder(policy, uri, &text)?;
     // An update would take a message from the group without delivering it to anyone.
     if filter.is_shared() {
         let why = "'resources/subscribe' does not support shared subscriptions, because an update does \
@@ -94,6 +96,22 @@ fn check_encoded(uri: &ByteString, text: &str, what: &str) -> Result<(), McpRese
             format_args!("after percent-decoding, {error}"),
         )
     })
+}
+
+/// A URI template that was not expanded.
+fn check_placeholder(
+    policy: CallerPolicy<'_>,
+    uri: &ByteString,
+    text: &str,
+) -> Result<(), McpReset> {
+    match policy.placeholder(text) {
+        None => Ok(()),
+        Some(name) => {
+            let why =
+                format!("'{name}' is a placeholder of the template; replace it with a topic level");
+            Err(invalid(uri, &why))
+        }
+    }
 }
 
 /// The text, percent-decoded (RFC 3986, 2.1).
@@ -150,18 +168,19 @@ fn reset(kind: McpResetKind, uri: &ByteString, message: String) -> McpReset {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_options::{TopicEntry, TopicPattern};
     use tidegate_streams::mqtt::topic::TopicLimits;
 
     use super::*;
     use crate::policy::Policy;
+    use crate::settings::Settings;
 
     fn policy(patterns: &[&str]) -> Policy {
-        let entry = |text: &&str| TopicEntry {
-            pattern: TopicPattern::parse(text).expect("a filter"),
-            guarded: None,
-        };
-        Policy::new(Some(&patterns.iter().map(entry).collect::<Vec<_>>()))
+        of(&serde_json::json!({ "subscribe": patterns }))
+    }
+
+    fn of(options: &serde_json::Value) -> Policy {
+        let options = serde_json::from_value(options.clone()).expect("options");
+        Settings::new(&options).subscribe
     }
 
     fn limits(shared: bool) -> Limits {
@@ -169,6 +188,8 @@ mod tests {
             messages_default: 10,
             messages_max: 10,
             timeout_default: 5_000,
+            qos_minimum: 0,
+            qos_default: 0,
             topic_header: false,
             topics: TopicLimits::default(),
             shared,
@@ -189,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_uri_names_a_topic_byte_for_byte() {
-        let open = Policy::new(None);
+        let open = of(&serde_json::json!({}));
         for topic in [
             "a/b", "/a", "a//", "a%20b", "a?b", "Ä/x", "a b", "a%", "a%2", "%zz",
         ] {

@@ -284,7 +284,7 @@ impl Follow<'_> {
         path: &mut Path,
     ) -> Result<(), Faults> {
         use mcp_mqtt::Explanation;
-        let explainer = mcp_mqtt::Explainer::new(binding.options()?);
+        let explainer = mcp_mqtt::Explainer::new(&binding.options()?);
         let caller = self.caller.as_ref();
         let explanation = match (explainer.tool(caller, tool), topic) {
             (None, _) => {

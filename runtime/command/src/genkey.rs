@@ -80,6 +80,12 @@ pub(crate) enum KeyFailure {
         /// What is wrong with it.
         error: String,
     },
+    /// Somebody else has changed the file meanwhile.
+    #[error("{} was changed by somebody else meanwhile; run the command again", file.display())]
+    Changed {
+        /// The file.
+        file: PathBuf,
+    },
     /// A file cannot be written.
     #[error("cannot write {}: {error}", file.display())]
     Write {
@@ -207,7 +213,7 @@ fn store(config: &Path, guard: &str, line: &str) -> Result<PathBuf, crate::failu
         file: file.clone(),
         error,
     })?;
-    draft.replace(&file)?;
+    draft.replace(&file, &text)?;
     Ok(file)
 }
 
@@ -241,7 +247,8 @@ struct Draft {
 }
 
 impl Draft {
-    /// Writes the content to a new file with the mode of the old one.
+    /// Writes the content to a new file with the mode and the owner of the old one: the gateway must be
+    /// able to read it, whoever runs the command.
     fn write(file: &Path, content: &str) -> Result<Self, KeyFailure> {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let path = file.with_file_name(format!(".{name}.{}.new", std::process::id()));
@@ -249,7 +256,7 @@ impl Draft {
             file: path.clone(),
             error,
         };
-        let mode = fs::metadata(file).map_err(failed)?.permissions();
+        let old = fs::metadata(file).map_err(failed)?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
@@ -258,13 +265,21 @@ impl Draft {
         let draft = Self { path: path.clone() };
         let written = new
             .write_all(content.as_bytes())
-            .and_then(|()| new.set_permissions(mode))
+            .and_then(|()| own(&new, &old))
+            .and_then(|()| new.set_permissions(old.permissions()))
             .and_then(|()| new.sync_all());
         written.map_err(failed)?;
         Ok(draft)
     }
 
-    fn replace(self, file: &Path) -> Result<(), KeyFailure> {
+    /// Replaces the file, if it still has the text that the draft was made of: another key that was
+    /// added meanwhile would be lost.
+    fn replace(self, file: &Path, before: &str) -> Result<(), KeyFailure> {
+        if fs::read(file).ok().as_deref() != Some(before.as_bytes()) {
+            return Err(KeyFailure::Changed {
+                file: file.to_owned(),
+            });
+        }
         let failed = |error| KeyFailure::Write {
             file: file.to_owned(),
             error,
@@ -276,6 +291,23 @@ impl Draft {
         }
         Ok(())
     }
+}
+
+/// Gives a file the owner and the group of another one.
+#[cfg(unix)]
+fn own(new: &File, old: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let made = new.metadata()?;
+    if (made.uid(), made.gid()) == (old.uid(), old.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(new, Some(old.uid()), Some(old.gid()))
+}
+
+/// Elsewhere files have no such owner.
+#[cfg(not(unix))]
+fn own(_: &File, _: &fs::Metadata) -> io::Result<()> {
+    Ok(())
 }
 
 impl Drop for Draft {

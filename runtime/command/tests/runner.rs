@@ -23,7 +23,7 @@ const PUBLISH: &str = r#"> mcp.1   begin toolsCall sessionId="s-1" name="publish
 const ANSWER: &str = r#"> mqtt.1' begin publish
 > mqtt.1' end
 < mcp.1'  begin toolsCall
-< mcp.1'  data  {"content":[]}
+< mcp.1'  data  {"content":[],"structuredContent":{"outcome":"sent","reasonCode":null,"matched":null}}
 < mcp.1'  end
 > mcp.1   end
 "#;
@@ -85,20 +85,23 @@ fn a_difference_is_reported_with_its_line() {
             "expected begin subscribe, got begin publish",
         ),
         (
-            "< mcp.1'  data  {\"content\":[]}\n",
+            concat!(
+                "< mcp.1'  data  {\"content\":[],\"structuredContent\":",
+                "{\"outcome\":\"sent\",\"reasonCode\":null,\"matched\":null}}\n",
+            ),
             "",
             11,
             "expected end, got data",
         ),
         (
-            "{\"content\":[]}",
-            "{\"content\":[1]}",
+            "\"content\":[],",
+            "\"content\":[1],",
             11,
             "/content has 0 elements, not 1",
         ),
         (
-            "{\"content\":[]}",
-            "{\"content\":[],\"isError\":_}",
+            "\"matched\":null}}",
+            "\"matched\":null},\"isError\":_}",
             11,
             "/isError is missing",
         ),
@@ -283,7 +286,10 @@ binding mcp_mqtt0 config=options.yaml
         )
         .replace(
             "< mcp.1'  begin toolsCall\n",
-            "< mcp.1'  begin toolsCall\n< mcp.1' data {\"content\":[]}\n< mcp.1' end\n",
+            concat!(
+                "< mcp.1'  begin toolsCall\n< mcp.1' data {\"content\":[],\"structuredContent\":",
+                "{\"matched\":null,\"outcome\":\"sent\",\"reasonCode\":null}}\n< mcp.1' end\n",
+            ),
         );
     assert_eq!(blessed.as_deref(), Ok(wanted.as_str()));
     let again = bless(&parse(&wanted).expect("a script"), &for_scenarios());

@@ -8,19 +8,27 @@ use serde_yaml::{Mapping, Value};
 
 use crate::locate::{Target, locate};
 
-/// What to insert where a key of the path is missing: other members that its mapping needs.
-type Siblings<'a> = &'a [(&'a str, &'a str)];
+/// Members that a mapping needs if it is created: its depth below the root, and the members.
+type Siblings<'a> = (usize, &'a [(&'a str, &'a str)]);
+
+/// The members of a created mapping at a depth, beside the one that leads to the list.
+fn members_at((depth, members): Siblings<'_>, at: usize) -> impl Iterator<Item = (&str, &str)> {
+    members.iter().copied().filter(move |_| at == depth)
+}
+
+/// The text, ended by a line feed unless it is empty.
+fn ended(mut text: String) -> String {
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}
 
 /// Adds `element`, YAML in flow style, to the list at `path`; creates the list, and the mappings above
 /// it. A mapping that is created gets the members `siblings` if it is the one at depth `depth`.
 ///
 /// Returns `None` if the text is invalid or in a style in which the place cannot be found.
-pub fn append(
-    text: &str,
-    path: &[&str],
-    element: &str,
-    (depth, siblings): (usize, Siblings<'_>),
-) -> Option<String> {
+pub fn append(text: &str, path: &[&str], element: &str, siblings: Siblings<'_>) -> Option<String> {
     let value: Value = serde_yaml::from_str(text).ok()?;
     let added: Value = serde_yaml::from_str(element).ok()?;
     let existing = (0..=path.len()).rev().find(|count| {
@@ -30,22 +38,17 @@ pub fn append(
     let edited = match existing {
         // Nothing but comments.
         None => {
-            let newline = if text.is_empty() || text.ends_with('\n') {
-                ""
-            } else {
-                "\n"
-            };
-            let node = rendered(path, element, 0, (depth, siblings));
-            format!("{text}{newline}{}", node.block(0))
+            let node = rendered(path, element, 0, siblings);
+            ended(text.to_owned()) + &node.block(0)
         }
         Some(count) => {
             let (above, below) = path.split_at_checked(count)?;
-            let node = rendered(below, element, count, (depth, siblings));
+            let node = rendered(below, element, count, siblings);
             insert(text, above, &node)?
         }
     };
     let mut expected = value;
-    put(&mut expected, path, added, 0, (depth, siblings))?;
+    put(&mut expected, path, added, 0, siblings)?;
     let actual: Value = serde_yaml::from_str(&edited).ok()?;
     (actual == expected).then_some(edited)
 }
@@ -60,7 +63,7 @@ fn put(
     path: &[&str],
     added: Value,
     at: usize,
-    (depth, siblings): (usize, Siblings<'_>),
+    siblings: Siblings<'_>,
 ) -> Option<()> {
     let Some((step, below)) = path.split_first() else {
         if value.is_null() {
@@ -71,14 +74,14 @@ fn put(
     };
     if value.is_null() {
         let mut created = Mapping::new();
-        for (key, text) in siblings.iter().filter(|_| at == depth) {
-            created.insert((*key).into(), (*text).into());
+        for (key, text) in members_at(siblings, at) {
+            created.insert(key.into(), text.into());
         }
         *value = Value::Mapping(created);
     }
     let members = value.as_mapping_mut()?;
     let member = members.entry((*step).into()).or_insert(Value::Null);
-    put(member, below, added, at + 1, (depth, siblings))
+    put(member, below, added, at + 1, siblings)
 }
 
 /// YAML to be inserted.
@@ -88,29 +91,20 @@ enum Node {
     Members(Vec<(String, Self)>),
 }
 
-fn rendered(
-    path: &[&str],
-    element: &str,
-    at: usize,
-    (depth, siblings): (usize, Siblings<'_>),
-) -> Node {
+fn rendered(path: &[&str], element: &str, at: usize, siblings: Siblings<'_>) -> Node {
     let Some((step, below)) = path.split_first() else {
         return Node::List(element.to_owned());
     };
-    let mut members = Vec::new();
     // A mapping that is there already keeps its members: `at` of the first one is below it.
-    let below = rendered(below, element, at + 1, (depth, siblings));
-    let below = match below {
-        Node::Members(inner) if at + 1 == depth => {
-            let own = siblings
-                .iter()
-                .map(|(key, text)| ((*key).to_owned(), Node::Scalar((*text).to_owned())));
+    let below = match rendered(below, element, at + 1, siblings) {
+        Node::Members(inner) => {
+            let own = members_at(siblings, at + 1);
+            let own = own.map(|(key, text)| (key.to_owned(), Node::Scalar(text.to_owned())));
             Node::Members(own.chain(inner).collect())
         }
-        other => other,
+        list => list,
     };
-    members.push(((*step).to_owned(), below));
-    Node::Members(members)
+    Node::Members(vec![((*step).to_owned(), below)])
 }
 
 impl Node {
@@ -151,18 +145,9 @@ fn insert(text: &str, path: &[&str], node: &Node) -> Option<String> {
     let path: Vec<String> = path.iter().map(|step| (*step).to_owned()).collect();
     let start = locate(text, &path, Target::Value);
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let before: usize = lines
-        .iter()
-        .take(start.line - 1)
-        .map(|line| line.len())
-        .sum();
-    let line = lines.get(start.line - 1)?;
-    let within: usize = line
-        .chars()
-        .take(start.column - 1)
-        .map(char::len_utf8)
-        .sum();
-    let offset = before + within;
+    let (above, line) = (lines.get(..start.line - 1)?, lines.get(start.line - 1)?);
+    let before = line.chars().take(start.column - 1).map(char::len_utf8);
+    let offset = above.iter().map(|line| line.len()).sum::<usize>() + before.sum::<usize>();
     let rest = text.get(offset..)?;
     if rest.starts_with(['[', '{']) {
         let end = offset + closing(rest)?;
@@ -197,10 +182,7 @@ fn insert(text: &str, path: &[&str], node: &Node) -> Option<String> {
         }
         end = index + 1;
     }
-    let mut edited: String = lines.iter().take(end).copied().collect();
-    if !edited.ends_with('\n') {
-        edited.push('\n');
-    }
+    let mut edited = ended(lines.iter().take(end).copied().collect());
     edited.push_str(&node.block(indent));
     edited.extend(lines.iter().skip(end).copied());
     Some(edited)

@@ -1,9 +1,9 @@
 //! The model: what a device is called, what it tells about itself, and what it can be told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::template::Template;
 use crate::text::Text;
@@ -31,6 +31,26 @@ pub struct Device {
     pub availability: Option<Availability>,
     /// What it can be told.
     pub commands: Vec<Command>,
+}
+
+impl Device {
+    /// The topics from which it is read: of its properties and its availability.
+    pub fn topics_read(&self) -> BTreeSet<&str> {
+        let properties = self.properties.iter().map(|it| it.topic.as_str());
+        let availability = self.availability.iter().flat_map(|it| &it.topics);
+        properties
+            .chain(availability.map(|it| it.topic.as_str()))
+            .collect()
+    }
+
+    /// The topics to which it is written: of its commands, and of requests for its properties.
+    pub fn topics_written(&self) -> BTreeSet<&str> {
+        let commands = self.commands.iter().map(|it| it.topic.as_str());
+        let requests = self.properties.iter().filter_map(|it| it.request.as_ref());
+        commands
+            .chain(requests.map(|it| it.topic.as_str()))
+            .collect()
+    }
 }
 
 /// Where the declaration of a device comes from.
@@ -178,6 +198,9 @@ pub struct Confirm {
     pub expected: Expected,
     /// How long it may take.
     pub within: Duration,
+    /// The property, by name, that repeats the value as soon as the device has accepted it, and before it has
+    /// reached it; `None`: no property does.
+    pub accepted_by: Option<String>,
 }
 
 /// The value that confirms a command.
@@ -189,4 +212,11 @@ pub enum Expected {
     Argument(String),
     /// An object of which these members have the values of the arguments of the same name.
     Arguments,
+    /// An object that has these members, and the values of those arguments that were given.
+    Object {
+        /// Members with fixed values, such as `"state": "ON"`.
+        members: Map<String, Value>,
+        /// Arguments, by name, which the members of the same name repeat.
+        arguments: Vec<String>,
+    },
 }

@@ -11,7 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod device;
-mod payload;
+mod message;
 mod reading;
 mod template;
 mod text;
@@ -20,6 +20,7 @@ pub use device::{
     Availability, AvailabilityMode, AvailabilityTopic, Command, Confirm, Device, Expected, Format,
     Payload, Property, Request, Source,
 };
-pub use reading::{Reading, equal};
+pub use message::MessageError;
+pub use reading::{Reading, ReadingError};
 pub use template::{Template, TemplateError};
 pub use text::Text;

@@ -1,137 +1,85 @@
-//! Reads the payloads that devices publish: values of properties, availability, and whether a value
-//! confirms a command.
+//! What a message says: the value of a property, or whether a device is online.
 
-use serde_json::{Map, Number, Value};
+use std::str::Utf8Error;
+
+use serde_json::{Map, Number, Value, json};
+use thiserror::Error;
 
 use crate::device::{AvailabilityTopic, Expected, Format, Property};
-use crate::template::Template;
+use crate::template::{Template, TemplateError};
 
-/// Most bytes of a payload that is shown although it is not in the declared format.
-const SHOWN_MAX: usize = 1024;
-
-/// A value as a device published it.
+/// What a message says about a property.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reading {
-    /// The value. If it is not in the declared format: the payload as text.
-    pub value: Value,
-    /// Why the value is not valid; a sentence without a full stop.
-    pub invalid: Option<String>,
+pub enum Reading {
+    /// Its value: any JSON with [`Format::Json`], a number, a boolean or a text.
+    Value(Value),
+    /// The device does not know it.
+    Unknown,
+    /// Nothing: the message is about other properties on the same topic, and the last value stays.
+    Absent,
 }
 
-impl Reading {
-    fn invalid(payload: &[u8], why: impl Into<String>) -> Self {
-        let text = String::from_utf8_lossy(payload);
-        let end = text.char_indices().map(|(at, _)| at);
-        let end = end.take_while(|at| *at <= SHOWN_MAX).last().unwrap_or(0);
-        let text = if text.len() <= SHOWN_MAX {
-            text.into_owned()
-        } else {
-            format!("{}…", text.get(..end).unwrap_or_default())
-        };
-        Self {
-            value: Value::String(text),
-            invalid: Some(why.into()),
-        }
-    }
-
-    /// The value as a number, if it is valid and one.
-    pub fn number(&self) -> Option<f64> {
-        self.value.as_f64().filter(|_| self.invalid.is_none())
-    }
+/// Why a payload is not a value of the property.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum ReadingError {
+    /// The payload is not UTF-8.
+    #[error("the payload is not UTF-8 text: {0}")]
+    NotText(#[from] Utf8Error),
+    /// The value could not be extracted.
+    #[error("the value could not be extracted from the payload: {0}")]
+    Template(#[from] TemplateError),
+    /// It is not JSON.
+    #[error("not a JSON text: {0}")]
+    NotJson(String),
+    /// It is not a number.
+    #[error("not a number")]
+    NotNumber,
+    /// It is neither of the two texts.
+    #[error("neither '{on}' nor '{off}'")]
+    NotBoolean {
+        /// The text for true.
+        on: String,
+        /// The text for false.
+        off: String,
+    },
+    /// It is none of the declared texts.
+    #[error("none of the declared values")]
+    NotListed,
 }
 
 impl Property {
-    /// Reads a payload. Never fails: a payload that is not in the declared format is given as it is,
-    /// with the reason.
+    /// Reads the value from the payload of a message on its topic.
     ///
-    /// ```
-    /// # use tidegate_device::{Format, Property};
-    /// # let property = |format| Property { name: "status".into(), description: None, topic: "t".into(), format,
-    /// #     value: None, unit: None, minimum: None, maximum: Some(50.0), stale_after: None, request: None };
-    /// let reading = property(Format::Number).read(b"21.50");
-    /// assert_eq!((reading.value, reading.invalid), (21.5.into(), None));
-    /// let reading = property(Format::Number).read(b"warm");
-    /// assert_eq!(reading.invalid.as_deref(), Some("'warm' is not a number"));
-    /// ```
-    pub fn read(&self, payload: &[u8]) -> Reading {
-        let Ok(text) = std::str::from_utf8(payload) else {
-            return Reading::invalid(payload, "the payload is not UTF-8 text");
+    /// The template has the variables `value`, the payload as text, and `value_json`, the payload as JSON if it is.
+    pub fn read(&self, payload: &[u8]) -> Result<Reading, ReadingError> {
+        let payload = std::str::from_utf8(payload)?;
+        let Some(template) = &self.value else {
+            return self.format.read(payload).map(Reading::Value);
         };
-        let extracted = match &self.value {
-            None => None,
-            Some(template) => match extract(template, text) {
-                Ok(extracted) => Some(extracted),
-                Err(why) => return Reading::invalid(payload, why),
-            },
-        };
-        match self.parse(extracted.as_deref().unwrap_or(text)) {
-            Ok(value) => match self.out_of_range(&value) {
-                None => Reading {
-                    value,
-                    invalid: None,
-                },
-                why => Reading {
-                    value,
-                    invalid: why,
-                },
-            },
-            Err(why) => Reading::invalid(payload, why),
+        let text = template.render(&context(payload))?;
+        if template.is_home_assistant() {
+            match text.trim() {
+                "" => return Ok(Reading::Absent),
+                "None" => return Ok(Reading::Unknown),
+                text => return self.format.read(text).map(Reading::Value),
+            }
         }
-    }
-
-    fn parse(&self, text: &str) -> Result<Value, String> {
-        let shown = |text: &str| text.chars().take(100).collect::<String>();
-        match &self.format {
-            Format::Json => {
-                serde_json::from_str(text).map_err(|error| format!("invalid JSON: {error}"))
-            }
-            Format::Number => {
-                let number = text.trim();
-                let whole = number.parse::<i64>().ok().map(Number::from);
-                let decimal = || number.parse::<f64>().ok().and_then(Number::from_f64);
-                let number = whole.or_else(decimal).map(Value::Number);
-                number.ok_or_else(|| format!("'{}' is not a number", shown(text)))
-            }
-            Format::Text => Ok(Value::String(text.to_owned())),
-            Format::Boolean { on, .. } if text == on => Ok(Value::Bool(true)),
-            Format::Boolean { off, .. } if text == off => Ok(Value::Bool(false)),
-            Format::Boolean { on, off } => {
-                Err(format!("'{}' is neither '{on}' nor '{off}'", shown(text)))
-            }
-            Format::Choice(choices) if choices.iter().any(|it| it == text) => {
-                Ok(Value::String(text.to_owned()))
-            }
-            Format::Choice(choices) => Err(format!(
-                "'{}' is none of '{}'",
-                shown(text),
-                choices.join("', '")
-            )),
-        }
-    }
-
-    fn out_of_range(&self, value: &Value) -> Option<String> {
-        let number = value.as_f64()?;
-        match (self.minimum, self.maximum) {
-            (Some(minimum), _) if number < minimum => {
-                Some(format!("{value} is below the minimum {minimum}"))
-            }
-            (_, Some(maximum)) if number > maximum => {
-                Some(format!("{value} is above the maximum {maximum}"))
-            }
-            _ => None,
-        }
+        self.format.read(&text).map(Reading::Value)
     }
 }
 
 impl AvailabilityTopic {
-    /// Whether a payload means online (`true`), offline (`false`), or neither.
+    /// Whether a message says online or offline; `None`: neither.
     pub fn read(&self, payload: &[u8]) -> Option<bool> {
-        let text = std::str::from_utf8(payload).ok()?;
-        let extracted = match &self.value {
-            None => None,
-            Some(template) => Some(extract(template, text).ok()?),
+        let payload = std::str::from_utf8(payload).ok()?;
+        let rendered;
+        let text = match &self.value {
+            Some(template) => {
+                rendered = template.render(&context(payload)).ok()?;
+                trimmed(template, &rendered)
+            }
+            None => payload,
         };
-        let text = extracted.as_deref().unwrap_or(text);
         if text == self.online {
             Some(true)
         } else if text == self.offline {
@@ -142,180 +90,217 @@ impl AvailabilityTopic {
     }
 }
 
-/// Renders the template of a value: `value` is the payload, `value_json` what it is as JSON.
-fn extract(template: &Template, text: &str) -> Result<String, String> {
-    let mut context = Map::new();
-    if let Ok(json) = serde_json::from_str(text) {
-        context.insert("value_json".to_owned(), json);
+fn trimmed<'a>(template: &Template, text: &'a str) -> &'a str {
+    if template.is_home_assistant() {
+        text.trim()
+    } else {
+        text
     }
-    context.insert("value".to_owned(), Value::String(text.to_owned()));
-    let context = Value::Object(context);
-    template.render(&context).map_err(|error| error.to_string())
+}
+
+/// The variables of a template that reads `payload`.
+fn context(payload: &str) -> Value {
+    match serde_json::from_str::<Value>(payload) {
+        Ok(json) => json!({ "value": payload, "value_json": json }),
+        Err(_) => json!({ "value": payload }),
+    }
+}
+
+impl Format {
+    /// Reads the text of a value.
+    pub fn read(&self, text: &str) -> Result<Value, ReadingError> {
+        match self {
+            Self::Json => {
+                serde_json::from_str(text).map_err(|error| ReadingError::NotJson(error.to_string()))
+            }
+            Self::Number => number(text).ok_or(ReadingError::NotNumber),
+            Self::Text => Ok(Value::from(text)),
+            Self::Boolean { on, off } => match text {
+                _ if text == on => Ok(Value::Bool(true)),
+                _ if text == off => Ok(Value::Bool(false)),
+                _ => Err(ReadingError::NotBoolean {
+                    on: on.clone(),
+                    off: off.clone(),
+                }),
+            },
+            Self::Choice(choices) => choices
+                .iter()
+                .find(|choice| *choice == text)
+                .map(|choice| Value::from(choice.as_str()))
+                .ok_or(ReadingError::NotListed),
+        }
+    }
+}
+
+/// A decimal number; an integer stays one.
+fn number(text: &str) -> Option<Value> {
+    let text = text.trim();
+    if let Ok(integer) = text.parse::<i64>() {
+        return Some(Value::from(integer));
+    }
+    let begins_well =
+        text.starts_with(|it: char| it.is_ascii_digit() || matches!(it, '-' | '+' | '.'));
+    let number: f64 = text.parse().ok().filter(|_| begins_well)?;
+    Number::from_f64(number).map(Value::Number)
 }
 
 impl Expected {
-    /// Whether `value` confirms a command with these arguments.
-    pub fn is_met(&self, arguments: &Map<String, Value>, value: &Value) -> bool {
+    /// Whether `value` confirms a command that was given with these `arguments`.
+    pub fn is_met(&self, value: &Value, arguments: &Map<String, Value>) -> bool {
+        let member_is = |name: &String, expected: &Value| {
+            value.get(name).is_some_and(|value| equal(value, expected))
+        };
         match self {
-            Self::Value(expected) => equal(expected, value),
-            Self::Argument(name) => arguments.get(name).is_some_and(|it| equal(it, value)),
-            Self::Arguments => {
-                let mut arguments = arguments.iter();
-                arguments.len() > 0
-                    && arguments.all(|(name, it)| value.get(name).is_some_and(|is| equal(it, is)))
+            Self::Value(expected) => equal(value, expected),
+            Self::Argument(name) => arguments.get(name).is_some_and(|it| equal(value, it)),
+            Self::Arguments => arguments.iter().all(|(name, it)| member_is(name, it)),
+            Self::Object {
+                members,
+                arguments: names,
+            } => {
+                members.iter().all(|(name, it)| member_is(name, it))
+                    && names
+                        .iter()
+                        .all(|name| arguments.get(name).is_none_or(|it| member_is(name, it)))
             }
         }
     }
 }
 
-/// Whether two JSON values are the same; numbers are compared by value, so that 21 equals 21.0.
-pub fn equal(left: &Value, right: &Value) -> bool {
-    match (left, right) {
-        (Value::Number(left), Value::Number(right)) => {
-            left == right || left.as_f64() == right.as_f64()
+/// Whether two values are the same, numbers by their value: `21` and `21.0` are.
+fn equal(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => {
+            one == other
+                || one
+                    .as_f64()
+                    .zip(other.as_f64())
+                    .is_some_and(|(one, other)| {
+                        (one - other).abs() <= f64::EPSILON * one.abs().max(other.abs())
+                    })
         }
-        (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len()
-                && left
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| equal(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len()
+                && one
                     .iter()
-                    .zip(right)
-                    .all(|(left, right)| equal(left, right))
+                    .all(|(name, one)| other.get(name).is_some_and(|it| equal(one, it)))
         }
-        (Value::Object(left), Value::Object(right)) => {
-            let same = |(name, left)| right.get(name).is_some_and(|right| equal(left, right));
-            left.len() == right.len() && left.iter().all(same)
-        }
-        _ => left == right,
+        (one, other) => one == other,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    fn property(format: Format) -> Property {
+    fn property(format: Format, value: Option<Template>) -> Property {
         Property {
-            name: "status".to_owned(),
+            name: "it".to_owned(),
             description: None,
-            topic: "t".to_owned(),
+            topic: "it".to_owned(),
             format,
-            value: None,
+            value,
             unit: None,
-            minimum: Some(-10.0),
-            maximum: Some(50.0),
+            minimum: None,
+            maximum: None,
             stale_after: None,
             request: None,
         }
     }
 
-    fn on_off() -> Format {
-        Format::Boolean {
+    fn value(json: Value) -> Reading {
+        Reading::Value(json)
+    }
+
+    #[test]
+    fn a_payload_is_read_in_its_format() {
+        let boolean = Format::Boolean {
             on: "ON".to_owned(),
             off: "OFF".to_owned(),
-        }
-    }
-
-    #[test]
-    fn each_format_reads_its_values() {
-        for (format, payload, value) in [
-            (Format::Json, r#"{"on":true}"#, json!({ "on": true })),
-            (Format::Json, "7", json!(7)),
-            (Format::Number, " -3 ", json!(-3)),
-            (Format::Number, "21.50", json!(21.5)),
-            (Format::Text, "", json!("")),
-            (on_off(), "ON", json!(true)),
-            (on_off(), "OFF", json!(false)),
-            (Format::Choice(vec!["a".into()]), "a", json!("a")),
-        ] {
-            let reading = property(format).read(payload.as_bytes());
-            assert_eq!((reading.value, reading.invalid), (value, None), "{payload}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_in_the_format_is_given_as_it_is() {
+        };
+        let choice = Format::Choice(vec!["open".to_owned(), "closed".to_owned()]);
         for (format, payload, expected) in [
-            (Format::Json, "{", "invalid JSON"),
-            (Format::Number, "NaN", "'NaN' is not a number"),
-            (Format::Number, "", "'' is not a number"),
-            (on_off(), "on", "'on' is neither 'ON' nor 'OFF'"),
-            (Format::Choice(vec!["a".into()]), "b", "'b' is none of 'a'"),
+            (Format::Number, " 21.50", json!(21.5)),
+            (Format::Number, "-3", json!(-3)),
+            (Format::Number, "1e3", json!(1000.0)),
+            (Format::Text, " a ", json!(" a ")),
+            (Format::Json, "{\"a\":1}", json!({ "a": 1 })),
+            (boolean.clone(), "ON", json!(true)),
+            (boolean.clone(), "OFF", json!(false)),
+            (choice.clone(), "open", json!("open")),
         ] {
-            let reading = property(format).read(payload.as_bytes());
-            assert_eq!(reading.value, json!(payload));
-            let why = reading.invalid.expect(payload);
-            assert!(why.starts_with(expected), "{why}");
+            assert_eq!(
+                property(format, None).read(payload.as_bytes()),
+                Ok(value(expected))
+            );
         }
-        let reading = property(Format::Text).read(b"\xffabc");
-        assert_eq!(reading.value, json!("\u{fffd}abc"));
+        for (format, payload) in [
+            (Format::Number, "inf"),
+            (Format::Number, "nan"),
+            (Format::Number, "-inf"),
+            (Format::Number, "1e999"),
+            (Format::Number, ""),
+            (Format::Json, "{"),
+            (boolean, "on"),
+            (choice, "ajar"),
+        ] {
+            let read = property(format, None).read(payload.as_bytes());
+            assert!(read.is_err(), "{payload}: {read:?}");
+        }
+        assert!(property(Format::Text, None).read(b"\xff").is_err());
+    }
+
+    #[test]
+    fn a_template_of_home_assistant_tells_what_a_message_leaves_out() {
+        let template = Template::home_assistant(" {{ value_json.temperature }} ").ok();
+        let property = property(Format::Number, template);
         assert_eq!(
-            reading.invalid.as_deref(),
-            Some("the payload is not UTF-8 text")
+            property.read(br#"{"temperature":21}"#),
+            Ok(value(json!(21)))
         );
-        let long = property(Format::Number).read("ä".repeat(5_000).as_bytes());
-        assert!(long.value.as_str().is_some_and(|text| text.len() < 1_100));
+        assert_eq!(property.read(br#"{"humidity":40}"#), Ok(Reading::Absent));
+        assert_eq!(
+            property.read(br#"{"temperature":null}"#),
+            Ok(Reading::Unknown)
+        );
+        assert!(property.read(b"not JSON").is_err());
     }
 
     #[test]
-    fn a_number_beyond_the_bounds_is_invalid_and_shown() {
-        for (payload, expected) in [
-            ("51", "51 is above the maximum 50"),
-            ("-10.5", "-10.5 is below the minimum -10"),
-        ] {
-            let reading = property(Format::Number).read(payload.as_bytes());
-            assert_eq!(reading.invalid.as_deref(), Some(expected));
-            assert!(reading.value.is_number() && reading.number().is_none());
-        }
-    }
-
-    #[test]
-    fn a_template_extracts_the_value() {
-        let template = Template::new("{{ value_json.t }}").expect("a template");
-        let property = Property {
-            value: Some(template),
-            ..property(Format::Number)
-        };
-        assert_eq!(property.read(br#"{"t":7}"#).value, json!(7));
-        assert!(property.read(b"{}").invalid.is_some());
-        assert!(property.read(b"no JSON").invalid.is_some());
-    }
-
-    #[test]
-    fn availability_is_one_of_two_texts() {
+    fn availability_is_online_offline_or_not_told() {
         let topic = AvailabilityTopic {
-            topic: "t".to_owned(),
-            value: None,
-            online: "up".to_owned(),
-            offline: "down".to_owned(),
+            topic: "a".to_owned(),
+            value: Template::home_assistant("{{ value_json.state }}").ok(),
+            online: "online".to_owned(),
+            offline: "offline".to_owned(),
         };
-        assert_eq!(topic.read(b"up"), Some(true));
-        assert_eq!(topic.read(b"down"), Some(false));
-        assert_eq!(topic.read(b"Up"), None);
+        assert_eq!(topic.read(br#"{"state":"online"}"#), Some(true));
+        assert_eq!(topic.read(br#"{"state":"offline"}"#), Some(false));
+        assert_eq!(topic.read(b"online"), None);
     }
 
     #[test]
-    fn a_value_confirms_by_what_is_expected() {
-        let arguments = json!({ "level": 5, "on": true });
-        let arguments = arguments.as_object().expect("an object");
-        let met = |expected: Expected, value: Value| expected.is_met(arguments, &value);
-        assert!(met(
-            Expected::Arguments,
-            json!({ "level": 5.0, "on": true, "x": 1 })
-        ));
-        assert!(!met(Expected::Arguments, json!({ "level": 5 })));
-        assert!(!met(Expected::Arguments, json!(5)));
-        assert!(met(Expected::Argument("level".to_owned()), json!(5.0)));
-        assert!(!met(Expected::Argument("missing".to_owned()), json!(null)));
-        assert!(met(
-            Expected::Value(json!([1, { "a": 2 }])),
-            json!([1.0, { "a": 2.0 }])
-        ));
-        assert!(!met(Expected::Value(json!("on")), json!(true)));
+    fn a_state_confirms_what_the_arguments_say() {
+        let arguments = json!({ "brightness": 120.0, "transition": 2 });
+        let Value::Object(arguments) = arguments else {
+            return;
+        };
+        let state = json!({ "state": "ON", "brightness": 120, "color_temp": 300 });
+        let object = |state: &str| Expected::Object {
+            members: Map::from_iter([("state".to_owned(), json!(state))]),
+            arguments: vec!["brightness".to_owned(), "color_temp".to_owned()],
+        };
+        assert!(object("ON").is_met(&state, &arguments));
+        assert!(!object("OFF").is_met(&state, &arguments));
+        assert!(!object("ON").is_met(&json!({ "state": "ON", "brightness": 7 }), &arguments));
+        assert!(!Expected::Arguments.is_met(&state, &arguments));
+        assert!(Expected::Argument("brightness".to_owned()).is_met(&json!(120), &arguments));
+        assert!(!Expected::Argument("missing".to_owned()).is_met(&json!(120), &arguments));
         assert!(
-            !Expected::Arguments.is_met(&Map::new(), &json!({ "level": 5 })),
-            "nothing is asked for"
+            Expected::Value(json!([1, { "a": 2.0 }])).is_met(&json!([1.0, { "a": 2 }]), &arguments)
         );
     }
 }

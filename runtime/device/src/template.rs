@@ -1,6 +1,8 @@
 //! Templates of payloads: Jinja, as Home Assistant and many configs write them, within limits.
 
-use std::sync::Arc;
+mod home_assistant;
+
+use std::sync::{Arc, OnceLock};
 
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
@@ -39,7 +41,7 @@ pub enum TemplateError {
     OutputTooLong,
 }
 
-/// A compiled template.
+/// A template, checked when it was made.
 ///
 /// It has the filters and tests of minijinja, reads no file and includes no other template. One rendering runs at most
 /// 20,000 instructions and writes at most 64 KiB.
@@ -52,10 +54,25 @@ pub enum TemplateError {
 /// assert_eq!(template.render(&context)?, "21.5");
 /// # Ok::<(), tidegate_device::TemplateError>(())
 /// ```
-#[derive(Debug, Clone)]
+///
+/// Only the source is kept, because a home has tens of thousands of templates of which few are rendered; compiling one
+/// again takes microseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     /// Shared, because commands and properties are cloned with their device.
-    environment: Arc<Environment<'static>>,
+    source: Arc<str>,
+    dialect: Dialect,
+}
+
+/// What a template may use beside Jinja itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    /// Only what minijinja has; an undefined variable is an error.
+    Plain,
+    /// Filters, functions and methods that Home Assistant adds; an undefined variable renders as nothing.
+    HomeAssistant,
+    /// The same, for a rendering that only finds what does not exist.
+    Trial,
 }
 
 const NAME: &str = "payload";
@@ -63,22 +80,66 @@ const NAME: &str = "payload";
 impl Template {
     /// Compiles `source`.
     pub fn new(source: &str) -> Result<Self, TemplateError> {
+        let template = Self::unchecked(source, Dialect::Plain)?;
+        template.compile(environment(Dialect::Plain))?;
+        Ok(template)
+    }
+
+    /// Compiles `source`, a template as devices declare it for Home Assistant.
+    ///
+    /// It has the filters and functions that templates of devices use (numbers, JSON, choices, time),
+    /// and Python's methods of texts, lists and mappings. An undefined variable renders as nothing. What reads the
+    /// clock or the state of other entities, such as `now()` and `states()`, is refused.
+    ///
+    /// ```
+    /// use tidegate_device::Template;
+    ///
+    /// let template = Template::home_assistant("{{ value_json.Color.split(',')[0:3] | join(',') }}")?;
+    /// let context = serde_json::json!({ "value_json": { "Color": "255,0,64,10,0" } });
+    /// assert_eq!(template.render(&context)?, "255,0,64");
+    /// # Ok::<(), tidegate_device::TemplateError>(())
+    /// ```
+    pub fn home_assistant(source: &str) -> Result<Self, TemplateError> {
+        let template = Self::unchecked(source, Dialect::HomeAssistant)?;
+        let trial = template.compile(environment(Dialect::Trial))?;
+        home_assistant::check_names(&trial)?;
+        home_assistant::check_trial(&trial)?;
+        drop(trial);
+        Ok(template)
+    }
+
+    fn unchecked(source: &str, dialect: Dialect) -> Result<Self, TemplateError> {
         if source.len() > SOURCE_MAX {
             return Err(TemplateError::TooLong {
                 length: source.len(),
             });
         }
-        let mut environment = Environment::new();
-        environment.set_fuel(Some(FUEL));
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        Ok(Self {
+            source: source.into(),
+            dialect,
+        })
+    }
+
+    fn compile<'a>(
+        &'a self,
+        environment: &'a Environment<'a>,
+    ) -> Result<minijinja::Template<'a, 'a>, TemplateError> {
         environment
-            .add_template_owned(NAME, source.to_owned())
+            .template_from_named_str(NAME, &self.source)
             .map_err(|error| TemplateError::Invalid {
                 reason: error.to_string(),
-            })?;
-        Ok(Self {
-            environment: Arc::new(environment),
-        })
+            })
+    }
+
+    /// Its text.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether it is of Home Assistant's dialect, in which nothing rendered means that a message says nothing, and
+    /// `None` that the value is unknown.
+    pub(crate) fn is_home_assistant(&self) -> bool {
+        self.dialect == Dialect::HomeAssistant
     }
 
     /// Renders it with the members of `context`.
@@ -86,7 +147,7 @@ impl Template {
         let failed = |error: minijinja::Error| TemplateError::Failed {
             reason: error.to_string(),
         };
-        let template = self.environment.get_template(NAME).map_err(failed)?;
+        let template = self.compile(environment(self.dialect))?;
         let mut output = Bounded(Vec::new());
         match template.render_captured_to(Serde(context), &mut output) {
             Ok(_) => String::from_utf8(output.0).map_err(|error| TemplateError::Failed {
@@ -98,6 +159,36 @@ impl Template {
             Err(error) => Err(failed(error)),
         }
     }
+}
+
+/// The environment of a dialect. It never changes, so that all templates share it.
+fn environment(dialect: Dialect) -> &'static Environment<'static> {
+    static PLAIN: OnceLock<Environment<'static>> = OnceLock::new();
+    static HOME_ASSISTANT: OnceLock<Environment<'static>> = OnceLock::new();
+    static TRIAL: OnceLock<Environment<'static>> = OnceLock::new();
+    match dialect {
+        Dialect::Plain => PLAIN.get_or_init(|| {
+            let mut environment = limited(FUEL);
+            environment.set_undefined_behavior(UndefinedBehavior::Strict);
+            environment
+        }),
+        Dialect::HomeAssistant => HOME_ASSISTANT.get_or_init(|| home_assistant(FUEL)),
+        Dialect::Trial => TRIAL.get_or_init(|| home_assistant(home_assistant::TRIAL_FUEL)),
+    }
+}
+
+/// An environment whose templates run at most `fuel` instructions.
+fn limited(fuel: u64) -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_fuel(Some(fuel));
+    environment
+}
+
+fn home_assistant(fuel: u64) -> Environment<'static> {
+    let mut environment = limited(fuel);
+    environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+    home_assistant::extend(&mut environment);
+    environment
 }
 
 /// Takes at most [`OUTPUT_MAX`] bytes.

@@ -46,6 +46,13 @@ impl Text {
         Self(clean)
     }
 
+    /// Whether `text` can be shown as it is: no character of it would be removed. The length is not checked.
+    ///
+    /// For texts that must stay what they are, such as a payload that is shown to a caller.
+    pub fn is_visible(text: &str) -> bool {
+        !text.chars().any(|it| it.is_control() || is_invisible(it))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -118,9 +118,20 @@ impl Context<'_> {
         self.core.name(self.binding)
     }
 
-    /// Emits an event for operators. It is recorded if its severity or its id is enabled.
+    /// Emits an event for operators. It is counted, and recorded if its severity or its id is enabled.
     pub fn event<E: Event>(&mut self, event: &E) {
         self.event_about(event, || None);
+    }
+
+    /// Like [`Self::event`], for an event that takes some work to make: it is made only if it is
+    /// recorded.
+    pub fn event_with<E: Event>(&mut self, event: impl FnOnce(&mut Self) -> E) {
+        if self.hears::<E>() {
+            let event = event(self);
+            self.event(&event);
+        } else {
+            self.core.events.count::<E>();
+        }
     }
 
     /// Like [`Self::event`]. An audited event carries the payload that it is about, which is asked
@@ -130,6 +141,7 @@ impl Context<'_> {
         event: &E,
         payload: impl FnOnce() -> Option<Vec<Bytes>>,
     ) {
+        self.core.events.count::<E>();
         if self.hears::<E>() {
             let at = self.wall_clock();
             let events = &mut self.core.events;
@@ -148,9 +160,15 @@ impl Context<'_> {
         self.core.calls_refused
     }
 
-    /// Whether events of this type are recorded. Check it before computing an expensive event.
+    /// Whether events of this type are recorded. An event that is not made because of this is not
+    /// counted either: see [`Self::event_with`] and [`Self::count_event`].
     pub fn hears<E: Event>(&self) -> bool {
         self.core.events.hears::<E>()
+    }
+
+    /// Counts an event that is not recorded, and was not made for that reason.
+    pub fn count_event<E: Event>(&mut self) {
+        self.core.events.count::<E>();
     }
 
     /// Number of this worker, from 0.

@@ -332,12 +332,7 @@ impl Worker {
         engine.counter("engine.faults", counters.faults);
         engine.counter("engine.events.dropped", self.core.events.dropped);
         for (id, count) in self.core.events.counts() {
-            engine.record(
-                MeterKind::Counter,
-                "engine.events",
-                &[("event", id)],
-                *count,
-            );
+            engine.record(MeterKind::Counter, "engine.events", &[("event", id)], count);
         }
         for (node, name) in self.nodes.iter().zip(&self.core.names) {
             if let Node::Binding(binding) = node {

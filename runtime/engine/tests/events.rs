@@ -57,7 +57,7 @@ impl Binding for Counting {
         cx.accept(stream, Token::default());
         self.begun += 1;
         cx.event(&Begun { number: self.begun });
-        cx.event(&Looked {});
+        cx.event_with(|_| Looked {});
         let decided = Decided { rule: 7 };
         cx.event_about(&decided, || Some(vec![Bytes::from_static(b"on")]));
     }
@@ -131,6 +131,35 @@ fn events_beyond_the_queue_limit_are_dropped_and_counted() {
     assert!(dropped > 0 && kept > 0);
     assert_eq!(dropped + kept as u64, 5_000);
     assert_eq!(measures.value("", "engine.streams.opened"), 5_000);
+}
+
+#[test]
+fn every_event_is_counted_and_made_only_if_it_is_recorded() {
+    let mut rig = Rig::new();
+    let caller = rig.edge(0);
+    let counting = rig
+        .worker
+        .attach("counting0", Box::new(Counting::default()));
+    for _ in 0..3 {
+        rig.open(caller, counting, BytesBegin::default());
+    }
+    rig.turn(caller, |cx| {
+        cx.event_with::<Looked>(|_| panic!("nobody hears it"));
+        cx.count_event::<Looked>();
+    });
+    let mut measures = Measures::default();
+    rig.worker.report(&mut measures);
+    let count = |id| measures.labelled("", "engine.events", id);
+    assert_eq!(
+        (
+            count(Begun::WORD),
+            count(Looked::WORD),
+            count(Decided::WORD)
+        ),
+        (3, 5, 3)
+    );
+    let recorded = std::iter::from_fn(|| rig.worker.poll_event()).count();
+    assert_eq!(recorded, 3, "of severity info");
 }
 
 #[test]

@@ -148,6 +148,8 @@ impl<'a> Value<'a> {
             let mut wanted = names.iter().zip(&mut picked.places);
             if let Some((_, place)) = wanted.find(|(name, _)| self.document.is_text(key, name)) {
                 *place = if *place == NOWHERE { at + 1 } else { TWICE };
+            } else {
+                picked.others = true;
             }
             at = index.next(at + 1);
         }
@@ -163,6 +165,8 @@ impl<'a> Value<'a> {
             if let Some(((_, place), found)) = wanted.find(|((name, _), _)| key.is(name)) {
                 *place = if *place == NOWHERE { UNLISTED } else { TWICE };
                 *found = value.id();
+            } else {
+                picked.others = true;
             }
         }
         picked.unlisted = Some(found);
@@ -302,6 +306,8 @@ pub struct Picked<const N: usize> {
     places: [u32; N],
     /// Ids of the members of an unlisted object.
     unlisted: Option<Box<[ValueId; N]>>,
+    /// There are members with other names.
+    others: bool,
 }
 
 impl<const N: usize> Picked<N> {
@@ -311,7 +317,13 @@ impl<const N: usize> Picked<N> {
             names,
             places: [NOWHERE; N],
             unlisted: None,
+            others: false,
         }
+    }
+
+    /// Whether the object has members with other names.
+    pub const fn has_others(&self) -> bool {
+        self.others
     }
 
     /// The member with the name at index `which`; same result as [`Value::get`] on the same

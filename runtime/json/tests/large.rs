@@ -106,6 +106,7 @@ fn members_of_an_object_that_is_not_listed_are_found_by_name() {
             assert_eq!(picked.get(&document, which).map(shown), alone, "{name}");
         }
         assert_eq!(root.get("twice").err(), picked.duplicate());
+        assert!(picked.has_others());
         let wanted = root.get("wanted").expect("once").expect("there");
         let id = wanted.id();
         assert_eq!(tree(document.value(id)), json!({ "x": "y" }));

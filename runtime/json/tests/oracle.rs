@@ -302,6 +302,8 @@ fn picked_members_equal_members_read_one_by_one() {
     }
     assert_eq!(picked.duplicate(), root.get("a").err());
     assert_eq!(root.pick(&["b"]).duplicate(), None);
+    assert!(root.pick(&["a", "b", "c"]).has_others());
+    assert!(!root.pick(&["d", "c", "b", "a"]).has_others());
 }
 
 #[test]

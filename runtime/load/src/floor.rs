@@ -42,7 +42,7 @@ use retained::Retained;
 
 /// Response to a publication, as long as that of tidegate.
 const ANSWER: &[u8] =
-    br#"{"jsonrpc":"2.0","id":1000000000,"result":{"resultType":"complete","content":[]}}"#;
+    br#"{"jsonrpc":"2.0","id":1000000000,"result":{"resultType":"complete","content":[],"structuredContent":{"outcome":"acknowledged","reasonCode":0,"matched":null}}}"#;
 /// Most slices of one vectored write.
 const SLICES: usize = 64;
 

@@ -4,7 +4,7 @@
 //! initial half means that the client closed the connection. If the initial half is reset before
 //! the reply BEGIN, the edge answers 500.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use bytestring::ByteString;
 use http::{HeaderMap, Method, StatusCode};
@@ -29,8 +29,9 @@ pub struct HttpRequest {
     pub headers: HeaderMap,
     /// Body length in bytes; -1 if unknown.
     pub content_length: i64,
-    /// Address of the client, if the edge knows it. It distinguishes anonymous callers.
-    pub peer: Option<IpAddr>,
+    /// Address and port of the client, if the edge knows them. The address distinguishes anonymous
+    /// callers; it is one of IPv4 where the client is.
+    pub peer: Option<SocketAddr>,
 }
 
 /// Head of a response.

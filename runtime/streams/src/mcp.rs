@@ -287,14 +287,36 @@ impl McpReset {
     }
 
     /// The refusal of a caller that lacks some of these scopes and can ask for them.
-    pub fn insufficient_scope(scopes: &[String]) -> Self {
-        let needed = scopes.join(" ");
+    pub fn insufficient_scope<S: AsRef<str>>(scopes: &[S]) -> Self {
+        let needed: Vec<&str> = scopes.iter().map(AsRef::as_ref).collect();
         Self {
-            scopes: scopes.iter().map(|scope| scope.as_str().into()).collect(),
+            scopes: needed.iter().map(|scope| (*scope).into()).collect(),
             ..Self::new(
                 McpResetKind::NotAuthorized,
-                format!("Insufficient scope; this operation needs: {needed}."),
+                format!(
+                    "Insufficient scope; this operation needs: {}.",
+                    needed.join(" ")
+                ),
             )
+        }
+    }
+
+    /// Adds the scopes that a binding on the way asked for, which the caller has. A client asks for the
+    /// named scopes alone, so that a token without these would be refused there.
+    #[must_use]
+    pub fn with_scopes_of_the_way(self, scopes: &[String]) -> Self {
+        if self.scopes.is_empty() {
+            return self;
+        }
+        let mut all: Vec<&str> = scopes.iter().map(String::as_str).collect();
+        for scope in &self.scopes {
+            if !all.contains(&&**scope) {
+                all.push(scope);
+            }
+        }
+        Self {
+            data: self.data,
+            ..Self::insufficient_scope(&all)
         }
     }
 }

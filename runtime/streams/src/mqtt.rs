@@ -36,6 +36,8 @@ flags! {
         NO_LOCAL = 4,
         /// Message: it was retained.
         RETAIN = 8,
+        /// Filter: do not send retained messages at subscription.
+        NO_RETAINED = 16,
     }
 }
 
@@ -129,11 +131,15 @@ extension! {
 }
 
 extension! {
-    /// END of the caller of a subscription with a limit.
+    /// END of the caller of a subscription with a limit, or of the reply of a publication whose
+    /// acknowledgement has a reason code other than 0x00 *Success*.
     pub struct MqttEnd "mqtt" {
-        /// Number of messages taken, counted from the first. They are acknowledged to the broker;
-        /// it may deliver the others to another subscriber.
+        /// Subscription: number of messages taken, counted from the first. They are acknowledged to
+        /// the broker; it may deliver the others to another subscriber.
         taken "taken": u32 = 0,
+        /// Publication: reason code of PUBACK or PUBREC; of several messages, the last that is not
+        /// 0x00. 0x10: no matching subscribers.
+        reason_code "reasonCode": u8 = 0,
     }
 }
 

@@ -20,6 +20,9 @@ from pathlib import Path
 import pytest
 from mcp import Client, StdioServerParameters
 
+#: Fixtures of gateways whose clients are authenticated.
+pytest_plugins = ["guarded"]
+
 ROOT = Path(__file__).resolve().parents[3]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 TIDEGATE = Path(os.environ.get("TIDEGATE", TARGET / "debug" / "tidegate"))

@@ -68,6 +68,9 @@ class Session:
         if block.language == "python":
             self.execute(block, [sys.executable, "-c", self.with_ports(block.text)])
             return
+        if block.language == "ts":
+            self.execute(block, ["node", str(self.module(block))])
+            return
         for command in commands(block):
             if command in NOT_RUN:
                 continue
@@ -82,6 +85,15 @@ class Session:
                 answer = json.loads(output)
                 result = {} if command.endswith("/status") else answer["result"]
                 assert "error" not in answer and not result.get("isError"), f"{block}: {answer}"
+
+    def module(self, block: Block) -> Path:
+        """A module that finds the SDK of the tests. What it has of TypeScript is JavaScript, too."""
+        modules = self.folder / "node_modules"
+        if not modules.exists():
+            modules.symlink_to(ROOT / "specs" / "clients" / "typescript" / "node_modules")
+        module = self.folder / "block.mjs"
+        module.write_text(self.with_ports(block.text))
+        return module
 
     def execute(self, block: Block, arguments: list[str]) -> str:
         done = subprocess.run(
@@ -108,7 +120,7 @@ class Session:
 def test_commands_run(page, broker, parts, tmp_path):
     session = Session(tmp_path, broker)
     parts.callback(session.stop)
-    for block in blocks(page, "sh", "python"):
+    for block in blocks(page, "sh", "python", "ts"):
         session.run(block)
 
 

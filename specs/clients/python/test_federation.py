@@ -16,7 +16,8 @@ async def test_a_message_arrives_at_the_right_broker_only(transport, mode, parts
     options = "subscribe: [ sensors/temperature/+, status/system ], publish: [ commands/+/set ]"
     async with connected(transport, mode, federated(transport, ports, options)) as client:
         tools = [tool.name for tool in (await client.list_tools()).tools]
-        assert tools == ["a__publish", "a__receive", "b__publish", "b__receive"]
+        own = ["publish", "receive", "read", "query", "list_topics"]
+        assert tools == [f"{toolkit}__{tool}" for toolkit in "ab" for tool in own]
         resources = [str(resource.uri) for resource in (await client.list_resources()).resources]
         assert resources == ["a+mqtt://status/system", "b+mqtt://status/system"]
         templates = (await client.list_resource_templates()).resource_templates

@@ -12,7 +12,7 @@ PATTERNS = "subscribe: [ sensors/temperature/+, sensors/humidity/+ ], publish: [
 async def test_the_tools_are_listed(transport, mode, broker):
     async with connected(transport, mode, plain(transport, broker.port, PATTERNS)) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-    assert sorted(tools) == ["publish", "receive"]
+    assert list(tools) == ["publish", "receive", "read", "query", "list_topics"]
     assert tools["publish"].input_schema["required"] == ["topic", "payload"]
     assert tools["publish"].input_schema["properties"]["qos"]["enum"] == [0, 1, 2]
     assert tools["receive"].input_schema["required"] == ["topic"]
@@ -27,6 +27,7 @@ async def test_a_publish_reaches_the_broker_as_asked(transport, mode, broker, pa
         arguments = {"topic": "commands/lamp/set", "payload": "grüß \"dich\"\n", "qos": qos, "retain": retain}
         result = await client.call_tool("publish", arguments)
         assert not result.is_error and result.content == []
+        assert result.structured_content["outcome"] == ["sent", "acknowledged", "completed"][qos]
         seen = subscriber.message()
     assert seen["topic"] == "commands/lamp/set"
     assert seen["qos"] == str(qos)

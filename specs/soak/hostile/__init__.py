@@ -9,6 +9,7 @@ from soak.hostile.attacker import Attacker
 from soak.hostile.bodies import batches, bodies, documents
 from soak.hostile.calls import cancels, storms, topics
 from soak.hostile.heads import authorities, heads
+from soak.hostile.keys import handshakes, keys
 from soak.hostile.readers import deaf, streams
 from soak.hostile.sessions import sessions, subscriptions
 from soak.stage import Stage
@@ -28,6 +29,8 @@ KINDS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     "topics": topics,
     "storms": storms,
     "cancels": cancels,
+    "keys": keys,
+    "handshakes": handshakes,
 }
 
 #: Seconds between two bouts of a kind, at most.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
 from soak.config import STEADY
+from soak.door import OPEN
 from soak.mcp import LEGACY, Session, Stateless
 from soak.stage import Stage
 from soak.wire import Closed, Connection, Response
@@ -23,8 +25,10 @@ class Attacker:
         self._connections: list[Connection] = []
         self._calls = 0
 
-    async def open(self, receive_buffer: int = 0) -> Connection:
-        connection = await Connection.open(self.stage.address, self._source, receive_buffer)
+    async def open(self, receive_buffer: int = 0, door: str = OPEN, tls: ssl.SSLContext | None = None) -> Connection:
+        """A connection, without a credential. It speaks TLS only where it is told how."""
+        address = self.stage.doors[door].address
+        connection = await Connection.open(address, self._source, receive_buffer, tls)
         self._connections.append(connection)
         return connection
 

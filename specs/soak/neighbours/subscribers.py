@@ -14,7 +14,7 @@ from soak.disturbances import RECOVERY
 from soak.ledger import ROOT
 from soak.mcp import Stateless
 from soak.stage import Pace, Stage
-from soak.wire import Closed, Connection
+from soak.wire import Closed
 
 #: Seconds without a fault after which an update counts as missing.
 SILENCE = 15.0
@@ -96,7 +96,7 @@ async def following(
     subscription: Subscription, request: bytes
 ) -> AsyncIterator[tuple[asyncio.Task[None], asyncio.Future[Any]]]:
     """An event stream that is followed on a connection of its own, and its first event."""
-    connection = await Connection.open(subscription.stage.address)
+    connection = await subscription.stage.enter()
     began: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(follow(subscription, connection.events(request), began))
     try:

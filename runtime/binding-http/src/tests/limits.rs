@@ -23,6 +23,8 @@ async fn the_body_size_limit_is_exact() {
     let report = harness.engine.report().await;
     let requests = |outcome| report.labelled("", "http.server.requests", outcome);
     assert_eq!((requests("opened"), requests("refused")), (1, 1));
+    let refused = "binding.http.request.refused";
+    assert_eq!(report.labelled("", "engine.events", refused), 1);
     harness.finish().await;
 }
 

@@ -20,11 +20,20 @@ async fn answered(harness: &mut Harness, head: &str) -> (u16, String) {
     }
 }
 
+/// Number of events about refused requests.
+async fn refusals(harness: &Harness) -> u64 {
+    let report = harness.engine.report().await;
+    report.labelled("", "engine.events", "binding.http.request.refused")
+}
+
 /// Checks the status and message of the response to each head.
 async fn are_answered(harness: &mut Harness, cases: &[(&str, u16, &str)]) {
     for (head, status, sentence) in cases {
+        let before = refusals(harness).await;
         let answer = answered(harness, head).await;
         assert_eq!(answer, (*status, (*sentence).to_owned()), "{head}");
+        let on_record = refusals(harness).await - before;
+        assert_eq!(on_record, u64::from(*status != 200), "{head}");
     }
 }
 

@@ -149,6 +149,10 @@ fn a_fault_of_a_device_says_where_it_is() {
             "two commands make a tool 'a_b_c'",
         ),
         (
+            r#"{"tools":"typed","types":{"control":{"commands":{"device":{}}}}}"#,
+            "'control_device' is the name of another tool",
+        ),
+        (
             r#"{"tools":"typed","types":{"a b":{"commands":{"c":{}}}}}"#,
             "'a b_c' is no name of a tool",
         ),

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tidegate_engine::{CallContext, Measures, Token};
 use tidegate_streams::mcp::{McpResourcesRead, McpToolsList};
-use tidegate_streams::{Identity, Severity};
+use tidegate_streams::{Extension as _, Identity, Severity};
 
 use super::*;
+use crate::CallCompleted;
 
 impl Harness {
     /// The operation counters, and the other values that are not 0.
@@ -174,5 +175,88 @@ fn decisions_that_depend_on_the_caller_are_events_with_identity_and_rule() {
         [
             r#"binding.mcp_mqtt.access.refused identity="alice" guard="staff" operation="publish" topic="a/1" rule="publish" reason="not allowed""#
         ]
+    );
+}
+
+/// The audited event since the last call: outcome, number of messages, and payload.
+fn recorded(harness: &mut Harness) -> (String, String, Option<Vec<u8>>) {
+    let worker = &mut harness.rig.worker;
+    let events = std::iter::from_fn(|| worker.poll_event());
+    let mut events: Vec<_> = events.filter(|it| it.id == CallCompleted::WORD).collect();
+    assert_eq!(events.len(), 1, "{events:?}");
+    let event = events.remove(0);
+    let field = |wanted: &str| {
+        let found = event.fields.iter().find(|(name, _)| *name == wanted);
+        found.map_or_else(String::new, |(_, value)| value.to_string())
+    };
+    let payload = event.payload.as_ref().map(|parts| parts.concat());
+    (field("outcome"), field("messages"), payload)
+}
+
+#[test]
+fn what_was_received_or_read_is_recorded_for_an_audit_log() {
+    let mut harness = harness("{}");
+    harness.rig.worker.listen_to_audited();
+    let receive = harness.call("receive", r#"{"topic":"t/+","limit":2}"#);
+    let mqtt = harness.confirmed();
+    harness.reply(mqtt, message("t/1", "on"));
+    harness.reply(mqtt, message("t/2", &b"\xff"[..]));
+    harness.ended(mqtt);
+    harness.answer(receive);
+    assert_eq!(
+        recorded(&mut harness),
+        ("\"ok\"".into(), "2".into(), Some(b"on\xff".to_vec()))
+    );
+    let read = |harness: &mut Harness| {
+        harness.open(McpResourcesRead {
+            uri: "mqtt://t".into(),
+            ..McpResourcesRead::default()
+        })
+    };
+    let stream = read(&mut harness);
+    let mqtt = harness.confirmed();
+    harness.reply(mqtt, part(DataFlags::INIT, "t", "o"));
+    harness.reply(mqtt, Frame::part(DataFlags::FIN, Bytes::from_static(b"ff")));
+    harness.ended(mqtt);
+    harness.answer(stream);
+    assert_eq!(
+        recorded(&mut harness),
+        ("\"ok\"".into(), "1".into(), Some(b"off".to_vec()))
+    );
+    // Nothing was received.
+    let receive = harness.call("receive", r#"{"topic":"t","timeout":1000}"#);
+    let mqtt = harness.confirmed();
+    harness.rig.advance(Duration::from_secs(1));
+    harness.ended(mqtt);
+    harness.answer(receive);
+    assert_eq!(
+        recorded(&mut harness),
+        ("\"ok\"".into(), String::new(), None)
+    );
+    // What the caller did not get is not on record.
+    let receive = harness.call("receive", r#"{"topic":"t"}"#);
+    let mqtt = harness.confirmed();
+    harness.reply(mqtt, message("t", "on"));
+    harness
+        .rig
+        .turn(harness.caller, |cx| cx.terminate(receive, None, None));
+    assert_eq!(
+        recorded(&mut harness),
+        ("\"cancelled\"".into(), String::new(), None)
+    );
+}
+
+#[test]
+fn without_an_audit_log_no_message_is_kept() {
+    let mut harness = harness("{}");
+    harness.rig.worker.listen_from(Severity::Debug);
+    let receive = harness.call("receive", r#"{"topic":"t","limit":1}"#);
+    let mqtt = harness.confirmed();
+    harness.reply(mqtt, message("t", "on"));
+    harness.ended(mqtt);
+    harness.answer(receive);
+    assert_eq!(
+        recorded(&mut harness),
+        ("\"ok\"".into(), String::new(), None)
     );
 }

@@ -46,7 +46,9 @@ fn a_call_becomes_one_stream_with_one_message() {
     let frames = harness.rig.frames(harness.caller, call);
     let expected = [
         Frame::begin(McpToolsCall::default()),
-        Frame::data(Bytes::from_static(b"{\"content\":[]}")),
+        Frame::data(Bytes::from_static(
+            br#"{"content":[],"structuredContent":{"outcome":"sent","reasonCode":null,"matched":null}}"#,
+        )),
         Frame::end_with(McpEnd::default()),
     ];
     assert_eq!(frames, expected);

@@ -26,7 +26,12 @@ fn messages(answered: &Answered) -> serde_json::Value {
         answered.json["structuredContent"],
         json!({ "messages": read })
     );
-    assert_eq!(answered.json["content"].as_array().map(Vec::len), Some(1));
+    // A sentence explains the absence of messages.
+    let blocks = if read == json!([]) { 2 } else { 1 };
+    assert_eq!(
+        answered.json["content"].as_array().map(Vec::len),
+        Some(blocks)
+    );
     read
 }
 
@@ -201,7 +206,7 @@ fn bad_arguments_are_tool_errors() {
         (r#"{"topic":"a\u0000b"}"#, "U+0000"),
         (
             r#"{"topic":["a"]}"#,
-            "'topic' must be a string, not an array.",
+            "'topic' must be a string, not the array [\"a\"].",
         ),
         (
             r#"{"topic":"t","limit":0}"#,
@@ -221,9 +226,17 @@ fn bad_arguments_are_tool_errors() {
         ),
         (
             r#"{"topic":"t","limit":"5"}"#,
-            "'limit' must be a whole number from 1 to 50, not a string.",
+            "'limit' must be a whole number from 1 to 50, not the string \"5\". Send 5 without quotes.",
         ),
         (r#"{"topic":"t","timeout":0}"#, "'timeout' is 0"),
+        (
+            r#"{"topic":"t","Limit":1}"#,
+            "Unknown argument 'Limit' of 'receive'; did you mean 'limit'? Arguments: 'topic', 'limit', 'timeout'.",
+        ),
+        (
+            r#"{"topic":"mqtt://a/b"}"#,
+            "Invalid topic filter 'mqtt://a/b': it is a resource URI; send the topic without 'mqtt://': 'a/b'.",
+        ),
         (
             r#"{"topic":"t","limit":1,"limit":2}"#,
             "'limit' is given twice",

@@ -20,7 +20,7 @@ fn bad_arguments_are_tool_errors_that_say_what_to_change() {
         ),
         (
             r#"{"topic":7,"payload":""}"#,
-            "'topic' must be a string, not a number.",
+            "'topic' must be a string, not the number 7.",
         ),
         (
             r#"{"topic":"t","payload":null}"#,
@@ -28,7 +28,7 @@ fn bad_arguments_are_tool_errors_that_say_what_to_change() {
         ),
         (
             r#"{"topic":"t","payload":{}}"#,
-            r#"'payload' must be a string, not an object. Send JSON as text: "{\"state\":\"on\"}"."#,
+            r#"'payload' must be a string, not the object {}. Send JSON as text: "{}"."#,
         ),
         (
             r#"{"topic":"t","payload":"","qos":7}"#,
@@ -36,12 +36,12 @@ fn bad_arguments_are_tool_errors_that_say_what_to_change() {
         ),
         (
             r#"{"topic":"t","payload":"","qos":"1"}"#,
-            "'qos' must be 0, 1 or 2, not a string.",
+            "'qos' must be 0, 1 or 2, not the string \"1\". Send 1 without quotes.",
         ),
         (r#"{"topic":"t","payload":"","qos":-1}"#, "use 0, 1 or 2."),
         (
             r#"{"topic":"t","payload":"","retain":1}"#,
-            "'retain' must be true or false, not a number.",
+            "'retain' must be true or false, not the number 1.",
         ),
         (
             r#"{"topic":"","payload":""}"#,
@@ -60,7 +60,7 @@ fn bad_arguments_are_tool_errors_that_say_what_to_change() {
         ),
         (
             r#"{"topic":"t","payload":"","encoding":1}"#,
-            "'encoding' must be 'text' or 'base64', not a number.",
+            "'encoding' must be 'text' or 'base64', not the number 1.",
         ),
         (
             r#"{"topic":"t","payload":"?","encoding":"base64"}"#,
@@ -99,6 +99,38 @@ fn bad_arguments_are_tool_errors_that_say_what_to_change() {
     harness.send(call, Frame::end());
     let frames = harness.rig.frames(harness.caller, call);
     assert!(answer_in(&frames).sentence().contains("'topic' is missing"));
+    harness.rig.assert_idle();
+}
+
+#[test]
+fn a_common_mistake_is_answered_with_the_value_and_the_next_step() {
+    let mut harness = harness(OPEN);
+    for (arguments, expected) in [
+        (
+            r#"{"topic":"t","payload":{"state":"on"}}"#,
+            r#"'payload' must be a string, not the object {"state":"on"}. Send JSON as text: "{\"state\":\"on\"}"."#,
+        ),
+        (
+            r#"{"topic":"t","payload":21.5}"#,
+            r#"'payload' must be a string, not the number 21.5. Send "21.5"."#,
+        ),
+        (
+            r#"{"topic":"t","payload":"","QoS":1}"#,
+            "Unknown argument 'QoS' of 'publish'; did you mean 'qos'?",
+        ),
+        (
+            r#"{"topic":"t","payload":"","note":1}"#,
+            "Unknown argument 'note' of 'publish'. Arguments: 'topic', 'payload', 'qos', 'encoding', 'retain'.",
+        ),
+        (
+            r#"{"topic":"mqtt://a/b","payload":""}"#,
+            "send the topic without 'mqtt://': 'a/b'",
+        ),
+    ] {
+        let call = harness.call("publish", arguments);
+        let sentence = harness.answer(call).sentence();
+        assert!(sentence.contains(expected), "{arguments}: {sentence}");
+    }
     harness.rig.assert_idle();
 }
 

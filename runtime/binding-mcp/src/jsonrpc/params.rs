@@ -77,6 +77,12 @@ impl Params {
         }
     }
 
+    /// Takes them; none remain.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::of(None))
+    }
+
     /// The bytes as received, `{}` without `params`, and the parsed document.
     pub fn into_payload(self) -> (Parts, Option<Document>) {
         let parts = match &self.document {

@@ -7,6 +7,7 @@ use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::MeterKind::Counter;
 use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
+use tidegate_options::Guarded;
 use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, Frame, ResetEx, Role};
 
@@ -76,6 +77,7 @@ impl McpProxy {
         exit: BindingId,
         begin: McpBeginEx,
         prefixes: Option<Prefixes>,
+        guarded: Option<Arc<Guarded>>,
     ) {
         let gathers = matches!(
             begin,
@@ -97,7 +99,7 @@ impl McpProxy {
         let result_max = self.options.max_result_size;
         let private = self.routing.depends_on_caller();
         entry.insert(Exchange::Relay(Relay::new(
-            accepted, opened, prefixes, gathers, result_max, private,
+            accepted, opened, prefixes, gathers, result_max, private, guarded,
         )));
     }
 
@@ -115,8 +117,8 @@ impl McpProxy {
         if routing.depends_on_caller() {
             events::report(cx, word, key, &decision);
         }
-        let index = match decision {
-            Decision::Permitted { upstream, .. } => upstream,
+        let (index, route) = match decision {
+            Decision::Permitted { upstream, route } => (upstream, route),
             Decision::StepUp { scopes, .. } => {
                 let reset = McpReset::insufficient_scope(scopes);
                 return cx.terminate(accepted, Some(reset.into()), None);
@@ -136,15 +138,16 @@ impl McpProxy {
         if let Some(relayed) = self.counts.by_toolkit.get_mut(index) {
             *relayed += 1;
         }
-        if !upstream.toolkit.is_empty() && cx.hears::<CallRouted>() {
-            cx.event(&CallRouted {
+        if !upstream.toolkit.is_empty() {
+            cx.event_with(|_| CallRouted {
                 toolkit: upstream.toolkit.clone(),
             });
         }
         let session_id = self.hop_identity(cx, begin.session_id().cloned(), index);
         begin.set_session_id(session_id);
         let prefixes = upstream.prefixes.clone();
-        self.relay(cx, accepted, upstream.exit, begin, Some(prefixes));
+        let guarded = routing.guarded(route);
+        self.relay(cx, accepted, upstream.exit, begin, Some(prefixes), guarded);
     }
 
     /// The toolkit's session identity for a session of the proxy. If the toolkit's session was
@@ -374,8 +377,10 @@ impl Binding for McpProxy {
                 McpResetKind::Unavailable,
                 "The gateway is stopping; retry later.",
             );
-        } else if let Some(exit) = self.routing.transparent(cx.identity().map(|it| &**it)) {
-            self.relay(cx, stream, exit, begin, None);
+        } else if let Some((exit, route)) = self.routing.transparent(cx.identity().map(|it| &**it))
+        {
+            let guarded = self.routing.guarded(route);
+            self.relay(cx, stream, exit, begin, None, guarded);
         } else if let McpBeginEx::Lifecycle(lifecycle) = &begin {
             self.lifecycle(cx, stream, lifecycle);
         } else if splice::is_list(&begin) {

@@ -90,28 +90,17 @@ pub(super) fn report(
     key: &str,
     made: &Decision<'_>,
 ) {
-    let heard = match made {
-        Decision::Permitted { .. } => cx.hears::<OperationPermitted>(),
-        _ => cx.hears::<OperationRefused>(),
-    };
-    if !heard {
-        return;
-    }
-    let caller = cx.identity();
-    let (identity, guard) = caller.map_or_else(Default::default, |caller| {
-        (caller.subject.clone(), caller.guard.clone())
-    });
-    let operation = ByteString::from_static(operation);
-    let subject = ByteString::from(&*shown(key));
     let (route, reason) = match made {
         Decision::Permitted { route, .. } => {
-            let rule = rule(*route);
-            return cx.event(&OperationPermitted {
-                identity,
-                guard,
-                operation,
-                subject,
-                rule,
+            return cx.event_with(|cx| {
+                let (identity, guard) = caller(cx);
+                OperationPermitted {
+                    identity,
+                    guard,
+                    operation: ByteString::from_static(operation),
+                    subject: ByteString::from(&*shown(key)),
+                    rule: rule(*route),
+                }
             });
         }
         Decision::StepUp { route, .. } => (*route, "insufficient scope"),
@@ -120,14 +109,25 @@ pub(super) fn report(
         } => (*route, "not permitted"),
         Decision::Unknown { refusing: None } => return,
     };
-    cx.event(&OperationRefused {
-        identity,
-        guard,
-        operation,
-        subject,
-        rule: rule(route),
-        reason: ByteString::from_static(reason),
+    cx.event_with(|cx| {
+        let (identity, guard) = caller(cx);
+        OperationRefused {
+            identity,
+            guard,
+            operation: ByteString::from_static(operation),
+            subject: ByteString::from(&*shown(key)),
+            rule: rule(route),
+            reason: ByteString::from_static(reason),
+        }
     });
+}
+
+/// Subject and guard of the caller; empty if anonymous.
+fn caller(cx: &Context<'_>) -> (ByteString, ByteString) {
+    let caller = cx.identity();
+    caller.map_or_else(Default::default, |caller| {
+        (caller.subject.clone(), caller.guard.clone())
+    })
 }
 
 fn rule(route: usize) -> ByteString {

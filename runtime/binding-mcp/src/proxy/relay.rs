@@ -1,7 +1,10 @@
 //! An operation relayed to one toolkit, frame by frame.
 
+use std::sync::Arc;
+
 use tidegate_engine::{At, Context, PendingData, StreamId};
 use tidegate_json::Gather;
+use tidegate_options::Guarded;
 use tidegate_streams::mcp::{McpCacheScope, McpFlushEx, McpReset, McpResetKind};
 use tidegate_streams::{AbortEx, BeginEx, Data, EndEx, FlushEx, Frame, ResetEx, Role};
 
@@ -42,6 +45,8 @@ pub(super) struct Relay {
     result_max: usize,
     /// The result is for this caller only, whatever the toolkit says.
     private: bool,
+    /// Whom the route permits.
+    guarded: Option<Arc<Guarded>>,
 }
 
 impl Relay {
@@ -52,6 +57,7 @@ impl Relay {
         gathers: bool,
         result_max: usize,
         private: bool,
+        guarded: Option<Arc<Guarded>>,
     ) -> Self {
         let has_prefix = prefixes.as_ref().is_some_and(|it| !it.is_empty());
         Self {
@@ -63,6 +69,7 @@ impl Relay {
             prefixes,
             result_max,
             private,
+            guarded,
         }
     }
 
@@ -140,13 +147,23 @@ impl Relay {
             }
             Frame::Challenge(challenge) => cx.send(self.accepted, Frame::Challenge(challenge)),
             Frame::Reset(reset) => {
-                cx.terminate(self.accepted, reset.map(|reset| *reset), None);
+                let reset = reset.map(|reset| self.refusal(cx, *reset));
+                cx.terminate(self.accepted, reset, None);
                 cx.terminate(self.opened, None, None);
             }
             Frame::Abort(abort) => {
                 cx.terminate(self.accepted, None, abort.map(|abort| *abort));
                 cx.terminate(self.opened, None, None);
             }
+        }
+    }
+
+    /// A refusal of the toolkit, as the caller is told: where it names scopes, with those of the route.
+    fn refusal(&self, cx: &Context<'_>, reset: ResetEx) -> ResetEx {
+        let roles = self.guarded.as_deref().zip(cx.identity());
+        match (reset, roles.and_then(|(it, caller)| it.roles(caller))) {
+            (ResetEx::Mcp(reset), Some(scopes)) => reset.with_scopes_of_the_way(scopes).into(),
+            (reset, _) => reset,
         }
     }
 

@@ -178,11 +178,18 @@ impl<X: Copy + PartialEq> Routing<X> {
         self.open
     }
 
-    /// The exit that gets every operation of the caller unchanged, if there is one.
-    pub(super) fn transparent(&self, caller: Option<&Identity>) -> Option<X> {
+    /// The exit that gets every operation of the caller unchanged, if there is one, and its route.
+    pub(super) fn transparent(&self, caller: Option<&Identity>) -> Option<(X, usize)> {
         let way = self.ways.iter().find(|way| way.permits(caller))?;
         let upstream = self.get(way.upstream)?;
-        (way.is_whole() && upstream.toolkit.is_empty()).then_some(upstream.exit)
+        let whole = way.is_whole() && upstream.toolkit.is_empty();
+        whole.then_some((upstream.exit, way.route))
+    }
+
+    /// Whom a route permits; `None`: everybody.
+    pub(super) fn guarded(&self, route: usize) -> Option<Arc<Guarded>> {
+        let way = self.ways.iter().find(|way| way.route == route)?;
+        way.guarded.clone()
     }
 
     /// Where an operation on one subject goes; `key` is its name or URI as the caller states it.

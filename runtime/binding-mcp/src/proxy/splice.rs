@@ -230,3 +230,24 @@ fn insert(
     let rest = parts.slice(start..range.end);
     rest.into_iter().for_each(|part| out.push(part));
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_streams::mcp::McpToolsList;
+
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_followed_up_to_its_maximum_length() {
+        let page = |length: usize| {
+            let cursor = "c".repeat(length);
+            let result = format!("{{\"tools\":[],\"nextCursor\":\"{cursor}\"}}");
+            let (list, prefixes) = (McpToolsList::default().into(), Prefixes::of("a"));
+            page(&list, Bytes::from(result).into(), &prefixes, 0, &|_| true)
+        };
+        let next = page(CURSOR_MAX).expect("a page").next;
+        assert_eq!(next.map(|cursor| cursor.len()), Some(16 * 1024));
+        let refused = page(CURSOR_MAX + 1).map(|page| page.next);
+        assert_eq!(refused, Err("cursor longer than 16 KiB"));
+    }
+}

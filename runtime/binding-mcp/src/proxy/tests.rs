@@ -202,6 +202,10 @@ fn a_list_is_merged_in_the_order_of_the_routes() {
     let (result, _) = harness.result(stream);
     let expected = json!({ "tools": [{ "name": "a__one" }, { "x": [1.50], "name": "b__two" }] });
     assert_eq!(result, expected);
+    let mut measures = Measures::default();
+    harness.rig.worker.report(&mut measures);
+    assert_eq!(measures.value("binding", "mcp.proxy.lists"), 1);
+    assert_eq!(measures.value("binding", "mcp.proxy.lists.incomplete"), 0);
     harness.finish(stream);
 }
 

@@ -5,7 +5,7 @@
 //! one per turn of the worker, so that it does not block other clients; unprocessed messages are
 //! slices of the received body. A batch is removed with its last response and returned as [`Done`].
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ::http::HeaderMap;
@@ -40,8 +40,8 @@ pub(super) struct Item {
     pub(super) message: Parts,
     /// The headers, over HTTP.
     pub(super) headers: Option<Arc<HeaderMap>>,
-    /// The address of the client, if it is known.
-    pub(super) peer: Option<IpAddr>,
+    /// Address and port of the client, if they are known.
+    pub(super) peer: Option<SocketAddr>,
     /// The public id of its session, which may end before the batch is complete.
     pub(super) session: ByteString,
 }
@@ -60,7 +60,7 @@ struct Batch {
     /// Unprocessed messages.
     rest: std::vec::IntoIter<Parts>,
     headers: Option<Arc<HeaderMap>>,
-    peer: Option<IpAddr>,
+    peer: Option<SocketAddr>,
     session: ByteString,
     /// The call that brought it.
     call: CallContext,
@@ -125,6 +125,11 @@ impl Batches {
     pub(super) fn call(&self, key: usize) -> CallContext {
         let batch = self.all.get(key);
         batch.map_or_else(CallContext::default, |batch| batch.call.clone())
+    }
+
+    /// Address and port of the client, if they are known.
+    pub(super) fn peer(&self, key: usize) -> Option<SocketAddr> {
+        self.all.get(key)?.peer
     }
 
     /// The next message of this turn. After the last one, call [`Batches::end_step`].

@@ -10,6 +10,7 @@
 //!
 //! - `messages`: messages of clients, up to the method;
 //! - `methods`: the methods;
+//! - `refusals`: messages that are refused before they are processed;
 //! - `outcomes`: results and events from the exit;
 //! - `ends`: disconnected clients and ended sessions;
 //! - `answers`: responses to the client.
@@ -19,6 +20,7 @@ mod ends;
 mod messages;
 mod methods;
 mod outcomes;
+mod refusals;
 
 use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 use tidegate_streams::http_stream::HttpBeginEx;

@@ -1,7 +1,7 @@
 //! Counts the outcomes of calls, and emits an event for each if enabled.
 
 use bytestring::ByteString;
-use tidegate_engine::{Context, Histogram, Meter, MeterKind, Time};
+use tidegate_engine::{CallContext, Context, Histogram, Meter, MeterKind, Time};
 
 use super::events::{CallCompleted, CallOutcome, caller};
 use crate::jsonrpc::{Method, Params};
@@ -21,9 +21,11 @@ impl Default for Calls {
 /// A running call.
 #[derive(Debug)]
 pub(super) struct Call {
+    method: Method,
     began: Time,
-    /// Only present if the event is enabled.
-    subject: Option<Box<Subject>>,
+    /// Only present if the event is enabled, with the context of the call: it may end in a handler that
+    /// works for another one.
+    told: Option<Box<(Subject, CallContext)>>,
 }
 
 /// What a call is about and who makes it, for its event.
@@ -33,6 +35,7 @@ pub(super) struct Subject {
     pub(super) client: Client,
     pub(super) era: &'static str,
     pub(super) session: ByteString,
+    pub(super) address: ByteString,
 }
 
 /// Name and version of a client, shortened.
@@ -58,11 +61,23 @@ impl Client {
 
 impl Call {
     /// A call that begins now. `subject` is called only if the event is enabled.
-    pub(super) fn begin(cx: &Context<'_>, subject: impl FnOnce() -> Subject) -> Self {
+    pub(super) fn begin(
+        cx: &Context<'_>,
+        method: Method,
+        subject: impl FnOnce() -> Subject,
+    ) -> Self {
         let hears = cx.hears::<CallCompleted>();
         Self {
+            method,
             began: cx.now(),
-            subject: hears.then(|| Box::new(subject())),
+            told: hears.then(|| Box::new((subject(), cx.call().clone()))),
+        }
+    }
+
+    /// The context of the stream that was opened for it.
+    pub(super) fn set_context(&mut self, context: &CallContext) {
+        if let Some(told) = &mut self.told {
+            told.1 = context.clone();
         }
     }
 }
@@ -72,30 +87,35 @@ impl Calls {
     pub(super) fn complete(
         &mut self,
         cx: &mut Context<'_>,
-        method: Method,
         call: Call,
         outcome: CallOutcome,
         code: Option<i64>,
     ) {
         let duration = cx.now().since(call.began);
-        let of_method = self.0.get_mut(method as usize);
+        let of_method = self.0.get_mut(call.method as usize);
         if let Some(histogram) = of_method.and_then(|it| it.get_mut(outcome as usize)) {
             histogram.record(duration);
         }
-        if let Some(subject) = call.subject {
+        if let Some((subject, context)) = call.told.map(|told| *told) {
+            let handler = cx.call().clone();
+            cx.work_with(context);
             cx.event(&CallCompleted {
-                method: ByteString::from_static(method.name()),
+                method: ByteString::from_static(call.method.name()),
                 target: subject.target,
                 client: subject.client.name,
                 client_version: subject.client.version,
                 era: ByteString::from_static(subject.era),
                 session: subject.session,
+                address: subject.address,
                 identity: caller(cx),
                 outcome: ByteString::from_static(outcome.word()),
                 code: code.unwrap_or_default(),
                 duration: duration.as_millis(),
                 duration_micros: duration.as_micros(),
             });
+            cx.work_with(handler);
+        } else {
+            cx.count_event::<CallCompleted>();
         }
     }
 

@@ -27,6 +27,14 @@ impl Claim<'_> {
     }
 }
 
+/// The word for an era in events.
+pub(super) const fn word(era: Era) -> &'static str {
+    match era {
+        Era::Modern => "modern",
+        Era::Legacy => "legacy",
+    }
+}
+
 /// Whether a message declares itself modern.
 pub(super) fn is_modern(message: &Result<Message, Unreadable>) -> bool {
     match message {

@@ -8,6 +8,7 @@ use tidegate_engine::{Context, OpenError};
 use tidegate_json::write::push_string;
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 
+use super::events::CallOutcome;
 use super::sink::Advice;
 use crate::jsonrpc::{Era, Error, Id, Method, code, error_response, supported_versions};
 use crate::shown::shown;
@@ -22,6 +23,8 @@ pub(super) struct Refusal {
     timeout: bool,
     /// A header over HTTP that says what the client can do: `WWW-Authenticate` or `Retry-After`.
     advice: Option<Advice>,
+    /// The option that refuses, if one does; else empty.
+    rule: &'static str,
 }
 
 impl From<Error> for Refusal {
@@ -32,6 +35,7 @@ impl From<Error> for Refusal {
             status: StatusCode::BAD_REQUEST,
             timeout: false,
             advice: None,
+            rule: "",
         }
     }
 }
@@ -43,6 +47,7 @@ impl Refusal {
             status,
             timeout: false,
             advice: None,
+            rule: "",
         }
     }
 
@@ -111,11 +116,13 @@ impl Refusal {
         }
     }
 
-    /// The caller has sent too many requests; it may send another one in some seconds.
-    pub(super) fn too_many(message: &str, seconds: u64) -> Self {
+    /// The caller has sent too many requests, by the option `rule`; it may send another one in some
+    /// seconds.
+    pub(super) fn too_many(rule: &'static str, message: &str, seconds: u64) -> Self {
         let status = StatusCode::TOO_MANY_REQUESTS;
         Self {
             advice: Some(Box::new((RETRY_AFTER, HeaderValue::from(seconds)))),
+            rule,
             ..Self::new(code::TOO_MANY_REQUESTS, status, message)
         }
     }
@@ -181,12 +188,17 @@ impl Refusal {
             status,
             timeout,
             advice,
+            rule: "",
         }
     }
 
-    /// Whether the request timed out.
-    pub(super) const fn is_timeout(&self) -> bool {
-        self.timeout
+    /// The outcome of a call that ends with it.
+    pub(super) const fn outcome(&self) -> CallOutcome {
+        if self.timeout {
+            CallOutcome::TimedOut
+        } else {
+            CallOutcome::Error
+        }
     }
 
     /// HTTP status.
@@ -197,6 +209,11 @@ impl Refusal {
     /// A header over HTTP that says what the client can do.
     pub(super) const fn advice(&self) -> Option<&Advice> {
         self.advice.as_ref()
+    }
+
+    /// The option that refuses, if one does; else empty.
+    pub(super) const fn rule(&self) -> &'static str {
+        self.rule
     }
 
     /// The JSON-RPC error.

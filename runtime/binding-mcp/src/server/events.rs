@@ -23,6 +23,8 @@ event! {
         client "client": ByteString = ByteString::new(),
         /// Client version from `clientInfo`.
         client_version "clientVersion": ByteString = ByteString::new(),
+        /// Address and port of the client; empty where there is none.
+        address "address": ByteString = ByteString::new(),
     }
 }
 
@@ -56,6 +58,19 @@ event! {
 }
 
 event! {
+    /// A subscription was refused, by the policy or by the broker. The client of `resources/subscribe`
+    /// gets the reason as an error, that of `subscriptions/listen` with the acknowledgement.
+    pub struct SubscriptionRefused "binding.mcp.subscription.refused" Info
+        "subscription to '{uri}' refused: {reason}"
+    {
+        /// Resource URI.
+        uri "uri": ByteString = ByteString::new(),
+        /// Reason, as the client gets it.
+        reason "reason": ByteString = ByteString::new(),
+    }
+}
+
+event! {
     /// A subscription of a legacy session was lost. MCP has no message to inform the client.
     pub struct SubscriptionLost "binding.mcp.subscription.lost" Warn
         "subscription to '{uri}' lost: {reason}; the client of session {session} receives no updates until it subscribes again"
@@ -76,6 +91,22 @@ event! {
     {
         /// Authenticated caller; empty if anonymous.
         identity "identity": ByteString = ByteString::new(),
+        /// JSON-RPC method, shortened; empty if the message is none of a request.
+        method "method": ByteString = ByteString::new(),
+        /// Tool, prompt or resource; empty if there is none.
+        target "target": ByteString = ByteString::new(),
+        /// Client name from `clientInfo`; empty if not given.
+        client "client": ByteString = ByteString::new(),
+        /// Client version from `clientInfo`; empty if not given.
+        client_version "clientVersion": ByteString = ByteString::new(),
+        /// `modern` or `legacy`; empty if that is not known.
+        era "era": ByteString = ByteString::new(),
+        /// The first characters of the session's id; empty without a session.
+        session "session": ByteString = ByteString::new(),
+        /// Address and port of the client; empty where there is none.
+        address "address": ByteString = ByteString::new(),
+        /// The option that refuses: `rate` or `concurrency`; empty if none does.
+        rule "rule": ByteString = ByteString::new(),
         /// JSON-RPC error code.
         code "code": i64 = 0,
         /// Error message sent to the client.
@@ -84,7 +115,7 @@ event! {
 }
 
 event! {
-    /// A forwarded call has been answered or cancelled.
+    /// A call has been answered or cancelled, or a subscription confirmed or refused.
     pub struct CallCompleted "binding.mcp.call.completed" Debug audit(call)
         "{method} '{target}': {outcome} in {duration} ms (client '{client}')"
     {
@@ -100,6 +131,8 @@ event! {
         era "era": ByteString = ByteString::new(),
         /// The first characters of the session's id; empty without a session.
         session "session": ByteString = ByteString::new(),
+        /// Address and port of the client; empty where there is none.
+        address "address": ByteString = ByteString::new(),
         /// Authenticated caller; empty if anonymous.
         identity "identity": ByteString = ByteString::new(),
         /// `ok`, `tool_error`, `input_required`, `error`, `timed_out` or `cancelled`.

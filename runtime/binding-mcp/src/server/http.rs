@@ -4,6 +4,8 @@
 //! [`HttpEvent`]. What depends on an exchange is recorded as its [`Owner`], which is returned with
 //! the events that concern it. An exchange is removed once both halves of its stream have ended.
 
+use std::net::SocketAddr;
+
 use ::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use bytes::Bytes;
@@ -46,6 +48,8 @@ pub(super) struct Exchanges {
 #[derive(Debug)]
 struct Exchange {
     stream: StreamId,
+    /// Address and port of the client, if they are known.
+    peer: Option<SocketAddr>,
     /// Present until the request is complete.
     head: Option<HttpRequest>,
     body: Gather,
@@ -130,6 +134,11 @@ impl Exchanges {
         self.all.len()
     }
 
+    /// Address and port of the client, if they are known.
+    pub(super) fn peer(&self, key: usize) -> Option<SocketAddr> {
+        self.all.get(key)?.peer
+    }
+
     fn get_mut(&mut self, key: usize) -> Option<&mut Exchange> {
         let exchange = self.all.get_mut(key);
         debug_assert!(exchange.is_some(), "no exchange {key}");
@@ -139,6 +148,7 @@ impl Exchanges {
     pub(super) fn accept(&mut self, cx: &mut Context<'_>, stream: StreamId, head: HttpRequest) {
         let key = self.all.insert(Exchange {
             stream,
+            peer: head.peer,
             head: Some(head),
             body: Gather::new(),
             owner: Owner::None,

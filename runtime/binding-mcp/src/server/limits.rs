@@ -5,10 +5,11 @@
 //!
 //! The number of callers that are told apart is bounded. At the limit, callers that have not used
 //! anything lately are forgotten, which changes nothing for them; if there are none, further callers
-//! share one count.
+//! share one count. Anonymous callers, who may have as many addresses as they like, and authenticated
+//! ones are counted apart, so the former cannot take that from the latter.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,7 +19,7 @@ use tidegate_streams::Identity;
 use super::errors::Refusal;
 use super::options::{Options, Rate};
 
-/// Most callers that are told apart.
+/// Most callers that are told apart, of the authenticated and of the anonymous ones each.
 const CALLERS_MAX: usize = 10_000;
 
 /// Who a request counts for.
@@ -64,7 +65,7 @@ impl Drop for InFlight {
 /// What a caller has used.
 #[derive(Debug)]
 struct Usage {
-    /// Thousandths of requests that it may send now.
+    /// Millionths of requests that it may send now.
     tokens: u64,
     at: Time,
     running: Arc<AtomicU64>,
@@ -75,12 +76,29 @@ struct Usage {
 pub(super) struct Limits {
     rate: Option<Rate>,
     concurrency: Option<u64>,
-    callers: BTreeMap<Caller, Usage>,
-    max: usize,
-    /// When callers were last looked through for idle ones.
-    swept: Time,
+    authenticated: Callers,
+    anonymous: Callers,
     /// Number of requests refused.
     refused: u64,
+}
+
+/// Callers of one kind.
+#[derive(Debug)]
+struct Callers {
+    all: BTreeMap<Caller, Usage>,
+    max: usize,
+    /// When they were last looked through for idle ones.
+    swept: Time,
+}
+
+impl Default for Callers {
+    fn default() -> Self {
+        Self {
+            all: BTreeMap::new(),
+            max: CALLERS_MAX,
+            swept: Time::START,
+        }
+    }
 }
 
 impl Limits {
@@ -88,9 +106,8 @@ impl Limits {
         Self {
             rate: options.rate,
             concurrency: options.concurrency.map(tidegate_options::Bounded::get),
-            callers: BTreeMap::new(),
-            max: CALLERS_MAX,
-            swept: Time::START,
+            authenticated: Callers::default(),
+            anonymous: Callers::default(),
             refused: 0,
         }
     }
@@ -104,12 +121,12 @@ impl Limits {
     pub(super) fn admit(
         &mut self,
         cx: &Context<'_>,
-        peer: Option<IpAddr>,
+        peer: Option<SocketAddr>,
     ) -> Result<Option<InFlight>, Refusal> {
         if self.rate.is_none() && self.concurrency.is_none() {
             return Ok(None);
         }
-        let caller = Caller::of(cx.identity().map(|it| &**it), peer);
+        let caller = Caller::of(cx.identity().map(|it| &**it), peer.map(|it| it.ip()));
         let admitted = self.count(cx.now(), caller);
         self.refused += u64::from(admitted.is_err());
         admitted
@@ -117,8 +134,12 @@ impl Limits {
 
     fn count(&mut self, now: Time, caller: Caller) -> Result<Option<InFlight>, Refusal> {
         let (rate, concurrency) = (self.rate, self.concurrency);
-        let caller = self.known(now, caller);
-        let usage = self.callers.entry(caller).or_insert_with(|| Usage {
+        let callers = match caller {
+            Caller::Identity(..) => &mut self.authenticated,
+            _ => &mut self.anonymous,
+        };
+        let caller = callers.known(now, caller, rate);
+        let usage = callers.all.entry(caller).or_insert_with(|| Usage {
             tokens: rate.map_or(0, Rate::capacity),
             at: now,
             running: Arc::new(AtomicU64::new(0)),
@@ -127,8 +148,9 @@ impl Limits {
             usage.refill(now, rate);
             if usage.tokens < REQUEST {
                 let missing = REQUEST - usage.tokens;
-                let seconds = missing.div_ceil(rate.per_second.get() * 1_000).max(1);
+                let seconds = missing.div_ceil(rate.per_second.get() * REQUEST).max(1);
                 return Err(Refusal::too_many(
+                    "rate",
                     &format!(
                         "Rate limit reached (perSecond: {}); retry in {seconds} s.",
                         rate.per_second.get()
@@ -140,6 +162,7 @@ impl Limits {
         let running = usage.running.load(Ordering::Relaxed);
         if let Some(limit) = concurrency.filter(|limit| running >= *limit) {
             return Err(Refusal::too_many(
+                "concurrency",
                 &format!(
                     "Too many requests at once (concurrency: {limit}); wait for a response first."
                 ),
@@ -155,42 +178,44 @@ impl Limits {
         usage.running.fetch_add(1, Ordering::Relaxed);
         Ok(Some(InFlight(Arc::clone(&usage.running))))
     }
+}
 
+impl Callers {
     /// The caller, or the one that it shares a count with because there are too many.
-    fn known(&mut self, now: Time, caller: Caller) -> Caller {
-        if self.callers.len() < self.max || self.callers.contains_key(&caller) {
+    fn known(&mut self, now: Time, caller: Caller, rate: Option<Rate>) -> Caller {
+        if self.all.len() < self.max || self.all.contains_key(&caller) {
             return caller;
         }
         // At most once a second: it looks at every caller.
         if now.since(self.swept).as_millis() >= 1_000 {
             self.swept = now;
-            let rate = self.rate;
-            self.callers.retain(|_, usage| !usage.is_idle(now, rate));
+            self.all.retain(|_, usage| !usage.is_idle(now, rate));
         }
-        if self.callers.len() < self.max {
+        if self.all.len() < self.max {
             return caller;
         }
         Caller::Others
     }
 }
 
-/// A request, in thousandths.
-const REQUEST: u64 = 1_000;
+/// A request, in millionths.
+const REQUEST: u64 = 1_000_000;
 
 impl Rate {
-    /// Thousandths of requests that a caller may send at once.
+    /// Millionths of requests that a caller may send at once.
     fn capacity(self) -> u64 {
         let burst = self.burst.unwrap_or(self.per_second);
-        burst.get() * REQUEST
+        burst.get().saturating_mul(REQUEST)
     }
 }
 
 impl Usage {
     fn refill(&mut self, now: Time, rate: Rate) {
-        // A thousandth of a request for each millisecond and request per second.
+        // A millionth of a request for each microsecond and request per second. The clock counts
+        // microseconds, so nothing is lost to rounding, however often it is asked.
         let earned = now
             .since(self.at)
-            .as_millis()
+            .as_micros()
             .saturating_mul(rate.per_second.get());
         self.tokens = self.tokens.saturating_add(earned).min(rate.capacity());
         self.at = now;
@@ -240,6 +265,31 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_that_does_not_wait_earns_what_others_earn() {
+        let mut limits = limits(r#"{"rate":{"perSecond":1000,"burst":1}}"#);
+        let mut now = Time::START;
+        let mut admitted = 0;
+        for _ in 0..100_000 {
+            admitted += u64::from(limits.count(now, address(1)).is_ok());
+            now = now + Duration::from_micros(10);
+        }
+        assert_eq!(admitted, 1_000, "in a second");
+    }
+
+    #[test]
+    fn the_refusal_names_the_limit_and_when_to_come_again() {
+        let mut limits = limits(r#"{"rate":{"perSecond":2,"burst":1},"concurrency":1}"#);
+        let running = limits.count(Time::START, address(1)).expect("room");
+        let rate = limits.count(Time::START, address(1)).expect_err("the rate");
+        let later = Time::START + Duration::from_secs(1);
+        let concurrency = limits.count(later, address(1)).expect_err("concurrency");
+        assert_eq!((rate.rule(), concurrency.rule()), ("rate", "concurrency"));
+        let (_, seconds) = &**rate.advice().expect("Retry-After");
+        assert_eq!(seconds, "1");
+        drop(running);
+    }
+
+    #[test]
     fn a_running_request_counts_until_it_is_dropped() {
         let mut limits = limits(r#"{"concurrency":1}"#);
         let running = limits.count(Time::START, address(1)).expect("room");
@@ -251,7 +301,7 @@ mod tests {
     #[test]
     fn at_the_limit_idle_callers_are_forgotten_and_others_share_a_count() {
         let mut limits = limits(r#"{"rate":{"perSecond":1}}"#);
-        limits.max = 2;
+        limits.anonymous.max = 2;
         let mut now = Time::START + Duration::from_secs(10);
         for last in 1..=2 {
             assert!(limits.count(now, address(last)).is_ok());
@@ -266,7 +316,24 @@ mod tests {
         );
         now = now + Duration::from_secs(2);
         assert!(limits.count(now, address(5)).is_ok(), "the others are idle");
-        assert_eq!(limits.callers.len(), 1);
+        assert_eq!(limits.anonymous.all.len(), 1);
+    }
+
+    #[test]
+    fn anonymous_callers_do_not_take_the_count_of_authenticated_ones() {
+        let mut limits = limits(r#"{"rate":{"perSecond":1}}"#);
+        limits.anonymous.max = 1;
+        for last in 1..=3 {
+            let _ = limits.count(Time::START, address(last));
+        }
+        for subject in ["alice", "bob"] {
+            let identity = Identity {
+                subject: subject.into(),
+                ..Identity::default()
+            };
+            let caller = Caller::of(Some(&identity), None);
+            assert!(limits.count(Time::START, caller).is_ok(), "{subject}");
+        }
     }
 
     #[test]

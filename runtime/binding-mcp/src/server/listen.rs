@@ -47,8 +47,23 @@ struct Listen {
     subscribed: Subscribed,
     /// Number of unconfirmed subscriptions, plus one until all are requested.
     unconfirmed: usize,
+    /// The refused subscriptions, until the acknowledgement is sent; at most [`REFUSED_MAX`].
+    refused: Vec<Refused>,
     updates: Updates,
 }
+
+/// A subscription that was refused.
+#[derive(Debug)]
+struct Refused {
+    uri: ByteString,
+    reason: String,
+}
+
+/// Maximum number of refused subscriptions that an acknowledgement explains. The others are only missing
+/// in it.
+const REFUSED_MAX: usize = 100;
+/// Maximum size of a reason, in characters.
+const REASON_MAX: usize = 500;
 
 impl Listens {
     pub(super) fn new(options: &Options) -> Self {
@@ -80,6 +95,7 @@ impl Listens {
             id,
             subscribed: Subscribed::default(),
             unconfirmed: 1,
+            refused: Vec::new(),
             updates: Updates::default(),
         })
     }
@@ -104,13 +120,25 @@ impl Listens {
         self.get_mut(key)?.settle()
     }
 
-    /// A subscription is refused and will be missing in the acknowledgement; returns that if it was
-    /// the last.
+    /// A subscription is refused: the acknowledgement says why. Returns that if it was the last.
     #[must_use]
-    pub(super) fn refused(&mut self, key: usize, uri: &str) -> Option<Acknowledgement> {
+    pub(super) fn refused(
+        &mut self,
+        key: usize,
+        uri: &ByteString,
+        reason: &str,
+    ) -> Option<Acknowledgement> {
         let listen = self.get_mut(key)?;
         listen.subscribed.remove(uri);
+        listen.explain(uri, reason);
         listen.settle()
+    }
+
+    /// A subscription could not be requested.
+    pub(super) fn not_requested(&mut self, key: usize, uri: &ByteString, reason: &str) {
+        if let Some(listen) = self.get_mut(key) {
+            listen.explain(uri, reason);
+        }
     }
 
     /// A confirmed subscription was lost.
@@ -206,14 +234,49 @@ impl Listen {
         debug_assert!(self.unconfirmed > 0, "no subscription is unconfirmed");
         self.unconfirmed = self.unconfirmed.saturating_sub(1);
         let due = self.unconfirmed == 0;
-        due.then(|| (self.sink, acknowledged(&self.id, self.subscribed.uris())))
+        due.then(|| {
+            let refused = std::mem::take(&mut self.refused);
+            let uris = self.subscribed.uris();
+            (self.sink, acknowledged(&self.id, uris, &refused))
+        })
+    }
+
+    /// Keeps the reason of a refusal for the acknowledgement.
+    fn explain(&mut self, uri: &ByteString, reason: &str) {
+        if self.refused.len() < REFUSED_MAX {
+            self.refused.push(Refused {
+                uri: uri.clone(),
+                reason: reason.chars().take(REASON_MAX).collect(),
+            });
+        }
     }
 }
 
-fn acknowledged<'a>(id: &Id, uris: impl ExactSizeIterator<Item = &'a ByteString>) -> Bytes {
+/// MCP only leaves refused subscriptions out; `tidegate/refused` says which they are and why.
+fn acknowledged<'a>(
+    id: &Id,
+    uris: impl ExactSizeIterator<Item = &'a ByteString>,
+    refused: &[Refused],
+) -> Bytes {
     let mut out = begin_notification("notifications/subscriptions/acknowledged");
     out.extend_from_slice(b"{\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":");
     out.extend_from_slice(id.text());
+    for (index, Refused { uri, reason }) in refused.iter().enumerate() {
+        let before: &[u8] = if index > 0 {
+            b","
+        } else {
+            b",\"tidegate/refused\":["
+        };
+        out.extend_from_slice(before);
+        out.extend_from_slice(b"{\"uri\":");
+        push_string(&mut out, uri);
+        out.extend_from_slice(b",\"reason\":");
+        push_string(&mut out, reason);
+        out.extend_from_slice(b"}");
+    }
+    if !refused.is_empty() {
+        out.extend_from_slice(b"]");
+    }
     out.extend_from_slice(b"},\"notifications\":{");
     if uris.len() > 0 {
         out.extend_from_slice(b"\"resourceSubscriptions\":[");
@@ -272,7 +335,7 @@ mod tests {
         assert!(listens.all_requested(key).is_none());
         listens.note(key, &"a".into(), "a".into());
         assert_eq!(listens.sink(key), None, "no update before it");
-        assert!(listens.refused(key, "a").is_none());
+        assert!(listens.refused(key, &"a".into(), "why").is_none());
         let told = text(listens.confirmed(key));
         assert!(told.contains("\"resourceSubscriptions\":[\"b\"]"), "{told}");
         assert_eq!(listens.sink(key), Some(Sink::Http(0)));
@@ -282,6 +345,20 @@ mod tests {
         assert_eq!(closed.subscriptions, [1]);
         assert!(listens.close(key).is_none());
         assert_eq!(listens.len(), 0);
+    }
+
+    #[test]
+    fn reasons_are_bounded() {
+        let mut listens = listens();
+        let key = listens.begin(Sink::Http(0), Id::number(1));
+        let reason = "ä".repeat(REASON_MAX + 1);
+        for number in 0..=REFUSED_MAX {
+            listens.not_requested(key, &format!("u{number}").into(), &reason);
+        }
+        let told = text(listens.all_requested(key));
+        assert_eq!(told.matches("\"reason\"").count(), REFUSED_MAX);
+        assert_eq!(told.matches('ä').count(), REFUSED_MAX * REASON_MAX);
+        assert!(told.contains("\"u99\"") && !told.contains("\"u100\""));
     }
 
     #[test]

@@ -174,6 +174,8 @@ impl Requests {
             // A trace is that of one call, and a batch has several.
             call.trace = cx.mint_trace();
         }
+        let mut told = new.call;
+        told.set_context(&call);
         let stream = cx
             .open_for(call, self.exit, BeginEx::Mcp(new.begin), token)
             .map_err(Refusal::no_room)?;
@@ -191,7 +193,7 @@ impl Requests {
             streaming: false,
             unacknowledged: 0,
             notifications: new.notifications,
-            call: new.call,
+            call: told,
             in_flight: None,
             timer: Some(cx.timer(self.timeout + SLACK, token, 0, "mcp_server.request")),
         };
@@ -210,6 +212,17 @@ impl Requests {
         if let Some(request) = self.get_mut(key) {
             request.in_flight = Some(in_flight);
         }
+    }
+
+    /// Records the outcome of a call that is not one of these requests.
+    pub(super) fn complete(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: Call,
+        outcome: CallOutcome,
+        code: Option<i64>,
+    ) {
+        self.calls.complete(cx, call, outcome, code);
     }
 
     /// Whether a request belongs to a session.
@@ -278,11 +291,7 @@ impl Requests {
         refusal: Refusal,
     ) -> Option<RequestEvent> {
         let code = refusal.error().code();
-        let outcome = if refusal.is_timeout() {
-            CallOutcome::TimedOut
-        } else {
-            CallOutcome::Error
-        };
+        let outcome = refusal.outcome();
         let request = self.remove(cx, key)?;
         cx.terminate(request.stream, None, None);
         let closed = self.close(cx, request, outcome, Some(code));
@@ -458,8 +467,7 @@ impl Requests {
         outcome: CallOutcome,
         code: Option<i64>,
     ) -> Closed {
-        self.calls
-            .complete(cx, request.method, request.call, outcome, code);
+        self.calls.complete(cx, request.call, outcome, code);
         Closed {
             sink: request.sink,
             id: request.id,

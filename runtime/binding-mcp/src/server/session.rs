@@ -60,6 +60,8 @@ struct Session {
     begun: bool,
     /// The exit's id of the session, once accepted.
     identity: Option<ByteString>,
+    /// Address and port of the client that began it, until an event has them.
+    address: ByteString,
     /// Whose session it is; `None`: that of an anonymous caller. Its rights are those of the latest
     /// request.
     owner: Option<Arc<Identity>>,
@@ -143,9 +145,9 @@ impl Sessions {
     pub(super) fn open(
         &mut self,
         cx: &mut Context<'_>,
-        sink: Sink,
-        id: Id,
+        (sink, id): (Sink, Id),
         requested: Requested,
+        address: impl FnOnce() -> ByteString,
     ) -> Result<usize, Refusal> {
         if self.all.len() >= self.max {
             let what = format!("Session limit reached ({}); end a session first.", self.max);
@@ -168,6 +170,11 @@ impl Sessions {
             lifecycle,
             begun: false,
             identity: None,
+            address: if cx.hears::<SessionBegun>() {
+                address()
+            } else {
+                ByteString::new()
+            },
             owner: cx.identity().cloned(),
             line: match sink {
                 Sink::Line(line) => Some(line),
@@ -292,14 +299,14 @@ impl Sessions {
         }
         let (sink, id) = session.initializing.take()?;
         let (session_id, version) = (session.id.clone(), session.version);
-        if cx.hears::<SessionBegun>() {
-            cx.event(&SessionBegun {
-                session: shown(&session.id),
-                version: ByteString::from_static(version),
-                client: session.client.name.clone(),
-                client_version: session.client.version.clone(),
-            });
-        }
+        let address = std::mem::take(&mut session.address);
+        cx.event_with(|_| SessionBegun {
+            session: shown(&session.id),
+            version: ByteString::from_static(version),
+            client: session.client.name.clone(),
+            client_version: session.client.version.clone(),
+            address,
+        });
         self.begun += 1;
         self.touch(cx, key);
         Some(SessionEvent::Begun(Begun {
@@ -354,25 +361,29 @@ impl Sessions {
             return;
         }
         let (name, client) = (shown(&session.id), session.client.name.clone());
-        let by = match by {
+        // Whatever ends it, the event is about its owner.
+        let handler = cx.call().clone();
+        let mut call = cx.call_of(session.lifecycle).cloned();
+        if let Some(call) = &mut call {
+            call.identity.clone_from(&session.owner);
+        }
+        cx.work_with(call.unwrap_or_else(|| handler.clone()));
+        match by {
             EndedBy::Time => {
+                self.expired += 1;
                 cx.event(&SessionExpired {
                     session: name,
                     client,
                     idle: self.idle_timeout.as_millis(),
                 });
-                self.expired += 1;
-                return;
             }
-            EndedBy::Client => "client",
-            EndedBy::Exit => "exit",
-            EndedBy::Gateway => "gateway",
-        };
-        cx.event(&SessionEnded {
-            session: name,
-            client,
-            by: ByteString::from_static(by),
-        });
+            by => cx.event(&SessionEnded {
+                session: name,
+                client,
+                by: ByteString::from_static(by.word()),
+            }),
+        }
+        cx.work_with(handler);
     }
 
     /// Removes and returns its subscriptions.

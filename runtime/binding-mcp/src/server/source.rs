@@ -1,6 +1,8 @@
 //! The source of a message.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
+
+use bytestring::ByteString;
 
 use super::headers::Headers;
 use super::sink::Sink;
@@ -12,8 +14,8 @@ pub(super) struct Source<'h> {
     pub(super) sink: Sink,
     /// The request headers, over HTTP.
     pub(super) headers: Option<&'h Headers<'h>>,
-    /// The address of the client, if it is known.
-    pub(super) peer: Option<IpAddr>,
+    /// Address and port of the client, if they are known.
+    pub(super) peer: Option<SocketAddr>,
     /// The legacy session it belongs to.
     pub(super) session: Option<usize>,
 }
@@ -39,4 +41,10 @@ impl Source<'_> {
                 .headers
                 .is_some_and(|headers| headers.accepts("text/event-stream"))
     }
+}
+
+/// Address and port of a client, for events; empty where there is none.
+pub(super) fn shown_address(peer: Option<SocketAddr>) -> ByteString {
+    let address = peer.map(|address| address.to_string().into());
+    address.unwrap_or_default()
 }

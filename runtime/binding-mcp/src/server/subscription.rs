@@ -13,6 +13,7 @@ use tidegate_json::write::push_string;
 use tidegate_streams::mcp::{McpFlushEx, McpReset, McpResetKind, McpResourcesSubscribe};
 use tidegate_streams::{Data, FlushEx, Frame, ResetEx};
 
+use super::calls::Call;
 use super::challenge;
 use super::deadline::{self, SLACK};
 use super::errors::Refusal;
@@ -37,6 +38,8 @@ pub(super) enum SubscriptionEvent {
         holder: Holder,
         /// The requests that waited for it.
         waiting: Waiting,
+        /// The call that requested it; `None` if it was requested again.
+        call: Option<Call>,
     },
     /// A resource has changed: the subscribed one, or a part of it.
     Updated {
@@ -59,6 +62,18 @@ pub(super) struct Lost {
     pub(super) waiting: Waiting,
     /// Reason; `None` if the stream was aborted.
     pub(super) reset: Option<McpReset>,
+    /// The call that requested it, if it was not confirmed.
+    pub(super) call: Option<Call>,
+}
+
+/// A subscription that was ended here.
+#[derive(Debug, Default)]
+#[must_use]
+pub(super) struct Closed {
+    /// The requests that waited for the confirmation.
+    pub(super) waiting: Waiting,
+    /// The call that requested it, if it was not confirmed.
+    pub(super) call: Option<Call>,
 }
 
 /// Requests waiting for a confirmation: sink and request id.
@@ -94,6 +109,8 @@ struct Subscription {
     /// The exit has confirmed it.
     confirmed: bool,
     waiting: Waiting,
+    /// The call that requested it, until it is confirmed.
+    call: Option<Call>,
     timer: Option<TimerId>,
 }
 
@@ -151,6 +168,7 @@ impl Subscriptions {
         &mut self,
         cx: &mut Context<'_>,
         holder: Holder,
+        mut call: Call,
         session_id: Option<ByteString>,
         uri: ByteString,
         params: Option<Parts>,
@@ -163,7 +181,13 @@ impl Subscriptions {
         };
         let entry = self.all.vacant_entry();
         let (key, token) = (entry.key(), Key::Subscription(entry.key()).token());
-        let opened = cx.open_for(deadline::within(cx, self.timeout), self.exit, begin, token);
+        let mut context = deadline::within(cx, self.timeout);
+        if let Holder::Listen(_) = holder {
+            // A trace is that of one subscription, and a `listen` may have several.
+            context.trace = cx.mint_trace();
+        }
+        call.set_context(&context);
+        let opened = cx.open_for(context, self.exit, begin, token);
         let stream = opened.map_err(Refusal::no_room)?;
         let mut subscription = Subscription {
             holder,
@@ -173,6 +197,7 @@ impl Subscriptions {
             params: PendingData::new(),
             confirmed: false,
             waiting: Vec::new(),
+            call: Some(call),
             timer: Some(cx.timer(self.timeout + SLACK, token, 0, "mcp_server.subscribe")),
         };
         for data in Data::of_message(params) {
@@ -310,15 +335,18 @@ impl Subscriptions {
             confirmed: subscription.confirmed,
             waiting: subscription.waiting,
             reset,
+            call: subscription.call,
         }))
     }
 
-    /// Ends a subscription; returns the requests that waited for it.
-    #[must_use]
-    pub(super) fn close(&mut self, cx: &mut Context<'_>, key: usize) -> Waiting {
+    /// Ends a subscription; returns what waited for it.
+    pub(super) fn close(&mut self, cx: &mut Context<'_>, key: usize) -> Closed {
         debug_assert!(self.all.contains(key), "no subscription {key}");
         let closed = self.remove(cx, key);
-        closed.map_or_else(Vec::new, |subscription| subscription.waiting)
+        closed.map_or_else(Closed::default, |subscription| Closed {
+            waiting: subscription.waiting,
+            call: subscription.call,
+        })
     }
 
     fn remove(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Subscription> {
@@ -344,6 +372,7 @@ impl Subscription {
         SubscriptionEvent::Confirmed {
             holder: self.holder,
             waiting: std::mem::take(&mut self.waiting),
+            call: self.call.take(),
         }
     }
 }

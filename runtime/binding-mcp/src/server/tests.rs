@@ -10,6 +10,7 @@ mod line;
 mod listen;
 mod modern;
 pub(in crate::server) mod part;
+mod record;
 mod requests;
 mod stopping;
 mod updates;
@@ -29,6 +30,8 @@ use tidegate_streams::{BeginEx, Frame};
 use super::{McpServer, Options};
 
 const BOTH: &str = "application/json, text/event-stream";
+/// Of the clients over HTTP.
+const ADDRESS: &str = "192.0.2.7:50000";
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
@@ -205,7 +208,7 @@ impl Harness {
             path: "/mcp".into(),
             headers: headers(pairs),
             content_length: -1,
-            peer: None,
+            peer: Some(ADDRESS.parse().expect("an address")),
         };
         self.rig.open(self.client, self.server, head)
     }

@@ -124,11 +124,9 @@ impl Connection {
         if env.streams.publication(key).is_some() {
             env.shared.counts.unpublished(delivery);
         }
-        if env.cx.hears::<StreamReset>()
-            && let Some(stream) = env.streams.get(key)
-        {
+        if let Some(stream) = env.streams.get(key) {
             env.cx.work_for(stream.id);
-            env.cx.event(&StreamReset {
+            env.cx.event_with(|_| StreamReset {
                 client: self.client_id.clone(),
                 code: failure.code.0,
                 reason: failure.reason.clone(),

@@ -188,19 +188,19 @@ event! {
 }
 
 fn refused(cx: &mut Context<'_>, what: &'static str, topic: &str) -> Failure {
-    if cx.hears::<AccessRefused>() {
+    cx.event_with(|cx| {
         let caller = cx.identity();
         let (identity, guard) = caller.map_or_else(Default::default, |caller| {
             (caller.subject.clone(), caller.guard.clone())
         });
-        cx.event(&AccessRefused {
+        AccessRefused {
             identity,
             guard,
             operation: ByteString::from_static(what),
             topic: ByteString::from(&*shown(topic)),
             rule: ByteString::from_static("routes"),
-        });
-    }
+        }
+    });
     let reason = format!(
         "no route of {} permits this caller {what} '{}'.",
         cx.name(),

@@ -10,9 +10,9 @@ use bytestring::ByteString;
 use smallvec::SmallVec;
 use tidegate_engine::Fifo;
 use tidegate_engine::streams::mqtt::{
-    MqttDataEx, MqttDelivery, MqttPublish, MqttPublishData, MqttPublishFlags,
+    MqttDataEx, MqttDelivery, MqttEnd, MqttPublish, MqttPublishData, MqttPublishFlags,
 };
-use tidegate_engine::streams::{Data, DataEx, Pooled, Window};
+use tidegate_engine::streams::{Data, DataEx, Frame, Pooled, Window};
 
 use super::failure::Failure;
 use super::strings::check_properties;
@@ -118,6 +118,8 @@ pub(super) struct Publication {
     base: u32,
     maximum: u32,
     ended: bool,
+    /// The reason code of the last acknowledgement that had another one than *Success*.
+    reason_code: ReasonCode,
 }
 
 impl Publication {
@@ -135,6 +137,7 @@ impl Publication {
             base: window,
             maximum: window,
             ended: false,
+            reason_code: ReasonCode::SUCCESS,
         }
     }
 
@@ -211,6 +214,22 @@ impl Publication {
             length: whole.length,
         };
         (number, message)
+    }
+
+    /// The broker accepted a message with this reason code.
+    pub(super) fn accepted(&mut self, reason: ReasonCode) {
+        self.reason_code = reason;
+    }
+
+    /// The END of the reply.
+    pub(super) fn reply_end(&self) -> Frame {
+        match self.reason_code {
+            ReasonCode::SUCCESS => Frame::end(),
+            ReasonCode(reason_code) => Frame::end_with(MqttEnd {
+                reason_code,
+                ..MqttEnd::default()
+            }),
+        }
     }
 
     pub(super) const fn topic(&self) -> &ByteString {

@@ -88,7 +88,7 @@ impl Connection {
         if publication.is_done() {
             let reply: BeginEx = publication.reply().into();
             env.cx.send(id, Frame::begin(reply));
-            env.cx.send(id, Frame::end());
+            env.cx.send(id, publication.reply_end());
             if env.cx.hears::<Published>() {
                 let event = Published {
                     topic: publication.topic().clone(),
@@ -97,6 +97,8 @@ impl Connection {
                 };
                 env.cx.work_for(id);
                 env.cx.event(&event);
+            } else {
+                env.cx.count_event::<Published>();
             }
             env.shared.counts.published();
             self.remove_stream(env, key, None);
@@ -212,6 +214,16 @@ impl Connection {
         self.finish(env, origin.key);
     }
 
+    /// The broker accepted a message: its reason code may say that nobody subscribes to the topic.
+    fn accepted(env: &mut Env<'_, '_>, origin: Origin, ack: &Ack) {
+        if ack.reason != ReasonCode::SUCCESS
+            && let Some((id, publication)) = env.streams.publication(origin.key)
+            && id == origin.id
+        {
+            publication.accepted(ack.reason);
+        }
+    }
+
     /// The broker refused a message.
     fn refused(
         &mut self,
@@ -251,6 +263,7 @@ impl Connection {
                     let delivery = Self::delivery_beside(env, origin);
                     self.refused(env, origin, ack, delivery);
                 } else {
+                    Self::accepted(env, origin, ack);
                     self.safe(env, origin);
                 }
             }
@@ -276,6 +289,7 @@ impl Connection {
                     return self.refused(env, origin, ack, delivery);
                 }
                 *pending = Pending::PubComp(origin);
+                Self::accepted(env, origin, ack);
                 self.ids.renew(packet_id, self.sent(env.cx));
                 self.release(env, packet_id, ReasonCode::SUCCESS);
             }

@@ -327,8 +327,7 @@ fn report(cx: &mut Context<'_>, verdict: Verdict, name: &str) {
     let topic = || name.chars().take(SHOWN).collect::<String>().into();
     match verdict {
         Verdict::Convicted => cx.event(&Quarantined { topic: topic() }),
-        Verdict::Suspected if cx.hears::<Suspected>() => cx.event(&Suspected { topic: topic() }),
-        Verdict::Suspected => {}
+        Verdict::Suspected => cx.event_with(|_| Suspected { topic: topic() }),
     }
 }
 

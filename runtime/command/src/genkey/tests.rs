@@ -93,6 +93,43 @@ fn arguments_that_make_no_key_are_refused() {
 }
 
 #[test]
+fn a_file_that_was_changed_meanwhile_is_kept() {
+    let folder = Folder::new("meanwhile");
+    let path = folder.file("plant.yaml", CONFIG);
+    let draft = Draft::write(&path, "name: new\n").expect("a draft");
+    fs::write(&path, "name: changed\n").expect("written");
+    let error = draft.replace(&path, CONFIG).expect_err("it was changed");
+    assert!(
+        error.to_string().contains("changed by somebody else"),
+        "{error}"
+    );
+    assert_eq!(
+        fs::read_to_string(&path).expect("the file"),
+        "name: changed\n"
+    );
+    let left = fs::read_dir(&folder.0).expect("the folder").count();
+    assert_eq!(left, 1, "no draft remains");
+}
+
+/// The gateway runs as another user than the administrator who adds a key.
+#[cfg(unix)]
+#[test]
+fn a_file_keeps_its_owner() {
+    use std::os::unix::fs::MetadataExt as _;
+    let folder = Folder::new("owner");
+    let path = folder.file("plant.yaml", CONFIG);
+    // Only root can give a file away; for others it stays their own.
+    let _ = std::os::unix::fs::chown(&path, Some(12_345), Some(54_321));
+    let owner = |path: &Path| {
+        let found = fs::metadata(path).expect("the file");
+        (found.uid(), found.gid())
+    };
+    let before = owner(&path);
+    store(&path, "staff", &made("alice")).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(owner(&path), before);
+}
+
+#[test]
 fn a_key_is_added_and_everything_else_is_kept() {
     let folder = Folder::new("kept");
     let path = folder.file("plant.yaml", CONFIG);

@@ -1,7 +1,6 @@
 //! The audit log of a real gateway: what is recorded, what `audit verify` finds, and a full disk.
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -71,10 +70,8 @@ fn stopped(mut process: Process) {
 
 /// Exit code and output of `tidegate audit verify`.
 fn verify(arguments: &[&str]) -> (Option<i32>, String) {
-    let arguments = [&["audit", "verify"], arguments].concat();
-    let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
-    let output = process.output().rest().join("\n");
-    (process.ended(), output)
+    let (code, lines) = Process::run(&[&["audit", "verify"], arguments].concat());
+    (code, lines.join("\n"))
 }
 
 #[test]
@@ -132,6 +129,8 @@ fn each_call_is_one_line_and_so_is_a_refused_one() {
         lines[2]["payload"]["text"],
         r#"{"on":true,"pin":"[redacted]"}"#
     );
+    let address = lines[2]["address"].as_str().expect("an address");
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
     assert!(
         lines[2]["durationMicros"]
             .as_u64()
@@ -198,37 +197,17 @@ guards:
     ))
 }
 
-fn publish(process: &mut Process, tool: &str, topic: &str) -> Value {
-    let call = json!({
-        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": {
-            "name": tool,
-            "arguments": { "topic": topic, "payload": "on", "qos": 1 },
-            "_meta": {
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientCapabilities": {},
-            },
-        },
-    });
-    let input = process.input.as_mut().expect("standard input is open");
-    input
-        .write_all(format!("{call}\n").as_bytes())
-        .expect("it is read");
-    let answer = process.output().next().expect("an answer");
-    serde_json::from_str(&answer).expect("JSON")
-}
-
 #[test]
 fn the_line_of_a_call_has_who_made_it_and_what_was_decided_by_which_rules() {
     let folder = Folder::new("decisions");
     let config = guarded(&folder);
     let key = keys::genkey(&config, &["--roles", "operator"]);
     let mut process = keys::start(&config, &key);
-    let done = publish(&mut process, "plant__publish", "a/b");
+    let done = keys::publish(&mut process, "plant__publish", "a/b");
     assert_eq!(done["result"]["isError"], Value::Null, "{done}");
-    let refused = publish(&mut process, "plant__publish", "b/c");
+    let refused = keys::publish(&mut process, "plant__publish", "b/c");
     assert_eq!(refused["result"]["isError"], true, "{refused}");
-    let unknown = publish(&mut process, "vault__publish", "a/b");
+    let unknown = keys::publish(&mut process, "vault__publish", "a/b");
     assert_eq!(unknown["error"]["code"], -32_602, "{unknown}");
     drop(process.input.take());
     assert_eq!(process.ended(), Some(0));
@@ -339,6 +318,13 @@ fn verify_finds_each_kind_of_tampering() {
     }
     fs::write(first, &text).expect("written");
     assert_eq!(verify(&names).0, Some(0));
+
+    // A file without a line.
+    let empty = folder.0.join("empty.jsonl");
+    fs::write(&empty, "").expect("written");
+    let (code, output) = verify(&[empty.to_str().expect("text")]);
+    assert_eq!((code, &*output), (Some(1), "NOT INTACT: no lines"));
+    fs::remove_file(empty).expect("removed");
 
     // The end of the last file is missing.
     let last = fs::read_to_string(folder.file()).expect("text");

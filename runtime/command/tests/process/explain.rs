@@ -1,15 +1,19 @@
 //! `tidegate explain`: which rule permits or refuses, and exit codes.
 
-use std::process::Stdio;
-
 use crate::process::{Config, Process};
+
+const OPERATOR: [&str; 6] = [
+    "--identity",
+    "olga",
+    "--guard",
+    "staff",
+    "--roles",
+    "operator",
+];
 
 /// The exit code and the lines of standard output.
 fn explain(config: &Config, more: &[&str]) -> (Option<i32>, Vec<String>) {
-    let arguments = [&["explain", "--config", config.path()], more].concat();
-    let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
-    let code = process.ended();
-    (code, process.output().rest())
+    Process::run(&[&["explain", "--config", config.path()], more].concat())
 }
 
 fn config() -> Config {
@@ -49,15 +53,7 @@ bindings:
 #[test]
 fn a_tool_is_followed_through_the_bindings() {
     let config = config();
-    let operator = [
-        "--identity",
-        "olga",
-        "--guard",
-        "staff",
-        "--roles",
-        "operator",
-    ];
-    let (code, lines) = explain(&config, &[&operator[..], &["plant__publish"]].concat());
+    let (code, lines) = explain(&config, &[&OPERATOR[..], &["plant__publish"]].concat());
     assert_eq!(code, Some(0), "{lines:#?}");
     assert_eq!(
         lines,
@@ -80,15 +76,7 @@ fn a_tool_is_followed_through_the_bindings() {
 #[test]
 fn a_topic_is_followed_with_each_tool() {
     let config = config();
-    let operator = [
-        "--identity",
-        "olga",
-        "--guard",
-        "staff",
-        "--roles",
-        "operator",
-    ];
-    let (code, lines) = explain(&config, &[&operator[..], &["commands/lamp/set"]].concat());
+    let (code, lines) = explain(&config, &[&OPERATOR[..], &["commands/lamp/set"]].concat());
     assert_eq!(code, Some(0), "{lines:#?}");
     assert_eq!(lines[2], "call of plant__publish: permitted");
     assert_eq!(
@@ -96,7 +84,7 @@ fn a_topic_is_followed_with_each_tool() {
         "  mcp_mqtt0     permitted by publish.0 (commands/#)"
     );
     assert_eq!(lines[5], "  mqtt_client0  permitted by routes.0");
-    let (code, lines) = explain(&config, &[&operator[..], &["commands/door/set"]].concat());
+    let (code, lines) = explain(&config, &[&OPERATOR[..], &["commands/door/set"]].concat());
     assert_eq!(code, Some(1), "{lines:#?}");
     assert_eq!(lines[5], "  mqtt_client0  refused: no route leads there");
     let (_, lines) = explain(&config, &["--anonymous", "commands/+/set"]);

@@ -1,8 +1,9 @@
 //! A key from `tidegate genkey` to the identity of a call.
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::process::{Config, Process, TIDEGATE, free_port};
 
@@ -57,16 +58,13 @@ pub(crate) fn start(config: &Config, key: &str) -> Process {
     Process::spawn(command, Stdio::piped(), Stdio::piped())
 }
 
-#[test]
-fn a_generated_key_gives_its_identity_to_calls() {
-    let config = config();
-    let key = genkey(&config, &["--roles", "operator"]);
-    let mut process = start(&config, &key);
+/// Publishes by a call of `tool`; returns the answer.
+pub(crate) fn publish(process: &mut Process, tool: &str, topic: &str) -> Value {
     let call = json!({
         "jsonrpc": "2.0", "id": 1, "method": "tools/call",
         "params": {
-            "name": "publish",
-            "arguments": { "topic": "a/b", "payload": "on" },
+            "name": tool,
+            "arguments": { "topic": topic, "payload": "on", "qos": 1 },
             "_meta": {
                 "io.modelcontextprotocol/protocolVersion": "2026-07-28",
                 "io.modelcontextprotocol/clientCapabilities": {},
@@ -74,8 +72,19 @@ fn a_generated_key_gives_its_identity_to_calls() {
         },
     });
     let input = process.input.as_mut().expect("standard input is open");
-    std::io::Write::write_all(input, format!("{call}\n").as_bytes()).expect("it is read");
-    process.output().next().expect("an answer");
+    input
+        .write_all(format!("{call}\n").as_bytes())
+        .expect("it is read");
+    let answer = process.output().next().expect("an answer");
+    serde_json::from_str(&answer).expect("JSON")
+}
+
+#[test]
+fn a_generated_key_gives_its_identity_to_calls() {
+    let config = config();
+    let key = genkey(&config, &["--roles", "operator"]);
+    let mut process = start(&config, &key);
+    publish(&mut process, "publish", "a/b");
     let line = process.errors().with("tools/call 'publish'");
     assert!(line.contains("alice"), "{line}");
     drop(process.input.take());

@@ -217,6 +217,13 @@ impl Process {
         Self::spawn(command, output, errors)
     }
 
+    /// Runs tidegate to its end; returns the exit code and the lines of standard output.
+    pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, Vec<String>) {
+        let mut process = Self::start(arguments, Stdio::piped(), Stdio::piped());
+        let code = process.ended();
+        (code, process.output().rest())
+    }
+
     pub(crate) fn spawn(mut command: Command, output: Stdio, errors: Stdio) -> Self {
         let child = command
             .env_remove("TIDEGATE_LOG")

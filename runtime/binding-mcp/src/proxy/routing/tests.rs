@@ -102,9 +102,9 @@ fn lists_ask_only_the_toolkits_that_have_something_for_the_caller() {
 fn who_may_use_an_earlier_route_gets_nothing_from_a_later_one_of_the_same_toolkit() {
     let (routing, exits) = routing(&[("[]", OPERATORS, 0), ("[]", None, 1)]);
     let (operator, viewer) = (staff(&["operator"]), staff(&[]));
-    assert_eq!(routing.transparent(Some(&operator)), Some(exits[0]));
-    assert_eq!(routing.transparent(Some(&viewer)), Some(exits[1]));
-    assert_eq!(routing.transparent(None), Some(exits[1]));
+    assert_eq!(routing.transparent(Some(&operator)), Some((exits[0], 0)));
+    assert_eq!(routing.transparent(Some(&viewer)), Some((exits[1], 1)));
+    assert_eq!(routing.transparent(None), Some((exits[1], 1)));
     assert_eq!(routing.reachable(Some(&operator), None).to_vec(), [0]);
 }
 

@@ -5,11 +5,13 @@ use tidegate_engine::Context;
 use super::McpServer;
 use crate::jsonrpc::Id;
 use crate::server::errors::Refusal;
+use crate::server::events::CallOutcome;
 use crate::server::line::{Dependents, Disconnected, LineWork};
 use crate::server::listen;
 use crate::server::request::RequestEvent;
 use crate::server::session::EndedBy;
 use crate::server::sink::{Owner, Sink};
+use crate::server::subscription::Waiting;
 
 /// Clients that read again, or disconnect.
 impl McpServer {
@@ -185,10 +187,18 @@ impl McpServer {
         }
     }
 
+    /// Ends a subscription; returns the requests that waited for it.
+    #[must_use]
+    pub(super) fn close_subscription(&mut self, cx: &mut Context<'_>, key: usize) -> Waiting {
+        let closed = self.subscriptions.close(cx, key);
+        self.call_ended(cx, closed.call, CallOutcome::Cancelled, None);
+        closed.waiting
+    }
+
     /// Ends every subscription of a session.
     fn end_subscriptions(&mut self, cx: &mut Context<'_>, key: usize) {
         for subscription in self.sessions.take_subscriptions(key) {
-            let waiting = self.subscriptions.close(cx, subscription);
+            let waiting = self.close_subscription(cx, subscription);
             if !waiting.is_empty() {
                 self.refuse_all(cx, waiting, &Refusal::session_over(cx));
             }
@@ -268,7 +278,7 @@ impl McpServer {
     /// Ends the subscriptions of a `listen`.
     fn close_subscriptions(&mut self, cx: &mut Context<'_>, subscriptions: Vec<usize>) {
         for subscription in subscriptions {
-            let waiting = self.subscriptions.close(cx, subscription);
+            let waiting = self.close_subscription(cx, subscription);
             debug_assert!(waiting.is_empty(), "a listen has no waiting requests");
         }
     }

@@ -1,6 +1,6 @@
 //! Handles messages of clients, from frames up to the method.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use ::http::{HeaderMap, Method as Verb, StatusCode};
 use tidegate_engine::Context;
@@ -15,7 +15,6 @@ use crate::jsonrpc::{
 use crate::server::batch::Item;
 use crate::server::era::{self, Claim};
 use crate::server::errors::Refusal;
-use crate::server::events::{RequestRefused, caller};
 use crate::server::expiry;
 use crate::server::headers::Headers;
 use crate::server::http::HttpEvent;
@@ -68,10 +67,11 @@ impl McpServer {
         // one must be reported so that the client begins a new one.
         if !source.names_unknown_session() || era::is_modern(&message) {
             self.serve(cx, &source, message);
-        } else if let Ok(Message::Request { id, .. }) = message {
-            self.refuse_message(cx, source.sink, &id, &Refusal::session_over(cx));
+        } else if let Ok(Message::Request { id, method, params }) = message {
+            let asked = (&*method, &params);
+            self.refuse_request(cx, &source, &id, asked, &Refusal::session_over(cx));
         } else {
-            self.answer_unknown_session(cx, source.sink);
+            self.refuse_unknown_session(cx, source.sink);
         }
     }
 
@@ -100,7 +100,7 @@ impl McpServer {
         cx: &mut Context<'_>,
         key: usize,
         headers: &'h Headers<'h>,
-        peer: Option<IpAddr>,
+        peer: Option<SocketAddr>,
     ) -> Option<Source<'h>> {
         if !headers.is_json() {
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -133,15 +133,6 @@ impl McpServer {
         self.http.read_on(key, head);
     }
 
-    /// Refuses a message that names an unknown session and is not a request.
-    fn answer_unknown_session(&mut self, cx: &mut Context<'_>, sink: Sink) {
-        if cx.stopping() {
-            self.refuse_message(cx, sink, &Id::null(), &Refusal::stopping());
-        } else {
-            self.answer_status(cx, sink, StatusCode::NOT_FOUND);
-        }
-    }
-
     /// GET: opens the event stream of a session, and replaces the previous one.
     fn open_events(&mut self, cx: &mut Context<'_>, key: usize, headers: &HeaderMap) {
         let headers = Headers::of(headers);
@@ -154,7 +145,7 @@ impl McpServer {
             return self.refuse_message(cx, Sink::Http(key), &Id::null(), &Refusal::stopping());
         }
         let Some(session) = self.own_session(cx, id) else {
-            return self.http.respond_status(cx, key, StatusCode::NOT_FOUND);
+            return self.refuse_unknown_session(cx, Sink::Http(key));
         };
         if !headers.accepts("text/event-stream") {
             let status = StatusCode::NOT_ACCEPTABLE;
@@ -183,7 +174,7 @@ impl McpServer {
                 self.end_session(cx, session, EndedBy::Client);
                 self.http.respond_status(cx, key, StatusCode::OK);
             }
-            None => self.answer_unknown_session(cx, Sink::Http(key)),
+            None => self.refuse_unknown_session(cx, Sink::Http(key)),
         }
     }
 }
@@ -232,7 +223,7 @@ impl McpServer {
     /// contains.
     fn check_batch(&mut self, cx: &mut Context<'_>, source: &Source<'_>) -> bool {
         if source.names_unknown_session() {
-            self.answer_unknown_session(cx, source.sink);
+            self.refuse_unknown_session(cx, source.sink);
             return false;
         }
         let session = source.session;
@@ -293,8 +284,9 @@ impl McpServer {
         };
         match message {
             // The session has ended in the meantime.
-            Ok(Message::Request { id, .. }) if source.session.is_none() => {
-                self.refuse_message(cx, source.sink, &id, &Refusal::session_over(cx));
+            Ok(Message::Request { id, method, params }) if source.session.is_none() => {
+                let asked = (&*method, &params);
+                self.refuse_request(cx, &source, &id, asked, &Refusal::session_over(cx));
             }
             Ok(_) if source.session.is_none() => {}
             message => self.serve(cx, &source, message),
@@ -304,19 +296,6 @@ impl McpServer {
 
 /// Messages.
 impl McpServer {
-    /// Refuses a message before it is processed.
-    fn refuse_message(&mut self, cx: &mut Context<'_>, sink: Sink, id: &Id, refusal: &Refusal) {
-        self.refused_messages.add(refusal.error().code());
-        if cx.hears::<RequestRefused>() {
-            cx.event(&RequestRefused {
-                identity: caller(cx),
-                code: refusal.error().code(),
-                reason: refusal.error().message().into(),
-            });
-        }
-        self.refuse(cx, sink, id, refusal);
-    }
-
     /// Processes a message from any source.
     fn serve(
         &mut self,
@@ -325,9 +304,13 @@ impl McpServer {
         message: Result<Message, Unreadable>,
     ) {
         match message {
-            Ok(Message::Request { id, method, params }) => {
-                if let Err(refusal) = self.serve_request(cx, source, &id, &method, params) {
-                    self.refuse_message(cx, source.sink, &id, &refusal);
+            Ok(Message::Request {
+                id,
+                method,
+                mut params,
+            }) => {
+                if let Err(refusal) = self.serve_request(cx, source, &id, &method, &mut params) {
+                    self.refuse_request(cx, source, &id, (&*method, &params), &refusal);
                 }
             }
             Ok(Message::Notification { method, params }) => {
@@ -341,13 +324,14 @@ impl McpServer {
         }
     }
 
+    /// Takes `params` as late as it can: a refusal says what was asked for.
     fn serve_request(
         &mut self,
         cx: &mut Context<'_>,
         source: &Source<'_>,
         id: &Id,
         name: &str,
-        params: Params,
+        params: &mut Params,
     ) -> Result<(), Refusal> {
         if cx.stopping() {
             return Err(Refusal::stopping());
@@ -358,13 +342,13 @@ impl McpServer {
         if let Some(reason) = cx.calls_refused() {
             return Err(Refusal::unavailable(reason));
         }
-        let claim = era::of(source, name, &params)?;
+        let claim = era::of(source, name, params)?;
         let era = claim.era();
         let method = Method::of(name, era);
         let stateless;
         let source = match claim {
             Claim::Modern(version) => {
-                era::check_modern(source, name, method, version.as_deref(), &params)?;
+                era::check_modern(source, name, method, version.as_deref(), params)?;
                 // Modern requests stand alone, even if the same client has a session.
                 stateless = source.without_session();
                 &stateless
@@ -383,15 +367,15 @@ impl McpServer {
             _ => self.limits.admit(cx, source.peer)?,
         };
         match method {
-            Method::Initialize => self.initialize(cx, source, id, &params),
+            Method::Initialize => self.initialize(cx, source, id, params),
             Method::Ping => {
                 self.answer_with(cx, source.sink, id, b"");
                 Ok(())
             }
             Method::Discover => self.discover(cx, source, id),
-            Method::Listen => self.listen(cx, source, id, &params),
+            Method::Listen => self.listen(cx, source, id, params),
             Method::ResourcesSubscribe => self.subscribe(cx, source, id, params),
-            Method::ResourcesUnsubscribe => self.unsubscribe(cx, source, id, &params),
+            Method::ResourcesUnsubscribe => self.unsubscribe(cx, source, id, params),
             _ => {
                 let request = self.begin_request(cx, source, id, era, method, params)?;
                 if let Some(in_flight) = in_flight {

@@ -5,20 +5,20 @@ use tidegate_engine::Context;
 use tidegate_streams::mcp::McpBeginEx;
 
 use super::McpServer;
+use super::outcomes::subscription_refused;
 use crate::jsonrpc::{Era, Id, Method, Params, Subject};
-use crate::server::calls::{Call, Client, Subject as CallSubject};
+use crate::server::calls::{Call, Subject as CallSubject};
 use crate::server::capabilities::discovered;
+use crate::server::era;
 use crate::server::errors::Refusal;
 use crate::server::headers::Mirrored;
 use crate::server::initialize;
 use crate::server::line::LineWork;
 use crate::server::notifications::Notifications;
 use crate::server::request::NewRequest;
-use crate::server::session_id;
 use crate::server::sink::{Owner, Sink};
-use crate::server::source::Source;
+use crate::server::source::{Source, shown_address};
 use crate::server::subscription::Holder;
-use crate::shown::shown;
 
 impl McpServer {
     /// Opens a stream to the exit for a request; returns its key.
@@ -29,7 +29,7 @@ impl McpServer {
         id: &Id,
         era: Era,
         method: Method,
-        params: Params,
+        params: &mut Params,
     ) -> Result<usize, Refusal> {
         self.check_room(source, id)?;
         let subject = match method.subject() {
@@ -40,23 +40,14 @@ impl McpServer {
             (Method::ToolsCall, Some(headers)) => Mirrored::of(headers, era)?,
             _ => Mirrored::default(),
         };
-        let notifications = Notifications::of(source.takes_events(), era, &params)?;
+        let notifications = Notifications::of(source.takes_events(), era, params)?;
         let session = source.session;
         let identity = session.and_then(|session| self.sessions.identity(session));
-        let call = Call::begin(cx, || CallSubject {
-            target: ByteString::from(&*shown(&subject)),
-            client: session
-                .and_then(|session| self.sessions.client(session))
-                .unwrap_or_else(|| Client::of(&params)),
-            era: match era {
-                Era::Modern => "modern",
-                Era::Legacy => "legacy",
-            },
-            session: session
-                .and_then(|session| self.sessions.id(session))
-                .map_or_else(ByteString::new, |id| session_id::shown(id)),
+        let call = Call::begin(cx, method, || CallSubject {
+            era: era::word(era),
+            ..self.subject(source, params, &subject)
         });
-        let (params, read) = params.into_payload();
+        let (params, read) = params.take().into_payload();
         let length = i64::try_from(params.len()).unwrap_or(-1);
         let begin = McpBeginEx::of_method(method, identity, subject, length);
         let mut begin = begin.ok_or_else(Refusal::internal)?;
@@ -125,8 +116,8 @@ impl McpServer {
         };
         if let Some(uri) = cancelled.abandoned {
             self.sessions.remove_subscription(session, &uri);
-            let waiting = self.subscriptions.close(cx, key);
-            debug_assert!(waiting.is_empty(), "no other request waits for it");
+            let closed = self.close_subscription(cx, key);
+            debug_assert!(closed.is_empty(), "no other request waits for it");
         }
         self.answer_nothing(cx, cancelled.sink);
     }
@@ -151,7 +142,10 @@ impl McpServer {
             ));
         }
         let requested = initialize::requested(params)?;
-        let key = self.sessions.open(cx, sink, id.clone(), requested)?;
+        let address = || shown_address(source.peer);
+        let key = self
+            .sessions
+            .open(cx, (sink, id.clone()), requested, address)?;
         if let Sink::Line(line) = sink {
             let takes_batches = self.sessions.takes_batches(key);
             self.lines.begin_session(line, key, takes_batches);
@@ -183,7 +177,7 @@ impl McpServer {
         cx: &mut Context<'_>,
         source: &Source<'_>,
         id: &Id,
-        params: Params,
+        params: &mut Params,
     ) -> Result<(), Refusal> {
         self.check_room(source, id)?;
         let uri = params.subject_text(Subject::Uri)?;
@@ -192,7 +186,7 @@ impl McpServer {
             .check_waiting(self.sessions.subscriptions(session))?;
         let key = match self.sessions.subscription(session, &uri) {
             Some(key) => key,
-            None => self.open_subscription(cx, session, &uri, params)?,
+            None => self.open_subscription(cx, source, session, &uri, params)?,
         };
         if self.subscriptions.confirmed_or_wait(key, source.sink, id) {
             self.answer_with(cx, source.sink, id, b"");
@@ -205,20 +199,25 @@ impl McpServer {
     fn open_subscription(
         &mut self,
         cx: &mut Context<'_>,
+        source: &Source<'_>,
         session: usize,
         uri: &str,
-        params: Params,
+        params: &mut Params,
     ) -> Result<usize, Refusal> {
         self.sessions.check_subscription(session, uri)?;
         self.subscriptions.check_room(uri.len())?;
-        let params = Some(params.into_payload().0);
+        let call = Call::begin(cx, Method::ResourcesSubscribe, || CallSubject {
+            era: era::word(Era::Legacy),
+            ..self.subject(source, params, uri)
+        });
+        let params = Some(params.take().into_payload().0);
         let identity = self.sessions.identity(session);
         // Copied: the received buffer is larger, and would be kept as long as the subscription.
         let uri = ByteString::from(uri);
         let holder = Holder::Session(session);
         let key = self
             .subscriptions
-            .open(cx, holder, identity, uri.clone(), params)?;
+            .open(cx, holder, call, identity, uri.clone(), params)?;
         self.sessions.subscribe(session, uri, key);
         Ok(key)
     }
@@ -234,7 +233,7 @@ impl McpServer {
         let uri = params.subject_text(Subject::Uri)?;
         let session = source.session.ok_or_else(|| Refusal::session_over(cx))?;
         if let Some(subscription) = self.sessions.unsubscribe(session, &uri) {
-            let waiting = self.subscriptions.close(cx, subscription);
+            let waiting = self.close_subscription(cx, subscription);
             let refusal = Refusal::invalid_request("The subscription was ended in the meantime.");
             self.refuse_all(cx, waiting, &refusal);
         }
@@ -275,10 +274,20 @@ impl McpServer {
             let holder = Holder::Listen(key);
             // Copied: the received buffer is larger, and would be kept as long as the subscription.
             let uri = ByteString::from(&*uri);
-            // A refused subscription is missing in the acknowledgement.
-            let opened = self.subscriptions.open(cx, holder, None, uri.clone(), None);
-            if let Ok(subscription) = opened {
-                self.listens.insert(key, uri, subscription);
+            let call = Call::begin(cx, Method::Listen, || CallSubject {
+                era: era::word(Era::Modern),
+                ..self.subject(source, params, &uri)
+            });
+            let opened = self
+                .subscriptions
+                .open(cx, holder, call, None, uri.clone(), None);
+            match opened {
+                Ok(subscription) => self.listens.insert(key, uri, subscription),
+                Err(refusal) => {
+                    let reason = refusal.error().message();
+                    self.listens.not_requested(key, &uri, reason);
+                    subscription_refused(cx, uri, &refusal);
+                }
             }
         }
         let acknowledgement = self.listens.all_requested(key);

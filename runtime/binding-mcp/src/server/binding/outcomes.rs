@@ -2,14 +2,16 @@
 
 use ::http::HeaderValue;
 use bytes::Bytes;
+use bytestring::ByteString;
 use tidegate_engine::Context;
 use tidegate_json::Parts;
 
 use super::McpServer;
 use crate::jsonrpc::{Era, Id, Method};
+use crate::server::calls::Call;
 use crate::server::capabilities::{CapabilitiesEvent, discovered};
 use crate::server::errors::Refusal;
-use crate::server::events::SubscriptionLost;
+use crate::server::events::{CallOutcome, SubscriptionLost, SubscriptionRefused};
 use crate::server::initialize;
 use crate::server::listen::Acknowledgement;
 use crate::server::request::{Closed, RequestEvent, ResultPart};
@@ -156,12 +158,12 @@ impl McpServer {
             Some(SessionEvent::Changed) => self.send_session_updates(cx, key),
             Some(SessionEvent::Refused(sink, id, reset)) => {
                 let refusal = Refusal::of_exit(Some(reset), Method::Initialize, Era::Legacy);
-                self.refuse(cx, sink, &id, &refusal);
+                self.refuse_initialize(cx, key, (sink, id), &refusal);
                 self.end_session(cx, key, EndedBy::Exit);
             }
             Some(SessionEvent::Lost(initializing)) => {
-                if let Some((sink, id)) = initializing {
-                    self.refuse(cx, sink, &id, &Refusal::internal());
+                if let Some(waiting) = initializing {
+                    self.refuse_initialize(cx, key, waiting, &Refusal::internal());
                 }
                 self.end_session(cx, key, EndedBy::Exit);
             }
@@ -216,7 +218,12 @@ impl McpServer {
     ) {
         match event {
             None => {}
-            Some(SubscriptionEvent::Confirmed { holder, waiting }) => {
+            Some(SubscriptionEvent::Confirmed {
+                holder,
+                waiting,
+                call,
+            }) => {
+                self.call_ended(cx, call, CallOutcome::Ok, None);
                 self.subscription_confirmed(cx, holder, waiting);
             }
             Some(SubscriptionEvent::Updated {
@@ -254,12 +261,27 @@ impl McpServer {
         }
     }
 
+    /// Records the outcome of a call, if there was one.
+    pub(super) fn call_ended(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: Option<Call>,
+        outcome: CallOutcome,
+        code: Option<i64>,
+    ) {
+        if let Some(call) = call {
+            self.requests.complete(cx, call, outcome, code);
+        }
+    }
+
     fn subscription_lost(&mut self, cx: &mut Context<'_>, lost: Lost) {
         let era = match lost.holder {
             Holder::Session(_) => Era::Legacy,
             Holder::Listen(_) => Era::Modern,
         };
         let refusal = Refusal::of_exit(lost.reset, Method::ResourcesSubscribe, era);
+        let outcome = refusal.outcome();
+        self.call_ended(cx, lost.call, outcome, Some(refusal.error().code()));
         match lost.holder {
             Holder::Session(session) => {
                 self.sessions.remove_subscription(session, &lost.uri);
@@ -271,6 +293,8 @@ impl McpServer {
                         session: session.map(|id| shown(id)).unwrap_or_default(),
                         reason: refusal.error().message().into(),
                     });
+                } else {
+                    subscription_refused(cx, lost.uri, &refusal);
                 }
             }
             Holder::Listen(listen) if lost.confirmed => {
@@ -278,7 +302,9 @@ impl McpServer {
                 self.fail_listen(cx, listen, &refusal);
             }
             Holder::Listen(listen) => {
-                let acknowledgement = self.listens.refused(listen, &lost.uri);
+                let reason = refusal.error().message();
+                let acknowledgement = self.listens.refused(listen, &lost.uri, reason);
+                subscription_refused(cx, lost.uri, &refusal);
                 self.acknowledge_listen(cx, listen, acknowledgement);
             }
         }
@@ -319,5 +345,15 @@ impl McpServer {
             };
             self.notify(cx, sink, message);
         }
+    }
+}
+
+/// Reports that a subscription is refused.
+pub(super) fn subscription_refused(cx: &mut Context<'_>, uri: ByteString, refusal: &Refusal) {
+    if cx.hears::<SubscriptionRefused>() {
+        cx.event(&SubscriptionRefused {
+            uri,
+            reason: refusal.error().message().into(),
+        });
     }
 }

@@ -129,3 +129,19 @@ fn an_event_stream_is_kept_open_by_comments_until_it_is_finished() {
     assert!(bench.at_client(stream).1);
     assert_eq!(exchanges.len(), 0);
 }
+
+#[test]
+fn a_result_passed_on_in_parts_has_no_length() {
+    let (mut bench, mut exchanges, stream) = accepted(&Options::default());
+    handle(&mut bench, &mut exchanges, stream, Frame::end());
+    bench.act(|cx| exchanges.begin_result(cx, KEY, Bytes::from_static(b"{")));
+    let frames = bench.rig.frames(bench.client, stream);
+    let Some(Frame::Begin(begin)) = frames.into_iter().next() else {
+        panic!("the head comes first")
+    };
+    let BeginEx::Http(HttpBeginEx::Response(head)) = begin.into_inner() else {
+        panic!("another begin")
+    };
+    assert_eq!(head.content_length, -1);
+    assert_eq!(head.headers[CONTENT_TYPE], "application/json");
+}

@@ -21,7 +21,7 @@ fn order(bench: &mut Bench, sink: Sink, era: Era) -> NewRequest {
         params: Parts::from(Bytes::from_static(b"{}")),
         read: None,
         notifications,
-        call: bench.act(|cx| Call::begin(cx, Subject::default)),
+        call: bench.act(|cx| Call::begin(cx, Method::ToolsCall, Subject::default)),
     }
 }
 
@@ -190,7 +190,7 @@ fn an_unanswered_request_times_out() {
     let Some(RequestEvent::Failed(_, refusal)) = event else {
         panic!("{event:?}")
     };
-    assert!(refusal.is_timeout());
+    assert_eq!(refusal.outcome(), CallOutcome::TimedOut);
     assert_eq!(bench.kinds_at_exit(), ["reset", "abort"]);
     assert!(
         bench.act(|cx| requests.fail(cx, key, refusal)).is_none(),

@@ -72,6 +72,16 @@ pub(in crate::server) enum EndedBy {
 }
 
 impl EndedBy {
+    /// The word for it in events.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Exit => "exit",
+            Self::Gateway => "gateway",
+            Self::Time => "time",
+        }
+    }
+
     /// Whether the stream to the exit is ended in order.
     pub(super) const fn in_order(self) -> bool {
         !matches!(self, Self::Exit)

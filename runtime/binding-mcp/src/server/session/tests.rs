@@ -25,7 +25,7 @@ fn requested() -> Requested {
 
 fn opened(bench: &mut Bench, sessions: &mut Sessions, sink: Sink) -> (usize, StreamId) {
     let id = Id::number(0);
-    let key = bench.act(|cx| sessions.open(cx, sink, id, requested()));
+    let key = bench.act(|cx| sessions.open(cx, (sink, id), requested(), ByteString::new));
     (key.expect("room"), bench.at_exit().0)
 }
 
@@ -71,7 +71,14 @@ fn a_session_is_found_by_its_id_until_it_is_removed() {
     assert!(sessions.takes_batches(key));
     assert_eq!(sessions.identity(key).as_deref(), Some("at-exit"));
     let id = sessions.id(key).cloned().expect("an id");
-    let full = bench.act(|cx| sessions.open(cx, Sink::Http(2), Id::number(1), requested()));
+    let full = bench.act(|cx| {
+        sessions.open(
+            cx,
+            (Sink::Http(2), Id::number(1)),
+            requested(),
+            ByteString::new,
+        )
+    });
     assert_eq!(full.expect_err("too many").status(), 503);
     sessions.register(key, Id::number(4), 9);
     assert_eq!(sessions.request(key, &Id::number(4)), Some(9));

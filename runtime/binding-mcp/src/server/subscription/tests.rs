@@ -2,6 +2,8 @@ use tidegate_streams::BeginEx;
 use tidegate_streams::mcp::McpResourcesUpdated;
 
 use super::*;
+use crate::jsonrpc::Method;
+use crate::server::calls::Subject;
 use crate::server::tests::part::Bench;
 
 const HOLDER: Holder = Holder::Session(3);
@@ -14,8 +16,12 @@ fn subscriptions(bench: &Bench) -> Subscriptions {
     Subscriptions::new(bench.exit, &options)
 }
 
+fn call(cx: &Context<'_>) -> Call {
+    Call::begin(cx, Method::ResourcesSubscribe, Subject::default)
+}
+
 fn opened(bench: &mut Bench, subscriptions: &mut Subscriptions) -> (usize, StreamId) {
-    let opened = bench.act(|cx| subscriptions.open(cx, HOLDER, None, "uri".into(), None));
+    let opened = bench.act(|cx| subscriptions.open(cx, HOLDER, call(cx), None, "uri".into(), None));
     let (stream, frames) = bench.at_exit();
     assert!(matches!(frames[..], [Frame::Begin(_), Frame::Data(_)]));
     (opened.expect("room"), stream)
@@ -45,7 +51,10 @@ fn confirmation_returns_the_waiting_requests_and_later_ones_do_not_wait() {
     assert!(!subscriptions.confirmed_or_wait(key, Sink::Http(2), &Id::number(2)));
     subscriptions.client_disconnected(key, Sink::Http(1));
     let event = told(&mut bench, &mut subscriptions, key, stream, begin());
-    let Some(SubscriptionEvent::Confirmed { holder, waiting }) = event else {
+    let Some(SubscriptionEvent::Confirmed {
+        holder, waiting, ..
+    }) = event
+    else {
         panic!("{event:?}")
     };
     assert_eq!(holder, HOLDER);
@@ -68,7 +77,12 @@ fn confirmation_returns_the_waiting_requests_and_later_ones_do_not_wait() {
         panic!("{event:?}")
     };
     assert_eq!((&*subscribed, &*changed), ("uri", "part"));
-    assert!(bench.act(|cx| subscriptions.close(cx, key)).is_empty());
+    assert!(
+        bench
+            .act(|cx| subscriptions.close(cx, key))
+            .waiting
+            .is_empty()
+    );
     assert_eq!(bench.kinds_at_exit(), ["end", "reset"]);
     assert_eq!((subscriptions.len(), subscriptions.bytes), (0, 0));
     bench.rig.assert_idle();

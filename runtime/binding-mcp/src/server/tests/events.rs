@@ -238,3 +238,33 @@ fn a_lost_subscription_of_a_session_emits_an_event() {
     harness.end_session(&session, &lifecycle);
     harness.finish();
 }
+
+#[test]
+fn a_refused_subscription_emits_an_event_with_its_reason() {
+    let mut harness = listening();
+    let (session, lifecycle) = harness.session("2025-11-25");
+    let subscribe = json!({ "uri": "u" });
+    let stream = harness.legacy(&session, &json!(1), "resources/subscribe", &subscribe);
+    let asked = harness.exit_stream();
+    harness.events();
+    harness.refuse(&asked, McpResetKind::NotFound);
+    let told = || "subscription to 'u' refused: So it is.".to_owned();
+    let refused = ("binding.mcp.subscription.refused", told());
+    assert!(harness.events().contains(&refused));
+    harness.response(stream);
+    harness.end_session(&session, &lifecycle);
+
+    let listen = json!({ "notifications": { "resourceSubscriptions": ["u"] } });
+    let stream = harness.modern(&json!(2), "subscriptions/listen", listen);
+    let asked = harness.exit_stream();
+    harness.events();
+    harness.refuse(&asked, McpResetKind::NotFound);
+    assert!(harness.events().contains(&refused));
+    let acknowledged = harness.response(stream).events();
+    assert_eq!(
+        acknowledged[0]["params"]["_meta"]["tidegate/refused"],
+        json!([{ "uri": "u", "reason": "So it is." }])
+    );
+    harness.disconnect(stream);
+    harness.finish();
+}

@@ -98,8 +98,12 @@ fn a_refused_resource_is_missing_in_the_acknowledgement() {
     assert_eq!(harness.response(stream).events(), [] as [Value; 0]);
     // One is never confirmed.
     harness.rig.advance(Duration::from_millis(60_500));
-    let events = harness.response(stream).events();
-    assert_eq!(events, [acknowledged(&id, &["c"])]);
+    let mut expected = acknowledged(&id, &["c"]);
+    expected["params"]["_meta"]["tidegate/refused"] = json!([
+        { "uri": "a", "reason": "So it is." },
+        { "uri": "b", "reason": "No confirmation within 60000 ms." },
+    ]);
+    assert_eq!(harness.response(stream).events(), [expected]);
     assert_eq!(harness.at_exit(&asked[1]), ["reset", "abort"]);
     harness.disconnect(stream);
     assert_eq!(harness.at_exit(&asked[2]), ["end", "reset"]);

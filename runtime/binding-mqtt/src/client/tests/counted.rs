@@ -75,7 +75,7 @@ proptest! {
         let asked_no_more = matches!(before.as_slice(), [Packet::Unsubscribe(_)]);
         prop_assert_eq!((asked_no_more, before.is_empty()), (reached, !reached));
 
-        harness.rig.send(edge, stream, Frame::end_with(MqttEnd { taken }));
+        harness.rig.send(edge, stream, Frame::end_with(MqttEnd { taken, ..MqttEnd::default() }));
         let mut packets = harness.packets(bytes);
         prop_assert!(matches!(packets.pop(), Some(Packet::Disconnect(_))));
         let first = packets.first();

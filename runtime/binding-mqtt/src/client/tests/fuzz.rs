@@ -146,7 +146,10 @@ fn play(steps: Vec<Step>) {
             }
             (Step::End(index, taken), _) if index < streams.len() => {
                 let stream = streams[index];
-                let end = Frame::end_with(MqttEnd { taken });
+                let end = Frame::end_with(MqttEnd {
+                    taken,
+                    ..MqttEnd::default()
+                });
                 harness.rig.turn(harness.caller, |cx| cx.end(stream, end));
             }
             (Step::Wait(milliseconds), _) => harness.advance(milliseconds),

@@ -1,4 +1,4 @@
-//! A set of topic filters used as an allow list.
+//! A set of topic filters used as an allow list, or to find the entries that a topic belongs to.
 //!
 //! The filters are stored as a tree of levels, so a lookup costs about the same for ten patterns
 //! and for ten thousand.
@@ -22,10 +22,10 @@ struct Node {
     /// that cost.
     literals: BTreeMap<Box<str>, usize>,
     any: Option<usize>,
-    /// A pattern has `#` here.
-    rest: bool,
-    /// A pattern ends here.
-    end: bool,
+    /// The entries whose pattern has `#` here.
+    rest: SmallVec<[usize; 1]>,
+    /// The entries whose pattern ends here.
+    end: SmallVec<[usize; 1]>,
 }
 
 impl Node {
@@ -64,6 +64,11 @@ impl TopicPatterns {
 
     /// Adds a pattern.
     pub fn insert(&mut self, pattern: &TopicFilter) {
+        self.insert_entry(pattern, 0);
+    }
+
+    /// Adds the pattern of an entry, which [`matching`](Self::matching) returns as this index.
+    pub fn insert_entry(&mut self, pattern: &TopicFilter, index: usize) {
         let mut at = ROOT;
         for level in pattern.levels() {
             let next = self.nodes.len();
@@ -72,7 +77,7 @@ impl TopicPatterns {
             };
             at = match level {
                 Level::Rest => {
-                    node.rest = true;
+                    add(&mut node.rest, index);
                     return;
                 }
                 Level::Any => *node.any.get_or_insert(next),
@@ -86,8 +91,35 @@ impl TopicPatterns {
             }
         }
         if let Some(node) = self.nodes.get_mut(at) {
-            node.end = true;
+            add(&mut node.end, index);
         }
+    }
+
+    /// The entries whose pattern matches `topic`, which must be valid, in no particular order.
+    pub fn matching(&self, topic: &str) -> SmallVec<[usize; 4]> {
+        let mut indexes = SmallVec::new();
+        let mut untried = SmallVec::<[_; 4]>::new();
+        let levels = topic.split('/').map(Level::Literal);
+        untried.push((ROOT, levels, true));
+        while let Some((at, mut levels, first)) = untried.pop() {
+            let Some(node) = self.nodes.get(at) else {
+                continue;
+            };
+            let level = levels.next();
+            let hidden = first && level.is_some_and(Level::is_hidden);
+            if !hidden {
+                indexes.extend_from_slice(&node.rest);
+            }
+            let Some(level) = level else {
+                indexes.extend_from_slice(&node.end);
+                continue;
+            };
+            let (literal, any) = node.fits(level, first);
+            for next in literal.into_iter().chain(any) {
+                untried.push((next, levels.clone(), false));
+            }
+        }
+        indexes
     }
 
     /// Whether a pattern matches `topic`, which must be valid.
@@ -108,11 +140,11 @@ impl TopicPatterns {
         let mut path = Some((ROOT, levels));
         while let Some((mut at, mut levels)) = path {
             while let Some(node) = self.nodes.get(at) {
-                if node.rest {
+                if !node.rest.is_empty() {
                     return true;
                 }
                 let Some(level) = levels.next() else {
-                    if node.end {
+                    if !node.end.is_empty() {
                         return true;
                     }
                     break;
@@ -128,5 +160,11 @@ impl TopicPatterns {
             path = untried.pop();
         }
         false
+    }
+}
+
+fn add(indexes: &mut SmallVec<[usize; 1]>, index: usize) {
+    if !indexes.contains(&index) {
+        indexes.push(index);
     }
 }

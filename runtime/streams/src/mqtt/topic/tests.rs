@@ -226,6 +226,24 @@ proptest! {
     }
 
     #[test]
+    fn the_entries_of_a_topic_are_those_whose_patterns_match(
+        patterns in proptest::collection::vec(filters(), 0..6),
+    ) {
+        let mut set = TopicPatterns::default();
+        for (index, pattern) in patterns.iter().enumerate() {
+            set.insert_entry(pattern, index);
+        }
+        for topic in topics() {
+            let mut indexes = set.matching(&topic).to_vec();
+            indexes.sort_unstable();
+            let patterns = patterns.iter().enumerate();
+            let matching = patterns.filter(|(_, pattern)| pattern.matches(&topic));
+            let expected: Vec<usize> = matching.map(|(index, _)| index).collect();
+            prop_assert_eq!(indexes, expected, "{}", topic);
+        }
+    }
+
+    #[test]
     fn a_name_is_legal_by_its_length_its_characters_and_its_wildcards(
         text in "[a-c/$ ~+#ä\u{1}\u{7f}\u{85}\u{ffff}]{0,24}",
     ) {

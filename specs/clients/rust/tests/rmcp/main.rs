@@ -106,7 +106,8 @@ async fn walk(transport: &str, era: Era) {
 
     let tools = client.list_all_tools().await.expect("listed");
     let names: Vec<&str> = tools.iter().map(|tool| &*tool.name).collect();
-    assert_eq!(names, ["publish", "receive"]);
+    let expected = ["publish", "receive", "read", "query", "list_topics"];
+    assert_eq!(names, expected);
 
     let (_subscriber, mut seen) = stage.broker.subscriber("commands/#").await;
     for qos in 0..3 {
