@@ -115,6 +115,10 @@ const HELP: &[(&str, &str)] = &[
         "Memory of the URIs of subscriptions.",
     ),
     (
+        "mcp_device.announcements",
+        "Announcements of devices: taken, and refused with what was left out of others.",
+    ),
+    (
         "mcp_device.cache.bytes",
         "Bytes of the cached values of devices.",
     ),

@@ -114,7 +114,14 @@ impl McpDevice {
         let (device, entry) = self.device(caller.as_deref(), &arguments.device)?;
         let now = Now::of(cx);
         let answer = |problem: Option<&Problem>| {
-            Ok(Some(status::answer(&self.registry, entry, now, problem)))
+            let caller = caller.as_deref();
+            Ok(Some(status::answer(
+                &self.registry,
+                entry,
+                caller,
+                now,
+                problem,
+            )))
         };
         let about = entry.id.clone();
         let Some(property) = entry.model.device.properties.first() else {
@@ -141,6 +148,7 @@ impl McpDevice {
             });
         let (exit, timeout) = (self.exit, self.settings.status_timeout);
         self.feed.ensure(cx);
+        self.values.ensure(cx);
         self.watch(index, device);
         let Some(exchange) = self.exchanges.get_mut(index) else {
             return Ok(None);
@@ -216,7 +224,16 @@ impl McpDevice {
             return;
         };
         let answer = match self.registry.get(wait.device) {
-            Some(entry) => status::answer(&self.registry, entry, Now::of(cx), problem),
+            Some(entry) => {
+                let caller = cx.identity().cloned();
+                status::answer(
+                    &self.registry,
+                    entry,
+                    caller.as_deref(),
+                    Now::of(cx),
+                    problem,
+                )
+            }
             None => Answer::tool_error("The device was removed; list_devices has the devices."),
         };
         exchange.answer(cx, answer);

@@ -296,6 +296,7 @@ impl McpDevice {
         }
         // The connection subscribes before it publishes.
         self.feed.ensure(cx);
+        self.values.ensure(cx);
         let (begin, deadline) = (message.begin(), cx.now() + within);
         let publication = Publication::new(message);
         if let Err(error) = exchange.open(cx, self.exit, begin, Some(publication), deadline) {
@@ -494,6 +495,11 @@ impl McpDevice {
                 self.finish_control(cx, index);
             }
         }
+    }
+
+    /// The device of a command was removed.
+    pub(crate) fn control_withdrawn(&mut self, cx: &mut Context<'_>, index: usize) {
+        self.finish_control(cx, index);
     }
 
     /// The caller cancelled a command, or its exchange failed: repeated calls are told what is known.

@@ -15,8 +15,10 @@ use tidegate_streams::{AbortEx, BeginEx, Data, DataEx, Frame, Pooled, ResetEx};
 use crate::operation::{FilterRefused, SubscriptionFailed};
 use crate::result::Failure;
 
-/// The token of the stream and of timers of the binding itself.
+/// The token of the stream that feeds types and announcements, and of timers of the binding itself.
 pub(crate) const FEED: Token = Token(u32::MAX);
+/// The token of the stream that feeds devices that declare themselves.
+pub(crate) const DECLARED: Token = Token(u32::MAX - 1);
 /// The kind of its timer.
 pub(crate) const RETRY: u32 = 2;
 
@@ -28,6 +30,7 @@ const QOS: u8 = 1;
 /// The subscription of the cache.
 #[derive(Debug)]
 pub(crate) struct Feed {
+    token: Token,
     exit: BindingId,
     filters: Vec<ByteString>,
     stream: Option<StreamId>,
@@ -60,8 +63,14 @@ pub(crate) struct FeedMessage {
 
 impl Feed {
     /// A message of more than `bound` bytes is cut to one byte more than that.
-    pub(crate) const fn new(exit: BindingId, filters: Vec<ByteString>, bound: usize) -> Self {
+    pub(crate) const fn new(
+        token: Token,
+        exit: BindingId,
+        filters: Vec<ByteString>,
+        bound: usize,
+    ) -> Self {
         Self {
+            token,
             exit,
             filters,
             stream: None,
@@ -98,12 +107,25 @@ impl Feed {
             filters: filters.collect(),
             ..MqttSubscribe::default()
         };
-        match cx.open_for(CallContext::default(), self.exit, begin, FEED) {
+        match cx.open_for(CallContext::default(), self.exit, begin, self.token) {
             Ok(stream) => {
                 self.stream = Some(stream);
                 self.ended = false;
             }
             Err(error) => self.failed(cx, &error.to_string()),
+        }
+    }
+
+    /// Opens a new stream in place of the one that is open, so that retained messages are sent again.
+    pub(crate) fn renew(&mut self, cx: &mut Context<'_>) {
+        let before = self.stream.take();
+        if let Some(retry) = self.retry.take() {
+            cx.cancel(retry);
+        }
+        self.message = None;
+        self.open(cx);
+        if let Some(before) = before {
+            cx.end(before, Frame::end());
         }
     }
 
@@ -122,6 +144,9 @@ impl Feed {
         stream: StreamId,
         frame: Frame,
     ) -> Option<FeedMessage> {
+        if self.stream != Some(stream) {
+            return Self::on_former(cx, stream, frame);
+        }
         match frame {
             Frame::Begin(begin) => self.begun(cx, begin.into_inner()),
             Frame::Data(data) => {
@@ -149,6 +174,16 @@ impl Feed {
                 self.over(cx, &Failure::from(reset).why);
             }
             Frame::Window(_) | Frame::Flush(_) | Frame::Challenge(_) => {}
+        }
+        None
+    }
+
+    /// A frame of a stream that was replaced, and is ending.
+    fn on_former(cx: &mut Context<'_>, stream: StreamId, frame: Frame) -> Option<FeedMessage> {
+        match frame {
+            Frame::Data(data) => cx.acknowledge(stream, data.payload.len()),
+            Frame::Reset(_) | Frame::Abort(_) => cx.terminate(stream, None, None),
+            _ => {}
         }
         None
     }
@@ -225,7 +260,7 @@ impl Feed {
             cx.event(&SubscriptionFailed { reason: why.into() });
         }
         let reason = "the next attempt to subscribe to the devices' topics";
-        self.retry = Some(cx.timer(RETRY_AFTER, FEED, RETRY, reason));
+        self.retry = Some(cx.timer(RETRY_AFTER, self.token, RETRY, reason));
     }
 
     /// A handler panicked while it worked for the stream, which the engine has ended.
@@ -253,7 +288,7 @@ mod tests {
 
     fn feed() -> Feed {
         let mut worker = tidegate_engine::testing::Rig::new();
-        Feed::new(worker.edge(0), Vec::new(), 4)
+        Feed::new(FEED, worker.edge(0), Vec::new(), 4)
     }
 
     fn part(flags: DataFlags, payload: &'static [u8]) -> Data {

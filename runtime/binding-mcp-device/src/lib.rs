@@ -24,9 +24,11 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod announcing;
 mod calls;
 mod commands;
 mod control;
+mod declared;
 mod exchange;
 mod explain;
 mod feed;
@@ -57,8 +59,8 @@ pub use address::Address;
 pub use explain::{Explainer, Explanation};
 pub use operation::CallCompleted;
 pub use options::{
-    CommandOptions, ConfirmOptions, DeviceOptions, FormatOption, InterlockOptions, LimitOptions,
-    MatchOptions, OnlineOptions, Options, PropertyOptions, RequestOptions, ToolsOption,
-    TypeOptions,
+    CommandOptions, ConfirmOptions, DeclaredOptions, DeviceOptions, FormatOption, InterlockOptions,
+    LimitOptions, MatchOptions, OnlineOptions, Options, PropertyOptions, RequestOptions,
+    ToolsOption, TypeOptions,
 };
 pub use proxy::McpDevice;

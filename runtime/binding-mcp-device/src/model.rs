@@ -20,6 +20,7 @@ use tidegate_streams::mqtt::topic::{TopicError, TopicFilter, check_name};
 use tidegate_streams::{Identity, shown};
 
 use crate::address::{self, Address};
+use crate::declared::Declared;
 use crate::options::{
     CommandOptions, FormatOption, InterlockOptions, LimitOptions, Options, PropertyOptions,
     TypeOptions,
@@ -108,6 +109,11 @@ impl Models {
             );
         }
         faults.extend(device_faults(options));
+        if let Some(declared) = &options.declared
+            && let Err(fault) = Declared::new(declared, 0)
+        {
+            faults.push(fault);
+        }
         faults.extend(typed::faults(&models, options.tools));
         if let Some(pattern) = options.seen.iter().find(|it| it.filter().is_none()) {
             faults.push(format!(
@@ -487,6 +493,19 @@ fn interlock(options: &InterlockOptions) -> Result<Interlock, String> {
 
 fn permits(guarded: Option<&Guarded>, caller: Option<&Identity>) -> bool {
     guarded.is_none_or(|guarded| guarded.permits(caller))
+}
+
+impl Rule {
+    /// The rule of a command of which only the arguments are checked.
+    pub(crate) const fn of(schema: Schema) -> Self {
+        Self {
+            schema,
+            interval: None,
+            step: BTreeMap::new(),
+            interlocks: Vec::new(),
+            guarded: None,
+        }
+    }
 }
 
 impl Model {

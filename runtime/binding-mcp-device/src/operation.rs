@@ -56,6 +56,18 @@ event! {
     }
 }
 
+event! {
+    /// An announcement of a device was not taken.
+    pub struct AnnouncementIgnored "binding.mcp_device.announcement.ignored" Debug
+        "the announcement on '{topic}' is ignored: {reason}"
+    {
+        /// Its topic, shortened.
+        topic "topic": ByteString = ByteString::new(),
+        /// Why.
+        reason "reason": ByteString = ByteString::new(),
+    }
+}
+
 words! {
     /// The operation of an exchange.
     pub enum Operation {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
-use tidegate_options::{Bounded, GuardReference, OptionWarning, TopicPattern};
+use tidegate_options::{Bounded, GuardReference, Guarded, OptionWarning, TopicPattern};
 
 use crate::address::Address;
 use crate::model::Models;
@@ -44,6 +44,9 @@ pub struct Options {
     /// to the devices. Absent: only the devices of the config.
     #[schemars(extend("examples" = [["plant/#"]]))]
     pub seen: Vec<TopicPattern>,
+    /// Devices that announce themselves, by Home Assistant's discovery or Homie 5. Absent: none.
+    #[schemars(extend("examples" = [{ "homeAssistant": "homeassistant", "subscribe": ["zigbee2mqtt/#"], "publish": ["zigbee2mqtt/+/set"] }]))]
+    pub declared: Option<DeclaredOptions>,
     /// The tools for commands: `generic` offers `control_device`, `typed` a tool for each command of
     /// each type. More than 40 tools are joined: one for each type, or one for all.
     pub tools: ToolsOption,
@@ -87,6 +90,22 @@ pub struct DeviceOptions {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Devices that announce themselves.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct DeclaredOptions {
+    /// The prefix of Home Assistant's discovery, usually `homeassistant`. Absent: not listened to.
+    pub home_assistant: Option<String>,
+    /// The domain of Homie 5, usually `homie`. Absent: not listened to.
+    pub homie: Option<String>,
+    /// Topic filters that announced devices may be read from. Properties on other topics are left out.
+    pub subscribe: Vec<TopicPattern>,
+    /// Topic filters that announced devices may be commanded by. Commands on other topics are left out.
+    pub publish: Vec<TopicPattern>,
+    /// Who sees them; absent: everybody.
+    pub guarded: Option<Guarded>,
+}
+
 /// How commands are offered as tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -105,6 +124,7 @@ impl Default for Options {
             types: BTreeMap::new(),
             devices: BTreeMap::new(),
             seen: Vec::new(),
+            declared: None,
             tools: ToolsOption::default(),
             status_timeout: Bounded::of(5_000),
             max_sensor_duration: Bounded::of(3_600_000),
@@ -136,14 +156,27 @@ impl<'de> Deserialize<'de> for Options {
 impl tidegate_options::Options for Options {
     fn warnings(&self) -> Vec<OptionWarning> {
         let mut warnings = Vec::new();
-        if self.types.is_empty() {
+        let declares = self.declared.as_ref();
+        let silent = |it: &DeclaredOptions| it.home_assistant.is_none() && it.homie.is_none();
+        if declares.is_some_and(|it| silent(it) || it.subscribe.is_empty()) {
+            warnings.push(OptionWarning {
+                key: "declared",
+                message:
+                    "'declared' has no announcements or no topics to read, so no device has a value"
+                        .to_owned(),
+                help:
+                    "set homeAssistant or homie, and subscribe, e.g. subscribe: [ zigbee2mqtt/# ]"
+                        .to_owned(),
+            });
+        }
+        if self.types.is_empty() && declares.is_none() {
             warnings.push(OptionWarning {
                 key: "types",
                 message: "'types' is empty, so there can be no devices".to_owned(),
                 help: "declare a type, e.g. types: { light: { status: { action: state } } }"
                     .to_owned(),
             });
-        } else if self.devices.is_empty() && self.seen.is_empty() {
+        } else if self.devices.is_empty() && self.seen.is_empty() && declares.is_none() {
             warnings.push(OptionWarning {
                 key: "devices",
                 message: "'devices' and 'seen' are empty, so there can be no devices".to_owned(),
@@ -157,6 +190,10 @@ impl tidegate_options::Options for Options {
 
     fn guards(&self) -> Vec<GuardReference> {
         let mut references = Vec::new();
+        let declared = self.declared.as_ref().and_then(|it| it.guarded.as_ref());
+        if let Some(guarded) = declared {
+            references.extend(guarded.references(&["declared", "guarded"]));
+        }
         for (kind, options) in &self.types {
             if let Some(guarded) = &options.guarded {
                 references.extend(guarded.references(&["types", kind, "guarded"]));

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::{
-    At, Binding, BindingId, Context, Duration, Meter, MeterKind, StreamId, TimerId, Token,
+    At, Binding, BindingId, Context, Duration, Meter, MeterKind, StreamId, Time, TimerId, Token,
 };
 use tidegate_streams::mcp::{
     McpBeginEx, McpCapabilities, McpEnd, McpLifecycle, McpReset, McpResetKind, McpResourcesList,
@@ -16,8 +16,10 @@ use tidegate_streams::mcp::{
 use tidegate_streams::mqtt::{MqttBeginEx, MqttReset};
 use tidegate_streams::{AbortEx, BeginEx, Frame, Identity, ResetEx, Role, shown};
 
+use crate::announcing::RENEW;
+use crate::declared::Declared;
 use crate::exchange::{DUE, Exchange};
-use crate::feed::{FEED, Feed, RETRY};
+use crate::feed::{DECLARED, FEED, Feed, RETRY};
 use crate::model::Models;
 use crate::operation::{Counts, Operation};
 use crate::options::{Options, ToolsOption};
@@ -33,6 +35,8 @@ use crate::typed;
 
 /// The kind of the timer before the change of a list is announced.
 const CHANGED: u32 = 3;
+/// Largest announcement that is put together from parts, in bytes.
+const ANNOUNCEMENT_MAX: usize = 256 << 10;
 /// Changes of lists within this time are announced once.
 const DEBOUNCE: Duration = Duration::from_secs(1);
 
@@ -44,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) max_sensor_duration: Duration,
     params_bound: usize,
     sessions_max: usize,
+    /// Whether devices may declare themselves.
+    declares: bool,
     /// The list of tools, if it is the same for every caller.
     tools_list: Option<Bytes>,
 }
@@ -55,6 +61,13 @@ pub struct McpDevice {
     pub(crate) models: Models,
     pub(crate) registry: Registry,
     pub(crate) feed: Feed,
+    /// Devices that announce themselves, and the stream that feeds their values.
+    pub(crate) declared: Option<Declared>,
+    pub(crate) values: Feed,
+    /// Set while values are still to be subscribed to again.
+    pub(crate) renewal: Option<TimerId>,
+    /// When they were subscribed to again for the last time.
+    pub(crate) renewed: Option<Time>,
     pub(crate) exchanges: Slab<Exchange>,
     /// Which exchanges wait for messages of a device.
     pub(crate) watchers: BTreeSet<(DeviceId, u32)>,
@@ -75,7 +88,16 @@ impl McpDevice {
     pub fn new(options: &Options, exit: BindingId) -> Self {
         let (models, _) = Models::new(options);
         let registry = Registry::new(options, &models);
-        let feed = Feed::new(exit, models.filters.clone(), options.max_value_bytes.size());
+        let max_value = options.max_value_bytes.size();
+        let max_entities = options.max_devices.size().saturating_mul(2);
+        let declared = options.declared.as_ref();
+        let listed = declared.map_or(&[][..], |it| &it.subscribe);
+        let listed = listed.iter().map(|pattern| pattern.text().into()).collect();
+        let values = Feed::new(DECLARED, exit, listed, max_value);
+        let declared = declared.and_then(|it| Declared::new(it, max_entities).ok());
+        let mut filters = models.filters.clone();
+        filters.extend(declared.iter().flat_map(Declared::filters));
+        let feed = Feed::new(FEED, exit, filters, max_value.max(ANNOUNCEMENT_MAX));
         let guarded = models.types.values().any(|it| it.depends_on_caller());
         let mut settings = Settings {
             tools: options.tools,
@@ -84,6 +106,7 @@ impl McpDevice {
             params_bound: options.max_params.size(),
             sessions_max: options.max_sessions.size(),
             tools_list: None,
+            declares: declared.is_some(),
         };
         if !guarded && options.tools == ToolsOption::Generic {
             settings.tools_list = Some(tools_list(&models, &settings, None, &registry));
@@ -94,6 +117,10 @@ impl McpDevice {
             models,
             registry,
             feed,
+            declared,
+            values,
+            renewal: None,
+            renewed: None,
             exchanges: Slab::new(),
             watchers: BTreeSet::new(),
             sessions: BTreeMap::new(),
@@ -183,21 +210,23 @@ impl McpDevice {
             .types
             .values()
             .filter(|it| it.is_visible(caller));
-        visible.any(|model| model.reading().is_some())
+        self.settings.declares || visible.any(|model| model.reading().is_some())
     }
 
     /// Whether a tool that the caller may use sends commands.
     fn is_command(&self, caller: Option<&Identity>, name: &str) -> bool {
         let typed = self.settings.tools == ToolsOption::Typed;
         if typed && typed::grouping(&self.models) != typed::Grouping::All {
-            return typed::find(&self.models, caller, name).is_some();
+            let generic = self.settings.declares && name == tools::CONTROL_DEVICE;
+            return generic || typed::find(&self.models, caller, name).is_some();
         }
         let mut visible = self
             .models
             .types
             .values()
             .filter(|it| it.is_visible(caller));
-        name == tools::CONTROL_DEVICE && visible.any(|it| it.may_be_commanded(caller))
+        name == tools::CONTROL_DEVICE
+            && (self.settings.declares || visible.any(|it| it.may_be_commanded(caller)))
     }
 
     fn tool_values(&self, caller: Option<&Identity>) -> Vec<serde_json::Value> {
@@ -286,6 +315,7 @@ impl McpDevice {
 
     /// A message was received: records it, and passes it to the exchanges that wait for it.
     fn on_message(&mut self, cx: &mut Context<'_>, message: &crate::feed::FeedMessage) {
+        self.take_announcement(cx, message);
         let received = crate::registry::Received {
             topic: &message.topic,
             payload: &message.payload,
@@ -332,7 +362,7 @@ impl McpDevice {
     }
 
     /// Announces that devices were added or removed, after further changes.
-    fn announce_change(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn announce_change(&mut self, cx: &mut Context<'_>) {
         if self.changed.is_none() && !self.sessions.is_empty() && !cx.stopping() {
             let reason = "further changes before a list change is announced";
             self.changed = Some(cx.timer(DEBOUNCE, FEED, CHANGED, reason));
@@ -494,7 +524,7 @@ fn tool_values(
         // One more than fits, so that a longer list is told from a full one.
         ids.take(typed::ENUM_MAX + 1).collect()
     };
-    tools::list(models, settings.tools, caller, &ids)
+    tools::list(models, settings.tools, settings.declares, caller, &ids)
 }
 
 /// The result of `tools/list` for a caller.
@@ -537,6 +567,17 @@ impl Binding for McpDevice {
             let labels = [("result", result)];
             meter.record(MeterKind::Counter, "mcp_device.messages", &labels, count);
         }
+        if let Some(declared) = &self.declared {
+            for (result, count) in [("taken", declared.taken), ("refused", declared.refused)] {
+                let labels = [("result", result)];
+                meter.record(
+                    MeterKind::Counter,
+                    "mcp_device.announcements",
+                    &labels,
+                    count,
+                );
+            }
+        }
         meter.counter("mcp_device.devices.removed", counts.removed);
         meter.counter("mcp_device.devices.refused", counts.refused);
         self.counts.report(meter);
@@ -544,6 +585,7 @@ impl Binding for McpDevice {
 
     fn on_start(&mut self, cx: &mut Context<'_>) {
         self.feed.open(cx);
+        self.values.open(cx);
     }
 
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
@@ -577,8 +619,13 @@ impl Binding for McpDevice {
     }
 
     fn on_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
-        if at.token == FEED {
-            if let Some(message) = self.feed.on_frame(cx, at.stream, frame) {
+        if at.token == FEED || at.token == DECLARED {
+            let feed = if at.token == FEED {
+                &mut self.feed
+            } else {
+                &mut self.values
+            };
+            if let Some(message) = feed.on_frame(cx, at.stream, frame) {
                 self.on_message(cx, &message);
             }
             return;
@@ -593,7 +640,9 @@ impl Binding for McpDevice {
 
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, kind: u32) {
         match kind {
-            RETRY => self.feed.open(cx),
+            RETRY if token == FEED => self.feed.open(cx),
+            RETRY => self.values.open(cx),
+            RENEW => self.renew_values(cx),
             CHANGED => self.announce(cx),
             DUE => {
                 let index = token.index();
@@ -613,6 +662,9 @@ impl Binding for McpDevice {
         if token == FEED {
             return self.feed.faulted(cx);
         }
+        if token == DECLARED {
+            return self.values.faulted(cx);
+        }
         let index = token.index();
         self.control_cancelled(cx, index);
         self.exchanges.try_remove(index);
@@ -623,8 +675,12 @@ impl Binding for McpDevice {
 
     fn on_shutdown(&mut self, cx: &mut Context<'_>) {
         self.feed.stop(cx);
-        if let Some(changed) = self.changed.take() {
-            cx.cancel(changed);
+        self.values.stop(cx);
+        for timer in [self.changed.take(), self.renewal.take()]
+            .into_iter()
+            .flatten()
+        {
+            cx.cancel(timer);
         }
         let indexes: Vec<usize> = self.exchanges.iter().map(|(index, _)| index).collect();
         for index in indexes {

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use bytestring::ByteString;
 use slab::Slab;
 use smallvec::SmallVec;
-use tidegate_device::{AvailabilityMode, Device, Source, Text};
+use tidegate_device::{AvailabilityMode, Source, Text};
 use tidegate_engine::Time;
 use tidegate_streams::Identity;
 use tidegate_streams::mqtt::topic::{TopicFilter, TopicPatterns};
@@ -153,23 +153,27 @@ impl Registry {
         registry
     }
 
-    /// Adds a device that declared itself. Returns the topics of its values, or `None` if its id is
-    /// taken or there is no room.
-    #[allow(dead_code, reason = "for declarations, which no option reads yet")]
-    pub(crate) fn declare(&mut self, model: Rc<Model>) -> Option<Vec<String>> {
-        let Device { id, .. } = &model.device;
-        if self.ids.contains_key(&**id) || check_id(id).is_err() || !self.has_room(&|_| false) {
+    /// Adds a device that declared itself. Returns whether it was added: its id may be taken, and there
+    /// may be no room.
+    pub(crate) fn declare(
+        &mut self,
+        model: Rc<Model>,
+        is_awaited: &dyn Fn(DeviceId) -> bool,
+    ) -> bool {
+        let id = &*model.device.id;
+        if self.ids.contains_key(id) || check_id(id).is_err() || !self.has_room(is_awaited) {
             self.counts.refused += 1;
-            return None;
+            return false;
         }
-        let device = self.insert(Entry::declared(model));
-        let entry = self.devices.get(device as usize)?;
-        Some(
-            entry
-                .topics()
-                .map(|(topic, _)| topic.into_owned())
-                .collect(),
-        )
+        self.insert(Entry::declared(model));
+        true
+    }
+
+    /// The device with an id, if it declared itself.
+    pub(crate) fn declared(&self, id: &str) -> Option<DeviceId> {
+        let device = *self.ids.get(id)?;
+        let entry = self.get(device)?;
+        entry.is_declared().then_some(device)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -430,7 +434,8 @@ impl Registry {
         false
     }
 
-    fn remove(&mut self, device: DeviceId) {
+    /// Removes a device, with its values.
+    pub(crate) fn remove(&mut self, device: DeviceId) {
         self.recency.remove(device);
         let Some(entry) = self.devices.try_remove(device as usize) else {
             return;
@@ -532,6 +537,20 @@ impl Entry {
     pub(crate) fn labels(&self) -> &BTreeMap<String, Text> {
         let about = self.about.as_ref();
         about.map_or(&self.model.device.labels, |about| &about.labels)
+    }
+
+    /// Whether it declared itself.
+    pub(crate) const fn is_declared(&self) -> bool {
+        matches!(self.source, Source::HomeAssistant | Source::Homie)
+    }
+
+    /// How it declared itself, as a word.
+    pub(crate) const fn declared_by(&self) -> Option<&'static str> {
+        match self.source {
+            Source::Config | Source::Seen => None,
+            Source::HomeAssistant => Some("homeAssistant"),
+            Source::Homie => Some("homie"),
+        }
     }
 
     /// Fills a topic of the model. The topics of a device that declares itself are complete.

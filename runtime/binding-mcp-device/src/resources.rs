@@ -67,8 +67,9 @@ impl McpDevice {
 
     /// The result of `resources/read`.
     pub(crate) fn read(&self, cx: &Context<'_>, uri: &str) -> Result<Answer, McpReset> {
-        let (_, entry) = self.resource(cx.identity().map(|it| &**it), uri)?;
-        let status = StatusView::new(&self.registry, entry, Now::of(cx), None);
+        let caller = cx.identity().map(|it| &**it);
+        let (_, entry) = self.resource(caller, uri)?;
+        let status = StatusView::new(&self.registry, entry, caller, Now::of(cx), None);
         let text = serde_json::to_string(&status).unwrap_or_default();
         let contents = json!({
             "contents": [{ "uri": uri, "mimeType": "application/json", "text": text }],

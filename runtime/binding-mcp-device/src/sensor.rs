@@ -171,6 +171,8 @@ pub(crate) enum Ended {
     Cancelled,
     /// The caller's deadline came before the duration was over.
     Timeout,
+    /// The device was removed.
+    Removed,
     Stopping,
 }
 
@@ -181,6 +183,7 @@ impl Ended {
             Self::Count => "count",
             Self::Cancelled => "cancelled",
             Self::Timeout => "timeout",
+            Self::Removed => "removed",
             Self::Stopping => "stopping",
         }
     }
@@ -314,6 +317,9 @@ impl Sensor {
             Ended::Timeout => Some(format!(
                 "The caller's own timeout ended the collection after {after}. Use a shorter 'duration', or \
                  subscribe to the resource device://ID."
+            )),
+            Ended::Removed => Some(format!(
+                "The device announced that it is removed, or has changed, after {after}."
             )),
             Ended::Stopping => Some(format!(
                 "The gateway is stopping; it collected for {after}."

@@ -59,6 +59,7 @@ impl McpDevice {
         }
         let exit = self.exit;
         self.feed.ensure(cx);
+        self.values.ensure(cx);
         let Some(exchange) = self.exchanges.get_mut(index) else {
             return Ok(None);
         };

@@ -1,6 +1,7 @@
 //! `get_device_status`: from the cache at once, or after asking the device or waiting for it.
 
 use tidegate_engine::Duration;
+use tidegate_streams::Identity;
 
 use crate::params::Arguments;
 use crate::reading::Shown;
@@ -110,12 +111,13 @@ impl StatusWait {
 pub(crate) fn answer(
     registry: &Registry,
     entry: &Entry,
+    caller: Option<&Identity>,
     now: Now,
     problem: Option<&Problem>,
 ) -> Answer {
     let cached = is_known(registry, entry);
     let Some(problem) = problem else {
-        return Answer::structured(&StatusView::new(registry, entry, now, None));
+        return Answer::structured(&StatusView::new(registry, entry, caller, now, None));
     };
     let word = match problem {
         Problem::Offline => "offline",
@@ -126,7 +128,7 @@ pub(crate) fn answer(
         Problem::NoStatus => "noStatus",
     };
     let why = sentence(registry, entry, now, problem);
-    let view = StatusView::new(registry, entry, now, Some((word, why)));
+    let view = StatusView::new(registry, entry, caller, now, Some((word, why)));
     if cached || *problem == Problem::NoStatus {
         Answer::structured(&view)
     } else {

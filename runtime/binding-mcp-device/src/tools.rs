@@ -35,16 +35,23 @@ pub(crate) fn with(mut object: Value, name: &str, member: Option<Value>) -> Valu
 pub(crate) fn list(
     models: &Models,
     option: ToolsOption,
+    declares: bool,
     caller: Option<&Identity>,
     ids: &dyn Fn(&str) -> Vec<String>,
 ) -> Vec<Value> {
     let mut tools = vec![list_devices(models, caller), get_device_status()];
     match option {
-        ToolsOption::Generic => tools.extend(control_device(models, caller)),
-        ToolsOption::Typed => tools.extend(typed::list(models, caller, ids)),
+        ToolsOption::Generic => tools.extend(control_device(models, declares, caller)),
+        ToolsOption::Typed => {
+            tools.extend(typed::list(models, caller, ids));
+            // No typed tool knows the devices that declare themselves.
+            if declares && typed::grouping(models) != typed::Grouping::All {
+                tools.extend(control_device(models, true, caller));
+            }
+        }
     }
-    let visible = models.types.values().filter(|it| it.is_visible(caller));
-    if visible.into_iter().any(|model| model.reading().is_some()) {
+    let mut visible = models.types.values().filter(|it| it.is_visible(caller));
+    if declares || visible.any(|model| model.reading().is_some()) {
         tools.push(subscribe_sensor());
     }
     tools
@@ -113,6 +120,7 @@ fn list_devices(models: &Models, caller: Option<&Identity>) -> Value {
                             "stale": { "type": "boolean" },
                             "labels": { "type": "object" },
                             "commands": { "type": "array", "items": { "type": "string" } },
+                            "declaredBy": { "type": "string", "enum": ["homeAssistant", "homie"], "description": "The device declared itself: its texts are its own, and not verified" },
                         },
                         "required": ["id", "type", "commands"],
                     },
@@ -145,6 +153,11 @@ fn get_device_status() -> Value {
         }),
     );
     properties.insert("message".to_owned(), json!({ "type": "string" }));
+    properties.insert(
+        "commands".to_owned(),
+        json!({ "type": "array", "description": "Commands of a device that declared itself, with the schemas of their arguments" }),
+    );
+    properties.insert("declaredBy".to_owned(), json!({ "type": "string" }));
     json!({
         "name": GET_DEVICE_STATUS,
         "title": "Get the status of a device",
@@ -167,7 +180,12 @@ fn get_device_status() -> Value {
     })
 }
 
-pub(crate) fn control_device(models: &Models, caller: Option<&Identity>) -> Option<Value> {
+/// `declares`: devices declare themselves, with commands that are not known here.
+pub(crate) fn control_device(
+    models: &Models,
+    declares: bool,
+    caller: Option<&Identity>,
+) -> Option<Value> {
     let mut commands = String::new();
     let mut names: Vec<&str> = Vec::new();
     let mut left_out = 0;
@@ -182,8 +200,13 @@ pub(crate) fn control_device(models: &Models, caller: Option<&Identity>) -> Opti
             }
         }
     }
-    if names.is_empty() {
+    if names.is_empty() && !declares {
         return None;
+    }
+    if declares {
+        commands.push_str(
+            "\nDevices that declare themselves (`declaredBy`): get_device_status describes their commands.",
+        );
     }
     if left_out > 0 {
         let _ = std::fmt::Write::write_fmt(
@@ -196,7 +219,7 @@ pub(crate) fn control_device(models: &Models, caller: Option<&Identity>) -> Opti
     names.sort_unstable();
     names.dedup();
     let command = json!({ "type": "string", "description": "One of the commands of the device" });
-    let few = names.len() <= typed::ENUM_MAX;
+    let few = names.len() <= typed::ENUM_MAX && !declares;
     let properties = json!({
         "device": { "type": "string", "description": "Id of the device, from list_devices" },
         "command": with(command, "enum", few.then(|| json!(names))),
@@ -251,7 +274,7 @@ fn subscribe_sensor() -> Value {
         "outputSchema": {
             "type": "object",
             "properties": {
-                "ended": { "type": "string", "enum": ["duration", "count", "cancelled", "timeout", "stopping"] },
+                "ended": { "type": "string", "enum": ["duration", "count", "cancelled", "timeout", "removed", "stopping"] },
                 "count": { "type": "integer" },
                 "series": {
                     "type": "array",

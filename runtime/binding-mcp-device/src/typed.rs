@@ -168,7 +168,7 @@ pub(crate) fn list(
     let grouping = grouping(models);
     let mut list = Vec::new();
     if grouping == Grouping::All {
-        list.extend(tools::control_device(models, caller));
+        list.extend(tools::control_device(models, false, caller));
         return list;
     }
     for (kind, model) in visible {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
-use tidegate_device::{Property, Text};
+use tidegate_device::{Command, Property, Text};
 use tidegate_engine::{Context, Duration, Time, WallTime};
 use tidegate_streams::Identity;
 
@@ -127,6 +127,9 @@ pub(crate) struct DeviceView<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<&'a str, &'a str>,
     commands: Vec<&'a str>,
+    /// How the device declared itself: its texts are its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    declared_by: Option<&'static str>,
 }
 
 impl<'a> DeviceView<'a> {
@@ -160,6 +163,7 @@ impl<'a> DeviceView<'a> {
                 .map(|(name, text)| (&**name, text.as_str()))
                 .collect(),
             commands: commands.map(|(_, command, _)| &*command.name).collect(),
+            declared_by: entry.declared_by(),
         }
     }
 }
@@ -183,6 +187,25 @@ pub(crate) fn compact(value: Value) -> Value {
     Value::String(format!("{cut}…"))
 }
 
+/// A command of a device.
+#[derive(Debug, Serialize)]
+struct CommandView<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    arguments: &'a Value,
+}
+
+impl<'a> CommandView<'a> {
+    fn new(command: &'a Command) -> Self {
+        Self {
+            name: &command.name,
+            description: command.description.as_ref().map(Text::as_str),
+            arguments: &command.arguments,
+        }
+    }
+}
+
 /// The status of a device.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -200,6 +223,11 @@ pub(crate) struct StatusView<'a> {
     /// The properties behind the first one.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     readings: BTreeMap<&'a str, ValueView>,
+    /// The commands of a device that declared itself, which no tool describes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    commands: Vec<CommandView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    declared_by: Option<&'static str>,
     /// Why this is not what was asked for, for programs and in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<&'static str>,
@@ -211,6 +239,7 @@ impl<'a> StatusView<'a> {
     pub(crate) fn new(
         registry: &Registry,
         entry: &'a Entry,
+        caller: Option<&'a Identity>,
         now: Now,
         problem: Option<(&'static str, String)>,
     ) -> Self {
@@ -231,6 +260,15 @@ impl<'a> StatusView<'a> {
             readings: others
                 .filter_map(|(index, it)| Some((&*it.name, view(index, it)?)))
                 .collect(),
+            commands: if entry.is_declared() {
+                let commands = entry.model.commands(caller).take(COMMANDS_MAX);
+                commands
+                    .map(|(_, command, _)| CommandView::new(command))
+                    .collect()
+            } else {
+                Vec::new()
+            },
+            declared_by: entry.declared_by(),
             problem,
             message,
         }

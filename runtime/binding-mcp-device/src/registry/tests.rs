@@ -225,12 +225,18 @@ fn a_declared_device_has_its_own_topics() {
         guarded: None,
         rules: Vec::new(),
     });
-    assert_eq!(
-        setup.registry.declare(Rc::clone(&model)),
-        Some(vec!["ha/{device}/x".to_owned()])
+    assert!(setup.registry.declare(Rc::clone(&model), &|_| false));
+    assert!(
+        !setup.registry.declare(model, &|_| false),
+        "the id is taken"
     );
-    assert_eq!(setup.registry.declare(model), None, "the id is taken");
     assert_eq!(setup.record("ha/{device}/x", "1").users.len(), 1);
+    let device = setup.registry.declared("ha-1").expect("declared");
+    setup.registry.remove(device);
+    assert_eq!(
+        (setup.registry.bytes(), setup.registry.topics.len()),
+        (0, 0)
+    );
 }
 
 #[test]
