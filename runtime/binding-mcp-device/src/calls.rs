@@ -6,6 +6,7 @@ use tidegate_streams::mqtt::MqttSession;
 use tidegate_streams::{Identity, shown};
 
 use crate::commands::{GRACE, Refusal};
+use crate::entry::{Entry, Part};
 use crate::exchange::Exchange;
 use crate::feed::FeedMessage;
 use crate::list_devices::{self, ListArguments};
@@ -13,7 +14,7 @@ use crate::model::check_id;
 use crate::params::Params;
 use crate::proxy::McpDevice;
 use crate::publication::{Message, Publication};
-use crate::registry::{DeviceId, Entry, Part};
+use crate::registry::DeviceId;
 use crate::result::{Answer, Failure};
 use crate::sensor::Ended;
 use crate::state::State;

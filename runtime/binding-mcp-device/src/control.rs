@@ -6,10 +6,11 @@ use serde_json::{Map, Value};
 use tidegate_device::{Command, Expected, Property};
 use tidegate_engine::{Duration, Time};
 
+use crate::entry::Entry;
 use crate::operation::Outcome;
 use crate::params::Arguments;
 use crate::reading::Shown;
-use crate::registry::{DeviceId, Entry, Registry};
+use crate::registry::{DeviceId, Registry};
 use crate::requests::RequestKey;
 use crate::result::Answer;
 use crate::schema::Violation;

@@ -1,7 +1,7 @@
 //! `mcp_device · proxy`: devices behind MQTT topics as MCP tools.
 //!
 //! Accepts mcp streams and opens mqtt streams to its single exit. One subscribe stream feeds a cache of
-//! the devices' last values; each accepted stream is one exchange, which owns the mqtt stream that it
+//! the devices' last values, and another one those of devices that announce themselves; each accepted stream is one exchange, which owns the mqtt stream that it
 //! opens:
 //!
 //! | mcp | mqtt |
@@ -25,14 +25,17 @@
 
 mod address;
 mod announcing;
+mod begin;
 mod calls;
 mod commands;
 mod control;
 mod declared;
+mod entry;
 mod exchange;
 mod explain;
 mod feed;
 mod list_devices;
+mod lowering;
 mod model;
 mod operation;
 mod options;

@@ -4,8 +4,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tidegate_streams::Identity;
 
+use crate::entry::Entry;
 use crate::params::Arguments;
-use crate::registry::{Entry, Registry};
+use crate::registry::Registry;
 use crate::result::Answer;
 use crate::view::{DeviceView, Now};
 

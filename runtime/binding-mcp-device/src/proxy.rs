@@ -9,28 +9,25 @@ use tidegate_engine::{
     At, Binding, BindingId, Context, Duration, Meter, MeterKind, StreamId, Time, TimerId, Token,
 };
 use tidegate_streams::mcp::{
-    McpBeginEx, McpCapabilities, McpEnd, McpLifecycle, McpReset, McpResetKind, McpResourcesList,
-    McpResourcesListChanged, McpResourcesRead, McpResourcesSubscribe, McpResourcesTemplatesList,
-    McpToolsCall, McpToolsList, McpToolsListChanged,
+    McpBeginEx, McpReset, McpResetKind, McpResourcesListChanged, McpToolsListChanged,
 };
 use tidegate_streams::mqtt::{MqttBeginEx, MqttReset};
-use tidegate_streams::{AbortEx, BeginEx, Frame, Identity, ResetEx, Role, shown};
+use tidegate_streams::{AbortEx, BeginEx, Frame, ResetEx, Role};
 
 use crate::announcing::RENEW;
+use crate::begin::tools_list;
 use crate::declared::Declared;
 use crate::exchange::{DUE, Exchange};
 use crate::feed::{DECLARED, FEED, Feed, RETRY};
 use crate::model::Models;
-use crate::operation::{Counts, Operation};
+use crate::operation::Counts;
 use crate::options::{Options, ToolsOption};
-use crate::params::Call;
 use crate::registry::{DeviceId, Registry};
 use crate::requests::Requests;
-use crate::result::{Answer, Failure, uncached};
+use crate::result::Failure;
 use crate::rules::Intervals;
 use crate::sensor::Ended;
 use crate::state::State;
-use crate::tools;
 use crate::typed;
 
 /// The kind of the timer before the change of a list is announced.
@@ -46,12 +43,12 @@ pub(crate) struct Settings {
     pub(crate) tools: ToolsOption,
     pub(crate) status_timeout: Duration,
     pub(crate) max_sensor_duration: Duration,
-    params_bound: usize,
-    sessions_max: usize,
+    pub(crate) params_bound: usize,
+    pub(crate) sessions_max: usize,
     /// Whether devices may declare themselves.
-    declares: bool,
+    pub(crate) declares: bool,
     /// The list of tools, if it is the same for every caller.
-    tools_list: Option<Bytes>,
+    pub(crate) tools_list: Option<Bytes>,
 }
 
 /// The binding `mcp_device · proxy`.
@@ -72,7 +69,7 @@ pub struct McpDevice {
     /// Which exchanges wait for messages of a device.
     pub(crate) watchers: BTreeSet<(DeviceId, u32)>,
     /// Index of the exchange of each session, by session identifier.
-    sessions: BTreeMap<ByteString, usize>,
+    pub(crate) sessions: BTreeMap<ByteString, usize>,
     /// Set while a change is still to be announced.
     changed: Option<TimerId>,
     pub(crate) requests: Requests,
@@ -130,187 +127,6 @@ impl McpDevice {
             counts: Counts::default(),
             refused: 0,
         }
-    }
-
-    /// The state of a request at its beginning, with the operation.
-    fn request(
-        &self,
-        caller: Option<&Identity>,
-        begin: &McpBeginEx,
-    ) -> Result<(Operation, State), McpReset> {
-        Ok(match begin {
-            McpBeginEx::Lifecycle(_) if self.sessions.len() >= self.settings.sessions_max => {
-                return Err(McpReset::new(
-                    McpResetKind::Unavailable,
-                    format!(
-                        "Session limit reached ({}, maxSessions); end a session or retry later.",
-                        self.settings.sessions_max
-                    ),
-                ));
-            }
-            McpBeginEx::Lifecycle(_) => (Operation::Session, State::Session(ByteString::new())),
-            McpBeginEx::ToolsList(_) => (Operation::List, State::Answered),
-            McpBeginEx::ToolsCall(call) => {
-                let operation = self.operation(caller, &call.name)?;
-                let bound = self.settings.params_bound;
-                (operation, State::Params(Call::new(call.clone(), bound)?))
-            }
-            McpBeginEx::ResourcesList(_) | McpBeginEx::ResourcesTemplatesList(_) => {
-                (Operation::List, State::Answered)
-            }
-            McpBeginEx::ResourcesRead(read) => {
-                self.resource(caller, &read.uri)?;
-                (Operation::Read, State::Answered)
-            }
-            McpBeginEx::ResourcesSubscribe(subscribe) => {
-                self.subscription(caller, &subscribe.uri)?;
-                (
-                    Operation::Subscribe,
-                    State::Subscribe(subscribe.uri.clone()),
-                )
-            }
-            McpBeginEx::PromptsList(_) | McpBeginEx::PromptsGet(_) => {
-                return Err(not_found("Prompts are not supported."));
-            }
-            McpBeginEx::CompletionComplete(_) => {
-                return Err(not_found("Completion is not supported."));
-            }
-        })
-    }
-
-    /// The operation of a tool that the caller may use.
-    fn operation(&self, caller: Option<&Identity>, name: &str) -> Result<Operation, McpReset> {
-        match name {
-            tools::LIST_DEVICES => return Ok(Operation::List),
-            tools::GET_DEVICE_STATUS => return Ok(Operation::Status),
-            tools::SUBSCRIBE_SENSOR if self.has_readings(caller) => return Ok(Operation::Sensor),
-            name if self.is_command(caller, name) => return Ok(Operation::Control),
-            _ => {}
-        }
-        let names = self.tool_values(caller);
-        let names: Vec<&str> = names
-            .iter()
-            .filter_map(|tool| tool["name"].as_str())
-            .collect();
-        let list = names
-            .iter()
-            .take(10)
-            .map(|it| format!("'{it}'"))
-            .collect::<Vec<_>>();
-        Err(not_found(format!(
-            "Unknown tool '{}'; available tools: {}.",
-            shown(name),
-            list.join(", ")
-        )))
-    }
-
-    fn has_readings(&self, caller: Option<&Identity>) -> bool {
-        let mut visible = self
-            .models
-            .types
-            .values()
-            .filter(|it| it.is_visible(caller));
-        self.settings.declares || visible.any(|model| model.reading().is_some())
-    }
-
-    /// Whether a tool that the caller may use sends commands.
-    fn is_command(&self, caller: Option<&Identity>, name: &str) -> bool {
-        let typed = self.settings.tools == ToolsOption::Typed;
-        if typed && typed::grouping(&self.models) != typed::Grouping::All {
-            let generic = self.settings.declares && name == tools::CONTROL_DEVICE;
-            return generic || typed::find(&self.models, caller, name).is_some();
-        }
-        let mut visible = self
-            .models
-            .types
-            .values()
-            .filter(|it| it.is_visible(caller));
-        name == tools::CONTROL_DEVICE
-            && (self.settings.declares || visible.any(|it| it.may_be_commanded(caller)))
-    }
-
-    fn tool_values(&self, caller: Option<&Identity>) -> Vec<serde_json::Value> {
-        tool_values(&self.models, &self.settings, caller, &self.registry)
-    }
-
-    /// Creates the exchange of a request.
-    fn start(
-        &mut self,
-        cx: &mut Context<'_>,
-        stream: StreamId,
-        begin: &McpBeginEx,
-        operation: Operation,
-        state: State,
-    ) -> usize {
-        let index = self.exchanges.vacant_key();
-        let token = Token::from_index(index);
-        let session = match begin {
-            McpBeginEx::Lifecycle(_) => None,
-            begin => begin.session_id().cloned(),
-        };
-        let caller = cx.identity().cloned();
-        let caller = caller.as_deref();
-        let (reply, answer): (BeginEx, Option<Answer>) = match begin {
-            McpBeginEx::Lifecycle(_) => return self.start_session(cx, stream),
-            McpBeginEx::ToolsList(_) => (
-                McpToolsList::default().into(),
-                Some(self.tools_list(caller)),
-            ),
-            McpBeginEx::ResourcesList(_) => {
-                let list = self.resources_list(caller);
-                (McpResourcesList::default().into(), Some(list))
-            }
-            McpBeginEx::ResourcesTemplatesList(_) => (
-                McpResourcesTemplatesList::default().into(),
-                Some(Self::templates_list()),
-            ),
-            McpBeginEx::ResourcesRead(read) => (
-                McpResourcesRead::default().into(),
-                self.read(cx, &read.uri).ok(),
-            ),
-            McpBeginEx::ResourcesSubscribe(_) => (McpResourcesSubscribe::default().into(), None),
-            _ => (McpToolsCall::default().into(), None),
-        };
-        let mut exchange = Exchange::accept(cx, stream, token, reply, operation, state);
-        exchange.session = session;
-        if let Some(answer) = answer {
-            exchange.answer(cx, answer);
-        }
-        self.exchanges.insert(exchange);
-        if let McpBeginEx::ResourcesSubscribe(subscribe) = begin
-            && let Ok(device) = self.subscription(caller, &subscribe.uri)
-        {
-            self.watch(index, device);
-            if let Some(exchange) = self.exchanges.get_mut(index) {
-                exchange.confirm(cx);
-            }
-        }
-        index
-    }
-
-    fn start_session(&mut self, cx: &mut Context<'_>, stream: StreamId) -> usize {
-        let entry = self.exchanges.vacant_entry();
-        let index = entry.key();
-        let identity = cx.mint_identity();
-        let reply = McpLifecycle {
-            session_id: Some(identity.clone()),
-            capabilities: capabilities(self.settings.tools),
-        };
-        let state = State::Session(identity.clone());
-        let token = Token::from_index(index);
-        let mut exchange = Exchange::accept(cx, stream, token, reply, Operation::Session, state);
-        exchange.confirm(cx);
-        entry.insert(exchange);
-        self.sessions.insert(identity, index);
-        index
-    }
-
-    fn tools_list(&self, caller: Option<&Identity>) -> Answer {
-        if let Some(list) = &self.settings.tools_list {
-            return Answer::ok(list.clone(), McpEnd::default());
-        }
-        let list = tools_list(&self.models, &self.settings, caller, &self.registry);
-        Answer::ok(list, uncached())
     }
 
     /// A message was received: records it, and passes it to the exchanges that wait for it.
@@ -497,49 +313,6 @@ impl McpDevice {
             self.exchanges.remove(index);
         }
     }
-}
-
-fn capabilities(tools: ToolsOption) -> McpCapabilities {
-    let capabilities = McpCapabilities::SERVER_TOOLS
-        .with(McpCapabilities::SERVER_RESOURCES)
-        .with(McpCapabilities::SERVER_RESOURCES_SUBSCRIBE)
-        .with(McpCapabilities::SERVER_RESOURCES_LIST_CHANGED);
-    match tools {
-        ToolsOption::Generic => capabilities,
-        ToolsOption::Typed => capabilities.with(McpCapabilities::SERVER_TOOLS_LIST_CHANGED),
-    }
-}
-
-/// The tools that a caller may use.
-fn tool_values(
-    models: &Models,
-    settings: &Settings,
-    caller: Option<&Identity>,
-    registry: &Registry,
-) -> Vec<serde_json::Value> {
-    let ids = |kind: &str| -> Vec<String> {
-        let devices = registry.sorted(caller, None);
-        let of_kind = devices.filter(|(_, entry)| entry.model.device.kind == kind);
-        let ids = of_kind.map(|(_, entry)| entry.id.to_string());
-        // One more than fits, so that a longer list is told from a full one.
-        ids.take(typed::ENUM_MAX + 1).collect()
-    };
-    tools::list(models, settings.tools, settings.declares, caller, &ids)
-}
-
-/// The result of `tools/list` for a caller.
-fn tools_list(
-    models: &Models,
-    settings: &Settings,
-    caller: Option<&Identity>,
-    registry: &Registry,
-) -> Bytes {
-    let tools = tool_values(models, settings, caller, registry);
-    serde_json::json!({ "tools": tools }).to_string().into()
-}
-
-pub(crate) fn not_found(message: impl Into<ByteString>) -> McpReset {
-    McpReset::new(McpResetKind::NotFound, message)
 }
 
 /// The error for requests during a shutdown.

@@ -5,8 +5,10 @@ use tidegate_engine::Context;
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::{Identity, shown};
 
-use crate::proxy::{McpDevice, not_found};
-use crate::registry::{DeviceId, Entry};
+use crate::begin::not_found;
+use crate::entry::Entry;
+use crate::proxy::McpDevice;
+use crate::registry::DeviceId;
 use crate::result::{Answer, uncached};
 use crate::tools::with;
 use crate::view::{Now, StatusView};

@@ -7,9 +7,10 @@ use serde_json::{Map, Value};
 use tidegate_device::Expected;
 use tidegate_engine::{Duration, Time};
 
+use crate::entry::Entry;
 use crate::model::{Interlock, Rule};
 use crate::reading::Shown;
-use crate::registry::{Entry, Registry};
+use crate::registry::Registry;
 use crate::view::{Now, duration, is_stale};
 
 /// When commands were sent, for `limits.interval`.

@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 use tidegate_engine::{Duration, Time};
 
+use crate::entry::Entry;
 use crate::params::Arguments;
 use crate::reading::Shown;
-use crate::registry::{DeviceId, Entry};
+use crate::registry::DeviceId;
 use crate::result::Answer;
 use crate::view::{Now, compact, duration};
 

@@ -3,9 +3,10 @@
 use tidegate_engine::Context;
 use tidegate_streams::mqtt::MqttSession;
 
+use crate::entry::Entry;
 use crate::params::Params;
 use crate::proxy::McpDevice;
-use crate::registry::{DeviceId, Entry};
+use crate::registry::DeviceId;
 use crate::result::{Answer, Failure};
 use crate::sensor::{DEVICES_MAX, Ended, Sensor, SensorArguments};
 use crate::state::State;

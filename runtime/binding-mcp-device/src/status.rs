@@ -3,9 +3,10 @@
 use tidegate_engine::Duration;
 use tidegate_streams::Identity;
 
+use crate::entry::Entry;
 use crate::params::Arguments;
 use crate::reading::Shown;
-use crate::registry::{Cached, DeviceId, Entry, Registry};
+use crate::registry::{Cached, DeviceId, Registry};
 use crate::result::Answer;
 use crate::view::{Now, StatusView, duration};
 

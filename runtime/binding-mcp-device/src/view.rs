@@ -8,8 +8,9 @@ use tidegate_device::{Command, Property, Text};
 use tidegate_engine::{Context, Duration, Time, WallTime};
 use tidegate_streams::Identity;
 
+use crate::entry::Entry;
 use crate::reading::Shown;
-use crate::registry::{Cached, Entry, Registry};
+use crate::registry::{Cached, Registry};
 
 /// Most bytes of a status in a list of devices.
 const SUMMARY_MAX: usize = 256;
