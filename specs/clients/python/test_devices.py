@@ -1,12 +1,14 @@
 """Devices over the SDK, against mosquitto: what is listed, known and confirmed, and what is published."""
 
+import asyncio
 import contextlib
 import json
 import socket
 import threading
 
 import pytest
-from conftest import connected, entry, free_port, wait_until
+from conftest import PATIENCE, connected, entry, free_port, wait_until
+from mcp.shared.exceptions import MCPError
 
 DEVICES = """
     options:
@@ -314,3 +316,32 @@ async def test_devices_are_a_toolkit_like_any_other(broker):
         assert "plant__control_device" in tools
         listed = await client.call_tool("plant__list_devices", {})
         assert listed.structured_content["total"] == 1
+
+
+async def test_updates_of_a_device_reach_a_subscriber(mode, broker):
+    uri = "device://lamp-1"
+    updated = asyncio.Event()
+
+    async def handler(message) -> None:
+        root = getattr(message, "root", message)
+        if getattr(root, "method", "") == "notifications/resources/updated":
+            updated.set()
+
+    async with connected("http", mode, devices("http", broker.port), message_handler=handler) as client:
+        await known(client, broker, {"state": "off"})
+        if mode == "legacy":
+            while True:
+                with contextlib.suppress(MCPError):
+                    await client.subscribe_resource(uri)
+                    break
+            broker.publish(STATE, '{"state":"on"}')
+            await asyncio.wait_for(updated.wait(), PATIENCE)
+            return
+        while True:
+            async with client.listen(resource_subscriptions=[uri]) as subscription:
+                if not subscription.honored.resource_subscriptions:
+                    continue
+                broker.publish(STATE, '{"state":"on"}')
+                event = await anext(aiter(subscription))
+                assert str(event.uri) == uri
+                return
