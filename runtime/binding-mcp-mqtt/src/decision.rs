@@ -40,9 +40,9 @@ event! {
         operation "operation": ByteString = ByteString::new(),
         /// Topic, topic filter or URI, shortened; empty if the call did not get as far as its topic.
         topic "topic": ByteString = ByteString::new(),
-        /// The option whose entries refuse it: `publish` or `subscribe`.
+        /// The option that refuses it: `publish` or `subscribe` with its patterns, `topics` with its rules.
         rule "rule": ByteString = ByteString::new(),
-        /// `not allowed` or `insufficient scope`.
+        /// `not allowed` or `insufficient scope`; of the rules, `schema`, `qos` or `retain`.
         reason "reason": ByteString = ByteString::new(),
     }
 }
@@ -99,13 +99,8 @@ pub(crate) fn refused(
     operation: &'static str,
     topic: &str,
     option: &'static str,
-    step_up: bool,
+    reason: &'static str,
 ) {
-    let reason = if step_up {
-        "insufficient scope"
-    } else {
-        "not allowed"
-    };
     cx.event_with(|cx| {
         let (identity, guard) = caller(cx);
         AccessRefused {

@@ -43,11 +43,6 @@ impl Explainer {
         })
     }
 
-    /// The names of the tools.
-    pub fn tools(&self) -> impl Iterator<Item = &'static str> {
-        self.settings.all_tools().map(|it| it.name)
-    }
-
     /// What is decided about a topic or topic filter. The error says why it is invalid.
     pub fn topic(
         &self,

@@ -18,9 +18,9 @@ event! {
         qos "qos": u8 = 0,
         /// The number of messages in the result of a `receive` or `read`, if there is an audit log.
         messages "messages": u32 = 0,
-        /// `refused` if the topic is not one of the patterns of the config.
+        /// `refused` if the config does not allow the topic, or the message to it.
         decision "decision": ByteString = ByteString::new(),
-        /// The option whose patterns refused it: `publish` or `subscribe`.
+        /// The option that refused it: `publish` or `subscribe` with its patterns, `topics` with its rules.
         rule "rule": ByteString = ByteString::new(),
         /// The outcome: `ok`, `error`, `not_sent`, `unconfirmed` or `cancelled`.
         outcome "outcome": ByteString = ByteString::new(),

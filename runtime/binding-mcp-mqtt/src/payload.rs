@@ -3,8 +3,6 @@
 use serde_json::{Map, Value};
 use tidegate_json::{Document, Duplicate, Kind, Limits, Parts};
 
-use crate::refusal::Refusal;
-
 /// Largest payload that is checked, in bytes: as JSON values it takes many times its size.
 const CHECKED_MAX: usize = 64 * 1024;
 
@@ -16,21 +14,21 @@ pub(crate) struct Read {
 }
 
 /// Reads a payload. One that is not JSON is a string. A member that occurs twice is refused: a device
-/// might read the one, and the schema check the other.
-pub(crate) fn read(payload: &Parts) -> Result<Read, Refusal> {
+/// might read the one, and the schema check the other. The error is a sentence.
+pub(crate) fn read(payload: &Parts) -> Result<Read, String> {
     let size: usize = payload.iter().map(bytes::Bytes::len).sum();
     if size > CHECKED_MAX {
-        return Err(Refusal::Tool(format!(
+        return Err(format!(
             "The payload has {size} bytes; topics with a schema take at most {CHECKED_MAX}. Send a smaller one."
-        )));
+        ));
     }
     match Document::parse(payload.clone(), Limits::default()) {
         Ok(document) => {
             let value = converted(&document.root()).map_err(|duplicate| {
-                Refusal::Tool(format!(
+                format!(
                     "The payload has the member '{}' twice; send it once.",
                     tidegate_streams::shown(&duplicate.0)
-                ))
+                )
             })?;
             Ok(Read { value, note: None })
         }
@@ -106,7 +104,7 @@ mod tests {
     #[test]
     fn a_payload_that_is_too_large_to_be_checked_is_refused() {
         assert!(read(&parts(&" ".repeat(CHECKED_MAX))).is_ok());
-        let Err(Refusal::Tool(sentence)) = read(&parts(&" ".repeat(CHECKED_MAX + 1))) else {
+        let Err(sentence) = read(&parts(&" ".repeat(CHECKED_MAX + 1))) else {
             panic!("refused");
         };
         assert!(sentence.contains("has 65537 bytes"), "{sentence}");
@@ -115,7 +113,7 @@ mod tests {
     #[test]
     fn a_member_that_occurs_twice_is_refused() {
         for text in ["{\"a\":1,\"a\":2}", "[{\"b\":{\"\\u0061\":1,\"a\":1}}]"] {
-            let Err(Refusal::Tool(sentence)) = read(&parts(text)) else {
+            let Err(sentence) = read(&parts(text)) else {
                 panic!("refused: {text}");
             };
             assert!(sentence.contains("the member 'a' twice"), "{sentence}");

@@ -42,8 +42,30 @@ struct Patterns {
     access: TopicAccess,
     /// The places of the entries in the options, such as `topics.0`.
     places: Vec<String>,
+    /// The levels of the entries that have a name.
+    levels: Vec<Vec<NamedLevel>>,
     /// The allowed patterns, as a sentence for refusals, if they are the same for every caller.
     named: Option<String>,
+}
+
+/// A level of a pattern that has a name.
+#[derive(Debug)]
+pub(crate) struct NamedLevel {
+    index: usize,
+    /// It stands for all levels that follow, too.
+    rest: bool,
+}
+
+impl NamedLevel {
+    fn new((index, name): (usize, &str)) -> Self {
+        let rest = name.starts_with("{+");
+        Self { index, rest }
+    }
+
+    /// Whether the level of a topic is a value of the name.
+    pub(crate) const fn names(&self, index: usize) -> bool {
+        index == self.index || (self.rest && index > self.index)
+    }
 }
 
 impl Policy {
@@ -57,6 +79,7 @@ impl Policy {
         let mut placeholders = Vec::new();
         let mut entries = Vec::new();
         let mut places = Vec::new();
+        let mut levels = Vec::new();
         for Entry { place, topic } in catalog.with(permissions) {
             for (index, name) in topic.pattern.names() {
                 let placeholder = (index, name.to_owned());
@@ -66,6 +89,7 @@ impl Policy {
             }
             entries.push(topic.entry());
             places.push(place.clone());
+            levels.push(topic.pattern.names().map(NamedLevel::new).collect());
         }
         let patterns = (!open).then(|| {
             let access = TopicAccess::new(entries);
@@ -73,6 +97,7 @@ impl Policy {
             Patterns {
                 access,
                 places,
+                levels,
                 named,
             }
         });
@@ -154,6 +179,16 @@ impl<'a> CallerPolicy<'a> {
         let index = patterns.access.rule(self.caller, request)?;
         let entry = patterns.access.entries().get(index)?;
         Some((patterns.places.get(index)?, entry.pattern.text()))
+    }
+
+    /// The levels with a name of the entry that allows what is asked for.
+    pub(crate) fn named_levels(self, request: TopicRequest<'_>) -> &'a [NamedLevel] {
+        let named = || {
+            let patterns = self.policy.patterns.as_ref()?;
+            let index = patterns.access.rule(self.caller, request)?;
+            patterns.levels.get(index)
+        };
+        named().map_or(&[], Vec::as_slice)
     }
 
     /// The option that it is made of: `subscribe` or `publish`.

@@ -21,7 +21,7 @@ use crate::operation::{CallCompleted, Counts};
 use crate::options::Options;
 use crate::published::Broker;
 use crate::read::Read;
-use crate::refusal::Refusal;
+use crate::refusal::{INSUFFICIENT_SCOPE, NOT_ALLOWED, Refusal};
 use crate::request::{Request, reply};
 use crate::result::{Answer, Failure};
 use crate::seen::Seen;
@@ -226,8 +226,8 @@ impl McpMqtt {
             Err(refusal) => {
                 let refusal = match refusal {
                     Refusal::NotAllowed(mut refused) => {
-                        let step_up = matches!(refused.refusal, Refusal::Reset(_));
-                        decision::refused(cx, tool.name, &refused.topic, refused.option, step_up);
+                        let (topic, option) = (&refused.topic, refused.option);
+                        decision::refused(cx, tool.name, topic, option, refused.reason);
                         let refusal = std::mem::replace(&mut refused.refusal, Refusal::Unknown);
                         call.refused = Some(refused);
                         refusal
@@ -449,7 +449,12 @@ impl Binding for McpMqtt {
                 if let Some((operation, uri)) = decided
                     && (step_up || reset.kind == McpResetKind::NotFound)
                 {
-                    decision::refused(cx, operation, &uri, "subscribe", step_up);
+                    let reason = if step_up {
+                        INSUFFICIENT_SCOPE
+                    } else {
+                        NOT_ALLOWED
+                    };
+                    decision::refused(cx, operation, &uri, "subscribe", reason);
                 }
                 cx.terminate(stream, Some(reset.into()), None);
             }

@@ -8,6 +8,11 @@ use tidegate_streams::shown;
 
 use crate::policy::CallerPolicy;
 
+/// The reason of events for a topic that no pattern allows.
+pub(crate) const NOT_ALLOWED: &str = "not allowed";
+/// The reason of events for a topic that a further scope would allow.
+pub(crate) const INSUFFICIENT_SCOPE: &str = "insufficient scope";
+
 /// Why a call is refused.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Refusal {
@@ -17,16 +22,18 @@ pub(crate) enum Refusal {
     Reset(McpReset),
     /// The tool does not exist for the caller.
     Unknown,
-    /// The caller may not access the topic.
+    /// The caller may not access the topic, or not like this.
     NotAllowed(Box<NotAllowed>),
 }
 
-/// A topic that the caller may not access.
+/// What a caller may not do with a topic.
 #[derive(Debug, PartialEq)]
 pub(crate) struct NotAllowed {
     pub(crate) topic: ByteString,
-    /// The option whose patterns refuse it: `publish` or `subscribe`.
+    /// The option that refuses it: `publish` or `subscribe` with its patterns, `topics` with its rules.
     pub(crate) option: &'static str,
+    /// The reason for events.
+    pub(crate) reason: &'static str,
     /// How the call is refused.
     pub(crate) refusal: Refusal,
 }
@@ -43,17 +50,30 @@ pub(crate) fn not_allowed(
     request: TopicRequest<'_>,
     why: impl FnOnce() -> String,
 ) -> Refusal {
-    let refusal = if let Some(scopes) = policy.step_up(request) {
-        Refusal::Reset(McpReset::insufficient_scope(scopes))
+    let (reason, refusal) = if let Some(scopes) = policy.step_up(request) {
+        let reset = McpReset::insufficient_scope(scopes);
+        (INSUFFICIENT_SCOPE, Refusal::Reset(reset))
     } else if policy.depends_on_caller() && !policy.allows_any() {
-        Refusal::Unknown
+        (NOT_ALLOWED, Refusal::Unknown)
     } else {
-        Refusal::Tool(format!("{} {}", why(), policy.sentence()))
+        let sentence = format!("{} {}", why(), policy.sentence());
+        (NOT_ALLOWED, Refusal::Tool(sentence))
     };
     Refusal::NotAllowed(Box::new(NotAllowed {
         topic: request.text().into(),
         option: policy.option(),
+        reason,
         refusal,
+    }))
+}
+
+/// The refusal of a message by the rules of its topic: `reason` is `qos`, `retain` or `schema`.
+pub(crate) fn against_rules(topic: &str, reason: &'static str, sentence: String) -> Refusal {
+    Refusal::NotAllowed(Box::new(NotAllowed {
+        topic: topic.into(),
+        option: "topics",
+        reason,
+        refusal: Refusal::Tool(sentence),
     }))
 }
 

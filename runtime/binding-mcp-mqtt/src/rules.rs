@@ -10,7 +10,7 @@ use crate::arguments::qos_words;
 use crate::catalog::{Catalog, permits};
 use crate::options::{Permissions, Topic};
 use crate::payload;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, against_rules};
 
 /// The entries with rules.
 #[derive(Debug)]
@@ -74,23 +74,22 @@ impl Applicable<'_> {
         match asked {
             None => Ok(default.clamp(lowest, highest)),
             Some(qos) if (lowest..=highest).contains(&qos) => Ok(qos),
-            Some(qos) => Err(format!(
-                "'qos' is {qos}; use {} for '{}'.",
-                qos_words(lowest, highest),
-                shown(topic)
-            )
-            .into()),
+            Some(qos) => {
+                let allowed = qos_words(lowest, highest);
+                let sentence = format!("'qos' is {qos}; use {allowed} for '{}'.", shown(topic));
+                Err(against_rules(topic, "qos", sentence))
+            }
         }
     }
 
     /// Whether the message may be retained.
     pub(crate) fn check_retain(&self, retain: bool, topic: &str) -> Result<(), Refusal> {
         if retain && self.0.iter().any(|entry| !entry.retain) {
-            return Err(format!(
+            let sentence = format!(
                 "'retain' is true, but messages to '{}' must not be retained; set it to false or omit it.",
                 shown(topic)
-            )
-            .into());
+            );
+            return Err(against_rules(topic, "retain", sentence));
         }
         Ok(())
     }
@@ -105,7 +104,8 @@ impl Applicable<'_> {
         if schemas.peek().is_none() {
             return Ok(());
         }
-        let payload::Read { value, note } = payload::read(payload)?;
+        let payload::Read { value, note } =
+            payload::read(payload).map_err(|sentence| against_rules(topic, "schema", sentence))?;
         for (entry, schema) in schemas {
             if let Err(violations) = schema.check(&value) {
                 return Err(refused(topic, entry, &violations, note.as_deref()));
@@ -116,17 +116,18 @@ impl Applicable<'_> {
 }
 
 fn refused(topic: &str, entry: &Topic, violations: &str, note: Option<&str>) -> Refusal {
-    let topic = shown(topic);
+    let shown_topic = shown(topic);
     let note = note.map_or_else(String::new, |note| format!(" {note}"));
     let example = match &entry.example {
         Some(serde_json::Value::String(text)) => format!(" Example: {}", shown(text)),
         Some(example) => format!(" Example: {}", shown(&example.to_string())),
         None => String::new(),
     };
-    Refusal::Tool(format!(
-        "The payload does not match the schema of '{topic}': {violations}.{note} Correct it and publish \
-         again; nothing was published.{example}"
-    ))
+    let sentence = format!(
+        "The payload does not match the schema of '{shown_topic}': {violations}.{note} Correct it and \
+         publish again; nothing was published.{example}"
+    );
+    against_rules(topic, "schema", sentence)
 }
 
 #[cfg(test)]

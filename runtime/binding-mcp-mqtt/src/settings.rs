@@ -119,11 +119,6 @@ impl Settings {
             .of(publish, subscribe, self.reply_topic.is_some())
     }
 
-    /// The tools, whoever may use them.
-    pub(crate) fn all_tools(&self) -> impl Iterator<Item = &'static Definition> {
-        self.tools.all()
-    }
-
     /// The tool with a name, whoever may use it.
     pub(crate) fn tool_named(&self, name: &str) -> Option<&'static Definition> {
         self.tools.named(name)

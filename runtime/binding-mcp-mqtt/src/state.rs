@@ -195,6 +195,10 @@ impl State {
     /// The payload that was published, or those of a result that was `answered`, if an audit log wants
     /// it.
     pub(crate) fn take_payload(&mut self, answered: bool) -> Option<Vec<Bytes>> {
+        let published = |publish: &mut Publish| {
+            let payload = publish.audited.take()?;
+            Some((*payload).into_iter().collect())
+        };
         let taken = match self {
             Self::Publish(publish) => return published(publish),
             Self::Query(query) => return published(&mut query.request),
@@ -214,10 +218,4 @@ impl State {
             _ => true,
         }
     }
-}
-
-/// The payload of a publish, if an audit log wants it.
-fn published(publish: &mut Publish) -> Option<Vec<Bytes>> {
-    let payload = publish.audited.take()?;
-    Some((*payload).into_iter().collect())
 }

@@ -171,11 +171,6 @@ impl Tools {
         Self(TOOLS.iter().filter(is_selected).collect())
     }
 
-    /// The tools, whoever may use them.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &'static Definition> {
-        self.0.iter().copied()
-    }
-
     /// The tool with a name.
     pub(crate) fn named(&self, name: &str) -> Option<&'static Definition> {
         self.0.iter().copied().find(|it| it.name == name)

@@ -30,6 +30,7 @@ pub(crate) fn topic_to_read(
         .map_err(|error| invalid_topic(uri, &text, "topic", error))?;
     check_encoded(uri, &text, "topic")?;
     check_placeholder(policy, uri, &text)?;
+    let topic = expanded(policy, limits, uri, topic)?;
     if policy.allows_filter(&topic) {
         if topic.is_shared() && !limits.shared {
             let inner = shown(topic.inner());
@@ -58,8 +59,9 @@ pub(crate) fn filter_to_subscribe(
                    not contain the message that it takes from the group; use the tool 'receive'";
         return Err(invalid(uri, why));
     }
+    let filter = expanded(policy, limits, uri, filter)?;
     if policy.allows_filter(&filter) {
-        return Ok(text);
+        return Ok(filter.text());
     }
     in_other_case(policy, &text)
         .map(|filter| filter.text())
@@ -112,6 +114,41 @@ fn check_placeholder(
             Err(invalid(uri, &why))
         }
     }
+}
+
+/// The filter that a URI names if it expands a template: the values of names are percent-encoded (RFC 6570,
+/// 3.2.2), all other levels are the topic byte for byte.
+fn expanded(
+    policy: CallerPolicy<'_>,
+    limits: &Limits,
+    uri: &ByteString,
+    filter: TopicFilter,
+) -> Result<TopicFilter, McpReset> {
+    if !filter.as_str().contains('%') {
+        return Ok(filter);
+    }
+    let names = policy.named_levels(TopicRequest::Filter(&filter));
+    if names.is_empty() {
+        return Ok(filter);
+    }
+    let mut levels: Vec<String> = Vec::new();
+    for (index, level) in filter.as_str().split('/').enumerate() {
+        let is_value = names.iter().any(|name| name.names(index));
+        if !is_value {
+            levels.push(level.to_owned());
+            continue;
+        }
+        let value = decoded(level);
+        if value.contains(['/', '+', '#']) {
+            let why = format!("the value '{}' is not one topic level", shown(&value));
+            return Err(invalid(uri, &why));
+        }
+        levels.push(value);
+    }
+    let text = levels.join("/");
+    TopicFilter::parse(text.clone())
+        .and_then(|filter| limits.topics.check(&text).map(|()| filter))
+        .map_err(|error| invalid_topic(uri, &text, "topic", error))
 }
 
 /// The text, percent-decoded (RFC 3986, 2.1).
@@ -206,6 +243,38 @@ mod tests {
         filter_to_subscribe(policy.of(None), &limits(true), &uri.into())
             .map(Into::into)
             .map_err(|reset| reset.kind)
+    }
+
+    #[test]
+    fn the_value_of_a_name_is_percent_encoded() {
+        let topics = |pattern| serde_json::json!({"pattern": pattern, "permissions": ["read"]});
+        let named = of(&serde_json::json!({
+            "subscribe": ["plain/+"],
+            "topics": [topics("sensors/{room}/temperature"), topics("files/{kind}/{+path}")],
+        }));
+        for (uri, topic) in [
+            (
+                "mqtt://sensors/K%C3%BCche/temperature",
+                "sensors/Küche/temperature",
+            ),
+            (
+                "mqtt://sensors/hall%2520/temperature",
+                "sensors/hall%20/temperature",
+            ),
+            ("mqtt://sensors/50%/temperature", "sensors/50%/temperature"),
+            ("mqtt://files/a%20b/c%20d/e%20f", "files/a b/c d/e f"),
+            ("mqtt://plain/a%20b", "plain/a%20b"),
+        ] {
+            assert_eq!(read(&named, uri), Ok(topic.to_owned()), "{uri}");
+            assert_eq!(watch(&named, uri), Ok(topic.to_owned()), "{uri}");
+        }
+        for uri in [
+            "mqtt://sensors/a%2Fb/temperature",
+            "mqtt://sensors/%2B/temperature",
+            "mqtt://files/a/%23",
+        ] {
+            assert_eq!(read(&named, uri), Err(McpResetKind::Invalid), "{uri}");
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ Exit codes:
 
 Examples:
   tidegate start --config plant.yaml
-  tidegate start --config plant.yaml --log json 2> tidegate.log
+  tidegate start --config plant.yaml --log json --log-file tidegate.log
   TIDEGATE_LOG=debug tidegate start --config plant.yaml")]
     Start {
         #[command(flatten)]
@@ -89,6 +89,11 @@ Examples:
   tidegate explain --config plant.yaml --anonymous status/#"
     )]
     Explain(Box<Explain>),
+    /// Make a config of the config of another server.
+    Import {
+        #[command(subcommand)]
+        command: Import,
+    },
     /// Print the JSON Schema of the config format.
     Schema {
         /// Print the config reference in Markdown instead.
@@ -158,6 +163,42 @@ pub(crate) struct Genkey {
     /// Guard to add the key to. A config without guards gets it.
     #[arg(long, value_name = "GUARD", requires = "config")]
     pub(crate) guard: Option<String>,
+}
+
+/// Subcommands of `tidegate import`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Import {
+    /// Import the config of mcpMQTT (JSON). Warnings go to standard error.
+    #[command(after_help = "Examples:
+  tidegate import mcpmqtt ~/.config/mcpmqtt/config.json --output mcpmqtt.yaml
+  tidegate import mcpmqtt config.json --transport stdio > mcpmqtt.yaml")]
+    Mcpmqtt(ImportMcpmqtt),
+}
+
+/// The arguments of `tidegate import mcpmqtt`.
+#[derive(Debug, Args)]
+pub(crate) struct ImportMcpmqtt {
+    /// Config of mcpMQTT. Default: ~/.config/mcpmqtt/config.json. If it does not exist, the defaults of
+    /// mcpMQTT are imported.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// New file to write the config to, readable by its owner only. Default: standard output.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// How clients connect, as in mcpMQTT. Default: remotehttp if the config has a `remote_server`, else
+    /// stdio.
+    #[arg(long, value_enum)]
+    pub(crate) transport: Option<McpmqttTransport>,
+}
+
+/// Values of `--transport`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum McpmqttTransport {
+    /// Standard input and output.
+    Stdio,
+    /// HTTP on a Unix socket or a TCP port.
+    #[value(name = "remotehttp")]
+    RemoteHttp,
 }
 
 /// Subcommands of `tidegate audit`.
@@ -273,11 +314,12 @@ pub(crate) struct Explain {
     pub(crate) topic: bool,
 }
 
-/// The logging options. Logging never blocks: lines that standard error does not accept in time are
-/// dropped, and their number is logged.
+/// The logging options. Logging never blocks: lines that standard error or the log file does not accept
+/// in time are dropped, and their number is logged.
 #[derive(Debug, Args)]
 pub(crate) struct Logging {
-    /// Log format. Logs go to standard error; lines that are not read in time are dropped and counted.
+    /// Log format. Logs go to standard error or to --log-file; lines that cannot be written in time are
+    /// dropped and counted.
     /// With `json`, status lines are logged too instead of printed on standard output.
     #[arg(long = "log", value_name = "FORMAT", value_enum, default_value_t = LogForm::Text)]
     pub(crate) form: LogForm,
@@ -293,6 +335,28 @@ pub(crate) struct Logging {
     /// Log each call: trace, client, tool, topic, outcome, duration.
     #[arg(long = "log-calls")]
     pub(crate) calls: bool,
+    /// Append logs to this file instead of writing them to standard error. It is created with missing
+    /// folders.
+    #[arg(long = "log-file", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Size of the log file in MiB at which it is renamed to FILE.1, and that one to FILE.2.
+    #[arg(
+        long = "log-file-size",
+        value_name = "MIB",
+        default_value_t = 16,
+        requires = "file",
+        value_parser = clap::value_parser!(u64).range(1..=1_048_576)
+    )]
+    pub(crate) file_size: u64,
+    /// Number of renamed log files that are kept; the oldest is deleted.
+    #[arg(
+        long = "log-files",
+        value_name = "COUNT",
+        default_value_t = 4,
+        requires = "file",
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
+    pub(crate) files: u32,
 }
 
 /// Format of log lines.

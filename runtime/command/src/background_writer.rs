@@ -1,4 +1,4 @@
-//! Writes a standard stream from a separate thread, so that callers never block.
+//! Writes a standard stream or the log file from a separate thread, so that callers never block.
 //!
 //! - [`BackgroundWriter::push`] queues lines and returns. It takes only the lock of the queue, which is not held
 //!   while the stream is written.
@@ -62,7 +62,8 @@ impl BackgroundWriter {
         Self::write_to(name, File::from(stream), report)
     }
 
-    fn write_to(
+    /// Starts the thread that writes to `stream`.
+    pub(crate) fn write_to(
         name: &str,
         stream: impl Write + Send + 'static,
         report: Report,

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::background_writer::{BackgroundWriter, Gap, Report};
+use crate::log_file::LogFile;
 
 /// How long the process waits at its end for the last lines to be written.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -21,6 +22,8 @@ struct Detached {
 }
 
 static DETACHED: OnceLock<Detached> = OnceLock::new();
+/// The log file, if there is one.
+static LOG_FILE: OnceLock<BackgroundWriter> = OnceLock::new();
 /// Whether [`print_line`] logs instead of printing.
 static REDIRECTED: AtomicBool = AtomicBool::new(false);
 
@@ -44,6 +47,12 @@ pub(crate) fn detach(report: Report) -> io::Result<BackgroundWriter> {
         errors: BackgroundWriter::start("tidegate-log", io::stderr(), report)?,
     };
     Ok(DETACHED.get_or_init(|| detached).errors.clone())
+}
+
+/// Starts the thread that writes the log file. `report` formats the line for dropped log lines.
+pub(crate) fn detach_log_file(file: LogFile, report: Report) -> io::Result<BackgroundWriter> {
+    let writer = BackgroundWriter::write_to("tidegate-log-file", file, report)?;
+    Ok(LOG_FILE.get_or_init(|| writer).clone())
 }
 
 fn dropped_lines(gap: &Gap) -> String {
@@ -88,6 +97,10 @@ impl Drop for FlushAtEnd {
         if let Some(detached) = DETACHED.get() {
             let deadline = Instant::now() + FLUSH;
             detached.output.flush(deadline);
+            // The log file may report a failure on standard error.
+            if let Some(file) = LOG_FILE.get() {
+                file.flush(deadline);
+            }
             detached.errors.flush(deadline);
         }
     }

@@ -22,6 +22,9 @@ pub(crate) enum Failure {
     /// A key cannot be made or stored.
     #[error(transparent)]
     Key(#[from] crate::genkey::KeyFailure),
+    /// A config cannot be imported.
+    #[error(transparent)]
+    Import(#[from] crate::import::ImportError),
     /// The engine cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -63,6 +66,14 @@ pub(crate) enum Failure {
     /// A file cannot be read.
     #[error("cannot read {}: {error}", file.display())]
     Unreadable {
+        /// Path of the file.
+        file: PathBuf,
+        /// Error of the operating system.
+        error: io::Error,
+    },
+    /// The log file cannot be opened.
+    #[error("cannot open log file {}: {error}", file.display())]
+    LogFile {
         /// Path of the file.
         file: PathBuf,
         /// Error of the operating system.

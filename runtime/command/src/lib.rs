@@ -19,6 +19,8 @@ mod failure;
 mod gateway;
 mod genkey;
 mod guards;
+pub mod import;
+mod log_file;
 mod log_levels;
 mod logging;
 mod passwords;
@@ -31,7 +33,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use arguments::{Arguments, Audit as AuditCommand, Command, ConfigFile, Logging};
+use arguments::{
+    Arguments, Audit as AuditCommand, Command, ConfigFile, Import as ImportCommand, Logging,
+};
 use assembly::Extras;
 use console::{FlushAtEnd, print_line};
 use failure::Failure;
@@ -61,6 +65,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         } => validate(&config, allow_missing_env)?,
         Command::Genkey(arguments) => genkey::run(&arguments)?,
         Command::Explain(asked) => return explain::run(&asked),
+        Command::Import {
+            command: ImportCommand::Mcpmqtt(arguments),
+        } => return import::run(&arguments),
         Command::Schema { markdown: true } => {
             print_line(tidegate_config::reference(&registry::registry()).trim_end());
         }

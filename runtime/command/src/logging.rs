@@ -1,8 +1,10 @@
-//! Logs to standard error, as text or JSON, written by a separate thread so that logging never blocks.
+//! Logs to standard error or to a file, as text or JSON, written by a separate thread so that logging never
+//! blocks.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _};
 use std::panic::PanicHookInfo;
+use std::path::Path;
 
 use serde_json::json;
 use tracing::Subscriber;
@@ -16,6 +18,9 @@ use crate::arguments::{LogForm, Logging};
 use crate::background_writer::{BackgroundWriter, Gap};
 use crate::console;
 use crate::failure::Failure;
+use crate::log_file::{LogFile, Rotation};
+
+const MIB: u64 = 1024 * 1024;
 
 /// Installs the log subscriber and the panic hook of the process.
 pub(crate) fn start(logging: &Logging) -> Result<(), Failure> {
@@ -25,8 +30,15 @@ pub(crate) fn start(logging: &Logging) -> Result<(), Failure> {
     } else {
         levels
     };
-    let (form, ansi) = (logging.form, io::stderr().is_terminal());
-    let writer = console::detach(Box::new(move |gap| gap_line(gap, form, ansi)))?;
+    let form = logging.form;
+    let ansi = io::stderr().is_terminal() && logging.file.is_none();
+    let errors = console::detach(Box::new(move |gap| {
+        gap_line(gap, &Destination::StandardError, form, ansi)
+    }))?;
+    let writer = match &logging.file {
+        Some(path) => log_file(path, logging)?,
+        None => errors,
+    };
     let subscriber = subscriber(form, ansi, levels.into_targets(), writer);
     // Keep a subscriber that is already installed.
     let _ = tracing::subscriber::set_global_default(subscriber);
@@ -35,6 +47,38 @@ pub(crate) fn start(logging: &Logging) -> Result<(), Failure> {
     }
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Opens the log file and starts the thread that writes it. Standard error says when writing it fails:
+/// the file cannot.
+fn log_file(path: &Path, logging: &Logging) -> Result<BackgroundWriter, Failure> {
+    let name = path.display().to_string();
+    let rotation = Rotation {
+        size: logging.file_size.saturating_mul(MIB),
+        files: logging.files,
+    };
+    let failed = format!("cannot write log file {name}");
+    let notice = move |error: &io::Error| {
+        let line = format!(
+            "{failed}: {error}; log lines are dropped and counted until it can be written\n"
+        );
+        console::print_error(&line);
+    };
+    let file =
+        LogFile::open(path, rotation, Box::new(notice)).map_err(|error| Failure::LogFile {
+            file: path.to_owned(),
+            error,
+        })?;
+    let (destination, form) = (Destination::File(name), logging.form);
+    let report = move |gap: &Gap| gap_line(gap, &destination, form, false);
+    Ok(console::detach_log_file(file, Box::new(report))?)
+}
+
+/// Where log lines go.
+enum Destination {
+    StandardError,
+    /// A file with this path.
+    File(String),
 }
 
 fn subscriber<W>(
@@ -59,14 +103,18 @@ where
 }
 
 /// The log line for dropped lines, formatted by hand: the writer inserts it between formatted lines.
-fn gap_line(gap: &Gap, form: LogForm, ansi: bool) -> String {
+fn gap_line(gap: &Gap, destination: &Destination, form: LogForm, ansi: bool) -> String {
     let mut timestamp = String::new();
     // Without a time the field stays empty.
     let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
     let lines = gap.lines;
-    let why = match &gap.error {
-        Some(error) => format!("cannot write to standard error: {error}"),
-        None => "standard error was not read in time".to_owned(),
+    let why = match (&gap.error, destination) {
+        (Some(error), Destination::StandardError) => {
+            format!("cannot write to standard error: {error}")
+        }
+        (Some(error), Destination::File(name)) => format!("cannot write to {name}: {error}"),
+        (None, Destination::StandardError) => "standard error was not read in time".to_owned(),
+        (None, Destination::File(name)) => format!("{name} was not written in time"),
     };
     let message = format!("{lines} log lines dropped: {why}");
     match form {
@@ -181,7 +229,7 @@ mod tests {
                 || tracing::warn!(target: "tidegate::logging", "{MESSAGE}"),
             );
             assert!(event.contains(target), "{event}");
-            let line = gap_line(&gap(), LogForm::Text, ansi);
+            let line = gap_line(&gap(), &Destination::StandardError, LogForm::Text, ansi);
             // Equal except for the digits of the timestamp.
             let same = |(one, other): (char, char)| {
                 one == other || one.is_ascii_digit() && other.is_ascii_digit()
@@ -199,7 +247,12 @@ mod tests {
         };
         let (mut event, line) = (
             parsed(&event),
-            parsed(&gap_line(&gap(), LogForm::Json, false)),
+            parsed(&gap_line(
+                &gap(),
+                &Destination::StandardError,
+                LogForm::Json,
+                false,
+            )),
         );
         event["target"] = line["target"].clone();
         assert_eq!(event, line);
@@ -211,9 +264,19 @@ mod tests {
             lines: 3,
             error: Some(io::ErrorKind::StorageFull.into()),
         };
-        let line = gap_line(&gap, LogForm::Text, false);
-        let expected = "cannot write to standard error: no storage space\n";
-        assert!(line.ends_with(expected), "{line}");
+        for (destination, expected) in [
+            (
+                Destination::StandardError,
+                "cannot write to standard error: no storage space\n",
+            ),
+            (
+                Destination::File("gate.log".to_owned()),
+                "cannot write to gate.log: no storage space\n",
+            ),
+        ] {
+            let line = gap_line(&gap, &destination, LogForm::Text, false);
+            assert!(line.ends_with(expected), "{line}");
+        }
     }
 
     #[test]

@@ -171,3 +171,61 @@ fn a_list_longer_than_the_window_is_sent_without_a_copy_as_credit_is_granted() {
     harness.send(call, Frame::end());
     harness.rig.assert_idle();
 }
+
+#[test]
+fn the_topics_in_a_description_are_bounded() {
+    let described = "x".repeat(100);
+    let topics: Vec<serde_json::Value> = (0..100)
+        .map(|number| json!({"pattern": format!("t/{number}"), "permissions": ["read"], "description": described}))
+        .collect();
+    for (tools, next) in [
+        (json!(["receive"]), "\n82 more."),
+        (
+            json!(["receive", "list_topics"]),
+            "\n82 more; call list_topics for all of them.",
+        ),
+    ] {
+        let options = json!({ "topics": topics, "tools": tools });
+        let mut harness = harness(&options.to_string());
+        let tools = list(&mut harness, McpToolsList::default());
+        let description = tools["tools"][0]["description"].as_str().expect("text");
+        assert!(description.ends_with(next), "{description}");
+        assert!(description.contains("\n- t/17: x") && !description.contains("\n- t/18: "));
+        assert!(description.len() < 2_048 + 250, "{}", description.len());
+    }
+}
+
+#[test]
+fn list_topics_has_pages() {
+    let patterns: Vec<String> = (0..250).map(|number| format!("t/{number}")).collect();
+    for (bytes, first) in [(1 << 20, 100), (1_024, 7)] {
+        let options = json!({ "subscribe": patterns, "publish": [], "receiveBytes": bytes });
+        let mut harness = harness(&options.to_string());
+        let mut listed: Vec<serde_json::Value> = Vec::new();
+        let mut arguments = json!({});
+        loop {
+            let call = harness.call("list_topics", &arguments.to_string());
+            let answered = harness.answer(call);
+            let result = &answered.json["structuredContent"];
+            let text = answered.json["content"][0]["text"].as_str().expect("text");
+            assert_eq!(
+                &serde_json::from_str::<serde_json::Value>(text).expect("JSON"),
+                result
+            );
+            let page = result["topics"].as_array().expect("topics");
+            let size = if listed.is_empty() { page.len() } else { first };
+            assert_eq!(size, first);
+            listed.extend_from_slice(page);
+            let Some(next) = result.get("nextCursor") else {
+                break;
+            };
+            arguments = json!({ "cursor": next });
+        }
+        let listed: Vec<&str> = listed
+            .iter()
+            .filter_map(|it| it["pattern"].as_str())
+            .collect();
+        assert_eq!(listed, patterns);
+        harness.rig.assert_idle();
+    }
+}

@@ -155,3 +155,66 @@ fn a_text_of_a_client_cannot_break_a_line_or_colour_it() {
         assert_eq!(process.ended(), Some(0));
     }
 }
+
+#[test]
+fn a_log_file_has_the_lines_instead_of_standard_error() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let path = folder.path().join("new/gate.log");
+    let path = path.to_str().expect("a path of text");
+    let config = Config::http(0, free_port());
+    for round in 1..=2 {
+        let arguments = ["start", "--config", config.path(), "--log-file", path];
+        let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
+        assert!(process.connect().publish().contains("connection refused"));
+        process.signal(Signal::TERM);
+        assert_eq!(process.ended(), Some(0));
+        assert_eq!(process.errors().rest(), Vec::<String>::new());
+        let text = std::fs::read_to_string(path).expect("a file");
+        // It is continued, and nothing is coloured.
+        assert_eq!(
+            text.matches("broker connection failed").count(),
+            round,
+            "{text}"
+        );
+        assert_eq!(text.matches(": stopped").count(), round, "{text}");
+        assert!(!text.contains('\u{1b}') && text.ends_with('\n'), "{text}");
+    }
+}
+
+#[test]
+fn a_log_file_on_a_full_disk_does_not_affect_calls_and_is_noticed_once() {
+    let config = Config::http(0, free_port());
+    let start = ["start", "--config", config.path(), "--log-level", "debug"];
+    let arguments = [&start[..], &["--log-file", "/dev/full"]].concat();
+    let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
+    let mut client = process.connect();
+    for _ in 0..3 {
+        assert!(client.publish().contains("connection refused"));
+    }
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended(), Some(0));
+    let errors = process.errors().rest();
+    assert!(
+        matches!(errors.as_slice(), [line] if line.starts_with("cannot write log file /dev/full: ")),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn a_log_file_that_cannot_be_opened_fails_the_start() {
+    let config = Config::http(0, free_port());
+    let below = format!("{}/gate.log", config.path());
+    let arguments = ["start", "--config", config.path(), "--log-file", &below];
+    let mut process = Process::start(&arguments, Stdio::null(), Stdio::piped());
+    assert_eq!(process.ended(), Some(1));
+    let errors = process.errors().rest();
+    let expected = format!("error: cannot open log file {below}: ");
+    assert!(
+        matches!(errors.as_slice(), [line] if line.starts_with(&expected)),
+        "{errors:?}"
+    );
+    // A size without a file has no effect, so it is refused.
+    let arguments = ["start", "--config", config.path(), "--log-file-size", "1"];
+    let mut process = Process::start(&arguments, Stdio::null(), Stdio::piped());
+    assert_eq!(process.ended(), Some(2));
+}

@@ -16,6 +16,7 @@ mod client;
 mod demo;
 mod descriptors;
 mod explain;
+mod import;
 mod keys;
 mod logs;
 mod process;

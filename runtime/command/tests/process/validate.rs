@@ -39,6 +39,24 @@ fn a_valid_config_is_valid() {
 }
 
 #[test]
+fn a_bad_schema_of_a_topic_is_reported_with_its_place() {
+    let topic = "{ pattern: a, permissions: [ publish ], schema: { type: objekt } }";
+    let config = config(
+        &format!("options: {{ topics: [ {topic} ] }}, "),
+        "localhost",
+    );
+    let (code, output, errors) = validate(&config, &[]);
+    let text = [output, errors].concat().join("\n");
+    assert_ne!(code, Some(0), "{text}");
+    let place = format!(
+        "{}:5:117: bindings.mcp_mqtt0.options.topics.0.schema: ",
+        config.path()
+    );
+    let expected = format!("{place}invalid JSON Schema: /type: \"objekt\" is not valid");
+    assert!(text.contains(&expected), "{text}");
+}
+
+#[test]
 fn topics_that_are_left_open_are_a_warning() {
     let config = config("", "localhost");
     let path = config.path().to_owned();

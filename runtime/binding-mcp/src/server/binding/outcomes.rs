@@ -350,10 +350,8 @@ impl McpServer {
 
 /// Reports that a subscription is refused.
 pub(super) fn subscription_refused(cx: &mut Context<'_>, uri: ByteString, refusal: &Refusal) {
-    if cx.hears::<SubscriptionRefused>() {
-        cx.event(&SubscriptionRefused {
-            uri,
-            reason: refusal.error().message().into(),
-        });
-    }
+    cx.event_with(|_| SubscriptionRefused {
+        uri,
+        reason: refusal.error().message().into(),
+    });
 }
