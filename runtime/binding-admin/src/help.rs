@@ -115,6 +115,37 @@ const HELP: &[(&str, &str)] = &[
         "Memory of the URIs of subscriptions.",
     ),
     (
+        "mcp_device.announcements",
+        "Announcements of devices: taken, and refused with what was left out of others.",
+    ),
+    (
+        "mcp_device.cache.bytes",
+        "Bytes of the cached values of devices.",
+    ),
+    ("mcp_device.devices", "Known devices."),
+    (
+        "mcp_device.devices.refused",
+        "Devices that could not be added because of a limit.",
+    ),
+    (
+        "mcp_device.devices.removed",
+        "Seen devices removed at a limit, the most silent first.",
+    ),
+    (
+        "mcp_device.messages",
+        "Messages of devices by result: recorded, ignored or dropped.",
+    ),
+    (
+        "mcp_device.operation.duration",
+        "Duration of operations on devices.",
+    ),
+    ("mcp_device.operations", "Operations on devices by outcome."),
+    (
+        "mcp_device.requests.refused",
+        "Requests refused before they began.",
+    ),
+    ("mcp_device.sessions", "Open sessions."),
+    (
         "mcp_mqtt.operation.duration",
         "Duration of operations by outcome.",
     ),

@@ -7,6 +7,7 @@
 use std::process::ExitCode;
 
 use tidegate_binding_mcp::proxy;
+use tidegate_binding_mcp_device as mcp_device;
 use tidegate_binding_mcp_mqtt as mcp_mqtt;
 use tidegate_binding_mqtt::client;
 use tidegate_config::{Binding, Config, Faults};
@@ -212,6 +213,10 @@ impl Follow<'_> {
             match (&*binding.r#type, &*binding.kind) {
                 ("mcp", "proxy") => at = self.at_proxy(binding, &mut name, &mut path)?,
                 ("mcp_mqtt", _) => self.at_mcp_mqtt(binding, &name, topic, &mut path)?,
+                ("mcp_device", _) => {
+                    self.at_mcp_device(binding, &name, &mut path)?;
+                    at = None;
+                }
                 ("mqtt", "client") => {
                     if let Some(topic) = topic {
                         self.at_client(binding, name == "publish", topic, &mut path)?;
@@ -319,6 +324,27 @@ impl Follow<'_> {
             Explanation::Refused => {
                 path.refuse(binding, "refused: no topic is allowed with it".to_owned());
             }
+        }
+        Ok(())
+    }
+
+    fn at_mcp_device(&self, binding: &Binding, tool: &str, path: &mut Path) -> Result<(), Faults> {
+        use mcp_device::Explanation;
+        let explainer = mcp_device::Explainer::new(binding.options()?);
+        match explainer.tool(self.caller.as_ref(), tool) {
+            Some(Explanation::Permitted(used)) => {
+                path.step(binding, format!("permitted for {}", used.join(", ")));
+            }
+            Some(Explanation::Refused) => {
+                path.refuse(
+                    binding,
+                    "refused: no type or command for this caller".to_owned(),
+                );
+            }
+            None => path.refuse(
+                binding,
+                format!("refused: there is no tool '{}'", shown(tool)),
+            ),
         }
         Ok(())
     }

@@ -34,6 +34,7 @@ const COUNTERS_TIMEOUT: Duration = Duration::from_millis(500);
 const CALLS: &[&str] = &[
     tidegate_binding_mcp::server::events::CallCompleted::WORD,
     tidegate_binding_mcp_mqtt::CallCompleted::WORD,
+    tidegate_binding_mcp_device::CallCompleted::WORD,
 ];
 
 /// A running gateway.

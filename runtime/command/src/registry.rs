@@ -18,6 +18,7 @@ pub fn registry() -> Registry<Factory> {
         mcp_server(),
         mcp_proxy(),
         mcp_mqtt_proxy(),
+        mcp_device_proxy(),
         mcp_rename_proxy(),
         mqtt_client(),
         #[cfg(feature = "broker")]
@@ -120,6 +121,21 @@ fn mcp_mqtt_proxy() -> Descriptor<Factory> {
         let options = declared.options()?;
         let exit = declared.exit()?;
         let proxy = tidegate_binding_mcp_mqtt::McpMqtt::new(&options, exit);
+        Ok(Box::new(proxy))
+    }))
+}
+
+fn mcp_device_proxy() -> Descriptor<Factory> {
+    Descriptor::of::<tidegate_binding_mcp_device::Options>(
+        "mcp_device",
+        "proxy",
+        "Offers the devices behind MQTT topics as MCP tools and resources.",
+    )
+    .accepts(&[Protocol::Mcp])
+    .exit(Protocol::Mqtt)
+    .made_by(Factory::Machine(|declared| {
+        let (options, exit) = (declared.options()?, declared.exit()?);
+        let proxy = tidegate_binding_mcp_device::McpDevice::new(&options, exit);
         Ok(Box::new(proxy))
     }))
 }

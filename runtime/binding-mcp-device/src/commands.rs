@@ -1,0 +1,519 @@
+//! Commands: checked before anything is sent, sent once, and answered by the state of the device.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde_json::{Map, Value};
+use tidegate_device::Command;
+use tidegate_engine::{Context, Duration};
+use tidegate_streams::mcp::McpReset;
+use tidegate_streams::mqtt::MqttDelivery;
+use tidegate_streams::{Identity, shown};
+
+use crate::control::{Control, ControlArguments, Report, Sending};
+use crate::model::{Model, Rule};
+use crate::operation::{CallCompleted, Outcome};
+use crate::params::Params;
+use crate::proxy::McpDevice;
+use crate::publication::{Message, Publication};
+use crate::registry::DeviceId;
+use crate::requests::{Begun, RequestKey, fingerprint};
+use crate::result::{Answer, Failure};
+use crate::rules::check_step;
+use crate::state::State;
+use crate::tools;
+use crate::typed;
+use crate::view::{Now, duration};
+
+/// How long a call waits for the acknowledgement of a command that no state confirms.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
+/// The exit has the same deadline as the call, and says why it did not answer a moment later.
+pub(crate) const GRACE: Duration = Duration::from_millis(100);
+
+/// Why a call is refused.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// A tool error: a sentence for the model.
+    Tool(String),
+    /// A protocol error.
+    Reset(McpReset),
+}
+
+impl From<String> for Refusal {
+    fn from(sentence: String) -> Self {
+        Self::Tool(sentence)
+    }
+}
+
+/// A command and the device it is for.
+struct Target {
+    device: DeviceId,
+    id: ByteString,
+    model: Rc<Model>,
+    /// Index of the command.
+    command: usize,
+}
+
+impl Target {
+    fn parts(&self) -> Option<(&Command, &Rule)> {
+        let command = self.model.device.commands.get(self.command)?;
+        Some((command, self.model.rules.get(self.command)?))
+    }
+}
+
+impl McpDevice {
+    /// The params of a tool that sends commands are complete. `None`: the call waits.
+    pub(crate) fn control(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        tool: &str,
+        params: Params,
+    ) -> Result<Option<Answer>, Refusal> {
+        let caller = cx.identity().cloned();
+        let caller = caller.as_deref();
+        let (arguments, target) = self.target(index, caller, tool, params.arguments)?;
+        let Some((command, rule)) = target.parts() else {
+            return Ok(None);
+        };
+        let refuse = |why: &str| Some(Report::not_sent(&target.id, &command.name, why).refusal());
+        let key = arguments.request.as_deref().map(|id| {
+            let session = self
+                .exchanges
+                .get(index)
+                .and_then(|it| it.session.as_deref());
+            RequestKey::new(caller, session, id)
+        });
+        if let Some(key) = &key {
+            let print = fingerprint(&target.id, &command.name, &arguments.arguments);
+            match self.requests.begin(key, print, index, cx.now()) {
+                Begun::First => {}
+                Begun::Joined => {
+                    self.follow(cx, index, key.clone());
+                    return Ok(None);
+                }
+                Begun::Repeated(answer) => return Ok(Some(answer)),
+                Begun::Other => {
+                    let why = "this 'requestId' was used for another call within the last minute; use a \
+                               new one.";
+                    return Ok(refuse(why));
+                }
+                Begun::Full => {
+                    let limit = self.requests.limit();
+                    return Ok(refuse(&format!(
+                        "{limit} calls with a 'requestId' were made within the last minute (maxRequests); \
+                         retry later."
+                    )));
+                }
+            }
+        }
+        let refused = self.check(cx, index, &target, command, rule, &arguments.arguments);
+        let answer = match refused {
+            Some(report) => Some(report.refusal()),
+            None => self.send(cx, index, &target, arguments, params.progress, key.clone()),
+        };
+        if let (Some(answer), Some(key)) = (&answer, &key) {
+            self.forget(cx, key, answer);
+        }
+        Ok(answer)
+    }
+
+    /// Finds the device and its command.
+    fn target(
+        &mut self,
+        index: usize,
+        caller: Option<&Identity>,
+        tool: &str,
+        arguments: crate::params::Arguments,
+    ) -> Result<(ControlArguments, Target), Refusal> {
+        let typed =
+            typed::find(&self.models, caller, tool).filter(|_| tool != tools::CONTROL_DEVICE);
+        let (kind, fixed) = match &typed {
+            None => (None, None),
+            Some(typed) => (
+                Some(typed.model.device.kind.clone()),
+                typed.command.map(|it| it.name.clone()),
+            ),
+        };
+        let arguments = ControlArguments::read(arguments, fixed.is_none())?;
+        let (device, entry) = self.device(caller, &arguments.device)?;
+        let (id, model) = (entry.id.clone(), Rc::clone(&entry.model));
+        if let Some(kind) = kind
+            && kind != model.device.kind
+        {
+            return Err(Refusal::Tool(format!(
+                "'{id}' is of the type '{}'; this tool commands devices of the type '{kind}'.",
+                model.device.kind
+            )));
+        }
+        let name = fixed.or(arguments.command.clone()).unwrap_or_default();
+        if let Some(exchange) = self.exchanges.get_mut(index) {
+            exchange.about.device = id.clone();
+            exchange.about.command = (&*shown(&name)).into();
+        }
+        if let Some((command, ..)) = model.command(caller, &name) {
+            let target = Target {
+                device,
+                id,
+                model,
+                command,
+            };
+            return Ok((arguments, target));
+        }
+        Err(self.no_command(index, caller, &id, &model, &name))
+    }
+
+    /// The refusal of a command that does not exist for the caller.
+    fn no_command(
+        &mut self,
+        index: usize,
+        caller: Option<&Identity>,
+        id: &str,
+        model: &Model,
+        name: &str,
+    ) -> Refusal {
+        let guarded = model.device.commands.iter().zip(&model.rules);
+        let mut guarded = guarded.filter(|(command, _)| command.name == name);
+        let guarded = guarded.find_map(|(_, rule)| rule.guarded.as_ref());
+        if let Some(guarded) = guarded {
+            if let Some(exchange) = self.exchanges.get_mut(index) {
+                exchange.about.rule = "guarded";
+            }
+            if let Some(scopes) = caller.and_then(|caller| guarded.step_up(caller)) {
+                return Refusal::Reset(McpReset::insufficient_scope(scopes));
+            }
+        }
+        let own: Vec<String> = model
+            .commands(caller)
+            .map(|(_, command, _)| format!("'{}'", command.name))
+            .collect();
+        Refusal::Tool(if own.is_empty() {
+            format!("'{id}' has no commands.")
+        } else {
+            format!(
+                "Unknown command '{}' of '{id}'; commands: {}.",
+                shown(name),
+                own.join(", ")
+            )
+        })
+    }
+
+    /// Checks arguments, availability, limits and interlocks. Returns why the command is refused.
+    fn check(
+        &mut self,
+        cx: &Context<'_>,
+        index: usize,
+        target: &Target,
+        command: &Command,
+        rule: &Rule,
+        arguments: &Map<String, Value>,
+    ) -> Option<Report> {
+        let now = Now::of(cx);
+        let (decided, report) = 'refused: {
+            let value = Value::Object(arguments.clone());
+            let violations = rule.schema.violations(&value);
+            if !violations.is_empty() {
+                let report = Report::invalid(&target.id, command, violations);
+                break 'refused ("schema", report);
+            }
+            let refuse = |why: &str| Report::not_sent(&target.id, &command.name, why);
+            let entry = self.registry.get(target.device)?;
+            if self.registry.online(entry) == Some(false) && !command.retain {
+                let why = "the device is offline, as its availability topic says.";
+                break 'refused ("online", refuse(why));
+            }
+            if let Some(left) = self.intervals.left(&target.id, &command.name, now.time) {
+                let interval = rule.interval.map(duration).unwrap_or_default();
+                let why = format!(
+                    "the last one was sent less than {interval} ago; wait {}.",
+                    duration(left)
+                );
+                break 'refused ("limits.interval", refuse(&why));
+            }
+            if let Err(why) = check_step(rule, &self.registry, entry, arguments, now) {
+                break 'refused ("limits.step", refuse(&why));
+            }
+            for interlock in &rule.interlocks {
+                if let Err(why) = interlock.check(&self.registry, entry, now) {
+                    break 'refused ("interlocks", refuse(&why));
+                }
+            }
+            return None;
+        };
+        if let Some(exchange) = self.exchanges.get_mut(index) {
+            exchange.about.rule = decided;
+        }
+        Some(report)
+    }
+
+    /// Publishes the command. Returns the answer if that is not possible.
+    fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        target: &Target,
+        arguments: ControlArguments,
+        progress: bool,
+        request: Option<RequestKey>,
+    ) -> Option<Answer> {
+        let (command, rule) = target.parts()?;
+        let refuse = |why: &str| Some(Report::not_sent(&target.id, &command.name, why).refusal());
+        let payload = match command.message(&arguments.arguments) {
+            Ok(payload) => Bytes::from(payload),
+            Err(error) => return refuse(&format!("{error}.")),
+        };
+        let entry = self.registry.get(target.device)?;
+        let seconds = command.expiry.filter(|_| !command.retain);
+        let message = Message {
+            topic: entry.topic(&command.topic).as_ref().into(),
+            payload,
+            qos: command.qos,
+            retain: command.retain,
+            expiry: seconds.and_then(|it| u32::try_from(it.as_secs()).ok()),
+        };
+        let exchange = self.exchanges.get_mut(index)?;
+        let confirm = command.confirm.as_ref();
+        let within = confirm.map_or(ACKNOWLEDGED_WITHIN, |confirm| {
+            Duration::from_micros(u64::try_from(confirm.within.as_micros()).unwrap_or(u64::MAX))
+        });
+        let within = exchange.at_most(cx, arguments.timeout.unwrap_or(within));
+        let control = Control::new(
+            Sending {
+                device: target.device,
+                entry,
+                command,
+                arguments: arguments.arguments,
+                progress,
+                request,
+            },
+            &self.registry,
+            Now::of(cx),
+        );
+        exchange.about.topic = message.topic.clone();
+        if cx.audits::<CallCompleted>() {
+            exchange.about.payload = Some(message.payload.clone());
+        }
+        // The connection subscribes before it publishes.
+        self.feed.ensure(cx);
+        self.values.ensure(cx);
+        let (begin, deadline) = (message.begin(), cx.now() + within);
+        let publication = Publication::new(message);
+        if let Err(error) = exchange.open(cx, self.exit, begin, Some(publication), deadline) {
+            return refuse(&format!("{error}; retry later."));
+        }
+        exchange.state = State::Control(Box::new(control));
+        exchange.wait(cx, within, "the device's state");
+        if progress {
+            let message = format!("'{}' was sent to '{}'.", command.name, target.id);
+            exchange.progress(cx, "1".to_owned(), Some("3".to_owned()), message);
+        }
+        if let Some(interval) = rule.interval {
+            self.intervals
+                .sent(&target.id, &command.name, interval, cx.now());
+        }
+        self.watch(index, target.device);
+        None
+    }
+
+    /// Waits for the answer of the first call with the same `requestId`.
+    fn follow(&mut self, cx: &mut Context<'_>, index: usize, key: RequestKey) {
+        if let Some(exchange) = self.exchanges.get_mut(index) {
+            exchange.state = State::Follow(key);
+            if let Some(deadline) = exchange.deadline {
+                let left = deadline.since(cx.now());
+                exchange.wait(cx, left, "the answer of the first call with this requestId");
+            }
+        }
+    }
+
+    /// The first call with a `requestId` did not send its command.
+    fn forget(&mut self, cx: &mut Context<'_>, key: &RequestKey, answer: &Answer) {
+        let followers = self.requests.finish(key, None);
+        self.answer_followers(cx, key, followers, answer);
+    }
+
+    /// Answers the repeated calls. One that was cancelled is not there any more.
+    fn answer_followers(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: &RequestKey,
+        followers: Vec<usize>,
+        answer: &Answer,
+    ) {
+        for index in followers {
+            if let Some(exchange) = self.exchanges.get_mut(index)
+                && matches!(&exchange.state, State::Follow(followed) if followed == key)
+            {
+                exchange.work(cx);
+                exchange.answer(cx, answer.clone());
+                self.settle(cx, index);
+            }
+        }
+    }
+
+    /// Answers a command, and the repeated calls that wait for it.
+    fn answer_control(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        answer: impl FnOnce(&Control, &Self, Now) -> Answer,
+    ) {
+        let now = Now::of(cx);
+        let Some(exchange) = self.exchanges.get(index) else {
+            return;
+        };
+        let State::Control(control) = &exchange.state else {
+            return;
+        };
+        let answer = answer(control, self, now);
+        let not_sent = answer.outcome == Outcome::NotSent;
+        let kept = (!not_sent).then(|| control.kept(&answer));
+        let request = control.request.clone();
+        if not_sent {
+            let (device, command) = control.names();
+            let (device, command) = (ByteString::from(device), command.to_owned());
+            self.intervals.not_sent(&device, &command);
+        }
+        if let Some(exchange) = self.exchanges.get_mut(index) {
+            exchange.answer(cx, answer.clone());
+        }
+        if let Some(key) = request {
+            let followers = self.requests.finish(&key, kept);
+            self.answer_followers(cx, &key, followers, &answer);
+        }
+    }
+
+    fn finish_control(&mut self, cx: &mut Context<'_>, index: usize) {
+        self.answer_control(cx, index, |control, this, now| {
+            control.finished(&this.registry, now)
+        });
+    }
+
+    /// A live value of the device of a command.
+    pub(crate) fn on_control_value(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        property: usize,
+        payload: &[u8],
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        let State::Control(control) = &mut exchange.state else {
+            return;
+        };
+        let Some(entry) = self.registry.get(control.device) else {
+            return;
+        };
+        let properties = &entry.model.device.properties;
+        let Some(property) = properties
+            .get(property)
+            .filter(|_| control.awaits(property))
+        else {
+            return;
+        };
+        if control.on_value(property, payload) {
+            self.answer_control(cx, index, |control, this, now| {
+                control.confirmed(&this.registry, now)
+            });
+        }
+    }
+
+    /// The broker acknowledged a command.
+    pub(crate) fn control_acknowledged(&mut self, cx: &mut Context<'_>, index: usize) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        let State::Control(control) = &mut exchange.state else {
+            return;
+        };
+        control.acknowledge();
+        if control.is_done() {
+            return self.finish_control(cx, index);
+        }
+        if control.progress {
+            let (device, _) = control.names();
+            let message = format!("The broker has it; waiting for the state of '{device}'.");
+            exchange.progress(cx, "2".to_owned(), Some("3".to_owned()), message);
+        }
+    }
+
+    /// The publication of a command failed.
+    pub(crate) fn control_failed(&mut self, cx: &mut Context<'_>, index: usize, failure: &Failure) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        // `mqtt · client` does not deliver a message of which the stream did not send all parts.
+        let published = exchange.is_published();
+        let State::Control(control) = &mut exchange.state else {
+            return;
+        };
+        if failure.delivery == MqttDelivery::None || !published {
+            let why = failure.why.clone();
+            return self.answer_control(cx, index, |control, _, _| control.not_sent(&why));
+        }
+        control.lose(failure.why.clone());
+        // The state may still tell that it was delivered.
+        if control.is_done() {
+            self.finish_control(cx, index);
+        }
+    }
+
+    /// The time of a command is over.
+    pub(crate) fn control_expired(&mut self, cx: &mut Context<'_>, index: usize) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        let published = exchange.is_published();
+        let State::Control(control) = &mut exchange.state else {
+            return;
+        };
+        if control.is_in_flight() && !control.expire() {
+            return exchange.wait(cx, GRACE, "the exit's reason");
+        }
+        if control.is_in_flight() {
+            exchange.drop_mqtt(cx);
+        }
+        if published {
+            self.finish_control(cx, index);
+        } else {
+            let why = "the connection to the broker did not take it in time";
+            self.answer_control(cx, index, |control, _, _| control.not_sent(why));
+        }
+    }
+
+    /// The engine is shutting down: waits for the acknowledgement at most.
+    pub(crate) fn control_stopping(&mut self, cx: &mut Context<'_>, index: usize) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        if let State::Control(control) = &mut exchange.state {
+            control.stop();
+            if !control.is_in_flight() {
+                self.finish_control(cx, index);
+            }
+        }
+    }
+
+    /// The device of a command was removed.
+    pub(crate) fn control_withdrawn(&mut self, cx: &mut Context<'_>, index: usize) {
+        self.finish_control(cx, index);
+    }
+
+    /// The caller cancelled a command, or its exchange failed: repeated calls are told what is known.
+    pub(crate) fn control_cancelled(&mut self, cx: &mut Context<'_>, index: usize) {
+        let Some(exchange) = self.exchanges.get(index) else {
+            return;
+        };
+        let State::Control(control) = &exchange.state else {
+            return;
+        };
+        if let Some(key) = control.request.clone() {
+            let answer = control.cancelled();
+            let followers = self.requests.finish(&key, Some(answer.clone()));
+            self.answer_followers(cx, &key, followers, &answer);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! One device of the registry: its id, what the config says about it, and its topics.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use bytestring::ByteString;
+use tidegate_device::{Source, Text};
+use tidegate_engine::Time;
+
+use crate::address;
+use crate::model::Model;
+use crate::options::DeviceOptions;
+
+/// A device.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: ByteString,
+    pub(crate) model: Rc<Model>,
+    pub(crate) location: Option<Box<str>>,
+    about: Option<Box<About>>,
+    pub(crate) source: Source,
+    /// When its last message was received.
+    pub(crate) seen: Option<Time>,
+}
+
+/// What the config says about a device.
+#[derive(Debug)]
+struct About {
+    name: Option<Text>,
+    description: Option<Text>,
+    labels: BTreeMap<String, Text>,
+}
+
+/// What a topic is to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// A property, by index.
+    Property(u16),
+    /// An availability topic, by index.
+    Availability(u16),
+}
+
+impl Entry {
+    pub(crate) fn configured(id: &str, options: &DeviceOptions, model: &Rc<Model>) -> Self {
+        let labels = options.labels.iter();
+        Self {
+            id: id.into(),
+            model: Rc::clone(model),
+            location: options.location.as_deref().map(Box::from),
+            about: Some(Box::new(About {
+                name: options.name.as_deref().map(Text::new),
+                description: options.description.as_deref().map(Text::new),
+                labels: labels
+                    .map(|(name, text)| (name.clone(), Text::new(text)))
+                    .collect(),
+            })),
+            source: Source::Config,
+            seen: None,
+        }
+    }
+
+    pub(crate) fn seen(parts: &address::Parts<'_>, model: &Rc<Model>) -> Self {
+        Self {
+            id: parts.device.into(),
+            model: Rc::clone(model),
+            location: parts.location.map(Box::from),
+            about: None,
+            source: Source::Seen,
+            seen: None,
+        }
+    }
+
+    pub(crate) fn declared(model: Rc<Model>) -> Self {
+        let device = &model.device;
+        Self {
+            id: device.id.as_str().into(),
+            location: device.location.as_ref().map(|it| it.as_str().into()),
+            about: None,
+            source: device.source,
+            seen: None,
+            model,
+        }
+    }
+
+    /// What people call it.
+    pub(crate) fn name(&self) -> Option<&Text> {
+        let about = self.about.as_ref();
+        about.map_or(self.model.device.name.as_ref(), |about| about.name.as_ref())
+    }
+
+    /// What it is for: its own description, or else that of its type.
+    pub(crate) fn description(&self) -> Option<&Text> {
+        let own = self
+            .about
+            .as_ref()
+            .and_then(|about| about.description.as_ref());
+        own.or(self.model.device.description.as_ref())
+    }
+
+    pub(crate) fn labels(&self) -> &BTreeMap<String, Text> {
+        let about = self.about.as_ref();
+        about.map_or(&self.model.device.labels, |about| &about.labels)
+    }
+
+    /// Whether it declared itself.
+    pub(crate) const fn is_declared(&self) -> bool {
+        matches!(self.source, Source::HomeAssistant | Source::Homie)
+    }
+
+    /// How it declared itself, as a word.
+    pub(crate) const fn declared_by(&self) -> Option<&'static str> {
+        match self.source {
+            Source::Config | Source::Seen => None,
+            Source::HomeAssistant => Some("homeAssistant"),
+            Source::Homie => Some("homie"),
+        }
+    }
+
+    /// Fills a topic of the model. The topics of a device that declares itself are complete.
+    pub(crate) fn topic<'a>(&self, topic: &'a str) -> Cow<'a, str> {
+        match self.source {
+            Source::Config | Source::Seen => {
+                let location = self.location.as_deref().unwrap_or_default();
+                Cow::Owned(address::filled(topic, location, &self.id))
+            }
+            Source::HomeAssistant | Source::Homie => Cow::Borrowed(topic),
+        }
+    }
+
+    /// The topics of its values.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = (Cow<'_, str>, Part)> {
+        let number = |index: usize| u16::try_from(index).unwrap_or(u16::MAX);
+        let device = &self.model.device;
+        let properties = device.properties.iter().enumerate();
+        let properties =
+            properties.map(move |(index, it)| (&it.topic, Part::Property(number(index))));
+        let availability = device.availability.iter().flat_map(|it| &it.topics);
+        let availability = availability
+            .enumerate()
+            .map(move |(index, it)| (&it.topic, Part::Availability(number(index))));
+        properties
+            .chain(availability)
+            .map(|(topic, part)| (self.topic(topic), part))
+    }
+}

@@ -1,0 +1,451 @@
+//! The devices, and the last value of each topic.
+//!
+//! A message is recorded with one look-up of its topic; its payload is copied, and not parsed. Devices
+//! come from three sources: the config, topics on which they are seen, and declarations of their own.
+//!
+//! Guarantees:
+//! - devices and the bytes of values are bounded; seen devices that were silent for longest are removed
+//!   first, devices that somebody waits for and others are kept;
+//! - a seen device has a type of the config, and its topic is allowed by `seen`.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use bytestring::ByteString;
+use slab::Slab;
+use smallvec::SmallVec;
+use tidegate_device::{AvailabilityMode, Source};
+use tidegate_engine::Time;
+use tidegate_streams::Identity;
+use tidegate_streams::mqtt::topic::{TopicFilter, TopicPatterns};
+
+use crate::entry::{Entry, Part};
+use crate::model::{Model, Models, check_id};
+use crate::options::Options;
+use crate::recency::Recency;
+
+/// Index of a device.
+pub(crate) type DeviceId = u32;
+
+/// The devices that a topic belongs to.
+pub(crate) type Users = SmallVec<[(DeviceId, Part); 1]>;
+
+/// A topic: what it is to devices, and its last value.
+#[derive(Debug, Default)]
+struct Slot {
+    users: Users,
+    /// An interlock needs it.
+    watched: bool,
+    value: Option<Cached>,
+}
+
+/// The last message of a topic.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Cached {
+    pub(crate) payload: Box<[u8]>,
+    pub(crate) received: Time,
+    pub(crate) retained: bool,
+}
+
+/// What became of a message.
+#[derive(Debug, Default)]
+pub(crate) struct Recorded {
+    /// The devices that it belongs to.
+    pub(crate) users: Users,
+    /// Whether devices were added or removed.
+    pub(crate) changed: bool,
+}
+
+/// A received message.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Received<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) payload: &'a [u8],
+    pub(crate) retained: bool,
+}
+
+/// Counters of the registry.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) recorded: u64,
+    /// Messages of no device.
+    pub(crate) ignored: u64,
+    /// Messages that are too large, or for which there was no room.
+    pub(crate) dropped: u64,
+    /// Devices removed at a limit.
+    pub(crate) removed: u64,
+    /// Devices that could not be added.
+    pub(crate) refused: u64,
+}
+
+/// The devices and the last values of their topics.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    devices: Slab<Entry>,
+    ids: BTreeMap<ByteString, DeviceId>,
+    topics: BTreeMap<Box<str>, Slot>,
+    /// The seen devices.
+    recency: Recency,
+    seen: TopicPatterns,
+    /// Topics of interlocks in `topics`.
+    watched: usize,
+    bytes: usize,
+    max_devices: usize,
+    max_bytes: usize,
+    max_value: usize,
+    pub(crate) counts: Counts,
+}
+
+impl Registry {
+    pub(crate) fn new(options: &Options, models: &Models) -> Self {
+        let mut seen = TopicPatterns::default();
+        for filter in options.seen.iter().filter_map(|pattern| pattern.filter()) {
+            seen.insert(filter);
+        }
+        let mut registry = Self {
+            devices: Slab::new(),
+            ids: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            recency: Recency::new(),
+            seen,
+            watched: 0,
+            bytes: 0,
+            max_devices: options.max_devices.size().max(options.devices.len()),
+            max_bytes: options.max_cache_bytes.size(),
+            max_value: options.max_value_bytes.size(),
+            counts: Counts::default(),
+        };
+        for (id, device) in &options.devices {
+            if let Some(model) = models.types.get(&device.r#type) {
+                registry.insert(Entry::configured(id, device, model));
+            }
+        }
+        registry
+    }
+
+    /// Adds a device that declared itself. Returns whether it was added: its id may be taken, and there
+    /// may be no room.
+    pub(crate) fn declare(
+        &mut self,
+        model: Rc<Model>,
+        is_awaited: &dyn Fn(DeviceId) -> bool,
+    ) -> bool {
+        let id = &*model.device.id;
+        if self.ids.contains_key(id) || check_id(id).is_err() || !self.has_room(is_awaited) {
+            self.counts.refused += 1;
+            return false;
+        }
+        self.insert(Entry::declared(model));
+        true
+    }
+
+    /// The device with an id, if it declared itself.
+    pub(crate) fn declared(&self, id: &str) -> Option<DeviceId> {
+        let device = *self.ids.get(id)?;
+        let entry = self.get(device)?;
+        entry.is_declared().then_some(device)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// Bytes of cached values.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn get(&self, device: DeviceId) -> Option<&Entry> {
+        self.devices.get(device as usize)
+    }
+
+    /// A device that a caller sees.
+    pub(crate) fn find(&self, caller: Option<&Identity>, id: &str) -> Option<(DeviceId, &Entry)> {
+        let device = *self.ids.get(id)?;
+        let entry = self.get(device)?;
+        entry.model.is_visible(caller).then_some((device, entry))
+    }
+
+    /// The only device whose id differs in the case of ASCII letters at most: clients' URL types take
+    /// the id in a URI for a host, and may lower-case it.
+    pub(crate) fn find_in_any_case(
+        &self,
+        caller: Option<&Identity>,
+        id: &str,
+    ) -> Option<(DeviceId, &Entry)> {
+        if let Some(found) = self.find(caller, id) {
+            return Some(found);
+        }
+        let mut same = self.ids.keys().filter(|it| it.eq_ignore_ascii_case(id));
+        let only = same.next().filter(|_| same.next().is_none())?;
+        self.find(caller, only)
+    }
+
+    /// The devices that a caller sees, sorted by id, from behind `after` on.
+    pub(crate) fn sorted<'a>(
+        &'a self,
+        caller: Option<&'a Identity>,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = (DeviceId, &'a Entry)> {
+        use std::ops::Bound;
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let devices = self.ids.range::<str, _>((after, Bound::Unbounded));
+        let devices = devices.filter_map(|(_, device)| Some((*device, self.get(*device)?)));
+        devices.filter(move |(_, entry)| entry.model.is_visible(caller))
+    }
+
+    /// The last message of a topic.
+    pub(crate) fn value(&self, topic: &str) -> Option<&Cached> {
+        self.topics.get(topic)?.value.as_ref()
+    }
+
+    /// The last message of a property.
+    pub(crate) fn property(&self, entry: &Entry, property: usize) -> Option<&Cached> {
+        let property = entry.model.device.properties.get(property)?;
+        self.value(&entry.topic(&property.topic))
+    }
+
+    /// Whether a device is online; `None` if it does not tell, or has not told yet.
+    pub(crate) fn online(&self, entry: &Entry) -> Option<bool> {
+        let availability = entry.model.device.availability.as_ref()?;
+        let told = availability.topics.iter().map(|topic| {
+            let cached = self.value(&entry.topic(&topic.topic))?;
+            Some((cached.received, topic.read(&cached.payload)?))
+        });
+        match availability.mode {
+            AvailabilityMode::Latest => told.flatten().max_by_key(|(at, _)| *at).map(|it| it.1),
+            AvailabilityMode::Any => {
+                let told: Vec<bool> = told.flatten().map(|it| it.1).collect();
+                (!told.is_empty()).then(|| told.contains(&true))
+            }
+            AvailabilityMode::All => {
+                let told: Vec<Option<bool>> = told.map(|it| it.map(|it| it.1)).collect();
+                if told.contains(&Some(false)) {
+                    return Some(false);
+                }
+                told.iter().all(Option::is_some).then_some(true)
+            }
+        }
+    }
+
+    /// Records a message. Devices for which `is_awaited` holds are not removed to make room.
+    pub(crate) fn record(
+        &mut self,
+        models: &Models,
+        message: Received<'_>,
+        now: Time,
+        is_awaited: &dyn Fn(DeviceId) -> bool,
+    ) -> Recorded {
+        if let Some(users) = self.replace(message, now) {
+            self.note(&users, now);
+            return Recorded {
+                users,
+                changed: false,
+            };
+        }
+        let before = self.counts.removed;
+        let mut recorded = Recorded::default();
+        if !self.topics.contains_key(message.topic) {
+            if self.add_seen(models, message.topic, is_awaited) {
+                recorded.changed = true;
+            } else if !self.watch(&models.interlocks, message.topic) {
+                self.counts.ignored += 1;
+                return recorded;
+            }
+        }
+        if let Some(slot) = self.topics.get(message.topic) {
+            recorded.users.clone_from(&slot.users);
+        }
+        self.note(&recorded.users, now);
+        self.store(message, now, is_awaited);
+        recorded.changed |= self.counts.removed > before;
+        recorded
+    }
+
+    /// Nearly every message: replaces the value of a known topic, if there is room for it. Returns the
+    /// users of the topic.
+    fn replace(&mut self, message: Received<'_>, now: Time) -> Option<Users> {
+        let slot = self.topics.get_mut(message.topic)?;
+        let value = slot.value.as_mut()?;
+        let bytes = self.bytes - value.payload.len() + message.payload.len();
+        if bytes > self.max_bytes || message.payload.len() > self.max_value {
+            return None;
+        }
+        if value.payload.len() == message.payload.len() {
+            value.payload.copy_from_slice(message.payload);
+        } else {
+            value.payload = message.payload.into();
+        }
+        value.received = now;
+        value.retained = message.retained;
+        self.bytes = bytes;
+        self.counts.recorded += 1;
+        Some(slot.users.clone())
+    }
+
+    /// The devices have told something.
+    fn note(&mut self, users: &Users, now: Time) {
+        for (device, _) in users {
+            if let Some(entry) = self.devices.get_mut(*device as usize) {
+                entry.seen = Some(now);
+            }
+            self.recency.touch(*device);
+        }
+    }
+
+    fn store(&mut self, message: Received<'_>, now: Time, is_awaited: &dyn Fn(DeviceId) -> bool) {
+        let Some(slot) = self.topics.get_mut(message.topic) else {
+            return;
+        };
+        self.bytes -= slot.value.take().map_or(0, |value| value.payload.len());
+        let length = message.payload.len();
+        let fits = length <= self.max_value && self.make_bytes(length, is_awaited);
+        match self.topics.get_mut(message.topic) {
+            Some(slot) if fits => {
+                slot.value = Some(Cached {
+                    payload: message.payload.into(),
+                    received: now,
+                    retained: message.retained,
+                });
+                self.bytes += length;
+                self.counts.recorded += 1;
+            }
+            _ => self.counts.dropped += 1,
+        }
+    }
+
+    /// Removes silent devices until there is room for `length` bytes. The device that is being
+    /// recorded is the newest, so that it is the last one to be removed.
+    fn make_bytes(&mut self, length: usize, is_awaited: &dyn Fn(DeviceId) -> bool) -> bool {
+        while self.bytes + length > self.max_bytes {
+            if !self.remove_oldest(is_awaited) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Adds the device that a topic belongs to, if it may be added.
+    fn add_seen(
+        &mut self,
+        models: &Models,
+        topic: &str,
+        is_awaited: &dyn Fn(DeviceId) -> bool,
+    ) -> bool {
+        let Some(parts) = models.address.read(topic) else {
+            return false;
+        };
+        if !self.seen.allows_topic(topic) || self.ids.contains_key(parts.device) {
+            return false;
+        }
+        let Some(model) = models.of_topic(&parts) else {
+            return false;
+        };
+        let entry = Entry::seen(&parts, model);
+        let tells = entry.topics().any(|(own, _)| own == topic);
+        if !tells || check_id(parts.device).is_err() {
+            return false;
+        }
+        if !self.has_room(is_awaited) {
+            self.counts.refused += 1;
+            return false;
+        }
+        self.insert(entry);
+        true
+    }
+
+    fn has_room(&mut self, is_awaited: &dyn Fn(DeviceId) -> bool) -> bool {
+        self.devices.len() < self.max_devices || self.remove_oldest(is_awaited)
+    }
+
+    /// Keeps the value of a topic that an interlock needs.
+    fn watch(&mut self, interlocks: &[TopicFilter], topic: &str) -> bool {
+        let wanted = interlocks.iter().any(|filter| filter.matches(topic));
+        if !wanted || self.watched >= self.max_devices {
+            return false;
+        }
+        self.watched += 1;
+        let slot = self.topics.entry(topic.into()).or_default();
+        slot.watched = true;
+        true
+    }
+
+    fn insert(&mut self, entry: Entry) -> DeviceId {
+        let index = self.devices.vacant_key();
+        let device = DeviceId::try_from(index).unwrap_or(DeviceId::MAX);
+        for (topic, part) in entry.topics() {
+            let slot = self.topics.entry(topic.as_ref().into()).or_default();
+            slot.users.push((device, part));
+        }
+        if entry.source == Source::Seen {
+            self.recency.insert(device);
+        }
+        self.ids.insert(entry.id.clone(), device);
+        self.devices.insert(entry);
+        device
+    }
+
+    /// Removes the seen device that was silent for longest, unless somebody waits for it.
+    fn remove_oldest(&mut self, is_awaited: &dyn Fn(DeviceId) -> bool) -> bool {
+        /// Most awaited devices that are passed over.
+        const PASSED: usize = 64;
+        for _ in 0..PASSED {
+            let Some(oldest) = self.recency.oldest() else {
+                return false;
+            };
+            if is_awaited(oldest) {
+                self.recency.insert(oldest);
+                continue;
+            }
+            self.remove(oldest);
+            self.counts.removed += 1;
+            return true;
+        }
+        false
+    }
+
+    /// Removes a device, with its values.
+    pub(crate) fn remove(&mut self, device: DeviceId) {
+        self.recency.remove(device);
+        let Some(entry) = self.devices.try_remove(device as usize) else {
+            return;
+        };
+        self.ids.remove(&entry.id);
+        for (topic, _) in entry.topics() {
+            let Some(slot) = self.topics.get_mut(&*topic) else {
+                continue;
+            };
+            slot.users.retain(|(user, _)| *user != device);
+            if slot.users.is_empty() && !slot.watched {
+                self.bytes -= slot.value.take().map_or(0, |value| value.payload.len());
+                self.topics.remove(&*topic);
+            }
+        }
+    }
+
+    /// The ids most similar to one that does not exist, of the devices that a caller sees.
+    pub(crate) fn nearest(&self, caller: Option<&Identity>, id: &str) -> Vec<ByteString> {
+        /// Most ids that are compared, and most bytes of what they are compared with.
+        const COMPARED: usize = 20_000;
+        const LENGTH_MAX: usize = 64;
+        const NAMED: usize = 3;
+        let wanted: String = id
+            .chars()
+            .take(LENGTH_MAX)
+            .collect::<String>()
+            .to_lowercase();
+        let mut nearest: Vec<(f64, &ByteString)> = Vec::new();
+        for (_, entry) in self.sorted(caller, None).take(COMPARED) {
+            let likeness = strsim::jaro_winkler(&wanted, &entry.id.to_lowercase());
+            let place = nearest.partition_point(|(other, _)| *other >= likeness);
+            if place < NAMED {
+                nearest.insert(place, (likeness, &entry.id));
+                nearest.truncate(NAMED);
+            }
+        }
+        nearest.into_iter().map(|(_, id)| id.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! What is recorded, and what is removed at the limits.
+
+use serde_json::{Value, json};
+use tidegate_engine::Duration;
+
+use super::*;
+
+struct Setup {
+    models: Models,
+    registry: Registry,
+    now: Time,
+}
+
+fn setup(options: Value) -> Setup {
+    let options: Options = serde_json::from_value(options).expect("valid options");
+    let (models, _) = Models::new(&options);
+    Setup {
+        registry: Registry::new(&options, &models),
+        models,
+        now: Time::START,
+    }
+}
+
+/// Devices `a/state` that are seen, at most three.
+fn seen() -> Setup {
+    setup(json!({
+        "address": "{device}/{action}",
+        "types": { "thing": { "status": { "action": "state", "format": "text" } } },
+        "seen": ["#"],
+        "maxDevices": 3,
+        "maxCacheBytes": 1024,
+        "maxValueBytes": 1024,
+    }))
+}
+
+impl Setup {
+    fn record(&mut self, topic: &str, payload: &str) -> Recorded {
+        self.record_awaited(topic, payload, &|_| false)
+    }
+
+    fn record_awaited(
+        &mut self,
+        topic: &str,
+        payload: &str,
+        is_awaited: &dyn Fn(DeviceId) -> bool,
+    ) -> Recorded {
+        self.now = self.now + Duration::from_secs(1);
+        let message = Received {
+            topic,
+            payload: payload.as_bytes(),
+            retained: false,
+        };
+        self.registry
+            .record(&self.models, message, self.now, is_awaited)
+    }
+
+    fn ids(&self) -> Vec<&str> {
+        self.registry
+            .sorted(None, None)
+            .map(|(_, entry)| &*entry.id)
+            .collect()
+    }
+
+    /// The sum of the cached bytes, counted one by one.
+    fn counted_bytes(&self) -> usize {
+        let values = self
+            .registry
+            .topics
+            .values()
+            .filter_map(|it| it.value.as_ref());
+        values.map(|value| value.payload.len()).sum()
+    }
+}
+
+#[test]
+fn a_message_of_a_known_topic_replaces_its_value() {
+    let mut setup = seen();
+    assert!(setup.record("a/state", "1").changed);
+    let again = setup.record("a/state", "22");
+    assert_eq!(again.users[..], [(0, Part::Property(0))]);
+    assert!(!again.changed);
+    let value = setup.registry.value("a/state").expect("cached");
+    assert_eq!((&*value.payload, value.received), (&b"22"[..], setup.now));
+    assert_eq!(setup.registry.bytes(), 2);
+}
+
+#[test]
+fn the_device_that_was_silent_for_longest_is_removed_first() {
+    let mut setup = seen();
+    for topic in ["a/state", "b/state", "c/state", "a/state", "d/state"] {
+        setup.record(topic, "x");
+    }
+    assert_eq!(setup.ids(), ["a", "c", "d"]);
+    assert_eq!(setup.registry.counts.removed, 1);
+    assert_eq!(setup.registry.value("b/state"), None);
+    assert_eq!(setup.registry.bytes(), setup.counted_bytes());
+    assert_eq!(setup.registry.topics.len(), 3);
+}
+
+#[test]
+fn an_awaited_device_is_kept_and_without_room_none_is_added() {
+    let mut setup = seen();
+    for topic in ["a/state", "b/state", "c/state"] {
+        setup.record(topic, "x");
+    }
+    setup.record_awaited("d/state", "x", &|device| device == 0);
+    assert_eq!(setup.ids(), ["a", "c", "d"]);
+    let refused = setup.record_awaited("e/state", "x", &|_| true);
+    assert!(refused.users.is_empty() && !refused.changed);
+    assert_eq!(setup.registry.counts.refused, 1);
+    assert_eq!(setup.ids(), ["a", "c", "d"]);
+}
+
+#[test]
+fn devices_of_the_config_stay() {
+    let mut setup = setup(json!({
+        "address": "{device}/{action}",
+        "types": { "thing": { "status": { "action": "state" } } },
+        "devices": { "a": { "type": "thing" }, "b": { "type": "thing" } },
+        "seen": ["#"],
+        "maxDevices": 1,
+    }));
+    assert!(setup.record("c/state", "1").users.is_empty());
+    assert_eq!(setup.ids(), ["a", "b"]);
+}
+
+#[test]
+fn the_bytes_of_values_are_bounded() {
+    let mut setup = seen();
+    setup.record("a/state", &"x".repeat(600));
+    setup.record("b/state", &"x".repeat(600));
+    assert_eq!(setup.ids(), ["b"]);
+    setup.record("b/state", &"x".repeat(1_024));
+    assert_eq!(setup.registry.bytes(), 1_024);
+    let large = setup.record("b/state", &"x".repeat(1_025));
+    assert_eq!(large.users.len(), 1, "it is a sign of life");
+    assert_eq!(
+        setup.registry.value("b/state"),
+        None,
+        "the value before is outdated"
+    );
+    assert_eq!(
+        (setup.registry.bytes(), setup.registry.counts.dropped),
+        (0, 1)
+    );
+}
+
+#[test]
+fn what_belongs_to_no_device_is_ignored() {
+    let mut setup = setup(json!({
+        "address": "plant/{type}/{device}/{action}",
+        "types": { "thing": { "status": { "action": "state" } } },
+        "seen": ["plant/thing/a/+"],
+    }));
+    for topic in [
+        "plant/thing/b/state",
+        "plant/thing/a/other",
+        "plant/robot/a/state",
+        "plant/thing/a",
+        "",
+    ] {
+        assert!(setup.record(topic, "1").users.is_empty(), "{topic}");
+    }
+    assert_eq!(
+        (setup.registry.counts.ignored, setup.registry.len()),
+        (5, 0)
+    );
+    assert!(setup.record("plant/thing/a/state", "1").changed);
+}
+
+#[test]
+fn an_id_at_another_address_is_taken() {
+    let mut setup = setup(json!({
+        "types": { "thing": { "status": { "action": "state" } } },
+        "seen": ["#"],
+    }));
+    setup.record("hall/thing/a/state", "1");
+    assert!(setup.record("yard/thing/a/state", "2").users.is_empty());
+    assert_eq!(setup.registry.counts.ignored, 1);
+}
+
+#[test]
+fn topics_of_interlocks_are_kept_within_a_limit() {
+    let mut setup = setup(json!({
+        "address": "{device}/{action}",
+        "types": { "thing": { "commands": { "go": { "interlocks": [
+            { "topic": "door/{device}", "equals": 1, "reason": "r" },
+        ] } } } },
+        "devices": { "x": { "type": "thing" } },
+        "maxDevices": 2,
+    }));
+    for topic in ["door/x", "door/y", "door/z"] {
+        setup.record(topic, "1");
+    }
+    assert!(setup.registry.value("door/x").is_some() && setup.registry.value("door/y").is_some());
+    assert_eq!(setup.registry.value("door/z"), None);
+}
+
+#[test]
+fn the_nearest_ids_come_first() {
+    let mut setup = setup(json!({
+        "address": "{device}/{action}",
+        "types": { "thing": { "status": { "action": "state" } } },
+        "seen": ["#"],
+    }));
+    for id in ["lamp-1", "lamp-2", "Lamp-11", "oven", "door"] {
+        setup.record(&format!("{id}/state"), "1");
+    }
+    assert_eq!(
+        setup.registry.nearest(None, "LAMP1")[..2],
+        ["lamp-1", "Lamp-11"]
+    );
+    assert_eq!(setup.registry.nearest(None, &"x".repeat(10_000)).len(), 3);
+}
+
+#[test]
+fn a_declared_device_has_its_own_topics() {
+    let mut setup = seen();
+    let mut device = setup.models.types["thing"].device.clone();
+    device.id = "ha-1".to_owned();
+    device.source = Source::HomeAssistant;
+    device.properties[0].topic = "ha/{device}/x".to_owned();
+    let model = Rc::new(Model {
+        device,
+        guarded: None,
+        rules: Vec::new(),
+    });
+    assert!(setup.registry.declare(Rc::clone(&model), &|_| false));
+    assert!(
+        !setup.registry.declare(model, &|_| false),
+        "the id is taken"
+    );
+    assert_eq!(setup.record("ha/{device}/x", "1").users.len(), 1);
+    let device = setup.registry.declared("ha-1").expect("declared");
+    setup.registry.remove(device);
+    assert_eq!(
+        (setup.registry.bytes(), setup.registry.topics.len()),
+        (0, 0)
+    );
+}
+
+#[test]
+fn any_sequence_of_messages_keeps_the_limits() {
+    let mut setup = seen();
+    let mut state = 1_u32;
+    for _ in 0..20_000 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let topic = format!("{}/state", (state >> 16) % 7);
+        let length = (state >> 8) as usize % 700;
+        let awaited = (state >> 24) % 3;
+        setup.record_awaited(&topic, &"x".repeat(length), &|device| device == awaited);
+        assert!(setup.registry.len() <= 3 && setup.registry.bytes() <= 1_024);
+        assert_eq!(setup.registry.bytes(), setup.counted_bytes());
+        assert_eq!(setup.registry.ids.len(), setup.registry.len());
+    }
+}
