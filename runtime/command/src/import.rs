@@ -1,8 +1,8 @@
 //! `tidegate import`: makes a config of the config of another server.
 //!
-//! What the other server accepts is imported; where tidegate differs, a comment in the config says so. A
-//! pattern is never imported as one that allows more: where that cannot be avoided, it is left out, and a
-//! warning says how to add it.
+//! What the other server accepts is imported; where tidegate differs, a comment in the config says so.
+//! Patterns mean what MQTT says, and a warning tells where the other server allows more or less. A pattern
+//! that would mean something else here is left out.
 
 mod broker;
 mod entry;

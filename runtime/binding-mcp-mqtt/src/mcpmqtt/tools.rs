@@ -16,7 +16,6 @@ use crate::arguments::{Arguments, document, payload_parts};
 use crate::call::Params;
 use crate::operation::{CallCompleted, Operation};
 use crate::options::Permissions;
-use crate::policy::SHARED;
 use crate::publish::Publish;
 use crate::query::{Expected, Query};
 use crate::refusal::{Refusal, not_allowed};
@@ -302,7 +301,13 @@ fn check_filter(filter: &TopicFilter, call: &Invocation<'_>, what: &str) -> Resu
         return Err(not_allowed(policy, request, || format!("{}.", error())));
     }
     if filter.is_shared() {
-        return Err(format!("{}: {SHARED}.", error()).into());
+        return Err(format!(
+            "{}: shared subscriptions are not supported with 'compatibility: mcpmqtt'; use '{}' to get a copy of \
+             each message.",
+            error(),
+            shown(filter.inner())
+        )
+        .into());
     }
     Ok(())
 }

@@ -124,11 +124,11 @@ fn left_out(topic: &Topic) -> Option<String> {
     }
     let filter = match TopicFilter::parse(pattern) {
         Ok(filter) if filter.is_shared() => {
-            return Some(format!(
-                "mcpMQTT never delivers a message of a shared subscription. To use it, set \
-                 'sharedSubscriptions: true' and allow {}.",
-                quoted(filter.inner())
-            ));
+            return Some(
+                "mcpMQTT never delivers a message of a shared subscription, and its tools here refuse them; the \
+                 tools of tidegate have them with 'sharedSubscriptions: true'."
+                    .to_owned(),
+            );
         }
         Ok(filter) => filter,
         Err(error) => return Some(format!("{error}.")),
@@ -161,6 +161,15 @@ fn differences(yaml: &mut Yaml, topic: &Topic) {
             4,
             "\"#\": mcpMQTT also allowed topics that begin with '$', such as '$SYS/…'; here a pattern must \
              name that level.",
+        );
+    }
+    if let Some(parent) = topic.pattern.strip_suffix("/#") {
+        yaml.warn(
+            4,
+            &format!(
+                "{pattern} also allows {}, as in MQTT; in mcpMQTT it does not.",
+                quoted(parent)
+            ),
         );
     }
     if topic.read && levels.any(|level| level == "+") {
