@@ -54,7 +54,7 @@ def test_an_sdk_calls_reads_and_subscribes(walk, broker, issuer, keys, guard, re
     broker.publish("status/lamp", "off", "-r", "-q", "1")
     agent = walk(good)
     assert agent.step("connected")["version"] == revision
-    assert agent.step("tools")["names"] == ["publish", "receive"]
+    assert agent.step("tools")["names"] == ["publish", "receive", "read", "query", "list_topics"]
     assert not agent.step("published")["isError"]
     broker.line(r"Received PUBLISH from \S+ .*'commands/lamp'")
     assert agent.step("read")["texts"] == ["off"]
