@@ -8,7 +8,9 @@ from soak.ledger import payload_of
 from soak.mcp import MODERN
 from soak.stage import Pace, Stage
 
-TOOLS = {f"{toolkit}__{tool}" for toolkit in TOOLKITS for tool in ("publish", "receive")}
+# What `mcp_mqtt` offers where every tool is selected.
+OFFERED = ("publish", "receive", "read", "query", "list_topics")
+TOOLS = {f"{toolkit}__{tool}" for toolkit in TOOLKITS for tool in OFFERED}
 
 
 async def lister(stage: Stage, name: str, toolkit: str, revision: str, rate: float) -> None:

@@ -286,7 +286,7 @@ impl McpServer {
                 Err(refusal) => {
                     let reason = refusal.error().message();
                     self.listens.not_requested(key, &uri, reason);
-                    subscription_refused(cx, uri, &refusal);
+                    subscription_refused(cx, &uri, &refusal);
                 }
             }
         }

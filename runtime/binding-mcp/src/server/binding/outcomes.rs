@@ -294,7 +294,7 @@ impl McpServer {
                         reason: refusal.error().message().into(),
                     });
                 } else {
-                    subscription_refused(cx, lost.uri, &refusal);
+                    subscription_refused(cx, &lost.uri, &refusal);
                 }
             }
             Holder::Listen(listen) if lost.confirmed => {
@@ -304,7 +304,7 @@ impl McpServer {
             Holder::Listen(listen) => {
                 let reason = refusal.error().message();
                 let acknowledgement = self.listens.refused(listen, &lost.uri, reason);
-                subscription_refused(cx, lost.uri, &refusal);
+                subscription_refused(cx, &lost.uri, &refusal);
                 self.acknowledge_listen(cx, listen, acknowledgement);
             }
         }
@@ -349,9 +349,10 @@ impl McpServer {
 }
 
 /// Reports that a subscription is refused.
-pub(super) fn subscription_refused(cx: &mut Context<'_>, uri: ByteString, refusal: &Refusal) {
+pub(super) fn subscription_refused(cx: &mut Context<'_>, uri: &str, refusal: &Refusal) {
     cx.event_with(|_| SubscriptionRefused {
-        uri,
+        // It may be as long as a whole body.
+        uri: ByteString::from(&*tidegate_streams::shown(uri)),
         reason: refusal.error().message().into(),
     });
 }

@@ -248,22 +248,27 @@ fn a_refused_subscription_emits_an_event_with_its_reason() {
     let asked = harness.exit_stream();
     harness.events();
     harness.refuse(&asked, McpResetKind::NotFound);
-    let told = || "subscription to 'u' refused: So it is.".to_owned();
-    let refused = ("binding.mcp.subscription.refused", told());
-    assert!(harness.events().contains(&refused));
+    let refused = |uri: &str| {
+        let message = format!("subscription to '{uri}' refused: So it is.");
+        ("binding.mcp.subscription.refused", message)
+    };
+    assert!(harness.events().contains(&refused("u")));
     harness.response(stream);
     harness.end_session(&session, &lifecycle);
 
-    let listen = json!({ "notifications": { "resourceSubscriptions": ["u"] } });
+    // A log line has the beginning of a URI, which may be as long as a body.
+    let long = "u".repeat(300);
+    let listen = json!({ "notifications": { "resourceSubscriptions": [long] } });
     let stream = harness.modern(&json!(2), "subscriptions/listen", listen);
     let asked = harness.exit_stream();
     harness.events();
     harness.refuse(&asked, McpResetKind::NotFound);
-    assert!(harness.events().contains(&refused));
+    let shown = format!("{}…", "u".repeat(100));
+    assert!(harness.events().contains(&refused(&shown)));
     let acknowledged = harness.response(stream).events();
     assert_eq!(
         acknowledged[0]["params"]["_meta"]["tidegate/refused"],
-        json!([{ "uri": "u", "reason": "So it is." }])
+        json!([{ "uri": long, "reason": "So it is." }])
     );
     harness.disconnect(stream);
     harness.finish();
