@@ -92,7 +92,8 @@ async def test_a_lamp_that_announces_itself_appears_and_obeys(broker, parts):
             lambda: content(client, "list_devices", location="Study"),
             lambda it: it["devices"] and "status" in it["devices"][0],
         )
-        assert [(it["id"], it["name"], it["declaredBy"]) for it in listed["devices"]] == [(lamp, "Lamp", "homeAssistant")]
+        found = [(it["id"], it["name"], it["declaredBy"]) for it in listed["devices"]]
+        assert found == [(lamp, "Lamp", "homeAssistant")]
         status = await content(client, "get_device_status", device=lamp)
         assert (status["online"], status["status"]["state"]) == (True, "OFF")
         assert [it["name"] for it in status["commands"]] == ["light_turn_on", "light_turn_off"]
