@@ -31,12 +31,16 @@ fn rows(page: &str) -> Vec<Row<'_>> {
     rows.collect()
 }
 
+fn has_suffix(file: &str, suffix: &str) -> bool {
+    Path::new(file).extension().is_some_and(|it| it == suffix)
+}
+
 /// Whether there is such a test: a scenario, a test of a Python file, or one of a Rust file.
 fn exists(root: &Path, proof: &str) -> bool {
     let Some((file, name)) = proof.split_once("::") else {
-        return proof.ends_with(".spec") && root.join("specs").join(proof).is_file();
+        return has_suffix(proof, "spec") && root.join("specs").join(proof).is_file();
     };
-    let python = file.ends_with(".py");
+    let python = has_suffix(file, "py");
     let folder = if python { "specs/clients/python" } else { "" };
     let Ok(source) = std::fs::read_to_string(root.join(folder).join(file)) else {
         return false;
