@@ -1,6 +1,7 @@
 //! `tidegate demo`: an embedded broker, simulated devices, a gateway, and a guided tour.
 
 mod devices;
+mod home;
 mod snippets;
 mod tour;
 

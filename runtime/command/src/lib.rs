@@ -8,6 +8,8 @@ mod audit;
 mod background_writer;
 #[cfg(feature = "bench")]
 mod bench;
+#[cfg(test)]
+mod capabilities;
 mod client;
 mod console;
 #[cfg(feature = "broker")]

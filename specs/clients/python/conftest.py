@@ -125,7 +125,8 @@ class Broker(Process):
 
     def publish(self, topic: str, payload: str | bytes, *options: str) -> None:
         data = payload.encode() if isinstance(payload, str) else payload
-        self._publish(data, "-t", topic, "-s", *options)
+        # mosquitto_pub refuses an empty input.
+        self._publish(data, "-t", topic, "-s" if data else "-n", *options)
 
     def publish_each(self, topic: str, payloads: list[str], *options: str) -> None:
         """Publishes one message for each payload, over one connection."""

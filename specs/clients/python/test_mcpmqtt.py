@@ -7,7 +7,7 @@ import subprocess
 
 import httpx2
 import pytest
-from conftest import PATIENCE, TIDEGATE, Process
+from conftest import PATIENCE, TIDEGATE, Process, free_port
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from test_network import HEADERS, LIST
@@ -185,6 +185,24 @@ async def test_the_key_is_accepted_in_each_of_its_places_and_no_other_key(import
             assert await status({}) == 401
             state = (await http.get("/status")).json()
             assert (state["running"], state["mqtt_connected"]) == (True, True)
+    finally:
+        code = gateway.stop()
+    assert code == 0, gateway.text()
+
+
+def test_with_a_port_it_is_served_over_tcp(broker, tmp_path):
+    source, output, port = tmp_path / "config.json", tmp_path / "mcpmqtt.yaml", free_port()
+    remote = config(broker.port, "unused") | {"remote_server": {"api_key_kdf": KDF, "host": "127.0.0.1", "port": port}}
+    source.write_text(json.dumps(remote))
+    subprocess.run([TIDEGATE, "import", "mcpmqtt", source, "--output", output], check=True, capture_output=True)
+    gateway = Process([str(TIDEGATE), "start", "--config", str(output)])
+    try:
+        gateway.line(rf"http0 +listening +\S*127\.0\.0\.1:{port}/mcp/mcp")
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as http:
+            answer = http.post("/mcp/mcp", content=LIST, headers={**HEADERS, "x-api-key": KEY})
+            assert answer.status_code == 200, answer.text
+            assert http.post("/mcp/mcp", content=LIST, headers=HEADERS).status_code == 401
+            assert http.get("/status").json()["running"] is True
     finally:
         code = gateway.stop()
     assert code == 0, gateway.text()

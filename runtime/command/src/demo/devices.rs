@@ -1,5 +1,5 @@
-//! Simulated devices for the demo: sensors in two rooms that report temperature and humidity, and a lamp
-//! that accepts commands and reports its state.
+//! Simulated devices for the demo: sensors in two rooms that report temperature and humidity, a lamp
+//! that accepts commands and reports its state, and the devices of a [`Home`].
 //!
 //! The devices are a binding: they open mqtt streams to an `mqtt · client` and use the engine's clock.
 //! Readings are retained, so a reader gets the latest value immediately.
@@ -12,15 +12,25 @@ use tidegate_streams::mqtt::{
     MqttDataEx, MqttPayloadFormat, MqttPublish, MqttPublishData, MqttPublishFlags, MqttSubscribe,
     MqttTopicFilter,
 };
-use tidegate_streams::{BeginEx, DataEx, DataFlags, Frame, FrameKind};
+use tidegate_streams::{BeginEx, Data, DataEx, DataFlags, Frame, FrameKind};
+
+use super::home::{self, Home};
 
 /// How often the rooms report.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// How long the lamp waits before it subscribes again.
+/// How often time passes in the home.
+const HOME_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the devices wait before they subscribe to commands again.
 const RETRY: Duration = Duration::from_secs(1);
 
 const REPORT: u32 = 1;
 const LISTEN: u32 = 2;
+const HOME: u32 = 3;
+
+/// Topic of the commands of the lamp.
+const LAMP: &str = "commands/lamp/set";
+/// Longest command, in bytes. A longer one is ignored.
+const COMMAND_MAX: usize = 1_024;
 
 /// Token of timers, which belong to no exchange.
 const NONE: Token = Token(u32::MAX);
@@ -35,13 +45,19 @@ struct Room {
 
 enum Exchange {
     Publication,
-    Commands { stream: StreamId, message: Vec<u8> },
+    /// The subscription to commands, and the command that is being received.
+    Commands {
+        stream: StreamId,
+        topic: ByteString,
+        message: Vec<u8>,
+    },
 }
 
 /// The simulated devices.
 pub(crate) struct Devices {
     exit: BindingId,
     rooms: [Room; 2],
+    home: Home,
     exchanges: Slab<Exchange>,
 }
 
@@ -63,6 +79,7 @@ impl Devices {
         Self {
             exit,
             rooms,
+            home: Home::new(),
             exchanges: Slab::new(),
         }
     }
@@ -85,15 +102,22 @@ impl Devices {
         cx.timer(INTERVAL, NONE, REPORT, "demo.report");
     }
 
+    fn tick(&mut self, cx: &mut Context<'_>) {
+        let messages = self.home.tick();
+        self.publish_all(cx, messages);
+        cx.timer(HOME_INTERVAL, NONE, HOME, "demo.home");
+    }
+
     fn listen(&mut self, cx: &mut Context<'_>) {
-        let filter = MqttTopicFilter {
-            pattern: "commands/lamp/set".into(),
+        let filters = std::iter::once(LAMP).chain(home::COMMANDS);
+        let filters = filters.map(|pattern| MqttTopicFilter {
+            pattern: pattern.into(),
             qos: 1,
             ..MqttTopicFilter::default()
-        };
+        });
         let begin = MqttSubscribe {
             qos: 1,
-            filters: vec![filter],
+            filters: filters.collect(),
             ..MqttSubscribe::default()
         };
         let entry = self.exchanges.vacant_entry();
@@ -101,6 +125,7 @@ impl Devices {
             Ok(stream) => {
                 entry.insert(Exchange::Commands {
                     stream,
+                    topic: ByteString::new(),
                     message: Vec::new(),
                 });
             }
@@ -110,7 +135,11 @@ impl Devices {
         }
     }
 
-    fn execute(&mut self, cx: &mut Context<'_>, command: &[u8]) {
+    fn execute(&mut self, cx: &mut Context<'_>, topic: &str, command: &[u8]) {
+        if topic != LAMP {
+            let messages = self.home.command(topic, command);
+            return self.publish_all(cx, messages);
+        }
         let state = match command {
             b"on" | b"off" => String::from_utf8_lossy(command).into_owned(),
             _ => {
@@ -119,6 +148,12 @@ impl Devices {
             }
         };
         self.publish(cx, "devices/lamp/state".to_owned(), state);
+    }
+
+    fn publish_all(&mut self, cx: &mut Context<'_>, messages: Vec<home::Message>) {
+        for (topic, payload) in messages {
+            self.publish(cx, topic.to_owned(), payload);
+        }
     }
 
     fn publish(&mut self, cx: &mut Context<'_>, topic: String, payload: String) {
@@ -149,7 +184,29 @@ impl Devices {
         cx.send(stream, Frame::end());
     }
 
-    /// A stream ended. The subscription of the lamp is opened again after [`RETRY`].
+    /// Collects a command, and executes it when it is complete.
+    fn receive(&mut self, cx: &mut Context<'_>, at: At, data: &Data) {
+        let Some(Exchange::Commands { topic, message, .. }) =
+            self.exchanges.get_mut(at.token.index())
+        else {
+            return;
+        };
+        if let Some(DataEx::Mqtt(MqttDataEx::Subscribe(begun))) = data.extension.as_deref() {
+            topic.clone_from(&begun.topic);
+            message.clear();
+        }
+        if message.len() + data.payload.len() <= COMMAND_MAX {
+            message.extend_from_slice(&data.payload);
+        } else {
+            *topic = ByteString::new();
+        }
+        if data.flags.is_fin() {
+            let (topic, message) = (std::mem::take(topic), std::mem::take(message));
+            self.execute(cx, &topic, &message);
+        }
+    }
+
+    /// A stream ended. The subscription to commands is opened again after [`RETRY`].
     fn ended(&mut self, cx: &mut Context<'_>, at: At) {
         cx.terminate(at.stream, None, None);
         if let Some(Exchange::Commands { .. }) = self.exchanges.try_remove(at.token.index())
@@ -165,7 +222,8 @@ fn step(cx: &mut Context<'_>) -> i64 {
     i64::try_from(cx.random_below(5)).unwrap_or(2) - 2
 }
 
-fn tenths(value: i64) -> String {
+/// A number of tenths as a decimal.
+pub(super) fn tenths(value: i64) -> String {
     format!("{}.{}", value / 10, value % 10)
 }
 
@@ -176,8 +234,11 @@ impl Binding for Devices {
 
     fn on_start(&mut self, cx: &mut Context<'_>) {
         self.publish(cx, "devices/lamp/state".to_owned(), "off".to_owned());
+        let states = self.home.start();
+        self.publish_all(cx, states);
         self.report(cx);
         self.listen(cx);
+        cx.timer(HOME_INTERVAL, NONE, HOME, "demo.home");
     }
 
     fn on_begin(&mut self, _cx: &mut Context<'_>, _stream: StreamId, _begin: BeginEx) {
@@ -188,26 +249,7 @@ impl Binding for Devices {
         match frame {
             Frame::Data(data) => {
                 cx.acknowledge(at.stream, data.payload.len());
-                let fin = data.flags.is_fin();
-                let whole = match self.exchanges.get_mut(at.token.index()) {
-                    Some(Exchange::Commands { message, .. }) if message.len() < 1_024 => {
-                        if let Some(DataEx::Mqtt(MqttDataEx::Subscribe(_))) =
-                            data.extension.as_deref()
-                        {
-                            message.clear();
-                        }
-                        message.extend_from_slice(&data.payload);
-                        fin.then(|| std::mem::take(message))
-                    }
-                    Some(Exchange::Commands { message, .. }) if fin => {
-                        message.clear();
-                        None
-                    }
-                    _ => None,
-                };
-                if let Some(command) = whole {
-                    self.execute(cx, &command);
-                }
+                self.receive(cx, at, &data);
             }
             frame => match frame.kind() {
                 FrameKind::End | FrameKind::Abort | FrameKind::Reset => self.ended(cx, at),
@@ -222,6 +264,7 @@ impl Binding for Devices {
         }
         match kind {
             REPORT => self.report(cx),
+            HOME => self.tick(cx),
             _ => self.listen(cx),
         }
     }

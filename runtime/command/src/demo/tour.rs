@@ -1,5 +1,7 @@
 //! The tour of the demo: the requests of an MCP client, step by step, over a real connection.
 
+mod devices;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -46,7 +48,8 @@ pub(crate) async fn walk(endpoint: SocketAddr) -> Result<(), TourError> {
     let mut lamp = subscribe(endpoint).await?;
     publish(&mut client).await?;
     lamp_changed(&mut client, &mut lamp).await?;
-    receive(&mut client).await
+    receive(&mut client).await?;
+    devices::walk(&mut client).await
 }
 
 async fn discover(client: &mut Client) -> Result<(), TourError> {
@@ -80,7 +83,7 @@ async fn list(client: &mut Client) -> Result<(), TourError> {
         detail(&format!(
             "tool      {} — {}",
             text(tool, "name"),
-            text(tool, "description")
+            first_sentence(text(tool, "description"))
         ));
     }
     let (resources, _) = ask(client, STEP, "resources/list", json!({})).await?;
@@ -260,6 +263,11 @@ fn items(value: &Value, key: &str) -> Vec<Value> {
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn first_sentence(text: &str) -> &str {
+    let end = text.find(". ").map(|stop| stop + 1);
+    end.and_then(|end| text.get(..end)).unwrap_or(text)
 }
 
 fn texts(value: &Value, key: &str) -> String {

@@ -16,12 +16,27 @@ fn the_tour_logs_no_warning_and_with_once_prints_no_endpoint() {
     let errors = process.errors().rest();
     let is_problem = |line: &&String| line.contains("WARN") || line.contains("ERROR");
     assert_eq!(errors.iter().find(is_problem), None, "{errors:#?}");
-    for step in 1..=8 {
+    for step in 1..=16 {
         let found = output
             .iter()
             .any(|line| line.starts_with(&format!("{step}  ")));
         assert!(found, "step {step}: {output:#?}");
     }
+    let outcomes = ["notSent", "confirmed", "contradicted", "unconfirmed"];
+    let outcomes = output.iter().filter_map(|line| {
+        let (outcome, _) = line.trim_start().split_once(": ")?;
+        outcomes.contains(&outcome).then_some(outcome)
+    });
+    let expected = [
+        "notSent",
+        "confirmed",
+        "confirmed",
+        "contradicted",
+        "confirmed",
+        "confirmed",
+        "notSent",
+    ];
+    assert_eq!(outcomes.collect::<Vec<_>>(), expected, "{output:#?}");
     for absent in ["listening", "mcpServers", "claude mcp add", "curl"] {
         assert!(
             !output.iter().any(|line| line.contains(absent)),

@@ -1,12 +1,12 @@
 //! `tidegate import`: what it prints and writes, and that a gateway starts with it.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::process::{Process, free_port};
+use crate::process::{Process, TIDEGATE, free_port};
 
 /// The exit code, standard output and standard error of a command.
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -77,6 +77,24 @@ fn the_config_is_printed_and_a_missing_file_has_the_defaults() {
     for part in ["stdio0", "pattern: \"test/+\"", "host: \"localhost\""] {
         assert!(yaml.contains(part), "{part} in {yaml}");
     }
+}
+
+#[test]
+fn without_a_path_the_config_is_where_mcpmqtt_looks_for_it() {
+    let home = TempDir::new().expect("a folder");
+    let folder = home.path().join(".config/mcpmqtt");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let config = r#"{
+  "mqtt": { "host": "plant.example" },
+  "topics": [ { "pattern": "a/b", "permissions": [ "read" ] } ]
+}"#;
+    std::fs::write(folder.join("config.json"), config).expect("a file");
+    let mut command = Command::new(TIDEGATE);
+    command.args(["import", "mcpmqtt"]).env("HOME", home.path());
+    let mut process = Process::spawn(command, Stdio::piped(), Stdio::piped());
+    assert_eq!(process.ended(), Some(0), "{:?}", process.errors().rest());
+    let yaml = process.output().rest().join("\n");
+    assert!(yaml.contains("host: \"plant.example\""), "{yaml}");
 }
 
 #[test]

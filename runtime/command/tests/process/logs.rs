@@ -27,6 +27,16 @@ fn an_unknown_log_level_is_rejected() {
 }
 
 #[test]
+fn a_level_in_capitals_is_accepted() {
+    let config = Config::http(0, free_port());
+    let arguments = ["start", "--config", config.path(), "--log-level", "DEBUG"];
+    let mut process = Process::start(&arguments, Stdio::null(), Stdio::piped());
+    process.errors().with(" DEBUG ");
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended(), Some(0));
+}
+
+#[test]
 fn with_json_all_output_is_json_on_standard_error() {
     let port = free_port();
     let config = Config::http(port, free_port());
