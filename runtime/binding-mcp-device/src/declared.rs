@@ -3,6 +3,7 @@
 //! What a device declares is untrusted. Its properties and commands are left out unless their topics are
 //! allowed, and its texts are shown as its own.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use bytestring::ByteString;
@@ -11,7 +12,8 @@ use tidegate_device_discovery::{Announcements, Change, Fault, Limits, Sources};
 use tidegate_options::{Guarded, TopicPattern};
 use tidegate_streams::mqtt::topic::TopicPatterns;
 
-use crate::model::{Model, Rule};
+use crate::declared_rules::DeclaredRules;
+use crate::model::Model;
 use crate::options::DeclaredOptions;
 use crate::schema::Schema;
 
@@ -21,11 +23,21 @@ pub(crate) struct Declared {
     announcements: Announcements,
     subscribe: TopicPatterns,
     publish: TopicPatterns,
-    guarded: Option<Guarded>,
+    guarded: Option<Rc<Guarded>>,
+    /// The rules of the config for commands.
+    pub(crate) rules: DeclaredRules,
     /// Announcements that were taken.
     pub(crate) taken: u64,
     /// Announcements, and components of some, that were not taken.
     pub(crate) refused: u64,
+}
+
+/// A device as it is used.
+#[derive(Debug)]
+pub(crate) struct Lowered {
+    pub(crate) model: Rc<Model>,
+    /// Commands, and why `confirm` of the config does not fit them.
+    pub(crate) faults: Vec<(String, String)>,
 }
 
 fn patterns(list: &[TopicPattern]) -> TopicPatterns {
@@ -60,7 +72,8 @@ impl Declared {
             announcements,
             subscribe: patterns(&options.subscribe),
             publish: patterns(&options.publish),
-            guarded: options.guarded.clone(),
+            guarded: options.guarded.clone().map(Rc::new),
+            rules: DeclaredRules::new(&options.commands)?,
             taken: 0,
             refused: 0,
         })
@@ -88,8 +101,8 @@ impl Declared {
         }
     }
 
-    /// The model of a device, with what is allowed of it.
-    pub(crate) fn lower(&mut self, mut device: Device) -> Rc<Model> {
+    /// The model of a device, with what is allowed of it, and what of the rules of the config does not fit it.
+    pub(crate) fn lower(&mut self, mut device: Device) -> Lowered {
         let (subscribe, publish) = (&self.subscribe, &self.publish);
         let readable = |topic: &str| subscribe.allows_topic(topic);
         let writable = |topic: &str| publish.allows_topic(topic);
@@ -110,24 +123,32 @@ impl Declared {
                 topics,
             })
         });
-        let mut rules = Vec::new();
-        device.commands.retain(|command| {
-            let schema = Schema::new(&command.arguments).ok();
-            match schema.filter(|_| writable(&command.topic)) {
-                Some(schema) => {
-                    rules.push(Rule::of(schema));
-                    true
-                }
-                None => false,
+        let (mut commands, mut rules, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+        for mut command in std::mem::take(&mut device.commands) {
+            if !writable(&command.topic) || Schema::new(&command.arguments).is_err() {
+                continue;
             }
-        });
+            let (rule, confirmed) = self.rules.apply(&device, &mut command);
+            if let Err(why) = confirmed {
+                faults.push((command.name.clone(), why));
+            }
+            rules.push(rule);
+            commands.push(command);
+        }
+        // Ten thousand devices are kept.
+        commands.shrink_to_fit();
+        rules.shrink_to_fit();
+        device.properties.shrink_to_fit();
+        device.commands = commands;
         let left_out = before - device.properties.len() - device.commands.len();
         self.refused += u64::try_from(left_out).unwrap_or(u64::MAX);
-        Rc::new(Model {
+        let model = Rc::new(Model {
             device,
             guarded: self.guarded.clone(),
             rules,
-        })
+            devices: Cell::new(0),
+        });
+        Lowered { model, faults }
     }
 }
 
@@ -158,7 +179,7 @@ mod tests {
                 .take(&topic, payload.as_bytes())
                 .expect("an announcement");
             let device = change.expect("valid").declared.remove(0);
-            let model = declared.lower(device);
+            let model = declared.lower(device).model;
             let device = &model.device;
             (
                 device.properties.len(),

@@ -14,7 +14,8 @@
 //! | `resourcesSubscribe` | none: one FLUSH for each message of the device |
 //!
 //! Guarantees:
-//! - a message costs one look-up and one copy of its payload, which is not parsed before somebody asks;
+//! - a message costs one look-up and one copy of its payload, which is not parsed before somebody asks, unless it may
+//!   say nothing about some values: these keep the message they are read from;
 //! - devices and cached bytes are bounded;
 //! - a command that is refused never reaches the exit, and a command is sent once;
 //! - a state from before a command, or a retained one, never confirms it;
@@ -30,6 +31,7 @@ mod calls;
 mod commands;
 mod control;
 mod declared;
+mod declared_rules;
 mod entry;
 mod exchange;
 mod explain;
@@ -45,6 +47,7 @@ mod publication;
 mod reading;
 mod recency;
 mod registry;
+mod report;
 mod requests;
 mod resources;
 mod result;
@@ -52,18 +55,23 @@ mod rules;
 mod schema;
 mod sensor;
 mod sensors;
+mod slot;
 mod state;
 mod status;
+mod target;
+#[cfg(test)]
+mod tests;
 mod tools;
 mod typed;
 mod view;
+mod visible;
 
-pub use address::Address;
+pub use address::{Address, Parts, filled, filter};
 pub use explain::{Explainer, Explanation};
 pub use operation::CallCompleted;
 pub use options::{
-    CommandOptions, ConfirmOptions, DeclaredOptions, DeviceOptions, FormatOption, InterlockOptions,
-    LimitOptions, MatchOptions, OnlineOptions, Options, PropertyOptions, RequestOptions,
-    ToolsOption, TypeOptions,
+    CommandOptions, ConfirmOptions, DeclaredCommandOptions, DeclaredConfirmOptions,
+    DeclaredOptions, DeviceOptions, FormatOption, InterlockOptions, LimitOptions, MatchOptions,
+    OnlineOptions, Options, PropertyOptions, RequestOptions, ToolsOption, TypeOptions,
 };
 pub use proxy::McpDevice;

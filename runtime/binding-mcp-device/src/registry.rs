@@ -1,56 +1,41 @@
 //! The devices, and the last value of each topic.
 //!
-//! A message is recorded with one look-up of its topic; its payload is copied, and not parsed. Devices
-//! come from three sources: the config, topics on which they are seen, and declarations of their own.
+//! A message is recorded with one look-up of its topic; its payload is copied, and not parsed. A device knows its
+//! topics by index, so that reading a value needs no look-up. Devices come from three sources: the config, topics on
+//! which they are seen, and declarations of their own.
 //!
 //! Guarantees:
 //! - devices and the bytes of values are bounded; seen devices that were silent for longest are removed
 //!   first, devices that somebody waits for and others are kept;
 //! - a seen device has a type of the config, and its topic is allowed by `seen`.
 
+mod recording;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytestring::ByteString;
 use slab::Slab;
-use smallvec::SmallVec;
-use tidegate_device::{AvailabilityMode, Source};
-use tidegate_engine::Time;
+use tidegate_device::{Availability, AvailabilityMode, Source};
 use tidegate_streams::Identity;
-use tidegate_streams::mqtt::topic::{TopicFilter, TopicPatterns};
+use tidegate_streams::mqtt::topic::TopicPatterns;
 
-use crate::entry::{Entry, Part};
+use crate::entry::{Entry, Online, Part};
 use crate::model::{Model, Models, check_id};
 use crate::options::Options;
 use crate::recency::Recency;
+use crate::slot::{Slot, SlotId, Users};
+use crate::visible::Visible;
+
+pub(crate) use crate::slot::Cached;
 
 /// Index of a device.
 pub(crate) type DeviceId = u32;
 
-/// The devices that a topic belongs to.
-pub(crate) type Users = SmallVec<[(DeviceId, Part); 1]>;
-
-/// A topic: what it is to devices, and its last value.
-#[derive(Debug, Default)]
-struct Slot {
-    users: Users,
-    /// An interlock needs it.
-    watched: bool,
-    value: Option<Cached>,
-}
-
-/// The last message of a topic.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Cached {
-    pub(crate) payload: Box<[u8]>,
-    pub(crate) received: Time,
-    pub(crate) retained: bool,
-}
-
 /// What became of a message.
 #[derive(Debug, Default)]
 pub(crate) struct Recorded {
-    /// The devices that it belongs to.
+    /// The devices that it says something about.
     pub(crate) users: Users,
     /// Whether devices were added or removed.
     pub(crate) changed: bool,
@@ -83,7 +68,9 @@ pub(crate) struct Counts {
 pub(crate) struct Registry {
     devices: Slab<Entry>,
     ids: BTreeMap<ByteString, DeviceId>,
-    topics: BTreeMap<Box<str>, Slot>,
+    slots: Slab<Slot>,
+    topics: BTreeMap<Box<str>, SlotId>,
+    visible: Visible,
     /// The seen devices.
     recency: Recency,
     seen: TopicPatterns,
@@ -105,7 +92,9 @@ impl Registry {
         let mut registry = Self {
             devices: Slab::new(),
             ids: BTreeMap::new(),
+            slots: Slab::new(),
             topics: BTreeMap::new(),
+            visible: Visible::default(),
             recency: Recency::new(),
             seen,
             watched: 0,
@@ -194,22 +183,51 @@ impl Registry {
         devices.filter(move |(_, entry)| entry.model.is_visible(caller))
     }
 
+    /// Number of the devices that a caller sees.
+    pub(crate) fn seen_by(&self, caller: Option<&Identity>) -> usize {
+        self.visible.count(caller)
+    }
+
+    fn slot(&self, topic: &str) -> Option<&Slot> {
+        self.slots.get(*self.topics.get(topic)? as usize)
+    }
+
+    fn slot_mut(&mut self, topic: &str) -> Option<&mut Slot> {
+        self.slots.get_mut(*self.topics.get(topic)? as usize)
+    }
+
     /// The last message of a topic.
     pub(crate) fn value(&self, topic: &str) -> Option<&Cached> {
-        self.topics.get(topic)?.value.as_ref()
+        self.slot(topic)?.value.as_ref()
     }
 
-    /// The last message of a property.
-    pub(crate) fn property(&self, entry: &Entry, property: usize) -> Option<&Cached> {
-        let property = entry.model.device.properties.get(property)?;
-        self.value(&entry.topic(&property.topic))
+    /// The last message that says something about a property.
+    pub(crate) fn property(&self, entry: &Entry, index: usize) -> Option<&Cached> {
+        self.told(entry, Part::property(index))
     }
 
-    /// Whether a device is online; `None` if it does not tell, or has not told yet.
+    /// The last message that says something about a part of a device.
+    fn told(&self, entry: &Entry, part: Part) -> Option<&Cached> {
+        let slot = self.slots.get(entry.slot(part)? as usize)?;
+        slot.of(entry.device, part)
+    }
+
+    /// Whether a device is online; `None` if it does not tell, or has not told yet. It is found out once for each message
+    /// about it.
     pub(crate) fn online(&self, entry: &Entry) -> Option<bool> {
         let availability = entry.model.device.availability.as_ref()?;
-        let told = availability.topics.iter().map(|topic| {
-            let cached = self.value(&entry.topic(&topic.topic))?;
+        if let Online::Read(online) = entry.online.get() {
+            return online;
+        }
+        let online = self.read_online(entry, availability);
+        entry.online.set(Online::Read(online));
+        online
+    }
+
+    fn read_online(&self, entry: &Entry, availability: &Availability) -> Option<bool> {
+        let topics = availability.topics.iter().enumerate();
+        let told = topics.map(|(index, topic)| {
+            let cached = self.told(entry, Part::availability(index))?;
             Some((cached.received, topic.read(&cached.payload)?))
         });
         match availability.mode {
@@ -228,158 +246,37 @@ impl Registry {
         }
     }
 
-    /// Records a message. Devices for which `is_awaited` holds are not removed to make room.
-    pub(crate) fn record(
-        &mut self,
-        models: &Models,
-        message: Received<'_>,
-        now: Time,
-        is_awaited: &dyn Fn(DeviceId) -> bool,
-    ) -> Recorded {
-        if let Some(users) = self.replace(message, now) {
-            self.note(&users, now);
-            return Recorded {
-                users,
-                changed: false,
-            };
-        }
-        let before = self.counts.removed;
-        let mut recorded = Recorded::default();
-        if !self.topics.contains_key(message.topic) {
-            if self.add_seen(models, message.topic, is_awaited) {
-                recorded.changed = true;
-            } else if !self.watch(&models.interlocks, message.topic) {
-                self.counts.ignored += 1;
-                return recorded;
-            }
-        }
-        if let Some(slot) = self.topics.get(message.topic) {
-            recorded.users.clone_from(&slot.users);
-        }
-        self.note(&recorded.users, now);
-        self.store(message, now, is_awaited);
-        recorded.changed |= self.counts.removed > before;
-        recorded
-    }
-
-    /// Nearly every message: replaces the value of a known topic, if there is room for it. Returns the
-    /// users of the topic.
-    fn replace(&mut self, message: Received<'_>, now: Time) -> Option<Users> {
-        let slot = self.topics.get_mut(message.topic)?;
-        let value = slot.value.as_mut()?;
-        let bytes = self.bytes - value.payload.len() + message.payload.len();
-        if bytes > self.max_bytes || message.payload.len() > self.max_value {
-            return None;
-        }
-        if value.payload.len() == message.payload.len() {
-            value.payload.copy_from_slice(message.payload);
-        } else {
-            value.payload = message.payload.into();
-        }
-        value.received = now;
-        value.retained = message.retained;
-        self.bytes = bytes;
-        self.counts.recorded += 1;
-        Some(slot.users.clone())
-    }
-
-    /// The devices have told something.
-    fn note(&mut self, users: &Users, now: Time) {
-        for (device, _) in users {
-            if let Some(entry) = self.devices.get_mut(*device as usize) {
-                entry.seen = Some(now);
-            }
-            self.recency.touch(*device);
-        }
-    }
-
-    fn store(&mut self, message: Received<'_>, now: Time, is_awaited: &dyn Fn(DeviceId) -> bool) {
-        let Some(slot) = self.topics.get_mut(message.topic) else {
-            return;
-        };
-        self.bytes -= slot.value.take().map_or(0, |value| value.payload.len());
-        let length = message.payload.len();
-        let fits = length <= self.max_value && self.make_bytes(length, is_awaited);
-        match self.topics.get_mut(message.topic) {
-            Some(slot) if fits => {
-                slot.value = Some(Cached {
-                    payload: message.payload.into(),
-                    received: now,
-                    retained: message.retained,
-                });
-                self.bytes += length;
-                self.counts.recorded += 1;
-            }
-            _ => self.counts.dropped += 1,
-        }
-    }
-
-    /// Removes silent devices until there is room for `length` bytes. The device that is being
-    /// recorded is the newest, so that it is the last one to be removed.
-    fn make_bytes(&mut self, length: usize, is_awaited: &dyn Fn(DeviceId) -> bool) -> bool {
-        while self.bytes + length > self.max_bytes {
-            if !self.remove_oldest(is_awaited) {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Adds the device that a topic belongs to, if it may be added.
-    fn add_seen(
-        &mut self,
-        models: &Models,
-        topic: &str,
-        is_awaited: &dyn Fn(DeviceId) -> bool,
-    ) -> bool {
-        let Some(parts) = models.address.read(topic) else {
-            return false;
-        };
-        if !self.seen.allows_topic(topic) || self.ids.contains_key(parts.device) {
-            return false;
-        }
-        let Some(model) = models.of_topic(&parts) else {
-            return false;
-        };
-        let entry = Entry::seen(&parts, model);
-        let tells = entry.topics().any(|(own, _)| own == topic);
-        if !tells || check_id(parts.device).is_err() {
-            return false;
-        }
-        if !self.has_room(is_awaited) {
-            self.counts.refused += 1;
-            return false;
-        }
-        self.insert(entry);
-        true
-    }
-
     fn has_room(&mut self, is_awaited: &dyn Fn(DeviceId) -> bool) -> bool {
         self.devices.len() < self.max_devices || self.remove_oldest(is_awaited)
     }
 
-    /// Keeps the value of a topic that an interlock needs.
-    fn watch(&mut self, interlocks: &[TopicFilter], topic: &str) -> bool {
-        let wanted = interlocks.iter().any(|filter| filter.matches(topic));
-        if !wanted || self.watched >= self.max_devices {
-            return false;
+    /// The index of a topic, which is added if it is new.
+    fn slot_of(&mut self, topic: &str) -> SlotId {
+        if let Some(slot) = self.topics.get(topic) {
+            return *slot;
         }
-        self.watched += 1;
-        let slot = self.topics.entry(topic.into()).or_default();
-        slot.watched = true;
-        true
+        let slot = SlotId::try_from(self.slots.insert(Slot::default())).unwrap_or(SlotId::MAX);
+        self.topics.insert(topic.into(), slot);
+        slot
     }
 
-    fn insert(&mut self, entry: Entry) -> DeviceId {
+    fn insert(&mut self, mut entry: Entry) -> DeviceId {
         let index = self.devices.vacant_key();
         let device = DeviceId::try_from(index).unwrap_or(DeviceId::MAX);
+        let mut slots = Vec::new();
         for (topic, part) in entry.topics() {
-            let slot = self.topics.entry(topic.as_ref().into()).or_default();
-            slot.users.push((device, part));
+            let slot = self.slot_of(&topic);
+            slots.push(slot);
+            if let Some(slot) = self.slots.get_mut(slot as usize) {
+                slot.users.push((device, part));
+                slot.partial |= entry.may_be_absent(part);
+            }
         }
+        (entry.device, entry.slots) = (device, slots.into());
         if entry.source == Source::Seen {
             self.recency.insert(device);
         }
+        self.visible.add(&entry.model);
         self.ids.insert(entry.id.clone(), device);
         self.devices.insert(entry);
         device
@@ -411,13 +308,20 @@ impl Registry {
             return;
         };
         self.ids.remove(&entry.id);
+        self.visible.remove(&entry.model);
         for (topic, _) in entry.topics() {
-            let Some(slot) = self.topics.get_mut(&*topic) else {
+            let Some(id) = self.topics.get(&*topic).copied() else {
                 continue;
             };
-            slot.users.retain(|(user, _)| *user != device);
+            let Some(slot) = self.slots.get_mut(id as usize) else {
+                continue;
+            };
+            let before = slot.bytes();
+            slot.remove(device);
+            self.bytes = self.bytes - before + slot.bytes();
             if slot.users.is_empty() && !slot.watched {
-                self.bytes -= slot.value.take().map_or(0, |value| value.payload.len());
+                self.bytes -= slot.bytes();
+                self.slots.remove(id as usize);
                 self.topics.remove(&*topic);
             }
         }

@@ -162,7 +162,7 @@ pub(crate) fn find<'a>(
 pub(crate) fn list(
     models: &Models,
     caller: Option<&Identity>,
-    ids: &dyn Fn(&str) -> Vec<String>,
+    ids: &dyn Fn(&Model) -> Vec<String>,
 ) -> Vec<Value> {
     let visible = models.types.iter().filter(|(_, it)| it.is_visible(caller));
     let grouping = grouping(models);
@@ -176,7 +176,7 @@ pub(crate) fn list(
         if commands.is_empty() {
             continue;
         }
-        let device = device_property(kind, &ids(kind));
+        let device = device_property(kind, &ids(model));
         if grouping == Grouping::Type {
             list.push(of_type(kind, model, &commands, &device));
             continue;
@@ -205,7 +205,7 @@ fn of_command(kind: &str, model: &Model, command: &Command, device: &Value) -> V
         "{what}Sends '{}' to a device of the type '{kind}'. {OUTCOMES}",
         command.name
     );
-    let properties = json!({ "device": device, "arguments": command.arguments });
+    let properties = json!({ "device": device, "arguments": &*command.arguments });
     let needs = command.arguments.get("required").and_then(Value::as_array);
     let needs = needs.is_some_and(|it| !it.is_empty());
     let required: &[&str] = if needs {
@@ -280,6 +280,7 @@ pub(crate) fn tool(
                 "message": { "type": "string" },
                 "before": value,
                 "after": value,
+                "accepted": { "type": "boolean", "description": "The device says that it accepted the command, and is on the way" },
                 "durationMs": { "type": "integer" },
             },
             "required": ["outcome", "device", "command", "message"],

@@ -1,7 +1,7 @@
 //! What is recorded, and what is removed at the limits.
 
 use serde_json::{Value, json};
-use tidegate_engine::Duration;
+use tidegate_engine::{Duration, Time};
 
 use super::*;
 
@@ -44,11 +44,21 @@ impl Setup {
         payload: &str,
         is_awaited: &dyn Fn(DeviceId) -> bool,
     ) -> Recorded {
+        self.receive(topic, payload, false, is_awaited)
+    }
+
+    fn receive(
+        &mut self,
+        topic: &str,
+        payload: &str,
+        retained: bool,
+        is_awaited: &dyn Fn(DeviceId) -> bool,
+    ) -> Recorded {
         self.now = self.now + Duration::from_secs(1);
         let message = Received {
             topic,
             payload: payload.as_bytes(),
-            retained: false,
+            retained,
         };
         self.registry
             .record(&self.models, message, self.now, is_awaited)
@@ -63,12 +73,8 @@ impl Setup {
 
     /// The sum of the cached bytes, counted one by one.
     fn counted_bytes(&self) -> usize {
-        let values = self
-            .registry
-            .topics
-            .values()
-            .filter_map(|it| it.value.as_ref());
-        values.map(|value| value.payload.len()).sum()
+        let slots = self.registry.slots.iter();
+        slots.map(|(_, slot)| slot.bytes()).sum()
     }
 }
 
@@ -82,6 +88,25 @@ fn a_message_of_a_known_topic_replaces_its_value() {
     let value = setup.registry.value("a/state").expect("cached");
     assert_eq!((&*value.payload, value.received), (&b"22"[..], setup.now));
     assert_eq!(setup.registry.bytes(), 2);
+}
+
+#[test]
+fn a_value_that_the_broker_sends_again_does_not_become_younger() {
+    let mut setup = seen();
+    setup.record("a/state", "1");
+    let live = setup.now;
+    let again = setup.receive("a/state", "1", true, &|_| false);
+    assert_eq!(again.users[..], [(0, Part::Property(0))]);
+    let value = setup.registry.value("a/state").expect("cached");
+    assert_eq!((value.received, value.retained), (live, false));
+    let (_, entry) = setup.registry.find(None, "a").expect("seen");
+    assert_eq!(entry.seen, Some(live));
+    setup.receive("a/state", "2", true, &|_| false);
+    let value = setup.registry.value("a/state").expect("cached");
+    assert_eq!((value.received, value.retained), (setup.now, true));
+    setup.record("a/state", "2");
+    let value = setup.registry.value("a/state").expect("cached");
+    assert_eq!((value.received, value.retained), (setup.now, false));
 }
 
 #[test]
@@ -197,6 +222,64 @@ fn topics_of_interlocks_are_kept_within_a_limit() {
 }
 
 #[test]
+fn the_devices_that_a_caller_sees_are_counted() {
+    let mut setup = setup(json!({
+        "address": "{type}/{device}/{action}",
+        "types": {
+            "camera": { "status": { "action": "s" }, "guarded": { "staff": ["security"] } },
+            "door": { "status": { "action": "s" } },
+            "gate": { "status": { "action": "s" }, "guarded": { "staff": [] } },
+        },
+        "devices": { "a": { "type": "camera" } },
+        "seen": ["#"],
+        "maxDevices": 4,
+    }));
+    let of = |roles: &[&str]| Identity {
+        guard: "staff".into(),
+        roles: roles.iter().map(|role| (*role).into()).collect(),
+        ..Identity::default()
+    };
+    let callers = [None, Some(of(&[])), Some(of(&["security"]))];
+    let mut counts = |topics: &[&str]| {
+        for topic in topics {
+            setup.record(topic, "1");
+        }
+        let registry = &setup.registry;
+        callers.each_ref().map(|caller| {
+            let counted = registry.seen_by(caller.as_ref());
+            assert_eq!(counted, registry.sorted(caller.as_ref(), None).count());
+            counted
+        })
+    };
+    assert_eq!(counts(&["door/b/s", "gate/c/s", "door/d/s"]), [2, 3, 4]);
+    assert_eq!(counts(&["gate/e/s"]), [1, 3, 4]);
+}
+
+#[test]
+fn whether_a_device_is_online_is_found_out_again_after_a_message() {
+    let mut setup = setup(json!({
+        "address": "{device}/{action}",
+        "types": { "thing": { "online": { "action": "online" } } },
+        "devices": { "a": { "type": "thing" } },
+        "maxValueBytes": 16,
+    }));
+    for (payload, expected) in [
+        ("online", Some(true)),
+        ("offline", Some(false)),
+        ("online", Some(true)),
+        ("x", None),
+        ("offline", Some(false)),
+        ("a text that is too long", None),
+    ] {
+        setup.record("a/online", payload);
+        let (_, entry) = setup.registry.find(None, "a").expect("a device");
+        for _ in 0..2 {
+            assert_eq!(setup.registry.online(entry), expected, "{payload}");
+        }
+    }
+}
+
+#[test]
 fn the_nearest_ids_come_first() {
     let mut setup = setup(json!({
         "address": "{device}/{action}",
@@ -224,6 +307,7 @@ fn a_declared_device_has_its_own_topics() {
         device,
         guarded: None,
         rules: Vec::new(),
+        devices: std::cell::Cell::default(),
     });
     assert!(setup.registry.declare(Rc::clone(&model), &|_| false));
     assert!(
