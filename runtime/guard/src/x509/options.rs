@@ -113,7 +113,7 @@ impl Rule {
     pub(crate) fn matches(&self, certificate: &Certificate) -> bool {
         self.0.iter().all(|(field, glob)| {
             let values = certificate.values(*field);
-            values.iter().any(|value| glob.matches(value))
+            values.iter().flatten().any(|value| glob.matches(value))
         })
     }
 }
