@@ -64,8 +64,8 @@ pub struct Options {
     #[schemars(extend("examples" = ["replies/{clientId}"]))]
     pub reply_topic: Option<ReplyTopic>,
     /// Whether `list_topics` lists the topics on which this worker has received messages for callers, with
-    /// the time since the last one: at most 2,000, of which the one that was silent for longest is removed
-    /// first.
+    /// the time since the last one: at most 2,000, of 1 MiB together, of which the one that was silent for
+    /// longest is removed first.
     pub observe: bool,
     /// Lowest and default `qos` of `publish`. With a minimum of 1, success always means that the broker
     /// has acknowledged the message.
