@@ -13,6 +13,8 @@ use crate::redact::JsonPath;
 const CALL: &str = "call";
 /// A decision against the caller; it prevails over permissions.
 const REFUSED: &str = "refused";
+/// The last word of the id of a part with the payload of an answer.
+const ANSWERED: &str = ".answered";
 /// The member with the duration of a call.
 const DURATION: &str = "durationMicros";
 /// Most roles of an identity that a line names.
@@ -40,6 +42,8 @@ pub(crate) struct Record {
     fields: Vec<(&'static str, Value)>,
     /// What the line says of the payload, which is not kept.
     payload: Option<Members>,
+    /// The same of the answer to it.
+    answer_payload: Option<Members>,
     /// The end of the call is recorded.
     pub(crate) ended: bool,
     /// A part stated what became of the call at its exit.
@@ -57,6 +61,7 @@ impl Record {
             identity: None,
             fields: Vec::new(),
             payload: None,
+            answer_payload: None,
             ended: false,
             has_outcome: false,
         };
@@ -106,7 +111,12 @@ impl Record {
             self.fields.retain(|(name, _)| *name != "subject");
         }
         self.identity = self.identity.take().or(entry.identity);
-        self.payload = self.payload.take().or(payload);
+        let place = if entry.id.ends_with(ANSWERED) {
+            &mut self.answer_payload
+        } else {
+            &mut self.payload
+        };
+        *place = place.take().or(payload);
     }
 
     /// The name of the member for what a method is about. `method` is the field before `target`.
@@ -153,8 +163,8 @@ impl Record {
     /// Bytes that it holds, as an estimate.
     pub(crate) fn size(&self) -> usize {
         let fields = self.fields.iter().map(|(_, value)| FIELD + size(value));
-        let payload = self.payload.as_ref().map_or(0, Members::len);
-        fields.sum::<usize>() + payload
+        let payloads = self.payload.iter().chain(&self.answer_payload);
+        fields.sum::<usize>() + payloads.map(Members::len).sum::<usize>()
     }
 
     /// The members of the line behind `event`.
@@ -184,6 +194,9 @@ impl Record {
         }
         if let Some(payload) = &self.payload {
             members.object("payload", payload);
+        }
+        if let Some(payload) = &self.answer_payload {
+            members.object("answerPayload", payload);
         }
         members.into_text()
     }
@@ -428,6 +441,25 @@ mod tests {
                 "omitted": "several messages",
             })
         );
+    }
+
+    #[test]
+    fn a_request_and_its_answer_have_a_hash_each() {
+        let part = |id, payload: &[u8]| Entry {
+            id,
+            payload: Some(Payload::Whole(payload.to_vec())),
+            ..entry(Audit::Part, vec![])
+        };
+        let rule = PayloadRule::default();
+        let mut record = Record::of(part("binding.mcp_mqtt.query.answered", b"22.5"), &rule);
+        record.join(part("binding.mcp_mqtt.call.completed", b"get"), &rule);
+        let hashed = |payload: &[u8]| {
+            let hash = Hash::of(payload).to_string();
+            serde_json::json!({ "bytes": payload.len(), "sha256": hash })
+        };
+        let json = json(&record);
+        assert_eq!(json["payload"], hashed(b"get"));
+        assert_eq!(json["answerPayload"], hashed(b"22.5"));
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub(crate) struct Writer {
 struct Failure {
     lost: u64,
     tried_at: Option<Instant>,
+    /// The last attempt to force lines to the disk failed.
+    unforced: bool,
     shouted_at: Option<Instant>,
 }
 
@@ -201,20 +203,39 @@ impl Writer {
             self.failure.tried_at = None;
             self.unsynced = true;
             self.shared.written.fetch_add(1, Ordering::Relaxed);
-            if self.shared.failing.swap(false, Ordering::Relaxed) {
-                self.failure.shouted_at = None;
-                let exporter = &self.name;
-                tracing::warn!(exporter, "the audit log is written again");
-            }
+            self.recovered();
             return true;
         };
+        self.failure.tried_at = Some(Instant::now());
         self.failed(&error);
         false
     }
 
+    /// Notes whether the lines were forced to the disk. Without that, nothing recovers: neither by a line
+    /// that is only written, nor later than the disk, since no call would bring one while all are refused.
+    fn note_forced(&mut self, forced: io::Result<()>) {
+        self.failure.unforced = forced.is_err();
+        match forced {
+            Ok(()) => {
+                self.unsynced = false;
+                self.recovered();
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// Something worked again; ends the failure if nothing else fails.
+    fn recovered(&mut self) {
+        let fails = self.failure.unforced || self.failure.tried_at.is_some();
+        if !fails && self.shared.failing.swap(false, Ordering::Relaxed) {
+            self.failure.shouted_at = None;
+            let exporter = &self.name;
+            tracing::warn!(exporter, "the audit log is written again");
+        }
+    }
+
     fn failed(&mut self, error: &io::Error) {
         let now = Instant::now();
-        self.failure.tried_at = Some(now);
         self.shared.failing.store(true, Ordering::Relaxed);
         let due = |at: Instant| now.duration_since(at) >= SHOUT;
         if self.failure.shouted_at.is_none_or(due) {
@@ -242,10 +263,8 @@ impl Writer {
             return;
         }
         self.synced_at = Instant::now();
-        match self.file.sync() {
-            Ok(()) => self.unsynced = false,
-            Err(error) => self.failed(&error),
-        }
+        let forced = self.file.sync();
+        self.note_forced(forced);
     }
 
     fn seal(&mut self) {
@@ -259,5 +278,44 @@ impl Writer {
         let last_line = chain.next.saturating_sub(1);
         // Kept with the log, the hash shows later that no line is missing.
         tracing::info!(exporter, last_line, head = %chain.head, "audit file sealed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer(name: &str) -> Writer {
+        let file = format!("tidegate-audit-{name}-{}.jsonl", std::process::id());
+        let path = std::env::temp_dir().join(file);
+        let options = serde_json::json!({ "path": path, "onFailure": "refuse" });
+        let options: Options = serde_json::from_value(options).expect("options");
+        let shared = Shared {
+            queue: Queue::new(10_000),
+            failing: AtomicBool::new(false),
+            written: AtomicU64::new(0),
+        };
+        let writer = Writer::new("audit", &options, Arc::new(shared)).expect("a file");
+        // It stays open, and is gone when the test ends.
+        std::fs::remove_file(path).expect("it was there");
+        writer
+    }
+
+    #[test]
+    fn calls_are_refused_until_lines_are_forced_to_the_disk_again() {
+        let mut writer = writer("forced");
+        let full = || Err(io::ErrorKind::StorageFull.into());
+        assert!(writer.write_or_fail("test", "", 1) && !writer.is_failing());
+        writer.note_forced(full());
+        assert!(writer.is_failing());
+        assert!(writer.write_or_fail("test", "", 2), "it is written");
+        assert!(writer.is_failing(), "and nobody knows whether it stays");
+        writer.note_forced(Ok(()));
+        assert!(!writer.is_failing(), "no further line is needed");
+
+        writer.note(full());
+        writer.note_forced(Ok(()));
+        assert!(writer.is_failing(), "the last line was not written");
+        assert!(writer.note(Ok(())) && !writer.is_failing());
     }
 }

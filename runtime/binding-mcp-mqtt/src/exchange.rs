@@ -10,7 +10,7 @@ use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::mqtt::{MqttEnd, MqttPublish, MqttReset, MqttUnsubscribe};
 use tidegate_streams::{BeginEx, Data, Frame, Pooled};
 
-use crate::operation::{CallCompleted, Operation, Outcome};
+use crate::operation::{CallCompleted, Operation, Outcome, QueryAnswered};
 use crate::result::{Answer, Failure};
 use crate::state::{State, Step};
 use crate::tracked_stream::TrackedStream;
@@ -286,12 +286,23 @@ impl Exchange {
         if !is_call {
             return;
         }
+        self.report_answer(cx);
         if cx.hears::<CallCompleted>() {
             let event = self.completed_event(cx, outcome);
             let state = &mut self.state;
             cx.event_about(&event, || state.take_payload(outcome == Outcome::Ok));
         } else {
             cx.count_event::<CallCompleted>();
+        }
+    }
+
+    /// Puts the answer of a query on record: the call itself has the payload of its request.
+    fn report_answer(&mut self, cx: &mut Context<'_>) {
+        if let State::Query(query) = &mut self.state
+            && let Some(payload) = query.audited.take().and_then(|it| it.into_payload())
+        {
+            let topic = query.request.topic.clone();
+            cx.event_about(&QueryAnswered { topic }, || Some(payload));
         }
     }
 

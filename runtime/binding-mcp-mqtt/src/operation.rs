@@ -31,6 +31,16 @@ event! {
     }
 }
 
+event! {
+    /// A query was answered, with the payload of its answer.
+    pub struct QueryAnswered "binding.mcp_mqtt.query.answered" Debug audit(part)
+        "query to '{topic}' answered"
+    {
+        /// Topic of the request.
+        topic "topic": ByteString = ByteString::new(),
+    }
+}
+
 words! {
     /// The operation of an exchange.
     pub enum Operation {

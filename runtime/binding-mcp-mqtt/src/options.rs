@@ -64,8 +64,8 @@ pub struct Options {
     #[schemars(extend("examples" = ["replies/{clientId}"]))]
     pub reply_topic: Option<ReplyTopic>,
     /// Whether `list_topics` lists the topics on which this worker has received messages for callers, with
-    /// the time since the last one: at most 2,000, of which the one that was silent for longest is removed
-    /// first.
+    /// the time since the last one: at most 2,000, of 1 MiB together, of which the one that was silent for
+    /// longest is removed first.
     pub observe: bool,
     /// Lowest and default `qos` of `publish`. With a minimum of 1, success always means that the broker
     /// has acknowledged the message.
@@ -130,11 +130,7 @@ impl Default for Options {
 impl<'de> Deserialize<'de> for Options {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let options = Self::deserialize(deserializer)?;
-        options.check_patterns().map_err(de::Error::custom)?;
-        if let Some(topic) = &options.reply_topic {
-            let checked = topic.check(&options.topic_limits());
-            checked.map_err(|error| de::Error::custom(format!("invalid reply topic: {error}")))?;
-        }
+        options.check_limits().map_err(de::Error::custom)?;
         Ok(options)
     }
 }
@@ -193,9 +189,9 @@ impl Options {
         }
     }
 
-    /// Rejects patterns beyond the topic limits, which could never match. The error lists the first
-    /// few.
-    fn check_patterns(&self) -> Result<(), String> {
+    /// Rejects patterns beyond the topic limits, which could never match, and such a reply topic. The
+    /// error lists the first few.
+    fn check_limits(&self) -> Result<(), String> {
         const NAMED: usize = 10;
         let limits = self.topic_limits();
         let entries = self.subscribe.iter().chain(&self.publish).flatten();
@@ -203,7 +199,10 @@ impl Options {
         let named = self.topics.iter().flatten();
         let named = named.map(|topic| topic.pattern.pattern());
         let faults = plain.chain(named).filter_map(|it| it.check(&limits).err());
-        let faults: Vec<String> = faults.take(NAMED).collect();
+        let reply = self.reply_topic.as_ref();
+        let reply = reply.and_then(|topic| topic.check(&limits).err());
+        let reply = reply.map(|error| format!("invalid reply topic: {error}"));
+        let faults: Vec<String> = faults.take(NAMED).chain(reply).collect();
         if faults.is_empty() {
             Ok(())
         } else {
@@ -287,6 +286,10 @@ mod tests {
             (
                 r#"{"publish":["a","abcdef"],"maxTopicLength":5}"#,
                 "invalid topic filter 'abcdef': it is 6 bytes long and at most 5 are allowed (maxTopicLength)",
+            ),
+            (
+                r#"{"publish":["a/b/c"],"replyTopic":"a/{clientId}/b","maxTopicLevels":2}"#,
+                "(maxTopicLevels); use fewer; invalid reply topic: it has 3 levels",
             ),
             (r#"{"readTimeout":0}"#, "use 1 to 3600000"),
             (r#"{"receiveLimit":-1}"#, "-1 is out of range"),

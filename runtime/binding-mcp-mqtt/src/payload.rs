@@ -1,7 +1,8 @@
 //! A payload as JSON, for its schema.
 
 use serde_json::{Map, Value};
-use tidegate_json::{Document, Duplicate, Kind, Limits, Parts};
+use tidegate_json::{Document, Kind, Limits, Parts};
+use tidegate_streams::shown;
 
 /// Largest payload that is checked, in bytes: as JSON values it takes many times its size.
 const CHECKED_MAX: usize = 64 * 1024;
@@ -24,12 +25,7 @@ pub(crate) fn read(payload: &Parts) -> Result<Read, String> {
     }
     match Document::parse(payload.clone(), Limits::default()) {
         Ok(document) => {
-            let value = converted(&document.root()).map_err(|duplicate| {
-                format!(
-                    "The payload has the member '{}' twice; send it once.",
-                    tidegate_streams::shown(&duplicate.0)
-                )
-            })?;
+            let value = converted(&document.root())?;
             Ok(Read { value, note: None })
         }
         Err(error) => {
@@ -47,8 +43,8 @@ pub(crate) fn read(payload: &Parts) -> Result<Read, String> {
     }
 }
 
-/// The depth of the value is bounded by the limits of the document.
-fn converted(value: &tidegate_json::Value<'_>) -> Result<Value, Duplicate> {
+/// The depth of the value is bounded by the limits of the document. The error is a sentence.
+fn converted(value: &tidegate_json::Value<'_>) -> Result<Value, String> {
     Ok(match value.kind() {
         Kind::Object => {
             let mut members = Map::new();
@@ -56,7 +52,10 @@ fn converted(value: &tidegate_json::Value<'_>) -> Result<Value, Duplicate> {
                 let key = key.text().into_owned();
                 let member = converted(&member)?;
                 if members.contains_key(&key) {
-                    return Err(Duplicate(key));
+                    let key = shown(&key);
+                    return Err(format!(
+                        "The payload has the member '{key}' twice; send it once."
+                    ));
                 }
                 members.insert(key, member);
             }
@@ -68,8 +67,15 @@ fn converted(value: &tidegate_json::Value<'_>) -> Result<Value, Duplicate> {
             Value::Array(elements.collect::<Result<_, _>>()?)
         }
         Kind::String => Value::String(value.text().unwrap_or_default().into_owned()),
-        // A number that serde_json cannot hold, such as 1e999, is none.
-        Kind::Number => serde_json::from_slice(&value.raw()).unwrap_or(Value::Null),
+        // Such as 1e999. As any other value, it would break rules that the device relies on.
+        Kind::Number => serde_json::from_slice(&value.raw()).map_err(|_| {
+            let raw = value.raw();
+            let number = String::from_utf8_lossy(&raw);
+            format!(
+                "The payload has the number {}, which is out of range; send one that a double can hold.",
+                shown(&number)
+            )
+        })?,
         Kind::Bool(value) => Value::Bool(value),
         Kind::Null => Value::Null,
     })
@@ -118,6 +124,21 @@ mod tests {
             };
             assert!(sentence.contains("the member 'a' twice"), "{sentence}");
         }
+    }
+
+    // As null it would pass a schema that has a maximum and no type.
+    #[test]
+    fn a_number_that_no_double_holds_is_refused() {
+        for text in ["1e999", "-1e999", "{\"level\":1e999}"] {
+            let Err(sentence) = read(&parts(text)) else {
+                panic!("refused: {text}");
+            };
+            assert!(
+                sentence.contains("1e999, which is out of range"),
+                "{sentence}"
+            );
+        }
+        assert!(read(&parts("[1e308,-0,1e-999]")).is_ok());
     }
 
     proptest! {

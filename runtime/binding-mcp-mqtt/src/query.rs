@@ -18,6 +18,7 @@ use crate::publish::Publish;
 use crate::published::Acknowledgement;
 use crate::result::{Answer, Failure};
 use crate::state::Step;
+use crate::taken::Taken;
 
 /// The answers that a query expects.
 #[derive(Debug)]
@@ -53,6 +54,8 @@ pub(crate) struct Query {
     /// The broker reports that nobody subscribes to the topic of the request. A rule of the broker may
     /// answer it nevertheless.
     unmatched: bool,
+    /// The answer, if an audit log wants it.
+    pub(crate) audited: Option<Box<Taken>>,
     /// The result is that of mcpMQTT.
     pub(crate) answered: Option<Box<Answered>>,
 }
@@ -73,6 +76,7 @@ impl Query {
             bound,
             stage: Stage::Subscribing,
             unmatched: false,
+            audited: None,
             answered: None,
         }
     }
@@ -101,18 +105,24 @@ impl Query {
                 Step::Answer(Messages::single(self.bound).too_large(&topic).unconfirmed())
             }
             Assembled::Complete(message) if !self.is_answer(&message) => Step::Wait,
-            Assembled::Complete(message) => {
-                let mut result = Messages::single(self.bound);
-                let answered = self.answered.as_deref();
-                if let Some(answer) = answered.and_then(|it| it.with(&message, self.bound)) {
-                    Step::Answer(answer)
-                } else if answered.is_none() && result.push(&message) {
-                    Step::Answer(Answer::ok(result.into_parts(None)))
-                } else {
-                    Step::Answer(result.too_large(&message.topic).unconfirmed())
-                }
-            }
+            Assembled::Complete(message) => self.answer(&message),
         }
+    }
+
+    fn answer(&mut self, message: &Message) -> Step {
+        let mut result = Messages::single(self.bound);
+        let answered = self.answered.as_deref();
+        let answer = if let Some(answer) = answered.and_then(|it| it.with(message, self.bound)) {
+            answer
+        } else if answered.is_none() && result.push(message) {
+            Answer::ok(result.into_parts(None))
+        } else {
+            return Step::Answer(result.too_large(&message.topic).unconfirmed());
+        };
+        if let Some(taken) = &mut self.audited {
+            taken.add(message);
+        }
+        Step::Answer(answer)
     }
 
     fn is_answer(&self, message: &Message) -> bool {

@@ -162,7 +162,7 @@ impl Read {
         if self.stopping {
             return self.failed(&Failure::new("the gateway is stopping"));
         }
-        let topic = &self.topic;
+        let topic = shown(&self.topic);
         let why = if self.shared {
             "no message was delivered to this member of the group"
         } else {

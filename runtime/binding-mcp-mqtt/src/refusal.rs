@@ -127,8 +127,10 @@ pub(crate) fn payload_not_string(payload: &Value<'_>) -> Refusal {
     let raw = payload.raw();
     let text = std::str::from_utf8(&raw).unwrap_or_default();
     let example = match payload.kind() {
-        Kind::Object | Kind::Array if text.len() > REPEATED => "{\"state\":\"on\"}",
-        _ => text,
+        _ if text.len() <= REPEATED => text,
+        Kind::Object | Kind::Array => "{\"state\":\"on\"}",
+        // A number: only it can be as long.
+        _ => "22.5",
     };
     let mut quoted = bytes::BytesMut::new();
     tidegate_json::write::push_escaped_bytes(&mut quoted, example.as_bytes());

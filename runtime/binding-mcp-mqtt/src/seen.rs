@@ -7,6 +7,8 @@ use tidegate_engine::Time;
 
 /// Maximum number of topics. Beyond it, the topic that was silent for longest is removed.
 const TOPICS_MAX: usize = 2_000;
+/// Maximum size of all topics, in bytes: one can have 64 KiB. Beyond it, the same.
+const BYTES_MAX: usize = 1 << 20;
 
 /// Topics with the time of their last message.
 #[derive(Debug, Default)]
@@ -16,6 +18,8 @@ pub(crate) struct Seen {
     /// The topics by the number of their last message.
     order: BTreeMap<u64, ByteString>,
     next: u64,
+    /// Size of the topics.
+    bytes: usize,
 }
 
 impl Seen {
@@ -30,15 +34,17 @@ impl Seen {
         } else {
             // A copy: the text of the message is part of a larger buffer.
             let topic = ByteString::from(topic);
+            self.bytes += topic.len();
             self.topics.insert(topic.clone(), (now, number));
             Some(topic)
         };
         if let Some(topic) = topic {
             self.order.insert(number, topic);
         }
-        if self.topics.len() > TOPICS_MAX
+        while (self.topics.len() > TOPICS_MAX || self.bytes > BYTES_MAX)
             && let Some((_, oldest)) = self.order.pop_first()
         {
+            self.bytes = self.bytes.saturating_sub(oldest.len());
             self.topics.remove(&oldest);
         }
     }
@@ -70,5 +76,18 @@ mod tests {
         assert_eq!(seen.order.len(), TOPICS_MAX);
         assert_eq!(topics.first(), Some(&("first", at(2))));
         assert!(!topics.iter().any(|(topic, _)| *topic == "second"));
+    }
+    #[test]
+    fn the_size_of_all_topics_is_bounded() {
+        let mut seen = Seen::default();
+        let long = "t".repeat(60_000);
+        for number in 0..100 {
+            seen.observe(&format!("{number}/{long}"), Time::default());
+        }
+        let bytes: usize = seen.topics().map(|(topic, _)| topic.len()).sum();
+        assert!(bytes <= BYTES_MAX && bytes > BYTES_MAX - 70_000, "{bytes}");
+        assert_eq!((bytes, seen.topics.len()), (seen.bytes, seen.order.len()));
+        let newest = format!("99/{long}");
+        assert!(seen.topics().any(|(topic, _)| topic == newest));
     }
 }

@@ -53,13 +53,13 @@ pub(crate) fn filter_to_subscribe(
         .map_err(|error| invalid_topic(uri, &text, "topic filter", error))?;
     check_encoded(uri, &text, "topic filter")?;
     check_placeholder(policy, uri, &text)?;
+    let filter = expanded(policy, limits, uri, filter)?;
     // An update would take a message from the group without delivering it to anyone.
     if filter.is_shared() {
         let why = "'resources/subscribe' does not support shared subscriptions, because an update does \
                    not contain the message that it takes from the group; use the tool 'receive'";
         return Err(invalid(uri, why));
     }
-    let filter = expanded(policy, limits, uri, filter)?;
     if policy.allows_filter(&filter) {
         return Ok(filter.text());
     }
@@ -274,6 +274,22 @@ mod tests {
             "mqtt://files/a/%23",
         ] {
             assert_eq!(read(&named, uri), Err(McpResetKind::Invalid), "{uri}");
+        }
+    }
+
+    #[test]
+    fn an_encoded_share_is_a_share() {
+        for pattern in ["{+rest}", "{kind}/{+rest}", "{a}/{b}/{+rest}"] {
+            let topic = serde_json::json!({ "pattern": pattern, "permissions": ["read"] });
+            let named = of(&serde_json::json!({ "topics": [topic] }));
+            for uri in ["mqtt://%24share/g/a/b", "mqtt://%24%73hare/g/a/b/c"] {
+                assert_eq!(watch(&named, uri), Err(McpResetKind::Invalid), "{uri}");
+                assert_eq!(read(&named, uri), Err(McpResetKind::Invalid), "{uri}");
+            }
+            for uri in ["mqtt://%24SYS/a/b", "mqtt://$SYS/a/b"] {
+                assert_eq!(watch(&named, uri), Err(McpResetKind::NotFound), "{uri}");
+                assert_eq!(read(&named, uri), Err(McpResetKind::NotFound), "{uri}");
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! with the code that decides at run time. A binding that decides nothing is passed; one that renames
 //! tools ends the path, with a word about it.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use tidegate_binding_mcp::proxy;
@@ -31,6 +32,15 @@ struct Path {
     what: String,
     steps: Vec<Step>,
     permitted: bool,
+}
+
+/// What is asked for with a topic.
+#[derive(Clone, Copy)]
+struct Topic<'a> {
+    /// `publish` or `receive`.
+    operation: &'static str,
+    /// The topic or topic filter.
+    text: &'a str,
 }
 
 /// Follows calls of one caller through a config.
@@ -181,8 +191,10 @@ impl Follow<'_> {
     fn topic(&self, topic: &str) -> Result<Vec<Path>, Faults> {
         let mut paths = Vec::new();
         for entry in self.entries() {
-            for tool in ["publish", "receive"] {
-                for name in self.names(entry, tool)? {
+            for operation in ["publish", "receive"] {
+                let text = topic;
+                for name in self.names(entry, operation)? {
+                    let topic = Topic { operation, text };
                     paths.push(self.follow(entry, &name, Some(topic))?);
                 }
             }
@@ -190,18 +202,33 @@ impl Follow<'_> {
         Ok(paths)
     }
 
-    /// The names under which a binding offers a tool.
-    fn names(&self, index: usize, tool: &str) -> Result<Vec<String>, Faults> {
+    /// The names under which a binding offers the tool of an operation.
+    fn names(&self, index: usize, operation: &str) -> Result<Vec<String>, Faults> {
         match self.binding(index) {
             Some(binding) if binding.r#type == "mcp" && binding.kind == "proxy" => {
-                Ok(proxy::Explainer::new(proxy_routes(binding)?).names(tool))
+                let mut names = BTreeMap::new();
+                for exit in binding.targets() {
+                    names.insert(exit, self.own_name(exit, operation)?);
+                }
+                let name = |exit| names.get(&exit).cloned().unwrap_or_default();
+                Ok(proxy::Explainer::new(proxy_routes(binding)?).names(name))
             }
-            _ => Ok(vec![tool.to_owned()]),
+            _ => Ok(vec![self.own_name(index, operation)?]),
         }
     }
 
+    /// The name of the tool of an operation at the binding that has it.
+    fn own_name(&self, index: usize, operation: &str) -> Result<String, Faults> {
+        let binding = self.binding(index).filter(|it| it.r#type == "mcp_mqtt");
+        let Some(binding) = binding else {
+            return Ok(operation.to_owned());
+        };
+        let explainer = mcp_mqtt::Explainer::new(&binding.options()?);
+        Ok(explainer.name_of(operation).unwrap_or(operation).to_owned())
+    }
+
     /// Follows a call of a tool, to a topic if one is given.
-    fn follow(&self, entry: usize, name: &str, topic: Option<&str>) -> Result<Path, Faults> {
+    fn follow(&self, entry: usize, name: &str, topic: Option<Topic<'_>>) -> Result<Path, Faults> {
         let mut path = Path {
             what: format!("call of {}", shown(name)),
             steps: Vec::new(),
@@ -219,7 +246,7 @@ impl Follow<'_> {
                 }
                 ("mqtt", "client") => {
                     if let Some(topic) = topic {
-                        self.at_client(binding, name == "publish", topic, &mut path)?;
+                        self.at_client(binding, topic, &mut path)?;
                     }
                     at = None;
                 }
@@ -280,15 +307,12 @@ impl Follow<'_> {
         &self,
         binding: &Binding,
         tool: &str,
-        topic: Option<&str>,
+        topic: Option<Topic<'_>>,
         path: &mut Path,
     ) -> Result<(), Faults> {
         use mcp_mqtt::Explanation;
         let explainer = mcp_mqtt::Explainer::new(&binding.options()?);
         let caller = self.caller.as_ref();
-        // Of a topic, the operation is asked for, whatever the name of its tool.
-        let named = topic.and_then(|_| explainer.name_of(tool));
-        let tool = named.unwrap_or(tool);
         let explanation = match (explainer.tool(caller, tool), topic) {
             (None, _) => {
                 path.refuse(
@@ -298,7 +322,7 @@ impl Follow<'_> {
                 return Ok(());
             }
             (Some(explanation), None) => explanation,
-            (Some(_), Some(topic)) => match explainer.topic(caller, tool, topic) {
+            (Some(_), Some(topic)) => match explainer.topic(caller, tool, topic.text) {
                 Ok(explanation) => explanation,
                 Err(why) => {
                     path.refuse(binding, format!("refused: {why}"));
@@ -352,8 +376,7 @@ impl Follow<'_> {
     fn at_client(
         &self,
         binding: &Binding,
-        publish: bool,
-        topic: &str,
+        topic: Topic<'_>,
         path: &mut Path,
     ) -> Result<(), Faults> {
         if binding.routes.is_empty() {
@@ -366,7 +389,8 @@ impl Follow<'_> {
                 guarded: route.guarded.clone(),
             });
         }
-        match client::explain(&rules, self.caller.as_ref(), publish, topic) {
+        let publish = topic.operation == "publish";
+        match client::explain(&rules, self.caller.as_ref(), publish, topic.text) {
             Some(route) => path.step(binding, format!("permitted by routes.{route}")),
             None => path.refuse(binding, refused_by(binding, None)),
         }

@@ -6,12 +6,13 @@
 
 mod broker;
 mod entry;
+mod number;
 mod source;
 mod topics;
 mod yaml;
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -233,7 +234,7 @@ fn read(file: Option<&Path>) -> Result<(String, String), ImportError> {
         file: name.clone(),
         error,
     };
-    match fs::metadata(&path) {
+    let file = match File::open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             print_error(&format!(
                 "warning: {name} does not exist; imported what mcpMQTT uses then: a broker on localhost and \
@@ -242,12 +243,22 @@ fn read(file: Option<&Path>) -> Result<(String, String), ImportError> {
             return Ok((name, DEFAULT.to_owned()));
         }
         Err(error) => return Err(unreadable(error)),
-        Ok(found) if found.len() > SIZE_MAX as u64 => {
-            return Err(ImportError::TooLarge { file: name });
-        }
-        Ok(_) => {}
+        Ok(file) => file,
+    };
+    // A pipe or a device has no size that could be asked for.
+    let mut bytes = Vec::new();
+    let mut file = file.take(SIZE_MAX as u64 + 1);
+    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > SIZE_MAX {
+        return Err(ImportError::TooLarge { file: name });
     }
-    let text = fs::read_to_string(&path).map_err(unreadable)?;
+    let text = String::from_utf8(bytes);
+    let text = text.map_err(|_| {
+        unreadable(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is not UTF-8",
+        ))
+    })?;
     Ok((name, text))
 }
 

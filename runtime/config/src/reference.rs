@@ -56,6 +56,9 @@ without its trailing newline; a relative PATH starts at the config's folder. Wit
 such a string must be quoted.
 ";
 
+/// The steps that lead to each mapping of a list.
+const LIST: &str = "[].";
+
 struct Page<'a> {
     schema: &'a Value,
     kinds: &'a Kinds,
@@ -186,13 +189,16 @@ impl Page<'_> {
                 own("default").map_or_else(String::new, |default| shown(default, &meaning))
             };
             let nested = self.nested(resolved);
-            let default = if nested.is_some() {
+            let is_list = matches!(nested, Some((LIST, _)));
+            let default = if nested.is_some() && !is_list {
                 String::new()
             } else {
                 default
             };
             let is_optional = nested.is_some() && !has_properties(resolved);
-            let kind = if is_optional {
+            let kind = if is_list {
+                "list of mappings".to_owned()
+            } else if is_optional {
                 "mapping".to_owned()
             } else {
                 self.kind_of_value(property)
@@ -200,20 +206,24 @@ impl Page<'_> {
             let (kind, meaning) = (cell(&kind), cell(&meaning));
             let _ = writeln!(page, "| `{name}` | {kind} | {default} | {meaning} |");
             if let Some((steps, nested)) = nested {
-                self.rows(nested, &format!("{name}.{steps}"), page);
+                self.rows(nested, &format!("{name}{steps}"), page);
             }
         }
     }
 
     /// The object whose properties follow a property: itself, what it is when it is not absent, or each of
-    /// the named objects in it; and the steps that lead to it.
+    /// the objects in it, which have names or are in a list; and the steps that lead to it.
     fn nested<'a>(&'a self, resolved: &'a Value) -> Option<(&'static str, &'a Value)> {
         if has_properties(resolved) {
-            return Some(("", resolved));
+            return Some((".", resolved));
         }
         if let Some(each) = resolved.get("additionalProperties") {
             let each = self.resolve(each);
-            return has_properties(each).then_some(("NAME.", each));
+            return has_properties(each).then_some((".NAME.", each));
+        }
+        if let Some(each) = resolved.get("items") {
+            let each = self.resolve(each);
+            return has_properties(each).then_some((LIST, each));
         }
         let alternatives = resolved.get("anyOf").and_then(Value::as_array)?;
         let [one, null] = &alternatives[..] else {

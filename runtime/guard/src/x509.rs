@@ -51,8 +51,8 @@ impl X509 {
         let certificate = Certificate::parse(der)?;
         certificate.check_time(now)?;
         let mut subjects = certificate.values(self.options.identity).into_iter();
-        // Of two names nobody could say which one is meant.
-        let (Some(subject), None) = (subjects.next(), subjects.next()) else {
+        // Of two names nobody could say which one is meant, also if one of them cannot be read.
+        let (Some(Some(subject)), None) = (subjects.next(), subjects.next()) else {
             return Err(Refusal::Untrusted(
                 "the certificate does not have exactly one identity",
             ));
@@ -63,6 +63,9 @@ impl X509 {
         let mut attributes = Vec::new();
         for (name, field) in &self.options.attributes {
             if let Some(value) = certificate.values(*field).into_iter().next() {
+                let value = value.ok_or(Refusal::Untrusted(
+                    "an attribute in the certificate has an encoding that cannot be read",
+                ))?;
                 attributes.push(IdentityAttribute {
                     name: name.as_str().into(),
                     value: value.into(),

@@ -53,7 +53,8 @@ pub trait Event: Extension {
 /// identity of the caller, which every event has. Fields of the same meaning have the same name in
 /// all audited events: `tool`, `topic`, `toolkit`, `session`, `client`, `clientVersion`, `era`,
 /// `address`, `decision` (`allowed`, `refused`), `rule`, `reason`, `code`, `outcome` and
-/// `durationMicros`. A part whose id ends with `.permitted` or `.refused` states the decision by that.
+/// `durationMicros`. A part whose id ends with `.permitted` or `.refused` states the decision by that;
+/// the payload of one that ends with `.answered` is that of an answer.
 ///
 /// ```
 /// use tidegate_streams::{Event, Extension, Severity, event};

@@ -14,7 +14,7 @@ use super::collect::{Collect, Form};
 use super::result::Answered;
 use crate::arguments::{Arguments, document, payload_parts};
 use crate::call::Params;
-use crate::operation::{CallCompleted, Operation};
+use crate::operation::{CallCompleted, Operation, QueryAnswered};
 use crate::options::Permissions;
 use crate::publish::Publish;
 use crate::query::{Expected, Query};
@@ -374,6 +374,7 @@ fn query(
     let flags = MqttSubscribeFlags::NO_RETAINED;
     let subscribe = subscribe::begin(client_id.clone(), response.text(), 0, flags);
     let mut query = Query::new(publish, begin, expected, settings.result_bound);
+    query.audited = Taken::new(cx.audits::<QueryAnswered>());
     query.answered = Some(Box::new(answered));
     Ok(Started::Stream(Opening {
         state: State::Query(Box::new(query)),

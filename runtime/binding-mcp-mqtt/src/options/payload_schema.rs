@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use jsonschema::{ValidationError, Validator};
+use jsonschema::{PatternOptions, ValidationError, Validator};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
@@ -15,6 +15,9 @@ const LISTED: usize = 10;
 const REPEATED: usize = 200;
 /// Maximum size of a violation, in characters.
 const VIOLATION_MAX: usize = 400;
+/// Steps back that a regular expression with look-around or references may take for one text: a payload
+/// has many texts, and a worker waits for them. A text that needs more breaks the schema.
+const BACKTRACK_MAX: usize = 20_000;
 
 /// A JSON Schema. A `$ref` can only lead to a place within it: nothing is fetched.
 #[derive(Clone)]
@@ -25,7 +28,10 @@ pub struct PayloadSchema {
 
 impl PayloadSchema {
     fn compile(document: Value) -> Result<Self, String> {
-        let validator = jsonschema::validator_for(&document)
+        let patterns = PatternOptions::fancy_regex().backtrack_limit(BACKTRACK_MAX);
+        let validator = jsonschema::options()
+            .with_pattern_options(patterns)
+            .build(&document)
             .map_err(|error| format!("invalid JSON Schema: {}", violation(&error)))?;
         Ok(Self {
             document: Arc::new(document),
@@ -157,6 +163,17 @@ mod tests {
         assert!(error.ends_with("; and more"), "{error}");
         assert!(error.len() < 5_000, "{}", error.len());
         assert!(error.contains("/9: "), "{error}");
+    }
+
+    #[test]
+    fn a_text_that_a_pattern_cannot_decide_about_soon_is_refused() {
+        // Each further letter doubles the steps.
+        let schema = schema(json!({ "pattern": r"^(a|a)*\1b" }));
+        assert_eq!(schema.check(&json!("aaaab")), Ok(()));
+        let error = schema
+            .check(&json!("a".repeat(17)))
+            .expect_err("17 letters");
+        assert!(error.contains("limit"), "{error}");
     }
 
     #[test]

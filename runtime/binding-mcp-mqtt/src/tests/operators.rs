@@ -8,6 +8,7 @@ use tidegate_streams::{Extension as _, Identity, Severity};
 
 use super::*;
 use crate::CallCompleted;
+use crate::operation::QueryAnswered;
 
 impl Harness {
     /// The operation counters, and the other values that are not 0.
@@ -244,6 +245,48 @@ fn what_was_received_or_read_is_recorded_for_an_audit_log() {
         recorded(&mut harness),
         ("\"cancelled\"".into(), String::new(), None)
     );
+}
+
+#[test]
+fn a_query_is_recorded_with_the_payloads_of_its_request_and_its_answer() {
+    for compatibility in [false, true] {
+        let (options, tool, arguments) = if compatibility {
+            let arguments = r#"{"request_topic":"get","response_topic":"got","payload":"now"}"#;
+            (r#"{"compatibility":"mcpmqtt"}"#, "mqtt_query", arguments)
+        } else {
+            let arguments = r#"{"topic":"get","responseTopic":"got","payload":"now"}"#;
+            ("{}", "query", arguments)
+        };
+        for answered in [true, false] {
+            let mut harness = harness(options);
+            harness.rig.worker.listen_to_audited();
+            let query = harness.call(tool, arguments);
+            let mqtt = harness.confirmed();
+            let (request, ..) = harness.opened_publish();
+            if answered {
+                harness.reply(mqtt, message("got", "22.5"));
+            } else {
+                harness.refuse(mqtt, None);
+            }
+            harness.received(query);
+            let events = std::iter::from_fn(|| harness.rig.worker.poll_event());
+            let events = events.filter(|it| it.audit != tidegate_streams::Audit::No);
+            let payloads = events.map(|it| (it.id, it.payload.map(|parts| parts.concat())));
+            let payloads: Vec<_> = payloads.collect();
+            let of = |id| {
+                payloads
+                    .iter()
+                    .find(|(known, _)| *known == id)
+                    .map(|(_, it)| it.clone())
+            };
+            assert_eq!(of(CallCompleted::WORD), Some(Some(b"now".to_vec())));
+            let answer = answered.then(|| Some(b"22.5".to_vec()));
+            assert_eq!(of(QueryAnswered::WORD), answer);
+            harness
+                .rig
+                .turn(harness.exit, |cx| cx.terminate(request, None, None));
+        }
+    }
 }
 
 #[test]

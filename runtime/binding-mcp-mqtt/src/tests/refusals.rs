@@ -7,6 +7,34 @@ use super::*;
 const OPEN: &str = "{}";
 
 #[test]
+fn a_refusal_does_not_repeat_a_long_argument() {
+    let mut harness = harness(OPEN);
+    let digits = "7".repeat(100_000);
+    let list = format!("[{digits}]");
+    let text = format!("\"{digits}\"");
+    for (argument, value) in [
+        ("payload", &digits),
+        ("payload", &list),
+        ("topic", &digits),
+        ("topic", &list),
+        ("qos", &digits),
+        ("qos", &text),
+        ("retain", &text),
+        ("encoding", &text),
+        (&digits, &text),
+    ] {
+        let others = [("topic", "\"t\""), ("payload", "\"\"")];
+        let others = others.iter().filter(|(name, _)| *name != argument);
+        let others: String = others
+            .map(|(name, value)| format!(",\"{name}\":{value}"))
+            .collect();
+        let call = harness.call("publish", &format!("{{\"{argument}\":{value}{others}}}"));
+        let sentence = harness.answer(call).sentence();
+        assert!(sentence.len() < 1_000, "{} bytes", sentence.len());
+    }
+}
+
+#[test]
 fn bad_arguments_are_tool_errors_that_say_what_to_change() {
     let mut harness = harness(OPEN);
     let long = format!(r#"{{"topic":"{}","payload":""}}"#, "a".repeat(65_536));

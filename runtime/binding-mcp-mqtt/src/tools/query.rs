@@ -12,7 +12,7 @@ use super::{Described, Invocation, Opening, Started};
 use crate::arguments::{Arguments, check_topic, document};
 use crate::call::Params;
 use crate::decision;
-use crate::operation::CallCompleted;
+use crate::operation::{CallCompleted, QueryAnswered};
 use crate::options::Permissions;
 use crate::policy::SHARED;
 use crate::publish::Publish;
@@ -20,6 +20,7 @@ use crate::query::{Expected, Query};
 use crate::refusal::{Refusal, not_allowed};
 use crate::state::State;
 use crate::subscribe;
+use crate::taken::Taken;
 
 const NAMES: [&str; 6] = [
     "topic",
@@ -115,7 +116,8 @@ pub(super) fn start(
         0,
         MqttSubscribeFlags::NO_RETAINED,
     );
-    let query = Query::new(publish, begin, expected, settings.result_bound);
+    let mut query = Query::new(publish, begin, expected, settings.result_bound);
+    query.audited = Taken::new(cx.audits::<QueryAnswered>());
     Ok(Started::Stream(Opening {
         state: State::Query(Box::new(query)),
         begin: subscribe.into(),

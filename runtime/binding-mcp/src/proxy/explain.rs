@@ -63,11 +63,11 @@ impl<X: Copy + PartialEq> Explainer<X> {
         }
     }
 
-    /// The names under which the toolkits offer a tool, to whichever caller.
-    pub fn names(&self, tool: &str) -> Vec<String> {
+    /// The names under which the toolkits offer a tool, to whichever caller. `name` is its name at an exit.
+    pub fn names(&self, name: impl Fn(X) -> String) -> Vec<String> {
         let upstreams = (0..self.0.len()).filter_map(|index| self.0.get(index));
         let mut names: Vec<String> = upstreams
-            .map(|upstream| format!("{}{tool}", upstream.prefixes.name))
+            .map(|upstream| format!("{}{}", upstream.prefixes.name, name(upstream.exit)))
             .collect();
         names.dedup();
         names

@@ -71,6 +71,20 @@ event! {
 }
 
 event! {
+    /// Several subscriptions of one `subscriptions/listen` were refused.
+    pub struct SubscriptionsRefused "binding.mcp.subscriptions.refused" Info
+        "{count} subscriptions refused, to {uris}; the reason of the first: {reason}"
+    {
+        /// Number of refused subscriptions.
+        count "count": u64 = 0,
+        /// URIs of the first few.
+        uris "uris": ByteString = ByteString::new(),
+        /// Reason of the first, as the client gets it.
+        reason "reason": ByteString = ByteString::new(),
+    }
+}
+
+event! {
     /// A subscription of a legacy session was lost. MCP has no message to inform the client.
     pub struct SubscriptionLost "binding.mcp.subscription.lost" Warn
         "subscription to '{uri}' lost: {reason}; the client of session {session} receives no updates until it subscribes again"
@@ -107,9 +121,9 @@ event! {
         address "address": ByteString = ByteString::new(),
         /// The option that refuses: `rate` or `concurrency`; empty if none does.
         rule "rule": ByteString = ByteString::new(),
-        /// JSON-RPC error code.
+        /// JSON-RPC error code, or the HTTP status of a response without a message.
         code "code": i64 = 0,
-        /// Error message sent to the client.
+        /// Error message sent to the client, or why it got only a status.
         reason "reason": ByteString = ByteString::new(),
     }
 }

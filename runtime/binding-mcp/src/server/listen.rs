@@ -18,8 +18,25 @@ use super::sink::Sink;
 use super::updates::{SUBSCRIPTIONS_MAX, Subscribed, Updates};
 use crate::jsonrpc::{Id, Params, SUBJECT_MAX, begin_notification};
 
-/// A message for the client of a `listen`.
-pub(super) type Acknowledgement = (Sink, Bytes);
+/// A message for the client of a `listen`, and what the operator is told.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Acknowledgement {
+    pub(super) sink: Sink,
+    pub(super) message: Bytes,
+    /// The refused subscriptions, if there are any.
+    pub(super) refusals: Option<Refusals>,
+}
+
+/// The refused subscriptions of one `listen`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusals {
+    pub(super) count: usize,
+    /// The first few, at most [`NAMED_MAX`].
+    pub(super) uris: Vec<ByteString>,
+    /// Reason of the first.
+    pub(super) reason: String,
+}
 
 /// A `listen` that has ended and was removed.
 #[derive(Debug)]
@@ -29,6 +46,8 @@ pub(super) struct Closed {
     pub(super) id: Id,
     /// Its subscriptions.
     pub(super) subscriptions: Vec<usize>,
+    /// The subscriptions that were refused before it could be acknowledged, if there are any.
+    pub(super) refusals: Option<Refusals>,
 }
 
 /// The open `listen`s of a worker.
@@ -49,6 +68,8 @@ struct Listen {
     unconfirmed: usize,
     /// The refused subscriptions, until the acknowledgement is sent; at most [`REFUSED_MAX`].
     refused: Vec<Refused>,
+    /// Number of all refused subscriptions.
+    refusals: usize,
     updates: Updates,
 }
 
@@ -64,6 +85,8 @@ struct Refused {
 const REFUSED_MAX: usize = 100;
 /// Maximum size of a reason, in characters.
 const REASON_MAX: usize = 500;
+/// Maximum number of refused subscriptions that a log line names.
+const NAMED_MAX: usize = 3;
 
 impl Listens {
     pub(super) fn new(options: &Options) -> Self {
@@ -96,6 +119,7 @@ impl Listens {
             subscribed: Subscribed::default(),
             unconfirmed: 1,
             refused: Vec::new(),
+            refusals: 0,
             updates: Updates::default(),
         })
     }
@@ -109,19 +133,16 @@ impl Listens {
     }
 
     /// All subscriptions have been requested; returns the acknowledgement, if none is unconfirmed.
-    #[must_use]
     pub(super) fn all_requested(&mut self, key: usize) -> Option<Acknowledgement> {
         self.get_mut(key)?.settle()
     }
 
     /// A subscription is confirmed; returns the acknowledgement if it was the last.
-    #[must_use]
     pub(super) fn confirmed(&mut self, key: usize) -> Option<Acknowledgement> {
         self.get_mut(key)?.settle()
     }
 
     /// A subscription is refused: the acknowledgement says why. Returns that if it was the last.
-    #[must_use]
     pub(super) fn refused(
         &mut self,
         key: usize,
@@ -176,8 +197,9 @@ impl Listens {
         let mut listen = self.all.try_remove(key)?;
         Some(Closed {
             sink: listen.sink,
-            id: listen.id,
             subscriptions: listen.subscribed.take().collect(),
+            refusals: listen.take_refusals(),
+            id: listen.id,
         })
     }
 
@@ -235,14 +257,31 @@ impl Listen {
         self.unconfirmed = self.unconfirmed.saturating_sub(1);
         let due = self.unconfirmed == 0;
         due.then(|| {
-            let refused = std::mem::take(&mut self.refused);
-            let uris = self.subscribed.uris();
-            (self.sink, acknowledged(&self.id, uris, &refused))
+            let message = acknowledged(&self.id, self.subscribed.uris(), &self.refused);
+            Acknowledgement {
+                sink: self.sink,
+                message,
+                refusals: self.take_refusals(),
+            }
+        })
+    }
+
+    /// What the operator is told of the refusals: once for all, since there may be a thousand.
+    fn take_refusals(&mut self) -> Option<Refusals> {
+        let count = std::mem::take(&mut self.refusals);
+        let refused = std::mem::take(&mut self.refused);
+        let reason = refused.first()?.reason.clone();
+        let uris = refused.into_iter().map(|refused| refused.uri);
+        Some(Refusals {
+            count,
+            uris: uris.take(NAMED_MAX).collect(),
+            reason,
         })
     }
 
     /// Keeps the reason of a refusal for the acknowledgement.
     fn explain(&mut self, uri: &ByteString, reason: &str) {
+        self.refusals += 1;
         if self.refused.len() < REFUSED_MAX {
             self.refused.push(Refused {
                 uri: uri.clone(),
@@ -321,8 +360,8 @@ mod tests {
     }
 
     fn text(told: Option<Acknowledgement>) -> String {
-        let (_, message) = told.expect("the acknowledgement is due");
-        String::from_utf8(message.to_vec()).expect("text")
+        let told = told.expect("the acknowledgement is due");
+        String::from_utf8(told.message.to_vec()).expect("text")
     }
 
     #[test]
@@ -359,6 +398,33 @@ mod tests {
         assert_eq!(told.matches("\"reason\"").count(), REFUSED_MAX);
         assert_eq!(told.matches('ä').count(), REFUSED_MAX * REASON_MAX);
         assert!(told.contains("\"u99\"") && !told.contains("\"u100\""));
+    }
+
+    #[test]
+    fn the_operator_is_told_once_of_all_refusals() {
+        let mut listens = listens();
+        let refused = |listens: &mut Listens, all: usize| {
+            let key = listens.begin(Sink::Http(0), Id::number(1));
+            for number in 0..all {
+                listens.not_requested(key, &format!("u{number}").into(), "why");
+            }
+            key
+        };
+        let key = refused(&mut listens, 1_000);
+        let told = listens.all_requested(key).expect("it is due");
+        let expected = Refusals {
+            count: 1_000,
+            uris: vec!["u0".into(), "u1".into(), "u2".into()],
+            reason: "why".to_owned(),
+        };
+        assert_eq!(told.refusals, Some(expected));
+        let closed = listens.close(key).expect("it is there");
+        assert_eq!(closed.refusals, None, "it was told before");
+
+        // Its client has disconnected before all others were confirmed.
+        let key = refused(&mut listens, 2);
+        let closed = listens.close(key).expect("it is there");
+        assert_eq!(closed.refusals.expect("refusals").count, 2);
     }
 
     #[test]

@@ -2,17 +2,28 @@
 
 use tidegate_engine::{Meter, MeterKind};
 
-/// The codes that a refusal may have, and their words; others are counted together.
-const REASONS: [(i64, &str); 9] = [
-    (-32_700, "parse_error"),
-    (-32_600, "invalid_request"),
-    (-32_601, "method_not_found"),
-    (-32_602, "invalid_params"),
-    (-32_603, "internal_error"),
-    (-32_000, "unavailable"),
-    (-32_002, "resource_not_found"),
-    (-32_003, "unauthorized"),
-    (-32_004, "too_many_requests"),
+use crate::jsonrpc::code;
+
+/// The codes that a refusal may have, and their words; others are counted together. A refusal without
+/// a JSON-RPC error has the code of its HTTP status.
+const REASONS: [(i64, &str); 14] = [
+    (code::PARSE_ERROR, "parse_error"),
+    (code::INVALID_REQUEST, "invalid_request"),
+    (code::METHOD_NOT_FOUND, "method_not_found"),
+    (code::INVALID_PARAMS, "invalid_params"),
+    (code::INTERNAL_ERROR, "internal_error"),
+    (code::SESSION_NOT_FOUND, "session_not_found"),
+    (code::RESOURCE_NOT_FOUND, "resource_not_found"),
+    (code::UNAUTHORIZED, "unauthorized"),
+    (code::TOO_MANY_REQUESTS, "too_many_requests"),
+    (code::HEADER_MISMATCH, "header_mismatch"),
+    (
+        code::UNSUPPORTED_PROTOCOL_VERSION,
+        "unsupported_protocol_version",
+    ),
+    (405, "method_not_allowed"),
+    (406, "not_acceptable"),
+    (415, "unsupported_media_type"),
 ];
 
 /// Number of refused messages by reason.
@@ -58,5 +69,16 @@ mod tests {
             (2, 1, 0)
         );
         assert_eq!(measures.value("", "mcp.server.requests.refused"), 3);
+        for (code, word) in REASONS {
+            let mut refused = Refused::default();
+            refused.add(code);
+            let mut measures = Measures::default();
+            refused.report(&mut measures);
+            assert_eq!(
+                measures.labelled("", "mcp.server.refusals", word),
+                1,
+                "{word}"
+            );
+        }
     }
 }

@@ -120,3 +120,41 @@ bindings:
         assert_eq!(found, Some(code), "{tool}: {lines:#?}");
     }
 }
+
+#[test]
+fn with_compatibility_routes_are_asked_for_the_names_of_the_tools() {
+    let config = Config::new(
+        "name: explained
+bindings:
+  stdio0: { type: stdio, kind: server, exit: mcp_server0 }
+  mcp_server0: { type: mcp, kind: server, exit: mcp_proxy0 }
+  mcp_proxy0:
+    type: mcp
+    kind: proxy
+    routes: [ { when: [ { tool: mqtt_publish }, { tool: mqtt_subscribe } ], exit: mcp_mqtt0 } ]
+  mcp_mqtt0:
+    type: mcp_mqtt
+    kind: proxy
+    options: { compatibility: mcpmqtt, topics: [ { pattern: '#', permissions: [ read, write ] } ] }
+    exit: mqtt_client0
+  mqtt_client0:
+    type: mqtt
+    kind: client
+    routes:
+      - { when: [ { publish: [ commands/# ], subscribe: [ status/# ] } ], exit: tcp_client0 }
+  tcp_client0: { type: tcp, kind: client, options: { host: localhost } }
+",
+    );
+    // Each topic is permitted for one of both, by the proxy, by mcp_mqtt, and by mqtt · client.
+    for (topic, permitted, refused) in [
+        ("commands/lamp", "mqtt_publish", "mqtt_subscribe"),
+        ("status/lamp", "mqtt_subscribe", "mqtt_publish"),
+    ] {
+        let (code, lines) = explain(&config, &["--anonymous", topic]);
+        assert_eq!(code, Some(0), "{lines:#?}");
+        for (tool, verdict) in [(permitted, "permitted"), (refused, "refused")] {
+            let line = format!("call of {tool}: {verdict}");
+            assert!(lines.contains(&line), "{line}: {lines:#?}");
+        }
+    }
+}

@@ -228,16 +228,23 @@ struct RawKey {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Kdf {
+    /// Only `argon2id`.
     #[serde(default = "argon2id")]
     algorithm: String,
+    /// 8 to 64 bytes in base64, with padding.
     salt: String,
+    /// 16 to 64 bytes in base64, with padding.
     hash: String,
+    /// Passes over the memory: 1 to 16. Times `memory_cost`, at most 1048576.
     #[serde(default = "time_cost")]
     time_cost: u32,
+    /// Memory in KiB: 8 to 262144.
     #[serde(default = "memory_cost")]
     memory_cost: u32,
+    /// Lanes: 1 to 16.
     #[serde(default = "parallelism")]
     parallelism: u32,
+    /// Bytes of `hash`. Absent: 32.
     hash_len: Option<usize>,
 }
 

@@ -23,7 +23,7 @@ pub struct Options {
     #[schemars(extend("examples" = ["https://gate.example/mcp"]))]
     pub audience: Audience,
     /// The keys of the authorization server: the URL of a JSON Web Key Set (https, or http on loopback),
-    /// or a list of public keys (JWK). Absent: its metadata says where they are.
+    /// or a list of public keys (JWK). Absent: its metadata says where they are, on https if the issuer is.
     pub keys: Option<Keys>,
     /// A file with a JSON Web Key Set, read at start instead of `keys`; a relative path starts at the
     /// config's folder.

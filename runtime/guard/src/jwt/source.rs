@@ -49,12 +49,38 @@ enum Location {
     Given(Url),
     /// It is in the metadata, which is at one of these URLs.
     Discovered {
-        issuer: String,
+        issuer: Url,
         metadata: Vec<Url>,
         /// The one that is tried.
         tried: usize,
         keys: Option<Url>,
     },
+}
+
+/// What a document must be.
+enum Wanted {
+    /// The metadata of this issuer.
+    Metadata(Url),
+    Keys,
+}
+
+/// What a document was.
+enum Found {
+    /// Metadata: the keys are at this URL.
+    Location(Url),
+    Keys(KeySet),
+}
+
+impl Wanted {
+    /// Reads a document. It may be large, so no lock is held meanwhile.
+    fn read(&self, text: &[u8]) -> Result<Found, FetchError> {
+        match self {
+            Self::Metadata(issuer) => keys_url(text, issuer).map(Found::Location),
+            Self::Keys => KeySet::parse(text)
+                .map(Found::Keys)
+                .map_err(|error| FetchError(error.to_string())),
+        }
+    }
 }
 
 /// A token that waits for keys.
@@ -71,7 +97,9 @@ pub(super) struct Source {
     loaded: bool,
     /// Milliseconds between two fetches.
     refresh: u64,
+    /// When the next fetch is due, and how long before that this was decided, in milliseconds.
     next: u64,
+    pause: u64,
     fetching: bool,
     failures: u32,
     /// When a token with an unknown key id last caused a fetch.
@@ -90,6 +118,7 @@ impl Source {
             loaded: false,
             refresh,
             next: 0,
+            pause: 0,
             fetching: false,
             failures: 0,
             asked: None,
@@ -114,7 +143,7 @@ impl Source {
     /// Keys at the URL in the metadata of an issuer.
     pub(super) fn discovered(issuer: &Url, refresh: u64) -> Self {
         let location = Location::Discovered {
-            issuer: issuer.as_str().to_owned(),
+            issuer: issuer.clone(),
             metadata: issuer.metadata(),
             tried: 0,
             keys: None,
@@ -146,7 +175,7 @@ impl Source {
                 return Err(UNKNOWN_KEY);
             }
             self.asked = Some(now);
-            self.next = now;
+            self.pause(now, 0);
             self.wanted = true;
         }
         self.waiting.retain(|waiting| waiting.answer.is_awaited());
@@ -165,8 +194,8 @@ impl Source {
     fn step(&mut self, now: u64) -> Step {
         let url = match &self.location {
             Location::None => return Step::Wait(u64::MAX),
-            // No wait is longer, unless the clock was set back.
-            _ if self.next > now && self.next - now <= self.refresh.max(PAUSE.1) => {
+            // A clock that was set back would make the pause longer: it is over then.
+            _ if self.next > now && self.next - now <= self.pause => {
                 return Step::Wait(self.next);
             }
             Location::Given(url)
@@ -185,16 +214,27 @@ impl Source {
         Step::Fetch(url)
     }
 
-    /// Takes the document that was fetched: `Some` of the keys, `None` of metadata that leads to them.
-    fn document(&mut self, text: &[u8]) -> Result<Option<KeySet>, FetchError> {
-        if let Location::Discovered { issuer, keys, .. } = &mut self.location
-            && keys.is_none()
-        {
-            *keys = Some(keys_url(text, issuer)?);
-            return Ok(None);
+    /// What the document must be that is fetched now.
+    fn wanted_document(&self) -> Wanted {
+        match &self.location {
+            Location::Discovered {
+                issuer, keys: None, ..
+            } => Wanted::Metadata(issuer.clone()),
+            _ => Wanted::Keys,
         }
-        let keys = KeySet::parse(text).map_err(|error| FetchError(error.to_string()))?;
-        Ok(Some(keys))
+    }
+
+    /// The metadata says where the keys are.
+    fn locate(&mut self, url: Url) {
+        if let Location::Discovered { keys, .. } = &mut self.location {
+            *keys = Some(url);
+        }
+    }
+
+    /// Waits this long before the next fetch, in milliseconds.
+    const fn pause(&mut self, now: u64, pause: u64) {
+        self.pause = pause;
+        self.next = now.saturating_add(pause);
     }
 
     /// Notes a failure; whether another URL of the metadata is left to try at once.
@@ -216,24 +256,30 @@ impl Source {
         let (first, longest) = PAUSE;
         let pause = first.saturating_mul(1 << self.failures.min(16));
         self.failures = self.failures.saturating_add(1);
-        self.next = now.saturating_add(pause.min(longest));
+        self.pause(now, pause.min(longest));
         self.fetching = false;
         false
     }
 }
 
-/// The URL of the keys in the metadata of an issuer.
-pub(super) fn keys_url(text: &[u8], issuer: &str) -> Result<Url, FetchError> {
+/// The URL of the keys in the metadata of an issuer. The keys of an issuer on https are on https, too:
+/// metadata must not lead to a service of this host.
+pub(super) fn keys_url(text: &[u8], issuer: &Url) -> Result<Url, FetchError> {
     let error = |why: &str| FetchError(format!("its metadata {why}"));
     let metadata: Value = serde_json::from_slice(text).map_err(|_| error("is not JSON"))?;
     let member = |name: &str| metadata.get(name).and_then(Value::as_str);
-    if member("issuer") != Some(issuer) {
+    if member("issuer") != Some(issuer.as_str()) {
         return Err(error(
             "is of another issuer; 'issuer' must be the same byte by byte",
         ));
     }
     let keys = member("jwks_uri").ok_or_else(|| error("has no jwks_uri"))?;
-    Url::parse(keys).map_err(|why| error(&format!("has a jwks_uri that cannot be used: {why}")))
+    let keys = Url::parse(keys);
+    let keys = keys.map_err(|why| error(&format!("has a jwks_uri that cannot be used: {why}")))?;
+    if issuer.is_https() && !keys.is_https() {
+        return Err(error("has a jwks_uri that cannot be used: use https"));
+    }
+    Ok(keys)
 }
 
 /// The keys of a guard that are fetched. One task drives it.
@@ -258,11 +304,17 @@ impl KeySource {
     /// Hands in the answer to [`Step::Fetch`]. Returns the error to be logged, if it is one, and answers
     /// the tokens that wait once it is clear whether there are new keys.
     pub fn fetched(&self, answer: Result<&[u8], FetchError>, now: u64) -> Result<(), FetchError> {
+        // Only this task changes what is wanted, so it stays so while the document is read.
+        let wanted = self.0.source().wanted_document();
+        let read = answer.and_then(|text| wanted.read(text));
         let mut source = self.0.source();
-        let keys = match answer.and_then(|text| source.document(text)) {
+        let keys = match read {
             // Next are the keys themselves.
-            Ok(None) => return Ok(()),
-            Ok(Some(keys)) => keys,
+            Ok(Found::Location(url)) => {
+                source.locate(url);
+                return Ok(());
+            }
+            Ok(Found::Keys(keys)) => keys,
             Err(error) => {
                 if source.failed(now) {
                     return Ok(());
@@ -281,7 +333,8 @@ impl KeySource {
         source.loaded = true;
         source.fetching = false;
         source.failures = 0;
-        source.next = now.saturating_add(source.refresh);
+        let refresh = source.refresh;
+        source.pause(now, refresh);
         let keys = source.keys();
         let waiting = std::mem::take(&mut source.waiting);
         drop(source);

@@ -453,6 +453,25 @@ fn failures_pause_longer_each_time_and_keep_the_last_good_keys() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_makes_no_pause_longer() {
+    let (guard, source) = fetched(&json!({ "keys": KEYS }));
+    assert_eq!(source.step(NOW), fetch(KEYS));
+    assert!(source.fetched(failure(), NOW).is_err());
+    assert_eq!(source.step(NOW), Step::Wait(NOW + 1_000));
+    // By 50 minutes: without keys, every token would be refused for as long.
+    let earlier = NOW - 3_000_000;
+    assert_eq!(source.step(earlier), fetch(KEYS));
+    source.fetched(Ok(&set()), earlier).expect("keys");
+    assert_eq!(source.step(earlier), Step::Wait(earlier + 3_600_000));
+    assert_eq!(source.step(earlier - 1), fetch(KEYS));
+    source.fetched(Ok(&set()), earlier).expect("keys");
+    // A token with an unknown key id, which asks for keys now.
+    let header = json!({ "alg": "ES256", "kid": "unknown" });
+    drop(pending(&guard, &token_of(&header, &claims()), NOW - 60_000));
+    assert_eq!(source.step(NOW - 120_000), fetch(KEYS));
+}
+
+#[test]
 fn the_metadata_of_the_issuer_leads_to_the_keys() {
     let (guard, source) = fetched(&json!({}));
     let urls = [
@@ -485,9 +504,13 @@ fn the_metadata_of_the_issuer_leads_to_the_keys() {
         json!({ "issuer": ISSUER }),
         json!({ "issuer": ISSUER, "jwks_uri": "http://id.example/keys" }),
         json!({ "issuer": ISSUER, "jwks_uri": "file:///etc/keys" }),
+        // A service of this host, which others cannot reach.
+        json!({ "issuer": ISSUER, "jwks_uri": "http://127.0.0.1:9200/_search" }),
+        json!({ "issuer": ISSUER, "jwks_uri": "http://localhost/keys" }),
     ] {
         let text = metadata.to_string();
-        let error = source::keys_url(text.as_bytes(), ISSUER).expect_err(&text);
+        let issuer = Url::parse(ISSUER).expect("a URL");
+        let error = source::keys_url(text.as_bytes(), &issuer).expect_err(&text);
         assert!(
             error.to_string().starts_with("its metadata has "),
             "{error}"

@@ -4,7 +4,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::algorithm::Algorithm;
@@ -74,36 +74,70 @@ pub(crate) fn decoded(text: &str) -> Option<Vec<u8>> {
 }
 
 fn object(text: &str) -> Option<Map<String, Value>> {
-    let Unique(members) = serde_json::from_slice(&decoded(text)?).ok()?;
-    Some(members)
-}
-
-/// A JSON object that has no member twice: readers differ in which one they take.
-struct Unique(Map<String, Value>);
-
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Members)
+    match serde_json::from_slice(&decoded(text)?).ok()? {
+        Unique(Value::Object(members)) => Some(members),
+        Unique(_) => None,
     }
 }
 
-struct Members;
+/// JSON of which no object has a member twice: readers differ in which one they take.
+struct Unique(Value);
 
-impl<'de> Visitor<'de> for Members {
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Any)
+    }
+}
+
+struct Any;
+
+impl<'de> Visitor<'de> for Any {
     type Value = Unique;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Unique, E> {
+        Ok(Unique(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Unique, E> {
+        Ok(Unique(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Unique, E> {
+        Ok(Unique(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Unique, E> {
+        Ok(Unique(value.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Unique, E> {
+        Ok(Unique(value.into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Unique, E> {
+        Ok(Unique(Value::Null))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Unique, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(Unique(element)) = list.next_element()? {
+            elements.push(element);
+        }
+        Ok(Unique(Value::Array(elements)))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique, A::Error> {
         let mut members = Map::new();
-        while let Some((name, value)) = map.next_entry::<String, Value>()? {
+        while let Some((name, Unique(value))) = map.next_entry::<String, Unique>()? {
             if members.insert(name, value).is_some() {
                 return Err(A::Error::custom("a member occurs twice"));
             }
         }
-        Ok(Unique(members))
+        Ok(Unique(Value::Object(members)))
     }
 }
 
@@ -154,11 +188,18 @@ mod tests {
         }
         let critical = token(r#"{"alg":"ES256","crit":["b64"],"b64":false}"#, "{}");
         assert_eq!(error(&critical), "its header has extensions (crit)");
-        let twice = token(r#"{"alg":"ES256"}"#, r#"{"sub":"a","sub":"b"}"#);
-        assert_eq!(
-            error(&twice),
-            "its claims are not a JSON object in base64url"
-        );
+        for claims in [
+            r#"{"sub":"a","sub":"b"}"#,
+            r#"{"realm_access":{"roles":["viewer"],"roles":["admin"]}}"#,
+            r#"{"a":[{"b":1,"\u0062":2}]}"#,
+        ] {
+            let twice = token(r#"{"alg":"ES256"}"#, claims);
+            assert_eq!(
+                error(&twice),
+                "its claims are not a JSON object in base64url",
+                "{claims}"
+            );
+        }
         // A last letter with bits that say nothing: two texts would be one signature.
         let loose = token(r#"{"alg":"ES256"}"#, "{}").replace("AAAA", "AB");
         assert_eq!(error(&loose), "its signature is not base64url");
@@ -174,6 +215,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn json_is_read_as_serde_json_reads_it(text in r#"[\[\]{}:,"a0-9.e\-ntrufls ]{0,30}"#) {
+            let expected: Option<Value> = serde_json::from_str(&text).ok();
+            if let Ok(Unique(value)) = serde_json::from_str(&text) {
+                prop_assert_eq!(Some(value), expected);
+            } else if let Some(expected) = expected {
+                // A member occurs twice.
+                prop_assert!(expected.to_string().contains('{'), "an object");
+            }
+        }
+
         #[test]
         fn no_text_panics(text in ".{0,200}") {
             let _ = Token::parse(&text);

@@ -54,8 +54,8 @@ impl Certificate {
         u64::try_from(until).unwrap_or(u64::MAX).max(1)
     }
 
-    /// The values of a field, in their order.
-    pub(crate) fn values(&self, field: Field) -> Vec<String> {
+    /// The values of a field, in their order; `None` is one in an encoding that cannot be read.
+    pub(crate) fn values(&self, field: Field) -> Vec<Option<String>> {
         let certificate = self.parsed.tbs_certificate();
         let (subject, issuer) = (certificate.subject(), certificate.issuer());
         match field {
@@ -69,7 +69,8 @@ impl Certificate {
             Field::IssuerDn => whole(issuer),
             Field::SanUri | Field::SanDns | Field::SanEmail => {
                 let names = self.names.iter();
-                names.filter_map(|name| alternative(name, field)).collect()
+                let names = names.filter_map(|name| alternative(name, field));
+                names.map(Some).collect()
             }
         }
     }
@@ -85,24 +86,22 @@ fn alternative(name: &GeneralName, field: Field) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn whole(name: &Name) -> Vec<String> {
+fn whole(name: &Name) -> Vec<Option<String>> {
     let text = name.to_string();
     if text.is_empty() {
         Vec::new()
     } else {
-        vec![text]
+        vec![Some(text)]
     }
 }
 
 /// The values of one type of attribute.
-fn parts(name: &Name, kind: ObjectIdentifier) -> Vec<String> {
+fn parts(name: &Name, kind: ObjectIdentifier) -> Vec<Option<String>> {
     let attributes = name.iter().filter(|attribute| attribute.oid == kind);
-    attributes
-        .filter_map(|attribute| text(&attribute.value))
-        .collect()
+    attributes.map(|attribute| text(&attribute.value)).collect()
 }
 
-/// A string in one of the encodings that names have; another one is no name.
+/// A string in one of the encodings that are read: ASCII, or UTF-8.
 fn text(value: &Any) -> Option<String> {
     let text = match value.tag() {
         Tag::Utf8String => value

@@ -13,8 +13,8 @@ use super::certificate::Certificate;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// The field with the identity; a certificate must have exactly one. One of `subject.cn`, `subject.dn`,
-    /// `subject.o`, `subject.ou`, `san.uri`, `san.dns`, `san.email`.
+    /// The field with the identity; a certificate must have exactly one, in ASCII or UTF-8. One of `subject.cn`,
+    /// `subject.dn`, `subject.o`, `subject.ou`, `san.uri`, `san.dns`, `san.email`.
     pub identity: Field,
     /// Roles, and the certificates that have each: a list of rules, of which one suffices. A rule is a
     /// mapping of fields to patterns, all of which must match, in which `*` stands for any text. Fields are
@@ -113,7 +113,7 @@ impl Rule {
     pub(crate) fn matches(&self, certificate: &Certificate) -> bool {
         self.0.iter().all(|(field, glob)| {
             let values = certificate.values(*field);
-            values.iter().any(|value| glob.matches(value))
+            values.iter().flatten().any(|value| glob.matches(value))
         })
     }
 }

@@ -129,6 +129,41 @@ fn certificates_that_name_nobody_or_are_out_of_their_time_are_refused() {
     assert_eq!(guard.challenge(), Challenge::Connection);
 }
 
+/// A further name of the subject, in an encoding that is not read.
+fn unreadable(params: &mut CertificateParams, kind: &[u64]) {
+    let value = rcgen::string::BmpString::try_from("eve").expect("UTF-16");
+    let kind = DnType::CustomDnType(kind.to_vec());
+    let value = rcgen::DnValue::BmpString(value);
+    params.distinguished_name.push(kind, value);
+}
+
+#[test]
+fn a_name_that_cannot_be_read_is_a_name() {
+    let two = certificate(|params| unreadable(params, &[2, 5, 4, 3]));
+    let one = Refusal::Untrusted("the certificate does not have exactly one identity");
+    assert_eq!(outcome("{}", &two, NOW), Err(one));
+    let alone = certificate(|params| {
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        unreadable(params, &[2, 5, 4, 3]);
+    });
+    assert_eq!(outcome("{}", &alone, NOW), Err(one));
+
+    // An attribute is the first value, and must be readable; a rule needs one that matches.
+    let by_unit = certificate(|params| {
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        unreadable(params, &[2, 5, 4, 11]);
+        let name = &mut params.distinguished_name;
+        name.push(DnType::CommonName, "operator-7");
+        name.push(DnType::OrganizationalUnitName, "Night");
+    });
+    let attribute = r#"{"attributes":{"unit":"subject.ou"}}"#;
+    let found = outcome(attribute, &by_unit, NOW).expect_err("unreadable");
+    assert!(found.to_string().contains("cannot be read"), "{found}");
+    let role = r#"{"roles":{"night":[{"subject.ou":"Night"}],"eve":[{"subject.ou":"*v*"}]}}"#;
+    let identity = outcome(role, &by_unit, NOW).expect("an identity");
+    assert_eq!(identity.roles, ["night"]);
+}
+
 #[test]
 fn an_identity_may_have_any_letters() {
     let odd = "a/+#\n\"'";

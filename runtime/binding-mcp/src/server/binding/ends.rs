@@ -3,6 +3,7 @@
 use tidegate_engine::Context;
 
 use super::McpServer;
+use super::outcomes::subscriptions_refused;
 use crate::jsonrpc::Id;
 use crate::server::errors::Refusal;
 use crate::server::events::CallOutcome;
@@ -261,12 +262,14 @@ impl McpServer {
     /// The client of a `listen` has disconnected.
     fn drop_listen(&mut self, cx: &mut Context<'_>, key: usize) {
         if let Some(closed) = self.listens.close(key) {
+            subscriptions_refused(cx, closed.refusals);
             self.close_subscriptions(cx, closed.subscriptions);
         }
     }
 
     fn close_listen(&mut self, cx: &mut Context<'_>, key: usize) -> Option<(Sink, Id)> {
         let closed = self.listens.close(key)?;
+        subscriptions_refused(cx, closed.refusals);
         self.close_subscriptions(cx, closed.subscriptions);
         match closed.sink {
             Sink::Line(line) => self.lines.unregister(line, &closed.id),

@@ -48,9 +48,7 @@ impl McpServer {
             }
             Verb::GET => self.open_events(cx, key, &head.headers),
             Verb::DELETE => self.delete_session(cx, key, &head.headers),
-            _ => self
-                .http
-                .respond_status(cx, key, StatusCode::METHOD_NOT_ALLOWED),
+            _ => self.refuse_http(cx, key, StatusCode::METHOD_NOT_ALLOWED, "use POST"),
         }
     }
 
@@ -104,12 +102,12 @@ impl McpServer {
     ) -> Option<Source<'h>> {
         if !headers.is_json() {
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            self.http.respond_status(cx, key, status);
+            self.refuse_http(cx, key, status, "Content-Type is not application/json");
             return None;
         }
         if !headers.accepts("application/json") && !headers.accepts("text/event-stream") {
-            let status = StatusCode::NOT_ACCEPTABLE;
-            self.http.respond_status(cx, key, status);
+            let why = "Accept has neither application/json nor text/event-stream";
+            self.refuse_http(cx, key, StatusCode::NOT_ACCEPTABLE, why);
             return None;
         }
         let session = headers.session_id();
@@ -139,7 +137,7 @@ impl McpServer {
         let Some(id) = headers.session_id() else {
             // The modern era has no GET; a legacy GET belongs to a session.
             let status = StatusCode::METHOD_NOT_ALLOWED;
-            return self.http.respond_status(cx, key, status);
+            return self.refuse_http(cx, key, status, "GET without a session");
         };
         if cx.stopping() {
             return self.refuse_message(cx, Sink::Http(key), &Id::null(), &Refusal::stopping());
@@ -148,8 +146,8 @@ impl McpServer {
             return self.refuse_unknown_session(cx, Sink::Http(key));
         };
         if !headers.accepts("text/event-stream") {
-            let status = StatusCode::NOT_ACCEPTABLE;
-            return self.http.respond_status(cx, key, status);
+            let why = "Accept does not have text/event-stream";
+            return self.refuse_http(cx, key, StatusCode::NOT_ACCEPTABLE, why);
         }
         if let Some(before) = self.sessions.open_events(session, key) {
             self.http.finish(cx, before);
@@ -167,7 +165,7 @@ impl McpServer {
         let headers = Headers::of(headers);
         let Some(id) = headers.session_id() else {
             let status = StatusCode::METHOD_NOT_ALLOWED;
-            return self.http.respond_status(cx, key, status);
+            return self.refuse_http(cx, key, status, "DELETE without a session");
         };
         match self.own_session(cx, id) {
             Some(session) => {

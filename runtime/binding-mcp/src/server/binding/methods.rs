@@ -5,7 +5,6 @@ use tidegate_engine::Context;
 use tidegate_streams::mcp::McpBeginEx;
 
 use super::McpServer;
-use super::outcomes::subscription_refused;
 use crate::jsonrpc::{Era, Id, Method, Params, Subject};
 use crate::server::calls::{Call, Subject as CallSubject};
 use crate::server::capabilities::discovered;
@@ -286,7 +285,6 @@ impl McpServer {
                 Err(refusal) => {
                     let reason = refusal.error().message();
                     self.listens.not_requested(key, &uri, reason);
-                    subscription_refused(cx, &uri, &refusal);
                 }
             }
         }

@@ -11,9 +11,11 @@ use crate::jsonrpc::{Era, Id, Method};
 use crate::server::calls::Call;
 use crate::server::capabilities::{CapabilitiesEvent, discovered};
 use crate::server::errors::Refusal;
-use crate::server::events::{CallOutcome, SubscriptionLost, SubscriptionRefused};
+use crate::server::events::{
+    CallOutcome, SubscriptionLost, SubscriptionRefused, SubscriptionsRefused,
+};
 use crate::server::initialize;
-use crate::server::listen::Acknowledgement;
+use crate::server::listen::{Acknowledgement, Refusals};
 use crate::server::request::{Closed, RequestEvent, ResultPart};
 use crate::server::session::{Begun, EndedBy, SessionEvent};
 use crate::server::session_id::shown;
@@ -294,7 +296,7 @@ impl McpServer {
                         reason: refusal.error().message().into(),
                     });
                 } else {
-                    subscription_refused(cx, &lost.uri, &refusal);
+                    subscription_refused(cx, &lost.uri, refusal.error().message());
                 }
             }
             Holder::Listen(listen) if lost.confirmed => {
@@ -304,7 +306,6 @@ impl McpServer {
             Holder::Listen(listen) => {
                 let reason = refusal.error().message();
                 let acknowledgement = self.listens.refused(listen, &lost.uri, reason);
-                subscription_refused(cx, &lost.uri, &refusal);
                 self.acknowledge_listen(cx, listen, acknowledgement);
             }
         }
@@ -317,7 +318,13 @@ impl McpServer {
         key: usize,
         acknowledgement: Option<Acknowledgement>,
     ) {
-        if let Some((sink, message)) = acknowledgement {
+        if let Some(Acknowledgement {
+            sink,
+            message,
+            refusals,
+        }) = acknowledgement
+        {
+            subscriptions_refused(cx, refusals);
             self.notify(cx, sink, message);
             self.send_listen_updates(cx, key);
         }
@@ -349,10 +356,33 @@ impl McpServer {
 }
 
 /// Reports that a subscription is refused.
-pub(super) fn subscription_refused(cx: &mut Context<'_>, uri: &str, refusal: &Refusal) {
+fn subscription_refused(cx: &mut Context<'_>, uri: &str, reason: &str) {
     cx.event_with(|_| SubscriptionRefused {
         // It may be as long as a whole body.
         uri: ByteString::from(&*tidegate_streams::shown(uri)),
-        reason: refusal.error().message().into(),
+        reason: reason.into(),
+    });
+}
+
+/// Reports the refused subscriptions of a `listen`: one event for all of them.
+pub(super) fn subscriptions_refused(cx: &mut Context<'_>, refusals: Option<Refusals>) {
+    let Some(refusals) = refusals else {
+        return;
+    };
+    if let (1, [uri]) = (refusals.count, &refusals.uris[..]) {
+        return subscription_refused(cx, uri, &refusals.reason);
+    }
+    cx.event_with(|_| {
+        let uris = refusals.uris.iter();
+        let uris: Vec<_> = uris
+            .map(|uri| format!("'{}'", tidegate_streams::shown(uri)))
+            .collect();
+        let more = refusals.count.saturating_sub(uris.len());
+        let more = (more > 0).then(|| format!(" and {more} more"));
+        SubscriptionsRefused {
+            count: u64::try_from(refusals.count).unwrap_or(u64::MAX),
+            uris: format!("{}{}", uris.join(", "), more.unwrap_or_default()).into(),
+            reason: refusals.reason.into(),
+        }
     });
 }

@@ -97,16 +97,49 @@ impl McpServer {
         self.answer_status(cx, sink, StatusCode::NOT_FOUND);
     }
 
+    /// Refuses an HTTP request by its head: a status says it all. `why` is for the record.
+    pub(super) fn refuse_http(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        status: StatusCode,
+        why: &str,
+    ) {
+        let address = self.address_of(Sink::Http(key));
+        let subject = Subject {
+            address,
+            ..Subject::default()
+        };
+        let asked = Asked {
+            subject,
+            ..Asked::default()
+        };
+        self.record(cx, i64::from(status.as_u16()), "", || (asked, why.into()));
+        self.http.respond_status(cx, key, status);
+    }
+
     fn record_refusal(
         &mut self,
         cx: &mut Context<'_>,
         refusal: &Refusal,
         asked: impl FnOnce() -> Asked,
     ) {
-        let code = refusal.error().code();
+        let error = refusal.error();
+        let reason = || ByteString::from(error.message());
+        self.record(cx, error.code(), refusal.rule(), || (asked(), reason()));
+    }
+
+    /// Counts a refusal, and puts it on record with its reason.
+    fn record(
+        &mut self,
+        cx: &mut Context<'_>,
+        code: i64,
+        rule: &'static str,
+        asked: impl FnOnce() -> (Asked, ByteString),
+    ) {
         self.refused_messages.add(code);
         cx.event_with(|cx| {
-            let Asked { method, subject } = asked();
+            let (Asked { method, subject }, reason) = asked();
             RequestRefused {
                 identity: caller(cx),
                 method,
@@ -116,9 +149,9 @@ impl McpServer {
                 era: ByteString::from_static(subject.era),
                 session: subject.session,
                 address: subject.address,
-                rule: ByteString::from_static(refusal.rule()),
+                rule: ByteString::from_static(rule),
                 code,
-                reason: refusal.error().message().into(),
+                reason,
             }
         });
     }

@@ -273,3 +273,32 @@ fn a_refused_subscription_emits_an_event_with_its_reason() {
     harness.disconnect(stream);
     harness.finish();
 }
+
+#[test]
+fn the_refused_subscriptions_of_a_listen_emit_one_event() {
+    let mut harness = listening();
+    let uris = ["u1", "u2", "u3", "u4", "u5"];
+    let listen = json!({ "notifications": { "resourceSubscriptions": uris } });
+    let stream = harness.modern(&json!(1), "subscriptions/listen", listen);
+    let asked = harness.exit_streams();
+    assert_eq!(asked.len(), uris.len());
+    harness.events();
+    for subscription in &asked {
+        harness.refuse(subscription, McpResetKind::NotFound);
+    }
+    let events = harness.events();
+    let refused: Vec<&str> = events
+        .iter()
+        .filter(|(id, _)| id.contains("refused"))
+        .map(|(_, message)| &**message)
+        .collect();
+    assert_eq!(
+        refused,
+        [
+            "5 subscriptions refused, to 'u1', 'u2', 'u3' and 2 more; the reason of the first: So it is."
+        ]
+    );
+    harness.response(stream);
+    harness.disconnect(stream);
+    harness.finish();
+}

@@ -332,3 +332,30 @@ fn without_an_audit_log_nothing_is_made() {
     assert!(harness.rig.worker.poll_event().is_none());
     harness.finish();
 }
+
+#[test]
+fn a_request_that_gets_only_a_status_is_on_record() {
+    let mut harness = audited(Options::default());
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
+    let content = ("content-type", "text/plain");
+    let accept = [
+        ("content-type", "application/json"),
+        ("accept", "text/html"),
+    ];
+    for (pairs, status) in [(&[content][..], 415), (&accept, 406)] {
+        let stream = harness.for_alice(pairs, &body);
+        assert_eq!(harness.response(stream).status(), status);
+        let refused = harness.only();
+        assert_eq!(refused.id, "binding.mcp.request.refused");
+        assert_eq!(refused.subject, "alice");
+        let code = status.to_string();
+        assert_eq!(refused.of(&["code", "address"]), [&*code, ADDRESS]);
+        assert!(!refused.of(&["reason"])[0].is_empty(), "{refused:?}");
+    }
+    for verb in [Method::GET, Method::DELETE, Method::PUT] {
+        let stream = harness.http(verb, &[("accept", "*/*")], "");
+        assert_eq!(harness.response(stream).status(), 405);
+        assert_eq!(harness.only().of(&["code", "address"]), ["405", ADDRESS]);
+    }
+    harness.finish();
+}
