@@ -251,3 +251,18 @@ fn named(access: &TopicAccess, caller: Option<&Identity>) -> String {
     sentence.push('.');
     sentence
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_for_its_level_and_a_last_one_for_all_that_follow() {
+        let levels = |name| {
+            let level = NamedLevel::new((2, name));
+            [1, 2, 3, 4].map(|index| level.names(index))
+        };
+        assert_eq!(levels("{room}"), [false, true, false, false]);
+        assert_eq!(levels("{+rest}"), [false, true, true, true]);
+    }
+}

@@ -112,3 +112,17 @@ impl Subscribe {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// MQTT 5.0, 3.9.3: the reason codes of a SUBACK that refuse a filter.
+    #[test]
+    fn each_reason_code_of_a_suback_has_words() {
+        let codes = [0x80, 0x83, 0x87, 0x8f, 0x91, 0x97, 0x9e, 0xa1, 0xa2];
+        for code in 0..=u8::MAX {
+            assert_eq!(words(code).is_some(), codes.contains(&code), "0x{code:02x}");
+        }
+    }
+}

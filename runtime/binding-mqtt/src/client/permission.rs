@@ -244,4 +244,25 @@ mod tests {
         assert_eq!(references[0].guard, "staff");
         assert_eq!(references[0].path.join("."), "publish.0");
     }
+
+    #[test]
+    fn the_first_route_that_permits_is_explained() {
+        let routes = routes(&[
+            (r#"[{"publish":["a/#"]}]"#, Some(r#"{"staff":[]}"#)),
+            (r#"[{"publish":["b/+"]}]"#, None),
+            (r#"[{"publish":["b/#"],"subscribe":["c/#"]}]"#, None),
+        ]);
+        let staff = Identity {
+            guard: "staff".into(),
+            ..Identity::default()
+        };
+        let publish = |caller, topic| explain(&routes, caller, true, topic);
+        assert_eq!(publish(Some(&staff), "a/1"), Some(0));
+        assert_eq!(publish(None, "a/1"), None);
+        assert_eq!(publish(None, "b/1"), Some(1));
+        assert_eq!(publish(None, "b/1/2"), Some(2));
+        assert_eq!(publish(Some(&staff), "c/1"), None);
+        assert_eq!(explain(&routes, None, false, "c/+"), Some(2));
+        assert_eq!(explain(&routes, None, false, "b/+"), None);
+    }
 }

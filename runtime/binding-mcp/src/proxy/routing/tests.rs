@@ -122,6 +122,12 @@ fn the_fewest_scopes_that_would_permit_an_operation_are_named_to_those_who_can_a
             0,
         ),
         (r#"[{"toolkit":"plant"}]"#, Some(r#"{"others":["d"]}"#), 0),
+        // As few as the route before, which comes first.
+        (
+            r#"[{"toolkit":"plant","tool":"set_*"}]"#,
+            Some(r#"{"staff":["e"]}"#),
+            0,
+        ),
     ]);
     let stepping = Identity {
         step_up: true,

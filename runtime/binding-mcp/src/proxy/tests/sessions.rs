@@ -37,6 +37,11 @@ fn each_hop_has_its_own_session_identity() {
         "{id}"
     );
 
+    // Three streams, and the identity under which the session is found.
+    let held = |harness: &super::harness::Harness| harness.rig.worker.counters().exchanges;
+    let held_by_session = held(&harness);
+    assert!(held_by_session > 0);
+
     // A call within the session carries the toolkit's session identity; a call without a session
     // carries none.
     for (session_id, expected) in [(Some(id), Some("of-1".into())), (None, None)] {
@@ -46,6 +51,7 @@ fn each_hop_has_its_own_session_identity() {
         });
         let (_, begin) = harness.opened(1);
         assert_eq!(begin.session_id(), expected.as_ref());
+        assert_eq!(held(&harness), held_by_session + 1);
         harness.rig.send(harness.caller, stream, Frame::abort());
         harness.rig.outputs(harness.kits[1]);
         harness.rig.outputs(harness.caller);

@@ -317,6 +317,39 @@ fn a_batch_with_only_cancelled_requests_has_no_response() {
     harness.finish();
 }
 
+/// Each result is within the limit of 16 MiB, but not all of them together.
+#[test]
+fn the_results_of_a_batch_are_bounded_together() {
+    let (mut harness, session, lifecycle, stream) = batched(&json!([call(1), call(2), call(3)]));
+    let asked = harness.exit_streams();
+    let large = json!({ "text": "x".repeat(6 << 20) }).to_string();
+    for asked in &asked {
+        harness.begin(asked);
+        let mut rest = Bytes::from(large.clone());
+        while !rest.is_empty() {
+            let part = rest.split_to(rest.len().min(16 * 1024));
+            harness.exit_sends(asked, Frame::data(part));
+        }
+        harness.exit_sends(asked, Frame::end());
+    }
+    let answers = harness.response(stream).json();
+    let failed: Vec<&Value> = answers
+        .as_array()
+        .expect("a batch")
+        .iter()
+        .filter(|answer| answer.get("error").is_some())
+        .collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!(failed[0]["id"], json!(3));
+    assert_eq!(
+        failed[0]["error"]["message"],
+        "The result exceeds 16777216 bytes."
+    );
+    harness.rig.outputs(harness.exit);
+    harness.end_session(&session, &lifecycle);
+    harness.finish();
+}
+
 #[test]
 fn a_disconnect_does_not_cancel_a_batch() {
     let (mut harness, session, lifecycle, stream) = batched(&json!([call(1), call(2)]));

@@ -11,7 +11,9 @@ use tidegate_streams::Identity;
 use tidegate_streams::http_stream::HttpRequest;
 use tidegate_streams::mcp::McpResetKind;
 
-use super::{ADDRESS, Harness, harness, harness_with, headers, legacy_headers, request};
+use super::{
+    ADDRESS, Harness, harness, harness_with, headers, legacy_headers, modern_headers, request,
+};
 use crate::server::Options;
 
 /// An event as the audit log gets it.
@@ -357,5 +359,19 @@ fn a_request_that_gets_only_a_status_is_on_record() {
         assert_eq!(harness.response(stream).status(), 405);
         assert_eq!(harness.only().of(&["code", "address"]), ["405", ADDRESS]);
     }
+    harness.finish();
+}
+
+#[test]
+fn a_message_that_cannot_be_read_is_on_record_with_the_address_alone() {
+    let mut harness = audited(Options::default());
+    let stream = harness.http(Method::POST, &modern_headers("ping", ""), "{");
+    assert_eq!(harness.response(stream).error(), (400, -32700));
+    let refused = harness.only();
+    assert_eq!(refused.id, "binding.mcp.request.refused");
+    assert_eq!(
+        refused.of(&["code", "address", "method"]),
+        ["-32700", ADDRESS, ""]
+    );
     harness.finish();
 }
