@@ -25,9 +25,8 @@ fn a_refusal_does_not_repeat_a_long_argument() {
     ] {
         let others = [("topic", "\"t\""), ("payload", "\"\"")];
         let others = others.iter().filter(|(name, _)| *name != argument);
-        let others: String = others
-            .map(|(name, value)| format!(",\"{name}\":{value}"))
-            .collect();
+        let others = others.map(|(name, value)| format!(",\"{name}\":{value}"));
+        let others = others.collect::<Vec<_>>().concat();
         let call = harness.call("publish", &format!("{{\"{argument}\":{value}{others}}}"));
         let sentence = harness.answer(call).sentence();
         assert!(sentence.len() < 1_000, "{} bytes", sentence.len());
