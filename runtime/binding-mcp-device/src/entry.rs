@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytestring::ByteString;
-use tidegate_device::{Source, Text};
+use tidegate_device::{AvailabilityTopic, Mentions, Property, Source, Text};
 use tidegate_engine::Time;
 
 use crate::address;
@@ -39,6 +39,18 @@ pub(crate) enum Part {
     Property(u16),
     /// An availability topic, by index.
     Availability(u16),
+}
+
+impl Part {
+    /// A property, by index.
+    pub(crate) fn property(index: usize) -> Self {
+        Self::Property(u16::try_from(index).unwrap_or(u16::MAX))
+    }
+
+    /// An availability topic, by index.
+    pub(crate) fn availability(index: usize) -> Self {
+        Self::Availability(u16::try_from(index).unwrap_or(u16::MAX))
+    }
 }
 
 impl Entry {
@@ -130,17 +142,45 @@ impl Entry {
 
     /// The topics of its values.
     pub(crate) fn topics(&self) -> impl Iterator<Item = (Cow<'_, str>, Part)> {
-        let number = |index: usize| u16::try_from(index).unwrap_or(u16::MAX);
         let device = &self.model.device;
         let properties = device.properties.iter().enumerate();
-        let properties =
-            properties.map(move |(index, it)| (&it.topic, Part::Property(number(index))));
+        let properties = properties.map(|(index, it)| (&it.topic, Part::property(index)));
         let availability = device.availability.iter().flat_map(|it| &it.topics);
-        let availability = availability
-            .enumerate()
-            .map(move |(index, it)| (&it.topic, Part::Availability(number(index))));
+        let availability = availability.enumerate();
+        let availability = availability.map(|(index, it)| (&it.topic, Part::availability(index)));
         properties
             .chain(availability)
             .map(|(topic, part)| (self.topic(topic), part))
+    }
+
+    fn property(&self, index: u16) -> Option<&Property> {
+        self.model.device.properties.get(usize::from(index))
+    }
+
+    fn availability(&self, index: u16) -> Option<&AvailabilityTopic> {
+        let availability = self.model.device.availability.as_ref()?;
+        availability.topics.get(usize::from(index))
+    }
+
+    /// Whether a message on its topic may say nothing about a part.
+    pub(crate) fn may_be_absent(&self, part: Part) -> bool {
+        match part {
+            Part::Property(index) => self.property(index).is_some_and(Property::may_be_absent),
+            Part::Availability(index) => self
+                .availability(index)
+                .is_some_and(AvailabilityTopic::may_be_absent),
+        }
+    }
+
+    /// Whether a message says something about a part.
+    pub(crate) fn is_mentioned(&self, part: Part, mentions: &mut Mentions<'_>) -> bool {
+        match part {
+            Part::Property(index) => self
+                .property(index)
+                .is_none_or(|it| mentions.property(it)),
+            Part::Availability(index) => self
+                .availability(index)
+                .is_none_or(|it| mentions.availability(it)),
+        }
     }
 }

@@ -14,7 +14,8 @@
 //! | `resourcesSubscribe` | none: one FLUSH for each message of the device |
 //!
 //! Guarantees:
-//! - a message costs one look-up and one copy of its payload, which is not parsed before somebody asks;
+//! - a message costs one look-up and one copy of its payload, which is not parsed before somebody asks, unless it may
+//!   say nothing about some values: these keep the message they are read from;
 //! - devices and cached bytes are bounded;
 //! - a command that is refused never reaches the exit, and a command is sent once;
 //! - a state from before a command, or a retained one, never confirms it;
@@ -52,6 +53,7 @@ mod rules;
 mod schema;
 mod sensor;
 mod sensors;
+mod slot;
 mod state;
 mod status;
 mod tools;

@@ -13,8 +13,7 @@ use std::rc::Rc;
 
 use bytestring::ByteString;
 use slab::Slab;
-use smallvec::SmallVec;
-use tidegate_device::{AvailabilityMode, Source};
+use tidegate_device::{AvailabilityMode, Mentions, Source};
 use tidegate_engine::Time;
 use tidegate_streams::Identity;
 use tidegate_streams::mqtt::topic::{TopicFilter, TopicPatterns};
@@ -23,34 +22,17 @@ use crate::entry::{Entry, Part};
 use crate::model::{Model, Models, check_id};
 use crate::options::Options;
 use crate::recency::Recency;
+use crate::slot::{Slot, Users};
+
+pub(crate) use crate::slot::Cached;
 
 /// Index of a device.
 pub(crate) type DeviceId = u32;
 
-/// The devices that a topic belongs to.
-pub(crate) type Users = SmallVec<[(DeviceId, Part); 1]>;
-
-/// A topic: what it is to devices, and its last value.
-#[derive(Debug, Default)]
-struct Slot {
-    users: Users,
-    /// An interlock needs it.
-    watched: bool,
-    value: Option<Cached>,
-}
-
-/// The last message of a topic.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Cached {
-    pub(crate) payload: Box<[u8]>,
-    pub(crate) received: Time,
-    pub(crate) retained: bool,
-}
-
 /// What became of a message.
 #[derive(Debug, Default)]
 pub(crate) struct Recorded {
-    /// The devices that it belongs to.
+    /// The devices that it says something about.
     pub(crate) users: Users,
     /// Whether devices were added or removed.
     pub(crate) changed: bool,
@@ -199,17 +181,27 @@ impl Registry {
         self.topics.get(topic)?.value.as_ref()
     }
 
-    /// The last message of a property.
-    pub(crate) fn property(&self, entry: &Entry, property: usize) -> Option<&Cached> {
-        let property = entry.model.device.properties.get(property)?;
-        self.value(&entry.topic(&property.topic))
+    /// The last message that says something about a property.
+    pub(crate) fn property(&self, entry: &Entry, index: usize) -> Option<&Cached> {
+        let property = entry.model.device.properties.get(index)?;
+        self.told(entry, &property.topic, Part::property(index))
+    }
+
+    /// The last message that says something about a part of a device.
+    fn told(&self, entry: &Entry, topic: &str, part: Part) -> Option<&Cached> {
+        let slot = self.topics.get(&*entry.topic(topic))?;
+        if slot.is_whole() {
+            return slot.value.as_ref();
+        }
+        slot.of(*self.ids.get(&entry.id)?, part)
     }
 
     /// Whether a device is online; `None` if it does not tell, or has not told yet.
     pub(crate) fn online(&self, entry: &Entry) -> Option<bool> {
         let availability = entry.model.device.availability.as_ref()?;
-        let told = availability.topics.iter().map(|topic| {
-            let cached = self.value(&entry.topic(&topic.topic))?;
+        let topics = availability.topics.iter().enumerate();
+        let told = topics.map(|(index, topic)| {
+            let cached = self.told(entry, &topic.topic, Part::availability(index))?;
             Some((cached.received, topic.read(&cached.payload)?))
         });
         match availability.mode {
@@ -253,19 +245,39 @@ impl Registry {
                 return recorded;
             }
         }
-        if let Some(slot) = self.topics.get(message.topic) {
-            recorded.users.clone_from(&slot.users);
-        }
-        self.note(&recorded.users, now);
-        self.store(message, now, is_awaited);
+        let (users, silent) = self.addressed(message);
+        self.note(&users, now);
+        self.store(message, &silent, now, is_awaited);
+        recorded.users = users;
+        recorded.users.retain(|user| !silent.contains(user));
         recorded.changed |= self.counts.removed > before;
         recorded
     }
 
-    /// Nearly every message: replaces the value of a known topic, if there is room for it. Returns the
-    /// users of the topic.
+    /// The users of the topic of a message, and those of them that it says nothing about.
+    fn addressed(&self, message: Received<'_>) -> (Users, Users) {
+        let Some(slot) = self.topics.get(message.topic) else {
+            return (Users::new(), Users::new());
+        };
+        if !slot.partial {
+            return (slot.users.clone(), Users::new());
+        }
+        let mut mentions = Mentions::of(message.payload);
+        let is_silent = |(device, part): &&(DeviceId, Part)| {
+            let entry = self.get(*device);
+            entry.is_some_and(|entry| !entry.is_mentioned(*part, &mut mentions))
+        };
+        let silent = slot.users.iter().filter(is_silent).copied().collect();
+        (slot.users.clone(), silent)
+    }
+
+    /// Most messages: replaces the value of a known topic, if it is about all users and there is room for it. Returns
+    /// the users of the topic.
     fn replace(&mut self, message: Received<'_>, now: Time) -> Option<Users> {
         let slot = self.topics.get_mut(message.topic)?;
+        if slot.partial {
+            return None;
+        }
         let value = slot.value.as_mut()?;
         let bytes = self.bytes - value.payload.len() + message.payload.len();
         if bytes > self.max_bytes || message.payload.len() > self.max_value {
@@ -293,11 +305,19 @@ impl Registry {
         }
     }
 
-    fn store(&mut self, message: Received<'_>, now: Time, is_awaited: &dyn Fn(DeviceId) -> bool) {
+    fn store(
+        &mut self,
+        message: Received<'_>,
+        silent: &Users,
+        now: Time,
+        is_awaited: &dyn Fn(DeviceId) -> bool,
+    ) {
         let Some(slot) = self.topics.get_mut(message.topic) else {
             return;
         };
-        self.bytes -= slot.value.take().map_or(0, |value| value.payload.len());
+        let before = slot.bytes();
+        slot.supersede(silent);
+        self.bytes = self.bytes - before + slot.bytes();
         let length = message.payload.len();
         let fits = length <= self.max_value && self.make_bytes(length, is_awaited);
         match self.topics.get_mut(message.topic) {
@@ -310,7 +330,14 @@ impl Registry {
                 self.bytes += length;
                 self.counts.recorded += 1;
             }
-            _ => self.counts.dropped += 1,
+            slot => {
+                // What is known is outdated.
+                if let Some(slot) = slot {
+                    self.bytes -= slot.bytes();
+                    slot.clear();
+                }
+                self.counts.dropped += 1;
+            }
         }
     }
 
@@ -376,6 +403,7 @@ impl Registry {
         for (topic, part) in entry.topics() {
             let slot = self.topics.entry(topic.as_ref().into()).or_default();
             slot.users.push((device, part));
+            slot.partial |= entry.may_be_absent(part);
         }
         if entry.source == Source::Seen {
             self.recency.insert(device);
@@ -415,9 +443,11 @@ impl Registry {
             let Some(slot) = self.topics.get_mut(&*topic) else {
                 continue;
             };
-            slot.users.retain(|(user, _)| *user != device);
+            let before = slot.bytes();
+            slot.remove(device);
+            self.bytes = self.bytes - before + slot.bytes();
             if slot.users.is_empty() && !slot.watched {
-                self.bytes -= slot.value.take().map_or(0, |value| value.payload.len());
+                self.bytes -= slot.bytes();
                 self.topics.remove(&*topic);
             }
         }

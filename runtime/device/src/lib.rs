@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod device;
+mod mention;
 mod message;
 mod reading;
 mod template;
@@ -20,7 +21,8 @@ pub use device::{
     Availability, AvailabilityMode, AvailabilityTopic, Command, Confirm, Device, Expected, Format,
     Payload, Property, Request, Source,
 };
+pub use mention::Mentions;
 pub use message::MessageError;
-pub use reading::{Reading, ReadingError};
+pub use reading::{Comparison, Reading, ReadingError};
 pub use template::{Template, TemplateError};
 pub use text::Text;

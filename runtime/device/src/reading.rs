@@ -56,15 +56,23 @@ impl Property {
         let Some(template) = &self.value else {
             return self.format.read(payload).map(Reading::Value);
         };
-        let text = template.render(&context(payload))?;
-        if template.is_home_assistant() {
-            match text.trim() {
-                "" => return Ok(Reading::Absent),
-                "None" => return Ok(Reading::Unknown),
-                text => return self.format.read(text).map(Reading::Value),
-            }
+        let context = context(payload);
+        if !template.is_home_assistant() {
+            let text = template.render(&context)?;
+            return self.format.read(&text).map(Reading::Value);
         }
-        self.format.read(&text).map(Reading::Value)
+        let text = match template.render(&context) {
+            // Like an empty text: the JSON lacks what the template needs.
+            Err(TemplateError::Undefined { .. }) if is_json(&context) => {
+                return Ok(Reading::Absent);
+            }
+            text => text?,
+        };
+        match text.trim() {
+            "" => Ok(Reading::Absent),
+            "None" => Ok(Reading::Unknown),
+            text => self.format.read(text).map(Reading::Value),
+        }
     }
 }
 
@@ -98,8 +106,13 @@ fn trimmed<'a>(template: &Template, text: &'a str) -> &'a str {
     }
 }
 
+/// Whether the payload was JSON.
+pub(crate) fn is_json(context: &Value) -> bool {
+    context.get("value_json").is_some()
+}
+
 /// The variables of a template that reads `payload`.
-fn context(payload: &str) -> Value {
+pub(crate) fn context(payload: &str) -> Value {
     match serde_json::from_str::<Value>(payload) {
         Ok(json) => json!({ "value": payload, "value_json": json }),
         Err(_) => json!({ "value": payload }),
@@ -144,26 +157,71 @@ fn number(text: &str) -> Option<Value> {
     Number::from_f64(number).map(Value::Number)
 }
 
+/// How a value compares with the one that confirms a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// It is that value.
+    Met,
+    /// It is another one.
+    Contradicted,
+    /// It does not tell: an object that lacks some of the members, and whose others are as expected.
+    Silent,
+}
+
 impl Expected {
-    /// Whether `value` confirms a command that was given with these `arguments`.
-    pub fn is_met(&self, value: &Value, arguments: &Map<String, Value>) -> bool {
-        let member_is = |name: &String, expected: &Value| {
-            value.get(name).is_some_and(|value| equal(value, expected))
+    /// Compares `value` with what confirms a command that was given with these `arguments`.
+    pub fn compare(&self, value: &Value, arguments: &Map<String, Value>) -> Comparison {
+        let whole = |met: bool| {
+            if met {
+                Comparison::Met
+            } else {
+                Comparison::Contradicted
+            }
         };
         match self {
-            Self::Value(expected) => equal(value, expected),
-            Self::Argument(name) => arguments.get(name).is_some_and(|it| equal(value, it)),
-            Self::Arguments => arguments.iter().all(|(name, it)| member_is(name, it)),
+            Self::Value(expected) => whole(equal(value, expected)),
+            Self::Argument(name) => whole(arguments.get(name).is_some_and(|it| equal(value, it))),
+            Self::Arguments => members(value, arguments.iter()),
             Self::Object {
-                members,
+                members: fixed,
                 arguments: names,
             } => {
-                members.iter().all(|(name, it)| member_is(name, it))
-                    && names
-                        .iter()
-                        .all(|name| arguments.get(name).is_none_or(|it| member_is(name, it)))
+                let given = names
+                    .iter()
+                    .filter_map(|name| Some((name, arguments.get(name)?)));
+                members(value, fixed.iter().chain(given))
             }
         }
+    }
+
+    /// Whether `value` confirms a command that was given with these `arguments`.
+    pub fn is_met(&self, value: &Value, arguments: &Map<String, Value>) -> bool {
+        self.compare(value, arguments) == Comparison::Met
+    }
+}
+
+/// Compares the members of an object. One that is absent or null tells nothing.
+fn members<'a>(
+    value: &Value,
+    expected: impl Iterator<Item = (&'a String, &'a Value)>,
+) -> Comparison {
+    let Value::Object(object) = value else {
+        return Comparison::Contradicted;
+    };
+    let (mut silent, mut any) = (false, false);
+    for (name, expected) in expected {
+        any = true;
+        match object.get(name) {
+            Some(value) if equal(value, expected) => {}
+            None | Some(Value::Null) => silent = true,
+            Some(_) => return Comparison::Contradicted,
+        }
+    }
+    // Without anything to compare, any object would confirm.
+    if silent || !any {
+        Comparison::Silent
+    } else {
+        Comparison::Met
     }
 }
 
@@ -270,6 +328,25 @@ mod tests {
     }
 
     #[test]
+    fn json_that_lacks_what_a_template_of_home_assistant_needs_says_nothing() {
+        for source in [
+            "{{ value_json.ENERGY.Power }}",
+            "{{ value_json.power | float / 10 }}",
+            "{{ value_json.power | is_defined }}",
+            "{{ value_json.power | int }}",
+            "{{ value_json.power | multiply(0.1) | round(1) }}",
+        ] {
+            let property = property(Format::Number, Template::home_assistant(source).ok());
+            let read = property.read(br#"{"Time":"12:00"}"#);
+            assert_eq!(read, Ok(Reading::Absent), "{source}");
+            assert!(property.read(b"offline").is_err(), "{source}");
+        }
+        let wrong = Template::home_assistant("{{ value_json.power | float }}").ok();
+        let read = property(Format::Number, wrong).read(br#"{"power":"high"}"#);
+        assert!(matches!(read, Err(ReadingError::Template(_))), "{read:?}");
+    }
+
+    #[test]
     fn availability_is_online_offline_or_not_told() {
         let topic = AvailabilityTopic {
             topic: "a".to_owned(),
@@ -295,7 +372,24 @@ mod tests {
         };
         assert!(object("ON").is_met(&state, &arguments));
         assert!(!object("OFF").is_met(&state, &arguments));
-        assert!(!object("ON").is_met(&json!({ "state": "ON", "brightness": 7 }), &arguments));
+        let compare = |value: Value| object("ON").compare(&value, &arguments);
+        assert_eq!(
+            compare(json!({ "state": "ON", "brightness": 7 })),
+            Comparison::Contradicted
+        );
+        for partial in [
+            json!({}),
+            json!({ "state": "ON" }),
+            json!({ "brightness": 120, "linkquality": 7 }),
+            json!({ "state": "ON", "brightness": null }),
+        ] {
+            assert_eq!(compare(partial.clone()), Comparison::Silent, "{partial}");
+        }
+        let partial = json!({ "state": "OFF" });
+        assert_eq!(compare(partial), Comparison::Contradicted);
+        assert_eq!(compare(json!("ON")), Comparison::Contradicted);
+        let nothing = Expected::Arguments.compare(&state, &Map::new());
+        assert_eq!(nothing, Comparison::Silent);
         assert!(!Expected::Arguments.is_met(&state, &arguments));
         assert!(Expected::Argument("brightness".to_owned()).is_met(&json!(120), &arguments));
         assert!(!Expected::Argument("missing".to_owned()).is_met(&json!(120), &arguments));

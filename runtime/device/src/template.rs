@@ -36,6 +36,12 @@ pub enum TemplateError {
         /// What the engine says, such as an undefined variable or too many steps.
         reason: String,
     },
+    /// The payload does not have what the template needs.
+    #[error("the template could not be rendered: {reason}")]
+    Undefined {
+        /// What the engine says.
+        reason: String,
+    },
     /// The result is too long.
     #[error("the template rendered more than 65536 bytes; it must render less")]
     OutputTooLong,
@@ -73,7 +79,12 @@ enum Dialect {
     HomeAssistant,
     /// The same, for a rendering that only finds what does not exist.
     Trial,
+    /// The same, for a rendering that only finds whether a message says something: it runs few instructions.
+    Mention,
 }
+
+/// Most instructions of a rendering that finds whether a message says something.
+pub(crate) const MENTION_FUEL: u64 = 500;
 
 const NAME: &str = "payload";
 
@@ -144,19 +155,46 @@ impl Template {
 
     /// Renders it with the members of `context`.
     pub fn render(&self, context: &serde_json::Value) -> Result<String, TemplateError> {
-        let failed = |error: minijinja::Error| TemplateError::Failed {
-            reason: error.to_string(),
-        };
-        let template = self.compile(environment(self.dialect))?;
         let mut output = Bounded(Vec::new());
-        match template.render_captured_to(Serde(context), &mut output) {
-            Ok(_) => String::from_utf8(output.0).map_err(|error| TemplateError::Failed {
-                reason: error.to_string(),
+        self.render_to(environment(self.dialect), Serde(context), &mut output)?;
+        String::from_utf8(output.0).map_err(|error| TemplateError::Failed {
+            reason: error.to_string(),
+        })
+    }
+
+    /// Whether it renders anything but space with the members of `context`, in at most [`MENTION_FUEL`] instructions, and
+    /// how many it took. Of Home Assistant's dialect.
+    pub(crate) fn says_something(
+        &self,
+        context: &minijinja::Value,
+    ) -> Result<(bool, u64), TemplateError> {
+        let mut output = Bounded(Vec::new());
+        let environment = environment(Dialect::Mention);
+        let taken = self.render_to(environment, context.clone(), &mut output)?;
+        let says = output.0.iter().any(|byte| !byte.is_ascii_whitespace());
+        Ok((says, taken))
+    }
+
+    /// Returns the number of instructions.
+    fn render_to(
+        &self,
+        environment: &'static Environment<'static>,
+        context: impl Into<minijinja::Value>,
+        output: &mut Bounded,
+    ) -> Result<u64, TemplateError> {
+        use minijinja::ErrorKind;
+        let template = self.compile(environment)?;
+        match template.render_captured_to(context, output) {
+            Ok(captured) => Ok(captured.state().fuel_levels().map_or(0, |(taken, _)| taken)),
+            Err(error) => Err(match error.kind() {
+                ErrorKind::WriteFailure => TemplateError::OutputTooLong,
+                ErrorKind::UndefinedError => TemplateError::Undefined {
+                    reason: error.to_string(),
+                },
+                _ => TemplateError::Failed {
+                    reason: error.to_string(),
+                },
             }),
-            Err(error) if error.kind() == minijinja::ErrorKind::WriteFailure => {
-                Err(TemplateError::OutputTooLong)
-            }
-            Err(error) => Err(failed(error)),
         }
     }
 }
@@ -166,6 +204,7 @@ fn environment(dialect: Dialect) -> &'static Environment<'static> {
     static PLAIN: OnceLock<Environment<'static>> = OnceLock::new();
     static HOME_ASSISTANT: OnceLock<Environment<'static>> = OnceLock::new();
     static TRIAL: OnceLock<Environment<'static>> = OnceLock::new();
+    static MENTION: OnceLock<Environment<'static>> = OnceLock::new();
     match dialect {
         Dialect::Plain => PLAIN.get_or_init(|| {
             let mut environment = limited(FUEL);
@@ -174,6 +213,7 @@ fn environment(dialect: Dialect) -> &'static Environment<'static> {
         }),
         Dialect::HomeAssistant => HOME_ASSISTANT.get_or_init(|| home_assistant(FUEL)),
         Dialect::Trial => TRIAL.get_or_init(|| home_assistant(home_assistant::TRIAL_FUEL)),
+        Dialect::Mention => MENTION.get_or_init(|| home_assistant(MENTION_FUEL)),
     }
 }
 
@@ -237,7 +277,7 @@ mod tests {
     fn an_undefined_variable_is_an_error() {
         let result = Template::new("{{ missing }}").and_then(|it| it.render(&json!({})));
         assert!(
-            matches!(result, Err(TemplateError::Failed { .. })),
+            matches!(result, Err(TemplateError::Undefined { .. })),
             "{result:?}"
         );
     }

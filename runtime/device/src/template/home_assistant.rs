@@ -127,6 +127,16 @@ fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidOperation, reason)
 }
 
+/// The error of a filter that needs a number: a value that is not there is told from one that is wrong.
+fn lacking(value: &Value, reason: &'static str) -> Error {
+    let kind = if value.is_undefined() {
+        ErrorKind::UndefinedError
+    } else {
+        ErrorKind::InvalidOperation
+    };
+    Error::new(kind, reason)
+}
+
 /// The number that a value is, or that its text says.
 fn number(value: &Value) -> Option<f64> {
     let number = match value.kind() {
@@ -142,7 +152,10 @@ fn float(value: &Value, default: Option<Value>) -> Result<Value, Error> {
     match (number(value), default) {
         (Some(number), _) => Ok(Value::from(number)),
         (None, Some(default)) => Ok(default),
-        (None, None) => Err(invalid("float: not a number, and no default is given")),
+        (None, None) => Err(lacking(
+            value,
+            "float: not a number, and no default is given",
+        )),
     }
 }
 
@@ -155,7 +168,7 @@ fn int(value: &Value, default: Option<Value>, base: Option<u32>) -> Result<Value
     match (number(value), default) {
         (Some(number), _) => Ok(whole(number)),
         (None, Some(default)) => Ok(default),
-        (None, None) => Err(invalid("int: not a number, and no default is given")),
+        (None, None) => Err(lacking(value, "int: not a number, and no default is given")),
     }
 }
 
@@ -192,7 +205,7 @@ fn arithmetic(
         (Some(result), _) if value.is_integer() && result.fract() == 0.0 => Ok(whole(result)),
         (Some(result), _) => Ok(Value::from(result)),
         (None, Some(default)) => Ok(default),
-        (None, None) => Err(invalid("not a number, and no default is given")),
+        (None, None) => Err(lacking(value, "not a number, and no default is given")),
     }
 }
 
@@ -219,7 +232,7 @@ fn round(
         (Some(rounded), _) if precision == 0 && method != Some("half") => Ok(whole(rounded)),
         (Some(rounded), _) => Ok(Value::from(rounded)),
         (None, Some(default)) => Ok(default),
-        (None, None) => Err(invalid("round: not a number, or an unknown method")),
+        (None, None) => Err(lacking(value, "round: not a number, or an unknown method")),
     }
 }
 

@@ -27,10 +27,16 @@ const TURN_OFF: &str = concat!(
     "}",
 );
 
+/// A message without `state` is not about the light, and the last one stays.
+const SAYS_STATE: &str = "{% if value_json.state is defined %}{{ value }}{% endif %}";
+
 pub(super) fn light(draft: &mut Draft<'_>) -> Result<(), Fault> {
     let config = draft.config;
     let topic = config.required_topic("command_topic")?;
-    draft.property(STATE, "state_topic", &[], Format::Json)?;
+    if let Some(property) = draft.property(STATE, "state_topic", &[], Format::Json)? {
+        let says = Template::home_assistant(SAYS_STATE);
+        property.value = Some(says.map_err(|error| template_fault("state_topic", &error))?);
+    }
     let mut arguments = on_arguments(config)?;
     let mut off_arguments = Vec::new();
     if config.flag("transition", true)? {
