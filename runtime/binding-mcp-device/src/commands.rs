@@ -11,13 +11,14 @@ use tidegate_streams::mcp::McpReset;
 use tidegate_streams::mqtt::MqttDelivery;
 use tidegate_streams::{Identity, shown};
 
-use crate::control::{Control, ControlArguments, Report, Sending};
+use crate::control::{Control, ControlArguments, Sending};
 use crate::model::{Model, Rule};
 use crate::operation::{CallCompleted, Outcome};
 use crate::params::Params;
 use crate::proxy::McpDevice;
 use crate::publication::{Message, Publication};
 use crate::registry::DeviceId;
+use crate::report::Report;
 use crate::requests::{Begun, RequestKey, fingerprint};
 use crate::result::{Answer, Failure};
 use crate::rules::check_step;
@@ -395,7 +396,7 @@ impl McpDevice {
         &mut self,
         cx: &mut Context<'_>,
         index: usize,
-        property: usize,
+        index_of_property: usize,
         payload: &[u8],
     ) {
         let Some(exchange) = self.exchanges.get_mut(index) else {
@@ -409,12 +410,12 @@ impl McpDevice {
         };
         let properties = &entry.model.device.properties;
         let Some(property) = properties
-            .get(property)
-            .filter(|_| control.awaits(property))
+            .get(index_of_property)
+            .filter(|_| control.awaits(index_of_property))
         else {
             return;
         };
-        if control.on_value(property, payload) {
+        if control.on_value(index_of_property, property, payload) {
             self.answer_control(cx, index, |control, this, now| {
                 control.confirmed(&this.registry, now)
             });

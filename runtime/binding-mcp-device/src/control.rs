@@ -1,9 +1,8 @@
 //! `control_device`: what a command waits for after it was sent, and how it is answered.
 
 use bytestring::ByteString;
-use serde::Serialize;
 use serde_json::{Map, Value};
-use tidegate_device::{Command, Expected, Property};
+use tidegate_device::{Command, Comparison, Expected, Property};
 use tidegate_engine::{Duration, Time};
 
 use crate::entry::Entry;
@@ -11,9 +10,9 @@ use crate::operation::Outcome;
 use crate::params::Arguments;
 use crate::reading::Shown;
 use crate::registry::{DeviceId, Registry};
+use crate::report::Report;
 use crate::requests::RequestKey;
 use crate::result::Answer;
-use crate::schema::Violation;
 use crate::view::{Now, ValueView, duration};
 
 /// Longest `timeout`, in milliseconds. In practice the caller's deadline is shorter.
@@ -73,14 +72,10 @@ impl ControlArguments {
 struct Awaited {
     /// Index of the property.
     property: usize,
+    /// Index of the property that repeats the value as soon as the device has accepted it.
+    target: Option<usize>,
     expected: Expected,
     arguments: Map<String, Value>,
-}
-
-/// Whether a value confirms a command with these arguments. Without arguments, any value would have them.
-fn is_met(expected: &Expected, shown: &Shown, arguments: &Map<String, Value>) -> bool {
-    let asks = !arguments.is_empty() || *expected != Expected::Arguments;
-    asks && shown.invalid.is_none() && expected.is_met(&shown.value, arguments)
 }
 
 /// The advice for a command of which it is not known whether it was obeyed.
@@ -102,8 +97,10 @@ pub(crate) struct Control {
     pub(crate) progress: bool,
     pub(crate) request: Option<RequestKey>,
     delivery: Delivery,
-    /// A state was received after the command was sent.
-    answered: bool,
+    /// What the last state that was received after the command says about it.
+    said: Option<Said>,
+    /// The target that the device published last after the command is the value that was asked for.
+    accepted: bool,
     patience: Patience,
 }
 
@@ -114,6 +111,18 @@ enum Delivery {
     Acknowledged,
     /// Why there is no acknowledgement, of a command that may have been delivered.
     Lost(String),
+}
+
+/// What a state says about a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    /// What was asked for.
+    AsAsked,
+    Otherwise,
+    /// It does not have what the command sets.
+    Nothing,
+    /// It is not in the declared format.
+    Invalid,
 }
 
 /// For how long a command is still waited for.
@@ -137,98 +146,6 @@ pub(crate) struct Sending<'a> {
     pub(crate) request: Option<RequestKey>,
 }
 
-/// The result of a command.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Report {
-    outcome: &'static str,
-    device: ByteStringText,
-    command: String,
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    before: Option<ValueView>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<ValueView>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duration_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    violations: Vec<Violation>,
-    /// The schema of the arguments, if they are invalid.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    schema: Option<Value>,
-}
-
-/// Text that serde writes as a string.
-#[derive(Debug, Clone)]
-struct ByteStringText(ByteString);
-
-impl Serialize for ByteStringText {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl Report {
-    /// A command that was not sent.
-    pub(crate) fn not_sent(device: &ByteString, command: &str, why: &str) -> Self {
-        Self {
-            outcome: "notSent",
-            device: ByteStringText(device.clone()),
-            command: command.to_owned(),
-            message: format!("'{command}' was not sent to '{device}': {why}"),
-            before: None,
-            after: None,
-            duration_ms: None,
-            violations: Vec::new(),
-            schema: None,
-        }
-    }
-
-    /// Arguments that do not match their schema.
-    pub(crate) fn invalid(
-        device: &ByteString,
-        command: &Command,
-        violations: Vec<Violation>,
-    ) -> Self {
-        /// Most bytes of a schema in a result.
-        const SCHEMA_MAX: usize = 2 * 1024;
-        let list = violations.iter().map(|it| {
-            let at = if it.pointer.is_empty() {
-                String::new()
-            } else {
-                format!("{}: ", it.pointer)
-            };
-            match &it.allowed {
-                Some(allowed) => format!("{at}{}; allowed: {allowed}", it.message),
-                None => format!("{at}{}", it.message),
-            }
-        });
-        let list: Vec<String> = list.collect();
-        let why = format!("invalid arguments: {}.", list.join("; "));
-        let schema = &command.arguments;
-        Self {
-            violations,
-            schema: (schema.to_string().len() <= SCHEMA_MAX).then(|| schema.clone()),
-            ..Self::not_sent(device, &command.name, &why)
-        }
-    }
-
-    /// The answer to the call.
-    pub(crate) fn answer(&self, outcome: Outcome, failed: bool) -> Answer {
-        let answer = if failed {
-            Answer::failed(self)
-        } else {
-            Answer::structured(self)
-        };
-        answer.counted_as(outcome)
-    }
-
-    /// The answer of a command that was not sent.
-    pub(crate) fn refusal(&self) -> Answer {
-        self.answer(Outcome::NotSent, true)
-    }
-}
-
 impl Control {
     pub(crate) fn new(sending: Sending<'_>, registry: &Registry, now: Now) -> Self {
         let Sending { entry, command, .. } = sending;
@@ -247,11 +164,18 @@ impl Control {
                 .zip(confirm)
                 .is_some_and(|((property, cached), confirm)| {
                     let shown = Shown::of(property, &cached.payload);
-                    shown.is_some_and(|it| is_met(&confirm.expected, &it, &sending.arguments))
+                    shown.is_some_and(|it| {
+                        it.invalid.is_none()
+                            && confirm.expected.is_met(&it.value, &sending.arguments)
+                    })
                 }),
             before: before.and_then(|(property, cached)| ValueView::new(property, cached, now)),
             awaited: found.map(|((property, _), confirm)| Awaited {
                 property,
+                target: confirm.accepted_by.as_deref().and_then(|name| {
+                    let (index, _) = entry.model.property(name)?;
+                    Some(index)
+                }),
                 expected: confirm.expected.clone(),
                 arguments: sending.arguments,
             }),
@@ -259,7 +183,8 @@ impl Control {
             progress: sending.progress,
             request: sending.request,
             delivery: Delivery::InFlight,
-            answered: false,
+            said: None,
+            accepted: false,
             patience: Patience::State,
         }
     }
@@ -269,23 +194,36 @@ impl Control {
         self.awaited.is_none() || self.patience != Patience::State
     }
 
-    /// The property that confirms it.
+    /// Whether it waits for a property: the one that confirms it, or the one that says that it was accepted.
     pub(crate) fn awaits(&self, property: usize) -> bool {
-        self.awaited
-            .as_ref()
-            .is_some_and(|it| it.property == property)
+        let awaited = self.awaited.as_ref();
+        awaited.is_some_and(|it| it.property == property || it.target == Some(property))
     }
 
-    /// Takes a live value. Returns whether it confirms the command.
-    pub(crate) fn on_value(&mut self, property: &Property, payload: &[u8]) -> bool {
+    /// Takes a live value of a property by its index. Returns whether it confirms the command.
+    pub(crate) fn on_value(&mut self, index: usize, property: &Property, payload: &[u8]) -> bool {
         let Some(awaited) = &self.awaited else {
             return false;
         };
         let Some(shown) = Shown::of(property, payload) else {
             return false;
         };
-        self.answered = true;
-        is_met(&awaited.expected, &shown, &awaited.arguments)
+        let compare = || awaited.expected.compare(&shown.value, &awaited.arguments);
+        let said = match shown.invalid {
+            Some(_) => Said::Invalid,
+            None => match compare() {
+                Comparison::Met => Said::AsAsked,
+                Comparison::Contradicted => Said::Otherwise,
+                Comparison::Silent => Said::Nothing,
+            },
+        };
+        if awaited.property == index {
+            self.said = Some(said);
+            return said == Said::AsAsked;
+        }
+        // Another target replaces it: somebody else has sent a command.
+        self.accepted = said == Said::AsAsked;
+        false
     }
 
     /// The broker acknowledged the command.
@@ -315,7 +253,7 @@ impl Control {
 
     /// The state that was received after the command.
     fn after(&self, registry: &Registry, now: Now) -> Option<ValueView> {
-        let awaited = self.awaited.as_ref().filter(|_| self.answered)?;
+        let awaited = self.awaited.as_ref().filter(|_| self.said.is_some())?;
         let entry = registry.get(self.device)?;
         let property = entry.model.device.properties.get(awaited.property)?;
         let cached = registry.property(entry, awaited.property)?;
@@ -329,14 +267,12 @@ impl Control {
         after: Option<ValueView>,
         now: Now,
     ) -> Report {
-        Report {
-            outcome,
-            message,
-            before: self.before.clone(),
-            after,
-            duration_ms: Some(now.time.since(self.started).as_millis()),
-            ..Report::not_sent(&self.id, &self.command, "")
-        }
+        let mut report = Report::new(outcome, &self.id, &self.command, message);
+        report.before.clone_from(&self.before);
+        report.after = after;
+        report.accepted = self.accepted;
+        report.duration_ms = Some(now.time.since(self.started).as_millis());
+        report
     }
 
     /// The state confirms the command.
@@ -383,8 +319,11 @@ impl Control {
         let took = duration(now.time.since(self.started));
         let after = self.after(registry, now);
         let sent = self.sent(&took);
+        if self.accepted && self.said != Some(Said::Invalid) {
+            return self.pending(&sent, &took, after, now);
+        }
         match after {
-            Some(after) if !after.is_invalid() => {
+            Some(after) if self.said == Some(Said::Otherwise) => {
                 let message = format!(
                     "{sent} But '{id}' says otherwise after {took}: its state is {}. Do not assume that it \
                      obeyed; {CHECK}.",
@@ -394,8 +333,13 @@ impl Control {
                 report.answer(Outcome::Contradicted, true)
             }
             Some(after) => {
+                let which = if self.said == Some(Said::Nothing) {
+                    "does not tell what it did"
+                } else {
+                    "is not valid"
+                };
                 let message = format!(
-                    "{sent} '{id}' published a state that is not valid: {}. It may have obeyed; {CHECK}.",
+                    "{sent} '{id}' published a state that {which}: {}. It may have obeyed; {CHECK}.",
                     after.text()
                 );
                 let report = self.report("unconfirmed", message, Some(after), now);
@@ -431,6 +375,20 @@ impl Control {
         }
     }
 
+    /// The device has accepted the command, and not reached the state yet: a state on the way contradicts nothing.
+    fn pending(&self, sent: &str, took: &str, after: Option<ValueView>, now: Now) -> Answer {
+        let state = after.as_ref().map_or_else(String::new, |after| {
+            format!(": its state is {}", after.text())
+        });
+        let message = format!(
+            "{sent} '{}' accepted it, and has not reached it within {took}{state}. It may still reach it; \
+             get_device_status shows whether it did.",
+            self.id
+        );
+        let report = self.report("unconfirmed", message, after, now);
+        report.answer(Outcome::Unconfirmed, false)
+    }
+
     /// What a repeated call is answered: the same, without values if it is large.
     pub(crate) fn kept(&self, answer: &Answer) -> Answer {
         if answer.json.len() <= KEPT_MAX {
@@ -446,11 +404,7 @@ impl Control {
              state.",
             self.command, self.id
         );
-        let report = Report {
-            outcome: word,
-            message,
-            ..Report::not_sent(&self.id, &self.command, "")
-        };
+        let report = Report::new(word, &self.id, &self.command, message);
         report.answer(answer.outcome, answer.outcome != Outcome::Confirmed)
     }
 
@@ -461,11 +415,7 @@ impl Control {
              have been obeyed; check with get_device_status before you send it again.",
             self.command, self.id
         );
-        let report = Report {
-            outcome: "unconfirmed",
-            message,
-            ..Report::not_sent(&self.id, &self.command, "")
-        };
+        let report = Report::new("unconfirmed", &self.id, &self.command, message);
         report.answer(Outcome::Unconfirmed, true)
     }
 

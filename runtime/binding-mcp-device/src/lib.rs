@@ -46,6 +46,7 @@ mod publication;
 mod reading;
 mod recency;
 mod registry;
+mod report;
 mod requests;
 mod resources;
 mod result;

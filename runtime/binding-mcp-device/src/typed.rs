@@ -280,6 +280,7 @@ pub(crate) fn tool(
                 "message": { "type": "string" },
                 "before": value,
                 "after": value,
+                "accepted": { "type": "boolean", "description": "The device says that it accepted the command, and is on the way" },
                 "durationMs": { "type": "integer" },
             },
             "required": ["outcome", "device", "command", "message"],

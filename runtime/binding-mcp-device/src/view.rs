@@ -60,7 +60,7 @@ pub(crate) struct ValueView {
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature that serde needs"
 )]
-const fn is_false(value: &bool) -> bool {
+pub(crate) const fn is_false(value: &bool) -> bool {
     !*value
 }
 
@@ -86,10 +86,6 @@ impl ValueView {
             invalid: invalid.is_some(),
             reason: invalid,
         })
-    }
-
-    pub(crate) const fn is_invalid(&self) -> bool {
-        self.invalid
     }
 
     /// The value as a sentence needs it.
