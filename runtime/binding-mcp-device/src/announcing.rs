@@ -3,8 +3,9 @@
 use tidegate_device::Device;
 use tidegate_engine::{Context, Duration};
 
+use crate::declared::Lowered;
 use crate::feed::{FEED, FeedMessage};
-use crate::operation::AnnouncementIgnored;
+use crate::operation::{AnnouncementIgnored, RuleIgnored};
 use crate::proxy::McpDevice;
 use crate::registry::DeviceId;
 use crate::result::Answer;
@@ -60,7 +61,14 @@ impl McpDevice {
         let Some(declared) = &mut self.declared else {
             return;
         };
-        let model = declared.lower(device);
+        let Lowered { model, faults } = declared.lower(device);
+        for (command, why) in faults {
+            cx.event(&RuleIgnored {
+                device: model.device.id.as_str().into(),
+                command: (&*tidegate_streams::shown(&command)).into(),
+                reason: why.into(),
+            });
+        }
         let reads = !model.device.properties.is_empty();
         let watchers = &self.watchers;
         let is_awaited = |device: DeviceId| {

@@ -175,8 +175,9 @@ impl McpDevice {
         name: &str,
     ) -> Refusal {
         let guarded = model.device.commands.iter().zip(&model.rules);
-        let mut guarded = guarded.filter(|(command, _)| command.name == name);
-        let guarded = guarded.find_map(|(_, rule)| rule.guarded.as_ref());
+        let guarded = guarded.filter(|(command, _)| command.name == name);
+        let guarded = guarded.flat_map(|(_, rule)| &rule.guarded);
+        let guarded = guarded.map(|it| &**it).find(|it| !it.permits(caller));
         if let Some(guarded) = guarded {
             if let Some(exchange) = self.exchanges.get_mut(index) {
                 exchange.about.rule = "guarded";
@@ -232,7 +233,7 @@ impl McpDevice {
                 );
                 break 'refused ("limits.interval", refuse(&why));
             }
-            if let Err(why) = check_step(rule, &self.registry, entry, arguments, now) {
+            if let Err(why) = check_step(command, rule, &self.registry, entry, arguments, now) {
                 break 'refused ("limits.step", refuse(&why));
             }
             for interlock in &rule.interlocks {

@@ -11,7 +11,8 @@ use tidegate_device_discovery::{Announcements, Change, Fault, Limits, Sources};
 use tidegate_options::{Guarded, TopicPattern};
 use tidegate_streams::mqtt::topic::TopicPatterns;
 
-use crate::model::{Model, Rule};
+use crate::declared_rules::DeclaredRules;
+use crate::model::Model;
 use crate::options::DeclaredOptions;
 use crate::schema::Schema;
 
@@ -21,11 +22,21 @@ pub(crate) struct Declared {
     announcements: Announcements,
     subscribe: TopicPatterns,
     publish: TopicPatterns,
-    guarded: Option<Guarded>,
+    guarded: Option<Rc<Guarded>>,
+    /// The rules of the config for commands.
+    pub(crate) rules: DeclaredRules,
     /// Announcements that were taken.
     pub(crate) taken: u64,
     /// Announcements, and components of some, that were not taken.
     pub(crate) refused: u64,
+}
+
+/// A device as it is used.
+#[derive(Debug)]
+pub(crate) struct Lowered {
+    pub(crate) model: Rc<Model>,
+    /// Commands, and why `confirm` of the config does not fit them.
+    pub(crate) faults: Vec<(String, String)>,
 }
 
 fn patterns(list: &[TopicPattern]) -> TopicPatterns {
@@ -60,7 +71,8 @@ impl Declared {
             announcements,
             subscribe: patterns(&options.subscribe),
             publish: patterns(&options.publish),
-            guarded: options.guarded.clone(),
+            guarded: options.guarded.clone().map(Rc::new),
+            rules: DeclaredRules::new(&options.commands)?,
             taken: 0,
             refused: 0,
         })
@@ -88,8 +100,8 @@ impl Declared {
         }
     }
 
-    /// The model of a device, with what is allowed of it.
-    pub(crate) fn lower(&mut self, mut device: Device) -> Rc<Model> {
+    /// The model of a device, with what is allowed of it, and what of the rules of the config does not fit it.
+    pub(crate) fn lower(&mut self, mut device: Device) -> Lowered {
         let (subscribe, publish) = (&self.subscribe, &self.publish);
         let readable = |topic: &str| subscribe.allows_topic(topic);
         let writable = |topic: &str| publish.allows_topic(topic);
@@ -110,24 +122,30 @@ impl Declared {
                 topics,
             })
         });
-        let mut rules = Vec::new();
-        device.commands.retain(|command| {
-            let schema = Schema::new(&command.arguments).ok();
-            match schema.filter(|_| writable(&command.topic)) {
-                Some(schema) => {
-                    rules.push(Rule::of(schema));
-                    true
-                }
-                None => false,
+        let (mut commands, mut rules, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+        for mut command in std::mem::take(&mut device.commands) {
+            let Ok(schema) = Schema::new(&command.arguments) else {
+                continue;
+            };
+            if !writable(&command.topic) {
+                continue;
             }
-        });
+            let (rule, confirmed) = self.rules.apply(&device, &mut command, schema);
+            if let Err(why) = confirmed {
+                faults.push((command.name.clone(), why));
+            }
+            rules.push(rule);
+            commands.push(command);
+        }
+        device.commands = commands;
         let left_out = before - device.properties.len() - device.commands.len();
         self.refused += u64::try_from(left_out).unwrap_or(u64::MAX);
-        Rc::new(Model {
+        let model = Rc::new(Model {
             device,
             guarded: self.guarded.clone(),
             rules,
-        })
+        });
+        Lowered { model, faults }
     }
 }
 
@@ -158,7 +176,7 @@ mod tests {
                 .take(&topic, payload.as_bytes())
                 .expect("an announcement");
             let device = change.expect("valid").declared.remove(0);
-            let model = declared.lower(device);
+            let model = declared.lower(device).model;
             let device = &model.device;
             (
                 device.properties.len(),

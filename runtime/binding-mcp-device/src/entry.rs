@@ -131,13 +131,17 @@ impl Entry {
 
     /// Fills a topic of the model. The topics of a device that declares itself are complete.
     pub(crate) fn topic<'a>(&self, topic: &'a str) -> Cow<'a, str> {
-        match self.source {
-            Source::Config | Source::Seen => {
-                let location = self.location.as_deref().unwrap_or_default();
-                Cow::Owned(address::filled(topic, location, &self.id))
-            }
-            Source::HomeAssistant | Source::Homie => Cow::Borrowed(topic),
+        if self.is_declared() {
+            Cow::Borrowed(topic)
+        } else {
+            Cow::Owned(self.filled(topic))
         }
+    }
+
+    /// Fills a topic of the config.
+    pub(crate) fn filled(&self, topic: &str) -> String {
+        let location = self.location.as_deref().unwrap_or_default();
+        address::filled(topic, location, &self.id)
     }
 
     /// The topics of its values.

@@ -31,6 +31,7 @@ mod calls;
 mod commands;
 mod control;
 mod declared;
+mod declared_rules;
 mod entry;
 mod exchange;
 mod explain;
@@ -65,7 +66,8 @@ pub use address::Address;
 pub use explain::{Explainer, Explanation};
 pub use operation::CallCompleted;
 pub use options::{
-    CommandOptions, ConfirmOptions, DeclaredOptions, DeviceOptions, FormatOption, InterlockOptions,
+    CommandOptions, ConfirmOptions, DeclaredCommandOptions, DeclaredConfirmOptions,
+    DeclaredOptions, DeviceOptions, FormatOption, InterlockOptions,
     LimitOptions, MatchOptions, OnlineOptions, Options, PropertyOptions, RequestOptions,
     ToolsOption, TypeOptions,
 };

@@ -1,6 +1,7 @@
 //! Lowers a type of the config to its model, and says what is wrong with it.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 use tidegate_device::{
@@ -14,7 +15,8 @@ use tidegate_streams::shown;
 use crate::address::{self, Address};
 use crate::model::{Interlock, Model, READING, Rule, STATUS, check_level};
 use crate::options::{
-    CommandOptions, FormatOption, InterlockOptions, LimitOptions, PropertyOptions, TypeOptions,
+    CommandOptions, FormatOption, InterlockOptions, LimitOptions, MatchOptions, PropertyOptions,
+    TypeOptions,
 };
 use crate::schema::Schema;
 
@@ -69,7 +71,7 @@ impl Lowering<'_> {
                 availability,
                 commands,
             },
-            guarded: options.guarded.clone(),
+            guarded: options.guarded.clone().map(Rc::new),
             rules,
         })
     }
@@ -184,26 +186,21 @@ impl Lowering<'_> {
         )?;
         let declared = options.arguments.as_ref().and_then(declared);
         let is_declared = |name: &str| declared.is_some_and(|it| it.contains_key(name));
-        let matched = confirm.r#match.clone().unwrap_or_default();
-        let expected = match (matched.argument, matched.equals) {
-            (Some(_), Some(_)) => {
-                return Err("'match' has both 'argument' and 'equals'; use one".to_owned());
-            }
-            (Some(name), None) if !is_declared(&name) => {
+        let expected = match expected(confirm.r#match.as_ref())? {
+            Some(Expected::Argument(name)) if !is_declared(&name) => {
                 return Err(format!(
                     "'match' names the argument '{name}', which is not declared"
                 ));
             }
-            (Some(name), None) => Expected::Argument(name),
-            (None, Some(value)) => Expected::Value(value),
-            (None, None) if declared.is_none_or(Map::is_empty) => {
+            Some(expected) => expected,
+            None if declared.is_none_or(Map::is_empty) => {
                 return Err(
                     "'confirm' compares the state with the arguments, and there are none; add \
                      match: { equals: VALUE }"
                         .to_owned(),
                 );
             }
-            (None, None) => Expected::Arguments,
+            None => Expected::Arguments,
         };
         Ok(Some(Confirm {
             property: property.name.clone(),
@@ -237,34 +234,52 @@ fn arguments(schema: Option<&Value>) -> Result<Value, String> {
     }
 }
 
+/// The state that `match` describes; `None` if it describes none.
+pub(crate) fn expected(options: Option<&MatchOptions>) -> Result<Option<Expected>, String> {
+    let matched = options.cloned().unwrap_or_default();
+    match (matched.argument, matched.equals) {
+        (Some(_), Some(_)) => Err("'match' has both 'argument' and 'equals'; use one".to_owned()),
+        (Some(name), None) => Ok(Some(Expected::Argument(name))),
+        (None, Some(value)) => Ok(Some(Expected::Value(value))),
+        (None, None) => Ok(None),
+    }
+}
+
 /// The arguments that a schema declares.
-fn declared(schema: &Value) -> Option<&Map<String, Value>> {
+pub(crate) fn declared(schema: &Value) -> Option<&Map<String, Value>> {
     schema.get("properties")?.as_object()
 }
 
 fn rule(options: &CommandOptions, command: &Command) -> Result<Rule, String> {
-    let LimitOptions { interval, step } = &options.limits;
-    for (name, most) in step {
+    for name in options.limits.step.keys() {
         if declared(&command.arguments).is_none_or(|it| !it.contains_key(name)) {
             return Err(format!(
                 "limits.step names the argument '{name}', which is not declared"
             ));
         }
+    }
+    let interlocks = options.interlocks.iter().map(interlock);
+    let interval = options.limits.interval;
+    Ok(Rule {
+        schema: Schema::new(&command.arguments)?,
+        interval: interval.map(|it| Duration::from_millis(it.get())),
+        step: steps(&options.limits)?,
+        interlocks: interlocks.collect::<Result<_, _>>()?,
+        guarded: options.guarded.clone().map(Rc::new).into_iter().collect(),
+    })
+}
+
+/// The largest change, by argument.
+pub(crate) fn steps(options: &LimitOptions) -> Result<BTreeMap<String, f64>, String> {
+    for (name, most) in &options.step {
         if !(*most > 0.0 && most.is_finite()) {
             return Err(format!("limits.step of '{name}' must be above 0"));
         }
     }
-    let interlocks = options.interlocks.iter().map(interlock);
-    Ok(Rule {
-        schema: Schema::new(&command.arguments)?,
-        interval: interval.map(|it| Duration::from_millis(it.get())),
-        step: step.clone(),
-        interlocks: interlocks.collect::<Result<_, _>>()?,
-        guarded: options.guarded.clone(),
-    })
+    Ok(options.step.clone())
 }
 
-fn interlock(options: &InterlockOptions) -> Result<Interlock, String> {
+pub(crate) fn interlock(options: &InterlockOptions) -> Result<Rc<Interlock>, String> {
     let fault = |why: String| format!("interlock on '{}': {why}", shown(&options.topic));
     let example = address::filled(&options.topic, "x", "x");
     check_name(&example).map_err(|error| fault(error.to_string()))?;
@@ -279,7 +294,7 @@ fn interlock(options: &InterlockOptions) -> Result<Interlock, String> {
             "it needs 'equals', or 'minimum' or 'maximum'".to_owned(),
         ));
     }
-    Ok(Interlock {
+    Ok(Rc::new(Interlock {
         topic: options.topic.clone(),
         equals: options.equals.clone(),
         minimum: options.minimum,
@@ -288,5 +303,5 @@ fn interlock(options: &InterlockOptions) -> Result<Interlock, String> {
             .stale_after
             .map(|it| Duration::from_millis(it.get())),
         reason: Text::new(&options.reason).as_str().to_owned(),
-    })
+    }))
 }

@@ -45,8 +45,8 @@ pub(crate) struct Models {
 pub(crate) struct Model {
     /// Its id is empty, unless the model belongs to one device.
     pub(crate) device: Device,
-    /// Who sees the devices.
-    pub(crate) guarded: Option<Guarded>,
+    /// Who sees the devices. Shared by devices that declared themselves.
+    pub(crate) guarded: Option<Rc<Guarded>>,
     /// The rules of the commands of `device`, in the same order.
     pub(crate) rules: Vec<Rule>,
 }
@@ -58,8 +58,9 @@ pub(crate) struct Rule {
     pub(crate) interval: Option<Duration>,
     /// Largest change, by argument.
     pub(crate) step: BTreeMap<String, f64>,
-    pub(crate) interlocks: Vec<Interlock>,
-    pub(crate) guarded: Option<Guarded>,
+    pub(crate) interlocks: Vec<Rc<Interlock>>,
+    /// Who may use the command: whoever all of them permit.
+    pub(crate) guarded: Vec<Rc<Guarded>>,
 }
 
 /// A condition on the last value of another topic.
@@ -95,7 +96,16 @@ impl Models {
                 Err(fault) => faults.push(format!("type '{}': {fault}", shown(name))),
             }
         }
-        models.collect_filters(&mut faults);
+        let declared = match options.declared.as_ref().map(|it| Declared::new(it, 0)) {
+            None => None,
+            Some(Ok(declared)) => Some(declared),
+            Some(Err(fault)) => {
+                faults.push(fault);
+                None
+            }
+        };
+        let of_declared = declared.iter().flat_map(|it| it.rules.filters());
+        models.collect_filters(of_declared.collect(), &mut faults);
         if !options.seen.is_empty() && !options.address.has_type() && options.types.len() > 1 {
             faults.push(
                 "'seen' cannot tell the types apart: the address has no {type}; add it, or declare \
@@ -104,11 +114,6 @@ impl Models {
             );
         }
         faults.extend(device_faults(options));
-        if let Some(declared) = &options.declared
-            && let Err(fault) = Declared::new(declared, 0)
-        {
-            faults.push(fault);
-        }
         faults.extend(typed::faults(&models, options.tools));
         if let Some(pattern) = options.seen.iter().find(|it| it.filter().is_none()) {
             faults.push(format!(
@@ -127,9 +132,9 @@ impl Models {
         }
     }
 
-    fn collect_filters(&mut self, faults: &mut Vec<String>) {
+    /// `interlocks` are the filters of rules that do not belong to a type.
+    fn collect_filters(&mut self, mut interlocks: BTreeSet<String>, faults: &mut Vec<String>) {
         let mut filters = BTreeSet::new();
-        let mut interlocks = BTreeSet::new();
         for model in self.types.values() {
             let topics = model.device.properties.iter().map(|it| &it.topic);
             let availability = model.device.availability.iter();
@@ -214,10 +219,6 @@ pub(crate) fn check_level(level: &str) -> Result<(), String> {
     })
 }
 
-fn permits(guarded: Option<&Guarded>, caller: Option<&Identity>) -> bool {
-    guarded.is_none_or(|guarded| guarded.permits(caller))
-}
-
 impl Rule {
     /// The rule of a command of which only the arguments are checked.
     pub(crate) const fn of(schema: Schema) -> Self {
@@ -226,15 +227,20 @@ impl Rule {
             interval: None,
             step: BTreeMap::new(),
             interlocks: Vec::new(),
-            guarded: None,
+            guarded: Vec::new(),
         }
+    }
+
+    fn permits(&self, caller: Option<&Identity>) -> bool {
+        self.guarded.iter().all(|guarded| guarded.permits(caller))
     }
 }
 
 impl Model {
     /// Whether a caller sees the devices.
     pub(crate) fn is_visible(&self, caller: Option<&Identity>) -> bool {
-        permits(self.guarded.as_ref(), caller)
+        let guarded = self.guarded.as_ref();
+        guarded.is_none_or(|guarded| guarded.permits(caller))
     }
 
     /// The commands that a caller may use, by index.
@@ -244,7 +250,7 @@ impl Model {
     ) -> impl Iterator<Item = (usize, &'a Command, &'a Rule)> {
         let commands = self.device.commands.iter().zip(&self.rules).enumerate();
         let commands = commands.map(|(index, (command, rule))| (index, command, rule));
-        commands.filter(move |(_, _, rule)| permits(rule.guarded.as_ref(), caller))
+        commands.filter(move |(_, _, rule)| rule.permits(caller))
     }
 
     /// A command that a caller may use.
@@ -264,7 +270,7 @@ impl Model {
 
     /// Whether anything depends on who the caller is.
     pub(crate) fn depends_on_caller(&self) -> bool {
-        self.guarded.is_some() || self.rules.iter().any(|rule| rule.guarded.is_some())
+        self.guarded.is_some() || self.rules.iter().any(|rule| !rule.guarded.is_empty())
     }
 
     /// A property by name, with its index.

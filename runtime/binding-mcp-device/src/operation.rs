@@ -68,6 +68,21 @@ event! {
     }
 }
 
+event! {
+    /// `confirm` of the config does not fit a command of a device that announced itself. The command is confirmed as
+    /// the device declares it.
+    pub struct RuleIgnored "binding.mcp_device.rule.ignored" Debug
+        "'confirm' is ignored for '{command}' of '{device}': {reason}"
+    {
+        /// The device.
+        device "device": ByteString = ByteString::new(),
+        /// The command.
+        command "command": ByteString = ByteString::new(),
+        /// Why.
+        reason "reason": ByteString = ByteString::new(),
+    }
+}
+
 words! {
     /// The operation of an exchange.
     pub enum Operation {

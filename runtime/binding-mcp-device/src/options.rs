@@ -3,18 +3,20 @@
 //! Deserializing rejects invalid values, so a binding can be created from any [`Options`]: the model is
 //! lowered once to find its faults.
 
+mod declared;
 mod kind;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
-use tidegate_options::{Bounded, GuardReference, Guarded, OptionWarning, TopicPattern};
+use tidegate_options::{Bounded, GuardReference, OptionWarning, TopicPattern};
 
 use crate::address::Address;
 use crate::model::Models;
 use crate::typed;
 
+pub use declared::{DeclaredCommandOptions, DeclaredConfirmOptions, DeclaredOptions};
 pub use kind::{
     CommandOptions, ConfirmOptions, FormatOption, InterlockOptions, LimitOptions, MatchOptions,
     OnlineOptions, PropertyOptions, RequestOptions, TypeOptions,
@@ -88,22 +90,6 @@ pub struct DeviceOptions {
     /// Further facts, by name.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-}
-
-/// Devices that announce themselves.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct DeclaredOptions {
-    /// The prefix of Home Assistant's discovery, usually `homeassistant`. Absent: not listened to.
-    pub home_assistant: Option<String>,
-    /// The domain of Homie 5, usually `homie`. Absent: not listened to.
-    pub homie: Option<String>,
-    /// Topic filters that announced devices may be read from. Properties on other topics are left out.
-    pub subscribe: Vec<TopicPattern>,
-    /// Topic filters that announced devices may be commanded by. Commands on other topics are left out.
-    pub publish: Vec<TopicPattern>,
-    /// Who sees them; absent: everybody.
-    pub guarded: Option<Guarded>,
 }
 
 /// How commands are offered as tools.
@@ -190,9 +176,8 @@ impl tidegate_options::Options for Options {
 
     fn guards(&self) -> Vec<GuardReference> {
         let mut references = Vec::new();
-        let declared = self.declared.as_ref().and_then(|it| it.guarded.as_ref());
-        if let Some(guarded) = declared {
-            references.extend(guarded.references(&["declared", "guarded"]));
+        if let Some(declared) = &self.declared {
+            references.extend(declared.guards());
         }
         for (kind, options) in &self.types {
             if let Some(guarded) = &options.guarded {

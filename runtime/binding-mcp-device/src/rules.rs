@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytestring::ByteString;
 use serde_json::{Map, Value};
-use tidegate_device::Expected;
+use tidegate_device::{Command, Expected};
 use tidegate_engine::{Duration, Time};
 
 use crate::entry::Entry;
@@ -55,6 +55,7 @@ impl Intervals {
 
 /// Checks the largest change against the present state. The error is a sentence.
 pub(crate) fn check_step(
+    command: &Command,
     rule: &Rule,
     registry: &Registry,
     entry: &Entry,
@@ -70,8 +71,9 @@ pub(crate) fn check_step(
                 "'{name}' may change by {most} at most, and {why}. Call get_device_status first."
             )
         };
-        let property = entry.model.device.properties.first();
-        let cached = registry.property(entry, 0);
+        let index = present(command, entry);
+        let property = entry.model.device.properties.get(index);
+        let cached = registry.property(entry, index);
         let Some((property, cached)) = property.zip(cached) else {
             return Err(unknown("the present state is not known"));
         };
@@ -101,10 +103,18 @@ pub(crate) fn check_step(
     Ok(())
 }
 
+/// Index of the property that a step is compared with: the status, or for a device that declared itself, which has
+/// many, the property that confirms the command.
+fn present(command: &Command, entry: &Entry) -> usize {
+    let confirm = command.confirm.as_ref().filter(|_| entry.is_declared());
+    let property = confirm.and_then(|it| entry.model.property(&it.property));
+    property.map_or(0, |(index, _)| index)
+}
+
 impl Interlock {
     /// Checks the last value of the topic. The error is a sentence.
     pub(crate) fn check(&self, registry: &Registry, entry: &Entry, now: Now) -> Result<(), String> {
-        let topic = entry.topic(&self.topic);
+        let topic = entry.filled(&self.topic);
         let refused = |is: &str| {
             Err(format!(
                 "{}: '{topic}' must be {}, and {is}.",

@@ -1,0 +1,170 @@
+//! The rules of the config for commands of devices that announce themselves.
+//!
+//! A device chooses its names itself, so that the rules are chosen by patterns. All rules that match a command apply
+//! to it together: who may use it, limits and interlocks only become narrower by a further rule.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use tidegate_device::{Command, Confirm, Device, Expected};
+use tidegate_engine::Duration;
+use tidegate_options::{Glob, Guarded};
+use tidegate_streams::mqtt::topic::TopicFilter;
+use tidegate_streams::shown;
+
+use crate::address::{self, LOCATION};
+use crate::lowering::{declared as declared_arguments, expected, interlock, steps};
+use crate::model::{Interlock, Rule};
+use crate::options::{DeclaredCommandOptions, DeclaredConfirmOptions};
+use crate::schema::Schema;
+
+/// The rules, in the order of the config.
+#[derive(Debug, Default)]
+pub(crate) struct DeclaredRules(Vec<DeclaredRule>);
+
+/// One rule: which commands it is for, and what it demands.
+#[derive(Debug)]
+struct DeclaredRule {
+    topic: Option<TopicFilter>,
+    device: Option<Glob>,
+    kind: Option<Glob>,
+    command: Option<Glob>,
+    guarded: Option<Rc<Guarded>>,
+    interval: Option<Duration>,
+    step: BTreeMap<String, f64>,
+    interlocks: Vec<Rc<Interlock>>,
+    confirm: Option<Confirmation>,
+}
+
+/// The state that confirms a command; what is `None` is as the device declares it.
+#[derive(Debug)]
+struct Confirmation {
+    property: Option<String>,
+    expected: Option<Expected>,
+    within: Option<std::time::Duration>,
+}
+
+impl DeclaredRules {
+    /// Lowers the rules. The error is a sentence that says which one is wrong.
+    pub(crate) fn new(options: &[DeclaredCommandOptions]) -> Result<Self, String> {
+        let rules = options.iter().enumerate().map(|(index, options)| {
+            DeclaredRule::new(options).map_err(|why| format!("declared.commands[{index}]: {why}"))
+        });
+        rules.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The topic filters of interlocks.
+    pub(crate) fn filters(&self) -> impl Iterator<Item = String> {
+        let interlocks = self.0.iter().flat_map(|rule| &rule.interlocks);
+        interlocks.map(|it| address::filter(&it.topic))
+    }
+
+    /// The rule of a command of a device. Changes the state that confirms the command, where the config says so; the
+    /// error says that this is not possible.
+    pub(crate) fn apply(
+        &self,
+        device: &Device,
+        command: &mut Command,
+        schema: Schema,
+    ) -> (Rule, Result<(), String>) {
+        let mut rule = Rule::of(schema);
+        let mut confirm = None;
+        for own in self.0.iter().filter(|it| it.is_for(device, command)) {
+            rule.guarded.extend(own.guarded.clone());
+            rule.interval = rule.interval.max(own.interval);
+            for (name, most) in &own.step {
+                let least = rule.step.entry(name.clone()).or_insert(*most);
+                *least = least.min(*most);
+            }
+            rule.interlocks.extend(own.interlocks.iter().cloned());
+            confirm = confirm.or(own.confirm.as_ref());
+        }
+        let confirmed = confirm.map_or(Ok(()), |it| it.apply(device, command));
+        (rule, confirmed)
+    }
+}
+
+impl DeclaredRule {
+    fn new(options: &DeclaredCommandOptions) -> Result<Self, String> {
+        let topic = match &options.topic {
+            None => None,
+            Some(pattern) => Some(pattern.filter().cloned().ok_or_else(|| {
+                format!("'{}' depends on the caller", shown(pattern.text()))
+            })?),
+        };
+        if let Some(interlock) = options
+            .interlocks
+            .iter()
+            .find(|it| it.topic.split('/').any(|level| level == LOCATION))
+        {
+            return Err(format!(
+                "interlock on '{}': {LOCATION} is what the device says of itself; use {{device}} or a whole topic",
+                shown(&interlock.topic)
+            ));
+        }
+        let interlocks = options.interlocks.iter().map(interlock);
+        Ok(Self {
+            topic,
+            device: options.device.clone(),
+            kind: options.r#type.clone(),
+            command: options.command.clone(),
+            guarded: options.guarded.clone().map(Rc::new),
+            interval: options
+                .limits
+                .interval
+                .map(|it| Duration::from_millis(it.get())),
+            step: steps(&options.limits)?,
+            interlocks: interlocks.collect::<Result<_, _>>()?,
+            confirm: options.confirm.as_ref().map(Confirmation::new).transpose()?,
+        })
+    }
+
+    fn is_for(&self, device: &Device, command: &Command) -> bool {
+        let matches =
+            |glob: &Option<Glob>, name: &str| glob.as_ref().is_none_or(|it| it.matches(name));
+        self.topic
+            .as_ref()
+            .is_none_or(|it| it.matches(&command.topic))
+            && matches(&self.device, &device.id)
+            && matches(&self.kind, &device.kind)
+            && matches(&self.command, &command.name)
+    }
+}
+
+impl Confirmation {
+    fn new(options: &DeclaredConfirmOptions) -> Result<Self, String> {
+        let within = options.within.map(|it| it.get());
+        Ok(Self {
+            property: options.property.clone(),
+            expected: expected(options.r#match.as_ref())?,
+            within: within.map(std::time::Duration::from_millis),
+        })
+    }
+
+    fn apply(&self, device: &Device, command: &mut Command) -> Result<(), String> {
+        let declared = command.confirm.as_ref();
+        let property = self.property.as_ref().or(declared.map(|it| &it.property));
+        let expected = self.expected.as_ref().or(declared.map(|it| &it.expected));
+        let (Some(property), Some(expected)) = (property, expected) else {
+            return Err("the device declares no state that confirms it; add 'property' and 'match'".to_owned());
+        };
+        if !device.properties.iter().any(|it| it.name == *property) {
+            let property = shown(property);
+            return Err(format!("the device has no property '{property}'"));
+        }
+        if let Expected::Argument(name) = expected
+            && declared_arguments(&command.arguments).is_none_or(|it| !it.contains_key(name))
+        {
+            return Err(format!("it has no argument '{}'", shown(name)));
+        }
+        let within = self.within.or(declared.map(|it| it.within));
+        let accepted_by = declared.and_then(|it| it.accepted_by.clone());
+        command.confirm = Some(Confirm {
+            property: property.clone(),
+            expected: expected.clone(),
+            within: within.unwrap_or(std::time::Duration::from_secs(5)),
+            accepted_by,
+        });
+        Ok(())
+    }
+}
