@@ -15,6 +15,7 @@
 mod bodies;
 mod chain;
 mod crowd;
+mod fleet;
 mod toolkit;
 mod upstream;
 
@@ -38,6 +39,7 @@ use tidegate_streams::{BeginEx, Frame};
 pub use bodies::{Body, bodies};
 pub use chain::Chain;
 pub use crowd::Crowd;
+pub use fleet::{Fleet, list_tools};
 pub use toolkit::Toolkit;
 pub use upstream::Upstream;
 

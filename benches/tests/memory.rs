@@ -9,7 +9,7 @@
 use allocation_counter::measure;
 use bytes::Bytes;
 use serde::Deserialize;
-use tidegate_benches::{Crowd, Harness, HarnessOptions, Upstream, bodies};
+use tidegate_benches::{Crowd, Fleet, Harness, HarnessOptions, Upstream, bodies};
 
 /// Size of the bodies; the default limit is four times larger, but a debug build is slow.
 const SIZE: usize = 1024 * 1024;
@@ -22,6 +22,7 @@ const LEFT: i64 = 512 * 1024;
 struct Limits {
     body: OfBody,
     session: OfSession,
+    device: OfDevice,
 }
 
 #[derive(Debug, Deserialize)]
@@ -36,6 +37,14 @@ struct OfSession {
     bytes: u64,
     /// Bytes of one of its first ten subscriptions.
     subscription: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct OfDevice {
+    /// Bytes of one that is seen.
+    seen: u64,
+    /// Bytes of one that announced itself.
+    announced: u64,
 }
 
 fn limits() -> Limits {
@@ -157,5 +166,24 @@ fn a_session_and_a_subscription_cost_what_they_should() {
     assert!(
         subscription <= limits.subscription,
         "a subscription takes {subscription} bytes"
+    );
+}
+
+#[test]
+fn a_device_costs_what_it_should() {
+    const DEVICES: usize = 1_000;
+    let each = |fleet: fn(usize) -> Fleet| {
+        let mut kept = None;
+        let held = measure(|| kept = Some(fleet(DEVICES)));
+        drop(kept);
+        u64::try_from(held.bytes_current).expect("more than before") / DEVICES as u64
+    };
+    let (seen, announced) = (each(Fleet::seen), each(Fleet::announced));
+    println!("a device: {seen} bytes if it is seen, {announced} if it announced itself");
+    let limits = limits().device;
+    assert!(seen <= limits.seen, "a seen device takes {seen} bytes");
+    assert!(
+        announced <= limits.announced,
+        "a device that announced itself takes {announced} bytes"
     );
 }

@@ -32,12 +32,15 @@ enum Level {
 
 /// The parts of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Parts<'a> {
-    pub(crate) location: Option<&'a str>,
+pub struct Parts<'a> {
+    /// Absent if the template has no `{location}`.
+    pub location: Option<&'a str>,
     /// Absent if the template has no `{type}`.
-    pub(crate) kind: Option<&'a str>,
-    pub(crate) device: &'a str,
-    pub(crate) action: &'a str,
+    pub kind: Option<&'a str>,
+    /// The id of the device.
+    pub device: &'a str,
+    /// One level, or the rest of the topic.
+    pub action: &'a str,
 }
 
 /// The placeholders of templates of topics.
@@ -128,7 +131,7 @@ impl Address {
     }
 
     /// The topic of an action of a type, with the placeholders of location and device left in.
-    pub(crate) fn topic(&self, kind: &str, action: &str) -> String {
+    pub fn topic(&self, kind: &str, action: &str) -> String {
         let mut topic = String::new();
         for (index, level) in self.levels.iter().enumerate() {
             let slash = if index > 0 { "/" } else { "" };
@@ -145,7 +148,7 @@ impl Address {
     }
 
     /// Reads a topic; `None` if it does not match. No part is empty.
-    pub(crate) fn read<'a>(&self, topic: &'a str) -> Option<Parts<'a>> {
+    pub fn read<'a>(&self, topic: &'a str) -> Option<Parts<'a>> {
         let mut parts = Parts {
             location: None,
             kind: None,
@@ -180,7 +183,7 @@ impl Address {
 }
 
 /// Fills the placeholders of a topic for a device.
-pub(crate) fn filled(topic: &str, location: &str, device: &str) -> String {
+pub fn filled(topic: &str, location: &str, device: &str) -> String {
     let mut filled = String::with_capacity(topic.len() + location.len() + device.len());
     for (index, level) in topic.split('/').enumerate() {
         if index > 0 {
@@ -196,7 +199,7 @@ pub(crate) fn filled(topic: &str, location: &str, device: &str) -> String {
 }
 
 /// The topic filter that matches a topic with placeholders.
-pub(crate) fn filter(topic: &str) -> String {
+pub fn filter(topic: &str) -> String {
     filled(topic, "+", "+")
 }
 

@@ -10,7 +10,7 @@ use tidegate_streams::mcp::{
 use tidegate_streams::{BeginEx, Identity, shown};
 
 use crate::exchange::Exchange;
-use crate::model::Models;
+use crate::model::{Model, Models};
 use crate::operation::Operation;
 use crate::options::ToolsOption;
 use crate::params::Call;
@@ -222,12 +222,18 @@ fn tool_values(
     caller: Option<&Identity>,
     registry: &Registry,
 ) -> Vec<serde_json::Value> {
-    let ids = |kind: &str| -> Vec<String> {
+    let ids = |model: &Model| -> Vec<String> {
+        let count = model.devices.get();
+        if count > typed::ENUM_MAX {
+            // They are not listed, so that they need not be looked for among all devices.
+            return Vec::new();
+        }
         let devices = registry.sorted(caller, None);
-        let of_kind = devices.filter(|(_, entry)| entry.model.device.kind == kind);
-        let ids = of_kind.map(|(_, entry)| entry.id.to_string());
-        // One more than fits, so that a longer list is told from a full one.
-        ids.take(typed::ENUM_MAX + 1).collect()
+        let of_type = devices.filter(|(_, entry)| std::ptr::eq(&*entry.model, model));
+        of_type
+            .map(|(_, entry)| entry.id.to_string())
+            .take(count)
+            .collect()
     };
     tools::list(models, settings.tools, settings.declares, caller, &ids)
 }

@@ -214,7 +214,7 @@ impl McpDevice {
         let now = Now::of(cx);
         let (decided, report) = 'refused: {
             let value = Value::Object(arguments.clone());
-            let violations = rule.schema.violations(&value);
+            let violations = rule.violations(command, &value);
             if !violations.is_empty() {
                 let report = Report::invalid(&target.id, command, violations);
                 break 'refused ("schema", report);

@@ -3,6 +3,7 @@
 //! What a device declares is untrusted. Its properties and commands are left out unless their topics are
 //! allowed, and its texts are shown as its own.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use bytestring::ByteString;
@@ -124,13 +125,10 @@ impl Declared {
         });
         let (mut commands, mut rules, mut faults) = (Vec::new(), Vec::new(), Vec::new());
         for mut command in std::mem::take(&mut device.commands) {
-            let Ok(schema) = Schema::new(&command.arguments) else {
-                continue;
-            };
-            if !writable(&command.topic) {
+            if !writable(&command.topic) || Schema::new(&command.arguments).is_err() {
                 continue;
             }
-            let (rule, confirmed) = self.rules.apply(&device, &mut command, schema);
+            let (rule, confirmed) = self.rules.apply(&device, &mut command);
             if let Err(why) = confirmed {
                 faults.push((command.name.clone(), why));
             }
@@ -144,6 +142,7 @@ impl Declared {
             device,
             guarded: self.guarded.clone(),
             rules,
+            devices: Cell::new(0),
         });
         Lowered { model, faults }
     }

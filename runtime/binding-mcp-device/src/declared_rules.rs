@@ -16,7 +16,6 @@ use crate::address::{self, LOCATION};
 use crate::lowering::{declared as declared_arguments, expected, interlock, steps};
 use crate::model::{Interlock, Rule};
 use crate::options::{DeclaredCommandOptions, DeclaredConfirmOptions};
-use crate::schema::Schema;
 
 /// The rules, in the order of the config.
 #[derive(Debug, Default)]
@@ -65,9 +64,8 @@ impl DeclaredRules {
         &self,
         device: &Device,
         command: &mut Command,
-        schema: Schema,
     ) -> (Rule, Result<(), String>) {
-        let mut rule = Rule::of(schema);
+        let mut rule = Rule::of_arguments();
         let mut confirm = None;
         for own in self.0.iter().filter(|it| it.is_for(device, command)) {
             rule.guarded.extend(own.guarded.clone());

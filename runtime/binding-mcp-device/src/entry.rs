@@ -1,16 +1,20 @@
 //! One device of the registry: its id, what the config says about it, and its topics.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytestring::ByteString;
+use smallvec::SmallVec;
 use tidegate_device::{AvailabilityTopic, Mentions, Property, Source, Text};
 use tidegate_engine::Time;
 
 use crate::address;
 use crate::model::Model;
 use crate::options::DeviceOptions;
+use crate::registry::DeviceId;
+use crate::slot::SlotId;
 
 /// A device.
 #[derive(Debug)]
@@ -22,6 +26,12 @@ pub(crate) struct Entry {
     pub(crate) source: Source,
     /// When its last message was received.
     pub(crate) seen: Option<Time>,
+    /// Whether it is online, once it was asked for after the last message about it.
+    pub(crate) online: Cell<Option<Option<bool>>>,
+    /// Its index in the registry.
+    pub(crate) device: DeviceId,
+    /// Its topics, of the properties and then of the availability.
+    pub(crate) slots: SmallVec<[SlotId; 4]>,
 }
 
 /// What the config says about a device.
@@ -69,6 +79,9 @@ impl Entry {
             })),
             source: Source::Config,
             seen: None,
+            online: Cell::new(None),
+            device: DeviceId::MAX,
+            slots: SmallVec::new(),
         }
     }
 
@@ -80,6 +93,9 @@ impl Entry {
             about: None,
             source: Source::Seen,
             seen: None,
+            online: Cell::new(None),
+            device: DeviceId::MAX,
+            slots: SmallVec::new(),
         }
     }
 
@@ -91,6 +107,9 @@ impl Entry {
             about: None,
             source: device.source,
             seen: None,
+            online: Cell::new(None),
+            device: DeviceId::MAX,
+            slots: SmallVec::new(),
             model,
         }
     }
@@ -155,6 +174,17 @@ impl Entry {
         properties
             .chain(availability)
             .map(|(topic, part)| (self.topic(topic), part))
+    }
+
+    /// The topic of a part.
+    pub(crate) fn slot(&self, part: Part) -> Option<SlotId> {
+        let index = match part {
+            Part::Property(index) => usize::from(index),
+            Part::Availability(index) => {
+                self.model.device.properties.len() + usize::from(index)
+            }
+        };
+        self.slots.get(index).copied()
     }
 
     fn property(&self, index: u16) -> Option<&Property> {

@@ -61,8 +61,9 @@ mod status;
 mod tools;
 mod typed;
 mod view;
+mod visible;
 
-pub use address::Address;
+pub use address::{Address, Parts, filled, filter};
 pub use explain::{Explainer, Explanation};
 pub use operation::CallCompleted;
 pub use options::{

@@ -1,4 +1,7 @@
 //! `list_devices`: the devices that a caller sees, sorted by id, in pages.
+//!
+//! A page without a filter takes the same time however many devices there are: it begins at its cursor, and the total
+//! is counted elsewhere. A filter looks at a bounded number of devices.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -13,6 +16,10 @@ use crate::view::{DeviceView, Now};
 /// Default and maximum number of devices of a page.
 const LIMIT: u64 = 50;
 const LIMIT_MAX: u64 = 200;
+/// Most devices that a page with a filter looks at. A page may have fewer devices than `limit` then, and others follow.
+const SCANNED_MAX: usize = 10_000;
+/// Most bytes of payloads that are read for a page.
+const READ_MAX: usize = 256 * 1024;
 /// Most bytes of a page's devices. They are in the result twice, once escaped: that stays below 16 KiB.
 const PAGE_MAX: usize = 16 * 1024 - 512;
 
@@ -41,6 +48,14 @@ impl ListArguments {
         };
         arguments.finish("location, type, query, online, limit and cursor")?;
         Ok(read)
+    }
+
+    /// Whether devices are left out.
+    const fn is_filtered(&self) -> bool {
+        self.location.is_some()
+            || self.kind.is_some()
+            || self.query.is_some()
+            || self.online.is_some()
     }
 
     fn selects(&self, registry: &Registry, entry: &Entry) -> bool {
@@ -85,15 +100,36 @@ fn mentions(entry: &Entry, query: &str) -> bool {
 }
 
 /// A page of devices.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Page {
     devices: Vec<Box<RawValue>>,
-    /// All devices that match, of all pages.
-    total: usize,
+    /// All devices that match, of all pages; absent if there are too many to look at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<usize>,
     /// Where the next page begins; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
+    /// Bytes of the devices in the result.
+    #[serde(skip)]
+    used: usize,
+    /// Bytes of payloads that were read.
+    #[serde(skip)]
+    read: usize,
+}
+
+impl Page {
+    /// Adds a device; `false`: the page is full.
+    fn add(&mut self, json: Box<RawValue>, read: usize, limit: usize) -> bool {
+        self.used += written_twice(json.get());
+        self.read += read;
+        let full = self.devices.len() >= limit || self.used > PAGE_MAX || self.read > READ_MAX;
+        if full && !self.devices.is_empty() {
+            return false;
+        }
+        self.devices.push(json);
+        true
+    }
 }
 
 /// The page that the arguments ask for.
@@ -104,37 +140,49 @@ pub(crate) fn answer(
     now: Now,
 ) -> Answer {
     let mut page = Page {
-        devices: Vec::new(),
-        total: 0,
-        next_cursor: None,
+        total: total(registry, caller, arguments),
+        ..Page::default()
     };
-    let mut used = 0;
-    let mut last = None;
     let after = arguments.cursor.as_deref();
-    for (_, entry) in registry.sorted(caller, None) {
-        if !arguments.selects(registry, entry) {
-            continue;
+    let mut last = None;
+    for (looked_at, (_, entry)) in registry.sorted(caller, after).enumerate() {
+        if arguments.is_filtered() {
+            if looked_at >= SCANNED_MAX {
+                page.next_cursor = last.map(ToString::to_string);
+                break;
+            }
+            if !arguments.selects(registry, entry) {
+                last = Some(&entry.id);
+                continue;
+            }
         }
-        page.total += 1;
-        let before = after.is_some_and(|after| &*entry.id <= after);
-        if before || page.next_cursor.is_some() {
-            continue;
-        }
+        let read = registry.property(entry, 0).map_or(0, |it| it.payload.len());
         let view = DeviceView::new(registry, entry, caller, now);
-        let Ok(json) = serde_json::value::to_raw_value(&view) else {
-            continue;
-        };
-        let size = written_twice(json.get());
-        let full = used + size > PAGE_MAX && !page.devices.is_empty();
-        if full || page.devices.len() >= arguments.limit {
-            page.next_cursor = last.take();
-            continue;
+        if let Ok(json) = serde_json::value::to_raw_value(&view)
+            && !page.add(json, read, arguments.limit)
+        {
+            page.next_cursor = last.map(ToString::to_string);
+            break;
         }
-        used += size;
-        page.devices.push(json);
-        last = Some(entry.id.to_string());
+        last = Some(&entry.id);
     }
     Answer::structured(&page)
+}
+
+/// The number of devices of all pages.
+fn total(
+    registry: &Registry,
+    caller: Option<&Identity>,
+    arguments: &ListArguments,
+) -> Option<usize> {
+    if !arguments.is_filtered() {
+        return Some(registry.seen_by(caller));
+    }
+    (registry.len() <= SCANNED_MAX).then(|| {
+        let devices = registry.sorted(caller, None);
+        let selected = devices.filter(|(_, entry)| arguments.selects(registry, entry));
+        selected.count()
+    })
 }
 
 /// The size of a JSON text that is written as it is, and as the content of a string.
@@ -155,6 +203,71 @@ mod tests {
     use crate::model::Models;
     use crate::options::Options;
     use crate::registry::Received;
+
+    /// Many devices without values.
+    fn many(count: usize) -> Registry {
+        let devices: serde_json::Map<String, Value> = (0..count)
+            .map(|number| (format!("d-{number:05}"), json!({ "type": "thing" })))
+            .collect();
+        let options: Options = serde_json::from_value(json!({
+            "address": "{device}/{action}",
+            "types": { "thing": { "status": { "action": "s" } } },
+            "devices": devices,
+        }))
+        .expect("valid options");
+        Registry::new(&options, &Models::new(&options).0)
+    }
+
+    fn page(registry: &Registry, arguments: Value) -> Value {
+        let arguments = ListArguments::read(Arguments::of(arguments)).expect("valid arguments");
+        let now = Now {
+            time: Time::START,
+            wall: WallTime::default(),
+        };
+        let page = answer(registry, None, &arguments, now).json;
+        let page: Value = serde_json::from_slice(&page).expect("JSON");
+        page["structuredContent"].clone()
+    }
+
+    #[test]
+    fn a_filter_looks_at_a_bounded_number_of_devices() {
+        let registry = many(SCANNED_MAX + 5);
+        let first = page(&registry, json!({ "query": "d-10003" }));
+        assert_eq!(first, json!({ "devices": [], "nextCursor": "d-09999" }));
+        let second = page(&registry, json!({ "query": "d-10003", "cursor": "d-09999" }));
+        assert_eq!(second["devices"][0]["id"], "d-10003");
+        assert_eq!(second["nextCursor"], Value::Null);
+        let all = page(&registry, json!({ "limit": 1 }));
+        assert_eq!(all["total"], SCANNED_MAX + 5);
+        let few = many(SCANNED_MAX);
+        let found = page(&few, json!({ "query": "d-0000", "limit": 3 }));
+        assert_eq!((&found["total"], &found["nextCursor"]), (&json!(10), &json!("d-00002")));
+    }
+
+    #[test]
+    fn the_payloads_that_a_page_reads_are_bounded() {
+        let options: Options = serde_json::from_value(json!({
+            "address": "{device}/{action}",
+            "types": { "thing": { "status": { "action": "s" } } },
+            "seen": ["#"],
+        }))
+        .expect("valid options");
+        let (models, _) = Models::new(&options);
+        let mut registry = Registry::new(&options, &models);
+        let large = format!("[{}]", "1,".repeat(30_000) + "1");
+        for number in 0..10 {
+            let message = Received {
+                topic: &format!("d-{number}/s"),
+                payload: large.as_bytes(),
+                retained: false,
+            };
+            registry.record(&models, message, Time::START, &|_| false);
+        }
+        let first = page(&registry, json!({}));
+        let devices = first["devices"].as_array().map(Vec::len);
+        assert_eq!(devices, Some(READ_MAX / large.len()));
+        assert_eq!(first["total"], 10);
+    }
 
     #[test]
     fn the_pages_have_each_device_once_and_stay_below_16_kib() {

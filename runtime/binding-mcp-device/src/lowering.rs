@@ -1,5 +1,6 @@
 //! Lowers a type of the config to its model, and says what is wrong with it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -73,6 +74,7 @@ impl Lowering<'_> {
             },
             guarded: options.guarded.clone().map(Rc::new),
             rules,
+            devices: Cell::new(0),
         })
     }
 
@@ -261,7 +263,7 @@ fn rule(options: &CommandOptions, command: &Command) -> Result<Rule, String> {
     let interlocks = options.interlocks.iter().map(interlock);
     let interval = options.limits.interval;
     Ok(Rule {
-        schema: Schema::new(&command.arguments)?,
+        schema: Some(Schema::new(&command.arguments)?),
         interval: interval.map(|it| Duration::from_millis(it.get())),
         step: steps(&options.limits)?,
         interlocks: interlocks.collect::<Result<_, _>>()?,

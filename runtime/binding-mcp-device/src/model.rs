@@ -5,6 +5,7 @@
 //! device, and are filled for a device when they are needed, so that ten thousand devices share one
 //! model. A device that declares itself has a model of its own, with its topics.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -20,7 +21,7 @@ use crate::address::{self, Address};
 use crate::declared::Declared;
 use crate::lowering::Lowering;
 use crate::options::Options;
-use crate::schema::Schema;
+use crate::schema::{Schema, Violation};
 use crate::typed;
 
 /// Name of the property of `status`.
@@ -49,12 +50,15 @@ pub(crate) struct Model {
     pub(crate) guarded: Option<Rc<Guarded>>,
     /// The rules of the commands of `device`, in the same order.
     pub(crate) rules: Vec<Rule>,
+    /// Number of the devices of the registry that have this model.
+    pub(crate) devices: Cell<usize>,
 }
 
 /// The rules of a command.
 #[derive(Debug)]
 pub(crate) struct Rule {
-    pub(crate) schema: Schema,
+    /// `None`: it is compiled when a command comes. Ten thousand devices that declare themselves have a schema each.
+    pub(crate) schema: Option<Schema>,
     pub(crate) interval: Option<Duration>,
     /// Largest change, by argument.
     pub(crate) step: BTreeMap<String, f64>,
@@ -220,14 +224,26 @@ pub(crate) fn check_level(level: &str) -> Result<(), String> {
 }
 
 impl Rule {
-    /// The rule of a command of which only the arguments are checked.
-    pub(crate) const fn of(schema: Schema) -> Self {
+    /// The rule of a command of which only the arguments are checked, against the schema of the command.
+    pub(crate) const fn of_arguments() -> Self {
         Self {
-            schema,
+            schema: None,
             interval: None,
             step: BTreeMap::new(),
             interlocks: Vec::new(),
             guarded: Vec::new(),
+        }
+    }
+
+    /// What is wrong with the arguments of a command.
+    pub(crate) fn violations(&self, command: &Command, arguments: &Value) -> Vec<Violation> {
+        match &self.schema {
+            Some(schema) => schema.violations(arguments),
+            // It was compiled when the device was declared.
+            None => match Schema::new(&command.arguments) {
+                Ok(schema) => schema.violations(arguments),
+                Err(why) => vec![Violation::of_schema(why)],
+            },
         }
     }
 

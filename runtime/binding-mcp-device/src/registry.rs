@@ -1,7 +1,8 @@
 //! The devices, and the last value of each topic.
 //!
-//! A message is recorded with one look-up of its topic; its payload is copied, and not parsed. Devices
-//! come from three sources: the config, topics on which they are seen, and declarations of their own.
+//! A message is recorded with one look-up of its topic; its payload is copied, and not parsed. A device knows its
+//! topics by index, so that reading a value needs no look-up. Devices come from three sources: the config, topics on
+//! which they are seen, and declarations of their own.
 //!
 //! Guarantees:
 //! - devices and the bytes of values are bounded; seen devices that were silent for longest are removed
@@ -13,7 +14,7 @@ use std::rc::Rc;
 
 use bytestring::ByteString;
 use slab::Slab;
-use tidegate_device::{AvailabilityMode, Mentions, Source};
+use tidegate_device::{Availability, AvailabilityMode, Mentions, Source};
 use tidegate_engine::Time;
 use tidegate_streams::Identity;
 use tidegate_streams::mqtt::topic::{TopicFilter, TopicPatterns};
@@ -22,7 +23,8 @@ use crate::entry::{Entry, Part};
 use crate::model::{Model, Models, check_id};
 use crate::options::Options;
 use crate::recency::Recency;
-use crate::slot::{Slot, Users};
+use crate::slot::{Slot, SlotId, Users};
+use crate::visible::Visible;
 
 pub(crate) use crate::slot::Cached;
 
@@ -65,7 +67,9 @@ pub(crate) struct Counts {
 pub(crate) struct Registry {
     devices: Slab<Entry>,
     ids: BTreeMap<ByteString, DeviceId>,
-    topics: BTreeMap<Box<str>, Slot>,
+    slots: Slab<Slot>,
+    topics: BTreeMap<Box<str>, SlotId>,
+    visible: Visible,
     /// The seen devices.
     recency: Recency,
     seen: TopicPatterns,
@@ -87,7 +91,9 @@ impl Registry {
         let mut registry = Self {
             devices: Slab::new(),
             ids: BTreeMap::new(),
+            slots: Slab::new(),
             topics: BTreeMap::new(),
+            visible: Visible::default(),
             recency: Recency::new(),
             seen,
             watched: 0,
@@ -176,32 +182,51 @@ impl Registry {
         devices.filter(move |(_, entry)| entry.model.is_visible(caller))
     }
 
+    /// Number of the devices that a caller sees.
+    pub(crate) fn seen_by(&self, caller: Option<&Identity>) -> usize {
+        self.visible.count(caller)
+    }
+
+    fn slot(&self, topic: &str) -> Option<&Slot> {
+        self.slots.get(*self.topics.get(topic)? as usize)
+    }
+
+    fn slot_mut(&mut self, topic: &str) -> Option<&mut Slot> {
+        self.slots.get_mut(*self.topics.get(topic)? as usize)
+    }
+
     /// The last message of a topic.
     pub(crate) fn value(&self, topic: &str) -> Option<&Cached> {
-        self.topics.get(topic)?.value.as_ref()
+        self.slot(topic)?.value.as_ref()
     }
 
     /// The last message that says something about a property.
     pub(crate) fn property(&self, entry: &Entry, index: usize) -> Option<&Cached> {
-        let property = entry.model.device.properties.get(index)?;
-        self.told(entry, &property.topic, Part::property(index))
+        self.told(entry, Part::property(index))
     }
 
     /// The last message that says something about a part of a device.
-    fn told(&self, entry: &Entry, topic: &str, part: Part) -> Option<&Cached> {
-        let slot = self.topics.get(&*entry.topic(topic))?;
-        if slot.is_whole() {
-            return slot.value.as_ref();
-        }
-        slot.of(*self.ids.get(&entry.id)?, part)
+    fn told(&self, entry: &Entry, part: Part) -> Option<&Cached> {
+        let slot = self.slots.get(entry.slot(part)? as usize)?;
+        slot.of(entry.device, part)
     }
 
-    /// Whether a device is online; `None` if it does not tell, or has not told yet.
+    /// Whether a device is online; `None` if it does not tell, or has not told yet. It is found out once for each message
+    /// about it.
     pub(crate) fn online(&self, entry: &Entry) -> Option<bool> {
         let availability = entry.model.device.availability.as_ref()?;
+        if let Some(known) = entry.online.get() {
+            return known;
+        }
+        let online = self.read_online(entry, availability);
+        entry.online.set(Some(online));
+        online
+    }
+
+    fn read_online(&self, entry: &Entry, availability: &Availability) -> Option<bool> {
         let topics = availability.topics.iter().enumerate();
         let told = topics.map(|(index, topic)| {
-            let cached = self.told(entry, &topic.topic, Part::availability(index))?;
+            let cached = self.told(entry, Part::availability(index))?;
             Some((cached.received, topic.read(&cached.payload)?))
         });
         match availability.mode {
@@ -256,7 +281,7 @@ impl Registry {
 
     /// The users of the topic of a message, and those of them that it says nothing about.
     fn addressed(&self, message: Received<'_>) -> (Users, Users) {
-        let Some(slot) = self.topics.get(message.topic) else {
+        let Some(slot) = self.slot(message.topic) else {
             return (Users::new(), Users::new());
         };
         if !slot.partial {
@@ -274,7 +299,7 @@ impl Registry {
     /// Most messages: replaces the value of a known topic, if it is about all users and there is room for it. Returns
     /// the users of the topic.
     fn replace(&mut self, message: Received<'_>, now: Time) -> Option<Users> {
-        let slot = self.topics.get_mut(message.topic)?;
+        let slot = self.slots.get_mut(*self.topics.get(message.topic)? as usize)?;
         if slot.partial {
             return None;
         }
@@ -297,9 +322,12 @@ impl Registry {
 
     /// The devices have told something.
     fn note(&mut self, users: &Users, now: Time) {
-        for (device, _) in users {
+        for (device, part) in users {
             if let Some(entry) = self.devices.get_mut(*device as usize) {
                 entry.seen = Some(now);
+                if matches!(part, Part::Availability(_)) {
+                    entry.online.set(None);
+                }
             }
             self.recency.touch(*device);
         }
@@ -312,15 +340,16 @@ impl Registry {
         now: Time,
         is_awaited: &dyn Fn(DeviceId) -> bool,
     ) {
-        let Some(slot) = self.topics.get_mut(message.topic) else {
+        let Some(slot) = self.slot_mut(message.topic) else {
             return;
         };
         let before = slot.bytes();
         slot.supersede(silent);
-        self.bytes = self.bytes - before + slot.bytes();
+        let kept = slot.bytes();
+        self.bytes = self.bytes - before + kept;
         let length = message.payload.len();
         let fits = length <= self.max_value && self.make_bytes(length, is_awaited);
-        match self.topics.get_mut(message.topic) {
+        match self.slot_mut(message.topic) {
             Some(slot) if fits => {
                 slot.value = Some(Cached {
                     payload: message.payload.into(),
@@ -333,8 +362,9 @@ impl Registry {
             slot => {
                 // What is known is outdated.
                 if let Some(slot) = slot {
-                    self.bytes -= slot.bytes();
+                    let bytes = slot.bytes();
                     slot.clear();
+                    self.bytes -= bytes;
                 }
                 self.counts.dropped += 1;
             }
@@ -392,22 +422,40 @@ impl Registry {
             return false;
         }
         self.watched += 1;
-        let slot = self.topics.entry(topic.into()).or_default();
-        slot.watched = true;
+        let slot = self.slot_of(topic);
+        if let Some(slot) = self.slots.get_mut(slot as usize) {
+            slot.watched = true;
+        }
         true
     }
 
-    fn insert(&mut self, entry: Entry) -> DeviceId {
+    /// The index of a topic, which is added if it is new.
+    fn slot_of(&mut self, topic: &str) -> SlotId {
+        if let Some(slot) = self.topics.get(topic) {
+            return *slot;
+        }
+        let slot = SlotId::try_from(self.slots.insert(Slot::default())).unwrap_or(SlotId::MAX);
+        self.topics.insert(topic.into(), slot);
+        slot
+    }
+
+    fn insert(&mut self, mut entry: Entry) -> DeviceId {
         let index = self.devices.vacant_key();
         let device = DeviceId::try_from(index).unwrap_or(DeviceId::MAX);
+        let mut slots = Vec::new();
         for (topic, part) in entry.topics() {
-            let slot = self.topics.entry(topic.as_ref().into()).or_default();
-            slot.users.push((device, part));
-            slot.partial |= entry.may_be_absent(part);
+            let slot = self.slot_of(&topic);
+            slots.push(slot);
+            if let Some(slot) = self.slots.get_mut(slot as usize) {
+                slot.users.push((device, part));
+                slot.partial |= entry.may_be_absent(part);
+            }
         }
+        (entry.device, entry.slots) = (device, slots.into());
         if entry.source == Source::Seen {
             self.recency.insert(device);
         }
+        self.visible.add(&entry.model);
         self.ids.insert(entry.id.clone(), device);
         self.devices.insert(entry);
         device
@@ -439,8 +487,12 @@ impl Registry {
             return;
         };
         self.ids.remove(&entry.id);
+        self.visible.remove(&entry.model);
         for (topic, _) in entry.topics() {
-            let Some(slot) = self.topics.get_mut(&*topic) else {
+            let Some(id) = self.topics.get(&*topic).copied() else {
+                continue;
+            };
+            let Some(slot) = self.slots.get_mut(id as usize) else {
                 continue;
             };
             let before = slot.bytes();
@@ -448,6 +500,7 @@ impl Registry {
             self.bytes = self.bytes - before + slot.bytes();
             if slot.users.is_empty() && !slot.watched {
                 self.bytes -= slot.bytes();
+                self.slots.remove(id as usize);
                 self.topics.remove(&*topic);
             }
         }

@@ -27,6 +27,17 @@ pub(crate) struct Violation {
     pub(crate) allowed: Option<Value>,
 }
 
+impl Violation {
+    /// A schema that cannot be used.
+    pub(crate) const fn of_schema(why: String) -> Self {
+        Self {
+            pointer: String::new(),
+            message: why,
+            allowed: None,
+        }
+    }
+}
+
 impl fmt::Debug for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Schema")

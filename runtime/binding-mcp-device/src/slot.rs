@@ -12,6 +12,9 @@ use crate::registry::DeviceId;
 /// The devices that a topic belongs to.
 pub(crate) type Users = SmallVec<[(DeviceId, Part); 1]>;
 
+/// Index of a topic.
+pub(crate) type SlotId = u32;
+
 /// A topic.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
@@ -52,11 +55,6 @@ impl Slot {
             }
         }
         self.value.as_ref()
-    }
-
-    /// Whether all values are read from the last message.
-    pub(crate) const fn is_whole(&self) -> bool {
-        self.silent.is_none()
     }
 
     /// Bytes of all messages.
@@ -152,7 +150,7 @@ mod tests {
         assert_eq!(slot.bytes(), "one".len() + "other".len() + "nothing".len());
         receive(&mut slot, "all", &[]);
         assert_eq!((of(&slot, ONE), of(&slot, THIRD)), (Some("all"), Some("all")));
-        assert!(slot.is_whole());
+        assert!(slot.silent.is_none());
         assert_eq!(slot.bytes(), "all".len());
     }
 
@@ -165,7 +163,7 @@ mod tests {
         slot.remove(0);
         assert_eq!((of(&slot, THIRD), slot.bytes()), (Some("a"), 3));
         slot.remove(7);
-        assert!(slot.is_whole() && slot.users.is_empty());
+        assert!(slot.silent.is_none() && slot.users.is_empty());
         assert_eq!(slot.bytes(), 2);
         receive(&mut slot, "d", &[ONE]);
         slot.clear();

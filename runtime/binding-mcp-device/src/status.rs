@@ -67,7 +67,9 @@ pub(crate) fn is_fresh(cached: &Cached, max_age: Option<Duration>, now: Now) -> 
 pub(crate) fn is_known(registry: &Registry, entry: &Entry) -> bool {
     let property = entry.model.device.properties.first();
     let cached = property.zip(registry.property(entry, 0));
-    cached.is_some_and(|(property, cached)| Shown::of(property, &cached.payload).is_some())
+    cached.is_some_and(|(property, cached)| {
+        !property.may_be_absent() || Shown::of(property, &cached.payload).is_some()
+    })
 }
 
 impl StatusWait {
@@ -116,10 +118,10 @@ pub(crate) fn answer(
     now: Now,
     problem: Option<&Problem>,
 ) -> Answer {
-    let cached = is_known(registry, entry);
     let Some(problem) = problem else {
         return Answer::structured(&StatusView::new(registry, entry, caller, now, None));
     };
+    let cached = is_known(registry, entry);
     let word = match problem {
         Problem::Offline => "offline",
         Problem::Unreachable(_) => "brokerUnreachable",

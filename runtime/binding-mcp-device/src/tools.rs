@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use tidegate_streams::Identity;
 
-use crate::model::Models;
+use crate::model::{Model, Models};
 use crate::options::ToolsOption;
 use crate::typed;
 
@@ -37,7 +37,7 @@ pub(crate) fn list(
     option: ToolsOption,
     declares: bool,
     caller: Option<&Identity>,
-    ids: &dyn Fn(&str) -> Vec<String>,
+    ids: &dyn Fn(&Model) -> Vec<String>,
 ) -> Vec<Value> {
     let mut tools = vec![list_devices(models, caller), get_device_status()];
     match option {
@@ -125,10 +125,10 @@ fn list_devices(models: &Models, caller: Option<&Identity>) -> Value {
                         "required": ["id", "type", "commands"],
                     },
                 },
-                "total": { "type": "integer", "description": "Devices of all pages" },
+                "total": { "type": "integer", "description": "Devices of all pages; absent with a filter of more than 10,000 devices" },
                 "nextCursor": { "type": "string" },
             },
-            "required": ["devices", "total"],
+            "required": ["devices"],
         },
         "annotations": { "readOnlyHint": true, "openWorldHint": false },
     })

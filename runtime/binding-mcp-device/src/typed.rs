@@ -162,7 +162,7 @@ pub(crate) fn find<'a>(
 pub(crate) fn list(
     models: &Models,
     caller: Option<&Identity>,
-    ids: &dyn Fn(&str) -> Vec<String>,
+    ids: &dyn Fn(&Model) -> Vec<String>,
 ) -> Vec<Value> {
     let visible = models.types.iter().filter(|(_, it)| it.is_visible(caller));
     let grouping = grouping(models);
@@ -176,7 +176,7 @@ pub(crate) fn list(
         if commands.is_empty() {
             continue;
         }
-        let device = device_property(kind, &ids(kind));
+        let device = device_property(kind, &ids(model));
         if grouping == Grouping::Type {
             list.push(of_type(kind, model, &commands, &device));
             continue;

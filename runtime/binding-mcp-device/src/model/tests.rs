@@ -54,9 +54,10 @@ fn a_type_becomes_a_prototype_with_templates_of_topics() {
 #[test]
 fn a_command_without_arguments_takes_none() {
     let models = models(json!({ "types": { "siren": { "commands": { "stop": {} } } } }));
-    let rule = &models.types["siren"].rules[0];
-    assert!(rule.schema.violations(&json!({})).is_empty());
-    assert!(!rule.schema.violations(&json!({ "x": 1 })).is_empty());
+    let siren = &models.types["siren"];
+    let (rule, command) = (&siren.rules[0], &siren.device.commands[0]);
+    assert!(rule.violations(command, &json!({})).is_empty());
+    assert!(!rule.violations(command, &json!({ "x": 1 })).is_empty());
 }
 
 #[test]

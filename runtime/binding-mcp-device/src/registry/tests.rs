@@ -63,12 +63,8 @@ impl Setup {
 
     /// The sum of the cached bytes, counted one by one.
     fn counted_bytes(&self) -> usize {
-        let values = self
-            .registry
-            .topics
-            .values()
-            .filter_map(|it| it.value.as_ref());
-        values.map(|value| value.payload.len()).sum()
+        let slots = self.registry.slots.iter();
+        slots.map(|(_, slot)| slot.bytes()).sum()
     }
 }
 
@@ -197,6 +193,64 @@ fn topics_of_interlocks_are_kept_within_a_limit() {
 }
 
 #[test]
+fn the_devices_that_a_caller_sees_are_counted() {
+    let mut setup = setup(json!({
+        "address": "{type}/{device}/{action}",
+        "types": {
+            "camera": { "status": { "action": "s" }, "guarded": { "staff": ["security"] } },
+            "door": { "status": { "action": "s" } },
+            "gate": { "status": { "action": "s" }, "guarded": { "staff": [] } },
+        },
+        "devices": { "a": { "type": "camera" } },
+        "seen": ["#"],
+        "maxDevices": 4,
+    }));
+    let of = |roles: &[&str]| Identity {
+        guard: "staff".into(),
+        roles: roles.iter().map(|role| (*role).into()).collect(),
+        ..Identity::default()
+    };
+    let callers = [None, Some(of(&[])), Some(of(&["security"]))];
+    let mut counts = |topics: &[&str]| {
+        topics.iter().for_each(|topic| {
+            setup.record(topic, "1");
+        });
+        let registry = &setup.registry;
+        callers.each_ref().map(|caller| {
+            let counted = registry.seen_by(caller.as_ref());
+            assert_eq!(counted, registry.sorted(caller.as_ref(), None).count());
+            counted
+        })
+    };
+    assert_eq!(counts(&["door/b/s", "gate/c/s", "door/d/s"]), [2, 3, 4]);
+    assert_eq!(counts(&["gate/e/s"]), [1, 3, 4]);
+}
+
+#[test]
+fn whether_a_device_is_online_is_found_out_again_after_a_message() {
+    let mut setup = setup(json!({
+        "address": "{device}/{action}",
+        "types": { "thing": { "online": { "action": "online" } } },
+        "devices": { "a": { "type": "thing" } },
+        "maxValueBytes": 16,
+    }));
+    for (payload, expected) in [
+        ("online", Some(true)),
+        ("offline", Some(false)),
+        ("online", Some(true)),
+        ("x", None),
+        ("offline", Some(false)),
+        ("a text that is too long", None),
+    ] {
+        setup.record("a/online", payload);
+        let (_, entry) = setup.registry.find(None, "a").expect("a device");
+        for _ in 0..2 {
+            assert_eq!(setup.registry.online(entry), expected, "{payload}");
+        }
+    }
+}
+
+#[test]
 fn the_nearest_ids_come_first() {
     let mut setup = setup(json!({
         "address": "{device}/{action}",
@@ -224,6 +278,7 @@ fn a_declared_device_has_its_own_topics() {
         device,
         guarded: None,
         rules: Vec::new(),
+        devices: std::cell::Cell::default(),
     });
     assert!(setup.registry.declare(Rc::clone(&model), &|_| false));
     assert!(
