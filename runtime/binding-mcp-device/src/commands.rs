@@ -25,7 +25,7 @@ use crate::rules::check_step;
 use crate::state::State;
 use crate::tools;
 use crate::typed;
-use crate::view::{Now, duration};
+use crate::view::{COMMANDS_MAX, Now, duration};
 
 /// How long a call waits for the acknowledgement of a command that no state confirms.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
@@ -186,10 +186,14 @@ impl McpDevice {
                 return Refusal::Reset(McpReset::insufficient_scope(scopes));
             }
         }
-        let own: Vec<String> = model
+        let mut own: Vec<String> = model
             .commands(caller)
-            .map(|(_, command, _)| format!("'{}'", command.name))
+            .take(COMMANDS_MAX + 1)
+            .map(|(_, command, _)| format!("'{}'", shown(&command.name)))
             .collect();
+        if let Some(further) = own.get_mut(COMMANDS_MAX) {
+            "…".clone_into(further);
+        }
         Refusal::Tool(if own.is_empty() {
             format!("'{id}' has no commands.")
         } else {

@@ -135,6 +135,10 @@ impl Declared {
             rules.push(rule);
             commands.push(command);
         }
+        // Ten thousand devices are kept.
+        commands.shrink_to_fit();
+        rules.shrink_to_fit();
+        device.properties.shrink_to_fit();
         device.commands = commands;
         let left_out = before - device.properties.len() - device.commands.len();
         self.refused += u64::try_from(left_out).unwrap_or(u64::MAX);

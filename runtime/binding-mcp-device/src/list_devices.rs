@@ -157,8 +157,13 @@ pub(crate) fn answer(
             }
         }
         let read = registry.property(entry, 0).map_or(0, |it| it.payload.len());
-        let view = DeviceView::new(registry, entry, caller, now);
-        if let Ok(json) = serde_json::value::to_raw_value(&view)
+        let mut view = DeviceView::new(registry, entry, caller, now);
+        let mut json = serde_json::value::to_raw_value(&view);
+        if json.as_ref().is_ok_and(|json| written_twice(json.get()) > PAGE_MAX) {
+            view.shorten();
+            json = serde_json::value::to_raw_value(&view);
+        }
+        if let Ok(json) = json
             && !page.add(json, read, arguments.limit)
         {
             page.next_cursor = last.map(ToString::to_string);
@@ -196,11 +201,15 @@ fn written_twice(json: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use serde_json::{Value, json};
+    use tidegate_device::{Command, Device, Format, Payload, Property, Source, Text};
     use tidegate_engine::{Time, WallTime};
 
     use super::*;
-    use crate::model::Models;
+    use crate::model::{Model, Models, Rule};
+    use crate::view::StatusView;
     use crate::options::Options;
     use crate::registry::Received;
 
@@ -227,6 +236,79 @@ mod tests {
         let page = answer(registry, None, &arguments, now).json;
         let page: Value = serde_json::from_slice(&page).expect("JSON");
         page["structuredContent"].clone()
+    }
+
+    #[test]
+    fn a_page_stays_below_16_kib_whatever_a_device_says_of_itself() {
+        let long = Text::new(&"\u{1d11e}".repeat(256));
+        let quotes = Text::new(&"\"".repeat(256));
+        for text in [long, quotes] {
+            let command = |number: usize| Command {
+                name: format!("{}{number}", "n".repeat(512)),
+                description: None,
+                arguments: std::sync::Arc::default(),
+                topic: "t".to_owned(),
+                payload: Payload::Arguments,
+                qos: 0,
+                retain: false,
+                expiry: None,
+                confirm: None,
+            };
+            let device = Device {
+                id: "x".repeat(128),
+                name: Some(text.clone()),
+                description: Some(text.clone()),
+                kind: text.to_string(),
+                location: Some(text.clone()),
+                labels: (0..8).map(|it| (it.to_string(), text.clone())).collect(),
+                source: Source::Homie,
+                properties: vec![Property {
+                    name: "p".to_owned(),
+                    description: None,
+                    topic: "p".to_owned(),
+                    format: Format::Text,
+                    value: None,
+                    unit: Some(text.clone()),
+                    minimum: None,
+                    maximum: None,
+                    stale_after: None,
+                    request: None,
+                }],
+                availability: None,
+                commands: (0..40).map(command).collect(),
+            };
+            let rules = device.commands.iter().map(|_| Rule::of_arguments());
+            let model = Model {
+                guarded: None,
+                rules: rules.collect(),
+                devices: std::cell::Cell::default(),
+                device,
+            };
+            let mut registry = many(2);
+            assert!(registry.declare(Rc::new(model), &|_| false));
+            let message = Received {
+                topic: "p",
+                payload: text.as_str().as_bytes(),
+                retained: false,
+            };
+            let models = Models::new(&Options::default()).0;
+            registry.record(&models, message, Time::START, &|_| false);
+            let first = page(&registry, json!({ "cursor": "d-99999" }));
+            assert_eq!(first["devices"][0]["commands"].as_array().map(Vec::len), Some(4));
+            let arguments = ListArguments::read(Arguments::of(json!({ "cursor": "d-99999" })));
+            let now = Now {
+                time: Time::START,
+                wall: WallTime::default(),
+            };
+            let json = answer(&registry, None, &arguments.expect("valid"), now).json;
+            assert!(json.len() < 16 * 1024, "{}", json.len());
+            // Its status is bounded as well: not all of its commands are described.
+            let (_, entry) = registry.find(None, &"x".repeat(128)).expect("declared");
+            let status = StatusView::new(&registry, entry, None, now, None);
+            let status = serde_json::to_value(&status).expect("JSON");
+            assert_eq!(status["commands"].as_array().map(Vec::len), Some(32));
+            assert_eq!(status["leftOut"], 8);
+        }
     }
 
     #[test]

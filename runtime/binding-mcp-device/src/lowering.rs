@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tidegate_device::{
@@ -151,7 +152,7 @@ impl Lowering<'_> {
         Ok(Command {
             name: name.to_owned(),
             description: options.description.as_deref().map(Text::new),
-            arguments: arguments(options.arguments.as_ref())?,
+            arguments: Arc::new(arguments(options.arguments.as_ref())?),
             topic,
             payload: match template(options.payload.as_deref())? {
                 Some(template) => Payload::Template(template),
@@ -263,7 +264,7 @@ fn rule(options: &CommandOptions, command: &Command) -> Result<Rule, String> {
     let interlocks = options.interlocks.iter().map(interlock);
     let interval = options.limits.interval;
     Ok(Rule {
-        schema: Some(Schema::new(&command.arguments)?),
+        schema: Some(Box::new(Schema::new(&command.arguments)?)),
         interval: interval.map(|it| Duration::from_millis(it.get())),
         step: steps(&options.limits)?,
         interlocks: interlocks.collect::<Result<_, _>>()?,

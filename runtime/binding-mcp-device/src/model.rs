@@ -58,7 +58,7 @@ pub(crate) struct Model {
 #[derive(Debug)]
 pub(crate) struct Rule {
     /// `None`: it is compiled when a command comes. Ten thousand devices that declare themselves have a schema each.
-    pub(crate) schema: Option<Schema>,
+    pub(crate) schema: Option<Box<Schema>>,
     pub(crate) interval: Option<Duration>,
     /// Largest change, by argument.
     pub(crate) step: BTreeMap<String, f64>,

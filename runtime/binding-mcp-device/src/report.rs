@@ -96,7 +96,7 @@ impl Report {
         let schema = &command.arguments;
         Self {
             violations,
-            schema: (schema.to_string().len() <= SCHEMA_MAX).then(|| schema.clone()),
+            schema: (schema.to_string().len() <= SCHEMA_MAX).then(|| Value::clone(schema)),
             ..Self::not_sent(device, &command.name, &why)
         }
     }

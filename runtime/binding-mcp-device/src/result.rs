@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
+use tidegate_device::Text;
 use tidegate_json::write::push_string;
 use tidegate_streams::mcp::{McpCacheScope, McpEnd, McpOutcome};
 use tidegate_streams::mqtt::{MqttDelivery, MqttReset};
@@ -103,7 +104,9 @@ impl From<Option<MqttReset>> for Failure {
                 delivery: MqttDelivery::Possible,
             };
         };
-        let reason = reset.reason.trim().trim_end_matches('.');
+        // A broker may give a reason of 64 KiB.
+        let reason = Text::new(&reset.reason);
+        let reason = reason.as_str().trim_end_matches('.');
         let why = if reason.is_empty() {
             format!(
                 "the broker answered with reason code 0x{:02x}",
@@ -116,5 +119,23 @@ impl From<Option<MqttReset>> for Failure {
             why,
             delivery: reset.delivery,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_of_the_broker_is_one_line_of_bounded_length() {
+        let reset = |reason: &str| MqttReset {
+            reason: reason.into(),
+            reason_code: 0x87,
+            ..MqttReset::default()
+        };
+        let why = |reason: &str| Failure::from(Some(reset(reason))).why;
+        assert_eq!(why("not\nallowed. "), "not allowed");
+        assert_eq!(why(""), "the broker answered with reason code 0x87");
+        assert_eq!(why(&"x".repeat(60_000)).len(), 256);
     }
 }

@@ -6,6 +6,7 @@ use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, Validator};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tidegate_device::Text;
 
 /// Most violations that are listed.
 const LISTED: usize = 10;
@@ -61,9 +62,11 @@ impl Schema {
         let errors = self.0.iter_errors(value).take(LISTED);
         let violations = errors.map(|error| {
             let (message, allowed) = explain(error.kind(), error.instance());
+            // Names of arguments are the caller's, and schemas those of a device.
+            let message = message.unwrap_or_else(|| error.masked_with("it").to_string());
             Violation {
-                pointer: error.instance_path().to_string(),
-                message: message.unwrap_or_else(|| error.masked_with("it").to_string()),
+                pointer: Text::new(&error.instance_path().to_string()).to_string(),
+                message: Text::new(&message).to_string(),
                 allowed,
             }
         });
@@ -90,7 +93,9 @@ fn explain(kind: &ValidationErrorKind, given: &Value) -> (Option<String>, Option
         }
         Kind::Constant { expected_value } => {
             let message = format!("{given} is not the allowed value");
-            (Some(message), Some(json!([**expected_value])))
+            let allowed = (expected_value.to_string().len() <= ALLOWED_MAX)
+                .then(|| json!([**expected_value]));
+            (Some(message), allowed)
         }
         Kind::Minimum { limit } => bounded("below the minimum", "minimum", limit),
         Kind::Maximum { limit } => bounded("above the maximum", "maximum", limit),
@@ -104,7 +109,7 @@ fn explain(kind: &ValidationErrorKind, given: &Value) -> (Option<String>, Option
             let names: Vec<String> = unexpected
                 .iter()
                 .take(5)
-                .map(|it| format!("'{it}'"))
+                .map(|it| format!("'{}'", tidegate_streams::shown(it)))
                 .collect();
             (Some(format!("unknown: {}", names.join(", "))), None)
         }
@@ -163,6 +168,30 @@ mod tests {
         let schema = Schema::new(&schema).expect("a schema");
         let mode = schema.violations(&json!({ "level": 1, "mode": 3 }));
         assert_eq!(mode[0].allowed, Some(json!(["day", "night"])));
+    }
+
+    #[test]
+    fn a_violation_is_of_bounded_size() {
+        let long = "x".repeat(10_000);
+        let schema = json!({
+            "properties": {
+                "constant": { "const": long },
+                "pattern": { "pattern": format!("^{}$", "y".repeat(1_000)) },
+                "items": { "additionalProperties": { "type": "integer" } },
+            },
+            "required": [long],
+            "additionalProperties": false,
+        });
+        let value = json!({
+            "constant": "a", "pattern": "a", "items": { long.as_str(): "\u{202e}" }, long.to_uppercase(): 1,
+        });
+        let violations = Schema::new(&schema).expect("a schema").violations(&value);
+        assert_eq!(violations.len(), 5, "{violations:?}");
+        for violation in violations {
+            let text = serde_json::to_string(&violation).expect("JSON");
+            assert!(text.len() < 1_100, "{text}");
+            assert!(Text::is_visible(&violation.message), "{text}");
+        }
     }
 
     #[test]

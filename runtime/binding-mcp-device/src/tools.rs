@@ -158,6 +158,10 @@ fn get_device_status() -> Value {
         json!({ "type": "array", "description": "Commands of a device that declared itself, with the schemas of their arguments" }),
     );
     properties.insert("declaredBy".to_owned(), json!({ "type": "string" }));
+    properties.insert(
+        "leftOut".to_owned(),
+        json!({ "type": "integer", "description": "Readings and commands that are left out, because there are too many" }),
+    );
     json!({
         "name": GET_DEVICE_STATUS,
         "title": "Get the status of a device",

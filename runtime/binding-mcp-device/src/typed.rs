@@ -205,7 +205,7 @@ fn of_command(kind: &str, model: &Model, command: &Command, device: &Value) -> V
         "{what}Sends '{}' to a device of the type '{kind}'. {OUTCOMES}",
         command.name
     );
-    let properties = json!({ "device": device, "arguments": command.arguments });
+    let properties = json!({ "device": device, "arguments": &*command.arguments });
     let needs = command.arguments.get("required").and_then(Value::as_array);
     let needs = needs.is_some_and(|it| !it.is_empty());
     let required: &[&str] = if needs {

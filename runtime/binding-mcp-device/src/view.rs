@@ -15,7 +15,11 @@ use crate::registry::{Cached, Registry};
 /// Most bytes of a status in a list of devices.
 const SUMMARY_MAX: usize = 256;
 /// Most commands of a device in a list.
-const COMMANDS_MAX: usize = 32;
+pub(crate) const COMMANDS_MAX: usize = 32;
+/// Most commands, with the name of a few hundred bytes each, of a device in a list that would be too long.
+const COMMANDS_OF_A_LONG_ONE: usize = 4;
+/// Most bytes of the further readings of a status, and of its commands.
+const PART_MAX: usize = 64 * 1024;
 
 /// The time of the current turn, on both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +66,14 @@ pub(crate) struct ValueView {
 )]
 pub(crate) const fn is_false(value: &bool) -> bool {
     !*value
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde needs"
+)]
+const fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 /// Whether a value is stale.
@@ -165,6 +177,15 @@ impl<'a> DeviceView<'a> {
     }
 }
 
+impl DeviceView<'_> {
+    /// Leaves out what makes it long: a device that declared itself may have many texts.
+    pub(crate) fn shorten(&mut self) {
+        self.description = None;
+        self.labels.clear();
+        self.commands.truncate(COMMANDS_OF_A_LONG_ONE);
+    }
+}
+
 /// A value for a list.
 fn summary(property: &Property, cached: &Cached) -> Option<Value> {
     Some(compact(Shown::of(property, &cached.payload)?.value))
@@ -223,6 +244,9 @@ pub(crate) struct StatusView<'a> {
     /// The commands of a device that declared itself, which no tool describes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     commands: Vec<CommandView<'a>>,
+    /// Number of readings and commands that are left out.
+    #[serde(skip_serializing_if = "is_zero")]
+    left_out: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     declared_by: Option<&'static str>,
     /// Why this is not what was asked for, for programs and in words.
@@ -247,6 +271,15 @@ impl<'a> StatusView<'a> {
             ValueView::new(property, cached, now)
         };
         let others = device.properties.iter().enumerate().skip(1);
+        let others = others.filter_map(|(index, it)| Some((&*it.name, view(index, it)?)));
+        let commands: &mut dyn Iterator<Item = _> = if entry.is_declared() {
+            &mut entry.model.commands(caller)
+        } else {
+            &mut std::iter::empty()
+        };
+        let commands = commands.map(|(_, command, _)| CommandView::new(command));
+        let (readings, readings_left_out) = within(others, usize::MAX);
+        let (commands, commands_left_out) = within(commands, COMMANDS_MAX);
         Self {
             device: &entry.id,
             name: entry.name().map(Text::as_str),
@@ -254,22 +287,30 @@ impl<'a> StatusView<'a> {
             location: entry.location.as_deref(),
             online: registry.online(entry),
             value: device.properties.first().and_then(|it| view(0, it)),
-            readings: others
-                .filter_map(|(index, it)| Some((&*it.name, view(index, it)?)))
-                .collect(),
-            commands: if entry.is_declared() {
-                let commands = entry.model.commands(caller).take(COMMANDS_MAX);
-                commands
-                    .map(|(_, command, _)| CommandView::new(command))
-                    .collect()
-            } else {
-                Vec::new()
-            },
+            readings: readings.into_iter().collect(),
+            commands,
+            left_out: readings_left_out + commands_left_out,
             declared_by: entry.declared_by(),
             problem,
             message,
         }
     }
+}
+
+/// The first items, at most `count` of them and [`PART_MAX`] bytes of JSON, and how many are left out.
+fn within<T: Serialize>(items: impl Iterator<Item = T>, count: usize) -> (Vec<T>, usize) {
+    let (mut kept, mut left_out, mut bytes) = (Vec::new(), 0, 0);
+    for item in items {
+        if bytes <= PART_MAX {
+            bytes += serde_json::to_vec(&item).map_or(0, |json| json.len());
+        }
+        if bytes <= PART_MAX && kept.len() < count {
+            kept.push(item);
+        } else {
+            left_out += 1;
+        }
+    }
+    (kept, left_out)
 }
 
 /// A duration for a sentence: `250 ms`, `12 s`, `3 min`, `2 h`.

@@ -1,5 +1,7 @@
 //! JSON Schemas of arguments.
 
+use std::sync::{Arc, OnceLock};
+
 use serde_json::{Map, Value, json};
 
 /// One argument of a command.
@@ -25,6 +27,15 @@ impl Argument {
             required: false,
         }
     }
+}
+
+/// An object of these arguments and no others, for a command. All commands without arguments share one.
+pub(crate) fn of_command(arguments: Vec<Argument>) -> Arc<Value> {
+    static NONE: OnceLock<Arc<Value>> = OnceLock::new();
+    if arguments.is_empty() {
+        return Arc::clone(NONE.get_or_init(|| Arc::new(object(Vec::new()))));
+    }
+    Arc::new(object(arguments))
 }
 
 /// An object of these arguments and no others.

@@ -1,6 +1,7 @@
 //! The model: what a device is called, what it tells about itself, and what it can be told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -161,7 +162,9 @@ pub struct Command {
     /// What it does.
     pub description: Option<Text>,
     /// JSON Schema of the arguments, of type `object`.
-    pub arguments: Value,
+    ///
+    /// Shared, because commands are cloned with their device, and many have the same arguments or none.
+    pub arguments: Arc<Value>,
     /// The topic it is published to.
     pub topic: String,
     /// What is published.

@@ -84,7 +84,7 @@ mod tests {
         Command {
             name: "set".to_owned(),
             description: None,
-            arguments: json!({ "type": "object" }),
+            arguments: std::sync::Arc::new(json!({ "type": "object" })),
             topic: "set".to_owned(),
             payload,
             qos: 0,

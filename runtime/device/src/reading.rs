@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::device::{AvailabilityTopic, Expected, Format, Property};
 use crate::template::{Template, TemplateError};
+use crate::text::Text;
 
 /// What a message says about a property.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,9 +132,10 @@ impl Format {
             Self::Boolean { on, off } => match text {
                 _ if text == on => Ok(Value::Bool(true)),
                 _ if text == off => Ok(Value::Bool(false)),
+                // A device may declare texts of any length and characters.
                 _ => Err(ReadingError::NotBoolean {
-                    on: on.clone(),
-                    off: off.clone(),
+                    on: Text::new(on).to_string(),
+                    off: Text::new(off).to_string(),
                 }),
             },
             Self::Choice(choices) => choices
@@ -309,6 +311,17 @@ mod tests {
             assert!(read.is_err(), "{payload}: {read:?}");
         }
         assert!(property(Format::Text, None).read(b"\xff").is_err());
+    }
+
+    #[test]
+    fn a_fault_repeats_what_a_device_declared_as_a_text() {
+        let format = Format::Boolean {
+            on: "ON\u{202e}".repeat(300),
+            off: "OFF\u{7}".to_owned(),
+        };
+        let error = property(format, None).read(b"x").expect_err("neither");
+        let error = error.to_string();
+        assert!(error.len() < 600 && Text::is_visible(&error), "{error}");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use thiserror::Error;
 
+use crate::text::Text;
+
 /// Most bytes of a template's source.
 const SOURCE_MAX: usize = 4096;
 /// Most instructions of one rendering.
@@ -138,7 +140,7 @@ impl Template {
         environment
             .template_from_named_str(NAME, &self.source)
             .map_err(|error| TemplateError::Invalid {
-                reason: error.to_string(),
+                reason: reason(&error),
             })
     }
 
@@ -189,14 +191,19 @@ impl Template {
             Err(error) => Err(match error.kind() {
                 ErrorKind::WriteFailure => TemplateError::OutputTooLong,
                 ErrorKind::UndefinedError => TemplateError::Undefined {
-                    reason: error.to_string(),
+                    reason: reason(&error),
                 },
                 _ => TemplateError::Failed {
-                    reason: error.to_string(),
+                    reason: reason(&error),
                 },
             }),
         }
     }
+}
+
+/// What the engine says, which may quote the template or the payload.
+fn reason(error: &minijinja::Error) -> String {
+    Text::new(&error.to_string()).as_str().to_owned()
 }
 
 /// The environment of a dialect. It never changes, so that all templates share it.
@@ -271,6 +278,17 @@ mod tests {
         let template = Template::new("{% for i in range(100) %}{{ text }}{% endfor %}");
         let result = template.and_then(|it| it.render(&json!({ "text": "x".repeat(1000) })));
         assert_eq!(result, Err(TemplateError::OutputTooLong));
+    }
+
+    #[test]
+    fn a_fault_does_not_repeat_the_whole_payload() {
+        let long = "\u{1b}[31m".repeat(10_000);
+        for source in ["{{ value | from_json }}", "{{ value | float }}", "{{ value | int(base=10) }}"] {
+            let template = Template::home_assistant(source);
+            let error = template.and_then(|it| it.render(&json!({ "value": long })));
+            let error = error.expect_err(source).to_string();
+            assert!(error.len() < 1_200 && Text::is_visible(&error), "{error}");
+        }
     }
 
     #[test]

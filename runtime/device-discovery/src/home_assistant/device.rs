@@ -44,6 +44,8 @@ pub(super) fn assemble(id: String, identity: Identity, mut entities: Vec<&Entity
             commands.push(command);
         }
     }
+    properties.shrink_to_fit();
+    commands.shrink_to_fit();
     let first = entities.first();
     Device {
         id,

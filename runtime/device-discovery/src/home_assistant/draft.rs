@@ -7,7 +7,7 @@ use tidegate_device::{Command, Confirm, Expected, Format, Payload, Property, Tem
 
 use super::config::Config;
 use crate::fault::Fault;
-use crate::schema::{Argument, object};
+use crate::schema::{Argument, of_command};
 
 /// The name of the property that is the state of the entity itself.
 pub(super) const STATE: &str = "";
@@ -107,7 +107,7 @@ impl<'a> Draft<'a> {
         self.commands.push(Command {
             name: name.to_owned(),
             description: Some(Text::new(description)),
-            arguments: object(arguments),
+            arguments: of_command(arguments),
             topic: topic.to_owned(),
             payload,
             qos: self.qos,

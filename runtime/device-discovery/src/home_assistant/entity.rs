@@ -38,7 +38,10 @@ pub(super) struct Entity {
 impl Entity {
     fn read(component: Component, config: &Config<'_>, object: &str) -> Result<Self, Fault> {
         let draft = components::draft(component, config)?;
-        let (properties, commands) = (draft.properties, draft.commands);
+        let (mut properties, mut commands) = (draft.properties, draft.commands);
+        // Tens of thousands of entities are kept.
+        properties.shrink_to_fit();
+        commands.shrink_to_fit();
         let title = config.shown("name");
         let class = config.shown("device_class");
         let name = [title.as_ref(), class.as_ref()]

@@ -12,7 +12,7 @@ use tidegate_device::{
 use super::datatype::Datatype;
 use crate::fault::Fault;
 use crate::limits::NAME_MAX;
-use crate::schema::{Argument, object};
+use crate::schema::{Argument, of_command};
 
 /// How long a command may take until the state confirms it.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -50,10 +50,13 @@ pub(super) fn read(
         reader.node(node, value)?;
     }
     let Parts {
-        properties,
-        commands,
+        mut properties,
+        mut commands,
         refused,
     } = reader.described;
+    // Tens of thousands of them are kept.
+    properties.shrink_to_fit();
+    commands.shrink_to_fit();
     let kind =
         text(&document, "type")?.map_or_else(|| "device".to_owned(), |it| it.as_str().to_owned());
     let device = Device {
@@ -161,7 +164,7 @@ impl Reader<'_> {
             self.described.commands.push(Command {
                 name: format!("{name}_set"),
                 description: description.map(|it| Text::new(&format!("{it}: sets it."))),
-                arguments: object(vec![Argument::required("value", datatype.schema)]),
+                arguments: of_command(vec![Argument::required("value", datatype.schema)]),
                 topic: format!("{topic}/set"),
                 payload: datatype.payload,
                 qos: if flag(members, "retained", true)? {
