@@ -58,6 +58,7 @@ mod sensors;
 mod slot;
 mod state;
 mod status;
+mod target;
 mod tools;
 mod typed;
 mod view;

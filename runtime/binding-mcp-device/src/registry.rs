@@ -9,15 +9,17 @@
 //!   first, devices that somebody waits for and others are kept;
 //! - a seen device has a type of the config, and its topic is allowed by `seen`.
 
+mod recording;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytestring::ByteString;
 use slab::Slab;
-use tidegate_device::{Availability, AvailabilityMode, Mentions, Source};
+use tidegate_device::{Availability, AvailabilityMode, Source};
 use tidegate_engine::Time;
 use tidegate_streams::Identity;
-use tidegate_streams::mqtt::topic::{TopicFilter, TopicPatterns};
+use tidegate_streams::mqtt::topic::TopicPatterns;
 
 use crate::entry::{Entry, Part};
 use crate::model::{Model, Models, check_id};
@@ -245,188 +247,8 @@ impl Registry {
         }
     }
 
-    /// Records a message. Devices for which `is_awaited` holds are not removed to make room.
-    pub(crate) fn record(
-        &mut self,
-        models: &Models,
-        message: Received<'_>,
-        now: Time,
-        is_awaited: &dyn Fn(DeviceId) -> bool,
-    ) -> Recorded {
-        if let Some(users) = self.replace(message, now) {
-            self.note(&users, now);
-            return Recorded {
-                users,
-                changed: false,
-            };
-        }
-        let before = self.counts.removed;
-        let mut recorded = Recorded::default();
-        if !self.topics.contains_key(message.topic) {
-            if self.add_seen(models, message.topic, is_awaited) {
-                recorded.changed = true;
-            } else if !self.watch(&models.interlocks, message.topic) {
-                self.counts.ignored += 1;
-                return recorded;
-            }
-        }
-        let (users, silent) = self.addressed(message);
-        self.note(&users, now);
-        self.store(message, &silent, now, is_awaited);
-        recorded.users = users;
-        recorded.users.retain(|user| !silent.contains(user));
-        recorded.changed |= self.counts.removed > before;
-        recorded
-    }
-
-    /// The users of the topic of a message, and those of them that it says nothing about.
-    fn addressed(&self, message: Received<'_>) -> (Users, Users) {
-        let Some(slot) = self.slot(message.topic) else {
-            return (Users::new(), Users::new());
-        };
-        if !slot.partial {
-            return (slot.users.clone(), Users::new());
-        }
-        let mut mentions = Mentions::of(message.payload);
-        let is_silent = |(device, part): &&(DeviceId, Part)| {
-            let entry = self.get(*device);
-            entry.is_some_and(|entry| !entry.is_mentioned(*part, &mut mentions))
-        };
-        let silent = slot.users.iter().filter(is_silent).copied().collect();
-        (slot.users.clone(), silent)
-    }
-
-    /// Most messages: replaces the value of a known topic, if it is about all users and there is room for it. Returns
-    /// the users of the topic.
-    fn replace(&mut self, message: Received<'_>, now: Time) -> Option<Users> {
-        let slot = self.slots.get_mut(*self.topics.get(message.topic)? as usize)?;
-        if slot.partial {
-            return None;
-        }
-        let value = slot.value.as_mut()?;
-        let bytes = self.bytes - value.payload.len() + message.payload.len();
-        if bytes > self.max_bytes || message.payload.len() > self.max_value {
-            return None;
-        }
-        if value.payload.len() == message.payload.len() {
-            value.payload.copy_from_slice(message.payload);
-        } else {
-            value.payload = message.payload.into();
-        }
-        value.received = now;
-        value.retained = message.retained;
-        self.bytes = bytes;
-        self.counts.recorded += 1;
-        Some(slot.users.clone())
-    }
-
-    /// The devices have told something.
-    fn note(&mut self, users: &Users, now: Time) {
-        for (device, part) in users {
-            if let Some(entry) = self.devices.get_mut(*device as usize) {
-                entry.seen = Some(now);
-                if matches!(part, Part::Availability(_)) {
-                    entry.online.set(None);
-                }
-            }
-            self.recency.touch(*device);
-        }
-    }
-
-    fn store(
-        &mut self,
-        message: Received<'_>,
-        silent: &Users,
-        now: Time,
-        is_awaited: &dyn Fn(DeviceId) -> bool,
-    ) {
-        let Some(slot) = self.slot_mut(message.topic) else {
-            return;
-        };
-        let before = slot.bytes();
-        slot.supersede(silent);
-        let kept = slot.bytes();
-        self.bytes = self.bytes - before + kept;
-        let length = message.payload.len();
-        let fits = length <= self.max_value && self.make_bytes(length, is_awaited);
-        match self.slot_mut(message.topic) {
-            Some(slot) if fits => {
-                slot.value = Some(Cached {
-                    payload: message.payload.into(),
-                    received: now,
-                    retained: message.retained,
-                });
-                self.bytes += length;
-                self.counts.recorded += 1;
-            }
-            slot => {
-                // What is known is outdated.
-                if let Some(slot) = slot {
-                    let bytes = slot.bytes();
-                    slot.clear();
-                    self.bytes -= bytes;
-                }
-                self.counts.dropped += 1;
-            }
-        }
-    }
-
-    /// Removes silent devices until there is room for `length` bytes. The device that is being
-    /// recorded is the newest, so that it is the last one to be removed.
-    fn make_bytes(&mut self, length: usize, is_awaited: &dyn Fn(DeviceId) -> bool) -> bool {
-        while self.bytes + length > self.max_bytes {
-            if !self.remove_oldest(is_awaited) {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Adds the device that a topic belongs to, if it may be added.
-    fn add_seen(
-        &mut self,
-        models: &Models,
-        topic: &str,
-        is_awaited: &dyn Fn(DeviceId) -> bool,
-    ) -> bool {
-        let Some(parts) = models.address.read(topic) else {
-            return false;
-        };
-        if !self.seen.allows_topic(topic) || self.ids.contains_key(parts.device) {
-            return false;
-        }
-        let Some(model) = models.of_topic(&parts) else {
-            return false;
-        };
-        let entry = Entry::seen(&parts, model);
-        let tells = entry.topics().any(|(own, _)| own == topic);
-        if !tells || check_id(parts.device).is_err() {
-            return false;
-        }
-        if !self.has_room(is_awaited) {
-            self.counts.refused += 1;
-            return false;
-        }
-        self.insert(entry);
-        true
-    }
-
     fn has_room(&mut self, is_awaited: &dyn Fn(DeviceId) -> bool) -> bool {
         self.devices.len() < self.max_devices || self.remove_oldest(is_awaited)
-    }
-
-    /// Keeps the value of a topic that an interlock needs.
-    fn watch(&mut self, interlocks: &[TopicFilter], topic: &str) -> bool {
-        let wanted = interlocks.iter().any(|filter| filter.matches(topic));
-        if !wanted || self.watched >= self.max_devices {
-            return false;
-        }
-        self.watched += 1;
-        let slot = self.slot_of(topic);
-        if let Some(slot) = self.slots.get_mut(slot as usize) {
-            slot.watched = true;
-        }
-        true
     }
 
     /// The index of a topic, which is added if it is new.
