@@ -36,8 +36,16 @@ fn devices(c: &mut Criterion) {
             b.iter(|| black_box(fleet.tools(&tools)));
         });
         let mut calls = vec![
-            ("status", "get_device_status", json!({ "device": Fleet::id(count / 2) })),
-            ("status of an unknown device", "get_device_status", json!({ "device": "lamp-x" })),
+            (
+                "status",
+                "get_device_status",
+                json!({ "device": Fleet::id(count / 2) }),
+            ),
+            (
+                "status of an unknown device",
+                "get_device_status",
+                json!({ "device": "lamp-x" }),
+            ),
         ];
         let lists = lists(count).into_iter();
         calls.extend(lists.map(|(name, arguments)| (name, "list_devices", arguments)));
@@ -66,7 +74,11 @@ fn announced(c: &mut Criterion) {
         let calls = [
             ("first page", "list_devices", json!({})),
             ("that are online", "list_devices", json!({ "online": true })),
-            ("status", "get_device_status", json!({ "device": "switch-00050" })),
+            (
+                "status",
+                "get_device_status",
+                json!({ "device": "switch-00050" }),
+            ),
         ];
         for (name, tool, call) in calls {
             let body: Bytes = arguments(tool, &call);

@@ -1,5 +1,7 @@
 //! The beginning of requests: which operation each is, and the answers of those that need no params.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_engine::{Context, StreamId, Token};
@@ -229,7 +231,7 @@ fn tool_values(
             return Vec::new();
         }
         let devices = registry.sorted(caller, None);
-        let of_type = devices.filter(|(_, entry)| std::ptr::eq(&*entry.model, model));
+        let of_type = devices.filter(|(_, entry)| std::ptr::eq(Rc::as_ptr(&entry.model), model));
         of_type
             .map(|(_, entry)| entry.id.to_string())
             .take(count)

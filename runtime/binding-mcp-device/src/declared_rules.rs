@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use tidegate_device::{Command, Confirm, Device, Expected};
 use tidegate_engine::Duration;
-use tidegate_options::{Glob, Guarded};
+use tidegate_options::{Bounded, Glob, Guarded};
 use tidegate_streams::mqtt::topic::TopicFilter;
 use tidegate_streams::shown;
 
@@ -86,9 +86,12 @@ impl DeclaredRule {
     fn new(options: &DeclaredCommandOptions) -> Result<Self, String> {
         let topic = match &options.topic {
             None => None,
-            Some(pattern) => Some(pattern.filter().cloned().ok_or_else(|| {
-                format!("'{}' depends on the caller", shown(pattern.text()))
-            })?),
+            Some(pattern) => Some(
+                pattern
+                    .filter()
+                    .cloned()
+                    .ok_or_else(|| format!("'{}' depends on the caller", shown(pattern.text())))?,
+            ),
         };
         if let Some(interlock) = options
             .interlocks
@@ -113,7 +116,11 @@ impl DeclaredRule {
                 .map(|it| Duration::from_millis(it.get())),
             step: steps(&options.limits)?,
             interlocks: interlocks.collect::<Result<_, _>>()?,
-            confirm: options.confirm.as_ref().map(Confirmation::new).transpose()?,
+            confirm: options
+                .confirm
+                .as_ref()
+                .map(Confirmation::new)
+                .transpose()?,
         })
     }
 
@@ -131,7 +138,7 @@ impl DeclaredRule {
 
 impl Confirmation {
     fn new(options: &DeclaredConfirmOptions) -> Result<Self, String> {
-        let within = options.within.map(|it| it.get());
+        let within = options.within.map(Bounded::get);
         Ok(Self {
             property: options.property.clone(),
             expected: expected(options.r#match.as_ref())?,
@@ -144,7 +151,10 @@ impl Confirmation {
         let property = self.property.as_ref().or(declared.map(|it| &it.property));
         let expected = self.expected.as_ref().or(declared.map(|it| &it.expected));
         let (Some(property), Some(expected)) = (property, expected) else {
-            return Err("the device declares no state that confirms it; add 'property' and 'match'".to_owned());
+            return Err(
+                "the device declares no state that confirms it; add 'property' and 'match'"
+                    .to_owned(),
+            );
         };
         if !device.properties.iter().any(|it| it.name == *property) {
             let property = shown(property);

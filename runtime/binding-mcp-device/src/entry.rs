@@ -26,8 +26,7 @@ pub(crate) struct Entry {
     pub(crate) source: Source,
     /// When its last message was received.
     pub(crate) seen: Option<Time>,
-    /// Whether it is online, once it was asked for after the last message about it.
-    pub(crate) online: Cell<Option<Option<bool>>>,
+    pub(crate) online: Cell<Online>,
     /// Its index in the registry.
     pub(crate) device: DeviceId,
     /// Its topics, of the properties and then of the availability.
@@ -40,6 +39,15 @@ struct About {
     name: Option<Text>,
     description: Option<Text>,
     labels: BTreeMap<String, Text>,
+}
+
+/// Whether a device is online.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Online {
+    /// The last message about it was not read yet.
+    NotRead,
+    /// What it says; `None`: nothing.
+    Read(Option<bool>),
 }
 
 /// What a topic is to a device.
@@ -79,7 +87,7 @@ impl Entry {
             })),
             source: Source::Config,
             seen: None,
-            online: Cell::new(None),
+            online: Cell::new(Online::NotRead),
             device: DeviceId::MAX,
             slots: SmallVec::new(),
         }
@@ -93,7 +101,7 @@ impl Entry {
             about: None,
             source: Source::Seen,
             seen: None,
-            online: Cell::new(None),
+            online: Cell::new(Online::NotRead),
             device: DeviceId::MAX,
             slots: SmallVec::new(),
         }
@@ -107,7 +115,7 @@ impl Entry {
             about: None,
             source: device.source,
             seen: None,
-            online: Cell::new(None),
+            online: Cell::new(Online::NotRead),
             device: DeviceId::MAX,
             slots: SmallVec::new(),
             model,
@@ -180,9 +188,7 @@ impl Entry {
     pub(crate) fn slot(&self, part: Part) -> Option<SlotId> {
         let index = match part {
             Part::Property(index) => usize::from(index),
-            Part::Availability(index) => {
-                self.model.device.properties.len() + usize::from(index)
-            }
+            Part::Availability(index) => self.model.device.properties.len() + usize::from(index),
         };
         self.slots.get(index).copied()
     }
@@ -209,9 +215,7 @@ impl Entry {
     /// Whether a message says something about a part.
     pub(crate) fn is_mentioned(&self, part: Part, mentions: &mut Mentions<'_>) -> bool {
         match part {
-            Part::Property(index) => self
-                .property(index)
-                .is_none_or(|it| mentions.property(it)),
+            Part::Property(index) => self.property(index).is_none_or(|it| mentions.property(it)),
             Part::Availability(index) => self
                 .availability(index)
                 .is_none_or(|it| mentions.availability(it)),

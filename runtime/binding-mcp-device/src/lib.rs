@@ -69,8 +69,7 @@ pub use explain::{Explainer, Explanation};
 pub use operation::CallCompleted;
 pub use options::{
     CommandOptions, ConfirmOptions, DeclaredCommandOptions, DeclaredConfirmOptions,
-    DeclaredOptions, DeviceOptions, FormatOption, InterlockOptions,
-    LimitOptions, MatchOptions, OnlineOptions, Options, PropertyOptions, RequestOptions,
-    ToolsOption, TypeOptions,
+    DeclaredOptions, DeviceOptions, FormatOption, InterlockOptions, LimitOptions, MatchOptions,
+    OnlineOptions, Options, PropertyOptions, RequestOptions, ToolsOption, TypeOptions,
 };
 pub use proxy::McpDevice;

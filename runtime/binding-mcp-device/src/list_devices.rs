@@ -159,7 +159,10 @@ pub(crate) fn answer(
         let read = registry.property(entry, 0).map_or(0, |it| it.payload.len());
         let mut view = DeviceView::new(registry, entry, caller, now);
         let mut json = serde_json::value::to_raw_value(&view);
-        if json.as_ref().is_ok_and(|json| written_twice(json.get()) > PAGE_MAX) {
+        if json
+            .as_ref()
+            .is_ok_and(|json| written_twice(json.get()) > PAGE_MAX)
+        {
             view.shorten();
             json = serde_json::value::to_raw_value(&view);
         }
@@ -209,9 +212,9 @@ mod tests {
 
     use super::*;
     use crate::model::{Model, Models, Rule};
-    use crate::view::StatusView;
     use crate::options::Options;
     use crate::registry::Received;
+    use crate::view::StatusView;
 
     /// Many devices without values.
     fn many(count: usize) -> Registry {
@@ -294,7 +297,10 @@ mod tests {
             let models = Models::new(&Options::default()).0;
             registry.record(&models, message, Time::START, &|_| false);
             let first = page(&registry, json!({ "cursor": "d-99999" }));
-            assert_eq!(first["devices"][0]["commands"].as_array().map(Vec::len), Some(4));
+            assert_eq!(
+                first["devices"][0]["commands"].as_array().map(Vec::len),
+                Some(4)
+            );
             let arguments = ListArguments::read(Arguments::of(json!({ "cursor": "d-99999" })));
             let now = Now {
                 time: Time::START,
@@ -316,14 +322,20 @@ mod tests {
         let registry = many(SCANNED_MAX + 5);
         let first = page(&registry, json!({ "query": "d-10003" }));
         assert_eq!(first, json!({ "devices": [], "nextCursor": "d-09999" }));
-        let second = page(&registry, json!({ "query": "d-10003", "cursor": "d-09999" }));
+        let second = page(
+            &registry,
+            json!({ "query": "d-10003", "cursor": "d-09999" }),
+        );
         assert_eq!(second["devices"][0]["id"], "d-10003");
         assert_eq!(second["nextCursor"], Value::Null);
         let all = page(&registry, json!({ "limit": 1 }));
         assert_eq!(all["total"], SCANNED_MAX + 5);
         let few = many(SCANNED_MAX);
         let found = page(&few, json!({ "query": "d-0000", "limit": 3 }));
-        assert_eq!((&found["total"], &found["nextCursor"]), (&json!(10), &json!("d-00002")));
+        assert_eq!(
+            (&found["total"], &found["nextCursor"]),
+            (&json!(10), &json!("d-00002"))
+        );
     }
 
     #[test]

@@ -17,11 +17,10 @@ use std::rc::Rc;
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_device::{Availability, AvailabilityMode, Source};
-use tidegate_engine::Time;
 use tidegate_streams::Identity;
 use tidegate_streams::mqtt::topic::TopicPatterns;
 
-use crate::entry::{Entry, Part};
+use crate::entry::{Entry, Online, Part};
 use crate::model::{Model, Models, check_id};
 use crate::options::Options;
 use crate::recency::Recency;
@@ -217,11 +216,11 @@ impl Registry {
     /// about it.
     pub(crate) fn online(&self, entry: &Entry) -> Option<bool> {
         let availability = entry.model.device.availability.as_ref()?;
-        if let Some(known) = entry.online.get() {
-            return known;
+        if let Online::Read(online) = entry.online.get() {
+            return online;
         }
         let online = self.read_online(entry, availability);
-        entry.online.set(Some(online));
+        entry.online.set(Online::Read(online));
         online
     }
 

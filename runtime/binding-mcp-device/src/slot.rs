@@ -25,8 +25,8 @@ pub(crate) struct Slot {
     pub(crate) partial: bool,
     /// The last message.
     pub(crate) value: Option<Cached>,
-    /// What the last message says nothing about. Boxed: most topics have none.
-    silent: Option<Box<Vec<Silent>>>,
+    /// What the last message says nothing about.
+    silent: Vec<Silent>,
 }
 
 /// A message.
@@ -48,8 +48,7 @@ struct Silent {
 impl Slot {
     /// The last message that says something about a user.
     pub(crate) fn of(&self, device: DeviceId, part: Part) -> Option<&Cached> {
-        let silent = self.silent.iter().flat_map(|it| it.iter());
-        for group in silent {
+        for group in &self.silent {
             if group.users.contains(&(device, part)) {
                 return group.since.as_ref();
             }
@@ -59,8 +58,7 @@ impl Slot {
 
     /// Bytes of all messages.
     pub(crate) fn bytes(&self) -> usize {
-        let silent = self.silent.iter().flat_map(|it| it.iter());
-        let messages = silent.filter_map(|group| group.since.as_ref());
+        let messages = self.silent.iter().filter_map(|group| group.since.as_ref());
         let messages = messages.chain(&self.value);
         messages.map(|message| message.payload.len()).sum()
     }
@@ -69,43 +67,33 @@ impl Slot {
     /// nobody needs any more are removed. `value` is empty afterwards.
     pub(crate) fn supersede(&mut self, silent: &Users) {
         let before = self.value.take();
-        let mut groups = self.silent.take().map_or_else(Vec::new, |groups| *groups);
         let mut keepers: Users = silent.clone();
-        for group in &mut groups {
+        for group in &mut self.silent {
             keepers.retain(|user| !group.users.contains(user));
             group.users.retain(|user| silent.contains(user));
         }
-        groups.retain(|group| !group.users.is_empty());
+        self.silent.retain(|group| !group.users.is_empty());
         if !keepers.is_empty() {
-            groups.push(Silent {
+            self.silent.push(Silent {
                 users: keepers,
                 since: before,
             });
         }
-        self.keep(groups);
     }
 
     /// Forgets all messages.
     pub(crate) fn clear(&mut self) {
         self.value = None;
-        self.silent = None;
+        self.silent.clear();
     }
 
     /// A device does not use the topic any more.
     pub(crate) fn remove(&mut self, device: DeviceId) {
         self.users.retain(|(user, _)| *user != device);
-        if let Some(groups) = self.silent.take() {
-            let mut groups = *groups;
-            for group in &mut groups {
-                group.users.retain(|(user, _)| *user != device);
-            }
-            groups.retain(|group| !group.users.is_empty());
-            self.keep(groups);
+        for group in &mut self.silent {
+            group.users.retain(|(user, _)| *user != device);
         }
-    }
-
-    fn keep(&mut self, groups: Vec<Silent>) {
-        self.silent = (!groups.is_empty()).then(|| Box::new(groups));
+        self.silent.retain(|group| !group.users.is_empty());
     }
 }
 
@@ -146,24 +134,32 @@ mod tests {
             (Some("one"), Some("other"), None)
         );
         receive(&mut slot, "nothing", &[ONE, OTHER, THIRD]);
-        assert_eq!((of(&slot, ONE), of(&slot, OTHER)), (Some("one"), Some("other")));
+        assert_eq!(
+            (of(&slot, ONE), of(&slot, OTHER)),
+            (Some("one"), Some("other"))
+        );
         assert_eq!(slot.bytes(), "one".len() + "other".len() + "nothing".len());
         receive(&mut slot, "all", &[]);
-        assert_eq!((of(&slot, ONE), of(&slot, THIRD)), (Some("all"), Some("all")));
-        assert!(slot.silent.is_none());
+        assert_eq!(
+            (of(&slot, ONE), of(&slot, THIRD)),
+            (Some("all"), Some("all"))
+        );
+        assert!(slot.silent.is_empty());
         assert_eq!(slot.bytes(), "all".len());
     }
 
     #[test]
     fn a_message_is_kept_while_a_device_needs_it() {
-        let mut slot = Slot::default();
-        slot.users = Users::from_slice(&[ONE, THIRD]);
+        let mut slot = Slot {
+            users: Users::from_slice(&[ONE, THIRD]),
+            ..Slot::default()
+        };
         receive(&mut slot, "a", &[]);
         receive(&mut slot, "bc", &[ONE, THIRD]);
         slot.remove(0);
         assert_eq!((of(&slot, THIRD), slot.bytes()), (Some("a"), 3));
         slot.remove(7);
-        assert!(slot.silent.is_none() && slot.users.is_empty());
+        assert!(slot.silent.is_empty() && slot.users.is_empty());
         assert_eq!(slot.bytes(), 2);
         receive(&mut slot, "d", &[ONE]);
         slot.clear();

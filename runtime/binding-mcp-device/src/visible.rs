@@ -44,12 +44,12 @@ impl Visible {
 
     /// Number of the devices that a caller sees.
     pub(crate) fn count(&self, caller: Option<&Identity>) -> usize {
-        let sees = |guarded: &Option<Rc<Guarded>>| {
+        let permits = |guarded: &Option<Rc<Guarded>>| {
             guarded
                 .as_ref()
                 .is_none_or(|guarded| guarded.permits(caller))
         };
-        let seen = self.0.iter().filter(|(guarded, _)| sees(guarded));
-        seen.map(|(_, count)| count).sum()
+        let visible = self.0.iter().filter(|(guarded, _)| permits(guarded));
+        visible.map(|(_, count)| count).sum()
     }
 }

@@ -283,7 +283,11 @@ mod tests {
     #[test]
     fn a_fault_does_not_repeat_the_whole_payload() {
         let long = "\u{1b}[31m".repeat(10_000);
-        for source in ["{{ value | from_json }}", "{{ value | float }}", "{{ value | int(base=10) }}"] {
+        for source in [
+            "{{ value | from_json }}",
+            "{{ value | float }}",
+            "{{ value | int(base=10) }}",
+        ] {
             let template = Template::home_assistant(source);
             let error = template.and_then(|it| it.render(&json!({ "value": long })));
             let error = error.expect_err(source).to_string();

@@ -5,7 +5,7 @@ use tidegate_engine::Time;
 use tidegate_streams::mqtt::topic::TopicFilter;
 
 use super::{Cached, DeviceId, Received, Recorded, Registry};
-use crate::entry::{Entry, Part};
+use crate::entry::{Entry, Online, Part};
 use crate::model::{Models, check_id};
 use crate::slot::Users;
 
@@ -64,7 +64,9 @@ impl Registry {
     /// Most messages: replaces the value of a known topic, if it is about all users and there is room for it. Returns
     /// the users of the topic.
     fn replace(&mut self, message: Received<'_>, now: Time) -> Option<Users> {
-        let slot = self.slots.get_mut(*self.topics.get(message.topic)? as usize)?;
+        let slot = self
+            .slots
+            .get_mut(*self.topics.get(message.topic)? as usize)?;
         if slot.partial {
             return None;
         }
@@ -91,7 +93,7 @@ impl Registry {
             if let Some(entry) = self.devices.get_mut(*device as usize) {
                 entry.seen = Some(now);
                 if matches!(part, Part::Availability(_)) {
-                    entry.online.set(None);
+                    entry.online.set(Online::NotRead);
                 }
             }
             self.recency.touch(*device);

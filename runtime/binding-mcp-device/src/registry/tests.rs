@@ -1,7 +1,7 @@
 //! What is recorded, and what is removed at the limits.
 
 use serde_json::{Value, json};
-use tidegate_engine::Duration;
+use tidegate_engine::{Duration, Time};
 
 use super::*;
 
@@ -212,9 +212,9 @@ fn the_devices_that_a_caller_sees_are_counted() {
     };
     let callers = [None, Some(of(&[])), Some(of(&["security"]))];
     let mut counts = |topics: &[&str]| {
-        topics.iter().for_each(|topic| {
+        for topic in topics {
             setup.record(topic, "1");
-        });
+        }
         let registry = &setup.registry;
         callers.each_ref().map(|caller| {
             let counted = registry.seen_by(caller.as_ref());

@@ -9,7 +9,7 @@ use crate::limits::AVAILABILITY_MAX;
 
 /// How an entity tells whether it is available; `None`: it does not tell.
 pub(super) fn availability(config: &Config<'_>) -> Result<Option<Availability>, Fault> {
-    let topics = match config.get("availability") {
+    let mut topics = match config.get("availability") {
         Some(Value::Array(topics)) if topics.len() > AVAILABILITY_MAX => {
             return Err(Fault::invalid("availability", "has more than 16 topics"));
         }
@@ -34,6 +34,7 @@ pub(super) fn availability(config: &Config<'_>) -> Result<Option<Availability>, 
             ));
         }
     };
+    topics.shrink_to_fit();
     Ok(Some(Availability { mode, topics }))
 }
 
