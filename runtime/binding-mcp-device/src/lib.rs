@@ -59,6 +59,8 @@ mod slot;
 mod state;
 mod status;
 mod target;
+#[cfg(test)]
+mod tests;
 mod tools;
 mod typed;
 mod view;
