@@ -145,5 +145,8 @@ fn a_large_answer_is_kept_for_repeated_calls_without_its_values() {
     let again = setup.result(again);
     assert_eq!(again["structuredContent"]["outcome"], "confirmed");
     assert!(again.to_string().len() < 4 * 1024, "{again}");
-    assert!(setup.rig.outputs(setup.broker).is_empty(), "it is sent once");
+    assert!(
+        setup.rig.outputs(setup.broker).is_empty(),
+        "it is sent once"
+    );
 }

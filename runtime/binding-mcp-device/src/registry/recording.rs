@@ -18,6 +18,13 @@ impl Registry {
         now: Time,
         is_awaited: &dyn Fn(DeviceId) -> bool,
     ) -> Recorded {
+        if self.is_known(message) {
+            self.counts.recorded += 1;
+            return Recorded {
+                users: self.mentioned(message).0,
+                changed: false,
+            };
+        }
         if let Some(users) = self.replace(message, now) {
             self.note(&users, now);
             return Recorded {
@@ -35,17 +42,24 @@ impl Registry {
                 return recorded;
             }
         }
-        let (users, silent) = self.addressed(message);
-        self.note(&users, now);
+        let (mentioned, silent) = self.mentioned(message);
+        self.note(&mentioned, now);
+        self.note(&silent, now);
         self.store(message, &silent, now, is_awaited);
-        recorded.users = users;
-        recorded.users.retain(|user| !silent.contains(user));
+        recorded.users = mentioned;
         recorded.changed |= self.counts.removed > before;
         recorded
     }
 
-    /// The users of the topic of a message, and those of them that it says nothing about.
-    fn addressed(&self, message: Received<'_>) -> (Users, Users) {
+    /// Whether the broker sends again what is known, as it does for a new subscription: the age of the value stays, and
+    /// the device has not told anything.
+    fn is_known(&self, message: Received<'_>) -> bool {
+        let known = || self.value(message.topic);
+        message.retained && known().is_some_and(|known| *known.payload == *message.payload)
+    }
+
+    /// The users of the topic of a message that it says something about, and the others.
+    fn mentioned(&self, message: Received<'_>) -> (Users, Users) {
         let Some(slot) = self.slot(message.topic) else {
             return (Users::new(), Users::new());
         };
@@ -53,12 +67,11 @@ impl Registry {
             return (slot.users.clone(), Users::new());
         }
         let mut mentions = Mentions::of(message.payload);
-        let is_silent = |(device, part): &&(DeviceId, Part)| {
+        let is_mentioned = |(device, part): &(DeviceId, Part)| {
             let entry = self.get(*device);
-            entry.is_some_and(|entry| !entry.is_mentioned(*part, &mut mentions))
+            entry.is_none_or(|entry| entry.is_mentioned(*part, &mut mentions))
         };
-        let silent = slot.users.iter().filter(is_silent).copied().collect();
-        (slot.users.clone(), silent)
+        slot.users.iter().copied().partition(is_mentioned)
     }
 
     /// Most messages: replaces the value of a known topic, if it is about all users and there is room for it. Returns

@@ -44,11 +44,21 @@ impl Setup {
         payload: &str,
         is_awaited: &dyn Fn(DeviceId) -> bool,
     ) -> Recorded {
+        self.receive(topic, payload, false, is_awaited)
+    }
+
+    fn receive(
+        &mut self,
+        topic: &str,
+        payload: &str,
+        retained: bool,
+        is_awaited: &dyn Fn(DeviceId) -> bool,
+    ) -> Recorded {
         self.now = self.now + Duration::from_secs(1);
         let message = Received {
             topic,
             payload: payload.as_bytes(),
-            retained: false,
+            retained,
         };
         self.registry
             .record(&self.models, message, self.now, is_awaited)
@@ -78,6 +88,25 @@ fn a_message_of_a_known_topic_replaces_its_value() {
     let value = setup.registry.value("a/state").expect("cached");
     assert_eq!((&*value.payload, value.received), (&b"22"[..], setup.now));
     assert_eq!(setup.registry.bytes(), 2);
+}
+
+#[test]
+fn a_value_that_the_broker_sends_again_does_not_become_younger() {
+    let mut setup = seen();
+    setup.record("a/state", "1");
+    let live = setup.now;
+    let again = setup.receive("a/state", "1", true, &|_| false);
+    assert_eq!(again.users[..], [(0, Part::Property(0))]);
+    let value = setup.registry.value("a/state").expect("cached");
+    assert_eq!((value.received, value.retained), (live, false));
+    let (_, entry) = setup.registry.find(None, "a").expect("seen");
+    assert_eq!(entry.seen, Some(live));
+    setup.receive("a/state", "2", true, &|_| false);
+    let value = setup.registry.value("a/state").expect("cached");
+    assert_eq!((value.received, value.retained), (setup.now, true));
+    setup.record("a/state", "2");
+    let value = setup.registry.value("a/state").expect("cached");
+    assert_eq!((value.received, value.retained), (setup.now, false));
 }
 
 #[test]
