@@ -1,8 +1,10 @@
 //! Any bytes as announcements of devices: nothing panics, the limits hold, and all topics of a device are valid. What a
-//! device declares is used: its templates read any payload, and its commands write one.
+//! device declares is used: its templates read any payload, and its commands write one. What a message is said not to
+//! mention is not read from it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use tidegate_device::{Mentions, Reading};
 use tidegate_device_discovery::{Announcements, Limits, Sources};
 use tidegate_streams::mqtt::topic::check_name;
 
@@ -43,7 +45,9 @@ fuzz_target!(|announced: Vec<(u8, Vec<u8>)>| {
                 assert!(check_name(topic).is_ok(), "{topic}");
             }
             for property in &device.properties {
-                let _ = property.read(payload);
+                let read = property.read(payload);
+                let mentioned = Mentions::of(payload).property(property);
+                assert!(mentioned || read == Ok(Reading::Absent), "{property:?} {read:?}");
             }
             for topic in device.availability.iter().flat_map(|it| &it.topics) {
                 let _ = topic.read(payload);

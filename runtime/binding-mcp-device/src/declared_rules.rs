@@ -176,3 +176,115 @@ impl Confirmation {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tidegate_device::{Format, Payload, Property, Source};
+
+    use super::*;
+
+    fn rules(options: Value) -> DeclaredRules {
+        let options: Vec<DeclaredCommandOptions> =
+            serde_json::from_value(options).expect("valid options");
+        DeclaredRules::new(&options).expect("valid rules")
+    }
+
+    /// A pump with a number `level`, and a command `level_set` that it does not confirm.
+    fn pump() -> (Device, Command) {
+        let property = Property {
+            name: "level".to_owned(),
+            description: None,
+            topic: "pump/level".to_owned(),
+            format: Format::Number,
+            value: None,
+            unit: None,
+            minimum: None,
+            maximum: None,
+            stale_after: None,
+            request: None,
+        };
+        let command = Command {
+            name: "level_set".to_owned(),
+            description: None,
+            arguments: json!({ "type": "object", "properties": { "value": {} } }).into(),
+            topic: "pump/set".to_owned(),
+            payload: Payload::Argument("value".to_owned()),
+            qos: 0,
+            retain: false,
+            expiry: None,
+            confirm: None,
+        };
+        let device = Device {
+            id: "pump-1".to_owned(),
+            name: None,
+            description: None,
+            kind: "number".to_owned(),
+            location: None,
+            labels: BTreeMap::new(),
+            source: Source::HomeAssistant,
+            properties: vec![property],
+            availability: None,
+            commands: Vec::new(),
+        };
+        (device, command)
+    }
+
+    #[test]
+    fn all_rules_that_match_apply_together() {
+        let rules = rules(json!([
+            { "limits": { "interval": 2_000, "step": { "value": 5 } } },
+            { "device": "pump-*", "limits": { "interval": 1_000, "step": { "value": 3, "x": 9 } } },
+            { "type": "number", "guarded": { "staff": ["a"] } },
+            { "topic": "pump/#", "guarded": { "staff": ["b"] } },
+            { "command": "*_set", "interlocks": [{ "topic": "a", "equals": 1, "reason": "r" }] },
+            { "device": "lamp-*", "limits": { "interval": 60_000 } },
+            { "type": "switch", "limits": { "interval": 60_000 } },
+            { "command": "set", "limits": { "interval": 60_000 } },
+            { "topic": "lamp/#", "limits": { "interval": 60_000 } },
+        ]));
+        let (device, mut command) = pump();
+        let (rule, confirmed) = rules.apply(&device, &mut command);
+        assert_eq!(confirmed, Ok(()));
+        assert_eq!(rule.interval, Some(Duration::from_millis(2_000)));
+        let steps = rule.step.into_iter().collect::<Vec<_>>();
+        assert_eq!(steps, [("value".to_owned(), 3.0), ("x".to_owned(), 9.0)]);
+        assert_eq!((rule.guarded.len(), rule.interlocks.len()), (2, 1));
+        assert_eq!(rules.filters().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn what_confirms_a_command_is_changed_if_it_fits_the_device() {
+        for (confirm, expected) in [
+            (
+                json!({ "property": "level", "match": { "argument": "value" }, "within": 7 }),
+                Ok(7),
+            ),
+            (
+                json!({ "property": "level", "match": { "equals": 1 } }),
+                Ok(5_000),
+            ),
+            (json!({ "within": 7 }), Err("declares no state")),
+            (
+                json!({ "property": "state", "match": { "equals": 1 } }),
+                Err("no property 'state'"),
+            ),
+            (
+                json!({ "property": "level", "match": { "argument": "x" } }),
+                Err("no argument 'x'"),
+            ),
+        ] {
+            let rules = rules(json!([{ "confirm": confirm }, { "confirm": { "within": 1 } }]));
+            let (device, mut command) = pump();
+            let (_, confirmed) = rules.apply(&device, &mut command);
+            let within = command.confirm.map(|it| it.within.as_millis());
+            match expected {
+                Ok(millis) => assert_eq!((confirmed, within), (Ok(()), Some(millis)), "{confirm}"),
+                Err(why) => {
+                    assert!(confirmed.is_err_and(|it| it.contains(why)), "{confirm}");
+                    assert_eq!(within, None, "{confirm}");
+                }
+            }
+        }
+    }
+}

@@ -165,6 +165,38 @@ fn a_fault_of_a_device_says_where_it_is() {
 }
 
 #[test]
+fn a_fault_of_a_rule_for_announced_devices_says_which_one_it_is() {
+    for (json, expected) in [
+        (
+            r#"{"interlocks":[{"topic":"a/{location}/b","equals":1,"reason":"r"}]}"#,
+            "declared.commands[1]: interlock on 'a/{location}/b': {location} is what the device says of itself",
+        ),
+        (
+            r#"{"interlocks":[{"topic":"a/+","equals":1,"reason":"r"}]}"#,
+            "declared.commands[1]: interlock on 'a/+': the wildcard '+'",
+        ),
+        (
+            r#"{"limits":{"step":{"x":0}}}"#,
+            "declared.commands[1]: limits.step of 'x' must be above 0",
+        ),
+        (
+            r#"{"confirm":{"match":{"argument":"x","equals":1}}}"#,
+            "declared.commands[1]: 'match' has both 'argument' and 'equals'",
+        ),
+        (
+            r#"{"topic":"a/${guarded['x'].identity}"}"#,
+            "declared.commands[1]: 'a/${guarded['x'].identity}' depends on the caller",
+        ),
+        (r#"{"device":""}"#, "invalid glob"),
+        (r#"{"entity":"x"}"#, "unknown field `entity`"),
+    ] {
+        let declared = format!(r#"{{"homie":"homie","commands":[{{}},{json}]}}"#);
+        let error = read(&format!(r#"{{"declared":{declared}}}"#)).expect_err(json);
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn several_faults_are_reported_at_once() {
     let json = r##"{"types":{"a":{"status":{"action":"+"}},"b":{"status":{"action":"#"}}}}"##;
     let error = read(json).expect_err("two faults");
@@ -204,5 +236,13 @@ fn the_guards_of_types_and_commands_are_listed() {
             "a at types.light.guarded.a",
             "b at types.light.commands.set.guarded.b"
         ]
+    );
+    let options =
+        read(r#"{"declared":{"guarded":{"a":[]},"commands":[{},{"guarded":{"b":["x"]}}]}}"#);
+    let references = options.expect("valid").guards().into_iter();
+    let references: Vec<String> = references.map(|it| it.path.join(".")).collect();
+    assert_eq!(
+        references,
+        ["declared.guarded.a", "declared.commands.1.guarded.b"]
     );
 }
