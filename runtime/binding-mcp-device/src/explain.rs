@@ -10,11 +10,15 @@ use crate::typed;
 /// What the options decide about a tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Explanation {
-    /// The caller may use it: for these types, or for these commands of types, as `light.set`.
+    /// The caller may use it: for these types, or for these commands of types, as `light.set`, and for announced
+    /// devices, whose commands are not known here.
     Permitted(Vec<String>),
     /// There is nothing that the caller may use it for.
     Refused,
 }
+
+/// What announced devices are called.
+const ANNOUNCED: &str = "announced devices";
 
 /// The options of an `mcp_device · proxy`.
 pub struct Explainer {
@@ -29,11 +33,21 @@ impl Explainer {
         Self { models, options }
     }
 
+    /// Whether a tool is also for devices that announce themselves.
+    fn is_of_announced(&self, name: &str) -> bool {
+        self.options.declared.is_some() && tools::ALL.contains(&name)
+    }
+
+    fn sees_announced(&self, caller: Option<&Identity>) -> bool {
+        let declared = self.options.declared.as_ref();
+        declared.is_some_and(|it| it.guarded.as_ref().is_none_or(|it| it.permits(caller)))
+    }
+
     /// What is decided about a tool; `None` if there is no such tool for anyone.
     pub fn tool(&self, caller: Option<&Identity>, name: &str) -> Option<Explanation> {
         let types = self.models.types.iter();
         let visible = types.filter(|(_, model)| model.is_visible(caller));
-        let used: Vec<String> = match name {
+        let mut used: Vec<String> = match name {
             tools::LIST_DEVICES | tools::GET_DEVICE_STATUS => {
                 visible.map(|(kind, _)| kind.clone()).collect()
             }
@@ -51,7 +65,7 @@ impl Explainer {
                     typed::tool_of(&self.models, option, kind, command) == name
                 });
                 let sent: Vec<_> = sent.collect();
-                if sent.is_empty() {
+                if sent.is_empty() && !self.is_of_announced(name) {
                     return None;
                 }
                 let permitted = sent.into_iter().filter(|(_, model, command)| {
@@ -62,6 +76,9 @@ impl Explainer {
                     .collect()
             }
         };
+        if self.is_of_announced(name) && self.sees_announced(caller) {
+            used.push(ANNOUNCED.to_owned());
+        }
         Some(if used.is_empty() {
             Explanation::Refused
         } else {
@@ -120,5 +137,29 @@ mod tests {
             permitted(&["door.open"])
         );
         assert_eq!(typed.tool(None, "control_device"), None);
+    }
+
+    #[test]
+    fn tools_are_permitted_for_announced_devices() {
+        let options = json!({ "declared": { "homie": "homie", "guarded": { "staff": [] } } });
+        let explainer = Explainer::new(serde_json::from_value(options).expect("valid options"));
+        let staff = Identity {
+            guard: "staff".into(),
+            ..Identity::default()
+        };
+        for tool in tools::ALL {
+            assert_eq!(
+                explainer.tool(None, tool),
+                Some(Explanation::Refused),
+                "{tool}"
+            );
+            let permitted = Explanation::Permitted(vec![ANNOUNCED.to_owned()]);
+            assert_eq!(
+                explainer.tool(Some(&staff), tool),
+                Some(permitted),
+                "{tool}"
+            );
+        }
+        assert_eq!(explainer.tool(Some(&staff), "light_set"), None);
     }
 }

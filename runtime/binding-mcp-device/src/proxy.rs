@@ -153,7 +153,7 @@ impl McpDevice {
         if self.watchers.is_empty() {
             return;
         }
-        for (device, part) in recorded.users {
+        for (place, (device, part)) in recorded.users.iter().copied().enumerate() {
             let waiting = self.watchers.range((device, 0)..=(device, u32::MAX));
             let waiting: smallvec::SmallVec<[u32; 8]> = waiting.map(|(_, index)| *index).collect();
             for index in waiting {
@@ -161,7 +161,13 @@ impl McpDevice {
                 if let Some(exchange) = self.exchanges.get(index) {
                     exchange.work(cx);
                 }
-                self.on_value(cx, index, device, part, message);
+                // A message about several values of a device is one update of its resource.
+                let before = recorded.users.get(..place).unwrap_or_default();
+                let first = || !before.iter().any(|(other, _)| *other == device);
+                match self.exchanges.get(index).map(|it| &it.state) {
+                    Some(State::Subscribe(_)) if !first() => {}
+                    _ => self.on_value(cx, index, device, part, message),
+                }
                 self.settle(cx, index);
             }
         }
