@@ -14,7 +14,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use socket2::SockRef;
 use tidegate_driver::{Handle, is_exhaustion};
 use tidegate_engine::{BindingId, StreamId};
-use tidegate_streams::bytes_stream::{BytesBegin, BytesReset};
+use tidegate_streams::bytes_stream::{BytesBegin, BytesConnected, BytesReset};
 use tidegate_streams::{AbortEx, Frame, ResetEx};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -221,6 +221,13 @@ impl Connection {
                 self.counts.connected.add(1);
                 let (reading, writing) = socket.into_split();
                 let _ = self.socket.set(writing);
+                let connected = BytesConnected {
+                    remote: self.remote.clone().into(),
+                    host: options.host.clone().into(),
+                };
+                handle.turn(self.edge, |cx| {
+                    cx.send(self.stream, Frame::flush(connected));
+                });
                 self.flush(&handle);
                 self.transfer(&handle, reading).await;
             }

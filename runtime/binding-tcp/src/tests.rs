@@ -14,7 +14,7 @@ use tidegate_driver::testing::{Probe, probe};
 use tidegate_driver::{Assembly, Engine};
 use tidegate_engine::{Limits, StreamId};
 use tidegate_streams::Frame;
-use tidegate_streams::bytes_stream::BytesBegin;
+use tidegate_streams::bytes_stream::{BytesBegin, BytesConnected};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
@@ -69,8 +69,20 @@ impl Harness {
             .open(&listener.local_addr().expect("it listens").to_string())
             .await;
         let (socket, _) = listener.accept().await.expect("the edge connects");
+        self.connected(listener).await;
         self.until(|kept| kept.undelayed == kept.connections).await;
         (stream, socket)
+    }
+
+    /// Checks that the stream says that it is connected, and to whom.
+    async fn connected(&mut self, listener: &TcpListener) {
+        let address = listener.local_addr().expect("it listens");
+        let (_, frame) = self.probe.next_but_window().await;
+        let connected = BytesConnected {
+            remote: address.to_string().into(),
+            host: address.ip().to_string().into(),
+        };
+        assert_eq!(frame, Frame::flush(connected));
     }
 
     /// Waits until the edge's state satisfies `is_so`.

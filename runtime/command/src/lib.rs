@@ -28,6 +28,7 @@ mod probe;
 pub mod registry;
 mod signals;
 mod spec;
+pub mod tls_files;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,7 @@ use tidegate_scenarios::fixtures;
 use crate::exporters;
 use crate::factory::Factory;
 use crate::guards;
+use crate::tls_files;
 
 /// The kinds of bindings and types of guards available in the config of a gateway.
 pub fn registry() -> Registry<Factory> {
@@ -23,6 +24,8 @@ pub fn registry() -> Registry<Factory> {
         mqtt_client(),
         #[cfg(feature = "broker")]
         mqtt_broker(),
+        ws_client(),
+        tls_client(),
         tcp_client(),
         admin_server(),
     ];
@@ -179,6 +182,34 @@ fn mqtt_broker() -> Descriptor<Factory> {
     .made_by(Factory::Broker(|binding| {
         Ok(tidegate_broker::Broker::start(&binding.options()?)?)
     }))
+}
+
+fn ws_client() -> Descriptor<Factory> {
+    Descriptor::of::<tidegate_binding_ws::Options>(
+        "ws",
+        "client",
+        "Carries the connection to a broker in a WebSocket.",
+    )
+    .accepts(&[Protocol::Bytes])
+    .exit(Protocol::Bytes)
+    .made_by(Factory::Machine(|declared| {
+        let (options, exit) = (declared.options()?, declared.exit()?);
+        Ok(Box::new(tidegate_binding_ws::WsClient::new(options, exit)))
+    }))
+}
+
+fn tls_client() -> Descriptor<Factory> {
+    Descriptor::of::<tidegate_binding_tls::Options>(
+        "tls",
+        "client",
+        "Encrypts the connection to a broker with TLS, and verifies the broker's certificate.",
+    )
+    .accepts(&[Protocol::Bytes])
+    .exit(Protocol::Bytes)
+    .made_by(Factory::FileBacked {
+        make: tls_files::make,
+        attach: tls_files::attach,
+    })
 }
 
 fn tcp_client() -> Descriptor<Factory> {

@@ -104,6 +104,7 @@ async fn data_sent_while_connecting_is_written_once_connected() {
     let mut got = String::new();
     socket.read_to_string(&mut got).await.expect("it is open");
     assert_eq!(got, "early");
+    harness.connected(&listener).await;
     drop(socket);
     assert_eq!(harness.probe.next_but_window().await.1, Frame::end());
     harness.finish().await;
