@@ -1,5 +1,6 @@
 //! The edge on real sockets, with a probe for the binding that calls it.
 
+mod endpoints;
 mod flow;
 mod outcomes;
 
@@ -8,8 +9,9 @@ use std::rc::Rc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use bytes::Bytes;
 use socket2::SockRef;
+
+use bytes::Bytes;
 use tidegate_driver::testing::{Probe, probe};
 use tidegate_driver::{Assembly, Engine};
 use tidegate_engine::{Limits, StreamId};
@@ -119,11 +121,8 @@ impl Harness {
 }
 
 fn options(host: &str, port: u16) -> Options {
-    Options {
-        host: host.to_owned(),
-        port,
-        connect_timeout: 10_000,
-    }
+    let options = serde_json::json!({ "host": host, "port": port, "connectTimeout": 10_000 });
+    serde_json::from_value(options).expect("valid options")
 }
 
 /// Reports the edge's state on request.
@@ -137,7 +136,7 @@ fn look(
             let state = edge.state.borrow();
             let undelayed = |connection: &&Rc<crate::Connection>| {
                 let socket = connection.socket();
-                socket.is_some_and(|socket| SockRef::from(socket).tcp_nodelay().unwrap_or(false))
+                socket.is_some_and(crate::socket::Socket::is_undelayed)
             };
             let kept = Kept {
                 connections: state.connections.len(),

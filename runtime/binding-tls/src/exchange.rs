@@ -57,13 +57,13 @@ pub(crate) struct Exchange {
     plaintext: Plaintext,
     /// The caller ended its half.
     caller_ended: bool,
-    /// close_notify is sent.
+    /// `close_notify` is sent.
     close_notified: bool,
     to_exit: PendingData,
     to_caller: PendingData,
     /// Ciphertext whose plaintext is not delivered yet, in bytes.
     unacknowledged: usize,
-    /// The peer sent close_notify.
+    /// The peer sent `close_notify`.
     peer_closed: bool,
     timer: Option<TimerId>,
 }
@@ -293,9 +293,10 @@ impl Exchange {
             return;
         };
         let resumed = tls.connection.handshake_kind() == Some(HandshakeKind::Resumed);
-        match resumed {
-            true => env.counts.resumed += 1,
-            false => env.counts.completed += 1,
+        if resumed {
+            env.counts.resumed += 1;
+        } else {
+            env.counts.completed += 1;
         }
         env.cx
             .event_with(|_| completed(&self.remote, &tls.connection, resumed));
@@ -333,13 +334,14 @@ impl Exchange {
             .as_ref()
             .is_some_and(|it| it.prepared.presented.is_missing());
         match self.phase {
-            Phase::Connecting => self.reset_caller(env.cx, reset),
             Phase::Handshake => {
                 let why = format!("{}; check that the port expects TLS", reset.reason);
                 self.fail(env, &why);
             }
             Phase::Established if lacks => self.fail(env, LACKS_CERTIFICATE),
-            Phase::Established | Phase::Proven => self.reset_caller(env.cx, reset),
+            Phase::Connecting | Phase::Established | Phase::Proven => {
+                self.reset_caller(env.cx, reset);
+            }
         }
         env.cx.terminate(self.exit, None, None);
     }
@@ -362,9 +364,10 @@ impl Exchange {
     /// TLS failed. Until the broker has sent data, the connection counts as one that was never open.
     fn fail(&mut self, env: &mut Env<'_, '_>, why: &str) {
         let proven = self.phase == Phase::Proven;
-        let reason: ByteString = match proven {
-            true => format!("TLS failed: {why}").into(),
-            false => format!("no TLS connection: {why}").into(),
+        let reason: ByteString = if proven {
+            format!("TLS failed: {why}").into()
+        } else {
+            format!("no TLS connection: {why}").into()
         };
         if !proven {
             env.counts.failed += 1;

@@ -7,7 +7,7 @@
 //!   that was never open, so `mqtt · client` treats it like a refused one.
 //! - Both directions are bounded by credit: plaintext is acknowledged when it is encrypted, ciphertext
 //!   when its plaintext is delivered.
-//! - An end without close_notify is an error, because it may be a truncation.
+//! - An end without `close_notify` is an error, because it may be a truncation.
 //! - Sessions are resumed, also across connections of several workers, until files change.
 //!
 //! rustls does no I/O. It gets the time from the context ([`Clock`]), and is the one exception from the

@@ -78,7 +78,7 @@ pub(crate) fn ciphertext(connection: &mut ClientConnection) -> Bytes {
 #[derive(Debug, Default)]
 pub(crate) struct Decrypted {
     pub(crate) plaintext: Bytes,
-    /// The peer sent close_notify.
+    /// The peer sent `close_notify`.
     pub(crate) closed: bool,
     /// The rest could not be processed.
     pub(crate) error: Option<Error>,

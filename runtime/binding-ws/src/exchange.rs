@@ -1,6 +1,6 @@
 //! One connection: the stream of the caller, the stream to the exit, and WebSocket between them.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use tidegate_engine::{Context, Duration, PendingData, StreamId, TimerId, Token};
 use tidegate_streams::bytes_stream::{BytesConnected, BytesReset};
@@ -14,6 +14,9 @@ use crate::options::Options;
 
 /// Most payload of a frame, in bytes; a message of the caller that is larger becomes several.
 const FRAME: usize = 64 * 1024;
+
+/// Payloads below this size, in bytes, are copied together.
+const SMALL: usize = 512;
 
 /// What an exchange acts with.
 pub(crate) struct Env<'a, 'c> {
@@ -284,20 +287,33 @@ impl Exchange {
     }
 
     fn decode(&mut self, input: &mut Bytes) -> Result<(), Violation> {
+        let mut small = BytesMut::new();
         while let Phase::Open(decoder) = &mut self.phase
             && let Some(event) = decoder.next(input)?
         {
             match event {
+                // Many tiny frames are one DATA: a queue of them would take more memory than they do.
+                Event::Payload(payload) if payload.len() < SMALL => {
+                    small.extend_from_slice(&payload);
+                }
                 Event::Payload(payload) => {
-                    self.to_caller.push(Data::part(DataFlags::WHOLE, payload));
+                    self.push_inbound(small.split().freeze());
+                    self.push_inbound(payload);
                 }
                 Event::Ping(payload) => self.ping = Some(payload),
                 Event::Pong => {}
                 Event::Close(close) => self.closed(close),
             }
         }
+        self.push_inbound(small.freeze());
         // Nothing follows a close frame.
         Ok(())
+    }
+
+    fn push_inbound(&mut self, payload: Bytes) {
+        if !payload.is_empty() {
+            self.to_caller.push(Data::part(DataFlags::WHOLE, payload));
+        }
     }
 
     /// The server closes: the answer has its code, and nothing else is sent (RFC 6455, 5.5.1).

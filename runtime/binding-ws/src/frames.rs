@@ -62,11 +62,11 @@ pub fn encode(opcode: Opcode, parts: &[Bytes], mask: [u8; 4]) -> Bytes {
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(length @ ..=125), _) => frame.put_u8(0x80 | length),
         (_, Ok(length)) => {
-            frame.put_u8(0x80 | 126);
+            frame.put_u8(0x80 | 0x7e);
             frame.put_u16(length);
         }
         _ => {
-            frame.put_u8(0x80 | 127);
+            frame.put_u8(0x80 | 0x7f);
             frame.put_u64(length as u64);
         }
     }

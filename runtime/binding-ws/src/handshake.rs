@@ -215,12 +215,11 @@ mod tests {
             let mut response = Response::default();
             let early = response.push(first, &Options::default(), &key());
             let early = early.expect("a good answer");
-            let rest = match early {
-                Some(rest) => [&rest[..], second].concat(),
-                None => {
-                    let rest = response.push(second, &Options::default(), &key());
-                    rest.expect("a good answer").expect("a whole one").to_vec()
-                }
+            let rest = if let Some(rest) = early {
+                [&rest[..], second].concat()
+            } else {
+                let rest = response.push(second, &Options::default(), &key());
+                rest.expect("a good answer").expect("a whole one").to_vec()
             };
             assert_eq!(rest, b"frames");
         }

@@ -16,12 +16,14 @@ pub(crate) fn unprotected(config: &Config) -> Vec<String> {
         if chain(config, binding).any(|it| it.r#type == "tls") {
             return None;
         }
-        let peer = peer(config, binding).filter(|peer| !is_loopback(&peer.host))?;
+        let endpoints = peer(config, binding)?.endpoints();
+        // A Unix socket has no host, and is on this machine.
+        let is_remote = |it: &&tcp::Endpoint| !it.host().is_empty() && !is_loopback(it.host());
+        let remote = endpoints.iter().find(is_remote)?;
         Some(format!(
             "{}: the password is sent to {} in plain text and can be read on the network; use TLS \
              (tls · client)",
-            binding.name,
-            peer.remote()
+            binding.name, remote
         ))
     };
     config.bindings.iter().filter_map(warning).collect()
@@ -33,7 +35,7 @@ fn chain<'c>(config: &'c Config, client: &'c Binding) -> impl Iterator<Item = &'
     std::iter::successors(next(&client), next)
 }
 
-/// The host and port that an `mqtt · client` connects to.
+/// What an `mqtt · client` connects to.
 pub(crate) fn peer(config: &Config, client: &Binding) -> Option<tcp::Options> {
     let exit = chain(config, client).find(|binding| binding.r#type == "tcp")?;
     exit.options().ok()

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 
 /// Opens a stream that is refused. Returns the reason.
-async fn refused(harness: &mut Harness, remote: &str) -> BytesReset {
+pub(super) async fn refused(harness: &mut Harness, remote: &str) -> BytesReset {
     harness.open(remote).await;
     let (first, second) = (harness.probe.next().await.1, harness.probe.next().await.1);
     let Frame::Reset(Some(reset)) = first else {

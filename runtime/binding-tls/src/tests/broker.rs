@@ -61,6 +61,16 @@ impl Authority {
         }
     }
 
+    /// A certificate that is signed by itself, and is not that of an authority.
+    pub(super) fn self_signed(name: &str) -> Signed {
+        let params = CertificateParams::new([name.to_owned()]).expect("names");
+        let key = KeyPair::generate().expect("a key");
+        Signed {
+            certificate: params.self_signed(&key).expect("a certificate").pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
     pub(super) fn broker(&self) -> Signed {
         self.sign("broker.test", |_| {})
     }

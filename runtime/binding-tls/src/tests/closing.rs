@@ -190,9 +190,10 @@ fn a_caller_that_leaves_closes_the_connection() {
     let (authority, folder) = (Authority::new(), Folder::new());
     let mut harness = Harness::new(trusting(&authority, &folder));
     for established in [false, true] {
-        let streams = match established {
-            true => harness.establish(&broker(&authority)).0,
-            false => harness.open(),
+        let streams = if established {
+            harness.establish(&broker(&authority)).0
+        } else {
+            harness.open()
         };
         harness.rig.turn(harness.caller, |cx| {
             cx.terminate(streams.caller, None, None);

@@ -159,6 +159,20 @@ fn a_refused_certificate_is_explained() {
 }
 
 #[test]
+fn a_self_signed_certificate_is_trusted_by_naming_it() {
+    let folder = Folder::new();
+    let signed = Authority::self_signed("broker.test");
+    let options = Options {
+        trust: vec![folder.write("broker.crt", &signed.certificate)],
+        ..Options::default()
+    };
+    let mut harness = Harness::new(options);
+    let (streams, _) = harness.establish(&Settings::new(signed).config());
+    harness.close(streams);
+    harness.finish();
+}
+
+#[test]
 fn the_name_to_verify_may_be_another_than_the_host() {
     let (authority, folder) = (Authority::new(), Folder::new());
     let options = Options {

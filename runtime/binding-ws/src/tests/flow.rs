@@ -61,6 +61,25 @@ fn frames_behind_the_answer_are_not_lost() {
 }
 
 #[test]
+fn many_tiny_frames_are_one_data() {
+    let mut harness = Harness::new();
+    let streams = harness.open();
+    let large = [&[0x82, 126, 2, 0][..], &[7; 512]].concat();
+    let frames = [
+        &b"\x82\x01a".repeat(100)[..],
+        &large,
+        &b"\x82\x01b".repeat(2),
+    ]
+    .concat();
+    harness.receive(streams, &frames);
+    let told = harness.told(streams);
+    let expected = ["a".repeat(100).into_bytes(), vec![7; 512], b"bb".to_vec()];
+    assert_eq!(told, expected.map(|payload| Frame::data(payload.into())));
+    harness.close(streams);
+    harness.finish();
+}
+
+#[test]
 fn the_parts_of_a_message_share_a_frame_and_a_large_one_is_cut() {
     let mut harness = Harness::new();
     let streams = harness.open();
