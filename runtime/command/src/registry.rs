@@ -6,6 +6,7 @@ use tidegate_binding_mqtt::client;
 use tidegate_config::{Descriptor, Protocol, Registry};
 use tidegate_scenarios::fixtures;
 
+use crate::broker_url;
 use crate::exporters;
 use crate::factory::Factory;
 use crate::guards;
@@ -159,6 +160,7 @@ fn mqtt_client() -> Descriptor<Factory> {
         .accepts(&[Protocol::Mqtt])
         .exit(Protocol::Bytes)
         .routes::<client::Condition>()
+        .shorthand(broker_url::SHORTHAND)
         .made_by(Factory::Machine(|declared| {
             let routes = declared.routes::<client::Condition>()?;
             // All routes have the same exit, and a binding has at least one.

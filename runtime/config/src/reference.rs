@@ -290,11 +290,13 @@ impl Page<'_> {
                     .kinds
                     .iter()
                     .skip_while(|it| it.title() != shape.title());
-                let later = match shape.accepts.contains(&protocol) {
-                    true => later.find(other),
-                    false => None,
+                let last = |it: &&Shape| other(it) && it.exits == Exits::None;
+                let simple = if shape.accepts.contains(&protocol) {
+                    later.find(other)
+                } else {
+                    self.kinds.iter().find(last)
                 };
-                let exit = later.or_else(|| self.kinds.iter().find(other)).or(exit);
+                let exit = simple.or_else(|| self.kinds.iter().find(other)).or(exit);
                 let exit = exit.map(|exit| self.name_of(exit)).unwrap_or_default();
                 match self.condition_of(shape) {
                     Some(condition) => {
