@@ -2,8 +2,8 @@
 //!
 //! - One connection per stream, to the first endpoint that accepts it, within one deadline for all
 //!   endpoints and their addresses. FLUSH `connected` says which one it is.
-//! - The reply BEGIN names the peer at once; a RESET says why the
-//!   connection failed or was lost. Data received before the loss is delivered first.
+//! - The reply BEGIN names the peer at once; a RESET says why the connection failed or was lost. Data
+//!   received before the loss is delivered first.
 //! - Data that several requests send in one turn is written with one vectored write after the turn,
 //!   without waiting for a socket in between.
 //! - Credit is the only buffer: bytes are acknowledged when the socket has accepted them, and

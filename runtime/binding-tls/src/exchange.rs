@@ -11,7 +11,7 @@ use tidegate_streams::{AbortEx, BeginEx, Data, DataFlags, FlushEx, Frame, ResetE
 use tidegate_tls::Current;
 
 use crate::events::{HandshakeCompleted, HandshakeFailed};
-use crate::explain::{Facts, LACKS_CERTIFICATE, explain};
+use crate::explain::{Facts, MAY_LACK_CERTIFICATE, explain};
 use crate::files::Prepared;
 use crate::meters::Counts;
 use crate::options::Options;
@@ -315,7 +315,7 @@ impl Exchange {
             Phase::Connecting | Phase::Handshake => {
                 "it closed the connection during the handshake; check that the port expects TLS"
             }
-            Phase::Established if lacks => LACKS_CERTIFICATE,
+            Phase::Established if lacks => MAY_LACK_CERTIFICATE,
             Phase::Established => "it closed the connection after the handshake",
             Phase::Proven => {
                 "the connection ended without close_notify, so something may be missing"
@@ -338,7 +338,7 @@ impl Exchange {
                 let why = format!("{}; check that the port expects TLS", reset.reason);
                 self.fail(env, &why);
             }
-            Phase::Established if lacks => self.fail(env, LACKS_CERTIFICATE),
+            Phase::Established if lacks => self.fail(env, MAY_LACK_CERTIFICATE),
             Phase::Connecting | Phase::Established | Phase::Proven => {
                 self.reset_caller(env.cx, reset);
             }

@@ -20,9 +20,14 @@ pub(crate) struct Facts<'a> {
     pub(crate) lacks_certificate: bool,
 }
 
-/// What to do when the broker requires a certificate.
-pub(crate) const LACKS_CERTIFICATE: &str =
+/// The broker requires a certificate.
+const LACKS_CERTIFICATE: &str =
     "it asks for a client certificate; set 'certificate' and 'key' of tls · client";
+
+/// The broker closed the connection instead of saying that it requires a certificate, or its alert was
+/// lost.
+pub(crate) const MAY_LACK_CERTIFICATE: &str = "it closed the connection after it had asked for a client certificate; if it requires one, set \
+     'certificate' and 'key' of tls · client";
 
 /// An error in words.
 pub(crate) fn explain(error: &Error, facts: Facts<'_>) -> String {

@@ -282,7 +282,9 @@ fn a_broker_that_closes_instead_of_asking_again_is_explained_too() {
         .send(harness.exit, streams.exit, tidegate_streams::Frame::end());
     let reset = harness.failure(streams);
     assert!(
-        reset.reason.contains("set 'certificate'"),
+        reset
+            .reason
+            .contains("if it requires one, set 'certificate'"),
         "{}",
         reset.reason
     );
