@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from bridge import Bridge
-from conftest import PATIENCE, TIDEGATE, Broker, Gateway, connected, entry, free_port, wait_until
+from conftest import MOSQUITTO, PATIENCE, TIDEGATE, Broker, Gateway, Process, connected, entry, free_port, wait_until
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from test_faults import call_publish
@@ -197,6 +197,21 @@ def test_renewed_files_are_used_for_the_next_connection(secured, folder, authori
     gateway.line(r"binding\.tls\.reloaded")
 
     wait_until("a connection with the new authority", lambda: succeeds(gateway))
+
+
+def test_a_broker_that_is_killed_is_reached_again_over_tls(secured, folder, started):
+    broker = secured()
+    gateway = started(by_url(f"mqtts://localhost:{broker.tls}", f"tls: {{ trust: {folder}/ca.crt }}, reconnect: {{ min: 50, max: 200 }}"))
+    wait_until("a published message", lambda: succeeds(gateway))
+    broker.child.kill()
+    gateway.line(r"broker connection failed|binding\.mqtt\.connection\.lost")
+    assert not succeeds(gateway)
+    again = Process([MOSQUITTO, "-c", str(Path(broker.folder, "mosquitto.conf"))])
+    try:
+        wait_until("a published message", lambda: succeeds(gateway))
+        again.line(r"Received PUBLISH from tidegate-")
+    finally:
+        again.stop()
 
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
