@@ -195,6 +195,8 @@ const HELP: &[(&str, &str)] = &[
     ("tcp.client.bytes", "Bytes by direction."),
     ("tcp.client.connections", "Open connections."),
     ("tcp.client.connects", "Attempts to connect by outcome."),
+    ("tls.client.handshakes", "TLS handshakes by outcome."),
+    ("ws.client.handshakes", "WebSocket handshakes by outcome."),
 ];
 
 /// What a metric means, if it is known.

@@ -21,7 +21,7 @@ pub(crate) use authorization::{Authorization, Credentials};
 pub(crate) use listen::{Address, Listen};
 pub(crate) use pattern::Pattern;
 pub(crate) use resource::Resource;
-pub(crate) use tls::{ClientCertificates, Tls, Version};
+pub(crate) use tls::{ClientCertificates, Tls};
 pub(crate) use unix::UnixSocket;
 
 /// Options of `http · server`.

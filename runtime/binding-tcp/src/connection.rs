@@ -1,29 +1,25 @@
-//! A TCP connection: its socket, its task, and the queue of bytes to write.
+//! A connection: its socket, its task, and the queue of bytes to write.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use bytes::buf::Limit;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use socket2::SockRef;
+use bytestring::ByteString;
 use tidegate_driver::{Handle, is_exhaustion};
 use tidegate_engine::{BindingId, StreamId};
-use tidegate_streams::bytes_stream::{BytesBegin, BytesReset};
+use tidegate_streams::bytes_stream::{BytesBegin, BytesConnected, BytesReset};
 use tidegate_streams::{AbortEx, Frame, ResetEx};
-use tokio::io::AsyncReadExt as _;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpStream, lookup_host};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
 
+use crate::failover::Endpoints;
 use crate::meters::Counts;
 use crate::options::Options;
+use crate::socket::Socket;
 
 /// Maximum size of a read, in bytes.
 const READ: usize = 64 * 1024;
@@ -45,9 +41,10 @@ enum SocketEvent {
 pub(crate) struct Connection {
     stream: StreamId,
     edge: BindingId,
-    remote: String,
+    /// The peer; before the connection is open, all endpoints.
+    remote: RefCell<ByteString>,
     counts: Rc<Counts>,
-    socket: OnceCell<OwnedWriteHalf>,
+    socket: OnceCell<Socket>,
     out: RefCell<VecDeque<Bytes>>,
     /// END was received: the sending direction is closed once everything is written.
     ending: Cell<bool>,
@@ -70,13 +67,13 @@ impl Connection {
     pub(crate) fn new(
         stream: StreamId,
         edge: BindingId,
-        options: &Options,
+        endpoints: &Endpoints,
         counts: &Rc<Counts>,
     ) -> Rc<Self> {
         Rc::new(Self {
             stream,
             edge,
-            remote: options.remote(),
+            remote: RefCell::new(endpoints.remote().into()),
             counts: Rc::clone(counts),
             socket: OnceCell::new(),
             out: RefCell::default(),
@@ -107,8 +104,8 @@ impl Connection {
 
     /// The socket, once connected.
     #[cfg(test)]
-    pub(crate) fn socket(&self) -> Option<&TcpStream> {
-        self.socket.get().map(AsRef::as_ref)
+    pub(crate) fn socket(&self) -> Option<&Socket> {
+        self.socket.get()
     }
 
     /// Handles a frame of the stream.
@@ -132,7 +129,7 @@ impl Connection {
             && let Some(socket) = self.socket.get()
         {
             // An error does not matter: the stream is already closed.
-            let _ = self.write(socket.as_ref());
+            let _ = self.write(socket);
         }
         self.over.set(true);
         if let Some(task) = self.task.get() {
@@ -159,7 +156,7 @@ impl Connection {
         if self.blocked.get() || self.over.get() || self.write_error.borrow().is_some() {
             return;
         }
-        match self.write(socket.as_ref()) {
+        match self.write(socket) {
             Ok(written) => {
                 if written > 0 {
                     handle.acknowledge(self.edge, self.stream, written);
@@ -171,7 +168,7 @@ impl Connection {
         }
     }
 
-    fn write(&self, socket: &TcpStream) -> io::Result<usize> {
+    fn write(&self, socket: &Socket) -> io::Result<usize> {
         let mut out = self.out.borrow_mut();
         let mut written = 0;
         while !out.is_empty() {
@@ -186,43 +183,47 @@ impl Connection {
                     self.blocked.set(true);
                     // Data that was not written does not carry the TCP acknowledgement of what was
                     // read.
-                    set_quickack(socket);
+                    socket.set_quickack();
                     return Ok(written);
                 }
                 Err(error) => return Err(error),
             }
         }
         if self.ending.get() && !self.ended.replace(true) {
-            SockRef::from(socket).shutdown(std::net::Shutdown::Write)?;
+            socket.end()?;
         }
         Ok(written)
     }
 
     /// Connects, then reads and writes until the connection ends.
-    pub(crate) async fn run(self: Rc<Self>, handle: Handle, options: Rc<Options>) {
+    pub(crate) async fn run(
+        self: Rc<Self>,
+        handle: Handle,
+        options: Rc<Options>,
+        endpoints: Rc<Endpoints>,
+    ) {
         // Sent first, so that errors can name the peer.
-        let remote = self.remote.clone().into();
+        let remote = self.remote.borrow().clone();
         handle.turn(self.edge, |cx| {
             cx.send(self.stream, Frame::begin(BytesBegin { remote }));
         });
-        let within = Duration::from_millis(options.connect_timeout);
-        let connected = timeout(within, connect(&options))
-            .await
-            .unwrap_or_else(|_| {
-                let what = format!(
-                    "no answer within {} ms (connectTimeout)",
-                    options.connect_timeout
-                );
-                Err(io::Error::new(io::ErrorKind::TimedOut, what))
-            });
+        let connected = endpoints.connect(&options).await;
         handle.descriptors().note(&connected);
         match connected {
-            Ok(socket) => {
+            Ok((endpoint, socket)) => {
                 self.counts.connected.add(1);
-                let (reading, writing) = socket.into_split();
-                let _ = self.socket.set(writing);
+                let remote: ByteString = endpoint.to_string().into();
+                self.remote.replace(remote.clone());
+                let socket = self.socket.get_or_init(|| socket);
+                let connected = BytesConnected {
+                    remote,
+                    host: endpoint.host().into(),
+                };
+                handle.turn(self.edge, |cx| {
+                    cx.send(self.stream, Frame::flush(connected));
+                });
                 self.flush(&handle);
-                self.transfer(&handle, reading).await;
+                self.transfer(&handle, socket).await;
             }
             Err(error) => {
                 self.counts.failed.add(1);
@@ -233,7 +234,7 @@ impl Connection {
     }
 
     /// Reads and writes until the connection ends.
-    async fn transfer(&self, handle: &Handle, mut socket: OwnedReadHalf) {
+    async fn transfer(&self, handle: &Handle, socket: &Socket) {
         let mut buffer = BytesMut::with_capacity(READ);
         let mut reading = true;
         while !self.over.get() && (reading || !self.ended.get()) {
@@ -250,7 +251,7 @@ impl Connection {
             }
             let event = poll_fn(|task| {
                 let mut buffer = (&mut buffer).limit(limit);
-                self.poll_socket(&mut socket, &mut buffer, task)
+                self.poll_socket(socket, &mut buffer, task)
             });
             match event.await {
                 Ok(SocketEvent::Read(0)) if self.write_error.borrow().is_some() => reading = false,
@@ -267,7 +268,7 @@ impl Connection {
                         // that the turn has made ready have run.
                         yield_to_ready_tasks().await;
                     } else {
-                        set_quickack(socket.as_ref());
+                        socket.set_quickack();
                     }
                 }
                 Ok(SocketEvent::Writable) => {
@@ -286,12 +287,12 @@ impl Connection {
     /// Polls for the next event; reads if `buffer` has room.
     fn poll_socket(
         &self,
-        socket: &mut OwnedReadHalf,
+        socket: &Socket,
         buffer: &mut Limit<&mut BytesMut>,
         task: &mut Context<'_>,
     ) -> Poll<io::Result<SocketEvent>> {
         if self.blocked.get()
-            && let Poll::Ready(ready) = socket.as_ref().poll_write_ready(task)
+            && let Poll::Ready(ready) = socket.poll_write_ready(task)
         {
             return Poll::Ready(ready.map(|()| SocketEvent::Writable));
         }
@@ -299,7 +300,7 @@ impl Connection {
             return Poll::Ready(Ok(SocketEvent::Woken));
         }
         if buffer.has_remaining_mut()
-            && let Poll::Ready(read) = pin!(socket.read_buf(buffer)).poll(task)
+            && let Poll::Ready(read) = socket.poll_read(task, buffer)
         {
             return Poll::Ready(read.map(SocketEvent::Read));
         }
@@ -332,7 +333,7 @@ impl Connection {
     /// Terminates the stream with the reason.
     fn report_failure(&self, handle: &Handle, error: &io::Error) {
         let reset = BytesReset {
-            remote: self.remote.clone().into(),
+            remote: self.remote.borrow().clone(),
             reason: reason(error).into(),
             connected: self.socket.get().is_some(),
         };
@@ -360,13 +361,13 @@ async fn yield_to_ready_tasks() {
 }
 
 /// Writes the first slices of the queue.
-fn write_some(socket: &TcpStream, out: &VecDeque<Bytes>) -> io::Result<usize> {
+fn write_some(socket: &Socket, out: &VecDeque<Bytes>) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); SLICES];
     for (slice, bytes) in slices.iter_mut().zip(out) {
         *slice = IoSlice::new(bytes);
     }
     let used = out.len().min(SLICES);
-    socket.try_write_vectored(slices.get(..used).unwrap_or_default())
+    socket.try_write(slices.get(..used).unwrap_or_default())
 }
 
 fn advance(out: &mut VecDeque<Bytes>, mut count: usize) {
@@ -380,34 +381,8 @@ fn advance(out: &mut VecDeque<Bytes>, mut count: usize) {
     }
 }
 
-/// The kernel reverts to delayed acknowledgements after each read, so this is repeated.
-fn set_quickack(socket: &TcpStream) {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = socket.set_quickack(true) {
-        tracing::debug!(%error, "TCP_QUICKACK cannot be set");
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = socket;
-}
-
-async fn connect(options: &Options) -> io::Result<TcpStream> {
-    let addresses = lookup_host((options.host.as_str(), options.port)).await?;
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(socket) => {
-                socket.set_nodelay(true)?;
-                set_quickack(&socket);
-                return Ok(socket);
-            }
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
-}
-
 /// The reason, without the number of the operating system.
-fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     if is_exhaustion(error) {
         return "the gateway has no free file descriptor".to_owned();
     }
@@ -417,6 +392,9 @@ fn reason(error: &io::Error) -> String {
         io::ErrorKind::BrokenPipe => "connection closed",
         io::ErrorKind::HostUnreachable => "host unreachable",
         io::ErrorKind::NetworkUnreachable => "network unreachable",
+        io::ErrorKind::PermissionDenied => "permission denied",
+        // The path of a Unix socket; a host name without an address has its own text.
+        io::ErrorKind::NotFound if error.raw_os_error().is_some() => "no such file",
         _ => return error.to_string(),
     };
     text.to_owned()

@@ -1,7 +1,9 @@
-//! `tcp · client`: connects byte streams to TCP connections.
+//! `tcp · client`: connects byte streams to TCP connections and Unix sockets.
 //!
-//! - One connection per stream. The reply BEGIN names the peer at once; a RESET says why the
-//!   connection failed or was lost. Data received before the loss is delivered first.
+//! - One connection per stream, to the first endpoint that accepts it, within one deadline for all
+//!   endpoints and their addresses. FLUSH `connected` says which one it is.
+//! - The reply BEGIN names the peer at once; a RESET says why the connection failed or was lost. Data
+//!   received before the loss is delivered first.
 //! - Data that several requests send in one turn is written with one vectored write after the turn,
 //!   without waiting for a socket in between.
 //! - Credit is the only buffer: bytes are acknowledged when the socket has accepted them, and
@@ -9,10 +11,15 @@
 //! - `TCP_NODELAY` is always set. Delayed acknowledgements are disabled again after each read,
 //!   because a broker with Nagle's algorithm would otherwise wait 40 ms for them.
 #![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "an edge works in real time")]
 
 mod connection;
+mod endpoint;
+mod failover;
+mod happy_eyeballs;
 mod meters;
 mod options;
+mod socket;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -23,6 +30,8 @@ use tidegate_engine::{At, BindingId, Meter, StreamId};
 use tidegate_streams::{Frame, FrameKind};
 
 use connection::Connection;
+pub use endpoint::Endpoint;
+use failover::Endpoints;
 use meters::Counts;
 pub use options::Options;
 
@@ -34,6 +43,7 @@ pub struct TcpClient {
     id: BindingId,
     handle: Handle,
     options: Rc<Options>,
+    endpoints: Rc<Endpoints>,
     state: Rc<RefCell<State>>,
     counts: Rc<Counts>,
 }
@@ -55,6 +65,7 @@ fn place(assembly: &mut Assembly, options: Options) -> (BindingId, Rc<TcpClient>
         Rc::new(TcpClient {
             id,
             handle,
+            endpoints: Rc::new(Endpoints::new(&options)),
             options: Rc::new(options),
             state: Rc::default(),
             counts: Rc::default(),
@@ -67,7 +78,8 @@ impl TcpClient {
     fn run(&self, connection: &Rc<Connection>) {
         let (handle, state) = (self.handle.clone(), Rc::clone(&self.state));
         let running = Rc::clone(connection);
-        let run = Rc::clone(connection).run(handle.clone(), Rc::clone(&self.options));
+        let (options, endpoints) = (Rc::clone(&self.options), Rc::clone(&self.endpoints));
+        let run = Rc::clone(connection).run(handle.clone(), options, endpoints);
         let task = tokio::task::spawn_local(async move {
             if caught(run).await.is_err() {
                 running.fail(&handle);
@@ -82,7 +94,7 @@ impl Edge for TcpClient {
     fn on_output(&self, at: At, frame: Frame) {
         let mut state = self.state.borrow_mut();
         if frame.kind() == FrameKind::Begin {
-            let connection = Connection::new(at.stream, self.id, &self.options, &self.counts);
+            let connection = Connection::new(at.stream, self.id, &self.endpoints, &self.counts);
             self.run(&connection);
             state.connections.insert(at.stream, connection);
             return;

@@ -1,5 +1,6 @@
 //! The edge on real sockets, with a probe for the binding that calls it.
 
+mod endpoints;
 mod flow;
 mod outcomes;
 
@@ -8,13 +9,14 @@ use std::rc::Rc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use bytes::Bytes;
 use socket2::SockRef;
+
+use bytes::Bytes;
 use tidegate_driver::testing::{Probe, probe};
 use tidegate_driver::{Assembly, Engine};
 use tidegate_engine::{Limits, StreamId};
 use tidegate_streams::Frame;
-use tidegate_streams::bytes_stream::BytesBegin;
+use tidegate_streams::bytes_stream::{BytesBegin, BytesConnected};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
@@ -69,8 +71,20 @@ impl Harness {
             .open(&listener.local_addr().expect("it listens").to_string())
             .await;
         let (socket, _) = listener.accept().await.expect("the edge connects");
+        self.connected(listener).await;
         self.until(|kept| kept.undelayed == kept.connections).await;
         (stream, socket)
+    }
+
+    /// Checks that the stream says that it is connected, and to whom.
+    async fn connected(&mut self, listener: &TcpListener) {
+        let address = listener.local_addr().expect("it listens");
+        let (_, frame) = self.probe.next_but_window().await;
+        let connected = BytesConnected {
+            remote: address.to_string().into(),
+            host: address.ip().to_string().into(),
+        };
+        assert_eq!(frame, Frame::flush(connected));
     }
 
     /// Waits until the edge's state satisfies `is_so`.
@@ -107,11 +121,8 @@ impl Harness {
 }
 
 fn options(host: &str, port: u16) -> Options {
-    Options {
-        host: host.to_owned(),
-        port,
-        connect_timeout: 10_000,
-    }
+    let options = serde_json::json!({ "host": host, "port": port, "connectTimeout": 10_000 });
+    serde_json::from_value(options).expect("valid options")
 }
 
 /// Reports the edge's state on request.
@@ -125,7 +136,7 @@ fn look(
             let state = edge.state.borrow();
             let undelayed = |connection: &&Rc<crate::Connection>| {
                 let socket = connection.socket();
-                socket.is_some_and(|socket| SockRef::from(socket).tcp_nodelay().unwrap_or(false))
+                socket.is_some_and(crate::socket::Socket::is_undelayed)
             };
             let kept = Kept {
                 connections: state.connections.len(),

@@ -52,7 +52,8 @@ Examples:
 
 Examples:
   tidegate validate --config plant.yaml
-  tidegate validate --config plant.yaml --allow-missing-env    in CI, without secrets")]
+  tidegate validate --config plant.yaml --allow-missing-env    in CI, without secrets
+  tidegate validate --config plant.yaml --expanded             print the bindings behind each url")]
     Validate {
         #[command(flatten)]
         config: ConfigFile,
@@ -60,6 +61,9 @@ Examples:
         /// that contain them.
         #[arg(long)]
         allow_missing_env: bool,
+        /// Print the config with each `url` replaced by the bindings that it stands for.
+        #[arg(long)]
+        expanded: bool,
     },
     /// Make an API key for a guard of type apikey.
     ///

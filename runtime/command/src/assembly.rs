@@ -8,6 +8,7 @@ use tidegate_engine::BindingId;
 
 use crate::factory::{Admission, AttachError, Factory, Listening, Site};
 use crate::registry::registry;
+use crate::tls_files::TlsFiles;
 
 /// Attaches bindings that are not in the config, after all others; those are passed by name.
 pub(crate) type Attach = fn(&mut Assembly, &BTreeMap<String, BindingId>);
@@ -18,12 +19,19 @@ pub(crate) struct Extras {
     pub(crate) attach: Option<Attach>,
 }
 
+/// What the workers of a gateway share, made before they start.
+#[derive(Clone, Default)]
+pub(crate) struct Shared {
+    pub(crate) listening: Listening,
+    pub(crate) admission: Admission,
+    pub(crate) tls_files: TlsFiles,
+}
+
 /// Attaches every binding of a config, exits first.
 pub(crate) fn attach(
     config: &Config,
     extras: Extras,
-    listening: &Listening,
-    admission: &Admission,
+    shared: &Shared,
     assembly: &mut Assembly,
 ) -> Result<(), StartError> {
     let registry = registry();
@@ -36,7 +44,7 @@ pub(crate) fn attach(
         let descriptor = descriptor.ok_or_else(|| unknown(binding))?;
         let exits = |index| attached.get(&index).copied();
         let declared = Declared::new(binding, &exits);
-        let id = attach_one(&declared, descriptor, listening, admission, assembly)?;
+        let id = attach_one(&declared, descriptor, shared, assembly)?;
         attached.insert(index, id);
     }
     if let Some(attach) = extras.attach {
@@ -59,8 +67,7 @@ fn unknown(binding: &Binding) -> StartError {
 fn attach_one(
     declared: &Declared<'_, BindingId>,
     descriptor: &Descriptor<Factory>,
-    listening: &Listening,
-    admission: &Admission,
+    shared: &Shared,
     assembly: &mut Assembly,
 ) -> Result<BindingId, StartError> {
     let assembly = assembly.of(declared.name());
@@ -69,11 +76,12 @@ fn attach_one(
             let machine = make(declared).map_err(|error| StartError::Edge(error.to_string()))?;
             Ok(assembly.attach_boxed(machine))
         }
-        Factory::Edge(attach) => {
+        Factory::Edge(attach) | Factory::FileBacked { attach, .. } => {
             let mut site = Site {
                 assembly,
-                listening,
-                admission,
+                listening: &shared.listening,
+                admission: &shared.admission,
+                tls_files: &shared.tls_files,
             };
             attach(declared, &mut site).map_err(|error| match error {
                 AttachError::Start(error) => error,

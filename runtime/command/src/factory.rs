@@ -11,6 +11,8 @@ use tidegate_engine::{Binding, BindingId};
 use tidegate_guard::Guards;
 use tidegate_streams::Identity;
 
+use crate::tls_files::TlsFiles;
+
 /// A sans-I/O binding.
 pub type Machine = Box<dyn Binding>;
 
@@ -19,6 +21,13 @@ pub type Machine = Box<dyn Binding>;
 pub enum Factory {
     /// A sans-I/O binding, for gateways and scenarios.
     Machine(fn(&Declared<'_, BindingId>) -> Result<Machine, MakeError>),
+    /// A sans-I/O binding that works with files of its options.
+    FileBacked {
+        /// Makes it for a scenario; reads the files.
+        make: fn(&Declared<'_, BindingId>) -> Result<Machine, String>,
+        /// Attaches it to a worker, with the files that all workers share.
+        attach: fn(&Declared<'_, BindingId>, &mut Site<'_>) -> Result<BindingId, AttachError>,
+    },
     /// An edge, which attaches itself to each worker. It does real I/O, so scenarios cannot use it.
     Edge(fn(&Declared<'_, BindingId>, &mut Site<'_>) -> Result<BindingId, AttachError>),
     /// A broker that runs beside the workers; on a worker it is attached as an empty binding.
@@ -120,12 +129,15 @@ pub struct Site<'a> {
     pub listening: &'a Listening,
     /// The guards of the config, and the identities of clients known at start.
     pub admission: &'a Admission,
+    /// The files of each `tls · client`.
+    pub tls_files: &'a TlsFiles,
 }
 
 impl tidegate_scenarios::Factory for Factory {
     fn make(&self, declared: &Declared<'_, BindingId>) -> Result<Machine, String> {
         match self {
             Self::Machine(make) => make(declared).map_err(|error| error.to_string()),
+            Self::FileBacked { make, .. } => make(declared),
             _ => Err(format!(
                 "binding '{}' does real I/O and cannot be used in a scenario",
                 declared.name()

@@ -13,7 +13,7 @@ use tidegate_engine::Limits;
 use tidegate_engine::streams::Extension as _;
 use tokio::time::timeout;
 
-use crate::assembly::{self, Extras};
+use crate::assembly::{self, Extras, Shared};
 use crate::console::print_line;
 use crate::exporters::Exporters;
 #[cfg(feature = "broker")]
@@ -26,6 +26,7 @@ use crate::probe::{Answer, Probes};
 #[cfg(feature = "broker")]
 use crate::registry::registry;
 use crate::signals::{Signal, Signals};
+use crate::tls_files::TlsFiles;
 
 /// How long a stop waits for the counters of workers, which may hang.
 const COUNTERS_TIMEOUT: Duration = Duration::from_millis(500);
@@ -72,11 +73,16 @@ impl Gateway {
         let exporters = Exporters::start(config, workers)?;
         let listening = Listening::default();
         let probes = Probes::new(config);
-        let (shared, declared) = (listening.clone(), config.clone());
+        let shared = Shared {
+            listening: listening.clone(),
+            admission,
+            tls_files: TlsFiles::load(config)?,
+        };
+        let declared = config.clone();
         let worker_probes = probes.clone();
         let worker_exporters = exporters.clone();
         let engine = Engine::start(workers, Limits::default(), move |assembly| {
-            assembly::attach(&declared, extras, &shared, &admission, assembly)?;
+            assembly::attach(&declared, extras, &shared, assembly)?;
             worker_probes.attach(assembly);
             worker_exporters.attach(assembly);
             if tracing::enabled!(target: tidegate_driver::CALLS, tracing::Level::INFO) {

@@ -8,6 +8,7 @@ mod audit;
 mod background_writer;
 #[cfg(feature = "bench")]
 mod bench;
+mod broker_url;
 #[cfg(test)]
 mod capabilities;
 mod client;
@@ -30,6 +31,7 @@ mod probe;
 pub mod registry;
 mod signals;
 mod spec;
+pub mod tls_files;
 
 use std::process::ExitCode;
 
@@ -64,7 +66,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Validate {
             config,
             allow_missing_env,
-        } => validate(&config, allow_missing_env)?,
+            expanded,
+        } => validate(&config, allow_missing_env, expanded)?,
         Command::Genkey(arguments) => genkey::run(&arguments)?,
         Command::Explain(asked) => return explain::run(&asked),
         Command::Import {
@@ -105,7 +108,7 @@ fn read(config: &ConfigFile) -> Result<tidegate_config::Config, Failure> {
     )?)
 }
 
-fn validate(config: &ConfigFile, allow_missing_env: bool) -> Result<(), Failure> {
+fn validate(config: &ConfigFile, allow_missing_env: bool, expanded: bool) -> Result<(), Failure> {
     let environment = |name: &str| std::env::var(name).ok();
     let missing = if allow_missing_env {
         MissingVariables::Allowed
@@ -117,6 +120,11 @@ fn validate(config: &ConfigFile, allow_missing_env: bool) -> Result<(), Failure>
     // The files that guards name are part of the config; without a variable their paths may be unknown.
     if missing == MissingVariables::Refused {
         guards::make(&read(config)?)?;
+    }
+    if expanded {
+        let yaml = tidegate_config::expanded(&config.path, &registry, &environment, missing)?;
+        print_line(yaml.trim_end());
+        return Ok(());
     }
     for warning in &valid.warnings {
         print_line(format!("warning: {}", warning.with_help()));

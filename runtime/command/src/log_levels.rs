@@ -15,7 +15,7 @@ const LEVELS: [(&str, LevelFilter); 6] = [
 ];
 
 /// Crates that log; a level for any other module is rejected as a typo.
-const CRATES: [&str; 15] = [
+const CRATES: [&str; 16] = [
     "hyper_util",
     "mqtt5",
     "mqtt5_protocol",
@@ -27,6 +27,7 @@ const CRATES: [&str; 15] = [
     "tidegate_binding_mqtt",
     "tidegate_binding_stdio",
     "tidegate_binding_tcp",
+    "tidegate_binding_tls",
     "tidegate_broker",
     "tidegate_driver",
     "tidegate_engine",

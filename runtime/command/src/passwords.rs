@@ -13,21 +13,32 @@ pub(crate) fn unprotected(config: &Config) -> Vec<String> {
             return None;
         }
         binding.options::<client::Options>().ok()?.password?;
-        let peer = peer(config, binding).filter(|peer| !is_loopback(&peer.host))?;
+        if chain(config, binding).any(|it| it.r#type == "tls") {
+            return None;
+        }
+        let endpoints = peer(config, binding)?.endpoints();
+        // A Unix socket has no host, and is on this machine.
+        let is_remote = |it: &&tcp::Endpoint| !it.host().is_empty() && !is_loopback(it.host());
+        let remote = endpoints.iter().find(is_remote)?;
         Some(format!(
-            "{}: the password is sent to {} in plain text and can be read on the network; use a broker \
-             on this host, or a TLS tunnel",
-            binding.name,
-            peer.remote()
+            "{}: the password is sent to {} in plain text and can be read on the network; use TLS \
+             (tls · client)",
+            binding.name, remote
         ))
     };
     config.bindings.iter().filter_map(warning).collect()
 }
 
-/// The host and port of a binding whose exit is a `tcp · client`.
-pub(crate) fn peer(config: &Config, binding: &Binding) -> Option<tcp::Options> {
-    let exit = config.bindings.get(binding.exits.first()?.binding)?;
-    (exit.r#type == "tcp").then(|| exit.options().ok())?
+/// The bindings between an `mqtt · client` and its broker.
+fn chain<'c>(config: &'c Config, client: &'c Binding) -> impl Iterator<Item = &'c Binding> {
+    let next = |binding: &&'c Binding| config.bindings.get(binding.targets().next()?);
+    std::iter::successors(next(&client), next)
+}
+
+/// What an `mqtt · client` connects to.
+pub(crate) fn peer(config: &Config, client: &Binding) -> Option<tcp::Options> {
+    let exit = chain(config, client).find(|binding| binding.r#type == "tcp")?;
+    exit.options().ok()
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -45,6 +56,10 @@ mod tests {
     use crate::registry;
 
     fn config(host: &str, client: &str) -> Config {
+        config_with(host, client, "tcp_client0")
+    }
+
+    fn config_with(host: &str, client: &str, exit: &str) -> Config {
         let text = format!(
             "
 name: test
@@ -52,7 +67,8 @@ bindings:
   http0: {{ type: http, kind: server, options: {{ listen: \"127.0.0.1:0\" }}, exit: mcp_server0 }}
   mcp_server0: {{ type: mcp, kind: server, exit: mcp_mqtt0 }}
   mcp_mqtt0: {{ type: mcp_mqtt, kind: proxy, exit: mqtt_client0 }}
-  mqtt_client0: {{ type: mqtt, kind: client, options: {{ {client} }}, exit: tcp_client0 }}
+  mqtt_client0: {{ type: mqtt, kind: client, options: {{ {client} }}, exit: {exit} }}
+  tls_client0: {{ type: tls, kind: client, exit: tcp_client0 }}
   tcp_client0: {{ type: tcp, kind: client, options: {{ host: \"{host}\" }} }}
 "
         );
@@ -91,5 +107,18 @@ bindings:
             assert!(warnings.is_empty(), "{host}: {warnings:?}");
         }
         assert!(unprotected(&config("broker.example", "username: gate")).is_empty());
+    }
+
+    #[test]
+    fn a_password_over_tls_is_not_warned_about() {
+        let credentials = "username: gate, password: secret";
+        let config = config_with("broker.example", credentials, "tls_client0");
+        assert!(unprotected(&config).is_empty());
+        let mut clients = config.bindings.iter().filter(|it| it.r#type == "mqtt");
+        let peer = clients.next().and_then(|it| peer(&config, it));
+        assert_eq!(
+            peer.map(|peer| peer.remote()).as_deref(),
+            Some("broker.example:1883")
+        );
     }
 }

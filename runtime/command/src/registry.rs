@@ -6,9 +6,11 @@ use tidegate_binding_mqtt::client;
 use tidegate_config::{Descriptor, Protocol, Registry};
 use tidegate_scenarios::fixtures;
 
+use crate::broker_url;
 use crate::exporters;
 use crate::factory::Factory;
 use crate::guards;
+use crate::tls_files;
 
 /// The kinds of bindings and types of guards available in the config of a gateway.
 pub fn registry() -> Registry<Factory> {
@@ -23,6 +25,8 @@ pub fn registry() -> Registry<Factory> {
         mqtt_client(),
         #[cfg(feature = "broker")]
         mqtt_broker(),
+        ws_client(),
+        tls_client(),
         tcp_client(),
         admin_server(),
     ];
@@ -156,6 +160,7 @@ fn mqtt_client() -> Descriptor<Factory> {
         .accepts(&[Protocol::Mqtt])
         .exit(Protocol::Bytes)
         .routes::<client::Condition>()
+        .shorthand(broker_url::SHORTHAND)
         .made_by(Factory::Machine(|declared| {
             let routes = declared.routes::<client::Condition>()?;
             // All routes have the same exit, and a binding has at least one.
@@ -179,6 +184,34 @@ fn mqtt_broker() -> Descriptor<Factory> {
     .made_by(Factory::Broker(|binding| {
         Ok(tidegate_broker::Broker::start(&binding.options()?)?)
     }))
+}
+
+fn ws_client() -> Descriptor<Factory> {
+    Descriptor::of::<tidegate_binding_ws::Options>(
+        "ws",
+        "client",
+        "Carries the connection to a broker in a WebSocket.",
+    )
+    .accepts(&[Protocol::Bytes])
+    .exit(Protocol::Bytes)
+    .made_by(Factory::Machine(|declared| {
+        let (options, exit) = (declared.options()?, declared.exit()?);
+        Ok(Box::new(tidegate_binding_ws::WsClient::new(options, exit)))
+    }))
+}
+
+fn tls_client() -> Descriptor<Factory> {
+    Descriptor::of::<tidegate_binding_tls::Options>(
+        "tls",
+        "client",
+        "Encrypts the connection to a broker with TLS, and verifies the broker's certificate.",
+    )
+    .accepts(&[Protocol::Bytes])
+    .exit(Protocol::Bytes)
+    .made_by(Factory::FileBacked {
+        make: tls_files::make,
+        attach: tls_files::attach,
+    })
 }
 
 fn tcp_client() -> Descriptor<Factory> {

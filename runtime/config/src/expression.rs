@@ -15,6 +15,9 @@ use crate::locate::Location;
 /// The largest file that an expression reads, in bytes.
 const FILE_MAX: u64 = 64 * 1024;
 
+/// What an expression begins with; a text keeps it only where an expression has no value.
+pub(crate) const UNRESOLVED: &str = "${{";
+
 /// How an environment variable that is not set is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MissingVariables {
@@ -52,6 +55,20 @@ impl Expressions {
     pub(crate) fn alone_at(&self, path: &[String]) -> Option<&str> {
         let found = self.0.iter().find(|it| it.alone && it.path == path);
         found.map(|it| it.source.as_str())
+    }
+
+    /// Whether the value at a path contains an expression.
+    pub(crate) fn is_at(&self, path: &[String]) -> bool {
+        self.0.iter().any(|it| it.path == path)
+    }
+
+    /// Repeats the expressions at and below a path for another one, to which the value is moved.
+    pub(crate) fn repeat_at(&mut self, from: &[String], to: &[String]) {
+        let below = self.below(from);
+        self.0.extend(below.0.into_iter().map(|it| Expanded {
+            path: to.iter().cloned().chain(it.path).collect(),
+            ..it
+        }));
     }
 
     /// The expressions below a path, with paths relative to it.

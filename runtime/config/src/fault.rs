@@ -109,6 +109,15 @@ pub(crate) struct Findings<'t> {
     warnings: Vec<Fault>,
     /// Faults and warnings at or below these paths are dropped.
     ignored: Vec<Vec<String>>,
+    written: Vec<Written>,
+}
+
+/// A path that is not in the text, and where what it names is written.
+struct Written {
+    path: Vec<String>,
+    place: Vec<String>,
+    /// Whether what is below the path is written there as well, and not below it.
+    is_whole: bool,
 }
 
 impl<'t> Findings<'t> {
@@ -120,6 +129,7 @@ impl<'t> Findings<'t> {
             faults: Vec::new(),
             warnings: Vec::new(),
             ignored: Vec::new(),
+            written: Vec::new(),
         }
     }
 
@@ -166,6 +176,7 @@ impl<'t> Findings<'t> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
+        let path = &self.place(path);
         let location = locate(self.text, path, Target::Value);
         let warning = self.fault(location, path, message.into(), Some(help.into()));
         self.warnings.push(warning);
@@ -176,12 +187,42 @@ impl<'t> Findings<'t> {
         self.ignored.push(path.to_vec());
     }
 
+    /// Reports what is at or below `path`, which is not in the text, at or below `written`.
+    pub(crate) fn written_below(&mut self, path: Vec<String>, written: Vec<String>) {
+        self.written.push(Written {
+            path,
+            place: written,
+            is_whole: false,
+        });
+    }
+
+    /// Reports what is at or below `path`, which is not in the text, at `written`.
+    pub(crate) fn written_at(&mut self, path: Vec<String>, written: Vec<String>) {
+        self.written.push(Written {
+            path,
+            place: written,
+            is_whole: true,
+        });
+    }
+
+    /// Where what a path names is written.
+    fn place(&self, path: &[String]) -> Vec<String> {
+        let found = self.written.iter().filter(|it| path.starts_with(&it.path));
+        let Some(found) = found.max_by_key(|it| it.path.len()) else {
+            return path.to_vec();
+        };
+        let below = path.get(found.path.len()..).unwrap_or_default();
+        let below = if found.is_whole { &[] } else { below };
+        [found.place.as_slice(), below].concat()
+    }
+
     /// Whether there are values that are not known.
     pub(crate) const fn ignores_some(&self) -> bool {
         !self.ignored.is_empty()
     }
 
     fn record(&mut self, path: &[String], target: Target, message: String, help: Option<String>) {
+        let path = &self.place(path);
         if self.ignored.iter().any(|ignored| path.starts_with(ignored)) {
             return;
         }

@@ -23,15 +23,17 @@ mod reference;
 mod registry;
 mod schema;
 mod section;
+mod shorthand;
 
 pub use declared::{Declared, DeclaredRoute, MakeError};
 pub use edit::append;
 pub use expression::{MissingVariables, read_text};
 pub use fault::{Fault, Faults};
-pub use load::{LoadError, Validated, load, read, read_with, validate};
+pub use load::{LoadError, Validated, expanded, load, read, read_with, validate};
 pub use model::{Binding, Config, Exit, Route};
 pub use reference::{example, reference};
 pub use registry::{Descriptor, Registry};
 pub use schema::schema;
 pub use section::{Member, MemberType};
+pub use shorthand::{Chain, Link, Shorthand};
 pub use tidegate_streams::Protocol;

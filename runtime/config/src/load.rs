@@ -20,6 +20,7 @@ use crate::guards::{GUARDS, check_references};
 use crate::locate::Location;
 use crate::model::Config;
 use crate::registry::{Kinds, Registry};
+use crate::shorthand::{self, expand};
 
 /// Largest accepted config, in bytes.
 const SIZE_MAX: u64 = 1024 * 1024;
@@ -89,6 +90,40 @@ pub fn read_with<F>(
     environment: &dyn Fn(&str) -> Option<String>,
     missing: MissingVariables,
 ) -> Result<Config, LoadError> {
+    let (file, text) = read_file(path)?;
+    let sources = Sources {
+        environment,
+        folder: path.parent().unwrap_or_else(|| Path::new("")),
+        missing,
+    };
+    Ok(load_with(&file, &text, registry, &sources)?)
+}
+
+/// The config with its shorthands replaced by the bindings that they stand for, as YAML. Expressions stay
+/// as they are, but for those of a shorthand; secrets in a shorthand are replaced by expressions.
+pub fn expanded<F>(
+    path: &Path,
+    registry: &Registry<F>,
+    environment: &dyn Fn(&str) -> Option<String>,
+    missing: MissingVariables,
+) -> Result<String, LoadError> {
+    read_with(path, registry, environment, missing)?;
+    let (file, text) = read_file(path)?;
+    let sources = Sources {
+        environment,
+        folder: path.parent().unwrap_or_else(|| Path::new("")),
+        missing,
+    };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let mut findings = Findings::new(&file, text);
+    // It was checked, so it is valid YAML.
+    let value: Value = serde_yaml::from_str(text).unwrap_or_default();
+    let expanded = shorthand::written_out(value, &registry.kinds(), &sources, &mut findings);
+    Ok(serde_yaml::to_string(&expanded).unwrap_or_default())
+}
+
+/// The name of a file in messages, and its text.
+fn read_file(path: &Path) -> Result<(String, String), LoadError> {
     let file = path.display().to_string();
     let unreadable = |error| LoadError::Unreadable {
         file: file.clone(),
@@ -103,12 +138,7 @@ pub fn read_with<F>(
     if text.len() as u64 > SIZE_MAX {
         return Err(LoadError::TooLarge { file });
     }
-    let sources = Sources {
-        environment,
-        folder: path.parent().unwrap_or_else(|| Path::new("")),
-        missing,
-    };
-    Ok(load_with(&file, &text, registry, &sources)?)
+    Ok((file, text))
 }
 
 #[derive(Deserialize)]
@@ -166,12 +196,13 @@ fn load_with<F>(
             return Err(findings.into_faults());
         }
     };
-    let expressions = substitute(&mut value, sources, &mut findings);
+    let mut expressions = substitute(&mut value, sources, &mut findings);
     // Check guards, bindings and exporters even if the top level has faults.
     let bindings = value.get("bindings").and_then(Value::as_mapping);
     let bindings = bindings.cloned().unwrap_or_default();
     let (guards, exporters) = (GUARDS.of(&value), EXPORTERS.of(&value));
     let kinds = &registry.kinds();
+    let bindings = expand(&bindings, kinds, &mut expressions, &mut findings);
     let top = decode::<Top>(value, &[], &expressions, &mut findings);
     let declared_guards: Vec<&str> = guards.keys().filter_map(Value::as_str).collect();
     let guards = GUARDS.read(&guards, registry.guards(), &expressions, &mut findings);

@@ -295,7 +295,18 @@ impl Page<'_> {
                 // A proxy whose exits have its own protocol must not name itself.
                 let other =
                     |it: &&Shape| it.accepts.contains(&protocol) && it.title() != shape.title();
-                let exit = self.kinds.iter().find(other).or(exit);
+                // Of bindings between streams of the same protocol, each leads to a later one.
+                let mut later = self
+                    .kinds
+                    .iter()
+                    .skip_while(|it| it.title() != shape.title());
+                let last = |it: &&Shape| other(it) && it.exits == Exits::None;
+                let simple = if shape.accepts.contains(&protocol) {
+                    later.find(other)
+                } else {
+                    self.kinds.iter().find(last)
+                };
+                let exit = simple.or_else(|| self.kinds.iter().find(other)).or(exit);
                 let exit = exit.map(|exit| self.name_of(exit)).unwrap_or_default();
                 match self.condition_of(shape) {
                     Some(condition) => {

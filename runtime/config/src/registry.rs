@@ -9,6 +9,7 @@ use crate::decode::decode;
 use crate::expression::Expressions;
 use crate::fault::Findings;
 use crate::section::MemberType;
+use crate::shorthand::Shorthand;
 
 /// The exits of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +66,7 @@ pub(crate) struct Shape {
     pub(crate) accepts: &'static [Protocol],
     pub(crate) exits: Exits,
     pub(crate) routing: Option<Routing>,
+    pub(crate) shorthand: Option<Shorthand>,
     /// JSON Schema of the options.
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     /// Decodes the options and records their faults and warnings.
@@ -108,6 +110,7 @@ impl Descriptor<()> {
                 accepts: &[],
                 exits: Exits::None,
                 routing: None,
+                shorthand: None,
                 schema: |generator| generator.subschema_for::<T>(),
                 check: check_options::<T>,
             },
@@ -155,6 +158,13 @@ impl<F> Descriptor<F> {
             schema: |generator| generator.subschema_for::<C>(),
             check: check_routes::<C>,
         });
+        self
+    }
+
+    /// Allows an option that stands for a chain of exits instead of `exit`.
+    #[must_use]
+    pub const fn shorthand(mut self, shorthand: Shorthand) -> Self {
+        self.shape.shorthand = Some(shorthand);
         self
     }
 

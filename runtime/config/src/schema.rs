@@ -8,15 +8,16 @@ use tidegate_options::Guarded;
 
 use crate::exporters::EXPORTERS;
 use crate::guards::GUARDS;
-use crate::registry::{Exits, Registry, Routing, Shape};
+use crate::registry::{Exits, Kinds, Registry, Routing, Shape};
+use crate::shorthand::{KIND as CHAINED, Shorthand};
 
 /// The JSON Schema (draft 2020-12) of a config with the kinds of a registry.
 pub fn schema<F>(registry: &Registry<F>) -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
-    let kinds: Vec<Value> = registry
-        .kinds()
+    let kinds = registry.kinds();
+    let kinds: Vec<Value> = kinds
         .iter()
-        .map(|shape| one_of(shape, &mut generator))
+        .map(|shape| one_of(shape, &kinds, &mut generator))
         .collect();
     let guards = GUARDS.schema(registry.guards(), &mut generator);
     let exporters = EXPORTERS.schema(registry.exporters(), &mut generator);
@@ -55,14 +56,17 @@ pub fn schema<F>(registry: &Registry<F>) -> Value {
     })
 }
 
-fn one_of(shape: &Shape, generator: &mut SchemaGenerator) -> Value {
-    let options = (shape.schema)(generator);
+fn one_of(shape: &Shape, kinds: &Kinds, generator: &mut SchemaGenerator) -> Value {
+    let options = (shape.schema)(generator).to_value();
+    if let Some(shorthand) = &shape.shorthand {
+        add_shorthand(&options, shorthand, kinds, generator);
+    }
     let exit =
         json!({ "type": "string", "description": "Name of the binding that accepts the streams." });
     let mut properties = Map::new();
     properties.insert("type".to_owned(), json!({ "const": shape.r#type }));
     properties.insert("kind".to_owned(), json!({ "const": shape.kind }));
-    properties.insert("options".to_owned(), options.to_value());
+    properties.insert("options".to_owned(), options);
     let mut rule = Map::new();
     let mut set = |key: &str, value: Value| rule.insert(key.to_owned(), value);
     set("title", json!(shape.title()));
@@ -74,11 +78,26 @@ fn one_of(shape: &Shape, generator: &mut SchemaGenerator) -> Value {
         Exits::None => {}
         Exits::One(_) => {
             if let Some(routing) = shape.routing {
-                properties.insert("routes".to_owned(), routes(routing, &exit, generator));
-                set(
-                    "oneOf",
-                    json!([{ "required": ["exit"] }, { "required": ["routes"] }]),
-                );
+                let shorthand = shape.shorthand.map(|shorthand| shorthand.key);
+                let routes = routes(routing, &exit, shorthand.is_none(), generator);
+                properties.insert("routes".to_owned(), routes);
+                let mut exits = vec![
+                    json!({ "required": ["exit"] }),
+                    json!({ "required": ["routes"] }),
+                ];
+                if let Some(key) = shorthand {
+                    let options = json!({ "type": "object", "required": [key] });
+                    exits.push(
+                        json!({ "required": ["options"], "properties": { "options": options } }),
+                    );
+                }
+                // Routes may lead to what a shorthand stands for.
+                let combined = if shorthand.is_some() {
+                    "anyOf"
+                } else {
+                    "oneOf"
+                };
+                set(combined, json!(exits));
             } else {
                 required.push("exit");
             }
@@ -110,7 +129,47 @@ fn named(shape: &Shape) -> Value {
     })
 }
 
-fn routes(routing: Routing, exit: &Value, generator: &mut SchemaGenerator) -> Value {
+/// Adds the option of a shorthand, and those of the bindings it stands for, to the definition of the
+/// options.
+fn add_shorthand(
+    options: &Value,
+    shorthand: &Shorthand,
+    kinds: &Kinds,
+    generator: &mut SchemaGenerator,
+) {
+    let mut added = Map::new();
+    added.insert(
+        shorthand.key.to_owned(),
+        json!({ "type": "string", "description": shorthand.about }),
+    );
+    for link in shorthand.links {
+        let Some(shape) = kinds.find(link, CHAINED) else {
+            continue;
+        };
+        let description = format!(
+            "Options of the {} that `{}` stands for.",
+            shape.title(),
+            shorthand.key
+        );
+        let options = (shape.schema)(generator).to_value();
+        let schema = json!({ "type": "object", "description": description, "allOf": [options] });
+        added.insert((*link).to_owned(), schema);
+    }
+    let definition = options.get("$ref").and_then(Value::as_str);
+    let definition = definition.and_then(|reference| reference.rsplit('/').next());
+    let definition = definition.and_then(|name| generator.definitions_mut().get_mut(name));
+    let properties = definition.and_then(|it| it.get_mut("properties"));
+    if let Some(properties) = properties.and_then(Value::as_object_mut) {
+        properties.extend(added);
+    }
+}
+
+fn routes(
+    routing: Routing,
+    exit: &Value,
+    needs_exit: bool,
+    generator: &mut SchemaGenerator,
+) -> Value {
     let condition = (routing.schema)(generator).to_value();
     let guarded = generator.subschema_for::<Guarded>().to_value();
     let mut when = json!({ "type": "array", "items": condition });
@@ -119,10 +178,11 @@ fn routes(routing: Routing, exit: &Value, generator: &mut SchemaGenerator) -> Va
     {
         when.insert("maxItems".to_owned(), json!(routing.max));
     }
+    let required: &[&str] = if needs_exit { &["exit"] } else { &[] };
     json!({
         "type": "array",
         "items": {
-            "type": "object", "required": ["exit"], "additionalProperties": false,
+            "type": "object", "required": required, "additionalProperties": false,
             "properties": { "when": when, "guarded": guarded, "exit": exit },
         },
     })

@@ -73,7 +73,12 @@ extensions! {
 }
 extensions! {
     /// Extension of FLUSH.
-    FlushEx { Line(line::LineOversized), Mcp(mcp::McpFlushEx), Mqtt(mqtt::MqttUnsubscribe) }
+    FlushEx {
+        Line(line::LineOversized),
+        Mcp(mcp::McpFlushEx),
+        Mqtt(mqtt::MqttUnsubscribe),
+        Bytes(bytes_stream::BytesConnected),
+    }
 }
 extensions! {
     /// Extension of RESET.

@@ -3,7 +3,7 @@
 use crate::pooled::Pooled;
 use std::fmt::Write as _;
 
-use crate::bytes_stream::{BytesBegin, BytesReset};
+use crate::bytes_stream::{BytesBegin, BytesConnected, BytesReset};
 use crate::line::{LineBegin, LineOversized};
 use crate::mcp::{McpAbort, McpBeginEx, McpChallenge, McpEnd, McpFlushEx, McpReset};
 use crate::mqtt::{
@@ -83,6 +83,7 @@ macro_rules! within {
                 FlushEx::Line(oversized) => Some(oversized),
                 FlushEx::Mqtt(unsubscribe) => Some(unsubscribe),
                 FlushEx::Mcp(flush) => Some(flush.scripted()),
+                FlushEx::Bytes(connected) => Some(connected),
             },
             Frame::Reset(reset) => match reset.as_deref_mut()? {
                 ResetEx::Mcp(reset) => Some(reset),
@@ -155,7 +156,7 @@ impl FrameKind {
             (FrameKind::Begin, Protocol::Mqtt, "publish"),
             (FrameKind::Begin, Protocol::Mqtt, "subscribe"),
         ];
-        const MIDDLE: [(FrameKind, Protocol, &str); 9] = [
+        const MIDDLE: [(FrameKind, Protocol, &str); 10] = [
             (FrameKind::Data, Protocol::Mqtt, "publish"),
             (FrameKind::Data, Protocol::Mqtt, "subscribe"),
             (FrameKind::End, Protocol::Mcp, "mcp"),
@@ -165,6 +166,7 @@ impl FrameKind {
             (FrameKind::Abort, Protocol::Bytes, "bytes"),
             (FrameKind::Flush, Protocol::Line, "oversized"),
             (FrameKind::Flush, Protocol::Mqtt, "unsubscribe"),
+            (FrameKind::Flush, Protocol::Bytes, "connected"),
         ];
         const BACK: [(FrameKind, Protocol, &str); 4] = [
             (FrameKind::Reset, Protocol::Mcp, "mcp"),
@@ -237,7 +239,8 @@ fn blank_flush(protocol: Protocol, word: &str) -> Option<FlushEx> {
         Protocol::Line => named!(word => LineOversized),
         Protocol::Mqtt => named!(word => MqttUnsubscribe),
         Protocol::Mcp => McpFlushEx::blank(word)?.into(),
-        _ => return None,
+        Protocol::Bytes => named!(word => BytesConnected),
+        Protocol::Http => return None,
     })
 }
 

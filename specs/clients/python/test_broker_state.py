@@ -66,7 +66,7 @@ def test_a_tls_port_is_reported_at_the_start(parts, started):
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (bytes.fromhex("15030300020246"), "answered with TLS, which tidegate does not support"),
+        (bytes.fromhex("15030300020246"), "answered with TLS; use a tls · client"),
         (bytes.fromhex("20020001"), "supports only MQTT 3.1.1, but tidegate requires MQTT 5"),
         (bytes.fromhex("20020000"), "supports only MQTT 3.1.1, but tidegate requires MQTT 5"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "answered with HTTP"),

@@ -1,11 +1,11 @@
 //! The option `tls`.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Serialize};
 use tidegate_options::{Bounded, OptionConflict};
+use tidegate_tls::Version;
 
 /// TLS. Files that change are loaded within a few seconds, without closing connections; a file that
 /// cannot be used is logged, and the last good one stays in use. A relative path starts at the working
@@ -59,49 +59,6 @@ impl Tls {
     }
 }
 
-/// A version of TLS.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub enum Version {
-    /// TLS 1.2
-    #[default]
-    #[serde(rename = "1.2")]
-    Tls12,
-    /// TLS 1.3
-    #[serde(rename = "1.3")]
-    Tls13,
-}
-
-impl<'de> Deserialize<'de> for Version {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(VersionVisitor)
-    }
-}
-
-struct VersionVisitor;
-
-impl de::Visitor<'_> for VersionVisitor {
-    type Value = Version;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("\"1.2\" or \"1.3\"")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Version, E> {
-        match text {
-            "1.2" => Ok(Version::Tls12),
-            "1.3" => Ok(Version::Tls13),
-            _ => Err(E::custom(format!(
-                "unsupported TLS version '{text}'; use \"1.2\" or \"1.3\""
-            ))),
-        }
-    }
-
-    /// Without quotes, YAML takes it for a number.
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Version, E> {
-        self.visit_str(&number.to_string())
-    }
-}
-
 /// Whether clients present certificates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -144,20 +101,5 @@ mod tests {
         assert!(alone.is_some_and(|it| it.contains("without 'trust'")));
         let unused = conflict(r#", "trust": "t""#);
         assert!(unused.is_some_and(|it| it.contains("no effect")));
-    }
-
-    #[test]
-    fn versions_before_1_2_do_not_exist() {
-        for (json, expected) in [
-            ("\"1.2\"", Some(Version::Tls12)),
-            ("\"1.3\"", Some(Version::Tls13)),
-            ("1.2", Some(Version::Tls12)),
-            ("1.3", Some(Version::Tls13)),
-            ("\"1.1\"", None),
-            ("1.1", None),
-            ("13", None),
-        ] {
-            assert_eq!(serde_json::from_str(json).ok(), expected, "{json}");
-        }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use rustls::version;
+use tidegate_tls::Version;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -10,7 +11,7 @@ use super::certificates::{Authority, Connector, Signed};
 use super::folder::Folder;
 use super::http2::{Http2, text};
 use super::*;
-use crate::options::{ClientCertificates, Tls, Version};
+use crate::options::{ClientCertificates, Tls};
 
 /// An authority, and a folder with a certificate that it signed for the server.
 struct Setup {

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::streams::mqtt::{MqttBeginEx, MqttDelivery};
-use tidegate_engine::streams::{AbortEx, BeginEx, Frame, ResetEx, Role};
+use tidegate_engine::streams::{AbortEx, BeginEx, FlushEx, Frame, ResetEx, Role};
 use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 use tidegate_options::RouteRule;
 
@@ -306,7 +306,13 @@ fn on_bytes_frame(
             AbortEx::Mcp(_) | AbortEx::Mqtt(_) => None,
         },
         Frame::End(_) | Frame::Reset(None) | Frame::Abort(None) => None,
-        Frame::Flush(_) | Frame::Challenge(_) => return,
+        Frame::Flush(flush) => {
+            if let FlushEx::Bytes(connected) = *flush {
+                connection.set_remote(env.shared, connected.remote);
+            }
+            return;
+        }
+        Frame::Challenge(_) => return,
     };
     connection.bytes_closed(env, reason.unwrap_or_default());
 }

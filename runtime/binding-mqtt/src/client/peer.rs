@@ -39,12 +39,13 @@ impl Answer {
         let (code, what) = match self.peer()? {
             Peer::Tls => (
                 ReasonCode::SERVER_UNAVAILABLE,
-                "answered with TLS, which tidegate does not support; use the port without TLS \
+                "answered with TLS; use a tls · client (url: mqtts://…), or the port without TLS \
                  (usually 1883).",
             ),
             Peer::Http => (
                 ReasonCode::SERVER_UNAVAILABLE,
-                "answered with HTTP; use the port for MQTT over TCP (usually 1883).",
+                "answered with HTTP; use the port for MQTT over TCP (usually 1883), or a ws · client \
+                 (url: ws://…) for MQTT over WebSocket.",
             ),
             Peer::Mqtt311 => (
                 ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,

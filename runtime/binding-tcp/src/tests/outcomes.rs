@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 
 /// Opens a stream that is refused. Returns the reason.
-async fn refused(harness: &mut Harness, remote: &str) -> BytesReset {
+pub(super) async fn refused(harness: &mut Harness, remote: &str) -> BytesReset {
     harness.open(remote).await;
     let (first, second) = (harness.probe.next().await.1, harness.probe.next().await.1);
     let Frame::Reset(Some(reset)) = first else {
@@ -104,6 +104,7 @@ async fn data_sent_while_connecting_is_written_once_connected() {
     let mut got = String::new();
     socket.read_to_string(&mut got).await.expect("it is open");
     assert_eq!(got, "early");
+    harness.connected(&listener).await;
     drop(socket);
     assert_eq!(harness.probe.next_but_window().await.1, Frame::end());
     harness.finish().await;

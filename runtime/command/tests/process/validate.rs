@@ -120,3 +120,74 @@ fn a_start_logs_the_warnings_too() {
     process.signal(Signal::TERM);
     assert_eq!(process.ended(), Some(0));
 }
+
+fn with_url(url: &str, more: &str) -> Config {
+    Config::new(&format!(
+        "name: url
+bindings:
+  http0: {{ type: http, kind: server, options: {{ listen: 127.0.0.1:0 }}, exit: mcp_server0 }}
+  mcp_server0: {{ type: mcp, kind: server, exit: mcp_mqtt0 }}
+  mcp_mqtt0: {{ type: mcp_mqtt, kind: proxy, {CLOSED}exit: mqtt_client0 }}
+  mqtt_client0: {{ type: mqtt, kind: client, options: {{ url: \"{url}\"{more} }} }}
+"
+    ))
+}
+
+#[test]
+fn a_url_is_written_out_as_the_bindings_it_stands_for() {
+    let config = with_url(
+        "wss://gate:secret@broker.example:8084/mqtt",
+        ", tls: { trust: ca.crt }",
+    );
+    let (code, output, errors) = validate(&config, &["--expanded"]);
+    assert_eq!((code, errors.len()), (Some(0), 0), "{errors:?}");
+    let client = output.iter().position(|line| line == "  mqtt_client0:");
+    let expanded = output[client.expect("the client")..].join("\n");
+    assert_eq!(
+        expanded,
+        "  mqtt_client0:
+    type: mqtt
+    kind: client
+    options:
+      username: gate
+      password: ${{env.MQTT_PASSWORD}}
+    exit: mqtt_client0_ws
+  mqtt_client0_ws:
+    type: ws
+    kind: client
+    options:
+      path: /mqtt
+    exit: mqtt_client0_tls
+  mqtt_client0_tls:
+    type: tls
+    kind: client
+    options:
+      trust: ca.crt
+    exit: mqtt_client0_tcp
+  mqtt_client0_tcp:
+    type: tcp
+    kind: client
+    options:
+      host: broker.example
+      port: 8084"
+    );
+}
+
+#[test]
+fn a_bad_url_is_reported_with_its_place_and_without_its_text() {
+    let config = with_url("http://gate:secret@broker.example", "");
+    let (code, output, errors) = validate(&config, &["--expanded"]);
+    let text = [output, errors].concat().join("\n");
+    assert_eq!(code, Some(1), "{text}");
+    let place = format!("{}:6:", config.path());
+    assert!(text.contains(&place), "{text}");
+    assert!(
+        text.contains("unknown scheme of the URL; use mqtt://HOST:PORT"),
+        "{text}"
+    );
+    let message: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("unknown scheme"))
+        .collect();
+    assert!(!message.concat().contains("secret"), "{text}");
+}

@@ -39,6 +39,8 @@ pub(super) struct Side {
     pub(super) caller: bool,
     /// Whether the script grants credit here.
     manual: bool,
+    /// Whether the bytes are MQTT packets.
+    packets: bool,
 }
 
 /// A stream with a name in the script.
@@ -118,6 +120,8 @@ impl Harness {
                 protocol,
                 caller: false,
                 manual,
+                packets: protocol == Protocol::Bytes
+                    && !descriptor.accepted().contains(&Protocol::Bytes),
             });
         }
         let attached = |index| exits.get(&index).copied();
@@ -134,6 +138,7 @@ impl Harness {
                 protocol: *protocol,
                 caller: true,
                 manual,
+                packets: false,
             });
         }
         if let Some((side, _)) = script
@@ -225,7 +230,7 @@ impl Harness {
             what,
         };
         match frame {
-            Frame::Data(data) if side.protocol == Protocol::Bytes => {
+            Frame::Data(data) if side.packets => {
                 let packets = self.decode(at.stream, data.payload);
                 self.pending.extend(packets.into_iter().map(emitted));
             }
