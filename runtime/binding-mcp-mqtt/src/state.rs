@@ -90,6 +90,14 @@ impl State {
         }
     }
 
+    /// The broker connection was lost and is open again, and messages may have been missed.
+    pub(crate) fn gap(&self) -> Step {
+        match self {
+            Self::Subscribe(subscribe) => subscribe.gap(),
+            _ => Step::Wait,
+        }
+    }
+
     /// The mqtt stream's reply half ended (END).
     pub(crate) fn ended(&mut self, acknowledgement: Acknowledgement) -> Step {
         match self {

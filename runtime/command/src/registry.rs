@@ -152,7 +152,7 @@ fn mcp_rename_proxy() -> Descriptor<Factory> {
 }
 
 fn mqtt_client() -> Descriptor<Factory> {
-    Descriptor::of::<client::Options>("mqtt", "client", "Connects to an MQTT 5 broker.")
+    Descriptor::of::<client::Options>("mqtt", "client", "Connects to an MQTT broker.")
         .accepts(&[Protocol::Mqtt])
         .exit(Protocol::Bytes)
         .routes::<client::Condition>()

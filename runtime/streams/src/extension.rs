@@ -73,7 +73,7 @@ extensions! {
 }
 extensions! {
     /// Extension of FLUSH.
-    FlushEx { Line(line::LineOversized), Mcp(mcp::McpFlushEx), Mqtt(mqtt::MqttUnsubscribe) }
+    FlushEx { Line(line::LineOversized), Mcp(mcp::McpFlushEx), Mqtt(mqtt::MqttFlushEx) }
 }
 extensions! {
     /// Extension of RESET.

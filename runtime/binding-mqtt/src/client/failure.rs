@@ -50,7 +50,7 @@ impl Failure {
         );
         let hint = match code {
             ReasonCode::UNSUPPORTED_PROTOCOL_VERSION => {
-                " It supports only MQTT 3.1.1, but tidegate requires MQTT 5."
+                " It does not support this version of MQTT; use 'version: auto'."
             }
             _ => "",
         };

@@ -15,6 +15,8 @@ use thiserror::Error;
 use tidegate_engine::streams::mqtt::text::{ForbiddenCharacter, check_characters};
 use tidegate_options::Bounded;
 
+use super::version::Versions;
+
 /// The options of `mqtt · client`.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
@@ -29,6 +31,9 @@ pub struct Options {
     /// Password for the broker: text, or `{ base64: … }` for bytes that are not text.
     #[schemars(example = &"${{env.MQTT_PASSWORD}}")]
     pub password: Option<Password>,
+    /// Protocol version: `5`, `3.1.1`, or `auto`, which uses MQTT 5 and falls back to 3.1.1 if the broker
+    /// does not support it.
+    pub version: Versions,
     /// Time without a packet after which the client sends PINGREQ, in seconds; the broker must answer
     /// within half of it. 0: never. The broker can override the value in CONNACK.
     pub keep_alive: Bounded<0, 65_535>,
@@ -42,6 +47,14 @@ pub struct Options {
     pub idle_timeout: Bounded<1, 86_400_000>,
     /// Backoff before a failed connection is opened again.
     pub reconnect: Reconnect,
+    /// Time that the broker keeps the session of a lost connection, in seconds. A new connection
+    /// within it resumes the session: unacknowledged messages are sent again, and messages at `QoS` 1
+    /// and 2 for subscriptions are not missed. 0: every connection starts a new session.
+    pub session_expiry: Bounded<0, 4_294_967_295>,
+    /// Maximum number of messages of a connection that wait for the broker while it cannot be reached,
+    /// until the deadlines of their calls. Further messages are refused at once as not sent. 0: all
+    /// are.
+    pub offline_queue: Bounded<0, 1_000_000>,
     /// Largest payload to publish, in bytes. A larger message is refused.
     pub max_message_size: Bounded<1, 268_435_455>,
     /// Largest packet that the broker may send, in bytes.
@@ -72,11 +85,14 @@ impl Default for Options {
             client_id: None,
             username: None,
             password: None,
+            version: Versions::Auto,
             keep_alive: Bounded::of(30),
             connect_timeout: Bounded::of(5_000),
             acknowledge_timeout: Bounded::of(20_000),
             idle_timeout: Bounded::of(60_000),
             reconnect: Reconnect::default(),
+            session_expiry: Bounded::of(0),
+            offline_queue: Bounded::of(0),
             max_message_size: Bounded::of(16 << 20),
             max_packet_size: Bounded::of(16 << 20),
             max_pending: Bounded::of(16 << 20),
@@ -322,6 +338,8 @@ mod tests {
             (options.reconnect.min(), options.reconnect.max()),
             (1_000, 60_000)
         );
+        assert_eq!(options.session_expiry.get(), 0);
+        assert_eq!(options.offline_queue.get(), 0);
         assert_eq!(options.max_connections.get(), 10_000);
     }
 

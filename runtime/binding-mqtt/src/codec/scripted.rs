@@ -9,6 +9,7 @@ use tidegate_engine::streams::{
     Field, FieldDoc, FieldError, Scripted, Value, extension, record_field,
 };
 
+use super::Version;
 use super::packet::{
     Ack, Auth, Connack, Connect, Disconnect, Packet, PacketType, Publish, RetainHandling, Suback,
     Subscribe, SubscribeFilter, Unsuback, Unsubscribe,
@@ -23,6 +24,21 @@ impl Field for ReasonCode {
 
     fn from_value(value: &Value) -> Result<Self, FieldError> {
         u8::from_value(value).map(Self)
+    }
+}
+
+impl Field for Version {
+    fn to_value(&self) -> Value {
+        Value::Text(self.word().into())
+    }
+
+    fn from_value(value: &Value) -> Result<Self, FieldError> {
+        let known = [Self::V5, Self::V311];
+        let known = known.into_iter().find(|it| it.to_value() == *value);
+        known.ok_or_else(|| FieldError::Mismatch {
+            given: value.to_string(),
+            wanted: "\"5\" or \"3.1.1\"",
+        })
     }
 }
 
@@ -151,6 +167,7 @@ macro_rules! packets {
 
 packets! {
     Connect(p) {
+        "version" => p.version,
         "clientId" => p.client_id,
         "cleanStart" => p.clean_start,
         "keepAlive" => p.keep_alive,

@@ -481,7 +481,7 @@ fn an_end_of_the_byte_stream_is_a_lost_connection() {
     harness.rig.send(harness.exit, bytes, Frame::end());
     assert_eq!(
         harness.seen(publish).reset().reason,
-        "The broker broker.example:1883 closed the connection before CONNACK; check that the port is not a TLS port and that the broker supports MQTT 5."
+        "The broker broker.example:1883 closed the connection before CONNACK; check that the port is an MQTT port without TLS."
     );
     harness.packets(bytes);
     harness.advance(1_000);
