@@ -34,7 +34,7 @@
 //! **Publishing.** A message is written when it is complete, in one packet, without copying its
 //! payload. At `QoS` 0 it is done when its last byte was sent to the byte stream, at 1 with PUBACK,
 //! at 2 with PUBCOMP. The limits of the broker are respected: Receive Maximum, Maximum `QoS`, Retain
-//! Available, Maximum Packet Size.
+//! Available, Maximum Packet Size, Topic Alias Maximum (see `aliases`).
 //!
 //! **Bounds.** Each is an option with a default, see [`Options`]: the number of connections and of
 //! streams per connection (further ones are refused with 0x97 *quota exceeded*), the size of a
@@ -43,6 +43,7 @@
 //! RESET with 0x97 as a slow consumer; if it is the only stream of its connection, reading from the
 //! broker pauses instead).
 
+mod aliases;
 mod attempt;
 mod binding;
 mod connection;
@@ -82,8 +83,10 @@ mod suspects;
 mod tests;
 mod version;
 mod waiting;
+mod will;
 
 pub use binding::MqttClient;
 pub use options::{Name, NameError, Options, Password, Reconnect};
 pub use permission::{AccessRefused, Condition, explain};
 pub use version::Versions;
+pub use will::WillMessage;

@@ -4,6 +4,7 @@ use tidegate_engine::Duration;
 use tidegate_engine::streams::bytes_stream::BytesBegin;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
+use super::aliases::Aliases;
 use super::connection::{Connection, Env, Phase, connection_token};
 use super::counted::Counted;
 use super::ending::Loss;
@@ -13,6 +14,7 @@ use super::keep_alive::KeepAlive;
 use super::link::{Admission, Attempt};
 use super::packets;
 use super::streams::{Kind, Streams};
+use super::suspects::Purpose;
 use super::version::Refusal;
 
 impl Connection {
@@ -118,6 +120,7 @@ impl Connection {
                     resume: resume || self.begins_lasting(env.shared),
                     session_expiry: self.session_expiry(env.shared),
                     receive_maximum: self.counted.as_ref().map(Counted::limit),
+                    will: self.purpose == Purpose::All && self.client == env.shared.own,
                 };
                 let connect =
                     packets::connect(env.shared, &mut self.packets, &self.client_id, terms);
@@ -166,6 +169,9 @@ impl Connection {
         let interval = granted.keep_alive.unwrap_or(interval);
         let lost = self.session.lost();
         self.session.accepted(self.kept(env.shared, &granted));
+        let own = env.shared.options.topic_alias_maximum.get();
+        let own = u16::try_from(own).unwrap_or(u16::MAX);
+        self.aliases = Aliases::new(granted.aliases.min(own));
         self.granted = granted;
         self.keep_alive = KeepAlive::start(interval, env.cx.now());
         self.set_keep_alive_timer(env.cx, self.keep_alive.first());

@@ -20,6 +20,7 @@ use bytestring::ByteString;
 use tidegate_engine::streams::{BeginEx, Frame};
 use tidegate_engine::{BindingId, Context, Duration, StreamId, Time, TimerId, Token};
 
+use super::aliases::Aliases;
 use super::counted::Counted;
 use super::failure::Failure;
 use super::granted::Granted;
@@ -171,6 +172,7 @@ pub(super) struct Connection {
     /// Streams that must move to another connection because of their filters.
     pub(super) moving: Vec<usize>,
     pub(super) granted: Granted,
+    pub(super) aliases: Aliases,
     pub(super) keep_alive: KeepAlive,
     pub(super) watchdog: Watchdog,
     /// The hash of the client identifier that the link uses.
@@ -230,6 +232,7 @@ impl Connection {
             counted: None,
             moving: Vec::new(),
             granted: Granted::default(),
+            aliases: Aliases::default(),
             keep_alive: KeepAlive::default(),
             watchdog: Watchdog::default(),
             identity,
@@ -295,6 +298,7 @@ impl Connection {
         self.outbound = Outbound::default();
         self.unwritten.clear();
         self.granted = Granted::default();
+        self.aliases = Aliases::default();
         self.watchdog.reset_state();
         self.recent = Recent::default();
         self.trial = None;

@@ -18,6 +18,8 @@ pub(super) struct Granted {
     /// Maximum number of unacknowledged `QoS` 1 and 2 messages.
     pub(super) receive_maximum: usize,
     pub(super) maximum_qos: u8,
+    /// Number of topic aliases that the broker allows this side.
+    pub(super) aliases: u16,
     pub(super) retain: bool,
     /// Largest packet that the broker accepts, in bytes.
     pub(super) packet_size: Option<usize>,
@@ -47,6 +49,7 @@ impl Granted {
         Self {
             receive_maximum: usize::from(properties.receive_maximum.unwrap_or(u16::MAX)),
             maximum_qos: properties.maximum_qos.unwrap_or(2),
+            aliases: properties.topic_alias_maximum.unwrap_or(0),
             retain: properties.retain_available.unwrap_or(true),
             packet_size: size.map(|size| usize::try_from(size).unwrap_or(usize::MAX)),
             wildcards: properties.wildcard_subscription_available.unwrap_or(true),

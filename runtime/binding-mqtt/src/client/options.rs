@@ -16,6 +16,7 @@ use tidegate_engine::streams::mqtt::text::{ForbiddenCharacter, check_characters}
 use tidegate_options::Bounded;
 
 use super::version::Versions;
+use super::will::WillMessage;
 
 /// The options of `mqtt · client`.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -31,6 +32,9 @@ pub struct Options {
     /// Password for the broker: text, or `{ base64: … }` for bytes that are not text.
     #[schemars(example = &"${{env.MQTT_PASSWORD}}")]
     pub password: Option<Password>,
+    /// Message that the broker publishes when the connection that requests share is lost.
+    #[schemars(extend("examples" = [{ "topic": "gateway/state", "payload": "lost", "retain": true }]))]
+    pub will: Option<WillMessage>,
     /// Protocol version: `5`, `3.1.1`, or `auto`, which uses MQTT 5 and falls back to 3.1.1 if the broker
     /// does not support it.
     pub version: Versions,
@@ -62,6 +66,9 @@ pub struct Options {
     /// Maximum size of all messages that wait to be published on one connection, in bytes. Further
     /// messages are refused.
     pub max_pending: Bounded<1_024, 4_294_967_295>,
+    /// Maximum number of topic aliases in each direction. The broker may use as many, and this side as
+    /// many as the broker allows too. 0: none.
+    pub topic_alias_maximum: Bounded<0, 65_535>,
     /// Receive Maximum: maximum number of unacknowledged `QoS` 1 and 2 messages from the broker.
     pub receive_maximum: Bounded<1, 65_535>,
     /// Maximum number of messages queued for a slow subscriber. A further message ends its
@@ -85,6 +92,7 @@ impl Default for Options {
             client_id: None,
             username: None,
             password: None,
+            will: None,
             version: Versions::Auto,
             keep_alive: Bounded::of(30),
             connect_timeout: Bounded::of(5_000),
@@ -96,6 +104,7 @@ impl Default for Options {
             max_message_size: Bounded::of(16 << 20),
             max_packet_size: Bounded::of(16 << 20),
             max_pending: Bounded::of(16 << 20),
+            topic_alias_maximum: Bounded::of(0),
             receive_maximum: Bounded::of(1_000),
             queue_messages: Bounded::of(1_000),
             queue_bytes: Bounded::of(1 << 20),

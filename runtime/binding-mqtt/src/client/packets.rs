@@ -6,9 +6,11 @@ use tidegate_engine::streams::mqtt::{
     MqttPayloadFormat, MqttSubscribeData, MqttSubscribeFlags, MqttUserProperty,
 };
 
+use super::aliases::Naming;
 use super::connection::Shared;
 use super::publications::Message;
 use super::subscriptions::Order;
+use super::will::WillMessage;
 use crate::codec::{
     Ack, Connect, ConnectProperties, Decoder, Disconnect, EncodeError, Packet, Parts, Publish,
     PublishProperties, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscribeProperties,
@@ -76,6 +78,8 @@ pub(super) struct Terms {
     pub(super) session_expiry: Option<u32>,
     /// For a counted subscription.
     pub(super) receive_maximum: Option<u16>,
+    /// With the will, if there is one.
+    pub(super) will: bool,
 }
 
 /// CONNECT
@@ -105,9 +109,15 @@ pub(super) fn connect(
                 .receive_maximum
                 .or_else(|| Some(short(options.receive_maximum.get()))),
             maximum_packet_size: Some(number(options.max_packet_size.get())),
+            topic_alias_maximum: Some(short(options.topic_alias_maximum.get()))
+                .filter(|most| *most > 0),
             ..ConnectProperties::default()
         },
-        will: None,
+        will: options
+            .will
+            .as_ref()
+            .filter(|_| terms.will)
+            .map(WillMessage::packet),
         username,
         password,
     };
@@ -208,6 +218,7 @@ pub(super) fn publish(
     out: &mut Buffer,
     mut message: Message,
     packet_id: u16,
+    naming: Naming,
     limit: Option<usize>,
 ) -> Result<(Bytes, Parts), EncodeError> {
     let extension = message.take_extension();
@@ -218,11 +229,16 @@ pub(super) fn publish(
             key: property.key,
             value: property.value,
         });
+    let (topic, topic_alias) = match naming {
+        Naming::Topic => (message.topic, None),
+        Naming::Both(alias) => (message.topic, Some(alias)),
+        Naming::Alias(alias) => (ByteString::new(), Some(alias)),
+    };
     let packet = Publish {
         dup: false,
         qos: message.qos,
         retain: message.retain,
-        topic: message.topic,
+        topic,
         packet_id,
         properties: PublishProperties {
             payload_format: match extension.format {
@@ -230,7 +246,7 @@ pub(super) fn publish(
                 MqttPayloadFormat::Binary | MqttPayloadFormat::None => None,
             },
             message_expiry: u32::try_from(extension.expiry_interval).ok(),
-            topic_alias: None,
+            topic_alias,
             response_topic: extension.response_topic,
             correlation: extension.correlation,
             subscription_ids: Vec::new(),

@@ -3,6 +3,7 @@
 use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::streams::{BeginEx, Data, Frame};
 
+use super::aliases::Naming;
 use super::connection::{Connection, Env, Origin, Pending, Phase};
 use super::events::Published;
 use super::failure::{Failure, describe_reason};
@@ -146,9 +147,22 @@ impl Connection {
             _ => self.expect(env.cx, env.shared, Pending::PubRec(origin)),
         };
         let limit = self.granted.packet_size;
-        match packets::publish(&mut self.packets, message, packet_id.unwrap_or(0), limit) {
+        let naming = match packet_id {
+            Some(_) if self.session.is_kept() => Naming::Topic,
+            _ => self.aliases.name(publication.topic()),
+        };
+        match packets::publish(
+            &mut self.packets,
+            message,
+            packet_id.unwrap_or(0),
+            naming,
+            limit,
+        ) {
             Ok((header, payload)) => {
                 publication.written(number);
+                if naming != Naming::Topic {
+                    self.aliases.sent(publication.topic(), naming);
+                }
                 env.shared.counts.sent += 1;
                 let quarantine = self.purpose == Purpose::Quarantine;
                 let suspect = (quarantine || packet_id.is_none())

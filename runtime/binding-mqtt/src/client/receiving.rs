@@ -91,7 +91,7 @@ impl Connection {
     fn on_packet(&mut self, env: &mut Env<'_, '_>, packet: Packet) {
         match (self.phase, packet) {
             (Phase::Connecting, Packet::Connack(connack)) => self.on_connack(env, &connack),
-            (Phase::Ready, Packet::Publish(publish)) => self.on_publish(env, &publish),
+            (Phase::Ready, Packet::Publish(publish)) => self.on_publish(env, publish),
             (Phase::Ready, Packet::Puback(ack)) => self.on_puback(env, &ack),
             (Phase::Ready, Packet::Pubrec(ack)) => self.on_pubrec(env, &ack),
             (Phase::Ready, Packet::Pubcomp(ack)) => self.on_pubcomp(env, &ack),
@@ -176,21 +176,23 @@ impl Connection {
         self.lost(env, &failure, None);
     }
 
-    fn on_publish(&mut self, env: &mut Env<'_, '_>, publish: &Publish) {
+    fn on_publish(&mut self, env: &mut Env<'_, '_>, mut publish: Publish) {
         let packet_id = publish.packet_id;
-        if publish.topic.is_empty() || publish.properties.topic_alias.is_some() {
-            let what = "PUBLISH with a topic alias, although Topic Alias Maximum is 0";
-            return self.protocol_error(env, ReasonCode::TOPIC_ALIAS_INVALID, what);
+        if publish.properties.topic_alias.is_some() {
+            let most = env.shared.options.topic_alias_maximum.get();
+            let most = u16::try_from(most).unwrap_or(u16::MAX);
+            if let Err(what) = self.aliases.resolve(&mut publish, most) {
+                return self.protocol_error(env, ReasonCode::TOPIC_ALIAS_INVALID, what);
+            }
         }
+        let publish = &publish;
         if self.counted.is_some() {
             return self.on_counted(env, publish);
         }
         let repeated = publish.qos == 2 && self.session.received.contains(&packet_id);
         if publish.qos == 2 && !repeated {
-            if self.session.received.len() >= env.shared.options.receive_maximum.size() {
-                let what = "more unreleased QoS 2 messages than Receive Maximum";
-                return self.protocol_error(env, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED, what);
-            }
+            // More than Receive Maximum are tolerated: mosquitto 2.0 exceeds it. Packet identifiers
+            // bound them.
             self.session.received.insert(packet_id);
         }
         let repeated = repeated || (publish.qos == 1 && self.session.acknowledged.take(publish));

@@ -12,7 +12,7 @@ use tidegate_engine::streams::{
 use super::Version;
 use super::packet::{
     Ack, Auth, Connack, Connect, Disconnect, Packet, PacketType, Publish, RetainHandling, Suback,
-    Subscribe, SubscribeFilter, Unsuback, Unsubscribe,
+    Subscribe, SubscribeFilter, Unsuback, Unsubscribe, Will,
 };
 use super::properties::UserProperty;
 use super::reason::ReasonCode;
@@ -39,6 +39,49 @@ impl Field for Version {
             given: value.to_string(),
             wanted: "\"5\" or \"3.1.1\"",
         })
+    }
+}
+
+extension! {
+    /// The will of a CONNECT, in its record form.
+    pub struct WillText "will" {
+        /// The topic.
+        topic "topic": bytestring::ByteString = bytestring::ByteString::new(),
+        /// The payload.
+        payload "payload": Bytes = Bytes::new(),
+        /// The `QoS`.
+        qos "qos": u8 = 0,
+        /// Whether it is retained.
+        retain "retain": bool = false,
+        /// Seconds after the loss.
+        delay "delay": Option<u32> = None,
+    }
+}
+record_field!(WillText);
+
+impl Field for Will {
+    fn to_value(&self) -> Value {
+        WillText {
+            topic: self.topic.clone(),
+            payload: self.payload.clone(),
+            qos: self.qos,
+            retain: self.retain,
+            delay: self.properties.delay,
+        }
+        .to_value()
+    }
+
+    fn from_value(value: &Value) -> Result<Self, FieldError> {
+        let text = WillText::from_value(value)?;
+        let mut will = Self {
+            topic: text.topic,
+            payload: text.payload,
+            qos: text.qos,
+            retain: text.retain,
+            ..Self::default()
+        };
+        will.properties.delay = text.delay;
+        Ok(will)
     }
 }
 
@@ -173,6 +216,7 @@ packets! {
         "keepAlive" => p.keep_alive,
         "username" => p.username,
         "password" => p.password,
+        "will" => p.will,
         "sessionExpiry" => p.properties.session_expiry,
         "receiveMaximum" => p.properties.receive_maximum,
         "maximumPacketSize" => p.properties.maximum_packet_size,

@@ -399,12 +399,6 @@ fn a_protocol_violation_is_answered_with_disconnect() {
             vec![Packet::Pubcomp(ack(1, ReasonCode::SUCCESS))],
             ReasonCode::PROTOCOL_ERROR,
         ),
-        (
-            (1..=3)
-                .map(|id| Packet::Publish(numbered(2, id, "m", 1)))
-                .collect(),
-            ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
-        ),
     ];
     for (packets, reason) in cases {
         let mut harness = Harness::new(r#"{"receiveMaximum":2}"#);
