@@ -36,6 +36,7 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         #: The number of bytes to forward until the cut, if one is due.
         self._left: int | None = None
+        self._away = False
 
     async def __aenter__(self) -> "Proxy":
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -50,12 +51,23 @@ class Proxy:
         """Cuts the link behind the next bytes, most likely within a packet."""
         self._left = self._rng.randrange(1, 400)
 
+    def away(self) -> None:
+        """Cuts the link, and every further one at once."""
+        self._away = True
+        self._cut()
+
+    def back(self) -> None:
+        self._away = False
+
     def _cut(self) -> None:
         self._left = None
         for writer in self._writers:
             writer.transport.abort()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._away:
+            writer.transport.abort()
+            return
         try:
             onward = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:

@@ -16,6 +16,7 @@ use super::packets;
 use super::streams::{Kind, Streams};
 use super::suspects::Purpose;
 use super::version::Refusal;
+use crate::codec::ReasonCode;
 
 impl Connection {
     /// A stream needs the connection, which is down. The stream is refused at once while attempts
@@ -138,15 +139,20 @@ impl Connection {
     pub(super) fn fall_back(&mut self, env: &mut Env<'_, '_>, how: Refusal) -> bool {
         let version = self.packets.version;
         let refused = self.attempt.is_some() && env.shared.negotiation.refused(version, how);
-        refused && self.connect_again(env)
+        refused && self.connect_again(env, None)
     }
 
-    /// Replaces the byte stream of an attempt by a new one.
-    pub(super) fn connect_again(&mut self, env: &mut Env<'_, '_>) -> bool {
+    /// Replaces the byte stream of an attempt by a new one. `disconnect` is the reason code of the
+    /// DISCONNECT, if the broker has accepted the connection.
+    pub(super) fn connect_again(
+        &mut self,
+        env: &mut Env<'_, '_>,
+        disconnect: Option<ReasonCode>,
+    ) -> bool {
         let Some(attempt) = self.attempt.take() else {
             return false;
         };
-        self.close_bytes(env, None);
+        self.close_bytes(env, disconnect);
         self.connect(env, attempt);
         true
     }

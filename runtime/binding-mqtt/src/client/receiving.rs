@@ -135,7 +135,7 @@ impl Connection {
         }
         let resumed = connack.session_present;
         let asked = self.session.lost().is_some();
-        if resumed && !asked && self.replace_session(env) {
+        if self.replace_session(env, resumed) {
             return;
         }
         if resumed && !asked {

@@ -10,7 +10,7 @@ use super::events::{SessionEnded, SessionResumed};
 use super::failure::Failure;
 use super::granted::Granted;
 use super::packets;
-use super::session::{Packet, SessionState};
+use super::session::{Packet, Replacement, SessionState};
 use super::suspects::Purpose;
 use crate::codec::{Parts, ReasonCode, Version};
 
@@ -30,25 +30,32 @@ impl Connection {
     /// that starts clean ends with the connection (3.1.2.4).
     pub(super) fn begins_lasting(&self, shared: &Shared) -> bool {
         self.packets.version == Version::V311
-            && !self.session.starts_clean
+            && self.session.replacement != Replacement::Ending
             && self.session_expiry(shared).is_some()
     }
 
-    /// The broker has a session of an earlier process. Returns whether it is replaced: in MQTT 3.1.1,
-    /// by a clean connection, whose session ends with it.
-    pub(super) fn replace_session(&mut self, env: &mut Env<'_, '_>) -> bool {
-        if !self.begins_lasting(env.shared) {
-            return false;
+    /// MQTT 3.1.1: the broker has a session that an earlier connection left there. Returns whether it
+    /// is being replaced: a clean connection ends it, and the next one begins another.
+    pub(super) fn replace_session(&mut self, env: &mut Env<'_, '_>, present: bool) -> bool {
+        match self.session.replacement {
+            Replacement::Ending => {
+                self.session.replacement = Replacement::Ended;
+                self.connect_again(env, Some(ReasonCode::SUCCESS))
+            }
+            Replacement::None
+                if present && self.session.lost().is_none() && self.begins_lasting(env.shared) =>
+            {
+                self.session.replacement = Replacement::Ending;
+                self.connect_again(env, None)
+            }
+            // A broker that still has a session would be asked again and again.
+            Replacement::None | Replacement::Ended => false,
         }
-        self.session.starts_clean = true;
-        self.connect_again(env)
     }
 
     /// How long the broker keeps the session after the connection.
     pub(super) fn kept(&self, shared: &Shared, granted: &Granted) -> Option<Duration> {
-        let asked = self
-            .session_expiry(shared)
-            .filter(|_| !self.session.starts_clean)?;
+        let asked = self.session_expiry(shared)?;
         let expiry = granted.session_expiry.unwrap_or(asked);
         (expiry > 0).then(|| Duration::from_secs(expiry.into()))
     }
@@ -136,9 +143,12 @@ impl Connection {
                 subscriber.clear_answers();
             }
         }
-        let starts_clean = self.phase == Phase::Connecting && self.session.starts_clean;
+        let replacement = match self.phase {
+            Phase::Connecting => self.session.replacement,
+            _ => Replacement::None,
+        };
         self.session = SessionState::default();
-        self.session.starts_clean = starts_clean;
+        self.session.replacement = replacement;
     }
 
     /// The broker resumed the session.

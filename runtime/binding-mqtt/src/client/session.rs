@@ -32,6 +32,17 @@ use crate::codec::Parts;
 /// How many connections in a row may end without an answer to a message that was sent again.
 const UNANSWERED: u8 = 2;
 
+/// How far a session is replaced that an earlier connection left at a broker of MQTT 3.1.1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Replacement {
+    #[default]
+    None,
+    /// This connection starts clean and ends it.
+    Ending,
+    /// This connection follows one that has ended it.
+    Ended,
+}
+
 /// The state that this side keeps of a session.
 #[derive(Debug, Default)]
 pub(super) struct SessionState {
@@ -51,8 +62,7 @@ pub(super) struct SessionState {
     pub(super) subscriptions: Subscriptions,
     /// Filters to unsubscribe from once the session is resumed.
     pub(super) unsubscribe: Vec<ByteString>,
-    /// MQTT 3.1.1: this connection replaces a session that an earlier process left at the broker.
-    pub(super) starts_clean: bool,
+    pub(super) replacement: Replacement,
     /// How long the broker keeps the session without a connection; `None`: it ends with it.
     kept: Option<Duration>,
     /// When the connection was lost.
