@@ -27,6 +27,10 @@
 //! acknowledged is not sent again: it fails with delivery *possible*. Publications that were not
 //! written fail with delivery *none*, or wait for the broker (`offlineQueue`).
 //!
+//! **Credentials.** A password is in the options, or in a file that the command reads for each
+//! connection (see `credentials`). With enhanced authentication (see `authentication`, `scram`), the
+//! password is not sent, and a connection is used only after the broker has proven that it knows it.
+//!
 //! **Versions.** MQTT 5 and 3.1.1 share everything but the codec's version, which a connection learns
 //! from `version` and from what the broker accepts (see `version`). What 3.1.1 cannot express is
 //! refused before it is sent; what it does not tell is reported as unknown.
@@ -45,9 +49,11 @@
 
 mod aliases;
 mod attempt;
+mod authentication;
 mod binding;
 mod connection;
 mod counted;
+mod credentials;
 mod ending;
 mod events;
 mod expired;
@@ -73,6 +79,7 @@ mod reconnect;
 mod redelivery;
 mod resume;
 mod routing;
+mod scram;
 mod session;
 mod streams;
 mod strings;
@@ -85,8 +92,10 @@ mod version;
 mod waiting;
 mod will;
 
+pub use authentication::{Authentication, Method};
 pub use binding::MqttClient;
-pub use options::{Name, NameError, Options, Password, Reconnect};
+pub use credentials::{Password, ReadPassword};
+pub use options::{Name, NameError, Options, Reconnect};
 pub use permission::{AccessRefused, Condition, explain};
 pub use version::Versions;
 pub use will::WillMessage;

@@ -9,6 +9,7 @@ use tidegate_scenarios::fixtures;
 use crate::exporters;
 use crate::factory::Factory;
 use crate::guards;
+use crate::password_files::PasswordFiles;
 
 /// The kinds of bindings and types of guards available in the config of a gateway.
 pub fn registry() -> Registry<Factory> {
@@ -165,6 +166,7 @@ fn mqtt_client() -> Descriptor<Factory> {
             };
             let rules: Vec<_> = routes.into_iter().map(|route| route.rule).collect();
             let client = client::MqttClient::new(declared.options()?, exit);
+            let client = client.with_password_files(Box::new(PasswordFiles));
             Ok(Box::new(client.with_routes(&rules)))
         }))
 }

@@ -106,6 +106,10 @@ impl Connection {
         if self.remote.is_empty() {
             self.remote = env.shared.link.remote.clone();
         }
+        let credentials = match self.credentials(env) {
+            Ok(credentials) => credentials,
+            Err(failure) => return self.lost(env, &failure, None),
+        };
         let token = connection_token(self.key);
         // The connection is shared, so the attempt must not inherit the call context of one caller.
         let call = env.cx.call().shared();
@@ -123,8 +127,13 @@ impl Connection {
                     receive_maximum: self.counted.as_ref().map(Counted::limit),
                     will: self.purpose == Purpose::All && self.client == env.shared.own,
                 };
-                let connect =
-                    packets::connect(env.shared, &mut self.packets, &self.client_id, terms);
+                let connect = packets::connect(
+                    env.shared,
+                    &mut self.packets,
+                    &self.client_id,
+                    terms,
+                    credentials,
+                );
                 self.send(env.cx, [connect]);
             }
             Err(error) => {

@@ -12,6 +12,7 @@ use tidegate_options::RouteRule;
 
 use super::connection::{Connection, DEADLINE_TIMER, Env, Phase, Shared, stream_token};
 use super::counted::taken;
+use super::credentials::ReadPassword;
 use super::failure::Failure;
 use super::link::{self, Link};
 use super::meters::Counts;
@@ -44,7 +45,8 @@ impl MqttClient {
     pub fn new(options: Options, exit: BindingId) -> Self {
         Self {
             shared: Shared {
-                negotiation: Negotiation::new(options.version),
+                negotiation: Negotiation::new(options.version, options.authentication.is_some()),
+                files: None,
                 own: ByteString::new(),
                 options,
                 exit,
@@ -57,6 +59,13 @@ impl MqttClient {
             clients: BTreeMap::new(),
             permission: None,
         }
+    }
+
+    /// Reads the files of passwords with `files`.
+    #[must_use]
+    pub fn with_password_files(mut self, files: Box<dyn ReadPassword>) -> Self {
+        self.shared.files = Some(files);
+        self
     }
 
     /// Permits only what these routes do; without routes, everything.

@@ -21,7 +21,9 @@ use tidegate_engine::streams::{BeginEx, Frame};
 use tidegate_engine::{BindingId, Context, Duration, StreamId, Time, TimerId, Token};
 
 use super::aliases::Aliases;
+use super::authentication::Exchange;
 use super::counted::Counted;
+use super::credentials::ReadPassword;
 use super::failure::Failure;
 use super::granted::Granted;
 use super::keep_alive::{KeepAlive, Pulse};
@@ -53,6 +55,8 @@ pub(super) struct Shared {
     pub(super) options: Options,
     /// The version of further connections.
     pub(super) negotiation: Negotiation,
+    /// Reads the files of passwords.
+    pub(super) files: Option<Box<dyn ReadPassword>>,
     /// The client identifier of streams that do not set one.
     pub(super) own: ByteString,
     pub(super) exit: BindingId,
@@ -177,6 +181,8 @@ pub(super) struct Connection {
     pub(super) watchdog: Watchdog,
     /// The hash of the client identifier that the link uses.
     pub(super) identity: ClientHash,
+    /// The enhanced authentication, until CONNACK.
+    pub(super) exchange: Option<Box<dyn Exchange>>,
     /// The current connection attempt.
     pub(super) attempt: Option<Attempt>,
     /// The connection is in the queue of the link.
@@ -236,6 +242,7 @@ impl Connection {
             keep_alive: KeepAlive::default(),
             watchdog: Watchdog::default(),
             identity,
+            exchange: None,
             attempt: None,
             queued: false,
             up_since: Time::START,
@@ -299,6 +306,7 @@ impl Connection {
         self.unwritten.clear();
         self.granted = Granted::default();
         self.aliases = Aliases::default();
+        self.exchange = None;
         self.watchdog.reset_state();
         self.recent = Recent::default();
         self.trial = None;

@@ -3,11 +3,7 @@
 //! Deserializing rejects invalid values, so a binding can be created from any [`Options`].
 
 use std::borrow::Cow;
-use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use bytestring::ByteString;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -15,6 +11,8 @@ use thiserror::Error;
 use tidegate_engine::streams::mqtt::text::{ForbiddenCharacter, check_characters};
 use tidegate_options::Bounded;
 
+use super::authentication::Authentication;
+use super::credentials::Password;
 use super::version::Versions;
 use super::will::WillMessage;
 
@@ -29,9 +27,12 @@ pub struct Options {
     /// User name for the broker.
     #[schemars(example = &"gateway")]
     pub username: Option<Name>,
-    /// Password for the broker: text, or `{ base64: … }` for bytes that are not text.
+    /// Password for the broker: text; `{ base64: … }` for bytes that are not text; `{ file: … }` for a
+    /// file that is read for each connection, such as one with a token that is replaced.
     #[schemars(example = &"${{env.MQTT_PASSWORD}}")]
     pub password: Option<Password>,
+    /// Enhanced authentication, which requires MQTT 5.
+    pub authentication: Option<Authentication>,
     /// Message that the broker publishes when the connection that requests share is lost.
     #[schemars(extend("examples" = [{ "topic": "gateway/state", "payload": "lost", "retain": true }]))]
     pub will: Option<WillMessage>,
@@ -92,6 +93,7 @@ impl Default for Options {
             client_id: None,
             username: None,
             password: None,
+            authentication: None,
             will: None,
             version: Versions::Auto,
             keep_alive: Bounded::of(30),
@@ -249,84 +251,6 @@ impl JsonSchema for Name {
     }
 }
 
-/// A password. `Debug` and `Serialize` do not reveal it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(Bytes);
-
-impl Password {
-    /// Returns `None` for more than 65,535 bytes, the limit of MQTT.
-    pub fn new(bytes: Bytes) -> Option<Self> {
-        u16::try_from(bytes.len()).is_ok().then_some(Self(bytes))
-    }
-
-    /// Its bytes.
-    pub const fn bytes(&self) -> &Bytes {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
-    }
-}
-
-impl Serialize for Password {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("…")
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Base64 {
-    base64: String,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum PasswordText {
-    Text(String),
-    Bytes(Base64),
-}
-
-impl<'de> Deserialize<'de> for Password {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = PasswordText::deserialize(deserializer)
-            .map_err(|_| de::Error::custom("invalid password: use text or { base64: … }"))?;
-        let bytes = match text {
-            PasswordText::Text(text) => text.into_bytes(),
-            PasswordText::Bytes(Base64 { base64 }) => STANDARD
-                .decode(base64)
-                .map_err(|error| de::Error::custom(format!("invalid base64: {error}")))?,
-        };
-        Self::new(bytes.into())
-            .ok_or_else(|| de::Error::custom("invalid password: use at most 65535 bytes"))
-    }
-}
-
-impl JsonSchema for Password {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Password".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [
-            { "type": "string" },
-            {
-                "type": "object",
-                "properties": { "base64": { "type": "string" } },
-                "required": ["base64"],
-                "additionalProperties": false,
-            },
-        ] })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -372,22 +296,10 @@ mod tests {
             ),
             (r#"{"reconnect":{"mean":1}}"#, "unknown field `mean`"),
             (r#"{"password":7}"#, "invalid password: use text"),
-            (r#"{"password":{"base64":"%"}}"#, "invalid base64"),
             (r#"{"host":"localhost"}"#, "unknown field `host`"),
         ] {
             let error = read(json).expect_err(json);
             assert!(error.contains(expected), "{error}");
         }
-    }
-
-    #[test]
-    fn a_password_may_be_bytes_and_is_never_shown() {
-        let options = read(r#"{"username":"u","password":{"base64":"AP9z"}}"#).expect("legal");
-        let password = options.password.as_ref().expect("given");
-        assert_eq!(password.bytes().as_ref(), [0, 0xff, b's']);
-        let text = read(r#"{"password":"secret"}"#).expect("legal");
-        assert!(!format!("{text:?}").contains("secret"));
-        let json = serde_json::to_string(&text).expect("serializes");
-        assert!(!json.contains("secret"), "{json}");
     }
 }

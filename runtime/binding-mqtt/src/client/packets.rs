@@ -8,13 +8,14 @@ use tidegate_engine::streams::mqtt::{
 
 use super::aliases::Naming;
 use super::connection::Shared;
+use super::credentials::Credentials;
 use super::publications::Message;
 use super::subscriptions::Order;
 use super::will::WillMessage;
 use crate::codec::{
-    Ack, Connect, ConnectProperties, Decoder, Disconnect, EncodeError, Packet, Parts, Publish,
-    PublishProperties, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscribeProperties,
-    Unsubscribe, UserProperty, Version, encode, encode_publish,
+    Ack, Auth, Connect, ConnectProperties, Decoder, Disconnect, EncodeError, Packet, Parts,
+    Publish, PublishProperties, ReasonCode, RetainHandling, Subscribe, SubscribeFilter,
+    SubscribeProperties, Unsubscribe, UserProperty, Version, encode, encode_publish,
 };
 
 /// Size of a buffer for packets, and for the headers of PUBLISH packets.
@@ -88,12 +89,17 @@ pub(super) fn connect(
     out: &mut Buffer,
     client_id: &ByteString,
     terms: Terms,
+    credentials: Credentials,
 ) -> Bytes {
     let options = &shared.options;
     let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     let short = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
-    let mut username = options.username.as_ref().map(|name| name.text().clone());
-    let password = options.password.as_ref().map(|it| it.bytes().clone());
+    let Credentials {
+        mut username,
+        password,
+        authentication,
+    } = credentials;
+    let (method, data) = authentication.unzip();
     if out.version == Version::V311 && password.is_some() {
         // MQTT 3.1.1 has no password without a user name (3.1.2.9).
         username.get_or_insert_default();
@@ -111,6 +117,8 @@ pub(super) fn connect(
             maximum_packet_size: Some(number(options.max_packet_size.get())),
             topic_alias_maximum: Some(short(options.topic_alias_maximum.get()))
                 .filter(|most| *most > 0),
+            authentication_method: method.map(ByteString::from_static),
+            authentication_data: data,
             ..ConnectProperties::default()
         },
         will: options
@@ -122,6 +130,17 @@ pub(super) fn connect(
         password,
     };
     small(out, &Packet::Connect(Box::new(packet)))
+}
+
+/// AUTH that continues an authentication.
+pub(super) fn auth(out: &mut Buffer, method: &'static str, data: Bytes) -> Bytes {
+    let mut packet = Auth {
+        reason: ReasonCode::CONTINUE_AUTHENTICATION,
+        ..Auth::default()
+    };
+    packet.properties.authentication_method = Some(ByteString::from_static(method));
+    packet.properties.authentication_data = Some(data);
+    small(out, &Packet::Auth(Box::new(packet)))
 }
 
 /// PINGREQ

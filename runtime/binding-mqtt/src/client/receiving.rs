@@ -91,6 +91,7 @@ impl Connection {
     fn on_packet(&mut self, env: &mut Env<'_, '_>, packet: Packet) {
         match (self.phase, packet) {
             (Phase::Connecting, Packet::Connack(connack)) => self.on_connack(env, &connack),
+            (Phase::Connecting, Packet::Auth(auth)) => self.on_auth(env, &auth),
             (Phase::Ready, Packet::Publish(publish)) => self.on_publish(env, publish),
             (Phase::Ready, Packet::Puback(ack)) => self.on_puback(env, &ack),
             (Phase::Ready, Packet::Pubrec(ack)) => self.on_pubrec(env, &ack),
@@ -132,6 +133,9 @@ impl Connection {
             let reason_string = connack.properties.reason_string.as_deref();
             let failure = Failure::refused(&self.broker(), connack.reason, reason_string);
             return self.lost(env, &failure, None);
+        }
+        if !self.is_authenticated(env, connack) {
+            return;
         }
         let resumed = connack.session_present;
         let asked = self.session.lost().is_some();

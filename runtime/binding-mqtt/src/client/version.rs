@@ -97,7 +97,12 @@ pub(super) struct Negotiation {
 }
 
 impl Negotiation {
-    pub(super) const fn new(versions: Versions) -> Self {
+    /// Enhanced authentication requires MQTT 5.
+    pub(super) const fn new(versions: Versions, authenticates: bool) -> Self {
+        let versions = match versions {
+            Versions::Auto if authenticates => Versions::Only(Version::V5),
+            versions => versions,
+        };
         let current = match versions {
             Versions::Auto => Version::V5,
             Versions::Only(version) => version,
@@ -146,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_stated_refusal_is_remembered() {
-        let mut auto = Negotiation::new(Versions::Auto);
+        let mut auto = Negotiation::new(Versions::Auto, false);
         assert!(auto.refused(Version::V5, Refusal::Stated));
         assert_eq!(auto.current(), Version::V311);
         assert!(
@@ -165,7 +170,7 @@ mod tests {
 
     #[test]
     fn silence_is_no_proof() {
-        let mut auto = Negotiation::new(Versions::Auto);
+        let mut auto = Negotiation::new(Versions::Auto, false);
         assert!(auto.refused(Version::V5, Refusal::Silent));
         assert!(!auto.refused(Version::V311, Refusal::Silent));
         assert_eq!(auto.current(), Version::V5);
@@ -177,7 +182,7 @@ mod tests {
     #[test]
     fn a_configured_version_is_never_changed() {
         for version in [Version::V5, Version::V311] {
-            let mut fixed = Negotiation::new(Versions::Only(version));
+            let mut fixed = Negotiation::new(Versions::Only(version), false);
             assert!(!fixed.refused(version, Refusal::Stated));
             assert_eq!(fixed.current(), version);
         }
