@@ -46,7 +46,11 @@ impl Connection {
     /// Resets the stream if the pending messages exceed their limit.
     fn bound(&mut self, env: &mut Env<'_, '_>, key: usize) {
         let limit = env.shared.options.max_pending.size();
-        let kept = self.session.bytes();
+        let kept = if self.session.is_kept() {
+            self.session.bytes()
+        } else {
+            0
+        };
         if self.gathered + self.waiting.bytes() + self.outbound.len() + kept <= limit {
             return;
         }

@@ -10,7 +10,7 @@ use tidegate_engine::streams::mqtt::MqttDelivery;
 
 use super::connection::{Connection, Env, Phase};
 use super::events::{SessionTakenOver, SlowConsumer};
-use super::failure::{Failure, describe_reason};
+use super::failure::{Failure, describe_reason, reference};
 use super::granted::Granted;
 use super::packets;
 use super::streams::Kind;
@@ -92,7 +92,7 @@ impl Connection {
         match (self.phase, packet) {
             (Phase::Connecting, Packet::Connack(connack)) => self.on_connack(env, &connack),
             (Phase::Connecting, Packet::Auth(auth)) => self.on_auth(env, &auth),
-            (Phase::Ready, Packet::Publish(publish)) => self.on_publish(env, publish),
+            (Phase::Ready, Packet::Publish(mut publish)) => self.on_publish(env, &mut publish),
             (Phase::Ready, Packet::Puback(ack)) => self.on_puback(env, &ack),
             (Phase::Ready, Packet::Pubrec(ack)) => self.on_pubrec(env, &ack),
             (Phase::Ready, Packet::Pubcomp(ack)) => self.on_pubcomp(env, &ack),
@@ -131,7 +131,9 @@ impl Connection {
                 return;
             }
             let reason_string = connack.properties.reason_string.as_deref();
-            let failure = Failure::refused(&self.broker(), connack.reason, reason_string);
+            let mut failure = Failure::refused(&self.broker(), connack.reason, reason_string);
+            let reference = reference(connack.properties.server_reference.as_deref());
+            failure.reason = format!("{}{reference}", failure.reason).into();
             return self.lost(env, &failure, None);
         }
         if !self.is_authenticated(env, connack) {
@@ -165,7 +167,8 @@ impl Connection {
             (ReasonCode::SUCCESS, None) => format!("{} closed the connection.", self.broker()),
             (reason, reason_string) => {
                 let why = describe_reason(reason, reason_string);
-                format!("{} closed the connection: {why}.", self.broker())
+                let reference = reference(disconnect.properties.server_reference.as_deref());
+                format!("{} closed the connection: {why}.{reference}", self.broker())
             }
         };
         let mut failure = Failure::new(code, reason);
@@ -180,16 +183,16 @@ impl Connection {
         self.lost(env, &failure, None);
     }
 
-    fn on_publish(&mut self, env: &mut Env<'_, '_>, mut publish: Publish) {
+    fn on_publish(&mut self, env: &mut Env<'_, '_>, publish: &mut Publish) {
         let packet_id = publish.packet_id;
         if publish.properties.topic_alias.is_some() {
             let most = env.shared.options.topic_alias_maximum.get();
             let most = u16::try_from(most).unwrap_or(u16::MAX);
-            if let Err(what) = self.aliases.resolve(&mut publish, most) {
+            if let Err(what) = self.aliases.resolve(publish, most) {
                 return self.protocol_error(env, ReasonCode::TOPIC_ALIAS_INVALID, what);
             }
         }
-        let publish = &publish;
+        let publish = &*publish;
         if self.counted.is_some() {
             return self.on_counted(env, publish);
         }
