@@ -339,7 +339,7 @@ impl McpMqtt {
                 Step::Wait
             }
             Frame::Flush(flush) => match *flush {
-                FlushEx::Mqtt(MqttFlushEx::Gap(_)) => exchange.state.gap(),
+                FlushEx::Mqtt(MqttFlushEx::Gap(gap)) => exchange.state.gap(gap.milliseconds),
                 _ => Step::Wait,
             },
             Frame::Challenge(_) => Step::Wait,

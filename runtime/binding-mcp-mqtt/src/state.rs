@@ -90,10 +90,15 @@ impl State {
         }
     }
 
-    /// The broker connection was lost and is open again, and messages may have been missed.
-    pub(crate) fn gap(&self) -> Step {
+    /// The connection to the broker was lost for this time, in milliseconds, and is open again;
+    /// messages may have been missed.
+    pub(crate) fn gap(&mut self, milliseconds: u64) -> Step {
         match self {
             Self::Subscribe(subscribe) => subscribe.gap(),
+            Self::Receive(receive) => {
+                receive.gap(milliseconds);
+                Step::Wait
+            }
             _ => Step::Wait,
         }
     }

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import collections
 import contextlib
+import itertools
 import random
 import sys
 from dataclasses import dataclass, field
@@ -19,8 +20,9 @@ from conftest import Broker, Gateway, plain, wait_until
 
 #: A broker that drops no message, however many wait for the subscriber.
 ROOMY = "max_queued_messages 0\nmax_inflight_messages 0\nmax_queued_bytes 0"
-#: A gateway whose sessions survive, and whose calls wait for the broker.
-CLIENT = "clientId: outage, sessionExpiry: 300, offlineQueue: 1000, reconnect: { min: 10, max: 200 }"
+CLIENT = "clientId: outage, reconnect: { min: 10, max: 200 }"
+#: Sessions survive the cuts, and calls wait for the broker.
+KEPT = ", sessionExpiry: 300, offlineQueue: 1000"
 CALLERS = 16
 #: The link is cut each time that a random number of calls between these has begun.
 CUT_AFTER = (200, 400)
@@ -207,14 +209,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     failed = False
-    for qos in (1, 2):
-        for version in ("5", "3.1.1"):
-            client = f', version: "{version}"'
-            tally = asyncio.run(run(arguments.calls, qos, arguments.seed, client))
-            print(f"MQTT {version}, {tally.counts()}", flush=True)
-            for fault in tally.faults(arguments.calls):
-                failed = True
-                print(f"  {fault}", flush=True)
+    for qos, version, kept in itertools.product((1, 2), ("5", "3.1.1"), (KEPT, "")):
+        client = f'{kept}, version: "{version}"'
+        tally = asyncio.run(run(arguments.calls, qos, arguments.seed, client))
+        sessions = "kept" if kept else "not kept"
+        print(f"MQTT {version}, sessions {sessions}, {tally.counts()}", flush=True)
+        for fault in tally.faults(arguments.calls):
+            failed = True
+            print(f"  {fault}", flush=True)
     return 1 if failed else 0
 
 

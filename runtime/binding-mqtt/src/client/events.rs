@@ -75,8 +75,8 @@ event! {
 }
 
 event! {
-    /// A session was resumed after a loss of its connection, or had ended meanwhile.
-    pub struct SessionResumed "binding.mqtt.session.resumed" Info
+    /// A session was resumed after a loss of its connection.
+    pub struct SessionResumed "binding.mqtt.session.resumed" Debug
         "session of client '{client}' resumed after {seconds} s; {messages} messages are sent again"
     {
         /// The client identifier.
@@ -90,7 +90,7 @@ event! {
 
 event! {
     /// A session with unacknowledged messages or subscriptions could not be resumed.
-    pub struct SessionEnded "binding.mqtt.session.ended" Warn
+    pub struct SessionEnded "binding.mqtt.session.ended" Debug
         "session of client '{client}' {why}; {messages} messages are unconfirmed, and subscriptions may have missed messages"
     {
         /// The client identifier.

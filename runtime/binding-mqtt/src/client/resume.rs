@@ -110,6 +110,7 @@ impl Connection {
     /// The session that CONNECT would have resumed has ended: messages in flight are unconfirmed.
     pub(super) fn end_session(&mut self, env: &mut Env<'_, '_>, why: &'static str) {
         if self.session.lost().is_some() {
+            env.shared.counts.sessions_ended += 1;
             env.cx.event(&SessionEnded {
                 client: self.client_id.clone(),
                 why: why.into(),
@@ -155,6 +156,7 @@ impl Connection {
     pub(super) fn resume(&mut self, env: &mut Env<'_, '_>, lost: Duration) {
         let filters = self.requeue(env);
         self.session.repeats();
+        env.shared.counts.sessions_resumed += 1;
         env.cx.event(&SessionResumed {
             client: self.client_id.clone(),
             seconds: lost.as_millis() / 1_000,

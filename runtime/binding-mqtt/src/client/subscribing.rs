@@ -214,6 +214,7 @@ impl Connection {
         }
         if let Some(since) = subscriber.interrupted.take() {
             let milliseconds = env.cx.now().since(since).as_millis();
+            env.shared.counts.gaps += 1;
             env.cx.send(id, Frame::flush(MqttGap { milliseconds }));
         }
         subscriber.flush(env.cx, id);
