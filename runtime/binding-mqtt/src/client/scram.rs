@@ -221,6 +221,19 @@ mod tests {
         assert!(scram.next(CHALLENGE).is_err(), "a second one");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_challenge_is_answered_or_refused(
+            text in "(r=rOprNGfwEbeRWgbNEkqO|r=)[ -~]{0,20},(s=)?[A-Za-z0-9+/=]{0,12},(i=)?[0-9]{0,5}.{0,4}",
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..100),
+        ) {
+            for challenge in [text.as_bytes(), &bytes] {
+                // What a broker asks for costs time, so only the reading is tried.
+                let _ = Challenge::read(challenge, NONCE);
+            }
+        }
+    }
+
     #[test]
     fn separators_in_a_user_name_are_escaped() {
         let (_, first) = Scram::begin("a=b,c", "p".into(), "n");
