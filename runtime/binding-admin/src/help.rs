@@ -176,11 +176,19 @@ const HELP: &[(&str, &str)] = &[
         "mqtt.client.down",
         "Workers whose last connection to the broker failed.",
     ),
+    (
+        "mqtt.client.gaps",
+        "Subscriptions that may have missed messages while a connection was lost.",
+    ),
     ("mqtt.client.outages", "Outages of the broker."),
     ("mqtt.client.publications", "Publications by outcome."),
     (
         "mqtt.client.required",
         "Whether the gateway is ready only with this broker.",
+    ),
+    (
+        "mqtt.client.sessions",
+        "Sessions after the loss of a connection by outcome.",
     ),
     (
         "mqtt.client.slow_consumers",

@@ -11,8 +11,8 @@ use tidegate_streams::mcp::{
     McpBeginEx, McpReset, McpResetKind, McpResourcesRead, McpResourcesSubscribe, McpToolsCall,
 };
 use tidegate_streams::mqtt::topic::TopicFilter;
-use tidegate_streams::mqtt::{MqttDataEx, MqttReset, MqttSession, MqttSubscribeFlags};
-use tidegate_streams::{AbortEx, BeginEx, Data, DataEx, Frame, ResetEx, Role};
+use tidegate_streams::mqtt::{MqttDataEx, MqttFlushEx, MqttReset, MqttSession, MqttSubscribeFlags};
+use tidegate_streams::{AbortEx, BeginEx, Data, DataEx, FlushEx, Frame, ResetEx, Role};
 
 use crate::call::Params;
 use crate::client_id::OwnClientId;
@@ -338,7 +338,11 @@ impl McpMqtt {
                 exchange.flush_publish(cx);
                 Step::Wait
             }
-            Frame::Flush(_) | Frame::Challenge(_) => Step::Wait,
+            Frame::Flush(flush) => match *flush {
+                FlushEx::Mqtt(MqttFlushEx::Gap(gap)) => exchange.state.gap(gap.milliseconds),
+                _ => Step::Wait,
+            },
+            Frame::Challenge(_) => Step::Wait,
         };
         exchange.apply(cx, step);
     }

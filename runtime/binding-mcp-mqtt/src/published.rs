@@ -8,7 +8,8 @@
 //!
 //! `matched` says whether somebody subscribes to the topic. A broker may answer 0x10 *No matching
 //! subscribers* (MQTT 5.0, 3.4.2.1), and need not: its 0x00 means *matched* only if it has answered 0x10
-//! before. Until then `matched` is null.
+//! before. Until then `matched` is null. An acknowledgement of MQTT 3.1.1 has no reason code: `reasonCode`
+//! is null too.
 
 use bytes::Bytes;
 use tidegate_streams::EndEx;
@@ -28,6 +29,8 @@ pub(crate) struct Broker {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Acknowledgement {
     reason_code: u8,
+    /// Not in MQTT 3.1.1.
+    has_reason: bool,
     /// The broker reports that a message has no subscribers.
     reports_no_match: bool,
 }
@@ -42,13 +45,18 @@ impl Acknowledgement {
 impl Broker {
     /// Reads the END of a reply.
     pub(crate) fn acknowledged(&mut self, end: Option<&EndEx>) -> Acknowledgement {
-        let reason_code = match end {
-            Some(EndEx::Mqtt(MqttEnd { reason_code, .. })) => *reason_code,
-            _ => 0,
+        let (reason_code, has_reason) = match end {
+            Some(EndEx::Mqtt(MqttEnd {
+                reason_code,
+                has_reason,
+                ..
+            })) => (*reason_code, *has_reason),
+            _ => (0, true),
         };
         self.reports_no_match |= reason_code == NO_MATCHING_SUBSCRIBERS;
         Acknowledgement {
             reason_code,
+            has_reason,
             reports_no_match: self.reports_no_match,
         }
     }
@@ -75,8 +83,16 @@ macro_rules! text {
 pub(crate) fn result(qos: u8, acknowledgement: Acknowledgement) -> Bytes {
     let Acknowledgement {
         reason_code,
+        has_reason,
         reports_no_match,
     } = acknowledgement;
+    if !has_reason {
+        return match qos {
+            0 => text!("sent", "null", "null"),
+            1 => text!("acknowledged", "null", "null"),
+            _ => text!("completed", "null", "null"),
+        };
+    }
     match (qos, reason_code, reports_no_match) {
         (0, ..) => text!("sent", "null", "null"),
         (1, 0, false) => text!("acknowledged", "0", "null"),

@@ -44,6 +44,8 @@ pub(crate) struct Receive {
     ending: bool,
     /// How long it waited, in milliseconds, if it stopped because no more messages came in time.
     waited: Option<u64>,
+    /// Time without a connection to the broker, in milliseconds.
+    gap: u64,
     assembly: Assembly,
     messages: Messages,
     pub(crate) confirmed: bool,
@@ -59,6 +61,7 @@ impl Receive {
             wanted: arguments.wanted,
             ending: false,
             waited: None,
+            gap: 0,
             assembly: Assembly::new(bound),
             messages: match arguments.wanted {
                 Wanted::UpTo(_) => Messages::list(bound),
@@ -94,6 +97,26 @@ impl Receive {
         }
     }
 
+    /// The connection to the broker was lost for this time, in milliseconds.
+    pub(crate) const fn gap(&mut self, milliseconds: u64) {
+        self.gap = self.gap.saturating_add(milliseconds);
+        // Even the shortest one may have been long enough.
+        if self.gap == 0 {
+            self.gap = 1;
+        }
+    }
+
+    /// What may be missing from the result, as a sentence.
+    fn missing(&self) -> Option<String> {
+        (self.gap > 0).then(|| {
+            format!(
+                "The connection to the broker was lost for {} ms during this call; messages published \
+                 meanwhile may be missing.",
+                self.gap
+            )
+        })
+    }
+
     /// The message does not fit into the result.
     fn full(&mut self, topic: &str) -> Step {
         if self.messages.count() > 0 {
@@ -117,14 +140,20 @@ impl Receive {
         let messages = std::mem::take(&mut self.messages);
         let count = messages.count();
         let silence = || self.silence();
+        let taken = if self.filter.is_shared() { count } else { 0 };
         Step::Answer(match (self.wanted, count) {
             (Wanted::One { .. }, 0) => Answer::tool_error(&silence()),
-            (Wanted::UpTo(_), 0) => Answer::ok(messages.into_parts(Some(&silence()))),
-            _ => Answer::ok(messages.into_parts(None)).taking(if self.filter.is_shared() {
-                count
-            } else {
-                0
-            }),
+            (Wanted::UpTo(_), 0) => {
+                let missing = self
+                    .missing()
+                    .map_or_else(String::new, |it| format!(" {it}"));
+                let sentence = format!("{}{missing}", silence());
+                Answer::ok(messages.into_parts(Some(&sentence)))
+            }
+            (Wanted::One { .. }, _) => Answer::ok(messages.into_parts(None)).taking(taken),
+            (Wanted::UpTo(_), _) => {
+                Answer::ok(messages.into_parts(self.missing().as_deref())).taking(taken)
+            }
         })
     }
 

@@ -90,6 +90,19 @@ impl State {
         }
     }
 
+    /// The connection to the broker was lost for this time, in milliseconds, and is open again;
+    /// messages may have been missed.
+    pub(crate) fn gap(&mut self, milliseconds: u64) -> Step {
+        match self {
+            Self::Subscribe(subscribe) => subscribe.gap(),
+            Self::Receive(receive) => {
+                receive.gap(milliseconds);
+                Step::Wait
+            }
+            _ => Step::Wait,
+        }
+    }
+
     /// The mqtt stream's reply half ended (END).
     pub(crate) fn ended(&mut self, acknowledgement: Acknowledgement) -> Step {
         match self {

@@ -97,6 +97,13 @@ impl Subscribe {
         }
     }
 
+    /// Messages may have been missed, so there may be something to read.
+    pub(crate) fn gap(&self) -> Step {
+        Step::Update(McpResourcesUpdated {
+            uri: self.uri.clone(),
+        })
+    }
+
     pub(crate) fn ended(&self) -> Step {
         self.failed(&Failure::new("the broker ended the subscription"))
     }

@@ -43,6 +43,16 @@ pub enum Version {
     V5,
 }
 
+impl Version {
+    /// Its number.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::V311 => "3.1.1",
+            Self::V5 => "5",
+        }
+    }
+}
+
 /// Bytes in the parts in which they were received; nearly always one.
 pub type Parts = smallvec::SmallVec<[bytes::Bytes; 1]>;
 

@@ -26,6 +26,7 @@ pub mod import;
 mod log_file;
 mod log_levels;
 mod logging;
+mod password_files;
 mod passwords;
 mod probe;
 pub mod registry;

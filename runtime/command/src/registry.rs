@@ -10,6 +10,7 @@ use crate::broker_url;
 use crate::exporters;
 use crate::factory::Factory;
 use crate::guards;
+use crate::password_files::PasswordFiles;
 use crate::tls_files;
 
 /// The kinds of bindings and types of guards available in the config of a gateway.
@@ -156,7 +157,7 @@ fn mcp_rename_proxy() -> Descriptor<Factory> {
 }
 
 fn mqtt_client() -> Descriptor<Factory> {
-    Descriptor::of::<client::Options>("mqtt", "client", "Connects to an MQTT 5 broker.")
+    Descriptor::of::<client::Options>("mqtt", "client", "Connects to an MQTT broker.")
         .accepts(&[Protocol::Mqtt])
         .exit(Protocol::Bytes)
         .routes::<client::Condition>()
@@ -170,6 +171,7 @@ fn mqtt_client() -> Descriptor<Factory> {
             };
             let rules: Vec<_> = routes.into_iter().map(|route| route.rule).collect();
             let client = client::MqttClient::new(declared.options()?, exit);
+            let client = client.with_password_files(Box::new(PasswordFiles));
             Ok(Box::new(client.with_routes(&rules)))
         }))
 }

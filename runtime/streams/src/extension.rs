@@ -76,7 +76,7 @@ extensions! {
     FlushEx {
         Line(line::LineOversized),
         Mcp(mcp::McpFlushEx),
-        Mqtt(mqtt::MqttUnsubscribe),
+        Mqtt(mqtt::MqttFlushEx),
         Bytes(bytes_stream::BytesConnected),
     }
 }

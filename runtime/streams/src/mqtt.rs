@@ -131,8 +131,26 @@ extension! {
 }
 
 extension! {
+    /// FLUSH on the reply of a subscription: its connection to the broker was lost and is open again,
+    /// and messages that were published meanwhile may be missing. Messages received before may still
+    /// follow it.
+    pub struct MqttGap "gap" {
+        /// Time without a connection, in milliseconds.
+        milliseconds "milliseconds": u64 = 0,
+    }
+}
+
+/// FLUSH extension of mqtt streams.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "a variant is named after its struct")]
+pub enum MqttFlushEx {
+    Unsubscribe(MqttUnsubscribe),
+    Gap(MqttGap),
+}
+
+extension! {
     /// END of the caller of a subscription with a limit, or of the reply of a publication whose
-    /// acknowledgement has a reason code other than 0x00 *Success*.
+    /// acknowledgement has a reason code other than 0x00 *Success*, or none.
     pub struct MqttEnd "mqtt" {
         /// Subscription: number of messages taken, counted from the first. They are acknowledged to
         /// the broker; it may deliver the others to another subscriber.
@@ -140,6 +158,8 @@ extension! {
         /// Publication: reason code of PUBACK or PUBREC; of several messages, the last that is not
         /// 0x00. 0x10: no matching subscribers.
         reason_code "reasonCode": u8 = 0,
+        /// Publication: whether the acknowledgement has a reason code; MQTT 3.1.1 has none.
+        has_reason "hasReason": bool = true,
     }
 }
 
@@ -255,4 +275,6 @@ into_extension! {
     MqttSubscribe => BeginEx, MqttBeginEx::Subscribe;
     MqttPublishData => DataEx, MqttDataEx::Publish;
     MqttSubscribeData => DataEx, MqttDataEx::Subscribe;
+    MqttUnsubscribe => FlushEx, MqttFlushEx::Unsubscribe;
+    MqttGap => FlushEx, MqttFlushEx::Gap;
 }

@@ -7,8 +7,8 @@ use crate::bytes_stream::{BytesBegin, BytesConnected, BytesReset};
 use crate::line::{LineBegin, LineOversized};
 use crate::mcp::{McpAbort, McpBeginEx, McpChallenge, McpEnd, McpFlushEx, McpReset};
 use crate::mqtt::{
-    MqttBeginEx, MqttDataEx, MqttEnd, MqttPublish, MqttPublishData, MqttReset, MqttSession,
-    MqttSubscribe, MqttSubscribeData, MqttUnsubscribe,
+    MqttBeginEx, MqttDataEx, MqttEnd, MqttFlushEx, MqttGap, MqttPublish, MqttPublishData,
+    MqttReset, MqttSession, MqttSubscribe, MqttSubscribeData, MqttUnsubscribe,
 };
 use crate::{
     AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, Extension, FieldDoc, FieldError, FlushEx, Frame,
@@ -81,7 +81,8 @@ macro_rules! within {
             },
             Frame::Flush(flush) => match &mut **flush {
                 FlushEx::Line(oversized) => Some(oversized),
-                FlushEx::Mqtt(unsubscribe) => Some(unsubscribe),
+                FlushEx::Mqtt(MqttFlushEx::Unsubscribe(unsubscribe)) => Some(unsubscribe),
+                FlushEx::Mqtt(MqttFlushEx::Gap(gap)) => Some(gap),
                 FlushEx::Mcp(flush) => Some(flush.scripted()),
                 FlushEx::Bytes(connected) => Some(connected),
             },
@@ -156,7 +157,7 @@ impl FrameKind {
             (FrameKind::Begin, Protocol::Mqtt, "publish"),
             (FrameKind::Begin, Protocol::Mqtt, "subscribe"),
         ];
-        const MIDDLE: [(FrameKind, Protocol, &str); 10] = [
+        const MIDDLE: [(FrameKind, Protocol, &str); 11] = [
             (FrameKind::Data, Protocol::Mqtt, "publish"),
             (FrameKind::Data, Protocol::Mqtt, "subscribe"),
             (FrameKind::End, Protocol::Mcp, "mcp"),
@@ -166,6 +167,7 @@ impl FrameKind {
             (FrameKind::Abort, Protocol::Bytes, "bytes"),
             (FrameKind::Flush, Protocol::Line, "oversized"),
             (FrameKind::Flush, Protocol::Mqtt, "unsubscribe"),
+            (FrameKind::Flush, Protocol::Mqtt, "gap"),
             (FrameKind::Flush, Protocol::Bytes, "connected"),
         ];
         const BACK: [(FrameKind, Protocol, &str); 4] = [
@@ -237,7 +239,7 @@ fn blank_begin(protocol: Protocol, word: &str) -> Option<BeginEx> {
 fn blank_flush(protocol: Protocol, word: &str) -> Option<FlushEx> {
     Some(match protocol {
         Protocol::Line => named!(word => LineOversized),
-        Protocol::Mqtt => named!(word => MqttUnsubscribe),
+        Protocol::Mqtt => named!(word => MqttUnsubscribe, MqttGap),
         Protocol::Mcp => McpFlushEx::blank(word)?.into(),
         Protocol::Bytes => named!(word => BytesConnected),
         Protocol::Http => return None,

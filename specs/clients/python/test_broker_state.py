@@ -10,7 +10,7 @@ from conftest import Broker, Gateway, free_port, plain
 from lying import CONNECT, Lying
 from test_faults import call_publish
 
-CHECK = "check that the port is not a TLS port and that the broker supports MQTT 5"
+CHECK = "check that the port is an MQTT port without TLS"
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def test_a_tls_port_is_reported_at_the_start(parts, started):
     ("answer", "told"),
     [
         (bytes.fromhex("15030300020246"), "answered with TLS; use a tls · client"),
-        (bytes.fromhex("20020001"), "supports only MQTT 3.1.1, but tidegate requires MQTT 5"),
-        (bytes.fromhex("20020000"), "supports only MQTT 3.1.1, but tidegate requires MQTT 5"),
+        (bytes.fromhex("20020001"), "answered in MQTT 3.1.1 to CONNECT of MQTT 5"),
+        (bytes.fromhex("20020000"), "answered in MQTT 3.1.1 to CONNECT of MQTT 5"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "answered with HTTP"),
         (b"", CHECK),
     ],
@@ -83,7 +83,7 @@ def test_a_server_without_mqtt_5_is_reported(parts, started, answer, told):
 
     broker = Lying(reply)
     parts.callback(broker.stop)
-    assert told in state(started(plain("http", broker.port)))
+    assert told in state(started(plain("http", broker.port, client="version: 5")))
 
 
 def test_a_silent_broker_is_reported_at_the_start(parts, started):
@@ -116,3 +116,18 @@ def test_a_password_that_crosses_a_network_as_plain_text_is_warned_of(started):
     gateway.line(r"WARN .*mqtt_client0: the password is sent to broker\.invalid:1883 in plain text")
     assert "NOT connected" in state(gateway)
     assert "secret" not in gateway.text()
+
+
+def test_a_password_file_is_read_for_each_connection(parts, started, tmp_path):
+    broker = Broker(password=("gate", "second-token"))
+    parts.callback(broker.stop)
+    token = tmp_path / "token"
+    token.write_text("first-token\n")
+    client = f"username: gate, password: {{ file: {token} }}, reconnect: {{ min: 1, max: 1 }}"
+    gateway = started(plain("http", broker.port, client=client))
+    assert "Not authorized (0x87)" in state(gateway)
+    token.write_text("second-token\n")
+    while "Not authorized" in call_publish(gateway).text:
+        pass
+    assert '"outcome":"sent"' in call_publish(gateway).text
+    assert "-token" not in gateway.text().replace(str(token), "")

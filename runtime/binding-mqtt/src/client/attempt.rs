@@ -4,14 +4,19 @@ use tidegate_engine::Duration;
 use tidegate_engine::streams::bytes_stream::BytesBegin;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
+use super::aliases::Aliases;
 use super::connection::{Connection, Env, Phase, connection_token};
 use super::counted::Counted;
+use super::ending::Loss;
 use super::failure::Failure;
 use super::granted::Granted;
 use super::keep_alive::KeepAlive;
 use super::link::{Admission, Attempt};
 use super::packets;
 use super::streams::{Kind, Streams};
+use super::suspects::Purpose;
+use super::version::Refusal;
+use crate::codec::ReasonCode;
 
 impl Connection {
     /// A stream needs the connection, which is down. The stream is refused at once while attempts
@@ -20,10 +25,16 @@ impl Connection {
         match env.shared.link.admit(env.cx.now(), self.identity) {
             Admission::Connect(attempt) => self.connect(env, attempt),
             Admission::Queue => self.enqueue(env),
+            Admission::HeldOff(_) | Admission::ClientHeldOff(..)
+                if self.lost_with(env, key, Loss::default()).is_none() =>
+            {
+                self.reopen(env);
+            }
             Admission::HeldOff(why) | Admission::ClientHeldOff(why, _) => {
+                let delivery = delivery_of(env.streams, key);
                 env.shared.counts.refused += 1;
                 env.shared.link.report_refused(env.cx, &why);
-                self.fail(env, key, &why, MqttDelivery::None);
+                self.fail(env, key, &why, delivery);
             }
         }
     }
@@ -55,13 +66,21 @@ impl Connection {
     }
 
     /// The attempt that this connection waited for has failed: its streams are refused, except
-    /// accepted subscriptions, which wait for the next attempt.
+    /// those that wait for the next attempt (see `lost_with`).
     pub(super) fn attempt_failed(&mut self, env: &mut Env<'_, '_>, why: &Failure) {
         self.queued = false;
+        let keeps = self.session.is_resumable(env.cx.now());
+        let loss = Loss {
+            keeps,
+            ..Loss::default()
+        };
         for key in self.stream_keys() {
             let accepted = env.streams.get(key).is_some_and(|it| it.kind.is_accepted());
-            if !accepted && needs(env.streams, key) {
-                self.fail(env, key, why, MqttDelivery::None);
+            if !accepted
+                && needs(env.streams, key)
+                && let Some(delivery) = self.lost_with(env, key, loss)
+            {
+                self.fail(env, key, why, delivery);
             }
         }
         if self.is_needed(env.streams) {
@@ -74,6 +93,12 @@ impl Connection {
     }
 
     fn connect(&mut self, env: &mut Env<'_, '_>, attempt: Attempt) {
+        let version = env.shared.negotiation.current();
+        let resume = self.session.is_resumable(env.cx.now()) && self.packets.version == version;
+        if !resume {
+            self.end_session(env, "has expired");
+        }
+        self.packets.version = version;
         self.reset_state(env.shared);
         self.clear_phase_timer(env.cx);
         self.phase = Phase::Connecting;
@@ -81,6 +106,10 @@ impl Connection {
         if self.remote.is_empty() {
             self.remote = env.shared.link.remote.clone();
         }
+        let credentials = match self.credentials(env) {
+            Ok(credentials) => credentials,
+            Err(failure) => return self.lost(env, &failure, None),
+        };
         let token = connection_token(self.key);
         // The connection is shared, so the attempt must not inherit the call context of one caller.
         let call = env.cx.call().shared();
@@ -92,9 +121,19 @@ impl Connection {
                 self.bytes = Some(bytes);
                 let timeout = Duration::from_millis(env.shared.options.connect_timeout.get());
                 self.set_phase_timer(env.cx, timeout, "the broker's answer to CONNECT");
-                let counted = self.counted.as_ref().map(Counted::limit);
-                let connect =
-                    packets::connect(env.shared, &mut self.packets, &self.client_id, counted);
+                let terms = packets::Terms {
+                    resume: resume || self.begins_lasting(env.shared),
+                    session_expiry: self.session_expiry(env.shared),
+                    receive_maximum: self.counted.as_ref().map(Counted::limit),
+                    will: self.purpose == Purpose::All && self.client == env.shared.own,
+                };
+                let connect = packets::connect(
+                    env.shared,
+                    &mut self.packets,
+                    &self.client_id,
+                    terms,
+                    credentials,
+                );
                 self.send(env.cx, [connect]);
             }
             Err(error) => {
@@ -104,8 +143,31 @@ impl Connection {
         }
     }
 
-    /// The broker accepted the connection.
-    pub(super) fn connected(&mut self, env: &mut Env<'_, '_>, granted: Granted) {
+    /// The broker may not support the version of CONNECT: connects with another one at once, if that
+    /// may help. Returns whether it does.
+    pub(super) fn fall_back(&mut self, env: &mut Env<'_, '_>, how: Refusal) -> bool {
+        let version = self.packets.version;
+        let refused = self.attempt.is_some() && env.shared.negotiation.refused(version, how);
+        refused && self.connect_again(env, None)
+    }
+
+    /// Replaces the byte stream of an attempt by a new one. `disconnect` is the reason code of the
+    /// DISCONNECT, if the broker has accepted the connection.
+    pub(super) fn connect_again(
+        &mut self,
+        env: &mut Env<'_, '_>,
+        disconnect: Option<ReasonCode>,
+    ) -> bool {
+        let Some(attempt) = self.attempt.take() else {
+            return false;
+        };
+        self.close_bytes(env, disconnect);
+        self.connect(env, attempt);
+        true
+    }
+
+    /// The broker accepted the connection, and `resumed` the session or began one.
+    pub(super) fn connected(&mut self, env: &mut Env<'_, '_>, granted: Granted, resumed: bool) {
         self.phase = Phase::Ready;
         self.clear_phase_timer(env.cx);
         self.up_since = env.cx.now();
@@ -113,15 +175,24 @@ impl Connection {
             env.shared.counts.accepted += 1;
             env.shared.link.connected(env.cx, attempt);
         }
+        env.shared.negotiation.accepted(self.packets.version);
         if let Some(assigned) = &granted.client_id {
             self.client_id = assigned.clone();
         }
         let interval = env.shared.options.keep_alive.get();
         let interval = u16::try_from(interval).unwrap_or(u16::MAX);
         let interval = granted.keep_alive.unwrap_or(interval);
+        let lost = self.session.lost();
+        self.session.accepted(self.kept(env.shared, &granted));
+        let own = env.shared.options.topic_alias_maximum.get();
+        let own = u16::try_from(own).unwrap_or(u16::MAX);
+        self.aliases = Aliases::new(granted.aliases.min(own));
         self.granted = granted;
         self.keep_alive = KeepAlive::start(interval, env.cx.now());
         self.set_keep_alive_timer(env.cx, self.keep_alive.first());
+        if resumed && let Some(lost) = lost {
+            self.resume(env, env.cx.now().since(lost));
+        }
         for key in self.stream_keys() {
             self.serve(env, key);
         }
@@ -169,6 +240,14 @@ impl Connection {
         if std::mem::take(&mut self.queued) {
             env.shared.link.dequeue(self.key);
         }
+    }
+}
+
+/// Whether a message of a stream may have reached the broker.
+fn delivery_of(streams: &Streams, key: usize) -> MqttDelivery {
+    match streams.get(key).map(|stream| &stream.kind) {
+        Some(Kind::Publish(publication)) => publication.delivery(),
+        _ => MqttDelivery::None,
     }
 }
 

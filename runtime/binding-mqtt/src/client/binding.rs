@@ -12,6 +12,7 @@ use tidegate_options::RouteRule;
 
 use super::connection::{Connection, DEADLINE_TIMER, Env, Phase, Shared, stream_token};
 use super::counted::taken;
+use super::credentials::ReadPassword;
 use super::failure::Failure;
 use super::link::{self, Link};
 use super::meters::Counts;
@@ -22,7 +23,8 @@ use super::publishing::shutting_down;
 use super::quarantine::Quarantine;
 use super::streams::{Kind, Session, Stream, Streams, Subscriber};
 use super::strings::{check_client_id, check_topic};
-use crate::codec::{ReasonCode, Version};
+use super::version::Negotiation;
+use crate::codec::ReasonCode;
 
 /// The binding `mqtt · client`: accepts mqtt streams and opens one byte stream per connection.
 ///
@@ -34,19 +36,19 @@ pub struct MqttClient {
     pub(super) connections: Slab<Connection>,
     /// The connections of each client: the shared one first, then those opened for single filters.
     pub(super) clients: BTreeMap<ByteString, Vec<usize>>,
-    /// The client identifier of streams that do not set one.
-    own: ByteString,
     /// What the routes permit; `None`: everything.
     permission: Option<Permission>,
 }
 
 impl MqttClient {
-    /// Creates a binding that sends MQTT 5 to `exit`, which carries bytes.
+    /// Creates a binding that sends MQTT to `exit`, which carries bytes.
     pub fn new(options: Options, exit: BindingId) -> Self {
         Self {
             shared: Shared {
+                negotiation: Negotiation::new(options.version, options.authentication.is_some()),
+                files: None,
+                own: ByteString::new(),
                 options,
-                version: Version::V5,
                 exit,
                 counts: Counts::default(),
                 link: Link::default(),
@@ -55,9 +57,15 @@ impl MqttClient {
             streams: Streams::default(),
             connections: Slab::new(),
             clients: BTreeMap::new(),
-            own: ByteString::new(),
             permission: None,
         }
+    }
+
+    /// Reads the files of passwords with `files`.
+    #[must_use]
+    pub fn with_password_files(mut self, files: Box<dyn ReadPassword>) -> Self {
+        self.shared.files = Some(files);
+        self
     }
 
     /// Permits only what these routes do; without routes, everything.
@@ -154,7 +162,7 @@ impl MqttClient {
         };
         let own = |client: Option<ByteString>| match client {
             Some(client) if !client.is_empty() => client,
-            _ => self.own.clone(),
+            _ => self.shared.own.clone(),
         };
         let (client, kind) = match begin {
             MqttBeginEx::Session(session) => (
@@ -331,14 +339,14 @@ impl Binding for MqttClient {
             Some(name) => name.text().to_string(),
             None => random_name(cx),
         };
-        self.own = match cx.worker() {
+        self.shared.own = match cx.worker() {
             0 => name.into(),
             worker => format!("{name}-{worker}").into(),
         };
     }
 
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
-        if self.own.is_empty() {
+        if self.shared.own.is_empty() {
             self.on_start(cx);
         }
         if let Err(failure) = self.begin(cx, stream, begin) {

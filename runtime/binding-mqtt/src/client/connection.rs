@@ -8,9 +8,9 @@
 //! |---|---|---|
 //! | session, not accepted | RESET | – |
 //! | session, accepted | stays | stays |
-//! | publish, no complete message | RESET, delivery *none* | stays |
-//! | publish, nothing written | RESET, delivery *none* | stays if the connection is opened again at once, else RESET, delivery *none* |
-//! | publish, written and not acknowledged | – | RESET, delivery *possible* |
+//! | publish, no complete message | as without a connection: RESET, delivery *none*, or stays with an offline queue | stays |
+//! | publish, nothing written | waits in the offline queue, or RESET, delivery *none* | stays if the connection is opened again at once, or in the offline queue, else RESET, delivery *none* |
+//! | publish, written and not acknowledged | stays until the session has ended | stays if the session can be resumed, else RESET, delivery *possible* |
 //! | subscribe, not accepted | RESET | RESET |
 //! | subscribe, accepted | stays, another attempt follows | stays, another attempt follows |
 
@@ -20,7 +20,10 @@ use bytestring::ByteString;
 use tidegate_engine::streams::{BeginEx, Frame};
 use tidegate_engine::{BindingId, Context, Duration, StreamId, Time, TimerId, Token};
 
+use super::aliases::Aliases;
+use super::authentication::Exchange;
 use super::counted::Counted;
+use super::credentials::ReadPassword;
 use super::failure::Failure;
 use super::granted::Granted;
 use super::keep_alive::{KeepAlive, Pulse};
@@ -29,15 +32,15 @@ use super::meters::Counts;
 use super::options::Options;
 use super::outbound::Outbound;
 use super::overdue::Watchdog;
-use super::packet_ids::PacketIds;
 use super::packets;
 use super::peer::Answer;
 use super::quarantine::{Namer, Quarantine, Suspect};
+use super::session::SessionState;
 use super::streams::{Kind, Streams};
-use super::subscriptions::Subscriptions;
 use super::suspects::{Purpose, Recent};
+use super::version::Negotiation;
 use super::waiting::Waiting;
-use crate::codec::{Decoder, ReasonCode, Version};
+use crate::codec::{Decoder, ReasonCode};
 
 /// The kinds of timers of a connection.
 pub(super) const PHASE_TIMER: u32 = 1;
@@ -50,7 +53,12 @@ pub(super) const DEADLINE_TIMER: u32 = 4;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) options: Options,
-    pub(super) version: Version,
+    /// The version of further connections.
+    pub(super) negotiation: Negotiation,
+    /// Reads the files of passwords.
+    pub(super) files: Option<Box<dyn ReadPassword>>,
+    /// The client identifier of streams that do not set one.
+    pub(super) own: ByteString,
     pub(super) exit: BindingId,
     pub(super) counts: Counts,
     pub(super) link: Link,
@@ -109,9 +117,18 @@ pub(super) struct Origin {
 pub(super) enum Pending {
     PubAck(Origin),
     PubRec(Origin),
-    PubComp(Origin),
-    SubAck { identifier: u32 },
-    UnsubAck,
+    PubComp {
+        origin: Origin,
+        /// PUBREL was sent again, after the session was resumed.
+        again: bool,
+    },
+    SubAck {
+        identifier: u32,
+    },
+    /// Boxed, so that it does not make the others larger.
+    UnsubAck {
+        filter: Box<ByteString>,
+    },
 }
 
 impl Pending {
@@ -120,9 +137,9 @@ impl Pending {
         match self {
             Self::PubAck(_) => "PUBACK",
             Self::PubRec(_) => "PUBREC",
-            Self::PubComp(_) => "PUBCOMP",
+            Self::PubComp { .. } => "PUBCOMP",
             Self::SubAck { .. } => "SUBACK",
-            Self::UnsubAck => "UNSUBACK",
+            Self::UnsubAck { .. } => "UNSUBACK",
         }
     }
 }
@@ -147,26 +164,25 @@ pub(super) struct Connection {
     pub(super) unread: usize,
     pub(super) outbound: Outbound,
     pub(super) packets: packets::Buffer,
-    pub(super) ids: PacketIds<Pending>,
-    /// Number of outgoing `QoS` 1 and 2 messages that are not acknowledged completely.
-    pub(super) in_flight: usize,
+    /// What outlives the byte stream.
+    pub(super) session: SessionState,
     /// Outgoing `QoS` 0 messages that are not written yet, with the stream position of their ends.
     pub(super) unwritten: VecDeque<(u64, Origin)>,
     pub(super) waiting: Waiting,
     /// Size of incomplete messages from publish streams, in bytes.
     pub(super) gathered: usize,
-    pub(super) subscriptions: Subscriptions,
     /// Set if the connection belongs to a subscription with a limit.
     pub(super) counted: Option<Counted>,
     /// Streams that must move to another connection because of their filters.
     pub(super) moving: Vec<usize>,
-    /// Packet identifiers of received `QoS` 2 messages that the broker has not released (PUBREL).
-    pub(super) received: BTreeSet<u16>,
     pub(super) granted: Granted,
+    pub(super) aliases: Aliases,
     pub(super) keep_alive: KeepAlive,
     pub(super) watchdog: Watchdog,
     /// The hash of the client identifier that the link uses.
     pub(super) identity: ClientHash,
+    /// The enhanced authentication, until CONNACK.
+    pub(super) exchange: Option<Box<dyn Exchange>>,
     /// The current connection attempt.
     pub(super) attempt: Option<Attempt>,
     /// The connection is in the queue of the link.
@@ -210,24 +226,23 @@ impl Connection {
             phase: Phase::Down,
             bytes: None,
             remote: shared.link.remote.clone(),
-            decoder: packets::decoder(shared),
+            decoder: packets::Buffer::default().decoder(shared),
             answer: Answer::default(),
             unread: 0,
             outbound: Outbound::default(),
             packets: packets::Buffer::default(),
-            ids: PacketIds::default(),
-            in_flight: 0,
+            session: SessionState::default(),
             unwritten: VecDeque::new(),
             waiting: Waiting::default(),
             gathered: 0,
-            subscriptions: Subscriptions::default(),
             counted: None,
             moving: Vec::new(),
-            received: BTreeSet::new(),
             granted: Granted::default(),
+            aliases: Aliases::default(),
             keep_alive: KeepAlive::default(),
             watchdog: Watchdog::default(),
             identity,
+            exchange: None,
             attempt: None,
             queued: false,
             up_since: Time::START,
@@ -282,18 +297,16 @@ impl Connection {
         }
     }
 
-    /// Resets everything that belongs to a single byte stream.
+    /// Resets everything that belongs to a single byte stream; the session stays (see `session`).
     pub(super) fn reset_state(&mut self, shared: &Shared) {
-        self.decoder = packets::decoder(shared);
+        self.decoder = self.packets.decoder(shared);
         self.answer = Answer::default();
         self.unread = 0;
         self.outbound = Outbound::default();
-        self.ids = PacketIds::default();
-        self.in_flight = 0;
         self.unwritten.clear();
-        self.subscriptions = Subscriptions::default();
-        self.received.clear();
         self.granted = Granted::default();
+        self.aliases = Aliases::default();
+        self.exchange = None;
         self.watchdog.reset_state();
         self.recent = Recent::default();
         self.trial = None;
@@ -394,6 +407,7 @@ impl Connection {
         }
         if self.phase == Phase::Ready {
             self.subscribe(env);
+            self.send_again(env);
             self.publish_waiting(env);
         }
         let lasting = matches!(self.purpose, Purpose::All | Purpose::Quarantine);

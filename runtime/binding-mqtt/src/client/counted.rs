@@ -144,7 +144,7 @@ impl Connection {
         let delivered = std::mem::take(&mut counted.delivered);
         let acknowledged = delivered.into_iter().take(taken).filter(|id| *id != 0);
         for packet_id in acknowledged {
-            let puback = packets::puback(env.shared, &mut self.packets, packet_id);
+            let puback = packets::puback(&mut self.packets, packet_id);
             self.send(env.cx, [puback]);
         }
     }

@@ -13,11 +13,25 @@ use super::packets;
 use super::publishing::shutting_down;
 use super::streams::{Kind, Session};
 use super::suspects::Purpose;
+use super::version::Refusal;
 use crate::codec::ReasonCode;
+
+/// A connection that was lost or could not be opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Loss {
+    /// The broker had accepted it.
+    pub(super) was_ready: bool,
+    /// It may be opened again at once.
+    pub(super) at_once: bool,
+    /// Its session can be resumed.
+    pub(super) keeps: bool,
+}
 
 impl Connection {
     /// The broker violated the protocol: sends DISCONNECT with `code` and closes the connection.
     pub(super) fn protocol_error(&mut self, env: &mut Env<'_, '_>, code: ReasonCode, what: &str) {
+        // What the two sides know of the session may differ.
+        self.session.discard();
         let reason = format!("{} violated the MQTT protocol: {what}.", self.broker());
         self.lost(env, &Failure::new(code, reason), Some(code));
     }
@@ -54,8 +68,11 @@ impl Connection {
 
     /// The peer did `what` instead of sending CONNACK.
     pub(super) fn unanswered(&mut self, env: &mut Env<'_, '_>, what: &str) {
+        if self.fall_back(env, Refusal::Silent) {
+            return;
+        }
         let reason = format!(
-            "{} {what}; check that the port is not a TLS port and that the broker supports MQTT 5.",
+            "{} {what}; check that the port is an MQTT port without TLS.",
             self.broker()
         );
         let failure = Failure::new(ReasonCode::SERVER_UNAVAILABLE, reason);
@@ -74,17 +91,60 @@ impl Connection {
         self.close_bytes(env, disconnect.filter(|_| was_ready));
         self.phase = Phase::Down;
         let at_once = self.record_failure(env, failure, was_ready);
-        let restores = self.counted.is_none() && !env.cx.stopping();
+        let keeps = self.interrupt_session(env, failure, was_ready);
+        let loss = Loss {
+            was_ready,
+            at_once,
+            keeps,
+        };
         for key in self.stream_keys() {
-            let reopens = at_once && !(self.purpose == Purpose::All && self.is_suspect(env, key));
-            if let Some(delivery) = lost_with(env, key, was_ready, reopens, restores) {
+            if let Some(delivery) = self.lost_with(env, key, loss) {
                 self.fail(env, key, failure, delivery);
             }
+        }
+        if !keeps {
+            self.forget_session(env);
         }
         self.reset_state(env.shared);
         if self.is_needed(env.streams) {
             self.reopen(env);
         }
+    }
+
+    /// Whether a stream is reset with the connection; if so, whether its message may have been
+    /// delivered.
+    pub(super) fn lost_with(
+        &self,
+        env: &mut Env<'_, '_>,
+        key: usize,
+        loss: Loss,
+    ) -> Option<MqttDelivery> {
+        // During a shutdown, and for a counted subscription, the connection is not opened again.
+        let restores = self.counted.is_none() && !env.cx.stopping();
+        let suspect = self.purpose == Purpose::All && self.is_suspect(env, key);
+        match &env.streams.get(key)?.kind {
+            Kind::Session(session) if session.accepted => None,
+            Kind::Subscribe(subscriber) if subscriber.accepted && restores => None,
+            Kind::Publish(publication) if loss.was_ready && !publication.is_outstanding() => None,
+            Kind::Publish(publication) => match publication.delivery() {
+                // Nothing of it was written: it is sent on the next connection.
+                MqttDelivery::None
+                    if restores && !suspect && (loss.at_once || self.may_queue(env.shared)) =>
+                {
+                    None
+                }
+                // It is sent again when the session is resumed.
+                MqttDelivery::Possible if restores && loss.keeps => None,
+                delivery => Some(delivery),
+            },
+            Kind::Session(_) | Kind::Subscribe(_) => Some(MqttDelivery::None),
+        }
+    }
+
+    /// Whether the messages that are not sent yet may wait for the broker (`offlineQueue`).
+    fn may_queue(&self, shared: &Shared) -> bool {
+        let limit = shared.options.offline_queue.size();
+        limit > 0 && self.waiting.len() <= limit
     }
 
     /// The exit reported which broker it leads to.
@@ -105,7 +165,7 @@ impl Connection {
         if let Some(code) = disconnect
             && self.outbound.is_clear(env.cx, bytes)
         {
-            let disconnect = packets::disconnect(env.shared, &mut self.packets, code);
+            let disconnect = packets::disconnect(&mut self.packets, code);
             self.outbound.push(env.cx, bytes, [disconnect]);
             self.outbound.end(env.cx, bytes);
         }
@@ -194,7 +254,8 @@ impl Connection {
         self.set_keep_alive_timer(env.cx, None);
         self.clear_overdue_timer(env.cx);
         self.phase = Phase::Closing;
-        let disconnect = packets::disconnect(env.shared, &mut self.packets, ReasonCode::SUCCESS);
+        let kept = self.session.is_kept();
+        let disconnect = packets::disconnect_finally(&mut self.packets, kept);
         self.send(env.cx, [disconnect]);
         self.outbound.end(env.cx, bytes);
         let patience = Duration::from_millis(env.shared.options.connect_timeout.get());
@@ -220,31 +281,5 @@ impl Connection {
         self.streams.clear();
         self.cancel_attempt(env);
         self.close_bytes(env, None);
-    }
-}
-
-/// Whether a stream is reset with its connection; if so, whether its message may have been
-/// delivered.
-fn lost_with(
-    env: &mut Env<'_, '_>,
-    key: usize,
-    was_ready: bool,
-    reopens: bool,
-    restores: bool,
-) -> Option<MqttDelivery> {
-    match &mut env.streams.get_mut(key)?.kind {
-        Kind::Session(session) if session.accepted => None,
-        // During a shutdown, and for a counted subscription, the connection is not opened again.
-        Kind::Subscribe(subscriber) if subscriber.accepted && restores => {
-            subscriber.clear_answers();
-            None
-        }
-        Kind::Publish(publication) if was_ready && !publication.is_outstanding() => None,
-        Kind::Publish(publication) => match publication.delivery() {
-            // Nothing of it was written: it is sent on the next connection.
-            MqttDelivery::None if reopens && restores => None,
-            delivery => Some(delivery),
-        },
-        Kind::Session(_) | Kind::Subscribe(_) => Some(MqttDelivery::None),
     }
 }

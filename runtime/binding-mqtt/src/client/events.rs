@@ -62,6 +62,47 @@ event! {
 }
 
 event! {
+    /// Another client has connected with the same client identifier, and the broker closed the
+    /// connection.
+    pub struct SessionTakenOver "binding.mqtt.session.taken_over" Warn
+        "another client uses the client identifier '{client}' at {broker}; give each its own (clientId)"
+    {
+        /// The client identifier.
+        client "client": ByteString = ByteString::new(),
+        /// The broker as `host:port`.
+        broker "broker": ByteString = ByteString::new(),
+    }
+}
+
+event! {
+    /// A session was resumed after a loss of its connection.
+    pub struct SessionResumed "binding.mqtt.session.resumed" Debug
+        "session of client '{client}' resumed after {seconds} s; {messages} messages are sent again"
+    {
+        /// The client identifier.
+        client "client": ByteString = ByteString::new(),
+        /// Time without a connection, in seconds.
+        seconds "seconds": u64 = 0,
+        /// Number of unacknowledged messages that are sent again.
+        messages "messages": u64 = 0,
+    }
+}
+
+event! {
+    /// A session with unacknowledged messages or subscriptions could not be resumed.
+    pub struct SessionEnded "binding.mqtt.session.ended" Debug
+        "session of client '{client}' {why}; {messages} messages are unconfirmed, and subscriptions may have missed messages"
+    {
+        /// The client identifier.
+        client "client": ByteString = ByteString::new(),
+        /// Why: `has expired`, `was lost by the broker`.
+        why "why": ByteString = ByteString::new(),
+        /// Number of messages that were in flight.
+        messages "messages": u64 = 0,
+    }
+}
+
+event! {
     /// The broker closed a connection because of a packet; its topic or filter now uses a separate
     /// connection.
     pub struct Quarantined "binding.mqtt.quarantine.convicted" Warn

@@ -48,7 +48,8 @@ impl Connection {
             1 if written => "did not acknowledge the message (PUBACK)".into(),
             2 if written => "did not acknowledge the message (PUBREC, PUBCOMP)".into(),
             1 | 2
-                if self.phase == Phase::Ready && self.in_flight >= self.granted.receive_maximum =>
+                if self.phase == Phase::Ready
+                    && self.session.in_flight >= self.granted.receive_maximum =>
             {
                 let most = self.granted.receive_maximum;
                 format!("did not acknowledge the earlier messages (Receive Maximum {most})").into()

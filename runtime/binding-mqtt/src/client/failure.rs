@@ -50,7 +50,7 @@ impl Failure {
         );
         let hint = match code {
             ReasonCode::UNSUPPORTED_PROTOCOL_VERSION => {
-                " It supports only MQTT 3.1.1, but tidegate requires MQTT 5."
+                " It does not support this version of MQTT (see 'version')."
             }
             _ => "",
         };
@@ -92,17 +92,28 @@ impl Failure {
     }
 }
 
+/// Where the broker refers to (MQTT 5.0, 4.13), as a sentence with a space before it. The connection
+/// does not go there by itself: the config says which broker is used.
+pub(super) fn reference(server_reference: Option<&str>) -> String {
+    match server_reference {
+        Some(reference) if !reference.is_empty() => {
+            format!(" It refers to '{}'.", printable(reference))
+        }
+        _ => String::new(),
+    }
+}
+
+/// People and models read this, so at most one sentence is kept.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
 /// Describes a reason code, with the Reason String of the broker.
 pub(super) fn describe_reason(code: ReasonCode, reason_string: Option<&str>) -> String {
     let ReasonCode(number) = code;
     match reason_string {
         Some(reason_string) if !reason_string.is_empty() => {
-            // People and models read this, so at most one sentence of the Reason String is kept.
-            let reason_string: String = reason_string
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(300)
-                .collect();
+            let reason_string = printable(reason_string);
             format!("{code} (0x{number:02X}, \"{reason_string}\")")
         }
         _ => format!("{code} (0x{number:02X})"),

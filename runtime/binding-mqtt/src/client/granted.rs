@@ -2,10 +2,10 @@
 
 use bytestring::ByteString;
 use tidegate_engine::streams::mqtt::MqttSession;
-use tidegate_engine::streams::mqtt::topic::TopicFilter;
 
 use super::failure::Failure;
 use super::publications::Message;
+use super::subscriptions::FilterRequest;
 use crate::codec::{ConnackProperties, ReasonCode, Version};
 
 /// The limits and features that the broker granted.
@@ -18,15 +18,20 @@ pub(super) struct Granted {
     /// Maximum number of unacknowledged `QoS` 1 and 2 messages.
     pub(super) receive_maximum: usize,
     pub(super) maximum_qos: u8,
+    /// Number of topic aliases that the broker allows this side.
+    pub(super) aliases: u16,
     pub(super) retain: bool,
     /// Largest packet that the broker accepts, in bytes.
     pub(super) packet_size: Option<usize>,
     pub(super) wildcards: bool,
     pub(super) shared: bool,
     pub(super) identifiers: bool,
+    pub(super) version: Version,
     /// The keep-alive interval that the broker demands, in seconds.
     pub(super) keep_alive: Option<u16>,
     pub(super) client_id: Option<ByteString>,
+    /// Time in seconds that the broker keeps the session, if it differs from CONNECT.
+    pub(super) session_expiry: Option<u32>,
 }
 
 impl Default for Granted {
@@ -44,6 +49,7 @@ impl Granted {
         Self {
             receive_maximum: usize::from(properties.receive_maximum.unwrap_or(u16::MAX)),
             maximum_qos: properties.maximum_qos.unwrap_or(2),
+            aliases: properties.topic_alias_maximum.unwrap_or(0),
             retain: properties.retain_available.unwrap_or(true),
             packet_size: size.map(|size| usize::try_from(size).unwrap_or(usize::MAX)),
             wildcards: properties.wildcard_subscription_available.unwrap_or(true),
@@ -52,8 +58,10 @@ impl Granted {
                 && properties
                     .subscription_identifiers_available
                     .unwrap_or(true),
+            version,
             keep_alive: properties.server_keep_alive,
             client_id: properties.assigned_client_id.clone(),
+            session_expiry: properties.session_expiry,
         }
     }
 
@@ -93,15 +101,41 @@ impl Granted {
                 ),
             ));
         }
+        if self.version == Version::V311 {
+            return message.needs_version_5().map(|what| {
+                Failure::new(
+                    ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+                    format!(
+                        "{} is connected with MQTT 3.1.1, which has no {what}; it requires MQTT 5.",
+                        broker()
+                    ),
+                )
+            });
+        }
         None
     }
 
     /// The failure of a topic filter that the broker does not support.
     pub(super) fn refuse_filter(
         &self,
-        filter: &TopicFilter,
+        request: &FilterRequest,
         broker: impl Fn() -> String,
     ) -> Option<Failure> {
+        let filter = &request.filter;
+        if self.version == Version::V311 && (request.no_local || request.as_published) {
+            let what = if request.no_local {
+                "no local"
+            } else {
+                "retain as published"
+            };
+            return Some(Failure::new(
+                ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+                format!(
+                    "{} is connected with MQTT 3.1.1, which has no '{what}'; it requires MQTT 5.",
+                    broker()
+                ),
+            ));
+        }
         if filter.is_shared() && !self.shared {
             return Some(Failure::new(
                 ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,

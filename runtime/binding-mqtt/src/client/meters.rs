@@ -24,6 +24,11 @@ pub(super) struct Counts {
     pub(super) sent: u64,
     /// Messages received, without duplicates.
     pub(super) consumed: u64,
+    /// Sessions that were resumed, and that had ended, after a loss of their connections.
+    pub(super) sessions_resumed: u64,
+    pub(super) sessions_ended: u64,
+    /// Subscriptions that may have missed messages.
+    pub(super) gaps: u64,
     /// Subscriptions ended because the subscriber did not read its messages.
     pub(super) slow_consumers: u64,
     published: u64,
@@ -74,6 +79,14 @@ impl MqttClient {
         }
         meter.counter("mqtt.client.connections.lost", counts.lost);
         meter.counter("mqtt.client.streams.refused", counts.refused);
+        for (outcome, value) in [
+            ("resumed", counts.sessions_resumed),
+            ("ended", counts.sessions_ended),
+        ] {
+            let labels = [("outcome", outcome)];
+            meter.record(Counter, "mqtt.client.sessions", &labels, value);
+        }
+        meter.counter("mqtt.client.gaps", counts.gaps);
         meter.counter("mqtt.client.slow_consumers", counts.slow_consumers);
         for (outcome, value) in [
             ("done", counts.published),

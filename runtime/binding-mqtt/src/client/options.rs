@@ -3,17 +3,18 @@
 //! Deserializing rejects invalid values, so a binding can be created from any [`Options`].
 
 use std::borrow::Cow;
-use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use bytestring::ByteString;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 use tidegate_engine::streams::mqtt::text::{ForbiddenCharacter, check_characters};
 use tidegate_options::Bounded;
+
+use super::authentication::Authentication;
+use super::credentials::Password;
+use super::version::Versions;
+use super::will::WillMessage;
 
 /// The options of `mqtt · client`.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -26,9 +27,18 @@ pub struct Options {
     /// User name for the broker.
     #[schemars(example = &"gateway")]
     pub username: Option<Name>,
-    /// Password for the broker: text, or `{ base64: … }` for bytes that are not text.
+    /// Password for the broker: text; `{ base64: … }` for bytes that are not text; `{ file: … }` for a
+    /// file that is read for each connection, such as one with a token that is replaced.
     #[schemars(example = &"${{env.MQTT_PASSWORD}}")]
     pub password: Option<Password>,
+    /// Enhanced authentication, which requires MQTT 5.
+    pub authentication: Option<Authentication>,
+    /// Message that the broker publishes when the connection that requests share is lost.
+    #[schemars(extend("examples" = [{ "topic": "gateway/state", "payload": "lost", "retain": true }]))]
+    pub will: Option<WillMessage>,
+    /// Protocol version: `5`, `3.1.1`, or `auto`, which uses MQTT 5 and falls back to 3.1.1 if the broker
+    /// does not support it.
+    pub version: Versions,
     /// Time without a packet after which the client sends PINGREQ, in seconds; the broker must answer
     /// within half of it. 0: never. The broker can override the value in CONNACK.
     pub keep_alive: Bounded<0, 65_535>,
@@ -42,6 +52,14 @@ pub struct Options {
     pub idle_timeout: Bounded<1, 86_400_000>,
     /// Backoff before a failed connection is opened again.
     pub reconnect: Reconnect,
+    /// Time that the broker keeps the session of a lost connection, in seconds. A new connection
+    /// within it resumes the session: unacknowledged messages are sent again, and messages at `QoS` 1
+    /// and 2 for subscriptions are not missed. 0: every connection starts a new session.
+    pub session_expiry: Bounded<0, 4_294_967_295>,
+    /// Maximum number of messages of a connection that wait for the broker while it cannot be reached,
+    /// until the deadlines of their calls. Further messages are refused at once as not sent. 0: all
+    /// are.
+    pub offline_queue: Bounded<0, 1_000_000>,
     /// Largest payload to publish, in bytes. A larger message is refused.
     pub max_message_size: Bounded<1, 268_435_455>,
     /// Largest packet that the broker may send, in bytes.
@@ -49,6 +67,9 @@ pub struct Options {
     /// Maximum size of all messages that wait to be published on one connection, in bytes. Further
     /// messages are refused.
     pub max_pending: Bounded<1_024, 4_294_967_295>,
+    /// Maximum number of topic aliases in each direction. The broker may use as many, and this side as
+    /// many as the broker allows too. 0: none.
+    pub topic_alias_maximum: Bounded<0, 65_535>,
     /// Receive Maximum: maximum number of unacknowledged `QoS` 1 and 2 messages from the broker.
     pub receive_maximum: Bounded<1, 65_535>,
     /// Maximum number of messages queued for a slow subscriber. A further message ends its
@@ -72,14 +93,20 @@ impl Default for Options {
             client_id: None,
             username: None,
             password: None,
+            authentication: None,
+            will: None,
+            version: Versions::Auto,
             keep_alive: Bounded::of(30),
             connect_timeout: Bounded::of(5_000),
             acknowledge_timeout: Bounded::of(20_000),
             idle_timeout: Bounded::of(60_000),
             reconnect: Reconnect::default(),
+            session_expiry: Bounded::of(0),
+            offline_queue: Bounded::of(0),
             max_message_size: Bounded::of(16 << 20),
             max_packet_size: Bounded::of(16 << 20),
             max_pending: Bounded::of(16 << 20),
+            topic_alias_maximum: Bounded::of(0),
             receive_maximum: Bounded::of(1_000),
             queue_messages: Bounded::of(1_000),
             queue_bytes: Bounded::of(1 << 20),
@@ -224,84 +251,6 @@ impl JsonSchema for Name {
     }
 }
 
-/// A password. `Debug` and `Serialize` do not reveal it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(Bytes);
-
-impl Password {
-    /// Returns `None` for more than 65,535 bytes, the limit of MQTT.
-    pub fn new(bytes: Bytes) -> Option<Self> {
-        u16::try_from(bytes.len()).is_ok().then_some(Self(bytes))
-    }
-
-    /// Its bytes.
-    pub const fn bytes(&self) -> &Bytes {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
-    }
-}
-
-impl Serialize for Password {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("…")
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Base64 {
-    base64: String,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum PasswordText {
-    Text(String),
-    Bytes(Base64),
-}
-
-impl<'de> Deserialize<'de> for Password {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = PasswordText::deserialize(deserializer)
-            .map_err(|_| de::Error::custom("invalid password: use text or { base64: … }"))?;
-        let bytes = match text {
-            PasswordText::Text(text) => text.into_bytes(),
-            PasswordText::Bytes(Base64 { base64 }) => STANDARD
-                .decode(base64)
-                .map_err(|error| de::Error::custom(format!("invalid base64: {error}")))?,
-        };
-        Self::new(bytes.into())
-            .ok_or_else(|| de::Error::custom("invalid password: use at most 65535 bytes"))
-    }
-}
-
-impl JsonSchema for Password {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Password".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [
-            { "type": "string" },
-            {
-                "type": "object",
-                "properties": { "base64": { "type": "string" } },
-                "required": ["base64"],
-                "additionalProperties": false,
-            },
-        ] })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,6 +271,8 @@ mod tests {
             (options.reconnect.min(), options.reconnect.max()),
             (1_000, 60_000)
         );
+        assert_eq!(options.session_expiry.get(), 0);
+        assert_eq!(options.offline_queue.get(), 0);
         assert_eq!(options.max_connections.get(), 10_000);
     }
 
@@ -345,22 +296,10 @@ mod tests {
             ),
             (r#"{"reconnect":{"mean":1}}"#, "unknown field `mean`"),
             (r#"{"password":7}"#, "invalid password: use text"),
-            (r#"{"password":{"base64":"%"}}"#, "invalid base64"),
             (r#"{"host":"localhost"}"#, "unknown field `host`"),
         ] {
             let error = read(json).expect_err(json);
             assert!(error.contains(expected), "{error}");
         }
-    }
-
-    #[test]
-    fn a_password_may_be_bytes_and_is_never_shown() {
-        let options = read(r#"{"username":"u","password":{"base64":"AP9z"}}"#).expect("legal");
-        let password = options.password.as_ref().expect("given");
-        assert_eq!(password.bytes().as_ref(), [0, 0xff, b's']);
-        let text = read(r#"{"password":"secret"}"#).expect("legal");
-        assert!(!format!("{text:?}").contains("secret"));
-        let json = serde_json::to_string(&text).expect("serializes");
-        assert!(!json.contains("secret"), "{json}");
     }
 }

@@ -56,7 +56,7 @@ impl Connection {
         shared: &Shared,
         what: Pending,
     ) -> Option<u16> {
-        let id = self.ids.allocate(what, self.sent(cx))?;
+        let id = self.session.ids.allocate(what, self.sent(cx))?;
         self.watch(cx, shared);
         Some(id)
     }
@@ -76,7 +76,7 @@ impl Connection {
         if self.tried.is_some() {
             self.watch(env.cx, env.shared);
         }
-        let ping = packets::ping(env.shared, &mut self.packets);
+        let ping = packets::ping(&mut self.packets);
         self.send(env.cx, [ping]);
     }
 
@@ -86,7 +86,7 @@ impl Connection {
         if self.watchdog.pings > 0 {
             return;
         }
-        self.ids.read(self.watchdog.pinged.position);
+        self.session.ids.read(self.watchdog.pinged.position);
         if let Some(origin) = self.tried.take() {
             self.acquit(env);
             self.safe(env, origin);
@@ -108,7 +108,7 @@ impl Connection {
         self.watchdog.partial = None;
     }
 
-    fn watch(&mut self, cx: &mut Context<'_>, shared: &Shared) {
+    pub(super) fn watch(&mut self, cx: &mut Context<'_>, shared: &Shared) {
         if self.watchdog.timer.is_none() {
             self.set_overdue_timer(cx, patience(shared));
         }
@@ -159,7 +159,7 @@ impl Connection {
     /// What is pending for the longest time: an acknowledgement or, if a message in quarantine
     /// waits for it, PINGRESP.
     fn oldest(&self) -> Option<(&'static str, Sent)> {
-        let acknowledgement = self.ids.oldest();
+        let acknowledgement = self.session.ids.oldest();
         let pong = self.tried.map(|_| ("PINGRESP", self.watchdog.pinged));
         let acknowledgement = acknowledgement.map(|(what, sent)| (what.packet_name(), sent));
         let pending = acknowledgement.into_iter().chain(pong);
@@ -180,7 +180,7 @@ impl Connection {
 
     /// Time that the broker may need to read everything up to that packet.
     fn crossing(&self, sent: Sent) -> Duration {
-        let read = self.ids.read_up_to();
+        let read = self.session.ids.read_up_to();
         if sent.position < read {
             return Duration::default();
         }

@@ -73,6 +73,36 @@ impl<T> PacketIds<T> {
         }
     }
 
+    /// When and where the packet of an identifier was sent.
+    pub(super) fn sent(&self, id: u16) -> Option<Sent> {
+        self.used.get(&id).map(|used| used.sent)
+    }
+
+    /// The identifiers in use, in the order in which their packets were sent.
+    pub(super) fn in_order(&self) -> Vec<u16> {
+        let mut ids: Vec<_> = self.used.iter().collect();
+        ids.sort_by_key(|(_, used)| used.sent.position);
+        ids.into_iter().map(|(id, _)| *id).collect()
+    }
+
+    /// The byte stream was replaced: positions begin at 0, and every packet counts as sent now.
+    pub(super) fn restart(&mut self, now: Time) {
+        self.read = 0;
+        for used in self.used.values_mut() {
+            used.sent = Sent {
+                at: now,
+                position: 0,
+            };
+        }
+    }
+
+    /// The packet of an identifier was sent again.
+    pub(super) fn sent_again(&mut self, id: u16, sent: Sent) {
+        if let Some(used) = self.used.get_mut(&id) {
+            used.sent = sent;
+        }
+    }
+
     /// Frees an identifier: its packet was answered.
     pub(super) fn release(&mut self, id: u16) -> Option<T> {
         let used = self.used.remove(&id)?;
@@ -81,8 +111,8 @@ impl<T> PacketIds<T> {
     }
 
     /// Frees an identifier whose packet was not sent.
-    pub(super) fn release_unsent(&mut self, id: u16) {
-        self.used.remove(&id);
+    pub(super) fn release_unsent(&mut self, id: u16) -> Option<T> {
+        self.used.remove(&id).map(|used| used.what)
     }
 
     /// The peer answered a packet at this position.
@@ -147,6 +177,23 @@ mod tests {
         ids.release(40_000);
         assert_eq!(ids.allocate((), sent(0, 0)), Some(40_000));
         assert_eq!(ids.len(), usize::from(u16::MAX));
+    }
+
+    #[test]
+    fn after_a_restart_packets_are_in_the_order_in_which_they_were_sent_again() {
+        let mut ids = PacketIds::default();
+        for position in [0, 10, 20] {
+            ids.allocate((), sent(0, position));
+        }
+        ids.renew(1, sent(1, 30));
+        assert_eq!(ids.in_order(), [2, 3, 1]);
+        ids.restart(Time::START);
+        assert_eq!(ids.read_up_to(), 0);
+        for (id, position) in [(3, 5), (2, 15), (1, 25)] {
+            ids.sent_again(id, sent(2, position));
+        }
+        assert_eq!((ids.in_order(), ids.read_up_to()), (vec![3, 2, 1], 0));
+        assert_eq!(ids.sent(2), Some(sent(2, 15)));
     }
 
     #[test]

@@ -6,13 +6,16 @@ use tidegate_engine::streams::mqtt::{
     MqttPayloadFormat, MqttSubscribeData, MqttSubscribeFlags, MqttUserProperty,
 };
 
+use super::aliases::Naming;
 use super::connection::Shared;
+use super::credentials::Credentials;
 use super::publications::Message;
 use super::subscriptions::Order;
+use super::will::WillMessage;
 use crate::codec::{
-    Ack, Connect, ConnectProperties, Decoder, Disconnect, EncodeError, Packet, Parts, Publish,
-    PublishProperties, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscribeProperties,
-    Unsubscribe, UserProperty, encode, encode_publish,
+    Ack, Auth, Connect, ConnectProperties, Decoder, Disconnect, EncodeError, Packet, Parts,
+    Publish, PublishProperties, ReasonCode, RetainHandling, Subscribe, SubscribeFilter,
+    SubscribeProperties, Unsubscribe, UserProperty, Version, encode, encode_publish,
 };
 
 /// Size of a buffer for packets, and for the headers of PUBLISH packets.
@@ -23,91 +26,142 @@ const PACKET: usize = 128;
 /// writing a part of its own.
 const COPIED_MAX: usize = 1_024;
 
-/// The buffer for packets of one connection. It is not shared with others, because packets queued
-/// on a stalled connection would keep the memory of all.
+/// The buffer for packets of one connection, and their version. It is not shared with others,
+/// because packets queued on a stalled connection would keep the memory of all.
 #[derive(Debug, Default)]
-pub(super) struct Buffer(BytesMut);
+pub(super) struct Buffer {
+    bytes: BytesMut,
+    /// The version of CONNECT.
+    pub(super) version: Version,
+}
 
 impl Buffer {
     fn room(&mut self) -> &mut BytesMut {
         // Remove what a failed packet may have left.
-        self.0.clear();
-        if self.0.capacity() < PACKET {
+        self.bytes.clear();
+        if self.bytes.capacity() < PACKET {
             // The memory is reused if all packets written to it were dropped.
-            self.0.reserve(PACKETS);
+            self.bytes.reserve(PACKETS);
         }
-        &mut self.0
+        &mut self.bytes
     }
 
     fn written(&mut self) -> Bytes {
-        self.0.split().freeze()
+        self.bytes.split().freeze()
+    }
+
+    /// The decoder for packets from the broker.
+    pub(super) fn decoder(&self, shared: &Shared) -> Decoder {
+        Decoder::new(self.version, shared.options.max_packet_size.size())
     }
 }
 
-/// The decoder for packets from the broker.
-pub(super) fn decoder(shared: &Shared) -> Decoder {
-    Decoder::new(shared.version, shared.options.max_packet_size.size())
-}
-
-fn bytes_of(
-    shared: &Shared,
-    out: &mut Buffer,
-    packet: &Packet,
-    limit: Option<usize>,
-) -> Result<Bytes, EncodeError> {
+fn bytes_of(out: &mut Buffer, packet: &Packet, limit: Option<usize>) -> Result<Bytes, EncodeError> {
     let limit = limit.unwrap_or(usize::MAX);
-    encode(packet, shared.version, limit, out.room())?;
+    encode(packet, out.version, limit, out.room())?;
     Ok(out.written())
 }
 
 /// Encodes a packet whose fields are already checked and that is smaller than any broker's limit.
-fn small(shared: &Shared, out: &mut Buffer, packet: &Packet) -> Bytes {
-    bytes_of(shared, out, packet, None).unwrap_or_else(|error| {
+fn small(out: &mut Buffer, packet: &Packet) -> Bytes {
+    bytes_of(out, packet, None).unwrap_or_else(|error| {
         tracing::error!("cannot encode a packet: {error}");
         Bytes::new()
     })
 }
 
-/// CONNECT with a clean start, and a session that ends with the connection. `receive_maximum` is
-/// set for a counted subscription.
+/// What a connection asks for in CONNECT, besides the options.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Terms {
+    /// Resume the session; otherwise, start clean.
+    pub(super) resume: bool,
+    /// Time in seconds that the session lasts after the connection; `None`: it ends with it.
+    pub(super) session_expiry: Option<u32>,
+    /// For a counted subscription.
+    pub(super) receive_maximum: Option<u16>,
+    /// With the will, if there is one.
+    pub(super) will: bool,
+}
+
+/// CONNECT
 pub(super) fn connect(
     shared: &Shared,
     out: &mut Buffer,
     client_id: &ByteString,
-    receive_maximum: Option<u16>,
+    terms: Terms,
+    credentials: Credentials,
 ) -> Bytes {
     let options = &shared.options;
     let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     let short = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
+    let Credentials {
+        mut username,
+        password,
+        authentication,
+    } = credentials;
+    let (method, data) = authentication.unzip();
+    if out.version == Version::V311 && password.is_some() {
+        // MQTT 3.1.1 has no password without a user name (3.1.2.9).
+        username.get_or_insert_default();
+    }
     let packet = Connect {
-        version: shared.version,
-        clean_start: true,
+        version: out.version,
+        clean_start: !terms.resume,
         keep_alive: short(options.keep_alive.get()),
         client_id: client_id.clone(),
         properties: ConnectProperties {
-            receive_maximum: receive_maximum.or_else(|| Some(short(options.receive_maximum.get()))),
+            session_expiry: terms.session_expiry,
+            receive_maximum: terms
+                .receive_maximum
+                .or_else(|| Some(short(options.receive_maximum.get()))),
             maximum_packet_size: Some(number(options.max_packet_size.get())),
+            topic_alias_maximum: Some(short(options.topic_alias_maximum.get()))
+                .filter(|most| *most > 0),
+            authentication_method: method.map(ByteString::from_static),
+            authentication_data: data,
             ..ConnectProperties::default()
         },
-        will: None,
-        username: options.username.as_ref().map(|name| name.text().clone()),
-        password: options.password.as_ref().map(|it| it.bytes().clone()),
+        will: options
+            .will
+            .as_ref()
+            .filter(|_| terms.will)
+            .map(WillMessage::packet),
+        username,
+        password,
     };
-    small(shared, out, &Packet::Connect(Box::new(packet)))
+    small(out, &Packet::Connect(Box::new(packet)))
+}
+
+/// AUTH that continues an authentication.
+pub(super) fn auth(out: &mut Buffer, method: &'static str, data: Bytes) -> Bytes {
+    let mut packet = Auth {
+        reason: ReasonCode::CONTINUE_AUTHENTICATION,
+        ..Auth::default()
+    };
+    packet.properties.authentication_method = Some(ByteString::from_static(method));
+    packet.properties.authentication_data = Some(data);
+    small(out, &Packet::Auth(Box::new(packet)))
 }
 
 /// PINGREQ
-pub(super) fn ping(shared: &Shared, out: &mut Buffer) -> Bytes {
-    small(shared, out, &Packet::Pingreq)
+pub(super) fn ping(out: &mut Buffer) -> Bytes {
+    small(out, &Packet::Pingreq)
 }
 
-/// DISCONNECT
-pub(super) fn disconnect(shared: &Shared, out: &mut Buffer, reason: ReasonCode) -> Bytes {
+/// DISCONNECT that ends the session.
+pub(super) fn disconnect_finally(out: &mut Buffer, kept: bool) -> Bytes {
+    let mut packet = Disconnect::default();
+    packet.properties.session_expiry = kept.then_some(0);
+    small(out, &Packet::Disconnect(Box::new(packet)))
+}
+
+/// DISCONNECT with the reason for it.
+pub(super) fn disconnect(out: &mut Buffer, reason: ReasonCode) -> Bytes {
     let packet = Disconnect {
         reason,
         ..Disconnect::default()
     };
-    small(shared, out, &Packet::Disconnect(Box::new(packet)))
+    small(out, &Packet::Disconnect(Box::new(packet)))
 }
 
 fn ack(packet_id: u16, reason: ReasonCode) -> Ack {
@@ -119,46 +173,27 @@ fn ack(packet_id: u16, reason: ReasonCode) -> Ack {
 }
 
 /// PUBACK
-pub(super) fn puback(shared: &Shared, out: &mut Buffer, packet_id: u16) -> Bytes {
-    small(
-        shared,
-        out,
-        &Packet::Puback(ack(packet_id, ReasonCode::SUCCESS)),
-    )
+pub(super) fn puback(out: &mut Buffer, packet_id: u16) -> Bytes {
+    small(out, &Packet::Puback(ack(packet_id, ReasonCode::SUCCESS)))
 }
 
 /// PUBREC
-pub(super) fn pubrec(shared: &Shared, out: &mut Buffer, packet_id: u16) -> Bytes {
-    small(
-        shared,
-        out,
-        &Packet::Pubrec(ack(packet_id, ReasonCode::SUCCESS)),
-    )
+pub(super) fn pubrec(out: &mut Buffer, packet_id: u16) -> Bytes {
+    small(out, &Packet::Pubrec(ack(packet_id, ReasonCode::SUCCESS)))
 }
 
 /// PUBREL
-pub(super) fn pubrel(
-    shared: &Shared,
-    out: &mut Buffer,
-    packet_id: u16,
-    reason: ReasonCode,
-) -> Bytes {
-    small(shared, out, &Packet::Pubrel(ack(packet_id, reason)))
+pub(super) fn pubrel(out: &mut Buffer, packet_id: u16, reason: ReasonCode) -> Bytes {
+    small(out, &Packet::Pubrel(ack(packet_id, reason)))
 }
 
 /// PUBCOMP
-pub(super) fn pubcomp(
-    shared: &Shared,
-    out: &mut Buffer,
-    packet_id: u16,
-    reason: ReasonCode,
-) -> Bytes {
-    small(shared, out, &Packet::Pubcomp(ack(packet_id, reason)))
+pub(super) fn pubcomp(out: &mut Buffer, packet_id: u16, reason: ReasonCode) -> Bytes {
+    small(out, &Packet::Pubcomp(ack(packet_id, reason)))
 }
 
 /// SUBSCRIBE; an error if it exceeds the packet size that the broker accepts.
 pub(super) fn subscribe(
-    shared: &Shared,
     out: &mut Buffer,
     packet_id: u16,
     order: &Order,
@@ -184,30 +219,25 @@ pub(super) fn subscribe(
         },
         filters: vec![filter],
     };
-    bytes_of(shared, out, &Packet::Subscribe(packet), limit)
+    bytes_of(out, &Packet::Subscribe(packet), limit)
 }
 
 /// UNSUBSCRIBE
-pub(super) fn unsubscribe(
-    shared: &Shared,
-    out: &mut Buffer,
-    packet_id: u16,
-    filter: ByteString,
-) -> Bytes {
+pub(super) fn unsubscribe(out: &mut Buffer, packet_id: u16, filter: ByteString) -> Bytes {
     let packet = Unsubscribe {
         packet_id,
         filters: vec![filter],
         ..Unsubscribe::default()
     };
-    small(shared, out, &Packet::Unsubscribe(packet))
+    small(out, &Packet::Unsubscribe(packet))
 }
 
 /// PUBLISH: the header, with a small payload behind it, and the parts of a larger one.
 pub(super) fn publish(
-    shared: &Shared,
     out: &mut Buffer,
     mut message: Message,
     packet_id: u16,
+    naming: Naming,
     limit: Option<usize>,
 ) -> Result<(Bytes, Parts), EncodeError> {
     let extension = message.take_extension();
@@ -218,11 +248,16 @@ pub(super) fn publish(
             key: property.key,
             value: property.value,
         });
+    let (topic, topic_alias) = match naming {
+        Naming::Topic => (message.topic, None),
+        Naming::Both(alias) => (message.topic, Some(alias)),
+        Naming::Alias(alias) => (ByteString::new(), Some(alias)),
+    };
     let packet = Publish {
         dup: false,
         qos: message.qos,
         retain: message.retain,
-        topic: message.topic,
+        topic,
         packet_id,
         properties: PublishProperties {
             payload_format: match extension.format {
@@ -230,7 +265,7 @@ pub(super) fn publish(
                 MqttPayloadFormat::Binary | MqttPayloadFormat::None => None,
             },
             message_expiry: u32::try_from(extension.expiry_interval).ok(),
-            topic_alias: None,
+            topic_alias,
             response_topic: extension.response_topic,
             correlation: extension.correlation,
             subscription_ids: Vec::new(),
@@ -240,14 +275,26 @@ pub(super) fn publish(
         payload: Parts::new(),
     };
     let limit = limit.unwrap_or(usize::MAX);
+    let version = out.version;
     let text = out.room();
-    encode_publish(&packet, message.length, shared.version, limit, text)?;
+    encode_publish(&packet, message.length, version, limit, text)?;
     if message.length <= COPIED_MAX {
         for part in message.parts.drain(..) {
             text.extend_from_slice(&part);
         }
     }
     Ok((out.written(), message.parts))
+}
+
+/// The header of a PUBLISH that is sent again, from that of the first time: with DUP.
+pub(super) fn duplicate(out: &mut Buffer, header: &Bytes) -> Bytes {
+    const DUP: u8 = 0b1000;
+    let again = out.room();
+    again.extend_from_slice(header);
+    if let Some(first) = again.first_mut() {
+        *first |= DUP;
+    }
+    out.written()
 }
 
 /// Converts a message from the broker. Subscriber-specific fields are added later.

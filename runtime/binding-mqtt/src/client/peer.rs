@@ -49,14 +49,18 @@ impl Answer {
             ),
             Peer::Mqtt311 => (
                 ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
-                "supports only MQTT 3.1.1, but tidegate requires MQTT 5; enable MQTT 5 in the broker \
-                 or use another broker.",
+                "answered in MQTT 3.1.1 to CONNECT of MQTT 5; use 'version: auto' or 'version: 3.1.1'.",
             ),
         };
         Some(Failure {
             denied: true,
             ..Failure::new(code, format!("{broker} {what}"))
         })
+    }
+
+    /// Whether the answer is one of MQTT 3.1.1.
+    pub(super) fn is_version_311(&self) -> bool {
+        self.peer() == Some(Peer::Mqtt311)
     }
 
     fn peer(&self) -> Option<Peer> {

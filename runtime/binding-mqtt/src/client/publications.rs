@@ -43,6 +43,16 @@ fn metadata(extension: Option<&Pooled<DataEx>>) -> Option<&MqttPublishData> {
 }
 
 impl Message {
+    /// What of the metadata MQTT 3.1.1 cannot express, if the receiver relies on it. The content
+    /// type, the payload format and user properties only describe the payload.
+    pub(super) fn needs_version_5(&self) -> Option<&'static str> {
+        let metadata = metadata(self.extension.as_ref())?;
+        if metadata.response_topic.is_some() || metadata.correlation.is_some() {
+            return Some("response topics and correlation data");
+        }
+        (metadata.expiry_interval >= 0).then_some("message expiry")
+    }
+
     /// Takes the metadata.
     pub(super) fn take_extension(&mut self) -> MqttPublishData {
         match self.extension.take().map(Pooled::into_inner) {
@@ -120,6 +130,8 @@ pub(super) struct Publication {
     ended: bool,
     /// The reason code of the last acknowledgement that had another one than *Success*.
     reason_code: ReasonCode,
+    /// Whether acknowledgements have reason codes: not in MQTT 3.1.1.
+    has_reason: bool,
 }
 
 impl Publication {
@@ -138,6 +150,7 @@ impl Publication {
             maximum: window,
             ended: false,
             reason_code: ReasonCode::SUCCESS,
+            has_reason: true,
         }
     }
 
@@ -221,12 +234,18 @@ impl Publication {
         self.reason_code = reason;
     }
 
+    /// A message was acknowledged in MQTT 3.1.1, without a reason code.
+    pub(super) const fn accepted_without_reason(&mut self) {
+        self.has_reason = false;
+    }
+
     /// The END of the reply.
     pub(super) fn reply_end(&self) -> Frame {
         match self.reason_code {
-            ReasonCode::SUCCESS => Frame::end(),
+            ReasonCode::SUCCESS if self.has_reason => Frame::end(),
             ReasonCode(reason_code) => Frame::end_with(MqttEnd {
                 reason_code,
+                has_reason: self.has_reason,
                 ..MqttEnd::default()
             }),
         }

@@ -3,6 +3,7 @@
 use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::streams::{BeginEx, Data, Frame};
 
+use super::aliases::Naming;
 use super::connection::{Connection, Env, Origin, Pending, Phase};
 use super::events::Published;
 use super::failure::{Failure, describe_reason};
@@ -10,7 +11,7 @@ use super::packets;
 use super::streams::{Kind, Stream};
 use super::suspects::Purpose;
 use super::waiting::Queued;
-use crate::codec::{Ack, EncodeError, ReasonCode};
+use crate::codec::{Ack, EncodeError, ReasonCode, Version};
 
 impl Connection {
     /// A publish stream sent a part of a message.
@@ -45,7 +46,12 @@ impl Connection {
     /// Resets the stream if the pending messages exceed their limit.
     fn bound(&mut self, env: &mut Env<'_, '_>, key: usize) {
         let limit = env.shared.options.max_pending.size();
-        if self.gathered + self.waiting.bytes() + self.outbound.len() <= limit {
+        let kept = if self.session.is_kept() {
+            self.session.bytes()
+        } else {
+            0
+        };
+        if self.gathered + self.waiting.bytes() + self.outbound.len() + kept <= limit {
             return;
         }
         let Some((_, publication)) = env.streams.publication(key) else {
@@ -113,8 +119,10 @@ impl Connection {
             && let Some(bytes) = self.bytes
             && self.outbound.is_clear(env.cx, bytes)
             && !self.is_trying()
+            && self.session.again.is_empty()
         {
-            let open = self.in_flight < self.granted.receive_maximum && !self.ids.is_exhausted();
+            let open = self.session.in_flight < self.granted.receive_maximum
+                && !self.session.ids.is_exhausted();
             let Some(queued) = self.waiting.next(open) else {
                 return;
             };
@@ -143,22 +151,32 @@ impl Connection {
             _ => self.expect(env.cx, env.shared, Pending::PubRec(origin)),
         };
         let limit = self.granted.packet_size;
+        let naming = match packet_id {
+            Some(_) if self.session.is_kept() => Naming::Topic,
+            _ => self.aliases.name(publication.topic()),
+        };
         match packets::publish(
-            env.shared,
             &mut self.packets,
             message,
             packet_id.unwrap_or(0),
+            naming,
             limit,
         ) {
             Ok((header, payload)) => {
                 publication.written(number);
+                if naming != Naming::Topic {
+                    self.aliases.sent(publication.topic(), naming);
+                }
                 env.shared.counts.sent += 1;
                 let quarantine = self.purpose == Purpose::Quarantine;
                 let suspect = (quarantine || packet_id.is_none())
                     .then(|| self.namer.message(publication.topic()));
+                if packet_id.is_some() && self.session.is_kept() {
+                    self.keep(env.cx, &header, &payload);
+                }
                 let end = self.send(env.cx, std::iter::once(header).chain(payload));
                 if packet_id.is_some() {
-                    self.in_flight += 1;
+                    self.session.in_flight += 1;
                 }
                 match suspect {
                     Some(suspect) if quarantine => {
@@ -174,7 +192,7 @@ impl Connection {
             }
             Err(error) => {
                 if let Some(packet_id) = packet_id {
-                    self.ids.release_unsent(packet_id);
+                    self.session.ids.release_unsent(packet_id);
                 }
                 let code = match error {
                     EncodeError::TooLarge { .. } => ReasonCode::PACKET_TOO_LARGE,
@@ -215,12 +233,16 @@ impl Connection {
     }
 
     /// The broker accepted a message: its reason code may say that nobody subscribes to the topic.
-    fn accepted(env: &mut Env<'_, '_>, origin: Origin, ack: &Ack) {
-        if ack.reason != ReasonCode::SUCCESS
+    fn accepted(&self, env: &mut Env<'_, '_>, origin: Origin, ack: &Ack) {
+        let has_reason = self.granted.version == Version::V5;
+        if (ack.reason != ReasonCode::SUCCESS || !has_reason)
             && let Some((id, publication)) = env.streams.publication(origin.key)
             && id == origin.id
         {
             publication.accepted(ack.reason);
+            if !has_reason {
+                publication.accepted_without_reason();
+            }
         }
     }
 
@@ -255,7 +277,7 @@ impl Connection {
 
     /// PUBACK
     pub(super) fn on_puback(&mut self, env: &mut Env<'_, '_>, ack: &Ack) {
-        match self.ids.get_mut(ack.packet_id) {
+        match self.session.ids.get_mut(ack.packet_id) {
             Some(Pending::PubAck(origin)) => {
                 let origin = *origin;
                 self.over(env, ack.packet_id);
@@ -263,7 +285,7 @@ impl Connection {
                     let delivery = Self::delivery_beside(env, origin);
                     self.refused(env, origin, ack, delivery);
                 } else {
-                    Self::accepted(env, origin, ack);
+                    self.accepted(env, origin, ack);
                     self.safe(env, origin);
                 }
             }
@@ -278,7 +300,7 @@ impl Connection {
     /// PUBREC
     pub(super) fn on_pubrec(&mut self, env: &mut Env<'_, '_>, ack: &Ack) {
         let packet_id = ack.packet_id;
-        match self.ids.get_mut(packet_id) {
+        match self.session.ids.get_mut(packet_id) {
             Some(pending @ Pending::PubRec(_)) => {
                 let Pending::PubRec(origin) = *pending else {
                     return;
@@ -288,13 +310,17 @@ impl Connection {
                     let delivery = Self::delivery_beside(env, origin);
                     return self.refused(env, origin, ack, delivery);
                 }
-                *pending = Pending::PubComp(origin);
-                Self::accepted(env, origin, ack);
-                self.ids.renew(packet_id, self.sent(env.cx));
+                *pending = Pending::PubComp {
+                    origin,
+                    again: false,
+                };
+                self.session.answered(packet_id);
+                self.accepted(env, origin, ack);
+                self.session.ids.renew(packet_id, self.sent(env.cx));
                 self.release(env, packet_id, ReasonCode::SUCCESS);
             }
             // A duplicate gets the same answer.
-            Some(Pending::PubComp(_)) if !ack.reason.is_error() => {
+            Some(Pending::PubComp { .. }) if !ack.reason.is_error() => {
                 self.release(env, packet_id, ReasonCode::SUCCESS);
             }
             None => self.release(env, packet_id, ReasonCode::PACKET_IDENTIFIER_NOT_FOUND),
@@ -309,17 +335,20 @@ impl Connection {
     }
 
     fn release(&mut self, env: &mut Env<'_, '_>, packet_id: u16, reason: ReasonCode) {
-        let pubrel = packets::pubrel(env.shared, &mut self.packets, packet_id, reason);
+        let pubrel = packets::pubrel(&mut self.packets, packet_id, reason);
         self.send(env.cx, [pubrel]);
     }
 
     /// PUBCOMP
     pub(super) fn on_pubcomp(&mut self, env: &mut Env<'_, '_>, ack: &Ack) {
-        match self.ids.get_mut(ack.packet_id) {
-            Some(Pending::PubComp(origin)) => {
-                let origin = *origin;
+        match self.session.ids.get_mut(ack.packet_id) {
+            Some(Pending::PubComp { origin, again }) => {
+                let (origin, again) = (*origin, *again);
                 self.over(env, ack.packet_id);
-                if ack.reason.is_error() {
+                // After a PUBREL that was sent again, it means that the broker had received the
+                // first one (3.7.2.1).
+                let complete = again && ack.reason == ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
+                if ack.reason.is_error() && !complete {
                     // The broker had accepted the message with PUBREC, so it may have been
                     // delivered.
                     self.refused(env, origin, ack, MqttDelivery::Possible);
@@ -341,8 +370,9 @@ impl Connection {
 
     fn over(&mut self, env: &mut Env<'_, '_>, packet_id: u16) {
         self.acquit(env);
-        self.ids.release(packet_id);
-        self.in_flight -= 1;
+        self.session.answered(packet_id);
+        self.session.ids.release(packet_id);
+        self.session.in_flight -= 1;
     }
 }
 

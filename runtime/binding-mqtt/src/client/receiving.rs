@@ -9,12 +9,13 @@ use tidegate_engine::streams::Data;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
 use super::connection::{Connection, Env, Phase};
-use super::events::SlowConsumer;
-use super::failure::{Failure, describe_reason};
+use super::events::{SessionTakenOver, SlowConsumer};
+use super::failure::{Failure, describe_reason, reference};
 use super::granted::Granted;
 use super::packets;
 use super::streams::Kind;
-use crate::codec::{Connack, Disconnect, Packet, Publish, ReasonCode};
+use super::version::Refusal;
+use crate::codec::{Connack, Disconnect, Packet, Publish, ReasonCode, Version};
 
 impl Connection {
     /// The byte stream delivered data.
@@ -48,6 +49,15 @@ impl Connection {
                     self.unread = 0;
                 }
                 Err(error) => {
+                    let connecting = self.phase == Phase::Connecting;
+                    let asked = self.packets.version == Version::V5;
+                    if connecting
+                        && asked
+                        && self.answer.is_version_311()
+                        && self.fall_back(env, Refusal::Stated)
+                    {
+                        return;
+                    }
                     let foreign = match self.phase {
                         Phase::Connecting => self.answer.failure(&self.broker()),
                         _ => None,
@@ -81,18 +91,18 @@ impl Connection {
     fn on_packet(&mut self, env: &mut Env<'_, '_>, packet: Packet) {
         match (self.phase, packet) {
             (Phase::Connecting, Packet::Connack(connack)) => self.on_connack(env, &connack),
-            (Phase::Ready, Packet::Publish(publish)) => self.on_publish(env, &publish),
+            (Phase::Connecting, Packet::Auth(auth)) => self.on_auth(env, &auth),
+            (Phase::Ready, Packet::Publish(mut publish)) => self.on_publish(env, &mut publish),
             (Phase::Ready, Packet::Puback(ack)) => self.on_puback(env, &ack),
             (Phase::Ready, Packet::Pubrec(ack)) => self.on_pubrec(env, &ack),
             (Phase::Ready, Packet::Pubcomp(ack)) => self.on_pubcomp(env, &ack),
             (Phase::Ready, Packet::Pubrel(ack)) => {
-                let reason = if self.received.remove(&ack.packet_id) {
+                let reason = if self.session.received.remove(&ack.packet_id) {
                     ReasonCode::SUCCESS
                 } else {
                     ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
                 };
-                let pubcomp =
-                    packets::pubcomp(env.shared, &mut self.packets, ack.packet_id, reason);
+                let pubcomp = packets::pubcomp(&mut self.packets, ack.packet_id, reason);
                 self.send(env.cx, [pubcomp]);
             }
             (Phase::Ready, Packet::Suback(suback)) => {
@@ -115,16 +125,34 @@ impl Connection {
 
     fn on_connack(&mut self, env: &mut Env<'_, '_>, connack: &Connack) {
         if connack.reason.is_error() {
+            if connack.reason == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION
+                && self.fall_back(env, Refusal::Stated)
+            {
+                return;
+            }
             let reason_string = connack.properties.reason_string.as_deref();
-            let failure = Failure::refused(&self.broker(), connack.reason, reason_string);
+            let mut failure = Failure::refused(&self.broker(), connack.reason, reason_string);
+            let reference = reference(connack.properties.server_reference.as_deref());
+            failure.reason = format!("{}{reference}", failure.reason).into();
             return self.lost(env, &failure, None);
         }
-        if connack.session_present {
+        if !self.is_authenticated(env, connack) {
+            return;
+        }
+        let resumed = connack.session_present;
+        let asked = self.session.lost().is_some();
+        if self.replace_session(env, resumed) {
+            return;
+        }
+        if resumed && !asked {
             let what = "CONNACK with session present after a clean start";
             return self.protocol_error(env, ReasonCode::PROTOCOL_ERROR, what);
         }
-        let granted = Granted::new(env.shared.version, &connack.properties);
-        self.connected(env, granted);
+        if asked && !resumed {
+            self.end_session(env, "was lost by the broker");
+        }
+        let granted = Granted::new(self.packets.version, &connack.properties);
+        self.connected(env, granted, resumed);
     }
 
     fn on_disconnect(&mut self, env: &mut Env<'_, '_>, disconnect: &Disconnect) {
@@ -139,29 +167,42 @@ impl Connection {
             (ReasonCode::SUCCESS, None) => format!("{} closed the connection.", self.broker()),
             (reason, reason_string) => {
                 let why = describe_reason(reason, reason_string);
-                format!("{} closed the connection: {why}.", self.broker())
+                let reference = reference(disconnect.properties.server_reference.as_deref());
+                format!("{} closed the connection: {why}.{reference}", self.broker())
             }
         };
-        self.lost(env, &Failure::new(code, reason), None);
+        let mut failure = Failure::new(code, reason);
+        if code == ReasonCode::SESSION_TAKEN_OVER {
+            // Coming back soon would only make the two clients close each other's connections.
+            failure.denied = true;
+            env.cx.event(&SessionTakenOver {
+                client: self.client_id.clone(),
+                broker: self.remote.clone(),
+            });
+        }
+        self.lost(env, &failure, None);
     }
 
-    fn on_publish(&mut self, env: &mut Env<'_, '_>, publish: &Publish) {
+    fn on_publish(&mut self, env: &mut Env<'_, '_>, publish: &mut Publish) {
         let packet_id = publish.packet_id;
-        if publish.topic.is_empty() || publish.properties.topic_alias.is_some() {
-            let what = "PUBLISH with a topic alias, although Topic Alias Maximum is 0";
-            return self.protocol_error(env, ReasonCode::TOPIC_ALIAS_INVALID, what);
+        if publish.properties.topic_alias.is_some() {
+            let most = env.shared.options.topic_alias_maximum.get();
+            let most = u16::try_from(most).unwrap_or(u16::MAX);
+            if let Err(what) = self.aliases.resolve(publish, most) {
+                return self.protocol_error(env, ReasonCode::TOPIC_ALIAS_INVALID, what);
+            }
         }
+        let publish = &*publish;
         if self.counted.is_some() {
             return self.on_counted(env, publish);
         }
-        let repeated = publish.qos == 2 && self.received.contains(&packet_id);
+        let repeated = publish.qos == 2 && self.session.received.contains(&packet_id);
         if publish.qos == 2 && !repeated {
-            if self.received.len() >= env.shared.options.receive_maximum.size() {
-                let what = "more unreleased QoS 2 messages than Receive Maximum";
-                return self.protocol_error(env, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED, what);
-            }
-            self.received.insert(packet_id);
+            // More than Receive Maximum are tolerated: mosquitto 2.0 exceeds it. Packet identifiers
+            // bound them.
+            self.session.received.insert(packet_id);
         }
+        let repeated = repeated || (publish.qos == 1 && self.session.acknowledged.take(publish));
         if !repeated {
             env.shared.counts.consumed += 1;
             self.deliver(env, publish);
@@ -169,11 +210,16 @@ impl Connection {
         match publish.qos {
             0 => {}
             1 => {
-                let puback = packets::puback(env.shared, &mut self.packets, packet_id);
-                self.send(env.cx, [puback]);
+                let puback = packets::puback(&mut self.packets, packet_id);
+                let end = self.send(env.cx, [puback]);
+                if self.session.is_kept() {
+                    let limit = env.shared.options.receive_maximum.size();
+                    let read = self.session.ids.read_up_to();
+                    self.session.acknowledged.push(publish, end, read, limit);
+                }
             }
             _ => {
-                let pubrec = packets::pubrec(env.shared, &mut self.packets, packet_id);
+                let pubrec = packets::pubrec(&mut self.packets, packet_id);
                 self.send(env.cx, [pubrec]);
             }
         }
@@ -182,9 +228,10 @@ impl Connection {
     /// Delivers a message to each matching stream. Returns whether there was one.
     pub(super) fn deliver(&mut self, env: &mut Env<'_, '_>, publish: &Publish) -> bool {
         let identifiers = &publish.properties.subscription_ids;
-        let recipients = self
-            .subscriptions
-            .route(identifiers, &publish.topic, publish.retain);
+        let recipients =
+            self.session
+                .subscriptions
+                .route(identifiers, &publish.topic, publish.retain);
         if recipients.is_empty() {
             return false;
         }

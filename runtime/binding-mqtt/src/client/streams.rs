@@ -143,6 +143,8 @@ pub(super) struct Subscriber {
     limit: Option<NonZeroU16>,
     /// The reply BEGIN was sent.
     pub(super) accepted: bool,
+    /// When the connection was lost, until the subscription is restored.
+    pub(super) interrupted: Option<Time>,
     /// The limit is reached.
     pub(super) complete: bool,
     pub(super) deliveries: Deliveries,
@@ -169,6 +171,7 @@ impl Subscriber {
             filters: asked,
             limit,
             accepted: false,
+            interrupted: None,
             complete: false,
             deliveries: Deliveries::default(),
         })
@@ -287,6 +290,15 @@ impl Subscriber {
                 &first.request.filter,
             )
         })
+    }
+
+    /// Whether the broker keeps the messages for it while there is no connection, in a session that
+    /// is kept: those of `QoS` 1 and 2.
+    pub(super) fn is_kept(&self) -> bool {
+        let kept = |asked: &RequestedFilter| {
+            asked.covered_by.is_some() || asked.code.is_some_and(|code| code != ReasonCode::SUCCESS)
+        };
+        self.accepted && self.filters.iter().all(kept)
     }
 
     /// The connection was lost: granted filters must be requested again. Refused ones stay refused.

@@ -2,7 +2,7 @@
 //! how the broker's answers are handled.
 
 use bytestring::ByteString;
-use tidegate_engine::streams::mqtt::MqttDelivery;
+use tidegate_engine::streams::mqtt::{MqttDelivery, MqttGap};
 use tidegate_engine::streams::{BeginEx, Frame};
 
 use super::connection::{Connection, Env, Pending, Phase};
@@ -28,16 +28,15 @@ impl Connection {
         if let Err(failure) = subscriber.cover(identifiers) {
             return self.fail(env, key, &failure, MqttDelivery::None);
         }
-        let refused = subscriber.pending_requests().find_map(|(_, request)| {
-            self.granted
-                .refuse_filter(&request.filter, || self.broker())
-        });
+        let refused = subscriber
+            .pending_requests()
+            .find_map(|(_, request)| self.granted.refuse_filter(request, || self.broker()));
         if let Some(failure) = refused {
             return self.fail(env, key, &failure, MqttDelivery::None);
         }
         let fits = subscriber
             .pending_requests()
-            .map(|(_, request)| self.subscriptions.fits(request, identifiers));
+            .map(|(_, request)| self.session.subscriptions.fits(request, identifiers));
         let fit = fits.max().unwrap_or(Fit::Here);
         if fit == Fit::Never {
             let reason = "Another stream of this client has subscribed to this filter without \
@@ -50,7 +49,7 @@ impl Connection {
         }
         subscriber.ask(|index, request| {
             let recipient = Recipient { stream: key, index };
-            self.subscriptions.join(recipient, request)
+            self.session.subscriptions.join(recipient, request)
         });
         self.answered(env, key);
     }
@@ -64,11 +63,14 @@ impl Connection {
     /// Sends the SUBSCRIBEs that are due.
     pub(super) fn subscribe(&mut self, env: &mut Env<'_, '_>) {
         while self.phase == Phase::Ready
-            && let Some(order) = self.subscriptions.next_order()
+            && let Some(order) = self.session.subscriptions.next_order()
         {
             let identifier = order.identifier;
             if let Err(failure) = self.send_subscribe(env, &order) {
-                let answer = self.subscriptions.answered(identifier, failure.code);
+                let answer = self
+                    .session
+                    .subscriptions
+                    .answered(identifier, failure.code);
                 for (recipient, _) in answer.recipients {
                     self.fail(env, recipient.stream, &failure, MqttDelivery::None);
                 }
@@ -97,20 +99,13 @@ impl Connection {
             )));
         };
         let (identifiers, limit) = (self.granted.identifiers, self.granted.packet_size);
-        match packets::subscribe(
-            env.shared,
-            &mut self.packets,
-            packet_id,
-            order,
-            identifiers,
-            limit,
-        ) {
+        match packets::subscribe(&mut self.packets, packet_id, order, identifiers, limit) {
             Ok(packet) => {
                 self.send(env.cx, [packet]);
                 Ok(())
             }
             Err(error) => {
-                self.ids.release_unsent(packet_id);
+                self.session.ids.release_unsent(packet_id);
                 let code = match error {
                     EncodeError::TooLarge { .. } => ReasonCode::PACKET_TOO_LARGE,
                     _ => ReasonCode::TOPIC_FILTER_INVALID,
@@ -124,7 +119,7 @@ impl Connection {
     /// Removes a stream from its subscriptions.
     pub(super) fn unsubscribe(&mut self, env: &mut Env<'_, '_>, key: usize, removed: &Subscriber) {
         let asked = self.counted.as_ref().is_some_and(Counted::is_unsubscribed);
-        for filter in self.subscriptions.remove_stream(key, removed.all()) {
+        for filter in self.session.subscriptions.remove_stream(key, removed.all()) {
             if !asked {
                 self.send_unsubscribe(env, filter);
             }
@@ -133,19 +128,26 @@ impl Connection {
 
     pub(super) fn send_unsubscribe(&mut self, env: &mut Env<'_, '_>, filter: ByteString) {
         if self.phase != Phase::Ready {
+            if self.session.is_kept() {
+                self.session.unsubscribe.push(filter);
+            }
             return;
         }
         // Without a free identifier, the subscription lasts until the connection ends; its messages
         // are dropped.
-        if let Some(packet_id) = self.expect(env.cx, env.shared, Pending::UnsubAck) {
-            let packet = packets::unsubscribe(env.shared, &mut self.packets, packet_id, filter);
+        let pending = Pending::UnsubAck {
+            filter: Box::new(filter.clone()),
+        };
+        if let Some(packet_id) = self.expect(env.cx, env.shared, pending) {
+            let packet = packets::unsubscribe(&mut self.packets, packet_id, filter);
             self.send(env.cx, [packet]);
         }
     }
 
     /// SUBACK
     pub(super) fn on_suback(&mut self, env: &mut Env<'_, '_>, suback: &Suback) {
-        let Some(Pending::SubAck { identifier }) = self.ids.get_mut(suback.packet_id) else {
+        let Some(Pending::SubAck { identifier }) = self.session.ids.get_mut(suback.packet_id)
+        else {
             return self.protocol_error(
                 env,
                 ReasonCode::PROTOCOL_ERROR,
@@ -157,8 +159,8 @@ impl Connection {
             let what = "SUBACK with a different number of reason codes than topic filters";
             return self.protocol_error(env, ReasonCode::PROTOCOL_ERROR, what);
         };
-        self.ids.release(suback.packet_id);
-        let answer = self.subscriptions.answered(identifier, *reason);
+        self.session.ids.release(suback.packet_id);
+        let answer = self.session.subscriptions.answered(identifier, *reason);
         for (recipient, code) in answer.recipients {
             if let Some((_, subscriber)) = env.streams.subscriber(recipient.stream) {
                 subscriber.answer(recipient.index, code);
@@ -173,10 +175,10 @@ impl Connection {
 
     /// UNSUBACK
     pub(super) fn on_unsuback(&mut self, env: &mut Env<'_, '_>, packet_id: u16) {
-        match self.ids.get_mut(packet_id) {
+        match self.session.ids.get_mut(packet_id) {
             // The reason code does not matter: no stream uses the subscription, or it ends now.
-            Some(Pending::UnsubAck) => {
-                self.ids.release(packet_id);
+            Some(Pending::UnsubAck { .. }) => {
+                self.session.ids.release(packet_id);
                 self.complete(env);
             }
             _ => self.protocol_error(
@@ -209,6 +211,11 @@ impl Connection {
             subscriber.accepted = true;
             let reply: BeginEx = subscriber.reply(Some(self.client_id.clone())).into();
             env.cx.send(id, Frame::begin(reply));
+        }
+        if let Some(since) = subscriber.interrupted.take() {
+            let milliseconds = env.cx.now().since(since).as_millis();
+            env.shared.counts.gaps += 1;
+            env.cx.send(id, Frame::flush(MqttGap { milliseconds }));
         }
         subscriber.flush(env.cx, id);
         if let Some(stream) = env.streams.get_mut(key) {

@@ -165,6 +165,18 @@ impl Subscriptions {
         key
     }
 
+    /// The connection was lost: no SUBSCRIBE will be answered any more.
+    pub(super) fn forget_unanswered(&mut self) {
+        for (_, subscription) in &mut self.table {
+            subscription.forget_unanswered();
+        }
+    }
+
+    /// Whether a stream uses this filter.
+    pub(super) fn has(&self, filter: &str) -> bool {
+        self.by_filter.contains_key(filter)
+    }
+
     /// The next SUBSCRIBE that is due, for all streams that joined since the last one.
     pub(super) fn next_order(&mut self) -> Option<Order> {
         while let Some(key) = self.due.pop_front() {

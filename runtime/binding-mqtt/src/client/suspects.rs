@@ -99,6 +99,10 @@ impl Connection {
             Some(cause) => cause,
             None => return,
         };
+        if cause == Cause::Packet {
+            // Resuming the session would send the packet again.
+            self.session.discard();
+        }
         let suspects = self.under_way(env.cx.now(), env.streams);
         let quarantine = &mut env.shared.quarantine;
         quarantine.accuse(env.cx.now(), &self.namer, &suspects, cause);
@@ -122,7 +126,7 @@ impl Connection {
                 _ => {}
             }
         }
-        suspects.extend(self.recent.unread(now, self.ids.read_up_to()));
+        suspects.extend(self.recent.unread(now, self.session.ids.read_up_to()));
         suspects.sort_unstable();
         suspects.dedup();
         suspects.truncate(REMEMBERED);

@@ -1,5 +1,6 @@
 //! The binding between a caller and a broker, both played by the test: see [`harness`].
 
+mod authenticating;
 mod connecting;
 mod counted;
 mod faults;

@@ -66,6 +66,11 @@ impl Waiting {
         self.bytes = bytes;
     }
 
+    /// Number of queued messages.
+    pub(super) fn len(&self) -> usize {
+        self.plain.len() + self.acknowledged.len()
+    }
+
     /// Size of the queued payloads, in bytes.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes

@@ -9,9 +9,10 @@ use tidegate_engine::streams::{
     Field, FieldDoc, FieldError, Scripted, Value, extension, record_field,
 };
 
+use super::Version;
 use super::packet::{
     Ack, Auth, Connack, Connect, Disconnect, Packet, PacketType, Publish, RetainHandling, Suback,
-    Subscribe, SubscribeFilter, Unsuback, Unsubscribe,
+    Subscribe, SubscribeFilter, Unsuback, Unsubscribe, Will,
 };
 use super::properties::UserProperty;
 use super::reason::ReasonCode;
@@ -23,6 +24,64 @@ impl Field for ReasonCode {
 
     fn from_value(value: &Value) -> Result<Self, FieldError> {
         u8::from_value(value).map(Self)
+    }
+}
+
+impl Field for Version {
+    fn to_value(&self) -> Value {
+        Value::Text(self.word().into())
+    }
+
+    fn from_value(value: &Value) -> Result<Self, FieldError> {
+        let known = [Self::V5, Self::V311];
+        let known = known.into_iter().find(|it| it.to_value() == *value);
+        known.ok_or_else(|| FieldError::Mismatch {
+            given: value.to_string(),
+            wanted: "\"5\" or \"3.1.1\"",
+        })
+    }
+}
+
+extension! {
+    /// The will of a CONNECT, in its record form.
+    pub struct WillText "will" {
+        /// The topic.
+        topic "topic": bytestring::ByteString = bytestring::ByteString::new(),
+        /// The payload.
+        payload "payload": Bytes = Bytes::new(),
+        /// The `QoS`.
+        qos "qos": u8 = 0,
+        /// Whether it is retained.
+        retain "retain": bool = false,
+        /// Seconds after the loss.
+        delay "delay": Option<u32> = None,
+    }
+}
+record_field!(WillText);
+
+impl Field for Will {
+    fn to_value(&self) -> Value {
+        WillText {
+            topic: self.topic.clone(),
+            payload: self.payload.clone(),
+            qos: self.qos,
+            retain: self.retain,
+            delay: self.properties.delay,
+        }
+        .to_value()
+    }
+
+    fn from_value(value: &Value) -> Result<Self, FieldError> {
+        let text = WillText::from_value(value)?;
+        let mut will = Self {
+            topic: text.topic,
+            payload: text.payload,
+            qos: text.qos,
+            retain: text.retain,
+            ..Self::default()
+        };
+        will.properties.delay = text.delay;
+        Ok(will)
     }
 }
 
@@ -151,11 +210,13 @@ macro_rules! packets {
 
 packets! {
     Connect(p) {
+        "version" => p.version,
         "clientId" => p.client_id,
         "cleanStart" => p.clean_start,
         "keepAlive" => p.keep_alive,
         "username" => p.username,
         "password" => p.password,
+        "will" => p.will,
         "sessionExpiry" => p.properties.session_expiry,
         "receiveMaximum" => p.properties.receive_maximum,
         "maximumPacketSize" => p.properties.maximum_packet_size,

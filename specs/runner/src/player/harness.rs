@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use tidegate_binding_mqtt::codec::{Decoder, REMAINING_LENGTH_MAX, Version};
+use tidegate_binding_mqtt::codec::{Decoder, Packet, REMAINING_LENGTH_MAX, Version};
 use tidegate_config::{Binding, Config, Declared, Descriptor, Registry};
 use tidegate_engine::{BindingId, Duration, Limits, Output, StreamId, Time, WallTime, Worker};
 use tidegate_streams::{Frame, FrameKind, Half, Protocol, Role};
@@ -58,6 +58,8 @@ pub(super) struct Harness {
     pub(super) sides: Vec<Side>,
     pub(super) conversations: BTreeMap<(usize, u32), Conversation>,
     decoders: BTreeMap<StreamId, Decoder>,
+    /// The protocol version of each byte stream, as its CONNECT states it.
+    pub(super) versions: BTreeMap<StreamId, Version>,
     pub(super) pending: VecDeque<Emitted>,
     pub(super) captures: Captures,
     pub(super) trace: Vec<String>,
@@ -154,6 +156,7 @@ impl Harness {
             sides,
             conversations: BTreeMap::new(),
             decoders: BTreeMap::new(),
+            versions: BTreeMap::new(),
             pending: VecDeque::new(),
             captures: Captures::default(),
             trace: Vec::new(),
@@ -246,7 +249,13 @@ impl Harness {
         let mut found = Vec::new();
         loop {
             match decoder.next() {
-                Ok(Some(packet)) => found.push(What::Packet(packet)),
+                Ok(Some(packet)) => {
+                    if let Packet::Connect(connect) = &packet {
+                        decoder.set_version(connect.version);
+                        self.versions.insert(stream, connect.version);
+                    }
+                    found.push(What::Packet(packet));
+                }
                 Ok(None) => return found,
                 Err(error) => {
                     found.push(What::Malformed(bytes, error.to_string()));

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use tidegate_binding_mqtt::codec::{Packet, REMAINING_LENGTH_MAX, Version, encode};
+use tidegate_binding_mqtt::codec::{Packet, REMAINING_LENGTH_MAX, encode};
 use tidegate_engine::{StreamId, Token};
 use tidegate_streams::http_stream::HttpRequest;
 use tidegate_streams::{
@@ -33,7 +33,7 @@ impl Harness {
         } else if protocol == Protocol::Bytes
             && let Some(packet) = Packet::blank(&statement.verb)
         {
-            let bytes = self.packet(statement, packet)?;
+            let bytes = self.packet(statement, side, packet)?;
             self.data(statement, side, DataFlags::WHOLE, bytes, None)?;
         } else if protocol == Protocol::Bytes && statement.verb == "bytes" {
             let bytes = self.payload(statement)?;
@@ -209,7 +209,14 @@ impl Harness {
         self.send(statement, side, frame)
     }
 
-    fn packet(&self, statement: &Statement, mut packet: Packet) -> Result<Bytes, Difference> {
+    fn packet(
+        &self,
+        statement: &Statement,
+        side: usize,
+        mut packet: Packet,
+    ) -> Result<Bytes, Difference> {
+        let stream = self.stream(statement, side)?;
+        let version = self.versions.get(&stream).copied().unwrap_or_default();
         for (name, pattern) in &statement.fields {
             let refused =
                 |error: &dyn std::fmt::Display| Difference::of_field(name, error.to_string());
@@ -225,7 +232,7 @@ impl Harness {
             }
         }
         let mut out = BytesMut::new();
-        encode(&packet, Version::V5, REMAINING_LENGTH_MAX, &mut out)
+        encode(&packet, version, REMAINING_LENGTH_MAX, &mut out)
             .map_err(|error| format!("cannot encode the packet: {error:?}"))?;
         Ok(out.freeze())
     }

@@ -239,6 +239,16 @@ impl Subscription {
         answers
     }
 
+    /// The connection was lost: no SUBSCRIBE will be answered any more.
+    pub(super) fn forget_unanswered(&mut self) {
+        self.unanswered = 0;
+        for (number, generation) in &mut self.generations {
+            if !std::mem::replace(&mut generation.answered, true) && generation.is_spare() {
+                self.spare.push_back(*number);
+            }
+        }
+    }
+
     /// Removes a stream. Returns whether it was a member.
     pub(super) fn remove_member(&mut self, recipient: Recipient) -> bool {
         let Some(member) = self.members.remove(&recipient) else {

@@ -196,7 +196,7 @@ fn a_connect_timeout_resets_waiting_streams() {
         let seen = harness.seen(stream);
         assert_eq!(
             seen.reset().reason,
-            "The broker broker.example:1883 did not answer CONNECT within 5000 ms; check that the port is not a TLS port and that the broker supports MQTT 5."
+            "The broker broker.example:1883 did not answer CONNECT within 5000 ms; check that the port is an MQTT port without TLS."
         );
         assert_eq!(seen.reset().delivery, MqttDelivery::None);
     }

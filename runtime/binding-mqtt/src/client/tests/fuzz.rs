@@ -4,7 +4,9 @@ use tidegate_engine::streams::mqtt::{MqttEnd, MqttSubscribe, MqttUnsubscribe};
 use tidegate_engine::streams::{DataFlags, Frame};
 
 use super::harness::*;
-use crate::codec::{Packet, Publish, ReasonCode, Suback, Unsuback, Version, encode};
+use crate::codec::{
+    Connack, ConnackProperties, Packet, Publish, ReasonCode, Suback, Unsuback, Version, encode,
+};
 
 /// Packets from a broker: valid ones, and plausible invalid ones.
 fn packet() -> impl Strategy<Value = Packet> {
@@ -24,6 +26,7 @@ fn packet() -> impl Strategy<Value = Packet> {
         4 => (id(), 0u8..3, any::<bool>(), "[ab]/[ab]", "[a-z]{0,20}", prop::collection::vec(1u32..5, 0..3))
             .prop_map(|(packet_id, qos, retain, topic, payload, ids)| {
                 Packet::Publish(Publish {
+                    dup: qos > 0 && packet_id % 2 == 1,
                     qos,
                     retain,
                     packet_id: if qos == 0 { 0 } else { packet_id + 1 },
@@ -47,6 +50,14 @@ fn packet() -> impl Strategy<Value = Packet> {
         1 => Just(Packet::Pingresp),
         1 => Just(Packet::Disconnect(Box::default())),
         6 => Just(Packet::Connack(Box::default())),
+        4 => (1u16..4).prop_map(|most| Packet::Connack(Box::new(Connack {
+            session_present: true,
+            properties: ConnackProperties {
+                receive_maximum: Some(most),
+                ..ConnackProperties::default()
+            },
+            ..Connack::default()
+        }))),
     ]
 }
 
@@ -104,11 +115,14 @@ fn newest(harness: &mut Harness) -> Option<tidegate_engine::StreamId> {
     harness.connections().last().copied()
 }
 
-fn play(steps: Vec<Step>) {
-    let mut harness = Harness::with_window(
-        r#"{"queueMessages":4,"receiveMaximum":3,"maxStreams":12,"maxConnections":6}"#,
-        2_000,
-    );
+/// Sessions end with their connections, or outlive them.
+const OPTIONS: [&str; 2] = [
+    r#"{"queueMessages":4,"receiveMaximum":3,"maxStreams":12,"maxConnections":6}"#,
+    r#"{"queueMessages":4,"receiveMaximum":3,"maxStreams":12,"maxConnections":6,"sessionExpiry":60,"offlineQueue":3}"#,
+];
+
+fn play(options: &str, steps: Vec<Step>) {
+    let mut harness = Harness::with_window(options, 2_000);
     let mut streams = Vec::new();
     for step in steps {
         let bytes = newest(&mut harness);
@@ -203,8 +217,9 @@ proptest! {
     #[test]
     fn nothing_panics_and_nothing_remains_after_any_events(
         steps in prop::collection::vec(step(), 0..60),
+        kept in 0usize..2,
     ) {
-        play(steps);
+        play(OPTIONS[kept], steps);
     }
 
     #[test]
@@ -217,6 +232,6 @@ proptest! {
             steps.push(Step::Broker(Packet::Connack(Box::default())));
         }
         steps.extend(wire.into_iter().map(Step::Raw));
-        play(steps);
+        play(OPTIONS[0], steps);
     }
 }

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use bytes::{Bytes, BytesMut};
 use tidegate_engine::streams::bytes_stream::{BytesBegin, BytesReset};
 use tidegate_engine::streams::mqtt::{
-    MqttBeginEx, MqttPublish, MqttPublishData, MqttReset, MqttSession, MqttSubscribe,
+    MqttBeginEx, MqttFlushEx, MqttPublish, MqttPublishData, MqttReset, MqttSession, MqttSubscribe,
     MqttSubscribeData, MqttTopicFilter,
 };
 use tidegate_engine::streams::{
-    AbortEx, BeginEx, DataEx, DataFlags, Frame, FrameKind, ResetEx, mqtt,
+    AbortEx, BeginEx, DataEx, DataFlags, FlushEx, Frame, FrameKind, ResetEx, mqtt,
 };
 use tidegate_engine::testing::Rig;
 use tidegate_engine::{Binding, BindingId, Duration, Limits, StreamId, Worker};
 
-use super::super::{MqttClient, Options};
+use super::super::{MqttClient, Options, Versions};
 use crate::codec::{
     Ack, Connack, ConnackProperties, Connect, Decoder, Packet, Publish, PublishProperties,
     ReasonCode, Suback, Subscribe, Unsuback, Version, encode,
@@ -42,6 +42,8 @@ pub(super) struct Seen {
     /// Messages with their extensions, reassembled from their parts.
     pub(super) messages: Vec<(MqttSubscribeData, Bytes)>,
     pub(super) windows: Vec<u64>,
+    /// Times without a connection, in milliseconds.
+    pub(super) gaps: Vec<u64>,
     pub(super) ended: bool,
     pub(super) aborted: bool,
     pub(super) reset: Option<MqttReset>,
@@ -85,7 +87,12 @@ impl Seen {
 }
 
 pub(super) fn options(json: &str) -> Options {
-    serde_json::from_str(json).expect("legal options")
+    let mut options: Options = serde_json::from_str(json).expect("legal options");
+    if options.version == Versions::Auto {
+        // An attempt that fails is not repeated with another version.
+        options.version = Versions::Only(Version::V5);
+    }
+    options
 }
 
 impl Harness {
@@ -232,6 +239,10 @@ impl Harness {
                         seen.messages.push((extension, payload.freeze()));
                     }
                 }
+                Frame::Flush(flush) => match *flush {
+                    FlushEx::Mqtt(MqttFlushEx::Gap(gap)) => seen.gaps.push(gap.milliseconds),
+                    other => panic!("a foreign flush: {other:?}"),
+                },
                 Frame::Window(window) => seen.windows.push(window.acknowledge),
                 Frame::End(_) => seen.ended = true,
                 Frame::Abort(_) => seen.aborted = true,
@@ -240,7 +251,7 @@ impl Harness {
                     None => {}
                     other => panic!("a foreign reset: {other:?}"),
                 },
-                other => panic!("unexpected {other:?}"),
+                other @ Frame::Challenge(_) => panic!("unexpected {other:?}"),
             }
         }
         seen

@@ -274,6 +274,7 @@ fn a_connection_in_quarantine_counts_and_is_closed_when_idle() {
     harness.broker(bytes, &success(publish.packet_id));
     assert!(harness.seen(stream).is_done());
     harness.cancel(subscriber);
+    harness.seen(subscriber);
     harness.unsubscribed(shared);
     harness.seen(session);
     harness.advance(29_000);

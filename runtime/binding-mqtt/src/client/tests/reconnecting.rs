@@ -199,7 +199,7 @@ fn refused_credentials_hold_off_all_clients_and_a_refused_identifier_only_itself
 
 #[test]
 fn a_client_that_was_taken_over_is_held_off_and_others_are_not() {
-    let mut harness = Harness::new("{}");
+    let mut harness = Harness::new(r#"{"reconnect":{"min":1000,"max":1000}}"#);
     let all = subscribers(&mut harness, 2);
     let taken = crate::codec::Disconnect {
         reason: ReasonCode::SESSION_TAKEN_OVER,
