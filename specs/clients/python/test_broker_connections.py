@@ -202,6 +202,7 @@ def test_renewed_files_are_used_for_the_next_connection(secured, folder, authori
 def test_a_broker_that_is_killed_is_reached_again_over_tls(secured, folder, started):
     broker = secured()
     gateway = started(by_url(f"mqtts://localhost:{broker.tls}", f"tls: {{ trust: {folder}/ca.crt }}, reconnect: {{ min: 50, max: 200 }}"))
+    gateway.probed()
     wait_until("a published message", lambda: succeeds(gateway))
     broker.child.kill()
     gateway.line(r"broker connection failed|binding\.mqtt\.connection\.lost")
