@@ -117,13 +117,16 @@ impl SessionState {
         }
     }
 
-    /// The broker answered a message: it is not sent again.
+    /// The broker answered a message: it is not sent again, even if the answer comes before that.
     pub(super) fn answered(&mut self, id: u16) {
         self.unanswered = 0;
         if !self.unacknowledged.is_empty()
             && let Some(sent) = self.ids.sent(id)
         {
             self.unacknowledged.take(sent);
+        }
+        if let Some(index) = self.again.iter().position(|(queued, _)| *queued == id) {
+            self.again.remove(index);
         }
     }
 
