@@ -1,11 +1,13 @@
 //! How a connection continues its session, or ends it: see `session`.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use tidegate_engine::Context;
 use tidegate_engine::Duration;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
-use super::connection::{Connection, Env, Pending, Phase, Shared};
+use super::connection::{Connection, Env, Pending, Phase, Sending, Shared};
 use super::events::{SessionEnded, SessionResumed};
 use super::failure::Failure;
 use super::granted::Granted;
@@ -179,18 +181,20 @@ impl Connection {
         let mut filters = std::mem::take(&mut session.unsubscribe);
         // What was not sent again on the last connection follows what was.
         let left = std::mem::take(&mut session.again);
+        let queued: BTreeSet<u16> = left.iter().map(|(id, _)| *id).collect();
         for id in session.ids.in_order() {
-            if left.iter().any(|(queued, _)| *queued == id) {
+            if queued.contains(&id) {
                 continue;
             }
             let sent = session.ids.sent(id).unwrap_or_default();
             match session.ids.get_mut(id) {
-                Some(Pending::PubAck(_) | Pending::PubRec(_)) => {
+                Some(Pending::PubAck(sending) | Pending::PubRec(sending)) => {
+                    sending.again = true;
                     let packet = session.unacknowledged.take(sent);
                     session.again.push_back((id, packet));
                 }
-                Some(Pending::PubComp { again, .. }) => {
-                    *again = true;
+                Some(Pending::PubComp(sending)) => {
+                    sending.again = true;
                     session.again.push_back((id, None));
                 }
                 Some(Pending::SubAck { .. }) => {
@@ -273,9 +277,10 @@ impl Connection {
     fn give_up(&mut self, env: &mut Env<'_, '_>, id: u16, size: usize, limit: usize) {
         let pending = self.session.ids.release_unsent(id);
         self.session.in_flight -= 1;
-        let Some(Pending::PubAck(origin) | Pending::PubRec(origin)) = pending else {
+        let Some(Pending::PubAck(sending) | Pending::PubRec(sending)) = pending else {
             return;
         };
+        let Sending { origin, .. } = sending;
         if env
             .streams
             .get(origin.key)
