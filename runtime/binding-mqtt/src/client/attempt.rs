@@ -22,11 +22,12 @@ impl Connection {
     /// A stream needs the connection, which is down. The stream is refused at once while attempts
     /// are held off; otherwise it waits for the connection.
     pub(super) fn wake(&mut self, env: &mut Env<'_, '_>, key: usize) {
+        let loss = self.still_down(env);
         match env.shared.link.admit(env.cx.now(), self.identity) {
             Admission::Connect(attempt) => self.connect(env, attempt),
             Admission::Queue => self.enqueue(env),
             Admission::HeldOff(_) | Admission::ClientHeldOff(..)
-                if self.lost_with(env, key, Loss::default()).is_none() =>
+                if self.lost_with(env, key, loss).is_none() =>
             {
                 self.reopen(env);
             }
@@ -69,11 +70,7 @@ impl Connection {
     /// those that wait for the next attempt (see `lost_with`).
     pub(super) fn attempt_failed(&mut self, env: &mut Env<'_, '_>, why: &Failure) {
         self.queued = false;
-        let keeps = self.session.is_resumable(env.cx.now());
-        let loss = Loss {
-            keeps,
-            ..Loss::default()
-        };
+        let loss = self.still_down(env);
         for key in self.stream_keys() {
             let accepted = env.streams.get(key).is_some_and(|it| it.kind.is_accepted());
             if !accepted
@@ -85,6 +82,14 @@ impl Connection {
         }
         if self.is_needed(env.streams) {
             self.enqueue(env);
+        }
+    }
+
+    /// Another attempt failed, or is held off.
+    fn still_down(&self, env: &Env<'_, '_>) -> Loss {
+        Loss {
+            keeps: self.session.is_resumable(env.cx.now()),
+            ..Loss::default()
         }
     }
 
