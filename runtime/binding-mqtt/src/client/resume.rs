@@ -164,9 +164,6 @@ impl Connection {
             seconds: lost.as_millis() / 1_000,
             messages: u64::try_from(self.session.again.len()).unwrap_or(u64::MAX),
         });
-        if !self.session.again.is_empty() {
-            self.watch(env.cx, env.shared);
-        }
         self.resume_subscriptions(env);
         for filter in filters {
             if !self.session.subscriptions.has(&filter) {
@@ -262,6 +259,7 @@ impl Connection {
         let header = packets::duplicate(&mut self.packets, &packet.header);
         let parts = packet.payload.clone();
         self.session.unacknowledged.push(sent, packet);
+        self.watch(env.cx, env.shared);
         env.shared.counts.sent += 1;
         self.send(env.cx, std::iter::once(header).chain(parts));
     }
@@ -269,6 +267,7 @@ impl Connection {
     fn release_again(&mut self, env: &mut Env<'_, '_>, id: u16) {
         let sent = self.sent(env.cx);
         self.session.ids.sent_again(id, sent);
+        self.watch(env.cx, env.shared);
         let pubrel = packets::pubrel(&mut self.packets, id, ReasonCode::SUCCESS);
         self.send(env.cx, [pubrel]);
     }
