@@ -7,7 +7,7 @@ use tidegate_engine::Context;
 use tidegate_engine::Duration;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
-use super::connection::{Connection, Env, Pending, Phase, Sending, Shared};
+use super::connection::{Connection, Env, Pending, Phase, Shared};
 use super::events::{SessionEnded, SessionResumed};
 use super::failure::Failure;
 use super::granted::Granted;
@@ -274,12 +274,25 @@ impl Connection {
 
     /// The broker accepts only smaller packets now.
     fn give_up(&mut self, env: &mut Env<'_, '_>, id: u16, size: usize, limit: usize) {
-        let pending = self.session.ids.release_unsent(id);
-        self.session.in_flight -= 1;
-        let Some(Pending::PubAck(sending) | Pending::PubRec(sending)) = pending else {
-            return;
+        let origin = match self.session.ids.get_mut(id) {
+            Some(Pending::PubAck(sending)) => {
+                let origin = sending.origin;
+                self.session.ids.release_unsent(id);
+                self.session.in_flight -= 1;
+                origin
+            }
+            Some(pending @ Pending::PubRec(_)) => {
+                let Pending::PubRec(sending) = *pending else {
+                    return;
+                };
+                // The broker may have received it: without PUBREL, it would take the next message with this
+                // identifier for this one.
+                *pending = Pending::PubComp(sending);
+                self.release_again(env, id);
+                sending.origin
+            }
+            _ => return,
         };
-        let Sending { origin, .. } = sending;
         if env
             .streams
             .get(origin.key)
