@@ -98,8 +98,11 @@ impl Connection {
     }
 
     fn connect(&mut self, env: &mut Env<'_, '_>, attempt: Attempt) {
-        let version = env.shared.negotiation.current();
-        let resume = self.session.is_resumable(env.cx.now()) && self.packets.version == version;
+        let now = env.cx.now();
+        let resumable = self.session.is_resumable(now);
+        let session = resumable.then_some(self.packets.version);
+        let version = env.shared.negotiation.current(now, session);
+        let resume = session == Some(version);
         if !resume {
             self.end_session(env, "has expired");
         }
@@ -180,7 +183,8 @@ impl Connection {
             env.shared.counts.accepted += 1;
             env.shared.link.connected(env.cx, attempt);
         }
-        env.shared.negotiation.accepted(self.packets.version);
+        let now = env.cx.now();
+        env.shared.negotiation.accepted(self.packets.version, now);
         if let Some(assigned) = &granted.client_id {
             self.client_id = assigned.clone();
         }
