@@ -7,6 +7,7 @@ use super::aliases::Naming;
 use super::connection::{Connection, Env, Origin, Pending, Phase, Sending};
 use super::events::Published;
 use super::failure::{Failure, describe_reason};
+use super::lifetime::expired;
 use super::packets;
 use super::streams::{Kind, Stream};
 use super::suspects::Purpose;
@@ -25,7 +26,7 @@ impl Connection {
         self.gathered = self.gathered - before + publication.gathered();
         match taken {
             Ok(Some((number, message))) => {
-                self.waiting.push(key, number, message);
+                self.waiting.push(key, number, message, env.cx.now());
                 if self.phase == Phase::Down {
                     self.wake(env, key);
                 }
@@ -134,7 +135,8 @@ impl Connection {
         let Queued {
             stream: key,
             number,
-            message,
+            mut message,
+            since,
             ..
         } = queued;
         let Some((id, publication)) = env.streams.publication(key) else {
@@ -144,6 +146,11 @@ impl Connection {
         if let Some(failure) = self.granted.refuse_message(&message, || self.broker()) {
             return self.fail(env, key, &failure, delivery);
         }
+        let waited = env.cx.now().since(since);
+        if !message.age(waited) {
+            return self.fail(env, key, &expired(waited), delivery);
+        }
+        let lifetime = message.lifetime();
         let origin = Origin { key, id, number };
         let packet_id = match message.qos {
             0 => None,
@@ -172,7 +179,7 @@ impl Connection {
                 let suspect = (quarantine || packet_id.is_none())
                     .then(|| self.namer.message(publication.topic()));
                 if packet_id.is_some() && self.session.is_kept() {
-                    self.keep(env.cx, &header, &payload);
+                    self.keep(env.cx, &header, &payload, lifetime);
                 }
                 let end = self.send(env.cx, std::iter::once(header).chain(payload));
                 if packet_id.is_some() {

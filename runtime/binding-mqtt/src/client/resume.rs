@@ -63,10 +63,17 @@ impl Connection {
     }
 
     /// Keeps a message that is sent now.
-    pub(super) fn keep(&mut self, cx: &Context<'_>, header: &Bytes, payload: &Parts) {
+    pub(super) fn keep(
+        &mut self,
+        cx: &Context<'_>,
+        header: &Bytes,
+        payload: &Parts,
+        lifetime: Option<Duration>,
+    ) {
         let packet = Packet {
             header: header.clone(),
             payload: payload.clone(),
+            expires: lifetime.map(|it| cx.now() + it),
         };
         let sent = self.sent(cx);
         self.session.unacknowledged.push(sent, packet);
@@ -252,7 +259,14 @@ impl Connection {
     fn publish_again(&mut self, env: &mut Env<'_, '_>, id: u16, packet: Packet) {
         let limit = self.granted.packet_size.unwrap_or(usize::MAX);
         if packet.len() > limit {
-            return self.give_up(env, id, packet.len(), limit);
+            let size = packet.len();
+            let why =
+                format!("the broker now accepts packets of {limit} bytes; the message has {size}");
+            return self.give_up(env, id, ReasonCode::PACKET_TOO_LARGE, &why);
+        }
+        if packet.expires.is_some_and(|at| at <= env.cx.now()) {
+            let why = "the message has expired since";
+            return self.give_up(env, id, ReasonCode::UNSPECIFIED_ERROR, why);
         }
         let sent = self.sent(env.cx);
         self.session.ids.sent_again(id, sent);
@@ -272,8 +286,8 @@ impl Connection {
         self.send(env.cx, [pubrel]);
     }
 
-    /// The broker accepts only smaller packets now.
-    fn give_up(&mut self, env: &mut Env<'_, '_>, id: u16, size: usize, limit: usize) {
+    /// The message cannot be sent again.
+    fn give_up(&mut self, env: &mut Env<'_, '_>, id: u16, code: ReasonCode, why: &str) {
         let origin = match self.session.ids.get_mut(id) {
             Some(Pending::PubAck(sending)) => {
                 let origin = sending.origin;
@@ -299,11 +313,10 @@ impl Connection {
             .is_some_and(|it| it.id == origin.id)
         {
             let reason = format!(
-                "{} did not acknowledge the message before the connection was lost, and now accepts \
-                 packets of {limit} bytes; the message has {size}.",
+                "{} did not acknowledge the message before the connection was lost, and {why}.",
                 self.broker()
             );
-            let failure = Failure::new(ReasonCode::PACKET_TOO_LARGE, reason);
+            let failure = Failure::new(code, reason);
             self.fail(env, origin.key, &failure, MqttDelivery::Possible);
         }
     }

@@ -150,6 +150,8 @@ pub(super) struct Unacknowledged {
 pub(super) struct Packet {
     pub(super) header: Bytes,
     pub(super) payload: Parts,
+    /// When the message expires.
+    pub(super) expires: Option<Time>,
 }
 
 impl Packet {
@@ -197,6 +199,7 @@ mod tests {
         Packet {
             header: vec![0; length].into(),
             payload: Parts::new(),
+            expires: None,
         }
     }
 
