@@ -200,7 +200,11 @@ mod tests {
         for (id, position) in [(3, 5), (2, 15), (1, 25)] {
             ids.sent_again(id, sent(2, position));
         }
-        assert_eq!(ids.oldest(), Some((&(), sent(2, 5))));
+        assert_eq!(
+            ids.oldest(),
+            Some((&(), sent(2, 25))),
+            "the first of one time"
+        );
         assert_eq!((ids.in_order(), ids.read_up_to()), (vec![3, 2, 1], 0));
         assert_eq!(ids.sent(2), Some(sent(2, 15)));
     }
