@@ -61,6 +61,7 @@ mod failure;
 mod granted;
 mod inbound;
 mod keep_alive;
+mod lifetime;
 mod link;
 mod meters;
 mod options;

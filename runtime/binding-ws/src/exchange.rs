@@ -365,10 +365,12 @@ impl Exchange {
                 self.fail(env, why);
             }
             Phase::Open(_) | Phase::Closed => {
-                self.deliver(env.cx);
-                if self.to_caller.is_empty() {
-                    env.cx.end(self.caller, Frame::end());
+                if matches!(self.phase, Phase::Open(_)) {
+                    // An end without an answer to the close frame is as good as one. What arrived before it is
+                    // delivered first.
+                    self.closed(Close::default());
                 }
+                self.deliver(env.cx);
                 env.cx.end(self.exit, Frame::end());
             }
         }

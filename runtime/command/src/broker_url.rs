@@ -63,7 +63,19 @@ fn expand(url: &str) -> Result<Chain, String> {
     if let Some(user) = user {
         credentials(user, &mut chain)?;
     }
+    // The rest of a password with '/' or '?' must not become a path, and its beginning not a port.
+    if user.is_none() && target.contains('@') {
+        return Err(
+            "the URL has an '@' behind its path; write '/' and '?' of a password as %2F and %3F, and '@' of a \
+             path as %40"
+                .to_owned(),
+        );
+    }
     let over_websocket = bindings.contains(&"ws");
+    if over_websocket && target.contains('?') {
+        // A query may be a signature, as with AWS IoT Core.
+        chain.secrets = &["password", "path"];
+    }
     if !over_websocket && !matches!(target, "" | "/") {
         return Err(format!(
             "{name}:// has no path; remove it, or use ws:// or wss://"
@@ -235,6 +247,13 @@ mod tests {
     }
 
     #[test]
+    fn a_query_may_be_a_secret_and_is_not_printed() {
+        let secrets = |url| expand(url).expect("valid").secrets;
+        assert_eq!(secrets("wss://b/mqtt"), ["password"]);
+        assert_eq!(secrets("wss://b/mqtt?signature=1"), ["password", "path"]);
+    }
+
+    #[test]
     fn what_is_no_url_of_a_broker_is_explained_without_its_text() {
         for (url, expected) in [
             ("secret", "not a URL"),
@@ -247,6 +266,8 @@ mod tests {
             ("mqtt://[::1]secret", "not 1 to 65535"),
             ("mqtt://b/secret", "mqtt:// has no path"),
             ("ws://b/a#secret", "fragment"),
+            ("ws://gate:12/secret@b/mqtt", "as %2F and %3F"),
+            ("mqtt://gate:12?secret@b", "as %2F and %3F"),
             ("mqtt://secret%@b", "write characters"),
             ("mqtt://secret%ff@b", "write characters"),
             ("unix:", "has no path"),

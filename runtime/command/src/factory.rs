@@ -138,10 +138,13 @@ impl tidegate_scenarios::Factory for Factory {
         match self {
             Self::Machine(make) => make(declared).map_err(|error| error.to_string()),
             Self::FileBacked { make, .. } => make(declared),
-            _ => Err(format!(
-                "binding '{}' does real I/O and cannot be used in a scenario",
-                declared.name()
-            )),
+            Self::Edge(_) => Err(real_io(declared.name())),
+            #[cfg(feature = "broker")]
+            Self::Broker(_) => Err(real_io(declared.name())),
         }
     }
+}
+
+fn real_io(binding: &str) -> String {
+    format!("binding '{binding}' does real I/O and cannot be used in a scenario")
 }

@@ -29,7 +29,7 @@ pub struct Shorthand {
 pub struct Chain {
     /// Further options of the binding itself.
     pub options: Vec<(&'static str, String)>,
-    /// Those of them that are secret.
+    /// Those of them, and of the options of links, that are secret.
     pub secrets: &'static [&'static str],
     /// The bindings, from the exit of the binding on. All are of the kind `client`.
     pub links: Vec<Link>,

@@ -22,11 +22,12 @@ impl Connection {
     /// A stream needs the connection, which is down. The stream is refused at once while attempts
     /// are held off; otherwise it waits for the connection.
     pub(super) fn wake(&mut self, env: &mut Env<'_, '_>, key: usize) {
+        let loss = self.still_down(env);
         match env.shared.link.admit(env.cx.now(), self.identity) {
             Admission::Connect(attempt) => self.connect(env, attempt),
             Admission::Queue => self.enqueue(env),
             Admission::HeldOff(_) | Admission::ClientHeldOff(..)
-                if self.lost_with(env, key, Loss::default()).is_none() =>
+                if self.lost_with(env, key, loss).is_none() =>
             {
                 self.reopen(env);
             }
@@ -69,11 +70,7 @@ impl Connection {
     /// those that wait for the next attempt (see `lost_with`).
     pub(super) fn attempt_failed(&mut self, env: &mut Env<'_, '_>, why: &Failure) {
         self.queued = false;
-        let keeps = self.session.is_resumable(env.cx.now());
-        let loss = Loss {
-            keeps,
-            ..Loss::default()
-        };
+        let loss = self.still_down(env);
         for key in self.stream_keys() {
             let accepted = env.streams.get(key).is_some_and(|it| it.kind.is_accepted());
             if !accepted
@@ -88,13 +85,24 @@ impl Connection {
         }
     }
 
+    /// Another attempt failed, or is held off.
+    fn still_down(&self, env: &Env<'_, '_>) -> Loss {
+        Loss {
+            keeps: self.session.is_resumable(env.cx.now()),
+            ..Loss::default()
+        }
+    }
+
     pub(super) fn is_needed(&self, streams: &Streams) -> bool {
         self.streams.iter().any(|key| needs(streams, *key))
     }
 
     fn connect(&mut self, env: &mut Env<'_, '_>, attempt: Attempt) {
-        let version = env.shared.negotiation.current();
-        let resume = self.session.is_resumable(env.cx.now()) && self.packets.version == version;
+        let now = env.cx.now();
+        let resumable = self.session.is_resumable(now);
+        let session = resumable.then_some(self.packets.version);
+        let version = env.shared.negotiation.current(now, session);
+        let resume = session == Some(version);
         if !resume {
             self.end_session(env, "has expired");
         }
@@ -175,7 +183,8 @@ impl Connection {
             env.shared.counts.accepted += 1;
             env.shared.link.connected(env.cx, attempt);
         }
-        env.shared.negotiation.accepted(self.packets.version);
+        let now = env.cx.now();
+        env.shared.negotiation.accepted(self.packets.version, now);
         if let Some(assigned) = &granted.client_id {
             self.client_id = assigned.clone();
         }

@@ -112,16 +112,30 @@ pub(super) struct Origin {
     pub(super) number: u64,
 }
 
+/// A message under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sending {
+    pub(super) origin: Origin,
+    /// The packet is sent again, after the session was resumed: the broker may have had the first one.
+    pub(super) again: bool,
+}
+
+impl Sending {
+    /// A message that is sent for the first time.
+    pub(super) const fn first(origin: Origin) -> Self {
+        Self {
+            origin,
+            again: false,
+        }
+    }
+}
+
 /// The packet that a packet identifier waits for.
 #[derive(Debug)]
 pub(super) enum Pending {
-    PubAck(Origin),
-    PubRec(Origin),
-    PubComp {
-        origin: Origin,
-        /// PUBREL was sent again, after the session was resumed.
-        again: bool,
-    },
+    PubAck(Sending),
+    PubRec(Sending),
+    PubComp(Sending),
     SubAck {
         identifier: u32,
     },
@@ -137,7 +151,7 @@ impl Pending {
         match self {
             Self::PubAck(_) => "PUBACK",
             Self::PubRec(_) => "PUBREC",
-            Self::PubComp { .. } => "PUBCOMP",
+            Self::PubComp(_) => "PUBCOMP",
             Self::SubAck { .. } => "SUBACK",
             Self::UnsubAck { .. } => "UNSUBACK",
         }

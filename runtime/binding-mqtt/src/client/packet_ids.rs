@@ -21,6 +21,8 @@ pub(super) struct PacketIds<T> {
 struct Used<T> {
     what: T,
     sent: Sent,
+    /// It waits to be sent again.
+    waits: bool,
 }
 
 /// When a packet was sent, and its position in the byte stream.
@@ -54,7 +56,8 @@ impl<T> PacketIds<T> {
         loop {
             self.last = self.last.checked_add(1).unwrap_or(1);
             if !self.used.contains_key(&self.last) {
-                self.used.insert(self.last, Used { what, sent });
+                let waits = false;
+                self.used.insert(self.last, Used { what, sent, waits });
                 return Some(self.last);
             }
         }
@@ -70,6 +73,7 @@ impl<T> PacketIds<T> {
         if let Some(used) = self.used.get_mut(&id) {
             self.read = self.read.max(used.sent.position);
             used.sent = sent;
+            used.waits = false;
         }
     }
 
@@ -85,10 +89,11 @@ impl<T> PacketIds<T> {
         ids.into_iter().map(|(id, _)| *id).collect()
     }
 
-    /// The byte stream was replaced: positions begin at 0, and every packet counts as sent now.
+    /// The byte stream was replaced: positions begin at 0, and every packet waits to be sent again.
     pub(super) fn restart(&mut self, now: Time) {
         self.read = 0;
         for used in self.used.values_mut() {
+            used.waits = true;
             used.sent = Sent {
                 at: now,
                 position: 0,
@@ -100,6 +105,7 @@ impl<T> PacketIds<T> {
     pub(super) fn sent_again(&mut self, id: u16, sent: Sent) {
         if let Some(used) = self.used.get_mut(&id) {
             used.sent = sent;
+            used.waits = false;
         }
     }
 
@@ -125,9 +131,11 @@ impl<T> PacketIds<T> {
         self.read
     }
 
-    /// What is pending for the longest time. O(n) in the number of identifiers in use.
+    /// What is pending for the longest time, without what waits to be sent again. O(n) in the number of
+    /// identifiers in use.
     pub(super) fn oldest(&self) -> Option<(&T, Sent)> {
-        let oldest = self.used.values().min_by_key(|used| used.sent.at)?;
+        let sent = self.used.values().filter(|used| !used.waits);
+        let oldest = sent.min_by_key(|used| used.sent.at)?;
         Some((&oldest.what, oldest.sent))
     }
 
@@ -188,10 +196,15 @@ mod tests {
         ids.renew(1, sent(1, 30));
         assert_eq!(ids.in_order(), [2, 3, 1]);
         ids.restart(Time::START);
-        assert_eq!(ids.read_up_to(), 0);
+        assert_eq!((ids.read_up_to(), ids.oldest()), (0, None));
         for (id, position) in [(3, 5), (2, 15), (1, 25)] {
             ids.sent_again(id, sent(2, position));
         }
+        assert_eq!(
+            ids.oldest(),
+            Some((&(), sent(2, 25))),
+            "the first of one time"
+        );
         assert_eq!((ids.in_order(), ids.read_up_to()), (vec![3, 2, 1], 0));
         assert_eq!(ids.sent(2), Some(sent(2, 15)));
     }

@@ -35,7 +35,7 @@ pub(super) struct Message {
 }
 
 /// The metadata in the first part of a message.
-fn metadata(extension: Option<&Pooled<DataEx>>) -> Option<&MqttPublishData> {
+pub(super) fn metadata(extension: Option<&Pooled<DataEx>>) -> Option<&MqttPublishData> {
     match &**extension? {
         DataEx::Mqtt(MqttDataEx::Publish(metadata)) => Some(metadata),
         DataEx::Mqtt(MqttDataEx::Subscribe(_)) | DataEx::Mcp(_) => None,

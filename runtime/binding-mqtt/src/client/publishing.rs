@@ -4,9 +4,10 @@ use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::streams::{BeginEx, Data, Frame};
 
 use super::aliases::Naming;
-use super::connection::{Connection, Env, Origin, Pending, Phase};
+use super::connection::{Connection, Env, Origin, Pending, Phase, Sending};
 use super::events::Published;
 use super::failure::{Failure, describe_reason};
+use super::lifetime::expired;
 use super::packets;
 use super::streams::{Kind, Stream};
 use super::suspects::Purpose;
@@ -25,7 +26,7 @@ impl Connection {
         self.gathered = self.gathered - before + publication.gathered();
         match taken {
             Ok(Some((number, message))) => {
-                self.waiting.push(key, number, message);
+                self.waiting.push(key, number, message, env.cx.now());
                 if self.phase == Phase::Down {
                     self.wake(env, key);
                 }
@@ -134,7 +135,8 @@ impl Connection {
         let Queued {
             stream: key,
             number,
-            message,
+            mut message,
+            since,
             ..
         } = queued;
         let Some((id, publication)) = env.streams.publication(key) else {
@@ -144,11 +146,16 @@ impl Connection {
         if let Some(failure) = self.granted.refuse_message(&message, || self.broker()) {
             return self.fail(env, key, &failure, delivery);
         }
+        let waited = env.cx.now().since(since);
+        if !message.age(waited) {
+            return self.fail(env, key, &expired(waited), delivery);
+        }
+        let lifetime = message.lifetime();
         let origin = Origin { key, id, number };
         let packet_id = match message.qos {
             0 => None,
-            1 => self.expect(env.cx, env.shared, Pending::PubAck(origin)),
-            _ => self.expect(env.cx, env.shared, Pending::PubRec(origin)),
+            1 => self.expect(env.cx, env.shared, Pending::PubAck(Sending::first(origin))),
+            _ => self.expect(env.cx, env.shared, Pending::PubRec(Sending::first(origin))),
         };
         let limit = self.granted.packet_size;
         let naming = match packet_id {
@@ -172,7 +179,7 @@ impl Connection {
                 let suspect = (quarantine || packet_id.is_none())
                     .then(|| self.namer.message(publication.topic()));
                 if packet_id.is_some() && self.session.is_kept() {
-                    self.keep(env.cx, &header, &payload);
+                    self.keep(env.cx, &header, &payload, lifetime);
                 }
                 let end = self.send(env.cx, std::iter::once(header).chain(payload));
                 if packet_id.is_some() {
@@ -263,8 +270,13 @@ impl Connection {
         self.fail(env, origin.key, &Failure::new(ack.reason, reason), delivery);
     }
 
-    /// Whether other messages of the stream may have been delivered when one is refused.
-    fn delivery_beside(env: &mut Env<'_, '_>, origin: Origin) -> MqttDelivery {
+    /// Whether messages of the stream may have been delivered when one is refused: others, or the refused one,
+    /// if it was sent before and the answer was lost.
+    fn delivery_beside(env: &mut Env<'_, '_>, refused: Sending) -> MqttDelivery {
+        let origin = refused.origin;
+        if refused.again {
+            return MqttDelivery::Possible;
+        }
         match env.streams.get_mut(origin.key) {
             Some(Stream {
                 id,
@@ -278,11 +290,12 @@ impl Connection {
     /// PUBACK
     pub(super) fn on_puback(&mut self, env: &mut Env<'_, '_>, ack: &Ack) {
         match self.session.ids.get_mut(ack.packet_id) {
-            Some(Pending::PubAck(origin)) => {
-                let origin = *origin;
+            Some(Pending::PubAck(sending)) => {
+                let sending = *sending;
+                let origin = sending.origin;
                 self.over(env, ack.packet_id);
                 if ack.reason.is_error() {
-                    let delivery = Self::delivery_beside(env, origin);
+                    let delivery = Self::delivery_beside(env, sending);
                     self.refused(env, origin, ack, delivery);
                 } else {
                     self.accepted(env, origin, ack);
@@ -302,25 +315,23 @@ impl Connection {
         let packet_id = ack.packet_id;
         match self.session.ids.get_mut(packet_id) {
             Some(pending @ Pending::PubRec(_)) => {
-                let Pending::PubRec(origin) = *pending else {
+                let Pending::PubRec(sending) = *pending else {
                     return;
                 };
+                let origin = sending.origin;
                 if ack.reason.is_error() {
                     self.over(env, packet_id);
-                    let delivery = Self::delivery_beside(env, origin);
+                    let delivery = Self::delivery_beside(env, sending);
                     return self.refused(env, origin, ack, delivery);
                 }
-                *pending = Pending::PubComp {
-                    origin,
-                    again: false,
-                };
+                *pending = Pending::PubComp(Sending::first(origin));
                 self.session.answered(packet_id);
                 self.accepted(env, origin, ack);
                 self.session.ids.renew(packet_id, self.sent(env.cx));
                 self.release(env, packet_id, ReasonCode::SUCCESS);
             }
             // A duplicate gets the same answer.
-            Some(Pending::PubComp { .. }) if !ack.reason.is_error() => {
+            Some(Pending::PubComp(_)) if !ack.reason.is_error() => {
                 self.release(env, packet_id, ReasonCode::SUCCESS);
             }
             None => self.release(env, packet_id, ReasonCode::PACKET_IDENTIFIER_NOT_FOUND),
@@ -342,8 +353,8 @@ impl Connection {
     /// PUBCOMP
     pub(super) fn on_pubcomp(&mut self, env: &mut Env<'_, '_>, ack: &Ack) {
         match self.session.ids.get_mut(ack.packet_id) {
-            Some(Pending::PubComp { origin, again }) => {
-                let (origin, again) = (*origin, *again);
+            Some(Pending::PubComp(sending)) => {
+                let Sending { origin, again } = *sending;
                 self.over(env, ack.packet_id);
                 // After a PUBREL that was sent again, it means that the broker had received the
                 // first one (3.7.2.1).

@@ -51,19 +51,19 @@ impl Acknowledged {
         });
     }
 
-    /// Whether this message was acknowledged on an earlier connection; it is then forgotten.
+    /// Whether this message was acknowledged on an earlier connection; it is then forgotten. Only the last
+    /// message with its identifier counts: the broker has read the PUBACKs of those before it.
     pub(super) fn take(&mut self, publish: &Publish) -> bool {
         if !publish.dup || self.0.front().is_none_or(|it| it.position > 0) {
             return false;
         }
-        let content = content(publish);
-        let same = |it: &Entry| {
-            it.position == 0 && it.packet_id == publish.packet_id && it.content == content
-        };
-        match self.0.iter().position(same) {
-            Some(index) => self.0.remove(index).is_some(),
-            None => false,
+        let mut last = self.0.iter().rev();
+        let last = last.find(|it| it.packet_id == publish.packet_id);
+        let same = last.is_some_and(|it| it.position == 0 && it.content == content(publish));
+        if same {
+            self.0.retain(|it| it.packet_id != publish.packet_id);
         }
+        same
     }
 }
 
@@ -108,6 +108,19 @@ mod tests {
         assert!(known.take(&message(1, "on", true)));
         assert!(!known.take(&message(1, "on", true)), "once");
         assert!(known.take(&message(2, "off", true)));
+    }
+
+    #[test]
+    fn an_identifier_that_the_broker_used_again_stands_for_its_last_message() {
+        let mut known = Acknowledged::default();
+        known.push(&message(1, "step", false), 4, 0, 10);
+        known.push(&message(1, "step", false), 8, 0, 10);
+        known.interrupted(0);
+        assert!(known.take(&message(1, "step", true)));
+        known.push(&message(1, "step", true), 4, 0, 10);
+        known.push(&message(1, "stop", false), 8, 0, 10);
+        known.interrupted(0);
+        assert!(!known.take(&message(1, "step", true)), "a new message");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! How a connection continues its session, or ends it: see `session`.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use tidegate_engine::Context;
 use tidegate_engine::Duration;
@@ -61,10 +63,17 @@ impl Connection {
     }
 
     /// Keeps a message that is sent now.
-    pub(super) fn keep(&mut self, cx: &Context<'_>, header: &Bytes, payload: &Parts) {
+    pub(super) fn keep(
+        &mut self,
+        cx: &Context<'_>,
+        header: &Bytes,
+        payload: &Parts,
+        lifetime: Option<Duration>,
+    ) {
         let packet = Packet {
             header: header.clone(),
             payload: payload.clone(),
+            expires: lifetime.map(|it| cx.now() + it),
         };
         let sent = self.sent(cx);
         self.session.unacknowledged.push(sent, packet);
@@ -162,9 +171,6 @@ impl Connection {
             seconds: lost.as_millis() / 1_000,
             messages: u64::try_from(self.session.again.len()).unwrap_or(u64::MAX),
         });
-        if !self.session.again.is_empty() {
-            self.watch(env.cx, env.shared);
-        }
         self.resume_subscriptions(env);
         for filter in filters {
             if !self.session.subscriptions.has(&filter) {
@@ -179,18 +185,20 @@ impl Connection {
         let mut filters = std::mem::take(&mut session.unsubscribe);
         // What was not sent again on the last connection follows what was.
         let left = std::mem::take(&mut session.again);
+        let queued: BTreeSet<u16> = left.iter().map(|(id, _)| *id).collect();
         for id in session.ids.in_order() {
-            if left.iter().any(|(queued, _)| *queued == id) {
+            if queued.contains(&id) {
                 continue;
             }
             let sent = session.ids.sent(id).unwrap_or_default();
             match session.ids.get_mut(id) {
-                Some(Pending::PubAck(_) | Pending::PubRec(_)) => {
+                Some(Pending::PubAck(sending) | Pending::PubRec(sending)) => {
+                    sending.again = true;
                     let packet = session.unacknowledged.take(sent);
                     session.again.push_back((id, packet));
                 }
-                Some(Pending::PubComp { again, .. }) => {
-                    *again = true;
+                Some(Pending::PubComp(sending)) => {
+                    sending.again = true;
                     session.again.push_back((id, None));
                 }
                 Some(Pending::SubAck { .. }) => {
@@ -251,13 +259,21 @@ impl Connection {
     fn publish_again(&mut self, env: &mut Env<'_, '_>, id: u16, packet: Packet) {
         let limit = self.granted.packet_size.unwrap_or(usize::MAX);
         if packet.len() > limit {
-            return self.give_up(env, id, packet.len(), limit);
+            let size = packet.len();
+            let why =
+                format!("the broker now accepts packets of {limit} bytes; the message has {size}");
+            return self.give_up(env, id, ReasonCode::PACKET_TOO_LARGE, &why);
+        }
+        if packet.expires.is_some_and(|at| at <= env.cx.now()) {
+            let why = "the message has expired since";
+            return self.give_up(env, id, ReasonCode::UNSPECIFIED_ERROR, why);
         }
         let sent = self.sent(env.cx);
         self.session.ids.sent_again(id, sent);
         let header = packets::duplicate(&mut self.packets, &packet.header);
         let parts = packet.payload.clone();
         self.session.unacknowledged.push(sent, packet);
+        self.watch(env.cx, env.shared);
         env.shared.counts.sent += 1;
         self.send(env.cx, std::iter::once(header).chain(parts));
     }
@@ -265,16 +281,31 @@ impl Connection {
     fn release_again(&mut self, env: &mut Env<'_, '_>, id: u16) {
         let sent = self.sent(env.cx);
         self.session.ids.sent_again(id, sent);
+        self.watch(env.cx, env.shared);
         let pubrel = packets::pubrel(&mut self.packets, id, ReasonCode::SUCCESS);
         self.send(env.cx, [pubrel]);
     }
 
-    /// The broker accepts only smaller packets now.
-    fn give_up(&mut self, env: &mut Env<'_, '_>, id: u16, size: usize, limit: usize) {
-        let pending = self.session.ids.release_unsent(id);
-        self.session.in_flight -= 1;
-        let Some(Pending::PubAck(origin) | Pending::PubRec(origin)) = pending else {
-            return;
+    /// The message cannot be sent again.
+    fn give_up(&mut self, env: &mut Env<'_, '_>, id: u16, code: ReasonCode, why: &str) {
+        let origin = match self.session.ids.get_mut(id) {
+            Some(Pending::PubAck(sending)) => {
+                let origin = sending.origin;
+                self.session.ids.release_unsent(id);
+                self.session.in_flight -= 1;
+                origin
+            }
+            Some(pending @ Pending::PubRec(_)) => {
+                let Pending::PubRec(sending) = *pending else {
+                    return;
+                };
+                // The broker may have received it: without PUBREL, it would take the next message with this
+                // identifier for this one.
+                *pending = Pending::PubComp(sending);
+                self.release_again(env, id);
+                sending.origin
+            }
+            _ => return,
         };
         if env
             .streams
@@ -282,11 +313,10 @@ impl Connection {
             .is_some_and(|it| it.id == origin.id)
         {
             let reason = format!(
-                "{} did not acknowledge the message before the connection was lost, and now accepts \
-                 packets of {limit} bytes; the message has {size}.",
+                "{} did not acknowledge the message before the connection was lost, and {why}.",
                 self.broker()
             );
-            let failure = Failure::new(ReasonCode::PACKET_TOO_LARGE, reason);
+            let failure = Failure::new(code, reason);
             self.fail(env, origin.key, &failure, MqttDelivery::Possible);
         }
     }

@@ -117,13 +117,16 @@ impl SessionState {
         }
     }
 
-    /// The broker answered a message: it is not sent again.
+    /// The broker answered a message: it is not sent again, even if the answer comes before that.
     pub(super) fn answered(&mut self, id: u16) {
         self.unanswered = 0;
         if !self.unacknowledged.is_empty()
             && let Some(sent) = self.ids.sent(id)
         {
             self.unacknowledged.take(sent);
+        }
+        if let Some(index) = self.again.iter().position(|(queued, _)| *queued == id) {
+            self.again.remove(index);
         }
     }
 
@@ -147,6 +150,8 @@ pub(super) struct Unacknowledged {
 pub(super) struct Packet {
     pub(super) header: Bytes,
     pub(super) payload: Parts,
+    /// When the message expires.
+    pub(super) expires: Option<Time>,
 }
 
 impl Packet {
@@ -194,6 +199,7 @@ mod tests {
         Packet {
             header: vec![0; length].into(),
             payload: Parts::new(),
+            expires: None,
         }
     }
 

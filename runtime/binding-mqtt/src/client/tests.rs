@@ -8,6 +8,7 @@ mod fuzz;
 mod harness;
 mod operators;
 mod overdue;
+mod promises;
 mod publishing;
 mod quarantine;
 mod reconnecting;

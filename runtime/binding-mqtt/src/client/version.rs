@@ -3,15 +3,20 @@
 //! With `version: auto`, MQTT 5 is tried first. A broker that answers with *Unsupported Protocol
 //! Version* or in the form of MQTT 3.1.1 does not support it, so 3.1.1 is used at once and
 //! remembered. A broker that closes the connection before CONNACK, or does not answer, may or may not
-//! support it: 3.1.1 is tried at once too, but remembered only if it is accepted; otherwise the next
-//! attempt uses MQTT 5 again.
+//! support it: 3.1.1 is tried at once too, but remembered only if it is accepted, and only for
+//! [`PROVISIONAL`]; otherwise the next attempt uses MQTT 5 again. So a broker that was merely slow does
+//! not lose the features of MQTT 5 for good. A connection that can resume its session does not try.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tidegate_engine::{Duration, Time};
 
 use crate::codec::Version;
+
+/// How long 3.1.1 is used because the broker did not answer CONNECT of MQTT 5.
+const PROVISIONAL: Duration = Duration::from_secs(600);
 
 /// The protocol versions that may be used: `auto`, `5` or `3.1.1`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -94,6 +99,10 @@ pub(super) struct Negotiation {
     current: Version,
     /// The broker has accepted it.
     accepted: bool,
+    /// It is used because of silence.
+    by_silence: bool,
+    /// When MQTT 5 is tried again.
+    until: Option<Time>,
 }
 
 impl Negotiation {
@@ -111,18 +120,34 @@ impl Negotiation {
             versions,
             current,
             accepted: false,
+            by_silence: false,
+            until: None,
         }
     }
 
-    /// The version for CONNECT.
-    pub(super) const fn current(&self) -> Version {
+    /// The version for CONNECT. `session` is that of a session to resume.
+    pub(super) fn current(&mut self, now: Time, session: Option<Version>) -> Version {
+        if self.until.is_some_and(|until| until <= now) && session != Some(self.current) {
+            self.set(Version::V5, false);
+        }
         self.current
     }
 
+    fn set(&mut self, version: Version, by_silence: bool) {
+        self.current = version;
+        self.accepted = false;
+        self.by_silence = by_silence;
+        self.until = None;
+    }
+
     /// The broker accepted a connection of this version.
-    pub(super) fn accepted(&mut self, version: Version) {
-        if self.current == version {
-            self.accepted = true;
+    pub(super) fn accepted(&mut self, version: Version, now: Time) {
+        if self.current != version {
+            return;
+        }
+        self.accepted = true;
+        if self.by_silence && self.until.is_none() {
+            self.until = Some(now + PROVISIONAL);
         }
     }
 
@@ -136,11 +161,10 @@ impl Negotiation {
         if self.current != version {
             return self.current == Version::V311;
         }
-        self.accepted = false;
-        self.current = match version {
-            Version::V5 => Version::V311,
-            Version::V311 => Version::V5,
-        };
+        match version {
+            Version::V5 => self.set(Version::V311, how == Refusal::Silent),
+            Version::V311 => self.set(Version::V5, false),
+        }
         version == Version::V5
     }
 }
@@ -149,23 +173,31 @@ impl Negotiation {
 mod tests {
     use super::*;
 
+    const fn at(minutes: u64) -> Time {
+        Time::from_micros(minutes * 60_000_000)
+    }
+
     #[test]
     fn a_stated_refusal_is_remembered() {
         let mut auto = Negotiation::new(Versions::Auto, false);
         assert!(auto.refused(Version::V5, Refusal::Stated));
-        assert_eq!(auto.current(), Version::V311);
+        assert_eq!(auto.current(at(0), None), Version::V311);
         assert!(
             auto.refused(Version::V5, Refusal::Stated),
             "another connection"
         );
-        auto.accepted(Version::V311);
+        auto.accepted(Version::V311, at(0));
         assert!(!auto.refused(Version::V311, Refusal::Silent));
-        assert_eq!(auto.current(), Version::V311);
+        assert_eq!(auto.current(at(0), None), Version::V311);
         assert!(
             !auto.refused(Version::V311, Refusal::Stated),
             "after the backoff"
         );
-        assert_eq!(auto.current(), Version::V5, "the broker was replaced");
+        assert_eq!(
+            auto.current(at(0), None),
+            Version::V5,
+            "the broker was replaced"
+        );
     }
 
     #[test]
@@ -173,10 +205,29 @@ mod tests {
         let mut auto = Negotiation::new(Versions::Auto, false);
         assert!(auto.refused(Version::V5, Refusal::Silent));
         assert!(!auto.refused(Version::V311, Refusal::Silent));
-        assert_eq!(auto.current(), Version::V5);
-        auto.accepted(Version::V5);
+        assert_eq!(auto.current(at(0), None), Version::V5);
+        auto.accepted(Version::V5, at(0));
         assert!(!auto.refused(Version::V5, Refusal::Silent));
-        assert_eq!(auto.current(), Version::V5);
+        assert_eq!(auto.current(at(0), None), Version::V5);
+    }
+
+    #[test]
+    fn what_is_used_because_of_silence_is_checked_again() {
+        let mut auto = Negotiation::new(Versions::Auto, false);
+        assert!(auto.refused(Version::V5, Refusal::Silent));
+        auto.accepted(Version::V311, at(1));
+        auto.accepted(Version::V311, at(9));
+        assert_eq!(auto.current(at(10), None), Version::V311);
+        let session = Some(Version::V311);
+        assert_eq!(
+            auto.current(at(11), session),
+            Version::V311,
+            "it is resumed"
+        );
+        assert_eq!(auto.current(at(11), None), Version::V5);
+        assert!(auto.refused(Version::V5, Refusal::Stated));
+        auto.accepted(Version::V311, at(12));
+        assert_eq!(auto.current(at(100), None), Version::V311, "it was stated");
     }
 
     #[test]
@@ -184,7 +235,7 @@ mod tests {
         for version in [Version::V5, Version::V311] {
             let mut fixed = Negotiation::new(Versions::Only(version), false);
             assert!(!fixed.refused(version, Refusal::Stated));
-            assert_eq!(fixed.current(), version);
+            assert_eq!(fixed.current(at(0), None), version);
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use tidegate_engine::Time;
+
 use super::publications::Message;
 
 /// A queued message of a publish stream.
@@ -10,6 +12,8 @@ pub(super) struct Queued {
     pub(super) stream: usize,
     pub(super) number: u64,
     pub(super) message: Message,
+    /// Since when it waits.
+    pub(super) since: Time,
     order: u64,
 }
 
@@ -24,7 +28,7 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn push(&mut self, stream: usize, number: u64, message: Message) {
+    pub(super) fn push(&mut self, stream: usize, number: u64, message: Message, since: Time) {
         self.order += 1;
         self.bytes += message.length;
         let queue = match message.qos {
@@ -35,6 +39,7 @@ impl Waiting {
             stream,
             number,
             message,
+            since,
             order: self.order,
         });
     }

@@ -5,6 +5,7 @@ use tidegate_streams::bytes_stream::BytesReset;
 use tidegate_streams::{AbortEx, Frame, ResetEx};
 
 use super::harness::{Harness, REMOTE, answer};
+use crate::Options;
 use crate::frames::{Close, Event};
 
 #[test]
@@ -104,6 +105,26 @@ fn an_end_after_the_callers_end_is_no_error() {
         .send(harness.caller, streams.caller, Frame::end());
     harness.rig.send(harness.exit, streams.exit, Frame::end());
     assert_eq!(harness.told(streams), [Frame::end()]);
+    harness.finish();
+}
+
+#[test]
+fn what_arrived_before_that_end_is_delivered_and_then_the_reply_ends() {
+    let mut harness = Harness::with(Options::default(), 4, 1 << 20);
+    let streams = harness.open();
+    harness
+        .rig
+        .send(harness.caller, streams.caller, Frame::end());
+    harness.receive(streams, b"\x82\x04onet");
+    harness.receive(streams, b"\x82\x02wo");
+    harness.rig.send(harness.exit, streams.exit, Frame::end());
+    let first = Frame::data(Bytes::from_static(b"onet"));
+    assert_eq!(harness.told(streams), [first]);
+    harness
+        .rig
+        .turn(harness.caller, |cx| cx.acknowledge(streams.caller, 4));
+    let rest = Frame::data(Bytes::from_static(b"wo"));
+    assert_eq!(harness.told(streams), [rest, Frame::end()]);
     harness.finish();
 }
 
