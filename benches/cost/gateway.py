@@ -18,11 +18,11 @@ def free_port():
 
 
 @contextlib.contextmanager
-def broker(directory):
-    """mosquitto, on a free port."""
+def broker(directory, more=""):
+    """mosquitto, on a free port, with more settings."""
     port = free_port()
     settings = directory / "mosquitto.conf"
-    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n")
+    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n{more}")
     process = subprocess.Popen(["mosquitto", "-c", settings], stderr=subprocess.DEVNULL)
     try:
         connect(port, process).close()
