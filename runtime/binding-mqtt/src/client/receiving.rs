@@ -4,9 +4,14 @@
 //! arrival (MQTT 5.0, 4.6). A full queue ends its subscription, unless the subscriber is the only
 //! stream of the connection: then reading pauses, the credit of the byte stream runs out, and the
 //! broker waits. Messages of a subscription with a limit are acknowledged later (see `counted`).
+//!
+//! Messages may arrive before the broker has answered for all filters of a stream (MQTT 5.0, 3.8.4), and
+//! retained ones in any number; the answers come behind them, so that reading cannot pause. They
+//! wait for the reply BEGIN, which states the answers. When the queue is half full, the reply
+//! begins without them, and they follow in a FLUSH.
 
-use tidegate_engine::streams::Data;
 use tidegate_engine::streams::mqtt::MqttDelivery;
+use tidegate_engine::streams::{BeginEx, Data, Frame};
 
 use super::connection::{Connection, Env, Phase};
 use super::events::{SessionTakenOver, SlowConsumer};
@@ -80,7 +85,7 @@ impl Connection {
             let full = |key: &usize| match env.streams.get(*key).map(|stream| &stream.kind) {
                 Some(Kind::Subscribe(subscriber)) => {
                     let (messages, bytes) = bounds(env);
-                    subscriber.accepted && subscriber.deliveries.is_full(messages, bytes)
+                    subscriber.begun && subscriber.deliveries.is_full(messages, bytes)
                 }
                 _ => false,
             };
@@ -249,13 +254,17 @@ impl Connection {
             if !subscriber.takes(recipients, &publish.topic, publish.retain) {
                 continue;
             }
-            if subscriber.deliveries.is_full(messages, bytes) && !(alone && subscriber.accepted) {
+            if subscriber.deliveries.is_full(messages, bytes) && !(alone && subscriber.begun) {
                 self.drop_slow(env, key, messages, bytes);
                 continue;
             }
             let mut own = message.clone();
             subscriber.address(&mut own, recipients);
             subscriber.deliveries.push(own, &publish.payload);
+            if subscriber.must_begin(messages, bytes) {
+                let reply: BeginEx = subscriber.begin(Some(self.client_id.clone())).into();
+                env.cx.send(id, Frame::begin(reply));
+            }
             subscriber.flush(env.cx, id);
             delivered = true;
         }

@@ -133,6 +133,8 @@ pub(super) struct RequestedFilter {
     covered_by: Option<usize>,
     /// The broker's answer.
     code: Option<ReasonCode>,
+    /// The reply BEGIN was sent before the answer, and stated the requested `QoS`.
+    assumed: bool,
 }
 
 /// A subscribe stream.
@@ -142,6 +144,8 @@ pub(super) struct Subscriber {
     /// Maximum number of messages of the whole subscription.
     limit: Option<NonZeroU16>,
     /// The reply BEGIN was sent.
+    pub(super) begun: bool,
+    /// The reply BEGIN was sent, and the broker has answered for all filters.
     pub(super) accepted: bool,
     /// When the connection was lost, until the subscription is restored.
     pub(super) interrupted: Option<Time>,
@@ -170,6 +174,7 @@ impl Subscriber {
         Ok(Self {
             filters: asked,
             limit,
+            begun: false,
             accepted: false,
             interrupted: None,
             complete: false,
@@ -313,20 +318,37 @@ impl Subscriber {
         }
     }
 
-    /// The reply BEGIN: the requested filters with the broker's reason codes.
-    pub(super) fn reply(&self, client_id: Option<ByteString>) -> MqttSubscribe {
-        let filter = |asked: &RequestedFilter| {
-            let mut by = asked;
-            while let Some(other) = by.covered_by.and_then(|by| self.filters.get(by)) {
-                by = other;
-            }
-            let code = by.code.unwrap_or(ReasonCode::UNSPECIFIED_ERROR);
-            let granted = code.0.min(asked.original.qos);
-            MqttTopicFilter {
-                reason_code: if code.is_error() { code.0 } else { granted },
-                ..asked.original.clone()
-            }
+    /// The broker's answer for a filter, or for the one that is subscribed to instead.
+    fn code_of(&self, asked: &RequestedFilter) -> Option<ReasonCode> {
+        let mut by = asked;
+        while let Some(other) = by.covered_by.and_then(|by| self.filters.get(by)) {
+            by = other;
+        }
+        by.code
+    }
+
+    /// A filter as the reply states it; the requested `QoS` if there is no answer yet.
+    fn stated(&self, asked: &RequestedFilter) -> MqttTopicFilter {
+        let reason_code = match self.code_of(asked) {
+            Some(code) if code.is_error() => code.0,
+            Some(code) => code.0.min(asked.original.qos),
+            None => asked.original.qos,
         };
+        MqttTopicFilter {
+            reason_code,
+            ..asked.original.clone()
+        }
+    }
+
+    /// The reply BEGIN: the requested filters with the broker's reason codes. What is stated without
+    /// an answer is remembered, see [`Self::late_answers`].
+    pub(super) fn begin(&mut self, client_id: Option<ByteString>) -> MqttSubscribe {
+        let unanswered = |asked: &RequestedFilter| self.code_of(asked).is_none();
+        let assumed: Vec<bool> = self.filters.iter().map(unanswered).collect();
+        for (asked, assumed) in self.filters.iter_mut().zip(assumed) {
+            asked.assumed = assumed;
+        }
+        self.begun = true;
         MqttSubscribe {
             client_id,
             qos: self
@@ -336,8 +358,29 @@ impl Subscriber {
                 .max()
                 .unwrap_or(0),
             limit: self.limit.map_or(0, |limit| u32::from(limit.get())),
-            filters: self.filters.iter().map(filter).collect(),
+            filters: self.filters.iter().map(|it| self.stated(it)).collect(),
         }
+    }
+
+    /// All filters are answered: those that were not when the reply began, with the reason codes.
+    pub(super) fn late_answers(&mut self) -> Vec<MqttTopicFilter> {
+        let late = self.filters.iter().filter(|asked| asked.assumed);
+        let late = late.map(|asked| self.stated(asked)).collect();
+        for asked in &mut self.filters {
+            asked.assumed = false;
+        }
+        late
+    }
+
+    /// Whether the reply must begin although the broker has not answered for all filters: so many
+    /// messages wait that the next ones might not find room, and the answers come behind them. A
+    /// subscription with a limit has room for all of its messages.
+    pub(super) fn must_begin(&self, messages: usize, bytes: usize) -> bool {
+        !self.begun
+            && self.limit.is_none()
+            && self
+                .deliveries
+                .is_full(messages.div_ceil(2), bytes.div_ceil(2))
     }
 
     /// Whether this stream takes a message that arrived for the filters at `recipients`. Brokers
@@ -409,10 +452,10 @@ impl Subscriber {
         }
     }
 
-    /// Sends as much as the credit allows, once the stream is accepted. Ends the reply after the
+    /// Sends as much as the credit allows, once the reply has begun. Ends the reply after the
     /// last message of a limit.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, id: StreamId) {
-        if self.accepted {
+        if self.begun {
             self.deliveries.flush(cx, id);
             if self.complete && self.deliveries.is_empty() {
                 cx.end(id, Frame::end());
@@ -480,5 +523,6 @@ fn ask(mut original: MqttTopicFilter, floor: u8) -> Result<RequestedFilter, Fail
         request,
         covered_by: None,
         code: None,
+        assumed: false,
     })
 }

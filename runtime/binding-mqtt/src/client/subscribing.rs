@@ -2,7 +2,7 @@
 //! how the broker's answers are handled.
 
 use bytestring::ByteString;
-use tidegate_engine::streams::mqtt::{MqttDelivery, MqttGap};
+use tidegate_engine::streams::mqtt::{MqttDelivery, MqttGap, MqttGranted};
 use tidegate_engine::streams::{BeginEx, Frame};
 
 use super::connection::{Connection, Env, Pending, Phase};
@@ -207,11 +207,16 @@ impl Connection {
             let reason = format!("{broker} refused the subscription to '{filter}': {why}.");
             return self.fail(env, key, &Failure::new(code, reason), MqttDelivery::None);
         }
-        if !subscriber.accepted {
-            subscriber.accepted = true;
-            let reply: BeginEx = subscriber.reply(Some(self.client_id.clone())).into();
+        if subscriber.begun {
+            let filters = subscriber.late_answers();
+            if !filters.is_empty() {
+                env.cx.send(id, Frame::flush(MqttGranted { filters }));
+            }
+        } else {
+            let reply: BeginEx = subscriber.begin(Some(self.client_id.clone())).into();
             env.cx.send(id, Frame::begin(reply));
         }
+        subscriber.accepted = true;
         if let Some(since) = subscriber.interrupted.take() {
             let milliseconds = env.cx.now().since(since).as_millis();
             env.shared.counts.gaps += 1;
