@@ -142,7 +142,7 @@ pub enum AvailabilityMode {
 }
 
 /// One topic with its two payloads.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AvailabilityTopic {
     /// The topic.
     pub topic: String,
