@@ -171,7 +171,7 @@ fn mqtt_client() -> Descriptor<Factory> {
             };
             let rules: Vec<_> = routes.into_iter().map(|route| route.rule).collect();
             let client = client::MqttClient::new(declared.options()?, exit);
-            let client = client.with_password_files(Box::new(PasswordFiles));
+            let client = client.with_password_files(Box::<PasswordFiles>::default());
             Ok(Box::new(client.with_routes(&rules)))
         }))
 }
