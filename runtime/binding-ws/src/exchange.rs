@@ -44,6 +44,8 @@ pub(crate) struct Exchange {
     exit: StreamId,
     phase: Phase,
     connected: BytesConnected,
+    /// The connection does not go to the configured endpoints.
+    is_redirected: bool,
     /// Bytes of the caller that are not sent yet, and their number.
     outbound: Vec<Bytes>,
     outbound_len: usize,
@@ -62,13 +64,14 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(token: Token, caller: StreamId, exit: StreamId) -> Self {
+    pub(crate) fn new(token: Token, caller: StreamId, exit: StreamId, is_redirected: bool) -> Self {
         Self {
             token,
             caller,
             exit,
             phase: Phase::Connecting,
             connected: BytesConnected::default(),
+            is_redirected,
             outbound: Vec::new(),
             outbound_len: 0,
             close: None,
@@ -195,7 +198,8 @@ impl Exchange {
         let mut random = [0; 16];
         env.cx.random(&mut random);
         let key = Key::of(random);
-        let request = request(env.options, &self.connected.remote, &key);
+        let (remote, is_redirected) = (&self.connected.remote, self.is_redirected);
+        let request = request(env.options, remote, is_redirected, &key);
         self.phase = Phase::Handshake {
             key,
             response: Response::default(),
@@ -428,6 +432,7 @@ impl Exchange {
             remote: self.connected.remote.clone(),
             reason: reason.into(),
             connected,
+            ..BytesReset::default()
         };
         self.reset_caller(cx, reset);
         // The end makes the exit write what is queued, such as a close frame.

@@ -14,6 +14,7 @@ use tidegate_engine::streams::Extension as _;
 use tokio::time::timeout;
 
 use crate::assembly::{self, Extras, Shared};
+use crate::certificates;
 use crate::console::print_line;
 use crate::exporters::Exporters;
 #[cfg(feature = "broker")]
@@ -56,7 +57,8 @@ impl Gateway {
         for warning in &config.warnings {
             tracing::warn!("{}", warning.with_help());
         }
-        for warning in passwords::unprotected(config) {
+        let missing = certificates::missing(config);
+        for warning in passwords::unprotected(config).iter().chain(&missing) {
             tracing::warn!("{warning}");
         }
         let guards = guards::make(config)?.start();

@@ -11,6 +11,7 @@ mod bench;
 mod broker_url;
 #[cfg(test)]
 mod capabilities;
+mod certificates;
 mod client;
 mod console;
 #[cfg(feature = "broker")]

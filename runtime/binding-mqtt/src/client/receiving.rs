@@ -15,9 +15,10 @@ use tidegate_engine::streams::{BeginEx, Data, Frame};
 
 use super::connection::{Connection, Env, Phase};
 use super::events::{SessionTakenOver, SlowConsumer};
-use super::failure::{Failure, describe_reason, reference};
+use super::failure::{Failure, describe_reason};
 use super::granted::Granted;
 use super::packets;
+use super::redirect::Reference;
 use super::streams::Kind;
 use super::version::Refusal;
 use crate::codec::{Connack, Disconnect, Packet, Publish, ReasonCode, Version};
@@ -136,9 +137,17 @@ impl Connection {
                 return;
             }
             let reason_string = connack.properties.reason_string.as_deref();
-            let mut failure = Failure::refused(&self.broker(), connack.reason, reason_string);
-            let reference = reference(connack.properties.server_reference.as_deref());
-            failure.reason = format!("{}{reference}", failure.reason).into();
+            let caller = self.account.as_ref().map(|account| &*account.subject);
+            let mut failure =
+                Failure::refused(&self.broker(), caller, connack.reason, reason_string);
+            let reference = connack.properties.server_reference.as_deref();
+            match self.refer(env, connack.reason, reference) {
+                Reference::Followed if self.connect_again(env, None) => return,
+                Reference::Followed => {}
+                Reference::Told(told) => {
+                    failure.reason = format!("{}{told}", failure.reason).into();
+                }
+            }
             return self.lost(env, &failure, None);
         }
         if !self.is_authenticated(env, connack) {
@@ -161,6 +170,11 @@ impl Connection {
     }
 
     fn on_disconnect(&mut self, env: &mut Env<'_, '_>, disconnect: &Disconnect) {
+        if disconnect.reason == ReasonCode::DISCONNECT_WITH_WILL {
+            // Only a client may send it (3.14.2.1).
+            let what = "DISCONNECT with a reason code of clients (0x04)";
+            return self.protocol_error(env, ReasonCode::PROTOCOL_ERROR, what);
+        }
         let code = match disconnect.reason {
             reason if reason.is_error() => reason,
             _ => ReasonCode::SERVER_UNAVAILABLE,
@@ -172,10 +186,24 @@ impl Connection {
             (ReasonCode::SUCCESS, None) => format!("{} closed the connection.", self.broker()),
             (reason, reason_string) => {
                 let why = describe_reason(reason, reason_string);
-                let reference = reference(disconnect.properties.server_reference.as_deref());
-                format!("{} closed the connection: {why}.{reference}", self.broker())
+                let reference = disconnect.properties.server_reference.as_deref();
+                let told = match self.refer(env, reason, reference) {
+                    Reference::Followed => String::new(),
+                    Reference::Told(told) => told,
+                };
+                format!("{} closed the connection: {why}.{told}", self.broker())
             }
         };
+        let leaves = matches!(
+            code,
+            ReasonCode::SERVER_BUSY
+                | ReasonCode::SERVER_SHUTTING_DOWN
+                | ReasonCode::USE_ANOTHER_SERVER
+                | ReasonCode::SERVER_MOVED
+        );
+        if leaves && self.is_chosen {
+            env.shared.link.avoid = self.remote.clone();
+        }
         let mut failure = Failure::new(code, reason);
         if code == ReasonCode::SESSION_TAKEN_OVER {
             // Coming back soon would only make the two clients close each other's connections.

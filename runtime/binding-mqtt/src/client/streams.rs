@@ -137,6 +137,13 @@ pub(super) struct RequestedFilter {
     assumed: bool,
 }
 
+impl RequestedFilter {
+    /// Whether the broker keeps its messages in a session without a connection, or it needs none.
+    fn is_kept(&self) -> bool {
+        self.covered_by.is_some() || self.code.is_some_and(|code| code != ReasonCode::SUCCESS)
+    }
+}
+
 /// A subscribe stream.
 #[derive(Debug)]
 pub(super) struct Subscriber {
@@ -300,10 +307,22 @@ impl Subscriber {
     /// Whether the broker keeps the messages for it while there is no connection, in a session that
     /// is kept: those of `QoS` 1 and 2.
     pub(super) fn is_kept(&self) -> bool {
-        let kept = |asked: &RequestedFilter| {
-            asked.covered_by.is_some() || asked.code.is_some_and(|code| code != ReasonCode::SUCCESS)
-        };
-        self.accepted && self.filters.iter().all(kept)
+        self.accepted && self.filters.iter().all(RequestedFilter::is_kept)
+    }
+
+    /// The filters whose messages the broker does not keep, with their indexes.
+    pub(super) fn unkept(&self) -> impl Iterator<Item = (usize, &FilterRequest)> {
+        let asked = self.filters.iter().enumerate();
+        asked
+            .filter(|(_, asked)| !asked.is_kept())
+            .map(|(index, asked)| (index, &asked.request))
+    }
+
+    /// The session is resumed: filters whose messages the broker does not keep must be requested again.
+    pub(super) fn clear_unkept(&mut self) {
+        for asked in self.filters.iter_mut().filter(|asked| !asked.is_kept()) {
+            asked.code = None;
+        }
     }
 
     /// The connection was lost: granted filters must be requested again. Refused ones stay refused.

@@ -150,6 +150,7 @@ fn a_failure_of_the_exit_keeps_its_reason() {
             remote: REMOTE.into(),
             reason: given.into(),
             connected: established.is_some(),
+            ..BytesReset::default()
         };
         harness.rig.turn(harness.exit, |cx| {
             let abort = AbortEx::Bytes(reset.clone());
