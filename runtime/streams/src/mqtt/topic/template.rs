@@ -142,7 +142,7 @@ impl TopicTemplate {
         Some(self.levels.iter().map(move |part| match part {
             Part::Text(text) => Level::of_filter(text),
             // Values are literals, whatever they contain.
-            part => Level::Literal(part.value(caller).unwrap_or_default()),
+            Part::Caller(value) => Level::Literal(value.of(caller).unwrap_or_default()),
         }))
     }
 
@@ -150,7 +150,7 @@ impl TopicTemplate {
         let caller = self.checked(caller)?;
         Some(self.levels.iter().map(move |part| match part {
             Part::Text(text) => &**text,
-            part => part.value(caller).unwrap_or_default(),
+            Part::Caller(value) => value.of(caller).unwrap_or_default(),
         }))
     }
 
