@@ -171,6 +171,7 @@ impl MqttClient {
             ),
             MqttBeginEx::Publish(publish) => {
                 check_topic(&publish.topic)?;
+                self.shared.options.limits.check_topic(&publish.topic)?;
                 if let Some(permission) = &self.permission {
                     permission.check_publish(cx, &publish)?;
                 }
@@ -187,11 +188,13 @@ impl MqttClient {
                     .ok()
                     .and_then(NonZeroU16::new)
                     .unwrap_or(NonZeroU16::MAX);
-                let subscriber = Subscriber::new(subscribe, most)?;
+                let mut subscriber = Subscriber::new(subscribe, most)?;
+                subscriber.restrict(&self.shared.options.limits)?;
                 (client, Kind::Subscribe(Box::new(subscriber)))
             }
         };
         check_client_id(&client)?;
+        self.shared.options.limits.check_client_id(&client)?;
         Ok((client, kind))
     }
 

@@ -9,10 +9,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 use tidegate_engine::streams::mqtt::text::{ForbiddenCharacter, check_characters};
-use tidegate_options::Bounded;
+use tidegate_options::{Bounded, OptionConflict};
 
 use super::authentication::Authentication;
 use super::credentials::Password;
+use super::limits::Limits;
 use super::version::Versions;
 use super::will::WillMessage;
 
@@ -78,6 +79,9 @@ pub struct Options {
     /// Maximum size of the messages queued for a slow subscriber, in bytes. A further message ends its
     /// subscription.
     pub queue_bytes: Bounded<1_024, 1_073_741_824>,
+    /// What the broker accepts, beside what it states in CONNACK. More is refused before it is sent,
+    /// with the reason, since some brokers close the connection over it. `profile` sets it for some.
+    pub limits: Limits,
     /// Whether the gateway is ready for calls only while this broker is connected (`/readyz` of an
     /// `admin · server`).
     pub required: bool,
@@ -110,6 +114,7 @@ impl Default for Options {
             receive_maximum: Bounded::of(1_000),
             queue_messages: Bounded::of(1_000),
             queue_bytes: Bounded::of(1 << 20),
+            limits: Limits::default(),
             required: false,
             max_connections: Bounded::of(10_000),
             max_streams: Bounded::of(10_000),
@@ -117,7 +122,11 @@ impl Default for Options {
     }
 }
 
-impl tidegate_options::Options for Options {}
+impl tidegate_options::Options for Options {
+    fn conflicts(&self) -> Vec<OptionConflict> {
+        self.limits.conflicts(self)
+    }
+}
 
 /// Backoff before a failed connection is opened again: a random time of up to `min`, which doubles
 /// with each failure, up to `max`.
