@@ -58,6 +58,8 @@ impl TlsClient {
         if exchange.is_over(env.cx) {
             exchange.clear_timer(env.cx);
             self.exchanges.remove(key);
+        } else {
+            exchange.limit_closing(env.cx);
         }
     }
 }

@@ -18,6 +18,9 @@ use crate::meters::Counts;
 use crate::options::Options;
 use crate::records::{Plaintext, RECORD, ciphertext, decrypt};
 
+/// Time for the peer to close the connection after both sides sent close_notify.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_000);
+
 /// What an exchange acts with.
 pub(crate) struct Env<'a, 'c> {
     pub(crate) cx: &'a mut Context<'c>,
@@ -116,6 +119,14 @@ impl Exchange {
         }
     }
 
+    /// Nothing is left to tell the caller: the peer has [`CLOSE_TIMEOUT`] to close the connection.
+    pub(crate) fn limit_closing(&mut self, cx: &mut Context<'_>) {
+        if self.timer.is_none() && cx.is_over(self.caller) {
+            let reason = "the end of a closed connection";
+            self.timer = Some(cx.timer(CLOSE_TIMEOUT, self.token, 0, reason));
+        }
+    }
+
     /// Ends both streams at once.
     pub(crate) fn end_streams(&self, cx: &mut Context<'_>) {
         cx.terminate(self.caller, None, None);
@@ -177,9 +188,12 @@ impl Exchange {
         }
     }
 
-    /// The handshake took too long.
+    /// The handshake, or the end of a closed connection, took too long.
     pub(crate) fn on_timer(&mut self, env: &mut Env<'_, '_>) {
         self.timer = None;
+        if env.cx.is_over(self.caller) {
+            return env.cx.terminate(self.exit, None, None);
+        }
         let within = env.options.handshake_timeout.get();
         let why = format!(
             "no answer within {within} ms (handshakeTimeout); check that the port expects TLS"

@@ -52,6 +52,8 @@ impl WsClient {
         if exchange.is_over(env.cx) {
             exchange.clear_timer(env.cx);
             self.exchanges.remove(key);
+        } else {
+            exchange.limit_closing(env.cx);
         }
     }
 }

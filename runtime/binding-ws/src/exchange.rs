@@ -18,6 +18,10 @@ const FRAME: usize = 64 * 1024;
 /// Payloads below this size, in bytes, are copied together.
 const SMALL: usize = 512;
 
+/// Time for the server to close the connection after the close frames (RFC 6455, 7.1.1). mosquitto 2.0 does
+/// not close it.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_000);
+
 /// What an exchange acts with.
 pub(crate) struct Env<'a, 'c> {
     pub(crate) cx: &'a mut Context<'c>,
@@ -96,6 +100,14 @@ impl Exchange {
     pub(crate) fn clear_timer(&mut self, cx: &mut Context<'_>) {
         if let Some(timer) = self.timer.take() {
             cx.cancel(timer);
+        }
+    }
+
+    /// Nothing is left to tell the caller: the peer has [`CLOSE_TIMEOUT`] to close the connection.
+    pub(crate) fn limit_closing(&mut self, cx: &mut Context<'_>) {
+        if self.timer.is_none() && cx.is_over(self.caller) {
+            let reason = "the end of a closed connection";
+            self.timer = Some(cx.timer(CLOSE_TIMEOUT, self.token, 0, reason));
         }
     }
 
@@ -182,9 +194,12 @@ impl Exchange {
         }
     }
 
-    /// The answer took too long.
+    /// The answer, or the end of a closed connection, took too long.
     pub(crate) fn on_timer(&mut self, env: &mut Env<'_, '_>) {
         self.timer = None;
+        if env.cx.is_over(self.caller) {
+            return env.cx.terminate(self.exit, None, None);
+        }
         let within = env.options.handshake_timeout.get();
         let why = format!(
             "no answer within {within} ms (handshakeTimeout); check that the port is a WebSocket listener"

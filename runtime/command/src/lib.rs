@@ -8,6 +8,7 @@ mod audit;
 mod background_writer;
 #[cfg(feature = "bench")]
 mod bench;
+mod broker_profile;
 mod broker_url;
 #[cfg(test)]
 mod capabilities;

@@ -6,12 +6,12 @@ use tidegate_binding_mqtt::client;
 use tidegate_config::{Descriptor, Protocol, Registry};
 use tidegate_scenarios::fixtures;
 
-use crate::broker_url;
 use crate::exporters;
 use crate::factory::Factory;
 use crate::guards;
 use crate::password_files::PasswordFiles;
 use crate::tls_files;
+use crate::{broker_profile, broker_url};
 
 /// The kinds of bindings and types of guards available in the config of a gateway.
 pub fn registry() -> Registry<Factory> {
@@ -161,6 +161,7 @@ fn mqtt_client() -> Descriptor<Factory> {
         .accepts(&[Protocol::Mqtt])
         .exit(Protocol::Bytes)
         .routes::<client::Condition>()
+        .preset(broker_profile::PRESET)
         .shorthand(broker_url::SHORTHAND)
         .made_by(Factory::Machine(|declared| {
             let routes = declared.routes::<client::Condition>()?;

@@ -21,6 +21,9 @@ flags! {
     pub struct MqttPublishFlags(u8) {
         /// The broker retains the message for later subscribers (MQTT 5.0, 3.3.1.3).
         RETAIN = 1,
+        /// Response topic and correlation data are left out if the broker's protocol version has none.
+        /// Otherwise the message is refused there.
+        ANSWER_PROPERTIES_OPTIONAL = 2,
     }
 }
 

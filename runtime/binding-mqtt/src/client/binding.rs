@@ -174,6 +174,7 @@ impl MqttClient {
             ),
             MqttBeginEx::Publish(publish) => {
                 check_topic(&publish.topic)?;
+                self.shared.options.limits.check_topic(&publish.topic)?;
                 if let Some(permission) = &self.permission {
                     permission.check_publish(cx, &publish)?;
                 }
@@ -190,7 +191,8 @@ impl MqttClient {
                     .ok()
                     .and_then(NonZeroU16::new)
                     .unwrap_or(NonZeroU16::MAX);
-                let subscriber = Subscriber::new(subscribe, most)?;
+                let mut subscriber = Subscriber::new(subscribe, most)?;
+                subscriber.restrict(&self.shared.options.limits)?;
                 (client, Kind::Subscribe(Box::new(subscriber)))
             }
         };
@@ -198,6 +200,7 @@ impl MqttClient {
         let owner = options.owner(cx, client, own)?;
         if let Owner::Client(client) = &owner {
             check_client_id(client)?;
+            options.limits.check_client_id(client)?;
         }
         Ok((owner, kind))
     }

@@ -29,6 +29,7 @@ use super::credentials::ReadPassword;
 use super::failure::Failure;
 use super::granted::Granted;
 use super::keep_alive::{KeepAlive, Pulse};
+use super::limits::Rate;
 use super::link::{Attempt, ClientHash, Link};
 use super::meters::Counts;
 use super::options::Options;
@@ -216,6 +217,8 @@ pub(super) struct Connection {
     pub(super) moving: Vec<usize>,
     pub(super) granted: Granted,
     pub(super) aliases: Aliases,
+    /// Of the messages that are sent; a new connection goes on with it.
+    pub(super) rate: Rate,
     pub(super) keep_alive: KeepAlive,
     pub(super) watchdog: Watchdog,
     /// The hash of the client identifier that the link uses.
@@ -284,6 +287,7 @@ impl Connection {
             moving: Vec::new(),
             granted: Granted::default(),
             aliases: Aliases::default(),
+            rate: Rate::default(),
             keep_alive: KeepAlive::default(),
             watchdog: Watchdog::default(),
             identity,

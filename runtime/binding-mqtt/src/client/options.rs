@@ -14,6 +14,7 @@ use tidegate_options::{Bounded, GuardReference, OptionConflict};
 use super::accounts::{AccountEntry, Connections, WithoutAccount, checked};
 use super::authentication::Authentication;
 use super::credentials::Password;
+use super::limits::Limits;
 use super::redirect::Redirects;
 use super::version::Versions;
 use super::will::WillMessage;
@@ -104,6 +105,9 @@ pub struct Options {
     /// Maximum size of the messages queued for a slow subscriber, in bytes. A further message ends its
     /// subscription.
     pub queue_bytes: Bounded<1_024, 1_073_741_824>,
+    /// What the broker accepts, beside what it states in CONNACK. More is refused before it is sent,
+    /// with the reason, since some brokers close the connection over it. `profile` sets it for some.
+    pub limits: Limits,
     /// Whether the gateway is ready for calls only while this broker is connected (`/readyz` of an
     /// `admin · server`).
     pub required: bool,
@@ -142,6 +146,7 @@ impl Default for Options {
             receive_maximum: Bounded::of(1_000),
             queue_messages: Bounded::of(1_000),
             queue_bytes: Bounded::of(1 << 20),
+            limits: Limits::default(),
             required: false,
             max_connections: Bounded::of(10_000),
             max_streams: Bounded::of(10_000),
@@ -155,7 +160,9 @@ impl tidegate_options::Options for Options {
     }
 
     fn conflicts(&self) -> Vec<OptionConflict> {
-        self.conflicts_of_accounts()
+        let mut conflicts = self.conflicts_of_accounts();
+        conflicts.extend(self.limits.conflicts(self));
+        conflicts
     }
 }
 

@@ -179,6 +179,10 @@ impl Connection {
         if let Some(failure) = self.granted.refuse_message(&message, || self.broker()) {
             return self.fail(env, key, &failure, delivery);
         }
+        let limits = &env.shared.options.limits;
+        if let Err(failure) = self.rate.take(limits, env.cx.now()) {
+            return self.fail(env, key, &failure, delivery);
+        }
         let waited = env.cx.now().since(since);
         if !message.age(waited) {
             return self.fail(env, key, &expired(waited), delivery);

@@ -165,7 +165,8 @@ impl Connection {
         if asked && !resumed {
             self.end_session(env, "was lost by the broker");
         }
-        let granted = Granted::new(self.packets.version, &connack.properties);
+        let mut granted = Granted::new(self.packets.version, &connack.properties);
+        env.shared.options.limits.restrict(&mut granted);
         self.connected(env, granted, resumed);
     }
 

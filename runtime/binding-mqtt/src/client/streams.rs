@@ -13,6 +13,7 @@ use tidegate_engine::{Context, StreamId, Time, TimerId};
 
 use super::failure::Failure;
 use super::inbound::Deliveries;
+use super::limits::Limits;
 use super::publications::Publication;
 use super::subscriptions::{FilterRequest, Recipient};
 use crate::codec::ReasonCode;
@@ -162,6 +163,15 @@ pub(super) struct Subscriber {
 }
 
 impl Subscriber {
+    /// Refuses filters that exceed the limits, and lowers the `QoS` of the others.
+    pub(super) fn restrict(&mut self, limits: &Limits) -> Result<(), Failure> {
+        for asked in &mut self.filters {
+            limits.check_filter(&asked.request.filter)?;
+            asked.request.qos = limits.subscription_qos(asked.request.qos);
+        }
+        Ok(())
+    }
+
     /// Checks the request of a caller. A limit is capped at `limit_max`.
     pub(super) fn new(begin: MqttSubscribe, limit_max: NonZeroU16) -> Result<Self, Failure> {
         let count = begin.filters.len();

@@ -34,6 +34,14 @@ impl Connection {
         if let Some(failure) = refused {
             return self.fail(env, key, &failure, MqttDelivery::None);
         }
+        let limits = &env.shared.options.limits;
+        let there = self.session.subscriptions.count();
+        let added = subscriber
+            .pending_requests()
+            .filter(|(_, request)| !self.session.subscriptions.has(request.filter.as_str()));
+        if let Some(failure) = limits.refuse_subscription(there, added.count()) {
+            return self.fail(env, key, &failure, MqttDelivery::None);
+        }
         let fits = subscriber
             .pending_requests()
             .map(|(_, request)| self.session.subscriptions.fits(request, identifiers));
