@@ -107,10 +107,13 @@ fn show(accepted: &Pins, binding: &str, toolkit: &str, tool: &str, pin: &Pin) {
     let before = toolkits.and_then(|it| it.get(toolkit)?.get(tool));
     let word = before.map_or("new", |_| "changed");
     print_line(Visible(format!("{} ({word})", name(toolkit, tool))).to_string());
-    let before = before
-        .map(|it| flat(it.definition.get()))
-        .unwrap_or_default();
-    for line in difference(&before, &flat(pin.definition.get())) {
+    let mut now = flat(pin.definition.get());
+    let before = before.map(|before| flat(before.definition.get()));
+    if before.is_none() {
+        // The whole of a new definition is in the file.
+        now.retain(|path, _| path == "description");
+    }
+    for line in difference(&before.unwrap_or_default(), &now) {
         // A text may contain what a terminal would obey or hide.
         print_line(Visible(line).to_string());
     }

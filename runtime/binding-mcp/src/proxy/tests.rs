@@ -14,8 +14,10 @@ use tidegate_streams::{BeginEx, DataFlags, EndEx, FlushEx, Frame, ResetEx};
 
 use super::{McpProxy, Options, Route, Toolkit};
 
-use self::harness::{harness, harness_with};
+use self::harness::{Harness, harness, harness_pinned, harness_with};
 
+mod differential;
+mod federation;
 mod harness;
 mod sessions;
 

@@ -58,7 +58,7 @@ impl McpProxy {
                 kind,
                 caller: caller.clone(),
             };
-            let state = self.part(cx, key, of_list, session.clone(), waits);
+            let state = self.part(cx, key, &of_list, session.clone(), waits);
             if let Some(Exchange::List(list)) = self.exchanges.get_mut(key) {
                 list.parts.push(Part { upstream, state });
             }
@@ -78,11 +78,11 @@ impl McpProxy {
         &mut self,
         cx: &mut Context<'_>,
         list: usize,
-        key: Key,
+        key: &Key,
         session: Option<ByteString>,
         waits: bool,
     ) -> PartState {
-        if let Some(kept) = self.cache.get(&key, cx.now()) {
+        if let Some(kept) = self.cache.get(key, cx.now()) {
             self.counts.cached += 1;
             return PartState::Listed(kept);
         }
@@ -90,17 +90,17 @@ impl McpProxy {
         let unavailable = health.and_then(|it| it.unavailable()).map(str::to_owned);
         if let Some(reason) = unavailable.filter(|_| !waits) {
             if health.is_some_and(|it| it.is_due(cx.now())) {
-                self.ask(cx, &key);
+                self.ask(cx, key);
             }
             return PartState::Missing(reason);
         }
-        if let Some(under_way) = self.cache.fetch(&key)
+        if let Some(under_way) = self.cache.fetch(key)
             && let Some(Exchange::Fetch(fetch)) = self.exchanges.get_mut(under_way)
         {
             fetch.waiting.push(list);
             return PartState::Waiting(under_way);
         }
-        match self.begin_fetch(cx, &key, session, Some(list)) {
+        match self.begin_fetch(cx, key, session, Some(list)) {
             Ok(fetch) => PartState::Waiting(fetch),
             Err(failure) => PartState::Missing(failure.reason),
         }

@@ -99,14 +99,14 @@ impl McpProxy {
     /// The way of an operation on a subject, and the subject's name without the prefix. The operation is
     /// refused if there is none.
     pub(super) fn way(
-        &mut self,
+        &self,
         cx: &mut Context<'_>,
         accepted: StreamId,
         word: &'static str,
         kind: Kind,
         key: &ByteString,
     ) -> Option<(Way, ByteString)> {
-        let routing = Arc::clone(&self.routing);
+        let routing = &self.routing;
         let caller = cx.identity().cloned();
         let decision = routing.decide(caller.as_deref(), kind, key);
         if routing.depends_on_caller() {

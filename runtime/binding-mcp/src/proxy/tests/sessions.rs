@@ -42,7 +42,7 @@ fn each_hop_has_its_own_session_identity() {
     );
 
     // Three streams, and the identity under which the session is found.
-    let held = |harness: &harness::Harness| harness.rig.worker.counters().exchanges;
+    let held = |harness: &Harness| harness.rig.worker.counters().exchanges;
     let held_by_session = held(&harness);
     assert!(held_by_session > 0);
 
