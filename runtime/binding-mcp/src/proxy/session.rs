@@ -99,6 +99,14 @@ impl Session {
                 }
                 self.cancel_timer(cx);
             }
+            // A notice of the client is for all toolkits.
+            Frame::Flush(notice) => {
+                for stream in self.hops.iter().filter_map(|hop| hop.stream) {
+                    if cx.is_sending(stream) {
+                        cx.send(stream, Frame::Flush(notice.clone()));
+                    }
+                }
+            }
             Frame::Abort(_) | Frame::Reset(_) => self.abort(cx),
             _ => {}
         }
