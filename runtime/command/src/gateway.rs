@@ -23,6 +23,7 @@ use crate::factory::{Admission, Listening};
 use crate::failure::Failure;
 use crate::guards;
 use crate::passwords;
+use crate::pin_edge::AllPins;
 use crate::probe::{Answer, Probes};
 #[cfg(feature = "broker")]
 use crate::registry::registry;
@@ -79,6 +80,7 @@ impl Gateway {
             listening: listening.clone(),
             admission,
             tls_files: TlsFiles::load(config)?,
+            pins: AllPins::load(config)?,
         };
         let declared = config.clone();
         let worker_probes = probes.clone();

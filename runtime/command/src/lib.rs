@@ -30,6 +30,9 @@ mod log_levels;
 mod logging;
 mod password_files;
 mod passwords;
+mod pin_edge;
+mod pin_files;
+mod pins;
 mod probe;
 pub mod registry;
 mod signals;
@@ -42,6 +45,7 @@ use clap::Parser as _;
 
 use arguments::{
     Arguments, Audit as AuditCommand, Command, ConfigFile, Import as ImportCommand, Logging,
+    Pins as PinsCommand,
 };
 use assembly::Extras;
 use console::{FlushAtEnd, print_line};
@@ -96,6 +100,12 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Audit {
             command: AuditCommand::Verify(verify),
         } => return audit::verify(&verify),
+        Command::Pins {
+            command: PinsCommand::List(arguments),
+        } => return pins::list(&arguments),
+        Command::Pins {
+            command: PinsCommand::Accept(arguments),
+        } => return pins::accept(&arguments),
         Command::Spec { command } => spec::run(command)?,
         Command::Version => print_line(concat!("tidegate ", env!("CARGO_PKG_VERSION"))),
     }

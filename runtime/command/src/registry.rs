@@ -10,6 +10,7 @@ use crate::exporters;
 use crate::factory::Factory;
 use crate::guards;
 use crate::password_files::PasswordFiles;
+use crate::pin_edge;
 use crate::tls_files;
 use crate::{broker_profile, broker_url};
 
@@ -103,15 +104,10 @@ fn mcp_proxy() -> Descriptor<Factory> {
     .accepts(&[Protocol::Mcp])
     .exit(Protocol::Mcp)
     .routes::<proxy::Condition>()
-    .made_by(Factory::Machine(|declared| {
-        let routes = declared.routes::<proxy::Condition>()?.into_iter();
-        let routes = routes.map(|route| proxy::Route {
-            rule: route.rule,
-            exit: route.exit,
-        });
-        let proxy = proxy::McpProxy::new(declared.options()?, routes.collect());
-        Ok(Box::new(proxy))
-    }))
+    .made_by(Factory::FileBacked {
+        make: pin_edge::make,
+        attach: pin_edge::attach,
+    })
 }
 
 fn mcp_mqtt_proxy() -> Descriptor<Factory> {
