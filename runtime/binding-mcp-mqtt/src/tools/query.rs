@@ -21,6 +21,7 @@ use crate::refusal::{Refusal, not_allowed};
 use crate::state::State;
 use crate::subscribe;
 use crate::taken::Taken;
+use crate::trace;
 
 const NAMES: [&str; 6] = [
     "topic",
@@ -110,6 +111,7 @@ pub(super) fn start(
     let mut publish = Publish::new(request, settings.expiry);
     publish.audited = audited;
     publish.expect_answer(expected.topic.clone(), expected.correlation.clone());
+    publish.add_properties(trace::properties(document.as_ref()));
     let subscribe = subscribe::begin(
         call.client_id.clone(),
         expected.topic.clone(),
