@@ -49,16 +49,23 @@ use arguments::{
 };
 use assembly::Extras;
 use console::{FlushAtEnd, print_line};
+use factory::Factory;
 use failure::Failure;
 use gateway::Gateway;
 use signals::Signals;
-use tidegate_config::MissingVariables;
+use tidegate_config::{MissingVariables, Registry};
 
 /// Parses the command line of this process and runs the command.
 pub fn main() -> ExitCode {
+    main_with(registry::registry)
+}
+
+/// Like [`main`], where `start` runs bindings of the kinds in `registry`. For programs that test the
+/// gateway with bindings of their own.
+pub fn main_with(registry: fn() -> Registry<Factory>) -> ExitCode {
     let arguments = Arguments::parse();
     let _flush = FlushAtEnd;
-    match run(arguments.command) {
+    match run(arguments.command, registry) {
         Ok(code) => code,
         Err(failure) => {
             failure.report();
@@ -67,9 +74,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode, Failure> {
+fn run(command: Command, registry: fn() -> Registry<Factory>) -> Result<ExitCode, Failure> {
     match command {
-        Command::Start { config, logging } => return start(&config, &logging),
+        Command::Start { config, logging } => return start(&config, &logging, registry),
         Command::Validate {
             config,
             allow_missing_env,
@@ -112,13 +119,12 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(config: &ConfigFile) -> Result<tidegate_config::Config, Failure> {
+fn read(
+    config: &ConfigFile,
+    registry: &Registry<Factory>,
+) -> Result<tidegate_config::Config, Failure> {
     let environment = |name: &str| std::env::var(name).ok();
-    Ok(tidegate_config::read(
-        &config.path,
-        &registry::registry(),
-        &environment,
-    )?)
+    Ok(tidegate_config::read(&config.path, registry, &environment)?)
 }
 
 fn validate(config: &ConfigFile, allow_missing_env: bool, expanded: bool) -> Result<(), Failure> {
@@ -132,7 +138,7 @@ fn validate(config: &ConfigFile, allow_missing_env: bool, expanded: bool) -> Res
     let valid = tidegate_config::validate(&config.path, &registry, &environment, missing)?;
     // The files that guards name are part of the config; without a variable their paths may be unknown.
     if missing == MissingVariables::Refused {
-        guards::make(&read(config)?)?;
+        guards::make(&read(config, &registry)?)?;
     }
     if expanded {
         let yaml = tidegate_config::expanded(&config.path, &registry, &environment, missing)?;
@@ -151,10 +157,18 @@ fn validate(config: &ConfigFile, allow_missing_env: bool, expanded: bool) -> Res
     Ok(())
 }
 
-fn start(config: &ConfigFile, logging: &Logging) -> Result<ExitCode, Failure> {
+fn start(
+    config: &ConfigFile,
+    logging: &Logging,
+    registry: fn() -> Registry<Factory>,
+) -> Result<ExitCode, Failure> {
     logging::start(logging)?;
-    let config = read(config)?;
-    serve(&config, Extras::default(), async |gateway| {
+    let config = read(config, &registry())?;
+    let extras = Extras {
+        registry,
+        ..Extras::default()
+    };
+    serve(&config, extras, async |gateway| {
         gateway.announce().await;
         std::future::pending().await
     })

@@ -21,6 +21,7 @@ use crate::refusal::{Refusal, not_allowed};
 use crate::state::State;
 use crate::subscribe;
 use crate::taken::Taken;
+use crate::trace;
 
 const NAMES: [&str; 6] = [
     "topic",
@@ -114,6 +115,7 @@ pub(super) fn start(
         expected.correlation.clone(),
         expected.shared,
     );
+    publish.add_properties(trace::properties(document.as_ref()));
     let subscribe = subscribe::begin(
         call.client_id.clone(),
         expected.topic.clone(),

@@ -43,8 +43,9 @@ impl Meta {
 }
 
 /// The members of `params` read for nearly every request.
-const PICKED: [&str; 3] = ["name", "uri", "_meta"];
+const PICKED: [&str; 4] = ["name", "uri", "_meta", "requestState"];
 const META: usize = 2;
+const STATE: usize = 3;
 
 const fn picked(subject: Subject) -> usize {
     match subject {
@@ -109,6 +110,14 @@ impl Params {
             return Ok(None);
         };
         Ok(self.picked.get(document, picked(subject))?)
+    }
+
+    /// The `requestState` of a request that continues another one.
+    pub fn request_state(&self) -> Result<Option<Value<'_>>, Error> {
+        let Some(document) = &self.document else {
+            return Ok(None);
+        };
+        Ok(self.picked.get(document, STATE)?)
     }
 
     /// Like [`Self::subject`], for a mandatory string.

@@ -33,6 +33,8 @@ extension! {
         /// Whether the client's transport and revision require a header for each parameter that
         /// declares one; a missing header is then a mismatch.
         headers_required "headersRequired": bool = false,
+        /// What the client can be asked for while the operation runs.
+        capabilities "capabilities": McpCapabilities = McpCapabilities::NONE,
     }
 }
 
@@ -123,7 +125,23 @@ macro_rules! declare {
     ([item uri] $(#[doc = $doc:literal])+ $type:ident $word:literal) => {
         declare! { @item uri "uri" $(#[doc = $doc])+ $type $word }
     };
-    (@item $key:ident $name:literal $(#[doc = $doc:literal])+ $type:ident $word:literal) => {
+    ([asking name] $(#[doc = $doc:literal])+ $type:ident $word:literal) => {
+        declare! { @asking name "name" $(#[doc = $doc])+ $type $word }
+    };
+    ([asking uri] $(#[doc = $doc:literal])+ $type:ident $word:literal) => {
+        declare! { @asking uri "uri" $(#[doc = $doc])+ $type $word }
+    };
+    (@asking $key:ident $name:literal $(#[doc = $doc:literal])+ $type:ident $word:literal) => {
+        declare! {
+            @item $key $name $(#[doc = $doc])+ $type $word
+            /// What the client can be asked for while the operation runs.
+            capabilities "capabilities": McpCapabilities = McpCapabilities::NONE,
+        }
+    };
+    (
+        @item $key:ident $name:literal $(#[doc = $doc:literal])+ $type:ident $word:literal
+        $($more:tt)*
+    ) => {
         extension! {
             $(#[doc = $doc])+
             pub struct $type $word {
@@ -133,6 +151,7 @@ macro_rules! declare {
                 $key $name: ByteString = ByteString::new(),
                 /// Length of `params` in bytes; -1 if unknown.
                 content_length "contentLength": i64 = -1,
+                $($more)*
             }
         }
     };
@@ -152,6 +171,9 @@ macro_rules! fill {
             $key: $subject,
             content_length: $length,
         }
+    };
+    ([asking $key:ident] $type:ident, $session_id:ident, $subject:ident, $length:ident) => {
+        fill!([own $key] $type, $session_id, $subject, $length)
     };
     ([own none] $type:ident, $session_id:ident, $subject:ident, $length:ident) => {
         $type {
@@ -284,6 +306,16 @@ macro_rules! operations {
                 }
             }
 
+            /// Sets what the client can be asked for, if the operation may ask.
+            pub const fn set_capabilities(&mut self, capabilities: McpCapabilities) {
+                match self {
+                    Self::ToolsCall(it) => it.capabilities = capabilities,
+                    Self::PromptsGet(it) => it.capabilities = capabilities,
+                    Self::ResourcesRead(it) => it.capabilities = capabilities,
+                    _ => {}
+                }
+            }
+
             /// The name or URI of the subject, if the operation has one.
             #[allow(unused_variables, reason = "a list has no subject")]
             pub fn subject_mut(&mut self) -> Option<&mut ByteString> {
@@ -387,7 +419,8 @@ macro_rules! operations {
 }
 
 // `list`: BEGIN carries the session and the cursor. `item`: also the subject and the length of `params`.
-// `own`: BEGIN has fields of its own, declared above.
+// `asking`: an `item` whose client may be asked for something. `own`: BEGIN has fields of its own,
+// declared above.
 operations! {
     session { Lifecycle(McpLifecycle) "lifecycle" }
     streams {
@@ -401,7 +434,7 @@ operations! {
         PromptsList(McpPromptsList) "promptsList" [list]
             = "prompts/list" Both, cacheable: true, paged: true;
         /// `prompts/get`
-        PromptsGet(McpPromptsGet) "promptsGet" [item name]
+        PromptsGet(McpPromptsGet) "promptsGet" [asking name]
             = "prompts/get" Both, cacheable: false, paged: false;
         /// `resources/list`
         ResourcesList(McpResourcesList) "resourcesList" [list]
@@ -410,7 +443,7 @@ operations! {
         ResourcesTemplatesList(McpResourcesTemplatesList) "resourcesTemplatesList" [list]
             = "resources/templates/list" Both, cacheable: true, paged: true;
         /// `resources/read`
-        ResourcesRead(McpResourcesRead) "resourcesRead" [item uri]
+        ResourcesRead(McpResourcesRead) "resourcesRead" [asking uri]
             = "resources/read" Both, cacheable: true, paged: false;
         /// `resources/subscribe`: open while the subscription lasts. The reply BEGIN is sent once
         /// updates can no longer be missed; each update is a FLUSH with `resourcesUpdated`.
@@ -421,6 +454,8 @@ operations! {
             = "completion/complete" Both, cacheable: false, paged: false;
     }
     methods {
+        /// `logging/setLevel`: the least severe log messages that a session wants.
+        LoggingSetLevel = "logging/setLevel" Legacy, subject: none, cacheable: false;
         /// `initialize`: opens a session.
         Initialize = "initialize" Legacy, subject: none, cacheable: false;
         /// `ping`
