@@ -244,6 +244,7 @@ impl Connection {
     async fn transfer(&self, handle: &Handle, socket: &Socket) {
         let mut buffer = BytesMut::with_capacity(READ);
         let mut reading = true;
+        let mut in_a_row = 0;
         while !self.over.get() && (reading || !self.ended.get()) {
             let credit = handle.credit(self.edge, self.stream);
             let limit = if reading { credit.min(READ) } else { 0 };
@@ -269,6 +270,7 @@ impl Connection {
                 Ok(SocketEvent::Read(_)) => {
                     let payload = buffer.split().freeze();
                     self.counts.received.add(payload.len());
+                    in_a_row += payload.len();
                     handle.turn(self.edge, |cx| cx.send(self.stream, Frame::data(payload)));
                     if self.will_write() {
                         // The written data carries the TCP acknowledgement. It can wait until tasks
@@ -276,6 +278,12 @@ impl Connection {
                         yield_to_ready_tasks().await;
                     } else {
                         socket.set_quickack();
+                    }
+                    // A peer that sends without a pause leaves the other tasks, and the other sockets,
+                    // their turns: Tokio asks the sockets before it continues here.
+                    if in_a_row >= READ {
+                        in_a_row = 0;
+                        tokio::task::yield_now().await;
                     }
                 }
                 Ok(SocketEvent::Writable) => {

@@ -7,7 +7,7 @@ import threading
 from conftest import Broker, connected, entry
 from test_home import content, until
 
-DEVICES = 2_000
+DEVICES = 1_500
 #: mosquitto keeps 1,000 messages for a client by default, and drops further retained ones, announcements too.
 BROKER = "max_queued_messages 0"
 

@@ -2,7 +2,6 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 
-use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::streams::Frame;
 use tidegate_engine::streams::mqtt::topic::TopicFilter;
@@ -17,6 +16,8 @@ use super::limits::Limits;
 use super::publications::Publication;
 use super::subscriptions::{FilterRequest, Recipient};
 use crate::codec::ReasonCode;
+
+mod beginning;
 
 /// Maximum number of filters of a stream.
 const FILTERS: usize = 1_000;
@@ -345,71 +346,6 @@ impl Subscriber {
             asked.code = None;
             asked.covered_by = None;
         }
-    }
-
-    /// The broker's answer for a filter, or for the one that is subscribed to instead.
-    fn code_of(&self, asked: &RequestedFilter) -> Option<ReasonCode> {
-        let mut by = asked;
-        while let Some(other) = by.covered_by.and_then(|by| self.filters.get(by)) {
-            by = other;
-        }
-        by.code
-    }
-
-    /// A filter as the reply states it; the requested `QoS` if there is no answer yet.
-    fn stated(&self, asked: &RequestedFilter) -> MqttTopicFilter {
-        let reason_code = match self.code_of(asked) {
-            Some(code) if code.is_error() => code.0,
-            Some(code) => code.0.min(asked.original.qos),
-            None => asked.original.qos,
-        };
-        MqttTopicFilter {
-            reason_code,
-            ..asked.original.clone()
-        }
-    }
-
-    /// The reply BEGIN: the requested filters with the broker's reason codes. What is stated without
-    /// an answer is remembered, see [`Self::late_answers`].
-    pub(super) fn begin(&mut self, client_id: Option<ByteString>) -> MqttSubscribe {
-        let unanswered = |asked: &RequestedFilter| self.code_of(asked).is_none();
-        let assumed: Vec<bool> = self.filters.iter().map(unanswered).collect();
-        for (asked, assumed) in self.filters.iter_mut().zip(assumed) {
-            asked.assumed = assumed;
-        }
-        self.begun = true;
-        MqttSubscribe {
-            client_id,
-            qos: self
-                .filters
-                .iter()
-                .map(|it| it.original.qos)
-                .max()
-                .unwrap_or(0),
-            limit: self.limit.map_or(0, |limit| u32::from(limit.get())),
-            filters: self.filters.iter().map(|it| self.stated(it)).collect(),
-        }
-    }
-
-    /// All filters are answered: those that were not when the reply began, with the reason codes.
-    pub(super) fn late_answers(&mut self) -> Vec<MqttTopicFilter> {
-        let late = self.filters.iter().filter(|asked| asked.assumed);
-        let late = late.map(|asked| self.stated(asked)).collect();
-        for asked in &mut self.filters {
-            asked.assumed = false;
-        }
-        late
-    }
-
-    /// Whether the reply must begin although the broker has not answered for all filters: so many
-    /// messages wait that the next ones might not find room, and the answers come behind them. A
-    /// subscription with a limit has room for all of its messages.
-    pub(super) fn must_begin(&self, messages: usize, bytes: usize) -> bool {
-        !self.begun
-            && self.limit.is_none()
-            && self
-                .deliveries
-                .is_full(messages.div_ceil(2), bytes.div_ceil(2))
     }
 
     /// Whether this stream takes a message that arrived for the filters at `recipients`. Brokers
