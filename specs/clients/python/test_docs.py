@@ -27,6 +27,7 @@ NOT_RUN = {
     "scripts/cost publish": "scripts/test runs it, for all calls",
     "scripts/soak": "scripts/test runs a short one",
     "scripts/conformance": "scripts/test runs it",
+    "scripts/brokers": "installs other brokers, and takes long",
     "scripts/release": "CI runs it; a quarter of an hour",
     "scripts/bench-peers": "downloads other servers, and takes long",
     "cargo install --path runtime/command": "a release build",
