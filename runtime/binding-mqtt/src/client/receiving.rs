@@ -65,7 +65,9 @@ impl Connection {
                         return;
                     }
                     let foreign = match self.phase {
-                        Phase::Connecting => self.answer.failure(&self.broker(), self.packets.version),
+                        Phase::Connecting => {
+                            self.answer.failure(&self.broker(), self.packets.version)
+                        }
                         _ => None,
                     };
                     match foreign {
