@@ -15,6 +15,7 @@ use tidegate_binding_mcp::proxy::{
 use tidegate_config::{Config, Declared, MakeError};
 use tidegate_driver::{Handle, StartError};
 use tidegate_engine::BindingId;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -24,9 +25,16 @@ use crate::pin_files::{PinFileError, accepted, read, waiting_path, write_waiting
 /// How often files are compared.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// The pins of a binding, on all workers.
+struct Shared {
+    pins: Arc<Pins>,
+    /// Other definitions are accepted.
+    changed: watch::Sender<()>,
+}
+
 /// The pins of each `mcp · proxy` that has some, by binding name.
 #[derive(Clone, Default)]
-pub struct AllPins(Arc<BTreeMap<String, Arc<Pins>>>);
+pub struct AllPins(Arc<BTreeMap<String, Arc<Shared>>>);
 
 impl AllPins {
     /// Reads the files of all bindings. The error names the binding.
@@ -37,7 +45,11 @@ impl AllPins {
             let path = &options.pins_file;
             let pins = read(path).and_then(|pins| accepted(&pins, &name, path));
             let pins = Pins::new(pins.map_err(failed)?);
-            all.insert(name.clone(), Arc::new(pins));
+            let shared = Shared {
+                pins: Arc::new(pins),
+                changed: watch::Sender::new(()),
+            };
+            all.insert(name.clone(), Arc::new(shared));
         }
         Ok(Self(Arc::new(all)))
     }
@@ -77,30 +89,39 @@ pub(crate) fn attach(
     declared: &Declared<'_, BindingId>,
     site: &mut Site<'_>,
 ) -> Result<BindingId, AttachError> {
-    let pins = site.pins.0.get(declared.name()).cloned();
+    let shared = site.pins.0.get(declared.name()).cloned();
+    let pins = shared.as_ref().map(|shared| Arc::clone(&shared.pins));
     let options: Options = declared.options()?;
-    let proxy = proxy(declared, pins.clone().unwrap_or_default())?;
+    let proxy = proxy(declared, pins.unwrap_or_default())?;
     let id = site.assembly.attach(proxy);
-    if site.assembly.worker() == 0
-        && let Some(pins) = pins
-    {
+    let Some(shared) = shared else { return Ok(id) };
+    let handle = site.assembly.handle();
+    let changed = shared.changed.subscribe();
+    site.assembly.spawn(tell(handle.clone(), id, changed));
+    if site.assembly.worker() == 0 {
         let watch = Watch {
             binding: declared.name().to_owned(),
             path: options.pins_file,
-            pins,
+            shared,
             failed: None,
         };
-        let handle = site.assembly.handle();
         site.assembly.spawn(run(handle, id, watch));
     }
     Ok(id)
+}
+
+/// Tells the binding of a worker that other definitions are accepted.
+async fn tell(handle: Handle, id: BindingId, mut changed: watch::Receiver<()>) {
+    while changed.changed().await.is_ok() {
+        handle.turn(id, McpProxy::pins_changed);
+    }
 }
 
 /// The files of a binding.
 struct Watch {
     binding: String,
     path: PathBuf,
-    pins: Arc<Pins>,
+    shared: Arc<Shared>,
     /// The last fault, so that it is reported once.
     failed: Option<String>,
 }
@@ -125,13 +146,14 @@ impl Watch {
     }
 
     fn exchange(&self) -> Result<bool, PinFileError> {
-        if let Some(waiting) = self.pins.waiting() {
+        if let Some(waiting) = self.shared.pins.waiting() {
             write_waiting(&waiting_path(&self.path), &self.binding, waiting)?;
         }
         let now = accepted(&read(&self.path)?, &self.binding, &self.path)?;
-        let is_other = *self.pins.accepted() != now;
+        let is_other = *self.shared.pins.accepted() != now;
         if is_other {
-            self.pins.replace(now);
+            self.shared.pins.replace(now);
+            self.shared.changed.send_replace(());
         }
         Ok(is_other)
     }

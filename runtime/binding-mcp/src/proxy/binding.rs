@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::MeterKind::{Counter, Gauge};
-use tidegate_engine::{At, Binding, Context, Meter, StreamId, Token};
+use tidegate_engine::{At, Binding, Context, Duration, Meter, StreamId, Token};
 use tidegate_streams::mcp::{McpBeginEx, McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, Frame, ResetEx};
 
@@ -39,6 +39,9 @@ use definitions::Pinned;
 const OF_EXCHANGE: u32 = 0;
 /// The timer of a toolkit that is unavailable; its token is [`of_toolkit`].
 const OF_TOOLKIT: u32 = 1;
+
+/// The timer that [`McpProxy::pins_changed`] sets; it belongs to no exchange.
+const OF_PINS: u32 = 2;
 
 /// The token of a toolkit's timer. It is that of no exchange, so that a fault while it is handled ends
 /// none.
@@ -120,6 +123,13 @@ impl McpProxy {
         let mode = self.options.pins;
         self.pinned = mode.map(|mode| Pinned::new(mode, pins, toolkits));
         self
+    }
+
+    /// Other definitions are accepted: the callers that have a session are told in the next turn. For the
+    /// edge that replaces them, in a turn of the binding.
+    pub fn pins_changed(cx: &mut Context<'_>) {
+        let token = Token(u32::MAX);
+        cx.timer(Duration::ZERO, token, OF_PINS, "mcp_proxy.pins");
     }
 
     /// Adds an exchange; returns its key.
@@ -215,8 +225,10 @@ impl Binding for McpProxy {
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, kind: u32) {
-        if kind == OF_TOOLKIT {
-            return self.pause_over(cx, (u32::MAX - token.0) as usize);
+        match kind {
+            OF_TOOLKIT => return self.pause_over(cx, (u32::MAX - token.0) as usize),
+            OF_PINS => return self.tell_of_pins(cx),
+            _ => {}
         }
         match self.exchanges.get_mut(token.index()) {
             Some(Exchange::List(_)) => self.list_timer(cx, token.index()),

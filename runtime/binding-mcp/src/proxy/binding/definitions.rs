@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 use tidegate_engine::Context;
+use tidegate_streams::FlushEx;
+use tidegate_streams::mcp::{McpFlushEx, McpToolsListChanged};
 
-use super::McpProxy;
+use super::{Exchange, McpProxy};
 use crate::proxy::events::{DefinitionChanged, DefinitionsNew, TextCleaned};
 use crate::proxy::list_kind::ListKind;
 use crate::proxy::listing::Cleaned;
@@ -61,6 +63,19 @@ impl Pinned {
 }
 
 impl McpProxy {
+    /// Tells the callers that have a session that other tools may be offered.
+    pub(super) fn tell_of_pins(&self, cx: &mut Context<'_>) {
+        if !self.pinned.as_ref().is_some_and(Pinned::blocks) {
+            return;
+        }
+        for key in self.sessions.values() {
+            if let Some(Exchange::Session(session)) = self.exchanges.get(*key) {
+                let changed = McpFlushEx::ToolsListChanged(McpToolsListChanged {});
+                session.notify(cx, Box::new(FlushEx::Mcp(changed)));
+            }
+        }
+    }
+
     /// Compares the definitions of a list with those that are accepted, and reports others once.
     pub(super) fn compare(
         &mut self,

@@ -225,6 +225,8 @@ impl McpProxy {
         if let Some(Exchange::Fetch(mut fetch)) = self.exchanges.try_remove(key) {
             fetch.close(cx);
             self.cache.fetch_ended(&fetch.key, key);
+            // It no longer finds out whether the toolkit is back.
+            self.watch(cx, fetch.key.upstream);
         }
     }
 

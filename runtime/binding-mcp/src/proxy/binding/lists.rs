@@ -45,19 +45,20 @@ impl McpProxy {
         let key = self.insert(Exchange::List(Box::new(list)));
         let token = Token::from_index(key);
         cx.accept(accepted, token);
-        let is_unavailable = |it: &usize| {
-            self.health
-                .get(*it)
-                .is_some_and(|it| it.unavailable().is_some())
+        let of_list = |upstream: usize| Key {
+            upstream,
+            kind,
+            caller: caller.clone(),
         };
+        let now = cx.now();
         // With nothing else to show, the caller waits for toolkits that may be back.
-        let waits = reachable.iter().all(is_unavailable);
+        let waits = reachable.iter().all(|upstream| {
+            let health = self.health.get(*upstream);
+            let is_unavailable = health.is_some_and(|it| it.unavailable().is_some());
+            is_unavailable && self.cache.get(&of_list(*upstream), now).is_none()
+        });
         for upstream in reachable {
-            let of_list = Key {
-                upstream,
-                kind,
-                caller: caller.clone(),
-            };
+            let of_list = of_list(upstream);
             let state = self.part(cx, key, &of_list, session.clone(), waits);
             if let Some(Exchange::List(list)) = self.exchanges.get_mut(key) {
                 list.parts.push(Part { upstream, state });

@@ -196,3 +196,32 @@ fn a_warning_does_not_withhold_and_calls_need_no_list() {
     assert_eq!(events(&mut harness), ["binding.mcp.definition.new"]);
     assert_eq!(pins.waiting().expect("it waits").len(), 1);
 }
+
+#[test]
+fn sessions_are_told_when_other_definitions_are_accepted() {
+    let pins = Arc::new(Pins::default());
+    let mut harness = pinned(PinMode::Block, &pins);
+    let session = harness.open(McpLifecycle::default());
+    let (hop, _) = harness.opened(0);
+    let answer = McpLifecycle {
+        session_id: Some("a".into()),
+        capabilities: McpCapabilities::SERVER_TOOLS,
+    };
+    let kit = harness.kits[0];
+    harness.rig.send(kit, hop, Frame::begin(answer));
+    harness.rig.outputs(harness.caller);
+    harness.rig.turn(harness.proxy, McpProxy::pins_changed);
+    harness.rig.advance(Duration::ZERO);
+    let frames = harness.rig.frames(harness.caller, session);
+    let is_told = |frame: &Frame| {
+        matches!(frame, Frame::Flush(flush)
+        if matches!(&**flush, FlushEx::Mcp(McpFlushEx::ToolsListChanged(_))))
+    };
+    assert!(
+        matches!(&frames[..], [frame] if is_told(frame)),
+        "{frames:?}"
+    );
+    harness.rig.send(harness.caller, session, Frame::end());
+    harness.rig.send(kit, hop, Frame::end());
+    harness.finish(session);
+}
