@@ -116,7 +116,7 @@ impl Gateway {
             .config
             .bindings
             .iter()
-            .any(|binding| binding.r#type == "stdio");
+            .any(|binding| (binding.r#type.as_str(), binding.kind.as_str()) == ("stdio", "server"));
         let print = |line: String| {
             if on_stdio {
                 tracing::info!("{line}");

@@ -9,6 +9,7 @@ mod background_writer;
 #[cfg(feature = "bench")]
 mod bench;
 mod broker_url;
+mod server_url;
 #[cfg(test)]
 mod capabilities;
 mod client;
