@@ -88,7 +88,10 @@ const HELP: &[(&str, &str)] = &[
         "mcp.client.operations",
         "Operations at servers, sessions and subscriptions included.",
     ),
-    ("mcp.client.requests.answered", "Requests that servers have answered."),
+    (
+        "mcp.client.requests.answered",
+        "Requests that servers have answered.",
+    ),
     (
         "mcp.client.requests.failed",
         "Requests to servers that have failed or were refused.",

@@ -77,7 +77,10 @@ impl Connector {
     }
 
     async fn connect(&self, target: &Target) -> Result<Connection, String> {
-        let proxy = self.proxy.as_ref().and_then(|proxy| proxy.intercept(&uri(target)));
+        let proxy = self
+            .proxy
+            .as_ref()
+            .and_then(|proxy| proxy.intercept(&uri(target)));
         let Some(proxy) = proxy else {
             let socket = dial(&target.host, target.port).await?;
             return self.over(target, socket, None).await;
@@ -85,9 +88,13 @@ impl Connector {
         let at = proxy.uri();
         let (host, port) = (at.host().unwrap_or_default(), at.port_u16().unwrap_or(80));
         if at.scheme_str() != Some("http") {
-            return Err(format!("the proxy {host} is not an HTTP proxy, which is the only kind that is supported"));
+            return Err(format!(
+                "the proxy {host} is not an HTTP proxy, which is the only kind that is supported"
+            ));
         }
-        let socket = dial(host, port).await.map_err(|why| format!("proxy {host}: {why}"))?;
+        let socket = dial(host, port)
+            .await
+            .map_err(|why| format!("proxy {host}: {why}"))?;
         let credentials = proxy.basic_auth().cloned();
         if !target.is_tls {
             return self.over(target, socket, Some(credentials)).await;
@@ -127,7 +134,9 @@ async fn dial(host: &str, port: u16) -> Result<TcpStream, String> {
         }
         _ => error.to_string(),
     })?;
-    socket.set_nodelay(true).map_err(|error| error.to_string())?;
+    socket
+        .set_nodelay(true)
+        .map_err(|error| error.to_string())?;
     Ok(socket)
 }
 

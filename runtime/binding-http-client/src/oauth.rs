@@ -106,7 +106,10 @@ impl Tokens {
         let is_tls = uri.scheme_str() == Some("https");
         let host = uri.host().unwrap_or_default();
         let target = Target {
-            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            host: host
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned(),
             port: uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
             is_tls,
             name: None,
@@ -136,22 +139,28 @@ impl Tokens {
         let response = connection.sender.send_request(request).await;
         let response = response.map_err(reason)?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
-        let body = body.map_err(|_| "its answer is too large or incomplete")?.to_bytes();
+        let body = Limited::new(response.into_body(), ANSWER_MAX)
+            .collect()
+            .await;
+        let body = body
+            .map_err(|_| "its answer is too large or incomplete")?
+            .to_bytes();
         if status != StatusCode::OK {
             return Err(match error_of(&body) {
                 Some(error) => format!("it answered {status}, {error}"),
                 None => format!("it answered {status}"),
             });
         }
-        let answer: Answer =
-            serde_json::from_slice(&body).map_err(|_| "its answer is not that of a token endpoint")?;
+        let answer: Answer = serde_json::from_slice(&body)
+            .map_err(|_| "its answer is not that of a token endpoint")?;
         let is_bearer = answer.token_type.as_deref().unwrap_or("Bearer");
         if !is_bearer.eq_ignore_ascii_case("bearer") {
             return Err("its token is not of the type Bearer".to_owned());
         }
         let token = bearer(&answer.access_token).ok_or("its token cannot be a header")?;
-        let life = answer.expires_in.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
+        let life = answer
+            .expires_in
+            .filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
         let life = life.map_or(LIFE, |seconds| {
             Duration::from_secs_f64(seconds.min(LIFE_MAX.as_secs_f64()))
         });
@@ -185,7 +194,9 @@ fn basic(id: &str, secret: &str) -> Result<HeaderValue, String> {
 fn error_of(body: &[u8]) -> Option<String> {
     let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
     let error = answer.get("error")?.as_str()?;
-    let is_code = error.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_code = error
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     (is_code && error.len() <= 64).then(|| error.to_owned())
 }
 
@@ -225,7 +236,10 @@ mod unit {
     #[test]
     fn only_an_error_code_is_shown() {
         let of = |body: &str| error_of(body.as_bytes());
-        assert_eq!(of(r#"{"error":"invalid_client"}"#).as_deref(), Some("invalid_client"));
+        assert_eq!(
+            of(r#"{"error":"invalid_client"}"#).as_deref(),
+            Some("invalid_client")
+        );
         assert_eq!(of(r#"{"error":"see https://evil"}"#), None);
         assert_eq!(of("no"), None);
     }

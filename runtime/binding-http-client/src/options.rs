@@ -150,7 +150,8 @@ impl Options {
     /// The port.
     pub(crate) fn port(&self) -> u16 {
         let default = if self.tls.is_some() { 443 } else { 80 };
-        self.port.map_or(default, |port| u16::try_from(port.get()).unwrap_or(default))
+        self.port
+            .map_or(default, |port| u16::try_from(port.get()).unwrap_or(default))
     }
 
     /// Host and port, without the port that the scheme implies.
@@ -200,7 +201,10 @@ impl tidegate_options::Options for Options {
                 conflict("authorization", "there must be one way to authorize", help);
             }
             let header = self.headers.keys();
-            if header.into_iter().any(|name| name.eq_ignore_ascii_case("authorization")) {
+            if header
+                .into_iter()
+                .any(|name| name.eq_ignore_ascii_case("authorization"))
+            {
                 let help = "remove the header, or 'authorization'";
                 conflict("headers", "'authorization' sets this header", help);
             }
@@ -339,8 +343,14 @@ mod tests {
         for (options, why) in [
             (json!({ "host": "http://a" }), "invalid host"),
             (json!({ "host": "" }), "invalid host"),
-            (json!({ "host": "a", "headers": { "Host": "b" } }), "'Host' cannot be set"),
-            (json!({ "host": "a", "headers": { "x": "secret\n" } }), "the value of 'x'"),
+            (
+                json!({ "host": "a", "headers": { "Host": "b" } }),
+                "'Host' cannot be set",
+            ),
+            (
+                json!({ "host": "a", "headers": { "x": "secret\n" } }),
+                "the value of 'x'",
+            ),
             (
                 json!({ "host": "a", "authorization": { "clientCredentials": {
                     "tokenUrl": "http://b/token", "clientId": "c" } } }),

@@ -145,7 +145,9 @@ impl Pool {
         }
         if let Some(credentials) = credentials {
             let credentials = credentials.clone();
-            request.headers_mut().insert(PROXY_AUTHORIZATION, credentials);
+            request
+                .headers_mut()
+                .insert(PROXY_AUTHORIZATION, credentials);
         }
     }
 

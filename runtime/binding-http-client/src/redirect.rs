@@ -62,6 +62,9 @@ mod tests {
             assert_eq!(found.as_deref(), expected, "{location}");
         }
         assert_eq!(follow(302, "/x", "http", "a"), None);
-        assert_eq!(follow(308, "http://a:80/x", "http", "a").as_deref(), Some("/x"));
+        assert_eq!(
+            follow(308, "http://a:80/x", "http", "a").as_deref(),
+            Some("/x")
+        );
     }
 }

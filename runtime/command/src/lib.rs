@@ -9,7 +9,6 @@ mod background_writer;
 #[cfg(feature = "bench")]
 mod bench;
 mod broker_url;
-mod server_url;
 #[cfg(test)]
 mod capabilities;
 mod client;
@@ -31,6 +30,7 @@ mod password_files;
 mod passwords;
 mod probe;
 pub mod registry;
+mod server_url;
 mod signals;
 mod spec;
 pub mod tls_files;

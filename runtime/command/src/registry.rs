@@ -4,16 +4,16 @@
 use tidegate_binding_mcp::{client as mcp, proxy, server};
 use tidegate_binding_mqtt::client;
 use tidegate_binding_stdio::client as stdio;
-use tidegate_driver::StartError;
 use tidegate_config::{Descriptor, Protocol, Registry};
+use tidegate_driver::StartError;
 use tidegate_scenarios::fixtures;
 
 use crate::broker_url;
 use crate::exporters;
 use crate::factory::Factory;
 use crate::guards;
-use crate::server_url;
 use crate::password_files::PasswordFiles;
+use crate::server_url;
 use crate::tls_files;
 
 /// The kinds of bindings and types of guards available in the config of a gateway.

@@ -60,7 +60,8 @@ fn url(url: &str) -> Result<Chain, String> {
     let (authority, target) = rest.split_at(end);
     if authority.contains('@') {
         return Err(
-            "the URL contains credentials; remove them, and use 'authorization' of 'http'".to_owned(),
+            "the URL contains credentials; remove them, and use 'authorization' of 'http'"
+                .to_owned(),
         );
     }
     let (host, port) = address_of(authority, FORMS)?;
@@ -90,7 +91,9 @@ fn url(url: &str) -> Result<Chain, String> {
 
 fn command(program: &str) -> Result<Chain, String> {
     if program.trim().is_empty() {
-        return Err("no program; use its name or path, and 'args' of 'stdio' for arguments".to_owned());
+        return Err(
+            "no program; use its name or path, and 'args' of 'stdio' for arguments".to_owned(),
+        );
     }
     Ok(Chain {
         links: vec![Link {
@@ -129,9 +132,15 @@ mod tests {
     #[test]
     fn a_url_is_an_http_client_and_a_path() {
         for (url, expected) in [
-            ("https://a.example/mcp", "path=/mcp http{host:a.example} tls"),
+            (
+                "https://a.example/mcp",
+                "path=/mcp http{host:a.example} tls",
+            ),
             ("HTTPS://a.example", "path=/ http{host:a.example} tls"),
-            ("http://127.0.0.1:8000/mcp?x=1", "path=/mcp?x=1 http{host:127.0.0.1,port:8000}"),
+            (
+                "http://127.0.0.1:8000/mcp?x=1",
+                "path=/mcp?x=1 http{host:127.0.0.1,port:8000}",
+            ),
             ("http://[::1]:8000?x", "path=/?x http{host:::1,port:8000}"),
         ] {
             assert_eq!(short(url), expected, "{url}");

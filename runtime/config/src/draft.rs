@@ -132,19 +132,21 @@ fn presence(name: &str, shape: &Shape, given: &dyn Fn(&str) -> bool, findings: &
     let at = path(&["bindings", name]);
     let missing = |key: &str| format!("missing key '{key}'");
     match shape.exits {
-        Exits::One(_) | Exits::Any(_) if shape.routing.is_some() => match (given("exit"), given("routes")) {
-            (false, false) => findings.value_with(
-                &at,
-                missing("exit"),
-                "set 'exit' to the binding that accepts the streams, or add 'routes'",
-            ),
-            (true, true) => findings.key(
-                &path(&["bindings", name, "exit"]),
-                "'exit' and 'routes' are mutually exclusive",
-                Some("remove one of them".to_owned()),
-            ),
-            _ => {}
-        },
+        Exits::One(_) | Exits::Any(_) if shape.routing.is_some() => {
+            match (given("exit"), given("routes")) {
+                (false, false) => findings.value_with(
+                    &at,
+                    missing("exit"),
+                    "set 'exit' to the binding that accepts the streams, or add 'routes'",
+                ),
+                (true, true) => findings.key(
+                    &path(&["bindings", name, "exit"]),
+                    "'exit' and 'routes' are mutually exclusive",
+                    Some("remove one of them".to_owned()),
+                ),
+                _ => {}
+            }
+        }
         Exits::One(_) | Exits::Any(_) if !given("exit") => findings.value_with(
             &at,
             missing("exit"),

@@ -50,7 +50,11 @@ async fn a_file_that_cannot_be_read_is_named() {
     let options = json!({ "authorization": { "file": "/nonexistent/token" } });
     let mut harness = Harness::new(server.port, &options);
     let reset = harness.request("/", "a").await.reset();
-    assert!(reset.reason.contains("/nonexistent/token"), "{}", reset.reason);
+    assert!(
+        reset.reason.contains("/nonexistent/token"),
+        "{}",
+        reset.reason
+    );
     assert!(!reset.sent);
 }
 

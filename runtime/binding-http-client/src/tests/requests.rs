@@ -21,7 +21,11 @@ async fn requests_share_a_connection() {
         let host = format!("127.0.0.1:{}", server.port);
         assert_eq!(request.header("host"), Some(host.as_str()));
         assert_eq!(request.header("content-length"), Some("3"));
-        assert!(request.header("user-agent").is_some_and(|it| it.starts_with("tidegate/")));
+        assert!(
+            request
+                .header("user-agent")
+                .is_some_and(|it| it.starts_with("tidegate/"))
+        );
         assert_eq!(request.header("authorization"), None);
     }
     assert_eq!(server.connections(), 1);
@@ -69,7 +73,11 @@ async fn a_redirect_to_the_same_server_is_followed_and_another_one_is_not() {
         if request.line.starts_with("POST /mcp ") {
             with_status("307 Temporary Redirect", "location: /mcp/\r\n", "")
         } else if request.line.starts_with("POST /away ") {
-            with_status("307 Temporary Redirect", "location: http://127.0.0.1:1/mcp\r\n", "")
+            with_status(
+                "307 Temporary Redirect",
+                "location: http://127.0.0.1:1/mcp\r\n",
+                "",
+            )
         } else if request.line.starts_with("POST /loop ") {
             with_status("308 Permanent Redirect", "location: /loop\r\n", "")
         } else {
@@ -77,7 +85,10 @@ async fn a_redirect_to_the_same_server_is_followed_and_another_one_is_not() {
         }
     });
     let mut harness = Harness::new(server.port, &json!({}));
-    assert_eq!(harness.request("/mcp", "body").await.response(), (200, "body".to_owned()));
+    assert_eq!(
+        harness.request("/mcp", "body").await.response(),
+        (200, "body".to_owned())
+    );
     assert_eq!(harness.request("/away", "body").await.response().0, 307);
     assert_eq!(harness.request("/loop", "body").await.response().0, 308);
 }
@@ -94,7 +105,10 @@ async fn requests_beyond_the_limits_are_refused() {
     let second = harness.open("/", "b").await;
     let reset = harness.wait(second).await.reset();
     assert!(reset.reason.contains("maxPending"), "{}", reset.reason);
-    harness.probe.turn(move |cx| cx.terminate(first, None, None)).await;
+    harness
+        .probe
+        .turn(move |cx| cx.terminate(first, None, None))
+        .await;
     drop(held);
     let large = harness.request("/", &"x".repeat(2_000)).await.reset();
     assert!(large.reason.contains("maxBodySize"), "{}", large.reason);
@@ -113,7 +127,10 @@ async fn a_response_is_read_as_fast_as_it_is_consumed() {
             Frame::Data(data) => {
                 received.push_str(std::str::from_utf8(&data.payload).expect("text"));
                 let length = data.payload.len();
-                harness.probe.turn(move |cx| cx.acknowledge(stream, length)).await;
+                harness
+                    .probe
+                    .turn(move |cx| cx.acknowledge(stream, length))
+                    .await;
             }
             Frame::End(_) => break,
             Frame::Begin(_) => {}

@@ -105,7 +105,9 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
             None => line.clone(),
         })
         .collect();
-    let length = headers.iter().find_map(|it| it.strip_prefix("content-length: "));
+    let length = headers
+        .iter()
+        .find_map(|it| it.strip_prefix("content-length: "));
     let length: usize = length.map_or(0, |it| it.parse().expect("a number"));
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;

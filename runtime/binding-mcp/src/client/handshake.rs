@@ -166,7 +166,9 @@ pub(super) fn list_changes(capabilities: McpCapabilities) -> Vec<u8> {
         ("resourcesListChanged", C::SERVER_RESOURCES_LIST_CHANGED),
     ];
     let offered = all.iter().filter(|(_, it)| capabilities.contains(*it));
-    let members: Vec<String> = offered.map(|(name, _)| format!("\"{name}\":true")).collect();
+    let members: Vec<String> = offered
+        .map(|(name, _)| format!("\"{name}\":true"))
+        .collect();
     members.join(",").into_bytes()
 }
 

@@ -196,7 +196,12 @@ mod tests {
             }],
         };
         let request = heads.post(7, Some(&mirrored));
-        let get = |name: &str| request.headers.get(name).map(|it| it.to_str().expect("text"));
+        let get = |name: &str| {
+            request
+                .headers
+                .get(name)
+                .map(|it| it.to_str().expect("text"))
+        };
         assert_eq!(get("mcp-method"), Some("tools/call"));
         assert_eq!(get("mcp-name"), Some("echo"));
         assert_eq!(get("mcp-param-region"), Some("eu"));

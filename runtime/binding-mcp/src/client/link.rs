@@ -74,6 +74,8 @@ pub(super) struct Link {
     pub(super) closing: bool,
     /// The running request of the handshake.
     pub(super) handshake: Option<u64>,
+    /// A `server/discover` that was not answered in time, and may be answered later.
+    pub(super) probe: Option<u64>,
     pub(super) listening: Listening,
     /// Limits the handshake, or the time without a call.
     pub(super) timer: Option<TimerId>,
@@ -106,6 +108,7 @@ impl Link {
             calls: BTreeSet::new(),
             closing: false,
             handshake: None,
+            probe: None,
             listening: Listening::default(),
             timer: None,
             line: None,

@@ -45,7 +45,8 @@ pub(super) fn read(method: &str, params: Params) -> Told {
     let subscription = subscription.and_then(|it| it.as_u64());
     let number = |value: Value<'_>| {
         let text = String::from_utf8(value.raw().into_owned()).ok();
-        text.filter(|_| value.kind() == Kind::Number).map(ByteString::from)
+        text.filter(|_| value.kind() == Kind::Number)
+            .map(ByteString::from)
     };
     let notification = match method {
         "notifications/progress" => {
@@ -137,16 +138,14 @@ mod tests {
 
     #[test]
     fn an_update_names_its_resource_and_its_subscription() {
-        let params =
-            r#"{"uri":"a:b","_meta":{"io.modelcontextprotocol/subscriptionId":3}}"#;
+        let params = r#"{"uri":"a:b","_meta":{"io.modelcontextprotocol/subscriptionId":3}}"#;
         let expected = Told {
             notification: Notification::Updated("a:b".into()),
             subscription: Some(3),
         };
         assert_eq!(told("notifications/resources/updated", params), expected);
-        let acknowledged = |params| {
-            told("notifications/subscriptions/acknowledged", params).notification
-        };
+        let acknowledged =
+            |params| told("notifications/subscriptions/acknowledged", params).notification;
         assert_eq!(
             acknowledged(r#"{"notifications":{"resourceSubscriptions":["a:b"]}}"#),
             Notification::Acknowledged { resources: true }

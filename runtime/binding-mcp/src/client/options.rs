@@ -57,7 +57,7 @@ impl Default for Options {
             era: EraChoice::default(),
             timeout: 60_000,
             handshake_timeout: Bounded::of(30_000),
-            probe_timeout: Bounded::of(3_000),
+            probe_timeout: Bounded::of(10_000),
             session_timeout: 300_000,
             max_sessions: Bounded::of(1_000),
             max_requests: Bounded::of(10_000),

@@ -65,9 +65,11 @@ pub(super) fn of_status(status: StatusCode) -> McpReset {
             "The MCP server redirects to another place ({number} {reason}), which is not followed; use \
              the URL that it redirects to."
         ),
-        429 => "The MCP server refuses the gateway's requests for now (429 Too Many Requests); retry \
+        429 => {
+            "The MCP server refuses the gateway's requests for now (429 Too Many Requests); retry \
                 later."
-            .to_owned(),
+                .to_owned()
+        }
         500..=599 => format!("The MCP server failed ({number} {reason}); retry later."),
         _ => format!("The MCP server answered {number} {reason} without an MCP message."),
     };
@@ -93,7 +95,11 @@ pub(super) fn of_abort(abort: Option<AbortEx>) -> McpReset {
 }
 
 fn unreachable(remote: &str, reason: &str) -> McpReset {
-    let remote = if remote.is_empty() { "MCP server" } else { remote };
+    let remote = if remote.is_empty() {
+        "MCP server"
+    } else {
+        remote
+    };
     unavailable(format!("The request to {remote} failed: {reason}."))
 }
 

@@ -123,7 +123,9 @@ impl Events {
                 .then(|| Bytes::copy_from_slice(&id));
         } else if let Some(retry) = value_of(&line, b"retry") {
             let text = retry.contiguous();
-            self.retry = std::str::from_utf8(&text).ok().and_then(|it| it.parse().ok());
+            self.retry = std::str::from_utf8(&text)
+                .ok()
+                .and_then(|it| it.parse().ok());
         }
         None
     }

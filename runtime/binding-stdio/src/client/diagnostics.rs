@@ -70,7 +70,11 @@ pub(crate) async fn log(binding: String, mut input: impl AsyncRead + Unpin) {
             began = Instant::now();
             let dropped = lines.second();
             if dropped > 0 {
-                tracing::warn!(binding, dropped, "lines of the process's standard error left out");
+                tracing::warn!(
+                    binding,
+                    dropped,
+                    "lines of the process's standard error left out"
+                );
             }
         }
         let write = |line: &str| tracing::info!(binding, "stderr: {line}");

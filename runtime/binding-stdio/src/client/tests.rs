@@ -61,7 +61,9 @@ impl Harness {
                 Frame::Data(data) => {
                     let length = data.payload.len();
                     text.extend_from_slice(&data.payload);
-                    self.probe.turn(move |cx| cx.acknowledge(stream, length)).await;
+                    self.probe
+                        .turn(move |cx| cx.acknowledge(stream, length))
+                        .await;
                     if data.flags.is_fin() {
                         return String::from_utf8(text).expect("text");
                     }
@@ -96,7 +98,10 @@ async fn gone(process: &str) {
     let until = tokio::time::Instant::now() + PATIENCE;
     // A zombie has ended, but its parent does not know yet.
     while std::fs::read_to_string(&path).is_ok_and(|it| !it.contains("State:\tZ")) {
-        assert!(tokio::time::Instant::now() < until, "{process} is still there");
+        assert!(
+            tokio::time::Instant::now() < until,
+            "{process} is still there"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -112,7 +117,10 @@ async fn lines_go_to_the_process_and_come_back() {
             let payload = Bytes::copy_from_slice(part);
             let last = std::ptr::eq(part.as_ptr_range().end, line.as_bytes().as_ptr_range().end);
             let flags = tidegate_streams::DataFlags::of(part.as_ptr() == line.as_ptr(), last);
-            harness.probe.send(stream, Frame::part(flags, payload)).await;
+            harness
+                .probe
+                .send(stream, Frame::part(flags, payload))
+                .await;
         }
         assert!(harness.line(stream).await == line);
     }
@@ -139,7 +147,10 @@ async fn a_program_that_is_not_there_is_named() {
     let mut harness = Harness::script("", &options);
     harness.probe.open(LineBegin {}).await;
     let reason = harness.reset().await;
-    assert!(reason.starts_with("cannot start '/nonexistent/server': No such file"), "{reason}");
+    assert!(
+        reason.starts_with("cannot start '/nonexistent/server': No such file"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]
@@ -151,7 +162,10 @@ async fn a_program_that_keeps_failing_is_not_started_at_once() {
     }
     harness.probe.open(LineBegin {}).await;
     let reason = harness.reset().await;
-    assert!(reason.contains("exit status 1; it is started again in"), "{reason}");
+    assert!(
+        reason.contains("exit status 1; it is started again in"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]

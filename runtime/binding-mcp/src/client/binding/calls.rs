@@ -45,7 +45,11 @@ impl McpClient {
             (Duration::ZERO, call_timer::PARAMS, "mcp_client.params")
         } else {
             let deadline = self.options.timeout;
-            (time_left(cx, deadline), call_timer::DEADLINE, "mcp_client.deadline")
+            (
+                time_left(cx, deadline),
+                call_timer::DEADLINE,
+                "mcp_client.deadline",
+            )
         };
         call.timer = Some(cx.timer(after, token, kind, reason));
         let is_session = call.method.is_none();
@@ -203,7 +207,11 @@ impl McpClient {
         let link = self.links.get(link_key).ok_or_else(lost)?;
         let server = link.server.as_ref().ok_or_else(lost)?;
         if let Some(empty) = empty_list(method, server.capabilities) {
-            call.reply(cx, Parts::from(Bytes::from_static(empty)), McpEnd::default());
+            call.reply(
+                cx,
+                Parts::from(Bytes::from_static(empty)),
+                McpEnd::default(),
+            );
             return Ok(());
         }
         let era = server.era;
@@ -248,7 +256,10 @@ impl McpClient {
         let lost = crate::client::refusal::lost;
         let call = self.calls.get_mut(key).ok_or_else(lost)?;
         let link_key = call.link;
-        let server = self.links.get(link_key).and_then(|link| link.server.as_ref());
+        let server = self
+            .links
+            .get(link_key)
+            .and_then(|link| link.server.as_ref());
         let server = server.ok_or_else(lost)?;
         if !server
             .capabilities
@@ -437,4 +448,3 @@ fn uri_params(uri: &str) -> Parts {
     out.extend_from_slice(b"}");
     Parts::from(out.freeze())
 }
-

@@ -258,6 +258,7 @@ impl McpClient {
         let began = link.phase == Phase::Ready;
         link.phase = Phase::Closed;
         link.handshake = None;
+        link.probe = None;
         link.cancel_timer(cx);
         let running = self.requests.iter().filter(|(_, it)| it.link == key);
         let running: Vec<u64> = running.map(|(id, _)| *id).collect();
@@ -272,7 +273,10 @@ impl McpClient {
         }
         // Sessions stay: the process is started again for the next call. Subscriptions are lost.
         for call in self.calls_of(key) {
-            let call_state = self.calls.get(call).map(|it| (it.state, it.method.is_some()));
+            let call_state = self
+                .calls
+                .get(call)
+                .map(|it| (it.state, it.method.is_some()));
             if call_state == Some((State::Open, true)) {
                 self.refuse_call(cx, call, reset.clone());
             }
@@ -288,8 +292,6 @@ fn too_large(max: usize) -> McpReset {
 }
 
 /// Parses a message.
-pub(super) fn parse(
-    message: Parts,
-) -> Result<crate::jsonrpc::Message, crate::jsonrpc::Unreadable> {
+pub(super) fn parse(message: Parts) -> Result<crate::jsonrpc::Message, crate::jsonrpc::Unreadable> {
     read(message)
 }

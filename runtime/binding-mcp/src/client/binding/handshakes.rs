@@ -108,13 +108,15 @@ impl McpClient {
         };
         link.timer = None;
         let (phase, request) = (link.phase, link.handshake.take());
-        if let Some(request) = request {
-            self.cancel_request(cx, request);
-        }
         let probes = matches!(self.exit, Exit::Line(_)) && self.options.era == EraChoice::Auto;
         if phase == Phase::Discovering && probes {
-            // A legacy process may be silent about a method that it does not know.
+            // A legacy process may be silent about a method that it does not know. One that only starts slowly
+            // answers later, and may then accept no session any more.
+            link.probe = request;
             return self.initialize(cx, key);
+        }
+        if let Some(request) = request {
+            self.cancel_request(cx, request);
         }
         let millis = self.options.handshake_timeout.get();
         let what = format!("The MCP server did not answer within {millis} ms (handshakeTimeout).");
@@ -133,6 +135,9 @@ impl McpClient {
             Ok(result) => discovered(result),
             Err(error) => not_discovered(error),
         };
+        if self.links.get(key).is_some_and(|link| link.probe.is_some()) {
+            return self.discovered_late(cx, key, found);
+        }
         self.end_handshake(key);
         match (found, self.options.era) {
             (Discovered::Modern(server), _) => {
@@ -150,6 +155,22 @@ impl McpClient {
                 );
                 self.link_failed(cx, key, &unavailable(what));
             }
+        }
+    }
+
+    /// The answer to `server/discover` has come after a session was asked for.
+    fn discovered_late(&mut self, cx: &mut Context<'_>, key: usize, found: Discovered) {
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
+        link.probe = None;
+        if let (Discovered::Modern(server), Phase::Initializing) = (found, link.phase) {
+            // The answer to `initialize`, probably a refusal, does not matter any more.
+            if let Some(initialize) = link.handshake.take() {
+                self.requests.remove(&initialize);
+            }
+            self.found(cx, &server);
+            self.link_ready(cx, key, server);
         }
     }
 
@@ -324,7 +345,10 @@ impl McpClient {
     /// Ends the session of the caller, which is to begin a new one.
     fn end_session_of(&mut self, cx: &mut Context<'_>, key: usize) {
         for call in self.calls_of(key) {
-            let is_session = self.calls.get(call).is_some_and(|call| call.method.is_none());
+            let is_session = self
+                .calls
+                .get(call)
+                .is_some_and(|call| call.method.is_none());
             if is_session {
                 self.refuse_call(cx, call, lost());
             }

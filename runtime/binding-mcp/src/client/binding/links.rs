@@ -117,6 +117,9 @@ impl McpClient {
         if let Some(request) = link.handshake.take() {
             self.cancel_request(cx, request);
         }
+        if let Some(request) = link.probe.take() {
+            self.requests.remove(&request);
+        }
         if let Some(line) = link.line.take() {
             // The process is asked to end by the end of its input.
             cx.end(line.stream, Frame::end());

@@ -35,8 +35,7 @@ impl McpClient {
             // Updates of resources have streams of their own.
             Era::Modern => lists,
             Era::Legacy => {
-                !over_line
-                    && (lists || server.capabilities.contains(C::SERVER_RESOURCES_SUBSCRIBE))
+                !over_line && (lists || server.capabilities.contains(C::SERVER_RESOURCES_SUBSCRIBE))
             }
         };
         let listening = &mut link.listening;

@@ -273,7 +273,11 @@ impl McpClient {
             return None;
         }
         let mut calls = of.calls.iter().copied();
-        calls.find(|key| self.calls.get(*key).is_some_and(|call| call.method.is_none()))
+        calls.find(|key| {
+            self.calls
+                .get(*key)
+                .is_some_and(|call| call.method.is_none())
+        })
     }
 
     /// The server has answered a request.

@@ -141,7 +141,13 @@ impl McpClient {
     }
 
     /// Sends a notification. What cannot be sent is left out.
-    pub(super) fn notify(&mut self, cx: &mut Context<'_>, link: usize, method: &str, params: &[u8]) {
+    pub(super) fn notify(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: usize,
+        method: &str,
+        params: &[u8],
+    ) {
         let mut out = begin_notification(method);
         out.extend_from_slice(params);
         out.extend_from_slice(b"}");

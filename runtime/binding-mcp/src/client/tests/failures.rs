@@ -2,9 +2,9 @@
 
 use serde_json::json;
 use tidegate_engine::Duration;
+use tidegate_streams::ResetEx;
 use tidegate_streams::http_stream::HttpReset;
 use tidegate_streams::mcp::{McpResetKind, McpResourcesRead};
-use tidegate_streams::ResetEx;
 
 use super::harness::{setup, tool};
 
@@ -36,7 +36,12 @@ fn a_server_that_is_not_there_is_named() {
 
 #[test]
 fn a_status_that_says_nothing_about_the_era_fails_the_call() {
-    for (status, what) in [(401, "credentials"), (403, "refuses"), (503, "failed"), (302, "redirects")] {
+    for (status, what) in [
+        (401, "credentials"),
+        (403, "refuses"),
+        (503, "failed"),
+        (302, "redirects"),
+    ] {
         let mut setup = setup(json!({}));
         let call = setup.open(tool("a"), r#"{"name":"a"}"#);
         let probe = setup.next();
@@ -55,9 +60,17 @@ fn an_error_of_the_server_is_passed_on() {
     let asked = setup.next();
     let id = &asked.body["id"];
     let error = json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -7, "message": "no", "data": [1] } });
-    setup.respond(&asked, 200, &[("content-type", "application/json")], &error.to_string());
+    setup.respond(
+        &asked,
+        200,
+        &[("content-type", "application/json")],
+        &error.to_string(),
+    );
     let refusal = setup.refusal(call);
-    assert_eq!((refusal.kind, refusal.code), (McpResetKind::Relayed, Some(-7)));
+    assert_eq!(
+        (refusal.kind, refusal.code),
+        (McpResetKind::Relayed, Some(-7))
+    );
     assert_eq!(refusal.data.as_deref(), Some(&b"[1]"[..]));
 
     let begin = McpResourcesRead {
@@ -68,7 +81,12 @@ fn an_error_of_the_server_is_passed_on() {
     let asked = setup.next();
     let id = &asked.body["id"];
     let error = json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32002, "message": "no" } });
-    setup.respond(&asked, 200, &[("content-type", "application/json")], &error.to_string());
+    setup.respond(
+        &asked,
+        200,
+        &[("content-type", "application/json")],
+        &error.to_string(),
+    );
     assert_eq!(setup.refusal(call).kind, McpResetKind::NotFound);
     setup.finish();
 }
@@ -91,7 +109,11 @@ fn what_is_no_answer_fails_the_call() {
         setup.respond(&asked, 200, headers, body);
         let refusal = setup.refusal(call);
         assert_eq!(refusal.kind, McpResetKind::Unavailable, "{body}");
-        assert!(refusal.message.contains(what), "{body}: {}", refusal.message);
+        assert!(
+            refusal.message.contains(what),
+            "{body}: {}",
+            refusal.message
+        );
         setup.finish();
     }
 }
@@ -108,7 +130,11 @@ fn an_answer_is_bounded() {
         setup.begin(&asked, 200, headers);
         setup.data(&asked, &"x".repeat(2_000));
         let refusal = setup.refusal(call);
-        assert!(refusal.message.contains("maxMessageSize"), "{}", refusal.message);
+        assert!(
+            refusal.message.contains("maxMessageSize"),
+            "{}",
+            refusal.message
+        );
         assert_eq!(setup.take(), [asked.stream]);
         setup.finish();
     }
@@ -137,7 +163,11 @@ fn a_deadline_names_the_server_and_cancels_the_request() {
     setup.rig.advance(Duration::from_secs(21));
     let refusal = setup.refusal(call);
     assert_eq!(refusal.kind, McpResetKind::TimedOut);
-    assert!(refusal.message.contains("may still be executed"), "{}", refusal.message);
+    assert!(
+        refusal.message.contains("may still be executed"),
+        "{}",
+        refusal.message
+    );
     assert_eq!(setup.take(), [asked.stream], "its end tells the server");
     setup.finish();
 }

@@ -27,7 +27,10 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.head.headers.get(name).map(|it| it.to_str().expect("text"))
+        self.head
+            .headers
+            .get(name)
+            .map(|it| it.to_str().expect("text"))
     }
 
     pub(super) fn method(&self) -> &str {
@@ -92,7 +95,9 @@ impl Setup {
         let begin = begin.into();
         let is_session = matches!(begin, BeginEx::Mcp(McpBeginEx::Lifecycle(_)));
         self.rig.turn(edge, |cx| {
-            let stream = cx.open_for(call, target, begin, Token::default()).expect("room");
+            let stream = cx
+                .open_for(call, target, begin, Token::default())
+                .expect("room");
             if !is_session {
                 cx.send_whole(stream, params);
             }
@@ -152,7 +157,8 @@ impl Setup {
         }
         for stream in &dropped {
             let stream = *stream;
-            self.rig.turn(self.exit, |cx| cx.terminate(stream, None, None));
+            self.rig
+                .turn(self.exit, |cx| cx.terminate(stream, None, None));
         }
         dropped
     }
@@ -168,7 +174,8 @@ impl Setup {
             headers: map,
             content_length: -1,
         };
-        self.rig.send(self.exit, asked.stream, Frame::begin(response));
+        self.rig
+            .send(self.exit, asked.stream, Frame::begin(response));
     }
 
     pub(super) fn data(&mut self, asked: &Asked, text: &str) {
@@ -184,7 +191,12 @@ impl Setup {
     /// Answers a request with a result.
     pub(super) fn answer(&mut self, asked: &Asked, result: &Value) {
         let text = json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": result });
-        self.respond(asked, 200, &[("content-type", "application/json")], &text.to_string());
+        self.respond(
+            asked,
+            200,
+            &[("content-type", "application/json")],
+            &text.to_string(),
+        );
     }
 
     pub(super) fn respond(
@@ -217,7 +229,10 @@ impl Setup {
         let result = json!({ "protocolVersion": "2025-06-18", "capabilities": capabilities,
             "serverInfo": { "name": "files", "version": "1" } });
         let text = json!({ "jsonrpc": "2.0", "id": initialize.body["id"], "result": result });
-        let headers = [("content-type", "application/json"), ("mcp-session-id", session)];
+        let headers = [
+            ("content-type", "application/json"),
+            ("mcp-session-id", session),
+        ];
         self.respond(&initialize, 200, &headers, &text.to_string());
         let initialized = self.next();
         assert_eq!(initialized.method(), "notifications/initialized");
@@ -271,7 +286,8 @@ impl Setup {
             Frame::Reset(Some(reset)) => Some(*reset),
             _ => None,
         });
-        self.rig.turn(self.caller, |cx| cx.terminate(stream, None, None));
+        self.rig
+            .turn(self.caller, |cx| cx.terminate(stream, None, None));
         match reset {
             Some(ResetEx::Mcp(reset)) => reset,
             _ => panic!("no refusal: {shown}"),
@@ -280,7 +296,8 @@ impl Setup {
 
     /// The caller cancels.
     pub(super) fn cancel(&mut self, stream: StreamId) {
-        self.rig.turn(self.caller, |cx| cx.terminate(stream, None, None));
+        self.rig
+            .turn(self.caller, |cx| cx.terminate(stream, None, None));
     }
 
     /// The sessions that calls share expire; the server accepts their end. Nothing is left.
@@ -293,7 +310,9 @@ impl Setup {
             self.respond(&asked, 200, &[], "");
         }
         let at_exit = self.rig.outputs(self.exit);
-        let left = at_exit.iter().filter(|it| it.frame.kind() != FrameKind::Window);
+        let left = at_exit
+            .iter()
+            .filter(|it| it.frame.kind() != FrameKind::Window);
         let left: Vec<_> = left.map(|it| (it.at.role, it.frame.kind())).collect();
         assert_eq!(left, [] as [(Role, FrameKind); 0]);
         self.rig.outputs(self.caller);

@@ -17,14 +17,20 @@ fn tools() -> Value {
 #[test]
 fn a_call_begins_a_session_and_the_next_one_uses_it() {
     let mut setup = setup(json!({}));
-    let first = setup.open(tool("echo"), r#"{"name":"kit__echo","arguments":{"a":[1.0]}}"#);
+    let first = setup.open(
+        tool("echo"),
+        r#"{"name":"kit__echo","arguments":{"a":[1.0]}}"#,
+    );
     setup.legacy("s-1", &tools());
     let asked = setup.next();
     assert_eq!(asked.method(), "tools/call");
     assert_eq!(asked.header("mcp-session-id"), Some("s-1"));
     assert_eq!(asked.header("mcp-protocol-version"), Some("2025-06-18"));
     assert_eq!(asked.header("mcp-method"), None);
-    assert_eq!(asked.body["params"], json!({ "name": "echo", "arguments": { "a": [1.0] } }));
+    assert_eq!(
+        asked.body["params"],
+        json!({ "name": "echo", "arguments": { "a": [1.0] } })
+    );
     setup.answer(&asked, &json!({ "content": [], "isError": true }));
     let (text, end) = setup.result(first);
     assert_eq!(text, r#"{"content":[],"isError":true}"#);
@@ -32,7 +38,10 @@ fn a_call_begins_a_session_and_the_next_one_uses_it() {
 
     let second = setup.open(tool("echo"), r#"{"name":"echo"}"#);
     let asked = setup.next();
-    assert_eq!((asked.method(), asked.header("mcp-session-id")), ("tools/call", Some("s-1")));
+    assert_eq!(
+        (asked.method(), asked.header("mcp-session-id")),
+        ("tools/call", Some("s-1"))
+    );
     setup.answer(&asked, &json!({}));
     setup.result(second);
     setup.finish();
@@ -136,14 +145,24 @@ fn a_session_of_a_caller_is_a_session_with_the_server() {
     let mut setup = setup(json!({ "era": "legacy" }));
     let capabilities = json!({ "tools": { "listChanged": true } });
     let (stream, begun) = session(&mut setup, &capabilities);
-    assert!(begun.capabilities.contains(McpCapabilities::SERVER_TOOLS_LIST_CHANGED));
+    assert!(
+        begun
+            .capabilities
+            .contains(McpCapabilities::SERVER_TOOLS_LIST_CHANGED)
+    );
     let session_id = begun.session_id.expect("an identity");
     assert_ne!(session_id, "s-1", "the id of the server stays here");
     setup.rig.advance(Duration::from_millis(1));
     let events = setup.next();
-    assert_eq!((events.head.method.as_str(), events.header("mcp-session-id")), ("GET", Some("s-1")));
+    assert_eq!(
+        (events.head.method.as_str(), events.header("mcp-session-id")),
+        ("GET", Some("s-1"))
+    );
     setup.begin(&events, 200, &[("content-type", "text/event-stream")]);
-    setup.data(&events, "id: 7\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n");
+    setup.data(
+        &events,
+        "id: 7\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n",
+    );
     let frames = setup.frames(stream);
     assert!(matches!(&frames[..], [Frame::Flush(_)]), "{frames:?}");
 
@@ -164,7 +183,10 @@ fn a_session_of_a_caller_is_a_session_with_the_server() {
     setup.rig.send(setup.caller, stream, Frame::end());
     setup.frames(stream);
     let delete = setup.next();
-    assert!(delete.dropped || delete.head.method == "DELETE", "{delete:?}");
+    assert!(
+        delete.dropped || delete.head.method == "DELETE",
+        "{delete:?}"
+    );
     let delete = if delete.dropped { setup.next() } else { delete };
     assert_eq!(delete.header("mcp-session-id"), Some("s-1"));
     setup.respond(&delete, 405, &[], "");

@@ -19,8 +19,14 @@ fn a_call_repeats_its_method_and_name_in_headers() {
     assert_eq!(asked.header("mcp-method"), Some("tools/call"));
     assert_eq!(asked.header("mcp-name"), Some("=?base64?Z3LDtsOfZQ==?="));
     let meta = &asked.body["params"]["_meta"];
-    assert_eq!(meta["io.modelcontextprotocol/protocolVersion"], "2026-07-28");
-    assert_eq!(meta["io.modelcontextprotocol/clientInfo"]["name"], "tidegate");
+    assert_eq!(
+        meta["io.modelcontextprotocol/protocolVersion"],
+        "2026-07-28"
+    );
+    assert_eq!(
+        meta["io.modelcontextprotocol/clientInfo"]["name"],
+        "tidegate"
+    );
     setup.answer(&asked, &json!({ "content": [], "resultType": "complete" }));
     assert_eq!(setup.result(call).0, r#"{"content":[]}"#);
     // What was found out is remembered.
@@ -43,11 +49,15 @@ fn cache_hints_are_told_in_the_end() {
     setup.modern(&json!({ "resources": {} }));
     let asked = setup.next();
     assert_eq!(asked.header("mcp-name"), Some("a:b"));
-    let result = json!({ "resultType": "complete", "contents": [], "ttlMs": 5, "cacheScope": "public" });
+    let result =
+        json!({ "resultType": "complete", "contents": [], "ttlMs": 5, "cacheScope": "public" });
     setup.answer(&asked, &result);
     let (text, end) = setup.result(call);
     assert_eq!(text, r#"{"contents":[]}"#);
-    assert_eq!((end.ttl_ms, end.cache_scope), (Some(5), Some(McpCacheScope::Public)));
+    assert_eq!(
+        (end.ttl_ms, end.cache_scope),
+        (Some(5), Some(McpCacheScope::Public))
+    );
     setup.finish();
 }
 
@@ -61,9 +71,16 @@ fn a_question_in_a_result_reaches_a_modern_caller_only() {
         setup.modern(&json!({ "tools": {} }));
         let asked = setup.next();
         let told = &asked.body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"];
-        let expected = if passes { json!({ "elicitation": {} }) } else { json!({}) };
+        let expected = if passes {
+            json!({ "elicitation": {} })
+        } else {
+            json!({})
+        };
         assert_eq!(told, &expected);
-        setup.answer(&asked, &json!({ "resultType": "input_required", "requestState": "s" }));
+        setup.answer(
+            &asked,
+            &json!({ "resultType": "input_required", "requestState": "s" }),
+        );
         if passes {
             let (text, end) = setup.result(call);
             assert_eq!(text, r#"{"requestState":"s"}"#);
@@ -88,7 +105,8 @@ fn a_session_listens_for_changed_lists() {
     assert_eq!(wanted, &json!({ "toolsListChanged": true }));
     setup.begin(&listen, 200, &[("content-type", "text/event-stream")]);
     let id = &listen.body["id"];
-    let params = json!({ "_meta": { "io.modelcontextprotocol/subscriptionId": id }, "notifications": {} });
+    let params =
+        json!({ "_meta": { "io.modelcontextprotocol/subscriptionId": id }, "notifications": {} });
     for method in ["subscriptions/acknowledged", "tools/list_changed"] {
         let method = format!("notifications/{method}");
         let message = json!({ "jsonrpc": "2.0", "method": method, "params": params });
@@ -117,13 +135,19 @@ fn a_subscription_is_open_as_long_as_its_request() {
     setup.begin(&listen, 200, &[("content-type", "text/event-stream")]);
     let told = |method: &str, params: serde_json::Value| {
         let method = format!("notifications/{method}");
-        format!("data: {}\n\n", json!({ "jsonrpc": "2.0", "method": method, "params": params }))
+        format!(
+            "data: {}\n\n",
+            json!({ "jsonrpc": "2.0", "method": method, "params": params })
+        )
     };
     let accepted = json!({ "notifications": { "resourceSubscriptions": ["a:b"] } });
     setup.data(&listen, &told("subscriptions/acknowledged", accepted));
     setup.data(&listen, &told("resources/updated", json!({ "uri": "a:b" })));
     let frames = setup.frames(stream);
-    assert!(matches!(&frames[..], [Frame::Begin(_), Frame::Flush(_)]), "{frames:?}");
+    assert!(
+        matches!(&frames[..], [Frame::Begin(_), Frame::Flush(_)]),
+        "{frames:?}"
+    );
     // The server ends it.
     setup.end(&listen);
     assert_eq!(setup.refusal(stream).kind, McpResetKind::Unavailable);

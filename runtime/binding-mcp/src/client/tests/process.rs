@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tidegate_engine::testing::Rig;
 use tidegate_engine::{BindingId, CallContext, Duration, StreamId, Token};
-use tidegate_streams::line::LineReset;
+use tidegate_streams::line::{LineBegin, LineReset};
 use tidegate_streams::mcp::{McpLifecycle, McpResetKind};
 use tidegate_streams::{BeginEx, Frame, FrameKind, ResetEx};
 
@@ -40,7 +40,9 @@ impl Setup {
         let params = Bytes::copy_from_slice(params.as_bytes());
         self.rig.turn(edge, |cx| {
             let call = CallContext::default();
-            let stream = cx.open_for(call, target, begin, Token::default()).expect("room");
+            let stream = cx
+                .open_for(call, target, begin, Token::default())
+                .expect("room");
             if !params.is_empty() {
                 cx.send_whole(stream, params);
             }
@@ -54,7 +56,11 @@ impl Setup {
         let mut text = String::new();
         for output in self.rig.outputs(self.exit) {
             match output.frame {
-                Frame::Begin(_) => self.line = Some(output.at.stream),
+                Frame::Begin(_) => {
+                    self.line = Some(output.at.stream);
+                    let begin = Frame::begin(LineBegin {});
+                    self.rig.send(self.exit, output.at.stream, begin);
+                }
                 Frame::Data(data) => {
                     text.push_str(std::str::from_utf8(&data.payload).expect("text"));
                     if data.flags.is_fin() {
@@ -97,7 +103,10 @@ impl Setup {
     fn initialize(&mut self) {
         let initialize = self.one();
         assert_eq!(initialize["method"], "initialize");
-        self.answer(&initialize, json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": {} } }));
+        self.answer(
+            &initialize,
+            json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": {} } }),
+        );
     }
 
     fn text(&mut self, stream: StreamId) -> String {
@@ -107,13 +116,15 @@ impl Setup {
                 text.extend_from_slice(&data.payload);
             }
         }
-        self.rig.turn(self.caller, |cx| cx.terminate(stream, None, None));
+        self.rig
+            .turn(self.caller, |cx| cx.terminate(stream, None, None));
         String::from_utf8(text).expect("text")
     }
 
     fn refusal(&mut self, stream: StreamId) -> (McpResetKind, String) {
         let frames = self.rig.frames(self.caller, stream);
-        self.rig.turn(self.caller, |cx| cx.terminate(stream, None, None));
+        self.rig
+            .turn(self.caller, |cx| cx.terminate(stream, None, None));
         let reset = frames.into_iter().find_map(|frame| match frame {
             Frame::Reset(Some(reset)) => Some(*reset),
             _ => None,
@@ -153,7 +164,10 @@ fn callers_share_the_process_and_answers_come_in_any_order() {
     let messages = setup.received();
     assert_eq!(messages[0]["method"], "notifications/initialized");
     let [one, two] = [&messages[1], &messages[2]];
-    assert_eq!((&one["params"]["name"], &two["params"]["name"]), (&json!("a"), &json!("b")));
+    assert_eq!(
+        (&one["params"]["name"], &two["params"]["name"]),
+        (&json!("a"), &json!("b"))
+    );
     setup.answer(two, json!({ "content": ["b"] }));
     setup.answer(one, json!({ "content": ["a"] }));
     assert_eq!(setup.text(first), r#"{"content":["a"]}"#);
@@ -175,12 +189,37 @@ fn a_process_that_is_silent_about_an_unknown_method_is_legacy() {
 }
 
 #[test]
+fn a_modern_process_that_starts_slowly_is_modern() {
+    let mut setup = setup(json!({ "probeTimeout": 100 }));
+    let call = setup.open(tool("a"), r#"{"name":"a"}"#);
+    let probe = setup.one();
+    setup.rig.advance(Duration::from_millis(100));
+    let initialize = setup.one();
+    setup.answer(
+        &probe,
+        json!({ "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} } }),
+    );
+    let error = json!({ "jsonrpc": "2.0", "id": initialize["id"], "error": { "code": -32600, "message": "no" } });
+    setup.write(&error.to_string());
+    let asked = setup.one();
+    assert_eq!(asked["method"], "tools/call");
+    setup.answer(&asked, json!({ "content": [] }));
+    assert_eq!(setup.text(call), r#"{"content":[]}"#);
+    setup.finish();
+}
+
+#[test]
 fn garbage_and_answers_to_nobody_are_skipped() {
     let mut setup = setup(json!({}));
     let call = setup.open(tool("a"), r#"{"name":"a"}"#);
     setup.legacy();
     let asked = setup.received().remove(1);
-    for garbage in ["Listening on stdio", "{", "7", r#"{"jsonrpc":"2.0","id":99,"result":{}}"#] {
+    for garbage in [
+        "Listening on stdio",
+        "{",
+        "7",
+        r#"{"jsonrpc":"2.0","id":99,"result":{}}"#,
+    ] {
         setup.write(garbage);
     }
     setup.answer(&asked, json!({ "content": [] }));
@@ -202,8 +241,13 @@ fn a_flood_of_garbage_ends_the_process() {
     assert!(message.contains("no MCP messages"), "{message}");
     let line = setup.line.take().expect("a process");
     let ends = setup.rig.frames(setup.exit, line);
-    assert!(ends.iter().any(|frame| frame.kind() == FrameKind::Abort), "{ends:?}");
-    setup.rig.turn(setup.exit, |cx| cx.terminate(line, None, None));
+    assert!(
+        ends.iter().any(|frame| frame.kind() == FrameKind::Abort),
+        "{ends:?}"
+    );
+    setup
+        .rig
+        .turn(setup.exit, |cx| cx.terminate(line, None, None));
     setup.finish();
 }
 
@@ -217,14 +261,19 @@ fn a_process_that_ends_fails_its_calls_and_is_started_again() {
     setup.die("'server' ended with exit status 1");
     let (kind, message) = setup.refusal(call);
     assert_eq!(kind, McpResetKind::Unavailable);
-    assert_eq!(message, "The MCP server is not running: 'server' ended with exit status 1.");
+    assert_eq!(
+        message,
+        "The MCP server is not running: 'server' ended with exit status 1."
+    );
     // The session of the caller stays, and what was found out is remembered.
     let call = setup.open(tool("a"), r#"{"name":"a"}"#);
     setup.initialize();
     let asked = setup.received().remove(1);
     setup.answer(&asked, json!({}));
     assert_eq!(setup.text(call), "{}");
-    setup.rig.turn(setup.caller, |cx| cx.terminate(session, None, None));
+    setup
+        .rig
+        .turn(setup.caller, |cx| cx.terminate(session, None, None));
     setup.finish();
 }
 
@@ -245,7 +294,9 @@ fn a_cancelled_call_is_cancelled_at_the_process() {
     let call = setup.open(tool("a"), r#"{"name":"a"}"#);
     setup.legacy();
     let asked = setup.received().remove(1);
-    setup.rig.turn(setup.caller, |cx| cx.terminate(call, None, None));
+    setup
+        .rig
+        .turn(setup.caller, |cx| cx.terminate(call, None, None));
     let cancelled = setup.one();
     assert_eq!(cancelled["method"], "notifications/cancelled");
     assert_eq!(cancelled["params"]["requestId"], asked["id"]);

@@ -3,21 +3,30 @@
 use bytes::Bytes;
 use serde_json::json;
 use tidegate_streams::mcp::{McpChallenge, McpFlushEx, McpResponse};
-use tidegate_streams::{ChallengeEx, FlushEx, Frame};
+use tidegate_streams::{ChallengeEx, FlushEx, Frame, FrameKind};
 
 use super::harness::{setup, tool};
 
 #[test]
 fn progress_and_log_messages_reach_the_caller() {
     let mut setup = setup(json!({ "era": "legacy" }));
-    let call = setup.open(tool("a"), r#"{"name":"a","_meta":{"progressToken":"mine"}}"#);
+    let call = setup.open(
+        tool("a"),
+        r#"{"name":"a","_meta":{"progressToken":"mine"}}"#,
+    );
     setup.initialize("s", &json!({}));
     let asked = setup.next();
     let id = &asked.body["id"];
-    assert_eq!(&asked.body["params"]["_meta"], &json!({ "progressToken": id }));
+    assert_eq!(
+        &asked.body["params"]["_meta"],
+        &json!({ "progressToken": id })
+    );
     setup.begin(&asked, 200, &[("content-type", "text/event-stream")]);
     for (method, params) in [
-        ("progress", json!({ "progressToken": id, "progress": 0.5, "total": 1 })),
+        (
+            "progress",
+            json!({ "progressToken": id, "progress": 0.5, "total": 1 }),
+        ),
         ("progress", json!({ "progressToken": 999, "progress": 1 })),
         ("message", json!({ "level": "info", "data": "x" })),
     ] {
@@ -28,6 +37,7 @@ fn progress_and_log_messages_reach_the_caller() {
     let told: Vec<McpFlushEx> = setup
         .frames(call)
         .into_iter()
+        .filter(|frame| frame.kind() != FrameKind::Begin)
         .map(|frame| match frame {
             Frame::Flush(flush) => match *flush {
                 FlushEx::Mcp(flush) => flush,
@@ -39,7 +49,10 @@ fn progress_and_log_messages_reach_the_caller() {
     let [McpFlushEx::Progress(progress), McpFlushEx::Log(log)] = &told[..] else {
         panic!("{told:?}")
     };
-    assert_eq!((&*progress.progress, progress.total.as_deref()), ("0.5", Some("1")));
+    assert_eq!(
+        (&*progress.progress, progress.total.as_deref()),
+        ("0.5", Some("1"))
+    );
     assert_eq!(log.params, r#"{"data":"x","level":"info"}"#);
     let result = json!({ "jsonrpc": "2.0", "id": id, "result": { "content": [] } });
     setup.data(&asked, &format!("data: {result}\n\n"));
@@ -62,14 +75,20 @@ fn a_question_goes_to_the_caller_and_its_answer_back() {
         setup.data(&asked, &format!("data: {message}\n\n"));
     }
     let pong = setup.next();
-    assert_eq!(pong.body, json!({ "jsonrpc": "2.0", "id": "p", "result": {} }));
+    assert_eq!(
+        pong.body,
+        json!({ "jsonrpc": "2.0", "id": "p", "result": {} })
+    );
     setup.respond(&pong, 202, &[], "");
     let frames = setup.frames(call);
     let [Frame::Challenge(challenge)] = &frames[..] else {
         panic!("{frames:?}")
     };
     let ChallengeEx::Mcp(McpChallenge { id, method, params }) = &**challenge;
-    assert_eq!((&**method, &params[..]), ("elicitation/create", &br#"{"message":"?"}"#[..]));
+    assert_eq!(
+        (&**method, &params[..]),
+        ("elicitation/create", &br#"{"message":"?"}"#[..])
+    );
     let answer = McpResponse {
         id: *id,
         content: Bytes::from_static(b"{\"action\":\"accept\"}"),
