@@ -42,6 +42,15 @@ const HELP: &[(&str, &str)] = &[
         "engine.violations",
         "Frames that were illegal in the state of their stream.",
     ),
+    (
+        "http.client.connections",
+        "Connections to servers by outcome: opened, or failed.",
+    ),
+    (
+        "http.client.connections.idle",
+        "Connections to servers that are kept for further requests.",
+    ),
+    ("http.client.requests", "Requests to servers in progress."),
     ("http.server.active_requests", "Requests in progress."),
     (
         "http.server.authorizations.failed",
@@ -69,6 +78,29 @@ const HELP: &[(&str, &str)] = &[
     (
         "http.server.responses.stalled",
         "Responses of HTTP/2 connections aborted because the client did not read them.",
+    ),
+    (
+        "mcp.client.messages.invalid",
+        "What servers sent that is not a message, or not allowed.",
+    ),
+    ("mcp.client.notifications", "Notifications of servers."),
+    (
+        "mcp.client.operations",
+        "Operations at servers, sessions and subscriptions included.",
+    ),
+    (
+        "mcp.client.requests.answered",
+        "Requests that servers have answered.",
+    ),
+    (
+        "mcp.client.requests.failed",
+        "Requests to servers that have failed or were refused.",
+    ),
+    ("mcp.client.sessions", "Open sessions with servers."),
+    ("mcp.client.sessions.begun", "Sessions begun with servers."),
+    (
+        "mcp.client.sessions.reopened",
+        "Sessions begun again because the server did not know them any more.",
     ),
     (
         "mcp.proxy.cache.bytes",
@@ -214,6 +246,14 @@ const HELP: &[(&str, &str)] = &[
     (
         "mqtt.client.streams.refused",
         "Streams refused without an attempt to connect.",
+    ),
+    (
+        "stdio.client.processes",
+        "Processes that run, or are being started or ended.",
+    ),
+    (
+        "stdio.client.starts",
+        "Processes by outcome: started, and failed to start or ended by themselves.",
     ),
     ("stdio.server.lines", "Lines of standard input by outcome."),
     ("tcp.client.bytes", "Bytes by direction."),

@@ -1,6 +1,8 @@
-//! MCP bindings: `mcp · server`, which serves clients, and `mcp · proxy`, which combines toolkits.
+//! MCP bindings: `mcp · server`, which serves clients, `mcp · proxy`, which combines toolkits, and `mcp · client`,
+//! which calls servers.
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod jsonrpc;
 pub mod proxy;
 pub mod server;

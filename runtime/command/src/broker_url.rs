@@ -17,6 +17,11 @@ pub(crate) const SHORTHAND: Shorthand = Shorthand {
             It may contain the user name and the password (`mqtt://USER:PASSWORD@HOST`).",
     links: &["ws", "tls"],
     expand,
+    stand_in: || Link {
+        r#type: "tcp",
+        options: vec![("host", "localhost".into())],
+        defaults: Vec::new(),
+    },
 };
 
 /// What to write, for errors.
@@ -55,7 +60,7 @@ fn expand(url: &str) -> Result<Chain, String> {
         Some((user, address)) => (Some(user), address),
         None => (None, authority),
     };
-    let (host, port) = address_of(address)?;
+    let (host, port) = address_of(address, FORMS)?;
     let mut chain = Chain {
         secrets: &["password"],
         ..Chain::default()
@@ -91,12 +96,14 @@ fn expand(url: &str) -> Result<Chain, String> {
         chain.links.push(Link {
             r#type: binding,
             options,
+            defaults: Vec::new(),
         });
     }
     let port = port.unwrap_or(default_port);
     chain.links.push(Link {
         r#type: "tcp",
         options: vec![("host", host.into()), ("port", port.into())],
+        defaults: Vec::new(),
     });
     Ok(chain)
 }
@@ -111,12 +118,14 @@ fn unix(path: &str) -> Result<Chain, String> {
         links: vec![Link {
             r#type: "tcp",
             options: vec![("unix", path.into())],
+            defaults: Vec::new(),
         }],
         ..Chain::default()
     })
 }
 
-fn address_of(address: &str) -> Result<(String, Option<u16>), String> {
+/// Host and port of an address; `forms` is what to write instead of one without a host.
+pub(crate) fn address_of(address: &str, forms: &str) -> Result<(String, Option<u16>), String> {
     let bracketed = address.strip_prefix('[').and_then(|it| it.split_once(']'));
     let (host, port) = match (bracketed, address.split_once(':')) {
         (Some((host, "")), _) => (host, None),
@@ -125,7 +134,7 @@ fn address_of(address: &str) -> Result<(String, Option<u16>), String> {
         (None, None) => (address, None),
     };
     if host.is_empty() {
-        return Err(format!("the URL has no host; {FORMS}"));
+        return Err(format!("the URL has no host; {forms}"));
     }
     let port = match port {
         None => None,

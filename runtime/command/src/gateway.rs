@@ -116,11 +116,10 @@ impl Gateway {
     ///
     /// With `stdio · server`, standard output carries MCP, so the lines are logged instead.
     pub(crate) async fn announce(&self) {
-        let on_stdio = self
-            .config
-            .bindings
-            .iter()
-            .any(|binding| binding.r#type == "stdio");
+        let on_stdio =
+            self.config.bindings.iter().any(|binding| {
+                (binding.r#type.as_str(), binding.kind.as_str()) == ("stdio", "server")
+            });
         let print = |line: String| {
             if on_stdio {
                 tracing::info!("{line}");

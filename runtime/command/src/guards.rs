@@ -155,7 +155,9 @@ pub(crate) fn make(config: &Config) -> Result<Declared, GuardError> {
 
 /// Whether the `authorization` of each `http · server` fits its guards.
 fn check_http(config: &Config, guards: &Guards) -> Result<(), GuardError> {
-    let http = |binding: &&tidegate_config::Binding| binding.r#type == "http";
+    let http = |binding: &&tidegate_config::Binding| {
+        (binding.r#type.as_str(), binding.kind.as_str()) == ("http", "server")
+    };
     for binding in config.bindings.iter().filter(http) {
         let options: tidegate_binding_http::Options = binding.options()?;
         let fits = tidegate_binding_http::check(&options, guards);
@@ -173,7 +175,9 @@ pub(crate) async fn identities(
     guards: &Guards,
 ) -> Result<BTreeMap<String, Arc<Identity>>, GuardError> {
     let mut identities = BTreeMap::new();
-    let stdio = |binding: &&tidegate_config::Binding| binding.r#type == "stdio";
+    let stdio = |binding: &&tidegate_config::Binding| {
+        (binding.r#type.as_str(), binding.kind.as_str()) == ("stdio", "server")
+    };
     for binding in config.bindings.iter().filter(stdio) {
         let options: tidegate_binding_stdio::Options = binding.options()?;
         let Some(authorization) = options.authorization else {

@@ -35,6 +35,7 @@ mod pin_files;
 mod pins;
 mod probe;
 pub mod registry;
+mod server_url;
 mod signals;
 mod spec;
 pub mod tls_files;

@@ -15,7 +15,7 @@ const LEVELS: [(&str, LevelFilter); 6] = [
 ];
 
 /// Crates that log; a level for any other module is rejected as a typo.
-const CRATES: [&str; 16] = [
+const CRATES: [&str; 17] = [
     "hyper_util",
     "mqtt5",
     "mqtt5_protocol",
@@ -23,6 +23,7 @@ const CRATES: [&str; 16] = [
     "tidegate_audit",
     "tidegate_binding_admin",
     "tidegate_binding_http",
+    "tidegate_binding_http_client",
     "tidegate_binding_mcp",
     "tidegate_binding_mqtt",
     "tidegate_binding_stdio",

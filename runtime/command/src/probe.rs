@@ -102,7 +102,7 @@ impl Probes {
 
 /// Whether a binding has a page that shows the state of the brokers.
 fn shows_status(binding: &tidegate_config::Binding) -> bool {
-    binding.r#type == "http"
+    (binding.r#type.as_str(), binding.kind.as_str()) == ("http", "server")
         && binding
             .options::<tidegate_binding_http::Options>()
             .is_ok_and(|options| options.status.is_some())

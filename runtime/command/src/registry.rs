@@ -1,9 +1,11 @@
 //! The registry of binding kinds. Each kind has one entry: its config and its factory, used by gateways
 //! and scenarios.
 
-use tidegate_binding_mcp::{proxy, server};
+use tidegate_binding_mcp::{client as mcp, proxy, server};
 use tidegate_binding_mqtt::client;
+use tidegate_binding_stdio::client as stdio;
 use tidegate_config::{Descriptor, Protocol, Registry};
+use tidegate_driver::StartError;
 use tidegate_scenarios::fixtures;
 
 use crate::exporters;
@@ -11,6 +13,7 @@ use crate::factory::Factory;
 use crate::guards;
 use crate::password_files::PasswordFiles;
 use crate::pin_edge;
+use crate::server_url;
 use crate::tls_files;
 use crate::{broker_profile, broker_url};
 
@@ -24,6 +27,9 @@ pub fn registry() -> Registry<Factory> {
         mcp_mqtt_proxy(),
         mcp_device_proxy(),
         mcp_rename_proxy(),
+        mcp_client(),
+        http_client(),
+        stdio_client(),
         mqtt_client(),
         #[cfg(feature = "broker")]
         mqtt_broker(),
@@ -152,13 +158,69 @@ fn mcp_rename_proxy() -> Descriptor<Factory> {
         }))
 }
 
+fn mcp_client() -> Descriptor<Factory> {
+    Descriptor::of::<mcp::Options>(
+        "mcp",
+        "client",
+        "Calls an MCP server of either era, over Streamable HTTP or as a process.",
+    )
+    .accepts(&[Protocol::Mcp])
+    .exit_of_any(&[Protocol::Http, Protocol::Line])
+    .shorthands(server_url::SHORTHANDS)
+    .made_by(Factory::Machine(|declared| {
+        let (options, exit) = (declared.options()?, declared.exit()?);
+        let exit = match declared.exit_protocol() {
+            Some(Protocol::Line) => mcp::Exit::Line(exit),
+            _ => mcp::Exit::Http(exit),
+        };
+        Ok(Box::new(mcp::McpClient::new(options, exit)))
+    }))
+}
+
+fn http_client() -> Descriptor<Factory> {
+    Descriptor::of::<tidegate_binding_http_client::Options>(
+        "http",
+        "client",
+        "Sends the requests of an mcp · client to an HTTP server.",
+    )
+    .accepts(&[Protocol::Http])
+    .made_by(Factory::Edge(|declared, site| {
+        let options = declared.options()?;
+        let named = |error| name_of(declared.name(), error);
+        let id = tidegate_binding_http_client::attach(site.assembly, options).map_err(named)?;
+        Ok(id)
+    }))
+}
+
+/// An error at the start, with the name of the binding.
+fn name_of(binding: &str, error: StartError) -> StartError {
+    match error {
+        StartError::Edge(why) => StartError::Edge(format!("{binding}: {why}")),
+        other => other,
+    }
+}
+
+fn stdio_client() -> Descriptor<Factory> {
+    Descriptor::of::<stdio::Options>(
+        "stdio",
+        "client",
+        "Starts the process of an mcp · client, and exchanges messages with it, one per line.",
+    )
+    .accepts(&[Protocol::Line])
+    .made_by(Factory::Edge(|declared, site| {
+        let options = declared.options()?;
+        let name = declared.name();
+        Ok(stdio::attach(site.assembly, name, options))
+    }))
+}
+
 fn mqtt_client() -> Descriptor<Factory> {
     Descriptor::of::<client::Options>("mqtt", "client", "Connects to an MQTT broker.")
         .accepts(&[Protocol::Mqtt])
         .exit(Protocol::Bytes)
         .routes::<client::Condition>()
         .preset(broker_profile::PRESET)
-        .shorthand(broker_url::SHORTHAND)
+        .shorthands(&[broker_url::SHORTHAND])
         .made_by(Factory::Machine(|declared| {
             let routes = declared.routes::<client::Condition>()?;
             // All routes have the same exit, and a binding has at least one.

@@ -26,7 +26,8 @@ pub(crate) struct Draft<'r> {
 /// One exit of a binding and the name of the target binding.
 pub(crate) struct DraftExit {
     pub(crate) name: &'static str,
-    pub(crate) protocol: Protocol,
+    /// The protocols that its streams may have.
+    pub(crate) protocols: Vec<Protocol>,
     /// Path of the name below the binding.
     pub(crate) at: Vec<&'static str>,
     pub(crate) binding: String,
@@ -51,29 +52,31 @@ impl Draft<'_> {
         }
     }
 
-    /// For each exit and route: target name, path of that name, and protocol of the streams.
-    fn targets(&self) -> Vec<(&str, Vec<String>, Option<Protocol>)> {
+    /// For each exit and route: target name, path of that name, and protocols that the streams may have.
+    fn targets(&self) -> Vec<(&str, Vec<String>, Vec<Protocol>)> {
         let at = |steps: &[&str]| {
             let above = ["bindings", &self.name];
             path(&[&above[..], steps].concat())
         };
         let exits = self.exits.iter();
         let mut targets: Vec<_> = exits
-            .map(|exit| (exit.binding.as_str(), at(&exit.at), Some(exit.protocol)))
+            .map(|exit| {
+                let protocols = exit.protocols.clone();
+                (exit.binding.as_str(), at(&exit.at), protocols)
+            })
             .collect();
         // Routes are alternatives to the single exit of the kind and have its protocol.
         let protocol = self.shape.and_then(|shape| shape.exits.iter().next());
-        let protocol = protocol.map(|(_, protocol)| protocol);
+        let protocols: Vec<Protocol> = protocol.map(|(_, protocol)| protocol).into_iter().collect();
         for (index, route) in self.routes.iter().enumerate() {
             let path = at(&["routes", &index.to_string(), "exit"]);
-            targets.push((route.exit.as_str(), path, protocol));
+            targets.push((route.exit.as_str(), path, protocols.clone()));
         }
         targets
     }
 
-    fn accepts(&self, protocol: Protocol) -> bool {
-        self.shape
-            .is_some_and(|shape| shape.accepts.contains(&protocol))
+    fn accepts(&self, protocols: &[Protocol]) -> bool {
+        self.shape.is_some_and(|shape| shape.accepts_any(protocols))
     }
 }
 
@@ -102,7 +105,7 @@ pub(crate) fn connect(
 fn resolve(draft: &Draft<'_>, drafts: &[Draft<'_>], findings: &mut Findings<'_>) -> Vec<usize> {
     let index = index_of(drafts);
     let mut edges = Vec::new();
-    for (exit, at, protocol) in draft.targets() {
+    for (exit, at, protocols) in draft.targets() {
         let Some(&target) = index.get(exit) else {
             let known: Vec<&str> = drafts.iter().map(|draft| draft.name.as_str()).collect();
             let message = format!("unknown binding '{exit}'");
@@ -111,13 +114,14 @@ fn resolve(draft: &Draft<'_>, drafts: &[Draft<'_>], findings: &mut Findings<'_>)
         };
         edges.push(target);
         let shape = drafts.get(target).and_then(|target| target.shape);
-        let (Some(shape), Some(protocol)) = (shape, protocol) else {
+        let Some(shape) = shape.filter(|_| !protocols.is_empty()) else {
             continue;
         };
-        if !shape.accepts.contains(&protocol) {
-            let valid = drafts.iter().filter(|draft| draft.accepts(protocol));
+        if !shape.accepts_any(&protocols) {
+            let valid = drafts.iter().filter(|draft| draft.accepts(&protocols));
             let valid: Vec<&str> = valid.map(|draft| draft.name.as_str()).collect();
-            let word = protocol.word();
+            let words: Vec<&str> = protocols.iter().map(|it| it.word()).collect();
+            let word = words.join(" or ");
             let help = if valid.is_empty() {
                 format!("add a binding that accepts {word} streams")
             } else {
@@ -182,15 +186,22 @@ fn warn_unused(drafts: &[Draft<'_>], edges: &[Vec<usize>], findings: &mut Findin
 fn bindings(drafts: Vec<Draft<'_>>) -> Vec<Binding> {
     let names: Vec<String> = drafts.iter().map(|draft| draft.name.clone()).collect();
     let find = |name: &str| names.iter().position(|other| other == name);
+    let accepted = drafts.iter().map(|draft| draft.shape.map(|it| it.accepts));
+    let accepted: Vec<&[Protocol]> = accepted.map(Option::unwrap_or_default).collect();
     let mut bindings = Vec::new();
     for draft in drafts {
         let Some(shape) = draft.shape else {
             continue;
         };
         let exits = draft.exits.iter().filter_map(|exit| {
+            let binding = find(&exit.binding)?;
+            let accepts = accepted.get(binding).copied().unwrap_or_default();
+            let mut protocols = exit.protocols.iter().copied();
+            let protocol = protocols.clone().find(|it| accepts.contains(it));
             Some(Exit {
                 name: exit.name,
-                binding: find(&exit.binding)?,
+                binding,
+                protocol: protocol.or_else(|| protocols.next())?,
             })
         });
         let routes = draft.routes.into_iter().filter_map(|route| {

@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tidegate_options::RouteRule;
+use tidegate_streams::Protocol;
 
 use crate::fault::Faults;
 use crate::model::Binding;
@@ -67,6 +68,12 @@ impl<'a, Id> Declared<'a, Id> {
     /// The target of the `exit` of a kind with a single exit.
     pub fn exit(&self) -> Result<Id, MakeError> {
         self.exit_named(Exits::ONLY)
+    }
+
+    /// The protocol of the streams to the `exit` of a kind with a single exit.
+    pub fn exit_protocol(&self) -> Option<Protocol> {
+        let exit = self.binding.exits.first();
+        exit.map(|exit| exit.protocol)
     }
 
     /// The target of a named exit of a kind with `exits`.

@@ -59,10 +59,11 @@ pub(crate) fn draft<'r>(
     presence(name, shape, &given, findings);
     let exits = match shape.exits {
         Exits::None => Vec::new(),
-        Exits::One(protocol) => {
+        Exits::One(_) | Exits::Any(_) => {
+            let protocols = shape.exits.iter().map(|(_, protocol)| protocol);
             let exit = raw.exit.map(|binding| DraftExit {
                 name: Exits::ONLY,
-                protocol,
+                protocols: protocols.collect(),
                 at: vec![Exits::ONLY],
                 binding,
             });
@@ -110,19 +111,19 @@ fn presence(name: &str, shape: &Shape, given: &dyn Fn(&str) -> bool, findings: &
     let title = shape.title();
     let refused: &[&str] = match (shape.exits, shape.routing) {
         (Exits::None, _) => &["exit", "exits", "routes"],
-        (Exits::One(_), None) => &["exits", "routes"],
-        (Exits::One(_), Some(_)) => &["exits"],
+        (Exits::One(_) | Exits::Any(_), None) => &["exits", "routes"],
+        (Exits::One(_) | Exits::Any(_), Some(_)) => &["exits"],
         (Exits::Named(_), None) => &["exit", "routes"],
         (Exits::Named(_), Some(_)) => &["exit"],
     };
     for key in refused.iter().filter(|key| given(key)) {
         let help = match shape.exits {
             Exits::None => format!("remove it: {title} opens no streams"),
-            Exits::One(_) if *key == "routes" => {
+            Exits::One(_) | Exits::Any(_) if *key == "routes" => {
                 "use a single 'exit'; to route to several bindings, put an mcp · proxy in front"
                     .to_owned()
             }
-            Exits::One(_) => "use a single 'exit'".to_owned(),
+            Exits::One(_) | Exits::Any(_) => "use a single 'exit'".to_owned(),
             Exits::Named(_) => format!("use 'exits': {}", names(shape)),
         };
         let at = path(&["bindings", name, key]);
@@ -131,20 +132,22 @@ fn presence(name: &str, shape: &Shape, given: &dyn Fn(&str) -> bool, findings: &
     let at = path(&["bindings", name]);
     let missing = |key: &str| format!("missing key '{key}'");
     match shape.exits {
-        Exits::One(_) if shape.routing.is_some() => match (given("exit"), given("routes")) {
-            (false, false) => findings.value_with(
-                &at,
-                missing("exit"),
-                "set 'exit' to the binding that accepts the streams, or add 'routes'",
-            ),
-            (true, true) => findings.key(
-                &path(&["bindings", name, "exit"]),
-                "'exit' and 'routes' are mutually exclusive",
-                Some("remove one of them".to_owned()),
-            ),
-            _ => {}
-        },
-        Exits::One(_) if !given("exit") => findings.value_with(
+        Exits::One(_) | Exits::Any(_) if shape.routing.is_some() => {
+            match (given("exit"), given("routes")) {
+                (false, false) => findings.value_with(
+                    &at,
+                    missing("exit"),
+                    "set 'exit' to the binding that accepts the streams, or add 'routes'",
+                ),
+                (true, true) => findings.key(
+                    &path(&["bindings", name, "exit"]),
+                    "'exit' and 'routes' are mutually exclusive",
+                    Some("remove one of them".to_owned()),
+                ),
+                _ => {}
+            }
+        }
+        Exits::One(_) | Exits::Any(_) if !given("exit") => findings.value_with(
             &at,
             missing("exit"),
             "set 'exit' to the binding that accepts the streams",
@@ -183,7 +186,7 @@ fn named(
         match given.remove(exit) {
             Some(binding) => exits.push(DraftExit {
                 name: exit,
-                protocol,
+                protocols: vec![protocol],
                 at: vec!["exits", exit],
                 binding,
             }),

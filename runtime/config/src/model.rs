@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 use tidegate_options::{GuardReference, Guarded};
+use tidegate_streams::Protocol;
 
 use crate::decode::decode_again;
 use crate::expression::Expressions;
@@ -61,6 +62,8 @@ pub struct Exit {
     pub name: &'static str,
     /// Target, as an index into [`Config::bindings`].
     pub binding: usize,
+    /// Protocol of the streams.
+    pub protocol: Protocol,
 }
 
 /// A target and the conditions under which streams go there.

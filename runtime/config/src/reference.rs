@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
+use tidegate_streams::Protocol;
 
 use crate::exporters::EXPORTERS;
 use crate::guards::GUARDS;
@@ -290,19 +291,23 @@ impl Page<'_> {
         self.options_example(options, &mut yaml);
         match shape.exits {
             Exits::None => {}
-            Exits::One(protocol) => {
-                let exit = self.kinds.iter().find(|it| it.accepts.contains(&protocol));
+            Exits::One(_) | Exits::Any(_) => {
+                let protocols: Vec<Protocol> = shape.exits.iter().map(|(_, it)| it).collect();
+                let accepts = |it: &&Shape| it.accepts_any(&protocols);
+                let exit = self.kinds.iter().find(accepts);
                 // A proxy whose exits have its own protocol must not name itself.
-                let other =
-                    |it: &&Shape| it.accepts.contains(&protocol) && it.title() != shape.title();
+                let other = |it: &&Shape| accepts(it) && it.title() != shape.title();
                 // Of bindings between streams of the same protocol, each leads to a later one.
                 let mut later = self
                     .kinds
                     .iter()
                     .skip_while(|it| it.title() != shape.title());
                 let last = |it: &&Shape| other(it) && it.exits == Exits::None;
-                let simple = if shape.accepts.contains(&protocol) {
+                let simple = if shape.accepts_any(&protocols) {
                     later.find(other)
+                } else if shape.is_entry() {
+                    // What clients send goes to a binding that serves them, not out again.
+                    None
                 } else {
                     self.kinds.iter().find(last)
                 };
@@ -416,6 +421,12 @@ fn streams(shape: &Shape) -> String {
         .map(|protocol| protocol.word())
         .collect();
     let accepts = (!words.is_empty()).then(|| format!("accepts {} streams", words.join(" and ")));
+    if let Exits::Any(protocols) = shape.exits {
+        let words: Vec<&str> = protocols.iter().map(|it| it.word()).collect();
+        let opens = format!("opens {} streams to its `exit`", words.join(" or "));
+        let accepts = accepts.map_or_else(String::new, |accepts| format!("{accepts} and "));
+        return format!("It {accepts}{opens}.");
+    }
     let opens: Vec<String> = shape
         .exits
         .iter()

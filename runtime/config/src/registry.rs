@@ -19,6 +19,8 @@ pub(crate) enum Exits {
     None,
     /// A single exit, named by `exit`.
     One(Protocol),
+    /// A single exit, which accepts one of these protocols.
+    Any(&'static [Protocol]),
     /// Several exits, each a key of `exits`.
     Named(&'static [(&'static str, Protocol)]),
 }
@@ -27,13 +29,16 @@ impl Exits {
     /// Name of the exit of a kind with a single exit.
     pub(crate) const ONLY: &'static str = "exit";
 
+    /// Each exit and the protocol of its streams; an exit of several protocols comes once for each.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, Protocol)> {
-        let (one, named): (_, &[(&'static str, Protocol)]) = match *self {
-            Self::None => (None, &[]),
-            Self::One(protocol) => (Some((Self::ONLY, protocol)), &[]),
-            Self::Named(exits) => (None, exits),
+        let (one, any, named): (_, &[Protocol], &[(&'static str, Protocol)]) = match *self {
+            Self::None => (None, &[], &[]),
+            Self::One(protocol) => (Some((Self::ONLY, protocol)), &[], &[]),
+            Self::Any(protocols) => (None, protocols, &[]),
+            Self::Named(exits) => (None, &[], exits),
         };
-        one.into_iter().chain(named.iter().copied())
+        let any = any.iter().map(|protocol| (Self::ONLY, *protocol));
+        one.into_iter().chain(any).chain(named.iter().copied())
     }
 }
 
@@ -67,7 +72,7 @@ pub(crate) struct Shape {
     pub(crate) accepts: &'static [Protocol],
     pub(crate) exits: Exits,
     pub(crate) routing: Option<Routing>,
-    pub(crate) shorthand: Option<Shorthand>,
+    pub(crate) shorthands: &'static [Shorthand],
     pub(crate) preset: Option<Preset>,
     /// JSON Schema of the options.
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
@@ -79,6 +84,11 @@ impl Shape {
     /// Display name, such as `mcp · server`.
     pub(crate) fn title(&self) -> String {
         format!("{} · {}", self.r#type, self.kind)
+    }
+
+    /// Whether it accepts streams of one of these protocols.
+    pub(crate) fn accepts_any(&self, protocols: &[Protocol]) -> bool {
+        protocols.iter().any(|it| self.accepts.contains(it))
     }
 
     /// Whether clients connect here: it opens streams and accepts none.
@@ -112,7 +122,7 @@ impl Descriptor<()> {
                 accepts: &[],
                 exits: Exits::None,
                 routing: None,
-                shorthand: None,
+                shorthands: &[],
                 preset: None,
                 schema: |generator| generator.subschema_for::<T>(),
                 check: check_options::<T>,
@@ -145,6 +155,13 @@ impl<F> Descriptor<F> {
         self
     }
 
+    /// Opens streams to its `exit`, of one of these protocols: the first one that it accepts.
+    #[must_use]
+    pub const fn exit_of_any(mut self, protocols: &'static [Protocol]) -> Self {
+        self.shape.exits = Exits::Any(protocols);
+        self
+    }
+
     /// Opens streams to several named exits (`exits`).
     #[must_use]
     pub const fn exits(mut self, exits: &'static [(&'static str, Protocol)]) -> Self {
@@ -164,10 +181,10 @@ impl<F> Descriptor<F> {
         self
     }
 
-    /// Allows an option that stands for a chain of exits instead of `exit`.
+    /// Allows options that stand for a chain of exits instead of `exit`; a binding has at most one.
     #[must_use]
-    pub const fn shorthand(mut self, shorthand: Shorthand) -> Self {
-        self.shape.shorthand = Some(shorthand);
+    pub const fn shorthands(mut self, shorthands: &'static [Shorthand]) -> Self {
+        self.shape.shorthands = shorthands;
         self
     }
 

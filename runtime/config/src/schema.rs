@@ -64,7 +64,7 @@ fn one_of(shape: &Shape, kinds: &Kinds, generator: &mut SchemaGenerator) -> Valu
         let property = json!({ "type": "string", "enum": names, "description": preset.about });
         add_options(&options, [(preset.key.to_owned(), property)], generator);
     }
-    if let Some(shorthand) = &shape.shorthand {
+    for shorthand in shape.shorthands {
         add_shorthand(&options, shorthand, kinds, generator);
     }
     let exit =
@@ -82,30 +82,26 @@ fn one_of(shape: &Shape, kinds: &Kinds, generator: &mut SchemaGenerator) -> Valu
     let mut required = vec!["type", "kind"];
     match shape.exits {
         Exits::None => {}
-        Exits::One(_) => {
+        Exits::One(_) | Exits::Any(_) => {
+            let mut exits = vec![json!({ "required": ["exit"] })];
             if let Some(routing) = shape.routing {
-                let shorthand = shape.shorthand.map(|shorthand| shorthand.key);
-                let routes = routes(routing, &exit, shorthand.is_none(), generator);
+                let needs_exit = shape.shorthands.is_empty();
+                let routes = routes(routing, &exit, needs_exit, generator);
                 properties.insert("routes".to_owned(), routes);
-                let mut exits = vec![
-                    json!({ "required": ["exit"] }),
-                    json!({ "required": ["routes"] }),
-                ];
-                if let Some(key) = shorthand {
-                    let options = json!({ "type": "object", "required": [key] });
-                    exits.push(
-                        json!({ "required": ["options"], "properties": { "options": options } }),
-                    );
-                }
-                // Routes may lead to what a shorthand stands for.
-                let combined = if shorthand.is_some() {
-                    "anyOf"
-                } else {
-                    "oneOf"
-                };
-                set(combined, json!(exits));
-            } else {
+                exits.push(json!({ "required": ["routes"] }));
+            }
+            for shorthand in shape.shorthands {
+                let options = json!({ "type": "object", "required": [shorthand.key] });
+                exits
+                    .push(json!({ "required": ["options"], "properties": { "options": options } }));
+            }
+            if exits.len() == 1 {
                 required.push("exit");
+            } else if shape.shorthands.is_empty() {
+                set("oneOf", json!(exits));
+            } else {
+                // Routes may lead to what a shorthand stands for.
+                set("anyOf", json!(exits));
             }
             properties.insert("exit".to_owned(), exit);
         }

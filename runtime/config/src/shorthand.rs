@@ -23,6 +23,9 @@ pub struct Shorthand {
     /// The chain that a value stands for, or what is wrong with the value. The message must not repeat
     /// the value, which may contain a password.
     pub expand: fn(&str) -> Result<Chain, String>,
+    /// The binding that stands in for the chain of an invalid value, while the rest of the config is
+    /// checked.
+    pub stand_in: fn() -> Link,
 }
 
 /// What a shorthand stands for.
@@ -43,6 +46,8 @@ pub struct Link {
     pub r#type: &'static str,
     /// Its options.
     pub options: Vec<(&'static str, Value)>,
+    /// Options that it has unless they are given beside the shorthand.
+    pub defaults: Vec<(&'static str, Value)>,
 }
 
 /// The kind of the bindings of a chain.
@@ -128,13 +133,13 @@ pub(crate) fn written_out(
     config
 }
 
-/// The shorthand of a binding's kind, and its value if it has one.
+/// The shorthand that a binding uses, if it does, and its value.
 fn shorthand_of<'v>(value: &'v Value, kinds: &Kinds) -> Option<(Shorthand, &'v str)> {
     let word = |key: &str| value.get(key).and_then(Value::as_str);
     let shape: &Shape = kinds.find(word("type")?, word("kind")?)?;
-    let shorthand = shape.shorthand?;
-    let text = value.get("options")?.get(shorthand.key)?.as_str()?;
-    Some((shorthand, text))
+    let options = value.get("options")?;
+    let mut shorthands = shape.shorthands.iter();
+    shorthands.find_map(|shorthand| Some((*shorthand, options.get(shorthand.key)?.as_str()?)))
 }
 
 /// One binding with a shorthand.
@@ -180,12 +185,8 @@ impl Expansion<'_> {
                 if let Some(fault) = fault {
                     findings.value(&at, fault);
                 }
-                let tcp = Link {
-                    r#type: "tcp",
-                    options: vec![("host", "localhost".into())],
-                };
                 Chain {
-                    links: vec![tcp],
+                    links: vec![(self.shorthand.stand_in)()],
                     ..Chain::default()
                 }
             }
@@ -272,6 +273,9 @@ impl Expansion<'_> {
                 findings.key(&at, message, Some("remove one of them".to_owned()));
             }
             options.insert(key.into(), value);
+        }
+        for (key, value) in link.defaults {
+            options.entry(key.into()).or_insert(value);
         }
         let mut binding = Mapping::new();
         binding.insert("type".into(), link.r#type.into());

@@ -69,6 +69,14 @@ impl Options for Client {}
 impl Options for Crypt {}
 impl Options for Socket {}
 
+fn stand_in() -> Link {
+    Link {
+        r#type: "tcp",
+        options: vec![("host", "localhost".into())],
+        defaults: Vec::new(),
+    }
+}
+
 /// `crypt:HOST` or `plain:HOST`, with `USER:PASSWORD@` in front of the host.
 fn expand(text: &str) -> Result<Chain, String> {
     let (scheme, rest) = text.split_once(':').ok_or("no scheme")?;
@@ -90,11 +98,13 @@ fn expand(text: &str) -> Result<Chain, String> {
         chain.links.push(Link {
             r#type: "tls",
             options,
+            defaults: Vec::new(),
         });
     }
     chain.links.push(Link {
         r#type: "tcp",
         options: vec![("host", host.into())],
+        defaults: Vec::new(),
     });
     Ok(chain)
 }
@@ -106,12 +116,13 @@ fn registry() -> Registry<()> {
             .accepts(&[Protocol::Mqtt])
             .exit(Protocol::Bytes)
             .routes::<When>()
-            .shorthand(Shorthand {
+            .shorthands(&[Shorthand {
                 key: "url",
                 about: "Where it is.",
                 links: &["tls"],
                 expand,
-            }),
+                stand_in,
+            }]),
         Descriptor::of::<Crypt>("tls", "client", "")
             .accepts(&[Protocol::Bytes])
             .exit(Protocol::Bytes),

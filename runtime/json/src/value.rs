@@ -278,6 +278,11 @@ fn whole(text: &str) -> Option<i64> {
 }
 
 impl Key<'_> {
+    /// The range of the name in the message, with its quotes.
+    pub const fn range(&self) -> Range<usize> {
+        self.0.range()
+    }
+
     /// Whether this is the name.
     #[inline]
     pub fn is(&self, name: &str) -> bool {

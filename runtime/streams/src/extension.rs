@@ -9,9 +9,9 @@ use crate::{bytes_stream, http_stream, line, mcp, mqtt};
 /// The protocols whose streams bindings exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
-    /// HTTP requests and responses, between `http · server` and `mcp · server`.
+    /// HTTP requests and responses.
     Http,
-    /// One JSON-RPC message a line, between `stdio · server` and `mcp · server`.
+    /// One JSON-RPC message a line.
     Line,
     /// MCP operations.
     Mcp,
@@ -69,7 +69,13 @@ extensions! {
 }
 extensions! {
     /// Extension of ABORT.
-    AbortEx { Mcp(mcp::McpAbort), Mqtt(mqtt::MqttReset), Bytes(bytes_stream::BytesReset) }
+    AbortEx {
+        Http(http_stream::HttpReset),
+        Line(line::LineReset),
+        Mcp(mcp::McpAbort),
+        Mqtt(mqtt::MqttReset),
+        Bytes(bytes_stream::BytesReset),
+    }
 }
 extensions! {
     /// Extension of FLUSH.
@@ -82,7 +88,13 @@ extensions! {
 }
 extensions! {
     /// Extension of RESET.
-    ResetEx { Mcp(mcp::McpReset), Mqtt(mqtt::MqttReset), Bytes(bytes_stream::BytesReset) }
+    ResetEx {
+        Http(http_stream::HttpReset),
+        Line(line::LineReset),
+        Mcp(mcp::McpReset),
+        Mqtt(mqtt::MqttReset),
+        Bytes(bytes_stream::BytesReset),
+    }
 }
 
 impl ResetEx {

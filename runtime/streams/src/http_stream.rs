@@ -1,13 +1,17 @@
-//! HTTP streams: one request and its response, between `http · server` and `mcp · server`.
+//! HTTP streams: one request and its response, from `http · server` to `mcp · server`, and from
+//! `mcp · client` to `http · client`.
 //!
 //! Initial DATA is the request body and END its end; reply DATA is the response body. ABORT of the
 //! initial half means that the client closed the connection. If the initial half is reset before
-//! the reply BEGIN, the edge answers 500.
+//! the reply BEGIN, `http · server` answers 500. A RESET or ABORT of `http · client` says why there is no
+//! response, or no more of it.
 
 use std::net::SocketAddr;
 
 use bytestring::ByteString;
 use http::{HeaderMap, Method, StatusCode};
+
+use crate::extension;
 
 /// Head of a request (initial BEGIN) or of a response (reply BEGIN).
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +47,18 @@ pub struct HttpResponse {
     pub headers: HeaderMap,
     /// Body length in bytes; -1 if unknown (the edge then uses chunked encoding).
     pub content_length: i64,
+}
+
+extension! {
+    /// Why there is no response, or no more of it.
+    pub struct HttpReset "http" {
+        /// The server as `host:port`.
+        remote "remote": ByteString = ByteString::new(),
+        /// Reason in words: `connection refused`.
+        reason "reason": ByteString = ByteString::new(),
+        /// Whether the server may have received the request.
+        sent "sent": bool = false,
+    }
 }
 
 impl From<HttpRequest> for crate::BeginEx {

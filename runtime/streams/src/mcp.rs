@@ -126,6 +126,8 @@ extension! {
         ttl_ms "ttlMs": Option<u64> = None,
         /// Which clients may share it; absent: only the requesting client.
         cache_scope "cacheScope": Option<McpCacheScope> = None,
+        /// Whether the result has a member `_meta` already, to which none may be added.
+        meta "meta": bool = false,
     }
 }
 

@@ -4,7 +4,8 @@ use crate::pooled::Pooled;
 use std::fmt::Write as _;
 
 use crate::bytes_stream::{BytesBegin, BytesConnected, BytesReset};
-use crate::line::{LineBegin, LineOversized};
+use crate::http_stream::HttpReset;
+use crate::line::{LineBegin, LineOversized, LineReset};
 use crate::mcp::{McpAbort, McpBeginEx, McpChallenge, McpEnd, McpFlushEx, McpReset};
 use crate::mqtt::{
     MqttBeginEx, MqttDataEx, MqttEnd, MqttFlushEx, MqttGap, MqttGranted, MqttPublish,
@@ -75,6 +76,8 @@ macro_rules! within {
                 EndEx::Mqtt(end) => Some(end),
             },
             Frame::Abort(abort) => match abort.as_deref_mut()? {
+                AbortEx::Http(abort) => Some(abort),
+                AbortEx::Line(abort) => Some(abort),
                 AbortEx::Mcp(abort) => Some(abort),
                 AbortEx::Mqtt(abort) => Some(abort),
                 AbortEx::Bytes(abort) => Some(abort),
@@ -88,6 +91,8 @@ macro_rules! within {
                 FlushEx::Bytes(connected) => Some(connected),
             },
             Frame::Reset(reset) => match reset.as_deref_mut()? {
+                ResetEx::Http(reset) => Some(reset),
+                ResetEx::Line(reset) => Some(reset),
                 ResetEx::Mcp(reset) => Some(reset),
                 ResetEx::Mqtt(reset) => Some(reset),
                 ResetEx::Bytes(reset) => Some(reset),
@@ -130,14 +135,16 @@ impl Frame {
                 Protocol::Mcp => Self::abort_with(McpAbort::default()),
                 Protocol::Mqtt => Self::abort_with(AbortEx::Mqtt(MqttReset::default())),
                 Protocol::Bytes => Self::abort_with(AbortEx::Bytes(BytesReset::default())),
-                _ => return None,
+                Protocol::Http => Self::abort_with(AbortEx::Http(HttpReset::default())),
+                Protocol::Line => Self::abort_with(AbortEx::Line(LineReset::default())),
             },
             FrameKind::Flush => Self::Flush(Box::new(blank_flush(protocol, word)?)),
             FrameKind::Reset => match protocol {
                 Protocol::Mcp => Self::reset_with(McpReset::default()),
                 Protocol::Mqtt => Self::reset_with(ResetEx::Mqtt(MqttReset::default())),
                 Protocol::Bytes => Self::reset_with(ResetEx::Bytes(BytesReset::default())),
-                _ => return None,
+                Protocol::Http => Self::reset_with(ResetEx::Http(HttpReset::default())),
+                Protocol::Line => Self::reset_with(ResetEx::Line(LineReset::default())),
             },
             FrameKind::Challenge => match protocol {
                 Protocol::Mcp => Self::challenge(McpChallenge::default()),
@@ -158,7 +165,7 @@ impl FrameKind {
             (FrameKind::Begin, Protocol::Mqtt, "publish"),
             (FrameKind::Begin, Protocol::Mqtt, "subscribe"),
         ];
-        const MIDDLE: [(FrameKind, Protocol, &str); 12] = [
+        const MIDDLE: [(FrameKind, Protocol, &str); 14] = [
             (FrameKind::Data, Protocol::Mqtt, "publish"),
             (FrameKind::Data, Protocol::Mqtt, "subscribe"),
             (FrameKind::End, Protocol::Mcp, "mcp"),
@@ -166,16 +173,20 @@ impl FrameKind {
             (FrameKind::Abort, Protocol::Mcp, "mcp"),
             (FrameKind::Abort, Protocol::Mqtt, "mqtt"),
             (FrameKind::Abort, Protocol::Bytes, "bytes"),
+            (FrameKind::Abort, Protocol::Http, "http"),
+            (FrameKind::Abort, Protocol::Line, "line"),
             (FrameKind::Flush, Protocol::Line, "oversized"),
             (FrameKind::Flush, Protocol::Mqtt, "unsubscribe"),
             (FrameKind::Flush, Protocol::Mqtt, "gap"),
             (FrameKind::Flush, Protocol::Mqtt, "granted"),
             (FrameKind::Flush, Protocol::Bytes, "connected"),
         ];
-        const BACK: [(FrameKind, Protocol, &str); 4] = [
+        const BACK: [(FrameKind, Protocol, &str); 6] = [
             (FrameKind::Reset, Protocol::Mcp, "mcp"),
             (FrameKind::Reset, Protocol::Mqtt, "mqtt"),
             (FrameKind::Reset, Protocol::Bytes, "bytes"),
+            (FrameKind::Reset, Protocol::Http, "http"),
+            (FrameKind::Reset, Protocol::Line, "line"),
             (FrameKind::Challenge, Protocol::Mcp, "request"),
         ];
         let begins = McpBeginEx::WORDS.iter();

@@ -133,9 +133,12 @@ pub(super) fn additions(out: &mut BytesMut, method: Method, end: &McpEnd) {
         out.extend_from_slice(scope.word().as_bytes());
         out.extend_from_slice(b"\"");
     }
-    out.extend_from_slice(b",\"_meta\":{\"io.modelcontextprotocol/serverInfo\":");
-    server_info(out);
-    out.extend_from_slice(b"}");
+    // A second `_meta` would make the result ambiguous; who the server is may be left out.
+    if !end.meta {
+        out.extend_from_slice(b",\"_meta\":{\"io.modelcontextprotocol/serverInfo\":");
+        server_info(out);
+        out.extend_from_slice(b"}");
+    }
 }
 
 /// The server info.

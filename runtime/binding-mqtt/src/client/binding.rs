@@ -319,11 +319,11 @@ fn on_bytes_frame(
         Frame::Window(_) => return connection.on_window(env, stream),
         Frame::Reset(Some(reset)) => match *reset {
             ResetEx::Bytes(reset) => Some(reset),
-            ResetEx::Mcp(_) | ResetEx::Mqtt(_) => None,
+            _ => None,
         },
         Frame::Abort(Some(abort)) => match *abort {
             AbortEx::Bytes(reset) => Some(reset),
-            AbortEx::Mcp(_) | AbortEx::Mqtt(_) => None,
+            _ => None,
         },
         Frame::End(_) | Frame::Reset(None) | Frame::Abort(None) => None,
         Frame::Flush(flush) => {

@@ -48,7 +48,7 @@ async fn walk(script: &Script) -> Result<(), String> {
     let endpoint = config
         .bindings
         .iter()
-        .filter(|binding| binding.r#type == "http")
+        .filter(|binding| binding.r#type == "http" && binding.kind == "server")
         .find_map(|binding| gateway.address(&binding.name));
     let endpoint = endpoint.ok_or("the config has no http · server")?;
     let mut harness = Harness {

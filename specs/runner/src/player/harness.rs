@@ -380,10 +380,8 @@ fn sides_behind<F>(
     config: &Config,
 ) -> Vec<(usize, String, Protocol)> {
     let opened: Vec<(&str, Protocol)> = descriptor.opened().collect();
-    let of_exits = declared.exits.iter().filter_map(|exit| {
-        let (_, protocol) = opened.iter().find(|(name, _)| *name == exit.name)?;
-        Some((exit.binding, *protocol))
-    });
+    let exits = declared.exits.iter();
+    let of_exits = exits.map(|exit| (exit.binding, exit.protocol));
     // Routes have the protocol of the single exit.
     let of_routes = declared.routes.iter().filter_map(|route| {
         let (_, protocol) = opened.first()?;

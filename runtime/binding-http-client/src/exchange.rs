@@ -1,0 +1,265 @@
+//! A request: its stream, its body, its task, and the response.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, USER_AGENT};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::{Body as _, Frame as BodyFrame};
+use hyper::body::Incoming;
+use tidegate_driver::Handle;
+use tidegate_engine::StreamId;
+use tidegate_streams::http_stream::{HttpRequest, HttpReset, HttpResponse};
+use tidegate_streams::{AbortEx, Frame, ResetEx};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use crate::body::Buffers;
+use crate::pool::{Failure, Lease};
+use crate::{Client, redirect};
+
+/// What the edge does next for a request.
+pub(crate) enum Next {
+    Wait,
+    /// The body is complete: send the request.
+    Run,
+    /// The stream has ended.
+    Remove,
+}
+
+/// A request, from the BEGIN of its stream to its end.
+pub(crate) struct Exchange {
+    stream: StreamId,
+    head: RefCell<Option<HttpRequest>>,
+    body: RefCell<Buffers>,
+    /// Bytes of the body that are not acknowledged yet.
+    fresh: Cell<usize>,
+    complete: Cell<bool>,
+    running: Cell<bool>,
+    over: Cell<bool>,
+    /// Credit has arrived for the response.
+    credit: Notify,
+    task: OnceCell<AbortHandle>,
+}
+
+impl Exchange {
+    pub(crate) fn new(stream: StreamId, head: HttpRequest) -> Self {
+        Self {
+            stream,
+            head: RefCell::new(Some(head)),
+            body: RefCell::default(),
+            fresh: Cell::new(0),
+            complete: Cell::new(false),
+            running: Cell::new(false),
+            over: Cell::new(false),
+            credit: Notify::new(),
+            task: OnceCell::new(),
+        }
+    }
+
+    pub(crate) const fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    /// Sets the task that runs [`Self::run`]; it is aborted when the stream is.
+    pub(crate) fn set_task(&self, task: AbortHandle) {
+        let _ = self.task.set(task);
+    }
+
+    /// Handles a frame of the stream.
+    pub(crate) fn take(&self, frame: Frame) {
+        match frame {
+            Frame::Data(data) => {
+                self.fresh.set(self.fresh.get() + data.payload.len());
+                self.body.borrow_mut().push(data.payload);
+            }
+            Frame::End(_) => self.complete.set(true),
+            Frame::Abort(_) | Frame::Reset(_) => {
+                self.over.set(true);
+                if let Some(task) = self.task.get() {
+                    task.abort();
+                }
+            }
+            Frame::Window(_) => self.credit.notify_one(),
+            _ => {}
+        }
+    }
+
+    /// What to do, once the worker is idle.
+    pub(crate) fn next(&self, handle: &Handle, client: &Client) -> Next {
+        if self.over.get() {
+            // The caller has ended the stream; end our half too.
+            handle.turn(client.edge, |cx| cx.terminate(self.stream, None, None));
+            return Next::Remove;
+        }
+        let fresh = self.fresh.take();
+        let max = client.options.max_body_size.size();
+        if self.body.borrow().len() > max {
+            let reason = format!("the request exceeds {max} bytes (maxBodySize)");
+            self.fail(handle, client, &reason, false);
+            return Next::Remove;
+        }
+        if fresh > 0 {
+            handle.acknowledge(client.edge, self.stream, fresh);
+        }
+        if self.complete.get() && !self.running.replace(true) {
+            return Next::Run;
+        }
+        Next::Wait
+    }
+
+    /// Sends the request, and the response to the stream.
+    pub(crate) async fn run(self: Rc<Self>, handle: Handle, client: Rc<Client>) {
+        match self.send(&client).await {
+            Ok((response, lease)) => self.respond(&handle, &client, response, lease).await,
+            Err(failure) => self.fail(&handle, &client, &failure.reason, failure.sent),
+        }
+    }
+
+    async fn send(&self, client: &Client) -> Result<(Response<Incoming>, Lease), Failure> {
+        let head = self.head.borrow_mut().take();
+        let head = head.ok_or_else(|| Failure::before("internal error in tidegate"))?;
+        let body = self.body.take();
+        let mut path = head.path.to_string();
+        let (mut redirects, mut renewed) = (0, false);
+        loop {
+            let token = client.credentials.authorization().await;
+            let token = token.map_err(Failure::before)?;
+            let request = request(client, &head, &path, body.clone(), token.as_ref())?;
+            let (response, lease) = client.pool.send(request).await?;
+            if response.status() == StatusCode::UNAUTHORIZED
+                && !renewed
+                && client.credentials.is_renewed(token.as_ref()).await
+            {
+                renewed = true;
+                continue;
+            }
+            let (scheme, authority) = (client.options.scheme(), client.options.authority());
+            let (status, headers) = (response.status(), response.headers());
+            match redirect::path(status, headers, scheme, &authority) {
+                Some(to) if redirects < redirect::MAX => {
+                    redirects += 1;
+                    path = to;
+                }
+                _ => return Ok((response, lease)),
+            }
+        }
+    }
+
+    /// Passes the response on, as fast as it is consumed.
+    async fn respond(
+        &self,
+        handle: &Handle,
+        client: &Client,
+        response: Response<Incoming>,
+        lease: Lease,
+    ) {
+        let (head, mut body) = response.into_parts();
+        let begin = HttpResponse {
+            status: head.status,
+            headers: head.headers,
+            content_length: body
+                .size_hint()
+                .exact()
+                .map_or(-1, |length| i64::try_from(length).unwrap_or(-1)),
+        };
+        let mut begin = Some(Frame::begin(begin));
+        loop {
+            // A small response is there at once, and crosses the worker in one turn.
+            let next = match begin.take() {
+                Some(begin) => {
+                    let ready = ready_frame(&mut body).await;
+                    handle.turn(client.edge, |cx| cx.send(self.stream, begin));
+                    match ready {
+                        Poll::Ready(next) => next,
+                        Poll::Pending => next_frame(&mut body).await,
+                    }
+                }
+                None => next_frame(&mut body).await,
+            };
+            match next {
+                Some(Ok(frame)) => {
+                    if let Ok(part) = frame.into_data() {
+                        self.pass(handle, client, part).await;
+                    }
+                }
+                Some(Err(error)) => {
+                    let reason = crate::connect::reason(error);
+                    return self.fail(handle, client, &reason, true);
+                }
+                None => break,
+            }
+        }
+        client.pool.keep(lease);
+        handle.turn(client.edge, |cx| cx.end(self.stream, Frame::end()));
+    }
+
+    /// Sends a part of the response, as the credit allows.
+    async fn pass(&self, handle: &Handle, client: &Client, mut part: Bytes) {
+        while !part.is_empty() {
+            let credit = handle.credit(client.edge, self.stream);
+            if credit == 0 {
+                self.credit.notified().await;
+                continue;
+            }
+            let payload = part.split_to(credit.min(part.len()));
+            handle.turn(client.edge, |cx| cx.send(self.stream, Frame::data(payload)));
+        }
+    }
+
+    /// Terminates the stream with the reason.
+    pub(crate) fn fail(&self, handle: &Handle, client: &Client, reason: &str, sent: bool) {
+        let reset = HttpReset {
+            remote: client.pool.remote().into(),
+            reason: reason.into(),
+            sent,
+        };
+        handle.turn(client.edge, |cx| {
+            cx.terminate(
+                self.stream,
+                Some(ResetEx::Http(reset.clone())),
+                Some(AbortEx::Http(reset)),
+            );
+        });
+    }
+}
+
+fn request(
+    client: &Client,
+    head: &HttpRequest,
+    path: &str,
+    body: Buffers,
+    token: Option<&HeaderValue>,
+) -> Result<Request<Buffers>, Failure> {
+    let length = body.len();
+    let request = Request::builder().method(head.method.clone()).uri(path);
+    let request = request.body(body);
+    let mut request = request.map_err(|error| Failure::before(format!("invalid path: {error}")))?;
+    let headers = request.headers_mut();
+    *headers = head.headers.clone();
+    let host = HeaderValue::try_from(client.options.authority());
+    let host = host.map_err(|_| Failure::before("invalid host"))?;
+    headers.insert(HOST, host);
+    let agent = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+    if length > 0 {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    client.credentials.add_to(headers, token);
+    Ok(request)
+}
+
+type NextFrame = Option<Result<BodyFrame<Bytes>, hyper::Error>>;
+
+async fn next_frame(body: &mut Incoming) -> NextFrame {
+    poll_fn(|task| Pin::new(&mut *body).poll_frame(task)).await
+}
+
+/// The next frame, if it is there.
+async fn ready_frame(body: &mut Incoming) -> Poll<NextFrame> {
+    poll_fn(|task| Poll::Ready(Pin::new(&mut *body).poll_frame(task))).await
+}

@@ -1,0 +1,207 @@
+//! The binding: the operations of callers, the connections with the server, and the HTTP requests.
+
+mod calls;
+mod frames;
+mod handshakes;
+mod links;
+mod listening;
+mod messages;
+mod outcomes;
+mod sending;
+
+use std::collections::BTreeMap;
+
+use bytestring::ByteString;
+use slab::Slab;
+use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Time, Token};
+use tidegate_streams::mcp::McpReset;
+use tidegate_streams::{BeginEx, Frame, ResetEx};
+
+use super::call::Call;
+use super::handshake::Server;
+use super::key::Key;
+use super::link::Link;
+use super::options::Options;
+use super::post::Post;
+
+/// Where the server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Behind http streams: `http · client`.
+    Http(BindingId),
+    /// At the end of a line stream: `stdio · client`.
+    Line(BindingId),
+}
+
+/// Timers of a [`Key::Call`].
+mod call_timer {
+    /// A list comes without params.
+    pub(super) const PARAMS: u32 = 0;
+    /// The deadline of the operation.
+    pub(super) const DEADLINE: u32 = 1;
+}
+
+/// Timers of a [`Key::Link`].
+mod link_timer {
+    /// The server does not answer the handshake.
+    pub(super) const HANDSHAKE: u32 = 0;
+    /// No call has used the session.
+    pub(super) const IDLE: u32 = 1;
+    /// The stream of messages is opened.
+    pub(super) const LISTEN: u32 = 2;
+}
+
+/// A JSON-RPC request that the server has not answered.
+#[derive(Debug)]
+struct Request {
+    link: usize,
+    about: About,
+    /// The HTTP request that carries it, over HTTP.
+    post: Option<usize>,
+}
+
+/// What a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    Discover,
+    Initialize,
+    /// An operation of a caller; a subscription of the modern era keeps its request open.
+    Call(usize),
+    /// The subscription of a caller, in a session that was begun again.
+    Again(usize),
+    /// `subscriptions/listen` for changed lists.
+    Lists,
+    /// Its answer does not matter.
+    Nothing,
+}
+
+/// State of an `mcp · client`.
+pub struct McpClient {
+    exit: Exit,
+    options: Options,
+    calls: Slab<Call>,
+    links: Slab<Link>,
+    posts: Slab<Post>,
+    requests: BTreeMap<u64, Request>,
+    /// The connections of callers' sessions, by their identity on the callers' hop.
+    by_session: BTreeMap<ByteString, usize>,
+    /// The connections that calls without a session share, by guard and subject of the caller.
+    by_caller: BTreeMap<Option<(ByteString, ByteString)>, usize>,
+    /// What was found out about the server, and until when it is fresh.
+    known: Option<(Server, Time)>,
+    last_id: u64,
+    counts: Counts,
+}
+
+/// Counters since the start.
+#[derive(Debug, Default)]
+struct Counts {
+    answered: u64,
+    failed: u64,
+    sessions: u64,
+    reopened: u64,
+    invalid: u64,
+    notifications: u64,
+}
+
+impl McpClient {
+    /// Creates a client of the server behind `exit`.
+    pub const fn new(options: Options, exit: Exit) -> Self {
+        Self {
+            exit,
+            options,
+            calls: Slab::new(),
+            links: Slab::new(),
+            posts: Slab::new(),
+            requests: BTreeMap::new(),
+            by_session: BTreeMap::new(),
+            by_caller: BTreeMap::new(),
+            known: None,
+            last_id: 0,
+            counts: Counts {
+                answered: 0,
+                failed: 0,
+                sessions: 0,
+                reopened: 0,
+                invalid: 0,
+                notifications: 0,
+            },
+        }
+    }
+
+    fn message_max(&self) -> usize {
+        self.options.max_message_size.size()
+    }
+}
+
+fn refuse(cx: &mut Context<'_>, stream: StreamId, reset: McpReset) {
+    cx.terminate(stream, Some(ResetEx::Mcp(reset)), None);
+}
+
+impl Binding for McpClient {
+    fn exchanges(&self) -> usize {
+        self.calls.len() + self.links.len() + self.posts.len() + self.requests.len()
+    }
+
+    fn report(&self, meter: &mut dyn Meter) {
+        meter.gauge("mcp.client.operations", self.calls.len());
+        let sessions = self.links.iter();
+        let open = sessions.filter(|(_, link)| link.session.is_some() || link.line.is_some());
+        meter.gauge("mcp.client.sessions", open.count());
+        meter.counter("mcp.client.sessions.begun", self.counts.sessions);
+        meter.counter("mcp.client.sessions.reopened", self.counts.reopened);
+        meter.counter("mcp.client.requests.answered", self.counts.answered);
+        meter.counter("mcp.client.requests.failed", self.counts.failed);
+        meter.counter("mcp.client.messages.invalid", self.counts.invalid);
+        meter.counter("mcp.client.notifications", self.counts.notifications);
+    }
+
+    fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
+        if let BeginEx::Mcp(begin) = begin
+            && let Err(reset) = self.accept(cx, stream, begin)
+        {
+            refuse(cx, stream, reset);
+        }
+    }
+
+    fn on_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
+        match Key::of(at.token) {
+            Key::Call(key) => self.call_frame(cx, key, frame),
+            Key::Post(key) => self.post_frame(cx, key, frame),
+            Key::Link(key) => self.line_frame(cx, key, at.stream, frame),
+        }
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, kind: u32) {
+        match (Key::of(token), kind) {
+            (Key::Call(key), call_timer::PARAMS) => self.no_params(cx, key),
+            (Key::Call(key), _) => self.call_expired(cx, key),
+            (Key::Link(key), link_timer::HANDSHAKE) => self.handshake_expired(cx, key),
+            (Key::Link(key), link_timer::LISTEN) => self.listen(cx, key),
+            (Key::Link(key), _) => self.link_idle(cx, key),
+            (Key::Post(key), _) => self.post_lost(cx, key, super::refusal::lost()),
+        }
+    }
+
+    /// Ends what would stay open: sessions, subscriptions, and the processes that nobody uses.
+    fn on_shutdown(&mut self, cx: &mut Context<'_>) {
+        for (_, call) in &self.calls {
+            if call.state == super::call::State::Open {
+                cx.end(call.accepted, Frame::end());
+            }
+        }
+        let unused = self.links.iter().filter(|(_, link)| link.calls.is_empty());
+        let unused: Vec<usize> = unused.map(|(key, _)| key).collect();
+        for key in unused {
+            self.close_link(cx, key);
+        }
+    }
+
+    fn on_fault(&mut self, cx: &mut Context<'_>, token: Token) {
+        match Key::of(token) {
+            Key::Call(key) => self.remove_call(cx, key),
+            Key::Post(key) => self.post_lost(cx, key, super::refusal::lost()),
+            Key::Link(key) => self.line_lost(cx, key, &super::refusal::lost()),
+        }
+    }
+}

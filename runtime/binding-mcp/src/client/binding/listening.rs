@@ -1,0 +1,131 @@
+//! The stream of what the server sends without being asked: the event stream of a legacy session over HTTP,
+//! and `subscriptions/listen` of the modern era.
+//!
+//! It is opened once a caller has a session or a subscription that can be told something, in the turn after
+//! that: many sessions only ask for the capabilities and end at once. A stream that ends is opened again
+//! after a wait that grows, where it ended if the server says where that is.
+
+use tidegate_engine::{Context, Duration};
+use tidegate_streams::mcp::McpCapabilities;
+
+use super::{About, Exit, McpClient, link_timer};
+use crate::client::handshake::{list_changes, listen};
+use crate::client::http::Mirrored;
+use crate::client::key::Key;
+use crate::client::link::Phase;
+use crate::client::post::Purpose;
+use crate::jsonrpc::{Era, Id, Method, request};
+
+/// First wait before a stream is opened again, in milliseconds; it doubles with each failure.
+const WAIT_FIRST: u64 = 1_000;
+/// Longest wait, in milliseconds.
+const WAIT_MAX: u64 = 60_000;
+
+impl McpClient {
+    /// Opens the stream in the next turn, if the server has something to tell.
+    pub(super) fn want_listening(&mut self, cx: &mut Context<'_>, key: usize) {
+        type C = McpCapabilities;
+        let over_line = matches!(self.exit, Exit::Line(_));
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
+        let Some(server) = &link.server else { return };
+        let lists = !list_changes(server.capabilities).is_empty();
+        let tells = match server.era {
+            // Updates of resources have streams of their own.
+            Era::Modern => lists,
+            Era::Legacy => {
+                !over_line && (lists || server.capabilities.contains(C::SERVER_RESOURCES_SUBSCRIBE))
+            }
+        };
+        let listening = &mut link.listening;
+        let has = listening.post.is_some() || listening.request.is_some();
+        if tells && !has && !listening.refused && listening.timer.is_none() {
+            let token = Key::Link(key).token();
+            let kind = link_timer::LISTEN;
+            listening.timer = Some(cx.timer(Duration::ZERO, token, kind, "mcp_client.listen"));
+        }
+    }
+
+    /// Opens the stream.
+    pub(super) fn listen(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
+        link.listening.timer = None;
+        let server = link.server.as_ref().filter(|_| link.phase == Phase::Ready);
+        let Some(server) = server else { return };
+        if link.calls.is_empty() || cx.stopping() {
+            return;
+        }
+        match server.era {
+            Era::Legacy => {
+                let after = link.listening.after.clone();
+                let post = self.get_events(cx, key, Purpose::Events, after.as_ref());
+                if let Some(link) = self.links.get_mut(key) {
+                    link.listening.post = post.ok();
+                }
+            }
+            Era::Modern => {
+                let params = listen(&list_changes(server.capabilities));
+                let method = Method::Listen.name();
+                let mirrored = Mirrored {
+                    method,
+                    ..Mirrored::default()
+                };
+                let context = cx.call().shared();
+                let message = |id: u64| request(&Id::number(id), method, params);
+                let sent = self.request(cx, key, About::Lists, Some(mirrored), context, message);
+                if let Some(link) = self.links.get_mut(key) {
+                    link.listening.request = sent.ok();
+                }
+            }
+        }
+    }
+
+    /// The stream has ended. `refused`: the server has none.
+    pub(super) fn listening_ended(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        refused: bool,
+        retry: Option<u64>,
+    ) {
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
+        let listening = &mut link.listening;
+        listening.post = None;
+        listening.request = None;
+        listening.refused |= refused;
+        if listening.refused || cx.stopping() || listening.timer.is_some() {
+            return;
+        }
+        let grown = WAIT_FIRST << listening.failures.min(6);
+        let wait = match retry {
+            // The server says when it wants to be asked again.
+            Some(retry) if listening.failures == 0 => retry.clamp(10, WAIT_MAX),
+            _ => grown.min(WAIT_MAX),
+        };
+        listening.failures = listening.failures.saturating_add(1);
+        let (after, token) = (Duration::from_millis(wait), Key::Link(key).token());
+        listening.timer = Some(cx.timer(after, token, link_timer::LISTEN, "mcp_client.listen"));
+    }
+
+    /// Ends the stream.
+    pub(super) fn stop_listening(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
+        let mut listening = std::mem::take(&mut link.listening);
+        if let Some(timer) = listening.timer.take() {
+            cx.cancel(timer);
+        }
+        if let Some(request) = listening.request {
+            self.cancel_request(cx, request);
+        }
+        if let Some(mut post) = listening.post.and_then(|post| self.posts.try_remove(post)) {
+            post.close(cx);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The binding between played callers and a played server.
+
+mod failures;
+mod harness;
+mod legacy;
+mod modern;
+mod process;
+mod server_asks;

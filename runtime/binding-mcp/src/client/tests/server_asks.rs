@@ -1,0 +1,107 @@
+//! What a legacy server sends while a request is running.
+
+use bytes::Bytes;
+use serde_json::json;
+use tidegate_streams::mcp::{McpChallenge, McpFlushEx, McpResponse};
+use tidegate_streams::{ChallengeEx, FlushEx, Frame, FrameKind};
+
+use super::harness::{setup, tool};
+
+#[test]
+fn progress_and_log_messages_reach_the_caller() {
+    let mut setup = setup(json!({ "era": "legacy" }));
+    let call = setup.open(
+        tool("a"),
+        r#"{"name":"a","_meta":{"progressToken":"mine"}}"#,
+    );
+    setup.initialize("s", &json!({}));
+    let asked = setup.next();
+    let id = &asked.body["id"];
+    assert_eq!(
+        &asked.body["params"]["_meta"],
+        &json!({ "progressToken": id })
+    );
+    setup.begin(&asked, 200, &[("content-type", "text/event-stream")]);
+    for (method, params) in [
+        (
+            "progress",
+            json!({ "progressToken": id, "progress": 0.5, "total": 1 }),
+        ),
+        ("progress", json!({ "progressToken": 999, "progress": 1 })),
+        ("message", json!({ "level": "info", "data": "x" })),
+    ] {
+        let method = format!("notifications/{method}");
+        let message = json!({ "jsonrpc": "2.0", "method": method, "params": params });
+        setup.data(&asked, &format!("data: {message}\n\n"));
+    }
+    let told: Vec<McpFlushEx> = setup
+        .frames(call)
+        .into_iter()
+        .filter(|frame| frame.kind() != FrameKind::Begin)
+        .map(|frame| match frame {
+            Frame::Flush(flush) => match *flush {
+                FlushEx::Mcp(flush) => flush,
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let [McpFlushEx::Progress(progress), McpFlushEx::Log(log)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(
+        (&*progress.progress, progress.total.as_deref()),
+        ("0.5", Some("1"))
+    );
+    assert_eq!(log.params, r#"{"data":"x","level":"info"}"#);
+    let result = json!({ "jsonrpc": "2.0", "id": id, "result": { "content": [] } });
+    setup.data(&asked, &format!("data: {result}\n\n"));
+    setup.end(&asked);
+    setup.result(call);
+    setup.finish();
+}
+
+#[test]
+fn a_question_goes_to_the_caller_and_its_answer_back() {
+    let mut setup = setup(json!({ "era": "legacy" }));
+    let call = setup.open(tool("a"), r#"{"name":"a"}"#);
+    setup.initialize("s", &json!({}));
+    let asked = setup.next();
+    setup.begin(&asked, 200, &[("content-type", "text/event-stream")]);
+    for message in [
+        json!({ "jsonrpc": "2.0", "id": "p", "method": "ping" }),
+        json!({ "jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": { "message": "?" } }),
+    ] {
+        setup.data(&asked, &format!("data: {message}\n\n"));
+    }
+    let pong = setup.next();
+    assert_eq!(
+        pong.body,
+        json!({ "jsonrpc": "2.0", "id": "p", "result": {} })
+    );
+    setup.respond(&pong, 202, &[], "");
+    let frames = setup.frames(call);
+    let [Frame::Challenge(challenge)] = &frames[..] else {
+        panic!("{frames:?}")
+    };
+    let ChallengeEx::Mcp(McpChallenge { id, method, params }) = &**challenge;
+    assert_eq!(
+        (&**method, &params[..]),
+        ("elicitation/create", &br#"{"message":"?"}"#[..])
+    );
+    let answer = McpResponse {
+        id: *id,
+        content: Bytes::from_static(b"{\"action\":\"accept\"}"),
+        error: false,
+    };
+    setup.rig.send(setup.caller, call, Frame::flush(answer));
+    let answered = setup.next();
+    let expected = json!({ "jsonrpc": "2.0", "id": "q", "result": { "action": "accept" } });
+    assert_eq!(answered.body, expected);
+    assert_eq!(answered.header("mcp-session-id"), Some("s"));
+    setup.respond(&answered, 202, &[], "");
+    setup.cancel(call);
+    let cancelled = setup.next();
+    setup.respond(&cancelled, 202, &[], "");
+    setup.finish();
+}
