@@ -221,3 +221,52 @@ impl Rate {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_options::Options as _;
+
+    use super::*;
+
+    #[test]
+    fn options_that_exceed_the_limits_are_refused() {
+        let keys = |json: &str| -> Vec<&str> {
+            let options: Options = serde_json::from_str(json).expect("options");
+            let conflicts = options.conflicts();
+            conflicts.iter().map(|conflict| conflict.key).collect()
+        };
+        let limits = r#""limits":{"sessionExpiry":60,"clientIdLength":4,"maximumQos":1,"retainAvailable":false}"#;
+        for (options, expected) in [
+            (r#""sessionExpiry":60,"clientId":"gate""#, &[] as &[&str]),
+            (r#""sessionExpiry":61"#, &["sessionExpiry"]),
+            (r#""clientId":"gates""#, &["clientId"]),
+            (r#""will":{"topic":"a","qos":1}"#, &[]),
+            (
+                r#""will":{"topic":"a","qos":2,"retain":true}"#,
+                &["will", "will"],
+            ),
+        ] {
+            assert_eq!(keys(&format!("{{{limits},{options}}}")), expected);
+        }
+    }
+
+    #[test]
+    fn a_rate_allows_a_second_at_once_and_then_evenly() {
+        let limits: Limits = serde_json::from_str(r#"{"publishRate":10}"#).expect("limits");
+        let mut rate = Rate::default();
+        let mut sent = |millis: u64| {
+            let now = Time::START + Duration::from_millis(millis);
+            (0..20)
+                .take_while(|_| rate.take(&limits, now).is_ok())
+                .count()
+        };
+        assert_eq!([sent(0), sent(99), sent(100), sent(350)], [10, 0, 1, 2]);
+        // What was not used in a long time allows no more than a second of it.
+        assert_eq!(sent(60_000), 10);
+        assert!(
+            Rate::default()
+                .take(&Limits::default(), Time::START)
+                .is_ok()
+        );
+    }
+}
