@@ -83,6 +83,10 @@ const HELP: &[(&str, &str)] = &[
     ("mcp.proxy.toolkit.operations", "Operations by toolkit."),
     ("mcp.server.batches", "Running batches."),
     ("mcp.server.calls", "Calls by outcome."),
+    (
+        "mcp.server.inputs",
+        "Requests to legacy clients that wait for a response.",
+    ),
     ("mcp.server.lines", "Open line streams."),
     ("mcp.server.listens", "Open subscriptions/listen streams."),
     (
@@ -99,6 +103,10 @@ const HELP: &[(&str, &str)] = &[
         "Requests refused because their caller had too many.",
     ),
     (
+        "mcp.server.requests.parked",
+        "Operations that wait until a modern client repeats its request with input.",
+    ),
+    (
         "mcp.server.requests.refused",
         "Messages refused before they were processed.",
     ),
@@ -109,6 +117,10 @@ const HELP: &[(&str, &str)] = &[
     ("mcp.server.sessions", "Open sessions."),
     ("mcp.server.sessions.begun", "Sessions begun."),
     ("mcp.server.sessions.expired", "Sessions expired."),
+    (
+        "mcp.server.sessions.replayable.bytes",
+        "Memory of events that are kept for clients that resume a stream.",
+    ),
     ("mcp.server.subscriptions", "Open subscriptions."),
     (
         "mcp.server.subscriptions.bytes",
