@@ -70,6 +70,10 @@ const HELP: &[(&str, &str)] = &[
         "http.server.responses.stalled",
         "Responses of HTTP/2 connections aborted because the client did not read them.",
     ),
+    (
+        "mcp.proxy.cache.bytes",
+        "Size of the cached lists of toolkits.",
+    ),
     ("mcp.proxy.lists", "Lists merged from all toolkits."),
     (
         "mcp.proxy.lists.incomplete",
@@ -80,7 +84,19 @@ const HELP: &[(&str, &str)] = &[
         "Operations passed on to one toolkit.",
     ),
     ("mcp.proxy.sessions", "Open sessions."),
+    (
+        "mcp.proxy.toolkit.lists.cached",
+        "Lists of toolkits taken from the cache.",
+    ),
+    (
+        "mcp.proxy.toolkit.lists.requested",
+        "Lists requested from toolkits.",
+    ),
     ("mcp.proxy.toolkit.operations", "Operations by toolkit."),
+    (
+        "mcp.proxy.toolkit.unavailable",
+        "Whether a toolkit is unavailable: 1 if so, on each worker.",
+    ),
     ("mcp.server.batches", "Running batches."),
     ("mcp.server.calls", "Calls by outcome."),
     (

@@ -80,9 +80,17 @@ impl Publish {
         }
     }
 
-    /// Asks for an answer: before anything is sent.
-    pub(crate) fn expect_answer(&mut self, topic: ByteString, correlation: Bytes) {
+    /// Asks for an answer: before anything is sent. `needs_correlation`: only the correlation data tells
+    /// it from others, so the request requires MQTT 5.
+    pub(crate) fn expect_answer(
+        &mut self,
+        topic: ByteString,
+        correlation: Bytes,
+        needs_correlation: bool,
+    ) {
         if let Some(first) = &mut self.first {
+            let optional = MqttPublishFlags::ANSWER_PROPERTIES_OPTIONAL;
+            first.flags = first.flags.with_if(optional, !needs_correlation);
             first.more.get_or_insert_default().answer = Some((topic, correlation));
         }
     }

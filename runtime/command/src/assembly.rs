@@ -7,6 +7,7 @@ use tidegate_driver::{Assembly, StartError};
 use tidegate_engine::BindingId;
 
 use crate::factory::{Admission, AttachError, Factory, Listening, Site};
+use crate::pin_edge::AllPins;
 use crate::registry::registry;
 use crate::tls_files::TlsFiles;
 
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) listening: Listening,
     pub(crate) admission: Admission,
     pub(crate) tls_files: TlsFiles,
+    pub(crate) pins: AllPins,
 }
 
 /// Attaches every binding of a config, exits first.
@@ -93,6 +95,7 @@ fn attach_one(
                 listening: &shared.listening,
                 admission: &shared.admission,
                 tls_files: &shared.tls_files,
+                pins: &shared.pins,
             };
             attach(declared, &mut site).map_err(|error| match error {
                 AttachError::Start(error) => error,

@@ -8,9 +8,11 @@ mod audit;
 mod background_writer;
 #[cfg(feature = "bench")]
 mod bench;
+mod broker_profile;
 mod broker_url;
 #[cfg(test)]
 mod capabilities;
+mod certificates;
 mod client;
 mod console;
 #[cfg(feature = "broker")]
@@ -28,6 +30,9 @@ mod log_levels;
 mod logging;
 mod password_files;
 mod passwords;
+mod pin_edge;
+mod pin_files;
+mod pins;
 mod probe;
 pub mod registry;
 mod signals;
@@ -40,6 +45,7 @@ use clap::Parser as _;
 
 use arguments::{
     Arguments, Audit as AuditCommand, Command, ConfigFile, Import as ImportCommand, Logging,
+    Pins as PinsCommand,
 };
 use assembly::Extras;
 use console::{FlushAtEnd, print_line};
@@ -101,13 +107,23 @@ fn run(command: Command, registry: fn() -> Registry<Factory>) -> Result<ExitCode
         Command::Audit {
             command: AuditCommand::Verify(verify),
         } => return audit::verify(&verify),
+        Command::Pins {
+            command: PinsCommand::List(arguments),
+        } => return pins::list(&arguments),
+        Command::Pins {
+            command: PinsCommand::Accept(arguments),
+        } => return pins::accept(&arguments),
         Command::Spec { command } => spec::run(command)?,
         Command::Version => print_line(concat!("tidegate ", env!("CARGO_PKG_VERSION"))),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(
+fn read(config: &ConfigFile) -> Result<tidegate_config::Config, Failure> {
+    read_with(config, &registry::registry())
+}
+
+fn read_with(
     config: &ConfigFile,
     registry: &Registry<Factory>,
 ) -> Result<tidegate_config::Config, Failure> {
@@ -126,7 +142,7 @@ fn validate(config: &ConfigFile, allow_missing_env: bool, expanded: bool) -> Res
     let valid = tidegate_config::validate(&config.path, &registry, &environment, missing)?;
     // The files that guards name are part of the config; without a variable their paths may be unknown.
     if missing == MissingVariables::Refused {
-        guards::make(&read(config, &registry)?)?;
+        guards::make(&read(config)?)?;
     }
     if expanded {
         let yaml = tidegate_config::expanded(&config.path, &registry, &environment, missing)?;
@@ -151,7 +167,7 @@ fn start(
     registry: fn() -> Registry<Factory>,
 ) -> Result<ExitCode, Failure> {
     logging::start(logging)?;
-    let config = read(config, &registry())?;
+    let config = read_with(config, &registry())?;
     let extras = Extras {
         registry,
         ..Extras::default()

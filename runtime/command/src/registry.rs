@@ -6,12 +6,13 @@ use tidegate_binding_mqtt::client;
 use tidegate_config::{Descriptor, Protocol, Registry};
 use tidegate_scenarios::fixtures;
 
-use crate::broker_url;
 use crate::exporters;
 use crate::factory::Factory;
 use crate::guards;
 use crate::password_files::PasswordFiles;
+use crate::pin_edge;
 use crate::tls_files;
+use crate::{broker_profile, broker_url};
 
 /// The kinds of bindings and types of guards available in the config of a gateway.
 pub fn registry() -> Registry<Factory> {
@@ -103,15 +104,10 @@ fn mcp_proxy() -> Descriptor<Factory> {
     .accepts(&[Protocol::Mcp])
     .exit(Protocol::Mcp)
     .routes::<proxy::Condition>()
-    .made_by(Factory::Machine(|declared| {
-        let routes = declared.routes::<proxy::Condition>()?.into_iter();
-        let routes = routes.map(|route| proxy::Route {
-            rule: route.rule,
-            exit: route.exit,
-        });
-        let proxy = proxy::McpProxy::new(declared.options()?, routes.collect());
-        Ok(Box::new(proxy))
-    }))
+    .made_by(Factory::FileBacked {
+        make: pin_edge::make,
+        attach: pin_edge::attach,
+    })
 }
 
 fn mcp_mqtt_proxy() -> Descriptor<Factory> {
@@ -161,6 +157,7 @@ fn mqtt_client() -> Descriptor<Factory> {
         .accepts(&[Protocol::Mqtt])
         .exit(Protocol::Bytes)
         .routes::<client::Condition>()
+        .preset(broker_profile::PRESET)
         .shorthand(broker_url::SHORTHAND)
         .made_by(Factory::Machine(|declared| {
             let routes = declared.routes::<client::Condition>()?;
@@ -171,7 +168,7 @@ fn mqtt_client() -> Descriptor<Factory> {
             };
             let rules: Vec<_> = routes.into_iter().map(|route| route.rule).collect();
             let client = client::MqttClient::new(declared.options()?, exit);
-            let client = client.with_password_files(Box::new(PasswordFiles));
+            let client = client.with_password_files(Box::<PasswordFiles>::default());
             Ok(Box::new(client.with_routes(&rules)))
         }))
 }

@@ -8,6 +8,7 @@ use tidegate_streams::Protocol;
 use crate::decode::decode;
 use crate::expression::Expressions;
 use crate::fault::Findings;
+use crate::preset::Preset;
 use crate::section::MemberType;
 use crate::shorthand::Shorthand;
 
@@ -67,6 +68,7 @@ pub(crate) struct Shape {
     pub(crate) exits: Exits,
     pub(crate) routing: Option<Routing>,
     pub(crate) shorthand: Option<Shorthand>,
+    pub(crate) preset: Option<Preset>,
     /// JSON Schema of the options.
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     /// Decodes the options and records their faults and warnings.
@@ -111,6 +113,7 @@ impl Descriptor<()> {
                 exits: Exits::None,
                 routing: None,
                 shorthand: None,
+                preset: None,
                 schema: |generator| generator.subschema_for::<T>(),
                 check: check_options::<T>,
             },
@@ -165,6 +168,13 @@ impl<F> Descriptor<F> {
     #[must_use]
     pub const fn shorthand(mut self, shorthand: Shorthand) -> Self {
         self.shape.shorthand = Some(shorthand);
+        self
+    }
+
+    /// Allows an option that stands for values of others.
+    #[must_use]
+    pub const fn preset(mut self, preset: Preset) -> Self {
+        self.shape.preset = Some(preset);
         self
     }
 

@@ -110,7 +110,11 @@ pub(super) fn start(
     let audited = audited.then(|| Box::new(request.payload.clone()));
     let mut publish = Publish::new(request, settings.expiry);
     publish.audited = audited;
-    publish.expect_answer(expected.topic.clone(), expected.correlation.clone());
+    publish.expect_answer(
+        expected.topic.clone(),
+        expected.correlation.clone(),
+        expected.shared,
+    );
     publish.add_properties(trace::properties(document.as_ref()));
     let subscribe = subscribe::begin(
         call.client_id.clone(),

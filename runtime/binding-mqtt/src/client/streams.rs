@@ -13,6 +13,7 @@ use tidegate_engine::{Context, StreamId, Time, TimerId};
 
 use super::failure::Failure;
 use super::inbound::Deliveries;
+use super::limits::Limits;
 use super::publications::Publication;
 use super::subscriptions::{FilterRequest, Recipient};
 use crate::codec::ReasonCode;
@@ -133,6 +134,15 @@ pub(super) struct RequestedFilter {
     covered_by: Option<usize>,
     /// The broker's answer.
     code: Option<ReasonCode>,
+    /// The reply BEGIN was sent before the answer, and stated the requested `QoS`.
+    assumed: bool,
+}
+
+impl RequestedFilter {
+    /// Whether the broker keeps its messages in a session without a connection, or it needs none.
+    fn is_kept(&self) -> bool {
+        self.covered_by.is_some() || self.code.is_some_and(|code| code != ReasonCode::SUCCESS)
+    }
 }
 
 /// A subscribe stream.
@@ -142,6 +152,8 @@ pub(super) struct Subscriber {
     /// Maximum number of messages of the whole subscription.
     limit: Option<NonZeroU16>,
     /// The reply BEGIN was sent.
+    pub(super) begun: bool,
+    /// The reply BEGIN was sent, and the broker has answered for all filters.
     pub(super) accepted: bool,
     /// When the connection was lost, until the subscription is restored.
     pub(super) interrupted: Option<Time>,
@@ -151,6 +163,15 @@ pub(super) struct Subscriber {
 }
 
 impl Subscriber {
+    /// Refuses filters that exceed the limits, and lowers the `QoS` of the others.
+    pub(super) fn restrict(&mut self, limits: &Limits) -> Result<(), Failure> {
+        for asked in &mut self.filters {
+            limits.check_filter(&asked.request.filter)?;
+            asked.request.qos = limits.subscription_qos(asked.request.qos);
+        }
+        Ok(())
+    }
+
     /// Checks the request of a caller. A limit is capped at `limit_max`.
     pub(super) fn new(begin: MqttSubscribe, limit_max: NonZeroU16) -> Result<Self, Failure> {
         let count = begin.filters.len();
@@ -170,6 +191,7 @@ impl Subscriber {
         Ok(Self {
             filters: asked,
             limit,
+            begun: false,
             accepted: false,
             interrupted: None,
             complete: false,
@@ -295,10 +317,22 @@ impl Subscriber {
     /// Whether the broker keeps the messages for it while there is no connection, in a session that
     /// is kept: those of `QoS` 1 and 2.
     pub(super) fn is_kept(&self) -> bool {
-        let kept = |asked: &RequestedFilter| {
-            asked.covered_by.is_some() || asked.code.is_some_and(|code| code != ReasonCode::SUCCESS)
-        };
-        self.accepted && self.filters.iter().all(kept)
+        self.accepted && self.filters.iter().all(RequestedFilter::is_kept)
+    }
+
+    /// The filters whose messages the broker does not keep, with their indexes.
+    pub(super) fn unkept(&self) -> impl Iterator<Item = (usize, &FilterRequest)> {
+        let asked = self.filters.iter().enumerate();
+        asked
+            .filter(|(_, asked)| !asked.is_kept())
+            .map(|(index, asked)| (index, &asked.request))
+    }
+
+    /// The session is resumed: filters whose messages the broker does not keep must be requested again.
+    pub(super) fn clear_unkept(&mut self) {
+        for asked in self.filters.iter_mut().filter(|asked| !asked.is_kept()) {
+            asked.code = None;
+        }
     }
 
     /// The connection was lost: granted filters must be requested again. Refused ones stay refused.
@@ -313,20 +347,37 @@ impl Subscriber {
         }
     }
 
-    /// The reply BEGIN: the requested filters with the broker's reason codes.
-    pub(super) fn reply(&self, client_id: Option<ByteString>) -> MqttSubscribe {
-        let filter = |asked: &RequestedFilter| {
-            let mut by = asked;
-            while let Some(other) = by.covered_by.and_then(|by| self.filters.get(by)) {
-                by = other;
-            }
-            let code = by.code.unwrap_or(ReasonCode::UNSPECIFIED_ERROR);
-            let granted = code.0.min(asked.original.qos);
-            MqttTopicFilter {
-                reason_code: if code.is_error() { code.0 } else { granted },
-                ..asked.original.clone()
-            }
+    /// The broker's answer for a filter, or for the one that is subscribed to instead.
+    fn code_of(&self, asked: &RequestedFilter) -> Option<ReasonCode> {
+        let mut by = asked;
+        while let Some(other) = by.covered_by.and_then(|by| self.filters.get(by)) {
+            by = other;
+        }
+        by.code
+    }
+
+    /// A filter as the reply states it; the requested `QoS` if there is no answer yet.
+    fn stated(&self, asked: &RequestedFilter) -> MqttTopicFilter {
+        let reason_code = match self.code_of(asked) {
+            Some(code) if code.is_error() => code.0,
+            Some(code) => code.0.min(asked.original.qos),
+            None => asked.original.qos,
         };
+        MqttTopicFilter {
+            reason_code,
+            ..asked.original.clone()
+        }
+    }
+
+    /// The reply BEGIN: the requested filters with the broker's reason codes. What is stated without
+    /// an answer is remembered, see [`Self::late_answers`].
+    pub(super) fn begin(&mut self, client_id: Option<ByteString>) -> MqttSubscribe {
+        let unanswered = |asked: &RequestedFilter| self.code_of(asked).is_none();
+        let assumed: Vec<bool> = self.filters.iter().map(unanswered).collect();
+        for (asked, assumed) in self.filters.iter_mut().zip(assumed) {
+            asked.assumed = assumed;
+        }
+        self.begun = true;
         MqttSubscribe {
             client_id,
             qos: self
@@ -336,8 +387,29 @@ impl Subscriber {
                 .max()
                 .unwrap_or(0),
             limit: self.limit.map_or(0, |limit| u32::from(limit.get())),
-            filters: self.filters.iter().map(filter).collect(),
+            filters: self.filters.iter().map(|it| self.stated(it)).collect(),
         }
+    }
+
+    /// All filters are answered: those that were not when the reply began, with the reason codes.
+    pub(super) fn late_answers(&mut self) -> Vec<MqttTopicFilter> {
+        let late = self.filters.iter().filter(|asked| asked.assumed);
+        let late = late.map(|asked| self.stated(asked)).collect();
+        for asked in &mut self.filters {
+            asked.assumed = false;
+        }
+        late
+    }
+
+    /// Whether the reply must begin although the broker has not answered for all filters: so many
+    /// messages wait that the next ones might not find room, and the answers come behind them. A
+    /// subscription with a limit has room for all of its messages.
+    pub(super) fn must_begin(&self, messages: usize, bytes: usize) -> bool {
+        !self.begun
+            && self.limit.is_none()
+            && self
+                .deliveries
+                .is_full(messages.div_ceil(2), bytes.div_ceil(2))
     }
 
     /// Whether this stream takes a message that arrived for the filters at `recipients`. Brokers
@@ -409,10 +481,10 @@ impl Subscriber {
         }
     }
 
-    /// Sends as much as the credit allows, once the stream is accepted. Ends the reply after the
+    /// Sends as much as the credit allows, once the reply has begun. Ends the reply after the
     /// last message of a limit.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, id: StreamId) {
-        if self.accepted {
+        if self.begun {
             self.deliveries.flush(cx, id);
             if self.complete && self.deliveries.is_empty() {
                 cx.end(id, Frame::end());
@@ -480,5 +552,6 @@ fn ask(mut original: MqttTopicFilter, floor: u8) -> Result<RequestedFilter, Fail
         request,
         covered_by: None,
         code: None,
+        assumed: false,
     })
 }

@@ -113,6 +113,9 @@ macro_rules! declare {
             pub struct $type $word {
                 /// Session identity, absent without a session.
                 session_id "sessionId": Option<ByteString> = None,
+                /// Where the page begins, as the `nextCursor` of the page before stated it; takes
+                /// precedence over the member of `params`. Absent: the first page.
+                cursor "cursor": Option<ByteString> = None,
             }
         }
     };
@@ -159,6 +162,7 @@ macro_rules! fill {
     ([list] $type:ident, $session_id:ident, $subject:ident, $length:ident) => {
         $type {
             session_id: $session_id,
+            cursor: None,
         }
     };
     ([item $key:ident] $type:ident, $session_id:ident, $subject:ident, $length:ident) => {
@@ -209,6 +213,16 @@ macro_rules! subject {
     };
     ([$shape:ident $key:ident] $it:ident) => {
         Some(&mut $it.$key)
+    };
+}
+
+/// The cursor of a shape.
+macro_rules! cursor {
+    ([list] $it:ident) => {
+        Some(&mut $it.cursor)
+    };
+    ([$shape:ident $key:ident] $it:ident) => {
+        None
     };
 }
 
@@ -311,6 +325,15 @@ macro_rules! operations {
                 }
             }
 
+            /// The cursor of a list; `None` if the operation is not a list.
+            #[allow(unused_variables, reason = "only a list has a cursor")]
+            pub fn cursor_mut(&mut self) -> Option<&mut Option<ByteString>> {
+                match self {
+                    Self::$session(_) => None,
+                    $( Self::$variant(it) => cursor!([$($shape)+] it), )*
+                }
+            }
+
             /// The word that identifies the operation in scripts and logs.
             pub const fn word(&self) -> &'static str {
                 match self {
@@ -395,7 +418,7 @@ macro_rules! operations {
     )* };
 }
 
-// `list`: BEGIN carries only the session. `item`: also the subject and the length of `params`.
+// `list`: BEGIN carries the session and the cursor. `item`: also the subject and the length of `params`.
 // `asking`: an `item` whose client may be asked for something. `own`: BEGIN has fields of its own,
 // declared above.
 operations! {
@@ -475,6 +498,11 @@ mod tests {
             let subject = begin.subject_mut().map(|subject| subject.to_string());
             assert_eq!(subject.is_some(), method.subject().is_some(), "{method:?}");
             assert!(subject.is_none_or(|subject| subject == "x"));
+            assert_eq!(
+                begin.cursor_mut().is_some(),
+                method.is_paged(),
+                "{method:?}"
+            );
         }
         assert_eq!(streams + 1, McpBeginEx::WORDS.len(), "and the session");
     }

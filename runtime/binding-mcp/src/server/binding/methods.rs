@@ -38,6 +38,11 @@ impl McpServer {
             Some(subject) => params.subject_text(subject)?,
             None => ByteString::new(),
         };
+        let cursor = if method.is_paged() {
+            params.cursor()?
+        } else {
+            None
+        };
         let mirrored = match (method, source.headers) {
             (Method::ToolsCall, Some(headers)) => Mirrored::of(headers, era)?,
             _ => Mirrored::default(),
@@ -76,6 +81,9 @@ impl McpServer {
         let begin = McpBeginEx::of_method(method, identity, subject, length);
         let mut begin = begin.ok_or_else(Refusal::internal)?;
         begin.set_capabilities(capabilities);
+        if let Some(place) = begin.cursor_mut() {
+            *place = cursor;
+        }
         if let McpBeginEx::ToolsCall(call) = &mut begin {
             call.headers = mirrored.headers;
             call.headers_required = mirrored.required;

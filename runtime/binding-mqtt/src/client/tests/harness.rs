@@ -262,6 +262,7 @@ impl Harness {
         let bytes = self.opened();
         let begin = BytesBegin {
             remote: REMOTE.into(),
+            ..BytesBegin::default()
         };
         self.rig.send(self.exit, bytes, Frame::begin(begin));
         bytes
@@ -337,6 +338,7 @@ impl Harness {
     pub(super) fn connack(&mut self, bytes: StreamId) {
         let begin = BytesBegin {
             remote: REMOTE.into(),
+            ..BytesBegin::default()
         };
         self.rig.send(self.exit, bytes, Frame::begin(begin));
         self.packets(bytes);
