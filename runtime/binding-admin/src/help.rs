@@ -131,6 +131,10 @@ const HELP: &[(&str, &str)] = &[
     ),
     ("mcp.server.batches", "Running batches."),
     ("mcp.server.calls", "Calls by outcome."),
+    (
+        "mcp.server.inputs",
+        "Requests to legacy clients that wait for a response.",
+    ),
     ("mcp.server.lines", "Open line streams."),
     ("mcp.server.listens", "Open subscriptions/listen streams."),
     (
@@ -147,6 +151,10 @@ const HELP: &[(&str, &str)] = &[
         "Requests refused because their caller had too many.",
     ),
     (
+        "mcp.server.requests.parked",
+        "Operations that wait until a modern client repeats its request with input.",
+    ),
+    (
         "mcp.server.requests.refused",
         "Messages refused before they were processed.",
     ),
@@ -157,6 +165,10 @@ const HELP: &[(&str, &str)] = &[
     ("mcp.server.sessions", "Open sessions."),
     ("mcp.server.sessions.begun", "Sessions begun."),
     ("mcp.server.sessions.expired", "Sessions expired."),
+    (
+        "mcp.server.sessions.replayable.bytes",
+        "Memory of events that are kept for clients that resume a stream.",
+    ),
     ("mcp.server.subscriptions", "Open subscriptions."),
     (
         "mcp.server.subscriptions.bytes",

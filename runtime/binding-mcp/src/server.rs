@@ -24,6 +24,7 @@
 //! | `subscription` | streams of subscriptions, and requests waiting for them | `SubscriptionEvent`
 //! |
 //! | `inputs` | requests to legacy clients that wait for a response | |
+//! | `forward` | http streams to the workers that own what a request names | `ForwardEvent` |
 //! | `discovery` | capabilities of the exit for each caller, and requests waiting for them |
 //! `CapabilitiesEvent` |
 //! | `session` | legacy sessions, and what belongs to each | `SessionEvent`, `Ended` |
@@ -75,6 +76,7 @@ mod era;
 mod errors;
 pub mod events;
 mod expiry;
+mod forward;
 mod headers;
 mod http;
 mod initialize;

@@ -120,7 +120,11 @@ fn run(command: Command, registry: fn() -> Registry<Factory>) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(
+fn read(config: &ConfigFile) -> Result<tidegate_config::Config, Failure> {
+    read_with(config, &registry::registry())
+}
+
+fn read_with(
     config: &ConfigFile,
     registry: &Registry<Factory>,
 ) -> Result<tidegate_config::Config, Failure> {
@@ -139,7 +143,7 @@ fn validate(config: &ConfigFile, allow_missing_env: bool, expanded: bool) -> Res
     let valid = tidegate_config::validate(&config.path, &registry, &environment, missing)?;
     // The files that guards name are part of the config; without a variable their paths may be unknown.
     if missing == MissingVariables::Refused {
-        guards::make(&read(config, &registry)?)?;
+        guards::make(&read(config)?)?;
     }
     if expanded {
         let yaml = tidegate_config::expanded(&config.path, &registry, &environment, missing)?;
@@ -164,7 +168,7 @@ fn start(
     registry: fn() -> Registry<Factory>,
 ) -> Result<ExitCode, Failure> {
     logging::start(logging)?;
-    let config = read(config, &registry())?;
+    let config = read_with(config, &registry())?;
     let extras = Extras {
         registry,
         ..Extras::default()

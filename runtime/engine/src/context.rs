@@ -503,6 +503,11 @@ impl Context<'_> {
         identity.into()
     }
 
+    /// Whether streams can be handed over to a worker: it exists and is another one.
+    pub fn can_hand_over_to(&self, worker: u16) -> bool {
+        self.core.relay.is_some() && worker < self.core.workers && worker != self.worker()
+    }
+
     /// Hands a stream that is being opened towards this binding over to the same binding on another
     /// worker, which owns the state it refers to. Returns `false`, and the stream stays here,
     /// without a relay or if that worker does not exist.

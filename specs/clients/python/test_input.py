@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 
+import httpx
 import pytest
 from conftest import PATIENCE, TIDEGATE, Process, entry, plain
 from conftest import connected as to_broker
@@ -149,3 +150,51 @@ async def test_a_person_approves_or_declines_a_message(transport, mode, broker):
     async with to_broker(transport, mode, config) as client:
         result = await client.call_tool("publish", {"topic": "doors/1/set", "payload": "open"})
         assert result.is_error and "this client cannot ask one" in text(result)
+
+
+async def test_an_operation_is_continued_on_the_worker_where_it_waits():
+    """Each request comes over a connection of its own, so that it may reach either worker."""
+    config = "name: test\nworkers: 2\nbindings:\n" + entry("http").replace("mcp0", "fixtures0")
+    config += "  fixtures0: { type: conformance, kind: server }\n"
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}},
+    }
+    headers = {
+        "accept": "application/json, text/event-stream",
+        "mcp-protocol-version": "2026-07-28",
+        "mcp-method": "tools/call",
+        "mcp-name": "test_elicitation",
+    }
+
+    def call(url: str, **more) -> dict:
+        params = {"name": "test_elicitation", "arguments": {"message": "Go on?"}, "_meta": meta, **more}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        with httpx.Client() as connection:
+            return connection.post(url, json=body, headers=headers).json()
+
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(config)
+        file.flush()
+        gateway = Process([str(FIXTURES), "start", "--config", file.name])
+        try:
+            url = gateway.line(r"http://127\.0\.0\.1:\d+/[\w/]*").group(0)
+            workers = set()
+            # The kernel chooses the worker of a connection.
+            for number in range(200):
+                if number > 20 and len(workers) == 2:
+                    break
+                asked = call(url)["result"]
+                assert asked["resultType"] == "input_required", asked
+                state = asked["requestState"]
+                workers.add(state.split(".")[1])
+                (key,) = asked["inputRequests"]
+                answers = {key: {"action": "accept", "content": {"response": "yes"}}}
+                result = call(url, inputResponses=answers, requestState=state)["result"]
+                assert "action=accept" in result["content"][0]["text"], result
+                again = call(url, inputResponses=answers, requestState=state)
+                assert again["error"]["code"] == -32602, again
+            assert workers == {"0", "1"}
+        finally:
+            code = gateway.stop()
+        assert code == 0, gateway.text()

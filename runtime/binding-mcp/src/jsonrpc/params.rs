@@ -87,6 +87,12 @@ impl Params {
         std::mem::replace(self, Self::of(None))
     }
 
+    /// The whole message that they are a part of.
+    pub fn message(&self) -> Option<Parts> {
+        let document = self.document.as_ref()?;
+        Some(document.message().clone())
+    }
+
     /// The bytes as received, `{}` without `params`, and the parsed document.
     pub fn into_payload(self) -> (Parts, Option<Document>) {
         let parts = match &self.document {

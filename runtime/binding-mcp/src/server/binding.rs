@@ -12,12 +12,14 @@
 //! - `methods`: the methods;
 //! - `refusals`: messages that are refused before they are processed;
 //! - `outcomes`: results and events from the exit;
+//! - `elsewhere`: requests that another worker answers;
 //! - `ends`: disconnected clients and ended sessions;
 //! - `answers`: responses to the client;
 //! - `inputs`: requests of the exit to the client;
 //! - `resume`: event streams that clients resume.
 
 mod answers;
+mod elsewhere;
 mod ends;
 mod inputs;
 mod messages;
@@ -34,6 +36,7 @@ use super::batch::Batches;
 use super::discovery::Discovery;
 use super::errors::Refusal;
 use super::expiry::EXPIRY;
+use super::forward::{self, Forwards};
 use super::http::{Exchanges, POLL};
 use super::inputs::Inputs;
 use super::key::Key;
@@ -60,6 +63,7 @@ pub struct McpServer {
     sessions: Sessions,
     listens: Listens,
     inputs: Inputs,
+    forwards: Forwards,
     limits: Limits,
     /// Sessions whose line has ended in the running handler. They are ended after it.
     sessions_to_end: Vec<usize>,
@@ -80,6 +84,7 @@ impl McpServer {
             sessions: Sessions::new(exit, &options),
             listens: Listens::new(exit, &options),
             inputs: Inputs::default(),
+            forwards: Forwards::default(),
             limits: Limits::new(&options),
             sessions_to_end: Vec::new(),
             refused_messages: Refused::default(),
@@ -97,6 +102,7 @@ impl Binding for McpServer {
             + self.sessions.len()
             + self.listens.len()
             + self.inputs.len()
+            + self.forwards.len()
             + self.subscriptions.len()
     }
 
@@ -116,8 +122,10 @@ impl Binding for McpServer {
         match begin {
             BeginEx::Http(HttpBeginEx::Request(head)) => {
                 // A stopping worker answers by itself: the owner may have stopped already.
+                let owner = session_id::owner_elsewhere(cx, &head.headers);
+                let owner = owner.or_else(|| forward::target(&head.headers));
                 if !cx.stopping()
-                    && let Some(worker) = session_id::owner_elsewhere(cx, &head.headers)
+                    && let Some(worker) = owner.filter(|worker| *worker != cx.worker())
                     && cx.hand_over(stream, HttpBeginEx::Request(head.clone()).into(), worker)
                 {
                     return;
@@ -153,6 +161,10 @@ impl Binding for McpServer {
             Key::Listen(key) => {
                 let event = self.listens.on_frame(cx, key, frame);
                 self.listen_event(cx, key, event);
+            }
+            Key::Forward(key) => {
+                let event = self.forwards.on_frame(cx, key, frame);
+                self.forward_event(cx, key, event);
             }
             Key::Batch(_) => debug_assert!(false, "a batch has no stream"),
         }
@@ -190,6 +202,7 @@ impl Binding for McpServer {
                 self.listen_event(cx, key, event);
             }
             Key::Line(key) => self.line_expired(cx, key),
+            Key::Forward(_) => debug_assert!(false, "a forwarded request has no timer"),
         }
         self.end_handler(cx);
     }
@@ -224,6 +237,7 @@ impl Binding for McpServer {
                 self.capabilities_event(cx, event);
             }
             Key::Listen(key) => self.fail_listen(cx, key, &Refusal::internal()),
+            Key::Forward(key) => self.forwards.close(cx, key),
         }
         self.end_handler(cx);
     }

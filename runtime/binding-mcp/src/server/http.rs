@@ -4,6 +4,8 @@
 //! [`HttpEvent`]. What depends on an exchange is recorded as its [`Owner`], which is returned with
 //! the events that concern it. An exchange is removed once both halves of its stream have ended.
 
+mod resumable;
+
 use std::net::SocketAddr;
 
 use ::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
@@ -321,46 +323,6 @@ impl Exchanges {
             Some(exchange) if exchange.events => self.finish(cx, key),
             Some(_) => self.respond_status(cx, key, StatusCode::ACCEPTED),
             None => {}
-        }
-    }
-
-    /// What depends on an exchange.
-    pub(super) fn owner(&self, key: usize) -> Option<Owner> {
-        self.all.get(key).map(|exchange| exchange.owner)
-    }
-
-    /// Starts the time after which the client is told to come back, if there is one.
-    pub(super) fn poll_later(&mut self, cx: &mut Context<'_>, key: usize) {
-        let Some(after) = self.poll_after else {
-            return;
-        };
-        if let Some(exchange) = self.get_mut(key) {
-            let token = Key::Http(key).token();
-            exchange.poll = Some(cx.timer(after, token, POLL, "mcp_server.poll"));
-        }
-    }
-
-    /// The session and the stream of events that the client of an exchange can resume.
-    pub(super) fn resumable(&self, key: usize) -> Option<(usize, u64)> {
-        self.all.get(key)?.resumable
-    }
-
-    /// The client of an exchange can resume its events, as this stream of a session.
-    pub(super) fn set_resumable(&mut self, key: usize, session: usize, stream: u64) {
-        if let Some(exchange) = self.get_mut(key) {
-            exchange.resumable = Some((session, stream));
-        }
-    }
-
-    /// Whether the response is a stream of server-sent events, and has begun.
-    pub(super) fn has_events(&self, key: usize) -> bool {
-        self.all.get(key).is_some_and(|exchange| exchange.events)
-    }
-
-    /// Sends events as they are.
-    pub(super) fn push_raw(&mut self, cx: &mut Context<'_>, key: usize, events: Parts) {
-        if let Some(exchange) = self.get_mut(key) {
-            exchange.push(cx, events);
         }
     }
 

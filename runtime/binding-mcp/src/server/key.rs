@@ -13,6 +13,7 @@ pub(super) enum Key {
     Batch(usize),
     Capabilities(usize),
     Listen(usize),
+    Forward(usize),
 }
 
 const SHIFT: u32 = 28;
@@ -28,6 +29,7 @@ impl Key {
             Self::Batch(index) => (5, index),
             Self::Capabilities(index) => (6, index),
             Self::Listen(index) => (7, index),
+            Self::Forward(index) => (8, index),
         };
         // A worker has far fewer streams than 2^28.
         Token(kind << SHIFT | u32::try_from(index).unwrap_or(u32::MAX) & ((1 << SHIFT) - 1))
@@ -43,7 +45,8 @@ impl Key {
             4 => Self::Subscription(index),
             5 => Self::Batch(index),
             6 => Self::Capabilities(index),
-            _ => Self::Listen(index),
+            7 => Self::Listen(index),
+            _ => Self::Forward(index),
         }
     }
 }
@@ -63,6 +66,7 @@ mod tests {
             Key::Batch(5),
             Key::Capabilities(6),
             Key::Listen(7),
+            Key::Forward(8),
         ] {
             assert_eq!(Key::of(key.token()), key);
         }

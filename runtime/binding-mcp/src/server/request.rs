@@ -9,6 +9,7 @@
 mod asking;
 mod parked;
 mod repeat;
+mod resumable;
 
 use bytes::{Bytes, BytesMut};
 use slab::Slab;
@@ -267,43 +268,6 @@ impl Requests {
         code: Option<i64>,
     ) {
         self.calls.complete(cx, call, outcome, code);
-    }
-
-    /// The session of a request whose client can resume its events.
-    pub(super) fn resumable_session(&self, key: usize) -> Option<usize> {
-        let request = self.all.get(key)?;
-        request.session.filter(|_| request.era == Era::Legacy)
-    }
-
-    /// The stream of events of a request that its client can resume.
-    pub(super) fn event_stream(&self, key: usize) -> Option<u64> {
-        let stream = self.all.get(key)?.event_stream;
-        (stream > 0).then_some(stream)
-    }
-
-    pub(super) fn set_event_stream(&mut self, key: usize, stream: u64) {
-        if let Some(request) = self.get_mut(key) {
-            request.event_stream = stream;
-        }
-    }
-
-    /// The client of a request has come back with this exchange; returns where it was before.
-    pub(super) fn attach(&mut self, key: usize, http: usize) -> Sink {
-        self.get_mut(key).map_or(Sink::Nowhere, |request| {
-            std::mem::replace(&mut request.sink, Sink::Http(http))
-        })
-    }
-
-    /// The client of a request will come back for the response; whether it can.
-    pub(super) fn detach(&mut self, key: usize) -> bool {
-        let Some(request) = self.get_mut(key) else {
-            return false;
-        };
-        if request.streaming || request.event_stream == 0 {
-            return false;
-        }
-        request.sink = Sink::Nowhere;
-        true
     }
 
     /// Whether a request belongs to a session.

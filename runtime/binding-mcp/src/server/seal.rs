@@ -62,6 +62,12 @@ pub(super) fn is_ours(state: &str) -> bool {
     state.starts_with(PREFIX)
 }
 
+/// The worker that made a state.
+pub(super) fn worker(state: &str) -> Option<u16> {
+    let (worker, _) = state.strip_prefix(PREFIX)?.split_once('.')?;
+    u16::from_str_radix(worker, 16).ok()
+}
+
 impl Seal {
     /// The text of a state; `None` if the cryptography fails.
     pub(super) fn seal(

@@ -9,6 +9,7 @@
 mod asking;
 mod event;
 mod replay;
+mod updates;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use super::options::Options;
 use super::running::Running;
 use super::session_id::{self, shown};
 use super::sink::Sink;
-use super::updates::{Change, List, SUBSCRIPTIONS_MAX, Subscribed, Updates};
+use super::updates::{List, Subscribed, Updates};
 use crate::jsonrpc::{BATCHING, Id};
 pub(super) use event::{Begun, Claimed, Ended, EndedBy, SessionEvent};
 use replay::Replay;
@@ -497,107 +498,6 @@ impl Sessions {
     /// The running request with an id.
     pub(super) fn request(&self, key: usize, id: &Id) -> Option<usize> {
         self.get(key)?.running.get(id)
-    }
-}
-
-/// Updates for the client.
-impl Sessions {
-    /// Sets the event stream of a session; returns the previous one.
-    pub(super) fn open_events(&mut self, key: usize, http: usize) -> Option<usize> {
-        self.get_mut(key)?.events.replace(http)
-    }
-
-    /// Removes its event stream, because the engine is stopping.
-    pub(super) fn take_events(&mut self, key: usize) -> Option<usize> {
-        self.get_mut(key)?.events.take()
-    }
-
-    /// An event stream was aborted; returns whether it was the session's.
-    pub(super) fn end_events(&mut self, key: usize, http: usize) -> bool {
-        self.get_mut(key).is_some_and(|session| {
-            let current = session.events == Some(http);
-            if current {
-                session.events = None;
-            }
-            current
-        })
-    }
-
-    /// Where updates are sent.
-    pub(super) fn sink(&self, key: usize) -> Sink {
-        match self.get(key).map(|session| (session.line, session.events)) {
-            Some((Some(line), _)) => Sink::Line(line),
-            Some((None, Some(events))) => Sink::Http(events),
-            Some((None, None)) | None => Sink::Nowhere,
-        }
-    }
-
-    /// Records that a resource has changed.
-    pub(super) fn note(&mut self, key: usize, subscribed: &ByteString, changed: ByteString) {
-        let bytes = self.max_bytes;
-        if let Some(session) = self.get_mut(key) {
-            session.updates.note(subscribed, changed, bytes);
-        }
-    }
-
-    /// The next update.
-    pub(super) fn next_update(&mut self, key: usize) -> Option<Change> {
-        self.get_mut(key)?.updates.take()
-    }
-
-    /// The subscription to a resource.
-    pub(super) fn subscription(&self, key: usize, uri: &str) -> Option<usize> {
-        self.get(key)?.subscribed.get(uri)
-    }
-
-    /// All its subscriptions.
-    pub(super) fn subscriptions(&self, key: usize) -> impl Iterator<Item = usize> {
-        let session = self.get(key).into_iter();
-        session.flat_map(|session| session.subscribed.keys())
-    }
-
-    /// Checks that it may have one more subscription.
-    pub(super) fn check_subscription(&self, key: usize, uri: &str) -> Result<(), Refusal> {
-        let Some(session) = self.get(key) else {
-            return Err(Refusal::internal());
-        };
-        let held = &session.subscribed;
-        if held.len() >= SUBSCRIPTIONS_MAX {
-            let what = format!(
-                "Subscription limit of the session reached ({SUBSCRIPTIONS_MAX}); unsubscribe first."
-            );
-            return Err(Refusal::unavailable(what));
-        }
-        let limit = self.max_bytes;
-        if held.bytes() + uri.len() > limit {
-            return Err(Refusal::unavailable(format!(
-                "Subscribing to this URI ({} bytes) would exceed the session's limit of {limit} \
-                 bytes (maxSessionBytes); unsubscribe first.",
-                uri.len()
-            )));
-        }
-        Ok(())
-    }
-
-    /// A subscription has been requested.
-    pub(super) fn subscribe(&mut self, key: usize, uri: ByteString, subscription: usize) {
-        if let Some(session) = self.get_mut(key) {
-            session.subscribed.insert(uri, subscription);
-        }
-    }
-
-    /// Removes a subscription and its queued updates.
-    pub(super) fn unsubscribe(&mut self, key: usize, uri: &ByteString) -> Option<usize> {
-        let session = self.get_mut(key)?;
-        session.updates.remove(uri);
-        session.subscribed.remove(uri)
-    }
-
-    /// A subscription was lost; its queued updates are still sent.
-    pub(super) fn remove_subscription(&mut self, key: usize, uri: &str) {
-        if let Some(session) = self.get_mut(key) {
-            session.subscribed.remove(uri);
-        }
     }
 }
 

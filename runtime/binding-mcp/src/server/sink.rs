@@ -43,6 +43,8 @@ pub(super) enum Owner {
     Subscribe(usize),
     /// A `server/discover` waiting for the exit.
     Discover,
+    /// A request that another worker answers.
+    Forward(usize),
 }
 
 /// Bytes queued for a client above which the exit's data is not acknowledged.

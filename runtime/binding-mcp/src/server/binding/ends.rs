@@ -23,6 +23,10 @@ impl McpServer {
                 let waiting = self.http.waiting(key);
                 self.requests.drained(cx, request, waiting);
             }
+            Owner::Forward(forward) => {
+                let waiting = self.http.waiting(key);
+                self.forwards.passed(cx, forward, 0, waiting);
+            }
             Owner::Listen(listen) => self.send_listen_updates(cx, listen),
             Owner::Events(session) => self.send_session_updates(cx, session),
             _ => {}
@@ -54,6 +58,7 @@ impl McpServer {
                 self.subscriptions.client_disconnected(subscription, sink);
             }
             Owner::Discover => self.discovery.client_disconnected(sink),
+            Owner::Forward(forward) => self.forwards.close(cx, forward),
             Owner::None => {}
         }
     }

@@ -10,7 +10,7 @@ use tidegate_streams::http_stream::HttpRequest;
 
 use super::McpServer;
 use crate::jsonrpc::{
-    BATCHING, Id, Message, Method, Params, Unreadable, is_answered, is_batch, read, read_batch,
+    BATCHING, Era, Id, Message, Method, Params, Unreadable, is_answered, is_batch, read, read_batch,
 };
 use crate::server::batch::Item;
 use crate::server::era::{self, Claim};
@@ -384,6 +384,11 @@ impl McpServer {
             Method::LoggingSetLevel => self.set_level(cx, source, id, params),
             Method::ResourcesSubscribe => self.subscribe(cx, source, id, params),
             Method::ResourcesUnsubscribe => self.unsubscribe(cx, source, id, params),
+            _ if era == Era::Modern
+                && let Some(worker) = Self::worker_elsewhere(cx, source, params)? =>
+            {
+                self.forward(cx, source, params, worker)
+            }
             _ => {
                 let request = self.begin_request(cx, source, id, era, method, params)?;
                 if let Some(in_flight) = in_flight {

@@ -80,10 +80,10 @@ impl McpServer {
         let length = i64::try_from(params.len()).unwrap_or(-1);
         let begin = McpBeginEx::of_method(method, identity, subject, length);
         let mut begin = begin.ok_or_else(Refusal::internal)?;
+        begin.set_capabilities(capabilities);
         if let Some(place) = begin.cursor_mut() {
             *place = cursor;
         }
-        begin.set_capabilities(capabilities);
         if let McpBeginEx::ToolsCall(call) = &mut begin {
             call.headers = mirrored.headers;
             call.headers_required = mirrored.required;

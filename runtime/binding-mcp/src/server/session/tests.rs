@@ -2,6 +2,7 @@ use tidegate_streams::mcp::{McpCapabilities, McpToolsListChanged};
 
 use super::*;
 use crate::server::tests::part::Bench;
+use crate::server::updates::Change;
 
 fn sessions(bench: &Bench) -> Sessions {
     let options = Options {
