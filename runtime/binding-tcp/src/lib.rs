@@ -19,6 +19,7 @@ mod failover;
 mod happy_eyeballs;
 mod meters;
 mod options;
+mod read_buffer;
 mod socket;
 
 use std::cell::RefCell;
@@ -34,6 +35,7 @@ pub use endpoint::Endpoint;
 use failover::Endpoints;
 use meters::Counts;
 pub use options::Options;
+use read_buffer::ReadBuffer;
 
 /// Credit of a stream to the socket, in bytes: the most that can be queued for a slow peer.
 const WINDOW: u32 = 512 * 1024;
@@ -46,6 +48,7 @@ pub struct TcpClient {
     endpoints: Rc<Endpoints>,
     state: Rc<RefCell<State>>,
     counts: Rc<Counts>,
+    buffer: Rc<ReadBuffer>,
 }
 
 #[derive(Default)]
@@ -69,6 +72,7 @@ fn place(assembly: &mut Assembly, options: Options) -> (BindingId, Rc<TcpClient>
             options: Rc::new(options),
             state: Rc::default(),
             counts: Rc::default(),
+            buffer: Rc::default(),
         })
     })
 }
@@ -94,7 +98,13 @@ impl Edge for TcpClient {
     fn on_output(&self, at: At, frame: Frame) {
         let mut state = self.state.borrow_mut();
         if frame.kind() == FrameKind::Begin {
-            let connection = Connection::new(at.stream, self.id, &self.endpoints, &self.counts);
+            let connection = Connection::new(
+                at.stream,
+                self.id,
+                &self.endpoints,
+                &self.counts,
+                &self.buffer,
+            );
             self.run(&connection);
             state.connections.insert(at.stream, connection);
             return;
