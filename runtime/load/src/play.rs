@@ -21,7 +21,7 @@ use crate::plan::{Cell, FLOOR, OURS, Operation, Settings};
 use crate::process;
 use crate::progress::Progress;
 use crate::report::{self, CellReport, TargetReport};
-use crate::target::{CellContext, RETAINED, Role, Target};
+use crate::target::{CellContext, RETAINED, Target};
 
 /// The result of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
