@@ -47,7 +47,8 @@ def connect(port, process):
             time.sleep(0.02)
 
 
-def config(port, broker_port, patterns, guard=None):
+def config(port, broker_port, patterns, guard=None, trust=None):
+    """`trust`: the certificate of a broker with TLS."""
     allowed = [f"lines/{number}/set" for number in range(patterns - 1)] + ["bench/+"]
     options = {"listen": f"127.0.0.1:{port}"}
     if guard:
@@ -70,7 +71,13 @@ def config(port, broker_port, patterns, guard=None):
                 "options": {"publish": allowed, "subscribe": ["bench/+"]},
                 "exit": "mqtt_client0",
             },
-            "mqtt_client0": {"type": "mqtt", "kind": "client", "exit": "tcp_client0"},
+            "mqtt_client0": {
+                "type": "mqtt",
+                "kind": "client",
+                "options": {"connectTimeout": 1000 * PATIENCE} if trust else {},
+                "exit": "tls_client0" if trust else "tcp_client0",
+            },
+            **tls(trust),
             "tcp_client0": {
                 "type": "tcp",
                 "kind": "client",
@@ -80,15 +87,23 @@ def config(port, broker_port, patterns, guard=None):
     }
 
 
+def tls(trust):
+    if not trust:
+        return {}
+    # Under callgrind a handshake takes seconds.
+    options = {"trust": str(trust), "handshakeTimeout": 1000 * PATIENCE}
+    return {"tls_client0": {"type": "tls", "kind": "client", "options": options, "exit": "tcp_client0"}}
+
+
 class Gateway:
     """tidegate under callgrind, and one connection to it. `credential` is a guard and the header it accepts."""
 
-    def __init__(self, binary, directory, broker_port, patterns, wrapper, credential=(None, None)):
+    def __init__(self, binary, directory, broker_port, patterns, wrapper, credential=(None, None), trust=None):
         self.port = free_port()
         guard, self.header = credential
         # JSON is YAML, too.
         path = directory / "cost.yaml"
-        path.write_text(json.dumps(config(self.port, broker_port, patterns, guard)))
+        path.write_text(json.dumps(config(self.port, broker_port, patterns, guard, trust)))
         self.command = [*wrapper, binary, "start", "--config", path]
 
     def __enter__(self):
@@ -161,13 +176,15 @@ class Floor(Gateway):
 
     header = None
 
-    def __init__(self, binary, directory, broker_port, wrapper):
+    def __init__(self, binary, directory, broker_port, wrapper, trust=None):
         self.port = free_port()
         payload = directory / "payload"
         payload.write_text(PAYLOAD)
         self.command = [*wrapper, binary, "bench-floor", "--listen", f"127.0.0.1:{self.port}"]
         self.command += ["--broker", f"127.0.0.1:{broker_port}", "--qos", "1", "--topic", TOPIC]
         self.command += ["--payload-file", payload]
+        if trust:
+            self.command += ["--trust", trust]
 
     def __exit__(self, *_):
         self.connection.close()

@@ -7,8 +7,7 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::buf::Limit;
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use bytestring::ByteString;
 use tidegate_driver::{Handle, is_exhaustion};
 use tidegate_engine::{BindingId, StreamId};
@@ -19,19 +18,16 @@ use tokio::task::AbortHandle;
 use crate::failover::Journey;
 use crate::meters::Counts;
 use crate::options::Options;
+use crate::read_buffer::{READ, ReadBuffer};
 use crate::socket::Socket;
 
-/// Maximum size of a read, in bytes.
-const READ: usize = 64 * 1024;
-/// Minimum free capacity for a read, in bytes.
-const READ_MIN: usize = 4 * 1024;
 /// Maximum number of slices of a write.
 const SLICES: usize = 32;
 
 /// Why the task of a connection was woken.
 enum SocketEvent {
-    /// Number of bytes read; 0 at the end of the stream.
-    Read(usize),
+    /// What was read; nothing at the end of the stream.
+    Read(Bytes),
     Writable,
     /// There is data to write, or credit to read.
     Woken,
@@ -46,6 +42,7 @@ pub(crate) struct Connection {
     /// Where it goes, until it is open.
     journey: RefCell<Option<Journey>>,
     counts: Rc<Counts>,
+    buffer: Rc<ReadBuffer>,
     socket: OnceCell<Socket>,
     out: RefCell<VecDeque<Bytes>>,
     /// END was received: the sending direction is closed once everything is written.
@@ -71,6 +68,7 @@ impl Connection {
         edge: BindingId,
         journey: Journey,
         counts: &Rc<Counts>,
+        buffer: &Rc<ReadBuffer>,
     ) -> Rc<Self> {
         Rc::new(Self {
             stream,
@@ -78,6 +76,7 @@ impl Connection {
             remote: RefCell::new(journey.remote().into()),
             journey: RefCell::new(Some(journey)),
             counts: Rc::clone(counts),
+            buffer: Rc::clone(buffer),
             socket: OnceCell::new(),
             out: RefCell::default(),
             ending: Cell::new(false),
@@ -209,9 +208,10 @@ impl Connection {
             };
             cx.send(self.stream, Frame::begin(begin));
         });
+        // Boxed, so that an open connection does not keep the memory for connecting.
         let journey = self.journey.take();
         let connected = match journey {
-            Some(journey) => journey.connect(&options).await,
+            Some(journey) => Box::pin(journey.connect(&options)).await,
             None => Err(io::Error::other("it was opened before")),
         };
         handle.descriptors().note(&connected);
@@ -242,7 +242,6 @@ impl Connection {
 
     /// Reads and writes until the connection ends.
     async fn transfer(&self, handle: &Handle, socket: &Socket) {
-        let mut buffer = BytesMut::with_capacity(READ);
         let mut reading = true;
         let mut in_a_row = 0;
         while !self.over.get() && (reading || !self.ended.get()) {
@@ -253,22 +252,14 @@ impl Connection {
             {
                 return self.report_failure(handle, &error);
             }
-            // Received data is sliced from this block, so small reads share it.
-            if buffer.capacity() - buffer.len() < READ_MIN {
-                buffer.reserve(READ);
-            }
-            let event = poll_fn(|task| {
-                let mut buffer = (&mut buffer).limit(limit);
-                self.poll_socket(socket, &mut buffer, task)
-            });
-            match event.await {
-                Ok(SocketEvent::Read(0)) if self.write_error.borrow().is_some() => reading = false,
-                Ok(SocketEvent::Read(0)) => {
-                    handle.turn(self.edge, |cx| cx.end(self.stream, Frame::end()));
+            match poll_fn(|task| self.poll_socket(socket, limit, task)).await {
+                Ok(SocketEvent::Read(payload)) if payload.is_empty() => {
+                    if self.write_error.borrow().is_none() {
+                        handle.turn(self.edge, |cx| cx.end(self.stream, Frame::end()));
+                    }
                     reading = false;
                 }
-                Ok(SocketEvent::Read(_)) => {
-                    let payload = buffer.split().freeze();
+                Ok(SocketEvent::Read(payload)) => {
                     self.counts.received.add(payload.len());
                     in_a_row += payload.len();
                     handle.turn(self.edge, |cx| cx.send(self.stream, Frame::data(payload)));
@@ -299,11 +290,11 @@ impl Connection {
         }
     }
 
-    /// Polls for the next event; reads if `buffer` has room.
+    /// Polls for the next event; reads up to `limit` bytes.
     fn poll_socket(
         &self,
         socket: &Socket,
-        buffer: &mut Limit<&mut BytesMut>,
+        limit: usize,
         task: &mut Context<'_>,
     ) -> Poll<io::Result<SocketEvent>> {
         if self.blocked.get()
@@ -314,8 +305,8 @@ impl Connection {
         if self.woken.replace(false) {
             return Poll::Ready(Ok(SocketEvent::Woken));
         }
-        if buffer.has_remaining_mut()
-            && let Poll::Ready(read) = socket.poll_read(task, buffer)
+        if limit > 0
+            && let Poll::Ready(read) = self.buffer.poll_read(socket, limit, task)
         {
             return Poll::Ready(read.map(SocketEvent::Read));
         }

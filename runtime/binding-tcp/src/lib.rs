@@ -20,6 +20,7 @@ mod failover;
 mod happy_eyeballs;
 mod meters;
 mod options;
+mod read_buffer;
 mod socket;
 
 use std::cell::RefCell;
@@ -36,6 +37,7 @@ pub use endpoint::Endpoint;
 use failover::Endpoints;
 use meters::Counts;
 pub use options::Options;
+use read_buffer::ReadBuffer;
 
 /// Credit of a stream to the socket, in bytes: the most that can be queued for a slow peer.
 const WINDOW: u32 = 512 * 1024;
@@ -48,6 +50,7 @@ pub struct TcpClient {
     endpoints: Endpoints,
     state: Rc<RefCell<State>>,
     counts: Rc<Counts>,
+    buffer: Rc<ReadBuffer>,
 }
 
 #[derive(Default)]
@@ -71,6 +74,7 @@ fn place(assembly: &mut Assembly, options: Options) -> (BindingId, Rc<TcpClient>
             options: Rc::new(options),
             state: Rc::default(),
             counts: Rc::default(),
+            buffer: Rc::default(),
         })
     })
 }
@@ -104,7 +108,7 @@ impl Edge for TcpClient {
                 _ => BytesBegin::default(),
             };
             let journey = self.endpoints.journey(&asked);
-            let connection = Connection::new(at.stream, self.id, journey, &self.counts);
+            let connection = Connection::new(at.stream, self.id, journey, &self.counts, &self.buffer);
             self.run(&connection);
             state.connections.insert(at.stream, connection);
             return;

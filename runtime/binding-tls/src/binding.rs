@@ -56,7 +56,7 @@ impl TlsClient {
         };
         act(exchange, &mut env);
         if exchange.is_over(env.cx) {
-            exchange.clear_timer(env.cx);
+            exchange.clear_timers(env.cx);
             self.exchanges.remove(key);
         } else {
             exchange.limit_closing(env.cx);
@@ -112,12 +112,13 @@ impl Binding for TlsClient {
         });
     }
 
-    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _kind: u32) {
-        self.with(cx, token, Exchange::on_timer);
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, kind: u32) {
+        self.with(cx, token, |exchange, env| exchange.on_timer(env, kind));
     }
 
     fn on_fault(&mut self, cx: &mut Context<'_>, token: Token) {
-        if let Some(exchange) = self.exchanges.try_remove(token.index()) {
+        if let Some(mut exchange) = self.exchanges.try_remove(token.index()) {
+            exchange.clear_timers(cx);
             exchange.end_streams(cx);
         }
     }

@@ -80,8 +80,15 @@ pub(crate) struct Exchange {
     unacknowledged: usize,
     /// The peer sent `close_notify`.
     peer_closed: bool,
-    timer: Option<TimerId>,
+    /// Limits the handshake.
+    deadline: Option<TimerId>,
+    /// Until it fires, plaintext is gathered.
+    gathering: Option<TimerId>,
 }
+
+/// The kinds of timers.
+const DEADLINE: u32 = 0;
+const GATHERING: u32 = 1;
 
 impl Exchange {
     pub(crate) fn new(token: Token, caller: StreamId, exit: StreamId, asked: Asked) -> Self {
@@ -101,7 +108,8 @@ impl Exchange {
             to_caller: PendingData::new(),
             unacknowledged: 0,
             peer_closed: false,
-            timer: None,
+            deadline: None,
+            gathering: None,
         }
     }
 
@@ -113,17 +121,19 @@ impl Exchange {
         cx.is_over(self.caller) && cx.is_over(self.exit)
     }
 
-    pub(crate) fn clear_timer(&mut self, cx: &mut Context<'_>) {
-        if let Some(timer) = self.timer.take() {
-            cx.cancel(timer);
+    pub(crate) fn clear_timers(&mut self, cx: &mut Context<'_>) {
+        for timer in [&mut self.deadline, &mut self.gathering] {
+            if let Some(timer) = timer.take() {
+                cx.cancel(timer);
+            }
         }
     }
 
     /// Nothing is left to tell the caller: the peer has [`CLOSE_TIMEOUT`] to close the connection.
     pub(crate) fn limit_closing(&mut self, cx: &mut Context<'_>) {
-        if self.timer.is_none() && cx.is_over(self.caller) {
+        if self.deadline.is_none() && cx.is_over(self.caller) {
             let reason = "the end of a closed connection";
-            self.timer = Some(cx.timer(CLOSE_TIMEOUT, self.token, 0, reason));
+            self.deadline = Some(cx.timer(CLOSE_TIMEOUT, self.token, DEADLINE, reason));
         }
     }
 
@@ -137,10 +147,7 @@ impl Exchange {
         match frame {
             Frame::Data(data) => {
                 self.plaintext.push(data.payload);
-                // The parts of a message share a record.
-                if data.flags.is_fin() || self.plaintext.len() >= RECORD {
-                    self.pump(env);
-                }
+                self.gather(env);
             }
             Frame::End(_) => {
                 self.caller_ended = true;
@@ -188,9 +195,30 @@ impl Exchange {
         }
     }
 
-    /// The handshake, or the end of a closed connection, took too long.
-    pub(crate) fn on_timer(&mut self, env: &mut Env<'_, '_>) {
-        self.timer = None;
+    /// Encrypts what is there at once, unless something was just encrypted. Then it waits for what other
+    /// callers send before the event loop has come around, with which it shares a record. So a single packet
+    /// is not delayed, and the packets of many callers do not cost a record each.
+    fn gather(&mut self, env: &mut Env<'_, '_>) {
+        if self.gathering.is_some() && self.plaintext.len() < RECORD {
+            return;
+        }
+        self.pump(env);
+        if self.gathering.is_none() && self.phase >= Phase::Established {
+            let (cx, token) = (&mut *env.cx, self.token);
+            self.gathering = Some(cx.timer(Duration::ZERO, token, GATHERING, "a TLS record"));
+        }
+    }
+
+    /// The handshake, or the end of a closed connection, took too long; or a record is due.
+    pub(crate) fn on_timer(&mut self, env: &mut Env<'_, '_>, kind: u32) {
+        if kind == GATHERING {
+            self.gathering = None;
+            if self.plaintext.len() > 0 {
+                self.gather(env);
+            }
+            return;
+        }
+        self.deadline = None;
         if env.cx.is_over(self.caller) {
             return env.cx.terminate(self.exit, None, None);
         }
@@ -238,8 +266,10 @@ impl Exchange {
                     name,
                 });
                 let within = Duration::from_millis(env.options.handshake_timeout.get());
-                let timer = env.cx.timer(within, self.token, 0, "the TLS handshake");
-                self.timer = Some(timer);
+                let timer = env
+                    .cx
+                    .timer(within, self.token, DEADLINE, "the TLS handshake");
+                self.deadline = Some(timer);
                 self.pump(env);
             }
             Err(error) => self.fail(env, &error.to_string()),
@@ -324,7 +354,7 @@ impl Exchange {
 
     fn established(&mut self, env: &mut Env<'_, '_>) {
         self.phase = Phase::Established;
-        self.clear_timer(env.cx);
+        self.clear_timers(env.cx);
         let connected = BytesConnected {
             remote: self.remote.clone(),
             host: self.host.clone(),

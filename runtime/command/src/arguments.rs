@@ -446,6 +446,13 @@ pub(crate) struct Bench {
     /// A running broker, or `embedded`. Default: start mosquitto if installed, else the embedded broker.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) broker: Option<String>,
+    /// TLS between gateway and broker, and between floor and broker. Without --broker, mosquitto is started with
+    /// certificates that are made for the run.
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// With --broker and --tls: the certificate of the authority that signs the broker's, in PEM.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trust: Option<PathBuf>,
     /// Nagle's algorithm in the started mosquitto (on is its default, `set_tcp_nodelay false`): a small
     /// packet is delayed while another is unacknowledged.
     #[arg(long, value_enum, default_value_t = Nagle::On)]
@@ -498,13 +505,16 @@ pub(crate) struct BenchFloor {
     /// Broker address.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) broker: String,
-    /// Operation: publish, receive or read.
+    /// The certificate of the authority of a broker with TLS, in PEM.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trust: Option<PathBuf>,
+    /// Operation: publish, receive, read or updates.
     #[arg(long, default_value = "publish")]
     pub(crate) operation: tidegate_load::Operation,
     /// `QoS` of publish.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(..=2))]
     pub(crate) qos: u8,
-    /// Topic to publish to, or topic of the retained message.
+    /// Topic to publish to, topic of the retained message, or topic filter of updates.
     #[arg(long)]
     pub(crate) topic: String,
     /// File with the payload to publish.

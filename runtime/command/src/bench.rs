@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tidegate_load::{Floor, LoadError, Nagle, Peer, Settings, read_targets, run_floor};
+use tidegate_load::{
+    BrokerAddress, Floor, LoadError, Nagle, Peer, Settings, read_targets, run_floor,
+};
 
 use crate::arguments::{self, Bench, BenchFloor};
 use crate::console::print_line;
@@ -44,7 +46,10 @@ pub(crate) fn floor(floor: BenchFloor) -> Result<(), Failure> {
     let payload = payload.transpose()?.unwrap_or_default();
     let floor = Floor {
         listen: floor.listen,
-        broker: floor.broker,
+        broker: BrokerAddress {
+            address: floor.broker,
+            trust: floor.trust,
+        },
         operation: floor.operation,
         qos: floor.qos,
         topic: floor.topic,
@@ -76,6 +81,8 @@ fn settings(bench: Bench) -> Result<Settings, Failure> {
         duration: seconds(bench.duration)?,
         warm_up: seconds(bench.warm_up)?,
         broker: bench.broker,
+        tls: bench.tls,
+        trust: bench.trust,
         nagle: match bench.nagle {
             arguments::Nagle::On => vec![Nagle::On],
             arguments::Nagle::Off => vec![Nagle::Off],

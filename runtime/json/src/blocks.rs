@@ -79,9 +79,9 @@ const fn to_escape(word: u64) -> u64 {
 )]
 #[inline]
 pub(crate) const fn is_plain(byte: u8) -> bool {
-    // As signed numbers, bytes beyond ASCII are below the control characters, so one comparison
-    // covers both.
-    (byte.cast_signed() >= 0x20) & (byte != b'"') & (byte != b'\\')
+    // As signed numbers, bytes beyond ASCII are below the control characters, and flipping the second bit
+    // places the quote right after these, so one comparison covers all three.
+    ((byte ^ 0x02).cast_signed() > 0x20) & (byte != b'\\')
 }
 
 /// Whether a byte must be escaped in a string.
@@ -91,7 +91,7 @@ pub(crate) const fn is_plain(byte: u8) -> bool {
 )]
 #[inline]
 pub(crate) const fn needs_escape(byte: u8) -> bool {
-    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+    ((byte ^ 0x02) < 0x21) | (byte == b'\\')
 }
 
 #[cfg(test)]
@@ -113,6 +113,15 @@ mod tests {
                     assert_eq!(first_unwritable(word), first(word, needs_escape));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn bytes_are_told_apart() {
+        for byte in 0..=u8::MAX {
+            let escaped = byte < 0x20 || byte == b'"' || byte == b'\\';
+            assert_eq!(needs_escape(byte), escaped, "{byte:#04x}");
+            assert_eq!(is_plain(byte), byte.is_ascii() && !escaped, "{byte:#04x}");
         }
     }
 

@@ -10,12 +10,16 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::LoadError;
+use crate::certificates::Certificates;
 use crate::child::{Directory, Process, free_port};
 use crate::mqtt::Mqtt;
 use crate::plan::{Nagle, Settings};
+use crate::socket::BrokerAddress;
 
 /// Longest time until the broker accepts connections.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Address of a broker that is started.
+const HOST: &str = "127.0.0.1";
 /// Value of `--broker` that selects the embedded broker.
 const EMBEDDED: &str = "embedded";
 /// Interval between connection attempts.
@@ -25,8 +29,8 @@ const POLL: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Description {
-    /// `host:port`
-    pub(crate) address: String,
+    #[serde(flatten)]
+    pub(crate) broker: BrokerAddress,
     /// `mosquitto`, `embedded` or `given`.
     pub(crate) kind: &'static str,
     /// `None` if unknown.
@@ -50,40 +54,56 @@ impl Broker {
         let program = match settings.broker.as_deref() {
             Some(EMBEDDED) => None,
             Some(address) => {
-                return Self::answering(None, address.to_owned(), "given", None, Vec::new()).await;
+                let broker = BrokerAddress {
+                    address: address.to_owned(),
+                    trust: settings.trust.clone(),
+                };
+                return Self::answering(None, broker, "given", None, Vec::new()).await;
             }
             None => mosquitto(),
         };
         let port = free_port().await?;
-        let address = format!("127.0.0.1:{port}");
+        let mut broker = BrokerAddress {
+            address: format!("{HOST}:{port}"),
+            trust: None,
+        };
         let directory = Directory::new()?;
         let none = BTreeMap::new();
         if let Some(program) = program {
-            let options = mosquitto_options(port, nagle);
+            let mut options = mosquitto_options(port, nagle);
+            if settings.tls {
+                let certificates = Certificates::generate(HOST, &directory)?;
+                options.push(format!("certfile {}", certificates.certificate.display()));
+                options.push(format!("keyfile {}", certificates.key.display()));
+                broker.trust = Some(certificates.authority);
+            }
             let config = directory.write("mosquitto.conf", options.join("\n") + "\n")?;
             let command = [program, "-c".into(), config].map(|part| part.display().to_string());
             let process = Process::start(&command, &none, directory, false)?;
-            return Self::answering(Some(process), address, "mosquitto", Some(nagle), options)
-                .await;
+            return Self::answering(Some(process), broker, "mosquitto", Some(nagle), options).await;
+        }
+        if settings.tls {
+            let why = "install mosquitto for --tls: the embedded broker has no TLS";
+            return Err(LoadError::Broker(EMBEDDED.to_owned(), why.to_owned()));
         }
         let config = directory.write("broker.yaml", embedded(port))?;
         let program = env::current_exe()?.display().to_string();
         let config = config.display().to_string();
         let command = [program, "start".into(), "--config".into(), config];
         let process = Process::start(&command, &none, directory, false)?;
-        Self::answering(Some(process), address, EMBEDDED, None, Vec::new()).await
+        Self::answering(Some(process), broker, EMBEDDED, None, Vec::new()).await
     }
 
     async fn answering(
         process: Option<Process>,
-        address: String,
+        broker: BrokerAddress,
         kind: &'static str,
         nagle: Option<Nagle>,
         settings: Vec<String>,
     ) -> Result<Self, LoadError> {
         let mut broker = Self {
             description: Description {
-                address,
+                broker,
                 kind,
                 nagle,
                 settings,
@@ -98,7 +118,7 @@ impl Broker {
     /// Waits until it accepts connections.
     async fn answers(&mut self) -> Result<u16, LoadError> {
         let deadline = Instant::now() + START_TIMEOUT;
-        let address = self.description.address.clone();
+        let address = self.description.broker.clone();
         let client_id = format!("tidegate-bench-{}", std::process::id());
         loop {
             let why = match Mqtt::connect(&address, &client_id).await {
@@ -106,11 +126,11 @@ impl Broker {
                 Err(why) => why.to_string(),
             };
             let Some(process) = &mut self.process else {
-                return Err(LoadError::Broker(address, why));
+                return Err(LoadError::Broker(address.to_string(), why));
             };
             if process.has_ended() || Instant::now() > deadline {
                 let why = format!("{why}. {}", process.diagnosis());
-                return Err(LoadError::Broker(address, why));
+                return Err(LoadError::Broker(address.to_string(), why));
             }
             sleep(POLL).await;
         }
@@ -136,7 +156,7 @@ fn mosquitto() -> Option<PathBuf> {
 fn mosquitto_options(port: u16, nagle: Nagle) -> Vec<String> {
     let nodelay = nagle == Nagle::Off;
     vec![
-        format!("listener {port} 127.0.0.1"),
+        format!("listener {port} {HOST}"),
         "allow_anonymous true".to_owned(),
         "persistence false".to_owned(),
         "log_type error".to_owned(),

@@ -5,8 +5,8 @@
 //! only one message is pending. Updates that a server coalesces are missing at the end and count as
 //! failures.
 //!
-//! Latency is measured from the publication to the update at one listener. Listeners of tidegate use HTTP
-//! (`subscriptions/listen`); those of the floor are plain MQTT subscribers.
+//! Latency is measured from the publication to the update at one listener, which uses HTTP
+//! (`subscriptions/listen`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use memchr::memmem;
 use serde_json::json;
-use tidegate_binding_mqtt::codec::Packet;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -27,6 +26,7 @@ use crate::measure::{Tally, figure};
 use crate::message::{Message, Ready, shown};
 use crate::mqtt::Mqtt;
 use crate::pace::Pace;
+use crate::socket::BrokerAddress;
 use crate::target::UPDATES;
 use crate::targets::{MODERN, Url};
 use crate::wire::{Connection, Head, WireError};
@@ -34,7 +34,7 @@ use crate::wire::{Connection, Head, WireError};
 /// Wait for missing updates at the end of a scheduled round.
 const LATE: Duration = Duration::from_secs(2);
 /// Number of topics for scheduled messages, of which several may be pending.
-const RING: u64 = 16;
+pub(crate) const RING: u64 = 16;
 /// Longest accepted line of an event.
 const LINE_MAX: usize = 1 << 20;
 
@@ -132,14 +132,15 @@ impl Board {
 
 impl Fanout {
     /// Starts listeners at an endpoint; returns once all subscriptions are acknowledged.
-    pub(crate) async fn over_http(
+    pub(crate) async fn start(
+        name: &str,
         url: &Url,
         listeners: usize,
-        broker: &str,
+        broker: &BrokerAddress,
         payload: &str,
         rate: Option<f64>,
     ) -> Result<Self, LoadError> {
-        let mut fanout = Self::new("http", listeners, broker, payload).await?;
+        let mut fanout = Self::new(name, listeners, broker, payload).await?;
         fanout.ring = if rate.is_some() { RING } else { 1 };
         let uris = (0..fanout.ring).map(|topic| format!("mqtt://{UPDATES}{topic}"));
         let uris: Vec<String> = uris.collect();
@@ -147,7 +148,7 @@ impl Fanout {
         let message = Message::request(MODERN, "subscriptions/listen", params);
         let ready = message.post(url, &BTreeMap::new(), None);
         let failed = |why: String| LoadError::Target {
-            name: "listener".to_owned(),
+            name: format!("{name}, listener"),
             why,
         };
         for listener in 0..listeners {
@@ -167,43 +168,13 @@ impl Fanout {
         Ok(fanout)
     }
 
-    /// Starts plain MQTT subscribers.
-    pub(crate) async fn bare(
-        listeners: usize,
-        broker: &str,
-        payload: &str,
-    ) -> Result<Self, LoadError> {
-        let mut fanout = Self::new("bare", listeners, broker, payload).await?;
-        for listener in 0..listeners {
-            let id = format!("tidegate-bench-{}-{listener}", std::process::id());
-            let mut mqtt = connected(broker, &id).await?;
-            let subscribed = mqtt.subscribe(&format!("{UPDATES}+")).await;
-            subscribed.map_err(|error| LoadError::Broker(broker.to_owned(), error.to_string()))?;
-            let board = Arc::clone(&fanout.board);
-            fanout.tasks.spawn(async move {
-                loop {
-                    match mqtt.next().await {
-                        Ok(Packet::Publish(publish)) => {
-                            if let Some(topic) = topic_in(publish.topic.as_bytes()) {
-                                board.updated(listener, topic);
-                            }
-                        }
-                        Ok(_) => {}
-                        Err(error) => return board.failure(error.to_string()),
-                    }
-                }
-            });
-        }
-        Ok(fanout)
-    }
-
     async fn new(
-        kind: &str,
+        name: &str,
         listeners: usize,
-        broker: &str,
+        broker: &BrokerAddress,
         payload: &str,
     ) -> Result<Self, LoadError> {
-        let client_id = format!("tidegate-bench-{}-{kind}", std::process::id());
+        let client_id = format!("tidegate-bench-{}-{name}", std::process::id());
         Ok(Self {
             publisher: connected(broker, &client_id).await?,
             payload: Bytes::copy_from_slice(payload.as_bytes()),
@@ -263,9 +234,9 @@ impl Fanout {
     }
 }
 
-async fn connected(broker: &str, client_id: &str) -> Result<Mqtt, LoadError> {
+async fn connected(broker: &BrokerAddress, client_id: &str) -> Result<Mqtt, LoadError> {
     let connected = Mqtt::connect(broker, client_id).await;
-    connected.map_err(|error| LoadError::Broker(broker.to_owned(), error.to_string()))
+    connected.map_err(|error| LoadError::Broker(broker.to_string(), error.to_string()))
 }
 
 /// Subscribes, and waits for the acknowledgement with all resources.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::LoadError;
 use crate::plan::Settings;
+use crate::socket::BrokerAddress;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -12,17 +13,21 @@ const MIB: usize = 1 << 20;
 const AROUND: usize = 64 * KIB;
 
 /// The config of a run, the same for all cells.
-pub(crate) fn config(settings: &Settings, broker: &str, listen: &str) -> Result<String, LoadError> {
+pub(crate) fn config(
+    settings: &Settings,
+    broker: &BrokerAddress,
+    listen: &str,
+) -> Result<String, LoadError> {
     let wrong = || {
         LoadError::Broker(
-            broker.to_owned(),
+            broker.to_string(),
             "invalid address; use host:port".to_owned(),
         )
     };
-    let (host, port) = broker.rsplit_once(':').ok_or_else(wrong)?;
-    let port: u16 = port.parse().map_err(|_| wrong())?;
+    let (host, port) = broker.parts().ok_or_else(wrong)?;
     // A JSON string is a valid YAML string.
-    let host = serde_json::Value::from(host.trim_matches(['[', ']']));
+    let host = serde_json::Value::from(host);
+    let (exit, tls) = tls(broker);
     let payload = settings.payload.iter().map(|size| size.0).max();
     let payload = payload.unwrap_or_default() + AROUND;
     let callers = settings.concurrency.iter().max().copied();
@@ -75,8 +80,8 @@ bindings:
   mqtt_client0:
     type: mqtt
     kind: client
-{mqtt}    exit: tcp_client0
-  tcp_client0:
+{mqtt}    exit: {exit}
+{tls}  tcp_client0:
     type: tcp
     kind: client
     options:
@@ -84,6 +89,24 @@ bindings:
       port: {port}
 "
     ))
+}
+
+/// The exit of `mqtt · client`, and the binding that encrypts for it.
+fn tls(broker: &BrokerAddress) -> (&'static str, String) {
+    let Some(trust) = &broker.trust else {
+        return ("tcp_client0", String::new());
+    };
+    let trust = serde_json::Value::from(trust.display().to_string());
+    let binding = format!(
+        "  tls_client0:
+    type: tls
+    kind: client
+    options:
+      trust: {trust}
+    exit: tcp_client0
+"
+    );
+    ("tls_client0", binding)
 }
 
 /// Option lines for limits whose default is too small.
@@ -119,8 +142,15 @@ mod tests {
     use super::*;
     use crate::plan::{Size, tests::settings};
 
+    fn address(address: &str, trust: Option<&str>) -> BrokerAddress {
+        BrokerAddress {
+            address: address.to_owned(),
+            trust: trust.map(Into::into),
+        }
+    }
+
     fn read(settings: &Settings, broker: &str) -> Value {
-        let config = config(settings, broker, "127.0.0.1:0").expect("a config");
+        let config = config(settings, &address(broker, None), "127.0.0.1:0").expect("a config");
         serde_yaml::from_str(&config).expect("YAML")
     }
 
@@ -140,7 +170,21 @@ mod tests {
     }
 
     fn config_of(broker: &str) -> Result<String, LoadError> {
-        config(&settings(), broker, "127.0.0.1:0")
+        config(&settings(), &address(broker, None), "127.0.0.1:0")
+    }
+
+    #[test]
+    fn tls_stands_between_mqtt_and_tcp() {
+        let broker = address("localhost:8883", Some("/tmp/it's #1.crt"));
+        let config = config(&settings(), &broker, "127.0.0.1:0").expect("a config");
+        let config: Value = serde_yaml::from_str(&config).expect("YAML");
+        let bindings = &config["bindings"];
+        assert_eq!(bindings["mqtt_client0"]["exit"], "tls_client0");
+        assert_eq!(bindings["tls_client0"]["exit"], "tcp_client0");
+        assert_eq!(
+            bindings["tls_client0"]["options"]["trust"],
+            "/tmp/it's #1.crt"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod broker;
 mod caller;
+mod certificates;
 mod child;
 mod drive;
 mod fanout;
@@ -22,6 +23,7 @@ mod play;
 mod process;
 mod progress;
 mod report;
+mod socket;
 mod statistics;
 mod stdio;
 mod target;
@@ -38,6 +40,7 @@ pub use plan::{
     CONCURRENCY_MAX, Cell, InvalidSetting, Nagle, Operation, PAYLOAD_MAX, Settings, Size,
 };
 pub use play::{Outcome, run};
+pub use socket::BrokerAddress;
 pub use targets::{Peer, Url, read_targets};
 
 /// A benchmark run failed.

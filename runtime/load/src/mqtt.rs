@@ -10,8 +10,9 @@ use tidegate_binding_mqtt::codec::{
     Subscribe, SubscribeFilter, Version,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::socket::{BrokerAddress, Socket};
 
 /// Longest time for a response of the broker.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,7 +40,7 @@ pub(crate) enum MqttError {
 /// A connection to the broker.
 #[derive(Debug)]
 pub(crate) struct Mqtt {
-    pub(crate) socket: TcpStream,
+    pub(crate) socket: Socket,
     decoder: Decoder,
     input: BytesMut,
     out: BytesMut,
@@ -49,11 +50,12 @@ pub(crate) struct Mqtt {
 
 impl Mqtt {
     /// Connects with a clean session that ends with the connection.
-    pub(crate) async fn connect(broker: &str, client_id: &str) -> Result<Self, MqttError> {
-        let socket = TcpStream::connect(broker).await?;
-        socket.set_nodelay(true)?;
+    pub(crate) async fn connect(
+        broker: &BrokerAddress,
+        client_id: &str,
+    ) -> Result<Self, MqttError> {
         let mut mqtt = Self {
-            socket,
+            socket: Socket::connect(broker).await?,
             decoder: Decoder::new(Version::V5, REMAINING_LENGTH_MAX),
             input: BytesMut::new(),
             out: BytesMut::new(),
@@ -135,7 +137,8 @@ impl Mqtt {
     async fn send(&mut self, packet: &Packet) -> Result<(), MqttError> {
         self.out.clear();
         codec::encode(packet, Version::V5, REMAINING_LENGTH_MAX, &mut self.out)?;
-        Ok(self.socket.write_all(&self.out).await?)
+        self.socket.write_all(&self.out).await?;
+        Ok(self.socket.flush().await?)
     }
 
     async fn answer(&mut self) -> Result<Packet, MqttError> {

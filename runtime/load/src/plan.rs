@@ -136,6 +136,10 @@ pub struct Settings {
     pub warm_up: Duration,
     /// A running broker as `host:port`, or `embedded` to start that one.
     pub broker: Option<String>,
+    /// Whether the gateway and the floor use TLS towards the broker.
+    pub tls: bool,
+    /// The certificate of the authority of a given broker with TLS.
+    pub trust: Option<PathBuf>,
     /// Nagle's algorithm in the started broker; all cells are run for each value.
     pub nagle: Vec<Nagle>,
     /// Workers of the started gateway.
@@ -196,6 +200,7 @@ impl Settings {
         if self.broker.is_none() && self.nagle.is_empty() {
             return wrong("missing --nagle; use on, off or both");
         }
+        self.check_tls()?;
         let mut names = vec![OURS, FLOOR];
         for peer in &self.peers {
             if names.contains(&peer.name.as_str()) {
@@ -207,6 +212,22 @@ impl Settings {
             names.push(&peer.name);
         }
         Ok(())
+    }
+
+    fn check_tls(&self) -> Result<(), InvalidSetting> {
+        let why = match (self.tls, self.broker.is_some(), &self.trust) {
+            (false, _, Some(_)) => "--trust needs --tls",
+            (true, true, None) => {
+                "--tls with --broker needs --trust, the certificate of the authority of the broker; the \
+                 embedded broker has no TLS"
+            }
+            (true, false, Some(_)) => {
+                "--trust needs --broker; without it a broker with certificates of its own is started"
+            }
+            (true, ..) if !self.peers.is_empty() => "--targets are measured without --tls only",
+            _ => return Ok(()),
+        };
+        Err(InvalidSetting(why.to_owned()))
     }
 
     /// The cells, in order of execution.
@@ -277,6 +298,8 @@ pub(crate) mod tests {
             duration: Duration::from_secs(1),
             warm_up: Duration::from_secs(1),
             broker: None,
+            tls: false,
+            trust: None,
             nagle: vec![Nagle::On],
             workers: 1,
             endpoint: None,
@@ -340,7 +363,7 @@ pub(crate) mod tests {
     #[test]
     fn invalid_settings_are_rejected() {
         assert_eq!(settings().check(), Ok(()));
-        let faults: [fn(&mut Settings); 7] = [
+        let faults: [fn(&mut Settings); 10] = [
             |settings| settings.qos = vec![3],
             |settings| settings.concurrency = vec![0],
             |settings| settings.rounds = 0,
@@ -348,6 +371,15 @@ pub(crate) mod tests {
             |settings| settings.rate = Some(f64::NAN),
             |settings| settings.workers = 0,
             |settings| settings.operations.clear(),
+            |settings| settings.trust = Some("authority.crt".into()),
+            |settings| {
+                settings.tls = true;
+                settings.broker = Some("embedded".to_owned());
+            },
+            |settings| {
+                settings.tls = true;
+                settings.trust = Some("authority.crt".into());
+            },
         ];
         for fault in faults {
             let mut settings = settings();

@@ -21,7 +21,7 @@ use crate::plan::{Cell, FLOOR, OURS, Operation, Settings};
 use crate::process;
 use crate::progress::Progress;
 use crate::report::{self, CellReport, TargetReport};
-use crate::target::{CellContext, RETAINED, Role, Target};
+use crate::target::{CellContext, RETAINED, Target};
 
 /// The result of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +58,7 @@ pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outco
         say(&report::broker_line(&broker.description));
         if settings.endpoint.is_none() {
             // Each cell uses another free port.
-            let address = &broker.description.address;
-            let config = gateway::config(settings, address, "127.0.0.1:0")?;
+            let config = gateway::config(settings, &broker.description.broker, "127.0.0.1:0")?;
             if settings.verbose {
                 say(&format!("gateway:\n{}", config.trim_end()));
             }
@@ -80,7 +79,7 @@ pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outco
 
 /// A target, its callers, and its results.
 struct Player {
-    target: Option<Target>,
+    target: Target,
     plays: Plays,
     rounds: usize,
     report: TargetReport,
@@ -102,7 +101,7 @@ async fn play(
     let context = CellContext {
         settings,
         cell,
-        broker: &broker.address,
+        broker: &broker.broker,
         nagle: broker.nagle,
         payload: &payload,
     };
@@ -133,9 +132,7 @@ async fn play(
     for player in players {
         // Close connections first: a stopping server waits for open requests.
         drop(player.plays);
-        if let Some(target) = player.target {
-            target.stop().await;
-        }
+        player.target.stop().await;
         targets.push(player.report);
     }
     Ok(CellReport::new(cell, broker.clone(), targets, failed))
@@ -152,23 +149,11 @@ async fn start(
     progress.starting(OURS);
     let ours = Target::ours(context).await?;
     if cell.operation == Operation::Updates {
-        let Endpoint::Http { url, .. } = &ours.endpoint else {
-            return Ok(players);
-        };
-        let (count, broker) = (cell.concurrency, context.broker);
-        let fanout = Fanout::over_http(url, count, broker, context.payload, settings.rate).await?;
-        players.push(Player::new(
-            Some(ours),
-            Plays::Listeners(Box::new(fanout)),
-            settings.rounds,
-        ));
+        players.push(Player::listening(ours, context).await?);
         if settings.floor {
-            let bare = Fanout::bare(count, broker, context.payload).await?;
-            players.push(Player::new(
-                None,
-                Plays::Listeners(Box::new(bare)),
-                settings.rounds,
-            ));
+            progress.starting(FLOOR);
+            let floor = Target::floor(context).await?;
+            players.push(Player::listening(floor, context).await?);
         }
         return Ok(players);
     }
@@ -193,37 +178,54 @@ async fn start(
 }
 
 impl Player {
-    fn new(target: Option<Target>, plays: Plays, rounds: usize) -> Self {
-        let report = match &target {
-            Some(target) => TargetReport::new(&target.name, target.role, target.start, target.idle),
-            None => TargetReport::new(FLOOR, Role::Floor, None, None),
-        };
+    fn new(target: Target, plays: Plays, rounds: usize) -> Self {
         Self {
+            report: TargetReport::new(&target.name, target.role, target.start, target.idle),
             target,
             plays,
             rounds,
-            report,
         }
+    }
+
+    async fn listening(target: Target, context: &CellContext<'_>) -> Result<Self, LoadError> {
+        let CellContext { settings, cell, .. } = *context;
+        let Endpoint::Http { url, .. } = &target.endpoint else {
+            let why = "updates need an HTTP endpoint".to_owned();
+            return Err(LoadError::Target {
+                name: target.name,
+                why,
+            });
+        };
+        let fanout = Fanout::start(
+            &target.name,
+            url,
+            cell.concurrency,
+            context.broker,
+            context.payload,
+            settings.rate,
+        );
+        let plays = Plays::Listeners(Box::new(fanout.await?));
+        Ok(Self::new(target, plays, settings.rounds))
     }
 
     fn calling(target: Target, concurrency: usize, rounds: usize) -> Self {
         let callers = (0..concurrency).map(|_| Caller::new(&target.endpoint, &target.call));
         let plays = Plays::Callers(callers.collect());
-        Self::new(Some(target), plays, rounds)
+        Self::new(target, plays, rounds)
     }
 
     /// One measured turn.
     async fn round(&mut self, settings: &Settings, pace: &mut Fine) {
         let began = SystemTime::now();
         let driver = process::own_usage();
-        let server = self.target.as_ref().and_then(Target::usage);
+        let server = self.target.usage();
         let tally = self.turn(settings, settings.duration, pace).await;
         let used = |before: Option<process::Usage>, after: Option<process::Usage>| {
             Some(after?.since(before?))
         };
-        let server = used(server, self.target.as_ref().and_then(Target::usage));
+        let server = used(server, self.target.usage());
         let driver = used(driver, process::own_usage());
-        let resident = self.target.as_ref().and_then(Target::resident);
+        let resident = self.target.resident();
         let figures = Figures::of(&tally, server, driver, resident);
         self.report.add(began, settings.duration, figures, tally);
     }
@@ -253,7 +255,7 @@ impl Player {
 /// Publishes the retained message that is received and read.
 async fn retain(context: &CellContext<'_>) -> Result<(), LoadError> {
     let failed = |error: crate::mqtt::MqttError| {
-        LoadError::Broker(context.broker.to_owned(), error.to_string())
+        LoadError::Broker(context.broker.to_string(), error.to_string())
     };
     let client_id = format!("tidegate-bench-{}", std::process::id());
     let mut mqtt = Mqtt::connect(context.broker, &client_id)

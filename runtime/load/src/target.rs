@@ -17,6 +17,7 @@ use crate::gateway;
 use crate::message::{Check, Message, is_final};
 use crate::plan::{Cell, FLOOR, Nagle, OURS, Operation, Settings};
 use crate::process;
+use crate::socket::BrokerAddress;
 use crate::stdio::Pipe;
 use crate::targets::{MODERN, Peer, Url};
 use crate::template::Placeholders;
@@ -47,8 +48,7 @@ pub(crate) enum Role {
 pub(crate) struct CellContext<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) cell: Cell,
-    /// `host:port`
-    pub(crate) broker: &'a str,
+    pub(crate) broker: &'a BrokerAddress,
     /// Setting of the broker, if known.
     pub(crate) nagle: Option<Nagle>,
     pub(crate) payload: &'a str,
@@ -119,22 +119,31 @@ impl Target {
             .to_string();
         let program = env::current_exe()?.display().to_string();
         let qos = context.cell.qos.unwrap_or_default().to_string();
+        let topic = match context.cell.operation {
+            Operation::Updates => format!("{UPDATES}+"),
+            _ => context.topic().to_owned(),
+        };
         let mut command = vec![
             &program,
             "bench-floor",
             "--listen",
             "127.0.0.1:0",
             "--broker",
-            context.broker,
+            &context.broker.address,
             "--operation",
             context.cell.operation.word(),
             "--qos",
             &qos,
             "--topic",
-            context.topic(),
+            &topic,
             "--payload-file",
             &file,
         ];
+        let trust = context.broker.trust.as_ref();
+        let trust = trust.map(|file| file.display().to_string());
+        if let Some(trust) = &trust {
+            command.extend(["--trust", trust]);
+        }
         // Without Nagle's algorithm immediate acknowledgements only cost CPU time.
         if context.nagle != Some(Nagle::Off) {
             command.push("--quickack");
@@ -165,6 +174,20 @@ impl Target {
             expect: None,
         };
         let call = spec.call(context, &context.placeholders());
+        if context.cell.operation == Operation::Updates {
+            // It answers listeners only, and has subscribed when it prints its address.
+            let mut target = Self {
+                name: FLOOR.to_owned(),
+                role: Role::Floor,
+                endpoint,
+                call,
+                process: Some(process),
+                start: Some(began.elapsed()),
+                idle: None,
+            };
+            target.idle = target.resident();
+            return Ok(target);
+        }
         Self::answering(
             FLOOR,
             Role::Floor,
@@ -296,14 +319,11 @@ impl CellContext<'_> {
     }
 
     fn placeholders(&self) -> Placeholders {
-        let (host, port) = self
-            .broker
-            .rsplit_once(':')
-            .unwrap_or((self.broker, "1883"));
+        let (host, port) = self.broker.parts().unwrap_or(("localhost", 1883));
         Placeholders::default()
-            .with("broker", self.broker)
-            .with("host", host.trim_matches(['[', ']']))
-            .with("brokerPort", port)
+            .with("broker", &self.broker.address)
+            .with("host", host)
+            .with("brokerPort", port.to_string())
             .with("topic", self.topic())
             .with("qos", self.cell.qos.unwrap_or_default().to_string())
             .with("payload", self.payload)

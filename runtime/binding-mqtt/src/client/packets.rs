@@ -19,8 +19,11 @@ use crate::codec::{
     set_message_expiry,
 };
 
-/// Size of a buffer for packets, and for the headers of PUBLISH packets.
-const PACKETS: usize = 4_096;
+/// Size of a connection's first buffer for packets, and for the headers of PUBLISH packets, in bytes. Most
+/// connections of sessions need no larger one.
+const FIRST_BUFFER: usize = 512;
+/// Size of the largest buffer; each one that is not free again when it is needed is followed by a larger one.
+const LARGEST_BUFFER: usize = 4_096;
 /// Typical size of a packet, with a topic and properties of some length.
 const PACKET: usize = 128;
 /// A payload up to this size is copied behind its header, which costs less than passing on and
@@ -32,6 +35,8 @@ const COPIED_MAX: usize = 1_024;
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     bytes: BytesMut,
+    /// Size of the last buffer.
+    size: usize,
     /// The version of CONNECT.
     pub(super) version: Version,
 }
@@ -40,9 +45,11 @@ impl Buffer {
     fn room(&mut self) -> &mut BytesMut {
         // Remove what a failed packet may have left.
         self.bytes.clear();
-        if self.bytes.capacity() < PACKET {
-            // The memory is reused if all packets written to it were dropped.
-            self.bytes.reserve(PACKETS);
+        // The memory is used again if all packets written to it were dropped.
+        if self.bytes.capacity() < PACKET && (self.size == 0 || !self.bytes.try_reclaim(self.size))
+        {
+            self.size = (2 * self.size).clamp(FIRST_BUFFER, LARGEST_BUFFER);
+            self.bytes.reserve(self.size);
         }
         &mut self.bytes
     }

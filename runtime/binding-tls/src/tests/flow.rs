@@ -45,21 +45,23 @@ fn what_is_sent_before_the_handshake_is_encrypted_after_it() {
 }
 
 #[test]
-fn the_parts_of_a_message_share_a_record() {
+fn what_follows_in_a_turn_shares_a_record() {
     let (authority, folder) = (Authority::new(), Folder::new());
     let mut harness = Harness::new(trusting(&authority, &folder));
     let (streams, mut broker) = harness.establish(&broker(&authority));
-    for (flags, text) in [
-        (DataFlags::INIT, "a"),
-        (DataFlags::MIDDLE, "b"),
-        (DataFlags::FIN, "c"),
-    ] {
-        let part = Frame::part(flags, text.into());
-        harness.rig.send(harness.caller, streams.caller, part);
-    }
+    harness.rig.turn(harness.caller, |cx| {
+        for (flags, text) in [
+            (DataFlags::WHOLE, "a"),
+            (DataFlags::INIT, "b"),
+            (DataFlags::FIN, "c"),
+        ] {
+            cx.send(streams.caller, Frame::part(flags, text.into()));
+        }
+    });
     let (ciphertext, _) = harness.sent(streams);
     // Type, version, length, the content and its type, and the tag.
-    assert_eq!(ciphertext.len(), 5 + 3 + 1 + 16);
+    let record = |length: usize| 5 + length + 1 + 16;
+    assert_eq!(ciphertext.len(), record(1) + record(2));
     assert_eq!(broker.take(&ciphertext).expect("a record"), b"abc");
     harness.close(streams);
     harness.finish();

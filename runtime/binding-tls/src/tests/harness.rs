@@ -106,6 +106,8 @@ impl Harness {
     pub(super) fn sent(&mut self, streams: Streams) -> (Vec<u8>, Vec<Frame>) {
         let mut ciphertext = Vec::new();
         let mut others = Vec::new();
+        // What was sent in a turn is encrypted in the next one.
+        self.rig.turn(self.exit, |_| ());
         for frame in self.rig.frames(self.exit, streams.exit) {
             match frame {
                 Frame::Data(data) => ciphertext.extend_from_slice(&data.payload),

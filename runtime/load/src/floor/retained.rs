@@ -16,11 +16,11 @@ use tidegate_binding_mqtt::codec::{
     SubscribeProperties, Unsubscribe, Version,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::answer::Answer;
 use crate::plan::Operation;
+use crate::socket::Socket;
 
 /// Payloads of up to this many bytes are copied into the response; longer ones are sent without a copy.
 const COPIED: usize = 4 << 10;
@@ -111,9 +111,7 @@ impl Retained {
     }
 
     /// Runs the connection to the broker until it fails.
-    pub(super) async fn serve(&self, mut socket: TcpStream, quickack: bool) -> io::Result<()> {
-        #[cfg(not(target_os = "linux"))]
-        let _ = quickack;
+    pub(super) async fn serve(&self, mut socket: Socket, quickack: bool) -> io::Result<()> {
         let mut decoder = Decoder::new(Version::V5, REMAINING_LENGTH_MAX);
         let mut input = BytesMut::new();
         let mut out = BytesMut::new();
@@ -125,10 +123,9 @@ impl Retained {
                     if read? == 0 {
                         return Err(io::Error::other("connection closed by the broker"));
                     }
-                    #[cfg(target_os = "linux")]
                     if quickack {
                         // The kernel resets the option with every acknowledgement.
-                        socket.set_quickack(true)?;
+                        socket.set_quickack()?;
                     }
                     decoder.push(input.split().freeze());
                     while let Some(packet) = decoder.next().map_err(io::Error::other)? {
@@ -139,6 +136,7 @@ impl Retained {
             self.subscribe(&mut out)?;
             if !out.is_empty() {
                 socket.write_all(&out).await?;
+                socket.flush().await?;
                 out.clear();
             }
         }
@@ -239,7 +237,7 @@ fn encode(packet: &Packet, out: &mut BytesMut) -> io::Result<()> {
 mod tests {
     use http_body_util::BodyExt as _;
     use serde_json::Value;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -352,12 +350,13 @@ mod tests {
                 .await
                 .expect("written");
         };
-        let (ended, (), ()) = tokio::join!(retained.serve(socket, true), refusal, async {
-            let call = std::pin::pin!(retained.receive());
-            // No response comes: the connection has ended.
-            let waited = tokio::time::timeout(std::time::Duration::ZERO, call).await;
-            assert!(waited.is_err());
-        });
+        let (ended, (), ()) =
+            tokio::join!(retained.serve(Socket::Tcp(socket), true), refusal, async {
+                let call = std::pin::pin!(retained.receive());
+                // No response comes: the connection has ended.
+                let waited = tokio::time::timeout(std::time::Duration::ZERO, call).await;
+                assert!(waited.is_err());
+            });
         assert!(
             ended
                 .expect_err("rejected")

@@ -23,7 +23,10 @@ pub(crate) const fn word(nagle: Nagle) -> &'static str {
 
 /// The broker and its settings.
 pub(crate) fn broker_line(broker: &Description) -> String {
-    let mut line = format!("broker: {} at {}", broker.kind, broker.address);
+    let mut line = format!("broker: {} at {}", broker.kind, broker.broker);
+    if broker.broker.trust.is_some() {
+        line.push_str(", with TLS");
+    }
     match broker.nagle {
         Some(Nagle::On) => line.push_str(", Nagle on (set_tcp_nodelay false, its default)"),
         Some(Nagle::Off) => line.push_str(", Nagle off (set_tcp_nodelay true)"),
@@ -57,6 +60,9 @@ pub(crate) fn table(report: &CellReport) -> String {
     let _ = write!(out, " · {} {who} · {payload}", cell.concurrency);
     if let Some(nagle) = report.broker.nagle {
         let _ = write!(out, " · Nagle {}", word(nagle));
+    }
+    if report.broker.broker.trust.is_some() {
+        out.push_str(" · TLS");
     }
     out.push('\n');
     let mut headings = HEADINGS.map(str::to_owned);

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::plan::{Nagle, Operation, Size};
 use crate::process::Usage;
+use crate::socket::BrokerAddress;
 
 fn target(name: &str, role: Role, micros: u64) -> TargetReport {
     let mut report = TargetReport::new(name, role, Some(Duration::from_millis(31)), Some(5 << 20));
@@ -41,7 +42,10 @@ fn cell() -> CellReport {
         payload: Size(100),
     };
     let broker = Description {
-        address: "127.0.0.1:1883".to_owned(),
+        broker: BrokerAddress {
+            address: "127.0.0.1:1883".to_owned(),
+            trust: None,
+        },
         kind: "mosquitto",
         nagle: Some(Nagle::On),
         settings: vec!["max_inflight_messages 1000".to_owned()],
