@@ -109,6 +109,7 @@ impl Crowd {
                         self.connections.insert(stream, decoder);
                         let begin = Frame::begin(BytesBegin {
                             remote: "broker:1883".into(),
+                            ..BytesBegin::default()
                         });
                         self.rig.send(self.network, stream, begin);
                     }

@@ -280,6 +280,7 @@ impl Harness {
                     self.connection = Some(at.stream);
                     let begin = Frame::begin(BytesBegin {
                         remote: "broker:1883".into(),
+                        ..BytesBegin::default()
                     });
                     self.rig.send(self.network, at.stream, begin);
                 }

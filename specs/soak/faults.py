@@ -8,9 +8,10 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
+from fault_proxy import FaultProxy
+
 from soak.claims import Claims
 from soak.disturbances import RECOVERY, Disturbance, Disturbances
-from soak.link import Link
 from soak.processes import Broker
 from soak.witness import Witness
 
@@ -30,7 +31,7 @@ def shuffled(rng: random.Random, kinds: list[str]) -> Iterator[str]:
 
 
 async def disturb_link(
-    link: Link, disturbances: Disturbances, rng: random.Random, without: set[str], claims: Claims
+    link: FaultProxy, disturbances: Disturbances, rng: random.Random, without: set[str], claims: Claims
 ) -> None:
     """Injects faults into a link until cancelled."""
 
@@ -63,7 +64,7 @@ async def disturb_link(
         link.cut(hard=True)
 
     async def splinter() -> None:
-        link.splinters = True
+        link.segment = 5
         await last()
 
     async def delay() -> None:
@@ -80,8 +81,7 @@ async def disturb_link(
 
     async def turn_away() -> None:
         before, begun = link.turned_away, time.monotonic()
-        link.turning_away = True
-        link.cut(hard=False)
+        link.turn_away()
         await last()
         tries, seconds = link.turned_away - before, time.monotonic() - begun
         if tries > TRIES + TRIES_A_SECOND * seconds:

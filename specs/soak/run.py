@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from fault_proxy import FaultProxy
+
 from soak import audit, faults, meter
 from soak.audit import Audit
 from soak.claims import Claims
@@ -30,7 +32,6 @@ from soak.disturbances import Disturbances
 from soak.door import OPEN, SECURE, Door, trusting
 from soak.hostile import KINDS, harass
 from soak.ledger import Ledger
-from soak.link import Link
 from soak.meter import Memory, Meter, Sample
 from soak.neighbours import neighbours
 from soak.processes import Broker, Gateway
@@ -87,7 +88,7 @@ async def run(plan: Plan, progress: Callable[[Outcome, Meter, str], None]) -> Ou
         disturbances = {name: Disturbances() for name in TOOLKITS}
         ledger = Ledger(claims, disturbances, untouched=STEADY, mortal=MORTAL)
         stage = Stage(plan.seed, {}, claims, disturbances, ledger, {})
-        link = Link(("127.0.0.1", sound.port), stage.rng("link"))
+        link = FaultProxy(("127.0.0.1", sound.port), stage.rng("link"))
         parts.push_async_callback(link.close)
         await link.open()
         ports = {STEADY: sound.port, CUT: link.port, MORTAL: mortal.port}
@@ -117,7 +118,7 @@ async def play(
     outcome: Outcome,
     watch: Meter,
     gateway: Gateway,
-    link: Link,
+    link: FaultProxy,
     mortal: Broker,
     progress: Callable[[Outcome, Meter, str], None],
 ) -> None:

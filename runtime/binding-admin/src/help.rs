@@ -102,6 +102,10 @@ const HELP: &[(&str, &str)] = &[
         "mcp.client.sessions.reopened",
         "Sessions begun again because the server did not know them any more.",
     ),
+    (
+        "mcp.proxy.cache.bytes",
+        "Size of the cached lists of toolkits.",
+    ),
     ("mcp.proxy.lists", "Lists merged from all toolkits."),
     (
         "mcp.proxy.lists.incomplete",
@@ -112,7 +116,19 @@ const HELP: &[(&str, &str)] = &[
         "Operations passed on to one toolkit.",
     ),
     ("mcp.proxy.sessions", "Open sessions."),
+    (
+        "mcp.proxy.toolkit.lists.cached",
+        "Lists of toolkits taken from the cache.",
+    ),
+    (
+        "mcp.proxy.toolkit.lists.requested",
+        "Lists requested from toolkits.",
+    ),
     ("mcp.proxy.toolkit.operations", "Operations by toolkit."),
+    (
+        "mcp.proxy.toolkit.unavailable",
+        "Whether a toolkit is unavailable: 1 if so, on each worker.",
+    ),
     ("mcp.server.batches", "Running batches."),
     ("mcp.server.calls", "Calls by outcome."),
     ("mcp.server.lines", "Open line streams."),

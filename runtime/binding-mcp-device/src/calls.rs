@@ -139,7 +139,7 @@ impl McpDevice {
         }
         let request = property
             .request
-            .as_ref()
+            .as_deref()
             .map(|Request { topic, payload }| Message {
                 topic: entry.topic(topic).as_ref().into(),
                 payload: payload.clone().into(),

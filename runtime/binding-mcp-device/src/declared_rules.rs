@@ -18,8 +18,12 @@ use crate::model::{Interlock, Rule};
 use crate::options::{DeclaredCommandOptions, DeclaredConfirmOptions};
 
 /// The rules, in the order of the config.
-#[derive(Debug, Default)]
-pub(crate) struct DeclaredRules(Vec<DeclaredRule>);
+#[derive(Debug)]
+pub(crate) struct DeclaredRules {
+    rules: Vec<DeclaredRule>,
+    /// That of the commands which no rule is for.
+    plain: Rc<Rule>,
+}
 
 /// One rule: which commands it is for, and what it demands.
 #[derive(Debug)]
@@ -49,12 +53,15 @@ impl DeclaredRules {
         let rules = options.iter().enumerate().map(|(index, options)| {
             DeclaredRule::new(options).map_err(|why| format!("declared.commands[{index}]: {why}"))
         });
-        rules.collect::<Result<_, _>>().map(Self)
+        Ok(Self {
+            rules: rules.collect::<Result<_, _>>()?,
+            plain: Rc::new(Rule::of_arguments()),
+        })
     }
 
     /// The topic filters of interlocks.
     pub(crate) fn filters(&self) -> impl Iterator<Item = String> {
-        let interlocks = self.0.iter().flat_map(|rule| &rule.interlocks);
+        let interlocks = self.rules.iter().flat_map(|rule| &rule.interlocks);
         interlocks.map(|it| address::filter(&it.topic))
     }
 
@@ -64,10 +71,14 @@ impl DeclaredRules {
         &self,
         device: &Device,
         command: &mut Command,
-    ) -> (Rule, Result<(), String>) {
+    ) -> (Rc<Rule>, Result<(), String>) {
+        let mut own = self.rules.iter().filter(|it| it.is_for(device, command));
+        let Some(first) = own.next() else {
+            return (Rc::clone(&self.plain), Ok(()));
+        };
         let mut rule = Rule::of_arguments();
         let mut confirm = None;
-        for own in self.0.iter().filter(|it| it.is_for(device, command)) {
+        for own in std::iter::once(first).chain(own) {
             rule.guarded.extend(own.guarded.clone());
             rule.interval = rule.interval.max(own.interval);
             for (name, most) in &own.step {
@@ -78,7 +89,7 @@ impl DeclaredRules {
             confirm = confirm.or(own.confirm.as_ref());
         }
         let confirmed = confirm.map_or(Ok(()), |it| it.apply(device, command));
-        (rule, confirmed)
+        (Rc::new(rule), confirmed)
     }
 }
 
@@ -180,7 +191,7 @@ impl Confirmation {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use tidegate_device::{Format, Payload, Property, Source};
+    use tidegate_device::{Format, Labels, Payload, Property, Source};
 
     use super::*;
 
@@ -221,7 +232,7 @@ mod tests {
             description: None,
             kind: "number".to_owned(),
             location: None,
-            labels: BTreeMap::new(),
+            labels: Labels::default(),
             source: Source::HomeAssistant,
             properties: vec![property],
             availability: None,
@@ -247,7 +258,7 @@ mod tests {
         let (rule, confirmed) = rules.apply(&device, &mut command);
         assert_eq!(confirmed, Ok(()));
         assert_eq!(rule.interval, Some(Duration::from_millis(2_000)));
-        let steps = rule.step.into_iter().collect::<Vec<_>>();
+        let steps = rule.step.clone().into_iter().collect::<Vec<_>>();
         assert_eq!(steps, [("value".to_owned(), 3.0), ("x".to_owned(), 9.0)]);
         assert_eq!((rule.guarded.len(), rule.interlocks.len()), (2, 1));
         assert_eq!(rules.filters().collect::<Vec<_>>(), ["a"]);

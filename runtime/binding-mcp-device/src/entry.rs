@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytestring::ByteString;
 use smallvec::SmallVec;
-use tidegate_device::{AvailabilityTopic, Mentions, Property, Source, Text};
+use tidegate_device::{AvailabilityTopic, Labels, Mentions, Property, Source, Text};
 use tidegate_engine::Time;
 
 use crate::address;
@@ -38,7 +37,7 @@ pub(crate) struct Entry {
 struct About {
     name: Option<Text>,
     description: Option<Text>,
-    labels: BTreeMap<String, Text>,
+    labels: Labels,
 }
 
 /// Whether a device is online.
@@ -82,7 +81,7 @@ impl Entry {
                 name: options.name.as_deref().map(Text::new),
                 description: options.description.as_deref().map(Text::new),
                 labels: labels
-                    .map(|(name, text)| (name.clone(), Text::new(text)))
+                    .map(|(name, text)| (name.as_str().into(), Text::new(text)))
                     .collect(),
             })),
             source: Source::Config,
@@ -137,7 +136,7 @@ impl Entry {
         own.or(self.model.device.description.as_ref())
     }
 
-    pub(crate) fn labels(&self) -> &BTreeMap<String, Text> {
+    pub(crate) fn labels(&self) -> &Labels {
         let about = self.about.as_ref();
         about.map_or(&self.model.device.labels, |about| &about.labels)
     }

@@ -8,9 +8,10 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use tidegate_engine::{BindingId, CallContext, Context, Duration, StreamId, TimerId, Token};
 use tidegate_streams::mqtt::{
-    MqttBeginEx, MqttDataEx, MqttSubscribe, MqttSubscribeData, MqttSubscribeFlags, MqttTopicFilter,
+    MqttBeginEx, MqttDataEx, MqttFlushEx, MqttSubscribe, MqttSubscribeData, MqttSubscribeFlags,
+    MqttTopicFilter,
 };
-use tidegate_streams::{AbortEx, BeginEx, Data, DataEx, Frame, Pooled, ResetEx};
+use tidegate_streams::{AbortEx, BeginEx, Data, DataEx, FlushEx, Frame, Pooled, ResetEx};
 
 use crate::operation::{FilterRefused, SubscriptionFailed};
 use crate::result::Failure;
@@ -173,7 +174,12 @@ impl Feed {
                 cx.terminate(stream, None, None);
                 self.over(cx, &Failure::from(reset).why);
             }
-            Frame::Window(_) | Frame::Flush(_) | Frame::Challenge(_) => {}
+            Frame::Flush(flush) => {
+                if let FlushEx::Mqtt(MqttFlushEx::Granted(granted)) = *flush {
+                    Self::answered(cx, granted.filters);
+                }
+            }
+            Frame::Window(_) | Frame::Challenge(_) => {}
         }
         None
     }
@@ -191,10 +197,14 @@ impl Feed {
     fn begun(&mut self, cx: &mut Context<'_>, begin: BeginEx) {
         self.reported = false;
         self.begun = true;
-        let BeginEx::Mqtt(MqttBeginEx::Subscribe(begin)) = begin else {
-            return;
-        };
-        for filter in begin.filters {
+        if let BeginEx::Mqtt(MqttBeginEx::Subscribe(begin)) = begin {
+            Self::answered(cx, begin.filters);
+        }
+    }
+
+    /// Reports what the broker refused.
+    fn answered(cx: &mut Context<'_>, filters: Vec<MqttTopicFilter>) {
+        for filter in filters {
             if filter.reason_code >= 0x80 {
                 cx.event(&FilterRefused {
                     filter: filter.pattern,

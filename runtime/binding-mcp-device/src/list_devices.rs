@@ -95,8 +95,8 @@ fn mentions(entry: &Entry, query: &str) -> bool {
         || entry.description().is_some_and(|it| contains(it.as_str()))
         || entry
             .labels()
-            .values()
-            .any(|label| contains(label.as_str()))
+            .iter()
+            .any(|(_, label)| contains(label.as_str()))
 }
 
 /// A page of devices.
@@ -263,7 +263,9 @@ mod tests {
                 description: Some(text.clone()),
                 kind: text.to_string(),
                 location: Some(text.clone()),
-                labels: (0..8).map(|it| (it.to_string(), text.clone())).collect(),
+                labels: (0..8)
+                    .map(|it| (it.to_string().into(), text.clone()))
+                    .collect(),
                 source: Source::Homie,
                 properties: vec![Property {
                     name: "p".to_owned(),
@@ -280,7 +282,10 @@ mod tests {
                 availability: None,
                 commands: (0..40).map(command).collect(),
             };
-            let rules = device.commands.iter().map(|_| Rule::of_arguments());
+            let rules = device
+                .commands
+                .iter()
+                .map(|_| Rc::new(Rule::of_arguments()));
             let model = Model {
                 guarded: None,
                 rules: rules.collect(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use tidegate_device::{
     Availability, AvailabilityMode, AvailabilityTopic, Command, Confirm, Device, Expected, Format,
-    Payload, Property, Request, Source, Template, Text,
+    Labels, Payload, Property, Request, Source, Template, Text,
 };
 use tidegate_engine::Duration;
 use tidegate_streams::mqtt::topic::check_name;
@@ -57,7 +57,7 @@ impl Lowering<'_> {
         for (name, command) in &options.commands {
             let fault = |why: String| format!("command '{}': {why}", shown(name));
             let lowered = self.command(name, command, &properties).map_err(fault)?;
-            rules.push(rule(command, &lowered).map_err(fault)?);
+            rules.push(Rc::new(rule(command, &lowered).map_err(fault)?));
             commands.push(lowered);
         }
         Ok(Model {
@@ -67,7 +67,7 @@ impl Lowering<'_> {
                 description: options.description.as_deref().map(Text::new),
                 kind: self.name.to_owned(),
                 location: None,
-                labels: BTreeMap::new(),
+                labels: Labels::default(),
                 source: Source::Config,
                 properties,
                 availability,
@@ -126,10 +126,10 @@ impl Lowering<'_> {
                 .map(|it| std::time::Duration::from_millis(it.get())),
             request: match &options.get {
                 None => None,
-                Some(get) => Some(Request {
+                Some(get) => Some(Box::new(Request {
                     topic: self.topic(&get.action)?,
                     payload: get.payload.clone(),
-                }),
+                })),
             },
         })
     }

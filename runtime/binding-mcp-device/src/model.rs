@@ -49,7 +49,9 @@ pub(crate) struct Model {
     /// Who sees the devices. Shared by devices that declared themselves.
     pub(crate) guarded: Option<Rc<Guarded>>,
     /// The rules of the commands of `device`, in the same order.
-    pub(crate) rules: Vec<Rule>,
+    ///
+    /// Shared: nearly all commands of devices that declare themselves have the same rule, of their arguments.
+    pub(crate) rules: Vec<Rc<Rule>>,
     /// Number of the devices of the registry that have this model.
     pub(crate) devices: Cell<usize>,
 }
@@ -265,7 +267,7 @@ impl Model {
         caller: Option<&'a Identity>,
     ) -> impl Iterator<Item = (usize, &'a Command, &'a Rule)> {
         let commands = self.device.commands.iter().zip(&self.rules).enumerate();
-        let commands = commands.map(|(index, (command, rule))| (index, command, rule));
+        let commands = commands.map(|(index, (command, rule))| (index, command, &**rule));
         commands.filter(move |(_, _, rule)| rule.permits(caller))
     }
 

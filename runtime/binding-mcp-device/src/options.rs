@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use tidegate_options::{Bounded, GuardReference, OptionWarning, TopicPattern};
+use tidegate_streams::shown;
 
 use crate::address::Address;
 use crate::model::Models;
@@ -139,6 +140,43 @@ impl<'de> Deserialize<'de> for Options {
     }
 }
 
+/// Most commands that a warning names.
+const COMMANDS_NAMED: usize = 5;
+
+impl Options {
+    /// The warning about commands that no state can confirm, although their type has one.
+    fn unconfirmed(&self) -> Option<OptionWarning> {
+        let types = self.types.iter().filter(|(_, it)| it.status.is_some());
+        let commands = types.flat_map(|(kind, options)| {
+            let commands = options.commands.iter();
+            let unconfirmed = commands.filter(|(_, command)| command.confirm.is_none());
+            unconfirmed.map(move |(name, _)| (kind, name))
+        });
+        let commands: Vec<_> = commands.collect();
+        if commands.is_empty() {
+            return None;
+        }
+        let named = commands.iter().take(COMMANDS_NAMED);
+        let named: Vec<String> = named
+            .map(|(kind, command)| format!("'{}' of '{}'", shown(command), shown(kind)))
+            .collect();
+        let more = match commands.len() - named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Some(OptionWarning {
+            key: "types",
+            message: format!(
+                "no state confirms {}{more}: without 'confirm' the outcome is always 'unconfirmed'",
+                named.join(", ")
+            ),
+            help: "add the state that a device takes when it has obeyed, e.g. confirm: { match: { equals: VALUE } }; \
+                   confirm: {} stands for an object that has the arguments as members"
+                .to_owned(),
+        })
+    }
+}
+
 impl tidegate_options::Options for Options {
     fn warnings(&self) -> Vec<OptionWarning> {
         let mut warnings = Vec::new();
@@ -171,6 +209,7 @@ impl tidegate_options::Options for Options {
             });
         }
         warnings.extend(typed::warning(self));
+        warnings.extend(self.unconfirmed());
         warnings
     }
 

@@ -9,6 +9,7 @@
 //!   first, devices that somebody waits for and others are kept;
 //! - a seen device has a type of the config, and its topic is allowed by `seen`.
 
+mod nearest;
 mod recording;
 
 use std::collections::BTreeMap;
@@ -203,11 +204,7 @@ impl Registry {
 
     /// The last message that says something about a property.
     pub(crate) fn property(&self, entry: &Entry, index: usize) -> Option<&Cached> {
-        self.told(entry, Part::property(index))
-    }
-
-    /// The last message that says something about a part of a device.
-    fn told(&self, entry: &Entry, part: Part) -> Option<&Cached> {
+        let part = Part::property(index);
         let slot = self.slots.get(entry.slot(part)? as usize)?;
         slot.of(entry.device, part)
     }
@@ -227,8 +224,11 @@ impl Registry {
     fn read_online(&self, entry: &Entry, availability: &Availability) -> Option<bool> {
         let topics = availability.topics.iter().enumerate();
         let told = topics.map(|(index, topic)| {
-            let cached = self.told(entry, Part::availability(index))?;
-            Some((cached.received, topic.read(&cached.payload)?))
+            let part = Part::availability(index);
+            let slot = self.slots.get(entry.slot(part)? as usize)?;
+            let cached = slot.of(entry.device, part)?;
+            let shared = slot.users.len() > 1;
+            Some((cached.received, cached.is_online(topic, shared)?))
         });
         match availability.mode {
             AvailabilityMode::Latest => told.flatten().max_by_key(|(at, _)| *at).map(|it| it.1),
@@ -325,29 +325,6 @@ impl Registry {
                 self.topics.remove(&*topic);
             }
         }
-    }
-
-    /// The ids most similar to one that does not exist, of the devices that a caller sees.
-    pub(crate) fn nearest(&self, caller: Option<&Identity>, id: &str) -> Vec<ByteString> {
-        /// Most ids that are compared, and most bytes of what they are compared with.
-        const COMPARED: usize = 20_000;
-        const LENGTH_MAX: usize = 64;
-        const NAMED: usize = 3;
-        let wanted: String = id
-            .chars()
-            .take(LENGTH_MAX)
-            .collect::<String>()
-            .to_lowercase();
-        let mut nearest: Vec<(f64, &ByteString)> = Vec::new();
-        for (_, entry) in self.sorted(caller, None).take(COMPARED) {
-            let likeness = strsim::jaro_winkler(&wanted, &entry.id.to_lowercase());
-            let place = nearest.partition_point(|(other, _)| *other >= likeness);
-            if place < NAMED {
-                nearest.insert(place, (likeness, &entry.id));
-                nearest.truncate(NAMED);
-            }
-        }
-        nearest.into_iter().map(|(_, id)| id.clone()).collect()
     }
 }
 

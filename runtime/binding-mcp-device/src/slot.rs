@@ -3,7 +3,10 @@
 //! That is the last message, and earlier ones for values that no later message said anything about: many devices send
 //! JSON in which only what has changed is present. Messages are kept whole, and each only while a value needs it.
 
+use std::cell::OnceCell;
+
 use smallvec::SmallVec;
+use tidegate_device::AvailabilityTopic;
 use tidegate_engine::Time;
 
 use crate::entry::Part;
@@ -35,6 +38,45 @@ pub(crate) struct Cached {
     pub(crate) payload: Box<[u8]>,
     pub(crate) received: Time,
     pub(crate) retained: bool,
+    /// What it says to the first device that read its availability from it: thousands of devices may share a topic,
+    /// and nearly always read it in the same way.
+    pub(crate) availability: OnceCell<Box<ReadAvailability>>,
+}
+
+/// How a message was read, and what it says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ReadAvailability {
+    topic: AvailabilityTopic,
+    online: Option<bool>,
+}
+
+impl Cached {
+    pub(crate) fn new(payload: &[u8], received: Time, retained: bool) -> Self {
+        Self {
+            payload: payload.into(),
+            received,
+            retained,
+            availability: OnceCell::new(),
+        }
+    }
+
+    /// Whether it says that a device is online. `shared`: other devices read it as well.
+    pub(crate) fn is_online(&self, topic: &AvailabilityTopic, shared: bool) -> Option<bool> {
+        if !shared {
+            return topic.read(&self.payload);
+        }
+        let first = self.availability.get_or_init(|| {
+            Box::new(ReadAvailability {
+                topic: topic.clone(),
+                online: topic.read(&self.payload),
+            })
+        });
+        if first.topic == *topic {
+            first.online
+        } else {
+            topic.read(&self.payload)
+        }
+    }
 }
 
 /// Users that no message said anything about since the one that they are read from.
@@ -106,11 +148,7 @@ mod tests {
     const THIRD: (DeviceId, Part) = (7, Part::Property(0));
 
     fn message(text: &str) -> Cached {
-        Cached {
-            payload: text.as_bytes().into(),
-            received: Time::START,
-            retained: false,
-        }
+        Cached::new(text.as_bytes(), Time::START, false)
     }
 
     fn receive(slot: &mut Slot, text: &str, silent: &[(DeviceId, Part)]) {

@@ -168,9 +168,7 @@ impl<'a> DeviceView<'a> {
             stale: property
                 .zip(cached)
                 .is_some_and(|(property, cached)| is_stale(property, cached, now.time)),
-            labels: labels
-                .map(|(name, text)| (&**name, text.as_str()))
-                .collect(),
+            labels: labels.map(|(name, text)| (name, text.as_str())).collect(),
             commands: commands.map(|(_, command, _)| &*command.name).collect(),
             declared_by: entry.declared_by(),
         }

@@ -2,11 +2,14 @@
 
 use bytestring::ByteString;
 use tidegate_json::{Document, Gather, Parts};
-use tidegate_streams::mcp::{McpReset, McpResetKind, McpToolsCall};
+use tidegate_streams::mcp::{
+    McpCapabilities, McpCompletionComplete, McpReset, McpResetKind, McpToolsCall,
+};
 use tidegate_streams::{Data, DataEx, Pooled};
 
+use crate::complete;
 use crate::refusal::NotAllowed;
-use crate::tools::Definition;
+use crate::tools::{Definition, Handler};
 
 /// The headers that mirror the `topic` argument (usually one or none), and whether one is required.
 #[derive(Debug, Default)]
@@ -27,7 +30,7 @@ pub(crate) enum Params {
 /// A call whose `params` are being received.
 #[derive(Debug)]
 pub(crate) struct Call {
-    pub(crate) tool: &'static Definition,
+    pub(crate) handler: Handler,
     pub(crate) header: TopicHeader,
     /// The parsed params, which are sent with the first part.
     read: Option<Pooled<DataEx>>,
@@ -35,6 +38,8 @@ pub(crate) struct Call {
     bound: usize,
     /// The topic that no pattern of the config allows.
     pub(crate) refused: Option<Box<NotAllowed>>,
+    /// Whether the client can ask its user.
+    pub(crate) can_ask: bool,
 }
 
 impl Call {
@@ -48,17 +53,40 @@ impl Call {
             return Err(too_large(bound));
         }
         let topics = call.headers.into_iter().filter(|h| h.name == "topic");
+        let header = TopicHeader {
+            values: topics.map(|header| header.value).collect(),
+            required: call.headers_required,
+        };
+        let can_ask = call
+            .capabilities
+            .contains(McpCapabilities::CLIENT_ELICITATION_FORM);
         Ok(Self {
-            tool,
-            header: TopicHeader {
-                values: topics.map(|header| header.value).collect(),
-                required: call.headers_required,
-            },
+            can_ask,
+            ..Self::of(tool.handler(), header, bound)
+        })
+    }
+
+    /// A `completion/complete` with `params` of up to `bound` bytes.
+    pub(crate) fn completion(
+        complete: &McpCompletionComplete,
+        bound: usize,
+    ) -> Result<Self, McpReset> {
+        if usize::try_from(complete.content_length).is_ok_and(|length| length > bound) {
+            return Err(too_large(bound));
+        }
+        Ok(Self::of(complete::HANDLER, TopicHeader::default(), bound))
+    }
+
+    fn of(handler: Handler, header: TopicHeader, bound: usize) -> Self {
+        Self {
+            handler,
+            header,
             read: None,
             text: Gather::new(),
             bound,
             refused: None,
-        })
+            can_ask: false,
+        }
     }
 
     /// Adds a part. Returns the params if it was the last one.

@@ -6,7 +6,7 @@ use tidegate_engine::{
     BindingId, CallContext, Context, Duration, OpenError, PendingData, StreamId, Time, TimerId,
     Token,
 };
-use tidegate_streams::mcp::{McpReset, McpResetKind};
+use tidegate_streams::mcp::{McpChallenge, McpReset, McpResetKind};
 use tidegate_streams::mqtt::{MqttEnd, MqttPublish, MqttReset, MqttUnsubscribe};
 use tidegate_streams::{BeginEx, Data, Frame, Pooled};
 
@@ -357,6 +357,7 @@ impl Exchange {
             }
             Step::Unsubscribe => self.unsubscribe(cx),
             Step::Publish(begin) => self.publish_request(cx, begin),
+            Step::Ask(challenge) => self.ask(cx, challenge),
             Step::Answer(answer) => self.answer(cx, answer),
             Step::Refuse(reset) => self.refuse(cx, reset),
             Step::EndReply => {
@@ -365,6 +366,21 @@ impl Exchange {
             }
             Step::Abort => self.cancel(cx),
         }
+    }
+
+    /// Asks the client. Nobody else is waited for until it answers.
+    fn ask(&mut self, cx: &mut Context<'_>, challenge: McpChallenge) {
+        // Terminated: nothing of it may come later, when there is another one.
+        self.drop_mqtt(cx);
+        self.cancel_timer(cx);
+        if let Some(caller) = &self.caller {
+            cx.send(caller.stream, Frame::challenge(challenge));
+        }
+    }
+
+    /// Continues after an answer of the client, with a new deadline.
+    pub(crate) fn resume(&mut self, deadline: Option<Time>) {
+        self.deadline = deadline;
     }
 
     /// Asks the mqtt stream to end after the messages in flight, if there is time left to wait for them.

@@ -27,10 +27,12 @@
 //! - the memory of an exchange is bounded.
 #![forbid(unsafe_code)]
 
+mod approve;
 mod arguments;
 mod call;
 mod catalog;
 mod client_id;
+mod complete;
 mod decision;
 mod exchange;
 mod explain;
@@ -62,6 +64,7 @@ mod taken;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod trace;
 mod tracked_stream;
 mod uri;
 

@@ -7,6 +7,8 @@ use tidegate_streams::Pooled;
 use tidegate_streams::mqtt::{MqttDataEx, MqttSubscribeData, MqttSubscribeFlags};
 use tidegate_streams::{Data, DataEx};
 
+use crate::trace;
+
 /// A whole message.
 #[derive(Debug, Default)]
 pub(crate) struct Message {
@@ -15,6 +17,8 @@ pub(crate) struct Message {
     pub(crate) retain: bool,
     pub(crate) content_type: Option<ByteString>,
     pub(crate) correlation: Option<Bytes>,
+    /// The trace that it belongs to.
+    pub(crate) traceparent: Option<ByteString>,
     /// The payload, in the parts in which it was received.
     pub(crate) payload: SmallVec<[Bytes; 1]>,
 }
@@ -22,6 +26,7 @@ pub(crate) struct Message {
 impl Message {
     fn new(extension: MqttSubscribeData) -> Self {
         Self {
+            traceparent: trace::parent(&extension.properties),
             topic: extension.topic,
             qos: extension.qos,
             retain: extension.flags.contains(MqttSubscribeFlags::RETAIN),

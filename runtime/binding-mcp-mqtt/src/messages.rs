@@ -159,6 +159,12 @@ impl Messages {
                 ",\\\"encoding\\\":\\\"base64\\\"",
             );
         }
+        if let Some(traceparent) = &message.traceparent {
+            self.raw(",\"traceparent\":\"", ",\\\"traceparent\\\":\\\"");
+            // Digits and signs need no escaping.
+            self.raw(traceparent, traceparent);
+            self.raw("\"", "\\\"");
+        }
         self.raw("}", "}");
     }
 

@@ -54,6 +54,8 @@ words! {
         Query "query",
         /// Lists the topics.
         ListTopics "list_topics",
+        /// Completes an argument of a resource template.
+        Complete "complete",
         /// Subscribes to a topic.
         Subscribe "subscribe",
         /// Lists tools, resources or templates.

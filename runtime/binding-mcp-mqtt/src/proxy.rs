@@ -8,12 +8,14 @@ use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 use tidegate_json::Parts;
 use tidegate_options::TopicRequest;
 use tidegate_streams::mcp::{
-    McpBeginEx, McpReset, McpResetKind, McpResourcesRead, McpResourcesSubscribe, McpToolsCall,
+    McpBeginEx, McpCompletionComplete, McpFlushEx, McpReset, McpResetKind, McpResourcesRead,
+    McpResourcesSubscribe, McpResponse, McpToolsCall,
 };
 use tidegate_streams::mqtt::topic::TopicFilter;
 use tidegate_streams::mqtt::{MqttDataEx, MqttFlushEx, MqttReset, MqttSession, MqttSubscribeFlags};
 use tidegate_streams::{AbortEx, BeginEx, Data, DataEx, FlushEx, Frame, ResetEx, Role};
 
+use crate::approve::{self, Approval, Decision};
 use crate::call::Params;
 use crate::client_id::OwnClientId;
 use crate::exchange::Exchange;
@@ -29,7 +31,7 @@ use crate::settings::Settings;
 use crate::state::{State, Step};
 use crate::subscribe::Subscribe;
 use crate::taken::Taken;
-use crate::tools::{Invocation, Started};
+use crate::tools::{Invocation, Opening, Started};
 use crate::{decision, session, subscribe};
 
 /// The binding `mcp_mqtt · proxy`.
@@ -78,7 +80,9 @@ impl McpMqtt {
                 Ok(filter) => filter,
                 Err(_) => return,
             },
-            Request::Lifecycle | Request::List(..) | Request::Call(_) => return,
+            Request::Lifecycle | Request::List(..) | Request::Call(_) | Request::Complete(_) => {
+                return;
+            }
         };
         let request = TopicRequest::Filter(&filter);
         decision::permitted(cx, operation, policy, request);
@@ -103,7 +107,8 @@ impl McpMqtt {
             Request::Lifecycle => {
                 let identity = cx.mint_identity();
                 self.sessions.insert(identity.clone(), index);
-                let begin = reply(session::begin(identity.clone()));
+                let completes = self.settings.completes;
+                let begin = reply(session::begin(identity.clone(), completes));
                 (begin, State::Session(identity))
             }
             Request::List(begin, list) => {
@@ -116,6 +121,7 @@ impl McpMqtt {
                 (begin, State::Answered)
             }
             Request::Call(call) => (reply(McpToolsCall::default()), State::Call(call)),
+            Request::Complete(call) => (reply(McpCompletionComplete::default()), State::Call(call)),
             Request::Read { uri, topic } => {
                 let shared = topic.is_shared();
                 let limit = u32::from(shared);
@@ -203,7 +209,7 @@ impl McpMqtt {
             return;
         };
         let caller = cx.identity().cloned();
-        let tool = call.tool;
+        let (tool, can_ask) = (call.handler, call.can_ask);
         let mut invocation = Invocation {
             tool: tool.name,
             header: &call.header,
@@ -214,14 +220,14 @@ impl McpMqtt {
             seen: &self.seen,
         };
         let step = match (tool.start)(cx, params, &mut invocation) {
-            Ok(Started::Stream(opening)) => {
-                exchange.client_id = opening.client_id;
-                if let Some((within, reason)) = opening.wait {
-                    exchange.wait(cx, within, reason);
+            Ok(Started::Stream(opening)) if self.settings.approves => {
+                let needed = Approval::needed(&self.settings, caller.as_deref(), opening);
+                match needed {
+                    Ok(approval) => return self.approve(cx, index, approval, can_ask),
+                    Err(opening) => return self.proceed(cx, index, opening),
                 }
-                exchange.state = opening.state;
-                return self.open(cx, index, opening.begin);
             }
+            Ok(Started::Stream(opening)) => return self.proceed(cx, index, opening),
             Ok(Started::Answered(answer)) => Step::Answer(answer),
             Err(refusal) => {
                 let refusal = match refusal {
@@ -244,6 +250,66 @@ impl McpMqtt {
             }
         };
         exchange.apply(cx, step);
+    }
+
+    /// Opens the mqtt stream of a call.
+    fn proceed(&mut self, cx: &mut Context<'_>, index: usize, opening: Opening) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        exchange.client_id = opening.client_id;
+        if let Some((within, reason)) = opening.wait {
+            exchange.wait(cx, within, reason);
+        }
+        exchange.state = opening.state;
+        self.open(cx, index, opening.begin);
+    }
+
+    /// Has a person approve a message: first the present value is read, if the caller may.
+    fn approve(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        mut approval: Box<Approval>,
+        can_ask: bool,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        if !can_ask {
+            let step = Step::Answer(approval.cannot_ask());
+            return exchange.apply(cx, step);
+        }
+        let caller = cx.identity().cloned();
+        let policy = self.settings.subscribe.of(caller.as_deref());
+        if policy.allows_topic(&approval.topic) {
+            let present = approval.present(exchange.client_id.clone());
+            exchange.wait(cx, approve::PRESENT, "the present value of a topic");
+            exchange.state = State::Approval(approval);
+            return self.open(cx, index, present);
+        }
+        let step = approval.without_value();
+        exchange.state = State::Approval(approval);
+        exchange.apply(cx, step);
+    }
+
+    /// The client has answered.
+    fn answered(&mut self, cx: &mut Context<'_>, index: usize, response: McpResponse) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        let State::Approval(approval) = &mut exchange.state else {
+            return;
+        };
+        let deadline = approve::deadline(cx, &response);
+        match approval.answered(cx, response) {
+            Decision::Approved(opening) => {
+                exchange.resume(deadline);
+                self.proceed(cx, index, opening);
+            }
+            Decision::Refused(answer) => exchange.apply(cx, Step::Answer(answer)),
+            Decision::Nothing => {}
+        }
     }
 
     fn on_caller(&mut self, cx: &mut Context<'_>, stream: StreamId, index: usize, frame: Frame) {
@@ -287,6 +353,14 @@ impl McpMqtt {
                         let step = collect.finish();
                         exchange.apply(cx, step);
                     }
+                    State::Complete(complete) => {
+                        let step = complete.finish();
+                        exchange.apply(cx, step);
+                    }
+                    State::Approval(approval) => {
+                        let step = approval.stop();
+                        exchange.apply(cx, step);
+                    }
                     State::Publish(_) | State::Read(_) | State::Closing | State::Answered => {}
                 }
             }
@@ -297,7 +371,12 @@ impl McpMqtt {
                 exchange.cancel(cx);
             }
             Frame::Window(_) => exchange.flush_reply(cx),
-            Frame::Begin(_) | Frame::Flush(_) | Frame::Challenge(_) => {}
+            Frame::Flush(flush) => {
+                if let FlushEx::Mcp(McpFlushEx::Response(response)) = *flush {
+                    self.answered(cx, index, response);
+                }
+            }
+            Frame::Begin(_) | Frame::Challenge(_) => {}
         }
     }
 

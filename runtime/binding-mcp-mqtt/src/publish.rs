@@ -4,7 +4,9 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_engine::{Context, Fifo, PendingData, StreamId};
 use tidegate_json::Parts;
-use tidegate_streams::mqtt::{MqttDelivery, MqttPayloadFormat, MqttPublishData, MqttPublishFlags};
+use tidegate_streams::mqtt::{
+    MqttDelivery, MqttPayloadFormat, MqttPublishData, MqttPublishFlags, MqttUserProperty,
+};
 use tidegate_streams::shown;
 use tidegate_streams::{Data, DataFlags, Frame};
 
@@ -21,8 +23,17 @@ struct FirstPart {
     flags: MqttPublishFlags,
     expiry: Option<u32>,
     format: MqttPayloadFormat,
+    /// What few messages have.
+    more: Option<Box<More>>,
+}
+
+/// The metadata that few messages have.
+#[derive(Debug, Default)]
+struct More {
     /// Where an answer is expected, and the Correlation Data that it should have.
-    answer: Option<Box<(ByteString, Bytes)>>,
+    answer: Option<(ByteString, Bytes)>,
+    /// User properties.
+    properties: Vec<MqttUserProperty>,
 }
 
 /// A message that is being published.
@@ -59,7 +70,7 @@ impl Publish {
                 flags,
                 expiry,
                 format: arguments.format,
-                answer: None,
+                more: None,
             }),
             parts,
             pending: PendingData::new(),
@@ -69,11 +80,39 @@ impl Publish {
         }
     }
 
-    /// Asks for an answer: before anything is sent.
-    pub(crate) fn expect_answer(&mut self, topic: ByteString, correlation: Bytes) {
+    /// Asks for an answer: before anything is sent. `needs_correlation`: only the correlation data tells
+    /// it from others, so the request requires MQTT 5.
+    pub(crate) fn expect_answer(
+        &mut self,
+        topic: ByteString,
+        correlation: Bytes,
+        needs_correlation: bool,
+    ) {
         if let Some(first) = &mut self.first {
-            first.answer = Some(Box::new((topic, correlation)));
+            let optional = MqttPublishFlags::ANSWER_PROPERTIES_OPTIONAL;
+            first.flags = first.flags.with_if(optional, !needs_correlation);
+            first.more.get_or_insert_default().answer = Some((topic, correlation));
         }
+    }
+
+    /// Adds user properties: before anything is sent.
+    pub(crate) fn add_properties(&mut self, properties: Vec<MqttUserProperty>) {
+        if let Some(first) = &mut self.first
+            && !properties.is_empty()
+        {
+            first.more.get_or_insert_default().properties = properties;
+        }
+    }
+
+    /// Whether the broker is to retain the message. Before anything is sent.
+    pub(crate) fn is_retained(&self) -> bool {
+        let first = self.first.as_ref();
+        first.is_some_and(|first| first.flags.contains(MqttPublishFlags::RETAIN))
+    }
+
+    /// The payload. Before anything is sent.
+    pub(crate) fn payload(&self) -> impl Iterator<Item = &Bytes> {
+        self.parts.iter()
     }
 
     /// Whether the whole message was sent to the stream.
@@ -106,7 +145,11 @@ impl Publish {
         let mut head = self.parts.pop_front().unwrap_or_default();
         let cut = (head.len() > credit).then(|| head.split_off(credit));
         let deferred: usize = cut.iter().chain(self.parts.iter()).map(Bytes::len).sum();
-        let (response_topic, correlation) = first.answer.map(|answer| *answer).unzip();
+        let (answer, properties) = match first.more {
+            Some(more) => (more.answer, more.properties),
+            None => (None, Vec::new()),
+        };
+        let (response_topic, correlation) = answer.unzip();
         let extension = MqttPublishData {
             deferred: u32::try_from(deferred).unwrap_or(u32::MAX),
             qos: first.qos,
@@ -115,6 +158,7 @@ impl Publish {
             format: first.format,
             response_topic,
             correlation,
+            properties,
             ..MqttPublishData::default()
         };
         let flags = DataFlags::of(true, deferred == 0);

@@ -20,8 +20,16 @@ pub(crate) enum Request {
     Lifecycle,
     List(Pooled<BeginEx>, Bytes),
     Call(Call),
-    Read { uri: ByteString, topic: TopicFilter },
-    Subscribe { uri: ByteString, filter: ByteString },
+    /// `completion/complete`
+    Complete(Call),
+    Read {
+        uri: ByteString,
+        topic: TopicFilter,
+    },
+    Subscribe {
+        uri: ByteString,
+        filter: ByteString,
+    },
 }
 
 impl Request {
@@ -30,7 +38,7 @@ impl Request {
         match self {
             Self::Lifecycle => Operation::Session,
             Self::List(..) => Operation::List,
-            Self::Call(call) => call.tool.operation,
+            Self::Call(call) | Self::Complete(call) => call.handler.operation,
             Self::Read { .. } => Operation::Read,
             Self::Subscribe { .. } => Operation::Subscribe,
         }
@@ -94,6 +102,9 @@ impl Request {
             },
             McpBeginEx::PromptsList(_) | McpBeginEx::PromptsGet(_) => {
                 return Err(not_found("Prompts are not supported."));
+            }
+            McpBeginEx::CompletionComplete(complete) if settings.completes => {
+                Self::Complete(Call::completion(&complete, settings.params_bound)?)
             }
             McpBeginEx::CompletionComplete(_) => {
                 return Err(not_found("Completion is not supported."));

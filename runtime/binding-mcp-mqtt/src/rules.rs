@@ -94,6 +94,11 @@ impl Applicable<'_> {
         Ok(())
     }
 
+    /// Whether a person has to approve the message.
+    pub(crate) fn need_approval(&self) -> bool {
+        self.0.iter().any(|entry| entry.approval.is_some())
+    }
+
     /// Whether the payload matches the schemas.
     pub(crate) fn check_payload(&self, payload: &Parts, topic: &str) -> Result<(), Refusal> {
         let schemas = self

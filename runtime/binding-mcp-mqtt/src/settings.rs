@@ -33,6 +33,10 @@ pub(crate) struct Settings {
     pub(crate) reply_topic: Option<ReplyTopic>,
     /// Whether the topics of received messages are remembered.
     pub(crate) observe: bool,
+    /// Whether a person has to approve some messages.
+    pub(crate) approves: bool,
+    /// Whether there are resource templates with names to complete.
+    pub(crate) completes: bool,
 }
 
 impl Settings {
@@ -78,11 +82,25 @@ impl Settings {
                 .clone()
                 .filter(|_| options.compatibility.is_none()),
             observe: options.observe,
+            approves: false,
+            completes: false,
         };
+        settings.approves = settings.needs_approvals();
+        settings.completes = options.compatibility.is_none() && settings.has_named_levels();
         if !guarded {
             settings.lists = Some(settings.lists_of(None));
         }
         settings
+    }
+
+    fn needs_approvals(&self) -> bool {
+        let mut entries = self.catalog.with(Permissions::PUBLISH);
+        entries.any(|entry| entry.topic.approval.is_some())
+    }
+
+    fn has_named_levels(&self) -> bool {
+        let mut entries = self.catalog.with(Permissions::SUBSCRIBE);
+        entries.any(|entry| entry.topic.pattern.names().next().is_some())
     }
 
     /// Whether what a caller may access depends on who it is.

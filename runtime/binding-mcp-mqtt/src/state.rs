@@ -4,10 +4,12 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_engine::WallTime;
 use tidegate_streams::Data;
-use tidegate_streams::mcp::{McpReset, McpResourcesUpdated};
+use tidegate_streams::mcp::{McpChallenge, McpReset, McpResourcesUpdated};
 use tidegate_streams::mqtt::{MqttBeginEx, MqttPublish};
 
+use crate::approve::Approval;
 use crate::call::Call;
+use crate::complete::Complete;
 use crate::mcpmqtt::Collect;
 use crate::publish::Publish;
 use crate::published::Acknowledgement;
@@ -31,6 +33,8 @@ pub(crate) enum Step {
     Unsubscribe,
     /// Open the publish stream of a query and send its request.
     Publish(MqttPublish),
+    /// Ask the caller's client.
+    Ask(McpChallenge),
     /// Send the result.
     Answer(Answer),
     /// Reset the stream of the caller.
@@ -53,6 +57,9 @@ pub(crate) enum State {
     /// `mqtt_subscribe` or `mqtt_read` of mcpMQTT.
     Collect(Box<Collect>),
     Query(Box<Query>),
+    Complete(Box<Complete>),
+    /// A message that waits for approval.
+    Approval(Box<Approval>),
     Subscribe(Subscribe),
     /// A session with this identifier.
     Session(ByteString),
@@ -73,6 +80,7 @@ impl State {
             Self::Read(read) => read.confirmed(),
             Self::Collect(collect) => collect.confirmed(),
             Self::Query(query) => query.confirmed(),
+            Self::Complete(complete) => complete.confirmed(),
             Self::Subscribe(subscribe) => subscribe.confirmed(),
             _ => Step::Wait,
         }
@@ -85,6 +93,8 @@ impl State {
             Self::Read(read) => read.data(data),
             Self::Collect(collect) => collect.data(data, at),
             Self::Query(query) => query.data(data),
+            Self::Complete(complete) => complete.data(&data),
+            Self::Approval(approval) => approval.data(data),
             Self::Subscribe(subscribe) => subscribe.data(&data),
             _ => Step::Wait,
         }
@@ -113,6 +123,8 @@ impl State {
                 collect.failed(&Failure::new("the broker ended the subscription"))
             }
             Self::Query(query) => query.failed(&Failure::new("the broker ended the subscription")),
+            Self::Complete(complete) => complete.finish(),
+            Self::Approval(approval) => approval.without_value(),
             Self::Subscribe(subscribe) => subscribe.ended(),
             Self::Closing => Step::EndReply,
             Self::Call(_) | Self::Session(_) | Self::Answered => Step::Wait,
@@ -127,6 +139,9 @@ impl State {
             Self::Read(read) => read.failed(failure),
             Self::Collect(collect) => collect.failed(failure),
             Self::Query(query) => query.failed(failure),
+            // What was seen before is an answer too.
+            Self::Complete(complete) => complete.finish(),
+            Self::Approval(approval) => approval.without_value(),
             Self::Subscribe(subscribe) => subscribe.failed(failure),
             Self::Closing => Step::EndReply,
             // The next operation of a session opens another stream.
@@ -141,6 +156,8 @@ impl State {
             Self::Receive(receive) => receive.expired(milliseconds),
             Self::Read(read) => read.expired(milliseconds),
             Self::Collect(collect) => collect.expired(),
+            Self::Complete(complete) => complete.finish(),
+            Self::Approval(approval) => approval.without_value(),
             Self::Query(query) => query.expired(milliseconds),
             // The opener of the stream enforces the time to send params; the mqtt stream enforces the
             // time that the broker takes.
@@ -156,6 +173,8 @@ impl State {
             Self::Receive(receive) if receive.confirmed => receive.stop(),
             Self::Read(read) if read.confirmed => read.stopping(),
             Self::Collect(collect) if collect.confirmed => collect.stopping(),
+            Self::Complete(complete) => complete.finish(),
+            Self::Approval(approval) => approval.stop(),
             Self::Query(query) if query.is_confirmed() => query.stop("the gateway stopped"),
             _ => Step::Wait,
         }
@@ -185,6 +204,8 @@ impl State {
             Self::Read(read) => (read.topic.clone(), subscribe::QOS),
             Self::Collect(collect) => (collect.filter.text(), subscribe::QOS),
             Self::Query(query) => (query.request.topic.clone(), query.request.qos),
+            Self::Complete(complete) => (complete.filter.text(), subscribe::QOS),
+            Self::Approval(approval) => (approval.topic.clone(), approval.qos),
             Self::Subscribe(subscribe) => (subscribe.uri.clone(), subscribe::QOS),
             Self::Call(call) => {
                 let refused = call.refused.as_deref();

@@ -57,8 +57,32 @@ pub(crate) struct Definition {
     /// The definition in `tools/list`, without the name.
     pub(crate) describe: fn(&Described<'_>) -> Value,
     /// Checks the arguments of a call and starts it.
-    pub(crate) start: fn(&mut Context<'_>, Params, &mut Invocation<'_>) -> Result<Started, Refusal>,
+    pub(crate) start: Start,
 }
+
+impl Definition {
+    /// What a call of it does.
+    pub(crate) const fn handler(&self) -> Handler {
+        Handler {
+            name: self.name,
+            operation: self.operation,
+            start: self.start,
+        }
+    }
+}
+
+/// What is done with complete params: a tool, or another operation with params.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Handler {
+    /// The name of the tool or the method.
+    pub(crate) name: &'static str,
+    pub(crate) operation: Operation,
+    pub(crate) start: Start,
+}
+
+/// Checks the params and starts the operation.
+pub(crate) type Start =
+    fn(&mut Context<'_>, Params, &mut Invocation<'_>) -> Result<Started, Refusal>;
 
 /// The tools, in the order of `tools/list`.
 static TOOLS: [Definition; 5] = [
@@ -135,6 +159,7 @@ pub(crate) enum Started {
 }
 
 /// The mqtt stream that a call opens.
+#[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) state: State,
     pub(crate) begin: BeginEx,

@@ -7,7 +7,8 @@
 //!
 //! Methods and their eras are in the operations table of the vocabulary.
 //!
-//! Bounds: ids of [`ID_MAX`] bytes, names and URIs of [`SUBJECT_MAX`] bytes, batches of
+//! Bounds: ids of [`ID_MAX`] bytes, names and URIs of [`SUBJECT_MAX`] bytes, cursors of
+//! [`CURSOR_MAX`] bytes, batches of
 //! [`BATCH_MAX`] messages.
 
 mod batch;
@@ -22,7 +23,7 @@ pub use batch::{BATCH_MAX, is_batch, read_batch};
 pub use error::{Error, code};
 pub use id::{ID_MAX, Id};
 pub use message::{Message, Outcome, Unreadable, is_answered, read};
-pub use params::{Meta, Params, SUBJECT_MAX};
+pub use params::{CURSOR_MAX, Meta, Params, SUBJECT_MAX};
 pub use revision::{BATCHING, LEGACY, MODERN, supported_versions};
 pub use tidegate_streams::mcp::{McpEra as Era, McpMethod as Method, McpSubject as Subject};
 pub use write::{begin_notification, begin_response, error_response, request, response};

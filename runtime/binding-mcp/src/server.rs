@@ -23,6 +23,7 @@
 //! | `request` | streams of requests, and results until they are complete | `RequestEvent` |
 //! | `subscription` | streams of subscriptions, and requests waiting for them | `SubscriptionEvent`
 //! |
+//! | `inputs` | requests to legacy clients that wait for a response | |
 //! | `discovery` | capabilities of the exit for each caller, and requests waiting for them |
 //! `CapabilitiesEvent` |
 //! | `session` | legacy sessions, and what belongs to each | `SessionEvent`, `Ended` |
@@ -37,6 +38,14 @@
 //! A session belongs to the identity that began it, by guard and subject; to anyone else it does not
 //! exist. When an identity expires, what is open for it ends (`expiry`).
 //!
+//! # Requests to clients
+//!
+//! The exit may ask the client of an operation for something (elicitation, sampling, roots), while the
+//! operation runs or as its outcome (`tidegate_streams::mcp`). Each client is asked in the way of its
+//! era: a legacy client gets a request, on the channel of its own request or on the event stream of its
+//! session; a modern client gets the result `input_required`, and repeats its request with the answers
+//! and a sealed state (`seal`).
+//!
 //! # Bounds
 //!
 //! - `maxMessageSize` for each message; 100 messages and 16 MiB of results for each batch.
@@ -45,6 +54,9 @@
 //! - 1,000 subscriptions and `maxSessionBytes` of URIs for each session or `listen`;
 //!   `maxSubscriptionBytes` for each worker.
 //! - `rate` and `concurrency` for each caller; 10,000 callers are told apart.
+//! - `inputTimeout` for the answer of a client. 16 open requests to the client of an operation; 1,000
+//!   operations of modern clients that wait for answers; the exit is told that nobody can be asked
+//!   beyond that. 16 rounds in which an operation asks a legacy client.
 //! - Capabilities are kept for 256 callers with different rights.
 //! - Updates for a client that does not read are coalesced by URI. Above 256 KiB of unread data,
 //!   the exit's data is not acknowledged, progress is dropped, and input on a line is not read.
@@ -56,6 +68,7 @@ mod binding;
 mod calls;
 mod capabilities;
 mod challenge;
+mod client_capabilities;
 mod deadline;
 mod discovery;
 mod era;
@@ -65,6 +78,7 @@ mod expiry;
 mod headers;
 mod http;
 mod initialize;
+mod inputs;
 mod key;
 mod limits;
 mod line;
@@ -76,6 +90,7 @@ mod refused;
 mod request;
 mod result;
 mod running;
+mod seal;
 mod session;
 mod session_id;
 mod sink;

@@ -4,7 +4,8 @@
 //! per connection to its exit. It does no I/O itself.
 //!
 //! **Connections.** One per `clientId`, opened by its first stream; streams without a `clientId`
-//! share the binding's own connection. A connection is closed when its session stream and all other
+//! share the binding's own connection. By option, all streams share that one, or each authenticated
+//! caller has its own, with an account of its own (see `accounts`). A connection is closed when its session stream and all other
 //! streams have ended or, if it never had a session stream, after `idleTimeout` without streams.
 //! Cancelling one stream does not affect the others. A filter that cannot share a connection (see
 //! `subscriptions`) gets a separate one, with a suffix to the client identifier. So do a
@@ -47,10 +48,12 @@
 //! RESET with 0x97 as a slow consumer; if it is the only stream of its connection, reading from the
 //! broker pauses instead).
 
+mod accounts;
 mod aliases;
 mod attempt;
 mod authentication;
 mod binding;
+mod client_ids;
 mod connection;
 mod counted;
 mod credentials;
@@ -62,6 +65,7 @@ mod granted;
 mod inbound;
 mod keep_alive;
 mod lifetime;
+mod limits;
 mod link;
 mod meters;
 mod options;
@@ -78,6 +82,7 @@ mod quarantine;
 mod receiving;
 mod reconnect;
 mod redelivery;
+mod redirect;
 mod resume;
 mod routing;
 mod scram;
@@ -93,10 +98,13 @@ mod version;
 mod waiting;
 mod will;
 
+pub use accounts::{AccountEntry, Connections, WithoutAccount};
 pub use authentication::{Authentication, Method};
 pub use binding::MqttClient;
 pub use credentials::{Password, ReadPassword};
+pub use limits::Limits;
 pub use options::{Name, NameError, Options, Reconnect};
 pub use permission::{AccessRefused, Condition, explain};
+pub use redirect::Redirects;
 pub use version::Versions;
 pub use will::WillMessage;

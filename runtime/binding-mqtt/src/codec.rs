@@ -17,6 +17,7 @@ mod packet;
 mod properties;
 mod reader;
 mod reason;
+mod repeat;
 mod scripted;
 
 pub use encode::{encode, encode_publish};
@@ -31,6 +32,7 @@ pub use properties::{
     PublishProperties, SubscribeProperties, UnsubscribeProperties, UserProperty, WillProperties,
 };
 pub use reason::ReasonCode;
+pub use repeat::{set_duplicate, set_message_expiry};
 pub use scripted::packet_reference;
 
 /// The protocol version.

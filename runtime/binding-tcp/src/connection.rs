@@ -16,7 +16,7 @@ use tidegate_streams::bytes_stream::{BytesBegin, BytesConnected, BytesReset};
 use tidegate_streams::{AbortEx, Frame, ResetEx};
 use tokio::task::AbortHandle;
 
-use crate::failover::Endpoints;
+use crate::failover::Journey;
 use crate::meters::Counts;
 use crate::options::Options;
 use crate::socket::Socket;
@@ -43,6 +43,8 @@ pub(crate) struct Connection {
     edge: BindingId,
     /// The peer; before the connection is open, all endpoints.
     remote: RefCell<ByteString>,
+    /// Where it goes, until it is open.
+    journey: RefCell<Option<Journey>>,
     counts: Rc<Counts>,
     socket: OnceCell<Socket>,
     out: RefCell<VecDeque<Bytes>>,
@@ -67,13 +69,14 @@ impl Connection {
     pub(crate) fn new(
         stream: StreamId,
         edge: BindingId,
-        endpoints: &Endpoints,
+        journey: Journey,
         counts: &Rc<Counts>,
     ) -> Rc<Self> {
         Rc::new(Self {
             stream,
             edge,
-            remote: RefCell::new(endpoints.remote().into()),
+            remote: RefCell::new(journey.remote().into()),
+            journey: RefCell::new(Some(journey)),
             counts: Rc::clone(counts),
             socket: OnceCell::new(),
             out: RefCell::default(),
@@ -196,18 +199,21 @@ impl Connection {
     }
 
     /// Connects, then reads and writes until the connection ends.
-    pub(crate) async fn run(
-        self: Rc<Self>,
-        handle: Handle,
-        options: Rc<Options>,
-        endpoints: Rc<Endpoints>,
-    ) {
+    pub(crate) async fn run(self: Rc<Self>, handle: Handle, options: Rc<Options>) {
         // Sent first, so that errors can name the peer.
         let remote = self.remote.borrow().clone();
         handle.turn(self.edge, |cx| {
-            cx.send(self.stream, Frame::begin(BytesBegin { remote }));
+            let begin = BytesBegin {
+                remote,
+                ..BytesBegin::default()
+            };
+            cx.send(self.stream, Frame::begin(begin));
         });
-        let connected = endpoints.connect(&options).await;
+        let journey = self.journey.take();
+        let connected = match journey {
+            Some(journey) => journey.connect(&options).await,
+            None => Err(io::Error::other("it was opened before")),
+        };
         handle.descriptors().note(&connected);
         match connected {
             Ok((endpoint, socket)) => {
@@ -218,6 +224,7 @@ impl Connection {
                 let connected = BytesConnected {
                     remote,
                     host: endpoint.host().into(),
+                    secure: false,
                 };
                 handle.turn(self.edge, |cx| {
                     cx.send(self.stream, Frame::flush(connected));
@@ -237,6 +244,7 @@ impl Connection {
     async fn transfer(&self, handle: &Handle, socket: &Socket) {
         let mut buffer = BytesMut::with_capacity(READ);
         let mut reading = true;
+        let mut in_a_row = 0;
         while !self.over.get() && (reading || !self.ended.get()) {
             let credit = handle.credit(self.edge, self.stream);
             let limit = if reading { credit.min(READ) } else { 0 };
@@ -262,6 +270,7 @@ impl Connection {
                 Ok(SocketEvent::Read(_)) => {
                     let payload = buffer.split().freeze();
                     self.counts.received.add(payload.len());
+                    in_a_row += payload.len();
                     handle.turn(self.edge, |cx| cx.send(self.stream, Frame::data(payload)));
                     if self.will_write() {
                         // The written data carries the TCP acknowledgement. It can wait until tasks
@@ -269,6 +278,12 @@ impl Connection {
                         yield_to_ready_tasks().await;
                     } else {
                         socket.set_quickack();
+                    }
+                    // A peer that sends without a pause leaves the other tasks, and the other sockets,
+                    // their turns: Tokio asks the sockets before it continues here.
+                    if in_a_row >= READ {
+                        in_a_row = 0;
+                        tokio::task::yield_now().await;
                     }
                 }
                 Ok(SocketEvent::Writable) => {
@@ -336,6 +351,7 @@ impl Connection {
             remote: self.remote.borrow().clone(),
             reason: reason(error).into(),
             connected: self.socket.get().is_some(),
+            certificate: false,
         };
         handle.turn(self.edge, |cx| {
             cx.terminate(

@@ -2,6 +2,7 @@
 //!
 //! - One connection per stream, to the first endpoint that accepts it, within one deadline for all
 //!   endpoints and their addresses. FLUSH `connected` says which one it is.
+//! - A BEGIN may state other endpoints, and the peer to try last (see `failover`).
 //! - The reply BEGIN names the peer at once; a RESET says why the connection failed or was lost. Data
 //!   received before the loss is delivered first.
 //! - Data that several requests send in one turn is written with one vectored write after the turn,
@@ -27,7 +28,8 @@ use std::rc::Rc;
 
 use tidegate_driver::{Assembly, Edge, Handle, caught};
 use tidegate_engine::{At, BindingId, Meter, StreamId};
-use tidegate_streams::{Frame, FrameKind};
+use tidegate_streams::bytes_stream::BytesBegin;
+use tidegate_streams::{BeginEx, Frame, FrameKind};
 
 use connection::Connection;
 pub use endpoint::Endpoint;
@@ -43,7 +45,7 @@ pub struct TcpClient {
     id: BindingId,
     handle: Handle,
     options: Rc<Options>,
-    endpoints: Rc<Endpoints>,
+    endpoints: Endpoints,
     state: Rc<RefCell<State>>,
     counts: Rc<Counts>,
 }
@@ -65,7 +67,7 @@ fn place(assembly: &mut Assembly, options: Options) -> (BindingId, Rc<TcpClient>
         Rc::new(TcpClient {
             id,
             handle,
-            endpoints: Rc::new(Endpoints::new(&options)),
+            endpoints: Endpoints::new(&options),
             options: Rc::new(options),
             state: Rc::default(),
             counts: Rc::default(),
@@ -78,8 +80,8 @@ impl TcpClient {
     fn run(&self, connection: &Rc<Connection>) {
         let (handle, state) = (self.handle.clone(), Rc::clone(&self.state));
         let running = Rc::clone(connection);
-        let (options, endpoints) = (Rc::clone(&self.options), Rc::clone(&self.endpoints));
-        let run = Rc::clone(connection).run(handle.clone(), options, endpoints);
+        let options = Rc::clone(&self.options);
+        let run = Rc::clone(connection).run(handle.clone(), options);
         let task = tokio::task::spawn_local(async move {
             if caught(run).await.is_err() {
                 running.fail(&handle);
@@ -94,7 +96,15 @@ impl Edge for TcpClient {
     fn on_output(&self, at: At, frame: Frame) {
         let mut state = self.state.borrow_mut();
         if frame.kind() == FrameKind::Begin {
-            let connection = Connection::new(at.stream, self.id, &self.endpoints, &self.counts);
+            let asked = match frame {
+                Frame::Begin(begin) => match begin.into_inner() {
+                    BeginEx::Bytes(begin) => begin,
+                    _ => BytesBegin::default(),
+                },
+                _ => BytesBegin::default(),
+            };
+            let journey = self.endpoints.journey(&asked);
+            let connection = Connection::new(at.stream, self.id, journey, &self.counts);
             self.run(&connection);
             state.connections.insert(at.stream, connection);
             return;

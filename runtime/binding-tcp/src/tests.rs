@@ -83,6 +83,7 @@ impl Harness {
         let connected = BytesConnected {
             remote: address.to_string().into(),
             host: address.ip().to_string().into(),
+            ..BytesConnected::default()
         };
         assert_eq!(frame, Frame::flush(connected));
     }
@@ -100,7 +101,13 @@ impl Harness {
         let (at, frame) = self.probe.next_but_window().await;
         assert_eq!(at.stream, stream);
         let remote = remote.into();
-        assert_eq!(frame, Frame::begin(BytesBegin { remote }));
+        assert_eq!(
+            frame,
+            Frame::begin(BytesBegin {
+                remote,
+                ..BytesBegin::default()
+            })
+        );
         stream
     }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use slab::Slab;
 use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
-use tidegate_streams::bytes_stream::{BytesBegin, BytesReset};
+use tidegate_streams::bytes_stream::BytesReset;
 use tidegate_streams::{BeginEx, Frame, ResetEx};
 use tidegate_tls::Current;
 
-use crate::exchange::{Env, Exchange};
+use crate::exchange::{Asked, Env, Exchange};
 use crate::meters::Counts;
 use crate::options::Options;
 
@@ -58,6 +58,8 @@ impl TlsClient {
         if exchange.is_over(env.cx) {
             exchange.clear_timer(env.cx);
             self.exchanges.remove(key);
+        } else {
+            exchange.limit_closing(env.cx);
         }
     }
 }
@@ -76,15 +78,19 @@ impl Binding for TlsClient {
     }
 
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
-        if !matches!(begin, BeginEx::Bytes(_)) {
+        let BeginEx::Bytes(mut begin) = begin else {
             return;
-        }
+        };
+        let asked = Asked {
+            certificate: std::mem::take(&mut begin.certificate),
+            is_redirected: !begin.endpoints.is_empty(),
+        };
         let entry = self.exchanges.vacant_entry();
         let token = Token::from_index(entry.key());
-        match cx.open(self.exit, BytesBegin::default(), token) {
+        match cx.open(self.exit, begin, token) {
             Ok(exit) => {
                 cx.accept(stream, token);
-                entry.insert(Exchange::new(token, stream, exit));
+                entry.insert(Exchange::new(token, stream, exit, asked));
             }
             Err(error) => {
                 let reset = BytesReset {

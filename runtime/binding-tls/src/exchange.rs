@@ -7,15 +7,19 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, HandshakeKind};
 use tidegate_engine::{Context, Duration, PendingData, StreamId, TimerId, Token};
 use tidegate_streams::bytes_stream::{BytesConnected, BytesReset};
-use tidegate_streams::{AbortEx, BeginEx, Data, DataFlags, FlushEx, Frame, ResetEx};
+use tidegate_streams::{AbortEx, BeginEx, Data, DataFlags, FlushEx, Frame, ResetEx, shown};
 use tidegate_tls::Current;
 
+use crate::clock::Clock;
 use crate::events::{HandshakeCompleted, HandshakeFailed};
-use crate::explain::{Facts, MAY_LACK_CERTIFICATE, explain};
-use crate::files::Prepared;
+use crate::explain::{Facts, MAY_LACK_CERTIFICATE, explain, is_about_certificate};
+use crate::files::Presentation;
 use crate::meters::Counts;
 use crate::options::Options;
 use crate::records::{Plaintext, RECORD, ciphertext, decrypt};
+
+/// Time for the peer to close the connection after both sides sent close_notify.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_000);
 
 /// What an exchange acts with.
 pub(crate) struct Env<'a, 'c> {
@@ -25,10 +29,20 @@ pub(crate) struct Env<'a, 'c> {
     pub(crate) counts: &'a mut Counts,
 }
 
+/// What the caller asks for.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// Name of the certificate to present; empty: that of the options.
+    pub(crate) certificate: ByteString,
+    /// The connection does not go to the configured endpoints.
+    pub(crate) is_redirected: bool,
+}
+
 /// TLS on an open connection.
 struct Tls {
     connection: Box<ClientConnection>,
-    prepared: Arc<Prepared>,
+    presentation: Arc<Presentation>,
+    clock: Arc<Clock>,
     /// The name that the certificate must be for.
     name: String,
 }
@@ -53,6 +67,7 @@ pub(crate) struct Exchange {
     /// The peer, as the exit names it.
     remote: ByteString,
     host: ByteString,
+    asked: Asked,
     tls: Option<Tls>,
     plaintext: Plaintext,
     /// The caller ended its half.
@@ -69,7 +84,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(token: Token, caller: StreamId, exit: StreamId) -> Self {
+    pub(crate) fn new(token: Token, caller: StreamId, exit: StreamId, asked: Asked) -> Self {
         Self {
             token,
             caller,
@@ -77,6 +92,7 @@ impl Exchange {
             phase: Phase::Connecting,
             remote: ByteString::new(),
             host: ByteString::new(),
+            asked,
             tls: None,
             plaintext: Plaintext::default(),
             caller_ended: false,
@@ -100,6 +116,14 @@ impl Exchange {
     pub(crate) fn clear_timer(&mut self, cx: &mut Context<'_>) {
         if let Some(timer) = self.timer.take() {
             cx.cancel(timer);
+        }
+    }
+
+    /// Nothing is left to tell the caller: the peer has [`CLOSE_TIMEOUT`] to close the connection.
+    pub(crate) fn limit_closing(&mut self, cx: &mut Context<'_>) {
+        if self.timer.is_none() && cx.is_over(self.caller) {
+            let reason = "the end of a closed connection";
+            self.timer = Some(cx.timer(CLOSE_TIMEOUT, self.token, 0, reason));
         }
     }
 
@@ -164,9 +188,12 @@ impl Exchange {
         }
     }
 
-    /// The handshake took too long.
+    /// The handshake, or the end of a closed connection, took too long.
     pub(crate) fn on_timer(&mut self, env: &mut Env<'_, '_>) {
         self.timer = None;
+        if env.cx.is_over(self.caller) {
+            return env.cx.terminate(self.exit, None, None);
+        }
         let within = env.options.handshake_timeout.get();
         let why = format!(
             "no answer within {within} ms (handshakeTimeout); check that the port expects TLS"
@@ -179,8 +206,8 @@ impl Exchange {
         self.remote = connected.remote;
         self.host = connected.host;
         let name = match &env.options.sni {
-            Some(name) => name.clone(),
-            None => self.host.trim_end_matches('.').to_owned(),
+            Some(name) if !self.asked.is_redirected => name.clone(),
+            _ => self.host.trim_end_matches('.').to_owned(),
         };
         self.phase = Phase::Handshake;
         if name.is_empty() {
@@ -194,12 +221,20 @@ impl Exchange {
             return self.fail(env, &why);
         };
         let prepared = env.files.get();
+        let Some(presentation) = prepared.presentation(&self.asked.certificate).cloned() else {
+            let why = format!(
+                "there is no client certificate '{}'; add it to 'certificates' of tls · client",
+                shown(&self.asked.certificate)
+            );
+            return self.fail_with(env, &why, Blame::Certificate);
+        };
         prepared.clock.set(env.cx.wall_clock());
-        match ClientConnection::new(Arc::clone(&prepared.config), server_name) {
+        match ClientConnection::new(Arc::clone(&presentation.config), server_name) {
             Ok(connection) => {
                 self.tls = Some(Tls {
                     connection: Box::new(connection),
-                    prepared,
+                    presentation,
+                    clock: Arc::clone(&prepared.clock),
                     name,
                 });
                 let within = Duration::from_millis(env.options.handshake_timeout.get());
@@ -250,7 +285,7 @@ impl Exchange {
             return env.cx.acknowledge(self.exit, payload.len());
         };
         self.unacknowledged += payload.len();
-        tls.prepared.clock.set(env.cx.wall_clock());
+        tls.clock.set(env.cx.wall_clock());
         let decrypted = decrypt(&mut tls.connection, payload);
         if self.phase == Phase::Handshake && !tls.connection.is_handshaking() {
             self.established(env);
@@ -265,7 +300,13 @@ impl Exchange {
         self.deliver(env.cx);
         if let Some(error) = decrypted.error {
             let why = self.explain(env.options, &error);
-            self.fail(env, &why);
+            let is_named = !self.asked.certificate.is_empty();
+            let blame = if is_named && is_about_certificate(&error) {
+                Blame::Certificate
+            } else {
+                Blame::Connection
+            };
+            self.fail_with(env, &why, blame);
         }
     }
 
@@ -287,6 +328,7 @@ impl Exchange {
         let connected = BytesConnected {
             remote: self.remote.clone(),
             host: self.host.clone(),
+            secure: true,
         };
         env.cx.send(self.caller, Frame::flush(connected));
         let Some(tls) = &self.tls else {
@@ -310,13 +352,16 @@ impl Exchange {
         let lacks = self
             .tls
             .as_ref()
-            .is_some_and(|it| it.prepared.presented.is_missing());
+            .is_some_and(|it| it.presentation.presented.is_missing());
         let why = match self.phase {
             Phase::Connecting | Phase::Handshake => {
                 "it closed the connection during the handshake; check that the port expects TLS"
             }
             Phase::Established if lacks => MAY_LACK_CERTIFICATE,
-            Phase::Established => "it closed the connection after the handshake",
+            Phase::Established => {
+                let why = "the connection was closed after the TLS handshake";
+                return self.fail_with(env, why, Blame::Protocol);
+            }
             Phase::Proven => {
                 "the connection ended without close_notify, so something may be missing"
             }
@@ -332,7 +377,7 @@ impl Exchange {
         let lacks = self
             .tls
             .as_ref()
-            .is_some_and(|it| it.prepared.presented.is_missing());
+            .is_some_and(|it| it.presentation.presented.is_missing());
         match self.phase {
             Phase::Handshake => {
                 let why = format!("{}; check that the port expects TLS", reset.reason);
@@ -355,16 +400,23 @@ impl Exchange {
             Facts {
                 name: &tls.name,
                 trusts_files: !options.trust.is_empty(),
-                has_certificate: tls.prepared.presented.is_there(),
-                lacks_certificate: tls.prepared.presented.is_missing(),
+                has_certificate: tls.presentation.presented.is_there(),
+                lacks_certificate: tls.presentation.presented.is_missing(),
             },
         )
     }
 
-    /// TLS failed. Until the broker has sent data, the connection counts as one that was never open.
     fn fail(&mut self, env: &mut Env<'_, '_>, why: &str) {
-        let proven = self.phase == Phase::Proven;
-        let reason: ByteString = if proven {
+        self.fail_with(env, why, Blame::Connection);
+    }
+
+    /// TLS failed. Until the broker has sent data, the connection counts as one that was never open,
+    /// unless TLS itself gives no reason: then the protocol above may be the reason.
+    fn fail_with(&mut self, env: &mut Env<'_, '_>, why: &str, blame: Blame) {
+        let proven = self.phase == Phase::Proven || blame == Blame::Protocol;
+        let reason: ByteString = if blame == Blame::Protocol {
+            why.into()
+        } else if proven {
             format!("TLS failed: {why}").into()
         } else {
             format!("no TLS connection: {why}").into()
@@ -380,6 +432,7 @@ impl Exchange {
             remote: self.remote.clone(),
             reason,
             connected: proven,
+            certificate: blame == Blame::Certificate,
         };
         self.reset_caller(env.cx, reset);
         // The end makes the exit write what is queued, such as an alert that tells the broker why.
@@ -400,6 +453,18 @@ impl Exchange {
         }
         self.end_streams(cx);
     }
+}
+
+/// What a failure is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blame {
+    /// TLS, or the network.
+    Connection,
+    /// The client certificate that the caller named.
+    Certificate,
+    /// Possibly the protocol above: the handshake is complete, and the peer ended the connection without
+    /// an alert.
+    Protocol,
 }
 
 fn completed(

@@ -117,6 +117,26 @@ fn moment(time: UnixTime) -> String {
     time.to_string().replace(".000Z", "Z")
 }
 
+/// Whether the broker refuses the client certificate.
+pub(crate) const fn is_about_certificate(error: &Error) -> bool {
+    use AlertDescription as A;
+    matches!(
+        error,
+        Error::AlertReceived(
+            A::BadCertificate
+                | A::UnsupportedCertificate
+                | A::CertificateRevoked
+                | A::CertificateExpired
+                | A::CertificateUnknown
+                | A::CertificateRequired
+                | A::UnknownCA
+                | A::AccessDenied
+                | A::DecryptError
+                | A::HandshakeFailure
+        )
+    )
+}
+
 /// The broker ended the handshake with an alert.
 fn received(alert: AlertDescription, facts: Facts<'_>) -> String {
     use AlertDescription as A;

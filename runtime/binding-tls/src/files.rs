@@ -1,9 +1,11 @@
-//! The files of the options, and the configuration of rustls that they make.
+//! The files of the options, and the configurations of rustls that they make.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustls::client::ResolvesClientCert;
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use tidegate_tls::{Files, Unusable, certificates, private_key, provider, read, roots};
@@ -11,18 +13,66 @@ use tidegate_tls::{Files, Unusable, certificates, private_key, provider, read, r
 use crate::clock::Clock;
 use crate::options::Options;
 
+/// How many sessions are kept for resumption with a certificate of `certificates`.
+const NAMED_SESSIONS: usize = 8;
+
 /// The contents of the files.
 #[derive(PartialEq, Eq)]
 pub struct Contents {
     trust: Vec<Vec<u8>>,
-    certificate: Option<Vec<u8>>,
-    key: Option<Vec<u8>>,
+    own: Option<Pair>,
+    /// Those of `certificates`, by name.
+    named: BTreeMap<String, Pair>,
+}
+
+/// The contents of the files of a certificate and its key.
+#[derive(PartialEq, Eq)]
+struct Pair {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Pair {
+    fn read(certificate: &Path, key: &Path) -> Result<Self, Unusable> {
+        Ok(Self {
+            certificate: read("certificate", certificate)?,
+            key: read("key", key)?,
+        })
+    }
+
+    fn certified(&self, path: &Path, key_path: &Path) -> Result<SingleCertAndKey, Unusable> {
+        let chain = certificates("certificate", path, &self.certificate)?;
+        let key = private_key("key", key_path, &self.key)?;
+        let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
+            let why = format!("does not belong to the key, or cannot be used: {error}");
+            Unusable::new("certificate", path, why)
+        })?;
+        Ok(SingleCertAndKey::from(certified))
+    }
 }
 
 /// What connections are made with.
 pub struct Prepared {
-    pub(crate) config: Arc<ClientConfig>,
     pub(crate) clock: Arc<Clock>,
+    own: Arc<Presentation>,
+    named: BTreeMap<String, Arc<Presentation>>,
+}
+
+impl Prepared {
+    /// What a connection is made with that presents the certificate of this name; an empty name stands
+    /// for that of the options.
+    pub(crate) fn presentation(&self, certificate: &str) -> Option<&Arc<Presentation>> {
+        if certificate.is_empty() {
+            return Some(&self.own);
+        }
+        self.named.get(certificate)
+    }
+}
+
+/// A configuration with one certificate to present, or none. Each has sessions of its own: a session that
+/// was resumed with another certificate would be that of another client.
+pub(crate) struct Presentation {
+    pub(crate) config: Arc<ClientConfig>,
     pub(crate) presented: Arc<Presented>,
 }
 
@@ -32,40 +82,68 @@ impl Files for Options {
 
     fn read(&self) -> Result<Contents, Unusable> {
         let trust = self.trust.iter().map(|path| read("trust", path));
-        let certificate = self.certificate.iter();
-        let key = self.key.iter();
+        let own = match (&self.certificate, &self.key) {
+            (Some(certificate), Some(key)) => Some(Pair::read(certificate, key)?),
+            _ => None,
+        };
+        let named = self.certificates.iter().map(|(name, files)| {
+            let pair = Pair::read(&files.certificate, &files.key)?;
+            Ok((name.clone(), pair))
+        });
         Ok(Contents {
             trust: trust.collect::<Result<_, _>>()?,
-            certificate: certificate
-                .map(|path| read("certificate", path))
-                .next()
-                .transpose()?,
-            key: key.map(|path| read("key", path)).next().transpose()?,
+            own,
+            named: named.collect::<Result<_, Unusable>>()?,
         })
     }
 
     fn make(&self, contents: &Contents) -> Result<Prepared, Unusable> {
         let clock = Arc::new(Clock::default());
-        let builder = ClientConfig::builder_with_details(provider(), clock.clone())
-            .with_protocol_versions(self.min_version.and_later())
-            .map_err(|error| Unusable::because(format!("cannot use minVersion: {error}")))?;
-        let presented = Arc::new(Presented {
-            own: self.own(contents)?,
-            asked: AtomicBool::new(false),
+        let trusted = Arc::new(self.authorities(contents)?);
+        let own = self.own(contents)?;
+        let named = self.certificates.iter().filter_map(|(name, files)| {
+            let pair = contents.named.get(name)?;
+            let certified = pair.certified(&files.certificate, &files.key);
+            let made = certified.and_then(|certified| {
+                let mut config = self.configuration(&clock, &trusted, Some(certified))?;
+                Arc::make_mut(&mut config.config).resumption =
+                    Resumption::in_memory_sessions(NAMED_SESSIONS);
+                Ok((name.clone(), Arc::new(config)))
+            });
+            Some(made)
         });
-        let mut config = builder
-            .with_root_certificates(self.authorities(contents)?)
-            .with_client_cert_resolver(presented.clone());
-        config.alpn_protocols = self.alpn.iter().map(|it| it.clone().into_bytes()).collect();
         Ok(Prepared {
-            config: Arc::new(config),
+            named: named.collect::<Result<_, Unusable>>()?,
+            own: Arc::new(self.configuration(&clock, &trusted, own)?),
             clock,
-            presented,
         })
     }
 }
 
 impl Options {
+    fn configuration(
+        &self,
+        clock: &Arc<Clock>,
+        trusted: &Arc<RootCertStore>,
+        own: Option<SingleCertAndKey>,
+    ) -> Result<Presentation, Unusable> {
+        let builder = ClientConfig::builder_with_details(provider(), clock.clone())
+            .with_protocol_versions(self.min_version.and_later())
+            .map_err(|error| Unusable::because(format!("cannot use minVersion: {error}")))?;
+        let presented = Arc::new(Presented {
+            own,
+            asked: AtomicBool::new(false),
+        });
+        let mut config = builder
+            .with_root_certificates(Arc::clone(trusted))
+            .with_client_cert_resolver(presented.clone());
+        config.alpn_protocols = self.alpn.iter().map(|it| it.clone().into_bytes()).collect();
+        Ok(Presentation {
+            config: Arc::new(config),
+            presented,
+        })
+    }
+
     fn authorities(&self, contents: &Contents) -> Result<RootCertStore, Unusable> {
         let mut trusted = RootCertStore::empty();
         if self.trust.is_empty() {
@@ -90,19 +168,12 @@ impl Options {
 
     /// The certificate to present.
     fn own(&self, contents: &Contents) -> Result<Option<SingleCertAndKey>, Unusable> {
-        let (Some(path), Some(pem)) = (&self.certificate, &contents.certificate) else {
-            return Ok(None);
-        };
-        let (Some(key_path), Some(key)) = (&self.key, &contents.key) else {
-            return Ok(None);
-        };
-        let chain = certificates("certificate", path, pem)?;
-        let key = private_key("key", key_path, key)?;
-        let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
-            let why = format!("does not belong to the key, or cannot be used: {error}");
-            Unusable::new("certificate", path, why)
-        })?;
-        Ok(Some(SingleCertAndKey::from(certified)))
+        match (&contents.own, &self.certificate, &self.key) {
+            (Some(pair), Some(certificate), Some(key)) => {
+                pair.certified(certificate, key).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 }
 

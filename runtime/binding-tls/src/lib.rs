@@ -8,6 +8,8 @@
 //! - Both directions are bounded by credit: plaintext is acknowledged when it is encrypted, ciphertext
 //!   when its plaintext is delivered.
 //! - An end without `close_notify` is an error, because it may be a truncation.
+//! - The caller may name a certificate of `certificates`, which is then presented instead of that of the
+//!   options. If the peer refers to another server, the name to verify is that server's, not `sni`.
 //! - Sessions are resumed, also across connections of several workers, until files change.
 //!
 //! rustls does no I/O. It gets the time from the context ([`Clock`]), and is the one exception from the
@@ -34,4 +36,4 @@ pub use binding::TlsClient;
 pub use clock::Clock;
 pub use events::{HandshakeCompleted, HandshakeFailed, ReloadFailed, Reloaded};
 pub use files::Prepared;
-pub use options::Options;
+pub use options::{ClientCertificate, Options};

@@ -1,5 +1,6 @@
 //! The options of `tls · client`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -11,6 +12,8 @@ use tidegate_tls::Version;
 
 /// Most files of `trust`.
 const TRUST_MAX: usize = 64;
+/// Most entries of `certificates`.
+const CERTIFICATES_MAX: usize = 1_000;
 /// Most protocols of `alpn`.
 const ALPN_MAX: usize = 16;
 
@@ -34,6 +37,14 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("examples" = ["/etc/tidegate/client.key"]))]
     pub key: Option<PathBuf>,
+    /// Further certificates that the gateway presents, each with its key, by name: for the accounts of an
+    /// `mqtt · client` that name one (`certificate`).
+    #[serde(
+        deserialize_with = "certificates",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    #[schemars(extend("examples" = [{ "line-1": { "certificate": "/etc/tidegate/line-1.crt", "key": "/etc/tidegate/line-1.key" } }]))]
+    pub certificates: BTreeMap<String, ClientCertificate>,
     /// Host name that the certificate of the broker must be for, which is also sent to it (SNI). Absent:
     /// the host of the exit.
     #[serde(deserialize_with = "name", skip_serializing_if = "Option::is_none")]
@@ -49,12 +60,23 @@ pub struct Options {
     pub handshake_timeout: Bounded<1, 600_000>,
 }
 
+/// A certificate to present, and its key.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ClientCertificate {
+    /// File with the certificate and its chain, in PEM.
+    pub certificate: PathBuf,
+    /// File with its private key, in PEM (PKCS #8, PKCS #1 or SEC 1).
+    pub key: PathBuf,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             trust: Vec::new(),
             certificate: None,
             key: None,
+            certificates: BTreeMap::new(),
             sni: None,
             alpn: Vec::new(),
             min_version: Version::default(),
@@ -119,6 +141,20 @@ impl<'de> de::Visitor<'de> for Paths {
         }
         Ok(paths)
     }
+}
+
+fn certificates<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, ClientCertificate>, D::Error> {
+    let certificates = BTreeMap::<String, ClientCertificate>::deserialize(deserializer)?;
+    if certificates.len() > CERTIFICATES_MAX {
+        let why = format!("too many certificates; use at most {CERTIFICATES_MAX}");
+        return Err(de::Error::custom(why));
+    }
+    if certificates.keys().any(String::is_empty) {
+        return Err(de::Error::custom("a certificate without a name; name it"));
+    }
+    Ok(certificates)
 }
 
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

@@ -2,7 +2,7 @@
 
 use slab::Slab;
 use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
-use tidegate_streams::bytes_stream::{BytesBegin, BytesReset};
+use tidegate_streams::bytes_stream::BytesReset;
 use tidegate_streams::{BeginEx, Frame, ResetEx};
 
 use crate::exchange::{Env, Exchange};
@@ -52,6 +52,8 @@ impl WsClient {
         if exchange.is_over(env.cx) {
             exchange.clear_timer(env.cx);
             self.exchanges.remove(key);
+        } else {
+            exchange.limit_closing(env.cx);
         }
     }
 }
@@ -70,15 +72,16 @@ impl Binding for WsClient {
     }
 
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
-        if !matches!(begin, BeginEx::Bytes(_)) {
+        let BeginEx::Bytes(begin) = begin else {
             return;
-        }
+        };
+        let is_redirected = !begin.endpoints.is_empty();
         let entry = self.exchanges.vacant_entry();
         let token = Token::from_index(entry.key());
-        match cx.open(self.exit, BytesBegin::default(), token) {
+        match cx.open(self.exit, begin, token) {
             Ok(exit) => {
                 cx.accept(stream, token);
-                entry.insert(Exchange::new(token, stream, exit));
+                entry.insert(Exchange::new(token, stream, exit, is_redirected));
             }
             Err(error) => {
                 let reset = BytesReset {

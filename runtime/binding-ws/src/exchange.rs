@@ -18,6 +18,10 @@ const FRAME: usize = 64 * 1024;
 /// Payloads below this size, in bytes, are copied together.
 const SMALL: usize = 512;
 
+/// Time for the server to close the connection after the close frames (RFC 6455, 7.1.1). mosquitto 2.0 does
+/// not close it.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_000);
+
 /// What an exchange acts with.
 pub(crate) struct Env<'a, 'c> {
     pub(crate) cx: &'a mut Context<'c>,
@@ -44,6 +48,8 @@ pub(crate) struct Exchange {
     exit: StreamId,
     phase: Phase,
     connected: BytesConnected,
+    /// The connection does not go to the configured endpoints.
+    is_redirected: bool,
     /// Bytes of the caller that are not sent yet, and their number.
     outbound: Vec<Bytes>,
     outbound_len: usize,
@@ -62,13 +68,14 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(token: Token, caller: StreamId, exit: StreamId) -> Self {
+    pub(crate) fn new(token: Token, caller: StreamId, exit: StreamId, is_redirected: bool) -> Self {
         Self {
             token,
             caller,
             exit,
             phase: Phase::Connecting,
             connected: BytesConnected::default(),
+            is_redirected,
             outbound: Vec::new(),
             outbound_len: 0,
             close: None,
@@ -93,6 +100,14 @@ impl Exchange {
     pub(crate) fn clear_timer(&mut self, cx: &mut Context<'_>) {
         if let Some(timer) = self.timer.take() {
             cx.cancel(timer);
+        }
+    }
+
+    /// Nothing is left to tell the caller: the peer has [`CLOSE_TIMEOUT`] to close the connection.
+    pub(crate) fn limit_closing(&mut self, cx: &mut Context<'_>) {
+        if self.timer.is_none() && cx.is_over(self.caller) {
+            let reason = "the end of a closed connection";
+            self.timer = Some(cx.timer(CLOSE_TIMEOUT, self.token, 0, reason));
         }
     }
 
@@ -179,9 +194,12 @@ impl Exchange {
         }
     }
 
-    /// The answer took too long.
+    /// The answer, or the end of a closed connection, took too long.
     pub(crate) fn on_timer(&mut self, env: &mut Env<'_, '_>) {
         self.timer = None;
+        if env.cx.is_over(self.caller) {
+            return env.cx.terminate(self.exit, None, None);
+        }
         let within = env.options.handshake_timeout.get();
         let why = format!(
             "no answer within {within} ms (handshakeTimeout); check that the port is a WebSocket listener"
@@ -195,7 +213,8 @@ impl Exchange {
         let mut random = [0; 16];
         env.cx.random(&mut random);
         let key = Key::of(random);
-        let request = request(env.options, &self.connected.remote, &key);
+        let (remote, is_redirected) = (&self.connected.remote, self.is_redirected);
+        let request = request(env.options, remote, is_redirected, &key);
         self.phase = Phase::Handshake {
             key,
             response: Response::default(),
@@ -428,6 +447,7 @@ impl Exchange {
             remote: self.connected.remote.clone(),
             reason: reason.into(),
             connected,
+            ..BytesReset::default()
         };
         self.reset_caller(cx, reset);
         // The end makes the exit write what is queued, such as a close frame.

@@ -67,8 +67,9 @@ impl Key {
 }
 
 /// The request. `remote` is the peer as the exit names it.
-pub(crate) fn request(options: &Options, remote: &str, key: &Key) -> Bytes {
-    let host = options.host.as_deref().unwrap_or_else(|| authority(remote));
+pub(crate) fn request(options: &Options, remote: &str, is_redirected: bool, key: &Key) -> Bytes {
+    let configured = options.host.as_deref().filter(|_| !is_redirected);
+    let host = configured.unwrap_or_else(|| authority(remote));
     let mut head = format!(
         "GET {} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: {}\r\n",

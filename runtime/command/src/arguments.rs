@@ -139,6 +139,11 @@ Examples:
         #[command(subcommand)]
         command: Audit,
     },
+    /// Show and accept the definitions of tools (option `pins` of mcp · proxy).
+    Pins {
+        #[command(subcommand)]
+        command: Pins,
+    },
     /// Run scenarios: scripts that send frames to a binding and check the frames it sends.
     Spec {
         #[command(subcommand)]
@@ -203,6 +208,43 @@ pub(crate) enum McpmqttTransport {
     /// HTTP on a Unix socket or a TCP port.
     #[value(name = "remotehttp")]
     RemoteHttp,
+}
+
+/// Subcommands of `tidegate pins`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Pins {
+    /// Print the definitions that a gateway has seen and that are not accepted, and what has changed.
+    #[command(after_help = "Exit codes:
+  0     every definition is accepted
+  1     some are not, or a file cannot be read
+
+Examples:
+  tidegate pins list --config plant.yaml")]
+    List(PinsList),
+    /// Accept definitions: all that are not accepted, or those of some tools.
+    #[command(after_help = "A running gateway uses them within a second.
+
+Examples:
+  tidegate pins accept --config plant.yaml
+  tidegate pins accept --config plant.yaml plant__publish plant__read")]
+    Accept(PinsAccept),
+}
+
+/// The arguments of `tidegate pins list`.
+#[derive(Debug, Args)]
+pub(crate) struct PinsList {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+}
+
+/// The arguments of `tidegate pins accept`.
+#[derive(Debug, Args)]
+pub(crate) struct PinsAccept {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Names of tools as callers see them, in full length, such as plant__publish. Default: all.
+    #[arg(value_name = "TOOL")]
+    pub(crate) tools: Vec<String>,
 }
 
 /// Subcommands of `tidegate audit`.

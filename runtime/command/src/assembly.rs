@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_config::{Binding, Config, Declared, Descriptor};
+use tidegate_config::{Binding, Config, Declared, Descriptor, Registry};
 use tidegate_driver::{Assembly, StartError};
 use tidegate_engine::BindingId;
 
 use crate::factory::{Admission, AttachError, Factory, Listening, Site};
+use crate::pin_edge::AllPins;
 use crate::registry::registry;
 use crate::tls_files::TlsFiles;
 
@@ -14,9 +15,20 @@ use crate::tls_files::TlsFiles;
 pub(crate) type Attach = fn(&mut Assembly, &BTreeMap<String, BindingId>);
 
 /// Bindings that a gateway runs in addition to those of its config.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Extras {
     pub(crate) attach: Option<Attach>,
+    /// The kinds of bindings of the config.
+    pub(crate) registry: fn() -> Registry<Factory>,
+}
+
+impl Default for Extras {
+    fn default() -> Self {
+        Self {
+            attach: None,
+            registry,
+        }
+    }
 }
 
 /// What the workers of a gateway share, made before they start.
@@ -25,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) listening: Listening,
     pub(crate) admission: Admission,
     pub(crate) tls_files: TlsFiles,
+    pub(crate) pins: AllPins,
 }
 
 /// Attaches every binding of a config, exits first.
@@ -34,7 +47,7 @@ pub(crate) fn attach(
     shared: &Shared,
     assembly: &mut Assembly,
 ) -> Result<(), StartError> {
-    let registry = registry();
+    let registry = (extras.registry)();
     let mut attached = BTreeMap::new();
     for index in config.exits_first() {
         let Some(binding) = config.bindings.get(index) else {
@@ -82,6 +95,7 @@ fn attach_one(
                 listening: &shared.listening,
                 admission: &shared.admission,
                 tls_files: &shared.tls_files,
+                pins: &shared.pins,
             };
             attach(declared, &mut site).map_err(|error| match error {
                 AttachError::Start(error) => error,

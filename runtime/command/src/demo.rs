@@ -47,6 +47,7 @@ pub(crate) fn run(once: bool, port: Option<u16>, logs: &Logging) -> Result<ExitC
     let config = config.map_err(LoadError::from)?;
     let extras = Extras {
         attach: Some(attach_devices),
+        ..Extras::default()
     };
     let served = serve(&config, extras, async |gateway| {
         let endpoint = gateway.address("http0");

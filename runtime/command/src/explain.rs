@@ -51,7 +51,7 @@ struct Follow<'a> {
 
 /// Runs the command: exit code 0 if at least one path is permitted.
 pub(crate) fn run(asked: &Explain) -> Result<ExitCode, Failure> {
-    let config = read(&asked.config)?;
+    let config = read(&asked.config, &crate::registry::registry())?;
     let caller = identity(asked, &config)?;
     let follow = Follow {
         config: &config,

@@ -11,6 +11,7 @@ use tidegate_engine::{Binding, BindingId};
 use tidegate_guard::Guards;
 use tidegate_streams::Identity;
 
+use crate::pin_edge::AllPins;
 use crate::tls_files::TlsFiles;
 
 /// A sans-I/O binding.
@@ -131,6 +132,8 @@ pub struct Site<'a> {
     pub admission: &'a Admission,
     /// The files of each `tls · client`.
     pub tls_files: &'a TlsFiles,
+    /// The definition pins of each `mcp · proxy`.
+    pub pins: &'a AllPins,
 }
 
 impl tidegate_scenarios::Factory for Factory {

@@ -37,6 +37,21 @@ pub(crate) enum Failure {
     /// An audit file cannot be read.
     #[error(transparent)]
     Verify(#[from] tidegate_audit::VerifyError),
+    /// A file of definition pins cannot be used.
+    #[error(transparent)]
+    PinFile(#[from] crate::pin_files::PinFileError),
+    /// There is nothing to list or to accept.
+    #[error("no mcp · proxy of this config has pins; set its option 'pins' to warn or block")]
+    NoPins,
+    /// A tool that is to be accepted does not wait for it.
+    #[error(
+        "tool '{name}' has no definition that waits to be accepted; 'tidegate pins list' shows those \
+         that do"
+    )]
+    UnknownPin {
+        /// Its name.
+        name: String,
+    },
     /// The embedded broker cannot start.
     #[cfg(feature = "broker")]
     #[error(transparent)]

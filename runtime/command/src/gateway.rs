@@ -14,6 +14,7 @@ use tidegate_engine::streams::Extension as _;
 use tokio::time::timeout;
 
 use crate::assembly::{self, Extras, Shared};
+use crate::certificates;
 use crate::console::print_line;
 use crate::exporters::Exporters;
 #[cfg(feature = "broker")]
@@ -22,6 +23,7 @@ use crate::factory::{Admission, Listening};
 use crate::failure::Failure;
 use crate::guards;
 use crate::passwords;
+use crate::pin_edge::AllPins;
 use crate::probe::{Answer, Probes};
 #[cfg(feature = "broker")]
 use crate::registry::registry;
@@ -56,7 +58,8 @@ impl Gateway {
         for warning in &config.warnings {
             tracing::warn!("{}", warning.with_help());
         }
-        for warning in passwords::unprotected(config) {
+        let missing = certificates::missing(config);
+        for warning in passwords::unprotected(config).iter().chain(&missing) {
             tracing::warn!("{warning}");
         }
         let guards = guards::make(config)?.start();
@@ -77,6 +80,7 @@ impl Gateway {
             listening: listening.clone(),
             admission,
             tls_files: TlsFiles::load(config)?,
+            pins: AllPins::load(config)?,
         };
         let declared = config.clone();
         let worker_probes = probes.clone();

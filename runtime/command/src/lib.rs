@@ -8,9 +8,11 @@ mod audit;
 mod background_writer;
 #[cfg(feature = "bench")]
 mod bench;
+mod broker_profile;
 mod broker_url;
 #[cfg(test)]
 mod capabilities;
+mod certificates;
 mod client;
 mod console;
 #[cfg(feature = "broker")]
@@ -28,6 +30,9 @@ mod log_levels;
 mod logging;
 mod password_files;
 mod passwords;
+mod pin_edge;
+mod pin_files;
+mod pins;
 mod probe;
 pub mod registry;
 mod server_url;
@@ -41,19 +46,27 @@ use clap::Parser as _;
 
 use arguments::{
     Arguments, Audit as AuditCommand, Command, ConfigFile, Import as ImportCommand, Logging,
+    Pins as PinsCommand,
 };
 use assembly::Extras;
 use console::{FlushAtEnd, print_line};
+use factory::Factory;
 use failure::Failure;
 use gateway::Gateway;
 use signals::Signals;
-use tidegate_config::MissingVariables;
+use tidegate_config::{MissingVariables, Registry};
 
 /// Parses the command line of this process and runs the command.
 pub fn main() -> ExitCode {
+    main_with(registry::registry)
+}
+
+/// Like [`main`], where `start` runs bindings of the kinds in `registry`. For programs that test the
+/// gateway with bindings of their own.
+pub fn main_with(registry: fn() -> Registry<Factory>) -> ExitCode {
     let arguments = Arguments::parse();
     let _flush = FlushAtEnd;
-    match run(arguments.command) {
+    match run(arguments.command, registry) {
         Ok(code) => code,
         Err(failure) => {
             failure.report();
@@ -62,9 +75,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode, Failure> {
+fn run(command: Command, registry: fn() -> Registry<Factory>) -> Result<ExitCode, Failure> {
     match command {
-        Command::Start { config, logging } => return start(&config, &logging),
+        Command::Start { config, logging } => return start(&config, &logging, registry),
         Command::Validate {
             config,
             allow_missing_env,
@@ -95,19 +108,24 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Audit {
             command: AuditCommand::Verify(verify),
         } => return audit::verify(&verify),
+        Command::Pins {
+            command: PinsCommand::List(arguments),
+        } => return pins::list(&arguments),
+        Command::Pins {
+            command: PinsCommand::Accept(arguments),
+        } => return pins::accept(&arguments),
         Command::Spec { command } => spec::run(command)?,
         Command::Version => print_line(concat!("tidegate ", env!("CARGO_PKG_VERSION"))),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(config: &ConfigFile) -> Result<tidegate_config::Config, Failure> {
+fn read(
+    config: &ConfigFile,
+    registry: &Registry<Factory>,
+) -> Result<tidegate_config::Config, Failure> {
     let environment = |name: &str| std::env::var(name).ok();
-    Ok(tidegate_config::read(
-        &config.path,
-        &registry::registry(),
-        &environment,
-    )?)
+    Ok(tidegate_config::read(&config.path, registry, &environment)?)
 }
 
 fn validate(config: &ConfigFile, allow_missing_env: bool, expanded: bool) -> Result<(), Failure> {
@@ -121,7 +139,7 @@ fn validate(config: &ConfigFile, allow_missing_env: bool, expanded: bool) -> Res
     let valid = tidegate_config::validate(&config.path, &registry, &environment, missing)?;
     // The files that guards name are part of the config; without a variable their paths may be unknown.
     if missing == MissingVariables::Refused {
-        guards::make(&read(config)?)?;
+        guards::make(&read(config, &registry)?)?;
     }
     if expanded {
         let yaml = tidegate_config::expanded(&config.path, &registry, &environment, missing)?;
@@ -140,10 +158,18 @@ fn validate(config: &ConfigFile, allow_missing_env: bool, expanded: bool) -> Res
     Ok(())
 }
 
-fn start(config: &ConfigFile, logging: &Logging) -> Result<ExitCode, Failure> {
+fn start(
+    config: &ConfigFile,
+    logging: &Logging,
+    registry: fn() -> Registry<Factory>,
+) -> Result<ExitCode, Failure> {
     logging::start(logging)?;
-    let config = read(config)?;
-    serve(&config, Extras::default(), async |gateway| {
+    let config = read(config, &registry())?;
+    let extras = Extras {
+        registry,
+        ..Extras::default()
+    };
+    serve(&config, extras, async |gateway| {
         gateway.announce().await;
         std::future::pending().await
     })

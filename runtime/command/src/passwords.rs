@@ -12,7 +12,10 @@ pub(crate) fn unprotected(config: &Config) -> Vec<String> {
         if (binding.r#type.as_str(), binding.kind.as_str()) != ("mqtt", "client") {
             return None;
         }
-        binding.options::<client::Options>().ok()?.password?;
+        let options = binding.options::<client::Options>().ok()?;
+        if !options.sends_password() {
+            return None;
+        }
         if chain(config, binding).any(|it| it.r#type == "tls") {
             return None;
         }
@@ -30,7 +33,10 @@ pub(crate) fn unprotected(config: &Config) -> Vec<String> {
 }
 
 /// The bindings between an `mqtt · client` and its broker.
-fn chain<'c>(config: &'c Config, client: &'c Binding) -> impl Iterator<Item = &'c Binding> {
+pub(crate) fn chain<'c>(
+    config: &'c Config,
+    client: &'c Binding,
+) -> impl Iterator<Item = &'c Binding> {
     let next = |binding: &&'c Binding| config.bindings.get(binding.targets().next()?);
     std::iter::successors(next(&client), next)
 }

@@ -8,13 +8,14 @@ use tidegate_config::{Descriptor, Protocol, Registry};
 use tidegate_driver::StartError;
 use tidegate_scenarios::fixtures;
 
-use crate::broker_url;
 use crate::exporters;
 use crate::factory::Factory;
 use crate::guards;
 use crate::password_files::PasswordFiles;
+use crate::pin_edge;
 use crate::server_url;
 use crate::tls_files;
+use crate::{broker_profile, broker_url};
 
 /// The kinds of bindings and types of guards available in the config of a gateway.
 pub fn registry() -> Registry<Factory> {
@@ -109,15 +110,10 @@ fn mcp_proxy() -> Descriptor<Factory> {
     .accepts(&[Protocol::Mcp])
     .exit(Protocol::Mcp)
     .routes::<proxy::Condition>()
-    .made_by(Factory::Machine(|declared| {
-        let routes = declared.routes::<proxy::Condition>()?.into_iter();
-        let routes = routes.map(|route| proxy::Route {
-            rule: route.rule,
-            exit: route.exit,
-        });
-        let proxy = proxy::McpProxy::new(declared.options()?, routes.collect());
-        Ok(Box::new(proxy))
-    }))
+    .made_by(Factory::FileBacked {
+        make: pin_edge::make,
+        attach: pin_edge::attach,
+    })
 }
 
 fn mcp_mqtt_proxy() -> Descriptor<Factory> {
@@ -223,6 +219,7 @@ fn mqtt_client() -> Descriptor<Factory> {
         .accepts(&[Protocol::Mqtt])
         .exit(Protocol::Bytes)
         .routes::<client::Condition>()
+        .preset(broker_profile::PRESET)
         .shorthands(&[broker_url::SHORTHAND])
         .made_by(Factory::Machine(|declared| {
             let routes = declared.routes::<client::Condition>()?;
@@ -233,7 +230,7 @@ fn mqtt_client() -> Descriptor<Factory> {
             };
             let rules: Vec<_> = routes.into_iter().map(|route| route.rule).collect();
             let client = client::MqttClient::new(declared.options()?, exit);
-            let client = client.with_password_files(Box::new(PasswordFiles));
+            let client = client.with_password_files(Box::<PasswordFiles>::default());
             Ok(Box::new(client.with_routes(&rules)))
         }))
 }

@@ -19,6 +19,7 @@ use crate::fault::{Fault, Faults, Findings};
 use crate::guards::{GUARDS, check_references};
 use crate::locate::Location;
 use crate::model::Config;
+use crate::preset;
 use crate::registry::{Kinds, Registry};
 use crate::shorthand::{self, expand};
 
@@ -199,9 +200,10 @@ fn load_with<F>(
     let mut expressions = substitute(&mut value, sources, &mut findings);
     // Check guards, bindings and exporters even if the top level has faults.
     let bindings = value.get("bindings").and_then(Value::as_mapping);
-    let bindings = bindings.cloned().unwrap_or_default();
+    let mut bindings = bindings.cloned().unwrap_or_default();
     let (guards, exporters) = (GUARDS.of(&value), EXPORTERS.of(&value));
     let kinds = &registry.kinds();
+    preset::replace(&mut bindings, kinds, &mut findings);
     let bindings = expand(&bindings, kinds, &mut expressions, &mut findings);
     let top = decode::<Top>(value, &[], &expressions, &mut findings);
     let declared_guards: Vec<&str> = guards.keys().filter_map(Value::as_str).collect();

@@ -453,6 +453,22 @@ fn has_properties(schema: &Value) -> bool {
 
 /// The values of a choice.
 fn words(schema: &Value) -> Option<String> {
+    if schema.get("type").is_none()
+        && let Some(choices) = schema.get("enum").and_then(Value::as_array)
+    {
+        // A number may also be written as text.
+        let mut words: Vec<String> = Vec::new();
+        for choice in choices {
+            let word = match choice {
+                Value::String(text) => format!("`{text}`"),
+                other => format!("`{other}`"),
+            };
+            if !words.contains(&word) {
+                words.push(word);
+            }
+        }
+        return Some(words.join(", "));
+    }
     let choices = schema.get("oneOf").and_then(Value::as_array)?;
     let word = |choice: &Value| Some(format!("`{}`", choice.get("const")?.as_str()?));
     let words: Option<Vec<String>> = choices.iter().map(word).collect();

@@ -8,6 +8,7 @@ use tidegate_streams::Protocol;
 use crate::decode::decode;
 use crate::expression::Expressions;
 use crate::fault::Findings;
+use crate::preset::Preset;
 use crate::section::MemberType;
 use crate::shorthand::Shorthand;
 
@@ -72,6 +73,7 @@ pub(crate) struct Shape {
     pub(crate) exits: Exits,
     pub(crate) routing: Option<Routing>,
     pub(crate) shorthands: &'static [Shorthand],
+    pub(crate) preset: Option<Preset>,
     /// JSON Schema of the options.
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     /// Decodes the options and records their faults and warnings.
@@ -121,6 +123,7 @@ impl Descriptor<()> {
                 exits: Exits::None,
                 routing: None,
                 shorthands: &[],
+                preset: None,
                 schema: |generator| generator.subschema_for::<T>(),
                 check: check_options::<T>,
             },
@@ -182,6 +185,13 @@ impl<F> Descriptor<F> {
     #[must_use]
     pub const fn shorthands(mut self, shorthands: &'static [Shorthand]) -> Self {
         self.shape.shorthands = shorthands;
+        self
+    }
+
+    /// Allows an option that stands for values of others.
+    #[must_use]
+    pub const fn preset(mut self, preset: Preset) -> Self {
+        self.shape.preset = Some(preset);
         self
     }
 

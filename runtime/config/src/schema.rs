@@ -8,6 +8,7 @@ use tidegate_options::Guarded;
 
 use crate::exporters::EXPORTERS;
 use crate::guards::GUARDS;
+use crate::preset::Preset;
 use crate::registry::{Exits, Kinds, Registry, Routing, Shape};
 use crate::shorthand::{KIND as CHAINED, Shorthand};
 
@@ -58,6 +59,11 @@ pub fn schema<F>(registry: &Registry<F>) -> Value {
 
 fn one_of(shape: &Shape, kinds: &Kinds, generator: &mut SchemaGenerator) -> Value {
     let options = (shape.schema)(generator).to_value();
+    if let Some(preset) = &shape.preset {
+        let names: Vec<&str> = preset.names().collect();
+        let property = json!({ "type": "string", "enum": names, "description": preset.about });
+        add_options(&options, [(preset.key.to_owned(), property)], generator);
+    }
     for shorthand in shape.shorthands {
         add_shorthand(&options, shorthand, kinds, generator);
     }
@@ -151,6 +157,15 @@ fn add_shorthand(
         let schema = json!({ "type": "object", "description": description, "allOf": [options] });
         added.insert((*link).to_owned(), schema);
     }
+    add_options(options, added, generator);
+}
+
+/// Adds properties to the definition of the options.
+fn add_options(
+    options: &Value,
+    added: impl IntoIterator<Item = (String, Value)>,
+    generator: &mut SchemaGenerator,
+) {
     let definition = options.get("$ref").and_then(Value::as_str);
     let definition = definition.and_then(|reference| reference.rsplit('/').next());
     let definition = definition.and_then(|name| generator.definitions_mut().get_mut(name));

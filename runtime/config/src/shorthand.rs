@@ -8,6 +8,7 @@ use serde_yaml::{Mapping, Value};
 use crate::expression::{Expressions, Sources, UNRESOLVED, substitute};
 use crate::fault::Findings;
 use crate::load::path;
+use crate::preset;
 use crate::registry::{Kinds, Shape};
 
 /// A shorthand of a kind.
@@ -93,6 +94,7 @@ pub(crate) fn written_out(
     let Some(bindings) = config.get_mut("bindings").and_then(Value::as_mapping_mut) else {
         return config;
     };
+    preset::replace(bindings, kinds, findings);
     let mut written = Mapping::new();
     for (name, value) in bindings.iter() {
         let mut value = value.clone();

@@ -17,6 +17,7 @@ mod topic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use tidegate_device::Device;
 
@@ -25,6 +26,7 @@ use crate::fault::Fault;
 use crate::limits::Limits;
 use entity::{Announcement, Entity};
 use identity::{Identity, Key};
+use topic::Announced;
 
 /// What is known of the devices that announce themselves this way.
 ///
@@ -34,7 +36,7 @@ pub(crate) struct HomeAssistant {
     prefix: String,
     limits: Limits,
     /// Announcements, by topic.
-    known: BTreeMap<String, Known>,
+    known: BTreeMap<Arc<str>, Known>,
     groups: BTreeMap<u64, Group>,
     /// The group of each identifier and connection.
     groups_by_key: BTreeMap<Key, u64>,
@@ -51,16 +53,38 @@ struct Known {
     /// Of the payload, to recognize it when it is announced again.
     hash: u64,
     group: u64,
-    identity: Identity,
-    entities: Vec<Entity>,
+    content: Content,
+    /// Number of its entities.
+    entities: usize,
     bytes: usize,
 }
 
-/// The announcements of one device.
+/// What an announcement says.
+///
+/// It is needed again when another announcement of the same device comes or goes. Most devices announce
+/// themselves once, or all their entities together: of those the payload is kept, which is several times smaller.
+#[derive(Debug)]
+enum Content {
+    /// The only announcement of its device, by its payload.
+    Payload(Box<[u8]>),
+    /// One of several.
+    Read(Box<Described>),
+}
+
+/// What an announcement says about a device, and of which entities.
+#[derive(Debug)]
+struct Described {
+    identity: Identity,
+    entities: Vec<Entity>,
+}
+
+/// The announcements of one device. Tens of thousands are kept, nearly all with one topic and one key.
 #[derive(Debug, Default)]
 struct Group {
-    topics: BTreeSet<String>,
-    keys: BTreeSet<Key>,
+    /// Sorted.
+    topics: Vec<Arc<str>>,
+    /// Sorted.
+    keys: Vec<Key>,
     /// The id of its device; empty before that is declared.
     id: String,
 }
@@ -112,13 +136,11 @@ impl HomeAssistant {
             return Ok(Change::default());
         }
         self.check_room(topic)?;
-        let announcement =
-            Announcement::read(announced, payload, self.limits.entities_of_a_device)?;
-        let refused = announcement.refused;
-        let mut change = if announcement.entities.is_empty() {
+        let (described, refused) = Described::read(announced, payload, self.limits)?;
+        let mut change = if described.entities.is_empty() {
             self.remove(topic)
         } else {
-            self.put(topic, hash, announcement.identity, announcement.entities)?
+            self.put(topic, payload, described)?
         };
         change.refused = refused;
         Ok(change)
@@ -131,13 +153,8 @@ impl HomeAssistant {
         }
     }
 
-    fn put(
-        &mut self,
-        topic: &str,
-        hash: u64,
-        identity: Identity,
-        entities: Vec<Entity>,
-    ) -> Result<Change, Fault> {
+    fn put(&mut self, topic: &str, payload: &[u8], described: Described) -> Result<Change, Fault> {
+        let Described { identity, entities } = &described;
         let bytes = topic.len()
             + identity.footprint()
             + entities.iter().map(Entity::footprint).sum::<usize>();
@@ -153,22 +170,50 @@ impl HomeAssistant {
             None => self.add_group(Group::default()),
         };
         groups.insert(group);
+        self.read_again(&groups);
         self.entities += entities.len();
         self.bytes += bytes;
         let known = Known {
-            hash,
+            hash: hash(payload),
             group,
-            identity,
-            entities,
+            entities: entities.len(),
+            content: Content::Read(Box::new(described)),
             bytes,
         };
-        self.known.insert(topic.to_owned(), known);
-        self.groups
-            .entry(group)
-            .or_default()
-            .topics
-            .insert(topic.to_owned());
-        Ok(self.regroup(&groups))
+        let topic: Arc<str> = topic.into();
+        self.known.insert(Arc::clone(&topic), known);
+        let topics = &mut self.groups.entry(group).or_default().topics;
+        if !topics.contains(&topic) {
+            topics.push(Arc::clone(&topic));
+        }
+        let change = self.regroup(&groups);
+        self.keep_payload(&topic, payload);
+        Ok(change)
+    }
+
+    /// Reads the announcements of these groups of which only the payload is kept.
+    fn read_again(&mut self, groups: &BTreeSet<u64>) {
+        let groups = groups.iter().filter_map(|group| self.groups.get(group));
+        for topic in groups.flat_map(|group| &group.topics) {
+            if let Some(known) = self.known.get_mut(topic)
+                && let Content::Payload(payload) = &known.content
+                && let Some(announced) = topic::parse(&self.prefix, topic)
+                && let Ok((described, _)) = Described::read(announced, payload, self.limits)
+            {
+                known.content = Content::Read(Box::new(described));
+            }
+        }
+    }
+
+    /// Keeps the payload of an announcement instead of what it says, if it is the only one of its device.
+    fn keep_payload(&mut self, topic: &str, payload: &[u8]) {
+        let Some(known) = self.known.get_mut(topic) else {
+            return;
+        };
+        let group = self.groups.get(&known.group);
+        if group.is_some_and(|group| group.topics.len() == 1) {
+            known.content = Content::Payload(payload.into());
+        }
     }
 
     fn add_group(&mut self, group: Group) -> u64 {
@@ -199,7 +244,7 @@ impl HomeAssistant {
         let (old_entities, old_bytes) = self
             .known
             .get(topic)
-            .map_or((0, 0), |it| (it.entities.len(), it.bytes));
+            .map_or((0, 0), |it| (it.entities, it.bytes));
         let full = |what, limit| Err(Fault::Full { what, limit });
         if self.entities - old_entities + entities > self.limits.entities {
             return full("entities", self.limits.entities);
@@ -210,9 +255,9 @@ impl HomeAssistant {
         let groups = groups.iter().filter_map(|group| self.groups.get(group));
         let others: usize = groups
             .flat_map(|group| &group.topics)
-            .filter(|other| *other != topic)
+            .filter(|other| &***other != topic)
             .filter_map(|other| self.known.get(other))
-            .map(|known| known.entities.len())
+            .map(|known| known.entities)
             .sum();
         if others + entities > self.limits.entities_of_a_device {
             return full("entities of a device", self.limits.entities_of_a_device);
@@ -222,10 +267,10 @@ impl HomeAssistant {
 
     fn forget(&mut self, topic: &str) -> Option<Known> {
         let known = self.known.remove(topic)?;
-        self.entities -= known.entities.len();
+        self.entities -= known.entities;
         self.bytes -= known.bytes;
         if let Some(group) = self.groups.get_mut(&known.group) {
-            group.topics.remove(topic);
+            group.topics.retain(|it| &**it != topic);
         }
         Some(known)
     }
@@ -257,24 +302,27 @@ impl HomeAssistant {
     }
 
     /// Announcements that have keys in common, directly or through others.
-    fn connected(&self, topics: BTreeSet<String>) -> Vec<Group> {
+    fn connected(&self, topics: BTreeSet<Arc<str>>) -> Vec<Group> {
         let mut groups: Vec<Group> = Vec::new();
         for topic in topics {
-            let Some(known) = self.known.get(&topic) else {
+            let Some(described) = self.known.get(&topic).and_then(Known::described) else {
                 continue;
             };
-            let keys = &known.identity.keys;
+            let keys = &described.identity.keys;
             let is_joined = |group: &mut Group| keys.iter().any(|key| group.keys.contains(key));
             let joined: Vec<Group> = groups.extract_if(.., is_joined).collect();
             let mut group = Group {
-                topics: BTreeSet::from([topic]),
-                keys: keys.clone(),
+                topics: vec![topic],
+                keys: keys.iter().cloned().collect(),
                 id: String::new(),
             };
             for other in joined {
                 group.topics.extend(other.topics);
                 group.keys.extend(other.keys);
             }
+            group.topics.sort_unstable();
+            group.keys.sort_unstable();
+            group.keys.dedup();
             groups.push(group);
         }
         groups.sort_by(|one, other| one.keys.cmp(&other.keys));
@@ -284,12 +332,8 @@ impl HomeAssistant {
     /// Adds a group, and makes its device.
     fn declare(&mut self, mut group: Group) -> Device {
         let mut identity = Identity::default();
-        for known in group
-            .topics
-            .iter()
-            .filter_map(|topic| self.known.get(topic))
-        {
-            identity.complete(&known.identity);
+        for described in self.described(&group) {
+            identity.complete(&described.identity);
         }
         let id = identity.keys.first().map(Key::id).unwrap_or_default();
         group.id = self.unique_id(&id);
@@ -303,14 +347,18 @@ impl HomeAssistant {
             }
         }
         self.ids.insert(group.id.clone());
-        let known = group
-            .topics
-            .iter()
-            .filter_map(|topic| self.known.get(topic));
-        let entities = known.flat_map(|it| &it.entities).collect();
-        let device = device::assemble(group.id.clone(), identity, entities);
+        let entities = self.described(&group).flat_map(|it| &it.entities);
+        let device = device::assemble(group.id.clone(), identity, entities.collect());
+        group.topics.shrink_to_fit();
+        group.keys.shrink_to_fit();
         self.add_group(group);
         device
+    }
+
+    /// What the announcements of a group say, in the order of their topics.
+    fn described(&self, group: &Group) -> impl Iterator<Item = &Described> {
+        let known = group.topics.iter().map(|topic| self.known.get(topic));
+        known.flatten().filter_map(Known::described)
     }
 
     /// An id that no device has: `id`, except if texts that only look alike were made the same.
@@ -322,6 +370,32 @@ impl HomeAssistant {
             unique = format!("{id}-{count}");
         }
         unique
+    }
+}
+
+impl Known {
+    /// What it says, unless only its payload is kept.
+    fn described(&self) -> Option<&Described> {
+        match &self.content {
+            Content::Read(described) => Some(described),
+            Content::Payload(_) => None,
+        }
+    }
+}
+
+impl Described {
+    /// Reads a payload. Returns what of it is refused, too.
+    fn read(
+        announced: Announced<'_>,
+        payload: &[u8],
+        limits: Limits,
+    ) -> Result<(Self, Vec<Fault>), Fault> {
+        let read = Announcement::read(announced, payload, limits.entities_of_a_device)?;
+        let described = Self {
+            identity: read.identity,
+            entities: read.entities,
+        };
+        Ok((described, read.refused))
     }
 }
 

@@ -233,8 +233,8 @@ fn bytes(device: &Device) -> usize {
     footprint::of_text(device.name.as_ref())
         + device
             .labels
-            .values()
-            .map(|it| 64 + it.as_str().len())
+            .iter()
+            .map(|(_, it)| 64 + it.as_str().len())
             .sum::<usize>()
         + device
             .availability

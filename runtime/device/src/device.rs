@@ -1,11 +1,12 @@
 //! The model: what a device is called, what it tells about itself, and what it can be told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::labels::Labels;
 use crate::template::Template;
 use crate::text::Text;
 
@@ -23,7 +24,7 @@ pub struct Device {
     /// Where it is.
     pub location: Option<Text>,
     /// Further facts, by name.
-    pub labels: BTreeMap<String, Text>,
+    pub labels: Labels,
     /// Where the declaration comes from, and therefore how far its texts are trusted.
     pub source: Source,
     /// What it tells about itself. The first one is its status.
@@ -89,7 +90,7 @@ pub struct Property {
     /// After this time without a message the value is stale.
     pub stale_after: Option<Duration>,
     /// Makes the device publish the value.
-    pub request: Option<Request>,
+    pub request: Option<Box<Request>>,
 }
 
 /// How the text of a value is read.
@@ -142,7 +143,7 @@ pub enum AvailabilityMode {
 }
 
 /// One topic with its two payloads.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AvailabilityTopic {
     /// The topic.
     pub topic: String,

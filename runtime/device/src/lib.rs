@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod device;
+mod labels;
 mod mention;
 mod message;
 mod reading;
@@ -21,6 +22,7 @@ pub use device::{
     Availability, AvailabilityMode, AvailabilityTopic, Command, Confirm, Device, Expected, Format,
     Payload, Property, Request, Source,
 };
+pub use labels::Labels;
 pub use mention::Mentions;
 pub use message::MessageError;
 pub use reading::{Comparison, Reading, ReadingError};

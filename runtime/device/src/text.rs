@@ -16,7 +16,7 @@ const CHARACTERS_MAX: usize = 256;
 /// assert_eq!(Text::new("Lamp\u{1b}[31m\nat the door").as_str(), "Lamp[31m at the door");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Text(String);
+pub struct Text(Box<str>);
 
 impl Text {
     /// Takes `text`, without what does not belong into a text.
@@ -43,7 +43,7 @@ impl Text {
             clean.push(character);
             kept += 1;
         }
-        Self(clean)
+        Self(clean.into())
     }
 
     /// Whether `text` can be shown as it is: no character of it would be removed. The length is not checked.

@@ -45,6 +45,11 @@ impl Guarded {
         lacks.then_some(roles)
     }
 
+    /// Whether it names a guard.
+    pub fn names(&self, guard: &str) -> bool {
+        self.0.contains_key(guard)
+    }
+
     /// Its guards, for the check that they exist. `path` leads to it.
     pub fn references(&self, path: &[&str]) -> Vec<GuardReference> {
         let reference = |guard: &String| {

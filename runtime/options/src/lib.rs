@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod bounded;
+mod caller_text;
 mod condition;
 mod glob;
 mod guarded;
@@ -21,6 +22,7 @@ mod topic_entry;
 mod topic_pattern;
 
 pub use bounded::Bounded;
+pub use caller_text::CallerText;
 pub use condition::{Condition, RouteFault, RouteRule};
 pub use glob::Glob;
 pub use guarded::{GuardReference, Guarded};

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes_stream;
+mod caller;
 mod event;
 mod extension;
 mod field;
@@ -24,6 +25,7 @@ mod scripted;
 mod shown;
 mod visible;
 
+pub use caller::{CallerValue, EXPRESSION};
 pub use event::{Audit, Event, Severity};
 pub use extension::{AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, FlushEx, Protocol, ResetEx};
 pub use field::{Extension, Field, FieldDoc, FieldError, Value};

@@ -5,15 +5,19 @@
 //! the caller is interested: END means *done* (it unsubscribes a `resourcesSubscribe` and closes a
 //! `lifecycle`), ABORT means *cancelled*. A refusal is a RESET of the initial half. The name or URI
 //! in BEGIN takes precedence over the one in `params`.
+//!
+//! While it works on an operation, a callee may ask the client for something (`input`).
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_json::{Document, Parts};
 
+mod input;
 mod operation;
 
 use crate::scripted::Scripted;
 use crate::{Extension, extension, flags, words};
+pub use input::{CHALLENGES_MAX, McpAnswer, McpChallenge, McpResponse, capability_to_ask};
 pub use operation::{
     McpBeginEx, McpCompletionComplete, McpEra, McpHeader, McpLifecycle, McpMethod, McpPromptsGet,
     McpPromptsList, McpResourcesList, McpResourcesRead, McpResourcesSubscribe,
@@ -22,7 +26,7 @@ pub use operation::{
 
 flags! {
     /// Capabilities of a client or a server, exchanged by `lifecycle`.
-    pub struct McpCapabilities(u16) {
+    pub struct McpCapabilities(u32) {
         /// The server has tools.
         SERVER_TOOLS = 1,
         /// The server has prompts.
@@ -49,6 +53,14 @@ flags! {
         SERVER_RESOURCES_SUBSCRIBE = 2048,
         /// The server supports argument completion.
         SERVER_COMPLETIONS = 4096,
+        /// The server sends log messages.
+        SERVER_LOGGING = 8192,
+        /// Sampling may use tools.
+        CLIENT_SAMPLING_TOOLS = 16384,
+        /// Sampling may include the context of servers.
+        CLIENT_SAMPLING_CONTEXT = 32768,
+        /// The client notifies servers when its roots change.
+        CLIENT_ROOTS_LIST_CHANGED = 65536,
     }
 }
 
@@ -165,15 +177,8 @@ extension! {
     pub struct McpResourcesListChanged "resourcesListChanged" {}
 }
 extension! {
-    /// The client's answer to a [`McpChallenge`], on the initial half.
-    pub struct McpResponse "response" {
-        /// Id of the challenge.
-        id "id": u64 = 0,
-        /// The `result` or the `error` object, as JSON.
-        content "content": Bytes = Bytes::new(),
-        /// Whether it is an `error`.
-        error "error": bool = false,
-    }
+    /// The client's roots changed; on the initial half of a session.
+    pub struct McpRootsListChanged "rootsListChanged" {}
 }
 
 macro_rules! flushes {
@@ -219,20 +224,8 @@ flushes! {
     ToolsListChanged(McpToolsListChanged),
     PromptsListChanged(McpPromptsListChanged),
     ResourcesListChanged(McpResourcesListChanged),
+    RootsListChanged(McpRootsListChanged),
     Response(McpResponse),
-}
-
-extension! {
-    /// A request of the server to its client (sampling, elicitation, roots). The answer is a FLUSH
-    /// with [`McpResponse`] on the initial half.
-    pub struct McpChallenge "request" {
-        /// Correlates the answer with this request.
-        id "id": u64 = 0,
-        /// The JSON-RPC method.
-        method "method": ByteString = ByteString::new(),
-        /// Its `params`, as JSON.
-        params "params": Bytes = Bytes::new(),
-    }
 }
 
 words! {
@@ -245,6 +238,8 @@ words! {
         NotFound "notFound",
         /// The caller is not authorised.
         NotAuthorized "notAuthorized",
+        /// The client lacks a capability that the operation requires.
+        MissingCapability "missingCapability",
         /// A `Mcp-Param-*` header contradicts the arguments.
         HeaderMismatch "headerMismatch",
         /// No answer within the deadline.
@@ -298,6 +293,21 @@ impl McpReset {
                 format!(
                     "Insufficient scope; this operation needs: {}.",
                     needed.join(" ")
+                ),
+            )
+        }
+    }
+
+    /// The refusal of an operation that has to ask its client for something, for which the client lacks
+    /// these capabilities.
+    pub fn missing_capability(capabilities: McpCapabilities) -> Self {
+        Self {
+            data: Some(input::required(capabilities)),
+            ..Self::new(
+                McpResetKind::MissingCapability,
+                format!(
+                    "The client has not declared a capability that this operation requires: {}.",
+                    input::names(capabilities)
                 ),
             )
         }

@@ -21,6 +21,9 @@ flags! {
     pub struct MqttPublishFlags(u8) {
         /// The broker retains the message for later subscribers (MQTT 5.0, 3.3.1.3).
         RETAIN = 1,
+        /// Response topic and correlation data are left out if the broker's protocol version has none.
+        /// Otherwise the message is refused there.
+        ANSWER_PROPERTIES_OPTIONAL = 2,
     }
 }
 
@@ -108,7 +111,9 @@ extension! {
 crate::record_field!(MqttTopicFilter);
 
 extension! {
-    /// Opens a subscription. The reply BEGIN repeats it with the broker's reason codes.
+    /// Opens a subscription. The reply BEGIN repeats it with the broker's reason codes. If many messages
+    /// arrive before the broker has answered for all filters, it states the requested `QoS` for the
+    /// others, and [`MqttGranted`] follows.
     pub struct MqttSubscribe "subscribe" {
         /// Client identifier; absent: the binding's own.
         client_id "clientId": Option<ByteString> = None,
@@ -140,12 +145,23 @@ extension! {
     }
 }
 
+extension! {
+    /// FLUSH on the reply of a subscription that began before the broker had answered for all of its
+    /// filters, because many messages arrived: the answers that were missing. BEGIN stated the
+    /// requested `QoS` instead.
+    pub struct MqttGranted "granted" {
+        /// The filters that had no answer when the reply began, with the broker's reason codes.
+        filters "filters": Vec<MqttTopicFilter> = Vec::new(),
+    }
+}
+
 /// FLUSH extension of mqtt streams.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "a variant is named after its struct")]
 pub enum MqttFlushEx {
     Unsubscribe(MqttUnsubscribe),
     Gap(MqttGap),
+    Granted(MqttGranted),
 }
 
 extension! {
@@ -277,4 +293,5 @@ into_extension! {
     MqttSubscribeData => DataEx, MqttDataEx::Subscribe;
     MqttUnsubscribe => FlushEx, MqttFlushEx::Unsubscribe;
     MqttGap => FlushEx, MqttFlushEx::Gap;
+    MqttGranted => FlushEx, MqttFlushEx::Granted;
 }

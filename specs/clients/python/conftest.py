@@ -53,13 +53,11 @@ class Process:
 
     def __init__(self, arguments: list[str], stdin=subprocess.DEVNULL, env: dict | None = None):
         self.lines: list[str] = []
-        self.child = subprocess.Popen(
-            arguments,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(env or {})},
-        )
+        self._options = {"args": arguments, "stdin": stdin, "env": {**os.environ, **(env or {})}}
+        self._start()
+
+    def _start(self) -> None:
+        self.child = subprocess.Popen(**self._options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -99,7 +97,7 @@ class Process:
 
 
 class Broker(Process):
-    """A mosquitto on a free port."""
+    """A mosquitto on a free port. `{folder}` in its settings is its folder."""
 
     def __init__(self, port: int | None = None, password: tuple[str, str] | None = None, settings: str = ""):
         self.port = port or free_port()
@@ -114,7 +112,7 @@ class Broker(Process):
         else:
             config += "allow_anonymous true\n"
         path = Path(self.folder, "mosquitto.conf")
-        path.write_text(config)
+        path.write_text(config.replace("{folder}", self.folder))
         super().__init__([MOSQUITTO, "-c", str(path)])
         self.line(r"mosquitto version .* running")
 
@@ -136,8 +134,8 @@ class Broker(Process):
         command = ["mosquitto_pub", "-V", "5", "-p", str(self.port), *options]
         subprocess.run(command, input=data, check=True, timeout=PATIENCE)
 
-    def subscriber(self, topic: str, *options: str) -> "Subscriber":
-        return Subscriber(self, topic, *options)
+    def subscriber(self, topic: str, *options: str, version: str = "5") -> "Subscriber":
+        return Subscriber(self, topic, *options, version=version)
 
 
 class Subscriber(Process):
@@ -147,11 +145,11 @@ class Subscriber(Process):
     QoS, are enough), mosquitto 2.0.11 has more of them in flight than a subscriber allows, who then leaves it.
     """
 
-    def __init__(self, broker: Broker, topic: str, *options: str):
+    def __init__(self, broker: Broker, topic: str, *options: str, version: str = "5"):
         self.identity = f"sub-{os.getpid()}-{id(self):x}"
         super().__init__(
-            ["mosquitto_sub", "-V", "5", "-p", str(broker.port), "-q", "2", "-i", self.identity]
-            + ["-D", "CONNECT", "receive-maximum", "65535"]
+            ["mosquitto_sub", "-V", version, "-p", str(broker.port), "-q", "2", "-i", self.identity]
+            + (["-D", "CONNECT", "receive-maximum", "65535"] if version == "5" else [])
             + ["-t", topic, "-F", "%t|%q|%r|%p", *options]
         )
         broker.line(rf"Sending SUBACK to {self.identity}")
@@ -211,14 +209,14 @@ def plain(transport: str, port: int, options: str = "", client: str = "", server
     )
 
 
-def federated(transport: str, ports: dict[str, int], options: str = "") -> str:
+def federated(transport: str, ports: dict[str, int], options: str = "", server: str = "") -> str:
     """A config with one toolkit for each broker."""
     routes = ", ".join(
         f"{{ when: [{{ toolkit: {name} }}], exit: mcp_mqtt{index} }}" for index, name in enumerate(ports)
     )
     proxy = f"  mcp_proxy0: {{ type: mcp, kind: proxy, routes: [{routes}] }}\n"
     kits = "".join(toolkit(index, port, options) for index, port in enumerate(ports.values()))
-    return "name: test\nbindings:\n" + entry(transport).replace("mcp0", "mcp_proxy0") + proxy + kits
+    return "name: test\nbindings:\n" + entry(transport, server).replace("mcp0", "mcp_proxy0") + proxy + kits
 
 
 @pytest.fixture

@@ -6,43 +6,9 @@ import socket
 import threading
 from dataclasses import dataclass, field
 
-CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT = (
-    1, 2, 3, 4, 8, 9, 10, 11, 12, 13, 14,
+from packets import (
+    CONNACK, CONNECT, DISCONNECT, PINGRESP, PUBACK, PUBLISH, SUBACK, UNSUBACK, Packet, length_of, packet
 )  # fmt: skip
-
-
-@dataclass
-class Packet:
-    kind: int
-    flags: int
-    body: bytes
-
-    @property
-    def qos(self) -> int:
-        return self.flags >> 1 & 3
-
-    @property
-    def topic(self) -> str:
-        length = int.from_bytes(self.body[:2])
-        return self.body[2 : 2 + length].decode()
-
-    @property
-    def packet_id(self) -> bytes:
-        at = 2 + int.from_bytes(self.body[:2]) if self.kind == PUBLISH else 0
-        return self.body[at : at + 2]
-
-
-def length_of(number: int) -> bytes:
-    out = b""
-    while True:
-        number, byte = divmod(number, 128)
-        out += bytes([byte | (0x80 if number else 0)])
-        if not number:
-            return out
-
-
-def packet(kind: int, body: bytes = b"", flags: int = 0) -> bytes:
-    return bytes([kind << 4 | flags]) + length_of(len(body)) + body
 
 
 @dataclass(eq=False)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Broker, Gateway, free_port, plain
-from lying import CONNECT, Lying
+from lying import Lying
+from packets import CONNECT
 from test_faults import call_publish
 
 CHECK = "check that the port is an MQTT port without TLS"

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from conftest import Gateway, plain, wait_until
-from lying import CONNECT, PUBLISH, SUBSCRIBE, Lying
+from lying import Lying
+from packets import CONNECT, PUBLISH, SUBSCRIBE
 from test_faults import call_publish, modern, request
 
 #: Receive Maximum 1.

@@ -32,9 +32,9 @@ def gateway(broker, parts) -> Gateway:
     return gateway
 
 
-def call_publish(gateway: Gateway, **arguments) -> httpx.Response:
-    body = request("tools/call", name="publish", arguments={"topic": "t", "payload": "p", **arguments})
-    return httpx.post(gateway.url, json=body, headers=modern("tools/call", **{"mcp-name": "publish"}))
+def call_publish(gateway: Gateway, tool: str = "publish", **arguments) -> httpx.Response:
+    body = request("tools/call", name=tool, arguments={"topic": "t", "payload": "p", **arguments})
+    return httpx.post(gateway.url, json=body, headers=modern("tools/call", **{"mcp-name": tool}))
 
 
 def test_a_body_that_is_no_json(gateway):

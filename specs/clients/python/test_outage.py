@@ -1,18 +1,56 @@
-"""Publishes while the link to the broker is cut: what callers are told is what happened."""
+"""Short runs of `scripts/outage`: what callers and subscribers are told while the link or the broker fails is what happened."""
 
 import asyncio
 
 import pytest
-from outage import KEPT, run
+from outage import publishing, subscribing
+from outage.plan import Plan
+
+VERSIONS = pytest.mark.parametrize("version", ["5", "3.1.1"])
+SESSIONS = pytest.mark.parametrize("kept", [True, False], ids=["sessions kept", "sessions not kept"])
+#: Faults of the broker.
+ENDS = ["restart", "kill", "kill-persistent"]
 
 
-@pytest.mark.parametrize("kept", [KEPT, ""], ids=["sessions kept", "sessions not kept"])
-@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def published(plan: Plan) -> None:
+    tally = asyncio.run(publishing.run(plan))
+    assert tally.strikes >= 2, tally.counts()
+    assert not tally.violations(), tally.counts()
+    done = sum(outcome == "done" for outcome in tally.outcomes.values())
+    assert done > plan.count // 2, tally.counts()
+
+
+@SESSIONS
+@VERSIONS
 @pytest.mark.parametrize("qos", [1, 2])
-def test_what_callers_are_told_is_what_happened(qos, version, kept):
-    calls = 400
-    tally = asyncio.run(run(calls, qos, seed=7, client=f'{kept}, version: "{version}"', cut_after=(40, 80)))
-    assert tally.cuts >= 3, tally.counts()
-    assert not tally.faults(calls), tally.counts()
-    done = sum(1 for outcome in tally.outcomes.values() if outcome == "done")
-    assert done > calls // 2, tally.counts()
+def test_what_callers_are_told_while_the_link_is_cut(qos, version, kept):
+    published(Plan(400, "cut", qos, version, kept, seed=7, every=(40, 80)))
+
+
+@pytest.mark.parametrize(("qos", "kept"), [(1, False), (2, True)], ids=["1-sessions not kept", "2-sessions kept"])
+@pytest.mark.parametrize("fault", ENDS)
+def test_what_callers_are_told_while_the_broker_ends(fault, qos, kept):
+    published(Plan(250, fault, qos, "5", kept, seed=7, every=(80, 100)))
+
+
+@SESSIONS
+@VERSIONS
+@pytest.mark.parametrize("run", [subscribing.receiving, subscribing.updating], ids=["receive", "updates"])
+def test_what_subscribers_are_told_while_the_link_is_cut(run, version, kept):
+    subscribed(run, Plan(300, "cut", 1, version, kept, seed=7, every=(40, 80)))
+
+
+@pytest.mark.parametrize(
+    ("run", "version", "kept"),
+    [(subscribing.receiving, "5", False), (subscribing.receiving, "3.1.1", True), (subscribing.updating, "5", True)],
+    ids=["receive-sessions not kept", "receive-3.1.1-sessions kept", "updates-sessions kept"],
+)
+@pytest.mark.parametrize("fault", ENDS)
+def test_what_subscribers_are_told_while_the_broker_ends(run, version, fault, kept):
+    subscribed(run, Plan(200, fault, 1, version, kept, seed=7, every=(60, 90)))
+
+
+def subscribed(run, plan: Plan) -> None:
+    tally = asyncio.run(run(plan))
+    assert tally.strikes >= 2, tally.counts()
+    assert not tally.violations(), tally.counts()

@@ -4,7 +4,8 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 
 from conftest import PATIENCE, Gateway, plain, wait_until
-from lying import PUBLISH, Lying
+from lying import Lying
+from packets import PUBLISH
 from test_brokers import call_receive, read, sentence
 from test_faults import call_publish
 

@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Process, connected, free_port, plain
-from outage import Proxy
+from fault_proxy import FaultProxy
 
 ANYTHING = 'subscribe: [ "#" ], publish: [ "#" ]'
 #: CONNECT, as mosquitto logs it: p2 is MQTT 3.1.1, p5 is MQTT 5.
@@ -89,7 +88,7 @@ async def test_overlapping_subscriptions_of_311_get_each_message_once(broker):
 
 
 async def test_a_message_published_while_the_gateway_is_away_is_received(version, broker):
-    async with Proxy(broker.port, random.Random(1)) as proxy:
+    async with FaultProxy(("127.0.0.1", broker.port)) as proxy:
         client_options = f'clientId: away, version: "{version}", sessionExpiry: 60, reconnect: {{ min: 10, max: 100 }}'
         config = plain("http", proxy.port, ANYTHING, client_options)
         async with connected("http", "auto", config) as client:
@@ -97,10 +96,10 @@ async def test_a_message_published_while_the_gateway_is_away_is_received(version
                 client.call_tool("receive", {"topic": "news/+", "limit": 2, "timeout": 15000})
             )
             await asyncio.to_thread(broker.line, r"news/\+ \(QoS 1\)")
-            proxy.away()
+            proxy.turn_away()
             await asyncio.to_thread(broker.line, r"Socket error on client away|Client away.* closed its connection")
             await asyncio.to_thread(broker.publish, "news/a", "meanwhile", "-q", "1")
-            proxy.back()
+            proxy.pass_on()
             await asyncio.to_thread(broker.line, r"Sending PUBLISH to away.*news/a")
             await asyncio.to_thread(broker.publish, "news/b", "after", "-q", "1")
             messages = (await call).structured_content["messages"]

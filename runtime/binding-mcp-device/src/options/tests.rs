@@ -224,6 +224,40 @@ fn options_without_devices_give_a_warning() {
 }
 
 #[test]
+fn commands_without_a_state_that_confirms_them_give_a_warning() {
+    let warnings = |status: &str, commands: &str| {
+        let json = format!(
+            r##"{{"seen":["#"],"types":{{"lamp":{{{status}"commands":{{{commands}}}}}}}}}"##
+        );
+        read(&json).expect(&json).warnings()
+    };
+    let status = r#""status":{"action":"state"},"#;
+    let confirmed = r#""set":{"confirm":{"match":{"equals":1}}}"#;
+    assert!(warnings(status, confirmed).is_empty());
+    assert!(
+        warnings("", r#""blink":{}"#).is_empty(),
+        "it has no state that could confirm anything"
+    );
+    let [warning] = &warnings(status, &format!(r#"{confirmed},"blink":{{}}"#))[..] else {
+        panic!("one warning")
+    };
+    assert_eq!(
+        warning.message,
+        "no state confirms 'blink' of 'lamp': without 'confirm' the outcome is always 'unconfirmed'"
+    );
+    assert!(warning.help.contains("e.g. confirm: {"), "{}", warning.help);
+    let many: Vec<String> = (0..7).map(|it| format!(r#""c{it}":{{}}"#)).collect();
+    let [warning] = &warnings(status, &many.join(","))[..] else {
+        panic!("one warning")
+    };
+    assert!(
+        warning.message.contains("'c4' of 'lamp' and 2 more:"),
+        "{}",
+        warning.message
+    );
+}
+
+#[test]
 fn the_guards_of_types_and_commands_are_listed() {
     let options = of_type(r#"{"guarded":{"a":[]},"commands":{"set":{"guarded":{"b":["x"]}}}}"#);
     let references = options.expect("valid").guards().into_iter();

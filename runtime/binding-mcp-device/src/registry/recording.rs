@@ -95,6 +95,7 @@ impl Registry {
         }
         value.received = now;
         value.retained = message.retained;
+        value.availability.take();
         self.bytes = bytes;
         self.counts.recorded += 1;
         Some(slot.users.clone())
@@ -131,11 +132,7 @@ impl Registry {
         let fits = length <= self.max_value && self.make_bytes(length, is_awaited);
         match self.slot_mut(message.topic) {
             Some(slot) if fits => {
-                slot.value = Some(Cached {
-                    payload: message.payload.into(),
-                    received: now,
-                    retained: message.retained,
-                });
+                slot.value = Some(Cached::new(message.payload, now, message.retained));
                 self.bytes += length;
                 self.counts.recorded += 1;
             }

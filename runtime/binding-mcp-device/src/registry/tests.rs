@@ -1,6 +1,7 @@
 //! What is recorded, and what is removed at the limits.
 
 use serde_json::{Value, json};
+use tidegate_device::{AvailabilityTopic, Template};
 use tidegate_engine::{Duration, Time};
 
 use super::*;
@@ -277,6 +278,71 @@ fn whether_a_device_is_online_is_found_out_again_after_a_message() {
             assert_eq!(setup.registry.online(entry), expected, "{payload}");
         }
     }
+}
+
+#[test]
+fn devices_that_share_an_availability_topic_read_it_in_their_own_ways() {
+    let mut setup = seen();
+    let shared = |id: &str, value: Option<&str>, online: &str| {
+        let mut device = setup.models.types["thing"].device.clone();
+        (device.id, device.source) = (id.to_owned(), Source::HomeAssistant);
+        device.properties.clear();
+        device.availability = Some(Availability {
+            mode: AvailabilityMode::Latest,
+            topics: vec![AvailabilityTopic {
+                topic: "bridge".to_owned(),
+                value: value.map(|it| Template::home_assistant(it).expect("a template")),
+                online: online.to_owned(),
+                offline: "0".to_owned(),
+            }],
+        });
+        Rc::new(Model {
+            device,
+            guarded: None,
+            rules: Vec::new(),
+            devices: std::cell::Cell::default(),
+        })
+    };
+    for model in [
+        shared("a", Some("{{ value_json.s }}"), "1"),
+        shared("b", Some("{{ value_json.s }}"), "1"),
+        shared("c", Some("{{ value_json.s }}"), "2"),
+    ] {
+        assert!(setup.registry.declare(model, &|_| false));
+    }
+    for (payload, expected) in [
+        (r#"{"s":1}"#, [Some(true), Some(true), None]),
+        (r#"{"s":2}"#, [None, None, Some(true)]),
+        (r#"{"s":0}"#, [Some(false); 3]),
+        (r#"{"s":10}"#, [None; 3]),
+    ] {
+        setup.record("bridge", payload);
+        let online = ["a", "b", "c"].map(|id| {
+            let (_, entry) = setup.registry.find(None, id).expect("declared");
+            setup.registry.online(entry)
+        });
+        assert_eq!(online, expected, "{payload}");
+    }
+}
+
+#[test]
+fn of_many_devices_the_nearest_ids_stand_beside_the_wanted_one() {
+    let devices: serde_json::Map<String, Value> = (0..5_000)
+        .map(|number| (format!("d-{number:05}"), json!({ "type": "thing" })))
+        .collect();
+    let setup = setup(json!({
+        "address": "{device}/{action}",
+        "types": { "thing": { "status": { "action": "state" } } },
+        "devices": devices,
+    }));
+    let nearest = |id: &str| setup.registry.nearest(None, id);
+    assert_eq!(nearest("d-02500x")[0], "d-02500");
+    assert_eq!(nearest("D-02500")[0], "d-02500");
+    let beyond = nearest("e");
+    assert!(
+        beyond.len() == 3 && beyond.iter().all(|id| &**id >= "d-04500"),
+        "only ids beside it are compared: {beyond:?}"
+    );
 }
 
 #[test]

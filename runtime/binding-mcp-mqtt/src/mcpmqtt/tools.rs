@@ -369,7 +369,11 @@ fn query(
     };
     // A Response Topic is a topic, and not a filter.
     if !response.has_wildcards() {
-        publish.expect_answer(expected.topic.clone(), expected.correlation.clone());
+        publish.expect_answer(
+            expected.topic.clone(),
+            expected.correlation.clone(),
+            expected.shared,
+        );
     }
     let flags = MqttSubscribeFlags::NO_RETAINED;
     let subscribe = subscribe::begin(client_id.clone(), response.text(), 0, flags);

@@ -34,6 +34,18 @@ pub struct Topic {
     /// Whether published messages may be retained.
     #[serde(default = "retained")]
     pub retain: bool,
+    /// `required`: a person has to approve each message before it is published. The client asks its user
+    /// (MCP elicitation), who sees topic, payload and present value; a client that cannot ask is refused.
+    pub approval: Option<Required>,
+}
+
+/// What has to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub enum Required {
+    /// Always.
+    Required,
 }
 
 const fn retained() -> bool {
@@ -66,6 +78,7 @@ impl Topic {
             guarded: entry.guarded.clone(),
             qos: QosRange::default(),
             retain: true,
+            approval: None,
         }
     }
 
@@ -79,7 +92,7 @@ impl Topic {
 
     /// Whether it has rules for the messages that are published.
     pub(crate) fn restricts(&self) -> bool {
-        self.schema.is_some() || !self.retain || !self.qos.is_open()
+        self.schema.is_some() || !self.retain || !self.qos.is_open() || self.approval.is_some()
     }
 }
 

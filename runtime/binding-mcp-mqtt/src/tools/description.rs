@@ -109,6 +109,7 @@ pub(super) fn message() -> Value {
                 "enum": ["base64"],
                 "description": "base64 if the payload is binary; absent if it is text",
             },
+            "traceparent": { "type": "string" },
         },
         "required": ["topic", "payload", "qos", "retain"],
     })

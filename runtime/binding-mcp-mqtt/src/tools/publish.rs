@@ -19,6 +19,7 @@ use crate::options::Permissions;
 use crate::publish::Publish;
 use crate::refusal::{Refusal, not_allowed};
 use crate::state::State;
+use crate::trace;
 
 const NAMES: [&str; 5] = ["topic", "payload", "qos", "encoding", "retain"];
 // `query` has these at the same places.
@@ -123,6 +124,7 @@ pub(super) fn start(
     let audited = audited.then(|| Box::new(arguments.payload.clone()));
     let mut publish = Publish::new(arguments, call.settings.expiry);
     publish.audited = audited;
+    publish.add_properties(trace::properties(document.as_ref()));
     Ok(Started::Stream(Opening {
         state: State::Publish(publish),
         begin: begin.into(),

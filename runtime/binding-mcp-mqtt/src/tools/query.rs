@@ -21,6 +21,7 @@ use crate::refusal::{Refusal, not_allowed};
 use crate::state::State;
 use crate::subscribe;
 use crate::taken::Taken;
+use crate::trace;
 
 const NAMES: [&str; 6] = [
     "topic",
@@ -109,7 +110,12 @@ pub(super) fn start(
     let audited = audited.then(|| Box::new(request.payload.clone()));
     let mut publish = Publish::new(request, settings.expiry);
     publish.audited = audited;
-    publish.expect_answer(expected.topic.clone(), expected.correlation.clone());
+    publish.expect_answer(
+        expected.topic.clone(),
+        expected.correlation.clone(),
+        expected.shared,
+    );
+    publish.add_properties(trace::properties(document.as_ref()));
     let subscribe = subscribe::begin(
         call.client_id.clone(),
         expected.topic.clone(),

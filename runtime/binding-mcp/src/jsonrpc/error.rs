@@ -28,6 +28,8 @@ pub mod code {
     pub const TOO_MANY_REQUESTS: i64 = -32004;
     /// A header contradicts the body (2026-07-28).
     pub const HEADER_MISMATCH: i64 = -32020;
+    /// The client has not declared a capability that the request requires (2026-07-28).
+    pub const MISSING_CLIENT_CAPABILITY: i64 = -32021;
     /// The receiver does not support the protocol version (2026-07-28).
     pub const UNSUPPORTED_PROTOCOL_VERSION: i64 = -32022;
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use tidegate_json::{Document, Parts, Picked, Value};
+use tidegate_json::{Document, Kind, Parts, Picked, Value};
 use tidegate_streams::mcp::McpSubject as Subject;
 
 use super::error::Error;
@@ -11,6 +11,9 @@ use super::id::Id;
 /// Maximum length of the name or URI of a request, in bytes: an MQTT topic of maximum length plus a
 /// scheme and a toolkit prefix.
 pub const SUBJECT_MAX: usize = 65_535 + 1_024;
+
+/// Maximum length of the cursor of a list, in bytes.
+pub const CURSOR_MAX: usize = 64 * 1_024;
 
 /// Members of `params._meta`.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +43,9 @@ impl Meta {
 }
 
 /// The members of `params` read for nearly every request.
-const PICKED: [&str; 3] = ["name", "uri", "_meta"];
+const PICKED: [&str; 4] = ["name", "uri", "_meta", "requestState"];
 const META: usize = 2;
+const STATE: usize = 3;
 
 const fn picked(subject: Subject) -> usize {
     match subject {
@@ -108,6 +112,14 @@ impl Params {
         Ok(self.picked.get(document, picked(subject))?)
     }
 
+    /// The `requestState` of a request that continues another one.
+    pub fn request_state(&self) -> Result<Option<Value<'_>>, Error> {
+        let Some(document) = &self.document else {
+            return Ok(None);
+        };
+        Ok(self.picked.get(document, STATE)?)
+    }
+
     /// Like [`Self::subject`], for a mandatory string.
     pub fn subject_text(&self, subject: Subject) -> Result<ByteString, Error> {
         let text = self.subject(subject)?.and_then(|value| value.string());
@@ -120,6 +132,21 @@ impl Params {
             return Err(invalid(&format!("exceeds {SUBJECT_MAX} bytes")));
         }
         Ok(text)
+    }
+
+    /// `cursor` of a list; `None` for the first page, for which some clients write `null`.
+    pub fn cursor(&self) -> Result<Option<ByteString>, Error> {
+        let cursor = self.get("cursor")?;
+        let Some(cursor) = cursor.filter(|cursor| cursor.kind() != Kind::Null) else {
+            return Ok(None);
+        };
+        let invalid = |what: &str| Error::invalid_params(format!("params.cursor {what}."));
+        let cursor = cursor.string();
+        let cursor = cursor.ok_or_else(|| invalid("must be a string"))?;
+        if cursor.len() > CURSOR_MAX {
+            return Err(invalid(&format!("exceeds {CURSOR_MAX} bytes")));
+        }
+        Ok(Some(cursor))
     }
 
     /// A member of `params._meta`.
@@ -181,6 +208,18 @@ mod tests {
             let error = params.subject_text(Subject::Uri).expect_err(what);
             assert_eq!(error.code(), code::INVALID_PARAMS);
             assert!(error.message().contains(what), "{}", error.message());
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_a_bounded_string() {
+        let cursor = |text: &str| params(text).cursor().map_err(|error| error.code());
+        assert_eq!(cursor("{}"), Ok(None));
+        assert_eq!(cursor(r#"{"cursor":null}"#), Ok(None));
+        assert_eq!(cursor(r#"{"cursor":"2"}"#), Ok(Some("2".into())));
+        let long = format!(r#"{{"cursor":"{}"}}"#, "c".repeat(CURSOR_MAX + 1));
+        for refused in [r#"{"cursor":2}"#, r#"{"cursor":"a","cursor":"b"}"#, &long] {
+            assert_eq!(cursor(refused), Err(code::INVALID_PARAMS));
         }
     }
 

@@ -5,37 +5,77 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 use slab::Slab;
-use tidegate_engine::MeterKind::Counter;
-use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
-use tidegate_options::Guarded;
-use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
-use tidegate_streams::{BeginEx, Frame, ResetEx, Role};
+use tidegate_engine::MeterKind::{Counter, Gauge};
+use tidegate_engine::{At, Binding, Context, Duration, Meter, StreamId, Token};
+use tidegate_streams::mcp::{McpBeginEx, McpReset, McpResetKind};
+use tidegate_streams::{BeginEx, Frame, ResetEx};
 
-use super::deadline::ToolkitDeadline;
-use super::events::{self, CallRouted};
-use super::list::{Fetch, Filter, List, Step};
-use super::names::{Kind, Prefixes, key_mut};
+use super::cache::Cache;
+use super::deferred::Deferred;
+use super::events::DeadlineUnused;
+use super::fetch::Fetch;
+use super::health::Health;
+use super::list::List;
+use super::list_kind::ListKind;
+use super::listing::Cleaned;
 use super::options::Options;
+use super::pins::Pins;
 use super::relay::Relay;
-use super::routing::{Decision, Route, Routing};
+use super::routing::{Route, Routing};
 use super::session::Session;
-use super::splice;
-use crate::shown::shown;
 
-#[derive(Debug)]
-enum Exchange {
-    Relay(Relay),
-    List(List),
-    Session(Session),
+mod availability;
+mod deferral;
+mod definitions;
+mod fetches;
+mod lists;
+mod names;
+mod operations;
+mod sessions;
+
+use definitions::Pinned;
+
+/// Timers of exchanges.
+const OF_EXCHANGE: u32 = 0;
+/// The timer of a toolkit that is unavailable; its token is [`of_toolkit`].
+const OF_TOOLKIT: u32 = 1;
+
+/// The timer that [`McpProxy::pins_changed`] sets; it belongs to no exchange.
+const OF_PINS: u32 = 2;
+
+/// The token of a toolkit's timer. It is that of no exchange, so that a fault while it is handled ends
+/// none.
+fn of_toolkit(upstream: usize) -> Token {
+    let index = u32::try_from(upstream).unwrap_or(u32::MAX);
+    Token(u32::MAX - index)
 }
 
-/// State of an `mcp · proxy`: routes, exchanges and sessions.
+#[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all exchanges are relays, and a box would cost each call an allocation"
+)]
+enum Exchange {
+    Relay(Relay),
+    List(Box<List>),
+    Fetch(Box<Fetch>),
+    Session(Box<Session>),
+    Deferred(Box<Deferred>),
+}
+
+/// State of an `mcp · proxy`: routes, exchanges, sessions, and what is known about the toolkits.
 pub struct McpProxy {
     options: Options,
     routing: Arc<Routing>,
     exchanges: Slab<Exchange>,
     /// Sessions by their identity.
     sessions: BTreeMap<ByteString, usize>,
+    cache: Cache,
+    /// Of each toolkit, by its index in the routing.
+    health: Vec<Health>,
+    pinned: Option<Pinned>,
+    /// What was reported of texts that were cleaned.
+    cleaned: BTreeMap<(usize, ListKind), Cleaned>,
     counts: Counts,
 }
 
@@ -50,6 +90,9 @@ struct Counts {
     lists: u64,
     /// Lists with a toolkit missing or truncated.
     lists_incomplete: u64,
+    /// Lists of toolkits that were requested, and those that were cached.
+    fetched: u64,
+    cached: u64,
 }
 
 impl McpProxy {
@@ -61,290 +104,38 @@ impl McpProxy {
             ..Counts::default()
         };
         Self {
+            cache: Cache::new(options.max_cache_size),
             options,
+            health: (0..routing.len()).map(|_| Health::default()).collect(),
             routing: Arc::new(routing),
             exchanges: Slab::new(),
             sessions: BTreeMap::new(),
+            pinned: None,
+            cleaned: BTreeMap::new(),
             counts,
         }
     }
 
-    /// Passes a stream on to one exit.
-    fn relay(
-        &mut self,
-        cx: &mut Context<'_>,
-        accepted: StreamId,
-        exit: BindingId,
-        begin: McpBeginEx,
-        prefixes: Option<Prefixes>,
-        guarded: Option<Arc<Guarded>>,
-    ) {
-        let gathers = matches!(
-            begin,
-            McpBeginEx::ToolsCall(_) | McpBeginEx::PromptsGet(_) | McpBeginEx::ResourcesRead(_)
-        );
-        let entry = self.exchanges.vacant_entry();
-        let token = Token::from_index(entry.key());
-        let Ok(opened) = cx.open(exit, BeginEx::Mcp(begin), token) else {
-            refuse(
-                cx,
-                accepted,
-                McpResetKind::Unavailable,
-                "Stream limit reached; retry later.",
-            );
-            return;
-        };
-        self.counts.relayed += 1;
-        cx.accept(accepted, token);
-        let result_max = self.options.max_result_size;
-        let private = self.routing.depends_on_caller();
-        entry.insert(Exchange::Relay(Relay::new(
-            accepted, opened, prefixes, gathers, result_max, private, guarded,
-        )));
+    /// The definitions of tools are compared with these pins, if the options say so.
+    #[must_use]
+    pub fn with_pins(mut self, pins: Arc<Pins>) -> Self {
+        let toolkits = self.routing.len();
+        let mode = self.options.pins;
+        self.pinned = mode.map(|mode| Pinned::new(mode, pins, toolkits));
+        self
     }
 
-    /// Finds the route of an operation on one tool, prompt or resource, and removes the prefix.
-    fn item_operation(&mut self, cx: &mut Context<'_>, accepted: StreamId, mut begin: McpBeginEx) {
-        let word = begin.word();
-        let Some((key, kind)) = key_mut(&mut begin) else {
-            let what = format!("Operation {} is not supported.", begin.word());
-            refuse(cx, accepted, McpResetKind::NotFound, &what);
-            return;
-        };
-        let routing = Arc::clone(&self.routing);
-        let caller = cx.identity().cloned();
-        let decision = routing.decide(caller.as_deref(), kind, key);
-        if routing.depends_on_caller() {
-            events::report(cx, word, key, &decision);
-        }
-        let (index, route) = match decision {
-            Decision::Permitted { upstream, route } => (upstream, route),
-            Decision::StepUp { scopes, .. } => {
-                let reset = McpReset::insufficient_scope(scopes);
-                return cx.terminate(accepted, Some(reset.into()), None);
-            }
-            Decision::Unknown { .. } => {
-                let what = unknown_message(&routing.toolkits(caller.as_deref()), kind, key);
-                return refuse(cx, accepted, McpResetKind::NotFound, &what);
-            }
-        };
-        let Some(upstream) = routing.get(index) else {
-            return;
-        };
-        let Some(rest) = key.strip_prefix(&**kind.prefix(&upstream.prefixes)) else {
-            return;
-        };
-        *key = key.slice_ref(rest);
-        if let Some(relayed) = self.counts.by_toolkit.get_mut(index) {
-            *relayed += 1;
-        }
-        if !upstream.toolkit.is_empty() {
-            cx.event_with(|_| CallRouted {
-                toolkit: upstream.toolkit.clone(),
-            });
-        }
-        let session_id = self.hop_identity(cx, begin.session_id().cloned(), index);
-        begin.set_session_id(session_id);
-        let prefixes = upstream.prefixes.clone();
-        let guarded = routing.guarded(route);
-        self.relay(cx, accepted, upstream.exit, begin, Some(prefixes), guarded);
+    /// Other definitions are accepted: the callers that have a session are told in the next turn. For the
+    /// edge that replaces them, in a turn of the binding.
+    pub fn pins_changed(cx: &mut Context<'_>) {
+        let token = Token(u32::MAX);
+        cx.timer(Duration::ZERO, token, OF_PINS, "mcp_proxy.pins");
     }
 
-    /// The toolkit's session identity for a session of the proxy. If the toolkit's session was
-    /// lost, a new one is opened, and this operation is sent without a session.
-    fn hop_identity(
-        &mut self,
-        cx: &mut Context<'_>,
-        session_id: Option<ByteString>,
-        upstream: usize,
-    ) -> Option<ByteString> {
-        let key = *self.sessions.get(&session_id?)?;
-        let Some(Exchange::Session(session)) = self.exchanges.get_mut(key) else {
-            return None;
-        };
-        let client = session.client;
-        let hop = session.hops.get_mut(upstream)?;
-        if hop.stream.is_none() {
-            let exit = self.routing.get(upstream)?.exit;
-            let begin = McpLifecycle {
-                session_id: None,
-                capabilities: client,
-            };
-            if let Ok(stream) = cx.open(exit, begin, Token::from_index(key)) {
-                hop.opened(stream);
-            }
-        }
-        hop.id.clone()
+    /// Adds an exchange; returns its key.
+    fn insert(&mut self, exchange: Exchange) -> usize {
+        self.exchanges.insert(exchange)
     }
-
-    fn lifecycle(&mut self, cx: &mut Context<'_>, accepted: StreamId, begin: &McpLifecycle) {
-        let client = begin.capabilities;
-        let reachable = self.routing.reachable(cx.identity().map(|it| &**it), None);
-        let mut session = Session::new(cx, accepted, client, self.routing.len());
-        let entry = self.exchanges.vacant_entry();
-        let key = entry.key();
-        let token = Token::from_index(key);
-        cx.accept(accepted, token);
-        let deadline = ToolkitDeadline::new(cx, self.options.list_timeout);
-        for index in reachable {
-            let (Some(hop), Some(upstream)) =
-                (session.hops.get_mut(index), self.routing.get(index))
-            else {
-                continue;
-            };
-            let begin = McpLifecycle {
-                session_id: None,
-                capabilities: client,
-            };
-            let call = deadline.call_context(cx);
-            match cx.open_for(call, upstream.exit, begin, token) {
-                Ok(stream) => hop.opened(stream),
-                Err(error) => hop.fail(cx, &error.to_string()),
-            }
-        }
-        session.timer = Some(cx.timer(deadline.remaining(cx), token, 0, "mcp_proxy.session"));
-        self.sessions.insert(session.id.clone(), key);
-        // Without a toolkit to wait for, the session is answered now.
-        session.settle(cx);
-        entry.insert(Exchange::Session(session));
-        self.remove_session_if_ended(cx, key);
-    }
-
-    fn list(&mut self, cx: &mut Context<'_>, accepted: StreamId, begin: McpBeginEx) {
-        let caller = cx.identity().cloned();
-        let reachable = self.routing.reachable(caller.as_deref(), Some(&begin));
-        let filter = (!self.routing.is_open()).then(|| Filter {
-            routing: Arc::clone(&self.routing),
-            caller,
-        });
-        let fetches = reachable.iter().filter_map(|index| {
-            let prefixes = self.routing.get(*index)?.prefixes.clone();
-            let size_max = self.options.max_result_size;
-            Some(Fetch::new(*index, prefixes, filter.clone(), size_max))
-        });
-        let fetches: Vec<Fetch> = fetches.collect();
-        let private = self.routing.depends_on_caller();
-        let pages_max = self.options.max_pages;
-        let deadline = ToolkitDeadline::new(cx, self.options.list_timeout);
-        let mut list = List::new(accepted, begin, fetches, deadline, pages_max, private);
-        let key = self.exchanges.vacant_key();
-        let token = Token::from_index(key);
-        cx.accept(accepted, token);
-        list.timer = Some(cx.timer(deadline.remaining(cx), token, 0, "mcp_proxy.list"));
-        self.exchanges.insert(Exchange::List(list));
-        for upstream in reachable {
-            self.fetch(cx, key, upstream, None);
-        }
-        if let Some(Exchange::List(list)) = self.exchanges.get(key)
-            && matches!(list.state(), Step::Complete)
-        {
-            self.answer_list(cx, key);
-        }
-    }
-
-    /// Requests a page of a list from a toolkit.
-    fn fetch(
-        &mut self,
-        cx: &mut Context<'_>,
-        key: usize,
-        upstream: usize,
-        params: Option<bytes::Bytes>,
-    ) {
-        let exit = self.routing.get(upstream).map(|it| it.exit);
-        let (Some(Exchange::List(list)), Some(exit)) = (self.exchanges.get(key), exit) else {
-            debug_assert!(false, "a list requests pages of existing toolkits");
-            return;
-        };
-        let (call, mut begin) = (list.deadline.call_context(cx), list.begin.clone());
-        begin.set_session_id(self.hop_identity(cx, begin.session_id().cloned(), upstream));
-        let opened = cx.open_for(call, exit, BeginEx::Mcp(begin), Token::from_index(key));
-        let Some(Exchange::List(list)) = self.exchanges.get_mut(key) else {
-            return;
-        };
-        let Some(fetch) = list
-            .fetches
-            .iter_mut()
-            .find(|fetch| fetch.upstream == upstream)
-        else {
-            return;
-        };
-        match opened {
-            Ok(stream) => {
-                if let Some(params) = params {
-                    cx.send_whole(stream, params);
-                }
-                fetch.opened(stream);
-            }
-            Err(error) => fetch.fail(cx, &error.to_string()),
-        }
-    }
-
-    fn answer_list(&mut self, cx: &mut Context<'_>, key: usize) {
-        if let Some(Exchange::List(list)) = self.exchanges.get_mut(key) {
-            list.answer(cx);
-            self.counts.lists += 1;
-            self.counts.lists_incomplete += u64::from(list.is_incomplete());
-            if cx.is_over(list.accepted()) {
-                self.exchanges.remove(key);
-            }
-        }
-    }
-
-    fn list_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
-        let key = at.token.index();
-        let Some(Exchange::List(list)) = self.exchanges.get_mut(key) else {
-            return;
-        };
-        if at.role == Role::Callee {
-            if list.on_caller_frame(cx, frame) {
-                self.exchanges.remove(key);
-            }
-            return;
-        }
-        match list.on_toolkit_frame(cx, at.stream, frame) {
-            Step::Wait => {}
-            Step::NextPage { upstream, params } => {
-                self.fetch(cx, key, upstream, Some(params));
-                // If the page could not be requested, the list may now be complete.
-                if let Some(Exchange::List(list)) = self.exchanges.get(key)
-                    && matches!(list.state(), Step::Complete)
-                {
-                    self.answer_list(cx, key);
-                }
-            }
-            Step::Complete => self.answer_list(cx, key),
-        }
-    }
-
-    fn session_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
-        let key = at.token.index();
-        let Some(Exchange::Session(session)) = self.exchanges.get_mut(key) else {
-            return;
-        };
-        match at.role {
-            Role::Callee => session.on_caller_frame(cx, frame),
-            Role::Caller => session.on_toolkit_frame(cx, at.stream, frame),
-        }
-        self.remove_session_if_ended(cx, key);
-    }
-
-    fn remove_session_if_ended(&mut self, cx: &Context<'_>, key: usize) {
-        if let Some(Exchange::Session(session)) = self.exchanges.get(key)
-            && session.is_over(cx)
-        {
-            self.sessions.remove(&session.id);
-            self.exchanges.remove(key);
-        }
-    }
-}
-
-fn unknown_message(toolkits: &[&str], kind: Kind, key: &str) -> String {
-    let (word, key) = (kind.word(), shown(key));
-    if toolkits.is_empty() {
-        return format!("Unknown {word} '{key}'.");
-    }
-    let (shape, toolkits) = (kind.shape(), toolkits.join(", "));
-    format!("Unknown {word} '{key}'. Its name has the form {shape}; toolkits: {toolkits}.")
 }
 
 fn refuse(cx: &mut Context<'_>, stream: StreamId, kind: McpResetKind, why: &str) {
@@ -364,8 +155,30 @@ impl Binding for McpProxy {
             let labels = [("toolkit", toolkit)];
             meter.record(Counter, "mcp.proxy.toolkit.operations", &labels, count);
         }
+        let unavailable = self
+            .health
+            .iter()
+            .map(|it| u64::from(it.unavailable().is_some()));
+        let unavailable: Vec<u64> = unavailable.collect();
+        for (toolkit, count) in self.routing.by_name(&unavailable) {
+            let labels = [("toolkit", toolkit)];
+            meter.record(Gauge, "mcp.proxy.toolkit.unavailable", &labels, count);
+        }
         meter.counter("mcp.proxy.lists", self.counts.lists);
         meter.counter("mcp.proxy.lists.incomplete", self.counts.lists_incomplete);
+        meter.counter("mcp.proxy.toolkit.lists.requested", self.counts.fetched);
+        meter.counter("mcp.proxy.toolkit.lists.cached", self.counts.cached);
+        meter.gauge("mcp.proxy.cache.bytes", self.cache.size());
+    }
+
+    fn on_start(&mut self, cx: &mut Context<'_>) {
+        let names = self.routing.by_name(&self.counts.by_toolkit);
+        for toolkit in self.options.deadlines.keys() {
+            if cx.worker() == 0 && !names.contains_key(&**toolkit) {
+                let toolkit = toolkit.as_str().into();
+                cx.event(&DeadlineUnused { toolkit });
+            }
+        }
     }
 
     fn on_begin(&mut self, cx: &mut Context<'_>, stream: StreamId, begin: BeginEx) {
@@ -383,8 +196,12 @@ impl Binding for McpProxy {
             self.relay(cx, stream, exit, begin, None, guarded);
         } else if let McpBeginEx::Lifecycle(lifecycle) = &begin {
             self.lifecycle(cx, stream, lifecycle);
-        } else if splice::is_list(&begin) {
-            self.list(cx, stream, begin);
+        } else if let Some(kind) = ListKind::of(&begin) {
+            self.list(cx, stream, kind, begin);
+        } else if matches!(begin, McpBeginEx::CompletionComplete(_)) {
+            self.completion(cx, stream, begin);
+        } else if matches!(begin, McpBeginEx::ToolsCall(_)) {
+            self.tool_call(cx, stream, begin);
         } else {
             self.item_operation(cx, stream, begin);
         }
@@ -399,50 +216,55 @@ impl Binding for McpProxy {
                     self.exchanges.remove(key);
                 }
             }
-            Some(Exchange::List(_)) => self.list_frame(cx, at, frame),
+            Some(Exchange::List(_)) => self.list_frame(cx, key, frame),
+            Some(Exchange::Fetch(_)) => self.fetch_frame(cx, at, frame),
             Some(Exchange::Session(_)) => self.session_frame(cx, at, frame),
+            Some(Exchange::Deferred(_)) => self.deferred_frame(cx, key, frame),
             None => {}
         }
     }
 
-    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _kind: u32) {
-        match self.exchanges.get_mut(token.index()) {
-            Some(Exchange::List(list)) => {
-                list.timer = None;
-                list.time_out(cx);
-                self.answer_list(cx, token.index());
-            }
-            Some(Exchange::Session(session)) => {
-                session.timer = None;
-                session.answer(cx);
-                self.remove_session_if_ended(cx, token.index());
-            }
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, kind: u32) {
+        match kind {
+            OF_TOOLKIT => return self.pause_over(cx, (u32::MAX - token.0) as usize),
+            OF_PINS => return self.tell_of_pins(cx),
             _ => {}
+        }
+        match self.exchanges.get_mut(token.index()) {
+            Some(Exchange::List(_)) => self.list_timer(cx, token.index()),
+            Some(Exchange::Fetch(_)) => self.fetch_timer(cx, token.index()),
+            Some(Exchange::Session(_)) => self.session_timer(cx, token.index()),
+            Some(Exchange::Relay(_) | Exchange::Deferred(_)) | None => {}
         }
     }
 
-    /// Shortens the deadline of waiting lists, so that they are answered in time without the
-    /// toolkits that are late. Operations passed on are answered by their toolkits.
+    /// Lists that wait are answered in time without the toolkits that are late. Operations passed on are
+    /// answered by their toolkits.
     fn on_shutdown(&mut self, cx: &mut Context<'_>) {
-        for (key, exchange) in &mut self.exchanges {
-            if let Exchange::List(list) = exchange
-                && let Some(timer) = list.timer.take()
-            {
+        self.limit_lists_to_stop(cx);
+        for health in &mut self.health {
+            if let Some(timer) = health.timer.take() {
                 cx.cancel(timer);
-                list.deadline.limit_to_stop(cx);
-                let left = list.deadline.remaining(cx);
-                list.timer = Some(cx.timer(left, Token::from_index(key), 0, "mcp_proxy.list"));
             }
         }
     }
 
     fn on_fault(&mut self, cx: &mut Context<'_>, token: Token) {
-        match self.exchanges.try_remove(token.index()) {
+        let key = token.index();
+        match self.exchanges.try_remove(key) {
             Some(Exchange::Relay(relay)) => relay.abort(cx),
-            Some(Exchange::List(mut list)) => list.abort(cx),
+            Some(Exchange::List(mut list)) => {
+                list.abort(cx);
+                self.release_fetches(cx, key, &list, true);
+            }
+            Some(Exchange::Fetch(fetch)) => self.fetch_failed_internally(cx, key, *fetch),
             Some(Exchange::Session(mut session)) => {
                 self.sessions.remove(&session.id);
                 session.abort(cx);
+            }
+            Some(Exchange::Deferred(deferred)) => {
+                cx.terminate(deferred.accepted, None, None);
+                self.release_deferred(cx, key, &deferred);
             }
             None => {}
         }

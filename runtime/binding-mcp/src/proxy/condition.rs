@@ -124,8 +124,11 @@ fn fault(
     Some((message, help.to_owned()))
 }
 
+/// Maximum length of a toolkit's name, which leaves room for the name of a tool behind it.
+const TOOLKIT_MAX: usize = 32;
+
 /// The name of a toolkit: `[a-z][a-z0-9-]*`, so that it can be part of a tool's name and of a URI's
-/// scheme.
+/// scheme; at most 32 characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Toolkit(ByteString);
 
@@ -134,8 +137,9 @@ impl Toolkit {
     pub fn new(name: impl Into<ByteString>) -> Option<Self> {
         let name = name.into();
         let valid = |each: char| each.is_ascii_lowercase() || each.is_ascii_digit() || each == '-';
-        let is_name =
-            name.starts_with(|first: char| first.is_ascii_lowercase()) && name.chars().all(valid);
+        let is_name = name.len() <= TOOLKIT_MAX
+            && name.starts_with(|first: char| first.is_ascii_lowercase())
+            && name.chars().all(valid);
         is_name.then_some(Self(name))
     }
 
@@ -150,7 +154,7 @@ impl<'de> Deserialize<'de> for Toolkit {
         let name = String::deserialize(deserializer)?;
         Self::new(name.as_str()).ok_or_else(|| {
             de::Error::custom(format!(
-                "invalid toolkit name '{name}'; use a letter followed by a-z, 0-9 or '-', as in plant-1"
+                "invalid toolkit name '{name}'; use a letter followed by a-z, 0-9 or '-', as in plant-1, and at most {TOOLKIT_MAX} characters"
             ))
         })
     }
@@ -175,6 +179,7 @@ impl JsonSchema for Toolkit {
         json_schema!({
             "type": "string",
             "pattern": "^[a-z][a-z0-9-]*$",
+            "maxLength": TOOLKIT_MAX,
             "examples": ["plant"],
         })
     }
@@ -232,7 +237,8 @@ mod tests {
         for name in ["", "Plant", "1a", "-a", "a_b", "a.b", "ä"] {
             assert!(Toolkit::new(name).is_none(), "{name}");
         }
-        assert!(Toolkit::new("a-1").is_some());
+        assert!(Toolkit::new("a-1").is_some() && Toolkit::new("a".repeat(32)).is_some());
+        assert!(Toolkit::new("a".repeat(33)).is_none());
     }
 
     #[test]

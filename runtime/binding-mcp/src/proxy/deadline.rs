@@ -3,7 +3,7 @@
 use tidegate_engine::{CallContext, Context, Duration, Time};
 
 /// Maximum grace period, in milliseconds: an answer sent at the deadline may still be in flight.
-const GRACE: u64 = 100;
+pub(super) const GRACE: u64 = 100;
 
 /// How long to wait for toolkits.
 #[derive(Debug, Clone, Copy)]

@@ -72,18 +72,6 @@ impl Kind {
         }
     }
 
-    /// The kind of subject that a list contains.
-    pub(super) const fn listed(list: &McpBeginEx) -> Option<Self> {
-        match list {
-            McpBeginEx::ToolsList(_) => Some(Self::Tool),
-            McpBeginEx::PromptsList(_) => Some(Self::Prompt),
-            McpBeginEx::ResourcesList(_) | McpBeginEx::ResourcesTemplatesList(_) => {
-                Some(Self::Resource)
-            }
-            _ => None,
-        }
-    }
-
     /// The glob of a condition for this kind.
     pub(super) const fn glob(self, condition: &Condition) -> Option<&Glob> {
         match self {

@@ -12,7 +12,6 @@ use smallvec::SmallVec;
 use tidegate_engine::BindingId;
 use tidegate_options::{Guarded, RouteRule};
 use tidegate_streams::Identity;
-use tidegate_streams::mcp::McpBeginEx;
 
 use super::condition::{Condition, Toolkit};
 use super::names::{Kind, Prefixes};
@@ -231,21 +230,60 @@ impl<X: Copy + PartialEq> Routing<X> {
         kind: Kind,
         name: &str,
     ) -> bool {
-        let Some(prefixes) = self.get(upstream).map(|it| &it.prefixes) else {
+        let Some(toolkit) = self.get(upstream).map(|it| &it.toolkit) else {
             return false;
         };
-        let key = format!("{}{name}", kind.prefix(prefixes));
-        matches!(self.decide(caller, kind, &key), Decision::Permitted { upstream: to, .. } if to == upstream)
+        // Toolkits of the same name have the same prefix, and no others.
+        let same = |way: &&Way| {
+            let to = self.get(way.upstream);
+            to.is_some_and(|to| to.toolkit == *toolkit)
+        };
+        let mut ways = self.ways.iter().filter(same);
+        let taken = ways.find(|way| way.matches(kind, name) && way.permits(caller));
+        taken.is_some_and(|way| way.upstream == upstream)
     }
 
-    /// The toolkits that have a part in a list (or, without one, in a session) of the caller, in the
+    /// Whether another exit has a toolkit of the same name.
+    pub(super) fn shares_name(&self, upstream: usize) -> bool {
+        let own = self.get(upstream).map(|it| &it.toolkit);
+        let same = self.upstreams.iter().filter(|it| Some(&it.toolkit) == own);
+        same.count() > 1
+    }
+
+    /// Whether nobody can use a toolkit's subject, because an earlier route that is for everybody leads
+    /// to another exit under the same name.
+    pub(super) fn hides(&self, upstream: usize, kind: Kind, name: &str) -> bool {
+        let own = self.get(upstream).map(|it| &it.toolkit);
+        let ways = self.ways.iter().filter(|way| {
+            let to = self.get(way.upstream).map(|it| &it.toolkit);
+            to == own && way.matches(kind, name)
+        });
+        for way in ways {
+            if way.upstream == upstream {
+                return false;
+            }
+            if way.guarded.is_none() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// How a toolkit is named to people.
+    pub(super) fn label(&self, upstream: usize) -> &str {
+        match self.get(upstream).map(|it| &*it.toolkit) {
+            None | Some("") => "exit",
+            Some(toolkit) => toolkit,
+        }
+    }
+
+    /// The toolkits that have a part in a list of a kind (or, without one, in a session) of the caller, in the
     /// order of the routes.
     pub(super) fn reachable(
         &self,
         caller: Option<&Identity>,
-        list: Option<&McpBeginEx>,
+        kind: Option<Kind>,
     ) -> SmallVec<[usize; 8]> {
-        let kind = list.and_then(Kind::listed);
         let mut reachable: SmallVec<[usize; 8]> = SmallVec::new();
         // Toolkits that an earlier route gives to the caller as a whole.
         let mut taken: SmallVec<[&ByteString; 8]> = SmallVec::new();

@@ -1,20 +1,40 @@
 //! A session with the caller, and the sessions with the toolkits behind it.
+//!
+//! It is answered when every toolkit has answered, failed or reached its deadline. While none has
+//! answered it waits on, until `listTimeout`.
 
 use bytestring::ByteString;
-use tidegate_engine::{Context, StreamId, TimerId};
-use tidegate_streams::mcp::{McpBeginEx, McpCapabilities, McpLifecycle, McpReset, McpResetKind};
+use tidegate_engine::{CallContext, Context, StreamId, Time, TimerId};
+use tidegate_streams::mcp::{
+    McpBeginEx, McpCapabilities, McpFlushEx, McpLifecycle, McpPromptsListChanged, McpReset,
+    McpResetKind, McpResourcesListChanged, McpToolsListChanged,
+};
 use tidegate_streams::{BeginEx, FlushEx, Frame, ResetEx};
 
-use super::list::reason;
+use super::fetch::Failure;
 
 /// The session with one toolkit.
 #[derive(Debug, Default)]
 pub(super) struct Hop {
+    /// Whether the caller may use something of the toolkit.
+    pub(super) reachable: bool,
     pub(super) stream: Option<StreamId>,
     /// The toolkit's session identity, once it has answered.
     pub(super) id: Option<ByteString>,
     capabilities: McpCapabilities,
     failed: Option<String>,
+    /// Until when the session waits for it.
+    wait: Option<Time>,
+}
+
+/// What a toolkit has done.
+#[derive(Debug)]
+pub(super) enum HopEvent {
+    /// It has begun the session, and has these capabilities.
+    Begun(McpCapabilities),
+    Failed(Failure),
+    /// It has sent a notice.
+    Notice(Box<FlushEx>),
 }
 
 /// A session with the caller. It ends when all its streams have ended.
@@ -23,8 +43,15 @@ pub(super) struct Session {
     accepted: StreamId,
     pub(super) id: ByteString,
     pub(super) client: McpCapabilities,
+    /// The context of streams opened for it later.
+    pub(super) call: CallContext,
     pub(super) hops: Vec<Hop>,
     pub(super) timer: Option<TimerId>,
+    /// When it is answered in any case.
+    pub(super) until: Time,
+    /// What toolkits that do not answer had before.
+    pub(super) remembered: McpCapabilities,
+    capabilities: McpCapabilities,
     answered: bool,
 }
 
@@ -34,14 +61,22 @@ impl Session {
         accepted: StreamId,
         client: McpCapabilities,
         routes: usize,
+        until: Time,
     ) -> Self {
         let hops = (0..routes).map(|_| Hop::default()).collect();
         Self {
             accepted,
             id: cx.mint_identity(),
             client,
+            call: CallContext {
+                identity: cx.identity().cloned(),
+                ..cx.call().shared()
+            },
             hops,
             timer: None,
+            until,
+            remembered: McpCapabilities::NONE,
+            capabilities: McpCapabilities::NONE,
             answered: false,
         }
     }
@@ -64,63 +99,144 @@ impl Session {
                 }
                 self.cancel_timer(cx);
             }
+            // A notice of the client is for all toolkits.
+            Frame::Flush(notice) => {
+                for stream in self.hops.iter().filter_map(|hop| hop.stream) {
+                    if cx.is_sending(stream) {
+                        cx.send(stream, Frame::Flush(notice.clone()));
+                    }
+                }
+            }
             Frame::Abort(_) | Frame::Reset(_) => self.abort(cx),
             _ => {}
         }
     }
 
-    /// Handles a frame of a toolkit.
+    /// Handles a frame of a toolkit; returns which it is, and what it has done.
     pub(super) fn on_toolkit_frame(
         &mut self,
         cx: &mut Context<'_>,
         stream: StreamId,
         frame: Frame,
-    ) {
-        let Some(hop) = self.hops.iter_mut().find(|hop| hop.stream == Some(stream)) else {
-            return;
-        };
-        match frame {
+    ) -> Option<(usize, HopEvent)> {
+        let mut hops = self.hops.iter_mut().enumerate();
+        let (upstream, hop) = hops.find(|(_, hop)| hop.stream == Some(stream))?;
+        let event = match frame {
             Frame::Begin(begin) => {
-                if let BeginEx::Mcp(McpBeginEx::Lifecycle(lifecycle)) = begin.into_inner() {
-                    hop.id = lifecycle.session_id;
-                    hop.capabilities = lifecycle.capabilities;
-                }
+                let BeginEx::Mcp(McpBeginEx::Lifecycle(lifecycle)) = begin.into_inner() else {
+                    return None;
+                };
+                hop.id = lifecycle.session_id;
+                hop.capabilities = lifecycle.capabilities;
+                hop.failed = None;
+                hop.wait = None;
+                HopEvent::Begun(hop.capabilities)
             }
-            Frame::Data(data) => cx.acknowledge(stream, data.payload.len()),
-            Frame::Flush(flush) if self.answered => self.pass_flush(cx, flush),
-            Frame::End(_) | Frame::Abort(_) => hop.fail(cx, "session ended by the toolkit"),
+            Frame::Data(data) => {
+                cx.acknowledge(stream, data.payload.len());
+                return None;
+            }
+            Frame::Flush(flush) => HopEvent::Notice(flush),
+            Frame::End(_) | Frame::Abort(_) => {
+                let had_begun = hop.id.is_some();
+                hop.fail(cx, "session ended by the toolkit");
+                // One session may end while the toolkit has others.
+                HopEvent::Failed(Failure {
+                    unavailable: !had_begun,
+                    reason: "session ended by the toolkit".to_owned(),
+                })
+            }
             Frame::Reset(reset) => {
-                let why = reason(reset.as_deref());
-                hop.fail(cx, &why);
+                let failure = Failure::of_reset(reset.as_deref());
+                hop.fail(cx, &failure.reason);
+                HopEvent::Failed(failure)
             }
-            _ => {}
-        }
-        self.settle(cx);
+            _ => return None,
+        };
+        Some((upstream, event))
     }
 
-    fn pass_flush(&self, cx: &mut Context<'_>, flush: Box<FlushEx>) {
-        if cx.is_sending(self.accepted) {
-            cx.send(self.accepted, Frame::Flush(flush));
+    /// Whether the caller has its answer.
+    pub(super) const fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Whether the caller is told of changes.
+    pub(super) fn is_open(&self, cx: &Context<'_>) -> bool {
+        self.answered && cx.is_sending(self.accepted)
+    }
+
+    /// Passes a toolkit's notice on.
+    pub(super) fn notify(&self, cx: &mut Context<'_>, notice: Box<FlushEx>) {
+        if self.is_open(cx) {
+            cx.send(self.accepted, Frame::Flush(notice));
         }
     }
 
-    /// Answers once every toolkit has answered or failed.
+    /// Tells the caller that all lists may have changed.
+    pub(super) fn lists_changed(&self, cx: &mut Context<'_>) {
+        type C = McpCapabilities;
+        let notices = [
+            (
+                C::SERVER_TOOLS,
+                McpFlushEx::ToolsListChanged(McpToolsListChanged {}),
+            ),
+            (
+                C::SERVER_PROMPTS,
+                McpFlushEx::PromptsListChanged(McpPromptsListChanged {}),
+            ),
+            (
+                C::SERVER_RESOURCES,
+                McpFlushEx::ResourcesListChanged(McpResourcesListChanged {}),
+            ),
+        ];
+        for (capability, notice) in notices {
+            if self.capabilities.contains(capability) {
+                self.notify(cx, Box::new(FlushEx::Mcp(notice)));
+            }
+        }
+    }
+
+    /// The end of the next wait.
+    pub(super) fn next_wait(&self) -> Option<Time> {
+        let waits = self.hops.iter().filter(|hop| hop.is_pending());
+        let next = waits.filter_map(|hop| hop.wait).min();
+        let any = self.hops.iter().any(Hop::is_pending);
+        next.or_else(|| any.then_some(self.until))
+    }
+
+    /// Ends the waits that are over; returns the toolkits that are late.
+    pub(super) fn end_waits(&mut self, now: Time) -> Vec<usize> {
+        let mut late = Vec::new();
+        for (upstream, hop) in self.hops.iter_mut().enumerate() {
+            if hop.is_pending() && hop.wait.is_some_and(|until| until <= now) {
+                hop.wait = None;
+                late.push(upstream);
+            }
+        }
+        late
+    }
+
+    /// Answers once every toolkit has answered, failed or reached its deadline. While none has answered
+    /// it waits on, if one still may.
     pub(super) fn settle(&mut self, cx: &mut Context<'_>) {
-        let is_pending =
-            |hop: &Hop| hop.stream.is_some() && hop.id.is_none() && hop.failed.is_none();
-        if !self.answered && !self.hops.iter().any(is_pending) {
+        let has_begun = self.hops.iter().any(|hop| hop.id.is_some());
+        let is_waited_for = |hop: &Hop| {
+            hop.is_pending() && (hop.wait.is_some() || (!has_begun && cx.now() < self.until))
+        };
+        if !self.answered && !self.hops.iter().any(is_waited_for) {
             self.answer(cx);
         }
     }
 
-    /// Answers with the combined capabilities of the toolkits that have answered.
-    pub(super) fn answer(&mut self, cx: &mut Context<'_>) {
+    /// Answers with the combined capabilities of the toolkits.
+    fn answer(&mut self, cx: &mut Context<'_>) {
         self.cancel_timer(cx);
-        if self.answered || cx.is_over(self.accepted) {
+        if cx.is_over(self.accepted) {
             return;
         }
         self.answered = true;
-        let why = self.hops.iter().filter_map(|hop| hop.failed.as_deref());
+        let why = self.hops.iter().filter_map(Hop::missing);
         let why: Vec<&str> = why.collect();
         // Without a failure, there is no toolkit that the caller may use: the session is empty.
         if !why.is_empty() && self.hops.iter().all(|hop| hop.id.is_none()) {
@@ -130,19 +246,33 @@ impl Session {
             self.abort(cx);
             return;
         }
-        let none = McpCapabilities::NONE;
-        let all = self
-            .hops
-            .iter()
-            .fold(none, |all, hop| all.with(hop.capabilities));
-        let session_id = Some(self.id.clone());
-        cx.send(
-            self.accepted,
-            Frame::begin(McpLifecycle {
-                session_id,
-                capabilities: all,
-            }),
-        );
+        self.capabilities = self.combined(why.is_empty());
+        let begin = McpLifecycle {
+            session_id: Some(self.id.clone()),
+            capabilities: self.capabilities,
+        };
+        cx.send(self.accepted, Frame::begin(begin));
+    }
+
+    /// The capabilities of all toolkits.
+    fn combined(&self, is_whole: bool) -> McpCapabilities {
+        type C = McpCapabilities;
+        let present = self.hops.iter().filter(|hop| hop.id.is_some());
+        let mut all = present.fold(C::NONE, |all, hop| all.with(hop.capabilities));
+        if !is_whole {
+            all = all.with(self.remembered).with(C::SERVER_TOOLS);
+        }
+        // A toolkit that returns changes the lists.
+        for (has, changes) in [
+            (C::SERVER_TOOLS, C::SERVER_TOOLS_LIST_CHANGED),
+            (C::SERVER_PROMPTS, C::SERVER_PROMPTS_LIST_CHANGED),
+            (C::SERVER_RESOURCES, C::SERVER_RESOURCES_LIST_CHANGED),
+        ] {
+            if all.contains(has) {
+                all = all.with(changes);
+            }
+        }
+        all
     }
 
     fn cancel_timer(&mut self, cx: &mut Context<'_>) {
@@ -168,17 +298,33 @@ impl Session {
 }
 
 impl Hop {
+    /// Whether the toolkit has neither answered nor failed.
+    const fn is_pending(&self) -> bool {
+        self.stream.is_some() && self.id.is_none() && self.failed.is_none()
+    }
+
+    /// Why the session does not have the toolkit.
+    fn missing(&self) -> Option<&str> {
+        let late = self
+            .is_pending()
+            .then_some("no response within the timeout");
+        self.failed.as_deref().or(late)
+    }
+
+    /// The session goes on without the toolkit.
     pub(super) fn fail(&mut self, cx: &mut Context<'_>, why: &str) {
         if let Some(stream) = self.stream.take() {
             cx.terminate(stream, None, None);
         }
         self.id = None;
+        self.wait = None;
         self.failed = Some(why.to_owned());
     }
 
-    /// A new attempt has been started.
-    pub(super) fn opened(&mut self, stream: StreamId) {
+    /// A new attempt has been started; the session waits for it until `wait`.
+    pub(super) fn opened(&mut self, stream: StreamId, wait: Option<Time>) {
         self.stream = Some(stream);
         self.failed = None;
+        self.wait = wait;
     }
 }

@@ -13,14 +13,18 @@
 //! - `refusals`: messages that are refused before they are processed;
 //! - `outcomes`: results and events from the exit;
 //! - `ends`: disconnected clients and ended sessions;
-//! - `answers`: responses to the client.
+//! - `answers`: responses to the client;
+//! - `inputs`: requests of the exit to the client;
+//! - `resume`: event streams that clients resume.
 
 mod answers;
 mod ends;
+mod inputs;
 mod messages;
 mod methods;
 mod outcomes;
 mod refusals;
+mod resume;
 
 use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 use tidegate_streams::http_stream::HttpBeginEx;
@@ -28,8 +32,10 @@ use tidegate_streams::{BeginEx, Frame};
 
 use super::batch::Batches;
 use super::discovery::Discovery;
+use super::errors::Refusal;
 use super::expiry::EXPIRY;
-use super::http::Exchanges;
+use super::http::{Exchanges, POLL};
+use super::inputs::Inputs;
 use super::key::Key;
 use super::limits::Limits;
 use super::line::Lines;
@@ -53,6 +59,7 @@ pub struct McpServer {
     discovery: Discovery,
     sessions: Sessions,
     listens: Listens,
+    inputs: Inputs,
     limits: Limits,
     /// Sessions whose line has ended in the running handler. They are ended after it.
     sessions_to_end: Vec<usize>,
@@ -71,7 +78,8 @@ impl McpServer {
             subscriptions: Subscriptions::new(exit, &options),
             discovery: Discovery::new(exit, &options),
             sessions: Sessions::new(exit, &options),
-            listens: Listens::new(&options),
+            listens: Listens::new(exit, &options),
+            inputs: Inputs::default(),
             limits: Limits::new(&options),
             sessions_to_end: Vec::new(),
             refused_messages: Refused::default(),
@@ -88,6 +96,7 @@ impl Binding for McpServer {
             + self.requests.len()
             + self.sessions.len()
             + self.listens.len()
+            + self.inputs.len()
             + self.subscriptions.len()
     }
 
@@ -95,6 +104,7 @@ impl Binding for McpServer {
         meter.gauge("mcp.server.lines", self.lines.len());
         meter.gauge("mcp.server.batches", self.batches.len());
         meter.gauge("mcp.server.listens", self.listens.len());
+        meter.gauge("mcp.server.inputs", self.inputs.len());
         meter.counter("mcp.server.requests.limited", self.limits.refused());
         self.refused_messages.report(meter);
         self.requests.report(meter);
@@ -140,14 +150,19 @@ impl Binding for McpServer {
                 let event = self.discovery.on_frame(cx, key, frame);
                 self.capabilities_event(cx, event);
             }
+            Key::Listen(key) => {
+                let event = self.listens.on_frame(cx, key, frame);
+                self.listen_event(cx, key, event);
+            }
             Key::Batch(_) => debug_assert!(false, "a batch has no stream"),
         }
-        self.end_sessions(cx);
+        self.end_handler(cx);
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, kind: u32) {
         match Key::of(token) {
             Key::Http(key) if kind == EXPIRY => self.http_expired(cx, key),
+            Key::Http(key) if kind == POLL => self.poll(cx, key),
             Key::Http(key) => self.http.on_timer(cx, key),
             Key::Batch(key) => {
                 // Its client may have disconnected; it is still that client's batch.
@@ -155,7 +170,7 @@ impl Binding for McpServer {
                 self.serve_step(cx, key);
             }
             Key::Request(key) => {
-                let event = self.requests.on_timer(cx, key);
+                let event = self.requests.on_timer(cx, key, kind);
                 self.request_event(cx, key, event);
             }
             Key::Session(key) => {
@@ -170,9 +185,13 @@ impl Binding for McpServer {
                 let event = self.discovery.on_timer(cx, key);
                 self.capabilities_event(cx, event);
             }
+            Key::Listen(key) => {
+                let event = self.listens.on_timer(cx, key);
+                self.listen_event(cx, key, event);
+            }
             Key::Line(key) => self.line_expired(cx, key),
         }
-        self.end_sessions(cx);
+        self.end_handler(cx);
     }
 
     fn on_fault(&mut self, cx: &mut Context<'_>, token: Token) {
@@ -204,11 +223,16 @@ impl Binding for McpServer {
                 let event = self.discovery.lose(cx, key, None);
                 self.capabilities_event(cx, event);
             }
+            Key::Listen(key) => self.fail_listen(cx, key, &Refusal::internal()),
         }
-        self.end_sessions(cx);
+        self.end_handler(cx);
     }
 
     fn on_shutdown(&mut self, cx: &mut Context<'_>) {
+        // Nobody can repeat a parked request any more.
+        for key in self.requests.parked() {
+            drop(self.requests.cancel(cx, key));
+        }
         for key in self.listens.keys() {
             self.end_listen(cx, key);
         }
@@ -219,7 +243,7 @@ impl Binding for McpServer {
             let ended = self.lines.end_if_done(cx, key);
             self.line_ended(ended);
         }
-        self.end_sessions(cx);
+        self.end_handler(cx);
     }
 }
 

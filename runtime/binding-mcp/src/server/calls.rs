@@ -29,7 +29,7 @@ pub(super) struct Call {
 }
 
 /// What a call is about and who makes it, for its event.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Subject {
     pub(super) target: ByteString,
     pub(super) client: Client,
@@ -71,6 +71,15 @@ impl Call {
             method,
             began: cx.now(),
             told: hears.then(|| Box::new((subject(), cx.call().clone()))),
+        }
+    }
+
+    /// The call that goes on after this one, which has its result.
+    pub(super) fn next(&self, cx: &Context<'_>) -> Self {
+        Self {
+            method: self.method,
+            began: cx.now(),
+            told: self.told.clone(),
         }
     }
 

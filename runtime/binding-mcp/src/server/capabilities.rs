@@ -231,6 +231,7 @@ pub(super) fn write(out: &mut BytesMut, capabilities: McpCapabilities) {
             ]),
         ),
         ("completions", C::SERVER_COMPLETIONS, String::new()),
+        ("logging", C::SERVER_LOGGING, String::new()),
     ];
     let offered = offers
         .iter()

@@ -51,11 +51,11 @@ pub(super) fn of<'p>(
     method: &str,
     params: &'p Params,
 ) -> Result<Claim<'p>, Refusal> {
-    if method == "initialize" {
-        return Ok(Claim::Legacy);
-    }
     if let Some(version) = params.meta(Meta::ProtocolVersion)? {
         return Ok(Claim::Modern(version.text()));
+    }
+    if method == "initialize" {
+        return Ok(Claim::Legacy);
     }
     let header = source.headers.and_then(Headers::version);
     let legacy = header.is_none_or(|version| LEGACY.contains(&version));

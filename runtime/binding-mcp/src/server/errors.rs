@@ -147,6 +147,39 @@ impl Refusal {
         }
     }
 
+    /// The operation requires input that its client did not give.
+    pub(super) fn no_input(why: &str) -> Self {
+        Self::new(
+            code::INVALID_REQUEST,
+            StatusCode::OK,
+            format!("This operation requires input from the client, and there is none: {why}."),
+        )
+    }
+
+    /// The client did not give the input in time.
+    pub(super) fn input_expired(millis: u64) -> Self {
+        Self {
+            timeout: true,
+            ..Self::no_input(&format!("no answer within {millis} ms"))
+        }
+    }
+
+    /// A `requestState` that was changed, was made for another request or caller, or has expired.
+    pub(super) fn invalid_state() -> Self {
+        Self::invalid_params(
+            "Invalid params.requestState: it was changed, was made for another request or another \
+             caller, or has expired. Send the request again without it.",
+        )
+    }
+
+    /// A `requestState` that was used before.
+    pub(super) fn used_state() -> Self {
+        Self::invalid_params(
+            "Invalid params.requestState: it was used before, or the operation has ended in the \
+             meantime. Send the request again without it.",
+        )
+    }
+
     /// Internal error.
     pub(super) fn internal() -> Self {
         let message = "Internal error in the gateway; see its log.";
@@ -173,6 +206,10 @@ impl Refusal {
                 _ => (code::INVALID_PARAMS, StatusCode::OK),
             },
             McpResetKind::NotAuthorized => (code::INTERNAL_ERROR, StatusCode::FORBIDDEN),
+            McpResetKind::MissingCapability => match era {
+                Era::Modern => (code::MISSING_CLIENT_CAPABILITY, StatusCode::BAD_REQUEST),
+                Era::Legacy => (code::INVALID_REQUEST, StatusCode::OK),
+            },
             McpResetKind::HeaderMismatch => (code::HEADER_MISMATCH, StatusCode::BAD_REQUEST),
             McpResetKind::TimedOut
             | McpResetKind::Unavailable

@@ -37,12 +37,17 @@ pub(super) enum HttpEvent {
     Disconnected(Owner),
 }
 
+/// Kind of the timer after which a client is told to come back for its response.
+pub(super) const POLL: u32 = 2;
+
 /// The HTTP exchanges of a worker.
 #[derive(Debug)]
 pub(super) struct Exchanges {
     all: Slab<Exchange>,
     max_message_size: usize,
     keep_alive: Duration,
+    /// How long a legacy client waits for a response before it is told to come back for it.
+    poll_after: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -59,12 +64,16 @@ struct Exchange {
     begun: bool,
     /// The response is a stream of server-sent events.
     events: bool,
+    /// The session and the stream of events of which the client can resume.
+    resumable: Option<(usize, u64)>,
     /// The response is complete; END is sent once the queue is empty.
     finished: bool,
     /// The timer of the next keep-alive comment.
     keep_alive: Option<TimerId>,
     /// The timer of the expiry of the caller's identity.
     expiry: Option<TimerId>,
+    /// The timer after which the client is told to come back.
+    poll: Option<TimerId>,
     /// Empty header fields, whose memory is used for the response.
     blank: HeaderMap,
 }
@@ -108,7 +117,7 @@ impl Exchange {
     }
 
     fn cancel_timers(&mut self, cx: &mut Context<'_>) {
-        for timer in [self.keep_alive.take(), self.expiry.take()] {
+        for timer in [self.keep_alive.take(), self.expiry.take(), self.poll.take()] {
             timer.map(|timer| cx.cancel(timer));
         }
     }
@@ -127,6 +136,9 @@ impl Exchanges {
             all: Slab::new(),
             max_message_size: options.max_message_size,
             keep_alive: Duration::from_millis(options.keep_alive.max(1)),
+            poll_after: options
+                .poll_after
+                .map(|after| Duration::from_millis(after.get())),
         }
     }
 
@@ -155,9 +167,11 @@ impl Exchanges {
             out: PendingData::new(),
             begun: false,
             events: false,
+            resumable: None,
             finished: false,
             keep_alive: None,
             expiry: None,
+            poll: None,
             blank: HeaderMap::new(),
         });
         cx.accept(stream, Key::Http(key).token());
@@ -307,6 +321,46 @@ impl Exchanges {
             Some(exchange) if exchange.events => self.finish(cx, key),
             Some(_) => self.respond_status(cx, key, StatusCode::ACCEPTED),
             None => {}
+        }
+    }
+
+    /// What depends on an exchange.
+    pub(super) fn owner(&self, key: usize) -> Option<Owner> {
+        self.all.get(key).map(|exchange| exchange.owner)
+    }
+
+    /// Starts the time after which the client is told to come back, if there is one.
+    pub(super) fn poll_later(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(after) = self.poll_after else {
+            return;
+        };
+        if let Some(exchange) = self.get_mut(key) {
+            let token = Key::Http(key).token();
+            exchange.poll = Some(cx.timer(after, token, POLL, "mcp_server.poll"));
+        }
+    }
+
+    /// The session and the stream of events that the client of an exchange can resume.
+    pub(super) fn resumable(&self, key: usize) -> Option<(usize, u64)> {
+        self.all.get(key)?.resumable
+    }
+
+    /// The client of an exchange can resume its events, as this stream of a session.
+    pub(super) fn set_resumable(&mut self, key: usize, session: usize, stream: u64) {
+        if let Some(exchange) = self.get_mut(key) {
+            exchange.resumable = Some((session, stream));
+        }
+    }
+
+    /// Whether the response is a stream of server-sent events, and has begun.
+    pub(super) fn has_events(&self, key: usize) -> bool {
+        self.all.get(key).is_some_and(|exchange| exchange.events)
+    }
+
+    /// Sends events as they are.
+    pub(super) fn push_raw(&mut self, cx: &mut Context<'_>, key: usize, events: Parts) {
+        if let Some(exchange) = self.get_mut(key) {
+            exchange.push(cx, events);
         }
     }
 

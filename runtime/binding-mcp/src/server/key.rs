@@ -12,6 +12,7 @@ pub(super) enum Key {
     Subscription(usize),
     Batch(usize),
     Capabilities(usize),
+    Listen(usize),
 }
 
 const SHIFT: u32 = 28;
@@ -26,6 +27,7 @@ impl Key {
             Self::Subscription(index) => (4, index),
             Self::Batch(index) => (5, index),
             Self::Capabilities(index) => (6, index),
+            Self::Listen(index) => (7, index),
         };
         // A worker has far fewer streams than 2^28.
         Token(kind << SHIFT | u32::try_from(index).unwrap_or(u32::MAX) & ((1 << SHIFT) - 1))
@@ -40,7 +42,8 @@ impl Key {
             3 => Self::Session(index),
             4 => Self::Subscription(index),
             5 => Self::Batch(index),
-            _ => Self::Capabilities(index),
+            6 => Self::Capabilities(index),
+            _ => Self::Listen(index),
         }
     }
 }
@@ -59,6 +62,7 @@ mod tests {
             Key::Subscription(4),
             Key::Batch(5),
             Key::Capabilities(6),
+            Key::Listen(7),
         ] {
             assert_eq!(Key::of(key.token()), key);
         }

@@ -2,21 +2,27 @@
 //!
 //! Owns the open `listen`s: the subscriptions of each, how many of them are unconfirmed, and the
 //! updates queued for its client. The acknowledgement is returned once each subscription is
-//! confirmed or refused; updates follow it.
+//! confirmed or refused; updates follow it. A `listen` for changes of lists has a session at the exit,
+//! which tells them (`lists`).
+
+mod lists;
 
 use std::collections::BTreeSet;
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use slab::Slab;
+use tidegate_engine::{BindingId, Context, Duration};
 use tidegate_json::Kind;
 use tidegate_json::write::push_string;
 
 use super::errors::Refusal;
 use super::options::Options;
 use super::sink::Sink;
-use super::updates::{SUBSCRIPTIONS_MAX, Subscribed, Updates};
+use super::updates::{List, SUBSCRIPTIONS_MAX, Subscribed, Updates};
 use crate::jsonrpc::{Id, Params, SUBJECT_MAX, begin_notification};
+use lists::Watch;
+pub(super) use lists::{ListenEvent, lists};
 
 /// A message for the client of a `listen`, and what the operator is told.
 #[derive(Debug)]
@@ -53,6 +59,8 @@ pub(super) struct Closed {
 /// The open `listen`s of a worker.
 #[derive(Debug)]
 pub(super) struct Listens {
+    exit: BindingId,
+    timeout: Duration,
     all: Slab<Listen>,
     /// Maximum bytes of URIs of a `listen`.
     max_bytes: usize,
@@ -71,6 +79,8 @@ struct Listen {
     /// Number of all refused subscriptions.
     refusals: usize,
     updates: Updates,
+    /// The lists whose changes it is told of.
+    watch: Option<Watch>,
 }
 
 /// A subscription that was refused.
@@ -89,8 +99,10 @@ const REASON_MAX: usize = 500;
 const NAMED_MAX: usize = 3;
 
 impl Listens {
-    pub(super) fn new(options: &Options) -> Self {
+    pub(super) fn new(exit: BindingId, options: &Options) -> Self {
         Self {
+            exit,
+            timeout: Duration::from_millis(options.timeout),
             all: Slab::new(),
             max_bytes: options.max_session_bytes,
         }
@@ -121,6 +133,7 @@ impl Listens {
             refused: Vec::new(),
             refusals: 0,
             updates: Updates::default(),
+            watch: None,
         })
     }
 
@@ -193,8 +206,11 @@ impl Listens {
     }
 
     /// Removes a `listen`, if it exists.
-    pub(super) fn close(&mut self, key: usize) -> Option<Closed> {
+    pub(super) fn close(&mut self, cx: &mut Context<'_>, key: usize) -> Option<Closed> {
         let mut listen = self.all.try_remove(key)?;
+        if let Some(watch) = listen.watch.take() {
+            watch.end(cx);
+        }
         Some(Closed {
             sink: listen.sink,
             subscriptions: listen.subscribed.take().collect(),
@@ -257,7 +273,8 @@ impl Listen {
         self.unconfirmed = self.unconfirmed.saturating_sub(1);
         let due = self.unconfirmed == 0;
         due.then(|| {
-            let message = acknowledged(&self.id, self.subscribed.uris(), &self.refused);
+            let lists = self.watch.as_ref().map(Watch::lists).unwrap_or_default();
+            let message = acknowledged(&self.id, lists, self.subscribed.uris(), &self.refused);
             Acknowledgement {
                 sink: self.sink,
                 message,
@@ -294,6 +311,7 @@ impl Listen {
 /// MCP only leaves refused subscriptions out; `tidegate/refused` says which they are and why.
 fn acknowledged<'a>(
     id: &Id,
+    lists: &[List],
     uris: impl ExactSizeIterator<Item = &'a ByteString>,
     refused: &[Refused],
 ) -> Bytes {
@@ -317,7 +335,15 @@ fn acknowledged<'a>(
         out.extend_from_slice(b"]");
     }
     out.extend_from_slice(b"},\"notifications\":{");
+    for (index, list) in lists.iter().enumerate() {
+        out.extend_from_slice(if index > 0 { b",\"" } else { b"\"" });
+        out.extend_from_slice(list.member().as_bytes());
+        out.extend_from_slice(b"\":true");
+    }
     if uris.len() > 0 {
+        if !lists.is_empty() {
+            out.extend_from_slice(b",");
+        }
         out.extend_from_slice(b"\"resourceSubscriptions\":[");
         for (index, uri) in uris.enumerate() {
             if index > 0 {
@@ -354,9 +380,12 @@ pub(super) fn ended(id: &Id) -> BytesMut {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::tests::part::Bench;
 
-    fn listens() -> Listens {
-        Listens::new(&Options::default())
+    fn listens() -> (Bench, Listens) {
+        let bench = Bench::new();
+        let listens = Listens::new(bench.exit, &Options::default());
+        (bench, listens)
     }
 
     fn text(told: Option<Acknowledgement>) -> String {
@@ -366,7 +395,7 @@ mod tests {
 
     #[test]
     fn it_is_acknowledged_once_each_resource_is_confirmed_or_refused() {
-        let mut listens = listens();
+        let (mut bench, mut listens) = listens();
         let key = listens.begin(Sink::Http(0), Id::number(1));
         for (subscription, uri) in ["a", "b"].into_iter().enumerate() {
             listens.insert(key, uri.into(), subscription);
@@ -380,15 +409,15 @@ mod tests {
         assert_eq!(listens.sink(key), Some(Sink::Http(0)));
         assert!(listens.next_update(key).is_some());
         assert!(listens.next_update(key).is_none());
-        let closed = listens.close(key).expect("it is there");
+        let closed = bench.act(|cx| listens.close(cx, key)).expect("it is there");
         assert_eq!(closed.subscriptions, [1]);
-        assert!(listens.close(key).is_none());
+        assert!(bench.act(|cx| listens.close(cx, key)).is_none());
         assert_eq!(listens.len(), 0);
     }
 
     #[test]
     fn reasons_are_bounded() {
-        let mut listens = listens();
+        let (_, mut listens) = listens();
         let key = listens.begin(Sink::Http(0), Id::number(1));
         let reason = "ä".repeat(REASON_MAX + 1);
         for number in 0..=REFUSED_MAX {
@@ -402,7 +431,7 @@ mod tests {
 
     #[test]
     fn the_operator_is_told_once_of_all_refusals() {
-        let mut listens = listens();
+        let (mut bench, mut listens) = listens();
         let refused = |listens: &mut Listens, all: usize| {
             let key = listens.begin(Sink::Http(0), Id::number(1));
             for number in 0..all {
@@ -418,18 +447,18 @@ mod tests {
             reason: "why".to_owned(),
         };
         assert_eq!(told.refusals, Some(expected));
-        let closed = listens.close(key).expect("it is there");
+        let closed = bench.act(|cx| listens.close(cx, key)).expect("it is there");
         assert_eq!(closed.refusals, None, "it was told before");
 
         // Its client has disconnected before all others were confirmed.
         let key = refused(&mut listens, 2);
-        let closed = listens.close(key).expect("it is there");
+        let closed = bench.act(|cx| listens.close(cx, key)).expect("it is there");
         assert_eq!(closed.refusals.expect("refusals").count, 2);
     }
 
     #[test]
     fn one_that_asks_for_nothing_is_acknowledged_at_once() {
-        let mut listens = listens();
+        let (_, mut listens) = listens();
         let key = listens.begin(Sink::Line(0), Id::number(1));
         let told = text(listens.all_requested(key));
         assert!(told.ends_with("\"notifications\":{}}}"), "{told}");

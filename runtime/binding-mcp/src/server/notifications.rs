@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tidegate_json::write::push_string;
-use tidegate_json::{Document, Kind, Limits, Parts};
+use tidegate_json::{Document, Kind, Limits, Parts, Value};
 use tidegate_streams::mcp::{McpFlushEx, McpLog, McpProgress};
 
 use super::errors::Refusal;
@@ -31,7 +31,13 @@ pub(super) struct Notifications {
 }
 
 impl Notifications {
-    pub(super) fn of(takes_events: bool, era: Era, params: &Params) -> Result<Self, Refusal> {
+    /// What a request asks for; `level` is the log level of its session.
+    pub(super) fn of(
+        takes_events: bool,
+        era: Era,
+        params: &Params,
+        level: Option<usize>,
+    ) -> Result<Self, Refusal> {
         let token = params
             .meta(Meta::ProgressToken)?
             .filter(|token| matches!(token.kind(), Kind::String | Kind::Number));
@@ -44,18 +50,11 @@ impl Notifications {
         let level = match (era, params.meta(Meta::LogLevel)?) {
             (Era::Modern, None) => None,
             (Era::Modern, Some(level)) => {
-                let level = level.text().and_then(|level| place(&level));
-                let invalid = || {
-                    Refusal::invalid_params(format!(
-                        "params._meta.{} must be one of {}.",
-                        Meta::LogLevel.name(),
-                        LEVELS.join(", ")
-                    ))
-                };
-                Some(level.ok_or_else(invalid)?)
+                let member = format!("params._meta.{}", Meta::LogLevel.name());
+                Some(read_level(Some(&level), &member)?)
             }
             // A legacy server may choose which log messages it sends.
-            (Era::Legacy, _) => Some(0),
+            (Era::Legacy, _) => Some(level.unwrap_or(0)),
         };
         Ok(Self {
             progress: token.map(|token| Bytes::copy_from_slice(&token.parts().contiguous())),
@@ -77,6 +76,15 @@ impl Notifications {
             _ => None,
         }
     }
+}
+
+/// Reads the log level in a member of a request.
+pub(super) fn read_level(level: Option<&Value<'_>>, member: &str) -> Result<usize, Refusal> {
+    let level = level.and_then(Value::text).and_then(|level| place(&level));
+    level.ok_or_else(|| {
+        let levels = LEVELS.join(", ");
+        Refusal::invalid_params(format!("{member} must be one of {levels}."))
+    })
 }
 
 fn place(level: &str) -> Option<usize> {

@@ -13,6 +13,11 @@ pub struct Options {
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub timeout: u64,
+    /// How long a client may take to answer what a server asks of it (elicitation, sampling, roots), in
+    /// milliseconds. The server is then told that there is no answer.
+    #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
+    pub input_timeout: u64,
     /// Time without a request or an open event stream after which a legacy session expires, in
     /// milliseconds.
     #[serde(deserialize_with = "positive")]
@@ -26,6 +31,10 @@ pub struct Options {
     /// Maximum total length of the URIs that all clients of a worker are subscribed to, in bytes. A
     /// further subscription is refused.
     pub max_subscription_bytes: usize,
+    /// Time after which a legacy client that waits for a response over HTTP is told to come back for it, in
+    /// milliseconds: the response ends with an event id, and the client resumes it with a GET. For
+    /// intermediaries that end long responses. Absent: never.
+    pub poll_after: Option<Bounded<1, 3_600_000>>,
     /// Interval of the comments that keep an idle event stream open, in milliseconds.
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
@@ -60,10 +69,12 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             timeout: 60_000,
+            input_timeout: 300_000,
             session_timeout: 300_000,
             max_sessions: 10_000,
             max_session_bytes: 256 * 1024,
             max_subscription_bytes: 16 * 1024 * 1024,
+            poll_after: None,
             keep_alive: 15_000,
             max_message_size: 4 * 1024 * 1024,
             rate: None,
@@ -83,7 +94,13 @@ mod tests {
 
     #[test]
     fn a_number_that_would_let_nothing_work_is_refused() {
-        for key in ["timeout", "sessionTimeout", "keepAlive", "maxMessageSize"] {
+        for key in [
+            "timeout",
+            "inputTimeout",
+            "sessionTimeout",
+            "keepAlive",
+            "maxMessageSize",
+        ] {
             let read = |number: u64| serde_json::from_value::<Options>(json!({ key: number }));
             let error = read(0).expect_err(key).to_string();
             assert_eq!(error, "must be at least 1", "{key}");

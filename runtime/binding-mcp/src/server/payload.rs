@@ -18,6 +18,19 @@ pub(super) fn event(message: Parts) -> Parts {
     event
 }
 
+/// A message as one server-sent event with an id.
+pub(super) fn event_with_id(id: &str, message: Parts) -> Parts {
+    let mut all = Parts::from(Bytes::from(format!("id: {id}\n")));
+    event(message).into_iter().for_each(|part| all.push(part));
+    all
+}
+
+/// An event without data, which only gives the client an id to resume behind, and the time after which it
+/// is to do so in milliseconds.
+pub(super) fn priming(id: &str, retry: u64) -> Parts {
+    Parts::from(Bytes::from(format!("id: {id}\nretry: {retry}\ndata: \n\n")))
+}
+
 /// A part of a message with line ends replaced by spaces. Line ends occur only as white space
 /// between tokens.
 pub(super) fn one_line(part: Bytes) -> Bytes {

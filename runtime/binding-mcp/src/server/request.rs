@@ -3,16 +3,25 @@
 //! Owns the streams and deadlines of the requests, and the results that are buffered until they are
 //! complete. Returns events as [`RequestEvent`]. A request that has ended is removed and returned
 //! as [`Closed`], which names its client.
+//!
+//! While an operation runs, the exit may ask its client for something (`asking`, `parked`, `repeat`).
+
+mod asking;
+mod parked;
+mod repeat;
 
 use bytes::{Bytes, BytesMut};
 use slab::Slab;
 use tidegate_engine::{BindingId, Context, Duration, Meter, PendingData, StreamId, TimerId};
 use tidegate_json::{Document, Gather, Parts};
-use tidegate_streams::mcp::{McpBeginEx, McpEnd, McpFlushEx, McpOutcome, McpParams};
-use tidegate_streams::{BeginEx, Data, DataEx, EndEx, FlushEx, Frame, Pooled, ResetEx};
+use tidegate_streams::mcp::{
+    McpBeginEx, McpCapabilities, McpEnd, McpFlushEx, McpOutcome, McpParams,
+};
+use tidegate_streams::{
+    BeginEx, ChallengeEx, Data, DataEx, EndEx, FlushEx, Frame, Pooled, ResetEx,
+};
 
 use super::calls::{Call, Calls};
-use super::challenge;
 use super::deadline::{self, SLACK};
 use super::errors::Refusal;
 use super::events::CallOutcome;
@@ -21,8 +30,11 @@ use super::limits::InFlight;
 use super::notifications::Notifications;
 use super::options::Options;
 use super::result::Passing;
+use super::seal::Seal;
 use super::sink::{Sink, UNSENT_MAX};
 use crate::jsonrpc::{Era, Id, Method, begin_response};
+use asking::{Asking, COLLECT, INPUT};
+pub(super) use parked::Continuation;
 
 /// A result up to this size is buffered until it is complete, so that its length can be sent first.
 const HELD_HTTP_MAX: usize = 64 * 1024;
@@ -52,6 +64,8 @@ pub(super) struct NewRequest {
     /// The parsed `params`.
     pub(super) read: Option<Document>,
     pub(super) notifications: Notifications,
+    /// What the client can be asked for.
+    pub(super) capabilities: McpCapabilities,
     pub(super) call: Call,
 }
 
@@ -74,6 +88,10 @@ pub(super) enum RequestEvent {
     },
     /// A notification that the client wants.
     Notification(Sink, Bytes),
+    /// The exit asks a legacy client for something, with these ids.
+    Ask(Vec<u64>),
+    /// The exit no longer waits for the response to the request with this id to a legacy client.
+    Withdrawn(u64),
 }
 
 /// A part of a result for a client over HTTP. Call [`Requests::passed`].
@@ -97,6 +115,8 @@ pub(super) struct Closed {
     pub(super) session: Option<usize>,
     /// A part of the result has been sent.
     pub(super) streaming: bool,
+    /// The stream of events that its client can resume; 0: none.
+    pub(super) event_stream: u64,
 }
 
 /// The requests of a worker.
@@ -104,12 +124,21 @@ pub(super) struct Closed {
 pub(super) struct Requests {
     exit: BindingId,
     timeout: Duration,
+    /// How long a client may take to answer.
+    input_timeout: Duration,
     all: Slab<Request>,
     /// Bytes of the results buffered until they are complete.
     held: usize,
     /// The envelope buffer.
     envelopes: BytesMut,
     calls: Calls,
+    /// Seals the states of parked requests.
+    seal: Seal,
+    /// Number of parked requests.
+    parked: usize,
+    /// Ids of requests to legacy clients that are not waited for any more. Call
+    /// [`Requests::take_withdrawn`] after each handler.
+    withdrawn: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -135,6 +164,10 @@ struct Request {
     call: Call,
     /// It counts as running for its caller.
     in_flight: Option<InFlight>,
+    /// What it asks its client for, if that can be asked for anything.
+    asking: Option<Box<Asking>>,
+    /// The stream of events that its client can resume; 0: none.
+    event_stream: u64,
 }
 
 impl Requests {
@@ -142,10 +175,14 @@ impl Requests {
         Self {
             exit,
             timeout: Duration::from_millis(options.timeout),
+            input_timeout: Duration::from_millis(options.input_timeout),
             all: Slab::new(),
             held: 0,
             envelopes: BytesMut::new(),
             calls: Calls::default(),
+            seal: Seal::default(),
+            parked: 0,
+            withdrawn: Vec::new(),
         }
     }
 
@@ -155,6 +192,7 @@ impl Requests {
 
     pub(super) fn report(&self, meter: &mut dyn Meter) {
         meter.gauge("mcp.server.requests", self.all.len());
+        meter.gauge("mcp.server.requests.parked", self.parked);
         meter.gauge("mcp.server.results.held.bytes", self.held);
         self.calls.report(meter);
     }
@@ -176,6 +214,10 @@ impl Requests {
         }
         let mut told = new.call;
         told.set_context(&call);
+        let asking = (new.capabilities != McpCapabilities::NONE).then(|| {
+            let (begin, params) = (new.begin.clone(), new.params.clone());
+            Box::new(Asking::new(new.capabilities, begin, params))
+        });
         let stream = cx
             .open_for(call, self.exit, BeginEx::Mcp(new.begin), token)
             .map_err(Refusal::no_room)?;
@@ -195,6 +237,8 @@ impl Requests {
             notifications: new.notifications,
             call: told,
             in_flight: None,
+            asking,
+            event_stream: 0,
             timer: Some(cx.timer(self.timeout + SLACK, token, 0, "mcp_server.request")),
         };
         let mut read = new.read;
@@ -223,6 +267,43 @@ impl Requests {
         code: Option<i64>,
     ) {
         self.calls.complete(cx, call, outcome, code);
+    }
+
+    /// The session of a request whose client can resume its events.
+    pub(super) fn resumable_session(&self, key: usize) -> Option<usize> {
+        let request = self.all.get(key)?;
+        request.session.filter(|_| request.era == Era::Legacy)
+    }
+
+    /// The stream of events of a request that its client can resume.
+    pub(super) fn event_stream(&self, key: usize) -> Option<u64> {
+        let stream = self.all.get(key)?.event_stream;
+        (stream > 0).then_some(stream)
+    }
+
+    pub(super) fn set_event_stream(&mut self, key: usize, stream: u64) {
+        if let Some(request) = self.get_mut(key) {
+            request.event_stream = stream;
+        }
+    }
+
+    /// The client of a request has come back with this exchange; returns where it was before.
+    pub(super) fn attach(&mut self, key: usize, http: usize) -> Sink {
+        self.get_mut(key).map_or(Sink::Nowhere, |request| {
+            std::mem::replace(&mut request.sink, Sink::Http(http))
+        })
+    }
+
+    /// The client of a request will come back for the response; whether it can.
+    pub(super) fn detach(&mut self, key: usize) -> bool {
+        let Some(request) = self.get_mut(key) else {
+            return false;
+        };
+        if request.streaming || request.event_stream == 0 {
+            return false;
+        }
+        request.sink = Sink::Nowhere;
+        true
     }
 
     /// Whether a request belongs to a session.
@@ -256,8 +337,8 @@ impl Requests {
                 _ => None,
             },
             Frame::Challenge(challenge) => {
-                challenge::refuse(cx, self.get_mut(key)?.stream, &challenge);
-                None
+                let ChallengeEx::Mcp(challenge) = *challenge;
+                self.challenged(cx, key, challenge)
             }
             Frame::Reset(reset) => {
                 let request = self.get_mut(key)?;
@@ -274,8 +355,18 @@ impl Requests {
         }
     }
 
-    /// The timeout has expired.
-    pub(super) fn on_timer(&mut self, cx: &mut Context<'_>, key: usize) -> Option<RequestEvent> {
+    /// A timer of the request is due: its timeout has expired, unless it waits for its client.
+    pub(super) fn on_timer(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        kind: u32,
+    ) -> Option<RequestEvent> {
+        match kind {
+            INPUT => return self.input_expired(cx, key),
+            COLLECT => return self.park(cx, key),
+            _ => {}
+        }
         let request = self.get_mut(key)?;
         request.timer = None;
         cx.work_for(request.stream);
@@ -329,6 +420,15 @@ impl Requests {
         let (sink, length) = (request.sink, part.len());
         if sink == Sink::Nowhere {
             cx.acknowledge(request.stream, length);
+            // Its client may come back for the result.
+            if request.result.len() + length > HELD_HTTP_MAX {
+                request.event_stream = 0;
+            }
+            if request.event_stream > 0
+                && let Some(ready) = request.passing.push(part)
+            {
+                request.result.push(ready);
+            }
             return None;
         }
         if let Some(ready) = request.passing.push(part) {
@@ -409,6 +509,9 @@ impl Requests {
     }
 
     fn finish(&mut self, cx: &mut Context<'_>, key: usize, end: &McpEnd) -> Option<RequestEvent> {
+        if end.outcome == McpOutcome::InputRequired && self.get_mut(key)?.era == Era::Legacy {
+            return self.input_required(cx, key);
+        }
         let mut request = self.remove(cx, key)?;
         cx.end(request.stream, Frame::end());
         // The exit may not have ended its half; no one needs it.
@@ -473,6 +576,7 @@ impl Requests {
             id: request.id,
             session: request.session,
             streaming: request.streaming,
+            event_stream: request.event_stream,
         }
     }
 
@@ -482,7 +586,17 @@ impl Requests {
             cx.cancel(timer);
         }
         self.held = self.held.saturating_sub(request.counted);
+        if let Some(asking) = &request.asking {
+            self.parked = self.parked.saturating_sub(usize::from(request.is_parked()));
+            let asked = asking.open.iter().filter_map(|open| open.asked);
+            self.withdrawn.extend(asked);
+        }
         Some(request)
+    }
+
+    /// Ids of requests to legacy clients that are not waited for any more.
+    pub(super) fn take_withdrawn(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.withdrawn)
     }
 }
 
@@ -493,7 +607,9 @@ impl Request {
             Sink::Line(_) => true,
             // No notification can be sent once the result has begun.
             Sink::Http(_) => self.notifications.takes_events() && !self.streaming,
-            Sink::Batch(_) | Sink::Nowhere => false,
+            // Its client may come back for it.
+            Sink::Nowhere => self.event_stream > 0,
+            Sink::Batch(_) => false,
         };
         let notification = takes.then(|| self.notifications.notification(flush))??;
         Some(RequestEvent::Notification(self.sink, notification))

@@ -6,7 +6,9 @@
 //! to it is ended in between: [`Sessions::end_lifecycle`], [`Sessions::take_subscriptions`], and
 //! [`Sessions::remove`], which returns the rest as [`Ended`].
 
+mod asking;
 mod event;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,11 +16,10 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::{BindingId, Context, Duration, Meter, StreamId, TimerId};
-use tidegate_streams::mcp::{McpBeginEx, McpLifecycle, McpReset, McpResetKind};
-use tidegate_streams::{BeginEx, FlushEx, Frame, Identity, ResetEx};
+use tidegate_streams::mcp::{McpBeginEx, McpCapabilities, McpLifecycle, McpReset, McpResetKind};
+use tidegate_streams::{BeginEx, ChallengeEx, FlushEx, Frame, Identity, ResetEx};
 
 use super::calls::Client;
-use super::challenge;
 use super::deadline::{self, SLACK};
 use super::errors::Refusal;
 use super::events::{SessionBegun, SessionEnded, SessionExpired};
@@ -31,6 +32,8 @@ use super::sink::Sink;
 use super::updates::{Change, List, SUBSCRIPTIONS_MAX, Subscribed, Updates};
 use crate::jsonrpc::{BATCHING, Id};
 pub(super) use event::{Begun, Claimed, Ended, EndedBy, SessionEvent};
+use replay::Replay;
+pub(super) use replay::{EventId, SESSION_STREAM};
 
 /// The legacy sessions of a worker.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub(super) struct Sessions {
     begun: u64,
     /// Number of sessions expired.
     expired: u64,
+    /// Bytes of events that are kept for clients that resume.
+    replayable: usize,
 }
 
 #[derive(Debug)]
@@ -55,6 +60,12 @@ struct Session {
     id: ByteString,
     version: &'static str,
     client: Client,
+    /// What the client can be asked for.
+    capabilities: McpCapabilities,
+    /// The least severe log messages that it wants, if it has said so.
+    level: Option<usize>,
+    /// Whether the exit has log messages.
+    logs: bool,
     lifecycle: StreamId,
     /// The exit has accepted the session.
     begun: bool,
@@ -75,6 +86,10 @@ struct Session {
     running: Running<usize>,
     subscribed: Subscribed,
     updates: Updates,
+    /// What the exit asks its client for outside of a request: the exit's id and the id of the request.
+    asked: Vec<(u64, u64)>,
+    /// The events that were sent last.
+    replay: Replay,
     timer: Option<TimerId>,
 }
 
@@ -111,6 +126,7 @@ impl Sessions {
             by_id: BTreeMap::new(),
             begun: 0,
             expired: 0,
+            replayable: 0,
         }
     }
 
@@ -120,6 +136,7 @@ impl Sessions {
 
     pub(super) fn report(&self, meter: &mut dyn Meter) {
         meter.gauge("mcp.server.sessions", self.all.len());
+        meter.gauge("mcp.server.sessions.replayable.bytes", self.replayable);
         meter.counter("mcp.server.sessions.begun", self.begun);
         meter.counter("mcp.server.sessions.expired", self.expired);
     }
@@ -167,6 +184,9 @@ impl Sessions {
             id: session_id.clone(),
             version: requested.version,
             client: requested.client,
+            capabilities: requested.capabilities,
+            level: None,
+            logs: false,
             lifecycle,
             begun: false,
             identity: None,
@@ -185,6 +205,8 @@ impl Sessions {
             running: Running::new(),
             subscribed: Subscribed::default(),
             updates: Updates::default(),
+            asked: Vec::new(),
+            replay: Replay::default(),
             timer: Some(cx.timer(within, token, 0, "mcp_server.initialize")),
         });
         self.by_id.insert(session_id, key);
@@ -231,6 +253,29 @@ impl Sessions {
         self.get(key)?.identity.clone()
     }
 
+    /// What its client can be asked for.
+    pub(super) fn capabilities(&self, key: usize) -> McpCapabilities {
+        self.get(key)
+            .map_or(McpCapabilities::NONE, |session| session.capabilities)
+    }
+
+    /// Whether the exit has log messages.
+    pub(super) fn has_logs(&self, key: usize) -> bool {
+        self.get(key).is_some_and(|session| session.logs)
+    }
+
+    /// The least severe log messages that its client wants, if it has said so.
+    pub(super) fn level(&self, key: usize) -> Option<usize> {
+        self.get(key)?.level
+    }
+
+    /// Sets the least severe log messages that its client wants.
+    pub(super) fn set_level(&mut self, key: usize, level: usize) {
+        if let Some(session) = self.get_mut(key) {
+            session.level = Some(level);
+        }
+    }
+
     /// Whether the session supports batches: only one revision does.
     pub(super) fn takes_batches(&self, key: usize) -> bool {
         self.get(key)
@@ -273,8 +318,8 @@ impl Sessions {
                 Some(SessionEvent::Changed)
             }
             Frame::Challenge(challenge) => {
-                challenge::refuse(cx, session.lifecycle, &challenge);
-                None
+                let ChallengeEx::Mcp(challenge) = *challenge;
+                session.challenged(cx, challenge)
             }
             Frame::Reset(reset) => match reset.map(|reset| *reset) {
                 Some(ResetEx::Mcp(reset)) => session.lose(cx, Some(reset)),
@@ -293,6 +338,8 @@ impl Sessions {
     ) -> Option<SessionEvent> {
         let session = self.get_mut(key)?;
         session.begun = true;
+        let logging = McpCapabilities::SERVER_LOGGING;
+        session.logs = begun.capabilities.contains(logging);
         session.identity = begun.session_id;
         if let Some(timer) = session.timer.take() {
             cx.cancel(timer);
@@ -401,6 +448,7 @@ impl Sessions {
             "its subscriptions have been removed"
         );
         self.by_id.remove(&session.id);
+        self.replayable = self.replayable.saturating_sub(session.replay.clear());
         cx.terminate(session.lifecycle, None, None);
         if let Some(timer) = session.timer.take() {
             cx.cancel(timer);
@@ -409,6 +457,7 @@ impl Sessions {
             events: session.events,
             line: session.line,
             requests: session.running.iter().collect(),
+            asked: session.asked.iter().map(|(_, id)| *id).collect(),
         })
     }
 

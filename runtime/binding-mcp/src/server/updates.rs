@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use tidegate_json::write::push_string;
-use tidegate_streams::mcp::McpFlushEx;
+use tidegate_streams::mcp::{McpCapabilities, McpFlushEx};
 
 use crate::jsonrpc::{Id, begin_notification};
 
@@ -45,15 +45,14 @@ impl Change {
     /// The notification; `subscription` is the id of the `listen` that requested it.
     pub(super) fn message(&self, subscription: Option<&Id>) -> Bytes {
         let uri = match self {
-            Self::List(list) => return Bytes::from_static(list_changed(*list)),
+            Self::List(list) => return list.changed_message(subscription),
             Self::Resource(uri) => uri,
         };
         let mut out = begin_notification("notifications/resources/updated");
         out.extend_from_slice(b"{");
         if let Some(id) = subscription {
-            out.extend_from_slice(b"\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":");
-            out.extend_from_slice(id.text());
-            out.extend_from_slice(b"},");
+            push_subscription(&mut out, id);
+            out.extend_from_slice(b",");
         }
         out.extend_from_slice(b"\"uri\":");
         push_string(&mut out, uri);
@@ -62,13 +61,53 @@ impl Change {
     }
 }
 
-const fn list_changed(list: List) -> &'static [u8] {
-    match list {
-        List::Prompts => b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/prompts/list_changed\"}",
-        List::Resources => {
-            b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/list_changed\"}"
+/// The member `_meta` that names a `listen`.
+fn push_subscription(out: &mut BytesMut, id: &Id) {
+    out.extend_from_slice(b"\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":");
+    out.extend_from_slice(id.text());
+    out.extend_from_slice(b"}");
+}
+
+impl List {
+    /// Every list.
+    pub(super) const ALL: [Self; 3] = [Self::Prompts, Self::Resources, Self::Tools];
+
+    /// The member of a `listen` that asks for its changes.
+    pub(super) const fn member(self) -> &'static str {
+        match self {
+            Self::Prompts => "promptsListChanged",
+            Self::Resources => "resourcesListChanged",
+            Self::Tools => "toolsListChanged",
         }
-        List::Tools => b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}",
+    }
+
+    /// The capability of a server that tells its changes.
+    pub(super) const fn capability(self) -> McpCapabilities {
+        match self {
+            Self::Prompts => McpCapabilities::SERVER_PROMPTS_LIST_CHANGED,
+            Self::Resources => McpCapabilities::SERVER_RESOURCES_LIST_CHANGED,
+            Self::Tools => McpCapabilities::SERVER_TOOLS_LIST_CHANGED,
+        }
+    }
+
+    const fn method(self) -> &'static str {
+        match self {
+            Self::Prompts => "notifications/prompts/list_changed",
+            Self::Resources => "notifications/resources/list_changed",
+            Self::Tools => "notifications/tools/list_changed",
+        }
+    }
+
+    fn changed_message(self, subscription: Option<&Id>) -> Bytes {
+        let Some(id) = subscription else {
+            let method = self.method();
+            return format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\"}}").into();
+        };
+        let mut out = begin_notification(self.method());
+        out.extend_from_slice(b"{");
+        push_subscription(&mut out, id);
+        out.extend_from_slice(b"}}");
+        out.freeze()
     }
 }
 

@@ -1,13 +1,16 @@
 //! Connection attempts: when one may start, the CONNECT it sends, and how its outcome is recorded.
 
+use bytestring::ByteString;
 use tidegate_engine::Duration;
 use tidegate_engine::streams::bytes_stream::BytesBegin;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
+use super::accounts::Connections;
 use super::aliases::Aliases;
-use super::connection::{Connection, Env, Phase, connection_token};
+use super::connection::{Connection, Env, Phase, Shared, connection_token};
 use super::counted::Counted;
 use super::ending::Loss;
+use super::events::{AccountRefused, VersionChosen};
 use super::failure::Failure;
 use super::granted::Granted;
 use super::keep_alive::KeepAlive;
@@ -99,12 +102,19 @@ impl Connection {
 
     fn connect(&mut self, env: &mut Env<'_, '_>, attempt: Attempt) {
         let now = env.cx.now();
-        let resumable = self.session.is_resumable(now);
+        let within = Duration::from_secs(env.shared.options.resend_within.get());
+        let is_late = self.session.is_late(now, within);
+        let resumable = self.session.is_resumable(now) && !is_late;
         let session = resumable.then_some(self.packets.version);
         let version = env.shared.negotiation.current(now, session);
         let resume = session == Some(version);
         if !resume {
-            self.end_session(env, "has expired");
+            let why = if is_late {
+                "had a message of QoS 2 that is too late to be sent again (resendWithin)"
+            } else {
+                "has expired"
+            };
+            self.end_session(env, why);
         }
         self.packets.version = version;
         self.reset_state(env.shared);
@@ -119,12 +129,16 @@ impl Connection {
             Err(failure) => return self.lost(env, &failure, None),
         };
         let token = connection_token(self.key);
+        let account = self.account.as_ref();
+        let begin = BytesBegin {
+            certificate: account.map_or_else(ByteString::new, |it| it.certificate.clone()),
+            endpoints: self.servers(env),
+            avoid: env.shared.link.avoid.clone(),
+            ..BytesBegin::default()
+        };
         // The connection is shared, so the attempt must not inherit the call context of one caller.
         let call = env.cx.call().shared();
-        match env
-            .cx
-            .open_for(call, env.shared.exit, BytesBegin::default(), token)
-        {
+        match env.cx.open_for(call, env.shared.exit, begin, token) {
             Ok(bytes) => {
                 self.bytes = Some(bytes);
                 let timeout = Duration::from_millis(env.shared.options.connect_timeout.get());
@@ -184,7 +198,12 @@ impl Connection {
             env.shared.link.connected(env.cx, attempt);
         }
         let now = env.cx.now();
-        env.shared.negotiation.accepted(self.packets.version, now);
+        if let Some(why) = env.shared.negotiation.accepted(self.packets.version, now) {
+            env.cx.event(&VersionChosen {
+                broker: self.remote.clone(),
+                why: why.into(),
+            });
+        }
         if let Some(assigned) = &granted.client_id {
             self.client_id = assigned.clone();
         }
@@ -222,23 +241,46 @@ impl Connection {
         } else {
             counts.lost += 1;
         }
+        let of_account = self.attempt.is_some() && self.is_of_account(env.shared, failure);
+        if of_account {
+            env.cx.event(&AccountRefused {
+                identity: self.account.as_ref().map_or_else(
+                    || ByteString::from_static("the gateway"),
+                    |account| account.subject.clone(),
+                ),
+                client: self.client_id.clone(),
+                reason: failure.reason.clone(),
+            });
+        }
         let link = &mut env.shared.link;
         let at_once = match self.attempt.take() {
             None => {
                 let lasted = env.cx.now().since(self.up_since);
                 was_ready && link.lost(env.cx, options, self.identity, lasted, failure)
             }
-            Some(attempt) if failure.concerns_client_id() || failure.is_local => {
+            Some(attempt) if of_account || failure.concerns_client_id() || failure.is_local => {
                 link.refused(env.cx, options, attempt, self.identity, failure);
                 false
             }
             Some(attempt) => {
+                if self.is_chosen && !failure.denied {
+                    link.avoid = self.remote.clone();
+                }
                 link.failed(env.cx, options, attempt, failure);
                 false
             }
         };
-        link.report_lost(env.cx, failure, self.streams.len());
+        if !of_account {
+            link.report_lost(env.cx, failure, self.streams.len());
+        }
         at_once
+    }
+
+    /// Whether a failure concerns the account of this connection alone: others with the same one would fail
+    /// alike, and those of other callers would not.
+    fn is_of_account(&self, shared: &Shared, failure: &Failure) -> bool {
+        shared.options.connections == Connections::Identity
+            && (failure.credentials || (failure.is_local && self.account.is_some()))
     }
 
     /// Cancels the attempt, or removes it from the queue.

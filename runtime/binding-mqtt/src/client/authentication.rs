@@ -83,7 +83,7 @@ impl Authentication {
 impl Connection {
     /// AUTH before CONNACK.
     pub(super) fn on_auth(&mut self, env: &mut Env<'_, '_>, auth: &Auth) {
-        let method = env.shared.options.authentication.as_ref();
+        let method = self.authentication(env.shared);
         let method = method.map(Authentication::method);
         let (Some(method), Some(exchange)) = (method, &mut self.exchange) else {
             let what = "AUTH without an authentication method in CONNECT";
@@ -126,6 +126,7 @@ impl Connection {
         let reason = format!("{} failed the authentication: {why}.", self.broker());
         let mut failure = Failure::new(ReasonCode::NOT_AUTHORIZED, reason);
         failure.denied = true;
+        failure.credentials = true;
         self.lost(env, &failure, None);
     }
 }

@@ -10,6 +10,8 @@ use tidegate_engine::streams::{AbortEx, BeginEx, FlushEx, Frame, ResetEx, Role};
 use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 use tidegate_options::RouteRule;
 
+use super::accounts::Owner;
+use super::client_ids::ClientIds;
 use super::connection::{Connection, DEADLINE_TIMER, Env, Phase, Shared, stream_token};
 use super::counted::taken;
 use super::credentials::ReadPassword;
@@ -34,8 +36,11 @@ pub struct MqttClient {
     pub(super) shared: Shared,
     pub(super) streams: Streams,
     pub(super) connections: Slab<Connection>,
-    /// The connections of each client: the shared one first, then those opened for single filters.
+    /// The connections of each client or caller: the shared one first, then those opened for single
+    /// filters.
     pub(super) clients: BTreeMap<ByteString, Vec<usize>>,
+    /// The client identifiers of all connections.
+    pub(super) names: ClientIds,
     /// What the routes permit; `None`: everything.
     permission: Option<Permission>,
 }
@@ -45,7 +50,7 @@ impl MqttClient {
     pub fn new(options: Options, exit: BindingId) -> Self {
         Self {
             shared: Shared {
-                negotiation: Negotiation::new(options.version, options.authentication.is_some()),
+                negotiation: Negotiation::new(options.version, options.authenticates()),
                 files: None,
                 own: ByteString::new(),
                 options,
@@ -53,10 +58,12 @@ impl MqttClient {
                 counts: Counts::default(),
                 link: Link::default(),
                 quarantine: Quarantine::default(),
+                pending: 0,
             },
             streams: Streams::default(),
             connections: Slab::new(),
             clients: BTreeMap::new(),
+            names: ClientIds::default(),
             permission: None,
         }
     }
@@ -109,7 +116,7 @@ impl MqttClient {
         if !stays || closing {
             self.unregister(key);
         }
-        if !stays && let Some(mut removed) = self.connections.try_remove(key) {
+        if !stays && let Some(mut removed) = self.remove_connection(key) {
             let mut env = Env {
                 cx: &mut *cx,
                 streams: &mut self.streams,
@@ -148,8 +155,8 @@ impl MqttClient {
         self.shared.link.update_timer(cx);
     }
 
-    /// The client identifier and the kind of a stream.
-    fn read(&self, cx: &mut Context<'_>, begin: BeginEx) -> Result<(ByteString, Kind), Failure> {
+    /// Whose connections a stream uses, and its kind.
+    fn read(&self, cx: &mut Context<'_>, begin: BeginEx) -> Result<(Owner, Kind), Failure> {
         if cx.stopping() {
             return Err(shutting_down());
         }
@@ -160,44 +167,47 @@ impl MqttClient {
                 reason,
             ));
         };
-        let own = |client: Option<ByteString>| match client {
-            Some(client) if !client.is_empty() => client,
-            _ => self.shared.own.clone(),
-        };
         let (client, kind) = match begin {
             MqttBeginEx::Session(session) => (
-                own(Some(session.client_id)),
+                Some(session.client_id),
                 Kind::Session(Session { accepted: false }),
             ),
             MqttBeginEx::Publish(publish) => {
                 check_topic(&publish.topic)?;
+                self.shared.options.limits.check_topic(&publish.topic)?;
                 if let Some(permission) = &self.permission {
                     permission.check_publish(cx, &publish)?;
                 }
                 let publication = Publication::new(&publish, self.window());
-                (own(publish.client_id), Kind::Publish(publication))
+                (publish.client_id, Kind::Publish(publication))
             }
             MqttBeginEx::Subscribe(mut subscribe) => {
                 if let Some(permission) = &self.permission {
                     permission.check_subscribe(cx, &subscribe)?;
                 }
-                let client = own(subscribe.client_id.take());
+                let client = subscribe.client_id.take();
                 let most = u16::try_from(self.shared.options.receive_maximum.get());
                 let most = most
                     .ok()
                     .and_then(NonZeroU16::new)
                     .unwrap_or(NonZeroU16::MAX);
-                let subscriber = Subscriber::new(subscribe, most)?;
+                let mut subscriber = Subscriber::new(subscribe, most)?;
+                subscriber.restrict(&self.shared.options.limits)?;
                 (client, Kind::Subscribe(Box::new(subscriber)))
             }
         };
-        check_client_id(&client)?;
-        Ok((client, kind))
+        let (options, own) = (&self.shared.options, &self.shared.own);
+        let owner = options.owner(cx, client, own)?;
+        if let Owner::Client(client) = &owner {
+            check_client_id(client)?;
+            options.limits.check_client_id(client)?;
+        }
+        Ok((owner, kind))
     }
 
     fn begin(&mut self, cx: &mut Context<'_>, id: StreamId, begin: BeginEx) -> Result<(), Failure> {
-        let (client, kind) = self.read(cx, begin)?;
-        let connection = self.connection_for(cx, &client, &kind)?;
+        let (owner, kind) = self.read(cx, begin)?;
+        let connection = self.connection_for(cx, &owner, &kind)?;
         let limit = self.shared.options.max_streams.size();
         let there = self.connections.get(connection);
         if there.is_some_and(|it| it.streams.len() >= limit) {
@@ -294,6 +304,8 @@ fn on_bytes_frame(
     let reason = match frame {
         Frame::Begin(begin) => {
             if let BeginEx::Bytes(begin) = begin.into_inner() {
+                connection.is_chosen = false;
+                connection.is_secure = false;
                 connection.set_remote(env.shared, begin.remote);
             }
             return;
@@ -316,7 +328,8 @@ fn on_bytes_frame(
         Frame::End(_) | Frame::Reset(None) | Frame::Abort(None) => None,
         Frame::Flush(flush) => {
             if let FlushEx::Bytes(connected) = *flush {
-                connection.set_remote(env.shared, connected.remote);
+                connection.is_secure = connected.secure;
+                connection.set_chosen(env.shared, connected.remote);
             }
             return;
         }
@@ -388,7 +401,7 @@ impl Binding for MqttClient {
         };
         let Some(key) = key else { return };
         self.unregister(key);
-        if let Some(mut connection) = self.connections.try_remove(key) {
+        if let Some(mut connection) = self.remove_connection(key) {
             let mut env = Env {
                 cx: &mut *cx,
                 streams: &mut self.streams,

@@ -15,11 +15,13 @@
 //! | subscribe, accepted | stays, another attempt follows | stays, another attempt follows |
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytestring::ByteString;
 use tidegate_engine::streams::{BeginEx, Frame};
 use tidegate_engine::{BindingId, Context, Duration, StreamId, Time, TimerId, Token};
 
+use super::accounts::{Account, Connections};
 use super::aliases::Aliases;
 use super::authentication::Exchange;
 use super::counted::Counted;
@@ -27,6 +29,7 @@ use super::credentials::ReadPassword;
 use super::failure::Failure;
 use super::granted::Granted;
 use super::keep_alive::{KeepAlive, Pulse};
+use super::limits::Rate;
 use super::link::{Attempt, ClientHash, Link};
 use super::meters::Counts;
 use super::options::Options;
@@ -35,6 +38,7 @@ use super::overdue::Watchdog;
 use super::packets;
 use super::peer::Answer;
 use super::quarantine::{Namer, Quarantine, Suspect};
+use super::redirect::Course;
 use super::session::SessionState;
 use super::streams::{Kind, Streams};
 use super::suspects::{Purpose, Recent};
@@ -63,6 +67,8 @@ pub(super) struct Shared {
     pub(super) counts: Counts,
     pub(super) link: Link,
     pub(super) quarantine: Quarantine,
+    /// Size of the messages that are pending on all connections, in bytes.
+    pub(super) pending: usize,
 }
 
 /// What a connection needs to handle an event, besides itself.
@@ -118,15 +124,23 @@ pub(super) struct Sending {
     pub(super) origin: Origin,
     /// The packet is sent again, after the session was resumed: the broker may have had the first one.
     pub(super) again: bool,
+    /// When it was sent first.
+    pub(super) since: Time,
 }
 
 impl Sending {
     /// A message that is sent for the first time.
-    pub(super) const fn first(origin: Origin) -> Self {
+    pub(super) const fn first(origin: Origin, now: Time) -> Self {
         Self {
             origin,
             again: false,
+            since: now,
         }
+    }
+
+    /// Whether it is too late to send it again.
+    pub(super) fn is_late(&self, now: Time, within: Duration) -> bool {
+        now.since(self.since) >= within
     }
 }
 
@@ -162,8 +176,12 @@ impl Pending {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) key: usize,
-    /// The client identifier that the streams use.
+    /// The client identifier that the streams use, or the key of their caller (see `accounts`).
     pub(super) client: ByteString,
+    /// The client identifier for CONNECT, before the broker may have assigned another.
+    pub(super) name: ByteString,
+    /// What it presents instead of the credentials of the options.
+    pub(super) account: Option<Arc<Account>>,
     /// The client identifier that is sent to the broker.
     pub(super) client_id: ByteString,
     pub(super) purpose: Purpose,
@@ -171,6 +189,12 @@ pub(super) struct Connection {
     pub(super) bytes: Option<StreamId>,
     /// The broker as `host:port`; empty while it is unknown.
     pub(super) remote: ByteString,
+    /// The peer is one of several.
+    pub(super) is_chosen: bool,
+    /// TLS encrypts the byte stream.
+    pub(super) is_secure: bool,
+    /// Where it goes.
+    pub(super) course: Course,
     pub(super) decoder: Decoder,
     /// The first bytes of the answer to CONNECT.
     pub(super) answer: Answer,
@@ -185,12 +209,16 @@ pub(super) struct Connection {
     pub(super) waiting: Waiting,
     /// Size of incomplete messages from publish streams, in bytes.
     pub(super) gathered: usize,
+    /// Its part of `Shared::pending`.
+    pub(super) counted_pending: usize,
     /// Set if the connection belongs to a subscription with a limit.
     pub(super) counted: Option<Counted>,
     /// Streams that must move to another connection because of their filters.
     pub(super) moving: Vec<usize>,
     pub(super) granted: Granted,
     pub(super) aliases: Aliases,
+    /// Of the messages that are sent; a new connection goes on with it.
+    pub(super) rate: Rate,
     pub(super) keep_alive: KeepAlive,
     pub(super) watchdog: Watchdog,
     /// The hash of the client identifier that the link uses.
@@ -236,10 +264,15 @@ impl Connection {
             trial: None,
             tried: None,
             client,
+            name: client_id.clone(),
             client_id,
+            account: None,
             phase: Phase::Down,
             bytes: None,
             remote: shared.link.remote.clone(),
+            is_chosen: false,
+            is_secure: false,
+            course: Course::default(),
             decoder: packets::Buffer::default().decoder(shared),
             answer: Answer::default(),
             unread: 0,
@@ -249,10 +282,12 @@ impl Connection {
             unwritten: VecDeque::new(),
             waiting: Waiting::default(),
             gathered: 0,
+            counted_pending: 0,
             counted: None,
             moving: Vec::new(),
             granted: Granted::default(),
             aliases: Aliases::default(),
+            rate: Rate::default(),
             keep_alive: KeepAlive::default(),
             watchdog: Watchdog::default(),
             identity,
@@ -278,7 +313,8 @@ impl Connection {
         self.streams.insert(key);
         if matches!(stream.kind, Kind::Session(_)) {
             self.sessions += 1;
-            self.had_session = true;
+            // Otherwise, it does not end with a session.
+            self.had_session |= env.shared.options.connections == Connections::Session;
         }
         match self.phase {
             Phase::Ready => {
@@ -424,6 +460,7 @@ impl Connection {
             self.send_again(env);
             self.publish_waiting(env);
         }
+        self.count_pending(env.shared);
         let lasting = matches!(self.purpose, Purpose::All | Purpose::Quarantine);
         let unwanted = !lasting || env.cx.stopping() || self.had_session;
         let empty = self.streams.is_empty() && self.moving.is_empty();

@@ -12,7 +12,8 @@ use bytestring::ByteString;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::connection::{Connection, Env};
+use super::authentication::Authentication;
+use super::connection::{Connection, Env, Shared};
 use super::failure::Failure;
 
 /// Reads the file of a password. The binding does no I/O itself.
@@ -158,18 +159,38 @@ pub(super) struct Credentials {
 }
 
 impl Connection {
+    /// The enhanced authentication that it uses.
+    pub(super) fn authentication<'s>(&self, shared: &'s Shared) -> Option<&'s Authentication> {
+        let options = &shared.options;
+        match &self.account {
+            Some(account) => options.accounts.get(account.entry)?.authentication.as_ref(),
+            None => options.authentication.as_ref(),
+        }
+    }
+
     /// Reads the credentials for CONNECT, and begins an enhanced authentication.
     pub(super) fn credentials(&mut self, env: &mut Env<'_, '_>) -> Result<Credentials, Failure> {
         let files = env.shared.files.as_deref();
         let options = &env.shared.options;
+        let (username, password) = match &self.account {
+            Some(account) => {
+                let entry = options.accounts.get(account.entry);
+                let password = entry.and_then(|entry| entry.password.as_ref());
+                (account.username.clone(), password)
+            }
+            None => {
+                let username = options.username.as_ref().map(|name| name.text().clone());
+                (username, options.password.as_ref())
+            }
+        };
         let mut credentials = Credentials {
-            username: options.username.as_ref().map(|name| name.text().clone()),
+            username,
             ..Credentials::default()
         };
-        if let Some(password) = &options.password {
+        if let Some(password) = password {
             credentials.password = Some(password.read(files).map_err(Failure::local)?);
         }
-        if let Some(authentication) = &options.authentication {
+        if let Some(authentication) = self.authentication(env.shared) {
             let password = authentication
                 .password
                 .read(files)

@@ -39,7 +39,7 @@ impl Connection {
     /// The byte stream ended; `reset` is the reason that its other end gave, if any.
     pub(super) fn bytes_closed(&mut self, env: &mut Env<'_, '_>, reset: BytesReset) {
         if !reset.remote.is_empty() {
-            self.set_remote(env.shared, reset.remote);
+            self.set_chosen(env.shared, reset.remote);
         }
         let broker = self.broker();
         let why = reset.reason;
@@ -59,11 +59,10 @@ impl Connection {
             _ => format!("{broker} dropped the connection: {why}."),
         };
         self.accuse(env, None);
-        self.lost(
-            env,
-            &Failure::new(ReasonCode::SERVER_UNAVAILABLE, reason),
-            None,
-        );
+        let mut failure = Failure::new(ReasonCode::SERVER_UNAVAILABLE, reason);
+        failure.denied = reset.certificate;
+        failure.credentials = reset.certificate;
+        self.lost(env, &failure, None);
     }
 
     /// The peer did `what` instead of sending CONNACK.
@@ -71,10 +70,12 @@ impl Connection {
         if self.fall_back(env, Refusal::Silent) {
             return;
         }
-        let reason = format!(
-            "{} {what}; check that the port is an MQTT port without TLS.",
-            self.broker()
-        );
+        let hint = if self.is_secure {
+            "check that the port is an MQTT port"
+        } else {
+            "check that the port is an MQTT port without TLS"
+        };
+        let reason = format!("{} {what}; {hint}.", self.broker());
         let failure = Failure::new(ReasonCode::SERVER_UNAVAILABLE, reason);
         self.lost(env, &failure, None);
     }
@@ -87,6 +88,10 @@ impl Connection {
         failure: &Failure,
         disconnect: Option<ReasonCode>,
     ) {
+        if self.return_to_configured(env) {
+            return;
+        }
+        self.end_row(env.cx.now());
         let was_ready = self.phase == Phase::Ready;
         self.close_bytes(env, disconnect.filter(|_| was_ready));
         self.phase = Phase::Down;
@@ -153,6 +158,12 @@ impl Connection {
             shared.link.remote = remote.clone();
         }
         self.remote = remote;
+    }
+
+    /// The connection is open, or was lost: the exit names the peer that it chose.
+    pub(super) fn set_chosen(&mut self, shared: &mut Shared, remote: ByteString) {
+        self.is_chosen |= !self.remote.is_empty() && self.remote != remote;
+        self.set_remote(shared, remote);
     }
 
     pub(super) fn close_bytes(&mut self, env: &mut Env<'_, '_>, disconnect: Option<ReasonCode>) {

@@ -163,3 +163,63 @@ event! {
         delivery "delivery": MqttDelivery = MqttDelivery::None,
     }
 }
+
+event! {
+    /// An authenticated caller has no account at the broker.
+    pub struct AccountMissing "binding.mqtt.account.missing" Warn audit(part)
+        "'{identity}' of guard '{guard}' has no account at the broker; add one to 'accounts'"
+    {
+        /// Authenticated caller.
+        identity "identity": ByteString = ByteString::new(),
+        /// The guard that authenticated it.
+        guard "guard": ByteString = ByteString::new(),
+        /// `connecting to the broker`.
+        operation "operation": ByteString = ByteString::new(),
+        /// What refuses it: `accounts`.
+        rule "rule": ByteString = ByteString::new(),
+    }
+}
+
+event! {
+    /// A connection with the account of a caller could not be opened, because the broker refused the
+    /// account or its password could not be read.
+    pub struct AccountRefused "binding.mqtt.account.refused" Warn
+        "no connection for '{identity}': {reason}"
+    {
+        /// The caller, or `the gateway` for its own connection.
+        identity "identity": ByteString = ByteString::new(),
+        /// The client identifier.
+        client "client": ByteString = ByteString::new(),
+        /// The reason, as a sentence.
+        reason "reason": ByteString = ByteString::new(),
+    }
+}
+
+event! {
+    /// The broker referred to another server, and the connection goes there.
+    pub struct Redirected "binding.mqtt.connection.redirected" Info
+        "broker {broker} refers to {reference}; client '{client}' connects there"
+    {
+        /// The client identifier.
+        client "client": ByteString = ByteString::new(),
+        /// The broker as `host:port`.
+        broker "broker": ByteString = ByteString::new(),
+        /// The servers that it refers to, as it names them.
+        reference "reference": ByteString = ByteString::new(),
+        /// The MQTT reason code: 156 for a while, 157 for good.
+        code "code": u8 = 0,
+    }
+}
+
+event! {
+    /// MQTT 3.1.1 is used with a broker, since it seems not to support MQTT 5.
+    pub struct VersionChosen "binding.mqtt.version.chosen" Info
+        "broker {broker} is used with MQTT 3.1.1: {why}"
+    {
+        /// The broker as `host:port`.
+        broker "broker": ByteString = ByteString::new(),
+        /// Why: `it refused MQTT 5`, `it did not answer CONNECT of MQTT 5; MQTT 5 is tried again after 10
+        /// minutes`.
+        why "why": ByteString = ByteString::new(),
+    }
+}

@@ -16,6 +16,8 @@ pub(super) struct Failure {
     pub(super) denied: bool,
     /// The cause is on this side, not in the broker.
     pub(super) is_local: bool,
+    /// The broker refused the credentials.
+    pub(super) credentials: bool,
 }
 
 impl Failure {
@@ -25,6 +27,7 @@ impl Failure {
             reason: reason.into(),
             denied: false,
             is_local: false,
+            credentials: false,
         }
     }
 
@@ -36,14 +39,27 @@ impl Failure {
         }
     }
 
-    /// The broker refused CONNECT.
-    pub(super) fn refused(broker: &str, code: ReasonCode, reason_string: Option<&str>) -> Self {
+    /// The broker refused CONNECT; that of an account, for a caller.
+    pub(super) fn refused(
+        broker: &str,
+        caller: Option<&str>,
+        code: ReasonCode,
+        reason_string: Option<&str>,
+    ) -> Self {
+        let of_caller = caller.map_or_else(String::new, |it| format!(" of '{}'", printable(it)));
         let why = describe_reason(code, reason_string);
         let denied = matches!(
             code,
             ReasonCode::UNSUPPORTED_PROTOCOL_VERSION
                 | ReasonCode::CLIENT_IDENTIFIER_NOT_VALID
                 | ReasonCode::BAD_USER_NAME_OR_PASSWORD
+                | ReasonCode::NOT_AUTHORIZED
+                | ReasonCode::BANNED
+                | ReasonCode::BAD_AUTHENTICATION_METHOD
+        );
+        let credentials = matches!(
+            code,
+            ReasonCode::BAD_USER_NAME_OR_PASSWORD
                 | ReasonCode::NOT_AUTHORIZED
                 | ReasonCode::BANNED
                 | ReasonCode::BAD_AUTHENTICATION_METHOD
@@ -56,9 +72,10 @@ impl Failure {
         };
         Self {
             denied,
+            credentials,
             ..Self::new(
                 code,
-                format!("{broker} refused the connection: {why}.{hint}"),
+                format!("{broker} refused the connection{of_caller}: {why}.{hint}"),
             )
         }
     }
@@ -92,19 +109,8 @@ impl Failure {
     }
 }
 
-/// Where the broker refers to (MQTT 5.0, 4.13), as a sentence with a space before it. The connection
-/// does not go there by itself: the config says which broker is used.
-pub(super) fn reference(server_reference: Option<&str>) -> String {
-    match server_reference {
-        Some(reference) if !reference.is_empty() => {
-            format!(" It refers to '{}'.", printable(reference))
-        }
-        _ => String::new(),
-    }
-}
-
 /// People and models read this, so at most one sentence is kept.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 

@@ -7,8 +7,8 @@
 //!   and the time of the next attempt. Then one connection tries, and the others wait for its
 //!   outcome, at most `connectTimeout`: they connect, or fail with the new reason. They are not
 //!   refused at once, because the broker is likely to be back.
-//! - A failure that concerns one client identifier (it is refused or taken over, or its connections
-//!   do not last) holds off only that identifier. The number of such records is limited
+//! - A failure that concerns one client identifier (it is refused or taken over, its account is refused,
+//!   or its connections do not last) holds off only that identifier. The number of such records is limited
 //!   ([`RECORDS`]).
 //!
 //! Concurrent attempts that fail together count as one failure: each attempt has the number of its
@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use bytestring::ByteString;
+use tidegate_engine::streams::bytes_stream::BytesEndpoint;
 use tidegate_engine::{Context, Duration, Time, TimerId, Token};
 
 use super::failure::Failure;
@@ -68,6 +69,10 @@ impl ClientHash {
 pub(super) struct Link {
     /// The broker as `host:port`; empty until the exit reports it.
     pub(super) remote: ByteString,
+    /// One of several peers, with which the last attempt failed: the exit is told to try it last.
+    pub(super) avoid: ByteString,
+    /// Where the broker has moved to; empty: nowhere (see `redirect`).
+    pub(super) moved: Vec<BytesEndpoint>,
     hold_off: HoldOff,
     round: u64,
     in_progress: usize,
@@ -111,6 +116,7 @@ impl Link {
     pub(super) fn connected(&mut self, cx: &mut Context<'_>, attempt: Attempt) {
         self.finish_attempt(attempt);
         self.reached();
+        self.avoid = ByteString::new();
         self.outage.over(cx, &self.remote);
     }
 
@@ -147,7 +153,7 @@ impl Link {
         why: &Failure,
     ) {
         self.finish_attempt(attempt);
-        if why.concerns_client_id() {
+        if why.concerns_client_id() || (why.credentials && !why.is_local) {
             self.reached();
         }
         let record = self.record(cx.now(), options, identity);

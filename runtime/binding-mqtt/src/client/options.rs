@@ -9,10 +9,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 use tidegate_engine::streams::mqtt::text::{ForbiddenCharacter, check_characters};
-use tidegate_options::Bounded;
+use tidegate_options::{Bounded, GuardReference, OptionConflict};
 
+use super::accounts::{AccountEntry, Connections, WithoutAccount, checked};
 use super::authentication::Authentication;
 use super::credentials::Password;
+use super::limits::Limits;
+use super::redirect::Redirects;
 use super::version::Versions;
 use super::will::WillMessage;
 
@@ -31,6 +34,23 @@ pub struct Options {
     /// file that is read for each connection, such as one with a token that is replaced.
     #[schemars(example = &"${{env.MQTT_PASSWORD}}")]
     pub password: Option<Password>,
+    /// Which streams share a connection to the broker: those of a `session`, with one more for those
+    /// without a session; all, `one` connection; or those of an authenticated caller, `identity`, with its
+    /// account.
+    pub connections: Connections,
+    /// The accounts of authenticated callers at the broker, for `connections: identity`. The first entry
+    /// that applies to a caller counts. An entry does not apply to a caller without the values that it
+    /// contains, or with `/`, `+`, `#` or NUL in one.
+    #[serde(deserialize_with = "checked", skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<AccountEntry>,
+    /// What applies to an authenticated caller without an account: `refuse` it, or let it use the
+    /// connection of the `gateway`, with the credentials of these options.
+    pub without_account: WithoutAccount,
+    /// Whether to follow a broker that refers to another server: `any`, or a list of hosts, in which `*`
+    /// stands for any text. The credentials are sent there. Absent: no; the error names the server.
+    #[serde(skip_serializing_if = "Redirects::is_none")]
+    #[schemars(extend("examples" = [["*.broker.example.com"]]))]
+    pub redirects: Redirects,
     /// Enhanced authentication, which requires MQTT 5.
     pub authentication: Option<Authentication>,
     /// Message that the broker publishes when the connection that requests share is lost.
@@ -56,6 +76,10 @@ pub struct Options {
     /// within it resumes the session: unacknowledged messages are sent again, and messages at `QoS` 1
     /// and 2 for subscriptions are not missed. 0: every connection starts a new session.
     pub session_expiry: Bounded<0, 4_294_967_295>,
+    /// Time after a message was sent first within which it is sent again when its session is resumed, in
+    /// seconds. After it, the message stays unconfirmed, so that no late command is executed; one of `QoS`
+    /// 2 ends the session. 0: no message is sent again.
+    pub resend_within: Bounded<0, 4_294_967_295>,
     /// Maximum number of messages of a connection that wait for the broker while it cannot be reached,
     /// until the deadlines of their calls. Further messages are refused at once as not sent. 0: all
     /// are.
@@ -67,6 +91,9 @@ pub struct Options {
     /// Maximum size of all messages that wait to be published on one connection, in bytes. Further
     /// messages are refused.
     pub max_pending: Bounded<1_024, 4_294_967_295>,
+    /// Maximum size of all messages that wait to be published or to be sent again, on all connections of a
+    /// worker, in bytes; each counts 256 bytes more than its payload. Further messages are refused.
+    pub max_pending_total: Bounded<1_024, 1_099_511_627_776>,
     /// Maximum number of topic aliases in each direction. The broker may use as many, and this side as
     /// many as the broker allows too. 0: none.
     pub topic_alias_maximum: Bounded<0, 65_535>,
@@ -78,6 +105,9 @@ pub struct Options {
     /// Maximum size of the messages queued for a slow subscriber, in bytes. A further message ends its
     /// subscription.
     pub queue_bytes: Bounded<1_024, 1_073_741_824>,
+    /// What the broker accepts, beside what it states in CONNACK. More is refused before it is sent,
+    /// with the reason, since some brokers close the connection over it. `profile` sets it for some.
+    pub limits: Limits,
     /// Whether the gateway is ready for calls only while this broker is connected (`/readyz` of an
     /// `admin · server`).
     pub required: bool,
@@ -93,6 +123,10 @@ impl Default for Options {
             client_id: None,
             username: None,
             password: None,
+            connections: Connections::default(),
+            accounts: Vec::new(),
+            without_account: WithoutAccount::default(),
+            redirects: Redirects::None,
             authentication: None,
             will: None,
             version: Versions::Auto,
@@ -102,14 +136,17 @@ impl Default for Options {
             idle_timeout: Bounded::of(60_000),
             reconnect: Reconnect::default(),
             session_expiry: Bounded::of(0),
+            resend_within: Bounded::of(30),
             offline_queue: Bounded::of(0),
             max_message_size: Bounded::of(16 << 20),
             max_packet_size: Bounded::of(16 << 20),
             max_pending: Bounded::of(16 << 20),
+            max_pending_total: Bounded::of(256 << 20),
             topic_alias_maximum: Bounded::of(0),
             receive_maximum: Bounded::of(1_000),
             queue_messages: Bounded::of(1_000),
             queue_bytes: Bounded::of(1 << 20),
+            limits: Limits::default(),
             required: false,
             max_connections: Bounded::of(10_000),
             max_streams: Bounded::of(10_000),
@@ -117,7 +154,24 @@ impl Default for Options {
     }
 }
 
-impl tidegate_options::Options for Options {}
+impl tidegate_options::Options for Options {
+    fn guards(&self) -> Vec<GuardReference> {
+        self.guards_of_accounts()
+    }
+
+    fn conflicts(&self) -> Vec<OptionConflict> {
+        let mut conflicts = self.conflicts_of_accounts();
+        conflicts.extend(self.limits.conflicts(self));
+        conflicts
+    }
+}
+
+impl Options {
+    /// Whether a password is sent to the broker.
+    pub fn sends_password(&self) -> bool {
+        self.password.is_some() || self.accounts.iter().any(|it| it.password.is_some())
+    }
+}
 
 /// Backoff before a failed connection is opened again: a random time of up to `min`, which doubles
 /// with each failure, up to `max`.

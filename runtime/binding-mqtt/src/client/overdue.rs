@@ -82,8 +82,12 @@ impl Connection {
 
     /// PINGRESP
     pub(super) fn on_pong(&mut self, env: &mut Env<'_, '_>) {
-        self.watchdog.pings = self.watchdog.pings.saturating_sub(1);
-        if self.watchdog.pings > 0 {
+        let Some(pings) = self.watchdog.pings.checked_sub(1) else {
+            let what = "PINGRESP without PINGREQ";
+            return self.protocol_error(env, ReasonCode::PROTOCOL_ERROR, what);
+        };
+        self.watchdog.pings = pings;
+        if pings > 0 {
             return;
         }
         self.session.ids.read(self.watchdog.pinged.position);

@@ -82,6 +82,11 @@ impl<T> PacketIds<T> {
         self.used.get(&id).map(|used| used.sent)
     }
 
+    /// What the identifiers wait for.
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.used.values().map(|used| &used.what)
+    }
+
     /// The identifiers in use, in the order in which their packets were sent.
     pub(super) fn in_order(&self) -> Vec<u16> {
         let mut ids: Vec<_> = self.used.iter().collect();

@@ -15,7 +15,8 @@ use super::will::WillMessage;
 use crate::codec::{
     Ack, Auth, Connect, ConnectProperties, Decoder, Disconnect, EncodeError, Packet, Parts,
     Publish, PublishProperties, ReasonCode, RetainHandling, Subscribe, SubscribeFilter,
-    SubscribeProperties, Unsubscribe, UserProperty, Version, encode, encode_publish,
+    SubscribeProperties, Unsubscribe, UserProperty, Version, encode, encode_publish, set_duplicate,
+    set_message_expiry,
 };
 
 /// Size of a buffer for packets, and for the headers of PUBLISH packets.
@@ -286,13 +287,17 @@ pub(super) fn publish(
     Ok((out.written(), message.parts))
 }
 
-/// The header of a PUBLISH that is sent again, from that of the first time: with DUP.
-pub(super) fn duplicate(out: &mut Buffer, header: &Bytes) -> Bytes {
-    const DUP: u8 = 0b1000;
+/// The header of a PUBLISH that is sent again, from that of the first time: with DUP, and with the time
+/// until the message expires, in seconds.
+pub(super) fn duplicate(out: &mut Buffer, header: &Bytes, expiry: Option<u32>) -> Bytes {
+    let version = out.version;
     let again = out.room();
     again.extend_from_slice(header);
-    if let Some(first) = again.first_mut() {
-        *first |= DUP;
+    set_duplicate(again);
+    if let Some(seconds) = expiry
+        && version == Version::V5
+    {
+        set_message_expiry(again, seconds);
     }
     out.written()
 }

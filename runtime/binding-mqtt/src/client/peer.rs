@@ -4,7 +4,7 @@
 //! what to do.
 
 use super::failure::Failure;
-use crate::codec::ReasonCode;
+use crate::codec::{ReasonCode, Version};
 
 /// Number of bytes needed to identify a peer: a CONNACK of MQTT 3.1.1 has four.
 const ENOUGH: usize = 4;
@@ -34,8 +34,8 @@ impl Answer {
         }
     }
 
-    /// The failure, if the answer is not MQTT 5.
-    pub(super) fn failure(&self, broker: &str) -> Option<Failure> {
+    /// The failure, if the answer to a CONNECT of this version is not one of MQTT, or of the other version.
+    pub(super) fn failure(&self, broker: &str, version: Version) -> Option<Failure> {
         let (code, what) = match self.peer()? {
             Peer::Tls => (
                 ReasonCode::SERVER_UNAVAILABLE,
@@ -47,6 +47,7 @@ impl Answer {
                 "answered with HTTP; use the port for MQTT over TCP (usually 1883), or a ws · client \
                  (url: ws://…) for MQTT over WebSocket.",
             ),
+            Peer::Mqtt311 if version == Version::V311 => return None,
             Peer::Mqtt311 => (
                 ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
                 "answered in MQTT 3.1.1 to CONNECT of MQTT 5; use 'version: auto' or 'version: 3.1.1'.",
@@ -96,6 +97,16 @@ mod tests {
         assert_eq!(peer(&[b"HTTP/1.1 400 Bad Request\r\n"]), Some(Peer::Http));
         let parts: [&[u8]; 3] = [&[0x20], &[2, 0], &[1, 0xff]];
         assert_eq!(peer(&parts), Some(Peer::Mqtt311));
+    }
+
+    #[test]
+    fn an_answer_of_the_version_that_was_used_is_left_to_the_codec() {
+        let mut answer = Answer::default();
+        // A return code that does not exist.
+        answer.push(&[0x20, 2, 0, 6]);
+        assert!(answer.failure("The broker", Version::V311).is_none());
+        let failure = answer.failure("The broker", Version::V5);
+        assert!(failure.is_some_and(|it| it.reason.contains("answered in MQTT 3.1.1")));
     }
 
     #[test]

@@ -47,7 +47,9 @@ impl Message {
     /// type, the payload format and user properties only describe the payload.
     pub(super) fn needs_version_5(&self) -> Option<&'static str> {
         let metadata = metadata(self.extension.as_ref())?;
-        if metadata.response_topic.is_some() || metadata.correlation.is_some() {
+        let optional = MqttPublishFlags::ANSWER_PROPERTIES_OPTIONAL;
+        let has_answer = metadata.response_topic.is_some() || metadata.correlation.is_some();
+        if has_answer && !metadata.flags.contains(optional) {
             return Some("response topics and correlation data");
         }
         (metadata.expiry_interval >= 0).then_some("message expiry")

@@ -4,7 +4,7 @@ use tidegate_engine::streams::mqtt::MqttDelivery;
 use tidegate_engine::streams::{BeginEx, Data, Frame};
 
 use super::aliases::Naming;
-use super::connection::{Connection, Env, Origin, Pending, Phase, Sending};
+use super::connection::{Connection, Env, Origin, Pending, Phase, Sending, Shared};
 use super::events::Published;
 use super::failure::{Failure, describe_reason};
 use super::lifetime::expired;
@@ -13,6 +13,9 @@ use super::streams::{Kind, Stream};
 use super::suspects::Purpose;
 use super::waiting::Queued;
 use crate::codec::{Ack, EncodeError, ReasonCode, Version};
+
+/// What a message that waits takes beside its payload, in bytes.
+const MESSAGE: usize = 256;
 
 impl Connection {
     /// A publish stream sent a part of a message.
@@ -44,15 +47,32 @@ impl Connection {
         self.bound(env, key);
     }
 
-    /// Resets the stream if the pending messages exceed their limit.
-    fn bound(&mut self, env: &mut Env<'_, '_>, key: usize) {
-        let limit = env.shared.options.max_pending.size();
+    /// Size of the messages that wait to be published or to be sent again, in bytes.
+    fn pending(&self) -> usize {
         let kept = if self.session.is_kept() {
             self.session.bytes()
         } else {
             0
         };
-        if self.gathered + self.waiting.bytes() + self.outbound.len() + kept <= limit {
+        self.gathered + self.waiting.bytes() + self.outbound.len() + kept
+    }
+
+    /// Updates the size of what is pending on all connections.
+    pub(super) fn count_pending(&mut self, shared: &mut Shared) {
+        let pending = self.pending() + self.waiting.len() * MESSAGE;
+        shared.pending = shared.pending.saturating_sub(self.counted_pending) + pending;
+        self.counted_pending = pending;
+    }
+
+    /// Resets the stream if the pending messages exceed a limit.
+    fn bound(&mut self, env: &mut Env<'_, '_>, key: usize) {
+        let limit = env.shared.options.max_pending.size();
+        self.count_pending(env.shared);
+        let total = env.shared.options.max_pending_total.size();
+        if env.shared.pending > total {
+            return self.refuse_pending(env, key, total);
+        }
+        if self.pending() <= limit {
             return;
         }
         let Some((_, publication)) = env.streams.publication(key) else {
@@ -70,6 +90,19 @@ impl Connection {
             &Failure::new(ReasonCode::QUOTA_EXCEEDED, reason),
             delivery,
         );
+    }
+
+    fn refuse_pending(&mut self, env: &mut Env<'_, '_>, key: usize, total: usize) {
+        let Some((_, publication)) = env.streams.publication(key) else {
+            return;
+        };
+        let delivery = publication.delivery();
+        let reason = format!(
+            "Messages are published faster than the broker takes them: more than {total} bytes are pending \
+             on all connections (maxPendingTotal)."
+        );
+        let failure = Failure::new(ReasonCode::QUOTA_EXCEEDED, reason);
+        self.fail(env, key, &failure, delivery);
     }
 
     /// The caller ended its half.
@@ -146,16 +179,21 @@ impl Connection {
         if let Some(failure) = self.granted.refuse_message(&message, || self.broker()) {
             return self.fail(env, key, &failure, delivery);
         }
+        let limits = &env.shared.options.limits;
+        if let Err(failure) = self.rate.take(limits, env.cx.now()) {
+            return self.fail(env, key, &failure, delivery);
+        }
         let waited = env.cx.now().since(since);
         if !message.age(waited) {
             return self.fail(env, key, &expired(waited), delivery);
         }
         let lifetime = message.lifetime();
         let origin = Origin { key, id, number };
+        let sending = Sending::first(origin, env.cx.now());
         let packet_id = match message.qos {
             0 => None,
-            1 => self.expect(env.cx, env.shared, Pending::PubAck(Sending::first(origin))),
-            _ => self.expect(env.cx, env.shared, Pending::PubRec(Sending::first(origin))),
+            1 => self.expect(env.cx, env.shared, Pending::PubAck(sending)),
+            _ => self.expect(env.cx, env.shared, Pending::PubRec(sending)),
         };
         let limit = self.granted.packet_size;
         let naming = match packet_id {
@@ -324,7 +362,10 @@ impl Connection {
                     let delivery = Self::delivery_beside(env, sending);
                     return self.refused(env, origin, ack, delivery);
                 }
-                *pending = Pending::PubComp(Sending::first(origin));
+                *pending = Pending::PubComp(Sending {
+                    again: false,
+                    ..sending
+                });
                 self.session.answered(packet_id);
                 self.accepted(env, origin, ack);
                 self.session.ids.renew(packet_id, self.sent(env.cx));
@@ -354,7 +395,7 @@ impl Connection {
     pub(super) fn on_pubcomp(&mut self, env: &mut Env<'_, '_>, ack: &Ack) {
         match self.session.ids.get_mut(ack.packet_id) {
             Some(Pending::PubComp(sending)) => {
-                let Sending { origin, again } = *sending;
+                let Sending { origin, again, .. } = *sending;
                 self.over(env, ack.packet_id);
                 // After a PUBREL that was sent again, it means that the broker had received the
                 // first one (3.7.2.1).

@@ -4,15 +4,21 @@
 //! arrival (MQTT 5.0, 4.6). A full queue ends its subscription, unless the subscriber is the only
 //! stream of the connection: then reading pauses, the credit of the byte stream runs out, and the
 //! broker waits. Messages of a subscription with a limit are acknowledged later (see `counted`).
+//!
+//! Messages may arrive before the broker has answered for all filters of a stream (MQTT 5.0, 3.8.4), and
+//! retained ones in any number; the answers come behind them, so that reading cannot pause. They
+//! wait for the reply BEGIN, which states the answers. When the queue is half full, the reply
+//! begins without them, and they follow in a FLUSH.
 
-use tidegate_engine::streams::Data;
 use tidegate_engine::streams::mqtt::MqttDelivery;
+use tidegate_engine::streams::{BeginEx, Data, Frame};
 
 use super::connection::{Connection, Env, Phase};
 use super::events::{SessionTakenOver, SlowConsumer};
-use super::failure::{Failure, describe_reason, reference};
+use super::failure::{Failure, describe_reason};
 use super::granted::Granted;
 use super::packets;
+use super::redirect::Reference;
 use super::streams::Kind;
 use super::version::Refusal;
 use crate::codec::{Connack, Disconnect, Packet, Publish, ReasonCode, Version};
@@ -59,7 +65,9 @@ impl Connection {
                         return;
                     }
                     let foreign = match self.phase {
-                        Phase::Connecting => self.answer.failure(&self.broker()),
+                        Phase::Connecting => {
+                            self.answer.failure(&self.broker(), self.packets.version)
+                        }
                         _ => None,
                     };
                     match foreign {
@@ -80,7 +88,7 @@ impl Connection {
             let full = |key: &usize| match env.streams.get(*key).map(|stream| &stream.kind) {
                 Some(Kind::Subscribe(subscriber)) => {
                     let (messages, bytes) = bounds(env);
-                    subscriber.accepted && subscriber.deliveries.is_full(messages, bytes)
+                    subscriber.begun && subscriber.deliveries.is_full(messages, bytes)
                 }
                 _ => false,
             };
@@ -131,9 +139,17 @@ impl Connection {
                 return;
             }
             let reason_string = connack.properties.reason_string.as_deref();
-            let mut failure = Failure::refused(&self.broker(), connack.reason, reason_string);
-            let reference = reference(connack.properties.server_reference.as_deref());
-            failure.reason = format!("{}{reference}", failure.reason).into();
+            let caller = self.account.as_ref().map(|account| &*account.subject);
+            let mut failure =
+                Failure::refused(&self.broker(), caller, connack.reason, reason_string);
+            let reference = connack.properties.server_reference.as_deref();
+            match self.refer(env, connack.reason, reference) {
+                Reference::Followed if self.connect_again(env, None) => return,
+                Reference::Followed => {}
+                Reference::Told(told) => {
+                    failure.reason = format!("{}{told}", failure.reason).into();
+                }
+            }
             return self.lost(env, &failure, None);
         }
         if !self.is_authenticated(env, connack) {
@@ -151,11 +167,17 @@ impl Connection {
         if asked && !resumed {
             self.end_session(env, "was lost by the broker");
         }
-        let granted = Granted::new(self.packets.version, &connack.properties);
+        let mut granted = Granted::new(self.packets.version, &connack.properties);
+        env.shared.options.limits.restrict(&mut granted);
         self.connected(env, granted, resumed);
     }
 
     fn on_disconnect(&mut self, env: &mut Env<'_, '_>, disconnect: &Disconnect) {
+        if disconnect.reason == ReasonCode::DISCONNECT_WITH_WILL {
+            // Only a client may send it (3.14.2.1).
+            let what = "DISCONNECT with a reason code of clients (0x04)";
+            return self.protocol_error(env, ReasonCode::PROTOCOL_ERROR, what);
+        }
         let code = match disconnect.reason {
             reason if reason.is_error() => reason,
             _ => ReasonCode::SERVER_UNAVAILABLE,
@@ -167,10 +189,24 @@ impl Connection {
             (ReasonCode::SUCCESS, None) => format!("{} closed the connection.", self.broker()),
             (reason, reason_string) => {
                 let why = describe_reason(reason, reason_string);
-                let reference = reference(disconnect.properties.server_reference.as_deref());
-                format!("{} closed the connection: {why}.{reference}", self.broker())
+                let reference = disconnect.properties.server_reference.as_deref();
+                let told = match self.refer(env, reason, reference) {
+                    Reference::Followed => String::new(),
+                    Reference::Told(told) => told,
+                };
+                format!("{} closed the connection: {why}.{told}", self.broker())
             }
         };
+        let leaves = matches!(
+            code,
+            ReasonCode::SERVER_BUSY
+                | ReasonCode::SERVER_SHUTTING_DOWN
+                | ReasonCode::USE_ANOTHER_SERVER
+                | ReasonCode::SERVER_MOVED
+        );
+        if leaves && self.is_chosen {
+            env.shared.link.avoid = self.remote.clone();
+        }
         let mut failure = Failure::new(code, reason);
         if code == ReasonCode::SESSION_TAKEN_OVER {
             // Coming back soon would only make the two clients close each other's connections.
@@ -249,13 +285,17 @@ impl Connection {
             if !subscriber.takes(recipients, &publish.topic, publish.retain) {
                 continue;
             }
-            if subscriber.deliveries.is_full(messages, bytes) && !(alone && subscriber.accepted) {
+            if subscriber.deliveries.is_full(messages, bytes) && !(alone && subscriber.begun) {
                 self.drop_slow(env, key, messages, bytes);
                 continue;
             }
             let mut own = message.clone();
             subscriber.address(&mut own, recipients);
             subscriber.deliveries.push(own, &publish.payload);
+            if subscriber.must_begin(messages, bytes) {
+                let reply: BeginEx = subscriber.begin(Some(self.client_id.clone())).into();
+                env.cx.send(id, Frame::begin(reply));
+            }
             subscriber.flush(env.cx, id);
             delivered = true;
         }

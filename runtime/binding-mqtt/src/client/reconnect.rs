@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn denied() -> Failure {
-        Failure::refused("The broker", ReasonCode::NOT_AUTHORIZED, None)
+        Failure::refused("The broker", None, ReasonCode::NOT_AUTHORIZED, None)
     }
 
     #[test]

@@ -184,8 +184,8 @@ impl Connection {
         let session = &mut self.session;
         let mut filters = std::mem::take(&mut session.unsubscribe);
         // What was not sent again on the last connection follows what was.
-        let left = std::mem::take(&mut session.again);
-        let queued: BTreeSet<u16> = left.iter().map(|(id, _)| *id).collect();
+        let mut left = std::mem::take(&mut session.again);
+        let queued: BTreeSet<u16> = left.ids().collect();
         for id in session.ids.in_order() {
             if queued.contains(&id) {
                 continue;
@@ -195,11 +195,11 @@ impl Connection {
                 Some(Pending::PubAck(sending) | Pending::PubRec(sending)) => {
                     sending.again = true;
                     let packet = session.unacknowledged.take(sent);
-                    session.again.push_back((id, packet));
+                    session.again.push_back(id, packet);
                 }
                 Some(Pending::PubComp(sending)) => {
                     sending.again = true;
-                    session.again.push_back((id, None));
+                    session.again.push_back(id, None);
                 }
                 Some(Pending::SubAck { .. }) => {
                     session.ids.release_unsent(id);
@@ -211,14 +211,17 @@ impl Connection {
                 None => {}
             }
         }
-        session.again.extend(left);
+        while let Some((id, packet)) = left.pop_front() {
+            session.again.push_back(id, packet);
+        }
         session.ids.restart(env.cx.now());
         filters
     }
 
     /// Requests again the subscriptions that the session does not cover: those without an answer, and
     /// those of `QoS` 0, whose messages the broker does not keep and whose retained messages must be
-    /// replayed.
+    /// replayed. The other filters of their streams stay: messages that the broker has kept for them
+    /// follow CONNACK.
     fn resume_subscriptions(&mut self, env: &mut Env<'_, '_>) {
         for key in &self.streams {
             let Some((_, subscriber)) = env.streams.subscriber(*key) else {
@@ -229,8 +232,8 @@ impl Connection {
             } else if subscriber.accepted {
                 // SUBSCRIBE replaces the subscription, so UNSUBSCRIBE is not needed.
                 let subscriptions = &mut self.session.subscriptions;
-                subscriptions.remove_stream(*key, subscriber.all());
-                subscriber.clear_answers();
+                subscriptions.remove_stream(*key, subscriber.unkept());
+                subscriber.clear_unkept();
             }
         }
         self.session.subscriptions.forget_unanswered();
@@ -241,7 +244,7 @@ impl Connection {
     pub(super) fn send_again(&mut self, env: &mut Env<'_, '_>) {
         while self.phase == Phase::Ready
             && let Some(bytes) = self.bytes
-            && let Some((_, packet)) = self.session.again.front()
+            && let Some(packet) = self.session.again.front()
             && self.outbound.is_clear(env.cx, bytes)
         {
             let in_flight = self.session.in_flight - self.session.again.len();
@@ -268,9 +271,26 @@ impl Connection {
             let why = "the message has expired since";
             return self.give_up(env, id, ReasonCode::UNSPECIFIED_ERROR, why);
         }
+        let within = Duration::from_secs(env.shared.options.resend_within.get());
+        if self
+            .session
+            .ids
+            .get_mut(id)
+            .is_some_and(|pending| match pending {
+                Pending::PubAck(sending) => sending.is_late(env.cx.now(), within),
+                _ => false,
+            })
+        {
+            let why = "it is too late to send it again (resendWithin)";
+            return self.give_up(env, id, ReasonCode::UNSPECIFIED_ERROR, why);
+        }
+        let left = packet.expires.map(|at| {
+            let left = at.since(env.cx.now()).as_micros().div_ceil(1_000_000);
+            u32::try_from(left).unwrap_or(u32::MAX)
+        });
         let sent = self.sent(env.cx);
         self.session.ids.sent_again(id, sent);
-        let header = packets::duplicate(&mut self.packets, &packet.header);
+        let header = packets::duplicate(&mut self.packets, &packet.header, left);
         let parts = packet.payload.clone();
         self.session.unacknowledged.push(sent, packet);
         self.watch(env.cx, env.shared);

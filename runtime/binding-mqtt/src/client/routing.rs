@@ -1,11 +1,13 @@
 //! Assigns streams to connections and creates connections.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use bytestring::ByteString;
 use tidegate_engine::Context;
 use tidegate_engine::streams::mqtt::MqttDelivery;
 
+use super::accounts::{Account, Owner};
 use super::binding::MqttClient;
 use super::connection::{Connection, Env};
 use super::counted::Counted;
@@ -14,6 +16,23 @@ use super::quarantine::Namer;
 use super::streams::Kind;
 use super::suspects::Purpose;
 use crate::codec::ReasonCode;
+
+/// Whose connection is created, and what it presents.
+struct Holder {
+    /// Under which the connections of its client or caller are found.
+    key: ByteString,
+    account: Option<Arc<Account>>,
+}
+
+impl Holder {
+    /// The client identifier of the shared connection, without what makes it unique.
+    fn client_id(&self) -> &ByteString {
+        match &self.account {
+            Some(account) => &account.client_id,
+            None => &self.key,
+        }
+    }
+}
 
 impl MqttClient {
     /// Removes a connection from the table of its client, so that new streams do not use it.
@@ -35,14 +54,17 @@ impl MqttClient {
         let Some(connection) = self.connections.get(from) else {
             return;
         };
-        let client = connection.client.clone();
+        let holder = Holder {
+            key: connection.client.clone(),
+            account: connection.account.clone(),
+        };
         let mut env = Env {
             cx: &mut *cx,
             streams: &mut self.streams,
             shared: &mut self.shared,
         };
         let trial = connection.is_suspect(&mut env, stream);
-        let keys = self.clients.get(&client).cloned().unwrap_or_default();
+        let keys = self.clients.get(&holder.key).cloned().unwrap_or_default();
         let behind = keys
             .iter()
             .position(|key| *key == from)
@@ -54,9 +76,9 @@ impl MqttClient {
             connection.is_some_and(open)
         });
         let next = match next {
-            _ if trial => self.additional_connection(client, Purpose::Trial),
+            _ if trial => self.additional_connection(holder, Purpose::Trial),
             Some(next) => Ok(next),
-            None => self.additional_connection(client, Purpose::Filters),
+            None => self.additional_connection(holder, Purpose::Filters),
         };
         match next {
             Ok(next) => self.with(cx, next, |connection, env| connection.add(env, stream)),
@@ -73,39 +95,40 @@ impl MqttClient {
     /// Creates a further connection of a client, with a suffix to the client identifier.
     fn additional_connection(
         &mut self,
-        client: ByteString,
+        holder: Holder,
         purpose: Purpose,
     ) -> Result<usize, Failure> {
-        let named = |name: &str| self.connections.iter().any(|(_, it)| it.client_id == name);
-        let mut number = 2;
-        let mut client_id = format!("{client}_{number}");
-        while named(&client_id) {
-            number += 1;
-            client_id = format!("{client}_{number}");
-        }
-        self.connection(client, client_id.into(), purpose)
+        self.check_limit()?;
+        let client_id = self.names.further(holder.client_id());
+        Ok(self.connection(holder, client_id, purpose))
     }
 
     /// Creates a connection for a single counted subscription.
-    fn counted_connection(
-        &mut self,
-        client: ByteString,
-        limit: NonZeroU16,
-    ) -> Result<usize, Failure> {
-        let key = self.additional_connection(client, Purpose::Trial)?;
+    fn counted_connection(&mut self, holder: Holder, limit: NonZeroU16) -> Result<usize, Failure> {
+        let key = self.additional_connection(holder, Purpose::Trial)?;
         if let Some(connection) = self.connections.get_mut(key) {
             connection.counted = Some(Counted::new(limit.get()));
         }
         Ok(key)
     }
 
-    /// Creates a connection, unless the limit is reached.
-    fn connection(
-        &mut self,
-        client: ByteString,
-        client_id: ByteString,
-        purpose: Purpose,
-    ) -> Result<usize, Failure> {
+    /// Creates the connection that the streams of a client share. Two callers may have accounts with the
+    /// same client identifier: the broker would close the connection of one for that of the other, so
+    /// the second one has a suffix.
+    fn shared_connection(&mut self, holder: Holder) -> Result<usize, Failure> {
+        self.check_limit()?;
+        let client_id = holder.client_id().clone();
+        let is_taken =
+            holder.account.is_some() && self.names.is_of_another(&client_id, &holder.key);
+        let client_id = if is_taken {
+            self.names.further(&client_id)
+        } else {
+            client_id
+        };
+        Ok(self.connection(holder, client_id, Purpose::All))
+    }
+
+    fn check_limit(&self) -> Result<(), Failure> {
         let limit = self.shared.options.max_connections.size();
         if self.connections.len() >= limit {
             let reason = format!(
@@ -113,23 +136,44 @@ impl MqttClient {
             );
             return Err(Failure::new(ReasonCode::QUOTA_EXCEEDED, reason));
         }
-        let key = self.connections.vacant_key();
-        let connection = Connection::new(key, client.clone(), client_id, purpose, &self.shared);
-        self.connections.insert(connection);
-        self.clients.entry(client).or_default().push(key);
-        Ok(key)
+        Ok(())
     }
 
-    /// The connection of a client for a stream of this kind; created if there is none.
+    fn connection(&mut self, holder: Holder, client_id: ByteString, purpose: Purpose) -> usize {
+        let key = self.connections.vacant_key();
+        let Holder {
+            key: client,
+            account,
+        } = holder;
+        self.names.take(&client_id, &client);
+        let mut connection = Connection::new(key, client.clone(), client_id, purpose, &self.shared);
+        connection.account = account;
+        self.connections.insert(connection);
+        self.clients.entry(client).or_default().push(key);
+        key
+    }
+
+    /// Removes a connection that is over.
+    pub(super) fn remove_connection(&mut self, key: usize) -> Option<Connection> {
+        let mut removed = self.connections.try_remove(key)?;
+        self.names.free(&removed.name);
+        let pending = std::mem::take(&mut removed.counted_pending);
+        self.shared.pending = self.shared.pending.saturating_sub(pending);
+        Some(removed)
+    }
+
+    /// The connection for a stream of this kind; created if there is none.
     pub(super) fn connection_for(
         &mut self,
         cx: &mut Context<'_>,
-        client: &ByteString,
+        owner: &Owner,
         kind: &Kind,
     ) -> Result<usize, Failure> {
+        let client = owner.key();
         let purpose = match kind {
             Kind::Subscribe(subscriber) if let Some(limit) = subscriber.limit() => {
-                return self.counted_connection(client.clone(), limit);
+                let holder = self.holder(cx, owner)?;
+                return self.counted_connection(holder, limit);
             }
             Kind::Publish(it) if self.is_quarantined(cx, client, it.topic()) => Purpose::Quarantine,
             _ => Purpose::All,
@@ -140,13 +184,33 @@ impl MqttClient {
             let fits = |it: &Connection| it.purpose == purpose;
             keys.find(|key| self.connections.get(*key).is_some_and(fits))
         });
-        match known {
-            Some(key) => Ok(key),
-            None if purpose == Purpose::All => {
-                self.connection(client.clone(), client.clone(), purpose)
-            }
-            None => self.additional_connection(client.clone(), purpose),
+        if let Some(key) = known {
+            return Ok(key);
         }
+        let holder = self.holder(cx, owner)?;
+        match purpose {
+            Purpose::All => self.shared_connection(holder),
+            _ => self.additional_connection(holder, purpose),
+        }
+    }
+
+    fn holder(&self, cx: &Context<'_>, owner: &Owner) -> Result<Holder, Failure> {
+        let account = match (owner, cx.identity()) {
+            (Owner::Caller(_, entry), Some(caller)) => {
+                let (options, own) = (&self.shared.options, &self.shared.own);
+                Some(Arc::new(options.account(
+                    caller,
+                    *entry,
+                    own,
+                    cx.worker(),
+                )?))
+            }
+            _ => None,
+        };
+        Ok(Holder {
+            key: owner.key().clone(),
+            account,
+        })
     }
 
     fn is_quarantined(&mut self, cx: &mut Context<'_>, client: &str, topic: &str) -> bool {

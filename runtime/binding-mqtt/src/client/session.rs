@@ -13,6 +13,10 @@
 //!   would repeat. So does a session whose messages stay unanswered on [`UNANSWERED`] connections in
 //!   a row. Then messages in flight are *unconfirmed*, and subscriptions are requested again.
 //!
+//! - **Not for long**: a message is sent again within `resendWithin` of the first time only, since a late
+//!   command can do harm. Later, one of `QoS` 1 is left out: the broker keeps nothing of it. One of `QoS`
+//!   2 ends the session, because the broker may hold it until it gets PUBREL.
+//!
 //! Bounds: at most the broker's Receive Maximum of messages is in flight; their payloads count as
 //! pending (`maxPending`). At most `receiveMaximum` identifiers of received messages are remembered.
 //! A session without `sessionExpiry` keeps no packets.
@@ -54,7 +58,7 @@ pub(super) struct SessionState {
     pub(super) unacknowledged: Unacknowledged,
     /// What is still to be sent again on this connection, in order: the PUBLISH of an identifier, or
     /// PUBREL.
-    pub(super) again: VecDeque<(u16, Option<Packet>)>,
+    pub(super) again: Again,
     /// Packet identifiers of received `QoS` 2 messages that the broker has not released (PUBREL).
     pub(super) received: BTreeSet<u16>,
     /// `QoS` 1 messages whose PUBACK the broker may not have received.
@@ -105,6 +109,15 @@ impl SessionState {
         }
     }
 
+    /// Whether it contains a message of `QoS` 2 that is too late to be sent again. The broker may hold that
+    /// message, and would deliver it with the next packet that has its identifier, such as PUBREL.
+    pub(super) fn is_late(&self, now: Time, within: Duration) -> bool {
+        self.ids.values().any(|pending| match pending {
+            Pending::PubRec(sending) | Pending::PubComp(sending) => sending.is_late(now, within),
+            _ => false,
+        })
+    }
+
     /// Since when it is interrupted.
     pub(super) const fn lost(&self) -> Option<Time> {
         self.lost
@@ -125,15 +138,57 @@ impl SessionState {
         {
             self.unacknowledged.take(sent);
         }
-        if let Some(index) = self.again.iter().position(|(queued, _)| *queued == id) {
-            self.again.remove(index);
-        }
+        self.again.remove(id);
     }
 
     /// Size of the packets that are kept, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        let again = self.again.iter().filter_map(|(_, packet)| packet.as_ref());
-        self.unacknowledged.bytes() + again.map(Packet::len).sum::<usize>()
+    pub(super) const fn bytes(&self) -> usize {
+        self.unacknowledged.bytes() + self.again.bytes
+    }
+}
+
+/// What is to be sent again, by packet identifier: PUBLISH, or PUBREL.
+#[derive(Debug, Default)]
+pub(super) struct Again {
+    queue: VecDeque<(u16, Option<Packet>)>,
+    /// Size of the packets.
+    bytes: usize,
+}
+
+impl Again {
+    pub(super) fn push_back(&mut self, id: u16, packet: Option<Packet>) {
+        self.bytes += packet.as_ref().map_or(0, Packet::len);
+        self.queue.push_back((id, packet));
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<(u16, Option<Packet>)> {
+        let (id, packet) = self.queue.pop_front()?;
+        self.bytes -= packet.as_ref().map_or(0, Packet::len);
+        Some((id, packet))
+    }
+
+    fn remove(&mut self, id: u16) {
+        let index = self.queue.iter().position(|(queued, _)| *queued == id);
+        if let Some((_, packet)) = index.and_then(|index| self.queue.remove(index)) {
+            self.bytes -= packet.as_ref().map_or(0, Packet::len);
+        }
+    }
+
+    /// The packet at the front; the inner `None` stands for PUBREL.
+    pub(super) fn front(&self) -> Option<Option<&Packet>> {
+        self.queue.front().map(|(_, packet)| packet.as_ref())
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = u16> {
+        self.queue.iter().map(|(id, _)| *id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 
-use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::streams::Frame;
 use tidegate_engine::streams::mqtt::topic::TopicFilter;
@@ -13,9 +12,12 @@ use tidegate_engine::{Context, StreamId, Time, TimerId};
 
 use super::failure::Failure;
 use super::inbound::Deliveries;
+use super::limits::Limits;
 use super::publications::Publication;
 use super::subscriptions::{FilterRequest, Recipient};
 use crate::codec::ReasonCode;
+
+mod beginning;
 
 /// Maximum number of filters of a stream.
 const FILTERS: usize = 1_000;
@@ -133,6 +135,15 @@ pub(super) struct RequestedFilter {
     covered_by: Option<usize>,
     /// The broker's answer.
     code: Option<ReasonCode>,
+    /// The reply BEGIN was sent before the answer, and stated the requested `QoS`.
+    assumed: bool,
+}
+
+impl RequestedFilter {
+    /// Whether the broker keeps its messages in a session without a connection, or it needs none.
+    fn is_kept(&self) -> bool {
+        self.covered_by.is_some() || self.code.is_some_and(|code| code != ReasonCode::SUCCESS)
+    }
 }
 
 /// A subscribe stream.
@@ -142,6 +153,8 @@ pub(super) struct Subscriber {
     /// Maximum number of messages of the whole subscription.
     limit: Option<NonZeroU16>,
     /// The reply BEGIN was sent.
+    pub(super) begun: bool,
+    /// The reply BEGIN was sent, and the broker has answered for all filters.
     pub(super) accepted: bool,
     /// When the connection was lost, until the subscription is restored.
     pub(super) interrupted: Option<Time>,
@@ -151,6 +164,15 @@ pub(super) struct Subscriber {
 }
 
 impl Subscriber {
+    /// Refuses filters that exceed the limits, and lowers the `QoS` of the others.
+    pub(super) fn restrict(&mut self, limits: &Limits) -> Result<(), Failure> {
+        for asked in &mut self.filters {
+            limits.check_filter(&asked.request.filter)?;
+            asked.request.qos = limits.subscription_qos(asked.request.qos);
+        }
+        Ok(())
+    }
+
     /// Checks the request of a caller. A limit is capped at `limit_max`.
     pub(super) fn new(begin: MqttSubscribe, limit_max: NonZeroU16) -> Result<Self, Failure> {
         let count = begin.filters.len();
@@ -170,6 +192,7 @@ impl Subscriber {
         Ok(Self {
             filters: asked,
             limit,
+            begun: false,
             accepted: false,
             interrupted: None,
             complete: false,
@@ -295,10 +318,22 @@ impl Subscriber {
     /// Whether the broker keeps the messages for it while there is no connection, in a session that
     /// is kept: those of `QoS` 1 and 2.
     pub(super) fn is_kept(&self) -> bool {
-        let kept = |asked: &RequestedFilter| {
-            asked.covered_by.is_some() || asked.code.is_some_and(|code| code != ReasonCode::SUCCESS)
-        };
-        self.accepted && self.filters.iter().all(kept)
+        self.accepted && self.filters.iter().all(RequestedFilter::is_kept)
+    }
+
+    /// The filters whose messages the broker does not keep, with their indexes.
+    pub(super) fn unkept(&self) -> impl Iterator<Item = (usize, &FilterRequest)> {
+        let asked = self.filters.iter().enumerate();
+        asked
+            .filter(|(_, asked)| !asked.is_kept())
+            .map(|(index, asked)| (index, &asked.request))
+    }
+
+    /// The session is resumed: filters whose messages the broker does not keep must be requested again.
+    pub(super) fn clear_unkept(&mut self) {
+        for asked in self.filters.iter_mut().filter(|asked| !asked.is_kept()) {
+            asked.code = None;
+        }
     }
 
     /// The connection was lost: granted filters must be requested again. Refused ones stay refused.
@@ -310,33 +345,6 @@ impl Subscriber {
         for asked in &mut self.filters {
             asked.code = None;
             asked.covered_by = None;
-        }
-    }
-
-    /// The reply BEGIN: the requested filters with the broker's reason codes.
-    pub(super) fn reply(&self, client_id: Option<ByteString>) -> MqttSubscribe {
-        let filter = |asked: &RequestedFilter| {
-            let mut by = asked;
-            while let Some(other) = by.covered_by.and_then(|by| self.filters.get(by)) {
-                by = other;
-            }
-            let code = by.code.unwrap_or(ReasonCode::UNSPECIFIED_ERROR);
-            let granted = code.0.min(asked.original.qos);
-            MqttTopicFilter {
-                reason_code: if code.is_error() { code.0 } else { granted },
-                ..asked.original.clone()
-            }
-        };
-        MqttSubscribe {
-            client_id,
-            qos: self
-                .filters
-                .iter()
-                .map(|it| it.original.qos)
-                .max()
-                .unwrap_or(0),
-            limit: self.limit.map_or(0, |limit| u32::from(limit.get())),
-            filters: self.filters.iter().map(filter).collect(),
         }
     }
 
@@ -409,10 +417,10 @@ impl Subscriber {
         }
     }
 
-    /// Sends as much as the credit allows, once the stream is accepted. Ends the reply after the
+    /// Sends as much as the credit allows, once the reply has begun. Ends the reply after the
     /// last message of a limit.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, id: StreamId) {
-        if self.accepted {
+        if self.begun {
             self.deliveries.flush(cx, id);
             if self.complete && self.deliveries.is_empty() {
                 cx.end(id, Frame::end());
@@ -480,5 +488,6 @@ fn ask(mut original: MqttTopicFilter, floor: u8) -> Result<RequestedFilter, Fail
         request,
         covered_by: None,
         code: None,
+        assumed: false,
     })
 }

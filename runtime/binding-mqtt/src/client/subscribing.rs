@@ -2,7 +2,7 @@
 //! how the broker's answers are handled.
 
 use bytestring::ByteString;
-use tidegate_engine::streams::mqtt::{MqttDelivery, MqttGap};
+use tidegate_engine::streams::mqtt::{MqttDelivery, MqttGap, MqttGranted};
 use tidegate_engine::streams::{BeginEx, Frame};
 
 use super::connection::{Connection, Env, Pending, Phase};
@@ -32,6 +32,14 @@ impl Connection {
             .pending_requests()
             .find_map(|(_, request)| self.granted.refuse_filter(request, || self.broker()));
         if let Some(failure) = refused {
+            return self.fail(env, key, &failure, MqttDelivery::None);
+        }
+        let limits = &env.shared.options.limits;
+        let there = self.session.subscriptions.count();
+        let added = subscriber
+            .pending_requests()
+            .filter(|(_, request)| !self.session.subscriptions.has(request.filter.as_str()));
+        if let Some(failure) = limits.refuse_subscription(there, added.count()) {
             return self.fail(env, key, &failure, MqttDelivery::None);
         }
         let fits = subscriber
@@ -207,11 +215,16 @@ impl Connection {
             let reason = format!("{broker} refused the subscription to '{filter}': {why}.");
             return self.fail(env, key, &Failure::new(code, reason), MqttDelivery::None);
         }
-        if !subscriber.accepted {
-            subscriber.accepted = true;
-            let reply: BeginEx = subscriber.reply(Some(self.client_id.clone())).into();
+        if subscriber.begun {
+            let filters = subscriber.late_answers();
+            if !filters.is_empty() {
+                env.cx.send(id, Frame::flush(MqttGranted { filters }));
+            }
+        } else {
+            let reply: BeginEx = subscriber.begin(Some(self.client_id.clone())).into();
             env.cx.send(id, Frame::begin(reply));
         }
+        subscriber.accepted = true;
         if let Some(since) = subscriber.interrupted.take() {
             let milliseconds = env.cx.now().since(since).as_millis();
             env.shared.counts.gaps += 1;

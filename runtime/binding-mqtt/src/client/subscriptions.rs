@@ -172,6 +172,11 @@ impl Subscriptions {
         }
     }
 
+    /// The number of filters that streams use.
+    pub(super) fn count(&self) -> usize {
+        self.by_filter.len()
+    }
+
     /// Whether a stream uses this filter.
     pub(super) fn has(&self, filter: &str) -> bool {
         self.by_filter.contains_key(filter)

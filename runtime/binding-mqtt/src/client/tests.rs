@@ -9,6 +9,7 @@ mod harness;
 mod operators;
 mod overdue;
 mod promises;
+mod promises_received;
 mod publishing;
 mod quarantine;
 mod reconnecting;

@@ -103,6 +103,8 @@ pub(super) struct Negotiation {
     by_silence: bool,
     /// When MQTT 5 is tried again.
     until: Option<Time>,
+    /// Why 3.1.1 is used, until it is reported.
+    why: Option<&'static str>,
 }
 
 impl Negotiation {
@@ -122,6 +124,7 @@ impl Negotiation {
             accepted: false,
             by_silence: false,
             until: None,
+            why: None,
         }
     }
 
@@ -140,15 +143,16 @@ impl Negotiation {
         self.until = None;
     }
 
-    /// The broker accepted a connection of this version.
-    pub(super) fn accepted(&mut self, version: Version, now: Time) {
+    /// The broker accepted a connection of this version. Returns why it is not MQTT 5, once.
+    pub(super) fn accepted(&mut self, version: Version, now: Time) -> Option<&'static str> {
         if self.current != version {
-            return;
+            return None;
         }
         self.accepted = true;
         if self.by_silence && self.until.is_none() {
             self.until = Some(now + PROVISIONAL);
         }
+        self.why.take().filter(|_| version == Version::V311)
     }
 
     /// The broker refused a connection of this version. Returns whether another version is to be
@@ -162,7 +166,16 @@ impl Negotiation {
             return self.current == Version::V311;
         }
         match version {
-            Version::V5 => self.set(Version::V311, how == Refusal::Silent),
+            Version::V5 => {
+                self.set(Version::V311, how == Refusal::Silent);
+                self.why = Some(match how {
+                    Refusal::Stated => "it does not support MQTT 5",
+                    Refusal::Silent => {
+                        "it closed the connection or did not answer when MQTT 5 was tried; MQTT 5 is tried \
+                         again after 10 minutes"
+                    }
+                });
+            }
             Version::V311 => self.set(Version::V5, false),
         }
         version == Version::V5
@@ -186,7 +199,9 @@ mod tests {
             auto.refused(Version::V5, Refusal::Stated),
             "another connection"
         );
-        auto.accepted(Version::V311, at(0));
+        let why = auto.accepted(Version::V311, at(0));
+        assert_eq!(why, Some("it does not support MQTT 5"));
+        assert_eq!(auto.accepted(Version::V311, at(0)), None, "it is told once");
         assert!(!auto.refused(Version::V311, Refusal::Silent));
         assert_eq!(auto.current(at(0), None), Version::V311);
         assert!(
@@ -215,7 +230,8 @@ mod tests {
     fn what_is_used_because_of_silence_is_checked_again() {
         let mut auto = Negotiation::new(Versions::Auto, false);
         assert!(auto.refused(Version::V5, Refusal::Silent));
-        auto.accepted(Version::V311, at(1));
+        let why = auto.accepted(Version::V311, at(1));
+        assert!(why.is_some_and(|why| why.contains("after 10 minutes")));
         auto.accepted(Version::V311, at(9));
         assert_eq!(auto.current(at(10), None), Version::V311);
         let session = Some(Version::V311);

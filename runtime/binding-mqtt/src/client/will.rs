@@ -51,6 +51,14 @@ fn topic<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error>
 }
 
 impl WillMessage {
+    pub(super) const fn qos(&self) -> u64 {
+        self.qos.get()
+    }
+
+    pub(super) const fn is_retained(&self) -> bool {
+        self.retain
+    }
+
     /// The will of CONNECT.
     pub(super) fn packet(&self) -> Will {
         let delay = u32::try_from(self.delay.get()).unwrap_or(u32::MAX);

@@ -21,6 +21,7 @@ async fn connected(harness: &mut Harness, remote: &str, host: &str) {
     let connected = BytesConnected {
         remote: remote.into(),
         host: host.into(),
+        ..BytesConnected::default()
     };
     assert_eq!(frame, Frame::flush(connected));
 }
@@ -160,7 +161,8 @@ async fn dead_peers_are_found_by_keep_alive_and_user_timeout() {
         });
         let options: Options = serde_json::from_value(options).expect("valid options");
         let endpoints = crate::failover::Endpoints::new(&options);
-        let (_, socket) = endpoints.connect(&options).await.expect("it listens");
+        let journey = endpoints.journey(&BytesBegin::default());
+        let (_, socket) = journey.connect(&options).await.expect("it listens");
         let crate::socket::Socket::Tcp(socket) = &socket else {
             panic!("another socket");
         };

@@ -112,6 +112,57 @@ async fn backpressure_of_the_caller_reaches_the_peer() {
 }
 
 #[tokio::test]
+async fn a_peer_that_sends_without_a_pause_leaves_the_others_their_turns() {
+    let listener = listener().await;
+    let mut harness = Harness::towards(listener.local_addr().expect("it listens"));
+    let mut peers = Vec::new();
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let (stream, mut socket) = harness.connect(&listener).await;
+        streams.push(stream);
+        peers.push(tokio::spawn(async move {
+            let all = pattern(2 * MIB);
+            socket.write_all(&all).await.expect("the connection holds");
+            socket
+        }));
+        // The credit is used up, and the rest waits in the buffers of the kernel.
+        let mut got = 0;
+        while got < CALLER_WINDOW as usize {
+            got += payload_of(harness.probe.next_but_window().await.1).len();
+        }
+    }
+    let both = streams.clone();
+    let taken = harness.probe.turn(move |cx| {
+        for stream in both {
+            cx.acknowledge(stream, CALLER_WINDOW as usize);
+        }
+    });
+    taken.await;
+    let (mut got, mut order) = (0, Vec::new());
+    while got < 2 * MIB {
+        let (at, frame) = harness.probe.next_but_window().await;
+        got += payload_of(frame).len();
+        order.push(at.stream);
+    }
+    let last = order.iter().rposition(|it| *it == streams[0]);
+    let first = order.iter().position(|it| *it == streams[1]);
+    assert!(first < last, "one after the other: {order:?}");
+    let last = order.iter().rposition(|it| *it == streams[1]);
+    let first = order.iter().position(|it| *it == streams[0]);
+    assert!(first < last, "one after the other: {order:?}");
+    for stream in streams {
+        let leave = harness
+            .probe
+            .turn(move |cx| cx.terminate(stream, None, None));
+        leave.await;
+    }
+    for peer in peers {
+        peer.await.expect("the peer is done");
+    }
+    harness.finish().await;
+}
+
+#[tokio::test]
 async fn backpressure_of_the_peer_reaches_the_caller() {
     let listener = listener().await;
     SockRef::from(&listener)

@@ -222,6 +222,7 @@ async fn a_peer_that_resets_aborts_the_reply_with_the_reason() {
         remote: address.to_string().into(),
         reason: "connection reset".into(),
         connected: true,
+        ..BytesReset::default()
     };
     let frames = [
         harness.probe.next_but_window().await.1,

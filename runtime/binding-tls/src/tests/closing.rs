@@ -1,6 +1,7 @@
 //! How connections end.
 
 use bytes::Bytes;
+use tidegate_engine::Duration;
 use tidegate_streams::bytes_stream::BytesReset;
 use tidegate_streams::{AbortEx, Frame, ResetEx};
 
@@ -27,6 +28,25 @@ fn the_callers_end_is_close_notify_and_the_brokers_answer_ends_the_reply() {
     harness.receive(streams, answer);
     assert_eq!(harness.told(streams), [Frame::end()]);
     harness.rig.send(harness.exit, streams.exit, Frame::end());
+    harness.finish();
+}
+
+#[test]
+fn a_broker_that_keeps_the_connection_after_close_notify_has_a_second_to_close_it() {
+    let (authority, folder) = (Authority::new(), Folder::new());
+    let mut harness = Harness::new(trusting(&authority, &folder));
+    let (streams, mut broker) = harness.establish(&broker(&authority));
+    harness
+        .rig
+        .send(harness.caller, streams.caller, Frame::end());
+    broker.0.send_close_notify();
+    let answer = broker.give();
+    harness.receive(streams, answer);
+    assert_eq!(harness.told(streams), [Frame::end()]);
+    harness.rig.advance(Duration::from_millis(999));
+    assert_eq!(harness.sent(streams).1, [Frame::end()]);
+    harness.rig.advance(Duration::from_millis(1));
+    assert_eq!(harness.sent(streams).1, [Frame::reset()]);
     harness.finish();
 }
 
@@ -150,6 +170,7 @@ fn a_failure_of_the_exit_keeps_its_reason() {
             remote: REMOTE.into(),
             reason: given.into(),
             connected: established.is_some(),
+            ..BytesReset::default()
         };
         harness.rig.turn(harness.exit, |cx| {
             let abort = AbortEx::Bytes(reset.clone());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use rustls::ServerConfig;
 use tidegate_engine::testing::Rig;
 use tidegate_engine::{BindingId, StreamId, Time, WallTime};
@@ -60,15 +61,23 @@ impl Harness {
     }
 
     pub(super) fn open(&mut self) -> Streams {
-        let caller = self
-            .rig
-            .open(self.caller, self.binding, BytesBegin::default());
+        self.open_as(BytesBegin::default())
+    }
+
+    /// Opens a connection whose BEGIN is passed on, except for the certificate.
+    pub(super) fn open_as(&mut self, begin: BytesBegin) -> Streams {
+        let passed_on = BytesBegin {
+            certificate: ByteString::new(),
+            ..begin.clone()
+        };
+        let caller = self.rig.open(self.caller, self.binding, begin);
         let opened = self.rig.outputs(self.exit);
         let exit = opened[0].at.stream;
-        assert_eq!(opened[0].frame, Frame::begin(BytesBegin::default()));
+        assert_eq!(opened[0].frame, Frame::begin(passed_on));
         assert_eq!(opened.len(), 1);
         let begin = Frame::begin(BytesBegin {
             remote: REMOTE.into(),
+            ..BytesBegin::default()
         });
         self.rig.send(self.exit, exit, begin.clone());
         let streams = Streams { caller, exit };
@@ -80,6 +89,7 @@ impl Harness {
         let connected = BytesConnected {
             remote: REMOTE.into(),
             host: host.into(),
+            ..BytesConnected::default()
         };
         let connected = Frame::flush(connected);
         self.rig.send(self.exit, streams.exit, connected);
@@ -139,13 +149,22 @@ impl Harness {
 
     /// Opens a connection and completes its handshake.
     pub(super) fn establish(&mut self, config: &Arc<ServerConfig>) -> (Streams, Broker) {
-        let streams = self.open();
+        self.establish_as(BytesBegin::default(), config)
+    }
+
+    pub(super) fn establish_as(
+        &mut self,
+        begin: BytesBegin,
+        config: &Arc<ServerConfig>,
+    ) -> (Streams, Broker) {
+        let streams = self.open_as(begin);
         self.connect_to(streams, "broker.test");
         let mut broker = Broker::new(Arc::clone(config));
         self.carry(streams, &mut broker).expect("a handshake");
         let connected = BytesConnected {
             remote: REMOTE.into(),
             host: "broker.test".into(),
+            secure: true,
         };
         assert_eq!(self.told(streams), [Frame::flush(connected)]);
         (streams, broker)
@@ -153,7 +172,16 @@ impl Harness {
 
     /// Opens a connection whose handshake fails. Returns why.
     pub(super) fn refused(&mut self, config: &Arc<ServerConfig>, host: &str) -> BytesReset {
-        let streams = self.open();
+        self.refused_as(BytesBegin::default(), config, host)
+    }
+
+    pub(super) fn refused_as(
+        &mut self,
+        begin: BytesBegin,
+        config: &Arc<ServerConfig>,
+        host: &str,
+    ) -> BytesReset {
+        let streams = self.open_as(begin);
         self.connect_to(streams, host);
         let mut broker = Broker::new(Arc::clone(config));
         for _ in 0..4 {

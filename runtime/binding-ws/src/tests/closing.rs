@@ -187,6 +187,7 @@ fn a_failure_of_the_exit_keeps_its_reason() {
             remote: REMOTE.into(),
             reason: given.into(),
             connected,
+            ..BytesReset::default()
         };
         harness.rig.turn(harness.exit, |cx| {
             let abort = AbortEx::Bytes(reset.clone());

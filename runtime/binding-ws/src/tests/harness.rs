@@ -52,6 +52,7 @@ impl Harness {
         let exit = opened.last().expect("a BEGIN").at.stream;
         let begin = Frame::begin(BytesBegin {
             remote: REMOTE.into(),
+            ..BytesBegin::default()
         });
         self.rig.send(self.exit, exit, begin.clone());
         let streams = Streams { caller, exit };
@@ -137,6 +138,7 @@ fn connected() -> Frame {
     Frame::flush(BytesConnected {
         remote: REMOTE.into(),
         host: "broker.test".into(),
+        ..BytesConnected::default()
     })
 }
 

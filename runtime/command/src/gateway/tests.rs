@@ -30,6 +30,7 @@ fn code_of(attach: Attach) -> ExitCode {
     let config = config.expect("a sound config");
     let extras = Extras {
         attach: Some(attach),
+        ..Extras::default()
     };
     let code = serve(&config, extras, async |_| std::future::pending().await);
     code.expect("the gateway ran")

@@ -83,6 +83,7 @@ impl Harness {
         );
         let begin = Frame::begin(BytesBegin {
             remote: "broker:1883".into(),
+            ..BytesBegin::default()
         });
         self.rig.send(self.network, connection, begin);
         self.answer(&Packet::Connack(Box::default()));

@@ -59,7 +59,7 @@ pub(super) fn assemble(id: String, identity: Identity, mut entities: Vec<&Entity
         labels: identity
             .labels
             .into_iter()
-            .map(|(name, text)| (name.to_owned(), text))
+            .map(|(name, text)| (name.into(), text))
             .collect(),
         source: Source::HomeAssistant,
         properties,

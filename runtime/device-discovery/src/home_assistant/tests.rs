@@ -305,3 +305,32 @@ fn a_device_announces_its_components_together() -> Result<(), Fault> {
     assert_eq!(fault.err(), Some(Fault::Missing { key: "identifiers" }));
     Ok(())
 }
+
+#[test]
+fn of_a_device_with_one_announcement_its_payload_is_kept() -> Result<(), Fault> {
+    let mut home = home();
+    let is_read = |home: &HomeAssistant, object: &str| {
+        let known = home.known.get(&*topic("sensor", object));
+        known.map(|it| it.described().is_some())
+    };
+    let _ = take(&mut home, "a", &sensor("One", &["x"]))?;
+    assert_eq!(is_read(&home, "a"), Some(false));
+    let bytes = home.bytes;
+    let _ = take(&mut home, "a", &sensor("Two", &["x"]))?;
+    assert_eq!((is_read(&home, "a"), home.bytes), (Some(false), bytes));
+    // It is read again when another one of the same device comes.
+    let change = take(&mut home, "b", &sensor("Three", &["x"]))?;
+    assert_eq!(properties(&change.declared[0]), ["three", "two"]);
+    assert_eq!(
+        (is_read(&home, "a"), is_read(&home, "b")),
+        (Some(true), Some(true))
+    );
+    let change = take(&mut home, "b", &sensor("Three", &["y"]))?;
+    assert_eq!(ids(&change), ["x", "y"]);
+    assert_eq!(
+        (is_read(&home, "a"), is_read(&home, "b")),
+        (Some(true), Some(false))
+    );
+    assert_eq!(home.entities, 2);
+    Ok(())
+}

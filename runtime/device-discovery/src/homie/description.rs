@@ -1,11 +1,10 @@
 //! `$description`: the JSON document of a device.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tidegate_device::{
-    Availability, AvailabilityMode, AvailabilityTopic, Command, Confirm, Device, Expected,
+    Availability, AvailabilityMode, AvailabilityTopic, Command, Confirm, Device, Expected, Labels,
     Property, Source, Template, Text,
 };
 
@@ -230,14 +229,12 @@ fn state_topic(domain: &str, id: &str, is_online: &str) -> Result<AvailabilityTo
 }
 
 /// The devices above it, and the version of the document.
-fn labels(document: &Map<String, Value>) -> Result<BTreeMap<String, Text>, Fault> {
-    let mut labels = BTreeMap::new();
-    for key in ["root", "parent"] {
-        if let Some(text) = text(document, key)? {
-            labels.insert(key.to_owned(), text);
-        }
-    }
-    Ok(labels)
+fn labels(document: &Map<String, Value>) -> Result<Labels, Fault> {
+    let labels = ["root", "parent"].into_iter().filter_map(|key| {
+        let text = text(document, key).transpose()?;
+        Some(text.map(|text| (key.into(), text)))
+    });
+    labels.collect()
 }
 
 fn objects<'a>(

@@ -71,6 +71,7 @@ fn reason() -> BytesReset {
         remote: "host:1".into(),
         reason: "a distinct reason".into(),
         connected: true,
+        ..BytesReset::default()
     }
 }
 

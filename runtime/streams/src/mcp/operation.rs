@@ -33,6 +33,8 @@ extension! {
         /// Whether the client's transport and revision require a header for each parameter that
         /// declares one; a missing header is then a mismatch.
         headers_required "headersRequired": bool = false,
+        /// What the client can be asked for while the operation runs.
+        capabilities "capabilities": McpCapabilities = McpCapabilities::NONE,
     }
 }
 
@@ -111,6 +113,9 @@ macro_rules! declare {
             pub struct $type $word {
                 /// Session identity, absent without a session.
                 session_id "sessionId": Option<ByteString> = None,
+                /// Where the page begins, as the `nextCursor` of the page before stated it; takes
+                /// precedence over the member of `params`. Absent: the first page.
+                cursor "cursor": Option<ByteString> = None,
             }
         }
     };
@@ -120,7 +125,23 @@ macro_rules! declare {
     ([item uri] $(#[doc = $doc:literal])+ $type:ident $word:literal) => {
         declare! { @item uri "uri" $(#[doc = $doc])+ $type $word }
     };
-    (@item $key:ident $name:literal $(#[doc = $doc:literal])+ $type:ident $word:literal) => {
+    ([asking name] $(#[doc = $doc:literal])+ $type:ident $word:literal) => {
+        declare! { @asking name "name" $(#[doc = $doc])+ $type $word }
+    };
+    ([asking uri] $(#[doc = $doc:literal])+ $type:ident $word:literal) => {
+        declare! { @asking uri "uri" $(#[doc = $doc])+ $type $word }
+    };
+    (@asking $key:ident $name:literal $(#[doc = $doc:literal])+ $type:ident $word:literal) => {
+        declare! {
+            @item $key $name $(#[doc = $doc])+ $type $word
+            /// What the client can be asked for while the operation runs.
+            capabilities "capabilities": McpCapabilities = McpCapabilities::NONE,
+        }
+    };
+    (
+        @item $key:ident $name:literal $(#[doc = $doc:literal])+ $type:ident $word:literal
+        $($more:tt)*
+    ) => {
         extension! {
             $(#[doc = $doc])+
             pub struct $type $word {
@@ -130,6 +151,7 @@ macro_rules! declare {
                 $key $name: ByteString = ByteString::new(),
                 /// Length of `params` in bytes; -1 if unknown.
                 content_length "contentLength": i64 = -1,
+                $($more)*
             }
         }
     };
@@ -140,6 +162,7 @@ macro_rules! fill {
     ([list] $type:ident, $session_id:ident, $subject:ident, $length:ident) => {
         $type {
             session_id: $session_id,
+            cursor: None,
         }
     };
     ([item $key:ident] $type:ident, $session_id:ident, $subject:ident, $length:ident) => {
@@ -148,6 +171,9 @@ macro_rules! fill {
             $key: $subject,
             content_length: $length,
         }
+    };
+    ([asking $key:ident] $type:ident, $session_id:ident, $subject:ident, $length:ident) => {
+        fill!([own $key] $type, $session_id, $subject, $length)
     };
     ([own none] $type:ident, $session_id:ident, $subject:ident, $length:ident) => {
         $type {
@@ -187,6 +213,16 @@ macro_rules! subject {
     };
     ([$shape:ident $key:ident] $it:ident) => {
         Some(&mut $it.$key)
+    };
+}
+
+/// The cursor of a shape.
+macro_rules! cursor {
+    ([list] $it:ident) => {
+        Some(&mut $it.cursor)
+    };
+    ([$shape:ident $key:ident] $it:ident) => {
+        None
     };
 }
 
@@ -270,12 +306,31 @@ macro_rules! operations {
                 }
             }
 
+            /// Sets what the client can be asked for, if the operation may ask.
+            pub const fn set_capabilities(&mut self, capabilities: McpCapabilities) {
+                match self {
+                    Self::ToolsCall(it) => it.capabilities = capabilities,
+                    Self::PromptsGet(it) => it.capabilities = capabilities,
+                    Self::ResourcesRead(it) => it.capabilities = capabilities,
+                    _ => {}
+                }
+            }
+
             /// The name or URI of the subject, if the operation has one.
             #[allow(unused_variables, reason = "a list has no subject")]
             pub fn subject_mut(&mut self) -> Option<&mut ByteString> {
                 match self {
                     Self::$session(_) => None,
                     $( Self::$variant(it) => subject!([$($shape)+] it), )*
+                }
+            }
+
+            /// The cursor of a list; `None` if the operation is not a list.
+            #[allow(unused_variables, reason = "only a list has a cursor")]
+            pub fn cursor_mut(&mut self) -> Option<&mut Option<ByteString>> {
+                match self {
+                    Self::$session(_) => None,
+                    $( Self::$variant(it) => cursor!([$($shape)+] it), )*
                 }
             }
 
@@ -363,8 +418,9 @@ macro_rules! operations {
     )* };
 }
 
-// `list`: BEGIN carries only the session. `item`: also the subject and the length of `params`.
-// `own`: BEGIN has fields of its own, declared above.
+// `list`: BEGIN carries the session and the cursor. `item`: also the subject and the length of `params`.
+// `asking`: an `item` whose client may be asked for something. `own`: BEGIN has fields of its own,
+// declared above.
 operations! {
     session { Lifecycle(McpLifecycle) "lifecycle" }
     streams {
@@ -378,7 +434,7 @@ operations! {
         PromptsList(McpPromptsList) "promptsList" [list]
             = "prompts/list" Both, cacheable: true, paged: true;
         /// `prompts/get`
-        PromptsGet(McpPromptsGet) "promptsGet" [item name]
+        PromptsGet(McpPromptsGet) "promptsGet" [asking name]
             = "prompts/get" Both, cacheable: false, paged: false;
         /// `resources/list`
         ResourcesList(McpResourcesList) "resourcesList" [list]
@@ -387,7 +443,7 @@ operations! {
         ResourcesTemplatesList(McpResourcesTemplatesList) "resourcesTemplatesList" [list]
             = "resources/templates/list" Both, cacheable: true, paged: true;
         /// `resources/read`
-        ResourcesRead(McpResourcesRead) "resourcesRead" [item uri]
+        ResourcesRead(McpResourcesRead) "resourcesRead" [asking uri]
             = "resources/read" Both, cacheable: true, paged: false;
         /// `resources/subscribe`: open while the subscription lasts. The reply BEGIN is sent once
         /// updates can no longer be missed; each update is a FLUSH with `resourcesUpdated`.
@@ -398,6 +454,8 @@ operations! {
             = "completion/complete" Both, cacheable: false, paged: false;
     }
     methods {
+        /// `logging/setLevel`: the least severe log messages that a session wants.
+        LoggingSetLevel = "logging/setLevel" Legacy, subject: none, cacheable: false;
         /// `initialize`: opens a session.
         Initialize = "initialize" Legacy, subject: none, cacheable: false;
         /// `ping`
@@ -440,6 +498,11 @@ mod tests {
             let subject = begin.subject_mut().map(|subject| subject.to_string());
             assert_eq!(subject.is_some(), method.subject().is_some(), "{method:?}");
             assert!(subject.is_none_or(|subject| subject == "x"));
+            assert_eq!(
+                begin.cursor_mut().is_some(),
+                method.is_paged(),
+                "{method:?}"
+            );
         }
         assert_eq!(streams + 1, McpBeginEx::WORDS.len(), "and the session");
     }

@@ -337,6 +337,13 @@ fn event_is(
 ) -> Result<(), Difference> {
     match event_data(payload) {
         Some(data) if statement.verb == "event" => {
+            if let Some((_, pattern)) = statement.fields.iter().find(|(name, _)| name == "id") {
+                let id = event_field(payload, "id: ").unwrap_or_default();
+                let value = tidegate_streams::Value::Text(id.as_str().into());
+                if !pattern.matches(&value, captures) {
+                    return Err(Difference::of_field("id", format!("id is \"{id}\"")));
+                }
+            }
             payload_is(statement, &Bytes::from(data), captures)
         }
         None if statement.verb == "comment" && is_comment(payload) => Ok(()),
@@ -358,14 +365,23 @@ fn event_data(payload: &[u8]) -> Option<String> {
     (!data.is_empty()).then(|| data.concat())
 }
 
+/// A field of a server-sent event.
+fn event_field(payload: &[u8], name: &str) -> Option<String> {
+    let text = std::str::from_utf8(payload).ok()?;
+    let mut values = text.lines().filter_map(|line| line.strip_prefix(name));
+    values.next().map(str::to_owned)
+}
+
 /// A server-sent event or comment in the syntax of scripts.
 pub(super) fn event_text(payload: &[u8]) -> Option<String> {
     if is_comment(payload) {
         return Some("comment".to_owned());
     }
     let data = Bytes::from(event_data(payload)?);
+    let id = event_field(payload, "id: ").map(|id| format!(" id=\"{id}\""));
     Some(format!(
-        "event\n  {}",
+        "event{}\n  {}",
+        id.unwrap_or_default(),
         print::payload(&data, Protocol::Http)
     ))
 }

@@ -1,7 +1,6 @@
 //! Routes and callers: what is permitted, absent, and worth asking for.
 
 use tidegate_engine::testing::Rig;
-use tidegate_streams::mcp::{McpResourcesList, McpToolsList};
 
 use super::*;
 
@@ -82,16 +81,12 @@ fn lists_ask_only_the_toolkits_that_have_something_for_the_caller() {
         (r#"[{"toolkit":"plant","tool":"set_*"}]"#, OPERATORS, 0),
         (r#"[{"toolkit":"depot","resource":"*"}]"#, None, 1),
     ]);
-    let (tools, resources) = (
-        McpBeginEx::from(McpToolsList::default()),
-        McpBeginEx::from(McpResourcesList::default()),
-    );
     let (operator, viewer) = (staff(&["operator"]), staff(&[]));
     let reachable = |caller, list| routing.reachable(Some(caller), list).to_vec();
-    assert_eq!(reachable(&operator, Some(&tools)), [0]);
+    assert_eq!(reachable(&operator, Some(Kind::Tool)), [0]);
     assert_eq!(reachable(&operator, None), [0, 1]);
-    assert_eq!(reachable(&viewer, Some(&tools)), [0; 0]);
-    assert_eq!(reachable(&viewer, Some(&resources)), [1]);
+    assert_eq!(reachable(&viewer, Some(Kind::Tool)), [0; 0]);
+    assert_eq!(reachable(&viewer, Some(Kind::Resource)), [1]);
     assert!(routing.offers(Some(&operator), 0, Kind::Tool, "set_a"));
     assert!(!routing.offers(Some(&operator), 0, Kind::Tool, "get_a"));
     assert!(!routing.offers(Some(&viewer), 0, Kind::Tool, "set_a"));

@@ -1,6 +1,9 @@
 //! A harness for the proxy between a caller and toolkits played by the test.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::proxy::pins::Pins;
 
 pub(super) struct Harness {
     pub(super) rig: Rig,
@@ -18,13 +21,22 @@ pub(super) fn harness_with(
     options: Options,
     caller_window: u32,
 ) -> Harness {
+    harness_pinned(toolkits, options, caller_window, Arc::default())
+}
+
+pub(super) fn harness_pinned(
+    toolkits: &[Option<&str>],
+    options: Options,
+    caller_window: u32,
+    pins: Arc<Pins>,
+) -> Harness {
     let mut rig = Rig::new();
     let kits: Vec<BindingId> = toolkits.iter().map(|_| rig.edge(1 << 20)).collect();
     let routes = toolkits.iter().zip(&kits).map(|(toolkit, exit)| {
         let toolkit = toolkit.map(|name| Toolkit::new(name).expect("a toolkit's name"));
         Route::of(toolkit, *exit)
     });
-    let proxy = McpProxy::new(options, routes.collect());
+    let proxy = McpProxy::new(options, routes.collect()).with_pins(pins);
     let proxy = rig.attach(proxy);
     let caller = rig.edge(caller_window);
     Harness {

@@ -30,7 +30,11 @@ fn each_hop_has_its_own_session_identity() {
     let BeginEx::Mcp(McpBeginEx::Lifecycle(begin)) = &**begin else {
         panic!("{begin:?}")
     };
-    assert_eq!(begin.capabilities, capabilities[0].with(capabilities[1]));
+    // The proxy itself says when lists change: a toolkit may come and go.
+    let changes = McpCapabilities::SERVER_TOOLS_LIST_CHANGED
+        .with(McpCapabilities::SERVER_RESOURCES_LIST_CHANGED);
+    let all = capabilities[0].with(capabilities[1]).with(changes);
+    assert_eq!(begin.capabilities, all);
     let id = begin.session_id.clone().expect("an identity");
     assert!(
         id.len() == 22 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()),
@@ -38,7 +42,7 @@ fn each_hop_has_its_own_session_identity() {
     );
 
     // Three streams, and the identity under which the session is found.
-    let held = |harness: &harness::Harness| harness.rig.worker.counters().exchanges;
+    let held = |harness: &Harness| harness.rig.worker.counters().exchanges;
     let held_by_session = held(&harness);
     assert!(held_by_session > 0);
 

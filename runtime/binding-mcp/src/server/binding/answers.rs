@@ -86,6 +86,7 @@ impl McpServer {
 
     fn answer_client(&mut self, cx: &mut Context<'_>, sink: Sink, head: Head, message: Parts) {
         match sink {
+            Sink::Http(key) if self.push_last_event(cx, key, &message) => {}
             Sink::Http(key) => self.http.respond(cx, key, head, message),
             Sink::Line(key) => {
                 self.lines.write(cx, key, message);
@@ -121,7 +122,7 @@ impl McpServer {
     /// Writes a notification.
     pub(super) fn notify(&mut self, cx: &mut Context<'_>, sink: Sink, message: Bytes) {
         match sink {
-            Sink::Http(key) => self.http.push_event(cx, key, message),
+            Sink::Http(key) => self.push_event(cx, key, message),
             Sink::Line(key) => self.lines.write(cx, key, Parts::from(message)),
             Sink::Batch(_) | Sink::Nowhere => {}
         }

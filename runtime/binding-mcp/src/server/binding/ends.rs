@@ -173,6 +173,9 @@ impl McpServer {
         if let Some(events) = ended.events {
             self.http.finish(cx, events);
         }
+        for id in ended.asked {
+            self.inputs.remove(id);
+        }
         let mut requests = ended.requests;
         if let Some(line) = ended.line {
             let all = self.lines.end_session(line).into_iter();
@@ -206,10 +209,12 @@ impl McpServer {
         }
     }
 
-    /// Ends the sessions whose line has ended in the handler.
-    pub(super) fn end_sessions(&mut self, cx: &mut Context<'_>) {
+    /// Ends the sessions whose line has ended in the handler, and what its requests asked for.
+    pub(super) fn end_handler(&mut self, cx: &mut Context<'_>) {
+        self.withdraw_inputs(cx);
         while let Some(session) = self.sessions_to_end.pop() {
             self.end_session(cx, session, EndedBy::Client);
+            self.withdraw_inputs(cx);
         }
     }
 
@@ -261,14 +266,14 @@ impl McpServer {
 
     /// The client of a `listen` has disconnected.
     fn drop_listen(&mut self, cx: &mut Context<'_>, key: usize) {
-        if let Some(closed) = self.listens.close(key) {
+        if let Some(closed) = self.listens.close(cx, key) {
             subscriptions_refused(cx, closed.refusals);
             self.close_subscriptions(cx, closed.subscriptions);
         }
     }
 
     fn close_listen(&mut self, cx: &mut Context<'_>, key: usize) -> Option<(Sink, Id)> {
-        let closed = self.listens.close(key)?;
+        let closed = self.listens.close(cx, key)?;
         subscriptions_refused(cx, closed.refusals);
         self.close_subscriptions(cx, closed.subscriptions);
         match closed.sink {

@@ -19,7 +19,7 @@ use crate::server::expiry;
 use crate::server::headers::Headers;
 use crate::server::http::HttpEvent;
 use crate::server::line::LineEvent;
-use crate::server::session::{Claimed, EndedBy};
+use crate::server::session::{Claimed, EndedBy, SESSION_STREAM};
 use crate::server::sink::{Owner, Sink};
 use crate::server::source::Source;
 
@@ -149,11 +149,19 @@ impl McpServer {
             let why = "Accept does not have text/event-stream";
             return self.refuse_http(cx, key, StatusCode::NOT_ACCEPTABLE, why);
         }
+        let last = Self::last_event(headers.all());
+        if let Some(last) = last.filter(|last| last.stream != SESSION_STREAM) {
+            return self.resume_request(cx, key, session, last);
+        }
         if let Some(before) = self.sessions.open_events(session, key) {
             self.http.finish(cx, before);
         }
         self.http.set_owner(key, Owner::Events(session));
         self.http.begin_events(cx, key);
+        self.http.set_resumable(key, session, SESSION_STREAM);
+        if let Some(last) = last {
+            self.replay(cx, key, session, last);
+        }
         self.http.keep_open(cx, key);
         self.http.watch_expiry(cx, key);
         self.sessions.touch(cx, session);
@@ -315,7 +323,8 @@ impl McpServer {
                 self.serve_notification(cx, source, &method, &params);
                 self.answer_status(cx, source.sink, StatusCode::ACCEPTED);
             }
-            Ok(Message::Response { .. }) => {
+            Ok(Message::Response { id, outcome }) => {
+                self.client_answered(cx, source, id.as_ref(), outcome);
                 self.answer_status(cx, source.sink, StatusCode::ACCEPTED);
             }
             Err((id, error)) => self.refuse_message(cx, source.sink, &id, &error.into()),
@@ -372,6 +381,7 @@ impl McpServer {
             }
             Method::Discover => self.discover(cx, source, id),
             Method::Listen => self.listen(cx, source, id, params),
+            Method::LoggingSetLevel => self.set_level(cx, source, id, params),
             Method::ResourcesSubscribe => self.subscribe(cx, source, id, params),
             Method::ResourcesUnsubscribe => self.unsubscribe(cx, source, id, params),
             _ => {
@@ -400,6 +410,9 @@ impl McpServer {
             && self.sessions.contains(session)
         {
             self.sessions.touch(cx, session);
+            if method == "notifications/roots/list_changed" {
+                self.sessions.roots_changed(cx, session);
+            }
         }
     }
 }

@@ -2,19 +2,22 @@
 
 use bytestring::ByteString;
 use tidegate_engine::Context;
-use tidegate_streams::mcp::McpBeginEx;
+use tidegate_streams::mcp::{McpBeginEx, McpCapabilities};
 
 use super::McpServer;
-use crate::jsonrpc::{Era, Id, Method, Params, Subject};
+use crate::jsonrpc::{Era, Id, Meta, Method, Params, Subject};
 use crate::server::calls::{Call, Subject as CallSubject};
 use crate::server::capabilities::discovered;
+use crate::server::client_capabilities;
 use crate::server::era;
 use crate::server::errors::Refusal;
 use crate::server::headers::Mirrored;
 use crate::server::initialize;
 use crate::server::line::LineWork;
-use crate::server::notifications::Notifications;
-use crate::server::request::NewRequest;
+use crate::server::listen;
+use crate::server::notifications::{Notifications, read_level};
+use crate::server::request::{Continuation, NewRequest};
+use crate::server::seal;
 use crate::server::sink::{Owner, Sink};
 use crate::server::source::{Source, shown_address};
 use crate::server::subscription::Holder;
@@ -35,21 +38,52 @@ impl McpServer {
             Some(subject) => params.subject_text(subject)?,
             None => ByteString::new(),
         };
+        let cursor = if method.is_paged() {
+            params.cursor()?
+        } else {
+            None
+        };
         let mirrored = match (method, source.headers) {
             (Method::ToolsCall, Some(headers)) => Mirrored::of(headers, era)?,
             _ => Mirrored::default(),
         };
-        let notifications = Notifications::of(source.takes_events(), era, params)?;
         let session = source.session;
+        let level = session.and_then(|session| self.sessions.level(session));
+        let notifications = Notifications::of(source.takes_events(), era, params, level)?;
+        let capabilities = match method {
+            Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead => {
+                self.client_capabilities(source, era, params)?
+            }
+            _ => McpCapabilities::NONE,
+        };
         let identity = session.and_then(|session| self.sessions.identity(session));
         let call = Call::begin(cx, method, || CallSubject {
             era: era::word(era),
             ..self.subject(source, params, &subject)
         });
+        if era == Era::Modern
+            && let Some(state) = params.request_state()?.and_then(|state| state.string())
+            && seal::is_ours(&state)
+        {
+            let next = Continuation {
+                sink: source.sink,
+                id: id.clone(),
+                notifications,
+                call,
+            };
+            let asked = (&*subject, &*params);
+            let key = self.continue_request(cx, method, asked, &state, next)?;
+            self.register(cx, source, id, key);
+            return Ok(key);
+        }
         let (params, read) = params.take().into_payload();
         let length = i64::try_from(params.len()).unwrap_or(-1);
         let begin = McpBeginEx::of_method(method, identity, subject, length);
         let mut begin = begin.ok_or_else(Refusal::internal)?;
+        if let Some(place) = begin.cursor_mut() {
+            *place = cursor;
+        }
+        begin.set_capabilities(capabilities);
         if let McpBeginEx::ToolsCall(call) = &mut begin {
             call.headers = mirrored.headers;
             call.headers_required = mirrored.required;
@@ -64,19 +98,68 @@ impl McpServer {
             params,
             read,
             notifications,
+            capabilities,
             call,
         };
         let key = self.requests.open(cx, order)?;
+        self.register(cx, source, id, key);
+        Ok(key)
+    }
+
+    /// Records a running request with its client.
+    fn register(&mut self, cx: &mut Context<'_>, source: &Source<'_>, id: &Id, key: usize) {
         self.set_owner(source.sink, Owner::Request(key));
-        match (source.sink, session) {
+        match (source.sink, source.session) {
             (Sink::Line(line), _) => {
                 self.lines
                     .register(line, id.clone(), LineWork::Request(key));
             }
-            (_, Some(session)) => self.sessions.register(session, id.clone(), key),
+            (sink, Some(session)) => {
+                self.sessions.register(session, id.clone(), key);
+                if let Sink::Http(http) = sink
+                    && source.takes_events()
+                {
+                    self.http.poll_later(cx, http);
+                }
+            }
             _ => {}
         }
-        Ok(key)
+    }
+
+    /// What the client of a request can be asked for while it runs.
+    fn client_capabilities(
+        &self,
+        source: &Source<'_>,
+        era: Era,
+        params: &Params,
+    ) -> Result<McpCapabilities, Refusal> {
+        match (era, source.session) {
+            (Era::Modern, _) => match params.meta(Meta::ClientCapabilities)? {
+                Some(declared) => client_capabilities::read(&declared),
+                None => Ok(McpCapabilities::NONE),
+            },
+            (Era::Legacy, Some(session)) => Ok(self.sessions.capabilities(session)),
+            (Era::Legacy, None) => Ok(McpCapabilities::NONE),
+        }
+    }
+
+    /// `logging/setLevel`
+    pub(super) fn set_level(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &Source<'_>,
+        id: &Id,
+        params: &Params,
+    ) -> Result<(), Refusal> {
+        let session = source.session.ok_or_else(|| Refusal::session_over(cx))?;
+        if !self.sessions.has_logs(session) {
+            let method = Method::LoggingSetLevel.name();
+            return Err(Refusal::unknown_method(method, Era::Legacy));
+        }
+        let level = read_level(params.get("level")?.as_ref(), "params.level")?;
+        self.sessions.set_level(session, level);
+        self.answer_with(cx, source.sink, id, b"");
+        Ok(())
     }
 
     /// Checks that one more request may run and that its id is not in use.
@@ -250,6 +333,7 @@ impl McpServer {
     ) -> Result<(), Refusal> {
         self.check_room(source, id)?;
         let uris = self.listens.resources(params)?;
+        let lists = listen::lists(params)?;
         self.subscriptions
             .check_room(uris.iter().map(|uri| uri.len()).sum())?;
         let sink = source.sink;
@@ -287,6 +371,9 @@ impl McpServer {
                     self.listens.not_requested(key, &uri, reason);
                 }
             }
+        }
+        if !lists.is_empty() {
+            self.listens.watch(cx, key, lists);
         }
         let acknowledgement = self.listens.all_requested(key);
         self.acknowledge_listen(cx, key, acknowledgement);

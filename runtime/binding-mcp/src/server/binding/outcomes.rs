@@ -15,7 +15,7 @@ use crate::server::events::{
     CallOutcome, SubscriptionLost, SubscriptionRefused, SubscriptionsRefused,
 };
 use crate::server::initialize;
-use crate::server::listen::{Acknowledgement, Refusals};
+use crate::server::listen::{Acknowledgement, ListenEvent, Refusals};
 use crate::server::request::{Closed, RequestEvent, ResultPart};
 use crate::server::session::{Begun, EndedBy, SessionEvent};
 use crate::server::session_id::shown;
@@ -34,6 +34,9 @@ impl McpServer {
             None => {}
             Some(RequestEvent::Answered(closed, message)) => {
                 self.request_closed(cx, &closed);
+                if closed.sink == Sink::Nowhere {
+                    self.keep_event(closed.session, closed.event_stream, &message);
+                }
                 self.answer(cx, closed.sink, Head::default(), message);
             }
             Some(RequestEvent::Failed(closed, refusal)) => {
@@ -50,19 +53,26 @@ impl McpServer {
             }
             Some(RequestEvent::Held { sink, length }) => self.hold_part(cx, key, sink, length),
             Some(RequestEvent::Notification(sink, message)) => {
-                self.pass_notification(cx, sink, message);
+                self.pass_notification(cx, key, sink, message);
             }
+            Some(RequestEvent::Ask(challenges)) => self.ask(cx, key, challenges),
+            Some(RequestEvent::Withdrawn(id)) => self.withdraw_input(cx, id),
         }
     }
 
-    fn pass_notification(&mut self, cx: &mut Context<'_>, sink: Sink, message: Bytes) {
+    fn pass_notification(&mut self, cx: &mut Context<'_>, key: usize, sink: Sink, message: Bytes) {
+        if sink == Sink::Nowhere {
+            let session = self.requests.resumable_session(key);
+            let stream = self.requests.event_stream(key).unwrap_or_default();
+            return self.keep_event(session, stream, &Parts::from(message));
+        }
         // Notifications are dropped for a client that does not read, so that they do not
         // accumulate.
         if self.waiting(sink) > UNSENT_MAX {
             return;
         }
         if let Sink::Http(http) = sink {
-            self.http.begin_events(cx, http);
+            self.begin_request_events(cx, http, key);
         }
         self.notify(cx, sink, message);
     }
@@ -121,6 +131,10 @@ impl McpServer {
             Sink::Http(http) if closed.streaming => {
                 self.http.abort(cx, http);
             }
+            Sink::Nowhere => {
+                let message = Parts::from(refusal.message(&closed.id));
+                self.keep_event(closed.session, closed.event_stream, &message);
+            }
             sink => self.refuse(cx, sink, &closed.id, refusal),
         }
     }
@@ -158,6 +172,8 @@ impl McpServer {
             None => {}
             Some(SessionEvent::Begun(begun)) => self.session_begun(cx, key, &begun),
             Some(SessionEvent::Changed) => self.send_session_updates(cx, key),
+            Some(SessionEvent::Challenged(asked)) => self.ask_session(cx, key, &asked),
+            Some(SessionEvent::Withdrawn(id)) => self.withdraw_input(cx, id),
             Some(SessionEvent::Refused(sink, id, reset)) => {
                 let refusal = Refusal::of_exit(Some(reset), Method::Initialize, Era::Legacy);
                 self.refuse_initialize(cx, key, (sink, id), &refusal);
@@ -245,6 +261,26 @@ impl McpServer {
                 self.send_listen_updates(cx, listen);
             }
             Some(SubscriptionEvent::Lost(lost)) => self.subscription_lost(cx, lost),
+        }
+    }
+
+    /// What a `listen` is told about lists.
+    pub(super) fn listen_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        event: Option<ListenEvent>,
+    ) {
+        match event {
+            None => {}
+            Some(ListenEvent::Settled(acknowledgement)) => {
+                self.acknowledge_listen(cx, key, acknowledgement);
+            }
+            Some(ListenEvent::Changed) => self.send_listen_updates(cx, key),
+            Some(ListenEvent::Lost(reset)) => {
+                let refusal = Refusal::of_exit(reset, Method::Listen, Era::Modern);
+                self.fail_listen(cx, key, &refusal);
+            }
         }
     }
 

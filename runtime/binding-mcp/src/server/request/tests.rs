@@ -10,7 +10,8 @@ fn requests(bench: &Bench) -> Requests {
 }
 
 fn order(bench: &mut Bench, sink: Sink, era: Era) -> NewRequest {
-    let notifications = Notifications::of(true, era, &Params::of(None)).expect("no notifications");
+    let notifications =
+        Notifications::of(true, era, &Params::of(None), None).expect("no notifications");
     NewRequest {
         sink,
         id: Id::number(7),
@@ -21,6 +22,7 @@ fn order(bench: &mut Bench, sink: Sink, era: Era) -> NewRequest {
         params: Parts::from(Bytes::from_static(b"{}")),
         read: None,
         notifications,
+        capabilities: McpCapabilities::NONE,
         call: bench.act(|cx| Call::begin(cx, Method::ToolsCall, Subject::default)),
     }
 }
@@ -186,7 +188,7 @@ fn an_unanswered_request_times_out() {
     let mut bench = Bench::new();
     let mut requests = requests(&bench);
     let (key, _) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Modern);
-    let event = bench.act(|cx| requests.on_timer(cx, key));
+    let event = bench.act(|cx| requests.on_timer(cx, key, 0));
     let Some(RequestEvent::Failed(_, refusal)) = event else {
         panic!("{event:?}")
     };

@@ -1,7 +1,7 @@
 //! Events of a session, and how a session ends.
 
 use bytestring::ByteString;
-use tidegate_streams::mcp::{McpCapabilities, McpReset};
+use tidegate_streams::mcp::{McpCapabilities, McpChallenge, McpReset};
 
 use crate::jsonrpc::Id;
 use crate::server::sink::Sink;
@@ -13,6 +13,10 @@ pub(in crate::server) enum SessionEvent {
     Begun(Begun),
     /// A list has changed.
     Changed,
+    /// The exit asks the client for something.
+    Challenged(McpChallenge),
+    /// The exit no longer waits for the response to the request with this id.
+    Withdrawn(u64),
     /// The exit refused the session or did not answer in time: answer `initialize` with this
     /// refusal and end the session.
     Refused(Sink, Id, McpReset),
@@ -56,6 +60,8 @@ pub(in crate::server) struct Ended {
     pub(in crate::server) line: Option<usize>,
     /// Its running requests; those on a line are kept by the line.
     pub(in crate::server) requests: Vec<usize>,
+    /// Ids of requests to its client that are not answered.
+    pub(in crate::server) asked: Vec<u64>,
 }
 
 /// The reason a session ends.

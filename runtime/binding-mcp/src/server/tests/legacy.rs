@@ -56,8 +56,15 @@ fn client_capabilities_are_passed_to_the_exit() {
     for (told, known) in [
         (json!({}), C::NONE),
         (
-            json!({ "roots": { "listChanged": true }, "sampling": {} }),
-            C::CLIENT_ROOTS.with(C::CLIENT_SAMPLING),
+            json!({ "roots": { "listChanged": true }, "sampling": { "tools": {} } }),
+            C::CLIENT_ROOTS
+                .with(C::CLIENT_ROOTS_LIST_CHANGED)
+                .with(C::CLIENT_SAMPLING)
+                .with(C::CLIENT_SAMPLING_TOOLS),
+        ),
+        (
+            json!({ "elicitation": {} }),
+            C::CLIENT_ELICITATION.with(C::CLIENT_ELICITATION_FORM),
         ),
         (
             json!({ "elicitation": { "form": {}, "url": {} } }),

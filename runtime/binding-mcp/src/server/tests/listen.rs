@@ -12,7 +12,7 @@ use super::{
 use crate::server::Options;
 
 fn params(uris: &[&str]) -> Value {
-    json!({ "notifications": { "toolsListChanged": true, "resourceSubscriptions": uris } })
+    json!({ "notifications": { "toolsListChanged": false, "resourceSubscriptions": uris } })
 }
 
 fn meta(id: &Value) -> Value {
@@ -115,7 +115,7 @@ fn a_listen_to_nothing_is_acknowledged_at_once() {
     for notifications in [
         json!({}),
         json!({ "resourceSubscriptions": [] }),
-        json!({ "promptsListChanged": true }),
+        json!({ "promptsListChanged": null }),
     ] {
         let mut harness = harness();
         let id = json!(1);

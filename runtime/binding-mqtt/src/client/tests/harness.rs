@@ -30,6 +30,8 @@ pub(super) struct Harness {
     pub(super) exit: BindingId,
     pub(super) client: BindingId,
     decoders: BTreeMap<StreamId, Decoder>,
+    /// The version that the broker speaks.
+    pub(super) version: Version,
     /// Whether the broker reads, i.e. grants credit for what it received.
     pub(super) reads: bool,
     unread: usize,
@@ -142,6 +144,7 @@ impl Harness {
             exit,
             client,
             decoders: BTreeMap::new(),
+            version: Version::V5,
             reads: true,
             unread: 0,
         }
@@ -262,6 +265,7 @@ impl Harness {
         let bytes = self.opened();
         let begin = BytesBegin {
             remote: REMOTE.into(),
+            ..BytesBegin::default()
         };
         self.rig.send(self.exit, bytes, Frame::begin(begin));
         bytes
@@ -271,7 +275,7 @@ impl Harness {
     pub(super) fn opened(&mut self) -> StreamId {
         let bytes = self.opened_if_any().expect("a connection is opened");
         self.decoders
-            .insert(bytes, Decoder::new(Version::V5, 1 << 28));
+            .insert(bytes, Decoder::new(self.version, 1 << 28));
         bytes
     }
 
@@ -337,6 +341,7 @@ impl Harness {
     pub(super) fn connack(&mut self, bytes: StreamId) {
         let begin = BytesBegin {
             remote: REMOTE.into(),
+            ..BytesBegin::default()
         };
         self.rig.send(self.exit, bytes, Frame::begin(begin));
         self.packets(bytes);
@@ -403,7 +408,7 @@ impl Harness {
     /// The broker sends a packet.
     pub(super) fn broker(&mut self, bytes: StreamId, packet: &Packet) {
         let mut out = BytesMut::new();
-        encode(packet, Version::V5, usize::MAX, &mut out).expect("legal");
+        encode(packet, self.version, usize::MAX, &mut out).expect("legal");
         self.raw(bytes, out.freeze());
     }
 

@@ -9,9 +9,7 @@ use bytestring::ByteString;
 use thiserror::Error;
 
 use super::{Level, TopicError, TopicFilter, covers, is_reserved};
-use crate::Identity;
-
-const OPEN: &str = "${";
+use crate::{CallerValue, EXPRESSION as OPEN, Identity};
 
 /// A topic filter with at least one expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +23,8 @@ pub struct TopicTemplate {
 enum Part {
     /// A level of a filter, as written.
     Text(Box<str>),
-    /// The caller's subject.
-    Subject,
-    /// One of the caller's attributes.
-    Attribute(Box<str>),
+    /// A value of the caller.
+    Caller(CallerValue),
 }
 
 /// Why a text is not a valid template. Each message completes a sentence such as
@@ -109,7 +105,7 @@ impl TopicTemplate {
     pub fn example(&self) -> Result<TopicFilter, TopicError> {
         let levels = self.levels.iter().map(|part| match part {
             Part::Text(text) => &**text,
-            Part::Subject | Part::Attribute(_) => "x",
+            Part::Caller(_) => "x",
         });
         TopicFilter::parse(levels.collect::<Vec<_>>().join("/"))
     }
@@ -146,7 +142,7 @@ impl TopicTemplate {
         Some(self.levels.iter().map(move |part| match part {
             Part::Text(text) => Level::of_filter(text),
             // Values are literals, whatever they contain.
-            part => Level::Literal(part.value(caller).unwrap_or_default()),
+            Part::Caller(value) => Level::Literal(value.of(caller).unwrap_or_default()),
         }))
     }
 
@@ -154,7 +150,7 @@ impl TopicTemplate {
         let caller = self.checked(caller)?;
         Some(self.levels.iter().map(move |part| match part {
             Part::Text(text) => &**text,
-            part => part.value(caller).unwrap_or_default(),
+            Part::Caller(value) => value.of(caller).unwrap_or_default(),
         }))
     }
 
@@ -177,8 +173,7 @@ impl Part {
     fn value<'a>(&self, caller: &'a Identity) -> Option<&'a str> {
         match self {
             Self::Text(_) => None,
-            Self::Subject => Some(&caller.subject),
-            Self::Attribute(name) => caller.attribute(name).map(|value| &**value),
+            Self::Caller(value) => value.of(caller),
         }
     }
 }
@@ -211,23 +206,9 @@ fn split_level(text: &str) -> Result<(&str, Option<&str>), TemplateError> {
 
 /// The guard that an expression names, and what of the identity.
 fn expression(level: &str) -> Result<(&str, Part), TemplateError> {
-    let parsed = || {
-        let inner = level.strip_prefix("${guarded['")?.strip_suffix('}')?;
-        let (guard, of_identity) = inner.split_once("']")?;
-        let part = match of_identity {
-            ".identity" => Part::Subject,
-            other => {
-                let attribute = other.strip_prefix(".attributes")?;
-                let name = attribute
-                    .strip_prefix('.')
-                    .or_else(|| attribute.strip_prefix("['")?.strip_suffix("']"))?;
-                let is_name = !name.is_empty() && !name.contains(['\'', '[', ']']);
-                is_name.then(|| Part::Attribute(name.into()))?
-            }
-        };
-        (!guard.is_empty()).then_some((guard, part))
-    };
-    parsed().ok_or_else(|| TemplateError::Expression(level.to_owned()))
+    let (guard, value) =
+        CallerValue::parse(level).ok_or_else(|| TemplateError::Expression(level.to_owned()))?;
+    Ok((guard, Part::Caller(value)))
 }
 
 #[cfg(test)]

@@ -1,0 +1,255 @@
+//! Approval by a person: a message to a topic with `approval: required` is published after the user of the
+//! client has accepted it (MCP elicitation).
+//!
+//! The user sees topic, payload and, if the caller may read it, the topic's present value, which is its
+//! retained message. Nothing is sent to the broker before the answer. Anything but acceptance is a tool
+//! error that says so, and the answer is an event for the audit log, with the caller in whose session it
+//! was given.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde_json::json;
+use tidegate_engine::{Context, Duration, Time};
+use tidegate_json::{Document, Limits, Parts};
+use tidegate_streams::mcp::{McpAnswer, McpChallenge, McpResponse};
+use tidegate_streams::mqtt::{MqttSubscribe, MqttSubscribeFlags};
+use tidegate_streams::{Data, Identity, Visible, event, shown};
+
+use crate::message::{Assembled, Assembly};
+use crate::publish::Publish;
+use crate::result::Answer;
+use crate::settings::Settings;
+use crate::state::{State, Step};
+use crate::subscribe;
+use crate::tools::Opening;
+
+/// How long the present value is waited for.
+pub(crate) const PRESENT: Duration = Duration::from_millis(500);
+/// Maximum length of a payload that is shown, in characters; the rest is counted.
+const SHOWN: usize = 2_000;
+/// Maximum size of a present value that is read, in bytes.
+const VALUE_MAX: usize = 16 * 1024;
+/// The id of the challenge.
+const ID: u64 = 1;
+
+event! {
+    /// A person was asked to approve a message, and has answered or not.
+    pub struct ApprovalDecided "binding.mcp_mqtt.approval.decided" Info audit(part)
+        "approval of a message to '{topic}': {approval}"
+    {
+        /// Authenticated caller in whose session the answer was given; empty if anonymous.
+        identity "identity": ByteString = ByteString::new(),
+        /// The guard that authenticated it.
+        guard "guard": ByteString = ByteString::new(),
+        /// The topic.
+        topic "topic": ByteString = ByteString::new(),
+        /// `approved`, `declined`, `cancelled`, `failed`, `unsupported` or `expired`.
+        approval "approval": ByteString = ByteString::new(),
+    }
+}
+
+/// A message that waits for approval.
+#[derive(Debug)]
+pub(crate) struct Approval {
+    /// What is done once it is approved.
+    opening: Option<Opening>,
+    pub(crate) topic: ByteString,
+    pub(crate) qos: u8,
+    /// The question, without the present value.
+    question: String,
+    /// Reads the present value.
+    assembly: Assembly,
+    /// The question was asked.
+    asked: bool,
+}
+
+/// What follows from an answer.
+pub(crate) enum Decision {
+    /// The message is published.
+    Approved(Opening),
+    /// Nothing is published.
+    Refused(Answer),
+    /// It is no answer to the question.
+    Nothing,
+}
+
+impl Approval {
+    /// The approval that an operation needs, if it does.
+    pub(crate) fn needed(
+        settings: &Settings,
+        caller: Option<&Identity>,
+        opening: Opening,
+    ) -> Result<Box<Self>, Opening> {
+        let publish = match &opening.state {
+            State::Publish(publish) => publish,
+            State::Query(query) => &query.request,
+            _ => return Err(opening),
+        };
+        let rules = settings.rules_of(caller, &publish.topic);
+        if !rules.need_approval() {
+            return Err(opening);
+        }
+        let (topic, qos) = (publish.topic.clone(), publish.qos);
+        let question = question(publish);
+        Ok(Box::new(Self {
+            opening: Some(opening),
+            topic,
+            qos,
+            question,
+            assembly: Assembly::new(VALUE_MAX),
+            asked: false,
+        }))
+    }
+
+    /// The refusal for a client that cannot ask a person.
+    pub(crate) fn cannot_ask(&self) -> Answer {
+        Answer::tool_error(&format!(
+            "A message to '{}' requires the approval of a person, and this client cannot ask one: it has \
+             not declared elicitation. Nothing was published.",
+            shown(&self.topic)
+        ))
+    }
+
+    /// The subscription that reads the present value.
+    pub(crate) fn present(&self, client_id: Option<ByteString>) -> MqttSubscribe {
+        subscribe::begin(client_id, self.topic.clone(), 0, MqttSubscribeFlags::NONE)
+    }
+
+    /// A message or a part of one, on the topic.
+    pub(crate) fn data(&mut self, data: Data) -> Step {
+        if self.asked {
+            return Step::Wait;
+        }
+        match self.assembly.add(data) {
+            Assembled::Incomplete => Step::Wait,
+            Assembled::TooLarge(_) => self.ask(Some("(too large to be shown)")),
+            Assembled::Complete(message) => {
+                let value = payload(message.payload.iter());
+                self.ask(Some(&value))
+            }
+        }
+    }
+
+    /// There is no present value.
+    pub(crate) fn without_value(&mut self) -> Step {
+        if self.asked {
+            return Step::Wait;
+        }
+        self.ask(None)
+    }
+
+    fn ask(&mut self, value: Option<&str>) -> Step {
+        self.asked = true;
+        let mut text = std::mem::take(&mut self.question);
+        if let Some(value) = value {
+            let _ = write!(text, "\nPresent value: {value}");
+        }
+        let params = json!({
+            "mode": "form",
+            "message": text,
+            "requestedSchema": { "type": "object", "properties": {} },
+        });
+        Step::Ask(McpChallenge {
+            id: ID,
+            method: ByteString::from_static("elicitation/create"),
+            params: Bytes::from(params.to_string()),
+            cancelled: false,
+        })
+    }
+
+    /// The answer of the person.
+    pub(crate) fn answered(&mut self, cx: &mut Context<'_>, response: McpResponse) -> Decision {
+        if response.id != ID || !self.asked {
+            return Decision::Nothing;
+        }
+        let Some(opening) = self.opening.take() else {
+            return Decision::Nothing;
+        };
+        let (answer, why) = match response.answer {
+            McpAnswer::Result => match action(response.content).as_deref() {
+                Some("accept") => ("approved", ""),
+                Some("decline") => ("declined", "a person declined it"),
+                Some("cancel") => ("cancelled", "the person did not decide"),
+                _ => ("failed", "the client's answer cannot be read"),
+            },
+            McpAnswer::Error => ("failed", "the client answered with an error"),
+            McpAnswer::Unsupported => ("unsupported", "the client cannot ask a person"),
+            McpAnswer::Expired => ("expired", "nobody approved it in time"),
+        };
+        report(cx, &self.topic, answer);
+        if answer == "approved" {
+            return Decision::Approved(opening);
+        }
+        Decision::Refused(Answer::tool_error(&format!(
+            "The message to '{}' was not approved: {why}. Nothing was published.",
+            shown(&self.topic)
+        )))
+    }
+
+    /// The gateway is stopping, or the caller wants no more.
+    pub(crate) fn stop(&self) -> Step {
+        Step::Answer(Answer::tool_error(&format!(
+            "The message to '{}' was not approved: the call ended before. Nothing was published.",
+            shown(&self.topic)
+        )))
+    }
+}
+
+/// The deadline of an operation after an answer.
+pub(crate) fn deadline(cx: &Context<'_>, response: &McpResponse) -> Option<Time> {
+    (response.timeout > 0).then(|| cx.now() + Duration::from_millis(response.timeout))
+}
+
+fn report(cx: &mut Context<'_>, topic: &str, answer: &'static str) {
+    cx.event_with(|cx| {
+        let caller = cx.identity();
+        ApprovalDecided {
+            identity: caller.map_or_else(ByteString::new, |caller| caller.subject.clone()),
+            guard: caller.map_or_else(ByteString::new, |caller| caller.guard.clone()),
+            topic: ByteString::from(&*shown(topic)),
+            approval: ByteString::from_static(answer),
+        }
+    });
+}
+
+/// The `action` of an elicitation.
+fn action(content: Bytes) -> Option<ByteString> {
+    let content = Document::parse(Parts::from(content), Limits::default()).ok()?;
+    content.root().get("action").ok()??.string()
+}
+
+/// The question about a message, without the present value.
+fn question(publish: &Publish) -> String {
+    let retained = if publish.is_retained() {
+        ", retained"
+    } else {
+        ""
+    };
+    format!(
+        "Publish this message to the MQTT topic '{}' (QoS {}{retained})?\nPayload: {}",
+        Visible(&publish.topic),
+        publish.qos,
+        payload(publish.payload())
+    )
+}
+
+/// A payload as text.
+fn payload<'a>(parts: impl Iterator<Item = &'a Bytes>) -> String {
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend_from_slice(part);
+    }
+    let Ok(text) = std::str::from_utf8(&bytes) else {
+        return format!("{} bytes of binary data", bytes.len());
+    };
+    match text.char_indices().nth(SHOWN) {
+        None => Visible(text).to_string(),
+        Some((end, _)) => format!(
+            "{}… ({} bytes in total)",
+            Visible(text.get(..end).unwrap_or_default()),
+            bytes.len()
+        ),
+    }
+}

@@ -1,0 +1,349 @@
+//! What a toolkit lists, with the toolkit's prefix: the text of its elements, and their names.
+//!
+//! The text of an array is one buffer, so that a list that is passed on whole takes no work for each
+//! element. It is copied once from the pages of the toolkit.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use tidegate_json::{Document, Kind, Limits, Parts, Value, write};
+
+use super::clean;
+use super::edit::{self, Edit, ui_resources};
+use super::list_kind::{Array, ListKind};
+use super::names::Prefixes;
+use super::pins::Definition;
+use super::short_name::shortened;
+
+/// Maximum length of a toolkit's cursor, in bytes: it is sent back in one piece.
+const CURSOR_MAX: usize = 16 * 1024;
+
+/// A toolkit's list.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// As many as the list has arrays.
+    pub(super) arrays: Vec<Listed>,
+    /// The tools whose names are shortened: the name with the toolkit's prefix, and that at the toolkit.
+    pub(super) short_names: Vec<(ByteString, ByteString)>,
+}
+
+/// An array of a toolkit's list.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    /// The elements, separated by commas, without the brackets.
+    pub(super) text: Bytes,
+    pub(super) elements: Vec<Element>,
+}
+
+/// An element.
+#[derive(Debug)]
+pub(super) struct Element {
+    /// Its name or URI at the toolkit. `None`: it has none, so that nobody can use it; it is left to
+    /// the client.
+    pub(super) key: Option<ByteString>,
+    /// Its place in the text.
+    pub(super) range: Range<usize>,
+}
+
+impl Listing {
+    /// The name at the toolkit of a tool whose name is shortened.
+    pub(super) fn full_name(&self, short: &str) -> Option<&ByteString> {
+        let mut names = self.short_names.iter();
+        names.find(|(it, _)| it == short).map(|(_, full)| full)
+    }
+
+    /// The memory that it takes, in bytes.
+    pub(super) fn size(&self) -> usize {
+        let of = |listed: &Listed| {
+            let keys = listed.elements.iter();
+            let keys: usize = keys
+                .map(|it| it.key.as_ref().map_or(0, |key| key.len()))
+                .sum();
+            listed.text.len() + keys + listed.elements.len() * size_of::<Element>()
+        };
+        let names = self.short_names.iter();
+        let names: usize = names.map(|(short, full)| short.len() + full.len()).sum();
+        self.arrays.iter().map(of).sum::<usize>() + names
+    }
+}
+
+/// How elements are changed for the caller.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    pub(super) prefixes: Prefixes,
+    /// Maximum length of a tool's name with its prefix, in bytes.
+    pub(super) name_max: usize,
+    /// Whether the definitions of tools are wanted.
+    pub(super) pins: bool,
+}
+
+/// Texts from which invisible characters were removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cleaned {
+    pub(super) count: u32,
+    /// Name or URI of the first element with one.
+    pub(super) first: ByteString,
+}
+
+/// What the pages of a list contain.
+#[derive(Debug)]
+pub(super) struct Collected {
+    pub(super) listing: Listing,
+    pub(super) definitions: Vec<(ByteString, Definition)>,
+    pub(super) cleaned: Option<Cleaned>,
+}
+
+/// Collects the pages of a toolkit's list.
+#[derive(Debug)]
+pub(super) struct Collector {
+    kind: ListKind,
+    rules: Rules,
+    short_names: Vec<(ByteString, ByteString)>,
+    definitions: Vec<(ByteString, Definition)>,
+    cleaned: Option<Cleaned>,
+    arrays: Vec<(BytesMut, Vec<Element>)>,
+}
+
+/// What a page said about the list.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PageEnd {
+    /// Cursor of the next page.
+    pub(super) next: Option<ByteString>,
+    /// Bytes added by prefixes.
+    pub(super) added: usize,
+}
+
+impl Collector {
+    pub(super) fn new(kind: ListKind, rules: Rules) -> Self {
+        let arrays = kind.arrays().iter().map(|_| Default::default()).collect();
+        Self {
+            kind,
+            rules,
+            short_names: Vec::new(),
+            definitions: Vec::new(),
+            cleaned: None,
+            arrays,
+        }
+    }
+
+    /// Adds a page. Fails if it is not a list, or if the prefixes need more than `room` bytes.
+    pub(super) fn add(&mut self, result: Parts, room: usize) -> Result<PageEnd, &'static str> {
+        const NOT_A_LIST: &str = "invalid list result";
+        let document = Document::parse(result, Limits::default()).map_err(|_| NOT_A_LIST)?;
+        let listed = document.root();
+        if listed.kind() != Kind::Object {
+            return Err(NOT_A_LIST);
+        }
+        let mut added = 0;
+        let pins = self.rules.pins && self.kind == ListKind::Tools;
+        for (array, (text, elements)) in self.kind.arrays().iter().zip(&mut self.arrays) {
+            let found = listed.get(array.name).map_err(|_| NOT_A_LIST)?;
+            for element in found.iter().flat_map(Value::elements) {
+                let mut edits = edits(
+                    self.kind,
+                    *array,
+                    element,
+                    &self.rules,
+                    &mut self.short_names,
+                );
+                let clean = clean::edits(element);
+                let texts = u32::try_from(clean.len()).unwrap_or(u32::MAX);
+                edits.extend(clean);
+                edits.sort_by_key(|edit| edit.at.start);
+                added += edits.iter().map(Edit::added).sum::<usize>();
+                if added > room {
+                    return Err("list larger than maxResultSize");
+                }
+                if !text.is_empty() {
+                    text.extend_from_slice(b",");
+                }
+                let start = text.len();
+                edit::write(document.message(), element.range(), &edits, text);
+                // Copied: a slice would keep the received page in memory.
+                let key = element.get(array.key).ok().flatten();
+                let key = key.and_then(|key| key.text().map(|key| ByteString::from(&*key)));
+                if texts > 0 {
+                    let cleaned = self.cleaned.get_or_insert_with(|| Cleaned {
+                        count: 0,
+                        first: key.clone().unwrap_or_default(),
+                    });
+                    cleaned.count = cleaned.count.saturating_add(texts);
+                }
+                if let Some(key) = key.as_ref().filter(|_| pins) {
+                    self.definitions
+                        .push((key.clone(), Definition::of(element)));
+                }
+                elements.push(Element {
+                    key,
+                    range: start..text.len(),
+                });
+            }
+        }
+        let next = listed.get("nextCursor").map_err(|_| NOT_A_LIST)?;
+        let next = next.and_then(|cursor| cursor.string());
+        if next.as_ref().is_some_and(|it| it.len() > CURSOR_MAX) {
+            return Err("cursor longer than 16 KiB");
+        }
+        Ok(PageEnd { next, added })
+    }
+
+    /// The content of all pages; nothing remains.
+    pub(super) fn take(&mut self) -> Collected {
+        let arrays = std::mem::take(&mut self.arrays)
+            .into_iter()
+            .map(|(text, mut elements)| {
+                elements.shrink_to_fit();
+                // Copied if the buffer has grown beyond its content, since the list may be kept.
+                let text = if text.capacity() > text.len() + text.len() / 4 {
+                    Bytes::copy_from_slice(&text)
+                } else {
+                    text.freeze()
+                };
+                Listed { text, elements }
+            });
+        let listing = Listing {
+            arrays: arrays.collect(),
+            short_names: std::mem::take(&mut self.short_names),
+        };
+        Collected {
+            listing,
+            definitions: std::mem::take(&mut self.definitions),
+            cleaned: self.cleaned.take(),
+        }
+    }
+}
+
+/// The changes to an element: prefixes of its name or URI, and of the resources that it refers to.
+fn edits(
+    kind: ListKind,
+    array: Array,
+    element: Value<'_>,
+    rules: &Rules,
+    short_names: &mut Vec<(ByteString, ByteString)>,
+) -> Vec<Edit> {
+    let prefixes = &rules.prefixes;
+    if prefixes.is_empty() {
+        return Vec::new();
+    }
+    let mut edits = Vec::new();
+    let prefix = kind.lists().prefix(prefixes);
+    let named = element.get(array.key).ok().flatten();
+    let named = named.filter(|named| named.kind() == Kind::String);
+    edits.extend(named.map(|named| {
+        let short = match kind {
+            ListKind::Tools => named.text().and_then(|name| {
+                let short = shortened(prefix, &name, rules.name_max)?;
+                short_names.push((short.as_str().into(), ByteString::from(&*name)));
+                Some(short)
+            }),
+            _ => None,
+        };
+        match short {
+            Some(short) => {
+                let mut quoted = BytesMut::new();
+                write::push_string(&mut quoted, &short);
+                Edit {
+                    at: named.range(),
+                    with: quoted.freeze(),
+                }
+            }
+            None => Edit::insert(named.range().start + 1, prefix.as_bytes().clone()),
+        }
+    }));
+    if kind == ListKind::Tools
+        && let Ok(Some(meta)) = element.get("_meta")
+    {
+        let uri = prefixes.uri.as_bytes();
+        edits.extend(ui_resources(meta).map(|at| Edit::insert(at, uri.clone())));
+    }
+    edits
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::proxy) fn rules(toolkit: &str) -> Rules {
+        Rules {
+            prefixes: Prefixes::of(toolkit),
+            name_max: 64,
+            pins: false,
+        }
+    }
+
+    fn collect(kind: ListKind, pages: &[&str]) -> Listing {
+        let mut collector = Collector::new(kind, rules("a"));
+        for page in pages {
+            let page = Bytes::copy_from_slice(page.as_bytes());
+            collector.add(page.into(), 1_000).expect("a page");
+        }
+        collector.take().listing
+    }
+
+    #[test]
+    fn a_cursor_is_followed_up_to_its_maximum_length() {
+        let page = |length: usize| {
+            let cursor = "c".repeat(length);
+            let result = format!("{{\"tools\":[],\"nextCursor\":\"{cursor}\"}}");
+            let mut collector = Collector::new(ListKind::Tools, rules("a"));
+            collector.add(Bytes::from(result).into(), 0)
+        };
+        let next = page(CURSOR_MAX).expect("a page").next;
+        assert_eq!(next.map(|cursor| cursor.len()), Some(16 * 1024));
+        assert_eq!(page(CURSOR_MAX + 1), Err("cursor longer than 16 KiB"));
+    }
+
+    #[test]
+    fn elements_of_all_pages_are_found_in_one_text() {
+        let listing = collect(
+            ListKind::Tools,
+            &[
+                r#"{"tools":[ {"x":1.50, "name" : "b\u0041"} ,{"nam":1}]}"#,
+                r#"{"tools":[]}"#,
+                r#"{"tools":[{"name":"c"}]}"#,
+            ],
+        );
+        let [tools] = &listing.arrays[..] else {
+            panic!("{listing:?}")
+        };
+        assert_eq!(
+            tools.text,
+            r#"{"x":1.50, "name" : "a__b\u0041"},{"nam":1},{"name":"a__c"}"#
+        );
+        let keys: Vec<Option<&str>> = tools.elements.iter().map(|it| it.key.as_deref()).collect();
+        assert_eq!(keys, [Some("bA"), None, Some("c")]);
+        let last = tools.elements[2].range.clone();
+        assert_eq!(tools.text.slice(last), r#"{"name":"a__c"}"#);
+        assert!(listing.size() > tools.text.len());
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_shortened_and_found_again() {
+        let name = format!("ä\\u0022{}", "n".repeat(60));
+        let listing = collect(
+            ListKind::Tools,
+            &[&format!(r#"{{"tools":[{{"name":"{name}"}}]}}"#)],
+        );
+        let tools = &listing.arrays[0];
+        let text: serde_json::Value = serde_json::from_slice(&tools.text).expect("JSON");
+        let short = text["name"].as_str().expect("a name");
+        assert!(short.len() <= 64 && short.starts_with("a__ä\"n"), "{short}");
+        assert_eq!(listing.full_name(short), tools.elements[0].key.as_ref());
+        assert_eq!(listing.full_name("a__other"), None);
+    }
+
+    #[test]
+    fn the_user_interface_of_a_tool_gets_the_prefix_of_resources() {
+        let listing = collect(
+            ListKind::Tools,
+            &[
+                r#"{"tools":[{"_meta":{"ui/resourceUri":"ui://b","ui":{"resourceUri":"ui://a"}},"name":"x"}]}"#,
+            ],
+        );
+        assert_eq!(
+            listing.arrays[0].text,
+            r#"{"_meta":{"ui/resourceUri":"a+ui://b","ui":{"resourceUri":"a+ui://a"}},"name":"a__x"}"#
+        );
+    }
+}

@@ -1,0 +1,93 @@
+"""`scripts/outage`: every kind of run at full length."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import sys
+import time
+
+from outage import publishing, subscribing
+from outage.faults import KINDS
+from outage.plan import Plan, Progress
+
+RUNS = {"publish": publishing.run, "receive": subscribing.receiving, "updates": subscribing.updating}
+VERSIONS = ("5", "3.1.1")
+SESSIONS = {"kept": True, "clean": False}
+#: Violations that are printed of a run.
+SHOWN = 20
+EXAMPLES = """examples:
+  scripts/outage                                      everything, 10,000 messages each
+  scripts/outage --count 1000 --seed 7                shorter, with other random numbers
+  scripts/outage --runs publish --faults cut --qos 1  publishes at QoS 1 while the link is cut
+  scripts/outage --faults kill kill-persistent        what a broker that is killed loses
+  scripts/outage --sessions clean --versions 3.1.1    without sessions that outlive a connection, MQTT 3.1.1
+  TIDEGATE=target/debug/tidegate scripts/outage …     with an existing binary
+
+faults:
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    faults = "".join(f"  {name:16}{kind.words}\n" for name, kind in KINDS.items())
+    made = argparse.ArgumentParser(
+        prog="scripts/outage",
+        description="Publishes and receives numbered messages through a link or a broker that fails each 200 to 400 of them.\n"
+        "Fails if a message that was done is missing, if one that was not sent arrived, if a call was not answered, if a\n"
+        "message of QoS 2 arrived twice, or if a subscriber misses a message and is not told.",
+        epilog=EXAMPLES + faults,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--count", type=int, default=10_000, help="messages of a run (%(default)s)")
+    made.add_argument("--seed", type=int, default=1, help="of the random numbers (%(default)s)")
+    choices = {"runs": RUNS, "faults": KINDS, "versions": VERSIONS, "sessions": SESSIONS}
+    for name, values in choices.items():
+        made.add_argument(f"--{name}", nargs="+", choices=list(values), default=list(values), help="all by default")
+    made.add_argument("--qos", nargs="+", type=int, choices=(1, 2), default=[1, 2], help="of publishes; subscribers use 1")
+    return made
+
+
+def plans(options: argparse.Namespace) -> list[tuple[str, Plan]]:
+    combinations = itertools.product(options.runs, options.faults, options.versions, options.sessions, options.qos)
+    made = [
+        (run, Plan(options.count, fault, qos if run == "publish" else 1, version, SESSIONS[sessions], options.seed))
+        for run, fault, version, sessions, qos in combinations
+    ]
+    return list(dict.fromkeys(made))
+
+
+def progress(count: int) -> Progress:
+    """Says on standard error how far it is, each ten seconds."""
+    said = time.monotonic()
+
+    def say(done: int, strikes: int) -> None:
+        nonlocal said
+        if time.monotonic() > said + 10:
+            said = time.monotonic()
+            print(f"  {done:,} of {count:,} messages, {strikes} faults", file=sys.stderr, flush=True)
+
+    return say
+
+
+def main() -> int:
+    options = parser().parse_args()
+    made = plans(options)
+    failed = 0
+    for number, (name, plan) in enumerate(made, 1):
+        print(f"{number}/{len(made)} {name}: {plan}", flush=True)
+        begun = time.monotonic()
+        tally = asyncio.run(RUNS[name](plan, progress(plan.count)))
+        print(f"  {tally.counts()} ({time.monotonic() - begun:.0f} s)", flush=True)
+        violations = tally.violations()
+        failed += bool(violations)
+        for violation in violations[:SHOWN]:
+            print(f"  VIOLATED: {violation}", flush=True)
+        if len(violations) > SHOWN:
+            print(f"  and {len(violations) - SHOWN} more", flush=True)
+    print(f"{len(made)} runs, {failed} with violations")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
