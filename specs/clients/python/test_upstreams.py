@@ -100,9 +100,10 @@ async def test_every_surface_of_a_server_is_there(transport, mode, client):
 
 async def test_a_toolkit_beside_a_broker(transport, mode, client, broker):
     async with connected(transport, mode, prefixed(transport, client, broker)) as sdk:
+        # A list waits `listTimeout` for a toolkit, a call as long as it takes a process to start.
+        assert (await sdk.call_tool("up__echo", {"text": "a"})).content[0].text == "a"
         tools = [tool.name for tool in (await sdk.list_tools()).tools]
         assert "up__echo" in tools and "plant__publish" in tools
-        assert (await sdk.call_tool("up__echo", {"text": "a"})).content[0].text == "a"
         published = await sdk.call_tool("plant__publish", {"topic": "x", "payload": "1", "qos": 1})
         assert not published.is_error
         assert (await sdk.read_resource("up+memo://one")).contents[0].text == "one"
@@ -110,7 +111,9 @@ async def test_a_toolkit_beside_a_broker(transport, mode, client, broker):
         assert prompts == ["up__greet"]
 
 
-async def test_progress_reaches_the_client(mode, client):
+async def test_progress_reaches_the_client(mode, client, request):
+    if "json" in request.node.callspec.params["client"]:
+        pytest.skip("a server that answers with JSON alone sends no progress")
     async with connected("http", mode, transparent("http", client)) as sdk:
         told = []
 
