@@ -108,7 +108,8 @@ impl Edge for TcpClient {
                 _ => BytesBegin::default(),
             };
             let journey = self.endpoints.journey(&asked);
-            let connection = Connection::new(at.stream, self.id, journey, &self.counts, &self.buffer);
+            let connection =
+                Connection::new(at.stream, self.id, journey, &self.counts, &self.buffer);
             self.run(&connection);
             state.connections.insert(at.stream, connection);
             return;

@@ -8,7 +8,6 @@ use tidegate_options::Guarded;
 
 use crate::exporters::EXPORTERS;
 use crate::guards::GUARDS;
-use crate::preset::Preset;
 use crate::registry::{Exits, Kinds, Registry, Routing, Shape};
 use crate::shorthand::{KIND as CHAINED, Shorthand};
 

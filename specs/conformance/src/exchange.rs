@@ -225,6 +225,7 @@ impl Exchange {
             outcome,
             ttl_ms: Some(FRESH_MS),
             cache_scope: Some(McpCacheScope::Public),
+            ..McpEnd::default()
         });
         self.flush(cx);
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tidegate_engine::{Context, Duration, StreamId};
 use tidegate_json::Parts;
 use tidegate_streams::mcp::{
-    McpBeginEx, McpCapabilities, McpEnd, McpFlushEx, McpReset, McpResetKind, McpResponse,
+    McpAnswer, McpBeginEx, McpCapabilities, McpEnd, McpFlushEx, McpReset, McpResetKind, McpResponse,
 };
 use tidegate_streams::{Data, FlushEx, Frame};
 
@@ -348,7 +348,20 @@ impl McpClient {
         };
         if let Some(id) = call.answered(response.id) {
             let link = call.link;
-            let member: &[u8] = if response.error { b"error" } else { b"result" };
+            // The caller has taken its time: the operation has a new deadline.
+            call.cancel_timer(cx);
+            if response.timeout > 0 {
+                let (after, token) = (
+                    Duration::from_millis(response.timeout),
+                    Key::Call(key).token(),
+                );
+                call.timer =
+                    Some(cx.timer(after, token, call_timer::DEADLINE, "mcp_client.deadline"));
+            }
+            let member: &[u8] = match response.answer {
+                McpAnswer::Result => b"result",
+                McpAnswer::Error | McpAnswer::Unsupported | McpAnswer::Expired => b"error",
+            };
             self.send_answer(cx, link, &id, member, response.content.clone());
         }
     }

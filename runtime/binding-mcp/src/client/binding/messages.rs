@@ -240,7 +240,14 @@ impl McpClient {
             _ => self.session_of(link),
         };
         let call = asked.and_then(|key| self.calls.get_mut(key));
-        let question = call.map(|call| (call.ask(id.clone()), call.accepted));
+        let question = call.map(|call| {
+            let question = call.ask(id.clone());
+            if question.is_some() && of_request.is_some() {
+                // The caller takes its time; its answer states the new deadline.
+                call.cancel_timer(cx);
+            }
+            (question, call.accepted)
+        });
         match question {
             Some((Some(question), accepted)) => {
                 let (params, _) = params.into_payload();
@@ -250,6 +257,7 @@ impl McpClient {
                         id: question,
                         method: method.into(),
                         params: params.contiguous(),
+                        cancelled: false,
                     }),
                 );
             }
