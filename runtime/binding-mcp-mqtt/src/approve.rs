@@ -66,6 +66,7 @@ pub(crate) struct Approval {
 }
 
 /// What follows from an answer.
+#[allow(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(crate) enum Decision {
     /// The message is published.
     Approved(Opening),
@@ -76,7 +77,11 @@ pub(crate) enum Decision {
 }
 
 impl Approval {
-    /// The approval that an operation needs, if it does.
+    /// The approval that an operation needs, or else the operation.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the usual case, which a box would cost more"
+    )]
     pub(crate) fn needed(
         settings: &Settings,
         caller: Option<&Identity>,

@@ -117,7 +117,7 @@ impl Asked {
         let root = params.map(Document::root).ok_or_else(missing)?;
         let text = |value: &Value<'_>, name: &str| value.get(name).ok()??.string();
         let reference = root.get("ref").ok().flatten().ok_or_else(missing)?;
-        if !text(&reference, "type").is_some_and(|it| it == "ref/resource") {
+        if text(&reference, "type").is_none_or(|it| it != "ref/resource") {
             return Err(missing());
         }
         let argument = root.get("argument").ok().flatten().ok_or_else(missing)?;

@@ -124,16 +124,12 @@ pub(crate) fn prompt(call: &Call) -> Reply {
 
 fn name_of_user(call: &Call) -> Reply {
     let input = call.inputs().get("user_name");
-    match input.filter(|input| input.is_object()) {
-        Some(input) => {
-            let name = input["content"]["name"].as_str().unwrap_or("unknown");
-            Reply::Result(text(format!("Hello, {name}!")))
-        }
-        None => {
-            let params = form("What is your name?", "name", "string");
-            required("user_name", ELICIT, &params)
-        }
-    }
+    let Some(input) = input.filter(|input| input.is_object()) else {
+        let params = form("What is your name?", "name", "string");
+        return required("user_name", ELICIT, &params);
+    };
+    let name = input["content"]["name"].as_str().unwrap_or("unknown");
+    Reply::Result(text(format!("Hello, {name}!")))
 }
 
 fn required(key: &str, method: &str, params: &Value) -> Reply {

@@ -67,19 +67,17 @@ fn read(call: &Call) -> Reply {
         "test://watched-resource" => {
             json!({ "uri": uri, "mimeType": "text/plain", "text": "Watched resource content" })
         }
-        _ => match templated(uri) {
-            Some(id) => {
-                let data = format!("Data for ID: {id}");
-                let text = json!({ "id": id, "templateTest": true, "data": data }).to_string();
-                json!({ "uri": uri, "mimeType": "application/json", "text": text })
-            }
-            None => {
+        _ => {
+            let Some(id) = templated(uri) else {
                 let why = format!("Resource '{uri}' not found.");
                 let mut reset = McpReset::new(McpResetKind::NotFound, why);
                 reset.data = Some(json!({ "uri": uri }).to_string().into());
                 return Reply::Refused(reset);
-            }
-        },
+            };
+            let data = format!("Data for ID: {id}");
+            let text = json!({ "id": id, "templateTest": true, "data": data }).to_string();
+            json!({ "uri": uri, "mimeType": "application/json", "text": text })
+        }
     };
     Reply::Result(json!({ "contents": [contents] }))
 }

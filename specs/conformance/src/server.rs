@@ -98,11 +98,11 @@ impl Binding for Fixtures {
         match begin {
             McpBeginEx::Lifecycle(_) => {
                 cx.accept(stream, token);
-                let begun = McpLifecycle {
+                let reply = McpLifecycle {
                     session_id: Some(cx.mint_identity()),
                     capabilities: capabilities(),
                 };
-                cx.send(stream, Frame::begin(begun));
+                cx.send(stream, Frame::begin(reply));
                 entry.insert(Entry::Session(stream));
             }
             McpBeginEx::ResourcesSubscribe(subscribe) => {
@@ -112,8 +112,8 @@ impl Binding for Fixtures {
                     return cx.terminate(stream, Some(reset.into()), None);
                 }
                 cx.accept(stream, token);
-                let begun = McpBeginEx::ResourcesSubscribe(subscribe);
-                cx.send(stream, Frame::begin(begun));
+                let reply = McpBeginEx::ResourcesSubscribe(subscribe);
+                cx.send(stream, Frame::begin(reply));
                 entry.insert(Entry::Subscription(stream));
             }
             begin => {

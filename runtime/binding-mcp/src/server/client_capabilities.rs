@@ -7,8 +7,10 @@ use super::errors::Refusal;
 
 type C = McpCapabilities;
 
-/// Capabilities, and the members of each that are capabilities too.
-const DECLARED: [(&str, C, &[(&str, C)]); 3] = [
+/// A capability: its name, its flag, and the members that are capabilities too.
+type Declared = (&'static str, C, &'static [(&'static str, C)]);
+
+const DECLARED: [Declared; 3] = [
     (
         "roots",
         C::CLIENT_ROOTS,

@@ -42,12 +42,12 @@ impl Inputs {
     /// Adds a request to the client of a session; returns its id.
     pub(super) fn open(&mut self, asker: Asker, challenge: u64, session: usize) -> u64 {
         self.last += 1;
-        let asked = Asked {
+        let request = Asked {
             asker,
             challenge,
             session,
         };
-        self.all.insert(self.last, asked);
+        self.all.insert(self.last, request);
         self.last
     }
 

@@ -6,6 +6,7 @@ use super::McpServer;
 use crate::jsonrpc::Params;
 use crate::server::errors::Refusal;
 use crate::server::forward::{self, ForwardEvent};
+use crate::server::headers::Headers;
 use crate::server::seal;
 use crate::server::sink::{Owner, Sink};
 use crate::server::source::Source;
@@ -22,7 +23,7 @@ impl McpServer {
         };
         let worker = seal::worker(&state).filter(|worker| cx.can_hand_over_to(*worker));
         // One that was forwarded before is not forwarded again.
-        let headers = source.headers.map(|headers| headers.all());
+        let headers = source.headers.map(Headers::all);
         let forwarded = headers.is_some_and(|headers| forward::target(headers).is_some());
         Ok(worker.filter(|_| !forwarded))
     }

@@ -99,8 +99,8 @@ impl Listens {
         let listen = self.get_mut(key)?;
         match frame {
             Frame::Begin(begin) => match begin.into_inner() {
-                BeginEx::Mcp(McpBeginEx::Lifecycle(begun)) => {
-                    self.session_begun(cx, key, begun.capabilities)
+                BeginEx::Mcp(McpBeginEx::Lifecycle(lifecycle)) => {
+                    self.session_begun(cx, key, lifecycle.capabilities)
                 }
                 _ => None,
             },
