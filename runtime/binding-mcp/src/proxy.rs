@@ -39,6 +39,7 @@ mod names;
 mod options;
 mod page;
 pub mod pins;
+mod questions;
 mod relay;
 mod routing;
 mod session;

@@ -9,9 +9,10 @@ use tidegate_streams::mcp::{
     McpBeginEx, McpCapabilities, McpFlushEx, McpLifecycle, McpPromptsListChanged, McpReset,
     McpResetKind, McpResourcesListChanged, McpToolsListChanged,
 };
-use tidegate_streams::{BeginEx, FlushEx, Frame, ResetEx};
+use tidegate_streams::{BeginEx, ChallengeEx, FlushEx, Frame, ResetEx};
 
 use super::fetch::Failure;
+use super::questions::Questions;
 
 /// The session with one toolkit.
 #[derive(Debug, Default)]
@@ -52,7 +53,10 @@ pub(super) struct Session {
     /// What toolkits that do not answer had before.
     pub(super) remembered: McpCapabilities,
     capabilities: McpCapabilities,
+    questions: Questions,
     answered: bool,
+    /// The caller has ended the session.
+    ended: bool,
 }
 
 impl Session {
@@ -77,7 +81,9 @@ impl Session {
             until,
             remembered: McpCapabilities::NONE,
             capabilities: McpCapabilities::NONE,
+            questions: Questions::default(),
             answered: false,
+            ended: false,
         }
     }
 
@@ -86,6 +92,7 @@ impl Session {
         match frame {
             Frame::Data(data) => cx.acknowledge(self.accepted, data.payload.len()),
             Frame::End(_) => {
+                self.ended = true;
                 for hop in &mut self.hops {
                     hop.id = None;
                     if let Some(stream) = hop.stream {
@@ -98,6 +105,9 @@ impl Session {
                     cx.terminate(self.accepted, None, None);
                 }
                 self.cancel_timer(cx);
+            }
+            Frame::Flush(notice) if matches!(*notice, FlushEx::Mcp(McpFlushEx::Response(_))) => {
+                self.pass_answer(cx, *notice);
             }
             // A notice of the client is for all toolkits.
             Frame::Flush(notice) => {
@@ -137,6 +147,14 @@ impl Session {
                 return None;
             }
             Frame::Flush(flush) => HopEvent::Notice(flush),
+            Frame::Challenge(challenge) => {
+                self.pass_question(cx, upstream, stream, *challenge);
+                return None;
+            }
+            Frame::End(_) | Frame::Abort(_) | Frame::Reset(_) if self.ended => {
+                hop.fail(cx, "session ended by the caller");
+                return None;
+            }
             Frame::End(_) | Frame::Abort(_) => {
                 let had_begun = hop.id.is_some();
                 hop.fail(cx, "session ended by the toolkit");
@@ -153,7 +171,50 @@ impl Session {
             }
             _ => return None,
         };
+        if matches!(event, HopEvent::Failed(_)) {
+            self.withdraw_questions(cx, upstream);
+        }
         Some((upstream, event))
+    }
+
+    /// A toolkit asks the client, or no longer waits for its answer.
+    fn pass_question(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: usize,
+        stream: StreamId,
+        challenge: ChallengeEx,
+    ) {
+        let ChallengeEx::Mcp(challenge) = challenge;
+        match self.questions.ask(upstream, challenge) {
+            Ok(Some(challenge)) => cx.send(self.accepted, Frame::challenge(challenge)),
+            Ok(None) => {}
+            Err(answer) if cx.is_sending(stream) => cx.send(stream, Frame::flush(answer)),
+            Err(_) => {}
+        }
+    }
+
+    /// The client has answered a toolkit.
+    fn pass_answer(&mut self, cx: &mut Context<'_>, answer: FlushEx) {
+        let FlushEx::Mcp(McpFlushEx::Response(response)) = answer else {
+            return;
+        };
+        let Some((upstream, response)) = self.questions.answered(response) else {
+            return;
+        };
+        let stream = self.hops.get(upstream).and_then(|hop| hop.stream);
+        if let Some(stream) = stream.filter(|stream| cx.is_sending(*stream)) {
+            cx.send(stream, Frame::flush(response));
+        }
+    }
+
+    /// A toolkit is gone, and so are its questions.
+    fn withdraw_questions(&mut self, cx: &mut Context<'_>, upstream: usize) {
+        for challenge in self.questions.withdraw(upstream) {
+            if !cx.is_over(self.accepted) {
+                cx.send(self.accepted, Frame::challenge(challenge));
+            }
+        }
     }
 
     /// Whether the caller has its answer.

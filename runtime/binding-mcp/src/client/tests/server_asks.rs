@@ -84,7 +84,9 @@ fn a_question_goes_to_the_caller_and_its_answer_back() {
     let [Frame::Challenge(challenge)] = &frames[..] else {
         panic!("{frames:?}")
     };
-    let ChallengeEx::Mcp(McpChallenge { id, method, params }) = &**challenge;
+    let ChallengeEx::Mcp(McpChallenge {
+        id, method, params, ..
+    }) = &**challenge;
     assert_eq!(
         (&**method, &params[..]),
         ("elicitation/create", &br#"{"message":"?"}"#[..])
@@ -92,7 +94,7 @@ fn a_question_goes_to_the_caller_and_its_answer_back() {
     let answer = McpResponse {
         id: *id,
         content: Bytes::from_static(b"{\"action\":\"accept\"}"),
-        error: false,
+        ..McpResponse::default()
     };
     setup.rig.send(setup.caller, call, Frame::flush(answer));
     let answered = setup.next();
