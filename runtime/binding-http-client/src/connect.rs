@@ -168,10 +168,7 @@ async fn tunnel(
         .await
         .map_err(reason)?;
     tokio::task::spawn_local(connection.with_upgrades());
-    let host = match target.host.contains(':') {
-        true => format!("[{}]", target.host),
-        false => target.host.clone(),
-    };
+    let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
     let authority = format!("{host}:{}", target.port);
     let mut request = Request::builder()
         .method(Method::CONNECT)
@@ -198,10 +195,7 @@ async fn tunnel(
 /// A URL of the target, which a proxy is chosen by.
 fn uri(target: &Target) -> Uri {
     let scheme = if target.is_tls { "https" } else { "http" };
-    let host = match target.host.contains(':') {
-        true => format!("[{}]", target.host),
-        false => target.host.clone(),
-    };
+    let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
     let text = format!("{scheme}://{host}:{}/", target.port);
     text.parse().unwrap_or_default()
 }

@@ -34,6 +34,7 @@ mod fetch;
 mod health;
 mod list;
 mod list_kind;
+mod listed;
 mod listing;
 mod names;
 mod options;

@@ -18,7 +18,7 @@ use crate::meters::Counts;
 use crate::options::Options;
 use crate::records::{Plaintext, RECORD, ciphertext, decrypt};
 
-/// Time for the peer to close the connection after both sides sent close_notify.
+/// Time for the peer to close the connection after both sides sent `close_notify`.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_000);
 
 /// What an exchange acts with.

@@ -242,7 +242,7 @@ pub(crate) struct PinsList {
 pub(crate) struct PinsAccept {
     #[command(flatten)]
     pub(crate) config: ConfigFile,
-    /// Names of tools as callers see them, in full length, such as plant__publish. Default: all.
+    /// Names of tools as callers see them, in full length, such as `plant__publish`. Default: all.
     #[arg(value_name = "TOOL")]
     pub(crate) tools: Vec<String>,
 }

@@ -3,7 +3,7 @@
 //!
 //! The values are from the providers' documentation, which each profile names; none of these services was
 //! reachable when they were written. What MQTT 5 brokers state in CONNACK, such as Receive Maximum, is
-//! repeated here for MQTT 3.1.1. HiveMQ Cloud and EMQX need none: they implement the whole of MQTT, and
+//! repeated here for MQTT 3.1.1. `HiveMQ` Cloud and EMQX need none: they implement the whole of MQTT, and
 //! state their limits.
 
 use tidegate_config::Preset;
@@ -20,7 +20,7 @@ pub(crate) const PRESET: Preset = Preset {
     ],
 };
 
-/// AWS IoT Core:
+/// AWS `IoT` Core:
 /// - <https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits>: payload of 128 KB,
 ///   topic of 256 bytes and 7 slashes (without `$aws/rules/RULE`), client identifier of 128 bytes, 100
 ///   unacknowledged messages in each direction, 100 messages per second and connection, 50 subscriptions per

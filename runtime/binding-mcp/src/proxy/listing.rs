@@ -3,15 +3,14 @@
 //! The text of an array is one buffer, so that a list that is passed on whole takes no work for each
 //! element. It is copied once from the pages of the toolkit.
 
-use std::ops::Range;
-
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use bytestring::ByteString;
 use tidegate_json::{Document, Kind, Limits, Parts, Value, write};
 
 use super::clean;
 use super::edit::{self, Edit, ui_resources};
 use super::list_kind::{Array, ListKind};
+use super::listed::{Elements, Listed};
 use super::names::Prefixes;
 use super::pins::Definition;
 use super::short_name::shortened;
@@ -28,24 +27,6 @@ pub(super) struct Listing {
     pub(super) short_names: Vec<(ByteString, ByteString)>,
 }
 
-/// An array of a toolkit's list.
-#[derive(Debug, Default)]
-pub(super) struct Listed {
-    /// The elements, separated by commas, without the brackets.
-    pub(super) text: Bytes,
-    pub(super) elements: Vec<Element>,
-}
-
-/// An element.
-#[derive(Debug)]
-pub(super) struct Element {
-    /// Its name or URI at the toolkit. `None`: it has none, so that nobody can use it; it is left to
-    /// the client.
-    pub(super) key: Option<ByteString>,
-    /// Its place in the text.
-    pub(super) range: Range<usize>,
-}
-
 impl Listing {
     /// The name at the toolkit of a tool whose name is shortened.
     pub(super) fn full_name(&self, short: &str) -> Option<&ByteString> {
@@ -55,16 +36,9 @@ impl Listing {
 
     /// The memory that it takes, in bytes.
     pub(super) fn size(&self) -> usize {
-        let of = |listed: &Listed| {
-            let keys = listed.elements.iter();
-            let keys: usize = keys
-                .map(|it| it.key.as_ref().map_or(0, |key| key.len()))
-                .sum();
-            listed.text.len() + keys + listed.elements.len() * size_of::<Element>()
-        };
         let names = self.short_names.iter();
         let names: usize = names.map(|(short, full)| short.len() + full.len()).sum();
-        self.arrays.iter().map(of).sum::<usize>() + names
+        self.arrays.iter().map(Listed::size).sum::<usize>() + names
     }
 }
 
@@ -102,7 +76,7 @@ pub(super) struct Collector {
     short_names: Vec<(ByteString, ByteString)>,
     definitions: Vec<(ByteString, Definition)>,
     cleaned: Option<Cleaned>,
-    arrays: Vec<(BytesMut, Vec<Element>)>,
+    arrays: Vec<Elements>,
 }
 
 /// What a page said about the list.
@@ -137,9 +111,23 @@ impl Collector {
         }
         let mut added = 0;
         let pins = self.rules.pins && self.kind == ListKind::Tools;
-        for (array, (text, elements)) in self.kind.arrays().iter().zip(&mut self.arrays) {
+        for (array, elements) in self.kind.arrays().iter().zip(&mut self.arrays) {
             let found = listed.get(array.name).map_err(|_| NOT_A_LIST)?;
+            if let Some(found) = found {
+                let named = found
+                    .elements()
+                    .filter(|it| matches!(it.get(array.key), Ok(Some(_))));
+                let (count, prefix) = (named.count(), &self.rules.prefixes);
+                let prefix = self.kind.lists().prefix(prefix).len();
+                elements.reserve(count, found.range().len() + (count * prefix).min(room));
+            }
             for element in found.iter().flat_map(Value::elements) {
+                let key = element.get(array.key).ok().flatten();
+                let key = key.and_then(|key| key.text());
+                // Nobody can use what has no name, and many clients refuse a whole list because of it.
+                let Some(key) = key else {
+                    continue;
+                };
                 let mut edits = edits(
                     self.kind,
                     *array,
@@ -155,29 +143,20 @@ impl Collector {
                 if added > room {
                     return Err("list larger than maxResultSize");
                 }
-                if !text.is_empty() {
-                    text.extend_from_slice(b",");
-                }
-                let start = text.len();
+                let text = elements.begin();
                 edit::write(document.message(), element.range(), &edits, text);
-                // Copied: a slice would keep the received page in memory.
-                let key = element.get(array.key).ok().flatten();
-                let key = key.and_then(|key| key.text().map(|key| ByteString::from(&*key)));
                 if texts > 0 {
                     let cleaned = self.cleaned.get_or_insert_with(|| Cleaned {
                         count: 0,
-                        first: key.clone().unwrap_or_default(),
+                        first: ByteString::from(&*key),
                     });
                     cleaned.count = cleaned.count.saturating_add(texts);
                 }
-                if let Some(key) = key.as_ref().filter(|_| pins) {
+                if pins {
                     self.definitions
-                        .push((key.clone(), Definition::of(element)));
+                        .push((ByteString::from(&*key), Definition::of(element)));
                 }
-                elements.push(Element {
-                    key,
-                    range: start..text.len(),
-                });
+                elements.end(&key)?;
             }
         }
         let next = listed.get("nextCursor").map_err(|_| NOT_A_LIST)?;
@@ -190,20 +169,9 @@ impl Collector {
 
     /// The content of all pages; nothing remains.
     pub(super) fn take(&mut self) -> Collected {
-        let arrays = std::mem::take(&mut self.arrays)
-            .into_iter()
-            .map(|(text, mut elements)| {
-                elements.shrink_to_fit();
-                // Copied if the buffer has grown beyond its content, since the list may be kept.
-                let text = if text.capacity() > text.len() + text.len() / 4 {
-                    Bytes::copy_from_slice(&text)
-                } else {
-                    text.freeze()
-                };
-                Listed { text, elements }
-            });
+        let arrays = std::mem::take(&mut self.arrays).into_iter();
         let listing = Listing {
-            arrays: arrays.collect(),
+            arrays: arrays.map(Elements::finish).collect(),
             short_names: std::mem::take(&mut self.short_names),
         };
         Collected {
@@ -262,6 +230,8 @@ fn edits(
 
 #[cfg(test)]
 pub(super) mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     pub(in crate::proxy) fn rules(toolkit: &str) -> Rules {
@@ -308,14 +278,12 @@ pub(super) mod tests {
             panic!("{listing:?}")
         };
         assert_eq!(
-            tools.text,
-            r#"{"x":1.50, "name" : "a__b\u0041"},{"nam":1},{"name":"a__c"}"#
+            tools.slice(0, 1),
+            r#"{"x":1.50, "name" : "a__b\u0041"},{"name":"a__c"}"#
         );
-        let keys: Vec<Option<&str>> = tools.elements.iter().map(|it| it.key.as_deref()).collect();
-        assert_eq!(keys, [Some("bA"), None, Some("c")]);
-        let last = tools.elements[2].range.clone();
-        assert_eq!(tools.text.slice(last), r#"{"name":"a__c"}"#);
-        assert!(listing.size() > tools.text.len());
+        let keys: Vec<&str> = tools.keys().collect();
+        assert_eq!(keys, ["bA", "c"], "one without a name is left out");
+        assert_eq!(tools.slice(1, 1), r#"{"name":"a__c"}"#);
     }
 
     #[test]
@@ -326,10 +294,10 @@ pub(super) mod tests {
             &[&format!(r#"{{"tools":[{{"name":"{name}"}}]}}"#)],
         );
         let tools = &listing.arrays[0];
-        let text: serde_json::Value = serde_json::from_slice(&tools.text).expect("JSON");
+        let text: serde_json::Value = serde_json::from_slice(&tools.slice(0, 0)).expect("JSON");
         let short = text["name"].as_str().expect("a name");
         assert!(short.len() <= 64 && short.starts_with("a__ä\"n"), "{short}");
-        assert_eq!(listing.full_name(short), tools.elements[0].key.as_ref());
+        assert_eq!(listing.full_name(short).map(|it| &**it), tools.key(0));
         assert_eq!(listing.full_name("a__other"), None);
     }
 
@@ -342,7 +310,7 @@ pub(super) mod tests {
             ],
         );
         assert_eq!(
-            listing.arrays[0].text,
+            listing.arrays[0].slice(0, 0),
             r#"{"_meta":{"ui/resourceUri":"a+ui://b","ui":{"resourceUri":"a+ui://a"}},"name":"a__x"}"#
         );
     }

@@ -7,7 +7,8 @@ use tidegate_json::{Parts, write};
 
 use super::cursor::{Cursor, key_hash, toolkit_hash};
 use super::list_kind::ListKind;
-use super::listing::{Listed, Listing};
+use super::listed::Listed;
+use super::listing::Listing;
 
 /// The list of a toolkit, as a part of a merged list.
 #[derive(Debug, Clone)]
@@ -71,10 +72,10 @@ fn position(sections: &[Section<'_>], cursor: &Cursor) -> Result<(usize, usize, 
     let Some(listing) = section.listing else {
         return Ok((array, place + 1, 0));
     };
-    let elements = &listing.arrays.get(array).ok_or(Stale)?.elements;
+    let elements = listing.arrays.get(array).ok_or(Stale)?;
     let is_next = |index: usize| {
-        let key = elements.get(index).map(|it| it.key.as_deref());
-        key.is_some_and(|key| key_hash(key.unwrap_or_default()) == cursor.key)
+        let key = elements.key(index);
+        key.is_some_and(|key| key_hash(key) == cursor.key)
     };
     let noted = usize::try_from(cursor.element).unwrap_or(usize::MAX);
     let found = if is_next(noted) {
@@ -103,50 +104,41 @@ impl Page<'_> {
         };
         // Neighbours that are added are one slice of the text.
         let mut run: Option<(usize, usize)> = None;
-        for (index, element) in listed.elements.iter().enumerate().skip(start) {
-            let offered = element.key.as_deref().is_none_or(|key| {
-                let offers = self.offers;
-                offers.is_none_or(|offers| offers(section.upstream, key))
-            });
+        for (index, key) in listed.keys().enumerate().skip(start) {
+            let offers = self.offers;
+            let offered = offers.is_none_or(|offers| offers(section.upstream, key));
             if !offered {
                 self.push(array, listed, run.take());
                 continue;
             }
             if self.left == 0 {
-                self.next = Some(self.cursor(array, section, index, element.key.as_deref()));
+                self.next = Some(self.cursor(array, section, index, key));
                 break;
             }
             self.left -= 1;
-            let (from, to) = (element.range.start, element.range.end);
-            run = Some((run.map_or(from, |(first, _)| first), to));
+            run = Some((run.map_or(index, |(first, _)| first), index));
         }
         self.push(array, listed, run);
     }
 
     fn push(&mut self, array: usize, listed: &Listed, run: Option<(usize, usize)>) {
-        let (Some((from, to)), Some(text)) = (run, self.arrays.get_mut(array)) else {
+        let (Some((first, last)), Some(text)) = (run, self.arrays.get_mut(array)) else {
             return;
         };
         if !text.is_empty() {
             text.push(Bytes::from_static(b","));
         }
-        text.push(listed.text.slice(from..to));
+        text.push(listed.slice(first, last));
     }
 
-    fn cursor(
-        &self,
-        array: usize,
-        section: &Section<'_>,
-        element: usize,
-        key: Option<&str>,
-    ) -> Cursor {
+    fn cursor(&self, array: usize, section: &Section<'_>, element: usize, key: &str) -> Cursor {
         Cursor {
             kind: self.kind,
             array: u8::try_from(array).unwrap_or(u8::MAX),
             upstream: u16::try_from(section.upstream).unwrap_or(u16::MAX),
             toolkit: toolkit_hash(section.toolkit),
             element: u32::try_from(element).unwrap_or(u32::MAX),
-            key: key_hash(key.unwrap_or_default()),
+            key: key_hash(key),
         }
     }
 

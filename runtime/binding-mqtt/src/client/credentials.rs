@@ -172,16 +172,13 @@ impl Connection {
     pub(super) fn credentials(&mut self, env: &mut Env<'_, '_>) -> Result<Credentials, Failure> {
         let files = env.shared.files.as_deref();
         let options = &env.shared.options;
-        let (username, password) = match &self.account {
-            Some(account) => {
-                let entry = options.accounts.get(account.entry);
-                let password = entry.and_then(|entry| entry.password.as_ref());
-                (account.username.clone(), password)
-            }
-            None => {
-                let username = options.username.as_ref().map(|name| name.text().clone());
-                (username, options.password.as_ref())
-            }
+        let (username, password) = if let Some(account) = &self.account {
+            let entry = options.accounts.get(account.entry);
+            let password = entry.and_then(|entry| entry.password.as_ref());
+            (account.username.clone(), password)
+        } else {
+            let username = options.username.as_ref().map(|name| name.text().clone());
+            (username, options.password.as_ref())
         };
         let mut credentials = Credentials {
             username,

@@ -31,12 +31,9 @@ impl McpClient {
         }
         if let (Exit::Line(exit), true) = (self.exit, link.line.is_none()) {
             let (token, context) = (Key::Link(key).token(), cx.call().shared());
-            match cx.open_for(context, exit, LineBegin {}, token) {
-                Ok(stream) => link.line = Some(Line::new(stream)),
-                Err(_) => {
-                    let reset = unavailable("Stream limit reached; retry later.");
-                    return self.link_failed(cx, key, &reset);
-                }
+            if let Ok(stream) = cx.open_for(context, exit, LineBegin {}, token) { link.line = Some(Line::new(stream)) } else {
+                let reset = unavailable("Stream limit reached; retry later.");
+                return self.link_failed(cx, key, &reset);
             }
         }
         match (self.options.era, known) {

@@ -41,7 +41,7 @@ impl McpClient {
                 let number = id.as_ref().and_then(number_of);
                 // A server that could not read a request does not know its id.
                 let failed = carrier
-                    .and_then(|post| post.status())
+                    .and_then(super::super::post::Post::status)
                     .is_some_and(|status| !status.is_success());
                 let id = match number {
                     Some(number) if self.requests.contains_key(&number) => Some(number),

@@ -5,6 +5,7 @@ use tidegate_engine::Context;
 use super::McpProxy;
 use crate::proxy::events::{NamesHidden, NamesShortened};
 use crate::proxy::list_kind::ListKind;
+use crate::proxy::listed::Listed;
 use crate::proxy::listing::Listing;
 
 impl McpProxy {
@@ -27,17 +28,15 @@ impl McpProxy {
         if !self.routing.shares_name(upstream) {
             return;
         }
-        let elements = listing.arrays.iter().flat_map(|it| &it.elements);
-        let keys = elements.filter_map(|element| element.key.as_ref());
-        let is_hidden =
-            |key: &&bytestring::ByteString| self.routing.hides(upstream, kind.lists(), key);
+        let keys = listing.arrays.iter().flat_map(Listed::keys);
+        let is_hidden = |key: &&str| self.routing.hides(upstream, kind.lists(), key);
         let mut hidden = keys.filter(is_hidden);
         if let Some(name) = hidden.next() {
             cx.event(&NamesHidden {
                 toolkit: self.routing.label(upstream).into(),
                 list: kind.begin().word().into(),
                 count: count(1 + hidden.count()),
-                name: name.clone(),
+                name: name.into(),
             });
         }
     }
