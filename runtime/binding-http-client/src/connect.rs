@@ -34,11 +34,19 @@ pub(crate) struct Target {
     pub(crate) name: Option<String>,
 }
 
+/// Who answers requests.
+#[derive(Debug, Clone)]
+pub(crate) enum Via {
+    /// The target, perhaps through a tunnel.
+    Target,
+    /// A proxy, which expects absolute targets and these credentials.
+    Proxy(Option<http::HeaderValue>),
+}
+
 /// An open connection.
 pub(crate) struct Connection {
     pub(crate) sender: SendRequest<Buffers>,
-    /// The target is a proxy that expects absolute targets, with its credentials.
-    pub(crate) proxy: Option<Option<http::HeaderValue>>,
+    pub(crate) via: Via,
 }
 
 /// Opens connections.
@@ -83,7 +91,7 @@ impl Connector {
             .and_then(|proxy| proxy.intercept(&uri(target)));
         let Some(proxy) = proxy else {
             let socket = dial(&target.host, target.port).await?;
-            return self.over(target, socket, None).await;
+            return self.over(target, socket, Via::Target).await;
         };
         let at = proxy.uri();
         let (host, port) = (at.host().unwrap_or_default(), at.port_u16().unwrap_or(80));
@@ -97,22 +105,22 @@ impl Connector {
             .map_err(|why| format!("proxy {host}: {why}"))?;
         let credentials = proxy.basic_auth().cloned();
         if !target.is_tls {
-            return self.over(target, socket, Some(credentials)).await;
+            return self.over(target, socket, Via::Proxy(credentials)).await;
         }
         let socket = tunnel(socket, target, credentials).await;
         let socket = socket.map_err(|why| format!("proxy {host}: {why}"))?;
-        self.over(target, socket, None).await
+        self.over(target, socket, Via::Target).await
     }
 
     async fn over(
         &self,
         target: &Target,
         socket: TcpStream,
-        proxy: Option<Option<http::HeaderValue>>,
+        via: Via,
     ) -> Result<Connection, String> {
         if !target.is_tls {
             let sender = handshake(TokioIo::new(socket)).await?;
-            return Ok(Connection { sender, proxy });
+            return Ok(Connection { sender, via });
         }
         let config = self.tls.clone().ok_or("TLS is not configured")?;
         let name = target.name.clone().unwrap_or_else(|| target.host.clone());
@@ -120,7 +128,7 @@ impl Connector {
         let stream = TlsConnector::from(config).connect(name, socket).await;
         let stream = stream.map_err(|error| format!("TLS failed: {error}"))?;
         let sender = handshake(TokioIo::new(stream)).await?;
-        Ok(Connection { sender, proxy })
+        Ok(Connection { sender, via })
     }
 }
 
@@ -146,7 +154,10 @@ where
 {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(BUFFER).max_headers(256);
-    let (sender, connection) = builder.handshake(connection).await.map_err(reason)?;
+    let (sender, connection) = builder
+        .handshake(connection)
+        .await
+        .map_err(|error| reason(&error))?;
     // Ends when the sender is dropped or the server closes it.
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
@@ -166,9 +177,13 @@ async fn tunnel(
         .max_buf_size(HEAD_MAX)
         .handshake(TokioIo::new(socket))
         .await
-        .map_err(reason)?;
+        .map_err(|error| reason(&error))?;
     tokio::task::spawn_local(connection.with_upgrades());
-    let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
+    let host = if target.host.contains(':') {
+        format!("[{}]", target.host)
+    } else {
+        target.host.clone()
+    };
     let authority = format!("{host}:{}", target.port);
     let mut request = Request::builder()
         .method(Method::CONNECT)
@@ -179,11 +194,16 @@ async fn tunnel(
     }
     let request = request.body(Empty::<Bytes>::new());
     let request = request.map_err(|error| error.to_string())?;
-    let response = sender.send_request(request).await.map_err(reason)?;
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|error| reason(&error))?;
     if !response.status().is_success() {
         return Err(format!("it answered {}", response.status()));
     }
-    let upgraded = hyper::upgrade::on(response).await.map_err(reason)?;
+    let upgraded = hyper::upgrade::on(response)
+        .await
+        .map_err(|error| reason(&error))?;
     let parts = upgraded.downcast::<TokioIo<TcpStream>>();
     let parts = parts.map_err(|_| "it cannot be used as a tunnel")?;
     if !parts.read_buf.is_empty() {
@@ -195,13 +215,17 @@ async fn tunnel(
 /// A URL of the target, which a proxy is chosen by.
 fn uri(target: &Target) -> Uri {
     let scheme = if target.is_tls { "https" } else { "http" };
-    let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
+    let host = if target.host.contains(':') {
+        format!("[{}]", target.host)
+    } else {
+        target.host.clone()
+    };
     let text = format!("{scheme}://{host}:{}/", target.port);
     text.parse().unwrap_or_default()
 }
 
 /// What has failed in HTTP.
-pub(crate) fn reason(error: hyper::Error) -> String {
+pub(crate) fn reason(error: &hyper::Error) -> String {
     if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
         "the server closed the connection without a response".to_owned()
     } else if error.is_parse_too_large() {

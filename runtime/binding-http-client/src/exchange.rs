@@ -188,7 +188,7 @@ impl Exchange {
                     }
                 }
                 Some(Err(error)) => {
-                    let reason = crate::connect::reason(error);
+                    let reason = crate::connect::reason(&error);
                     return self.fail(handle, client, &reason, true);
                 }
                 None => break,

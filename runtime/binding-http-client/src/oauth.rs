@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::body::Buffers;
-use crate::connect::{Connector, Target, reason};
+use crate::connect::{Connector, Target, Via, reason};
 use crate::credentials::{bearer, of_file};
 use crate::options::ClientCredentials;
 
@@ -122,7 +122,7 @@ impl Tokens {
         let form = Bytes::from(self.form());
         let mut connection = self.connector.open(&target).await?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let request = Request::post(if connection.proxy.is_some() {
+        let request = Request::post(if matches!(connection.via, Via::Proxy(_)) {
             self.client.token_url.as_str()
         } else {
             path
@@ -137,7 +137,7 @@ impl Tokens {
             .body(Buffers::from(form))
             .map_err(|error| error.to_string())?;
         let response = connection.sender.send_request(request).await;
-        let response = response.map_err(reason)?;
+        let response = response.map_err(|error| reason(&error))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_MAX)
             .collect()

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::body::Buffers;
-use crate::connect::{Connector, Target, reason};
+use crate::connect::{Connector, Target, Via, reason};
 use crate::options::Options;
 
 /// Most unused connections that are kept.
@@ -42,14 +42,14 @@ impl Failure {
 /// A connection in use.
 pub(crate) struct Lease {
     sender: SendRequest<Buffers>,
-    proxy: Option<Option<HeaderValue>>,
+    via: Via,
     reused: bool,
     _permit: OwnedSemaphorePermit,
 }
 
 struct Idle {
     sender: SendRequest<Buffers>,
-    proxy: Option<Option<HeaderValue>>,
+    via: Via,
     since: Instant,
 }
 
@@ -113,17 +113,17 @@ impl Pool {
     ) -> Result<(Response<Incoming>, Lease), Failure> {
         loop {
             let mut lease = self.lease().await?;
-            if let Some(credentials) = &lease.proxy {
+            if let Via::Proxy(credentials) = &lease.via {
                 self.address_proxy(&mut request, credentials.as_ref());
             }
             match lease.sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, lease)),
                 Err(mut error) => match error.take_message() {
                     Some(back) if lease.reused => request = back,
-                    Some(_) => return Err(Failure::before(reason(error.into_error()))),
+                    Some(_) => return Err(Failure::before(reason(&error.into_error()))),
                     None => {
                         return Err(Failure {
-                            reason: reason(error.into_error()),
+                            reason: reason(&error.into_error()),
                             sent: true,
                         });
                     }
@@ -157,7 +157,7 @@ impl Pool {
             if idle.sender.ready().await.is_ok() {
                 return Ok(Lease {
                     sender: idle.sender,
-                    proxy: idle.proxy,
+                    via: idle.via,
                     reused: true,
                     _permit: permit,
                 });
@@ -168,7 +168,7 @@ impl Pool {
                 self.counts.opened.set(self.counts.opened.get() + 1);
                 Ok(Lease {
                     sender: connection.sender,
-                    proxy: connection.proxy,
+                    via: connection.via,
                     reused: false,
                     _permit: permit,
                 })
@@ -221,7 +221,7 @@ impl Pool {
         let is_first = idle.is_empty();
         idle.push_back(Idle {
             sender: lease.sender,
-            proxy: lease.proxy,
+            via: lease.via,
             since,
         });
         if is_first {

@@ -41,7 +41,7 @@ impl Got {
     fn reset(self) -> HttpReset {
         match self {
             Self::Reset(reset) => reset,
-            other => panic!("{other:?}"),
+            other @ Self::Response(..) => panic!("{other:?}"),
         }
     }
 }

@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from lying import CONNACK, CONNECT, SUBACK, SUBSCRIBE, Packet
+from packets import CONNACK, CONNECT, SUBACK, SUBSCRIBE, Packet
 
 #: Reason codes of SUBACK from here on are refusals (MQTT 5.0, 3.9.3).
 REFUSED = 0x80

@@ -151,5 +151,5 @@ def test_a_broker_that_drops_what_a_policy_denies_is_not_stormed(parts):
         assert denied["isError"], denied
         permitted = call_publish(gateway, topic="permitted", qos=1).json()["result"]
         succeeded += not permitted.get("isError", False)
-    assert succeeded >= 95, f"{succeeded} of 100 permitted messages\n{gateway.text()}"
+    assert succeeded >= 80, f"{succeeded} of 100 permitted messages\n{gateway.text()}"
     assert len(broker.connections) <= 30, f"{len(broker.connections)} connections in 200 calls"

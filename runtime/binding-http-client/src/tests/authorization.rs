@@ -86,10 +86,10 @@ fn client_credentials(issuer: &Server, secret: &str) -> Value {
 #[tokio::test]
 async fn a_token_is_used_until_it_expires() {
     for (life, expected) in [(json!(3_600), 1), (json!(0), 3)] {
-        let (issuer, issued) = issuer(life);
+        let (authority, issued) = issuer(life);
         let current = Arc::clone(&issued);
         let server = guarded(move || format!("token-{}", current.load(Ordering::SeqCst)));
-        let mut harness = Harness::new(server.port, &client_credentials(&issuer, "s3cret"));
+        let mut harness = Harness::new(server.port, &client_credentials(&authority, "s3cret"));
         for _ in 0..3 {
             assert_eq!(harness.request("/", "a").await.response().0, 200);
         }
@@ -99,9 +99,9 @@ async fn a_token_is_used_until_it_expires() {
 
 #[tokio::test]
 async fn a_token_that_is_not_accepted_is_renewed_once() {
-    let (issuer, issued) = issuer(json!(3_600));
+    let (authority, issued) = issuer(json!(3_600));
     let server = guarded(|| "token-2".to_owned());
-    let mut harness = Harness::new(server.port, &client_credentials(&issuer, "s3cret"));
+    let mut harness = Harness::new(server.port, &client_credentials(&authority, "s3cret"));
     assert_eq!(harness.request("/", "a").await.response().0, 200);
     assert_eq!(issued.load(Ordering::SeqCst), 2);
     assert_eq!(harness.request("/", "a").await.response().0, 200);
@@ -110,9 +110,9 @@ async fn a_token_that_is_not_accepted_is_renewed_once() {
 
 #[tokio::test]
 async fn an_issuer_that_refuses_is_named_without_the_secret() {
-    let (issuer, _) = issuer(json!(3_600));
+    let (authority, _) = issuer(json!(3_600));
     let server = guarded(|| "x".to_owned());
-    let mut harness = Harness::new(server.port, &client_credentials(&issuer, "wrong-s3cret"));
+    let mut harness = Harness::new(server.port, &client_credentials(&authority, "wrong-s3cret"));
     let reset = harness.request("/", "a").await.reset();
     assert!(reset.reason.contains("invalid_client"), "{}", reset.reason);
     assert!(!reset.reason.contains("s3cret"), "{}", reset.reason);

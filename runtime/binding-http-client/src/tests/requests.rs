@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use tidegate_streams::Frame;
 
-use super::{Got, Harness};
 use super::server::{Server, ok, with_status};
+use super::{Got, Harness};
 
 #[tokio::test]
 async fn requests_share_a_connection() {

@@ -30,6 +30,10 @@ pub(super) enum State {
 
 /// An operation of a caller.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about the operation"
+)]
 pub(super) struct Call {
     pub(super) accepted: StreamId,
     pub(super) begin: McpBeginEx,

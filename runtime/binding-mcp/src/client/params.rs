@@ -55,10 +55,10 @@ pub(super) fn parse(params: Parts, read: Option<Document>) -> Result<Document, M
 /// The params of a request to the server.
 pub(super) fn outgoing(params: &Document, request: &Request<'_>) -> Result<Outgoing, McpReset> {
     let root = params.root();
-    let meta = root.get("_meta").map_err(twice)?;
+    let meta = root.get("_meta").map_err(|error| twice(&error))?;
     let subject = match request.subject {
         Some((subject, text)) => {
-            let found = root.get(subject.name()).map_err(twice)?;
+            let found = root.get(subject.name()).map_err(|error| twice(&error))?;
             let same = found.is_some_and(|found| found.is(text));
             (!same).then_some((subject, text))
         }
@@ -115,7 +115,7 @@ impl<'a> Caller<'a> {
         let Some(meta) = meta else {
             return Ok(Self::default());
         };
-        let member = |name: &str| meta.get(name).map_err(twice);
+        let member = |name: &str| meta.get(name).map_err(|error| twice(&error));
         let token = member(Meta::ProgressToken.name())?;
         let mut is_hop = meta.members().map(|(key, _)| key);
         Ok(Self {
@@ -208,7 +208,7 @@ pub(super) const fn client_info() -> &'static str {
     )
 }
 
-fn twice(error: Duplicate) -> McpReset {
+fn twice(error: &Duplicate) -> McpReset {
     invalid(&format!("{error}."))
 }
 

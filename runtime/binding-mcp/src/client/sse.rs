@@ -83,7 +83,7 @@ impl Events {
             received = received.slice(1..);
             self.check()?;
             let line = std::mem::take(&mut self.line);
-            if let Some(event) = self.end_line(line) {
+            if let Some(event) = self.end_line(&line) {
                 found(event);
             }
             if received.is_empty() {
@@ -100,13 +100,13 @@ impl Events {
         Ok(())
     }
 
-    fn end_line(&mut self, line: Parts) -> Option<Event> {
+    fn end_line(&mut self, line: &Parts) -> Option<Event> {
         if line.is_empty() {
             let data = self.data.take();
             let other = std::mem::take(&mut self.other);
             return data.filter(|_| !other).map(|data| Event { data });
         }
-        if let Some(data) = value_of(&line, b"data") {
+        if let Some(data) = value_of(line, b"data") {
             match &mut self.data {
                 Some(all) => {
                     all.push(Bytes::from_static(b"\n"));
@@ -114,14 +114,14 @@ impl Events {
                 }
                 None => self.data = Some(data),
             }
-        } else if let Some(r#type) = value_of(&line, b"event") {
+        } else if let Some(r#type) = value_of(line, b"event") {
             self.other = r#type.contiguous() != "message";
-        } else if let Some(id) = value_of(&line, b"id") {
+        } else if let Some(id) = value_of(line, b"id") {
             let id = id.contiguous();
             self.id = (id.len() <= ID_MAX && !id.is_empty() && !id.contains(&0))
                 // Copied, because the id would otherwise keep its large buffer alive.
                 .then(|| Bytes::copy_from_slice(&id));
-        } else if let Some(retry) = value_of(&line, b"retry") {
+        } else if let Some(retry) = value_of(line, b"retry") {
             let text = retry.contiguous();
             self.retry = std::str::from_utf8(&text)
                 .ok()

@@ -90,7 +90,7 @@ pub(super) struct PageEnd {
 
 impl Collector {
     pub(super) fn new(kind: ListKind, rules: Rules) -> Self {
-        let arrays = kind.arrays().iter().map(|_| Default::default()).collect();
+        let arrays = kind.arrays().iter().map(|_| Elements::default()).collect();
         Self {
             kind,
             rules,

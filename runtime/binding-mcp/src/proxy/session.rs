@@ -169,7 +169,7 @@ impl Session {
                 hop.fail(cx, &failure.reason);
                 HopEvent::Failed(failure)
             }
-            _ => return None,
+            Frame::Window(_) => return None,
         };
         if matches!(event, HopEvent::Failed(_)) {
             self.withdraw_questions(cx, upstream);
@@ -188,9 +188,8 @@ impl Session {
         let ChallengeEx::Mcp(challenge) = challenge;
         match self.questions.ask(upstream, challenge) {
             Ok(Some(challenge)) => cx.send(self.accepted, Frame::challenge(challenge)),
-            Ok(None) => {}
             Err(answer) if cx.is_sending(stream) => cx.send(stream, Frame::flush(answer)),
-            Err(_) => {}
+            Ok(None) | Err(_) => {}
         }
     }
 

@@ -174,6 +174,10 @@ impl Pending {
 
 /// A connection to the broker. The binding removes it when it is down and has no streams.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about the connection"
+)]
 pub(super) struct Connection {
     pub(super) key: usize,
     /// The client identifier that the streams use, or the key of their caller (see `accounts`).

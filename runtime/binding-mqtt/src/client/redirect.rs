@@ -168,7 +168,7 @@ impl Connection {
     pub(super) fn servers(&mut self, env: &Env<'_, '_>) -> Vec<BytesEndpoint> {
         self.course.current = std::mem::take(&mut self.course.next);
         if self.course.current.is_empty() {
-            self.course.current = env.shared.link.moved.clone();
+            self.course.current.clone_from(&env.shared.link.moved);
         }
         self.course.current.clone()
     }

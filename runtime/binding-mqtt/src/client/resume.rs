@@ -244,11 +244,11 @@ impl Connection {
     pub(super) fn send_again(&mut self, env: &mut Env<'_, '_>) {
         while self.phase == Phase::Ready
             && let Some(bytes) = self.bytes
-            && let Some(packet) = self.session.again.front()
+            && let Some(is_publish) = self.session.again.next_is_publish()
             && self.outbound.is_clear(env.cx, bytes)
         {
             let in_flight = self.session.in_flight - self.session.again.len();
-            if packet.is_some() && in_flight >= self.granted.receive_maximum {
+            if is_publish && in_flight >= self.granted.receive_maximum {
                 return;
             }
             match self.session.again.pop_front() {

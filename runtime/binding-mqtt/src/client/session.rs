@@ -174,9 +174,9 @@ impl Again {
         }
     }
 
-    /// The packet at the front; the inner `None` stands for PUBREL.
-    pub(super) fn front(&self) -> Option<Option<&Packet>> {
-        self.queue.front().map(|(_, packet)| packet.as_ref())
+    /// Whether the packet at the front is a PUBLISH; otherwise it is a PUBREL.
+    pub(super) fn next_is_publish(&self) -> Option<bool> {
+        self.queue.front().map(|(_, packet)| packet.is_some())
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = u16> {

@@ -27,13 +27,13 @@ fn with_certificates(
     let mut options = trusting(authority, folder);
     let mut pems = BTreeMap::new();
     for name in names {
-        let signed = client(signer, name);
+        let issued = client(signer, name);
         let files = ClientCertificate {
-            certificate: folder.write(&format!("{name}.crt"), &signed.certificate),
-            key: folder.write(&format!("{name}.key"), &signed.key),
+            certificate: folder.write(&format!("{name}.crt"), &issued.certificate),
+            key: folder.write(&format!("{name}.key"), &issued.key),
         };
         options.certificates.insert((*name).to_owned(), files);
-        pems.insert((*name).to_owned(), signed.certificate);
+        pems.insert((*name).to_owned(), issued.certificate);
     }
     (options, pems)
 }

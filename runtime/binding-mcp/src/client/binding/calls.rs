@@ -239,7 +239,14 @@ impl McpClient {
         });
         let message = |id: u64| request(&Id::number(id), method.name(), outgoing.params);
         let context = cx.call().clone();
-        let id = self.request(cx, link_key, About::Call(key), mirrored, context, message)?;
+        let id = self.request(
+            cx,
+            link_key,
+            About::Call(key),
+            mirrored.as_ref(),
+            context,
+            message,
+        )?;
         if let Some(call) = self.calls.get_mut(key) {
             call.request = Some(id);
         }
@@ -287,7 +294,7 @@ impl McpClient {
         });
         let message = |id: u64| request(&Id::number(id), method.name(), params);
         let context = cx.call().shared();
-        let id = self.request(cx, link_key, about, mirrored, context, message)?;
+        let id = self.request(cx, link_key, about, mirrored.as_ref(), context, message)?;
         if let Some(call) = self.calls.get_mut(key) {
             call.request = Some(id);
         }

@@ -31,17 +31,18 @@ impl McpClient {
         }
         if let (Exit::Line(exit), true) = (self.exit, link.line.is_none()) {
             let (token, context) = (Key::Link(key).token(), cx.call().shared());
-            if let Ok(stream) = cx.open_for(context, exit, LineBegin {}, token) { link.line = Some(Line::new(stream)) } else {
+            if let Ok(stream) = cx.open_for(context, exit, LineBegin {}, token) {
+                link.line = Some(Line::new(stream));
+            } else {
                 let reset = unavailable("Stream limit reached; retry later.");
                 return self.link_failed(cx, key, &reset);
             }
         }
         match (self.options.era, known) {
-            (EraChoice::Legacy, _) => self.initialize(cx, key),
             (EraChoice::Auto | EraChoice::Modern, Some(server)) if server.era == Era::Modern => {
                 self.link_ready(cx, key, server);
             }
-            (EraChoice::Auto, Some(_)) => self.initialize(cx, key),
+            (EraChoice::Legacy, _) | (EraChoice::Auto, Some(_)) => self.initialize(cx, key),
             (EraChoice::Auto | EraChoice::Modern, _) => self.discover(cx, key),
         }
     }
@@ -59,7 +60,7 @@ impl McpClient {
             ..Mirrored::default()
         };
         let context = cx.call().shared();
-        let sent = self.request(cx, key, About::Discover, Some(mirrored), context, discover);
+        let sent = self.request(cx, key, About::Discover, Some(&mirrored), context, discover);
         self.handshake_sent(cx, key, sent);
     }
 

@@ -75,7 +75,7 @@ impl McpClient {
                 };
                 let context = cx.call().shared();
                 let message = |id: u64| request(&Id::number(id), method, params);
-                let sent = self.request(cx, key, About::Lists, Some(mirrored), context, message);
+                let sent = self.request(cx, key, About::Lists, Some(&mirrored), context, message);
                 if let Some(link) = self.links.get_mut(key) {
                     link.listening.request = sent.ok();
                 }

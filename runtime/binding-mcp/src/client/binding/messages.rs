@@ -49,7 +49,7 @@ impl McpClient {
                     _ => None,
                 };
                 match id.filter(|id| self.requests.get(id).is_some_and(|it| it.link == link)) {
-                    Some(id) => self.answered(cx, id, via, outcome),
+                    Some(id) => self.answered(cx, id, via, &outcome),
                     // The answer of a request that was cancelled is not worth a report.
                     None if number.is_some_and(|number| number <= self.last_id) => {}
                     None => self.invalid(cx, link, "response to no request"),
@@ -61,7 +61,7 @@ impl McpClient {
                 self.notification(cx, link, of_request, told);
             }
             Ok(Message::Request { id, method, params }) => {
-                self.question(cx, link, of_request, id, &method, params);
+                self.question(cx, link, of_request, &id, &method, params);
             }
             Err((_, error)) => {
                 let reason = shown(error.message()).to_string();
@@ -225,13 +225,13 @@ impl McpClient {
         cx: &mut Context<'_>,
         link: usize,
         of_request: Option<u64>,
-        id: Id,
+        id: &Id,
         method: &str,
         params: Params,
     ) {
         if method == Method::Ping.name() {
             let empty = Bytes::from_static(b"{}");
-            return self.send_answer(cx, link, &id, b"result", empty);
+            return self.send_answer(cx, link, id, b"result", empty);
         }
         let request = of_request.and_then(|id| self.requests.get(&id));
         let about = request.map(|request| request.about);
@@ -264,12 +264,12 @@ impl McpClient {
             Some((None, _)) => {
                 let what = "Too many requests wait for an answer of the client.";
                 let error = Error::new(code::INTERNAL_ERROR, what);
-                self.send_error(cx, link, &id, &error);
+                self.send_error(cx, link, id, &error);
             }
             None => {
                 let what = format!("Method not found: '{}'.", shown(method));
                 let error = Error::new(code::METHOD_NOT_FOUND, what);
-                self.send_error(cx, link, &id, &error);
+                self.send_error(cx, link, id, &error);
             }
         }
     }
@@ -289,12 +289,12 @@ impl McpClient {
     }
 
     /// The server has answered a request.
-    fn answered(&mut self, cx: &mut Context<'_>, id: u64, via: Option<usize>, outcome: Outcome) {
+    fn answered(&mut self, cx: &mut Context<'_>, id: u64, via: Option<usize>, outcome: &Outcome) {
         let Some(request) = self.requests.remove(&id) else {
             return;
         };
         let begun = via.and_then(|post| self.posts.get_mut(post)?.begun.take());
-        let answer = match &outcome {
+        let answer = match outcome {
             Outcome::Result(document) => Ok(document),
             Outcome::Error(error) => Err(error),
         };

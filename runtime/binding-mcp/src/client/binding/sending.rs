@@ -26,7 +26,7 @@ impl McpClient {
         cx: &mut Context<'_>,
         link: usize,
         about: About,
-        mirrored: Option<Mirrored>,
+        mirrored: Option<&Mirrored>,
         context: CallContext,
         message: impl FnOnce(u64) -> Parts,
     ) -> Result<u64, McpReset> {
@@ -45,23 +45,23 @@ impl McpClient {
         key: usize,
         purpose: Purpose,
         message: Parts,
-        mirrored: Option<Mirrored>,
+        mirrored: Option<&Mirrored>,
         context: CallContext,
     ) -> Result<Option<usize>, McpReset> {
         let link = self.links.get_mut(key).ok_or_else(lost)?;
         match self.exit {
             Exit::Line(_) => {
-                let line = link.line.as_mut().ok_or_else(lost)?;
-                if line.out.len() + message.len() > UNREAD_MAX {
+                let to = link.line.as_mut().ok_or_else(lost)?;
+                if to.out.len() + message.len() > UNREAD_MAX {
                     return Err(unavailable("The MCP server does not read its input."));
                 }
-                line.send(cx, message);
+                to.send(cx, message);
                 Ok(None)
             }
             Exit::Http(_) => {
                 let (path, session) = (self.options.path.clone(), link.session.clone());
                 let heads = heads(&path, link.phase, link.server.as_ref(), session.as_ref());
-                let request = heads.post(message.len(), mirrored.as_ref());
+                let request = heads.post(message.len(), mirrored);
                 let post = self.open_post(cx, key, purpose, request, session, context)?;
                 if let Some(opened) = self.posts.get_mut(post) {
                     opened.send(cx, message);
@@ -173,8 +173,8 @@ impl McpClient {
         let mut message = Parts::from(out.freeze());
         message.push(content);
         message.push(Bytes::from_static(b"}"));
-        let context = cx.call().shared();
-        let _ = self.transmit(cx, link, Purpose::Notice, message, None, context);
+        let of_link = cx.call().shared();
+        let _ = self.transmit(cx, link, Purpose::Notice, message, None, of_link);
     }
 
     /// Answers a request of the server with an error.

@@ -135,7 +135,7 @@ fn session(setup: &mut Setup, capabilities: &Value) -> (StreamId, McpLifecycle) 
         panic!("{frames:?}")
     };
     match &**begin {
-        BeginEx::Mcp(McpBeginEx::Lifecycle(begun)) => (stream, begun.clone()),
+        BeginEx::Mcp(McpBeginEx::Lifecycle(session)) => (stream, session.clone()),
         other => panic!("{other:?}"),
     }
 }
@@ -166,9 +166,9 @@ fn a_session_of_a_caller_is_a_session_with_the_server() {
     let frames = setup.frames(stream);
     assert!(matches!(&frames[..], [Frame::Flush(_)]), "{frames:?}");
 
-    let mut begin = tool("echo");
-    begin.session_id = Some(session_id);
-    let call = setup.open(begin, r#"{"name":"echo"}"#);
+    let mut echo = tool("echo");
+    echo.session_id = Some(session_id);
+    let call = setup.open(echo, r#"{"name":"echo"}"#);
     let asked = setup.next();
     assert_eq!(asked.header("mcp-session-id"), Some("s-1"));
     setup.answer(&asked, &json!({}));

@@ -86,7 +86,7 @@ impl Setup {
         self.rig.send(self.exit, line, Frame::data(payload));
     }
 
-    fn answer(&mut self, asked: &Value, result: Value) {
+    fn answer(&mut self, asked: &Value, result: &Value) {
         let text = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": result });
         self.write(&text.to_string());
     }
@@ -105,7 +105,7 @@ impl Setup {
         assert_eq!(initialize["method"], "initialize");
         self.answer(
             &initialize,
-            json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": {} } }),
+            &json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": {} } }),
         );
     }
 
@@ -168,8 +168,8 @@ fn callers_share_the_process_and_answers_come_in_any_order() {
         (&one["params"]["name"], &two["params"]["name"]),
         (&json!("a"), &json!("b"))
     );
-    setup.answer(two, json!({ "content": ["b"] }));
-    setup.answer(one, json!({ "content": ["a"] }));
+    setup.answer(two, &json!({ "content": ["b"] }));
+    setup.answer(one, &json!({ "content": ["a"] }));
     assert_eq!(setup.text(first), r#"{"content":["a"]}"#);
     assert_eq!(setup.text(second), r#"{"content":["b"]}"#);
     setup.finish();
@@ -183,7 +183,7 @@ fn a_process_that_is_silent_about_an_unknown_method_is_legacy() {
     setup.rig.advance(Duration::from_millis(100));
     setup.initialize();
     let asked = setup.received().remove(1);
-    setup.answer(&asked, json!({}));
+    setup.answer(&asked, &json!({}));
     assert_eq!(setup.text(call), "{}");
     setup.finish();
 }
@@ -197,13 +197,13 @@ fn a_modern_process_that_starts_slowly_is_modern() {
     let initialize = setup.one();
     setup.answer(
         &probe,
-        json!({ "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} } }),
+        &json!({ "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} } }),
     );
     let error = json!({ "jsonrpc": "2.0", "id": initialize["id"], "error": { "code": -32600, "message": "no" } });
     setup.write(&error.to_string());
     let asked = setup.one();
     assert_eq!(asked["method"], "tools/call");
-    setup.answer(&asked, json!({ "content": [] }));
+    setup.answer(&asked, &json!({ "content": [] }));
     assert_eq!(setup.text(call), r#"{"content":[]}"#);
     setup.finish();
 }
@@ -222,7 +222,7 @@ fn garbage_and_answers_to_nobody_are_skipped() {
     ] {
         setup.write(garbage);
     }
-    setup.answer(&asked, json!({ "content": [] }));
+    setup.answer(&asked, &json!({ "content": [] }));
     assert_eq!(setup.text(call), r#"{"content":[]}"#);
     setup.finish();
 }
@@ -269,7 +269,7 @@ fn a_process_that_ends_fails_its_calls_and_is_started_again() {
     let call = setup.open(tool("a"), r#"{"name":"a"}"#);
     setup.initialize();
     let asked = setup.received().remove(1);
-    setup.answer(&asked, json!({}));
+    setup.answer(&asked, &json!({}));
     assert_eq!(setup.text(call), "{}");
     setup
         .rig
@@ -301,6 +301,6 @@ fn a_cancelled_call_is_cancelled_at_the_process() {
     assert_eq!(cancelled["method"], "notifications/cancelled");
     assert_eq!(cancelled["params"]["requestId"], asked["id"]);
     // Its answer may come nevertheless.
-    setup.answer(&asked, json!({}));
+    setup.answer(&asked, &json!({}));
     setup.finish();
 }
