@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Broker, Gateway, Process, connected, entry, free_port, toolkit
-from mcp import Client, MCPError
+from mcp import Client, MCPError, types
 
 UPSTREAM = Path(__file__).with_name("upstream.py")
 
@@ -123,6 +123,18 @@ async def test_progress_reaches_the_client(mode, client, request):
         result = await sdk.call_tool("work", {"steps": 3}, progress_callback=progress)
         assert result.content[0].text == "done"
         assert [step for step, _, _ in told] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("era", ["auto", "legacy"])
+async def test_the_user_of_a_client_is_asked(mode, era, upstream):
+    async def accept(_context, params: types.ElicitRequestParams) -> types.ElicitResult:
+        assert params.message == "Go on?"
+        return types.ElicitResult(action="accept", content={"go_on": True})
+
+    config = transparent("http", over_http(upstream.url, f"era: {era}"))
+    async with connected("http", mode, config, elicitation_callback=accept) as sdk:
+        result = await sdk.call_tool("ask", {"question": "Go on?"})
+        assert not result.is_error and result.content[0].text == "accept: True"
 
 
 async def test_fifty_calls_at_once(client):

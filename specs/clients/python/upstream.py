@@ -8,6 +8,7 @@ import sys
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
+from pydantic import BaseModel
 
 server = MCPServer("upstream", version="1.0")
 
@@ -50,6 +51,17 @@ async def sleep(seconds: float) -> str:
     """Sleeps."""
     await asyncio.sleep(seconds)
     return "awake"
+
+
+class Answer(BaseModel):
+    go_on: bool
+
+
+@server.tool()
+async def ask(question: str, ctx: Context) -> str:
+    """Asks the user."""
+    answer = await ctx.elicit(question, Answer)
+    return f"{answer.action}: {answer.data.go_on}" if answer.action == "accept" else answer.action
 
 
 @server.tool()

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Time, Token};
-use tidegate_streams::mcp::McpReset;
+use tidegate_streams::mcp::{McpCapabilities, McpReset};
 use tidegate_streams::{BeginEx, Frame, ResetEx};
 
 use super::call::Call;
@@ -86,7 +86,7 @@ pub struct McpClient {
     /// The connections of callers' sessions, by their identity on the callers' hop.
     by_session: BTreeMap<ByteString, usize>,
     /// The connections that calls without a session share, by guard and subject of the caller.
-    by_caller: BTreeMap<Option<(ByteString, ByteString)>, usize>,
+    by_caller: BTreeMap<(Option<(ByteString, ByteString)>, McpCapabilities), usize>,
     /// What was found out about the server, and until when it is fresh.
     known: Option<(Server, Time)>,
     last_id: u64,

@@ -8,8 +8,9 @@
 use bytes::{Bytes, BytesMut};
 use tidegate_json::write::{push_number, push_string};
 use tidegate_json::{Document, Duplicate, Kind, Limits, Parts, Value};
-use tidegate_streams::mcp::{McpReset, McpResetKind};
+use tidegate_streams::mcp::{McpCapabilities, McpReset, McpResetKind};
 
+use super::capabilities::of_client;
 use super::object::{Object, member};
 use crate::jsonrpc::{Era, MODERN, Meta, Subject};
 
@@ -24,6 +25,8 @@ pub(super) struct Request<'a> {
     pub(super) subject: Option<(Subject, &'a str)>,
     /// Token for progress notifications, if the caller asks for them.
     pub(super) token: u64,
+    /// What the caller can be asked for, if its params do not say it.
+    pub(super) capabilities: McpCapabilities,
 }
 
 /// The params for the server.
@@ -32,8 +35,8 @@ pub(super) struct Outgoing {
     pub(super) params: Parts,
     /// Whether the caller takes progress notifications.
     pub(super) progress: bool,
-    /// Whether the caller is modern: it can be asked for input by a result.
-    pub(super) modern_caller: bool,
+    /// Whether the caller can be asked for input by a result.
+    pub(super) takes_questions: bool,
 }
 
 /// Parses params, unless the parsed document came with them.
@@ -66,13 +69,13 @@ pub(super) fn outgoing(params: &Document, request: &Request<'_>) -> Result<Outgo
     };
     let caller = Caller::of(meta)?;
     let progress = caller.progress;
-    let modern_caller = caller.modern;
+    let takes_questions = caller.modern || request.capabilities != McpCapabilities::NONE;
     let meta_changes = request.era == Era::Modern || caller.has_hop_members;
     if subject.is_none() && !meta_changes {
         return Ok(Outgoing {
             params: root.parts(),
             progress,
-            modern_caller,
+            takes_questions,
         });
     }
     let mut object = Object::of(params.message());
@@ -96,7 +99,7 @@ pub(super) fn outgoing(params: &Document, request: &Request<'_>) -> Result<Outgo
     Ok(Outgoing {
         params: object.finish(),
         progress,
-        modern_caller,
+        takes_questions,
     })
 }
 
@@ -154,7 +157,10 @@ fn own_meta(
         }
     }
     if request.era == Era::Modern {
-        let capabilities = caller.capabilities.map(|it| core_capabilities(params, &it));
+        let stated = caller.capabilities.map(|it| core_capabilities(params, &it));
+        let asked = (request.capabilities != McpCapabilities::NONE)
+            .then(|| Bytes::from(of_client(request.capabilities)).into());
+        let capabilities = stated.or(asked);
         object.add(sender(capabilities));
     }
     if caller.progress {
@@ -229,6 +235,7 @@ mod tests {
             era,
             subject: name.map(|name| (Subject::Name, name)),
             token: 7,
+            capabilities: McpCapabilities::NONE,
         };
         let outgoing = outgoing(&document, &request).expect("valid");
         String::from_utf8(outgoing.params.contiguous().to_vec()).expect("text")
@@ -302,6 +309,7 @@ mod tests {
             era: Era::Legacy,
             subject: Some((Subject::Name, "a")),
             token: 1,
+            capabilities: McpCapabilities::NONE,
         };
         let reset = outgoing(&document, &request).expect_err("ambiguous");
         assert_eq!(reset.kind, McpResetKind::Invalid);

@@ -306,6 +306,16 @@ macro_rules! operations {
                 }
             }
 
+            /// What the client can be asked for, if the operation may ask.
+            pub const fn capabilities(&self) -> McpCapabilities {
+                match self {
+                    Self::ToolsCall(it) => it.capabilities,
+                    Self::PromptsGet(it) => it.capabilities,
+                    Self::ResourcesRead(it) => it.capabilities,
+                    _ => McpCapabilities::NONE,
+                }
+            }
+
             /// Sets what the client can be asked for, if the operation may ask.
             pub const fn set_capabilities(&mut self, capabilities: McpCapabilities) {
                 match self {

@@ -224,9 +224,10 @@ impl McpClient {
                 era,
                 subject,
                 token: id,
+                capabilities: call.begin.capabilities(),
             },
         )?;
-        call.takes_questions = outgoing.modern_caller;
+        call.takes_questions = outgoing.takes_questions;
         call.progress = outgoing.progress;
         call.state = State::Running;
         let mirrored = (era == Era::Modern).then(|| Mirrored {

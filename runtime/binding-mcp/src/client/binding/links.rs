@@ -35,17 +35,22 @@ impl McpClient {
                 let key = self.by_session.get(id).copied();
                 key.ok_or_else(|| unavailable("The session with the MCP server has ended."))
             }
-            (_, None) => self.shared_link(cx),
+            (_, None) => self.shared_link(cx, begin.capabilities()),
         }
     }
 
-    /// The connection that the caller's operations without a session share.
-    fn shared_link(&mut self, cx: &mut Context<'_>) -> Result<usize, McpReset> {
+    /// The connection that the caller's operations without a session share, if it can be asked for the
+    /// same: a legacy server is told that once for the whole session.
+    fn shared_link(
+        &mut self,
+        cx: &mut Context<'_>,
+        capabilities: McpCapabilities,
+    ) -> Result<usize, McpReset> {
         let caller = cx.identity().cloned();
         let name: Option<(ByteString, ByteString)> = caller
             .as_ref()
             .map(|caller| (caller.guard.clone(), caller.subject.clone()));
-        if let Some(key) = self.by_caller.get(&name).copied() {
+        if let Some(key) = self.by_caller.get(&(name.clone(), capabilities)).copied() {
             let link = self.links.get(key);
             if link.is_some_and(|link| link.is_shared_by(caller.as_ref())) {
                 return Ok(key);
@@ -56,8 +61,8 @@ impl McpClient {
             }
             self.release_link(cx, key);
         }
-        let key = self.add_link(Link::new(Owner::Caller(caller), McpCapabilities::NONE))?;
-        self.by_caller.insert(name, key);
+        let key = self.add_link(Link::new(Owner::Caller(caller), capabilities))?;
+        self.by_caller.insert((name, capabilities), key);
         Ok(key)
     }
 

@@ -4,7 +4,8 @@ use serde_json::json;
 use tidegate_engine::Duration;
 use tidegate_streams::Frame;
 use tidegate_streams::mcp::{
-    McpCacheScope, McpLifecycle, McpOutcome, McpResetKind, McpResourcesRead, McpResourcesSubscribe,
+    McpCacheScope, McpCapabilities, McpLifecycle, McpOutcome, McpResetKind, McpResourcesRead,
+    McpResourcesSubscribe, McpToolsCall,
 };
 
 use super::harness::{setup, tool};
@@ -62,12 +63,22 @@ fn cache_hints_are_told_in_the_end() {
 }
 
 #[test]
-fn a_question_in_a_result_reaches_a_modern_caller_only() {
+fn a_question_in_a_result_reaches_callers_that_can_be_asked() {
     let modern = r#"{"name":"a","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",
         "io.modelcontextprotocol/clientCapabilities":{"elicitation":{}}}}"#;
-    for (params, passes) in [(modern, true), (r#"{"name":"a"}"#, false)] {
+    let legacy = r#"{"name":"a"}"#;
+    let none = McpCapabilities::NONE;
+    for (params, capabilities, passes) in [
+        (modern, none, true),
+        (legacy, McpCapabilities::CLIENT_ELICITATION, true),
+        (legacy, none, false),
+    ] {
         let mut setup = setup(json!({}));
-        let call = setup.open(tool("a"), params);
+        let begin = McpToolsCall {
+            capabilities,
+            ..tool("a")
+        };
+        let call = setup.open(begin, params);
         setup.modern(&json!({ "tools": {} }));
         let asked = setup.next();
         let told = &asked.body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"];

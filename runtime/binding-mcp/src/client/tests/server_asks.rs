@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::json;
-use tidegate_streams::mcp::{McpChallenge, McpFlushEx, McpResponse};
+use tidegate_streams::mcp::{McpCapabilities, McpChallenge, McpFlushEx, McpResponse, McpToolsCall};
 use tidegate_streams::{ChallengeEx, FlushEx, Frame, FrameKind};
 
 use super::harness::{setup, tool};
@@ -105,5 +105,29 @@ fn a_question_goes_to_the_caller_and_its_answer_back() {
     setup.cancel(call);
     let cancelled = setup.next();
     setup.respond(&cancelled, 202, &[], "");
+    setup.finish();
+}
+
+#[test]
+fn a_server_is_told_what_the_caller_can_be_asked_for() {
+    let mut setup = setup(json!({ "era": "legacy" }));
+    let mut calls = Vec::new();
+    for (capabilities, told) in [
+        (McpCapabilities::CLIENT_ROOTS, json!({ "roots": {} })),
+        (McpCapabilities::NONE, json!({})),
+    ] {
+        let begin = McpToolsCall {
+            capabilities,
+            ..tool("a")
+        };
+        let call = setup.open(begin, r#"{"name":"a"}"#);
+        let initialize = setup.next();
+        assert_eq!(initialize.body["params"]["capabilities"], told);
+        setup.respond(&initialize, 500, &[], "");
+        calls.push(call);
+    }
+    for call in calls {
+        setup.refusal(call);
+    }
     setup.finish();
 }
