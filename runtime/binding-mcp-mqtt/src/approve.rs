@@ -27,7 +27,7 @@ use crate::tools::Opening;
 
 /// How long the present value is waited for.
 pub(crate) const PRESENT: Duration = Duration::from_millis(500);
-/// Maximum length of a payload that is shown, in characters; the rest is counted.
+/// Maximum length of a payload that is shown, in characters. A message with a longer one is refused.
 const SHOWN: usize = 2_000;
 /// Maximum size of a present value that is read, in bytes.
 const VALUE_MAX: usize = 16 * 1024;
@@ -59,6 +59,8 @@ pub(crate) struct Approval {
     pub(crate) qos: u8,
     /// The question, without the present value.
     question: String,
+    /// The question shows all of the message.
+    is_whole: bool,
     /// Reads the present value.
     assembly: Assembly,
     /// The question was asked.
@@ -97,15 +99,29 @@ impl Approval {
             return Err(opening);
         }
         let (topic, qos) = (publish.topic.clone(), publish.qos);
-        let question = question(publish);
+        let (question, is_whole) = question(publish);
         Ok(Box::new(Self {
             opening: Some(opening),
             topic,
             qos,
             question,
+            is_whole,
             assembly: Assembly::new(VALUE_MAX),
             asked: false,
         }))
+    }
+
+    /// The refusal of a message that a person would not see whole.
+    pub(crate) fn cannot_show(&self) -> Option<Answer> {
+        (!self.is_whole).then(|| {
+            Answer::tool_error(&format!(
+                "A message to '{}' requires the approval of a person, who must see all of it: its payload \
+                 can have at most {SHOWN} characters of text or {} bytes of binary data. Nothing was \
+                 published.",
+                shown(&self.topic),
+                SHOWN / 2
+            ))
+        })
     }
 
     /// The refusal for a client that cannot ask a person.
@@ -131,7 +147,7 @@ impl Approval {
             Assembled::Incomplete => Step::Wait,
             Assembled::TooLarge(_) => self.ask(Some("(too large to be shown)")),
             Assembled::Complete(message) => {
-                let value = payload(message.payload.iter());
+                let (value, _) = payload(message.payload.iter());
                 self.ask(Some(&value))
             }
         }
@@ -225,36 +241,44 @@ fn action(content: Bytes) -> Option<ByteString> {
     content.root().get("action").ok()??.string()
 }
 
-/// The question about a message, without the present value.
-fn question(publish: &Publish) -> String {
+/// The question about a message, without the present value, and whether it shows all of the message.
+fn question(publish: &Publish) -> (String, bool) {
     let retained = if publish.is_retained() {
         ", retained"
     } else {
         ""
     };
-    format!(
-        "Publish this message to the MQTT topic '{}' (QoS {}{retained})?\nPayload: {}",
+    let (payload, is_whole) = payload(publish.payload());
+    let mut question = format!(
+        "Publish this message to the MQTT topic '{}' (QoS {}{retained})?\nPayload: {payload}",
         Visible(&publish.topic),
         publish.qos,
-        payload(publish.payload())
-    )
+    );
+    if let Some(topic) = publish.response_topic() {
+        // Writing to a string does not fail.
+        let _ = write!(question, "\nResponse topic: {}", Visible(topic));
+    }
+    (question, is_whole)
 }
 
-/// A payload as text.
-fn payload<'a>(parts: impl Iterator<Item = &'a Bytes>) -> String {
+/// A payload as text, or in hexadecimal, and whether it is all of it.
+fn payload<'a>(parts: impl Iterator<Item = &'a Bytes>) -> (String, bool) {
     let mut bytes = Vec::new();
     for part in parts {
         bytes.extend_from_slice(part);
     }
     let Ok(text) = std::str::from_utf8(&bytes) else {
-        return format!("{} bytes of binary data", bytes.len());
+        let mut shown = format!("{} bytes of binary data:", bytes.len());
+        for byte in bytes.iter().take(SHOWN / 2) {
+            let _ = write!(shown, " {byte:02x}");
+        }
+        return (shown, bytes.len() <= SHOWN / 2);
     };
     match text.char_indices().nth(SHOWN) {
-        None => Visible(text).to_string(),
-        Some((end, _)) => format!(
-            "{}… ({} bytes in total)",
-            Visible(text.get(..end).unwrap_or_default()),
-            bytes.len()
-        ),
+        None => (Visible(text).to_string(), true),
+        Some((end, _)) => {
+            let start = Visible(text.get(..end).unwrap_or_default());
+            (format!("{start}… ({} bytes in total)", bytes.len()), false)
+        }
     }
 }

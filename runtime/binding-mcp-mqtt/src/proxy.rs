@@ -276,9 +276,9 @@ impl McpMqtt {
         let Some(exchange) = self.exchanges.get_mut(index) else {
             return;
         };
-        if !can_ask {
-            let step = Step::Answer(approval.cannot_ask());
-            return exchange.apply(cx, step);
+        let refusal = (!can_ask).then(|| approval.cannot_ask());
+        if let Some(refusal) = refusal.or_else(|| approval.cannot_show()) {
+            return exchange.apply(cx, Step::Answer(refusal));
         }
         let caller = cx.identity().cloned();
         let policy = self.settings.subscribe.of(caller.as_deref());

@@ -110,6 +110,12 @@ impl Publish {
         first.is_some_and(|first| first.flags.contains(MqttPublishFlags::RETAIN))
     }
 
+    /// Where the answer is wanted. Before anything is sent.
+    pub(crate) fn response_topic(&self) -> Option<&ByteString> {
+        let answer = self.first.as_ref()?.more.as_ref()?.answer.as_ref();
+        answer.map(|(topic, _)| topic)
+    }
+
     /// The payload. Before anything is sent.
     pub(crate) fn payload(&self) -> impl Iterator<Item = &Bytes> {
         self.parts.iter()

@@ -147,7 +147,11 @@ impl Watch {
 
     fn exchange(&self) -> Result<bool, PinFileError> {
         if let Some(waiting) = self.shared.pins.waiting() {
-            write_waiting(&waiting_path(&self.path), &self.binding, waiting)?;
+            let written = write_waiting(&waiting_path(&self.path), &self.binding, waiting);
+            if written.is_err() {
+                self.shared.pins.retry();
+            }
+            written?;
         }
         let now = accepted(&read(&self.path)?, &self.binding, &self.path)?;
         let is_other = *self.shared.pins.accepted() != now;

@@ -125,13 +125,14 @@ async def test_progress_reaches_the_client(mode, client, request):
         assert [step for step, _, _ in told] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("era", ["auto", "legacy"])
-async def test_the_user_of_a_client_is_asked(mode, era, upstream):
+async def test_the_user_of_a_client_is_asked(mode, upstream):
+    """By a legacy server, of clients of both eras. The SDK's modern server has no way to ask while a tool runs."""
+
     async def accept(_context, params: types.ElicitRequestParams) -> types.ElicitResult:
         assert params.message == "Go on?"
         return types.ElicitResult(action="accept", content={"go_on": True})
 
-    config = transparent("http", over_http(upstream.url, f"era: {era}"))
+    config = transparent("http", over_http(upstream.url, "era: legacy"))
     async with connected("http", mode, config, elicitation_callback=accept) as sdk:
         result = await sdk.call_tool("ask", {"question": "Go on?"})
         assert not result.is_error and result.content[0].text == "accept: True"

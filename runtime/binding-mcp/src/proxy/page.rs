@@ -38,7 +38,7 @@ pub(super) fn page(
     offers: Option<&Offers<'_>>,
 ) -> Result<Parts, Stale> {
     let (array, section, element) = match from {
-        Some(cursor) => position(sections, &cursor)?,
+        Some(cursor) => position(sections, &cursor, offers)?,
         None => (0, 0, 0),
     };
     let mut page = Page {
@@ -60,7 +60,12 @@ pub(super) fn page(
 }
 
 /// Array, section and element at which a page begins. If the toolkit is missing, it begins behind it.
-fn position(sections: &[Section<'_>], cursor: &Cursor) -> Result<(usize, usize, usize), Stale> {
+/// An element that the caller does not see is as one that does not exist.
+fn position(
+    sections: &[Section<'_>],
+    cursor: &Cursor,
+    offers: Option<&Offers<'_>>,
+) -> Result<(usize, usize, usize), Stale> {
     let upstream = usize::from(cursor.upstream);
     let place = sections.iter().position(|it| it.upstream == upstream);
     let place = place.ok_or(Stale)?;
@@ -75,7 +80,9 @@ fn position(sections: &[Section<'_>], cursor: &Cursor) -> Result<(usize, usize, 
     let elements = listing.arrays.get(array).ok_or(Stale)?;
     let is_next = |index: usize| {
         let key = elements.key(index);
-        key.is_some_and(|key| key_hash(key) == cursor.key)
+        key.is_some_and(|key| {
+            key_hash(key) == cursor.key && offers.is_none_or(|offers| offers(upstream, key))
+        })
     };
     let noted = usize::try_from(cursor.element).unwrap_or(usize::MAX);
     let found = if is_next(noted) {

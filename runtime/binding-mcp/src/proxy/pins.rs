@@ -104,6 +104,11 @@ impl Pins {
         let mut state = self.lock();
         std::mem::take(&mut state.changed).then(|| state.waiting.clone())
     }
+
+    /// What [`Pins::waiting`] has returned could not be kept: it is returned again.
+    pub fn retry(&self) {
+        self.lock().changed = true;
+    }
 }
 
 #[cfg(test)]

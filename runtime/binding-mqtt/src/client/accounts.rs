@@ -231,7 +231,7 @@ impl Options {
         let text = |text: &Option<CallerText>| text.as_ref().and_then(|it| it.of(caller));
         let client_id = match (text(&entry.client_id), worker) {
             (Some(client_id), 0) => client_id,
-            (Some(client_id), worker) => format!("{client_id}-{worker}"),
+            (Some(client_id), worker) => format!("{client_id}:{worker}"),
             (None, _) => format!("{own}-{}", plain(&caller.subject)),
         };
         let username = text(&entry.username);
@@ -391,7 +391,7 @@ mod tests {
             ("agent-line-1", Some("north.line-1"))
         );
         let second = options.account(&line, 1, "gate", 2).expect("an account");
-        assert_eq!(&*second.client_id, "agent-line-1-2");
+        assert_eq!(&*second.client_id, "agent-line-1:2");
         assert_eq!(entry_of(&caller("line-1", "south")), None);
         assert_eq!(entry_of(&caller("line-1/#", "north")), None, "no level");
         let by_certificate = options

@@ -354,7 +354,8 @@ impl Binding for MqttClient {
         };
         self.shared.own = match cx.worker() {
             0 => name.into(),
-            worker => format!("{name}-{worker}").into(),
+            // No subject of an account yields this character (see `accounts`).
+            worker => format!("{name}:{worker}").into(),
         };
     }
 

@@ -88,7 +88,9 @@ impl Connection {
         failure: &Failure,
         disconnect: Option<ReasonCode>,
     ) {
-        if self.return_to_configured(env) {
+        // A refusal of who connects says nothing about the server.
+        let of_client = failure.credentials || failure.is_local || failure.concerns_client_id();
+        if !of_client && self.return_to_configured(env) {
             return;
         }
         self.end_row(env.cx.now());

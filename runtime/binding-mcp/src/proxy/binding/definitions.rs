@@ -1,6 +1,6 @@
 //! The definitions of tools, compared with those that an operator has accepted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -81,7 +81,7 @@ impl McpProxy {
         &mut self,
         cx: &mut Context<'_>,
         upstream: usize,
-        definitions: Vec<(ByteString, Definition)>,
+        mut definitions: Vec<(ByteString, Definition)>,
     ) {
         let (Some(pinned), Some(to)) = (&mut self.pinned, self.routing.get(upstream)) else {
             return;
@@ -94,6 +94,13 @@ impl McpProxy {
             known.clear();
         }
         let accepted = pinned.pins.accepted();
+        // A tool that is listed twice is not accepted unless both definitions are.
+        let is_accepted = |(tool, it): &(ByteString, Definition)| {
+            accepted.get(&(toolkit.clone(), tool.clone())) == Some(&it.digest)
+        };
+        let others = definitions.iter().filter(|it| !is_accepted(it));
+        let others: BTreeSet<ByteString> = others.map(|(tool, _)| tool.clone()).collect();
+        definitions.retain(|it| !others.contains(&it.0) || !is_accepted(it));
         let (mut added, mut first) = (0, None);
         for (tool, definition) in definitions {
             let digest = definition.digest;
