@@ -83,8 +83,10 @@ impl McpClient {
             return;
         };
         let (purpose, link, status) = (post.purpose, post.link, post.status());
+        // A server may answer 404 because it has no stream of events, so only a request says that the
+        // session has expired.
         let expired = status == Some(StatusCode::NOT_FOUND) && post.session.is_some();
-        if expired && matches!(purpose, Purpose::Request(_) | Purpose::Events) {
+        if expired && matches!(purpose, Purpose::Request(_)) {
             return self.post_expired(cx, key);
         }
         if let Purpose::Request(_) = purpose
@@ -142,21 +144,11 @@ impl McpClient {
             return;
         };
         post.close(cx);
-        match post.purpose {
-            Purpose::Request(id) => {
-                if let Some(request) = self.requests.remove(&id) {
-                    let session = post.session.as_ref();
-                    self.session_expired(cx, post.link, request.about, session);
-                }
-            }
-            Purpose::Events => {
-                let session = post.session.as_ref();
-                self.session_expired(cx, post.link, About::Lists, session);
-                if self.links.contains(post.link) {
-                    self.open_link(cx, post.link);
-                }
-            }
-            Purpose::Notice | Purpose::Delete => {}
+        if let Purpose::Request(id) = post.purpose
+            && let Some(request) = self.requests.remove(&id)
+        {
+            let session = post.session.as_ref();
+            self.session_expired(cx, post.link, request.about, session);
         }
     }
 

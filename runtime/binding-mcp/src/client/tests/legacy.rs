@@ -195,16 +195,18 @@ fn a_session_of_a_caller_is_a_session_with_the_server() {
 
 #[test]
 fn a_server_without_an_event_stream_is_asked_for_it_once() {
-    let mut setup = setup(json!({ "era": "legacy" }));
-    let capabilities = json!({ "tools": { "listChanged": true } });
-    let (stream, _) = session(&mut setup, &capabilities);
-    setup.rig.advance(Duration::from_millis(1));
-    let events = setup.next();
-    setup.respond(&events, 405, &[], "");
-    setup.rig.advance(Duration::from_secs(100));
-    assert!(setup.is_quiet());
-    setup.cancel(stream);
-    setup.finish();
+    for status in [404, 405] {
+        let mut setup = setup(json!({ "era": "legacy" }));
+        let capabilities = json!({ "tools": { "listChanged": true } });
+        let (stream, _) = session(&mut setup, &capabilities);
+        setup.rig.advance(Duration::from_millis(1));
+        let events = setup.next();
+        setup.respond(&events, status, &[], "");
+        setup.rig.advance(Duration::from_secs(100));
+        assert!(setup.is_quiet(), "{status}");
+        setup.cancel(stream);
+        setup.finish();
+    }
 }
 
 #[test]
