@@ -344,9 +344,8 @@ impl McpClient {
             let method = Method::ResourcesUnsubscribe.name();
             request(&Id::number(id), method, uri_params(&uri))
         };
-        let context = cx.call().shared();
         // What was not unsubscribed is ignored when it comes.
-        let _ = self.request(cx, link_key, About::Nothing, None, context, message);
+        self.tell(cx, link_key, message);
     }
 
     /// The answer of the caller to a question of the server.

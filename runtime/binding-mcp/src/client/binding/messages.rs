@@ -294,6 +294,9 @@ impl McpClient {
             return;
         };
         let begun = via.and_then(|post| self.posts.get_mut(post)?.begun.take());
+        if let Some(post) = request.post {
+            self.settle_post(cx, post, via);
+        }
         let answer = match outcome {
             Outcome::Result(document) => Ok(document),
             Outcome::Error(error) => Err(error),
@@ -304,7 +307,6 @@ impl McpClient {
             About::Call(call) => self.call_answered(cx, call, answer),
             About::Again(call) => self.subscribed_again(cx, call, answer),
             About::Lists => self.listening_ended(cx, request.link, answer.is_err(), None),
-            About::Nothing => {}
         }
     }
 }
