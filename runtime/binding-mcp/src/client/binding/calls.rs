@@ -355,9 +355,10 @@ impl McpClient {
         };
         if let Some(id) = call.answered(response.id) {
             let link = call.link;
-            // The caller has taken its time: the operation has a new deadline.
+            // The caller has taken its time: the operation has a new deadline, once nothing more is asked.
+            // What is open has none.
             call.cancel_timer(cx);
-            if response.timeout > 0 {
+            if response.timeout > 0 && !call.is_asked() && call.state != State::Open {
                 let (after, token) = (
                     Duration::from_millis(response.timeout),
                     Key::Call(key).token(),

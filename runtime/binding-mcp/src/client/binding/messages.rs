@@ -139,6 +139,7 @@ impl McpClient {
         let request = request.filter(|request| request.link == link);
         if let Some(About::Call(call)) = request.map(|request| request.about)
             && let Some(call) = self.calls.get_mut(call)
+            && call.awaits_result()
             && wants(call)
         {
             call.begin_reply(cx);
@@ -166,6 +167,7 @@ impl McpClient {
         });
         if let (Some(only), None) = (running.next(), running.next())
             && let Some(call) = self.calls.get_mut(only)
+            && call.awaits_result()
         {
             let context = cx.call_of(call.accepted);
             if context.is_some_and(|context| context.identity.is_none()) {
