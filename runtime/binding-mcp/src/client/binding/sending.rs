@@ -56,7 +56,10 @@ impl McpClient {
             Exit::Line(_) => {
                 let to = link.line.as_mut().ok_or_else(lost)?;
                 if to.out.len() + message.len() > UNREAD_MAX {
-                    return Err(unavailable("The MCP server does not read its input."));
+                    let what = "The MCP server does not read its input, and was ended.";
+                    let reset = unavailable(what);
+                    self.line_lost(cx, key, &reset);
+                    return Err(reset);
                 }
                 to.send(cx, message);
                 Ok(None)
