@@ -1,5 +1,6 @@
 //! Connections: name, proxy, TLS, and the handshake of HTTP.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,10 +86,9 @@ impl Connector {
     }
 
     async fn connect(&self, target: &Target) -> Result<Connection, String> {
-        let proxy = self
-            .proxy
-            .as_ref()
-            .and_then(|proxy| proxy.intercept(&uri(target)));
+        // A proxy would get in clear text what is meant to stay on this machine.
+        let proxy = self.proxy.as_ref().filter(|_| !is_local(&target.host));
+        let proxy = proxy.and_then(|proxy| proxy.intercept(&uri(target)));
         let Some(proxy) = proxy else {
             let socket = dial(&target.host, target.port).await?;
             return self.over(target, socket, Via::Target).await;
@@ -212,6 +212,19 @@ async fn tunnel(
     Ok(parts.io.into_inner())
 }
 
+/// Whether a host is this machine.
+fn is_local(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => {
+            let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+            // RFC 6761, 6.3.
+            name == "localhost" || name.ends_with(".localhost")
+        }
+    }
+}
+
 /// A URL of the target, which a proxy is chosen by.
 fn uri(target: &Target) -> Uri {
     let scheme = if target.is_tls { "https" } else { "http" };
@@ -275,4 +288,70 @@ fn config(tls: &Tls) -> Result<Arc<ClientConfig>, String> {
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_told_from_others() {
+        for host in [
+            "127.0.0.1",
+            "127.8.9.10",
+            "::1",
+            "[::1]",
+            "::ffff:127.0.0.1",
+            "LocalHost",
+            "localhost.",
+            "a.localhost",
+        ] {
+            assert!(is_local(host), "{host}");
+        }
+        for host in [
+            "128.0.0.1",
+            "::2",
+            "0.0.0.0",
+            "localhost.example",
+            "notlocalhost",
+            "",
+        ] {
+            assert!(!is_local(host), "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_target_on_this_machine_is_reached_without_the_proxy() {
+        let (server, proxy) = (listener().await, listener().await);
+        let port = |of: &tokio::net::TcpListener| of.local_addr().expect("bound").port();
+        let connector = Connector {
+            tls: None,
+            proxy: Some(
+                Matcher::builder()
+                    .all(format!("http://127.0.0.1:{}", port(&proxy)))
+                    .build(),
+            ),
+            timeout: Duration::from_secs(20),
+        };
+        tokio::task::LocalSet::new()
+            .run_until(async {
+                for (host, at) in [("127.0.0.1", &server), ("tools.example", &proxy)] {
+                    let target = Target {
+                        host: host.to_owned(),
+                        port: port(&server),
+                        is_tls: false,
+                        name: None,
+                    };
+                    let (opened, accepted) = tokio::join!(connector.open(&target), at.accept());
+                    assert!(opened.is_ok() && accepted.is_ok(), "{host}");
+                }
+            })
+            .await;
+    }
+
+    async fn listener() -> tokio::net::TcpListener {
+        tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port")
+    }
 }

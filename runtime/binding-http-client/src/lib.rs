@@ -8,6 +8,7 @@
 //! - A redirect (307, 308) is followed to the same server only.
 //! - A request that a connection did not take, because the server had closed it, is sent on another one.
 //! - A response is read as fast as its stream is consumed.
+//! - Streams of events that stay open take three quarters of the connections at most.
 //!
 //! Bounds: `maxConnections` at the same time, `maxPending` requests that wait for one, `maxBodySize` of a
 //! request, 64 KiB of response headers, `connectTimeout`. How long a response is waited for is the

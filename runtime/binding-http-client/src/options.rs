@@ -34,7 +34,8 @@ pub struct Options {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization: Option<Authorization>,
     /// The proxy that connections go through: `environment` is the one that `HTTPS_PROXY`, `HTTP_PROXY` or
-    /// `ALL_PROXY` names, unless `NO_PROXY` exempts the host; `none` is none.
+    /// `ALL_PROXY` names, unless `NO_PROXY` exempts the host or it is this machine (`localhost`, 127.0.0.0/8,
+    /// `::1`); `none` is none.
     #[serde(default)]
     pub proxy: ProxyChoice,
     /// Time to open a connection, with its proxy and TLS, in milliseconds.
@@ -43,8 +44,9 @@ pub struct Options {
     /// Time after which an unused connection is closed, in milliseconds.
     #[serde(default = "idle_timeout")]
     pub idle_timeout: Bounded<1, 86_400_000>,
-    /// Maximum number of connections in use, for each worker. A stream of events takes one. Further requests
-    /// wait.
+    /// Maximum number of connections in use, for each worker. Further requests wait. A stream of events that
+    /// stays open takes one; such streams take three quarters of the connections at most, and a further one
+    /// is refused.
     #[serde(default = "max_connections")]
     pub max_connections: Bounded<1, 100_000>,
     /// Maximum number of requests that wait for a connection, for each worker. A further one is refused.

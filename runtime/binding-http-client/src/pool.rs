@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::PROXY_AUTHORIZATION;
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -44,8 +44,11 @@ pub(crate) struct Lease {
     sender: SendRequest<Buffers>,
     via: Via,
     reused: bool,
-    _permit: OwnedSemaphorePermit,
+    _permits: Permits,
 }
+
+/// The right to use a connection, and to keep it if it is for a stream of events.
+type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
 struct Idle {
     sender: SendRequest<Buffers>,
@@ -69,6 +72,9 @@ pub(crate) struct Pool {
     idle: Rc<RefCell<VecDeque<Idle>>>,
     idle_timeout: Duration,
     permits: Arc<Semaphore>,
+    /// Streams of events last, and would leave no connection for other requests.
+    lasting: Arc<Semaphore>,
+    lasting_max: usize,
     waiting: Cell<usize>,
     waiting_max: usize,
     pub(crate) counts: Counts,
@@ -76,6 +82,8 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(options: &Options, connector: Rc<Connector>) -> Self {
+        let max = options.max_connections.size();
+        let lasting_max = max * 3 / 4;
         Self {
             target: Target {
                 host: options.host.clone(),
@@ -88,7 +96,9 @@ impl Pool {
             connector,
             idle: Rc::default(),
             idle_timeout: Duration::from_millis(options.idle_timeout.get()),
-            permits: Arc::new(Semaphore::new(options.max_connections.size())),
+            permits: Arc::new(Semaphore::new(max)),
+            lasting: Arc::new(Semaphore::new(lasting_max)),
+            lasting_max,
             waiting: Cell::new(0),
             waiting_max: options.max_pending.size(),
             counts: Counts::default(),
@@ -112,7 +122,7 @@ impl Pool {
         mut request: Request<Buffers>,
     ) -> Result<(Response<Incoming>, Lease), Failure> {
         loop {
-            let mut lease = self.lease().await?;
+            let mut lease = self.lease(lasts(&request)).await?;
             if let Via::Proxy(credentials) = &lease.via {
                 self.address_proxy(&mut request, credentials.as_ref());
             }
@@ -151,15 +161,16 @@ impl Pool {
         }
     }
 
-    async fn lease(&self) -> Result<Lease, Failure> {
-        let permit = self.permit().await?;
+    async fn lease(&self, lasts: bool) -> Result<Lease, Failure> {
+        let lasting = if lasts { Some(self.lasting()?) } else { None };
+        let permits = (self.permit().await?, lasting);
         while let Some(mut idle) = self.pop() {
             if idle.sender.ready().await.is_ok() {
                 return Ok(Lease {
                     sender: idle.sender,
                     via: idle.via,
                     reused: true,
-                    _permit: permit,
+                    _permits: permits,
                 });
             }
         }
@@ -170,7 +181,7 @@ impl Pool {
                     sender: connection.sender,
                     via: connection.via,
                     reused: false,
-                    _permit: permit,
+                    _permits: permits,
                 })
             }
             Err(reason) => {
@@ -178,6 +189,17 @@ impl Pool {
                 Err(Failure::before(reason))
             }
         }
+    }
+
+    /// The right to keep a connection for a stream of events.
+    fn lasting(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let permit = Arc::clone(&self.lasting).try_acquire_owned();
+        permit.map_err(|_| {
+            let max = self.lasting_max;
+            Failure::before(format!(
+                "{max} streams of events are open, three quarters of maxConnections; raise it to open more"
+            ))
+        })
     }
 
     /// Waits for the right to use a connection.
@@ -240,6 +262,17 @@ impl Pool {
             });
         }
     }
+}
+
+/// Whether a request asks for a stream of events that stays open: a GET that accepts one (the stream of a
+/// legacy MCP session), or `subscriptions/listen` of MCP 2026-07-28, which its `Mcp-Method` names.
+fn lasts(request: &Request<Buffers>) -> bool {
+    let is = |name: &str, text: &str| {
+        let value = request.headers().get(name);
+        value.is_some_and(|value| value.to_str().is_ok_and(|value| value.contains(text)))
+    };
+    (request.method() == Method::GET && is("accept", "text/event-stream"))
+        || is("mcp-method", "subscriptions/listen")
 }
 
 /// Counts a request that waits.

@@ -68,10 +68,21 @@ impl Harness {
 
     /// Opens a request with a body.
     async fn open(&mut self, path: &str, body: &str) -> StreamId {
+        self.open_as(Method::POST, HeaderMap::new(), path, body)
+            .await
+    }
+
+    async fn open_as(
+        &mut self,
+        method: Method,
+        headers: HeaderMap,
+        path: &str,
+        body: &str,
+    ) -> StreamId {
         let request = HttpRequest {
-            method: Method::POST,
+            method,
             path: path.into(),
-            headers: HeaderMap::new(),
+            headers,
             content_length: -1,
             peer: None,
         };

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderValue, Method};
 use serde_json::json;
 use tidegate_streams::Frame;
 
@@ -143,4 +144,59 @@ async fn a_response_is_read_as_fast_as_it_is_consumed() {
         }
     }
     assert!(received == body);
+}
+
+#[tokio::test]
+async fn streams_of_events_leave_connections_for_other_requests() {
+    let server = Server::start(|request| {
+        if request.body == "call" {
+            return ok("answer");
+        }
+        // A stream of events that stays open.
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9\r\n\r\n";
+        (head.to_owned(), false)
+    });
+    let mut harness = Harness::new(server.port, &json!({ "maxConnections": 4 }));
+    let events = |method: &str| {
+        let mut headers = HeaderMap::new();
+        let pair = match method {
+            "GET" => ("accept", "text/event-stream"),
+            _ => ("mcp-method", "subscriptions/listen"),
+        };
+        headers.insert(pair.0, HeaderValue::from_static(pair.1));
+        (method.parse::<Method>().expect("a method"), headers)
+    };
+    let mut open = Vec::new();
+    for method in ["GET", "POST", "GET"] {
+        let (method, headers) = events(method);
+        open.push(harness.open_as(method, headers, "/", "events").await);
+        server.next();
+    }
+    for method in ["GET", "POST"] {
+        let (method, headers) = events(method);
+        let further = harness.open_as(method, headers, "/", "events").await;
+        let reset = harness.wait(further).await.reset();
+        assert!(
+            reset.reason.contains("3 streams of events"),
+            "{}",
+            reset.reason
+        );
+        assert!(!reset.sent);
+        let got = harness.request("/", "call").await;
+        assert_eq!(got.response(), (200, "answer".to_owned()));
+        server.next();
+    }
+    // One that ends makes room for the next.
+    let first = open.remove(0);
+    harness
+        .probe
+        .turn(move |cx| cx.terminate(first, None, None))
+        .await;
+    let got = harness.request("/", "call").await;
+    assert_eq!(got.response(), (200, "answer".to_owned()));
+    server.next();
+    let (method, headers) = events("GET");
+    harness.open_as(method, headers, "/", "events").await;
+    assert_eq!(server.next().body, "events");
 }

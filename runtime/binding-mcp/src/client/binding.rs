@@ -71,8 +71,6 @@ enum About {
     Again(usize),
     /// `subscriptions/listen` for changed lists.
     Lists,
-    /// Its answer does not matter.
-    Nothing,
 }
 
 /// State of an `mcp · client`.
@@ -167,7 +165,7 @@ impl Binding for McpClient {
     fn on_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
         match Key::of(at.token) {
             Key::Call(key) => self.call_frame(cx, key, frame),
-            Key::Post(key) => self.post_frame(cx, key, frame),
+            Key::Post(key) => self.post_frame(cx, key, at.stream, frame),
             Key::Link(key) => self.line_frame(cx, key, at.stream, frame),
         }
     }

@@ -127,6 +127,12 @@ impl Call {
         (params, read)
     }
 
+    /// Whether it waits for a result, and can be told something before that. The reply of a subscription
+    /// begins with its confirmation only.
+    pub(super) fn awaits_result(&self) -> bool {
+        self.state == State::Running && self.method != Some(Method::ResourcesSubscribe)
+    }
+
     /// The name or URI it is about.
     pub(super) fn subject(&mut self) -> Option<ByteString> {
         self.begin.subject_mut().cloned()
@@ -137,17 +143,18 @@ impl Call {
         self.cancel_timer(cx);
         self.state = State::Open;
         self.params = None;
-        self.has_begun = true;
-        let mut begin = self.begin.clone();
-        begin.set_session_id(session_id);
-        cx.send(self.accepted, Frame::begin(begin));
+        self.begin_with(cx, session_id);
     }
 
     /// Begins the reply, unless it has begun: something is told before the result.
     pub(super) fn begin_reply(&mut self, cx: &mut Context<'_>) {
+        self.begin_with(cx, None);
+    }
+
+    fn begin_with(&mut self, cx: &mut Context<'_>, session_id: Option<ByteString>) {
         if !std::mem::replace(&mut self.has_begun, true) {
             let mut begin = self.begin.clone();
-            begin.set_session_id(None);
+            begin.set_session_id(session_id);
             cx.send(self.accepted, Frame::begin(begin));
         }
     }
@@ -190,6 +197,11 @@ impl Call {
         self.next_question += 1;
         self.questions.insert(question, id);
         Some(question)
+    }
+
+    /// Whether a question of the server waits for the caller's answer.
+    pub(super) fn is_asked(&self) -> bool {
+        !self.questions.is_empty()
     }
 
     /// The server's id of a question that is answered.

@@ -21,6 +21,8 @@ pub(super) enum Purpose {
     Events,
     /// The end of a legacy session.
     Delete,
+    /// Its request has been answered. Only its end is waited for, so that its connection can be used again.
+    Answered,
 }
 
 /// How the body of the response is read.
@@ -38,7 +40,8 @@ enum Reader {
 #[derive(Debug)]
 pub(super) struct Post {
     pub(super) stream: StreamId,
-    pub(super) link: usize,
+    /// Absent once the connection has ended: what still comes is nobody's.
+    pub(super) link: Option<usize>,
     pub(super) purpose: Purpose,
     /// The legacy session it was sent in.
     pub(super) session: Option<HeaderValue>,
@@ -58,7 +61,7 @@ pub(super) struct TooLarge;
 impl Post {
     pub(super) fn new(
         stream: StreamId,
-        link: usize,
+        link: Option<usize>,
         purpose: Purpose,
         session: Option<HeaderValue>,
     ) -> Self {
@@ -117,6 +120,11 @@ impl Post {
     /// Whether the body of the response is not read.
     pub(super) const fn is_other(&self) -> bool {
         matches!(self.reader, Reader::Other)
+    }
+
+    /// Whether the response is a single message.
+    pub(super) const fn is_json(&self) -> bool {
+        matches!(self.reader, Reader::Json(_))
     }
 
     /// Whether the response is a stream of events.

@@ -1,10 +1,11 @@
 //! Splits a stream of server-sent events into messages, in bounded memory.
 //!
-//! The data of an event are slices of the received buffers. Comments, unknown fields and events of another
+//! The data of an event are slices of the received buffers, unless it comes in many small lines or pieces,
+//! which are copied: a slice would cost more than its bytes. Comments, unknown fields and events of another
 //! type than `message` are skipped, as the specification of event streams requires.
 
 use bytes::Bytes;
-use tidegate_json::Parts;
+use tidegate_json::{Gather, Parts};
 
 /// An event.
 #[derive(Debug, PartialEq)]
@@ -24,9 +25,9 @@ const ID_MAX: usize = 1_024;
 pub(super) struct Events {
     limit: usize,
     /// The beginning of a line.
-    line: Parts,
+    line: Gather,
     /// The data lines of the current event.
-    data: Option<Parts>,
+    data: Option<Gather>,
     /// The event has another type than `message`.
     other: bool,
     /// The last byte was a carriage return; a line feed after it belongs to it.
@@ -39,10 +40,10 @@ pub(super) struct Events {
 
 impl Events {
     /// `limit`: maximum size of an event, in bytes.
-    pub(super) const fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Self {
             limit,
-            line: Parts::new(),
+            line: Gather::new(),
             data: None,
             other: false,
             after_return: false,
@@ -82,7 +83,7 @@ impl Events {
             self.after_return = received.first() == Some(&b'\r');
             received = received.slice(1..);
             self.check()?;
-            let line = std::mem::take(&mut self.line);
+            let line = self.line.take();
             if let Some(event) = self.end_line(&line) {
                 found(event);
             }
@@ -93,7 +94,7 @@ impl Events {
     }
 
     fn check(&self) -> Result<(), TooLarge> {
-        let data = self.data.as_ref().map_or(0, Parts::len);
+        let data = self.data.as_ref().map_or(0, Gather::len);
         if self.line.len() + data > self.limit {
             return Err(TooLarge);
         }
@@ -104,16 +105,16 @@ impl Events {
         if line.is_empty() {
             let data = self.data.take();
             let other = std::mem::take(&mut self.other);
-            return data.filter(|_| !other).map(|data| Event { data });
+            let data = data.filter(|_| !other);
+            return data.map(|mut data| Event { data: data.take() });
         }
         if let Some(data) = value_of(line, b"data") {
-            match &mut self.data {
-                Some(all) => {
-                    all.push(Bytes::from_static(b"\n"));
-                    data.into_iter().for_each(|part| all.push(part));
-                }
-                None => self.data = Some(data),
+            let is_first = self.data.is_none();
+            let all = self.data.get_or_insert_default();
+            if !is_first {
+                all.push(Bytes::from_static(b"\n"));
             }
+            data.into_iter().for_each(|part| all.push(part));
         } else if let Some(r#type) = value_of(line, b"event") {
             self.other = r#type.contiguous() != "message";
         } else if let Some(id) = value_of(line, b"id") {
@@ -188,6 +189,31 @@ mod tests {
         assert!(read(&[&many], 50).is_err());
         let comments = b": xxxxxxxxxxxxxxxxxx\n".repeat(100);
         assert!(read(&[&comments], 50).is_ok());
+    }
+
+    #[test]
+    fn an_event_of_many_small_lines_has_few_parts() {
+        let mut events = Events::new(1 << 20);
+        let mut found = Vec::new();
+        let text = Bytes::from([b"data:x\n".repeat(10_000), b"\n".to_vec()].concat());
+        events
+            .push(text, |event| found.push(event.data))
+            .expect("small");
+        let bytes = b"data:".iter().chain(b"y\n\n");
+        for byte in
+            bytes.flat_map(|byte| std::iter::repeat_n(byte, if *byte == b'y' { 10_000 } else { 1 }))
+        {
+            events
+                .push(Bytes::copy_from_slice(&[*byte]), |event| {
+                    found.push(event.data)
+                })
+                .expect("small");
+        }
+        let shown: Vec<_> = found
+            .iter()
+            .map(|data| (data.len(), data.count() < 100))
+            .collect();
+        assert_eq!(shown, [(19_999, true), (10_000, true)]);
     }
 
     proptest! {

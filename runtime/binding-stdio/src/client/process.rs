@@ -105,16 +105,17 @@ impl Process {
                 return self.failed(&handle, &shared, Duration::ZERO, &reason);
             }
         };
+        let group = Group::of(&child);
         shared.started.set(shared.started.get() + 1);
         // Keeps a stopping worker until the process has ended.
         let _hold = handle.hold();
         handle.turn(shared.edge, |cx| {
             cx.send(self.stream, Frame::begin(LineBegin {}));
         });
-        if let Some(errors) = child.stderr.take() {
+        let logging = child.stderr.take().map(|errors| {
             let log = diagnostics::log(shared.name.clone(), errors);
-            tokio::task::spawn_local(log);
-        }
+            tokio::task::spawn_local(log)
+        });
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let writing = input.map(|input| {
             let write = Rc::clone(&self).write(handle.clone(), Rc::clone(&shared), input);
@@ -149,7 +150,13 @@ impl Process {
                 }
             }),
         }
-        stop(&mut child, &shared.options).await;
+        stop(&mut child, group, &shared.options).await;
+        if let Some(mut logging) = logging {
+            // What the process wrote last; a process that has left the group may keep it open.
+            if timeout(DRAIN, &mut logging).await.is_err() {
+                logging.abort();
+            }
+        }
         if let Some(reading) = reading {
             reading.abort();
         }
@@ -279,44 +286,60 @@ fn ending(status: &io::Result<ExitStatus>) -> String {
     }
 }
 
-/// Ends a process: it is waited for, asked to end, and killed, each after `stopTimeout`.
-async fn stop(child: &mut Child, options: &Options) {
+/// Ends a process: it is waited for, asked to end, and killed, each after `stopTimeout`. What is left of
+/// its group is killed once it has ended.
+async fn stop(child: &mut Child, group: Group, options: &Options) {
     let within = Duration::from_millis(options.stop_timeout.get());
-    for signal in [Signal::None, Signal::Term] {
-        signal.send(child);
-        if timeout(within, child.wait()).await.is_ok() {
-            break;
-        }
+    if timeout(within, child.wait()).await.is_err() {
+        group.send(Signal::Term);
+        let _ = timeout(within, child.wait()).await;
     }
-    // What is left of its group, if anything is.
-    Signal::Kill.send(child);
+    group.send(Signal::Kill);
     let _ = child.kill().await;
 }
 
 /// A signal to the group of a process.
 #[derive(Debug, Clone, Copy)]
 enum Signal {
-    None,
     Term,
     Kill,
 }
 
-impl Signal {
+/// The group of a process: itself, and what it has started. Its id is that of the process, which no other
+/// one gets as long as any process of the group is there; with nothing left, there is no such group.
+#[derive(Debug, Clone, Copy)]
+struct Group {
     #[cfg(unix)]
-    fn send(self, child: &Child) {
-        use rustix::process::{Pid, Signal as Number, kill_process_group};
-        let number = match self {
-            Self::None => return,
-            Self::Term => Number::TERM,
-            Self::Kill => Number::KILL,
+    id: Option<rustix::process::Pid>,
+}
+
+impl Group {
+    /// The group of a process that was just started: one that has been waited for has no id any more.
+    #[cfg(unix)]
+    fn of(child: &Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self {
+            id: id.and_then(rustix::process::Pid::from_raw),
+        }
+    }
+
+    #[cfg(unix)]
+    fn send(self, signal: Signal) {
+        use rustix::process::{Signal as Number, kill_process_group};
+        let number = match signal {
+            Signal::Term => Number::TERM,
+            Signal::Kill => Number::KILL,
         };
-        // Without an id, the process has been waited for, and its id may belong to another one.
-        let group = child.id().and_then(|id| i32::try_from(id).ok());
-        if let Some(group) = group.and_then(Pid::from_raw) {
-            let _ = kill_process_group(group, number);
+        if let Some(id) = self.id {
+            let _ = kill_process_group(id, number);
         }
     }
 
     #[cfg(not(unix))]
-    fn send(self, _: &Child) {}
+    const fn of(_: &Child) -> Self {
+        Self {}
+    }
+
+    #[cfg(not(unix))]
+    const fn send(self, _: Signal) {}
 }

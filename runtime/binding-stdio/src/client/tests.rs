@@ -207,6 +207,24 @@ async fn a_process_that_does_not_end_is_killed_with_its_children() {
 }
 
 #[tokio::test]
+async fn what_a_process_leaves_behind_is_killed() {
+    // It ends at the end of its input, and by itself; the other one keeps its standard error.
+    for rest in ["cat", "read line"] {
+        let script = format!("sleep 600 </dev/null >/dev/null & echo $!; {rest}");
+        let mut harness = Harness::script(&script, &json!({}));
+        let stream = harness.open().await;
+        let left = harness.line(stream).await;
+        if rest == "cat" {
+            harness.probe.send(stream, Frame::end()).await;
+        } else {
+            harness.write(stream, "{}").await;
+        }
+        gone(&left).await;
+        harness.engine.shutdown(PATIENCE).await;
+    }
+}
+
+#[tokio::test]
 async fn a_process_ends_with_the_engine() {
     let mut harness = Harness::script("echo $$; cat", &json!({}));
     let stream = harness.open().await;

@@ -344,9 +344,8 @@ impl McpClient {
             let method = Method::ResourcesUnsubscribe.name();
             request(&Id::number(id), method, uri_params(&uri))
         };
-        let context = cx.call().shared();
         // What was not unsubscribed is ignored when it comes.
-        let _ = self.request(cx, link_key, About::Nothing, None, context, message);
+        self.tell(cx, link_key, message);
     }
 
     /// The answer of the caller to a question of the server.
@@ -356,9 +355,10 @@ impl McpClient {
         };
         if let Some(id) = call.answered(response.id) {
             let link = call.link;
-            // The caller has taken its time: the operation has a new deadline.
+            // The caller has taken its time: the operation has a new deadline, once nothing more is asked.
+            // What is open has none.
             call.cancel_timer(cx);
-            if response.timeout > 0 {
+            if response.timeout > 0 && !call.is_asked() && call.state != State::Open {
                 let (after, token) = (
                     Duration::from_millis(response.timeout),
                     Key::Call(key).token(),

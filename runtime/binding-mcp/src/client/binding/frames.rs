@@ -1,6 +1,7 @@
 //! The frames of HTTP requests and of the line stream.
 
 use ::http::StatusCode;
+use bytes::Bytes;
 use tidegate_engine::{Context, StreamId};
 use tidegate_json::Parts;
 use tidegate_streams::http_stream::HttpBeginEx;
@@ -16,9 +17,16 @@ use crate::jsonrpc::read;
 
 /// HTTP requests.
 impl McpClient {
-    pub(super) fn post_frame(&mut self, cx: &mut Context<'_>, key: usize, frame: Frame) {
+    pub(super) fn post_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        stream: StreamId,
+        frame: Frame,
+    ) {
         let max = self.message_max();
-        let Some(post) = self.posts.get_mut(key) else {
+        let post = self.posts.get_mut(key);
+        let Some(post) = post.filter(|post| post.stream == stream) else {
             return;
         };
         match frame {
@@ -53,7 +61,7 @@ impl McpClient {
             Purpose::Events => is_refused,
             // The body may be anything, and of any length.
             Purpose::Request(_) => post.is_other(),
-            Purpose::Notice | Purpose::Delete => false,
+            Purpose::Notice | Purpose::Delete | Purpose::Answered => false,
         };
         if is_useless {
             self.post_ended(cx, key);
@@ -66,10 +74,19 @@ impl McpClient {
             return;
         };
         cx.acknowledge(post.stream, data.payload.len());
+        if matches!(post.purpose, Purpose::Answered | Purpose::Delete) {
+            return;
+        }
+        let (stream, purpose) = (post.stream, post.purpose);
         match post.read(data.payload, max) {
             Ok(messages) => {
-                let link = post.link;
                 for message in messages {
+                    // A message may end the request, or its connection; what follows is then nobody's.
+                    let post = self.posts.get(key);
+                    let post = post.filter(|it| it.stream == stream && it.purpose == purpose);
+                    let Some(link) = post.and_then(|post| post.link) else {
+                        return;
+                    };
                     self.message(cx, link, Some(key), message);
                 }
             }
@@ -82,31 +99,34 @@ impl McpClient {
         let Some(post) = self.posts.get_mut(key) else {
             return;
         };
-        let (purpose, link, status) = (post.purpose, post.link, post.status());
+        let (stream, purpose) = (post.stream, post.purpose);
+        let (link, status) = (post.link, post.status());
+        // A server may answer 404 because it has no stream of events, so only a request says that the
+        // session has expired.
         let expired = status == Some(StatusCode::NOT_FOUND) && post.session.is_some();
-        if expired && matches!(purpose, Purpose::Request(_) | Purpose::Events) {
+        if expired && matches!(purpose, Purpose::Request(_)) {
             return self.post_expired(cx, key);
         }
         if let Purpose::Request(_) = purpose
             && let Some(message) = post.finish()
+            && let Some(link) = link
         {
             self.message(cx, link, Some(key), message);
         }
-        let Some(mut post) = self.posts.try_remove(key) else {
+        // The message may have ended the request, and begun another one in its place.
+        if self.posts.get(key).is_none_or(|it| it.stream != stream) {
             return;
-        };
+        }
+        let mut post = self.posts.remove(key);
         post.close(cx);
         match purpose {
             Purpose::Request(id) => self.unanswered(cx, id, status),
             Purpose::Events => {
                 let (after, retry) = post.position();
                 let refused = status.is_none_or(|it| it.is_client_error());
-                if let Some(link) = self.links.get_mut(link) {
-                    link.listening.after = after;
-                }
-                self.listening_ended(cx, link, refused, retry);
+                self.events_ended(cx, link, after, refused, retry);
             }
-            Purpose::Notice | Purpose::Delete => {}
+            Purpose::Notice | Purpose::Delete | Purpose::Answered => {}
         }
     }
 
@@ -142,21 +162,11 @@ impl McpClient {
             return;
         };
         post.close(cx);
-        match post.purpose {
-            Purpose::Request(id) => {
-                if let Some(request) = self.requests.remove(&id) {
-                    let session = post.session.as_ref();
-                    self.session_expired(cx, post.link, request.about, session);
-                }
-            }
-            Purpose::Events => {
-                let session = post.session.as_ref();
-                self.session_expired(cx, post.link, About::Lists, session);
-                if self.links.contains(post.link) {
-                    self.open_link(cx, post.link);
-                }
-            }
-            Purpose::Notice | Purpose::Delete => {}
+        if let Purpose::Request(id) = post.purpose
+            && let Some(request) = self.requests.remove(&id)
+        {
+            let session = post.session.as_ref();
+            self.session_expired(cx, request.link, request.about, session);
         }
     }
 
@@ -178,13 +188,26 @@ impl McpClient {
             }
             Purpose::Events => {
                 let (after, retry) = post.position();
-                if let Some(link) = self.links.get_mut(post.link) {
-                    link.listening.after = after;
-                }
-                self.listening_ended(cx, post.link, false, retry);
+                self.events_ended(cx, post.link, after, false, retry);
             }
-            Purpose::Notice | Purpose::Delete => {}
+            Purpose::Notice | Purpose::Delete | Purpose::Answered => {}
         }
+    }
+
+    /// The stream of the messages of a legacy session has ended, behind the event `after`.
+    fn events_ended(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: Option<usize>,
+        after: Option<Bytes>,
+        refused: bool,
+        retry: Option<u64>,
+    ) {
+        let Some(key) = link else { return };
+        if let Some(link) = self.links.get_mut(key) {
+            link.listening.after = after;
+        }
+        self.listening_ended(cx, key, refused, retry);
     }
 }
 

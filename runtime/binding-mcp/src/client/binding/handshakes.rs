@@ -282,7 +282,8 @@ impl McpClient {
         }
     }
 
-    /// The connection could not be made: refuses what waits for it.
+    /// The connection could not be made: refuses what waits for it, and ends the process, which may answer
+    /// when it is started again.
     pub(super) fn link_failed(&mut self, cx: &mut Context<'_>, key: usize, reset: &McpReset) {
         cx.event(&ServerUnavailable {
             reason: reset.message.clone(),
@@ -294,12 +295,16 @@ impl McpClient {
         link.phase = Phase::Closed;
         link.session = None;
         link.handshake = None;
+        if let Some(probe) = link.probe.take() {
+            self.requests.remove(&probe);
+        }
+        if let Some(line) = link.line.take() {
+            cx.terminate(line.stream, None, None);
+        }
         for call in self.calls_of(key) {
             self.refuse_call(cx, call, reset.clone());
         }
-        if self.links.get(key).is_some_and(|link| link.line.is_none()) {
-            self.close_link(cx, key);
-        }
+        self.close_link(cx, key);
     }
 
     /// The server does not know the session of a request any more.

@@ -130,6 +130,7 @@ impl McpClient {
             cx.end(line.stream, Frame::end());
             cx.reset(line.stream, None);
         }
+        self.close_posts(cx, key);
         match &link.owner {
             Owner::Session(id) => {
                 self.by_session.remove(id);
@@ -139,7 +140,7 @@ impl McpClient {
         }
         if let Some(session) = link.session.take() {
             let version = link.server.as_ref().map(|server| server.version);
-            self.delete_session(cx, key, version, &session);
+            self.delete_session(cx, version, &session);
         }
     }
 

@@ -139,6 +139,7 @@ impl McpClient {
         let request = request.filter(|request| request.link == link);
         if let Some(About::Call(call)) = request.map(|request| request.about)
             && let Some(call) = self.calls.get_mut(call)
+            && call.awaits_result()
             && wants(call)
         {
             call.begin_reply(cx);
@@ -166,6 +167,7 @@ impl McpClient {
         });
         if let (Some(only), None) = (running.next(), running.next())
             && let Some(call) = self.calls.get_mut(only)
+            && call.awaits_result()
         {
             let context = cx.call_of(call.accepted);
             if context.is_some_and(|context| context.identity.is_none()) {
@@ -294,6 +296,9 @@ impl McpClient {
             return;
         };
         let begun = via.and_then(|post| self.posts.get_mut(post)?.begun.take());
+        if let Some(post) = request.post {
+            self.settle_post(cx, post, via);
+        }
         let answer = match outcome {
             Outcome::Result(document) => Ok(document),
             Outcome::Error(error) => Err(error),
@@ -304,7 +309,6 @@ impl McpClient {
             About::Call(call) => self.call_answered(cx, call, answer),
             About::Again(call) => self.subscribed_again(cx, call, answer),
             About::Lists => self.listening_ended(cx, request.link, answer.is_err(), None),
-            About::Nothing => {}
         }
     }
 }

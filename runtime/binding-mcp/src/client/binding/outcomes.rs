@@ -134,7 +134,6 @@ impl McpClient {
                 // One that is refused says so; one that is lost is opened again.
                 self.listening_ended(cx, request.link, false, None);
             }
-            About::Nothing => {}
         }
     }
 

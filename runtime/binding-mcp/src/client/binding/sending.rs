@@ -18,6 +18,9 @@ use crate::jsonrpc::{Era, Error, Id, MODERN, begin_notification, error_response}
 
 /// How long the response to a notification, or to the end of a session, is waited for.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the end of an event stream is waited for after the answer in it: most servers end it at once,
+/// and its connection can then be used again.
+const ANSWERED_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl McpClient {
     /// Sends a request; returns its id. `message` makes it of the id.
@@ -53,7 +56,10 @@ impl McpClient {
             Exit::Line(_) => {
                 let to = link.line.as_mut().ok_or_else(lost)?;
                 if to.out.len() + message.len() > UNREAD_MAX {
-                    return Err(unavailable("The MCP server does not read its input."));
+                    let what = "The MCP server does not read its input, and was ended.";
+                    let reset = unavailable(what);
+                    self.line_lost(cx, key, &reset);
+                    return Err(reset);
                 }
                 to.send(cx, message);
                 Ok(None)
@@ -62,7 +68,7 @@ impl McpClient {
                 let (path, session) = (self.options.path.clone(), link.session.clone());
                 let heads = heads(&path, link.phase, link.server.as_ref(), session.as_ref());
                 let request = heads.post(message.len(), mirrored);
-                let post = self.open_post(cx, key, purpose, request, session, context)?;
+                let post = self.open_post(cx, Some(key), purpose, request, session, context)?;
                 if let Some(opened) = self.posts.get_mut(post) {
                     opened.send(cx, message);
                 }
@@ -74,7 +80,7 @@ impl McpClient {
     fn open_post(
         &mut self,
         cx: &mut Context<'_>,
-        link: usize,
+        link: Option<usize>,
         purpose: Purpose,
         request: HttpRequest,
         session: Option<HeaderValue>,
@@ -109,7 +115,7 @@ impl McpClient {
         let heads = heads(&path, link.phase, link.server.as_ref(), session.as_ref());
         let request = heads.events(after);
         let context = cx.call().shared();
-        let post = self.open_post(cx, key, purpose, request, session, context)?;
+        let post = self.open_post(cx, Some(key), purpose, request, session, context)?;
         if let Some(opened) = self.posts.get_mut(post) {
             opened.flush(cx);
         }
@@ -120,7 +126,6 @@ impl McpClient {
     pub(super) fn delete_session(
         &mut self,
         cx: &mut Context<'_>,
-        key: usize,
         version: Option<&'static str>,
         session: &HeaderValue,
     ) {
@@ -132,12 +137,61 @@ impl McpClient {
         };
         let (request, context) = (heads.delete(), cx.call().shared());
         let session = Some(session.clone());
-        let post = self.open_post(cx, key, Purpose::Delete, request, session, context);
+        let post = self.open_post(cx, None, Purpose::Delete, request, session, context);
         if let Ok(post) = post
             && let Some(opened) = self.posts.get_mut(post)
         {
             opened.flush(cx);
         }
+    }
+
+    /// A request is answered: ends the HTTP request that carries it, if its response does not end soon.
+    /// `via`: the one that has brought the answer.
+    pub(super) fn settle_post(&mut self, cx: &mut Context<'_>, key: usize, via: Option<usize>) {
+        let Some(post) = self.posts.get_mut(key) else {
+            return;
+        };
+        // An answer that is the whole body is read at the end of the response.
+        let is_over = via == Some(key) && post.is_json();
+        if !matches!(post.purpose, Purpose::Request(_)) || is_over {
+            return;
+        }
+        post.purpose = Purpose::Answered;
+        let token = Key::Post(key).token();
+        post.timer = Some(cx.timer(ANSWERED_TIMEOUT, token, 0, "mcp_client.answered"));
+    }
+
+    /// A connection has ended: ends its HTTP requests. What the server is only told is still sent.
+    pub(super) fn close_posts(&mut self, cx: &mut Context<'_>, link: usize) {
+        let mut over = Vec::new();
+        for (key, post) in &mut self.posts {
+            if post.link == Some(link) {
+                post.link = None;
+                if matches!(post.purpose, Purpose::Request(_) | Purpose::Events) {
+                    over.push(key);
+                }
+            }
+        }
+        for key in over {
+            if let Some(mut post) = self.posts.try_remove(key) {
+                post.close(cx);
+                if let Purpose::Request(id) = post.purpose {
+                    self.requests.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// Sends a request whose answer does not matter. What cannot be sent is left out.
+    pub(super) fn tell(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: usize,
+        message: impl FnOnce(u64) -> Parts,
+    ) {
+        self.last_id += 1;
+        let (message, context) = (message(self.last_id), cx.call().shared());
+        let _ = self.transmit(cx, link, Purpose::Notice, message, None, context);
     }
 
     /// Sends a notification. What cannot be sent is left out.

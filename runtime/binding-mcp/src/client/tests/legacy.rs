@@ -195,16 +195,18 @@ fn a_session_of_a_caller_is_a_session_with_the_server() {
 
 #[test]
 fn a_server_without_an_event_stream_is_asked_for_it_once() {
-    let mut setup = setup(json!({ "era": "legacy" }));
-    let capabilities = json!({ "tools": { "listChanged": true } });
-    let (stream, _) = session(&mut setup, &capabilities);
-    setup.rig.advance(Duration::from_millis(1));
-    let events = setup.next();
-    setup.respond(&events, 405, &[], "");
-    setup.rig.advance(Duration::from_secs(100));
-    assert!(setup.is_quiet());
-    setup.cancel(stream);
-    setup.finish();
+    for status in [404, 405] {
+        let mut setup = setup(json!({ "era": "legacy" }));
+        let capabilities = json!({ "tools": { "listChanged": true } });
+        let (stream, _) = session(&mut setup, &capabilities);
+        setup.rig.advance(Duration::from_millis(1));
+        let events = setup.next();
+        setup.respond(&events, status, &[], "");
+        setup.rig.advance(Duration::from_secs(100));
+        assert!(setup.is_quiet(), "{status}");
+        setup.cancel(stream);
+        setup.finish();
+    }
 }
 
 #[test]
@@ -285,5 +287,56 @@ fn subscriptions_are_requested_again_in_a_new_session() {
     let events = setup.next();
     setup.respond(&events, 405, &[], "");
     setup.cancel(stream);
+    setup.finish();
+}
+
+#[test]
+fn an_event_stream_that_stays_open_after_the_answer_is_ended() {
+    let mut setup = setup(json!({ "era": "legacy" }));
+    let call = setup.open(tool("echo"), r#"{"name":"echo"}"#);
+    setup.initialize("s-1", &tools());
+    let asked = setup.next();
+    setup.begin(&asked, 200, &[("content-type", "text/event-stream")]);
+    let answer = json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": {} });
+    let question = json!({ "jsonrpc": "2.0", "id": 9, "method": "ping" });
+    // What follows the answer is not read any more.
+    setup.data(&asked, &format!("data: {answer}\n\ndata: {question}\n\n"));
+    setup.data(&asked, &format!("data: {question}\n\n"));
+    setup.result(call);
+    assert_eq!(setup.take(), []);
+    setup.rig.advance(Duration::from_secs(1));
+    assert_eq!(setup.take(), [asked.stream]);
+    assert!(setup.is_quiet());
+    setup.finish();
+}
+
+#[test]
+fn an_answered_request_of_a_session_that_has_ended_asks_no_other_caller() {
+    let mut setup = setup(json!({ "era": "legacy" }));
+    let (stream, begun) = session(&mut setup, &tools());
+    let mut echo = tool("echo");
+    echo.session_id = begun.session_id;
+    let call = setup.open(echo, r#"{"name":"echo"}"#);
+    let asked = setup.next();
+    setup.begin(&asked, 200, &[("content-type", "text/event-stream")]);
+    let answer = json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": {} });
+    setup.data(&asked, &format!("data: {answer}\n\n"));
+    setup.result(call);
+    setup.rig.send(setup.caller, stream, Frame::end());
+    setup.frames(stream);
+    let delete = setup.next();
+    assert_eq!(delete.head.method, "DELETE");
+
+    // The next session has the place of the first one.
+    let (other, _) = session(&mut setup, &tools());
+    let question = json!({ "jsonrpc": "2.0", "id": 9, "method": "elicitation/create" });
+    setup.begin(&delete, 200, &[("content-type", "text/event-stream")]);
+    for old in [&asked, &delete] {
+        setup.data(old, &format!("data: {question}\n\n"));
+    }
+    assert_eq!(setup.frames(other), []);
+    assert!(setup.is_quiet());
+    setup.end(&delete);
+    setup.cancel(other);
     setup.finish();
 }

@@ -304,3 +304,60 @@ fn a_cancelled_call_is_cancelled_at_the_process() {
     setup.answer(&asked, &json!({}));
     setup.finish();
 }
+
+impl Setup {
+    /// The process is ended by the binding.
+    fn ended(&mut self) {
+        let line = self.line.take().expect("a process");
+        let ends = self.rig.frames(self.exit, line);
+        let is_end = |frame: &Frame| frame.kind() == FrameKind::Abort;
+        assert!(ends.iter().any(is_end), "{ends:?}");
+        self.rig
+            .turn(self.exit, |cx| cx.terminate(line, None, None));
+    }
+}
+
+#[test]
+fn a_process_whose_handshake_fails_is_ended_and_started_again() {
+    let mut setup = setup(json!({ "probeTimeout": 100, "handshakeTimeout": 200 }));
+    let call = setup.open(tool("a"), r#"{"name":"a"}"#);
+    assert_eq!(setup.one()["method"], "server/discover");
+    setup.rig.advance(Duration::from_millis(100));
+    assert_eq!(setup.one()["method"], "initialize");
+    setup.rig.advance(Duration::from_millis(200));
+    assert_eq!(setup.refusal(call).0, McpResetKind::TimedOut);
+    setup.ended();
+
+    let call = setup.open(tool("a"), r#"{"name":"a"}"#);
+    setup.legacy();
+    let asked = setup.received().remove(1);
+    setup.answer(&asked, &json!({}));
+    assert_eq!(setup.text(call), "{}");
+    setup.finish();
+}
+
+#[test]
+fn a_process_that_does_not_read_its_input_is_ended() {
+    let mut setup = setup(json!({}));
+    let first = setup.open(tool("a"), r#"{"name":"a"}"#);
+    setup.legacy();
+    setup.received();
+    // Each is within the limit of a message, and the process takes the first ones only.
+    let large = format!(r#"{{"name":"a","x":"{}"}}"#, "x".repeat(50_000));
+    let mut calls = Vec::new();
+    let is_reset = |frame: &Frame| frame.kind() == FrameKind::Reset;
+    while !setup.rig.frames(setup.caller, first).iter().any(is_reset) {
+        assert!(calls.len() < 400, "the process is not ended");
+        calls.push(setup.open(tool("a"), &large));
+    }
+    setup
+        .rig
+        .turn(setup.caller, |cx| cx.terminate(first, None, None));
+    for call in calls {
+        let (kind, message) = setup.refusal(call);
+        assert_eq!(kind, McpResetKind::Unavailable);
+        assert!(message.contains("does not read its input"), "{message}");
+    }
+    setup.ended();
+    setup.finish();
+}

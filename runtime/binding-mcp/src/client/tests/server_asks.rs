@@ -2,7 +2,11 @@
 
 use bytes::Bytes;
 use serde_json::json;
-use tidegate_streams::mcp::{McpCapabilities, McpChallenge, McpFlushEx, McpResponse, McpToolsCall};
+use tidegate_engine::Duration;
+use tidegate_streams::mcp::{
+    McpCapabilities, McpChallenge, McpFlushEx, McpResetKind, McpResourcesSubscribe, McpResponse,
+    McpToolsCall,
+};
 use tidegate_streams::{ChallengeEx, FlushEx, Frame, FrameKind};
 
 use super::harness::{setup, tool};
@@ -129,5 +133,66 @@ fn a_server_is_told_what_the_caller_can_be_asked_for() {
     for call in calls {
         setup.refusal(call);
     }
+    setup.finish();
+}
+
+#[test]
+fn a_deadline_begins_again_when_the_last_question_is_answered() {
+    let mut setup = setup(json!({ "era": "legacy" }));
+    let call = setup.open(tool("a"), r#"{"name":"a"}"#);
+    setup.initialize("s", &json!({}));
+    let asked = setup.next();
+    setup.begin(&asked, 200, &[("content-type", "text/event-stream")]);
+    for id in [1, 2] {
+        let message = json!({ "jsonrpc": "2.0", "id": id, "method": "elicitation/create" });
+        setup.data(&asked, &format!("data: {message}\n\n"));
+    }
+    setup.frames(call);
+    for id in [1, 2] {
+        let answer = McpResponse {
+            id,
+            content: Bytes::from_static(b"{}"),
+            timeout: 5_000,
+            ..McpResponse::default()
+        };
+        setup.rig.send(setup.caller, call, Frame::flush(answer));
+        let answered = setup.next();
+        setup.respond(&answered, 202, &[], "");
+        if id == 1 {
+            setup.rig.advance(Duration::from_secs(60));
+            assert!(setup.is_quiet(), "a question still waits");
+        }
+    }
+    setup.rig.advance(Duration::from_secs(5));
+    assert_eq!(setup.refusal(call).kind, McpResetKind::TimedOut);
+    let cancelled = setup.next();
+    assert_eq!(cancelled.method(), "notifications/cancelled");
+    setup.respond(&cancelled, 202, &[], "");
+    setup.finish();
+}
+
+#[test]
+fn a_log_message_before_a_subscription_is_confirmed_is_left_out() {
+    let mut setup = setup(json!({ "era": "legacy" }));
+    let begin = McpResourcesSubscribe {
+        uri: "a:b".into(),
+        ..McpResourcesSubscribe::default()
+    };
+    let stream = setup.open(begin, r#"{"uri":"a:b"}"#);
+    setup.initialize("s", &json!({ "resources": { "subscribe": true } }));
+    let asked = setup.next();
+    setup.begin(&asked, 200, &[("content-type", "text/event-stream")]);
+    let log = json!({ "jsonrpc": "2.0", "method": "notifications/message",
+        "params": { "level": "info", "data": "x" } });
+    setup.data(&asked, &format!("data: {log}\n\n"));
+    let answer = json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": {} });
+    setup.data(&asked, &format!("data: {answer}\n\n"));
+    setup.end(&asked);
+    let kinds: Vec<FrameKind> = setup.frames(stream).iter().map(Frame::kind).collect();
+    assert_eq!(kinds, [FrameKind::Begin]);
+    setup.rig.advance(Duration::from_millis(1));
+    let events = setup.next();
+    setup.respond(&events, 405, &[], "");
+    setup.cancel(stream);
     setup.finish();
 }
