@@ -385,8 +385,8 @@ impl Requests {
         if sink == Sink::Nowhere {
             cx.acknowledge(request.stream, length);
             // Its client may come back for the result.
-            if request.result.len() + length > HELD_HTTP_MAX {
-                request.event_stream = 0;
+            if request.event_stream > 0 && request.result.len() + length > HELD_HTTP_MAX {
+                return self.fail(cx, key, Refusal::result_not_kept(HELD_HTTP_MAX));
             }
             if request.event_stream > 0
                 && let Some(ready) = request.passing.push(part)
