@@ -10,7 +10,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use bytestring::ByteString;
 use http::header::{EXPECT, HOST, ORIGIN, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tidegate_engine::{CallContext, Token};
@@ -35,6 +35,9 @@ use crate::status::Status;
 
 /// Maximum size of a request head, in bytes.
 pub(crate) const HEAD_MAX: usize = 64 * 1024;
+
+/// Names the worker that answers a request. Only bindings set it, on streams between workers.
+const WORKER: HeaderName = HeaderName::from_static("tidegate-worker");
 
 type Answer = Response<ResponseBody>;
 
@@ -336,9 +339,11 @@ fn open(
     edge: &HttpServer,
     client: &Client,
     identity: Option<Arc<Identity>>,
-    head: http::request::Parts,
+    mut head: http::request::Parts,
     parts: Parts,
 ) -> Option<Rc<Exchange>> {
+    // A client does not choose the worker.
+    head.headers.remove(WORKER);
     let length: usize = parts.iter().map(Bytes::len).sum();
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
     let begin = HttpRequest {

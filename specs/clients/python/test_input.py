@@ -152,8 +152,12 @@ async def test_a_person_approves_or_declines_a_message(transport, mode, broker):
         assert result.is_error and "this client cannot ask one" in text(result)
 
 
-async def test_an_operation_is_continued_on_the_worker_where_it_waits():
-    """Each request comes over a connection of its own, so that it may reach either worker."""
+@pytest.mark.parametrize("misleading", [False, True])
+async def test_an_operation_is_continued_on_the_worker_where_it_waits(misleading):
+    """Each request comes over a connection of its own, so that it may reach either worker.
+
+    With misleading headers, the answer names the other worker: as that of a session, and as tidegate names it.
+    """
     config = "name: test\nworkers: 2\nbindings:\n" + entry("http").replace("mcp0", "fixtures0")
     config += "  fixtures0: { type: conformance, kind: server }\n"
     meta = {
@@ -171,7 +175,9 @@ async def test_an_operation_is_continued_on_the_worker_where_it_waits():
         params = {"name": "test_elicitation", "arguments": {"message": "Go on?"}, "_meta": meta, **more}
         body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
         with httpx.Client() as connection:
-            return connection.post(url, json=body, headers=headers).json()
+            return connection.post(url, json=body, headers=headers | extra).json()
+
+    extra: dict[str, str] = {}
 
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(config)
@@ -188,12 +194,16 @@ async def test_an_operation_is_continued_on_the_worker_where_it_waits():
                 assert asked["resultType"] == "input_required", asked
                 state = asked["requestState"]
                 workers.add(state.split(".")[1])
+                other = str(1 - int(state.split(".")[1]))
+                if misleading:
+                    extra.update({"mcp-session-id": f"{other}.x", "tidegate-worker": other})
                 (key,) = asked["inputRequests"]
                 answers = {key: {"action": "accept", "content": {"response": "yes"}}}
                 result = call(url, inputResponses=answers, requestState=state)["result"]
                 assert "action=accept" in result["content"][0]["text"], result
                 again = call(url, inputResponses=answers, requestState=state)
                 assert again["error"]["code"] == -32602, again
+                extra.clear()
             assert workers == {"0", "1"}
         finally:
             code = gateway.stop()

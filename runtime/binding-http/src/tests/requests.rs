@@ -272,3 +272,21 @@ async fn a_body_is_sent_as_credit_allows() {
     assert_eq!(client.response().await.body, "taken");
     harness.finish().await;
 }
+
+#[tokio::test]
+async fn a_client_does_not_choose_the_worker_that_answers() {
+    let mut harness = Harness::new();
+    let mut client = harness.client().await;
+    client
+        .send(
+            "POST /mcp HTTP/1.1\r\nHost: localhost\r\nTidegate-Worker: 0\r\nX-Other: 1\r\n\
+             tidegate-worker: 1\r\nContent-Length: 2\r\n\r\nhi",
+        )
+        .await;
+    let request = harness.request().await;
+    assert!(!request.head.headers.contains_key("tidegate-worker"));
+    assert_eq!(request.head.headers["x-other"], "1");
+    harness.answer(request.stream, "an answer").await;
+    assert_eq!(client.response().await.status, 200);
+    harness.finish().await;
+}

@@ -122,8 +122,10 @@ impl Binding for McpServer {
         match begin {
             BeginEx::Http(HttpBeginEx::Request(head)) => {
                 // A stopping worker answers by itself: the owner may have stopped already.
-                let owner = session_id::owner_elsewhere(cx, &head.headers);
-                let owner = owner.or_else(|| forward::target(&head.headers));
+                // If a worker has forwarded the request, only that decides: a second opinion could
+                // send it back.
+                let owner = forward::target(&head.headers)
+                    .or_else(|| session_id::owner_elsewhere(cx, &head.headers));
                 if !cx.stopping()
                     && let Some(worker) = owner.filter(|worker| *worker != cx.worker())
                     && cx.hand_over(stream, HttpBeginEx::Request(head.clone()).into(), worker)

@@ -168,16 +168,26 @@ impl Refusal {
     pub(super) fn invalid_state() -> Self {
         Self::invalid_params(
             "Invalid params.requestState: it was changed, was made for another request or another \
-             caller, or has expired. Send the request again without it.",
+             caller, or has expired. The operation may have been carried out; check before you send \
+             it again.",
         )
     }
 
     /// A `requestState` that was used before.
     pub(super) fn used_state() -> Self {
         Self::invalid_params(
-            "Invalid params.requestState: it was used before, or the operation has ended in the \
-             meantime. Send the request again without it.",
+            "Invalid params.requestState: the operation was continued with it or has ended, and \
+             may have been carried out; check before you send it again.",
         )
+    }
+
+    /// The client was away when a result arrived that is larger than what is kept for it, in bytes.
+    pub(super) fn result_not_kept(limit: usize) -> Self {
+        let message = format!(
+            "The result is too large to be kept until its client comes back ({limit} bytes at most). \
+             The operation may have been carried out; check before you send it again."
+        );
+        Self::new(code::INTERNAL_ERROR, StatusCode::OK, message)
     }
 
     /// Internal error.

@@ -5,6 +5,8 @@
 //! owner, and hands it over as that of a legacy session ([`Context::hand_over`]). Owns these streams, and
 //! passes the responses on.
 
+use std::net::SocketAddr;
+
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use bytes::Bytes;
 use slab::Slab;
@@ -14,6 +16,7 @@ use tidegate_streams::http_stream::{HttpBeginEx, HttpRequest, HttpResponse};
 use tidegate_streams::{BeginEx, Data, Frame};
 
 use super::errors::Refusal;
+use super::headers::SESSION_ID;
 use super::key::Key;
 use super::sink::UNSENT_MAX;
 
@@ -66,16 +69,19 @@ impl Forwards {
         self.all.len()
     }
 
-    /// Sends a request to a worker; returns its key.
+    /// Sends the request of an exchange, with its headers and the address of its client, to a worker;
+    /// returns its key.
     pub(super) fn open(
         &mut self,
         cx: &mut Context<'_>,
-        http: usize,
-        headers: &HeaderMap,
+        source: (usize, &HeaderMap, Option<SocketAddr>),
         body: Parts,
         worker: u16,
     ) -> Result<usize, Refusal> {
+        let (http, headers, peer) = source;
         let mut headers = headers.clone();
+        // A modern request has no session.
+        headers.remove(SESSION_ID);
         let value = HeaderValue::from_str(&format!("{worker:x}"));
         headers.insert(WORKER, value.map_err(|_| Refusal::internal())?);
         let request = HttpRequest {
@@ -83,7 +89,7 @@ impl Forwards {
             path: "/".into(),
             headers,
             content_length: i64::try_from(body.len()).unwrap_or(-1),
-            peer: None,
+            peer,
         };
         let entry = self.all.vacant_entry();
         let (key, token) = (entry.key(), Key::Forward(entry.key()).token());
@@ -157,5 +163,36 @@ impl Forwards {
         if let Some(forward) = self.all.try_remove(key) {
             cx.terminate(forward.stream, None, None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::tests::part::Bench;
+
+    #[test]
+    fn the_worker_alone_decides_and_the_client_stays_known() {
+        let mut bench = Bench::new();
+        let mut forwards = Forwards::default();
+        let peer = Some(SocketAddr::from(([192, 0, 2, 7], 4_000)));
+        let mut headers = HeaderMap::new();
+        headers.insert(SESSION_ID, HeaderValue::from_static("1.x"));
+        headers.insert(WORKER, HeaderValue::from_static("5"));
+        let body = Parts::from(Bytes::from_static(b"{}"));
+        bench
+            .act(|cx| forwards.open(cx, (3, &headers, peer), body, 0x1f))
+            .expect("room");
+        let outputs = bench.rig.outputs(bench.own);
+        let mut begins = outputs.into_iter().filter_map(|output| match output.frame {
+            Frame::Begin(begin) => Some(begin.into_inner()),
+            _ => None,
+        });
+        let Some(BeginEx::Http(HttpBeginEx::Request(head))) = begins.next() else {
+            panic!("a request");
+        };
+        assert_eq!(target(&head.headers), Some(0x1f));
+        assert!(!head.headers.contains_key(SESSION_ID));
+        assert_eq!(head.peer, peer);
     }
 }

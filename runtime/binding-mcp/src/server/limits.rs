@@ -54,6 +54,7 @@ fn network(address: IpAddr) -> IpAddr {
 
 /// A request that counts as running until this is dropped.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Default))]
 pub(super) struct InFlight(Arc<AtomicU64>);
 
 impl Drop for InFlight {
@@ -117,23 +118,36 @@ impl Limits {
         self.refused
     }
 
-    /// Counts a request of the caller, or refuses it. It counts as running while the result exists.
+    /// Counts a request of the caller, or refuses it. It counts as running while the result exists. One
+    /// that `continues` another takes its place.
     pub(super) fn admit(
         &mut self,
         cx: &Context<'_>,
         peer: Option<SocketAddr>,
+        continues: bool,
     ) -> Result<Option<InFlight>, Refusal> {
         if self.rate.is_none() && self.concurrency.is_none() {
             return Ok(None);
         }
         let caller = Caller::of(cx.identity().map(|it| &**it), peer.map(|it| it.ip()));
-        let admitted = self.count(cx.now(), caller);
+        let concurrency = self.concurrency.filter(|_| !continues);
+        let admitted = self.count_within(cx.now(), caller, concurrency);
         self.refused += u64::from(admitted.is_err());
         admitted
     }
 
+    #[cfg(test)]
     fn count(&mut self, now: Time, caller: Caller) -> Result<Option<InFlight>, Refusal> {
-        let (rate, concurrency) = (self.rate, self.concurrency);
+        self.count_within(now, caller, self.concurrency)
+    }
+
+    fn count_within(
+        &mut self,
+        now: Time,
+        caller: Caller,
+        concurrency: Option<u64>,
+    ) -> Result<Option<InFlight>, Refusal> {
+        let rate = self.rate;
         let callers = match caller {
             Caller::Identity(..) => &mut self.authenticated,
             _ => &mut self.anonymous,

@@ -137,6 +137,8 @@ pub(super) struct Requests {
     seal: Seal,
     /// Number of parked requests.
     parked: usize,
+    /// Bytes of their `params`.
+    parked_bytes: usize,
     /// Ids of requests to legacy clients that are not waited for any more. Call
     /// [`Requests::take_withdrawn`] after each handler.
     withdrawn: Vec<u64>,
@@ -183,6 +185,7 @@ impl Requests {
             calls: Calls::default(),
             seal: Seal::default(),
             parked: 0,
+            parked_bytes: 0,
             withdrawn: Vec::new(),
         }
     }
@@ -385,8 +388,8 @@ impl Requests {
         if sink == Sink::Nowhere {
             cx.acknowledge(request.stream, length);
             // Its client may come back for the result.
-            if request.result.len() + length > HELD_HTTP_MAX {
-                request.event_stream = 0;
+            if request.event_stream > 0 && request.result.len() + length > HELD_HTTP_MAX {
+                return self.fail(cx, key, Refusal::result_not_kept(HELD_HTTP_MAX));
             }
             if request.event_stream > 0
                 && let Some(ready) = request.passing.push(part)
@@ -551,9 +554,11 @@ impl Requests {
         }
         self.held = self.held.saturating_sub(request.counted);
         if let Some(asking) = &request.asking {
-            self.parked = self.parked.saturating_sub(usize::from(request.is_parked()));
             let asked = asking.open.iter().filter_map(|open| open.asked);
             self.withdrawn.extend(asked);
+            if request.is_parked() {
+                self.unparked(asking.params.len());
+            }
         }
         Some(request)
     }

@@ -4,6 +4,9 @@
 //! The state passes through the client, so it is encrypted and authenticated (AES-256-GCM) with a key
 //! that never leaves the worker. It opens only for the caller, the operation and the arguments that it
 //! was made for ([`Bound`]), and it names a secret of the waiting operation, which is valid once.
+//!
+//! A gateway may be behind another one, so a client may send a state of either. Each state therefore
+//! has an id of its key. A worker takes no state for its own that has another id: it may be a server's.
 
 use std::fmt;
 
@@ -16,8 +19,12 @@ use tidegate_streams::Identity;
 
 use crate::jsonrpc::Method;
 
-/// What every state of tidegate begins with; the number of the worker and the sealed text follow.
+/// What every state of tidegate begins with; the number of the worker, the id of its key and the sealed
+/// text follow.
 const PREFIX: &str = "tidegate.";
+
+/// Length of the id of a key, in bytes.
+const KEY_ID: usize = 12;
 
 /// Length of the plain text: key of the request, secret and expiry.
 const LENGTH: usize = 20;
@@ -48,7 +55,28 @@ pub(super) struct State {
 #[derive(Default)]
 pub(super) struct Seal {
     /// Made with the first state.
-    key: Option<LessSafeKey>,
+    key: Option<Keyed>,
+}
+
+/// A key.
+struct Keyed {
+    key: LessSafeKey,
+    /// Its id, as text.
+    id: String,
+}
+
+impl Keyed {
+    fn new(bytes: &[u8; 32]) -> Option<Self> {
+        let key = UnboundKey::new(&AES_256_GCM, bytes).ok()?;
+        let id = digest(
+            &SHA256,
+            &[b"id of a key of tidegate: ", &bytes[..]].concat(),
+        );
+        Some(Self {
+            key: LessSafeKey::new(key),
+            id: URL_SAFE_NO_PAD.encode(id.as_ref().get(..KEY_ID)?),
+        })
+    }
 }
 
 impl fmt::Debug for Seal {
@@ -57,18 +85,27 @@ impl fmt::Debug for Seal {
     }
 }
 
-/// Whether a `requestState` was made by tidegate, on any worker.
-pub(super) fn is_ours(state: &str) -> bool {
-    state.starts_with(PREFIX)
-}
-
-/// The worker that made a state.
+/// The worker of its gateway that made a state. Whether that is this gateway, the worker knows
+/// ([`Seal::is_ours`]).
 pub(super) fn worker(state: &str) -> Option<u16> {
     let (worker, _) = state.strip_prefix(PREFIX)?.split_once('.')?;
     u16::from_str_radix(worker, 16).ok()
 }
 
 impl Seal {
+    /// Whether a `requestState` was made by this worker. Its other parts may have been changed.
+    pub(super) fn is_ours(&self, state: &str) -> bool {
+        self.sealed(state).is_some()
+    }
+
+    /// The sealed part of a state of this worker.
+    fn sealed<'s>(&self, state: &'s str) -> Option<&'s str> {
+        let key = self.key.as_ref()?;
+        let (_, rest) = state.strip_prefix(PREFIX)?.split_once('.')?;
+        let (id, sealed) = rest.split_once('.')?;
+        (id == key.id).then_some(sealed)
+    }
+
     /// The text of a state; `None` if the cryptography fails.
     pub(super) fn seal(
         &mut self,
@@ -76,7 +113,7 @@ impl Seal {
         bound: &Bound<'_>,
         state: State,
     ) -> Option<String> {
-        let key = self.key(cx)?;
+        let Keyed { key, id } = self.key(cx)?;
         let mut nonce = [0; NONCE_LEN];
         cx.random(&mut nonce);
         let aad = Aad::from(bound.bytes(cx.worker()));
@@ -86,7 +123,7 @@ impl Seal {
             .ok()?;
         sealed.splice(..0, nonce);
         let sealed = URL_SAFE_NO_PAD.encode(&sealed);
-        Some(format!("{PREFIX}{:x}.{sealed}", cx.worker()))
+        Some(format!("{PREFIX}{:x}.{id}.{sealed}", cx.worker()))
     }
 
     /// What a text says, if it is a state of this worker, is valid for `bound`, and has not expired.
@@ -96,9 +133,9 @@ impl Seal {
         bound: &Bound<'_>,
         text: &str,
     ) -> Option<State> {
-        let key = self.key.as_ref()?;
-        let (worker, sealed) = text.strip_prefix(PREFIX)?.split_once('.')?;
-        if u16::from_str_radix(worker, 16).ok()? != cx.worker() {
+        let Keyed { key, .. } = self.key.as_ref()?;
+        let sealed = self.sealed(text)?;
+        if worker(text)? != cx.worker() {
             return None;
         }
         let mut sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
@@ -110,41 +147,53 @@ impl Seal {
         (cx.now() < state.expires).then_some(state)
     }
 
-    fn key(&mut self, cx: &mut Context<'_>) -> Option<&LessSafeKey> {
+    fn key(&mut self, cx: &mut Context<'_>) -> Option<&Keyed> {
         if self.key.is_none() {
             let mut bytes = [0; 32];
             cx.random(&mut bytes);
-            let key = UnboundKey::new(&AES_256_GCM, &bytes).ok()?;
-            self.key = Some(LessSafeKey::new(key));
+            self.key = Keyed::new(&bytes);
         }
         self.key.as_ref()
     }
 }
 
 impl Bound<'_> {
-    /// The authenticated data: each part with its length, so that none can be taken for another.
+    /// The authenticated data: each part with its length, so that none can be taken for another. The
+    /// caller is bound with all its rights ([`Identity::has_same_rights`]): the operation was begun
+    /// with them.
     fn bytes(&self, worker: u16) -> Vec<u8> {
-        let (guard, subject) = match self.caller {
-            Some(caller) => (&*caller.guard, &*caller.subject),
-            None => ("", ""),
-        };
         let arguments = digest(&SHA256, self.arguments);
         let parts = [
             &worker.to_be_bytes()[..],
-            &[u8::from(self.caller.is_some())],
-            guard.as_bytes(),
-            subject.as_bytes(),
             self.method.name().as_bytes(),
             self.subject.as_bytes(),
             arguments.as_ref(),
         ];
         let mut bytes = Vec::with_capacity(128);
         for part in parts {
-            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            bytes.extend_from_slice(part);
+            push_part(&mut bytes, part);
+        }
+        let Some(caller) = self.caller else {
+            return bytes;
+        };
+        push_part(&mut bytes, caller.guard.as_bytes());
+        push_part(&mut bytes, caller.subject.as_bytes());
+        push_part(&mut bytes, &[u8::from(caller.step_up)]);
+        push_part(&mut bytes, &(caller.roles.len() as u64).to_be_bytes());
+        for role in &caller.roles {
+            push_part(&mut bytes, role.as_bytes());
+        }
+        for attribute in &caller.attributes {
+            push_part(&mut bytes, attribute.name.as_bytes());
+            push_part(&mut bytes, attribute.value.as_bytes());
         }
         bytes
     }
+}
+
+fn push_part(bytes: &mut Vec<u8>, part: &[u8]) {
+    bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+    bytes.extend_from_slice(part);
 }
 
 impl State {
@@ -186,6 +235,13 @@ mod tests {
         arguments: b"{\"topic\":\"a\"}",
     };
 
+    const fn bound(caller: &Identity) -> Bound<'_> {
+        Bound {
+            caller: Some(caller),
+            ..BOUND
+        }
+    }
+
     fn state(millis: u64) -> State {
         State {
             request: 7,
@@ -199,7 +255,7 @@ mod tests {
         let mut bench = Bench::new();
         let mut seal = Seal::default();
         let text = bench.act(|cx| seal.seal(cx, &BOUND, state(1_000)).expect("sealed"));
-        assert!(is_ours(&text) && !text.contains("publish"), "{text}");
+        assert!(seal.is_ours(&text) && !text.contains("publish"), "{text}");
         let mut open = |bound: &Bound<'_>, text: &str| bench.act(|cx| seal.open(cx, bound, text));
         assert_eq!(open(&BOUND, &text), Some(state(1_000)));
 
@@ -236,6 +292,63 @@ mod tests {
             String::new(),
         ] {
             assert_eq!(open(&BOUND, &other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_state_of_another_gateway_is_not_ours() {
+        let mut bench = Bench::new();
+        let (mut seal, mut other) = (Seal::default(), Seal::default());
+        let theirs = bench.act(|cx| other.seal(cx, &BOUND, state(1_000)).expect("sealed"));
+        assert!(!seal.is_ours(&theirs), "before the first state");
+        let ours = bench.act(|cx| seal.seal(cx, &BOUND, state(1_000)).expect("sealed"));
+        assert!(seal.is_ours(&ours) && other.is_ours(&theirs));
+        assert!(!seal.is_ours(&theirs) && !other.is_ours(&ours));
+        assert_eq!(worker(&theirs), Some(0), "its own worker");
+        assert!(!seal.is_ours("state of a server") && !seal.is_ours("tidegate.0.AA"));
+    }
+
+    #[test]
+    fn a_caller_with_other_rights_is_another_caller() {
+        let mut bench = Bench::new();
+        let mut seal = Seal::default();
+        let alice = Identity {
+            subject: "alice".into(),
+            roles: vec!["operator".into()],
+            expires: 7,
+            ..Identity::default()
+        };
+        let text = bench.act(|cx| seal.seal(cx, &bound(&alice), state(1_000)).expect("sealed"));
+        let mut opens =
+            |caller: &Identity| bench.act(|cx| seal.open(cx, &bound(caller), &text).is_some());
+        let renewed = Identity {
+            expires: 8,
+            ..alice.clone()
+        };
+        assert!(opens(&alice) && opens(&renewed));
+        let attribute = tidegate_streams::IdentityAttribute {
+            name: "site".into(),
+            value: "north".into(),
+        };
+        for other in [
+            Identity {
+                roles: Vec::new(),
+                ..alice.clone()
+            },
+            Identity {
+                roles: vec!["operator".into(), "admin".into()],
+                ..alice.clone()
+            },
+            Identity {
+                attributes: vec![attribute],
+                ..alice.clone()
+            },
+            Identity {
+                guard: "staff".into(),
+                ..alice.clone()
+            },
+        ] {
+            assert!(!opens(&other), "{other:?}");
         }
     }
 

@@ -34,7 +34,7 @@ use super::updates::{List, Subscribed, Updates};
 use crate::jsonrpc::{BATCHING, Id};
 pub(super) use event::{Begun, Claimed, Ended, EndedBy, SessionEvent};
 use replay::Replay;
-pub(super) use replay::{EventId, SESSION_STREAM};
+pub(super) use replay::{EVENT_MAX, EventId, SESSION_STREAM};
 
 /// The legacy sessions of a worker.
 #[derive(Debug)]

@@ -21,10 +21,14 @@ impl McpServer {
         let Some(state) = params.request_state()?.and_then(|state| state.string()) else {
             return Ok(None);
         };
+        // The state may be that of a gateway behind this one, which the other worker finds out. What
+        // cannot be forwarded is therefore passed on to the exit.
+        let (Sink::Http(_), Some(headers)) = (source.sink, source.headers.map(Headers::all)) else {
+            return Ok(None);
+        };
         let worker = seal::worker(&state).filter(|worker| cx.can_hand_over_to(*worker));
         // One that was forwarded before is not forwarded again.
-        let headers = source.headers.map(Headers::all);
-        let forwarded = headers.is_some_and(|headers| forward::target(headers).is_some());
+        let forwarded = forward::target(headers).is_some();
         Ok(worker.filter(|_| !forwarded))
     }
 
@@ -40,7 +44,8 @@ impl McpServer {
             return Err(Refusal::invalid_state());
         };
         let body = params.message().ok_or_else(Refusal::internal)?;
-        let key = self.forwards.open(cx, http, headers.all(), body, worker)?;
+        let source = (http, headers.all(), source.peer);
+        let key = self.forwards.open(cx, source, body, worker)?;
         self.http.set_owner(http, Owner::Forward(key));
         Ok(())
     }

@@ -39,6 +39,8 @@ impl McpServer {
         match owner {
             Owner::Request(request) => {
                 if let Some(closed) = self.requests.client_disconnected(cx, request) {
+                    // If it comes back, it is told.
+                    self.keep_loss(&closed);
                     self.request_closed(cx, &closed);
                 }
             }

@@ -149,6 +149,13 @@ impl McpServer {
         }
     }
 
+    /// Whether a modern request continues one that is parked here, or claims to.
+    pub(super) fn continues(&self, params: &Params) -> bool {
+        let state = params.request_state().ok().flatten();
+        let state = state.and_then(|state| state.string());
+        state.is_some_and(|state| self.requests.is_ours(&state))
+    }
+
     /// Continues a parked request that a modern client repeats.
     pub(super) fn continue_request(
         &mut self,

@@ -371,7 +371,10 @@ impl McpServer {
         }
         let in_flight = match method {
             Method::Ping => None,
-            _ => self.limits.admit(cx, source.peer)?,
+            _ => {
+                let continues = era == Era::Modern && self.continues(params);
+                self.limits.admit(cx, source.peer, continues)?
+            }
         };
         match method {
             Method::Initialize => self.initialize(cx, source, id, params),

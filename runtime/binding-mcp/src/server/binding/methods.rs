@@ -17,7 +17,6 @@ use crate::server::line::LineWork;
 use crate::server::listen;
 use crate::server::notifications::{Notifications, read_level};
 use crate::server::request::{Continuation, NewRequest};
-use crate::server::seal;
 use crate::server::sink::{Owner, Sink};
 use crate::server::source::{Source, shown_address};
 use crate::server::subscription::Holder;
@@ -63,7 +62,7 @@ impl McpServer {
         });
         if era == Era::Modern
             && let Some(state) = params.request_state()?.and_then(|state| state.string())
-            && seal::is_ours(&state)
+            && self.requests.is_ours(&state)
         {
             let next = Continuation {
                 sink: source.sink,

@@ -17,7 +17,7 @@ use crate::server::events::{
 use crate::server::initialize;
 use crate::server::listen::{Acknowledgement, ListenEvent, Refusals};
 use crate::server::request::{Closed, RequestEvent, ResultPart};
-use crate::server::session::{Begun, EndedBy, SessionEvent};
+use crate::server::session::{Begun, EVENT_MAX, EndedBy, SessionEvent};
 use crate::server::session_id::shown;
 use crate::server::sink::{Head, Owner, Sink, UNSENT_MAX};
 use crate::server::subscription::{Holder, Lost, SubscriptionEvent};
@@ -34,7 +34,9 @@ impl McpServer {
             None => {}
             Some(RequestEvent::Answered(closed, message)) => {
                 self.request_closed(cx, &closed);
-                if closed.sink == Sink::Nowhere {
+                if closed.sink == Sink::Nowhere && message.len() > EVENT_MAX {
+                    self.keep_loss(&closed);
+                } else if closed.sink == Sink::Nowhere {
                     self.keep_event(closed.session, closed.event_stream, &message);
                 }
                 self.answer(cx, closed.sink, Head::default(), message);

@@ -10,8 +10,10 @@ use tidegate_engine::Context;
 use tidegate_json::Parts;
 
 use super::McpServer;
+use crate::server::errors::Refusal;
 use crate::server::payload::{event_with_id, priming};
-use crate::server::session::{EventId, SESSION_STREAM};
+use crate::server::request::Closed;
+use crate::server::session::{EVENT_MAX, EventId, SESSION_STREAM};
 use crate::server::sink::{Owner, Sink};
 
 /// After how long a client is to come back, in milliseconds.
@@ -80,6 +82,13 @@ impl McpServer {
         }
     }
 
+    /// Keeps an error in place of the result of a request, which is not kept.
+    pub(super) fn keep_loss(&mut self, closed: &Closed) {
+        let refusal = Refusal::result_not_kept(EVENT_MAX);
+        let message = Parts::from(refusal.message(&closed.id));
+        self.keep_event(closed.session, closed.event_stream, &message);
+    }
+
     /// The event that a client has received last, if it resumes a stream.
     pub(super) fn last_event(headers: &HeaderMap) -> Option<EventId> {
         EventId::read(headers.get("last-event-id")?.to_str().ok()?)
@@ -116,6 +125,14 @@ impl McpServer {
         let Some(request) = request else {
             return self.http.finish(cx, http);
         };
+        if let Some(id) = self.requests.streams(request) {
+            // The result goes to the connection before this one as it arrives. What was sent of it is
+            // not kept.
+            let refusal = Refusal::result_not_kept(EVENT_MAX);
+            let message = refusal.message(id);
+            self.http.push_event(cx, http, message);
+            return self.http.finish(cx, http);
+        }
         if let Sink::Http(before) = self.requests.attach(request, http) {
             self.http.finish(cx, before);
         }

@@ -4,7 +4,7 @@
 //! is asked as the result `input_required` (`parked`).
 
 use bytes::Bytes;
-use tidegate_engine::{Context, Duration};
+use tidegate_engine::{Context, Duration, Time};
 use tidegate_json::{Document, Limits, Parts};
 use tidegate_streams::mcp::{
     CHALLENGES_MAX, McpBeginEx, McpCapabilities, McpChallenge, McpResponse, capability_to_ask,
@@ -37,6 +37,8 @@ pub(super) struct Asking {
     pub(super) open: Vec<Open>,
     /// The secret of a parked request.
     pub(super) parked: Option<u64>,
+    /// When the client must have answered: since it was asked first, however often it is asked again.
+    pub(super) expires: Option<Time>,
     /// The input that the operation ended with, for a legacy client.
     pub(super) round: Option<Round>,
     /// Number of times that the operation has ended with it.
@@ -63,6 +65,7 @@ impl Asking {
             params,
             open: Vec::new(),
             parked: None,
+            expires: None,
             round: None,
             rounds: 0,
         }
@@ -137,7 +140,9 @@ impl Requests {
             challenge::answer(cx, stream, answer);
             return None;
         }
-        let (id, first) = (challenge.id, asking.open.is_empty());
+        // While it is parked, its client is asked when it comes back.
+        let first = asking.open.is_empty() && asking.parked.is_none();
+        let id = challenge.id;
         asking.push(challenge);
         match request.era {
             Era::Legacy => {
@@ -234,15 +239,15 @@ impl Requests {
         cx.work_for(request.stream);
         let stream = request.stream;
         let asking = request.asking.as_mut()?;
-        let was_parked = asking.parked.take().is_some();
+        let was_parked = asking.parked.take().map(|_| asking.params.len());
         let open = std::mem::take(&mut asking.open);
         if asking.round.take().is_some() {
             self.withdrawn.extend(open.iter().filter_map(|it| it.asked));
             let refusal = Refusal::input_expired(waited.as_millis());
             return self.fail(cx, key, refusal);
         }
-        if was_parked {
-            self.parked = self.parked.saturating_sub(1);
+        if let Some(length) = was_parked {
+            self.unparked(length);
         }
         for open in &open {
             let mut answer = challenge::expired(open.challenge.id, waited);
@@ -261,6 +266,9 @@ impl Requests {
 
     /// The request waits for the exit again.
     pub(super) fn continue_with_deadline(&mut self, cx: &mut Context<'_>, key: usize) {
+        if let Some(asking) = self.get_mut(key).and_then(|it| it.asking.as_mut()) {
+            asking.expires = None;
+        }
         self.set_timer(cx, key, self.timeout + SLACK, 0);
     }
 

@@ -2,8 +2,9 @@
 //!
 //! The client has its result, `input_required`, and the operation goes on without a client until the
 //! client repeats the request with `inputResponses` and the `requestState` that names it. The state is
-//! valid once, for the same caller and the same operation. At the limit of parked requests the exit is
-//! told that the client cannot be asked.
+//! valid once, for the same caller and the same operation. At the limits of parked requests the exit is
+//! told that the client cannot be asked. A parked request still counts as running for its caller; the
+//! one that continues it takes its place.
 
 use bytes::{Bytes, BytesMut};
 use tidegate_engine::Context;
@@ -25,6 +26,8 @@ use crate::server::sink::Sink;
 
 /// Most parked requests of a worker.
 const PARKED_MAX: usize = 1_000;
+/// Maximum size of the `params` of all of them, in bytes.
+pub(super) const PARKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A request that continues a parked one.
 #[derive(Debug)]
@@ -47,12 +50,19 @@ impl Requests {
         let request = self.all.get_mut(key)?;
         request.timer = None;
         cx.work_for(request.stream);
+        let length = request.asking.as_ref()?.params.len();
         if self.parked >= PARKED_MAX {
             self.ask_nobody(cx, key, "too many operations wait for their clients");
             return None;
         }
+        if self.parked_bytes + length > PARKED_BYTES_MAX {
+            let why = "the operations that wait for their clients are too large together";
+            self.ask_nobody(cx, key, why);
+            return None;
+        }
         let secret = secret(cx);
-        let expires = cx.now() + self.input_timeout;
+        let latest = cx.now() + self.input_timeout;
+        let expires = *request.asking.as_mut()?.expires.get_or_insert(latest);
         let state = State {
             request: u32::try_from(key).unwrap_or(u32::MAX),
             secret,
@@ -94,20 +104,25 @@ impl Requests {
             streaming: false,
             event_stream: 0,
         };
-        // The request that continues it counts for the caller.
-        request.in_flight = None;
         let next = request.call.next(cx);
         let call = std::mem::replace(&mut request.call, next);
         let unacknowledged = std::mem::take(&mut request.unacknowledged);
         cx.acknowledge(request.stream, unacknowledged);
         self.parked += 1;
+        self.parked_bytes += length;
         self.calls
             .complete(cx, call, CallOutcome::InputRequired, None);
-        self.set_timer(cx, key, self.input_timeout, INPUT);
+        self.set_timer(cx, key, expires.since(cx.now()), INPUT);
         Some(RequestEvent::Answered(
             closed,
             Parts::from(message.freeze()),
         ))
+    }
+
+    /// A request with `params` of this length is not parked any more.
+    pub(super) const fn unparked(&mut self, length: usize) {
+        self.parked = self.parked.saturating_sub(1);
+        self.parked_bytes = self.parked_bytes.saturating_sub(length);
     }
 
     /// The client cannot be asked: the exit is told.
@@ -124,6 +139,11 @@ impl Requests {
             challenge::answer(cx, stream, answer);
         }
         self.continue_with_deadline(cx, key);
+    }
+
+    /// Whether a state was made by this worker; else it is the server's.
+    pub(in crate::server) fn is_ours(&self, state: &str) -> bool {
+        self.seal.is_ours(state)
     }
 
     /// The parked request that a state names, if it is valid for what the client asks for. Call
@@ -160,8 +180,10 @@ impl Requests {
             return Err(Refusal::internal());
         };
         let answers = answers(&asking.open, responses)?;
-        asking.parked = None;
-        self.parked = self.parked.saturating_sub(1);
+        if asking.parked.take().is_some() {
+            self.parked = self.parked.saturating_sub(1);
+            self.parked_bytes = self.parked_bytes.saturating_sub(asking.params.len());
+        }
         asking.open.retain(|open| {
             let mut answered = answers.iter();
             !answered.any(|(id, _)| *id == open.challenge.id)

@@ -1,7 +1,7 @@
 //! Requests of legacy clients whose events can be resumed over another connection.
 
 use super::Requests;
-use crate::jsonrpc::Era;
+use crate::jsonrpc::{Era, Id};
 use crate::server::sink::Sink;
 
 impl Requests {
@@ -21,6 +21,12 @@ impl Requests {
         if let Some(request) = self.get_mut(key) {
             request.event_stream = stream;
         }
+    }
+
+    /// The id of a request, if a part of its result has been sent.
+    pub(in crate::server) fn streams(&self, key: usize) -> Option<&Id> {
+        let request = self.all.get(key)?;
+        request.streaming.then_some(&request.id)
     }
 
     /// The client of a request has come back with this exchange; returns where it was before.

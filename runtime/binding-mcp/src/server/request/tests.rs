@@ -224,3 +224,108 @@ fn requests_of_the_exit_to_the_client_are_refused() {
     assert_eq!(bench.kinds_at_exit(), ["flush"]);
     bench.rig.advance(Duration::from_millis(1));
 }
+
+/// A modern request whose client can be asked for something.
+fn opened_to_ask(bench: &mut Bench, requests: &mut Requests) -> (usize, StreamId) {
+    let mut order = order(bench, Sink::Http(5), Era::Modern);
+    order.capabilities =
+        McpCapabilities::CLIENT_ELICITATION.with(McpCapabilities::CLIENT_ELICITATION_FORM);
+    let key = bench.act(|cx| requests.open(cx, order)).expect("room");
+    (key, bench.at_exit().0)
+}
+
+fn ask(id: u64, cancelled: bool) -> Frame {
+    Frame::challenge(McpChallenge {
+        id,
+        method: "elicitation/create".into(),
+        cancelled,
+        ..McpChallenge::default()
+    })
+}
+
+#[test]
+fn parked_requests_are_bounded_by_their_size_too() {
+    let mut bench = Bench::new();
+    let mut requests = requests(&bench);
+    requests.parked_bytes = parked::PARKED_BYTES_MAX - 1;
+    let (key, stream) = opened_to_ask(&mut bench, &mut requests);
+    assert!(handle(&mut bench, &mut requests, key, stream, ask(1, false)).is_none());
+    assert!(
+        bench
+            .act(|cx| requests.on_timer(cx, key, COLLECT))
+            .is_none()
+    );
+    assert_eq!(
+        bench.kinds_at_exit(),
+        ["flush"],
+        "the client cannot be asked"
+    );
+    assert_eq!(requests.parked, 0);
+
+    requests.parked_bytes -= 1;
+    assert!(handle(&mut bench, &mut requests, key, stream, ask(2, false)).is_none());
+    let event = bench.act(|cx| requests.on_timer(cx, key, COLLECT));
+    assert!(
+        matches!(event, Some(RequestEvent::Answered(..))),
+        "{event:?}"
+    );
+    assert_eq!(requests.parked_bytes, parked::PARKED_BYTES_MAX);
+    drop(bench.act(|cx| requests.cancel(cx, key)));
+    assert_eq!(requests.parked_bytes, parked::PARKED_BYTES_MAX - 2);
+}
+
+#[test]
+fn a_parked_request_is_not_parked_twice() {
+    let mut bench = Bench::new();
+    let mut requests = requests(&bench);
+    let (key, stream) = opened_to_ask(&mut bench, &mut requests);
+    assert!(handle(&mut bench, &mut requests, key, stream, ask(1, false)).is_none());
+    let event = bench.act(|cx| requests.on_timer(cx, key, COLLECT));
+    assert!(
+        matches!(event, Some(RequestEvent::Answered(..))),
+        "{event:?}"
+    );
+    let timer = requests.all[key].timer;
+    for frame in [ask(1, true), ask(2, false)] {
+        assert!(handle(&mut bench, &mut requests, key, stream, frame).is_none());
+    }
+    assert_eq!(requests.parked, 1);
+    assert_eq!(
+        requests.all[key].timer, timer,
+        "its client still has the time it had"
+    );
+}
+
+#[test]
+fn a_parked_request_counts_for_its_caller() {
+    let mut bench = Bench::new();
+    let mut requests = requests(&bench);
+    let (key, stream) = opened_to_ask(&mut bench, &mut requests);
+    requests.keep(key, InFlight::default());
+    assert!(handle(&mut bench, &mut requests, key, stream, ask(1, false)).is_none());
+    let event = bench.act(|cx| requests.on_timer(cx, key, COLLECT));
+    assert!(
+        matches!(event, Some(RequestEvent::Answered(..))),
+        "{event:?}"
+    );
+    assert!(requests.all[key].in_flight.is_some());
+}
+
+#[test]
+fn a_large_result_for_a_client_that_is_away_becomes_an_error() {
+    let mut bench = Bench::new();
+    let mut requests = requests(&bench);
+    let (key, stream) = opened(&mut bench, &mut requests, Sink::Http(5), Era::Legacy);
+    requests.set_event_stream(key, 4);
+    assert!(requests.detach(key));
+    assert!(handle(&mut bench, &mut requests, key, stream, begin()).is_none());
+    let part = |length| Frame::data(Bytes::from(vec![b'1'; length]));
+    assert!(handle(&mut bench, &mut requests, key, stream, part(HELD_HTTP_MAX)).is_none());
+    assert!(handle(&mut bench, &mut requests, key, stream, part(1)).is_none());
+    let event = handle(&mut bench, &mut requests, key, stream, part(1));
+    let Some(RequestEvent::Failed(closed, refusal)) = event else {
+        panic!("{event:?}")
+    };
+    assert_eq!((closed.sink, closed.event_stream), (Sink::Nowhere, 4));
+    assert!(refusal.error().message().contains("too large to be kept"));
+}

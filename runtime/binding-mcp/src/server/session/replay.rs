@@ -15,7 +15,7 @@ use super::Sessions;
 /// Maximum number of events of a session.
 const EVENTS_MAX: usize = 100;
 /// Maximum size of all of them, in bytes. A larger event is not kept.
-const BYTES_MAX: usize = 64 * 1024;
+pub(in crate::server) const EVENT_MAX: usize = 64 * 1024;
 /// Maximum size of the events of all sessions of a worker, in bytes. Beyond it, no event is kept.
 const WORKER_MAX: usize = 16 * 1024 * 1024;
 
@@ -75,11 +75,11 @@ impl Replay {
     /// are new, and how many were removed.
     pub(super) fn keep(&mut self, id: EventId, message: Parts) -> (usize, usize) {
         let length = message.len();
-        if length > BYTES_MAX {
+        if length > EVENT_MAX {
             return (0, 0);
         }
         let mut removed = 0;
-        while self.events.len() >= EVENTS_MAX || self.bytes - removed + length > BYTES_MAX {
+        while self.events.len() >= EVENTS_MAX || self.bytes - removed + length > EVENT_MAX {
             let Some((_, oldest)) = self.events.pop_front() else {
                 break;
             };
@@ -200,13 +200,13 @@ mod tests {
         let id = replay.next(0);
         assert_eq!(replay.keep(id, message("x")), (1, 3));
         assert_eq!(replay.after(first).len(), EVENTS_MAX);
-        let large = Parts::from(Bytes::from(vec![b'x'; BYTES_MAX - 1]));
+        let large = Parts::from(Bytes::from(vec![b'x'; EVENT_MAX - 1]));
         let id = replay.next(0);
         let (new, removed) = replay.keep(id, large);
-        assert_eq!((new, removed), (BYTES_MAX - 1, EVENTS_MAX - 1));
+        assert_eq!((new, removed), (EVENT_MAX - 1, EVENTS_MAX - 1));
         let id = replay.next(0);
-        let larger = Parts::from(Bytes::from(vec![b'x'; BYTES_MAX + 1]));
+        let larger = Parts::from(Bytes::from(vec![b'x'; EVENT_MAX + 1]));
         assert_eq!(replay.keep(id, larger), (0, 0));
-        assert_eq!(replay.clear(), BYTES_MAX);
+        assert_eq!(replay.clear(), EVENT_MAX);
     }
 }

@@ -470,3 +470,50 @@ fn parameter_headers_are_passed_to_the_exit() {
     harness.end_session(&session, &lifecycle);
     harness.finish();
 }
+
+#[test]
+fn a_result_that_is_being_sent_is_not_resumed_in_its_middle() {
+    let mut harness = harness();
+    let (session, lifecycle) = harness.session("2025-11-25");
+    let params = json!({ "name": "t", "_meta": { "progressToken": 1 } });
+    let stream = harness.legacy(&session, &json!(1), "tools/call", &params);
+    let asked = harness.exit_stream();
+    harness.begin(&asked);
+    harness.exit_sends(
+        &asked,
+        Frame::flush(tidegate_streams::mcp::McpProgress {
+            progress: "1".into(),
+            ..Default::default()
+        }),
+    );
+    let part = || Frame::data(Bytes::from(vec![b'1'; 40_000]));
+    for _ in 0..4 {
+        harness.exit_sends(&asked, part());
+    }
+    assert!(harness.peek(stream).text().contains("\"result\":"));
+    let pairs = [
+        ("accept", "text/event-stream"),
+        ("mcp-session-id", &*session),
+        ("last-event-id", "1-1"),
+    ];
+    let lost = |response: super::Response| {
+        assert!(response.ended);
+        let [event] = &response.events()[..] else {
+            panic!("{}", response.text());
+        };
+        assert_eq!(event["id"], 1);
+        let message = event["error"]["message"].as_str().expect("a message");
+        assert!(message.contains("too large to be kept"), "{message}");
+    };
+    let resumed = harness.http(http::Method::GET, &pairs, "");
+    lost(harness.response(resumed));
+    // The result still goes to the first connection. When that is lost, the error is what is kept.
+    harness.exit_sends(&asked, part());
+    assert!(!harness.peek(stream).ended);
+    harness.disconnect(stream);
+    assert_eq!(harness.at_exit(&asked), ["reset", "abort"]);
+    let resumed = harness.http(http::Method::GET, &pairs, "");
+    lost(harness.response(resumed));
+    harness.end_session(&session, &lifecycle);
+    harness.finish();
+}
