@@ -369,12 +369,11 @@ impl McpServer {
         if let Some(session) = source.session {
             self.sessions.touch(cx, session);
         }
-        let in_flight = match method {
-            Method::Ping => None,
-            _ => {
-                let continues = era == Era::Modern && self.continues(params);
-                self.limits.admit(cx, source.peer, continues)?
-            }
+        let in_flight = if method == Method::Ping {
+            None
+        } else {
+            let continues = era == Era::Modern && self.continues(params);
+            self.limits.admit(cx, source.peer, continues)?
         };
         match method {
             Method::Initialize => self.initialize(cx, source, id, params),
