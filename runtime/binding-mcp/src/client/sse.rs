@@ -205,7 +205,7 @@ mod tests {
         {
             events
                 .push(Bytes::copy_from_slice(&[*byte]), |event| {
-                    found.push(event.data)
+                    found.push(event.data);
                 })
                 .expect("small");
         }
