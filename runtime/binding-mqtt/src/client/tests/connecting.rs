@@ -116,7 +116,7 @@ fn workers_have_different_client_ids() {
     let mut harness = Harness::on_worker(3);
     let publish = harness.publish("a", 0, "1");
     let (bytes, connect) = harness.connect();
-    assert_eq!(connect.client_id, "gate-3");
+    assert_eq!(connect.client_id, "gate:3");
     harness.published(bytes);
     assert!(harness.seen(publish).is_done());
     harness.finish(bytes);
