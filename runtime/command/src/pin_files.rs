@@ -1,6 +1,6 @@
 //! The files of definition pins: what an operator has accepted, and what waits to be accepted.
 //!
-//! Each file has one writer. `tidegate pins accept` writes the accepted definitions (`pinsFile`), which
+//! Each file has one writing process. `tidegate pins accept` writes the accepted definitions (`pinsFile`), which
 //! the gateway reads at its start and again when they change. The gateway writes the definitions that are
 //! not accepted to the file beside it, `….waiting.json`, which the command reads. Files are replaced
 //! as a whole, so that a reader never sees half of one.
@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -110,12 +111,16 @@ fn digest(text: &str) -> Option<Digest> {
     Some(digest)
 }
 
+/// Held while a file of waiting definitions is read, changed and replaced: several bindings may share it.
+static WAITING: Mutex<()> = Mutex::new(());
+
 /// Replaces the definitions of a binding in the file of those that wait.
 pub(crate) fn write_waiting(
     path: &Path,
     binding: &str,
     waiting: Waiting,
 ) -> Result<(), PinFileError> {
+    let _alone = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     // A file that cannot be used holds nothing that is not made again.
     let mut pins = read(path).unwrap_or_default();
     pins.remove(binding);
@@ -138,6 +143,7 @@ pub(crate) fn write_waiting(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidegate_binding_mcp::proxy::pins::Definition;
 
     #[test]
     fn definitions_go_through_files_and_faults_are_named() {
@@ -148,7 +154,7 @@ mod tests {
         assert!(waiting.ends_with("tidegate.pins.waiting.json"));
         assert!(read(&path).expect("it does not exist").is_empty());
 
-        let definition = tidegate_binding_mcp::proxy::pins::Definition {
+        let definition = Definition {
             digest: [0xab; 32],
             text: r#"{"description":"d","name":"x"}"#.into(),
         };
@@ -176,5 +182,29 @@ mod tests {
             .to_string();
         assert!(error.contains("b.t.x is not 64 hex digits"), "{error}");
         std::fs::remove_dir_all(&folder).expect("removed");
+    }
+
+    #[test]
+    fn bindings_that_share_a_file_do_not_overwrite_each_other() {
+        let folder =
+            std::env::temp_dir().join(format!("tidegate-shared-pins-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join("shared.json");
+        let names: Vec<String> = (0..8).map(|number| format!("proxy{number}")).collect();
+        std::thread::scope(|scope| {
+            for name in &names {
+                scope.spawn(|| {
+                    let definition = Definition {
+                        digest: [1; 32],
+                        text: "{}".into(),
+                    };
+                    let waiting = Waiting::from([(("plant".into(), "a".into()), definition)]);
+                    write_waiting(&path, name, waiting).expect("written");
+                });
+            }
+        });
+        let found: Vec<String> = read(&path).expect("read").into_keys().collect();
+        assert_eq!(found, names);
+        std::fs::remove_dir_all(folder).expect("removed");
     }
 }
