@@ -65,6 +65,9 @@ def render(releases: dict[str, str], date: str) -> str:
         lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
     lines.append("")
     lines += [f"{index}. {known.why}" for index, known in enumerate(notes(), 1)]
+    for peer in PEERS:
+        if peer.loses:
+            lines += ["", peer.loses]
     return "\n".join(lines) + "\n"
 
 

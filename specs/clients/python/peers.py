@@ -84,6 +84,8 @@ class Peer:
     credentials: tuple[str, str] | None = None
     #: Rows that do not pass: by name, or by name and version.
     known: dict[str | tuple[str, str], Known] = {}
+    #: Why it loses messages now and then, whatever the row: a row that fails is tried once more.
+    loses = ""
     patience = PATIENCE
 
     def __init__(self, version: str) -> None:
@@ -300,6 +302,10 @@ class Amqtt(Peer):
         ),
         "will": deviates("It does not publish each will: under load, now and then none.", r"waited .* the will", sometimes=True),
     }
+    loses = (
+        "aMQTT loses messages now and then, with any client: it expects the PUBREC of a message only after the message is sent, and "
+        "drops a message while another client subscribes or disconnects. A row that fails with it is tried once more."
+    )
     versions = ("3.1.1",)
     quick = True
     ready = r"Listener 'default' bind to"

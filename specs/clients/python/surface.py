@@ -25,7 +25,8 @@ OPEN = 'subscribe: [ "#" ], publish: [ "#" ]'
 SHARED = f'{OPEN}, readTimeout: 300, observe: true, replyTopic: "replies/{{clientId}}"'
 #: Protocol levels in CONNECT.
 LEVELS = {"5": 5, "3.1.1": 4}
-WAIT = int(PATIENCE * 1000)
+#: Less than the patience of the clients: what has arrived by then is shown.
+WAIT = int(PATIENCE * 1000 * 3 / 4)
 
 
 @dataclass
