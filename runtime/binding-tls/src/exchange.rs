@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, HandshakeKind};
-use tidegate_engine::{Context, Duration, PendingData, StreamId, TimerId, Token};
+use tidegate_engine::{Context, Duration, PendingData, StreamId, Time, TimerId, Token};
 use tidegate_streams::bytes_stream::{BytesConnected, BytesReset};
 use tidegate_streams::{AbortEx, BeginEx, Data, DataFlags, FlushEx, Frame, ResetEx, shown};
 use tidegate_tls::Current;
@@ -20,6 +20,10 @@ use crate::records::{Plaintext, RECORD, ciphertext, decrypt};
 
 /// Time for the peer to close the connection after both sides sent `close_notify`.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// What the caller sends within this time after a record was encrypted waits for what other callers send before
+/// the event loop has come around. It is shorter than the answer of a broker takes, so that a single caller,
+/// who waits for answers, does not pay for the timer.
+const CLOSELY: Duration = Duration::from_micros(50);
 
 /// What an exchange acts with.
 pub(crate) struct Env<'a, 'c> {
@@ -84,6 +88,8 @@ pub(crate) struct Exchange {
     deadline: Option<TimerId>,
     /// Until it fires, plaintext is gathered.
     gathering: Option<TimerId>,
+    /// When plaintext was last encrypted.
+    encrypted: Option<Time>,
 }
 
 /// The kinds of timers.
@@ -110,6 +116,7 @@ impl Exchange {
             peer_closed: false,
             deadline: None,
             gathering: None,
+            encrypted: None,
         }
     }
 
@@ -199,13 +206,24 @@ impl Exchange {
     /// callers send before the event loop has come around, with which it shares a record. So a single packet
     /// is not delayed, and the packets of many callers do not cost a record each.
     fn gather(&mut self, env: &mut Env<'_, '_>) {
-        if self.gathering.is_some() && self.plaintext.len() < RECORD {
-            return;
+        if self.plaintext.len() < RECORD {
+            let now = env.cx.now();
+            let closely = self.encrypted.is_some_and(|it| now.since(it) < CLOSELY);
+            if self.gathering.is_none() && closely {
+                let (cx, token) = (&mut *env.cx, self.token);
+                self.gathering = Some(cx.timer(Duration::ZERO, token, GATHERING, "a TLS record"));
+            }
+            if self.gathering.is_some() {
+                return;
+            }
         }
+        self.encrypt(env);
+    }
+
+    fn encrypt(&mut self, env: &mut Env<'_, '_>) {
         self.pump(env);
-        if self.gathering.is_none() && self.phase >= Phase::Established {
-            let (cx, token) = (&mut *env.cx, self.token);
-            self.gathering = Some(cx.timer(Duration::ZERO, token, GATHERING, "a TLS record"));
+        if self.phase >= Phase::Established {
+            self.encrypted = Some(env.cx.now());
         }
     }
 
@@ -213,10 +231,7 @@ impl Exchange {
     pub(crate) fn on_timer(&mut self, env: &mut Env<'_, '_>, kind: u32) {
         if kind == GATHERING {
             self.gathering = None;
-            if self.plaintext.len() > 0 {
-                self.gather(env);
-            }
-            return;
+            return self.encrypt(env);
         }
         self.deadline = None;
         if env.cx.is_over(self.caller) {

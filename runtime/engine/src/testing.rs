@@ -116,6 +116,11 @@ impl Rig {
         self.now
     }
 
+    /// When the next timer is due.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.worker.next_deadline().map(|(deadline, _)| deadline)
+    }
+
     /// Takes the frames delivered to `edge`, in order.
     pub fn outputs(&mut self, edge: BindingId) -> Vec<Output> {
         let (taken, kept) = self.out.drain(..).partition(|output| output.edge == edge);

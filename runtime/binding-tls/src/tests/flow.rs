@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use tidegate_engine::Duration;
 use tidegate_streams::{DataFlags, Frame};
 
 use super::broker::{Authority, Folder};
@@ -63,6 +64,23 @@ fn what_follows_in_a_turn_shares_a_record() {
     let record = |length: usize| 5 + length + 1 + 16;
     assert_eq!(ciphertext.len(), record(1) + record(2));
     assert_eq!(broker.take(&ciphertext).expect("a record"), b"abc");
+    harness.close(streams);
+    harness.finish();
+}
+
+#[test]
+fn a_caller_that_waits_for_answers_needs_no_timer() {
+    let (authority, folder) = (Authority::new(), Folder::new());
+    let mut harness = Harness::new(trusting(&authority, &folder));
+    let (streams, mut broker) = harness.establish(&broker(&authority));
+    for _ in 0..3 {
+        let packet = Frame::data(Bytes::from_static(b"packet"));
+        harness.rig.turn(harness.caller, |cx| cx.send(streams.caller, packet));
+        assert_eq!(harness.rig.next_deadline(), None, "nothing waits");
+        let (ciphertext, _) = harness.sent(streams);
+        assert_eq!(broker.take(&ciphertext).expect("a record"), b"packet");
+        harness.rig.advance(Duration::from_micros(100));
+    }
     harness.close(streams);
     harness.finish();
 }
