@@ -75,7 +75,9 @@ fn a_caller_that_waits_for_answers_needs_no_timer() {
     let (streams, mut broker) = harness.establish(&broker(&authority));
     for _ in 0..3 {
         let packet = Frame::data(Bytes::from_static(b"packet"));
-        harness.rig.turn(harness.caller, |cx| cx.send(streams.caller, packet));
+        harness
+            .rig
+            .turn(harness.caller, |cx| cx.send(streams.caller, packet));
         assert_eq!(harness.rig.next_deadline(), None, "nothing waits");
         let (ciphertext, _) = harness.sent(streams);
         assert_eq!(broker.take(&ciphertext).expect("a record"), b"packet");
