@@ -177,7 +177,7 @@ impl McpDevice {
 
     /// The first call with a `requestId` did not send its command.
     fn forget(&mut self, cx: &mut Context<'_>, key: &RequestKey, answer: &Answer) {
-        let followers = self.requests.finish(key, None);
+        let followers = self.requests.finish(key, None, cx.now());
         self.answer_followers(cx, key, followers, answer);
     }
 
@@ -227,7 +227,7 @@ impl McpDevice {
             exchange.answer(cx, answer.clone());
         }
         if let Some(key) = request {
-            let followers = self.requests.finish(&key, kept);
+            let followers = self.requests.finish(&key, kept, cx.now());
             self.answer_followers(cx, &key, followers, &answer);
         }
     }
@@ -360,7 +360,8 @@ impl McpDevice {
         };
         if let Some(key) = control.request.clone() {
             let answer = control.cancelled();
-            let followers = self.requests.finish(&key, Some(answer.clone()));
+            let kept = Some(answer.clone());
+            let followers = self.requests.finish(&key, kept, cx.now());
             self.answer_followers(cx, &key, followers, &answer);
         }
     }
