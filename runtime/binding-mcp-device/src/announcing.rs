@@ -102,6 +102,10 @@ impl McpDevice {
                         exchange.answer(cx, Answer::tool_error(why));
                     }
                     State::Control(_) => self.control_withdrawn(cx, index),
+                    State::Approval(_) => {
+                        let why = "the device announced that it is removed, or has changed";
+                        self.approval_ended(cx, index, why);
+                    }
                     State::Sensor(_) => self.finish_sensor(cx, index, Ended::Removed),
                     State::Subscribe(_) => exchange.close(cx),
                     _ => {}
