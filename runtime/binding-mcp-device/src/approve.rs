@@ -167,6 +167,9 @@ impl McpDevice {
         let Approval { call, message } = approval;
         let caller = cx.identity().cloned();
         if !call.target.is_current(&self.registry, caller.as_deref()) {
+            if let Some(exchange) = self.exchanges.get_mut(index) {
+                exchange.about.rule = RULE;
+            }
             return Some(call.not_sent(
                 "the device was removed, or has changed, while a person was asked; call again.",
             ));

@@ -354,6 +354,7 @@ impl Binding for McpDevice {
     fn report(&self, meter: &mut dyn Meter) {
         meter.gauge("mcp_device.sessions", self.sessions.len());
         meter.gauge("mcp_device.devices", self.registry.len());
+        meter.gauge("mcp_device.approvals.pending", self.asked.len());
         meter.gauge("mcp_device.cache.bytes", self.registry.bytes());
         meter.counter("mcp_device.requests.refused", self.refused);
         let counts = &self.registry.counts;

@@ -157,6 +157,53 @@ async def test_what_changes_while_a_person_thinks_counts(mode, broker, parts):
     assert gateway.stop() == 0
 
 
+async def test_a_device_that_changes_while_a_person_thinks_gets_nothing(mode, broker, parts):
+    """A device that announces itself replaces the topic of its commands."""
+    declared = (
+        "declared: { homeAssistant: ha, subscribe: [ z2m/# ], publish: [ z2m/+/set ], "
+        "commands: [ { topic: z2m/+/set, approval: required } ] }"
+    )
+    config = (
+        "name: test\nworkers: 1\nbindings:\n"
+        + entry("http").replace("mcp0", "mcp_device0")
+        + f"  mcp_device0: {{ type: mcp_device, kind: proxy, options: {{ {declared} }}, exit: mqtt_client0 }}\n"
+        + "  mqtt_client0: { type: mqtt, kind: client, exit: tcp_client0 }\n"
+        + f"  tcp_client0: {{ type: tcp, kind: client, options: {{ host: 127.0.0.1, port: {broker.port} }} }}\n"
+    )
+    heard = broker.subscriber("z2m/#")
+    parts.callback(heard.stop)
+
+    def announce(name: str, topic: str) -> None:
+        lock = {"name": "Lock", "uniq_id": "lock", "cmd_t": topic, "dev": {"ids": ["lock-1"], "name": name}}
+        broker.publish("ha/switch/lock/config", json.dumps(lock), "-r")
+
+    async def listed(client) -> list:
+        devices = (await client.call_tool("list_devices", {})).structured_content["devices"]
+        return [(it["name"], it["needApproval"]) for it in devices]
+
+    commands = ["lock_turn_on", "lock_turn_off"]
+
+    async def decide(_question: str) -> str:
+        announce("New", "z2m/other/set")
+        await until("the change", lambda: listed(other), lambda it: it == [("New", commands)])
+        return "accept"
+
+    gateway = Gateway(config)
+    parts.callback(gateway.stop)
+    announce("Old", "z2m/lock/set")
+    user = User(decide)
+    async with Client(gateway.url, mode=mode) as other, Client(
+        gateway.url, mode=mode, elicitation_callback=user
+    ) as client:
+        await until("the device", lambda: listed(other), lambda it: it == [("Old", commands)])
+        result = await client.call_tool("control_device", {"device": "lock-1", "command": "lock_turn_on"})
+        content = result.structured_content
+        assert content["outcome"] == "notSent" and "has changed, while a person was asked" in content["message"]
+    assert len(user.asked) == 1 and "The device announced itself" in user.asked[0]
+    assert gateway.stop() == 0
+    assert list(heard.lines) == []
+
+
 def test_a_person_is_asked_from_either_worker(broker, parts):
     """The first worker sends all commands; each request comes over a connection of its own, to either worker."""
     gateway = Gateway(locks("http", broker.port, "name: test\nworkers: 2\n"))
