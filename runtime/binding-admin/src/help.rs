@@ -179,6 +179,10 @@ const HELP: &[(&str, &str)] = &[
         "Announcements of devices: taken, and refused with what was left out of others.",
     ),
     (
+        "mcp_device.approvals.pending",
+        "Commands that wait for the approval of a person.",
+    ),
+    (
         "mcp_device.cache.bytes",
         "Bytes of the cached values of devices.",
     ),

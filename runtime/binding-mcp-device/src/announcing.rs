@@ -102,6 +102,12 @@ impl McpDevice {
                         exchange.answer(cx, Answer::tool_error(why));
                     }
                     State::Control(_) => self.control_withdrawn(cx, index),
+                    // It is refused when the person has answered: before that, a modern client could not be told.
+                    State::Approval(_) => {
+                        exchange.watching.retain(|it| *it != device);
+                        let index = u32::try_from(index).unwrap_or(u32::MAX);
+                        self.watchers.remove(&(device, index));
+                    }
                     State::Sensor(_) => self.finish_sensor(cx, index, Ended::Removed),
                     State::Subscribe(_) => exchange.close(cx),
                     _ => {}

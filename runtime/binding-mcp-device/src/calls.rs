@@ -312,6 +312,7 @@ impl McpDevice {
         match &exchange.state {
             State::Status(_) => self.answer_status(cx, index, Some(&Problem::Stopping)),
             State::Control(_) => self.control_stopping(cx, index),
+            State::Approval(_) => self.approval_ended(cx, index, "the gateway is stopping"),
             State::Sensor(_) => self.finish_sensor(cx, index, Ended::Stopping),
             _ => {}
         }

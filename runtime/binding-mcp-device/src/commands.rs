@@ -1,16 +1,17 @@
 //! Commands: checked before anything is sent, sent once, and answered by the state of the device.
 
-use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_engine::{Context, Duration};
 use tidegate_streams::mcp::McpReset;
 use tidegate_streams::mqtt::MqttDelivery;
 
+use crate::approve::Approval;
 use crate::control::{Control, ControlArguments, Sending};
 use crate::operation::{CallCompleted, Outcome};
 use crate::params::Params;
 use crate::proxy::McpDevice;
 use crate::publication::{Message, Publication};
+use crate::registry::Registry;
 use crate::report::Report;
 use crate::requests::{Begun, RequestKey, fingerprint};
 use crate::result::{Answer, Failure};
@@ -38,6 +39,41 @@ impl From<String> for Refusal {
     }
 }
 
+/// The command that a call asks for.
+#[derive(Debug)]
+pub(crate) struct CommandCall {
+    pub(crate) target: Target,
+    pub(crate) arguments: ControlArguments,
+    /// Whether the caller asks for progress.
+    pub(crate) progress: bool,
+    pub(crate) request: Option<RequestKey>,
+}
+
+impl CommandCall {
+    /// The answer if nothing was sent.
+    pub(crate) fn not_sent(&self, why: &str) -> Answer {
+        let command = self.target.parts().map_or("", |(command, _)| &command.name);
+        Report::not_sent(&self.target.id, command, why).refusal()
+    }
+
+    /// The message of the command, or why there is none.
+    fn message(&self, registry: &Registry) -> Result<Message, String> {
+        let removed = || "the device was removed; call list_devices.".to_owned();
+        let (command, _) = self.target.parts().ok_or_else(removed)?;
+        let entry = registry.get(self.target.device).ok_or_else(removed)?;
+        let payload = command.message(&self.arguments.arguments);
+        let payload = payload.map_err(|error| format!("{error}."))?;
+        let seconds = command.expiry.filter(|_| !command.retain);
+        Ok(Message {
+            topic: entry.topic(&command.topic).as_ref().into(),
+            payload: payload.into(),
+            qos: command.qos,
+            retain: command.retain,
+            expiry: seconds.and_then(|it| u32::try_from(it.as_secs()).ok()),
+        })
+    }
+}
+
 impl McpDevice {
     /// The params of a tool that sends commands are complete. `None`: the call waits.
     pub(crate) fn control(
@@ -50,7 +86,7 @@ impl McpDevice {
         let caller = cx.identity().cloned();
         let caller = caller.as_deref();
         let (arguments, target) = self.target(index, caller, tool, params.arguments)?;
-        let Some((command, rule)) = target.parts() else {
+        let Some((command, _)) = target.parts() else {
             return Ok(None);
         };
         let refuse = |why: &str| Some(Report::not_sent(&target.id, &command.name, why).refusal());
@@ -84,42 +120,59 @@ impl McpDevice {
                 }
             }
         }
-        let refused = self.check(cx, index, &target, command, rule, &arguments.arguments);
-        let answer = match refused {
-            Some(report) => Some(report.refusal()),
-            None => self.send(cx, index, &target, arguments, params.progress, key.clone()),
+        let call = CommandCall {
+            target,
+            arguments,
+            progress: params.progress,
+            request: key.clone(),
         };
+        let answer = self.run(cx, index, call, params.can_ask);
         if let (Some(answer), Some(key)) = (&answer, &key) {
             self.forget(cx, key, answer);
         }
         Ok(answer)
     }
 
-    /// Publishes the command. Returns the answer if that is not possible.
-    fn send(
+    /// Checks a command, and sends it or asks a person to approve it. Returns the answer if it is refused.
+    fn run(
         &mut self,
         cx: &mut Context<'_>,
         index: usize,
-        target: &Target,
-        arguments: ControlArguments,
-        progress: bool,
-        request: Option<RequestKey>,
+        call: CommandCall,
+        can_ask: bool,
     ) -> Option<Answer> {
+        let (_, rule) = call.target.parts()?;
+        let approval = rule.approval;
+        if let Some(report) = self.check(cx, index, &call) {
+            return Some(report.refusal());
+        }
+        let message = match call.message(&self.registry) {
+            Ok(message) => message,
+            Err(why) => return Some(call.not_sent(&why)),
+        };
+        if approval {
+            self.ask(cx, index, Approval { call, message }, can_ask)
+        } else {
+            self.send(cx, index, call, message)
+        }
+    }
+
+    /// Publishes the message of a command. Returns the answer if that is not possible.
+    pub(crate) fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        call: CommandCall,
+        message: Message,
+    ) -> Option<Answer> {
+        let CommandCall {
+            target,
+            arguments,
+            progress,
+            request,
+        } = call;
         let (command, rule) = target.parts()?;
-        let refuse = |why: &str| Some(Report::not_sent(&target.id, &command.name, why).refusal());
-        let payload = match command.message(&arguments.arguments) {
-            Ok(payload) => Bytes::from(payload),
-            Err(error) => return refuse(&format!("{error}.")),
-        };
         let entry = self.registry.get(target.device)?;
-        let seconds = command.expiry.filter(|_| !command.retain);
-        let message = Message {
-            topic: entry.topic(&command.topic).as_ref().into(),
-            payload,
-            qos: command.qos,
-            retain: command.retain,
-            expiry: seconds.and_then(|it| u32::try_from(it.as_secs()).ok()),
-        };
         let exchange = self.exchanges.get_mut(index)?;
         let confirm = command.confirm.as_ref();
         let within = confirm.map_or(ACKNOWLEDGED_WITHIN, |confirm| {
@@ -148,7 +201,8 @@ impl McpDevice {
         let (begin, deadline) = (message.begin(), cx.now() + within);
         let publication = Publication::new(message);
         if let Err(error) = exchange.open(cx, self.exit, begin, Some(publication), deadline) {
-            return refuse(&format!("{error}; retry later."));
+            let why = format!("{error}; retry later.");
+            return Some(Report::not_sent(&target.id, &command.name, &why).refusal());
         }
         exchange.state = State::Control(Box::new(control));
         exchange.wait(cx, within, "the device's state");
@@ -176,8 +230,8 @@ impl McpDevice {
     }
 
     /// The first call with a `requestId` did not send its command.
-    fn forget(&mut self, cx: &mut Context<'_>, key: &RequestKey, answer: &Answer) {
-        let followers = self.requests.finish(key, None);
+    pub(crate) fn forget(&mut self, cx: &mut Context<'_>, key: &RequestKey, answer: &Answer) {
+        let followers = self.requests.finish(key, None, cx.now());
         self.answer_followers(cx, key, followers, answer);
     }
 
@@ -227,7 +281,7 @@ impl McpDevice {
             exchange.answer(cx, answer.clone());
         }
         if let Some(key) = request {
-            let followers = self.requests.finish(&key, kept);
+            let followers = self.requests.finish(&key, kept, cx.now());
             self.answer_followers(cx, &key, followers, &answer);
         }
     }
@@ -355,13 +409,23 @@ impl McpDevice {
         let Some(exchange) = self.exchanges.get(index) else {
             return;
         };
-        let State::Control(control) = &exchange.state else {
-            return;
-        };
-        if let Some(key) = control.request.clone() {
-            let answer = control.cancelled();
-            let followers = self.requests.finish(&key, Some(answer.clone()));
-            self.answer_followers(cx, &key, followers, &answer);
+        match &exchange.state {
+            State::Control(control) => {
+                if let Some(key) = control.request.clone() {
+                    let answer = control.cancelled();
+                    let kept = Some(answer.clone());
+                    let followers = self.requests.finish(&key, kept, cx.now());
+                    self.answer_followers(cx, &key, followers, &answer);
+                }
+            }
+            State::Approval(approval) => {
+                if let Some(key) = approval.call.request.clone() {
+                    let why = "the call that asked a person for approval was cancelled.";
+                    let answer = approval.call.not_sent(why);
+                    self.forget(cx, &key, &answer);
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The rules of the config for commands of devices that announce themselves.
 //!
 //! A device chooses its names itself, so that the rules are chosen by patterns. All rules that match a command apply
-//! to it together: who may use it, limits and interlocks only become narrower by a further rule.
+//! to it together: who may use it, limits and interlocks only become narrower by a further rule, and a person approves
+//! a command if one of them says so.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -36,6 +37,7 @@ struct DeclaredRule {
     interval: Option<Duration>,
     step: BTreeMap<String, f64>,
     interlocks: Vec<Rc<Interlock>>,
+    approval: bool,
     confirm: Option<Confirmation>,
 }
 
@@ -86,6 +88,7 @@ impl DeclaredRules {
                 *least = least.min(*most);
             }
             rule.interlocks.extend(own.interlocks.iter().cloned());
+            rule.approval |= own.approval;
             confirm = confirm.or(own.confirm.as_ref());
         }
         let confirmed = confirm.map_or(Ok(()), |it| it.apply(device, command));
@@ -127,6 +130,7 @@ impl DeclaredRule {
                 .map(|it| Duration::from_millis(it.get())),
             step: steps(&options.limits)?,
             interlocks: interlocks.collect::<Result<_, _>>()?,
+            approval: options.approval.is_some(),
             confirm: options
                 .confirm
                 .as_ref()
@@ -246,7 +250,7 @@ mod tests {
         let rules = rules(json!([
             { "limits": { "interval": 2_000, "step": { "value": 5 } } },
             { "device": "pump-*", "limits": { "interval": 1_000, "step": { "value": 3, "x": 9 } } },
-            { "type": "number", "guarded": { "staff": ["a"] } },
+            { "type": "number", "guarded": { "staff": ["a"] }, "approval": "required" },
             { "topic": "pump/#", "guarded": { "staff": ["b"] } },
             { "command": "*_set", "interlocks": [{ "topic": "a", "equals": 1, "reason": "r" }] },
             { "device": "lamp-*", "limits": { "interval": 60_000 } },
@@ -261,6 +265,7 @@ mod tests {
         let steps = rule.step.clone().into_iter().collect::<Vec<_>>();
         assert_eq!(steps, [("value".to_owned(), 3.0), ("x".to_owned(), 9.0)]);
         assert_eq!((rule.guarded.len(), rule.interlocks.len()), (2, 1));
+        assert!(rule.approval, "a further rule does not take it back");
         assert_eq!(rules.filters().collect::<Vec<_>>(), ["a"]);
     }
 

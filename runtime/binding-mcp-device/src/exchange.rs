@@ -6,7 +6,9 @@ use tidegate_engine::{
     BindingId, CallContext, Context, Duration, OpenError, PendingData, StreamId, Time, TimerId,
     Token,
 };
-use tidegate_streams::mcp::{McpProgress, McpReset, McpResetKind, McpResourcesUpdated};
+use tidegate_streams::mcp::{
+    McpChallenge, McpProgress, McpReset, McpResetKind, McpResourcesUpdated,
+};
 use tidegate_streams::{BeginEx, Data, DataFlags, FlushEx, Frame, Pooled};
 
 use crate::operation::{CallCompleted, Operation, Outcome};
@@ -202,6 +204,20 @@ impl Exchange {
     pub(crate) fn caller_ended(&mut self) {
         if let Some(caller) = &mut self.caller {
             caller.received = true;
+        }
+    }
+
+    /// Whether the caller can still send something.
+    pub(crate) fn is_caller_open(&self) -> bool {
+        self.caller.is_some_and(|caller| !caller.received)
+    }
+
+    /// Asks the client. Until it answers, the caller decides how long that may take.
+    pub(crate) fn ask(&mut self, cx: &mut Context<'_>, challenge: McpChallenge) {
+        self.cancel_timer(cx);
+        self.deadline = None;
+        if let Some(caller) = &self.caller {
+            cx.send(caller.stream, Frame::challenge(challenge));
         }
     }
 

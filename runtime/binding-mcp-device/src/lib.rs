@@ -9,7 +9,7 @@
 //! | `lifecycle`, lists, `resourcesRead` | none: options and cache have the result |
 //! | `toolsCall list_devices` | none: the cache has the result |
 //! | `toolsCall get_device_status` | none; without a fresh value a publish stream that asks the device, or a session stream that tells whether the broker can be reached |
-//! | `toolsCall control_device` and typed tools | a publish stream with one message; the cache's stream brings the state that confirms it |
+//! | `toolsCall control_device` and typed tools | a publish stream with one message, after a CHALLENGE to the caller if a person has to approve it; the cache's stream brings the state that confirms it |
 //! | `toolsCall subscribe_sensor` | a session stream that tells whether the broker can be reached |
 //! | `resourcesSubscribe` | none: one FLUSH for each message of the device |
 //!
@@ -18,6 +18,7 @@
 //!   say nothing about some values: these keep the message they are read from;
 //! - devices and cached bytes are bounded;
 //! - a command that is refused never reaches the exit, and a command is sent once;
+//! - a command that requires approval is sent as a person has seen it, and checked again after the answer;
 //! - a state from before a command, or a retained one, never confirms it;
 //! - a repeated call with the same `requestId` is not run twice within a minute;
 //! - what a caller may not use is absent from its lists, and refused like what does not exist;
@@ -26,6 +27,7 @@
 
 mod address;
 mod announcing;
+mod approve;
 mod begin;
 mod calls;
 mod commands;
@@ -44,6 +46,7 @@ mod options;
 mod params;
 mod proxy;
 mod publication;
+mod question;
 mod reading;
 mod recency;
 mod registry;

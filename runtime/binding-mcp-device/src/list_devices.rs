@@ -245,7 +245,9 @@ mod tests {
     fn a_page_stays_below_16_kib_whatever_a_device_says_of_itself() {
         let long = Text::new(&"\u{1d11e}".repeat(256));
         let quotes = Text::new(&"\"".repeat(256));
-        for text in [long, quotes] {
+        let texts = [long, quotes];
+        // The name of a command that a person approves is in two lists.
+        for (text, approval) in texts.iter().flat_map(|it| [(it, false), (it, true)]) {
             let command = |number: usize| Command {
                 name: format!("{}{number}", "n".repeat(512)),
                 description: None,
@@ -282,10 +284,12 @@ mod tests {
                 availability: None,
                 commands: (0..40).map(command).collect(),
             };
-            let rules = device
-                .commands
-                .iter()
-                .map(|_| Rc::new(Rule::of_arguments()));
+            let rules = device.commands.iter().map(|_| {
+                Rc::new(Rule {
+                    approval,
+                    ..Rule::of_arguments()
+                })
+            });
             let model = Model {
                 guarded: None,
                 rules: rules.collect(),
@@ -304,8 +308,12 @@ mod tests {
             let first = page(&registry, json!({ "cursor": "d-99999" }));
             assert_eq!(
                 first["devices"][0]["commands"].as_array().map(Vec::len),
-                Some(4)
+                Some(if approval { 2 } else { 4 })
             );
+            if approval {
+                let device = &first["devices"][0];
+                assert_eq!(device["needApproval"], device["commands"]);
+            }
             let arguments = ListArguments::read(Arguments::of(json!({ "cursor": "d-99999" })));
             let now = Now {
                 time: Time::START,

@@ -269,6 +269,7 @@ fn rule(options: &CommandOptions, command: &Command) -> Result<Rule, String> {
         step: steps(&options.limits)?,
         interlocks: interlocks.collect::<Result<_, _>>()?,
         guarded: options.guarded.clone().map(Rc::new).into_iter().collect(),
+        approval: options.approval.is_some(),
     })
 }
 

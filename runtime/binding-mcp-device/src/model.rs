@@ -67,6 +67,8 @@ pub(crate) struct Rule {
     pub(crate) interlocks: Vec<Rc<Interlock>>,
     /// Who may use the command: whoever all of them permit.
     pub(crate) guarded: Vec<Rc<Guarded>>,
+    /// Whether a person has to approve each command.
+    pub(crate) approval: bool,
 }
 
 /// A condition on the last value of another topic.
@@ -234,6 +236,7 @@ impl Rule {
             step: BTreeMap::new(),
             interlocks: Vec::new(),
             guarded: Vec::new(),
+            approval: false,
         }
     }
 

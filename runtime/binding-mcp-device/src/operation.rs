@@ -20,8 +20,8 @@ event! {
         topic "topic": ByteString = ByteString::new(),
         /// `allowed` or `refused`, of a command.
         decision "decision": ByteString = ByteString::new(),
-        /// What refused it: `schema`, `online`, `limits.interval`, `limits.step`, `interlocks` or
-        /// `guarded`.
+        /// What refused it: `schema`, `online`, `limits.interval`, `limits.step`, `interlocks`, `guarded` or
+        /// `approval`.
         rule "rule": ByteString = ByteString::new(),
         /// The outcome: `ok`, `error`, `confirmed`, `contradicted`, `unconfirmed`, `not_sent` or
         /// `cancelled`.

@@ -74,6 +74,9 @@ pub struct Options {
     /// Maximum number of calls with a `requestId` that are remembered, each for a minute. Further calls
     /// with a `requestId` are refused.
     pub max_requests: Bounded<1, 1_000_000>,
+    /// Maximum number of commands that wait for the approval of a person. Further commands that require it are
+    /// refused.
+    pub max_approvals: Bounded<1, 100_000>,
 }
 
 /// A device of the config.
@@ -121,6 +124,7 @@ impl Default for Options {
             max_params: Bounded::of(64 << 10),
             max_sessions: Bounded::of(10_000),
             max_requests: Bounded::of(4_096),
+            max_approvals: Bounded::of(1_000),
         }
     }
 }

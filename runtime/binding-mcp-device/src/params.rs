@@ -3,7 +3,7 @@
 use bytestring::ByteString;
 use serde_json::{Map, Value};
 use tidegate_json::Gather;
-use tidegate_streams::mcp::{McpReset, McpResetKind, McpToolsCall};
+use tidegate_streams::mcp::{McpCapabilities, McpReset, McpResetKind, McpToolsCall};
 use tidegate_streams::{Data, shown};
 
 /// A call whose `params` are being received.
@@ -12,6 +12,7 @@ pub(crate) struct Call {
     pub(crate) tool: ByteString,
     text: Gather,
     bound: usize,
+    can_ask: bool,
 }
 
 /// The params of a call.
@@ -20,6 +21,8 @@ pub(crate) struct Params {
     pub(crate) arguments: Arguments,
     /// Whether the client asks for progress notifications.
     pub(crate) progress: bool,
+    /// Whether the client can ask its user.
+    pub(crate) can_ask: bool,
 }
 
 /// The arguments of a call; each is taken once, and what is left is unknown.
@@ -32,7 +35,9 @@ impl Call {
         if usize::try_from(call.content_length).is_ok_and(|length| length > bound) {
             return Err(too_large(bound));
         }
+        let form = McpCapabilities::CLIENT_ELICITATION_FORM;
         Ok(Self {
+            can_ask: call.capabilities.contains(form),
             tool: call.name,
             text: Gather::new(),
             bound,
@@ -71,6 +76,7 @@ impl Call {
         Ok(Params {
             arguments: Arguments(arguments),
             progress,
+            can_ask: self.can_ask,
         })
     }
 }

@@ -9,10 +9,10 @@ use tidegate_engine::{
     At, Binding, BindingId, Context, Duration, Meter, MeterKind, StreamId, Time, TimerId, Token,
 };
 use tidegate_streams::mcp::{
-    McpBeginEx, McpReset, McpResetKind, McpResourcesListChanged, McpToolsListChanged,
+    McpBeginEx, McpFlushEx, McpReset, McpResetKind, McpResourcesListChanged, McpToolsListChanged,
 };
 use tidegate_streams::mqtt::{MqttBeginEx, MqttReset};
-use tidegate_streams::{AbortEx, BeginEx, Frame, ResetEx, Role};
+use tidegate_streams::{AbortEx, BeginEx, FlushEx, Frame, ResetEx, Role};
 
 use crate::announcing::RENEW;
 use crate::begin::tools_list;
@@ -45,6 +45,7 @@ pub(crate) struct Settings {
     pub(crate) max_sensor_duration: Duration,
     pub(crate) params_bound: usize,
     pub(crate) sessions_max: usize,
+    pub(crate) approvals_max: usize,
     /// Whether devices may declare themselves.
     pub(crate) declares: bool,
     /// The list of tools, if it is the same for every caller.
@@ -73,6 +74,8 @@ pub struct McpDevice {
     /// Set while a change is still to be announced.
     changed: Option<TimerId>,
     pub(crate) requests: Requests,
+    /// Indexes of the exchanges whose command waits for the approval of a person.
+    pub(crate) asked: BTreeSet<usize>,
     pub(crate) intervals: Intervals,
     counts: Counts,
     /// Number of requests refused before an exchange was created.
@@ -102,6 +105,7 @@ impl McpDevice {
             max_sensor_duration: Duration::from_millis(options.max_sensor_duration.get()),
             params_bound: options.max_params.size(),
             sessions_max: options.max_sessions.size(),
+            approvals_max: options.max_approvals.size(),
             tools_list: None,
             declares: declared.is_some(),
         };
@@ -123,6 +127,7 @@ impl McpDevice {
             sessions: BTreeMap::new(),
             changed: None,
             requests: Requests::new(options.max_requests.size()),
+            asked: BTreeSet::new(),
             intervals: Intervals::default(),
             counts: Counts::default(),
             refused: 0,
@@ -232,6 +237,10 @@ impl McpDevice {
                     State::Subscribe(_) => exchange.close(cx),
                     // The caller wants no more: the result is what was received so far.
                     State::Sensor(_) => self.finish_sensor(cx, index, Ended::Cancelled),
+                    // It cannot pass on the answer of a person any more.
+                    State::Approval(_) => {
+                        self.approval_ended(cx, index, "the call ended before the answer");
+                    }
                     State::Status(_)
                     | State::Control(_)
                     | State::Follow(_)
@@ -245,11 +254,18 @@ impl McpDevice {
                 }
                 self.control_cancelled(cx, index);
                 if let Some(exchange) = self.exchanges.get_mut(index) {
+                    // The repeated calls were answered with contexts of their own.
+                    exchange.work(cx);
                     exchange.cancel(cx);
                 }
             }
             Frame::Window(_) => exchange.flush_reply(cx),
-            Frame::Begin(_) | Frame::Flush(_) | Frame::Challenge(_) => {}
+            Frame::Flush(flush) => {
+                if let FlushEx::Mcp(McpFlushEx::Response(response)) = *flush {
+                    self.approval_answered(cx, index, response);
+                }
+            }
+            Frame::Begin(_) | Frame::Challenge(_) => {}
         }
     }
 
@@ -309,6 +325,9 @@ impl McpDevice {
             self.counts.add(exchange.operation, outcome, duration);
         }
         let over = exchange.is_over(cx);
+        if over || !matches!(exchange.state, State::Approval(_)) {
+            self.asked.remove(&index);
+        }
         if over || matches!(exchange.state, State::Answered | State::Closing) {
             for device in std::mem::take(&mut exchange.watching) {
                 self.watchers
@@ -335,6 +354,7 @@ impl Binding for McpDevice {
     fn report(&self, meter: &mut dyn Meter) {
         meter.gauge("mcp_device.sessions", self.sessions.len());
         meter.gauge("mcp_device.devices", self.registry.len());
+        meter.gauge("mcp_device.approvals.pending", self.asked.len());
         meter.gauge("mcp_device.cache.bytes", self.registry.bytes());
         meter.counter("mcp_device.requests.refused", self.refused);
         let counts = &self.registry.counts;
@@ -447,6 +467,7 @@ impl Binding for McpDevice {
         let index = token.index();
         self.control_cancelled(cx, index);
         self.exchanges.try_remove(index);
+        self.asked.remove(&index);
         self.sessions.retain(|_, session| *session != index);
         self.watchers
             .retain(|(_, waiting)| *waiting as usize != index);

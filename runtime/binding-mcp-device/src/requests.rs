@@ -1,6 +1,6 @@
 //! Calls with a `requestId`: a repeated one is not run again within a minute.
 //!
-//! While the first call runs, a repeated one waits for its answer; afterwards it gets the same one. A call
+//! While the first call runs, a repeated one waits for its answer; for a minute afterwards it gets the same one. A call
 //! whose command was not sent is forgotten, so that it can be repeated. The number of calls is limited,
 //! and each keeps a bounded answer.
 
@@ -51,7 +51,8 @@ struct Request {
 enum Phase {
     /// Exchanges that wait for the answer, by index.
     Running(Vec<usize>),
-    Answered(Answer),
+    /// With the time of the answer.
+    Answered(Answer, Time),
 }
 
 /// What a call with a `requestId` is.
@@ -110,7 +111,7 @@ impl Requests {
                     followers.push(index);
                     Begun::Joined
                 }
-                Phase::Answered(answer) => Begun::Repeated(answer.clone()),
+                Phase::Answered(answer, _) => Begun::Repeated(answer.clone()),
             };
         }
         // Forgotten calls stay in the order until their time is over.
@@ -129,11 +130,16 @@ impl Requests {
 
     /// The first call was answered. `kept` is the answer of repeated ones; `None` forgets the call.
     /// Returns the exchanges that wait for the answer.
-    pub(crate) fn finish(&mut self, key: &RequestKey, kept: Option<Answer>) -> Vec<usize> {
+    pub(crate) fn finish(
+        &mut self,
+        key: &RequestKey,
+        kept: Option<Answer>,
+        now: Time,
+    ) -> Vec<usize> {
         let Some(request) = self.all.get_mut(key) else {
             return Vec::new();
         };
-        let phase = kept.map(Phase::Answered);
+        let phase = kept.map(|answer| Phase::Answered(answer, now));
         let forget = phase.is_none();
         let before = std::mem::replace(
             &mut request.phase,
@@ -144,11 +150,12 @@ impl Requests {
         }
         match before {
             Phase::Running(followers) => followers,
-            Phase::Answered(_) => Vec::new(),
+            Phase::Answered(..) => Vec::new(),
         }
     }
 
-    /// Forgets the calls of more than a minute ago. One that still runs is kept until it is answered.
+    /// Forgets the calls of more than a minute ago. One that takes longer is kept until it is answered, and for a minute
+    /// from then on: a person may take minutes to approve a command.
     fn expire(&mut self, now: Time) {
         while let Some((at, _)) = self.order.front()
             && now.since(*at) >= KEPT
@@ -157,19 +164,20 @@ impl Requests {
                 return;
             };
             let request = self.all.get(&key).filter(|it| it.since == at);
-            match request.map(|it| &it.phase) {
-                Some(Phase::Running(_)) => {
-                    // It is looked at again a minute later.
-                    if let Some(request) = self.all.get_mut(&key) {
-                        request.since = now;
-                    }
-                    self.order.push_back((now, key));
-                }
-                Some(Phase::Answered(_)) => {
+            let keep_from = match request.map(|it| &it.phase) {
+                // It is looked at again a minute later.
+                Some(Phase::Running(_)) => now,
+                Some(Phase::Answered(_, answered)) if now.since(*answered) < KEPT => *answered,
+                Some(Phase::Answered(..)) => {
                     self.all.remove(&key);
+                    continue;
                 }
-                None => {}
+                None => continue,
+            };
+            if let Some(request) = self.all.get_mut(&key) {
+                request.since = keep_from;
             }
+            self.order.push_back((keep_from, key));
         }
     }
 }
@@ -205,13 +213,13 @@ mod tests {
             requests.begin(&key("a"), 2, 2, at(1)),
             Begun::Other
         ));
-        assert_eq!(requests.finish(&key("a"), Some(answer("x"))), [1]);
-        let Begun::Repeated(repeated) = requests.begin(&key("a"), 1, 3, at(59)) else {
-            panic!("within a minute");
+        assert_eq!(requests.finish(&key("a"), Some(answer("x")), at(2)), [1]);
+        let Begun::Repeated(repeated) = requests.begin(&key("a"), 1, 3, at(61)) else {
+            panic!("within a minute of the answer");
         };
         assert_eq!(repeated.json, answer("x").json);
         assert!(matches!(
-            requests.begin(&key("a"), 1, 4, at(60)),
+            requests.begin(&key("a"), 1, 4, at(62)),
             Begun::First
         ));
     }
@@ -223,7 +231,7 @@ mod tests {
             requests.begin(&key("a"), 1, 0, at(0)),
             Begun::First
         ));
-        assert_eq!(requests.finish(&key("a"), None), [0; 0]);
+        assert_eq!(requests.finish(&key("a"), None, at(0)), [0; 0]);
         assert!(matches!(
             requests.begin(&key("a"), 2, 0, at(1)),
             Begun::First
@@ -241,11 +249,35 @@ mod tests {
             requests.begin(&key("a"), 1, 1, at(61)),
             Begun::Joined
         ));
-        assert_eq!(requests.finish(&key("a"), Some(answer("x"))), [1]);
+        assert_eq!(requests.finish(&key("a"), Some(answer("x")), at(62)), [1]);
         assert!(matches!(
             requests.begin(&key("a"), 1, 2, at(122)),
             Begun::First
         ));
+    }
+
+    #[test]
+    fn a_call_that_was_answered_after_minutes_is_known_for_a_minute_from_its_answer() {
+        let mut requests = Requests::new(10);
+        assert!(matches!(
+            requests.begin(&key("a"), 1, 0, at(0)),
+            Begun::First
+        ));
+        assert_eq!(
+            requests.finish(&key("a"), Some(answer("x")), at(180)),
+            [0; 0]
+        );
+        for seconds in [181, 239] {
+            assert!(matches!(
+                requests.begin(&key("a"), 1, 1, at(seconds)),
+                Begun::Repeated(_)
+            ));
+        }
+        assert!(matches!(
+            requests.begin(&key("a"), 1, 2, at(240)),
+            Begun::First
+        ));
+        assert_eq!(requests.order.len(), 1);
     }
 
     #[test]
@@ -256,7 +288,7 @@ mod tests {
                 requests.begin(&key(id), 1, 0, at(0)),
                 Begun::First
             ));
-            requests.finish(&key(id), None);
+            requests.finish(&key(id), None, at(0));
         }
         assert!(matches!(
             requests.begin(&key("c"), 1, 0, at(59)),

@@ -2,6 +2,7 @@
 
 use bytestring::ByteString;
 
+use crate::approve::Approval;
 use crate::control::Control;
 use crate::params::Call;
 use crate::requests::RequestKey;
@@ -15,6 +16,8 @@ pub(crate) enum State {
     Params(Call),
     /// Waiting for a value of a device.
     Status(StatusWait),
+    /// A person is asked to approve a command.
+    Approval(Box<Approval>),
     /// A command was sent. Boxed: much larger than the other states.
     Control(Box<Control>),
     /// Waiting for the answer of the first call with the same `requestId`.

@@ -3,18 +3,18 @@
 use std::rc::Rc;
 
 use bytestring::ByteString;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tidegate_device::Command;
 use tidegate_engine::Context;
 use tidegate_streams::mcp::McpReset;
 use tidegate_streams::{Identity, shown};
 
-use crate::commands::Refusal;
+use crate::commands::{CommandCall, Refusal};
 use crate::control::ControlArguments;
 use crate::model::{Model, Rule};
 use crate::params::Arguments;
 use crate::proxy::McpDevice;
-use crate::registry::DeviceId;
+use crate::registry::{DeviceId, Registry};
 use crate::report::Report;
 use crate::rules::check_step;
 use crate::tools;
@@ -22,6 +22,7 @@ use crate::typed;
 use crate::view::{COMMANDS_MAX, Now, duration};
 
 /// A command and the device it is for.
+#[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) device: DeviceId,
     pub(crate) id: ByteString,
@@ -34,6 +35,20 @@ impl Target {
     pub(crate) fn parts(&self) -> Option<(&Command, &Rule)> {
         let command = self.model.device.commands.get(self.command)?;
         Some((command, self.model.rules.get(self.command)?))
+    }
+
+    /// Whether it is what the caller would find now: the device may have been removed, or have declared itself anew.
+    pub(crate) fn is_current(&self, registry: &Registry, caller: Option<&Identity>) -> bool {
+        let Some((command, _)) = self.parts() else {
+            return false;
+        };
+        registry
+            .find(caller, &self.id)
+            .is_some_and(|(device, entry)| {
+                device == self.device
+                    && Rc::ptr_eq(&entry.model, &self.model)
+                    && entry.model.command(caller, &command.name).is_some()
+            })
     }
 }
 
@@ -128,11 +143,10 @@ impl McpDevice {
         &mut self,
         cx: &Context<'_>,
         index: usize,
-        target: &Target,
-        command: &Command,
-        rule: &Rule,
-        arguments: &Map<String, Value>,
+        call: &CommandCall,
     ) -> Option<Report> {
+        let (target, arguments) = (&call.target, &call.arguments.arguments);
+        let (command, rule) = target.parts()?;
         let now = Now::of(cx);
         let (decided, report) = 'refused: {
             let value = Value::Object(arguments.clone());

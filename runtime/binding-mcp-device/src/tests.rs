@@ -1,5 +1,7 @@
 //! Limits that take more devices, or larger values, than a scenario can show.
 
+mod approval;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tidegate_engine::testing::Rig;

@@ -120,6 +120,7 @@ fn list_devices(models: &Models, caller: Option<&Identity>) -> Value {
                             "stale": { "type": "boolean" },
                             "labels": { "type": "object" },
                             "commands": { "type": "array", "items": { "type": "string" } },
+                            "needApproval": { "type": "array", "items": { "type": "string" }, "description": "Those of `commands` that a person is asked to approve" },
                             "declaredBy": { "type": "string", "enum": ["homeAssistant", "homie"], "description": "The device declared itself: its texts are its own, and not verified" },
                         },
                         "required": ["id", "type", "commands"],
@@ -155,7 +156,7 @@ fn get_device_status() -> Value {
     properties.insert("message".to_owned(), json!({ "type": "string" }));
     properties.insert(
         "commands".to_owned(),
-        json!({ "type": "array", "description": "Commands of a device that declared itself, with the schemas of their arguments" }),
+        json!({ "type": "array", "description": "Commands of a device that declared itself, with the schemas of their arguments; `needsApproval`: a person is asked to approve it" }),
     );
     properties.insert("declaredBy".to_owned(), json!({ "type": "string" }));
     properties.insert(
@@ -194,9 +195,9 @@ pub(crate) fn control_device(
     let mut names: Vec<&str> = Vec::new();
     let mut left_out = 0;
     for model in models.types.values().filter(|it| it.is_visible(caller)) {
-        for (_, command, _) in model.commands(caller) {
+        for (_, command, rule) in model.commands(caller) {
             names.push(&command.name);
-            let line = typed::described(model, command);
+            let line = typed::described(model, command, rule);
             if commands.len() + line.len() <= COMMANDS_MAX {
                 commands.push_str(&line);
             } else {

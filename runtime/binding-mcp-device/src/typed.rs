@@ -11,7 +11,7 @@ use tidegate_device::Command;
 use tidegate_options::OptionWarning;
 use tidegate_streams::Identity;
 
-use crate::model::{Model, Models};
+use crate::model::{Model, Models, Rule};
 use crate::options::{Options, ToolsOption};
 use crate::tools;
 
@@ -172,7 +172,10 @@ pub(crate) fn list(
         return list;
     }
     for (kind, model) in visible {
-        let commands: Vec<&Command> = model.commands(caller).map(|it| it.1).collect();
+        let commands = model
+            .commands(caller)
+            .map(|(_, command, rule)| (command, rule));
+        let commands: Vec<(&Command, &Rule)> = commands.collect();
         if commands.is_empty() {
             continue;
         }
@@ -181,8 +184,8 @@ pub(crate) fn list(
             list.push(of_type(kind, model, &commands, &device));
             continue;
         }
-        for command in commands {
-            list.push(of_command(kind, model, command, &device));
+        for (command, rule) in commands {
+            list.push(of_command(kind, model, (command, rule), &device));
         }
     }
     list
@@ -195,15 +198,25 @@ fn device_property(kind: &str, ids: &[String]) -> Value {
     tools::with(property, "enum", few.then(|| json!(ids)))
 }
 
-fn of_command(kind: &str, model: &Model, command: &Command, device: &Value) -> Value {
+fn of_command(
+    kind: &str,
+    model: &Model,
+    (command, rule): (&Command, &Rule),
+    device: &Value,
+) -> Value {
     let what = command
         .description
         .as_ref()
         .or(model.device.description.as_ref());
     let what = what.map_or(String::new(), |it| format!("{it}. "));
     let description = format!(
-        "{what}Sends '{}' to a device of the type '{kind}'. {OUTCOMES}",
-        command.name
+        "{what}Sends '{}' to a device of the type '{kind}'. {}{OUTCOMES}",
+        command.name,
+        if rule.approval {
+            "A person is asked to approve each call; without approval the outcome is `notSent`. "
+        } else {
+            ""
+        }
     );
     let properties = json!({ "device": device, "arguments": &*command.arguments });
     let needs = command.arguments.get("required").and_then(Value::as_array);
@@ -223,9 +236,10 @@ fn of_command(kind: &str, model: &Model, command: &Command, device: &Value) -> V
     )
 }
 
-fn of_type(kind: &str, model: &Model, commands: &[&Command], device: &Value) -> Value {
-    let names: Vec<&str> = commands.iter().map(|it| &*it.name).collect();
-    let described: String = commands.iter().map(|it| described(model, it)).collect();
+fn of_type(kind: &str, model: &Model, commands: &[(&Command, &Rule)], device: &Value) -> Value {
+    let names: Vec<&str> = commands.iter().map(|(it, _)| &*it.name).collect();
+    let described = commands.iter().map(|(it, rule)| described(model, it, rule));
+    let described: String = described.collect();
     let description = format!(
         "Send a command to a device of the type '{kind}'. {OUTCOMES}\nCommands:{described}"
     );
@@ -289,13 +303,21 @@ pub(crate) fn tool(
     })
 }
 
-/// A command on one line of a description: name, arguments and what it does.
-pub(crate) fn described(model: &Model, command: &Command) -> String {
+/// A command on one line of a description: name, arguments, whether a person approves it, and what it does.
+pub(crate) fn described(model: &Model, command: &Command, rule: &Rule) -> String {
     let arguments = match command.arguments.get("properties") {
         Some(properties) => properties.to_string(),
         None => "{}".to_owned(),
     };
     let what = command.description.as_ref();
     let what = what.map_or(String::new(), |it| format!(": {it}"));
-    format!("\n{}.{} {arguments}{what}", model.device.kind, command.name)
+    let approval = if rule.approval {
+        " (a person is asked to approve it)"
+    } else {
+        ""
+    };
+    format!(
+        "\n{}.{} {arguments}{approval}{what}",
+        model.device.kind, command.name
+    )
 }

@@ -1,6 +1,7 @@
 //! How devices and their values are shown to callers.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -9,6 +10,7 @@ use tidegate_engine::{Context, Duration, Time, WallTime};
 use tidegate_streams::Identity;
 
 use crate::entry::Entry;
+use crate::model::Rule;
 use crate::reading::Shown;
 use crate::registry::{Cached, Registry};
 
@@ -16,7 +18,7 @@ use crate::registry::{Cached, Registry};
 const SUMMARY_MAX: usize = 256;
 /// Most commands of a device in a list.
 pub(crate) const COMMANDS_MAX: usize = 32;
-/// Most commands, with the name of a few hundred bytes each, of a device in a list that would be too long.
+/// Most names of commands, of a few hundred bytes each, of a device in a list that would be too long.
 const COMMANDS_OF_A_LONG_ONE: usize = 4;
 /// Most bytes of the further readings of a status, and of its commands.
 const PART_MAX: usize = 64 * 1024;
@@ -100,6 +102,25 @@ impl ValueView {
         })
     }
 
+    /// The value with what is known of its age, for a person.
+    pub(crate) fn described(&self) -> String {
+        let mut described = self.text();
+        if self.retained {
+            described.push_str(", stored by the broker: its age is unknown");
+        } else {
+            let age = duration(Duration::from_millis(self.age_ms));
+            // Writing to a string does not fail.
+            let _ = write!(described, ", received {age} ago");
+        }
+        if self.stale {
+            described.push_str(", stale");
+        }
+        if let Some(reason) = &self.reason {
+            let _ = write!(described, ", invalid: {}", tidegate_streams::shown(reason));
+        }
+        described
+    }
+
     /// The value as a sentence needs it.
     pub(crate) fn text(&self) -> String {
         let value = self.status.to_string();
@@ -136,6 +157,9 @@ pub(crate) struct DeviceView<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<&'a str, &'a str>,
     commands: Vec<&'a str>,
+    /// Those of `commands` that a person has to approve.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    need_approval: Vec<&'a str>,
     /// How the device declared itself: its texts are its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     declared_by: Option<&'static str>,
@@ -152,7 +176,8 @@ impl<'a> DeviceView<'a> {
         let property = device.properties.first();
         let cached = registry.property(entry, 0);
         let labels = entry.labels().iter();
-        let commands = entry.model.commands(caller).take(COMMANDS_MAX);
+        let commands = || entry.model.commands(caller).take(COMMANDS_MAX);
+        let need_approval = commands().filter(|(_, _, rule)| rule.approval);
         Self {
             id: &entry.id,
             name: entry.name().map(Text::as_str),
@@ -169,7 +194,8 @@ impl<'a> DeviceView<'a> {
                 .zip(cached)
                 .is_some_and(|(property, cached)| is_stale(property, cached, now.time)),
             labels: labels.map(|(name, text)| (name, text.as_str())).collect(),
-            commands: commands.map(|(_, command, _)| &*command.name).collect(),
+            commands: commands().map(|(_, command, _)| &*command.name).collect(),
+            need_approval: need_approval.map(|it| &*it.1.name).collect(),
             declared_by: entry.declared_by(),
         }
     }
@@ -181,6 +207,15 @@ impl DeviceView<'_> {
         self.description = None;
         self.labels.clear();
         self.commands.truncate(COMMANDS_OF_A_LONG_ONE);
+        loop {
+            let commands = &self.commands;
+            self.need_approval.retain(|name| commands.contains(name));
+            // A name that is in both lists counts twice.
+            if commands.len() + self.need_approval.len() <= COMMANDS_OF_A_LONG_ONE {
+                break;
+            }
+            self.commands.pop();
+        }
     }
 }
 
@@ -205,19 +240,24 @@ pub(crate) fn compact(value: Value) -> Value {
 
 /// A command of a device.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct CommandView<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
     arguments: &'a Value,
+    /// A person has to approve it.
+    #[serde(skip_serializing_if = "is_false")]
+    needs_approval: bool,
 }
 
 impl<'a> CommandView<'a> {
-    fn new(command: &'a Command) -> Self {
+    fn new(command: &'a Command, rule: &Rule) -> Self {
         Self {
             name: &command.name,
             description: command.description.as_ref().map(Text::as_str),
             arguments: &command.arguments,
+            needs_approval: rule.approval,
         }
     }
 }
@@ -275,7 +315,7 @@ impl<'a> StatusView<'a> {
         } else {
             &mut std::iter::empty()
         };
-        let commands = commands.map(|(_, command, _)| CommandView::new(command));
+        let commands = commands.map(|(_, command, rule)| CommandView::new(command, rule));
         let (readings, readings_left_out) = within(others, usize::MAX);
         let (commands, commands_left_out) = within(commands, COMMANDS_MAX);
         Self {

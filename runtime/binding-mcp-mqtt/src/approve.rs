@@ -8,12 +8,11 @@
 
 use std::fmt::Write as _;
 
-use bytes::Bytes;
 use bytestring::ByteString;
-use serde_json::json;
 use tidegate_engine::{Context, Duration, Time};
-use tidegate_json::{Document, Limits, Parts};
-use tidegate_streams::mcp::{McpAnswer, McpChallenge, McpResponse};
+use tidegate_streams::mcp::{
+    APPROVAL_BYTES_MAX, APPROVAL_TEXT_MAX, McpApproval, McpResponse, approval_payload,
+};
 use tidegate_streams::mqtt::{MqttSubscribe, MqttSubscribeFlags};
 use tidegate_streams::{Data, Identity, Visible, event, shown};
 
@@ -27,12 +26,8 @@ use crate::tools::Opening;
 
 /// How long the present value is waited for.
 pub(crate) const PRESENT: Duration = Duration::from_millis(500);
-/// Maximum length of a payload that is shown, in characters. A message with a longer one is refused.
-const SHOWN: usize = 2_000;
 /// Maximum size of a present value that is read, in bytes.
 const VALUE_MAX: usize = 16 * 1024;
-/// The id of the challenge.
-const ID: u64 = 1;
 
 event! {
     /// A person was asked to approve a message, and has answered or not.
@@ -116,10 +111,9 @@ impl Approval {
         (!self.is_whole).then(|| {
             Answer::tool_error(&format!(
                 "A message to '{}' requires the approval of a person, who must see all of it: its payload \
-                 can have at most {SHOWN} characters of text or {} bytes of binary data. Nothing was \
-                 published.",
+                 can have at most {APPROVAL_TEXT_MAX} characters of text or {APPROVAL_BYTES_MAX} bytes of \
+                 binary data. Nothing was published.",
                 shown(&self.topic),
-                SHOWN / 2
             ))
         })
     }
@@ -147,7 +141,7 @@ impl Approval {
             Assembled::Incomplete => Step::Wait,
             Assembled::TooLarge(_) => self.ask(Some("(too large to be shown)")),
             Assembled::Complete(message) => {
-                let (value, _) = payload(message.payload.iter());
+                let (value, _) = approval_payload(message.payload.iter());
                 self.ask(Some(&value))
             }
         }
@@ -167,45 +161,28 @@ impl Approval {
         if let Some(value) = value {
             let _ = write!(text, "\nPresent value: {value}");
         }
-        let params = json!({
-            "mode": "form",
-            "message": text,
-            "requestedSchema": { "type": "object", "properties": {} },
-        });
-        Step::Ask(McpChallenge {
-            id: ID,
-            method: ByteString::from_static("elicitation/create"),
-            params: Bytes::from(params.to_string()),
-            cancelled: false,
-        })
+        Step::Ask(McpApproval::ask(&text))
     }
 
     /// The answer of the person.
     pub(crate) fn answered(&mut self, cx: &mut Context<'_>, response: McpResponse) -> Decision {
-        if response.id != ID || !self.asked {
+        if !self.asked {
             return Decision::Nothing;
         }
+        let Some(approval) = McpApproval::of(response) else {
+            return Decision::Nothing;
+        };
         let Some(opening) = self.opening.take() else {
             return Decision::Nothing;
         };
-        let (answer, why) = match response.answer {
-            McpAnswer::Result => match action(response.content).as_deref() {
-                Some("accept") => ("approved", ""),
-                Some("decline") => ("declined", "a person declined it"),
-                Some("cancel") => ("cancelled", "the person did not decide"),
-                _ => ("failed", "the client's answer cannot be read"),
-            },
-            McpAnswer::Error => ("failed", "the client answered with an error"),
-            McpAnswer::Unsupported => ("unsupported", "the client cannot ask a person"),
-            McpAnswer::Expired => ("expired", "nobody approved it in time"),
-        };
-        report(cx, &self.topic, answer);
-        if answer == "approved" {
+        report(cx, &self.topic, approval.word());
+        if approval.is_approved() {
             return Decision::Approved(opening);
         }
         Decision::Refused(Answer::tool_error(&format!(
-            "The message to '{}' was not approved: {why}. Nothing was published.",
-            shown(&self.topic)
+            "The message to '{}' was not approved: {}. Nothing was published.",
+            shown(&self.topic),
+            approval.why()
         )))
     }
 
@@ -235,12 +212,6 @@ fn report(cx: &mut Context<'_>, topic: &str, answer: &'static str) {
     });
 }
 
-/// The `action` of an elicitation.
-fn action(content: Bytes) -> Option<ByteString> {
-    let content = Document::parse(Parts::from(content), Limits::default()).ok()?;
-    content.root().get("action").ok()??.string()
-}
-
 /// The question about a message, without the present value, and whether it shows all of the message.
 fn question(publish: &Publish) -> (String, bool) {
     let retained = if publish.is_retained() {
@@ -248,7 +219,7 @@ fn question(publish: &Publish) -> (String, bool) {
     } else {
         ""
     };
-    let (payload, is_whole) = payload(publish.payload());
+    let (payload, is_whole) = approval_payload(publish.payload());
     let mut question = format!(
         "Publish this message to the MQTT topic '{}' (QoS {}{retained})?\nPayload: {payload}",
         Visible(&publish.topic),
@@ -259,26 +230,4 @@ fn question(publish: &Publish) -> (String, bool) {
         let _ = write!(question, "\nResponse topic: {}", Visible(topic));
     }
     (question, is_whole)
-}
-
-/// A payload as text, or in hexadecimal, and whether it is all of it.
-fn payload<'a>(parts: impl Iterator<Item = &'a Bytes>) -> (String, bool) {
-    let mut bytes = Vec::new();
-    for part in parts {
-        bytes.extend_from_slice(part);
-    }
-    let Ok(text) = std::str::from_utf8(&bytes) else {
-        let mut shown = format!("{} bytes of binary data:", bytes.len());
-        for byte in bytes.iter().take(SHOWN / 2) {
-            let _ = write!(shown, " {byte:02x}");
-        }
-        return (shown, bytes.len() <= SHOWN / 2);
-    };
-    match text.char_indices().nth(SHOWN) {
-        None => (Visible(text).to_string(), true),
-        Some((end, _)) => {
-            let start = Visible(text.get(..end).unwrap_or_default());
-            (format!("{start}… ({} bytes in total)", bytes.len()), false)
-        }
-    }
 }

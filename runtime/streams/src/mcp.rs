@@ -12,11 +12,13 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_json::{Document, Parts};
 
+mod approval;
 mod input;
 mod operation;
 
 use crate::scripted::Scripted;
 use crate::{Extension, extension, flags, words};
+pub use approval::{APPROVAL_BYTES_MAX, APPROVAL_TEXT_MAX, McpApproval, approval_payload};
 pub use input::{CHALLENGES_MAX, McpAnswer, McpChallenge, McpResponse, capability_to_ask};
 pub use operation::{
     McpBeginEx, McpCompletionComplete, McpEra, McpHeader, McpLifecycle, McpMethod, McpPromptsGet,

@@ -5,6 +5,7 @@ import json
 import threading
 
 from conftest import PATIENCE, ROOT, connected
+from mcp import types
 
 #: A dimmable lamp as zigbee2mqtt announces it.
 LAMP = {
@@ -207,3 +208,29 @@ async def test_a_job_is_confirmed_when_it_is_printed_and_a_thermometer_is_follow
             thread.join()
         assert series["ended"] == "count"
         assert [it["device"] for it in series["series"]] == ["study-1"] * 3
+
+
+async def test_the_front_door_is_unlocked_after_a_person_has_accepted(broker, parts):
+    topic = "home/hall/lock/front-door"
+    heard = broker.subscriber(f"{topic}/unlock")
+    parts.callback(heard.stop)
+    broker.publish(f"{topic}/state", "locked", "-r")
+    answers = ["decline", "accept"]
+
+    async def person(_context, _params: types.ElicitRequestParams) -> types.ElicitResult:
+        return types.ElicitResult(action=answers.pop(0))
+
+    async with connected("http", "2026-07-28", home(broker.port), elicitation_callback=person) as client:
+
+        async def door():
+            return await content(client, "get_device_status", device="front-door")
+
+        await until("the door", door, lambda it: it.get("status") == "locked")
+        declined = await content(client, "control_device", device="front-door", command="unlock")
+        assert declined["outcome"] == "notSent" and "a person declined it" in declined["message"]
+        assert list(heard.lines) == []
+        # The simulated door stays locked: the answer says so, and not that it obeyed.
+        sent = await content(client, "control_device", device="front-door", command="unlock", timeout=500)
+        assert sent["outcome"] == "unconfirmed", sent
+    assert heard.message().group("payload") == "UNLOCK"
+    assert len(heard.lines) == 1 and answers == []

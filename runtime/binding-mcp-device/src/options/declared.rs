@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tidegate_options::{Bounded, Glob, GuardReference, Guarded, TopicPattern};
+use tidegate_options::{Bounded, Glob, GuardReference, Guarded, Required, TopicPattern};
 
 use super::kind::{InterlockOptions, LimitOptions, MatchOptions};
 
@@ -40,6 +40,9 @@ pub struct DeclaredCommandOptions {
     pub command: Option<Glob>,
     /// Who may use them; absent: everybody.
     pub guarded: Option<Guarded>,
+    /// `required`: a person has to approve each of them before it is sent. The client asks its user (MCP
+    /// elicitation), who sees device, arguments, message and present state; a client that cannot ask is refused.
+    pub approval: Option<Required>,
     /// Limits on what they may do. A step applies to commands that have the argument.
     pub limits: LimitOptions,
     /// Conditions on other topics, all of which must hold. `{device}` stands for the id of the device.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidegate_options::{Bounded, Guarded};
+use tidegate_options::{Bounded, Guarded, Required};
 
 /// A type of devices.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -130,6 +130,9 @@ pub struct CommandOptions {
     pub interlocks: Vec<InterlockOptions>,
     /// Who may use it; absent: everybody.
     pub guarded: Option<Guarded>,
+    /// `required`: a person has to approve each command before it is sent. The client asks its user (MCP
+    /// elicitation), who sees device, arguments, message and present state; a client that cannot ask is refused.
+    pub approval: Option<Required>,
 }
 
 /// The state that confirms a command.

@@ -25,6 +25,7 @@ fn defaults_are_as_specified() {
     assert_eq!(options.max_devices.get(), 10_000);
     assert_eq!(options.max_cache_bytes.get(), 16 << 20);
     assert_eq!(options.max_requests.get(), 4_096);
+    assert_eq!(options.max_approvals.get(), 1_000);
     assert!(options.seen.is_empty() && options.devices.is_empty());
 }
 
@@ -108,8 +109,8 @@ fn a_fault_of_a_type_says_where_it_is() {
             "it needs 'equals', or 'minimum' or 'maximum'",
         ),
         (
-            r#"{"commands":{"a":{"approval":true}}}"#,
-            "unknown field `approval`",
+            r#"{"commands":{"a":{"approval":"none"}}}"#,
+            "unknown variant `none`, expected `required`",
         ),
     ] {
         let error = of_type(json).expect_err(json);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
-use tidegate_options::{Bounded, Guarded, TopicEntry};
+use tidegate_options::{Bounded, Guarded, Required, TopicEntry};
 
 use super::named_pattern::NamedPattern;
 use super::payload_schema::PayloadSchema;
@@ -37,15 +37,6 @@ pub struct Topic {
     /// `required`: a person has to approve each message before it is published. The client asks its user
     /// (MCP elicitation), who sees topic, payload and present value; a client that cannot ask is refused.
     pub approval: Option<Required>,
-}
-
-/// What has to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(inline)]
-pub enum Required {
-    /// Always.
-    Required,
 }
 
 const fn retained() -> bool {
