@@ -7,7 +7,7 @@ use tidegate_streams::Pooled;
 use tidegate_streams::mqtt::{MqttDataEx, MqttSubscribeData, MqttSubscribeFlags};
 use tidegate_streams::{Data, DataEx};
 
-use crate::trace;
+use tidegate_streams::mqtt::trace_parent;
 
 /// A whole message.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(crate) struct Message {
 impl Message {
     fn new(extension: MqttSubscribeData) -> Self {
         Self {
-            traceparent: trace::parent(&extension.properties),
+            traceparent: trace_parent(&extension.properties),
             topic: extension.topic,
             qos: extension.qos,
             retain: extension.flags.contains(MqttSubscribeFlags::RETAIN),

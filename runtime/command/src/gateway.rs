@@ -38,6 +38,8 @@ const CALLS: &[&str] = &[
     tidegate_binding_mcp::server::events::CallCompleted::WORD,
     tidegate_binding_mcp_mqtt::CallCompleted::WORD,
     tidegate_binding_mcp_device::CallCompleted::WORD,
+    tidegate_binding_mqtt_mcp::RequestCompleted::WORD,
+    tidegate_binding_mqtt_mcp::StepCompleted::WORD,
 ];
 
 /// A running gateway.

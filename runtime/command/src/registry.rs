@@ -27,6 +27,7 @@ pub fn registry() -> Registry<Factory> {
         mcp_mqtt_proxy(),
         mcp_device_proxy(),
         mcp_rename_proxy(),
+        mqtt_mcp_proxy(),
         mcp_client(),
         http_client(),
         stdio_client(),
@@ -156,6 +157,22 @@ fn mcp_rename_proxy() -> Descriptor<Factory> {
             let proxy = tidegate_binding_mcp_rename::McpRename::new(options, exit);
             Ok(Box::new(proxy))
         }))
+}
+
+fn mqtt_mcp_proxy() -> Descriptor<Factory> {
+    Descriptor::of::<tidegate_binding_mqtt_mcp::Options>(
+        "mqtt_mcp",
+        "proxy",
+        "Lets machines on MQTT call MCP tools: their messages are requests, which are answered by messages.",
+    )
+    .exits(&[("mqtt", Protocol::Mqtt), ("mcp", Protocol::Mcp)])
+    .actions::<tidegate_binding_mqtt_mcp::With>()
+    .made_by(Factory::Machine(|declared| {
+        let (options, routes) = (declared.options()?, declared.actions()?);
+        let (mqtt, mcp) = (declared.exit_named("mqtt")?, declared.exit_named("mcp")?);
+        let proxy = tidegate_binding_mqtt_mcp::MqttMcp::new(&options, routes, mqtt, mcp);
+        Ok(Box::new(proxy))
+    }))
 }
 
 fn mcp_client() -> Descriptor<Factory> {

@@ -1,7 +1,7 @@
 //! Checks across bindings: exits resolve, protocols match, no cycles, at least one entry.
 
 use serde_yaml::Value;
-use tidegate_options::{GuardReference, Guarded};
+use tidegate_options::{ActionRoute, GuardReference, Guarded};
 use tidegate_streams::Protocol;
 
 use crate::expression::Expressions;
@@ -17,6 +17,7 @@ pub(crate) struct Draft<'r> {
     pub(crate) shape: Option<&'r Shape>,
     pub(crate) exits: Vec<DraftExit>,
     pub(crate) routes: Vec<DraftRoute>,
+    pub(crate) actions: Vec<ActionRoute<Value, Value>>,
     pub(crate) options: Value,
     /// The guards that it refers to, with paths below the binding.
     pub(crate) guards: Vec<GuardReference>,
@@ -46,6 +47,7 @@ impl Draft<'_> {
             shape: None,
             exits: Vec::new(),
             routes: Vec::new(),
+            actions: Vec::new(),
             options: Value::Null,
             guards: Vec::new(),
             expressions: Expressions::default(),
@@ -216,6 +218,7 @@ fn bindings(drafts: Vec<Draft<'_>>) -> Vec<Binding> {
             kind: shape.kind.to_owned(),
             exits: exits.collect(),
             routes: routes.collect(),
+            actions: draft.actions,
             name: draft.name,
             options: draft.options,
             guards: draft.guards,

@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use tidegate_options::RouteRule;
+use tidegate_options::{ActionRoute, RouteRule};
 use tidegate_streams::Protocol;
 
 use crate::fault::Faults;
@@ -105,6 +105,13 @@ impl<'a, Id> Declared<'a, Id> {
             routes.push(DeclaredRoute { rule, exit: id });
         }
         Ok(routes)
+    }
+
+    /// The routes of a kind whose routes do something themselves.
+    pub fn actions<C: DeserializeOwned, A: DeserializeOwned>(
+        &self,
+    ) -> Result<Vec<ActionRoute<C, A>>, MakeError> {
+        self.binding.actions().map_err(|faults| self.faulty(faults))
     }
 
     fn faulty(&self, faults: Faults) -> MakeError {

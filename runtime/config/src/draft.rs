@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
-use tidegate_options::{GuardReference, Guarded, RouteRule};
+use tidegate_options::{ActionRoute, GuardReference, Guarded, RouteRule};
 
 use crate::check::{Draft, DraftExit, DraftRoute};
 use crate::decode::decode_valid_part;
 use crate::expression::Expressions;
 use crate::fault::{Findings, suggestion};
 use crate::load::path;
-use crate::registry::{Exits, Kinds, Routing, Shape};
+use crate::registry::{Actions, Exits, Kinds, Routing, Shape};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,7 +30,8 @@ struct RawRoute {
     #[serde(default)]
     when: Vec<Value>,
     guarded: Option<Guarded>,
-    exit: String,
+    exit: Option<String>,
+    with: Option<Value>,
 }
 
 /// Parses a binding. A fault in one key does not hide faults in other keys.
@@ -71,20 +72,32 @@ pub(crate) fn draft<'r>(
         }
         Exits::Named(_) => named(name, shape, raw.exits.unwrap_or_default(), findings),
     };
-    let routes = raw.routes.unwrap_or_default();
+    let raw_routes = raw.routes.unwrap_or_default();
+    let (mut routes, mut actions) = (Vec::new(), Vec::new());
     if let Some(routing) = shape.routing {
-        guards.extend(check_routes(name, routing, &routes, expressions, findings));
+        let complete = keys_of_routes(name, shape, routing, &raw_routes, findings);
+        if complete {
+            guards.extend(check_routes(
+                name,
+                routing,
+                &raw_routes,
+                expressions,
+                findings,
+            ));
+        }
+        match routing.actions {
+            Some(action) => {
+                actions = check_actions(name, action, raw_routes, expressions, findings);
+            }
+            None => routes = leading(raw_routes),
+        }
     }
-    let routes = routes.into_iter().map(|route| DraftRoute {
-        when: route.when,
-        guarded: route.guarded,
-        exit: route.exit,
-    });
     Draft {
         name: name.to_owned(),
         shape: Some(shape),
         exits,
-        routes: routes.collect(),
+        routes,
+        actions,
         options,
         guards,
         expressions: expressions.below(&at),
@@ -162,6 +175,84 @@ fn presence(name: &str, shape: &Shape, given: &dyn Fn(&str) -> bool, findings: &
         ),
         _ => {}
     }
+    let acts = shape.routing.is_some_and(|it| it.actions.is_some());
+    if acts && !given("routes") {
+        let help = "add 'routes', each with 'when' and 'with'";
+        findings.value_with(&at, missing("routes"), help);
+    }
+}
+
+/// Records a fault for each key of a route that this kind does not have, and for a missing one. Returns
+/// whether none is missing.
+fn keys_of_routes(
+    name: &str,
+    shape: &Shape,
+    routing: Routing,
+    routes: &[RawRoute],
+    findings: &mut Findings<'_>,
+) -> bool {
+    let title = shape.title();
+    let mut complete = true;
+    for (index, route) in routes.iter().enumerate() {
+        let index = index.to_string();
+        let at = |key: &str| path(&["bindings", name, "routes", &index, key]);
+        let given = [
+            ("exit", route.exit.is_some()),
+            ("guarded", route.guarded.is_some()),
+            ("with", route.with.is_some()),
+        ];
+        let (refused, required, help): (&[&str], _, _) = match routing.actions {
+            Some(_) => (&["exit", "guarded"], "with", "use 'when' and 'with'"),
+            None => (&["with"], "exit", "use 'when', 'guarded' and 'exit'"),
+        };
+        for (key, is_given) in given {
+            if is_given && refused.contains(&key) {
+                let message = format!("a route of {title} has no '{key}'");
+                findings.key(&at(key), message, Some(help.to_owned()));
+            } else if !is_given && key == required {
+                let at = path(&["bindings", name, "routes", &index]);
+                findings.value(&at, format!("missing key '{key}'"));
+                complete = false;
+            }
+        }
+    }
+    complete
+}
+
+/// The routes that lead to an exit. The fault of one without is recorded.
+fn leading(routes: Vec<RawRoute>) -> Vec<DraftRoute> {
+    let routes = routes.into_iter().filter_map(|route| {
+        Some(DraftRoute {
+            when: route.when,
+            guarded: route.guarded,
+            exit: route.exit?,
+        })
+    });
+    routes.collect()
+}
+
+/// Checks and returns the routes that do something themselves. The fault of one that does nothing is
+/// recorded.
+fn check_actions(
+    name: &str,
+    actions: Actions,
+    routes: Vec<RawRoute>,
+    expressions: &Expressions,
+    findings: &mut Findings<'_>,
+) -> Vec<ActionRoute<Value, Value>> {
+    let count = routes.len();
+    let routes = routes.into_iter().filter_map(|route| {
+        Some(ActionRoute {
+            when: route.when,
+            with: route.with?,
+        })
+    });
+    let routes: Vec<ActionRoute<Value, Value>> = routes.collect();
+    if routes.len() == count {
+        let at = path(&["bindings", name, "routes"]);
+        (actions.check)(&routes, &at, expressions, findings);
+    }
+    routes
 }
 
 /// The named exits and their protocols, for messages.
@@ -239,7 +330,7 @@ fn check_routes(
     }
     let first = routes.first().map(|route| &route.exit);
     for (index, route) in routes.iter().enumerate() {
-        if routing.same_exit && Some(&route.exit) != first {
+        if routing.same_exit && route.exit.is_some() && Some(&route.exit) != first {
             findings.value_with(
                 &path(&["bindings", name, "routes", &index.to_string(), "exit"]),
                 "the routes of this binding must have the same exit",

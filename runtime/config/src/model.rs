@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
-use tidegate_options::{GuardReference, Guarded};
+use tidegate_options::{ActionRoute, GuardReference, Guarded};
 use tidegate_streams::Protocol;
 
 use crate::decode::decode_again;
@@ -48,6 +48,8 @@ pub struct Binding {
     pub exits: Vec<Exit>,
     /// Targets of its streams, each under conditions.
     pub routes: Vec<Route>,
+    /// Routes that do something themselves, undecoded.
+    pub(crate) actions: Vec<ActionRoute<Value, Value>>,
     /// The guards that options, routes and conditions refer to, with paths below the binding.
     pub guards: Vec<GuardReference>,
     pub(crate) options: Value,
@@ -87,7 +89,30 @@ impl Binding {
     /// was loaded, so this fails only if `C` is not the declared type.
     pub fn when<C: DeserializeOwned>(&self, route: usize) -> Result<Vec<C>, Faults> {
         let when = self.routes.get(route).map(|route| route.when.as_slice());
-        let conditions = when.unwrap_or_default().iter().enumerate();
+        self.conditions(route, when.unwrap_or_default())
+    }
+
+    /// The routes that do something themselves, decoded. They were checked when the config was loaded.
+    pub fn actions<C: DeserializeOwned, A: DeserializeOwned>(
+        &self,
+    ) -> Result<Vec<ActionRoute<C, A>>, Faults> {
+        let routes = self.actions.iter().enumerate();
+        routes
+            .map(|(index, route)| {
+                let when = self.conditions(index, &route.when)?;
+                let path = ["routes", &index.to_string(), "with"];
+                let with = self.decode(route.with.clone(), &path)?;
+                Ok(ActionRoute { when, with })
+            })
+            .collect()
+    }
+
+    fn conditions<C: DeserializeOwned>(
+        &self,
+        route: usize,
+        when: &[Value],
+    ) -> Result<Vec<C>, Faults> {
+        let conditions = when.iter().enumerate();
         conditions
             .map(|(index, condition)| {
                 let (route, index) = (route.to_string(), index.to_string());

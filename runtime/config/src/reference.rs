@@ -161,6 +161,10 @@ impl Page<'_> {
             page.push_str("\nConditions of a route (`when`):\n\n");
             self.table(condition, page);
         }
+        if let Some(action) = self.action_of(shape) {
+            page.push_str("\nWhat a route does (`with`):\n\n");
+            self.table(self.resolve(action), page);
+        }
     }
 
     /// A table of the properties of an object, and of those below it.
@@ -333,6 +337,13 @@ impl Page<'_> {
                     let exit = exit.map(|exit| self.name_of(exit)).unwrap_or_default();
                     let _ = writeln!(yaml, "    {name}: {exit}");
                 }
+                if let (Some(condition), Some(action)) =
+                    (self.condition_of(shape), self.action_of(shape))
+                {
+                    let when = flow(&self.example_of(condition));
+                    let with = flow(&self.example_of(action));
+                    let _ = writeln!(yaml, "  routes:\n    - when: [{when}]\n      with: {with}");
+                }
             }
         }
         yaml
@@ -397,6 +408,11 @@ impl Page<'_> {
     fn condition_of(&self, shape: &Shape) -> Option<&Value> {
         let routes = self.member(self.schema_of(shape)?, "routes")?;
         routes.pointer("/items/properties/when/items")
+    }
+
+    fn action_of(&self, shape: &Shape) -> Option<&Value> {
+        let routes = self.member(self.schema_of(shape)?, "routes")?;
+        routes.pointer("/items/properties/with")
     }
 
     fn member<'s>(&'s self, schema: &'s Value, key: &str) -> Option<&'s Value> {

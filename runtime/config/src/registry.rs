@@ -2,7 +2,7 @@
 
 use schemars::{Schema, SchemaGenerator};
 use serde_yaml::Value;
-use tidegate_options::{Condition, GuardReference, Options, RouteRule};
+use tidegate_options::{Action, ActionRoute, Condition, GuardReference, Options, RouteRule};
 use tidegate_streams::Protocol;
 
 use crate::decode::decode;
@@ -50,6 +50,18 @@ type CheckOptions = fn(Value, &[String], &Expressions, &mut Findings<'_>) -> Vec
 type CheckRoutes =
     fn(&[RouteRule<Value>], &[String], &Expressions, &mut Findings<'_>) -> Vec<GuardReference>;
 
+/// Checks what routes do: conditions and `with` of each, at a path.
+type CheckActions = fn(&[ActionRoute<Value, Value>], &[String], &Expressions, &mut Findings<'_>);
+
+/// What the routes of a kind do, which have no exit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Actions {
+    /// JSON Schema of `with`.
+    pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Checks `with` of each route, and of all together.
+    pub(crate) check: CheckActions,
+}
+
 /// How the routes of a kind are decoded and checked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Routing {
@@ -61,6 +73,20 @@ pub(crate) struct Routing {
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     /// Checks the conditions of each route, and of all together.
     pub(crate) check: CheckRoutes,
+    /// What the routes do, if they do not lead to an exit.
+    pub(crate) actions: Option<Actions>,
+}
+
+impl Routing {
+    const fn of<C: Condition>() -> Self {
+        Self {
+            max: C::MAX,
+            same_exit: C::SAME_EXIT,
+            schema: |generator| generator.subschema_for::<C>(),
+            check: check_routes::<C>,
+            actions: None,
+        }
+    }
 }
 
 /// The config side of a kind: everything but its factory.
@@ -172,11 +198,19 @@ impl<F> Descriptor<F> {
     /// Allows `routes` with these conditions instead of `exit`.
     #[must_use]
     pub const fn routes<C: Condition>(mut self) -> Self {
+        self.shape.routing = Some(Routing::of::<C>());
+        self
+    }
+
+    /// Requires `routes` with conditions and an action each (`with`), beside named exits.
+    #[must_use]
+    pub const fn actions<A: Action>(mut self) -> Self {
         self.shape.routing = Some(Routing {
-            max: C::MAX,
-            same_exit: C::SAME_EXIT,
-            schema: |generator| generator.subschema_for::<C>(),
-            check: check_routes::<C>,
+            actions: Some(Actions {
+                schema: |generator| generator.subschema_for::<A>(),
+                check: check_actions::<A>,
+            }),
+            ..Routing::of::<A::Condition>()
         });
         self
     }
@@ -284,6 +318,38 @@ fn check_routes<C: Condition>(
         findings.value_with(&at(&[&fault.route.to_string()]), fault.message, fault.help);
     }
     guards
+}
+
+fn check_actions<A: Action>(
+    routes: &[ActionRoute<Value, Value>],
+    path: &[String],
+    expressions: &Expressions,
+    findings: &mut Findings<'_>,
+) {
+    let mut read = Vec::with_capacity(routes.len());
+    for (index, route) in routes.iter().enumerate() {
+        let at = |step: &str| -> Vec<String> {
+            let steps = [index.to_string(), step.to_owned()];
+            path.iter().cloned().chain(steps).collect()
+        };
+        let with = decode::<A>(route.with.clone(), &at("with"), expressions, findings);
+        // Faults of conditions were recorded with the conditions.
+        let when = route.when.iter().map(|it| {
+            let mut recorded = Findings::new("", "");
+            decode::<A::Condition>(it.clone(), &at("when"), expressions, &mut recorded)
+        });
+        if let (Some(with), Some(when)) = (with, when.collect::<Option<Vec<_>>>()) {
+            read.push(ActionRoute { when, with });
+        }
+    }
+    if read.len() < routes.len() {
+        return;
+    }
+    for fault in A::check(&read) {
+        let steps = [fault.route.to_string()].into_iter().chain(fault.path);
+        let at: Vec<String> = path.iter().cloned().chain(steps).collect();
+        findings.value_with(&at, fault.message, fault.help);
+    }
 }
 
 /// The known kinds of bindings, and types of guards and exporters.

@@ -107,6 +107,11 @@ fn one_of(shape: &Shape, kinds: &Kinds, generator: &mut SchemaGenerator) -> Valu
         Exits::Named(_) => {
             properties.insert("exits".to_owned(), named(shape));
             required.push("exits");
+            if let Some(routing) = shape.routing {
+                let routes = routes(routing, &exit, false, generator);
+                properties.insert("routes".to_owned(), routes);
+                required.push("routes");
+            }
         }
     }
     set("required", json!(required));
@@ -187,6 +192,16 @@ fn routes(
         && let Some(when) = when.as_object_mut()
     {
         when.insert("maxItems".to_owned(), json!(routing.max));
+    }
+    if let Some(actions) = routing.actions {
+        let with = (actions.schema)(generator).to_value();
+        return json!({
+            "type": "array",
+            "items": {
+                "type": "object", "required": ["when", "with"], "additionalProperties": false,
+                "properties": { "when": when, "with": with },
+            },
+        });
     }
     let required: &[&str] = if needs_exit { &["exit"] } else { &[] };
     json!({

@@ -6,10 +6,11 @@
 //! are entries of a list ([`TopicEntry`]), compiled once ([`TopicAccess`]).
 //!
 //! A binding implements [`Options`] for the type of its `options` and, if it has routes, [`Condition`]
-//! for an element of `when`. Invalid values are rejected during deserialization ([`Bounded`],
+//! for an element of `when`, and [`Action`] for `with` if its routes do something themselves. Invalid values are rejected during deserialization ([`Bounded`],
 //! [`positive`]), so every deserialized value is valid for its binding.
 #![forbid(unsafe_code)]
 
+mod action;
 mod bounded;
 mod caller_text;
 mod condition;
@@ -22,6 +23,7 @@ mod topic_access;
 mod topic_entry;
 mod topic_pattern;
 
+pub use action::{Action, ActionFault, ActionRoute};
 pub use bounded::Bounded;
 pub use caller_text::CallerText;
 pub use condition::{Condition, RouteFault, RouteRule};

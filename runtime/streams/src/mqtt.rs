@@ -10,9 +10,12 @@
 
 pub mod text;
 pub mod topic;
+mod trace;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+
+pub use trace::{TRACE_CONTEXT, TRACEPARENT, trace_context, trace_parent};
 
 use crate::{extension, flags, words};
 
@@ -24,6 +27,9 @@ flags! {
         /// Response topic and correlation data are left out if the broker's protocol version has none.
         /// Otherwise the message is refused there.
         ANSWER_PROPERTIES_OPTIONAL = 2,
+        /// The message expiry is left out if the broker's protocol version has none. Otherwise the
+        /// message is refused there.
+        EXPIRY_OPTIONAL = 4,
     }
 }
 

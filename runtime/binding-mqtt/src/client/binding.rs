@@ -157,7 +157,8 @@ impl MqttClient {
 
     /// Whose connections a stream uses, and its kind.
     fn read(&self, cx: &mut Context<'_>, begin: BeginEx) -> Result<(Owner, Kind), Failure> {
-        if cx.stopping() {
+        let publishes = matches!(begin, BeginEx::Mqtt(MqttBeginEx::Publish(_)));
+        if cx.stopping() && !publishes {
             return Err(shutting_down());
         }
         let BeginEx::Mqtt(begin) = begin else {
@@ -231,7 +232,12 @@ impl MqttClient {
             deadline,
         });
         cx.accept(id, token);
-        self.with(cx, connection, |connection, env| connection.add(env, key));
+        self.with(cx, connection, |connection, env| {
+            connection.add(env, key);
+            if env.cx.stopping() {
+                env.cap_deadline(key);
+            }
+        });
         Ok(())
     }
 

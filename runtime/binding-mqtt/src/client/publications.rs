@@ -52,7 +52,9 @@ impl Message {
         if has_answer && !metadata.flags.contains(optional) {
             return Some("response topics and correlation data");
         }
-        (metadata.expiry_interval >= 0).then_some("message expiry")
+        let optional = MqttPublishFlags::EXPIRY_OPTIONAL;
+        let has_expiry = metadata.expiry_interval >= 0 && !metadata.flags.contains(optional);
+        has_expiry.then_some("message expiry")
     }
 
     /// Takes the metadata.

@@ -9,9 +9,10 @@ use tidegate_engine::streams::mqtt::MqttDelivery;
 
 use super::accounts::{Account, Owner};
 use super::binding::MqttClient;
-use super::connection::{Connection, Env};
+use super::connection::{Connection, Env, Phase};
 use super::counted::Counted;
 use super::failure::Failure;
+use super::publishing::shutting_down;
 use super::quarantine::Namer;
 use super::streams::Kind;
 use super::suspects::Purpose;
@@ -178,20 +179,41 @@ impl MqttClient {
             Kind::Publish(it) if self.is_quarantined(cx, client, it.topic()) => Purpose::Quarantine,
             _ => Purpose::All,
         };
-        let keys = self.clients.get(client);
-        let known = keys.and_then(|keys| {
-            let mut keys = keys.iter().copied();
-            let fits = |it: &Connection| it.purpose == purpose;
-            keys.find(|key| self.connections.get(*key).is_some_and(fits))
-        });
-        if let Some(key) = known {
+        // During a shutdown, what was received before is still answered: on a connection whose
+        // subscription is kept open for it.
+        let stopping = cx.stopping();
+        let fits = |it: &Connection| it.purpose == purpose && (!stopping || self.is_listening(it));
+        if let Some(key) = self.known_connection(client, &fits) {
             return Ok(key);
+        }
+        if stopping {
+            return Err(shutting_down());
         }
         let holder = self.holder(cx, owner)?;
         match purpose {
             Purpose::All => self.shared_connection(holder),
             _ => self.additional_connection(holder, purpose),
         }
+    }
+
+    /// Whether a connection is open and has a subscription.
+    fn is_listening(&self, connection: &Connection) -> bool {
+        let mut streams = connection.streams.iter();
+        let is_accepted = |key: &usize| match self.streams.get(*key).map(|it| &it.kind) {
+            Some(Kind::Subscribe(subscriber)) => subscriber.accepted,
+            _ => false,
+        };
+        connection.phase == Phase::Ready && streams.any(is_accepted)
+    }
+
+    /// A connection of a client for which `fits` holds.
+    fn known_connection(
+        &self,
+        client: &ByteString,
+        fits: &dyn Fn(&Connection) -> bool,
+    ) -> Option<usize> {
+        let mut keys = self.clients.get(client)?.iter().copied();
+        keys.find(|key| self.connections.get(*key).is_some_and(fits))
     }
 
     fn holder(&self, cx: &Context<'_>, owner: &Owner) -> Result<Holder, Failure> {

@@ -1,0 +1,230 @@
+//! The message that answers a request: its payload and properties, and how long it is of use.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use minijinja::Value;
+use serde_json::{Map, Value as Json, json};
+use tidegate_engine::{Duration, Time};
+use tidegate_streams::mqtt::{
+    MqttPayloadFormat, MqttPublish, MqttPublishData, MqttPublishFlags, MqttUserProperty,
+};
+
+use crate::action::{ERROR, MessageOptions};
+use crate::failure::{Executed, Failure, Reason, Status};
+use crate::request::Envelope;
+use crate::template::{Variables, from_json};
+
+/// The content type of answers.
+const JSON: &str = "application/json";
+
+/// A message that answers a request.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    topic: ByteString,
+    qos: u8,
+    retain: bool,
+    payload: Bytes,
+    correlation: Option<Bytes>,
+    properties: Vec<MqttUserProperty>,
+    /// When it is of no use any more.
+    pub(crate) until: Time,
+    /// Whether the broker is told so.
+    expires: bool,
+}
+
+impl Answer {
+    pub(crate) const fn topic(&self) -> &ByteString {
+        &self.topic
+    }
+
+    /// Bytes that it keeps.
+    pub(crate) fn size(&self) -> usize {
+        let properties = self.properties.iter();
+        let properties = properties.map(|it| it.key.len() + it.value.len());
+        let correlation = self.correlation.as_ref().map_or(0, Bytes::len);
+        self.topic.len() + self.payload.len() + correlation + properties.sum::<usize>()
+    }
+
+    /// The BEGIN of the publish stream.
+    pub(crate) fn begin(&self, client_id: Option<ByteString>) -> MqttPublish {
+        MqttPublish {
+            client_id,
+            topic: self.topic.clone(),
+            flags: self.flags(),
+            qos: self.qos,
+        }
+    }
+
+    fn flags(&self) -> MqttPublishFlags {
+        MqttPublishFlags::ANSWER_PROPERTIES_OPTIONAL
+            .with(MqttPublishFlags::EXPIRY_OPTIONAL)
+            .with_if(MqttPublishFlags::RETAIN, self.retain)
+    }
+
+    /// The properties of the message, if it is sent now, and its payload.
+    pub(crate) fn message(&self, now: Time) -> (MqttPublishData, Bytes) {
+        let data = MqttPublishData {
+            qos: self.qos,
+            flags: self.flags(),
+            expiry_interval: if self.expires {
+                seconds_up(self.until.since(now))
+            } else {
+                -1
+            },
+            content_type: Some(ByteString::from_static(JSON)),
+            format: MqttPayloadFormat::Text,
+            correlation: self.correlation.clone(),
+            properties: self.properties.clone(),
+            ..MqttPublishData::default()
+        };
+        (data, self.payload.clone())
+    }
+}
+
+/// Whole seconds, so that a message with any time left does not expire at once.
+fn seconds_up(left: Duration) -> i64 {
+    i64::try_from(left.as_millis().div_ceil(1_000)).unwrap_or(i64::MAX)
+}
+
+/// Makes the answers of one request.
+#[derive(Debug)]
+pub(crate) struct Answers<'a> {
+    pub(crate) envelope: &'a Envelope,
+    pub(crate) now: Time,
+    /// How long an answer without expiry is of use.
+    pub(crate) remember: Duration,
+}
+
+impl Answers<'_> {
+    /// The answer of a request that succeeded. `variables` are those of the request and of its results,
+    /// `result` is what the payload says without a template. `None` if there is no topic for it.
+    pub(crate) fn done(
+        &self,
+        options: &MessageOptions,
+        variables: &Variables,
+        result: Json,
+    ) -> Result<Option<Answer>, Failure> {
+        let Some(topic) = self.topic(options)? else {
+            return Ok(None);
+        };
+        let payload = match &options.payload {
+            Some(document) => document
+                .render(variables)
+                .map_err(|why| invalid("payload", &why))?,
+            None => self.plain(Status::Done, [("result", result)]),
+        };
+        let properties = vec![property("status", Status::Done.word())];
+        Ok(Some(self.message(options, topic, payload, properties)))
+    }
+
+    /// The answer of a request that failed. `result` is that of a tool that reported an error. `None` if
+    /// there is no topic for it.
+    pub(crate) fn failed(
+        &self,
+        options: &MessageOptions,
+        failure: &Failure,
+        result: Option<Json>,
+    ) -> Option<Answer> {
+        let topic = self.topic(options).ok().flatten()?;
+        let error = json!({
+            "reason": failure.reason.word(),
+            "message": failure.message,
+            "executed": failure.executed.word(),
+        });
+        let rendered = options.payload.as_ref().and_then(|document| {
+            let mut variables = self.envelope.variables.clone();
+            variables.insert(ERROR.to_owned(), error_variable(failure));
+            document.render(&variables).ok()
+        });
+        // A failure without its template is better than none.
+        let payload = rendered.unwrap_or_else(|| {
+            let result = result.map(|result| ("result", result));
+            let members = [("error", error)].into_iter().chain(result);
+            self.plain(failure.status, members)
+        });
+        let properties = vec![
+            property("status", failure.status.word()),
+            property("reason", failure.reason.word()),
+            property("executed", failure.executed.word()),
+        ];
+        Some(self.message(options, topic, payload, properties))
+    }
+
+    fn topic(&self, options: &MessageOptions) -> Result<Option<ByteString>, Failure> {
+        let Some(topic) = &options.topic else {
+            return Ok(self.envelope.reply.clone());
+        };
+        let found = topic.of(&self.envelope.values);
+        let why = "a level of the request's topic cannot be a level of it";
+        found.map(Some).ok_or_else(|| invalid("topic", why))
+    }
+
+    fn plain(
+        &self,
+        status: Status,
+        members: impl IntoIterator<Item = (&'static str, Json)>,
+    ) -> Vec<u8> {
+        let mut object = Map::new();
+        if let Some(id) = &self.envelope.id {
+            object.insert("id".to_owned(), id.clone());
+        }
+        object.insert("status".to_owned(), status.word().into());
+        let members = members.into_iter();
+        object.extend(members.map(|(name, value)| (name.to_owned(), value)));
+        Json::Object(object).to_string().into_bytes()
+    }
+
+    fn message(
+        &self,
+        options: &MessageOptions,
+        topic: ByteString,
+        payload: Vec<u8>,
+        mut properties: Vec<MqttUserProperty>,
+    ) -> Answer {
+        properties.extend(self.envelope.trace.iter().cloned());
+        let own = options
+            .expiry
+            .map(|it| self.now + Duration::from_secs(it.get()));
+        let expiry = match (own, self.envelope.expires) {
+            (Some(own), Some(request)) => Some(own.min(request)),
+            (own, request) => own.or(request),
+        };
+        Answer {
+            topic,
+            qos: u8::try_from(options.qos.map_or(1, |it| it.get())).unwrap_or(1),
+            retain: options.retain.unwrap_or(false),
+            payload: payload.into(),
+            correlation: self.envelope.correlation.clone(),
+            properties,
+            until: expiry.unwrap_or(self.now + self.remember),
+            expires: expiry.is_some(),
+        }
+    }
+}
+
+/// What templates see of a failure.
+fn error_variable(failure: &Failure) -> Value {
+    from_json(json!({
+        "status": failure.status.word(),
+        "reason": failure.reason.word(),
+        "message": failure.message,
+        "executed": failure.executed.word(),
+    }))
+}
+
+/// The answer could not be made.
+fn invalid(what: &str, why: &str) -> Failure {
+    Failure {
+        status: Status::Failed,
+        reason: Reason::InvalidAnswer,
+        message: format!("Invalid {what} of the answer: {why}."),
+        executed: Executed::Yes,
+    }
+}
+
+fn property(key: &'static str, value: &'static str) -> MqttUserProperty {
+    MqttUserProperty {
+        key: ByteString::from_static(key),
+        value: ByteString::from_static(value),
+    }
+}

@@ -1,0 +1,298 @@
+//! What follows when the outcome of a request is known: its answer is made, remembered, counted and
+//! published.
+
+use bytestring::ByteString;
+use tidegate_engine::{Context, StreamId};
+use tidegate_streams::{Frame, shown};
+
+use crate::answer::{Answer, Answers};
+use crate::events::{AnswerLost, Counts, Publication as Outcome, RequestCompleted};
+use crate::exchange::Phase;
+use crate::failure::{Executed, Failure, Status};
+use crate::proxy::{MqttMcp, publication_token};
+use crate::publication::{Publication, Published};
+use crate::request::{Envelope, correlation_text};
+
+/// Most answers on their way that no running request waits for: refusals and repeated answers. A
+/// further one is not sent.
+const EXTRA_MAX: usize = 1_000;
+
+/// How a request ended, for its event and the meters.
+struct Completion<'a> {
+    status: Status,
+    failure: Option<&'a Failure>,
+    answer: Option<&'a ByteString>,
+}
+
+impl MqttMcp {
+    /// All tools succeeded.
+    pub(crate) fn succeed(&mut self, cx: &mut Context<'_>, index: usize) {
+        let Some(exchange) = self.exchanges.get(index) else {
+            return;
+        };
+        let Some(route) = self.routes.get(exchange.envelope.route) else {
+            return;
+        };
+        let answers = Answers {
+            envelope: &exchange.envelope,
+            now: cx.now(),
+            remember: self.settings.remember,
+        };
+        let results = exchange.results(route);
+        match answers.done(&route.answer, exchange.variables(), results) {
+            Ok(answer) => self.answer(cx, index, answer, None),
+            Err(failure) => self.fail(cx, index, &failure, None),
+        }
+    }
+
+    /// A request failed.
+    pub(crate) fn fail(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        failure: &Failure,
+        result: Option<serde_json::Value>,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        let failure = failure.clone().after(exchange.executed());
+        exchange.cancel_calls(cx);
+        let Some(route) = self.routes.get(exchange.envelope.route) else {
+            return;
+        };
+        exchange.envelope.variables = exchange.variables().clone();
+        let answers = Answers {
+            envelope: &exchange.envelope,
+            now: cx.now(),
+            remember: self.settings.remember,
+        };
+        let answer = answers.failed(&route.failure, &failure, result);
+        self.answer(cx, index, answer, Some(&failure));
+    }
+
+    /// The answer of a request is known.
+    fn answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        answer: Option<Answer>,
+        failure: Option<&Failure>,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        if let Some(timer) = exchange.timer.take() {
+            cx.cancel(timer);
+        }
+        cx.work_with(exchange.context.clone());
+        let now = cx.now();
+        // After the expiry of the request nobody waits for its answer.
+        let answer = answer.filter(|it| it.until > now);
+        if let Some(key) = &exchange.key {
+            let executed = failure.is_none_or(|it| it.executed != Executed::No);
+            if executed {
+                let until = exchange
+                    .envelope
+                    .expires
+                    .unwrap_or(now + self.settings.remember);
+                self.remembered.answered(key, answer.clone(), until);
+            } else {
+                self.remembered.forget(key);
+            }
+        }
+        let completion = Completion {
+            status: failure.map_or(Status::Done, |it| it.status),
+            failure,
+            answer: answer.as_ref().map(Answer::topic),
+        };
+        let waited = exchange.phase == Phase::Waiting;
+        if waited {
+            self.lanes.cancel(&exchange.envelope.device, index);
+        }
+        exchange.phase = Phase::Answering;
+        Self::completed(cx, &mut self.counts, &exchange.envelope, &completion);
+        match answer {
+            Some(answer) if !waited => self.publish(cx, answer, Some(index)),
+            // A request that is not answered, or never ran, is done with.
+            answer => {
+                let exchange = self.exchanges.remove(index);
+                if !waited {
+                    self.lanes.leave(&exchange.envelope.device);
+                }
+                if let Some(answer) = answer {
+                    self.publish_extra(cx, answer);
+                }
+            }
+        }
+    }
+
+    /// Refuses a message before it becomes a request.
+    pub(crate) fn refuse(&mut self, cx: &mut Context<'_>, envelope: &Envelope, failure: &Failure) {
+        let Some(route) = self.routes.get(envelope.route) else {
+            return;
+        };
+        let now = cx.now();
+        let answers = Answers {
+            envelope,
+            now,
+            remember: self.settings.remember,
+        };
+        let answer = answers.failed(&route.failure, failure, None);
+        let answer = answer.filter(|it| it.until > now);
+        let completion = Completion {
+            status: failure.status,
+            failure: Some(failure),
+            answer: answer.as_ref().map(Answer::topic),
+        };
+        Self::completed(cx, &mut self.counts, envelope, &completion);
+        if let Some(answer) = answer {
+            self.publish_extra(cx, answer);
+        }
+    }
+
+    /// Answers a request that came again as before.
+    pub(crate) fn repeat(
+        &mut self,
+        cx: &mut Context<'_>,
+        envelope: &Envelope,
+        answer: Option<Answer>,
+    ) {
+        self.counts.repeated += 1;
+        let now = cx.now();
+        let answer = answer.filter(|it| it.until > now);
+        cx.event_with(|_| RequestCompleted {
+            outcome: "repeated".into(),
+            decision: "allowed".into(),
+            answer: answer
+                .as_ref()
+                .map_or_else(ByteString::new, |it| it.topic().clone()),
+            ..about(envelope)
+        });
+        if let Some(answer) = answer {
+            self.publish_extra(cx, answer);
+        }
+    }
+
+    /// Counts a request that ended, and emits its event.
+    fn completed(
+        cx: &mut Context<'_>,
+        counts: &mut Counts,
+        envelope: &Envelope,
+        completion: &Completion<'_>,
+    ) {
+        let duration = cx.now().since(envelope.received);
+        counts.request(completion.status, duration);
+        cx.event_with(|_| {
+            let failure = completion.failure;
+            let executed = failure.map_or(Executed::Yes, |it| it.executed);
+            let refused = completion.status == Status::Rejected;
+            RequestCompleted {
+                decision: if refused { "refused" } else { "allowed" }.into(),
+                outcome: completion.status.word().into(),
+                reason: failure.map_or("", |it| it.reason.word()).into(),
+                message: failure.map_or("", |it| &it.message).into(),
+                executed: executed.word().into(),
+                answer: completion.answer.cloned().unwrap_or_default(),
+                duration: duration.as_millis(),
+                duration_micros: duration.as_micros(),
+                ..about(envelope)
+            }
+        });
+    }
+
+    /// Publishes an answer that no running request waits for.
+    fn publish_extra(&mut self, cx: &mut Context<'_>, answer: Answer) {
+        if self.extra >= EXTRA_MAX {
+            return self.counts.answer(Outcome::Dropped);
+        }
+        self.extra += 1;
+        self.publish(cx, answer, None);
+    }
+
+    fn publish(&mut self, cx: &mut Context<'_>, answer: Answer, exchange: Option<usize>) {
+        let entry = self.publications.vacant_entry();
+        let index = entry.key();
+        let token = publication_token(index);
+        let publication = Publication::new(answer, token, exchange, cx.call().clone());
+        let publication = entry.insert(publication);
+        let client_id = self.settings.client_id.clone();
+        if let Some(published) = publication.open(cx, self.mqtt, client_id) {
+            self.published(cx, index, published);
+        }
+    }
+
+    /// A frame of a publish stream.
+    pub(crate) fn on_publication(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        stream: StreamId,
+        frame: Frame,
+    ) {
+        let Some(publication) = self.publications.get_mut(index) else {
+            return;
+        };
+        let failures = publication.failures;
+        let published = publication.on_frame(cx, stream, frame);
+        if publication.failures > failures {
+            self.counts.answer(Outcome::Retried);
+        }
+        if let Some(published) = published {
+            self.published(cx, index, published);
+        }
+    }
+
+    pub(crate) fn on_publication_timer(&mut self, cx: &mut Context<'_>, index: usize) {
+        let client_id = self.settings.client_id.clone();
+        let Some(publication) = self.publications.get_mut(index) else {
+            return;
+        };
+        cx.work_with(publication.context.clone());
+        if let Some(published) = publication.on_timer(cx, self.mqtt, client_id) {
+            self.published(cx, index, published);
+        }
+    }
+
+    /// A publication ended.
+    pub(crate) fn published(&mut self, cx: &mut Context<'_>, index: usize, published: Published) {
+        let Some(mut publication) = self.publications.try_remove(index) else {
+            return;
+        };
+        publication.close(cx);
+        match published {
+            Published::Acknowledged => self.counts.answer(Outcome::Published),
+            Published::Lost(reason) => {
+                self.counts.answer(Outcome::Lost);
+                cx.work_with(publication.context.clone());
+                cx.event(&AnswerLost {
+                    topic: publication.answer().topic().clone(),
+                    reason: reason.into(),
+                });
+            }
+        }
+        match publication.exchange {
+            None => self.extra = self.extra.saturating_sub(1),
+            Some(index) => {
+                if let Some(exchange) = self.exchanges.try_remove(index) {
+                    self.lanes.leave(&exchange.envelope.device);
+                }
+            }
+        }
+    }
+}
+
+/// What an event says about any request.
+fn about(envelope: &Envelope) -> RequestCompleted {
+    let correlation = match (&envelope.correlation, &envelope.id) {
+        (Some(data), _) => correlation_text(data),
+        (None, Some(id)) => id.to_string(),
+        (None, None) => String::new(),
+    };
+    RequestCompleted {
+        topic: envelope.topic.clone(),
+        device: envelope.device.clone(),
+        correlation: shown(&correlation).as_ref().into(),
+        ..RequestCompleted::default()
+    }
+}

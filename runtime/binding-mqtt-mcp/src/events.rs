@@ -1,0 +1,150 @@
+//! Events and meters.
+
+use bytestring::ByteString;
+use tidegate_engine::MeterKind::Counter;
+use tidegate_engine::{Duration, Histogram, Meter};
+use tidegate_streams::{event, words};
+
+use crate::failure::Status;
+
+event! {
+    /// A request of a device was answered or refused, or expired.
+    pub struct RequestCompleted "binding.mqtt_mcp.request.completed" Debug audit(line)
+        "request on '{topic}' of '{device}': {outcome} {reason} in {duration} ms"
+    {
+        /// Topic of the request.
+        topic "topic": ByteString = ByteString::new(),
+        /// The device: the subject of its identity, a level of the topic, or the topic.
+        device "device": ByteString = ByteString::new(),
+        /// The correlation as text, shortened; empty if there is none.
+        correlation "correlation": ByteString = ByteString::new(),
+        /// `allowed`; `refused` if nothing was executed.
+        decision "decision": ByteString = ByteString::new(),
+        /// `done`, `failed`, `rejected`, `timedOut`, `unknown`, or `repeated` for one that is answered
+        /// as before.
+        outcome "outcome": ByteString = ByteString::new(),
+        /// Why it failed, in one word; empty if it did not.
+        reason "reason": ByteString = ByteString::new(),
+        /// The same as a sentence.
+        message "message": ByteString = ByteString::new(),
+        /// Whether a tool was executed: `no`, `possibly` or `yes`.
+        executed "executed": ByteString = ByteString::new(),
+        /// Topic of the answer; empty if there is none.
+        answer "answer": ByteString = ByteString::new(),
+        /// Time from the receipt of the request, in milliseconds.
+        duration "duration": u64 = 0,
+        /// The same in microseconds.
+        duration_micros "durationMicros": u64 = 0,
+    }
+}
+
+event! {
+    /// A tool that a request called has answered, or failed.
+    pub struct StepCompleted "binding.mqtt_mcp.step.completed" Debug audit(call)
+        "'{tool}' for '{device}': {outcome} in {duration} ms"
+    {
+        /// The tool.
+        tool "tool": ByteString = ByteString::new(),
+        /// Topic of the request.
+        topic "topic": ByteString = ByteString::new(),
+        /// The device.
+        device "device": ByteString = ByteString::new(),
+        /// Name of the step in the route's plan; `result` for a route with one tool.
+        step "step": ByteString = ByteString::new(),
+        /// `ok`, or why it failed, in one word.
+        outcome "outcome": ByteString = ByteString::new(),
+        /// Time from the call to the result, in milliseconds.
+        duration "duration": u64 = 0,
+        /// The same in microseconds.
+        duration_micros "durationMicros": u64 = 0,
+    }
+}
+
+event! {
+    /// An answer could not be published before it expired, or the broker refuses it.
+    pub struct AnswerLost "binding.mqtt_mcp.answer.lost" Warn
+        "the answer on '{topic}' was not published: {reason}"
+    {
+        /// Topic of the answer.
+        topic "topic": ByteString = ByteString::new(),
+        /// Why.
+        reason "reason": ByteString = ByteString::new(),
+    }
+}
+
+event! {
+    /// The subscription to requests failed. It is retried; requests are missed until it succeeds.
+    pub struct SubscriptionFailed "binding.mqtt_mcp.subscription.failed" Warn
+        "the subscription to requests failed: {reason}"
+    {
+        /// Why.
+        reason "reason": ByteString = ByteString::new(),
+    }
+}
+
+event! {
+    /// The broker refused some of the topic filters.
+    pub struct FilterRefused "binding.mqtt_mcp.filter.refused" Warn
+        "the broker refused the subscription to '{filter}' with reason code {code}"
+    {
+        /// The topic filter.
+        filter "filter": ByteString = ByteString::new(),
+        /// The reason code (MQTT 5.0, 3.9.3).
+        code "code": u8 = 0,
+    }
+}
+
+words! {
+    /// What became of an answer.
+    pub enum Publication {
+        /// The broker acknowledged it as its `QoS` requires.
+        Published "published",
+        /// It was sent again after a failure.
+        Retried "retried",
+        /// It expired, or the broker refuses it.
+        Lost "lost",
+        /// Too many answers wait to be published.
+        Dropped "dropped",
+    }
+}
+
+/// Numbers and durations.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    requests: [Histogram; Status::ALL.len()],
+    answers: [u64; Publication::ALL.len()],
+    /// Requests that were answered as before.
+    pub(crate) repeated: u64,
+    /// Messages that are no requests: retained ones.
+    pub(crate) ignored: u64,
+}
+
+impl Counts {
+    pub(crate) fn request(&mut self, status: Status, duration: Duration) {
+        if let Some(figure) = self.requests.get_mut(status as usize) {
+            figure.record(duration);
+        }
+    }
+
+    pub(crate) fn answer(&mut self, what: Publication) {
+        if let Some(count) = self.answers.get_mut(what as usize) {
+            *count += 1;
+        }
+    }
+
+    pub(crate) fn report(&self, meter: &mut dyn Meter) {
+        for (figure, status) in self.requests.iter().zip(Status::ALL) {
+            let labels = [("outcome", status.word())];
+            meter.record(Counter, "mqtt_mcp.requests", &labels, figure.count());
+            if figure.count() > 0 {
+                meter.histogram("mqtt_mcp.request.duration", &labels, figure);
+            }
+        }
+        for (count, what) in self.answers.iter().zip(Publication::ALL) {
+            let labels = [("result", what.word())];
+            meter.record(Counter, "mqtt_mcp.answers", &labels, *count);
+        }
+        meter.counter("mqtt_mcp.requests.repeated", self.repeated);
+        meter.counter("mqtt_mcp.messages.ignored", self.ignored);
+    }
+}

@@ -1,0 +1,178 @@
+//! Why a request failed, and whether anything was executed.
+
+use tidegate_streams::mcp::{McpReset, McpResetKind};
+use tidegate_streams::{Visible, shown, words};
+
+words! {
+    /// What became of a request.
+    pub enum Status {
+        /// All tools that it needs succeeded.
+        Done "done",
+        /// A tool reported an error, or its server did.
+        Failed "failed",
+        /// It was refused: nothing was executed.
+        Rejected "rejected",
+        /// There was no result in time.
+        TimedOut "timedOut",
+        /// A result was lost, so that it is not known what was executed.
+        Unknown "unknown",
+    }
+}
+
+words! {
+    /// Whether a tool was executed.
+    pub enum Executed {
+        /// No tool was called.
+        No "no",
+        /// A tool was called, and it is not known how far it came.
+        Possibly "possibly",
+        /// A tool was called and answered.
+        Yes "yes",
+    }
+}
+
+words! {
+    /// Why a request failed, for programs.
+    pub enum Reason {
+        /// The payload is not JSON.
+        InvalidPayload "invalidPayload",
+        /// The payload, the correlation, or the result of a tool exceeds a limit.
+        TooLarge "tooLarge",
+        /// The topic for the answer is not one that the request may name.
+        ReplyTopicRefused "replyTopicRefused",
+        /// A template could not be rendered: a value is missing, or has another type.
+        InvalidRequest "invalidRequest",
+        /// The tool is not one of those that the request may choose from.
+        NotAllowed "notAllowed",
+        /// The exit knows no such tool.
+        UnknownTool "unknownTool",
+        /// The exit refuses the arguments.
+        InvalidArguments "invalidArguments",
+        /// The exit refuses the caller.
+        NotAuthorized "notAuthorized",
+        /// Too many requests wait.
+        Busy "busy",
+        /// The same correlation was used for another request.
+        CorrelationReused "correlationReused",
+        /// The tool reported an error.
+        ToolError "toolError",
+        /// The tool asks for input, which a device cannot give.
+        InputRequired "inputRequired",
+        /// The server of the tool reported an error.
+        ServerError "serverError",
+        /// The server of the tool cannot be reached.
+        Unavailable "unavailable",
+        /// There was no result in time.
+        TimedOut "timedOut",
+        /// The answer could not be rendered.
+        InvalidAnswer "invalidAnswer",
+        /// The gateway is stopping.
+        Stopping "stopping",
+        /// An internal error in tidegate.
+        Internal "internal",
+    }
+}
+
+/// A failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) status: Status,
+    pub(crate) reason: Reason,
+    /// A plain sentence.
+    pub(crate) message: String,
+    pub(crate) executed: Executed,
+}
+
+/// Codes of JSON-RPC.
+const METHOD_NOT_FOUND: i64 = -32_601;
+const INVALID_PARAMS: i64 = -32_602;
+/// Most characters of a message from outside.
+const MESSAGE_MAX: usize = 1_000;
+
+impl Failure {
+    /// A request that is refused before anything is executed.
+    pub(crate) fn rejected(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            status: Status::Rejected,
+            reason,
+            message: message.into(),
+            executed: Executed::No,
+        }
+    }
+
+    /// A tool that reported an error.
+    pub(crate) fn of_tool(text: &str) -> Self {
+        let message = text.chars().take(MESSAGE_MAX);
+        Self {
+            status: Status::Failed,
+            reason: Reason::ToolError,
+            message: Visible(message.collect::<String>()).to_string(),
+            executed: Executed::Yes,
+        }
+    }
+
+    /// A call that was refused or ended by the exit.
+    pub(crate) fn of_reset(reset: McpReset) -> Self {
+        use McpResetKind as Kind;
+        let message = Visible(shown(&reset.message)).to_string();
+        let refused = |reason| Self::rejected(reason, message.clone());
+        match reset.kind {
+            Kind::NotFound => refused(Reason::UnknownTool),
+            Kind::Invalid | Kind::HeaderMismatch => refused(Reason::InvalidArguments),
+            Kind::NotAuthorized => refused(Reason::NotAuthorized),
+            Kind::MissingCapability => refused(Reason::InputRequired),
+            Kind::TimedOut => Self::timed_out(message),
+            Kind::TooLarge => Self {
+                reason: Reason::TooLarge,
+                ..Self::lost(message)
+            },
+            Kind::Unavailable => Self::lost(message),
+            // The server refuses the call before it runs the tool.
+            Kind::Relayed if reset.code == Some(METHOD_NOT_FOUND) => refused(Reason::UnknownTool),
+            Kind::Relayed if reset.code == Some(INVALID_PARAMS) => {
+                refused(Reason::InvalidArguments)
+            }
+            Kind::Relayed => Self {
+                status: Status::Failed,
+                reason: Reason::ServerError,
+                ..Self::lost(message)
+            },
+            Kind::SlowConsumer | Kind::Internal => Self {
+                reason: Reason::Internal,
+                ..Self::lost(message)
+            },
+        }
+    }
+
+    /// A call without a result in time.
+    pub(crate) fn timed_out(message: impl Into<String>) -> Self {
+        Self {
+            status: Status::TimedOut,
+            reason: Reason::TimedOut,
+            message: message.into(),
+            executed: Executed::Possibly,
+        }
+    }
+
+    /// A call whose result was lost.
+    pub(crate) fn lost(message: impl Into<String>) -> Self {
+        Self {
+            status: Status::Unknown,
+            reason: Reason::Unavailable,
+            message: message.into(),
+            executed: Executed::Possibly,
+        }
+    }
+
+    /// The failure of a request whose other tools were executed up to `executed`.
+    #[must_use]
+    pub(crate) fn after(mut self, executed: Executed) -> Self {
+        if (executed as u8) > (self.executed as u8) {
+            self.executed = executed;
+        }
+        if self.executed != Executed::No && self.status == Status::Rejected {
+            self.status = Status::Failed;
+        }
+        self
+    }
+}

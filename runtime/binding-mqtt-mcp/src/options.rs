@@ -1,0 +1,150 @@
+//! The options of `mqtt_mcp · proxy`, and the conditions of its routes. What routes do: see `action`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tidegate_options::{Bounded, OptionWarning, RouteFault, RouteRule};
+use tidegate_streams::mqtt::text::check_characters;
+
+use crate::levels::{ReplyPattern, RequestTopic};
+
+/// The options of `mqtt_mcp · proxy`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Options {
+    /// Client identifier of a connection to the broker for this binding alone, which subscribes to
+    /// requests and publishes answers. Each replica needs its own. Absent: the connection that the
+    /// requests without a session of the `mqtt · client` share.
+    #[schemars(extend("examples" = ["planner-1"]))]
+    pub client_id: Option<ClientId>,
+    /// Maximum number of requests that are executed at once. Further ones wait.
+    pub concurrency: Bounded<1, 10_000>,
+    /// Maximum number of requests of one device that are executed at once. With 1, a device gets its
+    /// answers in the order of its requests.
+    pub per_device: Bounded<1, 10_000>,
+    /// Maximum number of requests that wait. A further one is answered as `busy`. Devices take turns.
+    pub max_waiting: Bounded<0, 1_000_000>,
+    /// Maximum number of requests of one device that wait. A further one is answered as `busy`.
+    pub max_waiting_per_device: Bounded<0, 1_000_000>,
+    /// Maximum size of all requests that wait, in bytes; each counts 1 KiB more than its payload. A
+    /// further one is answered as `busy`.
+    pub max_waiting_bytes: Bounded<1_024, 4_294_967_296>,
+    /// Time from the receipt of a request to its answer, in milliseconds. A message that expires sooner
+    /// has less. After it, the request is answered as `timedOut`.
+    pub timeout: Bounded<1, 3_600_000>,
+    /// Topics that requests may name for their answers: as Response Topic, or as `replyTopic` in the
+    /// payload. A level `{name}` must be equal to the level of that name of the request's topic. A
+    /// request that names another topic is refused. Empty: none may be named.
+    #[schemars(extend("examples" = [["devices/{device}/answers/#"]]))]
+    pub(crate) reply_topics: Vec<ReplyPattern>,
+    /// Largest payload of a request, in bytes. A larger one is refused.
+    pub max_payload: Bounded<2, 16_777_216>,
+    /// Largest result of a tool, in bytes. A larger one fails the request.
+    pub max_result: Bounded<1_024, 16_777_216>,
+    /// Time for which the answer of a request without Message Expiry Interval is kept, in milliseconds:
+    /// the same request gets it again within this time, and while the broker cannot be reached it waits
+    /// as long. For a request with an expiry, that applies.
+    pub remember: Bounded<1, 86_400_000>,
+    /// Maximum number of requests that are remembered with their answers. For a further one, the answer
+    /// that expires next is forgotten: its request would be executed again.
+    pub max_remembered: Bounded<1, 1_000_000>,
+    /// Maximum size of the remembered answers, in bytes. The answers that expire next are forgotten
+    /// first.
+    pub max_remembered_bytes: Bounded<1_024, 4_294_967_296>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            client_id: None,
+            concurrency: Bounded::of(16),
+            per_device: Bounded::of(2),
+            max_waiting: Bounded::of(1_000),
+            max_waiting_per_device: Bounded::of(100),
+            max_waiting_bytes: Bounded::of(8 << 20),
+            timeout: Bounded::of(10_000),
+            reply_topics: Vec::new(),
+            max_payload: Bounded::of(64 << 10),
+            max_result: Bounded::of(256 << 10),
+            remember: Bounded::of(60_000),
+            max_remembered: Bounded::of(10_000),
+            max_remembered_bytes: Bounded::of(16 << 20),
+        }
+    }
+}
+
+impl tidegate_options::Options for Options {
+    fn warnings(&self) -> Vec<OptionWarning> {
+        let mut warnings = Vec::new();
+        if self.per_device.get() > self.concurrency.get() {
+            warnings.push(OptionWarning {
+                key: "perDevice",
+                message: "one device can use all of 'concurrency'".to_owned(),
+                help: "use a 'perDevice' below 'concurrency', so that others are still served"
+                    .to_owned(),
+            });
+        }
+        warnings
+    }
+}
+
+/// A client identifier.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(inline)]
+pub struct ClientId(#[schemars(length(min = 1, max = 256))] String);
+
+impl ClientId {
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ClientId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        /// Most bytes of an identifier.
+        const LENGTH_MAX: usize = 256;
+        if text.is_empty() || text.len() > LENGTH_MAX {
+            return Err(format!(
+                "invalid client identifier; use 1 to {LENGTH_MAX} bytes"
+            ));
+        }
+        match check_characters(&text) {
+            Ok(()) => Ok(Self(text)),
+            Err(error) => Err(format!("invalid client identifier: it contains {error}")),
+        }
+    }
+}
+
+/// Which messages are requests.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Condition {
+    /// Topic filter. A level `{name}` is a wildcard with a name: templates see it as `topic.name`.
+    #[schemars(extend("examples" = ["devices/{device}/call"]))]
+    pub(crate) topic: RequestTopic,
+    /// Maximum `QoS` of the subscription.
+    #[serde(default = "Condition::default_qos")]
+    pub(crate) qos: Bounded<0, 2>,
+}
+
+impl Condition {
+    const fn default_qos() -> Bounded<0, 2> {
+        Bounded::of(1)
+    }
+}
+
+impl tidegate_options::Condition for Condition {
+    fn check(routes: &[RouteRule<Self>]) -> Vec<RouteFault> {
+        let routes = routes.iter().enumerate();
+        let empty = routes.filter(|(_, route)| route.when.is_empty());
+        empty
+            .map(|(route, _)| RouteFault {
+                route,
+                message: "a route without 'when' has no requests".to_owned(),
+                help: "add 'when' with the topics of its requests".to_owned(),
+            })
+            .collect()
+    }
+}

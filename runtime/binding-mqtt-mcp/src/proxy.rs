@@ -1,0 +1,409 @@
+//! The binding: messages become requests, requests calls, and results answers.
+
+use bytestring::ByteString;
+use slab::Slab;
+use tidegate_engine::{
+    At, Binding, BindingId, CallContext, Context, Duration, Meter, StreamId, Token,
+};
+use tidegate_options::ActionRoute;
+use tidegate_streams::mqtt::MqttSubscribeFlags;
+use tidegate_streams::{BeginEx, Frame};
+
+use crate::action::With;
+use crate::events::{Counts, StepCompleted};
+use crate::exchange::{Caller, EndedStep, Exchange, Phase};
+use crate::failure::{Executed, Failure, Reason, Status};
+use crate::lanes::{Entry, Lanes, Limits};
+use crate::options::{Condition, Options};
+use crate::publication::{PUBLISH, Publication, Published};
+use crate::remembered::{Known, Remembered};
+use crate::request::{Envelope, Fingerprint, Key, Message, Reader};
+use crate::route::Routes;
+use crate::subscription::{RETRY, SUBSCRIPTION, Subscription};
+
+/// The kind of the timer of exchanges.
+const DUE: u32 = 2;
+/// Time after its deadline in which the exit says why a call failed.
+const GRACE: Duration = Duration::from_millis(200);
+/// What is constant while the binding runs.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) client_id: Option<ByteString>,
+    max_payload: usize,
+    max_result: usize,
+    pub(crate) remember: Duration,
+}
+
+/// The binding `mqtt_mcp · proxy`.
+#[derive(Debug)]
+pub struct MqttMcp {
+    pub(crate) mqtt: BindingId,
+    mcp: BindingId,
+    pub(crate) settings: Settings,
+    pub(crate) routes: Routes,
+    subscription: Subscription,
+    pub(crate) lanes: Lanes,
+    pub(crate) remembered: Remembered,
+    pub(crate) exchanges: Slab<Exchange>,
+    pub(crate) publications: Slab<Publication>,
+    /// Publications that no exchange waits for.
+    pub(crate) extra: usize,
+    pub(crate) counts: Counts,
+}
+
+const fn exchange_token(index: usize) -> Token {
+    Token::from_index(index << 1)
+}
+
+pub(crate) const fn publication_token(index: usize) -> Token {
+    Token::from_index(index << 1 | 1)
+}
+
+impl MqttMcp {
+    /// Creates a binding that takes requests from `mqtt`, and calls tools on `mcp`.
+    pub fn new(
+        options: &Options,
+        routes: Vec<ActionRoute<Condition, With>>,
+        mqtt: BindingId,
+        mcp: BindingId,
+    ) -> Self {
+        let routes = Routes::new(routes, options);
+        let max_payload = options.max_payload.size();
+        let client_id = options.client_id.as_ref();
+        let client_id: Option<ByteString> = client_id.map(|it| it.text().into());
+        let filters = routes.filters.clone();
+        let limits = Limits {
+            concurrency: options.concurrency.size(),
+            per_device: options.per_device.size(),
+            waiting: options.max_waiting.size(),
+            waiting_per_device: options.max_waiting_per_device.size(),
+            waiting_bytes: options.max_waiting_bytes.size(),
+        };
+        Self {
+            mqtt,
+            mcp,
+            subscription: Subscription::new(mqtt, client_id.clone(), filters, max_payload),
+            settings: Settings {
+                client_id,
+                max_payload,
+                max_result: options.max_result.size(),
+                remember: Duration::from_millis(options.remember.get()),
+            },
+            routes,
+            lanes: Lanes::new(limits),
+            remembered: Remembered::new(
+                options.max_remembered.size(),
+                options.max_remembered_bytes.size(),
+            ),
+            exchanges: Slab::new(),
+            publications: Slab::new(),
+            extra: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    /// A message of the subscription.
+    fn on_message(&mut self, cx: &mut Context<'_>, message: Message) {
+        // A retained message was published before, perhaps long ago: nobody waits for its answer.
+        if message.data.flags.contains(MqttSubscribeFlags::RETAIN) {
+            self.counts.ignored += 1;
+            return;
+        }
+        let size = message.payload.len();
+        let reader = Reader {
+            routes: &self.routes,
+            max_payload: self.settings.max_payload,
+            now: cx.now(),
+        };
+        let Some((envelope, read)) = reader.read(message) else {
+            self.counts.ignored += 1;
+            return;
+        };
+        let context = CallContext {
+            trace: cx.mint_trace(),
+            identity: envelope.identity.clone(),
+            deadline: None,
+        };
+        cx.work_with(context);
+        match read {
+            Ok(fingerprint) => self.on_request(cx, envelope, fingerprint, size),
+            Err(failure) => self.refuse(cx, &envelope, &failure),
+        }
+    }
+
+    fn on_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        envelope: Envelope,
+        fingerprint: Fingerprint,
+        size: usize,
+    ) {
+        if envelope.deadline <= cx.now() {
+            let failure = expired();
+            return self.refuse(cx, &envelope, &failure);
+        }
+        if cx.stopping() {
+            return self.refuse(cx, &envelope, &stopping());
+        }
+        if let Some(why) = cx.calls_refused() {
+            let failure = Failure::rejected(Reason::Unavailable, why);
+            return self.refuse(cx, &envelope, &failure);
+        }
+        if let Some(key) = &fingerprint.key {
+            match self.remembered.begin(key, &fingerprint.content, cx.now()) {
+                Known::New => {}
+                Known::Running => return self.counts.repeated += 1,
+                Known::Answered(answer) => return self.repeat(cx, &envelope, answer),
+                Known::Other => {
+                    let message =
+                        "The same correlation was used for another request; use a new one.";
+                    let failure = Failure::rejected(Reason::CorrelationReused, message);
+                    return self.refuse(cx, &envelope, &failure);
+                }
+            }
+        }
+        self.admit(cx, envelope, fingerprint.key, size);
+    }
+
+    /// Runs a request, or makes it wait.
+    fn admit(&mut self, cx: &mut Context<'_>, envelope: Envelope, key: Option<Key>, size: usize) {
+        let index = self.exchanges.vacant_key();
+        let device = envelope.device.clone();
+        let entry = self.lanes.enter(&device, index, size);
+        if let Entry::Full(option) = entry {
+            if let Some(key) = &key {
+                self.remembered.forget(key);
+            }
+            let message = format!("Too many requests wait ({option}); retry later.");
+            let failure = Failure::rejected(Reason::Busy, message);
+            return self.refuse(cx, &envelope, &failure);
+        }
+        let steps = self.routes.get(envelope.route);
+        let steps = steps.map_or(0, |route| route.steps.len());
+        let left = envelope.deadline.since(cx.now());
+        let context = cx.call().clone();
+        let mut exchange = Exchange::new(envelope, key, context, steps);
+        let reason = "the deadline of a waiting request";
+        exchange.timer = Some(cx.timer(left, exchange_token(index), DUE, reason));
+        self.exchanges.insert(exchange);
+        if entry == Entry::Run {
+            self.run(cx, index);
+        }
+    }
+
+    /// A request may run now.
+    fn run(&mut self, cx: &mut Context<'_>, index: usize) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        if let Some(timer) = exchange.timer.take() {
+            cx.cancel(timer);
+        }
+        let left = exchange.envelope.deadline.since(cx.now());
+        let reason = "the exit's reason after the deadline of a request";
+        exchange.timer = Some(cx.timer(left + GRACE, exchange_token(index), DUE, reason));
+        self.advance(cx, index);
+    }
+
+    /// Calls what can be called, and answers the request when all is done.
+    fn advance(&mut self, cx: &mut Context<'_>, index: usize) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        let Some(route) = self.routes.get(exchange.envelope.route) else {
+            return;
+        };
+        let caller = Caller {
+            route,
+            exit: self.mcp,
+            token: exchange_token(index),
+            max_result: self.settings.max_result,
+        };
+        match exchange.advance(cx, caller) {
+            Ok(false) => {}
+            Ok(true) => self.succeed(cx, index),
+            Err(failure) => self.fail(cx, index, &failure, None),
+        }
+    }
+
+    /// A frame of a call.
+    fn on_call(&mut self, cx: &mut Context<'_>, index: usize, stream: StreamId, frame: Frame) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        let Some(route) = self.routes.get(exchange.envelope.route) else {
+            return;
+        };
+        let Some(step) = exchange.on_frame(cx, route, stream, frame) else {
+            return;
+        };
+        Self::step_completed(cx, &exchange.envelope, &step);
+        cx.work_with(exchange.context.clone());
+        match step.ended {
+            Ok(_) => self.advance(cx, index),
+            Err((failure, result)) => {
+                let result = result.map(|result| result.json);
+                self.fail(cx, index, &failure, result);
+            }
+        }
+    }
+
+    fn step_completed(cx: &mut Context<'_>, envelope: &Envelope, step: &EndedStep) {
+        cx.work_with(step.call.context.clone());
+        cx.event_with(|cx| {
+            let duration = cx.now().since(step.call.begun);
+            StepCompleted {
+                tool: step.call.tool.clone(),
+                topic: envelope.topic.clone(),
+                device: envelope.device.clone(),
+                step: (&*step.name).into(),
+                outcome: match &step.ended {
+                    Ok(_) => "ok".into(),
+                    Err((failure, _)) => failure.reason.word().into(),
+                },
+                duration: duration.as_millis(),
+                duration_micros: duration.as_micros(),
+            }
+        });
+    }
+}
+
+impl MqttMcp {
+    /// The deadline of a request has passed.
+    fn on_due(&mut self, cx: &mut Context<'_>, index: usize) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        exchange.timer = None;
+        cx.work_with(exchange.context.clone());
+        let failure = match exchange.phase {
+            _ if cx.stopping() => Failure {
+                reason: Reason::Stopping,
+                ..Failure::lost("The gateway stopped before there was a result.")
+            },
+            Phase::Waiting => Failure {
+                executed: Executed::No,
+                ..Failure::timed_out("The request waited for others until its deadline.")
+            },
+            _ => Failure::timed_out("There was no result before the deadline of the request."),
+        };
+        self.fail(cx, index, &failure, None);
+    }
+
+    /// Runs the requests for which there is room now, and ends the subscription once a shutdown has
+    /// nothing left to do.
+    fn settle(&mut self, cx: &mut Context<'_>) {
+        while let Some(index) = self.lanes.next() {
+            if let Some(exchange) = self.exchanges.get(index) {
+                cx.work_with(exchange.context.clone());
+            }
+            self.run(cx, index);
+        }
+        if cx.stopping() && self.exchanges.is_empty() && self.publications.is_empty() {
+            self.subscription.stop(cx);
+        }
+    }
+}
+
+/// The failure of a request that has expired.
+fn expired() -> Failure {
+    Failure {
+        executed: Executed::No,
+        status: Status::TimedOut,
+        ..Failure::timed_out("The request has expired.")
+    }
+}
+
+/// The failure of requests during a shutdown.
+fn stopping() -> Failure {
+    let message = "The gateway is stopping; retry later.";
+    Failure::rejected(Reason::Stopping, message)
+}
+
+impl Binding for MqttMcp {
+    fn exchanges(&self) -> usize {
+        self.exchanges.len() + self.publications.len()
+    }
+
+    fn report(&self, meter: &mut dyn Meter) {
+        meter.gauge("mqtt_mcp.requests.running", self.lanes.running());
+        meter.gauge("mqtt_mcp.requests.waiting", self.lanes.waiting());
+        meter.gauge("mqtt_mcp.requests.remembered", self.remembered.len());
+        meter.gauge("mqtt_mcp.answers.waiting", self.publications.len());
+        self.counts.report(meter);
+    }
+
+    fn on_start(&mut self, cx: &mut Context<'_>) {
+        // A request must be executed once, so only one worker subscribes.
+        if cx.worker() == 0 {
+            self.subscription.open(cx);
+        }
+    }
+
+    /// Clients do not connect here; the engine resets the stream.
+    fn on_begin(&mut self, _: &mut Context<'_>, _: StreamId, _: BeginEx) {}
+
+    fn on_frame(&mut self, cx: &mut Context<'_>, at: At, frame: Frame) {
+        if at.token == SUBSCRIPTION {
+            if let Some(message) = self.subscription.on_frame(cx, at.stream, frame) {
+                self.on_message(cx, message);
+            }
+        } else if at.token.index() & 1 == 0 {
+            self.on_call(cx, at.token.index() >> 1, at.stream, frame);
+        } else {
+            self.on_publication(cx, at.token.index() >> 1, at.stream, frame);
+        }
+        self.settle(cx);
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, kind: u32) {
+        let index = token.index() >> 1;
+        match kind {
+            RETRY => self.subscription.open(cx),
+            PUBLISH => self.on_publication_timer(cx, index),
+            DUE => self.on_due(cx, index),
+            _ => {}
+        }
+        self.settle(cx);
+    }
+
+    fn on_fault(&mut self, cx: &mut Context<'_>, token: Token) {
+        let index = token.index() >> 1;
+        if token == SUBSCRIPTION {
+            self.subscription.faulted(cx);
+        } else if token.index() & 1 == 1 {
+            let reason = "an internal error in tidegate".to_owned();
+            self.published(cx, index, Published::Lost(reason));
+        } else {
+            let failure = Failure {
+                reason: Reason::Internal,
+                ..Failure::lost("An internal error in tidegate; see its log.")
+            };
+            self.fail(cx, index, &failure, None);
+        }
+        self.settle(cx);
+    }
+
+    fn on_shutdown(&mut self, cx: &mut Context<'_>) {
+        let indexes: Vec<usize> = self.exchanges.iter().map(|(index, _)| index).collect();
+        for index in indexes {
+            let Some(exchange) = self.exchanges.get_mut(index) else {
+                continue;
+            };
+            cx.work_with(exchange.context.clone());
+            match (exchange.phase, cx.stop_deadline()) {
+                (Phase::Waiting, _) => self.fail(cx, index, &stopping(), None),
+                (Phase::Running, Some(end)) if end < exchange.envelope.deadline => {
+                    if let Some(timer) = exchange.timer.take() {
+                        cx.cancel(timer);
+                    }
+                    let reason = "the end of the shutdown";
+                    let left = end.since(cx.now());
+                    exchange.timer = Some(cx.timer(left, exchange_token(index), DUE, reason));
+                }
+                _ => {}
+            }
+        }
+        self.settle(cx);
+    }
+}

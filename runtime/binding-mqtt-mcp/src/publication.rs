@@ -1,0 +1,234 @@
+//! An answer on its way to the broker: a publish stream, opened again after a failure until the answer
+//! expires.
+
+use bytestring::ByteString;
+use tidegate_engine::{
+    BindingId, CallContext, Context, Duration, PendingData, StreamId, TimerId, Token,
+};
+use tidegate_streams::mqtt::MqttReset;
+use tidegate_streams::{Data, DataFlags, Frame};
+
+use crate::answer::Answer;
+use crate::subscription::{of_reset, why};
+
+/// The kind of its timer.
+pub(crate) const PUBLISH: u32 = 3;
+
+/// Time before a failed stream is opened again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Time after its deadline in which the exit says why it failed.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// An answer that is being published.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    answer: Answer,
+    token: Token,
+    /// The exchange that waits for it.
+    pub(crate) exchange: Option<usize>,
+    pub(crate) context: CallContext,
+    stream: Option<StreamId>,
+    /// The first frame is sent.
+    begun: bool,
+    /// The whole message is sent.
+    sent: bool,
+    pending: PendingData,
+    timer: Option<TimerId>,
+    /// Number of failed attempts.
+    pub(crate) failures: u64,
+}
+
+/// How a publication ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// The broker acknowledged the answer as its `QoS` requires.
+    Acknowledged,
+    /// It expired, or the broker refuses it; the reason.
+    Lost(String),
+}
+
+impl Publication {
+    pub(crate) const fn new(
+        answer: Answer,
+        token: Token,
+        exchange: Option<usize>,
+        context: CallContext,
+    ) -> Self {
+        Self {
+            answer,
+            token,
+            exchange,
+            context,
+            stream: None,
+            begun: false,
+            sent: false,
+            pending: PendingData::new(),
+            timer: None,
+            failures: 0,
+        }
+    }
+
+    pub(crate) const fn answer(&self) -> &Answer {
+        &self.answer
+    }
+
+    /// Opens the stream, unless the answer has expired.
+    pub(crate) fn open(
+        &mut self,
+        cx: &mut Context<'_>,
+        exit: BindingId,
+        client_id: Option<ByteString>,
+    ) -> Option<Published> {
+        let now = cx.now();
+        if self.answer.until <= now {
+            return Some(Published::Lost("it has expired".to_owned()));
+        }
+        // The answer is the gateway's own message: the identity of the device is not that of a client
+        // of the broker.
+        let context = CallContext {
+            trace: self.context.trace,
+            identity: None,
+            deadline: Some(self.answer.until),
+        };
+        match cx.open_for(context, exit, self.answer.begin(client_id), self.token) {
+            Ok(stream) => {
+                self.stream = Some(stream);
+                (self.begun, self.sent) = (false, false);
+                let after = self.answer.until.since(now) + GRACE;
+                self.set_timer(cx, after, "the expiry of an answer");
+                self.flush(cx);
+                None
+            }
+            Err(error) => self.failed(cx, &error.to_string(), true),
+        }
+    }
+
+    /// A frame of the stream.
+    pub(crate) fn on_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: StreamId,
+        frame: Frame,
+    ) -> Option<Published> {
+        if self.stream != Some(stream) {
+            return None;
+        }
+        match frame {
+            Frame::End(_) if self.sent => {
+                self.close(cx);
+                Some(Published::Acknowledged)
+            }
+            Frame::End(_) => self.lost(cx, None),
+            Frame::Reset(reset) => self.lost(cx, of_reset(reset)),
+            Frame::Abort(_) => self.lost(cx, None),
+            Frame::Window(_) => {
+                self.flush(cx);
+                None
+            }
+            Frame::Data(data) => {
+                cx.acknowledge(stream, data.payload.len());
+                None
+            }
+            Frame::Begin(_) | Frame::Flush(_) | Frame::Challenge(_) => None,
+        }
+    }
+
+    /// The timer is due: it is time for the next attempt, or the exit has not answered by the deadline.
+    pub(crate) fn on_timer(
+        &mut self,
+        cx: &mut Context<'_>,
+        exit: BindingId,
+        client_id: Option<ByteString>,
+    ) -> Option<Published> {
+        self.timer = None;
+        if self.stream.is_none() {
+            return self.open(cx, exit, client_id);
+        }
+        self.close(cx);
+        Some(Published::Lost(
+            "the broker did not acknowledge it in time".to_owned(),
+        ))
+    }
+
+    fn lost(&mut self, cx: &mut Context<'_>, reset: Option<MqttReset>) -> Option<Published> {
+        self.close(cx);
+        let may_succeed = reset.as_ref().is_none_or(|it| !is_final(it.reason_code));
+        self.failed(cx, &why(reset), may_succeed)
+    }
+
+    fn failed(&mut self, cx: &mut Context<'_>, why: &str, may_succeed: bool) -> Option<Published> {
+        if !may_succeed || cx.now() + RETRY_AFTER >= self.answer.until || cx.stopping() {
+            return Some(Published::Lost(why.to_owned()));
+        }
+        self.failures += 1;
+        self.set_timer(cx, RETRY_AFTER, "the next attempt to publish an answer");
+        None
+    }
+
+    /// Is done with the stream and the timer.
+    pub(crate) fn close(&mut self, cx: &mut Context<'_>) {
+        if let Some(timer) = self.timer.take() {
+            cx.cancel(timer);
+        }
+        if let Some(stream) = self.stream.take() {
+            cx.terminate(stream, None, None);
+        }
+        self.pending.clear();
+    }
+
+    fn set_timer(&mut self, cx: &mut Context<'_>, after: Duration, reason: &'static str) {
+        if let Some(timer) = self.timer.take() {
+            cx.cancel(timer);
+        }
+        self.timer = Some(cx.timer(after, self.token, PUBLISH, reason));
+    }
+
+    /// Sends as much as the credit allows.
+    fn flush(&mut self, cx: &mut Context<'_>) {
+        let Some(stream) = self.stream.filter(|_| !self.sent) else {
+            return;
+        };
+        if !self.begun {
+            let credit = cx.credit(stream);
+            let (mut data, mut head) = self.answer.message(cx.now());
+            if credit == 0 && !head.is_empty() {
+                return;
+            }
+            let rest = head.split_off(credit.min(head.len()));
+            data.deferred = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+            let whole = rest.is_empty();
+            cx.send(
+                stream,
+                Frame::data_with(DataFlags::of(true, whole), head, data),
+            );
+            self.begun = true;
+            if !whole {
+                let flags = DataFlags::of(false, true);
+                self.pending.push(Data::part(flags, rest));
+            }
+        }
+        if self.pending.flush(cx, stream) {
+            self.sent = true;
+            cx.end(stream, Frame::end());
+        }
+    }
+}
+
+/// Whether an answer with this reason code fails each time (MQTT 5.0, 2.4).
+const fn is_final(code: u8) -> bool {
+    const NOT_AUTHORIZED: u8 = 0x87;
+    const TOPIC_NAME_INVALID: u8 = 0x90;
+    const PACKET_TOO_LARGE: u8 = 0x95;
+    const PAYLOAD_FORMAT_INVALID: u8 = 0x99;
+    const RETAIN_NOT_SUPPORTED: u8 = 0x9a;
+    const QOS_NOT_SUPPORTED: u8 = 0x9b;
+    matches!(
+        code,
+        NOT_AUTHORIZED
+            | TOPIC_NAME_INVALID
+            | PACKET_TOO_LARGE
+            | PAYLOAD_FORMAT_INVALID
+            | RETAIN_NOT_SUPPORTED
+            | QOS_NOT_SUPPORTED
+    )
+}

@@ -1,0 +1,321 @@
+//! One message as a request: who asks, for what, where the answer goes, and until when.
+//!
+//! Guarantee: an answer goes only to a topic that the config names or allows, and never to one whose
+//! messages are requests.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use bytestring::ByteString;
+use minijinja::Value;
+use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
+use tidegate_engine::{Duration, Time};
+use tidegate_streams::mqtt::topic::check_name;
+use tidegate_streams::mqtt::{MqttSubscribeData, MqttUserProperty, trace_context};
+use tidegate_streams::{Identity, Visible, shown};
+
+use crate::failure::{Failure, Reason};
+use crate::levels::Values;
+use crate::route::{Route, Routes};
+use crate::template::{Variables, from_json};
+
+/// The guard of identities that come from topics.
+const GUARD: &str = "mqtt";
+/// Most bytes of a correlation.
+const CORRELATION_MAX: usize = 1_024;
+/// Most bytes of a subject.
+const SUBJECT_MAX: usize = 256;
+/// Most user properties that templates see.
+const PROPERTIES_MAX: usize = 64;
+
+/// A message of the subscription.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) data: MqttSubscribeData,
+    /// Longer than the limit if it was cut.
+    pub(crate) payload: Bytes,
+}
+
+/// What is known of a message, also if it is not a valid request.
+#[derive(Debug, Clone)]
+pub(crate) struct Envelope {
+    pub(crate) route: usize,
+    pub(crate) topic: ByteString,
+    pub(crate) values: Values,
+    /// The topic that the request names for its answer, if it is allowed.
+    pub(crate) reply: Option<ByteString>,
+    /// The Correlation Data, which the answer repeats.
+    pub(crate) correlation: Option<Bytes>,
+    /// `id` of the payload, which the answer repeats.
+    pub(crate) id: Option<Json>,
+    /// The trace context, which the tool and the answer get.
+    pub(crate) trace: Vec<MqttUserProperty>,
+    pub(crate) received: Time,
+    /// When the message expires, if it does.
+    pub(crate) expires: Option<Time>,
+    pub(crate) deadline: Time,
+    /// Whose limits apply.
+    pub(crate) device: ByteString,
+    pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) variables: Variables,
+}
+
+/// What makes a request the same as another one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    topic: ByteString,
+    correlation: Bytes,
+}
+
+/// A hash of all that a request says.
+pub(crate) type Content = [u8; 32];
+
+/// What is remembered of a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Fingerprint {
+    /// Absent without a correlation.
+    pub(crate) key: Option<Key>,
+    pub(crate) content: Content,
+}
+
+impl Key {
+    pub(crate) fn size(&self) -> usize {
+        self.topic.len() + self.correlation.len()
+    }
+}
+
+/// How messages are read.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    pub(crate) routes: &'a Routes,
+    pub(crate) max_payload: usize,
+    pub(crate) now: Time,
+}
+
+impl Reader<'_> {
+    /// Reads a message. `None` if its topic is not one of requests. The envelope is as complete as the
+    /// message permits.
+    pub(crate) fn read(
+        &self,
+        message: Message,
+    ) -> Option<(Envelope, Result<Fingerprint, Failure>)> {
+        let found = self.routes.find(&message.data.topic)?;
+        let route = self.routes.get(found.route)?;
+        let data = message.data;
+        let seconds = u64::try_from(data.expiry_interval).ok();
+        let expires = seconds.map(|it| self.now + Duration::from_secs(it));
+        let timeout = self.now + route.timeout;
+        let mut envelope = Envelope {
+            route: found.route,
+            topic: data.topic.clone(),
+            values: found.values,
+            reply: None,
+            correlation: data.correlation.clone(),
+            id: None,
+            trace: trace_of(&data.properties),
+            received: self.now,
+            expires,
+            deadline: expires.map_or(timeout, |it| it.min(timeout)),
+            device: found.device,
+            identity: None,
+            variables: Variables::new(),
+        };
+        let read = self.complete(&mut envelope, route, &data, &message.payload);
+        Some((envelope, read))
+    }
+
+    fn complete(
+        &self,
+        envelope: &mut Envelope,
+        route: &Route,
+        data: &MqttSubscribeData,
+        payload: &Bytes,
+    ) -> Result<Fingerprint, Failure> {
+        if let Some(topic) = &data.response_topic {
+            envelope.reply = self.reply(route, topic, &envelope.values)?;
+        }
+        let json = self.parse(payload)?;
+        if data.response_topic.is_none()
+            && let Some(Json::String(topic)) = json.get("replyTopic")
+        {
+            envelope.reply = self.reply(route, topic, &envelope.values)?;
+        }
+        if data.correlation.is_none()
+            && let Some(id @ (Json::String(_) | Json::Number(_))) = json.get("id")
+        {
+            envelope.id = Some(id.clone());
+        }
+        if data
+            .correlation
+            .as_ref()
+            .is_some_and(|it| it.len() > CORRELATION_MAX)
+        {
+            return Err(too_large_correlation());
+        }
+        envelope.variables = variables(envelope, data, &json);
+        let correlation = correlation(envelope, route)?;
+        identify(envelope, route)?;
+        Ok(Fingerprint {
+            key: correlation.map(|correlation| Key {
+                topic: envelope.topic.clone(),
+                correlation,
+            }),
+            content: content(envelope.reply.as_ref(), payload),
+        })
+    }
+
+    /// The topic for the answer that a request names. `None` if the config names another.
+    fn reply(
+        &self,
+        route: &Route,
+        topic: &str,
+        values: &Values,
+    ) -> Result<Option<ByteString>, Failure> {
+        if route.answer.topic.is_some() {
+            return Ok(None);
+        }
+        let refused = |why: &str| {
+            let topic = Visible(shown(topic));
+            let message = format!("Answers must not go to '{topic}': {why}.");
+            Failure::rejected(Reason::ReplyTopicRefused, message)
+        };
+        check_name(topic).map_err(|error| refused(&error.to_string()))?;
+        if self.routes.is_request(topic) {
+            return Err(refused("it is a topic of requests"));
+        }
+        if !self.routes.allows_reply(topic, values) {
+            return Err(refused("'replyTopics' does not contain it"));
+        }
+        Ok(Some(topic.into()))
+    }
+
+    fn parse(&self, payload: &Bytes) -> Result<Json, Failure> {
+        if payload.len() > self.max_payload {
+            let message = format!(
+                "The payload exceeds {} bytes (maxPayload); send a smaller one.",
+                self.max_payload
+            );
+            return Err(Failure::rejected(Reason::TooLarge, message));
+        }
+        serde_json::from_slice(payload).map_err(|error| {
+            let message = format!("The payload is not JSON: {error}.");
+            Failure::rejected(Reason::InvalidPayload, message)
+        })
+    }
+}
+
+/// Sets the identity that the config gives the caller.
+fn identify(envelope: &mut Envelope, route: &Route) -> Result<(), Failure> {
+    let Some(identity) = &route.identity else {
+        return Ok(());
+    };
+    let subject = identity.subject().render(&envelope.variables);
+    let subject = subject.map_err(|why| invalid("identity", &why))?;
+    let is_plain = !subject.is_empty()
+        && subject.len() <= SUBJECT_MAX
+        && !subject.contains(['/', '+', '#'])
+        && !subject.chars().any(char::is_control);
+    if !is_plain {
+        let why = format!(
+            "the subject must have 1 to {SUBJECT_MAX} bytes without '/', '+', '#' and control \
+             characters"
+        );
+        return Err(invalid("identity", &why));
+    }
+    envelope.device = subject.clone().into();
+    envelope.identity = Some(Arc::new(Identity {
+        subject: subject.into(),
+        guard: ByteString::from_static(GUARD),
+        roles: identity
+            .roles()
+            .iter()
+            .map(|it| it.as_str().into())
+            .collect(),
+        ..Identity::default()
+    }));
+    Ok(())
+}
+
+/// The failure of a template of a request.
+pub(crate) fn invalid(what: &str, why: &str) -> Failure {
+    Failure::rejected(Reason::InvalidRequest, format!("Invalid {what}: {why}."))
+}
+
+fn too_large_correlation() -> Failure {
+    let message = format!("The correlation exceeds {CORRELATION_MAX} bytes; use a shorter one.");
+    Failure::rejected(Reason::TooLarge, message)
+}
+
+/// What templates see of a request.
+fn variables(envelope: &Envelope, data: &MqttSubscribeData, payload: &Json) -> Variables {
+    let text = |text: &ByteString| Value::from(&**text);
+    let topic = envelope.values.iter();
+    let topic = topic.map(|(name, value)| (name.to_string(), text(value)));
+    // Of several properties with a name, the first counts.
+    let properties = data.properties.iter().take(PROPERTIES_MAX).rev();
+    let properties = properties.map(|it| (it.key.to_string(), text(&it.value)));
+    let correlation = match (&data.correlation, &envelope.id) {
+        (Some(data), _) => Value::from(correlation_text(data)),
+        (None, Some(id)) => from_json(id),
+        (None, None) => Value::from(()),
+    };
+    let variables = [
+        ("payload", from_json(payload)),
+        ("topic", Value::from_pairs(topic)),
+        ("properties", Value::from_pairs(properties)),
+        ("correlation", correlation),
+    ];
+    let variables = variables.into_iter();
+    variables
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// Correlation Data as text: itself, or base64 if it is not plain text.
+pub(crate) fn correlation_text(data: &Bytes) -> String {
+    match std::str::from_utf8(data) {
+        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        _ => STANDARD.encode(data),
+    }
+}
+
+/// What identifies the request. `None` if nothing does.
+fn correlation(envelope: &mut Envelope, route: &Route) -> Result<Option<Bytes>, Failure> {
+    let correlation = match (&route.correlation, &envelope.correlation, &envelope.id) {
+        (Some(template), _, _) => {
+            let text = template.0.render(&envelope.variables);
+            let text = text.map_err(|why| invalid("correlation", &why))?;
+            let variable = ("correlation".to_owned(), Value::from(text.as_str()));
+            envelope.variables.extend([variable]);
+            Bytes::from(text)
+        }
+        (None, Some(data), _) => data.clone(),
+        (None, None, Some(id)) => Bytes::from(id.to_string()),
+        (None, None, None) => return Ok(None),
+    };
+    if correlation.len() > CORRELATION_MAX {
+        return Err(too_large_correlation());
+    }
+    Ok((!correlation.is_empty()).then_some(correlation))
+}
+
+fn content(reply: Option<&ByteString>, payload: &Bytes) -> Content {
+    let mut hash = Sha256::new();
+    let reply = reply.map_or("", |it| it);
+    hash.update((reply.len() as u64).to_be_bytes());
+    hash.update(reply.as_bytes());
+    hash.update(payload);
+    hash.finalize().into()
+}
+
+fn trace_of(properties: &[MqttUserProperty]) -> Vec<MqttUserProperty> {
+    trace_context(|name| {
+        let mut properties = properties.iter();
+        properties
+            .find(|it| it.key == name)
+            .map(|it| it.value.clone())
+    })
+}

@@ -1,0 +1,147 @@
+//! The routes as the binding uses them.
+
+use bytestring::ByteString;
+use tidegate_engine::Duration;
+use tidegate_options::{ActionRoute, Glob};
+use tidegate_streams::mqtt::topic::TopicFilter;
+
+use crate::action::{IdentityOptions, MessageOptions, RESULT, Text, With};
+use crate::document::Document;
+use crate::levels::{ReplyPattern, RequestTopic, Values};
+use crate::options::{Condition, Options};
+use crate::template::Template;
+
+/// A call of a tool that a route makes for a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    /// The variable that has its result.
+    pub(crate) name: Box<str>,
+    pub(crate) tool: Template,
+    pub(crate) arguments: Option<Document>,
+}
+
+/// A route.
+#[derive(Debug)]
+pub(crate) struct Route {
+    topics: Vec<RequestTopic>,
+    pub(crate) steps: Vec<Step>,
+    allow: Vec<Glob>,
+    pub(crate) identity: Option<IdentityOptions>,
+    pub(crate) correlation: Option<Text>,
+    pub(crate) timeout: Duration,
+    pub(crate) answer: MessageOptions,
+    /// With the keys of `answer` where it has none of its own.
+    pub(crate) failure: MessageOptions,
+}
+
+impl Route {
+    fn new(route: ActionRoute<Condition, With>, options: &Options) -> Self {
+        let with = route.with;
+        let (answer, mut failure) = (with.answer, with.failure);
+        failure.topic = failure.topic.or_else(|| answer.topic.clone());
+        failure.qos = failure.qos.or(answer.qos);
+        failure.expiry = failure.expiry.or(answer.expiry);
+        let timeout = with.timeout.unwrap_or(options.timeout);
+        let step = Step {
+            name: RESULT.into(),
+            tool: with.tool.0,
+            arguments: with.arguments,
+        };
+        Self {
+            topics: route.when.into_iter().map(|it| it.topic).collect(),
+            steps: vec![step],
+            allow: with.allow,
+            identity: with.identity,
+            correlation: with.correlation,
+            timeout: Duration::from_millis(timeout.get()),
+            answer,
+            failure,
+        }
+    }
+
+    /// Whether the route may call a tool.
+    pub(crate) fn allows(&self, tool: &str) -> bool {
+        self.allow.is_empty() || self.allow.iter().any(|glob| glob.matches(tool))
+    }
+
+    /// The named levels of a topic that it has requests on.
+    fn values(&self, topic: &ByteString) -> Option<(&RequestTopic, Values)> {
+        let topics = self.topics.iter();
+        let mut found = topics.filter_map(|it| it.values(topic).map(|values| (it, values)));
+        found.next()
+    }
+}
+
+/// All routes of the binding.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    routes: Vec<Route>,
+    /// What to subscribe to, with the `QoS` of each.
+    pub(crate) filters: Vec<(ByteString, u8)>,
+    requests: Vec<TopicFilter>,
+    reply_topics: Vec<ReplyPattern>,
+}
+
+/// A topic of requests, and what its levels say.
+#[derive(Debug)]
+pub(crate) struct Match {
+    pub(crate) route: usize,
+    pub(crate) values: Values,
+    /// The first named level, or the topic.
+    pub(crate) device: ByteString,
+}
+
+impl Routes {
+    pub(crate) fn new(routes: Vec<ActionRoute<Condition, With>>, options: &Options) -> Self {
+        let mut filters: Vec<(ByteString, u8)> = Vec::new();
+        let mut requests = Vec::new();
+        for condition in routes.iter().flat_map(|route| &route.when) {
+            let filter = condition.topic.filter();
+            let qos = u8::try_from(condition.qos.get()).unwrap_or(0);
+            match filters.iter_mut().find(|(it, _)| *it == filter.text()) {
+                Some((_, known)) => *known = qos.max(*known),
+                None => {
+                    filters.push((filter.text(), qos));
+                    requests.push(filter.clone());
+                }
+            }
+        }
+        let routes = routes.into_iter().map(|it| Route::new(it, options));
+        Self {
+            routes: routes.collect(),
+            filters,
+            requests,
+            reply_topics: options.reply_topics.clone(),
+        }
+    }
+
+    /// The first route with requests on a topic.
+    pub(crate) fn find(&self, topic: &ByteString) -> Option<Match> {
+        let mut routes = self.routes.iter().enumerate();
+        routes.find_map(|(route, it)| {
+            let (pattern, values) = it.values(topic)?;
+            let first = pattern.names().next().and_then(|name| values.get(name));
+            let device = first.unwrap_or(topic).clone();
+            Some(Match {
+                route,
+                values,
+                device,
+            })
+        })
+    }
+
+    pub(crate) fn get(&self, route: usize) -> Option<&Route> {
+        self.routes.get(route)
+    }
+
+    /// Whether messages on a topic, which must be valid, are requests.
+    pub(crate) fn is_request(&self, topic: &str) -> bool {
+        self.requests.iter().any(|filter| filter.matches(topic))
+    }
+
+    /// Whether a request with these values may name a topic, which must be valid.
+    pub(crate) fn allows_reply(&self, topic: &str, values: &Values) -> bool {
+        let mut patterns = self.reply_topics.iter();
+        patterns.any(|pattern| pattern.allows(topic, values))
+    }
+}

@@ -1,0 +1,282 @@
+//! The subscription to requests: one stream for all topic filters, for as long as the worker runs.
+//!
+//! `mqtt · client` restores it when the connection was lost. If the stream itself fails, it is opened
+//! again a second later.
+
+use bytes::BytesMut;
+use bytestring::ByteString;
+use tidegate_engine::{BindingId, CallContext, Context, Duration, StreamId, TimerId, Token};
+use tidegate_streams::mqtt::{
+    MqttBeginEx, MqttDataEx, MqttFlushEx, MqttReset, MqttSubscribe, MqttSubscribeData,
+    MqttSubscribeFlags, MqttTopicFilter,
+};
+use tidegate_streams::{AbortEx, BeginEx, Data, DataEx, FlushEx, Frame, Pooled, ResetEx};
+
+use crate::events::{FilterRefused, SubscriptionFailed};
+use crate::request::Message;
+
+/// The token of its stream.
+pub(crate) const SUBSCRIPTION: Token = Token(u32::MAX);
+/// The kind of its timer.
+pub(crate) const RETRY: u32 = 1;
+
+/// Time before a failed stream is opened again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The subscription.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    exit: BindingId,
+    client_id: Option<ByteString>,
+    filters: Vec<(ByteString, u8)>,
+    stream: Option<StreamId>,
+    /// Our half of the stream has ended.
+    ended: bool,
+    retry: Option<TimerId>,
+    /// The failure was reported, and the stream has not begun since.
+    reported: bool,
+    /// The message that is being received.
+    message: Option<(MqttSubscribeData, BytesMut)>,
+    bound: usize,
+}
+
+impl Subscription {
+    /// A message of more than `bound` bytes is cut to one byte more than that.
+    pub(crate) const fn new(
+        exit: BindingId,
+        client_id: Option<ByteString>,
+        filters: Vec<(ByteString, u8)>,
+        bound: usize,
+    ) -> Self {
+        Self {
+            exit,
+            client_id,
+            filters,
+            stream: None,
+            ended: false,
+            retry: None,
+            reported: false,
+            message: None,
+            bound,
+        }
+    }
+
+    /// Opens the stream. Retained messages are not requests, so none is asked for.
+    pub(crate) fn open(&mut self, cx: &mut Context<'_>) {
+        self.retry = None;
+        if self.stream.is_some() || cx.stopping() {
+            return;
+        }
+        let filters = self.filters.iter().zip(1..);
+        let filters = filters.map(|((pattern, qos), subscription_id)| MqttTopicFilter {
+            subscription_id,
+            qos: *qos,
+            flags: MqttSubscribeFlags::NO_RETAINED,
+            pattern: pattern.clone(),
+            ..MqttTopicFilter::default()
+        });
+        let begin = MqttSubscribe {
+            client_id: self.client_id.clone(),
+            qos: self.filters.iter().map(|(_, qos)| *qos).max().unwrap_or(0),
+            filters: filters.collect(),
+            ..MqttSubscribe::default()
+        };
+        match cx.open_for(CallContext::default(), self.exit, begin, SUBSCRIPTION) {
+            Ok(stream) => {
+                self.stream = Some(stream);
+                self.ended = false;
+            }
+            Err(error) => self.failed(cx, &error.to_string()),
+        }
+    }
+
+    /// A frame of the stream; returns the message that it completes.
+    pub(crate) fn on_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: StreamId,
+        frame: Frame,
+    ) -> Option<Message> {
+        if self.stream != Some(stream) {
+            return None;
+        }
+        match frame {
+            Frame::Begin(begin) => {
+                self.reported = false;
+                if let BeginEx::Mqtt(MqttBeginEx::Subscribe(begin)) = begin.into_inner() {
+                    Self::answered(cx, begin.filters);
+                }
+            }
+            Frame::Data(data) => {
+                cx.acknowledge(stream, data.payload.len());
+                return self.add(data);
+            }
+            Frame::Flush(flush) => {
+                if let FlushEx::Mqtt(MqttFlushEx::Granted(granted)) = *flush {
+                    Self::answered(cx, granted.filters);
+                }
+            }
+            Frame::End(_) => {
+                cx.end(stream, Frame::end());
+                self.over(cx, "the broker ended the subscription");
+            }
+            Frame::Reset(reset) => {
+                cx.terminate(stream, None, None);
+                self.over(cx, &why(of_reset(reset)));
+            }
+            Frame::Abort(abort) => {
+                let reset = abort.and_then(|abort| match *abort {
+                    AbortEx::Mqtt(reset) => Some(reset),
+                    _ => None,
+                });
+                cx.terminate(stream, None, None);
+                self.over(cx, &why(reset));
+            }
+            Frame::Window(_) | Frame::Challenge(_) => {}
+        }
+        None
+    }
+
+    /// Reports what the broker refused.
+    fn answered(cx: &mut Context<'_>, filters: Vec<MqttTopicFilter>) {
+        for filter in filters {
+            if filter.reason_code >= 0x80 {
+                cx.event(&FilterRefused {
+                    filter: filter.pattern,
+                    code: filter.reason_code,
+                });
+            }
+        }
+    }
+
+    fn add(&mut self, mut data: Data) -> Option<Message> {
+        if data.flags.is_init() {
+            let extension = match data.extension.take().map(Pooled::into_inner) {
+                Some(DataEx::Mqtt(MqttDataEx::Subscribe(extension))) => extension,
+                _ => MqttSubscribeData::default(),
+            };
+            if data.flags.is_fin() {
+                // Nearly every message: nothing is copied here.
+                self.message = None;
+                return Some(Message {
+                    data: extension,
+                    payload: data.payload,
+                });
+            }
+            self.message = Some((extension, BytesMut::new()));
+        }
+        let (_, payload) = self.message.as_mut()?;
+        let room = (self.bound + 1).saturating_sub(payload.len());
+        let taken = data.payload.len().min(room);
+        payload.extend_from_slice(data.payload.get(..taken).unwrap_or_default());
+        if !data.flags.is_fin() {
+            return None;
+        }
+        self.message.take().map(|(data, payload)| Message {
+            data,
+            payload: payload.freeze(),
+        })
+    }
+
+    /// The stream is over.
+    fn over(&mut self, cx: &mut Context<'_>, why: &str) {
+        self.stream = None;
+        self.message = None;
+        if !self.ended {
+            self.failed(cx, why);
+        }
+    }
+
+    fn failed(&mut self, cx: &mut Context<'_>, why: &str) {
+        if cx.stopping() {
+            return;
+        }
+        if !std::mem::replace(&mut self.reported, true) {
+            cx.event(&SubscriptionFailed { reason: why.into() });
+        }
+        let reason = "the next attempt to subscribe to requests";
+        self.retry = Some(cx.timer(RETRY_AFTER, SUBSCRIPTION, RETRY, reason));
+    }
+
+    /// A handler panicked while it worked for the stream, which the engine has ended.
+    pub(crate) fn faulted(&mut self, cx: &mut Context<'_>) {
+        self.over(cx, "an internal error in tidegate");
+    }
+
+    /// Ends the stream: no further message is a request.
+    pub(crate) fn stop(&mut self, cx: &mut Context<'_>) {
+        if let Some(retry) = self.retry.take() {
+            cx.cancel(retry);
+        }
+        if let Some(stream) = self.stream
+            && !std::mem::replace(&mut self.ended, true)
+        {
+            cx.end(stream, Frame::end());
+        }
+    }
+}
+
+/// The extension of a RESET of an mqtt stream.
+pub(crate) fn of_reset(reset: Option<Box<ResetEx>>) -> Option<MqttReset> {
+    reset.and_then(|reset| match *reset {
+        ResetEx::Mqtt(reset) => Some(reset),
+        _ => None,
+    })
+}
+
+/// A reason in words.
+pub(crate) fn why(reset: Option<MqttReset>) -> String {
+    let reason = reset.map(|reset| reset.reason.to_string());
+    let reason = reason.filter(|reason| !reason.is_empty());
+    reason.unwrap_or_else(|| "the connection to the broker was lost".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tidegate_streams::DataFlags;
+
+    use super::*;
+
+    fn subscription() -> Subscription {
+        let mut rig = tidegate_engine::testing::Rig::new();
+        Subscription::new(rig.edge(0), None, Vec::new(), 4)
+    }
+
+    fn part(flags: DataFlags, payload: &'static [u8]) -> Data {
+        let extension = MqttSubscribeData {
+            topic: "t".into(),
+            ..MqttSubscribeData::default()
+        };
+        Data {
+            flags,
+            payload: Bytes::from_static(payload),
+            extension: flags.is_init().then(|| Pooled::new(extension.into())),
+        }
+    }
+
+    #[test]
+    fn a_message_in_parts_is_put_together_and_a_large_one_cut() {
+        let mut subscription = subscription();
+        assert!(subscription.add(part(DataFlags::INIT, b"ab")).is_none());
+        assert!(subscription.add(part(DataFlags::MIDDLE, b"c")).is_none());
+        let message = subscription.add(part(DataFlags::FIN, b"d")).expect("whole");
+        assert_eq!(
+            (&*message.data.topic, &message.payload[..]),
+            ("t", &b"abcd"[..])
+        );
+        assert!(subscription.add(part(DataFlags::INIT, b"abc")).is_none());
+        let message = subscription
+            .add(part(DataFlags::FIN, b"defgh"))
+            .expect("whole");
+        assert_eq!(
+            message.payload.len(),
+            5,
+            "one more than the bound tells that it was cut"
+        );
+        assert!(
+            subscription.add(part(DataFlags::FIN, b"x")).is_none(),
+            "without a beginning"
+        );
+    }
+}
