@@ -74,6 +74,8 @@ pub(super) struct Link {
     pub(super) closing: bool,
     /// The running request of the handshake.
     pub(super) handshake: Option<u64>,
+    /// `server/discover` was sent again, after the server had refused the version.
+    pub(super) discovers_again: bool,
     /// A `server/discover` that was not answered in time, and may be answered later.
     pub(super) probe: Option<u64>,
     pub(super) listening: Listening,
@@ -108,6 +110,7 @@ impl Link {
             calls: BTreeSet::new(),
             closing: false,
             handshake: None,
+            discovers_again: false,
             probe: None,
             listening: Listening::default(),
             timer: None,

@@ -232,11 +232,8 @@ impl McpClient {
         call.state = State::Running;
         let mirrored = (era == Era::Modern).then(|| Mirrored {
             method: method.name(),
-            name: name.clone(),
-            params: match &call.begin {
-                McpBeginEx::ToolsCall(begin) => begin.headers.clone(),
-                _ => Vec::new(),
-            },
+            name,
+            params: self.param_headers(key),
         });
         let message = |id: u64| request(&Id::number(id), method.name(), outgoing.params);
         let context = cx.call().clone();
@@ -251,6 +248,8 @@ impl McpClient {
         if let Some(call) = self.calls.get_mut(key) {
             call.request = Some(id);
         }
+        // The server may ask the caller for something on the session's stream.
+        self.want_listening_if_asked(cx, link_key);
         Ok(())
     }
 

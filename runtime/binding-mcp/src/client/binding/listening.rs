@@ -1,8 +1,8 @@
 //! The stream of what the server sends without being asked: the event stream of a legacy session over HTTP,
 //! and `subscriptions/listen` of the modern era.
 //!
-//! It is opened once a caller has a session or a subscription that can be told something, in the turn after
-//! that: many sessions only ask for the capabilities and end at once. A stream that ends is opened again
+//! It is opened once a caller has a session or a subscription that can be told something, or can be asked for
+//! something, in the turn after that: many sessions only ask for the capabilities and end at once. A stream that ends is opened again
 //! after a wait that grows, where it ended if the server says where that is.
 
 use tidegate_engine::{Context, Duration};
@@ -22,6 +22,17 @@ const WAIT_FIRST: u64 = 1_000;
 const WAIT_MAX: u64 = 60_000;
 
 impl McpClient {
+    /// Opens the stream in the next turn, if a legacy server may ask callers for something on it.
+    pub(super) fn want_listening_if_asked(&mut self, cx: &mut Context<'_>, key: usize) {
+        let link = self.links.get(key);
+        let server = link.and_then(|link| Some((link, link.server.as_ref()?.era)));
+        if server
+            .is_some_and(|(link, era)| era == Era::Legacy && link.client != McpCapabilities::NONE)
+        {
+            self.want_listening(cx, key);
+        }
+    }
+
     /// Opens the stream in the next turn, if the server has something to tell.
     pub(super) fn want_listening(&mut self, cx: &mut Context<'_>, key: usize) {
         type C = McpCapabilities;
@@ -35,7 +46,9 @@ impl McpClient {
             // Updates of resources have streams of their own.
             Era::Modern => lists,
             Era::Legacy => {
-                !over_line && (lists || server.capabilities.contains(C::SERVER_RESOURCES_SUBSCRIBE))
+                let updates = server.capabilities.contains(C::SERVER_RESOURCES_SUBSCRIBE);
+                // The server may also ask there what the callers can be asked for.
+                !over_line && (lists || updates || link.client != C::NONE)
             }
         };
         let listening = &mut link.listening;
