@@ -9,7 +9,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_engine::{Context, PendingData, StreamId, Time, TimerId};
 use tidegate_json::Parts;
-use tidegate_streams::mcp::McpCapabilities;
+use tidegate_streams::mcp::{McpCapabilities, McpLogLevel};
 use tidegate_streams::{Data, Identity};
 
 use super::handshake::Server;
@@ -66,6 +66,8 @@ pub(super) struct Link {
     pub(super) server: Option<Server>,
     /// The id of the legacy session over HTTP.
     pub(super) session: Option<HeaderValue>,
+    /// The least severe log messages that a legacy server was asked for.
+    pub(super) log_level: Option<McpLogLevel>,
     /// What the callers can be asked for.
     pub(super) client: McpCapabilities,
     /// The calls that use it; those that wait for it are among them.
@@ -106,6 +108,7 @@ impl Link {
             phase: Phase::Closed,
             server: None,
             session: None,
+            log_level: None,
             client,
             calls: BTreeSet::new(),
             closing: false,

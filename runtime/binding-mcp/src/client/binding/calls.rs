@@ -201,6 +201,7 @@ impl McpClient {
         method: Method,
     ) -> Result<(), McpReset> {
         let lost = crate::client::refusal::lost;
+        self.want_logs(cx, key);
         let id = self.last_id + 1;
         let call = self.calls.get_mut(key).ok_or_else(lost)?;
         let link_key = call.link;
@@ -224,6 +225,7 @@ impl McpClient {
                 era,
                 subject,
                 token: id,
+                log_level: call.begin.log_level(),
                 capabilities: call.begin.capabilities(),
             },
         )?;

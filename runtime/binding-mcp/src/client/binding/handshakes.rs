@@ -71,6 +71,7 @@ impl McpClient {
             return;
         };
         link.session = None;
+        link.log_level = None;
         let client = link.client;
         let context = cx.call().shared();
         let message = |id| initialize(id, client);

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use serde_json::json;
 use tidegate_engine::{Duration, StreamId};
 use tidegate_streams::mcp::{
-    McpCapabilities, McpChallenge, McpFlushEx, McpResetKind, McpResourcesSubscribe, McpResponse,
-    McpToolsCall,
+    McpCapabilities, McpChallenge, McpFlushEx, McpLogLevel, McpResetKind, McpResourcesSubscribe,
+    McpResponse, McpToolsCall,
 };
 use tidegate_streams::{ChallengeEx, FlushEx, Frame, FrameKind};
 
@@ -247,5 +247,38 @@ fn a_log_message_before_a_subscription_is_confirmed_is_left_out() {
     let events = setup.next();
     setup.respond(&events, 405, &[], "");
     setup.cancel(stream);
+    setup.finish();
+}
+
+#[test]
+fn a_server_is_asked_for_the_log_messages_that_callers_want() {
+    let mut setup = setup(json!({ "era": "legacy" }));
+    let call_with = |level| McpToolsCall {
+        log_level: level,
+        ..tool("a")
+    };
+    let mut begun = false;
+    for (level, told) in [
+        (None, None),
+        (Some(McpLogLevel::Warning), Some("warning")),
+        (Some(McpLogLevel::Error), None),
+        (Some(McpLogLevel::Debug), Some("debug")),
+        (None, None),
+    ] {
+        let call = setup.open(call_with(level), r#"{"name":"a"}"#);
+        if !std::mem::replace(&mut begun, true) {
+            setup.initialize("s", &json!({ "tools": {}, "logging": {} }));
+        }
+        if let Some(told) = told {
+            let asked = setup.next();
+            assert_eq!(asked.method(), "logging/setLevel");
+            assert_eq!(asked.body["params"], json!({ "level": told }));
+            setup.answer(&asked, &json!({}));
+        }
+        let asked = setup.next();
+        assert_eq!(asked.method(), "tools/call");
+        setup.answer(&asked, &json!({ "content": [] }));
+        setup.result(call);
+    }
     setup.finish();
 }
