@@ -8,6 +8,8 @@
 //!   `server/discover` and remembered; a legacy session is begun where one is needed. Members that belong
 //!   to one hop or to one era are removed or added, and nothing else (`params.rs`, `result.rs`).
 //! - **No re-encoding.** Params and results are slices of what was received.
+//! - **Headers of tools.** What a tool declares with `x-mcp-header` is learnt from lists, and sent for callers that
+//!   cannot send it; a tool whose declaration is invalid is taken out of lists (`tool_headers.rs`).
 //! - **Own sessions.** Over HTTP, each caller's session is a session with the server; calls without a
 //!   session share one for each caller. A session that the server does not know any more is opened again
 //!   once, and its subscriptions are requested again. A process is one session for all callers.
@@ -23,6 +25,7 @@ mod events;
 mod handshake;
 mod http;
 mod key;
+mod known_tools;
 mod link;
 mod notifications;
 mod object;
@@ -34,6 +37,7 @@ mod result;
 mod sse;
 #[cfg(test)]
 mod tests;
+mod tool_headers;
 
 pub use binding::{Exit, McpClient};
 pub use options::{EraChoice, Options};

@@ -110,6 +110,40 @@ words! {
 }
 
 words! {
+    /// How severe a log message is (RFC 5424), in ascending order.
+    pub enum McpLogLevel {
+        /// Of use while debugging.
+        Debug "debug",
+        /// Something that is expected.
+        Info "info",
+        /// Something normal, but significant.
+        Notice "notice",
+        /// Something that may become an error.
+        Warning "warning",
+        /// Something that has failed.
+        Error "error",
+        /// A part of the system has failed.
+        Critical "critical",
+        /// Something has to be done at once.
+        Alert "alert",
+        /// The system cannot be used.
+        Emergency "emergency",
+    }
+}
+
+impl McpLogLevel {
+    /// The level with this name.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|level| level.word() == name)
+    }
+
+    /// Whether messages of this level are among those from `least` on.
+    pub const fn is_from(self, least: Self) -> bool {
+        self as u8 >= least as u8
+    }
+}
+
+words! {
     /// Which clients may share a cached result (2026-07-28, `cacheScope`).
     pub enum McpCacheScope {
         /// Any client.

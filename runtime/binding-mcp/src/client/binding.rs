@@ -1,6 +1,7 @@
 //! The binding: the operations of callers, the connections with the server, and the HTTP requests.
 
 mod calls;
+mod continuing;
 mod frames;
 mod handshakes;
 mod links;
@@ -8,6 +9,7 @@ mod listening;
 mod messages;
 mod outcomes;
 mod sending;
+mod tool_lists;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +22,7 @@ use tidegate_streams::{BeginEx, Frame, ResetEx};
 use super::call::Call;
 use super::handshake::Server;
 use super::key::Key;
+use super::known_tools::KnownTools;
 use super::link::Link;
 use super::options::Options;
 use super::post::Post;
@@ -51,6 +54,14 @@ mod link_timer {
     pub(super) const LISTEN: u32 = 2;
 }
 
+/// Timers of a [`Key::Post`].
+mod post_timer {
+    /// Its end is not waited for any longer.
+    pub(super) const END: u32 = 0;
+    /// Its stream of events is continued.
+    pub(super) const CONTINUE: u32 = 1;
+}
+
 /// A JSON-RPC request that the server has not answered.
 #[derive(Debug)]
 struct Request {
@@ -71,6 +82,8 @@ enum About {
     Again(usize),
     /// `subscriptions/listen` for changed lists.
     Lists,
+    /// The list of tools, for a call whose headers the server misses.
+    Tools(usize),
 }
 
 /// State of an `mcp · client`.
@@ -87,6 +100,8 @@ pub struct McpClient {
     by_caller: BTreeMap<(Option<(ByteString, ByteString)>, McpCapabilities), usize>,
     /// What was found out about the server, and until when it is fresh.
     known: Option<(Server, Time)>,
+    /// What lists have told about tools.
+    tools: KnownTools,
     last_id: u64,
     counts: Counts,
 }
@@ -115,6 +130,7 @@ impl McpClient {
             by_session: BTreeMap::new(),
             by_caller: BTreeMap::new(),
             known: None,
+            tools: KnownTools::new(),
             last_id: 0,
             counts: Counts {
                 answered: 0,
@@ -177,6 +193,7 @@ impl Binding for McpClient {
             (Key::Link(key), link_timer::HANDSHAKE) => self.handshake_expired(cx, key),
             (Key::Link(key), link_timer::LISTEN) => self.listen(cx, key),
             (Key::Link(key), _) => self.link_idle(cx, key),
+            (Key::Post(key), post_timer::CONTINUE) => self.continue_now(cx, key),
             (Key::Post(key), _) => self.post_lost(cx, key, super::refusal::lost()),
         }
     }

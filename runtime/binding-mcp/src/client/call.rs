@@ -46,6 +46,10 @@ pub(super) struct Call {
     pub(super) request: Option<u64>,
     /// It was sent again, because its session had expired.
     pub(super) repeated: bool,
+    /// Number of pages of the list of tools that were asked for, because the server missed its headers.
+    pub(super) pages: u32,
+    /// What the server has said about its headers, while the list is asked for.
+    pub(super) mismatch: Option<McpReset>,
     /// The caller can be asked for input by a result.
     pub(super) takes_questions: bool,
     /// The caller wants progress notifications.
@@ -80,6 +84,8 @@ impl Call {
             link,
             request: None,
             repeated: false,
+            pages: 0,
+            mismatch: None,
             takes_questions: false,
             progress: false,
             timer: None,

@@ -42,6 +42,9 @@ pub(super) fn of_server(capabilities: Option<Value<'_>>) -> McpCapabilities {
     if object("completions").is_some() {
         all = all.with(C::SERVER_COMPLETIONS);
     }
+    if object("logging").is_some() {
+        all = all.with(C::SERVER_LOGGING);
+    }
     all
 }
 
@@ -80,13 +83,14 @@ mod tests {
             of_server(Some(document.root()))
         };
         let all = read(
-            r#"{"tools":{"listChanged":true},"resources":{"subscribe":true,"listChanged":false},"completions":{},"x":7}"#,
+            r#"{"tools":{"listChanged":true},"resources":{"subscribe":true,"listChanged":false},"completions":{},"logging":{},"x":7}"#,
         );
         let expected = C::SERVER_TOOLS
             .with(C::SERVER_TOOLS_LIST_CHANGED)
             .with(C::SERVER_RESOURCES)
             .with(C::SERVER_RESOURCES_SUBSCRIBE)
-            .with(C::SERVER_COMPLETIONS);
+            .with(C::SERVER_COMPLETIONS)
+            .with(C::SERVER_LOGGING);
         assert_eq!(all, expected);
         assert_eq!(read("7"), C::NONE);
         assert_eq!(read(r#"{"tools":null,"prompts":7}"#), C::NONE);

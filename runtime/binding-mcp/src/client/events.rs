@@ -35,6 +35,18 @@ event! {
 }
 
 event! {
+    /// A tool is left out of lists, because its definition is invalid (2026-07-28, Streamable HTTP).
+    pub struct ToolInvalid "binding.mcp_client.tool.invalid" Warn
+        "invalid tool '{tool}' of the MCP server is left out of lists: {reason}"
+    {
+        /// Name of the tool.
+        tool "tool": ByteString = ByteString::new(),
+        /// What is wrong with its definition.
+        reason "reason": ByteString = ByteString::new(),
+    }
+}
+
+event! {
     /// The server sent something that is not a message, or one that is not allowed.
     pub struct MessageInvalid "binding.mcp_client.message.invalid" Warn
         "invalid message of the MCP server: {reason}"

@@ -30,6 +30,8 @@ pub(super) enum Discovered {
     Modern(Server),
     /// It knows `initialize`, or nothing else is known of it.
     Legacy,
+    /// It has refused the request because of its version, although it supports that.
+    Again,
     /// It supports no revision that is supported here.
     Unsupported(String),
 }
@@ -101,6 +103,7 @@ pub(super) fn not_discovered(error: &Error) -> Discovered {
         Some(words.map(|it| it.to_string()).collect::<Vec<_>>())
     });
     match supported {
+        Some(supported) if supported.iter().any(|it| it == MODERN) => Discovered::Again,
         Some(supported) if !supported.iter().any(|it| LEGACY.contains(&it.as_str())) => {
             let shown: Vec<String> = supported.iter().map(|it| shown(it).to_string()).collect();
             Discovered::Unsupported(shown.join(", "))
@@ -229,6 +232,7 @@ mod tests {
         };
         assert_eq!(of(r#"["2030-01-01"]"#), expected);
         assert_eq!(of(r#"["2025-11-25"]"#), Discovered::Legacy);
+        assert_eq!(of(r#"["2025-11-25","2026-07-28"]"#), Discovered::Again);
     }
 
     #[test]

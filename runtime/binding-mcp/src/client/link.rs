@@ -9,7 +9,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_engine::{Context, PendingData, StreamId, Time, TimerId};
 use tidegate_json::Parts;
-use tidegate_streams::mcp::McpCapabilities;
+use tidegate_streams::mcp::{McpCapabilities, McpLogLevel};
 use tidegate_streams::{Data, Identity};
 
 use super::handshake::Server;
@@ -66,6 +66,8 @@ pub(super) struct Link {
     pub(super) server: Option<Server>,
     /// The id of the legacy session over HTTP.
     pub(super) session: Option<HeaderValue>,
+    /// The least severe log messages that a legacy server was asked for.
+    pub(super) log_level: Option<McpLogLevel>,
     /// What the callers can be asked for.
     pub(super) client: McpCapabilities,
     /// The calls that use it; those that wait for it are among them.
@@ -74,6 +76,8 @@ pub(super) struct Link {
     pub(super) closing: bool,
     /// The running request of the handshake.
     pub(super) handshake: Option<u64>,
+    /// `server/discover` was sent again, after the server had refused the version.
+    pub(super) discovers_again: bool,
     /// A `server/discover` that was not answered in time, and may be answered later.
     pub(super) probe: Option<u64>,
     pub(super) listening: Listening,
@@ -104,10 +108,12 @@ impl Link {
             phase: Phase::Closed,
             server: None,
             session: None,
+            log_level: None,
             client,
             calls: BTreeSet::new(),
             closing: false,
             handshake: None,
+            discovers_again: false,
             probe: None,
             listening: Listening::default(),
             timer: None,

@@ -8,7 +8,7 @@
 use bytes::{Bytes, BytesMut};
 use tidegate_json::write::{push_number, push_string};
 use tidegate_json::{Document, Duplicate, Kind, Limits, Parts, Value};
-use tidegate_streams::mcp::{McpCapabilities, McpReset, McpResetKind};
+use tidegate_streams::mcp::{McpCapabilities, McpLogLevel, McpReset, McpResetKind};
 
 use super::capabilities::of_client;
 use super::object::{Object, member};
@@ -25,6 +25,8 @@ pub(super) struct Request<'a> {
     pub(super) subject: Option<(Subject, &'a str)>,
     /// Token for progress notifications, if the caller asks for them.
     pub(super) token: u64,
+    /// The least severe log messages that the caller wants, if its params do not say it.
+    pub(super) log_level: Option<McpLogLevel>,
     /// What the caller can be asked for, if its params do not say it.
     pub(super) capabilities: McpCapabilities,
 }
@@ -109,6 +111,7 @@ struct Caller<'a> {
     modern: bool,
     progress: bool,
     capabilities: Option<Value<'a>>,
+    has_log_level: bool,
     /// Whether there are members that belong to the caller's hop.
     has_hop_members: bool,
 }
@@ -123,6 +126,7 @@ impl<'a> Caller<'a> {
         let mut is_hop = meta.members().map(|(key, _)| key);
         Ok(Self {
             modern: member(Meta::ProtocolVersion.name())?.is_some(),
+            has_log_level: member(Meta::LogLevel.name())?.is_some(),
             progress: token.is_some_and(|it| matches!(it.kind(), Kind::String | Kind::Number)),
             capabilities: member(Meta::ClientCapabilities.name())?
                 .filter(|it| it.kind() == Kind::Object),
@@ -162,6 +166,13 @@ fn own_meta(
             .then(|| Bytes::from(of_client(request.capabilities)).into());
         let capabilities = stated.or(asked);
         object.add(sender(capabilities));
+        if let Some(level) = request.log_level.filter(|_| !caller.has_log_level) {
+            let mut out = BytesMut::with_capacity(64);
+            push_string(&mut out, Meta::LogLevel.name());
+            out.extend_from_slice(b":");
+            push_string(&mut out, level.word());
+            object.add(out.freeze());
+        }
     }
     if caller.progress {
         let mut out = BytesMut::from(&b"\"progressToken\":"[..]);
@@ -235,6 +246,7 @@ mod tests {
             era,
             subject: name.map(|name| (Subject::Name, name)),
             token: 7,
+            log_level: None,
             capabilities: McpCapabilities::NONE,
         };
         let outgoing = outgoing(&document, &request).expect("valid");
@@ -309,6 +321,7 @@ mod tests {
             era: Era::Legacy,
             subject: Some((Subject::Name, "a")),
             token: 1,
+            log_level: None,
             capabilities: McpCapabilities::NONE,
         };
         let reset = outgoing(&document, &request).expect_err("ambiguous");

@@ -50,7 +50,11 @@ pub(super) struct Post {
     /// The legacy session that the response begins.
     pub(super) begun: Option<HeaderValue>,
     reader: Reader,
-    /// Limits a request whose response does not matter.
+    /// The event that the stream of events continues, if it does.
+    pub(super) after: Option<Bytes>,
+    /// Number of streams up to this one that have brought no event.
+    pub(super) fruitless: u32,
+    /// Limits a request whose response does not matter, or the wait before it is continued.
     pub(super) timer: Option<TimerId>,
 }
 
@@ -74,6 +78,8 @@ impl Post {
             status: None,
             begun: None,
             reader: Reader::None,
+            after: None,
+            fruitless: 0,
             timer: None,
         }
     }
@@ -130,6 +136,13 @@ impl Post {
     /// Whether the response is a stream of events.
     pub(super) const fn is_events(&self) -> bool {
         matches!(self.reader, Reader::Events(_))
+    }
+
+    /// Whether the response, which has ended, is a stream of events that may be continued.
+    pub(super) fn is_continuable(&self) -> bool {
+        // One that continues another may have failed, but for a refusal.
+        let is_refused = self.status.is_some_and(|it| it.is_client_error());
+        self.is_events() || (self.after.is_some() && !is_refused)
     }
 
     /// Reads a part of the body; returns the messages that are complete.

@@ -22,13 +22,16 @@ pub(super) fn of_error(error: &Error, method: Option<Method>, era: Era) -> McpRe
     );
     let unknown = match error.code() {
         code::RESOURCE_NOT_FOUND => true,
-        code::INVALID_PARAMS => era == Era::Modern && has_uri(error.data()),
+        // Servers that speak both eras use the modern code in either.
+        code::INVALID_PARAMS => has_uri(error.data()),
         _ => false,
     };
-    let kind = if reads && unknown {
-        McpResetKind::NotFound
-    } else {
-        McpResetKind::Relayed
+    let kind = match error.code() {
+        _ if reads && unknown => McpResetKind::NotFound,
+        // What the era of the caller makes of these depends on its transport.
+        code::HEADER_MISMATCH if era == Era::Modern => McpResetKind::HeaderMismatch,
+        code::MISSING_CLIENT_CAPABILITY if era == Era::Modern => McpResetKind::MissingCapability,
+        _ => McpResetKind::Relayed,
     };
     McpReset {
         kind,
@@ -133,6 +136,31 @@ mod tests {
             assert_eq!(relayed.kind, McpResetKind::Relayed);
             assert_eq!(relayed.code, Some(code::INVALID_PARAMS));
             assert_eq!(relayed.data, modern.data().cloned());
+        }
+    }
+
+    #[test]
+    fn what_a_modern_server_misses_in_a_request_is_told_in_the_era_of_the_caller() {
+        let data = Some(Bytes::from_static(
+            b"{\"requiredCapabilities\":{\"sampling\":{}}}",
+        ));
+        for (code, kind) in [
+            (code::HEADER_MISMATCH, McpResetKind::HeaderMismatch),
+            (
+                code::MISSING_CLIENT_CAPABILITY,
+                McpResetKind::MissingCapability,
+            ),
+        ] {
+            let error = Error::new(code, "missing").with_data(data.clone());
+            let modern = of_error(&error, Some(Method::ToolsCall), Era::Modern);
+            assert_eq!((modern.kind, modern.code), (kind, None));
+            assert_eq!((&*modern.message, &modern.data), ("missing", &data));
+            // A legacy server may use the number for something else.
+            let legacy = of_error(&error, Some(Method::ToolsCall), Era::Legacy);
+            assert_eq!(
+                (legacy.kind, legacy.code),
+                (McpResetKind::Relayed, Some(code))
+            );
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! What the modern revision adds to results is about one hop, and `mcp · server` adds it for its own
 //! caller: the outcome and the cache hints go into END, and `resultType`, `ttlMs`, `cacheScope` and who the
-//! server is are taken out. Every other byte is passed on.
+//! server is are taken out. Every other byte is passed on, except that of tools that are invalid.
 
 use tidegate_json::{Document, Kind, Parts, Value};
 use tidegate_streams::mcp::{McpCacheScope, McpEnd, McpOutcome};
@@ -28,8 +28,13 @@ pub(super) struct Incoming {
     pub(super) end: McpEnd,
 }
 
-/// Reads a result. The error says what is wrong with it, as a part of a sentence.
-pub(super) fn incoming(result: &Document, method: Method) -> Result<Incoming, &'static str> {
+/// Reads a result. `tools`: what replaces the list of tools in it. The error says what is wrong with the result, as
+/// a part of a sentence.
+pub(super) fn incoming(
+    result: &Document,
+    method: Method,
+    tools: Option<Parts>,
+) -> Result<Incoming, &'static str> {
     let root = result.root();
     if root.kind() != Kind::Object {
         return Err("its result is not an object");
@@ -67,16 +72,17 @@ pub(super) fn incoming(result: &Document, method: Method) -> Result<Incoming, &'
         meta: meta.is_some(),
     };
     let hop = [RESULT_TYPE, TTL_MS, CACHE_SCOPE];
-    if !names_server && hop.iter().all(|which| member_at(*which).is_none()) {
+    let has_hop = names_server || hop.iter().any(|which| member_at(*which).is_some());
+    if !has_hop && tools.is_none() {
         return Ok(Incoming {
             result: root.parts(),
             end,
         });
     }
-    Ok(without_hop(result, end))
+    Ok(without_hop(result, end, tools))
 }
 
-fn without_hop(result: &Document, mut end: McpEnd) -> Incoming {
+fn without_hop(result: &Document, mut end: McpEnd, mut tools: Option<Parts>) -> Incoming {
     let mut object = Object::of(result.message());
     let mut meta = None;
     for (key, value) in result.root().members() {
@@ -85,6 +91,10 @@ fn without_hop(result: &Document, mut end: McpEnd) -> Incoming {
         } else if key.is("_meta") && value.kind() == Kind::Object {
             object.skip();
             meta = Some(value);
+        } else if key.is("tools")
+            && let Some(tools) = tools.take()
+        {
+            object.add(member(b"\"tools\":", tools));
         } else {
             object.keep(&key, &value);
         }
@@ -123,7 +133,7 @@ mod tests {
     fn read(text: &str, method: Method) -> Result<(String, McpEnd), &'static str> {
         let parts = Parts::from(Bytes::copy_from_slice(text.as_bytes()));
         let document = Document::parse(parts, Limits::default()).expect("JSON");
-        let incoming = incoming(&document, method)?;
+        let incoming = incoming(&document, method, None)?;
         let text = String::from_utf8(incoming.result.contiguous().to_vec()).expect("text");
         Ok((text, incoming.end))
     }
@@ -156,6 +166,23 @@ mod tests {
         let (passed, end) = read(text, Method::ToolsCall).expect("valid");
         assert_eq!(passed, r#"{"requestState":"s","_meta":{"a":1,"b":2}}"#);
         assert_eq!((end.outcome, end.meta), (McpOutcome::InputRequired, true));
+    }
+
+    #[test]
+    fn a_list_of_tools_can_be_replaced() {
+        for (text, expected) in [
+            (
+                r#"{"a": 1,"tools":[1,2] ,"b" :2}"#,
+                r#"{"a": 1,"tools":[1],"b" :2}"#,
+            ),
+            (r#"{"tools":[1,2],"ttlMs":5}"#, r#"{"tools":[1]}"#),
+        ] {
+            let document = Document::parse(Parts::from(Bytes::from(text)), Limits::default());
+            let tools = Parts::from(Bytes::from_static(b"[1]"));
+            let incoming = incoming(&document.expect("JSON"), Method::ToolsList, Some(tools));
+            let passed = incoming.expect("valid").result.contiguous();
+            assert_eq!(passed, expected);
+        }
     }
 
     #[test]

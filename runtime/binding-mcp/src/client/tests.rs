@@ -1,8 +1,10 @@
 //! The binding between played callers and a played server.
 
+mod continuing;
 mod failures;
 mod harness;
 mod legacy;
 mod modern;
 mod process;
 mod server_asks;
+mod tool_headers;

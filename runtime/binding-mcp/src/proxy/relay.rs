@@ -158,8 +158,15 @@ impl Relay {
         }
     }
 
-    /// A refusal of the toolkit, as the caller is told: where it names scopes, with those of the route.
-    fn refusal(&self, cx: &Context<'_>, reset: ResetEx) -> ResetEx {
+    /// A refusal of the toolkit, as the caller is told: where it names scopes, with those of the route, and where it
+    /// names a resource, with its prefix.
+    fn refusal(&self, cx: &Context<'_>, mut reset: ResetEx) -> ResetEx {
+        if let ResetEx::Mcp(reset) = &mut reset
+            && let (Some(prefixes), Some(data)) = (&self.prefixes, &reset.data)
+            && matches!(reset.kind, McpResetKind::NotFound | McpResetKind::Invalid)
+        {
+            reset.data = Some(splice::prefix_uri(data, prefixes));
+        }
         let roles = self.guarded.as_deref().zip(cx.identity());
         match (reset, roles.and_then(|(it, caller)| it.roles(caller))) {
             (ResetEx::Mcp(reset), Some(scopes)) => reset.with_scopes_of_the_way(scopes).into(),

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_json::{Document, Gather, Limits, Parts, Value};
 
@@ -45,6 +46,19 @@ pub(super) fn prefix_uris(result: Parts, prefixes: &Prefixes, limit: usize) -> O
     let whole = 0..result.len();
     insert(&result, whole, &positions, &prefixes.uri, &mut out);
     Some(out.take())
+}
+
+/// Prefixes the URI that the data of an error name. Data that name none are returned unchanged.
+pub(super) fn prefix_uri(data: &Bytes, prefixes: &Prefixes) -> Bytes {
+    let parts = Parts::from(data.clone());
+    let document = Document::parse(parts.clone(), Limits::default());
+    let place = document.ok().and_then(|it| string_start(it.root(), "uri"));
+    let Some(place) = place else {
+        return data.clone();
+    };
+    let mut out = Gather::new();
+    insert(&parts, 0..data.len(), &[place], &prefixes.uri, &mut out);
+    out.take().contiguous()
 }
 
 /// The URI of a resource link or of an embedded resource.

@@ -225,7 +225,10 @@ impl Refusal {
             | McpResetKind::Unavailable
             | McpResetKind::SlowConsumer
             | McpResetKind::Internal => (code::INTERNAL_ERROR, StatusCode::OK),
-            McpResetKind::Relayed => (reset.code.unwrap_or(code::INTERNAL_ERROR), StatusCode::OK),
+            McpResetKind::Relayed => match reset.code {
+                Some(code::METHOD_NOT_FOUND) => (code::METHOD_NOT_FOUND, method_not_found(era)),
+                code => (code.unwrap_or(code::INTERNAL_ERROR), StatusCode::OK),
+            },
         };
         let challenge = insufficient_scope(&reset.scopes);
         let advice = challenge.map(|challenge| Box::new((WWW_AUTHENTICATE, challenge)));

@@ -3,30 +3,18 @@
 use bytes::Bytes;
 use tidegate_json::write::push_string;
 use tidegate_json::{Document, Kind, Limits, Parts, Value};
-use tidegate_streams::mcp::{McpFlushEx, McpLog, McpProgress};
+use tidegate_streams::mcp::{McpFlushEx, McpLog, McpLogLevel, McpProgress};
 
 use super::errors::Refusal;
 use crate::jsonrpc::{Era, ID_MAX, Meta, Params, begin_notification};
-
-/// The log levels, in order of increasing severity (RFC 5424).
-const LEVELS: [&str; 8] = [
-    "debug",
-    "info",
-    "notice",
-    "warning",
-    "error",
-    "critical",
-    "alert",
-    "emergency",
-];
 
 /// The notifications a client has requested and can receive.
 #[derive(Debug)]
 pub(super) struct Notifications {
     /// The progress token, as JSON text.
     progress: Option<Bytes>,
-    /// The minimum log level, as an index into [`LEVELS`].
-    level: Option<usize>,
+    /// The least severe log messages that it wants; absent: none.
+    level: Option<McpLogLevel>,
     takes_events: bool,
 }
 
@@ -36,7 +24,7 @@ impl Notifications {
         takes_events: bool,
         era: Era,
         params: &Params,
-        level: Option<usize>,
+        level: Option<McpLogLevel>,
     ) -> Result<Self, Refusal> {
         let token = params
             .meta(Meta::ProgressToken)?
@@ -54,13 +42,25 @@ impl Notifications {
                 Some(read_level(Some(&level), &member)?)
             }
             // A legacy server may choose which log messages it sends.
-            (Era::Legacy, _) => Some(level.unwrap_or(0)),
+            (Era::Legacy, _) => Some(level.unwrap_or(McpLogLevel::Debug)),
         };
         Ok(Self {
             progress: token.map(|token| Bytes::copy_from_slice(&token.parts().contiguous())),
             level,
             takes_events,
         })
+    }
+
+    /// The least severe log messages that a modern request asks for, or that the client of a session has asked for.
+    pub(super) fn stated_level(
+        era: Era,
+        level: Option<McpLogLevel>,
+        notifications: &Self,
+    ) -> Option<McpLogLevel> {
+        match era {
+            Era::Modern => notifications.level,
+            Era::Legacy => level,
+        }
     }
 
     /// Whether the client accepts server-sent events.
@@ -72,31 +72,29 @@ impl Notifications {
     pub(super) fn notification(&self, flush: &McpFlushEx) -> Option<Bytes> {
         match (flush, &self.progress, self.level) {
             (McpFlushEx::Progress(told), Some(token), _) => Some(progress(token, told)),
-            (McpFlushEx::Log(told), _, Some(least)) if severity(told) >= least => Some(log(told)),
+            (McpFlushEx::Log(told), _, Some(least)) if is_from(told, least) => Some(log(told)),
             _ => None,
         }
     }
 }
 
 /// Reads the log level in a member of a request.
-pub(super) fn read_level(level: Option<&Value<'_>>, member: &str) -> Result<usize, Refusal> {
-    let level = level.and_then(Value::text).and_then(|level| place(&level));
+pub(super) fn read_level(level: Option<&Value<'_>>, member: &str) -> Result<McpLogLevel, Refusal> {
+    let level = level.and_then(Value::text);
+    let level = level.and_then(|level| McpLogLevel::of(&level));
     level.ok_or_else(|| {
-        let levels = LEVELS.join(", ");
+        let levels: Vec<&str> = McpLogLevel::ALL.iter().map(|it| it.word()).collect();
+        let levels = levels.join(", ");
         Refusal::invalid_params(format!("{member} must be one of {levels}."))
     })
 }
 
-fn place(level: &str) -> Option<usize> {
-    LEVELS.iter().position(|known| *known == level)
-}
-
-/// Severity of a log message; a message without a level is always sent.
-fn severity(log: &McpLog) -> usize {
+/// Whether a log message is of this level or more severe; one without a level always is.
+fn is_from(log: &McpLog, least: McpLogLevel) -> bool {
     Document::parse(Parts::from(log.params.clone()), Limits::default())
         .ok()
-        .and_then(|params| place(&params.root().get("level").ok()??.string()?))
-        .unwrap_or(LEVELS.len())
+        .and_then(|params| McpLogLevel::of(&params.root().get("level").ok()??.string()?))
+        .is_none_or(|level| level.is_from(least))
 }
 
 fn log(log: &McpLog) -> Bytes {

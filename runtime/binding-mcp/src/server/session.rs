@@ -17,7 +17,9 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::{BindingId, Context, Duration, Meter, StreamId, TimerId};
-use tidegate_streams::mcp::{McpBeginEx, McpCapabilities, McpLifecycle, McpReset, McpResetKind};
+use tidegate_streams::mcp::{
+    McpBeginEx, McpCapabilities, McpLifecycle, McpLogLevel, McpReset, McpResetKind,
+};
 use tidegate_streams::{BeginEx, ChallengeEx, FlushEx, Frame, Identity, ResetEx};
 
 use super::calls::Client;
@@ -64,7 +66,7 @@ struct Session {
     /// What the client can be asked for.
     capabilities: McpCapabilities,
     /// The least severe log messages that it wants, if it has said so.
-    level: Option<usize>,
+    level: Option<McpLogLevel>,
     /// Whether the exit has log messages.
     logs: bool,
     lifecycle: StreamId,
@@ -266,12 +268,12 @@ impl Sessions {
     }
 
     /// The least severe log messages that its client wants, if it has said so.
-    pub(super) fn level(&self, key: usize) -> Option<usize> {
+    pub(super) fn level(&self, key: usize) -> Option<McpLogLevel> {
         self.get(key)?.level
     }
 
     /// Sets the least severe log messages that its client wants.
-    pub(super) fn set_level(&mut self, key: usize, level: usize) {
+    pub(super) fn set_level(&mut self, key: usize, level: McpLogLevel) {
         if let Some(session) = self.get_mut(key) {
             session.level = Some(level);
         }

@@ -3,7 +3,7 @@
 
 use bytestring::ByteString;
 
-use super::McpCapabilities;
+use super::{McpCapabilities, McpLogLevel};
 use crate::scripted::Scripted;
 use crate::{Extension, extension};
 
@@ -35,6 +35,8 @@ extension! {
         headers_required "headersRequired": bool = false,
         /// What the client can be asked for while the operation runs.
         capabilities "capabilities": McpCapabilities = McpCapabilities::NONE,
+        /// The least severe log messages that the client wants; absent: it has not said so.
+        log_level "logLevel": Option<McpLogLevel> = None,
     }
 }
 
@@ -136,6 +138,8 @@ macro_rules! declare {
             @item $key $name $(#[doc = $doc])+ $type $word
             /// What the client can be asked for while the operation runs.
             capabilities "capabilities": McpCapabilities = McpCapabilities::NONE,
+            /// The least severe log messages that the client wants; absent: it has not said so.
+            log_level "logLevel": Option<McpLogLevel> = None,
         }
     };
     (
@@ -313,6 +317,26 @@ macro_rules! operations {
                     Self::PromptsGet(it) => it.capabilities,
                     Self::ResourcesRead(it) => it.capabilities,
                     _ => McpCapabilities::NONE,
+                }
+            }
+
+            /// The least severe log messages that the client wants, if it has said so.
+            pub const fn log_level(&self) -> Option<McpLogLevel> {
+                match self {
+                    Self::ToolsCall(it) => it.log_level,
+                    Self::PromptsGet(it) => it.log_level,
+                    Self::ResourcesRead(it) => it.log_level,
+                    _ => None,
+                }
+            }
+
+            /// Sets the least severe log messages that the client wants.
+            pub const fn set_log_level(&mut self, level: Option<McpLogLevel>) {
+                match self {
+                    Self::ToolsCall(it) => it.log_level = level,
+                    Self::PromptsGet(it) => it.log_level = level,
+                    Self::ResourcesRead(it) => it.log_level = level,
+                    _ => {}
                 }
             }
 

@@ -201,6 +201,7 @@ impl McpClient {
         method: Method,
     ) -> Result<(), McpReset> {
         let lost = crate::client::refusal::lost;
+        self.want_logs(cx, key);
         let id = self.last_id + 1;
         let call = self.calls.get_mut(key).ok_or_else(lost)?;
         let link_key = call.link;
@@ -224,6 +225,7 @@ impl McpClient {
                 era,
                 subject,
                 token: id,
+                log_level: call.begin.log_level(),
                 capabilities: call.begin.capabilities(),
             },
         )?;
@@ -232,11 +234,8 @@ impl McpClient {
         call.state = State::Running;
         let mirrored = (era == Era::Modern).then(|| Mirrored {
             method: method.name(),
-            name: name.clone(),
-            params: match &call.begin {
-                McpBeginEx::ToolsCall(begin) => begin.headers.clone(),
-                _ => Vec::new(),
-            },
+            name,
+            params: self.param_headers(key),
         });
         let message = |id: u64| request(&Id::number(id), method.name(), outgoing.params);
         let context = cx.call().clone();
@@ -251,6 +250,8 @@ impl McpClient {
         if let Some(call) = self.calls.get_mut(key) {
             call.request = Some(id);
         }
+        // The server may ask the caller for something on the session's stream.
+        self.want_listening_if_asked(cx, link_key);
         Ok(())
     }
 

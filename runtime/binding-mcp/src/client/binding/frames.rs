@@ -39,6 +39,7 @@ impl McpClient {
             Frame::Data(data) => self.post_data(cx, key, data),
             Frame::End(_) => self.post_ended(cx, key),
             Frame::Window(_) => post.flush(cx),
+            Frame::Reset(_) | Frame::Abort(_) if self.continue_later(cx, key) => {}
             Frame::Reset(reset) => {
                 let reset = of_reset(reset.map(|reset| *reset));
                 self.post_lost(cx, key, reset);
@@ -100,7 +101,9 @@ impl McpClient {
             return;
         };
         let (stream, purpose) = (post.stream, post.purpose);
-        let (link, status) = (post.link, post.status());
+        let (link, continues) = (post.link, post.after.is_some());
+        // What continues a response says nothing about the request by its status.
+        let status = post.status().filter(|_| !continues);
         // A server may answer 404 because it has no stream of events, so only a request says that the
         // session has expired.
         let expired = status == Some(StatusCode::NOT_FOUND) && post.session.is_some();
@@ -115,6 +118,9 @@ impl McpClient {
         }
         // The message may have ended the request, and begun another one in its place.
         if self.posts.get(key).is_none_or(|it| it.stream != stream) {
+            return;
+        }
+        if self.continue_later(cx, key) {
             return;
         }
         let mut post = self.posts.remove(key);

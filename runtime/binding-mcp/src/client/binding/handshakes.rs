@@ -71,6 +71,7 @@ impl McpClient {
             return;
         };
         link.session = None;
+        link.log_level = None;
         let client = link.client;
         let context = cx.call().shared();
         let message = |id| initialize(id, client);
@@ -142,6 +143,7 @@ impl McpClient {
                 self.found(cx, &server);
                 self.link_ready(cx, key, server);
             }
+            (Discovered::Again, _) => self.discover_again(cx, key),
             (Discovered::Legacy, EraChoice::Modern) => {
                 let what = "The MCP server does not support 2026-07-28; set 'era' to auto.";
                 self.link_failed(cx, key, &unavailable(what));
@@ -154,6 +156,19 @@ impl McpClient {
                 self.link_failed(cx, key, &unavailable(what));
             }
         }
+    }
+
+    /// The server refuses the version of `server/discover`, and says that it supports it: it is asked once more
+    /// (2026-07-28, Versioning, Protocol Version Negotiation).
+    fn discover_again(&mut self, cx: &mut Context<'_>, key: usize) {
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
+        if std::mem::replace(&mut link.discovers_again, true) {
+            let what = "The MCP server refuses the protocol version 2026-07-28, which it says it supports.";
+            return self.link_failed(cx, key, &unavailable(what));
+        }
+        self.discover(cx, key);
     }
 
     /// The answer to `server/discover` has come after a session was asked for.
@@ -259,6 +274,7 @@ impl McpClient {
         };
         link.cancel_timer(cx);
         link.phase = Phase::Ready;
+        link.discovers_again = false;
         link.server = Some(server);
         for call in self.calls_of(key) {
             match self.calls.get(call).map(|call| call.state) {
@@ -295,6 +311,7 @@ impl McpClient {
         link.phase = Phase::Closed;
         link.session = None;
         link.handshake = None;
+        link.discovers_again = false;
         if let Some(probe) = link.probe.take() {
             self.requests.remove(&probe);
         }
@@ -328,7 +345,8 @@ impl McpClient {
                 link.session = None;
             }
         }
-        let (About::Call(call_key) | About::Again(call_key)) = about else {
+        let (About::Call(call_key) | About::Again(call_key) | About::Tools(call_key)) = about
+        else {
             return;
         };
         let Some(call) = self.calls.get_mut(call_key) else {

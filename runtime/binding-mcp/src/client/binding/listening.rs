@@ -1,18 +1,21 @@
 //! The stream of what the server sends without being asked: the event stream of a legacy session over HTTP,
 //! and `subscriptions/listen` of the modern era.
 //!
-//! It is opened once a caller has a session or a subscription that can be told something, in the turn after
-//! that: many sessions only ask for the capabilities and end at once. A stream that ends is opened again
+//! It is opened once a caller has a session or a subscription that can be told something, or can be asked for
+//! something, in the turn after that: many sessions only ask for the capabilities and end at once. A stream that ends is opened again
 //! after a wait that grows, where it ended if the server says where that is.
 
+use bytes::BytesMut;
 use tidegate_engine::{Context, Duration};
+use tidegate_json::Parts;
+use tidegate_json::write::push_string;
 use tidegate_streams::mcp::McpCapabilities;
 
 use super::{About, Exit, McpClient, link_timer};
 use crate::client::handshake::{list_changes, listen};
 use crate::client::http::Mirrored;
 use crate::client::key::Key;
-use crate::client::link::Phase;
+use crate::client::link::{Owner, Phase};
 use crate::client::post::Purpose;
 use crate::jsonrpc::{Era, Id, Method, request};
 
@@ -22,6 +25,52 @@ const WAIT_FIRST: u64 = 1_000;
 const WAIT_MAX: u64 = 60_000;
 
 impl McpClient {
+    /// Asks a legacy server for the log messages that a caller wants. A session that calls share gets those of all of
+    /// them; each caller is told what it wants of it.
+    pub(super) fn want_logs(&mut self, cx: &mut Context<'_>, call: usize) {
+        let call = self.calls.get(call);
+        let Some((key, level)) = call.and_then(|call| Some((call.link, call.begin.log_level()?)))
+        else {
+            return;
+        };
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
+        let server = link.server.as_ref().filter(|it| it.era == Era::Legacy);
+        let has_logs = server.is_some_and(|server| {
+            server
+                .capabilities
+                .contains(McpCapabilities::SERVER_LOGGING)
+        });
+        let is_own = matches!(link.owner, Owner::Session(_));
+        let is_known = link
+            .log_level
+            .is_some_and(|known| known == level || (!is_own && level.is_from(known)));
+        if !has_logs || is_known {
+            return;
+        }
+        link.log_level = Some(level);
+        let mut params = BytesMut::from(&b"{\"level\":"[..]);
+        push_string(&mut params, level.word());
+        params.extend_from_slice(b"}");
+        let method = Method::LoggingSetLevel.name();
+        // It is sent before the call. Its answer does not matter.
+        self.tell(cx, key, |id| {
+            request(&Id::number(id), method, Parts::from(params.freeze()))
+        });
+    }
+
+    /// Opens the stream in the next turn, if a legacy server may ask callers for something on it.
+    pub(super) fn want_listening_if_asked(&mut self, cx: &mut Context<'_>, key: usize) {
+        let link = self.links.get(key);
+        let server = link.and_then(|link| Some((link, link.server.as_ref()?.era)));
+        if server
+            .is_some_and(|(link, era)| era == Era::Legacy && link.client != McpCapabilities::NONE)
+        {
+            self.want_listening(cx, key);
+        }
+    }
+
     /// Opens the stream in the next turn, if the server has something to tell.
     pub(super) fn want_listening(&mut self, cx: &mut Context<'_>, key: usize) {
         type C = McpCapabilities;
@@ -35,7 +84,9 @@ impl McpClient {
             // Updates of resources have streams of their own.
             Era::Modern => lists,
             Era::Legacy => {
-                !over_line && (lists || server.capabilities.contains(C::SERVER_RESOURCES_SUBSCRIBE))
+                let updates = server.capabilities.contains(C::SERVER_RESOURCES_SUBSCRIBE);
+                // The server may also ask there what the callers can be asked for.
+                !over_line && (lists || updates || link.client != C::NONE)
             }
         };
         let listening = &mut link.listening;

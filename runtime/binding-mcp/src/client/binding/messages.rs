@@ -8,7 +8,7 @@ use tidegate_streams::{FlushEx, Frame};
 
 use super::frames::parse;
 use super::{About, McpClient};
-use crate::client::call::State;
+use crate::client::call::{Call, State};
 use crate::client::events::MessageInvalid;
 use crate::client::link::Owner;
 use crate::client::notifications::{self, Notification, Told};
@@ -132,7 +132,7 @@ impl McpClient {
         cx: &mut Context<'_>,
         link: usize,
         request: Option<u64>,
-        wants: impl FnOnce(&crate::client::call::Call) -> bool,
+        wants: impl FnOnce(&Call) -> bool,
         flush: FlushEx,
     ) {
         let request = request.and_then(|id| self.requests.get(&id));
@@ -239,12 +239,12 @@ impl McpClient {
         let about = request.map(|request| request.about);
         let asked = match about {
             Some(About::Call(call)) => Some(call),
-            _ => self.session_of(link),
+            _ => self.asked_on(link),
         };
         let call = asked.and_then(|key| self.calls.get_mut(key));
         let question = call.map(|call| {
             let question = call.ask(id.clone());
-            if question.is_some() && of_request.is_some() {
+            if question.is_some() && call.method.is_some() {
                 // The caller takes its time; its answer states the new deadline.
                 call.cancel_timer(cx);
             }
@@ -276,18 +276,22 @@ impl McpClient {
         }
     }
 
-    /// The session of the only caller of a connection.
-    fn session_of(&self, link: usize) -> Option<usize> {
+    /// Who is asked a question that belongs to no request: the session of the caller, or, of a caller without one, its
+    /// only running operation.
+    fn asked_on(&self, link: usize) -> Option<usize> {
         let of = self.links.get(link)?;
-        if !matches!(of.owner, Owner::Session(_)) {
-            return None;
+        let among = |is: fn(&Call) -> bool| {
+            let calls = of.calls.iter().copied();
+            calls.filter(move |key| self.calls.get(*key).is_some_and(is))
+        };
+        match of.owner {
+            Owner::Session(_) => among(|call| call.method.is_none()).next(),
+            Owner::Caller(_) => {
+                let mut running = among(Call::awaits_result);
+                running.next().filter(|_| running.next().is_none())
+            }
+            Owner::Everybody => None,
         }
-        let mut calls = of.calls.iter().copied();
-        calls.find(|key| {
-            self.calls
-                .get(*key)
-                .is_some_and(|call| call.method.is_none())
-        })
     }
 
     /// The server has answered a request.
@@ -309,6 +313,7 @@ impl McpClient {
             About::Call(call) => self.call_answered(cx, call, answer),
             About::Again(call) => self.subscribed_again(cx, call, answer),
             About::Lists => self.listening_ended(cx, request.link, answer.is_err(), None),
+            About::Tools(call) => self.tools_answered(cx, call, answer),
         }
     }
 }

@@ -27,45 +27,69 @@ impl McpClient {
         let server = link.and_then(|link| link.server.as_ref());
         let era = server.map_or(Era::Legacy, |server| server.era);
         let Some(method) = call.method else { return };
-        match answer {
+        let result = match answer {
+            Ok(result) => result,
+            Err(error) if self.lacks_headers(key, era, error) => {
+                let mismatch = of_error(error, Some(method), era);
+                if let Err(reset) = self.find_tool(cx, key, mismatch, None) {
+                    self.refuse_call(cx, key, reset);
+                }
+                return;
+            }
             Err(error) => {
                 let reset = of_error(error, Some(method), era);
                 if error.code() == code::UNSUPPORTED_PROTOCOL_VERSION {
                     // The server has changed: the next call finds out what it is now.
                     self.forget_server();
                 }
-                self.refuse_call(cx, key, reset);
+                return self.refuse_call(cx, key, reset);
             }
-            Ok(_) if method == Method::ResourcesSubscribe => match era {
-                Era::Legacy => {
-                    call.open(cx, None);
-                    let link = call.link;
-                    self.want_listening(cx, link);
-                }
-                // The answer of `subscriptions/listen` is its end.
-                Era::Modern => {
-                    let what = "The MCP server has ended the subscription.";
-                    self.refuse_call(cx, key, unavailable(what));
-                }
-            },
-            Ok(result) => match incoming(result, method) {
-                Ok(incoming)
-                    if incoming.end.outcome == McpOutcome::InputRequired
-                        && !call.takes_questions =>
-                {
-                    let what = "The MCP server asks for input before it executes this; the client of this \
-                                protocol version cannot be asked in this way.";
-                    self.refuse_call(cx, key, unavailable(what));
-                }
-                Ok(incoming) => {
-                    self.counts.answered += 1;
-                    call.reply(cx, incoming.result, incoming.end);
-                }
-                Err(why) => {
-                    let what = format!("Invalid answer of the MCP server: {why}.");
-                    self.refuse_call(cx, key, unavailable(what));
-                }
-            },
+        };
+        if method == Method::ResourcesSubscribe {
+            return self.subscription_answered(cx, key, era);
+        }
+        let tools = match method {
+            Method::ToolsList => self.learn_tools(cx, era, result),
+            _ => None,
+        };
+        let Some(call) = self.calls.get_mut(key) else {
+            return;
+        };
+        match incoming(result, method, tools) {
+            Ok(incoming)
+                if incoming.end.outcome == McpOutcome::InputRequired && !call.takes_questions =>
+            {
+                let what = "The MCP server asks for input before it executes this; the client of this \
+                            protocol version cannot be asked in this way.";
+                self.refuse_call(cx, key, unavailable(what));
+            }
+            Ok(incoming) => {
+                self.counts.answered += 1;
+                call.reply(cx, incoming.result, incoming.end);
+            }
+            Err(why) => {
+                let what = format!("Invalid answer of the MCP server: {why}.");
+                self.refuse_call(cx, key, unavailable(what));
+            }
+        }
+    }
+
+    /// The server has accepted a subscription, or ended it.
+    fn subscription_answered(&mut self, cx: &mut Context<'_>, key: usize, era: Era) {
+        let Some(call) = self.calls.get_mut(key) else {
+            return;
+        };
+        match era {
+            Era::Legacy => {
+                call.open(cx, None);
+                let link = call.link;
+                self.want_listening(cx, link);
+            }
+            // The answer of `subscriptions/listen` is its end.
+            Era::Modern => {
+                let what = "The MCP server has ended the subscription.";
+                self.refuse_call(cx, key, unavailable(what));
+            }
         }
     }
 
@@ -124,7 +148,7 @@ impl McpClient {
         };
         match request.about {
             About::Discover | About::Initialize => self.link_failed(cx, request.link, &reset),
-            About::Call(key) | About::Again(key) => {
+            About::Call(key) | About::Again(key) | About::Tools(key) => {
                 if let Some(call) = self.calls.get_mut(key) {
                     call.request = None;
                 }

@@ -8,7 +8,7 @@ use tidegate_json::write::push_number;
 use tidegate_streams::http_stream::HttpRequest;
 use tidegate_streams::mcp::McpReset;
 
-use super::{About, Exit, McpClient, Request};
+use super::{About, Exit, McpClient, Request, post_timer};
 use crate::client::http::{Heads, Mirrored};
 use crate::client::key::Key;
 use crate::client::link::{Phase, UNREAD_MAX};
@@ -96,7 +96,8 @@ impl McpClient {
         let mut post = Post::new(stream, link, purpose, session);
         if matches!(purpose, Purpose::Notice | Purpose::Delete) {
             let token = Key::Post(key).token();
-            post.timer = Some(cx.timer(NOTICE_TIMEOUT, token, 0, "mcp_client.notice"));
+            post.timer =
+                Some(cx.timer(NOTICE_TIMEOUT, token, post_timer::END, "mcp_client.notice"));
         }
         entry.insert(post);
         Ok(key)
@@ -158,7 +159,12 @@ impl McpClient {
         }
         post.purpose = Purpose::Answered;
         let token = Key::Post(key).token();
-        post.timer = Some(cx.timer(ANSWERED_TIMEOUT, token, 0, "mcp_client.answered"));
+        post.timer = Some(cx.timer(
+            ANSWERED_TIMEOUT,
+            token,
+            post_timer::END,
+            "mcp_client.answered",
+        ));
     }
 
     /// A connection has ended: ends its HTTP requests. What the server is only told is still sent.

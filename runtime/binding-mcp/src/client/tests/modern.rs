@@ -4,8 +4,8 @@ use serde_json::json;
 use tidegate_engine::Duration;
 use tidegate_streams::Frame;
 use tidegate_streams::mcp::{
-    McpCacheScope, McpCapabilities, McpLifecycle, McpOutcome, McpResetKind, McpResourcesRead,
-    McpResourcesSubscribe, McpToolsCall,
+    McpCacheScope, McpCapabilities, McpLifecycle, McpLogLevel, McpOutcome, McpResetKind,
+    McpResourcesRead, McpResourcesSubscribe, McpToolsCall,
 };
 
 use super::harness::{setup, tool};
@@ -162,5 +162,31 @@ fn a_subscription_is_open_as_long_as_its_request() {
     // The server ends it.
     setup.end(&listen);
     assert_eq!(setup.refusal(stream).kind, McpResetKind::Unavailable);
+    setup.finish();
+}
+
+#[test]
+fn a_request_states_the_log_messages_that_its_caller_wants() {
+    let own = r#"{"name":"a","_meta":{"io.modelcontextprotocol/logLevel":"error"}}"#;
+    let mut setup = setup(json!({}));
+    for (level, params, told) in [
+        (None, r#"{"name":"a"}"#, json!(null)),
+        (Some(McpLogLevel::Info), r#"{"name":"a"}"#, json!("info")),
+        (Some(McpLogLevel::Error), own, json!("error")),
+    ] {
+        let begin = McpToolsCall {
+            log_level: level,
+            ..tool("a")
+        };
+        let call = setup.open(begin, params);
+        if told == json!(null) {
+            setup.modern(&json!({ "tools": {} }));
+        }
+        let asked = setup.next();
+        let meta = &asked.body["params"]["_meta"];
+        assert_eq!(meta["io.modelcontextprotocol/logLevel"], told);
+        setup.answer(&asked, &json!({ "content": [], "resultType": "complete" }));
+        setup.result(call);
+    }
     setup.finish();
 }

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use serde_json::json;
-use tidegate_engine::Duration;
+use tidegate_engine::{Duration, StreamId};
 use tidegate_streams::mcp::{
-    McpCapabilities, McpChallenge, McpFlushEx, McpResetKind, McpResourcesSubscribe, McpResponse,
-    McpToolsCall,
+    McpCapabilities, McpChallenge, McpFlushEx, McpLogLevel, McpResetKind, McpResourcesSubscribe,
+    McpResponse, McpToolsCall,
 };
 use tidegate_streams::{ChallengeEx, FlushEx, Frame, FrameKind};
 
-use super::harness::{setup, tool};
+use super::harness::{Asked, Setup, setup, tool};
 
 #[test]
 fn progress_and_log_messages_reach_the_caller() {
@@ -171,6 +171,59 @@ fn a_deadline_begins_again_when_the_last_question_is_answered() {
     setup.finish();
 }
 
+/// Opens a call of a caller that can be asked, and the stream of the session's messages.
+fn asked_call(setup: &mut Setup) -> (StreamId, Asked) {
+    let begin = McpToolsCall {
+        capabilities: McpCapabilities::CLIENT_ELICITATION,
+        ..tool("a")
+    };
+    let call = setup.open(begin, r#"{"name":"a"}"#);
+    (call, setup.next())
+}
+
+#[test]
+fn a_question_on_the_stream_of_the_session_goes_to_the_only_running_call() {
+    let mut setup = setup(json!({ "era": "legacy" }));
+    let begin = McpToolsCall {
+        capabilities: McpCapabilities::CLIENT_ELICITATION,
+        ..tool("a")
+    };
+    let call = setup.open(begin, r#"{"name":"a"}"#);
+    setup.initialize("s", &json!({ "tools": {} }));
+    let asked = setup.next();
+    setup.rig.advance(Duration::from_millis(1));
+    let events = setup.next();
+    assert_eq!(events.head.method, "GET");
+    setup.begin(&events, 200, &[("content-type", "text/event-stream")]);
+    let question = json!({ "jsonrpc": "2.0", "id": 7, "method": "elicitation/create" });
+    setup.data(&events, &format!("data: {question}\n\n"));
+    let frames = setup.frames(call);
+    assert!(matches!(&frames[..], [Frame::Challenge(_)]), "{frames:?}");
+    // The caller takes longer than the deadline of its call.
+    setup.rig.advance(Duration::from_secs(30));
+    let answer = McpResponse {
+        id: 1,
+        content: Bytes::from_static(b"{\"action\":\"accept\"}"),
+        ..McpResponse::default()
+    };
+    setup.rig.send(setup.caller, call, Frame::flush(answer));
+    let answered = setup.next();
+    assert_eq!(answered.body["id"], 7);
+    setup.respond(&answered, 202, &[], "");
+
+    // With a second call it is not known whose user is asked.
+    let (other, second) = asked_call(&mut setup);
+    setup.data(&events, &format!("data: {question}\n\n"));
+    let refused = setup.next();
+    assert_eq!(refused.body["error"]["code"], -32601);
+    setup.respond(&refused, 202, &[], "");
+    for (call, asked) in [(call, asked), (other, second)] {
+        setup.answer(&asked, &json!({ "content": [] }));
+        setup.result(call);
+    }
+    setup.finish();
+}
+
 #[test]
 fn a_log_message_before_a_subscription_is_confirmed_is_left_out() {
     let mut setup = setup(json!({ "era": "legacy" }));
@@ -194,5 +247,38 @@ fn a_log_message_before_a_subscription_is_confirmed_is_left_out() {
     let events = setup.next();
     setup.respond(&events, 405, &[], "");
     setup.cancel(stream);
+    setup.finish();
+}
+
+#[test]
+fn a_server_is_asked_for_the_log_messages_that_callers_want() {
+    let mut setup = setup(json!({ "era": "legacy" }));
+    let call_with = |level| McpToolsCall {
+        log_level: level,
+        ..tool("a")
+    };
+    let mut begun = false;
+    for (level, told) in [
+        (None, None),
+        (Some(McpLogLevel::Warning), Some("warning")),
+        (Some(McpLogLevel::Error), None),
+        (Some(McpLogLevel::Debug), Some("debug")),
+        (None, None),
+    ] {
+        let call = setup.open(call_with(level), r#"{"name":"a"}"#);
+        if !std::mem::replace(&mut begun, true) {
+            setup.initialize("s", &json!({ "tools": {}, "logging": {} }));
+        }
+        if let Some(told) = told {
+            let asked = setup.next();
+            assert_eq!(asked.method(), "logging/setLevel");
+            assert_eq!(asked.body["params"], json!({ "level": told }));
+            setup.answer(&asked, &json!({}));
+        }
+        let asked = setup.next();
+        assert_eq!(asked.method(), "tools/call");
+        setup.answer(&asked, &json!({ "content": [] }));
+        setup.result(call);
+    }
     setup.finish();
 }

@@ -80,6 +80,7 @@ impl McpServer {
         let begin = McpBeginEx::of_method(method, identity, subject, length);
         let mut begin = begin.ok_or_else(Refusal::internal)?;
         begin.set_capabilities(capabilities);
+        begin.set_log_level(Notifications::stated_level(era, level, &notifications));
         if let Some(place) = begin.cursor_mut() {
             *place = cursor;
         }
