@@ -17,6 +17,7 @@ use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Time, To
 use tidegate_streams::mcp::{McpCapabilities, McpReset};
 use tidegate_streams::{BeginEx, Frame, ResetEx};
 
+use super::backoff::Backoff;
 use super::call::Call;
 use super::handshake::Server;
 use super::key::Key;
@@ -88,6 +89,8 @@ pub struct McpClient {
     /// What was found out about the server, and until when it is fresh.
     known: Option<(Server, Time)>,
     last_id: u64,
+    /// When a process may be started again.
+    backoff: Backoff,
     counts: Counts,
 }
 
@@ -116,6 +119,7 @@ impl McpClient {
             by_caller: BTreeMap::new(),
             known: None,
             last_id: 0,
+            backoff: Backoff::new(),
             counts: Counts {
                 answered: 0,
                 failed: 0,
