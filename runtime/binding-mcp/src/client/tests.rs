@@ -1,5 +1,6 @@
 //! The binding between played callers and a played server.
 
+mod differential;
 mod failures;
 mod harness;
 mod legacy;
