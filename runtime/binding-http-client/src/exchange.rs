@@ -100,7 +100,7 @@ impl Exchange {
         let max = client.options.max_body_size.size();
         if self.body.borrow().len() > max {
             let reason = format!("the request exceeds {max} bytes (maxBodySize)");
-            self.fail(handle, client, &reason, false);
+            self.fail(handle, client, &Failure::limit(reason));
             return Next::Remove;
         }
         if fresh > 0 {
@@ -116,7 +116,7 @@ impl Exchange {
     pub(crate) async fn run(self: Rc<Self>, handle: Handle, client: Rc<Client>) {
         match self.send(&client).await {
             Ok((response, lease)) => self.respond(&handle, &client, response, lease).await,
-            Err(failure) => self.fail(&handle, &client, &failure.reason, failure.sent),
+            Err(failure) => self.fail(&handle, &client, &failure),
         }
     }
 
@@ -188,8 +188,8 @@ impl Exchange {
                     }
                 }
                 Some(Err(error)) => {
-                    let reason = crate::connect::reason(&error);
-                    return self.fail(handle, client, &reason, true);
+                    let failure = Failure::after(crate::connect::reason(&error));
+                    return self.fail(handle, client, &failure);
                 }
                 None => break,
             }
@@ -212,11 +212,12 @@ impl Exchange {
     }
 
     /// Terminates the stream with the reason.
-    pub(crate) fn fail(&self, handle: &Handle, client: &Client, reason: &str, sent: bool) {
+    pub(crate) fn fail(&self, handle: &Handle, client: &Client, failure: &Failure) {
         let reset = HttpReset {
             remote: client.pool.remote().into(),
-            reason: reason.into(),
-            sent,
+            reason: failure.reason.as_str().into(),
+            sent: failure.sent,
+            limit: failure.limit,
         };
         handle.turn(client.edge, |cx| {
             cx.terminate(

@@ -99,7 +99,8 @@ impl HttpClient {
         let run = Rc::clone(exchange).run(handle.clone(), Rc::clone(&client));
         let task = tokio::task::spawn_local(async move {
             if caught(run).await.is_err() {
-                running.fail(&handle, &client, "internal error in tidegate", true);
+                let failure = pool::Failure::after("internal error in tidegate");
+                running.fail(&handle, &client, &failure);
             }
             state.borrow_mut().exchanges.remove(&running.stream());
         });

@@ -27,6 +27,8 @@ pub(crate) struct Failure {
     pub(crate) reason: String,
     /// The server may have received the request.
     pub(crate) sent: bool,
+    /// A limit of the gateway is the reason.
+    pub(crate) limit: bool,
 }
 
 impl Failure {
@@ -35,6 +37,23 @@ impl Failure {
         Self {
             reason: reason.into(),
             sent: false,
+            limit: false,
+        }
+    }
+
+    /// At a limit of the gateway; nothing was sent.
+    pub(crate) fn limit(reason: impl Into<String>) -> Self {
+        Self {
+            limit: true,
+            ..Self::before(reason)
+        }
+    }
+
+    /// When the server may have received the request.
+    pub(crate) fn after(reason: impl Into<String>) -> Self {
+        Self {
+            sent: true,
+            ..Self::before(reason)
         }
     }
 }
@@ -132,10 +151,7 @@ impl Pool {
                     Some(back) if lease.reused => request = back,
                     Some(_) => return Err(Failure::before(reason(&error.into_error()))),
                     None => {
-                        return Err(Failure {
-                            reason: reason(&error.into_error()),
-                            sent: true,
-                        });
+                        return Err(Failure::after(reason(&error.into_error())));
                     }
                 },
             }
@@ -196,7 +212,7 @@ impl Pool {
         let permit = Arc::clone(&self.lasting).try_acquire_owned();
         permit.map_err(|_| {
             let max = self.lasting_max;
-            Failure::before(format!(
+            Failure::limit(format!(
                 "{max} streams of events are open, three quarters of maxConnections; raise it to open more"
             ))
         })
@@ -210,11 +226,11 @@ impl Pool {
         if self.waiting.get() >= self.waiting_max {
             let max = self.waiting_max;
             let what = format!("{max} requests already wait for a connection (maxPending)");
-            return Err(Failure::before(what));
+            return Err(Failure::limit(what));
         }
         let _waiting = Waiting::new(&self.waiting);
         let permit = Arc::clone(&self.permits).acquire_owned().await;
-        permit.map_err(|_| Failure::before("the gateway is stopping"))
+        permit.map_err(|_| Failure::limit("the gateway is stopping"))
     }
 
     fn pop(&self) -> Option<Idle> {

@@ -18,6 +18,7 @@
 //! Bounds: messages (`maxMessageSize`), running operations (`maxRequests`), sessions (`maxSessions`),
 //! questions of the server that wait for an answer, and the time of everything that waits.
 
+mod backoff;
 mod binding;
 mod call;
 mod capabilities;

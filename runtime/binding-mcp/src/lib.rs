@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+#[cfg(test)]
+mod generated;
 pub mod jsonrpc;
 pub mod proxy;
 pub mod server;

@@ -127,6 +127,7 @@ Examples:
   tidegate bench --qos 0,1,2 --payload 100,10KiB,1MiB      every combination
   tidegate bench --rate 5000 --concurrency 64              open loop; latency from the scheduled start
   tidegate bench --operation receive,read --nagle both     with and without Nagle's algorithm in the broker
+  tidegate bench --operation proxy,list                    what the gateway adds in front of another MCP server
   tidegate bench --endpoint http://127.0.0.1:7114/mcp --broker 127.0.0.1:1883
   tidegate bench --targets peers.yaml --output results     also measure other servers; write JSON, HDR logs, SVG")]
     Bench(Box<Bench>),
@@ -134,6 +135,10 @@ Examples:
     #[cfg(feature = "bench")]
     #[command(hide = true)]
     BenchFloor(BenchFloor),
+    /// The baseline of bench for proxied calls: an MCP server that does nothing.
+    #[cfg(feature = "bench")]
+    #[command(hide = true)]
+    BenchUpstream(BenchUpstream),
     /// Check audit files.
     Audit {
         #[command(subcommand)]
@@ -418,7 +423,8 @@ pub(crate) enum LogForm {
 #[cfg(feature = "bench")]
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
-    /// Operations: publish, receive, read, updates.
+    /// Operations: publish, receive, read, updates; or proxy, a call of a tool of another MCP server, and list, a
+    /// list of its 100 tools. For these, that server is the baseline, called without anything between.
     #[arg(long, value_delimiter = ',', default_value = "publish")]
     pub(crate) operation: Vec<tidegate_load::Operation>,
     /// `QoS` levels of publish: 0, 1, 2.
@@ -472,7 +478,7 @@ pub(crate) struct Bench {
     /// YAML file with further targets.
     #[arg(long, value_name = "FILE")]
     pub(crate) targets: Option<PathBuf>,
-    /// Do not measure the floor.
+    /// Do not measure the floor. The server behind proxy and list is always measured.
     #[arg(long)]
     pub(crate) no_floor: bool,
     /// Folder for results.json, HDR logs, plots and the config of the gateway.
@@ -493,6 +499,21 @@ pub(crate) enum Nagle {
     Off,
     /// Measure both.
     Both,
+}
+
+/// The options of the upstream, which `bench` starts as a process of its own.
+#[cfg(feature = "bench")]
+#[derive(Debug, Args)]
+pub(crate) struct BenchUpstream {
+    /// Listen address.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// File with the text that a call is answered with.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) payload_file: Option<PathBuf>,
+    /// Number of tools.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) tools: usize,
 }
 
 /// The options of the floor, which `bench` starts as a process of its own.

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidegate_load::{
-    BrokerAddress, Floor, LoadError, Nagle, Peer, Settings, read_targets, run_floor,
+    BrokerAddress, Floor, LoadError, Nagle, Peer, Settings, Upstream, read_targets, run_floor,
+    run_upstream,
 };
 
-use crate::arguments::{self, Bench, BenchFloor};
+use crate::arguments::{self, Bench, BenchFloor, BenchUpstream};
 use crate::console::print_line;
 use crate::failure::Failure;
 use crate::signals::Signals;
@@ -57,6 +58,20 @@ pub(crate) fn floor(floor: BenchFloor) -> Result<(), Failure> {
         quickack: floor.quickack,
     };
     Ok(run_floor(&floor, |address| {
+        print_line(address.to_string());
+    })?)
+}
+
+/// Runs the upstream and prints its listen address.
+pub(crate) fn upstream(upstream: BenchUpstream) -> Result<(), Failure> {
+    let payload = upstream.payload_file.as_deref();
+    let payload = payload.map(|file| read(file, |file| std::fs::read_to_string(file)));
+    let upstream = Upstream {
+        listen: upstream.listen,
+        payload: payload.transpose()?.unwrap_or_default(),
+        tools: upstream.tools,
+    };
+    Ok(run_upstream(&upstream, |address| {
         print_line(address.to_string());
     })?)
 }

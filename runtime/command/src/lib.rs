@@ -105,6 +105,8 @@ fn run(command: Command, registry: fn() -> Registry<Factory>) -> Result<ExitCode
         Command::Bench(bench) => bench::run(*bench)?,
         #[cfg(feature = "bench")]
         Command::BenchFloor(floor) => bench::floor(floor)?,
+        #[cfg(feature = "bench")]
+        Command::BenchUpstream(upstream) => bench::upstream(upstream)?,
         Command::Audit {
             command: AuditCommand::Verify(verify),
         } => return audit::verify(&verify),

@@ -41,6 +41,22 @@ pub(crate) struct Description {
     pub(crate) receive_maximum: u16,
 }
 
+impl Description {
+    /// Of operations that need none.
+    pub(crate) const fn none() -> Self {
+        Self {
+            broker: BrokerAddress {
+                address: String::new(),
+                trust: None,
+            },
+            kind: "none",
+            nagle: None,
+            settings: Vec::new(),
+            receive_maximum: 0,
+        }
+    }
+}
+
 /// A running broker.
 #[derive(Debug)]
 pub(crate) struct Broker {

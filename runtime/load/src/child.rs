@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -144,6 +145,13 @@ impl Drop for Process {
             }
         }
     }
+}
+
+/// Ends when standard input does, which the parent process holds open.
+pub(crate) async fn end_of_input() {
+    let mut input = tokio::io::stdin();
+    let mut bytes = [0; 64];
+    while matches!(input.read(&mut bytes).await, Ok(1..)) {}
 }
 
 /// A free port on loopback.

@@ -35,6 +35,7 @@ use tokio::runtime::LocalOptions;
 use tokio::task::spawn_local;
 
 use crate::LoadError;
+use crate::child::end_of_input;
 use crate::mqtt::{Mqtt, MqttError};
 use crate::plan::Operation;
 use crate::socket::{BrokerAddress, Socket};
@@ -97,6 +98,10 @@ pub fn run_floor(floor: &Floor, listening: impl FnOnce(SocketAddr)) -> Result<()
                 Exchange::Retained(Retained::new(floor.topic.clone(), floor.operation))
             }
             Operation::Updates => Exchange::Updates(Rc::default()),
+            Operation::Proxy | Operation::List => {
+                let why = "proxy and list have no MQTT exchange".to_owned();
+                return Err(LoadError::Floor(why));
+            }
         };
         let exchange = Rc::new(exchange);
         tokio::select! {
@@ -175,13 +180,6 @@ fn packet(floor: &Floor) -> Result<Vec<u8>, LoadError> {
     )
     .map_err(|error| LoadError::Floor(error.to_string()))?;
     Ok(out.to_vec())
-}
-
-/// The parent process holds standard input open.
-async fn end_of_input() {
-    let mut input = tokio::io::stdin();
-    let mut bytes = [0; 64];
-    while matches!(input.read(&mut bytes).await, Ok(1..)) {}
 }
 
 async fn accept(listener: &TcpListener, exchange: &Rc<Exchange>) -> io::Result<()> {

@@ -91,6 +91,64 @@ bindings:
     ))
 }
 
+/// The name of the toolkit in front of the upstream.
+pub(crate) const TOOLKIT: &str = "bench";
+
+/// The config of a run of proxied operations. `upstream`: host and port of the MCP server.
+pub(crate) fn proxy_config(settings: &Settings, upstream: &str, listen: &str) -> String {
+    let payload = settings.payload.iter().map(|size| size.0).max();
+    let payload = payload.unwrap_or_default() + AROUND;
+    let callers = settings.concurrency.iter().max().copied();
+    let callers = callers.unwrap_or(1);
+    let http = limits(&[
+        ("maxBodySize", payload, 4 * MIB),
+        ("maxConnections", 2 * callers, KIB),
+    ]);
+    let mcp = options(&limits(&[("maxMessageSize", payload, 4 * MIB)]));
+    let client = limits(&[
+        ("maxMessageSize", payload, 16 * MIB),
+        ("maxSessions", 2 * callers, 1_000),
+    ]);
+    // A caller uses one connection for its call, and one for the events of its session.
+    let pool = limits(&[
+        ("maxBodySize", payload, 16 * MIB),
+        ("maxConnections", 4 * callers, 256),
+    ]);
+    let pool = if pool.is_empty() {
+        String::new()
+    } else {
+        format!("      http:\n{}", pool.replace("      ", "        "))
+    };
+    let workers = settings.workers;
+    format!(
+        "name: bench
+workers: {workers}
+bindings:
+  http0:
+    type: http
+    kind: server
+    options:
+      listen: {listen}
+{http}    exit: mcp_server0
+  mcp_server0:
+    type: mcp
+    kind: server
+{mcp}    exit: mcp_proxy0
+  mcp_proxy0:
+    type: mcp
+    kind: proxy
+    routes:
+      - when: [{{ toolkit: {TOOLKIT} }}]
+        exit: mcp_client0
+  mcp_client0:
+    type: mcp
+    kind: client
+    options:
+      url: http://{upstream}/mcp
+{client}{pool}"
+    )
+}
+
 /// The exit of `mqtt · client`, and the binding that encrypts for it.
 fn tls(broker: &BrokerAddress) -> (&'static str, String) {
     let Some(trust) = &broker.trust else {
@@ -185,6 +243,30 @@ mod tests {
             bindings["tls_client0"]["options"]["trust"],
             "/tmp/it's #1.crt"
         );
+    }
+
+    #[test]
+    fn a_proxy_has_the_upstream_as_its_toolkit() {
+        let read = |settings: &Settings| -> Value {
+            let config = proxy_config(settings, "127.0.0.1:9", "127.0.0.1:0");
+            serde_yaml::from_str(&config).expect("YAML")
+        };
+        let config = read(&settings());
+        let options = &config["bindings"]["mcp_client0"]["options"];
+        assert_eq!(
+            *options,
+            serde_json::json!({ "url": "http://127.0.0.1:9/mcp" })
+        );
+        let many = Settings {
+            payload: vec![Size(32 * MIB)],
+            concurrency: vec![1_000],
+            ..settings()
+        };
+        let config = read(&many);
+        let options = &config["bindings"]["mcp_client0"]["options"];
+        assert_eq!(options["maxSessions"], 2_000);
+        assert_eq!(options["http"]["maxConnections"], 4_000);
+        assert_eq!(options["http"]["maxBodySize"], 32 * MIB + AROUND);
     }
 
     #[test]

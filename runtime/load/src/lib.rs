@@ -2,7 +2,8 @@
 //!
 //! A call cannot be faster than its HTTP exchange plus its MQTT exchange. The floor consists of exactly
 //! these two. Ratios to the floor are computed within a round, under the same machine conditions, and
-//! the median of the rounds is reported.
+//! the median of the rounds is reported. What a proxied call costs is measured against its upstream, called
+//! without anything between them.
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
@@ -29,6 +30,7 @@ mod stdio;
 mod target;
 mod targets;
 mod template;
+mod upstream;
 mod wire;
 
 use std::io;
@@ -42,6 +44,7 @@ pub use plan::{
 pub use play::{Outcome, run};
 pub use socket::BrokerAddress;
 pub use targets::{Peer, Url, read_targets};
+pub use upstream::{Upstream, run_upstream};
 
 /// A benchmark run failed.
 #[derive(Debug, Error)]

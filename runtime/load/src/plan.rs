@@ -30,9 +30,28 @@ pub enum Operation {
     Read,
     /// A publication and the resulting update at each of many listeners.
     Updates,
+    /// A call of a tool of another MCP server, the upstream.
+    Proxy,
+    /// `tools/list` of an upstream with 100 tools.
+    List,
 }
 
 impl Operation {
+    /// All of them.
+    const ALL: [Self; 6] = [
+        Self::Publish,
+        Self::Receive,
+        Self::Read,
+        Self::Updates,
+        Self::Proxy,
+        Self::List,
+    ];
+
+    /// Whether it is an operation on another MCP server, without a broker.
+    pub const fn is_proxied(self) -> bool {
+        matches!(self, Self::Proxy | Self::List)
+    }
+
     /// Name on the command line and in reports.
     pub const fn word(self) -> &'static str {
         match self {
@@ -40,6 +59,8 @@ impl Operation {
             Self::Receive => "receive",
             Self::Read => "read",
             Self::Updates => "updates",
+            Self::Proxy => "proxy",
+            Self::List => "list",
         }
     }
 }
@@ -53,12 +74,12 @@ impl FromStr for Operation {
     type Err = InvalidSetting;
 
     fn from_str(text: &str) -> Result<Self, InvalidSetting> {
-        [Self::Publish, Self::Receive, Self::Read, Self::Updates]
+        Self::ALL
             .into_iter()
             .find(|operation| operation.word() == text)
             .ok_or_else(|| {
                 InvalidSetting(format!(
-                    "unknown operation '{text}'; valid: publish, receive, read, updates"
+                    "unknown operation '{text}'; valid: publish, receive, read, updates, proxy, list"
                 ))
             })
     }
@@ -152,7 +173,7 @@ pub struct Settings {
     pub arguments: Option<Value>,
     /// Further targets.
     pub peers: Vec<Peer>,
-    /// Whether to measure the floor.
+    /// Whether to measure the floor. The upstream is always measured.
     pub floor: bool,
     /// Folder for the results.
     pub output: Option<PathBuf>,
@@ -201,7 +222,7 @@ impl Settings {
             return wrong("missing --nagle; use on, off or both");
         }
         self.check_tls()?;
-        let mut names = vec![OURS, FLOOR];
+        let mut names = vec![OURS, FLOOR, UPSTREAM];
         for peer in &self.peers {
             if names.contains(&peer.name.as_str()) {
                 return Err(InvalidSetting(format!(
@@ -238,8 +259,13 @@ impl Settings {
                 Operation::Publish => self.qos.iter().copied().map(Some).collect(),
                 _ => vec![None],
             };
+            // A list has no payload.
+            let payloads = match operation {
+                Operation::List => self.payload.get(..1).unwrap_or_default(),
+                _ => &self.payload,
+            };
             for qos in levels {
-                for payload in &self.payload {
+                for payload in payloads {
                     for concurrency in &self.concurrency {
                         cells.push(Cell {
                             operation: *operation,
@@ -259,6 +285,9 @@ impl Settings {
 pub(crate) const OURS: &str = "tidegate";
 /// Name of the floor in reports.
 pub(crate) const FLOOR: &str = "floor";
+
+/// Name of the upstream in reports.
+pub(crate) const UPSTREAM: &str = "upstream";
 
 /// One combination to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

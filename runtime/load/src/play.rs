@@ -17,7 +17,7 @@ use crate::gateway;
 use crate::measure::{Figures, Tally, histogram};
 use crate::mqtt::Mqtt;
 use crate::pace::Fine;
-use crate::plan::{Cell, FLOOR, OURS, Operation, Settings};
+use crate::plan::{Cell, FLOOR, OURS, Operation, Settings, UPSTREAM};
 use crate::process;
 use crate::progress::Progress;
 use crate::report::{self, CellReport, TargetReport};
@@ -43,14 +43,17 @@ impl Outcome {
 /// cell, so that they are kept if the run is interrupted.
 pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outcome, LoadError> {
     settings.check()?;
-    let cells = settings.cells();
+    let (proxied, cells): (Vec<Cell>, Vec<Cell>) = settings
+        .cells()
+        .into_iter()
+        .partition(|cell| cell.operation.is_proxied());
     // A given broker cannot be reconfigured, so one pass is enough.
-    let brokers = if settings.broker.is_some() {
-        settings.nagle.get(..1).unwrap_or_default()
-    } else {
-        &settings.nagle
+    let brokers = match (&settings.broker, cells.is_empty()) {
+        (_, true) => &[],
+        (Some(_), false) => settings.nagle.get(..1).unwrap_or_default(),
+        (None, false) => settings.nagle.as_slice(),
     };
-    let mut progress = Progress::new(settings, cells.len() * brokers.len());
+    let mut progress = Progress::new(settings, cells.len() * brokers.len() + proxied.len());
     let mut report = report::Report::new(settings)?;
     say(&report.heading());
     for nagle in brokers {
@@ -59,12 +62,7 @@ pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outco
         if settings.endpoint.is_none() {
             // Each cell uses another free port.
             let config = gateway::config(settings, &broker.description.broker, "127.0.0.1:0")?;
-            if settings.verbose {
-                say(&format!("gateway:\n{}", config.trim_end()));
-            }
-            if let Some(folder) = &settings.output {
-                gateway::write(folder, &config)?;
-            }
+            tell_config(settings, &config, say)?;
         }
         for cell in &cells {
             let done = play(settings, *cell, &broker.description, &mut progress).await?;
@@ -73,8 +71,32 @@ pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outco
         }
         broker.stop().await;
     }
+    if !proxied.is_empty() && settings.endpoint.is_none() {
+        let config = gateway::proxy_config(settings, "127.0.0.1:0", "127.0.0.1:0");
+        tell_config(settings, &config, say)?;
+    }
+    for cell in &proxied {
+        let done = play(settings, *cell, &Description::none(), &mut progress).await?;
+        progress.suspend(|| say(&report::table(&done)));
+        report.add(done)?;
+    }
     progress.finish();
     Ok(report.outcome())
+}
+
+/// Shows and keeps the config of the gateway.
+fn tell_config(
+    settings: &Settings,
+    config: &str,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), LoadError> {
+    if settings.verbose {
+        say(&format!("gateway:\n{}", config.trim_end()));
+    }
+    if let Some(folder) = &settings.output {
+        gateway::write(folder, config)?;
+    }
+    Ok(())
 }
 
 /// A target, its callers, and its results.
@@ -104,9 +126,10 @@ async fn play(
         broker: &broker.broker,
         nagle: broker.nagle,
         payload: &payload,
+        upstream: None,
     };
     progress.cell(&cell);
-    if cell.operation != Operation::Publish {
+    if !cell.operation.is_proxied() && cell.operation != Operation::Publish {
         retain(&context).await?;
     }
     let mut failed = Vec::new();
@@ -146,6 +169,15 @@ async fn start(
 ) -> Result<Vec<Player>, LoadError> {
     let CellContext { settings, cell, .. } = *context;
     let mut players = Vec::new();
+    let mut context = context.clone();
+    let mut upstream = None;
+    if cell.operation.is_proxied() {
+        progress.starting(UPSTREAM);
+        let started = Target::upstream(&context).await?;
+        context.upstream = started.authority();
+        upstream = Some(started);
+    }
+    let context = &context;
     progress.starting(OURS);
     let ours = Target::ours(context).await?;
     if cell.operation == Operation::Updates {
@@ -158,7 +190,9 @@ async fn start(
         return Ok(players);
     }
     players.push(Player::calling(ours, cell.concurrency, settings.rounds));
-    if settings.floor {
+    if let Some(upstream) = upstream {
+        players.push(Player::calling(upstream, cell.concurrency, settings.rounds));
+    } else if settings.floor {
         progress.starting(FLOOR);
         let floor = Target::floor(context).await?;
         players.push(Player::calling(floor, cell.concurrency, settings.rounds));

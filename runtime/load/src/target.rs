@@ -13,14 +13,15 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::LoadError;
 use crate::caller::{Call, Caller, Endpoint};
 use crate::child::{Directory, Process, free_port};
-use crate::gateway;
+use crate::gateway::{self, TOOLKIT};
 use crate::message::{Check, Message, is_final};
-use crate::plan::{Cell, FLOOR, Nagle, OURS, Operation, Settings};
+use crate::plan::{Cell, FLOOR, Nagle, OURS, Operation, Settings, UPSTREAM};
 use crate::process;
 use crate::socket::BrokerAddress;
 use crate::stdio::Pipe;
 use crate::targets::{MODERN, Peer, Url};
 use crate::template::Placeholders;
+use crate::upstream::{LAST_TOOL, LEGACY, TOOL};
 
 /// Longest time until a target responds.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,7 +45,7 @@ pub(crate) enum Role {
 }
 
 /// Everything that the targets of a cell share.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct CellContext<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) cell: Cell,
@@ -52,6 +53,8 @@ pub(crate) struct CellContext<'a> {
     /// Setting of the broker, if known.
     pub(crate) nagle: Option<Nagle>,
     pub(crate) payload: &'a str,
+    /// Host and port of the upstream, for proxied operations.
+    pub(crate) upstream: Option<String>,
 }
 
 /// A running target.
@@ -77,7 +80,11 @@ impl Target {
         } else {
             let port = free_port().await?;
             let directory = Directory::new()?;
-            let config = gateway::config(settings, context.broker, &format!("127.0.0.1:{port}"))?;
+            let listen = format!("127.0.0.1:{port}");
+            let config = match &context.upstream {
+                Some(upstream) => gateway::proxy_config(settings, upstream, &listen),
+                None => gateway::config(settings, context.broker, &listen)?,
+            };
             let config = directory.write("gateway.yaml", config)?;
             let program = env::current_exe()?.display().to_string();
             let config = config.display().to_string();
@@ -94,20 +101,52 @@ impl Target {
             let process = Process::start(&command, &BTreeMap::new(), directory, false)?;
             (Some(process), local(port), Some(began))
         };
+        let version = context.version();
         let endpoint = Endpoint::Http {
             url,
             headers: Arc::default(),
-            version: MODERN.to_owned(),
+            version: version.to_owned(),
         };
         let placeholders = context.placeholders();
+        let echo = format!("{TOOLKIT}__{TOOL}");
+        let proxied = (context.cell.operation == Operation::Proxy).then_some(echo.as_str());
         let spec = CallSpec {
-            version: MODERN,
-            tool: settings.tool.as_deref(),
+            version,
+            tool: settings.tool.as_deref().or(proxied),
             arguments: settings.arguments.as_ref(),
             expect: None,
         };
         let call = spec.call(context, &placeholders);
         Self::answering(OURS, Role::Ours, endpoint, call, process, began).await
+    }
+
+    /// Starts the upstream.
+    pub(crate) async fn upstream(context: &CellContext<'_>) -> Result<Self, LoadError> {
+        let directory = Directory::new()?;
+        let file = directory.write("payload", context.payload)?;
+        let command = [
+            env::current_exe()?.display().to_string(),
+            "bench-upstream".to_owned(),
+            "--payload-file".to_owned(),
+            file.display().to_string(),
+        ];
+        let began = Instant::now();
+        let mut process = Process::start(&command, &BTreeMap::new(), directory, true)?;
+        let url = printed_url(&mut process).await?;
+        let endpoint = Endpoint::Http {
+            url,
+            headers: Arc::default(),
+            version: LEGACY.to_owned(),
+        };
+        let spec = CallSpec {
+            version: LEGACY,
+            tool: None,
+            arguments: None,
+            expect: None,
+        };
+        let call = spec.call(context, &context.placeholders());
+        let (process, began) = (Some(process), Some(began));
+        Self::answering(UPSTREAM, Role::Floor, endpoint, call, process, began).await
     }
 
     /// Starts the floor.
@@ -151,17 +190,7 @@ impl Target {
         let began = Instant::now();
         let command: Vec<String> = command.into_iter().map(str::to_owned).collect();
         let mut process = Process::start(&command, &BTreeMap::new(), directory, true)?;
-        let mut line = String::new();
-        if let Some(output) = process.child.stdout.take() {
-            let mut output = BufReader::new(output);
-            let line_read = timeout(START_TIMEOUT, output.read_line(&mut line)).await;
-            line_read
-                .map_err(|_| LoadError::Floor("no listen address printed in time".to_owned()))??;
-        }
-        let url = format!("http://{}/mcp", line.trim());
-        let url = url
-            .parse()
-            .map_err(|_| LoadError::Floor(process.diagnosis()))?;
+        let url = printed_url(&mut process).await?;
         let endpoint = Endpoint::Http {
             url,
             headers: Arc::default(),
@@ -279,6 +308,14 @@ impl Target {
         Ok(target)
     }
 
+    /// Host and port, over HTTP.
+    pub(crate) fn authority(&self) -> Option<String> {
+        match &self.endpoint {
+            Endpoint::Http { url, .. } => Some(url.authority.clone()),
+            Endpoint::Stdio(_) => None,
+        }
+    }
+
     /// Processor time used so far.
     pub(crate) fn usage(&self) -> Option<process::Usage> {
         process::usage(self.process.as_ref()?.pid()?)
@@ -294,6 +331,20 @@ impl Target {
             process.stop().await;
         }
     }
+}
+
+/// The URL of a process that prints where it listens.
+async fn printed_url(process: &mut Process) -> Result<Url, LoadError> {
+    let mut line = String::new();
+    if let Some(output) = process.child.stdout.take() {
+        let mut output = BufReader::new(output);
+        let line_read = timeout(START_TIMEOUT, output.read_line(&mut line)).await;
+        line_read
+            .map_err(|_| LoadError::Floor("no listen address printed in time".to_owned()))??;
+    }
+    let url = format!("http://{}/mcp", line.trim());
+    url.parse()
+        .map_err(|_| LoadError::Floor(process.diagnosis()))
 }
 
 async fn greeted(peer: &Peer, process: &mut Option<Process>) -> Result<Arc<Pipe>, String> {
@@ -318,6 +369,15 @@ impl CellContext<'_> {
         }
     }
 
+    /// Protocol version of the calls of tidegate.
+    const fn version(&self) -> &'static str {
+        if self.cell.operation.is_proxied() {
+            LEGACY
+        } else {
+            MODERN
+        }
+    }
+
     fn placeholders(&self) -> Placeholders {
         let (host, port) = self.broker.parts().unwrap_or(("localhost", 1883));
         Placeholders::default()
@@ -327,6 +387,7 @@ impl CellContext<'_> {
             .with("topic", self.topic())
             .with("qos", self.cell.qos.unwrap_or_default().to_string())
             .with("payload", self.payload)
+            .with("upstream", self.upstream.as_deref().unwrap_or_default())
     }
 }
 
@@ -353,6 +414,16 @@ impl CallSpec<'_> {
             }
             Operation::Read | Operation::Updates => {
                 ("", json!({ "uri": "mqtt://{{topic}}" }), Some(RETAINED))
+            }
+            Operation::Proxy => (
+                TOOL,
+                json!({ "text": "{{payload}}", "count": 1 }),
+                Some(context.payload),
+            ),
+            Operation::List => {
+                let message = Message::request(self.version, "tools/list", json!({}));
+                let check = Check::new(Some(self.expect.unwrap_or(LAST_TOOL)));
+                return Call { message, check };
             }
         };
         let arguments = placeholders.fill_json(self.arguments.unwrap_or(&usual));

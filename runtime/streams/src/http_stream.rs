@@ -58,6 +58,8 @@ extension! {
         reason "reason": ByteString = ByteString::new(),
         /// Whether the server may have received the request.
         sent "sent": bool = false,
+        /// Whether a limit of the gateway is the reason, which says nothing about the server.
+        limit "limit": bool = false,
     }
 }
 

@@ -282,6 +282,8 @@ words! {
         TimedOut "timedOut",
         /// The upstream cannot be reached or has no capacity.
         Unavailable "unavailable",
+        /// A limit of the gateway is reached. The upstream was not asked, so this says nothing about it.
+        Busy "busy",
         /// A message exceeds a limit.
         TooLarge "tooLarge",
         /// The caller did not consume its result.

@@ -19,6 +19,7 @@ use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Time, To
 use tidegate_streams::mcp::{McpCapabilities, McpReset};
 use tidegate_streams::{BeginEx, Frame, ResetEx};
 
+use super::backoff::Backoff;
 use super::call::Call;
 use super::handshake::Server;
 use super::key::Key;
@@ -103,6 +104,8 @@ pub struct McpClient {
     /// What lists have told about tools.
     tools: KnownTools,
     last_id: u64,
+    /// When a process may be started again.
+    backoff: Backoff,
     counts: Counts,
 }
 
@@ -132,6 +135,7 @@ impl McpClient {
             known: None,
             tools: KnownTools::new(),
             last_id: 0,
+            backoff: Backoff::new(),
             counts: Counts {
                 answered: 0,
                 failed: 0,

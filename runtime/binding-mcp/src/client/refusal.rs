@@ -3,6 +3,7 @@
 use ::http::StatusCode;
 use bytes::Bytes;
 use tidegate_json::{Document, Limits, Parts};
+use tidegate_streams::http_stream::HttpReset;
 use tidegate_streams::mcp::{McpReset, McpResetKind};
 use tidegate_streams::{AbortEx, ResetEx};
 
@@ -11,6 +12,11 @@ use crate::jsonrpc::{Era, Error, Method, code};
 /// A failure of the server or of the way to it. The sentence is completed by what is known.
 pub(super) fn unavailable(what: impl AsRef<str>) -> McpReset {
     McpReset::new(McpResetKind::Unavailable, what.as_ref())
+}
+
+/// A limit of the gateway, which says nothing about the server.
+pub(super) fn busy(what: impl AsRef<str>) -> McpReset {
+    McpReset::new(McpResetKind::Busy, what.as_ref())
 }
 
 /// An error of the server. One about an unknown resource gets the code of the caller's era; others are
@@ -82,7 +88,7 @@ pub(super) fn of_status(status: StatusCode) -> McpReset {
 /// Why a stream to the server was reset.
 pub(super) fn of_reset(reset: Option<ResetEx>) -> McpReset {
     match reset {
-        Some(ResetEx::Http(reset)) => unreachable(&reset.remote, &reset.reason),
+        Some(ResetEx::Http(reset)) => unreachable(&reset),
         Some(ResetEx::Line(reset)) => process(&reset.reason),
         _ => lost(),
     }
@@ -91,19 +97,24 @@ pub(super) fn of_reset(reset: Option<ResetEx>) -> McpReset {
 /// Why a stream of the server was aborted.
 pub(super) fn of_abort(abort: Option<AbortEx>) -> McpReset {
     match abort {
-        Some(AbortEx::Http(abort)) => unreachable(&abort.remote, &abort.reason),
+        Some(AbortEx::Http(abort)) => unreachable(&abort),
         Some(AbortEx::Line(abort)) => process(&abort.reason),
         _ => lost(),
     }
 }
 
-fn unreachable(remote: &str, reason: &str) -> McpReset {
-    let remote = if remote.is_empty() {
+fn unreachable(reset: &HttpReset) -> McpReset {
+    let remote = if reset.remote.is_empty() {
         "MCP server"
     } else {
-        remote
+        &reset.remote
     };
-    unavailable(format!("The request to {remote} failed: {reason}."))
+    let what = format!("The request to {remote} failed: {}.", reset.reason);
+    if reset.limit {
+        busy(what)
+    } else {
+        unavailable(what)
+    }
 }
 
 fn process(reason: &str) -> McpReset {

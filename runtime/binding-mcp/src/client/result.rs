@@ -79,16 +79,22 @@ pub(super) fn incoming(
             end,
         });
     }
-    Ok(without_hop(result, end, tools))
+    Ok(without_hop(result, end, names_server, tools))
 }
 
-fn without_hop(result: &Document, mut end: McpEnd, mut tools: Option<Parts>) -> Incoming {
+/// Takes out what belongs to the hop. `names_server`: `_meta` says who the server is.
+fn without_hop(
+    result: &Document,
+    mut end: McpEnd,
+    names_server: bool,
+    mut tools: Option<Parts>,
+) -> Incoming {
     let mut object = Object::of(result.message());
     let mut meta = None;
     for (key, value) in result.root().members() {
         if key.is("resultType") || key.is("ttlMs") || key.is("cacheScope") {
             object.skip();
-        } else if key.is("_meta") && value.kind() == Kind::Object {
+        } else if names_server && key.is("_meta") && value.kind() == Kind::Object {
             object.skip();
             meta = Some(value);
         } else if key.is("tools")
@@ -162,6 +168,11 @@ mod tests {
             ..McpEnd::default()
         };
         assert_eq!(end, expected);
+        // `_meta` without the server stays as it is.
+        let text = r#"{"_meta":{ "a" : 1 },"ttlMs":5}"#;
+        let (passed, end) = read(text, Method::ToolsList).expect("valid");
+        assert_eq!(passed, r#"{"_meta":{ "a" : 1 }}"#);
+        assert!(end.meta);
         let text = r#"{"resultType":"input_required","requestState":"s","_meta":{"a":1,"io.modelcontextprotocol/serverInfo":{},"b":2}}"#;
         let (passed, end) = read(text, Method::ToolsCall).expect("valid");
         assert_eq!(passed, r#"{"requestState":"s","_meta":{"a":1,"b":2}}"#);

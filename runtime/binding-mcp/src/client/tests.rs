@@ -1,6 +1,7 @@
 //! The binding between played callers and a played server.
 
 mod continuing;
+mod differential;
 mod failures;
 mod harness;
 mod legacy;

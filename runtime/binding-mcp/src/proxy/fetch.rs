@@ -73,37 +73,48 @@ pub(super) enum Outcome {
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub(super) reason: String,
-    /// The toolkit did not answer, as opposed to an answer that cannot be used.
-    pub(super) unavailable: bool,
+    pub(super) about: About,
+}
+
+/// What a failure says about the toolkit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum About {
+    /// It did not answer.
+    Unavailable,
+    /// It has answered, with what cannot be used.
+    Unusable,
+    /// Nothing: it was not asked, because a limit of the gateway is reached.
+    Nothing,
 }
 
 impl Failure {
     pub(super) fn unavailable(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
-            unavailable: true,
+            about: About::Unavailable,
         }
     }
 
     pub(super) fn unusable(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
-            unavailable: false,
+            about: About::Unusable,
         }
     }
 
     /// What a toolkit's reset means.
     pub(super) fn of_reset(reset: Option<&ResetEx>) -> Self {
-        let unavailable = match reset {
-            Some(ResetEx::Mcp(reset)) => matches!(
-                reset.kind,
-                McpResetKind::Unavailable | McpResetKind::TimedOut
-            ),
-            _ => true,
+        let about = match reset {
+            Some(ResetEx::Mcp(reset)) => match reset.kind {
+                McpResetKind::Unavailable | McpResetKind::TimedOut => About::Unavailable,
+                McpResetKind::Busy => About::Nothing,
+                _ => About::Unusable,
+            },
+            _ => About::Unavailable,
         };
         Self {
             reason: reason(reset),
-            unavailable,
+            about,
         }
     }
 }

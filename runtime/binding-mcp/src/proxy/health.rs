@@ -75,6 +75,11 @@ impl Health {
         }
     }
 
+    /// That request was not sent: another one follows after the first pause.
+    pub(super) fn not_asked(&mut self, now: Time) {
+        self.asked(now + FIRST_PAUSE);
+    }
+
     /// It has answered. Returns whether it was unavailable.
     pub(super) fn answered(&mut self, now: Time) -> bool {
         let was_unavailable = self.unavailable.take().is_some();

@@ -11,7 +11,7 @@ use super::cache::Kept;
 use super::cursor::Cursor;
 use super::deadline::ToolkitDeadline;
 use super::list_kind::ListKind;
-use super::page::{self, Section};
+use super::page::{self, Element, Section};
 use super::routing::Routing;
 
 /// The part of a toolkit.
@@ -144,9 +144,10 @@ impl List {
             return self.refuse(cx, McpResetKind::Unavailable, &message);
         }
         let caller = self.caller.clone();
-        let offers = |upstream: usize, name: &str| {
-            let is_withheld = is_withheld.is_some_and(|it| it(upstream, name));
-            !is_withheld && routing.offers(caller.as_deref(), upstream, self.kind.lists(), name)
+        let offers = |it: Element<'_>| {
+            let is_withheld = is_withheld.is_some_and(|withheld| withheld(it));
+            let kind = self.kind.lists();
+            !is_withheld && routing.offers(caller.as_deref(), it.upstream, kind, it.key)
         };
         let offers: Option<&page::Offers<'_>> = if routing.is_open() && is_withheld.is_none() {
             None

@@ -3,6 +3,8 @@
 //! The text of an array is one buffer, so that a list that is passed on whole takes no work for each
 //! element. It is copied once from the pages of the toolkit.
 
+use std::collections::BTreeMap;
+
 use bytes::BytesMut;
 use bytestring::ByteString;
 use tidegate_json::{Document, Kind, Limits, Parts, Value, write};
@@ -12,7 +14,7 @@ use super::edit::{self, Edit, ui_resources};
 use super::list_kind::{Array, ListKind};
 use super::listed::{Elements, Listed};
 use super::names::Prefixes;
-use super::pins::Definition;
+use super::pins::{Definition, Digest};
 use super::short_name::shortened;
 
 /// Maximum length of a toolkit's cursor, in bytes: it is sent back in one piece.
@@ -25,9 +27,20 @@ pub(super) struct Listing {
     pub(super) arrays: Vec<Listed>,
     /// The tools whose names are shortened: the name with the toolkit's prefix, and that at the toolkit.
     pub(super) short_names: Vec<(ByteString, ByteString)>,
+    /// The definition of each tool, in the order of the list, if they are wanted.
+    definitions: Vec<Digest>,
 }
 
+/// The definition of a tool that the list has with another one, too. It is not that of any tool, so that it is
+/// not accepted: nobody knows which one is called.
+const AMBIGUOUS: Digest = [0; 32];
+
 impl Listing {
+    /// The definition of a tool; tools are in the first array.
+    pub(super) fn definition(&self, array: usize, element: usize) -> Option<&Digest> {
+        self.definitions.get(element).filter(|_| array == 0)
+    }
+
     /// The name at the toolkit of a tool whose name is shortened.
     pub(super) fn full_name(&self, short: &str) -> Option<&ByteString> {
         let mut names = self.short_names.iter();
@@ -38,7 +51,8 @@ impl Listing {
     pub(super) fn size(&self) -> usize {
         let names = self.short_names.iter();
         let names: usize = names.map(|(short, full)| short.len() + full.len()).sum();
-        self.arrays.iter().map(Listed::size).sum::<usize>() + names
+        let definitions = self.definitions.len() * size_of::<Digest>();
+        self.arrays.iter().map(Listed::size).sum::<usize>() + names + definitions
     }
 }
 
@@ -170,16 +184,32 @@ impl Collector {
     /// The content of all pages; nothing remains.
     pub(super) fn take(&mut self) -> Collected {
         let arrays = std::mem::take(&mut self.arrays).into_iter();
+        let definitions = std::mem::take(&mut self.definitions);
         let listing = Listing {
             arrays: arrays.map(Elements::finish).collect(),
             short_names: std::mem::take(&mut self.short_names),
+            definitions: digests(&definitions),
         };
         Collected {
             listing,
-            definitions: std::mem::take(&mut self.definitions),
+            definitions,
             cleaned: self.cleaned.take(),
         }
     }
+}
+
+/// The definition of each tool.
+fn digests(definitions: &[(ByteString, Definition)]) -> Vec<Digest> {
+    let mut first: BTreeMap<&ByteString, Digest> = BTreeMap::new();
+    for (tool, definition) in definitions {
+        let known = first.entry(tool).or_insert(definition.digest);
+        if *known != definition.digest {
+            *known = AMBIGUOUS;
+        }
+    }
+    let each = definitions.iter();
+    each.filter_map(|(tool, _)| first.get(tool).copied())
+        .collect()
 }
 
 /// The changes to an element: prefixes of its name or URI, and of the resources that it refers to.

@@ -9,6 +9,7 @@ use super::cursor::{Cursor, key_hash, toolkit_hash};
 use super::list_kind::ListKind;
 use super::listed::Listed;
 use super::listing::Listing;
+use super::pins::Digest;
 
 /// The list of a toolkit, as a part of a merged list.
 #[derive(Debug, Clone)]
@@ -25,8 +26,19 @@ pub(super) struct Section<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stale;
 
-/// Whether a toolkit's element is offered to the caller, by its name or URI at the toolkit.
-pub(super) type Offers<'a> = dyn Fn(usize, &str) -> bool + 'a;
+/// An element of a toolkit's list.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Element<'a> {
+    /// The toolkit, as an index into the routing.
+    pub(super) upstream: usize,
+    /// Its name or URI at the toolkit.
+    pub(super) key: &'a str,
+    /// Its definition, if definitions are wanted.
+    pub(super) definition: Option<&'a Digest>,
+}
+
+/// Whether an element is offered to the caller.
+pub(super) type Offers<'a> = dyn Fn(Element<'_>) -> bool + 'a;
 
 /// Makes the page of at most `size` elements that begins at a cursor. `offers` decides which elements
 /// the caller sees; without it, it sees all.
@@ -81,7 +93,12 @@ fn position(
     let is_next = |index: usize| {
         let key = elements.key(index);
         key.is_some_and(|key| {
-            key_hash(key) == cursor.key && offers.is_none_or(|offers| offers(upstream, key))
+            let element = Element {
+                upstream,
+                key,
+                definition: listing.definition(array, index),
+            };
+            key_hash(key) == cursor.key && offers.is_none_or(|offers| offers(element))
         })
     };
     let noted = usize::try_from(cursor.element).unwrap_or(usize::MAX);
@@ -105,16 +122,22 @@ struct Page<'a> {
 impl Page<'_> {
     /// Adds the elements of a section from `start` on.
     fn add(&mut self, array: usize, section: &Section<'_>, start: usize) {
-        let listed = section.listing.and_then(|it| it.arrays.get(array));
-        let Some(listed) = listed.filter(|_| self.next.is_none()) else {
+        let Some(listing) = section.listing.filter(|_| self.next.is_none()) else {
+            return;
+        };
+        let Some(listed) = listing.arrays.get(array) else {
             return;
         };
         // Neighbours that are added are one slice of the text.
         let mut run: Option<(usize, usize)> = None;
         for (index, key) in listed.keys().enumerate().skip(start) {
             let offers = self.offers;
-            let offered = offers.is_none_or(|offers| offers(section.upstream, key));
-            if !offered {
+            let element = || Element {
+                upstream: section.upstream,
+                key,
+                definition: listing.definition(array, index),
+            };
+            if !offers.is_none_or(|offers| offers(element())) {
                 self.push(array, listed, run.take());
                 continue;
             }

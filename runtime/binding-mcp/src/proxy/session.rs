@@ -11,7 +11,7 @@ use tidegate_streams::mcp::{
 };
 use tidegate_streams::{BeginEx, ChallengeEx, FlushEx, Frame, ResetEx};
 
-use super::fetch::Failure;
+use super::fetch::{About, Failure};
 use super::questions::Questions;
 
 /// The session with one toolkit.
@@ -160,7 +160,11 @@ impl Session {
                 hop.fail(cx, "session ended by the toolkit");
                 // One session may end while the toolkit has others.
                 HopEvent::Failed(Failure {
-                    unavailable: !had_begun,
+                    about: if had_begun {
+                        About::Nothing
+                    } else {
+                        About::Unavailable
+                    },
                     reason: "session ended by the toolkit".to_owned(),
                 })
             }

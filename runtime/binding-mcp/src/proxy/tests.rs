@@ -16,6 +16,7 @@ use super::{McpProxy, Options, Route, Toolkit};
 
 use self::harness::{Harness, harness, harness_pinned, harness_with};
 
+mod availability;
 mod differential;
 mod federation;
 mod harness;

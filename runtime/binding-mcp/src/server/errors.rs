@@ -223,6 +223,7 @@ impl Refusal {
             McpResetKind::HeaderMismatch => (code::HEADER_MISMATCH, StatusCode::BAD_REQUEST),
             McpResetKind::TimedOut
             | McpResetKind::Unavailable
+            | McpResetKind::Busy
             | McpResetKind::SlowConsumer
             | McpResetKind::Internal => (code::INTERNAL_ERROR, StatusCode::OK),
             McpResetKind::Relayed => match reset.code {

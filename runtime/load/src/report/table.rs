@@ -56,8 +56,10 @@ pub(crate) fn table(report: &CellReport) -> String {
         (_, 1) => "caller",
         _ => "callers",
     };
-    let payload = size(cell.payload);
-    let _ = write!(out, " · {} {who} · {payload}", cell.concurrency);
+    let _ = write!(out, " · {} {who}", cell.concurrency);
+    if cell.operation != Operation::List {
+        let _ = write!(out, " · {}", size(cell.payload));
+    }
     if let Some(nagle) = report.broker.nagle {
         let _ = write!(out, " · Nagle {}", word(nagle));
     }

@@ -15,7 +15,7 @@ use crate::client::http::Mirrored;
 use crate::client::key::Key;
 use crate::client::link::{Owner, Phase};
 use crate::client::params::{self, Request};
-use crate::client::refusal::unavailable;
+use crate::client::refusal::busy;
 use crate::jsonrpc::{Era, Id, Method, Subject, request};
 
 impl McpClient {
@@ -27,12 +27,13 @@ impl McpClient {
         begin: McpBeginEx,
     ) -> Result<(), McpReset> {
         if cx.stopping() {
-            return Err(unavailable("The gateway is stopping; retry later."));
+            return Err(busy("The gateway is stopping; retry later."));
         }
         let max = self.options.max_requests.size();
         if self.calls.len() >= max {
-            let what = format!("Too many operations at one MCP server ({max}, maxRequests).");
-            return Err(unavailable(what));
+            let what =
+                format!("Too many operations at one MCP server ({max}, maxRequests); retry later.");
+            return Err(busy(what));
         }
         let link = self.link_for(cx, &begin)?;
         let mut call = Call::new(stream, begin, link);

@@ -129,7 +129,7 @@ impl McpClient {
             Purpose::Request(id) => self.unanswered(cx, id, status),
             Purpose::Events => {
                 let (after, retry) = post.position();
-                let refused = status.is_none_or(|it| it.is_client_error());
+                let refused = status.is_none_or(has_no_stream);
                 self.events_ended(cx, link, after, refused, retry);
             }
             Purpose::Notice | Purpose::Delete | Purpose::Answered => {}
@@ -276,6 +276,12 @@ impl McpClient {
         }
     }
 
+    /// Ends a process that is of no use.
+    pub(super) fn end_process(&mut self, cx: &mut Context<'_>, key: usize, reset: &McpReset) {
+        self.backoff.failed(cx.now(), &reset.message);
+        self.line_lost(cx, key, reset);
+    }
+
     /// The process has ended, or could not be started.
     pub(super) fn line_lost(&mut self, cx: &mut Context<'_>, key: usize, reset: &McpReset) {
         let Some(link) = self.links.get_mut(key) else {
@@ -312,6 +318,17 @@ impl McpClient {
         }
         self.release_link(cx, key);
     }
+}
+
+/// Whether the status of a GET says that the server has no stream of events. A server that is asked too
+/// often, or waits too long, has one at another time.
+fn has_no_stream(status: StatusCode) -> bool {
+    const LATER: [StatusCode; 3] = [
+        StatusCode::REQUEST_TIMEOUT,
+        StatusCode::TOO_EARLY,
+        StatusCode::TOO_MANY_REQUESTS,
+    ];
+    status.is_client_error() && !LATER.contains(&status)
 }
 
 fn too_large(max: usize) -> McpReset {

@@ -15,7 +15,7 @@ use crate::client::http::Mirrored;
 use crate::client::key::Key;
 use crate::client::link::{Line, Phase};
 use crate::client::options::EraChoice;
-use crate::client::refusal::{lost, unavailable};
+use crate::client::refusal::{busy, lost, unavailable};
 use crate::jsonrpc::{Era, Error, Method};
 
 impl McpClient {
@@ -30,11 +30,18 @@ impl McpClient {
             return;
         }
         if let (Exit::Line(exit), true) = (self.exit, link.line.is_none()) {
+            if let Some((wait, reason)) = self.backoff.wait(cx.now()) {
+                let seconds = wait.as_micros().div_ceil(1_000_000);
+                let what = format!(
+                    "The MCP server was ended: {reason}. It is started again in {seconds} s at the earliest."
+                );
+                return self.refuse_link(cx, key, &unavailable(what));
+            }
             let (token, context) = (Key::Link(key).token(), cx.call().shared());
             if let Ok(stream) = cx.open_for(context, exit, LineBegin {}, token) {
                 link.line = Some(Line::new(stream));
             } else {
-                let reset = unavailable("Stream limit reached; retry later.");
+                let reset = busy("Stream limit reached; retry later.");
                 return self.link_failed(cx, key, &reset);
             }
         }
@@ -276,6 +283,9 @@ impl McpClient {
         link.phase = Phase::Ready;
         link.discovers_again = false;
         link.server = Some(server);
+        if link.line.is_some() {
+            self.backoff.ready(cx.now());
+        }
         for call in self.calls_of(key) {
             match self.calls.get(call).map(|call| call.state) {
                 Some(State::Waiting) => self.dispatch(cx, call),
@@ -301,9 +311,16 @@ impl McpClient {
     /// The connection could not be made: refuses what waits for it, and ends the process, which may answer
     /// when it is started again.
     pub(super) fn link_failed(&mut self, cx: &mut Context<'_>, key: usize, reset: &McpReset) {
-        cx.event(&ServerUnavailable {
-            reason: reset.message.clone(),
-        });
+        if reset.kind != McpResetKind::Busy {
+            cx.event(&ServerUnavailable {
+                reason: reset.message.clone(),
+            });
+        }
+        self.refuse_link(cx, key, reset);
+    }
+
+    /// Refuses what waits for a connection that cannot be made now.
+    fn refuse_link(&mut self, cx: &mut Context<'_>, key: usize, reset: &McpReset) {
         let Some(link) = self.links.get_mut(key) else {
             return;
         };
@@ -316,6 +333,7 @@ impl McpClient {
             self.requests.remove(&probe);
         }
         if let Some(line) = link.line.take() {
+            self.backoff.failed(cx.now(), &reset.message);
             cx.terminate(line.stream, None, None);
         }
         for call in self.calls_of(key) {

@@ -8,7 +8,7 @@ use tidegate_streams::mcp::{McpBeginEx, McpCapabilities, McpReset};
 use super::{Exit, McpClient, link_timer};
 use crate::client::key::Key;
 use crate::client::link::{Link, Owner, Phase};
-use crate::client::refusal::unavailable;
+use crate::client::refusal::{busy, unavailable};
 
 impl McpClient {
     /// The connection that an operation uses; it is created if there is none.
@@ -69,8 +69,9 @@ impl McpClient {
     fn add_link(&mut self, link: Link) -> Result<usize, McpReset> {
         let max = self.options.max_sessions.size();
         if self.links.len() >= max {
-            let what = format!("Too many sessions with one MCP server ({max}, maxSessions).");
-            return Err(unavailable(what));
+            let what =
+                format!("Too many sessions with one MCP server ({max}, maxSessions); retry later.");
+            return Err(busy(what));
         }
         Ok(self.links.insert(link))
     }

@@ -86,7 +86,7 @@ impl McpClient {
         link.invalid += 1;
         if link.invalid > INVALID_MAX && link.line.is_some() {
             let what = "The program writes no MCP messages to its standard output, and was ended.";
-            self.line_lost(cx, key, &unavailable(what));
+            self.end_process(cx, key, &unavailable(what));
         }
     }
 

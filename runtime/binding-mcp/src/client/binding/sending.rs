@@ -13,7 +13,7 @@ use crate::client::http::{Heads, Mirrored};
 use crate::client::key::Key;
 use crate::client::link::{Phase, UNREAD_MAX};
 use crate::client::post::{Post, Purpose};
-use crate::client::refusal::{lost, unavailable};
+use crate::client::refusal::{busy, lost, unavailable};
 use crate::jsonrpc::{Era, Error, Id, MODERN, begin_notification, error_response};
 
 /// How long the response to a notification, or to the end of a session, is waited for.
@@ -58,7 +58,7 @@ impl McpClient {
                 if to.out.len() + message.len() > UNREAD_MAX {
                     let what = "The MCP server does not read its input, and was ended.";
                     let reset = unavailable(what);
-                    self.line_lost(cx, key, &reset);
+                    self.end_process(cx, key, &reset);
                     return Err(reset);
                 }
                 to.send(cx, message);
@@ -92,7 +92,7 @@ impl McpClient {
         let entry = self.posts.vacant_entry();
         let key = entry.key();
         let opened = cx.open_for(context, exit, request, Key::Post(key).token());
-        let stream = opened.map_err(|_| unavailable("Stream limit reached; retry later."))?;
+        let stream = opened.map_err(|_| busy("Stream limit reached; retry later."))?;
         let mut post = Post::new(stream, link, purpose, session);
         if matches!(purpose, Purpose::Notice | Purpose::Delete) {
             let token = Key::Post(key).token();

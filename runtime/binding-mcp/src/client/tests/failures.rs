@@ -16,7 +16,7 @@ fn a_server_that_is_not_there_is_named() {
     let reset = HttpReset {
         remote: "tools.example:443".into(),
         reason: "connection refused".into(),
-        sent: false,
+        ..HttpReset::default()
     };
     setup.rig.turn(setup.exit, |cx| {
         cx.terminate(probe.stream, Some(ResetEx::Http(reset)), None);
@@ -189,9 +189,37 @@ fn operations_are_bounded() {
     let mut setup = setup(json!({ "maxRequests": 1 }));
     let first = setup.open(tool("a"), r#"{"name":"a"}"#);
     let second = setup.open(tool("a"), r#"{"name":"a"}"#);
-    assert!(setup.refusal(second).message.contains("maxRequests"));
+    let refusal = setup.refusal(second);
+    assert!(refusal.message.contains("maxRequests"));
+    assert_eq!(refusal.kind, McpResetKind::Busy, "the server is not asked");
     let large = setup.next();
     setup.cancel(first);
     assert_eq!(setup.take(), [large.stream]);
+    setup.finish();
+}
+
+#[test]
+fn sessions_are_bounded_and_a_limit_says_nothing_about_the_server() {
+    let mut setup = setup(json!({ "maxSessions": 1 }));
+    let first = setup.open_as(Some("ada"), tool("a"), r#"{"name":"a"}"#);
+    let second = setup.open_as(Some("bob"), tool("a"), r#"{"name":"a"}"#);
+    let refusal = setup.refusal(second);
+    assert!(refusal.message.contains("maxSessions"));
+    assert_eq!(refusal.kind, McpResetKind::Busy);
+    let probe = setup.next();
+    setup.cancel(first);
+    assert_eq!(setup.take(), [probe.stream]);
+
+    let call = setup.open(tool("a"), r#"{"name":"a"}"#);
+    let probe = setup.next();
+    let reset = HttpReset {
+        reason: "1 requests already wait for a connection (maxPending)".into(),
+        limit: true,
+        ..HttpReset::default()
+    };
+    setup.rig.turn(setup.exit, |cx| {
+        cx.terminate(probe.stream, Some(ResetEx::Http(reset)), None);
+    });
+    assert_eq!(setup.refusal(call).kind, McpResetKind::Busy);
     setup.finish();
 }

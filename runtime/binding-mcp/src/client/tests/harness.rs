@@ -12,6 +12,7 @@ use tidegate_streams::mcp::{McpBeginEx, McpEnd, McpReset, McpToolsCall};
 use tidegate_streams::{BeginEx, EndEx, Frame, FrameKind, Identity, ResetEx, Role};
 
 use crate::client::{Exit, McpClient, Options};
+use crate::proxy::{McpProxy, Route, Toolkit};
 
 /// A request that the server has received.
 #[derive(Debug)]
@@ -59,6 +60,16 @@ pub(super) fn setup(options: Value) -> Setup {
         exit,
         asked: Vec::new(),
     }
+}
+
+/// The same behind a proxy, as its toolkit `b`.
+pub(super) fn setup_as_toolkit(options: Value) -> Setup {
+    let mut setup = setup(options);
+    let toolkit = Toolkit::new("b").expect("a toolkit's name");
+    let routes = vec![Route::of(Some(toolkit), setup.client)];
+    let proxy = McpProxy::new(crate::proxy::Options::default(), routes);
+    setup.client = setup.rig.attach(proxy);
+    setup
 }
 
 pub(super) fn tool(name: &str) -> McpToolsCall {

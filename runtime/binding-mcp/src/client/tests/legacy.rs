@@ -194,6 +194,31 @@ fn a_session_of_a_caller_is_a_session_with_the_server() {
 }
 
 #[test]
+fn a_server_that_is_asked_for_events_too_often_is_asked_again_later() {
+    for status in [408, 425, 429] {
+        let mut setup = setup(json!({ "era": "legacy" }));
+        let capabilities = json!({ "tools": { "listChanged": true } });
+        let (stream, _) = session(&mut setup, &capabilities);
+        setup.rig.advance(Duration::from_millis(1));
+        let events = setup.next();
+        setup.respond(&events, status, &[], "");
+        assert!(setup.is_quiet());
+        setup.rig.advance(Duration::from_secs(1));
+        let events = setup.next();
+        assert_eq!(events.head.method, "GET", "{status}");
+        setup.begin(&events, 200, &[("content-type", "text/event-stream")]);
+        setup.data(
+            &events,
+            "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n",
+        );
+        let frames = setup.frames(stream);
+        assert!(matches!(&frames[..], [Frame::Flush(_)]), "{frames:?}");
+        setup.cancel(stream);
+        setup.finish();
+    }
+}
+
+#[test]
 fn a_server_without_an_event_stream_is_asked_for_it_once() {
     for status in [404, 405] {
         let mut setup = setup(json!({ "era": "legacy" }));

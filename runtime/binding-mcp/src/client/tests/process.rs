@@ -337,6 +337,38 @@ fn a_process_whose_handshake_fails_is_ended_and_started_again() {
 }
 
 #[test]
+fn a_process_whose_handshake_always_fails_is_started_after_waits_that_grow() {
+    let mut setup = setup(json!({ "era": "legacy", "handshakeTimeout": 200 }));
+    for wait in [0, 1, 2, 4] {
+        if wait > 0 {
+            let call = setup.open(tool("a"), r#"{"name":"a"}"#);
+            let (kind, message) = setup.refusal(call);
+            assert_eq!(kind, McpResetKind::Unavailable);
+            assert_eq!(
+                message,
+                format!(
+                    "The MCP server was ended: The MCP server did not answer within 200 ms \
+                     (handshakeTimeout). It is started again in {wait} s at the earliest."
+                )
+            );
+            assert!(setup.received().is_empty(), "no process is started");
+            setup.rig.advance(Duration::from_secs(wait));
+        }
+        for starts in 1..=2 {
+            if wait > 0 && starts > 1 {
+                break;
+            }
+            let call = setup.open(tool("a"), r#"{"name":"a"}"#);
+            assert_eq!(setup.one()["method"], "initialize");
+            setup.rig.advance(Duration::from_millis(200));
+            assert_eq!(setup.refusal(call).0, McpResetKind::TimedOut);
+            setup.ended();
+        }
+    }
+    setup.finish();
+}
+
+#[test]
 fn a_process_that_does_not_read_its_input_is_ended() {
     let mut setup = setup(json!({}));
     let first = setup.open(tool("a"), r#"{"name":"a"}"#);

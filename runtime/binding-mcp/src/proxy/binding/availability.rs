@@ -7,7 +7,7 @@ use tidegate_streams::mcp::McpLifecycle;
 use super::{Exchange, McpProxy, OF_TOOLKIT, of_toolkit};
 use crate::proxy::cache::Key;
 use crate::proxy::events::{ToolkitAvailable, ToolkitUnavailable};
-use crate::proxy::fetch::Failure;
+use crate::proxy::fetch::{About, Failure};
 use crate::proxy::list_kind::ListKind;
 
 impl McpProxy {
@@ -21,7 +21,7 @@ impl McpProxy {
         let Some(health) = self.health.get_mut(upstream) else {
             return;
         };
-        if !failure.unavailable {
+        if failure.about != About::Unavailable {
             return;
         }
         if health.failed(cx.now(), &failure.reason) {
@@ -102,6 +102,15 @@ impl McpProxy {
             (Some(until), Some(health)) => health.asked(until),
             _ => self.toolkit_failed(cx, upstream, &Failure::unavailable("no room to ask it")),
         }
+    }
+
+    /// A toolkit was not asked, because a limit of the gateway is reached: one that is unavailable is asked
+    /// soon.
+    pub(super) fn toolkit_not_asked(&mut self, cx: &mut Context<'_>, upstream: usize) {
+        if let Some(health) = self.health.get_mut(upstream) {
+            health.not_asked(cx.now());
+        }
+        self.watch(cx, upstream);
     }
 
     /// A toolkit has answered. If it was unavailable, nothing that was remembered of it stays, and the

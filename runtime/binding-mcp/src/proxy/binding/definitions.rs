@@ -12,7 +12,8 @@ use super::{Exchange, McpProxy};
 use crate::proxy::events::{DefinitionChanged, DefinitionsNew, TextCleaned};
 use crate::proxy::list_kind::ListKind;
 use crate::proxy::listing::Cleaned;
-use crate::proxy::pins::{Definition, Digest, PinMode, Pins, hex};
+use crate::proxy::page::Element;
+use crate::proxy::pins::{Accepted, Definition, Digest, PinMode, Pins, hex};
 
 /// Most tools of a toolkit whose definitions are known. Beyond it, those that were not in the last list
 /// are forgotten.
@@ -48,8 +49,8 @@ impl Pinned {
             .is_some_and(|known| known.contains_key(tool))
     }
 
-    /// Whether a tool may be used: its definition is accepted. One whose definition is not known, because
-    /// its toolkit cannot be asked, may be used if any was accepted.
+    /// Whether a tool may be called: the definition that it had last is accepted. One whose definition is not
+    /// known, because its toolkit cannot be asked, may be called if any was accepted.
     pub(super) fn permits(&self, upstream: usize, toolkit: &ByteString, tool: &str) -> bool {
         let accepted = self.pins.accepted();
         let accepted = accepted.get(&(toolkit.clone(), ByteString::from(tool)));
@@ -60,6 +61,17 @@ impl Pinned {
             (None, Some(_)) => false,
         }
     }
+}
+
+/// Whether an element of a list of tools has the definition that is accepted.
+pub(super) fn is_accepted(
+    accepted: &Accepted,
+    toolkit: &ByteString,
+    element: &Element<'_>,
+) -> bool {
+    let key = (toolkit.clone(), ByteString::from(element.key));
+    let definition = accepted.get(&key);
+    definition.is_some() && definition == element.definition
 }
 
 impl McpProxy {

@@ -12,7 +12,7 @@ use super::{Exchange, McpProxy, OF_EXCHANGE};
 use crate::proxy::cache::{Kept, Key};
 use crate::proxy::deadline::GRACE;
 use crate::proxy::events::{ListCut, ToolkitLeftOut};
-use crate::proxy::fetch::{Failure, Fetch, Outcome, Step};
+use crate::proxy::fetch::{About, Failure, Fetch, Outcome, Step};
 use crate::proxy::list::PartState;
 use crate::proxy::listing::Rules;
 
@@ -177,10 +177,10 @@ impl McpProxy {
                         reason: failure.reason.as_str().into(),
                     });
                 }
-                if failure.unavailable {
-                    self.toolkit_failed(cx, upstream, &failure);
-                } else {
-                    self.toolkit_answered(cx, upstream);
+                match failure.about {
+                    About::Unavailable => self.toolkit_failed(cx, upstream, &failure),
+                    About::Unusable => self.toolkit_answered(cx, upstream),
+                    About::Nothing => self.toolkit_not_asked(cx, upstream),
                 }
                 Err(failure.reason)
             }

@@ -7,6 +7,7 @@ use tidegate_engine::{Context, StreamId, Token};
 use tidegate_streams::Frame;
 use tidegate_streams::mcp::{McpBeginEx, McpResetKind};
 
+use super::definitions::is_accepted;
 use super::{Exchange, McpProxy, OF_EXCHANGE, refuse};
 use crate::proxy::cache::Key;
 use crate::proxy::cursor::Cursor;
@@ -14,7 +15,7 @@ use crate::proxy::deadline::ToolkitDeadline;
 use crate::proxy::events::ToolkitLeftOut;
 use crate::proxy::list::{List, Part, PartState};
 use crate::proxy::list_kind::ListKind;
-use crate::proxy::page::Offers;
+use crate::proxy::page::{Element, Offers};
 
 const LATE: &str = "no response within the timeout";
 
@@ -177,14 +178,16 @@ impl McpProxy {
             self.counts.lists += 1;
             self.counts.lists_incomplete += u64::from(list.is_incomplete());
             let pinned = self.pinned.as_ref().filter(|it| it.blocks());
-            let is_withheld = pinned
+            let accepted = pinned
                 .filter(|_| list.kind == ListKind::Tools)
-                .map(|pinned| {
-                    |upstream: usize, name: &str| {
-                        let to = routing.get(upstream);
-                        to.is_none_or(|to| !pinned.permits(upstream, &to.toolkit, name))
-                    }
-                });
+                .map(|pinned| pinned.pins.accepted());
+            // What the caller is shown decides, not what another caller was shown since.
+            let is_withheld = accepted.as_deref().map(|accepted| {
+                |element: Element<'_>| {
+                    let to = routing.get(element.upstream);
+                    to.is_none_or(|to| !is_accepted(accepted, &to.toolkit, &element))
+                }
+            });
             let is_withheld = is_withheld.as_ref().map(|it| it as &Offers<'_>);
             list.answer(cx, &routing, size, is_withheld);
             self.remove_list_if_over(cx, key);

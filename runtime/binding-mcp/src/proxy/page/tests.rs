@@ -60,7 +60,8 @@ proptest! {
             .map(|(label, count)| (label, Some(listing(label, &names(*count)))))
             .collect();
         let number = |name: &str| name.trim_start_matches('t').parse::<usize>().expect("a number");
-        let offers = move |_: usize, name: &str| hidden == 0 || number(name) % 4 >= hidden;
+        let offered = move |name: &str| hidden == 0 || number(name) % 4 >= hidden;
+        let offers = move |element: Element<'_>| offered(element.key);
         let (mut all, mut cursor) = (Vec::new(), None);
         loop {
             let (names, next) = read(&kits, cursor.as_deref(), size, Some(&offers)).expect("fresh");
@@ -73,7 +74,7 @@ proptest! {
             }
         }
         let expected: Vec<String> = labels.into_iter().zip(&counts).flat_map(|(label, count)| {
-            let offered = names(*count).into_iter().filter(|name| offers(0, name));
+            let offered = names(*count).into_iter().filter(|name| offered(name));
             offered.map(move |name| format!("{label}__{name}")).collect::<Vec<_>>()
         }).collect();
         prop_assert_eq!(all, expected);
