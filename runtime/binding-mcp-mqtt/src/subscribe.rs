@@ -31,6 +31,7 @@ pub(crate) fn begin(
             pattern,
             ..MqttTopicFilter::default()
         }],
+        ..MqttSubscribe::default()
     }
 }
 

@@ -46,12 +46,12 @@ impl Answer {
     }
 
     /// The BEGIN of the publish stream.
-    pub(crate) fn begin(&self, client_id: Option<ByteString>) -> MqttPublish {
+    pub(crate) fn begin(&self) -> MqttPublish {
         MqttPublish {
-            client_id,
             topic: self.topic.clone(),
             flags: self.flags(),
             qos: self.qos,
+            ..MqttPublish::default()
         }
     }
 

@@ -12,6 +12,7 @@ use crate::failure::{Executed, Failure, Status};
 use crate::proxy::{MqttMcp, publication_token};
 use crate::publication::{Publication, Published};
 use crate::request::{Envelope, correlation_text};
+use crate::subscription::Receipt;
 
 /// Most answers on their way that no running request waits for: refusals and repeated answers. A
 /// further one is not sent.
@@ -113,16 +114,17 @@ impl MqttMcp {
         exchange.phase = Phase::Answering;
         Self::completed(cx, &mut self.counts, &exchange.envelope, &completion);
         match answer {
-            Some(answer) if !waited => self.publish(cx, answer, Some(index)),
+            Some(answer) if !waited => {
+                let receipts = std::mem::take(&mut exchange.envelope.receipts);
+                self.publish(cx, answer, Some(index), receipts);
+            }
             // A request that is not answered, or never ran, is done with.
             answer => {
                 let exchange = self.exchanges.remove(index);
                 if !waited {
                     self.lanes.leave(&exchange.envelope.device);
                 }
-                if let Some(answer) = answer {
-                    self.publish_extra(cx, answer);
-                }
+                self.publish_extra(cx, answer, exchange.envelope.receipts);
             }
         }
     }
@@ -146,9 +148,7 @@ impl MqttMcp {
             answer: answer.as_ref().map(Answer::topic),
         };
         Self::completed(cx, &mut self.counts, envelope, &completion);
-        if let Some(answer) = answer {
-            self.publish_extra(cx, answer);
-        }
+        self.publish_extra(cx, answer, envelope.receipts.clone());
     }
 
     /// Answers a request that came again as before.
@@ -169,9 +169,7 @@ impl MqttMcp {
                 .map_or_else(ByteString::new, |it| it.topic().clone()),
             ..about(envelope)
         });
-        if let Some(answer) = answer {
-            self.publish_extra(cx, answer);
-        }
+        self.publish_extra(cx, answer, envelope.receipts.clone());
     }
 
     /// Counts a request that ended, and emits its event.
@@ -201,23 +199,39 @@ impl MqttMcp {
         });
     }
 
-    /// Publishes an answer that no running request waits for.
-    fn publish_extra(&mut self, cx: &mut Context<'_>, answer: Answer) {
+    /// Publishes an answer that no running request waits for. Without one, or if too many wait, the
+    /// messages are acknowledged at once.
+    fn publish_extra(
+        &mut self,
+        cx: &mut Context<'_>,
+        answer: Option<Answer>,
+        receipts: Vec<Receipt>,
+    ) {
+        let Some(answer) = answer else {
+            return self.subscription.acknowledge(cx, &receipts);
+        };
         if self.extra >= EXTRA_MAX {
-            return self.counts.answer(Outcome::Dropped);
+            self.counts.answer(Outcome::Dropped);
+            return self.subscription.acknowledge(cx, &receipts);
         }
         self.extra += 1;
-        self.publish(cx, answer, None);
+        self.publish(cx, answer, None, receipts);
     }
 
-    fn publish(&mut self, cx: &mut Context<'_>, answer: Answer, exchange: Option<usize>) {
+    fn publish(
+        &mut self,
+        cx: &mut Context<'_>,
+        answer: Answer,
+        exchange: Option<usize>,
+        receipts: Vec<Receipt>,
+    ) {
         let entry = self.publications.vacant_entry();
         let index = entry.key();
         let token = publication_token(index);
-        let publication = Publication::new(answer, token, exchange, cx.call().clone());
+        let context = cx.call().clone();
+        let publication = Publication::new(answer, token, exchange, receipts, context);
         let publication = entry.insert(publication);
-        let client_id = self.settings.client_id.clone();
-        if let Some(published) = publication.open(cx, self.mqtt, client_id) {
+        if let Some(published) = publication.open(cx, self.mqtt) {
             self.published(cx, index, published);
         }
     }
@@ -244,12 +258,11 @@ impl MqttMcp {
     }
 
     pub(crate) fn on_publication_timer(&mut self, cx: &mut Context<'_>, index: usize) {
-        let client_id = self.settings.client_id.clone();
         let Some(publication) = self.publications.get_mut(index) else {
             return;
         };
         cx.work_with(publication.context.clone());
-        if let Some(published) = publication.on_timer(cx, self.mqtt, client_id) {
+        if let Some(published) = publication.on_timer(cx, self.mqtt) {
             self.published(cx, index, published);
         }
     }
@@ -271,6 +284,7 @@ impl MqttMcp {
                 });
             }
         }
+        self.subscription.acknowledge(cx, &publication.receipts);
         match publication.exchange {
             None => self.extra = self.extra.saturating_sub(1),
             Some(index) => {

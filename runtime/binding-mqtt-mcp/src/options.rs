@@ -6,16 +6,26 @@ use tidegate_options::{Bounded, OptionWarning, RouteFault, RouteRule};
 use tidegate_streams::mqtt::text::check_characters;
 
 use crate::levels::{ReplyPattern, RequestTopic};
+use crate::subscription::Terms;
 
 /// The options of `mqtt_mcp · proxy`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
-    /// Client identifier of a connection to the broker for this binding alone, which subscribes to
-    /// requests and publishes answers. Each replica needs its own. Absent: the connection that the
-    /// requests without a session of the `mqtt · client` share.
-    #[schemars(extend("examples" = ["planner-1"]))]
+    /// Client identifier of the connection that receives requests; answers use the shared one of the `mqtt ·
+    /// client`. The broker keeps requests for it, so it must stay the same when the gateway starts again,
+    /// and each replica needs its own. Absent: the `clientId` of the `mqtt · client` with
+    /// `_subscription`; without that one too, it is random, and requests are missed while the gateway is
+    /// not running.
+    #[schemars(extend("examples" = ["planner-1", "planner-${{env.HOSTNAME}}"]))]
     pub client_id: Option<ClientId>,
+    /// Time that the broker keeps requests while the gateway is not connected, in seconds. 0: its session
+    /// ends with the connection. Absent: 3600, and 0 with `group`.
+    pub session_expiry: Option<Bounded<0, 4_294_967_295>>,
+    /// Name of a shared subscription. The broker gives each request to one of the gateways with the same
+    /// name.
+    #[schemars(extend("examples" = ["planners"]))]
+    pub group: Option<Group>,
     /// Maximum number of requests that are executed at once. Further ones wait.
     pub concurrency: Bounded<1, 10_000>,
     /// Maximum number of requests of one device that are executed at once. With 1, a device gets its
@@ -56,6 +66,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             client_id: None,
+            session_expiry: None,
+            group: None,
             concurrency: Bounded::of(16),
             per_device: Bounded::of(2),
             max_waiting: Bounded::of(1_000),
@@ -87,6 +99,54 @@ impl tidegate_options::Options for Options {
     }
 }
 
+/// Time that the broker keeps requests, in seconds, by default.
+const SESSION_EXPIRY: u32 = 3_600;
+
+impl Options {
+    /// How the binding subscribes. Each request that runs or waits may be unacknowledged, and no more: the
+    /// broker keeps the others.
+    pub(crate) fn terms(&self) -> Terms {
+        let requests = self.concurrency.get() + self.max_waiting.get();
+        let expiry = match (&self.session_expiry, &self.group) {
+            (Some(expiry), _) => u32::try_from(expiry.get()).unwrap_or(u32::MAX),
+            (None, Some(_)) => 0,
+            (None, None) => SESSION_EXPIRY,
+        };
+        let client_id = self.client_id.as_ref();
+        Terms {
+            client_id: client_id.map(|it| it.text().into()),
+            group: self.group.as_ref().map(|it| it.0.as_str().into()),
+            receive_maximum: u16::try_from(requests).unwrap_or(u16::MAX),
+            session_expiry: expiry,
+        }
+    }
+}
+
+/// The name of a shared subscription (MQTT 5.0, 4.8.2).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(inline)]
+pub struct Group(#[schemars(length(min = 1, max = 256))] String);
+
+impl TryFrom<String> for Group {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.is_empty() || text.len() > LENGTH_MAX || text.contains(['/', '+', '#']) {
+            return Err(format!(
+                "invalid group; use 1 to {LENGTH_MAX} bytes without '/', '+' and '#'"
+            ));
+        }
+        match check_characters(&text) {
+            Ok(()) => Ok(Self(text)),
+            Err(error) => Err(format!("invalid group: it contains {error}")),
+        }
+    }
+}
+
+/// Most bytes of a client identifier, and of the name of a group.
+const LENGTH_MAX: usize = 256;
+
 /// A client identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
@@ -103,8 +163,6 @@ impl TryFrom<String> for ClientId {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        /// Most bytes of an identifier.
-        const LENGTH_MAX: usize = 256;
         if text.is_empty() || text.len() > LENGTH_MAX {
             return Err(format!(
                 "invalid client identifier; use 1 to {LENGTH_MAX} bytes"

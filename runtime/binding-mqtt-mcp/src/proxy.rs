@@ -1,6 +1,5 @@
 //! The binding: messages become requests, requests calls, and results answers.
 
-use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::{
     At, Binding, BindingId, CallContext, Context, Duration, Meter, StreamId, Token,
@@ -28,7 +27,6 @@ const GRACE: Duration = Duration::from_millis(200);
 /// What is constant while the binding runs.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) client_id: Option<ByteString>,
     max_payload: usize,
     max_result: usize,
     pub(crate) remember: Duration,
@@ -41,7 +39,7 @@ pub struct MqttMcp {
     mcp: BindingId,
     pub(crate) settings: Settings,
     pub(crate) routes: Routes,
-    subscription: Subscription,
+    pub(crate) subscription: Subscription,
     pub(crate) lanes: Lanes,
     pub(crate) remembered: Remembered,
     pub(crate) exchanges: Slab<Exchange>,
@@ -69,8 +67,6 @@ impl MqttMcp {
     ) -> Self {
         let routes = Routes::new(routes, options);
         let max_payload = options.max_payload.size();
-        let client_id = options.client_id.as_ref();
-        let client_id: Option<ByteString> = client_id.map(|it| it.text().into());
         let filters = routes.filters.clone();
         let limits = Limits {
             concurrency: options.concurrency.size(),
@@ -82,9 +78,8 @@ impl MqttMcp {
         Self {
             mqtt,
             mcp,
-            subscription: Subscription::new(mqtt, client_id.clone(), filters, max_payload),
+            subscription: Subscription::new(mqtt, options.terms(), filters, max_payload),
             settings: Settings {
-                client_id,
                 max_payload,
                 max_result: options.max_result.size(),
                 remember: Duration::from_millis(options.remember.get()),
@@ -104,10 +99,11 @@ impl MqttMcp {
 
     /// A message of the subscription.
     fn on_message(&mut self, cx: &mut Context<'_>, message: Message) {
+        let receipt = self.subscription.receipt(message.data.number);
         // A retained message was published before, perhaps long ago: nobody waits for its answer.
         if message.data.flags.contains(MqttSubscribeFlags::RETAIN) {
             self.counts.ignored += 1;
-            return;
+            return self.subscription.acknowledge(cx, receipt.as_slice());
         }
         let size = message.payload.len();
         let reader = Reader {
@@ -115,10 +111,11 @@ impl MqttMcp {
             max_payload: self.settings.max_payload,
             now: cx.now(),
         };
-        let Some((envelope, read)) = reader.read(message) else {
+        let Some((mut envelope, read)) = reader.read(message) else {
             self.counts.ignored += 1;
-            return;
+            return self.subscription.acknowledge(cx, receipt.as_slice());
         };
+        envelope.receipts.extend(receipt);
         let context = CallContext {
             trace: cx.mint_trace(),
             identity: envelope.identity.clone(),
@@ -143,6 +140,9 @@ impl MqttMcp {
             return self.refuse(cx, &envelope, &failure);
         }
         if cx.stopping() {
+            if self.is_kept(&envelope) {
+                return;
+            }
             return self.refuse(cx, &envelope, &stopping());
         }
         if let Some(why) = cx.calls_refused() {
@@ -152,7 +152,7 @@ impl MqttMcp {
         if let Some(key) = &fingerprint.key {
             match self.remembered.begin(key, &fingerprint.content, cx.now()) {
                 Known::New => {}
-                Known::Running => return self.counts.repeated += 1,
+                Known::Running(exchange) => return self.join(exchange, envelope),
                 Known::Answered(answer) => return self.repeat(cx, &envelope, answer),
                 Known::Other => {
                     let message =
@@ -163,6 +163,34 @@ impl MqttMcp {
             }
         }
         self.admit(cx, envelope, fingerprint.key, size);
+    }
+
+    /// A request came again while it is executed: its messages are acknowledged together.
+    fn join(&mut self, exchange: Option<usize>, envelope: Envelope) {
+        self.counts.repeated += 1;
+        let exchange = exchange.and_then(|index| self.exchanges.get_mut(index));
+        if let Some(exchange) = exchange {
+            exchange.envelope.receipts.extend(envelope.receipts);
+        }
+    }
+
+    /// Whether the broker keeps a request that is not acknowledged, so that the next gateway answers it.
+    fn is_kept(&self, envelope: &Envelope) -> bool {
+        self.subscription.keeps() && !envelope.receipts.is_empty()
+    }
+
+    /// Leaves a waiting request to the next gateway, without an answer.
+    fn leave(&mut self, cx: &mut Context<'_>, index: usize) {
+        let Some(exchange) = self.exchanges.try_remove(index) else {
+            return;
+        };
+        if let Some(timer) = exchange.timer {
+            cx.cancel(timer);
+        }
+        if let Some(key) = &exchange.key {
+            self.remembered.forget(key);
+        }
+        self.lanes.cancel(&exchange.envelope.device, index);
     }
 
     /// Runs a request, or makes it wait.
@@ -185,6 +213,9 @@ impl MqttMcp {
         let mut exchange = Exchange::new(envelope, key, context, steps);
         let reason = "the deadline of a waiting request";
         exchange.timer = Some(cx.timer(left, exchange_token(index), DUE, reason));
+        if let Some(key) = &exchange.key {
+            self.remembered.executed_by(key, index);
+        }
         self.exchanges.insert(exchange);
         if entry == Entry::Run {
             self.run(cx, index);
@@ -387,11 +418,14 @@ impl Binding for MqttMcp {
     fn on_shutdown(&mut self, cx: &mut Context<'_>) {
         let indexes: Vec<usize> = self.exchanges.iter().map(|(index, _)| index).collect();
         for index in indexes {
+            let is_kept = self.exchanges.get(index);
+            let is_kept = is_kept.is_some_and(|it| self.is_kept(&it.envelope));
             let Some(exchange) = self.exchanges.get_mut(index) else {
                 continue;
             };
             cx.work_with(exchange.context.clone());
             match (exchange.phase, cx.stop_deadline()) {
+                (Phase::Waiting, _) if is_kept => self.leave(cx, index),
                 (Phase::Waiting, _) => self.fail(cx, index, &stopping(), None),
                 (Phase::Running, Some(end)) if end < exchange.envelope.deadline => {
                     if let Some(timer) = exchange.timer.take() {

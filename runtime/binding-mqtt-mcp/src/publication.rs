@@ -1,7 +1,6 @@
 //! An answer on its way to the broker: a publish stream, opened again after a failure until the answer
 //! expires.
 
-use bytestring::ByteString;
 use tidegate_engine::{
     BindingId, CallContext, Context, Duration, PendingData, StreamId, TimerId, Token,
 };
@@ -9,7 +8,7 @@ use tidegate_streams::mqtt::MqttReset;
 use tidegate_streams::{Data, DataFlags, Frame};
 
 use crate::answer::Answer;
-use crate::subscription::{of_reset, why};
+use crate::subscription::{Receipt, of_reset, why};
 
 /// The kind of its timer.
 pub(crate) const PUBLISH: u32 = 3;
@@ -26,6 +25,8 @@ pub(crate) struct Publication {
     token: Token,
     /// The exchange that waits for it.
     pub(crate) exchange: Option<usize>,
+    /// What is acknowledged with it.
+    pub(crate) receipts: Vec<Receipt>,
     pub(crate) context: CallContext,
     stream: Option<StreamId>,
     /// The first frame is sent.
@@ -52,12 +53,14 @@ impl Publication {
         answer: Answer,
         token: Token,
         exchange: Option<usize>,
+        receipts: Vec<Receipt>,
         context: CallContext,
     ) -> Self {
         Self {
             answer,
             token,
             exchange,
+            receipts,
             context,
             stream: None,
             begun: false,
@@ -73,12 +76,7 @@ impl Publication {
     }
 
     /// Opens the stream, unless the answer has expired.
-    pub(crate) fn open(
-        &mut self,
-        cx: &mut Context<'_>,
-        exit: BindingId,
-        client_id: Option<ByteString>,
-    ) -> Option<Published> {
+    pub(crate) fn open(&mut self, cx: &mut Context<'_>, exit: BindingId) -> Option<Published> {
         let now = cx.now();
         if self.answer.until <= now {
             return Some(Published::Lost("it has expired".to_owned()));
@@ -90,7 +88,7 @@ impl Publication {
             identity: None,
             deadline: Some(self.answer.until),
         };
-        match cx.open_for(context, exit, self.answer.begin(client_id), self.token) {
+        match cx.open_for(context, exit, self.answer.begin(), self.token) {
             Ok(stream) => {
                 self.stream = Some(stream);
                 (self.begun, self.sent) = (false, false);
@@ -134,15 +132,10 @@ impl Publication {
     }
 
     /// The timer is due: it is time for the next attempt, or the exit has not answered by the deadline.
-    pub(crate) fn on_timer(
-        &mut self,
-        cx: &mut Context<'_>,
-        exit: BindingId,
-        client_id: Option<ByteString>,
-    ) -> Option<Published> {
+    pub(crate) fn on_timer(&mut self, cx: &mut Context<'_>, exit: BindingId) -> Option<Published> {
         self.timer = None;
         if self.stream.is_none() {
-            return self.open(cx, exit, client_id);
+            return self.open(cx, exit);
         }
         self.close(cx);
         Some(Published::Lost(

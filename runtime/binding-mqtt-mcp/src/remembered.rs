@@ -25,6 +25,8 @@ pub(crate) struct Remembered {
 #[derive(Debug)]
 struct Entry {
     content: Content,
+    /// The exchange that executes it.
+    exchange: Option<usize>,
     /// Absent while it is executed.
     answered: Option<Answered>,
 }
@@ -42,8 +44,8 @@ struct Answered {
 pub(crate) enum Known {
     /// Nothing.
     New,
-    /// It is being executed; its answer follows.
-    Running,
+    /// It is being executed by this exchange; its answer follows.
+    Running(Option<usize>),
     /// It was answered.
     Answered(Option<Answer>),
     /// Another request had its correlation.
@@ -73,16 +75,24 @@ impl Remembered {
             Some(entry) if entry.content != *content => Known::Other,
             Some(entry) => match &entry.answered {
                 Some(answered) => Known::Answered(answered.answer.clone()),
-                None => Known::Running,
+                None => Known::Running(entry.exchange),
             },
             None => {
                 let entry = Entry {
                     content: *content,
+                    exchange: None,
                     answered: None,
                 };
                 self.entries.insert(key.clone(), entry);
                 Known::New
             }
+        }
+    }
+
+    /// This exchange executes a request.
+    pub(crate) fn executed_by(&mut self, key: &Key, exchange: usize) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.exchange = Some(exchange);
         }
     }
 

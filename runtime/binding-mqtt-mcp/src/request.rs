@@ -20,6 +20,7 @@ use tidegate_streams::{Identity, Visible, shown};
 use crate::failure::{Failure, Reason};
 use crate::levels::Values;
 use crate::route::{Route, Routes};
+use crate::subscription::Receipt;
 use crate::template::{Variables, from_json};
 
 /// The guard of identities that come from topics.
@@ -61,6 +62,8 @@ pub(crate) struct Envelope {
     pub(crate) device: ByteString,
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) variables: Variables,
+    /// The messages that are acknowledged with its answer: of the request, and of its repetitions.
+    pub(crate) receipts: Vec<Receipt>,
 }
 
 /// What makes a request the same as another one.
@@ -122,6 +125,7 @@ impl Reader<'_> {
             device: found.device,
             identity: None,
             variables: Variables::new(),
+            receipts: Vec::new(),
         };
         let read = self.complete(&mut envelope, route, &data, &message.payload);
         Some((envelope, read))

@@ -2,13 +2,16 @@
 //!
 //! `mqtt · client` restores it when the connection was lost. If the stream itself fails, it is opened
 //! again a second later.
+//!
+//! A request is acknowledged to the broker when its answer is published, so that the broker keeps it until
+//! then: see [`Receipt`].
 
 use bytes::BytesMut;
 use bytestring::ByteString;
 use tidegate_engine::{BindingId, CallContext, Context, Duration, StreamId, TimerId, Token};
 use tidegate_streams::mqtt::{
-    MqttBeginEx, MqttDataEx, MqttFlushEx, MqttReset, MqttSubscribe, MqttSubscribeData,
-    MqttSubscribeFlags, MqttTopicFilter,
+    MqttAcknowledge, MqttBeginEx, MqttDataEx, MqttFlushEx, MqttReset, MqttSubscribe,
+    MqttSubscribeData, MqttSubscribeFlags, MqttTopicFilter,
 };
 use tidegate_streams::{AbortEx, BeginEx, Data, DataEx, FlushEx, Frame, Pooled, ResetEx};
 
@@ -23,11 +26,33 @@ pub(crate) const RETRY: u32 = 1;
 /// Time before a failed stream is opened again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// How the binding subscribes.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) client_id: Option<ByteString>,
+    /// The shared subscription that it takes part in.
+    pub(crate) group: Option<ByteString>,
+    /// Maximum number of requests that are not acknowledged.
+    pub(crate) receive_maximum: u16,
+    /// Time that the broker keeps them without a connection, in seconds.
+    pub(crate) session_expiry: u32,
+}
+
+/// A message that the broker keeps until it is acknowledged. One of an earlier stream cannot be: the broker
+/// sends that message again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Receipt {
+    stream: StreamId,
+    number: u64,
+}
+
 /// The subscription.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     exit: BindingId,
-    client_id: Option<ByteString>,
+    terms: Terms,
+    /// The broker keeps unacknowledged requests after the end of the stream.
+    keeps: bool,
     filters: Vec<(ByteString, u8)>,
     stream: Option<StreamId>,
     /// Our half of the stream has ended.
@@ -44,13 +69,14 @@ impl Subscription {
     /// A message of more than `bound` bytes is cut to one byte more than that.
     pub(crate) const fn new(
         exit: BindingId,
-        client_id: Option<ByteString>,
+        terms: Terms,
         filters: Vec<(ByteString, u8)>,
         bound: usize,
     ) -> Self {
         Self {
             exit,
-            client_id,
+            terms,
+            keeps: false,
             filters,
             stream: None,
             ended: false,
@@ -72,11 +98,13 @@ impl Subscription {
             subscription_id,
             qos: *qos,
             flags: MqttSubscribeFlags::NO_RETAINED,
-            pattern: pattern.clone(),
+            pattern: self.terms.filter(pattern),
             ..MqttTopicFilter::default()
         });
         let begin = MqttSubscribe {
-            client_id: self.client_id.clone(),
+            client_id: self.terms.client_id.clone(),
+            receive_maximum: self.terms.receive_maximum,
+            session_expiry: self.terms.session_expiry,
             qos: self.filters.iter().map(|(_, qos)| *qos).max().unwrap_or(0),
             filters: filters.collect(),
             ..MqttSubscribe::default()
@@ -104,6 +132,7 @@ impl Subscription {
             Frame::Begin(begin) => {
                 self.reported = false;
                 if let BeginEx::Mqtt(MqttBeginEx::Subscribe(begin)) = begin.into_inner() {
+                    self.keeps = begin.session_expiry > 0;
                     Self::answered(cx, begin.filters);
                 }
             }
@@ -135,6 +164,27 @@ impl Subscription {
             Frame::Window(_) | Frame::Challenge(_) => {}
         }
         None
+    }
+
+    /// The receipt of a message with this number; `None` if the broker needs no acknowledgement.
+    pub(crate) fn receipt(&self, number: u64) -> Option<Receipt> {
+        let stream = self.stream.filter(|_| number > 0)?;
+        Some(Receipt { stream, number })
+    }
+
+    /// The binding is done with these messages.
+    pub(crate) fn acknowledge(&self, cx: &mut Context<'_>, receipts: &[Receipt]) {
+        for receipt in receipts {
+            if self.stream == Some(receipt.stream) && !self.ended {
+                let number = receipt.number;
+                cx.send(receipt.stream, Frame::flush(MqttAcknowledge { number }));
+            }
+        }
+    }
+
+    /// Whether the broker keeps what is not acknowledged for the next gateway with this client identifier.
+    pub(crate) const fn keeps(&self) -> bool {
+        self.keeps
     }
 
     /// Reports what the broker refused.
@@ -216,6 +266,16 @@ impl Subscription {
     }
 }
 
+impl Terms {
+    /// The filter to subscribe to.
+    fn filter(&self, pattern: &ByteString) -> ByteString {
+        match &self.group {
+            Some(group) => format!("$share/{group}/{pattern}").into(),
+            None => pattern.clone(),
+        }
+    }
+}
+
 /// The extension of a RESET of an mqtt stream.
 pub(crate) fn of_reset(reset: Option<Box<ResetEx>>) -> Option<MqttReset> {
     reset.and_then(|reset| match *reset {
@@ -238,9 +298,26 @@ mod tests {
 
     use super::*;
 
+    fn terms(group: Option<&'static str>) -> Terms {
+        Terms {
+            client_id: None,
+            group: group.map(ByteString::from_static),
+            receive_maximum: 10,
+            session_expiry: 60,
+        }
+    }
+
+    #[test]
+    fn replicas_of_a_group_share_a_subscription() {
+        let filter = ByteString::from_static("devices/+/call");
+        assert_eq!(terms(None).filter(&filter), filter);
+        let shared = terms(Some("planners")).filter(&filter);
+        assert_eq!(shared, "$share/planners/devices/+/call");
+    }
+
     fn subscription() -> Subscription {
         let mut rig = tidegate_engine::testing::Rig::new();
-        Subscription::new(rig.edge(0), None, Vec::new(), 4)
+        Subscription::new(rig.edge(0), terms(None), Vec::new(), 4)
     }
 
     fn part(flags: DataFlags, payload: &'static [u8]) -> Data {

@@ -9,7 +9,7 @@
 //! streams have ended or, if it never had a session stream, after `idleTimeout` without streams.
 //! Cancelling one stream does not affect the others. A filter that cannot share a connection (see
 //! `subscriptions`) gets a separate one, with a suffix to the client identifier. So do a
-//! subscription with a limit (see `counted`), and a topic or filter over which the broker may have
+//! subscription with a limit (see `counted`), one whose caller acknowledges its messages (see `held`), and a topic or filter over which the broker may have
 //! closed a connection (see `quarantine`), so that it cannot affect other streams again.
 //!
 //! **Errors.** If the broker refuses, is unreachable, does not answer or violates the protocol, the
@@ -62,6 +62,7 @@ mod events;
 mod expired;
 mod failure;
 mod granted;
+mod held;
 mod inbound;
 mod keep_alive;
 mod lifetime;

@@ -6,7 +6,8 @@
 //!   message is acknowledged as its `QoS` requires, and is RESET with the reason code otherwise.
 //! - *subscribe*: the reply BEGIN follows SUBACK; each received message is one message of the reply
 //!   half. END of the initial half unsubscribes. A subscription with a *limit* returns the messages
-//!   it does not take to the broker.
+//!   it does not take to the broker. One with a *receive maximum* is acknowledged by its caller: the
+//!   broker keeps each message until the caller is done with it.
 
 pub mod text;
 pub mod topic;
@@ -130,6 +131,16 @@ extension! {
         /// the caller's END reports as taken are acknowledged to the broker. Reply: the number of
         /// messages that will be sent at most.
         limit "limit": u32 = 0,
+        /// 0: messages are acknowledged to the broker when they are received. Otherwise, the caller
+        /// acknowledges those of `QoS` 1 and 2 with [`MqttAcknowledge`], and this is the maximum
+        /// number of messages that it has not acknowledged. The subscription has its own connection,
+        /// with this client identifier. It has no limit.
+        receive_maximum "receiveMaximum": u16 = 0,
+        /// With a receive maximum: time that the broker keeps the session of that connection, in
+        /// seconds, so that messages wait for the next subscription with this client identifier. 0:
+        /// the session ends with the connection. Reply: the time that applies after the end of the
+        /// stream; 0 if the session then ends, as that of a client identifier which is random.
+        session_expiry "sessionExpiry": u32 = 0,
         /// Topic filters.
         filters "filters": Vec<MqttTopicFilter> = Vec::new(),
     }
@@ -139,6 +150,17 @@ extension! {
     /// FLUSH of a caller with a limit: it wants no messages beyond those the broker has already
     /// sent. The subscription is ended and the reply ENDs after the broker's confirmation.
     pub struct MqttUnsubscribe "unsubscribe" {}
+}
+
+extension! {
+    /// FLUSH of the caller of a subscription with a receive maximum: it is done with a message. The
+    /// broker gets acknowledgements in the order in which it sent the messages (MQTT 5.0, 4.6), so
+    /// one may wait for those before it. A number that is not known is ignored: its message was in a
+    /// session that the broker has ended.
+    pub struct MqttAcknowledge "acknowledge" {
+        /// The number of the message.
+        number "number": u64 = 0,
+    }
 }
 
 extension! {
@@ -166,6 +188,7 @@ extension! {
 #[allow(missing_docs, reason = "a variant is named after its struct")]
 pub enum MqttFlushEx {
     Unsubscribe(MqttUnsubscribe),
+    Acknowledge(MqttAcknowledge),
     Gap(MqttGap),
     Granted(MqttGranted),
 }
@@ -240,6 +263,8 @@ extension! {
         topic "topic": ByteString = ByteString::new(),
         /// Packet identifier; 0 at `QoS` 0.
         packet_id "packetId": u16 = 0,
+        /// Number that the caller acknowledges, counted from 1 on each stream; 0: it need not.
+        number "number": u64 = 0,
         /// `QoS` of the delivery.
         qos "qos": u8 = 0,
         /// Flags.
@@ -298,6 +323,7 @@ into_extension! {
     MqttPublishData => DataEx, MqttDataEx::Publish;
     MqttSubscribeData => DataEx, MqttDataEx::Subscribe;
     MqttUnsubscribe => FlushEx, MqttFlushEx::Unsubscribe;
+    MqttAcknowledge => FlushEx, MqttFlushEx::Acknowledge;
     MqttGap => FlushEx, MqttFlushEx::Gap;
     MqttGranted => FlushEx, MqttFlushEx::Granted;
 }

@@ -8,8 +8,9 @@ use crate::http_stream::HttpReset;
 use crate::line::{LineBegin, LineOversized, LineReset};
 use crate::mcp::{McpAbort, McpBeginEx, McpChallenge, McpEnd, McpFlushEx, McpReset};
 use crate::mqtt::{
-    MqttBeginEx, MqttDataEx, MqttEnd, MqttFlushEx, MqttGap, MqttGranted, MqttPublish,
-    MqttPublishData, MqttReset, MqttSession, MqttSubscribe, MqttSubscribeData, MqttUnsubscribe,
+    MqttAcknowledge, MqttBeginEx, MqttDataEx, MqttEnd, MqttFlushEx, MqttGap, MqttGranted,
+    MqttPublish, MqttPublishData, MqttReset, MqttSession, MqttSubscribe, MqttSubscribeData,
+    MqttUnsubscribe,
 };
 use crate::{
     AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, Extension, FieldDoc, FieldError, FlushEx, Frame,
@@ -85,6 +86,7 @@ macro_rules! within {
             Frame::Flush(flush) => match &mut **flush {
                 FlushEx::Line(oversized) => Some(oversized),
                 FlushEx::Mqtt(MqttFlushEx::Unsubscribe(unsubscribe)) => Some(unsubscribe),
+                FlushEx::Mqtt(MqttFlushEx::Acknowledge(acknowledge)) => Some(acknowledge),
                 FlushEx::Mqtt(MqttFlushEx::Gap(gap)) => Some(gap),
                 FlushEx::Mqtt(MqttFlushEx::Granted(granted)) => Some(granted),
                 FlushEx::Mcp(flush) => Some(flush.scripted()),
@@ -165,7 +167,7 @@ impl FrameKind {
             (FrameKind::Begin, Protocol::Mqtt, "publish"),
             (FrameKind::Begin, Protocol::Mqtt, "subscribe"),
         ];
-        const MIDDLE: [(FrameKind, Protocol, &str); 14] = [
+        const MIDDLE: [(FrameKind, Protocol, &str); 15] = [
             (FrameKind::Data, Protocol::Mqtt, "publish"),
             (FrameKind::Data, Protocol::Mqtt, "subscribe"),
             (FrameKind::End, Protocol::Mcp, "mcp"),
@@ -177,6 +179,7 @@ impl FrameKind {
             (FrameKind::Abort, Protocol::Line, "line"),
             (FrameKind::Flush, Protocol::Line, "oversized"),
             (FrameKind::Flush, Protocol::Mqtt, "unsubscribe"),
+            (FrameKind::Flush, Protocol::Mqtt, "acknowledge"),
             (FrameKind::Flush, Protocol::Mqtt, "gap"),
             (FrameKind::Flush, Protocol::Mqtt, "granted"),
             (FrameKind::Flush, Protocol::Bytes, "connected"),
@@ -252,7 +255,7 @@ fn blank_begin(protocol: Protocol, word: &str) -> Option<BeginEx> {
 fn blank_flush(protocol: Protocol, word: &str) -> Option<FlushEx> {
     Some(match protocol {
         Protocol::Line => named!(word => LineOversized),
-        Protocol::Mqtt => named!(word => MqttUnsubscribe, MqttGap, MqttGranted),
+        Protocol::Mqtt => named!(word => MqttUnsubscribe, MqttAcknowledge, MqttGap, MqttGranted),
         Protocol::Mcp => McpFlushEx::blank(word)?.into(),
         Protocol::Bytes => named!(word => BytesConnected),
         Protocol::Http => return None,

@@ -60,7 +60,9 @@ def over_stdio(server: Server) -> None:
             print(json.dumps(answer), flush=True)
 
 
-def over_http(server: Server, port: int) -> None:
+def listener(server: Server, port: int) -> ThreadingHTTPServer:
+    """Answers over HTTP once `serve_forever` is called."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         # Head and body are two writes.
@@ -101,9 +103,13 @@ def over_http(server: Server, port: int) -> None:
             # A client that has closed its connection.
             pass
 
-    with Quiet(("127.0.0.1", port), Handler) as listener:
+    return Quiet(("127.0.0.1", port), Handler)
+
+
+def over_http(server: Server, port: int) -> None:
+    with listener(server, port) as http:
         print("listening", flush=True)
-        listener.serve_forever()
+        http.serve_forever()
 
 
 def main() -> None:

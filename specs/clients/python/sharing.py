@@ -11,11 +11,13 @@ import asyncio
 import struct
 from collections import deque
 
-CONNECT, PUBACK, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, DISCONNECT = 1, 4, 8, 10, 12, 14
+CONNECT, PUBLISH, PUBACK, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, DISCONNECT = 1, 3, 4, 8, 10, 12, 14
 
 
 class SharingBroker:
     """`queue` holds unacknowledged messages, `taken` acknowledged ones, in order."""
+
+    member: type[Member]
 
     def __init__(self, messages: list[str]):
         self.queue = deque(messages)
@@ -36,7 +38,7 @@ class SharingBroker:
         self.server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        member = Member(self, writer)
+        member = self.member(self, writer)
         try:
             while member.stays:
                 kind, body = await read_packet(reader)
@@ -99,6 +101,47 @@ class Member:
 
     def send(self, first: int, body: bytes) -> None:
         self.writer.write(bytes([first]) + varint(len(body)) + body)
+
+
+SharingBroker.member = Member
+
+
+class AnsweringBroker(SharingBroker):
+    """One that also takes messages of QoS 1: `answers` holds their payloads, in order."""
+
+    def __init__(self, messages: list[str]):
+        super().__init__(messages)
+        self.expected = len(messages)
+        self.answers: list[str] = []
+        self.changed = asyncio.Event()
+
+    async def has_answers(self, count: int) -> None:
+        await self._reaches(lambda: len(self.answers) >= count)
+
+    async def is_done(self) -> None:
+        """Waits until each message is acknowledged."""
+        await self._reaches(lambda: len(self.taken) >= self.expected)
+
+    async def _reaches(self, reached) -> None:
+        async with asyncio.timeout(60):
+            while not reached():
+                self.changed.clear()
+                await self.changed.wait()
+
+
+class AnsweredMember(Member):
+    def packet(self, kind: int, body: bytes) -> None:
+        if kind == PUBLISH:
+            topic = 2 + struct.unpack(">H", body[:2])[0]
+            payload = topic + 3 + body[topic + 2]
+            self.broker.answers.append(body[payload:].decode())
+            self.send(0x40, body[topic : topic + 2])
+        else:
+            super().packet(kind, body)
+        self.broker.changed.set()
+
+
+AnsweringBroker.member = AnsweredMember
 
 
 def varint(number: int) -> bytes:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, ROOT, TIDEGATE, Broker, Process, wait_until
+from outage.broker import MortalBroker
+from sharing import AnsweringBroker
 from test_upstreams import Upstream, as_process, over_http, upstream  # noqa: F401
 
 ROUTES = """
@@ -32,7 +36,7 @@ class Machines(Process):
 
     def __init__(self, broker: Broker, client: str, options: str = "", mqtt: str = ""):
         self.file = tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False)
-        self.file.write(
+        self.config = (
             "name: test\nbindings:\n  machines0:\n    type: mqtt_mcp\n    kind: proxy\n"
             f'    options: {{ replyTopics: [ "devices/{{device}}/answers/#" ], {options} }}\n'
             "    exits: { mqtt: mqtt_client0, mcp: up0 }\n"
@@ -41,9 +45,19 @@ class Machines(Process):
             f"  tcp_client0: {{ type: tcp, kind: client, options: {{ host: 127.0.0.1, port: {broker.port} }} }}\n"
             f"{client}"
         )
+        self.file.write(self.config)
         self.file.close()
         super().__init__([str(TIDEGATE), "start", "--config", self.file.name, "--log-calls"])
         broker.line(r"Sending SUBACK to machines")
+
+    def kill(self) -> None:
+        self.child.kill()
+        self.child.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+
+    def start_again(self) -> None:
+        Path(self.file.name).write_text(self.config)
+        self._start()
 
     def stop(self) -> int:
         code = super().stop()
@@ -167,6 +181,134 @@ def test_a_running_request_is_answered_before_a_shutdown(broker, upstream):  # n
     finally:
         subscriber.stop()
         gateway.stop()
+
+
+def request(number: int, seconds: float) -> str:
+    topic = "devices/d1/answers/1"
+    return json.dumps({"id": number, "replyTopic": topic, "tool": "sleep", "arguments": {"seconds": seconds}})
+
+
+def answers(subscriber) -> list[int]:
+    """The ids of the requests that were answered, in order; each must be done."""
+    texts = [line.split("|", 3)[3] for line in list(subscriber.lines) if "answers/" in line]
+    found = [json.loads(text) for text in texts]
+    assert all(it["status"] == "done" for it in found), found
+    return [it["id"] for it in found]
+
+
+def published_to(broker, client: str, count: int) -> None:
+    sent = rf"Sending PUBLISH to {client} \(d0"
+    wait_until("the requests", lambda: sum(bool(re.search(sent, it)) for it in list(broker.lines)) >= count)
+
+
+def test_requests_outlive_a_gateway_that_is_killed(broker, upstream):  # noqa: F811
+    gateway = Machines(broker, over_http(upstream.url), "perDevice: 1")
+    subscriber = broker.subscriber("devices/d1/answers/#")
+    try:
+        # One is executed, one waits, and one is published while there is no gateway.
+        for number in (1, 2):
+            broker.publish("devices/d1/call", request(number, 1), "-q", "1")
+        published_to(broker, "machines_subscription", 2)
+        gateway.kill()
+        broker.publish("devices/d1/call", request(3, 0), "-q", "1")
+        assert answers(subscriber) == []
+        gateway.start_again()
+        wait_until("the answers", lambda: len(answers(subscriber)) >= 3)
+        assert answers(subscriber) == [1, 2, 3]
+        assert gateway.stop() == 0, gateway.text()
+        # All are acknowledged: the next gateway gets none of them.
+        gateway.start_again()
+        assert ask(broker, "d2", {"tool": "echo", "arguments": {"text": "a"}})["status"] == "done"
+        assert answers(subscriber) == [1, 2, 3]
+    finally:
+        subscriber.stop()
+        gateway.stop()
+
+
+def test_a_request_that_waits_at_a_shutdown_is_answered_by_the_next_gateway(broker, upstream):  # noqa: F811
+    gateway = Machines(broker, over_http(upstream.url), "perDevice: 1")
+    subscriber = broker.subscriber("devices/d1/answers/#")
+    try:
+        for number in (1, 2):
+            broker.publish("devices/d1/call", request(number, 1), "-q", "1")
+        published_to(broker, "machines_subscription", 2)
+        assert gateway.stop() == 0, gateway.text()
+        assert answers(subscriber) == [1]
+        gateway.start_again()
+        wait_until("the second answer", lambda: answers(subscriber) == [1, 2])
+    finally:
+        subscriber.stop()
+        assert gateway.stop() == 0, gateway.text()
+
+
+def test_a_request_outlives_its_broker(upstream):  # noqa: F811
+    broker = MortalBroker(persistent=True)
+    gateway = Machines(broker, over_http(upstream.url), mqtt="reconnect: { min: 10, max: 200 }")
+    try:
+        broker.publish("devices/d1/call", request(1, 1), "-q", "1")
+        published_to(broker, "machines_subscription", 1)
+        broker.end(hard=False)
+        mark = len(broker.lines)
+        broker.start_again()
+        subscriber = broker.subscriber("devices/d1/answers/#")
+        wait_until("the answer", lambda: answers(subscriber) == [1])
+        # The broker sent it again; it was executed once, and acknowledged.
+        wait_until("its acknowledgement", lambda: broker.logged("Received PUBACK from machines_subscription", mark))
+        assert broker.logged(r"Sending PUBLISH to machines_subscription \(d1", mark)
+        assert ask(broker, "d2", {"tool": "echo", "arguments": {"text": "a"}})["status"] == "done"
+        assert sum("step.completed" in line and "devices/d1/" in line for line in gateway.lines) == 1
+        subscriber.stop()
+    finally:
+        assert gateway.stop() == 0, gateway.text()
+        broker.stop()
+
+
+JOBS = """
+    routes:
+      - when: [ { topic: jobs, qos: 1 } ]
+        with:
+          tool: sleep
+          arguments: { seconds: "{{ payload.seconds }}" }
+          answer: { topic: answers, payload: { id: "{{ payload.id }}" } }
+"""
+
+
+async def test_replicas_share_requests_and_one_answers_those_of_the_other(upstream):  # noqa: F811
+    jobs = [json.dumps({"id": number, "seconds": 0.05}) for number in range(40)]
+    async with AnsweringBroker(jobs) as broker:
+        replicas = [replica(broker.port, number, upstream.url) for number in (1, 2)]
+        try:
+            for one in replicas:
+                one._start()
+            await broker.has_answers(10)
+            replicas[0].child.kill()
+            await broker.is_done()
+        finally:
+            for one in replicas:
+                await asyncio.to_thread(one.stop)
+        assert {json.loads(it)["id"] for it in broker.answers} == set(range(40))
+        assert not broker.faults
+
+
+class Replica(Process):
+    def __init__(self, path: str):
+        self.lines: list[str] = []
+        self._options = {"args": [str(TIDEGATE), "start", "--config", path], "stdin": subprocess.DEVNULL}
+
+
+def replica(port: int, number: int, url: str) -> Replica:
+    """A gateway of a group, not started yet."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False) as file:
+        file.write(
+            "name: test\nbindings:\n  machines0:\n    type: mqtt_mcp\n    kind: proxy\n"
+            f"    options: {{ group: planners, clientId: planner-{number}, concurrency: 2, maxWaiting: 2 }}\n"
+            "    exits: { mqtt: mqtt_client0, mcp: up0 }\n"
+            f"{JOBS}"
+            "  mqtt_client0: { type: mqtt, kind: client, options: { version: 5 }, exit: tcp_client0 }\n"
+            f"  tcp_client0: {{ type: tcp, kind: client, options: {{ host: 127.0.0.1, port: {port} }} }}\n"
+            f"{over_http(url)}"
+        )
+    return Replica(file.name)
 
 
 def test_the_example_config_is_valid():

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from outage import publishing, subscribing
+from outage import publishing, reversing, subscribing
 from outage.plan import Plan
 
 VERSIONS = pytest.mark.parametrize("version", ["5", "3.1.1"])
@@ -54,3 +54,12 @@ def subscribed(run, plan: Plan) -> None:
     tally = asyncio.run(run(plan))
     assert tally.strikes >= 2, tally.counts()
     assert not tally.violations(), tally.counts()
+
+
+@VERSIONS
+@pytest.mark.parametrize("fault", reversing.FAULTS)
+def test_requests_of_machines_are_answered_while_links_and_gateways_end(fault, version):
+    tally = asyncio.run(reversing.run(reversing.Plan(300, fault, version, seed=7, every=(40, 80), devices=5)))
+    assert tally.strikes >= 2, tally.counts()
+    assert not tally.violations(), [tally.counts(), *tally.violations()[:20]]
+    assert tally.outcomes["done"] > 150, tally.counts()

@@ -8,7 +8,6 @@ use tidegate_engine::streams::mqtt::MqttDelivery;
 use super::accounts::Connections;
 use super::aliases::Aliases;
 use super::connection::{Connection, Env, Phase, Shared, connection_token};
-use super::counted::Counted;
 use super::ending::Loss;
 use super::events::{AccountRefused, VersionChosen};
 use super::failure::Failure;
@@ -144,9 +143,11 @@ impl Connection {
                 let timeout = Duration::from_millis(env.shared.options.connect_timeout.get());
                 self.set_phase_timer(env.cx, timeout, "the broker's answer to CONNECT");
                 let terms = packets::Terms {
-                    resume: resume || self.begins_lasting(env.shared),
+                    resume: resume
+                        || self.begins_lasting(env.shared)
+                        || self.continues_session(env.shared),
                     session_expiry: self.session_expiry(env.shared),
-                    receive_maximum: self.counted.as_ref().map(Counted::limit),
+                    receive_maximum: self.receive_maximum(),
                     will: self.purpose == Purpose::All && self.client == env.shared.own,
                 };
                 let connect = packets::connect(
@@ -218,6 +219,7 @@ impl Connection {
         self.granted = granted;
         self.keep_alive = KeepAlive::start(interval, env.cx.now());
         self.set_keep_alive_timer(env.cx, self.keep_alive.first());
+        self.note_session(env.cx, resumed, lost.is_some());
         if resumed && let Some(lost) = lost {
             self.resume(env, env.cx.now().since(lost));
         }

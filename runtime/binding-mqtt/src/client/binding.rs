@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 
 use bytestring::ByteString;
 use slab::Slab;
-use tidegate_engine::streams::mqtt::{MqttBeginEx, MqttDelivery};
+use tidegate_engine::streams::mqtt::{MqttAcknowledge, MqttBeginEx, MqttDelivery, MqttFlushEx};
 use tidegate_engine::streams::{AbortEx, BeginEx, FlushEx, Frame, ResetEx, Role};
 use tidegate_engine::{At, Binding, BindingId, Context, Meter, StreamId, Token};
 use tidegate_options::RouteRule;
@@ -155,8 +155,12 @@ impl MqttClient {
         self.shared.link.update_timer(cx);
     }
 
-    /// Whose connections a stream uses, and its kind.
-    fn read(&self, cx: &mut Context<'_>, begin: BeginEx) -> Result<(Owner, Kind), Failure> {
+    /// Whose connections a stream uses, its kind, and the client identifier of a connection of its own.
+    fn read(
+        &self,
+        cx: &mut Context<'_>,
+        begin: BeginEx,
+    ) -> Result<(Owner, Kind, Option<ByteString>), Failure> {
         let publishes = matches!(begin, BeginEx::Mqtt(MqttBeginEx::Publish(_)));
         if cx.stopping() && !publishes {
             return Err(shutting_down());
@@ -198,17 +202,23 @@ impl MqttClient {
             }
         };
         let (options, own) = (&self.shared.options, &self.shared.own);
+        let own_connection = match &kind {
+            Kind::Subscribe(subscriber) if subscriber.terms().is_some() => {
+                client.clone().filter(|it| !it.is_empty())
+            }
+            _ => None,
+        };
         let owner = options.owner(cx, client, own)?;
         if let Owner::Client(client) = &owner {
             check_client_id(client)?;
             options.limits.check_client_id(client)?;
         }
-        Ok((owner, kind))
+        Ok((owner, kind, own_connection))
     }
 
     fn begin(&mut self, cx: &mut Context<'_>, id: StreamId, begin: BeginEx) -> Result<(), Failure> {
-        let (owner, kind) = self.read(cx, begin)?;
-        let connection = self.connection_for(cx, &owner, &kind)?;
+        let (owner, kind, client_id) = self.read(cx, begin)?;
+        let connection = self.connection_for(cx, &owner, &kind, client_id)?;
         let limit = self.shared.options.max_streams.size();
         let there = self.connections.get(connection);
         if there.is_some_and(|it| it.streams.len() >= limit) {
@@ -256,9 +266,12 @@ impl MqttClient {
                 subscriber.flush(cx, at.stream);
                 self.settle(cx, connection);
             }
-            (Frame::Flush(_), Kind::Subscribe(_)) => {
-                self.with(cx, connection, Connection::request_unsubscribe);
-            }
+            (Frame::Flush(flush), Kind::Subscribe(_)) => match *flush {
+                FlushEx::Mqtt(MqttFlushEx::Acknowledge(MqttAcknowledge { number })) => {
+                    self.with(cx, connection, |it, env| it.acknowledge(env, number));
+                }
+                _ => self.with(cx, connection, Connection::request_unsubscribe),
+            },
             (Frame::End(_), Kind::Publish(_)) => {
                 self.with(cx, connection, |it, env| it.on_publish_end(env, key));
             }

@@ -28,6 +28,7 @@ use super::counted::Counted;
 use super::credentials::ReadPassword;
 use super::failure::Failure;
 use super::granted::Granted;
+use super::held::Held;
 use super::keep_alive::{KeepAlive, Pulse};
 use super::limits::Rate;
 use super::link::{Attempt, ClientHash, Link};
@@ -217,6 +218,8 @@ pub(super) struct Connection {
     pub(super) counted_pending: usize,
     /// Set if the connection belongs to a subscription with a limit.
     pub(super) counted: Option<Counted>,
+    /// Set if the connection belongs to a subscription whose caller acknowledges the messages.
+    pub(super) held: Option<Box<Held>>,
     /// Streams that must move to another connection because of their filters.
     pub(super) moving: Vec<usize>,
     pub(super) granted: Granted,
@@ -288,6 +291,7 @@ impl Connection {
             gathered: 0,
             counted_pending: 0,
             counted: None,
+            held: None,
             moving: Vec::new(),
             granted: Granted::default(),
             aliases: Aliases::default(),
@@ -365,6 +369,9 @@ impl Connection {
         self.recent = Recent::default();
         self.trial = None;
         self.tried = None;
+        if let Some(held) = &mut self.held {
+            held.interrupted();
+        }
     }
 
     pub(super) fn stream_keys(&self) -> Vec<usize> {

@@ -85,7 +85,7 @@ impl Connection {
             return self.protocol_error(env, ReasonCode::PROTOCOL_ERROR, what);
         }
         let over = self.counted.as_ref().is_none_or(Counted::is_over);
-        if over || !self.deliver(env, publish) {
+        if over || !self.deliver(env, publish, 0) {
             return;
         }
         env.shared.counts.consumed += 1;

@@ -267,7 +267,7 @@ impl Connection {
         self.set_keep_alive_timer(env.cx, None);
         self.clear_overdue_timer(env.cx);
         self.phase = Phase::Closing;
-        let kept = self.session.is_kept();
+        let kept = self.session.is_kept() && !self.leaves_session();
         let disconnect = packets::disconnect_finally(&mut self.packets, kept);
         self.send(env.cx, [disconnect]);
         self.outbound.end(env.cx, bytes);

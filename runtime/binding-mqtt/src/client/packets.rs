@@ -320,6 +320,7 @@ pub(super) fn message(publish: &Publish) -> MqttSubscribeData {
         deferred: 0,
         topic: publish.topic.clone(),
         packet_id: publish.packet_id,
+        number: 0,
         qos: publish.qos,
         flags: MqttSubscribeFlags::NONE.with_if(MqttSubscribeFlags::RETAIN, publish.retain),
         subscription_ids: Vec::new(),

@@ -11,13 +11,14 @@
 //! begins without them, and they follow in a FLUSH.
 
 use tidegate_engine::streams::mqtt::MqttDelivery;
-use tidegate_engine::streams::{BeginEx, Data, Frame};
+use tidegate_engine::streams::{Data, Frame};
 
 use super::connection::{Connection, Env, Phase};
 use super::events::{SessionTakenOver, SlowConsumer};
 use super::failure::{Failure, describe_reason};
 use super::granted::Granted;
 use super::packets;
+use super::redelivery::content;
 use super::redirect::Reference;
 use super::streams::Kind;
 use super::version::Refusal;
@@ -160,7 +161,7 @@ impl Connection {
         if self.replace_session(env, resumed) {
             return;
         }
-        if resumed && !asked {
+        if resumed && !asked && !self.continues_session(env.shared) {
             let what = "CONNACK with session present after a clean start";
             return self.protocol_error(env, ReasonCode::PROTOCOL_ERROR, what);
         }
@@ -232,6 +233,9 @@ impl Connection {
         if self.counted.is_some() {
             return self.on_counted(env, publish);
         }
+        if self.held.is_some() && publish.qos > 0 {
+            return self.on_held(env, publish);
+        }
         let repeated = publish.qos == 2 && self.session.received.contains(&packet_id);
         if publish.qos == 2 && !repeated {
             // More than Receive Maximum are tolerated: mosquitto 2.0 exceeds it. Packet identifiers
@@ -241,7 +245,7 @@ impl Connection {
         let repeated = repeated || (publish.qos == 1 && self.session.acknowledged.take(publish));
         if !repeated {
             env.shared.counts.consumed += 1;
-            self.deliver(env, publish);
+            self.deliver(env, publish, 0);
         }
         match publish.qos {
             0 => {}
@@ -251,7 +255,10 @@ impl Connection {
                 if self.session.is_kept() {
                     let limit = env.shared.options.receive_maximum.size();
                     let read = self.session.ids.read_up_to();
-                    self.session.acknowledged.push(publish, end, read, limit);
+                    let content = content(publish);
+                    self.session
+                        .acknowledged
+                        .push(packet_id, content, end, read, limit);
                 }
             }
             _ => {
@@ -261,18 +268,29 @@ impl Connection {
         }
     }
 
-    /// Delivers a message to each matching stream. Returns whether there was one.
-    pub(super) fn deliver(&mut self, env: &mut Env<'_, '_>, publish: &Publish) -> bool {
+    /// Delivers a message to each matching stream, with the number that its caller acknowledges.
+    /// Returns whether there was one.
+    pub(super) fn deliver(
+        &mut self,
+        env: &mut Env<'_, '_>,
+        publish: &Publish,
+        number: u64,
+    ) -> bool {
         let identifiers = &publish.properties.subscription_ids;
-        let recipients =
+        let mut recipients =
             self.session
                 .subscriptions
                 .route(identifiers, &publish.topic, publish.retain);
+        let is_known = !recipients.is_empty();
+        if !is_known && self.held.is_some() {
+            recipients = self.held_recipients(env.streams, &publish.topic);
+        }
         if recipients.is_empty() {
             return false;
         }
         let mut delivered = false;
-        let message = packets::message(publish);
+        let mut message = packets::message(publish);
+        message.number = number;
         let (messages, bytes) = bounds(env);
         let alone = self.streams.len() == self.sessions + 1;
         for recipients in recipients.chunk_by(|one, next| one.stream == next.stream) {
@@ -282,7 +300,7 @@ impl Connection {
             let Some((id, subscriber)) = env.streams.subscriber(key) else {
                 continue;
             };
-            if !subscriber.takes(recipients, &publish.topic, publish.retain) {
+            if is_known && !subscriber.takes(recipients, &publish.topic, publish.retain) {
                 continue;
             }
             if subscriber.deliveries.is_full(messages, bytes) && !(alone && subscriber.begun) {
@@ -293,7 +311,8 @@ impl Connection {
             subscriber.address(&mut own, recipients);
             subscriber.deliveries.push(own, &publish.payload);
             if subscriber.must_begin(messages, bytes) {
-                let reply: BeginEx = subscriber.begin(Some(self.client_id.clone())).into();
+                let mut reply = subscriber.begin(Some(self.client_id.clone()));
+                self.state_terms(&mut reply);
                 env.cx.send(id, Frame::begin(reply));
             }
             subscriber.flush(env.cx, id);

@@ -29,15 +29,22 @@ pub(super) struct Acknowledged(VecDeque<Entry>);
 
 impl Acknowledged {
     /// PUBACK was sent, up to this position. `read`: the position up to which the broker has read.
-    pub(super) fn push(&mut self, publish: &Publish, position: u64, read: u64, limit: usize) {
+    pub(super) fn push(
+        &mut self,
+        packet_id: u16,
+        content: u64,
+        position: u64,
+        read: u64,
+        limit: usize,
+    ) {
         let is_read = |it: &Entry| it.position > 0 && it.position <= read;
         while self.0.front().is_some_and(is_read) || self.0.len() >= limit {
             self.0.pop_front();
         }
         self.0.push_back(Entry {
             position,
-            packet_id: publish.packet_id,
-            content: content(publish),
+            packet_id,
+            content,
         });
     }
 
@@ -67,7 +74,8 @@ impl Acknowledged {
     }
 }
 
-fn content(publish: &Publish) -> u64 {
+/// A hash of what a message says.
+pub(super) fn content(publish: &Publish) -> u64 {
     let mut hasher = DefaultHasher::new();
     publish.topic.as_bytes().hash(&mut hasher);
     publish.properties.correlation.hash(&mut hasher);
@@ -96,11 +104,15 @@ mod tests {
         }
     }
 
+    fn push(known: &mut Acknowledged, publish: &Publish, position: u64, read: u64, limit: usize) {
+        known.push(publish.packet_id, content(publish), position, read, limit);
+    }
+
     #[test]
     fn only_a_repetition_on_a_later_connection_is_the_same() {
         let mut known = Acknowledged::default();
-        known.push(&message(1, "on", false), 4, 0, 10);
-        known.push(&message(2, "off", false), 8, 0, 10);
+        push(&mut known, &message(1, "on", false), 4, 0, 10);
+        push(&mut known, &message(2, "off", false), 8, 0, 10);
         assert!(!known.take(&message(1, "on", true)), "the same connection");
         known.interrupted(0);
         assert!(!known.take(&message(1, "off", true)), "another message");
@@ -113,12 +125,12 @@ mod tests {
     #[test]
     fn an_identifier_that_the_broker_used_again_stands_for_its_last_message() {
         let mut known = Acknowledged::default();
-        known.push(&message(1, "step", false), 4, 0, 10);
-        known.push(&message(1, "step", false), 8, 0, 10);
+        push(&mut known, &message(1, "step", false), 4, 0, 10);
+        push(&mut known, &message(1, "step", false), 8, 0, 10);
         known.interrupted(0);
         assert!(known.take(&message(1, "step", true)));
-        known.push(&message(1, "step", true), 4, 0, 10);
-        known.push(&message(1, "stop", false), 8, 0, 10);
+        push(&mut known, &message(1, "step", true), 4, 0, 10);
+        push(&mut known, &message(1, "stop", false), 8, 0, 10);
         known.interrupted(0);
         assert!(!known.take(&message(1, "step", true)), "a new message");
     }
@@ -126,7 +138,7 @@ mod tests {
     #[test]
     fn a_message_received_in_other_parts_is_the_same() {
         let mut known = Acknowledged::default();
-        known.push(&message(1, "heating", false), 4, 0, 10);
+        push(&mut known, &message(1, "heating", false), 4, 0, 10);
         known.interrupted(0);
         let mut again = message(1, "heating", true);
         again.payload = ["he", "ating"].map(Bytes::from).into_iter().collect();
@@ -136,11 +148,11 @@ mod tests {
     #[test]
     fn what_the_broker_has_read_and_what_is_beyond_the_limit_is_forgotten() {
         let mut known = Acknowledged::default();
-        known.push(&message(1, "on", false), 4, 0, 2);
-        known.push(&message(2, "on", false), 8, 4, 2);
+        push(&mut known, &message(1, "on", false), 4, 0, 2);
+        push(&mut known, &message(2, "on", false), 8, 4, 2);
         assert_eq!(known.0.len(), 1);
-        known.push(&message(3, "on", false), 12, 4, 2);
-        known.push(&message(4, "on", false), 16, 4, 2);
+        push(&mut known, &message(3, "on", false), 12, 4, 2);
+        push(&mut known, &message(4, "on", false), 16, 4, 2);
         assert_eq!(known.0.len(), 2);
         known.interrupted(12);
         assert!(!known.take(&message(3, "on", true)));

@@ -21,6 +21,9 @@ impl Connection {
     /// sessions that end with them. With MQTT 3.1.1, the broker never removes a session: only the
     /// shared connection with a configured client identifier has one.
     pub(super) fn session_expiry(&self, shared: &Shared) -> Option<u32> {
+        if let Some(held) = &self.held {
+            return held.session_expiry(self.packets.version);
+        }
         let lasting = matches!(self.purpose, Purpose::All | Purpose::Filters);
         let expiry = u32::try_from(shared.options.session_expiry.get()).unwrap_or(u32::MAX);
         let removed = self.packets.version == Version::V5
@@ -39,6 +42,9 @@ impl Connection {
     /// MQTT 3.1.1: the broker has a session that an earlier connection left there. Returns whether it
     /// is being replaced: a clean connection ends it, and the next one begins another.
     pub(super) fn replace_session(&mut self, env: &mut Env<'_, '_>, present: bool) -> bool {
+        if self.continues_session(env.shared) {
+            return false;
+        }
         match self.session.replacement {
             Replacement::Ending => {
                 self.session.replacement = Replacement::Ended;

@@ -9,12 +9,14 @@ use tidegate_engine::streams::mqtt::MqttDelivery;
 
 use super::accounts::{Account, Owner};
 use super::binding::MqttClient;
-use super::connection::{Connection, Env, Phase};
+use super::connection::{Connection, Env};
 use super::counted::Counted;
 use super::failure::Failure;
+use super::held::{Held, Terms};
 use super::publishing::shutting_down;
 use super::quarantine::Namer;
 use super::streams::Kind;
+use super::strings::check_client_id;
 use super::suspects::Purpose;
 use crate::codec::ReasonCode;
 
@@ -113,6 +115,37 @@ impl MqttClient {
         Ok(key)
     }
 
+    /// Creates the connection of a subscription whose caller acknowledges the messages.
+    fn held_connection(
+        &mut self,
+        holder: Holder,
+        client_id: Option<ByteString>,
+        terms: Terms,
+    ) -> Result<usize, Failure> {
+        self.check_limit()?;
+        let is_lasting = client_id.is_some() || self.shared.options.client_id.is_some();
+        let client_id = client_id.unwrap_or_else(|| Terms::client_id(&self.shared.own));
+        check_client_id(&client_id)?;
+        self.shared.options.limits.check_client_id(&client_id)?;
+        let keys = self.clients.values().flatten();
+        let mut others = keys.filter_map(|key| self.connections.get(*key));
+        if client_id == self.shared.own || others.any(|it| it.client_id == client_id) {
+            let reason = format!(
+                "Another connection of this gateway has the client identifier '{client_id}'; set one for \
+                 this subscription alone (clientId)."
+            );
+            return Err(Failure::new(
+                ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
+                reason,
+            ));
+        }
+        let key = self.connection(holder, client_id, Purpose::Held);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.held = Some(Box::new(Held::new(terms, is_lasting)));
+        }
+        Ok(key)
+    }
+
     /// Creates the connection that the streams of a client share. Two callers may have accounts with the
     /// same client identifier: the broker would close the connection of one for that of the other, so
     /// the second one has a suffix.
@@ -169,6 +202,7 @@ impl MqttClient {
         cx: &mut Context<'_>,
         owner: &Owner,
         kind: &Kind,
+        client_id: Option<ByteString>,
     ) -> Result<usize, Failure> {
         let client = owner.key();
         let purpose = match kind {
@@ -176,18 +210,18 @@ impl MqttClient {
                 let holder = self.holder(cx, owner)?;
                 return self.counted_connection(holder, limit);
             }
+            Kind::Subscribe(subscriber) if let Some(terms) = subscriber.terms() => {
+                let holder = self.holder(cx, owner)?;
+                return self.held_connection(holder, client_id, terms);
+            }
             Kind::Publish(it) if self.is_quarantined(cx, client, it.topic()) => Purpose::Quarantine,
             _ => Purpose::All,
         };
-        // During a shutdown, what was received before is still answered: on a connection whose
-        // subscription is kept open for it.
-        let stopping = cx.stopping();
-        let fits = |it: &Connection| it.purpose == purpose && (!stopping || self.is_listening(it));
-        if let Some(key) = self.known_connection(client, &fits) {
-            return Ok(key);
-        }
-        if stopping {
+        if self.refuses(cx) {
             return Err(shutting_down());
+        }
+        if let Some(key) = self.known_connection(client, &|it| it.purpose == purpose) {
+            return Ok(key);
         }
         let holder = self.holder(cx, owner)?;
         match purpose {
@@ -196,14 +230,10 @@ impl MqttClient {
         }
     }
 
-    /// Whether a connection is open and has a subscription.
-    fn is_listening(&self, connection: &Connection) -> bool {
-        let mut streams = connection.streams.iter();
-        let is_accepted = |key: &usize| match self.streams.get(*key).map(|it| &it.kind) {
-            Some(Kind::Subscribe(subscriber)) => subscriber.accepted,
-            _ => false,
-        };
-        connection.phase == Phase::Ready && streams.any(is_accepted)
+    /// Whether a shutdown refuses new streams. What was received on a subscription whose caller acknowledges
+    /// is still answered, until that caller ends it.
+    fn refuses(&self, cx: &Context<'_>) -> bool {
+        cx.stopping() && !self.connections.iter().any(|(_, it)| it.is_held())
     }
 
     /// A connection of a client for which `fits` holds.

@@ -87,6 +87,11 @@ impl SessionState {
         self.kept.is_some()
     }
 
+    /// How long the broker keeps the session after the connection.
+    pub(super) const fn kept(&self) -> Option<Duration> {
+        self.kept
+    }
+
     /// The connection was lost.
     pub(super) fn interrupted(&mut self, now: Time) {
         if self.unanswered >= UNANSWERED {

@@ -11,6 +11,7 @@ use tidegate_engine::streams::mqtt::{
 use tidegate_engine::{Context, StreamId, Time, TimerId};
 
 use super::failure::Failure;
+use super::held::Terms;
 use super::inbound::Deliveries;
 use super::limits::Limits;
 use super::publications::Publication;
@@ -152,6 +153,8 @@ pub(super) struct Subscriber {
     filters: Vec<RequestedFilter>,
     /// Maximum number of messages of the whole subscription.
     limit: Option<NonZeroU16>,
+    /// The caller acknowledges the messages.
+    terms: Option<Terms>,
     /// The reply BEGIN was sent.
     pub(super) begun: bool,
     /// The reply BEGIN was sent, and the broker has answered for all filters.
@@ -189,9 +192,11 @@ impl Subscriber {
         if limit.is_some() {
             check_limited(&asked)?;
         }
+        let terms = Terms::new(begin.receive_maximum, begin.session_expiry, limit)?;
         Ok(Self {
             filters: asked,
             limit,
+            terms,
             begun: false,
             accepted: false,
             interrupted: None,
@@ -203,6 +208,11 @@ impl Subscriber {
     /// Maximum number of messages of the whole subscription, if it has a limit.
     pub(super) const fn limit(&self) -> Option<NonZeroU16> {
         self.limit
+    }
+
+    /// Set if the caller acknowledges the messages.
+    pub(super) const fn terms(&self) -> Option<Terms> {
+        self.terms
     }
 
     /// The filters that still need an answer of the broker, with their indexes.

@@ -2,8 +2,8 @@
 //! how the broker's answers are handled.
 
 use bytestring::ByteString;
+use tidegate_engine::streams::Frame;
 use tidegate_engine::streams::mqtt::{MqttDelivery, MqttGap, MqttGranted};
-use tidegate_engine::streams::{BeginEx, Frame};
 
 use super::connection::{Connection, Env, Pending, Phase};
 use super::counted::Counted;
@@ -18,7 +18,8 @@ impl Connection {
     /// Adds a stream to the subscriptions that it requests, moves it to another connection, or
     /// refuses it.
     pub(super) fn place(&mut self, env: &mut Env<'_, '_>, key: usize) {
-        if self.purpose != Purpose::Trial && self.is_suspect(env, key) {
+        let is_own = matches!(self.purpose, Purpose::Trial | Purpose::Held);
+        if !is_own && self.is_suspect(env, key) {
             return self.move_away(key);
         }
         let identifiers = self.granted.identifiers;
@@ -52,7 +53,7 @@ impl Connection {
             let failure = Failure::new(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, reason);
             return self.fail(env, key, &failure, MqttDelivery::None);
         }
-        if fit == Fit::Elsewhere {
+        if fit == Fit::Elsewhere && self.held.is_none() {
             return self.move_away(key);
         }
         subscriber.ask(|index, request| {
@@ -126,7 +127,8 @@ impl Connection {
 
     /// Removes a stream from its subscriptions.
     pub(super) fn unsubscribe(&mut self, env: &mut Env<'_, '_>, key: usize, removed: &Subscriber) {
-        let asked = self.counted.as_ref().is_some_and(Counted::is_unsubscribed);
+        let asked =
+            self.counted.as_ref().is_some_and(Counted::is_unsubscribed) || self.leaves_session();
         for filter in self.session.subscriptions.remove_stream(key, removed.all()) {
             if !asked {
                 self.send_unsubscribe(env, filter);
@@ -221,7 +223,8 @@ impl Connection {
                 env.cx.send(id, Frame::flush(MqttGranted { filters }));
             }
         } else {
-            let reply: BeginEx = subscriber.begin(Some(self.client_id.clone())).into();
+            let mut reply = subscriber.begin(Some(self.client_id.clone()));
+            self.state_terms(&mut reply);
             env.cx.send(id, Frame::begin(reply));
         }
         subscriber.accepted = true;

@@ -172,6 +172,12 @@ impl Subscriptions {
         }
     }
 
+    /// Messages may have the identifiers of an earlier session: further ones are taken from elsewhere in
+    /// their range.
+    pub(super) fn set_last_identifier(&mut self, last: u32) {
+        self.last_identifier = last.min(IDENTIFIER_MAX);
+    }
+
     /// The number of filters that streams use.
     pub(super) fn count(&self) -> usize {
         self.by_filter.len()

@@ -30,6 +30,8 @@ pub(super) enum Purpose {
     Quarantine,
     /// A single subscription: it is in quarantine, or its messages are counted.
     Trial,
+    /// A single subscription whose caller acknowledges its messages.
+    Held,
 }
 
 /// Packets that no stream waits for, but over which the broker may still close the connection.
@@ -91,7 +93,10 @@ impl Connection {
     /// The broker closed the connection, with a reason code if it sent one: reports the packets in
     /// flight to the quarantine.
     pub(super) fn accuse(&mut self, env: &mut Env<'_, '_>, code: Option<ReasonCode>) {
-        let alone = matches!(self.purpose, Purpose::Quarantine | Purpose::Trial);
+        let alone = matches!(
+            self.purpose,
+            Purpose::Quarantine | Purpose::Trial | Purpose::Held
+        );
         let cause = match code.map_or(Some(Cause::Unknown), cause_of) {
             _ if self.phase != Phase::Ready => return,
             // It was the only packet in flight.
@@ -184,7 +189,7 @@ impl Connection {
 
     /// The broker answered a subscription in quarantine.
     pub(super) fn acquit_filters(&self, env: &mut Env<'_, '_>) {
-        if self.purpose != Purpose::Trial {
+        if !matches!(self.purpose, Purpose::Trial | Purpose::Held) {
             return;
         }
         for key in &self.streams {

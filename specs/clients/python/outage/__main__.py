@@ -8,10 +8,11 @@ import itertools
 import sys
 import time
 
-from outage import publishing, subscribing
+from outage import publishing, reversing, subscribing
 from outage.faults import KINDS
 from outage.plan import Plan, Progress
 
+#: Those without `--reverse`.
 RUNS = {"publish": publishing.run, "receive": subscribing.receiving, "updates": subscribing.updating}
 VERSIONS = ("5", "3.1.1")
 SESSIONS = {"kept": True, "clean": False}
@@ -23,6 +24,7 @@ EXAMPLES = """examples:
   scripts/outage --runs publish --faults cut --qos 1  publishes at QoS 1 while the link is cut
   scripts/outage --faults kill kill-persistent        what a broker that is killed loses
   scripts/outage --sessions clean --versions 3.1.1    without sessions that outlive a connection, MQTT 3.1.1
+  scripts/outage --reverse                            requests of machines for tools, while links and gateways end
   TIDEGATE=target/debug/tidegate scripts/outage …     with an existing binary
 
 faults:
@@ -40,12 +42,18 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--count", type=int, default=10_000, help="messages of a run (%(default)s)")
+    made.add_argument("--reverse", action="store_true", help="requests of machines instead: see outage/reversing.py")
     made.add_argument("--seed", type=int, default=1, help="of the random numbers (%(default)s)")
     choices = {"runs": RUNS, "faults": KINDS, "versions": VERSIONS, "sessions": SESSIONS}
     for name, values in choices.items():
         made.add_argument(f"--{name}", nargs="+", choices=list(values), default=list(values), help="all by default")
     made.add_argument("--qos", nargs="+", type=int, choices=(1, 2), default=[1, 2], help="of publishes; subscribers use 1")
     return made
+
+
+def reverse_plans(options: argparse.Namespace) -> list[tuple[str, reversing.Plan]]:
+    combinations = itertools.product(reversing.FAULTS, options.versions)
+    return [("reverse", reversing.Plan(options.count, fault, version, options.seed)) for fault, version in combinations]
 
 
 def plans(options: argparse.Namespace) -> list[tuple[str, Plan]]:
@@ -72,12 +80,12 @@ def progress(count: int) -> Progress:
 
 def main() -> int:
     options = parser().parse_args()
-    made = plans(options)
+    made = reverse_plans(options) if options.reverse else plans(options)
     failed = 0
     for number, (name, plan) in enumerate(made, 1):
         print(f"{number}/{len(made)} {name}: {plan}", flush=True)
         begun = time.monotonic()
-        tally = asyncio.run(RUNS[name](plan, progress(plan.count)))
+        tally = asyncio.run({**RUNS, "reverse": reversing.run}[name](plan, progress(plan.count)))
         print(f"  {tally.counts()} ({time.monotonic() - begun:.0f} s)", flush=True)
         violations = tally.violations()
         failed += bool(violations)

@@ -53,6 +53,7 @@ impl Subscriber {
                 .unwrap_or(0),
             limit: self.limit.map_or(0, |limit| u32::from(limit.get())),
             filters: self.filters.iter().map(|it| self.stated(it)).collect(),
+            ..MqttSubscribe::default()
         }
     }
 

@@ -1,6 +1,6 @@
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
-use tidegate_engine::streams::mqtt::{MqttEnd, MqttSubscribe, MqttUnsubscribe};
+use tidegate_engine::streams::mqtt::{MqttAcknowledge, MqttEnd, MqttSubscribe, MqttUnsubscribe};
 use tidegate_engine::streams::{DataFlags, Frame};
 
 use super::harness::*;
@@ -70,6 +70,9 @@ enum Step {
     Part,
     Subscribe(usize),
     Limited(u32),
+    /// With a receive maximum, and a filter.
+    Held(u16, usize),
+    Acknowledge(usize, u64),
     NoMore(usize),
     Session,
     Cancel(usize),
@@ -87,6 +90,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Part),
         4 => (0usize..6).prop_map(Step::Subscribe),
         2 => (1u32..4).prop_map(Step::Limited),
+        2 => (1u16..4, 0usize..6).prop_map(|(most, which)| Step::Held(most, which)),
+        4 => (any::<prop::sample::Index>(), 0u64..5)
+            .prop_map(|(index, number)| Step::Acknowledge(index.index(8), number)),
         2 => any::<prop::sample::Index>().prop_map(|index| Step::NoMore(index.index(8))),
         1 => Just(Step::Session),
         2 => any::<prop::sample::Index>().prop_map(|index| Step::Cancel(index.index(8))),
@@ -148,6 +154,20 @@ fn play(options: &str, steps: Vec<Step>) {
                 limit,
                 ..subscription(&[("$share/g/a/#", 1)])
             })),
+            (Step::Held(most, which), _) => streams.push(harness.open(MqttSubscribe {
+                client_id: Some(format!("held-{}", most % 2).into()),
+                receive_maximum: most,
+                session_expiry: u32::from(most % 3) * 60,
+                ..subscription(FILTERS[which])
+            })),
+            (Step::Acknowledge(index, number), _) if index < streams.len() => {
+                let stream = streams[index];
+                harness.rig.turn(harness.caller, |cx| {
+                    if cx.is_sending(stream) {
+                        cx.send(stream, Frame::flush(MqttAcknowledge { number }));
+                    }
+                });
+            }
             (Step::Session, _) => streams.push(harness.session("")),
             (Step::Cancel(index), _) if index < streams.len() => harness.cancel(streams[index]),
             (Step::NoMore(index), _) if index < streams.len() => {
