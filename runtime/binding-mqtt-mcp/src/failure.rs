@@ -127,6 +127,8 @@ impl Failure {
                 ..Self::lost(message)
             },
             Kind::Unavailable => Self::lost(message),
+            // A limit of the gateway: the server was not asked.
+            Kind::Busy => refused(Reason::Busy),
             // The server refuses the call before it runs the tool.
             Kind::Relayed if reset.code == Some(METHOD_NOT_FOUND) => refused(Reason::UnknownTool),
             Kind::Relayed if reset.code == Some(INVALID_PARAMS) => {
