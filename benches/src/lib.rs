@@ -15,6 +15,7 @@
 mod bodies;
 mod chain;
 mod crowd;
+mod federation;
 mod fleet;
 mod toolkit;
 mod upstream;
@@ -39,6 +40,7 @@ use tidegate_streams::{BeginEx, Frame};
 pub use bodies::{Body, bodies};
 pub use chain::Chain;
 pub use crowd::Crowd;
+pub use federation::{Federation, Read};
 pub use fleet::{Fleet, list_tools};
 pub use toolkit::Toolkit;
 pub use upstream::Upstream;

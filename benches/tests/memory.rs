@@ -9,7 +9,7 @@
 use allocation_counter::measure;
 use bytes::Bytes;
 use serde::Deserialize;
-use tidegate_benches::{Crowd, Fleet, Harness, HarnessOptions, Upstream, bodies};
+use tidegate_benches::{Crowd, Federation, Fleet, Harness, HarnessOptions, Read, Upstream, bodies};
 
 /// Size of the bodies; the default limit is four times larger, but a debug build is slow.
 const SIZE: usize = 1024 * 1024;
@@ -23,6 +23,7 @@ struct Limits {
     body: OfBody,
     session: OfSession,
     device: OfDevice,
+    lists: OfLists,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,6 +46,14 @@ struct OfDevice {
     seen: u64,
     /// Bytes of one that announced itself.
     announced: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct OfLists {
+    /// What is kept of the lists of toolkits, in percent of their size.
+    kept: u64,
+    /// What a caller who reads them from the cache makes the proxy hold at a time, in bytes: a page and beside.
+    read: u64,
 }
 
 fn limits() -> Limits {
@@ -140,6 +149,48 @@ fn no_result_of_a_toolkit_makes_the_proxy_hold_many_times_its_size() {
             assert!(left, "{name} leaves something");
         }
     }
+}
+
+#[test]
+fn many_toolkits_with_many_tools_are_kept_once_and_read_in_pages() {
+    const TOOLKITS: usize = 20;
+    const TOOLS: usize = 500;
+    const PAGES: usize = 10;
+    let schema =
+        r#"{"type":"object","properties":{"text":{"type":"string","description":"Any text."}}}"#;
+    let tools = (0..TOOLS).map(|number| {
+        let about = "x".repeat(300);
+        format!(r#"{{"name":"tool{number}","description":"{about}","inputSchema":{schema}}}"#)
+    });
+    let tools: Vec<String> = tools.collect();
+    let result = Bytes::from(format!("{{\"tools\":[{}]}}", tools.join(",")));
+    let size = (TOOLKITS * result.len()) as u64;
+    let mut federation = Federation::new(TOOLKITS);
+    let mut read = Read::default();
+    let first = measure(|| read = federation.read(&result));
+    assert_eq!((read.pages, read.asked), (PAGES, TOOLKITS));
+    let kept = u64::try_from(first.bytes_current).expect("more than before");
+    let percent = 100 * kept / size;
+    let again = measure(|| read = federation.read(&result));
+    println!(
+        "10,000 tools of {size} bytes: {percent} % kept, at most {} % at a time; read again: {} bytes at a time",
+        100 * first.bytes_max / size,
+        again.bytes_max
+    );
+    assert_eq!(
+        (read.pages, read.asked),
+        (PAGES, 0),
+        "nobody is asked again"
+    );
+    let limits = limits().lists;
+    assert!(percent <= limits.kept, "{percent} % are kept");
+    // The page that the caller holds is counted too.
+    assert!(
+        again.bytes_max <= limits.read,
+        "{} bytes are held",
+        again.bytes_max
+    );
+    assert!(again.bytes_current.unsigned_abs() < BESIDE);
 }
 
 #[test]

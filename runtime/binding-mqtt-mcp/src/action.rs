@@ -1,19 +1,21 @@
 //! What a route does with a request (`with`), as written in the config.
 
+mod check;
+mod plan;
+
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de};
-use tidegate_options::{Action, ActionFault, ActionRoute, Bounded, Glob};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use tidegate_options::{Bounded, Glob};
 
 use crate::document::Document;
 use crate::levels::AnswerTopic;
-use crate::options::Condition;
-use crate::template::{Template, first};
+use crate::template::Template;
 
-/// Variables of every request.
-const REQUEST: [&str; 4] = ["payload", "topic", "correlation", "properties"];
+pub(crate) use plan::needs;
+
 /// The variable with the result of a route's only tool.
 pub(crate) const RESULT: &str = "result";
 /// The variable with the failure.
@@ -49,9 +51,14 @@ impl JsonSchema for Text {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct With {
     /// Name of the tool to call: a name, or a template such as `{{ payload.tool }}`, which needs `allow`.
+    /// A route has `tool`, `plan`, or neither: then `answer` alone is published.
     #[schemars(extend("examples" = ["{{ payload.tool }}"]))]
-    pub(crate) tool: Text,
-    /// Arguments of the tool: a mapping whose texts are templates, or one template that renders a JSON
+    pub(crate) tool: Option<Text>,
+    /// Several tools: a step for each, by a name under which the templates of other steps and of `answer`
+    /// see its result. Steps run at once, but for those whose templates refer to others.
+    #[serde(default)]
+    pub(crate) plan: BTreeMap<String, StepOptions>,
+    /// Arguments of `tool`: a mapping whose texts are templates, or one template that renders a JSON
     /// object. A text that is one expression keeps the type of its value.
     #[schemars(extend("examples" = ["{{ payload.arguments }}"]))]
     pub(crate) arguments: Option<Document>,
@@ -63,6 +70,18 @@ pub struct With {
     /// `perDevice` is this subject as well. Absent: the call is anonymous, and the device is the first
     /// named level of the topic, or the topic if none is named.
     pub(crate) identity: Option<IdentityOptions>,
+    /// Which messages are requests: a template that is true for them. Other messages are ignored. Absent:
+    /// all.
+    pub(crate) r#if: Option<Text>,
+    /// Whether `every` message for which `if` is true is a request, or only the first one of a topic
+    /// (`rising`) after it was back to normal.
+    #[serde(default)]
+    pub(crate) edge: Edge,
+    /// When a topic is back to normal, with `edge: rising`: a template. Absent: when `if` is false.
+    pub(crate) until: Option<Text>,
+    /// Minimum time between two requests of a topic, in milliseconds, with `if`. Messages in between are
+    /// ignored.
+    pub(crate) min_interval: Option<Bounded<1, 86_400_000>>,
     /// What makes a request the same as one before: a template. Absent: the Correlation Data, or `id` in
     /// the payload.
     pub(crate) correlation: Option<Text>,
@@ -75,6 +94,48 @@ pub struct With {
     /// The answer to a request that fails. `topic`, `qos` and `expiry` are those of `answer` if absent.
     #[serde(default)]
     pub(crate) failure: MessageOptions,
+}
+
+/// Which of the messages for which `if` is true are requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Edge {
+    /// All.
+    #[default]
+    Every,
+    /// The first one after the topic was back to normal.
+    Rising,
+}
+
+/// A step of a plan: one tool.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct StepOptions {
+    /// Name of the tool: a name, or a template, which needs `allow`.
+    pub(crate) tool: Text,
+    /// Arguments of the tool: a mapping whose texts are templates, or one template that renders a JSON
+    /// object.
+    pub(crate) arguments: Option<Document>,
+    /// Whether the tool is called: a template. A step that is not called has no result.
+    pub(crate) when: Option<Text>,
+    /// Whether the plan goes on without a result when the step fails.
+    #[serde(default)]
+    pub(crate) optional: bool,
+    /// Time for the tool, in milliseconds. Absent: until the deadline of the request.
+    pub(crate) timeout: Option<Bounded<1, 3_600_000>>,
+    /// Whether the tool may be executed twice without harm.
+    #[serde(default)]
+    pub(crate) idempotent: bool,
+    /// Number of further attempts when the server cannot be reached, fails or does not answer in time.
+    /// Requires `idempotent`.
+    #[serde(default = "StepOptions::no_retry")]
+    pub(crate) retry: Bounded<0, 10>,
+}
+
+impl StepOptions {
+    const fn no_retry() -> Bounded<0, 10> {
+        Bounded::of(0)
+    }
 }
 
 /// Who asks.
@@ -131,248 +192,4 @@ pub(crate) struct MessageOptions {
     /// Payload: a mapping whose texts are templates, or one template that renders JSON. Absent: the
     /// status, and the result of the tool or the reason of the failure.
     pub(crate) payload: Option<Document>,
-}
-
-impl Action for With {
-    type Condition = Condition;
-
-    fn check(routes: &[ActionRoute<Condition, Self>]) -> Vec<ActionFault> {
-        let mut faults = Vec::new();
-        for (route, it) in routes.iter().enumerate() {
-            let mut fault = |path: &[&str], message: String, help: String| {
-                faults.push(ActionFault {
-                    route,
-                    path: path.iter().map(|step| (*step).to_owned()).collect(),
-                    message,
-                    help,
-                });
-            };
-            check_tool(&it.with, &mut fault);
-            check_variables(it, &mut fault);
-            check_topics(it, routes, &mut fault);
-        }
-        faults
-    }
-}
-
-/// Records a fault: the path below the route, what is wrong, and how to fix it.
-type Fault<'a> = dyn FnMut(&[&str], String, String) + 'a;
-
-fn check_tool(with: &With, fault: &mut Fault<'_>) {
-    let tool = &with.tool.0;
-    if with.allow.is_empty() && !tool.is_literal() {
-        fault(
-            &["with", "tool"],
-            "requests choose the tool, but no tool is allowed".to_owned(),
-            "add 'allow' with the tools that may be called".to_owned(),
-        );
-    }
-    let allowed = |name: &str| with.allow.iter().any(|glob| glob.matches(name));
-    if tool.is_literal() && !with.allow.is_empty() && !allowed(tool.source()) {
-        fault(
-            &["with", "tool"],
-            format!("'allow' does not contain '{}'", tool.source()),
-            "add it to 'allow', or remove 'allow'".to_owned(),
-        );
-    }
-}
-
-/// The names of levels that all conditions of a route have.
-fn named_levels(route: &ActionRoute<Condition, With>) -> BTreeSet<&str> {
-    let mut all = route.when.iter().map(|it| it.topic.names().collect());
-    let first: BTreeSet<&str> = all.next().unwrap_or_default();
-    all.fold(first, |named, other: BTreeSet<&str>| &named & &other)
-}
-
-fn check_variables(route: &ActionRoute<Condition, With>, fault: &mut Fault<'_>) {
-    let with = &route.with;
-    let levels = named_levels(route);
-    let mut check = |path: &[&str], variables: BTreeSet<String>, more: &[&str]| {
-        let known: Vec<&str> = REQUEST.iter().chain(more).copied().collect();
-        for variable in variables {
-            let name = first(&variable);
-            if !known.contains(&name) {
-                let help = nearest(name, &known, "the variables are");
-                fault(path, format!("unknown variable '{name}'"), help);
-            } else if let Some(level) = variable.strip_prefix("topic.").map(first)
-                && !levels.contains(level)
-            {
-                let levels: Vec<&str> = levels.iter().copied().collect();
-                let help = nearest(
-                    level,
-                    &levels,
-                    "the named levels of every topic in 'when' are",
-                );
-                fault(path, format!("no level is named '{level}'"), help);
-            }
-        }
-    };
-    check(&["with", "tool"], with.tool.0.variables(), &[]);
-    if let Some(arguments) = &with.arguments {
-        check(&["with", "arguments"], arguments.variables(), &[]);
-    }
-    if let Some(identity) = &with.identity {
-        check(&["with", "identity"], identity.subject().variables(), &[]);
-    }
-    if let Some(correlation) = &with.correlation {
-        check(&["with", "correlation"], correlation.0.variables(), &[]);
-    }
-    if let Some(payload) = &with.answer.payload {
-        check(
-            &["with", "answer", "payload"],
-            payload.variables(),
-            &[RESULT],
-        );
-    }
-    if let Some(payload) = &with.failure.payload {
-        check(
-            &["with", "failure", "payload"],
-            payload.variables(),
-            &[ERROR],
-        );
-    }
-}
-
-fn check_topics(
-    route: &ActionRoute<Condition, With>,
-    routes: &[ActionRoute<Condition, With>],
-    fault: &mut Fault<'_>,
-) {
-    let levels = named_levels(route);
-    let messages = [
-        ("answer", &route.with.answer),
-        ("failure", &route.with.failure),
-    ];
-    for (key, message) in messages {
-        let Some(topic) = &message.topic else {
-            continue;
-        };
-        let path = ["with", key, "topic"];
-        for name in topic.names().filter(|name| !levels.contains(name)) {
-            let levels: Vec<&str> = levels.iter().copied().collect();
-            let help = nearest(
-                name,
-                &levels,
-                "the named levels of every topic in 'when' are",
-            );
-            fault(&path, format!("no level is named '{name}'"), help);
-        }
-        let conditions = routes.iter().flat_map(|route| &route.when);
-        let mut filters = conditions.map(|it| it.topic.filter());
-        let own = topic.filter();
-        if let Some(request) = filters.find(|it| own.as_ref().is_some_and(|own| it.overlaps(own))) {
-            let message = format!(
-                "'{}' may be a topic of requests ('{request}')",
-                topic.text()
-            );
-            let help = "use a topic that no 'when' matches: answers would be taken for requests";
-            fault(&path, message, help.to_owned());
-        }
-    }
-}
-
-/// The nearest of some names, or all of them.
-fn nearest(name: &str, known: &[&str], all: &str) -> String {
-    /// Similarity from which a name is likely meant.
-    const LIKELY: f64 = 0.7;
-    let scored = known.iter().map(|it| (strsim::jaro_winkler(name, it), *it));
-    let best = scored.max_by(|left, right| left.0.total_cmp(&right.0));
-    match best {
-        Some((score, it)) if score > LIKELY => format!("did you mean '{it}'?"),
-        Some(_) => format!("{all}: {}", known.join(", ")),
-        None => "no level of the topics in 'when' has a name".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn faults(topic: &str, with: serde_json::Value) -> Vec<(String, String, String)> {
-        let when = json!([{ "topic": topic }]);
-        let when: Vec<Condition> = serde_json::from_value(when).expect("conditions");
-        let with: With = serde_json::from_value(with).expect("an action");
-        let faults = With::check(&[ActionRoute { when, with }]).into_iter();
-        faults
-            .map(|it| (it.path.join("."), it.message, it.help))
-            .collect()
-    }
-
-    #[track_caller]
-    fn check(with: serde_json::Value, at: &str, message: &str, help: &str) {
-        let faults = faults("devices/{device}/call", with);
-        let found = faults.iter().find(|it| it.0 == at && it.1 == message);
-        let found = found.unwrap_or_else(|| panic!("{faults:?}"));
-        assert!(found.2.contains(help), "{found:?}");
-    }
-
-    #[test]
-    fn a_valid_action_has_no_faults() {
-        let with = json!({
-            "tool": "{{ payload.tool }}", "allow": ["a_*"], "arguments": { "x": "{{ topic.device }}" },
-            "identity": { "subject": "{{ topic.device }}", "roles": ["robot"] },
-            "answer": { "topic": "answers/{device}", "payload": "{{ result.structured }}" },
-            "failure": { "payload": { "why": "{{ error.message }}" } },
-        });
-        assert_eq!(faults("devices/{device}/call", with), Vec::new());
-    }
-
-    #[test]
-    fn a_chosen_tool_must_be_allowed() {
-        let chosen = json!({ "tool": "{{ payload.tool }}" });
-        check(
-            chosen,
-            "with.tool",
-            "requests choose the tool, but no tool is allowed",
-            "add 'allow'",
-        );
-        let other = json!({ "tool": "a", "allow": ["b*"] });
-        check(other, "with.tool", "'allow' does not contain 'a'", "add it");
-    }
-
-    #[test]
-    fn unknown_variables_are_faults() {
-        let with = json!({ "tool": "a", "arguments": { "x": "{{ paylod.x }}" } });
-        check(
-            with,
-            "with.arguments",
-            "unknown variable 'paylod'",
-            "did you mean 'payload'?",
-        );
-        let with = json!({ "tool": "a", "arguments": { "x": "{{ topic.devise }}" } });
-        check(
-            with,
-            "with.arguments",
-            "no level is named 'devise'",
-            "did you mean 'device'?",
-        );
-        let with = json!({ "tool": "a", "answer": { "topic": "a/{robot}" } });
-        check(
-            with,
-            "with.answer.topic",
-            "no level is named 'robot'",
-            "device",
-        );
-        let with = json!({ "tool": "a", "answer": { "payload": "{{ error.message }}" } });
-        check(
-            with,
-            "with.answer.payload",
-            "unknown variable 'error'",
-            "the variables are",
-        );
-    }
-
-    #[test]
-    fn an_answer_that_would_be_a_request_is_a_fault() {
-        let with = json!({ "tool": "a", "answer": { "topic": "devices/{device}/call" } });
-        let message = "'devices/{device}/call' may be a topic of requests ('devices/+/call')";
-        check(
-            with,
-            "with.answer.topic",
-            message,
-            "use a topic that no 'when' matches",
-        );
-    }
 }

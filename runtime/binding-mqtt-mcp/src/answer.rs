@@ -5,6 +5,7 @@ use bytestring::ByteString;
 use minijinja::Value;
 use serde_json::{Map, Value as Json, json};
 use tidegate_engine::{Duration, Time};
+use tidegate_options::Bounded;
 use tidegate_streams::mqtt::{
     MqttPayloadFormat, MqttPublish, MqttPublishData, MqttPublishFlags, MqttUserProperty,
 };
@@ -191,7 +192,7 @@ impl Answers<'_> {
         };
         Answer {
             topic,
-            qos: u8::try_from(options.qos.map_or(1, |it| it.get())).unwrap_or(1),
+            qos: u8::try_from(options.qos.map_or(1, Bounded::get)).unwrap_or(1),
             retain: options.retain.unwrap_or(false),
             payload: payload.into(),
             correlation: self.envelope.correlation.clone(),

@@ -8,7 +8,7 @@ use tidegate_streams::{Frame, shown};
 use crate::answer::{Answer, Answers};
 use crate::events::{AnswerLost, Counts, Publication as Outcome, RequestCompleted};
 use crate::exchange::Phase;
-use crate::failure::{Executed, Failure, Status};
+use crate::failure::{Executed, Failure, Reason, Status};
 use crate::proxy::{MqttMcp, publication_token};
 use crate::publication::{Publication, Published};
 use crate::request::{Envelope, correlation_text};
@@ -58,11 +58,19 @@ impl MqttMcp {
             return;
         };
         let failure = failure.clone().after(exchange.executed());
-        exchange.cancel_calls(cx);
+        let cancelled = exchange.cancel_calls(cx);
         let Some(route) = self.routes.get(exchange.envelope.route) else {
             return;
         };
         exchange.envelope.variables = exchange.variables().clone();
+        let outcome = match failure.reason {
+            Reason::TimedOut => Reason::TimedOut.word(),
+            _ => "cancelled",
+        };
+        for (step, call) in &cancelled {
+            let step = route.steps.get(*step).map_or("", |step| &*step.name);
+            Self::call_completed(cx, exchange, step, call, outcome);
+        }
         let answers = Answers {
             envelope: &exchange.envelope,
             now: cx.now(),

@@ -181,7 +181,7 @@ impl Call {
 
     fn refused(&self, reset: Option<McpReset>) -> Failure {
         match reset {
-            Some(reset) => Failure::of_reset(reset),
+            Some(reset) => Failure::of_reset(&reset),
             None => Failure::lost(format!(
                 "The call of '{}' was ended without a reason.",
                 self.tool

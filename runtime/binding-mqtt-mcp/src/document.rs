@@ -164,13 +164,13 @@ mod tests {
 
     use super::*;
 
-    fn render(document: Json) -> Result<Json, String> {
+    fn render(document: &Json) -> Result<Json, String> {
         let given = [
             ("drink", Value::from("flat \"white\"")),
             ("n", Value::from(7)),
         ];
         let given = given.map(|(name, value)| (name.to_owned(), value));
-        let rendered = Document::parse(&document)?.render(&given.into())?;
+        let rendered = Document::parse(document)?.render(&given.into())?;
         Ok(serde_json::from_slice(&rendered).expect("JSON"))
     }
 
@@ -179,16 +179,16 @@ mod tests {
         let document =
             json!({ "drink": "{{ drink }}", "n": ["{{ n }}", "n={{ n }}"], "x": null, "y": "z" });
         let expected = json!({ "drink": "flat \"white\"", "n": [7, "n=7"], "x": null, "y": "z" });
-        assert_eq!(render(document), Ok(expected));
+        assert_eq!(render(&document), Ok(expected));
     }
 
     #[test]
     fn one_template_renders_the_whole_document() {
         let document = json!("{\"drink\": {{ drink }}, \"twice\": {{ n * 2 }}}");
         let expected = json!({ "drink": "flat \"white\"", "twice": 14 });
-        assert_eq!(render(document), Ok(expected));
-        assert_eq!(render(json!("{{ n }}")), Ok(json!(7)));
-        assert!(render(json!("no JSON")).is_err());
+        assert_eq!(render(&document), Ok(expected));
+        assert_eq!(render(&json!("{{ n }}")), Ok(json!(7)));
+        assert!(render(&json!("no JSON")).is_err());
     }
 
     #[test]

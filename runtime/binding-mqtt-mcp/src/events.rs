@@ -51,7 +51,9 @@ event! {
         device "device": ByteString = ByteString::new(),
         /// Name of the step in the route's plan; `result` for a route with one tool.
         step "step": ByteString = ByteString::new(),
-        /// `ok`, or why it failed, in one word.
+        /// Trace of the request, if the step has one of its own.
+        request "request": ByteString = ByteString::new(),
+        /// `ok`, `cancelled` if the request ended before, or why it failed, in one word.
         outcome "outcome": ByteString = ByteString::new(),
         /// Time from the call to the result, in milliseconds.
         duration "duration": u64 = 0,
@@ -115,7 +117,7 @@ pub(crate) struct Counts {
     answers: [u64; Publication::ALL.len()],
     /// Requests that were answered as before.
     pub(crate) repeated: u64,
-    /// Messages that are no requests: retained ones.
+    /// Messages that are no requests: retained ones, and those for which `if` is false.
     pub(crate) ignored: u64,
 }
 

@@ -1,7 +1,8 @@
 //! One request: it waits, its tools run, and its answer is published.
 
 use serde_json::{Map, Value as Json};
-use tidegate_engine::{BindingId, CallContext, Context, StreamId, TimerId, Token};
+use tidegate_engine::{BindingId, CallContext, Context, Duration, StreamId, TimerId, Token};
+use tidegate_streams::{Frame, Visible, shown};
 
 use crate::action::RESULT;
 use crate::call::{Call, Ended, ToolResult, params};
@@ -10,8 +11,14 @@ use crate::request::{Envelope, Key, invalid};
 use crate::route::{Route, Step};
 use crate::template::Variables;
 
+/// The kind of the timer of the first step; each step has one.
+pub(crate) const STEP: u32 = 16;
 /// Most bytes of a tool's name.
 const TOOL_MAX: usize = 256;
+/// Time between two attempts of a step.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// Time after its deadline in which the exit says why a call failed.
+pub(crate) const GRACE: Duration = Duration::from_millis(200);
 
 /// Where a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,28 +39,51 @@ pub(crate) struct Exchange {
     pub(crate) phase: Phase,
     /// The variables of the request, and of the results so far.
     variables: Variables,
-    steps: Vec<State>,
+    steps: Vec<Progress>,
     pub(crate) timer: Option<TimerId>,
     pub(crate) context: CallContext,
     /// What was executed so far.
     executed: Executed,
 }
 
-/// Where a step is.
+/// A step of a request.
+#[derive(Debug)]
+struct Progress {
+    state: State,
+    /// Number of failed attempts.
+    failures: u64,
+    /// The end of the step's time, or of the pause before the next attempt.
+    timer: Option<TimerId>,
+}
+
 #[derive(Debug)]
 enum State {
-    /// It waits for others.
+    /// It waits for others, or for its next attempt.
     Pending,
     Running(Box<Call>),
     Done(ToolResult),
+    /// It has no result: it was not called, or it is optional and failed.
+    Skipped,
 }
 
-/// A step that has ended, for its event.
+/// What has become of a step.
 #[derive(Debug)]
-pub(crate) struct EndedStep {
+enum Started {
+    Call(Call),
+    Skipped,
+}
+
+/// A call that has ended, for its event.
+#[derive(Debug)]
+pub(crate) struct EndedCall {
     pub(crate) name: Box<str>,
     pub(crate) call: Box<Call>,
-    pub(crate) ended: Ended,
+    /// Why it failed.
+    pub(crate) failure: Option<Failure>,
+    /// Whether the request fails for that reason.
+    pub(crate) is_fatal: bool,
+    /// The result of a tool that reported an error.
+    pub(crate) result: Option<ToolResult>,
 }
 
 /// What an exchange needs to call tools.
@@ -73,12 +103,17 @@ impl Exchange {
         steps: usize,
     ) -> Self {
         let variables = std::mem::take(&mut envelope.variables);
+        let steps = (0..steps).map(|_| Progress {
+            state: State::Pending,
+            failures: 0,
+            timer: None,
+        });
         Self {
             envelope,
             key,
             phase: Phase::Waiting,
             variables,
-            steps: (0..steps).map(|_| State::Pending).collect(),
+            steps: steps.collect(),
             timer: None,
             context,
             executed: Executed::No,
@@ -97,49 +132,73 @@ impl Exchange {
         caller: Caller<'_>,
     ) -> Result<bool, Failure> {
         self.phase = Phase::Running;
-        for (index, step) in caller.route.steps.iter().enumerate() {
-            if !matches!(self.steps.get(index), Some(State::Pending)) {
-                continue;
-            }
-            let call = self.call(cx, caller, step);
-            let call = call.map_err(|failure| failure.after(self.executed))?;
-            if let Some(state) = self.steps.get_mut(index) {
-                *state = State::Running(Box::new(call));
-            }
-        }
-        Ok(self.steps.iter().all(|it| matches!(it, State::Done(_))))
+        while self.start_ready(cx, caller)? {}
+        Ok(self.steps.iter().all(Progress::is_settled))
     }
 
-    fn call(
-        &mut self,
+    /// Starts each step that can be. Returns whether some were skipped, so that others can start.
+    fn start_ready(&mut self, cx: &mut Context<'_>, caller: Caller<'_>) -> Result<bool, Failure> {
+        let mut skipped = false;
+        for (index, step) in caller.route.steps.iter().enumerate() {
+            if !self.is_ready(index, step) {
+                continue;
+            }
+            let state = match self.start(cx, caller, step) {
+                Ok(Started::Call(call)) => State::Running(Box::new(call)),
+                Ok(Started::Skipped) => State::Skipped,
+                Err(_) if step.optional => State::Skipped,
+                Err(failure) => return Err(failure),
+            };
+            skipped |= matches!(state, State::Skipped);
+            let after = step.timeout.map(|it| it + GRACE);
+            if let Some(progress) = self.steps.get_mut(index) {
+                progress.state = state;
+                if let (State::Running(_), Some(after)) = (&progress.state, after) {
+                    let reason = "the exit's reason after the time of a step";
+                    progress.timer = Some(cx.timer(after, caller.token, kind(index), reason));
+                }
+            }
+        }
+        Ok(skipped)
+    }
+
+    fn is_ready(&self, index: usize, step: &Step) -> bool {
+        let is_pending = |it: &Progress| matches!(it.state, State::Pending) && it.timer.is_none();
+        let settled = |it: &usize| self.steps.get(*it).is_none_or(Progress::is_settled);
+        self.steps.get(index).is_some_and(is_pending) && step.needs.iter().all(settled)
+    }
+
+    fn start(
+        &self,
         cx: &mut Context<'_>,
         caller: Caller<'_>,
         step: &Step,
-    ) -> Result<Call, Failure> {
+    ) -> Result<Started, Failure> {
+        if let Some(when) = &step.when {
+            let when = when.is_true(&self.variables);
+            if !when.map_err(|why| self.invalid(step, "when", &why))? {
+                return Ok(Started::Skipped);
+            }
+        }
         let tool = step.tool.render(&self.variables);
-        let tool = tool.map_err(|why| invalid("tool", &why))?;
+        let tool = tool.map_err(|why| self.invalid(step, "tool", &why))?;
         if tool.is_empty() || tool.len() > TOOL_MAX {
-            return Err(invalid("tool", "its name must have 1 to 256 bytes"));
+            return Err(self.invalid(step, "tool", "its name must have 1 to 256 bytes"));
         }
         if !caller.route.allows(&tool) {
-            let message = format!(
-                "The tool '{}' is not allowed here.",
-                tidegate_streams::Visible(tidegate_streams::shown(&tool))
-            );
+            let tool = Visible(shown(&tool));
+            let message = format!("The tool '{tool}' is not allowed here.");
             return Err(Failure::rejected(Reason::NotAllowed, message));
         }
         let arguments = step.arguments.as_ref();
         let arguments = arguments.map(|it| it.render(&self.variables)).transpose();
-        let arguments = arguments.map_err(|why| invalid("arguments", &why))?;
+        let arguments = arguments.map_err(|why| self.invalid(step, "arguments", &why))?;
         let is_object = |it: &Vec<u8>| it.trim_ascii_start().starts_with(b"{");
         if !arguments.as_ref().is_none_or(is_object) {
-            return Err(invalid("arguments", "they must be an object"));
+            return Err(self.invalid(step, "arguments", "they must be an object"));
         }
         let params = params(&tool, arguments.as_deref(), &self.envelope.trace);
-        let context = CallContext {
-            deadline: Some(self.envelope.deadline),
-            ..self.context.clone()
-        };
+        let context = self.context_of(cx, caller.route, step);
         let opened = Call::open(
             cx,
             caller.exit,
@@ -149,50 +208,128 @@ impl Exchange {
             context,
             caller.max_result,
         );
-        opened.map_err(|error| {
+        opened.map(Started::Call).map_err(|error| {
             let message = format!("The tool was not called: {error}; retry later.");
             Failure::rejected(Reason::Busy, message)
         })
     }
 
-    /// A frame of one of its calls. Returns the step that ended by it.
+    /// The context of a call. Each step of a plan is a call of its own in the audit log, so it has a trace of
+    /// its own.
+    fn context_of(&self, cx: &mut Context<'_>, route: &Route, step: &Step) -> CallContext {
+        let end = step.timeout.map(|it| cx.now() + it);
+        let deadline = end.map_or(self.envelope.deadline, |it| it.min(self.envelope.deadline));
+        CallContext {
+            trace: match route.steps.len() {
+                1 => self.context.trace,
+                _ => cx.mint_trace(),
+            },
+            identity: self.context.identity.clone(),
+            deadline: Some(deadline),
+        }
+    }
+
+    /// A template of a step cannot be rendered.
+    fn invalid(&self, step: &Step, what: &str, why: &str) -> Failure {
+        let failure = match &*step.name {
+            RESULT => invalid(what, why),
+            name => invalid(&format!("{what} of '{name}'"), why),
+        };
+        failure.after(self.executed())
+    }
+
+    /// A frame of one of its calls. Returns the call if it ended by it.
     pub(crate) fn on_frame(
         &mut self,
         cx: &mut Context<'_>,
-        route: &Route,
+        caller: Caller<'_>,
         stream: StreamId,
-        frame: tidegate_streams::Frame,
-    ) -> Option<EndedStep> {
-        let is_its = |state: &State| matches!(state, State::Running(call) if call.is_of(stream));
+        frame: Frame,
+    ) -> Option<EndedCall> {
+        let is_its =
+            |it: &Progress| matches!(&it.state, State::Running(call) if call.is_of(stream));
         let index = self.steps.iter().position(is_its)?;
-        let state = self.steps.get_mut(index)?;
-        let State::Running(call) = state else {
+        let State::Running(call) = &mut self.steps.get_mut(index)?.state else {
             return None;
         };
         let ended = call.on_frame(cx, frame)?;
-        let State::Running(call) = std::mem::replace(state, State::Pending) else {
+        self.call_ended(cx, caller, index, ended)
+    }
+
+    /// The timer of a step is due: its time is over, or it is time for the next attempt.
+    pub(crate) fn on_step_timer(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: Caller<'_>,
+        kind: u32,
+    ) -> Option<EndedCall> {
+        let index = usize::try_from(kind.checked_sub(STEP)?).ok()?;
+        let progress = self.steps.get_mut(index)?;
+        progress.timer = None;
+        let State::Running(call) = &mut progress.state else {
             return None;
         };
-        let name = route.steps.get(index).map(|step| step.name.clone());
-        let name = name.unwrap_or_default();
-        match &ended {
+        call.cancel(cx);
+        let message = format!("'{}' did not answer in the time of its step.", call.tool);
+        let failure = Failure::timed_out(message);
+        self.call_ended(cx, caller, index, Err((failure, None)))
+    }
+
+    fn call_ended(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: Caller<'_>,
+        index: usize,
+        ended: Ended,
+    ) -> Option<EndedCall> {
+        let step = caller.route.steps.get(index)?;
+        let progress = self.steps.get_mut(index)?;
+        if let Some(timer) = progress.timer.take() {
+            cx.cancel(timer);
+        }
+        let State::Running(call) = std::mem::replace(&mut progress.state, State::Pending) else {
+            return None;
+        };
+        let name = step.name.clone();
+        match ended {
             Ok(result) => {
                 self.executed = Executed::Yes;
                 self.variables.insert(name.to_string(), result.variable());
-                *state = State::Done(result.clone());
+                progress.state = State::Done(result);
+                Some(EndedCall {
+                    name,
+                    call,
+                    failure: None,
+                    is_fatal: false,
+                    result: None,
+                })
             }
-            Err((failure, _)) => {
-                if (failure.executed as u8) > (self.executed as u8) {
-                    self.executed = failure.executed;
+            Err((failure, result)) => {
+                self.executed = self.executed.or_more(failure.executed);
+                progress.failures += 1;
+                let mut is_fatal = false;
+                if failure.may_pass() && progress.failures <= step.retry {
+                    let reason = "the next attempt of a step";
+                    progress.timer = Some(cx.timer(RETRY_AFTER, caller.token, kind(index), reason));
+                } else if step.optional {
+                    progress.state = State::Skipped;
+                } else {
+                    is_fatal = true;
                 }
+                Some(EndedCall {
+                    name,
+                    call,
+                    failure: Some(failure),
+                    is_fatal,
+                    result,
+                })
             }
         }
-        Some(EndedStep { name, call, ended })
     }
 
     /// Whether a tool was executed.
     pub(crate) fn executed(&self) -> Executed {
-        let runs = |it: &State| matches!(it, State::Running(_));
+        let runs = |it: &Progress| matches!(it.state, State::Running(_));
         match self.executed {
             Executed::No if self.steps.iter().any(runs) => Executed::Possibly,
             executed => executed,
@@ -206,8 +343,8 @@ impl Exchange {
             .steps
             .iter()
             .zip(&self.steps)
-            .filter_map(|(step, state)| {
-                let State::Done(result) = state else {
+            .filter_map(|(step, it)| {
+                let State::Done(result) = &it.state else {
                     return None;
                 };
                 Some((step.name.to_string(), result.json.clone()))
@@ -220,18 +357,33 @@ impl Exchange {
         Json::Object(results.collect::<Map<String, Json>>())
     }
 
-    /// Gives up what still runs.
-    pub(crate) fn cancel_calls(&mut self, cx: &mut Context<'_>) -> Vec<(Box<Call>, usize)> {
+    /// Gives up what still runs or waits. Returns the calls that were running, and the places of their
+    /// steps.
+    pub(crate) fn cancel_calls(&mut self, cx: &mut Context<'_>) -> Vec<(usize, Box<Call>)> {
         let mut cancelled = Vec::new();
-        for (index, state) in self.steps.iter_mut().enumerate() {
-            match std::mem::replace(state, State::Pending) {
+        for (index, progress) in self.steps.iter_mut().enumerate() {
+            if let Some(timer) = progress.timer.take() {
+                cx.cancel(timer);
+            }
+            match std::mem::replace(&mut progress.state, State::Pending) {
                 State::Running(mut call) => {
                     call.cancel(cx);
-                    cancelled.push((call, index));
+                    cancelled.push((index, call));
                 }
-                other => *state = other,
+                other => progress.state = other,
             }
         }
         cancelled
     }
+}
+
+impl Progress {
+    const fn is_settled(&self) -> bool {
+        matches!(self.state, State::Done(_) | State::Skipped)
+    }
+}
+
+/// The kind of the timer of a step.
+fn kind(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(0) + STEP
 }

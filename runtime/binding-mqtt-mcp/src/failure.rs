@@ -73,6 +73,17 @@ words! {
     }
 }
 
+impl Executed {
+    /// The one of both with more executed.
+    pub(crate) const fn or_more(self, other: Self) -> Self {
+        if other as u8 > self as u8 {
+            other
+        } else {
+            self
+        }
+    }
+}
+
 /// A failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -112,7 +123,7 @@ impl Failure {
     }
 
     /// A call that was refused or ended by the exit.
-    pub(crate) fn of_reset(reset: McpReset) -> Self {
+    pub(crate) fn of_reset(reset: &McpReset) -> Self {
         use McpResetKind as Kind;
         let message = Visible(shown(&reset.message)).to_string();
         let refused = |reason| Self::rejected(reason, message.clone());
@@ -127,6 +138,7 @@ impl Failure {
                 ..Self::lost(message)
             },
             Kind::Unavailable => Self::lost(message),
+            // A limit of the gateway: the server was not asked.
             Kind::Busy => refused(Reason::Busy),
             // The server refuses the call before it runs the tool.
             Kind::Relayed if reset.code == Some(METHOD_NOT_FOUND) => refused(Reason::UnknownTool),
@@ -165,12 +177,22 @@ impl Failure {
         }
     }
 
+    /// Whether another attempt may succeed.
+    pub(crate) const fn may_pass(&self) -> bool {
+        matches!(
+            self.reason,
+            Reason::Unavailable
+                | Reason::TimedOut
+                | Reason::ServerError
+                | Reason::Internal
+                | Reason::Busy
+        )
+    }
+
     /// The failure of a request whose other tools were executed up to `executed`.
     #[must_use]
     pub(crate) fn after(mut self, executed: Executed) -> Self {
-        if (executed as u8) > (self.executed as u8) {
-            self.executed = executed;
-        }
+        self.executed = self.executed.or_more(executed);
         if self.executed != Executed::No && self.status == Status::Rejected {
             self.status = Status::Failed;
         }

@@ -186,10 +186,10 @@ mod tests {
 
     #[test]
     fn a_device_with_many_requests_does_not_hold_up_others() {
+        use Entry::{Full, Run, Wait};
         let mut lanes = Lanes::new(LIMITS);
         let (noisy, quiet) = (ByteString::from("noisy"), ByteString::from("quiet"));
         let entries: Vec<Entry> = (0..6).map(|it| lanes.enter(&noisy, it, 0)).collect();
-        use Entry::{Full, Run, Wait};
         let full = Full("maxWaitingPerDevice");
         assert_eq!(entries, [Run, Run, Wait, Wait, Wait, full]);
         assert_eq!(lanes.enter(&quiet, 10, 0), Run);
@@ -240,7 +240,8 @@ mod tests {
         fn limits_hold_and_nothing_is_lost(steps in prop::collection::vec(step(), 0..120)) {
             let mut lanes = Lanes::new(LIMITS);
             let device = |it: usize| ByteString::from(format!("d{it}"));
-            let (mut running, mut waiting): (Vec<(usize, usize)>, Vec<(usize, usize)>) = Default::default();
+            let mut running: Vec<(usize, usize)> = Vec::new();
+            let mut waiting: Vec<(usize, usize)> = Vec::new();
             for (number, step) in steps.into_iter().enumerate() {
                 match step {
                     Step::Enter(of) => match lanes.enter(&device(of), number, number) {

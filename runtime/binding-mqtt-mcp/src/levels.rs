@@ -76,7 +76,7 @@ impl Levels {
     }
 }
 
-fn is_word(name: &str) -> bool {
+pub(crate) fn is_word(name: &str) -> bool {
     let is_letter = |it: char| it.is_ascii_alphanumeric() || it == '_';
     !name.is_empty()
         && name.len() <= NAME_MAX

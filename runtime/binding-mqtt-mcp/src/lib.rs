@@ -37,6 +37,7 @@ mod request;
 mod route;
 mod subscription;
 mod template;
+mod triggers;
 
 pub use action::With;
 pub use events::{RequestCompleted, StepCompleted};

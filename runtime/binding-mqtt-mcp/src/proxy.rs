@@ -9,8 +9,9 @@ use tidegate_streams::mqtt::MqttSubscribeFlags;
 use tidegate_streams::{BeginEx, Frame};
 
 use crate::action::With;
+use crate::call::Call;
 use crate::events::{Counts, StepCompleted};
-use crate::exchange::{Caller, EndedStep, Exchange, Phase};
+use crate::exchange::{Caller, EndedCall, Exchange, GRACE, Phase, STEP};
 use crate::failure::{Executed, Failure, Reason, Status};
 use crate::lanes::{Entry, Lanes, Limits};
 use crate::options::{Condition, Options};
@@ -19,11 +20,10 @@ use crate::remembered::{Known, Remembered};
 use crate::request::{Envelope, Fingerprint, Key, Message, Reader};
 use crate::route::Routes;
 use crate::subscription::{RETRY, SUBSCRIPTION, Subscription};
+use crate::triggers::Triggers;
 
 /// The kind of the timer of exchanges.
 const DUE: u32 = 2;
-/// Time after its deadline in which the exit says why a call failed.
-const GRACE: Duration = Duration::from_millis(200);
 /// What is constant while the binding runs.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -42,6 +42,7 @@ pub struct MqttMcp {
     pub(crate) subscription: Subscription,
     pub(crate) lanes: Lanes,
     pub(crate) remembered: Remembered,
+    triggers: Triggers,
     pub(crate) exchanges: Slab<Exchange>,
     pub(crate) publications: Slab<Publication>,
     /// Publications that no exchange waits for.
@@ -90,6 +91,7 @@ impl MqttMcp {
                 options.max_remembered.size(),
                 options.max_remembered_bytes.size(),
             ),
+            triggers: Triggers::default(),
             exchanges: Slab::new(),
             publications: Slab::new(),
             extra: 0,
@@ -122,10 +124,27 @@ impl MqttMcp {
             deadline: None,
         };
         cx.work_with(context);
-        match read {
-            Ok(fingerprint) => self.on_request(cx, envelope, fingerprint, size),
+        match read.and_then(|it| Ok((self.is_request(cx, &envelope)?, it))) {
+            Ok((false, _)) => {
+                self.counts.ignored += 1;
+                self.subscription.acknowledge(cx, &envelope.receipts);
+            }
+            Ok((true, fingerprint)) => self.on_request(cx, envelope, fingerprint, size),
             Err(failure) => self.refuse(cx, &envelope, &failure),
         }
+    }
+
+    /// Whether a message of a route with a condition meets it.
+    fn is_request(&mut self, cx: &Context<'_>, envelope: &Envelope) -> Result<bool, Failure> {
+        let Some(route) = self.routes.get(envelope.route) else {
+            return Ok(false);
+        };
+        route.trigger.as_ref().map_or(Ok(true), |trigger| {
+            let (topic, variables) = (&envelope.topic, &envelope.variables);
+            let now = cx.now();
+            self.triggers
+                .is_request(envelope.route, trigger, topic, variables, now)
+        })
     }
 
     fn on_request(
@@ -238,17 +257,8 @@ impl MqttMcp {
 
     /// Calls what can be called, and answers the request when all is done.
     fn advance(&mut self, cx: &mut Context<'_>, index: usize) {
-        let Some(exchange) = self.exchanges.get_mut(index) else {
+        let Some((exchange, caller)) = self.running(index) else {
             return;
-        };
-        let Some(route) = self.routes.get(exchange.envelope.route) else {
-            return;
-        };
-        let caller = Caller {
-            route,
-            exit: self.mcp,
-            token: exchange_token(index),
-            max_result: self.settings.max_result,
         };
         match exchange.advance(cx, caller) {
             Ok(false) => {}
@@ -257,41 +267,73 @@ impl MqttMcp {
         }
     }
 
+    /// A request whose tools run, and what it needs to call them.
+    fn running(&mut self, index: usize) -> Option<(&mut Exchange, Caller<'_>)> {
+        let exchange = self.exchanges.get_mut(index)?;
+        let caller = Caller {
+            route: self.routes.get(exchange.envelope.route)?,
+            exit: self.mcp,
+            token: exchange_token(index),
+            max_result: self.settings.max_result,
+        };
+        Some((exchange, caller))
+    }
+
     /// A frame of a call.
     fn on_call(&mut self, cx: &mut Context<'_>, index: usize, stream: StreamId, frame: Frame) {
-        let Some(exchange) = self.exchanges.get_mut(index) else {
-            return;
-        };
-        let Some(route) = self.routes.get(exchange.envelope.route) else {
-            return;
-        };
-        let Some(step) = exchange.on_frame(cx, route, stream, frame) else {
-            return;
-        };
-        Self::step_completed(cx, &exchange.envelope, &step);
-        cx.work_with(exchange.context.clone());
-        match step.ended {
-            Ok(_) => self.advance(cx, index),
-            Err((failure, result)) => {
-                let result = result.map(|result| result.json);
-                self.fail(cx, index, &failure, result);
-            }
+        if let Some((exchange, caller)) = self.running(index)
+            && let Some(ended) = exchange.on_frame(cx, caller, stream, frame)
+        {
+            self.call_ended(cx, index, ended);
         }
     }
 
-    fn step_completed(cx: &mut Context<'_>, envelope: &Envelope, step: &EndedStep) {
-        cx.work_with(step.call.context.clone());
+    /// The timer of a step is due.
+    fn on_step_timer(&mut self, cx: &mut Context<'_>, index: usize, kind: u32) {
+        let Some((exchange, caller)) = self.running(index) else {
+            return;
+        };
+        cx.work_with(exchange.context.clone());
+        match exchange.on_step_timer(cx, caller, kind) {
+            Some(ended) => self.call_ended(cx, index, ended),
+            None => self.advance(cx, index),
+        }
+    }
+
+    fn call_ended(&mut self, cx: &mut Context<'_>, index: usize, ended: EndedCall) {
+        let Some(exchange) = self.exchanges.get(index) else {
+            return;
+        };
+        let outcome = ended.failure.as_ref().map_or("ok", |it| it.reason.word());
+        Self::call_completed(cx, exchange, &ended.name, &ended.call, outcome);
+        cx.work_with(exchange.context.clone());
+        match ended.failure.filter(|_| ended.is_fatal) {
+            Some(failure) => {
+                let result = ended.result.map(|result| result.json);
+                self.fail(cx, index, &failure, result);
+            }
+            None => self.advance(cx, index),
+        }
+    }
+
+    /// Emits the event of a call that has ended.
+    pub(crate) fn call_completed(
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        step: &str,
+        call: &Call,
+        outcome: &'static str,
+    ) {
+        cx.work_with(call.context.clone());
         cx.event_with(|cx| {
-            let duration = cx.now().since(step.call.begun);
+            let duration = cx.now().since(call.begun);
             StepCompleted {
-                tool: step.call.tool.clone(),
-                topic: envelope.topic.clone(),
-                device: envelope.device.clone(),
-                step: (&*step.name).into(),
-                outcome: match &step.ended {
-                    Ok(_) => "ok".into(),
-                    Err((failure, _)) => failure.reason.word().into(),
-                },
+                tool: call.tool.clone(),
+                topic: exchange.envelope.topic.clone(),
+                device: exchange.envelope.device.clone(),
+                step: step.into(),
+                request: format!("{:016x}", exchange.context.trace).into(),
+                outcome: outcome.into(),
                 duration: duration.as_millis(),
                 duration_micros: duration.as_micros(),
             }
@@ -393,6 +435,7 @@ impl Binding for MqttMcp {
             RETRY => self.subscription.open(cx),
             PUBLISH => self.on_publication_timer(cx, index),
             DUE => self.on_due(cx, index),
+            STEP.. => self.on_step_timer(cx, index, kind),
             _ => {}
         }
         self.settle(cx);

@@ -116,9 +116,8 @@ impl Publication {
                 self.close(cx);
                 Some(Published::Acknowledged)
             }
-            Frame::End(_) => self.lost(cx, None),
             Frame::Reset(reset) => self.lost(cx, of_reset(reset)),
-            Frame::Abort(_) => self.lost(cx, None),
+            Frame::End(_) | Frame::Abort(_) => self.lost(cx, None),
             Frame::Window(_) => {
                 self.flush(cx);
                 None

@@ -1,11 +1,15 @@
 //! The routes as the binding uses them.
 
+use std::collections::BTreeMap;
+
 use bytestring::ByteString;
 use tidegate_engine::Duration;
 use tidegate_options::{ActionRoute, Glob};
 use tidegate_streams::mqtt::topic::TopicFilter;
 
-use crate::action::{IdentityOptions, MessageOptions, RESULT, Text, With};
+use crate::action::{
+    Edge, IdentityOptions, MessageOptions, RESULT, StepOptions, Text, With, needs,
+};
 use crate::document::Document;
 use crate::levels::{ReplyPattern, RequestTopic, Values};
 use crate::options::{Condition, Options};
@@ -18,6 +22,62 @@ pub(crate) struct Step {
     pub(crate) name: Box<str>,
     pub(crate) tool: Template,
     pub(crate) arguments: Option<Document>,
+    /// Whether the tool is called.
+    pub(crate) when: Option<Template>,
+    /// Whether the others go on without it.
+    pub(crate) optional: bool,
+    pub(crate) timeout: Option<Duration>,
+    /// Number of further attempts.
+    pub(crate) retry: u64,
+    /// The steps whose results it refers to.
+    pub(crate) needs: Vec<usize>,
+}
+
+/// Which messages of a route are requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Trigger {
+    pub(crate) condition: Template,
+    pub(crate) edge: Edge,
+    /// When a device is back to normal.
+    pub(crate) until: Option<Template>,
+    pub(crate) min_interval: Option<Duration>,
+}
+
+impl Step {
+    const fn named(name: Box<str>, tool: Template, arguments: Option<Document>) -> Self {
+        Self {
+            name,
+            tool,
+            arguments,
+            when: None,
+            optional: false,
+            timeout: None,
+            retry: 0,
+            needs: Vec::new(),
+        }
+    }
+
+    /// The only step of a route.
+    fn only(tool: Template, arguments: Option<Document>) -> Self {
+        Self::named(RESULT.into(), tool, arguments)
+    }
+
+    fn of_plan(plan: &BTreeMap<String, StepOptions>) -> Vec<Self> {
+        let place = |name: &str| plan.keys().position(|it| it == name);
+        let steps = plan.iter().map(|(name, step)| Self {
+            when: step.when.clone().map(|it| it.0),
+            optional: step.optional,
+            timeout: step.timeout.map(|it| Duration::from_millis(it.get())),
+            retry: step.retry.get(),
+            needs: needs(plan, step).into_iter().filter_map(place).collect(),
+            ..Self::named(
+                name.as_str().into(),
+                step.tool.0.clone(),
+                step.arguments.clone(),
+            )
+        });
+        steps.collect()
+    }
 }
 
 /// A route.
@@ -25,6 +85,7 @@ pub(crate) struct Step {
 pub(crate) struct Route {
     topics: Vec<RequestTopic>,
     pub(crate) steps: Vec<Step>,
+    pub(crate) trigger: Option<Trigger>,
     allow: Vec<Glob>,
     pub(crate) identity: Option<IdentityOptions>,
     pub(crate) correlation: Option<Text>,
@@ -42,14 +103,21 @@ impl Route {
         failure.qos = failure.qos.or(answer.qos);
         failure.expiry = failure.expiry.or(answer.expiry);
         let timeout = with.timeout.unwrap_or(options.timeout);
-        let step = Step {
-            name: RESULT.into(),
-            tool: with.tool.0,
-            arguments: with.arguments,
+        let steps = match with.tool {
+            Some(tool) => vec![Step::only(tool.0, with.arguments)],
+            None => Step::of_plan(&with.plan),
         };
+        let min_interval = with.min_interval;
+        let trigger = with.r#if.map(|condition| Trigger {
+            condition: condition.0,
+            edge: with.edge,
+            until: with.until.map(|it| it.0),
+            min_interval: min_interval.map(|it| Duration::from_millis(it.get())),
+        });
         Self {
             topics: route.when.into_iter().map(|it| it.topic).collect(),
-            steps: vec![step],
+            steps,
+            trigger,
             allow: with.allow,
             identity: with.identity,
             correlation: with.correlation,
@@ -75,7 +143,7 @@ impl Route {
 /// All routes of the binding.
 #[derive(Debug)]
 pub(crate) struct Routes {
-    routes: Vec<Route>,
+    all: Vec<Route>,
     /// What to subscribe to, with the `QoS` of each.
     pub(crate) filters: Vec<(ByteString, u8)>,
     requests: Vec<TopicFilter>,
@@ -98,17 +166,16 @@ impl Routes {
         for condition in routes.iter().flat_map(|route| &route.when) {
             let filter = condition.topic.filter();
             let qos = u8::try_from(condition.qos.get()).unwrap_or(0);
-            match filters.iter_mut().find(|(it, _)| *it == filter.text()) {
-                Some((_, known)) => *known = qos.max(*known),
-                None => {
-                    filters.push((filter.text(), qos));
-                    requests.push(filter.clone());
-                }
+            if let Some((_, known)) = filters.iter_mut().find(|(it, _)| *it == filter.text()) {
+                *known = qos.max(*known);
+            } else {
+                filters.push((filter.text(), qos));
+                requests.push(filter.clone());
             }
         }
         let routes = routes.into_iter().map(|it| Route::new(it, options));
         Self {
-            routes: routes.collect(),
+            all: routes.collect(),
             filters,
             requests,
             reply_topics: options.reply_topics.clone(),
@@ -117,7 +184,7 @@ impl Routes {
 
     /// The first route with requests on a topic.
     pub(crate) fn find(&self, topic: &ByteString) -> Option<Match> {
-        let mut routes = self.routes.iter().enumerate();
+        let mut routes = self.all.iter().enumerate();
         routes.find_map(|(route, it)| {
             let (pattern, values) = it.values(topic)?;
             let first = pattern.names().next().and_then(|name| values.get(name));
@@ -131,7 +198,7 @@ impl Routes {
     }
 
     pub(crate) fn get(&self, route: usize) -> Option<&Route> {
-        self.routes.get(route)
+        self.all.get(route)
     }
 
     /// Whether messages on a topic, which must be valid, are requests.

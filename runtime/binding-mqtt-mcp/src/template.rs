@@ -151,6 +151,16 @@ impl Template {
         Ok(output.0)
     }
 
+    /// Whether the rendered value counts as true: an empty text, `false`, 0 and none do not.
+    pub(crate) fn is_true(&self, variables: &Variables) -> Result<bool, Failed> {
+        if self.form == Form::Expression {
+            return Ok(self.value(environment(), variables)?.is_true());
+        }
+        let text = self.render(variables)?;
+        let text = text.trim();
+        Ok(!matches!(text, "" | "0") && !["false", "none"].contains(&&*text.to_ascii_lowercase()))
+    }
+
     /// The value of an expression; one that does not exist is an error.
     fn value(
         &self,
@@ -227,6 +237,11 @@ fn compiled<'a>(
 /// The name in front of the first dot.
 pub(crate) fn first(variable: &str) -> &str {
     variable.split('.').next().unwrap_or(variable)
+}
+
+/// Whether a name is one of Jinja itself, such as `range`.
+pub(crate) fn is_global(name: &str) -> bool {
+    environment().globals().any(|(global, _)| global == name)
 }
 
 /// What is between the braces of a text that begins and ends with double braces.
@@ -359,6 +374,30 @@ mod tests {
         let given = variables(serde_json::json!({ "payload": {} }));
         let rendered = defined.expect("valid").render_json(&given);
         assert_eq!(rendered, Ok(b"true".to_vec()));
+    }
+
+    #[test]
+    fn what_counts_as_true() {
+        let given = variables(serde_json::json!({ "level": 7, "name": "", "list": [] }));
+        for (source, expected) in [
+            ("{{ level < 10 }}", true),
+            ("{{ level > 10 }}", false),
+            ("{{ name }}", false),
+            ("{{ list }}", false),
+            ("{% if level > 10 %}yes{% endif %}", false),
+            ("{% if level < 10 %}yes{% endif %}", true),
+            (" {{ level > 10 }} {# a comment #}", false),
+            ("true", true),
+        ] {
+            let template = Template::text(source).expect(source);
+            assert_eq!(template.is_true(&given), Ok(expected), "{source}");
+        }
+        assert!(
+            Template::text("{{ no }}")
+                .expect("valid")
+                .is_true(&given)
+                .is_err()
+        );
     }
 
     #[test]

@@ -194,12 +194,12 @@ async fn open(endpoint: &Endpoint, options: &Options) -> io::Result<Socket> {
             let addresses = lookup_host((host.as_str(), *port)).await?;
             let socket = connect(interleave(addresses), TcpStream::connect).await?;
             configure(&socket, options)?;
-            let socket = Socket::Tcp(socket);
+            let socket = Socket::from(socket);
             socket.set_quickack();
             Ok(socket)
         }
         #[cfg(unix)]
-        Endpoint::Unix(path) => Ok(Socket::Unix(tokio::net::UnixStream::connect(path).await?)),
+        Endpoint::Unix(path) => Ok(tokio::net::UnixStream::connect(path).await?.into()),
         #[cfg(not(unix))]
         Endpoint::Unix(_) => Err(io::Error::new(
             io::ErrorKind::Unsupported,

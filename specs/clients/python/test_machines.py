@@ -28,6 +28,18 @@ ROUTES = """
           tool: echo
           arguments: { text: "{{ topic.line }}: {{ payload.fault }}" }
           answer: { topic: "lines/{line}/procedure", payload: { said: "{{ result.text }}" } }
+      - when: [ { topic: "orders/{robot}", qos: 1 } ]
+        with:
+          plan:
+            recipe: { tool: echo, arguments: { text: '{"milk": "whole", "drink": "{{ payload.drink }}"}' } }
+            customer: { tool: fail, optional: true }
+            check: { tool: echo, arguments: { text: "{{ recipe.structured.result }}" }, when: "{{ customer is not defined }}" }
+          answer: { topic: "plans/{robot}", payload: { recipe: "{{ recipe.text }}", same: "{{ check.text == recipe.text }}" } }
+      - when: [ { topic: "levels/{robot}/{ingredient}", qos: 1 } ]
+        with:
+          if: "{{ payload.level < 10 }}"
+          edge: rising
+          answer: { topic: "restock/{robot}", payload: { ingredient: "{{ topic.ingredient }}", level: "{{ payload.level }}" } }
 """
 
 
@@ -154,6 +166,30 @@ def test_topics_and_arguments_of_the_config(broker, machines):
         subscriber.stop()
 
 
+def test_a_plan_of_several_tools(broker, machines):
+    subscriber = broker.subscriber("plans/+")
+    try:
+        broker.publish("orders/A3", '{"drink": "flat white"}', "-q", "1")
+        plan = json.loads(subscriber.message()["payload"])
+        assert plan["same"] is True and json.loads(plan["recipe"]) == {"milk": "whole", "drink": "flat white"}
+        wait_until("three calls", lambda: sum("step.completed" in line for line in machines.lines) == 3)
+    finally:
+        subscriber.stop()
+
+
+def test_one_alert_when_a_level_falls(broker, machines):
+    subscriber = broker.subscriber("restock/+")
+    try:
+        levels = [json.dumps({"level": level}) for level in (62, 9, 8, 7, 40, 6, 5)]
+        broker.publish_each("levels/A3/oat", levels, "-q", "1")
+        broker.publish("levels/A3/end", '{"level": 0}', "-q", "1")
+        wait_until("the last alert", lambda: any('"end"' in line for line in subscriber.lines))
+        alerts = [json.loads(line.split("|", 3)[3]) for line in subscriber.lines if line.startswith("restock")]
+        assert [alert["level"] for alert in alerts] == [9, 6, 0]
+    finally:
+        subscriber.stop()
+
+
 def test_an_answer_survives_an_outage_of_the_broker(broker, upstream):  # noqa: F811
     gateway = Machines(broker, over_http(upstream.url))
     try:
@@ -245,7 +281,7 @@ def test_a_request_outlives_its_broker(upstream):  # noqa: F811
     broker = MortalBroker(persistent=True)
     gateway = Machines(broker, over_http(upstream.url), mqtt="reconnect: { min: 10, max: 200 }")
     try:
-        broker.publish("devices/d1/call", request(1, 1), "-q", "1")
+        broker.publish("devices/d1/call", request(1, 3), "-q", "1")
         published_to(broker, "machines_subscription", 1)
         broker.end(hard=False)
         mark = len(broker.lines)
@@ -284,16 +320,24 @@ async def test_replicas_share_requests_and_one_answers_those_of_the_other(upstre
             replicas[0].child.kill()
             await broker.is_done()
         finally:
-            for one in replicas:
-                await asyncio.to_thread(one.stop)
+            codes = [await asyncio.to_thread(one.stop) for one in replicas]
+        assert codes == [-9, 0], replicas[1].text()
         assert {json.loads(it)["id"] for it in broker.answers} == set(range(40))
         assert not broker.faults
 
 
 class Replica(Process):
+    """A gateway that is not started yet."""
+
     def __init__(self, path: str):
         self.lines: list[str] = []
+        self.path = path
         self._options = {"args": [str(TIDEGATE), "start", "--config", path], "stdin": subprocess.DEVNULL}
+
+    def stop(self) -> int:
+        code = super().stop()
+        Path(self.path).unlink()
+        return code
 
 
 def replica(port: int, number: int, url: str) -> Replica:
@@ -311,7 +355,8 @@ def replica(port: int, number: int, url: str) -> Replica:
     return Replica(file.name)
 
 
-def test_the_example_config_is_valid():
-    path = ROOT / "config" / "factory-rpc.yaml"
+@pytest.mark.parametrize("name", ["factory-rpc", "barista"])
+def test_the_example_configs_are_valid(name):
+    path = ROOT / "config" / f"{name}.yaml"
     done = subprocess.run([TIDEGATE, "validate", "--config", path], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr

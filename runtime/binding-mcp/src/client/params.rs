@@ -107,6 +107,10 @@ pub(super) fn outgoing(params: &Document, request: &Request<'_>) -> Result<Outgo
 
 /// What the caller says about itself in `_meta`.
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about the caller"
+)]
 struct Caller<'a> {
     modern: bool,
     progress: bool,

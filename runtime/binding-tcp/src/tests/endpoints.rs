@@ -163,10 +163,10 @@ async fn dead_peers_are_found_by_keep_alive_and_user_timeout() {
         let endpoints = crate::failover::Endpoints::new(&options);
         let journey = endpoints.journey(&BytesBegin::default());
         let (_, socket) = journey.connect(&options).await.expect("it listens");
-        let crate::socket::Socket::Tcp(socket) = &socket else {
+        let crate::socket::Socket::Tcp(_, socket) = &socket else {
             panic!("another socket");
         };
-        let socket = SockRef::from(socket);
+        let socket = SockRef::from(socket.as_ref());
         assert_eq!(socket.keepalive().expect("an option"), expected.is_some());
         if let Some(seconds) = expected {
             let idle = socket.tcp_keepalive_time().expect("an option");
