@@ -24,6 +24,9 @@ use crate::triggers::Triggers;
 
 /// The kind of the timer of exchanges.
 const DUE: u32 = 2;
+/// Most messages that are acknowledged with one request: as many as MQTT has packet identifiers. A further one
+/// is not acknowledged.
+const RECEIPTS_MAX: usize = 65_535;
 /// What is constant while the binding runs.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -188,7 +191,7 @@ impl MqttMcp {
     fn join(&mut self, exchange: Option<usize>, envelope: Envelope) {
         self.counts.repeated += 1;
         let exchange = exchange.and_then(|index| self.exchanges.get_mut(index));
-        if let Some(exchange) = exchange {
+        if let Some(exchange) = exchange.filter(|it| it.envelope.receipts.len() < RECEIPTS_MAX) {
             exchange.envelope.receipts.extend(envelope.receipts);
         }
     }

@@ -150,11 +150,11 @@ def test_a_device_of_mqtt_3(broker, upstream):  # noqa: F811
             wait_until("an answer", lambda n=number: sum("answers/x" in it for it in subscriber.lines) == n)
         answers = [json.loads(line.split("|", 3)[3]) for line in subscriber.lines if "answers/x" in line]
         assert answers[0] == answers[1] and answers[0]["id"] == "r-1"
-        completed = [line for line in gateway.lines if "step.completed" in line]
-        assert len(completed) == 1, "the second request is the first one again"
     finally:
         subscriber.stop()
         assert gateway.stop() == 0, gateway.text()
+    completed = [line for line in gateway.lines if 'event="binding.mqtt_mcp.step.completed"' in line]
+    assert len(completed) == 1, "the second request is the first one again"
 
 
 def test_topics_and_arguments_of_the_config(broker, machines):
@@ -292,11 +292,12 @@ def test_a_request_outlives_its_broker(upstream):  # noqa: F811
         wait_until("its acknowledgement", lambda: broker.logged("Received PUBACK from machines_subscription", mark))
         assert broker.logged(r"Sending PUBLISH to machines_subscription \(d1", mark)
         assert ask(broker, "d2", {"tool": "echo", "arguments": {"text": "a"}})["status"] == "done"
-        assert sum("step.completed" in line and "devices/d1/" in line for line in gateway.lines) == 1
         subscriber.stop()
     finally:
-        assert gateway.stop() == 0, gateway.text()
+        code = gateway.stop()
         broker.stop()
+    assert code == 0, gateway.text()
+    assert sum("step.completed" in line and "devices/d1/" in line for line in gateway.lines) == 1
 
 
 JOBS = """
