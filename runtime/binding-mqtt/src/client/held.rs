@@ -189,6 +189,19 @@ impl Held {
         })
     }
 
+    /// The broker released a message of `QoS` 2 (PUBREL): a PUBREC that still waits to be repeated is not
+    /// needed, and would stand for the next message with its identifier.
+    pub(super) fn released(&mut self, packet_id: u16) {
+        if self
+            .messages
+            .get(&packet_id)
+            .is_some_and(|it| it.number == 0)
+        {
+            self.messages.remove(&packet_id);
+            self.order.retain(|it| *it != packet_id);
+        }
+    }
+
     /// The connection was lost.
     pub(super) fn interrupted(&mut self) {
         self.order.clear();

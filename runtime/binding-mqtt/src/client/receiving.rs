@@ -106,6 +106,9 @@ impl Connection {
             (Phase::Ready, Packet::Pubrec(ack)) => self.on_pubrec(env, &ack),
             (Phase::Ready, Packet::Pubcomp(ack)) => self.on_pubcomp(env, &ack),
             (Phase::Ready, Packet::Pubrel(ack)) => {
+                if let Some(held) = &mut self.held {
+                    held.released(ack.packet_id);
+                }
                 let reason = if self.session.received.remove(&ack.packet_id) {
                     ReasonCode::SUCCESS
                 } else {
