@@ -37,9 +37,12 @@ mod request;
 mod route;
 mod subscription;
 mod template;
+#[cfg(test)]
+mod tests;
 mod triggers;
 
 pub use action::With;
 pub use events::{RequestCompleted, StepCompleted};
 pub use options::{Condition, Options};
 pub use proxy::MqttMcp;
+pub use request::GUARD;

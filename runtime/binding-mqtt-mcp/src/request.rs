@@ -24,7 +24,7 @@ use crate::subscription::Receipt;
 use crate::template::{Variables, from_json};
 
 /// The guard of identities that come from topics.
-const GUARD: &str = "mqtt";
+pub const GUARD: &str = "mqtt";
 /// Most bytes of a correlation.
 const CORRELATION_MAX: usize = 1_024;
 /// Most bytes of a subject.
