@@ -142,9 +142,12 @@ impl Failure {
             Kind::Busy => refused(Reason::Busy),
             // The server refuses the call before it runs the tool.
             Kind::Relayed if reset.code == Some(METHOD_NOT_FOUND) => refused(Reason::UnknownTool),
-            Kind::Relayed if reset.code == Some(INVALID_PARAMS) => {
-                refused(Reason::InvalidArguments)
-            }
+            // Servers say this also of a result that does not fit the tool's schema, after they have run it.
+            Kind::Relayed if reset.code == Some(INVALID_PARAMS) => Self {
+                status: Status::Failed,
+                reason: Reason::InvalidArguments,
+                ..Self::lost(message)
+            },
             Kind::Relayed => Self {
                 status: Status::Failed,
                 reason: Reason::ServerError,
