@@ -64,6 +64,8 @@ words! {
         Unavailable "unavailable",
         /// There was no result in time.
         TimedOut "timedOut",
+        /// It was executed before, and its answer is not kept any more.
+        AnswerForgotten "answerForgotten",
         /// The answer could not be rendered.
         InvalidAnswer "invalidAnswer",
         /// The gateway is stopping.
@@ -177,6 +179,18 @@ impl Failure {
             reason: Reason::Unavailable,
             message: message.into(),
             executed: Executed::Possibly,
+        }
+    }
+
+    /// A request that was executed before, and comes again when its answer is not kept any more.
+    pub(crate) fn answer_forgotten(executed: Executed) -> Self {
+        Self {
+            status: Status::Unknown,
+            reason: Reason::AnswerForgotten,
+            message: "The request was executed before; its answer is not kept any more \
+                      (maxRememberedBytes)."
+                .to_owned(),
+            executed,
         }
     }
 
