@@ -276,6 +276,7 @@ fn subscription(client_id: &str, pattern: &str) -> MqttSubscribe {
             pattern: pattern.into(),
             reason_code: 0,
         }],
+        ..MqttSubscribe::default()
     }
 }
 
