@@ -276,6 +276,7 @@ fn subscription(client_id: &str, pattern: &str) -> MqttSubscribe {
             pattern: pattern.into(),
             reason_code: 0,
         }],
+        ..MqttSubscribe::default()
     }
 }
 
@@ -297,6 +298,7 @@ fn lost(delivery: MqttDelivery) -> MqttReset {
         reason_code: 0x87,
         reason: "broker.example:1883 said: not authorized.".into(),
         delivery,
+        ..MqttReset::default()
     }
 }
 

@@ -30,11 +30,13 @@ mod failure;
 mod lanes;
 mod levels;
 mod options;
+mod properties;
 mod proxy;
 mod publication;
 mod remembered;
 mod request;
 mod route;
+mod shares;
 mod subscription;
 mod template;
 #[cfg(test)]
