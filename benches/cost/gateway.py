@@ -171,6 +171,61 @@ class Gateway:
         return data
 
 
+@contextlib.contextmanager
+def upstream(binary, directory):
+    """An MCP server that does nothing, on a free port: `tidegate bench-upstream`."""
+    payload = directory / "payload"
+    payload.write_text(PAYLOAD)
+    command = [binary, "bench-upstream", "--payload-file", payload]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        yield int(process.stdout.readline().rsplit(b":", 1)[1])
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
+def proxy_config(port, upstream_port):
+    url = f"http://127.0.0.1:{upstream_port}/mcp"
+    return {
+        "name": "cost",
+        "workers": 1,
+        "bindings": {
+            "http0": {
+                "type": "http",
+                "kind": "server",
+                "options": {"listen": f"127.0.0.1:{port}"},
+                "exit": "mcp_server0",
+            },
+            "mcp_server0": {"type": "mcp", "kind": "server", "exit": "mcp_proxy0"},
+            "mcp_proxy0": {
+                "type": "mcp",
+                "kind": "proxy",
+                "routes": [{"when": [{"toolkit": TOOLKIT}], "exit": "mcp_client0"}],
+            },
+            "mcp_client0": {"type": "mcp", "kind": "client", "options": {"url": url}},
+        },
+    }
+
+
+class Proxy(Gateway):
+    """tidegate under callgrind in front of the upstream."""
+
+    header = None
+
+    def __init__(self, binary, directory, upstream_port, wrapper):
+        self.port = free_port()
+        path = directory / "proxy.yaml"
+        path.write_text(json.dumps(proxy_config(self.port, upstream_port)))
+        self.command = [*wrapper, binary, "start", "--config", path]
+
+    def drive(self, operation, calls, sessions=0):
+        name = self.open_session() if sessions else None
+        asked = request(OPERATIONS[operation], name)
+        for _ in range(calls):
+            self.call(asked, EXPECTED[operation])
+
+
 class Floor(Gateway):
     """The floor under callgrind, driven with the same requests."""
 
@@ -195,6 +250,7 @@ class Floor(Gateway):
 
 
 PAYLOAD = "x" * 100
+TOOLKIT = "bench"
 TOPIC = "bench/cost"
 
 
@@ -208,9 +264,17 @@ OPERATIONS = {
     "retain": tool("publish", topic=TOPIC, payload=PAYLOAD, qos=1, retain=True),
     "receive": tool("receive", topic=TOPIC, limit=1),
     "read": ("resources/read", f"mqtt://{TOPIC}", {"uri": f"mqtt://{TOPIC}"}),
+    "proxy": tool(f"{TOOLKIT}__echo", text=PAYLOAD, count=1),
+    "list": ("tools/list", None, {}),
 }
 # What an answer has within it.
-EXPECTED = {"publish": b'"content":[]', "receive": PAYLOAD.encode(), "read": PAYLOAD.encode()}
+EXPECTED = {
+    "publish": b'"content":[]',
+    "receive": PAYLOAD.encode(),
+    "read": PAYLOAD.encode(),
+    "proxy": PAYLOAD.encode(),
+    "list": b"echo_99",
+}
 
 
 def request(operation, session):
@@ -219,7 +283,8 @@ def request(operation, session):
     if session:
         headers = [f"mcp-protocol-version: {VERSION}", f"mcp-session-id: {session}"]
     else:
-        headers = ["mcp-protocol-version: 2026-07-28", f"mcp-method: {method}", f"mcp-name: {name}"]
+        headers = ["mcp-protocol-version: 2026-07-28", f"mcp-method: {method}"]
+        headers += [f"mcp-name: {name}"] if name else []
         meta = {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientCapabilities": {},

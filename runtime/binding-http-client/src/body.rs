@@ -1,17 +1,20 @@
 //! The body of a request: buffers that are sent as they are, and can be sent again.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use smallvec::SmallVec;
 
-/// The buffers of a body.
+/// The buffers of a body. Most bodies are one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Buffers {
-    parts: VecDeque<Bytes>,
+    parts: SmallVec<[Bytes; 1]>,
+    /// Number of parts that were sent.
+    sent: usize,
+    /// Bytes that were not sent.
     length: usize,
 }
 
@@ -19,7 +22,7 @@ impl Buffers {
     pub(crate) fn push(&mut self, part: Bytes) {
         if !part.is_empty() {
             self.length += part.len();
-            self.parts.push_back(part);
+            self.parts.push(part);
         }
     }
 
@@ -45,15 +48,17 @@ impl Body for Buffers {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let next = self.parts.pop_front();
-        Poll::Ready(next.map(|part| {
+        let next = self.sent;
+        let part = self.parts.get_mut(next).map(std::mem::take);
+        Poll::Ready(part.map(|part| {
+            self.sent += 1;
             self.length -= part.len();
             Ok(Frame::data(part))
         }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.parts.is_empty()
+        self.length == 0
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -75,12 +75,12 @@ impl Credentials {
                 {
                     return Ok(Some(value));
                 }
-                let value = of_file(path, "file of 'authorization'").await?;
+                let value = Box::pin(of_file(path, "file of 'authorization'")).await?;
                 let value = bearer(&value).ok_or("the token in the file is not a valid token")?;
                 read.replace(Some((value.clone(), Instant::now())));
                 Ok(Some(value))
             }
-            Source::Server(tokens) => tokens.current().await.map(Some),
+            Source::Server(tokens) => Box::pin(tokens.current()).await.map(Some),
         }
     }
 

@@ -7,8 +7,9 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, USER_AGENT};
-use http::{HeaderValue, Request, Response, StatusCode};
+use bytestring::ByteString;
+use http::header::{HOST, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body as _, Frame as BodyFrame};
 use hyper::body::Incoming;
 use tidegate_driver::Handle;
@@ -122,9 +123,10 @@ impl Exchange {
 
     async fn send(&self, client: &Client) -> Result<(Response<Incoming>, Lease), Failure> {
         let head = self.head.borrow_mut().take();
-        let head = head.ok_or_else(|| Failure::before("internal error in tidegate"))?;
+        let mut head = head.ok_or_else(|| Failure::before("internal error in tidegate"))?;
+        add_own(client, &mut head.headers)?;
         let body = self.body.take();
-        let mut path = head.path.to_string();
+        let mut path = head.path.clone();
         let (mut redirects, mut renewed) = (0, false);
         loop {
             let token = client.credentials.authorization().await;
@@ -133,17 +135,20 @@ impl Exchange {
             let (response, lease) = client.pool.send(request).await?;
             if response.status() == StatusCode::UNAUTHORIZED
                 && !renewed
-                && client.credentials.is_renewed(token.as_ref()).await
+                && Box::pin(client.credentials.is_renewed(token.as_ref())).await
             {
                 renewed = true;
                 continue;
+            }
+            if !response.status().is_redirection() {
+                return Ok((response, lease));
             }
             let (scheme, authority) = (client.options.scheme(), client.options.authority());
             let (status, headers) = (response.status(), response.headers());
             match redirect::path(status, headers, scheme, &authority) {
                 Some(to) if redirects < redirect::MAX => {
                     redirects += 1;
-                    path = to;
+                    path = to.into();
                 }
                 _ => return Ok((response, lease)),
             }
@@ -167,19 +172,21 @@ impl Exchange {
                 .exact()
                 .map_or(-1, |length| i64::try_from(length).unwrap_or(-1)),
         };
-        let mut begin = Some(Frame::begin(begin));
-        loop {
+        let begin = Frame::begin(begin);
+        let mut ready = ready_frame(&mut body).await;
+        if body.is_end_stream() && is_data(&ready) {
             // A small response is there at once, and crosses the worker in one turn.
-            let next = match begin.take() {
-                Some(begin) => {
-                    let ready = ready_frame(&mut body).await;
-                    handle.turn(client.edge, |cx| cx.send(self.stream, begin));
-                    match ready {
-                        Poll::Ready(next) => next,
-                        Poll::Pending => next_frame(&mut body).await,
-                    }
-                }
-                None => next_frame(&mut body).await,
+            match self.pass_whole(handle, client, begin, ready) {
+                None => return client.pool.keep(lease),
+                Some(rest) => ready = rest,
+            }
+        } else {
+            handle.turn(client.edge, |cx| cx.send(self.stream, begin));
+        }
+        loop {
+            let next = match std::mem::replace(&mut ready, Poll::Pending) {
+                Poll::Ready(next) => next,
+                Poll::Pending => next_frame(&mut body).await,
             };
             match next {
                 Some(Ok(frame)) => {
@@ -196,6 +203,31 @@ impl Exchange {
         }
         client.pool.keep(lease);
         handle.turn(client.edge, |cx| cx.end(self.stream, Frame::end()));
+    }
+
+    /// Sends a response whose body is one part; returns the part if there is no credit for it.
+    fn pass_whole(
+        &self,
+        handle: &Handle,
+        client: &Client,
+        begin: Frame,
+        part: Poll<NextFrame>,
+    ) -> Option<Poll<NextFrame>> {
+        handle.turn(client.edge, |cx| {
+            cx.send(self.stream, begin);
+            match part {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(part) if part.len() <= cx.credit(self.stream) => {
+                        cx.send(self.stream, Frame::data(part));
+                        cx.end(self.stream, Frame::end());
+                        None
+                    }
+                    Ok(part) => Some(Poll::Ready(Some(Ok(BodyFrame::data(part))))),
+                    Err(frame) => Some(Poll::Ready(Some(Ok(frame)))),
+                },
+                other => Some(other),
+            }
+        })
     }
 
     /// Sends a part of the response, as the credit allows.
@@ -232,29 +264,35 @@ impl Exchange {
 fn request(
     client: &Client,
     head: &HttpRequest,
-    path: &str,
+    path: &ByteString,
     body: Buffers,
     token: Option<&HeaderValue>,
 ) -> Result<Request<Buffers>, Failure> {
-    let length = body.len();
-    let request = Request::builder().method(head.method.clone()).uri(path);
-    let request = request.body(body);
-    let mut request = request.map_err(|error| Failure::before(format!("invalid path: {error}")))?;
+    let target = client.target(path);
+    let target = target.map_err(|error| Failure::before(format!("invalid path: {error}")))?;
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = target;
     let headers = request.headers_mut();
     *headers = head.headers.clone();
-    let host = HeaderValue::try_from(client.options.authority());
-    let host = host.map_err(|_| Failure::before("invalid host"))?;
-    headers.insert(HOST, host);
-    let agent = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(agent));
-    if length > 0 {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
     client.credentials.add_to(headers, token);
     Ok(request)
 }
 
+/// Adds what each request has. hyper adds the length of the body.
+fn add_own(client: &Client, headers: &mut HeaderMap) -> Result<(), Failure> {
+    let host = client.host.clone();
+    headers.insert(HOST, host.ok_or_else(|| Failure::before("invalid host"))?);
+    let agent = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+    Ok(())
+}
+
 type NextFrame = Option<Result<BodyFrame<Bytes>, hyper::Error>>;
+
+fn is_data(next: &Poll<NextFrame>) -> bool {
+    matches!(next, Poll::Ready(Some(Ok(frame))) if frame.is_data())
+}
 
 async fn next_frame(body: &mut Incoming) -> NextFrame {
     poll_fn(|task| Pin::new(&mut *body).poll_frame(task)).await

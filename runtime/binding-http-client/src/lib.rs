@@ -31,6 +31,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use bytestring::ByteString;
+use http::uri::InvalidUri;
+use http::{HeaderValue, Uri};
 use tidegate_driver::{Assembly, Edge, Handle, StartError, caught};
 use tidegate_engine::MeterKind::Counter;
 use tidegate_engine::{At, BindingId, Meter, StreamId};
@@ -43,12 +46,19 @@ use pool::Pool;
 /// Credit of a stream to the server, in bytes.
 const WINDOW: u32 = 512 * 1024;
 
+/// Size of the task of a request, in bytes. What is rare in it is in boxes.
+const TASK_MAX: usize = 2_048;
+
 /// What the requests of a worker share.
 pub(crate) struct Client {
     pub(crate) edge: BindingId,
     pub(crate) options: Options,
     pub(crate) pool: Pool,
     pub(crate) credentials: credentials::Credentials,
+    /// `Host` of each request; `None` if it is not a valid header.
+    host: Option<HeaderValue>,
+    /// The last path and what it is as a URI: most requests have the same.
+    path: RefCell<(ByteString, Uri)>,
 }
 
 /// The edge `http · client`.
@@ -79,6 +89,8 @@ pub fn attach(assembly: &mut Assembly, options: Options) -> Result<BindingId, St
             edge: id,
             pool: Pool::new(&options, connector),
             credentials,
+            host: HeaderValue::try_from(options.authority()).ok(),
+            path: RefCell::default(),
             options,
         };
         Rc::new(HttpClient {
@@ -90,6 +102,18 @@ pub fn attach(assembly: &mut Assembly, options: Options) -> Result<BindingId, St
     Ok(id)
 }
 
+impl Client {
+    /// A path as the target of a request.
+    pub(crate) fn target(&self, path: &ByteString) -> Result<Uri, InvalidUri> {
+        let mut last = self.path.borrow_mut();
+        if last.0 != *path {
+            let uri = Uri::from_maybe_shared(path.as_bytes().clone())?;
+            *last = (path.clone(), uri);
+        }
+        Ok(last.1.clone())
+    }
+}
+
 impl HttpClient {
     /// Sends a request in a task, and removes its exchange when the task ends.
     fn run(&self, exchange: &Rc<Exchange>) {
@@ -97,6 +121,8 @@ impl HttpClient {
         let client = Rc::clone(&self.client);
         let running = Rc::clone(exchange);
         let run = Rc::clone(exchange).run(handle.clone(), Rc::clone(&client));
+        // It is moved several times until it runs.
+        debug_assert!(size_of_val(&run) <= TASK_MAX, "{} bytes", size_of_val(&run));
         let task = tokio::task::spawn_local(async move {
             if caught(run).await.is_err() {
                 let failure = pool::Failure::after("internal error in tidegate");

@@ -190,7 +190,8 @@ impl Pool {
                 });
             }
         }
-        match self.connector.open(&self.target).await {
+        // Rare and large: in a box, it does not make the task of each request large.
+        match Box::pin(self.connector.open(&self.target)).await {
             Ok(connection) => {
                 self.counts.opened.set(self.counts.opened.get() + 1);
                 Ok(Lease {

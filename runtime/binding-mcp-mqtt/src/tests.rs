@@ -298,6 +298,7 @@ fn lost(delivery: MqttDelivery) -> MqttReset {
         reason_code: 0x87,
         reason: "broker.example:1883 said: not authorized.".into(),
         delivery,
+        ..MqttReset::default()
     }
 }
 

@@ -26,7 +26,12 @@ pub(crate) struct Answer {
     retain: bool,
     payload: Bytes,
     correlation: Option<Bytes>,
+    /// The outcome.
     properties: Vec<MqttUserProperty>,
+    /// The trace context of the request.
+    trace: Vec<MqttUserProperty>,
+    /// How long it is of use, as the config says.
+    expiry: Option<Duration>,
     /// When it is of no use any more.
     pub(crate) until: Time,
     /// Whether the broker is told so.
@@ -34,16 +39,47 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// An answer that keeps this number of bytes.
+    #[cfg(test)]
+    pub(crate) fn of_size(size: usize) -> Self {
+        Self {
+            topic: ByteString::new(),
+            qos: 1,
+            retain: false,
+            payload: vec![0; size].into(),
+            correlation: None,
+            properties: Vec::new(),
+            trace: Vec::new(),
+            expiry: None,
+            until: Time::default(),
+            expires: false,
+        }
+    }
+
     pub(crate) const fn topic(&self) -> &ByteString {
         &self.topic
     }
 
     /// Bytes that it keeps.
     pub(crate) fn size(&self) -> usize {
-        let properties = self.properties.iter();
+        let properties = self.properties.iter().chain(&self.trace);
         let properties = properties.map(|it| it.key.len() + it.value.len());
         let correlation = self.correlation.as_ref().map_or(0, Bytes::len);
         self.topic.len() + self.payload.len() + correlation + properties.sum::<usize>()
+    }
+
+    /// The same answer, to the same request that came again: with the correlation, the trace and the expiry
+    /// of the message in which it came.
+    pub(crate) fn again(&mut self, envelope: &Envelope, now: Time, remember: Duration) {
+        self.correlation.clone_from(&envelope.correlation);
+        self.trace.clone_from(&envelope.trace);
+        let own = self.expiry.map(|it| now + it);
+        let until = match (own, envelope.expires) {
+            (Some(own), Some(request)) => Some(own.min(request)),
+            (own, request) => own.or(request),
+        };
+        self.until = until.unwrap_or(now + remember);
+        self.expires = until.is_some();
     }
 
     /// The BEGIN of the publish stream.
@@ -75,7 +111,7 @@ impl Answer {
             content_type: Some(ByteString::from_static(JSON)),
             format: MqttPayloadFormat::Text,
             correlation: self.correlation.clone(),
-            properties: self.properties.clone(),
+            properties: [&self.properties[..], &self.trace[..]].concat(),
             ..MqttPublishData::default()
         };
         (data, self.payload.clone())
@@ -180,26 +216,22 @@ impl Answers<'_> {
         options: &MessageOptions,
         topic: ByteString,
         payload: Vec<u8>,
-        mut properties: Vec<MqttUserProperty>,
+        properties: Vec<MqttUserProperty>,
     ) -> Answer {
-        properties.extend(self.envelope.trace.iter().cloned());
-        let own = options
-            .expiry
-            .map(|it| self.now + Duration::from_secs(it.get()));
-        let expiry = match (own, self.envelope.expires) {
-            (Some(own), Some(request)) => Some(own.min(request)),
-            (own, request) => own.or(request),
-        };
-        Answer {
+        let mut answer = Answer {
             topic,
             qos: u8::try_from(options.qos.map_or(1, Bounded::get)).unwrap_or(1),
             retain: options.retain.unwrap_or(false),
             payload: payload.into(),
-            correlation: self.envelope.correlation.clone(),
+            correlation: None,
             properties,
-            until: expiry.unwrap_or(self.now + self.remember),
-            expires: expiry.is_some(),
-        }
+            trace: Vec::new(),
+            expiry: options.expiry.map(|it| Duration::from_secs(it.get())),
+            until: self.now,
+            expires: false,
+        };
+        answer.again(self.envelope, self.now, self.remember);
+        answer
     }
 }
 

@@ -2,7 +2,7 @@
 //! published.
 
 use bytestring::ByteString;
-use tidegate_engine::{Context, StreamId};
+use tidegate_engine::{Context, Duration, StreamId};
 use tidegate_streams::{Frame, shown};
 
 use crate::answer::{Answer, Answers};
@@ -11,12 +11,15 @@ use crate::exchange::Phase;
 use crate::failure::{Executed, Failure, Reason, Status};
 use crate::proxy::{MqttMcp, publication_token};
 use crate::publication::{Publication, Published};
+use crate::remembered;
 use crate::request::{Envelope, correlation_text};
 use crate::subscription::Receipt;
 
 /// Most answers on their way that no running request waits for: refusals and repeated answers. A
 /// further one is not sent.
 const EXTRA_MAX: usize = 1_000;
+/// Longest time for which a request is remembered, also if its message expires later: a day.
+const REMEMBER_MAX: Duration = Duration::from_secs(86_400);
 
 /// How a request ended, for its event and the meters.
 struct Completion<'a> {
@@ -96,20 +99,25 @@ impl MqttMcp {
         }
         cx.work_with(exchange.context.clone());
         let now = cx.now();
-        // After the expiry of the request nobody waits for its answer.
-        let answer = answer.filter(|it| it.until > now);
         if let Some(key) = &exchange.key {
-            let executed = failure.is_none_or(|it| it.executed != Executed::No);
-            if executed {
-                let until = exchange
-                    .envelope
-                    .expires
-                    .unwrap_or(now + self.settings.remember);
-                self.remembered.answered(key, answer.clone(), until);
-            } else {
+            let executed = failure.map_or(Executed::Yes, |it| it.executed);
+            if executed == Executed::No {
                 self.remembered.forget(key);
+            } else {
+                // The device may ask again after the expiry of its message.
+                let least = now + self.settings.remember;
+                let until = exchange.envelope.expires.map_or(least, |it| it.max(least));
+                let outcome = remembered::Outcome {
+                    device: exchange.envelope.device.clone(),
+                    executed,
+                    answer: answer.clone(),
+                    until: until.min(now + REMEMBER_MAX),
+                };
+                self.remembered.answered(key, outcome);
             }
         }
+        // After the expiry of the request nobody waits for its answer.
+        let answer = answer.filter(|it| it.until > now);
         let completion = Completion {
             status: failure.map_or(Status::Done, |it| it.status),
             failure,
@@ -168,6 +176,10 @@ impl MqttMcp {
     ) {
         self.counts.repeated += 1;
         let now = cx.now();
+        let answer = answer.map(|mut answer| {
+            answer.again(envelope, now, self.settings.remember);
+            answer
+        });
         let answer = answer.filter(|it| it.until > now);
         cx.event_with(|_| RequestCompleted {
             outcome: "repeated".into(),
@@ -236,8 +248,10 @@ impl MqttMcp {
         let entry = self.publications.vacant_entry();
         let index = entry.key();
         let token = publication_token(index);
+        // A broker that refuses each message must not hold a place for as long as a device chooses.
+        let end = answer.until.min(cx.now() + self.settings.remember);
         let context = cx.call().clone();
-        let publication = Publication::new(answer, token, exchange, receipts, context);
+        let publication = Publication::new(answer, end, token, exchange, receipts, context);
         let publication = entry.insert(publication);
         if let Some(published) = publication.open(cx, self.mqtt) {
             self.published(cx, index, published);

@@ -64,6 +64,8 @@ words! {
         Unavailable "unavailable",
         /// There was no result in time.
         TimedOut "timedOut",
+        /// It was executed before, and its answer is not kept any more.
+        AnswerForgotten "answerForgotten",
         /// The answer could not be rendered.
         InvalidAnswer "invalidAnswer",
         /// The gateway is stopping.
@@ -142,9 +144,12 @@ impl Failure {
             Kind::Busy => refused(Reason::Busy),
             // The server refuses the call before it runs the tool.
             Kind::Relayed if reset.code == Some(METHOD_NOT_FOUND) => refused(Reason::UnknownTool),
-            Kind::Relayed if reset.code == Some(INVALID_PARAMS) => {
-                refused(Reason::InvalidArguments)
-            }
+            // Servers say this also of a result that does not fit the tool's schema, after they have run it.
+            Kind::Relayed if reset.code == Some(INVALID_PARAMS) => Self {
+                status: Status::Failed,
+                reason: Reason::InvalidArguments,
+                ..Self::lost(message)
+            },
             Kind::Relayed => Self {
                 status: Status::Failed,
                 reason: Reason::ServerError,
@@ -174,6 +179,18 @@ impl Failure {
             reason: Reason::Unavailable,
             message: message.into(),
             executed: Executed::Possibly,
+        }
+    }
+
+    /// A request that was executed before, and comes again when its answer is not kept any more.
+    pub(crate) fn answer_forgotten(executed: Executed) -> Self {
+        Self {
+            status: Status::Unknown,
+            reason: Reason::AnswerForgotten,
+            message: "The request was executed before; its answer is not kept any more \
+                      (maxRememberedBytes)."
+                .to_owned(),
+            executed,
         }
     }
 

@@ -179,7 +179,7 @@ impl AnswerTopic {
             .0
             .with(|name| value(name).filter(|it| is_one_level(it)))?;
         check_name(&topic).ok()?;
-        Some(topic.into())
+        (!is_reserved(&topic)).then(|| topic.into())
     }
 
     /// The topic, as written.
@@ -213,6 +213,8 @@ impl ReplyPattern {
         let filter = self
             .0
             .with(|name| value(name).filter(|it| is_one_level(it)));
+        // A value such as '$share' must not make another kind of filter of it.
+        let filter = filter.filter(|filter| !is_reserved(filter));
         let filter = filter.and_then(|filter| TopicFilter::parse(filter).ok());
         filter.is_some_and(|filter| filter.matches(topic))
     }
@@ -289,6 +291,8 @@ mod tests {
             assert_eq!(of(value), None, "{value:?}");
         }
         assert_eq!(topic.of(&Values::new()), None);
+        let first = AnswerTopic::parse("{scope}/plan").expect("a topic");
+        assert_eq!(first.of(&values(&[("scope", "$SYS")])), None);
     }
 
     #[test]
@@ -303,6 +307,10 @@ mod tests {
             assert!(!pattern.allows("devices/d2/answers/7", &other), "{value}");
         }
         assert!(!pattern.allows("devices/d1/answers/7", &Values::new()));
+        let pattern = ReplyPattern::parse("{scope}/{group}/x").expect("a pattern");
+        let shared = values(&[("scope", "$share"), ("group", "g")]);
+        assert!(!pattern.allows("x", &shared), "no shared filter");
+        assert!(!pattern.allows("$share/g/x", &shared));
     }
 
     #[test]

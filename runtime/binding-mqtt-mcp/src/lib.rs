@@ -30,16 +30,21 @@ mod failure;
 mod lanes;
 mod levels;
 mod options;
+mod properties;
 mod proxy;
 mod publication;
 mod remembered;
 mod request;
 mod route;
+mod shares;
 mod subscription;
 mod template;
+#[cfg(test)]
+mod tests;
 mod triggers;
 
 pub use action::With;
 pub use events::{RequestCompleted, StepCompleted};
 pub use options::{Condition, Options};
 pub use proxy::MqttMcp;
+pub use request::GUARD;

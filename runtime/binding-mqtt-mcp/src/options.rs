@@ -35,8 +35,8 @@ pub struct Options {
     pub max_waiting: Bounded<0, 1_000_000>,
     /// Maximum number of requests of one device that wait. A further one is answered as `busy`.
     pub max_waiting_per_device: Bounded<0, 1_000_000>,
-    /// Maximum size of all requests that wait, in bytes; each counts 1 KiB more than its payload. A
-    /// further one is answered as `busy`.
+    /// Maximum size of all requests that wait, in bytes; each counts 1 KiB more than its parsed payload and
+    /// the user properties that templates use. A further one is answered as `busy`.
     pub max_waiting_bytes: Bounded<1_024, 4_294_967_296>,
     /// Time from the receipt of a request to its answer, in milliseconds. A message that expires sooner
     /// has less. After it, the request is answered as `timedOut`.
@@ -50,15 +50,17 @@ pub struct Options {
     pub max_payload: Bounded<2, 16_777_216>,
     /// Largest result of a tool, in bytes. A larger one fails the request.
     pub max_result: Bounded<1_024, 16_777_216>,
-    /// Time for which the answer of a request without Message Expiry Interval is kept, in milliseconds:
-    /// the same request gets it again within this time, and while the broker cannot be reached it waits
-    /// as long. For a request with an expiry, that applies.
+    /// Time for which a request that was executed is remembered with its answer, in milliseconds: the same
+    /// request gets it again within this time. A request whose Message Expiry Interval is longer is remembered
+    /// until then, at most a day. While the broker cannot be reached, an answer waits as long, unless it
+    /// expires sooner.
     pub remember: Bounded<1, 86_400_000>,
-    /// Maximum number of requests that are remembered with their answers. For a further one, the answer
-    /// that expires next is forgotten: its request would be executed again.
+    /// Maximum number of requests that are remembered with their answers. For a further one, the device with
+    /// the most loses the one that expires next: it would be executed again.
     pub max_remembered: Bounded<1, 1_000_000>,
-    /// Maximum size of the remembered answers, in bytes. The answers that expire next are forgotten
-    /// first.
+    /// Maximum size of the remembered requests and answers, in bytes. The device with the most loses the
+    /// answer that expires next; its request is still known, and is answered as `answerForgotten`. Without
+    /// any answer left, requests are forgotten.
     pub max_remembered_bytes: Bounded<1_024, 4_294_967_296>,
 }
 

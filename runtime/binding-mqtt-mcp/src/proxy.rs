@@ -1,6 +1,7 @@
 //! The binding: messages become requests, requests calls, and results answers.
 
 use slab::Slab;
+use tidegate_engine::MeterKind::Counter;
 use tidegate_engine::{
     At, Binding, BindingId, CallContext, Context, Duration, Meter, StreamId, Token,
 };
@@ -17,16 +18,13 @@ use crate::lanes::{Entry, Lanes, Limits};
 use crate::options::{Condition, Options};
 use crate::publication::{PUBLISH, Publication, Published};
 use crate::remembered::{Known, Remembered};
-use crate::request::{Envelope, Fingerprint, Key, Message, Reader};
+use crate::request::{Envelope, Fingerprint, Message, Reader};
 use crate::route::Routes;
 use crate::subscription::{RETRY, SUBSCRIPTION, Subscription};
 use crate::triggers::Triggers;
 
 /// The kind of the timer of exchanges.
 const DUE: u32 = 2;
-/// Most messages that are acknowledged with one request: as many as MQTT has packet identifiers. A further one
-/// is not acknowledged.
-const RECEIPTS_MAX: usize = 65_535;
 /// What is constant while the binding runs.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -110,7 +108,6 @@ impl MqttMcp {
             self.counts.ignored += 1;
             return self.subscription.acknowledge(cx, receipt.as_slice());
         }
-        let size = message.payload.len();
         let reader = Reader {
             routes: &self.routes,
             max_payload: self.settings.max_payload,
@@ -132,7 +129,7 @@ impl MqttMcp {
                 self.counts.ignored += 1;
                 self.subscription.acknowledge(cx, &envelope.receipts);
             }
-            Ok((true, fingerprint)) => self.on_request(cx, envelope, fingerprint, size),
+            Ok((true, fingerprint)) => self.on_request(cx, envelope, fingerprint),
             Err(failure) => self.refuse(cx, &envelope, &failure),
         }
     }
@@ -150,49 +147,35 @@ impl MqttMcp {
         })
     }
 
-    fn on_request(
-        &mut self,
-        cx: &mut Context<'_>,
-        envelope: Envelope,
-        fingerprint: Fingerprint,
-        size: usize,
-    ) {
-        if envelope.deadline <= cx.now() {
-            let failure = expired();
-            return self.refuse(cx, &envelope, &failure);
-        }
-        if cx.stopping() {
-            if self.is_kept(&envelope) {
-                return;
-            }
-            return self.refuse(cx, &envelope, &stopping());
-        }
-        if let Some(why) = cx.calls_refused() {
-            let failure = Failure::rejected(Reason::Unavailable, why);
-            return self.refuse(cx, &envelope, &failure);
-        }
-        if let Some(key) = &fingerprint.key {
-            match self.remembered.begin(key, &fingerprint.content, cx.now()) {
-                Known::New => {}
-                Known::Running(exchange) => return self.join(exchange, envelope),
-                Known::Answered(answer) => return self.repeat(cx, &envelope, answer),
-                Known::Other => {
-                    let message =
-                        "The same correlation was used for another request; use a new one.";
-                    let failure = Failure::rejected(Reason::CorrelationReused, message);
-                    return self.refuse(cx, &envelope, &failure);
+    fn on_request(&mut self, cx: &mut Context<'_>, envelope: Envelope, fingerprint: Fingerprint) {
+        let now = cx.now();
+        // What is known of a request holds also while new ones are refused.
+        let known = fingerprint.key.as_ref().map_or(Known::New, |key| {
+            self.remembered.find(key, &fingerprint.content, now)
+        });
+        match known {
+            // The broker keeps it for the next gateway.
+            Known::New if cx.stopping() && envelope.deadline > now && self.is_kept(&envelope) => {}
+            Known::New => match not_now(cx, &envelope) {
+                Some(failure) => self.refuse(cx, &envelope, &failure),
+                None => self.admit(cx, envelope, fingerprint),
+            },
+            Known::Running(index) => {
+                self.counts.repeated += 1;
+                if let Some(exchange) = self.exchanges.get_mut(index) {
+                    exchange.envelope.adopt(envelope);
                 }
             }
-        }
-        self.admit(cx, envelope, fingerprint.key, size);
-    }
-
-    /// A request came again while it is executed: its messages are acknowledged together.
-    fn join(&mut self, exchange: Option<usize>, envelope: Envelope) {
-        self.counts.repeated += 1;
-        let exchange = exchange.and_then(|index| self.exchanges.get_mut(index));
-        if let Some(exchange) = exchange.filter(|it| it.envelope.receipts.len() < RECEIPTS_MAX) {
-            exchange.envelope.receipts.extend(envelope.receipts);
+            Known::Answered(answer) => self.repeat(cx, &envelope, answer),
+            Known::Evicted(executed) => {
+                let failure = Failure::answer_forgotten(executed);
+                self.refuse(cx, &envelope, &failure);
+            }
+            Known::Other => {
+                let message = "The same correlation was used for another request; use a new one.";
+                let failure = Failure::rejected(Reason::CorrelationReused, message);
+                self.refuse(cx, &envelope, &failure);
+            }
         }
     }
 
@@ -216,17 +199,19 @@ impl MqttMcp {
     }
 
     /// Runs a request, or makes it wait.
-    fn admit(&mut self, cx: &mut Context<'_>, envelope: Envelope, key: Option<Key>, size: usize) {
+    fn admit(&mut self, cx: &mut Context<'_>, envelope: Envelope, fingerprint: Fingerprint) {
         let index = self.exchanges.vacant_key();
         let device = envelope.device.clone();
-        let entry = self.lanes.enter(&device, index, size);
+        let entry = self.lanes.enter(&device, index, fingerprint.size);
         if let Entry::Full(option) = entry {
-            if let Some(key) = &key {
-                self.remembered.forget(key);
-            }
             let message = format!("Too many requests wait ({option}); retry later.");
             let failure = Failure::rejected(Reason::Busy, message);
             return self.refuse(cx, &envelope, &failure);
+        }
+        let key = fingerprint.key;
+        if let Some(key) = &key {
+            self.remembered
+                .begin(key.clone(), fingerprint.content, index);
         }
         let steps = self.routes.get(envelope.route);
         let steps = steps.map_or(0, |route| route.steps.len());
@@ -235,9 +220,6 @@ impl MqttMcp {
         let mut exchange = Exchange::new(envelope, key, context, steps);
         let reason = "the deadline of a waiting request";
         exchange.timer = Some(cx.timer(left, exchange_token(index), DUE, reason));
-        if let Some(key) = &exchange.key {
-            self.remembered.executed_by(key, index);
-        }
         self.exchanges.insert(exchange);
         if entry == Entry::Run {
             self.run(cx, index);
@@ -353,13 +335,13 @@ impl MqttMcp {
         exchange.timer = None;
         cx.work_with(exchange.context.clone());
         let failure = match exchange.phase {
-            _ if cx.stopping() => Failure {
-                reason: Reason::Stopping,
-                ..Failure::lost("The gateway stopped before there was a result.")
-            },
             Phase::Waiting => Failure {
                 executed: Executed::No,
                 ..Failure::timed_out("The request waited for others until its deadline.")
+            },
+            _ if cx.stopping() && exchange.envelope.deadline > cx.now() => Failure {
+                reason: Reason::Stopping,
+                ..Failure::lost("The gateway stopped before there was a result.")
             },
             _ => Failure::timed_out("There was no result before the deadline of the request."),
         };
@@ -379,6 +361,18 @@ impl MqttMcp {
             self.subscription.stop(cx);
         }
     }
+}
+
+/// Why a new request is not executed now.
+fn not_now(cx: &Context<'_>, envelope: &Envelope) -> Option<Failure> {
+    if envelope.deadline <= cx.now() {
+        return Some(expired());
+    }
+    if cx.stopping() {
+        return Some(stopping());
+    }
+    let why = cx.calls_refused()?;
+    Some(Failure::rejected(Reason::Unavailable, why))
 }
 
 /// The failure of a request that has expired.
@@ -406,6 +400,11 @@ impl Binding for MqttMcp {
         meter.gauge("mqtt_mcp.requests.waiting", self.lanes.waiting());
         meter.gauge("mqtt_mcp.requests.remembered", self.remembered.len());
         meter.gauge("mqtt_mcp.answers.waiting", self.publications.len());
+        let evicted = &self.remembered.evicted;
+        for (what, count) in [("answers", evicted.answers), ("requests", evicted.requests)] {
+            let labels = [("what", what)];
+            meter.record(Counter, "mqtt_mcp.remembered.evicted", &labels, count);
+        }
         self.counts.report(meter);
     }
 
@@ -451,7 +450,12 @@ impl Binding for MqttMcp {
         } else if token.index() & 1 == 1 {
             let reason = "an internal error in tidegate".to_owned();
             self.published(cx, index, Published::Lost(reason));
-        } else {
+        } else if self
+            .exchanges
+            .get(index)
+            .is_some_and(|it| it.phase != Phase::Answering)
+        {
+            // An answer on its way is its publication's matter.
             let failure = Failure {
                 reason: Reason::Internal,
                 ..Failure::lost("An internal error in tidegate; see its log.")

@@ -1,8 +1,9 @@
-//! An answer on its way to the broker: a publish stream, opened again after a failure until the answer
-//! expires.
+//! An answer on its way to the broker: a publish stream, opened again after a failure of the connection until
+//! the answer expires or `remember` is over. A message that the broker refuses is tried [`REFUSALS_MAX`] times,
+//! or once if the reason will not change: it must not hold up the requests that wait for its place.
 
 use tidegate_engine::{
-    BindingId, CallContext, Context, Duration, PendingData, StreamId, TimerId, Token,
+    BindingId, CallContext, Context, Duration, PendingData, StreamId, Time, TimerId, Token,
 };
 use tidegate_streams::mqtt::MqttReset;
 use tidegate_streams::{Data, DataFlags, Frame};
@@ -15,6 +16,8 @@ pub(crate) const PUBLISH: u32 = 3;
 
 /// Time before a failed stream is opened again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Number of attempts with a message that the broker refuses.
+const REFUSALS_MAX: u64 = 3;
 /// Time after its deadline in which the exit says why it failed.
 const GRACE: Duration = Duration::from_millis(200);
 
@@ -22,6 +25,8 @@ const GRACE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct Publication {
     answer: Answer,
+    /// When it is given up.
+    end: Time,
     token: Token,
     /// The exchange that waits for it.
     pub(crate) exchange: Option<usize>,
@@ -37,6 +42,8 @@ pub(crate) struct Publication {
     timer: Option<TimerId>,
     /// Number of failed attempts.
     pub(crate) failures: u64,
+    /// Number of those in which the broker refused the message.
+    refusals: u64,
 }
 
 /// How a publication ended.
@@ -51,6 +58,7 @@ pub(crate) enum Published {
 impl Publication {
     pub(crate) const fn new(
         answer: Answer,
+        end: Time,
         token: Token,
         exchange: Option<usize>,
         receipts: Vec<Receipt>,
@@ -58,6 +66,7 @@ impl Publication {
     ) -> Self {
         Self {
             answer,
+            end,
             token,
             exchange,
             receipts,
@@ -68,6 +77,7 @@ impl Publication {
             pending: PendingData::new(),
             timer: None,
             failures: 0,
+            refusals: 0,
         }
     }
 
@@ -78,7 +88,7 @@ impl Publication {
     /// Opens the stream, unless the answer has expired.
     pub(crate) fn open(&mut self, cx: &mut Context<'_>, exit: BindingId) -> Option<Published> {
         let now = cx.now();
-        if self.answer.until <= now {
+        if self.end <= now {
             return Some(Published::Lost("it has expired".to_owned()));
         }
         // The answer is the gateway's own message: the identity of the device is not that of a client
@@ -86,13 +96,13 @@ impl Publication {
         let context = CallContext {
             trace: self.context.trace,
             identity: None,
-            deadline: Some(self.answer.until),
+            deadline: Some(self.end),
         };
         match cx.open_for(context, exit, self.answer.begin(), self.token) {
             Ok(stream) => {
                 self.stream = Some(stream);
                 (self.begun, self.sent) = (false, false);
-                let after = self.answer.until.since(now) + GRACE;
+                let after = self.end.since(now) + GRACE;
                 self.set_timer(cx, after, "the expiry of an answer");
                 self.flush(cx);
                 None
@@ -144,12 +154,15 @@ impl Publication {
 
     fn lost(&mut self, cx: &mut Context<'_>, reset: Option<MqttReset>) -> Option<Published> {
         self.close(cx);
-        let may_succeed = reset.as_ref().is_none_or(|it| !is_final(it.reason_code));
+        let refused = reset.as_ref().filter(|it| it.refused);
+        self.refusals += u64::from(refused.is_some());
+        let is_final = refused.is_some_and(|it| is_final(it.reason_code));
+        let may_succeed = !is_final && self.refusals < REFUSALS_MAX;
         self.failed(cx, &why(reset), may_succeed)
     }
 
     fn failed(&mut self, cx: &mut Context<'_>, why: &str, may_succeed: bool) -> Option<Published> {
-        if !may_succeed || cx.now() + RETRY_AFTER >= self.answer.until || cx.stopping() {
+        if !may_succeed || cx.now() + RETRY_AFTER >= self.end || cx.stopping() {
             return Some(Published::Lost(why.to_owned()));
         }
         self.failures += 1;
@@ -206,8 +219,11 @@ impl Publication {
     }
 }
 
-/// Whether an answer with this reason code fails each time (MQTT 5.0, 2.4).
+/// Whether a message that was refused with this reason code is refused each time (MQTT 5.0, 2.4).
 const fn is_final(code: u8) -> bool {
+    const MALFORMED_PACKET: u8 = 0x81;
+    const PROTOCOL_ERROR: u8 = 0x82;
+    const IMPLEMENTATION_SPECIFIC_ERROR: u8 = 0x83;
     const NOT_AUTHORIZED: u8 = 0x87;
     const TOPIC_NAME_INVALID: u8 = 0x90;
     const PACKET_TOO_LARGE: u8 = 0x95;
@@ -216,7 +232,10 @@ const fn is_final(code: u8) -> bool {
     const QOS_NOT_SUPPORTED: u8 = 0x9b;
     matches!(
         code,
-        NOT_AUTHORIZED
+        MALFORMED_PACKET
+            | PROTOCOL_ERROR
+            | IMPLEMENTATION_SPECIFIC_ERROR
+            | NOT_AUTHORIZED
             | TOPIC_NAME_INVALID
             | PACKET_TOO_LARGE
             | PAYLOAD_FORMAT_INVALID

@@ -1,12 +1,18 @@
 //! The requests of the last time with their answers: a request that comes again gets the same answer and
 //! is not executed again.
+//!
+//! At a limit, the device that has the most gives way, so that one device cannot make the requests of the
+//! others be executed twice: its answers go first, and then its requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytestring::ByteString;
 use tidegate_engine::Time;
 
 use crate::answer::Answer;
+use crate::failure::Executed;
 use crate::request::{Content, Key};
+use crate::shares::Shares;
 
 /// Bytes that a request counts beside its texts.
 const OVERHEAD: usize = 256;
@@ -17,26 +23,52 @@ pub(crate) struct Remembered {
     entries: BTreeMap<Key, Entry>,
     /// The answered ones by expiry.
     expiries: BTreeSet<(Time, Key)>,
+    /// The answered ones by device.
+    shares: Shares,
     bytes: usize,
     max: usize,
     bytes_max: usize,
+    pub(crate) evicted: Evicted,
+}
+
+/// Numbers of what was forgotten at a limit.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Evicted {
+    /// Answers of requests that are still known.
+    pub(crate) answers: u64,
+    /// Requests: they would be executed again.
+    pub(crate) requests: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
     content: Content,
-    /// The exchange that executes it.
-    exchange: Option<usize>,
-    /// Absent while it is executed.
-    answered: Option<Answered>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// It is executed, as the exchange of this index.
+    Running(usize),
+    Answered(Box<Answered>),
 }
 
 #[derive(Debug)]
 struct Answered {
-    /// Absent if no answer is sent.
-    answer: Option<Answer>,
+    device: ByteString,
+    executed: Executed,
+    answer: Kept,
     until: Time,
-    size: usize,
+}
+
+/// The answer of a request.
+#[derive(Debug)]
+enum Kept {
+    Answer(Answer),
+    /// There is no topic for it.
+    None,
+    /// It was forgotten at a limit.
+    Evicted,
 }
 
 /// What is known of a request.
@@ -44,22 +76,49 @@ struct Answered {
 pub(crate) enum Known {
     /// Nothing.
     New,
-    /// It is being executed by this exchange; its answer follows.
-    Running(Option<usize>),
+    /// It is being executed, as the exchange of this index; its answer follows.
+    Running(usize),
     /// It was answered.
     Answered(Option<Answer>),
+    /// It was answered, and the answer is not kept any more; whether it was executed.
+    Evicted(Executed),
     /// Another request had its correlation.
     Other,
 }
 
+/// The outcome of a request that was executed.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) device: ByteString,
+    pub(crate) executed: Executed,
+    pub(crate) answer: Option<Answer>,
+    /// When it is forgotten.
+    pub(crate) until: Time,
+}
+
+impl Answered {
+    fn place(&self, key: &Key) -> (Time, Key) {
+        (self.until, key.clone())
+    }
+
+    fn size(&self) -> Option<usize> {
+        match &self.answer {
+            Kept::Answer(answer) => Some(answer.size()),
+            Kept::None | Kept::Evicted => None,
+        }
+    }
+}
+
 impl Remembered {
-    pub(crate) const fn new(max: usize, bytes_max: usize) -> Self {
+    pub(crate) fn new(max: usize, bytes_max: usize) -> Self {
         Self {
             entries: BTreeMap::new(),
             expiries: BTreeSet::new(),
+            shares: Shares::default(),
             bytes: 0,
             max,
             bytes_max,
+            evicted: Evicted::default(),
         }
     }
 
@@ -68,52 +127,49 @@ impl Remembered {
         self.entries.len()
     }
 
-    /// Looks a request up. A new one counts as executed from now on.
-    pub(crate) fn begin(&mut self, key: &Key, content: &Content, now: Time) -> Known {
+    /// Looks a request up.
+    pub(crate) fn find(&mut self, key: &Key, content: &Content, now: Time) -> Known {
         self.expire(now);
         match self.entries.get(key) {
+            None => Known::New,
             Some(entry) if entry.content != *content => Known::Other,
-            Some(entry) => match &entry.answered {
-                Some(answered) => Known::Answered(answered.answer.clone()),
-                None => Known::Running(entry.exchange),
+            Some(entry) => match &entry.state {
+                State::Running(index) => Known::Running(*index),
+                State::Answered(answered) => match &answered.answer {
+                    Kept::Answer(answer) => Known::Answered(Some(answer.clone())),
+                    Kept::None => Known::Answered(None),
+                    Kept::Evicted => Known::Evicted(answered.executed),
+                },
             },
-            None => {
-                let entry = Entry {
-                    content: *content,
-                    exchange: None,
-                    answered: None,
-                };
-                self.entries.insert(key.clone(), entry);
-                Known::New
-            }
         }
     }
 
-    /// This exchange executes a request.
-    pub(crate) fn executed_by(&mut self, key: &Key, exchange: usize) {
-        if let Some(entry) = self.entries.get_mut(key) {
-            entry.exchange = Some(exchange);
-        }
+    /// A new request is executed from now on, as the exchange of this index.
+    pub(crate) fn begin(&mut self, key: Key, content: Content, index: usize) {
+        let state = State::Running(index);
+        self.entries.insert(key, Entry { content, state });
     }
 
-    /// The answer of a request that was executed.
-    pub(crate) fn answered(&mut self, key: &Key, answer: Option<Answer>, until: Time) {
+    /// A request was executed.
+    pub(crate) fn answered(&mut self, key: &Key, outcome: Outcome) {
         let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
-        let size = OVERHEAD + key.size() + answer.as_ref().map_or(0, Answer::size);
-        self.bytes += size;
-        entry.answered = Some(Answered {
-            answer,
-            until,
-            size,
-        });
-        self.expiries.insert((until, key.clone()));
-        while (self.expiries.len() > self.max || self.bytes > self.bytes_max)
-            && let Some((_, key)) = self.expiries.pop_first()
-        {
-            self.remove(&key);
+        if !matches!(entry.state, State::Running(_)) {
+            return;
         }
+        let answered = Answered {
+            device: outcome.device,
+            executed: outcome.executed,
+            answer: outcome.answer.map_or(Kept::None, Kept::Answer),
+            until: outcome.until,
+        };
+        let (place, size) = (answered.place(key), answered.size());
+        self.bytes += OVERHEAD + key.size() + size.unwrap_or(0);
+        self.shares.add(&answered.device, place.clone(), size);
+        self.expiries.insert(place);
+        entry.state = State::Answered(Box::new(answered));
+        self.bound();
     }
 
     /// A request was not executed: the next one with its correlation is a new one.
@@ -121,19 +177,131 @@ impl Remembered {
         self.remove(key);
     }
 
+    /// Forgets as much as the limits require.
+    fn bound(&mut self) {
+        loop {
+            let too_many = self.expiries.len() > self.max;
+            if !too_many && self.bytes <= self.bytes_max {
+                return;
+            }
+            if !too_many && let Some(key) = self.shares.next_answer() {
+                self.evict_answer(&key);
+                self.evicted.answers += 1;
+            } else if let Some(key) = self.shares.next_request() {
+                self.remove(&key);
+                self.evicted.requests += 1;
+            } else {
+                return;
+            }
+        }
+    }
+
     fn expire(&mut self, now: Time) {
-        while let Some((until, _)) = self.expiries.first()
+        while let Some((until, key)) = self.expiries.first()
             && *until <= now
-            && let Some((_, key)) = self.expiries.pop_first()
         {
+            let key = key.clone();
             self.remove(&key);
         }
     }
 
-    fn remove(&mut self, key: &Key) {
-        if let Some(answered) = self.entries.remove(key).and_then(|it| it.answered) {
-            self.bytes = self.bytes.saturating_sub(answered.size);
-            self.expiries.remove(&(answered.until, key.clone()));
+    fn evict_answer(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.get_mut(key)
+            && let State::Answered(answered) = &mut entry.state
+            && let Some(size) = answered.size()
+        {
+            let place = answered.place(key);
+            self.shares.remove_answer(&answered.device, &place, size);
+            self.bytes = self.bytes.saturating_sub(size);
+            answered.answer = Kept::Evicted;
         }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        self.evict_answer(key);
+        let entry = self.entries.remove(key);
+        if let Some(State::Answered(answered)) = entry.map(|it| it.state) {
+            let place = answered.place(key);
+            self.shares.remove(&answered.device, &place);
+            self.bytes = self.bytes.saturating_sub(OVERHEAD + key.size());
+            self.expiries.remove(&place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_engine::Duration;
+
+    use super::*;
+
+    const CONTENT: Content = [0; 32];
+
+    fn at(second: u64) -> Time {
+        Time::default() + Duration::from_secs(second)
+    }
+
+    fn key(device: &str, number: usize) -> Key {
+        Key::new(device, number.to_string().as_bytes())
+    }
+
+    /// A request that was executed, with an answer of `size` bytes.
+    fn execute(remembered: &mut Remembered, device: &str, number: usize, size: usize, until: Time) {
+        let key = key(device, number);
+        remembered.begin(key.clone(), CONTENT, number);
+        let outcome = Outcome {
+            device: device.into(),
+            executed: Executed::Yes,
+            answer: Some(Answer::of_size(size)),
+            until,
+        };
+        remembered.answered(&key, outcome);
+    }
+
+    #[test]
+    fn a_device_with_many_requests_does_not_make_those_of_others_be_forgotten() {
+        let mut remembered = Remembered::new(5, 1 << 20);
+        execute(&mut remembered, "quiet", 0, 10, at(60));
+        for number in 0..100 {
+            execute(&mut remembered, "noisy", number, 10, at(1_000_000));
+        }
+        assert_eq!(remembered.len(), 5);
+        assert_eq!(remembered.evicted.requests, 96);
+        let known = remembered.find(&key("quiet", 0), &CONTENT, at(1));
+        assert_eq!(known, Known::Answered(Some(Answer::of_size(10))));
+        assert_eq!(
+            remembered.find(&key("noisy", 0), &CONTENT, at(1)),
+            Known::New
+        );
+    }
+
+    #[test]
+    fn large_answers_are_forgotten_before_requests() {
+        let mut remembered = Remembered::new(100, 10_000);
+        execute(&mut remembered, "quiet", 0, 100, at(60));
+        for number in 0..10 {
+            execute(&mut remembered, "large", number, 4_000, at(1_000));
+        }
+        let evicted = Evicted {
+            answers: 9,
+            requests: 0,
+        };
+        assert_eq!(remembered.evicted, evicted);
+        let known = remembered.find(&key("large", 0), &CONTENT, at(1));
+        assert_eq!(known, Known::Evicted(Executed::Yes));
+        let known = remembered.find(&key("quiet", 0), &CONTENT, at(1));
+        assert!(matches!(known, Known::Answered(Some(_))), "{known:?}");
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_nothing() {
+        let mut remembered = Remembered::new(100, 1_024);
+        for number in 0..10 {
+            execute(&mut remembered, "d", number, 10, at(5));
+        }
+        assert!(remembered.evicted.requests > 0, "they exceed the bytes");
+        assert_eq!(remembered.find(&key("d", 9), &CONTENT, at(5)), Known::New);
+        assert_eq!((remembered.len(), remembered.bytes), (0, 0));
+        assert!(remembered.expiries.is_empty() && remembered.shares.next_request().is_none());
     }
 }

@@ -3,6 +3,7 @@
 //! Guarantee: an answer goes only to a topic that the config names or allows, and never to one whose
 //! messages are requests.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -24,13 +25,16 @@ use crate::subscription::Receipt;
 use crate::template::{Variables, from_json};
 
 /// The guard of identities that come from topics.
-const GUARD: &str = "mqtt";
+pub const GUARD: &str = "mqtt";
 /// Most bytes of a correlation.
 const CORRELATION_MAX: usize = 1_024;
 /// Most bytes of a subject.
 const SUBJECT_MAX: usize = 256;
-/// Most user properties that templates see.
-const PROPERTIES_MAX: usize = 64;
+/// Most messages that are acknowledged with one answer: as many as MQTT has packet identifiers. A further
+/// one is not acknowledged.
+const RECEIPTS_MAX: usize = 65_535;
+/// Most bytes of the user properties that templates see.
+const PROPERTIES_BYTES_MAX: usize = 64 << 10;
 
 /// A message of the subscription.
 #[derive(Debug)]
@@ -82,9 +86,33 @@ pub(crate) struct Fingerprint {
     /// Absent without a correlation.
     pub(crate) key: Option<Key>,
     pub(crate) content: Content,
+    /// Bytes that the request takes while it waits.
+    pub(crate) size: usize,
+}
+
+impl Envelope {
+    /// The same request came again while it waits or runs: the answer goes to the message that came last, and
+    /// expires with the one that expires last.
+    pub(crate) fn adopt(&mut self, again: Self) {
+        self.correlation = again.correlation;
+        self.trace = again.trace;
+        if self.receipts.len() < RECEIPTS_MAX {
+            self.receipts.extend(again.receipts);
+        }
+        let expires = self.expires.zip(again.expires);
+        self.expires = expires.map(|(one, other)| one.max(other));
+    }
 }
 
 impl Key {
+    /// Copies both: they may be parts of a large buffer.
+    pub(crate) fn new(topic: &str, correlation: &[u8]) -> Self {
+        Self {
+            topic: topic.into(),
+            correlation: Bytes::copy_from_slice(correlation),
+        }
+    }
+
     pub(crate) fn size(&self) -> usize {
         self.topic.len() + self.correlation.len()
     }
@@ -105,18 +133,20 @@ impl Reader<'_> {
         &self,
         message: Message,
     ) -> Option<(Envelope, Result<Fingerprint, Failure>)> {
-        let found = self.routes.find(&message.data.topic)?;
-        let route = self.routes.get(found.route)?;
         let data = message.data;
+        // What is kept of a message is copied: its parts share the buffer that they were read into.
+        let topic = ByteString::from(&*data.topic);
+        let found = self.routes.find(&topic)?;
+        let route = self.routes.get(found.route)?;
         let seconds = u64::try_from(data.expiry_interval).ok();
         let expires = seconds.map(|it| self.now + Duration::from_secs(it));
         let timeout = self.now + route.timeout;
         let mut envelope = Envelope {
             route: found.route,
-            topic: data.topic.clone(),
+            topic,
             values: found.values,
             reply: None,
-            correlation: data.correlation.clone(),
+            correlation: data.correlation.as_deref().map(Bytes::copy_from_slice),
             id: None,
             trace: trace_of(&data.properties),
             received: self.now,
@@ -159,15 +189,21 @@ impl Reader<'_> {
         {
             return Err(too_large_correlation());
         }
-        envelope.variables = variables(envelope, data, &json);
+        let properties = route.properties.of(&data.properties);
+        let bytes: usize = properties
+            .iter()
+            .map(|(key, it)| key.len() + it.len())
+            .sum();
+        if bytes > PROPERTIES_BYTES_MAX {
+            return Err(too_large_properties());
+        }
+        envelope.variables = variables(envelope, data, &properties, &json);
         let correlation = correlation(envelope, route)?;
         identify(envelope, route)?;
         Ok(Fingerprint {
-            key: correlation.map(|correlation| Key {
-                topic: envelope.topic.clone(),
-                correlation,
-            }),
-            content: content(envelope.reply.as_ref(), payload),
+            key: correlation.map(|it| Key::new(&envelope.topic, &it)),
+            content: content(envelope, &properties, payload),
+            size: bytes + size_of(&json),
         })
     }
 
@@ -253,14 +289,43 @@ fn too_large_correlation() -> Failure {
     Failure::rejected(Reason::TooLarge, message)
 }
 
+fn too_large_properties() -> Failure {
+    let message = format!(
+        "The user properties that templates use exceed {PROPERTIES_BYTES_MAX} bytes; use shorter ones."
+    );
+    Failure::rejected(Reason::TooLarge, message)
+}
+
+/// Bytes that a parsed value takes, roughly: a small value takes much more than its text.
+fn size_of(json: &Json) -> usize {
+    /// Bytes of a value, and of its place in a list or an object.
+    const VALUE: usize = 64;
+    VALUE
+        + match json {
+            Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+            Json::String(text) => text.len(),
+            Json::Array(items) => items.iter().map(size_of).sum(),
+            Json::Object(members) => {
+                let members = members.iter();
+                members
+                    .map(|(name, it)| VALUE + name.len() + size_of(it))
+                    .sum()
+            }
+        }
+}
+
 /// What templates see of a request.
-fn variables(envelope: &Envelope, data: &MqttSubscribeData, payload: &Json) -> Variables {
+fn variables(
+    envelope: &Envelope,
+    data: &MqttSubscribeData,
+    properties: &BTreeMap<&str, &str>,
+    payload: &Json,
+) -> Variables {
     let text = |text: &ByteString| Value::from(&**text);
     let topic = envelope.values.iter();
     let topic = topic.map(|(name, value)| (name.to_string(), text(value)));
-    // Of several properties with a name, the first counts.
-    let properties = data.properties.iter().take(PROPERTIES_MAX).rev();
-    let properties = properties.map(|it| (it.key.to_string(), text(&it.value)));
+    let properties = properties.iter();
+    let properties = properties.map(|(key, it)| ((*key).to_owned(), Value::from(*it)));
     let correlation = match (&data.correlation, &envelope.id) {
         (Some(data), _) => Value::from(correlation_text(data)),
         (None, Some(id)) => from_json(id),
@@ -306,11 +371,17 @@ fn correlation(envelope: &mut Envelope, route: &Route) -> Result<Option<Bytes>, 
     Ok((!correlation.is_empty()).then_some(correlation))
 }
 
-fn content(reply: Option<&ByteString>, payload: &Bytes) -> Content {
+/// A hash of where the answer goes, of who asks, of the properties that templates use, and of the payload.
+fn content(envelope: &Envelope, properties: &BTreeMap<&str, &str>, payload: &Bytes) -> Content {
     let mut hash = Sha256::new();
-    let reply = reply.map_or("", |it| it);
-    hash.update((reply.len() as u64).to_be_bytes());
-    hash.update(reply.as_bytes());
+    let reply = envelope.reply.as_ref().map_or("", |it| it);
+    let subject = envelope.identity.as_ref().map_or("", |it| &it.subject);
+    let properties = properties.iter().flat_map(|(key, it)| [*key, *it]);
+    for text in [reply, subject].into_iter().chain(properties) {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text.as_bytes());
+    }
+    hash.update([u8::MAX; 8]);
     hash.update(payload);
     hash.finalize().into()
 }
@@ -320,6 +391,6 @@ fn trace_of(properties: &[MqttUserProperty]) -> Vec<MqttUserProperty> {
         let mut properties = properties.iter();
         properties
             .find(|it| it.key == name)
-            .map(|it| it.value.clone())
+            .map(|it| ByteString::from(&*it.value))
     })
 }

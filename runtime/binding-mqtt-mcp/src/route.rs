@@ -13,6 +13,7 @@ use crate::action::{
 use crate::document::Document;
 use crate::levels::{ReplyPattern, RequestTopic, Values};
 use crate::options::{Condition, Options};
+use crate::properties::Properties;
 use crate::template::Template;
 
 /// A call of a tool that a route makes for a request.
@@ -89,6 +90,8 @@ pub(crate) struct Route {
     allow: Vec<Glob>,
     pub(crate) identity: Option<IdentityOptions>,
     pub(crate) correlation: Option<Text>,
+    /// The user properties of requests that its templates use.
+    pub(crate) properties: Properties,
     pub(crate) timeout: Duration,
     pub(crate) answer: MessageOptions,
     /// With the keys of `answer` where it has none of its own.
@@ -98,6 +101,7 @@ pub(crate) struct Route {
 impl Route {
     fn new(route: ActionRoute<Condition, With>, options: &Options) -> Self {
         let with = route.with;
+        let properties = Properties::used_by(with.variables());
         let (answer, mut failure) = (with.answer, with.failure);
         failure.topic = failure.topic.or_else(|| answer.topic.clone());
         failure.qos = failure.qos.or(answer.qos);
@@ -121,6 +125,7 @@ impl Route {
             allow: with.allow,
             identity: with.identity,
             correlation: with.correlation,
+            properties,
             timeout: Duration::from_millis(timeout.get()),
             answer,
             failure,

@@ -105,7 +105,8 @@ impl Subscription {
             client_id: self.terms.client_id.clone(),
             receive_maximum: self.terms.receive_maximum,
             session_expiry: self.terms.session_expiry,
-            qos: self.filters.iter().map(|(_, qos)| *qos).max().unwrap_or(0),
+            // It would raise the QoS of each filter.
+            qos: 0,
             filters: filters.collect(),
             ..MqttSubscribe::default()
         };

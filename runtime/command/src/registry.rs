@@ -167,6 +167,7 @@ fn mqtt_mcp_proxy() -> Descriptor<Factory> {
     )
     .exits(&[("mqtt", Protocol::Mqtt), ("mcp", Protocol::Mcp)])
     .actions::<tidegate_binding_mqtt_mcp::With>()
+    .guard(tidegate_binding_mqtt_mcp::GUARD)
     .made_by(Factory::Machine(|declared| {
         let (options, routes) = (declared.options()?, declared.actions()?);
         let (mqtt, mcp) = (declared.exit_named("mqtt")?, declared.exit_named("mcp")?);

@@ -20,9 +20,21 @@ pub(crate) fn check_references(
     drafts: &[Draft<'_>],
     findings: &mut Findings<'_>,
 ) {
+    let given = drafts.iter().filter_map(|draft| draft.shape?.guard);
+    let given: Vec<&str> = given.collect();
+    for guard in declared.iter().filter(|guard| given.contains(*guard)) {
+        findings.key(
+            &path(&["guards", guard]),
+            format!("the guard '{guard}' is that of machines on MQTT, which no config declares"),
+            Some("rename it".to_owned()),
+        );
+    }
     for draft in drafts {
+        // Where clients connect, only a declared guard can check their credentials.
+        let knows_given = draft.shape.is_some_and(|shape| !shape.is_entry());
         for reference in &draft.guards {
-            if declared.contains(&reference.guard.as_str()) {
+            let guard = reference.guard.as_str();
+            if declared.contains(&guard) || (knows_given && given.contains(&guard)) {
                 continue;
             }
             let help = if declared.is_empty() {

@@ -100,6 +100,8 @@ pub(crate) struct Shape {
     pub(crate) routing: Option<Routing>,
     pub(crate) shorthands: &'static [Shorthand],
     pub(crate) preset: Option<Preset>,
+    /// The guard of the identities that it gives callers, which no config declares.
+    pub(crate) guard: Option<&'static str>,
     /// JSON Schema of the options.
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     /// Decodes the options and records their faults and warnings.
@@ -150,6 +152,7 @@ impl Descriptor<()> {
                 routing: None,
                 shorthands: &[],
                 preset: None,
+                guard: None,
                 schema: |generator| generator.subschema_for::<T>(),
                 check: check_options::<T>,
             },
@@ -226,6 +229,13 @@ impl<F> Descriptor<F> {
     #[must_use]
     pub const fn preset(mut self, preset: Preset) -> Self {
         self.shape.preset = Some(preset);
+        self
+    }
+
+    /// Gives callers identities of this guard, which is known while the config has a binding of the kind.
+    #[must_use]
+    pub const fn guard(mut self, name: &'static str) -> Self {
+        self.shape.guard = Some(name);
         self
     }
 

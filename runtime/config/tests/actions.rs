@@ -3,7 +3,9 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tidegate_config::{Config, Descriptor, Faults, Protocol, Registry, load, reference, schema};
+use tidegate_config::{
+    Config, Descriptor, Faults, MemberType, Protocol, Registry, load, reference, schema,
+};
 use tidegate_options::{
     Action, ActionFault, ActionRoute, Condition, Options, RouteFault, RouteRule,
 };
@@ -63,6 +65,10 @@ fn registry() -> Registry<()> {
         Descriptor::of::<Plain>("crier", "proxy", "Says something.")
             .exits(&[("out", Protocol::Mcp)])
             .actions::<Announce>()
+            .guard("square")
+            .made_by(()),
+        Descriptor::of::<Plain>("entry", "server", "Clients connect here.")
+            .exit(Protocol::Mcp)
             .made_by(()),
         Descriptor::of::<Plain>("lane", "proxy", "Leads somewhere.")
             .accepts(&[Protocol::Mcp])
@@ -73,6 +79,7 @@ fn registry() -> Registry<()> {
             .accepts(&[Protocol::Mcp])
             .made_by(()),
     ])
+    .with_guard(MemberType::of::<Plain>("door", "A door."))
 }
 
 fn loaded(routes: &str) -> Result<Config, Faults> {
@@ -177,4 +184,38 @@ fn schema_and_reference_show_the_actions() {
     ] {
         assert!(page.contains(part), "{part}\n{page}");
     }
+}
+
+#[test]
+fn identities_of_a_kind_have_a_guard_that_no_config_declares() {
+    let lane = |guard: &str| {
+        format!(
+            "lane0: {{ type: lane, kind: proxy, routes: [{{ when: [{{ bell: a }}], guarded: {{ {guard}: [x] }}, exit: end0 }}] }}"
+        )
+    };
+    let crier = "crier0: { type: crier, kind: proxy, exits: { out: lane0 }, routes: [{ when: [{ bell: a }], with: { say: b } }] }";
+    let text = |more: &str, crier: &str, guard: &str| {
+        format!(
+            "name: a\n{more}bindings:\n  {crier}\n  {}\n  end0: {{ type: end, kind: end }}\n",
+            lane(guard)
+        )
+    };
+    let read =
+        |text: &str| load("a.yaml", text, &registry(), &|_| None).map_err(|it| it.to_string());
+    assert!(read(&text("", crier, "square")).is_ok());
+    let other = read(&text("", crier, "squire")).expect_err("unknown");
+    assert!(other.contains("unknown guard 'squire'"), "{other}");
+    let entry = "crier0: { type: entry, kind: server, exit: lane0 }";
+    let without = read(&text("", entry, "square")).expect_err("nobody gives it");
+    assert!(without.contains("unknown guard 'square'"), "{without}");
+    let declared = read(&text(
+        "guards: { square: { type: door } }\n",
+        crier,
+        "square",
+    ));
+    let declared = declared.expect_err("it would stand for two");
+    assert!(
+        declared.contains("a.yaml:2:11: guards.square: the guard 'square' is that of machines"),
+        "{declared}"
+    );
 }

@@ -303,6 +303,9 @@ extension! {
         reason "reason": ByteString = ByteString::new(),
         /// Publish: whether the message may still have reached the broker.
         delivery "delivery": MqttDelivery = MqttDelivery::None,
+        /// Publish: whether the message itself was refused, by the broker or before it was sent. Otherwise
+        /// the connection, a limit or a shutdown is the cause, and another attempt may succeed.
+        refused "refused": bool = false,
     }
 }
 

@@ -100,7 +100,7 @@ def test_a_device_gets_the_result_of_its_tool(broker, machines):
 
 
 def test_a_process_as_a_server(broker):
-    gateway = Machines(broker, as_process())
+    gateway = Machines(broker, as_process(), "timeout: 60000")
     try:
         answer = ask(broker, "d1", {"tool": "echo", "arguments": {"text": "a"}})
         assert answer["result"]["structuredContent"] == {"result": "a"}

@@ -91,6 +91,8 @@ enum About {
 pub struct McpClient {
     exit: Exit,
     options: Options,
+    /// The path of the endpoint.
+    path: ByteString,
     calls: Slab<Call>,
     links: Slab<Link>,
     posts: Slab<Post>,
@@ -122,9 +124,10 @@ struct Counts {
 
 impl McpClient {
     /// Creates a client of the server behind `exit`.
-    pub const fn new(options: Options, exit: Exit) -> Self {
+    pub fn new(options: Options, exit: Exit) -> Self {
         Self {
             exit,
+            path: options.path.as_str().into(),
             options,
             calls: Slab::new(),
             links: Slab::new(),

@@ -35,7 +35,7 @@ pub(super) struct Mirrored {
 /// Builds the heads of the requests of a session.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heads<'a> {
-    pub(super) path: &'a str,
+    pub(super) path: &'a ByteString,
     pub(super) version: Option<&'static str>,
     pub(super) session: Option<&'a HeaderValue>,
 }
@@ -52,7 +52,7 @@ impl Heads<'_> {
         }
         HttpRequest {
             method,
-            path: self.path.into(),
+            path: self.path.clone(),
             headers,
             content_length: length,
             peer: None,
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn a_modern_request_repeats_method_name_and_parameters() {
         let heads = Heads {
-            path: "/mcp",
+            path: &ByteString::from_static("/mcp"),
             version: Some("2026-07-28"),
             session: None,
         };

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use memchr::memmem;
 use tidegate_json::{Document, Gather, Limits, Parts, Value};
 
 use super::edit::{string_start, ui_resources};
@@ -12,6 +13,9 @@ use super::names::Prefixes;
 /// Prefixes every resource URI in the result of a tool, prompt or resource. A result that is not a
 /// JSON object is returned unchanged. `None` if the result would exceed `limit` bytes.
 pub(super) fn prefix_uris(result: Parts, prefixes: &Prefixes, limit: usize) -> Option<Parts> {
+    if has_no_uri(&result) {
+        return Some(result);
+    }
     let Ok(document) = Document::parse(result.clone(), Limits::default()) else {
         return Some(result);
     };
@@ -59,6 +63,17 @@ pub(super) fn prefix_uri(data: &Bytes, prefixes: &Prefixes) -> Bytes {
     let mut out = Gather::new();
     insert(&parts, 0..data.len(), &[place], &prefixes.uri, &mut out);
     out.take().contiguous()
+}
+
+/// Whether no member of a result can be a URI, by its text: none is called `uri` or `resourceUri`. Most
+/// results are texts without either, and need not be parsed.
+fn has_no_uri(result: &Parts) -> bool {
+    let mut parts = result.iter();
+    let (Some(text), None) = (parts.next(), parts.next()) else {
+        return false;
+    };
+    // A name with an escape may be any.
+    memchr::memchr(b'\\', text).is_none() && memmem::find(text, b"ri\"").is_none()
 }
 
 /// The URI of a resource link or of an embedded resource.

@@ -114,6 +114,14 @@ fn named_levels(route: &ActionRoute<Condition, With>) -> BTreeSet<&str> {
     all.fold(first, |named, other: BTreeSet<&str>| &named & &other)
 }
 
+impl With {
+    /// The variables of all its templates, with their members.
+    pub(crate) fn variables(&self) -> BTreeSet<String> {
+        let templates = templates(self).into_iter();
+        templates.flat_map(|(_, variables, _)| variables).collect()
+    }
+}
+
 /// The templates of a route: where they are, their variables, and which variables they have beside those
 /// of the request.
 fn templates(with: &With) -> Vec<(Vec<&str>, BTreeSet<String>, Vec<&str>)> {

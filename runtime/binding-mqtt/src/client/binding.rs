@@ -178,10 +178,14 @@ impl MqttClient {
                 Kind::Session(Session { accepted: false }),
             ),
             MqttBeginEx::Publish(publish) => {
-                check_topic(&publish.topic)?;
-                self.shared.options.limits.check_topic(&publish.topic)?;
+                check_topic(&publish.topic).map_err(Failure::of_message)?;
+                let limits = &self.shared.options.limits;
+                limits
+                    .check_topic(&publish.topic)
+                    .map_err(Failure::of_message)?;
                 if let Some(permission) = &self.permission {
-                    permission.check_publish(cx, &publish)?;
+                    let permitted = permission.check_publish(cx, &publish);
+                    permitted.map_err(Failure::of_message)?;
                 }
                 let publication = Publication::new(&publish, self.window());
                 (publish.client_id, Kind::Publish(publication))

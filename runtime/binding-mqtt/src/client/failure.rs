@@ -18,6 +18,16 @@ pub(super) struct Failure {
     pub(super) is_local: bool,
     /// The broker refused the credentials.
     pub(super) credentials: bool,
+    pub(super) scope: Scope,
+}
+
+/// What has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The connection, or a limit: another attempt may succeed.
+    Connection,
+    /// The message: it is refused each time.
+    Message,
 }
 
 impl Failure {
@@ -28,6 +38,16 @@ impl Failure {
             denied: false,
             is_local: false,
             credentials: false,
+            scope: Scope::Connection,
+        }
+    }
+
+    /// The message is at fault, not the connection.
+    #[must_use]
+    pub(super) fn of_message(self) -> Self {
+        Self {
+            scope: Scope::Message,
+            ..self
         }
     }
 
@@ -104,6 +124,7 @@ impl Failure {
             reason_code: self.code.0,
             reason: self.reason.clone(),
             delivery,
+            refused: self.scope == Scope::Message,
         }
         .into()
     }

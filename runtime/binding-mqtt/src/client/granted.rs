@@ -8,6 +8,10 @@ use super::publications::Message;
 use super::subscriptions::FilterRequest;
 use crate::codec::{ConnackProperties, ReasonCode, Version};
 
+/// Messages in flight for a broker of MQTT 3.1.1, which cannot state how many it takes. mosquitto takes 20
+/// (`max_inflight_messages`). Of more, 2.0.11 acknowledges those at `QoS` 2 and loses them.
+const UNSTATED_RECEIVE_MAXIMUM: u16 = 20;
+
 /// The limits and features that the broker granted.
 #[derive(Debug, Clone)]
 #[allow(
@@ -42,12 +46,17 @@ impl Default for Granted {
 
 impl Granted {
     /// Reads the properties of CONNACK. MQTT 3.1.1 has none: subscription identifiers and shared
-    /// subscriptions are then unavailable, and Receive Maximum has the default of MQTT 5.
+    /// subscriptions are then unavailable, and Receive Maximum is [`UNSTATED_RECEIVE_MAXIMUM`].
     pub(super) fn new(version: Version, properties: &ConnackProperties) -> Self {
         let modern = version == Version::V5;
+        let unstated = if modern {
+            u16::MAX
+        } else {
+            UNSTATED_RECEIVE_MAXIMUM
+        };
         let size = properties.maximum_packet_size;
         Self {
-            receive_maximum: usize::from(properties.receive_maximum.unwrap_or(u16::MAX)),
+            receive_maximum: usize::from(properties.receive_maximum.unwrap_or(unstated)),
             maximum_qos: properties.maximum_qos.unwrap_or(2),
             aliases: properties.topic_alias_maximum.unwrap_or(0),
             retain: properties.retain_available.unwrap_or(true),

@@ -27,9 +27,13 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Whether a bound of the queue is reached.
+    /// Whether a bound of the queue is reached. The message that is being sent does not count towards the
+    /// bytes: a reader of one that is larger than the bound is not a slow one.
     pub(super) fn is_full(&self, messages: usize, bytes: usize) -> bool {
-        self.queue.len() >= messages || self.weight >= bytes
+        let front = self.queue.front();
+        let sending = front.filter(|_| self.is_within_a_message());
+        let sending = sending.map_or(0, |front| front.weight);
+        self.queue.len() >= messages || self.weight - sending >= bytes
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -125,4 +129,24 @@ fn weight_of(extension: &MqttSubscribeData) -> usize {
         + properties
             .map(|property| property.key.len() + property.value.len() + OVERHEAD)
             .sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_message_that_is_being_sent_does_not_fill_the_queue() {
+        let part = [Bytes::from_static(&[0; 1_000])];
+        let mut deliveries = Deliveries::default();
+        deliveries.push(MqttSubscribeData::default(), &part);
+        assert!(deliveries.is_full(10, 500), "nothing of it is sent");
+        if let Some(front) = deliveries.queue.front_mut() {
+            front.extension = None;
+        }
+        assert!(!deliveries.is_full(10, 500), "it is being sent");
+        assert!(deliveries.is_full(1, 500), "it counts as a message");
+        deliveries.push(MqttSubscribeData::default(), &part);
+        assert!(deliveries.is_full(10, 500), "another one waits");
+    }
 }

@@ -14,7 +14,7 @@ use tidegate_streams::shown;
 use super::failure::Failure;
 use super::granted::Granted;
 use super::options::Options;
-use crate::codec::ReasonCode;
+use crate::codec::{ReasonCode, Version};
 
 /// What the broker accepts, beside what it states in CONNACK. More is refused before it is sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -29,7 +29,8 @@ pub struct Limits {
     /// Largest packet, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maximum_packet_size: Option<Bounded<128, 268_435_460>>,
-    /// Maximum number of unacknowledged messages at `QoS` 1 and 2. Further ones wait.
+    /// Maximum number of unacknowledged messages at `QoS` 1 and 2. Further ones wait. Brokers of MQTT 3.1.1 do not
+    /// state theirs, and mosquitto loses messages at `QoS` 2 beyond it, so there it is 20 if this is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receive_maximum: Option<Bounded<1, 65_535>>,
     /// Whether the broker supports subscription identifiers. Without them, filters that overlap use
@@ -66,7 +67,11 @@ impl Limits {
             granted.maximum_qos = granted.maximum_qos.min(qos(most));
         }
         if let Some(most) = self.receive_maximum {
-            granted.receive_maximum = granted.receive_maximum.min(most.size());
+            granted.receive_maximum = match granted.version {
+                Version::V5 => granted.receive_maximum.min(most.size()),
+                // The broker has not stated one.
+                Version::V311 => most.size(),
+            };
         }
         if let Some(most) = self.maximum_packet_size {
             let most = most.size();

@@ -41,7 +41,7 @@ impl Connection {
             }
             Err(failure) => {
                 let delivery = publication.delivery();
-                return self.fail(env, key, &failure, delivery);
+                return self.fail(env, key, &failure.of_message(), delivery);
             }
         }
         self.bound(env, key);
@@ -177,7 +177,7 @@ impl Connection {
         };
         let delivery = publication.delivery();
         if let Some(failure) = self.granted.refuse_message(&message, || self.broker()) {
-            return self.fail(env, key, &failure, delivery);
+            return self.fail(env, key, &failure.of_message(), delivery);
         }
         let limits = &env.shared.options.limits;
         if let Err(failure) = self.rate.take(limits, env.cx.now()) {
@@ -244,7 +244,8 @@ impl Connection {
                     _ => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
                 };
                 let reason = format!("The message cannot be sent to the broker: {error}.");
-                self.fail(env, key, &Failure::new(code, reason), delivery);
+                let failure = Failure::new(code, reason).of_message();
+                self.fail(env, key, &failure, delivery);
             }
         }
     }
@@ -305,7 +306,8 @@ impl Connection {
         }
         let why = describe_reason(ack.reason, ack.properties.reason_string.as_deref());
         let reason = format!("{} refused the message: {why}.", self.broker());
-        self.fail(env, origin.key, &Failure::new(ack.reason, reason), delivery);
+        let failure = Failure::new(ack.reason, reason).of_message();
+        self.fail(env, origin.key, &failure, delivery);
     }
 
     /// Whether messages of the stream may have been delivered when one is refused: others, or the refused one,

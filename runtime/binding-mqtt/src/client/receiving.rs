@@ -15,7 +15,7 @@ use tidegate_engine::streams::{Data, Frame};
 
 use super::connection::{Connection, Env, Phase};
 use super::events::{SessionTakenOver, SlowConsumer};
-use super::failure::{Failure, describe_reason};
+use super::failure::{Failure, Scope, describe_reason};
 use super::granted::Granted;
 use super::packets;
 use super::redelivery::content;
@@ -186,7 +186,7 @@ impl Connection {
             reason if reason.is_error() => reason,
             _ => ReasonCode::SERVER_UNAVAILABLE,
         };
-        self.accuse(env, Some(disconnect.reason));
+        let of_message = self.accuse(env, Some(disconnect.reason));
         let reason_string = disconnect.properties.reason_string.as_deref();
         let reason = match (disconnect.reason, reason_string) {
             // In DISCONNECT, code 0 means normal disconnection (3.14.2.1).
@@ -212,6 +212,9 @@ impl Connection {
             env.shared.link.avoid = self.remote.clone();
         }
         let mut failure = Failure::new(code, reason);
+        if of_message {
+            failure.scope = Scope::Message;
+        }
         if code == ReasonCode::SESSION_TAKEN_OVER {
             // Coming back soon would only make the two clients close each other's connections.
             failure.denied = true;

@@ -91,18 +91,18 @@ impl Connection {
     }
 
     /// The broker closed the connection, with a reason code if it sent one: reports the packets in
-    /// flight to the quarantine.
-    pub(super) fn accuse(&mut self, env: &mut Env<'_, '_>, code: Option<ReasonCode>) {
+    /// flight to the quarantine. Returns whether a message in quarantine is the cause.
+    pub(super) fn accuse(&mut self, env: &mut Env<'_, '_>, code: Option<ReasonCode>) -> bool {
         let alone = matches!(
             self.purpose,
             Purpose::Quarantine | Purpose::Trial | Purpose::Held
         );
         let cause = match code.map_or(Some(Cause::Unknown), cause_of) {
-            _ if self.phase != Phase::Ready => return,
+            _ if self.phase != Phase::Ready => return false,
             // It was the only packet in flight.
             Some(Cause::Unknown) if alone => Cause::Alone,
             Some(cause) => cause,
-            None => return,
+            None => return false,
         };
         if cause == Cause::Packet {
             // Resuming the session would send the packet again.
@@ -111,6 +111,7 @@ impl Connection {
         let suspects = self.under_way(env.cx.now(), env.streams);
         let quarantine = &mut env.shared.quarantine;
         quarantine.accuse(env.cx.now(), &self.namer, &suspects, cause);
+        self.purpose == Purpose::Quarantine && !suspects.is_empty()
     }
 
     fn under_way(&self, now: Time, streams: &Streams) -> Vec<Suspect> {

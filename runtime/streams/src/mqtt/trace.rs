@@ -4,6 +4,7 @@
 use bytestring::ByteString;
 
 use super::MqttUserProperty;
+use super::text::check_characters;
 
 /// The name of the property with trace and parent.
 pub const TRACEPARENT: &str = "traceparent";
@@ -12,14 +13,14 @@ pub const TRACE_CONTEXT: [(&str, usize); 3] =
     [(TRACEPARENT, 55), ("tracestate", 512), ("baggage", 8_192)];
 
 /// The trace context whose values `text` yields by name. None without a valid `traceparent`; other values
-/// that are too long or contain control characters are left out.
+/// that are too long or contain characters that MQTT does not allow are left out.
 pub fn trace_context(text: impl Fn(&str) -> Option<ByteString>) -> Vec<MqttUserProperty> {
     if !text(TRACEPARENT).is_some_and(|value| is_traceparent(&value)) {
         return Vec::new();
     }
     let values = TRACE_CONTEXT.into_iter().filter_map(|(name, max)| {
         let value = text(name)?;
-        let valid = value.len() <= max && !value.chars().any(char::is_control);
+        let valid = value.len() <= max && check_characters(&value).is_ok();
         valid.then(|| MqttUserProperty {
             key: ByteString::from_static(name),
             value,
@@ -91,6 +92,7 @@ mod tests {
         assert_eq!(names("a=b".to_owned()), 2);
         assert_eq!(names("a".repeat(513)), 1);
         assert_eq!(names("a\u{7}".to_owned()), 1);
+        assert_eq!(names("a\u{fffe}".to_owned()), 1, "a broker would refuse it");
         assert_eq!(trace_context(|_| None), []);
     }
 }

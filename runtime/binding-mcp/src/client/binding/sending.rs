@@ -2,6 +2,7 @@
 
 use ::http::HeaderValue;
 use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
 use tidegate_engine::{CallContext, Context, Duration};
 use tidegate_json::Parts;
 use tidegate_json::write::push_number;
@@ -65,7 +66,7 @@ impl McpClient {
                 Ok(None)
             }
             Exit::Http(_) => {
-                let (path, session) = (self.options.path.clone(), link.session.clone());
+                let (path, session) = (self.path.clone(), link.session.clone());
                 let heads = heads(&path, link.phase, link.server.as_ref(), session.as_ref());
                 let request = heads.post(message.len(), mirrored);
                 let post = self.open_post(cx, Some(key), purpose, request, session, context)?;
@@ -112,7 +113,7 @@ impl McpClient {
         after: Option<&Bytes>,
     ) -> Result<usize, McpReset> {
         let link = self.links.get(key).ok_or_else(lost)?;
-        let (path, session) = (self.options.path.clone(), link.session.clone());
+        let (path, session) = (self.path.clone(), link.session.clone());
         let heads = heads(&path, link.phase, link.server.as_ref(), session.as_ref());
         let request = heads.events(after);
         let context = cx.call().shared();
@@ -130,7 +131,7 @@ impl McpClient {
         version: Option<&'static str>,
         session: &HeaderValue,
     ) {
-        let path = self.options.path.clone();
+        let path = self.path.clone();
         let heads = Heads {
             path: &path,
             version,
@@ -271,7 +272,7 @@ impl McpClient {
 
 /// The heads of the requests of a connection.
 fn heads<'a>(
-    path: &'a str,
+    path: &'a ByteString,
     phase: Phase,
     server: Option<&crate::client::handshake::Server>,
     session: Option<&'a HeaderValue>,

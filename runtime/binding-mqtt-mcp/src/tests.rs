@@ -1,0 +1,319 @@
+//! The whole binding between a played broker and a played MCP exit, with any messages: what holds for every request.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
+use tidegate_engine::testing::Rig;
+use tidegate_engine::{BindingId, Duration, Output, StreamId};
+use tidegate_options::ActionRoute;
+use tidegate_streams::mcp::{McpBeginEx, McpReset, McpResetKind, McpToolsCall};
+use tidegate_streams::mqtt::{
+    MqttBeginEx, MqttFlushEx, MqttPublish, MqttReset, MqttSubscribe, MqttSubscribeData,
+    MqttSubscribeFlags,
+};
+use tidegate_streams::{BeginEx, DataFlags, FlushEx, Frame, Role};
+
+use crate::{Condition, MqttMcp, Options, With};
+
+const WINDOW: u32 = 1 << 20;
+
+fn routes() -> Vec<ActionRoute<Condition, With>> {
+    let routes = [
+        (
+            json!([{ "topic": "devices/{device}/call" }]),
+            json!({
+                "tool": "{{ payload.tool }}", "allow": ["get_*"], "arguments": "{{ payload.arguments }}",
+                "identity": "{{ topic.device }}",
+            }),
+        ),
+        (
+            json!([{ "topic": "orders/{robot}" }]),
+            json!({
+                "plan": {
+                    "one": { "tool": "get_one", "arguments": { "x": "{{ payload.x }}" } },
+                    "two": { "tool": "get_two", "optional": true, "arguments": { "of": "{{ one.text }}" } },
+                },
+                "answer": { "topic": "plans/{robot}", "payload": "{\"x\": {{ payload.x }}}" },
+            }),
+        ),
+    ];
+    let routes = routes.into_iter().map(|(when, with)| ActionRoute {
+        when: serde_json::from_value(when).expect("conditions"),
+        with: serde_json::from_value(with).expect("an action"),
+    });
+    routes.collect()
+}
+
+fn options() -> Options {
+    let options = json!({
+        "replyTopics": ["devices/{device}/answers/#"], "concurrency": 2, "perDevice": 1, "maxWaiting": 3,
+        "maxWaitingPerDevice": 2, "timeout": 1000, "maxPayload": 200, "maxRemembered": 4, "remember": 2000,
+    });
+    serde_json::from_value(options).expect("options")
+}
+
+/// A message of the broker.
+#[derive(Debug, Clone)]
+struct Sent {
+    topic: &'static str,
+    payload: Vec<u8>,
+    reply: Option<String>,
+    correlation: Option<Vec<u8>>,
+    expiry: i64,
+    retained: bool,
+    /// What the MCP exit does with each call.
+    exit: Exit,
+    /// What the broker does with each publication.
+    refuses: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Exit {
+    Answers,
+    Refuses,
+    IsSilent,
+}
+
+fn sent() -> impl Strategy<Value = Sent> {
+    let topics = prop::sample::select(vec![
+        "devices/d1/call",
+        "devices/d2/call",
+        "devices//call",
+        "orders/r1",
+        "other",
+    ]);
+    let payloads = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..40),
+        prop::sample::select(vec![
+            r#"{"tool":"get_a","arguments":{}}"#,
+            r#"{"tool":"delete","arguments":{}}"#,
+            r#"{"tool":"get_a","arguments":{"x":"{{ payload }}"},"id":7,"replyTopic":"devices/d1/answers/7"}"#,
+            r#"{"x":1,"replyTopic":"orders/r1"}"#,
+            r#"{"x":{"y":["\"}"]}}"#,
+        ])
+        .prop_map(|text| text.as_bytes().to_vec()),
+        Just(vec![b' '; 300]),
+    ];
+    let replies = prop::option::of("devices/d[12]/(answers|call)(/[a-z+#])?|[a-z/+#$]{0,12}");
+    let correlation = prop::option::of(prop::collection::vec(0..3_u8, 0..3));
+    let expiry = prop::sample::select(vec![-1, -1, -1, 0, 1, 60]);
+    let exit = prop::sample::select(vec![
+        Exit::Answers,
+        Exit::Answers,
+        Exit::Refuses,
+        Exit::IsSilent,
+    ]);
+    let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.2));
+    (topics, payloads, replies, correlation, expiry, exit, flags).prop_map(
+        |(topic, payload, reply, correlation, expiry, exit, (retained, refuses))| Sent {
+            topic,
+            payload,
+            reply,
+            correlation,
+            expiry,
+            retained,
+            exit,
+            refuses,
+        },
+    )
+}
+
+/// The played broker and MCP exit.
+struct Plant {
+    rig: Rig,
+    mqtt: BindingId,
+    mcp: BindingId,
+    subscription: Option<StreamId>,
+    /// Publish streams and their topics.
+    publications: BTreeMap<StreamId, ByteString>,
+    /// The numbers of messages, and whether they are acknowledged.
+    deliveries: BTreeMap<u64, bool>,
+    published: Vec<ByteString>,
+}
+
+impl Plant {
+    fn new() -> Self {
+        let mut rig = Rig::new();
+        let (mqtt, mcp) = (rig.edge(WINDOW), rig.edge(WINDOW));
+        rig.attach(MqttMcp::new(&options(), routes(), mqtt, mcp));
+        rig.worker.start();
+        let mut plant = Self {
+            rig,
+            mqtt,
+            mcp,
+            subscription: None,
+            publications: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
+            published: Vec::new(),
+        };
+        plant.rig.turn(mqtt, |_| {});
+        plant.play(Exit::Answers, false);
+        plant
+    }
+
+    fn send(&mut self, sent: &Sent) {
+        let Some(stream) = self.subscription else {
+            panic!("it has subscribed")
+        };
+        let number = self.deliveries.len() as u64 + 1;
+        self.deliveries.insert(number, false);
+        let data = MqttSubscribeData {
+            topic: sent.topic.into(),
+            qos: 1,
+            number,
+            flags: MqttSubscribeFlags::NONE.with_if(MqttSubscribeFlags::RETAIN, sent.retained),
+            expiry_interval: sent.expiry,
+            response_topic: sent.reply.as_deref().map(Into::into),
+            correlation: sent.correlation.clone().map(Bytes::from),
+            ..MqttSubscribeData::default()
+        };
+        let payload = Bytes::from(sent.payload.clone());
+        let frame = Frame::data_with(DataFlags::WHOLE, payload, data);
+        self.rig.send(self.mqtt, stream, frame);
+        self.play(sent.exit, sent.refuses);
+    }
+
+    /// Answers what the binding has sent, until it sends nothing more.
+    fn play(&mut self, exit: Exit, refuses: bool) {
+        loop {
+            let mqtt = self.rig.outputs(self.mqtt);
+            let mcp = self.rig.outputs(self.mcp);
+            if mqtt.is_empty() && mcp.is_empty() {
+                return;
+            }
+            for output in mqtt {
+                self.on_mqtt(output, refuses);
+            }
+            for output in mcp {
+                self.on_mcp(output, exit);
+            }
+        }
+    }
+
+    fn on_mqtt(&mut self, output: Output, refuses: bool) {
+        let stream = output.at.stream;
+        assert_eq!(output.at.role, Role::Callee);
+        match output.frame {
+            Frame::Begin(begin) => match begin.into_inner() {
+                BeginEx::Mqtt(MqttBeginEx::Subscribe(_)) => {
+                    self.subscription = Some(stream);
+                    let begin = Frame::begin(MqttSubscribe::default());
+                    self.rig.send(self.mqtt, stream, begin);
+                }
+                BeginEx::Mqtt(MqttBeginEx::Publish(publish)) => {
+                    self.publications.insert(stream, publish.topic);
+                }
+                other => panic!("{other:?}"),
+            },
+            Frame::Flush(flush) => match *flush {
+                FlushEx::Mqtt(MqttFlushEx::Acknowledge(it)) => {
+                    let before = self.deliveries.insert(it.number, true);
+                    assert_eq!(before, Some(false), "acknowledged once");
+                }
+                other => panic!("{other:?}"),
+            },
+            Frame::End(_) if self.subscription == Some(stream) => {
+                self.rig.send(self.mqtt, stream, Frame::end());
+            }
+            Frame::End(_) => {
+                let topic = self.publications.remove(&stream).expect("it has begun");
+                if refuses {
+                    let reset = MqttReset {
+                        reason_code: 0x87,
+                        ..MqttReset::default()
+                    };
+                    self.rig.turn(self.mqtt, |cx| {
+                        cx.terminate(stream, Some(reset.into()), None);
+                    });
+                    return;
+                }
+                self.published.push(topic);
+                let begin = Frame::begin(MqttPublish::default());
+                self.rig.send(self.mqtt, stream, begin);
+                self.rig.send(self.mqtt, stream, Frame::end());
+            }
+            Frame::Abort(_) | Frame::Reset(_) => {
+                self.rig
+                    .turn(self.mqtt, |cx| cx.terminate(stream, None, None));
+            }
+            _ => {}
+        }
+    }
+
+    fn on_mcp(&mut self, output: Output, exit: Exit) {
+        let stream = output.at.stream;
+        match output.frame {
+            Frame::Begin(begin) => {
+                let BeginEx::Mcp(McpBeginEx::ToolsCall(call)) = begin.into_inner() else {
+                    panic!("only tools are called")
+                };
+                assert!(
+                    call.name.starts_with("get_"),
+                    "{} is not allowed",
+                    call.name
+                );
+            }
+            Frame::Data(data) => {
+                let params: Json = serde_json::from_slice(&data.payload).expect("JSON");
+                assert!(params["arguments"].is_object(), "{params}");
+                match exit {
+                    Exit::Answers => {
+                        let result =
+                            Bytes::from_static(br#"{"content":[{"type":"text","text":"1"}]}"#);
+                        let begin = Frame::begin(McpToolsCall::default());
+                        self.rig.send(self.mcp, stream, begin);
+                        self.rig.send(self.mcp, stream, Frame::data(result));
+                        self.rig.send(self.mcp, stream, Frame::end());
+                    }
+                    Exit::Refuses => {
+                        let reset = McpReset::new(McpResetKind::Unavailable, "away");
+                        self.rig.turn(self.mcp, |cx| {
+                            cx.terminate(stream, Some(reset.into()), None);
+                        });
+                    }
+                    Exit::IsSilent => {}
+                }
+            }
+            Frame::Abort(_) | Frame::Reset(_) => {
+                self.rig
+                    .turn(self.mcp, |cx| cx.terminate(stream, None, None));
+            }
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn whatever_is_sent_limits_hold_and_every_message_is_done_with(
+        messages in prop::collection::vec((sent(), 0..1_500_u64), 0..25),
+    ) {
+        let mut plant = Plant::new();
+        for (sent, pause) in &messages {
+            plant.send(sent);
+            plant.rig.advance(Duration::from_millis(*pause));
+            plant.play(sent.exit, sent.refuses);
+        }
+        for _ in 0..8 {
+            plant.rig.advance(Duration::from_secs(1));
+            plant.play(Exit::IsSilent, false);
+        }
+        for topic in &plant.published {
+            let of_device = ["devices/d1/answers", "devices/d2/answers"];
+            let allowed = of_device.iter().any(|it| topic.starts_with(it)) || topic == "plans/r1";
+            prop_assert!(allowed, "{topic}");
+        }
+        let open: Vec<_> = plant.deliveries.iter().filter(|(_, done)| !**done).collect();
+        prop_assert!(open.is_empty(), "{open:?}");
+        let now = plant.rig.now();
+        plant.rig.worker.shutdown_within(now, Duration::from_secs(10));
+        plant.rig.turn(plant.mqtt, |_| {});
+        plant.play(Exit::IsSilent, false);
+        plant.rig.assert_idle();
+    }
+}
