@@ -46,8 +46,22 @@ struct Lane {
     running: usize,
     /// Number and size of each waiting request.
     waiting: VecDeque<(usize, usize)>,
+    /// Size of these requests.
+    bytes: usize,
     /// It is in the line of ready devices.
     is_ready: bool,
+}
+
+impl Limits {
+    /// Bytes of the requests of one device that wait: its part of `waiting_bytes` is as large as its part of
+    /// `waiting`, so that a few devices with large requests leave room for the others.
+    const fn share(&self) -> usize {
+        let most = self.waiting_bytes.saturating_mul(self.waiting_per_device);
+        match most.checked_div(self.waiting) {
+            Some(share) if share < self.waiting_bytes => share,
+            _ => self.waiting_bytes,
+        }
+    }
 }
 
 impl Lanes {
@@ -77,6 +91,7 @@ impl Lanes {
         let limits = self.limits;
         let lane = self.devices.get(device);
         let (running, waiting) = lane.map_or((0, 0), |it| (it.running, it.waiting.len()));
+        let bytes = lane.map_or(0, |it| it.bytes);
         let is_first = waiting == 0 && self.ready.is_empty();
         if is_first && running < limits.per_device && self.running < limits.concurrency {
             self.running += 1;
@@ -90,13 +105,16 @@ impl Lanes {
         if self.waiting >= limits.waiting {
             return Entry::Full("maxWaiting");
         }
-        if self.bytes + size > limits.waiting_bytes {
+        // One request may wait, however large it is.
+        let exceeds_share = waiting > 0 && bytes + size > limits.share();
+        if exceeds_share || self.bytes + size > limits.waiting_bytes {
             return Entry::Full("maxWaitingBytes");
         }
         self.waiting += 1;
         self.bytes += size;
         let lane = self.devices.entry(device.clone()).or_default();
         lane.waiting.push_back((request, size));
+        lane.bytes += size;
         self.line_up(device);
         Entry::Wait
     }
@@ -118,6 +136,7 @@ impl Lanes {
         };
         let place = lane.waiting.iter().position(|(it, _)| *it == request);
         if let Some((_, size)) = place.and_then(|place| lane.waiting.remove(place)) {
+            lane.bytes -= size;
             self.waiting -= 1;
             self.bytes -= size;
         }
@@ -137,6 +156,7 @@ impl Lanes {
         lane.is_ready = false;
         let (request, size) = lane.waiting.pop_front()?;
         lane.running += 1;
+        lane.bytes -= size;
         self.running += 1;
         self.waiting -= 1;
         self.bytes -= size;
@@ -199,6 +219,29 @@ mod tests {
         assert_eq!(lanes.next(), Some(11), "it came first in the line");
         lanes.leave(&quiet);
         assert_eq!(lanes.next(), Some(2));
+    }
+
+    #[test]
+    fn a_device_with_large_requests_leaves_room_for_others() {
+        use Entry::{Full, Run, Wait};
+        let limits = Limits {
+            per_device: 1,
+            waiting_bytes: 50_000,
+            ..LIMITS
+        };
+        let mut lanes = Lanes::new(limits);
+        let (large, small) = (ByteString::from("large"), ByteString::from("small"));
+        let entries: Vec<Entry> = (0..3).map(|it| lanes.enter(&large, it, 25_000)).collect();
+        assert_eq!(
+            entries,
+            [Run, Wait, Full("maxWaitingBytes")],
+            "3 of 5 parts"
+        );
+        assert_eq!(lanes.enter(&small, 10, 10), Run);
+        assert_eq!(lanes.enter(&small, 11, 10), Wait);
+        lanes.leave(&large);
+        assert_eq!(lanes.next(), Some(1));
+        assert_eq!(lanes.enter(&large, 4, 25_000), Wait, "the first one left");
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub struct Options {
     /// Maximum number of requests of one device that wait. A further one is answered as `busy`.
     pub max_waiting_per_device: Bounded<0, 1_000_000>,
     /// Maximum size of all requests that wait, in bytes; each counts 1 KiB more than its parsed payload and
-    /// the user properties that templates use. A further one is answered as `busy`.
+    /// the user properties that templates use. A further one is answered as `busy`. Of this size, a device
+    /// has the same part as `maxWaitingPerDevice` is of `maxWaiting`, and at least one request.
     pub max_waiting_bytes: Bounded<1_024, 4_294_967_296>,
     /// Time from the receipt of a request to its answer, in milliseconds. A message that expires sooner
     /// has less. After it, the request is answered as `timedOut`.
