@@ -63,7 +63,7 @@ pub(crate) fn floor(floor: BenchFloor) -> Result<(), Failure> {
 }
 
 /// Runs the upstream and prints its listen address.
-pub(crate) fn upstream(upstream: BenchUpstream) -> Result<(), Failure> {
+pub(crate) fn upstream(upstream: &BenchUpstream) -> Result<(), Failure> {
     let payload = upstream.payload_file.as_deref();
     let payload = payload.map(|file| read(file, |file| std::fs::read_to_string(file)));
     let upstream = Upstream {

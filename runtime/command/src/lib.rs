@@ -106,7 +106,7 @@ fn run(command: Command, registry: fn() -> Registry<Factory>) -> Result<ExitCode
         #[cfg(feature = "bench")]
         Command::BenchFloor(floor) => bench::floor(floor)?,
         #[cfg(feature = "bench")]
-        Command::BenchUpstream(upstream) => bench::upstream(upstream)?,
+        Command::BenchUpstream(upstream) => bench::upstream(&upstream)?,
         Command::Audit {
             command: AuditCommand::Verify(verify),
         } => return audit::verify(&verify),
