@@ -214,7 +214,7 @@ fn invalid_stimuli_are_rejected() {
         ("> mcp.1 begin toolCall", "unknown mcp begin 'toolCall'"),
         (
             "> mcp.1 begin toolsCall nmae=\"x\"",
-            "unknown field 'nmae'; valid: sessionId, name, contentLength, headers, headersRequired, capabilities",
+            "unknown field 'nmae'; valid: sessionId, name, contentLength, headers, headersRequired, capabilities, logLevel",
         ),
         (
             "> mcp.1 begin toolsCall name=$n",
