@@ -38,14 +38,12 @@ impl InString {
     fn after(self, text: &[u8]) -> Self {
         let (blocks, rest) = text.as_chunks::<BLOCK>();
         let at = blocks.iter().fold(self, |at, block| {
-            let escapes = block
-                .iter()
-                .fold(false, |found, byte| found | (*byte == b'\\'));
+            let escapes: u8 = block.iter().map(|byte| u8::from(*byte == b'\\')).sum();
             let quotes: u8 = block.iter().map(|byte| u8::from(*byte == b'"')).sum();
             match at {
-                Self::No | Self::Yes if !escapes && quotes % 2 == 0 => at,
-                Self::No if !escapes => Self::Yes,
-                Self::Yes if !escapes => Self::No,
+                Self::No | Self::Yes if escapes == 0 && quotes.is_multiple_of(2) => at,
+                Self::No if escapes == 0 => Self::Yes,
+                Self::Yes if escapes == 0 => Self::No,
                 _ => at.after_each(block),
             }
         });
