@@ -99,6 +99,10 @@ impl MqttMcp {
         }
         cx.work_with(exchange.context.clone());
         let now = cx.now();
+        if failure.is_some_and(Failure::may_be_repeated) {
+            let envelope = &exchange.envelope;
+            self.triggers.withdraw(envelope.route, &envelope.topic);
+        }
         if let Some(key) = &exchange.key {
             let executed = failure.map_or(Executed::Yes, |it| it.executed);
             if executed == Executed::No {
@@ -158,6 +162,9 @@ impl MqttMcp {
         };
         let answer = answers.failed(&route.failure, failure, None);
         let answer = answer.filter(|it| it.until > now);
+        if failure.may_be_repeated() {
+            self.triggers.withdraw(envelope.route, &envelope.topic);
+        }
         let completion = Completion {
             status: failure.status,
             failure: Some(failure),

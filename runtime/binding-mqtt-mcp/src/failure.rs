@@ -206,6 +206,11 @@ impl Failure {
         )
     }
 
+    /// Whether nothing was executed, and another attempt may succeed.
+    pub(crate) fn may_be_repeated(&self) -> bool {
+        self.executed == Executed::No && self.may_pass()
+    }
+
     /// The failure of a request whose other tools were executed up to `executed`.
     #[must_use]
     pub(crate) fn after(mut self, executed: Executed) -> Self {

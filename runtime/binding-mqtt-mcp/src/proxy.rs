@@ -43,7 +43,7 @@ pub struct MqttMcp {
     pub(crate) subscription: Subscription,
     pub(crate) lanes: Lanes,
     pub(crate) remembered: Remembered,
-    triggers: Triggers,
+    pub(crate) triggers: Triggers,
     pub(crate) exchanges: Slab<Exchange>,
     pub(crate) publications: Slab<Publication>,
     /// Publications that no exchange waits for.

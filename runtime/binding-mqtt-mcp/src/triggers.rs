@@ -68,6 +68,14 @@ impl Triggers {
         Ok(is_request)
     }
 
+    /// The last request of a topic was not executed, and another attempt may succeed: the next message that meets
+    /// the condition is a request again, so that no alert is lost.
+    pub(crate) fn withdraw(&mut self, route: usize, topic: &ByteString) {
+        if let Some(state) = self.states.get_mut(&(route, topic.clone())) {
+            *state = State::default();
+        }
+    }
+
     fn keep(&mut self, key: Key, state: State) {
         if let Some(known) = self.states.get_mut(&key) {
             *known = state;
@@ -152,6 +160,27 @@ mod tests {
             requests(&trigger(Edge::Rising, None, Some(300)), &levels),
             [9, 7]
         );
+    }
+
+    #[test]
+    fn a_request_that_was_not_executed_is_asked_for_again() {
+        let mut triggers = Triggers::default();
+        let low = [("level".to_owned(), Value::from(1))].into();
+        for trigger in [
+            trigger(Edge::Rising, None, None),
+            trigger(Edge::Every, None, Some(1_000)),
+        ] {
+            let topic = "d".into();
+            let is_request = |triggers: &mut Triggers| {
+                triggers.is_request(0, &trigger, &topic, &low, Time::START)
+            };
+            assert_eq!(is_request(&mut triggers), Ok(true));
+            assert_eq!(is_request(&mut triggers), Ok(false));
+            triggers.withdraw(0, &topic);
+            assert_eq!(is_request(&mut triggers), Ok(true));
+            triggers.withdraw(0, &topic);
+        }
+        assert_eq!((triggers.states.len(), triggers.order.len()), (1, 1));
     }
 
     #[test]
