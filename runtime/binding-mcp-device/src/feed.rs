@@ -4,14 +4,14 @@
 //! `mqtt · client` restores the subscription when the connection was lost. If the stream itself fails,
 //! it is opened again a second later.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_engine::{BindingId, CallContext, Context, Duration, StreamId, TimerId, Token};
 use tidegate_streams::mqtt::{
-    MqttBeginEx, MqttDataEx, MqttFlushEx, MqttSubscribe, MqttSubscribeData, MqttSubscribeFlags,
+    MqttBeginEx, MqttFlushEx, MqttMessage, MqttMessages, MqttSubscribe, MqttSubscribeFlags,
     MqttTopicFilter,
 };
-use tidegate_streams::{AbortEx, BeginEx, Data, DataEx, FlushEx, Frame, Pooled, ResetEx};
+use tidegate_streams::{AbortEx, BeginEx, FlushEx, Frame, ResetEx};
 
 use crate::operation::{FilterRefused, SubscriptionFailed};
 use crate::result::Failure;
@@ -42,16 +42,7 @@ pub(crate) struct Feed {
     reported: bool,
     /// The broker accepted the subscription.
     begun: bool,
-    /// The message that is being received.
-    message: Option<Partial>,
-    bound: usize,
-}
-
-#[derive(Debug)]
-struct Partial {
-    topic: ByteString,
-    retained: bool,
-    payload: BytesMut,
+    messages: MqttMessages,
 }
 
 /// A whole message.
@@ -60,6 +51,16 @@ pub(crate) struct FeedMessage {
     pub(crate) topic: ByteString,
     pub(crate) payload: Bytes,
     pub(crate) retained: bool,
+}
+
+impl From<MqttMessage> for FeedMessage {
+    fn from(message: MqttMessage) -> Self {
+        Self {
+            retained: message.data.flags.contains(MqttSubscribeFlags::RETAIN),
+            topic: message.data.topic,
+            payload: message.payload,
+        }
+    }
 }
 
 impl Feed {
@@ -79,8 +80,7 @@ impl Feed {
             retry: None,
             reported: false,
             begun: false,
-            message: None,
-            bound,
+            messages: MqttMessages::of_at_most(bound),
         }
     }
 
@@ -123,7 +123,7 @@ impl Feed {
         if let Some(retry) = self.retry.take() {
             cx.cancel(retry);
         }
-        self.message = None;
+        self.messages.clear();
         self.open(cx);
         if let Some(before) = before {
             cx.end(before, Frame::end());
@@ -152,7 +152,7 @@ impl Feed {
             Frame::Begin(begin) => self.begun(cx, begin.into_inner()),
             Frame::Data(data) => {
                 cx.acknowledge(stream, data.payload.len());
-                return self.add(data);
+                return self.messages.add(data).map(FeedMessage::from);
             }
             Frame::End(_) => {
                 cx.end(stream, Frame::end());
@@ -214,49 +214,11 @@ impl Feed {
         }
     }
 
-    fn add(&mut self, mut data: Data) -> Option<FeedMessage> {
-        if data.flags.is_init() {
-            let extension = match data.extension.take().map(Pooled::into_inner) {
-                Some(DataEx::Mqtt(MqttDataEx::Subscribe(extension))) => extension,
-                _ => MqttSubscribeData::default(),
-            };
-            let retained = extension.flags.contains(MqttSubscribeFlags::RETAIN);
-            if data.flags.is_fin() {
-                // Nearly every message: nothing is copied here.
-                self.message = None;
-                return Some(FeedMessage {
-                    topic: extension.topic,
-                    payload: data.payload,
-                    retained,
-                });
-            }
-            self.message = Some(Partial {
-                topic: extension.topic,
-                retained,
-                payload: BytesMut::new(),
-            });
-        }
-        let message = self.message.as_mut()?;
-        let room = (self.bound + 1).saturating_sub(message.payload.len());
-        let taken = data.payload.len().min(room);
-        message
-            .payload
-            .extend_from_slice(data.payload.get(..taken).unwrap_or_default());
-        if !data.flags.is_fin() {
-            return None;
-        }
-        self.message.take().map(|message| FeedMessage {
-            topic: message.topic,
-            payload: message.payload.freeze(),
-            retained: message.retained,
-        })
-    }
-
     /// The stream is over.
     fn over(&mut self, cx: &mut Context<'_>, why: &str) {
         self.stream = None;
         self.begun = false;
-        self.message = None;
+        self.messages.clear();
         if !self.ended {
             self.failed(cx, why);
         }
@@ -287,49 +249,5 @@ impl Feed {
             cx.end(stream, Frame::end());
             self.ended = true;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tidegate_streams::DataFlags;
-
-    use super::*;
-
-    fn feed() -> Feed {
-        let mut worker = tidegate_engine::testing::Rig::new();
-        Feed::new(FEED, worker.edge(0), Vec::new(), 4)
-    }
-
-    fn part(flags: DataFlags, payload: &'static [u8]) -> Data {
-        let extension = MqttSubscribeData {
-            topic: "t".into(),
-            ..MqttSubscribeData::default()
-        };
-        Data {
-            flags,
-            payload: Bytes::from_static(payload),
-            extension: flags.is_init().then(|| Pooled::new(extension.into())),
-        }
-    }
-
-    #[test]
-    fn a_message_in_parts_is_put_together_and_a_large_one_cut() {
-        let mut feed = feed();
-        assert!(feed.add(part(DataFlags::INIT, b"ab")).is_none());
-        assert!(feed.add(part(DataFlags::MIDDLE, b"c")).is_none());
-        let message = feed.add(part(DataFlags::FIN, b"d")).expect("whole");
-        assert_eq!((&*message.topic, &message.payload[..]), ("t", &b"abcd"[..]));
-        assert!(feed.add(part(DataFlags::INIT, b"abc")).is_none());
-        let message = feed.add(part(DataFlags::FIN, b"defgh")).expect("whole");
-        assert_eq!(
-            message.payload.len(),
-            5,
-            "one more than the bound tells that it was cut"
-        );
-        assert!(
-            feed.add(part(DataFlags::FIN, b"x")).is_none(),
-            "without a beginning"
-        );
     }
 }

@@ -6,7 +6,7 @@ use tidegate_engine::{
     At, Binding, BindingId, CallContext, Context, Duration, Meter, StreamId, Token,
 };
 use tidegate_options::ActionRoute;
-use tidegate_streams::mqtt::MqttSubscribeFlags;
+use tidegate_streams::mqtt::{MqttMessage, MqttSubscribeFlags};
 use tidegate_streams::{BeginEx, Frame};
 
 use crate::action::With;
@@ -18,7 +18,7 @@ use crate::lanes::{Entry, Lanes, Limits};
 use crate::options::{Condition, Options};
 use crate::publication::{PUBLISH, Publication, Published};
 use crate::remembered::{Known, Remembered};
-use crate::request::{Envelope, Fingerprint, Message, Reader};
+use crate::request::{Envelope, Fingerprint, Reader};
 use crate::route::Routes;
 use crate::subscription::{RETRY, SUBSCRIPTION, Subscription};
 use crate::triggers::Triggers;
@@ -101,7 +101,7 @@ impl MqttMcp {
     }
 
     /// A message of the subscription.
-    fn on_message(&mut self, cx: &mut Context<'_>, message: Message) {
+    fn on_message(&mut self, cx: &mut Context<'_>, message: MqttMessage) {
         let receipt = self.subscription.receipt(message.data.number);
         // A retained message was published before, perhaps long ago: nobody waits for its answer.
         if message.data.flags.contains(MqttSubscribeFlags::RETAIN) {

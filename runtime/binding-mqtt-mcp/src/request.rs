@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 use tidegate_engine::{Duration, Time};
 use tidegate_streams::mqtt::topic::check_name;
-use tidegate_streams::mqtt::{MqttSubscribeData, MqttUserProperty, trace_context};
+use tidegate_streams::mqtt::{MqttMessage, MqttSubscribeData, MqttUserProperty, trace_context};
 use tidegate_streams::{Identity, Visible, shown};
 
 use crate::failure::{Failure, Reason};
@@ -35,14 +35,6 @@ const SUBJECT_MAX: usize = 256;
 const RECEIPTS_MAX: usize = 65_535;
 /// Most bytes of the user properties that templates see.
 const PROPERTIES_BYTES_MAX: usize = 64 << 10;
-
-/// A message of the subscription.
-#[derive(Debug)]
-pub(crate) struct Message {
-    pub(crate) data: MqttSubscribeData,
-    /// Longer than the limit if it was cut.
-    pub(crate) payload: Bytes,
-}
 
 /// What is known of a message, also if it is not a valid request.
 #[derive(Debug, Clone)]
@@ -131,7 +123,7 @@ impl Reader<'_> {
     /// message permits.
     pub(crate) fn read(
         &self,
-        message: Message,
+        message: MqttMessage,
     ) -> Option<(Envelope, Result<Fingerprint, Failure>)> {
         let data = message.data;
         // What is kept of a message is copied: its parts share the buffer that they were read into.

@@ -6,17 +6,15 @@
 //! A request is acknowledged to the broker when its answer is published, so that the broker keeps it until
 //! then: see [`Receipt`].
 
-use bytes::BytesMut;
 use bytestring::ByteString;
 use tidegate_engine::{BindingId, CallContext, Context, Duration, StreamId, TimerId, Token};
 use tidegate_streams::mqtt::{
-    MqttAcknowledge, MqttBeginEx, MqttDataEx, MqttFlushEx, MqttReset, MqttSubscribe,
-    MqttSubscribeData, MqttSubscribeFlags, MqttTopicFilter,
+    MqttAcknowledge, MqttBeginEx, MqttFlushEx, MqttMessage, MqttMessages, MqttReset, MqttSubscribe,
+    MqttSubscribeFlags, MqttTopicFilter,
 };
-use tidegate_streams::{AbortEx, BeginEx, Data, DataEx, FlushEx, Frame, Pooled, ResetEx};
+use tidegate_streams::{AbortEx, BeginEx, FlushEx, Frame, ResetEx};
 
 use crate::events::{FilterRefused, SubscriptionFailed};
-use crate::request::Message;
 
 /// The token of its stream.
 pub(crate) const SUBSCRIPTION: Token = Token(u32::MAX);
@@ -60,9 +58,7 @@ pub(crate) struct Subscription {
     retry: Option<TimerId>,
     /// The failure was reported, and the stream has not begun since.
     reported: bool,
-    /// The message that is being received.
-    message: Option<(MqttSubscribeData, BytesMut)>,
-    bound: usize,
+    messages: MqttMessages,
 }
 
 impl Subscription {
@@ -82,8 +78,7 @@ impl Subscription {
             ended: false,
             retry: None,
             reported: false,
-            message: None,
-            bound,
+            messages: MqttMessages::of_at_most(bound),
         }
     }
 
@@ -125,7 +120,7 @@ impl Subscription {
         cx: &mut Context<'_>,
         stream: StreamId,
         frame: Frame,
-    ) -> Option<Message> {
+    ) -> Option<MqttMessage> {
         if self.stream != Some(stream) {
             return None;
         }
@@ -139,7 +134,7 @@ impl Subscription {
             }
             Frame::Data(data) => {
                 cx.acknowledge(stream, data.payload.len());
-                return self.add(data);
+                return self.messages.add(data);
             }
             Frame::Flush(flush) => {
                 if let FlushEx::Mqtt(MqttFlushEx::Granted(granted)) = *flush {
@@ -200,39 +195,10 @@ impl Subscription {
         }
     }
 
-    fn add(&mut self, mut data: Data) -> Option<Message> {
-        if data.flags.is_init() {
-            let extension = match data.extension.take().map(Pooled::into_inner) {
-                Some(DataEx::Mqtt(MqttDataEx::Subscribe(extension))) => extension,
-                _ => MqttSubscribeData::default(),
-            };
-            if data.flags.is_fin() {
-                // Nearly every message: nothing is copied here.
-                self.message = None;
-                return Some(Message {
-                    data: extension,
-                    payload: data.payload,
-                });
-            }
-            self.message = Some((extension, BytesMut::new()));
-        }
-        let (_, payload) = self.message.as_mut()?;
-        let room = (self.bound + 1).saturating_sub(payload.len());
-        let taken = data.payload.len().min(room);
-        payload.extend_from_slice(data.payload.get(..taken).unwrap_or_default());
-        if !data.flags.is_fin() {
-            return None;
-        }
-        self.message.take().map(|(data, payload)| Message {
-            data,
-            payload: payload.freeze(),
-        })
-    }
-
     /// The stream is over.
     fn over(&mut self, cx: &mut Context<'_>, why: &str) {
         self.stream = None;
-        self.message = None;
+        self.messages.clear();
         if !self.ended {
             self.failed(cx, why);
         }
@@ -294,9 +260,6 @@ pub(crate) fn why(reset: Option<MqttReset>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use tidegate_streams::DataFlags;
-
     use super::*;
 
     fn terms(group: Option<&'static str>) -> Terms {
@@ -314,47 +277,5 @@ mod tests {
         assert_eq!(terms(None).filter(&filter), filter);
         let shared = terms(Some("planners")).filter(&filter);
         assert_eq!(shared, "$share/planners/devices/+/call");
-    }
-
-    fn subscription() -> Subscription {
-        let mut rig = tidegate_engine::testing::Rig::new();
-        Subscription::new(rig.edge(0), terms(None), Vec::new(), 4)
-    }
-
-    fn part(flags: DataFlags, payload: &'static [u8]) -> Data {
-        let extension = MqttSubscribeData {
-            topic: "t".into(),
-            ..MqttSubscribeData::default()
-        };
-        Data {
-            flags,
-            payload: Bytes::from_static(payload),
-            extension: flags.is_init().then(|| Pooled::new(extension.into())),
-        }
-    }
-
-    #[test]
-    fn a_message_in_parts_is_put_together_and_a_large_one_cut() {
-        let mut subscription = subscription();
-        assert!(subscription.add(part(DataFlags::INIT, b"ab")).is_none());
-        assert!(subscription.add(part(DataFlags::MIDDLE, b"c")).is_none());
-        let message = subscription.add(part(DataFlags::FIN, b"d")).expect("whole");
-        assert_eq!(
-            (&*message.data.topic, &message.payload[..]),
-            ("t", &b"abcd"[..])
-        );
-        assert!(subscription.add(part(DataFlags::INIT, b"abc")).is_none());
-        let message = subscription
-            .add(part(DataFlags::FIN, b"defgh"))
-            .expect("whole");
-        assert_eq!(
-            message.payload.len(),
-            5,
-            "one more than the bound tells that it was cut"
-        );
-        assert!(
-            subscription.add(part(DataFlags::FIN, b"x")).is_none(),
-            "without a beginning"
-        );
     }
 }

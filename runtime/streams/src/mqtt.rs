@@ -9,6 +9,7 @@
 //!   it does not take to the broker. One with a *receive maximum* is acknowledged by its caller: the
 //!   broker keeps each message until the caller is done with it.
 
+mod messages;
 pub mod text;
 pub mod topic;
 mod trace;
@@ -16,6 +17,7 @@ mod trace;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+pub use messages::{MqttMessage, MqttMessages};
 pub use trace::{TRACE_CONTEXT, TRACEPARENT, trace_context, trace_parent};
 
 use crate::{extension, flags, words};
