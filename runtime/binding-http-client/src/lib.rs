@@ -120,9 +120,13 @@ impl HttpClient {
         let (handle, state) = (self.handle.clone(), Rc::clone(&self.state));
         let client = Rc::clone(&self.client);
         let running = Rc::clone(exchange);
-        let run = Rc::clone(exchange).run(handle.clone(), Rc::clone(&client));
-        // It is moved several times until it runs.
-        debug_assert!(size_of_val(&run) <= TASK_MAX, "{} bytes", size_of_val(&run));
+        // The runtime moves a task when it is spawned, and writes over all of it when it ends.
+        let run = Box::pin(Rc::clone(exchange).run(handle.clone(), Rc::clone(&client)));
+        debug_assert!(
+            size_of_val(&*run) <= TASK_MAX,
+            "{} bytes",
+            size_of_val(&*run)
+        );
         let task = tokio::task::spawn_local(async move {
             if caught(run).await.is_err() {
                 let failure = pool::Failure::after("internal error in tidegate");

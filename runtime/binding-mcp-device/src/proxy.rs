@@ -343,7 +343,7 @@ impl McpDevice {
 /// The error for requests during a shutdown.
 fn stopping() -> McpReset {
     let why = "The gateway is stopping; retry later.";
-    McpReset::new(McpResetKind::Unavailable, why)
+    McpReset::new(McpResetKind::Busy, why)
 }
 
 impl Binding for McpDevice {

@@ -14,6 +14,7 @@ use crate::publication::{Publication, Published};
 use crate::remembered;
 use crate::request::{Envelope, correlation_text};
 use crate::subscription::Receipt;
+use crate::triggers::Triggers;
 
 /// Most answers on their way that no running request waits for: refusals and repeated answers. A
 /// further one is not sent.
@@ -100,8 +101,7 @@ impl MqttMcp {
         cx.work_with(exchange.context.clone());
         let now = cx.now();
         if failure.is_some_and(Failure::may_be_repeated) {
-            let envelope = &exchange.envelope;
-            self.triggers.withdraw(envelope.route, &envelope.topic);
+            withdraw(&mut self.triggers, &exchange.envelope);
         }
         if let Some(key) = &exchange.key {
             let executed = failure.map_or(Executed::Yes, |it| it.executed);
@@ -163,7 +163,7 @@ impl MqttMcp {
         let answer = answers.failed(&route.failure, failure, None);
         let answer = answer.filter(|it| it.until > now);
         if failure.may_be_repeated() {
-            self.triggers.withdraw(envelope.route, &envelope.topic);
+            withdraw(&mut self.triggers, envelope);
         }
         let completion = Completion {
             status: failure.status,
@@ -322,6 +322,13 @@ impl MqttMcp {
                 }
             }
         }
+    }
+}
+
+/// The condition of a request is not used up.
+fn withdraw(triggers: &mut Triggers, envelope: &Envelope) {
+    if let Some(request) = envelope.trigger {
+        triggers.withdraw(envelope.route, &envelope.topic, request);
     }
 }
 

@@ -143,6 +143,12 @@ impl Exchange {
             if !self.is_ready(index, step) {
                 continue;
             }
+            if cx.now() >= self.envelope.deadline {
+                return Err(Failure {
+                    executed: self.executed(),
+                    ..Failure::timed_out("The time of the request was over before its next tool.")
+                });
+            }
             let state = match self.start(cx, caller, step) {
                 Ok(Started::Call(call)) => State::Running(Box::new(call)),
                 Ok(Started::Skipped) => State::Skipped,

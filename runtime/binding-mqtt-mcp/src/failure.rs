@@ -134,11 +134,16 @@ impl Failure {
             Kind::Invalid | Kind::HeaderMismatch => refused(Reason::InvalidArguments),
             Kind::NotAuthorized => refused(Reason::NotAuthorized),
             Kind::MissingCapability => refused(Reason::InputRequired),
+            Kind::TimedOut if reset.not_sent => Self {
+                executed: Executed::No,
+                ..Self::timed_out(message)
+            },
             Kind::TimedOut => Self::timed_out(message),
             Kind::TooLarge => Self {
                 reason: Reason::TooLarge,
                 ..Self::lost(message)
             },
+            Kind::Unavailable if reset.not_sent => refused(Reason::Unavailable),
             Kind::Unavailable => Self::lost(message),
             // A limit of the gateway: the server was not asked.
             Kind::Busy => refused(Reason::Busy),

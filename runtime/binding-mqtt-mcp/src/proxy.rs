@@ -20,11 +20,14 @@ use crate::publication::{PUBLISH, Publication, Published};
 use crate::remembered::{Known, Remembered};
 use crate::request::{Envelope, Fingerprint, Reader};
 use crate::route::Routes;
-use crate::subscription::{RETRY, SUBSCRIPTION, Subscription};
+use crate::subscription::{RETRY, Receipt, SUBSCRIPTION, Subscription};
 use crate::triggers::Triggers;
 
 /// The kind of the timer of exchanges.
 const DUE: u32 = 2;
+/// Time before the end of a shutdown that is left to publish the failures of what still runs.
+const TO_ANSWER: Duration = Duration::from_millis(1_000);
+
 /// What is constant while the binding runs.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -48,6 +51,8 @@ pub struct MqttMcp {
     pub(crate) publications: Slab<Publication>,
     /// Publications that no exchange waits for.
     pub(crate) extra: usize,
+    /// The shutdown has left a request to the next gateway.
+    has_left: bool,
     pub(crate) counts: Counts,
 }
 
@@ -96,6 +101,7 @@ impl MqttMcp {
             exchanges: Slab::new(),
             publications: Slab::new(),
             extra: 0,
+            has_left: false,
             counts: Counts::default(),
         }
     }
@@ -124,7 +130,7 @@ impl MqttMcp {
             deadline: None,
         };
         cx.work_with(context);
-        match read.and_then(|it| Ok((self.is_request(cx, &envelope)?, it))) {
+        match read.and_then(|it| Ok((self.is_request(cx, &mut envelope)?, it))) {
             Ok((false, _)) => {
                 self.counts.ignored += 1;
                 self.subscription.acknowledge(cx, &envelope.receipts);
@@ -135,16 +141,18 @@ impl MqttMcp {
     }
 
     /// Whether a message of a route with a condition meets it.
-    fn is_request(&mut self, cx: &Context<'_>, envelope: &Envelope) -> Result<bool, Failure> {
+    fn is_request(&mut self, cx: &Context<'_>, envelope: &mut Envelope) -> Result<bool, Failure> {
         let Some(route) = self.routes.get(envelope.route) else {
             return Ok(false);
         };
-        route.trigger.as_ref().map_or(Ok(true), |trigger| {
-            let (topic, variables) = (&envelope.topic, &envelope.variables);
-            let now = cx.now();
-            self.triggers
-                .is_request(envelope.route, trigger, topic, variables, now)
-        })
+        let Some(trigger) = &route.trigger else {
+            return Ok(true);
+        };
+        let (topic, variables) = (&envelope.topic, &envelope.variables);
+        let triggers = &mut self.triggers;
+        let request = triggers.is_request(envelope.route, trigger, topic, variables, cx.now())?;
+        envelope.trigger = request;
+        Ok(request.is_some())
     }
 
     fn on_request(&mut self, cx: &mut Context<'_>, envelope: Envelope, fingerprint: Fingerprint) {
@@ -155,7 +163,11 @@ impl MqttMcp {
         });
         match known {
             // The broker keeps it for the next gateway.
-            Known::New if cx.stopping() && envelope.deadline > now && self.is_kept(&envelope) => {}
+            Known::New if cx.stopping() && envelope.deadline > now && self.is_kept(&envelope) => {
+                self.has_left = true;
+            }
+            // Its acknowledgement would have to wait for that of a message that is left.
+            _ if self.has_left && self.is_kept(&envelope) => {}
             Known::New => match not_now(cx, &envelope) {
                 Some(failure) => self.refuse(cx, &envelope, &failure),
                 None => self.admit(cx, envelope, fingerprint),
@@ -184,8 +196,19 @@ impl MqttMcp {
         self.subscription.keeps() && !envelope.receipts.is_empty()
     }
 
+    /// The last message that this gateway answers. Acknowledgements have the order of receipt: those of all
+    /// before it can be sent only if these are answered too.
+    fn last_answered(&self) -> Option<Receipt> {
+        let answered = self.exchanges.iter().map(|(_, it)| it);
+        let answered = answered.filter(|it| it.phase != Phase::Waiting);
+        let answered = answered.flat_map(|it| &it.envelope.receipts);
+        let published = self.publications.iter().flat_map(|(_, it)| &it.receipts);
+        answered.chain(published).max().copied()
+    }
+
     /// Leaves a waiting request to the next gateway, without an answer.
     fn leave(&mut self, cx: &mut Context<'_>, index: usize) {
+        self.has_left = true;
         let Some(exchange) = self.exchanges.try_remove(index) else {
             return;
         };
@@ -466,10 +489,14 @@ impl Binding for MqttMcp {
     }
 
     fn on_shutdown(&mut self, cx: &mut Context<'_>) {
+        let last = self.last_answered();
         let indexes: Vec<usize> = self.exchanges.iter().map(|(index, _)| index).collect();
         for index in indexes {
             let is_kept = self.exchanges.get(index);
-            let is_kept = is_kept.is_some_and(|it| self.is_kept(&it.envelope));
+            let is_kept = is_kept.is_some_and(|it| {
+                let comes_after = |receipt: &Receipt| last.is_none_or(|last| *receipt > last);
+                self.is_kept(&it.envelope) && it.envelope.receipts.iter().all(comes_after)
+            });
             let Some(exchange) = self.exchanges.get_mut(index) else {
                 continue;
             };
@@ -482,7 +509,7 @@ impl Binding for MqttMcp {
                         cx.cancel(timer);
                     }
                     let reason = "the end of the shutdown";
-                    let left = end.since(cx.now());
+                    let left = end.since(cx.now() + TO_ANSWER);
                     exchange.timer = Some(cx.timer(left, exchange_token(index), DUE, reason));
                 }
                 _ => {}

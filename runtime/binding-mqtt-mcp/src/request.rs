@@ -58,6 +58,8 @@ pub(crate) struct Envelope {
     pub(crate) device: ByteString,
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) variables: Variables,
+    /// The number of the request on a route with a condition.
+    pub(crate) trigger: Option<u64>,
     /// The messages that are acknowledged with its answer: of the request, and of its repetitions.
     pub(crate) receipts: Vec<Receipt>,
 }
@@ -147,6 +149,7 @@ impl Reader<'_> {
             device: found.device,
             identity: None,
             variables: Variables::new(),
+            trigger: None,
             receipts: Vec::new(),
         };
         let read = self.complete(&mut envelope, route, &data, &message.payload);

@@ -38,7 +38,7 @@ pub(crate) struct Terms {
 
 /// A message that the broker keeps until it is acknowledged. One of an earlier stream cannot be: the broker
 /// sends that message again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Receipt {
     stream: StreamId,
     number: u64,

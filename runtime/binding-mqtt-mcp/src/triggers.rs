@@ -25,6 +25,8 @@ pub(crate) struct Triggers {
     states: BTreeMap<Key, State>,
     /// In order of appearance.
     order: VecDeque<Key>,
+    /// The number of requests.
+    requests: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,10 +35,12 @@ struct State {
     raised: bool,
     /// The last request.
     last: Option<Time>,
+    /// Its number.
+    request: u64,
 }
 
 impl Triggers {
-    /// Whether a message on a topic is a request.
+    /// Whether a message on a topic is a request; its number for [`Self::withdraw`].
     pub(crate) fn is_request(
         &mut self,
         route: usize,
@@ -44,7 +48,7 @@ impl Triggers {
         topic: &ByteString,
         variables: &Variables,
         now: Time,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Option<u64>, Failure> {
         let meets = trigger.condition.is_true(variables);
         let meets = meets.map_err(|why| invalid("'if'", &why))?;
         let key = (route, topic.clone());
@@ -63,15 +67,19 @@ impl Triggers {
         if is_request {
             state.raised = trigger.edge == Edge::Rising;
             state.last = trigger.min_interval.map(|_| now);
+            self.requests += 1;
+            state.request = self.requests;
         }
         self.keep(key, state);
-        Ok(is_request)
+        Ok(is_request.then_some(state.request))
     }
 
-    /// The last request of a topic was not executed, and another attempt may succeed: the next message that meets
-    /// the condition is a request again, so that no alert is lost.
-    pub(crate) fn withdraw(&mut self, route: usize, topic: &ByteString) {
-        if let Some(state) = self.states.get_mut(&(route, topic.clone())) {
+    /// A request was not executed, and another attempt may succeed: if it is the last one of its topic, the next
+    /// message that meets the condition is a request again, so that no alert is lost.
+    pub(crate) fn withdraw(&mut self, route: usize, topic: &ByteString, request: u64) {
+        if let Some(state) = self.states.get_mut(&(route, topic.clone()))
+            && state.request == request
+        {
             *state = State::default();
         }
     }
@@ -119,7 +127,7 @@ mod tests {
             let variables = [("level".to_owned(), Value::from(**level))].into();
             let now = Time::START + Duration::from_millis(100 * index);
             let found = triggers.is_request(0, trigger, &"d".into(), &variables, now);
-            found.expect("a level")
+            found.expect("a level").is_some()
         });
         requests.map(|(level, _)| *level).collect()
     }
@@ -171,14 +179,21 @@ mod tests {
             trigger(Edge::Every, None, Some(1_000)),
         ] {
             let topic = "d".into();
-            let is_request = |triggers: &mut Triggers| {
-                triggers.is_request(0, &trigger, &topic, &low, Time::START)
+            let request = |triggers: &mut Triggers| {
+                let request = triggers.is_request(0, &trigger, &topic, &low, Time::START);
+                request.expect("a level")
             };
-            assert_eq!(is_request(&mut triggers), Ok(true));
-            assert_eq!(is_request(&mut triggers), Ok(false));
-            triggers.withdraw(0, &topic);
-            assert_eq!(is_request(&mut triggers), Ok(true));
-            triggers.withdraw(0, &topic);
+            let first = request(&mut triggers).expect("a request");
+            assert_eq!(request(&mut triggers), None);
+            triggers.withdraw(0, &topic, first);
+            let second = request(&mut triggers).expect("a request");
+            triggers.withdraw(0, &topic, first);
+            assert_eq!(
+                request(&mut triggers),
+                None,
+                "the first one is not the last"
+            );
+            triggers.withdraw(0, &topic, second);
         }
         assert_eq!((triggers.states.len(), triggers.order.len()), (1, 1));
     }
@@ -191,7 +206,7 @@ mod tests {
         for topic in 0..TOPICS_MAX + 10 {
             let topic = topic.to_string().into();
             let found = triggers.is_request(0, &trigger, &topic, &variables, Time::START);
-            assert_eq!(found, Ok(true));
+            assert!(found.is_ok_and(|it| it.is_some()));
         }
         assert_eq!(
             (triggers.states.len(), triggers.order.len()),
@@ -200,7 +215,7 @@ mod tests {
         let normal = [("level".to_owned(), Value::from(20))].into();
         for route in 1..100 {
             let found = triggers.is_request(route, &trigger, &"x".into(), &normal, Time::START);
-            assert_eq!(found, Ok(false));
+            assert_eq!(found, Ok(None));
         }
         assert_eq!(
             triggers.states.len(),

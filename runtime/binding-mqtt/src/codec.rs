@@ -22,7 +22,7 @@ mod scripted;
 
 pub use encode::{encode, encode_publish};
 pub use error::{DecodeError, DecodeFault, EncodeError};
-pub use frame::Decoder;
+pub use frame::{Decoder, PassedOver};
 pub use packet::{
     Ack, Auth, Connack, Connect, Disconnect, Packet, PacketType, Publish, RetainHandling, Suback,
     Subscribe, SubscribeFilter, Unsuback, Unsubscribe, Will,

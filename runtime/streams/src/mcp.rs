@@ -308,6 +308,8 @@ extension! {
         code "code": Option<i64> = None,
         /// Scopes that the caller needs for the operation and can ask for.
         scopes "scopes": Vec<ByteString> = Vec::new(),
+        /// The upstream has not received the operation, so that nothing was executed.
+        not_sent "notSent": bool = false,
     }
 }
 

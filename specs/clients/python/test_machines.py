@@ -37,7 +37,7 @@ ROUTES = """
           answer: { topic: "plans/{robot}", payload: { recipe: "{{ recipe.text }}", same: "{{ check.text == recipe.text }}" } }
       - when: [ { topic: "levels/{robot}/{ingredient}", qos: 1 } ]
         with:
-          if: "{{ payload.level < 10 }}"
+          if: "{{ payload.level is number and payload.level < 10 }}"
           edge: rising
           answer: { topic: "restock/{robot}", payload: { ingredient: "{{ topic.ingredient }}", level: "{{ payload.level }}" } }
 """

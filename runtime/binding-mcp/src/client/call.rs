@@ -188,8 +188,9 @@ impl Call {
     }
 
     /// Refuses the operation, or ends what was open.
-    pub(super) fn refuse(&mut self, cx: &mut Context<'_>, reset: McpReset) {
+    pub(super) fn refuse(&mut self, cx: &mut Context<'_>, mut reset: McpReset) {
         self.cancel_timer(cx);
+        reset.not_sent |= matches!(self.state, State::Collecting | State::Waiting);
         cx.terminate(self.accepted, Some(ResetEx::Mcp(reset)), None);
     }
 

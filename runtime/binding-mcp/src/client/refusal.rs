@@ -110,10 +110,13 @@ fn unreachable(reset: &HttpReset) -> McpReset {
         &reset.remote
     };
     let what = format!("The request to {remote} failed: {}.", reset.reason);
-    if reset.limit {
-        busy(what)
-    } else {
-        unavailable(what)
+    McpReset {
+        not_sent: !reset.sent,
+        ..if reset.limit {
+            busy(what)
+        } else {
+            unavailable(what)
+        }
     }
 }
 

@@ -187,7 +187,7 @@ impl Binding for McpProxy {
             refuse(
                 cx,
                 stream,
-                McpResetKind::Unavailable,
+                McpResetKind::Busy,
                 "The gateway is stopping; retry later.",
             );
         } else if let Some((exit, route)) = self.routing.transparent(cx.identity().map(|it| &**it))

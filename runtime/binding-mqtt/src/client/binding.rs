@@ -43,6 +43,8 @@ pub struct MqttClient {
     pub(super) names: ClientIds,
     /// What the routes permit; `None`: everything.
     permission: Option<Permission>,
+    /// The shutdown began while there was a subscription whose caller acknowledges its messages.
+    pub(super) answers: bool,
 }
 
 impl MqttClient {
@@ -65,6 +67,7 @@ impl MqttClient {
             clients: BTreeMap::new(),
             names: ClientIds::default(),
             permission: None,
+            answers: false,
         }
     }
 
@@ -437,6 +440,7 @@ impl Binding for MqttClient {
     }
 
     fn on_shutdown(&mut self, cx: &mut Context<'_>) {
+        self.answers = self.connections.iter().any(|(_, it)| it.is_held());
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.with(cx, key, Connection::shut_down);

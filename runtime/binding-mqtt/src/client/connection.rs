@@ -358,6 +358,9 @@ impl Connection {
     /// Resets everything that belongs to a single byte stream; the session stays (see `session`).
     pub(super) fn reset_state(&mut self, shared: &Shared) {
         self.decoder = self.packets.decoder(shared);
+        if self.held.is_some() {
+            self.decoder.pass_over();
+        }
         self.answer = Answer::default();
         self.unread = 0;
         self.outbound = Outbound::default();

@@ -125,6 +125,23 @@ event! {
 }
 
 event! {
+    /// A message that its caller would have acknowledged cannot be read: it was acknowledged and dropped, so
+    /// that the broker does not send it for ever.
+    pub struct MessageUnreadable "binding.mqtt.message.unreadable" Warn
+        "dropped a message to '{topic}' that broker {broker} sent to client '{client}': {reason}"
+    {
+        /// The client identifier.
+        client "client": ByteString = ByteString::new(),
+        /// The broker as `host:port`.
+        broker "broker": ByteString = ByteString::new(),
+        /// The topic, as far as it can be read.
+        topic "topic": ByteString = ByteString::new(),
+        /// What is wrong with it.
+        reason "reason": ByteString = ByteString::new(),
+    }
+}
+
+event! {
     /// A subscription was ended because the subscriber did not read its messages.
     pub struct SlowConsumer "binding.mqtt.subscriber.slow" Warn
         "slow consumer: a subscriber of client '{client}' did not read its messages and was reset"

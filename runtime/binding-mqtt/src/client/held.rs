@@ -7,8 +7,9 @@
 //! - **Order**: PUBACK and PUBREC are sent in the order of receipt (MQTT 5.0, 4.6). An acknowledgement
 //!   waits for those before it.
 //! - **A lost connection**: in a resumed session, the broker sends unacknowledged messages again. One
-//!   that the caller has is recognised by packet identifier, DUP and content, and is not delivered again; its
-//!   acknowledgement is sent once, on the new connection, after the broker has sent it again.
+//!   that the caller has is recognised by DUP, content and packet identifier (or, with another identifier, as the
+//!   oldest of this content that is missing), and is not delivered again; its acknowledgement is sent once, on the new
+//!   connection, after the broker has sent it again.
 //! - **The stream ends**: what it has not acknowledged stays in the session, for the next subscription
 //!   with this client identifier, in this process or another. So the connection continues a session that it has
 //!   not begun, and leaves it without UNSUBSCRIBE. Without `sessionExpiry`, and if the client identifier is
@@ -16,12 +17,14 @@
 //!   another member.
 //! - **A session that this process has not begun** may contain messages for filters, and with
 //!   subscription identifiers, of its predecessor: such a message goes to the stream if one of its filters matches, and is
-//!   acknowledged otherwise.
+//!   acknowledged otherwise. Such copies cannot be told apart, so a filter is left out if another of the stream
+//!   covers it.
+//! - **A message that cannot be read**, because it is too large or violates the protocol, is acknowledged and
+//!   reported: the broker would send it again on each connection, and keep all others behind it.
 //!
-//! Bound: one entry for each packet identifier, 65,535; a broker that respects the Receive Maximum needs no
-//! more than that.
+//! Bound: 65,535 messages; a broker that respects the Receive Maximum needs no more than that.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU16;
 
 use bytestring::ByteString;
@@ -30,12 +33,13 @@ use tidegate_engine::streams::mqtt::MqttSubscribe;
 
 use super::connection::{Connection, Env, Phase, Shared};
 use super::counted::Counted;
+use super::events::MessageUnreadable;
 use super::failure::Failure;
 use super::packets;
-use super::redelivery::content;
+use super::redelivery::{Acknowledged, content};
 use super::streams::Streams;
 use super::subscriptions::{Recipient, Recipients};
-use crate::codec::{Publish, ReasonCode, Version};
+use crate::codec::{DecodeError, PassedOver, Publish, ReasonCode, Version};
 
 /// What a subscription asks for.
 #[derive(Debug, Clone, Copy)]
@@ -75,14 +79,20 @@ impl Terms {
 /// A message that is not acknowledged to the broker.
 #[derive(Debug)]
 struct Message {
-    /// 0 if the caller does not have it.
-    number: u64,
+    /// On the connection on which it was sent last.
+    packet_id: u16,
     qos: u8,
     content: u64,
     /// It may be acknowledged.
     is_done: bool,
-    /// The broker has sent it on this connection.
-    is_here: bool,
+    /// The caller does not have it: it was acknowledged on an earlier connection, or is passed over.
+    is_kept_back: bool,
+}
+
+impl Message {
+    fn is(&self, qos: u8, content: u64) -> bool {
+        (self.qos, self.content) == (qos, content)
+    }
 }
 
 /// The messages of the only subscription of a connection.
@@ -91,12 +101,14 @@ pub(super) struct Held {
     terms: Terms,
     /// The client identifier is not random: the session may outlive this process.
     is_lasting: bool,
-    /// By packet identifier.
-    messages: BTreeMap<u16, Message>,
-    /// Packet identifiers by the numbers of the messages.
-    numbers: BTreeMap<u64, u16>,
+    /// By number, in order of receipt.
+    messages: BTreeMap<u64, Message>,
+    /// What the packet identifiers of this connection stand for.
+    here: BTreeMap<u16, u64>,
     /// Those that the broker has sent on this connection, in order of receipt.
-    order: VecDeque<u16>,
+    order: VecDeque<u64>,
+    /// Those that it has not sent on this connection.
+    absent: BTreeSet<u64>,
     last: u64,
 }
 
@@ -114,8 +126,9 @@ impl Held {
             terms,
             is_lasting,
             messages: BTreeMap::new(),
-            numbers: BTreeMap::new(),
+            here: BTreeMap::new(),
             order: VecDeque::new(),
+            absent: BTreeSet::new(),
             last: 0,
         }
     }
@@ -130,60 +143,93 @@ impl Held {
     /// A message arrived. Returns its number if it is to be delivered. `answered`: it was acknowledged
     /// before.
     fn receive(&mut self, publish: &Publish, answered: bool) -> Option<u64> {
-        let id = publish.packet_id;
-        let content = content(publish);
-        if let Some(message) = self.messages.get_mut(&id)
-            && publish.dup
-            && (message.qos, message.content) == (publish.qos, content)
-        {
-            if !std::mem::replace(&mut message.is_here, true) {
-                self.order.push_back(id);
-            }
+        let (id, qos, content) = (publish.packet_id, publish.qos, content(publish));
+        if publish.dup && self.is_again(id, qos, content) {
             return None;
         }
-        // The broker uses the identifier for another message: it no longer has that one.
-        if let Some(other) = self.messages.remove(&id) {
-            self.numbers.remove(&other.number);
-            if other.is_here {
-                self.order.retain(|it| *it != id);
-            }
-        }
-        let number = if answered { 0 } else { self.last + 1 };
-        let message = Message {
-            number,
-            qos: publish.qos,
+        let number = self.add(Message {
+            packet_id: id,
+            qos,
             content,
             is_done: answered,
-            is_here: true,
-        };
-        self.messages.insert(id, message);
-        self.order.push_back(id);
-        if answered {
-            return None;
+            is_kept_back: answered,
+        });
+        (!answered).then_some(number)
+    }
+
+    /// Whether a message that the broker sends again is one that the caller has. Its packet identifier may
+    /// be another one: `RabbitMQ` counts anew on each connection.
+    fn is_again(&mut self, id: u16, qos: u8, content: u64) -> bool {
+        let there = |number: &u64| self.messages.get(number);
+        let is_same = |number: &u64| there(number).is_some_and(|it| it.is(qos, content));
+        if self.here.get(&id).is_some_and(is_same) {
+            return true;
         }
-        self.last = number;
-        self.numbers.insert(number, id);
-        Some(number)
+        let same = || self.absent.iter().copied().filter(|number| is_same(number));
+        let named = same().find(|number| there(number).is_some_and(|it| it.packet_id == id));
+        let Some(number) = named.or_else(|| same().next()) else {
+            return false;
+        };
+        self.absent.remove(&number);
+        if let Some(message) = self.messages.get_mut(&number) {
+            message.packet_id = id;
+        }
+        self.arrived(id, number);
+        true
+    }
+
+    /// A message that cannot be read is acknowledged in its turn.
+    fn pass_over(&mut self, passed: &PassedOver) {
+        self.add(Message {
+            packet_id: passed.packet_id,
+            qos: passed.qos,
+            content: 0,
+            is_done: true,
+            is_kept_back: true,
+        });
+    }
+
+    fn add(&mut self, message: Message) -> u64 {
+        let id = message.packet_id;
+        self.last += 1;
+        self.messages.insert(self.last, message);
+        self.arrived(id, self.last);
+        if self.messages.len() > usize::from(u16::MAX)
+            && let Some(oldest) = self.absent.pop_first()
+        {
+            self.messages.remove(&oldest);
+        }
+        self.last
+    }
+
+    /// The packet identifier stands for this message now. If it stood for another, the broker no longer has
+    /// that one.
+    fn arrived(&mut self, id: u16, number: u64) {
+        if let Some(other) = self.here.insert(id, number) {
+            self.messages.remove(&other);
+            self.order.retain(|it| *it != other);
+        }
+        self.order.push_back(number);
     }
 
     /// The caller is done with a message, or nobody takes it.
     fn acknowledge(&mut self, number: u64) {
-        let id = self.numbers.remove(&number);
-        if let Some(message) = id.and_then(|id| self.messages.get_mut(&id)) {
+        if let Some(message) = self.messages.get_mut(&number) {
             message.is_done = true;
         }
     }
 
     /// The next acknowledgement, once all before it are sent.
     fn next(&mut self) -> Option<Due> {
-        let packet_id = *self.order.front()?;
-        if !self.messages.get(&packet_id)?.is_done {
+        let number = *self.order.front()?;
+        if !self.messages.get(&number)?.is_done {
             return None;
         }
         self.order.pop_front();
-        let message = self.messages.remove(&packet_id)?;
+        let message = self.messages.remove(&number)?;
+        self.here.remove(&message.packet_id);
         Some(Due {
-            packet_id,
+            packet_id: message.packet_id,
             qos: message.qos,
             content: message.content,
         })
@@ -192,29 +238,28 @@ impl Held {
     /// The broker released a message of `QoS` 2 (PUBREL): a PUBREC that still waits to be repeated is not
     /// needed, and would stand for the next message with its identifier.
     pub(super) fn released(&mut self, packet_id: u16) {
-        if self
-            .messages
-            .get(&packet_id)
-            .is_some_and(|it| it.number == 0)
+        let number = self.here.get(&packet_id).copied();
+        if let Some(number) = number
+            && self.messages.get(&number).is_some_and(|it| it.is_kept_back)
         {
-            self.messages.remove(&packet_id);
-            self.order.retain(|it| *it != packet_id);
+            self.here.remove(&packet_id);
+            self.messages.remove(&number);
+            self.order.retain(|it| *it != number);
         }
     }
 
     /// The connection was lost.
     pub(super) fn interrupted(&mut self) {
-        self.order.clear();
-        for message in self.messages.values_mut() {
-            message.is_here = false;
-        }
+        self.absent.extend(self.order.drain(..));
+        self.here.clear();
     }
 
     /// The broker has no session any more: no message comes again as the same one.
     fn ended(&mut self) {
         self.order.clear();
+        self.here.clear();
+        self.absent.clear();
         self.messages.clear();
-        self.numbers.clear();
     }
 }
 
@@ -259,6 +304,8 @@ impl Connection {
         let Some(held) = &mut self.held else { return };
         if !resumed {
             held.ended();
+            self.session.received.clear();
+            self.session.acknowledged = Acknowledged::default();
         } else if !known {
             let last = cx.random_below(IDENTIFIERS);
             let last = u32::try_from(last).unwrap_or(0);
@@ -305,6 +352,25 @@ impl Connection {
     pub(super) fn acknowledge(&mut self, env: &mut Env<'_, '_>, number: u64) {
         if let Some(held) = &mut self.held {
             held.acknowledge(number);
+            self.send_acknowledgements(env);
+        }
+    }
+
+    /// Acknowledges a message that cannot be read.
+    pub(super) fn pass_over(
+        &mut self,
+        env: &mut Env<'_, '_>,
+        passed: &PassedOver,
+        error: &DecodeError,
+    ) {
+        env.cx.event(&MessageUnreadable {
+            client: self.client_id.clone(),
+            broker: self.remote.clone(),
+            topic: passed.topic.clone(),
+            reason: error.to_string().into(),
+        });
+        if let Some(held) = &mut self.held {
+            held.pass_over(passed);
             self.send_acknowledgements(env);
         }
     }
@@ -376,7 +442,7 @@ mod tests {
         assert_eq!(due(&mut held), NONE, "unknown numbers are ignored");
         held.acknowledge(3);
         assert_eq!(due(&mut held), [5]);
-        assert!(held.messages.is_empty() && held.numbers.is_empty());
+        assert!(held.messages.is_empty() && held.here.is_empty());
     }
 
     #[test]
@@ -411,6 +477,44 @@ mod tests {
         );
         held.acknowledge(3);
         assert_eq!(due(&mut held), [1], "once");
+    }
+
+    #[test]
+    fn a_message_with_another_identifier_on_the_new_connection_is_the_same() {
+        let mut held = held();
+        for (id, payload, number) in [(1, "a", 1), (2, "b", 2), (3, "b", 3)] {
+            let got = held.receive(&message(id, payload, false), false);
+            assert_eq!(got, Some(number));
+        }
+        held.acknowledge(1);
+        assert_eq!(due(&mut held), [1]);
+        held.interrupted();
+        assert_eq!(held.receive(&message(1, "b", true), false), None);
+        assert_eq!(held.receive(&message(2, "b", true), false), None);
+        assert_eq!(
+            held.receive(&message(3, "b", true), false),
+            Some(4),
+            "a third one"
+        );
+        for number in [3, 2, 4] {
+            held.acknowledge(number);
+        }
+        assert_eq!(due(&mut held), [1, 2, 3]);
+        assert!(held.messages.is_empty() && held.here.is_empty() && held.absent.is_empty());
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_read_is_acknowledged_in_its_turn() {
+        let mut held = held();
+        assert_eq!(held.receive(&message(1, "a", false), false), Some(1));
+        held.pass_over(&PassedOver {
+            packet_id: 2,
+            qos: 1,
+            topic: "a".into(),
+        });
+        assert_eq!(due(&mut held), NONE);
+        held.acknowledge(1);
+        assert_eq!(due(&mut held), [1, 2]);
     }
 
     #[test]

@@ -56,6 +56,12 @@ impl Connection {
                     self.unread = 0;
                 }
                 Err(error) => {
+                    if let Some(passed) = self.decoder.passed_over() {
+                        self.keep_alive.received(env.cx.now());
+                        self.note_whole();
+                        self.pass_over(env, &passed, &error);
+                        continue;
+                    }
                     let connecting = self.phase == Phase::Connecting;
                     let asked = self.packets.version == Version::V5;
                     if connecting

@@ -12,7 +12,7 @@ use super::events::{SessionEnded, SessionResumed};
 use super::failure::Failure;
 use super::granted::Granted;
 use super::packets;
-use super::session::{Packet, Replacement, SessionState};
+use super::session::{Packet, Replacement};
 use super::suspects::Purpose;
 use crate::codec::{Parts, ReasonCode, Version};
 
@@ -163,8 +163,13 @@ impl Connection {
             Phase::Connecting => self.session.replacement,
             _ => Replacement::None,
         };
-        self.session = SessionState::default();
+        let ended = std::mem::take(&mut self.session);
         self.session.replacement = replacement;
+        if self.continues_session(env.shared) {
+            // The broker may still have it: what it sends again was received before.
+            self.session.received = ended.received;
+            self.session.acknowledged = ended.acknowledged;
+        }
     }
 
     /// The broker resumed the session.

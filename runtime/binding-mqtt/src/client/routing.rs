@@ -231,9 +231,9 @@ impl MqttClient {
     }
 
     /// Whether a shutdown refuses new streams. What was received on a subscription whose caller acknowledges
-    /// is still answered, until that caller ends it.
+    /// is still answered, even if the subscription has ended.
     fn refuses(&self, cx: &Context<'_>) -> bool {
-        cx.stopping() && !self.connections.iter().any(|(_, it)| it.is_held())
+        cx.stopping() && !self.answers
     }
 
     /// A connection of a client for which `fits` holds.

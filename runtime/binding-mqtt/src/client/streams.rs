@@ -136,6 +136,8 @@ pub(super) struct RequestedFilter {
     covered_by: Option<usize>,
     /// The broker's answer.
     code: Option<ReasonCode>,
+    /// The broker refused it when the stream was accepted: the stream does without it.
+    given_up: bool,
     /// The reply BEGIN was sent before the answer, and stated the requested `QoS`.
     assumed: bool,
 }
@@ -144,6 +146,10 @@ impl RequestedFilter {
     /// Whether the broker keeps its messages in a session without a connection, or it needs none.
     fn is_kept(&self) -> bool {
         self.covered_by.is_some() || self.code.is_some_and(|code| code != ReasonCode::SUCCESS)
+    }
+
+    fn is_refused(&self) -> bool {
+        self.code.is_some_and(ReasonCode::is_error)
     }
 }
 
@@ -244,7 +250,7 @@ impl Subscriber {
     }
 
     /// Replaces filters by others of the stream that cover them, if their messages could not be
-    /// told apart otherwise. An error if filters still overlap.
+    /// told apart otherwise, or have the identifiers of an earlier process. An error if filters still overlap.
     pub(super) fn cover(&mut self, identifiers: bool) -> Result<(), Failure> {
         for index in 0..self.filters.len() {
             let by = self.coverer(index, identifiers);
@@ -294,7 +300,9 @@ impl Subscriber {
             if filter == this {
                 return at < index;
             }
-            !identifiers && !this.is_shared() && !filter.is_shared() && filter.covers(this)
+            let one_copy = self.terms.is_some() && this.share_name() == filter.share_name();
+            let plain = !identifiers && !this.is_shared() && !filter.is_shared();
+            (one_copy || plain) && filter.covers(this)
         })
     }
 
@@ -313,7 +321,7 @@ impl Subscriber {
     /// Why the stream is reset after all answers: no filter was granted or, if it was accepted
     /// before, one of its granted filters is refused now.
     pub(super) fn refusal(&self) -> Option<(ReasonCode, &TopicFilter)> {
-        let refused = |asked: &&RequestedFilter| asked.code.is_some_and(ReasonCode::is_error);
+        let refused = |asked: &&RequestedFilter| asked.is_refused() && !asked.given_up;
         let mut asked = self.filters.iter().filter(|it| it.covered_by.is_none());
         let first = asked.clone().find(refused)?;
         let fails = self.accepted || asked.all(|it| refused(&it));
@@ -323,6 +331,14 @@ impl Subscriber {
                 &first.request.filter,
             )
         })
+    }
+
+    /// The broker has answered for all filters, and granted at least one.
+    pub(super) fn accept(&mut self) {
+        self.accepted = true;
+        for asked in &mut self.filters {
+            asked.given_up = asked.is_refused();
+        }
     }
 
     /// Whether the broker keeps the messages for it while there is no connection, in a session that
@@ -348,9 +364,8 @@ impl Subscriber {
 
     /// The connection was lost: granted filters must be requested again. Refused ones stay refused.
     pub(super) fn clear_answers(&mut self) {
-        let refused = |asked: &RequestedFilter| asked.code.is_some_and(ReasonCode::is_error);
         if self.accepted {
-            self.filters.retain(|asked| !refused(asked));
+            self.filters.retain(|asked| !asked.is_refused());
         }
         for asked in &mut self.filters {
             asked.code = None;
@@ -498,6 +513,7 @@ fn ask(mut original: MqttTopicFilter, floor: u8) -> Result<RequestedFilter, Fail
         request,
         covered_by: None,
         code: None,
+        given_up: false,
         assumed: false,
     })
 }

@@ -227,7 +227,7 @@ impl Connection {
             self.state_terms(&mut reply);
             env.cx.send(id, Frame::begin(reply));
         }
-        subscriber.accepted = true;
+        subscriber.accept();
         if let Some(since) = subscriber.interrupted.take() {
             let milliseconds = env.cx.now().since(since).as_millis();
             env.shared.counts.gaps += 1;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use bytestring::ByteString;
 
 use super::decode::decode;
 use super::error::{DecodeError, DecodeFault};
@@ -23,6 +24,22 @@ pub struct Decoder {
     packet_size_max: usize,
     parts: VecDeque<Bytes>,
     len: usize,
+    /// Whether it continues after a PUBLISH that cannot be decoded.
+    passes_over: bool,
+    passed: Option<PassedOver>,
+    /// What is left of a packet that is passed over, in bytes.
+    skipped: usize,
+}
+
+/// A PUBLISH of `QoS` 1 or 2 that cannot be decoded, and was passed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Its packet identifier.
+    pub packet_id: u16,
+    /// Its `QoS`.
+    pub qos: u8,
+    /// Its topic; what is not UTF-8 is replaced.
+    pub topic: ByteString,
 }
 
 struct FixedHeader {
@@ -43,7 +60,22 @@ impl Decoder {
             packet_size_max,
             parts: VecDeque::new(),
             len: 0,
+            passes_over: false,
+            passed: None,
+            skipped: 0,
         }
+    }
+
+    /// Continues after a PUBLISH of `QoS` 1 or 2 that is too large or cannot be decoded, if it has a packet
+    /// identifier: [`Self::next`] returns the error, [`Self::passed_over`] the PUBLISH, and the connection need not be
+    /// closed. Nothing is buffered of what is too large.
+    pub const fn pass_over(&mut self) {
+        self.passes_over = true;
+    }
+
+    /// The PUBLISH to which the last error belongs, if it was passed over.
+    pub const fn passed_over(&mut self) -> Option<PassedOver> {
+        self.passed.take()
     }
 
     /// Sets the version of further packets: a broker learns it from CONNECT.
@@ -70,11 +102,24 @@ impl Decoder {
         reason = "it can fail, and go on after None"
     )]
     pub fn next(&mut self) -> Result<Option<Packet>, DecodeError> {
+        if !self.skip_rest() {
+            return Ok(None);
+        }
         let Some(header) = self.header()? else {
             return Ok(None);
         };
         let size = header.size + header.remaining;
         if size > self.packet_size_max {
+            if self.may_pass_over(&header) {
+                if !self.has_identifier(&header) {
+                    return Ok(None);
+                }
+                self.passed = self.identify(&header);
+                if self.passed.is_some() {
+                    self.skipped = size;
+                    self.skip_rest();
+                }
+            }
             let fault = DecodeFault::TooLarge {
                 size,
                 limit: self.packet_size_max,
@@ -87,6 +132,10 @@ impl Decoder {
         if self.len < size {
             return Ok(None);
         }
+        // Before it is taken from the buffer.
+        let may_pass = self.may_pass_over(&header);
+        let passed = may_pass.then(|| self.identify(&header)).flatten();
+        let rest = self.len - size;
         self.skip(header.size);
         let body = self.body(&header);
         let packet = body.and_then(|(head, payload)| {
@@ -94,11 +143,61 @@ impl Decoder {
         });
         match packet {
             Ok(packet) => Ok(Some(packet)),
-            Err(fault) => Err(DecodeError {
-                packet: Some(header.packet),
-                fault,
-            }),
+            Err(fault) => {
+                if passed.is_some() {
+                    self.skipped = self.len - rest;
+                    self.skip_rest();
+                    self.passed = passed;
+                }
+                Err(DecodeError {
+                    packet: Some(header.packet),
+                    fault,
+                })
+            }
         }
+    }
+
+    /// Drops what is left of a packet that is passed over. Returns whether all of it was there.
+    fn skip_rest(&mut self) -> bool {
+        let skipped = self.skipped.min(self.len);
+        if skipped > 0 {
+            self.skip(skipped);
+            self.skipped -= skipped;
+        }
+        self.skipped == 0
+    }
+
+    fn may_pass_over(&self, header: &FixedHeader) -> bool {
+        let qos = header.flags >> 1 & 0b11;
+        self.passes_over && header.packet == PacketType::Publish && matches!(qos, 1 | 2)
+    }
+
+    /// Whether the topic and the packet identifier of a PUBLISH are there, or can never be.
+    fn has_identifier(&self, header: &FixedHeader) -> bool {
+        let at = header.size;
+        let (Some(high), Some(low)) = (self.peek(at), self.peek(at + 1)) else {
+            return header.remaining < 2;
+        };
+        let needed = 4 + usize::from(u16::from_be_bytes([high, low]));
+        needed > header.remaining || self.len >= at + needed
+    }
+
+    /// The PUBLISH behind this header, which is still in the buffer; `None` if it has no packet identifier.
+    fn identify(&self, header: &FixedHeader) -> Option<PassedOver> {
+        let at = header.size;
+        let length = usize::from(u16::from_be_bytes([self.peek(at)?, self.peek(at + 1)?]));
+        if length + 4 > header.remaining {
+            return None;
+        }
+        let end = at + 2 + length;
+        let packet_id = u16::from_be_bytes([self.peek(end)?, self.peek(end + 1)?]);
+        let bytes = self.parts.iter().flatten().skip(at + 2).take(length);
+        let topic: Vec<u8> = bytes.copied().collect();
+        (packet_id != 0).then(|| PassedOver {
+            packet_id,
+            qos: header.flags >> 1 & 0b11,
+            topic: String::from_utf8_lossy(&topic).into_owned().into(),
+        })
     }
 
     /// The fixed header of the next packet, once it is complete.

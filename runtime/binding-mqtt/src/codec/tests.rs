@@ -117,6 +117,70 @@ fn a_packet_over_the_limit_is_rejected_at_its_header() {
 }
 
 #[test]
+fn a_publish_that_is_too_large_or_cannot_be_decoded_is_passed_over_if_asked() {
+    let mut decoder = Decoder::new(Version::V5, 40);
+    decoder.pass_over();
+    let large = Publish {
+        qos: 1,
+        packet_id: 7,
+        topic: "a/b".into(),
+        payload: std::iter::once(Bytes::from(vec![b'x'; 100])).collect(),
+        ..Publish::default()
+    };
+    // A response topic with a wildcard, at QoS 2.
+    let wrong = [
+        0x34, 0x0C, 0, 1, b'a', 0, 8, 4, 0x08, 0, 1, b'#', b'1', b'2',
+    ];
+    let good = encoded(&Packet::Pingresp, Version::V5);
+    let bytes = [
+        &encoded(&Packet::Publish(large), Version::V5),
+        &wrong[..],
+        &good,
+    ]
+    .concat();
+    let (mut passed, mut packets) = (Vec::new(), Vec::new());
+    for byte in bytes {
+        decoder.push(Bytes::from(vec![byte]));
+        assert!(decoder.buffered() <= 40);
+        match decoder.next() {
+            Ok(None) => {}
+            Ok(Some(packet)) => packets.push(packet),
+            Err(error) => {
+                let it = decoder.passed_over().expect("passed over");
+                passed.push((
+                    it.packet_id,
+                    it.qos,
+                    it.topic.to_string(),
+                    error.reason_code(),
+                ));
+            }
+        }
+    }
+    let (large, wrong) = (ReasonCode::PACKET_TOO_LARGE, ReasonCode::PROTOCOL_ERROR);
+    assert_eq!(
+        passed,
+        [(7, 1, "a/b".into(), large), (8, 2, "a".into(), wrong)]
+    );
+    assert_eq!(packets, [Packet::Pingresp]);
+}
+
+#[test]
+fn what_has_no_packet_identifier_is_not_passed_over() {
+    // QoS 0 and too large; a topic beyond the packet; an identifier of 0.
+    for bytes in [
+        &[0x30, 0x7F, 0, 1, b'a'][..],
+        &[0x32, 4, 0, 9, b'a', b'b'],
+        &[0x32, 6, 0, 1, b'a', 0, 0, 0],
+    ] {
+        let mut decoder = Decoder::new(Version::V5, 40);
+        decoder.pass_over();
+        decoder.push(Bytes::copy_from_slice(bytes));
+        decoder.next().expect_err("wrong");
+        assert_eq!(decoder.passed_over(), None, "{bytes:?}");
+    }
+}
+
+#[test]
 fn an_unencodable_packet_is_rejected_and_nothing_is_written() {
     let long = ByteString::from("a".repeat(65_536));
     let mut out = BytesMut::from(&b"before"[..]);

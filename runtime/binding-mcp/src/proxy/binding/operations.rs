@@ -46,7 +46,7 @@ impl McpProxy {
             refuse(
                 cx,
                 accepted,
-                McpResetKind::Unavailable,
+                McpResetKind::Busy,
                 "Stream limit reached; retry later.",
             );
             return None;
