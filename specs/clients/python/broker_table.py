@@ -22,7 +22,7 @@ scripts/brokers
 ```
 
 CI tests mosquitto, Aedes, aMQTT and the embedded broker; and mosquitto also over TLS, mutual TLS and WebSocket, with a password file
-and an ACL, and with dynamic security, where every row passes with both versions. The services of clouds were not reachable:
+and an ACL, and with dynamic security, where the same rows pass. The services of clouds were not reachable:
 [brokers.md](brokers.md#brokers-of-clouds) says what is known about them.
 
 ✓ passes · – not supported by the broker or by this version of MQTT · ≠ deviates; the numbers refer to the notes.

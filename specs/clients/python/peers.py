@@ -58,6 +58,10 @@ UNLOWERED = deviates(
     "It delivers messages at the QoS of the subscription, also those that were published with a lower one.",
     r"QoS 0 arrived with QoS 2",
 )
+UNTOLD = deviates(
+    "It closes the connection without the reason code 0x8E: the log tells of a lost connection, which is opened again.",
+    r"the log says: [\s\S]*connection failed",
+)
 NO_SESSIONS = not_supported(
     "It keeps no session of a connection that was lost: the gateway subscribes again, and tells of a gap.",
     r"brought \['after', 'after'\]",
@@ -211,6 +215,8 @@ class Message:
     expiry: str
     response_topic: str
     correlation: str
+    #: User properties, as `name:value` with spaces between.
+    properties: str
 
 
 class Listener(Process):
@@ -219,12 +225,12 @@ class Listener(Process):
     def __init__(self, command: list[str]) -> None:
         # `-d` tells of SUBACK.
         # It buffers its output otherwise.
-        super().__init__(["stdbuf", "-oL", *command, "-d", "-F", "message|%t|%q|%r|%x|%E|%R|%D"])
+        super().__init__(["stdbuf", "-oL", *command, "-d", "-F", "message|%t|%q|%r|%x|%E|%R|%D|%P"])
         self.line(r"Subscribed \(mid")
 
     def messages(self) -> list[Message]:
         lines = [line.split("|") for line in list(self.lines) if line.startswith("message|")]
-        return [Message(it[1], int(it[2]), it[3] == "1", bytes.fromhex(it[4]), *it[5:8]) for it in lines]
+        return [Message(it[1], int(it[2]), it[3] == "1", bytes.fromhex(it[4]), *it[5:9]) for it in lines]
 
     def wait(self, topic: str) -> Message:
         """Waits for the first message of a topic."""
@@ -263,6 +269,7 @@ class Embedded(Peer):
 class Mosquitto(Peer):
     name = "mosquitto"
     source = "Debian"
+    known = {"taken_over": UNTOLD}
     quick = True
     ready = r"mosquitto version .* running"
 
@@ -371,6 +378,7 @@ class Rumqttd(Peer):
         "no_matching_subscribers": UNMATCHED,
         "delivered_qos": UNLOWERED,
         ("resumed", "5"): NO_SESSIONS,
+        "taken_over": UNTOLD,
     }
 
     SETTINGS = """

@@ -109,11 +109,12 @@ def payloads(result) -> list[str]:
     return [message["payload"] for message in done(result)["messages"]]
 
 
-async def published(case: Case, topic: str, qos: int, payload: str = "on", **more) -> Message:
+async def published(case: Case, topic: str, qos: int, payload: str = "on", meta: dict | None = None, **more) -> Message:
     """Publishes, and returns what a subscriber gets."""
     subscriber = case.subscriber(topic)
+    arguments = {"topic": topic, "payload": payload, "qos": qos, **more}
     async with case.client() as client:
-        result = done(await client.call_tool("publish", {"topic": topic, "payload": payload, "qos": qos, **more}))
+        result = done(await client.call_tool("publish", arguments, meta=meta))
     assert result["outcome"] == ["sent", "acknowledged", "completed"][qos], result
     if qos and case.version == "3.1.1":
         assert result["reasonCode"] is None, result
@@ -237,6 +238,13 @@ async def expiry(case: Case) -> None:
         done(await client.call_tool("publish", {"topic": "expiry/a", "payload": "x", "qos": 1}))
     message = await asyncio.to_thread(subscriber.wait, "expiry/a")
     assert message.expiry.isdigit() and 1 <= int(message.expiry) <= 60, f"expires in {message.expiry!r}"
+
+
+@row("user properties: the trace context of a call reaches the devices", MODERN)
+async def user_properties(case: Case) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    message = await published(case, "properties/a", 1, meta={"traceparent": trace})
+    assert f"traceparent:{trace}" in message.properties.split(), message
 
 
 @row("receive at QoS 0, 1 and 2")
@@ -445,6 +453,23 @@ async def resumed(case: Case) -> None:
             await own.publish("news/b", "after", "-q", "1")
         brought = payloads(await call)
     assert brought == ["meanwhile", "after"], f"brought {brought}"
+
+
+@row("a connection that another client takes over is told, and opened again later", MODERN)
+async def taken_over(case: Case) -> None:
+    own = case.other(client="clientId: taken, reconnect: { min: 10, max: 200 }")
+    arguments = {"topic": "taken/a", "payload": "x", "qos": 1}
+    async with own.client() as client:
+        done(await client.call_tool("publish", arguments))
+        before = own.tap.accepted
+        await own.publish("taken/b", "x", "-i", "taken")
+        async with asyncio.timeout(PATIENCE):
+            # Calls are refused for a while.
+            while (await client.call_tool("publish", arguments)).is_error:
+                pass
+        assert own.tap.accepted > before
+    told = own.gateway.text()
+    assert "another client uses the client identifier 'taken'" in told, f"the log says: {told}"
 
 
 @row("`version: auto` finds the version")
