@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use http::header::{HOST, USER_AGENT};
+use http::header::{CONTENT_LENGTH, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body as _, Frame as BodyFrame};
 use hyper::body::Incoming;
@@ -124,8 +124,8 @@ impl Exchange {
     async fn send(&self, client: &Client) -> Result<(Response<Incoming>, Lease), Failure> {
         let head = self.head.borrow_mut().take();
         let mut head = head.ok_or_else(|| Failure::before("internal error in tidegate"))?;
-        add_own(client, &mut head.headers)?;
         let body = self.body.take();
+        add_own(client, &mut head.headers, body.len())?;
         let mut path = head.path.clone();
         let (mut redirects, mut renewed) = (0, false);
         loop {
@@ -279,12 +279,15 @@ fn request(
     Ok(request)
 }
 
-/// Adds what each request has. hyper adds the length of the body.
-fn add_own(client: &Client, headers: &mut HeaderMap) -> Result<(), Failure> {
+/// Adds what each request has. hyper would add the length to a copy of the headers that has no room for it.
+fn add_own(client: &Client, headers: &mut HeaderMap, length: usize) -> Result<(), Failure> {
     let host = client.host.clone();
     headers.insert(HOST, host.ok_or_else(|| Failure::before("invalid host"))?);
     let agent = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
     headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+    if length > 0 {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
     Ok(())
 }
 

@@ -11,15 +11,10 @@ use tidegate_streams::{Data, DataFlags, Frame};
 use crate::binding::StreamId;
 use crate::context::Context;
 
-/// A queue of DATA for one half-stream.
-///
-/// Every exchange has several and they are nearly always empty, so storage is allocated only when
-/// something is queued.
+/// A queue of DATA for one half-stream. Every exchange has several; storage is allocated only when something is
+/// queued.
 #[derive(Debug, Default)]
-pub struct PendingData(Option<Box<Queue>>);
-
-#[derive(Debug, Default)]
-struct Queue {
+pub struct PendingData {
     queue: VecDeque<Data>,
     /// Bytes in the queue.
     len: usize,
@@ -29,34 +24,31 @@ impl PendingData {
     /// An empty queue.
     #[must_use]
     pub const fn new() -> Self {
-        Self(None)
+        Self {
+            queue: VecDeque::new(),
+            len: 0,
+        }
     }
 
     /// Queued bytes.
     pub const fn len(&self) -> usize {
-        match &self.0 {
-            Some(waiting) => waiting.len,
-            None => 0,
-        }
+        self.len
     }
 
     /// Whether the queue is empty; an empty message counts as queued.
     pub fn is_empty(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|waiting| waiting.queue.is_empty())
+        self.queue.is_empty()
     }
 
     /// Appends a part.
     pub fn push(&mut self, data: Data) {
-        let waiting = self.0.get_or_insert_default();
-        waiting.len += data.payload.len();
-        waiting.queue.push_back(data);
+        self.len += data.payload.len();
+        self.queue.push_back(data);
     }
 
     /// Removes all parts.
     pub fn clear(&mut self) {
-        self.0 = None;
+        *self = Self::new();
     }
 
     /// Sends `data` at once if the queue is empty and the credit covers it; queues it otherwise.
@@ -71,14 +63,11 @@ impl PendingData {
 
     /// Sends what the credit allows; returns whether the queue is empty.
     pub fn flush(&mut self, cx: &mut Context<'_>, stream: StreamId) -> bool {
-        let Some(waiting) = &mut self.0 else {
-            return true;
-        };
-        while let Some(front) = waiting.queue.front_mut() {
+        while let Some(front) = self.queue.front_mut() {
             let credit = cx.credit(stream);
             if front.payload.len() <= credit {
-                waiting.len -= front.payload.len();
-                if let Some(data) = waiting.queue.pop_front() {
+                self.len -= front.payload.len();
+                if let Some(data) = self.queue.pop_front() {
                     cx.send(stream, Frame::Data(data));
                 }
                 continue;
@@ -90,7 +79,7 @@ impl PendingData {
             let flags = DataFlags::of(front.flags.is_init(), false);
             front.flags = DataFlags::of(false, front.flags.is_fin());
             let extension = front.extension.take();
-            waiting.len -= payload.len();
+            self.len -= payload.len();
             cx.send(
                 stream,
                 Frame::Data(Data {
