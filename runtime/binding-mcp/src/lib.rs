@@ -5,7 +5,8 @@
 pub mod client;
 #[cfg(test)]
 mod generated;
-pub mod jsonrpc;
 pub mod proxy;
 pub mod server;
 mod shown;
+
+pub use tidegate_jsonrpc as jsonrpc;

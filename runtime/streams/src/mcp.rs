@@ -265,7 +265,7 @@ flushes! {
 }
 
 words! {
-    /// Reason of a refusal. `mcp · server` alone maps it to the error code and HTTP status of the
+    /// Reason of a refusal. Bindings with clients map it to the error code, and HTTP status, of the
     /// client's revision.
     pub enum McpResetKind {
         /// `params` are invalid for the operation.

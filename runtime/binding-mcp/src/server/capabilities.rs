@@ -6,20 +6,16 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use tidegate_engine::{BindingId, CallContext, Context, Duration, StreamId, Time, TimerId, Token};
-use tidegate_json::write::push_string;
-use tidegate_streams::mcp::{
-    McpBeginEx, McpCapabilities, McpEnd, McpLifecycle, McpReset, McpResetKind,
-};
+use tidegate_streams::mcp::{McpBeginEx, McpCapabilities, McpLifecycle, McpReset, McpResetKind};
 use tidegate_streams::{BeginEx, Frame, Identity, ResetEx};
 
 use super::challenge;
 use super::deadline::SLACK;
 use super::errors::Refusal;
-use super::result::additions;
 use super::sink::Sink;
-use crate::jsonrpc::{Id, Method, supported_versions};
+use crate::jsonrpc::{Id, discovered, supported_versions};
 
 /// How long the capabilities are cached, here and by clients.
 const FRESH: Duration = Duration::from_millis(60_000);
@@ -174,72 +170,9 @@ impl Capabilities {
 }
 
 /// The members of the `server/discover` result.
-pub(super) fn discovered(capabilities: McpCapabilities, instructions: Option<&str>) -> BytesMut {
-    let mut members = BytesMut::with_capacity(512);
-    members.put_slice(b"\"supportedVersions\":[");
-    for (index, version) in supported_versions().enumerate() {
-        if index > 0 {
-            members.put_u8(b',');
-        }
-        push_string(&mut members, version);
-    }
-    members.put_slice(b"],\"capabilities\":");
-    write(&mut members, capabilities);
-    members.put_u8(b',');
-    if let Some(instructions) = instructions {
-        members.put_slice(b"\"instructions\":");
-        push_string(&mut members, instructions);
-        members.put_u8(b',');
-    }
-    let end = McpEnd {
-        ttl_ms: Some(FRESH.as_millis()),
-        ..McpEnd::default()
-    };
-    additions(&mut members, Method::Discover, &end);
-    members
-}
-
-/// The `capabilities` object of a server.
-pub(super) fn write(out: &mut BytesMut, capabilities: McpCapabilities) {
-    type C = McpCapabilities;
-    let details = |offered: &[(&str, C)]| -> String {
-        let offered = offered
-            .iter()
-            .filter(|(_, flag)| capabilities.contains(*flag));
-        let offered: Vec<String> = offered
-            .map(|(name, _)| format!("\"{name}\":true"))
-            .collect();
-        offered.join(",")
-    };
-    let offers = [
-        (
-            "tools",
-            C::SERVER_TOOLS,
-            details(&[("listChanged", C::SERVER_TOOLS_LIST_CHANGED)]),
-        ),
-        (
-            "prompts",
-            C::SERVER_PROMPTS,
-            details(&[("listChanged", C::SERVER_PROMPTS_LIST_CHANGED)]),
-        ),
-        (
-            "resources",
-            C::SERVER_RESOURCES,
-            details(&[
-                ("subscribe", C::SERVER_RESOURCES_SUBSCRIBE),
-                ("listChanged", C::SERVER_RESOURCES_LIST_CHANGED),
-            ]),
-        ),
-        ("completions", C::SERVER_COMPLETIONS, String::new()),
-        ("logging", C::SERVER_LOGGING, String::new()),
-    ];
-    let offered = offers
-        .iter()
-        .filter(|(_, flag, _)| capabilities.contains(*flag));
-    let objects: Vec<String> = offered
-        .map(|(name, _, details)| format!("\"{name}\":{{{details}}}"))
-        .collect();
-    out.put_slice(format!("{{{}}}", objects.join(",")).as_bytes());
+pub(super) fn answer(capabilities: McpCapabilities, instructions: Option<&str>) -> BytesMut {
+    let fresh = FRESH.as_millis();
+    discovered(supported_versions(), capabilities, instructions, fresh)
 }
 
 #[cfg(test)]

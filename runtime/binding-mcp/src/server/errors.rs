@@ -1,4 +1,4 @@
-//! Maps refusals to the error code and HTTP status of each era. The only place that does.
+//! Maps refusals to the error code and HTTP status of each era.
 
 use ::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use ::http::{HeaderValue, StatusCode};
@@ -10,7 +10,7 @@ use tidegate_streams::mcp::{McpReset, McpResetKind};
 
 use super::events::CallOutcome;
 use super::sink::Advice;
-use crate::jsonrpc::{Era, Error, Id, Method, code, error_response, supported_versions};
+use crate::jsonrpc::{Era, Error, Id, Method, code, code_of, error_response, supported_versions};
 use crate::shown::shown;
 
 /// An error response.
@@ -202,34 +202,15 @@ impl Refusal {
             return Self::internal();
         };
         let timeout = reset.kind == McpResetKind::TimedOut;
-        let (code, status) = match reset.kind {
-            McpResetKind::Invalid | McpResetKind::TooLarge => {
-                (code::INVALID_PARAMS, StatusCode::OK)
+        let code = code_of(&reset, method, era);
+        let status = match reset.kind {
+            McpResetKind::NotAuthorized => StatusCode::FORBIDDEN,
+            McpResetKind::MissingCapability if era == Era::Modern => StatusCode::BAD_REQUEST,
+            McpResetKind::HeaderMismatch => StatusCode::BAD_REQUEST,
+            McpResetKind::NotFound | McpResetKind::Relayed if code == code::METHOD_NOT_FOUND => {
+                method_not_found(era)
             }
-            McpResetKind::NotFound => match method {
-                Method::PromptsList | Method::CompletionComplete => {
-                    (code::METHOD_NOT_FOUND, method_not_found(era))
-                }
-                Method::ResourcesRead | Method::ResourcesSubscribe if era == Era::Legacy => {
-                    (code::RESOURCE_NOT_FOUND, StatusCode::OK)
-                }
-                _ => (code::INVALID_PARAMS, StatusCode::OK),
-            },
-            McpResetKind::NotAuthorized => (code::INTERNAL_ERROR, StatusCode::FORBIDDEN),
-            McpResetKind::MissingCapability => match era {
-                Era::Modern => (code::MISSING_CLIENT_CAPABILITY, StatusCode::BAD_REQUEST),
-                Era::Legacy => (code::INVALID_REQUEST, StatusCode::OK),
-            },
-            McpResetKind::HeaderMismatch => (code::HEADER_MISMATCH, StatusCode::BAD_REQUEST),
-            McpResetKind::TimedOut
-            | McpResetKind::Unavailable
-            | McpResetKind::Busy
-            | McpResetKind::SlowConsumer
-            | McpResetKind::Internal => (code::INTERNAL_ERROR, StatusCode::OK),
-            McpResetKind::Relayed => match reset.code {
-                Some(code::METHOD_NOT_FOUND) => (code::METHOD_NOT_FOUND, method_not_found(era)),
-                code => (code.unwrap_or(code::INTERNAL_ERROR), StatusCode::OK),
-            },
+            _ => StatusCode::OK,
         };
         let challenge = insufficient_scope(&reset.scopes);
         let advice = challenge.map(|challenge| Box::new((WWW_AUTHENTICATE, challenge)));

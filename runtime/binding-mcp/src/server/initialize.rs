@@ -5,11 +5,9 @@ use tidegate_json::write::push_string;
 use tidegate_streams::mcp::McpCapabilities;
 
 use super::calls::Client;
-use super::capabilities;
 use super::client_capabilities;
 use super::errors::Refusal;
-use super::result::server_info;
-use crate::jsonrpc::{Id, LEGACY, Params, response};
+use crate::jsonrpc::{Id, LEGACY, Params, push_capabilities, push_server_info, response};
 
 /// The parameters of `initialize`.
 #[derive(Debug)]
@@ -48,9 +46,9 @@ pub(super) fn answer(
     members.extend_from_slice(b"\"protocolVersion\":");
     push_string(&mut members, version);
     members.extend_from_slice(b",\"capabilities\":");
-    capabilities::write(&mut members, capabilities);
+    push_capabilities(&mut members, capabilities);
     members.extend_from_slice(b",\"serverInfo\":");
-    server_info(&mut members);
+    push_server_info(&mut members);
     if let Some(instructions) = instructions {
         members.extend_from_slice(b",\"instructions\":");
         push_string(&mut members, instructions);

@@ -9,17 +9,17 @@ mod lists;
 
 use std::collections::BTreeSet;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::{BindingId, Context, Duration};
 use tidegate_json::Kind;
-use tidegate_json::write::push_string;
 
 use super::errors::Refusal;
 use super::options::Options;
 use super::sink::Sink;
-use super::updates::{List, SUBSCRIPTIONS_MAX, Subscribed, Updates};
+use super::updates::{SUBSCRIPTIONS_MAX, Subscribed, Updates};
+use crate::jsonrpc::notification::{Refused, acknowledged};
 use crate::jsonrpc::{Id, Params, SUBJECT_MAX, begin_notification};
 use lists::Watch;
 pub(super) use lists::{ListenEvent, lists};
@@ -81,13 +81,6 @@ struct Listen {
     updates: Updates,
     /// The lists whose changes it is told of.
     watch: Option<Watch>,
-}
-
-/// A subscription that was refused.
-#[derive(Debug)]
-struct Refused {
-    uri: ByteString,
-    reason: String,
 }
 
 /// Maximum number of refused subscriptions that an acknowledgement explains. The others are only missing
@@ -308,55 +301,6 @@ impl Listen {
     }
 }
 
-/// MCP only leaves refused subscriptions out; `tidegate/refused` says which they are and why.
-fn acknowledged<'a>(
-    id: &Id,
-    lists: &[List],
-    uris: impl ExactSizeIterator<Item = &'a ByteString>,
-    refused: &[Refused],
-) -> Bytes {
-    let mut out = begin_notification("notifications/subscriptions/acknowledged");
-    out.extend_from_slice(b"{\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":");
-    out.extend_from_slice(id.text());
-    for (index, Refused { uri, reason }) in refused.iter().enumerate() {
-        let before: &[u8] = if index > 0 {
-            b","
-        } else {
-            b",\"tidegate/refused\":["
-        };
-        out.extend_from_slice(before);
-        out.extend_from_slice(b"{\"uri\":");
-        push_string(&mut out, uri);
-        out.extend_from_slice(b",\"reason\":");
-        push_string(&mut out, reason);
-        out.extend_from_slice(b"}");
-    }
-    if !refused.is_empty() {
-        out.extend_from_slice(b"]");
-    }
-    out.extend_from_slice(b"},\"notifications\":{");
-    for (index, list) in lists.iter().enumerate() {
-        out.extend_from_slice(if index > 0 { b",\"" } else { b"\"" });
-        out.extend_from_slice(list.member().as_bytes());
-        out.extend_from_slice(b"\":true");
-    }
-    if uris.len() > 0 {
-        if !lists.is_empty() {
-            out.extend_from_slice(b",");
-        }
-        out.extend_from_slice(b"\"resourceSubscriptions\":[");
-        for (index, uri) in uris.enumerate() {
-            if index > 0 {
-                out.extend_from_slice(b",");
-            }
-            push_string(&mut out, uri);
-        }
-        out.extend_from_slice(b"]");
-    }
-    out.extend_from_slice(b"}}}");
-    out.freeze()
-}
-
 /// The notification that a `listen` has ended, for channels that do not show it otherwise.
 pub(super) fn cancelled(id: &Id) -> Bytes {
     let mut out = begin_notification("notifications/cancelled");
@@ -364,17 +308,6 @@ pub(super) fn cancelled(id: &Id) -> Bytes {
     out.extend_from_slice(id.text());
     out.extend_from_slice(b",\"reason\":\"The subscription has ended.\"}}");
     out.freeze()
-}
-
-/// The members of the result of a `listen` that ended in order.
-pub(super) fn ended(id: &Id) -> BytesMut {
-    let mut members = BytesMut::with_capacity(128);
-    members.extend_from_slice(
-        b"\"resultType\":\"complete\",\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":",
-    );
-    members.extend_from_slice(id.text());
-    members.extend_from_slice(b"}");
-    members
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Progress and log notifications for a running request.
 
 use bytes::Bytes;
-use tidegate_json::write::push_string;
-use tidegate_json::{Document, Kind, Limits, Parts, Value};
-use tidegate_streams::mcp::{McpFlushEx, McpLog, McpLogLevel, McpProgress};
+use tidegate_json::{Kind, Value};
+use tidegate_streams::mcp::{McpFlushEx, McpLogLevel};
 
 use super::errors::Refusal;
-use crate::jsonrpc::{Era, ID_MAX, Meta, Params, begin_notification};
+use crate::jsonrpc::notification::{is_from, log, progress};
+use crate::jsonrpc::{Era, ID_MAX, Meta, Params};
 
 /// The notifications a client has requested and can receive.
 #[derive(Debug)]
@@ -87,37 +87,4 @@ pub(super) fn read_level(level: Option<&Value<'_>>, member: &str) -> Result<McpL
         let levels = levels.join(", ");
         Refusal::invalid_params(format!("{member} must be one of {levels}."))
     })
-}
-
-/// Whether a log message is of this level or more severe; one without a level always is.
-fn is_from(log: &McpLog, least: McpLogLevel) -> bool {
-    Document::parse(Parts::from(log.params.clone()), Limits::default())
-        .ok()
-        .and_then(|params| McpLogLevel::of(&params.root().get("level").ok()??.string()?))
-        .is_none_or(|level| level.is_from(least))
-}
-
-fn log(log: &McpLog) -> Bytes {
-    let mut out = begin_notification("notifications/message");
-    out.extend_from_slice(&log.params);
-    out.extend_from_slice(b"}");
-    out.freeze()
-}
-
-fn progress(token: &Bytes, progress: &McpProgress) -> Bytes {
-    let mut out = begin_notification("notifications/progress");
-    out.extend_from_slice(b"{\"progressToken\":");
-    out.extend_from_slice(token);
-    out.extend_from_slice(b",\"progress\":");
-    out.extend_from_slice(progress.progress.as_bytes());
-    if let Some(total) = &progress.total {
-        out.extend_from_slice(b",\"total\":");
-        out.extend_from_slice(total.as_bytes());
-    }
-    if let Some(message) = &progress.message {
-        out.extend_from_slice(b",\"message\":");
-        push_string(&mut out, message);
-    }
-    out.extend_from_slice(b"}}");
-    out.freeze()
 }

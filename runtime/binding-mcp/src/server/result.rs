@@ -2,10 +2,9 @@
 //! adds before the closing brace.
 
 use bytes::{Bytes, BytesMut};
-use tidegate_json::write::push_number;
-use tidegate_streams::mcp::{McpCacheScope, McpEnd, McpOutcome};
+use tidegate_streams::mcp::McpEnd;
 
-use crate::jsonrpc::{Era, Method};
+use crate::jsonrpc::{Era, Method, additions};
 
 /// A result being passed on. Its last part is held back, because members may be added before its
 /// closing brace.
@@ -135,41 +134,6 @@ impl Passing {
         }
         out.extend_from_slice(b"}");
     }
-}
-
-/// The members of a modern result (2026-07-28, `Result` and `CacheableResult`).
-pub(super) fn additions(out: &mut BytesMut, method: Method, end: &McpEnd) {
-    let complete = end.outcome != McpOutcome::InputRequired;
-    out.extend_from_slice(if complete {
-        b"\"resultType\":\"complete\""
-    } else {
-        b"\"resultType\":\"input_required\""
-    });
-    if method.is_cacheable() && complete {
-        let scope = end.cache_scope.unwrap_or(McpCacheScope::Private);
-        out.extend_from_slice(b",\"ttlMs\":");
-        push_number(out, end.ttl_ms.unwrap_or(0));
-        out.extend_from_slice(b",\"cacheScope\":\"");
-        out.extend_from_slice(scope.word().as_bytes());
-        out.extend_from_slice(b"\"");
-    }
-    // A second `_meta` would make the result ambiguous; who the server is may be left out.
-    if !end.meta {
-        out.extend_from_slice(b",\"_meta\":{\"io.modelcontextprotocol/serverInfo\":");
-        server_info(out);
-        out.extend_from_slice(b"}");
-    }
-}
-
-/// The server info.
-pub(super) fn server_info(out: &mut BytesMut) {
-    // A version consists of digits, letters, points and signs, which JSON does not escape.
-    const INFO: &str = concat!(
-        "{\"name\":\"tidegate\",\"version\":\"",
-        env!("CARGO_PKG_VERSION"),
-        "\"}"
-    );
-    out.extend_from_slice(INFO.as_bytes());
 }
 
 #[cfg(test)]

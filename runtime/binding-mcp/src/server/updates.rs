@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use bytestring::ByteString;
-use tidegate_json::write::push_string;
-use tidegate_streams::mcp::{McpCapabilities, McpFlushEx};
 
-use crate::jsonrpc::{Id, begin_notification};
+use crate::jsonrpc::Id;
+use crate::jsonrpc::notification::{List, updated};
 
 /// Maximum number of subscriptions of a session or a `listen`.
 pub(super) const SUBSCRIPTIONS_MAX: usize = 1_000;
@@ -21,93 +20,13 @@ pub(super) enum Change {
     Resource(ByteString),
 }
 
-/// The lists whose changes a client is notified of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum List {
-    Prompts,
-    Resources,
-    Tools,
-}
-
-impl List {
-    /// The list named in a change notification of the exit, if it is one.
-    pub(super) const fn changed(flush: &McpFlushEx) -> Option<Self> {
-        match flush {
-            McpFlushEx::ToolsListChanged(_) => Some(Self::Tools),
-            McpFlushEx::PromptsListChanged(_) => Some(Self::Prompts),
-            McpFlushEx::ResourcesListChanged(_) => Some(Self::Resources),
-            _ => None,
-        }
-    }
-}
-
 impl Change {
     /// The notification; `subscription` is the id of the `listen` that requested it.
     pub(super) fn message(&self, subscription: Option<&Id>) -> Bytes {
-        let uri = match self {
-            Self::List(list) => return list.changed_message(subscription),
-            Self::Resource(uri) => uri,
-        };
-        let mut out = begin_notification("notifications/resources/updated");
-        out.extend_from_slice(b"{");
-        if let Some(id) = subscription {
-            push_subscription(&mut out, id);
-            out.extend_from_slice(b",");
-        }
-        out.extend_from_slice(b"\"uri\":");
-        push_string(&mut out, uri);
-        out.extend_from_slice(b"}}");
-        out.freeze()
-    }
-}
-
-/// The member `_meta` that names a `listen`.
-fn push_subscription(out: &mut BytesMut, id: &Id) {
-    out.extend_from_slice(b"\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":");
-    out.extend_from_slice(id.text());
-    out.extend_from_slice(b"}");
-}
-
-impl List {
-    /// Every list.
-    pub(super) const ALL: [Self; 3] = [Self::Prompts, Self::Resources, Self::Tools];
-
-    /// The member of a `listen` that asks for its changes.
-    pub(super) const fn member(self) -> &'static str {
         match self {
-            Self::Prompts => "promptsListChanged",
-            Self::Resources => "resourcesListChanged",
-            Self::Tools => "toolsListChanged",
+            Self::List(list) => list.changed_message(subscription),
+            Self::Resource(uri) => updated(uri, subscription),
         }
-    }
-
-    /// The capability of a server that tells its changes.
-    pub(super) const fn capability(self) -> McpCapabilities {
-        match self {
-            Self::Prompts => McpCapabilities::SERVER_PROMPTS_LIST_CHANGED,
-            Self::Resources => McpCapabilities::SERVER_RESOURCES_LIST_CHANGED,
-            Self::Tools => McpCapabilities::SERVER_TOOLS_LIST_CHANGED,
-        }
-    }
-
-    const fn method(self) -> &'static str {
-        match self {
-            Self::Prompts => "notifications/prompts/list_changed",
-            Self::Resources => "notifications/resources/list_changed",
-            Self::Tools => "notifications/tools/list_changed",
-        }
-    }
-
-    fn changed_message(self, subscription: Option<&Id>) -> Bytes {
-        let Some(id) = subscription else {
-            let method = self.method();
-            return format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\"}}").into();
-        };
-        let mut out = begin_notification(self.method());
-        out.extend_from_slice(b"{");
-        push_subscription(&mut out, id);
-        out.extend_from_slice(b"}}");
-        out.freeze()
     }
 }
 

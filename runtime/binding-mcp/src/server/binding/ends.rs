@@ -5,6 +5,7 @@ use tidegate_engine::Context;
 use super::McpServer;
 use super::outcomes::subscriptions_refused;
 use crate::jsonrpc::Id;
+use crate::jsonrpc::notification::ended;
 use crate::server::errors::Refusal;
 use crate::server::events::CallOutcome;
 use crate::server::line::{Dependents, Disconnected, LineWork};
@@ -254,7 +255,7 @@ impl McpServer {
             // On a shared channel, only this notification shows that the subscription has ended.
             self.notify(cx, sink, listen::cancelled(&id));
         }
-        self.answer_with(cx, sink, &id, &listen::ended(&id));
+        self.answer_with(cx, sink, &id, &ended(&id));
     }
 
     /// Ends a `listen` because one of its subscriptions was lost.

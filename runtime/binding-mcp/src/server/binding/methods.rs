@@ -7,7 +7,7 @@ use tidegate_streams::mcp::{McpBeginEx, McpCapabilities};
 use super::McpServer;
 use crate::jsonrpc::{Era, Id, Meta, Method, Params, Subject};
 use crate::server::calls::{Call, Subject as CallSubject};
-use crate::server::capabilities::discovered;
+use crate::server::capabilities::answer;
 use crate::server::client_capabilities;
 use crate::server::era;
 use crate::server::errors::Refusal;
@@ -245,7 +245,7 @@ impl McpServer {
     ) -> Result<(), Refusal> {
         match self.discovery.known_or_wait(cx, source.sink, id)? {
             Some(capabilities) => {
-                let members = discovered(capabilities, self.instructions.as_deref());
+                let members = answer(capabilities, self.instructions.as_deref());
                 self.answer_with(cx, source.sink, id, &members);
             }
             None => self.set_owner(source.sink, Owner::Discover),

@@ -9,7 +9,7 @@ use tidegate_json::Parts;
 use super::McpServer;
 use crate::jsonrpc::{Era, Id, Method};
 use crate::server::calls::Call;
-use crate::server::capabilities::{CapabilitiesEvent, discovered};
+use crate::server::capabilities::{CapabilitiesEvent, answer};
 use crate::server::errors::Refusal;
 use crate::server::events::{
     CallOutcome, SubscriptionLost, SubscriptionRefused, SubscriptionsRefused,
@@ -216,7 +216,7 @@ impl McpServer {
         match event {
             None => {}
             Some(CapabilitiesEvent::Known(capabilities, waiting)) => {
-                let members = discovered(capabilities, self.instructions.as_deref());
+                let members = answer(capabilities, self.instructions.as_deref());
                 for (sink, id) in waiting {
                     self.answer_with(cx, sink, &id, &members);
                 }

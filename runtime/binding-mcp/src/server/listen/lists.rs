@@ -10,11 +10,11 @@ use tidegate_streams::{BeginEx, FlushEx, Frame, ResetEx};
 
 use super::{Acknowledgement, Listens};
 use crate::jsonrpc::Params;
+use crate::jsonrpc::notification::List;
 use crate::server::challenge;
 use crate::server::deadline::{self, SLACK};
 use crate::server::errors::Refusal;
 use crate::server::key::Key;
-use crate::server::updates::List;
 
 /// An event of a `listen`.
 #[derive(Debug)]

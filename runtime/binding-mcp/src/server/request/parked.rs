@@ -14,13 +14,12 @@ use tidegate_streams::mcp::{McpAnswer, McpEnd, McpOutcome, McpResponse};
 
 use super::asking::{Asking, COLLECT, INPUT, Open};
 use super::{Closed, Request, RequestEvent, Requests};
-use crate::jsonrpc::{Id, begin_response};
+use crate::jsonrpc::{Id, additions, begin_response};
 use crate::server::calls::Call;
 use crate::server::challenge;
 use crate::server::errors::Refusal;
 use crate::server::events::CallOutcome;
 use crate::server::notifications::Notifications;
-use crate::server::result::additions;
 use crate::server::seal::{Bound, State};
 use crate::server::sink::Sink;
 

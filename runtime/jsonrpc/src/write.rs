@@ -60,7 +60,7 @@ pub fn error_response(id: &Id, error: &Error) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jsonrpc::{Message, Outcome, read};
+    use crate::{Message, Outcome, read};
 
     #[test]
     fn a_written_request_can_be_read() {

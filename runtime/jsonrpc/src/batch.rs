@@ -46,7 +46,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::jsonrpc::code;
+    use crate::code;
 
     fn parts(texts: &[&'static str]) -> Parts {
         let bytes = |text: &&'static str| Bytes::from_static(text.as_bytes());

@@ -188,7 +188,7 @@ mod tests {
     use tidegate_json::Limits;
 
     use super::*;
-    use crate::jsonrpc::code;
+    use crate::code;
 
     fn params(text: &str) -> Params {
         let parts = Parts::from(Bytes::copy_from_slice(text.as_bytes()));

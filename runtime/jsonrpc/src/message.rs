@@ -163,7 +163,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::jsonrpc::code;
+    use crate::code;
 
     fn of(text: &'static str) -> Result<Message, Unreadable> {
         read(Parts::from(Bytes::from_static(text.as_bytes())))
