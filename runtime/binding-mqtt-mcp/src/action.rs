@@ -2,6 +2,7 @@
 
 mod check;
 mod plan;
+mod raw;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use tidegate_options::{Bounded, Glob};
 
 use crate::document::Document;
 use crate::levels::AnswerTopic;
+use crate::raw::rules::Raw;
 use crate::template::Template;
 
 pub(crate) use plan::needs;
@@ -62,7 +64,15 @@ pub struct With {
     /// object. A text that is one expression keeps the type of its value.
     #[schemars(extend("examples" = ["{{ payload.arguments }}"]))]
     pub(crate) arguments: Option<Document>,
-    /// Tools that may be called; `*` stands for any text. Required if `tool` is a template.
+    /// What messages are, if they are not read by templates: `json-rpc` for JSON-RPC messages of MCP (2026-07-28), from
+    /// devices that speak MCP themselves. `allow` lists the methods then.
+    #[schemars(extend("examples" = ["json-rpc"]))]
+    pub(crate) raw: Option<Raw>,
+    /// With `raw`, tools that may be called; `*` stands for any text. Others are left out of lists. Absent: all.
+    #[serde(default)]
+    pub(crate) tools: Vec<Glob>,
+    /// Tools that may be called; `*` stands for any text. Required if `tool` is a template. With `raw`, the methods
+    /// that may be called, such as `tools/call`; required then.
     #[serde(default)]
     #[schemars(extend("examples" = [["kitchen__lookup_*", "kitchen__check_*"]]))]
     pub(crate) allow: Vec<Glob>,

@@ -12,6 +12,7 @@ use tidegate_streams::mqtt::{
 
 use crate::action::{ERROR, MessageOptions};
 use crate::failure::{Executed, Failure, Reason, Status};
+use crate::raw::{final_property, response};
 use crate::request::Envelope;
 use crate::template::{Variables, from_json};
 
@@ -39,6 +40,22 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// A message that the broker retains.
+    pub(crate) const fn retained(topic: ByteString, qos: u8, payload: Bytes, until: Time) -> Self {
+        Self {
+            topic,
+            qos,
+            retain: true,
+            payload,
+            correlation: None,
+            properties: Vec::new(),
+            trace: Vec::new(),
+            expiry: None,
+            until,
+            expires: false,
+        }
+    }
+
     /// An answer that keeps this number of bytes.
     #[cfg(test)]
     pub(crate) fn of_size(size: usize) -> Self {
@@ -168,6 +185,10 @@ impl Answers<'_> {
             "message": failure.message,
             "executed": failure.executed.word(),
         });
+        if let Some(rpc) = &self.envelope.rpc {
+            let payload = response::failed(rpc, failure);
+            return self.response(options, payload, Some(failure));
+        }
         let rendered = options.payload.as_ref().and_then(|document| {
             let mut variables = self.envelope.variables.clone();
             variables.insert(ERROR.to_owned(), error_variable(failure));
@@ -179,12 +200,28 @@ impl Answers<'_> {
             let members = [("error", error)].into_iter().chain(result);
             self.plain(failure.status, members)
         });
-        let properties = vec![
-            property("status", failure.status.word()),
-            property("reason", failure.reason.word()),
-            property("executed", failure.executed.word()),
-        ];
+        let properties = failure_properties(failure);
         Some(self.message(options, topic, payload, properties))
+    }
+
+    /// The JSON-RPC response to a request of a raw route. `None` if there is no topic for it.
+    pub(crate) fn response(
+        &self,
+        options: &MessageOptions,
+        payload: Bytes,
+        failure: Option<&Failure>,
+    ) -> Option<Answer> {
+        let topic = self.topic(options).ok().flatten()?;
+        let done = || vec![property("status", Status::Done.word())];
+        let mut properties = failure.map_or_else(done, failure_properties);
+        properties.push(final_property());
+        Some(self.message(options, topic, payload, properties))
+    }
+
+    /// A JSON-RPC notification about a request of a raw route. `None` if there is no topic for it.
+    pub(crate) fn notification(&self, options: &MessageOptions, payload: Bytes) -> Option<Answer> {
+        let topic = self.topic(options).ok().flatten()?;
+        Some(self.message(options, topic, payload, Vec::new()))
     }
 
     fn topic(&self, options: &MessageOptions) -> Result<Option<ByteString>, Failure> {
@@ -215,7 +252,7 @@ impl Answers<'_> {
         &self,
         options: &MessageOptions,
         topic: ByteString,
-        payload: Vec<u8>,
+        payload: impl Into<Bytes>,
         properties: Vec<MqttUserProperty>,
     ) -> Answer {
         let mut answer = Answer {
@@ -253,6 +290,14 @@ fn invalid(what: &str, why: &str) -> Failure {
         message: format!("Invalid {what} of the answer: {why}."),
         executed: Executed::Yes,
     }
+}
+
+fn failure_properties(failure: &Failure) -> Vec<MqttUserProperty> {
+    vec![
+        property("status", failure.status.word()),
+        property("reason", failure.reason.word()),
+        property("executed", failure.executed.word()),
+    ]
 }
 
 fn property(key: &'static str, value: &'static str) -> MqttUserProperty {

@@ -10,7 +10,7 @@ use crate::events::{AnswerLost, Counts, Publication as Outcome, RequestCompleted
 use crate::exchange::Phase;
 use crate::failure::{Executed, Failure, Reason, Status};
 use crate::proxy::{MqttMcp, publication_token};
-use crate::publication::{Publication, Published};
+use crate::publication::{Notice, Publication, Published};
 use crate::remembered;
 use crate::request::{Envelope, correlation_text};
 use crate::subscription::Receipt;
@@ -23,10 +23,10 @@ const EXTRA_MAX: usize = 1_000;
 const REMEMBER_MAX: Duration = Duration::from_secs(86_400);
 
 /// How a request ended, for its event and the meters.
-struct Completion<'a> {
-    status: Status,
-    failure: Option<&'a Failure>,
-    answer: Option<&'a ByteString>,
+pub(crate) struct Completion<'a> {
+    pub(crate) status: Status,
+    pub(crate) failure: Option<&'a Failure>,
+    pub(crate) answer: Option<&'a ByteString>,
 }
 
 impl MqttMcp {
@@ -61,8 +61,12 @@ impl MqttMcp {
         let Some(exchange) = self.exchanges.get_mut(index) else {
             return;
         };
-        let failure = failure.clone().after(exchange.executed());
+        let failure = match &exchange.raw {
+            Some(raw) => raw.failure(failure.clone()),
+            None => failure.clone().after(exchange.executed()),
+        };
         let cancelled = exchange.cancel_calls(cx);
+        let raw = exchange.raw.take();
         let Some(route) = self.routes.get(exchange.envelope.route) else {
             return;
         };
@@ -75,6 +79,10 @@ impl MqttMcp {
             let step = route.steps.get(*step).map_or("", |step| &*step.name);
             Self::call_completed(cx, exchange, step, call, outcome);
         }
+        if let Some(mut raw) = raw {
+            raw.cancel(cx);
+            Self::raw_completed(cx, exchange, &raw, outcome);
+        }
         let answers = Answers {
             envelope: &exchange.envelope,
             now: cx.now(),
@@ -85,7 +93,7 @@ impl MqttMcp {
     }
 
     /// The answer of a request is known.
-    fn answer(
+    pub(crate) fn answer(
         &mut self,
         cx: &mut Context<'_>,
         index: usize,
@@ -200,7 +208,7 @@ impl MqttMcp {
     }
 
     /// Counts a request that ended, and emits its event.
-    fn completed(
+    pub(crate) fn completed(
         cx: &mut Context<'_>,
         counts: &mut Counts,
         envelope: &Envelope,
@@ -228,7 +236,7 @@ impl MqttMcp {
 
     /// Publishes an answer that no running request waits for. Without one, or if too many wait, the
     /// messages are acknowledged at once.
-    fn publish_extra(
+    pub(crate) fn publish_extra(
         &mut self,
         cx: &mut Context<'_>,
         answer: Option<Answer>,
@@ -252,6 +260,28 @@ impl MqttMcp {
         exchange: Option<usize>,
         receipts: Vec<Receipt>,
     ) {
+        self.publish_for(cx, answer, exchange, None, receipts);
+    }
+
+    /// Publishes a message that is not an answer.
+    pub(crate) fn publish_notice(
+        &mut self,
+        cx: &mut Context<'_>,
+        answer: Answer,
+        notice: Notice,
+        receipts: Vec<Receipt>,
+    ) {
+        self.publish_for(cx, answer, None, Some(notice), receipts);
+    }
+
+    fn publish_for(
+        &mut self,
+        cx: &mut Context<'_>,
+        answer: Answer,
+        exchange: Option<usize>,
+        notice: Option<Notice>,
+        receipts: Vec<Receipt>,
+    ) {
         let entry = self.publications.vacant_entry();
         let index = entry.key();
         let token = publication_token(index);
@@ -260,6 +290,7 @@ impl MqttMcp {
         let context = cx.call().clone();
         let publication = Publication::new(answer, end, token, exchange, receipts, context);
         let publication = entry.insert(publication);
+        publication.notice = notice;
         if let Some(published) = publication.open(cx, self.mqtt) {
             self.published(cx, index, published);
         }
@@ -302,6 +333,7 @@ impl MqttMcp {
             return;
         };
         publication.close(cx);
+        let is_lost = matches!(published, Published::Lost(_));
         match published {
             Published::Acknowledged => self.counts.answer(Outcome::Published),
             Published::Lost(reason) => {
@@ -314,6 +346,9 @@ impl MqttMcp {
             }
         }
         self.subscription.acknowledge(cx, &publication.receipts);
+        if let Some(notice) = publication.notice {
+            return self.told(cx, notice, is_lost);
+        }
         match publication.exchange {
             None => self.extra = self.extra.saturating_sub(1),
             Some(index) => {

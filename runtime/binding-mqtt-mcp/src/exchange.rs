@@ -7,6 +7,7 @@ use tidegate_streams::{Frame, Visible, shown};
 use crate::action::RESULT;
 use crate::call::{Call, Ended, ToolResult, params};
 use crate::failure::{Executed, Failure, Reason};
+use crate::raw::call::RawCall;
 use crate::request::{Envelope, Key, invalid};
 use crate::route::{Route, Step};
 use crate::template::Variables;
@@ -44,6 +45,8 @@ pub(crate) struct Exchange {
     pub(crate) context: CallContext,
     /// What was executed so far.
     executed: Executed,
+    /// The operation of a raw request, while it runs.
+    pub(crate) raw: Option<Box<RawCall>>,
 }
 
 /// A step of a request.
@@ -117,6 +120,7 @@ impl Exchange {
             timer: None,
             context,
             executed: Executed::No,
+            raw: None,
         }
     }
 
@@ -336,6 +340,9 @@ impl Exchange {
     /// Whether a tool was executed.
     pub(crate) fn executed(&self) -> Executed {
         let runs = |it: &Progress| matches!(it.state, State::Running(_));
+        if let Some(raw) = &self.raw {
+            return self.executed.or_more(raw.executed());
+        }
         match self.executed {
             Executed::No if self.steps.iter().any(runs) => Executed::Possibly,
             executed => executed,

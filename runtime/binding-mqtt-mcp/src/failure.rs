@@ -64,6 +64,8 @@ words! {
         Unavailable "unavailable",
         /// There was no result in time.
         TimedOut "timedOut",
+        /// The device does not wait for it any more.
+        Cancelled "cancelled",
         /// It was executed before, and its answer is not kept any more.
         AnswerForgotten "answerForgotten",
         /// The answer could not be rendered.
@@ -111,6 +113,12 @@ impl Failure {
             message: message.into(),
             executed: Executed::No,
         }
+    }
+
+    /// A request with the correlation of another one.
+    pub(crate) fn correlation_reused() -> Self {
+        let message = "The same correlation was used for another request; use a new one.";
+        Self::rejected(Reason::CorrelationReused, message)
     }
 
     /// A tool that reported an error.

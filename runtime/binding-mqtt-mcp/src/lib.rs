@@ -8,6 +8,7 @@
 //! |---|---|
 //! | a message of the subscription: topic, payload, Correlation Data | `toolsCall` with the name and arguments that the route's templates make of it |
 //! | a publish stream to the Response Topic, or to the topic of the config | the result, or the reason of the failure |
+//! | a JSON-RPC message of a route with `raw`, and its replies | each operation of MCP (`raw.rs`) |
 //!
 //! Guarantees:
 //! - a tool is called only if the route names or allows it, and an answer goes only to a topic that the
@@ -33,6 +34,7 @@ mod options;
 mod properties;
 mod proxy;
 mod publication;
+mod raw;
 mod remembered;
 mod request;
 mod route;

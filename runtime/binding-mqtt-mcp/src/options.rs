@@ -6,6 +6,7 @@ use tidegate_options::{Bounded, OptionWarning, RouteFault, RouteRule};
 use tidegate_streams::mqtt::text::check_characters;
 
 use crate::levels::{ReplyPattern, RequestTopic};
+use crate::raw::discovery::DiscoverOptions;
 use crate::subscription::Terms;
 
 /// The options of `mqtt_mcp · proxy`.
@@ -59,6 +60,13 @@ pub struct Options {
     /// Maximum number of requests that are remembered with their answers. For a further one, the device with
     /// the most loses the one that expires next: it would be executed again.
     pub max_remembered: Bounded<1, 1_000_000>,
+    /// The retained message that says what MCP clients of routes with `raw` find here. Absent: there is none.
+    #[schemars(extend("examples" = [{ "topic": "mcp/kitchen/discover" }]))]
+    pub(crate) discover: Option<DiscoverOptions>,
+    /// Maximum number of `subscriptions/listen` of routes with `raw`. A further one is answered as `busy`.
+    pub max_listens: Bounded<0, 100_000>,
+    /// Maximum number of `subscriptions/listen` of one device. A further one is answered as `busy`.
+    pub max_listens_per_device: Bounded<0, 100_000>,
     /// Maximum size of the remembered requests and answers, in bytes. The device with the most loses the
     /// answer that expires next; its request is still known, and is answered as `answerForgotten`. Without
     /// any answer left, requests are forgotten.
@@ -82,6 +90,9 @@ impl Default for Options {
             max_result: Bounded::of(256 << 10),
             remember: Bounded::of(60_000),
             max_remembered: Bounded::of(10_000),
+            discover: None,
+            max_listens: Bounded::of(1_000),
+            max_listens_per_device: Bounded::of(10),
             max_remembered_bytes: Bounded::of(16 << 20),
         }
     }

@@ -17,6 +17,8 @@ use crate::failure::{Executed, Failure, Reason, Status};
 use crate::lanes::{Entry, Lanes, Limits};
 use crate::options::{Condition, Options};
 use crate::publication::{PUBLISH, Publication, Published};
+use crate::raw::discovery::{ASK, Discovery, TELL};
+use crate::raw::listen::{CONFIRM, END, Listens};
 use crate::remembered::{Known, Remembered};
 use crate::request::{Envelope, Fingerprint, Reader};
 use crate::route::Routes;
@@ -32,7 +34,7 @@ const TO_ANSWER: Duration = Duration::from_millis(1_000);
 #[derive(Debug)]
 pub(crate) struct Settings {
     max_payload: usize,
-    max_result: usize,
+    pub(crate) max_result: usize,
     pub(crate) remember: Duration,
 }
 
@@ -40,7 +42,7 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub struct MqttMcp {
     pub(crate) mqtt: BindingId,
-    mcp: BindingId,
+    pub(crate) mcp: BindingId,
     pub(crate) settings: Settings,
     pub(crate) routes: Routes,
     pub(crate) subscription: Subscription,
@@ -49,6 +51,10 @@ pub struct MqttMcp {
     pub(crate) triggers: Triggers,
     pub(crate) exchanges: Slab<Exchange>,
     pub(crate) publications: Slab<Publication>,
+    /// The `subscriptions/listen` of raw routes.
+    pub(crate) listens: Listens,
+    /// What devices are told of the server, if they are.
+    pub(crate) discovery: Option<Discovery>,
     /// Publications that no exchange waits for.
     pub(crate) extra: usize,
     /// The shutdown has left a request to the next gateway.
@@ -56,12 +62,27 @@ pub struct MqttMcp {
     pub(crate) counts: Counts,
 }
 
-const fn exchange_token(index: usize) -> Token {
-    Token::from_index(index << 1)
+/// What a token is of, in its lower bits.
+const KINDS: usize = 2;
+const EXCHANGE: usize = 0;
+const PUBLICATION: usize = 1;
+const LISTEN: usize = 2;
+const DISCOVERY: usize = 3;
+
+pub(crate) const fn exchange_token(index: usize) -> Token {
+    Token::from_index(index << KINDS | EXCHANGE)
 }
 
 pub(crate) const fn publication_token(index: usize) -> Token {
-    Token::from_index(index << 1 | 1)
+    Token::from_index(index << KINDS | PUBLICATION)
+}
+
+pub(crate) const fn listen_token(index: usize) -> Token {
+    Token::from_index(index << KINDS | LISTEN)
+}
+
+pub(crate) const fn discovery_token() -> Token {
+    Token::from_index(DISCOVERY)
 }
 
 impl MqttMcp {
@@ -73,6 +94,8 @@ impl MqttMcp {
         mcp: BindingId,
     ) -> Self {
         let routes = Routes::new(routes, options);
+        let discovery = options.discover.as_ref();
+        let discovery = discovery.map(|it| Discovery::new(it, routes.raw()));
         let max_payload = options.max_payload.size();
         let filters = routes.filters.clone();
         let limits = Limits {
@@ -100,6 +123,8 @@ impl MqttMcp {
             triggers: Triggers::default(),
             exchanges: Slab::new(),
             publications: Slab::new(),
+            listens: Listens::new(options),
+            discovery,
             extra: 0,
             has_left: false,
             counts: Counts::default(),
@@ -135,6 +160,9 @@ impl MqttMcp {
                 self.counts.ignored += 1;
                 self.subscription.acknowledge(cx, &envelope.receipts);
             }
+            Ok((true, fingerprint)) if envelope.rpc.is_some() => {
+                self.on_rpc(cx, envelope, fingerprint);
+            }
             Ok((true, fingerprint)) => self.on_request(cx, envelope, fingerprint),
             Err(failure) => self.refuse(cx, &envelope, &failure),
         }
@@ -155,7 +183,12 @@ impl MqttMcp {
         Ok(request.is_some())
     }
 
-    fn on_request(&mut self, cx: &mut Context<'_>, envelope: Envelope, fingerprint: Fingerprint) {
+    pub(crate) fn on_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        envelope: Envelope,
+        fingerprint: Fingerprint,
+    ) {
         let now = cx.now();
         // What is known of a request holds also while new ones are refused.
         let known = fingerprint.key.as_ref().map_or(Known::New, |key| {
@@ -184,9 +217,7 @@ impl MqttMcp {
                 self.refuse(cx, &envelope, &failure);
             }
             Known::Other => {
-                let message = "The same correlation was used for another request; use a new one.";
-                let failure = Failure::rejected(Reason::CorrelationReused, message);
-                self.refuse(cx, &envelope, &failure);
+                self.refuse(cx, &envelope, &Failure::correlation_reused());
             }
         }
     }
@@ -265,6 +296,9 @@ impl MqttMcp {
 
     /// Calls what can be called, and answers the request when all is done.
     fn advance(&mut self, cx: &mut Context<'_>, index: usize) {
+        if self.is_raw(index) {
+            return self.run_raw(cx, index);
+        }
         let Some((exchange, caller)) = self.running(index) else {
             return;
         };
@@ -289,6 +323,9 @@ impl MqttMcp {
 
     /// A frame of a call.
     fn on_call(&mut self, cx: &mut Context<'_>, index: usize, stream: StreamId, frame: Frame) {
+        if self.is_raw(index) {
+            return self.on_raw(cx, index, stream, frame);
+        }
         if let Some((exchange, caller)) = self.running(index)
             && let Some(ended) = exchange.on_frame(cx, caller, stream, frame)
         {
@@ -381,13 +418,22 @@ impl MqttMcp {
             self.run(cx, index);
         }
         if cx.stopping() && self.exchanges.is_empty() && self.publications.is_empty() {
+            if self.withdraw_announcement(cx) {
+                return;
+            }
             self.subscription.stop(cx);
         }
     }
 }
 
+/// The index in a token, and what it is of.
+const fn parts_of(token: Token) -> (usize, usize) {
+    let index = token.index();
+    (index >> KINDS, index & ((1 << KINDS) - 1))
+}
+
 /// Why a new request is not executed now.
-fn not_now(cx: &Context<'_>, envelope: &Envelope) -> Option<Failure> {
+pub(crate) fn not_now(cx: &Context<'_>, envelope: &Envelope) -> Option<Failure> {
     if envelope.deadline <= cx.now() {
         return Some(expired());
     }
@@ -415,7 +461,7 @@ fn stopping() -> Failure {
 
 impl Binding for MqttMcp {
     fn exchanges(&self) -> usize {
-        self.exchanges.len() + self.publications.len()
+        self.exchanges.len() + self.publications.len() + self.listens.len()
     }
 
     fn report(&self, meter: &mut dyn Meter) {
@@ -423,6 +469,7 @@ impl Binding for MqttMcp {
         meter.gauge("mqtt_mcp.requests.waiting", self.lanes.waiting());
         meter.gauge("mqtt_mcp.requests.remembered", self.remembered.len());
         meter.gauge("mqtt_mcp.answers.waiting", self.publications.len());
+        meter.gauge("mqtt_mcp.listens", self.listens.len());
         let evicted = &self.remembered.evicted;
         for (what, count) in [("answers", evicted.answers), ("requests", evicted.requests)] {
             let labels = [("what", what)];
@@ -435,6 +482,7 @@ impl Binding for MqttMcp {
         // A request must be executed once, so only one worker subscribes.
         if cx.worker() == 0 {
             self.subscription.open(cx);
+            self.begin_announcing(cx);
         }
     }
 
@@ -446,20 +494,28 @@ impl Binding for MqttMcp {
             if let Some(message) = self.subscription.on_frame(cx, at.stream, frame) {
                 self.on_message(cx, message);
             }
-        } else if at.token.index() & 1 == 0 {
-            self.on_call(cx, at.token.index() >> 1, at.stream, frame);
         } else {
-            self.on_publication(cx, at.token.index() >> 1, at.stream, frame);
+            let (index, kind) = parts_of(at.token);
+            match kind {
+                EXCHANGE => self.on_call(cx, index, at.stream, frame),
+                PUBLICATION => self.on_publication(cx, index, at.stream, frame),
+                LISTEN => self.on_listen_frame(cx, index, at.stream, frame),
+                _ => self.on_announcing_frame(cx, at.stream, frame),
+            }
         }
         self.settle(cx);
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, kind: u32) {
-        let index = token.index() >> 1;
+        let (index, _) = parts_of(token);
         match kind {
             RETRY => self.subscription.open(cx),
             PUBLISH => self.on_publication_timer(cx, index),
             DUE => self.on_due(cx, index),
+            CONFIRM => self.listen_unconfirmed(cx, index),
+            END => self.listen_due(cx, index),
+            ASK => self.ask_capabilities(cx),
+            TELL => self.announce(cx),
             STEP.. => self.on_step_timer(cx, index, kind),
             _ => {}
         }
@@ -467,10 +523,14 @@ impl Binding for MqttMcp {
     }
 
     fn on_fault(&mut self, cx: &mut Context<'_>, token: Token) {
-        let index = token.index() >> 1;
+        let (index, of) = parts_of(token);
         if token == SUBSCRIPTION {
             self.subscription.faulted(cx);
-        } else if token.index() & 1 == 1 {
+        } else if of == LISTEN {
+            self.end_listen(cx, index);
+        } else if of == DISCOVERY {
+            self.announcing_faulted(cx);
+        } else if of == PUBLICATION {
             let reason = "an internal error in tidegate".to_owned();
             self.published(cx, index, Published::Lost(reason));
         } else if self
@@ -489,6 +549,7 @@ impl Binding for MqttMcp {
     }
 
     fn on_shutdown(&mut self, cx: &mut Context<'_>) {
+        self.end_listens(cx);
         let last = self.last_answered();
         let indexes: Vec<usize> = self.exchanges.iter().map(|(index, _)| index).collect();
         for index in indexes {

@@ -30,6 +30,8 @@ pub(crate) struct Publication {
     token: Token,
     /// The exchange that waits for it.
     pub(crate) exchange: Option<usize>,
+    /// What it tells, if it is not an answer.
+    pub(crate) notice: Option<Notice>,
     /// What is acknowledged with it.
     pub(crate) receipts: Vec<Receipt>,
     pub(crate) context: CallContext,
@@ -44,6 +46,17 @@ pub(crate) struct Publication {
     pub(crate) failures: u64,
     /// Number of those in which the broker refused the message.
     refusals: u64,
+}
+
+/// What a message tells that is not an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// Something of the running request of this exchange, which has this trace.
+    Call(usize, u64),
+    /// Something of this `subscriptions/listen`, which has this trace.
+    Listen(usize, u64),
+    /// What the server is.
+    Discovery,
 }
 
 /// How a publication ended.
@@ -69,6 +82,7 @@ impl Publication {
             end,
             token,
             exchange,
+            notice: None,
             receipts,
             context,
             stream: None,

@@ -144,6 +144,14 @@ impl Remembered {
         }
     }
 
+    /// The exchange of a request that is being executed.
+    pub(crate) fn running(&self, key: &Key) -> Option<usize> {
+        match self.entries.get(key)?.state {
+            State::Running(index) => Some(index),
+            State::Answered(_) => None,
+        }
+    }
+
     /// A new request is executed from now on, as the exchange of this index.
     pub(crate) fn begin(&mut self, key: Key, content: Content, index: usize) {
         let state = State::Running(index);

@@ -20,6 +20,7 @@ use tidegate_streams::{Identity, Visible, shown};
 
 use crate::failure::{Failure, Reason};
 use crate::levels::Values;
+use crate::raw::request::Rpc;
 use crate::route::{Route, Routes};
 use crate::subscription::Receipt;
 use crate::template::{Variables, from_json};
@@ -48,6 +49,8 @@ pub(crate) struct Envelope {
     pub(crate) correlation: Option<Bytes>,
     /// `id` of the payload, which the answer repeats.
     pub(crate) id: Option<Json>,
+    /// The JSON-RPC message of a raw route.
+    pub(crate) rpc: Option<Box<Rpc>>,
     /// The trace context, which the tool and the answer get.
     pub(crate) trace: Vec<MqttUserProperty>,
     pub(crate) received: Time,
@@ -142,6 +145,7 @@ impl Reader<'_> {
             reply: None,
             correlation: data.correlation.as_deref().map(Bytes::copy_from_slice),
             id: None,
+            rpc: route.raw.as_ref().map(|_| Box::new(Rpc::unread())),
             trace: trace_of(&data.properties),
             received: self.now,
             expires,
@@ -166,6 +170,9 @@ impl Reader<'_> {
         if let Some(topic) = &data.response_topic {
             envelope.reply = self.reply(route, topic, &envelope.values)?;
         }
+        if let Some(rules) = &route.raw {
+            return self.complete_raw(envelope, route, rules, data, payload);
+        }
         let json = self.parse(payload)?;
         if data.response_topic.is_none()
             && let Some(Json::String(topic)) = json.get("replyTopic")
@@ -177,13 +184,7 @@ impl Reader<'_> {
         {
             envelope.id = Some(id.clone());
         }
-        if data
-            .correlation
-            .as_ref()
-            .is_some_and(|it| it.len() > CORRELATION_MAX)
-        {
-            return Err(too_large_correlation());
-        }
+        check_correlation(data)?;
         let properties = route.properties.of(&data.properties);
         let bytes: usize = properties
             .iter()
@@ -193,13 +194,8 @@ impl Reader<'_> {
             return Err(too_large_properties());
         }
         envelope.variables = variables(envelope, data, &properties, &json);
-        let correlation = correlation(envelope, route)?;
-        identify(envelope, route)?;
-        Ok(Fingerprint {
-            key: correlation.map(|it| Key::new(&envelope.topic, &it)),
-            content: content(envelope, &properties, payload),
-            size: bytes + size_of(&json),
-        })
+        let size = bytes + size_of(&json);
+        fingerprint(envelope, route, &properties, payload, size)
     }
 
     /// The topic for the answer that a request names. `None` if the config names another.
@@ -242,6 +238,23 @@ impl Reader<'_> {
     }
 }
 
+/// Who asks, and what makes the request the same as another one. `size`: what it takes while it waits.
+pub(crate) fn fingerprint(
+    envelope: &mut Envelope,
+    route: &Route,
+    properties: &BTreeMap<&str, &str>,
+    payload: &Bytes,
+    size: usize,
+) -> Result<Fingerprint, Failure> {
+    let correlation = correlation(envelope, route)?;
+    identify(envelope, route)?;
+    Ok(Fingerprint {
+        key: correlation.map(|it| Key::new(&envelope.topic, &it)),
+        content: content(envelope, properties, payload),
+        size,
+    })
+}
+
 /// Sets the identity that the config gives the caller.
 fn identify(envelope: &mut Envelope, route: &Route) -> Result<(), Failure> {
     let Some(identity) = &route.identity else {
@@ -279,6 +292,14 @@ pub(crate) fn invalid(what: &str, why: &str) -> Failure {
     Failure::rejected(Reason::InvalidRequest, format!("Invalid {what}: {why}."))
 }
 
+/// Checks the Correlation Data.
+pub(crate) fn check_correlation(data: &MqttSubscribeData) -> Result<(), Failure> {
+    match &data.correlation {
+        Some(correlation) if correlation.len() > CORRELATION_MAX => Err(too_large_correlation()),
+        _ => Ok(()),
+    }
+}
+
 fn too_large_correlation() -> Failure {
     let message = format!("The correlation exceeds {CORRELATION_MAX} bytes; use a shorter one.");
     Failure::rejected(Reason::TooLarge, message)
@@ -310,7 +331,7 @@ fn size_of(json: &Json) -> usize {
 }
 
 /// What templates see of a request.
-fn variables(
+pub(crate) fn variables(
     envelope: &Envelope,
     data: &MqttSubscribeData,
     properties: &BTreeMap<&str, &str>,

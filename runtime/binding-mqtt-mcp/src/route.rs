@@ -14,6 +14,7 @@ use crate::document::Document;
 use crate::levels::{ReplyPattern, RequestTopic, Values};
 use crate::options::{Condition, Options};
 use crate::properties::Properties;
+use crate::raw::rules::Rules;
 use crate::template::Template;
 
 /// A call of a tool that a route makes for a request.
@@ -87,6 +88,8 @@ pub(crate) struct Route {
     topics: Vec<RequestTopic>,
     pub(crate) steps: Vec<Step>,
     pub(crate) trigger: Option<Trigger>,
+    /// Its messages are JSON-RPC, with these rules.
+    pub(crate) raw: Option<Rules>,
     allow: Vec<Glob>,
     pub(crate) identity: Option<IdentityOptions>,
     pub(crate) correlation: Option<Text>,
@@ -122,6 +125,7 @@ impl Route {
             topics: route.when.into_iter().map(|it| it.topic).collect(),
             steps,
             trigger,
+            raw: with.raw.map(|_| Rules::new(with.allow.clone(), with.tools)),
             allow: with.allow,
             identity: with.identity,
             correlation: with.correlation,
@@ -204,6 +208,11 @@ impl Routes {
 
     pub(crate) fn get(&self, route: usize) -> Option<&Route> {
         self.all.get(route)
+    }
+
+    /// The rules of all raw routes.
+    pub(crate) fn raw(&self) -> impl Iterator<Item = &Rules> {
+        self.all.iter().filter_map(|route| route.raw.as_ref())
     }
 
     /// Whether messages on a topic, which must be valid, are requests.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tidegate_options::{Action, ActionFault, ActionRoute};
 
-use super::{ERROR, Edge, RESULT, With, plan};
+use super::{ERROR, Edge, RESULT, With, plan, raw};
 use crate::options::Condition;
 use crate::template::{Template, first};
 
@@ -28,7 +28,10 @@ impl Action for With {
                     help: help.to_owned(),
                 });
             };
-            check_tools(&it.with, &mut fault);
+            raw::check(&it.with, &mut fault);
+            if it.with.raw.is_none() {
+                check_tools(&it.with, &mut fault);
+            }
             plan::check(&it.with, &mut fault);
             check_condition(&it.with, &mut fault);
             check_variables(it, &mut fault);
