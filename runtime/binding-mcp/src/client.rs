@@ -1,8 +1,8 @@
-//! `mcp · client`: an MCP server somewhere else, over Streamable HTTP or on the standard input and output
-//! of a process.
+//! `mcp · client`: an MCP server somewhere else, over Streamable HTTP, on the standard input and output
+//! of a process, or over MQTT.
 //!
-//! It turns mcp streams into JSON-RPC messages, which go out as http streams (`http · client`) or on a
-//! line stream (`stdio · client`).
+//! It turns mcp streams into JSON-RPC messages, which go out as http streams (`http · client`), on a
+//! line stream (`stdio · client`), or as publications (`mqtt · client`).
 //!
 //! - **Either era.** Whether the server is modern (2026-07-28) or legacy is found out with
 //!   `server/discover` and remembered; a legacy session is begun where one is needed. Members that belong
@@ -28,6 +28,7 @@ mod http;
 mod key;
 mod known_tools;
 mod link;
+mod mqtt;
 mod notifications;
 mod object;
 mod options;
@@ -41,4 +42,4 @@ mod tests;
 mod tool_headers;
 
 pub use binding::{Exit, McpClient};
-pub use options::{EraChoice, Options};
+pub use options::{EraChoice, MqttOptions, Options, Transport};

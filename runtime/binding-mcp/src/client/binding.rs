@@ -8,6 +8,8 @@ mod links;
 mod listening;
 mod messages;
 mod outcomes;
+mod presence;
+mod publishing;
 mod sending;
 mod tool_lists;
 
@@ -25,6 +27,7 @@ use super::handshake::Server;
 use super::key::Key;
 use super::known_tools::KnownTools;
 use super::link::Link;
+use super::mqtt::{Sent, Wire};
 use super::options::Options;
 use super::post::Post;
 
@@ -35,6 +38,8 @@ pub enum Exit {
     Http(BindingId),
     /// At the end of a line stream: `stdio · client`.
     Line(BindingId),
+    /// Behind a broker: `mqtt · client`.
+    Mqtt(BindingId),
 }
 
 /// Timers of a [`Key::Call`].
@@ -63,6 +68,18 @@ mod post_timer {
     pub(super) const CONTINUE: u32 = 1;
 }
 
+/// Timers of [`Key::Wire`].
+mod wire_timer {
+    /// The subscription is opened again.
+    pub(super) const SUBSCRIBE: u32 = 0;
+    /// There is no retained message about the server.
+    pub(super) const RETAINED: u32 = 1;
+    /// The server, which has said that it is away, did not say anything else.
+    pub(super) const ABSENT: u32 = 2;
+    /// Subscriptions are renewed.
+    pub(super) const RENEW: u32 = 3;
+}
+
 /// A JSON-RPC request that the server has not answered.
 #[derive(Debug)]
 struct Request {
@@ -70,6 +87,8 @@ struct Request {
     about: About,
     /// The HTTP request that carries it, over HTTP.
     post: Option<usize>,
+    /// The message, over MQTT.
+    sent: Option<Box<Sent>>,
 }
 
 /// What a request is about.
@@ -106,6 +125,8 @@ pub struct McpClient {
     /// What lists have told about tools.
     tools: KnownTools,
     last_id: u64,
+    /// What all requests share over MQTT.
+    wire: Option<Box<Wire>>,
     /// When a process may be started again.
     backoff: Backoff,
     counts: Counts,
@@ -125,8 +146,11 @@ struct Counts {
 impl McpClient {
     /// Creates a client of the server behind `exit`.
     pub fn new(options: Options, exit: Exit) -> Self {
+        let max = options.max_message_size.size();
+        let over_mqtt = matches!(exit, Exit::Mqtt(_));
         Self {
             exit,
+            wire: over_mqtt.then(|| Box::new(Wire::new(&options.mqtt, max))),
             path: options.path.as_str().into(),
             options,
             calls: Slab::new(),
@@ -161,7 +185,12 @@ fn refuse(cx: &mut Context<'_>, stream: StreamId, reset: McpReset) {
 
 impl Binding for McpClient {
     fn exchanges(&self) -> usize {
-        self.calls.len() + self.links.len() + self.posts.len() + self.requests.len()
+        let publications = self.wire.as_ref().map_or(0, |it| it.publications.len());
+        self.calls.len() + self.links.len() + self.posts.len() + self.requests.len() + publications
+    }
+
+    fn on_start(&mut self, cx: &mut Context<'_>) {
+        self.open_wire(cx);
     }
 
     fn report(&self, meter: &mut dyn Meter) {
@@ -190,6 +219,8 @@ impl Binding for McpClient {
             Key::Call(key) => self.call_frame(cx, key, frame),
             Key::Post(key) => self.post_frame(cx, key, at.stream, frame),
             Key::Link(key) => self.line_frame(cx, key, at.stream, frame),
+            Key::Publication(key) => self.publication_frame(cx, key, at.stream, frame),
+            Key::Wire => self.wire_frame(cx, at.stream, frame),
         }
     }
 
@@ -202,6 +233,8 @@ impl Binding for McpClient {
             (Key::Link(key), _) => self.link_idle(cx, key),
             (Key::Post(key), post_timer::CONTINUE) => self.continue_now(cx, key),
             (Key::Post(key), _) => self.post_lost(cx, key, super::refusal::lost()),
+            (Key::Publication(_), _) => {}
+            (Key::Wire, kind) => self.wire_due(cx, kind),
         }
     }
 
@@ -217,6 +250,7 @@ impl Binding for McpClient {
         for key in unused {
             self.close_link(cx, key);
         }
+        self.close_wire_if_stopped(cx);
     }
 
     fn on_fault(&mut self, cx: &mut Context<'_>, token: Token) {
@@ -224,6 +258,8 @@ impl Binding for McpClient {
             Key::Call(key) => self.remove_call(cx, key),
             Key::Post(key) => self.post_lost(cx, key, super::refusal::lost()),
             Key::Link(key) => self.line_lost(cx, key, &super::refusal::lost()),
+            Key::Publication(key) => self.publication_lost(cx, key, None),
+            Key::Wire => self.wire_lost(cx, "an internal error in tidegate".to_owned()),
         }
     }
 }

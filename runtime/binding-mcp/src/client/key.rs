@@ -11,6 +11,10 @@ pub(super) enum Key {
     Link(usize),
     /// An HTTP request.
     Post(usize),
+    /// A message that is published over MQTT.
+    Publication(usize),
+    /// The subscription over MQTT.
+    Wire,
 }
 
 const SHIFT: u32 = 28;
@@ -21,6 +25,8 @@ impl Key {
             Self::Call(index) => (0, index),
             Self::Link(index) => (1, index),
             Self::Post(index) => (2, index),
+            Self::Publication(index) => (3, index),
+            Self::Wire => (4, 0),
         };
         // A worker has far fewer streams than 2^28.
         Token(kind << SHIFT | u32::try_from(index).unwrap_or(u32::MAX) & ((1 << SHIFT) - 1))
@@ -31,7 +37,9 @@ impl Key {
         match token.0 >> SHIFT {
             0 => Self::Call(index),
             1 => Self::Link(index),
-            _ => Self::Post(index),
+            2 => Self::Post(index),
+            3 => Self::Publication(index),
+            _ => Self::Wire,
         }
     }
 }
@@ -42,7 +50,13 @@ mod tests {
 
     #[test]
     fn a_token_names_what_it_was_made_of() {
-        for key in [Key::Call(0), Key::Link(1), Key::Post((1 << SHIFT) - 1)] {
+        for key in [
+            Key::Call(0),
+            Key::Link(1),
+            Key::Post((1 << SHIFT) - 1),
+            Key::Publication(2),
+            Key::Wire,
+        ] {
             assert_eq!(Key::of(key.token()), key);
         }
     }

@@ -430,6 +430,7 @@ impl McpClient {
             link.calls.remove(&key);
         }
         self.release_link(cx, call.link);
+        self.close_wire_if_stopped(cx);
     }
 }
 

@@ -29,6 +29,9 @@ impl McpClient {
         if link.phase != Phase::Closed {
             return;
         }
+        if let Exit::Mqtt(_) = self.exit {
+            return self.open_mqtt_link(cx, key);
+        }
         if let (Exit::Line(exit), true) = (self.exit, link.line.is_none()) {
             if let Some((wait, reason)) = self.backoff.wait(cx.now()) {
                 let seconds = wait.as_micros().div_ceil(1_000_000);
@@ -86,7 +89,13 @@ impl McpClient {
         self.handshake_sent(cx, key, sent);
     }
 
-    fn begin_phase(&mut self, cx: &mut Context<'_>, key: usize, phase: Phase, within: u64) {
+    pub(super) fn begin_phase(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: usize,
+        phase: Phase,
+        within: u64,
+    ) {
         if let Some(link) = self.links.get_mut(key) {
             link.cancel_timer(cx);
             link.phase = phase;
@@ -252,7 +261,7 @@ impl McpClient {
     }
 
     /// Remembers what was found out about the server.
-    fn found(&mut self, cx: &mut Context<'_>, server: &Server) {
+    pub(super) fn found(&mut self, cx: &mut Context<'_>, server: &Server) {
         let same = self.known.as_ref().is_some_and(|(known, _)| {
             (known.era, known.version, &known.name) == (server.era, server.version, &server.name)
         });
@@ -275,7 +284,7 @@ impl McpClient {
     }
 
     /// Sends what waits for the connection.
-    fn link_ready(&mut self, cx: &mut Context<'_>, key: usize, server: Server) {
+    pub(super) fn link_ready(&mut self, cx: &mut Context<'_>, key: usize, server: Server) {
         let Some(link) = self.links.get_mut(key) else {
             return;
         };
@@ -320,7 +329,7 @@ impl McpClient {
     }
 
     /// Refuses what waits for a connection that cannot be made now.
-    fn refuse_link(&mut self, cx: &mut Context<'_>, key: usize, reset: &McpReset) {
+    pub(super) fn refuse_link(&mut self, cx: &mut Context<'_>, key: usize, reset: &McpReset) {
         let Some(link) = self.links.get_mut(key) else {
             return;
         };

@@ -22,6 +22,17 @@ const QUIET: Duration = Duration::from_secs(10);
 /// Most invalid messages of a process in that time.
 const INVALID_MAX: u32 = 1_000;
 
+/// How the id of a response names the request that it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// It does.
+    Always,
+    /// It does, or the response answers the request that it was received for.
+    Perhaps,
+    /// It is that of the request that the response was received for, unless the server could not read it.
+    Itself,
+}
+
 impl McpClient {
     /// Handles a message. `via`: the HTTP request in whose response it is.
     pub(super) fn message(
@@ -36,16 +47,35 @@ impl McpClient {
             Some(Purpose::Request(id)) => Some(id),
             _ => None,
         };
+        // A server that could not read a request does not know its id.
+        let failed = carrier
+            .and_then(super::super::post::Post::status)
+            .is_some_and(|status| !status.is_success());
+        let names = if failed {
+            Names::Perhaps
+        } else {
+            Names::Always
+        };
+        self.read_message(cx, link, via, of_request, names, message);
+    }
+
+    /// Handles a message that belongs to a request, or to none. `names`: whether its id does.
+    pub(super) fn read_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: usize,
+        via: Option<usize>,
+        of_request: Option<u64>,
+        names: Names,
+        message: Parts,
+    ) {
         match parse(message) {
             Ok(Message::Response { id, outcome }) => {
                 let number = id.as_ref().and_then(number_of);
-                // A server that could not read a request does not know its id.
-                let failed = carrier
-                    .and_then(super::super::post::Post::status)
-                    .is_some_and(|status| !status.is_success());
                 let id = match number {
+                    _ if names == Names::Itself && id.is_some() && number != of_request => None,
                     Some(number) if self.requests.contains_key(&number) => Some(number),
-                    _ if failed => of_request,
+                    _ if names != Names::Always => of_request,
                     _ => None,
                 };
                 match id.filter(|id| self.requests.get(id).is_some_and(|it| it.link == link)) {
@@ -59,6 +89,13 @@ impl McpClient {
                 self.counts.notifications += 1;
                 let told = notifications::read(&method, params);
                 self.notification(cx, link, of_request, told);
+            }
+            Ok(Message::Request { .. }) if names == Names::Itself => {
+                self.invalid(
+                    cx,
+                    link,
+                    "request of a server over MQTT, which must not send any",
+                );
             }
             Ok(Message::Request { id, method, params }) => {
                 self.question(cx, link, of_request, &id, &method, params);
@@ -178,7 +215,7 @@ impl McpClient {
     }
 
     /// Tells the sessions of a connection that a list has changed.
-    fn list_changed(&mut self, cx: &mut Context<'_>, link: usize, change: &FlushEx) {
+    pub(super) fn list_changed(&mut self, cx: &mut Context<'_>, link: usize, change: &FlushEx) {
         for key in self.calls_of(link) {
             if let Some(call) = self.calls.get(key)
                 && call.method.is_none()

@@ -36,9 +36,26 @@ impl McpClient {
     ) -> Result<u64, McpReset> {
         self.last_id += 1;
         let id = self.last_id;
-        let purpose = Purpose::Request(id);
-        let post = self.transmit(cx, link, purpose, message(id), mirrored, context)?;
-        self.requests.insert(id, Request { link, about, post });
+        let message = message(id);
+        let (post, sent) = if let Exit::Mqtt(_) = self.exit {
+            (
+                None,
+                Some(self.publish_request(cx, id, &message, mirrored, &context)?),
+            )
+        } else {
+            let purpose = Purpose::Request(id);
+            (
+                self.transmit(cx, link, purpose, message, mirrored, context)?,
+                None,
+            )
+        };
+        let request = Request {
+            link,
+            about,
+            post,
+            sent,
+        };
+        self.requests.insert(id, request);
         Ok(id)
     }
 
@@ -65,6 +82,8 @@ impl McpClient {
                 to.send(cx, message);
                 Ok(None)
             }
+            // A server that is asked over MQTT gets requests, and nothing else but their cancellation.
+            Exit::Mqtt(_) => Ok(None),
             Exit::Http(_) => {
                 let (path, session) = (self.path.clone(), link.session.clone());
                 let heads = heads(&path, link.phase, link.server.as_ref(), session.as_ref());
@@ -250,6 +269,9 @@ impl McpClient {
         let Some(request) = self.requests.remove(&id) else {
             return;
         };
+        if request.sent.is_some() {
+            return self.publish_cancel(cx, id);
+        }
         let post = request.post.and_then(|post| self.posts.try_remove(post));
         if let Some(mut post) = post {
             post.close(cx);
