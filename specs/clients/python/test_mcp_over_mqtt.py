@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import queue
+import tempfile
+from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, Broker, connected, entry, wait_until
+from conftest import PATIENCE, TIDEGATE, Broker, Process, connected, entry, wait_until
 from mcp import MCPError
 
 pytest.importorskip("paho.mqtt.client")
 
 from mqtt_peers import Device, Peer, Server  # noqa: E402
-from test_machines import Machines  # noqa: E402
 from test_upstreams import over_http, upstream  # noqa: E402, F401
 
 BASE = "mcp/kitchen"
@@ -29,19 +31,37 @@ ROUTES = """    routes:
 """
 
 
-class Kitchen(Machines):
-    """A gateway whose tools devices call with JSON-RPC."""
+class Kitchen(Process):
+    """A gateway whose tools devices call with JSON-RPC. It has subscribed."""
 
-    def __init__(self, broker: Broker, url: str, options: str = ""):
-        import test_machines
+    def __init__(self, broker: Broker, url: str):
+        self.broker = broker
+        self.file = tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False)
+        self.file.write(
+            "name: test\nbindings:\n  kitchen0:\n    type: mqtt_mcp\n    kind: proxy\n"
+            '    options: { replyTopics: [ "mcp/kitchen/response/{client}/#" ], discover: { topic: mcp/kitchen/discover } }\n'
+            f"    exits: {{ mqtt: mqtt_client0, mcp: up0 }}\n{ROUTES}"
+            "  mqtt_client0: { type: mqtt, kind: client, exit: tcp_client0, options: { clientId: kitchen, "
+            "will: { topic: mcp/kitchen/discover, qos: 1, retain: true } } }\n"
+            f"  tcp_client0: {{ type: tcp, kind: client, options: {{ host: 127.0.0.1, port: {broker.port} }} }}\n"
+            f"{over_http(url)}"
+        )
+        self.file.close()
+        super().__init__([str(TIDEGATE), "start", "--config", self.file.name, "--log-calls"])
+        broker.line(r"Sending SUBACK to kitchen_subscription")
 
-        routes, test_machines.ROUTES = test_machines.ROUTES, "\n" + ROUTES
-        try:
-            own = 'replyTopics: [ "mcp/kitchen/response/{client}/#" ], discover: { topic: mcp/kitchen/discover }, '
-            will = "will: { topic: mcp/kitchen/discover, qos: 1, retain: true }"
-            super().__init__(broker, over_http(url), own + options, will)
-        finally:
-            test_machines.ROUTES = routes
+    def kill(self) -> None:
+        self.child.kill()
+        self.child.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+
+    def start_again(self) -> None:
+        self._start()
+
+    def stop(self) -> int:
+        code = super().stop()
+        Path(self.file.name).unlink(missing_ok=True)
+        return code
 
 
 @pytest.fixture
@@ -118,8 +138,6 @@ def test_a_request_is_cancelled_and_another_one_expires(device, kitchen):
 
 
 def test_a_device_of_mqtt_3_has_a_fixed_topic(broker, kitchen):
-    import queue
-
     import paho.mqtt.client as paho
 
     class Old(Peer):
