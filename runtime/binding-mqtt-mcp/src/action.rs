@@ -66,7 +66,6 @@ pub struct With {
     pub(crate) arguments: Option<Document>,
     /// What messages are, if they are not read by templates: `json-rpc` for JSON-RPC messages of MCP (2026-07-28), from
     /// devices that speak MCP themselves. `allow` lists the methods then.
-    #[schemars(extend("examples" = ["json-rpc"]))]
     pub(crate) raw: Option<Raw>,
     /// With `raw`, tools that may be called; `*` stands for any text. Others are left out of lists. Absent: all.
     #[serde(default)]

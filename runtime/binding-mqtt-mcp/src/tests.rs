@@ -9,7 +9,10 @@ use serde_json::{Value as Json, json};
 use tidegate_engine::testing::Rig;
 use tidegate_engine::{BindingId, Duration, Output, StreamId};
 use tidegate_options::ActionRoute;
-use tidegate_streams::mcp::{McpBeginEx, McpReset, McpResetKind, McpToolsCall};
+use tidegate_streams::mcp::{
+    McpBeginEx, McpCapabilities, McpLifecycle, McpProgress, McpReset, McpResetKind,
+    McpResourcesUpdated, McpToolsListChanged,
+};
 use tidegate_streams::mqtt::{
     MqttBeginEx, MqttFlushEx, MqttPublish, MqttReset, MqttSubscribe, MqttSubscribeData,
     MqttSubscribeFlags,
@@ -39,6 +42,10 @@ fn routes() -> Vec<ActionRoute<Condition, With>> {
                 "answer": { "topic": "plans/{robot}", "payload": "{\"x\": {{ payload.x }}}" },
             }),
         ),
+        (
+            json!([{ "topic": "mcp/{device}/call" }]),
+            json!({ "raw": "json-rpc", "allow": ["*"], "tools": ["get_*"], "identity": "{{ topic.device }}" }),
+        ),
     ];
     let routes = routes.into_iter().map(|(when, with)| ActionRoute {
         when: serde_json::from_value(when).expect("conditions"),
@@ -50,7 +57,8 @@ fn routes() -> Vec<ActionRoute<Condition, With>> {
 fn options() -> Options {
     let options = json!({
         "replyTopics": ["devices/{device}/answers/#"], "concurrency": 2, "perDevice": 1, "maxWaiting": 3,
-        "maxWaitingPerDevice": 2, "timeout": 1000, "maxPayload": 200, "maxRemembered": 4, "remember": 2000,
+        "maxWaitingPerDevice": 2, "timeout": 1000, "maxPayload": 400, "maxRemembered": 4, "remember": 2000,
+        "maxListens": 3, "maxListensPerDevice": 2,
     });
     serde_json::from_value(options).expect("options")
 }
@@ -83,6 +91,9 @@ fn sent() -> impl Strategy<Value = Sent> {
         "devices/d2/call",
         "devices//call",
         "orders/r1",
+        "mcp/d1/call",
+        "mcp/d1/call",
+        "mcp/d2/call",
         "other",
     ]);
     let payloads = prop_oneof![
@@ -95,7 +106,8 @@ fn sent() -> impl Strategy<Value = Sent> {
             r#"{"x":{"y":["\"}"]}}"#,
         ])
         .prop_map(|text| text.as_bytes().to_vec()),
-        Just(vec![b' '; 300]),
+        Just(vec![b' '; 500]),
+        message(),
     ];
     let replies = prop::option::of("devices/d[12]/(answers|call)(/[a-z+#])?|[a-z/+#$]{0,12}");
     let correlation = prop::option::of(prop::collection::vec(0..3_u8, 0..3));
@@ -121,12 +133,54 @@ fn sent() -> impl Strategy<Value = Sent> {
     )
 }
 
+/// A JSON-RPC message, valid or not.
+fn message() -> impl Strategy<Value = Vec<u8>> {
+    let methods = vec![
+        ("tools/call", json!({ "name": "get_a", "arguments": {} })),
+        ("tools/call", json!({ "name": "delete" })),
+        ("tools/list", json!({})),
+        ("server/discover", json!({})),
+        (
+            "subscriptions/listen",
+            json!({ "notifications": { "toolsListChanged": true } }),
+        ),
+        (
+            "subscriptions/listen",
+            json!({ "notifications": { "resourceSubscriptions": ["a:b", "a:c"] } }),
+        ),
+        ("resources/read", json!({ "uri": "a:b" })),
+        ("initialize", json!({})),
+        ("notifications/cancelled", json!({ "requestId": 1 })),
+    ];
+    let ids = prop::sample::select(vec![json!(1), json!(1), json!("a"), json!(null)]);
+    let parts = (
+        prop::sample::select(methods),
+        ids,
+        prop::bool::weighted(0.9),
+    );
+    parts.prop_map(|((method, mut params), id, is_modern)| {
+        if is_modern {
+            params["_meta"] = json!({
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {}, "progressToken": 1,
+            });
+        }
+        let mut message = json!({ "jsonrpc": "2.0", "method": method, "params": params });
+        if !method.starts_with("notifications/") {
+            message["id"] = id;
+        }
+        message.to_string().into_bytes()
+    })
+}
+
 /// The played broker and MCP exit.
 struct Plant {
     rig: Rig,
     mqtt: BindingId,
     mcp: BindingId,
     subscription: Option<StreamId>,
+    /// The operations at the exit.
+    operations: BTreeMap<StreamId, McpBeginEx>,
     /// Publish streams and their topics.
     publications: BTreeMap<StreamId, ByteString>,
     /// The numbers of messages, and whether they are acknowledged.
@@ -145,6 +199,7 @@ impl Plant {
             mqtt,
             mcp,
             subscription: None,
+            operations: BTreeMap::new(),
             publications: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             published: Vec::new(),
@@ -247,24 +302,40 @@ impl Plant {
         let stream = output.at.stream;
         match output.frame {
             Frame::Begin(begin) => {
-                let BeginEx::Mcp(McpBeginEx::ToolsCall(call)) = begin.into_inner() else {
-                    panic!("only tools are called")
+                let BeginEx::Mcp(begin) = begin.into_inner() else {
+                    panic!("an operation")
                 };
-                assert!(
-                    call.name.starts_with("get_"),
-                    "{} is not allowed",
-                    call.name
-                );
+                if let McpBeginEx::ToolsCall(call) = &begin {
+                    let name = &call.name;
+                    assert!(name.starts_with("get_"), "{name} is not allowed");
+                }
+                self.operations.insert(stream, begin.clone());
+                if let McpBeginEx::Lifecycle(_) = begin {
+                    self.on_open(stream, begin, exit);
+                }
             }
             Frame::Data(data) => {
                 let params: Json = serde_json::from_slice(&data.payload).expect("JSON");
-                assert!(params["arguments"].is_object(), "{params}");
+                let begin = self.operations.get(&stream).expect("it has begun").clone();
+                match begin {
+                    McpBeginEx::ResourcesSubscribe(_) => {
+                        return self.on_open(stream, begin, exit);
+                    }
+                    McpBeginEx::ToolsCall(_) => {
+                        assert!(params["arguments"].is_object(), "{params}");
+                    }
+                    _ => {}
+                }
                 match exit {
                     Exit::Answers => {
                         let result =
                             Bytes::from_static(br#"{"content":[{"type":"text","text":"1"}]}"#);
-                        let begin = Frame::begin(McpToolsCall::default());
-                        self.rig.send(self.mcp, stream, begin);
+                        self.rig.send(self.mcp, stream, Frame::begin(begin));
+                        let progress = McpProgress {
+                            progress: "1".into(),
+                            ..McpProgress::default()
+                        };
+                        self.rig.send(self.mcp, stream, Frame::flush(progress));
                         self.rig.send(self.mcp, stream, Frame::data(result));
                         self.rig.send(self.mcp, stream, Frame::end());
                     }
@@ -278,10 +349,47 @@ impl Plant {
                 }
             }
             Frame::Abort(_) | Frame::Reset(_) => {
+                self.operations.remove(&stream);
                 self.rig
                     .turn(self.mcp, |cx| cx.terminate(stream, None, None));
             }
             _ => {}
+        }
+    }
+
+    /// A session or a subscription, which stays open and tells a change.
+    fn on_open(&mut self, stream: StreamId, begin: McpBeginEx, exit: Exit) {
+        match exit {
+            Exit::Answers => {
+                let changed: FlushEx = match &begin {
+                    McpBeginEx::ResourcesSubscribe(it) => McpResourcesUpdated {
+                        uri: it.uri.clone(),
+                    }
+                    .into(),
+                    _ => McpToolsListChanged {}.into(),
+                };
+                let begin = match begin {
+                    McpBeginEx::Lifecycle(_) => McpLifecycle {
+                        capabilities: McpCapabilities::SERVER_TOOLS_LIST_CHANGED,
+                        ..McpLifecycle::default()
+                    }
+                    .into(),
+                    other => other,
+                };
+                self.rig.turn(self.mcp, |cx| {
+                    cx.send(stream, Frame::begin(begin));
+                    if cx.is_sending(stream) {
+                        cx.send(stream, Frame::flush(changed));
+                    }
+                });
+            }
+            Exit::Refuses => {
+                let reset = McpReset::new(McpResetKind::NotFound, "unknown");
+                self.rig.turn(self.mcp, |cx| {
+                    cx.terminate(stream, Some(reset.into()), None);
+                });
+            }
+            Exit::IsSilent => {}
         }
     }
 }
