@@ -4,7 +4,7 @@
 use tidegate_binding_mcp::{client as mcp, proxy, server};
 use tidegate_binding_mqtt::client;
 use tidegate_binding_stdio::client as stdio;
-use tidegate_config::{Descriptor, MakeError, Protocol, Registry};
+use tidegate_config::{Descriptor, Protocol, Registry};
 use tidegate_driver::StartError;
 use tidegate_scenarios::fixtures;
 
@@ -184,20 +184,22 @@ fn mcp_client() -> Descriptor<Factory> {
     )
     .accepts(&[Protocol::Mcp])
     .exit_of_any(&[Protocol::Http, Protocol::Line, Protocol::Mqtt])
+    .exit_chosen_by(
+        "transport",
+        &[
+            ("http", Protocol::Http),
+            ("stdio", Protocol::Line),
+            ("mqtt", Protocol::Mqtt),
+        ],
+    )
     .shorthands(server_url::SHORTHANDS)
     .made_by(Factory::Machine(|declared| {
-        let (options, exit): (mcp::Options, _) = (declared.options()?, declared.exit()?);
-        let (transport, exit) = match declared.exit_protocol() {
-            Some(Protocol::Line) => (mcp::Transport::Stdio, mcp::Exit::Line(exit)),
-            Some(Protocol::Mqtt) => (mcp::Transport::Mqtt, mcp::Exit::Mqtt(exit)),
-            _ => (mcp::Transport::Http, mcp::Exit::Http(exit)),
+        let (options, exit) = (declared.options()?, declared.exit()?);
+        let exit = match declared.exit_protocol() {
+            Some(Protocol::Line) => mcp::Exit::Line(exit),
+            Some(Protocol::Mqtt) => mcp::Exit::Mqtt(exit),
+            _ => mcp::Exit::Http(exit),
         };
-        if let Some(stated) = options.transport.filter(|it| *it != transport) {
-            return Err(MakeError::NoExit {
-                binding: declared.name().to_owned(),
-                exit: format!("{}, which its 'transport' requires", stated.exit()),
-            });
-        }
         Ok(Box::new(mcp::McpClient::new(options, exit)))
     }))
 }

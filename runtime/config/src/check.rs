@@ -60,10 +60,12 @@ impl Draft<'_> {
             let above = ["bindings", &self.name];
             path(&[&above[..], steps].concat())
         };
+        let choice = self.shape.and_then(|shape| shape.exit_choice);
+        let chosen = choice.and_then(|choice| choice.of(&self.options));
         let exits = self.exits.iter();
         let mut targets: Vec<_> = exits
             .map(|exit| {
-                let protocols = exit.protocols.clone();
+                let protocols = chosen.map_or_else(|| exit.protocols.clone(), |it| vec![it]);
                 (exit.binding.as_str(), at(&exit.at), protocols)
             })
             .collect();

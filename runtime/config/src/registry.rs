@@ -97,6 +97,8 @@ pub(crate) struct Shape {
     pub(crate) about: &'static str,
     pub(crate) accepts: &'static [Protocol],
     pub(crate) exits: Exits,
+    /// An option that says which of the protocols of its exit it has.
+    pub(crate) exit_choice: Option<ExitChoice>,
     pub(crate) routing: Option<Routing>,
     pub(crate) shorthands: &'static [Shorthand],
     pub(crate) preset: Option<Preset>,
@@ -106,6 +108,24 @@ pub(crate) struct Shape {
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     /// Decodes the options and records their faults and warnings.
     pub(crate) check: CheckOptions,
+}
+
+/// An option whose values stand for protocols of the exit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ExitChoice {
+    key: &'static str,
+    values: &'static [(&'static str, Protocol)],
+}
+
+impl ExitChoice {
+    /// The protocol that options choose, if they do.
+    pub(crate) fn of(self, options: &Value) -> Option<Protocol> {
+        let chosen = options.get(self.key)?.as_str()?;
+        let mut values = self.values.iter();
+        values
+            .find(|(value, _)| *value == chosen)
+            .map(|(_, protocol)| *protocol)
+    }
 }
 
 impl Shape {
@@ -149,6 +169,7 @@ impl Descriptor<()> {
                 about,
                 accepts: &[],
                 exits: Exits::None,
+                exit_choice: None,
                 routing: None,
                 shorthands: &[],
                 preset: None,
@@ -188,6 +209,17 @@ impl<F> Descriptor<F> {
     #[must_use]
     pub const fn exit_of_any(mut self, protocols: &'static [Protocol]) -> Self {
         self.shape.exits = Exits::Any(protocols);
+        self
+    }
+
+    /// With an option that says which of these protocols the exit must accept. Without it, each will do.
+    #[must_use]
+    pub const fn exit_chosen_by(
+        mut self,
+        key: &'static str,
+        values: &'static [(&'static str, Protocol)],
+    ) -> Self {
+        self.shape.exit_choice = Some(ExitChoice { key, values });
         self
     }
 

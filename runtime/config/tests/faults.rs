@@ -235,6 +235,36 @@ bindings:
 }
 
 #[test]
+fn an_option_can_choose_the_protocol_of_the_exit() {
+    let kinds = || {
+        let hatch = Descriptor::of::<Door>("hatch", "server", "A door to either.")
+            .exit_of_any(&[Protocol::Http, Protocol::Mcp])
+            .exit_chosen_by(
+                "listen",
+                &[("web", Protocol::Http), ("tools", Protocol::Mcp)],
+            )
+            .made_by(Factory("hatch"));
+        let end = Descriptor::of::<Gate>("gate", "end", "The end.")
+            .accepts(&[Protocol::Mcp])
+            .made_by(Factory("end"));
+        Registry::new(vec![hatch, end])
+    };
+    let load = |listen: &str| {
+        let text = format!(
+            "name: a\nbindings:\n  hatch0: {{ type: hatch, kind: server, exit: end0, options: {{ listen: {listen} }} }}\n  \
+             end0: {{ type: gate, kind: end }}\n"
+        );
+        load("a.yaml", &text, &kinds(), &environment)
+    };
+    for listen in ["any", "tools"] {
+        load(listen).expect(listen);
+    }
+    let faults = load("web").expect_err("another protocol").to_string();
+    let expected = "bindings.hatch0.exit: exit 'end0' (gate · end) does not accept http streams";
+    assert!(faults.contains(expected), "{faults}");
+}
+
+#[test]
 fn each_fault_has_a_message_and_a_fix() {
     let in_good = |from: &str, to: &str| {
         assert!(GOOD.contains(from), "{from}");

@@ -30,17 +30,6 @@ pub enum Transport {
     Mqtt,
 }
 
-impl Transport {
-    /// The kind of binding that is its exit.
-    pub const fn exit(self) -> &'static str {
-        match self {
-            Self::Http => "http · client",
-            Self::Stdio => "stdio · client",
-            Self::Mqtt => "mqtt · client",
-        }
-    }
-}
-
 /// The server behind an `mqtt · client`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
