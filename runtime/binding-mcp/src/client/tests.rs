@@ -6,6 +6,7 @@ mod failures;
 mod harness;
 mod legacy;
 mod modern;
+mod mqtt;
 mod process;
 mod server_asks;
 mod tool_headers;
