@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::thread::LocalKey;
 
 use crate::pooled::{Pool, Poolable};
-use crate::{bytes_stream, http_stream, line, mcp, mqtt};
+use crate::{bytes_stream, http_stream, line, mcp, mqtt, store};
 
 /// The protocols whose streams bindings exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +19,8 @@ pub enum Protocol {
     Mqtt,
     /// A byte stream to a peer on the network.
     Bytes,
+    /// Records that are kept in a file.
+    Store,
 }
 
 impl Protocol {
@@ -30,6 +32,7 @@ impl Protocol {
             Self::Mcp => "mcp",
             Self::Mqtt => "mqtt",
             Self::Bytes => "bytes",
+            Self::Store => "store",
         }
     }
 }
@@ -57,11 +60,16 @@ extensions! {
         Mcp(mcp::McpBeginEx),
         Mqtt(mqtt::MqttBeginEx),
         Bytes(bytes_stream::BytesBegin),
+        Store(store::StoreBegin),
     }
 }
 extensions! {
     /// Extension of DATA.
-    DataEx { Mqtt(mqtt::MqttDataEx), Mcp(mcp::McpParams) }
+    DataEx {
+        Mqtt(mqtt::MqttDataEx),
+        Mcp(mcp::McpParams),
+        Store(store::StoreRecord),
+    }
 }
 extensions! {
     /// Extension of END.
@@ -75,6 +83,7 @@ extensions! {
         Mcp(mcp::McpAbort),
         Mqtt(mqtt::MqttReset),
         Bytes(bytes_stream::BytesReset),
+        Store(store::StoreReset),
     }
 }
 extensions! {
@@ -84,6 +93,7 @@ extensions! {
         Mcp(mcp::McpFlushEx),
         Mqtt(mqtt::MqttFlushEx),
         Bytes(bytes_stream::BytesConnected),
+        Store(store::StoreStored),
     }
 }
 extensions! {
@@ -94,6 +104,7 @@ extensions! {
         Mcp(mcp::McpReset),
         Mqtt(mqtt::MqttReset),
         Bytes(bytes_stream::BytesReset),
+        Store(store::StoreReset),
     }
 }
 
@@ -112,7 +123,7 @@ impl ResetEx {
                 };
                 Some(reset.into())
             }
-            Protocol::Http | Protocol::Line | Protocol::Bytes => None,
+            Protocol::Http | Protocol::Line | Protocol::Bytes | Protocol::Store => None,
         }
     }
 }
@@ -146,6 +157,7 @@ impl BeginEx {
             Self::Mcp(_) => Protocol::Mcp,
             Self::Mqtt(_) => Protocol::Mqtt,
             Self::Bytes(_) => Protocol::Bytes,
+            Self::Store(_) => Protocol::Store,
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod mqtt;
 mod pooled;
 mod scripted;
 mod shown;
+pub mod store;
 mod visible;
 
 pub use caller::{CallerValue, EXPRESSION};

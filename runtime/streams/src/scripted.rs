@@ -12,6 +12,7 @@ use crate::mqtt::{
     MqttPublish, MqttPublishData, MqttReset, MqttSession, MqttSubscribe, MqttSubscribeData,
     MqttUnsubscribe,
 };
+use crate::store::{StoreBegin, StoreRecord, StoreReset, StoreStored};
 use crate::{
     AbortEx, BeginEx, ChallengeEx, DataEx, EndEx, Extension, FieldDoc, FieldError, FlushEx, Frame,
     FrameKind, Protocol, ResetEx, Value,
@@ -61,6 +62,7 @@ macro_rules! within {
                 BeginEx::Http(_) => None,
                 BeginEx::Line(line) => Some(line),
                 BeginEx::Bytes(bytes) => Some(bytes),
+                BeginEx::Store(store) => Some(store),
                 BeginEx::Mqtt(MqttBeginEx::Session(session)) => Some(session),
                 BeginEx::Mqtt(MqttBeginEx::Publish(publish)) => Some(publish),
                 BeginEx::Mqtt(MqttBeginEx::Subscribe(subscribe)) => Some(subscribe),
@@ -69,6 +71,7 @@ macro_rules! within {
             Frame::Data(data) => match data.extension.as_deref_mut()? {
                 DataEx::Mqtt(MqttDataEx::Publish(publish)) => Some(publish),
                 DataEx::Mqtt(MqttDataEx::Subscribe(subscribe)) => Some(subscribe),
+                DataEx::Store(record) => Some(record),
                 // Nothing to show beyond the payload.
                 DataEx::Mcp(_) => return None,
             },
@@ -82,6 +85,7 @@ macro_rules! within {
                 AbortEx::Mcp(abort) => Some(abort),
                 AbortEx::Mqtt(abort) => Some(abort),
                 AbortEx::Bytes(abort) => Some(abort),
+                AbortEx::Store(abort) => Some(abort),
             },
             Frame::Flush(flush) => match &mut **flush {
                 FlushEx::Line(oversized) => Some(oversized),
@@ -91,6 +95,7 @@ macro_rules! within {
                 FlushEx::Mqtt(MqttFlushEx::Granted(granted)) => Some(granted),
                 FlushEx::Mcp(flush) => Some(flush.scripted()),
                 FlushEx::Bytes(connected) => Some(connected),
+                FlushEx::Store(stored) => Some(stored),
             },
             Frame::Reset(reset) => match reset.as_deref_mut()? {
                 ResetEx::Http(reset) => Some(reset),
@@ -98,6 +103,7 @@ macro_rules! within {
                 ResetEx::Mcp(reset) => Some(reset),
                 ResetEx::Mqtt(reset) => Some(reset),
                 ResetEx::Bytes(reset) => Some(reset),
+                ResetEx::Store(reset) => Some(reset),
             },
             Frame::Challenge(challenge) => match &mut **challenge {
                 ChallengeEx::Mcp(challenge) => Some(challenge),
@@ -124,6 +130,7 @@ impl Frame {
                 let extension = match (protocol, word) {
                     (Protocol::Mqtt, "publish") => DataEx::from(MqttPublishData::default()),
                     (Protocol::Mqtt, "subscribe") => MqttSubscribeData::default().into(),
+                    (Protocol::Store, _) => StoreRecord::default().into(),
                     _ => return None,
                 };
                 Self::data_with(crate::DataFlags::WHOLE, bytes::Bytes::new(), extension)
@@ -139,6 +146,7 @@ impl Frame {
                 Protocol::Bytes => Self::abort_with(AbortEx::Bytes(BytesReset::default())),
                 Protocol::Http => Self::abort_with(AbortEx::Http(HttpReset::default())),
                 Protocol::Line => Self::abort_with(AbortEx::Line(LineReset::default())),
+                Protocol::Store => Self::abort_with(AbortEx::Store(StoreReset::default())),
             },
             FrameKind::Flush => Self::Flush(Box::new(blank_flush(protocol, word)?)),
             FrameKind::Reset => match protocol {
@@ -147,6 +155,7 @@ impl Frame {
                 Protocol::Bytes => Self::reset_with(ResetEx::Bytes(BytesReset::default())),
                 Protocol::Http => Self::reset_with(ResetEx::Http(HttpReset::default())),
                 Protocol::Line => Self::reset_with(ResetEx::Line(LineReset::default())),
+                Protocol::Store => Self::reset_with(ResetEx::Store(StoreReset::default())),
             },
             FrameKind::Challenge => match protocol {
                 Protocol::Mcp => Self::challenge(McpChallenge::default()),
@@ -160,16 +169,18 @@ impl Frame {
 impl FrameKind {
     /// Every extension, as frame kind, protocol and word.
     pub fn extensions() -> impl Iterator<Item = (Self, Protocol, &'static str)> {
-        const FRONT: [(FrameKind, Protocol, &str); 5] = [
+        const FRONT: [(FrameKind, Protocol, &str); 6] = [
             (FrameKind::Begin, Protocol::Line, "line"),
             (FrameKind::Begin, Protocol::Bytes, "bytes"),
+            (FrameKind::Begin, Protocol::Store, "store"),
             (FrameKind::Begin, Protocol::Mqtt, "session"),
             (FrameKind::Begin, Protocol::Mqtt, "publish"),
             (FrameKind::Begin, Protocol::Mqtt, "subscribe"),
         ];
-        const MIDDLE: [(FrameKind, Protocol, &str); 15] = [
+        const MIDDLE: [(FrameKind, Protocol, &str); 18] = [
             (FrameKind::Data, Protocol::Mqtt, "publish"),
             (FrameKind::Data, Protocol::Mqtt, "subscribe"),
+            (FrameKind::Data, Protocol::Store, "record"),
             (FrameKind::End, Protocol::Mcp, "mcp"),
             (FrameKind::End, Protocol::Mqtt, "mqtt"),
             (FrameKind::Abort, Protocol::Mcp, "mcp"),
@@ -177,19 +188,22 @@ impl FrameKind {
             (FrameKind::Abort, Protocol::Bytes, "bytes"),
             (FrameKind::Abort, Protocol::Http, "http"),
             (FrameKind::Abort, Protocol::Line, "line"),
+            (FrameKind::Abort, Protocol::Store, "store"),
             (FrameKind::Flush, Protocol::Line, "oversized"),
             (FrameKind::Flush, Protocol::Mqtt, "unsubscribe"),
             (FrameKind::Flush, Protocol::Mqtt, "acknowledge"),
             (FrameKind::Flush, Protocol::Mqtt, "gap"),
             (FrameKind::Flush, Protocol::Mqtt, "granted"),
             (FrameKind::Flush, Protocol::Bytes, "connected"),
+            (FrameKind::Flush, Protocol::Store, "stored"),
         ];
-        const BACK: [(FrameKind, Protocol, &str); 6] = [
+        const BACK: [(FrameKind, Protocol, &str); 7] = [
             (FrameKind::Reset, Protocol::Mcp, "mcp"),
             (FrameKind::Reset, Protocol::Mqtt, "mqtt"),
             (FrameKind::Reset, Protocol::Bytes, "bytes"),
             (FrameKind::Reset, Protocol::Http, "http"),
             (FrameKind::Reset, Protocol::Line, "line"),
+            (FrameKind::Reset, Protocol::Store, "store"),
             (FrameKind::Challenge, Protocol::Mcp, "request"),
         ];
         let begins = McpBeginEx::WORDS.iter();
@@ -247,6 +261,7 @@ fn blank_begin(protocol: Protocol, word: &str) -> Option<BeginEx> {
         Protocol::Http => return None,
         Protocol::Line => LineBegin::default().into(),
         Protocol::Bytes => BytesBegin::default().into(),
+        Protocol::Store => StoreBegin::default().into(),
         Protocol::Mqtt => named!(word => MqttSession, MqttPublish, MqttSubscribe),
         Protocol::Mcp => McpBeginEx::blank(word)?.into(),
     })
@@ -258,6 +273,7 @@ fn blank_flush(protocol: Protocol, word: &str) -> Option<FlushEx> {
         Protocol::Mqtt => named!(word => MqttUnsubscribe, MqttAcknowledge, MqttGap, MqttGranted),
         Protocol::Mcp => McpFlushEx::blank(word)?.into(),
         Protocol::Bytes => named!(word => BytesConnected),
+        Protocol::Store => named!(word => StoreStored),
         Protocol::Http => return None,
     })
 }

@@ -75,7 +75,10 @@ fn fields(out: &mut String, scripted: &dyn Scripted) {
 
 /// A payload: JSON if the protocol carries JSON objects, text if it is UTF-8, otherwise hex.
 pub(crate) fn payload(bytes: &Bytes, protocol: Protocol) -> String {
-    let json = matches!(protocol, Protocol::Mcp | Protocol::Line | Protocol::Http);
+    let json = matches!(
+        protocol,
+        Protocol::Mcp | Protocol::Line | Protocol::Http | Protocol::Store
+    );
     let structured = bytes.starts_with(b"{") || bytes.starts_with(b"[");
     if json
         && structured

@@ -38,7 +38,7 @@ pub(super) struct Message {
 pub(super) fn metadata(extension: Option<&Pooled<DataEx>>) -> Option<&MqttPublishData> {
     match &**extension? {
         DataEx::Mqtt(MqttDataEx::Publish(metadata)) => Some(metadata),
-        DataEx::Mqtt(MqttDataEx::Subscribe(_)) | DataEx::Mcp(_) => None,
+        DataEx::Mqtt(MqttDataEx::Subscribe(_)) | DataEx::Mcp(_) | DataEx::Store(_) => None,
     }
 }
 

@@ -6,7 +6,7 @@ use super::{MqttDataEx, MqttSubscribeData};
 use crate::{Data, DataEx, Pooled};
 
 /// A whole message of a subscription.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct MqttMessage {
     /// What the message says beside its payload.
     pub data: MqttSubscribeData,
