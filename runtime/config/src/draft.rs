@@ -284,6 +284,16 @@ fn named(
             None => missing.push(exit),
         }
     }
+    if let Some(attachment) = &shape.attachment
+        && let Some(binding) = given.remove(attachment.key)
+    {
+        exits.push(DraftExit {
+            name: attachment.key,
+            protocols: vec![attachment.protocol],
+            at: vec!["exits", attachment.key],
+            binding,
+        });
+    }
     let known: Vec<&str> = shape.exits.iter().map(|(exit, _)| exit).collect();
     for key in given.keys() {
         let at = path(&["bindings", name, "exits", key]);

@@ -7,6 +7,7 @@
 //! receives a [`Declared`] binding.
 #![forbid(unsafe_code)]
 
+mod attachment;
 mod check;
 mod declared;
 mod decode;
@@ -26,6 +27,7 @@ mod schema;
 mod section;
 mod shorthand;
 
+pub use attachment::Attachment;
 pub use declared::{Declared, DeclaredRoute, MakeError};
 pub use edit::append;
 pub use expression::{MissingVariables, read_text};

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
 use thiserror::Error;
 
+use crate::attachment;
 use crate::check::{Draft, connect};
 use crate::decode::decode;
 use crate::draft::draft;
@@ -205,6 +206,7 @@ fn load_with<F>(
     let kinds = &registry.kinds();
     preset::replace(&mut bindings, kinds, &mut findings);
     let bindings = expand(&bindings, kinds, &mut expressions, &mut findings);
+    let bindings = attachment::expand(bindings, kinds, &mut expressions, &mut findings);
     let top = decode::<Top>(value, &[], &expressions, &mut findings);
     let declared_guards: Vec<&str> = guards.keys().filter_map(Value::as_str).collect();
     let guards = GUARDS.read(&guards, registry.guards(), &expressions, &mut findings);

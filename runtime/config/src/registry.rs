@@ -5,6 +5,7 @@ use serde_yaml::Value;
 use tidegate_options::{Action, ActionRoute, Condition, GuardReference, Options, RouteRule};
 use tidegate_streams::Protocol;
 
+use crate::attachment::Attachment;
 use crate::decode::decode;
 use crate::expression::Expressions;
 use crate::fault::Findings;
@@ -102,6 +103,7 @@ pub(crate) struct Shape {
     pub(crate) routing: Option<Routing>,
     pub(crate) shorthands: &'static [Shorthand],
     pub(crate) preset: Option<Preset>,
+    pub(crate) attachment: Option<Attachment>,
     /// The guard of the identities that it gives callers, which no config declares.
     pub(crate) guard: Option<&'static str>,
     /// JSON Schema of the options.
@@ -173,6 +175,7 @@ impl Descriptor<()> {
                 routing: None,
                 shorthands: &[],
                 preset: None,
+                attachment: None,
                 guard: None,
                 schema: |generator| generator.subschema_for::<T>(),
                 check: check_options::<T>,
@@ -261,6 +264,13 @@ impl<F> Descriptor<F> {
     #[must_use]
     pub const fn preset(mut self, preset: Preset) -> Self {
         self.shape.preset = Some(preset);
+        self
+    }
+
+    /// Allows an option that stands for a binding at a named exit, which need not be there.
+    #[must_use]
+    pub const fn attachment(mut self, attachment: Attachment) -> Self {
+        self.shape.attachment = Some(attachment);
         self
     }
 

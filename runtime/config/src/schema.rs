@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use tidegate_options::Guarded;
 
+use crate::attachment::Attachment;
 use crate::exporters::EXPORTERS;
 use crate::guards::GUARDS;
 use crate::registry::{Exits, Kinds, Registry, Routing, Shape};
@@ -66,6 +67,9 @@ fn one_of(shape: &Shape, kinds: &Kinds, generator: &mut SchemaGenerator) -> Valu
     for shorthand in shape.shorthands {
         add_shorthand(&options, shorthand, kinds, generator);
     }
+    if let Some(attachment) = &shape.attachment {
+        add_attachment(&options, attachment, kinds, generator);
+    }
     let exit =
         json!({ "type": "string", "description": "Name of the binding that accepts the streams." });
     let mut properties = Map::new();
@@ -121,7 +125,9 @@ fn one_of(shape: &Shape, kinds: &Kinds, generator: &mut SchemaGenerator) -> Valu
 
 fn named(shape: &Shape) -> Value {
     let names: Vec<&str> = shape.exits.iter().map(|(name, _)| name).collect();
-    let exits = shape.exits.iter().map(|(name, protocol)| {
+    let attachment = shape.attachment.iter().map(|it| (it.key, it.protocol));
+    let exits = shape.exits.iter().chain(attachment);
+    let exits = exits.map(|(name, protocol)| {
         let description = format!(
             "Name of the binding that accepts the {} streams.",
             protocol.word()
@@ -162,6 +168,23 @@ fn add_shorthand(
         added.insert((*link).to_owned(), schema);
     }
     add_options(options, added, generator);
+}
+
+/// Adds the option of an attachment to the definition of the options.
+fn add_attachment(
+    options: &Value,
+    attachment: &Attachment,
+    kinds: &Kinds,
+    generator: &mut SchemaGenerator,
+) {
+    let Some(shape) = kinds.find(attachment.r#type, attachment.kind) else {
+        return;
+    };
+    let mut schema = (shape.schema)(generator).to_value();
+    if let Some(members) = schema.as_object_mut() {
+        members.insert("description".to_owned(), json!(attachment.about));
+    }
+    add_options(options, [(attachment.key.to_owned(), schema)], generator);
 }
 
 /// Adds properties to the definition of the options.

@@ -5,6 +5,7 @@
 
 use serde_yaml::{Mapping, Value};
 
+use crate::attachment;
 use crate::expression::{Expressions, Sources, UNRESOLVED, substitute};
 use crate::fault::Findings;
 use crate::load::path;
@@ -129,7 +130,8 @@ pub(crate) fn written_out(
             written.insert(name, value);
         }
     }
-    *bindings = written;
+    let mut expressions = Expressions::default();
+    *bindings = attachment::expand(written, kinds, &mut expressions, findings);
     config
 }
 
