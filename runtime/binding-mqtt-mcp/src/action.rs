@@ -64,6 +64,10 @@ pub struct With {
     /// object. A text that is one expression keeps the type of its value.
     #[schemars(extend("examples" = ["{{ payload.arguments }}"]))]
     pub(crate) arguments: Option<Document>,
+    /// Whether `tool` may be executed twice without harm. With a `queue`, a request that was being executed
+    /// when the gateway was killed is then executed again, instead of being answered as `unknown`.
+    #[serde(default)]
+    pub(crate) idempotent: bool,
     /// What messages are, if they are not read by templates: `json-rpc` for JSON-RPC messages of MCP (2026-07-28), from
     /// devices that speak MCP themselves. `allow` lists the methods then.
     pub(crate) raw: Option<Raw>,

@@ -1,5 +1,7 @@
 //! The message that answers a request: its payload and properties, and how long it is of use.
 
+mod kept;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use minijinja::Value;

@@ -11,6 +11,7 @@ use crate::exchange::Phase;
 use crate::failure::{Executed, Failure, Reason, Status};
 use crate::proxy::{MqttMcp, publication_token};
 use crate::publication::{Notice, Publication, Published};
+use crate::queue::Id;
 use crate::remembered;
 use crate::request::{Envelope, correlation_text};
 use crate::subscription::Receipt;
@@ -111,25 +112,33 @@ impl MqttMcp {
         if failure.is_some_and(Failure::may_be_repeated) {
             withdraw(&mut self.triggers, &exchange.envelope);
         }
+        let executed = failure.map_or(Executed::Yes, |it| it.executed);
+        let mut outcome = None;
         if let Some(key) = &exchange.key {
-            let executed = failure.map_or(Executed::Yes, |it| it.executed);
             if executed == Executed::No {
                 self.remembered.forget(key);
             } else {
                 // The device may ask again after the expiry of its message.
                 let least = now + self.settings.remember;
                 let until = exchange.envelope.expires.map_or(least, |it| it.max(least));
-                let outcome = remembered::Outcome {
+                outcome = Some(remembered::Outcome {
                     device: exchange.envelope.device.clone(),
                     executed,
                     answer: answer.clone(),
                     until: until.min(now + REMEMBER_MAX),
-                };
-                self.remembered.answered(key, outcome);
+                    stored: exchange.stored,
+                });
             }
         }
         // After the expiry of the request nobody waits for its answer.
         let answer = answer.filter(|it| it.until > now);
+        let write = self.store_answer(cx, index, executed, answer.as_ref(), outcome.as_ref());
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        if let (Some(key), Some(outcome)) = (&exchange.key, outcome) {
+            self.remembered.answered(key, outcome);
+        }
         let completion = Completion {
             status: failure.map_or(Status::Done, |it| it.status),
             failure,
@@ -141,10 +150,11 @@ impl MqttMcp {
         }
         exchange.phase = Phase::Answering;
         Self::completed(cx, &mut self.counts, &exchange.envelope, &completion);
+        let stored = exchange.stored.zip(write);
         match answer {
             Some(answer) if !waited => {
                 let receipts = std::mem::take(&mut exchange.envelope.receipts);
-                self.publish(cx, answer, Some(index), receipts);
+                self.publish(cx, answer, Some(index), receipts, stored);
             }
             // A request that is not answered, or never ran, is done with.
             answer => {
@@ -152,7 +162,7 @@ impl MqttMcp {
                 if !waited {
                     self.lanes.leave(&exchange.envelope.device);
                 }
-                self.publish_extra(cx, answer, exchange.envelope.receipts);
+                self.publish_extra(cx, answer, exchange.envelope.receipts, stored);
             }
         }
     }
@@ -179,7 +189,7 @@ impl MqttMcp {
             answer: answer.as_ref().map(Answer::topic),
         };
         Self::completed(cx, &mut self.counts, envelope, &completion);
-        self.publish_extra(cx, answer, envelope.receipts.clone());
+        self.publish_extra(cx, answer, envelope.receipts.clone(), None);
     }
 
     /// Answers a request that came again as before.
@@ -204,7 +214,7 @@ impl MqttMcp {
                 .map_or_else(ByteString::new, |it| it.topic().clone()),
             ..about(envelope)
         });
-        self.publish_extra(cx, answer, envelope.receipts.clone());
+        self.publish_extra(cx, answer, envelope.receipts.clone(), None);
     }
 
     /// Counts a request that ended, and emits its event.
@@ -235,32 +245,35 @@ impl MqttMcp {
     }
 
     /// Publishes an answer that no running request waits for. Without one, or if too many wait, the
-    /// messages are acknowledged at once.
+    /// messages are acknowledged at once. One that is stored is always published: `queue` bounds them.
     pub(crate) fn publish_extra(
         &mut self,
         cx: &mut Context<'_>,
         answer: Option<Answer>,
         receipts: Vec<Receipt>,
+        stored: Option<(Id, u64)>,
     ) {
         let Some(answer) = answer else {
             return self.subscription.acknowledge(cx, &receipts);
         };
-        if self.extra >= EXTRA_MAX {
+        if self.extra >= EXTRA_MAX && stored.is_none() {
             self.counts.answer(Outcome::Dropped);
             return self.subscription.acknowledge(cx, &receipts);
         }
         self.extra += 1;
-        self.publish(cx, answer, None, receipts);
+        self.publish(cx, answer, None, receipts, stored);
     }
 
+    /// Publishes an answer. One that is stored, as the write of this number, waits for the disk.
     fn publish(
         &mut self,
         cx: &mut Context<'_>,
         answer: Answer,
         exchange: Option<usize>,
         receipts: Vec<Receipt>,
+        stored: Option<(Id, u64)>,
     ) {
-        self.publish_for(cx, answer, exchange, None, receipts);
+        self.publish_for(cx, answer, exchange, None, receipts, stored);
     }
 
     /// Publishes a message that is not an answer.
@@ -271,7 +284,7 @@ impl MqttMcp {
         notice: Notice,
         receipts: Vec<Receipt>,
     ) {
-        self.publish_for(cx, answer, None, Some(notice), receipts);
+        self.publish_for(cx, answer, None, Some(notice), receipts, None);
     }
 
     fn publish_for(
@@ -281,6 +294,7 @@ impl MqttMcp {
         exchange: Option<usize>,
         notice: Option<Notice>,
         receipts: Vec<Receipt>,
+        stored: Option<(Id, u64)>,
     ) {
         let entry = self.publications.vacant_entry();
         let index = entry.key();
@@ -288,9 +302,54 @@ impl MqttMcp {
         // A broker that refuses each message must not hold a place for as long as a device chooses.
         let end = answer.until.min(cx.now() + self.settings.remember);
         let context = cx.call().clone();
-        let publication = Publication::new(answer, end, token, exchange, receipts, context);
-        let publication = entry.insert(publication);
+        let mut publication = Publication::new(answer, end, token, exchange, receipts, context);
+        if let (Some((id, number)), Some(queue)) = (stored, &mut self.queue) {
+            publication.stored = Some(id);
+            publication.held = queue.wait(number, index);
+        }
         publication.notice = notice;
+        let publication = entry.insert(publication);
+        if publication.held {
+            return;
+        }
+        if let Some(published) = publication.open(cx, self.mqtt) {
+            self.published(cx, index, published);
+        }
+    }
+
+    /// An answer is stored: its request needs no broker any more to be kept, and it is published.
+    pub(crate) fn publish_held(&mut self, cx: &mut Context<'_>, index: usize) {
+        let Some(publication) = self.publications.get_mut(index) else {
+            return;
+        };
+        if !std::mem::take(&mut publication.held) {
+            return;
+        }
+        let receipts = std::mem::take(&mut publication.receipts);
+        self.subscription.acknowledge(cx, &receipts);
+        cx.work_with(publication.context.clone());
+        if let Some(published) = publication.open(cx, self.mqtt) {
+            self.published(cx, index, published);
+        }
+    }
+
+    /// Publishes an answer of the queue, which had its place before the gateway ended.
+    pub(crate) fn publish_restored(
+        &mut self,
+        cx: &mut Context<'_>,
+        answer: Answer,
+        device: ByteString,
+        id: Id,
+    ) {
+        let entry = self.publications.vacant_entry();
+        let index = entry.key();
+        let end = answer.until.min(cx.now() + self.settings.remember);
+        let token = publication_token(index);
+        let context = cx.call().clone();
+        let mut publication = Publication::new(answer, end, token, None, Vec::new(), context);
+        publication.stored = Some(id);
+        publication.place = Some(device);
+        let publication = entry.insert(publication);
         if let Some(published) = publication.open(cx, self.mqtt) {
             self.published(cx, index, published);
         }
@@ -334,7 +393,17 @@ impl MqttMcp {
         };
         publication.close(cx);
         let is_lost = matches!(published, Published::Lost(_));
+        let now = cx.now();
+        let mut is_kept = false;
+        if let (Some(id), Some(queue)) = (publication.stored, &mut self.queue) {
+            // The next gateway publishes it.
+            is_kept = is_lost && cx.stopping() && publication.answer().until > now;
+            if !is_kept {
+                queue.delivered(cx, id);
+            }
+        }
         match published {
+            _ if is_kept => {}
             Published::Acknowledged => self.counts.answer(Outcome::Published),
             Published::Lost(reason) => {
                 self.counts.answer(Outcome::Lost);
@@ -350,6 +419,11 @@ impl MqttMcp {
             return self.told(cx, notice, is_lost);
         }
         match publication.exchange {
+            None if publication.place.is_some() => {
+                if let Some(device) = &publication.place {
+                    self.lanes.leave(device);
+                }
+            }
             None => self.extra = self.extra.saturating_sub(1),
             Some(index) => {
                 if let Some(exchange) = self.exchanges.try_remove(index) {

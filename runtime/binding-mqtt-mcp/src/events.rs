@@ -96,6 +96,58 @@ event! {
     }
 }
 
+event! {
+    /// The gateway continues with the requests and answers that its queue had.
+    pub struct QueueRestored "binding.mqtt_mcp.queue.restored" Info
+        "the queue had {requests} requests to execute, {answers} answers to publish, {unknown} requests whose outcome \
+         is unknown, {remembered} answered ones, and {dropped} that cannot be used"
+    {
+        /// Requests that are executed.
+        requests "requests": u64 = 0,
+        /// Answers that are published again.
+        answers "answers": u64 = 0,
+        /// Requests that were being executed, and are answered as `unknown`; and those that are refused.
+        unknown "unknown": u64 = 0,
+        /// Answered requests that are recognised when they come again.
+        remembered "remembered": u64 = 0,
+        /// Records that cannot be used.
+        dropped "dropped": u64 = 0,
+    }
+}
+
+event! {
+    /// A request of the queue can be neither executed nor answered: no route has requests on its topic any
+    /// more, and it is removed; or its record cannot be read, and stays in the file.
+    pub struct RequestDropped "binding.mqtt_mcp.queue.dropped" Warn
+        "a request on '{topic}' in the queue cannot be used: {reason}"
+    {
+        /// Topic of the request; empty if it is not known.
+        topic "topic": ByteString = ByteString::new(),
+        /// Why.
+        reason "reason": ByteString = ByteString::new(),
+    }
+}
+
+event! {
+    /// The queue cannot be written. It is opened again; until then, requests are refused.
+    pub struct QueueFailed "binding.mqtt_mcp.queue.failed" Error
+        "the queue cannot be written: {reason}"
+    {
+        /// Why.
+        reason "reason": ByteString = ByteString::new(),
+    }
+}
+
+event! {
+    /// The queue has reached `maxSize`: requests are refused until there is room.
+    pub struct QueueFull "binding.mqtt_mcp.queue.full" Warn
+        "the queue is full: {bytes} bytes"
+    {
+        /// Size of its records.
+        bytes "bytes": u64 = 0,
+    }
+}
+
 words! {
     /// What became of an answer.
     pub enum Publication {

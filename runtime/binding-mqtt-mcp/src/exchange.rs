@@ -7,8 +7,9 @@ use tidegate_streams::{Frame, Visible, shown};
 use crate::action::RESULT;
 use crate::call::{Call, Ended, ToolResult, params};
 use crate::failure::{Executed, Failure, Reason};
+use crate::queue::Id;
 use crate::raw::call::RawCall;
-use crate::request::{Envelope, Key, invalid};
+use crate::request::{Content, Envelope, Key, invalid};
 use crate::route::{Route, Step};
 use crate::template::Variables;
 
@@ -26,6 +27,8 @@ pub(crate) const GRACE: Duration = Duration::from_millis(200);
 pub(crate) enum Phase {
     /// It waits for others.
     Waiting,
+    /// It has its place, and waits until the queue has stored that its execution begins.
+    Storing,
     /// Its tools run.
     Running,
     /// Its answer is being published.
@@ -38,6 +41,10 @@ pub(crate) struct Exchange {
     pub(crate) envelope: Envelope,
     pub(crate) key: Option<Key>,
     pub(crate) phase: Phase,
+    /// Where it is in the queue.
+    pub(crate) stored: Option<Id>,
+    /// The hash of the request.
+    pub(crate) content: Content,
     /// The variables of the request, and of the results so far.
     variables: Variables,
     steps: Vec<Progress>,
@@ -115,6 +122,8 @@ impl Exchange {
             envelope,
             key,
             phase: Phase::Waiting,
+            stored: None,
+            content: Content::default(),
             variables,
             steps: steps.collect(),
             timer: None,

@@ -70,6 +70,8 @@ words! {
         AnswerForgotten "answerForgotten",
         /// The answer could not be rendered.
         InvalidAnswer "invalidAnswer",
+        /// The gateway ended while the request was executed.
+        Interrupted "interrupted",
         /// The gateway is stopping.
         Stopping "stopping",
         /// An internal error in tidegate.

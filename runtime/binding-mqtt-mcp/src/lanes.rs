@@ -87,13 +87,21 @@ impl Lanes {
     }
 
     /// A request of a device comes: it runs, or waits under its number.
-    pub(crate) fn enter(&mut self, device: &ByteString, request: usize, size: usize) -> Entry {
+    /// Without `may_run`, it waits in any case.
+    pub(crate) fn enter(
+        &mut self,
+        device: &ByteString,
+        request: usize,
+        size: usize,
+        may_run: bool,
+    ) -> Entry {
         let limits = self.limits;
         let lane = self.devices.get(device);
         let (running, waiting) = lane.map_or((0, 0), |it| (it.running, it.waiting.len()));
         let bytes = lane.map_or(0, |it| it.bytes);
         let is_first = waiting == 0 && self.ready.is_empty();
-        if is_first && running < limits.per_device && self.running < limits.concurrency {
+        let has_room = running < limits.per_device && self.running < limits.concurrency;
+        if may_run && is_first && has_room {
             self.running += 1;
             self.devices.entry(device.clone()).or_default().running += 1;
             return Entry::Run;
@@ -117,6 +125,28 @@ impl Lanes {
         lane.bytes += size;
         self.line_up(device);
         Entry::Wait
+    }
+
+    /// A request that was accepted before a restart waits, whatever the limits are now.
+    pub(crate) fn restore(&mut self, device: &ByteString, request: usize, size: usize) {
+        let size = size + OVERHEAD;
+        self.waiting += 1;
+        self.bytes += size;
+        let lane = self.devices.entry(device.clone()).or_default();
+        lane.waiting.push_back((request, size));
+        lane.bytes += size;
+        self.line_up(device);
+    }
+
+    /// A request whose execution had begun before a restart has its place until its answer is published.
+    pub(crate) fn occupy(&mut self, device: &ByteString) {
+        self.running += 1;
+        self.devices.entry(device.clone()).or_default().running += 1;
+    }
+
+    /// Whether [`Self::next`] returns a request.
+    pub(crate) fn has_next(&self) -> bool {
+        self.running < self.limits.concurrency && !self.ready.is_empty()
     }
 
     /// A request of a device that ran is done.
@@ -209,11 +239,11 @@ mod tests {
         use Entry::{Full, Run, Wait};
         let mut lanes = Lanes::new(LIMITS);
         let (noisy, quiet) = (ByteString::from("noisy"), ByteString::from("quiet"));
-        let entries: Vec<Entry> = (0..6).map(|it| lanes.enter(&noisy, it, 0)).collect();
+        let entries: Vec<Entry> = (0..6).map(|it| lanes.enter(&noisy, it, 0, true)).collect();
         let full = Full("maxWaitingPerDevice");
         assert_eq!(entries, [Run, Run, Wait, Wait, Wait, full]);
-        assert_eq!(lanes.enter(&quiet, 10, 0), Run);
-        assert_eq!(lanes.enter(&quiet, 11, 0), Wait);
+        assert_eq!(lanes.enter(&quiet, 10, 0, true), Run);
+        assert_eq!(lanes.enter(&quiet, 11, 0, true), Wait);
         assert_eq!(lanes.next(), None, "three run");
         lanes.leave(&noisy);
         assert_eq!(lanes.next(), Some(11), "it came first in the line");
@@ -231,17 +261,23 @@ mod tests {
         };
         let mut lanes = Lanes::new(limits);
         let (large, small) = (ByteString::from("large"), ByteString::from("small"));
-        let entries: Vec<Entry> = (0..3).map(|it| lanes.enter(&large, it, 25_000)).collect();
+        let entries: Vec<Entry> = (0..3)
+            .map(|it| lanes.enter(&large, it, 25_000, true))
+            .collect();
         assert_eq!(
             entries,
             [Run, Wait, Full("maxWaitingBytes")],
             "3 of 5 parts"
         );
-        assert_eq!(lanes.enter(&small, 10, 10), Run);
-        assert_eq!(lanes.enter(&small, 11, 10), Wait);
+        assert_eq!(lanes.enter(&small, 10, 10, true), Run);
+        assert_eq!(lanes.enter(&small, 11, 10, true), Wait);
         lanes.leave(&large);
         assert_eq!(lanes.next(), Some(1));
-        assert_eq!(lanes.enter(&large, 4, 25_000), Wait, "the first one left");
+        assert_eq!(
+            lanes.enter(&large, 4, 25_000, true),
+            Wait,
+            "the first one left"
+        );
     }
 
     #[test]
@@ -253,14 +289,14 @@ mod tests {
         };
         let mut lanes = Lanes::new(limits);
         let device = ByteString::from("d");
-        assert_eq!(lanes.enter(&device, 0, 5_000), Entry::Run);
-        assert_eq!(lanes.enter(&device, 1, 1_000), Entry::Wait);
+        assert_eq!(lanes.enter(&device, 0, 5_000, true), Entry::Run);
+        assert_eq!(lanes.enter(&device, 1, 1_000, true), Entry::Wait);
         assert_eq!(
-            lanes.enter(&device, 2, 1_000),
+            lanes.enter(&device, 2, 1_000, true),
             Entry::Full("maxWaitingBytes")
         );
         lanes.cancel(&device, 1);
-        assert_eq!(lanes.enter(&device, 3, 1_000), Entry::Wait);
+        assert_eq!(lanes.enter(&device, 3, 1_000, true), Entry::Wait);
     }
 
     #[derive(Debug, Clone, Copy)]
@@ -287,7 +323,7 @@ mod tests {
             let mut waiting: Vec<(usize, usize)> = Vec::new();
             for (number, step) in steps.into_iter().enumerate() {
                 match step {
-                    Step::Enter(of) => match lanes.enter(&device(of), number, number) {
+                    Step::Enter(of) => match lanes.enter(&device(of), number, number, true) {
                         Entry::Run => running.push((number, of)),
                         Entry::Wait => waiting.push((number, of)),
                         Entry::Full(_) => {}

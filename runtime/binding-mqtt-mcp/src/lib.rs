@@ -17,13 +17,17 @@
 //! - a request that comes again is not executed again while it is remembered, and gets the same answer;
 //! - each request has an outcome, which says whether anything was executed; no answer is sent after the
 //!   request has expired;
-//! - requests that run and wait are bounded, in all and for each device, and devices take turns.
+//! - requests that run and wait are bounded, in all and for each device, and devices take turns;
+//! - with a queue, a request that was accepted survives a crash, and is not executed twice because of it:
+//!   see `queue`.
 #![forbid(unsafe_code)]
 
 mod action;
 mod answer;
 mod answering;
 mod call;
+#[cfg(test)]
+mod crash_tests;
 mod document;
 mod events;
 mod exchange;
@@ -34,9 +38,13 @@ mod options;
 mod properties;
 mod proxy;
 mod publication;
+mod queue;
+mod queued;
+mod rate;
 mod raw;
 mod remembered;
 mod request;
+mod restore;
 mod route;
 mod shares;
 mod subscription;
@@ -49,4 +57,6 @@ pub use action::With;
 pub use events::{RequestCompleted, StepCompleted};
 pub use options::{Condition, Options};
 pub use proxy::MqttMcp;
+#[doc(hidden)]
+pub use queue::record_is_read_as_written;
 pub use request::GUARD;

@@ -32,6 +32,11 @@ pub struct Options {
     /// Maximum number of requests of one device that are executed at once. With 1, a device gets its
     /// answers in the order of its requests.
     pub per_device: Bounded<1, 10_000>,
+    /// Maximum number of requests that begin in a second; further ones wait. A tenth of them may begin at
+    /// once. It limits how fast what has gathered in an outage is executed. Absent: no limit but
+    /// `concurrency`.
+    #[schemars(extend("examples" = [200]))]
+    pub rate: Option<Bounded<1, 1_000_000>>,
     /// Maximum number of requests that wait. A further one is answered as `busy`. Devices take turns.
     pub max_waiting: Bounded<0, 1_000_000>,
     /// Maximum number of requests of one device that wait. A further one is answered as `busy`.
@@ -81,6 +86,7 @@ impl Default for Options {
             group: None,
             concurrency: Bounded::of(16),
             per_device: Bounded::of(2),
+            rate: None,
             max_waiting: Bounded::of(1_000),
             max_waiting_per_device: Bounded::of(100),
             max_waiting_bytes: Bounded::of(8 << 20),

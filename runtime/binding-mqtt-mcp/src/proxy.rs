@@ -1,11 +1,13 @@
 //! The binding: messages become requests, requests calls, and results answers.
 
+use std::collections::BTreeMap;
+
 use slab::Slab;
 use tidegate_engine::MeterKind::Counter;
 use tidegate_engine::{
-    At, Binding, BindingId, CallContext, Context, Duration, Meter, StreamId, Token,
+    At, Binding, BindingId, CallContext, Context, Duration, Meter, StreamId, TimerId, Token,
 };
-use tidegate_options::ActionRoute;
+use tidegate_options::{ActionRoute, Bounded};
 use tidegate_streams::mqtt::{MqttMessage, MqttSubscribeFlags};
 use tidegate_streams::{BeginEx, Frame};
 
@@ -17,6 +19,8 @@ use crate::failure::{Executed, Failure, Reason, Status};
 use crate::lanes::{Entry, Lanes, Limits};
 use crate::options::{Condition, Options};
 use crate::publication::{PUBLISH, Publication, Published};
+use crate::queue::{Id, Queue, REOPEN, STORE};
+use crate::rate::Rate;
 use crate::raw::discovery::{ASK, Discovery, TELL};
 use crate::raw::listen::{CONFIRM, END, Listens};
 use crate::remembered::{Known, Remembered};
@@ -29,11 +33,13 @@ use crate::triggers::Triggers;
 const DUE: u32 = 2;
 /// Time before the end of a shutdown that is left to publish the failures of what still runs.
 const TO_ANSWER: Duration = Duration::from_millis(1_000);
+/// The kind of the timer of the next request that the rate lets begin.
+const BEGIN: u32 = 9;
 
 /// What is constant while the binding runs.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    max_payload: usize,
+    pub(crate) max_payload: usize,
     pub(crate) max_result: usize,
     pub(crate) remember: Duration,
 }
@@ -46,7 +52,12 @@ pub struct MqttMcp {
     pub(crate) settings: Settings,
     pub(crate) routes: Routes,
     pub(crate) subscription: Subscription,
+    /// What outlives the process, if the config has a queue.
+    pub(crate) queue: Option<Queue>,
     pub(crate) lanes: Lanes,
+    rate: Rate,
+    /// The next request that the rate lets begin.
+    beginning: Option<TimerId>,
     pub(crate) remembered: Remembered,
     pub(crate) triggers: Triggers,
     pub(crate) exchanges: Slab<Exchange>,
@@ -59,6 +70,9 @@ pub struct MqttMcp {
     pub(crate) extra: usize,
     /// The shutdown has left a request to the next gateway.
     has_left: bool,
+    /// The messages of requests that the shutdown has left in the queue: they are acknowledged once these are
+    /// stored.
+    pub(crate) left: BTreeMap<Id, Vec<Receipt>>,
     pub(crate) counts: Counts,
 }
 
@@ -86,12 +100,14 @@ pub(crate) const fn discovery_token() -> Token {
 }
 
 impl MqttMcp {
-    /// Creates a binding that takes requests from `mqtt`, and calls tools on `mcp`.
+    /// Creates a binding that takes requests from `mqtt`, and calls tools on `mcp`. What must outlive the
+    /// process is kept by `queue`, if there is one.
     pub fn new(
         options: &Options,
         routes: Vec<ActionRoute<Condition, With>>,
         mqtt: BindingId,
         mcp: BindingId,
+        queue: Option<BindingId>,
     ) -> Self {
         let routes = Routes::new(routes, options);
         let discovery = options.discover.as_ref();
@@ -115,7 +131,10 @@ impl MqttMcp {
                 remember: Duration::from_millis(options.remember.get()),
             },
             routes,
+            queue: queue.map(Queue::new),
             lanes: Lanes::new(limits),
+            rate: Rate::new(options.rate.map(Bounded::get)),
+            beginning: None,
             remembered: Remembered::new(
                 options.max_remembered.size(),
                 options.max_remembered_bytes.size(),
@@ -127,6 +146,7 @@ impl MqttMcp {
             discovery,
             extra: 0,
             has_left: false,
+            left: BTreeMap::new(),
             counts: Counts::default(),
         }
     }
@@ -143,6 +163,7 @@ impl MqttMcp {
             routes: &self.routes,
             max_payload: self.settings.max_payload,
             now: cx.now(),
+            keeps: self.queue.is_some(),
         };
         let Some((mut envelope, read)) = reader.read(message) else {
             self.counts.ignored += 1;
@@ -210,6 +231,7 @@ impl MqttMcp {
                 if let Some(exchange) = self.exchanges.get_mut(index) {
                     exchange.envelope.adopt(envelope);
                 }
+                self.store_again(cx, index);
             }
             Known::Answered(answer) => self.repeat(cx, &envelope, answer),
             Known::Evicted(executed) => {
@@ -239,7 +261,6 @@ impl MqttMcp {
 
     /// Leaves a waiting request to the next gateway, without an answer.
     fn leave(&mut self, cx: &mut Context<'_>, index: usize) {
-        self.has_left = true;
         let Some(exchange) = self.exchanges.try_remove(index) else {
             return;
         };
@@ -250,13 +271,22 @@ impl MqttMcp {
             self.remembered.forget(key);
         }
         self.lanes.cancel(&exchange.envelope.device, index);
+        match exchange.stored {
+            Some(id) => self.leave_stored(id, exchange.envelope.receipts),
+            None => self.has_left = true,
+        }
     }
 
     /// Runs a request, or makes it wait.
-    fn admit(&mut self, cx: &mut Context<'_>, envelope: Envelope, fingerprint: Fingerprint) {
+    fn admit(&mut self, cx: &mut Context<'_>, mut envelope: Envelope, fingerprint: Fingerprint) {
+        let record = match self.record(cx, &mut envelope) {
+            Ok(record) => record,
+            Err(failure) => return self.refuse(cx, &envelope, &failure),
+        };
         let index = self.exchanges.vacant_key();
         let device = envelope.device.clone();
-        let entry = self.lanes.enter(&device, index, fingerprint.size);
+        let may_run = self.rate.wait(cx.now()).is_none();
+        let entry = self.lanes.enter(&device, index, fingerprint.size, may_run);
         if let Entry::Full(option) = entry {
             let message = format!("Too many requests wait ({option}); retry later.");
             let failure = Failure::rejected(Reason::Busy, message);
@@ -272,8 +302,11 @@ impl MqttMcp {
         let left = envelope.deadline.since(cx.now());
         let context = cx.call().clone();
         let mut exchange = Exchange::new(envelope, key, context, steps);
-        let reason = "the deadline of a waiting request";
-        exchange.timer = Some(cx.timer(left, exchange_token(index), DUE, reason));
+        exchange.content = fingerprint.content;
+        if let (Some(queue), Some(record)) = (&mut self.queue, record) {
+            exchange.stored = Some(queue.accept(cx, index, record));
+        }
+        exchange.timer = Some(waiting_timer(cx, index, left));
         self.exchanges.insert(exchange);
         if entry == Entry::Run {
             self.run(cx, index);
@@ -291,11 +324,12 @@ impl MqttMcp {
         let left = exchange.envelope.deadline.since(cx.now());
         let reason = "the exit's reason after the deadline of a request";
         exchange.timer = Some(cx.timer(left + GRACE, exchange_token(index), DUE, reason));
-        self.advance(cx, index);
+        self.rate.begin(cx.now());
+        self.store_begin(cx, index);
     }
 
     /// Calls what can be called, and answers the request when all is done.
-    fn advance(&mut self, cx: &mut Context<'_>, index: usize) {
+    pub(crate) fn advance(&mut self, cx: &mut Context<'_>, index: usize) {
         if self.is_raw(index) {
             return self.run_raw(cx, index);
         }
@@ -399,6 +433,11 @@ impl MqttMcp {
                 executed: Executed::No,
                 ..Failure::timed_out("The request waited for others until its deadline.")
             },
+            Phase::Storing if cx.stopping() => stopping(),
+            Phase::Storing => Failure {
+                executed: Executed::No,
+                ..Failure::timed_out("The request was not stored before its deadline.")
+            },
             _ if cx.stopping() && exchange.envelope.deadline > cx.now() => Failure {
                 reason: Reason::Stopping,
                 ..Failure::lost("The gateway stopped before there was a result.")
@@ -411,17 +450,31 @@ impl MqttMcp {
     /// Runs the requests for which there is room now, and ends the subscription once a shutdown has
     /// nothing left to do.
     fn settle(&mut self, cx: &mut Context<'_>) {
-        while let Some(index) = self.lanes.next() {
+        while self.rate.wait(cx.now()).is_none()
+            && let Some(index) = self.lanes.next()
+        {
             if let Some(exchange) = self.exchanges.get(index) {
                 cx.work_with(exchange.context.clone());
             }
             self.run(cx, index);
         }
-        if cx.stopping() && self.exchanges.is_empty() && self.publications.is_empty() {
+        if self.beginning.is_none()
+            && self.lanes.has_next()
+            && let Some(wait) = self.rate.wait(cx.now())
+        {
+            let reason = "the next request that 'rate' lets begin";
+            self.beginning = Some(cx.timer(wait, SUBSCRIPTION, BEGIN, reason));
+        }
+        self.forget_stored(cx);
+        let is_done = self.exchanges.is_empty() && self.publications.is_empty();
+        if cx.stopping() && is_done && self.left.is_empty() {
             if self.withdraw_announcement(cx) {
                 return;
             }
             self.subscription.stop(cx);
+            if let Some(queue) = &mut self.queue {
+                queue.stop(cx);
+            }
         }
     }
 }
@@ -430,6 +483,12 @@ impl MqttMcp {
 const fn parts_of(token: Token) -> (usize, usize) {
     let index = token.index();
     (index >> KINDS, index & ((1 << KINDS) - 1))
+}
+
+/// The timer of a request that waits for others.
+pub(crate) fn waiting_timer(cx: &mut Context<'_>, index: usize, left: Duration) -> TimerId {
+    let reason = "the deadline of a waiting request";
+    cx.timer(left, exchange_token(index), DUE, reason)
 }
 
 /// Why a new request is not executed now.
@@ -445,7 +504,7 @@ pub(crate) fn not_now(cx: &Context<'_>, envelope: &Envelope) -> Option<Failure> 
 }
 
 /// The failure of a request that has expired.
-fn expired() -> Failure {
+pub(crate) fn expired() -> Failure {
     Failure {
         executed: Executed::No,
         status: Status::TimedOut,
@@ -475,13 +534,16 @@ impl Binding for MqttMcp {
             let labels = [("what", what)];
             meter.record(Counter, "mqtt_mcp.remembered.evicted", &labels, count);
         }
+        if let Some(queue) = &self.queue {
+            queue.report(meter);
+        }
         self.counts.report(meter);
     }
 
     fn on_start(&mut self, cx: &mut Context<'_>) {
         // A request must be executed once, so only one worker subscribes.
         if cx.worker() == 0 {
-            self.subscription.open(cx);
+            self.begin(cx);
             self.begin_announcing(cx);
         }
     }
@@ -494,6 +556,8 @@ impl Binding for MqttMcp {
             if let Some(message) = self.subscription.on_frame(cx, at.stream, frame) {
                 self.on_message(cx, message);
             }
+        } else if at.token == STORE {
+            self.on_store(cx, at.stream, frame);
         } else {
             let (index, kind) = parts_of(at.token);
             match kind {
@@ -510,6 +574,8 @@ impl Binding for MqttMcp {
         let (index, _) = parts_of(token);
         match kind {
             RETRY => self.subscription.open(cx),
+            REOPEN => self.begin(cx),
+            BEGIN => self.beginning = None,
             PUBLISH => self.on_publication_timer(cx, index),
             DUE => self.on_due(cx, index),
             CONFIRM => self.listen_unconfirmed(cx, index),
@@ -526,6 +592,8 @@ impl Binding for MqttMcp {
         let (index, of) = parts_of(token);
         if token == SUBSCRIPTION {
             self.subscription.faulted(cx);
+        } else if token == STORE {
+            self.on_store_fault(cx);
         } else if of == LISTEN {
             self.end_listen(cx, index);
         } else if of == DISCOVERY {
@@ -550,13 +618,17 @@ impl Binding for MqttMcp {
 
     fn on_shutdown(&mut self, cx: &mut Context<'_>) {
         self.end_listens(cx);
+        if let Some(timer) = self.beginning.take() {
+            cx.cancel(timer);
+        }
         let last = self.last_answered();
         let indexes: Vec<usize> = self.exchanges.iter().map(|(index, _)| index).collect();
         for index in indexes {
             let is_kept = self.exchanges.get(index);
             let is_kept = is_kept.is_some_and(|it| {
                 let comes_after = |receipt: &Receipt| last.is_none_or(|last| *receipt > last);
-                self.is_kept(&it.envelope) && it.envelope.receipts.iter().all(comes_after)
+                it.stored.is_some()
+                    || self.is_kept(&it.envelope) && it.envelope.receipts.iter().all(comes_after)
             });
             let Some(exchange) = self.exchanges.get_mut(index) else {
                 continue;
@@ -565,7 +637,9 @@ impl Binding for MqttMcp {
             match (exchange.phase, cx.stop_deadline()) {
                 (Phase::Waiting, _) if is_kept => self.leave(cx, index),
                 (Phase::Waiting, _) => self.fail(cx, index, &stopping(), None),
-                (Phase::Running, Some(end)) if end < exchange.envelope.deadline => {
+                (Phase::Storing | Phase::Running, Some(end))
+                    if end < exchange.envelope.deadline =>
+                {
                     if let Some(timer) = exchange.timer.take() {
                         cx.cancel(timer);
                     }

@@ -2,6 +2,7 @@
 //! the answer expires or `remember` is over. A message that the broker refuses is tried [`REFUSALS_MAX`] times,
 //! or once if the reason will not change: it must not hold up the requests that wait for its place.
 
+use bytestring::ByteString;
 use tidegate_engine::{
     BindingId, CallContext, Context, Duration, PendingData, StreamId, Time, TimerId, Token,
 };
@@ -9,6 +10,7 @@ use tidegate_streams::mqtt::MqttReset;
 use tidegate_streams::{Data, DataFlags, Frame};
 
 use crate::answer::Answer;
+use crate::queue::Id;
 use crate::subscription::{Receipt, of_reset, why};
 
 /// The kind of its timer.
@@ -34,6 +36,12 @@ pub(crate) struct Publication {
     pub(crate) notice: Option<Notice>,
     /// What is acknowledged with it.
     pub(crate) receipts: Vec<Receipt>,
+    /// Where its request is in the queue.
+    pub(crate) stored: Option<Id>,
+    /// It waits until the queue has stored it.
+    pub(crate) held: bool,
+    /// The device whose place it has, without an exchange.
+    pub(crate) place: Option<ByteString>,
     pub(crate) context: CallContext,
     stream: Option<StreamId>,
     /// The first frame is sent.
@@ -84,6 +92,9 @@ impl Publication {
             exchange,
             notice: None,
             receipts,
+            stored: None,
+            held: false,
+            place: None,
             context,
             stream: None,
             begun: false,

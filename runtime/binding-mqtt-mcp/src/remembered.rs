@@ -11,6 +11,7 @@ use tidegate_engine::Time;
 
 use crate::answer::Answer;
 use crate::failure::Executed;
+use crate::queue::Id;
 use crate::request::{Content, Key};
 use crate::shares::Shares;
 
@@ -29,6 +30,8 @@ pub(crate) struct Remembered {
     max: usize,
     bytes_max: usize,
     pub(crate) evicted: Evicted,
+    /// The requests of the queue that are not remembered any more.
+    pub(crate) forgotten: Vec<Id>,
 }
 
 /// Numbers of what was forgotten at a limit.
@@ -59,6 +62,7 @@ struct Answered {
     executed: Executed,
     answer: Kept,
     until: Time,
+    stored: Option<Id>,
 }
 
 /// The answer of a request.
@@ -94,6 +98,8 @@ pub(crate) struct Outcome {
     pub(crate) answer: Option<Answer>,
     /// When it is forgotten.
     pub(crate) until: Time,
+    /// Where it is in the queue.
+    pub(crate) stored: Option<Id>,
 }
 
 impl Answered {
@@ -119,6 +125,7 @@ impl Remembered {
             max,
             bytes_max,
             evicted: Evicted::default(),
+            forgotten: Vec::new(),
         }
     }
 
@@ -171,6 +178,7 @@ impl Remembered {
             executed: outcome.executed,
             answer: outcome.answer.map_or(Kept::None, Kept::Answer),
             until: outcome.until,
+            stored: outcome.stored,
         };
         let (place, size) = (answered.place(key), answered.size());
         self.bytes += OVERHEAD + key.size() + size.unwrap_or(0);
@@ -233,6 +241,7 @@ impl Remembered {
             self.shares.remove(&answered.device, &place);
             self.bytes = self.bytes.saturating_sub(OVERHEAD + key.size());
             self.expiries.remove(&place);
+            self.forgotten.extend(answered.stored);
         }
     }
 }
@@ -262,6 +271,7 @@ mod tests {
             executed: Executed::Yes,
             answer: Some(Answer::of_size(size)),
             until,
+            stored: None,
         };
         remembered.answered(&key, outcome);
     }

@@ -65,6 +65,8 @@ pub(crate) struct Envelope {
     pub(crate) trigger: Option<u64>,
     /// The messages that are acknowledged with its answer: of the request, and of its repetitions.
     pub(crate) receipts: Vec<Receipt>,
+    /// The message itself, if there is a queue to store it in.
+    pub(crate) message: Option<Box<MqttMessage>>,
 }
 
 /// What makes a request the same as another one.
@@ -93,6 +95,7 @@ impl Envelope {
     pub(crate) fn adopt(&mut self, again: Self) {
         self.correlation = again.correlation;
         self.trace = again.trace;
+        self.message = again.message;
         if self.receipts.len() < RECEIPTS_MAX {
             self.receipts.extend(again.receipts);
         }
@@ -113,6 +116,14 @@ impl Key {
     pub(crate) fn size(&self) -> usize {
         self.topic.len() + self.correlation.len()
     }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    pub(crate) fn correlation(&self) -> &[u8] {
+        &self.correlation
+    }
 }
 
 /// How messages are read.
@@ -121,6 +132,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) routes: &'a Routes,
     pub(crate) max_payload: usize,
     pub(crate) now: Time,
+    /// Whether the message is kept for a queue.
+    pub(crate) keeps: bool,
 }
 
 impl Reader<'_> {
@@ -130,6 +143,7 @@ impl Reader<'_> {
         &self,
         message: MqttMessage,
     ) -> Option<(Envelope, Result<Fingerprint, Failure>)> {
+        let kept = self.keeps.then(|| Box::new(message.clone()));
         let data = message.data;
         // What is kept of a message is copied: its parts share the buffer that they were read into.
         let topic = ByteString::from(&*data.topic);
@@ -155,6 +169,7 @@ impl Reader<'_> {
             variables: Variables::new(),
             trigger: None,
             receipts: Vec::new(),
+            message: kept,
         };
         let read = self.complete(&mut envelope, route, &data, &message.payload);
         Some((envelope, read))

@@ -96,6 +96,8 @@ pub(crate) struct Route {
     /// The user properties of requests that its templates use.
     pub(crate) properties: Properties,
     pub(crate) timeout: Duration,
+    /// Whether all its tools may be executed twice.
+    pub(crate) idempotent: bool,
     pub(crate) answer: MessageOptions,
     /// With the keys of `answer` where it has none of its own.
     pub(crate) failure: MessageOptions,
@@ -110,6 +112,11 @@ impl Route {
         failure.qos = failure.qos.or(answer.qos);
         failure.expiry = failure.expiry.or(answer.expiry);
         let timeout = with.timeout.unwrap_or(options.timeout);
+        let mut plan = with.plan.values();
+        let idempotent = match &with.tool {
+            Some(_) => with.idempotent,
+            None => with.raw.is_none() && plan.all(|step| step.idempotent),
+        };
         let steps = match with.tool {
             Some(tool) => vec![Step::only(tool.0, with.arguments)],
             None => Step::of_plan(&with.plan),
@@ -131,6 +138,7 @@ impl Route {
             correlation: with.correlation,
             properties,
             timeout: Duration::from_millis(timeout.get()),
+            idempotent,
             answer,
             failure,
         }

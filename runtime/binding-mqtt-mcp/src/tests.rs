@@ -192,7 +192,7 @@ impl Plant {
     fn new() -> Self {
         let mut rig = Rig::new();
         let (mqtt, mcp) = (rig.edge(WINDOW), rig.edge(WINDOW));
-        rig.attach(MqttMcp::new(&options(), routes(), mqtt, mcp));
+        rig.attach(MqttMcp::new(&options(), routes(), mqtt, mcp, None));
         rig.worker.start();
         let mut plant = Self {
             rig,

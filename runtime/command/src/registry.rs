@@ -4,7 +4,7 @@
 use tidegate_binding_mcp::{client as mcp, proxy, server};
 use tidegate_binding_mqtt::client;
 use tidegate_binding_stdio::client as stdio;
-use tidegate_config::{Descriptor, Protocol, Registry};
+use tidegate_config::{Attachment, Descriptor, Protocol, Registry};
 use tidegate_driver::StartError;
 use tidegate_scenarios::fixtures;
 
@@ -28,6 +28,7 @@ pub fn registry() -> Registry<Factory> {
         mcp_device_proxy(),
         mcp_rename_proxy(),
         mqtt_mcp_proxy(),
+        store_file(),
         mcp_client(),
         http_client(),
         stdio_client(),
@@ -166,13 +167,39 @@ fn mqtt_mcp_proxy() -> Descriptor<Factory> {
         "Lets machines on MQTT call MCP tools: their messages are requests, which are answered by messages.",
     )
     .exits(&[("mqtt", Protocol::Mqtt), ("mcp", Protocol::Mcp)])
+    .attachment(QUEUE)
     .actions::<tidegate_binding_mqtt_mcp::With>()
     .guard(tidegate_binding_mqtt_mcp::GUARD)
     .made_by(Factory::Machine(|declared| {
         let (options, routes) = (declared.options()?, declared.actions()?);
         let (mqtt, mcp) = (declared.exit_named("mqtt")?, declared.exit_named("mcp")?);
-        let proxy = tidegate_binding_mqtt_mcp::MqttMcp::new(&options, routes, mqtt, mcp);
+        let queue = declared.exit_named(QUEUE.key).ok();
+        let proxy = tidegate_binding_mqtt_mcp::MqttMcp::new(&options, routes, mqtt, mcp, queue);
         Ok(Box::new(proxy))
+    }))
+}
+
+/// The file of `mqtt_mcp · proxy`.
+const QUEUE: Attachment = Attachment {
+    key: "queue",
+    about: "A file for requests and answers, so that a gateway that ends, also by a crash, loses none and \
+            executes none twice. Absent: they are kept in memory and by the broker.",
+    r#type: "store",
+    kind: "file",
+    protocol: Protocol::Store,
+};
+
+fn store_file() -> Descriptor<Factory> {
+    Descriptor::of::<tidegate_binding_store::Options>(
+        "store",
+        "file",
+        "Keeps records in a file. The option `queue` of mqtt_mcp · proxy stands for it.",
+    )
+    .accepts(&[Protocol::Store])
+    .made_by(Factory::Edge(|declared, site| {
+        let named = |error| name_of(declared.name(), error);
+        let id = tidegate_binding_store::attach(site.assembly, &declared.options()?);
+        Ok(id.map_err(named)?)
     }))
 }
 
@@ -374,7 +401,9 @@ mod tests {
         let environment = |_: &str| Some("secret".to_owned());
         let loaded = tidegate_config::load("example.yaml", &example, &registry, &environment);
         let config = loaded.unwrap_or_else(|faults| panic!("{example}\n{faults}"));
-        assert_eq!(config.bindings.len(), registry.iter().count());
+        // The queue of the machines is a binding as well.
+        let kinds = registry.iter().count();
+        assert_eq!(config.bindings.len(), kinds + 1);
         // If several kinds accept a protocol, the examples use only one of them.
         let warnings = config.warnings.iter().map(Fault::with_help);
         let warnings: Vec<String> = warnings.filter(|it| !it.contains("is not used")).collect();

@@ -32,6 +32,7 @@ impl Action for With {
             if it.with.raw.is_none() {
                 check_tools(&it.with, &mut fault);
             }
+            check_idempotent(&it.with, &mut fault);
             plan::check(&it.with, &mut fault);
             check_condition(&it.with, &mut fault);
             check_variables(it, &mut fault);
@@ -81,6 +82,16 @@ fn check_tool(with: &With, tool: &Template, path: &[&str], fault: &mut Fault<'_>
     if tool.is_literal() && !with.allow.is_empty() && !allowed(tool.source()) {
         let message = format!("'allow' does not contain '{}'", tool.source());
         fault(path, message, "add it to 'allow', or remove 'allow'");
+    }
+}
+
+fn check_idempotent(with: &With, fault: &mut Fault<'_>) {
+    if with.idempotent && with.tool.is_none() {
+        fault(
+            &["with", "idempotent"],
+            "'idempotent' without 'tool'".to_owned(),
+            "set it for each step of the plan, or remove it",
+        );
     }
 }
 

@@ -99,7 +99,7 @@ impl MqttMcp {
         let Some(exchange) = self.exchanges.get_mut(index) else {
             return;
         };
-        if exchange.phase != Phase::Waiting {
+        if !matches!(exchange.phase, Phase::Waiting | Phase::Storing) {
             return;
         }
         exchange.phase = Phase::Running;

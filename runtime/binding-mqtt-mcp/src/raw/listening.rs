@@ -208,7 +208,7 @@ impl MqttMcp {
         };
         let answer = answers.response(&route.answer, last(&listen), None);
         let answer = answer.filter(|it| it.until > cx.now());
-        self.publish_extra(cx, answer, listen.envelope.receipts);
+        self.publish_extra(cx, answer, listen.envelope.receipts, None);
     }
 
     /// The gateway stops: all listens end.

@@ -1,0 +1,212 @@
+//! What the binding does with its queue: requests, executions and answers are stored before they are
+//! acknowledged, begun and published.
+
+use bytes::Bytes;
+use tidegate_engine::{Context, StreamId};
+use tidegate_streams::Frame;
+
+use crate::answer::Answer;
+use crate::events::{QueueFailed, QueueFull};
+use crate::exchange::{Exchange, Phase};
+use crate::failure::{Executed, Failure, Reason};
+use crate::proxy::MqttMcp;
+use crate::queue::record::{Answered, Known, Octets, Request};
+use crate::queue::{Clock, Due, Happened, Id, Queue, Record, Refusal};
+use crate::remembered::Outcome;
+use crate::request::Envelope;
+use crate::subscription::Receipt;
+
+impl MqttMcp {
+    /// Opens the queue; without one, subscribes at once. A request must be recognised when it comes again,
+    /// so none is taken before the queue is read.
+    pub(crate) fn begin(&mut self, cx: &mut Context<'_>) {
+        match &mut self.queue {
+            Some(queue) => {
+                let happened = queue.open(cx);
+                self.on_queue(cx, happened);
+            }
+            None => self.subscription.open(cx),
+        }
+    }
+
+    /// A frame of the store stream.
+    pub(crate) fn on_store(&mut self, cx: &mut Context<'_>, stream: StreamId, frame: Frame) {
+        if let Some(queue) = &mut self.queue {
+            let happened = queue.on_frame(cx, stream, frame);
+            self.on_queue(cx, happened);
+        }
+    }
+
+    /// A handler panicked while it worked for the store stream.
+    pub(crate) fn on_store_fault(&mut self, cx: &mut Context<'_>) {
+        if let Some(queue) = &mut self.queue {
+            let happened = queue.faulted(cx);
+            self.on_queue(cx, happened);
+        }
+    }
+
+    fn on_queue(&mut self, cx: &mut Context<'_>, happened: Option<Happened>) {
+        match happened {
+            Some(Happened::Loaded(loaded)) => {
+                self.restore(cx, loaded);
+                self.subscription.open(cx);
+            }
+            Some(Happened::Stored(due)) => self.on_stored(cx, due),
+            Some(Happened::Failed(reason, due)) => {
+                if let Some(reason) = reason {
+                    let reason = reason.into();
+                    cx.event(&QueueFailed { reason });
+                }
+                // The broker keeps what could not be stored.
+                self.left.clear();
+                self.on_stored(cx, due);
+            }
+            None => {}
+        }
+    }
+
+    /// Does what waited for the disk.
+    fn on_stored(&mut self, cx: &mut Context<'_>, due: Vec<Due>) {
+        for due in due {
+            match due {
+                Due::Acknowledge(id, index) => {
+                    let exchange = self.exchanges.get_mut(index);
+                    let exchange = exchange.filter(|it| it.stored == Some(id));
+                    let receipts = match exchange {
+                        Some(exchange) => std::mem::take(&mut exchange.envelope.receipts),
+                        None => self.left.remove(&id).unwrap_or_default(),
+                    };
+                    self.subscription.acknowledge(cx, &receipts);
+                }
+                Due::Call(id, index) => {
+                    let exchange = self.exchanges.get_mut(index);
+                    let is_its =
+                        |it: &&mut Exchange| it.stored == Some(id) && it.phase == Phase::Storing;
+                    if let Some(exchange) = exchange.filter(is_its) {
+                        cx.work_with(exchange.context.clone());
+                        self.advance(cx, index);
+                    }
+                }
+                Due::Publish(index) => self.publish_held(cx, index),
+            }
+        }
+    }
+
+    /// The record of a request that comes now, if there is a queue; or why it is refused.
+    pub(crate) fn record(
+        &mut self,
+        cx: &mut Context<'_>,
+        envelope: &mut Envelope,
+    ) -> Result<Option<Bytes>, Failure> {
+        let content = request_record(cx, envelope);
+        let (Some(queue), Some(content)) = (&mut self.queue, content) else {
+            return Ok(None);
+        };
+        match queue.accepts(&content) {
+            Ok(()) => Ok(Some(content)),
+            Err(Refusal::Failed) => {
+                let message = "The queue of the gateway cannot be written; retry later.";
+                Err(Failure::rejected(Reason::Unavailable, message))
+            }
+            Err(Refusal::Full) => {
+                if queue.is_newly_full() {
+                    let bytes = queue.bytes();
+                    cx.event(&QueueFull { bytes });
+                }
+                let message = "The queue of the gateway is full (queue.maxSize); retry later.";
+                Err(Failure::rejected(Reason::Busy, message))
+            }
+        }
+    }
+
+    /// A running request came again: it is stored as it came last, and its messages are acknowledged then.
+    pub(crate) fn store_again(&mut self, cx: &mut Context<'_>, index: usize) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        let Some(id) = exchange.stored else { return };
+        if exchange.phase == Phase::Answering {
+            // Its answer is stored.
+            let receipts = std::mem::take(&mut exchange.envelope.receipts);
+            return self.subscription.acknowledge(cx, &receipts);
+        }
+        let content = request_record(cx, &mut exchange.envelope);
+        if let (Some(queue), Some(content)) = (&mut self.queue, content) {
+            queue.replace(cx, id, content);
+        }
+    }
+
+    /// A request has its place: with a queue, its tools are called once that is stored.
+    pub(crate) fn store_begin(&mut self, cx: &mut Context<'_>, index: usize) {
+        let exchange = self.exchanges.get_mut(index);
+        match (exchange, &mut self.queue) {
+            (Some(exchange), Some(queue)) => {
+                let Some(id) = exchange.stored else { return };
+                exchange.phase = Phase::Storing;
+                queue.begin(cx, id);
+            }
+            _ => self.advance(cx, index),
+        }
+    }
+
+    /// A request stays in the queue for the next gateway. Its messages are acknowledged once it is stored.
+    pub(crate) fn leave_stored(&mut self, id: Id, receipts: Vec<Receipt>) {
+        let is_stored = self.queue.as_ref().is_some_and(Queue::is_ready);
+        if is_stored && !receipts.is_empty() {
+            self.left.insert(id, receipts);
+        }
+    }
+
+    /// Stores the outcome of a request. Returns the number of the write that its publication waits for.
+    pub(crate) fn store_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: usize,
+        executed: Executed,
+        answer: Option<&Answer>,
+        outcome: Option<&Outcome>,
+    ) -> Option<u64> {
+        let exchange = self.exchanges.get(exchange)?;
+        let (queue, id) = (self.queue.as_mut()?, exchange.stored?);
+        let clock = Clock::of(cx);
+        let known = exchange.key.as_ref().zip(outcome);
+        let known = known.map(|(key, outcome)| Known {
+            topic: key.topic().to_owned(),
+            correlation: Octets::of(key.correlation()),
+            content: Octets::of(&exchange.content),
+            until: clock.millis(outcome.until),
+        });
+        if known.is_none() && answer.is_none() {
+            queue.remove(cx, id);
+            return None;
+        }
+        let device = &exchange.envelope.device;
+        // One that comes again gets the same answer, also if it is too late for this one.
+        let message = answer.or_else(|| outcome?.answer.as_ref());
+        let message = message.map(|it| it.kept(clock));
+        let answered = Answered::new(device, executed, known, message);
+        let number = queue.answer(cx, id, answered);
+        if answer.is_none() {
+            queue.delivered(cx, id);
+        }
+        Some(number)
+    }
+
+    /// Removes what the queue keeps of requests that are not remembered any more.
+    pub(crate) fn forget_stored(&mut self, cx: &mut Context<'_>) {
+        let forgotten = std::mem::take(&mut self.remembered.forgotten);
+        if let Some(queue) = &mut self.queue {
+            for id in forgotten {
+                queue.forgotten(cx, id);
+            }
+        }
+    }
+}
+
+/// The record of a request, from its message.
+fn request_record(cx: &Context<'_>, envelope: &mut Envelope) -> Option<Bytes> {
+    let message = envelope.message.take()?;
+    let (received, expires) = (envelope.received, envelope.expires);
+    let request = Request::of(&message, received, expires, Clock::of(cx));
+    Some(Record::Request(Box::new(request)).encode())
+}
