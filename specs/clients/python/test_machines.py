@@ -356,6 +356,35 @@ def replica(port: int, number: int, url: str) -> Replica:
     return Replica(file.name)
 
 
+def test_a_queue_has_one_gateway(broker, tmp_path, upstream):  # noqa: F811
+    queue = f"queue: {{ path: {tmp_path}/machines.queue }}"
+    gateway = Machines(broker, over_http(upstream.url), queue)
+    try:
+        assert (tmp_path / "machines.queue").stat().st_mode & 0o777 == 0o600
+        assert ask(broker, "d1", {"tool": "echo", "arguments": {"text": "a"}})["status"] == "done"
+        second = Process([str(TIDEGATE), "start", "--config", gateway.file.name])
+        second.line(r"machines0_queue: .*machines.queue is in use by another process")
+        assert second.child.wait(PATIENCE) != 0
+    finally:
+        assert gateway.stop() == 0, gateway.text()
+
+
+def test_a_damaged_queue_is_refused_and_not_changed(broker, tmp_path, upstream):  # noqa: F811
+    path = tmp_path / "machines.queue"
+    path.write_text("name: config")
+    file = Path(tmp_path, "config.yaml")
+    file.write_text(
+        "name: test\nbindings:\n  machines0:\n    type: mqtt_mcp\n    kind: proxy\n"
+        f"    options: {{ queue: {{ path: {path} }} }}\n    exits: {{ mqtt: mqtt_client0, mcp: up0 }}{ROUTES}"
+        f"  mqtt_client0: {{ type: mqtt, kind: client, options: {{ url: 'mqtt://127.0.0.1:{broker.port}' }} }}\n"
+        f"{over_http(upstream.url)}"
+    )
+    gateway = Process([str(TIDEGATE), "start", "--config", str(file)])
+    gateway.line(r"machines.queue is not a store of tidegate, or is damaged .*Use another 'path', or move it away")
+    assert gateway.child.wait(PATIENCE) != 0
+    assert path.read_text() == "name: config"
+
+
 @pytest.mark.parametrize("name", ["factory-rpc", "barista"])
 def test_the_example_configs_are_valid(name):
     path = ROOT / "config" / f"{name}.yaml"

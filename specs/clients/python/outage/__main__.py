@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import sys
 import time
+from collections.abc import Iterable
 
 from outage import publishing, reversing, subscribing
 from outage.faults import KINDS
@@ -25,6 +26,7 @@ EXAMPLES = """examples:
   scripts/outage --faults kill kill-persistent        what a broker that is killed loses
   scripts/outage --sessions clean --versions 3.1.1    without sessions that outlive a connection, MQTT 3.1.1
   scripts/outage --reverse                            requests of machines for tools, while links and gateways end
+  scripts/outage --reverse --faults queue group       of gateways with a queue
   TIDEGATE=target/debug/tidegate scripts/outage …     with an existing binary
 
 faults:
@@ -32,32 +34,46 @@ faults:
 
 
 def parser() -> argparse.ArgumentParser:
-    faults = "".join(f"  {name:16}{kind.words}\n" for name, kind in KINDS.items())
+    def words(kinds: dict) -> str:
+        return "".join(f"  {name:16}{kind.words}\n" for name, kind in kinds.items())
+
     made = argparse.ArgumentParser(
         prog="scripts/outage",
         description="Publishes and receives numbered messages through a link or a broker that fails each 200 to 400 of them.\n"
         "Fails if a message that was done is missing, if one that was not sent arrived, if a call was not answered, if a\n"
         "message of QoS 2 arrived twice, or if a subscriber misses a message and is not told.",
-        epilog=EXAMPLES + faults,
+        epilog=f"{EXAMPLES}{words(KINDS)}\nfaults with --reverse:\n{words(reversing.FAULTS)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--count", type=int, default=10_000, help="messages of a run (%(default)s)")
     made.add_argument("--reverse", action="store_true", help="requests of machines instead: see outage/reversing.py")
     made.add_argument("--seed", type=int, default=1, help="of the random numbers (%(default)s)")
-    choices = {"runs": RUNS, "faults": KINDS, "versions": VERSIONS, "sessions": SESSIONS}
+    names = list(dict.fromkeys([*KINDS, *reversing.FAULTS]))
+    made.add_argument("--faults", nargs="+", choices=names, help="all by default")
+    choices = {"runs": RUNS, "versions": VERSIONS, "sessions": SESSIONS}
     for name, values in choices.items():
         made.add_argument(f"--{name}", nargs="+", choices=list(values), default=list(values), help="all by default")
     made.add_argument("--qos", nargs="+", type=int, choices=(1, 2), default=[1, 2], help="of publishes; subscribers use 1")
     return made
 
 
+def chosen(options: argparse.Namespace, faults: Iterable[str]) -> list[str]:
+    """Those of a mode's faults that are asked for."""
+    return [name for name in faults if options.faults is None or name in options.faults]
+
+
 def reverse_plans(options: argparse.Namespace) -> list[tuple[str, reversing.Plan]]:
-    combinations = itertools.product(reversing.FAULTS, options.versions)
-    return [("reverse", reversing.Plan(options.count, fault, version, options.seed)) for fault, version in combinations]
+    return [
+        ("reverse", reversing.Plan(options.count, fault, version, options.seed))
+        for fault in chosen(options, reversing.FAULTS)
+        for version in reversing.FAULTS[fault].versions
+        if version in options.versions
+    ]
 
 
 def plans(options: argparse.Namespace) -> list[tuple[str, Plan]]:
-    combinations = itertools.product(options.runs, options.faults, options.versions, options.sessions, options.qos)
+    faults = chosen(options, KINDS)
+    combinations = itertools.product(options.runs, faults, options.versions, options.sessions, options.qos)
     made = [
         (run, Plan(options.count, fault, qos if run == "publish" else 1, version, SESSIONS[sessions], options.seed))
         for run, fault, version, sessions, qos in combinations

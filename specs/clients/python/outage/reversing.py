@@ -1,7 +1,8 @@
-"""Devices send numbered requests for a tool that must not run twice, while links are cut or the gateway is killed.
+"""Devices send numbered requests for a tool that must not run twice, while links are cut, and the gateway and the tool server killed.
 
-Each request must get an answer or an explicit failure in time, and each device its answers in order. While the gateway lives, the
-tool runs at most once for each request: the tool server counts. A gateway that was killed does not know what it has executed.
+Each request must get an answer or an explicit failure in time, and each device its answers in order. The tool runs at most once
+for each request, as the tool server counts, unless the gateway is killed and has no queue: then it does not know what it has
+executed. Of several gateways, each takes some requests of a device, so their answers have no order.
 """
 
 from __future__ import annotations
@@ -12,21 +13,44 @@ import json
 import os
 import random
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 from conftest import TIDEGATE, Process
 from fault_proxy import FaultProxy
-from plain_upstream import Server, listener
 
 from outage.broker import MortalBroker
 from outage.plan import Progress, silent
 from outage.publisher import Publisher
+from outage.tool_server import ToolServer
 
-FAULTS = {"cut": "links to the broker and to the tools cut", "kill": "gateway killed"}
+
+@dataclass(frozen=True)
+class Kind:
+    """What fails, and what must hold nevertheless."""
+
+    words: str
+    #: What fails in turn, in random order.
+    deck: tuple[str, ...]
+    queue: bool = False
+    gateways: int = 1
+    #: Whether a tool may run twice for a request.
+    again: bool = False
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """MQTT 3.1.1 has no shared subscriptions."""
+        return ("5", "3.1.1") if self.gateways == 1 else ("5",)
+
+
+FAULTS = {
+    "cut": Kind("links to the broker and to the tools cut", ("cut",)),
+    "kill": Kind("gateway killed", ("gateway",), again=True),
+    "queue": Kind("links cut, tool server and gateway with a queue killed", ("cut", "tools", "gateway"), queue=True),
+    "group": Kind("one of two gateways with queues killed", ("gateway",), queue=True, gateways=2),
+}
 #: Requests of a device that have no answer yet.
 WINDOW = 4
 #: Time for a request, in seconds: the gateway's `timeout` and `remember`, and some more.
@@ -45,14 +69,20 @@ class Plan:
     every: tuple[int, int] = (200, 400)
     devices: int = 20
 
+    @property
+    def kind(self) -> Kind:
+        return FAULTS[self.fault]
+
     def __str__(self) -> str:
-        return f"{FAULTS[self.fault]}, MQTT {self.version}, {self.devices} devices"
+        return f"{self.kind.words}, MQTT {self.version}, {self.devices} devices"
 
 
 @dataclass
 class Tally:
     plan: Plan
     strikes: int = 0
+    #: How often each thing failed.
+    struck: Counter = field(default_factory=Counter)
     published: int = 0
     #: What became of the requests, by outcome: of the first answer to each.
     outcomes: Counter = field(default_factory=Counter)
@@ -64,8 +94,9 @@ class Tally:
 
     def counts(self) -> str:
         outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(self.outcomes.items()))
+        struck = ", ".join(f"{count} {what}" for what, count in sorted(self.struck.items()))
         return (
-            f"{self.published:,} requests, {self.strikes} faults: {outcomes}; {self.repeated} answers repeated, "
+            f"{self.published:,} requests, {self.strikes} faults ({struck}): {outcomes}; {self.repeated} answers repeated, "
             f"{self.again} requests executed again, slowest {self.slowest:.1f} s"
         )
 
@@ -73,38 +104,22 @@ class Tally:
         return self.faults
 
 
-class Tools(Server):
-    """A tool server that counts how often it was asked for what. `with` serves it."""
-
-    def __init__(self) -> None:
-        super().__init__("tools", 0)
-        self.executed: Counter = Counter()
-        self._lock = threading.Lock()
-        self._http = listener(self, 0)
-        self.port = self._http.server_address[1]
-
-    def outcome(self, method: str, params: dict) -> dict:
-        if method == "tools/call" and params["name"] == "echo":
-            with self._lock:
-                self.executed[params["arguments"]["text"]] += 1
-        return super().outcome(method, params)
-
-    def __enter__(self) -> Tools:
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-
-
 class Gateway(Process):
-    def __init__(self, plan: Plan, broker: MortalBroker, port: int, tools: int) -> None:
-        client = f'clientId: outage, version: "{plan.version}", reconnect: {{ min: 10, max: 200 }}'
+    """One of the gateways, by its number."""
+
+    def __init__(self, plan: Plan, broker: MortalBroker, port: int, tools: int, folder: str, number: int) -> None:
+        name = "outage" if plan.kind.gateways == 1 else f"outage-{number}"
+        client = f'clientId: {name}, version: "{plan.version}", reconnect: {{ min: 10, max: 200 }}'
+        options = f"perDevice: 1, timeout: {TIMEOUT * 1000}, remember: {REMEMBER * 1000}"
+        if plan.kind.gateways > 1:
+            # mosquitto drops what a member has not acknowledged when its session ends.
+            options = f"{options}, group: outage, sessionExpiry: 300"
+        if plan.kind.queue:
+            options = f"{options}, queue: {{ path: {folder}/{name}.queue }}"
         with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False) as file:
             file.write(
                 "name: outage\nbindings:\n  machines0:\n    type: mqtt_mcp\n    kind: proxy\n"
-                f"    options: {{ perDevice: 1, timeout: {TIMEOUT * 1000}, remember: {REMEMBER * 1000} }}\n"
+                f"    options: {{ {options} }}\n"
                 "    exits: { mqtt: mqtt0, mcp: mcp0 }\n"
                 '    routes: [ { when: [ { topic: "devices/{device}/call" } ], with: { tool: echo, '
                 'arguments: { text: "{{ topic.device }}-{{ payload.id }}" }, answer: { topic: "devices/{device}/answer" } } } ]\n'
@@ -114,7 +129,7 @@ class Gateway(Process):
             )
         self.path = file.name
         super().__init__([str(TIDEGATE), "start", "--config", self.path])
-        broker.line("Sending SUBACK to outage_subscription")
+        broker.line(f"Sending SUBACK to {name}_subscription")
 
     def replace(self) -> None:
         """Kills it and starts another one."""
@@ -174,7 +189,7 @@ class Devices:
         tally.slowest = max(tally.slowest, time.monotonic() - since)
         error = answer.get("error")
         tally.outcomes[answer["status"] if error is None else f"{answer['status']} ({error['reason']})"] += 1
-        if number < self._last[device]:
+        if number < self._last[device] and self._tally.plan.kind.gateways == 1:
             tally.faults.append(f"device {device} got the answer to {number} after that to {self._last[device]}")
         self._last[device] = number
 
@@ -182,13 +197,17 @@ class Devices:
 async def run(plan: Plan, progress: Progress = silent) -> Tally:
     rng = random.Random(plan.seed)
     tally = Tally(plan)
-    with Tools() as tools:
-        async with stage(plan, rng, tools.port) as (broker, strike):
-            subscriber = await asyncio.to_thread(broker.subscriber, "devices/+/answer")
-            await ask(plan, tally, rng, Devices(tally, subscriber), broker, strike, progress)
-            await asyncio.to_thread(subscriber.stop)
-        tally.again = sum(count > 1 for count in tools.executed.values())
-    if plan.fault == "cut" and tally.again:
+    with tempfile.TemporaryDirectory(prefix="tidegate-outage-") as folder:
+        tools = await asyncio.to_thread(ToolServer, folder)
+        try:
+            async with stage(plan, tally, rng, tools, folder) as (broker, strike):
+                subscriber = await asyncio.to_thread(broker.subscriber, "devices/+/answer")
+                await ask(plan, tally, rng, Devices(tally, subscriber), broker, strike, progress)
+                await asyncio.to_thread(subscriber.stop)
+        finally:
+            await asyncio.to_thread(tools.stop)
+        tally.again = sum(count > 1 for count in tools.executed().values())
+    if tally.again and not plan.kind.again:
         tally.faults.append(f"{tally.again} requests were executed more than once")
     return tally
 
@@ -215,22 +234,41 @@ async def ask(plan, tally, rng, devices, broker, strike, progress) -> None:
     publisher.close()
 
 
+def deck(plan: Plan, rng: random.Random) -> Iterator[str]:
+    """What fails: each of the kind's faults equally often."""
+    while True:
+        yield from rng.sample(plan.kind.deck, len(plan.kind.deck))
+
+
 @contextlib.asynccontextmanager
-async def stage(plan: Plan, rng: random.Random, tools: int) -> AsyncIterator[tuple[MortalBroker, object]]:
-    """A broker, a gateway, and what injects a fault."""
+async def stage(
+    plan: Plan, tally: Tally, rng: random.Random, tools: ToolServer, folder: str
+) -> AsyncIterator[tuple[MortalBroker, object]]:
+    """A broker, the gateways, and what injects a fault."""
     broker = await asyncio.to_thread(MortalBroker)
     link = FaultProxy(("127.0.0.1", broker.port), rng)
-    to_tools = FaultProxy(("127.0.0.1", tools), rng)
+    to_tools = FaultProxy(("127.0.0.1", tools.port), rng)
+    faults = deck(plan, rng)
     async with link, to_tools:
-        gateway = await asyncio.to_thread(Gateway, plan, broker, link.port, to_tools.port)
+        gateways = [
+            await asyncio.to_thread(Gateway, plan, broker, link.port, to_tools.port, folder, number)
+            for number in range(plan.kind.gateways)
+        ]
 
         async def strike() -> None:
-            if plan.fault == "kill":
-                return await asyncio.to_thread(gateway.replace)
-            rng.choice([link, to_tools]).cut_within()
+            what = next(faults)
+            tally.struck[what] += 1
+            match what:
+                case "gateway":
+                    await asyncio.to_thread(rng.choice(gateways).replace)
+                case "tools":
+                    await asyncio.to_thread(tools.replace)
+                case _:
+                    rng.choice([link, to_tools]).cut_within()
 
         try:
             yield broker, strike
         finally:
-            await asyncio.to_thread(gateway.stop)
+            for gateway in gateways:
+                await asyncio.to_thread(gateway.stop)
     await asyncio.to_thread(broker.stop)
