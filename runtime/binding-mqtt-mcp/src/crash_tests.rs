@@ -36,6 +36,8 @@ enum Step {
     /// The broker acknowledges an answer.
     Acknowledge(usize),
     Wait(u64),
+    /// The gateway is stopped, and started again. So many calls are answered meanwhile.
+    Stop(usize),
     /// The process ends. So many writes on their way become durable, and so many acknowledgements are lost.
     Crash {
         written: usize,
@@ -50,6 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (0..8_usize).prop_map(Step::Answer),
         5 => (0..8_usize).prop_map(Step::Acknowledge),
         1 => (0..300_u64).prop_map(Step::Wait),
+        1 => (0..4_usize).prop_map(Step::Stop),
         2 => (0..12_usize, 0..3_usize).prop_map(|(written, lost)| Step::Crash { written, lost }),
     ]
 }
@@ -220,7 +223,7 @@ impl Life {
         }
     }
 
-    fn on_store(&mut self, output: Output, outside: &Outside) {
+    fn on_store(&mut self, output: Output, outside: &mut Outside) {
         let stream = output.at.stream;
         match output.frame {
             Frame::Begin(_) => {
@@ -256,7 +259,10 @@ impl Life {
                     self.writes.push((record, data.payload));
                 }
             }
-            Frame::End(_) => self.rig.send(self.file, stream, Frame::end()),
+            Frame::End(_) => {
+                self.write(outside, usize::MAX);
+                self.rig.send(self.file, stream, Frame::end());
+            }
             _ => {}
         }
     }
@@ -295,6 +301,29 @@ impl Life {
         self.rig.send(self.mcp, stream, Frame::end());
     }
 
+    /// An orderly end, in which so many calls are answered. What is still on its way then is cut off.
+    fn stop(&mut self, outside: &mut Outside, answers: usize) {
+        let now = self.rig.now();
+        self.rig
+            .worker
+            .shutdown_within(now, Duration::from_secs(10));
+        self.rig.turn(self.mqtt, |_| {});
+        self.play(outside);
+        for _ in 0..answers {
+            self.answer(0);
+            self.play(outside);
+        }
+        for _ in 0..20 {
+            self.rig.advance(Duration::from_secs(1));
+            self.play(outside);
+            self.store(outside);
+            self.play(outside);
+            self.acknowledge(0);
+            self.play(outside);
+        }
+        self.write(outside, usize::MAX);
+    }
+
     fn acknowledge(&mut self, place: usize) {
         if self.publications.is_empty() {
             return;
@@ -326,6 +355,11 @@ fn play(steps: &[Step]) -> Outside {
                 millis += time;
                 life.rig.advance(Duration::from_millis(time));
             }
+            Step::Stop(answers) => {
+                life.stop(&mut outside, answers);
+                outside.acknowledged.clear();
+                life = Life::begin(&mut outside, millis);
+            }
             Step::Crash { written, lost } => {
                 life.write(&mut outside, written);
                 let kept = outside.acknowledged.len().saturating_sub(lost);
@@ -351,12 +385,7 @@ fn play(steps: &[Step]) -> Outside {
         life.play(&mut outside);
     }
     assert_eq!((life.calls.len(), life.publications.len()), (0, 0));
-    let (now, mqtt) = (life.rig.now(), life.mqtt);
-    life.rig
-        .worker
-        .shutdown_within(now, Duration::from_secs(10));
-    life.rig.turn(mqtt, |_| {});
-    life.play(&mut outside);
+    life.stop(&mut outside, 0);
     outside
 }
 
